@@ -1,0 +1,1 @@
+"""normlab: which normalizer still trains at batch size 2, and why."""

@@ -1,0 +1,186 @@
+"""Every error that normlab raises, as one tree.
+
+    NormlabError
+    ├── InvalidSpec            what was asked cannot be done; ask differently
+    │   └── IdempotencyReuse   an idempotency key came back with another body
+    ├── NotFound               no such job, study, artifact or dataset
+    ├── Conflict               the thing exists, but its state forbids this
+    ├── Unauthorized           no token, or one that does not allow this
+    ├── QuotaExceeded          too many queued jobs for one owner; try later
+    ├── ServiceUnavailable     a server that we need does not answer; try later
+    └── JobError               a job's attempt ended; `failure_kind` says why
+        ├── DatasetUnusable    files missing, truncated or not what they claim
+        ├── LossNotFinite      the loss became NaN or infinite
+        ├── CheckpointUnusable a checkpoint is corrupt, or of another spec
+        ├── StorageFull        no space left where results are written
+        ├── JobStopped         somebody asked the job to stop
+        │   ├── JobCancelled   its owner does not want it any more
+        │   ├── JobTimedOut    its time limit passed
+        │   └── JobDrained     its worker leaves; another attempt continues
+        └── DeviceError        the accelerator failed
+            ├── DeviceUnavailable   missing or taken
+            ├── OutOfDeviceMemory   the job does not fit
+            └── UnsupportedModel    the device cannot run this model
+
+A class stands for what its catcher would do. `code` is its stable name on the
+wire, `retryable` tells a worker whether another attempt may help.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Sequence
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """One field that is wrong: where, which rule it breaks, and what would do."""
+
+    field: str
+    rule: str
+
+
+class NormlabError(Exception):
+    """The root: catch it to catch everything that normlab raises on purpose."""
+
+    code: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+
+class InvalidSpec(NormlabError, ValueError):
+    """The request breaks a rule; *problems* name each field and its rule."""
+
+    code = "invalid_spec"
+
+    def __init__(self, message: str, problems: Sequence[FieldProblem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class IdempotencyReuse(InvalidSpec):
+    """An idempotency key was used before with another body."""
+
+    code = "idempotency_key_reused"
+
+
+class NotFound(NormlabError, LookupError):
+    """Nothing by that name."""
+
+    code = "not_found"
+
+
+class Conflict(NormlabError):
+    """The state of the thing does not allow what was asked."""
+
+    code = "conflict"
+
+
+class Unauthorized(NormlabError):
+    """The token is missing, unknown, or lacks the scope."""
+
+    code = "unauthorized"
+
+
+class QuotaExceeded(NormlabError):
+    """The owner has as many jobs queued as the service allows."""
+
+    code = "quota_exceeded"
+    retryable = True
+
+
+class ServiceUnavailable(NormlabError):
+    """A server that is needed does not answer."""
+
+    code = "service_unavailable"
+    retryable = True
+
+
+class JobError(NormlabError):
+    """An attempt at a job ended without success."""
+
+    code = "job_failed"
+    failure_kind: ClassVar[str] = "user"
+
+
+class DatasetUnusable(JobError):
+    """The dataset's files are missing, truncated, or not what they claim to be."""
+
+    code = "dataset_unusable"
+
+
+class LossNotFinite(JobError):
+    """The loss became NaN or infinite, so nothing more can be learnt."""
+
+    code = "loss_not_finite"
+
+
+class CheckpointUnusable(JobError):
+    """The checkpoint is corrupt, or was written by a job with another spec."""
+
+    code = "checkpoint_unusable"
+
+
+class StorageFull(JobError):
+    """No space is left where checkpoints and results are written."""
+
+    code = "storage_full"
+    retryable = True
+    failure_kind = "storage"
+
+
+class JobStopped(JobError):
+    """Somebody asked the job to stop, and it did."""
+
+    code = "job_stopped"
+
+
+class JobCancelled(JobStopped):
+    """Its owner cancelled the job."""
+
+    code = "job_cancelled"
+    failure_kind = "cancelled"
+
+
+class JobTimedOut(JobStopped):
+    """The job's `time_limit_s` passed."""
+
+    code = "job_timed_out"
+    failure_kind = "timeout"
+
+
+class JobDrained(JobStopped):
+    """Its worker is leaving; the job continues in another attempt."""
+
+    code = "job_drained"
+    retryable = True
+    failure_kind = "lost"
+
+
+class DeviceError(JobError):
+    """The accelerator failed; another attempt may find it well again."""
+
+    code = "device_error"
+    retryable = True
+    failure_kind = "device"
+
+
+class DeviceUnavailable(DeviceError):
+    """The accelerator is missing or taken."""
+
+    code = "device_unavailable"
+
+
+class OutOfDeviceMemory(DeviceError):
+    """The job does not fit into the device's memory, so it is not tried again."""
+
+    code = "out_of_device_memory"
+    retryable = False
+    failure_kind = "oom"
+
+
+class UnsupportedModel(DeviceError):
+    """The device cannot run this model; another device can."""
+
+    code = "unsupported_model"
+    retryable = False
+    failure_kind = "user"
