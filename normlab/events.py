@@ -1,0 +1,131 @@
+"""What a running job tells its supervisor: records, one JSON object a line, on a pipe."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Literal, Union
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from typing_extensions import Annotated
+
+from normlab.errors import JobError
+
+
+class Event(BaseModel):
+    """The root of all records; NaN and infinity travel as JSON constants."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+
+    def to_line(self) -> bytes:
+        """Encode as one line of JSON, newline included."""
+        return self.model_dump_json().encode() + b"\n"
+
+
+class Started(Event):
+    """The attempt runs: on what, with which versions, resumed from which step."""
+
+    type: Literal["started"] = "started"
+    step: int = Field(description="updates done before this attempt (0: from the beginning)")
+    environment: Dict[str, Any]
+
+
+class Series(BaseModel):
+    """Points of one metric, as columns."""
+
+    steps: List[int]
+    values: List[float]
+    times: List[float] = Field(description="seconds since the epoch")
+
+
+class Metrics(Event):
+    """A batch of points: metric name to columns."""
+
+    type: Literal["metrics"] = "metrics"
+    series: Dict[str, Series]
+
+
+class Progress(Event):
+    """How far the job is."""
+
+    type: Literal["progress"] = "progress"
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+
+
+class CheckpointWritten(Event):
+    """A checkpoint lies on disk, whole, and every metric up to its step was sent before."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    step: int
+    path: str
+    sha256: str
+    bytes: int
+
+
+class ArtifactWritten(Event):
+    """A file that people may want lies in the job's folder."""
+
+    type: Literal["artifact"] = "artifact"
+    name: str
+    path: str
+    sha256: str
+    bytes: int
+
+
+class Diagnostic(Event):
+    """A diagnostic's record that is no plain series: a table or a distribution."""
+
+    type: Literal["diagnostic"] = "diagnostic"
+    name: str
+    step: int
+    record: Dict[str, Any]
+
+
+class Finished(Event):
+    """The training ended well."""
+
+    type: Literal["finished"] = "finished"
+    step: int
+    summary: Dict[str, Any]
+
+
+class Failed(Event):
+    """The attempt ended with an error."""
+
+    type: Literal["failed"] = "failed"
+    code: str
+    failure_kind: str
+    retryable: bool
+    message: str
+
+    @classmethod
+    def from_error(cls, error: JobError) -> Failed:
+        """Describe *error* for the supervisor."""
+        return cls(
+            code=error.code,
+            failure_kind=error.failure_kind,
+            retryable=error.retryable,
+            message=str(error),
+        )
+
+
+AnyEvent = Annotated[
+    Union[
+        Started,
+        Metrics,
+        Progress,
+        CheckpointWritten,
+        ArtifactWritten,
+        Diagnostic,
+        Finished,
+        Failed,
+    ],
+    Field(discriminator="type"),
+]
+_adapter: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+
+
+def from_line(line: bytes) -> AnyEvent:
+    """Decode one line; raise pydantic's ValidationError if it is no record."""
+    return _adapter.validate_json(line)

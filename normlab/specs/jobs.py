@@ -1,0 +1,131 @@
+"""A training job: what to train, on what, how, and where."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal, Union
+
+from pydantic import Field, field_validator, model_validator
+
+from normlab.specs.base import Spec
+from normlab.specs.normalizers import NormalizerSpec
+from normlab.specs.optimization import (
+    SGD,
+    AugmentationSpec,
+    CheckpointSpec,
+    Cosine,
+    OptimizerSpec,
+    ScheduleSpec,
+)
+
+Device = Literal["auto", "cpu", "cuda", "ipu"]
+IpuRuntime = Literal["hardware", "ipu_model", "emulated"]
+Precision = Literal["float32", "bfloat16", "float16"]
+Acceleration = Literal["none", "cuda_graphs", "compile"]
+
+# How a job is run, not what it computes: left out of its fingerprint.
+_ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
+
+
+class ModelSpec(Spec):
+    """A network of the catalogue (`GET /v1/models`)."""
+
+    name: str = Field("preresnet8", max_length=64, description="a name of GET /v1/models")
+    width: Union[int, None] = Field(
+        None, ge=1, le=4096, description="channels of the first stage; null: the model's own"
+    )
+
+
+class DatasetSpec(Spec):
+    """A dataset of the catalogue (`GET /v1/datasets`)."""
+
+    name: str = Field("shapes32", max_length=64, description="a name of GET /v1/datasets")
+    folder: Union[str, None] = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        max_length=128,
+        description="image_folder only: the folder's name below the operator's data root",
+    )
+    image_size: Union[int, None] = Field(
+        None, ge=8, le=1024, description="image_folder only: pixels of a side after resizing"
+    )
+    train_size: Union[int, None] = Field(
+        None, ge=1, description="train on the first so many samples; null: all"
+    )
+    test_size: Union[int, None] = Field(
+        None, ge=1, description="evaluate on the first so many samples; null: all"
+    )
+
+
+class JobSpec(Spec):
+    """One training job. `batch_size` is what one call of a normalizer sees (the micro-batch)."""
+
+    name: Union[str, None] = Field(None, max_length=200, description="a label for people")
+    normalizer: NormalizerSpec = Field(description="a kind's name, or an object with its options")
+    model: ModelSpec = Field(default_factory=ModelSpec)
+    dataset: DatasetSpec = Field(default_factory=DatasetSpec)
+    batch_size: int = Field(32, ge=1, le=65_536, description="samples a normalizer call sees")
+    gradient_accumulation: int = Field(
+        1, ge=1, le=4096, description="micro-batches whose gradients are averaged per update"
+    )
+    replicas: int = Field(1, ge=1, le=64, description="data-parallel copies of the model")
+    device: Device = Field("auto", description="where to train; auto gives its reason")
+    ipu_runtime: IpuRuntime = Field(
+        "hardware", description="ipu only: the device, Graphcore's simulator, or host emulation"
+    )
+    epochs: int = Field(
+        5, ge=0, le=100_000, description="passes over the training set; 0 trains nothing at all"
+    )
+    max_steps: Union[int, None] = Field(None, ge=1, description="stop after so many updates")
+    evaluate_every: int = Field(1, ge=1, le=100_000, description="epochs between evaluations")
+    optimizer: OptimizerSpec = Field(default_factory=SGD)
+    schedule: ScheduleSpec = Field(default_factory=Cosine)
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="mass moved to all classes")
+    augmentation: AugmentationSpec = Field(default_factory=AugmentationSpec)
+    precision: Precision = Field("float32", description="of activations; statistics stay float32")
+    tf32: bool = Field(False, description="cuda only: let float32 products round to TF32")
+    acceleration: Acceleration = Field("none", description="cuda only: for launch-bound steps")
+    deterministic: bool = Field(True, description="refuse operators with random summation order")
+    threads: Union[int, None] = Field(
+        None, ge=1, le=1024, description="CPU threads; null: the worker's share of its cores"
+    )
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="of weights, data order, augmentation")
+    diagnostics: tuple[str, ...] = Field(
+        (), max_length=32, description="names of GET /v1/diagnostics"
+    )
+    checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec)
+    priority: int = Field(0, ge=-100, le=100, description="higher runs earlier")
+    max_attempts: int = Field(3, ge=1, le=100, description="attempts before the job fails")
+    time_limit_s: Union[float, None] = Field(
+        None, gt=0, description="seconds of running time over all attempts"
+    )
+
+    @property
+    def samples_per_update(self) -> int:
+        """Samples whose gradients one update averages."""
+        return self.batch_size * self.gradient_accumulation * self.replicas
+
+    def fingerprint(self) -> str:
+        """Hash what the job computes, in 64 hex digits: equal jobs, equal fingerprints."""
+        science = self.model_dump(mode="json", exclude=_ERRANDS)
+        text = json.dumps(science, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @field_validator("diagnostics")
+    @classmethod
+    def _each_diagnostic_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(names))
+
+    @model_validator(mode="after")
+    def _device_options_fit_the_device(self) -> JobSpec:
+        if self.acceleration != "none" and self.device not in ("cuda", "auto"):
+            raise ValueError(
+                f"acceleration {self.acceleration!r} is for cuda, not for {self.device!r}; "
+                "leave it at 'none' or choose device 'cuda'"
+            )
+        if self.ipu_runtime != "hardware" and self.device != "ipu":
+            raise ValueError(
+                f"ipu_runtime {self.ipu_runtime!r} is for device 'ipu', not {self.device!r}"
+            )
+        return self

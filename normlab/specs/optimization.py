@@ -1,0 +1,119 @@
+"""How a job learns: optimizer, learning-rate schedule, loss, augmentation, checkpoints."""
+
+from __future__ import annotations
+
+from typing import Literal, Union
+
+from pydantic import Field
+from typing_extensions import Annotated
+
+from normlab.specs.base import Spec
+
+BatchScaling = Literal["linear", "square_root", "time_constant"]
+
+
+class _Optimizer(Spec):
+    """What every optimizer takes."""
+
+    lr: float = Field(0.1, gt=0, le=1000, description="learning rate before any scaling")
+    lr_reference_batch: Union[int, None] = Field(
+        None,
+        ge=1,
+        le=1_048_576,
+        description="samples per update at which *lr* holds; null leaves *lr* as it is",
+    )
+    batch_scaling: BatchScaling = Field(
+        "linear",
+        description="how lr follows the samples per update b: linear lr*b/b_ref, square_root "
+        "lr*sqrt(b/b_ref), time_constant also moves momentum to m^(b/b_ref) (needs momentum)",
+    )
+    weight_decay: float = Field(0.0, ge=0, le=10, description="L2 on matrices and filters")
+    decay_normalizers: bool = Field(
+        False, description="apply weight decay to biases and normalizer parameters as well"
+    )
+    clip_norm: Union[float, None] = Field(
+        None, gt=0, description="largest norm of the whole gradient; null does not clip"
+    )
+
+
+class SGD(_Optimizer):
+    """Stochastic gradient descent with momentum."""
+
+    name: Literal["sgd"] = "sgd"
+    momentum: float = Field(0.9, ge=0, lt=1, description="0 turns momentum off")
+    nesterov: bool = Field(False, description="look ahead along the momentum (needs momentum > 0)")
+
+
+class AdamW(_Optimizer):
+    """Adam with decoupled weight decay."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: float = Field(0.001, gt=0, le=1000, description="learning rate before any scaling")
+    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the mean of gradients")
+    beta2: float = Field(0.999, ge=0, lt=1, description="decay of the mean of squared gradients")
+    eps: float = Field(1e-8, gt=0, description="added to the root of the second moment")
+
+
+class RMSprop(_Optimizer):
+    """RMSprop with momentum."""
+
+    name: Literal["rmsprop"] = "rmsprop"
+    lr: float = Field(0.01, gt=0, le=1000, description="learning rate before any scaling")
+    alpha: float = Field(0.99, ge=0, lt=1, description="decay of the mean of squared gradients")
+    momentum: float = Field(0.0, ge=0, lt=1, description="0 turns momentum off")
+    eps: float = Field(1e-8, gt=0, description="added to the root of the second moment")
+
+
+OptimizerSpec = Annotated[Union[SGD, AdamW, RMSprop], Field(discriminator="name")]
+
+
+class _Schedule(Spec):
+    """What every schedule takes."""
+
+    warmup_epochs: float = Field(
+        0.0, ge=0, le=1000, description="epochs over which the rate rises linearly from 0"
+    )
+
+
+class Constant(_Schedule):
+    """The same rate throughout."""
+
+    name: Literal["constant"] = "constant"
+
+
+class Step(_Schedule):
+    """Multiply the rate by *gamma* at each milestone."""
+
+    name: Literal["step"] = "step"
+    milestones: tuple[float, ...] = Field(
+        (0.5, 0.75),
+        min_length=1,
+        max_length=100,
+        description="fractions of the training at which the rate drops, rising, inside (0, 1)",
+    )
+    gamma: float = Field(0.1, gt=0, le=1, description="factor at each milestone")
+
+
+class Cosine(_Schedule):
+    """Fall from the full rate to *final* of it along half a cosine."""
+
+    name: Literal["cosine"] = "cosine"
+    final: float = Field(0.0, ge=0, le=1, description="share of the rate left at the end")
+
+
+ScheduleSpec = Annotated[Union[Constant, Step, Cosine], Field(discriminator="name")]
+
+
+class AugmentationSpec(Spec):
+    """Random changes to the training images, drawn from the job's seed."""
+
+    crop: int = Field(0, ge=0, le=64, description="pad by so many pixels, then crop back; 0: off")
+    flip: bool = Field(False, description="mirror left to right with probability 1/2")
+
+
+class CheckpointSpec(Spec):
+    """When the whole state of the training is written, and how much is kept."""
+
+    every_steps: Union[int, None] = Field(None, ge=1, description="updates; null: by time only")
+    every_s: float = Field(60.0, gt=0, le=86_400, description="seconds between checkpoints")
+    keep: int = Field(2, ge=1, le=100, description="newest checkpoints kept")
