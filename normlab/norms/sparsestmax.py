@@ -1,6 +1,6 @@
 """Sparsemax and SparsestMax: the ratios of sparse switchable normalization.
 
-K is the number of ratios, always the last dimension; u = (1/K, ..., 1/K) is the centre of the simplex.
+K is the number of ratios, always the last dimension; u = (1/K, ..., 1/K) is the simplex's centre.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def sparsemax(z: Tensor) -> Tensor:
         (..., K) -> (..., K)
 
     Source:
-        Martins and Astudillo, "From Softmax to Sparsemax", ICML 2016, arXiv:1602.02068, algorithm 1.
+        Martins and Astudillo, "From Softmax to Sparsemax", ICML 2016, arXiv:1602.02068,
+        algorithm 1.
     """
     z = z - z.detach().amax(-1, keepdim=True)  # the same p, and no large logit rounds it away
     support, size = _sparsemax_support(z.detach())
@@ -59,7 +60,7 @@ def sparsestmax(z: Tensor, radius: Union[float, Tensor], variant: Variant = "pap
 
     Source:
         Shao et al., "SSN: Learning Sparse Switchable Normalization via SparsestMax", CVPR 2019,
-        arXiv:1903.03793. Our tie-break is not in the paper; the authors' code leaves the simplex there.
+        arXiv:1903.03793. The tie-break is ours; the authors' code leaves the simplex there.
     """
     _check(radius, variant)
     p = sparsemax(z)
@@ -90,7 +91,7 @@ def _sparsemax_support(z: Tensor) -> Tuple[Tensor, Tensor]:
 
 def _push_out(p: Tensor, face: Tensor, r: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
     """
-    Move *p* to distance *r* from the centre of *face*; on leaving the simplex, go on on a smaller face.
+    Move *p* to distance *r* from the centre of *face*; return what is left to do on a smaller one.
 
     Chosen by masks and not by branches: nothing waits for the device.
     """
