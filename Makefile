@@ -1,0 +1,92 @@
+# `make help` lists the recipes; the line of ## above each says what it is for.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+ROOMS := normlab accelerators service workers api
+EXTRAS := train,server,local,study,test,dev
+SEED ?= 7
+FAULTS ?= 100
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench bench-norms bench-api drill \
+	test-compose test-py38 reproduce constraints hooks clean
+
+## Show this list.
+help:
+	@awk '/^## /{d = substr($$0, 4); next} \
+	      /^[a-z0-9-]+:/ && d {sub(/:.*/, "", $$1); printf "  make %-13s %s\n", $$1, d} {d = ""}' \
+	      $(MAKEFILE_LIST)
+
+## Make .venv with everything in it (PYTHON=python3.11 chooses the interpreter).
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "normlab's stack needs Python 3.11 or newer; say which with: make install PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(PY) || "$(PYTHON)" -m venv $(VENV)
+	$(PY) -m pip install --quiet -e '.[$(EXTRAS)]' -c constraints.txt
+	@touch $@
+
+## Start the stack, train eight small jobs, print the table (about 3 minutes).
+demo: install
+	$(VENV)/bin/normlab demo
+
+## Run every test (ARGS='-k lease' passes options on to pytest).
+test: install
+	$(PY) -m pytest $(ARGS)
+
+## Lint, formatting, types, import rules.
+check: install
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+
+## Let ruff mend what it can.
+format: install
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+## Measure what the service promises: latency, throughput, memory; rows go to .bench/.
+bench: install
+	$(PY) -m benchmarks
+
+## Measure every normalizer against native batch norm.
+bench-norms: install
+	$(PY) -m benchmarks.norms
+
+## Measure the API against a named peer on the same machine.
+bench-api: install
+	$(PY) -m benchmarks.api_peer
+
+## Break the stack at random and check that no job is lost or run twice (SEED=7 FAULTS=100).
+drill: install
+	$(PY) -m tests.drill --seed $(SEED) --faults $(FAULTS)
+
+## Build the images, bring compose up, submit a job from the host (skips without Docker).
+test-compose: install
+	$(PY) -m pytest -m docker tests/docker $(ARGS)
+
+## Run library, adapter and job-process tests on Python 3.8 with torch 2.0.1 (skips without it).
+test-py38:
+	docker/test-py38.sh
+
+## Run every claim of the papers as a study and write docs/claims.md (about 2 hours).
+reproduce: install
+	$(VENV)/bin/normlab reproduce --all
+
+## Write constraints.txt from what is installed now.
+constraints: install
+	@{ echo '# Every package that the project is tested with, on Python 3.11: `make constraints` writes this file.'; \
+	  $(PY) -m pip freeze --exclude-editable --exclude normlab | sed 's/+cpu//; s/$$/ ; python_version == "3.11"/'; } > constraints.txt
+
+## Let git run `make check` before each commit.
+hooks:
+	@printf '#!/bin/sh\nexec make check\n' > "$$(git rev-parse --git-path hooks)/pre-commit"
+	@chmod +x "$$(git rev-parse --git-path hooks)/pre-commit"
+
+## Throw away what was built and measured here; .venv stays.
+clean:
+	rm -rf .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
