@@ -1,0 +1,110 @@
+"""Turn pydantic's validation errors into fields, rules and what would be accepted."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type, get_args
+
+from pydantic import BaseModel
+
+from normlab.errors import FieldProblem
+
+_TAGS = ("kind", "name")  # the fields that choose a member of a union
+
+
+def explain(
+    errors: Sequence[Mapping[str, Any]], value: Any, model: Optional[Type[BaseModel]] = None
+) -> List[FieldProblem]:
+    """
+    Say what is wrong with *value*, one problem for each of pydantic's *errors*.
+
+    Args:
+        errors: what `ValidationError.errors()` lists.
+        value: what was validated.
+        model: what it was validated as; its field names are offered for unknown ones.
+    """
+    return [_problem(error, value, model) for error in errors]
+
+
+def _problem(
+    error: Mapping[str, Any], value: Any, model: Optional[Type[BaseModel]]
+) -> FieldProblem:
+    path, owner = _walk(tuple(error["loc"]), value, model)
+    rule = _rule(error)
+    if error["type"] == "extra_forbidden" and owner is not None and path:
+        rule = _unknown(str(path[-1]), sorted(owner.model_fields))
+    return FieldProblem(".".join(str(part) for part in path) or "body", rule)
+
+
+def _rule(error: Mapping[str, Any]) -> str:
+    message = str(error["msg"])
+    if error["type"] == "value_error":
+        return message[len("Value error, ") :]
+    if error["type"] == "missing":
+        return "this field is required"
+    if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return f"must be a JSON object, not {_short(error.get('input'))}"
+    if error["type"] == "union_tag_invalid":
+        ctx = error["ctx"]
+        return f"{ctx['tag']!r} is unknown; use one of {ctx['expected_tags']}"
+    return f"{message}, not {_short(error.get('input'))}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, (dict, list, tuple)):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = repr(value).encode("ascii", "backslashreplace").decode()
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown field; {hint}known are {', '.join(known)}"
+
+
+def _walk(
+    loc: Tuple[Any, ...], value: Any, model: Optional[Type[BaseModel]]
+) -> Tuple[List[Any], Optional[Type[BaseModel]]]:
+    # pydantic puts the tag of a chosen union member into the path; people do not write it there
+    path: List[Any] = []
+    candidates = [model] if model else []
+    for i, part in enumerate(loc):
+        if _is_tag(part, value, last=i == len(loc) - 1):
+            candidates = [c for c in candidates if part in _tags_of(c)]
+            continue
+        path.append(part)
+        if i < len(loc) - 1:
+            value = _child(value, part)
+            candidates = [m for c in candidates for m in _models_of(c, part)]
+    return path, candidates[0] if len(candidates) == 1 else None
+
+
+def _is_tag(part: Any, value: Any, last: bool) -> bool:
+    if isinstance(value, Mapping):
+        chosen = part in [value.get(tag) for tag in _TAGS if isinstance(value.get(tag), str)]
+        return chosen and not (last and part in value)
+    return isinstance(value, str) and part == value
+
+
+def _child(value: Any, part: Any) -> Any:
+    try:
+        return value[part]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _tags_of(model: Type[BaseModel]) -> List[Any]:
+    return [model.model_fields[tag].default for tag in _TAGS if tag in model.model_fields]
+
+
+def _models_of(model: Type[BaseModel], field: Any) -> List[Type[BaseModel]]:
+    fields: Dict[str, Any] = dict(model.model_fields)
+    return list(_models_in(fields[field].annotation)) if field in fields else []
+
+
+def _models_in(annotation: Any) -> Iterator[Type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

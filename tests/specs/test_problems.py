@@ -1,0 +1,78 @@
+"""What a person reads about a spec that breaks a rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from normlab.specs.jobs import JobSpec
+from normlab.specs.problems import explain
+
+
+def problem(**fields: Any) -> tuple[str, str]:
+    body = {"normalizer": "batch", **fields}
+    with pytest.raises(ValidationError) as caught:
+        JobSpec.model_validate(body)
+    (found,) = explain(caught.value.errors(), body, JobSpec)
+    return found.field, found.rule
+
+
+def test_a_misspelt_field_is_named_with_its_nearest_neighbour() -> None:
+    field, rule = problem(batchsize=2)
+    assert field == "batchsize"
+    assert "did you mean 'batch_size'?" in rule
+    assert "gradient_accumulation" in rule
+
+
+def test_a_misspelt_option_is_compared_with_the_options_of_its_own_kind() -> None:
+    field, rule = problem(normalizer={"kind": "group", "groupz": 4})
+    assert field == "normalizer.groupz"
+    assert "did you mean 'groups'?" in rule
+    assert "alpha_forward" not in rule
+
+
+def test_the_tag_of_a_union_is_no_part_of_the_path() -> None:
+    assert problem(normalizer={"kind": "group", "groups": 0})[0] == "normalizer.groups"
+    assert problem(optimizer={"name": "sgd", "lr": -1})[0] == "optimizer.lr"
+    assert (
+        problem(schedule={"name": "step", "milestones": [0.5, "x"]})[0] == "schedule.milestones.1"
+    )
+
+
+def test_a_limit_is_told_with_the_value_that_broke_it() -> None:
+    rule = problem(batch_size=0)[1]
+    assert rule == "Input should be greater than or equal to 1, not 0"
+
+
+def test_nan_is_refused_as_not_finite() -> None:
+    field, rule = problem(optimizer={"name": "sgd", "lr": float("nan")})
+    assert (field, "finite" in rule) == ("optimizer.lr", True)
+
+
+def test_an_unknown_kind_lists_the_kinds() -> None:
+    field, rule = problem(normalizer="btach")
+    assert field == "normalizer"
+    assert "'btach' is unknown" in rule
+    assert "'online'" in rule
+
+
+def test_a_rule_of_our_own_is_told_in_its_own_words() -> None:
+    field, rule = problem(normalizer={"kind": "weight", "proxy": True})
+    assert field == "normalizer"
+    assert rule.startswith("'weight' cannot take proxy")
+
+
+def test_a_wrong_shape_says_what_it_should_be() -> None:
+    assert problem(model="resnet20") == ("model", "must be a JSON object, not 'resnet20'")
+
+
+def test_a_rule_over_the_whole_job_names_the_body() -> None:
+    field, rule = problem(ipu_runtime="emulated")
+    assert field == "body"
+    assert "is for device 'ipu'" in rule
+
+
+def test_an_unprintable_value_is_shown_in_ascii() -> None:
+    assert problem(device="\ud800")[1].isascii()
