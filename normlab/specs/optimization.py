@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal, Union
+from typing import Any, Callable, Literal, Union
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Annotated
 
 from normlab.specs.base import Spec
 
 BatchScaling = Literal["linear", "square_root", "time_constant"]
+
+
+def _named(default: str) -> Callable[[Any], Any]:
+    """Let a bare name stand for its object, and an object without a name for the default's."""
+
+    def name(value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        return {"name": default, **value} if isinstance(value, dict) else value
+
+    return name
 
 
 class _Optimizer(Spec):
@@ -43,6 +54,12 @@ class SGD(_Optimizer):
     momentum: float = Field(0.9, ge=0, lt=1, description="0 turns momentum off")
     nesterov: bool = Field(False, description="look ahead along the momentum (needs momentum > 0)")
 
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> SGD:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs momentum > 0; set momentum or leave nesterov out")
+        return self
+
 
 class AdamW(_Optimizer):
     """Adam with decoupled weight decay."""
@@ -64,7 +81,9 @@ class RMSprop(_Optimizer):
     eps: float = Field(1e-8, gt=0, description="added to the root of the second moment")
 
 
-OptimizerSpec = Annotated[Union[SGD, AdamW, RMSprop], Field(discriminator="name")]
+OptimizerSpec = Annotated[
+    Union[SGD, AdamW, RMSprop], Field(discriminator="name"), BeforeValidator(_named("sgd"))
+]
 
 
 class _Schedule(Spec):
@@ -93,6 +112,13 @@ class Step(_Schedule):
     )
     gamma: float = Field(0.1, gt=0, le=1, description="factor at each milestone")
 
+    @model_validator(mode="after")
+    def _milestones_rise(self) -> Step:
+        inside = all(0 < m < 1 for m in self.milestones)
+        if not inside or sorted(set(self.milestones)) != list(self.milestones):
+            raise ValueError(f"milestones {self.milestones} must rise, each inside (0, 1)")
+        return self
+
 
 class Cosine(_Schedule):
     """Fall from the full rate to *final* of it along half a cosine."""
@@ -101,7 +127,9 @@ class Cosine(_Schedule):
     final: float = Field(0.0, ge=0, le=1, description="share of the rate left at the end")
 
 
-ScheduleSpec = Annotated[Union[Constant, Step, Cosine], Field(discriminator="name")]
+ScheduleSpec = Annotated[
+    Union[Constant, Step, Cosine], Field(discriminator="name"), BeforeValidator(_named("cosine"))
+]
 
 
 class AugmentationSpec(Spec):

@@ -1,0 +1,66 @@
+"""A job's specification: short forms, limits, and a fingerprint of what it computes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from normlab.specs.jobs import JobSpec
+
+
+def job(**fields: Any) -> JobSpec:
+    return JobSpec.model_validate({"normalizer": "batch", **fields})
+
+
+def test_a_bare_name_stands_for_its_object() -> None:
+    short = job(normalizer="group", optimizer="adamw", schedule="constant")
+    long = job(
+        normalizer={"kind": "group"}, optimizer={"name": "adamw"}, schedule={"name": "constant"}
+    )
+    assert short == long
+
+
+def test_an_optimizer_without_a_name_is_sgd() -> None:
+    assert job(optimizer={"lr": 0.05}).optimizer.name == "sgd"
+
+
+def test_samples_per_update_counts_accumulation_and_replicas() -> None:
+    assert job(batch_size=2, gradient_accumulation=8, replicas=2).samples_per_update == 32
+
+
+def test_a_spec_survives_json() -> None:
+    spec = job(normalizer={"kind": "group", "groups": 4, "proxy": True}, diagnostics=["power"])
+    assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+@pytest.mark.parametrize("errand", [{"name": "x"}, {"priority": 3}, {"max_attempts": 1}])
+def test_how_a_job_is_run_leaves_its_fingerprint(errand: dict[str, Any]) -> None:
+    assert job(**errand).fingerprint() == job().fingerprint()
+
+
+@pytest.mark.parametrize("science", [{"seed": 1}, {"epochs": 6}, {"normalizer": "layer"}])
+def test_what_a_job_computes_changes_its_fingerprint(science: dict[str, Any]) -> None:
+    assert job(**science).fingerprint() != job().fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("fields", "where"),
+    [
+        ({"batchsize": 2}, "batchsize"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": "two"}, "batch_size"),
+        ({"optimizer": {"lr": math.nan}}, "lr"),
+        ({"optimizer": {"nesterov": True, "momentum": 0}}, "optimizer"),
+        ({"schedule": {"name": "step", "milestones": [0.5, 0.2]}}, "schedule"),
+        ({"acceleration": "cuda_graphs", "device": "cpu"}, "cuda"),
+        ({"ipu_runtime": "emulated", "device": "cpu"}, "ipu_runtime"),
+        ({"dataset": {"name": "image_folder", "folder": "../etc"}}, "folder"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_a_field_outside_its_limits_is_named(fields: dict[str, Any], where: str) -> None:
+    with pytest.raises(ValidationError, match=where):
+        job(**fields)

@@ -1,0 +1,125 @@
+"""A study's grid: every combination once, and clear words for what is no grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from normlab.errors import InvalidSpec
+from normlab.specs.studies import StudySpec, expand, label
+
+KINDS = ["batch", "layer", {"kind": "group", "groups": 4, "proxy": True}]
+
+
+def study(**fields: Any) -> StudySpec:
+    return StudySpec.model_validate({"name": "small batches", **fields})
+
+
+def test_a_grid_is_every_combination_for_every_seed() -> None:
+    cells = expand(study(axes={"normalizer": KINDS, "batch_size": [32, 8, 2]}, seeds=3))
+    assert len(cells) == len({c.key for c in cells}) == 27
+    assert {c.spec.batch_size for c in cells} == {32, 8, 2}
+    assert [c.seed for c in cells[:4]] == [0, 1, 2, 0]
+
+
+def test_linked_paths_move_together() -> None:
+    cells = expand(
+        study(base={"normalizer": "batch"}, axes=[{"batch_size": [32, 2], "epochs": [9, 3]}])
+    )
+    assert [(c.spec.batch_size, c.spec.epochs) for c in cells] == [(32, 9), (2, 3)]
+
+
+def test_a_path_reaches_into_a_short_name() -> None:
+    cells = expand(study(base={"normalizer": "group"}, axes={"normalizer.groups": [2, 4]}))
+    assert [c.spec.normalizer.model_dump()["groups"] for c in cells] == [2, 4]
+
+
+def test_an_axis_that_repeats_a_value_gives_the_cell_once() -> None:
+    cells = expand(study(axes={"normalizer": ["batch", {"kind": "batch"}]}))
+    assert len(cells) == 1
+
+
+def test_excluded_cells_are_left_out() -> None:
+    rule = {"normalizer": "batch", "batch_size": [1, 2]}
+    cells = expand(study(axes={"normalizer": KINDS, "batch_size": [8, 2, 1]}, exclude=[rule]))
+    assert len(cells) == 7
+    assert [c.spec.batch_size for c in cells if c.coordinates["normalizer"] == "batch"] == [8]
+
+
+def test_a_cell_keeps_its_key_when_an_axis_grows() -> None:
+    before = expand(study(axes={"normalizer": KINDS, "batch_size": [32, 8]}))
+    after = expand(study(axes={"batch_size": [2, 8, 32], "normalizer": KINDS}))
+    assert {c.key for c in before} < {c.key for c in after}
+
+
+def test_the_priority_is_no_part_of_the_key() -> None:
+    keys = {expand(study(axes={"normalizer": ["batch"]}, priority=p))[0].key for p in (0, 5)}
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "rule"),
+    [
+        ({"axes": {"normaliser": ["batch"]}}, "axes.normaliser", "nearest: normalizer"),
+        (
+            {"axes": {"normalizer.group": [2]}, "base": {"normalizer": "group"}},
+            "axes.normalizer.group",
+            "no such field",
+        ),
+        (
+            {"axes": {"normalizer": ["batch"], "optimizer.lr": [0.1, -1]}},
+            "axes.optimizer.lr",
+            "greater than 0",
+        ),
+        ({"axes": {"normalizer": ["nope"]}}, "axes.normalizer", "nope"),
+        ({"base": {"epochs": 1.5, "normalizer": "batch"}}, "base.epochs", "integer"),
+        (
+            {"axes": {"normalizer": ["batch"]}, "exclude": [{"normalizer": "batch"}]},
+            "exclude",
+            "none of 1 cells",
+        ),
+        ({"base": {"normalizer": "batch"}, "seeds": 30_000}, "axes", "at most 20000"),
+    ],
+)
+def test_a_grid_that_cannot_be_names_the_axis_and_the_rule(
+    fields: dict[str, Any], field: str, rule: str
+) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        expand(study(**fields))
+    problem = caught.value.problems[0]
+    assert problem.field == field
+    assert rule in problem.rule
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"axes": {"batch_size": []}},
+        {"axes": [{}]},
+        {"axes": [{"batch_size": [1, 2], "epochs": [1]}]},
+        {"axes": [{"batch_size": [1]}, {"batch_size": [2]}]},
+        {"axes": {"seed": [1]}},
+        {"seeds": []},
+        {"seeds": [1, 1]},
+        {"search": {"space": {"optimizer.lr": {"low": 1}}}},
+        {"search": {"space": {"optimizer.lr": {"low": 0, "high": 1, "log": True}}}},
+    ],
+)
+def test_an_ill_formed_study_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        study(**fields)
+
+
+def test_labels_read_like_the_paper() -> None:
+    assert [label(k) for k in KINDS] == ["batch", "layer", "group(groups=4)+proxy"]
+    assert label(0.05) == "0.05"
+
+
+@given(st.lists(st.integers(1, 64), min_size=1, unique=True), st.integers(1, 5))
+def test_the_number_of_cells_is_the_product(batches: list[int], seeds: int) -> None:
+    grid = study(base={"normalizer": "layer"}, axes={"batch_size": batches}, seeds=seeds)
+    assert len(expand(grid)) == grid.size == len(batches) * seeds
