@@ -1,0 +1,237 @@
+"""The rules that bind several fields of a job, or a field and the operator's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable, Iterable, Iterator, List, Optional, Tuple, Union
+
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.specs.catalogue import (
+    DATASETS,
+    IMAGE_FOLDER_SIZE,
+    MODELS,
+    DatasetFacts,
+    ModelFacts,
+)
+from normlab.specs.jobs import JobSpec
+from normlab.specs.normalizers import (
+    BatchStatisticsSpec,
+    InstanceNormSpec,
+    MetaNormSpec,
+    TopkBatchNormSpec,
+    check_channels,
+)
+from normlab.specs.optimization import SGD, RMSprop, Step
+
+Problems = Iterator[FieldProblem]
+
+
+def admit(spec: JobSpec, data_root: Optional[Path]) -> None:
+    """
+    Raise unless *spec* can be run.
+
+    Raises:
+        InvalidSpec: with every problem that `check` finds.
+    """
+    problems = check(spec, data_root)
+    if problems:
+        text = "; ".join(f"{p.field}: {p.rule}" for p in problems)
+        raise InvalidSpec(text, problems)
+
+
+def check(spec: JobSpec, data_root: Optional[Path]) -> List[FieldProblem]:
+    """
+    List every rule that *spec* breaks; empty if it can be run.
+
+    Files are looked for below *data_root*, or not at all where it is None.
+    """
+    problems = [p for rule in _RULES for p in rule(spec)]
+    if data_root is not None:
+        problems += _files(spec, data_root)
+    return problems
+
+
+def steps(spec: JobSpec) -> Optional[int]:
+    """Return the updates of the whole job, or None where only the dataset's files can tell."""
+    per_epoch = steps_per_epoch(spec, train_size(spec))
+    return total_steps(spec, per_epoch)
+
+
+def steps_per_epoch(spec: JobSpec, samples: Optional[int]) -> Optional[int]:
+    """Return the updates of an epoch over *samples*; what fills no whole update is left out."""
+    return None if samples is None else samples // spec.samples_per_update
+
+
+def total_steps(spec: JobSpec, per_epoch: Optional[int]) -> Optional[int]:
+    """Return the updates of the whole job at *per_epoch* updates an epoch."""
+    if spec.epochs == 0:
+        return 0
+    if per_epoch is None:
+        return None
+    full = per_epoch * spec.epochs
+    return full if spec.max_steps is None else min(full, spec.max_steps)
+
+
+def train_size(spec: JobSpec) -> Optional[int]:
+    """Return the number of training samples, or None where only the files can tell."""
+    facts = DATASETS.get(spec.dataset.name)
+    if facts is None or facts.train_size is None:
+        return None
+    return min(facts.train_size, spec.dataset.train_size or facts.train_size)
+
+
+def image_size(spec: JobSpec) -> Optional[int]:
+    """Return the side of the job's images; None for an unknown dataset."""
+    facts = DATASETS.get(spec.dataset.name)
+    if facts is None:
+        return None
+    return facts.image_size or spec.dataset.image_size or IMAGE_FOLDER_SIZE
+
+
+def _names(spec: JobSpec) -> Problems:
+    tables: Tuple[Tuple[str, str, Iterable[str]], ...] = (
+        ("model.name", spec.model.name, MODELS),
+        ("dataset.name", spec.dataset.name, DATASETS),
+    )
+    for field, name, known in tables:
+        if name not in known:
+            yield FieldProblem(field, f"unknown name {name!r}; choose one of {', '.join(known)}")
+    for name in spec.diagnostics:
+        yield FieldProblem("diagnostics", f"unknown name {name!r}; this version has none")
+
+
+def _known(spec: JobSpec) -> Union[Tuple[ModelFacts, DatasetFacts, int], None]:
+    model, dataset = MODELS.get(spec.model.name), DATASETS.get(spec.dataset.name)
+    side = image_size(spec)
+    return None if model is None or dataset is None or side is None else (model, dataset, side)
+
+
+def _dataset(spec: JobSpec) -> Problems:
+    facts = DATASETS.get(spec.dataset.name)
+    if facts is None:
+        return
+    if facts.name == "image_folder":
+        if spec.dataset.folder is None:
+            yield FieldProblem("dataset.folder", "image_folder needs the name of its folder")
+    else:
+        for field in ("folder", "image_size"):
+            if getattr(spec.dataset, field) is not None:
+                rule = f"only dataset 'image_folder' takes it, not {facts.name!r}; leave it out"
+                yield FieldProblem(f"dataset.{field}", rule)
+    for field in ("train_size", "test_size"):
+        asked, there = getattr(spec.dataset, field), getattr(facts, field)
+        if asked is not None and there is not None and asked > there:
+            yield FieldProblem(f"dataset.{field}", f"{asked} of {there} samples; ask for fewer")
+
+
+def _batches(spec: JobSpec) -> Problems:
+    samples = train_size(spec)
+    if samples is not None and spec.batch_size > samples:
+        rule = f"{spec.batch_size} is larger than the {samples} training samples"
+        yield FieldProblem("batch_size", rule)
+    elif samples is not None and spec.samples_per_update > samples:
+        rule = (
+            f"batch_size x gradient_accumulation x replicas = {spec.samples_per_update} samples "
+            f"per update, but there are {samples} training samples; lower one of them"
+        )
+        yield FieldProblem("gradient_accumulation", rule)
+    virtual = getattr(spec.normalizer, "virtual_batch_size", None)
+    if virtual is not None and spec.batch_size % virtual:
+        rule = f"{virtual} does not divide batch_size={spec.batch_size}; use a divisor of it"
+        yield FieldProblem("normalizer.virtual_batch_size", rule)
+
+
+def _network(spec: JobSpec) -> Problems:
+    known = _known(spec)
+    if known is None:
+        return
+    model, _, side = known
+    if side < model.min_image_size:
+        rule = f"{model.name} needs images of {model.min_image_size} pixels, not {side}"
+        yield FieldProblem("model.name", rule)
+        return
+    # Widths double from stage to stage: what fits the narrowest layer fits the others.
+    yield from check_channels(spec.normalizer, model.channels(spec.model.width))[:1]
+    if spec.augmentation.crop >= side:
+        yield FieldProblem("augmentation.crop", f"must be less than the images' side, {side}")
+
+
+def _statistics(spec: JobSpec) -> Problems:
+    # Statistics over one value have no spread: everything would be normalized to 0.
+    known = _known(spec)
+    if known is None or known[2] < known[0].min_image_size:
+        return
+    side = min(site.side for site in known[0].sites(spec.model.width, known[2]))
+    norm = spec.normalizer
+    samples = getattr(norm, "virtual_batch_size", None) or spec.batch_size
+    values = samples * side * side
+    shares = isinstance(norm, MetaNormSpec) and norm.channels != "own"
+    if isinstance(norm, BatchStatisticsSpec) and not shares and values == 1:
+        rule = (
+            f"statistics over 1 sample of a {side}x{side} map in {spec.model.name} are over one "
+            "value; use 2 samples or more, larger images, or a kind such as 'group'"
+        )
+        yield FieldProblem("batch_size", rule)
+    if isinstance(norm, InstanceNormSpec) and side == 1:
+        rule = f"{spec.model.name} has 1x1 maps at this image size, one value each; use 'group'"
+        yield FieldProblem("normalizer.kind", rule)
+    if isinstance(norm, TopkBatchNormSpec) and norm.k > values:
+        rule = f"k={norm.k}, but the smallest layer has {values} values a channel; lower k"
+        yield FieldProblem("normalizer.k", rule)
+
+
+def _optimization(spec: JobSpec) -> Problems:
+    optimizer, schedule = spec.optimizer, spec.schedule
+    momentum = optimizer.momentum if isinstance(optimizer, (SGD, RMSprop)) else 0.0
+    if isinstance(optimizer, SGD) and optimizer.nesterov and momentum == 0:
+        yield FieldProblem("optimizer.nesterov", "needs momentum > 0")
+    if optimizer.batch_scaling == "time_constant" and momentum == 0:
+        rule = "time_constant needs sgd or rmsprop with momentum > 0; use 'linear'"
+        yield FieldProblem("optimizer.batch_scaling", rule)
+    if isinstance(schedule, Step):
+        inside = (0.0, *schedule.milestones, 1.0)
+        if any(a >= b for a, b in zip(inside, inside[1:])):
+            rule = f"{list(schedule.milestones)} must rise and lie inside (0, 1)"
+            yield FieldProblem("schedule.milestones", rule)
+    if 0 < spec.epochs < schedule.warmup_epochs:
+        rule = f"{schedule.warmup_epochs:g} epochs of warm-up in a job of {spec.epochs}"
+        yield FieldProblem("schedule.warmup_epochs", rule)
+
+
+def _device(spec: JobSpec) -> Problems:
+    if spec.precision == "float16" and spec.device == "cpu":
+        yield FieldProblem("precision", "float16 is for cuda and ipu; on cpu use 'bfloat16'")
+    if spec.tf32 and spec.device in ("cpu", "ipu"):
+        yield FieldProblem("tf32", f"is for cuda, not for {spec.device!r}; leave it out")
+
+
+def _files(spec: JobSpec, data_root: Path) -> Problems:
+    facts = DATASETS.get(spec.dataset.name)
+    if facts is None:
+        return
+    missing = facts.missing(data_root)
+    if facts.name == "image_folder" and spec.dataset.folder is not None:
+        missing = _missing_folders(spec.dataset.folder, data_root)
+    if missing:
+        names = ", ".join(missing)
+        rule = f"{facts.name} is not complete: the operator's data root has no {names}"
+        yield FieldProblem("dataset.folder" if spec.dataset.folder else "dataset.name", rule)
+
+
+def _missing_folders(folder: str, data_root: Path) -> List[str]:
+    root = data_root / folder
+    missing = [] if (root / "train").is_dir() else [f"{folder}/train/"]
+    if not any((root / name).is_dir() for name in ("test", "val")):
+        missing.append(f"{folder}/test/ (or val/)")
+    return missing
+
+
+_RULES: Tuple[Callable[[JobSpec], Problems], ...] = (
+    _names,
+    _dataset,
+    _batches,
+    _network,
+    _statistics,
+    _optimization,
+    _device,
+)

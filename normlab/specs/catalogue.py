@@ -1,0 +1,249 @@
+"""The networks and datasets that a job can name, as plain facts: no torch and no files read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Tuple
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place in a network where a normalizer stands: its channels, and its map's side."""
+
+    channels: int
+    side: int
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known of a network before it is built; *sites_of* takes width and image side."""
+
+    name: str
+    summary: str
+    default_width: int
+    min_image_size: int
+    sites_of: Callable[[int, int], List[Site]]
+    task: str = "classification"
+
+    def sites(self, width: Optional[int], image_size: int) -> List[Site]:
+        """List the normalizers in the order in which a sample meets them."""
+        return self.sites_of(width or self.default_width, image_size)
+
+    def channels(self, width: Optional[int]) -> List[int]:
+        """List the channels of each normalizer."""
+        return [site.channels for site in self.sites(width, 4 * self.min_image_size)]
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What is known of a dataset before it is read; None where only its files can tell."""
+
+    name: str
+    summary: str
+    num_classes: Optional[int]
+    channels: int
+    image_size: Optional[int]
+    train_size: Optional[int]
+    test_size: Optional[int]
+    files: Tuple[str, ...] = ()
+    gzip_too: bool = False  # FILE.gz stands for FILE
+
+    def missing(self, data_root: Path) -> List[str]:
+        """List the files that are not there, relative to *data_root*."""
+        return [name for name in self.files if self.find(data_root, name) is None]
+
+    def find(self, data_root: Path, name: str) -> Optional[Path]:
+        """Return where the file *name* lies, or None."""
+        plain = data_root / name
+        packed = data_root / f"{name}.gz"
+        if plain.is_file():
+            return plain
+        return packed if self.gzip_too and packed.is_file() else None
+
+
+def _halved(side: int) -> int:
+    return (side + 1) // 2  # a 3x3 convolution with stride 2 and padding 1
+
+
+def _preresnet8(width: int, side: int) -> List[Site]:
+    side = _halved(side)  # the stem
+    sites, before = [], width
+    for stage in range(3):
+        sites.append(Site(before, side))
+        side = _halved(side) if stage else side
+        before = width * 2**stage
+        sites.append(Site(before, side))
+    return [*sites, Site(before, side)]
+
+
+def _convnet(width: int, side: int) -> List[Site]:
+    sites = []
+    for stage in range(3):
+        side = _halved(side) if stage else side
+        sites += 2 * [Site(width * 2**stage, side)]
+    return sites
+
+
+def _cifar_resnet(blocks: int) -> Callable[[int, int], List[Site]]:
+    def sites_of(width: int, side: int) -> List[Site]:
+        sites = [Site(width, side)]  # the stem
+        for stage in range(3):
+            side = _halved(side) if stage else side
+            sites += 2 * blocks * [Site(width * 2**stage, side)]
+        return sites
+
+    return sites_of
+
+
+def _resnet18(width: int, side: int) -> List[Site]:
+    side = _halved(side)
+    sites = [Site(width, side)]
+    side = _halved(side)  # max pooling
+    for stage in range(4):
+        side = _halved(side) if stage else side
+        norms = 5 if stage else 4  # two blocks of two, and the projection's
+        sites += norms * [Site(width * 2**stage, side)]
+    return sites
+
+
+def _resnet50(width: int, side: int) -> List[Site]:
+    side = _halved(side)
+    sites = [Site(width, side)]
+    side = _halved(side)
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        narrow, before = width * 2**stage, side
+        side = _halved(side) if stage else side
+        for block in range(blocks):
+            sites.append(Site(narrow, side if block else before))
+            sites += [Site(narrow, side), Site(4 * narrow, side)]
+            sites += [] if block else [Site(4 * narrow, side)]  # the projection's
+    return sites
+
+
+MODELS: Dict[str, ModelFacts] = {
+    facts.name: facts
+    for facts in (
+        ModelFacts(
+            "preresnet8",
+            "pre-activation residual net of 8 layers: stem with stride 2, three blocks",
+            default_width=8,
+            min_image_size=8,
+            sites_of=_preresnet8,
+        ),
+        ModelFacts(
+            "convnet",
+            "six 3x3 convolutions in three stages, no shortcuts",
+            default_width=16,
+            min_image_size=8,
+            sites_of=_convnet,
+        ),
+        ModelFacts(
+            "resnet20",
+            "residual net of 20 layers in its CIFAR form",
+            default_width=16,
+            min_image_size=8,
+            sites_of=_cifar_resnet(3),
+        ),
+        ModelFacts(
+            "resnet56",
+            "residual net of 56 layers in its CIFAR form",
+            default_width=16,
+            min_image_size=8,
+            sites_of=_cifar_resnet(9),
+        ),
+        ModelFacts(
+            "resnet18",
+            "residual net of 18 layers in its ImageNet form",
+            default_width=64,
+            min_image_size=32,
+            sites_of=_resnet18,
+        ),
+        ModelFacts(
+            "resnet50",
+            "residual net of 50 layers with bottlenecks in its ImageNet form",
+            default_width=64,
+            min_image_size=32,
+            sites_of=_resnet50,
+        ),
+    )
+}
+
+_IDX = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+_CIFAR10 = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
+
+DATASETS: Dict[str, DatasetFacts] = {
+    facts.name: facts
+    for facts in (
+        DatasetFacts("digits", "scikit-learn's digits, 8x8 enlarged", 10, 1, 16, 1200, 597),
+        DatasetFacts("shapes32", "4 shapes x 4 textures, drawn in memory", 16, 3, 32, 6000, 3000),
+        DatasetFacts(
+            "shapes32_hard",
+            "shapes32 with strong changes of contrast and brightness by image",
+            16,
+            3,
+            32,
+            6000,
+            3000,
+        ),
+        DatasetFacts(
+            "cifar10",
+            "CIFAR-10, binary version",
+            10,
+            3,
+            32,
+            50_000,
+            10_000,
+            files=tuple(f"cifar-10-batches-bin/{name}" for name in _CIFAR10),
+        ),
+        DatasetFacts(
+            "cifar100",
+            "CIFAR-100 with fine labels, binary version",
+            100,
+            3,
+            32,
+            50_000,
+            10_000,
+            files=("cifar-100-binary/train.bin", "cifar-100-binary/test.bin"),
+        ),
+        DatasetFacts(
+            "mnist",
+            "MNIST's handwritten digits, IDX files",
+            10,
+            1,
+            28,
+            60_000,
+            10_000,
+            files=tuple(f"mnist/{name}" for name in _IDX),
+            gzip_too=True,
+        ),
+        DatasetFacts(
+            "fashion_mnist",
+            "Fashion-MNIST, IDX files",
+            10,
+            1,
+            28,
+            60_000,
+            10_000,
+            files=tuple(f"fashion_mnist/{name}" for name in _IDX),
+            gzip_too=True,
+        ),
+        DatasetFacts(
+            "image_folder",
+            "a tree FOLDER/{train,test or val}/CLASS/*.{png,jpg,...} below the data root",
+            None,
+            3,
+            None,
+            None,
+            None,
+        ),
+    )
+}
+
+# Side to which an image folder's pictures are brought where the job does not say.
+IMAGE_FOLDER_SIZE = 64

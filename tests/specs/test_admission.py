@@ -1,0 +1,118 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from normlab.errors import InvalidSpec
+from normlab.specs.admission import admit, check, steps
+from normlab.specs.jobs import JobSpec
+from normlab.specs.normalizers import Normalizer
+
+
+def job(**fields: Any) -> JobSpec:
+    return JobSpec.model_validate({"normalizer": "none", **fields})
+
+
+@pytest.mark.parametrize("kind", list(Normalizer))
+def test_every_kind_with_its_defaults_is_admitted(kind: Normalizer) -> None:
+    assert check(job(normalizer=kind.value), None) == []
+
+
+FOLDER = {"name": "image_folder"}
+BROKEN = [
+    ({"model": {"name": "vgg"}}, "model.name", "preresnet8"),
+    ({"dataset": {"name": "svhn"}}, "dataset.name", "shapes32"),
+    ({"diagnostics": ["aura"]}, "diagnostics", "aura"),
+    ({"batch_size": 6001}, "batch_size", "6000"),
+    ({"batch_size": 3000, "gradient_accumulation": 3}, "gradient_accumulation", "9000"),
+    ({"normalizer": {"kind": "group", "groups": 3}}, "normalizer.groups", "1, 2, 4, 8"),
+    (
+        {"normalizer": {"kind": "batch", "virtual_batch_size": 64}},
+        "normalizer.virtual_batch_size",
+        "batch_size=32",
+    ),
+    (
+        {"normalizer": {"kind": "batch", "virtual_batch_size": 5}},
+        "normalizer.virtual_batch_size",
+        "divide",
+    ),
+    ({"model": {"name": "resnet18"}, "dataset": {"name": "digits"}}, "model.name", "32 pixels"),
+    ({"augmentation": {"crop": 32}}, "augmentation.crop", "32"),
+    (
+        {"normalizer": "batch", "batch_size": 1, "model": {"name": "resnet18"}},
+        "batch_size",
+        "1x1",
+    ),
+    ({"normalizer": "instance", "model": {"name": "resnet18"}}, "normalizer.kind", "group"),
+    (
+        {"normalizer": {"kind": "topk_batch", "k": 17}, "batch_size": 1},
+        "normalizer.k",
+        "16 values",
+    ),
+    (
+        {"optimizer": {"name": "sgd", "nesterov": True, "momentum": 0}},
+        "optimizer.nesterov",
+        "momentum",
+    ),
+    (
+        {"optimizer": {"name": "adamw", "batch_scaling": "time_constant"}},
+        "optimizer.batch_scaling",
+        "linear",
+    ),
+    (
+        {"schedule": {"name": "step", "milestones": [0.7, 0.5]}},
+        "schedule.milestones",
+        "rise",
+    ),
+    ({"schedule": {"warmup_epochs": 6, "name": "cosine"}}, "schedule.warmup_epochs", "5"),
+    ({"precision": "float16", "device": "cpu"}, "precision", "bfloat16"),
+    ({"tf32": True, "device": "cpu"}, "tf32", "cuda"),
+    ({"dataset": FOLDER}, "dataset.folder", "name"),
+    ({"dataset": {"name": "digits", "folder": "x"}}, "dataset.folder", "image_folder"),
+    ({"dataset": {"name": "digits", "train_size": 1201}}, "dataset.train_size", "1200"),
+]
+
+
+@pytest.mark.parametrize(("fields", "field", "says"), BROKEN)
+def test_a_broken_rule_names_its_field_and_what_would_do(
+    fields: dict[str, Any], field: str, says: str
+) -> None:
+    problems = check(job(**fields), None)
+    assert [p.field for p in problems] == [field]
+    assert says in problems[0].rule
+
+
+def test_admit_raises_with_every_problem_at_once() -> None:
+    with pytest.raises(InvalidSpec, match="batch_size") as caught:
+        admit(job(batch_size=6001, precision="float16", device="cpu"), None)
+    assert [p.field for p in caught.value.problems] == ["batch_size", "precision"]
+
+
+def test_missing_files_are_named_and_found_again_packed(tmp_path: Path) -> None:
+    spec = job(dataset={"name": "mnist"})
+    (tmp_path / "mnist").mkdir()
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte"):
+        (tmp_path / "mnist" / name).touch()
+    (problem,) = check(spec, tmp_path)
+    assert problem.rule.endswith("no mnist/t10k-labels-idx1-ubyte")
+    (tmp_path / "mnist" / "t10k-labels-idx1-ubyte").touch()
+    assert check(spec, tmp_path) == []
+
+
+def test_an_image_folder_needs_its_two_trees(tmp_path: Path) -> None:
+    spec = job(dataset={**FOLDER, "folder": "birds"})
+    (problem,) = check(spec, tmp_path)
+    assert "birds/train/" in problem.rule
+    assert "birds/test/" in problem.rule
+    (tmp_path / "birds" / "train").mkdir(parents=True)
+    (tmp_path / "birds" / "val").mkdir()
+    assert check(spec, tmp_path) == []
+
+
+def test_steps_count_whole_updates() -> None:
+    assert steps(job(batch_size=32, epochs=12)) == 12 * (6000 // 32)
+    assert steps(job(batch_size=8, gradient_accumulation=4, epochs=2)) == 2 * 187
+    assert steps(job(batch_size=32, max_steps=10)) == 10
+    assert steps(job(epochs=0)) == 0
+    assert steps(job(dataset={"name": "digits", "train_size": 100}, batch_size=30, epochs=1)) == 3
+    assert steps(job(dataset={**FOLDER, "folder": "birds"})) is None
