@@ -1,0 +1,80 @@
+"""The options of a spec as records: default, range, choices and meaning, read from the models."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Type, Union
+
+from pydantic import BaseModel, Field
+
+_KINDS = {"integer": "integer", "number": "number", "boolean": "boolean", "string": "string"}
+
+
+class OptionRecord(BaseModel):
+    """One option: what it is called, what it may be, what it is when nobody says."""
+
+    name: str
+    type: str = Field(description="integer, number, boolean, string, choice or list")
+    default: Any = Field(None, description="null where *required* or where null is the default")
+    required: bool = False
+    nullable: bool = False
+    minimum: Union[float, None] = None
+    maximum: Union[float, None] = None
+    above: Union[float, None] = Field(None, description="exclusive minimum")
+    below: Union[float, None] = Field(None, description="exclusive maximum")
+    choices: Union[List[str], None] = None
+    description: str = ""
+
+    def limits(self) -> str:
+        """Say the range or the choices in a few words; empty if anything goes."""
+        if self.choices:
+            return ", ".join(self.choices)
+        sides = [
+            ("≥ ", self.minimum),
+            ("> ", self.above),
+            ("≤ ", self.maximum),
+            ("< ", self.below),
+        ]
+        return ", ".join(f"{sign}{bound:.12g}" for sign, bound in sides if bound is not None)
+
+
+def options(model: Type[BaseModel]) -> List[OptionRecord]:
+    """List the plain options of *model*; fields that are specs themselves are left out."""
+    schema = model.model_json_schema()
+    required = set(schema.get("required", ()))
+    found = []
+    for name, field in schema["properties"].items():
+        option = _option(name, field, name in required)
+        if option is not None:
+            found.append(option)
+    return found
+
+
+def _option(name: str, field: Mapping[str, Any], required: bool) -> Optional[OptionRecord]:
+    branches = [b for b in field.get("anyOf", [field]) if b.get("type") != "null"]
+    if len(branches) != 1 or "const" in field:
+        return None
+    (branch,) = branches
+    facts: Dict[str, Any] = {
+        "name": name,
+        "default": field.get("default"),
+        "required": required,
+        "nullable": len(field.get("anyOf", [])) > 1,
+        "description": field.get("description", ""),
+    }
+    if "enum" in branch:
+        return OptionRecord(type="choice", choices=branch["enum"], **facts)
+    if branch.get("type") == "array":
+        return OptionRecord(type="list", **facts)
+    if branch.get("type") not in _KINDS:
+        return None
+    return OptionRecord(type=_KINDS[branch["type"]], **facts, **_range(branch))
+
+
+def _range(branch: Mapping[str, Any]) -> Dict[str, Any]:
+    names = {
+        "minimum": "minimum",
+        "maximum": "maximum",
+        "exclusiveMinimum": "above",
+        "exclusiveMaximum": "below",
+    }
+    return {ours: branch[theirs] for theirs, ours in names.items() if theirs in branch}
