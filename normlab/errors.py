@@ -5,7 +5,8 @@
     │   └── IdempotencyReuse   an idempotency key came back with another body
     ├── NotFound               no such job, study, artifact or dataset
     ├── Conflict               the thing exists, but its state forbids this
-    ├── Unauthorized           no token, or one that does not allow this
+    ├── Unauthorized           no token, or one that nobody knows
+    │   └── Forbidden          a known token that does not allow this
     ├── QuotaExceeded          too many queued jobs for one owner; try later
     ├── ServiceUnavailable     a server that we need does not answer; try later
     └── JobError               a job's attempt ended; `failure_kind` says why
@@ -76,9 +77,15 @@ class Conflict(NormlabError):
 
 
 class Unauthorized(NormlabError):
-    """The token is missing, unknown, or lacks the scope."""
+    """The token is missing or unknown."""
 
     code = "unauthorized"
+
+
+class Forbidden(Unauthorized):
+    """The token is known, but its scopes or its owner do not allow this."""
+
+    code = "forbidden"
 
 
 class QuotaExceeded(NormlabError):

@@ -1,0 +1,153 @@
+"""Every error as RFC 9457 problem details: one table from class to status, one shape for all."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from normlab import errors
+from normlab.errors import FieldProblem, InvalidSpec, NormlabError
+from normlab.specs.problems import explain
+
+MEDIA_TYPE = "application/problem+json"
+STATUS: dict[type[NormlabError], HTTPStatus] = {
+    errors.NormlabError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.InvalidSpec: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.QuotaExceeded: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.ServiceUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    # A job that is asked for but cannot run as it stands
+    errors.JobError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.DeviceUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 422: "invalid_spec"}
+_RETRY_AFTER_S = "5"
+
+log = structlog.get_logger(__name__)
+
+
+class ProblemField(BaseModel):
+    """One field that is wrong."""
+
+    field: str = Field(examples=["batch_size"])
+    rule: str = Field(examples=["Input should be greater than or equal to 1, not 0"])
+
+
+class Problem(BaseModel):
+    """What went wrong, as RFC 9457 has it, with our stable `code` beside it."""
+
+    type: str = Field(examples=["urn:normlab:problem:invalid_spec"])
+    title: str = Field(examples=["Unprocessable Content"])
+    status: int = Field(examples=[422])
+    detail: str
+    instance: str = Field(description="the path that was asked for")
+    code: str = Field(examples=["invalid_spec"])
+    errors: list[ProblemField] = []
+
+
+def status_of(error: type[NormlabError]) -> HTTPStatus:
+    """Return the status of *error*: that of the nearest class in the table."""
+    return next(STATUS[c] for c in error.__mro__ if c in STATUS)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of *app*, expected or not, with a problem."""
+    app.add_exception_handler(NormlabError, _own)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def problem(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    fields: tuple[FieldProblem, ...] = (),
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """Build the response; ASCII only, since a request may hold what UTF-8 cannot."""
+    body = Problem(
+        type=f"urn:normlab:problem:{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        code=code,
+        errors=[ProblemField(field=f.field, rule=f.rule) for f in fields],
+    )
+    content = json.dumps(body.model_dump()).encode()
+    return Response(content, status_code=status, headers=headers, media_type=MEDIA_TYPE)
+
+
+async def _own(request: Request, error: Exception) -> Response:
+    assert isinstance(error, NormlabError)
+    status = status_of(type(error))
+    fields = error.problems if isinstance(error, InvalidSpec) else ()
+    headers = {"Retry-After": _RETRY_AFTER_S} if error.retryable else {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning("request refused", path=request.url.path, code=error.code, error=str(error))
+    return problem(request, status, error.code, str(error), fields, headers)
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    model = _body_model(request)
+    fields = tuple(f for e in error.errors() for f in _fields(e, error.body, model))
+    detail = "; ".join(f"{f.field}: {f.rule}" for f in fields[:3])
+    if len(fields) > 3:
+        detail += f"; and {len(fields) - 3} more"
+    return problem(request, 422, InvalidSpec.code, detail, fields)
+
+
+def _body_model(request: Request) -> type[BaseModel] | None:
+    body = getattr(request.scope.get("route"), "body_field", None)
+    model = getattr(getattr(body, "field_info", None), "annotation", None)
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+
+def _fields(error: dict[str, Any], body: Any, model: type[BaseModel] | None) -> list[FieldProblem]:
+    where, *loc = error["loc"]
+    if error["type"] == "json_invalid":
+        rule = f"not JSON: {error['ctx']['error']} at character {loc[0]}; send one JSON object"
+        return [FieldProblem("body", rule)]
+    if where == "body":
+        if not loc and isinstance(error.get("input"), bytes):
+            return [FieldProblem("body", "send it with the header Content-Type: application/json")]
+        return explain([{**error, "loc": loc}], body, model)
+    found = explain([{**error, "loc": loc}], {})
+    return [FieldProblem(f.field, f"{f.rule} ({where})") for f in found]
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    status, detail = error.status_code, str(error.detail)
+    if status == 404:
+        detail = f"nothing is at {request.url.path}; GET /openapi.json lists what there is"
+    if status == 405:
+        detail = f"{request.method} is not for {request.url.path}; allowed: {headers.get('Allow')}"
+    if status == 400:  # the framework could not decode the body
+        rule = "neither JSON nor text in UTF-8; send one JSON object"
+        return problem(request, 422, InvalidSpec.code, rule, (FieldProblem("body", rule),))
+    return problem(request, status, _CODES.get(status, "error"), detail, headers=headers)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    # The server writes the traceback to its log; the answer says nothing of our insides
+    log.error("request failed", path=request.url.path, method=request.method, error=repr(error))
+    detail = "an unexpected error; the server's log has the cause"
+    return problem(request, 500, "internal", detail, headers={"Connection": "close"})
