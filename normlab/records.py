@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Literal, Union
 from pydantic import BaseModel, Field
 
 from normlab.specs.jobs import JobSpec
+from normlab.specs.options import OptionRecord
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: tuple[JobState, ...] = ("succeeded", "failed", "cancelled")
@@ -188,3 +189,71 @@ class Validation(Record):
     memory_bytes: Union[int, None] = Field(description="estimated peak of the training process")
     queue_position: int
     fingerprint: str
+
+
+class NormalizerRecord(Record):
+    """A kind of normalizer: what it is, where it comes from, and every option."""
+
+    kind: str
+    title: str
+    summary: str
+    source: str
+    acts_on: str = Field(description="activations, weights or nothing")
+    takes_proxy: bool
+    batch_dependent: bool = Field(description="a sample's output depends on the rest of its batch")
+    stateful: bool = Field(description="it keeps state that changes while training")
+    channelwise: bool = Field(description="every channel ends with mean 0 and variance 1")
+    keeps_expressivity: bool = Field(description="no statistic of a sample is lost")
+    runs_on_ipu: bool
+    ipu_reason: str
+    options: List[OptionRecord]
+
+
+class ModelRecord(Record):
+    """A network that jobs can name."""
+
+    name: str
+    summary: str
+    task: str
+    default_width: int
+    min_image_size: int
+    normalizers: int = Field(description="places where a normalizer stands")
+    channels: List[int] = Field(description="distinct channel counts at the default width")
+
+
+class DatasetRecord(Record):
+    """A dataset that jobs can name; null where only its files can tell."""
+
+    name: str
+    summary: str
+    num_classes: Union[int, None]
+    channels: int
+    image_size: Union[int, None]
+    train_size: Union[int, None]
+    test_size: Union[int, None]
+    available: bool = Field(description="nothing is missing under the operator's data root")
+    missing: List[str] = Field(description="files to put there, relative to the data root")
+
+
+class DiagnosticRecord(Record):
+    """What a diagnostic found at one step, where it is no plain series."""
+
+    name: str
+    step: int
+    record: Dict[str, Any]
+
+
+class DiagnosticKindRecord(Record):
+    """A diagnostic that jobs can ask for."""
+
+    name: str
+    summary: str
+
+
+class LogPage(Record):
+    """A piece of a job's log."""
+
+    offset: int = Field(description="where the piece begins, in bytes")
+    next_offset: int = Field(description="where to go on")
+    text: str = Field(description="UTF-8; bytes that are none are replaced")
+    ended: bool = Field(description="nothing will follow: the job has ended and this is the end")

@@ -1,0 +1,73 @@
+"""The catalogue as records, read from the specs themselves: nothing is written down twice."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from normlab.records import DatasetRecord, ModelRecord, NormalizerRecord
+from normlab.specs.catalogue import DATASETS, MODELS, DatasetFacts, ModelFacts
+from normlab.specs.normalizers import SPECS, NormSpec
+from normlab.specs.options import options
+
+
+@cache
+def normalizers() -> tuple[NormalizerRecord, ...]:
+    """Describe every kind of normalizer."""
+    return tuple(_normalizer(spec) for spec in SPECS)
+
+
+def models() -> list[ModelRecord]:
+    """Describe every network."""
+    return [_model(facts) for facts in MODELS.values()]
+
+
+def datasets(data_root: Path) -> list[DatasetRecord]:
+    """Describe every dataset, and what of it is missing below *data_root*."""
+    return [_dataset(facts, data_root) for facts in DATASETS.values()]
+
+
+def _normalizer(spec: type[NormSpec]) -> NormalizerRecord:
+    return NormalizerRecord(
+        kind=spec.model_fields["kind"].default,
+        title=spec.title,
+        summary=(spec.__doc__ or "").strip().splitlines()[0],
+        source=spec.source,
+        acts_on=spec.acts_on,
+        takes_proxy="proxy" in spec.model_fields,
+        batch_dependent=spec.batch_dependent,
+        stateful=spec.stateful,
+        channelwise=spec.channelwise,
+        keeps_expressivity=spec.keeps_expressivity,
+        runs_on_ipu=spec.runs_on_ipu,
+        ipu_reason=spec.ipu_reason,
+        options=options(spec),
+    )
+
+
+def _model(facts: ModelFacts) -> ModelRecord:
+    channels = facts.channels(None)
+    return ModelRecord(
+        name=facts.name,
+        summary=facts.summary,
+        task=facts.task,
+        default_width=facts.default_width,
+        min_image_size=facts.min_image_size,
+        normalizers=len(channels),
+        channels=sorted(set(channels)),
+    )
+
+
+def _dataset(facts: DatasetFacts, data_root: Path) -> DatasetRecord:
+    missing = facts.missing(data_root)
+    return DatasetRecord(
+        name=facts.name,
+        summary=facts.summary,
+        num_classes=facts.num_classes,
+        channels=facts.channels,
+        image_size=facts.image_size,
+        train_size=facts.train_size,
+        test_size=facts.test_size,
+        available=not missing,
+        missing=missing,
+    )
