@@ -66,7 +66,7 @@ class ActivationNormSpec(NormSpec):
     proxy: bool = Field(
         False, description="move the affine into a proxy-normalized activation after the norm"
     )
-    proxy_eps: float = Field(0.03, ge=0, le=1, description="added to the proxy variance")
+    proxy_eps: float = Field(0.03, gt=0, le=1, description="added to the proxy variance")
     quadrature: Literal["exact", "midpoint200"] = Field(
         "exact",
         description="proxy expectation: closed form for ReLU and Gauss-Hermite otherwise, "

@@ -1,0 +1,131 @@
+"""The normalizers: `make` builds any kind, with or without an activation, as one module."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, Optional, Type, Union
+
+from torch import Tensor, nn
+
+from normlab.errors import InvalidSpec
+from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.batch import BatchNorm
+from normlab.norms.per_sample import GroupNorm, InstanceNorm, LayerNorm
+from normlab.norms.proxy import ACTIVATIONS, ProxyNorm
+from normlab.specs.normalizers import (
+    ActivationNormSpec,
+    Normalizer,
+    NormSpec,
+    check_channels,
+    parse_normalizer,
+)
+
+LAYERS: Dict[Normalizer, Type[ActivationNorm]] = {
+    Normalizer.BATCH: BatchNorm,
+    Normalizer.LAYER: LayerNorm,
+    Normalizer.INSTANCE: InstanceNorm,
+    Normalizer.GROUP: GroupNorm,
+}
+
+_MODULES: Dict[str, Type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
+_NOT_THE_LAYERS = {"kind", "proxy", "proxy_eps", "quadrature", "proxy_weight_decay"}
+
+NormalizerLike = Union[str, Mapping[str, Any], NormSpec]
+
+
+class NormActivation(nn.Module):
+    """A norm, then an activation."""
+
+    def __init__(self, norm: ActivationNorm, activation: str) -> None:
+        super().__init__()
+        self.norm = norm
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize *x*, then activate it."""
+        return ACTIVATIONS[self.activation](self.norm(x))
+
+    def extra_repr(self) -> str:
+        """Show what the constructor was given."""
+        return f"activation={self.activation!r}"
+
+
+class ScaleOnlyNorm(nn.Module):
+    """
+    A norm with a scale and no shift: what proxy normalization puts where no activation follows.
+
+    A residual branch ends so, and so does the published network's last norm of a block.
+    """
+
+    def __init__(self, norm: ActivationNorm) -> None:
+        super().__init__()
+        self.norm = norm
+        self.norm.register_parameter("bias", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize and scale *x*."""
+        y: Tensor = self.norm(x)
+        return y
+
+
+def make(
+    normalizer: NormalizerLike,
+    num_features: int,
+    activation: Optional[str] = None,
+    dims: int = 2,
+    plain: bool = False,
+) -> nn.Module:
+    """
+    Build a normalizer, with the activation that follows it, as one module.
+
+    Kinds that act on weights, and "none", give just the activation; see
+    `apply_weight_normalization` for what they do to a network.
+
+    Args:
+        normalizer: a kind's name, a dictionary with its options, or a spec.
+        num_features: C, the number of channels.
+        activation: "relu", "silu", "gelu" or None.
+        dims: dimensions of positions: 1 takes (N, C) and (N, C, L), 2 (N, C, H, W), and so on.
+        plain: use plain operators only, which any backend can differentiate.
+
+    Raises:
+        InvalidSpec: if an option is out of range, or the channels do not fit the kind.
+    """
+    spec = parse_normalizer(normalizer)
+    if activation is not None and activation not in ACTIVATIONS:
+        raise InvalidSpec(f"{activation=}: it is one of {sorted(ACTIVATIONS)}, or None")
+    problems = check_channels(spec, [num_features])
+    if problems:
+        raise InvalidSpec("; ".join(f"{p.field}: {p.rule}" for p in problems), problems)
+    module = _build(spec, num_features, activation, dims)
+    return plain_operators(module) if plain else module
+
+
+def _build(spec: NormSpec, num_features: int, activation: Optional[str], dims: int) -> nn.Module:
+    if not isinstance(spec, ActivationNormSpec):
+        return nn.Identity() if activation is None else _MODULES[activation]()
+    layer = LAYERS[Normalizer(spec.model_dump()["kind"])]
+    options = spec.model_dump(exclude=_NOT_THE_LAYERS)
+    if spec.proxy and activation is not None:
+        norm = layer(num_features, dims=dims, **{**options, "affine": False})
+        return ProxyNorm(norm, activation, spec.proxy_eps, spec.quadrature, spec.proxy_weight_decay)
+    norm = layer(num_features, dims=dims, **options)
+    if spec.proxy:
+        return ScaleOnlyNorm(norm)
+    return norm if activation is None else NormActivation(norm, activation)
+
+
+def plain_operators(model: nn.Module, on: bool = True) -> nn.Module:
+    """Let every normalizer in *model* use plain operators only, or, not *on*, its fast form."""
+    for module in model.modules():
+        if isinstance(module, ActivationNorm):
+            module.plain = on
+    return model
+
+
+def set_training_progress(model: nn.Module, fraction: float) -> None:
+    """Tell every normalizer in *model* which part of the training run is done, in [0, 1]."""
+    if not 0 <= fraction <= 1:
+        raise InvalidSpec(f"{fraction=}: progress is between 0 and 1")
+    for module in model.modules():
+        if isinstance(module, ActivationNorm):
+            module.set_progress(fraction)

@@ -1,0 +1,112 @@
+"""What every normalizer of activations has: an affine, its checks, and the choice of operators."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from normlab.errors import InvalidSpec
+
+_AUTOCAST_BY_DEVICE = hasattr(torch, "get_autocast_dtype")  # since torch 2.4
+
+_SHAPES = {
+    1: "(N, C) or (N, C, L)",
+    2: "(N, C, H, W)",
+    3: "(N, C, D, H, W)",
+}
+
+
+class ActivationNorm(nn.Module):
+    """
+    A normalizer with an optional scale and shift for each channel.
+
+    Subclasses write `normalize`, a function of the input and the affine, so that the
+    proxy-normalized activation can put its own affine in the norm's place.
+
+    Args:
+        num_features: C, the number of channels.
+        eps: added to the variance; same unit as x squared.
+        affine: learn weight and bias; without them they are 1 and 0.
+        dims: 1, 2 or 3 dimensions of positions.
+
+    Raises:
+        InvalidSpec: if an argument is out of range, or an input has another shape.
+    """
+
+    folds_affine = True  # y = weight * (something) + bias, with nothing after it
+    plain = False  # no custom autograd function: any backend can differentiate it
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, affine: bool = True, dims: int = 2
+    ) -> None:
+        super().__init__()
+        if num_features < 1 or not eps > 0:
+            raise InvalidSpec(f"{num_features=}, {eps=}: both must be positive")
+        if dims not in _SHAPES:
+            raise InvalidSpec(f"{dims=}: inputs have 1, 2 or 3 dimensions of positions")
+        self.num_features = num_features
+        self.eps = eps
+        self.affine = affine
+        self.dims = dims
+        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize *x*."""
+        return self.normalize_with(x, self.weight, self.bias)
+
+    def normalize_with(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+        """Normalize *x* with another affine than the layer's own."""
+        self._check_input(x)
+        if x.numel() == 0:
+            return _pass_empty(x, weight, bias)
+        if not _autocast_is_on(x.device.type):
+            return self.normalize(x, weight, bias)
+        with torch.autocast(x.device.type, enabled=False):  # statistics stay in float32
+            return self.normalize(x, weight, bias)
+
+    def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+        """Compute what the subclass is about; *x* is checked and not empty."""
+        raise NotImplementedError
+
+    def set_progress(self, fraction: float) -> None:
+        """Tell the layer which part of the training run is done, in [0, 1]."""
+
+    def extra_repr(self) -> str:
+        """Show what the constructor was given."""
+        return f"{self.num_features}, eps={self.eps:g}, affine={self.affine}, dims={self.dims}"
+
+    def _check_input(self, x: Tensor) -> None:
+        right_dims = x.dim() == self.dims + 2 or (self.dims == 1 and x.dim() == 2)
+        if not right_dims or x.shape[1] != self.num_features:
+            raise InvalidSpec(
+                f"{type(self).__name__}(num_features={self.num_features}, dims={self.dims}) got "
+                f"an input of shape {tuple(x.shape)}; it takes {_SHAPES[self.dims]} "
+                f"with C = {self.num_features}"
+            )
+        if not x.is_floating_point():
+            raise InvalidSpec(f"an input of {x.dtype} cannot be normalized; convert it to float")
+
+
+def values_per_channel(x: Tensor, samples: Optional[int] = None) -> int:
+    """Return how many values each channel of *samples* (or all) samples has."""
+    return x[:, 0].numel() if samples is None else x[0, 0].numel() * samples
+
+
+def _autocast_is_on(device_type: str) -> bool:
+    if device_type not in ("cpu", "cuda"):
+        return False
+    if _AUTOCAST_BY_DEVICE:
+        return torch.is_autocast_enabled(device_type)
+    return torch.is_autocast_enabled() if device_type == "cuda" else torch.is_autocast_cpu_enabled()
+
+
+def _pass_empty(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+    # No sample, no statistics; the parameters still get a gradient, of zero.
+    y = x * 1
+    for parameter in (weight, bias):
+        if parameter is not None:
+            y = y + parameter.sum().to(x.dtype)
+    return y

@@ -1,0 +1,132 @@
+"""Batch normalization: each channel by its moments over the batch and all positions."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Tuple
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from normlab.errors import InvalidSpec
+from normlab.norms import engine
+from normlab.norms.engine import Solved
+from normlab.norms.pooling import pool_batch
+from normlab.norms.running import BatchStatisticsNorm, bessel
+
+
+class BatchNorm(BatchStatisticsNorm):
+    """
+    Normalize each channel over the batch and its positions.
+
+    y = weight * (x - M) / sqrt(V + eps) + bias, with M and V over (n, p); V is biased here and
+    unbiased in running_var, as in torch, whose state dicts load as they are.
+
+    Args:
+        num_features: C, the number of channels.
+        eps: added to the variance.
+        affine: learn weight and bias.
+        dims: 1, 2 or 3 dimensions of positions.
+        momentum: weight of the new value in the running statistics; None averages all.
+        virtual_batch_size: samples that share statistics (ghost batches); None is all.
+        sync: share the statistics over all replicas of torch.distributed.
+
+    Shape:
+        (N, C, positions...) -> the same, dtype kept.
+
+    Raises:
+        InvalidSpec: if a channel has one value in training.
+
+    Source:
+        Ioffe and Szegedy, "Batch Normalization", 2015, arXiv:1502.03167, algorithms 1 and 2.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        dims: int = 2,
+        momentum: Optional[float] = 0.1,
+        virtual_batch_size: Optional[int] = None,
+        sync: bool = False,
+    ) -> None:
+        super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
+        if sync and virtual_batch_size is not None:
+            raise InvalidSpec(f"{sync=}, {virtual_batch_size=}: choose one")
+        self.sync = sync
+
+    def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+        """Normalize over the batch in training, by the running statistics in evaluation."""
+        synced = self.sync and self.training and _replicas() > 1
+        if not synced:
+            self._check_statistics(x)
+        whole = self.virtual_batch_size is None or self.virtual_batch_size >= x.shape[0]
+        native = whole and not synced and engine.is_native(x, self.running_mean, self.plain)
+        if not self.training or native:
+            return self._normalize_native(x, weight, bias)
+
+        def solve(mean: Tensor, var: Tensor, weight: Any, bias: Any) -> Solved:
+            if synced:
+                m, v, unbiased = _pool_replicas(mean, var, x)
+            else:
+                m, v = pool_batch(mean, var, self.virtual_batch_size)
+                unbiased = v * bessel(x.shape[0], x[0, 0].numel(), self.virtual_batch_size)
+            scale = (v + self.eps).rsqrt()
+            return Solved(*affine_after(scale, mean - m, weight, bias), (m, unbiased))
+
+        y, (mean, var) = engine.normalize(x, solve, (weight, bias), self.plain)
+        self.track(mean, var)
+        return y
+
+    def _normalize_native(
+        self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
+    ) -> Tensor:
+        if not self.training:
+            return self.normalize_by(x, self.running_mean, self.running_var, weight, bias)
+        self.count_batch()
+        step = self.weight_of_new()
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, weight, bias, True, step, self.eps
+        )
+
+
+def affine_after(
+    scale: Tensor, offset: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
+) -> Tuple[Tensor, Tensor]:
+    """Return scale and shift of weight * scale * (x - mean + offset) + bias."""
+    if weight is not None:
+        scale = scale * weight
+    shift = scale * offset
+    return scale, shift if bias is None else shift + bias
+
+
+def _replicas() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _pool_replicas(mean: Tensor, var: Tensor, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    # Two sums over the replicas, so that the variance stays in its centred form.
+    m, v = pool_batch(mean, var)
+    count = mean.new_full((1, 1), float(x[:, 0].numel()))
+    sums = _SumOverReplicas.apply(torch.cat([m * count, count], 1))  # type: ignore[no-untyped-call]
+    total = sums[:, -1:].detach()
+    pooled = sums[:, :-1] / total
+    squares = (v + (m - pooled).square()) * count
+    pooled_var = _SumOverReplicas.apply(squares) / total  # type: ignore[no-untyped-call]
+    return pooled, pooled_var, pooled_var * (total / (total - 1))
+
+
+class _SumOverReplicas(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        total = g.clone()
+        dist.all_reduce(total)
+        return total

@@ -1,0 +1,246 @@
+"""The engine: from moments to a scale and a shift, and back, in the fewest passes over the data.
+
+Nearly every activation normalizer is an affine map for each (sample, channel):
+
+    y = scale * (x - mean) + shift
+
+where scale and shift are a small differentiable function, *solve*, of the moments and the
+parameters, all of shape (N, C). Backward needs only two sums over the positions,
+s0 = sum(g) and s1 = sum(g * (x - mean)): they are the gradients of shift and scale, *solve* is
+differentiated by autograd on (N, C) tensors, and what arrives at the moments gives
+
+    gx = scale * g + 2 dvar / D * (x - mean) + (dmean - scale * s0) / D
+
+D is the number of positions, H * W in two dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+TINY = 1e-30  # inside a square root it changes no variance that float32 can tell from zero
+
+
+class Solved(NamedTuple):
+    """What a normalizer makes of the moments; *statistics* are for its running state."""
+
+    scale: Tensor
+    shift: Tensor
+    statistics: Tuple[Tensor, ...] = ()
+
+
+Solve = Callable[..., Solved]  # (mean, var, *tensors) -> Solved; mean and var are (N, C)
+
+
+def normalize(
+    x: Tensor, solve: Solve, tensors: Sequence[Optional[Tensor]], plain: bool = False
+) -> Tuple[Tensor, Tuple[Tensor, ...]]:
+    """
+    Return y = scale * (x - mean) + shift and *solve*'s statistics, detached.
+
+    Args:
+        x: (N, C, positions...).
+        solve: pure and differentiable; it is called with the biased variance.
+        tensors: handed to *solve* after the moments, in the dtype of the statistics.
+        plain: use plain operators only, so that any backend can differentiate them.
+    """
+    dtype = statistics_dtype(x)
+    cast = [None if t is None else t.to(dtype) for t in tensors]
+    if plain or x.dim() == 2:
+        return _normalize_plain(x, solve, cast)
+    if not torch.is_grad_enabled() or not any(_needs_grad(t) for t in (x, *cast)):
+        return _normalize_forward(x, solve, cast)
+    kept: list[Tuple[Tensor, ...]] = []
+    y: Tensor = _Normalize.apply(x, solve, kept, *cast)  # type: ignore[no-untyped-call]
+    return y, kept[0]
+
+
+def statistics_dtype(x: Tensor) -> torch.dtype:
+    """Return float64 for float64 input, and float32 for any other."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def moments(x: Tensor) -> Tuple[Tensor, Tensor]:
+    """
+    Return mean and biased variance over the positions of contiguous float *x*.
+
+    Shape:
+        (N, C, positions...) -> (N, C), (N, C)
+    """
+    n, c, d = _sizes(x)
+    if d == 1:
+        return x.reshape(n, c), torch.zeros_like(x).reshape(n, c)
+    if x.device.type != "cpu":
+        var, mean = torch.var_mean(x.view(n, c, d), dim=2, correction=0)
+        return mean, var
+    # The reductions of group norm are an order faster on a CPU than var_mean.
+    _, mean, rstd = torch.native_group_norm(x, None, None, n, c, d, c, TINY)
+    return mean.view(n, c), rstd.view(n, c).pow(-2)
+
+
+def apply_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return scale * x + shift; both are (N, C), *x* is contiguous (N, C, positions...)."""
+    n, c, d = _sizes(x)
+    scale, shift = scale.reshape(-1), shift.reshape(-1)
+    zero, one = torch.zeros_like(scale), torch.ones_like(scale)
+    flat = x.view(1, n * c, d)
+    # Batch norm in evaluation is the fastest affine map by rows that torch has.
+    y = torch.native_batch_norm(flat, scale, shift, zero, one, False, 0.0, 0.0)[0]
+    return y.view(x.shape)
+
+
+def two_dots(g: Tensor, x: Tensor, mean: Tensor) -> Tuple[Tensor, Tensor]:
+    """
+    Return sum(g) and sum(g * (x - mean)) over the positions, in one pass.
+
+    Shape:
+        (N, C, positions...) twice and (N, C) -> (N, C), (N, C)
+    """
+    n, c, d = _sizes(x)
+    rows = (1, n * c, d)
+    one = torch.ones_like(mean).view(-1)
+    _, s1, s0 = torch.ops.aten.native_batch_norm_backward(
+        g.view(rows),
+        x.view(rows),
+        one,
+        mean.reshape(-1),
+        one,
+        None,
+        None,
+        False,
+        0.0,
+        [False, True, True],
+    )
+    return s0.view(n, c), s1.view(n, c)
+
+
+def _normalize_plain(
+    x: Tensor, solve: Solve, tensors: Sequence[Optional[Tensor]]
+) -> Tuple[Tensor, Tuple[Tensor, ...]]:
+    n, c, d = _sizes(x)
+    rows = x.to(statistics_dtype(x)).reshape(n, c, d)
+    if d == 1:
+        solved = solve(rows[:, :, 0], torch.zeros_like(rows[:, :, 0]), *tensors)
+        y = solved.shift.expand(n, c)
+    else:
+        mean = rows.mean(2)
+        centred = rows - mean.unsqueeze(2)
+        solved = solve(mean, centred.square().mean(2), *tensors)
+        scale, shift = solved.scale.expand(n, c), solved.shift.expand(n, c)
+        y = centred * scale.unsqueeze(2) + shift.unsqueeze(2)
+    y = like(y.reshape(x.shape).to(x.dtype), x)
+    return y, tuple(s.detach() for s in solved.statistics)
+
+
+def _normalize_forward(
+    x: Tensor, solve: Solve, tensors: Sequence[Optional[Tensor]]
+) -> Tuple[Tensor, Tuple[Tensor, ...]]:
+    rows = dense(x)
+    mean, var = moments(rows)
+    solved = solve(mean, var, *tensors)
+    scale = solved.scale.expand_as(mean)
+    y = apply_affine(rows, scale, solved.shift - scale * mean)
+    return like(y.to(x.dtype), x), solved.statistics
+
+
+class _Normalize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, solve: Solve, kept: list[Any], *tensors: Any) -> Tensor:
+        rows = dense(x)
+        mean, var = moments(rows)
+        with torch.enable_grad():
+            leaves: list[Any] = [
+                t.detach().requires_grad_(ctx.needs_input_grad[0]) for t in (mean, var)
+            ]
+            for t, needed in zip(tensors, ctx.needs_input_grad[3:]):
+                leaves.append(None if t is None else t.detach().requires_grad_(needed))
+            solved = solve(*leaves)
+            scale, shift = solved.scale.expand_as(mean), solved.shift.expand_as(mean)
+        kept.append(tuple(s.detach() for s in solved.statistics))
+        ctx.solve, ctx.leaves, ctx.solved = solve, leaves, (scale, shift)
+        ctx.save_for_backward(x, *tensors)
+        a = scale.detach()
+        y = apply_affine(rows, a, torch.addcmul(shift.detach(), a, mean, value=-1))
+        return like(y.to(x.dtype), x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        x, *tensors = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph: the plain form can be differentiated again
+            return _backward_plain(ctx, g, x, tensors)
+        mean, scale = ctx.leaves[0].detach(), ctx.solved[0].detach()
+        rows, g_rows = dense(x), dense(g)
+        s0, s1 = two_dots(g_rows, rows, mean)
+        outputs = [(o, d) for o, d in zip(ctx.solved, (s1, s0)) if o.requires_grad]
+        wanted = [t for t in ctx.leaves if t is not None and t.requires_grad]
+        found = iter(
+            torch.autograd.grad(
+                [o for o, _ in outputs],
+                wanted,
+                [d for _, d in outputs],
+                retain_graph=True,
+                allow_unused=True,
+            )
+        )
+        grads = [next(found) if t is not None and t.requires_grad else None for t in ctx.leaves]
+        gx = _input_grad(rows, g_rows, mean, scale, s0, grads) if ctx.needs_input_grad[0] else None
+        if gx is not None:
+            gx = like(gx.to(x.dtype), x)
+        return (gx, None, None, *grads[2:])
+
+
+def _input_grad(
+    x: Tensor, g: Tensor, mean: Tensor, scale: Tensor, s0: Tensor, grads: Sequence[Any]
+) -> Tensor:
+    n, c, d = _sizes(x)
+    dmean, dvar = grads[0], grads[1]
+    r = torch.mul(scale, s0).neg_() if dmean is None else torch.addcmul(dmean, scale, s0, value=-1)
+    if dvar is None:
+        return apply_affine(g, scale, r.div_(d))
+    gx = apply_affine(x, dvar * (2 / d), torch.addcmul(r, dvar, mean, value=-2).div_(d))
+    gx.view(n * c, d).addcmul_(g.view(n * c, d), scale.reshape(-1, 1))
+    return gx
+
+
+def _backward_plain(ctx: Any, g: Tensor, x: Tensor, tensors: Sequence[Any]) -> Any:
+    wanted = [t for t in (x, *tensors) if t is not None and t.requires_grad]
+    y, _ = _normalize_plain(x, ctx.solve, tensors)
+    found = iter(torch.autograd.grad(y, wanted, g, create_graph=True, allow_unused=True))
+    gx = next(found) if x.requires_grad else None
+    grads = [next(found) if t is not None and t.requires_grad else None for t in tensors]
+    return (gx, None, None, *grads)
+
+
+def dense(x: Tensor) -> Tensor:
+    """Return *x* contiguous, in the dtype of its statistics."""
+    return x.to(statistics_dtype(x)).contiguous()
+
+
+def is_native(x: Tensor, weight: Optional[Tensor], plain: bool) -> bool:
+    """Tell whether torch's own kernels compute the same as the engine, at the precision asked."""
+    if plain or x.dtype in (torch.float32, torch.float64):
+        return weight is None or weight.dtype == x.dtype
+    return False
+
+
+def like(y: Tensor, x: Tensor) -> Tensor:
+    """Return *y* in the memory format of *x*: channels last stays channels last."""
+    if x.is_contiguous():
+        return y
+    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        return y.contiguous(memory_format=torch.channels_last)
+    if x.dim() == 5 and x.is_contiguous(memory_format=torch.channels_last_3d):
+        return y.contiguous(memory_format=torch.channels_last_3d)
+    return y
+
+
+def _needs_grad(t: Optional[Tensor]) -> bool:
+    return t is not None and t.requires_grad
+
+
+def _sizes(x: Tensor) -> Tuple[int, int, int]:
+    n, c = x.shape[:2]
+    return n, c, x[0, 0].numel() if n and c else 0

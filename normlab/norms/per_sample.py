@@ -1,0 +1,155 @@
+"""Layer, instance and group normalization: moments of one sample, so no state and no batch."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from normlab.errors import InvalidSpec
+from normlab.norms import engine
+from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.batch import affine_after
+from normlab.norms.engine import Solved
+from normlab.norms.pooling import pool
+
+_GROUPINGS = ("contiguous", "strided")
+
+
+class GroupNorm(ActivationNorm):
+    """
+    Normalize each group of channels of each sample.
+
+    y = weight * (x - M) / sqrt(V + eps) + bias, with M and V over (c in group, p). Training and
+    evaluation compute the same thing. State dicts are those of torch.nn.GroupNorm.
+
+    Args:
+        num_features: C, the number of channels.
+        groups: must divide C.
+        grouping: "contiguous" puts channel c into group c // (C / groups), as torch does;
+            "strided" into c mod groups, as IPU code does.
+        eps: added to the variance.
+        affine: learn weight and bias, one of each per channel.
+        dims: 1, 2 or 3 dimensions of positions.
+
+    Shape:
+        (N, C, positions...) -> the same, dtype kept.
+
+    Raises:
+        InvalidSpec: if *groups* does not divide C.
+
+    Source:
+        Wu and He, "Group Normalization", 2018, arXiv:1803.08494, equations 1 to 3 and 7.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        groups: int = 4,
+        grouping: str = "contiguous",
+        eps: float = 1e-5,
+        affine: bool = True,
+        dims: int = 2,
+    ) -> None:
+        super().__init__(num_features, eps, affine, dims)
+        if groups < 1 or num_features % groups:
+            divisors = [d for d in range(1, num_features + 1) if num_features % d == 0]
+            raise InvalidSpec(
+                f"{groups=} does not divide {num_features} channels; use one of {divisors}"
+            )
+        if grouping not in _GROUPINGS:
+            raise InvalidSpec(f"{grouping=}: it is one of {_GROUPINGS}")
+        self.groups = groups
+        self.grouping = grouping
+        self.num_groups = groups  # torch's word for it
+
+    def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+        """Normalize each group of channels of each sample."""
+        contiguous = self.grouping == "contiguous" or self.groups in (1, self.num_features)
+        if contiguous and engine.is_native(x, weight, self.plain):
+            return self._normalize_native(x, weight, bias)
+        # (N, C) as (N, outer, inner): one of the two counts the groups, the other is merged
+        inner = self.num_features // self.groups if contiguous else self.groups
+        shape, dim = (x.shape[0], -1, inner), 2 if contiguous else 1
+
+        def solve(mean: Tensor, var: Tensor, weight: Any, bias: Any) -> Solved:
+            m, v = pool(mean.reshape(shape), var.reshape(shape), dim)
+            offset = (mean.reshape(shape) - m).reshape(mean.shape)
+            scale = (v + self.eps).rsqrt().expand_as(mean.reshape(shape)).reshape(mean.shape)
+            return Solved(*affine_after(scale, offset, weight, bias))
+
+        return engine.normalize(x, solve, (weight, bias), self.plain)[0]
+
+    def _normalize_native(
+        self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
+    ) -> Tensor:
+        if self.groups == 1 and x.dim() == 2:  # the same, and layer norm is the faster kernel
+            return F.layer_norm(x, (self.num_features,), weight, bias, self.eps)
+        return engine.like(F.group_norm(x, self.groups, weight, bias, self.eps), x)
+
+    def extra_repr(self) -> str:
+        """Show what the constructor was given."""
+        return f"{super().extra_repr()}, groups={self.groups}, grouping={self.grouping!r}"
+
+
+class LayerNorm(GroupNorm):
+    """
+    Normalize each sample over all its channels and positions.
+
+    The same as GroupNorm with one group: on images the affine is per channel, unlike that of
+    torch.nn.LayerNorm, whose affine has one entry for each position too.
+
+    Args:
+        num_features: C, the number of channels.
+        eps: added to the variance.
+        affine: learn weight and bias, one of each per channel.
+        dims: 1, 2 or 3 dimensions of positions.
+
+    Shape:
+        (N, C, positions...) -> the same, dtype kept.
+
+    Source:
+        Ba, Kiros and Hinton, "Layer Normalization", 2016, arXiv:1607.06450, equation 3.
+    """
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, affine: bool = True, dims: int = 2
+    ) -> None:
+        super().__init__(num_features, 1, "contiguous", eps, affine, dims)
+
+
+class InstanceNorm(GroupNorm):
+    """
+    Normalize each channel of each sample over its positions.
+
+    Args:
+        num_features: C, the number of channels.
+        eps: added to the variance.
+        affine: learn weight and bias.
+        dims: 1, 2 or 3 dimensions of positions.
+
+    Shape:
+        (N, C, positions...) -> the same, dtype kept.
+
+    Raises:
+        InvalidSpec: if there is one position, where the output could only be the bias.
+
+    Source:
+        Ulyanov, Vedaldi and Lempitsky, "Instance Normalization", 2016, arXiv:1607.08022,
+        equation 4.
+    """
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, affine: bool = True, dims: int = 2
+    ) -> None:
+        super().__init__(num_features, num_features, "contiguous", eps, affine, dims)
+
+    def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+        """Normalize each channel of each sample."""
+        if x[0, 0].numel() == 1:
+            raise InvalidSpec(
+                f"InstanceNorm on shape {tuple(x.shape)}: each channel has one position, and a "
+                "variance needs two; use another kind such as 'layer' where maps are 1 x 1"
+            )
+        return super().normalize(x, weight, bias)

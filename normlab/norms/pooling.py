@@ -1,0 +1,57 @@
+"""Statistics of unions: moments of (sample, channel) pairs merged over a dimension.
+
+The variance of a union is the mean of the variances plus the variance of the means, always in
+this centred form: mean(x^2) - mean(x)^2 loses everything in float32 when |mean| >> std.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Tuple
+
+import torch
+from torch import Tensor
+
+
+def pool(mean: Tensor, var: Tensor, dim: int) -> Tuple[Tensor, Tensor]:
+    """Merge the moments along *dim*, which stays with size 1."""
+    if mean.shape[dim] == 1:
+        return mean, var
+    pooled = mean.mean(dim, keepdim=True)
+    return pooled, (var + (mean - pooled).square()).mean(dim, keepdim=True)
+
+
+def pool_batch(
+    mean: Tensor, var: Tensor, virtual_batch_size: Optional[int] = None
+) -> Tuple[Tensor, Tensor]:
+    """
+    Merge over the samples, all or each *virtual_batch_size* of them; a smaller rest is a group too.
+
+    Shape:
+        (N, C), (N, C) -> (1, C) twice, or (N, C) twice with virtual batches
+    """
+    n = mean.shape[0]
+    if virtual_batch_size is None or virtual_batch_size >= n:
+        return pool(mean, var, 0)
+    whole = n - n % virtual_batch_size
+    parts = [_pool_groups(mean[:whole], var[:whole], virtual_batch_size)]
+    if whole < n:
+        parts.append(_pool_groups(mean[whole:], var[whole:], n - whole))
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([m for m, _ in parts]), torch.cat([v for _, v in parts])
+
+
+def _pool_groups(mean: Tensor, var: Tensor, size: int) -> Tuple[Tensor, Tensor]:
+    shape = (-1, size, mean.shape[1])
+    m, v = pool(mean.view(shape), var.view(shape), 1)
+    return (
+        m.expand(-1, size, -1).reshape(mean.shape),
+        v.expand(-1, size, -1).reshape(var.shape),
+    )
+
+
+def smallest_group(samples: int, virtual_batch_size: Optional[int]) -> int:
+    """Return the number of samples in the smallest group that `pool_batch` merges."""
+    if virtual_batch_size is None or virtual_batch_size >= samples:
+        return samples
+    return samples % virtual_batch_size or virtual_batch_size

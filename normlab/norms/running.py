@@ -1,0 +1,118 @@
+"""Running statistics of a normalizer that needs the batch: kept under torch's buffer names."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from normlab.errors import InvalidSpec
+from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.engine import statistics_dtype
+from normlab.norms.pooling import smallest_group
+
+
+class BatchStatisticsNorm(ActivationNorm):
+    """
+    A normalizer with statistics over the batch in training, and running ones in evaluation.
+
+    running = (1 - momentum) * running + momentum * new, once for each training forward. With
+    virtual batches, new is the mean over the samples of their groups' statistics, so that a
+    momentum means the same whatever the size of the groups.
+
+    Args:
+        num_features: C, the number of channels.
+        eps: added to the variance.
+        affine: learn weight and bias.
+        dims: 1, 2 or 3 dimensions of positions.
+        momentum: weight of the new value; None averages all batches since the start.
+        virtual_batch_size: samples that share statistics; None is the whole batch.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        dims: int = 2,
+        momentum: Optional[float] = 0.1,
+        virtual_batch_size: Optional[int] = None,
+    ) -> None:
+        super().__init__(num_features, eps, affine, dims)
+        if momentum is not None and not 0 <= momentum <= 1:
+            raise InvalidSpec(f"{momentum=}: it is a weight between 0 and 1, or None")
+        if virtual_batch_size is not None and virtual_batch_size < 1:
+            raise InvalidSpec(f"{virtual_batch_size=}: at least one sample, or None for all")
+        self.momentum = momentum
+        self.virtual_batch_size = virtual_batch_size
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_var", torch.ones(num_features))
+        self.register_buffer("num_batches_tracked", torch.tensor(0, dtype=torch.long))
+
+    def extra_repr(self) -> str:
+        """Show what the constructor was given."""
+        text = f"{super().extra_repr()}, momentum={self.momentum}"
+        if self.virtual_batch_size is not None:
+            text += f", virtual_batch_size={self.virtual_batch_size}"
+        return text
+
+    def weight_of_new(self) -> float:
+        """Return the weight of this batch in the running statistics; call after `count_batch`."""
+        if self.momentum is not None:
+            return self.momentum
+        return 1.0 / float(self.num_batches_tracked)
+
+    def count_batch(self) -> None:
+        """Count one more training batch."""
+        self.num_batches_tracked.add_(1)
+
+    def track(self, mean: Tensor, var: Tensor) -> None:
+        """Move the running statistics towards *mean* and *var*, each (C,) or (N or 1, C)."""
+        self.count_batch()
+        step = self.weight_of_new()
+        with torch.no_grad():
+            self.running_mean.lerp_(_per_channel(mean).to(self.running_mean.dtype), step)
+            self.running_var.lerp_(_per_channel(var).to(self.running_var.dtype), step)
+
+    def normalize_by(
+        self,
+        x: Tensor,
+        mean: Tensor,
+        var: Tensor,
+        weight: Optional[Tensor],
+        bias: Optional[Tensor],
+    ) -> Tensor:
+        """Normalize *x* by given statistics of each channel, as evaluation does."""
+        dtype = statistics_dtype(x)
+        weight = None if weight is None else weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
+        y = F.batch_norm(
+            x.to(dtype), mean.to(dtype), var.to(dtype), weight, bias, False, 0.0, self.eps
+        )
+        return y.to(x.dtype)
+
+    def _check_statistics(self, x: Tensor) -> None:
+        samples = smallest_group(x.shape[0], self.virtual_batch_size)
+        if self.training and samples * x[0, 0].numel() == 1:
+            group = "the batch" if self.virtual_batch_size is None else "a virtual batch"
+            raise InvalidSpec(
+                f"{type(self).__name__} trains on shape {tuple(x.shape)}, where {group} has one "
+                "value for each channel, and a variance needs two: use a larger batch (drop a "
+                "last batch of one sample), or a kind without batch statistics such as 'group'"
+            )
+
+
+def _per_channel(statistic: Tensor) -> Tensor:
+    return statistic if statistic.dim() == 1 else statistic.mean(0)
+
+
+def bessel(samples: int, positions: int, virtual_batch_size: Optional[int]) -> float:
+    """Return n / (n - 1), which makes a variance over n = group * positions values unbiased."""
+    n = min(samples, virtual_batch_size or samples) * positions
+    return n / (n - 1)
