@@ -1,0 +1,112 @@
+"""The door to PostgreSQL: transactions, foreign errors in our words, migrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import sqlalchemy
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, make_url, text
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+
+from normlab.errors import InvalidSpec, ServiceUnavailable
+
+_MIGRATION_LOCK = 0x6E6F726D6C6162  # "normlab"
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database; safe to share among threads."""
+
+    def __init__(self, url: str, pool_size: int = 8) -> None:
+        self.url = make_url(url).set(drivername="postgresql+psycopg")
+        self.engine: Engine = sqlalchemy.create_engine(
+            self.url,
+            json_serializer=_to_json,
+            json_deserializer=orjson.loads,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=10,
+            pool_pre_ping=True,  # a restarted server costs no request
+            connect_args={
+                "connect_timeout": 5,
+                "application_name": "normlab",
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+            },
+        )
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Open a transaction: committed at the end, rolled back on an exception."""
+        with translated_errors(), self.engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close the connections of the pool."""
+        self.engine.dispose()
+
+    @property
+    def conninfo(self) -> str:
+        """The URL as psycopg takes it."""
+        return self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Say SQLAlchemy's errors in our words."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, sqlalchemy.exc.TimeoutError) as e:
+        reason = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
+        raise ServiceUnavailable(
+            f"the database does not answer ({reason}); try again when PostgreSQL is back"
+        ) from e
+    except DataError as e:
+        reason = str(e.orig).strip().splitlines()[0]
+        raise InvalidSpec(f"a value cannot be stored: {reason}") from e
+
+
+def migrate(url: str) -> None:
+    """Bring the tables up to date; several processes may do so at once."""
+    database = Database(url, pool_size=1)
+    try:
+        with database.begin() as connection:
+            connection.execute(text("select pg_advisory_xact_lock(:n)"), {"n": _MIGRATION_LOCK})
+            _upgrade(connection)
+    finally:
+        database.close()
+
+
+def revisions(database: Database) -> tuple[str | None, str]:
+    """Return the revision that the database has, and the one that this code needs."""
+    with database.begin() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if head is None:
+        raise ServiceUnavailable("the package's migrations are missing; install normlab again")
+    return current, head
+
+
+def _to_json(value: Any) -> str:
+    return orjson.dumps(value).decode()  # NaN becomes null: JSON has no other word for it
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # slow to import, and only migrations need it
+
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config

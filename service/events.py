@@ -1,0 +1,83 @@
+"""What happened to jobs, in order, and the call that wakes whoever watches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from threading import Event as Flag
+from typing import Any
+from uuid import UUID
+
+import orjson
+import psycopg
+from sqlalchemy import Connection, text
+
+from normlab.errors import ServiceUnavailable
+from normlab.records import EventRecord
+from service.database import Database
+from service.identity import parse_id
+
+CHANNEL = "normlab_events"
+
+_RECORD = text(
+    "insert into event (job, kind, payload) values (:job, :kind, cast(:payload as jsonb))"
+)
+_NOTIFY = text("select pg_notify(:channel, :job)")
+_SINCE = text(
+    "select seq, job, kind, at, payload from event"
+    " where job = :job and seq > :seq order by seq limit :limit"
+)
+# A lower number may still commit later in another transaction: stop before any open one.
+_SINCE_ALL = text(
+    "select seq, job, kind, at, payload from event"
+    " where seq > :seq and writer < txid_snapshot_xmin(txid_current_snapshot())"
+    " order by seq limit :limit"
+)
+
+
+def record(
+    connection: Connection, job: UUID, kind: str, payload: Mapping[str, Any] | None = None
+) -> None:
+    """Write that *kind* happened to *job*, in the transaction that made it happen."""
+    text_payload = orjson.dumps(payload or {}).decode()
+    connection.execute(_RECORD, {"job": job, "kind": kind, "payload": text_payload})
+    notify(connection, job)
+
+
+def notify(connection: Connection, job: UUID) -> None:
+    """Wake the watchers of *job* when this transaction commits."""
+    connection.execute(_NOTIFY, {"channel": CHANNEL, "job": str(job)})
+
+
+def since(
+    database: Database, job: str | None, seq: int = 0, limit: int = 1000
+) -> list[EventRecord]:
+    """Return the events after number *seq*, of one job or of all."""
+    query = _SINCE_ALL if job is None else _SINCE
+    values: dict[str, Any] = {"seq": seq, "limit": limit}
+    if job is not None:
+        values["job"] = parse_id(job)
+    with database.begin() as connection:
+        rows = connection.execute(query, values).mappings().all()
+    return [EventRecord.model_validate({**row, "job": str(row["job"])}) for row in rows]
+
+
+def listen(database: Database, stop: Flag, wait_s: float = 0.5) -> Iterator[str | None]:
+    """
+    Yield the job of each notification until *stop* is set, on one connection of its own.
+
+    None is yielded once at the start: what came before was missed, so look at everything.
+
+    Raises:
+        ServiceUnavailable: if the connection breaks; listen again, then, to go on.
+    """
+    try:
+        with psycopg.connect(database.conninfo, autocommit=True, connect_timeout=5) as connection:
+            connection.execute(f"listen {CHANNEL}")
+            yield None
+            while not stop.is_set():
+                for notice in connection.notifies(timeout=wait_s):
+                    yield notice.payload
+                    if stop.is_set():
+                        return
+    except psycopg.OperationalError as e:
+        raise ServiceUnavailable(f"the database stopped sending events: {e}") from e

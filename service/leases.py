@@ -1,0 +1,277 @@
+"""
+Who works on a job: claim it, keep it by heartbeats, give it back; or lose it to the reaper.
+
+A claim is an attempt number. Every write of a worker holds only while the job runs at that
+attempt, so a worker that was given up and comes back can change nothing. All times are the
+database's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, text
+
+from normlab.events import Failed, Finished
+from normlab.records import JobState
+from normlab.specs.jobs import JobSpec
+from service import schema, states
+from service.database import Database
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file from which an attempt can go on."""
+
+    step: int
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job that this worker may work on, as long as it keeps its lease."""
+
+    job: UUID
+    attempt: int
+    worker: str
+    owner: str
+    device: str
+    spec: JobSpec
+    resume: tuple[Checkpoint, ...]
+    """Newest first; empty where nothing was saved."""
+    time_left_s: float | None
+    """Of the job's time limit, over all its attempts."""
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """The lease goes on; perhaps the owner wants the job cancelled."""
+
+    cancel_requested: bool
+
+
+_CLAIMABLE = (
+    "state = 'queued' and device = :device and not cancel_requested"
+    " and attempt - forgiven < max_attempts"
+    " and (not_before is null or not_before <= clock_timestamp())"
+)
+# Owners in the order of their turns: priority first, then who runs least, then who waited longest.
+_TURNS = text(f"""
+    select t.owner, head.priority
+    from turn t
+    cross join lateral (
+        select priority, created_at from job
+        where owner = t.owner and {_CLAIMABLE}
+        order by priority desc, created_at, id limit 1
+    ) head
+    left join (
+        select owner, count(*) as running from job
+        where state = 'running' and device = :device group by owner
+    ) busy on busy.owner = t.owner
+    where t.device = :device
+    order by head.priority desc, coalesce(busy.running, 0), t.served_at nulls first,
+        head.created_at
+""")
+_HEAD = text(f"""
+    select id from job where owner = :owner and priority = :priority and {_CLAIMABLE}
+    order by created_at, id limit 1 for update skip locked
+""")
+_TAKEN = text("""
+    select attempt, owner, spec, time_limit_s - ran_s as time_left_s from job where id = :job
+""")
+_SERVE = text(
+    "update turn set served_at = clock_timestamp() where device = :device and owner = :owner"
+)
+_BEGIN_ATTEMPT = text("insert into attempt (job, number, worker) values (:job, :attempt, :worker)")
+_CHECKPOINTS = text(
+    "select step, path, sha256 from artifact"
+    " where job = :job and kind = 'checkpoint' order by step desc"
+)
+_RENEW = text("""
+    update job set lease_until = clock_timestamp() + make_interval(secs => :lease_s)
+    where id = :job and attempt = :attempt and state = 'running' returning cancel_requested
+""")
+_HOLD = text(
+    "select 1 from job where id = :job and attempt = :attempt and state = 'running'"
+    " for no key update"
+)
+_END_ATTEMPT = text("""
+    with ended as (
+        update attempt set ended_at = least(clock_timestamp(), cast(:no_later as timestamptz)),
+            outcome = :outcome, failure_kind = :failure_kind, message = :message
+        where job = :job and number = :attempt and ended_at is null
+        returning ended_at - started_at as ran
+    )
+    update job set ran_s = ran_s + greatest(0, extract(epoch from ended.ran))
+    from ended where id = :job
+""")
+_LEFT = text("""
+    select attempt - forgiven < max_attempts as again, attempt - forgiven as used, cancel_requested
+    from job where id = :job
+""")
+_EXPIRED = text("""
+    select id, attempt, worker, lease_until from job
+    where state = 'running' and lease_until < clock_timestamp()
+    order by lease_until limit 100 for update skip locked
+""")
+
+
+def claim(database: Database, device: str, worker: str, lease_s: float) -> Claim | None:
+    """Take the next job for *device*, or None: highest priority, then owners by turns, then age."""
+    with database.begin() as connection:
+        for turn in connection.execute(_TURNS, {"device": device}).all():
+            values = {"device": device, "owner": turn.owner, "priority": turn.priority}
+            job = connection.execute(_HEAD, values).scalar()
+            if job is not None:
+                return _take(connection, job, device, worker, lease_s)
+    return None
+
+
+def _take(connection: Connection, job: UUID, device: str, worker: str, lease_s: float) -> Claim:
+    row = connection.execute(_TAKEN, {"job": job}).one()
+    attempt = row.attempt + 1
+    now = func.clock_timestamp()
+    changes = {
+        "attempt": attempt,
+        "worker": worker,
+        "lease_until": now + timedelta(seconds=lease_s),
+        "not_before": None,
+        "started_at": func.coalesce(schema.job.c.started_at, now),
+    }
+    states.move(connection, job, ["queued"], "running", changes=changes, payload={"worker": worker})
+    connection.execute(_BEGIN_ATTEMPT, {"job": job, "attempt": attempt, "worker": worker})
+    connection.execute(_SERVE, {"device": device, "owner": row.owner})
+    resume = connection.execute(_CHECKPOINTS, {"job": job}).all() if attempt > 1 else []
+    return Claim(
+        job=job,
+        attempt=attempt,
+        worker=worker,
+        owner=row.owner,
+        device=device,
+        spec=JobSpec.model_validate(row.spec),
+        resume=tuple(Checkpoint(c.step, c.path, c.sha256) for c in resume),
+        time_left_s=row.time_left_s,
+    )
+
+
+def renew(database: Database, claim: Claim, lease_s: float) -> Renewal | None:
+    """Keep *claim* for another *lease_s*, even if it expired untaken; None: it was taken away."""
+    values = {"job": claim.job, "attempt": claim.attempt, "lease_s": lease_s}
+    with database.begin() as connection:
+        row = connection.execute(_RENEW, values).first()
+    return None if row is None else Renewal(cancel_requested=row.cancel_requested)
+
+
+def hold(connection: Connection, claim: Claim) -> bool:
+    """Lock the job for this transaction; False, and nothing may be written, if *claim* is over."""
+    values = {"job": claim.job, "attempt": claim.attempt}
+    return connection.execute(_HOLD, values).first() is not None
+
+
+def finish(database: Database, claim: Claim, finished: Finished) -> bool:
+    """End the job well; False if *claim* is over."""
+    with database.begin() as connection:
+        if not hold(connection, claim):
+            return False
+        changes = {"step": finished.step, "summary": finished.summary, "error": None}
+        _end_attempt(connection, claim.job, claim.attempt, "succeeded")
+        return states.move(
+            connection, claim.job, ["running"], "succeeded", attempt=claim.attempt, changes=changes
+        )
+
+
+def fail(database: Database, claim: Claim, failed: Failed, backoff_s: float = 0.0) -> bool:
+    """
+    End the attempt: the job is queued again where that may help, and failed or cancelled if not.
+
+    Returns False if *claim* is over.
+
+    Args:
+        backoff_s: before the second attempt; it doubles with each further one.
+    """
+    with database.begin() as connection:
+        if not hold(connection, claim):
+            return False
+        return _end(connection, claim.job, claim.attempt, failed, backoff_s)
+
+
+def release(database: Database, claim: Claim, message: str = "its worker is leaving") -> bool:
+    """Give the job back to the queue; the attempt does not count. False if *claim* is over."""
+    with database.begin() as connection:
+        if not hold(connection, claim):
+            return False
+        _end_attempt(connection, claim.job, claim.attempt, "released", message=message)
+        cancel = connection.execute(_LEFT, {"job": claim.job}).one().cancel_requested
+        forgiven = schema.job.c.forgiven + 1
+        changes = {"worker": None, "lease_until": None} | ({} if cancel else {"forgiven": forgiven})
+        return states.move(
+            connection,
+            claim.job,
+            ["running"],
+            "cancelled" if cancel else "queued",
+            attempt=claim.attempt,
+            changes=changes,
+            payload={"cause": "released", "message": message},
+        )
+
+
+def reap(database: Database) -> int:
+    """Take every job whose lease has expired from its worker; return how many."""
+    with database.begin() as connection:
+        expired = connection.execute(_EXPIRED).all()
+        for row in expired:
+            lost = Failed(
+                code="worker_lost",
+                failure_kind="lost",
+                retryable=True,
+                message=f"worker {row.worker} fell silent during attempt {row.attempt}",
+            )
+            _end(connection, row.id, row.attempt, lost, 0.0, no_later=row.lease_until)
+    return len(expired)
+
+
+def _end(
+    connection: Connection,
+    job: UUID,
+    attempt: int,
+    failed: Failed,
+    backoff_s: float,
+    no_later: Any = None,
+) -> bool:
+    left = connection.execute(_LEFT, {"job": job}).one()
+    message = failed.message.replace("\0", "\ufffd")  # PostgreSQL's text has no NUL
+    error = {"code": failed.code, "failure_kind": failed.failure_kind, "message": message}
+    changes: dict[str, Any] = {"lease_until": None}
+    to: JobState = "failed"
+    if left.cancel_requested or failed.failure_kind == "cancelled":
+        to = "cancelled"
+    elif failed.retryable and left.again:
+        to = "queued"
+        pause = timedelta(seconds=min(backoff_s * 2 ** (left.used - 1), 300.0))
+        changes |= {"worker": None, "not_before": func.clock_timestamp() + pause}
+    else:
+        changes["error"] = error
+    outcome = "lost" if failed.failure_kind == "lost" else "failed" if to == "queued" else to
+    _end_attempt(connection, job, attempt, outcome, failed.failure_kind, message, no_later)
+    payload = {"cause": outcome, **error}
+    return states.move(
+        connection, job, ["running"], to, attempt=attempt, changes=changes, payload=payload
+    )
+
+
+def _end_attempt(
+    connection: Connection,
+    job: UUID,
+    attempt: int,
+    outcome: str,
+    failure_kind: str | None = None,
+    message: str | None = None,
+    no_later: Any = None,
+) -> None:
+    values = {"job": job, "attempt": attempt, "outcome": outcome, "no_later": no_later}
+    values |= {"failure_kind": failure_kind, "message": message}
+    connection.execute(_END_ATTEMPT, values)

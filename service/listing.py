@@ -1,0 +1,249 @@
+"""Lists of jobs: filtered, sorted by a column or by where a metric stands, a page at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Row,
+    Select,
+    cast,
+    func,
+    literal,
+    select,
+    text,
+    tuple_,
+)
+
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.records import JobPage, JobRecord
+from service import schema
+from service.database import Database
+from service.identity import parse_id
+from service.pages import decode_cursor, encode_cursor
+
+_j = schema.job.c
+_SHOWN = [
+    c
+    for c in schema.job.c
+    if c.name not in {"spec", "idempotency_key", "request_hash", "cell", "summary", "forgiven"}
+]
+_LIVE = text("select distinct device from worker where live_until > clock_timestamp()")
+_LAST = text("""
+    select l.job, k.name, l.step, l.value, l.min, l.max
+    from metric_last l join metric_key k on k.id = l.key
+    where l.job = any(:jobs)
+      and (:all_metrics or k.name = :extra
+           or k.name like any(array['train/%', 'val/%', 'device/%']))
+""")
+_NUMBERS: Mapping[str, ColumnElement[Any]] = {
+    "batch_size": _j.batch_size,
+    "samples_per_update": _j.samples_per_update,
+    "seed": _j.seed,
+    "priority": _j.priority,
+    "attempt": _j.attempt,
+    "step": _j.step,
+    "started_at": func.extract("epoch", _j.started_at),
+    "finished_at": func.extract("epoch", _j.finished_at),
+}
+_TEXTS: Mapping[str, ColumnElement[Any]] = {
+    name: schema.job.c[name]
+    for name in ("name", "owner", "state", "device", "normalizer", "model", "dataset")
+}
+
+
+@dataclass(frozen=True)
+class JobFilters:
+    """What a list keeps; None keeps all."""
+
+    state: Sequence[str] | None = None
+    device: Sequence[str] | None = None
+    normalizer: Sequence[str] | None = None
+    study: str | None = None
+    owner: str | None = None
+    name: str | None = None
+    """A part of the name, in any case."""
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Say the filters in SQL."""
+        found: list[ColumnElement[bool]] = []
+        for column, wanted in ((_j.state, self.state), (_j.device, self.device)):
+            if wanted is not None:
+                found.append(column.in_(list(wanted)))
+        if self.normalizer is not None:
+            found.append(_j.normalizer.in_(list(self.normalizer)))
+        if self.study is not None:
+            found.append(_j.study == parse_id(self.study, "study"))
+        if self.owner is not None:
+            found.append(_j.owner == self.owner)
+        if self.name is not None:
+            found.append(_j.name.icontains(self.name, autoescape=True))
+        return found
+
+
+@dataclass(frozen=True)
+class _Order:
+    """A sort key as SQL, with what a cursor holds of it."""
+
+    key: str
+    column: ColumnElement[Any]
+    types: tuple[type, ...]
+    descending: bool
+    metric: str | None = None
+
+    def cursor_value(self, value: Any) -> Any:
+        if isinstance(value, datetime):
+            return value.isoformat()
+        return None if isinstance(value, float) and math.isinf(value) else value
+
+    def bound(self, value: Any) -> ColumnElement[Any]:
+        if self.types == (str,) and self.key.lstrip("-") == "created_at":
+            return literal(_moment(value))
+        return literal(self.nothing if value is None else value)
+
+    @property
+    def nothing(self) -> float:
+        """Stands for a missing value: the last in either direction."""
+        return -math.inf if self.descending else math.inf
+
+
+def list_jobs(
+    database: Database,
+    filters: JobFilters = JobFilters(),
+    sort: str = "-created_at",
+    cursor: str | None = None,
+    limit: int = 100,
+) -> JobPage:
+    """
+    Return one page of jobs.
+
+    Args:
+        sort: a column, or a metric's name such as `val/accuracy` for its last value; a minus
+            before it turns the order round. Jobs that have no such value come last.
+        cursor: the `next_cursor` of the page before, with the same *sort*.
+
+    Raises:
+        InvalidSpec: if *sort*, *cursor* or *limit* cannot be used.
+    """
+    if not 1 <= limit <= 1000:
+        rule = "must lie between 1 and 1000"
+        raise InvalidSpec(f"limit={limit} {rule}", [FieldProblem("limit", rule)])
+    order = _order(sort)
+    query = _page_query(order, filters, cursor).limit(limit + 1)
+    with database.begin() as connection:
+        rows = connection.execute(query).all()
+        jobs = _records(connection, rows[:limit], metric=order.metric)
+    more = len(rows) > limit
+    return JobPage(jobs=jobs, next_cursor=_cursor_after(order, rows[limit - 1]) if more else None)
+
+
+def read_records(
+    connection: Connection, jobs: Sequence[UUID], *, all_metrics: bool = False
+) -> list[JobRecord]:
+    """Return the records of *jobs* that exist, in that order."""
+    found = connection.execute(select(*_SHOWN).where(_j.id.in_(jobs))).all()
+    by_id = {row.id: row for row in found}
+    ordered = [by_id[job] for job in jobs if job in by_id]
+    return _records(connection, ordered, all_metrics=all_metrics)
+
+
+def _order(sort: str) -> _Order:
+    descending = sort.startswith("-")
+    name = sort.removeprefix("-")
+    if name == "created_at":
+        return _Order(sort, _j.created_at, (str,), descending)
+    if name in _TEXTS:
+        return _Order(sort, func.coalesce(_TEXTS[name], ""), (str,), descending)
+    metric = name if "/" in name else None
+    if metric is None and name not in _NUMBERS:
+        accepted = ", ".join(sorted(["created_at", *_NUMBERS, *_TEXTS]))
+        rule = f"a metric's name such as val/accuracy, or one of {accepted}; a minus reverses"
+        raise InvalidSpec(
+            f"sort={sort!r} is no order; accepted is {rule}", [FieldProblem("sort", rule)]
+        )
+    column = schema.metric_last.c.value if metric else cast(_NUMBERS[name], Double)
+    nothing = -math.inf if descending else math.inf
+    known = func.coalesce(func.nullif(column, math.nan), nothing)
+    return _Order(sort, known, (float, int, type(None)), descending, metric)
+
+
+def _page_query(order: _Order, filters: JobFilters, cursor: str | None) -> Select[Any]:
+    query = select(*_SHOWN, order.column.label("sorted_by")).where(*filters.conditions())
+    if order.metric is not None:
+        last = schema.metric_last.c
+        wanted = select(schema.metric_key.c.id).where(schema.metric_key.c.name == order.metric)
+        joined = (last.job == _j.id) & (last.key == wanted.scalar_subquery())
+        query = query.select_from(schema.job.outerjoin(schema.metric_last, joined))
+    place = tuple_(order.column, _j.id)
+    if cursor is not None:
+        value, job = decode_cursor(cursor, order.key, [order.types, str])
+        bound = tuple_(order.bound(value), literal(_cursor_job(job)))
+        query = query.where(place < bound if order.descending else place > bound)
+    keys: list[ColumnElement[Any]] = [order.column, _j.id.expression]
+    return query.order_by(*(k.desc() if order.descending else k.asc() for k in keys))
+
+
+def _cursor_after(order: _Order, row: Row[Any]) -> str:
+    return encode_cursor(order.key, [order.cursor_value(row.sorted_by), str(row.id)])
+
+
+def _cursor_job(job: str) -> UUID:
+    try:
+        return UUID(job)
+    except ValueError as e:
+        raise InvalidSpec("the cursor was not made by this list") from e
+
+
+def _moment(value: str) -> datetime:
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError as e:
+        raise InvalidSpec("the cursor was not made by this list") from e
+
+
+def _records(
+    connection: Connection,
+    rows: Sequence[Row[Any]],
+    *,
+    metric: str | None = None,
+    all_metrics: bool = False,
+) -> list[JobRecord]:
+    if not rows:
+        return []
+    last: dict[UUID, dict[str, dict[str, Any]]] = {row.id: {} for row in rows}
+    values = {"jobs": list(last), "all_metrics": all_metrics, "extra": metric}
+    for job, name, step, *numbers in connection.execute(_LAST, values):
+        value, low, high = (n if math.isfinite(n) else None for n in numbers)
+        last[job][name] = {"step": step, "value": value, "min": low, "max": high}
+    live = {row.device for row in connection.execute(_LIVE)} if _any_queued(rows) else set()
+    return [_record(row, last[row.id], live) for row in rows]
+
+
+def _any_queued(rows: Sequence[Row[Any]]) -> bool:
+    return any(row.state == "queued" for row in rows)
+
+
+def _record(row: Row[Any], last: dict[str, Any], live: set[str]) -> JobRecord:
+    values = dict(row._mapping)
+    values["id"] = str(row.id)
+    values["study"] = None if row.study is None else str(row.study)
+    values["waiting_for"] = _waiting_for(row, live)
+    return JobRecord.model_validate({**values, "last": last})
+
+
+def _waiting_for(row: Row[Any], live: set[str]) -> str | None:
+    if row.state != "queued":
+        return None
+    if row.device not in live:
+        return f"a worker for {row.device}: none is live now"
+    if row.not_before is not None:
+        return f"a pause until {row.not_before:%H:%M:%S %Z}, before attempt {row.attempt + 1}"
+    return f"its turn at a worker for {row.device}"

@@ -1,0 +1,28 @@
+"""`python -m service.migrate`: bring the database of `NORMLAB_DATABASE_URL` up to date."""
+
+from __future__ import annotations
+
+import sys
+
+from normlab.errors import NormlabError
+from service.database import Database, migrate, revisions
+from service.settings import Settings
+
+
+def main() -> int:
+    """Migrate, say which revision the database has now, and return the exit code."""
+    settings = Settings.from_env()
+    if settings.database_url is None:
+        print("NORMLAB_DATABASE_URL is not set; `normlab up` migrates its own", file=sys.stderr)
+        return 2
+    try:
+        migrate(settings.database_url)
+        print(f"the database is at revision {revisions(Database(settings.database_url))[0]}")
+    except NormlabError as e:
+        print(e, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""What an operator decides: read once from the environment, then passed on as arguments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from normlab.errors import FieldProblem, InvalidSpec
+
+
+class Settings(BaseSettings):
+    """Each field is the environment variable of the same name with `NORMLAB_` before it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="NORMLAB_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    database_url: str | None = Field(None, description="PostgreSQL; none: an embedded one")
+    broker_url: str | None = Field(None, description="Celery's broker; none: an embedded Redis")
+    data_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("normlab", appauthor=False)),
+        description="databases, job folders and logs",
+    )
+    data_root: Path | None = Field(None, description="datasets; none: data_dir/datasets")
+    token: SecretStr | None = Field(None, min_length=16, description="an admin token to accept")
+
+    host: str = "127.0.0.1"
+    port: int = Field(8642, ge=0, le=65_535, description="0: any free port")
+    max_body_bytes: int = Field(1 << 20, ge=1024)
+
+    lease_s: float = Field(30.0, gt=0, description="a worker silent for so long has lost its job")
+    heartbeat_s: float = Field(5.0, gt=0, description="between a worker's signs of life")
+    reap_s: float = Field(5.0, gt=0, description="between looks for expired leases")
+    ring_s: float = Field(5.0, gt=0, description="before a queued job is rung again")
+    poll_s: float = Field(2.0, gt=0, description="between an idle worker's looks at the queue")
+    grace_s: float = Field(20.0, gt=0, description="from SIGTERM to SIGKILL of a job process")
+    retry_backoff_s: float = Field(1.0, ge=0, description="doubles with each attempt")
+
+    slots: int = Field(1, ge=1, le=1024, description="jobs that a worker runs at once")
+    warm_host: bool = Field(True, description="keep a process with torch imported")
+    job_python_cpu: Path | None = Field(None, description="interpreter of CPU jobs; none: ours")
+    job_python_cuda: Path | None = None
+    job_python_ipu: Path | None = Field(None, description="the Poplar SDK's Python")
+
+    max_queued_per_owner: int = Field(20_000, ge=1)
+    small_batch_limit: int = Field(16, ge=1, description="batches up to this prefer an IPU")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _heartbeats_fit_into_a_lease(self) -> Settings:
+        if self.heartbeat_s * 2 > self.lease_s:
+            raise ValueError(
+                f"NORMLAB_HEARTBEAT_S={self.heartbeat_s:g} must be at most half of "
+                f"NORMLAB_LEASE_S={self.lease_s:g}, or one late heartbeat loses a healthy job"
+            )
+        return self
+
+    @property
+    def datasets(self) -> Path:
+        """Where dataset files are looked for."""
+        return self.data_root or self.data_dir / "datasets"
+
+    @property
+    def jobs(self) -> Path:
+        """Where job folders lie."""
+        return self.data_dir / "jobs"
+
+    @property
+    def worker_silence_s(self) -> float:
+        """A worker not heard of for so long is not counted as live."""
+        return 3 * self.heartbeat_s
+
+    def job_python(self, device: str) -> Path | None:
+        """The interpreter that the operator named for jobs of *device*, if any."""
+        named: dict[str, Path | None] = {
+            "cpu": self.job_python_cpu,
+            "cuda": self.job_python_cuda,
+            "ipu": self.job_python_ipu,
+        }
+        return named[device]
+
+    @classmethod
+    def from_env(cls) -> Settings:
+        """Read the environment; raise InvalidSpec naming each variable that is wrong."""
+        try:
+            return cls()
+        except ValidationError as e:
+            problems = [FieldProblem(_variable(p["loc"]), p["msg"]) for p in e.errors()]
+            lines = "; ".join(f"{p.field}: {p.rule}" for p in problems)
+            raise InvalidSpec(f"settings cannot be used: {lines}", problems) from e
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return (
+        "NORMLAB_" + "_".join(str(part) for part in location).upper() if location else "NORMLAB_*"
+    )
