@@ -1,0 +1,139 @@
+"""Cumulative ablation: how many channels can be silenced before accuracy goes."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Callable, Dict, Iterator, List, Literal, Mapping, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from normlab.diagnostics.untouched import untouched
+from normlab.errors import InvalidSpec
+
+Clamp = Literal["zero", "mean"]
+
+
+@dataclass(frozen=True)
+class AblationCurve:
+    """Accuracy against the share of channels that are clamped, one row a random order."""
+
+    fractions: List[float]
+    accuracies: List[List[float]]
+
+    @property
+    def mean(self) -> List[float]:
+        """Accuracy at each fraction, over the orders."""
+        return [sum(column) / len(column) for column in zip(*self.accuracies)]
+
+    @property
+    def area(self) -> float:
+        """Area under the mean curve, relative to the intact model all the way."""
+        points = list(zip(self.fractions, self.mean))
+        area = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in zip(points, points[1:]))
+        return area / (self.mean[0] * (self.fractions[-1] - self.fractions[0]))
+
+
+def ablate(
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    x: Tensor,
+    y: Tensor,
+    clamp: Clamp = "zero",
+    fractions: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    orders: int = 3,
+    seed: int = 0,
+) -> AblationCurve:
+    """
+    Clamp randomly chosen channels, more and more of them, and measure accuracy each time.
+
+    Whole feature maps behind the activation are set to a constant: zero, or the channel's own
+    mean over *x*. Channels of all *layers* are drawn together.
+
+    Args:
+        model: a classifier; put back as it was.
+        layers: names and modules whose outputs, (N, C, ...), are clamped: activations.
+        x: inputs.
+        y: labels.
+        clamp: the constant.
+        fractions: shares of channels to clamp, rising from 0.
+        orders: random orders.
+        seed: of the orders.
+
+    Raises:
+        InvalidSpec: no layer, no order, or fractions that do not rise from 0 to below 1.
+
+    Source:
+        Morcos et al., "On the importance of single directions for generalization", ICLR 2018,
+        arXiv:1803.06959, the section on cumulative ablations.
+    """
+    rises = list(fractions) == sorted(set(fractions)) and len(fractions) > 1
+    if not layers or orders < 1 or not rises or fractions[0] != 0 or fractions[-1] >= 1:
+        raise InvalidSpec(
+            f"{len(layers)} layers, {orders} orders, fractions {list(fractions)}: needs a layer, "
+            "an order, and fractions that rise from 0 to below 1"
+        )
+    with untouched(model), torch.no_grad():
+        model.eval()
+        means = _channel_means(model, layers, x)
+        constants = {n: m if clamp == "mean" else torch.zeros_like(m) for n, m in means.items()}
+        channels = [(n, c) for n, m in means.items() for c in range(len(m))]
+        generator = torch.Generator().manual_seed(seed)
+        rows = []
+        for _ in range(orders):
+            order = [channels[i] for i in torch.randperm(len(channels), generator=generator)]
+            cuts = [order[: round(f * len(channels))] for f in fractions]
+            rows.append([_accuracy(model, layers, x, y, cut, constants) for cut in cuts])
+    return AblationCurve(list(fractions), rows)
+
+
+def _channel_means(
+    model: nn.Module, layers: Mapping[str, nn.Module], x: Tensor
+) -> Dict[str, Tensor]:
+    means: Dict[str, Tensor] = {}
+
+    def keep(name: str, out: Tensor) -> Tensor:
+        means[name] = out.transpose(0, 1).flatten(1).mean(1)  # (N, C, ...) -> (C,)
+        return out
+
+    with _rewritten(layers, keep):
+        model(x)
+    return means
+
+
+def _accuracy(
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    x: Tensor,
+    y: Tensor,
+    cut: Sequence[Tuple[str, int]],
+    constants: Mapping[str, Tensor],
+) -> float:
+    masks = {
+        n: torch.zeros(len(c), dtype=torch.bool, device=x.device) for n, c in constants.items()
+    }
+    for name, channel in cut:
+        masks[name][channel] = True
+
+    def clamp(name: str, out: Tensor) -> Tensor:
+        shape = (1, -1) + (1,) * (out.dim() - 2)
+        return torch.where(masks[name].view(shape), constants[name].view(shape), out)
+
+    with _rewritten(layers, clamp):
+        return float((model(x).argmax(1) == y).double().mean())
+
+
+@contextmanager
+def _rewritten(
+    layers: Mapping[str, nn.Module], rewrite: Callable[[str, Tensor], Tensor]
+) -> Iterator[None]:
+    handles = [
+        layer.register_forward_hook(lambda _m, _x, out, name=name: rewrite(name, out))
+        for name, layer in layers.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

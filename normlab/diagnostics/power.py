@@ -1,0 +1,140 @@
+"""Power decomposition: how the signal of each layer splits between channels, samples and space."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Dict, Iterator, Mapping, Tuple, Union
+
+import torch
+from torch import Tensor, nn
+
+from normlab.diagnostics.sites import normalized, normalizer_sites
+from normlab.errors import InvalidSpec
+
+TERMS = ("channel_mean", "sample_mean", "channel_std", "sample_std")
+
+
+@dataclass(frozen=True)
+class Power:
+    """The four terms, each the mean over channels; they add up to the mean of y squared."""
+
+    channel_mean: float
+    sample_mean: float
+    channel_std: float
+    sample_std: float
+
+    @property
+    def total(self) -> float:
+        """The power of the tensor: the sum of all terms."""
+        return self.channel_mean + self.sample_mean + self.channel_std + self.sample_std
+
+    def shares(self) -> Dict[str, float]:
+        """Each term as a part of the total; all zero for a tensor that is zero."""
+        total = self.total or 1.0
+        return {name: getattr(self, name) / total for name in TERMS}
+
+
+class PowerMeter:
+    """
+    Accumulate the power decomposition of one tensor, batch by batch.
+
+    With m and s the mean and the biased deviation over positions of sample n, channel c:
+
+    P1 = (E_n m)^2   P2 = Var_n m   P3 = (E_n s)^2   P4 = Var_n s,   E[y^2] = P1 + P2 + P3 + P4
+
+    P1 near 1 after normalization is channel-wise collapse: every sample and position carries
+    the same value. Sums are kept in float64 on the host; tensors without positions, (N, C),
+    have s = 0, so their P3 and P4 are 0.
+
+    Source:
+        Labatie et al., "Proxy-Normalizing Activations to Match Batch Normalization while
+        Removing Batch Dependence", NeurIPS 2021, arXiv:2106.03743, the power decomposition
+        of its section on channel-wise normalization. Ours streams and keeps eps out of it.
+    """
+
+    def __init__(self) -> None:
+        self._samples = 0
+        self._sums: Union[Tensor, None] = None  # rows: m, m^2, s, s^2; columns: channels
+
+    @torch.no_grad()
+    def update(self, y: Tensor) -> None:
+        """
+        Add a batch.
+
+        Shape:
+            (N, C) or (N, C, ...); C the same at every call.
+
+        Raises:
+            InvalidSpec: fewer than two dimensions, or another number of channels.
+        """
+        if y.dim() < 2:
+            raise InvalidSpec(f"shape {tuple(y.shape)}: a power needs (N, C) or (N, C, ...)")
+        flat = y.detach().double().flatten(2) if y.dim() > 2 else y.detach().double().unsqueeze(2)
+        m, s = flat.mean(2), flat.std(2, unbiased=False)  # (N, C, D) -> (N, C)
+        rows = torch.stack([m.sum(0), (m * m).sum(0), s.sum(0), (s * s).sum(0)]).cpu()
+        if self._sums is not None and self._sums.shape != rows.shape:
+            raise InvalidSpec(f"{rows.shape[1]} channels after {self._sums.shape[1]}")
+        self._sums = rows if self._sums is None else self._sums + rows
+        self._samples += y.shape[0]
+
+    def power(self) -> Power:
+        """
+        Read the decomposition of all batches so far.
+
+        Raises:
+            InvalidSpec: nothing was added yet.
+        """
+        if self._sums is None or self._samples == 0:
+            raise InvalidSpec("no batch was added: call update first")
+        m, m2, s, s2 = self._sums / self._samples
+        terms = (m * m, m2 - m * m, s * s, s2 - s * s)
+        return Power(*(float(term.clamp_min(0).mean()) for term in terms))
+
+
+@contextmanager
+def watch_power(
+    model: nn.Module, modules: Union[Mapping[str, nn.Module], None] = None
+) -> Iterator[Dict[str, PowerMeter]]:
+    """
+    Measure the power around normalizers while the model runs inside this context.
+
+    Gives two meters a module: `NAME/norm`, the normalized tensor before scale and shift, and
+    `NAME/out`, what the module gives: behind the activation where it holds one. The model
+    computes what it did before.
+
+    Args:
+        model: any torch model.
+        modules: names and modules to watch; by default every normalizer, ours or torch's.
+
+    Raises:
+        InvalidSpec: there is nothing to watch.
+    """
+    chosen = dict(modules) if modules is not None else normalizer_sites(model)
+    if not chosen:
+        raise InvalidSpec("the model has no normalizer to watch: name the modules yourself")
+    meters: Dict[str, PowerMeter] = {}
+    handles = []
+    for name, module in chosen.items():
+        watch = _Watch(
+            meters.setdefault(f"{name}/norm", PowerMeter()),
+            meters.setdefault(f"{name}/out", PowerMeter()),
+        )
+        handles.append(module.register_forward_hook(watch))
+    try:
+        yield meters
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Watch:
+    def __init__(self, norm: PowerMeter, out: PowerMeter) -> None:
+        self.norm = norm
+        self.out = out
+
+    def __call__(self, module: nn.Module, args: Tuple[Tensor, ...], out: Tensor) -> None:
+        y = normalized(module, args[0], out)
+        if y is not None:
+            self.norm.update(y)
+        self.out.update(out)

@@ -1,0 +1,63 @@
+"""Where a model normalizes, and what its normalizers give before scale and shift."""
+
+from __future__ import annotations
+
+from typing import Dict, Tuple, Type, Union
+
+import torch
+from torch import Tensor, nn
+
+from normlab.diagnostics.untouched import untouched
+from normlab.norms import NormActivation
+from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.proxy import ProxyNorm
+
+_TORCH_NORMS: Tuple[Type[nn.Module], ...] = (
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+)  # fmt: skip
+_WHOLE_SITES: Tuple[Type[nn.Module], ...] = (NormActivation, ProxyNorm)
+
+
+def normalizer_sites(model: nn.Module) -> Dict[str, nn.Module]:
+    """
+    Find the normalizers of *model*, ours and torch's, by name, in the model's order.
+
+    Where ours comes with its activation, the site is both together.
+    """
+    sites: Dict[str, nn.Module] = {}
+    inside = None
+    for name, module in model.named_modules():
+        if inside is not None and name.startswith(inside):
+            continue
+        if isinstance(module, (*_WHOLE_SITES, ActivationNorm, *_TORCH_NORMS)):
+            sites[name] = module
+            inside = f"{name}." if name else ""
+    return sites
+
+
+def activation_sites(model: nn.Module) -> Dict[str, nn.Module]:
+    """Find what gives activations behind a normalizer: our sites that hold their activation."""
+    return {n: m for n, m in normalizer_sites(model).items() if isinstance(m, _WHOLE_SITES)}
+
+
+@torch.no_grad()
+def normalized(site: nn.Module, x: Tensor, out: Tensor) -> Union[Tensor, None]:
+    """
+    Return what the normalizer of *site* makes of *x*, before scale, shift and activation.
+
+    Computed a second time where the site keeps it to itself, without touching its state; taken
+    from *out* by undoing the affine for torch's own layers, or None where their scale is 0.
+    """
+    norm = getattr(site, "norm", site)
+    if isinstance(norm, ActivationNorm):
+        with untouched(norm):
+            return norm.normalize_with(x, None, None)
+    weight, bias = getattr(site, "weight", None), getattr(site, "bias", None)
+    if weight is None:
+        return out
+    if not bool(weight.all()):
+        return None
+    shape = (1, -1) + (1,) * (out.dim() - 2)
+    y: Tensor = (out - (0 if bias is None else bias.view(shape))) / weight.view(shape)
+    return y

@@ -1,0 +1,112 @@
+"""Effective step size: how far an update turns weights whose length does not matter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Mapping, Tuple, Union
+
+import torch
+from torch import Tensor, nn
+
+from normlab.errors import InvalidSpec
+
+_FILTERS = (
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+    nn.Linear,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """One layer over the steps since the last reading, each the mean over output channels."""
+
+    weight_norm: float
+    effective_step: float
+    direction_change: float
+
+
+class StepSizeMeter:
+    """
+    Read weight norms, effective step sizes and measured turns of each layer.
+
+    In front of a normalizer only the direction w / ||w|| of a channel's weights matters, and
+    plain SGD moves it by
+
+    w^ <- w^ - eta / ||w||^2 (I - w^ w^T) grad L(w^),
+
+    so eta_eff = eta / ||w||^2. The measured turn is the angle between the directions at two
+    readings, in radians. Norms are taken in float64.
+
+    Args:
+        model: any torch model; its weights are only read.
+        layers: names and layers; by default every convolution and linear layer but the last.
+
+    Raises:
+        InvalidSpec: the model has no such layer.
+
+    Source:
+        Hoffer et al., "Norm matters: efficient and accurate normalization schemes in deep
+        networks", NeurIPS 2018, arXiv:1803.01814, the section on the effective step size.
+    """
+
+    def __init__(
+        self, model: nn.Module, layers: Union[Mapping[str, nn.Module], None] = None
+    ) -> None:
+        self.layers: Dict[str, nn.Module] = dict(layers or scale_free_layers(model))
+        if not self.layers:
+            raise InvalidSpec("the model has no convolution or linear layer: name its layers")
+        self._directions: Dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def read(self, lr: float) -> Dict[str, StepSize]:
+        """Measure every layer at learning rate *lr*; the first reading has no turns yet."""
+        return {name: self._read(name, layer, lr) for name, layer in self.layers.items()}
+
+    def _read(self, name: str, layer: nn.Module, lr: float) -> StepSize:
+        w = _rows(layer)
+        norm = w.norm(dim=1).clamp_min(torch.finfo(w.dtype).tiny)
+        direction = w / norm[:, None]
+        before = self._directions.get(name, direction)
+        self._directions[name] = direction
+        # 2 asin(|a - b| / 2) keeps small angles that acos(a b) would round to 0
+        turn = 2 * torch.asin(((direction - before).norm(dim=1) / 2).clamp(max=1))
+        return StepSize(float(norm.mean()), float((lr / norm**2).mean()), float(turn.mean()))
+
+
+def scale_free_layers(model: nn.Module) -> List[Tuple[str, nn.Module]]:
+    """List the layers with filters, without the last one, whose scale does matter."""
+    layers: List[Tuple[str, nn.Module]] = [
+        (name, module) for name, module in model.named_modules() if isinstance(module, _FILTERS)
+    ]
+    return layers[:-1]
+
+
+def scale_invariance(layer: nn.Module) -> float:
+    """
+    Return how far the last gradient is from being at right angles to the weights.
+
+    |<grad, w>| / (||grad|| ||w||), the largest over output channels: 0 where the loss does not
+    depend on the scale of a channel's weights, exactly so for eps = 0. Call it after `backward`.
+
+    Raises:
+        InvalidSpec: the layer has no gradient.
+    """
+    gradients = [p.grad for p in _weights(layer)]
+    if not gradients or gradients[0] is None:
+        raise InvalidSpec("the layer has no gradient: run backward first")
+    w, g = _rows(layer), gradients[0].detach().double().flatten(1).cpu()
+    size = (w.norm(dim=1) * g.norm(dim=1)).clamp_min(torch.finfo(torch.float64).tiny)
+    return float(((w * g).sum(1).abs() / size).max())
+
+
+def _weights(layer: nn.Module) -> Iterator[Tensor]:
+    weight = getattr(layer, "weight", None)
+    if isinstance(weight, Tensor):
+        yield weight
+
+
+def _rows(layer: nn.Module) -> Tensor:
+    weight = next(_weights(layer))
+    if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+        weight = weight.transpose(0, 1)  # (in, out, ...) -> (out, in, ...)
+    return weight.detach().double().flatten(1).cpu()
