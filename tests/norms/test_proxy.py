@@ -1,0 +1,171 @@
+from typing import Optional
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from normlab.errors import InvalidSpec
+from normlab.norms import make
+from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.proxy import ProxyNorm, clamp_channels, relu_moments
+from tests.norms.golden import Golden, assert_same
+
+
+class AffineOnly(ActivationNorm):
+    def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+        if weight is None or bias is None:
+            return x
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        return x * weight.view(shape) + bias.view(shape)
+
+
+class AffineThenMore(AffineOnly):
+    folds_affine = False
+
+
+FILES = [
+    ("pn_relu_n1", 0.03),
+    ("pn_relu_n2", 0.03),
+    ("pn_relu_n2_init", 0.03),
+    ("pn_relu_n2_eps1e-5", 1e-5),
+    ("pn_swish_n1", 0.03),
+    ("pn_swish_n2", 0.03),
+    ("pn_swish_n2_init", 0.03),
+]
+NAMES = {
+    "beta": "bias",
+    "gamma": "weight",
+    "beta_prime": "proxy_bias",
+    "gamma_prime": "proxy_weight",
+}
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["fast", "plain"])
+@pytest.mark.parametrize("norm", [AffineOnly, AffineThenMore])
+@pytest.mark.parametrize(("name", "eps"), FILES, ids=[name for name, _ in FILES])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1e-4)])
+def test_midpoint200_is_the_published_code(
+    name: str,
+    eps: float,
+    norm: "type[AffineOnly]",
+    plain: bool,
+    dtype: torch.dtype,
+    tolerance: float,
+) -> None:
+    golden = Golden(name, dtype)
+    activation = "relu" if "relu" in name else "silu"
+    inner = norm(golden["y_in"].shape[2], affine=False)
+    inner.plain = plain
+    layer = ProxyNorm(inner, activation, eps, "midpoint200").to(dtype)
+    for t in range(golden["y_in"].shape[0]):
+        for theirs, ours in NAMES.items():
+            getattr(layer, ours).data.copy_(golden[f"param_{theirs}"][t])
+        y = golden["y_in"][t].requires_grad_()
+        layer.zero_grad()
+        z = layer(y)
+        z.backward(golden["gz"][t])
+        assert_same(z, golden["z"][t], tolerance, "z")
+        assert_same(y.grad, golden["gy_in"][t], tolerance, "gy")
+        for theirs, ours in NAMES.items():
+            parameter = getattr(layer, ours)
+            decay = 0.01 if "prime" in theirs else 0.0
+            total = parameter.grad + decay * parameter
+            assert_same(total, golden[f"g_{theirs}"][t], tolerance, theirs)
+        mean, inverse_std = layer.expectation()
+        assert_same(mean, golden["param_proxy_mean"][t], tolerance, "mean")
+        assert_same(inverse_std, golden["param_inv_proxy_std"][t], tolerance, "inverse std")
+
+
+@pytest.mark.parametrize("center", [-3.0, -1.0, 0.0, 0.7, 5.0, 100.0])
+@pytest.mark.parametrize("spread", [0.01, 1.0, 3.0])
+def test_relu_moments_match_an_integral(center: float, spread: float) -> None:
+    y = np.linspace(-10, 10, 400_001)
+    density = np.exp(-(y**2) / 2) / np.sqrt(2 * np.pi) * (y[1] - y[0])
+    phi = np.maximum(center + spread * y, 0)
+    mean = (phi * density).sum()
+    var = ((phi - mean) ** 2 * density).sum()
+    found = relu_moments(torch.tensor(center).double(), torch.tensor(spread).double())
+    assert found[0].item() == pytest.approx(mean, rel=1e-6, abs=1e-12)
+    assert found[1].item() == pytest.approx(var, rel=1e-6, abs=1e-12)
+
+
+def test_relu_moments_keep_their_digits_in_float32() -> None:
+    _, var = relu_moments(torch.tensor(300.0), torch.tensor(0.5))
+    assert var.item() == pytest.approx(0.25, rel=1e-6)
+
+
+def test_relu_moments_without_spread_are_those_of_a_constant() -> None:
+    center = torch.tensor([-1.0, 0.0, 2.0], requires_grad=True)
+    spread = torch.zeros(3, requires_grad=True)
+    mean, var = relu_moments(center, spread)
+    torch.testing.assert_close(mean, torch.tensor([0.0, 0.0, 2.0]))
+    torch.testing.assert_close(var, torch.zeros(3))
+    (mean + var).sum().backward()
+    assert center.grad is not None
+    assert center.grad.isfinite().all()
+    assert spread.grad is not None
+    assert spread.grad.isfinite().all()
+
+
+def test_relu_moments_have_the_gradient_of_their_value() -> None:
+    inputs = (torch.randn(7).double().requires_grad_(), torch.rand(7).double().requires_grad_())
+    assert torch.autograd.gradcheck(relu_moments, inputs)
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu", "gelu"])
+def test_a_normal_input_comes_out_normalized(activation: str) -> None:
+    torch.manual_seed(0)
+    layer = make({"kind": "layer", "proxy": True, "proxy_eps": 1e-6}, 16, activation)
+    layer.bias.data.uniform_(-1, 1)
+    layer.weight.data.uniform_(0.5, 2)
+    z = layer(torch.randn(16, 16, 64, 64))
+    torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros(16), atol=0.02, rtol=0)
+    torch.testing.assert_close(z.var((0, 2, 3)), torch.ones(16), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu", "gelu"])
+@pytest.mark.parametrize("kind", ["batch", "layer", "group", "instance"])
+def test_gradients_are_those_of_the_value(kind: str, activation: str) -> None:
+    torch.manual_seed(1)
+    layer = make({"kind": kind, "proxy": True}, 4, activation).double()
+    for parameter in layer.parameters():
+        parameter.data.add_(0.3 * torch.randn_like(parameter))
+    x = torch.randn(3, 4, 2, 3).double().requires_grad_()
+    parameters = list(layer.parameters())
+    assert torch.autograd.gradcheck(lambda x, *_: layer(x), (x, *parameters))
+
+
+def test_clamped_channels_have_the_same_gradient_in_both_forms() -> None:
+    y = torch.randn(3, 5, 4, 4).double()
+    g, floor = torch.randn_like(y), torch.randn(5).double()
+    found = []
+    for plain in (False, True):
+        a, b = y.clone().requires_grad_(), floor.clone().requires_grad_()
+        clamp_channels(a, b, plain).backward(g)
+        found.append((a.grad, b.grad))
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_a_dead_channel_stays_finite() -> None:
+    layer = make({"kind": "group", "groups": 2, "proxy": True}, 4, "relu")
+    layer.bias.data.fill_(-100.0)
+    z = layer(torch.randn(2, 4, 3, 3))
+    z.sum().backward()
+    assert z.abs().max() < 1e-3
+    assert all(p.grad.isfinite().all() for p in layer.parameters() if p.grad is not None)
+
+
+def test_where_no_activation_follows_the_norm_keeps_a_scale_and_no_shift() -> None:
+    layer = make({"kind": "group", "groups": 2, "proxy": True}, 4)
+    assert [name for name, _ in layer.named_parameters()] == ["norm.weight"]
+
+
+def test_a_norm_with_an_affine_is_refused() -> None:
+    with pytest.raises(InvalidSpec, match="holds the affine"):
+        ProxyNorm(AffineOnly(4), "relu")
+
+
+def test_an_unknown_activation_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InvalidSpec, match="'gelu', 'relu', 'silu'"):
+        make("group", 4, "tanh")
