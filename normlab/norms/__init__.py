@@ -11,6 +11,8 @@ from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.batch import BatchNorm
 from normlab.norms.per_sample import GroupNorm, InstanceNorm, LayerNorm
 from normlab.norms.proxy import ACTIVATIONS, ProxyNorm
+from normlab.norms.sparse_switchable import SparseSwitchableNorm
+from normlab.norms.switchable import SwitchableNorm
 from normlab.specs.normalizers import (
     ActivationNormSpec,
     Normalizer,
@@ -24,6 +26,8 @@ LAYERS: Dict[Normalizer, Type[ActivationNorm]] = {
     Normalizer.LAYER: LayerNorm,
     Normalizer.INSTANCE: InstanceNorm,
     Normalizer.GROUP: GroupNorm,
+    Normalizer.SWITCHABLE: SwitchableNorm,
+    Normalizer.SPARSE_SWITCHABLE: SparseSwitchableNorm,
 }
 
 _MODULES: Dict[str, Type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}

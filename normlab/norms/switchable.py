@@ -1,0 +1,146 @@
+"""Switchable normalization: a learned mixture of instance, layer and batch statistics."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional, Set, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from normlab.errors import InvalidSpec
+from normlab.norms import engine
+from normlab.norms.batch import affine_after
+from normlab.norms.engine import Solved
+from normlab.norms.pooling import pool, pool_batch
+from normlab.norms.running import BatchStatisticsNorm
+
+Moments = Tuple[Tensor, Tensor]
+
+
+class SwitchableNorm(BatchStatisticsNorm):
+    """
+    Normalize by a softmax mixture of instance, layer and batch statistics.
+
+    y = weight * (x - sum_k p_k M_k) / sqrt(sum_k q_k V_k + eps) + bias, where k runs over
+    instance, layer and batch, p = softmax(mean_weight) and q = softmax(var_weight) are shared by
+    all channels. In one dimension there is no instance: k is layer and batch. Evaluation takes
+    the batch's part from the running statistics, where running_var is the biased variance.
+
+    Args:
+        num_features: C, the number of channels.
+        eps: added to the mixed variance.
+        affine: learn weight and bias.
+        dims: 1, 2 or 3 dimensions of positions.
+        momentum: weight of the new value in the running statistics; None averages all.
+        virtual_batch_size: samples that share the batch's statistics; None is all.
+        batch_statistics: without them, mix instance and layer only.
+        unbiased_reference: take the unbiased instance variance (in one dimension, all variances
+            unbiased), as the authors' code; the paper's are biased.
+
+    Shape:
+        (N, C, positions...) -> the same, dtype kept.
+
+    Raises:
+        InvalidSpec: if nothing would be mixed, or an unbiased variance has one value.
+
+    Source:
+        Luo et al., "Differentiable Learning-to-Normalize via Switchable Normalization", 2018,
+        arXiv:1806.10779, equations 3 to 5. Our momentum weighs the new value, theirs the old
+        one; our buffers start at 0 and 1, theirs at 0 and 0.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        dims: int = 2,
+        momentum: Optional[float] = 0.1,
+        virtual_batch_size: Optional[int] = None,
+        batch_statistics: bool = True,
+        unbiased_reference: bool = False,
+    ) -> None:
+        super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
+        if dims == 1 and not batch_statistics:
+            raise InvalidSpec(
+                f"{dims=}, {batch_statistics=}: only layer statistics would be left to mix; "
+                "use kind 'layer'"
+            )
+        self.batch_statistics = batch_statistics
+        self.unbiased_reference = unbiased_reference
+        self.choices = (["instance"] if dims > 1 else []) + ["layer"]
+        self.choices += ["batch"] if batch_statistics else []
+        self.mean_weight = nn.Parameter(torch.ones(len(self.choices)))
+        self.var_weight = nn.Parameter(torch.ones(len(self.choices)))
+
+    def ratios(self, mean_weight: Tensor, var_weight: Tensor) -> Tuple[Tensor, Tensor]:
+        """Return how much each of `choices` counts in the mean, and in the variance."""
+        return mean_weight.softmax(0), var_weight.softmax(0)
+
+    def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+        """Normalize by the mixture, with the batch's or the running statistics in it."""
+        self._check_unbiased(x)
+
+        def solve(
+            mean: Tensor, var: Tensor, weight: Any, bias: Any, mean_weight: Any, var_weight: Any
+        ) -> Solved:
+            candidates = self._candidates(mean, var, x[0, 0].numel())
+            p, q = self.ratios(mean_weight, var_weight)
+            mixed_mean = self._mix(p, candidates, 0)
+            scale = (self._mix(q, candidates, 1) + self.eps).rsqrt()
+            state = candidates.get("batch", ())
+            return Solved(*affine_after(scale, mean - mixed_mean, weight, bias), state)
+
+        tensors = (weight, bias, self.mean_weight, self.var_weight)
+        y, statistics = engine.normalize(x, solve, tensors, self.plain)
+        if self.training and statistics:
+            self.track(*statistics)
+        return y
+
+    def _wanted(self) -> Set[str]:
+        return set(self.choices)
+
+    def _candidates(self, mean: Tensor, var: Tensor, positions: int) -> Dict[str, Moments]:
+        wanted = self._wanted()
+        if self.unbiased_reference and self.dims > 1:
+            var = var * (positions / (positions - 1))
+        found = {}
+        if "instance" in wanted:
+            found["instance"] = (mean, var)
+        if "layer" in wanted:
+            found["layer"] = self._unbias(pool(mean, var, 1), mean.shape[1] * positions)
+        if "batch" in wanted:
+            found["batch"] = self._batch_moments(mean, var, positions)
+        return found
+
+    def _batch_moments(self, mean: Tensor, var: Tensor, positions: int) -> Moments:
+        if not self.training:
+            return self.running_mean.to(mean).unsqueeze(0), self.running_var.to(var).unsqueeze(0)
+        samples = min(mean.shape[0], self.virtual_batch_size or mean.shape[0])
+        pooled = pool_batch(mean, var, self.virtual_batch_size)
+        return self._unbias(pooled, samples * positions)
+
+    def _unbias(self, moments: Moments, count: int) -> Moments:
+        if not self.unbiased_reference or self.dims > 1:
+            return moments
+        return moments[0], moments[1] * (count / (count - 1))
+
+    def _check_unbiased(self, x: Tensor) -> None:
+        if not self.unbiased_reference:
+            return
+        samples = min(x.shape[0], self.virtual_batch_size or x.shape[0]) if self.training else 2
+        values = x[0, 0].numel() * (samples if self.dims == 1 else 1)
+        if values == 1:
+            raise InvalidSpec(
+                f"{type(self).__name__} on shape {tuple(x.shape)}: unbiased_reference divides by "
+                "n - 1, and a variance here is over one value; use unbiased_reference=False"
+            )
+
+    def _mix(self, ratios: Tensor, candidates: Dict[str, Moments], which: int) -> Tensor:
+        # A choice that is not among the candidates has the ratio 0.
+        terms = [
+            ratio * candidates[name][which]
+            for name, ratio in zip(self.choices, ratios.unbind())
+            if name in candidates
+        ]
+        return terms[0] if len(terms) == 1 else sum(terms[1:], terms[0])
