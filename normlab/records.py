@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from normlab.specs.jobs import JobSpec
 from normlab.specs.options import OptionRecord
+from normlab.specs.studies import StudySpec
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: tuple[JobState, ...] = ("succeeded", "failed", "cancelled")
@@ -257,3 +258,117 @@ class LogPage(Record):
     next_offset: int = Field(description="where to go on")
     text: str = Field(description="UTF-8; bytes that are none are replaced")
     ended: bool = Field(description="nothing will follow: the job has ended and this is the end")
+
+
+class CellRecord(Record):
+    """One cell of a study, and the job that fills it."""
+
+    key: str
+    coordinates: Dict[str, Any]
+    seed: int
+    job: Union[str, None]
+    state: str = Field(description="of its job, or missing")
+    reused: bool = Field(description="its job belongs to another study, or to none")
+
+
+class StudyRecord(Record):
+    """A study as lists show it."""
+
+    id: str
+    name: str
+    owner: str
+    state: str = Field(description="active, paused, cancelled, or complete: every cell succeeded")
+    created_at: datetime
+    cells: int
+    counts: Dict[str, int] = Field(description="cells by the state of their jobs")
+    reused: int
+    paths: List[str] = Field(description="what varies besides the seed")
+
+
+class StudyDetail(StudyRecord):
+    """A study with its specification and cells."""
+
+    spec: StudySpec
+    grid: List[CellRecord]
+
+
+class StudyPage(Record):
+    """Some studies, and the cursor of the next page."""
+
+    studies: List[StudyRecord]
+    next_cursor: Union[str, None]
+
+
+class Refusal(Record):
+    """Cells that would be refused, and why."""
+
+    coordinates: Dict[str, Any]
+    problems: List[Dict[str, str]]
+
+
+class StudyPreview(Record):
+    """What a study would run, before anything does."""
+
+    cells: int
+    reusable: int = Field(description="cells that other jobs of this owner have filled")
+    epochs: int = Field(description="of all cells that would run")
+    steps: Union[int, None]
+    estimated_s: Union[float, None] = Field(
+        description="running time of all cells one after another, from earlier jobs"
+    )
+    estimated_from: str
+    refused: List[Refusal]
+    first: List[CellRecord] = Field(description="the first cells, as an example")
+
+
+class ResultRow(Record):
+    """One job, or several seeds of the same coordinates."""
+
+    coordinates: Dict[str, Any]
+    labels: Dict[str, str] = Field(description="coordinates as people read them")
+    n: int = Field(description="values behind the row")
+    failed: int = Field(description="cells without a value: failed, cancelled or not yet run")
+    mean: Union[float, None]
+    sd: Union[float, None]
+    low: Union[float, None]
+    high: Union[float, None]
+    values: Dict[int, float] = Field(description="seed to value")
+    jobs: Dict[int, str] = Field(description="seed to job")
+    states: Dict[int, str] = Field(description="seed to state")
+
+
+class ResultTable(Record):
+    """A metric over a study's cells."""
+
+    study: str
+    metric: str
+    reduction: str
+    interval: str
+    confidence: float
+    group_by: List[str]
+    rows: List[ResultRow]
+
+
+class ComparisonRow(Record):
+    """a minus b where everything else is equal."""
+
+    coordinates: Dict[str, Any]
+    labels: Dict[str, str]
+    n: int
+    a_mean: float
+    b_mean: float
+    difference: float
+    sd: Union[float, None]
+    low: Union[float, None]
+    high: Union[float, None]
+
+
+class ComparisonTable(Record):
+    """Two values of one axis, compared over the seeds that both have."""
+
+    study: str
+    metric: str
+    axis: str
+    a: str
+    b: str
+    rows: List[ComparisonRow]

@@ -28,7 +28,7 @@ _QUEUED = text(
 _AHEAD = text(
     "select count(*) from job where state = 'queued' and device = :device and priority >= :priority"
 )
-_STATE = text("select id, state, cancel_requested from job where id = :job for update")
+_STATE = text("select state, cancel_requested from job where id = :job for update")
 _ATTEMPTS = text("select * from attempt where job = :job order by number")
 
 
@@ -59,7 +59,7 @@ def submit(
         IdempotencyReuse: if the key came with another spec before.
         QuotaExceeded: if *owner* has too many jobs queued.
     """
-    row = _row(spec, owner, device, device_reason)
+    row = row_of(spec, owner, device, device_reason)
     row |= {"idempotency_key": idempotency_key, "cell": cell, "steps": steps}
     row["study"] = None if study is None else parse_id(study, "study")
     with database.begin() as connection:
@@ -86,14 +86,20 @@ def cancel(database: Database, job: str) -> JobDetail:
         Conflict: if the job has ended.
     """
     with database.begin() as connection:
-        key, state, requested = _locked(connection, job)
-        if state in ENDED:
-            raise Conflict(f"job {job} is {state} already, so there is nothing to cancel")
-        if state == "queued":
-            states.move(connection, key, ["queued"], "cancelled", payload={"cause": "requested"})
-        elif not requested:
-            _request_cancel(connection, key)
+        key = parse_id(job)
+        cancel_within(connection, key)
         return _detail(connection, key)
+
+
+def cancel_within(connection: Connection, job: UUID) -> None:
+    """Cancel a job in a transaction that does more; see cancel."""
+    state, requested = _locked(connection, job)
+    if state in ENDED:
+        raise Conflict(f"job {job} is {state} already, so there is nothing to cancel")
+    if state == "queued":
+        states.move(connection, job, ["queued"], "cancelled", payload={"cause": "requested"})
+    elif not requested:
+        _request_cancel(connection, job)
 
 
 def retry(database: Database, job: str) -> JobDetail:
@@ -104,23 +110,28 @@ def retry(database: Database, job: str) -> JobDetail:
         Conflict: if the job is queued, running or succeeded.
     """
     with database.begin() as connection:
-        key, state, _ = _locked(connection, job)
-        if state not in ("failed", "cancelled"):
-            raise Conflict(
-                f"job {job} is {state}; only a failed or cancelled job can be tried again"
-            )
-        changes = {
-            "forgiven": schema.job.c.attempt,
-            "cancel_requested": False,
-            "error": None,
-            "worker": None,
-            "not_before": None,
-            "rung_at": None,
-            "finished_at": None,
-            "ran_s": 0.0,
-        }
-        states.move(connection, key, [state], "queued", changes=changes, payload={"cause": "retry"})
+        key = parse_id(job)
+        retry_within(connection, key)
         return _detail(connection, key)
+
+
+def retry_within(connection: Connection, job: UUID) -> None:
+    """Queue a job again in a transaction that does more; see retry."""
+    state, _ = _locked(connection, job)
+    if state not in ("failed", "cancelled"):
+        raise Conflict(f"job {job} is {state}; only a failed or cancelled job can be tried again")
+    changes = {
+        "forgiven": schema.job.c.attempt,
+        "cancel_requested": False,
+        "held": False,
+        "error": None,
+        "worker": None,
+        "not_before": None,
+        "rung_at": None,
+        "finished_at": None,
+        "ran_s": 0.0,
+    }
+    states.move(connection, job, [state], "queued", changes=changes, payload={"cause": "retry"})
 
 
 def queue_position(database: Database, device: str, priority: int = 0) -> int:
@@ -130,7 +141,8 @@ def queue_position(database: Database, device: str, priority: int = 0) -> int:
         return int(connection.execute(_AHEAD, values).scalar_one()) + 1
 
 
-def _row(spec: JobSpec, owner: str, device: str, device_reason: str) -> dict[str, Any]:
+def row_of(spec: JobSpec, owner: str, device: str, device_reason: str) -> dict[str, Any]:
+    """Make a new job's row of the table."""
     content = spec.model_dump(mode="json")
     return {
         "id": new_id(),
@@ -182,11 +194,11 @@ def _check_quota(connection: Connection, owner: str, max_queued: int | None) -> 
         )
 
 
-def _locked(connection: Connection, job: str) -> tuple[UUID, Any, bool]:
-    row = connection.execute(_STATE, {"job": parse_id(job)}).first()
+def _locked(connection: Connection, job: UUID) -> tuple[Any, bool]:
+    row = connection.execute(_STATE, {"job": job}).first()
     if row is None:
-        raise _unknown(job)
-    return row.id, row.state, row.cancel_requested
+        raise _unknown(str(job))
+    return row.state, row.cancel_requested
 
 
 def _request_cancel(connection: Connection, job: UUID) -> None:

@@ -55,7 +55,7 @@ class Renewal:
 
 
 _CLAIMABLE = (
-    "state = 'queued' and device = :device and not cancel_requested"
+    "state = 'queued' and device = :device and not cancel_requested and not held"
     " and attempt - forgiven < max_attempts"
     " and (not_before is null or not_before <= clock_timestamp())"
 )

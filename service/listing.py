@@ -242,6 +242,8 @@ def _record(row: Row[Any], last: dict[str, Any], live: set[str]) -> JobRecord:
 def _waiting_for(row: Row[Any], live: set[str]) -> str | None:
     if row.state != "queued":
         return None
+    if row.held:
+        return "its study, which is paused"
     if row.device not in live:
         return f"a worker for {row.device}: none is live now"
     if row.not_before is not None:

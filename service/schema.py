@@ -63,6 +63,7 @@ job = Table(
     Column("fingerprint", Text, nullable=False),
     Column("study", Uuid, ForeignKey("study.id", ondelete="SET NULL")),
     Column("cell", Text),
+    Column("held", Boolean, nullable=False, server_default="false"),  # its study is paused
     # Promoted from the spec: what lists show and filter by.
     Column("normalizer", Text, nullable=False),
     Column("proxy", Boolean, nullable=False),
@@ -114,6 +115,19 @@ job = Table(
     ),
     Index("job_leases", "lease_until", postgresql_where=text("state = 'running'")),
     Index("job_by_fingerprint", "fingerprint"),
+)
+
+study_cell = Table(
+    "study_cell",
+    metadata,
+    Column("study", Uuid, ForeignKey("study.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("coordinates", JSONB, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("job", Uuid, ForeignKey("job.id", ondelete="SET NULL")),
+    Column("reused", Boolean, nullable=False, server_default="false"),
+    Index("study_cell_by_job", "job"),
 )
 
 # One row for each owner that ever used a kind of device: whose turn it is to be served.

@@ -17,6 +17,7 @@ _TORCH_NORMS: Tuple[Type[nn.Module], ...] = (
     nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
 )  # fmt: skip
 _WHOLE_SITES: Tuple[Type[nn.Module], ...] = (NormActivation, ProxyNorm)
+_SITES: Tuple[Type[nn.Module], ...] = (*_WHOLE_SITES, ActivationNorm, *_TORCH_NORMS)
 
 
 def normalizer_sites(model: nn.Module) -> Dict[str, nn.Module]:
@@ -30,7 +31,7 @@ def normalizer_sites(model: nn.Module) -> Dict[str, nn.Module]:
     for name, module in model.named_modules():
         if inside is not None and name.startswith(inside):
             continue
-        if isinstance(module, (*_WHOLE_SITES, ActivationNorm, *_TORCH_NORMS)):
+        if isinstance(module, _SITES):
             sites[name] = module
             inside = f"{name}." if name else ""
     return sites

@@ -1,0 +1,207 @@
+"""Studies: a grid of jobs that is always completed, and never run twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, insert, select, text
+
+from normlab.errors import Conflict, NotFound
+from normlab.records import StudyDetail, StudyPage, StudyRecord
+from normlab.specs.studies import StudySpec, expand
+from service import jobs, schema
+from service.database import Database
+from service.grids import Check, Place, add_cells, grid, refuse_wrong_cells
+from service.identity import new_id, parse_id
+from service.pages import decode_cursor, encode_cursor
+
+_COUNTS = text("""
+    select c.study, coalesce(j.state, 'missing') as state, count(*) as n,
+        count(*) filter (where c.reused) as reused
+    from study_cell c left join job j on j.id = c.job
+    where c.study = any(:studies) group by 1, 2
+""")
+_LOCK = text("select * from study where id = :study for update")
+_PAGE = text("""
+    select * from study where (:before is null or id < :before) order by id desc limit :limit
+""")
+_UNFILLED = text("""
+    select c.job, j.state from study_cell c join job j on j.id = c.job
+    where c.study = :study and not c.reused and j.state = any(:states) order by c.position
+""")
+_HOLD = text("update job set held = :held where study = :study and state = 'queued'")
+_PRIORITY = text("update job set priority = :priority where study = :study and state = 'queued'")
+
+
+def create(
+    database: Database, spec: StudySpec, *, owner: str, place: Place, check: Check
+) -> StudyRecord:
+    """
+    Accept a study and queue the jobs of all its cells, in one transaction.
+
+    Raises:
+        InvalidSpec: the grid is none, or a cell breaks a rule; nothing is queued then.
+    """
+    cells = expand(spec) if spec.search is None else []
+    refuse_wrong_cells(cells, check)
+    study = new_id()
+    row = {"id": study, "name": spec.name, "owner": owner, "state": "active"}
+    with database.begin() as connection:
+        content = spec.model_dump(mode="json", exclude_defaults=True)
+        connection.execute(insert(schema.study).values(**row, spec=content))
+        add_cells(connection, study, cells, owner=owner, place=place, reuse=spec.reuse)
+        return _records(connection, [study])[0]
+
+
+def extend(
+    database: Database, study: str, spec: StudySpec, *, owner: str, place: Place, check: Check
+) -> StudyRecord:
+    """
+    Give *study* a larger grid: its cells stay, and only those that are new are queued.
+
+    Raises:
+        Conflict: the study was cancelled, or searches instead of filling a grid.
+    """
+    cells = expand(spec)
+    refuse_wrong_cells(cells, check)
+    with database.begin() as connection:
+        row = _locked(connection, study)
+        if row.state == "cancelled" or spec.search is not None or "search" in row.spec:
+            raise Conflict(f"study {study} is {row.state}; only a live grid can grow")
+        content = spec.model_dump(mode="json", exclude_defaults=True)
+        update = schema.study.update().where(schema.study.c.id == row.id)
+        connection.execute(update.values(spec=content, name=spec.name))
+        held = row.state == "paused"
+        add_cells(connection, row.id, cells, owner=owner, place=place, reuse=spec.reuse, held=held)
+        return _records(connection, [row.id])[0]
+
+
+def complete(database: Database, study: str) -> StudyRecord:
+    """Run what is missing, failed or cancelled; what runs or has succeeded is left alone."""
+    with database.begin() as connection:
+        row = _locked(connection, study)
+        update = schema.study.update().where(schema.study.c.id == row.id)
+        connection.execute(update.values(state="active"))
+        connection.execute(_HOLD, {"study": row.id, "held": False})
+        for job, _ in _of_states(connection, row.id, ["failed", "cancelled"]):
+            jobs.retry_within(connection, job)
+        return _records(connection, [row.id])[0]
+
+
+def pause(database: Database, study: str) -> StudyRecord:
+    """Hold back the queued jobs; running ones go on."""
+    return _switch(database, study, {"active"}, "paused", held=True)
+
+
+def resume(database: Database, study: str) -> StudyRecord:
+    """Let the held jobs run."""
+    return _switch(database, study, {"paused"}, "active", held=False)
+
+
+def cancel(database: Database, study: str) -> StudyRecord:
+    """Cancel every job of the study that has not ended; `complete` takes it up again."""
+    with database.begin() as connection:
+        row = _locked(connection, study)
+        update = schema.study.update().where(schema.study.c.id == row.id)
+        connection.execute(update.values(state="cancelled"))
+        for job, _ in _of_states(connection, row.id, ["queued", "running"]):
+            jobs.cancel_within(connection, job)
+        return _records(connection, [row.id])[0]
+
+
+def set_priority(database: Database, study: str, priority: int) -> StudyRecord:
+    """Move the queued jobs of the study up or down."""
+    with database.begin() as connection:
+        row = _locked(connection, study)
+        connection.execute(_PRIORITY, {"study": row.id, "priority": priority})
+        return _records(connection, [row.id])[0]
+
+
+def get(database: Database, study: str) -> StudyDetail:
+    """Return a study with all its cells; raise NotFound if there is none of that name."""
+    with database.begin() as connection:
+        key = parse_id(study, "study")
+        found = _records(connection, [key])
+        if not found:
+            raise _unknown(study)
+        spec = select(schema.study.c.spec).where(schema.study.c.id == key)
+        content = connection.execute(spec).scalar_one()
+        return StudyDetail(
+            **found[0].model_dump(),
+            spec=StudySpec.model_validate(content),
+            grid=grid(connection, key),
+        )
+
+
+def list_studies(database: Database, cursor: str | None = None, limit: int = 50) -> StudyPage:
+    """Return one page of studies, newest first."""
+    before = decode_cursor(cursor, "studies", [str])[0] if cursor is not None else None
+    with database.begin() as connection:
+        values = {"before": parse_id(before, "study") if before else None, "limit": limit + 1}
+        found = [row.id for row in connection.execute(_PAGE, values)]
+        records = _records(connection, found[:limit])
+    more = len(found) > limit
+    return StudyPage(
+        studies=records,
+        next_cursor=encode_cursor("studies", [str(found[limit - 1])]) if more else None,
+    )
+
+
+def _switch(
+    database: Database, study: str, origin: set[str], to: str, *, held: bool
+) -> StudyRecord:
+    with database.begin() as connection:
+        row = _locked(connection, study)
+        if row.state not in origin:
+            raise Conflict(f"study {study} is {row.state}, so it cannot become {to}")
+        update = schema.study.update().where(schema.study.c.id == row.id)
+        connection.execute(update.values(state=to))
+        connection.execute(_HOLD, {"study": row.id, "held": held})
+        return _records(connection, [row.id])[0]
+
+
+def _of_states(connection: Connection, study: UUID, states: list[str]) -> list[tuple[UUID, str]]:
+    rows = connection.execute(_UNFILLED, {"study": study, "states": states})
+    return [(row.job, row.state) for row in rows]
+
+
+def _locked(connection: Connection, study: str) -> Any:
+    row = connection.execute(_LOCK, {"study": parse_id(study, "study")}).first()
+    if row is None:
+        raise _unknown(study)
+    return row
+
+
+def _records(connection: Connection, studies: Sequence[UUID]) -> list[StudyRecord]:
+    table = schema.study
+    rows = {r.id: r for r in connection.execute(select(table).where(table.c.id.in_(studies)))}
+    counts: dict[UUID, dict[str, int]] = {study: {} for study in rows}
+    reused = dict.fromkeys(rows, 0)
+    for row in connection.execute(_COUNTS, {"studies": list(rows)}):
+        counts[row.study][row.state] = row.n
+        reused[row.study] += row.reused
+    return [_record(rows[s], counts[s], reused[s]) for s in studies if s in rows]
+
+
+def _record(row: Any, counts: dict[str, int], reused: int) -> StudyRecord:
+    cells = sum(counts.values())
+    spec = StudySpec.model_validate(row.spec)
+    wanted = spec.search.trials if spec.search else cells
+    done = row.state != "cancelled" and counts.get("succeeded", 0) >= wanted > 0
+    return StudyRecord(
+        id=str(row.id),
+        name=row.name,
+        owner=row.owner,
+        state="complete" if done else row.state,
+        created_at=row.created_at,
+        cells=cells,
+        counts=counts,
+        reused=reused,
+        paths=spec.paths,
+    )
+
+
+def _unknown(study: str) -> NotFound:
+    return NotFound(f"there is no study {study!r}; GET /v1/studies lists all")
