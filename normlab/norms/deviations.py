@@ -1,0 +1,226 @@
+"""The deviations that stand in for a standard deviation, and the passes that divide by them.
+
+Data are seen as (G, V, C, D): G groups of V samples share statistics, D positions. n = V * D values
+make one statistic, of shape (G, 1, C, 1). The batch norms of `lp_batch` are built on this.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Iterator, NamedTuple, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from normlab.norms import engine
+
+_OVER = (1, 3)  # the dimensions that a statistic is over
+_SLICE = 1 << 18  # values that stay in a core's cache from one operator to the next
+
+
+class Measured(NamedTuple):
+    """A deviation, and the places it came from where it came from few; None is all."""
+
+    value: Tensor  # (G, 1, C, 1)
+    places: Optional[Tensor] = None  # (G, C, k), flat places in the data
+
+
+Measure = Callable[[Tensor, Tensor], Measured]  # from data and their mean
+Divisor = Callable[[Tensor], Tensor]  # from a deviation to the factor k that normalizes
+
+
+def mean_deviation(x: Tensor, mean: Tensor) -> Measured:
+    """Measure the mean absolute deviation."""
+    total = torch.zeros_like(mean)
+    for part in _slices(x):
+        total += (x[:, part] - mean).abs_().sum(_OVER, keepdim=True)
+    return Measured(total.div_(x.shape[1] * x.shape[3]))
+
+
+def top_deviation(x: Tensor, mean: Tensor, k: int) -> Measured:
+    """
+    Measure the mean of the *k* largest absolute deviations.
+
+    They lie in the k blocks of values with the largest maxima, so only few values are sorted.
+    """
+    g, v, c, d = x.shape
+    block = _block_length(v, d, k)
+    step = d // block  # a block's values are *step* apart
+    maxima = torch.cat([_block_maxima(x[:, part] - mean, block) for part in _slices(x)], 1)
+    rows = maxima.permute(0, 2, 1, 3).reshape(g, c, v * step)
+    i = rows.topk(k, dim=2).indices.unsqueeze(3)  # (G, C, k, 1)
+    sample = torch.div(i, step, rounding_mode="floor")
+    position = i % step + torch.arange(block, device=x.device) * step
+    places = _flat(sample, position, x).flatten(2)  # (G, C, k * block)
+    sizes = (x.reshape(-1)[places] - mean.permute(0, 2, 1, 3).squeeze(3)).abs_()
+    values, chosen = sizes.topk(k, dim=2)
+    return Measured(values.mean(2).view(g, 1, c, 1), places.gather(2, chosen))
+
+
+def top_deviation_plain(centred: Tensor, k: int) -> Tensor:
+    """Measure the same of centred data, in operators that autograd differentiates."""
+    g, v, c, d = centred.shape
+    rows = centred.abs().permute(0, 2, 1, 3).reshape(g, c, v * d)
+    return rows.topk(k, dim=2).values.mean(2).view(g, 1, c, 1)
+
+
+def normalize_plain(
+    x: Tensor,
+    measure: Callable[[Tensor], Tensor],
+    divisor: Divisor,
+    weight: Optional[Tensor],
+    bias: Optional[Tensor],
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """Return y = weight * (x - mean) * divisor(deviation) + bias, the mean and the deviation."""
+    mean = x.mean(_OVER, keepdim=True)
+    centred = x - mean
+    deviation = measure(centred)
+    y = centred * _scale(divisor(deviation), weight)
+    if bias is not None:
+        y = y + bias.to(x.dtype).view(1, 1, -1, 1)
+    return y, mean.detach(), deviation.detach()
+
+
+def normalize(
+    x: Tensor,
+    measure: Measure,
+    divisor: Divisor,
+    weight: Optional[Tensor],
+    bias: Optional[Tensor],
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """Do what `normalize_plain` does in fewer passes, keeping only x for backward."""
+    kept: Any = []
+    y: Tensor = _Normalize.apply(  # type: ignore[no-untyped-call]
+        x, measure, divisor, kept, weight, bias
+    )
+    return (y, *kept)
+
+
+class _Normalize(torch.autograd.Function):
+    """With k = divisor(A), s = sign(x - M) where A was taken from and 0 elsewhere, m = its count:
+
+    gx = k * (h - mean(h)) + dA / m * (s - sum(s) / n), h = weight * g, dA = k' * sum(h * (x - M)).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        measure: Measure,
+        divisor: Divisor,
+        kept: Any,
+        weight: Optional[Tensor],
+        bias: Optional[Tensor],
+    ) -> Tensor:
+        mean = x.mean(_OVER, keepdim=True)
+        measured = measure(x, mean)
+        scale = _scale(divisor(measured.value), weight)
+        kept.extend([mean, measured.value])
+        ctx.divisor, ctx.places = divisor, measured.places
+        ctx.save_for_backward(x, mean, measured.value, weight)
+        shift = -mean * scale
+        if bias is not None:
+            shift = shift + bias.to(x.dtype).view(1, 1, -1, 1)
+        y = torch.empty_like(x)
+        for part in _slices(x):
+            torch.mul(x[:, part], scale, out=y[:, part]).add_(shift)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> Any:
+        x, mean, deviation, weight = ctx.saved_tensors
+        g = g.contiguous()
+        s0, s1 = _group_dots(g, x, mean)
+        with torch.enable_grad():
+            leaf = deviation.detach().requires_grad_()
+            factor = ctx.divisor(leaf)
+        h1 = _scale(s1, weight)
+        (d_deviation,) = torch.autograd.grad(factor, leaf, h1)
+        factor = factor.detach()
+        scale = _scale(factor, weight)
+        if ctx.places is None:
+            gx = _input_grad_of_all(x, g, mean, scale, s0, d_deviation)
+        else:
+            gx = _input_grad_of_few(ctx.places, x, g, mean, scale, s0, d_deviation)
+        d_weight, d_bias = (s1 * factor).sum((0, 1, 3)), s0.sum((0, 1, 3))
+        need = ctx.needs_input_grad
+        return gx, None, None, None, d_weight if need[4] else None, d_bias if need[5] else None
+
+
+def _group_dots(g: Tensor, x: Tensor, mean: Tensor) -> Tuple[Tensor, Tensor]:
+    """Return sum(g) and sum(g * (x - mean)) of every group and channel."""
+    groups, v, c, d = x.shape
+    rows = (groups * v, c, d)
+    centre = mean[..., 0].expand(groups, v, c).reshape(groups * v, c)
+    sums = engine.two_dots(g.view(rows), x.reshape(rows), centre)
+    s0, s1 = (s.view(groups, v, c, 1).sum(1, keepdim=True) for s in sums)
+    return s0, s1
+
+
+def _input_grad_of_all(
+    x: Tensor, g: Tensor, mean: Tensor, scale: Tensor, s0: Tensor, d_deviation: Tensor
+) -> Tensor:
+    n = x.shape[1] * x.shape[3]
+    gx, signs = torch.empty_like(x), torch.zeros_like(mean)
+    for part in _slices(x):
+        signs += torch.sub(x[:, part], mean, out=gx[:, part]).sign_().sum(_OVER, keepdim=True)
+    slope = d_deviation / n
+    rest = -(scale * s0 + slope * signs) / n
+    for part in _slices(x):
+        gx[:, part].mul_(slope).add_(rest).addcmul_(g[:, part], scale)
+    return gx
+
+
+def _input_grad_of_few(
+    places: Tensor,
+    x: Tensor,
+    g: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    s0: Tensor,
+    d_deviation: Tensor,
+) -> Tensor:
+    n, k = x.shape[1] * x.shape[3], places.shape[2]
+    centre = mean.permute(0, 2, 1, 3).squeeze(3)  # (G, C, 1)
+    signs = (x.reshape(-1)[places] - centre).sign_() * (d_deviation.view(centre.shape) / k)
+    rest = -(scale * s0 + signs.sum(2).view(mean.shape)) / n
+    gx = torch.empty_like(x)
+    for part in _slices(x):
+        torch.mul(g[:, part], scale, out=gx[:, part]).add_(rest)
+    gx.view(-1).index_add_(0, places.reshape(-1), signs.reshape(-1))
+    return gx
+
+
+def _scale(factor: Tensor, weight: Optional[Tensor]) -> Tensor:
+    return factor if weight is None else factor * weight.to(factor.dtype).view(1, 1, -1, 1)
+
+
+def _slices(x: Tensor) -> Iterator[slice]:
+    """Cut the samples of a group so that several operators on a part find it in the cache."""
+    v = x.shape[1]
+    length = max(1, _SLICE * v // max(1, x.numel())) if x.device.type == "cpu" else v
+    for start in range(0, v, length):
+        yield slice(start, start + length)
+
+
+def _block_maxima(centred: Tensor, block: int) -> Tensor:
+    """Return the largest |value| of each block: (G, V, C, D) -> (G, V, C, D / block)."""
+    g, v, c, d = centred.shape
+    size = centred.abs_()
+    return size if block == 1 else size.view(g, v, c, block, d // block).amax(3)
+
+
+def _block_length(v: int, d: int, k: int) -> int:
+    """Return how many values of a row make a block: 1 where sorting all is as cheap."""
+    for block in range(min(32, d), 3, -1):
+        if d % block == 0 and v * (d // block) >= 2 * k:
+            return block
+    return 1
+
+
+def _flat(sample: Tensor, position: Tensor, like: Tensor) -> Tensor:
+    """Return places in flat (G, V, C, D) data; *sample*, *position* are (G, C, k, ...)."""
+    g, v, c, d = like.shape
+    group = torch.arange(g, device=like.device).view(g, 1, 1, 1)
+    channel = torch.arange(c, device=like.device).view(1, c, 1, 1)
+    return ((group * v + sample) * c + channel) * d + position
