@@ -17,7 +17,8 @@ def main() -> int:
         return 2
     try:
         migrate(settings.database_url)
-        print(f"the database is at revision {revisions(Database(settings.database_url))[0]}")
+        with Database(settings.database_url) as database:
+            print(f"the database is at revision {revisions(database)[0]}")
     except NormlabError as e:
         print(e, file=sys.stderr)
         return 1
