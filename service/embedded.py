@@ -79,6 +79,8 @@ def start(settings: Settings, *, postgres_options: Sequence[str] = ()) -> Server
         if not servers.database_url or not servers.broker_url:
             data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             undo.callback(_lock(data_dir).close)
+            sockets = socket_folder(data_dir, shared=server_user() is not None)
+            undo.callback(shutil.rmtree, sockets, ignore_errors=True)
         if not servers.database_url:
             url, process = _start_postgres(data_dir, postgres_options)
             undo.callback(process.stop)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List
+from typing import TYPE_CHECKING, Dict, Iterator, List
 from uuid import uuid4
 
 import pytest
@@ -19,39 +17,36 @@ if TYPE_CHECKING:  # Python 3.8 runs part of the tests, and has no service
     from service.embedded import Servers
 
 _FOLDER = "NORMLAB_TEST_SERVERS"
-_kept: List[Servers] = []
+_running: List[Servers] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the folder that all processes of this run share."""
-    if not hasattr(config, "workerinput"):
-        os.environ[_FOLDER] = tempfile.mkdtemp(prefix="normlab-tests-")
+    if hasattr(config, "workerinput"):
+        return
+    os.environ[_FOLDER] = tempfile.mkdtemp(prefix="normlab-tests-")
+    if config.getoption("numprocesses", None):
+        # Servers are children of this process, which outlives the workers that share them.
+        _start_once(Path(os.environ[_FOLDER]))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the servers, whichever process of this run started them."""
+    """Stop the servers."""
     if hasattr(config, "workerinput"):
         return
-    folder = Path(os.environ.pop(_FOLDER))
-    if (folder / "servers.json").exists():
-        _stop(json.loads((folder / "servers.json").read_text())["pids"])
-    shutil.rmtree(folder, ignore_errors=True)
+    for servers in _running:
+        servers.stop()
+    shutil.rmtree(os.environ.pop(_FOLDER), ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def servers() -> Dict[str, Any]:
-    """This run's servers: `database_url` (of a template), `broker_url` and their `pids`."""
-    folder = Path(os.environ[_FOLDER])
-    known = folder / "servers.json"
-    with _locked(folder / "lock"):
-        if not known.exists():
-            known.write_text(json.dumps(_start(folder)))
-    found: Dict[str, Any] = json.loads(known.read_text())
-    return found
+def servers() -> Dict[str, str]:
+    """This run's servers: `database_url` (of a template) and `broker_url`."""
+    return _start_once(Path(os.environ[_FOLDER]))
 
 
 @pytest.fixture
-def database_url(servers: Dict[str, Any]) -> Iterator[str]:
+def database_url(servers: Dict[str, str]) -> Iterator[str]:
     """An empty, migrated database of this test alone."""
     import psycopg
 
@@ -74,7 +69,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def broker_url(servers: Dict[str, Any]) -> str:
+def broker_url(servers: Dict[str, str]) -> str:
     """An empty Redis of this test alone."""
     import redis
 
@@ -84,45 +79,28 @@ def broker_url(servers: Dict[str, Any]) -> str:
     return f"{servers['broker_url']}?virtual_host={number}"
 
 
-def _socket(servers: Dict[str, Any]) -> str:
-    path: str = servers["broker_url"][len("redis+socket://") :]
-    return path
+def _socket(servers: Dict[str, str]) -> str:
+    return servers["broker_url"][len("redis+socket://") :]
 
 
-def _start(folder: Path) -> Dict[str, Any]:
+def _start_once(folder: Path) -> Dict[str, str]:
+    known = folder / "servers.json"
+    if not known.exists():
+        known.write_text(json.dumps(_start(folder)))
+    found: Dict[str, str] = json.loads(known.read_text())
+    return found
+
+
+def _start(folder: Path) -> Dict[str, str]:
     from service import embedded
     from service.database import migrate
     from service.settings import Settings
 
-    settings = Settings(data_dir=folder / "data", database_url=None, broker_url=None)
     started = embedded.start(
-        settings,
+        Settings(data_dir=folder / "data", database_url=None, broker_url=None),
         # A crash of the machine may cost the tests their databases.
         postgres_options=["fsync=off", "synchronous_commit=off", "full_page_writes=off"],
     )
+    _running.append(started)
     migrate(started.database_url)
-    _kept.append(started)  # it outlives this process, which may end before the others
-    return {
-        "database_url": started.database_url,
-        "broker_url": started.broker_url,
-        "pids": [server.process.pid for server in started.started],
-    }
-
-
-def _stop(pids: List[int]) -> None:
-    import psutil
-
-    for servers in _kept:
-        servers.stop()
-    for pid in pids:
-        if psutil.pid_exists(pid):
-            process = psutil.Process(pid)
-            process.terminate()
-            process.wait(30)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return {"database_url": started.database_url, "broker_url": started.broker_url}
