@@ -1,0 +1,71 @@
+"""From an error on the wire back to an exception of our tree."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, List, Mapping, Type
+
+from normlab.errors import (
+    Conflict,
+    FieldProblem,
+    Forbidden,
+    InvalidSpec,
+    NormlabError,
+    NotFound,
+    QuotaExceeded,
+    ServiceUnavailable,
+    Unauthorized,
+)
+
+
+def _family(root: Type[NormlabError]) -> Iterator[Type[NormlabError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _family(child)
+
+
+BY_CODE: Dict[str, Type[NormlabError]] = {kind.code: kind for kind in _family(NormlabError)}
+# for answers without a code of ours: a proxy in between, or a newer server
+BY_STATUS: Dict[int, Type[NormlabError]] = {
+    400: InvalidSpec,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    410: NotFound,
+    413: InvalidSpec,
+    422: InvalidSpec,
+    429: QuotaExceeded,
+}
+
+
+def from_problem(status: int, body: Any, text: str) -> NormlabError:
+    """
+    Return the error that an answer stands for.
+
+    Args:
+        status: of HTTP.
+        body: the decoded `application/problem+json`, or None.
+        text: what to say where the body says nothing.
+    """
+    problem: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
+    kind = BY_CODE.get(str(problem.get("code"))) or _by_status(status)
+    message = str(problem.get("detail") or problem.get("title") or f"{status}: {text}")
+    if issubclass(kind, InvalidSpec):
+        return kind(message, _field_problems(problem.get("errors")))
+    return kind(message)
+
+
+def _by_status(status: int) -> Type[NormlabError]:
+    if status >= 500:
+        return ServiceUnavailable
+    return BY_STATUS.get(status, NormlabError)
+
+
+def _field_problems(errors: Any) -> List[FieldProblem]:
+    if not isinstance(errors, list):
+        return []
+    return [
+        FieldProblem(str(e.get("field", "")), str(e.get("rule", "")))
+        for e in errors
+        if isinstance(e, Mapping)
+    ]

@@ -1,0 +1,232 @@
+"""The client: everything that the HTTP interface offers, as methods that return records."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Type, Union
+
+import httpx
+
+from normlab.client import streams
+from normlab.client.transport import Transport
+from normlab.errors import ServiceUnavailable
+from normlab.records import (
+    ENDED,
+    ArtifactRecord,
+    DeviceRecord,
+    EventRecord,
+    JobCreated,
+    JobDetail,
+    JobPage,
+    JobRecord,
+    SeriesRecord,
+    Validation,
+)
+from normlab.specs.jobs import JobSpec
+
+AnySpec = Union[JobSpec, Mapping[str, Any]]
+
+
+class Client:
+    """
+    A connection to a normlab API; use it as a context, or call `close`.
+
+    Args:
+        url: such as `http://127.0.0.1:8000`.
+        token: as `normlab up` printed it.
+        timeout_s: seconds that one request may stay silent.
+        tries: of a request that may be sent again; 1 never repeats.
+        http: another transport of httpx, for tests.
+        sleep: how to pass the time between tries.
+
+    Every method raises an error of `normlab.errors`: what the server answered, or
+    ServiceUnavailable where it did not answer.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: Optional[str] = None,
+        *,
+        timeout_s: float = 30.0,
+        tries: int = 5,
+        http: Optional[httpx.BaseTransport] = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.transport = Transport(
+            url, token, timeout_s=timeout_s, tries=tries, http=http, sleep=sleep
+        )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.transport.close()
+
+    def submit(self, spec: AnySpec, *, idempotency_key: Optional[str] = None) -> JobCreated:
+        """
+        Queue a job; a lost answer is asked for again, and never makes a second job.
+
+        Args:
+            spec: a JobSpec, or a dictionary that the server checks.
+            idempotency_key: two submissions with one key are one job; None makes a key.
+        """
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        answer = self.transport.send(
+            "POST", "/jobs", json=_body(spec), headers=headers, repeatable=True
+        )
+        return JobCreated.model_validate_json(answer.content)
+
+    def validate(self, spec: AnySpec) -> Validation:
+        """Ask what would be run and where, without queueing it."""
+        answer = self.transport.send("POST", "/jobs:validate", json=_body(spec), repeatable=True)
+        return Validation.model_validate_json(answer.content)
+
+    def get(self, job: str) -> JobDetail:
+        """Return a job with its specification and attempts."""
+        return JobDetail.model_validate_json(self.transport.send("GET", f"/jobs/{job}").content)
+
+    def page(self, **filters: Any) -> JobPage:
+        """Return one page of jobs; *filters* are the query of `GET /v1/jobs`."""
+        answer = self.transport.send("GET", "/jobs", params=filters)
+        return JobPage.model_validate_json(answer.content)
+
+    def list(self, limit: Optional[int] = None, **filters: Any) -> Iterator[JobRecord]:
+        """
+        Iterate over jobs, asking for page after page.
+
+        Args:
+            limit: of jobs in all; None: every one.
+            filters: state, device, normalizer, study, sort, as in `GET /v1/jobs`.
+        """
+        left, cursor = limit, None
+        while left is None or left > 0:
+            size = min(left, 100) if left is not None else 100
+            page = self.page(limit=size, cursor=cursor, **filters)
+            yield from page.jobs
+            left = None if left is None else left - len(page.jobs)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def cancel(self, job: str) -> JobRecord:
+        """Ask a job to stop; a running one first writes a checkpoint."""
+        answer = self.transport.send("POST", f"/jobs/{job}/cancel")
+        return JobRecord.model_validate_json(answer.content)
+
+    def retry(self, job: str) -> JobRecord:
+        """Queue a failed or cancelled job again; it goes on from its checkpoint."""
+        answer = self.transport.send("POST", f"/jobs/{job}/retry")
+        return JobRecord.model_validate_json(answer.content)
+
+    def metrics(
+        self,
+        job: str,
+        *names: str,
+        from_step: Optional[int] = None,
+        to_step: Optional[int] = None,
+        max_points: Optional[int] = None,
+    ) -> Dict[str, SeriesRecord]:
+        """
+        Return series as columns, by name.
+
+        Args:
+            job: its id.
+            names: of metrics, such as `val/accuracy`; none: all that the job has.
+            from_step: first step wanted.
+            to_step: last step wanted.
+            max_points: longer series come as buckets with mean, minimum and maximum.
+        """
+        wanted = names or tuple(self.get(job).last)
+        span = {"from_step": from_step, "to_step": to_step, "max_points": max_points}
+        return {name: self._series(job, name, span) for name in wanted}
+
+    def _series(self, job: str, name: str, span: Mapping[str, Any]) -> SeriesRecord:
+        params = {"name": name, **span}
+        answer = self.transport.send("GET", f"/jobs/{job}/metrics", params=params)
+        return SeriesRecord.model_validate_json(answer.content)
+
+    def events(self, job: str, after: int = 0) -> Iterator[EventRecord]:
+        """Yield what happens to *job* until it has ended; broken connections are resumed."""
+        return streams.events(self.transport, job, after)
+
+    def wait(
+        self,
+        job: str,
+        progress: Optional[Callable[[JobDetail], None]] = None,
+        timeout_s: Optional[float] = None,
+    ) -> JobDetail:
+        """
+        Return *job* once it has ended.
+
+        Args:
+            job: its id.
+            progress: called with the job whenever something has happened to it.
+            timeout_s: raise ServiceUnavailable after so long; None waits for ever.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        record = self.get(job)
+        if progress:
+            progress(record)
+        if record.state in ENDED:
+            return record
+        for _ in self.events(job):
+            if progress:
+                record = self.get(job)
+                progress(record)
+            if deadline is not None and time.monotonic() > deadline:
+                raise ServiceUnavailable(f"job {job} has not ended within {timeout_s:g} s")
+        record = self.get(job)
+        if progress:
+            progress(record)
+        return record
+
+    def artifacts(self, job: str) -> List[ArtifactRecord]:
+        """List the files that *job* left."""
+        answer = self.transport.send("GET", f"/jobs/{job}/artifacts")
+        return [ArtifactRecord.model_validate(a) for a in answer.json()]
+
+    def download(self, job: str, name: str, target: Path) -> Path:
+        """Write artifact *name* of *job* to *target*, whole or not at all."""
+        part = target.with_name(target.name + ".part")
+        with self.transport.stream(f"/jobs/{job}/artifacts/{name}") as answer, part.open("wb") as f:
+            for block in answer.iter_bytes():
+                f.write(block)
+        part.replace(target)
+        return target
+
+    def normalizers(self) -> List[Dict[str, Any]]:
+        """List the kinds of normalizer with their options, defaults, ranges and sources."""
+        return self._catalogue("normalizers")
+
+    def models(self) -> List[Dict[str, Any]]:
+        """List the networks."""
+        return self._catalogue("models")
+
+    def datasets(self) -> List[Dict[str, Any]]:
+        """List the datasets, and which of them are there."""
+        return self._catalogue("datasets")
+
+    def devices(self) -> List[DeviceRecord]:
+        """List the kinds of device and their live workers."""
+        return [DeviceRecord.model_validate(d) for d in self._catalogue("devices")]
+
+    def _catalogue(self, name: str) -> List[Dict[str, Any]]:
+        found: List[Dict[str, Any]] = self.transport.send("GET", f"/{name}").json()
+        return found
+
+
+def _body(spec: AnySpec) -> Any:
+    return spec.model_dump(mode="json") if isinstance(spec, JobSpec) else dict(spec)

@@ -1,0 +1,58 @@
+"""Server-sent events of a job that go on where they broke off."""
+
+from __future__ import annotations
+
+from typing import Iterator, Optional
+
+from httpx_sse import EventSource
+
+from normlab.client.transport import Transport, pause
+from normlab.errors import NormlabError, ServiceUnavailable
+from normlab.records import EventRecord
+
+# The server sends a comment every few seconds: longer silence means a dead connection.
+SILENCE_S = 45.0
+# kinds of event that are states in which a job may stay for good
+LAST = frozenset({"succeeded", "failed", "cancelled"})
+
+
+def events(transport: Transport, job: str, after: int) -> Iterator[EventRecord]:
+    """
+    Yield what happens to *job* after event number *after*, until it has ended.
+
+    Raises:
+        ServiceUnavailable: after several connections in a row that brought nothing.
+    """
+    seen, failures = after, 0
+    while True:
+        try:
+            for event in _one_connection(transport, job, seen):
+                seen, failures = max(seen, event.seq), 0
+                yield event
+                # a job that was tried again has endings in its past: ask where it stands
+                if event.kind in LAST and _ended(transport, job):
+                    return
+            lost: Optional[NormlabError] = None
+        except ServiceUnavailable as e:
+            lost = e
+        if lost is None and _ended(transport, job):
+            return
+        failures += 1
+        if lost is not None and failures >= transport.tries:
+            raise lost
+        transport.sleep(pause(min(failures, 10)))
+
+
+def _one_connection(transport: Transport, job: str, seen: int) -> Iterator[EventRecord]:
+    headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+    if seen:
+        headers["Last-Event-ID"] = str(seen)
+    path = f"/jobs/{job}/events"
+    with transport.stream(path, headers=headers, silence_s=SILENCE_S) as answer:
+        for message in EventSource(answer).iter_sse():
+            if message.data:
+                yield EventRecord.model_validate_json(message.data)
+
+
+def _ended(transport: Transport, job: str) -> bool:
+    return transport.send("GET", f"/jobs/{job}").json()["state"] in LAST

@@ -1,0 +1,164 @@
+"""One HTTP request: sent again where that is safe, its failure in our words."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import contextmanager
+from json import dumps
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional
+
+import httpx
+
+from normlab.client.problems import from_problem
+from normlab.errors import NormlabError, ServiceUnavailable
+
+API = "/v1"
+TRY_AGAIN = {429, 502, 503, 504}
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+
+
+class Transport:
+    """
+    An HTTP connection to one API.
+
+    Args:
+        url: of the server, without `/v1`.
+        token: sent as a bearer token.
+        timeout_s: seconds that one request may stay silent.
+        tries: of a request that may be sent again.
+        http: another transport of httpx, for tests.
+        sleep: how to pass the time between tries.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: Optional[str],
+        *,
+        timeout_s: float = 30.0,
+        tries: int = 5,
+        http: Optional[httpx.BaseTransport] = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.tries = tries
+        self.sleep = sleep
+        self.client = httpx.Client(
+            base_url=self.url + API,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
+            transport=http,
+        )
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Optional[Mapping[str, Any]] = None,
+        json: Any = None,
+        headers: Optional[Mapping[str, str]] = None,
+        repeatable: Optional[bool] = None,
+    ) -> httpx.Response:
+        """
+        Send a request and return its good answer.
+
+        Args:
+            method: of HTTP.
+            path: below `/v1`.
+            params: of the query; those that are None are left out.
+            json: the body.
+            headers: besides the usual ones.
+            repeatable: whether a second delivery does no harm; None: only for GET.
+
+        Raises:
+            NormlabError: what the server answered, as its class.
+            ServiceUnavailable: if there was no answer.
+        """
+        safe = method == "GET" if repeatable is None else repeatable
+        query = _without_none(params)
+        # NaN goes out as it is: the server knows the field and says which rule it breaks
+        body = None if json is None else dumps(json).encode()
+        sent = {**(headers or {}), **({"Content-Type": "application/json"} if body else {})}
+        for attempt in range(self.tries):
+            last = attempt == self.tries - 1
+            try:
+                answer = self.client.request(method, path, params=query, content=body, headers=sent)
+            except httpx.TransportError as e:
+                # a connection that was never made delivered nothing, whatever the method
+                if last or not (safe or isinstance(e, httpx.ConnectError)):
+                    raise self.unreachable(e) from e
+            else:
+                if not (safe and not last and answer.status_code in TRY_AGAIN):
+                    return _good(answer)
+                self.sleep(_retry_after(answer))
+            self.sleep(pause(attempt))
+        raise ServiceUnavailable(f"{self.url} was asked no times at all; {self.tries=}")
+
+    @contextmanager
+    def stream(
+        self,
+        path: str,
+        *,
+        params: Optional[Mapping[str, Any]] = None,
+        headers: Optional[Mapping[str, str]] = None,
+        silence_s: Optional[float] = None,
+    ) -> Iterator[httpx.Response]:
+        """Open an answer that is read piece by piece; errors come out as from `send`."""
+        timeout = httpx.Timeout(silence_s or self.client.timeout.read, connect=5.0)
+        request = self.client.build_request(
+            "GET", path, params=_without_none(params), headers=dict(headers or {}), timeout=timeout
+        )
+        try:
+            answer = self.client.send(request, stream=True)
+            try:
+                if answer.status_code >= 400:
+                    answer.read()
+                yield _good(answer)
+            finally:
+                answer.close()
+        except httpx.TransportError as e:
+            raise self.unreachable(e) from e
+
+    def unreachable(self, cause: Exception) -> ServiceUnavailable:
+        """Say that nobody answers, and what to do."""
+        return ServiceUnavailable(
+            f"no answer from {self.url} ({type(cause).__name__}: {cause}); "
+            "is it running? `normlab up` starts a stack here, `normlab doctor` looks for the fault"
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+
+def pause(attempt: int) -> float:
+    """Return the seconds before try number *attempt* + 1: doubling, with jitter, bounded."""
+    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**attempt) * random.uniform(0.5, 1.0)
+
+
+def _good(answer: httpx.Response) -> httpx.Response:
+    if answer.status_code < 400:
+        return answer
+    raise _error(answer)
+
+
+def _error(answer: httpx.Response) -> NormlabError:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    return from_problem(answer.status_code, body, answer.text[:200] or answer.reason_phrase)
+
+
+def _retry_after(answer: httpx.Response) -> float:
+    try:
+        return min(LONGEST_PAUSE_S, float(answer.headers.get("Retry-After", 0)))
+    except ValueError:
+        return 0.0
+
+
+def _without_none(params: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+    return {name: value for name, value in (params or {}).items() if value is not None}

@@ -1,0 +1,45 @@
+"""Where a running stack is and what opens it: the file that `normlab up` leaves for the CLI."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Optional
+
+FILE_NAME = "connection.json"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """The address of an API and a token that it knows."""
+
+    url: str
+    token: Optional[str] = None
+
+    def write(self, data_dir: Path) -> Path:
+        """Leave this connection in *data_dir*, readable by its owner alone."""
+        path = data_dir / FILE_NAME
+        draft = path.with_suffix(".tmp")
+        draft.unlink(missing_ok=True)
+        # the mode is given at creation, so that the token is at no moment readable by others
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(asdict(self), file)
+        draft.replace(path)
+        return path
+
+
+def read_connection(data_dir: Path) -> Optional[Connection]:
+    """Return what a stack with this *data_dir* left, or None if it left nothing readable."""
+    try:
+        left = json.loads((data_dir / FILE_NAME).read_text())
+        return Connection(url=str(left["url"]), token=left["token"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def forget_connection(data_dir: Path) -> None:
+    """Remove the file of a stack that has stopped."""
+    (data_dir / FILE_NAME).unlink(missing_ok=True)

@@ -1,0 +1,172 @@
+"""Requests are sent again where that is safe, and failures come out as our errors."""
+
+from __future__ import annotations
+
+from typing import Callable, List, Union
+
+import httpx
+import pytest
+
+from normlab import errors
+from normlab.client import Client
+from normlab.client.problems import BY_CODE, from_problem
+from normlab.errors import NormlabError, ServiceUnavailable
+
+CREATED = {
+    "id": "j1",
+    "state": "queued",
+    "device": "cpu",
+    "device_reason": "asked for",
+    "samples_per_update": 32,
+}
+Script = List[Union[httpx.Response, Exception]]
+
+
+def client_of(script: Script, seen: List[httpx.Request], slept: List[float]) -> Client:
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        step = script.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    return Client(
+        "http://stack", "secret", http=httpx.MockTransport(answer), sleep=slept.append, tries=4
+    )
+
+
+@pytest.fixture
+def seen() -> List[httpx.Request]:
+    return []
+
+
+@pytest.fixture
+def slept() -> List[float]:
+    return []
+
+
+def test_a_lost_answer_to_submit_is_asked_for_again_with_the_same_key(
+    seen: List[httpx.Request], slept: List[float]
+) -> None:
+    script: Script = [httpx.ReadTimeout("lost"), httpx.Response(202, json=CREATED)]
+    assert client_of(script, seen, slept).submit({"normalizer": "batch"}).id == "j1"
+    keys = {request.headers["Idempotency-Key"] for request in seen}
+    assert (len(seen), len(keys), len(slept)) == (2, 1, 1)
+
+
+def test_every_submission_has_a_key_of_its_own(
+    seen: List[httpx.Request], slept: List[float]
+) -> None:
+    client = client_of([httpx.Response(202, json=CREATED) for _ in range(2)], seen, slept)
+    client.submit({"normalizer": "batch"})
+    client.submit({"normalizer": "batch"})
+    assert len({request.headers["Idempotency-Key"] for request in seen}) == 2
+
+
+def test_a_cancel_that_may_have_arrived_is_not_sent_again(
+    seen: List[httpx.Request], slept: List[float]
+) -> None:
+    with pytest.raises(ServiceUnavailable, match="normlab up"):
+        client_of([httpx.ReadTimeout("lost")], seen, slept).cancel("j1")
+    assert len(seen) == 1
+
+
+def test_a_cancel_that_never_left_is_sent_again(
+    seen: List[httpx.Request], slept: List[float]
+) -> None:
+    script: Script = [
+        httpx.ConnectError("refused"),
+        httpx.Response(409, json={"code": "conflict", "detail": "it has ended"}),
+    ]
+    with pytest.raises(errors.Conflict, match="it has ended"):
+        client_of(script, seen, slept).cancel("j1")
+    assert len(seen) == 2
+
+
+def test_a_busy_server_is_given_the_time_it_asks_for(
+    seen: List[httpx.Request], slept: List[float]
+) -> None:
+    script: Script = [
+        httpx.Response(503, headers={"Retry-After": "2"}),
+        httpx.Response(200, json=[]),
+    ]
+    assert client_of(script, seen, slept).models() == []
+    assert 2.0 in slept
+
+
+def test_a_server_that_stays_away_is_given_up_with_the_way_out(
+    seen: List[httpx.Request], slept: List[float]
+) -> None:
+    script: Script = [httpx.ConnectError("refused") for _ in range(4)]
+    with pytest.raises(ServiceUnavailable, match=r"http://stack.*normlab up"):
+        client_of(script, seen, slept).get("j1")
+    assert len(seen) == 4
+
+
+def test_the_token_travels_as_a_bearer(seen: List[httpx.Request], slept: List[float]) -> None:
+    client_of([httpx.Response(200, json=[])], seen, slept).models()
+    assert seen[0].headers["Authorization"] == "Bearer secret"
+
+
+def test_nan_reaches_the_server_which_names_the_field(
+    seen: List[httpx.Request], slept: List[float]
+) -> None:
+    problem = {
+        "code": "invalid_spec",
+        "detail": "1 field is wrong",
+        "errors": [{"field": "optimizer.lr", "rule": "must be finite"}],
+    }
+    client = client_of([httpx.Response(422, json=problem)], seen, slept)
+    with pytest.raises(errors.InvalidSpec) as caught:
+        client.submit({"optimizer": {"lr": float("nan")}})
+    assert b"NaN" in seen[0].content
+    assert [(p.field, p.rule) for p in caught.value.problems] == [
+        ("optimizer.lr", "must be finite")
+    ]
+
+
+def every_error() -> List[type]:
+    found: List[type] = []
+    todo: List[type] = [NormlabError]
+    while todo:
+        kind = todo.pop()
+        found.append(kind)
+        todo += kind.__subclasses__()
+    return found
+
+
+@pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.code)
+def test_every_error_of_the_tree_comes_back_as_itself(kind: Callable[..., NormlabError]) -> None:
+    code = kind.code  # type: ignore[attr-defined]
+    error = from_problem(500, {"code": code, "detail": "so it is"}, "")
+    assert (type(error), str(error)) == (kind, "so it is")
+
+
+def test_codes_are_unique() -> None:
+    assert len(BY_CODE) == len(every_error())
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, errors.Unauthorized),
+        (404, errors.NotFound),
+        (409, errors.Conflict),
+        (413, errors.InvalidSpec),
+        (429, errors.QuotaExceeded),
+        (502, errors.ServiceUnavailable),
+        (418, NormlabError),
+    ],
+)
+def test_an_answer_without_a_code_goes_by_its_status(status: int, kind: type) -> None:
+    error = from_problem(status, None, "<html>proxy</html>")
+    assert type(error) is kind
+    assert str(status) in str(error)
+
+
+def test_an_answer_that_is_no_json_is_still_an_error_of_ours(
+    seen: List[httpx.Request], slept: List[float]
+) -> None:
+    script: Script = [httpx.Response(500, text="<html>boom</html>")]
+    with pytest.raises(ServiceUnavailable, match="boom"):
+        client_of(script, seen, slept).get("j1")
