@@ -1,0 +1,93 @@
+"""The commands put together, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Optional, Sequence
+
+import typer
+
+from normlab.cli import catalogue, doctor, exporting, jobs, stack, submitting, watching
+from normlab.cli.connecting import Address, default_data_dir
+from normlab.cli.output import examples
+from normlab.errors import InvalidSpec, NormlabError, QuotaExceeded, ServiceUnavailable
+
+JOB_FAILED, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
+# one file a group: a new group is a module with `register`, and its line here
+# typer brings a click of its own or uses the installed one: this is the right one's root
+_UsageError: Any = typer.BadParameter.__mro__[1]
+GROUPS = (stack, submitting, watching, jobs, exporting, catalogue, doctor)
+
+app = typer.Typer(
+    name="normlab",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "normlab up                                   start a stack on this machine",
+        "normlab submit -s normalizer=batch --wait    train something",
+        "normlab COMMAND --help                       what a command takes, with examples",
+        "normlab --install-completion                 let the Tab key help",
+    ),
+)
+for group in GROUPS:
+    group.register(app)
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    url: Optional[str] = typer.Option(
+        None, envvar="NORMLAB_URL", help="The API's address; default: the stack on this machine."
+    ),
+    token: Optional[str] = typer.Option(
+        None, envvar="NORMLAB_TOKEN", help="What opens the API; default: that stack's own."
+    ),
+) -> None:
+    """Train networks with any normalizer, on any device, and see which still learns.
+
+    Exit codes: 0 done, 1 a job did not succeed, 2 bad input, 3 no answer from the service.
+    """
+    ctx.obj = Address(url, token, default_data_dir())
+
+
+def main() -> None:
+    """Run the command line of this process, and leave with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; an error is one line on stderr."""
+    try:
+        code = app(args=list(arguments), prog_name="normlab", standalone_mode=False)
+        sys.stdout.flush()
+    except NormlabError as e:
+        return _say(one_line(e), exit_code(e))
+    except _UsageError as e:
+        usage = f" (normlab {arguments[0]} --help)" if arguments else ""
+        return _say(e.format_message() + usage, BAD_INPUT)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader, such as `head`, has seen enough; nothing may be written at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def exit_code(error: NormlabError) -> int:
+    """Return what the shell hears of *error*."""
+    return NO_ANSWER if isinstance(error, (ServiceUnavailable, QuotaExceeded)) else BAD_INPUT
+
+
+def one_line(error: NormlabError) -> str:
+    """Say *error* on one line: each field and its rule, or the message."""
+    problems = error.problems if isinstance(error, InvalidSpec) else ()
+    text = "; ".join(f"{p.field}: {p.rule}" for p in problems) or str(error)
+    return " ".join(text.split())
+
+
+def _say(text: str, code: int) -> int:
+    print(f"normlab: {text}", file=sys.stderr)
+    return code

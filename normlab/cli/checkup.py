@@ -1,0 +1,168 @@
+"""The parts of a stack, looked at one by one: what was found, and the way out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from email.utils import parsedate_to_datetime
+from importlib.util import find_spec
+from typing import Any, Dict, Iterator, List, NamedTuple
+
+import httpx
+
+from normlab.cli.connecting import Address, resolve
+from normlab.cli.output import console, print_json
+from normlab.client import Client
+from normlab.connection import Connection
+from normlab.errors import NormlabError
+
+PATIENCE_S = 5.0
+HOST_CHECKS_WITHIN_S = 120.0
+CLOCK_OFF_S = 5.0
+MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "bad": "[red]bad[/]"}
+
+
+class Finding(NamedTuple):
+    """What one check found; `mend` says what to do, and is empty where all is well."""
+
+    check: str
+    verdict: str  # ok, warn or bad
+    found: str
+    mend: str = ""
+
+
+def examine(address: Address) -> Iterator[Finding]:
+    """Look at the API from outside, then at this machine's own parts, if it has them."""
+    yield from _api(address)
+    yield from _host(address)
+
+
+def report(findings: Iterator[Finding], *, as_json: bool) -> int:
+    """Print the findings as they come; return 1 if one is bad."""
+    seen: List[Finding] = []
+    out = console()
+    for finding in findings:
+        seen.append(finding)
+        if not as_json:
+            out.print(f"{MARKS[finding.verdict]:>4}  {finding.check}: ", end="")
+            out.print(finding.found, markup=False)
+            if finding.mend:
+                out.print(f"      -> {finding.mend}", markup=False, style="bold")
+    if as_json:
+        print_json([finding._asdict() for finding in seen])
+    return 1 if any(finding.verdict == "bad" for finding in seen) else 0
+
+
+def _api(address: Address) -> Iterator[Finding]:
+    try:
+        connection = resolve(address)
+    except NormlabError as e:
+        yield Finding("API", "bad", str(e), "normlab up, or give --url")
+        return
+    try:
+        sent = time.time()
+        answer = httpx.get(f"{connection.url}/readyz", timeout=PATIENCE_S)
+    except httpx.HTTPError as e:
+        mend = "start it (`normlab up`), or correct --url"
+        yield Finding("API", "bad", f"no answer from {connection.url}: {e}", mend)
+        return
+    yield from _readiness(connection, answer)
+    yield _clock(answer, (sent + time.time()) / 2)
+    yield from _token_and_workers(connection)
+
+
+def _readiness(connection: Connection, answer: httpx.Response) -> Iterator[Finding]:
+    parts = _mapping(answer)
+    if answer.status_code == 200:
+        yield Finding("API", "ok", f"ready at {connection.url}")
+    else:
+        found = f"{connection.url} answers {answer.status_code}"
+        yield Finding("API", "bad", found, "see the parts below")
+    for part, (verdict, mend) in _PARTS.items():
+        text = str(parts.get(part, "ok"))
+        if text != "ok":
+            yield Finding(f"API's {part}", verdict, text, mend)
+
+
+_PARTS = {
+    "database": ("bad", "start PostgreSQL, or correct NORMLAB_DATABASE_URL, then restart the API"),
+    "migrations": ("bad", "python -m service.migrate"),
+    "broker": ("warn", "start Redis, or correct NORMLAB_BROKER_URL; jobs start, but later"),
+    "events": ("warn", "nothing, if it goes away; else look at the database's connection limit"),
+}
+
+
+def _clock(answer: httpx.Response, middle: float) -> Finding:
+    date = answer.headers.get("Date")
+    if date is None:
+        return Finding("clock", "ok", "the API sends no date to compare with")
+    off = abs(parsedate_to_datetime(date).timestamp() - middle)
+    if off > CLOCK_OFF_S:
+        mend = "set both clocks by NTP; leases are safe, they go by the database's clock"
+        return Finding("clock", "warn", f"{off:.0f} s between here and the API's host", mend)
+    return Finding("clock", "ok", "agrees with the API's host")
+
+
+def _token_and_workers(connection: Connection) -> Iterator[Finding]:
+    try:
+        with Client(connection.url, connection.token, tries=1, timeout_s=PATIENCE_S) as client:
+            devices = client.devices()
+    except NormlabError as e:
+        yield Finding("token", "bad", str(e), "give --token or NORMLAB_TOKEN as `up` printed it")
+        return
+    yield Finding("token", "ok", "accepted")
+    live = [worker for device in devices for worker in device.workers]
+    for worker in live:
+        text = f"{worker.id} on {worker.device}, {worker.busy} of {worker.slots} slots busy"
+        yield Finding("worker", "ok", f"{text}, heard {worker.last_seen_s:.0f} s ago")
+    for device in devices:
+        if device.queued and not device.workers:
+            found = f"{device.queued} jobs wait for {device.kind}, and no worker serves it"
+            mend = f"celery -A workers.app worker -Q {device.kind}, or submit with device auto"
+            yield Finding("workers", "bad", found, mend)
+        elif device.queued and all(worker.busy == 0 for worker in device.workers):
+            found = f"{device.queued} jobs wait for {device.kind}, and its workers are idle"
+            mend = "if this stays, restart the worker: it is deaf"
+            yield Finding("workers", "warn", found, mend)
+    if not live:
+        yield Finding(
+            "workers", "warn", "no worker is live: jobs are kept, none runs", "normlab up"
+        )
+
+
+def _host(address: Address) -> Iterator[Finding]:
+    if find_spec("service") is None or find_spec("sqlalchemy") is None:
+        yield Finding(
+            "this machine", "ok", "a client only; `pip install 'normlab[server]'` for more"
+        )
+        return
+    environment = {**os.environ, "NORMLAB_DATA_DIR": str(address.data_dir)}
+    try:
+        # a process of its own: the client never imports the service
+        done = subprocess.run(
+            [sys.executable, "-m", "service.doctor"],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=HOST_CHECKS_WITHIN_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        found = f"the checks did not end within {HOST_CHECKS_WITHIN_S:g} s"
+        yield Finding("this machine", "bad", found, "look for a hanging disk or database")
+        return
+    for line in done.stdout.splitlines():
+        yield Finding(**json.loads(line))
+    if done.returncode:
+        yield Finding("this machine", "bad", done.stderr.strip()[-500:], "see the message")
+
+
+def _mapping(answer: httpx.Response) -> Dict[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

@@ -1,0 +1,43 @@
+"""What the Tab key offers: jobs and kinds of normalizer, or nothing when nobody answers."""
+
+from __future__ import annotations
+
+from typing import List, Tuple
+
+import typer
+
+from normlab.errors import NormlabError
+
+# The Tab key must not hang: better no list than a slow one.
+PATIENCE_S = 0.7
+
+
+def job_ids(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
+    """Offer the newest jobs, each with its state and normalizer."""
+    from normlab.cli.connecting import Address, default_data_dir, resolve
+    from normlab.client import Client
+
+    params = ctx.find_root().params
+    address = Address(params.get("url"), params.get("token"), default_data_dir())
+    try:
+        found = resolve(address)
+        with Client(found.url, found.token, tries=1, timeout_s=PATIENCE_S) as client:
+            jobs = client.page(limit=50).jobs
+    except (NormlabError, ValueError):
+        return []
+    return [(j.id, f"{j.state} {j.normalizer}") for j in jobs if j.id.startswith(incomplete)]
+
+
+def kinds(incomplete: str) -> List[str]:
+    """Offer the kinds of normalizer."""
+    from normlab.specs.normalizers import Normalizer
+
+    return [kind.value for kind in Normalizer if kind.value.startswith(incomplete)]
+
+
+JobArgument = typer.Argument(
+    ..., help="A job's id.", autocompletion=job_ids, metavar="JOB", show_default=False
+)
+JobsArgument = typer.Argument(
+    ..., help="Ids of jobs.", autocompletion=job_ids, metavar="JOB...", show_default=False
+)

@@ -1,0 +1,158 @@
+"""`normlab demo`: a real stack, real jobs, and which normalizer still trains on two samples."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
+
+from normlab.cli.output import last, print_json, print_table
+from normlab.cli.own_stack import own_stack
+from normlab.cli.progress import follow
+from normlab.client import Client
+from normlab.records import JobRecord
+
+
+class Arm(NamedTuple):
+    """One side of the comparison."""
+
+    label: str
+    normalizer: Dict[str, Any]
+    statistics: str  # the samples that a statistic is taken over
+
+
+ARMS = (
+    Arm("batch", {"kind": "batch"}, "32"),
+    Arm("batch", {"kind": "batch", "virtual_batch_size": 2}, "2"),
+    Arm("group(4)", {"kind": "group", "groups": 4}, "1"),
+    Arm("group(4) + proxy", {"kind": "group", "groups": 4, "proxy": True}, "1"),
+)
+WARMUP_SHARE = 0.05
+
+
+class Row(NamedTuple):
+    """What one arm reached, seed by seed."""
+
+    arm: Arm
+    accuracies: List[float]
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+        return statistics.fmean(self.accuracies)
+
+
+def run(
+    epochs: int, seeds: int, slots: int, data_dir: Optional[Path], *, as_json: bool = False
+) -> int:
+    """Start a stack, train, print the table, stop the stack; return the exit code."""
+    begun = time.monotonic()
+    with _folder(data_dir) as folder:
+        _tell(f"starting PostgreSQL, Redis, API and a worker with {slots} slots in {folder}")
+        with own_stack(folder, _settings(slots)) as connection:
+            _tell(f"up after {time.monotonic() - begun:.1f} s: {connection.url}")
+            with Client(connection.url, connection.token) as client:
+                ended = _train(client, epochs, seeds)
+        _tell("stopped")
+    failed = [job for job in ended if job.state != "succeeded"]
+    for job in failed:
+        reason = job.error.message if job.error else job.state
+        _tell(f"job {job.id} ({job.name}) did not succeed: {reason}")
+    if failed:
+        return 1
+    _print(tabulate(ended, seeds), seeds, epochs, time.monotonic() - begun, as_json)
+    return 0
+
+
+def spec(arm: Arm, seed: int, epochs: int) -> Dict[str, Any]:
+    """Return one job: the same training for every arm, all but the normalizer."""
+    return {
+        "name": f"{arm.label}, statistics over {arm.statistics}, seed {seed}",
+        "normalizer": arm.normalizer,
+        "model": {"name": "preresnet8", "width": 8},
+        "dataset": {"name": "shapes32"},
+        "batch_size": 32,
+        "epochs": epochs,
+        "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
+        "schedule": {"name": "cosine", "warmup_epochs": WARMUP_SHARE * epochs},
+        "device": "cpu",
+        "threads": 1,
+        "seed": seed,
+    }
+
+
+def tabulate(jobs: Sequence[JobRecord], seeds: int) -> List[Row]:
+    """Gather the accuracies of *jobs*, which come arm by arm and seed by seed."""
+    rows = []
+    for i, arm in enumerate(ARMS):
+        values = [last(job, "val/accuracy") for job in jobs[i * seeds : (i + 1) * seeds]]
+        rows.append(Row(arm, [v for v in values if v is not None]))
+    return rows
+
+
+def verdict(rows: Sequence[Row]) -> str:
+    """Say what the numbers show: where batch norm stands with few samples, and the others."""
+    large, small, _, proxy = rows
+    loss = large.mean - small.mean
+    return (
+        f"Batch norm {'loses' if loss > 0 else 'gains'} {abs(loss) * 100:.1f} points when its "
+        f"statistics come from 2 samples instead of 32 ({_clear(large, small)}); "
+        f"group norm with proxy activation never looks at the batch and is "
+        f"{abs(proxy.mean - small.mean) * 100:.1f} points "
+        f"{'above' if proxy.mean > small.mean else 'below'} that ({_clear(proxy, small)}), "
+        f"{abs(proxy.mean - large.mean) * 100:.1f} "
+        f"{'above' if proxy.mean > large.mean else 'below'} batch norm over 32."
+    )
+
+
+def _clear(a: Row, b: Row) -> str:
+    # with a few seeds, the honest question is whether the two sets of results overlap
+    apart = max(min(a.accuracies), min(b.accuracies)) > min(max(a.accuracies), max(b.accuracies))
+    return "every seed agrees" if apart else "the seeds overlap"
+
+
+def _train(client: Client, epochs: int, seeds: int) -> List[JobRecord]:
+    ids = [client.submit(spec(arm, seed, epochs)).id for arm in ARMS for seed in range(seeds)]
+    _tell(f"{len(ids)} jobs queued")
+    return follow(client, ids)
+
+
+def _print(rows: List[Row], seeds: int, epochs: int, seconds: float, as_json: bool) -> None:
+    if as_json:
+        plain = [{**r.arm._asdict(), "mean": r.mean, "accuracies": r.accuracies} for r in rows]
+        print_json({"rows": plain, "verdict": verdict(rows), "seconds": round(seconds, 1)})
+        return
+    columns = ["normalizer", "statistics over", "mean", *(f"seed {s}" for s in range(seeds))]
+    cells = [
+        [r.arm.label, r.arm.statistics, f"{r.mean:.3f}", *(f"{a:.3f}" for a in r.accuracies)]
+        for r in rows
+    ]
+    title = f"Validation accuracy on shapes32 after {epochs} epochs, 32 samples an update"
+    print()
+    print_table(columns, cells, title)
+    print(f"\n{verdict(rows)}\n{len(rows) * seeds} jobs in {seconds:.0f} s.")
+
+
+def _settings(slots: int) -> Dict[str, str]:
+    return {"NORMLAB_PORT": "0", "NORMLAB_HOST": "127.0.0.1", "NORMLAB_SLOTS": str(slots)}
+
+
+@contextmanager
+def _folder(given: Optional[Path]) -> Iterator[Path]:
+    if given is not None:
+        yield given.absolute()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="normlab-demo-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

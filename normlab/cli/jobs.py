@@ -1,0 +1,141 @@
+"""`normlab ls`, `show`, `cancel` and `retry`: jobs that exist."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, List, Optional
+
+import typer
+
+from normlab.cli.completion import JobArgument, JobsArgument, kinds
+from normlab.cli.connecting import connect
+from normlab.cli.output import (
+    AsJson,
+    ago,
+    console,
+    examples,
+    last,
+    normalizer,
+    print_json,
+    print_table,
+    state,
+)
+
+if TYPE_CHECKING:
+    from normlab.records import JobDetail
+
+COLUMNS = ["job", "name", "state", "normalizer", "model", "dataset", "batch", "seed", "device"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    app.command(
+        epilog=examples(
+            "normlab ls",
+            "normlab ls --state failed --limit 5",
+            "normlab ls --normalizer group --sort -val/accuracy",
+            "normlab ls --json | jq '.[].id'",
+        )
+    )(ls)
+    app.command(epilog=examples("normlab show 01JX...", "normlab show 01JX... --json"))(show)
+    app.command(
+        epilog=examples("normlab cancel 01JX...", "normlab cancel $(normlab ls --ids -S queued)")
+    )(cancel)
+    app.command(epilog=examples("normlab retry 01JX..."))(retry)
+
+
+def ls(
+    ctx: typer.Context,
+    state_is: Optional[str] = typer.Option(
+        None, "--state", "-S", help="queued, running, succeeded, failed or cancelled."
+    ),
+    device: Optional[str] = typer.Option(None, help="cpu, cuda or ipu."),
+    kind: Optional[str] = typer.Option(
+        None, "--normalizer", help="A kind of normalizer.", autocompletion=kinds
+    ),
+    study: Optional[str] = typer.Option(None, help="A study's id."),
+    sort: Optional[str] = typer.Option(None, help="A column or metric; - in front: largest first."),
+    limit: int = typer.Option(20, "--limit", "-n", min=1, help="Jobs shown."),
+    ids: bool = typer.Option(False, "--ids", help="Print only ids, one a line."),
+    as_json: bool = AsJson,
+) -> None:
+    """List jobs, newest first."""
+    filters = {"state": state_is, "device": device, "normalizer": kind, "study": study}
+    with connect(ctx) as client:
+        jobs = list(client.list(limit=limit, sort=sort, **filters))
+    if as_json:
+        print_json(jobs)
+    elif ids:
+        print("\n".join(job.id for job in jobs))
+    elif not jobs:
+        print("no such jobs; queue one: normlab submit job.yaml", file=sys.stderr)
+    else:
+        rows = [
+            [
+                *(j.id, j.name, state(j), normalizer(j), j.model, j.dataset, j.batch_size, j.seed),
+                *(j.device, f"{j.epoch}/{j.epochs}", last(j, "val/accuracy"), ago(j.created_at)),
+            ]
+            for j in jobs
+        ]
+        print_table([*COLUMNS, "epoch", "val/accuracy", "age"], rows)
+
+
+def show(ctx: typer.Context, job: str = JobArgument, as_json: bool = AsJson) -> None:
+    """Show one job: where it stands, its last values, its attempts, its specification."""
+    with connect(ctx) as client:
+        found = client.get(job)
+    if as_json:
+        print_json(found)
+    else:
+        _show(found)
+
+
+def _show(job: JobDetail) -> None:
+    facts = [
+        ("job", job.id),
+        ("name", job.name),
+        ("state", state(job)),
+        ("device", f"{job.device}: {job.device_reason}"),
+        ("worker", job.worker),
+        ("waits for", job.waiting_for),
+        ("update", f"{job.step} of {job.steps if job.steps is not None else '?'}"),
+        ("epoch", f"{job.epoch} of {job.epochs}"),
+        ("attempt", f"{job.attempt} of {job.max_attempts}"),
+        ("error", f"{job.error.failure_kind}: {job.error.message}" if job.error else None),
+    ]
+    print_table(["what", "value"], [fact for fact in facts if fact[1] is not None])
+    if job.last:
+        print()
+        values = [(name, v.step, v.value, v.min, v.max) for name, v in sorted(job.last.items())]
+        print_table(["metric", "step", "last", "min", "max"], values)
+    if job.attempts:
+        print()
+        attempts = [
+            (a.number, a.worker, a.outcome or "running", a.resumed_from_step, a.message)
+            for a in job.attempts
+        ]
+        print_table(["attempt", "worker", "outcome", "from step", "message"], attempts)
+    print()
+    console().print_json(job.spec.model_dump_json(exclude_defaults=True))
+
+
+def cancel(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJson) -> None:
+    """Stop jobs; a running one first writes a checkpoint."""
+    with connect(ctx) as client:
+        cancelled = [client.cancel(job) for job in jobs]
+    if as_json:
+        print_json(cancelled)
+        return
+    for job in cancelled:
+        print(f"{job.id}  {'stopping' if job.state == 'running' else job.state}")
+
+
+def retry(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJson) -> None:
+    """Queue failed or cancelled jobs again; they go on from their checkpoints."""
+    with connect(ctx) as client:
+        queued = [client.retry(job) for job in jobs]
+    if as_json:
+        print_json(queued)
+        return
+    for job in queued:
+        print(f"{job.id}  {job.state}, attempt {job.attempt + 1} of {job.max_attempts}")

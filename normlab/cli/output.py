@@ -1,0 +1,114 @@
+"""What the CLI prints: tables for people, JSON for programs, one line for an error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Optional, Sequence
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from normlab.records import JobRecord
+
+STYLES = {
+    "queued": "yellow",
+    "running": "cyan",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "magenta",
+}
+AsJson = typer.Option(False, "--json", help="Print JSON for programs.")
+
+
+def console() -> Console:
+    """Return where people read."""
+    from rich.console import Console
+
+    # pipes have no width of their own: long enough that no column is cut there
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print *value*, a record or plain data, as JSON."""
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+
+
+def print_json_line(value: Any) -> None:
+    """Print *value* on one line, at once."""
+    print(json.dumps(_plain(value), ensure_ascii=False), flush=True)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
+    """Print *rows* under *columns*; numbers stand on the right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for i, name in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
+    console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def state(job: JobRecord) -> Any:
+    """Return a job's state in its colour."""
+    from rich.text import Text
+
+    return Text(job.state, style=STYLES[job.state])
+
+
+def normalizer(job: JobRecord) -> str:
+    """Name a job's normalizer and its activation."""
+    return job.normalizer + ("+proxy" if job.proxy else "")
+
+
+def last(job: JobRecord, name: str) -> Optional[float]:
+    """Return where metric *name* of *job* stands."""
+    value = job.last.get(name)
+    return value.value if value else None
+
+
+def ago(moment: datetime) -> str:
+    """Say how long ago *moment* was."""
+    s = (datetime.now(timezone.utc) - moment).total_seconds()
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if s >= size:
+            return f"{s / size:.0f} {unit}"
+    return f"{max(s, 0):.0f} s"
+
+
+def size(count: Optional[int]) -> str:
+    """Say how large so many bytes are."""
+    if count is None:
+        return "-"
+    for power, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if count >= power:
+            return f"{count / power:.1f} {unit}"
+    return f"{count} B"
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a command's help: how it is used."""
+    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])

@@ -1,0 +1,83 @@
+"""A stack that belongs to this command: started as a process, asked to stop at the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Iterator, List, Mapping
+
+from normlab.connection import Connection, read_connection
+from normlab.errors import InvalidSpec, ServiceUnavailable
+
+MODULE = "service.up"
+NEEDED = ("service", "fastapi", "celery", "sqlalchemy", "torch")
+READY_WITHIN_S = 120.0
+STOPPED_WITHIN_S = 60.0
+
+
+def require_server() -> None:
+    """Raise InvalidSpec if this installation can only be a client."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise InvalidSpec(
+            f"a stack needs {', '.join(missing)}, which this Python ({sys.executable}) lacks; "
+            "pip install 'normlab[train,server,local]'"
+        )
+
+
+def command() -> List[str]:
+    """Return what runs a stack in the foreground."""
+    return [sys.executable, "-m", MODULE]
+
+
+@contextmanager
+def own_stack(data_dir: Path, settings: Mapping[str, str]) -> Iterator[Connection]:
+    """
+    Run a stack on *data_dir* as long as the context lasts.
+
+    Args:
+        data_dir: of its databases, jobs and logs.
+        settings: more environment variables for it.
+    """
+    require_server()
+    data_dir.mkdir(parents=True, exist_ok=True)
+    log = data_dir / "stack.log"
+    environment = {**os.environ, **settings, "NORMLAB_DATA_DIR": str(data_dir)}
+    with log.open("ab") as out:
+        # a session of its own: Ctrl-C is for this command, which then stops the stack in order
+        process = subprocess.Popen(
+            command(), env=environment, stdout=out, stderr=out, start_new_session=True
+        )
+    try:
+        yield _wait(process, data_dir, log)
+    finally:
+        _stop(process)
+
+
+def _wait(process: subprocess.Popen[bytes], data_dir: Path, log: Path) -> Connection:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            text = log.read_text(errors="replace").strip()[-2000:]
+            raise ServiceUnavailable(f"the stack did not start: {text}")
+        found = read_connection(data_dir)
+        if found is not None:
+            return found
+        time.sleep(0.05)
+    raise ServiceUnavailable(f"the stack is not ready after {READY_WITHIN_S:g} s; see {log}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOPPED_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)  # the second one ends its children at once
+        process.wait(STOPPED_WITHIN_S)

@@ -1,0 +1,155 @@
+"""Live progress of jobs: bars in a terminal, lines everywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Callable, ContextManager, Dict, List, Sequence, Tuple
+
+from normlab.cli.output import last, normalizer
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from normlab.client import Client
+    from normlab.records import JobRecord
+
+POLL_S = 0.5
+Show = Callable[["JobRecord"], None]
+
+
+def follow(client: Client, ids: Sequence[str], *, quiet: bool = False) -> List[JobRecord]:
+    """
+    Show the progress of jobs until all of them have ended, and return them in order.
+
+    Args:
+        client: of the API.
+        ids: of the jobs.
+        quiet: show nothing, only wait.
+    """
+    shown: ContextManager[Show] = _Silence() if quiet else _display()
+    with shown as show:
+        if len(ids) == 1:
+            return [client.wait(ids[0], progress=show)]
+        return _poll(client, ids, show)
+
+
+def _poll(client: Client, ids: Sequence[str], show: Show) -> List[JobRecord]:
+    ended: Dict[str, JobRecord] = {}
+    while True:
+        for job in ids:
+            if job not in ended:
+                record = client.get(job)
+                show(record)
+                if record.finished_at is not None:
+                    ended[job] = record
+        if len(ended) == len(ids):
+            return [ended[job] for job in ids]
+        time.sleep(POLL_S)
+
+
+def label(job: JobRecord) -> str:
+    """Name a job for people."""
+    return job.name or f"{normalizer(job)} b{job.batch_size} seed {job.seed}"
+
+
+def describe(job: JobRecord) -> str:
+    """Say where a job stands, in few words."""
+    if job.state == "queued":
+        return job.waiting_for or "waiting"
+    if job.state == "failed" and job.error:
+        return f"{job.error.failure_kind}: {job.error.message}"
+    values: List[Tuple[str, float]] = []
+    for name in ("train/loss", "val/accuracy"):
+        value = last(job, name)
+        if value is not None:
+            values.append((name, value))
+    return "  ".join(f"{name} {value:.3f}" for name, value in values)
+
+
+def _display() -> ContextManager[Show]:
+    return _Bars() if sys.stderr.isatty() else _Lines()
+
+
+class _Silence:
+    """Shows nothing."""
+
+    def __enter__(self) -> Show:
+        return lambda job: None
+
+    def __exit__(self, *ended_how: object) -> None:
+        pass
+
+
+class _Lines:
+    """One line whenever a job's state or epoch has changed."""
+
+    def __init__(self) -> None:
+        self.seen: Dict[str, Tuple[str, int]] = {}
+
+    def __enter__(self) -> Show:
+        return self.show
+
+    def __exit__(self, *ended_how: object) -> None:
+        pass
+
+    def show(self, job: JobRecord) -> None:
+        now = (job.state, job.epoch)
+        if self.seen.get(job.id) == now:
+            return
+        self.seen[job.id] = now
+        clock = time.strftime("%H:%M:%S")
+        epochs = f"epoch {job.epoch}/{job.epochs}"
+        text = f"{clock}  {label(job):32} {job.state:9} {epochs:12} {describe(job)}"
+        print(text.rstrip(), file=sys.stderr, flush=True)
+
+
+class _Bars:
+    """A bar a job, drawn over and over at the same place."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            TextColumn("[dim]{task.fields[state]:9}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}", markup=False),
+            TimeElapsedColumn(),
+            console=Console(stderr=True, highlight=False),
+        )
+        self.tasks: Dict[str, TaskID] = {}
+
+    def __enter__(self) -> Show:
+        self.progress.__enter__()
+        return self.show
+
+    def __exit__(self, *ended_how: object) -> None:
+        self.progress.stop()
+
+    def show(self, job: JobRecord) -> None:
+        total = job.steps or None
+        if job.id not in self.tasks:
+            self.tasks[job.id] = self.progress.add_task(
+                label(job), start=False, total=total, state=job.state, text=""
+            )
+        task = self.tasks[job.id]
+        if job.state != "queued":
+            self.progress.start_task(task)
+        self.progress.update(
+            task,
+            completed=job.step,
+            total=total,
+            state=job.state,
+            text=describe(job),
+        )
+        if job.finished_at is not None:
+            self.progress.stop_task(task)

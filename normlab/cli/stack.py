@@ -1,0 +1,58 @@
+"""`normlab up` and `normlab demo`: a whole stack on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Dict, Optional
+
+import typer
+
+from normlab.cli.output import AsJson, examples
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    app.command(
+        epilog=examples(
+            "normlab up",
+            "normlab up --slots 2 --port 9000",
+            "NORMLAB_DATABASE_URL=postgresql://... normlab up   (your own server)",
+        )
+    )(up)
+    app.command(
+        epilog=examples("normlab demo", "normlab demo --epochs 4 --seeds 1", "normlab demo --json")
+    )(demo)
+
+
+def up(
+    port: Optional[int] = typer.Option(None, min=0, max=65_535, help="0: any free port."),
+    host: Optional[str] = typer.Option(None, help="The address to listen on."),
+    data_dir: Optional[Path] = typer.Option(None, help="Databases, jobs and logs."),
+    slots: Optional[int] = typer.Option(None, min=1, help="Jobs that run at once."),
+) -> None:
+    """Start PostgreSQL, Redis, the API and a CPU worker here; Ctrl-C stops them."""
+    from normlab.cli.own_stack import command, require_server
+
+    require_server()
+    given = {"PORT": port, "HOST": host, "DATA_DIR": data_dir, "SLOTS": slots}
+    told: Dict[str, str] = {f"NORMLAB_{k}": str(v) for k, v in given.items() if v is not None}
+    sys.stdout.flush()
+    # becomes the launcher: the terminal's signals reach it and nobody in between
+    os.execve(sys.executable, command(), {**os.environ, **told})
+
+
+def demo(
+    epochs: int = typer.Option(12, min=1, help="Of each job."),
+    seeds: int = typer.Option(2, min=1, help="Jobs of each kind."),
+    slots: Optional[int] = typer.Option(None, min=1, help="Jobs at once; default: one a core."),
+    data_dir: Optional[Path] = typer.Option(
+        None, help="Keep the stack's data here; default: a folder that is removed at the end."
+    ),
+    as_json: bool = AsJson,
+) -> int:
+    """Train the same net with four normalizers in a stack of its own, and compare."""
+    from normlab.cli.demo import run
+
+    return run(epochs, seeds, slots or os.cpu_count() or 1, data_dir, as_json=as_json)

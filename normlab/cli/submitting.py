@@ -1,0 +1,94 @@
+"""`normlab submit` and `normlab validate`: a job from a file."""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+import typer
+
+from normlab.cli.connecting import connect
+from normlab.cli.output import AsJson, examples, print_json, print_table, size
+
+File = typer.Argument(None, help="JSON or YAML; - reads standard input.", show_default=False)
+Set = typer.Option(
+    [], "--set", "-s", metavar="FIELD=VALUE", help="Set a field; the path may be dotted."
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    app.command(
+        epilog=examples(
+            "normlab submit job.yaml",
+            "normlab submit job.yaml --set batch_size=2 --set optimizer.lr=0.05 --wait",
+            "normlab submit -s normalizer=online -s dataset.name=digits -s epochs=2",
+            'echo \'{"normalizer": "batch"}\' | normlab submit -',
+        )
+    )(submit)
+    app.command(
+        epilog=examples(
+            "normlab validate job.yaml",
+            "normlab validate job.yaml --device ipu",
+            "normlab validate -s normalizer.kind=group -s normalizer.groups=3 --json",
+        )
+    )(validate)
+
+
+def submit(
+    ctx: typer.Context,
+    file: Optional[str] = File,
+    overrides: List[str] = Set,
+    key: Optional[str] = typer.Option(
+        None, "--key", help="Idempotency key: two submissions with one key are one job."
+    ),
+    wait: bool = typer.Option(False, "--wait", "-w", help="Show progress until the job has ended."),
+    as_json: bool = AsJson,
+) -> int:
+    """Queue a training job; with --wait, exit 1 if it fails."""
+    from normlab.cli.specfile import read_spec
+
+    spec = read_spec(file, overrides)
+    with connect(ctx) as client:
+        created = client.submit(spec, idempotency_key=key)
+        if wait:
+            from normlab.cli.watching import watch_until_ended
+
+            return watch_until_ended(client, [created.id], as_json=as_json)
+    if as_json:
+        print_json(created)
+    else:
+        print(f"{created.id}  {created.state} for {created.device}: {created.device_reason}")
+    return 0
+
+
+def validate(
+    ctx: typer.Context,
+    file: Optional[str] = File,
+    overrides: List[str] = Set,
+    device: Optional[str] = typer.Option(None, "--device", help="Same as --set device=..."),
+    as_json: bool = AsJson,
+) -> int:
+    """Say what would be run, where, and how large it is; queue nothing."""
+    from normlab.cli.specfile import read_spec
+
+    spec = read_spec(file, [*overrides, *([f"device={device}"] if device else [])])
+    with connect(ctx) as client:
+        found = client.validate(spec)
+    if as_json:
+        print_json(found)
+        return 0
+    facts = [
+        ("device", f"{found.device}: {found.device_reason}"),
+        ("samples per update", found.samples_per_update),
+        ("updates", found.steps),
+        ("parameters", found.parameters),
+        ("memory (estimate)", size(found.memory_bytes)),
+        ("queue position", found.queue_position),
+        ("fingerprint", found.fingerprint[:16]),
+    ]
+    print_table(["what", "value"], facts)
+    verdicts = [(v.device, "yes" if v.accepted else "no", v.reason) for v in found.verdicts]
+    if verdicts:
+        print()
+        print_table(["device", "takes it", "why"], verdicts)
+    return 0

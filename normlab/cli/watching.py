@@ -1,0 +1,87 @@
+"""`normlab watch` and `normlab logs`: what running jobs do."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, List, Sequence
+
+import typer
+
+from normlab.cli.completion import JobArgument, JobsArgument
+from normlab.cli.connecting import connect
+from normlab.cli.output import AsJson, examples, last, print_json, print_json_line
+
+if TYPE_CHECKING:
+    from normlab.client import Client
+    from normlab.records import JobRecord
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    app.command(
+        epilog=examples(
+            "normlab watch 01JX...",
+            "normlab watch $(normlab ls --state running --ids)",
+            "normlab watch 01JX... --json   (one event a line)",
+        )
+    )(watch)
+    app.command(
+        epilog=examples("normlab logs 01JX...", "normlab logs 01JX... --follow | grep -i warn")
+    )(logs)
+
+
+def watch(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJson) -> int:
+    """Show jobs until they have ended; exit 1 if one did not succeed."""
+    with connect(ctx) as client:
+        if as_json and len(jobs) == 1:
+            for event in client.events(jobs[0]):
+                print_json_line(event)
+            return 0 if client.get(jobs[0]).state == "succeeded" else 1
+        return watch_until_ended(client, jobs, as_json=as_json)
+
+
+def watch_until_ended(client: Client, ids: Sequence[str], *, as_json: bool) -> int:
+    """Follow jobs to their end, say how each ended, and return the exit code."""
+    from normlab.cli.progress import follow
+
+    try:
+        ended = follow(client, ids, quiet=as_json)
+    except KeyboardInterrupt:
+        some = " ".join(ids)
+        print(
+            f"no longer watching; the jobs go on. Stop them: normlab cancel {some}", file=sys.stderr
+        )
+        raise
+    if as_json:
+        print_json(ended[0] if len(ended) == 1 else ended)
+    else:
+        for job in ended:
+            print(_ending(job))
+    return 0 if all(job.state == "succeeded" for job in ended) else 1
+
+
+def _ending(job: JobRecord) -> str:
+    text = f"{job.id}  {job.state} after {job.step} updates"
+    accuracy = last(job, "val/accuracy")
+    if accuracy is not None:
+        text += f", val/accuracy {accuracy:.4f}"
+    if job.error:
+        text += f": {job.error.failure_kind}: {job.error.message}"
+    return text
+
+
+def logs(
+    ctx: typer.Context,
+    job: str = JobArgument,
+    follow: bool = typer.Option(False, "--follow", "-f", help="Go on until the job has ended."),
+    as_json: bool = AsJson,
+) -> None:
+    """Print what a job wrote to its log."""
+    with connect(ctx) as client:
+        pieces = client.logs(job, follow=follow)
+        if as_json:
+            print_json({"job": job, "log": "".join(pieces)})
+            return
+        for piece in pieces:
+            sys.stdout.write(piece)
+            sys.stdout.flush()

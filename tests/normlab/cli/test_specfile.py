@@ -1,0 +1,76 @@
+"""A job from a file and from --set."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from normlab.cli.specfile import apply_override, parse, read_spec
+from normlab.errors import InvalidSpec
+
+
+def test_yaml_and_json_say_the_same(tmp_path: Path) -> None:
+    as_yaml, as_json = tmp_path / "job.yaml", tmp_path / "job.json"
+    as_yaml.write_text("normalizer: batch\noptimizer: {lr: 1e-3}\n")
+    as_json.write_text('{"normalizer": "batch", "optimizer": {"lr": 1e-3}}')
+    expected = {"normalizer": "batch", "optimizer": {"lr": 0.001}}
+    assert read_spec(str(as_yaml), []) == read_spec(str(as_json), []) == expected
+
+
+def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"normalizer": "batch"}'))
+    assert read_spec("-", []) == {"normalizer": "batch"}
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("batch_size=2", {"normalizer": "online", "batch_size": 2}),
+        ("optimizer.lr=1e-2", {"normalizer": "online", "optimizer": {"lr": 0.01}}),
+        ("normalizer.proxy=true", {"normalizer": {"kind": "online", "proxy": True}}),
+        ("normalizer={kind: group}", {"normalizer": {"kind": "group"}}),
+        ("name=a=b", {"normalizer": "online", "name": "a=b"}),
+        ("time_limit_s=null", {"normalizer": "online", "time_limit_s": None}),
+    ],
+)
+def test_overrides_are_yaml_at_a_dotted_path(override: str, expected: object) -> None:
+    spec = parse("normalizer: online", "file")
+    apply_override(spec, override)
+    assert spec == expected
+
+
+def test_overrides_alone_make_a_job() -> None:
+    assert read_spec(None, ["normalizer=batch", "epochs=0"]) == {"normalizer": "batch", "epochs": 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[1, 2]", "not a list"),
+        ("{", "neither JSON nor YAML"),
+        ("a: b: c", "neither JSON nor YAML"),
+        ("", "not a NoneType"),
+    ],
+)
+def test_what_is_no_mapping_is_refused_on_one_line(text: str, says: str) -> None:
+    with pytest.raises(InvalidSpec, match=says) as caught:
+        parse(text, "job.yaml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["batch_size", "=2", "a..b=1", "batch_size.x.y=1"])
+def test_an_override_that_cannot_be_applied_is_refused(override: str) -> None:
+    with pytest.raises(InvalidSpec, match="--set"):
+        read_spec(None, ["batch_size=2", override])
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(InvalidSpec, match=r"nowhere\.yaml"):
+        read_spec("nowhere.yaml", [])
+
+
+def test_nothing_at_all_says_what_to_give() -> None:
+    with pytest.raises(InvalidSpec, match="--set"):
+        read_spec(None, [])
