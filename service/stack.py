@@ -22,6 +22,7 @@ from normlab.errors import Conflict, ServiceUnavailable
 from service import embedded
 from service.children import Child
 from service.database import migrate
+from service.servers_file import ServerUrls, forget_servers, write_servers
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -85,6 +86,8 @@ def stack(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
         running = Stack(connection, data_dir)
         stopping.callback(_stop, running, settings.grace_s)
         _start(running, environment, worker=worker)
+        write_servers(data_dir, ServerUrls(servers.database_url, servers.broker_url))
+        stopping.callback(forget_servers, data_dir)
         connection.write(data_dir)
         stopping.callback(forget_connection, data_dir)
         yield running

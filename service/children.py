@@ -1,0 +1,109 @@
+"""Processes that belong to this one: they log to a file, and none outlives its parent."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+LOG_KEPT_BYTES = 16 << 20
+TAIL_BYTES = 2000
+LONGEST_PAUSE_S = 30
+
+
+class Child:
+    """
+    A process in a session of its own, so that Ctrl-C reaches it only through us.
+
+    Args:
+        name: for people, and of its log file.
+        command: what to run.
+        environment: all of it.
+        log_dir: where its output goes, as NAME.log.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], log_dir: Path
+    ) -> None:
+        self.name = name
+        self.command = list(command)
+        self.environment = dict(environment)
+        self.log = log_dir / f"{name}.log"
+        self.starts = 0
+        self.process = self._spawn()
+        self.started = time.monotonic()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        _keep_one_old(self.log)
+        self.starts += 1
+        parent = os.getpid()
+        with self.log.open("ab") as out:
+            return subprocess.Popen(
+                self.command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=lambda: _die_with(parent),
+            )
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self.process.poll() is None
+
+    @property
+    def may_restart(self) -> bool:
+        """Whether it has ended, and not so soon that a pause is due first."""
+        life = time.monotonic() - self.started
+        return not self.running and life > min(LONGEST_PAUSE_S, self.starts - 1)
+
+    def restart(self) -> None:
+        """Start a process that has ended again."""
+        self.process = self._spawn()
+        self.started = time.monotonic()
+
+    def stop(self, grace_s: float) -> None:
+        """Ask the process to end, wait, and end it if it does not."""
+        if self.running:
+            self.process.terminate()
+        try:
+            self.process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the process and all that it started in its session, at once."""
+        with contextlib.suppress(ProcessLookupError):  # it was gone already
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def tail(self) -> str:
+        """Return the end of its log."""
+        try:
+            text = self.log.read_bytes()[-TAIL_BYTES:]
+        except FileNotFoundError:
+            return ""
+        return text.decode(errors="replace").strip()
+
+
+def _die_with(parent: int) -> None:
+    # runs between fork and exec: nothing here may allocate much or take a lock
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(1)
+
+
+def _keep_one_old(log: Path) -> None:
+    if log.exists() and log.stat().st_size > LOG_KEPT_BYTES:
+        log.replace(log.with_suffix(".log.old"))

