@@ -25,7 +25,7 @@ _COUNTS = text("""
 """)
 _LOCK = text("select * from study where id = :study for update")
 _PAGE = text("""
-    select * from study where (:before is null or id < :before) order by id desc limit :limit
+    select * from study where (cast(:before as uuid) is null or id < :before) order by id desc limit :limit
 """)
 _UNFILLED = text("""
     select c.job, j.state from study_cell c join job j on j.id = c.job
@@ -133,6 +133,15 @@ def get(database: Database, study: str) -> StudyDetail:
             spec=StudySpec.model_validate(content),
             grid=grid(connection, key),
         )
+
+
+def paths(database: Database, study: str) -> list[str]:
+    """Return what *study* varies besides the seed."""
+    with database.begin() as connection:
+        row = connection.execute(_LOCK, {"study": parse_id(study, "study")}).first()
+    if row is None:
+        raise _unknown(study)
+    return StudySpec.model_validate(row.spec).paths
 
 
 def list_studies(database: Database, cursor: str | None = None, limit: int = 50) -> StudyPage:
