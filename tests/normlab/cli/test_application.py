@@ -1,0 +1,130 @@
+"""Help that teaches, errors of one line, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from normlab.cli import application
+from normlab.cli.application import app, run
+from normlab.connection import Connection
+from normlab.errors import FieldProblem, InvalidSpec
+
+COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
+def _no_stack_of_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NORMLAB_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("NORMLAB_URL", raising=False)
+    monkeypatch.delenv("NORMLAB_TOKEN", raising=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([command, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert f"normlab {command}" in said.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"up"}))
+def test_every_command_that_answers_can_answer_in_json(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run([command, "--help"])
+    assert "--json" in capsys.readouterr().out
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from normlab.cli.application import run; run(['--help']); "
+        "print(sorted({'torch', 'numpy', 'pydantic', 'httpx', 'yaml'} & set(sys.modules)))"
+    )
+    begun = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    seconds = time.perf_counter() - begun
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+    assert seconds < 5, "0.2 s on an idle machine; this bound only catches a mistake"
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (["no-such-command"], 2),
+        (["ls", "--limit", "many"], 2),
+        (["show"], 2),
+        (["submit"], 2),
+        (["submit", "nowhere.yaml"], 2),
+        (["ls"], 3),
+        (["--url", "http://127.0.0.1:1", "export", "j"], 3),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_a_code(
+    line: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(line) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("normlab: ")
+    assert said.err.count("\n") == 1
+
+
+def test_fields_that_are_wrong_are_named_with_their_rules() -> None:
+    error = InvalidSpec(
+        "two fields", [FieldProblem("batch_size", "at least 1"), FieldProblem("lr", "finite")]
+    )
+    assert application.one_line(error) == "batch_size: at least 1; lr: finite"
+
+
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(application, "app", interrupted)
+    assert run(["ls"]) == 130
+
+
+def test_the_command_line_comes_before_the_file_of_a_running_stack(tmp_path: Path) -> None:
+    from normlab.cli.connecting import Address, resolve
+
+    Connection("http://here:1", "of the stack").write(tmp_path)
+    assert resolve(Address(None, None, tmp_path)) == Connection("http://here:1", "of the stack")
+    assert resolve(Address("http://here:1/", None, tmp_path)).token == "of the stack"
+    assert resolve(Address("http://there:2", None, tmp_path)).token is None
+    assert resolve(Address("http://there:2", "mine", tmp_path)).token == "mine"
+
+
+def test_the_file_of_a_stack_is_for_its_owner_alone(tmp_path: Path) -> None:
+    path = Connection("http://here:1", "secret").write(tmp_path)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def complete(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_NORMLAB_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(line.count(" ")))
+    with pytest.raises(SystemExit):
+        run([])
+
+
+def test_tab_offers_the_kinds_of_normalizer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    complete("normlab normalizers batch", monkeypatch)
+    assert capsys.readouterr().out.split() == ["batch", "batch_renorm"]
+
+
+def test_tab_is_silent_about_jobs_where_nobody_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    complete("normlab show ", monkeypatch)
+    assert capsys.readouterr().out.strip() == ""
