@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from normlab.errors import InvalidSpec
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.batch import BatchNorm
+from normlab.norms.batch_renorm import BatchRenorm
 from normlab.norms.per_sample import GroupNorm, InstanceNorm, LayerNorm
 from normlab.norms.proxy import ACTIVATIONS, ProxyNorm
 from normlab.norms.sparse_switchable import SparseSwitchableNorm
@@ -26,6 +27,7 @@ LAYERS: Dict[Normalizer, Type[ActivationNorm]] = {
     Normalizer.LAYER: LayerNorm,
     Normalizer.INSTANCE: InstanceNorm,
     Normalizer.GROUP: GroupNorm,
+    Normalizer.BATCH_RENORM: BatchRenorm,
     Normalizer.SWITCHABLE: SwitchableNorm,
     Normalizer.SPARSE_SWITCHABLE: SparseSwitchableNorm,
 }

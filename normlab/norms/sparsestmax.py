@@ -67,7 +67,7 @@ def sparsestmax(z: Tensor, radius: Union[float, Tensor], variant: Variant = "pap
     r = torch.as_tensor(radius, dtype=p.dtype, device=p.device).detach().unsqueeze(-1)
     face = torch.ones_like(p) if variant == "paper" else (p.detach() > 0).to(p.dtype)
     for _ in range(p.shape[-1] - 1):  # each turn that matters loses at least one ratio
-        p, face, r = _push_out(p, face, r)
+        p, face, r = _push_out(p, face, r, single=variant == "reference")
     return p
 
 
@@ -89,7 +89,7 @@ def _sparsemax_support(z: Tensor) -> Tuple[Tensor, Tensor]:
     return support, support.sum(-1, keepdim=True)
 
 
-def _push_out(p: Tensor, face: Tensor, r: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+def _push_out(p: Tensor, face: Tensor, r: Tensor, single: bool) -> Tuple[Tensor, Tensor, Tensor]:
     """
     Move *p* to distance *r* from the centre of *face*; return what is left to do on a smaller one.
 
@@ -97,6 +97,8 @@ def _push_out(p: Tensor, face: Tensor, r: Tensor) -> Tuple[Tensor, Tensor, Tenso
     """
     size = face.sum(-1, keepdim=True)
     centre = face / size
+    if single:  # the authors' centre is in float32; gradients near it magnify the difference
+        centre = centre.float().to(p.dtype)
     away, distance = _away_from(p, centre, face)
     moved = centre + r * away
     push = (distance < r) & (size > 1)

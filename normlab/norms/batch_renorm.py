@@ -1,0 +1,166 @@
+"""Batch renormalization: batch statistics, pulled to the running ones by clipped factors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from normlab.errors import InvalidSpec
+from normlab.norms import engine
+from normlab.norms.batch import affine_after
+from normlab.norms.engine import Solved
+from normlab.norms.pooling import pool_batch
+from normlab.norms.running import BatchStatisticsNorm
+
+_CLIPPINGS = ("steps", "progress", "constant", "none")
+_VARIANTS = ("paper", "keras", "ludvb")
+
+
+class BatchRenorm(BatchStatisticsNorm):
+    """
+    Normalize by batch statistics corrected towards the running ones.
+
+    y = weight * ((x - M) / sigma_B * r + d) + bias, sigma_B = sqrt(V + eps),
+    r = clip(sigma_B / sigma, 1 / r_limit, r_limit), d = clip((M - mu) / sigma, -d_limit, d_limit).
+    r and d get no gradient and use mu and sigma, the running statistics, as they were before the
+    step. Evaluation: y = weight * (x - mu) / sigma + bias.
+
+    Args:
+        num_features: C, the number of channels.
+        eps: added to the variance.
+        affine: learn weight and bias.
+        dims: 1, 2 or 3 dimensions of positions.
+        momentum: weight of the new value in the running statistics; None averages all.
+        virtual_batch_size: samples that share statistics; None is all.
+        clipping: "steps" relaxes the limits with the training steps done, "progress" with
+            `set_progress`; "constant" uses r_max and d_max; "none" does not clip.
+        r_max: final limit of r, from 1.
+        d_max: final limit of d, from 0.
+        warmup_steps: steps before which r = 1 and d = 0.
+        r_steps: step at which r's limit is final; it grows linearly from the warm-up on.
+        d_steps: step at which d's limit is final.
+        progress_steps: with "progress", a whole run counts as so many steps.
+        variant: "paper" as above; "keras" keeps separate statistics for inference;
+            "ludvb" has sigma_B = sqrt(V) + eps.
+
+    Shape:
+        (N, C, positions...) -> the same, dtype kept.
+
+    Raises:
+        InvalidSpec: if an option is out of range.
+
+    Source:
+        Ioffe, "Batch Renormalization", 2017, arXiv:1702.03275, algorithm 1.
+    """
+
+    running_std: Tensor
+    moving_mean: Tensor
+    moving_std: Tensor
+    progress: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-3,
+        affine: bool = True,
+        dims: int = 2,
+        momentum: Optional[float] = 0.01,
+        virtual_batch_size: Optional[int] = None,
+        clipping: str = "steps",
+        r_max: float = 3.0,
+        d_max: float = 5.0,
+        warmup_steps: int = 5000,
+        r_steps: int = 40000,
+        d_steps: int = 25000,
+        progress_steps: int = 80000,
+        variant: str = "paper",
+    ) -> None:
+        super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
+        if clipping not in _CLIPPINGS or variant not in _VARIANTS:
+            raise InvalidSpec(f"{clipping=}, {variant=}: one of {_CLIPPINGS}, one of {_VARIANTS}")
+        if r_max < 1 or d_max < 0 or min(r_steps, d_steps) <= warmup_steps:
+            raise InvalidSpec(
+                f"{r_max=}, {d_max=}, {warmup_steps=}, {r_steps=}, {d_steps=}: r_max is at least "
+                "1, d_max at least 0, and both limits become final after the warm-up"
+            )
+        self.clipping, self.variant = clipping, variant
+        self.r_max, self.d_max = r_max, d_max
+        self.warmup_steps, self.r_steps, self.d_steps = warmup_steps, r_steps, d_steps
+        self.progress_steps = progress_steps
+        del self.running_var
+        self.register_buffer("running_std", torch.ones(num_features))
+        if variant == "keras":
+            self.register_buffer("moving_mean", torch.zeros(num_features))
+            self.register_buffer("moving_std", torch.ones(num_features))
+        self.register_buffer("progress", torch.tensor(0.0))
+
+    def set_progress(self, fraction: float) -> None:
+        """Relax the limits by the run's progress, if that was asked."""
+        self.progress.fill_(fraction)
+
+    def limits(self) -> Tuple[float, float]:
+        """Return the limits of r and d in the next training step."""
+        if self.clipping == "none":
+            return math.inf, math.inf
+        if self.clipping == "constant":
+            return self.r_max, self.d_max
+        if self.clipping == "progress":
+            step = float(self.progress) * self.progress_steps
+        else:
+            step = float(self.num_batches_tracked)
+        r_part = _ramp(step, self.warmup_steps, self.r_steps)
+        d_part = _ramp(step, self.warmup_steps, self.d_steps)
+        return 1 + (self.r_max - 1) * r_part, self.d_max * d_part
+
+    def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+        """Normalize by corrected batch statistics in training, by running ones otherwise."""
+        if not self.training:
+            return self.normalize_by(x, *self._inference_moments(), weight, bias)
+        self._check_statistics(x)
+        r_limit, d_limit = self.limits()
+        mu, sigma = self.running_mean.clone(), self.running_std.clamp_min(self._floor)
+
+        def solve(mean: Tensor, var: Tensor, weight: Any, bias: Any) -> Solved:
+            m, v = pool_batch(mean, var, self.virtual_batch_size)
+            sigma_b = self._sigma(v)
+            with torch.no_grad():
+                r = (sigma_b / sigma.to(m)).clamp(1 / r_limit, r_limit)
+                d = ((m - mu.to(m)) / sigma.to(m)).clamp(-d_limit, d_limit)
+            scale, shift = affine_after(r / sigma_b, mean - m, weight, bias)
+            return Solved(scale, shift + (d if weight is None else d * weight), (m, sigma_b))
+
+        y, (mean, std) = engine.normalize(x, solve, (weight, bias), self.plain)
+        self._track_std(mean.mean(0), std.mean(0))
+        return y
+
+    @property
+    def _floor(self) -> float:
+        return math.sqrt(self.eps) if self.variant == "keras" else 0.0
+
+    def _sigma(self, var: Tensor) -> Tensor:
+        if self.variant == "ludvb":
+            return var.clamp_min(engine.TINY).sqrt() + self.eps
+        return (var + self.eps).sqrt()
+
+    def _inference_moments(self) -> Tuple[Tensor, Tensor]:
+        # normalize_by adds eps again
+        if self.variant == "keras":
+            return self.moving_mean, (self.moving_std.square() - self.eps).clamp_min(0.0)
+        return self.running_mean, self.running_std.square() - self.eps
+
+    @torch.no_grad()
+    def _track_std(self, mean: Tensor, std: Tensor) -> None:
+        self.count_batch()
+        step = self.weight_of_new()
+        pairs = [(self.running_mean, mean), (self.running_std, std)]
+        if self.variant == "keras":
+            pairs += [(self.moving_mean, mean), (self.moving_std, std)]
+        for running, new in pairs:
+            running.lerp_(new.to(running.dtype), step)
+
+
+def _ramp(step: float, start: int, end: int) -> float:
+    return min(max((step - start) / (end - start), 0.0), 1.0)
