@@ -1,0 +1,39 @@
+"""One adapter a kind of device, opened by its name."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Dict, Optional
+
+from normlab.errors import DeviceUnavailable
+from normlab.specs.jobs import JobSpec
+from normlab.training.accelerator import Accelerator
+
+# Imported when opened: each needs what only its own hosts have installed.
+_MODULES: Dict[str, str] = {
+    "cpu": "accelerators.cpu",
+    "cuda": "accelerators.cuda",
+    "ipu": "accelerators.ipu",
+}
+
+
+def open_accelerator(kind: str, spec: JobSpec, threads: Optional[int] = None) -> Accelerator:
+    """
+    Open the adapter of *kind* for one job.
+
+    Args:
+        kind: "cpu", "cuda" or "ipu".
+        spec: the job, for the options that its device takes.
+        threads: this job's share of the host's cores, where the job does not ask for a number.
+
+    Raises:
+        DeviceUnavailable: there is no such device here, with the reason.
+    """
+    if kind not in _MODULES:
+        raise DeviceUnavailable(f"no kind of device {kind!r}; there are {', '.join(_MODULES)}")
+    try:
+        module = importlib.import_module(_MODULES[kind])
+    except ImportError as e:
+        raise DeviceUnavailable(f"device {kind!r} cannot be used here: {e}") from e
+    accelerator: Accelerator = module.open_device(spec, threads)
+    return accelerator

@@ -1,0 +1,115 @@
+"""A model trained by torch itself: what the CPU's and CUDA's sessions have in common."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from normlab import norms
+from normlab.specs.jobs import JobSpec
+from normlab.training.accelerator import StepResult
+from normlab.training.losses import cross_entropy
+from normlab.training.optimizers import make_optimizer
+
+_PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class TorchSession:
+    """
+    A model on a device that torch drives, with its optimizer.
+
+    Args:
+        model: on *device* already.
+        spec: of the job.
+        device: where the steps run.
+    """
+
+    def __init__(self, model: nn.Module, spec: JobSpec, device: torch.device) -> None:
+        self.model = model
+        self.device = device
+        self.optimizer = make_optimizer(model, spec)
+        self._spec = spec
+        self._dtype = _PRECISIONS.get(spec.precision)
+        self._parameters = list(model.parameters())
+
+    def place(self, x: Tensor) -> Tensor:
+        """Return *x* on the device."""
+        return x.to(self.device)
+
+    def prepare(self, learning_rate: float, progress: float) -> None:
+        """Set what the next update uses."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        norms.set_training_progress(self.model, progress)
+
+    def train(self, x: Tensor, y: Tensor) -> StepResult:
+        """Make one update from the samples of *x*, in micro-batches of the job's batch size."""
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        result = self._accumulate(x, y)
+        clip = self._spec.optimizer.clip_norm
+        if clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, clip)
+        self.optimizer.step()
+        return result
+
+    def _accumulate(self, x: Tensor, y: Tensor) -> StepResult:
+        parts = self._spec.gradient_accumulation
+        loss, correct = self._backward(x[: self._spec.batch_size], y[: self._spec.batch_size])
+        for i in range(1, parts):
+            part = slice(i * self._spec.batch_size, (i + 1) * self._spec.batch_size)
+            part_loss, part_correct = self._backward(x[part], y[part])
+            loss, correct = loss + part_loss, correct + part_correct
+        return StepResult(loss, correct, len(y))
+
+    def _backward(self, x: Tensor, y: Tensor) -> Tuple[Tensor, Tensor]:
+        logits = self._forward(x)
+        loss = cross_entropy(logits, y, self._spec.label_smoothing)
+        if self._spec.gradient_accumulation > 1:
+            loss = loss / self._spec.gradient_accumulation
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach(), (logits.detach().argmax(1) == y).sum()
+
+    def _forward(self, x: Tensor) -> Tensor:
+        if self._dtype is None:
+            logits: Tensor = self.model(x)
+        else:
+            with torch.autocast(self.device.type, dtype=self._dtype):
+                logits = self.model(x)
+        return logits
+
+    @torch.no_grad()
+    def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
+        """Compute the loss of *x* as in use, and change nothing."""
+        self.model.eval()
+        logits = self._forward(x)
+        loss = cross_entropy(logits, y, self._spec.label_smoothing)
+        return StepResult(loss, (logits.argmax(1) == y).sum(), len(y))
+
+    def state_dict(self) -> Dict[str, Any]:
+        """Copy the state of model and optimizer to the host."""
+        return {
+            "model": _on_host(dict(self.model.state_dict())),
+            "optimizer": _on_host(self.optimizer.state_dict()),
+        }
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def memory_peak_bytes(self) -> Optional[int]:
+        """Return None: a subclass knows."""
+        return None
+
+
+def _on_host(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, dict):
+        return {key: _on_host(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_on_host(item) for item in value]
+    return value

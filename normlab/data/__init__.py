@@ -1,0 +1,7 @@
+"""Datasets in memory, batches from them, and the random changes to images."""
+
+from __future__ import annotations
+
+from normlab.data.datasets import Data, Split, load
+
+__all__ = ["Data", "Split", "load"]

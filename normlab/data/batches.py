@@ -1,0 +1,87 @@
+"""The order of an epoch and its random changes: functions of the seed and the epoch alone."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Callable, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from normlab.data.datasets import Data
+from normlab.specs.optimization import AugmentationSpec
+
+
+class EpochBatches:
+    """
+    The updates' samples of one epoch.
+
+    Every epoch has a permutation of its own, drawn from *seed* and *epoch*, and so have the
+    shifts and flips of its images: update i can be had without the ones before it, so a resumed
+    training goes on as if nothing had happened. The samples that do not fill a whole update are
+    left out; which ones differs from epoch to epoch.
+
+    Args:
+        data: where the samples come from.
+        samples_per_update: how many one update takes.
+        place: brings the order to where the samples are.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        samples_per_update: int,
+        augmentation: AugmentationSpec,
+        seed: int,
+        epoch: int,
+        place: Callable[[Tensor], Tensor] = lambda x: x,
+    ) -> None:
+        self._data = data
+        self._size = samples_per_update
+        n = len(data.train)
+        g = torch.Generator().manual_seed(epoch_seed(seed, epoch))
+        self._order = place(torch.randperm(n, generator=g))
+        self._crop = augmentation.crop
+        self._shifts: Optional[Tensor] = None
+        self._flips: Optional[Tensor] = None
+        if augmentation.crop:
+            self._shifts = place(torch.randint(2 * self._crop + 1, (n, 2), generator=g))
+        if augmentation.flip:
+            self._flips = place(torch.rand(n, generator=g) < 0.5)
+
+    def __len__(self) -> int:
+        return len(self._data.train) // self._size
+
+    def __getitem__(self, i: int) -> Tuple[Tensor, Tensor]:
+        """Return the samples (n, C, H, W) and classes (n,) of update *i* of the epoch."""
+        part = slice(i * self._size, (i + 1) * self._size)
+        index = self._order[part]
+        x = self._data.standardize(self._data.train.x[index])
+        if self._shifts is not None:
+            x = crop(x, self._shifts[part], self._crop)
+        if self._flips is not None:
+            x = flip(x, self._flips[part])
+        return x, self._data.train.y[index]
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Mix *seed* and *epoch* into a seed for a generator."""
+    digest = hashlib.sha256(f"{seed}/{epoch}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits on every version
+
+
+def crop(x: Tensor, shifts: Tensor, pad: int) -> Tensor:
+    """Pad *x* (N, C, H, W) by *pad* zeros on each side and cut (H, W) out at *shifts* (N, 2)."""
+    n, _, h, w = x.shape
+    padded = F.pad(x, (pad, pad, pad, pad))
+    rows = shifts[:, 0, None] + torch.arange(h, device=x.device)  # (N, H)
+    columns = shifts[:, 1, None] + torch.arange(w, device=x.device)  # (N, W)
+    sample = torch.arange(n, device=x.device).view(n, 1, 1)
+    cut = padded.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]]
+    return cut.permute(0, 3, 1, 2).contiguous()
+
+
+def flip(x: Tensor, chosen: Tensor) -> Tensor:
+    """Mirror the *chosen* (N,) images left to right."""
+    return torch.where(chosen.view(-1, 1, 1, 1), x.flip(3), x)

@@ -1,0 +1,144 @@
+"""A dataset as tensors in memory, whatever it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Callable, Dict, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from normlab.data import cifar, digits, idx, image_folder, shapes32
+from normlab.data.raw import Raw
+from normlab.errors import DatasetUnusable, NotFound
+from normlab.specs.jobs import DatasetSpec
+
+_LOADERS: Dict[str, Callable[[DatasetSpec, Path], Raw]] = {
+    "digits": lambda spec, root: digits.load(),
+    "shapes32": lambda spec, root: shapes32.load(hard=False),
+    "shapes32_hard": lambda spec, root: shapes32.load(hard=True),
+    "cifar10": lambda spec, root: cifar.load_cifar10(root),
+    "cifar100": lambda spec, root: cifar.load_cifar100(root),
+    "mnist": lambda spec, root: idx.load("mnist", root),
+    "fashion_mnist": lambda spec, root: idx.load("fashion_mnist", root),
+    "image_folder": image_folder.load,
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """
+    Samples and their classes.
+
+    Args:
+        x: (N, C, H, W), float32 and standardized, or bytes that `Data.standardize` makes so.
+        y: (N,), int64, the class of each.
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def first(self, n: Optional[int]) -> Split:
+        """Return the first *n* samples; all where it is None."""
+        return self if n is None else Split(self.x[:n], self.y[:n])
+
+
+@dataclass(frozen=True)
+class Data:
+    """
+    A dataset in memory.
+
+    Args:
+        shift, scale: (1, C, 1, 1), mean and reciprocal deviation of each channel of the
+            training images; None where x is standardized already.
+    """
+
+    train: Split
+    test: Split
+    num_classes: int
+    shift: Optional[Tensor] = None
+    scale: Optional[Tensor] = None
+
+    @property
+    def channels(self) -> int:
+        """Return C."""
+        return self.train.x.shape[1]
+
+    @property
+    def image_size(self) -> int:
+        """Return the side of an image."""
+        return self.train.x.shape[2]
+
+    def standardize(self, x: Tensor) -> Tensor:
+        """Return a batch as float32 with mean 0 and deviation 1 over the training set."""
+        if self.shift is None or self.scale is None:
+            return x
+        return (x.float() - self.shift) * self.scale
+
+    def placed(self, place: Callable[[Tensor], Tensor]) -> Data:
+        """Return the same data where *place* puts its tensors."""
+        shift, scale = self.shift, self.scale
+        return replace(
+            self,
+            train=Split(place(self.train.x), place(self.train.y)),
+            test=Split(place(self.test.x), place(self.test.y)),
+            shift=None if shift is None else place(shift),
+            scale=None if scale is None else place(scale),
+        )
+
+
+def load(spec: DatasetSpec, data_root: Path) -> Data:
+    """
+    Bring a dataset into memory.
+
+    Pictures from files stay bytes, a quarter of the memory, until `Data.standardize`.
+
+    Args:
+        spec: which, and how many samples of it.
+        data_root: the operator's folder of datasets.
+
+    Raises:
+        NotFound: no dataset has this name.
+        DatasetUnusable: files are missing, truncated or not what they should be; the message
+            has the file, what was expected and what was found.
+    """
+    if spec.name not in _LOADERS:
+        raise NotFound(f"no dataset {spec.name!r}; there are {', '.join(_LOADERS)}")
+    raw = _LOADERS[spec.name](spec, data_root)
+    for name, y in (("train", raw.train_y), ("test", raw.test_y)):
+        if len(y) and not 0 <= int(y.min()) <= int(y.max()) < raw.num_classes:
+            raise DatasetUnusable(
+                f"{spec.name}: {name} labels from {int(y.min())} to {int(y.max())}, "
+                f"expected 0 to {raw.num_classes - 1}"
+            )
+    return _standardized(raw, spec)
+
+
+def _standardized(raw: Raw, spec: DatasetSpec) -> Data:
+    mean, deviation = _moments(raw.train_x)
+    shift, scale = mean, 1 / deviation.clamp(min=1e-6)
+    train, test = Split(raw.train_x, raw.train_y), Split(raw.test_x, raw.test_y)
+    if raw.train_x.dtype == torch.float32:
+        train = Split((train.x - shift).mul_(scale), train.y)
+        test = Split((test.x - shift).mul_(scale), test.y)
+        return Data(train.first(spec.train_size), test.first(spec.test_size), raw.num_classes)
+    train, test = train.first(spec.train_size), test.first(spec.test_size)
+    return Data(train, test, raw.num_classes, shift, scale)
+
+
+def _moments(x: Tensor) -> Tuple[Tensor, Tensor]:
+    # In float64 and by pieces: the images of a folder are not all turned to floats at once.
+    count = x.numel() // x.shape[1]
+    total = torch.zeros(x.shape[1], dtype=torch.float64)
+    squares = torch.zeros_like(total)
+    for piece in torch.split(x, 1024):
+        values = piece.double()
+        total += values.sum(dim=(0, 2, 3))
+        squares += values.square().sum(dim=(0, 2, 3))
+    mean = total / count
+    deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
+    return mean.float().view(1, -1, 1, 1), deviation.float().view(1, -1, 1, 1)

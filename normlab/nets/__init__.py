@@ -1,0 +1,59 @@
+"""The networks, each with any normalizer: `build` makes them by name."""
+
+from __future__ import annotations
+
+from typing import Callable, Dict
+
+from torch import nn
+
+from normlab import norms
+from normlab.errors import InvalidSpec
+from normlab.nets.convnet import convnet
+from normlab.nets.initialization import initialize
+from normlab.nets.preresnet import preresnet8
+from normlab.nets.resnet import resnet18, resnet20, resnet50, resnet56
+from normlab.nets.sites import NetSpec, Site
+from normlab.specs.catalogue import MODELS
+from normlab.specs.jobs import ModelSpec
+from normlab.specs.normalizers import NormSpec
+
+NETS: Dict[str, Callable[[NetSpec], nn.Module]] = {
+    "preresnet8": preresnet8,
+    "convnet": convnet,
+    "resnet20": resnet20,
+    "resnet56": resnet56,
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+}
+
+__all__ = ["NETS", "NetSpec", "Site", "build"]
+
+
+def build(
+    model: ModelSpec, normalizer: NormSpec, in_channels: int, num_classes: int, image_size: int
+) -> nn.Module:
+    """
+    Build a network with fresh weights from torch's global random numbers.
+
+    Shape:
+        (N, *in_channels*, *image_size*, *image_size*) -> (N, *num_classes*), the logits.
+
+    Raises:
+        InvalidSpec: no such network, images too small for it, or channels that do not fit
+            *normalizer*.
+    """
+    if model.name not in NETS:
+        raise InvalidSpec(f"no model {model.name!r}; there are {', '.join(NETS)}")
+    facts = MODELS[model.name]
+    if image_size < facts.min_image_size:
+        raise InvalidSpec(
+            f"{model.name} needs images of {facts.min_image_size} pixels or more, not {image_size}"
+        )
+    width = model.width or facts.default_width
+    net = NETS[model.name](NetSpec(normalizer, in_channels, num_classes, width))
+    initialize(net)
+    if normalizer.acts_on == "weights":
+        norms.apply_weight_normalization(net, normalizer)
+    if normalizer.acts_on == "weights":
+        norms.apply_weight_normalization(net, normalizer)
+    return net

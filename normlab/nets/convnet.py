@@ -1,0 +1,22 @@
+"""A plain convolutional net: no shortcuts, so normalization is all that keeps it trainable."""
+
+from __future__ import annotations
+
+from typing import List
+
+from torch import nn
+
+from normlab.nets.sites import MeanPool, NetSpec, Site, conv3x3
+
+
+def convnet(net: NetSpec) -> nn.Module:
+    """Build six 3x3 convolutions of widths w, w, 2w, 2w, 4w, 4w, the side halved twice."""
+    layers: List[nn.Module] = []
+    before = net.in_channels
+    for stage in range(3):
+        width = net.width * 2**stage
+        for i in range(2):
+            stride = 2 if stage and i == 0 else 1
+            layers += [conv3x3(before, width, stride), Site(net, width)]
+            before = width
+    return nn.Sequential(*layers, MeanPool(), nn.Linear(before, net.num_classes))

@@ -1,0 +1,23 @@
+"""How the weights of a network start."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def initialize(net: nn.Module) -> None:
+    """
+    Draw the weights of convolutions and linear layers; normalizers keep their own start.
+
+    Convolutions: N(0, 2 / fan-out), He's initialization. Linear: N(0, 0.01^2), biases 0, so that
+    the first predictions are nearly uniform.
+
+    Source:
+        He et al., "Delving Deep into Rectifiers", arXiv:1502.01852, its backward-propagation case.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)

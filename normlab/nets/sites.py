@@ -1,0 +1,59 @@
+"""What a network is made with, and the places in it where a normalizer stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from normlab import norms
+from normlab.specs.normalizers import NormSpec
+
+
+@dataclass(frozen=True)
+class NetSpec:
+    """What every network is made with."""
+
+    normalizer: NormSpec
+    in_channels: int
+    num_classes: int
+    width: int  # channels of the first stage
+
+
+class Site(nn.Module):
+    """
+    A place for a normalizer, with ReLU after it or not; what stands there is `layer`.
+
+    Args:
+        net: whose normalizer it is.
+        channels: C.
+        activation: let ReLU follow; a residual branch that is yet to be added has none.
+    """
+
+    def __init__(self, net: NetSpec, channels: int, activation: bool = True) -> None:
+        super().__init__()
+        self.channels = channels
+        self.layer = norms.make(net.normalizer, channels, activation="relu" if activation else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize *x* (N, C, H, W)."""
+        y: Tensor = self.layer(x)
+        return y
+
+
+def conv3x3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
+    """Return a 3x3 convolution that keeps the side, or halves it, and has no bias."""
+    return nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1, bias=False)
+
+
+def conv1x1(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
+    """Return a 1x1 convolution without bias."""
+    return nn.Conv2d(c_in, c_out, 1, stride=stride, bias=False)
+
+
+class MeanPool(nn.Module):
+    """Average over all positions: (N, C, H, W) -> (N, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Average *x*."""
+        return x.mean(dim=(2, 3))

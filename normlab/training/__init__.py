@@ -1,0 +1,1 @@
+"""How a network learns: the loop, its parts, and what it asks of an accelerator."""

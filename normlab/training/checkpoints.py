@@ -1,0 +1,156 @@
+"""Checkpoints: the whole state of a training in one file, written so that it is there or not."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+import torch
+
+from normlab.errors import CheckpointUnusable, StorageFull
+from normlab.events import CheckpointWritten
+
+_FORMAT = 1
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NamedCheckpoint:
+    """A checkpoint that may be resumed from, and what its file must hash to."""
+
+    step: int
+    path: Path
+    sha256: str
+
+
+class CheckpointFolder:
+    """
+    The checkpoints of one job's attempt.
+
+    Args:
+        folder: where they lie; made when the first is written.
+        fingerprint: of the job's spec; a checkpoint of another job is refused.
+        resume: what an earlier attempt left, in any order. Nothing else is resumed from,
+            whatever lies in *folder*.
+        keep: the newest so many are kept.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        fingerprint: str,
+        resume: Sequence[NamedCheckpoint] = (),
+        keep: int = 2,
+    ) -> None:
+        self.folder = folder
+        self.fingerprint = fingerprint
+        self.keep = keep
+        self._resume = sorted(resume, key=lambda named: named.step, reverse=True)
+        self._kept: List[Path] = [named.path for named in reversed(self._resume)]
+
+    def load(self) -> Optional[Dict[str, Any]]:
+        """
+        Return the newest state that can be read, or None where there is none to resume from.
+
+        A file that is gone or damaged is left out, with a warning in the log.
+
+        Raises:
+            CheckpointUnusable: a checkpoint is whole, but of another spec.
+        """
+        for named in self._resume:
+            try:
+                return _read(named, self.fingerprint)
+            except _Damaged as e:
+                _log.warning("%s; trying an older checkpoint", e)
+        return None
+
+    def write(self, step: int, state: Dict[str, Any]) -> CheckpointWritten:
+        """
+        Write *state* (tensors and plain values in dictionaries) as the one after *step* updates.
+
+        Raises:
+            StorageFull: no space is left; the file's beginning is removed.
+        """
+        record = {
+            "format": _FORMAT,
+            "step": step,
+            "fingerprint": self.fingerprint,
+            "state": state,
+        }
+        buffer = io.BytesIO()
+        torch.save(record, buffer)
+        path = self.folder / f"step-{step:09d}.pt"
+        _write_whole(path, buffer.getbuffer())
+        self._drop_all_but_newest(path)
+        sha256 = hashlib.sha256(buffer.getbuffer()).hexdigest()
+        size = buffer.getbuffer().nbytes
+        return CheckpointWritten(step=step, path=str(path), sha256=sha256, bytes=size)
+
+    def _drop_all_but_newest(self, newest: Path) -> None:
+        self._kept = [path for path in self._kept if path != newest]
+        self._kept.append(newest)
+        while len(self._kept) > self.keep:
+            self._kept.pop(0).unlink(missing_ok=True)
+
+
+class _Damaged(Exception):
+    """The file is not what was written."""
+
+
+def _read(named: NamedCheckpoint, fingerprint: str) -> Dict[str, Any]:
+    try:
+        content = named.path.read_bytes()
+    except OSError as e:
+        raise _Damaged(f"{named.path}: cannot be read: {e.strerror}") from e
+    found = hashlib.sha256(content).hexdigest()
+    if found != named.sha256:
+        raise _Damaged(f"{named.path}: SHA-256 is {found}, written was {named.sha256}")
+    # weights_only: tensors and plain values, no code is run whatever the file holds
+    record = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if record["fingerprint"] != fingerprint:
+        raise CheckpointUnusable(
+            f"{named.path} was written by a job with fingerprint {record['fingerprint'][:12]}, "
+            f"this job's is {fingerprint[:12]}: its spec differs; start it without a checkpoint"
+        )
+    if record["format"] != _FORMAT:
+        raise CheckpointUnusable(
+            f"{named.path} has format {record['format']}, this version reads {_FORMAT}"
+        )
+    state: Dict[str, Any] = record["state"]
+    return state
+
+
+def _write_whole(path: Path, content: memoryview) -> None:
+    # A reader sees the whole file or none: rename is atomic, and fsync comes before it.
+    part = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        _sync_folder(path.parent)
+    except OSError as e:
+        part.unlink(missing_ok=True)
+        if e.errno in _FULL:
+            raise StorageFull(
+                f"no space for the checkpoint {path} of {len(content)} bytes "
+                f"({e.strerror}); free some, then retry the job"
+            ) from e
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,215 @@
+"""The training of one job, from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional
+
+import torch
+
+from normlab.data import Data, load
+from normlab.data.batches import EpochBatches
+from normlab.errors import InvalidSpec, JobStopped
+from normlab.events import Progress, Started
+from normlab.nets import build
+from normlab.specs.admission import admit, total_steps
+from normlab.specs.jobs import JobSpec
+from normlab.training.accelerator import Accelerator, Session
+from normlab.training.checkpoints import CheckpointFolder
+from normlab.training.clock import Clock
+from normlab.training.evaluation import evaluate
+from normlab.training.ledger import Ledger
+from normlab.training.optimizers import scaled_rate
+from normlab.training.reporting import Reporter
+from normlab.training.schedules import factor
+
+StopRequest = Callable[[], Optional[JobStopped]]
+
+
+def fit(
+    spec: JobSpec,
+    accelerator: Accelerator,
+    reporter: Reporter,
+    checkpoints: CheckpointFolder,
+    data_root: Path,
+    should_stop: StopRequest,
+) -> Dict[str, Any]:
+    """
+    Train as *spec* says, and return the summary: final metrics, size and speed.
+
+    Goes on from the newest checkpoint that *checkpoints* names; on a CPU the resumed training
+    ends with the same numbers, bit for bit, as one that was never interrupted. Seeds torch's
+    global random numbers.
+
+    Args:
+        should_stop: asked before each update; with the error to stop with, a checkpoint is
+            written and the error raised.
+
+    Raises:
+        InvalidSpec: the spec breaks a rule that binds several of its fields.
+        JobError: whatever ends the training early, by its own class.
+    """
+    if spec.epochs == 0:
+        reporter.event(Started(step=0, environment=_environment(accelerator)))
+        return {"parameters": 0, "epochs": 0, "steps": 0, "seconds": 0.0}
+    admit(spec, data_root)
+    torch.manual_seed(spec.seed)
+    data = load(spec.dataset, data_root)
+    model = build(spec.model, spec.normalizer, data.channels, data.num_classes, data.image_size)
+    with accelerator.session(model, spec) as session:
+        training = Training(spec, session, data.placed(session.place), reporter, checkpoints)
+        training.resume()
+        reporter.event(Started(step=training.step, environment=_environment(accelerator)))
+        training.run(should_stop)
+    parameters = sum(p.numel() for p in model.parameters())
+    return {"parameters": parameters, **training.summary(), **_environment(accelerator)}
+
+
+def _environment(accelerator: Accelerator) -> Dict[str, Any]:
+    probe = accelerator.probe()
+    return {
+        "device": accelerator.kind,
+        "runtime": accelerator.runtime,
+        "timing_valid": accelerator.timing_valid,
+        "description": probe.description,
+        "versions": probe.versions,
+    }
+
+
+class Training:
+    """A training under way: where it stands, and how it goes on from there."""
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        session: Session,
+        data: Data,
+        reporter: Reporter,
+        checkpoints: CheckpointFolder,
+    ) -> None:
+        self.spec = spec
+        self.session = session
+        self.data = data
+        self.reporter = reporter
+        self.checkpoints = checkpoints
+        self.ledger = Ledger(reporter)
+        self.clock = Clock()
+        self.step = 0  # updates done
+        self.steps_per_epoch = len(data.train) // spec.samples_per_update
+        self.steps = total_steps(spec, self.steps_per_epoch) or 0
+        self.rate = scaled_rate(spec.optimizer, spec.samples_per_update).learning_rate
+        self._saved_step = -1
+        self._saved_at = time.monotonic()
+        if self.steps == 0:
+            raise InvalidSpec(
+                f"batch_size: {spec.samples_per_update} samples per update, but there are "
+                f"{len(data.train)} training samples; lower it"
+            )
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        state = self.checkpoints.load()
+        if state is None:
+            return
+        self.session.load_state_dict(state["session"])
+        self.ledger.load_state_dict(state["ledger"])
+        self.clock.load_state_dict(state["clock"])
+        torch.set_rng_state(state["random"])
+        self.step = self._saved_step = state["step"]
+
+    def run(self, should_stop: StopRequest) -> None:
+        """Make the updates that are left."""
+        while self.step < self.steps:
+            epoch = self.step // self.steps_per_epoch
+            batches = EpochBatches(
+                self.data,
+                self.spec.samples_per_update,
+                self.spec.augmentation,
+                self.spec.seed,
+                epoch,
+                self.session.place,
+            )
+            last = min(self.steps, (epoch + 1) * self.steps_per_epoch)
+            for number in range(self.step + 1, last + 1):
+                self._pause(should_stop)
+                self._update(batches, number)
+            self._end_epoch(epoch + 1)
+
+    def summary(self) -> Dict[str, Any]:
+        """Return the newest value of each metric, and how long it all took."""
+        samples = self.step * self.spec.samples_per_update
+        return {
+            **self.ledger.last,
+            "epochs": self.spec.epochs,
+            "steps": self.step,
+            "seconds": self.clock.seconds,
+            "images_per_s": samples / self.clock.training_s,
+        }
+
+    def _update(self, batches: EpochBatches, number: int) -> None:
+        learning_rate = self.rate * factor(
+            self.spec.schedule, number, self.steps, self.steps_per_epoch
+        )
+        with self.clock.training():
+            self.session.prepare(learning_rate, (number - 1) / self.steps)
+            x, y = batches[(number - 1) % self.steps_per_epoch]
+            result = self.session.train(x, y)
+            self.step = number
+            drained = self.ledger.add(number, result, learning_rate)
+        if drained:
+            self._report_progress()
+
+    def _end_epoch(self, epochs_done: int) -> None:
+        with self.clock.training(steps=0):
+            self.ledger.drain()  # waits for the device
+        self.ledger.end_epoch(self.step)
+        self._report_speed()
+        if epochs_done % self.spec.evaluate_every == 0 or self.step == self.steps:
+            self.session.prepare(self.rate, self.step / self.steps)
+            loss, accuracy = evaluate(self.session, self.data, self.spec.batch_size)
+            self.ledger.report("val/loss", self.step, loss)
+            self.ledger.report("val/accuracy", self.step, accuracy)
+        self._report_progress()
+        self._save()
+
+    def _report_speed(self) -> None:
+        seconds, steps = self.clock.end_epoch()
+        self.ledger.report("time/epoch_s", self.step, seconds)
+        images_per_s = steps * self.spec.samples_per_update / seconds
+        self.ledger.report("train/images_per_s", self.step, images_per_s)
+        memory = self.session.memory_peak_bytes()
+        if memory is not None:
+            self.ledger.report("device/memory_peak_bytes", self.step, memory)
+
+    def _report_progress(self) -> None:
+        epoch = self.step // self.steps_per_epoch
+        self.reporter.event(
+            Progress(step=self.step, steps=self.steps, epoch=epoch, epochs=self.spec.epochs)
+        )
+
+    def _pause(self, should_stop: StopRequest) -> None:
+        stop = should_stop()
+        if stop is not None:
+            self._save()
+            raise stop
+        every = self.spec.checkpoint.every_steps
+        due = every is not None and self.step % every == 0 and self.step > 0
+        if due or time.monotonic() - self._saved_at >= self.spec.checkpoint.every_s:
+            self._save()
+
+    def _save(self) -> None:
+        if self.step == self._saved_step:
+            return
+        self.ledger.drain()
+        self.reporter.flush()  # a checkpoint on record implies every metric up to it
+        state = {
+            "step": self.step,
+            "session": self.session.state_dict(),
+            "ledger": self.ledger.state_dict(),
+            "clock": self.clock.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+        self.reporter.event(self.checkpoints.write(self.step, state))
+        self._saved_step = self.step
+        self._saved_at = time.monotonic()
