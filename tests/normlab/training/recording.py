@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from accelerators.cpu import CpuAccelerator
 from normlab.errors import JobStopped
@@ -61,9 +61,9 @@ def small_job(**fields: Any) -> JobSpec:
 def train(
     spec: JobSpec,
     folder: Path,
-    resume: "list[NamedCheckpoint] | None" = None,
-    should_stop: Callable[[], "JobStopped | None"] = lambda: None,
-) -> "tuple[Recorder, dict[str, Any] | JobStopped]":
+    resume: list[NamedCheckpoint] | None = None,
+    should_stop: Callable[[], Optional[JobStopped]] = lambda: None,
+) -> tuple[Recorder, dict[str, Any] | JobStopped]:
     """Run an attempt; return what it said, and its summary or what stopped it."""
     recorder = Recorder()
     checkpoints = CheckpointFolder(folder, spec.fingerprint(), resume or ())

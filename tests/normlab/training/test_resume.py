@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import random
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from normlab.specs.normalizers import Normalizer
 from tests.normlab.training.recording import Recorder, small_job, train
 
 TIMED = ("time/epoch_s", "train/images_per_s", "device/memory_peak_bytes")
-VARIANTS: "dict[str, dict[str, Any]]" = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "group and proxy": {"normalizer": {"kind": "group", "groups": 2, "proxy": True}},
     "ghost batches": {"normalizer": {"kind": "batch", "virtual_batch_size": 2}},
     "accumulation": {"gradient_accumulation": 3, "batch_size": 4},
@@ -49,13 +51,14 @@ def assert_same(a: Any, b: Any) -> None:
         for key in a:
             assert_same(a[key], b[key])
     elif isinstance(a, (list, tuple)):
-        for x, y in zip(a, b, strict=True):
+        assert len(a) == len(b)
+        for x, y in zip(a, b):
             assert_same(x, y)
     else:
         assert a == b
 
 
-def check_resume(tmp_path: Path, fields: "dict[str, Any]") -> None:
+def check_resume(tmp_path: Path, fields: dict[str, Any]) -> None:
     spec = small_job(**fields)
     whole, _ = train(spec, tmp_path / "whole")
     steps = whole.points["train/loss"][-1][0]

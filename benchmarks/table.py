@@ -1,0 +1,44 @@
+"""A benchmark's result: a table on the screen, and the same rows in `.bench/NAME.json`."""
+
+from __future__ import annotations
+
+import json
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Dict, List
+
+FOLDER = Path(".bench")
+
+
+def show(name: str, rows: List[Dict[str, Any]], note: str = "") -> None:
+    """Print *rows* under the heading *name*, with *note* below, and keep them as JSON."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    lines = [columns, *([_text(row.get(column)) for column in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    print(f"\n{name}")
+    for line in lines:
+        cells = (_aligned(cell, width) for cell, width in zip(line, widths))
+        print("  ".join(cells).rstrip())
+    if note:
+        print(note)
+    FOLDER.mkdir(exist_ok=True)
+    record = {
+        "name": name,
+        "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "host": f"{platform.machine()}, Python {platform.python_version()}",
+        "note": note,
+        "rows": rows,
+    }
+    (FOLDER / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _aligned(cell: str, width: int) -> str:
+    digit = cell[:1].isdigit() or cell[:1] == "-"
+    return cell.rjust(width) if digit else cell.ljust(width)
