@@ -1,0 +1,132 @@
+"""What a study would run, before anything does: cells, epochs, time, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from normlab.records import CellRecord, Refusal, StudyPreview
+from normlab.specs.jobs import JobSpec
+from normlab.specs.studies import Cell, StudySpec, expand
+from service.database import Database
+from service.grids import Check, Place, finished_jobs
+
+Steps = Callable[[JobSpec], int | None]
+"""How many updates a job makes, where that is known beforehand."""
+
+MOST_REFUSALS = 50
+_FIRST = 10
+
+# Medians over what was run before: the same model, data, normalizer and batch; then any like it.
+_HISTORY = text("""
+    select model, dataset, device, normalizer, batch_size,
+        percentile_cont(0.5) within group (order by ran_s / step) as step_s,
+        percentile_cont(0.5) within group (order by ran_s / step / samples_per_update) as sample_s
+    from job
+    where state = 'succeeded' and step > 0 and ran_s > 0 and timing_valid
+        and (model, dataset) in (select * from unnest(
+            cast(:models as text[]), cast(:datasets as text[])))
+    group by grouping sets (
+        (model, dataset, device, normalizer, batch_size), (model, dataset, device))
+""")
+
+
+@dataclass(frozen=True)
+class _Pace:
+    exact: dict[tuple[str, ...], float]
+    rough: dict[tuple[str, ...], float]
+
+    def seconds(self, spec: JobSpec, device: str, steps: int | None) -> float | None:
+        if steps is None:
+            return None
+        place = (spec.model.name, spec.dataset.name, device)
+        kind = str(spec.normalizer.model_dump()["kind"])
+        step_s = self.exact.get((*place, kind, str(spec.batch_size)))
+        if step_s is None and place in self.rough:
+            step_s = self.rough[place] * spec.samples_per_update
+        return None if step_s is None else step_s * steps
+
+
+def preview(
+    database: Database, spec: StudySpec, *, owner: str, place: Place, check: Check, steps: Steps
+) -> StudyPreview:
+    """
+    Say what *spec* would run; nothing is stored.
+
+    Raises:
+        InvalidSpec: the grid itself is none; single cells that break a rule are listed.
+    """
+    cells = [] if spec.search else expand(spec)
+    problems = {cell.key: check(cell.spec) for cell in cells}
+    good = [cell for cell in cells if not problems[cell.key]]
+    with database.begin() as connection:
+        reusable = finished_jobs(connection, owner, good) if good else {}
+        pace = _pace(connection, good)
+    to_run = [cell for cell in good if not (spec.reuse and cell.key in reusable)]
+    counted = [steps(cell.spec) for cell in to_run]
+    times = _times(to_run, counted, pace, place)
+    known = [t for t in times if t is not None]
+    return StudyPreview(
+        cells=len(cells) if spec.search is None else spec.search.trials,
+        reusable=len(reusable),
+        epochs=sum(cell.spec.epochs for cell in to_run),
+        steps=sum(n for n in counted if n is not None) if None not in counted else None,
+        estimated_s=sum(known) * len(times) / len(known) if known else None,
+        estimated_from=_source(len(known), len(times)),
+        refused=_refusals([c for c in cells if problems[c.key]], problems),
+        first=[_missing(cell) for cell in cells[:_FIRST]],
+    )
+
+
+def _times(
+    cells: Sequence[Cell], steps: Sequence[int | None], pace: _Pace, place: Place
+) -> list[float | None]:
+    return [
+        pace.seconds(cell.spec, place(cell.spec)[0], n)
+        for cell, n in zip(cells, steps, strict=True)
+    ]
+
+
+def _pace(connection: Connection, cells: Sequence[Cell]) -> _Pace:
+    pairs = sorted({(cell.spec.model.name, cell.spec.dataset.name) for cell in cells})
+    values = {"models": [p[0] for p in pairs], "datasets": [p[1] for p in pairs]}
+    exact: dict[tuple[str, ...], float] = {}
+    rough: dict[tuple[str, ...], float] = {}
+    for row in connection.execute(_HISTORY, values):
+        where = (row.model, row.dataset, row.device)
+        if row.normalizer is None:
+            rough[where] = row.sample_s
+        else:
+            exact[(*where, row.normalizer, str(row.batch_size))] = row.step_s
+    return _Pace(exact, rough)
+
+
+def _source(known: int, cells: int) -> str:
+    if cells == 0:
+        return "nothing would run"
+    if known == 0:
+        return "no job like these has finished here yet"
+    return f"finished jobs like {known} of the {cells} cells"
+
+
+def _refusals(cells: Sequence[Cell], problems: dict[str, Sequence[object]]) -> list[Refusal]:
+    return [
+        Refusal(
+            coordinates=cell.coordinates,
+            problems=[vars(p) for p in problems[cell.key]],
+        )
+        for cell in cells[:MOST_REFUSALS]
+    ]
+
+
+def _missing(cell: Cell) -> CellRecord:
+    return CellRecord(
+        key=cell.key,
+        coordinates=cell.coordinates,
+        seed=cell.seed,
+        job=None,
+        state="missing",
+        reused=False,
+    )
