@@ -38,9 +38,13 @@ def record(
     connection: Connection, job: UUID, kind: str, payload: Mapping[str, Any] | None = None
 ) -> None:
     """Write that *kind* happened to *job*, in the transaction that made it happen."""
-    text_payload = orjson.dumps(payload or {}).decode()
-    connection.execute(_RECORD, {"job": job, "kind": kind, "payload": text_payload})
+    connection.execute(_RECORD, {"job": job, "kind": kind, "payload": to_json(payload or {})})
     notify(connection, job)
+
+
+def to_json(value: Any) -> str:
+    """Write JSON as PostgreSQL takes it: numpy's numbers too, and null for what is no number."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
 def notify(connection: Connection, job: UUID) -> None:

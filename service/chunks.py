@@ -1,0 +1,181 @@
+"""Metric points as columns of bytes: how they are packed, merged over attempts and thinned out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from normlab.errors import InvalidSpec
+
+MAX_POINTS = 4096
+_LARGEST_STEP = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Points with rising steps."""
+
+    steps: NDArray[np.int32]
+    values: NDArray[np.float64]
+    times: NDArray[np.float64]
+    """Seconds since the epoch."""
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def where(self, kept: NDArray[np.bool_]) -> Columns:
+        """Keep the points that *kept* marks."""
+        return Columns(self.steps[kept], self.values[kept], self.times[kept])
+
+    def within(self, from_step: int | None, to_step: int | None) -> Columns:
+        """Keep the points from one step to another, both included; None is no bound."""
+        first = 0 if from_step is None else int(np.searchsorted(self.steps, from_step))
+        last = len(self) if to_step is None else int(np.searchsorted(self.steps, to_step, "right"))
+        kept = slice(first, last)
+        return Columns(self.steps[kept], self.values[kept], self.times[kept])
+
+
+NOTHING = Columns(np.empty(0, np.int32), np.empty(0), np.empty(0))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some points of one metric, packed, with what can be said of them without unpacking."""
+
+    step0: int
+    step1: int
+    n: int
+    t0: float
+    t1: float
+    vmin: float
+    vmax: float
+    vsum: float
+    vlast: float
+    nan_count: int
+    steps: bytes
+    vals: bytes
+    times: bytes
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """A series thinned out: of each range of steps the first step, and the values in between."""
+
+    steps: NDArray[np.int32]
+    times: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+def columns(steps: ArrayLike, values: ArrayLike, times: ArrayLike) -> Columns:
+    """
+    Make columns of what was reported: sorted by step; of equal steps the last one counts.
+
+    Raises:
+        InvalidSpec: if the columns differ in length, or a step does not fit into 31 bits.
+    """
+    s = np.asarray(steps, dtype=np.int64)
+    v = np.asarray(values, dtype=np.float64)
+    t = np.asarray(times, dtype=np.float64)
+    if not len(s) == len(v) == len(t):
+        raise InvalidSpec(f"columns differ: {len(s)} steps, {len(v)} values, {len(t)} times")
+    if len(s) and (s.min() < 0 or s.max() > _LARGEST_STEP):
+        raise InvalidSpec(f"steps {s.min()} to {s.max()}: each must lie in 0 to {_LARGEST_STEP}")
+    order = np.argsort(s, kind="stable")
+    return _last_of_equal_steps(Columns(s[order].astype(np.int32), v[order], t[order]))
+
+
+def pack(points: Columns) -> Iterator[Chunk]:
+    """Pack *points* into chunks of at most MAX_POINTS."""
+    for start in range(0, len(points), MAX_POINTS):
+        part = slice(start, start + MAX_POINTS)
+        yield _chunk(points.steps[part], points.values[part], points.times[part])
+
+
+def unpack(
+    t0: Sequence[float], n: Sequence[int], steps: bytes, vals: bytes, times: bytes
+) -> Columns:
+    """Undo pack for chunks laid end to end: *t0* and *n* are theirs, one by one."""
+    offsets = np.frombuffer(times, dtype="<f4")
+    return Columns(
+        np.frombuffer(steps, dtype="<i4"),
+        np.frombuffer(vals, dtype="<f8"),
+        np.repeat(np.asarray(t0, dtype=np.float64), np.asarray(n)) + offsets,
+    )
+
+
+def merge(parts: Mapping[int, Columns], resumed_from: Mapping[int, int]) -> Columns:
+    """
+    Merge what the attempts reported: each counts from the step it resumed from, and the next
+    attempt's beginning ends it; where two have the same step, the later one counts.
+
+    *parts* are by attempt; *resumed_from* has every attempt that began to train.
+    """
+    kept = []
+    for attempt in sorted(parts):
+        part = parts[attempt]
+        ends = min((s for a, s in resumed_from.items() if a > attempt), default=_LARGEST_STEP)
+        kept.append(part.within(resumed_from.get(attempt, 0), ends))
+    if len(kept) == 1:
+        return kept[0]
+    steps = np.concatenate([k.steps for k in kept]) if kept else NOTHING.steps
+    order = np.argsort(steps, kind="stable")
+    values = np.concatenate([k.values for k in kept]) if kept else NOTHING.values
+    times = np.concatenate([k.times for k in kept]) if kept else NOTHING.times
+    return _last_of_equal_steps(Columns(steps[order], values[order], times[order]))
+
+
+def thin_out(points: Columns, buckets: int) -> Buckets:
+    """Divide the range of steps into *buckets* equal parts; empty ones are left out."""
+    if not len(points):
+        return Buckets(points.steps, points.times, *[np.empty(0)] * 3)
+    first, last = int(points.steps[0]), int(points.steps[-1])
+    edges = first + np.arange(buckets) * (last - first + 1) / buckets
+    starts = np.unique(np.searchsorted(points.steps, edges))
+    finite = ~np.isnan(points.values)
+    counts = np.add.reduceat(finite, starts, dtype=np.int64)
+    sums = np.add.reduceat(np.where(finite, points.values, 0.0), starts)
+    with np.errstate(invalid="ignore"):  # infinities of both signs have no mean
+        mean = np.divide(sums, counts, out=np.full(len(starts), np.nan), where=counts > 0)
+    return Buckets(
+        points.steps[starts],
+        points.times[starts],
+        mean,
+        np.fmin.reduceat(points.values, starts),
+        np.fmax.reduceat(points.values, starts),
+    )
+
+
+def _chunk(
+    steps: NDArray[np.int32], values: NDArray[np.float64], times: NDArray[np.float64]
+) -> Chunk:
+    known = values[~np.isnan(values)]
+    t0 = float(times[0])
+    with np.errstate(invalid="ignore"):
+        total = float(known.sum())
+    return Chunk(
+        step0=int(steps[0]),
+        step1=int(steps[-1]),
+        n=len(steps),
+        t0=t0,
+        t1=float(times[-1]),
+        vmin=float(known.min()) if len(known) else float("nan"),
+        vmax=float(known.max()) if len(known) else float("nan"),
+        vsum=total,
+        vlast=float(values[-1]),
+        nan_count=len(values) - len(known),
+        steps=steps.astype("<i4", copy=False).tobytes(),
+        vals=values.astype("<f8", copy=False).tobytes(),
+        times=(times - t0).astype("<f4").tobytes(),
+    )
+
+
+def _last_of_equal_steps(points: Columns) -> Columns:
+    if not len(points):
+        return points
+    last = np.append(points.steps[1:] != points.steps[:-1], True)
+    return points if last.all() else points.where(last)
