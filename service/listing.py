@@ -26,7 +26,9 @@ from sqlalchemy import (
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.records import JobPage, JobRecord
 from service import schema
+from service.conditions import condition
 from service.database import Database
+from service.filters import parse
 from service.identity import parse_id
 from service.pages import decode_cursor, encode_cursor
 
@@ -71,6 +73,8 @@ class JobFilters:
     owner: str | None = None
     name: str | None = None
     """A part of the name, in any case."""
+    where: str | None = None
+    """A filter in the language of `service.filters`."""
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Say the filters in SQL."""
@@ -86,6 +90,8 @@ class JobFilters:
             found.append(_j.owner == self.owner)
         if self.name is not None:
             found.append(_j.name.icontains(self.name, autoescape=True))
+        if self.where:
+            found.append(condition(parse(self.where)))
         return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
@@ -111,7 +111,7 @@ def _source(known: int, cells: int) -> str:
     return f"finished jobs like {known} of the {cells} cells"
 
 
-def _refusals(cells: Sequence[Cell], problems: dict[str, Sequence[object]]) -> list[Refusal]:
+def _refusals(cells: Sequence[Cell], problems: Mapping[str, Sequence[object]]) -> list[Refusal]:
     return [
         Refusal(
             coordinates=cell.coordinates,

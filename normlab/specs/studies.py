@@ -238,14 +238,15 @@ def _without_tag(loc: Tuple[Union[int, str], ...]) -> Tuple[Union[int, str], ...
 
 
 def _nearest(loc: Tuple[Union[int, str], ...]) -> str:
-    known = sorted(_field_names(JobSpec, ""))
+    known = sorted(field_names(JobSpec))
     path = ".".join(str(part) for part in loc)
     close = difflib.get_close_matches(path, known, n=3, cutoff=0.5)
     return f"; nearest: {', '.join(close)}" if close else f"; fields: {', '.join(known)}"
 
 
-def _field_names(model: type, prefix: str) -> Iterator[str]:
+def field_names(model: type, prefix: str = "") -> Iterator[str]:
+    """List the dotted names of a spec's fields, but for those of fields with several kinds."""
     for name, field in model.model_fields.items():  # type: ignore[attr-defined]
         yield prefix + name
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _field_names(field.annotation, f"{prefix}{name}.")
+            yield from field_names(field.annotation, f"{prefix}{name}.")

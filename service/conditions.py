@@ -1,0 +1,129 @@
+"""Filters of the list language as SQL: names become columns, values bound parameters."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Double,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+)
+
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.specs.jobs import JobSpec
+from normlab.specs.studies import field_names
+from service import schema
+from service.filters import All, Comparison, Either, Filter, Not, Operator, Value
+
+_j = schema.job.c
+_COLUMNS: Mapping[str, ColumnElement[Any]] = {
+    name: schema.job.c[name]
+    for name in (
+        "name", "owner", "state", "device", "runtime", "normalizer", "proxy", "model", "dataset",
+        "batch_size", "samples_per_update", "seed", "priority", "attempt", "step", "epoch",
+        "epochs", "worker", "fingerprint",
+    )
+} | {
+    "study": cast(_j.study, Text),
+    "id": cast(_j.id, Text),
+    "failure_kind": _j.error["failure_kind"].astext,
+    "running_s": cast(_j.ran_s, Double),
+}  # fmt: skip
+_SPEC_PATH = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
+_COMPARE: Mapping[Operator, Callable[[Any, Any], ColumnElement[bool]]] = {
+    "=": lambda a, b: a == b,
+    "!=": lambda a, b: a.is_distinct_from(b),
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+
+
+def condition(of: Filter) -> ColumnElement[bool]:
+    """
+    Say a filter in SQL.
+
+    Raises:
+        InvalidSpec: a name that no job has, or a value that the field cannot have.
+    """
+    if isinstance(of, Not):
+        return not_(func.coalesce(condition(of.of), False))
+    if isinstance(of, All):
+        return and_(*(condition(part) for part in of.parts))
+    if isinstance(of, Either):
+        return or_(*(condition(part) for part in of.parts))
+    return _comparison(of)
+
+
+def _comparison(c: Comparison) -> ColumnElement[bool]:
+    values = c.value if isinstance(c.value, tuple) else (c.value,)
+    columns = [_column(c.field, value) for value in values]
+    if c.op == "in":
+        return or_(*(a == b for a, b in zip(columns, map(literal, values), strict=True)))
+    if c.op == "~":
+        if isinstance(columns[0].type, Double | Boolean) or not isinstance(c.value, str):
+            raise _refused(c.field, "~ looks for a part of a text; use = or <= for numbers")
+        return columns[0].icontains(c.value, autoescape=True)
+    return _COMPARE[c.op](columns[0], literal(c.value))
+
+
+def _column(name: str, value: Value) -> ColumnElement[Any]:
+    if "/" in name:
+        return _typed(_metric(name), name, value)
+    if name in _COLUMNS:
+        return _typed(_COLUMNS[name], name, value)
+    known = [*_COLUMNS, *field_names(JobSpec)]
+    head = name.split(".")[0]
+    if not _SPEC_PATH.fullmatch(name) or head not in JobSpec.model_fields:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        rule = f"jobs have no such field; nearest: {', '.join(near) or ', '.join(sorted(known))}"
+        raise _refused(name, rule)
+    return _in_spec(name, value)
+
+
+def _typed(column: ColumnElement[Any], name: str, value: Value) -> ColumnElement[Any]:
+    kind: type = column.type.python_type
+    wants_number = kind in (int, float)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if wants_number != is_number or (kind is bool) != isinstance(value, bool):
+        wanted = "a number" if wants_number else "true or false" if kind is bool else "a text"
+        raise _refused(name, f"takes {wanted}, found {value!r}")
+    return cast(column, Double) if wants_number else column
+
+
+def _in_spec(name: str, value: Value) -> ColumnElement[Any]:
+    found = _j.spec[tuple(name.split("."))]
+    if isinstance(value, bool):
+        return _only(found, "boolean", cast(found.astext, Boolean))
+    if isinstance(value, int | float):
+        return _only(found, "number", cast(found.astext, Double))
+    column: ColumnElement[Any] = found.astext
+    return column
+
+
+def _only(found: Any, kind: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return case((func.jsonb_typeof(found) == kind, column), else_=None)
+
+
+def _metric(name: str) -> ColumnElement[Any]:
+    last, key = schema.metric_last.c, schema.metric_key.c
+    of_name = select(key.id).where(key.name == name).scalar_subquery()
+    return select(last.value).where(last.job == _j.id, last.key == of_name).scalar_subquery()
+
+
+def _refused(field: str, rule: str) -> InvalidSpec:
+    return InvalidSpec(f"filter: {field}: {rule}", [FieldProblem("filter", f"{field}: {rule}")])

@@ -1,0 +1,80 @@
+"""The filter language finds the jobs that it describes, and never reaches SQL as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from normlab.errors import InvalidSpec
+from normlab.specs.jobs import JobSpec
+from service import jobs
+from service.database import Database
+from service.listing import JobFilters
+
+
+def submit(database: Database, name: str, accuracy: float | None = None, **fields: Any) -> None:
+    spec = JobSpec.model_validate({"normalizer": "batch", "name": name, **fields})
+    record, _ = jobs.submit(database, spec, owner="ada", device="cpu", device_reason="test")
+    if accuracy is not None:
+        with database.begin() as connection:
+            connection.execute(
+                text("insert into metric_key (name) values ('val/accuracy') on conflict do nothing")
+            )
+            connection.execute(text(
+                "insert into metric_last (job, key, attempt, step, value, min, min_step, max,"
+                " max_step) select cast(:j as uuid), id, 1, 1, :v, :v, 1, :v, 1 from metric_key"
+            ), {"j": record.id, "v": accuracy})  # fmt: skip
+
+
+def found(database: Database, where: str) -> list[str]:
+    page = jobs.list_jobs(database, JobFilters(where=where), sort="name")
+    return [job.name or "" for job in page.jobs]
+
+
+@pytest.fixture
+def three(database: Database) -> Database:
+    submit(database, "a", 0.95, normalizer="online", batch_size=2)
+    submit(database, "b", 0.85, normalizer={"kind": "group", "groups": 4, "proxy": True})
+    submit(database, "c", batch_size=4, optimizer={"name": "adamw", "lr": 0.01})
+    return database
+
+
+@pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        ("normalizer = online and batch_size <= 4 and val/accuracy > 0.9", ["a"]),
+        ("val/accuracy < 2", ["a", "b"]),
+        ("not val/accuracy < 2", ["c"]),
+        ("normalizer.groups = 4 or optimizer.name = adamw", ["b", "c"]),
+        ("normalizer.proxy = true", ["b"]),
+        ("proxy = false", ["a", "c"]),
+        ("optimizer.lr = 0.1", ["a", "b"]),
+        ("normalizer in (online, batch) and name != a", ["c"]),
+        ("name ~ B", ["b"]),
+        ("state = queued and owner = ada", ["a", "b", "c"]),
+        ("failure_kind = oom", []),
+        ("failure_kind != oom", ["a", "b", "c"]),
+        ('name = "a\' or 1=1 --"', []),
+        ("batch_size in (2, 4)", ["a", "c"]),
+    ],
+)
+def test_it_finds_what_it_says(three: Database, where: str, names: list[str]) -> None:
+    assert found(three, where) == names
+
+
+@pytest.mark.parametrize(
+    ("where", "rule"),
+    [
+        ("batchsize = 2", "nearest: batch_size"),
+        ("batch_size = two", "takes a number, found 'two'"),
+        ("proxy = 1", "true or false"),
+        ("normalizer = 4", "takes a text"),
+        ("batch_size ~ 2", "part of a text"),
+        ("idempotency_key = x", "no such field"),
+    ],
+)
+def test_what_no_job_can_have_is_refused(database: Database, where: str, rule: str) -> None:
+    with pytest.raises(InvalidSpec, match=rule):
+        found(database, where)
