@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
 
 import typer
 
@@ -10,6 +10,9 @@ from normlab.cli.completion import kinds
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_table, size
 from normlab.errors import NotFound
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 def register(app: typer.Typer) -> None:
@@ -37,25 +40,29 @@ def normalizers(
     if kind is None:
         _list(found, ["kind", "title", "source"], as_json)
         return
-    chosen = [one for one in found if one["kind"] == kind]
-    if not chosen:
-        raise NotFound(f"no normalizer {kind!r}; there are {', '.join(n['kind'] for n in found)}")
+    chosen = next((one for one in found if one.kind == kind), None)
+    if chosen is None:
+        raise NotFound(f"no normalizer {kind!r}; there are {', '.join(n.kind for n in found)}")
     if as_json:
-        print_json(chosen[0])
+        print_json(chosen)
         return
-    print(f"{chosen[0]['title']} ({chosen[0]['source']})\n")
-    _list(chosen[0]["options"], ["name", "default", "range", "description"], as_json=False)
+    print(f"{chosen.title}: {chosen.summary}\n{chosen.source}\n")
+    rows = [
+        [o.name, o.type, "required" if o.required else _text(o.default), o.limits(), o.description]
+        for o in chosen.options
+    ]
+    print_table(["option", "type", "default", "accepts", "meaning"], rows)
 
 
 def models(ctx: typer.Context, as_json: bool = AsJson) -> None:
     """List the networks."""
     with connect(ctx) as client:
-        _list(client.models(), ["name", "default_width", "summary"], as_json)
+        _list(client.models(), ["name", "default_width", "normalizers", "summary"], as_json)
 
 
 def datasets(ctx: typer.Context, as_json: bool = AsJson) -> None:
     """List the datasets and what is missing of them."""
-    columns = ["name", "available", "num_classes", "train_size", "test_size", "summary"]
+    columns = ["name", "available", "num_classes", "train_size", "test_size", "missing"]
     with connect(ctx) as client:
         _list(client.datasets(), columns, as_json)
 
@@ -82,12 +89,11 @@ def devices(ctx: typer.Context, as_json: bool = AsJson) -> None:
         print_table(columns, workers)
 
 
-def _list(found: List[Dict[str, Any]], columns: List[str], as_json: bool) -> None:
+def _list(found: Sequence[BaseModel], columns: List[str], as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    shown = [name for name in columns if any(name in one for one in found)]
-    print_table(shown, [[_text(one.get(name)) for name in shown] for one in found])
+    print_table(columns, [[_text(getattr(one, name)) for name in columns] for one in found])
 
 
 def _text(value: Any) -> Any:

@@ -6,7 +6,7 @@ import time
 import uuid
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Type, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Type, TypeVar, Union
 
 import httpx
 
@@ -16,17 +16,26 @@ from normlab.errors import ServiceUnavailable
 from normlab.records import (
     ENDED,
     ArtifactRecord,
+    DatasetRecord,
     DeviceRecord,
+    DiagnosticRecord,
     EventRecord,
     JobCreated,
     JobDetail,
     JobPage,
     JobRecord,
+    LogPage,
+    ModelRecord,
+    NormalizerRecord,
+    Record,
     SeriesRecord,
     Validation,
 )
 from normlab.specs.jobs import JobSpec
 
+# between looks at a log that somebody follows
+FOLLOW_S = 0.5
+AnyRecord = TypeVar("AnyRecord", bound=Record)
 AnySpec = Union[JobSpec, Mapping[str, Any]]
 
 
@@ -193,10 +202,33 @@ class Client:
             progress(record)
         return record
 
+    def logs(self, job: str, *, offset: int = 0, follow: bool = False) -> Iterator[str]:
+        """
+        Yield pieces of what *job* wrote.
+
+        Args:
+            job: its id.
+            offset: bytes to leave out.
+            follow: go on until the job has ended.
+        """
+        while True:
+            answer = self.transport.send("GET", f"/jobs/{job}/logs", params={"offset": offset})
+            page = LogPage.model_validate_json(answer.content)
+            if page.text:
+                yield page.text
+            if page.ended or (not follow and page.next_offset == offset):
+                return
+            if page.next_offset == offset:
+                self.transport.sleep(FOLLOW_S)
+            offset = page.next_offset
+
     def artifacts(self, job: str) -> List[ArtifactRecord]:
         """List the files that *job* left."""
-        answer = self.transport.send("GET", f"/jobs/{job}/artifacts")
-        return [ArtifactRecord.model_validate(a) for a in answer.json()]
+        return self._records(f"/jobs/{job}/artifacts", ArtifactRecord)
+
+    def diagnostics(self, job: str) -> List[DiagnosticRecord]:
+        """List what the diagnostics of *job* found, where it is no plain series."""
+        return self._records(f"/jobs/{job}/diagnostics", DiagnosticRecord)
 
     def download(self, job: str, name: str, target: Path) -> Path:
         """Write artifact *name* of *job* to *target*, whole or not at all."""
@@ -207,25 +239,24 @@ class Client:
         part.replace(target)
         return target
 
-    def normalizers(self) -> List[Dict[str, Any]]:
+    def normalizers(self) -> List[NormalizerRecord]:
         """List the kinds of normalizer with their options, defaults, ranges and sources."""
-        return self._catalogue("normalizers")
+        return self._records("/normalizers", NormalizerRecord)
 
-    def models(self) -> List[Dict[str, Any]]:
+    def models(self) -> List[ModelRecord]:
         """List the networks."""
-        return self._catalogue("models")
+        return self._records("/models", ModelRecord)
 
-    def datasets(self) -> List[Dict[str, Any]]:
-        """List the datasets, and which of them are there."""
-        return self._catalogue("datasets")
+    def datasets(self) -> List[DatasetRecord]:
+        """List the datasets, and what is missing of them."""
+        return self._records("/datasets", DatasetRecord)
 
     def devices(self) -> List[DeviceRecord]:
         """List the kinds of device and their live workers."""
-        return [DeviceRecord.model_validate(d) for d in self._catalogue("devices")]
+        return self._records("/devices", DeviceRecord)
 
-    def _catalogue(self, name: str) -> List[Dict[str, Any]]:
-        found: List[Dict[str, Any]] = self.transport.send("GET", f"/{name}").json()
-        return found
+    def _records(self, path: str, kind: Type[AnyRecord]) -> List[AnyRecord]:
+        return [kind.model_validate(one) for one in self.transport.send("GET", path).json()]
 
 
 def _body(spec: AnySpec) -> Any:
