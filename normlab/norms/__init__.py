@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional, Type, Union
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Type, Union
 
 from torch import Tensor, nn
 
@@ -10,10 +10,13 @@ from normlab.errors import InvalidSpec
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.batch import BatchNorm
 from normlab.norms.batch_renorm import BatchRenorm
+from normlab.norms.lp_batch import L1BatchNorm, LinfBatchNorm, TopkBatchNorm
+from normlab.norms.meta import MetaNorm
 from normlab.norms.per_sample import GroupNorm, InstanceNorm, LayerNorm
 from normlab.norms.proxy import ACTIVATIONS, ProxyNorm
 from normlab.norms.sparse_switchable import SparseSwitchableNorm
 from normlab.norms.switchable import SwitchableNorm
+from normlab.norms.weight import apply_weight_normalization, remove_weight_normalization
 from normlab.specs.normalizers import (
     ActivationNormSpec,
     Normalizer,
@@ -22,20 +25,46 @@ from normlab.specs.normalizers import (
     parse_normalizer,
 )
 
+__all__ = [
+    "LAYERS",
+    "ActivationNorm",
+    "NormActivation",
+    "ParameterHint",
+    "ProxyNorm",
+    "ScaleOnlyNorm",
+    "apply_weight_normalization",
+    "make",
+    "parameter_hints",
+    "plain_operators",
+    "remove_weight_normalization",
+    "set_training_progress",
+]
+
 LAYERS: Dict[Normalizer, Type[ActivationNorm]] = {
     Normalizer.BATCH: BatchNorm,
     Normalizer.LAYER: LayerNorm,
     Normalizer.INSTANCE: InstanceNorm,
     Normalizer.GROUP: GroupNorm,
     Normalizer.BATCH_RENORM: BatchRenorm,
+    Normalizer.L1_BATCH: L1BatchNorm,
+    Normalizer.LINF_BATCH: LinfBatchNorm,
+    Normalizer.TOPK_BATCH: TopkBatchNorm,
     Normalizer.SWITCHABLE: SwitchableNorm,
     Normalizer.SPARSE_SWITCHABLE: SparseSwitchableNorm,
+    Normalizer.META: MetaNorm,
 }
 
 _MODULES: Dict[str, Type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 _NOT_THE_LAYERS = {"kind", "proxy", "proxy_eps", "quadrature", "proxy_weight_decay"}
 
 NormalizerLike = Union[str, Mapping[str, Any], NormSpec]
+
+
+class ParameterHint(NamedTuple):
+    """How a parameter wants to be learned, where the whole network's way does not suit it."""
+
+    weight_decay: float = 0.0
+    lr_factor: float = 1.0
 
 
 class NormActivation(nn.Module):
@@ -135,3 +164,25 @@ def set_training_progress(model: nn.Module, fraction: float) -> None:
     for module in model.modules():
         if isinstance(module, ActivationNorm):
             module.set_progress(fraction)
+
+
+def parameter_hints(model: nn.Module) -> Dict[nn.Parameter, ParameterHint]:
+    """
+    Return the parameters of *model*'s normalizers that have a way of learning of their own.
+
+    The proxy's extra mean and scale have their own weight decay; the logits of sparse switchable
+    normalization learn ten times slower, and neither they nor gates decay.
+    """
+    hints: Dict[nn.Parameter, ParameterHint] = {}
+    for module in model.modules():
+        if isinstance(module, ProxyNorm):
+            for parameter in (module.proxy_weight, module.proxy_bias):
+                hints[parameter] = ParameterHint(weight_decay=module.weight_decay)
+        elif isinstance(module, SparseSwitchableNorm):
+            for parameter in (module.mean_weight, module.var_weight):
+                hints[parameter] = ParameterHint(lr_factor=0.1)
+        elif isinstance(module, MetaNorm):
+            for gate in (module.channel_gates, module.sample_gate):
+                if gate is not None:
+                    hints[gate] = ParameterHint()
+    return hints

@@ -332,7 +332,7 @@ class MetaNormSpec(BatchStatisticsSpec):
     )
     groups: int = Field(4, ge=1, le=65536, description='with channels="groups"')
     gate_init: Literal["own", "all"] = Field(
-        "own", description="what learned gates start from: nothing shared, or everything"
+        "all", description="what learned gates start from: nothing shared, or everything"
     )
 
 

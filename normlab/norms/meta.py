@@ -1,0 +1,193 @@
+"""Meta normalization: binary matrices say which samples and channels share their statistics."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from normlab.errors import InvalidSpec
+from normlab.norms import engine
+from normlab.norms.batch import affine_after
+from normlab.norms.engine import Solved
+from normlab.norms.pooling import pool, pool_batch
+from normlab.norms.running import BatchStatisticsNorm
+
+_SAMPLES = ("own", "batch", "learned")
+_CHANNELS = ("own", "groups", "all", "learned")
+_GATE = 1e-8  # gates start undecided, on one side of zero
+
+Moments = Tuple[Tensor, Tensor]
+
+
+class MetaNorm(BatchStatisticsNorm):
+    """
+    Normalize by moments shared over the samples and channels that U and V connect.
+
+    y = weight * (x - M) / sqrt(S^2 + eps) + bias, where M = U mu V / (Z_U Z_V) for the means
+    mu (N, C) of each channel of each sample, and S^2 is the variance of the same union: it
+    includes the variance of the means. Z are the rows' sums. U = I with V = I is instance, with
+    V = 1 layer, with blocks group; U = 1 with V = I is batch normalization.
+
+    Learned matrices are binary too. V is the Kronecker product over k of g_k * ones(2, 2) +
+    (1 - g_k) * I, so C is a power of two and the groups have 2^(sum of g) channels;
+    U = g * ones + (1 - g) * I. A gate is g = 1 where its parameter is positive, else 0, and
+    passes the gradient of g straight through. Evaluation with U = 1 takes the running moments.
+
+    Args:
+        num_features: C, the number of channels.
+        eps: added to the variance.
+        affine: learn weight and bias.
+        dims: 1, 2 or 3 dimensions of positions.
+        momentum: weight of the new value in the running statistics; None averages all.
+        virtual_batch_size: samples that "batch" connects; None is all.
+        samples: U, one of "own", "batch", "learned".
+        channels: V, one of "own", "groups", "all", "learned".
+        groups: number of contiguous groups, with channels="groups".
+        gate_init: what learned gates start from: "own" or "all".
+
+    Shape:
+        (N, C, positions...) -> the same, dtype kept.
+
+    Raises:
+        InvalidSpec: if C does not fit *channels*, or a channel alone has one value.
+
+    Source:
+        Shao, slides on normalization (M, and the geometry of its gradient); gates as in Zhang
+        et al., "Differentiable Learning-to-Group Channels", 2019, arXiv:1908.05867. The slides
+        aggregate the variances alone; that would not give batch or layer normalization.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        dims: int = 2,
+        momentum: Optional[float] = 0.1,
+        virtual_batch_size: Optional[int] = None,
+        samples: str = "own",
+        channels: str = "learned",
+        groups: int = 4,
+        gate_init: str = "all",
+    ) -> None:
+        super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
+        if samples not in _SAMPLES or channels not in _CHANNELS or gate_init not in ("own", "all"):
+            raise InvalidSpec(
+                f"{samples=}, {channels=}, {gate_init=}: one of {_SAMPLES}, one of {_CHANNELS}, "
+                "and 'own' or 'all'"
+            )
+        if channels == "groups" and (groups < 1 or num_features % groups):
+            raise InvalidSpec(f"{groups=} does not divide {num_features} channels")
+        if channels == "learned" and num_features & (num_features - 1):
+            raise InvalidSpec(
+                f"learned gates need a power of two, not {num_features=}; use channels='groups'"
+            )
+        self.samples, self.channels, self.groups = samples, channels, groups
+        start = _GATE if gate_init == "all" else -_GATE
+        bits = num_features.bit_length() - 1 if channels == "learned" else 0
+        self.channel_gates = nn.Parameter(torch.full((bits,), start)) if bits else None
+        self.sample_gate = nn.Parameter(torch.full((1,), start)) if samples == "learned" else None
+
+    def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+        """Normalize by the shared moments."""
+        self._check_values(x)
+        tensors = (weight, bias, self.channel_gates, self.sample_gate)
+
+        def solve(
+            mean: Tensor, var: Tensor, weight: Any, bias: Any, channel_gates: Any, gate: Any
+        ) -> Solved:
+            own, size = self._pool_channels(mean, var, channel_gates)
+            (m, v), batch = self._pool_samples(own, gate)
+            state: Tuple[Tensor, ...] = ()
+            if self.training and batch is not None:
+                samples = min(x.shape[0], self.virtual_batch_size or x.shape[0])
+                count = size * (samples * x[0, 0].numel())
+                state = (batch[0], batch[1] * (count / (count - 1)))
+            return Solved(*affine_after((v + self.eps).rsqrt(), mean - m, weight, bias), state)
+
+        y, statistics = engine.normalize(x, solve, tensors, self.plain)
+        if statistics:
+            self.track(*statistics)
+        return y
+
+    def _pool_channels(self, mean: Tensor, var: Tensor, gates: Any) -> Tuple[Moments, Any]:
+        # Also returns how many channels each group has.
+        c = self.num_features
+        if self.channels == "own" or c == 1:
+            return (mean, var), 1
+        if gates is None:
+            groups = 1 if self.channels == "all" else self.groups
+            shape = (mean.shape[0], groups, -1)
+            m, v = pool(mean.reshape(shape), var.reshape(shape), 2)
+            wide = (mean.shape[0], groups, c // groups)
+            return (m.expand(wide).reshape(-1, c), v.expand(wide).reshape(-1, c)), c // groups
+        matrix = kronecker_groups(_straight_through(gates))
+        size = matrix[0].sum()
+        return _pool_by(matrix / size, mean, var), size.detach()
+
+    def _pool_samples(self, own: Moments, gate: Any) -> Tuple[Moments, Optional[Moments]]:
+        # Also returns the batch's moments, where U may connect samples.
+        if self.samples == "own":
+            return own, None
+        if self.training:
+            batch = pool_batch(*own, self.virtual_batch_size)
+        else:
+            batch = (self.running_mean.to(own[0])[None], self.running_var.to(own[1])[None])
+        if gate is None:
+            return batch, batch
+        g = _straight_through(gate)
+        n = min(own[0].shape[0], self.virtual_batch_size or own[0].shape[0])
+        share = g * n / (g * n + 1 - g)
+        m = own[0] + share * (batch[0] - own[0])
+        # The moments of a mixture, about its own mean.
+        about = [v + (mean - m).square() for mean, v in (own, batch)]
+        return (m, about[0] + share * (about[1] - about[0])), batch
+
+    def _check_values(self, x: Tensor) -> None:
+        if self.channels in ("own", "learned") and self.samples != "own":
+            self._check_statistics(x)
+        if self.channels == "own" and self.samples == "own" and x[0, 0].numel() == 1:
+            raise InvalidSpec(
+                f"MetaNorm on shape {tuple(x.shape)}: samples='own' with channels='own' leaves one "
+                "value for each variance; connect samples or channels"
+            )
+
+    def extra_repr(self) -> str:
+        """Show what the constructor was given."""
+        return f"{super().extra_repr()}, samples={self.samples!r}, channels={self.channels!r}"
+
+
+def kronecker_groups(gates: Tensor) -> Tensor:
+    """
+    Return the Kronecker product over k of g_k * ones(2, 2) + (1 - g_k) * I.
+
+    Entry (i, j) is the product of the gates at the bits where i and j differ; the first gate is
+    the highest bit.
+
+    Shape:
+        (K,) -> (2^K, 2^K)
+    """
+    k = gates.shape[0]
+    index = torch.arange(2**k, device=gates.device)
+    bits = (index >> torch.arange(k - 1, -1, -1, device=gates.device).unsqueeze(1)) & 1  # (K, 2^K)
+    products = torch.where(bits.bool(), gates.unsqueeze(1), gates.new_ones(())).prod(0)
+    return products[index.unsqueeze(0) ^ index.unsqueeze(1)]
+
+
+def _straight_through(gates: Tensor) -> Tensor:
+    # The derivative of (sign(x) + 1) / 2 with sign's taken as 1.
+    binary = (gates.detach() > 0).to(gates.dtype)
+    return binary + 0.5 * (gates - gates.detach())
+
+
+def _pool_by(matrix: Tensor, mean: Tensor, var: Tensor) -> Moments:
+    """Merge the channels that *matrix*, whose rows sum to one, puts together."""
+    fixed = matrix.detach().t()
+    # Centred about the group's mean, which is the same for all its channels.
+    v = (var + (mean - mean @ fixed).square()) @ fixed
+    # The matrix's gradient needs the channels outside the group too; the value of this is zero.
+    offset = (mean - mean.mean(1, keepdim=True)).detach()
+    moment = (var.detach() + offset.square()) @ matrix.t() - (offset @ matrix.t()).square()
+    return mean @ matrix.t(), v + (moment - moment.detach())
