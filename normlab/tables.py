@@ -1,0 +1,163 @@
+"""A study's results as text: Markdown, LaTeX, CSV, and Parquet for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+
+from normlab.errors import InvalidSpec
+from normlab.records import ResultRow, ResultTable
+
+_LATEX = {c: "\\" + c for c in "&%$#_{}"}
+_LATEX.update({"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"})
+
+
+def pivot(table: ResultTable) -> Tuple[List[str], List[List[str]]]:
+    """
+    Arrange a table as papers print it: the first path down, the others across.
+
+    With one path, or none, there is a row a combination, with its mean and how many seeds.
+    """
+    if len(table.group_by) != 2:
+        head = [*table.group_by, table.metric, "n"]
+        return head, [[*row.labels.values(), cell(row), str(row.n)] for row in table.rows]
+    down, across = table.group_by
+    columns = list(dict.fromkeys(row.labels[across] for row in table.rows))
+    lines = list(dict.fromkeys(row.labels[down] for row in table.rows))
+    found = {(row.labels[down], row.labels[across]): cell(row) for row in table.rows}
+    head = [f"{down} \\ {across}", *columns]
+    return head, [[line, *(found.get((line, c), "") for c in columns)] for line in lines]
+
+
+def cell(row: ResultRow) -> str:
+    """Show a row's mean, the half width of its interval, and its failures: `0.915 ± 0.004`."""
+    failed = f" ({row.failed} failed)" if row.failed else ""
+    if row.mean is None:
+        return f"—{failed}"
+    if row.low is None or row.high is None:
+        return f"{row.mean:.4g}{failed}"
+    half = (row.high - row.low) / 2
+    return f"{row.mean:.{_digits(half)}f} ± {half:.{_digits(half)}f}{failed}"
+
+
+def markdown(table: ResultTable) -> str:
+    """Render as a Markdown table."""
+    head, lines = pivot(table)
+    rows = [head, ["---"] * len(head), *lines]
+    text = ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows]
+    return "\n".join([*text, "", f"{_caption(table)}", ""])
+
+
+def latex(table: ResultTable) -> str:
+    """Render as a LaTeX table; needs the package booktabs."""
+    head, lines = pivot(table)
+    rows = [" & ".join(_escaped(c) for c in row) + r" \\" for row in lines]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{_escaped(_caption(table))}}}",
+            rf"  \begin{{tabular}}{{l{'c' * (len(head) - 1)}}}",
+            r"    \toprule",
+            "    " + " & ".join(_escaped(c) for c in head) + r" \\",
+            r"    \midrule",
+            *("    " + row for row in rows),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def records(table: ResultTable) -> List[Dict[str, Any]]:
+    """List a table's rows as flat records, one a combination, with plain labels."""
+    return [
+        {
+            **row.labels,
+            "metric": table.metric,
+            "mean": row.mean,
+            "sd": row.sd,
+            "low": row.low,
+            "high": row.high,
+            "n": row.n,
+            "failed": row.failed,
+        }
+        for row in table.rows
+    ]
+
+
+def tidy(table: ResultTable) -> List[Dict[str, Any]]:
+    """List one record a job: coordinates, seed, state, and its value where there is one."""
+    return [
+        {
+            **row.labels,
+            "seed": seed,
+            "job": row.jobs.get(seed),
+            "state": state,
+            table.metric: row.values.get(seed),
+        }
+        for row in table.rows
+        for seed, state in row.states.items()
+    ]
+
+
+def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Render records as CSV with a head; empty where a value is missing."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Render records as a Parquet file."""
+    import pyarrow as pa  # large, and only this function is about it
+    import pyarrow.parquet as pq
+
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), out)
+    return out.getvalue()
+
+
+FORMATS: Dict[str, Callable[[ResultTable], str]] = {
+    "markdown": markdown,
+    "latex": latex,
+    "csv": lambda table: comma_separated(tidy(table)),
+}
+
+
+def render(table: ResultTable, form: str) -> str:
+    """
+    Render *table* as text.
+
+    Raises:
+        InvalidSpec: *form* is none of FORMATS.
+    """
+    if form not in FORMATS:
+        raise InvalidSpec(f"format {form!r} is none of {', '.join(FORMATS)}")
+    return FORMATS[form](table)
+
+
+def _caption(table: ResultTable) -> str:
+    percent = f"{table.confidence * 100:g}"
+    return (
+        f"{table.metric} ({table.reduction}), mean over seeds with the {percent} % "
+        f"{table.interval} interval."
+    )
+
+
+def _digits(half: float) -> int:
+    """Return how many decimals show two digits of the half width."""
+    if half <= 0:
+        return 4
+    exponent = int(f"{half:e}".split("e")[1])
+    return min(max(1 - exponent, 0), 6)
+
+
+def _escaped(text: str) -> str:
+    escaped = re.sub(r"[&%$#_{}~^\\]", lambda m: _LATEX[m.group()], text)
+    return escaped.replace("±", r"$\pm$").replace("—", "---")

@@ -1,0 +1,76 @@
+"""All forms of a table say the same."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pytest
+
+from normlab.errors import InvalidSpec
+from normlab.records import ResultRow, ResultTable
+from normlab.tables import cell, comma_separated, latex, markdown, parquet, pivot, render, tidy
+
+
+def row(normalizer: str, batch: int, mean: float | None = 0.9, **fields: Any) -> ResultRow:
+    values = {} if mean is None else {0: mean - 0.01, 1: mean + 0.01}
+    half = None if mean is None else 0.0123
+    return ResultRow.model_validate({
+        "coordinates": {"normalizer": normalizer, "batch_size": batch},
+        "labels": {"normalizer": normalizer, "batch_size": str(batch)},
+        "n": len(values), "failed": 0, "mean": mean, "sd": None,
+        "low": None if mean is None else mean - half, "high": None if mean is None else mean + half,
+        "values": values, "jobs": {0: "j0", 1: "j1"}, "states": {0: "succeeded", 1: "succeeded"},
+        **fields,
+    })  # fmt: skip
+
+
+def table(*rows: ResultRow) -> ResultTable:
+    return ResultTable(
+        study="s", metric="val/accuracy", reduction="last", interval="t", confidence=0.95,
+        group_by=["normalizer", "batch_size"], rows=list(rows),
+    )  # fmt: skip
+
+
+GRID = table(row("batch", 32), row("batch", 2, 0.7), row("group+proxy", 32), row("group+proxy", 2))
+
+
+def test_two_paths_make_a_grid() -> None:
+    head, lines = pivot(GRID)
+    assert head == ["normalizer \\ batch_size", "32", "2"]
+    assert lines[0] == ["batch", "0.900 ± 0.012", "0.700 ± 0.012"]
+
+
+def test_failed_cells_are_shown() -> None:
+    assert cell(row("batch", 2, failed=1)) == "0.900 ± 0.012 (1 failed)"
+    assert cell(row("batch", 2, None, failed=2)) == "— (2 failed)"
+
+
+def test_one_seed_has_no_interval() -> None:
+    assert cell(row("batch", 2, 0.91236, low=None, high=None)) == "0.9124"
+
+
+def test_markdown_and_latex_hold_every_cell() -> None:
+    for text, plus_minus in ((markdown(GRID), "±"), (latex(GRID), r"$\pm$")):
+        assert text.count(f"0.900 {plus_minus} 0.012") == 3
+        assert "95 " in text
+    assert r"val/accuracy" in latex(GRID)
+    assert r"batch\_size" in latex(GRID)
+
+
+def test_csv_has_a_line_a_job() -> None:
+    lines = list(csv.DictReader(io.StringIO(comma_separated(tidy(GRID)))))
+    assert len(lines) == 8
+    assert float(lines[2]["val/accuracy"]) == pytest.approx(0.69)
+    assert comma_separated([]) == "\n"
+
+
+def test_parquet_holds_the_same_records() -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    assert pq.read_table(io.BytesIO(parquet(tidy(GRID)))).to_pylist() == tidy(GRID)
+
+
+def test_an_unknown_format_names_the_known_ones() -> None:
+    with pytest.raises(InvalidSpec, match="markdown, latex, csv"):
+        render(GRID, "docx")
