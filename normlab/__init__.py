@@ -1,1 +1,21 @@
 """normlab: which normalizer still trains at batch size 2, and why."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Dict
+
+if TYPE_CHECKING:
+    from normlab.client import Client
+
+__version__ = "0.1.0"
+__all__ = ["Client", "__version__"]
+
+# name: its module, imported when somebody asks; `import normlab` itself stays light
+_LATER: Dict[str, str] = {"Client": "normlab.client"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'normlab' has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)
