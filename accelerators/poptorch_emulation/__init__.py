@@ -1,0 +1,63 @@
+"""
+What PopTorch 3.4 documents, acted out on the host with plain torch.
+
+The same names, the same batch layout, the same refusals: a program written for this subset runs on
+`poptorch` unchanged. Numbers are those of float32 arithmetic on the host. Not modelled, see
+`NOT_MODELLED`: speed, memory limits, half precision, compile time, streams of random numbers.
+"""
+
+from accelerators.poptorch_emulation import optim
+from accelerators.poptorch_emulation.dataloader import DataLoader
+from accelerators.poptorch_emulation.enums import (
+    ConnectionType,
+    DataLoaderMode,
+    OutputMode,
+    ReductionType,
+)
+from accelerators.poptorch_emulation.errors import Error, RecoverableError, UnrecoverableError
+from accelerators.poptorch_emulation.executor import (
+    PoplarExecutor,
+    inferenceModel,
+    trainingModel,
+)
+from accelerators.poptorch_emulation.losses import identity_loss
+from accelerators.poptorch_emulation.options import Options
+from accelerators.poptorch_emulation.tracing import cond, for_loop, isRunningOnIpu
+
+__version__ = "3.4.0"  # the PopTorch whose documentation this follows
+
+NOT_MODELLED = (
+    "throughput and latency",
+    "memory limits",
+    "half-precision arithmetic",
+    "compile time",
+    "random number streams",
+)
+
+
+def ipuHardwareIsAvailable(num_ipus: int = 1) -> bool:
+    """Say that there is no IPU: this is the host."""
+    return False
+
+
+__all__ = [
+    "NOT_MODELLED",
+    "ConnectionType",
+    "DataLoader",
+    "DataLoaderMode",
+    "Error",
+    "Options",
+    "OutputMode",
+    "PoplarExecutor",
+    "RecoverableError",
+    "ReductionType",
+    "UnrecoverableError",
+    "cond",
+    "for_loop",
+    "identity_loss",
+    "inferenceModel",
+    "ipuHardwareIsAvailable",
+    "isRunningOnIpu",
+    "optim",
+    "trainingModel",
+]

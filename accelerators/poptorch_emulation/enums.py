@@ -1,0 +1,39 @@
+"""The choices that PopTorch's options offer."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class OutputMode(Enum):
+    """Which micro-batches' outputs a call returns."""
+
+    Default = "default"
+    All = "all"
+    Sum = "sum"
+    Final = "final"
+    EveryN = "every_n"
+
+
+class ReductionType(Enum):
+    """How gradients of micro-batches and replicas become one."""
+
+    Mean = "mean"
+    Sum = "sum"
+    NoReduction = "none"
+
+
+class ConnectionType(Enum):
+    """When a device is attached."""
+
+    Always = "always"
+    OnDemand = "on_demand"
+    Never = "never"
+
+
+class DataLoaderMode(Enum):
+    """Who loads: this process, or one beside it."""
+
+    Sync = "sync"
+    Async = "async"
+    AsyncRebatched = "async_rebatched"

@@ -1,0 +1,235 @@
+"""Options: defaults, strict types, and frozen from the first use on."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Dict, List, Mapping, Optional
+
+import torch
+from typing_extensions import Self
+
+from accelerators.poptorch_emulation.enums import ConnectionType, OutputMode, ReductionType
+from accelerators.poptorch_emulation.errors import Error
+
+
+class Freezable:
+    """Attributes that can be set until `freeze`, and whose names are fixed."""
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__["_values"] = values
+        self.__dict__["_frozen"] = False
+
+    def __getattr__(self, name: str) -> Any:
+        values: Dict[str, Any] = self.__dict__.get("_values", {})
+        if name in values:
+            return values[name]
+        raise AttributeError(f"PopTorch's emulation has no option {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._frozen:
+            raise AttributeError("Can't modify frozen Options")
+        assert name in self._values, f"Invalid option {name}"
+        self._values[name] = value
+
+    def freeze(self) -> None:
+        """Let nothing change any more."""
+        self.__dict__["_frozen"] = True
+
+
+class TrainingOptions(Freezable):
+    """`Options.Training`: how many micro-batches make an update, and how they are reduced."""
+
+    gradient_accumulation: int
+    reduction: ReductionType
+
+    def __init__(self) -> None:
+        super().__init__(
+            gradient_accumulation=1,
+            reduction=ReductionType.Mean,
+        )
+
+    def gradientAccumulation(self, gradient_accumulation: int) -> Self:
+        """Average (or add) the gradients of so many micro-batches before an update."""
+        self.gradient_accumulation = _positive("gradientAccumulation", gradient_accumulation)
+        return self
+
+    def accumulationAndReplicationReductionType(self, reduction_type: ReductionType) -> Self:
+        """Choose how the gradients of micro-batches and replicas become one."""
+        if reduction_type not in (ReductionType.Mean, ReductionType.Sum):
+            raise ValueError("Unsupported reduction type for accumulation and replication.")
+        self.reduction = reduction_type
+        return self
+
+    def setAutomaticLossScaling(self, enabled: bool) -> Self:
+        """Refuse: loss scaling has no meaning in float32."""
+        _refuse_if(enabled, "Training.setAutomaticLossScaling(True)")
+        return self
+
+
+class PrecisionOptions(Freezable):
+    """`Options.Precision`: only what float32 on the host can honour."""
+
+    def enableStochasticRounding(self, enabled: bool) -> Self:
+        """Refuse: the host rounds to nearest."""
+        _refuse_if(enabled, "Precision.enableStochasticRounding(True)")
+        return self
+
+    def enableFloatingPointExceptions(self, enabled: bool) -> Self:
+        """Refuse: the host does not trap."""
+        _refuse_if(enabled, "Precision.enableFloatingPointExceptions(True)")
+        return self
+
+    def setPartialsType(self, dtype: torch.dtype) -> Self:
+        """Refuse half-precision partial sums."""
+        half = dtype in (torch.half, torch.float16)
+        _refuse_if(half, "Precision.setPartialsType(torch.half)")
+        return self
+
+
+class Options(Freezable):
+    """What a compiled program is like; every setter returns the options."""
+
+    Training: TrainingOptions
+    Precision: PrecisionOptions
+    device_iterations: int
+    replication_factor: int
+    broadcast_buffers: bool
+    output_mode: OutputMode
+    output_return_period: int
+    random_seed: Optional[int]
+    recorded: Dict[str, Any]
+
+    def __init__(self) -> None:
+        super().__init__(
+            Training=TrainingOptions(),
+            Precision=PrecisionOptions(),
+            device_iterations=1,
+            replication_factor=1,
+            broadcast_buffers=True,
+            output_mode=OutputMode.Default,
+            output_return_period=1,
+            random_seed=None,
+            connection_type=ConnectionType.Always,
+            show_compilation_progress_bar=True,
+            recorded={},
+        )
+
+    def deviceIterations(self, device_iterations: int) -> Self:
+        """Run so many updates (or inference batches) in one call."""
+        self.device_iterations = _positive("deviceIterations", device_iterations)
+        return self
+
+    def replicationFactor(self, replication_factor: int) -> Self:
+        """Train so many data-parallel replicas."""
+        self.replication_factor = _positive("replicationFactor", replication_factor)
+        return self
+
+    def inputReplicaGrouping(self, input_group_size: int, input_group_type: Any = None) -> Self:
+        """Refuse groups of replicas that share an input, other than of one."""
+        _refuse_if(input_group_size != 1, f"inputReplicaGrouping({input_group_size})")
+        return self
+
+    def broadcastBuffers(self, broadcast_buffers: bool = True) -> Self:
+        """Say whether replicas are expected to hold equal buffers."""
+        self.broadcast_buffers = _boolean("broadcastBuffers", broadcast_buffers)
+        return self
+
+    def outputMode(
+        self, output_mode: OutputMode, output_return_period: Optional[int] = None
+    ) -> Self:
+        """Choose which micro-batches' outputs a call returns."""
+        assert isinstance(output_mode, OutputMode), f"outputMode takes an OutputMode: {output_mode}"
+        if output_mode is OutputMode.EveryN:
+            assert output_return_period, "EveryN output_mode must have output_return_period set."
+            self.output_return_period = output_return_period
+        self.output_mode = output_mode
+        return self
+
+    def randomSeed(self, random_seed: int) -> Self:
+        """Seed the device and, as PopTorch does, torch on the host."""
+        assert isinstance(random_seed, int), f"randomSeed takes an int: {random_seed!r}"
+        torch.manual_seed(random_seed)
+        self.random_seed = random_seed
+        return self
+
+    def connectionType(self, connection_type: ConnectionType) -> Self:
+        """Say when a device is attached; the host always is."""
+        assert isinstance(connection_type, ConnectionType), (
+            f"not a ConnectionType: {connection_type}"
+        )
+        self.connection_type = connection_type
+        return self
+
+    def showCompilationProgressBar(self, show: bool = True) -> Self:
+        """Say whether a bar is drawn while compiling; there is none here."""
+        self.show_compilation_progress_bar = _boolean("showCompilationProgressBar", show)
+        return self
+
+    def enableExecutableCaching(self, path: str) -> Self:
+        """Record the folder: there are no executables here."""
+        return self._record("enableExecutableCaching", path)
+
+    def setAvailableMemoryProportion(self, proportion: Mapping[str, float]) -> Self:
+        """Record the shares: the host has no tile memory."""
+        assert all(k.startswith("IPU") for k in proportion), 'keys must be "IPU<n>"'
+        return self._record("setAvailableMemoryProportion", dict(proportion))
+
+    def setExecutionStrategy(self, strategy: Any) -> Self:
+        """Refuse: one IPU a replica is all that is acted out."""
+        _refuse_if(True, "setExecutionStrategy")
+        return self
+
+    def useIpuModel(self, use_model: bool) -> Self:
+        """Refuse: the IPU Model is Graphcore's simulator, this is another thing."""
+        _refuse_if(use_model, "useIpuModel(True)")
+        return self
+
+    def useOfflineIpuTarget(self, ipu_version: int = 2) -> Self:
+        """Refuse: nothing is compiled for an IPU here."""
+        _refuse_if(True, "useOfflineIpuTarget")
+        return self
+
+    def clone(self) -> Options:
+        """Return an unfrozen copy."""
+        other = Options()
+        for name, value in self._values.items():
+            other._values[name] = _thawed(value)
+        return other
+
+    def freeze(self) -> None:
+        """Let nothing change any more, in the groups neither."""
+        super().freeze()
+        self.Training.freeze()
+        self.Precision.freeze()
+
+    def not_modelled(self) -> List[str]:
+        """List the options that were accepted without an effect."""
+        return sorted(self.recorded)
+
+    def _record(self, name: str, value: Any) -> Self:
+        self.recorded = {**self.recorded, name: value}
+        return self
+
+
+def _thawed(value: Any) -> Any:
+    if not isinstance(value, Freezable):
+        return copy.copy(value)
+    other = copy.copy(value)
+    other.__dict__.update(_values=dict(value._values), _frozen=False)
+    return other
+
+
+def _positive(name: str, value: int) -> int:
+    assert type(value) is int, f"{name} takes an int: {value!r}"
+    assert value > 0, f"{name} must be greater than 0: {value}"
+    return value
+
+
+def _boolean(name: str, value: bool) -> bool:
+    assert isinstance(value, bool), f"{name} takes a bool: {value!r}"
+    return value
+
+
+def _refuse_if(asked: bool, what: str) -> None:
+    if asked:
+        raise Error(f"{what} cannot be honoured by the host emulation; leave it out")

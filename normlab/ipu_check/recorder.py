@@ -1,0 +1,88 @@
+"""What a model does while it runs: operators, the modules they belong to, what they overwrite."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# Write their running statistics without being in-place operators to PopTorch.
+_BATCH_NORMS = {
+    "aten::native_batch_norm",
+    "aten::_native_batch_norm_legit",
+    "aten::_batch_norm_with_update",
+}
+
+
+class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes each operator once, with the first module that called it, and every tensor written."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.ops: Dict[str, str] = {}  # operator -> path of a module that called it
+        self.written: Set[int] = set()  # ids of tensors changed in place
+        self._path: List[str] = []
+
+    @contextmanager
+    def watch(self, model: nn.Module) -> Iterator[None]:
+        """Record what *model* does, by module."""
+        handles = []
+        for path, module in model.named_modules():
+            handles.append(module.register_forward_pre_hook(self._enter(path)))
+            handles.append(module.register_forward_hook(self._leave))
+        try:
+            with self:
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Tuple[Any, ...] = (),
+        kwargs: Optional[Mapping[str, Any]] = None,
+    ) -> Any:
+        """Note *func* and what it writes, then call it."""
+        name = func._schema.name
+        self.ops.setdefault(name, self._path[-1] if self._path else "")
+        if name not in _BATCH_NORMS:
+            for argument, value in zip(func._schema.arguments, args):
+                if argument.alias_info is not None and argument.alias_info.is_write:
+                    self.written.update(id(x) for x in _tensors(value))
+        return func(*args, **(kwargs or {}))
+
+    def _enter(self, path: str) -> Any:
+        def hook(module: nn.Module, inputs: Any) -> None:
+            self._path.append(path)
+
+        return hook
+
+    def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self._path.pop()
+
+
+def _tensors(value: Any) -> List[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    return [x for x in value if isinstance(x, Tensor)] if isinstance(value, (list, tuple)) else []
+
+
+def custom_functions(loss: Tensor) -> List[str]:
+    """Name the `torch.autograd.Function`s in *loss*'s graph; PopTorch drops their backward."""
+    names: Set[str] = set()
+    seen: Set[Any] = set()
+    todo: List[Any] = [loss.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if isinstance(node, torch.autograd.function.BackwardCFunction):  # every custom one is
+            names.add(type(node).__name__.replace("Backward", ""))
+        todo.extend(parent for parent, _ in node.next_functions)
+    return sorted(names)

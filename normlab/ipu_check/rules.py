@@ -1,0 +1,37 @@
+"""What a job's spec alone tells about an IPU; no torch here."""
+
+from __future__ import annotations
+
+from typing import Iterator, List
+
+from normlab.errors import FieldProblem
+from normlab.specs.jobs import JobSpec
+from normlab.specs.normalizers import BatchNormSpec, BatchStatisticsSpec
+
+MOST_IPUS = 64  # that one process may use
+
+
+def problems(spec: JobSpec) -> List[FieldProblem]:
+    """List why an IPU would refuse *spec*, whatever its model; empty if nothing is known."""
+    return list(_problems(spec))
+
+
+def _problems(spec: JobSpec) -> Iterator[FieldProblem]:
+    norm = spec.normalizer
+    if not norm.runs_on_ipu:
+        yield FieldProblem("normalizer.kind", f"{norm.kind!r} cannot run: {norm.ipu_reason}")
+    if isinstance(norm, BatchStatisticsSpec) and norm.momentum is None:
+        rule = "null counts batches in an integer buffer, which an IPU compiles as a constant"
+        yield FieldProblem("normalizer.momentum", f"{rule}; give a number such as 0.1")
+    if isinstance(norm, BatchNormSpec) and norm.sync:
+        rule = "PopTorch has no synchronised batch norm; set sync to false"
+        yield FieldProblem("normalizer.sync", rule)
+    if spec.precision != "float32":
+        rule = f"{spec.precision} is not offered on IPU; use float32"
+        yield FieldProblem("precision", rule)
+    if spec.replicas & (spec.replicas - 1) or spec.replicas > MOST_IPUS:
+        rule = f"{spec.replicas} IPUs: a process takes a power of two up to {MOST_IPUS}"
+        yield FieldProblem("replicas", rule)
+    if spec.diagnostics:
+        rule = "diagnostics look into the model while it runs, and a compiled model is closed"
+        yield FieldProblem("diagnostics", f"{rule}; leave them out or use cpu or cuda")

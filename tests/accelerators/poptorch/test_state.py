@@ -1,0 +1,271 @@
+"""State on the device: weights, buffers, optimizer."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.accelerators.poptorch.programs import Regression, Running, data
+
+
+def program_of(pop: Any, model: nn.Module, options: Any = None, lr: float = 0.1) -> Any:
+    optimizer = pop.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    return pop.trainingModel(model, options or pop.Options(), optimizer)
+
+
+# attach_detach_test.py: every method that needs a program says so.
+@pytest.mark.parametrize(
+    "method", ["copyWeightsToHost", "copyWeightsToDevice", "attachToDevice", "detachFromDevice"]
+)
+def test_methods_need_a_program(pop: Any, method: str) -> None:
+    program = program_of(pop, Regression())
+    with pytest.raises(pop.Error, match="not been compiled or has been destroyed"):
+        getattr(program, method)()
+
+
+def test_detaching_twice_is_an_error(pop: Any) -> None:
+    program = program_of(pop, Regression())
+    program(*data(2))
+    program.detachFromDevice()
+    with pytest.raises(pop.Error, match="Device is not attached"):
+        program.detachFromDevice()
+
+
+def test_wrapping_twice_needs_destroy_between(pop: Any) -> None:
+    model = Regression()
+    program = program_of(pop, model)
+    with pytest.raises(RuntimeError, match="already been wrapped"):
+        program_of(pop, model)
+    program.destroy()
+    program_of(pop, model)
+
+
+# weights_writing_test.py: touching the parameters fetches them.
+def test_touched_weights_are_the_devices(pop: Any) -> None:
+    model = Regression()
+    before = model.net.weight.detach().clone()
+    program = program_of(pop, model)
+    program(*data(2))
+    assert not torch.equal(next(iter(model.parameters())), before)
+
+
+def test_changed_host_weights_reach_the_device_when_copied(pop: Any) -> None:
+    model = Regression()
+    program = program_of(pop, model, lr=0.0)
+    x, y = data(2)
+    _, first = program(x, y)
+    program.copyWeightsToHost()
+    with torch.no_grad():
+        model.net.weight.zero_()
+        model.net.bias.zero_()
+    program.copyWeightsToDevice()
+    _, second = program(x, y)
+    torch.testing.assert_close(second, F.mse_loss(torch.zeros_like(y), y))
+    assert first != second
+
+
+def test_compiling_changes_nothing(pop: Any) -> None:
+    model = Regression(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    program = program_of(pop, model)
+    program.compile(*data(4))
+    program.destroy()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, state[name])
+
+
+# norms_test.py: running statistics after ten batches equal torch's.
+def test_running_statistics_are_updated_by_every_micro_batch(pop: Any) -> None:
+    model = Regression(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
+    plain = Regression(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
+    plain.load_state_dict(model.state_dict())
+    options = pop.Options()
+    options.Training.gradientAccumulation(5)
+    program = program_of(pop, model, options, lr=0.0)
+    for seed in range(2):
+        x, y = data(20, seed)
+        program(x, y)
+        for xi, yi in zip(x.chunk(5), y.chunk(5)):
+            plain(xi, yi)
+    program.copyWeightsToHost()
+    torch.testing.assert_close(model.net[1].running_mean, plain.net[1].running_mean)
+    torch.testing.assert_close(model.net[1].running_var, plain.net[1].running_var)
+
+
+# JITDispatch::addParameter: buffers that are no floats are constants.
+def test_an_integer_buffer_does_not_advance(pop: Any) -> None:
+    model = Regression(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
+    program = program_of(pop, model)
+    program(*data(4))
+    program.copyWeightsToHost()
+    assert int(model.net[1].num_batches_tracked) == 0
+
+
+# buffers_test.py: test_buffer_update_with_param.
+def test_a_buffer_changes_once_for_each_micro_batch(pop: Any) -> None:
+    model = Running(nn.Linear(3, 2))
+    options = pop.Options().deviceIterations(3).outputMode(pop.OutputMode.All)
+    x, y = data(6)
+    totals, _ = program_of(pop, model, options)(x, y)
+    torch.testing.assert_close(totals, x.view(3, 6).sum(1).cumsum(0))
+
+
+def test_a_reassigned_buffer_is_refused(pop: Any) -> None:
+    class Reassigns(Running):
+        def forward(self, x: Tensor, y: Tensor) -> Any:
+            self.total = self.total + x.sum()
+            return F.mse_loss(self.net(x), y)
+
+    with pytest.raises(pop.Error, match=r"Buffer .*total.* is reassigned"):
+        program_of(pop, Reassigns(nn.Linear(3, 2)))(*data(2))
+
+
+# buffers_test.py: error on remote buffers of replicas.
+def test_replicas_do_not_broadcast_changed_buffers(replicas: Any) -> None:
+    program = program_of(
+        replicas, Running(nn.Linear(3, 2)), replicas.Options().replicationFactor(2)
+    )
+    with pytest.raises(replicas.Error, match="does not support broadcasting buffers"):
+        program(*data(4))
+
+
+def test_each_replica_has_buffers_of_its_own_and_the_first_is_read(replicas: Any) -> None:
+    options = replicas.Options().replicationFactor(2).broadcastBuffers(False)
+    model = Running(nn.Linear(3, 2))
+    program = program_of(replicas, model, options.outputMode(replicas.OutputMode.All))
+    x, y = data(4)
+    totals, _ = program(x, y)
+    torch.testing.assert_close(totals, x.view(2, 6).sum(1))
+    program.copyWeightsToHost()
+    torch.testing.assert_close(model.total, totals[:1])
+
+
+def test_a_plain_tensor_attribute_is_a_constant(pop: Any) -> None:
+    class Counts(Regression):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen = torch.zeros(1)
+
+        def forward(self, x: Tensor, y: Tensor) -> Any:
+            self.seen += 1
+            return self.seen + 0.0, F.mse_loss(self.net(x), y)
+
+    program = program_of(pop, Counts())
+    x, y = data(2)
+    assert program(x, y)[0] == program(x, y)[0] == 1
+
+
+# optimizers_test.py: lr = 0, then setOptimizer.
+def test_only_set_optimizer_sends_a_new_rate(pop: Any) -> None:
+    model = Regression()
+    optimizer = pop.optim.SGD(model.parameters(), lr=0.0)
+    program = pop.trainingModel(model, pop.Options(), optimizer)
+    x, y = data(2)
+    _, before = program(x, y)
+    optimizer.param_groups[0]["lr"] = 0.1
+    assert program(x, y)[1] == before
+    program.setOptimizer(optimizer)
+    program(x, y)
+    assert program(x, y)[1] < before
+
+
+def test_an_attribute_that_was_not_given_is_a_constant(pop: Any) -> None:
+    model = Regression()
+    optimizer = pop.optim.SGD(model.parameters(), lr=0.1)
+    program = pop.trainingModel(model, pop.Options(), optimizer)
+    program(*data(2))
+    optimizer.param_groups[0]["momentum"] = 0.9
+    with pytest.raises(pop.Error, match="momentum"):
+        program.setOptimizer(optimizer)
+
+
+def test_a_custom_optimizer_is_refused(pop: Any) -> None:
+    class Mine(torch.optim.Optimizer):
+        def __init__(self, params: Any) -> None:
+            super().__init__(params, {"lr": 0.1})
+
+    model = Regression()
+    with pytest.raises((pop.Error, AssertionError, ValueError, TypeError)):
+        pop.trainingModel(model, pop.Options(), Mine(model.parameters()))(*data(2))
+
+
+# optimizers_test.py: the state travels as ipu_state.
+@pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop"])
+def test_a_run_continued_from_its_state_is_the_run(pop: Any, name: str) -> None:
+    def start() -> Any:
+        model = Regression()
+        extra = {"momentum": 0.9} if name != "Adam" else {}
+        optimizer = getattr(pop.optim, name)(model.parameters(), lr=0.05, **extra)
+        return model, optimizer, pop.trainingModel(model, pop.Options(), optimizer)
+
+    x, y = data(4)
+    model, optimizer, program = start()
+    for _ in range(2):
+        program(x, y)
+    file = io.BytesIO()
+    torch.save((model.state_dict(), optimizer.state_dict()), file)
+    expected = [program(x, y)[1] for _ in range(2)]
+
+    file.seek(0)
+    weights, state = torch.load(file, weights_only=True)
+    model, optimizer, program = start()
+    model.load_state_dict(weights)
+    optimizer.load_state_dict(state)
+    assert [program(x, y)[1] for _ in range(2)] == expected
+
+
+def test_a_state_of_torchs_own_is_refused(pop: Any) -> None:
+    model = Regression()
+    native = torch.optim.SGD(model.parameters(), lr=0.1).state_dict()
+    with pytest.raises(pop.Error, match="Only IPU optimizer states"):
+        pop.optim.SGD(model.parameters(), lr=0.1).load_state_dict(native)
+
+
+def test_inference_uses_the_weights_that_training_has(pop: Any) -> None:
+    class Switches(Regression):
+        def forward(self, x: Tensor, y: Any = None) -> Any:  # type: ignore[override]
+            out = self.net(x)
+            return F.mse_loss(out, y) if self.training else out
+
+    model = Switches()
+    trainer = program_of(pop, model.train())
+    evaluator = pop.inferenceModel(model.eval())
+    x, y = data(4)
+    for _ in range(2):
+        before = evaluator(x)
+        trainer(x, y)
+        assert not torch.equal(evaluator(x), before)
+    trainer.copyWeightsToHost()
+    torch.testing.assert_close(evaluator(x), x @ model.net.weight.T + model.net.bias)
+
+
+# options.py: randomSeed seeds the host as well.
+def test_random_seed_seeds_torch(pop: Any) -> None:
+    pop.Options().randomSeed(5)
+    drawn = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(drawn, torch.rand(1))
+
+
+def test_a_program_knows_that_it_is_on_the_device(pop: Any) -> None:
+    class Asks(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + 1 if pop.isRunningOnIpu() else x
+
+    assert pop.inferenceModel(Asks().eval())(torch.ones(1)) == 2
+    assert not pop.isRunningOnIpu()
+
+
+# batching.rst: combinedBatchSize.
+def test_a_loader_yields_what_a_call_takes(replicas: Any) -> None:
+    options = replicas.Options().deviceIterations(2).replicationFactor(2)
+    options.Training.gradientAccumulation(3)
+    dataset = torch.utils.data.TensorDataset(torch.arange(30.0))
+    loader = replicas.DataLoader(options, dataset, batch_size=2)
+    assert loader.combinedBatchSize == 2 * 2 * 2 * 3
+    assert [len(x) for (x,) in loader] == [24]
