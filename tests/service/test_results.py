@@ -1,0 +1,144 @@
+"""Results: one number a cell, grouped over seeds, with nothing dropped silently."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from normlab.errors import InvalidSpec, NotFound
+from normlab.events import Failed, Finished, Series
+from normlab.specs.jobs import JobSpec
+from normlab.specs.studies import StudySpec
+from service import leases, metrics, results, studies
+from service.database import Database
+from service.results import Question
+
+# Accuracy over three evaluations: by kind and batch, plus a hundredth a seed.
+LEVEL = {("batch", 32): 0.9, ("batch", 2): 0.7, ("layer", 32): 0.8, ("layer", 2): 0.8}
+
+
+def curve(spec: JobSpec) -> list[float]:
+    kind = spec.normalizer.model_dump()["kind"]
+    top = LEVEL[kind, spec.batch_size] + spec.seed / 100
+    return [top - 0.3, top + 0.05, top]
+
+
+def finish_all(database: Database, *, failing: tuple[str, int] | None = None) -> None:
+    while (claim := leases.claim(database, "cpu", "w", 30)) is not None:
+        kind = claim.spec.normalizer.model_dump()["kind"]
+        if failing == (kind, claim.spec.seed):
+            broken = Failed(code="x", failure_kind="user", retryable=False, message="broken")
+            leases.fail(database, claim, broken)
+            continue
+        now = time.time()
+        values = curve(claim.spec)
+        series = Series(steps=[10, 20, 30], values=values, times=[now] * 3)
+        with database.begin() as connection:
+            metrics.append(connection, claim, {"val/accuracy": series})
+        leases.finish(database, claim, Finished(step=30, summary={}))
+
+
+@pytest.fixture
+def study(database: Database) -> str:
+    axes: dict[str, list[Any]] = {"normalizer": ["batch", "layer"], "batch_size": [32, 2]}
+    spec = StudySpec.model_validate({"name": "s", "axes": axes, "seeds": 3})
+    return studies.create(
+        database, spec, owner="ada", place=lambda _: ("cpu", "test"), check=lambda _: []
+    ).id
+
+
+def test_rows_are_means_over_seeds(database: Database, study: str) -> None:
+    finish_all(database)
+    table = results.results(database, study, Question())
+    assert [(r.labels["normalizer"], r.labels["batch_size"]) for r in table.rows] == [
+        ("batch", "32"), ("batch", "2"), ("layer", "32"), ("layer", "2"),
+    ]  # fmt: skip
+    first = table.rows[0]
+    assert (first.n, first.failed, first.mean) == (3, 0, pytest.approx(0.91))
+    assert first.sd == pytest.approx(0.01)
+    assert first.values == pytest.approx({0: 0.9, 1: 0.91, 2: 0.92})
+
+
+@pytest.mark.parametrize(
+    ("reduction", "expected"),
+    [
+        ("last", 0.9),
+        ("best", 0.95),
+        ("mean_last:2", 0.925),
+        ("area", (0.6 / 2 + 0.95 + 0.9 / 2) / 2),
+    ],
+)
+def test_a_reduction_picks_its_number(
+    database: Database, study: str, reduction: str, expected: float
+) -> None:
+    finish_all(database)
+    table = results.results(database, study, Question(reduction=reduction))
+    assert table.rows[0].values[0] == pytest.approx(expected)
+
+
+def test_failed_cells_are_counted_and_never_dropped(database: Database, study: str) -> None:
+    finish_all(database, failing=("layer", 1))
+    rows = results.results(database, study, Question()).rows
+    assert [(r.n, r.failed) for r in rows] == [(3, 0), (3, 0), (2, 1), (2, 1)]
+    assert rows[2].states == {0: "succeeded", 1: "failed", 2: "succeeded"}
+
+
+def test_unfinished_cells_have_no_value(database: Database, study: str) -> None:
+    rows = results.results(database, study, Question()).rows
+    assert [(r.n, r.failed, r.mean) for r in rows] == [(0, 3, None)] * 4
+
+
+def test_seeds_among_the_groups_give_a_row_a_job(database: Database, study: str) -> None:
+    finish_all(database)
+    rows = results.results(database, study, Question(), ["normalizer", "batch_size", "seed"]).rows
+    assert len(rows) == 12
+    assert all(r.n == 1 for r in rows)
+
+
+def test_fewer_groups_take_the_rest_together(database: Database, study: str) -> None:
+    finish_all(database)
+    rows = results.results(database, study, Question(), ["normalizer"]).rows
+    assert [(r.coordinates["normalizer"], r.n) for r in rows] == [("batch", 6), ("layer", 6)]
+
+
+def test_a_paired_comparison_removes_the_seeds(database: Database, study: str) -> None:
+    finish_all(database)
+    table = results.compare(database, study, Question(), "normalizer", "batch", "layer")
+    large, small = table.rows
+    assert large.labels == {"batch_size": "32"}
+    assert (large.n, large.difference) == (3, pytest.approx(0.1))
+    assert large.high is not None
+    assert large.high - large.difference < 1e-9
+    assert small.difference == pytest.approx(-0.1)
+
+
+def test_a_metric_that_nobody_reported_names_the_nearest(database: Database, study: str) -> None:
+    finish_all(database)
+    with pytest.raises(InvalidSpec, match="nearest: val/accuracy"):
+        results.results(database, study, Question(metric="val/acuracy"))
+
+
+@pytest.mark.parametrize(
+    ("call", "rule"),
+    [
+        (lambda d, s: results.results(d, s, Question(), ["epochs"]), "one of normalizer, batch"),
+        (lambda d, s: results.results(d, s, Question(reduction="first")), "one of last, best"),
+        (
+            lambda d, s: results.compare(d, s, Question(), "normalizer", "batch", "x"),
+            "one of batch",
+        ),
+        (lambda d, s: results.compare(d, s, Question(), "normalizer", "batch", "layer"), "yet"),
+    ],
+)
+def test_questions_without_an_answer_say_why(
+    database: Database, study: str, call: Any, rule: str
+) -> None:
+    with pytest.raises(InvalidSpec, match=rule):
+        call(database, study)
+
+
+def test_an_unknown_study_is_not_found(database: Database) -> None:
+    with pytest.raises(NotFound):
+        results.results(database, "nope", Question())
