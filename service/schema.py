@@ -48,7 +48,9 @@ study = Table(
     Column("spec", JSONB, nullable=False),
     Column("state", Text, nullable=False),
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
+    Column("fingerprint", Text, nullable=False),
     Index("study_by_age", text("created_at desc"), "id"),
+    Index("study_once", "owner", "fingerprint", unique=True),
 )
 
 job = Table(

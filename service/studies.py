@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, select, text
+from sqlalchemy.dialects.postgresql import insert
 
 from normlab.errors import Conflict, NotFound
 from normlab.records import StudyDetail, StudyPage, StudyRecord
@@ -25,7 +26,8 @@ _COUNTS = text("""
 """)
 _LOCK = text("select * from study where id = :study for update")
 _PAGE = text("""
-    select * from study where (cast(:before as uuid) is null or id < :before) order by id desc limit :limit
+    select * from study where (cast(:before as uuid) is null or id < :before)
+    order by id desc limit :limit
 """)
 _UNFILLED = text("""
     select c.job, j.state from study_cell c join job j on j.id = c.job
@@ -37,22 +39,25 @@ _PRIORITY = text("update job set priority = :priority where study = :study and s
 
 def create(
     database: Database, spec: StudySpec, *, owner: str, place: Place, check: Check
-) -> StudyRecord:
+) -> tuple[StudyRecord, bool]:
     """
     Accept a study and queue the jobs of all its cells, in one transaction.
+
+    Returns the study and whether it is new: the same specification of the same owner is the
+    same study, so sending a file twice runs nothing twice.
 
     Raises:
         InvalidSpec: the grid is none, or a cell breaks a rule; nothing is queued then.
     """
     cells = expand(spec) if spec.search is None else []
     refuse_wrong_cells(cells, check)
-    study = new_id()
-    row = {"id": study, "name": spec.name, "owner": owner, "state": "active"}
+    row = _row(spec, owner)
     with database.begin() as connection:
-        content = spec.model_dump(mode="json", exclude_defaults=True)
-        connection.execute(insert(schema.study).values(**row, spec=content))
-        add_cells(connection, study, cells, owner=owner, place=place, reuse=spec.reuse)
-        return _records(connection, [study])[0]
+        new = insert(schema.study).values(row).on_conflict_do_nothing().returning(schema.study.c.id)
+        if connection.execute(new).first() is None:
+            return _records(connection, [_same(connection, row)])[0], False
+        add_cells(connection, row["id"], cells, owner=owner, place=place, reuse=spec.reuse)
+        return _records(connection, [row["id"]])[0], True
 
 
 def extend(
@@ -70,9 +75,11 @@ def extend(
         row = _locked(connection, study)
         if row.state == "cancelled" or spec.search is not None or "search" in row.spec:
             raise Conflict(f"study {study} is {row.state}; only a live grid can grow")
-        content = spec.model_dump(mode="json", exclude_defaults=True)
+        changes = _row(spec, row.owner)
         update = schema.study.update().where(schema.study.c.id == row.id)
-        connection.execute(update.values(spec=content, name=spec.name))
+        connection.execute(
+            update.values({name: changes[name] for name in ("name", "spec", "fingerprint")})
+        )
         held = row.state == "paused"
         add_cells(connection, row.id, cells, owner=owner, place=place, reuse=spec.reuse, held=held)
         return _records(connection, [row.id])[0]
@@ -156,6 +163,24 @@ def list_studies(database: Database, cursor: str | None = None, limit: int = 50)
         studies=records,
         next_cursor=encode_cursor("studies", [str(found[limit - 1])]) if more else None,
     )
+
+
+def _row(spec: StudySpec, owner: str) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "name": spec.name,
+        "owner": owner,
+        "state": "active",
+        "spec": spec.model_dump(mode="json", exclude_defaults=True),
+        "fingerprint": spec.fingerprint(),
+    }
+
+
+def _same(connection: Connection, row: dict[str, Any]) -> UUID:
+    s = schema.study.c
+    query = select(s.id).where(s.owner == row["owner"], s.fingerprint == row["fingerprint"])
+    found: UUID = connection.execute(query).scalar_one()
+    return found
 
 
 def _switch(

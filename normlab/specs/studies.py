@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import difflib
+import hashlib
 import itertools
+import json
 from typing import Any, Dict, Iterator, List, Literal, NamedTuple, Sequence, Tuple, Union
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -104,6 +106,11 @@ class StudySpec(Spec):
         """All paths that vary, axis by axis."""
         searched = list(self.search.space) if self.search else []
         return [path for axis in self.axes for path in axis] + searched
+
+    def fingerprint(self) -> str:
+        """Hash what the study asks, in 64 hex digits: the same file is the same study."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"priority"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def size(self) -> int:

@@ -46,7 +46,7 @@ def study(database: Database) -> str:
     spec = StudySpec.model_validate({"name": "s", "axes": axes, "seeds": 3})
     return studies.create(
         database, spec, owner="ada", place=lambda _: ("cpu", "test"), check=lambda _: []
-    ).id
+    )[0].id
 
 
 def test_rows_are_means_over_seeds(database: Database, study: str) -> None:

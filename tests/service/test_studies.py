@@ -24,7 +24,7 @@ def place(spec: JobSpec) -> tuple[str, str]:
 
 def study(database: Database, owner: str = "ada", **fields: Any) -> StudyRecord:
     spec = StudySpec.model_validate({"name": "small", "axes": GRID, "seeds": 3, **fields})
-    return studies.create(database, spec, owner=owner, place=place, check=lambda _: [])
+    return studies.create(database, spec, owner=owner, place=place, check=lambda _: [])[0]
 
 
 def work(database: Database, n: int, *, fail: bool = False) -> list[UUID]:
@@ -47,6 +47,13 @@ def test_a_study_queues_each_cell_once(database: Database) -> None:
     assert len(set(work(database, 27))) == 27
     assert leases.claim(database, "cpu", "w", 30) is None
     assert studies.get(database, record.id).state == "complete"
+
+
+def test_the_same_file_is_the_same_study(database: Database) -> None:
+    first, again = study(database), study(database, priority=3)
+    assert first.id == again.id
+    assert again.counts == {"queued": 27}
+    assert study(database, owner="bob").id != first.id
 
 
 def test_complete_runs_only_what_is_not_done(database: Database) -> None:
@@ -82,7 +89,7 @@ def test_a_longer_axis_adds_just_the_new_cells(database: Database) -> None:
 def test_finished_cells_of_other_studies_are_reused_when_asked(database: Database) -> None:
     study(database, axes={"normalizer": ["batch"]})
     work(database, 3)
-    twice = study(database, axes={"normalizer": ["batch"]})
+    twice = study(database, axes={"normalizer": ["batch"]}, name="again")
     shared = study(database, axes={"normalizer": ["batch", "layer"]}, reuse=True)
     assert twice.counts == {"queued": 3}
     assert (shared.counts, shared.reused) == ({"succeeded": 3, "queued": 3}, 3)
@@ -144,7 +151,7 @@ def test_an_unknown_study_is_not_found(database: Database) -> None:
 
 
 def test_pages_of_studies_go_back_in_time(database: Database) -> None:
-    made = [study(database, axes={"normalizer": ["batch"]}).id for _ in range(3)]
+    made = [study(database, axes={"normalizer": ["batch"]}, name=n).id for n in "abc"]
     first = studies.list_studies(database, limit=2)
     second = studies.list_studies(database, first.next_cursor, limit=2)
     assert sorted(s.id for p in (first, second) for s in p.studies) == sorted(made)

@@ -15,6 +15,8 @@ depends_on = None
 def upgrade() -> None:
     """Apply."""
     op.add_column("job", sa.Column("held", sa.Boolean(), server_default="false", nullable=False))
+    op.add_column("study", sa.Column("fingerprint", sa.Text(), nullable=False))
+    op.create_index("study_once", "study", ["owner", "fingerprint"], unique=True)
     op.create_table(
         "study_cell",
         sa.Column("study", sa.Uuid(), nullable=False),
@@ -38,4 +40,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take back."""
     op.drop_table("study_cell")
+    op.drop_index("study_once", table_name="study")
+    op.drop_column("study", "fingerprint")
     op.drop_column("job", "held")
