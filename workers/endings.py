@@ -1,0 +1,102 @@
+"""How an attempt ended, from what the process said, its exit status, and what was asked of it."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Union
+
+from normlab.errors import JobCancelled, JobTimedOut, OutOfDeviceMemory
+from normlab.events import AnyEvent, Failed, Finished
+
+StopReason = Literal["cancelled", "timeout", "drained"]
+
+# What allocators print before they abort, as the last lines of a log may show it.
+_ALLOCATOR_SAID = (b"std::bad_alloc", b"DefaultCPUAllocator", b"MemoryError")
+_CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
+_KERNEL_COUNTERS = Path("/proc/vmstat")
+
+
+@dataclass(frozen=True)
+class Released:
+    """The job was interrupted on its worker's account: another attempt goes on with it."""
+
+    message: str
+
+
+Ending = Union[Finished, Failed, Released]
+
+
+def ending_of(
+    last_word: AnyEvent | None,
+    exit_status: int | None,
+    asked: StopReason | None,
+    memory_kills: int,
+    log_tail: bytes = b"",
+) -> Ending:
+    """
+    Decide what became of an attempt.
+
+    Args:
+        last_word: the last event, if it was `finished` or `failed`.
+        exit_status: of the process; negative is a signal, None that it could not be learnt.
+        asked: why the supervisor asked it to stop, if it did.
+        memory_kills: processes that the kernel killed for memory while it ran.
+        log_tail: the end of its log.
+    """
+    if isinstance(last_word, Finished):
+        return last_word
+    if asked is not None:
+        return _stopped(asked)
+    if isinstance(last_word, Failed):
+        return last_word
+    killed_for_memory = exit_status == -signal.SIGKILL and memory_kills > 0
+    if killed_for_memory or any(words in log_tail for words in _ALLOCATOR_SAID):
+        return Failed.from_error(
+            OutOfDeviceMemory(
+                "the job process was killed because memory ran out; choose a smaller batch_size "
+                "or width (gradient_accumulation keeps the samples per update)"
+            )
+        )
+    return Failed(
+        code="job_process_lost",
+        failure_kind="lost",
+        retryable=True,
+        message=f"the job process {_manner(exit_status)} before it said how the job ended",
+    )
+
+
+def memory_kills() -> int:
+    """Count the processes that the kernel has killed for memory, as far as we can see."""
+    for source in (_CGROUP_EVENTS, _KERNEL_COUNTERS):
+        try:
+            lines = source.read_text().splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def _stopped(asked: StopReason) -> Ending:
+    if asked == "drained":
+        return Released("its worker left the service")
+    if asked == "timeout":
+        return Failed.from_error(
+            JobTimedOut("the job ran longer than its time_limit_s; raise it, then retry the job")
+        )
+    return Failed.from_error(JobCancelled("the job was cancelled"))
+
+
+def _manner(exit_status: int | None) -> str:
+    if exit_status is None:
+        return "vanished"
+    if exit_status >= 0:
+        return f"ended with status {exit_status}"
+    try:
+        name = signal.Signals(-exit_status).name
+    except ValueError:
+        name = f"signal {-exit_status}"
+    return f"was killed by {name}"

@@ -1,0 +1,84 @@
+"""
+A job process: one attempt at one job, from an order on standard input to its last event.
+
+    python -m workers.job < order.json
+
+Events go, a JSON object a line, to the file descriptor that `NORMLAB_EVENTS_FD` names
+(standard output if it names none); everything printed is the job's log. The exit status is 0
+whenever the last event is `finished` or `failed`. Runs on Python 3.8.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import traceback
+from pathlib import Path
+from typing import BinaryIO, Optional
+
+from pydantic import ValidationError
+
+from normlab.errors import InvalidSpec
+from normlab.events import Finished
+from workers.job_errors import describe
+from workers.job_order import JobOrder
+from workers.job_pipes import EventPipe, StopRequest, watch_lifeline
+
+
+def main(stdin: Optional[BinaryIO] = None) -> int:
+    """Read the order, carry it out, and say how it ended."""
+    stdin = stdin or os.fdopen(0, "rb", closefd=False)
+    named = os.environ.get("NORMLAB_EVENTS_FD")
+    pipe = EventPipe(int(named) if named else 1)
+    stop = StopRequest()
+    stop.listen()
+    try:
+        order = JobOrder.model_validate_json(stdin.readline())
+    except ValidationError as e:
+        pipe.send(describe(InvalidSpec(f"the job process cannot read its order: {e}"), ""))
+        return 0
+    if named:  # a supervisor started this process and holds its standard input
+        watch_lifeline(stdin, stop)
+    carry_out(order, pipe, stop)
+    return 0
+
+
+def carry_out(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
+    """Run *order*; the last event sent is `finished` or `failed`, whatever happens."""
+    try:
+        if order.memory_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (order.memory_bytes, order.memory_bytes))
+        Path(order.folder).mkdir(parents=True, exist_ok=True)
+        _train(order, pipe, stop)
+    except BaseException as e:
+        failed = describe(e, order.folder)
+        traceback.print_exc()
+        sys.stderr.flush()
+        pipe.send(failed)
+
+
+def _train(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
+    # Here, not above: importing torch takes seconds, and a bad order needs none of it.
+    from accelerators import open_accelerator
+    from normlab.training.checkpoints import CheckpointFolder, NamedCheckpoint
+    from normlab.training.loop import fit
+    from normlab.training.reporting import BufferedReporter
+
+    checkpoints = CheckpointFolder(
+        Path(order.folder) / "checkpoints",
+        order.spec.fingerprint(),
+        [NamedCheckpoint(c.step, Path(c.path), c.sha256) for c in order.resume],
+        max(2, order.spec.checkpoint.keep),  # the newest may not be on record yet
+    )
+    accelerator = open_accelerator(order.device, order.spec, order.threads)
+    with BufferedReporter(pipe.send) as reporter:
+        summary = fit(order.spec, accelerator, reporter, checkpoints, Path(order.data_root), stop)
+    pipe.send(Finished(step=summary["steps"], summary=summary))
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # all is said and on disk; torch's own farewell takes half a second

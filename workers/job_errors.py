@@ -1,0 +1,57 @@
+"""Whatever ends an attempt, said as a `Failed` record that a person can act on."""
+
+from __future__ import annotations
+
+import errno
+
+from normlab.errors import InvalidSpec, JobError, OutOfDeviceMemory, StorageFull
+from normlab.events import Failed
+
+_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
+# torch raises a plain RuntimeError when the host's allocator fails.
+_ALLOCATOR_SAYS = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
+
+
+def describe(error: BaseException, folder: str) -> Failed:
+    """Say why an attempt ended; *folder* is where it wrote its files."""
+    if isinstance(error, JobError):
+        return Failed.from_error(error)
+    if isinstance(error, InvalidSpec):
+        return Failed(
+            code=error.code, failure_kind="user", retryable=False, message=_with_problems(error)
+        )
+    if isinstance(error, OSError) and error.errno in _DISK_IS_FULL:
+        return Failed.from_error(
+            StorageFull(f"no space is left under {folder}; free some, then retry the job")
+        )
+    if _is_out_of_memory(error):
+        return Failed.from_error(
+            OutOfDeviceMemory(
+                f"the job does not fit into memory ({_first_line(error)}); choose a smaller "
+                "batch_size or width (gradient_accumulation keeps the samples per update)"
+            )
+        )
+    return Failed(
+        code="unexpected",
+        failure_kind="user",
+        retryable=False,
+        message=f"{type(error).__name__}: {_first_line(error)}; the job's log has the traceback",
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in _ALLOCATOR_SAYS)
+
+
+def _with_problems(error: InvalidSpec) -> str:
+    problems = [f"{p.field}: {p.rule}" for p in error.problems]
+    missing = [p for p in problems if p not in str(error)]
+    return "; ".join([str(error), *missing])
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:500] if text else "no message"

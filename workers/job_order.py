@@ -1,0 +1,37 @@
+"""What a job process is told: one line of JSON on its standard input."""
+
+from __future__ import annotations
+
+from typing import List, Union
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from normlab.specs.jobs import JobSpec
+
+
+class CheckpointReference(BaseModel):
+    """A checkpoint that the service has on record, so one that a job may resume from."""
+
+    step: int
+    path: str
+    sha256: str
+
+
+class JobOrder(BaseModel):
+    """One attempt at one job, as the supervisor hands it to the job process."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job: str
+    attempt: int
+    spec: JobSpec
+    device: str = Field(description="the kind of device that was chosen")
+    folder: str = Field(description="this attempt's own folder; nobody else writes there")
+    data_root: str = Field(description="where datasets lie")
+    resume: List[CheckpointReference] = Field(default_factory=list, description="newest first")
+    threads: Union[int, None] = Field(None, description="the slot's share of the cores")
+    memory_bytes: Union[int, None] = Field(None, description="data the process may hold")
+
+    def to_line(self) -> bytes:
+        """Encode as one line of JSON, newline included."""
+        return self.model_dump_json().encode() + b"\n"

@@ -1,0 +1,97 @@
+"""A job process's ties to its supervisor: the event pipe, the stop request, the lifeline."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import BinaryIO, Dict, Optional, Type
+
+from normlab.errors import JobCancelled, JobDrained, JobStopped, JobTimedOut
+from normlab.events import Event
+
+STOP_REASONS: Dict[str, Type[JobStopped]] = {
+    "cancelled": JobCancelled,
+    "timeout": JobTimedOut,
+    "drained": JobDrained,
+}
+_MESSAGES = {
+    "cancelled": "the job was cancelled",
+    "timeout": "the job ran longer than its time_limit_s",
+    "drained": "the job's worker leaves; the job continues elsewhere",
+}
+_PR_SET_PDEATHSIG = 1
+
+
+class EventPipe:
+    """Send records to the supervisor, one JSON object a line; any thread may."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+
+    def send(self, event: Event) -> None:
+        """Write *event* whole, waiting while the supervisor is behind."""
+        rest = memoryview(event.to_line())
+        with self._lock:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+
+
+class StopRequest:
+    """Whether somebody wants this job to stop, and why: SIGTERM, and a line that says why."""
+
+    def __init__(self) -> None:
+        self._reason: Optional[str] = None
+        self._asked = False
+
+    def listen(self) -> None:
+        """Take SIGTERM as a request from now on (in the main thread)."""
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+
+    def give(self, reason: str) -> None:
+        """Note why; an unknown reason counts as a drain, after which the job goes on."""
+        self._reason = reason if reason in STOP_REASONS else "drained"
+        self._asked = True
+
+    def __call__(self) -> Optional[JobStopped]:
+        """Return the error to stop with, or None while nobody asked."""
+        if not self._asked:
+            return None
+        reason = self._reason or "drained"
+        return STOP_REASONS[reason](_MESSAGES[reason])
+
+    def _on_sigterm(self, _signal: int, _frame: Optional[FrameType]) -> None:
+        self._asked = True
+
+
+def watch_lifeline(stdin: BinaryIO, stop: StopRequest) -> None:
+    """
+    Follow the rest of standard input in a thread: lines are reasons to stop.
+
+    The supervisor holds the other end for as long as it lives. Its end means that
+    nobody keeps this job's results any more, so the whole process group dies.
+    """
+
+    def follow() -> None:
+        for line in stdin:
+            stop.give(line.decode().strip())
+        kill_own_group()
+
+    threading.Thread(target=follow, name="lifeline", daemon=True).start()
+
+
+def kill_own_group() -> None:
+    """End this process and everything it started, at once."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that forked it ends (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,166 @@
+"""A job process as its supervisor sees it: start, read, ask to stop, kill, exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from workers.job_order import JobOrder
+from workers.reading import JobReader
+
+# One core's worth of threads unless the order says otherwise, before any library decides.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_HOUSE = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class ChildEnds:
+    """The ends of the pipes that belong to the job process."""
+
+    stdin: int
+    events: int
+    log: int
+
+
+class Launcher(Protocol):
+    """A way to start a job process."""
+
+    def start(self, order: JobOrder) -> JobProcess:
+        """Start a process that carries out *order*."""
+
+
+class JobProcess:
+    """A running job process and the pipes to it; used by one thread."""
+
+    def __init__(
+        self, pid: int, poll: Callable[[], int | None], stdin: int, reader: JobReader
+    ) -> None:
+        self.pid = pid
+        self.reader = reader
+        self._poll = poll
+        self._stdin: int | None = stdin
+        self._exit: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit status (negative: the signal), or None while it runs."""
+        if self._exit is None:
+            self._exit = self._poll()
+        return self._exit
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for the exit status at most *timeout_s*."""
+        deadline = time.monotonic() + timeout_s
+        while self.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        return self.poll()
+
+    def ask_to_stop(self, reason: str) -> None:
+        """Ask for a checkpoint and an end; *reason* is one of `job_pipes.STOP_REASONS`."""
+        self._write(f"{reason}\n".encode())
+
+    def kill(self) -> None:
+        """End the process and everything it started, at once."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Let go of the process: kill what is left of its group and close the pipes."""
+        self.kill()
+        self.wait(timeout_s=10)
+        if self._stdin is not None:
+            os.close(self._stdin)
+            self._stdin = None
+        self.reader.join(timeout_s=10)
+
+    def _write(self, data: bytes) -> None:
+        if self._stdin is None:
+            return
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and its status will tell
+            while data:
+                data = data[os.write(self._stdin, data) :]
+
+
+class FreshLauncher:
+    """Start an interpreter of its own for each job."""
+
+    def __init__(self, python: str, environment: Mapping[str, str]) -> None:
+        self._command = [python, "-u", "-m", "workers.job"]
+        self._environment = {**environment, **import_path(python, environment)}
+
+    def start(self, order: JobOrder) -> JobProcess:
+        """Start the interpreter; it is up before torch is imported."""
+
+        def spawn(ends: ChildEnds) -> tuple[int, Callable[[], int | None]]:
+            child = subprocess.Popen(
+                self._command,
+                stdin=ends.stdin,
+                stdout=ends.log,
+                stderr=ends.log,
+                pass_fds=(ends.events,),
+                env={
+                    **self._environment,
+                    **thread_environment(order),
+                    "NORMLAB_EVENTS_FD": str(ends.events),
+                },
+                start_new_session=True,
+            )
+            return child.pid, child.poll
+
+        return launch(order, spawn)
+
+
+def launch(
+    order: JobOrder, spawn: Callable[[ChildEnds], tuple[int, Callable[[], int | None]]]
+) -> JobProcess:
+    """Make the pipes, have *spawn* start the process on their far ends, and send *order*."""
+    with _pipes() as (ends, (stdin, events, log)):
+        pid, poll = spawn(ends)
+    process = JobProcess(pid, poll, stdin, JobReader(events, log))
+    process._write(order.to_line())
+    return process
+
+
+@contextmanager
+def _pipes() -> Iterator[tuple[ChildEnds, tuple[int, int, int]]]:
+    """Open three pipes; the child's ends close on leaving, ours only if the start failed."""
+    stdin_read, stdin_write = os.pipe()
+    events_read, events_write = os.pipe()
+    log_read, log_write = os.pipe()
+    ours = (stdin_write, events_read, log_read)
+    theirs = ChildEnds(stdin_read, events_write, log_write)
+    try:
+        yield theirs, ours
+    except BaseException:
+        for fd in ours:
+            os.close(fd)
+        raise
+    finally:
+        for fd in (theirs.stdin, theirs.events, theirs.log):
+            os.close(fd)
+
+
+def thread_environment(order: JobOrder) -> dict[str, str]:
+    """Name the thread count in the variables that numerical libraries read at start."""
+    threads = order.spec.threads or order.threads or 1
+    return dict.fromkeys(_THREAD_VARIABLES, str(threads))
+
+
+def import_path(python: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """
+    Let another interpreter find this project's rooms.
+
+    An installed copy is found by itself, and site-packages of one Python are no path for
+    another; so this speaks only where the rooms lie in a checkout.
+    """
+    if _HOUSE.name in ("site-packages", "dist-packages"):
+        return {}
+    rest = environment.get("PYTHONPATH")
+    return {"PYTHONPATH": f"{_HOUSE}{os.pathsep}{rest}" if rest else str(_HOUSE)}

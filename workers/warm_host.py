@@ -1,0 +1,192 @@
+"""
+A process that has torch imported and does nothing with it but fork: a job a child.
+
+Standard input is a socket of whole messages (SEQPACKET). A message holds the order's settings as
+JSON and carries four descriptors: the child's standard input, its event pipe, its log, and a
+socket on which the host answers `{"pid": ...}` and, once the child has ended, `{"exit": ...}`.
+The host runs no torch operator: threads that one starts would be missing in every child.
+Runs on Python 3.8, on Linux.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import traceback
+from types import FrameType
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from workers.job_pipes import die_with_parent
+
+DESCRIPTORS = 4
+_MESSAGE_BYTES = 1 << 16
+# What jobs import. An installation may lack some; none of them may start a thread.
+_PRELOADED = (
+    "torch",
+    "torch._dynamo",  # torch.optim imports it when the first optimizer is made
+    "torch._inductor",  # so does the choice of deterministic operators
+    "numpy",
+    "workers.job",
+    "normlab.training.loop",
+    "normlab.nets",
+    "normlab.data",
+    "normlab.norms",
+    "accelerators.cpu",
+)
+
+
+class WarmHost:
+    """Fork children on request, and tell how each ended."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._replies: Dict[int, socket.socket] = {}
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+
+    def serve(self) -> None:
+        """Serve until the supervisor's end of the socket closes."""
+        signal.signal(signal.SIGCHLD, _ignore_in_python)
+        signal.set_wakeup_fd(self._wake_write)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._control, selectors.EVENT_READ)
+            selector.register(self._wake_read, selectors.EVENT_READ)
+            while True:
+                for key, _ in selector.select():
+                    if key.fd == self._wake_read:
+                        self._report_ended()
+                    elif not self._answer():
+                        return
+
+    def _answer(self) -> bool:
+        message, descriptors = _receive(self._control)
+        if not message:
+            return False
+        stdin, events, log, reply = descriptors
+        answer = socket.socket(fileno=reply)
+        threads = len(os.listdir("/proc/self/task"))
+        if threads > 1:
+            _say(answer, {"error": f"the host runs {threads} threads, so it cannot fork safely"})
+            answer.close()
+        else:
+            pid = os.fork()
+            if pid == 0:
+                self._become_job(json.loads(message), (stdin, events, log), answer)
+            self._replies[pid] = answer
+            _say(answer, {"pid": pid})
+        for fd in (stdin, events, log):
+            os.close(fd)
+        return True
+
+    def _report_ended(self) -> None:
+        while _drained(self._wake_read):
+            pass
+        for pid in list(self._replies):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                answer = self._replies.pop(pid)
+                _say(answer, {"exit": _returncode(status)})
+                answer.close()
+
+    def _become_job(
+        self, environment: Dict[str, str], fds: Sequence[int], answer: socket.socket
+    ) -> None:
+        """Turn this fresh child into a job process; never return."""
+        code = 70
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.setsid()
+            die_with_parent()  # its supervisor it follows by its lifeline
+            for mine in (self._control, answer, *self._replies.values()):
+                mine.close()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            _take_over(fds)
+            os.environ.update(environment, NORMLAB_EVENTS_FD="3")
+            code = _run_job()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)  # the host's own clean-up is none of the child's business
+
+
+def main() -> int:
+    """Import what jobs need, then serve."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = socket.socket(fileno=os.dup(0))
+    _preload(_PRELOADED)
+    gc.collect()
+    gc.freeze()  # the children share these pages for as long as nobody counts their references
+    control.send(json.dumps({"ready": os.getpid()}).encode())
+    WarmHost(control).serve()
+    return 0
+
+
+def _preload(names: Sequence[str]) -> None:
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as e:
+            print(f"the warm host goes without {name}: {e}", file=sys.stderr, flush=True)
+
+
+def _run_job() -> int:
+    from workers import job
+
+    return job.main()
+
+
+def _take_over(fds: Sequence[int]) -> None:
+    """Make *fds* (stdin, events, log) the descriptors 0, 3, and 1 with 2."""
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in fds]  # clear of the targets
+    for source, target in zip((high[0], high[2], high[2], high[1]), (0, 1, 2, 3)):
+        os.dup2(source, target, inheritable=target < 3)
+    os.closerange(4, max(high) + 1)
+
+
+def _receive(control: socket.socket) -> Tuple[bytes, List[int]]:
+    fds = array.array("i")
+    message, ancillary, _flags, _address = control.recvmsg(
+        _MESSAGE_BYTES, socket.CMSG_SPACE(DESCRIPTORS * fds.itemsize)
+    )
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return message, list(fds)
+
+
+def _say(answer: socket.socket, message: Dict[str, object]) -> None:
+    with contextlib.suppress(OSError):  # the supervisor is gone, and its child dies with it
+        answer.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _drained(fd: int) -> bool:
+    try:
+        return bool(os.read(fd, 512))
+    except BlockingIOError:
+        return False
+
+
+def _returncode(status: int) -> int:
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def _ignore_in_python(_signal: int, _frame: Optional[FrameType]) -> None:
+    """Stand as the handler that SIGCHLD needs for the wake-up descriptor to be written."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

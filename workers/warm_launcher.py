@@ -1,0 +1,160 @@
+"""Start job processes through a warm host, and without it whenever it is not there."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from workers.job_order import JobOrder
+from workers.process import (
+    ChildEnds,
+    JobProcess,
+    Launcher,
+    import_path,
+    launch,
+    thread_environment,
+)
+
+_ANSWER_TIMEOUT_S = 10.0
+_log = structlog.get_logger()
+
+
+class HostUnavailable(Exception):
+    """The warm host is not ready, gone, or refused to fork."""
+
+
+class WarmLauncher:
+    """Fork jobs from a process that has torch imported; *fallback* starts what it cannot."""
+
+    def __init__(self, python: str, environment: Mapping[str, str], fallback: Launcher) -> None:
+        self._python = python
+        self._environment = {
+            **environment,
+            **import_path(python, environment),
+            # A library that starts threads when it is imported would make forking unsafe.
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        self._fallback = fallback
+        self._lock = threading.Lock()
+        self._host: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._ready = False
+
+    def warm_up(self, timeout_s: float = 0.0) -> bool:
+        """Start the host if none runs; wait for it at most *timeout_s*; say if it is ready."""
+        with self._lock:
+            self._ensure_started()
+            return self._is_ready(timeout_s)
+
+    def start(self, order: JobOrder) -> JobProcess:
+        """Start *order* in a fork of the host, else in a fresh interpreter."""
+        try:
+            return launch(order, lambda ends: self._fork(order, ends))
+        except (HostUnavailable, OSError) as e:
+            _log.info("warm_host_not_used", reason=str(e), job=order.job)
+            return self._fallback.start(order)
+
+    def close(self) -> None:
+        """End the host; jobs that it forked end with it."""
+        with self._lock:
+            self._drop()
+
+    def _fork(self, order: JobOrder, ends: ChildEnds) -> tuple[int, Callable[[], int | None]]:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(_ANSWER_TIMEOUT_S)
+        with theirs, self._lock:
+            self._ensure_started()
+            if not self._is_ready(0.0):
+                ours.close()
+                raise HostUnavailable("it is still importing torch")
+            fds = array.array("i", [ends.stdin, ends.events, ends.log, theirs.fileno()])
+            message = json.dumps(thread_environment(order)).encode()
+            assert self._control is not None
+            try:
+                self._control.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+            except OSError:
+                self._drop()
+                ours.close()
+                raise
+        answers = _Answers(ours)
+        pid = answers.pid()
+        return pid, answers.exit_status
+
+    def _ensure_started(self) -> None:
+        if self._host is not None and self._host.poll() is None:
+            return
+        self._drop()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._host = subprocess.Popen(
+                [self._python, "-u", "-m", "workers.warm_host"],
+                stdin=theirs.fileno(),
+                env=self._environment,
+                start_new_session=True,
+            )
+        self._control = ours
+
+    def _is_ready(self, timeout_s: float) -> bool:
+        if not self._ready and self._control is not None:
+            self._control.settimeout(timeout_s)
+            with contextlib.suppress(BlockingIOError, TimeoutError, OSError):
+                self._ready = bool(self._control.recv(1 << 12))
+            self._control.settimeout(_ANSWER_TIMEOUT_S)
+        return self._ready
+
+    def _drop(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        if self._host is not None:
+            self._host.kill()
+            self._host.wait()
+        self._host = self._control = None
+        self._ready = False
+
+
+class _Answers:
+    """What the host says about one child; its silence means that both are gone."""
+
+    def __init__(self, reply: socket.socket) -> None:
+        self._reply = reply
+        self._text = b""
+
+    def pid(self) -> int:
+        try:
+            return self._pid()
+        except BaseException:
+            self._reply.close()
+            raise
+
+    def _pid(self) -> int:
+        while b"\n" not in self._text:
+            data = self._reply.recv(1 << 12)
+            if not data:
+                raise HostUnavailable("it ended before it answered")
+            self._text += data
+        line, self._text = self._text.split(b"\n", 1)
+        answer = json.loads(line)
+        if "pid" not in answer:
+            raise HostUnavailable(answer["error"])
+        self._reply.setblocking(False)
+        return int(answer["pid"])
+
+    def exit_status(self) -> int | None:
+        try:
+            data = self._reply.recv(1 << 12)
+        except BlockingIOError:
+            return None
+        self._text += data
+        if data and b"\n" not in self._text:
+            return None
+        self._reply.close()
+        # The kernel kills the children of a host that dies.
+        return int(json.loads(self._text)["exit"]) if data else -signal.SIGKILL
