@@ -15,6 +15,7 @@ from normlab.norms.meta import MetaNorm
 from normlab.norms.per_sample import GroupNorm, InstanceNorm, LayerNorm
 from normlab.norms.proxy import ACTIVATIONS, ProxyNorm
 from normlab.norms.sparse_switchable import SparseSwitchableNorm
+from normlab.norms.streaming import StreamingNorm
 from normlab.norms.switchable import SwitchableNorm
 from normlab.norms.weight import apply_weight_normalization, remove_weight_normalization
 from normlab.specs.normalizers import (
@@ -46,6 +47,7 @@ LAYERS: Dict[Normalizer, Type[ActivationNorm]] = {
     Normalizer.INSTANCE: InstanceNorm,
     Normalizer.GROUP: GroupNorm,
     Normalizer.BATCH_RENORM: BatchRenorm,
+    Normalizer.STREAMING: StreamingNorm,
     Normalizer.L1_BATCH: L1BatchNorm,
     Normalizer.LINF_BATCH: LinfBatchNorm,
     Normalizer.TOPK_BATCH: TopkBatchNorm,

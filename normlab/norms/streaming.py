@@ -1,0 +1,146 @@
+"""Streaming normalization: statistics, and their gradients, of the recent past and the long run."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from normlab.errors import InvalidSpec
+from normlab.norms import engine
+from normlab.norms.batch import affine_after
+from normlab.norms.engine import Solved
+from normlab.norms.pooling import pool_batch
+from normlab.norms.running import BatchStatisticsNorm
+
+
+class StreamingNorm(BatchStatisticsNorm):
+    """
+    Normalize by a weighted sum of a short-term and a long-term estimate of the statistics.
+
+    y = weight * (x - M) / sqrt(V + eps) + bias, M and V = forward_short * short +
+    (1 - forward_short) * long. The short term is the mean over the batches since the last change
+    of the weights, this one included; when the weights change, long moves towards it by momentum.
+    In the backward pass the gradients of M and V are replaced by the same kind of sum of their
+    own short and long terms, and flow into the present batch alone. Until there is a long term,
+    the short one counts alone. Evaluation uses the long term: running_mean and running_var.
+
+    A change of the weights is seen at the layer's own weight. Without an affine (or under a proxy
+    activation), every forward after a backward counts as one.
+
+    Args:
+        num_features: C, the number of channels.
+        eps: added to the variance.
+        affine: learn weight and bias.
+        dims: 1, 2 or 3 dimensions of positions.
+        momentum: weight of the short term in the long one's next value.
+        forward_short: share of the short term in the statistics.
+        backward_short: share of the short term in their gradients.
+
+    Shape:
+        (N, C, positions...) -> the same, dtype kept.
+
+    Raises:
+        InvalidSpec: if an option is out of range, or a channel has one value in training.
+
+    Source:
+        Liao, Kawaguchi and Poggio, "Streaming Normalization", 2016, arXiv:1610.06160, from the
+        paper's description, with its mean and L2 statistic; no published code was compared.
+    """
+
+    short: Tensor
+    short_count: Tensor
+    gradient_long: Tensor
+    gradient_short: Tensor
+    gradient_count: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        dims: int = 2,
+        momentum: float = 0.1,
+        forward_short: float = 0.5,
+        backward_short: float = 0.5,
+    ) -> None:
+        super().__init__(num_features, eps, affine, dims, momentum)
+        if not 0 <= forward_short <= 1 or not 0 <= backward_short <= 1:
+            raise InvalidSpec(f"{forward_short=}, {backward_short=}: shares are between 0 and 1")
+        self.forward_short = forward_short
+        self.backward_short = backward_short
+        for name in ("short", "gradient_long", "gradient_short"):
+            self.register_buffer(name, torch.zeros(2, num_features))  # of the mean, of the variance
+        for name in ("short_count", "gradient_count"):
+            self.register_buffer(name, torch.tensor(0, dtype=torch.long))
+        self._seen_version: Optional[int] = None
+
+    def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+        """Normalize by the streamed statistics in training, the long-term ones in evaluation."""
+        if not self.training:
+            return self.normalize_by(x, self.running_mean, self.running_var, weight, bias)
+        self._check_statistics(x)
+        if self._weights_changed():
+            self._close_short_term()
+        short, long = self.short.clone(), torch.stack([self.running_mean, self.running_var])
+        count = int(self.short_count)
+        share = self.forward_short if int(self.num_batches_tracked) else 1.0
+
+        def solve(mean: Tensor, var: Tensor, weight: Any, bias: Any) -> Solved:
+            now = torch.stack([part[0] for part in pool_batch(mean, var)])
+            recent = (short.to(now) * count + now) / (count + 1)
+            used = share * recent + (1 - share) * long.to(now)
+            m, v = _stream(now, used.detach(), self)
+            scale = (v + self.eps).rsqrt()
+            return Solved(*affine_after(scale, mean - m, weight, bias), (recent,))
+
+        y, (recent,) = engine.normalize(x, solve, (weight, bias), self.plain)
+        self.short.copy_(recent)
+        self.short_count.add_(1)
+        return y
+
+    def stream_gradient(self, now: Tensor) -> Tensor:
+        """Take in the gradient of the statistics, (2, C), and return the one to use instead."""
+        count = int(self.gradient_count)
+        self.gradient_short.mul_(count).add_(now).div_(count + 1)
+        self.gradient_count.add_(1)
+        share = self.backward_short if int(self.num_batches_tracked) else 1.0
+        used = share * self.gradient_short + (1 - share) * self.gradient_long
+        return used.to(now.dtype)
+
+    def _weights_changed(self) -> bool:
+        if self.weight is None:
+            return int(self.gradient_count) > 0
+        version = int(self.weight._version)
+        changed = version != self._seen_version
+        self._seen_version = version
+        return changed
+
+    @torch.no_grad()
+    def _close_short_term(self) -> None:
+        if int(self.short_count):
+            step = self.weight_of_new() if int(self.num_batches_tracked) else 1.0
+            self.running_mean.lerp_(self.short[0], step)
+            self.running_var.lerp_(self.short[1], step)
+            self.gradient_long.lerp_(self.gradient_short, step)
+            self.count_batch()
+        for buffer in (self.short, self.short_count, self.gradient_short, self.gradient_count):
+            buffer.zero_()
+
+
+def _stream(now: Tensor, used: Tensor, layer: StreamingNorm) -> Tuple[Tensor, Tensor]:
+    streamed = _Streamed.apply(now, used, layer)  # type: ignore[no-untyped-call]
+    return streamed[0], streamed[1]
+
+
+class _Streamed(torch.autograd.Function):
+    # Its value is *used*; its gradient goes to the present batch's statistics, streamed.
+    @staticmethod
+    def forward(ctx: Any, now: Tensor, used: Tensor, layer: StreamingNorm) -> Tensor:
+        ctx.layer = layer
+        return used.clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tuple[Tensor, None, None]:
+        return ctx.layer.stream_gradient(g), None, None
