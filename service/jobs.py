@@ -18,7 +18,19 @@ from service.database import Database
 from service.identity import new_id, parse_id
 from service.listing import JobFilters, list_jobs, read_records
 
-__all__ = ["JobFilters", "cancel", "get", "list_jobs", "queue_position", "retry", "submit"]
+__all__ = [
+    "JobFilters",
+    "cancel",
+    "cancel_within",
+    "count_by_state",
+    "get",
+    "list_jobs",
+    "queue_position",
+    "retry",
+    "retry_within",
+    "row_of",
+    "submit",
+]
 
 _TURN = text("insert into turn (device, owner) values (:device, :owner) on conflict do nothing")
 _QUEUED = text(
@@ -28,6 +40,7 @@ _QUEUED = text(
 _AHEAD = text(
     "select count(*) from job where state = 'queued' and device = :device and priority >= :priority"
 )
+_COUNTS = text("select state, device, count(*) as n from job group by state, device")
 _STATE = text("select state, cancel_requested from job where id = :job for update")
 _ATTEMPTS = text("select * from attempt where job = :job order by number")
 
@@ -139,6 +152,12 @@ def queue_position(database: Database, device: str, priority: int = 0) -> int:
     with database.begin() as connection:
         values = {"device": device, "priority": priority}
         return int(connection.execute(_AHEAD, values).scalar_one()) + 1
+
+
+def count_by_state(database: Database) -> dict[tuple[str, str], int]:
+    """Count the jobs of each state and device."""
+    with database.begin() as connection:
+        return {(row.state, row.device): row.n for row in connection.execute(_COUNTS)}
 
 
 def row_of(spec: JobSpec, owner: str, device: str, device_reason: str) -> dict[str, Any]:

@@ -1,0 +1,38 @@
+"""Run something every few seconds in a thread of its own; a server that is away is waited for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from normlab.errors import ServiceUnavailable
+
+_log = structlog.get_logger(__name__)
+
+
+class Loop(threading.Thread):
+    """Calls *work* every *interval_s* until stop(); what it raises is logged, and ends nothing."""
+
+    def __init__(self, name: str, work: Callable[[], object], interval_s: float) -> None:
+        super().__init__(name=name, daemon=True)
+        self._work = work
+        self._interval_s = interval_s
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Work, wait, and again."""
+        while not self._stopping.is_set():
+            try:
+                self._work()
+            except ServiceUnavailable as e:
+                _log.warning("loop_waits", loop=self.name, reason=str(e))
+            except Exception:  # a defect in one round must not end all later ones
+                _log.exception("loop_failed", loop=self.name)
+            self._stopping.wait(self._interval_s)
+
+    def stop(self) -> None:
+        """Let the round end, and then the thread."""
+        self._stopping.set()
+        self.join(30)
