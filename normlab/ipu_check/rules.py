@@ -7,6 +7,7 @@ from typing import Iterator, List
 from normlab.errors import FieldProblem
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import BatchNormSpec, BatchStatisticsSpec
+from normlab.specs.optimization import RMSprop
 
 MOST_IPUS = 64  # that one process may use
 
@@ -32,6 +33,9 @@ def _problems(spec: JobSpec) -> Iterator[FieldProblem]:
     if spec.replicas & (spec.replicas - 1) or spec.replicas > MOST_IPUS:
         rule = f"{spec.replicas} IPUs: a process takes a power of two up to {MOST_IPUS}"
         yield FieldProblem("replicas", rule)
+    if isinstance(spec.optimizer, RMSprop) and spec.optimizer.clip_norm is not None:
+        rule = "PopTorch's RMSprop does not clip; use sgd or adamw, or leave clip_norm out"
+        yield FieldProblem("optimizer.clip_norm", rule)
     if spec.diagnostics:
         rule = "diagnostics look into the model while it runs, and a compiled model is closed"
         yield FieldProblem("diagnostics", f"{rule}; leave them out or use cpu or cuda")

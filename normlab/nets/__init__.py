@@ -54,6 +54,4 @@ def build(
     initialize(net)
     if normalizer.acts_on == "weights":
         norms.apply_weight_normalization(net, normalizer)
-    if normalizer.acts_on == "weights":
-        norms.apply_weight_normalization(net, normalizer)
     return net

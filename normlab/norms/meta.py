@@ -171,7 +171,8 @@ def kronecker_groups(gates: Tensor) -> Tensor:
     """
     k = gates.shape[0]
     index = torch.arange(2**k, device=gates.device)
-    bits = (index >> torch.arange(k - 1, -1, -1, device=gates.device).unsqueeze(1)) & 1  # (K, 2^K)
+    powers = 2 ** torch.arange(k - 1, -1, -1, device=gates.device).unsqueeze(1)
+    bits = torch.floor_divide(index, powers) % 2  # (K, 2^K); IPUs have no shift
     products = torch.where(bits.bool(), gates.unsqueeze(1), gates.new_ones(())).prod(0)
     return products[index.unsqueeze(0) ^ index.unsqueeze(1)]
 

@@ -77,8 +77,8 @@ class BatchStatisticsNorm(ActivationNorm):
         self.count_batch()
         step = self.weight_of_new()
         with torch.no_grad():
-            self.running_mean.lerp_(_per_channel(mean).to(self.running_mean.dtype), step)
-            self.running_var.lerp_(_per_channel(var).to(self.running_var.dtype), step)
+            _move(self.running_mean, _per_channel(mean), step)
+            _move(self.running_var, _per_channel(var), step)
 
     def normalize_by(
         self,
@@ -110,6 +110,11 @@ class BatchStatisticsNorm(ActivationNorm):
 
 def _per_channel(statistic: Tensor) -> Tensor:
     return statistic if statistic.dim() == 1 else statistic.mean(0)
+
+
+def _move(running: Tensor, new: Tensor, step: float) -> None:
+    # IPUs have no lerp_; in place, because they keep no buffer that is assigned anew.
+    running.mul_(1 - step).add_(new.to(running.dtype), alpha=step)
 
 
 def bessel(samples: int, positions: int, virtual_batch_size: Optional[int]) -> float:

@@ -196,6 +196,8 @@ def _check_weight(name: str, module: nn.Module) -> None:
             "normalized for groups=1 only"
         )
     assert isinstance(weight, Tensor)
+    if weight.is_meta:  # no numbers to look at
+        return
     norms = _channel_norm(weight.detach(), _channel_dim(module)).flatten()
     empty: List[int] = (norms == 0).nonzero().flatten().tolist()
     if empty:

@@ -1,0 +1,46 @@
+"""Check a whole job: the rules on its spec, then its model on tensors without data."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Tuple
+
+import torch
+from torch import nn
+
+from normlab import norms
+from normlab.ipu_check import OpCheck
+from normlab.ipu_check.rules import problems
+from normlab.ipu_check.trace import check_model, meta_batch
+from normlab.nets import build
+from normlab.specs.catalogue import DATASETS, IMAGE_FOLDER_SIZE
+from normlab.specs.jobs import JobSpec
+from normlab.training.losses import cross_entropy
+
+_UNKNOWN_CLASSES = 1000  # where only the files can tell; the operators are the same
+
+
+def check_job(spec: JobSpec) -> OpCheck:
+    """Say whether an IPU can be expected to train *spec*; nothing is computed."""
+    static = tuple(f"{p.field}: {p.rule}" for p in problems(spec))
+    if static:  # a model that is refused anyway need not be built
+        return OpCheck(static, (), torch.__version__)
+    model = norms.plain_operators(meta_model(spec))
+    loss = partial(cross_entropy, label_smoothing=spec.label_smoothing)
+    channels, classes, size = inputs(spec)
+    x, y = meta_batch(spec.batch_size, (channels, size, size), classes)
+    return check_model(model, loss, x, y)
+
+
+def meta_model(spec: JobSpec) -> nn.Module:
+    """Build the job's network on the meta device: shapes, and no memory."""
+    channels, classes, size = inputs(spec)
+    with torch.device("meta"):
+        return build(spec.model, spec.normalizer, channels, classes, size)
+
+
+def inputs(spec: JobSpec) -> Tuple[int, int, int]:
+    """Return the channels of the job's images, their classes, and the pixels of a side."""
+    facts = DATASETS[spec.dataset.name]
+    size = facts.image_size or spec.dataset.image_size or IMAGE_FOLDER_SIZE
+    return facts.channels, facts.num_classes or _UNKNOWN_CLASSES, size
