@@ -46,7 +46,7 @@ class TorchSession:
 
     def train(self, x: Tensor, y: Tensor) -> StepResult:
         """Make one update from the samples of *x*, in micro-batches of the job's batch size."""
-        self.model.train()
+        self._switch(training=True)
         self.optimizer.zero_grad(set_to_none=True)
         result = self._accumulate(x, y)
         clip = self._spec.optimizer.clip_norm
@@ -54,6 +54,10 @@ class TorchSession:
             nn.utils.clip_grad_norm_(self._parameters, clip)
         self.optimizer.step()
         return result
+
+    def _switch(self, training: bool) -> None:
+        if self.model.training != training:  # telling every module takes time
+            self.model.train(training)
 
     def _accumulate(self, x: Tensor, y: Tensor) -> StepResult:
         parts = self._spec.gradient_accumulation
@@ -83,7 +87,7 @@ class TorchSession:
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
         """Compute the loss of *x* as in use, and change nothing."""
-        self.model.eval()
+        self._switch(training=False)
         logits = self._forward(x)
         loss = cross_entropy(logits, y, self._spec.label_smoothing)
         return StepResult(loss, (logits.argmax(1) == y).sum(), len(y))

@@ -13,13 +13,14 @@ from normlab.specs.jobs import JobSpec
 
 @dataclass(frozen=True)
 class Probe:
-    """Whether a device can be used, why, and what it is."""
+    """Whether a device can be used, why, and what it is; *facts* go into every result."""
 
     available: bool
     reason: str
     description: str
     memory_bytes: Optional[int]
     versions: Dict[str, str] = field(default_factory=dict)
+    facts: Dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

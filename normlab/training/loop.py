@@ -74,6 +74,7 @@ def _environment(accelerator: Accelerator) -> Dict[str, Any]:
         "timing_valid": accelerator.timing_valid,
         "description": probe.description,
         "versions": probe.versions,
+        **probe.facts,
     }
 
 

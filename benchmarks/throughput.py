@@ -1,0 +1,124 @@
+"""The job's training against a bare PyTorch script: same net, same tensors, same thread."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+import torch
+import torch.nn.functional as F
+
+from accelerators import open_accelerator
+from benchmarks.table import show
+from normlab.data import Data, load
+from normlab.events import Event, Started
+from normlab.nets import build
+from normlab.specs.jobs import JobSpec
+from normlab.training.checkpoints import CheckpointFolder
+from normlab.training.loop import fit
+from normlab.training.reporting import BufferedReporter
+
+_TARGET = 0.98
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--epochs", type=int, default=2)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [
+        _compare(normalizer, batch_size, chosen.rounds, chosen.epochs)
+        for normalizer, batch_size in (("batch", 32), ("group", 32), ("group", 8))
+    ]
+    note = (
+        "seconds from the first update to the end, evaluation and, for the job, reports and "
+        f"checkpoints included; medians of {chosen.rounds} interleaved rounds; "
+        f"to reach: ratio {_TARGET}"
+    )
+    show("throughput", rows, note)
+
+
+def _compare(normalizer: str, batch_size: int, rounds: int, epochs: int) -> Dict[str, Any]:
+    spec = JobSpec.model_validate(
+        {
+            "normalizer": normalizer,
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "device": "cpu",
+            "optimizer": {"name": "sgd", "lr": 0.1, "weight_decay": 5e-4},
+        }
+    )
+    data = load(spec.dataset, Path())
+    pairs = []
+    for i in range(rounds + 1):
+        first, second = (_job_s, _bare_s) if i % 2 else (_bare_s, _job_s)
+        a, b = first(spec, data), second(spec, data)
+        pairs.append((a, b) if i % 2 else (b, a))
+    pairs = pairs[1:]  # the first round warms the caches
+    images = epochs * len(data.train)
+    job, bare = ([pair[i] for pair in pairs] for i in (0, 1))
+    return {
+        "normalizer": normalizer,
+        "batch_size": batch_size,
+        "job_images_per_s": images / statistics.median(job),
+        "bare_images_per_s": images / statistics.median(bare),
+        "ratio": statistics.median(b / a for a, b in pairs),
+    }
+
+
+def _job_s(spec: JobSpec, data: Data) -> float:
+    started: List[float] = []
+
+    def send(event: Event) -> None:
+        if isinstance(event, Started):
+            started.append(time.perf_counter())
+        event.to_line()
+
+    with tempfile.TemporaryDirectory() as folder, BufferedReporter(send) as reporter:
+        checkpoints = CheckpointFolder(Path(folder), spec.fingerprint())
+        fit(spec, open_accelerator("cpu", spec, 1), reporter, checkpoints, Path(), lambda: None)
+        return time.perf_counter() - started[0]
+
+
+def _bare_s(spec: JobSpec, data: Data) -> float:
+    torch.manual_seed(spec.seed)
+    model = build(spec.model, spec.normalizer, data.channels, data.num_classes, data.image_size)
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim == 1]
+    groups = [{"params": matrices, "weight_decay": 5e-4}, {"params": vectors}]
+    optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+    x, y = data.train.x, data.train.y
+    per_epoch = len(y) // spec.batch_size
+    began, step = time.perf_counter(), 0
+    for _ in range(spec.epochs):
+        model.train()
+        order = torch.randperm(len(y))
+        for i in range(per_epoch):
+            for group in optimizer.param_groups:
+                group["lr"] = 0.05 * (1 + math.cos(math.pi * step / (per_epoch * spec.epochs)))
+            index = order[i * spec.batch_size : (i + 1) * spec.batch_size]
+            optimizer.zero_grad()
+            F.cross_entropy(model(x[index]), y[index]).backward()
+            optimizer.step()
+            step += 1
+        _accuracy(model, data)
+    return time.perf_counter() - began
+
+
+@torch.no_grad()
+def _accuracy(model: torch.nn.Module, data: Data) -> float:
+    model.eval()
+    correct = 0
+    for x, y in zip(data.test.x.split(256), data.test.y.split(256)):
+        correct += int((model(x).argmax(1) == y).sum())
+    return correct / len(data.test)
+
+
+if __name__ == "__main__":
+    main()
