@@ -42,6 +42,9 @@ class Settings(BaseSettings):
 
     slots: int = Field(1, ge=1, le=1024, description="jobs that a worker runs at once")
     warm_host: bool = Field(True, description="keep a process with torch imported")
+    job_memory_bytes: int | None = Field(
+        None, ge=1 << 28, description="data a job process may hold; none: all there is"
+    )
     job_python_cpu: Path | None = Field(None, description="interpreter of CPU jobs; none: ours")
     job_python_cuda: Path | None = None
     job_python_ipu: Path | None = Field(None, description="the Poplar SDK's Python")

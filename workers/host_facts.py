@@ -1,0 +1,70 @@
+"""What a worker says of itself: its device, and what its host has left."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_PROBE_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What the worker's device is."""
+
+    available: bool
+    reason: str
+    description: str
+    memory_bytes: int | None
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def unprobed(device: str) -> DeviceFacts:
+    """Say what is known before the probe has answered."""
+    return DeviceFacts(
+        available=True,
+        reason="not probed yet",
+        description=f"{device} on {platform.node()}",
+        memory_bytes=psutil.virtual_memory().total if device == "cpu" else None,
+        versions={"python": platform.python_version()},
+    )
+
+
+def probe(device: str, python: str, environment: Mapping[str, str]) -> DeviceFacts:
+    """Ask the interpreter of the device's jobs what the device is."""
+    try:
+        done = subprocess.run(
+            [python, "-m", "workers.probe", device],
+            env=dict(environment),
+            capture_output=True,
+            timeout=_PROBE_TIMEOUT_S,
+            check=True,
+        )
+        return DeviceFacts(**json.loads(done.stdout.splitlines()[-1]))
+    except subprocess.CalledProcessError as e:
+        said = e.stderr.decode(errors="replace").strip().splitlines() or ["nothing"]
+        reason = f"{python} -m workers.probe {device} failed: {said[-1]}"
+    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError, TypeError) as e:
+        reason = f"{python} -m workers.probe {device} failed: {e}"
+    return DeviceFacts(False, reason, f"{device} on {platform.node()}", None)
+
+
+def host_facts(data_dir: Path) -> dict[str, Any]:
+    """Measure what the host has left for jobs."""
+    there = next(p for p in (data_dir, *data_dir.parents) if p.exists())
+    return {
+        "memory_available_bytes": psutil.virtual_memory().available,
+        "disk_free_bytes": shutil.disk_usage(there).free,
+        "cores": os.cpu_count() or 1,
+        "load": round(os.getloadavg()[0], 2),
+        "pid": os.getpid(),
+    }

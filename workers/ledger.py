@@ -1,0 +1,78 @@
+"""What a job process says, on its way into the store: in batches, fenced, none twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from normlab.events import AnyEvent, Failed, Finished
+from service import leases, logs, reports
+from service.database import Database
+from service.leases import Claim
+from workers.reading import Harvest
+
+_TAIL_BYTES = 4096
+
+
+class FencedOff(Exception):
+    """The claim is over: another worker may have the job, so nothing more is written."""
+
+
+@dataclass
+class _Batch:
+    events: list[AnyEvent] = field(default_factory=list)
+    log: bytearray = field(default_factory=bytearray)
+
+    def __bool__(self) -> bool:
+        return bool(self.events or self.log)
+
+
+class Ledger:
+    """
+    Keep an attempt's events until the database has them.
+
+    A batch that was tried once never changes: after a commit whose answer was lost it is written
+    again as it was, and the store recognises what it has.
+    """
+
+    def __init__(self, database: Database, claim: Claim) -> None:
+        self._database = database
+        self._claim = claim
+        self._sealed = _Batch()
+        self._open = _Batch()
+        self._log_bytes = 0  # of the attempt's log that are in the database
+        self.log_tail = b""
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is not in the database yet."""
+        return bool(self._sealed or self._open)
+
+    def take(self, harvest: Harvest) -> None:
+        """Take what came in; how the attempt ends is not for the ledger."""
+        self._open.events += [e for e in harvest.events if not isinstance(e, (Finished, Failed))]
+        self._open.log += harvest.log
+        self.log_tail = (self.log_tail + harvest.log)[-_TAIL_BYTES:]
+
+    def flush(self) -> None:
+        """
+        Write all that is pending.
+
+        Raises:
+            FencedOff: if the claim is over; nothing was written.
+            ServiceUnavailable: if the database is away; what is pending is kept.
+        """
+        while self.pending:
+            if not self._sealed:
+                self._sealed, self._open = self._open, _Batch()
+            self._write(self._sealed)
+            self._log_bytes += len(self._sealed.log)
+            self._sealed = _Batch()
+
+    def _write(self, batch: _Batch) -> None:
+        with self._database.begin() as connection:
+            if not leases.hold(connection, self._claim):
+                raise FencedOff(f"attempt {self._claim.attempt} is over")
+            for event in batch.events:
+                reports.keep(connection, self._claim, event)
+            if batch.log:
+                logs.append(connection, self._claim, self._log_bytes, bytes(batch.log))

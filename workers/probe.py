@@ -1,0 +1,33 @@
+"""
+Say what a device is, as one line of JSON: `python -m workers.probe cpu`.
+
+It runs in a process of its own, in the interpreter of the device's jobs, because a worker
+never imports torch. Runs on Python 3.8.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+
+from normlab.errors import JobError
+from normlab.specs.jobs import JobSpec
+
+
+def main() -> int:
+    """Print the probe of the device that the first argument names."""
+    from accelerators import open_accelerator
+
+    kind = sys.argv[1]
+    spec = JobSpec.model_validate({"normalizer": "batch", "device": kind})
+    try:
+        found = dataclasses.asdict(open_accelerator(kind, spec).probe())
+    except JobError as e:
+        found = {"available": False, "reason": str(e), "description": kind, "memory_bytes": None}
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""A worker's slots: threads that look for work when rung, and now and then unasked."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from normlab.errors import ServiceUnavailable
+from service.leases import Claim
+from workers.bell import Bell
+
+_log = structlog.get_logger()
+
+
+class Slot(threading.Thread):
+    """
+    Run one job after another.
+
+    Args:
+        claim: takes the next job, or None.
+        work_on: carries a claim through.
+        poll_s: an idle slot looks so often even when nobody rings.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        claim: Callable[[], Claim | None],
+        work_on: Callable[[Claim], None],
+        bell: Bell,
+        leaving: threading.Event,
+        poll_s: float,
+    ) -> None:
+        super().__init__(name=f"slot-{number}", daemon=True)
+        self.busy = False
+        self.looked_at = time.monotonic()
+        self._claim = claim
+        self._work_on = work_on
+        self._bell = bell
+        self._leaving = leaving
+        self._poll_s = poll_s
+
+    def run(self) -> None:
+        """Look for work until the worker leaves."""
+        while not self._leaving.is_set():
+            rings = self._bell.rings
+            if not self._work_once():
+                self._bell.wait(rings, self._poll_s)
+
+    def _work_once(self) -> bool:
+        """Do the next job; say whether there was one."""
+        try:
+            claim = self._claim()
+            self.looked_at = time.monotonic()
+        except ServiceUnavailable as e:
+            _log.warning("cannot_look_for_work", reason=str(e))
+            return False
+        except Exception:
+            _log.exception("cannot_look_for_work")
+            return False
+        if claim is None:
+            return False
+        self.busy = True
+        try:
+            self._work_on(claim)
+        except Exception:
+            _log.exception("slot_survives", job=str(claim.job))
+        finally:
+            self.busy = False
+        return True
+
+
+class SlotGroup:
+    """All slots of a worker; the arguments are those of each `Slot`."""
+
+    def __init__(
+        self,
+        slots: int,
+        claim: Callable[[], Claim | None],
+        work_on: Callable[[Claim], None],
+        bell: Bell,
+        leaving: threading.Event,
+        poll_s: float,
+    ) -> None:
+        self._slots = [Slot(n, claim, work_on, bell, leaving, poll_s) for n in range(slots)]
+        self._bell = bell
+        self._leaving = leaving
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    @property
+    def busy(self) -> int:
+        """How many slots have a job."""
+        return sum(slot.busy for slot in self._slots)
+
+    @property
+    def idle_and_blind_s(self) -> float:
+        """Seconds for which some idle slot has not seen the queue; 0 where all are busy."""
+        now = time.monotonic()
+        return max((now - slot.looked_at for slot in self._slots if not slot.busy), default=0.0)
+
+    def start(self) -> None:
+        """Start to look for work."""
+        for slot in self._slots:
+            slot.start()
+
+    def drain(self) -> None:
+        """Take no more work, have running jobs write a checkpoint and end; wait for that."""
+        self._leaving.set()
+        self._bell.ring()
+        for slot in self._slots:
+            slot.join()

@@ -1,0 +1,225 @@
+"""One attempt at one job, from its claim to its guarded end."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from threading import Event as Flag
+
+import structlog
+
+from normlab.errors import DeviceUnavailable, ServiceUnavailable
+from normlab.events import AnyEvent, Failed, Finished
+from service import leases
+from service.database import Database
+from service.leases import Claim
+from service.settings import Settings
+from workers.endings import Ending, Released, StopReason, ending_of, memory_kills
+from workers.job_order import CheckpointReference, JobOrder
+from workers.ledger import FencedOff, Ledger
+from workers.process import JobProcess, Launcher
+
+_LOOK_S = 0.25  # the longest that a drain or a time limit waits to be seen
+_WRITE_S = 0.5  # between two writes to the database, until the job has ended
+_AGAIN_S = 1.0  # between two tries while the database is away
+_FAREWELL_S = 0.5  # for a process that has said its last word to leave by itself
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    """
+    What every attempt of a worker needs.
+
+    Args:
+        launcher: starts job processes.
+        threads: a slot's share of the cores.
+        leaving: set when the worker drains.
+    """
+
+    database: Database
+    settings: Settings
+    launcher: Launcher
+    threads: int
+    leaving: Flag
+
+    def work_on(self, claim: Claim) -> None:
+        """Carry *claim* through; whatever happens, no process of it is left behind."""
+        ledger = Ledger(self.database, claim)
+        try:
+            ending = self._run(claim, ledger)
+            self._settle(claim, ledger, ending)
+        except FencedOff as e:
+            _log.warning("attempt_fenced_off", job=str(claim.job), reason=str(e))
+        except Exception as e:
+            _log.exception("attempt_broken", job=str(claim.job), attempt=claim.attempt)
+            self._settle(claim, Ledger(self.database, claim), _cannot_keep(e))
+
+    def _run(self, claim: Claim, ledger: Ledger) -> Ending:
+        log = _log.bind(job=str(claim.job), attempt=claim.attempt)
+        kills_before = memory_kills()
+        try:
+            process = self.launcher.start(self._order(claim))
+        except OSError as e:
+            return _cannot_start(e)
+        log.info("attempt_started", pid=process.pid)
+        try:
+            watch = _Watch(self, claim, process, ledger)
+            watch.follow()
+        finally:
+            process.close()
+        ledger.take(process.reader.take())
+        ending = watch.ending(memory_kills() - kills_before)
+        log.info("attempt_ended", ending=type(ending).__name__, exit=process.poll())
+        return ending
+
+    def _order(self, claim: Claim) -> JobOrder:
+        # A folder of its own for each attempt: a frozen one that wakes spoils nobody's files.
+        folder = self.settings.jobs / str(claim.job) / f"attempt-{claim.attempt}"
+        return JobOrder(
+            job=str(claim.job),
+            attempt=claim.attempt,
+            spec=claim.spec,
+            device=claim.device,
+            folder=str(folder.absolute()),
+            data_root=str(self.settings.datasets.absolute()),
+            resume=[
+                CheckpointReference(step=c.step, path=c.path, sha256=c.sha256) for c in claim.resume
+            ],
+            threads=self.threads,
+            memory_bytes=self.settings.job_memory_bytes,
+        )
+
+    def _settle(self, claim: Claim, ledger: Ledger, ending: Ending) -> None:
+        """Write what is left and the end, trying on while the database is away."""
+        log = _log.bind(job=str(claim.job), attempt=claim.attempt)
+        while True:
+            try:
+                ledger.flush()
+                if not _write_end(self.database, claim, ending, self.settings.retry_backoff_s):
+                    log.warning("end_came_too_late", ending=type(ending).__name__)
+                return
+            except ServiceUnavailable as e:
+                log.warning("end_not_written_yet", reason=str(e))
+                if self.leaving.wait(timeout=_AGAIN_S):
+                    return  # the lease runs out, and the reaper gives the job to another worker
+
+
+class _Watch:
+    """The supervisor's eyes on one process: read, write, renew, and ask it to stop."""
+
+    def __init__(
+        self, supervisor: Supervisor, claim: Claim, process: JobProcess, ledger: Ledger
+    ) -> None:
+        self._supervisor = supervisor
+        self._claim = claim
+        self._process = process
+        self._ledger = ledger
+        self._last_word: AnyEvent | None = None
+        self._asked: StopReason | None = None
+        now = time.monotonic()
+        self._kill_at = float("inf")
+        self._time_up_at = now + (math.inf if claim.time_left_s is None else claim.time_left_s)
+        self._write_at = now
+        self._renew_at = now + supervisor.settings.heartbeat_s
+
+    def follow(self) -> None:
+        """
+        Return when the process has said its last word or has ended.
+
+        Raises:
+            FencedOff: if the claim is over.
+        """
+        while self._last_word is None and self._process.poll() is None:
+            due = min(self._renew_at, self._kill_at, self._time_up_at)
+            if self._ledger.pending:
+                due = min(due, self._write_at)
+            self._process.reader.wait(max(0.0, min(due - time.monotonic(), _LOOK_S)))
+            self._read()
+            self._heed()
+            if self._last_word is None:
+                self._write()
+                self._renew()
+        self._process.wait(timeout_s=_FAREWELL_S)
+        self._process.kill()  # what it started and left behind holds the pipes open
+        self._process.reader.join(timeout_s=_FAREWELL_S)
+        self._read()
+
+    def ending(self, kills: int) -> Ending:
+        """Say how the attempt ended."""
+        return ending_of(
+            self._last_word, self._process.poll(), self._asked, kills, self._ledger.log_tail
+        )
+
+    def _read(self) -> None:
+        harvest = self._process.reader.take()
+        for event in harvest.events:
+            if isinstance(event, (Finished, Failed)):
+                self._last_word = event
+        self._ledger.take(harvest)
+
+    def _heed(self) -> None:
+        """Pass on a wish that the job stop; after the grace, end it."""
+        now = time.monotonic()
+        if self._supervisor.leaving.is_set():
+            self._ask("drained")
+        if now >= self._time_up_at:
+            self._ask("timeout")
+        if now >= self._kill_at:
+            self._process.kill()
+
+    def _ask(self, reason: StopReason) -> None:
+        if self._asked is None:
+            self._asked = reason
+            self._kill_at = time.monotonic() + self._supervisor.settings.grace_s
+            self._process.ask_to_stop(reason)
+
+    def _write(self) -> None:
+        if not self._ledger.pending or time.monotonic() < self._write_at:
+            return
+        try:
+            self._ledger.flush()
+            self._write_at = time.monotonic() + _WRITE_S
+        except ServiceUnavailable as e:
+            self._write_at = time.monotonic() + _AGAIN_S
+            _log.warning("results_wait_for_the_database", reason=str(e))
+
+    def _renew(self) -> None:
+        if time.monotonic() < self._renew_at:
+            return
+        settings = self._supervisor.settings
+        try:
+            renewal = leases.renew(self._supervisor.database, self._claim, settings.lease_s)
+        except ServiceUnavailable:
+            # Not seeing the database is no reason to end a healthy job.
+            self._renew_at = time.monotonic() + min(_AGAIN_S, settings.heartbeat_s)
+            return
+        self._renew_at = time.monotonic() + settings.heartbeat_s
+        if renewal is None:
+            raise FencedOff("another worker may have the job")
+        if renewal.cancel_requested:
+            self._ask("cancelled")
+
+
+def _write_end(database: Database, claim: Claim, ending: Ending, backoff_s: float) -> bool:
+    if isinstance(ending, Finished):
+        return leases.finish(database, claim, ending)
+    if isinstance(ending, Released):
+        return leases.release(database, claim, ending.message)
+    return leases.fail(database, claim, ending, backoff_s)
+
+
+def _cannot_start(error: OSError) -> Failed:
+    return Failed.from_error(
+        DeviceUnavailable(f"the job process cannot be started on this worker: {error}")
+    )
+
+
+def _cannot_keep(error: Exception) -> Failed:
+    return Failed(
+        code="unexpected",
+        failure_kind="user",
+        retryable=False,
+        message=f"the worker cannot keep the job's results: {type(error).__name__}: {error}"[:1000],
+    )

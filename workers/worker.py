@@ -1,0 +1,149 @@
+"""A worker put together: slots, their supervisor, the warm host, the signs of life."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from sqlalchemy import text
+
+from normlab.errors import ServiceUnavailable
+from service import leases, workers
+from service.database import Database
+from service.leases import Claim
+from service.loops import Loop
+from service.settings import Settings
+from workers.bell import Bell
+from workers.host_facts import host_facts, probe, unprobed
+from workers.process import FreshLauncher, Launcher, import_path
+from workers.slots import SlotGroup
+from workers.supervisor import Supervisor
+from workers.warm_launcher import WarmLauncher
+
+_CLOCK = text("select extract(epoch from clock_timestamp())::float8")
+_log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """
+    Run the jobs of one kind of device until told to leave.
+
+    Args:
+        settings: of the whole service.
+        database_url: where the jobs are.
+        device: the kind of device whose jobs it takes.
+        slots: jobs at once.
+        bell: rung when there may be work.
+        environment: of this process; jobs get it without our own settings.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database_url: str,
+        device: str,
+        slots: int,
+        bell: Bell,
+        environment: Mapping[str, str],
+    ) -> None:
+        self.id = f"{platform.node()}-{device}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.device = device
+        self._settings = settings
+        self._database = Database(database_url, pool_size=slots + 1)
+        self._python = str(settings.job_python(device) or sys.executable)
+        self._environment = without_our_settings(environment)
+        self._facts = unprobed(device)
+        self._warm: WarmLauncher | None = None
+        leaving = threading.Event()
+        supervisor = Supervisor(
+            database=self._database,
+            settings=settings,
+            launcher=self._launcher(),
+            threads=max(1, len(os.sched_getaffinity(0)) // slots),
+            leaving=leaving,
+        )
+        self._slots = SlotGroup(
+            slots, self._claim, supervisor.work_on, bell, leaving, settings.poll_s
+        )
+        self._presence = Loop("presence", self._beat, settings.heartbeat_s)
+
+    def start(self) -> None:
+        """Start to take jobs, and to say so."""
+        _log.info("worker_starts", worker=self.id, slots=len(self._slots), python=self._python)
+        if self._warm is not None:
+            self._warm.warm_up()
+        self._presence.start()
+        self._slots.start()
+        threading.Thread(target=self._probe, name="probe", daemon=True).start()
+
+    def leave(self) -> None:
+        """Take no more jobs, give running ones back with a checkpoint, and say goodbye."""
+        _log.info("worker_leaves", worker=self.id, busy=self._slots.busy)
+        self._slots.drain()
+        self._presence.stop()
+        if self._warm is not None:
+            self._warm.close()
+        try:
+            workers.leave(self._database, self.id)
+        except ServiceUnavailable as e:
+            _log.warning("no_farewell", reason=str(e))
+        self._database.close()
+
+    def _claim(self) -> Claim | None:
+        return leases.claim(self._database, self.device, self.id, self._settings.lease_s)
+
+    def _launcher(self) -> Launcher:
+        fresh = FreshLauncher(self._python, self._environment)
+        # A Poplar device belongs to the process that attached it: IPU jobs start fresh.
+        if not self._settings.warm_host or self.device == "ipu" or sys.platform != "linux":
+            return fresh
+        self._warm = WarmLauncher(self._python, self._environment, fresh)
+        return self._warm
+
+    def _probe(self) -> None:
+        environment = {**self._environment, **import_path(self._python, self._environment)}
+        self._facts = probe(self.device, self._python, environment)
+        if not self._facts.available:
+            _log.error("device_unavailable", device=self.device, reason=self._facts.reason)
+
+    def _beat(self) -> None:
+        workers.beat(
+            self._database,
+            worker=self.id,
+            device=self.device,
+            hostname=platform.node(),
+            slots=len(self._slots),
+            busy=self._slots.busy,
+            description=self._facts.description,
+            memory_bytes=self._facts.memory_bytes,
+            versions=self._facts.versions,
+            facts=self._all_facts(),
+            silence_s=self._settings.worker_silence_s,
+        )
+
+    def _all_facts(self) -> dict[str, Any]:
+        return {
+            **host_facts(self._settings.data_dir),
+            "device": self._facts.reason,
+            "clock_offset_s": round(self._clock_offset_s(), 3),
+            "last_look_s": round(self._slots.idle_and_blind_s, 1),
+        }
+
+    def _clock_offset_s(self) -> float:
+        """Return by how much this host's clock is ahead of the database's."""
+        asked = time.time()
+        with self._database.begin() as connection:
+            there = float(connection.execute(_CLOCK).scalar_one())
+        return (asked + time.time()) / 2 - there
+
+
+def without_our_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what a job has no business with: the database's password, the admin's token."""
+    return {k: v for k, v in environment.items() if not k.startswith("NORMLAB_")}
