@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import getpass
 import os
 import secrets
 import socket
@@ -19,9 +20,9 @@ import structlog
 
 from normlab.connection import Connection, forget_connection
 from normlab.errors import Conflict, ServiceUnavailable
-from service import embedded
+from service import embedded, tokens
 from service.children import Child
-from service.database import migrate
+from service.database import Database, migrate
 from service.servers_file import ServerUrls, forget_servers, write_servers
 from service.settings import Settings
 
@@ -78,10 +79,9 @@ def stack(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
         stopping.enter_context(_only_one(data_dir))
         servers = embedded.start(settings)
         stopping.callback(servers.stop)
-        migrate(servers.database_url)
-        connection = Connection(
-            f"http://{_reachable(settings.host)}:{_free_port(settings)}", _token(settings)
-        )
+        token = _token(settings)
+        _prepare(servers.database_url, token)
+        connection = Connection(f"http://{_reachable(settings.host)}:{_free_port(settings)}", token)
         environment = _environment(settings, servers, connection)
         running = Stack(connection, data_dir)
         stopping.callback(_stop, running, settings.grace_s)
@@ -93,14 +93,21 @@ def stack(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
         yield running
 
 
+def _prepare(database_url: str, token: str) -> None:
+    migrate(database_url)
+    database = Database(database_url, pool_size=1)
+    try:
+        tokens.accept(database, token, getpass.getuser(), ["admin"])
+    finally:
+        database.close()
+
+
 def _start(running: Stack, environment: dict[str, str], *, worker: bool) -> None:
     logs = running.data_dir / "logs"
     logs.mkdir(exist_ok=True)
-    names = {"worker": "workers"} if worker else {}
     # stopped in this order: a worker hands its jobs back while the API still answers
-    for name, module in {**names, "api": "api"}.items():
-        command = [sys.executable, "-m", module]
-        running.children.append(Child(name, command, environment, logs))
+    for name in ("workers", "api") if worker else ("api",):
+        running.children.append(Child(name, [sys.executable, "-m", name], environment, logs))
     _wait_until_ready(running)
 
 
@@ -186,7 +193,6 @@ def _environment(
         "NORMLAB_DATABASE_URL": servers.database_url,
         "NORMLAB_BROKER_URL": servers.broker_url,
         "NORMLAB_PORT": connection.url.rpartition(":")[2],
-        "NORMLAB_TOKEN": str(connection.token),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -1,0 +1,24 @@
+"""`python -m benchmarks`: each benchmark in a process of its own; 1 if a promise was broken."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+# in this order: latency first, while the machine is still cool
+BENCHMARKS = ("submit_to_done", "reporting", "throughput")
+
+
+def main() -> int:
+    codes = {
+        name: subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode
+        for name in BENCHMARKS
+    }
+    broken = [name for name, code in codes.items() if code]
+    if broken:
+        print(f"\nnot as promised: {', '.join(broken)}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
