@@ -104,7 +104,7 @@ def unpack(
     return Columns(
         np.frombuffer(steps, dtype="<i4"),
         np.frombuffer(vals, dtype="<f8"),
-        np.repeat(np.asarray(t0, dtype=np.float64), np.asarray(n)) + offsets,
+        np.repeat(np.asarray(t0, dtype=np.float64), np.asarray(n, dtype=np.int64)) + offsets,
     )
 
 
@@ -136,10 +136,11 @@ def thin_out(points: Columns, buckets: int) -> Buckets:
     first, last = int(points.steps[0]), int(points.steps[-1])
     edges = first + np.arange(buckets) * (last - first + 1) / buckets
     starts = np.unique(np.searchsorted(points.steps, edges))
+    starts = starts[starts < len(points)]  # a range of few steps has empty parts at its end
     finite = ~np.isnan(points.values)
     counts = np.add.reduceat(finite, starts, dtype=np.int64)
-    sums = np.add.reduceat(np.where(finite, points.values, 0.0), starts)
-    with np.errstate(invalid="ignore"):  # infinities of both signs have no mean
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities of both signs have no mean
+        sums = np.add.reduceat(np.where(finite, points.values, 0.0), starts)
         mean = np.divide(sums, counts, out=np.full(len(starts), np.nan), where=counts > 0)
     return Buckets(
         points.steps[starts],
@@ -155,7 +156,7 @@ def _chunk(
 ) -> Chunk:
     known = values[~np.isnan(values)]
     t0 = float(times[0])
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         total = float(known.sum())
     return Chunk(
         step0=int(steps[0]),
