@@ -64,20 +64,8 @@ class CpuAccelerator:
     @contextmanager
     def session(self, model: nn.Module, spec: JobSpec) -> Iterator[TorchSession]:
         """Train *model* where it is, on so many threads, and with a fixed order of sums."""
-        threads, deterministic = torch.get_num_threads(), _deterministic()
-        torch.set_num_threads(self.threads or threads)
-        _set_deterministic(spec.deterministic)
-        try:
+        with host_computation(self.threads, spec):
             yield _CpuSession(model, spec, torch.device("cpu"))
-        except RuntimeError as e:
-            if "can't allocate memory" not in str(e):
-                raise
-            raise OutOfDeviceMemory(
-                f"the host has not enough memory at batch_size={spec.batch_size}; lower it ({e})"
-            ) from e
-        finally:
-            torch.set_num_threads(threads)
-            _set_deterministic(deterministic)
 
 
 class _CpuSession(TorchSession):
@@ -85,6 +73,25 @@ class _CpuSession(TorchSession):
         """Return the most memory that the process has had."""
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+@contextmanager
+def host_computation(threads: Optional[int], spec: JobSpec) -> Iterator[None]:
+    """Compute on so many threads and as deterministically as *spec* says, then as before."""
+    threads_before, deterministic = torch.get_num_threads(), _deterministic()
+    torch.set_num_threads(threads or threads_before)
+    _set_deterministic(spec.deterministic)
+    try:
+        yield
+    except RuntimeError as e:
+        if "can't allocate memory" not in str(e):
+            raise
+        raise OutOfDeviceMemory(
+            f"the host has not enough memory at batch_size={spec.batch_size}; lower it ({e})"
+        ) from e
+    finally:
+        torch.set_num_threads(threads_before)
+        _set_deterministic(deterministic)
 
 
 def _deterministic() -> bool:

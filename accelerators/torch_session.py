@@ -41,7 +41,7 @@ class TorchSession:
     def prepare(self, learning_rate: float, progress: float) -> None:
         """Set what the next update uses."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["lr_factor"]
         norms.set_training_progress(self.model, progress)
 
     def train(self, x: Tensor, y: Tensor) -> StepResult:

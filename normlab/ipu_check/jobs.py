@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from typing import Tuple
 
@@ -25,11 +26,18 @@ def check_job(spec: JobSpec) -> OpCheck:
     static = tuple(f"{p.field}: {p.rule}" for p in problems(spec))
     if static:  # a model that is refused anyway need not be built
         return OpCheck(static, (), torch.__version__)
-    model = norms.plain_operators(meta_model(spec))
+    return _check(norms.plain_operators(meta_model(spec)), spec)
+
+
+def check_for_training(model: nn.Module, spec: JobSpec) -> OpCheck:
+    """Check *model* itself, as it is about to be trained; it stays as it is."""
+    return _check(copy.deepcopy(model).to("meta"), spec)
+
+
+def _check(model: nn.Module, spec: JobSpec) -> OpCheck:
     loss = partial(cross_entropy, label_smoothing=spec.label_smoothing)
-    channels, classes, size = inputs(spec)
-    x, y = meta_batch(spec.batch_size, (channels, size, size), classes)
-    return check_model(model, loss, x, y)
+    channels, _, size = inputs(spec)
+    return check_model(model, loss, *meta_batch(spec.batch_size, (channels, size, size)))
 
 
 def meta_model(spec: JobSpec) -> nn.Module:

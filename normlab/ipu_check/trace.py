@@ -75,7 +75,7 @@ def _kind(buffer: Tensor) -> str:
     return "truth values" if buffer.dtype == torch.bool else "integers"
 
 
-def meta_batch(batch_size: int, image: Tuple[int, int, int], classes: int) -> Tuple[Tensor, Tensor]:
+def meta_batch(batch_size: int, image: Tuple[int, int, int]) -> Tuple[Tensor, Tensor]:
     """Return images and labels without data: (N, C, H, W) and (N,)."""
     x = torch.empty((batch_size, *image), device="meta")
     return x, torch.zeros(batch_size, dtype=torch.int64, device="meta")

@@ -1,0 +1,141 @@
+"""Graphcore's IPUs through PopTorch, its simulator, or the host emulation, as the job says."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+from contextlib import contextmanager, nullcontext
+from typing import Any, ContextManager, Dict, Iterator, Optional
+
+import torch
+from torch import nn
+
+from accelerators.cpu import host_computation
+from accelerators.ipu_errors import translated
+from accelerators.ipu_session import IpuSession
+from normlab import norms
+from normlab.errors import DeviceUnavailable, UnsupportedModel
+from normlab.ipu_check import OpCheck
+from normlab.ipu_check.jobs import check_for_training
+from normlab.ipu_check.rules import problems
+from normlab.specs.jobs import JobSpec
+from normlab.training.accelerator import Probe
+
+_RUNTIMES = {
+    "hardware": "poptorch-hardware",
+    "ipu_model": "poptorch-ipu-model",
+    "emulated": "host-emulation",
+}
+
+
+def open_device(spec: JobSpec, threads: Optional[int] = None) -> IpuAccelerator:
+    """
+    Open the runtime that *spec* names; there is no falling back to another.
+
+    Raises:
+        DeviceUnavailable: it is not here, with the reason.
+        UnsupportedModel: the spec asks for what an IPU cannot do.
+    """
+    refused = problems(spec)
+    if refused:
+        rules = "; ".join(f"{p.field}: {p.rule}" for p in refused)
+        raise UnsupportedModel(f"an IPU cannot take this job: {rules}")
+    return IpuAccelerator(spec, _library(spec.ipu_runtime), spec.threads or threads)
+
+
+class IpuAccelerator:
+    """
+    One or more IPUs, a replica of the model on each, or what stands in for them.
+
+    Args:
+        spec: the job; its `ipu_runtime` was opened.
+        library: `poptorch`, or the emulation under the same names.
+        threads: for operators on the host.
+    """
+
+    kind = "ipu"
+
+    def __init__(self, spec: JobSpec, library: Any, threads: Optional[int]) -> None:
+        self._spec = spec
+        self._library = library
+        self._threads = threads
+        self.runtime = _RUNTIMES[spec.ipu_runtime]
+        self.timing_valid = spec.ipu_runtime == "hardware"
+
+    def probe(self) -> Probe:
+        """Describe the runtime; opening it has shown that it is there."""
+        return Probe(
+            available=True,
+            reason=f"runtime {self._spec.ipu_runtime!r} was asked for, and is here",
+            description=_description(self._spec, self._library),
+            memory_bytes=None,
+            versions={
+                "poptorch": self._library.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+            facts=_facts(self._spec, self._library),
+        )
+
+    @contextmanager
+    def session(self, model: nn.Module, spec: JobSpec) -> Iterator[IpuSession]:
+        """Train *model* as a compiled program; its weights are back on the host at the end."""
+        norms.plain_operators(model)
+        verdict = check_for_training(model, spec)
+        if not verdict.passes:
+            raise UnsupportedModel(_refusal(verdict))
+        session = IpuSession(self._library, model, spec)
+        with self._host(spec), translated(self._library):
+            try:
+                yield session
+            finally:
+                session.close()
+                norms.plain_operators(model, on=False)
+
+    def _host(self, spec: JobSpec) -> ContextManager[None]:
+        emulated = spec.ipu_runtime == "emulated"
+        return host_computation(self._threads, spec) if emulated else nullcontext()
+
+
+def _library(runtime: str) -> Any:
+    if runtime == "emulated":
+        return importlib.import_module("accelerators.poptorch_emulation")
+    try:
+        import poptorch
+    except (ImportError, AssertionError) as e:  # AssertionError: built to another torch
+        raise DeviceUnavailable(
+            f"ipu_runtime {runtime!r} needs Graphcore's PopTorch, which cannot be imported ({e}); "
+            "use a host with the Poplar SDK, or ask for ipu_runtime 'emulated'"
+        ) from e
+    if runtime == "hardware" and not poptorch.ipuHardwareIsAvailable():
+        raise DeviceUnavailable(
+            "PopTorch finds no IPU on this host; ask for ipu_runtime 'ipu_model' or 'emulated' "
+            "to run without one"
+        )
+    return poptorch
+
+
+def _description(spec: JobSpec, library: Any) -> str:
+    ipus = f"{spec.replicas} IPU{'s' if spec.replicas > 1 else ''}"
+    if spec.ipu_runtime == "emulated":
+        return f"{ipus}, emulated on the host ({platform.machine()}, {os.cpu_count()} cores)"
+    if spec.ipu_runtime == "ipu_model":
+        return f"{ipus} of Graphcore's IPU Model"
+    return f"{ipus}, Mk{library.ipuHardwareVersion()}"
+
+
+def _facts(spec: JobSpec, library: Any) -> Dict[str, Any]:
+    return {
+        "device_iterations": 1,
+        "gradient_accumulation": spec.gradient_accumulation,
+        "replicas": spec.replicas,
+        "micro_batch": spec.batch_size,
+        "reduction": "mean",
+        "output_mode": "sum",
+        "not_modelled": list(getattr(library, "NOT_MODELLED", ())),
+    }
+
+
+def _refusal(verdict: OpCheck) -> str:
+    return f"{verdict.message}; use device 'cpu' or 'cuda'"

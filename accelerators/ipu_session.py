@@ -1,0 +1,179 @@
+"""A model as two compiled programs, one that trains it and one that evaluates it."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from normlab.specs.jobs import JobSpec
+from normlab.specs.optimization import AdamW, RMSprop
+from normlab.training.accelerator import StepResult
+from normlab.training.losses import cross_entropy
+from normlab.training.optimizers import parameter_groups, scaled_rate
+
+
+class Program(nn.Module):
+    """The network with its loss inside, as a compiled program has to have it."""
+
+    def __init__(self, library: Any, model: nn.Module, label_smoothing: float) -> None:
+        super().__init__()
+        self.model = model
+        self.label_smoothing = label_smoothing
+        self._identity_loss = library.identity_loss
+
+    def forward(self, x: Tensor, y: Optional[Tensor] = None) -> Any:
+        """Return the number of hits and the loss, or, without *y*, the logits."""
+        logits = self.model(x)
+        if y is None:
+            return logits
+        loss = cross_entropy(logits, y, self.label_smoothing)
+        hits = (logits.detach().argmax(1) == y).sum()
+        return hits, self._identity_loss(loss, reduction="none")
+
+
+class IpuSession:
+    """
+    A model on IPUs: forward, backward and update are one call.
+
+    Args:
+        library: `poptorch`, or the emulation under the same names.
+        model: on the host, in operators that the compiler can differentiate.
+        spec: of the job.
+    """
+
+    def __init__(self, library: Any, model: nn.Module, spec: JobSpec) -> None:
+        self._library = library
+        self._spec = spec
+        self._model = model
+        self._program = Program(library, model, spec.label_smoothing)
+        self._optimizer = make_optimizer(library, self._program, spec)
+        self._learning_rate: Optional[float] = None
+        self._trainer = library.trainingModel(
+            self._program.train(), training_options(library, spec), self._optimizer
+        )
+        self._evaluator: Any = None  # compiled for the first batch it gets
+        self._rows = 0  # of that batch
+
+    def place(self, x: Tensor) -> Tensor:
+        """Return *x*: batches are cut on the host."""
+        return x
+
+    def prepare(self, learning_rate: float, progress: float) -> None:
+        """Send a changed learning rate; *progress* cannot reach a compiled program."""
+        if learning_rate == self._learning_rate:
+            return
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._trainer.setOptimizer(self._optimizer)
+        self._learning_rate = learning_rate
+
+    def train(self, x: Tensor, y: Tensor) -> StepResult:
+        """Make one update; dimension 0 of *x* is accumulation, replica, micro-batch."""
+        _hand_over(self._evaluator, self._trainer)
+        hits, loss = self._trainer(x, y)
+        micro_batches = self._spec.gradient_accumulation * self._spec.replicas
+        return StepResult(loss.sum() / micro_batches, hits.sum(), len(y))
+
+    def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
+        """Compute the loss of *x* as in use; a short last batch is filled up, and cut again."""
+        if self._evaluator is None:
+            self._evaluator = self._make_evaluator(len(x))
+        _hand_over(self._trainer, self._evaluator)
+        logits = self._evaluator(_filled(x, self._rows))[: len(x)]
+        loss = cross_entropy(logits, y, self._spec.label_smoothing)
+        return StepResult(loss, (logits.argmax(1) == y).sum(), len(y))
+
+    def state_dict(self) -> Dict[str, Any]:
+        """Fetch the weights and the optimizer's state from the device."""
+        if self._trainer.isCompiled():
+            self._trainer.copyWeightsToHost()
+        model = {name: value.detach().clone() for name, value in self._model.state_dict().items()}
+        return {"model": model, "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._learning_rate = None  # the state brought one of its own
+        if self._trainer.isCompiled():
+            self._trainer.copyWeightsToDevice()
+
+    def memory_peak_bytes(self) -> Optional[int]:
+        """Return None: the compiler places everything before the run."""
+        return None
+
+    def close(self) -> None:
+        """Bring the weights home, and give the device back."""
+        if self._evaluator is not None:
+            self._evaluator.destroy()
+        self._trainer.destroy()
+
+    def _make_evaluator(self, rows: int) -> Any:
+        # A device takes the training's micro-batch, many times a call; a host takes all at once.
+        emulated = self._spec.ipu_runtime == "emulated"
+        iterations = 1 if emulated else -(-rows // self._spec.batch_size)
+        self._rows = rows if emulated else iterations * self._spec.batch_size
+        options = common_options(self._library, self._spec).deviceIterations(iterations)
+        self._program.eval()
+        evaluator = self._library.inferenceModel(self._program, options)
+        self._program.train()
+        return evaluator
+
+
+def _hand_over(giver: Any, taker: Any) -> None:
+    # One device serves both programs, one at a time.
+    if giver is not None and giver.isCompiled() and giver.isAttachedToDevice():
+        giver.detachFromDevice()
+    if taker.isCompiled() and not taker.isAttachedToDevice():
+        taker.attachToDevice()
+
+
+def _filled(x: Tensor, rows: int) -> Tensor:
+    missing = rows - len(x)
+    return torch.cat([x, x[:1].expand(missing, *x.shape[1:])]) if missing else x
+
+
+def training_options(library: Any, spec: JobSpec) -> Any:
+    """Return the options of the training program: reported sums, averaged gradients."""
+    options = common_options(library, spec)
+    options.replicationFactor(spec.replicas)
+    options.outputMode(library.OutputMode.Sum)  # Final would report the last micro-batch alone
+    options.Training.gradientAccumulation(spec.gradient_accumulation)
+    options.Training.accumulationAndReplicationReductionType(library.ReductionType.Mean)
+    if spec.replicas > 1:
+        options.broadcastBuffers(False)  # each replica keeps running statistics of its own
+    return options
+
+
+def common_options(library: Any, spec: JobSpec) -> Any:
+    """Return what both programs share."""
+    options = library.Options()
+    options.deviceIterations(1)
+    options.connectionType(library.ConnectionType.OnDemand)  # compiling holds no device
+    options.showCompilationProgressBar(False)
+    options.randomSeed(spec.seed)
+    if spec.ipu_runtime == "ipu_model":
+        options.useIpuModel(True)
+    return options
+
+
+def make_optimizer(library: Any, program: nn.Module, spec: JobSpec) -> Any:
+    """Build PopTorch's optimizer; what is passed stays variable, the rest is compiled in."""
+    optimizer = spec.optimizer
+    groups, rate = parameter_groups(program, spec), scaled_rate(optimizer, spec.samples_per_update)
+    lr, clip = rate.learning_rate, _clip(optimizer.clip_norm)
+    if isinstance(optimizer, AdamW):
+        betas: Tuple[float, float] = (optimizer.beta1, optimizer.beta2)
+        return library.optim.AdamW(groups, lr=lr, betas=betas, eps=optimizer.eps, **clip)
+    momentum = rate.momentum or 0.0
+    if isinstance(optimizer, RMSprop):
+        return library.optim.RMSprop(
+            groups, lr=lr, alpha=optimizer.alpha, eps=optimizer.eps, momentum=momentum
+        )
+    return library.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=optimizer.nesterov, **clip)
+
+
+def _clip(norm: Optional[float]) -> Dict[str, float]:
+    return {} if norm is None else {"max_grad_norm": norm}
