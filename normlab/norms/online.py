@@ -1,0 +1,211 @@
+"""Online Normalization: statistics of the samples before, and a control process in backward."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from normlab.errors import Conflict, InvalidSpec
+from normlab.norms import engine
+from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.online_passes import Normalize, Options
+from normlab.norms.turns import Turns, in_backward
+
+_COMPENSATIONS = ("layer_scaling", "clamp", "none")
+
+
+class _Before(NamedTuple):
+    """What the last training forward started from, for a checkpoint that recomputes it."""
+
+    mu: Tensor
+    var: Tensor
+    means: Tensor  # (N, C) of its input, to recognize it
+
+
+class OnlineNorm(ActivationNorm):
+    """
+    Normalize each sample by running statistics of those before it, in order inside the batch too.
+
+    Forward, for sample t, with mu(x) and v(x) its moments over positions (v = 0 without any):
+        y = (x - mu) / sqrt(var + eps)
+        var' = a var + (1 - a) v(x) + a (1 - a) (mu(x) - mu)^2
+        mu' = mu + (1 - a) (mu(x) - mu)
+        z = weight * y + bias, then error compensation
+    Backward, with h the gradient of y, s = sqrt(var + eps) of the forward, mean over positions:
+        x'' = h - (1 - b) v y,       v' = v + mean(x'' y)
+        x' = x'' / s - (1 - b) u,    u' = u + mean(x'), the gradient of x
+
+    Both are linear recurrences, computed for a batch at once as scans over (N, C), equal to the
+    loop over samples to rounding. State is (C,): mu, var, and v and u, which backward moves.
+
+    Error compensation: "layer_scaling", the paper's and our default, divides z of each sample by
+    its root mean square over channels and positions; "clamp" limits z; "none" does nothing.
+
+    Backward passes must follow their forwards one by one. Gradient accumulation, evaluation,
+    forwards under no_grad and activation checkpointing are safe.
+
+    Args:
+        num_features: C, the number of channels.
+        eps: added to the running variance.
+        affine: learn weight and bias.
+        dims: 1, 2 or 3 dimensions of positions.
+        alpha_forward: a, the decay of mu and var.
+        alpha_backward: b, the decay of the control of the gradient.
+        error_compensation: "layer_scaling", "clamp" or "none".
+        clamp_value: limit of |z|, with "clamp".
+        layer_scaling_eps: added to the mean square of z.
+        layer_scaling_group_size: channels that are scaled together; None is all.
+
+    Shape:
+        (N, C, positions...) -> the same, dtype kept; any N.
+
+    Raises:
+        InvalidSpec: if an option is out of range, or if plain operators are asked for in training.
+        Conflict: from backward, if it is the second of one forward, or another forward waits.
+
+    Source:
+        Chiley et al., "Online Normalization for Training Neural Networks", NeurIPS 2019,
+        arXiv:1905.05894, eq. 8, 11 and 12. The authors' code clamps by default since 2020, and
+        their compiled kernels keep the state in float32 for float64 input; ours follows the input.
+    """
+
+    folds_affine = False
+
+    mu: Tensor
+    var: Tensor
+    u: Tensor
+    v: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        dims: int = 2,
+        alpha_forward: float = 0.999,
+        alpha_backward: float = 0.99,
+        error_compensation: str = "layer_scaling",
+        clamp_value: float = 5.0,
+        layer_scaling_eps: float = 1e-5,
+        layer_scaling_group_size: Optional[int] = None,
+    ) -> None:
+        super().__init__(num_features, eps, affine, dims)
+        if not (0 <= alpha_forward < 1 and 0 <= alpha_backward < 1):
+            raise InvalidSpec(f"{alpha_forward=}, {alpha_backward=}: both are in [0, 1)")
+        if error_compensation not in _COMPENSATIONS:
+            raise InvalidSpec(f"{error_compensation=}: choose one of {_COMPENSATIONS}")
+        if not (clamp_value > 0 and layer_scaling_eps > 0):
+            raise InvalidSpec(f"{clamp_value=}, {layer_scaling_eps=}: both must be positive")
+        size = num_features if layer_scaling_group_size is None else layer_scaling_group_size
+        if size < 1 or num_features % size:
+            raise InvalidSpec(
+                f"{layer_scaling_group_size=} does not divide {num_features} channels"
+            )
+        self.error_compensation = error_compensation
+        self.options = Options(
+            alpha_forward,
+            alpha_backward,
+            eps,
+            size if error_compensation == "layer_scaling" else None,
+            layer_scaling_eps,
+            clamp_value if error_compensation == "clamp" else None,
+        )
+        self.register_buffer("mu", torch.zeros(num_features))
+        self.register_buffer("var", torch.ones(num_features))
+        self.register_buffer("u", torch.zeros(num_features))
+        self.register_buffer("v", torch.zeros(num_features))
+        self._turns = Turns()
+        self._before: Optional[_Before] = None
+
+    def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+        """Normalize by the running statistics, and in training move them."""
+        if not self.training:
+            return self._evaluate(x, weight, bias)
+        if self.plain:
+            raise InvalidSpec(
+                "'online' has no form in plain operators: its backward is a control process and no "
+                "derivative of its forward; train it on cpu or cuda, or choose a kind such as "
+                "'group'"
+            )
+        self._keep_state_in(engine.statistics_dtype(x))
+        y: Tensor = Normalize.apply(x, weight, bias, self)  # type: ignore[no-untyped-call]
+        return y
+
+    def start(self) -> Tuple[Tensor, Tensor]:
+        """Return the mu and var that a forward starts from."""
+        before = self._before if in_backward() else None
+        return (self.mu, self.var) if before is None else (before.mu, before.var)
+
+    def move(self, means: Tensor, mu: Tensor, var: Tensor) -> None:
+        """Take the statistics after a forward; one that recomputes another changes nothing."""
+        if in_backward() and self._before is not None:
+            _check_same(self._before, means)
+        else:
+            self._before = _Before(self.mu, self.var, means)
+            self.mu, self.var = mu, var  # not in place: `_before` keeps the old ones
+
+    def extra_repr(self) -> str:
+        """Show what the constructor was given."""
+        o = self.options
+        return (
+            f"{super().extra_repr()}, alpha_forward={o.alpha_forward:g}, "
+            f"alpha_backward={o.alpha_backward:g}, error_compensation={self.error_compensation!r}"
+        )
+
+    def open_turn(self) -> Any:
+        """Note that a forward waits for its backward."""
+        return self._turns.open()
+
+    def take_turn(self, turn: Any) -> None:
+        """Let a backward run; raise `Conflict` if it would corrupt the state."""
+        self._turns.take(turn, f"{type(self).__name__}({self.num_features})")
+
+    def _keep_state_in(self, dtype: torch.dtype) -> None:
+        for name in ("mu", "var", "u", "v"):
+            state: Tensor = getattr(self, name)
+            if state.dtype != dtype:
+                setattr(self, name, state.to(dtype))
+
+    def _evaluate(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+        dtype = engine.statistics_dtype(x)
+        w, b = (None if p is None else p.to(dtype) for p in (weight, bias))
+        mu, var = self.mu.to(dtype), self.var.to(dtype)
+        z = F.batch_norm(x.to(dtype), mu, var, w, b, False, 0.0, self.eps)
+        if self.options.clamp is not None:
+            z = z.clamp(-self.options.clamp, self.options.clamp)
+        if self.options.group_size is not None:
+            z = scale_layer(z, self.options.group_size, self.options.scaling_eps)
+        return z.to(x.dtype)
+
+    def __getstate__(self) -> Any:
+        return {**self.__dict__, "_before": None}
+
+
+def scale_layer(z: Tensor, group_size: int, eps: float = 1e-5) -> Tensor:
+    """
+    Divide *z* by its root mean square over positions and each *group_size* channels.
+
+    z / sqrt(mean(z^2) + eps), for each sample.
+
+    Shape:
+        (N, C, positions...) -> the same
+
+    Source:
+        Chiley et al., arXiv:1905.05894, layer scaling.
+    """
+    grouped = z.reshape(z.shape[0], z.shape[1] // group_size, -1)
+    power = grouped.square().mean(2, keepdim=True)
+    return (grouped * (power + eps).rsqrt()).view(z.shape)
+
+
+def _check_same(before: _Before, means: Tensor) -> None:
+    same = before.means.shape == means.shape
+    if not same or not torch.allclose(before.means, means, rtol=1e-2, atol=1e-2):
+        raise Conflict(
+            "a forward of OnlineNorm inside backward (an activation checkpoint) does not recompute "
+            "the last training forward: the layer was used again in between; use it once in a "
+            "checkpointed step, or leave it out of the checkpoint"
+        )

@@ -1,0 +1,78 @@
+"""Whose backward is next: the guard of layers whose state moves in the backward pass."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, List, Tuple
+
+import torch
+
+from normlab.errors import Conflict
+
+
+class Turn:
+    """One training forward, as long as its graph lives."""
+
+    __slots__ = ("__weakref__", "done")
+
+    def __init__(self) -> None:
+        self.done = False
+
+
+class Turns:
+    """
+    The forwards of one layer that still may run their backward.
+
+    Backward passes must follow their forwards one by one, or the state that they move would be
+    corrupted without a sign. A forward whose graph is gone does not count. Copies and pickles of
+    the layer start with none.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: List[weakref.ReferenceType[Turn]] = []
+
+    def open(self) -> Turn:
+        """Note a forward; keep what is returned in its graph and nowhere else."""
+        turn = Turn()
+        self._waiting = [ref for ref in self._waiting if _waits(ref)]
+        if not in_backward():  # a recomputed forward has its turn by the first one
+            self._waiting.append(weakref.ref(turn))
+        return turn
+
+    def take(self, turn: Turn, layer: str) -> None:
+        """
+        Let the backward of *turn* run.
+
+        Raises:
+            Conflict: if it ran before, or if another forward waits for its own.
+        """
+        if turn.done:
+            raise Conflict(
+                f"a second backward through one forward of {layer}: its control process has moved "
+                "on with the first; run forward again, or add the losses and call backward once"
+            )
+        others = [ref for ref in self._waiting if _waits(ref) and ref() is not turn]
+        if others:
+            raise Conflict(
+                f"{len(others) + 1} training forwards of {layer} wait for their backward: its "
+                "control process takes samples in order, one forward and its backward after the "
+                "other; put the samples in one batch, call backward after each forward, or run a "
+                "forward that needs no backward under torch.no_grad() or in evaluation"
+            )
+        turn.done = True
+
+    def __deepcopy__(self, memo: Any) -> Turns:
+        return Turns()
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return Turns, ()
+
+
+def in_backward() -> bool:
+    """Return whether a backward pass is running: activation checkpoints recompute there."""
+    return int(torch._C._current_graph_task_id()) != -1
+
+
+def _waits(ref: weakref.ReferenceType[Turn]) -> bool:
+    turn = ref()
+    return turn is not None and not turn.done
