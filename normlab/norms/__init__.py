@@ -12,6 +12,7 @@ from normlab.norms.batch import BatchNorm
 from normlab.norms.batch_renorm import BatchRenorm
 from normlab.norms.lp_batch import L1BatchNorm, LinfBatchNorm, TopkBatchNorm
 from normlab.norms.meta import MetaNorm
+from normlab.norms.online import OnlineNorm
 from normlab.norms.per_sample import GroupNorm, InstanceNorm, LayerNorm
 from normlab.norms.proxy import ACTIVATIONS, ProxyNorm
 from normlab.norms.sparse_switchable import SparseSwitchableNorm
@@ -51,6 +52,7 @@ LAYERS: Dict[Normalizer, Type[ActivationNorm]] = {
     Normalizer.L1_BATCH: L1BatchNorm,
     Normalizer.LINF_BATCH: LinfBatchNorm,
     Normalizer.TOPK_BATCH: TopkBatchNorm,
+    Normalizer.ONLINE: OnlineNorm,
     Normalizer.SWITCHABLE: SwitchableNorm,
     Normalizer.SPARSE_SWITCHABLE: SparseSwitchableNorm,
     Normalizer.META: MetaNorm,
