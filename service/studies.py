@@ -144,11 +144,13 @@ def get(database: Database, study: str) -> StudyDetail:
 
 def paths(database: Database, study: str) -> list[str]:
     """Return what *study* varies besides the seed."""
-    with database.begin() as connection:
-        row = connection.execute(_LOCK, {"study": parse_id(study, "study")}).first()
-    if row is None:
-        raise _unknown(study)
-    return StudySpec.model_validate(row.spec).paths
+    return StudySpec.model_validate(_found(database, study).spec).paths
+
+
+def owner_of(database: Database, study: str) -> str:
+    """Return whose *study* it is."""
+    owner: str = _found(database, study).owner
+    return owner
 
 
 def list_studies(database: Database, cursor: str | None = None, limit: int = 50) -> StudyPage:
@@ -199,6 +201,15 @@ def _switch(
 def _of_states(connection: Connection, study: UUID, states: list[str]) -> list[tuple[UUID, str]]:
     rows = connection.execute(_UNFILLED, {"study": study, "states": states})
     return [(row.job, row.state) for row in rows]
+
+
+def _found(database: Database, study: str) -> Any:
+    with database.begin() as connection:
+        query = select(schema.study).where(schema.study.c.id == parse_id(study, "study"))
+        row = connection.execute(query).first()
+    if row is None:
+        raise _unknown(study)
+    return row
 
 
 def _locked(connection: Connection, study: str) -> Any:

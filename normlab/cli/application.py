@@ -8,7 +8,17 @@ from typing import Any, Optional, Sequence
 
 import typer
 
-from normlab.cli import catalogue, doctor, exporting, jobs, stack, submitting, watching
+from normlab.cli import (
+    catalogue,
+    doctor,
+    exporting,
+    jobs,
+    results,
+    stack,
+    studies,
+    submitting,
+    watching,
+)
 from normlab.cli.connecting import Address, default_data_dir
 from normlab.cli.output import examples
 from normlab.errors import InvalidSpec, NormlabError, QuotaExceeded, ServiceUnavailable
@@ -17,7 +27,7 @@ JOB_FAILED, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
 # one file a group: a new group is a module with `register`, and its line here
 # typer brings a click of its own or uses the installed one: this is the right one's root
 _UsageError: Any = typer.BadParameter.__mro__[1]
-GROUPS = (stack, submitting, watching, jobs, exporting, catalogue, doctor)
+GROUPS = (stack, submitting, watching, jobs, studies, results, exporting, catalogue, doctor)
 
 app = typer.Typer(
     name="normlab",

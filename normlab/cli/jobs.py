@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
             "normlab ls",
             "normlab ls --state failed --limit 5",
             "normlab ls --normalizer group --sort -val/accuracy",
+            "normlab ls --filter 'normalizer = online and val/accuracy > 0.9'",
             "normlab ls --json | jq '.[].id'",
         )
     )(ls)
@@ -54,6 +55,9 @@ def ls(
         None, "--normalizer", help="A kind of normalizer.", autocompletion=kinds
     ),
     study: Optional[str] = typer.Option(None, help="A study's id."),
+    where: Optional[str] = typer.Option(
+        None, "--filter", "-f", help="Such as: batch_size <= 4 and val/accuracy > 0.9"
+    ),
     sort: Optional[str] = typer.Option(None, help="A column or metric; - in front: largest first."),
     limit: int = typer.Option(20, "--limit", "-n", min=1, help="Jobs shown."),
     ids: bool = typer.Option(False, "--ids", help="Print only ids, one a line."),
@@ -61,6 +65,7 @@ def ls(
 ) -> None:
     """List jobs, newest first."""
     filters = {"state": state_is, "device": device, "normalizer": kind, "study": study}
+    filters["filter"] = where
     with connect(ctx) as client:
         jobs = list(client.list(limit=limit, sort=sort, **filters))
     if as_json:

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Type,
 import httpx
 
 from normlab.client import streams
+from normlab.client.studies import Studies
 from normlab.client.transport import Transport
 from normlab.errors import ServiceUnavailable
 from normlab.records import (
@@ -68,6 +69,7 @@ class Client:
         self.transport = Transport(
             url, token, timeout_s=timeout_s, tries=tries, http=http, sleep=sleep
         )
+        self.studies = Studies(self.transport)
 
     def __enter__(self) -> Client:
         return self

@@ -1,0 +1,27 @@
+"""One module for each thing that the interface speaks of."""
+
+from __future__ import annotations
+
+from api.routes import (
+    artifacts,
+    catalogue,
+    devices,
+    diagnostics,
+    events,
+    jobs,
+    logs,
+    metrics,
+    studies,
+)
+
+ROUTERS = (
+    jobs.router,
+    metrics.router,
+    events.router,
+    logs.router,
+    artifacts.router,
+    diagnostics.router,
+    catalogue.router,
+    devices.router,
+    studies.router,
+)

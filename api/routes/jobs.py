@@ -1,0 +1,157 @@
+"""Jobs: submit, try out, look, cancel, try again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+
+from api.admission import admit, verdicts
+from api.auth import CallerDep, ReaderDep, SubmitterDep
+from api.errors import PROBLEMS
+from api.state import StateDep
+from normlab.records import JobCreated, JobDetail, JobPage, JobState, Validation
+from normlab.specs.admission import steps
+from normlab.specs.jobs import JobSpec
+from service import jobs
+from service.jobs import JobFilters
+
+router = APIRouter(tags=["jobs"])
+
+_NAME = Query(max_length=200)
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        description="any text of your own; the same key and body always mean the same job",
+    ),
+]
+
+
+@router.post("/jobs", status_code=202, responses=PROBLEMS)
+def submit_job(
+    spec: JobSpec,
+    caller: SubmitterDep,
+    state: StateDep,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> JobCreated:
+    """
+    Queue a training job.
+
+    The answer says on which device it will run and why. `Location` is where to
+    look from now on. A job whose device has no live worker is accepted, and
+    says what it waits for.
+    """
+    placed = admit(state, spec)
+    job, created = jobs.submit(
+        state.database,
+        spec,
+        owner=caller.owner,
+        device=placed.device,
+        device_reason=placed.reason,
+        idempotency_key=idempotency_key,
+        steps=steps(spec),
+        max_queued=state.settings.max_queued_per_owner,
+    )
+    if created:
+        state.ringer.ring(job.device)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return JobCreated(
+        id=job.id,
+        state=job.state,
+        device=job.device,
+        device_reason=job.device_reason,
+        samples_per_update=job.samples_per_update,
+    )
+
+
+@router.post("/jobs:validate", responses=PROBLEMS)
+def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Validation:
+    """
+    Try a job out without queueing it.
+
+    Every rule is checked as on submission; the answer has the whole spec with
+    its defaults, the device with the reason for it and against the others, and
+    the place in the queue.
+    """
+    placed = admit(state, spec)
+    return Validation(
+        spec=spec,
+        device=placed.device,
+        device_reason=placed.reason,
+        verdicts=verdicts(state, spec),
+        samples_per_update=spec.samples_per_update,
+        steps=steps(spec),
+        parameters=None,
+        memory_bytes=None,
+        queue_position=jobs.queue_position(state.database, placed.device, spec.priority),
+        fingerprint=spec.fingerprint(),
+    )
+
+
+@router.get("/jobs", responses=PROBLEMS)
+def list_jobs(
+    reader: ReaderDep,
+    state: StateDep,
+    states: Annotated[list[JobState] | None, Query(alias="state")] = None,
+    device: Annotated[list[str] | None, _NAME] = None,
+    normalizer: Annotated[list[str] | None, _NAME] = None,
+    study: Annotated[str | None, _NAME] = None,
+    owner: Annotated[str | None, _NAME] = None,
+    name: Annotated[str | None, _NAME] = None,
+    filter: Annotated[str | None, Query(max_length=2000)] = None,
+    where: Annotated[
+        str | None,
+        Query(
+            alias="filter",
+            max_length=2000,
+            description="such as: normalizer = online and batch_size <= 4 and val/accuracy > 0.9",
+        ),
+    ] = None,
+    sort: Annotated[str, Query(max_length=200)] = "-created_at",
+    cursor: Annotated[str | None, Query(max_length=2000)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> JobPage:
+    """
+    List jobs, newest first, a page at a time.
+
+    `state`, `device` and `normalizer` may be repeated. `filter` is an expression such as
+    `normalizer = online and batch_size <= 4 and val/accuracy > 0.9`. `sort` is a column or the
+    name of a metric (its last value), with a minus before it for the largest first.
+    `cursor` is the `next_cursor` of the page before.
+    """
+    filters = JobFilters(
+        state=states,
+        device=device,
+        normalizer=normalizer,
+        study=study,
+        owner=owner,
+        name=name,
+        where=filter,
+    )
+    return jobs.list_jobs(state.database, filters, sort, cursor, limit)
+
+
+@router.get("/jobs/{job}", responses=PROBLEMS)
+def read_job(job: str, reader: ReaderDep, state: StateDep) -> JobDetail:
+    """Return one job: its specification, where it stands, its attempts."""
+    return jobs.get(state.database, job)
+
+
+@router.post("/jobs/{job}/cancel", responses=PROBLEMS)
+def cancel_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
+    """Cancel a queued job at once; a running one stops within a heartbeat, after a checkpoint."""
+    caller.check_owns(jobs.get(state.database, job).owner, f"job {job}")
+    return jobs.cancel(state.database, job)
+
+
+@router.post("/jobs/{job}/retry", responses=PROBLEMS)
+def retry_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
+    """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
+    caller.check_owns(jobs.get(state.database, job).owner, f"job {job}")
+    retried = jobs.retry(state.database, job)
+    state.ringer.ring(retried.device)
+    return retried

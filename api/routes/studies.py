@@ -1,0 +1,207 @@
+"""Studies: send a grid, watch it fill, read its table."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
+
+from api.admission import problems
+from api.auth import ReaderDep, SubmitterDep
+from api.callers import Caller
+from api.errors import PROBLEMS
+from api.state import State, StateDep
+from normlab.records import (
+    ComparisonTable,
+    Record,
+    ResultTable,
+    StudyDetail,
+    StudyPage,
+    StudyPreview,
+    StudyRecord,
+)
+from normlab.specs.admission import steps
+from normlab.specs.jobs import JobSpec
+from normlab.specs.studies import StudySpec
+from normlab.tables import parquet, render, tidy
+from service import previews, results, studies, workers
+from service.grids import Check, Place
+from service.placement import place
+from service.results import Question
+
+router = APIRouter(tags=["studies"])
+
+_TYPES = {"csv": "text/csv", "latex": "application/x-tex", "markdown": "text/markdown"}
+_PATHS = Query(description="paths that make the rows; all by default; with seed: a row a job")
+
+
+class Priority(Record):
+    """Where the queued cells stand in the queue."""
+
+    priority: int = Field(ge=-100, le=100)
+
+
+@router.post("/studies", status_code=202, responses=PROBLEMS)
+def create_study(
+    spec: StudySpec, caller: SubmitterDep, state: StateDep, response: Response
+) -> StudyRecord:
+    """
+    Queue the jobs of a whole grid.
+
+    The same specification is the same study: sending it again runs nothing twice
+    and gives the study that is there.
+    """
+    study, _ = studies.create(
+        state.database, spec, owner=caller.owner, place=_place(state), check=_check(state)
+    )
+    _ring(state, study)
+    response.headers["Location"] = f"/v1/studies/{study.id}"
+    return study
+
+
+@router.post("/studies:preview", responses=PROBLEMS)
+def preview_study(spec: StudySpec, caller: ReaderDep, state: StateDep) -> StudyPreview:
+    """Say what a study would run, how long that may take, and what is refused; store nothing."""
+    return previews.preview(
+        state.database, spec, owner=caller.owner, place=_place(state), check=_check(state),
+        steps=steps,
+    )  # fmt: skip
+
+
+@router.get("/studies", responses=PROBLEMS)
+def list_studies(
+    reader: ReaderDep,
+    state: StateDep,
+    cursor: Annotated[str | None, Query(max_length=2000)] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> StudyPage:
+    """List studies, newest first, a page at a time."""
+    return studies.list_studies(state.database, cursor, limit)
+
+
+@router.get("/studies/{study}", responses=PROBLEMS)
+def get_study(study: str, reader: ReaderDep, state: StateDep) -> StudyDetail:
+    """Show a study with all its cells and their jobs."""
+    return studies.get(state.database, study)
+
+
+@router.put("/studies/{study}", status_code=202, responses=PROBLEMS)
+def extend_study(study: str, spec: StudySpec, caller: SubmitterDep, state: StateDep) -> StudyRecord:
+    """Give a study a larger grid; only cells that it does not have yet are queued."""
+    _check_owner(state, study, caller)
+    record = studies.extend(
+        state.database, study, spec, owner=caller.owner, place=_place(state), check=_check(state)
+    )
+    _ring(state, record)
+    return record
+
+
+@router.post("/studies/{study}/priority", status_code=202, responses=PROBLEMS)
+def set_priority(
+    study: str, priority: Priority, caller: SubmitterDep, state: StateDep
+) -> StudyRecord:
+    """Move the queued cells of a study up or down."""
+    _check_owner(state, study, caller)
+    return studies.set_priority(state.database, study, priority.priority)
+
+
+@router.post("/studies/{study}/{verb}", status_code=202, responses=PROBLEMS)
+def change_study(
+    study: str,
+    verb: Literal["complete", "pause", "resume", "cancel"],
+    caller: SubmitterDep,
+    state: StateDep,
+) -> StudyRecord:
+    """
+    Complete, pause, resume or cancel a study.
+
+    `complete` runs what is missing, failed or cancelled and leaves the rest alone;
+    `pause` holds back what is queued, and `resume` lets it run.
+    """
+    _check_owner(state, study, caller)
+    record: StudyRecord = getattr(studies, verb)(state.database, study)
+    _ring(state, record)
+    return record
+
+
+@router.get(
+    "/studies/{study}/results",
+    response_model=ResultTable,
+    responses={**PROBLEMS, 200: {"description": "the table, in the format asked for"}},
+)
+def get_results(
+    study: str,
+    reader: ReaderDep,
+    state: StateDep,
+    group_by: Annotated[list[str] | None, _PATHS] = None,
+    metric: Annotated[str, Query(max_length=200)] = "val/accuracy",
+    reduction: Annotated[str, Query(max_length=50)] = "last",
+    interval: Literal["t", "bootstrap"] = "t",
+    confidence: Annotated[float, Query(gt=0, lt=1)] = 0.95,
+    form: Annotated[
+        Literal["json", "csv", "parquet", "latex", "markdown"], Query(alias="format")
+    ] = "json",
+) -> Any:
+    """
+    Tabulate one metric over the study's cells.
+
+    Rows are means over seeds with an interval; cells without a value are counted in
+    `failed`, never dropped. CSV and Parquet have a row a job.
+    """
+    question = Question(metric, reduction, interval, confidence)
+    table = results.results(state.database, study, question, group_by)
+    if form == "json":
+        return table
+    if form == "parquet":
+        return _file(parquet(tidy(table)), "application/vnd.apache.parquet", "results.parquet")
+    ending = {"latex": "tex", "markdown": "md"}.get(form, form)
+    return _file(render(table, form).encode(), _TYPES[form], f"results.{ending}")
+
+
+@router.get("/studies/{study}/compare", responses=PROBLEMS)
+def compare_results(
+    study: str,
+    axis: str,
+    a: str,
+    b: str,
+    reader: ReaderDep,
+    state: StateDep,
+    metric: Annotated[str, Query(max_length=200)] = "val/accuracy",
+    reduction: Annotated[str, Query(max_length=50)] = "last",
+    interval: Literal["t", "bootstrap"] = "t",
+    confidence: Annotated[float, Query(gt=0, lt=1)] = 0.95,
+) -> ComparisonTable:
+    """Compare two values of one axis, seed by seed: a minus b, with its interval."""
+    question = Question(metric, reduction, interval, confidence)
+    return results.compare(state.database, study, question, axis, a, b)
+
+
+def _place(state: State) -> Place:
+    live = workers.live(state.database)
+    limit = state.settings.small_batch_limit
+
+    def choose(spec: JobSpec) -> tuple[str, str]:
+        placed = place(spec, live, small_batch_limit=limit)
+        return placed.device, placed.reason
+
+    return choose
+
+
+def _check(state: State) -> Check:
+    return lambda spec: problems(state, spec)
+
+
+def _check_owner(state: State, study: str, caller: Caller) -> None:
+    caller.check_owns(studies.owner_of(state.database, study), f"study {study}")
+
+
+def _ring(state: State, study: StudyRecord) -> None:
+    if study.counts.get("queued"):
+        for device in workers.KINDS:
+            state.ringer.ring(device)
+
+
+def _file(content: bytes, kind: str, name: str) -> Response:
+    disposition = {"Content-Disposition": f'inline; filename="{name}"'}
+    return Response(content, media_type=kind, headers=disposition)

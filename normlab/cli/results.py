@@ -1,0 +1,139 @@
+"""`normlab results`: the table and the plot of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
+
+import typer
+
+from normlab.cli.connecting import connect
+from normlab.cli.output import AsJson, examples, print_json, print_table
+
+if TYPE_CHECKING:
+    from normlab.records import ResultRow, ResultTable
+
+BARS = "▁▂▃▄▅▆▇█"
+_SPARK_POINTS = 12
+_MOST_SPARKS = 60
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    app.command(
+        epilog=examples(
+            "normlab results 01JX...",
+            "normlab results 01JX... --metric val/loss --reduction best",
+            "normlab results 01JX... --group-by normalizer --interval bootstrap",
+            "normlab results 01JX... --format latex > table.tex",
+            "normlab results 01JX... --format parquet --output rows.parquet",
+            "normlab results 01JX... --plot figure.pdf",
+            "normlab results 01JX... --compare normalizer:batch:online",
+        )
+    )(results)
+
+
+def results(
+    ctx: typer.Context,
+    study: str = typer.Argument(..., help="A study's id.", show_default=False),
+    metric: str = typer.Option("val/accuracy", "--metric", "-m", help="What to tabulate."),
+    reduction: str = typer.Option("last", help="last, best, area (under the curve), mean_last:K."),
+    group_by: Optional[List[str]] = typer.Option(
+        None, "--group-by", "-g", help="Paths that make the rows; repeat; with seed: a row a job."
+    ),
+    interval: str = typer.Option("t", help="t or bootstrap."),
+    confidence: float = typer.Option(0.95, help="Coverage of the interval."),
+    form: Optional[str] = typer.Option(
+        None, "--format", "-f", help="markdown, latex, csv or parquet (a row a job), json."
+    ),
+    output: Optional[Path] = typer.Option(
+        None, "--output", "-o", help="Write here, not to stdout."
+    ),
+    plot: Optional[Path] = typer.Option(None, help="Draw into this .png, .svg or .pdf."),
+    compare: Optional[str] = typer.Option(
+        None, metavar="AXIS:A:B", help="A minus B over the seeds that both have."
+    ),
+    as_json: bool = AsJson,
+) -> None:
+    """Print what a study found: means and intervals over seeds, by whatever varies."""
+    question: Dict[str, Any] = {"metric": metric, "reduction": reduction, "interval": interval,
+                "confidence": confidence}  # fmt: skip
+    with connect(ctx) as client:
+        if compare:
+            _print_comparison(client, study, compare, question, as_json)
+            return
+        table = client.studies.results(study, group_by=group_by, **question)
+        if plot:
+            from normlab.plots import save
+
+            print(f"wrote {save(table, plot)}")
+        elif as_json or form == "json":
+            print_json(table)
+        elif form:
+            _write(table, form, output)
+        else:
+            print_results(client, table)
+
+
+def print_results(client: Any, table: ResultTable) -> None:
+    """Print a table for people, with the course of each row's first job as a sparkline."""
+    from normlab.tables import cell
+
+    sparks = [_spark_of(client, row, table.metric) for row in table.rows[:_MOST_SPARKS]]
+    sparks += [""] * (len(table.rows) - len(sparks))
+    rows = [
+        [*row.labels.values(), cell(row), row.n, spark]
+        for row, spark in zip(table.rows, sparks)
+    ]  # fmt: skip
+    print_table([*table.group_by, table.metric, "n", "course"], rows)
+
+
+def sparkline(values: Sequence[Optional[float]]) -> str:
+    """Draw *values* as a line of bars; a space where there is none."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return ""
+    low, span = min(known), (max(known) - min(known)) or 1.0
+    top = len(BARS) - 1
+    return "".join(" " if v is None else BARS[round((v - low) / span * top)] for v in values)
+
+
+def _spark_of(client: Any, row: ResultRow, metric: str) -> str:
+    if not row.values:
+        return ""
+    job = row.jobs[min(row.values)]
+    return sparkline(client.metrics(job, metric, max_points=_SPARK_POINTS)[metric].values)
+
+
+def _write(table: ResultTable, form: str, output: Optional[Path]) -> None:
+    from normlab.errors import InvalidSpec
+    from normlab.tables import parquet, render, tidy
+
+    if form != "parquet":
+        text = render(table, form)
+        if output is None:
+            print(text, end="")
+        else:
+            output.write_text(text, encoding="utf-8")
+    elif output is None:
+        raise InvalidSpec("Parquet is no text: name a file with --output")
+    else:
+        output.write_bytes(parquet(tidy(table)))
+
+
+def _print_comparison(client: Any, study: str, compare: str, question: Any, as_json: bool) -> None:
+    from normlab.errors import InvalidSpec
+
+    parts = compare.split(":")
+    if len(parts) != 3:
+        raise InvalidSpec(f"--compare {compare}: write AXIS:A:B, such as normalizer:batch:online")
+    table = client.studies.compare(study, *parts, **question)
+    if as_json:
+        print_json(table)
+        return
+    rows = [
+        [*r.labels.values(), r.a_mean, r.b_mean, r.difference, r.low, r.high, r.n]
+        for r in table.rows
+    ]
+    paths = list(table.rows[0].labels)
+    print_table([*paths, table.a, table.b, "difference", "low", "high", "n"], rows)

@@ -1,0 +1,214 @@
+"""`normlab study ...`: a grid of jobs from one short file, watched until it is whole."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, List, Optional
+
+import typer
+
+from normlab.cli.connecting import connect
+from normlab.cli.output import AsJson, ago, examples, print_json, print_table
+
+if TYPE_CHECKING:
+    from normlab.records import StudyPreview, StudyRecord
+
+File = typer.Argument(..., help="JSON or YAML; - reads standard input.", show_default=False)
+Study = typer.Argument(..., help="A study's id.", show_default=False)
+Set = typer.Option(
+    [], "--set", "-s", metavar="FIELD=VALUE", help="Set a field, such as base.epochs=2."
+)
+STATES = ("succeeded", "running", "queued", "failed", "cancelled", "missing")
+
+studies = typer.Typer(no_args_is_help=True, help="Run a grid of jobs, and complete it.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    app.add_typer(studies, name="study")
+
+
+def _run_examples() -> str:
+    return examples(
+        "normlab study run grid.yaml",
+        "normlab study run grid.yaml --set seeds=5       five seeds: only new cells are run",
+        "normlab study run grid.yaml --no-wait",
+        "A file: {name: small batches, base: {epochs: 5}, seeds: 3,",
+        "         axes: {normalizer: [batch, group, online], batch_size: [32, 8, 2]}}",
+    )
+
+
+@studies.command(epilog=_run_examples())
+def run(
+    ctx: typer.Context,
+    file: str = File,
+    overrides: List[str] = Set,
+    extend: Optional[str] = typer.Option(
+        None, "--extend", metavar="STUDY", help="Give this study the larger grid of the file."
+    ),
+    wait: bool = typer.Option(True, help="Show progress until every cell has ended."),
+    as_json: bool = AsJson,
+) -> int:
+    """Run the cells of a study that are missing; the same file is the same study.
+
+    Ctrl-C stops watching, not the study. Exits 1 if a cell did not succeed.
+    """
+    from normlab.cli.specfile import read_spec
+
+    spec = read_spec(file, overrides)
+    with connect(ctx) as client:
+        study = client.studies.extend(extend, spec) if extend else client.studies.create(spec)
+        if any(study.counts.get(state) for state in ("failed", "cancelled")):
+            study = client.studies.complete(study.id)
+        if wait:
+            print(f"study {study.id}: {_counts(study)}", file=sys.stderr)
+            study = client.studies.wait(study.id, None if as_json else _Progress())
+            if not as_json:
+                _print_results(client, study.id)
+    if as_json or not wait:
+        _say(study, as_json)
+    return 1 if wait and study.counts.get("succeeded", 0) < study.cells else 0
+
+
+@studies.command(epilog=examples("normlab study preview grid.yaml"))
+def preview(
+    ctx: typer.Context, file: str = File, overrides: List[str] = Set, as_json: bool = AsJson
+) -> int:
+    """Say what a study would run, how long it may take and what is refused; run nothing."""
+    from normlab.cli.specfile import read_spec
+
+    spec = read_spec(file, overrides)
+    with connect(ctx) as client:
+        found = client.studies.preview(spec)
+    if as_json:
+        print_json(found)
+    else:
+        _print_preview(found)
+    return 2 if found.refused else 0
+
+
+@studies.command(epilog=examples("normlab study ls", "normlab study ls --json"))
+def ls(ctx: typer.Context, as_json: bool = AsJson) -> None:
+    """List studies, newest first."""
+    with connect(ctx) as client:
+        found = list(client.studies.list())
+    if as_json:
+        print_json(found)
+        return
+    rows = [[s.id, s.name, s.state, _counts(s), ", ".join(s.paths), ago(s.created_at)]
+            for s in found]  # fmt: skip
+    print_table(["study", "name", "state", "cells", "varies", "age"], rows)
+
+
+@studies.command(epilog=examples("normlab study show 01JX...", "normlab study show 01JX... --json"))
+def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
+    """Show a study's cells and the jobs that fill them."""
+    from normlab.specs.studies import label
+
+    with connect(ctx) as client:
+        found = client.studies.get(study)
+    if as_json:
+        print_json(found)
+        return
+    print(f"{found.name}: {found.state}, {_counts(found)}\n")
+    rows = [
+        [*(label(c.coordinates.get(path)) for path in found.paths), c.seed,
+         c.state + (" (reused)" if c.reused else ""), c.job]
+        for c in found.grid
+    ]  # fmt: skip
+    print_table([*found.paths, "seed", "state", "job"], rows)
+
+
+@studies.command(epilog=examples("normlab study complete 01JX..."))
+def complete(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
+    """Run what is missing, failed or cancelled, and nothing else."""
+    _verb(ctx, "complete", study, as_json)
+
+
+@studies.command(epilog=examples("normlab study pause 01JX..."))
+def pause(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
+    """Hold back the queued cells; running ones go on."""
+    _verb(ctx, "pause", study, as_json)
+
+
+@studies.command(epilog=examples("normlab study resume 01JX..."))
+def resume(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
+    """Let the cells of a paused study run."""
+    _verb(ctx, "resume", study, as_json)
+
+
+@studies.command(epilog=examples("normlab study cancel 01JX..."))
+def cancel(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
+    """Cancel every cell that has not ended; `complete` takes the study up again."""
+    _verb(ctx, "cancel", study, as_json)
+
+
+@studies.command(epilog=examples("normlab study priority 01JX... 10"))
+def priority(
+    ctx: typer.Context,
+    study: str = Study,
+    value: int = typer.Argument(..., min=-100, max=100, help="Higher runs earlier."),
+    as_json: bool = AsJson,
+) -> None:
+    """Move the queued cells up or down in the queue."""
+    with connect(ctx) as client:
+        _say(client.studies.set_priority(study, value), as_json)
+
+
+def _verb(ctx: typer.Context, name: str, study: str, as_json: bool) -> None:
+    with connect(ctx) as client:
+        _say(getattr(client.studies, name)(study), as_json)
+
+
+def _say(study: StudyRecord, as_json: bool) -> None:
+    if as_json:
+        print_json(study)
+    else:
+        print(f"{study.id}  {study.state}: {_counts(study)}")
+
+
+def _counts(study: StudyRecord) -> str:
+    parts = [f"{study.counts[s]} {s}" for s in STATES if study.counts.get(s)]
+    return f"{study.cells} cells" + (f" ({', '.join(parts)})" if parts else "")
+
+
+def _print_results(client: Any, study: str) -> None:
+    from normlab.cli.results import print_results
+
+    print_results(client, client.studies.results(study))
+
+
+def _print_preview(found: StudyPreview) -> None:
+    time = "unknown" if found.estimated_s is None else f"{found.estimated_s / 60:.1f} min"
+    print_table(
+        ["what", "value"],
+        [
+            ("cells", found.cells),
+            ("already run by other jobs", found.reusable),
+            ("epochs in all", found.epochs),
+            ("updates in all", found.steps),
+            ("one after another", f"{time} ({found.estimated_from})"),
+        ],
+    )
+    for refusal in found.refused:
+        where = ", ".join(f"{k} = {v}" for k, v in refusal.coordinates.items())
+        rules = "; ".join(f"{p['field']}: {p['rule']}" for p in refusal.problems)
+        print(f"refused: {where}: {rules}", file=sys.stderr)
+
+
+class _Progress:
+    """One line that is written over in a terminal; elsewhere a line a change."""
+
+    def __init__(self) -> None:
+        self.last = ""
+
+    def __call__(self, study: StudyRecord) -> None:
+        text = _counts(study)
+        if text == self.last:
+            return
+        self.last = text
+        if sys.stderr.isatty():
+            done = not study.counts.get("queued") and not study.counts.get("running")
+            print(f"\r\033[K{text}", end="\n" if done else "", file=sys.stderr, flush=True)
+        else:
+            print(text, file=sys.stderr, flush=True)

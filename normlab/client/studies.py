@@ -1,0 +1,166 @@
+"""Studies over HTTP: send a grid, complete it, read what it found."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional, Sequence, Union
+
+from normlab.client.transport import Transport
+from normlab.errors import ServiceUnavailable
+from normlab.records import (
+    ComparisonTable,
+    ResultTable,
+    StudyDetail,
+    StudyPage,
+    StudyPreview,
+    StudyRecord,
+)
+from normlab.specs.studies import StudySpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# between looks at a study that somebody waits for
+WATCH_S = 1.0
+AnyStudy = Union[StudySpec, Mapping[str, Any]]
+
+
+class Studies:
+    """The part of a Client that is about studies: `client.studies`."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    def create(self, spec: AnyStudy) -> StudyRecord:
+        """Queue every cell of a study; the same specification is the same study."""
+        answer = self.transport.send("POST", "/studies", json=_body(spec), repeatable=True)
+        return StudyRecord.model_validate_json(answer.content)
+
+    def preview(self, spec: AnyStudy) -> StudyPreview:
+        """Ask what a study would run, without queueing anything."""
+        answer = self.transport.send("POST", "/studies:preview", json=_body(spec), repeatable=True)
+        return StudyPreview.model_validate_json(answer.content)
+
+    def extend(self, study: str, spec: AnyStudy) -> StudyRecord:
+        """Give a study a larger grid; only the new cells are queued."""
+        answer = self.transport.send("PUT", f"/studies/{study}", json=_body(spec), repeatable=True)
+        return StudyRecord.model_validate_json(answer.content)
+
+    def get(self, study: str) -> StudyDetail:
+        """Return a study with all its cells."""
+        answer = self.transport.send("GET", f"/studies/{study}")
+        return StudyDetail.model_validate_json(answer.content)
+
+    def list(self) -> Iterator[StudyRecord]:
+        """Iterate over studies, newest first, asking for page after page."""
+        cursor: Optional[str] = None
+        while True:
+            answer = self.transport.send("GET", "/studies", params={"cursor": cursor})
+            page = StudyPage.model_validate_json(answer.content)
+            yield from page.studies
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def complete(self, study: str) -> StudyRecord:
+        """Run what is missing, failed or cancelled, and nothing else."""
+        return self._post(study, "complete")
+
+    def pause(self, study: str) -> StudyRecord:
+        """Hold back the queued jobs; running ones go on."""
+        return self._post(study, "pause")
+
+    def resume(self, study: str) -> StudyRecord:
+        """Let the held jobs run."""
+        return self._post(study, "resume")
+
+    def cancel(self, study: str) -> StudyRecord:
+        """Cancel every job of the study that has not ended."""
+        return self._post(study, "cancel")
+
+    def set_priority(self, study: str, priority: int) -> StudyRecord:
+        """Move the queued jobs up or down."""
+        return self._post(study, "priority", {"priority": priority})
+
+    def wait(
+        self,
+        study: str,
+        progress: Optional[Callable[[StudyRecord], None]] = None,
+        timeout_s: Optional[float] = None,
+    ) -> StudyRecord:
+        """
+        Return *study* once no cell is queued or running.
+
+        Args:
+            study: its id.
+            progress: called with every look at it.
+            timeout_s: raise ServiceUnavailable after so long; None waits for ever.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            record: StudyRecord = self.get(study)
+            if progress:
+                progress(record)
+            if not record.counts.get("queued") and not record.counts.get("running"):
+                return record
+            if deadline is not None and time.monotonic() > deadline:
+                raise ServiceUnavailable(f"study {study} has not ended within {timeout_s:g} s")
+            self.transport.sleep(WATCH_S)
+
+    def results(
+        self,
+        study: str,
+        *,
+        group_by: Optional[Sequence[str]] = None,
+        metric: str = "val/accuracy",
+        reduction: str = "last",
+        interval: str = "t",
+        confidence: float = 0.95,
+    ) -> ResultTable:
+        """
+        Tabulate a metric over the study's cells.
+
+        Args:
+            study: its id.
+            group_by: paths that make the rows; None: all that vary; with `seed`: a row a job.
+            metric: its name.
+            reduction: last, best, area, or mean_last:K.
+            interval: t or bootstrap.
+            confidence: its coverage.
+        """
+        params = {
+            "group_by": None if group_by is None else list(group_by),
+            "metric": metric,
+            "reduction": reduction,
+            "interval": interval,
+            "confidence": confidence,
+        }
+        answer = self.transport.send("GET", f"/studies/{study}/results", params=params)
+        return ResultTable.model_validate_json(answer.content)
+
+    def frame(self, study: str, **question: Any) -> pd.DataFrame:
+        """Return the results as a pandas frame with a row a job; *question* as in `results`."""
+        import pandas as pd  # large, and only this method is about it
+
+        from normlab.tables import tidy
+
+        return pd.DataFrame(tidy(self.results(study, **question)))
+
+    def compare(
+        self, study: str, axis: str, a: str, b: str, metric: str = "val/accuracy", **question: Any
+    ) -> ComparisonTable:
+        """Compare two values of *axis* seed by seed: a minus b, with its interval."""
+        params = {"axis": axis, "a": a, "b": b, "metric": metric, **question}
+        answer = self.transport.send("GET", f"/studies/{study}/compare", params=params)
+        return ComparisonTable.model_validate_json(answer.content)
+
+    def _post(self, study: str, verb: str, body: Any = None) -> StudyRecord:
+        path = f"/studies/{study}/{verb}"
+        # a second delivery of the others finds its work done; of these two, a conflict
+        repeatable = verb not in ("pause", "resume")
+        answer = self.transport.send("POST", path, json=body, repeatable=repeatable)
+        return StudyRecord.model_validate_json(answer.content)
+
+
+def _body(spec: AnyStudy) -> Any:
+    return spec.model_dump(mode="json") if isinstance(spec, StudySpec) else dict(spec)

@@ -1,0 +1,160 @@
+"""Studies over HTTP: accepted whole or not at all, completed, tabulated in every format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from normlab.client import Client
+from normlab.events import Finished, Series
+from service import leases, metrics
+from service.database import Database
+from tests.api.conftest import OPERATORS_TOKEN, token_header
+
+GRID: dict[str, Any] = {
+    "name": "small batches",
+    "base": {"dataset": {"name": "digits"}, "epochs": 2},
+    "axes": {"normalizer": ["batch", "layer"], "batch_size": [32, 2]},
+    "seeds": 2,
+}
+
+
+def work(database: Database) -> None:
+    while (claim := leases.claim(database, "cpu", "w", 30)) is not None:
+        value = 0.9 - 0.1 / claim.spec.batch_size + claim.spec.seed / 100
+        series = Series(steps=[1, 2], values=[value / 2, value], times=[time.time()] * 2)
+        with database.begin() as connection:
+            metrics.append(connection, claim, {"val/accuracy": series})
+        leases.finish(database, claim, Finished(step=2, summary={}))
+
+
+def test_a_grid_is_accepted_once(client: httpx.Client) -> None:
+    first = client.post("/v1/studies", json=GRID)
+    again = client.post("/v1/studies", json=GRID)
+    assert first.status_code == again.status_code == 202
+    assert first.json()["counts"] == {"queued": 8}
+    assert again.json()["id"] == first.json()["id"]
+    assert first.headers["location"] == f"/v1/studies/{first.json()['id']}"
+    assert len(client.get("/v1/jobs", params={"study": first.json()["id"]}).json()["jobs"]) == 8
+
+
+def test_results_agree_in_every_format(client: httpx.Client, database: Database) -> None:
+    study = client.post("/v1/studies", json=GRID).json()["id"]
+    work(database)
+    url = f"/v1/studies/{study}/results"
+    rows = client.get(url).json()["rows"]
+    assert [row["mean"] for row in rows] == pytest.approx([0.901875, 0.855] * 2)
+    lines = list(csv.DictReader(io.StringIO(client.get(url, params={"format": "csv"}).text)))
+    assert len(lines) == 8
+    for form in ("latex", "markdown"):
+        assert "0.902" in client.get(url, params={"format": form}).text
+    parquet = client.get(url, params={"format": "parquet"})
+    assert parquet.content[:4] == b"PAR1"
+    best = client.get(url, params={"group_by": "batch_size", "reduction": "best"}).json()["rows"]
+    assert [(row["labels"], row["n"]) for row in best] == [
+        ({"batch_size": "32"}, 4), ({"batch_size": "2"}, 4),
+    ]  # fmt: skip
+
+
+def test_the_client_speaks_of_studies(url: str, database: Database) -> None:
+    with Client(url, OPERATORS_TOKEN) as client:
+        assert client.studies.preview(GRID).cells == 8
+        study = client.studies.create(GRID)
+        assert client.studies.pause(study.id).state == "paused"
+        assert client.studies.resume(study.id).state == "active"
+        client.studies.set_priority(study.id, 3)
+        work(database)
+        assert client.studies.wait(study.id, timeout_s=10).state == "complete"
+        grown = client.studies.extend(study.id, {**GRID, "seeds": 3})
+        assert grown.counts == {"succeeded": 8, "queued": 4}
+        client.studies.cancel(study.id)
+        assert client.studies.complete(study.id).counts == {"succeeded": 8, "queued": 4}
+        compared = client.studies.compare(study.id, "batch_size", "32", "2")
+        assert [row.difference for row in compared.rows] == pytest.approx([0.046875] * 2)
+        frame = client.studies.frame(study.id)
+        assert len(frame) == 12
+        assert [s.id for s in client.studies.list()] == [study.id]
+        assert len(client.studies.get(study.id).grid) == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "rule"),
+    [
+        ({"axes": {"normaliser": ["batch"]}}, "axes.normaliser", "nearest: normalizer"),
+        ({"axes": {"batch_size": []}}, "", "at least one value"),
+        ({"axes": {"seed": [1]}}, "", "seeds stand in `seeds`"),
+        ({"seeds": 100_000}, "axes", "at most 20000"),
+        ({"exclude": [{"normalizer": ["batch", "layer"]}]}, "exclude", "leaves none"),
+        ({"base": {"dataset": {"name": "nope"}}}, "dataset.name", "nope"),
+        ({"bases": {}}, "bases", ""),
+    ],
+)
+def test_a_grid_that_cannot_be_is_422_with_field_and_rule(
+    client: httpx.Client, change: dict[str, Any], field: str, rule: str
+) -> None:
+    for path in ("/v1/studies", "/v1/studies:preview"):
+        if field == "dataset.name" and path.endswith("preview"):
+            continue  # listed among the refused cells there
+        answer = client.post(path, json={**GRID, **change})
+        assert answer.status_code == 422, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+        found = answer.json()["errors"][0]
+        assert field in found["field"]
+        assert rule in found["rule"]
+    assert client.get("/v1/studies").json()["studies"] == []
+
+
+def test_a_preview_lists_what_is_refused(client: httpx.Client) -> None:
+    grid = {**GRID, "axes": {"normalizer": [{"kind": "group", "groups": 3}, "layer"]}}
+    found = client.post("/v1/studies:preview", json=grid).json()
+    assert found["refused"][0]["coordinates"] == {"normalizer": {"kind": "group", "groups": 3}}
+    assert found["epochs"] == 4
+
+
+@pytest.mark.parametrize(
+    ("params", "rule"),
+    [
+        ({"metric": "val/acuracy"}, "nearest: val/accuracy"),
+        ({"reduction": "first"}, "last, best"),
+        ({"group_by": "epochs"}, "normalizer, batch_size"),
+        ({"confidence": 1.5}, "less than 1"),
+    ],
+)
+def test_a_question_without_answer_is_422(
+    client: httpx.Client, database: Database, params: dict[str, Any], rule: str
+) -> None:
+    study = client.post("/v1/studies", json=GRID).json()["id"]
+    work(database)
+    answer = client.get(f"/v1/studies/{study}/results", params=params)
+    assert answer.status_code == 422
+    assert rule in answer.json()["errors"][0]["rule"]
+
+
+def test_only_its_owner_changes_a_study(client: httpx.Client, database: Database) -> None:
+    study = client.post("/v1/studies", json=GRID).json()["id"]
+    other = token_header(database, "bob", "read", "submit")
+    assert client.post(f"/v1/studies/{study}/cancel", headers=other).status_code == 403
+    assert client.get(f"/v1/studies/{study}", headers=other).status_code == 200
+
+
+def test_an_unknown_study_is_404_and_a_wrong_move_409(client: httpx.Client) -> None:
+    assert client.get("/v1/studies/nope").status_code == 404
+    assert client.post("/v1/studies/nope/complete").status_code == 404
+    study = client.post("/v1/studies", json=GRID).json()["id"]
+    assert client.post(f"/v1/studies/{study}/resume").status_code == 409
+
+
+def test_jobs_are_listed_by_a_filter(client: httpx.Client, database: Database) -> None:
+    client.post("/v1/studies", json=GRID)
+    work(database)
+    where = "normalizer = layer and val/accuracy > 0.9"
+    jobs = client.get("/v1/jobs", params={"filter": where}).json()["jobs"]
+    assert {(j["normalizer"], j["batch_size"], j["seed"]) for j in jobs} == {("layer", 32, 1)}
+    wrong = client.get("/v1/jobs", params={"filter": "batch_size >"})
+    assert wrong.status_code == 422
+    assert wrong.json()["errors"][0]["rule"].startswith("position 13")

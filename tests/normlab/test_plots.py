@@ -1,0 +1,86 @@
+"""A plot holds the numbers of its table, in every format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from normlab.errors import InvalidSpec
+from normlab.plots import draw, save
+from normlab.records import ResultRow, ResultTable
+
+pytest.importorskip("matplotlib")
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # matplotlib's own imports
+
+
+def row(mean: float | None, **coordinates: Any) -> ResultRow:
+    return ResultRow.model_validate({
+        "coordinates": coordinates, "labels": {k: str(v) for k, v in coordinates.items()},
+        "n": 2, "failed": 0, "mean": mean, "sd": 0.01,
+        "low": None if mean is None else mean - 0.02, "high": None if mean is None else mean + 0.02,
+        "values": {} if mean is None else {0: mean - 0.01, 1: mean + 0.01}, "jobs": {},
+        "states": {},
+    })  # fmt: skip
+
+
+def table(*rows: ResultRow) -> ResultTable:
+    return ResultTable(
+        study="s", metric="val/accuracy", reduction="last", interval="t", confidence=0.95,
+        group_by=list(rows[0].coordinates), rows=list(rows),
+    )  # fmt: skip
+
+
+KINDS = (("batch", 0.8), ("group", 0.9))
+LINES = table(
+    *(
+        row(level - 0.1 / batch, normalizer=kind, batch_size=batch)
+        for kind, level in KINDS
+        for batch in (2, 8, 32)
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "magic"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.pdf", b"%PDF")]
+)
+def test_each_format_is_written(tmp_path: Path, name: str, magic: bytes) -> None:
+    assert save(LINES, tmp_path / name).read_bytes().startswith(magic)
+
+
+def test_a_numeric_path_gives_a_line_a_value_with_bands() -> None:
+    axes = draw(LINES).axes[0]
+    assert [line.get_label() for line in axes.lines] == ["batch", "group"]
+    assert list(axes.lines[0].get_xdata()) == [2, 8, 32]
+    assert list(axes.lines[0].get_ydata()) == pytest.approx([0.75, 0.7875, 0.796875])
+    assert len(axes.collections) == 2
+    assert axes.get_xscale() == "log"
+
+
+def test_two_names_give_a_heat_map_with_its_numbers() -> None:
+    grid = table(row(0.9, normalizer="a", model="x"), row(None, normalizer="b", model="x"))
+    texts = [text.get_text() for text in draw(grid).axes[0].texts]
+    assert texts == ["0.9", "—"]
+
+
+def test_one_path_shows_each_seed() -> None:
+    axes = draw(table(row(0.9, normalizer="a"), row(0.8, normalizer="b"))).axes[0]
+    assert list(axes.lines[0].get_ydata()) == pytest.approx([0.89, 0.91])
+
+
+@pytest.mark.parametrize(
+    ("rows", "name", "rule"),
+    [
+        ([row(0.9, a=1)], "a.bmp", "one of .png"),
+        ([row(None, a=1)], "a.png", "nothing to plot"),
+        ([row(0.9, a=1, b=2, c=3)], "a.png", "--group-by"),
+    ],
+)
+def test_what_cannot_be_plotted_says_why(
+    tmp_path: Path, rows: list[ResultRow], name: str, rule: str
+) -> None:
+    with pytest.raises(InvalidSpec, match=rule):
+        save(table(*rows), tmp_path / name)
+    assert not (tmp_path / name).exists()
