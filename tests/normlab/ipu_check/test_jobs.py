@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from normlab.ipu_check.jobs import check_job
+from normlab.specs.catalogue import MODELS
+from normlab.specs.jobs import JobSpec
+from normlab.specs.normalizers import BY_KIND, ActivationNormSpec, Normalizer
+
+
+def job(normalizer: Any, **fields: Any) -> JobSpec:
+    return JobSpec.model_validate({"normalizer": normalizer, "batch_size": 4, **fields})
+
+
+TAKE_PROXY = [k for k, spec in BY_KIND.items() if issubclass(spec, ActivationNormSpec)]
+
+
+@pytest.mark.parametrize("kind", list(BY_KIND))
+def test_the_trace_agrees_with_what_each_kind_says_of_itself(kind: Normalizer) -> None:
+    assert check_job(job(kind)).passes == BY_KIND[kind].runs_on_ipu
+
+
+@pytest.mark.parametrize("kind", TAKE_PROXY)
+def test_proxy_changes_no_verdict(kind: Normalizer) -> None:
+    assert check_job(job({"kind": kind, "proxy": True})).passes == BY_KIND[kind].runs_on_ipu
+
+
+def test_online_is_refused_for_its_backward_process() -> None:
+    assert "backward control process" in check_job(job("online")).message
+
+
+@pytest.mark.parametrize("model", list(MODELS))
+def test_every_net_passes_with_group_norm(model: str) -> None:
+    check = check_job(job("group", model={"name": model}))
+    assert check.passes, check.message
+
+
+def test_label_smoothing_passes() -> None:
+    assert check_job(job("group", label_smoothing=0.1)).passes
+
+
+def test_the_largest_net_is_checked_within_a_second() -> None:
+    spec = job("group", model={"name": "resnet50"}, dataset={"name": "image_folder", "folder": "x"})
+    check_job(spec)  # the first use of the meta device loads its operators
+    start = time.process_time()
+    check_job(spec)
+    assert time.process_time() - start < 1
