@@ -52,10 +52,13 @@ def normalize(
     if plain or x.dim() == 2:
         return _normalize_plain(x, solve, cast)
     if not torch.is_grad_enabled() or not any(_needs_grad(t) for t in (x, *cast)):
-        return _normalize_forward(x, solve, cast)
-    kept: list[Tuple[Tensor, ...]] = []
-    y: Tensor = _Normalize.apply(x, solve, kept, *cast)  # type: ignore[no-untyped-call]
-    return y, kept[0]
+        return _normalize_without_graph(x, solve, cast)
+    deferred = _Deferred()
+    mean, var = _Moments.apply(x, deferred)  # type: ignore[no-untyped-call]
+    solved = solve(mean, var, *cast)
+    scale, shift = solved.scale.expand_as(mean), solved.shift.expand_as(mean)
+    y: Tensor = _Affine.apply(x, mean, scale, shift, deferred)  # type: ignore[no-untyped-call]
+    return y, tuple(s.detach() for s in solved.statistics)
 
 
 def statistics_dtype(x: Tensor) -> torch.dtype:
@@ -135,7 +138,7 @@ def _normalize_plain(
     return y, tuple(s.detach() for s in solved.statistics)
 
 
-def _normalize_forward(
+def _normalize_without_graph(
     x: Tensor, solve: Solve, tensors: Sequence[Optional[Tensor]]
 ) -> Tuple[Tensor, Tuple[Tensor, ...]]:
     rows = dense(x)
@@ -146,72 +149,68 @@ def _normalize_forward(
     return like(y.to(x.dtype), x), solved.statistics
 
 
-class _Normalize(torch.autograd.Function):
+class _Deferred:
+    """What the affine's backward leaves for that of the moments, so that gx is written once."""
+
+    g: Optional[Tensor] = None  # contiguous, in the dtype of the statistics
+    scale: Optional[Tensor] = None
+
+
+class _Moments(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, solve: Solve, kept: list[Any], *tensors: Any) -> Tensor:
-        rows = dense(x)
-        mean, var = moments(rows)
-        with torch.enable_grad():
-            leaves: list[Any] = [
-                t.detach().requires_grad_(ctx.needs_input_grad[0]) for t in (mean, var)
-            ]
-            for t, needed in zip(tensors, ctx.needs_input_grad[3:]):
-                leaves.append(None if t is None else t.detach().requires_grad_(needed))
-            solved = solve(*leaves)
-            scale, shift = solved.scale.expand_as(mean), solved.shift.expand_as(mean)
-        kept.append(tuple(s.detach() for s in solved.statistics))
-        ctx.solve, ctx.leaves, ctx.solved = solve, leaves, (scale, shift)
-        ctx.save_for_backward(x, *tensors)
-        a = scale.detach()
-        y = apply_affine(rows, a, torch.addcmul(shift.detach(), a, mean, value=-1))
+    def forward(ctx: Any, x: Tensor, deferred: _Deferred) -> Tuple[Tensor, Tensor]:
+        mean, var = moments(dense(x))
+        ctx.deferred = deferred
+        ctx.save_for_backward(x, mean)
+        return mean, var
+
+    @staticmethod
+    def backward(ctx: Any, dmean: Tensor, dvar: Tensor) -> Tuple[Tensor, None]:
+        x, mean = ctx.saved_tensors
+        n, c, d = _sizes(x)
+        g, scale = ctx.deferred.g, ctx.deferred.scale
+        if g is None or scale is None:  # create_graph: operators that can be differentiated again
+            rows = x.to(mean.dtype).reshape(n, c, d)
+            centred = rows - rows.mean(2, keepdim=True)
+            gx = centred * (dvar * (2 / d)).unsqueeze(2) + (dmean / d).unsqueeze(2)
+            return like(gx.reshape(x.shape).to(x.dtype), x), None
+        ctx.deferred.g = ctx.deferred.scale = None
+        slope = dvar * (2 / d)
+        gx = apply_affine(dense(x), slope, torch.addcmul(dmean / d, slope, mean, value=-1))
+        gx.view(n * c, d).addcmul_(g.view(n * c, d), scale.reshape(-1, 1))
+        return like(gx.to(x.dtype), x), None
+
+
+class _Affine(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor, deferred: _Deferred
+    ) -> Tensor:
+        ctx.deferred = deferred
+        ctx.save_for_backward(x, mean, scale)
+        y = apply_affine(dense(x), scale, torch.addcmul(shift, scale, mean, value=-1))
         return like(y.to(x.dtype), x)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
-        x, *tensors = ctx.saved_tensors
-        if torch.is_grad_enabled():  # create_graph: the plain form can be differentiated again
-            return _backward_plain(ctx, g, x, tensors)
-        mean, scale = ctx.leaves[0].detach(), ctx.solved[0].detach()
-        rows, g_rows = dense(x), dense(g)
-        s0, s1 = two_dots(g_rows, rows, mean)
-        outputs = [(o, d) for o, d in zip(ctx.solved, (s1, s0)) if o.requires_grad]
-        wanted = [t for t in ctx.leaves if t is not None and t.requires_grad]
-        found = iter(
-            torch.autograd.grad(
-                [o for o, _ in outputs],
-                wanted,
-                [d for _, d in outputs],
-                retain_graph=True,
-                allow_unused=True,
-            )
-        )
-        grads = [next(found) if t is not None and t.requires_grad else None for t in ctx.leaves]
-        gx = _input_grad(rows, g_rows, mean, scale, s0, grads) if ctx.needs_input_grad[0] else None
-        if gx is not None:
-            gx = like(gx.to(x.dtype), x)
-        return (gx, None, None, *grads[2:])
+        x, mean, scale = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _affine_grads(g, x, mean, scale)
+        g_rows = dense(g)
+        s0, s1 = two_dots(g_rows, dense(x), mean)
+        if not ctx.needs_input_grad[0]:
+            return None, None, s1, s0, None
+        ctx.deferred.g, ctx.deferred.scale = g_rows, scale
+        return None, torch.mul(scale, s0).neg_(), s1, s0, None
 
 
-def _input_grad(
-    x: Tensor, g: Tensor, mean: Tensor, scale: Tensor, s0: Tensor, grads: Sequence[Any]
-) -> Tensor:
-    n, c, d = _sizes(x)
-    dmean, dvar = grads[0], grads[1]
-    r = torch.mul(scale, s0).neg_() if dmean is None else torch.addcmul(dmean, scale, s0, value=-1)
-    if dvar is None:
-        return apply_affine(g, scale, r.div_(d))
-    gx = apply_affine(x, dvar * (2 / d), torch.addcmul(r, dvar, mean, value=-2).div_(d))
-    gx.view(n * c, d).addcmul_(g.view(n * c, d), scale.reshape(-1, 1))
-    return gx
-
-
-def _backward_plain(ctx: Any, g: Tensor, x: Tensor, tensors: Sequence[Any]) -> Any:
-    wanted = [t for t in (x, *tensors) if t is not None and t.requires_grad]
-    y, _ = _normalize_plain(x, ctx.solve, tensors)
-    found = iter(torch.autograd.grad(y, wanted, g, create_graph=True, allow_unused=True))
-    gx = next(found) if x.requires_grad else None
-    grads = [next(found) if t is not None and t.requires_grad else None for t in tensors]
-    return (gx, None, None, *grads)
+def _affine_grads(g: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Any:
+    shape = (*mean.shape, *[1] * (x.dim() - 2))
+    dims = list(range(2, x.dim()))
+    wide = g.to(mean.dtype)
+    centred = x.to(mean.dtype) - mean.view(shape)
+    s0, s1 = wide.sum(dims), (wide * centred).sum(dims)
+    return (wide * scale.reshape(shape)).to(x.dtype), -scale * s0, s1, s0, None
 
 
 def dense(x: Tensor) -> Tensor:

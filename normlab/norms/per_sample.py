@@ -37,7 +37,7 @@ class GroupNorm(ActivationNorm):
         (N, C, positions...) -> the same, dtype kept.
 
     Raises:
-        InvalidSpec: if *groups* does not divide C.
+        InvalidSpec: if *groups* does not divide C, or a group has one value.
 
     Source:
         Wu and He, "Group Normalization", 2018, arXiv:1803.08494, equations 1 to 3 and 7.
@@ -66,6 +66,7 @@ class GroupNorm(ActivationNorm):
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Normalize each group of channels of each sample."""
+        self._check_group(x)
         contiguous = self.grouping == "contiguous" or self.groups in (1, self.num_features)
         if contiguous and engine.is_native(x, weight, self.plain):
             return self._normalize_native(x, weight, bias)
@@ -80,6 +81,14 @@ class GroupNorm(ActivationNorm):
             return Solved(*affine_after(scale, offset, weight, bias))
 
         return engine.normalize(x, solve, (weight, bias), self.plain)[0]
+
+    def _check_group(self, x: Tensor) -> None:
+        if self.num_features // self.groups * x[0, 0].numel() == 1:
+            raise InvalidSpec(
+                f"{type(self).__name__} on shape {tuple(x.shape)}: each group of channels has one "
+                "value, and a variance needs two; use fewer groups, or another kind such as "
+                "'layer' where maps are 1 x 1"
+            )
 
     def _normalize_native(
         self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
@@ -144,12 +153,3 @@ class InstanceNorm(GroupNorm):
         self, num_features: int, eps: float = 1e-5, affine: bool = True, dims: int = 2
     ) -> None:
         super().__init__(num_features, num_features, "contiguous", eps, affine, dims)
-
-    def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
-        """Normalize each channel of each sample."""
-        if x[0, 0].numel() == 1:
-            raise InvalidSpec(
-                f"InstanceNorm on shape {tuple(x.shape)}: each channel has one position, and a "
-                "variance needs two; use another kind such as 'layer' where maps are 1 x 1"
-            )
-        return super().normalize(x, weight, bias)
