@@ -14,6 +14,7 @@ TASK = "jobs.ring"
 # A broker that failed is left alone for so long, lest each submission wait for it.
 _DEAF_S = 1.0
 _TIMEOUT_S = 2.0
+_AT_ONCE = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
 _log = structlog.get_logger(__name__)
 
 
@@ -80,7 +81,9 @@ class CeleryDoorbell:
     def _connect(self) -> Any:
         untyped: Any = kombu
         return untyped.Connection(
-            self._url, connect_timeout=_TIMEOUT_S, transport_options=self._options
+            self._url,
+            connect_timeout=_TIMEOUT_S,
+            transport_options={**self._options, **_AT_ONCE},
         )
 
     def _publish(self, device: str) -> None:

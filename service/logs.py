@@ -15,6 +15,7 @@ from service.leases import Claim
 
 SEGMENT_BYTES = 64 * 1024
 MAX_LOG_BYTES = 16 * 1024 * 1024
+MAX_READ_BYTES = 4 * 1024 * 1024
 _CUT = b"\n[the log is full: what follows was left out]\n"
 
 _ENDS = text("""
@@ -66,8 +67,8 @@ def read(database: Database, job: str, offset: int = 0, limit: int = 256 * 1024)
     Raises:
         NotFound: if there is no such job.
     """
-    if not 1 <= limit <= MAX_LOG_BYTES:
-        rule = f"must lie between 1 and {MAX_LOG_BYTES}"
+    if not 1 <= limit <= MAX_READ_BYTES:
+        rule = f"must lie between 1 and {MAX_READ_BYTES}"
         raise InvalidSpec(f"limit={limit} {rule}", [FieldProblem("limit", rule)])
     key = parse_id(job)
     with database.begin() as connection:

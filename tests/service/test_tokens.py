@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from service import tokens
+from service.database import Database
+
+
+def test_a_token_says_whose_it_is_and_what_it_allows(database: Database) -> None:
+    token = tokens.create(database, "ada", ["read", "submit"])
+    assert tokens.find(database, token) == tokens.Token("ada", ("read", "submit"))
+    assert tokens.find(database, token + "x") is None
+
+
+def test_tokens_are_long_and_never_the_same(database: Database) -> None:
+    made = {tokens.create(database, "ada", ["read"]) for _ in range(5)}
+    assert len(made) == 5
+    assert min(map(len, made)) >= 43  # 256 bits in base 64
+
+
+def test_the_database_does_not_know_the_token_itself(database: Database) -> None:
+    token = tokens.create(database, "ada", ["admin"])
+    with database.begin() as connection:
+        stored = connection.execute(text("select token::text from token")).scalar_one()
+    assert token not in stored
+    assert token.encode().hex() not in stored
+
+
+def test_a_revoked_token_stands_for_nobody(database: Database) -> None:
+    token = tokens.create(database, "ada", ["read"])
+    assert tokens.revoke(database, token)
+    assert tokens.find(database, token) is None
+    assert not tokens.revoke(database, token)
+
+
+def test_a_token_that_an_operator_chose_can_be_accepted_twice(database: Database) -> None:
+    for owner in ("first", "second"):
+        tokens.accept(database, "a token of the operator", owner, ["admin"])
+    assert tokens.find(database, "a token of the operator") == tokens.Token("second", ("admin",))
