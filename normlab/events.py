@@ -31,6 +31,9 @@ class Started(Event):
 class Series(BaseModel):
     """Points of one metric, as columns."""
 
+    # The root's setting does not reach into what its records hold.
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
     steps: List[int]
     values: List[float]
     times: List[float] = Field(description="seconds since the epoch")

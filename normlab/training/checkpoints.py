@@ -7,6 +7,7 @@ import hashlib
 import io
 import logging
 import os
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
@@ -112,8 +113,11 @@ def _read(named: NamedCheckpoint, fingerprint: str) -> Dict[str, Any]:
     found = hashlib.sha256(content).hexdigest()
     if found != named.sha256:
         raise _Damaged(f"{named.path}: SHA-256 is {found}, written was {named.sha256}")
-    # weights_only: tensors and plain values, no code is run whatever the file holds
-    record = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    try:
+        # weights_only: tensors and plain values, no code is run whatever the file holds
+        record = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as e:
+        raise CheckpointUnusable(f"{named.path} holds no checkpoint: {e}") from e
     if record["fingerprint"] != fingerprint:
         raise CheckpointUnusable(
             f"{named.path} was written by a job with fingerprint {record['fingerprint'][:12]}, "

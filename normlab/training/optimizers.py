@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 import torch
 from torch import nn
 
+from normlab.norms import ParameterHint, parameter_hints
 from normlab.specs.jobs import JobSpec
 from normlab.specs.optimization import SGD, AdamW, OptimizerSpec, RMSprop
-
-_VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
-# On the CPU as well since torch 2.5.
-_FUSED: Dict[str, Any] = {"fused": True} if _VERSION >= (2, 5) else {}
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,9 @@ def make_optimizer(model: nn.Module, spec: JobSpec) -> torch.optim.Optimizer:
     """
     Build the job's optimizer over the parameters of *model*.
 
-    SGD and AdamW make their update in one pass where torch can: a small network's step is
-    mostly overhead.
+    It works on lists of tensors (torch's "foreach"), for a small network's step is mostly
+    overhead. Torch's fused form is faster still, but it changes parameters without counting up
+    their version, which streaming normalization goes by.
     """
     optimizer = spec.optimizer
     rate = scaled_rate(optimizer, spec.samples_per_update)
@@ -62,48 +60,40 @@ def make_optimizer(model: nn.Module, spec: JobSpec) -> torch.optim.Optimizer:
     if isinstance(optimizer, AdamW):
         betas = (optimizer.beta1, optimizer.beta2)
         return torch.optim.AdamW(
-            groups, rate.learning_rate, betas=betas, eps=optimizer.eps, **_FUSED
+            groups, rate.learning_rate, betas=betas, eps=optimizer.eps, foreach=True
         )
     momentum = rate.momentum or 0.0
     if isinstance(optimizer, RMSprop):
         return torch.optim.RMSprop(
-            groups, rate.learning_rate, optimizer.alpha, optimizer.eps, momentum=momentum
+            groups,
+            rate.learning_rate,
+            optimizer.alpha,
+            optimizer.eps,
+            momentum=momentum,
+            foreach=True,
         )
     return torch.optim.SGD(
-        groups, rate.learning_rate, momentum=momentum, nesterov=optimizer.nesterov, **_FUSED
+        groups, rate.learning_rate, momentum=momentum, nesterov=optimizer.nesterov, foreach=True
     )
 
 
 def parameter_groups(model: nn.Module, spec: JobSpec) -> List[Dict[str, Any]]:
     """
-    Sort the parameters by their weight decay.
+    Sort the parameters into groups with a `weight_decay` and an `lr_factor` each.
 
-    Matrices and filters decay. Vectors (biases, scales and shifts) do not, unless
-    `decay_normalizers` is set. A module decides for its own parameters by an attribute
-    `decayed_parameters`, the names of those that decay: proxy normalization's beta' and gamma'
-    do, with `proxy_weight_decay` on top.
+    Matrices and filters decay. What has one value a channel (biases, scales, shifts, lengths)
+    does not, unless `decay_normalizers` is set. Parameters for which their normalizer has a hint
+    follow that: proxy normalization's beta' and gamma' decay by `proxy_weight_decay`.
     """
+    hints = parameter_hints(model)
     decay = spec.optimizer.weight_decay
-    extra = getattr(spec.normalizer, "proxy_weight_decay", 0.0)
-    filters, named, vectors = [], [], []
-    for parameter, decays, by_name in _judged(model):
-        if by_name:
-            named.append(parameter)
-        elif decays or spec.optimizer.decay_normalizers:
-            filters.append(parameter)
-        else:
-            vectors.append(parameter)
-    groups = ((filters, decay), (named, decay + extra), (vectors, 0.0))
-    return [{"params": params, "weight_decay": wd} for params, wd in groups if params]
+    groups: Dict[ParameterHint, List[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        decays = spec.optimizer.decay_normalizers or _is_matrix(parameter)
+        own = hints.get(parameter, ParameterHint(weight_decay=decay if decays else 0.0))
+        groups.setdefault(own, []).append(parameter)
+    return [{"params": params, **hint._asdict()} for hint, params in groups.items()]
 
 
-def _judged(model: nn.Module) -> Iterator[Tuple[nn.Parameter, bool, bool]]:
-    seen = set()
-    for module in model.modules():
-        names = getattr(module, "decayed_parameters", None)
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter in seen:
-                continue
-            seen.add(parameter)
-            by_name = names is not None and name in names
-            yield parameter, names is None and parameter.ndim > 1, by_name
+def _is_matrix(parameter: nn.Parameter) -> bool:
+    return sum(size > 1 for size in parameter.shape) > 1
