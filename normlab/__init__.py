@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Dict
+from typing import TYPE_CHECKING, Any, Callable, Dict
 
 if TYPE_CHECKING:
     from normlab.client import Client
 
 __version__ = "0.1.0"
-__all__ = ["Client", "__version__"]
+__all__ = ["Client", "__version__", "convert"]
+
+convert: Callable[..., Any]  # not imported for type checkers: the import contracts would see torch
 
 # name: its module, imported when somebody asks; `import normlab` itself stays light
-_LATER: Dict[str, str] = {"Client": "normlab.client"}
+_LATER: Dict[str, str] = {"Client": "normlab.client", "convert": "normlab.norms.conversion"}
 
 
 def __getattr__(name: str) -> Any:
