@@ -104,15 +104,15 @@ def cancel(database: Database, job: str) -> JobDetail:
         return _detail(connection, key)
 
 
-def cancel_within(connection: Connection, job: UUID) -> None:
-    """Cancel a job in a transaction that does more; see cancel."""
+def cancel_within(connection: Connection, job: UUID, cause: str = "requested") -> None:
+    """Cancel a job in a transaction that does more; see cancel. *cause* stands in its event."""
     state, requested = _locked(connection, job)
     if state in ENDED:
         raise Conflict(f"job {job} is {state} already, so there is nothing to cancel")
     if state == "queued":
-        states.move(connection, job, ["queued"], "cancelled", payload={"cause": "requested"})
+        states.move(connection, job, ["queued"], "cancelled", payload={"cause": cause})
     elif not requested:
-        _request_cancel(connection, job)
+        _request_cancel(connection, job, cause)
 
 
 def retry(database: Database, job: str) -> JobDetail:
@@ -220,10 +220,10 @@ def _locked(connection: Connection, job: UUID) -> tuple[Any, bool]:
     return row.state, row.cancel_requested
 
 
-def _request_cancel(connection: Connection, job: UUID) -> None:
+def _request_cancel(connection: Connection, job: UUID, cause: str) -> None:
     j = schema.job.c
     connection.execute(schema.job.update().where(j.id == job).values(cancel_requested=True))
-    events.record(connection, job, "cancel_requested")
+    events.record(connection, job, "cancel_requested", {"cause": cause})
 
 
 def _detail(connection: Connection, job: UUID) -> JobDetail:

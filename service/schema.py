@@ -129,6 +129,7 @@ study_cell = Table(
     Column("seed", BigInteger, nullable=False),
     Column("job", Uuid, ForeignKey("job.id", ondelete="SET NULL")),
     Column("reused", Boolean, nullable=False, server_default="false"),
+    Column("pruned", Boolean, nullable=False, server_default="false"),
     Index("study_cell_by_job", "job"),
 )
 

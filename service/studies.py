@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from normlab.errors import Conflict, NotFound
 from normlab.records import StudyDetail, StudyPage, StudyRecord
-from normlab.specs.studies import StudySpec, expand
+from normlab.specs.studies import StudySpec, corners, expand
 from service import jobs, schema
 from service.database import Database
 from service.grids import Check, Place, add_cells, grid, refuse_wrong_cells
@@ -19,10 +19,12 @@ from service.identity import new_id, parse_id
 from service.pages import decode_cursor, encode_cursor
 
 _COUNTS = text("""
-    select c.study, coalesce(j.state, 'missing') as state, count(*) as n,
+    select c.study, count(*) as n,
+        case when c.pruned and j.state = 'cancelled' then 'pruned'
+             else coalesce(j.state, 'missing') end as state,
         count(*) filter (where c.reused) as reused
     from study_cell c left join job j on j.id = c.job
-    where c.study = any(:studies) group by 1, 2
+    where c.study = any(:studies) group by 1, 3
 """)
 _LOCK = text("select * from study where id = :study for update")
 _PAGE = text("""
@@ -31,7 +33,8 @@ _PAGE = text("""
 """)
 _UNFILLED = text("""
     select c.job, j.state from study_cell c join job j on j.id = c.job
-    where c.study = :study and not c.reused and j.state = any(:states) order by c.position
+    where c.study = :study and not c.reused and not c.pruned and j.state = any(:states)
+    order by c.position
 """)
 _HOLD = text("update job set held = :held where study = :study and state = 'queued'")
 _PRIORITY = text("update job set priority = :priority where study = :study and state = 'queued'")
@@ -49,8 +52,10 @@ def create(
     Raises:
         InvalidSpec: the grid is none, or a cell breaks a rule; nothing is queued then.
     """
-    cells = expand(spec) if spec.search is None else []
+    cells = expand(spec) if spec.search is None else corners(spec)
     refuse_wrong_cells(cells, check)
+    if spec.search is not None:
+        cells = []  # the corners are only tried out; trials are proposed as the search goes on
     row = _row(spec, owner)
     with database.begin() as connection:
         new = insert(schema.study).values(row).on_conflict_do_nothing().returning(schema.study.c.id)
@@ -233,13 +238,12 @@ def _records(connection: Connection, studies: Sequence[UUID]) -> list[StudyRecor
 def _record(row: Any, counts: dict[str, int], reused: int) -> StudyRecord:
     cells = sum(counts.values())
     spec = StudySpec.model_validate(row.spec)
-    wanted = spec.search.trials if spec.search else cells
-    done = row.state != "cancelled" and counts.get("succeeded", 0) >= wanted > 0
+    full = spec.search is None and counts.get("succeeded", 0) == cells
     return StudyRecord(
         id=str(row.id),
         name=row.name,
         owner=row.owner,
-        state="complete" if done else row.state,
+        state="complete" if full and row.state != "cancelled" else row.state,
         created_at=row.created_at,
         cells=cells,
         counts=counts,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from api.admission import problems
+from api.admission import check_of, place_of
 from api.auth import ReaderDep, SubmitterDep
 from api.callers import Caller
 from api.errors import PROBLEMS
@@ -22,12 +22,9 @@ from normlab.records import (
     StudyRecord,
 )
 from normlab.specs.admission import steps
-from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from normlab.tables import parquet, render, tidy
 from service import previews, results, studies, workers
-from service.grids import Check, Place
-from service.placement import place
 from service.results import Question
 
 router = APIRouter(tags=["studies"])
@@ -53,7 +50,7 @@ def create_study(
     and gives the study that is there.
     """
     study, _ = studies.create(
-        state.database, spec, owner=caller.owner, place=_place(state), check=_check(state)
+        state.database, spec, owner=caller.owner, place=place_of(state), check=check_of(state)
     )
     _ring(state, study)
     response.headers["Location"] = f"/v1/studies/{study.id}"
@@ -64,7 +61,7 @@ def create_study(
 def preview_study(spec: StudySpec, caller: ReaderDep, state: StateDep) -> StudyPreview:
     """Say what a study would run, how long that may take, and what is refused; store nothing."""
     return previews.preview(
-        state.database, spec, owner=caller.owner, place=_place(state), check=_check(state),
+        state.database, spec, owner=caller.owner, place=place_of(state), check=check_of(state),
         steps=steps,
     )  # fmt: skip
 
@@ -91,7 +88,12 @@ def extend_study(study: str, spec: StudySpec, caller: SubmitterDep, state: State
     """Give a study a larger grid; only cells that it does not have yet are queued."""
     _check_owner(state, study, caller)
     record = studies.extend(
-        state.database, study, spec, owner=caller.owner, place=_place(state), check=_check(state)
+        state.database,
+        study,
+        spec,
+        owner=caller.owner,
+        place=place_of(state),
+        check=check_of(state),
     )
     _ring(state, record)
     return record
@@ -175,21 +177,6 @@ def compare_results(
     """Compare two values of one axis, seed by seed: a minus b, with its interval."""
     question = Question(metric, reduction, interval, confidence)
     return results.compare(state.database, study, question, axis, a, b)
-
-
-def _place(state: State) -> Place:
-    live = workers.live(state.database)
-    limit = state.settings.small_batch_limit
-
-    def choose(spec: JobSpec) -> tuple[str, str]:
-        placed = place(spec, live, small_batch_limit=limit)
-        return placed.device, placed.reason
-
-    return choose
-
-
-def _check(state: State) -> Check:
-    return lambda spec: problems(state, spec)
 
 
 def _check_owner(state: State, study: str, caller: Caller) -> None:

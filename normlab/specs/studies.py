@@ -43,11 +43,17 @@ class Parameter(Spec):
             raise ValueError(f"low {self.low:g} must lie below high {self.high:g}, above 0 for log")
         return self
 
+    def value(self, drawn: Any) -> Any:
+        """Turn what was drawn, a number or the place of a choice, into a value of the field."""
+        if self.choices is not None:
+            return self.choices[drawn]
+        return int(drawn) if self.integer else drawn
+
 
 class Search(Spec):
     """Trials that a sampler proposes one after another."""
 
-    sampler: Literal["random", "tpe", "cmaes", "qmc"] = Field("tpe", description="who proposes")
+    sampler: Literal["random", "tpe"] = Field("tpe", description="who proposes")
     pruner: Literal["none", "median", "asha"] = Field("none", description="who stops bad trials")
     trials: int = Field(20, ge=1, le=MAX_CELLS, description="jobs in all")
     parallel: int = Field(2, ge=1, le=1000, description="trials under way at once")
@@ -155,6 +161,21 @@ def expand(study: StudySpec) -> List[Cell]:
             [FieldProblem("exclude", f"leaves none of {study.size} cells")],
         )
     return list(cells.values())
+
+
+def corners(study: StudySpec) -> List[Cell]:
+    """
+    List the two outermost cells of a search, to find a wrong path before anything runs.
+
+    Raises:
+        InvalidSpec: a corner is no valid job; its problems name the path.
+    """
+    space = study.search.space if study.search else {}
+    ends = [
+        {path: p.value(p.low if p.choices is None else 0) for path, p in space.items()},
+        {path: p.value(p.high if p.choices is None else -1) for path, p in space.items()},
+    ]
+    return [make_cell(study, end, study.seeds[0]) for end in ends]
 
 
 def make_cell(study: StudySpec, coordinates: Coordinates, seed: int) -> Cell:

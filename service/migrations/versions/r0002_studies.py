@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("job", sa.Uuid(), nullable=True),
         sa.Column("reused", sa.Boolean(), server_default="false", nullable=False),
+        sa.Column("pruned", sa.Boolean(), server_default="false", nullable=False),
         sa.ForeignKeyConstraint(
             ["study"], ["study.id"], name=op.f("study_cell_study_fkey"), ondelete="CASCADE"
         ),

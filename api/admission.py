@@ -1,0 +1,84 @@
+"""The decision at the door: does a job break a rule, and on which device does it go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from api.state import State
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.records import Verdict, WorkerRecord
+from normlab.specs import admission
+from normlab.specs.jobs import JobSpec
+from service import workers
+from service.grids import Check, Place
+from service.placement import Placement, place
+from service.workers import KINDS
+
+
+def problems(state: State, spec: JobSpec) -> list[FieldProblem]:
+    """List every rule that *spec* breaks, the operator's files included."""
+    return admission.check(spec, state.settings.datasets) + _device_problems(spec)
+
+
+def admit(state: State, spec: JobSpec) -> Placement:
+    """
+    Choose the device of *spec*.
+
+    Raises:
+        InvalidSpec: with every rule that *spec* breaks.
+    """
+    refuse(problems(state, spec))
+    return place(
+        spec, workers.live(state.database), small_batch_limit=state.settings.small_batch_limit
+    )
+
+
+def place_of(state: State) -> Place:
+    """Return how to choose devices for many jobs, with one look at the live workers."""
+    live = workers.live(state.database)
+    limit = state.settings.small_batch_limit
+
+    def choose(spec: JobSpec) -> tuple[str, str]:
+        placed = place(spec, live, small_batch_limit=limit)
+        return placed.device, placed.reason
+
+    return choose
+
+
+def check_of(state: State) -> Check:
+    """Return what finds the rules that a job breaks."""
+    return lambda spec: problems(state, spec)
+
+
+def refuse(found: Sequence[FieldProblem]) -> None:
+    """Raise InvalidSpec if anything was *found*."""
+    if found:
+        raise InvalidSpec("; ".join(f"{p.field}: {p.rule}" for p in found), found)
+
+
+def verdicts(state: State, spec: JobSpec) -> list[Verdict]:
+    """Say for every kind of device whether it would take *spec*, and why."""
+    live = workers.live(state.database)
+    return [_verdict(state, spec, kind, live) for kind in KINDS]
+
+
+def _verdict(state: State, spec: JobSpec, kind: str, live: Sequence[WorkerRecord]) -> Verdict:
+    asked = spec.model_copy(update={"device": kind})
+    found = problems(state, asked)
+    if spec.acceleration != "none" and kind != "cuda":
+        found.append(FieldProblem("acceleration", f"{spec.acceleration!r} is for cuda"))
+    if found:
+        return Verdict(device=kind, accepted=False, reason=found[0].rule)
+    serving = sum(worker.device == kind for worker in live)
+    waits = "no worker is live, so the job would wait for one"
+    return Verdict(device=kind, accepted=True, reason=f"{serving} live" if serving else waits)
+
+
+def _device_problems(spec: JobSpec) -> list[FieldProblem]:
+    if spec.device != "ipu" or spec.normalizer.runs_on_ipu:
+        return []
+    rule = (
+        f"normalizer {spec.normalizer.kind!r} does not run on an IPU: "
+        f"{spec.normalizer.ipu_reason}; choose cpu, cuda or auto"
+    )
+    return [FieldProblem("device", rule)]

@@ -1,0 +1,52 @@
+"""What every API process does besides answering: ring again, reap what is lost, search on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from api.admission import check_of, place_of
+from api.state import State
+from service.loops import Loop
+from service.reaper import Reaper
+from service.relay import Relay
+from service.searches import Searcher
+
+_RELAY_S = 1.0
+_SEARCH_S = 1.0
+
+
+@contextmanager
+def loops(state: State) -> Iterator[None]:
+    """Run the relay, the reaper and the searcher; any number of processes may do so at once."""
+    settings = state.settings
+    relay = Relay(state.database, state.doorbell, settings.ring_s)
+    reaper = Reaper(state.database, settings.lease_s)
+    searcher = Searcher(state.database, lambda: place_of(state), check_of(state))
+    running = [
+        Loop("relay", _counted(state, "relay", relay.round), min(_RELAY_S, settings.ring_s)),
+        Loop("reaper", _counted(state, "reaper", reaper.round), settings.reap_s),
+        Loop("searcher", _counted(state, "searcher", searcher.round), _SEARCH_S),
+    ]
+    for loop in running:
+        loop.start()
+    try:
+        yield
+    finally:
+        for loop in running:
+            loop.stop()
+
+
+def _counted(state: State, name: str, work: Callable[[], int]) -> Callable[[], None]:
+    measures = state.measures
+
+    def round_() -> None:
+        try:
+            touched = work()
+        except Exception:
+            measures.rounds.labels(name, "failed").inc()
+            raise
+        measures.rounds.labels(name, "done").inc()
+        measures.touched.labels(name).inc(touched)
+
+    return round_

@@ -1,0 +1,134 @@
+"""A search proposes, prunes, and goes on after a restart as if nothing had happened."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from normlab.errors import InvalidSpec
+from normlab.events import Finished, Series
+from normlab.records import StudyRecord
+from normlab.specs.jobs import JobSpec
+from normlab.specs.studies import StudySpec
+from service import leases, metrics, studies
+from service.database import Database
+from service.leases import Claim
+from service.searches import Searcher
+
+SPACE: dict[str, Any] = {"optimizer.lr": {"low": 1e-4, "high": 1.0, "log": True}}
+
+
+def place(spec: JobSpec) -> tuple[str, str]:
+    return "cpu", "the only device of this test"
+
+
+def create(database: Database, **search: Any) -> StudyRecord:
+    fields = {"trials": 12, "parallel": 3, "sampler": "random", "space": SPACE, **search}
+    spec = StudySpec.model_validate({"name": "s", "base": {"normalizer": "batch"},
+                                     "search": fields})  # fmt: skip
+    return studies.create(database, spec, owner="ada", place=place, check=lambda _: [])[0]
+
+
+def searcher(database: Database) -> Searcher:
+    return Searcher(database, lambda: place, lambda _: [])
+
+
+def claim(database: Database) -> Claim | None:
+    return leases.claim(database, "cpu", "w", 30)
+
+
+def report(database: Database, taken: Claim, values: list[float]) -> None:
+    steps = list(range(1, len(values) + 1))
+    series = Series(steps=steps, values=values, times=[time.time()] * len(values))
+    with database.begin() as connection:
+        metrics.append(connection, taken, {"val/accuracy": series})
+
+
+def work(database: Database) -> int:
+    n = 0
+    while (taken := claim(database)) is not None:
+        lr = taken.spec.optimizer.lr
+        report(database, taken, [1 - abs(lr - 0.1)])
+        leases.finish(database, taken, Finished(step=1, summary={}))
+        n += 1
+    return n
+
+
+def test_a_search_runs_its_trials_a_few_at_a_time(database: Database) -> None:
+    study = create(database)
+    assert studies.get(database, study.id).cells == 0
+    rounds = []
+    while searcher(database).round():  # a new searcher each round: nothing is kept in memory
+        rounds.append(work(database))
+    assert rounds == [3, 3, 3, 3]
+    found = studies.get(database, study.id)
+    assert (found.state, found.counts) == ("complete", {"succeeded": 12})
+    assert len({c.coordinates["optimizer.lr"] for c in found.grid}) == 12
+
+
+def test_a_round_without_news_changes_nothing(database: Database) -> None:
+    create(database)
+    assert searcher(database).round() == 3
+    assert searcher(database).round() == 0
+
+
+def test_tpe_learns_from_what_was_tried(database: Database) -> None:
+    study = create(database, sampler="tpe", trials=30, parallel=5)
+    while searcher(database).round():
+        work(database)
+    rates = [c.coordinates["optimizer.lr"] for c in studies.get(database, study.id).grid]
+    first, last = (sorted(abs(r - 0.1) for r in part)[5] for part in (rates[:10], rates[-10:]))
+    assert last < first
+
+
+def test_bad_trials_are_pruned_and_not_completed_again(database: Database) -> None:
+    study = create(database, pruner="median", trials=8, parallel=1)
+    for _ in range(5):
+        searcher(database).round()
+        work(database)
+    searcher(database).round()
+    taken = claim(database)
+    assert taken is not None
+    report(database, taken, [-9.0])
+    assert searcher(database).round() == 1
+    renewal = leases.renew(database, taken, 30)
+    assert renewal is not None
+    assert renewal.cancel_requested
+    leases.release(database, taken)
+    assert studies.get(database, study.id).counts == {"succeeded": 5, "pruned": 1}
+    studies.complete(database, study.id)
+    assert studies.get(database, study.id).counts == {"succeeded": 5, "pruned": 1}
+
+
+def test_a_small_space_ends_the_proposals(database: Database) -> None:
+    study = create(database, space={"batch_size": {"choices": [8, 16]}}, trials=10, parallel=10)
+    searcher(database).round()
+    assert studies.get(database, study.id).cells == 2
+
+
+def test_choices_may_be_objects(database: Database) -> None:
+    kinds = [{"kind": "group", "groups": g} for g in (2, 4)]
+    study = create(database, space={"normalizer": {"choices": kinds}}, trials=2, parallel=2)
+    searcher(database).round()
+    found = [c.coordinates["normalizer"] for c in studies.get(database, study.id).grid]
+    assert sorted(k["groups"] for k in found) == [2, 4]
+
+
+def test_a_paused_search_proposes_nothing(database: Database) -> None:
+    study = create(database)
+    studies.pause(database, study.id)
+    assert searcher(database).round() == 0
+
+
+@pytest.mark.parametrize(
+    ("space", "path"),
+    [({"optimizer.rate": {"low": 1, "high": 2}}, "optimizer.rate"),
+     ({"batch_size": {"low": -5, "high": 2, "integer": True}}, "batch_size")],
+)  # fmt: skip
+def test_a_wrong_space_is_refused_at_the_door(
+    database: Database, space: dict[str, Any], path: str
+) -> None:
+    with pytest.raises(InvalidSpec, match=path):
+        create(database, space=space)
