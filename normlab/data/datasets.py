@@ -131,14 +131,14 @@ def _standardized(raw: Raw, spec: DatasetSpec) -> Data:
 
 
 def _moments(x: Tensor) -> Tuple[Tensor, Tensor]:
-    # In float64 and by pieces: the images of a folder are not all turned to floats at once.
-    count = x.numel() // x.shape[1]
-    total = torch.zeros(x.shape[1], dtype=torch.float64)
-    squares = torch.zeros_like(total)
-    for piece in torch.split(x, 1024):
-        values = piece.double()
-        total += values.sum(dim=(0, 2, 3))
-        squares += values.square().sum(dim=(0, 2, 3))
-    mean = total / count
-    deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
-    return mean.float().view(1, -1, 1, 1), deviation.float().view(1, -1, 1, 1)
+    c = x.shape[1]
+    if x.dtype == torch.uint8:
+        # By how often each byte comes: exact, and no image is turned to floats.
+        counts = torch.stack([torch.bincount(x[:, i].flatten(), minlength=256) for i in range(c)])
+        share = counts.double() / counts.sum(dim=1, keepdim=True)  # (C, 256)
+        value = torch.arange(256, dtype=torch.float64)
+        mean = (share * value).sum(dim=1)
+        deviation = (share * (value - mean[:, None]).square()).sum(dim=1).sqrt()
+    else:
+        deviation, mean = torch.std_mean(x.double(), dim=(0, 2, 3), unbiased=False)
+    return mean.float().view(1, c, 1, 1), deviation.float().view(1, c, 1, 1)

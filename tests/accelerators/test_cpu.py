@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from accelerators import open_accelerator
+from accelerators.cpu import CpuAccelerator
+from normlab.errors import DeviceUnavailable, OutOfDeviceMemory, UnsupportedModel
+from normlab.nets import build
+from normlab.specs.jobs import JobSpec
+from normlab.training.accelerator import Accelerator
+from normlab.training.losses import cross_entropy
+
+
+def job(**fields: Any) -> JobSpec:
+    return JobSpec.model_validate({"normalizer": "layer", "batch_size": 8, **fields})
+
+
+def net(spec: JobSpec) -> nn.Module:
+    torch.manual_seed(0)
+    return build(spec.model, spec.normalizer, 3, 16, 32)
+
+
+def samples(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(0)
+    return torch.randn(n, 3, 32, 32, generator=g), torch.arange(n) % 16
+
+
+def test_the_cpu_is_opened_by_its_name_and_is_there() -> None:
+    accelerator: Accelerator = open_accelerator("cpu", job(), threads=1)
+    probe = accelerator.probe()
+    assert accelerator.kind == "cpu"
+    assert probe.available
+    assert probe.memory_bytes is not None
+    assert probe.memory_bytes > 2**28
+    assert probe.versions["torch"] == torch.__version__
+
+
+def test_an_unknown_kind_lists_the_known() -> None:
+    with pytest.raises(DeviceUnavailable, match="cpu, cuda, ipu"):
+        open_accelerator("tpu", job())
+
+
+def test_replicas_are_refused_with_what_gives_the_same_update() -> None:
+    with pytest.raises(UnsupportedModel, match="gradient_accumulation=6"):
+        open_accelerator("cpu", job(replicas=3, gradient_accumulation=2))
+
+
+def test_float16_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match="bfloat16"):
+        open_accelerator("cpu", job(precision="float16"))
+
+
+def test_an_update_is_that_of_plain_torch() -> None:
+    spec = job(optimizer={"name": "sgd", "lr": 0.5, "momentum": 0.0})
+    ours, theirs = net(spec), net(spec)
+    x, y = samples(8)
+    with CpuAccelerator(1).session(ours, spec) as session:
+        session.prepare(0.25, 0.0)
+        result = session.train(x, y)
+    loss = cross_entropy(theirs(x), y)
+    loss.backward()
+    assert result.loss.item() == pytest.approx(loss.item())
+    assert result.samples == 8
+    for a, b in zip(ours.parameters(), theirs.parameters()):
+        assert b.grad is not None
+        torch.testing.assert_close(a, b - 0.25 * b.grad)
+
+
+def test_micro_batches_are_averaged() -> None:
+    whole, parts = job(batch_size=8), job(batch_size=2, gradient_accumulation=4)
+    models = [net(whole), net(parts)]
+    x, y = samples(8)
+    results = []
+    for spec, model in zip((whole, parts), models):
+        with CpuAccelerator(1).session(model, spec) as session:
+            session.prepare(0.1, 0.0)
+            results.append(session.train(x, y))
+    torch.testing.assert_close(results[0].loss, results[1].loss)
+    assert results[0].correct == results[1].correct
+    for a, b in zip(models[0].parameters(), models[1].parameters()):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_the_gradient_is_clipped_as_a_whole() -> None:
+    spec = job(optimizer={"name": "sgd", "momentum": 0.0, "clip_norm": 1e-3})
+    model = net(spec)
+    before = [p.detach().clone() for p in model.parameters()]
+    with CpuAccelerator(1).session(model, spec) as session:
+        session.prepare(1.0, 0.0)
+        session.train(*samples(8))
+    moves = [(a.detach() - b).flatten() for a, b in zip(model.parameters(), before)]
+    assert torch.cat(moves).norm().item() == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_evaluation_changes_nothing() -> None:
+    spec = job(normalizer="batch")
+    model = net(spec)
+    with CpuAccelerator(1).session(model, spec) as session:
+        before = session.state_dict()
+        first = session.evaluate(*samples(8))
+        second = session.evaluate(*samples(8))
+        after = session.state_dict()
+    assert torch.equal(first.loss, second.loss)
+    assert all(torch.equal(before["model"][k], after["model"][k]) for k in before["model"])
+
+
+def test_bfloat16_computes_in_it_and_keeps_float32_weights() -> None:
+    spec = job(precision="bfloat16")
+    model = net(spec)
+    dtypes = []
+    model[0].register_forward_hook(lambda _m, _x, y: dtypes.append(y.dtype))  # type: ignore[operator]
+    with CpuAccelerator(1).session(model, spec) as session:
+        session.prepare(0.1, 0.0)
+        result = session.train(*samples(8))
+    assert dtypes == [torch.bfloat16]
+    assert result.loss.dtype == torch.float32
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_the_hosts_settings_are_as_before_after_a_session() -> None:
+    threads = torch.get_num_threads()
+    spec = job()
+    with CpuAccelerator(threads + 1).session(net(spec), spec):
+        assert torch.get_num_threads() == threads + 1
+        assert torch.are_deterministic_algorithms_enabled()
+    assert torch.get_num_threads() == threads
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_jobs_own_threads_come_before_the_workers_share() -> None:
+    accelerator = open_accelerator("cpu", job(threads=3), threads=1)
+    assert isinstance(accelerator, CpuAccelerator)
+    assert accelerator.threads == 3
+
+
+def test_what_does_not_fit_into_memory_is_said_so() -> None:
+    spec = job()
+    session = CpuAccelerator(1).session(net(spec), spec)
+    with pytest.raises(OutOfDeviceMemory, match="batch_size=8"), session:
+        torch.empty(2**50)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from normlab.errors import InvalidSpec
+from normlab.nets import NETS, Site, build
+from normlab.specs.catalogue import MODELS
+from normlab.specs.jobs import ModelSpec
+from normlab.specs.normalizers import Normalizer, NormSpec, parse_normalizer
+
+every_net = pytest.mark.parametrize("name", list(NETS))
+BATCH = parse_normalizer("batch")
+
+
+def make(name: str, normalizer: NormSpec = BATCH, **options: Any) -> nn.Module:
+    given = {"in_channels": 3, "num_classes": 10, "image_size": 32, **options}
+    width = given.pop("width", None)
+    return build(ModelSpec(name=name, width=width), normalizer, **given)
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_the_catalogue_lists_exactly_the_nets_that_can_be_built() -> None:
+    assert list(NETS) == list(MODELS)
+
+
+@every_net
+@pytest.mark.parametrize("size", [32, 45])
+def test_the_catalogue_knows_each_normalizers_channels_and_side(name: str, size: int) -> None:
+    model = make(name, width=4)
+    met: list[tuple[int, int]] = []
+
+    def note(site: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(site, Site)
+        met.append((site.channels, output.shape[-1]))
+
+    for module in model.modules():
+        if isinstance(module, Site):
+            module.register_forward_hook(note)
+    model(torch.randn(2, 3, size, size))
+    facts = [(site.channels, site.side) for site in MODELS[name].sites(4, size)]
+    # A projection stands beside its branch: only their order may differ.
+    assert sorted(met) == sorted(facts)
+    assert [c for c, _ in facts] == MODELS[name].channels(4)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "count"),
+    [
+        # as published, in millions: 0.27, 0.85, 11.69, 25.56
+        ("resnet20", 10, 269_722),
+        ("resnet56", 10, 853_018),
+        ("resnet18", 1000, 11_689_512),
+        ("resnet50", 1000, 25_557_032),
+    ],
+)
+def test_the_published_nets_have_their_published_size(name: str, classes: int, count: int) -> None:
+    assert parameters(make(name, num_classes=classes)) == count
+
+
+@every_net
+def test_logits_have_one_column_a_class_and_start_nearly_uniform(name: str) -> None:
+    torch.manual_seed(0)
+    model = make(name, width=8, num_classes=7)
+    logits = model(torch.randn(4, 3, 32, 32))
+    assert logits.shape == (4, 7)
+    assert logits.abs().max() < 1
+
+
+@every_net
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    torch.manual_seed(0)
+    model = make(name, width=4)
+    model(torch.randn(4, 3, 32, 32)).logsumexp(1).sum().backward()
+    lost = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert lost == []
+
+
+@pytest.mark.parametrize("kind", list(Normalizer))
+@pytest.mark.parametrize("name", ["preresnet8", "resnet20"])
+def test_any_normalizer_fits(kind: Normalizer, name: str) -> None:
+    model = make(name, parse_normalizer(kind), width=4)
+    y = model(torch.randn(4, 3, 32, 32))
+    y.sum().backward()
+    assert torch.isfinite(y).all()
+
+
+def test_the_proxy_stands_wherever_an_activation_follows() -> None:
+    proxy = parse_normalizer({"kind": "group", "proxy": True})
+    sites = [m for m in make("resnet20", proxy).modules() if isinstance(m, Site)]
+    kinds = [type(site.layer).__name__ for site in sites]
+    assert kinds == ["ProxyNorm", *(["ProxyNorm", "ScaleOnlyNorm"] * 9)]
+
+
+def test_weights_are_normalized_where_the_kind_says_so() -> None:
+    model = make("preresnet8", parse_normalizer("bounded_weight"))
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert all(hasattr(m, "parametrizations") for m in convolutions)
+    lengths = convolutions[0].weight.flatten(1).norm(dim=1)
+    torch.testing.assert_close(lengths, lengths[:1].expand_as(lengths))
+
+
+def test_convolutions_start_with_hes_spread() -> None:
+    torch.manual_seed(0)
+    stem = next(m for m in make("resnet50").modules() if isinstance(m, nn.Conv2d))
+    expected = (2 / (64 * 7 * 7)) ** 0.5
+    assert stem.weight.std().item() == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"name": "vgg"}, "resnet20"),
+        ({"name": "resnet18", "image_size": 16}, "32 pixels"),
+        ({"name": "convnet", "normalizer": parse_normalizer("group"), "width": 6}, "divide"),
+    ],
+)
+def test_a_net_that_cannot_be_built_says_why(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidSpec, match=says):
+        make(**options)
