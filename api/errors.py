@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -34,6 +35,8 @@ STATUS: dict[type[NormlabError], HTTPStatus] = {
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 422: "invalid_spec"}
 _RETRY_AFTER_S = "5"
 
+PageMaker = Callable[[Request, int, str, str], Response]
+
 log = structlog.get_logger(__name__)
 
 
@@ -56,13 +59,20 @@ class Problem(BaseModel):
     errors: list[ProblemField] = []
 
 
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "default": {"model": Problem, "description": "Whatever goes wrong"},
+    422: {"model": Problem, "description": "The request breaks a rule; `errors` name each field"},
+}
+
+
 def status_of(error: type[NormlabError]) -> HTTPStatus:
     """Return the status of *error*: that of the nearest class in the table."""
     return next(STATUS[c] for c in error.__mro__ if c in STATUS)
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of *app*, expected or not, with a problem."""
+def install(app: FastAPI, page: PageMaker | None = None) -> None:
+    """Answer every error of *app* with a problem; a person's browser gets a *page* instead."""
+    app.state.error_page = page
     app.add_exception_handler(NormlabError, _own)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
@@ -78,9 +88,13 @@ def problem(
     headers: dict[str, str] | None = None,
 ) -> Response:
     """Build the response; ASCII only, since a request may hold what UTF-8 cannot."""
+    title = HTTPStatus(status).phrase
+    page: PageMaker | None = request.app.state.error_page
+    if page is not None and _is_for_a_person(request):
+        return page(request, status, title, detail)
     body = Problem(
         type=f"urn:normlab:problem:{code}",
-        title=HTTPStatus(status).phrase,
+        title=title,
         status=status,
         detail=detail,
         instance=request.url.path,
@@ -89,6 +103,11 @@ def problem(
     )
     content = json.dumps(body.model_dump()).encode()
     return Response(content, status_code=status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _is_for_a_person(request: Request) -> bool:
+    html = "text/html" in request.headers.get("accept", "")
+    return html and not request.url.path.startswith("/v1/")
 
 
 async def _own(request: Request, error: Exception) -> Response:

@@ -2,49 +2,43 @@
 
 from __future__ import annotations
 
-import socket
+import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import httpx
-import uvicorn
+from fastapi import FastAPI
 
-
-class _Server(uvicorn.Server):
-    """Says when it listens, so that nobody has to guess."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = threading.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
+from api.server import Server
 
 
 @contextmanager
-def serve(app: Any) -> Iterator[str]:
+def serve(app: FastAPI) -> Iterator[str]:
     """Serve *app* on a free port; yield its URL."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5)
-        server = _Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
-            while not server.listening.wait(0.05):
-                assert thread.is_alive(), "the application did not start"
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(20)
-            assert not thread.is_alive(), "the server did not stop"
+    urls: queue.Queue[str | None] = queue.Queue()
+    state = getattr(app.state, "normlab", None)
+    stopping = state.wakeups.close if state else lambda: None
+    server = Server(app, "127.0.0.1", 0, on_listening=urls.put, on_stopping=stopping)
+
+    def run() -> None:
+        server.run()
+        urls.put(None)  # for who still waits, if it did not start
+
+    thread = threading.Thread(target=run, name="server under test", daemon=True)
+    thread.start()
+    try:
+        url = urls.get(timeout=30)
+        assert url is not None, "the application did not start"
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive(), "the server did not stop"
 
 
 @contextmanager
-def client_of(app: Any, **options: Any) -> Iterator[httpx.Client]:
+def client_of(app: FastAPI) -> Iterator[httpx.Client]:
     """Serve *app* and yield a client of it."""
-    with serve(app) as url, httpx.Client(base_url=url, timeout=30, **options) as client:
+    with serve(app) as url, httpx.Client(base_url=url, timeout=30) as client:
         yield client

@@ -1,0 +1,40 @@
+"""`python -m api`: serve on NORMLAB_HOST and NORMLAB_PORT; print one line of JSON with the URL."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from api.main import create_app
+from api.server import Server
+from normlab.errors import NormlabError
+from service.journal import configure
+from service.settings import Settings
+
+
+def main() -> int:
+    """Serve until a signal; return the exit code."""
+    try:
+        settings = Settings.from_env()
+        configure(settings.log_level)
+        app = create_app(settings)
+    except NormlabError as e:
+        print(f"normlab: {e}", file=sys.stderr)
+        return 2
+    server = Server(
+        app,
+        settings.host,
+        settings.port,
+        on_listening=_say_where,
+        on_stopping=app.state.normlab.wakeups.close,
+    )
+    server.run()
+    return 0 if server.started else 1
+
+
+def _say_where(url: str) -> None:
+    print(json.dumps({"url": url}), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Whose token it is and what it allows; asked of the database, remembered for a few seconds."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+from starlette.concurrency import run_in_threadpool
+
+from normlab.errors import Forbidden, Unauthorized
+from service import tokens
+from service.database import Database
+from service.tokens import Scope
+
+OPERATOR = "admin"  # who the token of the settings stands for
+
+_INCLUDED: dict[Scope, frozenset[Scope]] = {
+    "read": frozenset({"read"}),
+    "submit": frozenset({"read", "submit"}),
+    "admin": frozenset({"read", "submit", "admin"}),
+}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whose token came with the request, and what it allows."""
+
+    owner: str
+    scopes: frozenset[Scope]
+
+    def check_owns(self, owner: str, what: str) -> None:
+        """Raise unless *what* of *owner* is this caller's own, or the caller is an admin."""
+        if owner != self.owner and "admin" not in self.scopes:
+            raise Forbidden(
+                f"{what} belongs to {owner!r} and this token to {self.owner!r}; "
+                "its owner or an admin token can do this"
+            )
+
+
+class Callers:
+    """Finds callers by their tokens; a revoked token works for *keep_s* seconds more at most."""
+
+    def __init__(
+        self, database: Database, operator_token: SecretStr | None, keep_s: float = 5.0
+    ) -> None:
+        self._database = database
+        self._operator_token = operator_token
+        self._keep_s = keep_s
+        self._known: dict[str, tuple[float, Caller]] = {}
+
+    async def find(self, token: str) -> Caller:
+        """Return whose *token* it is; raise Unauthorized if it is nobody's."""
+        now = time.monotonic()
+        until, caller = self._known.get(token, (0.0, None))
+        if caller is None or until < now:
+            caller = await run_in_threadpool(self._look_up, token)
+            self._known = {t: known for t, known in self._known.items() if known[0] >= now}
+            self._known[token] = (now + self._keep_s, caller)
+        return caller
+
+    def _look_up(self, token: str) -> Caller:
+        if self._is_operators(token):
+            return Caller(OPERATOR, _INCLUDED["admin"])
+        found = tokens.find(self._database, token)
+        if found is None:
+            raise Unauthorized("nobody knows this token; it may be mistyped or revoked")
+        scopes = frozenset(s for scope in found.scopes for s in _INCLUDED[scope])
+        return Caller(found.owner, scopes)
+
+    def _is_operators(self, token: str) -> bool:
+        if self._operator_token is None:
+            return False
+        secret = self._operator_token.get_secret_value()
+        return secrets.compare_digest(secret.encode(), token.encode())

@@ -1,0 +1,138 @@
+"""The form of a job, made from the specs: groups of fields with their paths and options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from pydantic import BaseModel
+
+from normlab.specs.jobs import DatasetSpec, JobSpec, ModelSpec
+from normlab.specs.normalizers import SPECS
+from normlab.specs.optimization import (
+    SGD,
+    AdamW,
+    AugmentationSpec,
+    CheckpointSpec,
+    Constant,
+    Cosine,
+    RMSprop,
+    Step,
+)
+from normlab.specs.options import OptionRecord, options
+
+
+@dataclass(frozen=True)
+class FormField:
+    """One option at its dotted path in the job."""
+
+    path: str
+    option: OptionRecord
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Fields that belong to one kind of normalizer, optimizer or schedule."""
+
+    name: str
+    title: str
+    fields: tuple[FormField, ...]
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """A field that chooses which further fields there are."""
+
+    path: str
+    label: str
+    default: str
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Fields under one heading; *choosers* come first."""
+
+    title: str
+    choosers: tuple[Chooser, ...]
+    fields: tuple[FormField, ...]
+    open: bool = True
+
+
+_JOB = {option.name: option for option in options(JobSpec)}
+_RUN = ("batch_size", "gradient_accumulation", "replicas", "epochs", "max_steps", "seed")
+_PLACE = ("device", "ipu_runtime", "precision", "threads", "tf32", "acceleration")
+
+
+@cache
+def job_form() -> tuple[Group, ...]:
+    """Return the groups of the form, in the order in which a person decides."""
+    shown = {"name", *_RUN, *_PLACE}
+    return (
+        Group("Normalizer", (_normalizer(),), ()),
+        Group(
+            "Network and data",
+            (),
+            (*_fields(ModelSpec, "model"), *_fields(DatasetSpec, "dataset")),
+        ),
+        Group("Training", (), _job_fields(_RUN)),
+        Group("Optimization", (_optimizer(), _schedule()), (_field("label_smoothing", "", _JOB),)),
+        Group("Device", (), _job_fields(_PLACE)),
+        Group(
+            "Everything else",
+            (),
+            (
+                *_job_fields(name for name in _JOB if name not in {*shown, "label_smoothing"}),
+                *_fields(AugmentationSpec, "augmentation"),
+                *_fields(CheckpointSpec, "checkpoint"),
+            ),
+            open=False,
+        ),
+    )
+
+
+def paths() -> list[str]:
+    """List every dotted path that the form has: what a study can vary."""
+    found: dict[str, None] = {}
+    for group in job_form():
+        for chooser in group.choosers:
+            found[chooser.path.split(".")[0]] = None
+            found.update((f.path, None) for choice in chooser.choices for f in choice.fields)
+        found.update((f.path, None) for f in group.fields)
+    return [path for path in found if path not in ("seed", "name")]
+
+
+def _normalizer() -> Chooser:
+    choices = (
+        _choice(spec, spec.model_fields["kind"].default, spec.title, "normalizer") for spec in SPECS
+    )
+    return Chooser("normalizer.kind", "Kind", "batch", tuple(choices))
+
+
+def _optimizer() -> Chooser:
+    return _by_name("optimizer", "Optimizer", (SGD, AdamW, RMSprop))
+
+
+def _schedule() -> Chooser:
+    return _by_name("schedule", "Schedule", (Cosine, Step, Constant))
+
+
+def _by_name(path: str, label: str, models: tuple[type[BaseModel], ...]) -> Chooser:
+    choices = tuple(_choice(m, m.model_fields["name"].default, "", path) for m in models)
+    return Chooser(f"{path}.name", label, choices[0].name, choices)
+
+
+def _choice(model: type[BaseModel], name: str, title: str, prefix: str) -> Choice:
+    return Choice(name, title, _fields(model, prefix))
+
+
+def _fields(model: type[BaseModel], prefix: str) -> tuple[FormField, ...]:
+    return tuple(FormField(f"{prefix}.{o.name}", o) for o in options(model))
+
+
+def _job_fields(names: object) -> tuple[FormField, ...]:
+    return tuple(_field(name, "", _JOB) for name in names)  # type: ignore[attr-defined]
+
+
+def _field(name: str, prefix: str, known: dict[str, OptionRecord]) -> FormField:
+    return FormField(prefix + name, known[name])

@@ -1,0 +1,91 @@
+"""The composition root: settings in, application out. All parts are made here and handed on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from fastapi import Depends, FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from api import errors, pages
+from api.auth import caller_of
+from api.background import loops
+from api.callers import Callers
+from api.limits import BodyLimit
+from api.measures import Measures, RequestTimer, StoreCollector
+from api.ringing import Ringer
+from api.routes import ROUTERS, health
+from api.state import State
+from api.wakeups import Wakeups
+from normlab import __version__
+from service.database import Database
+from service.doorbell import Doorbell, make_doorbell
+from service.settings import Settings
+
+_DESCRIPTION = """
+Train networks with different normalization layers, on CPUs, GPUs and IPUs, and compare them.
+
+A job is submitted as one JSON object, answered at once with its place (202 and `Location`), and
+followed by its record, its metrics, its log and its events. Every error is an RFC 9457 problem
+with a stable `code` and, for each field that is wrong, the rule that it breaks.
+"""
+
+
+def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
+    """
+    Make the application.
+
+    Args:
+        settings: `database_url` must be set; `normlab up` sets it.
+        doorbell: for tests; otherwise that of `settings.broker_url`.
+    """
+    state = _state(settings, doorbell)
+    app = FastAPI(
+        title="normlab",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=_lifespan(state),
+        docs_url=None,  # the framework's pages load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.normlab = state
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(RequestTimer, measures=state.measures)
+    errors.install(app, page=pages.error_page)
+    for router in ROUTERS:
+        app.include_router(router, prefix="/v1", dependencies=[Depends(caller_of)])
+    app.include_router(health.router)
+    app.include_router(pages.router, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
+    return app
+
+
+def _state(settings: Settings, doorbell: Doorbell | None) -> State:
+    database = Database(str(settings.database_url))
+    doorbell = doorbell or make_doorbell(settings.broker_url)
+    measures = Measures()
+    measures.registry.register(StoreCollector(database))
+    return State(
+        settings=settings,
+        database=database,
+        doorbell=doorbell,
+        ringer=Ringer(doorbell),
+        wakeups=Wakeups(),
+        measures=measures,
+        callers=Callers(database, settings.token),
+    )
+
+
+def _lifespan(state: State) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.callback(state.database.close)
+            await stack.enter_async_context(state.wakeups.listening(state.database.conninfo))
+            stack.enter_context(state.ringer.running())
+            stack.enter_context(loops(state))
+            yield
+
+    return lifespan

@@ -1,0 +1,104 @@
+"""What Prometheus scrapes: requests as they are answered, jobs and workers as the database says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from normlab.errors import ServiceUnavailable
+from service import jobs, workers
+from service.database import Database
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+
+
+class Measures:
+    """The registry of one application, and the numbers that are counted as things happen."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Histogram(
+            "normlab_request_seconds",
+            "Time until a response begins",
+            ["method", "route", "status"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.rounds = Counter(
+            "normlab_round_total",
+            "Rounds of the background loops",
+            ["loop", "outcome"],
+            registry=self.registry,
+        )
+        self.touched = Counter(
+            "normlab_round_jobs_total",
+            "Jobs that the background loops rang again or took from lost workers",
+            ["loop"],
+            registry=self.registry,
+        )
+
+
+class StoreCollector(Collector):
+    """Asks the database at each scrape, so that every API process tells the same."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def describe(self) -> Iterable[Metric]:
+        """Promise nothing in advance: registering must not touch the database."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield jobs by state and device, and workers by device."""
+        up = GaugeMetricFamily("normlab_database_up", "1 if the database answers")
+        try:
+            families = [self._jobs(), self._workers()]
+        except ServiceUnavailable:
+            up.add_metric([], 0)
+            yield up
+            return
+        up.add_metric([], 1)
+        yield from [up, *families]
+
+    def _jobs(self) -> Metric:
+        family = GaugeMetricFamily("normlab_jobs", "Jobs", labels=["state", "device"])
+        for (state, device), count in jobs.count_by_state(self._database).items():
+            family.add_metric([state, device], count)
+        return family
+
+    def _workers(self) -> Metric:
+        family = GaugeMetricFamily("normlab_workers", "Live workers", labels=["device", "worker"])
+        for worker in workers.live(self._database):
+            family.add_metric([worker.device, worker.id], 1)
+        return family
+
+
+class RequestTimer:
+    """Measure each request until its response begins; a stream may last for hours."""
+
+    def __init__(self, app: ASGIApp, measures: Measures) -> None:
+        self.app = app
+        self.measures = measures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and note when it is answered."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+
+        async def timed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                # The route's pattern, not the path: a label must not grow with the jobs
+                route = getattr(scope.get("route"), "path", "unknown")
+                labels = (scope["method"], route, str(message["status"]))
+                self.measures.requests.labels(*labels).observe(time.perf_counter() - began)
+            await send(message)
+
+        await self.app(scope, receive, timed)

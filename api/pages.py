@@ -1,0 +1,210 @@
+"""The web page: rendered here, kept alive by small scripts that ask the same HTTP interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Depends, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.templating import Jinja2Templates
+from starlette.responses import Response
+
+from api import catalogue
+from api.auth import COOKIE, ReaderDep
+from api.callers import Caller
+from api.forms import job_form
+from api.state import StateDep
+from normlab import __version__
+from normlab.errors import InvalidSpec, Unauthorized
+from normlab.records import ENDED, JobPage
+from normlab.specs.catalogue import DATASETS, MODELS
+from normlab.specs.normalizers import Normalizer
+from service import jobs, workers
+from service.jobs import JobFilters
+
+router = APIRouter()
+
+_templates = Jinja2Templates(Path(__file__).parent / "templates")
+_PAGE_SIZE = 50
+_COOKIE_S = 30 * 24 * 3600
+_SORTS = (
+    ("-created_at", "newest first"),
+    ("created_at", "oldest first"),
+    ("-val/accuracy", "best validation accuracy"),
+    ("train/loss", "lowest training loss"),
+    ("name", "name"),
+    ("normalizer", "normalizer"),
+    ("batch_size", "batch size"),
+    ("state", "state"),
+)
+
+
+def render(
+    request: Request, template: str, caller: Caller | None = None, status: int = 200, **values: Any
+) -> HTMLResponse:
+    """Fill *template*; *caller* is whose page it is."""
+    context = {"version": __version__, "caller": caller, "section": "", **values}
+    response = _templates.TemplateResponse(request, template, context, status_code=status)
+    # Everything comes from this server; a script that somebody smuggles into a name does not run
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def error_page(request: Request, status: int, title: str, detail: str) -> Response:
+    """Answer a person's browser: the login where a token is missing, otherwise a page."""
+    if status == 401:
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/login?next={quote(here)}", status_code=303)
+    return render(request, "error.html", status=status, title=title, detail=detail)
+
+
+class ListQuery:
+    """What the list of jobs shows, as its form sends it; an empty field means any."""
+
+    def __init__(self, request: Request) -> None:
+        self.given = {k: v for k, v in request.query_params.items() if v}
+        self.sort = self.given.get("sort", "-created_at")
+        self.cursor = self.given.get("cursor")
+
+    def __getattr__(self, name: str) -> str | None:
+        return self.given.get(name)
+
+    @property
+    def filters(self) -> JobFilters:
+        """The same for the service."""
+        several = {k: [v] for k, v in self.given.items() if k in ("state", "device", "normalizer")}
+        single = {k: self.given.get(k) for k in ("study", "owner", "name")}
+        return JobFilters(**several, **single, where=self.given.get("filter"))  # type: ignore[arg-type]
+
+    def link(self, cursor: str | None) -> str:
+        """Return the address of this list at *cursor*."""
+        kept = {k: v for k, v in self.given.items() if k != "cursor"}
+        return "/jobs?" + urlencode({**kept, **({"cursor": cursor} if cursor else {})})
+
+
+QueryDep = Annotated[ListQuery, Depends(ListQuery)]
+
+
+@router.get("/")
+async def show_start() -> Response:
+    """Begin at the jobs."""
+    return RedirectResponse("/jobs")
+
+
+@router.get("/login")
+async def show_login(request: Request, next: str = "/jobs") -> Response:
+    """Ask for the token."""
+    return render(request, "login.html", next=next)
+
+
+@router.post("/login")
+async def log_in(
+    request: Request,
+    state: StateDep,
+    token: Annotated[str, Form(max_length=500)],
+    next: Annotated[str, Form(max_length=2000)] = "/jobs",
+) -> Response:
+    """Put a good token into a cookie that scripts cannot read and other sites cannot send."""
+    try:
+        await state.callers.find(token.strip())
+    except Unauthorized as e:
+        return render(request, "login.html", status=401, next=next, problem=str(e))
+    local = next if next.startswith("/") and not next.startswith(("//", "/\\")) else "/jobs"
+    response = RedirectResponse(local, status_code=303)
+    secure = request.url.scheme == "https"
+    response.set_cookie(
+        COOKIE, token.strip(), _COOKIE_S, httponly=True, samesite="strict", secure=secure
+    )
+    return response
+
+
+@router.post("/logout")
+async def log_out() -> Response:
+    """Forget the token in this browser."""
+    response = RedirectResponse("/login", status_code=303)
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return response
+
+
+@router.get("/jobs")
+def show_jobs(request: Request, reader: ReaderDep, state: StateDep, query: QueryDep) -> Response:
+    """Show the list of jobs."""
+    problem = None
+    try:
+        page = _page(state, query)
+    except InvalidSpec as e:
+        page, problem = JobPage(jobs=[], next_cursor=None), str(e)
+    status = 422 if problem else 200
+    kinds = [kind.value for kind in Normalizer]
+    values = {"kinds": kinds, "sorts": _SORTS, "problem": problem, "section": "/jobs"}
+    return render(request, "jobs.html", reader, status, **values, **_rows(query, page))
+
+
+@router.get("/jobs/rows")
+def show_job_rows(
+    request: Request, reader: ReaderDep, state: StateDep, query: QueryDep
+) -> Response:
+    """Show the rows alone, for the script that keeps them up to date."""
+    return render(request, "job_rows.html", reader, **_rows(query, _page(state, query)))
+
+
+@router.get("/jobs/new")
+def show_new_job(request: Request, reader: ReaderDep, state: StateDep) -> Response:
+    """Show the form of a job, filled from another one if *from* names it."""
+    origin = request.query_params.get("from")
+    spec = jobs.get(state.database, origin).spec.model_dump(mode="json") if origin else None
+    return render(
+        request,
+        "new_job.html",
+        reader,
+        groups=job_form(),
+        models=list(MODELS.values()),
+        datasets=list(DATASETS.values()),
+        spec=spec,
+        section="/jobs",
+    )
+
+
+@router.get("/jobs/{job}")
+def show_job(job: str, request: Request, reader: ReaderDep, state: StateDep) -> Response:
+    """Show one job."""
+    detail = jobs.get(state.database, job)
+    others = jobs.list_jobs(state.database, limit=200).jobs
+    comparable = [other for other in others if other.id != detail.id]
+    return render(request, "job.html", reader, job=detail, others=comparable, section="/jobs")
+
+
+@router.get("/normalizers")
+def show_normalizers(request: Request, reader: ReaderDep) -> Response:
+    """Show the kinds of normalizer and their options."""
+    kinds = catalogue.normalizers()
+    return render(request, "normalizers.html", reader, kinds=kinds, section="/normalizers")
+
+
+def _page(state: StateDep, query: ListQuery) -> JobPage:
+    return jobs.list_jobs(state.database, query.filters, query.sort, query.cursor, _PAGE_SIZE)
+
+
+def _rows(query: ListQuery, page: JobPage) -> dict[str, Any]:
+    following = page.next_cursor
+    return {
+        "page": page,
+        "query": query,
+        "filtered": bool(set(query.given) - {"sort"}),
+        "moving": any(job.state not in ENDED for job in page.jobs),
+        "first_page": query.link(None),
+        "next_page": query.link(following) if following else None,
+    }
+
+
+@router.get("/devices")
+def show_devices(request: Request, reader: ReaderDep, state: StateDep) -> Response:
+    """Show the kinds of device and their workers."""
+    found = workers.devices(state.database)
+    return render(request, "devices.html", reader, devices=found, section="/devices")

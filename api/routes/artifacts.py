@@ -1,0 +1,38 @@
+"""Files that jobs leave."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+
+from api.auth import ReaderDep
+from api.errors import PROBLEMS
+from api.state import StateDep
+from normlab.errors import NotFound
+from normlab.records import ArtifactRecord
+from service import artifacts
+
+router = APIRouter(tags=["artifacts"])
+
+
+@router.get("/jobs/{job}/artifacts", responses=PROBLEMS)
+def list_artifacts(job: str, reader: ReaderDep, state: StateDep) -> list[ArtifactRecord]:
+    """List the files of a job: checkpoints, weights, tables."""
+    return artifacts.read_all(state.database, job)
+
+
+@router.get(
+    "/jobs/{job}/artifacts/{name}",
+    response_class=FileResponse,
+    responses={
+        **PROBLEMS,
+        206: {"description": "the part that the header Range asked for"},
+        416: {"description": "the file has no such part"},
+    },
+)
+def download_artifact(job: str, name: str, reader: ReaderDep, state: StateDep) -> FileResponse:
+    """Download a file, or with the header `Range` a part of it."""
+    path = artifacts.path_of(state.database, job, name)
+    if not path.is_file():
+        raise NotFound(f"file {name!r} of job {job} is gone from the server's disk")
+    return FileResponse(path, filename=name, media_type="application/octet-stream")

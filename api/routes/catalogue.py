@@ -1,0 +1,30 @@
+"""What jobs can name: normalizers, networks, datasets, diagnostics."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api import catalogue
+from api.auth import ReaderDep
+from api.state import StateDep
+from normlab.records import DatasetRecord, ModelRecord, NormalizerRecord
+
+router = APIRouter(tags=["catalogue"])
+
+
+@router.get("/normalizers")
+async def list_normalizers(reader: ReaderDep) -> tuple[NormalizerRecord, ...]:
+    """List every kind of normalizer with its options, their defaults and ranges, and its source."""
+    return catalogue.normalizers()
+
+
+@router.get("/models")
+async def list_models(reader: ReaderDep) -> list[ModelRecord]:
+    """List every network."""
+    return catalogue.models()
+
+
+@router.get("/datasets")
+def list_datasets(reader: ReaderDep, state: StateDep) -> list[DatasetRecord]:
+    """List every dataset, and what is missing of it below the operator's data root."""
+    return catalogue.datasets(state.settings.datasets)

@@ -1,0 +1,19 @@
+"""Kinds of device, and the workers that serve them now."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api.auth import ReaderDep
+from api.errors import PROBLEMS
+from api.state import StateDep
+from normlab.records import DeviceRecord
+from service import workers
+
+router = APIRouter(tags=["devices"])
+
+
+@router.get("/devices", responses=PROBLEMS)
+def list_devices(reader: ReaderDep, state: StateDep) -> list[DeviceRecord]:
+    """List the kinds of device: how many jobs wait and run, and each live worker."""
+    return workers.devices(state.database)

@@ -1,0 +1,26 @@
+"""What diagnostics found, where it is no plain series."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.auth import ReaderDep
+from api.errors import PROBLEMS
+from api.state import StateDep
+from normlab.records import DiagnosticRecord
+from service import diagnostics
+
+router = APIRouter(tags=["diagnostics"])
+
+
+@router.get("/jobs/{job}/diagnostics", responses=PROBLEMS)
+def list_findings(
+    job: str,
+    reader: ReaderDep,
+    state: StateDep,
+    name: Annotated[str | None, Query(max_length=200)] = None,
+) -> list[DiagnosticRecord]:
+    """List what the job's diagnostics found, by name and step."""
+    return diagnostics.read_all(state.database, job, name)

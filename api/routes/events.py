@@ -1,0 +1,134 @@
+"""What happens to jobs, as server-sent events that go on where they broke off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from api.auth import ReaderDep
+from api.state import State, StateDep
+from api.waiting import wait_for_news
+from normlab.errors import ServiceUnavailable
+from normlab.records import ENDED, EventRecord, JobRecord
+from service import events, jobs
+
+router = APIRouter(tags=["events"])
+
+_LOOK_AGAIN_S = 10.0  # without a wake-up: one may have been lost with its connection
+_COALESCE_S = 0.25  # metrics come many times a second; nobody reads so fast
+_MOST_EVENTS = 500
+
+LastEventId = Annotated[
+    int | None,
+    Header(ge=0, le=2**63 - 1, description="number of the last event seen; go on after it"),
+]
+After = Annotated[
+    int, Query(ge=0, le=2**63 - 1, description="the same for clients that cannot set headers")
+]
+
+
+async def _existing(job: str, state: StateDep) -> JobRecord:
+    # Before the stream begins, so that an unknown job is a 404; no connection is kept
+    return await run_in_threadpool(jobs.get, state.database, job)
+
+
+@router.get("/jobs/{job}/events", response_class=EventSourceResponse)
+async def stream_job_events(
+    reader: ReaderDep,
+    state: StateDep,
+    record: Annotated[JobRecord, Depends(_existing)],
+    last_event_id: LastEventId = None,
+    after: After = 0,
+) -> AsyncIterable[ServerSentEvent]:
+    """
+    Follow one job until it has ended.
+
+    Each event is an EventRecord; its `id` is what `Last-Event-ID` takes. Between
+    events, records of kind `progress` (without `id`, so they are never repeated)
+    say how far the job is and where its metrics stand.
+    """
+    stream = _follow_job(state, record.id, last_event_id or after)
+    async for event in stream:
+        yield event
+
+
+@router.get("/events", response_class=EventSourceResponse)
+async def stream_all_events(
+    reader: ReaderDep,
+    state: StateDep,
+    last_event_id: LastEventId = None,
+    after: After = 0,
+) -> AsyncIterable[ServerSentEvent]:
+    """Follow all jobs; the stream ends only when the server or the reader leaves."""
+    seq = last_event_id or after
+    with state.wakeups.watch(None) as woken:
+        while not state.wakeups.closing:
+            found = await _look(state, None, seq)
+            for event in found:
+                seq = event.seq
+                yield _sent(event)
+            if len(found) < _MOST_EVENTS:
+                await asyncio.sleep(_COALESCE_S)
+                await wait_for_news(woken, _LOOK_AGAIN_S)
+
+
+async def _follow_job(state: State, job: str, seq: int) -> AsyncIterator[ServerSentEvent]:
+    told: JobRecord | None = None
+    with state.wakeups.watch(job) as woken:
+        while not state.wakeups.closing:
+            # The record first: if it has ended, its last event is there when events are read
+            record = await _read(state, job)
+            found = await _look(state, job, seq)
+            for event in found:
+                seq = event.seq
+                yield _sent(event)
+            if record is not None and _moved(told, record):
+                told = record
+                yield _progress(record, seq)
+            if len(found) == _MOST_EVENTS:
+                continue
+            if record is not None and record.state in ENDED:
+                return
+            if not found:
+                await asyncio.sleep(_COALESCE_S)
+            await wait_for_news(woken, _LOOK_AGAIN_S)
+
+
+async def _look(state: State, job: str | None, seq: int) -> list[EventRecord]:
+    try:
+        return await run_in_threadpool(events.since, state.database, job, seq, _MOST_EVENTS)
+    except ServiceUnavailable:
+        return []  # the stream outlives the database: the next look finds what was missed
+
+
+async def _read(state: State, job: str) -> JobRecord | None:
+    try:
+        return await run_in_threadpool(jobs.get, state.database, job)
+    except ServiceUnavailable:
+        return None
+
+
+def _moved(before: JobRecord | None, now: JobRecord) -> bool:
+    return before is None or _place(before) != _place(now)
+
+
+def _place(record: JobRecord) -> tuple[object, ...]:
+    return record.state, record.attempt, record.step, record.last
+
+
+def _sent(event: EventRecord) -> ServerSentEvent:
+    return ServerSentEvent(data=event, id=str(event.seq))
+
+
+def _progress(record: JobRecord, seq: int) -> ServerSentEvent:
+    payload = record.model_dump(
+        mode="json", include={"state", "step", "steps", "epoch", "epochs", "attempt", "last"}
+    )
+    at = record.finished_at or record.started_at or record.created_at
+    event = EventRecord(seq=seq, job=record.id, kind="progress", at=at, payload=payload)
+    return ServerSentEvent(data=event)

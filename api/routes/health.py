@@ -1,0 +1,70 @@
+"""Whether the process lives, whether it can serve, and what Prometheus wants to know."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field
+
+from api.auth import ReaderDep
+from api.state import State, StateDep
+from normlab.errors import ServiceUnavailable
+from service.database import revisions
+
+router = APIRouter(tags=["health"])
+
+
+class Liveness(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Readiness(BaseModel):
+    """What the process needs, and how it stands."""
+
+    status: Literal["ready", "not ready"]
+    database: str = Field(description="ok, or what is wrong")
+    migrations: str = Field(description="ok, or which revision is there and which is needed")
+    events: str = Field(description="ok, or that streams look at the database now and then")
+    broker: str = Field(description="ok, or what is wrong; jobs are only picked up later then")
+
+
+@router.get("/livez")
+async def read_liveness() -> Liveness:
+    """Say that the process answers."""
+    return Liveness()
+
+
+@router.get("/readyz", responses={503: {"model": Readiness}})
+def read_readiness(state: StateDep, response: Response) -> Readiness:
+    """Say whether requests can be served: the database answers and its tables fit this version."""
+    database, migrations = _store(state)
+    ready = database == migrations == "ok"
+    response.status_code = 200 if ready else 503
+    return Readiness(
+        status="ready" if ready else "not ready",
+        database=database,
+        migrations=migrations,
+        events="ok" if state.wakeups.connected else "not connected; streams poll",
+        broker=state.doorbell.trouble() or "ok",
+    )
+
+
+@router.get("/metrics", response_class=Response)
+def read_metrics(state: StateDep, reader: ReaderDep) -> Response:
+    """Return the measures in Prometheus' text format."""
+    return Response(generate_latest(state.measures.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _store(state: State) -> tuple[str, str]:
+    try:
+        current, needed = revisions(state.database)
+    except ServiceUnavailable as e:
+        return str(e), "unknown"
+    if current != needed:
+        found = f"at {current}, needs {needed}; run `python -m service.migrate`"
+        return "ok", found
+    return "ok", "ok"

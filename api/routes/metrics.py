@@ -1,0 +1,88 @@
+"""Curves of jobs: one metric of one job, or of several for one chart."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Query, Response
+
+from api.auth import ReaderDep
+from api.errors import PROBLEMS
+from api.state import State, StateDep
+from normlab.errors import NotFound
+from normlab.records import LastValue, SeriesRecord
+from service import metrics
+
+router = APIRouter(tags=["metrics"])
+
+_MOST_JOBS = 100
+_STEP = Query(ge=0, le=2**31 - 1)
+Name = Annotated[
+    str, Query(min_length=1, max_length=200, examples=["val/accuracy"], description="the metric")
+]
+FromStep = Annotated[int | None, _STEP]
+ToStep = Annotated[int | None, _STEP]
+MaxPoints = Annotated[
+    int | None,
+    Query(
+        ge=1,
+        le=100_000,
+        description="where there are more points, return so many buckets of steps, each with "
+        "mean, smallest and largest value",
+    ),
+]
+
+
+@router.get("/jobs/{job}/metrics", response_model=SeriesRecord, responses=PROBLEMS)
+def read_series(
+    job: str,
+    reader: ReaderDep,
+    state: StateDep,
+    name: Name,
+    from_step: FromStep = None,
+    to_step: ToStep = None,
+    max_points: MaxPoints = None,
+) -> Response:
+    """Return one metric as columns; both bounds are included. Values that are not finite: null."""
+    return _json(metrics.read(state.database, job, name, from_step, to_step, max_points))
+
+
+@router.get("/jobs/{job}/metrics:names", responses=PROBLEMS)
+def read_metric_names(job: str, reader: ReaderDep, state: StateDep) -> dict[str, LastValue]:
+    """List the metrics that a job has reported, and where each stands."""
+    return metrics.names(state.database, job)
+
+
+@router.get("/series", response_model=list[SeriesRecord], responses=PROBLEMS)
+def read_series_of_jobs(
+    reader: ReaderDep,
+    state: StateDep,
+    name: Name,
+    job: Annotated[list[str], Query(min_length=1, max_length=_MOST_JOBS)],
+    from_step: FromStep = None,
+    to_step: ToStep = None,
+    max_points: MaxPoints = 500,
+) -> Response:
+    """Return one metric of several jobs, in their order; empty for a job that has none of it."""
+    return _json([_or_empty(state, j, name, from_step, to_step, max_points) for j in job])
+
+
+def _or_empty(
+    state: State,
+    job: str,
+    name: str,
+    from_step: int | None,
+    to_step: int | None,
+    max_points: int | None,
+) -> SeriesRecord:
+    try:
+        return metrics.read(state.database, job, name, from_step, to_step, max_points)
+    except NotFound:
+        return SeriesRecord(name=name, steps=[], values=[], min=None, max=None, times=[], points=0)
+
+
+def _json(series: SeriesRecord | list[SeriesRecord]) -> Response:
+    # The columns are checked lists of numbers already: validating them again costs more than
+    # reading them from the database
+    return Response(orjson.dumps(series, default=vars), media_type="application/json")

@@ -1,0 +1,58 @@
+"""The HTTP server: uvicorn, which tells where it listens and lets streams end when it stops."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+_GRACE_S = 5
+
+
+class Server(uvicorn.Server):
+    """
+    Serves *app*; calls *on_listening* with its URL once requests are taken.
+
+    Streams wait for news without end: *on_stopping* must wake them, or a stop
+    would wait for the last reader to leave.
+    """
+
+    def __init__(
+        self,
+        app: FastAPI,
+        host: str,
+        port: int,
+        *,
+        on_listening: Callable[[str], None],
+        on_stopping: Callable[[], None],
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=host,
+                port=port,
+                log_config=None,  # the journal has its own form
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE_S,
+            )
+        )
+        self._on_listening = on_listening
+        self._on_stopping = on_stopping
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say where."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_listening(self._url())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let streams end, then stop as usual."""
+        self._on_stopping()
+        await super().shutdown(sockets)
+
+    def _url(self) -> str:
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,37 @@
+"""What the routes need, made once by the composition root and handed to them by FastAPI."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from api.callers import Callers
+from api.measures import Measures
+from api.ringing import Ringer
+from api.wakeups import Wakeups
+from service.database import Database
+from service.doorbell import Doorbell
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class State:
+    """The parts of a running application."""
+
+    settings: Settings
+    database: Database
+    doorbell: Doorbell
+    ringer: Ringer
+    wakeups: Wakeups
+    measures: Measures
+    callers: Callers
+
+
+async def _state(request: Request) -> State:
+    state: State = request.app.state.normlab
+    return state
+
+
+StateDep = Annotated[State, Depends(_state)]

@@ -1,0 +1,95 @@
+// What every page does: theme, buttons that act, and telling when something fails.
+
+const themeButton = document.getElementById("theme");
+themeButton.addEventListener("click", () => {
+  const dark = document.documentElement.dataset.theme
+    ? document.documentElement.dataset.theme === "dark"
+    : matchMedia("(prefers-color-scheme: dark)").matches;
+  document.documentElement.dataset.theme = dark ? "light" : "dark";
+  localStorage.setItem("normlab-theme", document.documentElement.dataset.theme);
+  document.dispatchEvent(new CustomEvent("themechange"));
+});
+
+export function fail(message) {
+  const box = document.getElementById("failure");
+  box.textContent = message;
+  box.hidden = !message;
+}
+
+export function connected(yes) {
+  document.getElementById("disconnected").hidden = yes;
+}
+
+/** Ask the API; raise an Error whose message a person can read, with the problem as `problem`. */
+export async function ask(path, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, { headers: { Accept: "application/json", ...options.headers }, ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    connected(false);
+    throw new Error("The server does not answer; try again when it is back.");
+  }
+  connected(true);
+  if (answer.status === 401) {
+    location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+    throw new Error("The token is not valid any more.");
+  }
+  const body = (answer.headers.get("content-type") || "").includes("json") ? await answer.json() : await answer.text();
+  if (!answer.ok) {
+    const error = new Error(body.detail || `The server answered ${answer.status}.`);
+    error.problem = body;
+    throw error;
+  }
+  return body;
+}
+
+export function post(path, body, headers = {}) {
+  return ask(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Accept: "application/json", ...headers },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+}
+
+/** Follow server-sent events for ever: the browser reconnects and says which event it saw last. */
+export function follow(path, onEvent) {
+  const source = new EventSource(path);
+  source.onopen = () => connected(true);
+  source.onerror = () => {
+    connected(false);
+    // A refused stream is not tried again by the browser, a broken one is.
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => follow(path, onEvent), 3000);
+  };
+  source.onmessage = (message) => onEvent(JSON.parse(message.data), source);
+  addEventListener("pagehide", () => source.close());
+  return source;
+}
+
+/** Call *work* at most once in *wait* milliseconds, and once more for calls in between. */
+export function throttled(work, wait) {
+  let timer = null;
+  let again = false;
+  const run = async () => {
+    timer = setTimeout(() => {
+      timer = null;
+      if (again) { again = false; run(); }
+    }, wait);
+    try { await work(); } catch (error) { if (error.name !== "AbortError") fail(error.message); }
+  };
+  return () => { if (timer) again = true; else run(); };
+}
+
+// <button data-post="/v1/..." data-confirm="..."> posts, then shows the page anew.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-post]");
+  if (!button || (button.dataset.confirm && !confirm(button.dataset.confirm))) return;
+  button.disabled = true;
+  try {
+    await post(button.dataset.post);
+    location.reload();
+  } catch (error) {
+    fail(error.message);
+    button.disabled = false;
+  }
+});

@@ -1,0 +1,173 @@
+// One job: curves that grow, a log that follows, events, artifacts, comparison with other jobs.
+import { ask, fail, follow, throttled } from "./app.js";
+import { Chart } from "./charts.js";
+
+const article = document.getElementById("job");
+const id = article.dataset.job;
+const USUAL = ["train/loss", "val/accuracy", "val/loss", "train/accuracy", "train/images_per_s"];
+const ENDED = ["succeeded", "failed", "cancelled"];
+
+const charts = new Map();
+const jobs = [{ id, label: "this job" }];
+let known = [];
+let range = null;
+
+function show(metric) {
+  if (charts.has(metric)) return;
+  const chart = new Chart(document.getElementById("charts"), metric, jobs);
+  chart.log = wantsLog(metric);
+  chart.range = range;
+  chart.onZoom = zoom;
+  charts.set(metric, chart);
+}
+
+const wantsLog = (metric) => metric.endsWith("/loss") && document.getElementById("logscale").checked;
+const reload = () => Promise.all([...charts.values()].map((chart) => chart.load()));
+const reloadSoon = throttled(reload, 1000);
+
+function zoom(to) {
+  range = to;
+  for (const chart of charts.values()) chart.range = range;
+  reloadSoon();
+}
+
+function offer(names) {
+  known = [...new Set([...known, ...names])].sort();
+  for (const name of USUAL) if (known.includes(name)) show(name);
+  document.getElementById("no-curves").hidden = known.length > 0;
+  const menu = document.getElementById("more");
+  menu.replaceChildren(new Option("choose…", ""), ...known.filter((n) => !charts.has(n)).map((n) => new Option(n)));
+}
+
+document.getElementById("more").addEventListener("change", (event) => {
+  if (event.target.value) { show(event.target.value); offer([]); reloadSoon(); }
+});
+document.getElementById("reset").addEventListener("click", () => zoom(null));
+document.getElementById("logscale").addEventListener("change", () => {
+  for (const [metric, chart] of charts) { chart.log = wantsLog(metric); chart.redraw(); }
+});
+
+// Comparison: the jobs are in the address, so that a view can be sent to somebody.
+const compared = document.getElementById("compared");
+const menu = document.getElementById("compare");
+
+function compare(other, label) {
+  if (!other || jobs.some((job) => job.id === other)) return;
+  jobs.push({ id: other, label });
+  const item = document.createElement("li");
+  const link = document.createElement("a");
+  link.href = `/jobs/${other}`;
+  link.textContent = label;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Remove";
+  button.setAttribute("aria-label", `Remove ${label} from the comparison`);
+  button.addEventListener("click", () => {
+    jobs.splice(jobs.findIndex((job) => job.id === other), 1);
+    item.remove();
+    remember();
+  });
+  item.append(link, " ", button);
+  compared.append(item);
+  remember();
+}
+
+function remember() {
+  compared.hidden = jobs.length < 2;
+  const address = new URL(location);
+  address.searchParams.delete("compare");
+  for (const job of jobs.slice(1)) address.searchParams.append("compare", job.id);
+  history.replaceState(null, "", address);
+  reloadSoon();
+}
+
+menu.addEventListener("change", () => {
+  compare(menu.value, menu.selectedOptions[0].textContent);
+  menu.value = "";
+});
+for (const other of new URLSearchParams(location.search).getAll("compare")) {
+  compare(other, [...menu.options].find((o) => o.value === other)?.textContent || other.slice(-12));
+}
+
+// The log, from its end on, a piece at a time.
+const log = document.getElementById("log");
+const MOST_CHARACTERS = 500_000;
+let offset = -65_536;
+let empty = true;
+
+const readLog = throttled(async () => {
+  const page = await ask(`/v1/jobs/${id}/logs?offset=${offset}`);
+  if (empty) log.textContent = page.text ? "" : "Nothing was written yet.";
+  if (page.text) {
+    empty = false;
+    log.append(page.text);
+    if (log.textContent.length > MOST_CHARACTERS) log.textContent = log.textContent.slice(-MOST_CHARACTERS);
+    if (document.getElementById("tail").checked) log.scrollTop = log.scrollHeight;
+  }
+  const more = page.next_offset !== page.offset && page.text;
+  offset = page.next_offset;
+  if (more) readLog();
+}, 1000);
+
+const readArtifacts = throttled(async () => {
+  const found = await ask(`/v1/jobs/${id}/artifacts`);
+  const rows = found.map((artifact) => {
+    const link = document.createElement("a");
+    link.href = `/v1/jobs/${id}/artifacts/${encodeURIComponent(artifact.name)}`;
+    link.download = "";
+    link.textContent = artifact.name;
+    return row([link, artifact.kind, [artifact.bytes.toLocaleString()], [artifact.step ?? "–"]]);
+  });
+  document.getElementById("artifacts").replaceChildren(...(rows.length ? rows : [row(["None yet.", "", [""], [""]])]));
+}, 2000);
+
+function row(cells) {
+  const tr = document.createElement("tr");
+  for (const content of cells) {
+    const td = document.createElement("td");
+    if (Array.isArray(content)) { td.className = "number"; td.append(String(content[0])); } else td.append(content);
+    tr.append(td);
+  }
+  return tr;
+}
+
+const eventRows = document.getElementById("events");
+eventRows.replaceChildren();
+
+function tell(event) {
+  const details = Object.entries(event.payload).filter(([, v]) => v !== null)
+    .map(([k, v]) => `${k}: ${typeof v === "object" ? JSON.stringify(v) : v}`).join(", ");
+  eventRows.prepend(row([new Date(event.at).toLocaleString(), event.kind, details]));
+}
+
+function progress(record) {
+  const of = record.steps ? ` of ${record.steps}` : "";
+  document.getElementById("progress-text").textContent =
+    `epoch ${record.epoch} of ${record.epochs}, update ${record.step}${of}`;
+  const bar = document.getElementById("progress");
+  bar.max = record.steps || 1;
+  bar.value = record.steps ? record.step : 0;
+  offer(Object.keys(record.last));
+  reloadSoon();
+  readLog();
+}
+
+offer(JSON.parse(article.dataset.metrics));
+reload().catch((error) => { if (error.name !== "AbortError") fail(error.message); });
+readLog();
+readArtifacts();
+let lastSeq = 0;
+
+follow(`/v1/jobs/${id}/events`, (event, source) => {
+  if (event.kind === "progress") {
+    progress(event.payload);
+    // The server says so at the end of the stream; without this the browser would connect again.
+    if (ENDED.includes(event.payload.state)) source.close();
+    if (event.payload.state !== article.dataset.state) location.reload();
+    return;
+  }
+  if (event.seq <= lastSeq) return;
+  lastSeq = event.seq;
+  tell(event);
+  if (["checkpoint", "artifact", ...ENDED].includes(event.kind)) { readArtifacts(); readLog(); }
+});

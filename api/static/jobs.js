@@ -1,0 +1,18 @@
+// The list of jobs, kept up to date: news of any job brings the rows of this page again.
+import { follow, throttled } from "./app.js";
+
+const rows = document.getElementById("rows");
+const live = document.getElementById("live");
+
+const refresh = throttled(async () => {
+  const answer = await fetch(`/jobs/rows${location.search}`, { headers: { Accept: "text/html" } });
+  if (!answer.ok) return;
+  const focused = document.activeElement?.closest?.("tr[data-job]")?.dataset.job;
+  rows.innerHTML = await answer.text();
+  // What had the keyboard keeps it, though its row is a new one.
+  if (focused) rows.querySelector(`tr[data-job="${focused}"] a`)?.focus();
+  live.textContent = `Up to date at ${new Date().toLocaleTimeString()}`;
+}, 1000);
+
+follow(`/v1/events?after=${rows.dataset.after || 0}`, refresh);
+setInterval(refresh, 5000); // progress makes no event of its own in this list

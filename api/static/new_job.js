@@ -1,0 +1,73 @@
+// New job: every change is tried out on the server, which knows all the rules.
+import { fail, post, throttled } from "./app.js";
+import { JobForm, validate } from "./form.js";
+
+const element = document.getElementById("form");
+const form = new JobForm(element);
+const verdict = document.getElementById("verdict");
+const given = JSON.parse(document.getElementById("spec").textContent);
+// One key for one filled form: a second click, or a lost answer sent again, makes no second job.
+let key = null;
+let keyFor = null;
+
+function line(text, name = "p", kind = "") {
+  const p = document.createElement(name);
+  p.textContent = text;
+  p.className = kind;
+  return p;
+}
+
+const check = throttled(async () => {
+  const spec = form.spec();
+  document.getElementById("json").textContent = JSON.stringify(spec, null, 2);
+  const { validation, problems } = await validate(spec);
+  const elsewhere = form.complain(problems || []);
+  document.getElementById("submit").disabled = Boolean(problems);
+  if (problems) {
+    const found = problems.length === 1 ? "One thing is" : `${problems.length} things are`;
+    verdict.replaceChildren(line(`${found} not right yet:`), list(problems));
+    return elsewhere;
+  }
+  verdict.replaceChildren(
+    line(`On ${validation.device}: ${validation.device_reason}`),
+    line(`${validation.samples_per_update} samples an update, ${validation.steps ?? "an unknown number of"} updates`),
+    ...(validation.parameters === null ? [] : [line(`${validation.parameters.toLocaleString()} parameters`)]),
+    ...(validation.memory_bytes === null ? [] : [line(`about ${(validation.memory_bytes / 2 ** 20).toFixed(0)} MiB of memory`)]),
+    line(`Place ${validation.queue_position} in the queue`),
+    verdicts(validation.verdicts),
+  );
+}, 400);
+
+function list(problems) {
+  const ul = document.createElement("ul");
+  ul.append(...problems.map(({ field, rule }) => line(`${field}: ${rule}`, "li", "wrong")));
+  return ul;
+}
+
+function verdicts(found) {
+  const ul = document.createElement("ul");
+  ul.className = "plain-list small quiet";
+  ul.append(...found.map((v) => line(`${v.accepted ? "✓" : "✗"} ${v.device}: ${v.reason}`, "li")));
+  return ul;
+}
+
+if (given) form.fill(given);
+element.addEventListener("input", check);
+element.addEventListener("change", check);
+element.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const button = document.getElementById("submit");
+  const spec = form.spec();
+  const text = JSON.stringify(spec);
+  if (keyFor !== text) { keyFor = text; key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join(""); }
+  button.disabled = true;
+  try {
+    const job = await post("/v1/jobs", spec, { "Idempotency-Key": key });
+    location.assign(`/jobs/${job.id}`);
+  } catch (error) {
+    form.complain(error.problem?.errors || []);
+    fail(error.message);
+    button.disabled = false;
+  }
+});
+check();

@@ -1,0 +1,16 @@
+"""Wait for a wake-up, but not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+
+async def wait_for_news(woken: asyncio.Event, seconds: float) -> float:
+    """Wait until *woken* is set, at most *seconds*; clear it and return the seconds left."""
+    began = time.monotonic()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(woken.wait(), seconds)
+    woken.clear()
+    return seconds - (time.monotonic() - began)

@@ -1,0 +1,97 @@
+"""One connection listens for news of jobs and wakes every stream that waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection, sql
+
+from service.events import CHANNEL
+
+_RECONNECT_S = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Wakeups:
+    """
+    Wakes streams by the job they watch; a stream of all jobs watches None.
+
+    A wake-up carries no news: the stream reads what is new from the database
+    itself, so a lost or doubled wake-up costs at most one look.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str | None, set[asyncio.Event]] = defaultdict(set)
+        self.connected = False
+        self.closing = False
+
+    @contextmanager
+    def watch(self, job: str | None) -> Iterator[asyncio.Event]:
+        """Yield an event that is set whenever *job* may have news."""
+        woken = asyncio.Event()
+        self._waiting[job].add(woken)
+        try:
+            yield woken
+        finally:
+            self._waiting[job].discard(woken)
+            if not self._waiting[job]:
+                del self._waiting[job]
+
+    def wake(self, job: str) -> None:
+        """Wake the streams of *job*, and those of all jobs."""
+        for key in (job, None):
+            for woken in self._waiting.get(key, ()):
+                woken.set()
+
+    def wake_all(self) -> None:
+        """Wake every stream: something may have been missed."""
+        for waiting in self._waiting.values():
+            for woken in waiting:
+                woken.set()
+
+    def close(self) -> None:
+        """Let every stream end."""
+        self.closing = True
+        self.wake_all()
+
+    @property
+    def streams(self) -> int:
+        """How many streams wait."""
+        return sum(len(waiting) for waiting in self._waiting.values())
+
+    @asynccontextmanager
+    async def listening(self, conninfo: str) -> AsyncIterator[None]:
+        """Listen in the background; a lost connection is made again."""
+        task = asyncio.create_task(self._listen_for_ever(conninfo))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _listen_for_ever(self, conninfo: str) -> None:
+        while True:
+            try:
+                await self._listen(conninfo)
+            except psycopg.Error as e:
+                log.warning("no news from the database for now", error=str(e).strip())
+            self.connected = False
+            await asyncio.sleep(_RECONNECT_S)
+
+    async def _listen(self, conninfo: str) -> None:
+        connection = await AsyncConnection.connect(
+            conninfo, autocommit=True, connect_timeout=5, application_name="normlab wakeups"
+        )
+        async with connection:
+            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
+            self.connected = True
+            self.wake_all()
+            async for notify in connection.notifies():
+                self.wake(notify.payload)

@@ -1,0 +1,72 @@
+"""A real application on a real database, and clients with tokens of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from api.main import create_app
+from service import tokens
+from service.database import Database
+from service.doorbell import SilentDoorbell
+from service.settings import Settings
+from service.tokens import Scope
+from tests.api.serving import serve
+
+OPERATORS_TOKEN = "an-operators-token-for-tests"
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    return Settings(
+        database_url=database_url,
+        data_dir=tmp_path,
+        data_root=tmp_path / "datasets",
+        token=OPERATORS_TOKEN,
+    )
+
+
+@pytest.fixture
+def doorbell() -> SilentDoorbell:
+    return SilentDoorbell()
+
+
+@pytest.fixture
+def app(settings: Settings, doorbell: SilentDoorbell) -> FastAPI:
+    return create_app(settings, doorbell)
+
+
+@pytest.fixture
+def url(app: FastAPI) -> Iterator[str]:
+    with serve(app) as url:
+        yield url
+
+
+@pytest.fixture
+def nobody(url: str) -> Iterator[httpx.Client]:
+    """A client without a token."""
+    with httpx.Client(base_url=url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[httpx.Client]:
+    """A client with the operator's token."""
+    headers = {"Authorization": f"Bearer {OPERATORS_TOKEN}"}
+    with httpx.Client(base_url=url, timeout=30, headers=headers) as client:
+        yield client
+
+
+def token_header(database: Database, owner: str, *scopes: Scope) -> dict[str, str]:
+    """Make a token and return the header that brings it."""
+    return {"Authorization": f"Bearer {tokens.create(database, owner, scopes)}"}
+
+
+def a_job(**fields: Any) -> dict[str, Any]:
+    """A small job that can be run."""
+    return {"normalizer": "batch", "dataset": {"name": "digits"}, "batch_size": 8, **fields}
