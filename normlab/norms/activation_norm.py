@@ -90,11 +90,6 @@ class ActivationNorm(nn.Module):
             raise InvalidSpec(f"an input of {x.dtype} cannot be normalized; convert it to float")
 
 
-def values_per_channel(x: Tensor, samples: Optional[int] = None) -> int:
-    """Return how many values each channel of *samples* (or all) samples has."""
-    return x[:, 0].numel() if samples is None else x[0, 0].numel() * samples
-
-
 def _autocast_is_on(device_type: str) -> bool:
     if device_type not in ("cpu", "cuda"):
         return False

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from normlab.errors import InvalidSpec
 from normlab.norms import engine
-from normlab.norms.engine import Solved
+from normlab.norms.engine import Solved, positions
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm, bessel
 
@@ -72,7 +72,7 @@ class BatchNorm(BatchStatisticsNorm):
                 m, v, unbiased = _pool_replicas(mean, var, x)
             else:
                 m, v = pool_batch(mean, var, self.virtual_batch_size)
-                unbiased = v * bessel(x.shape[0], x[0, 0].numel(), self.virtual_batch_size)
+                unbiased = v * bessel(x.shape[0], positions(x), self.virtual_batch_size)
             scale = (v + self.eps).rsqrt()
             return Solved(*affine_after(scale, mean - m, weight, bias), (m, unbiased))
 
@@ -98,8 +98,9 @@ def affine_after(
     """Return scale and shift of weight * scale * (x - mean + offset) + bias."""
     if weight is not None:
         scale = scale * weight
-    shift = scale * offset
-    return scale, shift if bias is None else shift + bias
+    if bias is None:
+        return scale, scale * offset
+    return scale, torch.addcmul(bias, scale, offset)
 
 
 def _replicas() -> int:
@@ -109,7 +110,7 @@ def _replicas() -> int:
 def _pool_replicas(mean: Tensor, var: Tensor, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
     # Two sums over the replicas, so that the variance stays in its centred form.
     m, v = pool_batch(mean, var)
-    count = mean.new_full((1, 1), float(x[:, 0].numel()))
+    count = mean.new_full((1, 1), float(x.shape[0] * positions(x)))
     sums = _SumOverReplicas.apply(torch.cat([m * count, count], 1))  # type: ignore[no-untyped-call]
     total = sums[:, -1:].detach()
     pooled = sums[:, :-1] / total

@@ -16,6 +16,7 @@ D is the number of positions, H * W in two dimensions.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
 
 import torch
@@ -176,7 +177,7 @@ class _Moments(torch.autograd.Function):
             return like(gx.reshape(x.shape).to(x.dtype), x), None
         ctx.deferred.g = ctx.deferred.scale = None
         slope = dvar * (2 / d)
-        gx = apply_affine(dense(x), slope, torch.addcmul(dmean / d, slope, mean, value=-1))
+        gx = apply_affine(dense(x), slope, torch.addcmul(dmean * (1 / d), slope, mean, value=-1))
         gx.view(n * c, d).addcmul_(g.view(n * c, d), scale.reshape(-1, 1))
         return like(gx.to(x.dtype), x), None
 
@@ -240,6 +241,10 @@ def _needs_grad(t: Optional[Tensor]) -> bool:
     return t is not None and t.requires_grad
 
 
+def positions(x: Tensor) -> int:
+    """Return how many positions each channel of a sample has: H * W in two dimensions."""
+    return math.prod(x.shape[2:])
+
+
 def _sizes(x: Tensor) -> Tuple[int, int, int]:
-    n, c = x.shape[:2]
-    return n, c, x[0, 0].numel() if n and c else 0
+    return x.shape[0], x.shape[1], math.prod(x.shape[2:])

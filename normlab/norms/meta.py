@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from normlab.errors import InvalidSpec
 from normlab.norms import engine
 from normlab.norms.batch import affine_after
-from normlab.norms.engine import Solved
+from normlab.norms.engine import Solved, positions
 from normlab.norms.pooling import pool, pool_batch
 from normlab.norms.running import BatchStatisticsNorm
 
@@ -103,7 +103,7 @@ class MetaNorm(BatchStatisticsNorm):
             state: Tuple[Tensor, ...] = ()
             if self.training and batch is not None:
                 samples = min(x.shape[0], self.virtual_batch_size or x.shape[0])
-                count = size * (samples * x[0, 0].numel())
+                count = size * (samples * positions(x))
                 state = (batch[0], batch[1] * (count / (count - 1)))
             return Solved(*affine_after((v + self.eps).rsqrt(), mean - m, weight, bias), state)
 
@@ -148,7 +148,7 @@ class MetaNorm(BatchStatisticsNorm):
     def _check_values(self, x: Tensor) -> None:
         if self.channels in ("own", "learned") and self.samples != "own":
             self._check_statistics(x)
-        if self.channels == "own" and self.samples == "own" and x[0, 0].numel() == 1:
+        if self.channels == "own" and self.samples == "own" and positions(x) == 1:
             raise InvalidSpec(
                 f"MetaNorm on shape {tuple(x.shape)}: samples='own' with channels='own' leaves one "
                 "value for each variance; connect samples or channels"

@@ -11,7 +11,7 @@ from normlab.errors import InvalidSpec
 from normlab.norms import engine
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.batch import affine_after
-from normlab.norms.engine import Solved
+from normlab.norms.engine import Solved, positions
 from normlab.norms.pooling import pool
 
 _GROUPINGS = ("contiguous", "strided")
@@ -83,7 +83,7 @@ class GroupNorm(ActivationNorm):
         return engine.normalize(x, solve, (weight, bias), self.plain)[0]
 
     def _check_group(self, x: Tensor) -> None:
-        if self.num_features // self.groups * x[0, 0].numel() == 1:
+        if self.num_features // self.groups * positions(x) == 1:
             raise InvalidSpec(
                 f"{type(self).__name__} on shape {tuple(x.shape)}: each group of channels has one "
                 "value, and a variance needs two; use fewer groups, or another kind such as "

@@ -17,7 +17,8 @@ def pool(mean: Tensor, var: Tensor, dim: int) -> Tuple[Tensor, Tensor]:
     if mean.shape[dim] == 1:
         return mean, var
     pooled = mean.mean(dim, keepdim=True)
-    return pooled, (var + (mean - pooled).square()).mean(dim, keepdim=True)
+    centred = mean - pooled
+    return pooled, torch.addcmul(var, centred, centred).mean(dim, keepdim=True)
 
 
 def pool_batch(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from normlab.errors import InvalidSpec
 from normlab.norms.activation_norm import ActivationNorm
-from normlab.norms.engine import statistics_dtype
+from normlab.norms.engine import positions, statistics_dtype
 from normlab.norms.pooling import smallest_group
 
 
@@ -99,7 +99,7 @@ class BatchStatisticsNorm(ActivationNorm):
 
     def _check_statistics(self, x: Tensor) -> None:
         samples = smallest_group(x.shape[0], self.virtual_batch_size)
-        if self.training and samples * x[0, 0].numel() == 1:
+        if self.training and samples * positions(x) == 1:
             group = "the batch" if self.virtual_batch_size is None else "a virtual batch"
             raise InvalidSpec(
                 f"{type(self).__name__} trains on shape {tuple(x.shape)}, where {group} has one "
@@ -117,7 +117,7 @@ def _move(running: Tensor, new: Tensor, step: float) -> None:
     running.mul_(1 - step).add_(new.to(running.dtype), alpha=step)
 
 
-def bessel(samples: int, positions: int, virtual_batch_size: Optional[int]) -> float:
-    """Return n / (n - 1), which makes a variance over n = group * positions values unbiased."""
-    n = min(samples, virtual_batch_size or samples) * positions
+def bessel(samples: int, d: int, virtual_batch_size: Optional[int]) -> float:
+    """Return n / (n - 1), which makes a variance over n = group * d values unbiased."""
+    n = min(samples, virtual_batch_size or samples) * d
     return n / (n - 1)

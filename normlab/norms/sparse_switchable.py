@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Optional, Set, Tuple
+from typing import Any, Optional, Set, Tuple
 
 import torch
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
 from normlab.norms.sparsestmax import sparsestmax
+from normlab.norms.sparsestmax_numbers import project
 from normlab.norms.switchable import SwitchableNorm
 
 
@@ -96,12 +97,9 @@ class SparseSwitchableNorm(SwitchableNorm):
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Normalize by the mixture; in training, freeze ratios that have become one-hot."""
         if self.training:
-            self._freeze()
+            self._freeze_one_hot(self.mean_weight, self.mean_fixed)
+            self._freeze_one_hot(self.var_weight, self.var_fixed)
         return super().normalize(x, weight, bias)
-
-    def _freeze(self) -> None:
-        self._freeze_one_hot(self.mean_weight, self.mean_fixed)
-        self._freeze_one_hot(self.var_weight, self.var_fixed)
 
     @torch.no_grad()
     def _freeze_one_hot(self, logits: Tensor, fixed: Tensor) -> None:
@@ -115,7 +113,10 @@ class SparseSwitchableNorm(SwitchableNorm):
     def _project(self, logits: Tensor, fixed: Tensor) -> Tensor:
         if bool(fixed):
             return logits.detach()
-        return sparsestmax(logits, self.radius.to(logits), self.variant)  # type: ignore[arg-type]
+        if self.plain or logits.device.type != "cpu":
+            return sparsestmax(logits, self.radius.to(logits), self.variant)  # type: ignore[arg-type]
+        ratio: Tensor = _Projection.apply(logits, float(self.radius), self.variant)  # type: ignore[no-untyped-call]
+        return ratio
 
     def _wanted(self) -> Set[str]:
         if not (bool(self.mean_fixed) and bool(self.var_fixed)):
@@ -123,3 +124,18 @@ class SparseSwitchableNorm(SwitchableNorm):
         return {
             self.choices[int(logits.argmax())] for logits in (self.mean_weight, self.var_weight)
         }
+
+
+class _Projection(torch.autograd.Function):
+    """`sparsestmax` for a few logits on a CPU, where plain numbers beat dozens of operators."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, radius: float, variant: str) -> Tensor:
+        ratio, jacobian = project(logits.tolist(), radius, variant)
+        ctx.save_for_backward(logits.new_tensor(jacobian))
+        return logits.new_tensor(ratio)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tuple[Tensor, None, None]:
+        (jacobian,) = ctx.saved_tensors  # d ratio_i / d logit_j, constant for a second derivative
+        return g @ jacobian, None, None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from normlab.errors import InvalidSpec
 from normlab.norms import engine
 from normlab.norms.batch import affine_after
-from normlab.norms.engine import Solved
+from normlab.norms.engine import Solved, positions
 from normlab.norms.pooling import pool, pool_batch
 from normlab.norms.running import BatchStatisticsNorm
 
@@ -84,7 +84,7 @@ class SwitchableNorm(BatchStatisticsNorm):
         def solve(
             mean: Tensor, var: Tensor, weight: Any, bias: Any, mean_weight: Any, var_weight: Any
         ) -> Solved:
-            candidates = self._candidates(mean, var, x[0, 0].numel())
+            candidates = self._candidates(mean, var, positions(x))
             p, q = self.ratios(mean_weight, var_weight)
             mixed_mean = self._mix(p, candidates, 0)
             scale = (self._mix(q, candidates, 1) + self.eps).rsqrt()
@@ -100,25 +100,25 @@ class SwitchableNorm(BatchStatisticsNorm):
     def _wanted(self) -> Set[str]:
         return set(self.choices)
 
-    def _candidates(self, mean: Tensor, var: Tensor, positions: int) -> Dict[str, Moments]:
+    def _candidates(self, mean: Tensor, var: Tensor, d: int) -> Dict[str, Moments]:
         wanted = self._wanted()
         if self.unbiased_reference and self.dims > 1:
-            var = var * (positions / (positions - 1))
+            var = var * (d / (d - 1))
         found = {}
         if "instance" in wanted:
             found["instance"] = (mean, var)
         if "layer" in wanted:
-            found["layer"] = self._unbias(pool(mean, var, 1), mean.shape[1] * positions)
+            found["layer"] = self._unbias(pool(mean, var, 1), mean.shape[1] * d)
         if "batch" in wanted:
-            found["batch"] = self._batch_moments(mean, var, positions)
+            found["batch"] = self._batch_moments(mean, var, d)
         return found
 
-    def _batch_moments(self, mean: Tensor, var: Tensor, positions: int) -> Moments:
+    def _batch_moments(self, mean: Tensor, var: Tensor, d: int) -> Moments:
         if not self.training:
             return self.running_mean.to(mean).unsqueeze(0), self.running_var.to(var).unsqueeze(0)
         samples = min(mean.shape[0], self.virtual_batch_size or mean.shape[0])
         pooled = pool_batch(mean, var, self.virtual_batch_size)
-        return self._unbias(pooled, samples * positions)
+        return self._unbias(pooled, samples * d)
 
     def _unbias(self, moments: Moments, count: int) -> Moments:
         if not self.unbiased_reference or self.dims > 1:
@@ -129,7 +129,7 @@ class SwitchableNorm(BatchStatisticsNorm):
         if not self.unbiased_reference:
             return
         samples = min(x.shape[0], self.virtual_batch_size or x.shape[0]) if self.training else 2
-        values = x[0, 0].numel() * (samples if self.dims == 1 else 1)
+        values = positions(x) * (samples if self.dims == 1 else 1)
         if values == 1:
             raise InvalidSpec(
                 f"{type(self).__name__} on shape {tuple(x.shape)}: unbiased_reference divides by "
