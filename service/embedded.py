@@ -45,7 +45,6 @@ _POSTGRES_OPTIONS = (
     "shared_buffers=32MB",
     "wal_level=minimal",
     "max_wal_senders=0",
-    "io_method=sync",
     "jit=off",
     "huge_pages=off",
 )
@@ -118,11 +117,14 @@ def _start_postgres(data_dir: Path, options: Sequence[str]) -> tuple[str, Server
     let_through(binaries / "postgres", user)
     if not (folder / "PG_VERSION").exists():
         _make_cluster(binaries, folder, user)
-    _check_version(binaries, folder)
+    version = _version(binaries)
+    _check_version(version, folder)
     end_leftover(folder / "postmaster.pid", "postgres", signal.SIGINT)
     sockets = _postgres_sockets(data_dir, user)
     command = [str(binaries / "postgres"), "-D", str(folder), "-k", str(sockets)]
-    for option in (*_POSTGRES_OPTIONS, *options):
+    # From 18 on there are processes for reading ahead, of which a small database has no need.
+    ours = (*_POSTGRES_OPTIONS, "io_method=sync") if version >= 18 else _POSTGRES_OPTIONS
+    for option in (*ours, *options):
         command += ["-c", option]
     server = launch("PostgreSQL", command, log, user=user, stop_signal=signal.SIGINT)
     wait_until(lambda: _postgres_ready(folder, server), server, log)
@@ -136,14 +138,16 @@ def _postgres_binaries() -> Path:
             f"no PostgreSQL: NORMLAB_DATABASE_URL is not set and the wheel is missing; {_INSTALL}"
         )
     # The wheel's Python part is not imported: on import it takes locks and changes permissions.
-    installed = sorted(Path(found.origin).parent.glob("pginstall*/bin/postgres"), key=_major)
+    installed = [path.parent for path in Path(found.origin).parent.glob("*/bin/postgres")]
     if not installed:
         raise ServiceUnavailable(f"the PostgreSQL wheel holds no server; {_INSTALL}")
-    return installed[-1].parent
+    return max(installed, key=_version)
 
 
-def _major(binary: Path) -> int:
-    return int(binary.parent.parent.name.removeprefix("pginstall") or 16)
+def _version(binaries: Path) -> int:
+    command = [str(binaries / "postgres"), "--version"]  # postgres (PostgreSQL) 18.4
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return int(said.split(") ")[1].split(".")[0])
 
 
 def _make_cluster(binaries: Path, folder: Path, user: ServerUser | None) -> None:
@@ -171,12 +175,12 @@ def _make_cluster(binaries: Path, folder: Path, user: ServerUser | None) -> None
     new.rename(folder)
 
 
-def _check_version(binaries: Path, folder: Path) -> None:
+def _check_version(version: int, folder: Path) -> None:
     have = (folder / "PG_VERSION").read_text().strip()
-    if have != str(_major(binaries / "postgres")):
+    if have != str(version):
         raise ServiceUnavailable(
-            f"{folder} was made by PostgreSQL {have}, but {_major(binaries / 'postgres')} is "
-            "installed; dump it with the old one, or set NORMLAB_DATA_DIR to a new folder"
+            f"{folder} was made by PostgreSQL {have}, but {version} is installed; "
+            "dump it with the old one, or set NORMLAB_DATA_DIR to a new folder"
         )
 
 
