@@ -1,0 +1,238 @@
+"""The state machine, checked against a model of it on the real database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import text
+
+from normlab.errors import Conflict
+from normlab.events import Failed, Finished, Metrics
+from normlab.records import ENDED, JobState
+from service import events, jobs, leases, metrics, reports, states
+from service.database import Database
+from service.leases import Claim
+from tests.service.work import series, submit
+
+ATTEMPTS = 2
+FAILURES = {
+    "user": Failed(code="loss_not_finite", failure_kind="user", retryable=False, message="NaN"),
+    "device": Failed(code="device_error", failure_kind="device", retryable=True, message="ECC"),
+}
+
+
+def test_every_state_can_be_reached_and_no_move_leads_to_itself() -> None:
+    assert {to for moves in states.MOVES.values() for to in moves} == set(states.MOVES)
+    assert all(state not in moves for state, moves in states.MOVES.items())
+
+
+def test_a_move_that_the_machine_does_not_know_is_a_mistake_of_ours(database: Database) -> None:
+    with database.begin() as connection, pytest.raises(ValueError, match="no job goes from"):
+        states.move(connection, UUID(int=0), ["succeeded"], "running")
+
+
+def test_a_move_from_another_state_or_attempt_changes_nothing(database: Database) -> None:
+    job = UUID(submit(database).id)
+    with database.begin() as connection:
+        assert not states.move(connection, job, ["running"], "failed")
+        assert not states.move(connection, job, ["queued"], "running", attempt=7)
+    assert [event.kind for event in events.since(database, str(job))] == ["queued"]
+
+
+@dataclass
+class Model:
+    """What a job must be."""
+
+    state: JobState = "queued"
+    attempt: int = 0
+    forgiven: int = 0
+    cancel: bool = False
+    expired: bool = False
+    moves: int = 1
+    points: int = 0
+
+    def begin(self) -> None:
+        self.state, self.expired = "running", False
+        self.attempt += 1
+        self.moves += 1
+        self.points = 0
+
+    def end(self, to: JobState) -> None:
+        self.state = to
+        self.moves += 1
+
+    def fail(self, *, retryable: bool) -> None:
+        again = retryable and self.attempt - self.forgiven < ATTEMPTS
+        self.end("cancelled" if self.cancel else "queued" if again else "failed")
+
+
+class Life(RuleBasedStateMachine):
+    """Owners, workers (with and without a right to write) and the reaper, in any order."""
+
+    database: Database
+    submitted = Bundle("submitted")
+    claims = Bundle("claims")
+
+    @initialize()
+    def begin(self) -> None:
+        self.models: dict[str, Model] = {}
+        with self.database.begin() as connection:
+            connection.execute(text("truncate job, turn restart identity cascade"))
+
+    @rule(target=submitted)
+    def submit(self) -> str:
+        job = submit(self.database, max_attempts=ATTEMPTS).id
+        self.models[job] = Model()
+        return job
+
+    @rule(target=claims)
+    def claim(self) -> Claim | None:
+        found = leases.claim(self.database, "cpu", "w", 30)
+        if found is None:
+            assert not any(model.state == "queued" for model in self.models.values())
+            return None
+        model = self.models[str(found.job)]
+        assert model.state == "queued"
+        model.begin()
+        assert found.attempt == model.attempt
+        return found
+
+    @rule(claim=claims)
+    def renew(self, claim: Claim | None) -> None:
+        if claim is None:
+            return
+        renewal = leases.renew(self.database, claim, 30)
+        assert (renewal is not None) == self._holds(claim)
+        if renewal is not None:
+            model = self.models[str(claim.job)]
+            model.expired = False
+            assert renewal.cancel_requested == model.cancel
+
+    @rule(claim=claims)
+    def report(self, claim: Claim | None) -> None:
+        if claim is None:
+            return
+        model = self.models[str(claim.job)]
+        step = model.points + 1
+        kept = reports.keep_all(
+            self.database, claim, [Metrics(series={"train/loss": series(step)})]
+        )
+        assert kept == self._holds(claim)
+        model.points += kept
+
+    @rule(claim=consumes(claims))
+    def finish(self, claim: Claim | None) -> None:
+        if claim is None:
+            return
+        held = self._holds(claim)
+        assert leases.finish(self.database, claim, Finished(step=1, summary={})) == held
+        if held:
+            self.models[str(claim.job)].end("succeeded")
+
+    @rule(claim=consumes(claims), kind=st.sampled_from(sorted(FAILURES)))
+    def fail(self, claim: Claim | None, kind: str) -> None:
+        if claim is None:
+            return
+        held = self._holds(claim)
+        assert leases.fail(self.database, claim, FAILURES[kind]) == held
+        if held:
+            self.models[str(claim.job)].fail(retryable=FAILURES[kind].retryable)
+
+    @rule(claim=consumes(claims))
+    def release(self, claim: Claim | None) -> None:
+        if claim is None:
+            return
+        held = self._holds(claim)
+        assert leases.release(self.database, claim) == held
+        if held:
+            model = self.models[str(claim.job)]
+            model.forgiven += not model.cancel
+            model.end("cancelled" if model.cancel else "queued")
+
+    @rule(job=submitted)
+    def expire(self, job: str) -> None:
+        with self.database.begin() as connection:
+            past = "update job set lease_until = clock_timestamp() - interval '1 s' where id = :job"
+            connection.execute(text(f"{past} and state = 'running'"), {"job": job})
+        self.models[job].expired = True
+
+    @rule()
+    def reap(self) -> None:
+        lost = [m for m in self.models.values() if m.state == "running" and m.expired]
+        assert leases.reap(self.database) == len(lost)
+        for model in lost:
+            model.fail(retryable=True)
+
+    @rule(job=submitted)
+    def cancel(self, job: str) -> None:
+        model = self.models[job]
+        if model.state in ENDED:
+            with pytest.raises(Conflict):
+                jobs.cancel(self.database, job)
+            return
+        jobs.cancel(self.database, job)
+        if model.state == "queued":
+            model.end("cancelled")
+        else:
+            model.cancel = True
+
+    @rule(job=submitted)
+    def retry(self, job: str) -> None:
+        model = self.models[job]
+        if model.state not in ("failed", "cancelled"):
+            with pytest.raises(Conflict):
+                jobs.retry(self.database, job)
+            return
+        jobs.retry(self.database, job)
+        model.end("queued")
+        model.forgiven, model.cancel = model.attempt, False
+
+    @invariant()
+    def the_database_agrees_with_the_model(self) -> None:
+        for job, model in getattr(self, "models", {}).items():
+            found = jobs.get(self.database, job)
+            assert (found.state, found.attempt) == (model.state, model.attempt)
+            assert found.cancel_requested == model.cancel
+            assert (found.finished_at is not None) == (model.state in ENDED)
+            assert (found.error is not None) == (model.state == "failed")
+            open_attempts = [a.number for a in found.attempts if a.ended_at is None]
+            assert open_attempts == ([model.attempt] if model.state == "running" else [])
+
+    def teardown(self) -> None:
+        for job, model in getattr(self, "models", {}).items():
+            told = [event.kind for event in events.since(self.database, job)]
+            assert sum(kind in states.MOVES for kind in told) == model.moves
+            # What the last attempt was told to be kept is there.
+            if model.points:
+                steps = metrics.read(self.database, job, "train/loss").steps
+                assert steps[-1] >= model.points
+
+    def _holds(self, claim: Claim) -> bool:
+        model = self.models[str(claim.job)]
+        return model.state == "running" and model.attempt == claim.attempt
+
+
+def test_jobs_live_as_the_model_says_whatever_comes(database: Database) -> None:
+    machine = type("LifeHere", (Life,), {"database": database})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
