@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+from typing_extensions import Annotated
+
+
+def _printable(text: str) -> str:
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise ValueError("control characters cannot be stored or shown; use plain text")
+    return text
+
+
+Label = Annotated[str, AfterValidator(_printable)]
+"""Text for people, on one line."""
 
 
 class Spec(BaseModel):

@@ -8,7 +8,7 @@ from typing import Literal, Union
 
 from pydantic import Field, field_validator, model_validator
 
-from normlab.specs.base import Spec
+from normlab.specs.base import Label, Spec
 from normlab.specs.normalizers import NormalizerSpec
 from normlab.specs.optimization import (
     SGD,
@@ -61,7 +61,7 @@ class DatasetSpec(Spec):
 class JobSpec(Spec):
     """One training job. `batch_size` is what one call of a normalizer sees (the micro-batch)."""
 
-    name: Union[str, None] = Field(None, max_length=200, description="a label for people")
+    name: Union[Label, None] = Field(None, max_length=200, description="a label for people")
     normalizer: NormalizerSpec = Field(description="a kind's name, or an object with its options")
     model: ModelSpec = Field(default_factory=ModelSpec)
     dataset: DatasetSpec = Field(default_factory=DatasetSpec)

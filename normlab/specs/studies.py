@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from typing_extensions import Annotated
 
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.specs.base import Spec
+from normlab.specs.base import Label, Spec
 from normlab.specs.jobs import JobSpec
 
 MAX_CELLS = 20_000
@@ -66,7 +66,7 @@ class Search(Spec):
 class StudySpec(Spec):
     """A base job and what varies: every combination of the axes, for every seed."""
 
-    name: str = Field(min_length=1, max_length=200, description="a label for people")
+    name: Label = Field(min_length=1, max_length=200, description="a label for people")
     base: Dict[str, Any] = Field(default_factory=dict, description="the job that the cells share")
     axes: Tuple[Dict[str, Tuple[Any, ...]], ...] = Field(
         (),

@@ -1,0 +1,22 @@
+"""What people call their jobs and studies."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from normlab.specs.jobs import JobSpec
+from normlab.specs.studies import StudySpec
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "two\nlines", "bell\x07"])
+def test_control_characters_are_no_part_of_a_name(name: str) -> None:
+    with pytest.raises(ValidationError, match="control characters"):
+        JobSpec.model_validate({"normalizer": "batch", "name": name})
+    with pytest.raises(ValidationError, match="control characters"):
+        StudySpec.model_validate({"name": name, "base": {"normalizer": "batch"}})
+
+
+def test_any_language_and_sign_is() -> None:
+    name = "Größe 2 → 批量归一化"
+    assert JobSpec.model_validate({"normalizer": "batch", "name": name}).name == name
