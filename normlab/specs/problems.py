@@ -70,7 +70,7 @@ def _walk(
     path: List[Any] = []
     candidates = [model] if model else []
     for i, part in enumerate(loc):
-        if _is_tag(part, value, last=i == len(loc) - 1):
+        if _is_tag(part, value, candidates, last=i == len(loc) - 1):
             candidates = [c for c in candidates if part in _tags_of(c)]
             continue
         path.append(part)
@@ -80,10 +80,12 @@ def _walk(
     return path, candidates[0] if len(candidates) == 1 else None
 
 
-def _is_tag(part: Any, value: Any, last: bool) -> bool:
+def _is_tag(part: Any, value: Any, models: Sequence[Type[BaseModel]], last: bool) -> bool:
     if isinstance(value, Mapping):
         chosen = part in [value.get(tag) for tag in _TAGS if isinstance(value.get(tag), str)]
-        return chosen and not (last and part in value)
+        # who names no member gets the default one
+        implied = len(models) > 1 and any(part in _tags_of(model) for model in models)
+        return (chosen or implied) and not (last and part in value)
     return isinstance(value, str) and part == value
 
 

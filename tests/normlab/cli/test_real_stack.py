@@ -1,0 +1,313 @@
+"""The command line against a real stack: servers, API, worker, jobs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Callable, Iterator, List
+
+import pytest
+
+pytest.importorskip("service.up", reason="the server's packages are not installed")
+
+from normlab.cli.application import run
+from normlab.cli.own_stack import command, own_stack
+from normlab.client import Client
+from normlab.connection import Connection, read_connection
+from normlab.errors import InvalidSpec, NotFound
+
+DIGITS = ["-s", "dataset.name=digits", "-s", "dataset.train_size=128", "-s", "threads=1"]
+SMALL = [*DIGITS, "-s", "dataset.test_size=64", "-s", "epochs=2", "-s", "normalizer=batch"]
+SETTINGS = {
+    "NORMLAB_PORT": "0",
+    "NORMLAB_SLOTS": "1",
+    "OMP_NUM_THREADS": "1",
+    "NORMLAB_HEARTBEAT_S": "0.4",
+    "NORMLAB_GRACE_S": "10",
+    "NORMLAB_LEASE_S": "2",
+    "NORMLAB_REAP_S": "0.5",
+}
+Run = Callable[..., "tuple[int, str, str]"]
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[Connection]:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="normlab-test-"))
+        yield stack.enter_context(own_stack(Path(folder), SETTINGS))
+
+
+@pytest.fixture
+def client(connection: Connection) -> Iterator[Client]:
+    with Client(connection.url, connection.token) as found:
+        yield found
+
+
+@pytest.fixture
+def cli(connection: Connection, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*line: str) -> tuple[int, str, str]:
+        where = ["--url", connection.url, "--token", str(connection.token)]
+        code = run([*where, *line])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def trained(connection: Connection) -> str:
+    """The id of a job that has succeeded."""
+    spec = {"normalizer": "batch", "dataset": {"name": "digits", "train_size": 128}}
+    with Client(connection.url, connection.token) as client:
+        ended = client.wait(client.submit({**spec, "epochs": 2, "threads": 1}).id, timeout_s=120)
+    assert ended.state == "succeeded", ended.error
+    return ended.id
+
+
+def test_a_job_is_submitted_watched_and_done(cli: Run) -> None:
+    code, out, err = cli("submit", *SMALL, "--wait")
+    assert code == 0, err
+    assert "succeeded" in out
+    assert "epoch 2/2" in err
+
+
+def test_a_job_that_fails_is_exit_1_with_its_reason(cli: Run) -> None:
+    diverging = ["-s", "normalizer=none", "-s", "optimizer.lr=1000", "-s", "epochs=20"]
+    code, out, _ = cli("submit", *SMALL, *diverging, "--wait")
+    assert code == 1
+    assert "failed" in out
+    assert "user: " in out
+
+
+@pytest.mark.parametrize(
+    ("override", "field"),
+    [
+        ("batch_size=0", "batch_size"),
+        ("batch_size=100000", "batch_size"),
+        ("no_such_field=1", "no_such_field"),
+        ("epochs=many", "epochs"),
+        ("normalizer={kind: group, groups: 3}", "normalizer.groups"),
+        ("dataset.name=imagenet", "dataset.name"),
+        ("optimizer.lr=.nan", "optimizer.lr"),
+        ("normalizer=no_such", "normalizer"),
+    ],
+)
+def test_bad_input_is_one_line_with_the_field_and_exit_2(
+    cli: Run, override: str, field: str
+) -> None:
+    for subcommand in ("submit", "validate"):
+        code, out, err = cli(subcommand, *SMALL[:-2], "-s", "normalizer=batch", "-s", override)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"normlab: {field}: ")
+        assert err.count("\n") == 1
+
+
+def test_validate_says_where_it_would_run(cli: Run) -> None:
+    code, out, _ = cli("validate", *SMALL, "--json")
+    found = json.loads(out)
+    assert (code, found["device"], found["samples_per_update"]) == (0, "cpu", 32)
+    assert found["device_reason"]
+
+
+def test_the_same_key_is_the_same_job(cli: Run) -> None:
+    line = ["submit", *SMALL, "-s", "epochs=0", "--key", "only-once", "--json"]
+    first, second = (json.loads(cli(*line)[1])["id"] for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["ls"],
+        ["show", "JOB"],
+        ["logs", "JOB"],
+        ["export", "JOB"],
+        ["normalizers"],
+        ["normalizers", "group"],
+        ["models"],
+        ["datasets"],
+        ["devices"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_shown_to_people_programs_get_as_json(
+    cli: Run, trained: str, line: List[str]
+) -> None:
+    line = [trained if word == "JOB" else word for word in line]
+    code, for_people, err = cli(*line)
+    assert (code, err) == (0, "")
+    assert for_people.strip() or line[0] == "logs"
+    code, for_programs, _ = cli(*line, "--json")
+    assert code == 0
+    json.loads(for_programs)
+
+
+def test_metrics_are_exported_as_csv(cli: Run, trained: str) -> None:
+    _, out, _ = cli("export", trained, "--metric", "val/accuracy")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["metric"] for row in rows] == ["val/accuracy"] * 2
+    assert all(0 <= float(row["value"]) <= 1 for row in rows)
+
+
+def test_files_of_a_job_are_downloaded(cli: Run, trained: str, tmp_path: Path) -> None:
+    code, out, err = cli("export", trained, "--artifacts", "--to", str(tmp_path / "out"))
+    assert code == 0, err
+    assert (tmp_path / "out" / "metrics.csv").exists()
+    assert all(Path(line).stat().st_size for line in out.splitlines())
+
+
+def test_cancelling_what_has_ended_is_refused_and_changes_nothing(cli: Run, trained: str) -> None:
+    code, _, err = cli("cancel", trained)
+    assert code == 2
+    assert "succeeded" in err
+
+
+def test_a_job_that_nobody_knows_is_exit_2(cli: Run) -> None:
+    code, _, err = cli("show", "nope")
+    assert code == 2
+    assert "nope" in err
+
+
+def test_events_of_a_job_tell_its_life(client: Client, trained: str) -> None:
+    kinds = [event.kind for event in client.events(trained)]
+    assert kinds[0] == "queued"
+    assert "running" in kinds
+    assert "succeeded" in kinds
+
+
+def test_a_cursor_somebody_made_up_is_refused(client: Client) -> None:
+    with pytest.raises(InvalidSpec):
+        client.page(cursor="made-up")
+
+
+def test_an_unknown_job_is_our_own_error(client: Client) -> None:
+    with pytest.raises(NotFound):
+        client.get("nope")
+
+
+def test_the_doctor_finds_nothing_wrong(
+    cli: Run, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = cli("doctor", "--json")
+    found = {finding["check"]: finding for finding in json.loads(out)}
+    assert code == 0, found
+    assert found["API"]["verdict"] == found["token"]["verdict"] == "ok"
+    assert found["worker"]["verdict"] == "ok"
+
+
+def test_the_doctor_names_a_token_that_is_wrong(
+    connection: Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--url", connection.url, "--token", "wrong" * 8, "doctor", "--json"]) == 1
+    found = {finding["check"]: finding for finding in json.loads(capsys.readouterr().out)}
+    assert found["token"]["verdict"] == "bad"
+    assert found["token"]["mend"]
+
+
+class Launcher:
+    """A stack as somebody starts it in a terminal."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        environment = {**os.environ, **SETTINGS, "NORMLAB_DATA_DIR": str(data_dir)}
+        self.process = subprocess.Popen(
+            command(), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.said = ""
+
+    def client(self) -> Client:
+        """Wait until it is up."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said += line
+            if line.startswith("normlab is up"):
+                found = read_connection(self.data_dir)
+                assert found is not None
+                return Client(found.url, found.token)
+        raise AssertionError(f"the stack did not start: {self.said}")
+
+    def end(self, how: signal.Signals) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(how)
+        self.said += self.process.communicate(timeout=60)[0]
+        return self.process.returncode
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    # not below pytest's own folder, which it closes to the user that runs PostgreSQL for root
+    with tempfile.TemporaryDirectory(prefix="normlab-test-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def launch(data_dir: Path) -> Iterator[Callable[[], Launcher]]:
+    started: List[Launcher] = []
+
+    def start() -> Launcher:
+        started.append(Launcher(data_dir))
+        return started[-1]
+
+    yield start
+    for launcher in started:
+        if launcher.process.poll() is None:
+            launcher.end(signal.SIGTERM)
+
+
+LONG = {
+    "normalizer": "batch",
+    "dataset": {"name": "digits"},
+    "epochs": 2000,
+    "threads": 1,
+    "checkpoint": {"every_s": 0.5},
+}
+
+
+def running_job(client: Client) -> str:
+    job = client.submit(LONG).id
+    for event in client.events(job):
+        if event.kind == "progress" and event.payload["step"] > 0:
+            return job
+    raise AssertionError("the job ended before it ran")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "crash"])
+def test_a_stack_that_stopped_starts_again_and_its_jobs_go_on(
+    launch: Callable[[], Launcher], how: signal.Signals
+) -> None:
+    first = launch()
+    with first.client() as client:
+        job = running_job(client)
+    assert first.end(how) == (0 if how is signal.SIGINT else -how)
+    second = launch()
+    with second.client() as client:
+        until_running_again(client, job)
+        client.cancel(job)
+    assert second.end(signal.SIGTERM) == 0
+    assert read_connection(second.data_dir) is None
+
+
+def until_running_again(client: Client, job: str) -> None:
+    for event in client.events(job):
+        progress: Any = event.payload
+        if event.kind == "progress" and progress["attempt"] == 2 and progress["step"] > 0:
+            return
+    raise AssertionError("the job did not go on")
+
+
+def test_a_second_stack_on_the_same_data_is_refused(
+    data_dir: Path, launch: Callable[[], Launcher]
+) -> None:
+    with own_stack(data_dir, {**SETTINGS, "NORMLAB_WARM_HOST": "false"}):
+        second = launch()
+        second.said, _ = second.process.communicate(timeout=60)
+    assert second.process.returncode == 3
+    assert "NORMLAB_DATA_DIR" in second.said
