@@ -1,0 +1,64 @@
+"""Nobody sees anything without a token, and a token allows what its scopes say."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service import tokens
+from service.database import Database
+from tests.api.conftest import OPERATORS_TOKEN, a_job, token_header
+
+OPEN = {"/livez", "/readyz", "/openapi.json"}
+
+
+def test_every_route_but_the_health_checks_asks_for_a_token(
+    app: FastAPI, nobody: httpx.Client
+) -> None:
+    paths = app.openapi()["paths"]
+    assert len(paths) > 20
+    for path, methods in paths.items():
+        for method in set(methods) - {"parameters"}:
+            url = path.format(job="x", name="x", study="x", verb="cancel")
+            response = nobody.request(method, url)
+            if path in OPEN:
+                assert response.status_code == 200
+            else:
+                assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
+
+
+def test_an_unknown_or_revoked_token_is_401(nobody: httpx.Client, database: Database) -> None:
+    token = tokens.create(database, "ada", ["read"])
+    tokens.revoke(database, token)
+    for bad in (token, "made up", "\xff".encode("latin-1").decode("latin-1")):
+        response = nobody.get("/v1/jobs", headers={b"Authorization": f"Bearer {bad}".encode()})
+        assert response.status_code == 401
+
+
+def test_a_reader_reads_and_does_no_more(nobody: httpx.Client, database: Database) -> None:
+    headers = token_header(database, "ada", "read")
+    assert nobody.get("/v1/jobs", headers=headers).status_code == 200
+    response = nobody.post("/v1/jobs", json=a_job(), headers=headers)
+    assert (response.status_code, response.json()["code"]) == (403, "forbidden")
+    assert "'submit'" in response.json()["detail"]
+
+
+def test_a_submitter_owns_what_it_submits(nobody: httpx.Client, database: Database) -> None:
+    headers = token_header(database, "ada", "submit")
+    job = nobody.post("/v1/jobs", json=a_job(), headers=headers).json()["id"]
+    assert nobody.get(f"/v1/jobs/{job}", headers=headers).json()["owner"] == "ada"
+
+
+def test_the_cookie_does_for_a_page_of_ours_what_the_header_does(nobody: httpx.Client) -> None:
+    nobody.cookies.set("normlab_token", OPERATORS_TOKEN)
+    assert nobody.get("/v1/jobs").status_code == 200
+    assert nobody.post("/v1/jobs", json=a_job()).status_code == 202
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_the_cookie_changes_nothing_for_another_site(nobody: httpx.Client, site: str) -> None:
+    nobody.cookies.set("normlab_token", OPERATORS_TOKEN)
+    response = nobody.post("/v1/jobs", json=a_job(), headers={"Sec-Fetch-Site": site})
+    assert response.status_code == 403
+    assert nobody.get("/v1/jobs").json()["jobs"] == []

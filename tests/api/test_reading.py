@@ -1,0 +1,163 @@
+"""What jobs report, read over HTTP: curves, logs, files, findings."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from normlab.events import ArtifactWritten, Diagnostic, Finished, Series
+from normlab.records import LogPage, SeriesRecord
+from service import artifacts, diagnostics, leases, logs, metrics
+from service.database import Database
+from service.leases import Claim
+from tests.api.conftest import a_job
+
+
+@pytest.fixture
+def claim(client: httpx.Client, database: Database) -> Claim:
+    """A job that runs."""
+    client.post("/v1/jobs", json=a_job())
+    claimed = leases.claim(database, "cpu", "w", 30)
+    assert claimed is not None
+    return claimed
+
+
+def report(database: Database, claim: Claim, name: str, values: list[float]) -> None:
+    steps = list(range(1, len(values) + 1))
+    series = Series(steps=steps, values=values, times=[float(s) for s in steps])
+    with database.begin() as connection:
+        metrics.append(connection, claim, {name: series})
+
+
+def test_a_curve_comes_as_columns(client: httpx.Client, database: Database, claim: Claim) -> None:
+    report(database, claim, "train/loss", [3.0, float("nan"), 1.0])
+    path = f"/v1/jobs/{claim.job}/metrics"
+    found = SeriesRecord.model_validate_json(
+        client.get(path, params={"name": "train/loss"}).content
+    )
+    assert (found.steps, found.values, found.points) == ([1, 2, 3], [3.0, None, 1.0], 3)
+    part = client.get(path, params={"name": "train/loss", "from_step": 2, "to_step": 2}).json()
+    assert part["steps"] == [2]
+
+
+def test_a_long_curve_comes_as_buckets_with_their_bounds(
+    client: httpx.Client, database: Database, claim: Claim
+) -> None:
+    report(database, claim, "train/loss", [float(i % 10) for i in range(1000)])
+    params = {"name": "train/loss", "max_points": 10}
+    found = client.get(f"/v1/jobs/{claim.job}/metrics", params=params).json()
+    assert (len(found["steps"]), found["points"]) == (10, 1000)
+    assert set(found["min"]) == {0.0}
+    assert set(found["max"]) == {9.0}
+    assert found["values"] == pytest.approx([4.5] * 10)
+
+
+def test_a_metric_that_nobody_reported_names_the_nearest(
+    client: httpx.Client, database: Database, claim: Claim
+) -> None:
+    report(database, claim, "val/accuracy", [0.5])
+    response = client.get(f"/v1/jobs/{claim.job}/metrics", params={"name": "val/acuracy"})
+    assert response.status_code == 404
+    assert "val/accuracy" in response.json()["detail"]
+
+
+def test_curves_of_several_jobs_come_in_one_answer(
+    client: httpx.Client, database: Database, claim: Claim
+) -> None:
+    report(database, claim, "val/accuracy", [0.5, 0.75])
+    other = client.post("/v1/jobs", json=a_job()).json()["id"]
+    params = {"name": "val/accuracy", "job": [other, str(claim.job)]}
+    found = client.get("/v1/series", params=params).json()
+    assert [series["values"] for series in found] == [[], [0.5, 0.75]]
+
+
+def test_a_log_is_read_from_any_offset_and_from_its_end(
+    client: httpx.Client, database: Database, claim: Claim
+) -> None:
+    with database.begin() as connection:
+        logs.append(connection, claim, 0, "first\nsecond\nÄnde\n".encode())
+    path = f"/v1/jobs/{claim.job}/logs"
+    assert client.get(path, params={"offset": 6, "limit": 7}).json()["text"] == "second\n"
+    tail = LogPage.model_validate_json(client.get(path, params={"offset": -6}).content)
+    assert (tail.text, tail.ended) == ("Ände\n", False)
+
+
+def test_following_a_log_waits_for_the_next_piece(
+    client: httpx.Client, database: Database, claim: Claim
+) -> None:
+    def write() -> None:
+        with database.begin() as connection:
+            logs.append(connection, claim, 0, b"at last\n")
+
+    timer = threading.Timer(0.2, write)
+    timer.start()
+    page = client.get(f"/v1/jobs/{claim.job}/logs", params={"follow": 20}).json()
+    timer.join()
+    assert page["text"] == "at last\n"
+    leases.finish(database, claim, Finished(step=1, summary={}))
+    path = f"/v1/jobs/{claim.job}/logs"
+    end = client.get(path, params={"offset": page["next_offset"], "follow": 60}).json()
+    assert (end["text"], end["ended"]) == ("", True)
+
+
+@pytest.fixture
+def weights(database: Database, claim: Claim, tmp_path: Path) -> bytes:
+    """A file that the job left."""
+    content = bytes(range(256)) * 40
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(content)
+    written = ArtifactWritten(
+        name=path.name,
+        path=str(path),
+        sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(content),
+    )
+    with database.begin() as connection:
+        artifacts.keep_artifact(connection, claim, written)
+    return content
+
+
+def test_a_file_is_listed_and_downloaded(
+    client: httpx.Client, claim: Claim, weights: bytes
+) -> None:
+    path = f"/v1/jobs/{claim.job}/artifacts"
+    (listed,) = client.get(path).json()
+    assert (listed["name"], listed["kind"]) == ("weights.safetensors", "weights")
+    response = client.get(f"{path}/weights.safetensors")
+    assert response.content == weights
+    assert hashlib.sha256(response.content).hexdigest() == listed["sha256"]
+    assert "attachment" in response.headers["content-disposition"]
+
+
+def test_a_download_that_broke_off_goes_on(
+    client: httpx.Client, claim: Claim, weights: bytes
+) -> None:
+    path = f"/v1/jobs/{claim.job}/artifacts/weights.safetensors"
+    response = client.get(path, headers={"Range": "bytes=100-199"})
+    assert (response.status_code, response.content) == (206, weights[100:200])
+    assert client.get(path, headers={"Range": "bytes=99999-"}).status_code == 416
+
+
+def test_a_file_that_is_gone_or_never_was_is_404(
+    client: httpx.Client, claim: Claim, weights: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "weights.safetensors").unlink()
+    path = f"/v1/jobs/{claim.job}/artifacts"
+    assert "gone" in client.get(f"{path}/weights.safetensors").json()["detail"]
+    for name in ("other", "..%2f..%2fetc%2fpasswd", "%00"):
+        assert client.get(f"{path}/{name}").status_code in (404, 422)
+
+
+def test_what_a_diagnostic_found_is_read_back(
+    client: httpx.Client, database: Database, claim: Claim
+) -> None:
+    found = Diagnostic(name="power", step=3, record={"conv1": [0.25, 0.75]})
+    with database.begin() as connection:
+        diagnostics.keep(connection, claim, found)
+    path = f"/v1/jobs/{claim.job}/diagnostics"
+    assert client.get(path).json() == [{"name": "power", "step": 3, "record": found.record}]
+    assert client.get(path, params={"name": "other"}).json() == []
