@@ -85,6 +85,12 @@ class IpuSession:
         loss = cross_entropy(logits, y, self._spec.label_smoothing)
         return StepResult(loss, (logits.argmax(1) == y).sum(), len(y))
 
+    def inspect(self) -> nn.Module:
+        """Return the model with the device's weights."""
+        if self._trainer.isCompiled():
+            self._trainer.copyWeightsToHost()
+        return self._model
+
     def state_dict(self) -> Dict[str, Any]:
         """Fetch the weights and the optimizer's state from the device."""
         if self._trainer.isCompiled():

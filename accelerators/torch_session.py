@@ -92,6 +92,10 @@ class TorchSession:
         loss = cross_entropy(logits, y, self._spec.label_smoothing)
         return StepResult(loss, (logits.argmax(1) == y).sum(), len(y))
 
+    def inspect(self) -> nn.Module:
+        """Return the model."""
+        return self.model
+
     def state_dict(self) -> Dict[str, Any]:
         """Copy the state of model and optimizer to the host."""
         return {

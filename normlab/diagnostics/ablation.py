@@ -9,7 +9,7 @@ from typing import Callable, Dict, Iterator, List, Literal, Mapping, Sequence, T
 import torch
 from torch import Tensor, nn
 
-from normlab.diagnostics.untouched import untouched
+from normlab.diagnostics.untouched import in_use
 from normlab.errors import InvalidSpec
 
 Clamp = Literal["zero", "mean"]
@@ -74,8 +74,7 @@ def ablate(
             f"{len(layers)} layers, {orders} orders, fractions {list(fractions)}: needs a layer, "
             "an order, and fractions that rise from 0 to below 1"
         )
-    with untouched(model), torch.no_grad():
-        model.eval()
+    with in_use(model):
         means = _channel_means(model, layers, x)
         constants = {n: m if clamp == "mean" else torch.zeros_like(m) for n, m in means.items()}
         channels = [(n, c) for n, m in means.items() for c in range(len(m))]

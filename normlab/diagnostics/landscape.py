@@ -8,7 +8,7 @@ from typing import Callable, List, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from normlab.diagnostics.untouched import untouched
+from normlab.diagnostics.untouched import replica
 from normlab.errors import InvalidSpec
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -71,47 +71,44 @@ def measure_landscape(
 
     Source:
         Santurkar et al., "How Does Batch Normalization Help Optimization?", NeurIPS 2018,
-        arXiv:1805.11604, figure 4. Ours normalizes each point by its own batch statistics and
-        restores running ones.
+        arXiv:1805.11604, figure 4. Ours starts each point from the same running statistics.
     """
     if not lengths or min(lengths) <= 0:
         raise InvalidSpec(f"step lengths {list(lengths)}: at least one, all positive")
-    with untouched(model):
-        model.train()
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        origin = [p.detach().clone() for p in parameters]
-        start, direction = _gradient(model, loss, x, y, parameters)
-        points = [_at(model, loss, x, y, parameters, origin, direction, e) for e in lengths]
+    with replica(model) as twin:
+        twin.train()
+        walk = _Walk(twin, loss, x, y)
+        points = [walk.at(length) for length in lengths]
     found = Landscape(list(lengths), [p[0] for p in points], [p[1] for p in points])
-    norm = _norm(direction)
-    return Smoothness(found, start, norm, found.beta_smoothness(norm))
+    norm = _norm(walk.direction)
+    return Smoothness(found, walk.loss_at_origin, norm, found.beta_smoothness(norm))
 
 
-def _at(
-    model: nn.Module,
-    loss: Loss,
-    x: Tensor,
-    y: Tensor,
-    parameters: List[nn.Parameter],
-    origin: List[Tensor],
-    direction: List[Tensor],
-    length: float,
-) -> Tuple[float, float]:
-    with torch.no_grad():
-        for parameter, o, d in zip(parameters, origin, direction):
-            parameter.copy_(o - length * d)
-    value, gradient = _gradient(model, loss, x, y, parameters)
-    return value, _norm([a - b for a, b in zip(direction, gradient)])
+class _Walk:
+    """A walk along the gradient at the origin; each point starts from the origin's state."""
 
+    def __init__(self, model: nn.Module, loss: Loss, x: Tensor, y: Tensor) -> None:
+        self._model, self._loss, self._x, self._y = model, loss, x, y
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._origin = {name: t.detach().clone() for name, t in model.state_dict().items()}
+        self._start = [p.detach().clone() for p in self._parameters]
+        self.loss_at_origin, self.direction = self._gradient()
 
-def _gradient(
-    model: nn.Module, loss: Loss, x: Tensor, y: Tensor, parameters: List[nn.Parameter]
-) -> Tuple[float, List[Tensor]]:
-    with torch.enable_grad():
-        value = loss(model(x), y)
-        gradient = torch.autograd.grad(value, parameters, allow_unused=True)
-    filled = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradient)]
-    return float(value.detach()), filled
+    def at(self, length: float) -> Tuple[float, float]:
+        """Return the loss at *length*, and how far the gradient there is from the first."""
+        self._model.load_state_dict(self._origin)
+        with torch.no_grad():
+            for parameter, start, d in zip(self._parameters, self._start, self.direction):
+                parameter.copy_(start - length * d)
+        value, gradient = self._gradient()
+        return value, _norm([a - b for a, b in zip(self.direction, gradient)])
+
+    def _gradient(self) -> Tuple[float, List[Tensor]]:
+        with torch.enable_grad():
+            value = self._loss(self._model(self._x), self._y)
+            gradient = torch.autograd.grad(value, self._parameters, allow_unused=True)
+        filled = zip(self._parameters, gradient)
+        return float(value.detach()), [torch.zeros_like(p) if g is None else g for p, g in filled]
 
 
 def _norm(tensors: Sequence[Tensor]) -> float:

@@ -41,6 +41,9 @@ class StepSizeMeter:
         model: any torch model; its weights are only read.
         layers: names and layers; by default every convolution and linear layer but the last.
 
+    Attributes:
+        directions: of each layer at the last reading; keep them to go on elsewhere.
+
     Raises:
         InvalidSpec: the model has no such layer.
 
@@ -55,7 +58,7 @@ class StepSizeMeter:
         self.layers: Dict[str, nn.Module] = dict(layers or scale_free_layers(model))
         if not self.layers:
             raise InvalidSpec("the model has no convolution or linear layer: name its layers")
-        self._directions: Dict[str, Tensor] = {}
+        self.directions: Dict[str, Tensor] = {}
 
     @torch.no_grad()
     def read(self, lr: float) -> Dict[str, StepSize]:
@@ -66,8 +69,8 @@ class StepSizeMeter:
         w = _rows(layer)
         norm = w.norm(dim=1).clamp_min(torch.finfo(w.dtype).tiny)
         direction = w / norm[:, None]
-        before = self._directions.get(name, direction)
-        self._directions[name] = direction
+        before = self.directions.get(name, direction)
+        self.directions[name] = direction
         # 2 asin(|a - b| / 2) keeps small angles that acos(a b) would round to 0
         turn = 2 * torch.asin(((direction - before).norm(dim=1) / 2).clamp(max=1))
         return StepSize(float(norm.mean()), float((lr / norm**2).mean()), float(turn.mean()))

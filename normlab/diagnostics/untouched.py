@@ -1,46 +1,41 @@
-"""Look at a model without leaving a trace: state, mode and random numbers as before."""
+"""Look at a model, or experiment with it, without leaving a trace."""
 
 from __future__ import annotations
 
+import copy
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Iterator, List
 
 import torch
 from torch import nn
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """
-    Put everything back on leaving: parameters, buffers, gradients, modes, random states.
-
-    Tensors are copied back in place, so optimizers and captured graphs keep what they hold;
-    state that a module keeps outside its parameters and buffers goes through
-    `get_extra_state` where it has one.
-    """
-    tensors = [*model.parameters(), *model.buffers()]
-    before = [t.detach().clone() for t in tensors]
-    gradients = [(p, p.grad) for p in model.parameters()]
-    modes = [(m, m.training) for m in model.modules()]
-    extra = {n: m.get_extra_state() for n, m in model.named_modules() if _has_extra_state(m)}
-    for parameter, _ in gradients:
-        parameter.grad = None
-    devices = sorted({t.device.index or 0 for t in tensors if t.is_cuda})
+def in_use(model: nn.Module) -> Iterator[None]:
+    """Put *model* into evaluation without gradients; modes and random numbers come back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
     try:
-        with torch.random.fork_rng(devices=devices):
+        with torch.no_grad(), torch.random.fork_rng(devices=_cuda_devices(model)):
             yield
     finally:
-        with torch.no_grad():
-            for tensor, old in zip(tensors, before):
-                tensor.copy_(old)
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
         for module, training in modes:
             module.training = training
-        for name, module in model.named_modules():
-            if name in extra:
-                module.set_extra_state(extra[name])
 
 
-def _has_extra_state(module: nn.Module) -> bool:
-    return type(module).get_extra_state is not nn.Module.get_extra_state
+@contextmanager
+def replica(model: nn.Module) -> Iterator[nn.Module]:
+    """
+    Give a copy of *model*, in training, to do anything with; random numbers come back.
+
+    A copy, and not the model put back afterwards: some normalizers keep state that no
+    state dict has, such as whose backward is next.
+    """
+    with torch.random.fork_rng(devices=_cuda_devices(model)):
+        twin = copy.deepcopy(model)
+        twin.zero_grad(set_to_none=True)
+        yield twin
+
+
+def _cuda_devices(model: nn.Module) -> List[int]:
+    return sorted({p.device.index or 0 for p in model.parameters() if p.is_cuda})

@@ -13,6 +13,7 @@ from normlab.specs.catalogue import (
     DatasetFacts,
     ModelFacts,
 )
+from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import (
     BatchStatisticsSpec,
@@ -97,7 +98,9 @@ def _names(spec: JobSpec) -> Problems:
         if name not in known:
             yield FieldProblem(field, f"unknown name {name!r}; choose one of {', '.join(known)}")
     for name in spec.diagnostics:
-        yield FieldProblem("diagnostics", f"unknown name {name!r}; this version has none")
+        if name not in DIAGNOSTICS:
+            known = ", ".join(DIAGNOSTICS)
+            yield FieldProblem("diagnostics", f"unknown name {name!r}; choose from {known}")
 
 
 def _known(spec: JobSpec) -> Union[Tuple[ModelFacts, DatasetFacts, int], None]:

@@ -54,6 +54,9 @@ class Session(Protocol):
     def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
         """Compute the loss of *x* as in use, and change nothing."""
 
+    def inspect(self) -> nn.Module:
+        """Return the model as it stands now, to look at and not to change."""
+
     def state_dict(self) -> Dict[str, Any]:
         """Copy the whole state to the host: tensors and plain numbers in dictionaries."""
 

@@ -23,6 +23,7 @@ from normlab.training.ledger import Ledger
 from normlab.training.optimizers import scaled_rate
 from normlab.training.reporting import Reporter
 from normlab.training.schedules import factor
+from normlab.training.watching import Watch
 
 StopRequest = Callable[[], Optional[JobStopped]]
 
@@ -99,6 +100,7 @@ class Training:
         self.step = 0  # updates done
         self.steps_per_epoch = len(data.train) // spec.samples_per_update
         self.steps = total_steps(spec, self.steps_per_epoch) or 0
+        self.watch = Watch(spec, session, data, reporter, self.steps_per_epoch)
         self.rate = scaled_rate(spec.optimizer, spec.samples_per_update).learning_rate
         self._saved_step = -1
         self._saved_at = time.monotonic()
@@ -116,6 +118,7 @@ class Training:
         self.session.load_state_dict(state["session"])
         self.ledger.load_state_dict(state["ledger"])
         self.clock.load_state_dict(state["clock"])
+        self.watch.load_state_dict(state["watch"])
         torch.set_rng_state(state["random"])
         self.step = self._saved_step = state["step"]
 
@@ -135,7 +138,7 @@ class Training:
             for number in range(self.step + 1, last + 1):
                 self._pause(should_stop)
                 self._update(batches, number)
-            self._end_epoch(epoch + 1)
+            self._end_epoch(epoch + 1, batches)
 
     def summary(self) -> Dict[str, Any]:
         """Return the newest value of each metric, and how long it all took."""
@@ -149,19 +152,21 @@ class Training:
         }
 
     def _update(self, batches: EpochBatches, number: int) -> None:
-        learning_rate = self.rate * factor(
-            self.spec.schedule, number, self.steps, self.steps_per_epoch
-        )
+        learning_rate = self._learning_rate(number)
         with self.clock.training():
             self.session.prepare(learning_rate, (number - 1) / self.steps)
             x, y = batches[(number - 1) % self.steps_per_epoch]
             result = self.session.train(x, y)
             self.step = number
             drained = self.ledger.add(number, result, learning_rate)
+        self.watch.after_update(number, learning_rate, batches)
         if drained:
             self._report_progress()
 
-    def _end_epoch(self, epochs_done: int) -> None:
+    def _learning_rate(self, number: int) -> float:
+        return self.rate * factor(self.spec.schedule, number, self.steps, self.steps_per_epoch)
+
+    def _end_epoch(self, epochs_done: int, batches: EpochBatches) -> None:
         with self.clock.training(steps=0):
             self.ledger.drain()  # waits for the device
         self.ledger.end_epoch(self.step)
@@ -171,6 +176,9 @@ class Training:
             loss, accuracy = evaluate(self.session, self.data, self.spec.batch_size)
             self.ledger.report("val/loss", self.step, loss)
             self.ledger.report("val/accuracy", self.step, accuracy)
+        self.watch.after_epoch(self.step, self._learning_rate(self.step), batches)
+        if self.step == self.steps:
+            self.watch.at_end(self.step, self._learning_rate(self.step), batches)
         self._report_progress()
         self._save()
 
@@ -209,6 +217,7 @@ class Training:
             "session": self.session.state_dict(),
             "ledger": self.ledger.state_dict(),
             "clock": self.clock.state_dict(),
+            "watch": self.watch.state_dict(),
             "random": torch.get_rng_state(),
         }
         self.reporter.event(self.checkpoints.write(self.step, state))

@@ -1,0 +1,108 @@
+"""Batch statistics as random numbers: how far they scatter, against their Gaussian priors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, Sequence
+
+import torch
+from torch import Tensor
+
+from normlab.errors import InvalidSpec
+
+
+@dataclass(frozen=True)
+class BatchStatistics:
+    """
+    How batch means and deviations scatter; each number is the median over channels.
+
+    Args:
+        mean_ratio: variance of the batch means over sigma^2 / M.
+        std_ratio: variance of the batch deviations over sigma^2 (kappa - 1) / (4 M).
+        effective_share: sigma^2 / Var(batch mean) / M: the share of the M values that count
+            as independent; below 1 where neighbouring positions are alike.
+    """
+
+    mean_ratio: float
+    std_ratio: float
+    effective_share: float
+
+
+class BatchStatisticsMeter:
+    """
+    Collect the channel means and deviations of batches of one tensor.
+
+    The priors are mu_B ~ N(mu, sigma^2 / M) and sigma_B ~ N(sigma, sigma^2 (kappa - 1) / (4 M)),
+    kappa the kurtosis (3 for a Gaussian) and M the values a channel has in a batch. They take
+    the values of a batch to be independent; for feature maps they are not.
+
+    Source:
+        Teye, Azizpour and Smith, "Bayesian Uncertainty Estimation for Batch Normalized Deep
+        Networks", ICML 2018, arXiv:1802.06455, section 3.
+    """
+
+    def __init__(self) -> None:
+        self._rows: List[Tensor] = []  # each (5, C): mean, std, and the mean of x^2, x^3, x^4
+        self._values = 0
+
+    @torch.no_grad()
+    def update(self, x: Tensor) -> None:
+        """
+        Add a batch.
+
+        Shape:
+            (N, C, ...); the same at every call.
+
+        Raises:
+            InvalidSpec: another shape than before.
+        """
+        flat = x.detach().double().transpose(0, 1).flatten(1)  # (N, C, ...) -> (C, M)
+        if self._rows and flat.shape[1] != self._values:
+            raise InvalidSpec(f"{flat.shape[1]} values a channel after {self._values}")
+        self._values = flat.shape[1]
+        moments = [flat.mean(1), flat.std(1, unbiased=False)]
+        moments += [flat.pow(k).mean(1) for k in (2, 3, 4)]
+        self._rows.append(torch.stack(moments).cpu())
+
+    def statistics(self) -> BatchStatistics:
+        """
+        Compare the scatter over the batches so far with the priors.
+
+        Raises:
+            InvalidSpec: fewer than two batches.
+        """
+        if len(self._rows) < 2:
+            raise InvalidSpec(f"{len(self._rows)} batches: a scatter needs at least 2")
+        rows = torch.stack(self._rows)  # (batches, 5, C)
+        mean, _, m2, m3, m4 = rows.mean(0)
+        variance = (m2 - mean**2).clamp_min(torch.finfo(torch.float64).tiny)
+        fourth = m4 - 4 * mean * m3 + 6 * mean**2 * m2 - 3 * mean**4
+        kurtosis = fourth / variance**2
+        scatter = rows[:, :2].var(0)  # unbiased, over batches
+        prior_mean = variance / self._values
+        prior_std = variance * (kurtosis - 1).clamp_min(1e-12) / (4 * self._values)
+        return BatchStatistics(
+            mean_ratio=_median(scatter[0] / prior_mean),
+            std_ratio=_median(scatter[1] / prior_std),
+            effective_share=_median(prior_mean / scatter[0].clamp_min(1e-300)),
+        )
+
+
+def noise_strength(with_noise: Sequence[float], without: Sequence[float]) -> float:
+    """
+    Return the regularization strength of batch noise: the mean rise of the loss that it causes.
+
+    E over batches of L with batch statistics, less L with population statistics, on the same
+    samples; its dependence on 1 / M is the regularizer's strength.
+
+    Source:
+        Luo et al., "Towards Understanding Regularization in Batch Normalization", ICLR 2019,
+        arXiv:1809.00846. Ours is measured, not their expansion.
+    """
+    if not with_noise or len(with_noise) != len(without):
+        raise InvalidSpec(f"{len(with_noise)} and {len(without)} losses: as many of each, not 0")
+    return sum(a - b for a, b in zip(with_noise, without)) / len(with_noise)
+
+
+def _median(x: Tensor) -> float:
+    return float(x.median())

@@ -1,0 +1,253 @@
+"""Diagnostics as parts of a training: each looks at the model from time to time and reports."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Sequence, Tuple, Type
+
+import torch
+from torch import Tensor, nn
+
+from normlab.diagnostics.ablation import AblationCurve, Clamp, ablate
+from normlab.diagnostics.batch_statistics import BatchStatisticsMeter
+from normlab.diagnostics.landscape import measure_landscape
+from normlab.diagnostics.power import TERMS, watch_power
+from normlab.diagnostics.sites import activation_sites, normalizer_sites
+from normlab.diagnostics.step_size import StepSizeMeter, scale_free_layers, scale_invariance
+from normlab.diagnostics.untouched import in_use, replica
+from normlab.events import Diagnostic
+from normlab.norms.meta import MetaNorm
+from normlab.norms.switchable import SwitchableNorm
+from normlab.specs.diagnostics import DIAGNOSTICS
+
+Metric = Callable[[str, float], None]
+_SAMPLES = 512  # of the test set that are looked at
+_ROWS = 128  # at once
+_READINGS = 20  # of step sizes, an epoch
+_LENGTHS = (0.5, 1.0, 2.0, 3.0, 4.0)  # of the learning rate
+
+
+@dataclass(frozen=True)
+class Moment:
+    """
+    Where a training stands when an observer looks.
+
+    Args:
+        step: updates done.
+        steps_per_epoch: updates in an epoch.
+        learning_rate: of the last update.
+        batch_size: what one call of a normalizer sees.
+        model: to look at; what is changed must be a copy.
+        loss: function of output and target.
+        train: gives one update's samples and classes.
+        test: gives so many samples and classes that were not trained on.
+        metric: takes a metric's name and value.
+        record: takes what is no plain series.
+    """
+
+    step: int
+    steps_per_epoch: int
+    learning_rate: float
+    batch_size: int
+    model: nn.Module
+    loss: Callable[[Tensor, Tensor], Tensor]
+    train: Callable[[], Tuple[Tensor, Tensor]]
+    test: Callable[[int], Tuple[Tensor, Tensor]]
+    metric: Metric
+    record: Callable[[Diagnostic], None]
+
+
+class Observer:
+    """Looks at a training; does nothing unless a subclass says so."""
+
+    def after_update(self, moment: Moment) -> None:
+        """Look after an update."""
+
+    def after_epoch(self, moment: Moment) -> None:
+        """Look after an epoch."""
+
+    def at_end(self, moment: Moment) -> None:
+        """Look when all is done."""
+
+    def is_due(self, step: int, steps_per_epoch: int) -> bool:
+        """Whether `after_update` wants to see this step."""
+        return False
+
+    def state_dict(self) -> Dict[str, Any]:
+        """Return what a resumed training must know."""
+        return {}
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+
+
+class PowerObserver(Observer):
+    """Reports the power decomposition around each normalizer."""
+
+    def after_epoch(self, moment: Moment) -> None:
+        """Run test samples through the model as in use."""
+        if not normalizer_sites(moment.model):
+            return
+        with in_use(moment.model), watch_power(moment.model) as meters:
+            for x in torch.split(moment.test(_SAMPLES)[0], _ROWS):
+                moment.model(x)
+        for name, meter in meters.items():
+            power = meter.power()
+            for term in TERMS:
+                moment.metric(f"power/{name}/{term}", getattr(power, term))
+            moment.metric(f"power/{name}/total", power.total)
+
+
+class StepSizeObserver(Observer):
+    """Reports norms, effective steps and turns of the layers, some times an epoch."""
+
+    def __init__(self) -> None:
+        self._directions: Dict[str, Tensor] = {}
+
+    def is_due(self, step: int, steps_per_epoch: int) -> bool:
+        """Whether it is time for a reading."""
+        return step % max(1, steps_per_epoch // _READINGS) == 0
+
+    def after_update(self, moment: Moment) -> None:
+        """Read the weights."""
+        layers = dict(scale_free_layers(moment.model))
+        if not layers:
+            return
+        meter = StepSizeMeter(moment.model, layers)
+        meter.directions = self._directions
+        for name, found in meter.read(moment.learning_rate).items():
+            moment.metric(f"step_size/{name}/weight_norm", found.weight_norm)
+            moment.metric(f"step_size/{name}/effective", found.effective_step)
+            moment.metric(f"step_size/{name}/turn", found.direction_change)
+
+    def state_dict(self) -> Dict[str, Any]:
+        """Return the directions at the last reading."""
+        return {"directions": dict(self._directions)}
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Go on from the directions of the last reading."""
+        self._directions = dict(state["directions"])
+
+
+class ScaleInvarianceObserver(Observer):
+    """Reports how far each layer's gradient is from being at right angles to its weights."""
+
+    def after_epoch(self, moment: Moment) -> None:
+        """Take one gradient on a copy."""
+        with replica(moment.model) as twin:
+            twin.train()
+            x, y = moment.train()
+            moment.loss(twin(x[: moment.batch_size]), y[: moment.batch_size]).backward()  # type: ignore[no-untyped-call]
+            for name, layer in scale_free_layers(twin):
+                moment.metric(f"scale_invariance/{name}", scale_invariance(layer))
+
+
+class SwitchObserver(Observer):
+    """Reports the mixture of each switchable normalizer."""
+
+    def after_epoch(self, moment: Moment) -> None:
+        """Read the ratios."""
+        for name, module in moment.model.named_modules():
+            if isinstance(module, SwitchableNorm):
+                with torch.no_grad():
+                    ratios = module.ratios(module.mean_weight, module.var_weight)
+                for which, values in zip(("mean", "var"), ratios):
+                    for choice, value in zip(module.choices, values.tolist()):
+                        moment.metric(f"switch/{name}/{which}/{choice}", value)
+
+
+class GroupSizeObserver(Observer):
+    """Reports the group sizes that meta normalization has learned."""
+
+    def after_epoch(self, moment: Moment) -> None:
+        """Count the open gates."""
+        for name, module in moment.model.named_modules():
+            if isinstance(module, MetaNorm) and module.channel_gates is not None:
+                gates = int((module.channel_gates > 0).sum())
+                moment.metric(f"group_size/{name}", float(2**gates))
+
+
+class LandscapeObserver(Observer):
+    """Reports how smooth the loss is along the gradient."""
+
+    def after_epoch(self, moment: Moment) -> None:
+        """Walk along the gradient of one update's samples, on a copy."""
+        lengths = [length * max(moment.learning_rate, 1e-8) for length in _LENGTHS]
+        x, y = moment.train()
+        x, y = x[: moment.batch_size], y[: moment.batch_size]
+        found = measure_landscape(moment.model, moment.loss, x, y, lengths)
+        low, high = found.landscape.loss_range
+        change_low, change_high = found.landscape.gradient_predictiveness
+        values = {"loss_low": low, "loss_high": high, "change_low": change_low,
+                  "change_high": change_high, "beta": found.beta}  # fmt: skip
+        for name, value in values.items():
+            if math.isfinite(value):
+                moment.metric(f"landscape/{name}", value)
+
+
+class BatchStatisticsObserver(Observer):
+    """Reports how the statistics of batches scatter, at the inputs of normalizers."""
+
+    def after_epoch(self, moment: Moment) -> None:
+        """Run test batches of the job's batch size through the model as in use."""
+        size = moment.batch_size
+        batches = [b for b in torch.split(moment.test(64 * size)[0], size) if len(b) == size]
+        sites = normalizer_sites(moment.model)
+        if len(batches) < 2 or not sites:
+            return
+        meters = {name: BatchStatisticsMeter() for name in sites}
+        handles = [
+            site.register_forward_hook(lambda _m, x, _y, meter=meters[name]: meter.update(x[0]))
+            for name, site in sites.items()
+        ]
+        try:
+            with in_use(moment.model):
+                for batch in batches:
+                    moment.model(batch)
+        finally:
+            for handle in handles:
+                handle.remove()
+        for name, meter in meters.items():
+            for what, value in vars(meter.statistics()).items():
+                moment.metric(f"batch_statistics/{name}/{what}", value)
+
+
+class AblationObserver(Observer):
+    """Reports what accuracy is left when channels are clamped."""
+
+    def at_end(self, moment: Moment) -> None:
+        """Clamp channels of all activations, to zero and to their means."""
+        layers = activation_sites(moment.model)
+        x, y = moment.test(_SAMPLES)
+        if not layers:
+            return
+        record: Dict[str, Any] = {}
+        clamps: Tuple[Clamp, ...] = ("zero", "mean")
+        for clamp in clamps:
+            curve = ablate(moment.model, layers, x, y, clamp)
+            record[clamp] = _described(curve)
+            if curve.mean[0] > 0:
+                moment.metric(f"ablation/{clamp}/area", curve.area)
+        moment.record(Diagnostic(name="ablation", step=moment.step, record=record))
+
+
+OBSERVERS: Dict[str, Type[Observer]] = {
+    "power": PowerObserver,
+    "effective_step": StepSizeObserver,
+    "scale_invariance": ScaleInvarianceObserver,
+    "switch_weights": SwitchObserver,
+    "group_sizes": GroupSizeObserver,
+    "landscape": LandscapeObserver,
+    "batch_statistics": BatchStatisticsObserver,
+    "ablation": AblationObserver,
+}
+
+
+def make_observers(names: Sequence[str]) -> Dict[str, Observer]:
+    """Make the observers that a job asks for, by name; the names are checked at the door."""
+    return {name: OBSERVERS[name]() for name in DIAGNOSTICS if name in names}
+
+
+def _described(curve: AblationCurve) -> Dict[str, List[Any]]:
+    return {"fractions": curve.fractions, "accuracies": curve.accuracies, "mean": curve.mean}

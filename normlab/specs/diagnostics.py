@@ -1,0 +1,89 @@
+"""The diagnostics that a job can ask for, as plain facts: no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict
+
+
+@dataclass(frozen=True)
+class DiagnosticFacts:
+    """What a diagnostic measures, when, where it reports, and what it costs."""
+
+    name: str
+    summary: str
+    when: str
+    metrics: str
+    cost: str
+    source: str
+
+
+_ALL = (
+    DiagnosticFacts(
+        "power",
+        "power decomposition around every normalizer: how the signal splits into channel means, "
+        "sample means, channel deviations and sample deviations",
+        "each epoch",
+        "power/SITE/(norm|out)/(channel_mean|sample_mean|channel_std|sample_std|total)",
+        "about two forward passes over 512 test samples",
+        "Labatie et al. 2021, arXiv:2106.03743",
+    ),
+    DiagnosticFacts(
+        "effective_step",
+        "weight norms, effective step sizes eta / ||w||^2 and measured turns of each layer",
+        "20 times an epoch",
+        "step_size/LAYER/(weight_norm|effective|turn)",
+        "one pass over the weights",
+        "Hoffer et al. 2018, arXiv:1803.01814",
+    ),
+    DiagnosticFacts(
+        "scale_invariance",
+        "how far each layer's gradient is from being at right angles to its weights",
+        "each epoch",
+        "scale_invariance/LAYER",
+        "one forward and backward pass over one update's samples",
+        "Hoffer et al. 2018, arXiv:1803.01814, equations 1 and 2",
+    ),
+    DiagnosticFacts(
+        "switch_weights",
+        "how much each kind of statistics counts in switchable normalizers",
+        "each epoch",
+        "switch/SITE/(mean|var)/(instance|layer|batch)",
+        "nothing to speak of",
+        "Luo et al. 2018, arXiv:1806.10779, figure 1",
+    ),
+    DiagnosticFacts(
+        "group_sizes",
+        "how many channels share their statistics under learned meta normalization",
+        "each epoch",
+        "group_size/SITE",
+        "nothing to speak of",
+        "Zhang et al. 2019, arXiv:1908.05867",
+    ),
+    DiagnosticFacts(
+        "landscape",
+        "range of the loss, change of the gradient and beta-smoothness along the gradient",
+        "each epoch",
+        "landscape/(loss_low|loss_high|change_low|change_high|beta)",
+        "six forward and backward passes over one update's samples",
+        "Santurkar et al. 2018, arXiv:1805.11604, figure 4",
+    ),
+    DiagnosticFacts(
+        "batch_statistics",
+        "variance of batch means and deviations against their Gaussian priors, with the effective "
+        "number of samples in feature maps",
+        "each epoch",
+        "batch_statistics/SITE/(mean_ratio|std_ratio|effective_share)",
+        "one forward pass over up to 64 batches",
+        "Teye et al. 2018, arXiv:1802.06455",
+    ),
+    DiagnosticFacts(
+        "ablation",
+        "accuracy while more and more random channels are clamped, to zero and to their mean",
+        "at the end",
+        "ablation/(zero|mean)/area, and the curves as a record",
+        "60 forward passes over 512 test samples",
+        "Morcos et al. 2018, arXiv:1803.06959",
+    ),
+)
+DIAGNOSTICS: Dict[str, DiagnosticFacts] = {facts.name: facts for facts in _ALL}

@@ -1,0 +1,87 @@
+"""The diagnostics of a training: who looks, and at what moments."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Dict, Tuple
+
+from torch import Tensor
+
+from normlab.data import Data
+from normlab.data.batches import EpochBatches
+from normlab.diagnostics.observers import Moment, make_observers
+from normlab.specs.jobs import JobSpec
+from normlab.training.accelerator import Session
+from normlab.training.losses import cross_entropy
+from normlab.training.reporting import Reporter
+
+
+class Watch:
+    """
+    The observers that a job asks for; without any, nothing is done.
+
+    Args:
+        spec: of the job.
+        session: whose model is looked at.
+        data: to look with.
+        reporter: takes what is found.
+        steps_per_epoch: updates in an epoch.
+    """
+
+    def __init__(
+        self, spec: JobSpec, session: Session, data: Data, reporter: Reporter, steps_per_epoch: int
+    ) -> None:
+        self._spec = spec
+        self._session = session
+        self._data = data
+        self._reporter = reporter
+        self._steps_per_epoch = steps_per_epoch
+        self._observers = make_observers(spec.diagnostics)
+
+    def after_update(self, step: int, learning_rate: float, batches: EpochBatches) -> None:
+        """Let those look that are due."""
+        due = [o for o in self._observers.values() if o.is_due(step, self._steps_per_epoch)]
+        if due:
+            moment = self._moment(step, learning_rate, batches)
+            for observer in due:
+                observer.after_update(moment)
+
+    def after_epoch(self, step: int, learning_rate: float, batches: EpochBatches) -> None:
+        """Let everybody look at the end of an epoch."""
+        if self._observers:
+            moment = self._moment(step, learning_rate, batches)
+            for observer in self._observers.values():
+                observer.after_epoch(moment)
+
+    def at_end(self, step: int, learning_rate: float, batches: EpochBatches) -> None:
+        """Let everybody look a last time."""
+        if self._observers:
+            moment = self._moment(step, learning_rate, batches)
+            for observer in self._observers.values():
+                observer.at_end(moment)
+
+    def state_dict(self) -> Dict[str, Any]:
+        """Return what the observers of a resumed training must know."""
+        return {name: observer.state_dict() for name, observer in self._observers.items()}
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        for name, observer in self._observers.items():
+            observer.load_state_dict(state[name])
+
+    def _moment(self, step: int, learning_rate: float, batches: EpochBatches) -> Moment:
+        return Moment(
+            step=step,
+            steps_per_epoch=self._steps_per_epoch,
+            learning_rate=learning_rate,
+            batch_size=self._spec.batch_size,
+            model=self._session.inspect(),
+            loss=partial(cross_entropy, label_smoothing=self._spec.label_smoothing),
+            train=lambda: batches[(step - 1) % self._steps_per_epoch],
+            test=self._test,
+            metric=lambda name, value: self._reporter.metric(name, step, value),
+            record=self._reporter.event,
+        )
+
+    def _test(self, n: int) -> Tuple[Tensor, Tensor]:
+        return self._data.standardize(self._data.test.x[:n]), self._data.test.y[:n]

@@ -1,0 +1,55 @@
+"""The priors hold for independent values, and feature maps fall short of them as they must."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from normlab.diagnostics.batch_statistics import BatchStatisticsMeter, noise_strength
+from normlab.errors import InvalidSpec
+
+
+def measured(draw: object, batches: int = 400) -> tuple[float, float, float]:
+    torch.manual_seed(0)
+    meter = BatchStatisticsMeter()
+    for _ in range(batches):
+        meter.update(draw())  # type: ignore[operator]
+    found = meter.statistics()
+    return found.mean_ratio, found.std_ratio, found.effective_share
+
+
+def test_independent_gaussians_scatter_as_the_priors_say() -> None:
+    mean, std, share = measured(lambda: torch.randn(32, 40))
+    assert mean == pytest.approx(1, abs=0.06)
+    assert std == pytest.approx(1, abs=0.06)
+    assert share == pytest.approx(1, abs=0.06)
+
+
+def test_exponential_deviations_scatter_less_than_their_prior_at_small_batches() -> None:
+    mean, std, _ = measured(lambda: torch.empty(8, 200).exponential_())
+    assert mean == pytest.approx(1, abs=0.1)
+    assert std == pytest.approx(0.61, abs=0.08)
+
+
+def test_positions_that_repeat_count_once() -> None:
+    def four_times() -> torch.Tensor:
+        return torch.randn(16, 40, 1, 1).expand(16, 40, 2, 2)
+
+    mean, _, share = measured(four_times)
+    assert mean == pytest.approx(4, abs=0.3)
+    assert share == pytest.approx(0.25, abs=0.02)
+
+
+def test_noise_strength_is_a_mean_difference() -> None:
+    assert noise_strength([1.0, 2.0], [0.5, 1.0]) == pytest.approx(0.75)
+
+
+def test_too_few_batches_or_another_shape_are_refused() -> None:
+    meter = BatchStatisticsMeter()
+    meter.update(torch.randn(4, 3))
+    with pytest.raises(InvalidSpec, match="at least 2"):
+        meter.statistics()
+    with pytest.raises(InvalidSpec, match="after 4"):
+        meter.update(torch.randn(5, 3))
+    with pytest.raises(InvalidSpec):
+        noise_strength([], [])

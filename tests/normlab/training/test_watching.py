@@ -1,0 +1,55 @@
+"""Diagnostics see everything and change nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from normlab.diagnostics.observers import OBSERVERS
+from normlab.specs.diagnostics import DIAGNOSTICS
+from tests.normlab.training.recording import small_job, train
+from tests.normlab.training.test_resume import assert_same, check_resume, final_state
+
+ALL = list(DIAGNOSTICS)
+REPORTS = {
+    "batch": {"power/", "step_size/", "scale_invariance/", "landscape/", "batch_statistics/",
+              "ablation/"},
+    "online": {"power/", "step_size/", "scale_invariance/", "landscape/", "batch_statistics/"},
+    "switchable": {"switch/"},
+    "meta": {"group_size/"},
+}  # fmt: skip
+
+
+def test_one_enum_one_table() -> None:
+    assert set(OBSERVERS) == set(DIAGNOSTICS)
+
+
+@pytest.mark.parametrize("kind", ["batch", "online", "streaming", "sparse_switchable", "none"])
+def test_all_diagnostics_together_change_no_bit(kind: str, tmp_path: Path) -> None:
+    plain, _ = train(small_job(normalizer=kind), tmp_path / "plain")
+    watched, _ = train(small_job(normalizer=kind, diagnostics=ALL), tmp_path / "watched")
+    assert_same(final_state(watched), final_state(plain))
+    assert watched.points["train/loss"] == plain.points["train/loss"]
+
+
+@pytest.mark.parametrize("kind", list(REPORTS))
+def test_they_report_under_their_names(kind: str, tmp_path: Path) -> None:
+    recorder, _ = train(small_job(normalizer=kind, diagnostics=ALL), tmp_path)
+    found = {name for name in recorder.points if not re.match("train/|val/|time/|device/", name)}
+    assert {name.split("/")[0] + "/" for name in found} >= REPORTS[kind]
+    assert recorder.events("Diagnostic")[0].name == "ablation"
+
+
+def test_a_resumed_job_reports_the_same_diagnostics(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"diagnostics": ["effective_step", "power", "landscape"]}
+    check_resume(tmp_path, fields)
+
+
+def test_power_after_layer_norm_is_one(tmp_path: Path) -> None:
+    recorder, _ = train(small_job(normalizer="layer", diagnostics=["power"]), tmp_path)
+    totals = [p for name, p in recorder.points.items() if name.endswith("norm/total")]
+    assert totals
+    assert all(value == pytest.approx(1, abs=0.02) for points in totals for _, value in points)
