@@ -5,8 +5,14 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from normlab.records import DatasetRecord, ModelRecord, NormalizerRecord
+from normlab.records import (
+    DatasetRecord,
+    DiagnosticKindRecord,
+    ModelRecord,
+    NormalizerRecord,
+)
 from normlab.specs.catalogue import DATASETS, MODELS, DatasetFacts, ModelFacts
+from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.normalizers import SPECS, NormSpec
 from normlab.specs.options import options
 
@@ -25,6 +31,11 @@ def models() -> list[ModelRecord]:
 def datasets(data_root: Path) -> list[DatasetRecord]:
     """Describe every dataset, and what of it is missing below *data_root*."""
     return [_dataset(facts, data_root) for facts in DATASETS.values()]
+
+
+def diagnostics() -> list[DiagnosticKindRecord]:
+    """Describe every diagnostic."""
+    return [DiagnosticKindRecord.model_validate(vars(facts)) for facts in DIAGNOSTICS.values()]
 
 
 def _normalizer(spec: type[NormSpec]) -> NormalizerRecord:

@@ -249,6 +249,10 @@ class DiagnosticKindRecord(Record):
 
     name: str
     summary: str
+    when: str
+    metrics: str = Field(description="where it reports")
+    cost: str
+    source: str
 
 
 class LogPage(Record):

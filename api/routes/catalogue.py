@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from api import catalogue
 from api.auth import ReaderDep
 from api.state import StateDep
-from normlab.records import DatasetRecord, ModelRecord, NormalizerRecord
+from normlab.records import DatasetRecord, DiagnosticKindRecord, ModelRecord, NormalizerRecord
 
 router = APIRouter(tags=["catalogue"])
 
@@ -28,3 +28,9 @@ async def list_models(reader: ReaderDep) -> list[ModelRecord]:
 def list_datasets(reader: ReaderDep, state: StateDep) -> list[DatasetRecord]:
     """List every dataset, and what is missing of it below the operator's data root."""
     return catalogue.datasets(state.settings.datasets)
+
+
+@router.get("/diagnostics")
+async def list_diagnostics(reader: ReaderDep) -> list[DiagnosticKindRecord]:
+    """List every diagnostic that a job can ask for, where it reports and what it costs."""
+    return catalogue.diagnostics()
