@@ -140,5 +140,9 @@ def _moments(x: Tensor) -> Tuple[Tensor, Tensor]:
         mean = (share * value).sum(dim=1)
         deviation = (share * (value - mean[:, None]).square()).sum(dim=1).sqrt()
     else:
-        deviation, mean = torch.std_mean(x.double(), dim=(0, 2, 3), unbiased=False)
+        # In one pass by image, then in float64 over the images.
+        mean = x.mean(dim=(2, 3)).double().mean(dim=0)
+        length = torch.linalg.vector_norm(x, dim=(2, 3)).double()
+        square = length.square().mean(dim=0) / x[0, 0].numel()
+        deviation = (square - mean.square()).clamp(min=0).sqrt()
     return mean.float().view(1, c, 1, 1), deviation.float().view(1, c, 1, 1)
