@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
-    consumes,
     initialize,
     invariant,
+    multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -92,6 +94,7 @@ class Life(RuleBasedStateMachine):
         with self.database.begin() as connection:
             connection.execute(text("truncate job, turn restart identity cascade"))
 
+    @precondition(lambda self: len(self.models) < 2)  # so that much happens to each
     @rule(target=submitted)
     def submit(self) -> str:
         job = submit(self.database, max_attempts=ATTEMPTS).id
@@ -99,11 +102,11 @@ class Life(RuleBasedStateMachine):
         return job
 
     @rule(target=claims)
-    def claim(self) -> Claim | None:
+    def claim(self) -> Any:
         found = leases.claim(self.database, "cpu", "w", 30)
         if found is None:
             assert not any(model.state == "queued" for model in self.models.values())
-            return None
+            return multiple()
         model = self.models[str(found.job)]
         assert model.state == "queued"
         model.begin()
@@ -111,61 +114,38 @@ class Life(RuleBasedStateMachine):
         return found
 
     @rule(claim=claims)
-    def renew(self, claim: Claim | None) -> None:
-        if claim is None:
-            return
+    def report_and_renew(self, claim: Claim) -> None:
+        held, model = self._holds(claim), self.models[str(claim.job)]
+        said = Metrics(series={"train/loss": series(model.points + 1)})
+        assert reports.keep_all(self.database, claim, [said]) == held
+        model.points += held
         renewal = leases.renew(self.database, claim, 30)
-        assert (renewal is not None) == self._holds(claim)
+        assert (renewal is not None) == held
         if renewal is not None:
-            model = self.models[str(claim.job)]
             model.expired = False
             assert renewal.cancel_requested == model.cancel
 
-    @rule(claim=claims)
-    def report(self, claim: Claim | None) -> None:
-        if claim is None:
-            return
-        model = self.models[str(claim.job)]
-        step = model.points + 1
-        kept = reports.keep_all(
-            self.database, claim, [Metrics(series={"train/loss": series(step)})]
-        )
-        assert kept == self._holds(claim)
-        model.points += kept
-
-    @rule(claim=consumes(claims))
-    def finish(self, claim: Claim | None) -> None:
-        if claim is None:
-            return
-        held = self._holds(claim)
-        assert leases.finish(self.database, claim, Finished(step=1, summary={})) == held
-        if held:
-            self.models[str(claim.job)].end("succeeded")
-
-    @rule(claim=consumes(claims), kind=st.sampled_from(sorted(FAILURES)))
-    def fail(self, claim: Claim | None, kind: str) -> None:
-        if claim is None:
-            return
-        held = self._holds(claim)
-        assert leases.fail(self.database, claim, FAILURES[kind]) == held
-        if held:
-            self.models[str(claim.job)].fail(retryable=FAILURES[kind].retryable)
-
-    @rule(claim=consumes(claims))
-    def release(self, claim: Claim | None) -> None:
-        if claim is None:
-            return
-        held = self._holds(claim)
-        assert leases.release(self.database, claim) == held
-        if held:
-            model = self.models[str(claim.job)]
-            model.forgiven += not model.cancel
-            model.end("cancelled" if model.cancel else "queued")
+    @rule(claim=claims, how=st.sampled_from(["finish", "user", "device", "release"]))
+    def end(self, claim: Claim, how: str) -> None:
+        held, model = self._holds(claim), self.models[str(claim.job)]
+        if how == "finish":
+            assert leases.finish(self.database, claim, Finished(step=1, summary={})) == held
+            if held:
+                model.end("succeeded")
+        elif how == "release":
+            assert leases.release(self.database, claim) == held
+            if held:
+                model.forgiven += not model.cancel
+                model.end("cancelled" if model.cancel else "queued")
+        else:
+            assert leases.fail(self.database, claim, FAILURES[how]) == held
+            if held:
+                model.fail(retryable=FAILURES[how].retryable)
 
     @rule(job=submitted)
     def expire(self, job: str) -> None:
+        past = "update job set lease_until = clock_timestamp() - interval '1 s' where id = :job"
         with self.database.begin() as connection:
-            past = "update job set lease_until = clock_timestamp() - interval '1 s' where id = :job"
             connection.execute(text(f"{past} and state = 'running'"), {"job": job})
         self.models[job].expired = True
 
@@ -175,6 +155,11 @@ class Life(RuleBasedStateMachine):
         assert leases.reap(self.database) == len(lost)
         for model in lost:
             model.fail(retryable=True)
+
+    @rule(job=submitted)
+    def lose(self, job: str) -> None:
+        self.expire(job)
+        self.reap()
 
     @rule(job=submitted)
     def cancel(self, job: str) -> None:
@@ -230,8 +215,8 @@ def test_jobs_live_as_the_model_says_whatever_comes(database: Database) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25,
-            stateful_step_count=25,
+            max_examples=40,
+            stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
