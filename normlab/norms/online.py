@@ -11,7 +11,8 @@ from torch import Tensor
 from normlab.errors import Conflict, InvalidSpec
 from normlab.norms import engine
 from normlab.norms.activation_norm import ActivationNorm
-from normlab.norms.online_passes import Normalize, Options
+from normlab.norms.online_coefficients import Options
+from normlab.norms.online_passes import Normalize
 from normlab.norms.turns import Turns, in_backward
 
 _COMPENSATIONS = ("layer_scaling", "clamp", "none")

@@ -1,0 +1,176 @@
+// Online Normalization on (N, C): what online_coefficients.py does, one loop over the samples.
+
+#include <ATen/ATen.h>
+#include <torch/library.h>
+
+#include <cmath>
+#include <optional>
+#include <vector>
+
+// No two rows of a loop overlap, but compilers cannot know it of so many pointers.
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define INDEPENDENT
+#endif
+
+namespace {
+
+using at::Tensor;
+using MaybeTensor = std::optional<Tensor>;
+
+template <typename T>
+const T* read(const MaybeTensor& t) {
+  return t.has_value() && t->defined() ? t->data_ptr<T>() : nullptr;
+}
+
+// The mean over each group of channels, given to every channel of it.
+template <typename T>
+void spread_group_means(T* row, int64_t c, int64_t size) {
+  for (int64_t start = 0; start < c; start += size) {
+    double sum = 0;
+    for (int64_t i = start; i < start + size; ++i) sum += row[i];
+    const T mean = static_cast<T>(sum / size);
+    for (int64_t i = start; i < start + size; ++i) row[i] = mean;
+  }
+}
+
+template <typename T>
+std::vector<Tensor> scan_forward(const Tensor& means, const Tensor& variances, const Tensor& mu0,
+                                 const Tensor& var0, const MaybeTensor& weight,
+                                 const MaybeTensor& bias, double decay, double eps,
+                                 int64_t group_size, double scaling_eps) {
+  const int64_t n = means.size(0), c = means.size(1);
+  Tensor out = at::empty({7, n, c}, means.options());
+  Tensor mu_t = mu0.clone(), var_t = var0.clone();
+  const T *m = means.data_ptr<T>(), *vx = variances.data_ptr<T>();
+  const T *w = read<T>(weight), *b = read<T>(bias);
+  T *mu = mu_t.data_ptr<T>(), *var = var_t.data_ptr<T>();
+  T* base = out.data_ptr<T>();
+  const T a = decay, gain = 1 - decay, e = eps;
+  for (int64_t t = 0; t < n; ++t) {
+    T* scale = base + t * c;
+    T *shift = scale + n * c, *inv = shift + n * c, *mus = inv + n * c;
+    T *my = mus + n * c, *my2 = my + n * c, *factor = my2 + n * c;
+    const T *mt = m + t * c, *vt = vx + t * c;
+    INDEPENDENT
+    for (int64_t i = 0; i < c; ++i) {
+      const T before = mu[i], is = 1 / std::sqrt(var[i] + e), off = mt[i] - before;
+      mus[i] = before;
+      inv[i] = is;
+      my[i] = off * is;
+      my2[i] = (vt[i] + off * off) * is * is;
+      var[i] = a * var[i] + gain * (vt[i] + a * off * off);
+      mu[i] = a * before + gain * mt[i];
+    }
+    if (group_size > 0) {
+      INDEPENDENT
+      for (int64_t i = 0; i < c; ++i) {
+        const T wi = w ? w[i] : T(1), bi = b ? b[i] : T(0);
+        factor[i] = wi * wi * my2[i] + 2 * wi * bi * my[i] + bi * bi;
+      }
+      spread_group_means(factor, c, group_size);
+      INDEPENDENT
+      for (int64_t i = 0; i < c; ++i) factor[i] = 1 / std::sqrt(factor[i] + T(scaling_eps));
+    } else {
+      INDEPENDENT
+      for (int64_t i = 0; i < c; ++i) factor[i] = 1;
+    }
+    INDEPENDENT
+    for (int64_t i = 0; i < c; ++i) {
+      const T s = inv[i] * (w ? w[i] : T(1)) * factor[i];
+      scale[i] = s;
+      shift[i] = (b ? b[i] * factor[i] : T(0)) - s * mus[i];
+    }
+  }
+  std::vector<Tensor> result = out.unbind(0);
+  result.push_back(mu_t);
+  result.push_back(var_t);
+  return result;
+}
+
+template <typename T>
+std::vector<Tensor> scan_backward(const Tensor& pz_t, const Tensor& rz_t, const Tensor& inv_t,
+                                  const Tensor& mus_t, const Tensor& my_t, const Tensor& my2_t,
+                                  const MaybeTensor& factor_t, const Tensor& u0, const Tensor& v0,
+                                  const MaybeTensor& weight, const MaybeTensor& bias, double decay,
+                                  int64_t group_size) {
+  const int64_t n = pz_t.size(0), c = pz_t.size(1);
+  Tensor out = at::empty({3, n, c}, pz_t.options());
+  Tensor sums = at::zeros({2, c}, pz_t.options());
+  Tensor u_t = u0.clone(), v_t = v0.clone();
+  Tensor along_t = at::empty({c}, pz_t.options());
+  const T *w = read<T>(weight), *b = read<T>(bias);
+  const T* factors = group_size > 0 ? read<T>(factor_t) : nullptr;
+  T *u = u_t.data_ptr<T>(), *v = v_t.data_ptr<T>();
+  T *d_weight = sums.data_ptr<T>(), *d_bias = d_weight + c;
+  T *along = along_t.data_ptr<T>(), *base = out.data_ptr<T>();
+  const T keep = decay, pull = 1 - decay;
+  for (int64_t t = 0; t < n; ++t) {
+    const int64_t row = t * c;
+    const T *pz = pz_t.data_ptr<T>() + row, *rz = rz_t.data_ptr<T>() + row;
+    const T *inv = inv_t.data_ptr<T>() + row, *mus = mus_t.data_ptr<T>() + row;
+    const T *my = my_t.data_ptr<T>() + row, *my2 = my2_t.data_ptr<T>() + row;
+    const T* factor = factors ? factors + row : nullptr;
+    T *of_g = base + row, *of_x = of_g + n * c, *shift = of_x + n * c;
+    if (factor) {
+      INDEPENDENT
+      for (int64_t i = 0; i < c; ++i)
+        along[i] = (w ? w[i] : T(1)) * rz[i] + (b ? b[i] : T(0)) * pz[i];
+      spread_group_means(along, c, group_size);
+    }
+    INDEPENDENT
+    for (int64_t i = 0; i < c; ++i) {
+      const T wi = w ? w[i] : T(1), bi = b ? b[i] : T(0), k = factor ? factor[i] : T(1);
+      const T shrink = factor ? along[i] * k * k * k : T(0);
+      const T p = k * pz[i] - shrink * (wi * my[i] + bi);
+      const T r = k * rz[i] - shrink * (wi * my2[i] + bi * my[i]);
+      d_bias[i] += p;
+      d_weight[i] += r;
+      const T vi = v[i], ui = u[i], is = inv[i];
+      const T of_y = (wi * wi * shrink + pull * vi) * is;
+      of_g[i] = wi * k * is;
+      of_x[i] = -of_y * is;
+      shift[i] = of_y * is * mus[i] - wi * bi * shrink * is - pull * ui;
+      u[i] = keep * ui + (wi * p - pull * vi * my[i]) * is;
+      v[i] = (1 - pull * my2[i]) * vi + wi * r;
+    }
+  }
+  std::vector<Tensor> result = out.unbind(0);
+  for (const Tensor& t : sums.unbind(0)) result.push_back(t);
+  result.push_back(u_t);
+  result.push_back(v_t);
+  return result;
+}
+
+std::vector<Tensor> forward(const Tensor& means, const Tensor& variances, const Tensor& mu,
+                            const Tensor& var, const MaybeTensor& weight, const MaybeTensor& bias,
+                            double decay, double eps, int64_t group_size, double scaling_eps) {
+  const auto scan =
+      means.scalar_type() == at::kDouble ? scan_forward<double> : scan_forward<float>;
+  return scan(means, variances, mu, var, weight, bias, decay, eps, group_size, scaling_eps);
+}
+
+std::vector<Tensor> backward(const Tensor& pz, const Tensor& rz, const Tensor& inv,
+                             const Tensor& mus, const Tensor& my, const Tensor& my2,
+                             const MaybeTensor& factor, const Tensor& u, const Tensor& v,
+                             const MaybeTensor& weight, const MaybeTensor& bias, double decay,
+                             int64_t group_size) {
+  const auto scan = pz.scalar_type() == at::kDouble ? scan_backward<double> : scan_backward<float>;
+  return scan(pz, rz, inv, mus, my, my2, factor, u, v, weight, bias, decay, group_size);
+}
+
+}  // namespace
+
+TORCH_LIBRARY(normlab_online, m) {
+  m.def(
+      "forward(Tensor means, Tensor variances, Tensor mu, Tensor var, Tensor? weight, Tensor? bias,"
+      " float decay, float eps, int group_size, float scaling_eps) -> Tensor[]",
+      &forward);
+  m.def(
+      "backward(Tensor pz, Tensor rz, Tensor inv, Tensor mus, Tensor my, Tensor my2, Tensor? factor,"
+      " Tensor u, Tensor v, Tensor? weight, Tensor? bias, float decay, int group_size) -> Tensor[]",
+      &backward);
+}
