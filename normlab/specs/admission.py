@@ -22,7 +22,7 @@ from normlab.specs.normalizers import (
     TopkBatchNormSpec,
     check_channels,
 )
-from normlab.specs.optimization import SGD, RMSprop, Step
+from normlab.specs.optimization import SGD, RMSprop
 
 Problems = Iterator[FieldProblem]
 
@@ -186,16 +186,9 @@ def _statistics(spec: JobSpec) -> Problems:
 def _optimization(spec: JobSpec) -> Problems:
     optimizer, schedule = spec.optimizer, spec.schedule
     momentum = optimizer.momentum if isinstance(optimizer, (SGD, RMSprop)) else 0.0
-    if isinstance(optimizer, SGD) and optimizer.nesterov and momentum == 0:
-        yield FieldProblem("optimizer.nesterov", "needs momentum > 0")
     if optimizer.batch_scaling == "time_constant" and momentum == 0:
         rule = "time_constant needs sgd or rmsprop with momentum > 0; use 'linear'"
         yield FieldProblem("optimizer.batch_scaling", rule)
-    if isinstance(schedule, Step):
-        inside = (0.0, *schedule.milestones, 1.0)
-        if any(a >= b for a, b in zip(inside, inside[1:])):
-            rule = f"{list(schedule.milestones)} must rise and lie inside (0, 1)"
-            yield FieldProblem("schedule.milestones", rule)
     if 0 < spec.epochs < schedule.warmup_epochs:
         rule = f"{schedule.warmup_epochs:g} epochs of warm-up in a job of {spec.epochs}"
         yield FieldProblem("schedule.warmup_epochs", rule)

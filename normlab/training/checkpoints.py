@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import pickle
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
@@ -114,8 +115,10 @@ def _read(named: NamedCheckpoint, fingerprint: str) -> Dict[str, Any]:
     if found != named.sha256:
         raise _Damaged(f"{named.path}: SHA-256 is {found}, written was {named.sha256}")
     try:
-        # weights_only: tensors and plain values, no code is run whatever the file holds
-        record = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "TypedStorage")  # torch 2.0's own use of it
+            # weights_only: tensors and plain values, no code is run whatever the file holds
+            record = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as e:
         raise CheckpointUnusable(f"{named.path} holds no checkpoint: {e}") from e
     if record["fingerprint"] != fingerprint:

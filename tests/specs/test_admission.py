@@ -52,19 +52,9 @@ BROKEN = [
         "16 values",
     ),
     (
-        {"optimizer": {"name": "sgd", "nesterov": True, "momentum": 0}},
-        "optimizer.nesterov",
-        "momentum",
-    ),
-    (
         {"optimizer": {"name": "adamw", "batch_scaling": "time_constant"}},
         "optimizer.batch_scaling",
         "linear",
-    ),
-    (
-        {"schedule": {"name": "step", "milestones": [0.7, 0.5]}},
-        "schedule.milestones",
-        "rise",
     ),
     ({"schedule": {"warmup_epochs": 6, "name": "cosine"}}, "schedule.warmup_epochs", "5"),
     ({"precision": "float16", "device": "cpu"}, "precision", "bfloat16"),
