@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from typing import Dict, Optional
+from typing import TYPE_CHECKING, Dict, Optional
 
 from normlab.errors import DeviceUnavailable
 from normlab.specs.jobs import JobSpec
-from normlab.training.accelerator import Accelerator
+
+if TYPE_CHECKING:  # its module imports torch, which not everybody here has or wants
+    from normlab.training.accelerator import Accelerator
 
 # Imported when opened: each needs what only its own hosts have installed.
 _MODULES: Dict[str, str] = {

@@ -1,0 +1,34 @@
+"""Serve questions about models: `python -m accelerators.inspection --socket PATH`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    """Warm up, say that it is ready, and serve."""
+    parser = argparse.ArgumentParser(prog="python -m accelerators.inspection", description=__doc__)
+    parser.add_argument("--socket", type=Path, required=True, help="where to listen")
+    parser.add_argument("--answer-within-s", type=float, default=30.0)
+    parser.add_argument("--idle-s", type=float, default=None, help="leave after so long a silence")
+    options = parser.parse_args()
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would be missing in every fork
+    from accelerators.inspection.report import inspect
+    from accelerators.inspection.server import Server
+    from normlab.specs.jobs import JobSpec
+
+    inspect(JobSpec(normalizer="group"))  # loads the meta operators, which every answer needs
+    threads = len(os.listdir("/proc/self/task"))
+    if threads > 1:
+        print(f"{threads} threads after the warm-up: forks would hang", file=sys.stderr)
+        return 1
+    os.umask(0o077)
+    Server(options.socket, options.answer_within_s, options.idle_s).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""
+A warm process that answers on a Unix socket: one line of JSON in, one out, a connection each.
+
+Every question is answered by a fork of its own, bounded in time and memory: whatever a model
+does there, the server stays as it was. The server computes on meta tensors only, which starts
+no threads, so that it can fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, Dict
+
+from pydantic import ValidationError
+
+from accelerators.inspection.report import inspect
+from normlab.errors import NormlabError
+from normlab.specs.jobs import JobSpec
+
+MOST_BYTES = 1 << 20  # of a question
+ALLOWANCE_BYTES = 2 << 30  # of address space, above what the server has
+
+
+class Server:
+    """
+    Answers until nobody has asked for *idle_s* seconds.
+
+    Args:
+        path: of the socket; its folder decides who may ask.
+        answer_within_s: the longest that one question may take.
+        idle_s: None: serves for ever.
+    """
+
+    def __init__(self, path: Path, answer_within_s: float, idle_s: float | None) -> None:
+        self.path = path
+        self.answer_within_s = answer_within_s
+        self.idle_s = idle_s
+        self._children: Dict[int, float] = {}  # pid -> when it is killed
+
+    def serve(self) -> None:
+        """Listen, and answer."""
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+        with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as selector:
+            listener.bind(str(self.path))
+            listener.listen(16)
+            selector.register(listener, selectors.EVENT_READ)
+            last = time.monotonic()
+            while self.idle_s is None or time.monotonic() - last < self.idle_s:
+                if selector.select(timeout=0.5):
+                    self._fork(listener.accept()[0])
+                    last = time.monotonic()
+                self._look_after_children()
+
+    def _fork(self, connection: socket.socket) -> None:
+        with connection:
+            pid = os.fork()
+            if pid == 0:
+                _answer_and_leave(connection, self.answer_within_s)
+            self._children[pid] = time.monotonic() + self.answer_within_s
+
+    def _look_after_children(self) -> None:
+        for pid, deadline in list(self._children.items()):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                del self._children[pid]
+            elif time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+
+
+def _answer_and_leave(connection: socket.socket, within_s: float) -> None:
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        connection.settimeout(within_s)
+        question = _read_line(connection)
+        _bound_memory()
+        connection.sendall(json.dumps(answer(question)).encode() + b"\n")
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(0)  # the server's clean-up is none of the child's business
+
+
+def answer(question: bytes) -> Dict[str, Any]:
+    """Return the inspection of the spec in *question*, or `{"error": reason}`."""
+    try:
+        return inspect(JobSpec.model_validate_json(question))
+    except (ValidationError, NormlabError) as e:
+        return {"error": str(e)}
+    except MemoryError:
+        return {"error": "the model is too large to be looked at"}
+    except RuntimeError as e:  # how torch says that memory is short, or a shape does not fit
+        return {"error": f"the model cannot be built: {e}"}
+
+
+def _read_line(connection: socket.socket) -> bytes:
+    data = b""
+    while not data.endswith(b"\n") and len(data) < MOST_BYTES:
+        part = connection.recv(1 << 16)
+        if not part:
+            break
+        data += part
+    return data
+
+
+def _bound_memory() -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + ALLOWANCE_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
