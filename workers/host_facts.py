@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class DeviceFacts:
     description: str
     memory_bytes: int | None
     versions: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def unprobed(device: str) -> DeviceFacts:
@@ -49,7 +50,9 @@ def probe(device: str, python: str, environment: Mapping[str, str]) -> DeviceFac
             timeout=_PROBE_TIMEOUT_S,
             check=True,
         )
-        return DeviceFacts(**json.loads(done.stdout.splitlines()[-1]))
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        known = {f.name for f in fields(DeviceFacts)}
+        return DeviceFacts(**{k: v for k, v in found.items() if k in known})
     except subprocess.CalledProcessError as e:
         said = e.stderr.decode(errors="replace").strip().splitlines() or ["nothing"]
         reason = f"{python} -m workers.probe {device} failed: {said[-1]}"

@@ -130,6 +130,7 @@ class Worker:
 
     def _all_facts(self) -> dict[str, Any]:
         return {
+            **self._facts.facts,
             **host_facts(self._settings.data_dir),
             "device": self._facts.reason,
             "clock_offset_s": round(self._clock_offset_s(), 3),

@@ -23,6 +23,7 @@ LONG = {
     "model": {"name": "convnet", "width": 4},
     "dataset": {"name": "digits"},
     "batch_size": 16,
+    "threads": 1,
     "epochs": 100_000,
     "checkpoint": {"every_steps": 20, "every_s": 3600},
 }

@@ -1,0 +1,343 @@
+"""One attempt, whatever happens to it: with a real database and real job processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from sqlalchemy import Connection, text
+
+from normlab.errors import ServiceUnavailable
+from normlab.records import JobDetail
+from normlab.specs.jobs import JobSpec
+from service import jobs, leases, logs, metrics
+from service.database import Database
+from service.leases import Claim
+from service.settings import Settings
+from workers.job_order import JobOrder
+from workers.process import JobProcess, Launcher
+from workers.supervisor import Supervisor
+from workers.warm_launcher import WarmLauncher
+
+from .conftest import LONG, SHORT
+
+LEASE_S = 1.0
+
+
+class Recording:
+    """A launcher that remembers the processes that it started."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+        self.started: list[JobProcess] = []
+        self.orders: list[JobOrder] = []
+
+    def start(self, order: JobOrder) -> JobProcess:
+        self.orders.append(order)
+        self.started.append(self._launcher.start(order))
+        return self.started[-1]
+
+
+class Bench:
+    """A database, a supervisor, and jobs to try them with."""
+
+    def __init__(self, database: Database, folder: Path, launcher: Launcher) -> None:
+        self.database = database
+        self.launcher = Recording(launcher)
+        self.leaving = threading.Event()
+        self.settings = Settings(
+            data_dir=folder,
+            lease_s=LEASE_S,
+            heartbeat_s=LEASE_S / 5,
+            grace_s=10,
+            retry_backoff_s=0,
+        )
+        self.supervisor = Supervisor(database, self.settings, self.launcher, 1, self.leaving)
+
+    def submit(self, spec: dict[str, Any], **changes: Any) -> str:
+        wanted = JobSpec.model_validate({**spec, **changes})
+        return jobs.submit(
+            self.database, wanted, owner="me", device="cpu", device_reason="it is asked for"
+        )[0].id
+
+    def claim(self) -> Claim:
+        claim = leases.claim(self.database, "cpu", "a-worker", LEASE_S)
+        assert claim is not None
+        return claim
+
+    def work(self) -> None:
+        self.supervisor.work_on(self.claim())
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Work in a thread; on leaving, wait until the attempt has ended."""
+        thread = threading.Thread(target=self.work)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join(60)
+            assert not thread.is_alive()
+
+    def job(self, job: str) -> JobDetail:
+        return jobs.get(self.database, job)
+
+    def until(self, job: str, seen: Callable[[JobDetail], bool], timeout_s: float = 60) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not seen(self.job(job)):
+            assert time.monotonic() < deadline, self.job(job)
+            time.sleep(0.01)
+
+    def losses(self, job: str) -> tuple[list[int], list[float | None]]:
+        series = metrics.read(self.database, job, "train/loss")
+        return series.steps, series.values
+
+    def nothing_is_left(self) -> bool:
+        return all(
+            not psutil.pid_exists(p.pid) or psutil.Process(p.pid).status() == "zombie"
+            for p in self.launcher.started
+        )
+
+
+def _learning(job: JobDetail) -> bool:
+    return job.step > 0
+
+
+@pytest.fixture
+def bench(database: Database, tmp_path: Path, warm: WarmLauncher) -> Bench:
+    return Bench(database, tmp_path, warm)
+
+
+def test_a_job_ends_well_with_each_step_once(bench: Bench) -> None:
+    job = bench.submit(SHORT)
+    bench.work()
+    record = bench.job(job)
+    assert (record.state, record.attempt, record.step) == ("succeeded", 1, 20)
+    assert record.attempts[0].outcome == "succeeded"
+    assert record.attempts[0].environment["runtime"] == "cpu"
+    assert bench.losses(job)[0] == list(range(1, 21))
+    assert bench.nothing_is_left()
+
+
+def test_a_killed_job_resumes_and_ends_with_the_same_bits(bench: Bench) -> None:
+    whole = bench.submit(LONG, epochs=4)
+    bench.work()
+    torn = bench.submit(LONG, epochs=4)
+    with bench.working():
+        bench.until(torn, _learning)
+        os.kill(bench.launcher.started[-1].pid, signal.SIGKILL)
+    lost = bench.job(torn)
+    assert (lost.state, lost.attempts[0].outcome) == ("queued", "lost")
+    bench.work()
+    record = bench.job(torn)
+    assert (record.state, record.attempt) == ("succeeded", 2)
+    assert record.attempts[1].resumed_from_step > 0
+    assert bench.losses(torn) == bench.losses(whole)
+
+
+def test_cancel_stops_a_running_job_within_a_heartbeat(bench: Bench) -> None:
+    job = bench.submit(LONG)
+    with bench.working():
+        bench.until(job, _learning)
+        asked = time.monotonic()
+        jobs.cancel(bench.database, job)
+    assert time.monotonic() - asked < 10
+    assert bench.job(job).state == "cancelled"
+    assert bench.nothing_is_left()
+
+
+def test_cancel_right_after_the_claim_is_seen(bench: Bench) -> None:
+    job = bench.submit(LONG)
+    claim = bench.claim()
+    jobs.cancel(bench.database, job)
+    bench.supervisor.work_on(claim)
+    assert bench.job(job).state == "cancelled"
+
+
+def test_a_job_that_ignores_the_request_is_killed_after_the_grace(bench: Bench) -> None:
+    bench.supervisor = Supervisor(
+        bench.database,
+        bench.settings.model_copy(update={"grace_s": 0.2}),
+        bench.launcher,
+        1,
+        bench.leaving,
+    )
+    job = bench.submit(LONG)
+    with bench.working():
+        bench.until(job, _learning)
+        os.kill(bench.launcher.started[-1].pid, signal.SIGSTOP)
+        jobs.cancel(bench.database, job)
+    assert bench.job(job).state == "cancelled"
+    assert bench.nothing_is_left()
+
+
+def test_a_drained_job_goes_back_with_a_checkpoint_and_no_attempt_spent(bench: Bench) -> None:
+    job = bench.submit(LONG, max_attempts=1)
+    with bench.working():
+        bench.until(job, _learning)
+        bench.leaving.set()
+    record = bench.job(job)
+    assert (record.state, record.attempts[0].outcome) == ("queued", "released")
+    bench.leaving.clear()
+    claim = bench.claim()
+    assert claim.resume[0].step >= record.step > 0
+    assert leases.release(bench.database, claim)
+
+
+def test_the_time_limit_ends_a_job(bench: Bench) -> None:
+    job = bench.submit(LONG, time_limit_s=1.0)
+    bench.work()
+    record = bench.job(job)
+    assert (record.state, record.attempt) == ("failed", 1)
+    assert record.error is not None
+    assert record.error.failure_kind == "timeout"
+
+
+def test_a_fenced_supervisor_kills_its_process_and_writes_nothing(bench: Bench) -> None:
+    job = bench.submit(LONG)
+    with bench.working():
+        bench.until(job, _learning)
+        expire = text("update job set lease_until = clock_timestamp() - interval '1 hour'")
+        with bench.database.begin() as connection:
+            connection.execute(expire)
+            before = _rows(connection)
+            connection.execute(text("update job set attempt = 2"))
+    with bench.database.begin() as connection:
+        assert _rows(connection) == before
+    assert bench.job(job).state == "running"
+    assert bench.nothing_is_left()
+
+
+def _rows(connection: Connection) -> int:
+    return int(connection.execute(text("select count(*) from metric_chunk")).scalar_one())
+
+
+def test_a_poisoned_job_fails_after_its_attempts(bench: Bench) -> None:
+    job = bench.submit(LONG, max_attempts=3)
+    for _ in range(3):
+        with bench.working():
+            _kill_the_next(bench.launcher)
+    record = bench.job(job)
+    assert (record.state, record.attempt) == ("failed", 3)
+    assert [a.outcome for a in record.attempts] == ["lost"] * 3
+    assert record.error is not None
+    assert "SIGKILL" in record.error.message
+
+
+def _kill_the_next(launcher: Recording) -> None:
+    known = len(launcher.started)
+    while len(launcher.started) == known:
+        time.sleep(0.001)
+    os.kill(launcher.started[-1].pid, signal.SIGKILL)
+
+
+def test_out_of_memory_is_not_tried_again(bench: Bench) -> None:
+    bench.supervisor = Supervisor(
+        bench.database,
+        bench.settings.model_copy(update={"job_memory_bytes": 1 << 30}),
+        bench.launcher,
+        1,
+        bench.leaving,
+    )
+    job = bench.submit({**SHORT, "model": {"name": "convnet", "width": 4096}}, max_attempts=3)
+    bench.work()
+    record = bench.job(job)
+    assert record.error is not None
+    assert (record.state, record.attempt, record.error.failure_kind) == ("failed", 1, "oom")
+
+
+def test_the_traceback_is_in_the_log_and_not_in_the_message(bench: Bench) -> None:
+    job = bench.submit({**SHORT, "batch_size": 60_000})
+    bench.work()
+    record = bench.job(job)
+    assert record.error is not None
+    assert "batch_size" in record.error.message
+    assert "Traceback" not in record.error.message
+    assert "Traceback" in logs.read(bench.database, job).text
+
+
+def test_a_worker_that_cannot_start_processes_gives_the_job_another_chance(bench: Bench) -> None:
+    class NoInterpreter:
+        def start(self, order: JobOrder) -> JobProcess:
+            raise FileNotFoundError(2, "No such file or directory", "/opt/sdk/python")
+
+    job = bench.submit(SHORT)
+    broken = Supervisor(bench.database, bench.settings, NoInterpreter(), 1, bench.leaving)
+    broken.work_on(bench.claim())
+    record = bench.job(job)
+    assert (record.state, record.attempts[0].failure_kind) == ("queued", "device")
+    assert "/opt/sdk/python" in (record.attempts[0].message or "")
+
+
+class Outage(Database):
+    """A database that a test can take away."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.away = False
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        if self.away:
+            raise ServiceUnavailable("the test took the database away")
+        with super().begin() as connection:
+            yield connection
+
+
+def test_a_database_that_is_away_longer_than_a_lease_costs_a_job_nothing(
+    bench: Bench, database_url: str
+) -> None:
+    flaky = Outage(database_url)
+    bench.supervisor = Supervisor(flaky, bench.settings, bench.launcher, 1, bench.leaving)
+    job = bench.submit(LONG, epochs=30)
+    with bench.working():
+        bench.until(job, _learning)
+        flaky.away = True
+        time.sleep(2 * LEASE_S)  # the outage itself
+        flaky.away = False
+    record = bench.job(job)
+    flaky.close()
+    assert (record.state, record.attempt) == ("succeeded", 1)
+    assert bench.losses(job)[0] == list(range(1, record.step + 1))
+
+
+def test_an_end_during_an_outage_is_written_after_it(bench: Bench, database_url: str) -> None:
+    flaky = Outage(database_url)
+    bench.supervisor = Supervisor(flaky, bench.settings, bench.launcher, 1, bench.leaving)
+    job = bench.submit(SHORT)
+    claim = bench.claim()
+    flaky.away = True
+    thread = threading.Thread(target=bench.supervisor.work_on, args=[claim])
+    thread.start()
+    while not (bench.launcher.started and bench.launcher.started[0].poll() is not None):
+        time.sleep(0.01)
+    flaky.away = False
+    thread.join(30)
+    flaky.close()
+    record = bench.job(job)
+    assert (record.state, record.attempt) == ("succeeded", 1)
+    assert bench.losses(job)[0] == list(range(1, 21))
+
+
+def test_results_that_cannot_be_stored_end_the_job_and_spare_the_slot(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("no such column")
+
+    monkeypatch.setattr("service.reports.keep", refuse)
+    job = bench.submit(LONG)
+    bench.work()
+    record = bench.job(job)
+    assert record.error is not None
+    assert (record.state, record.error.code) == ("failed", "unexpected")
+    assert "no such column" in record.error.message
+    assert bench.nothing_is_left()

@@ -1,0 +1,259 @@
+"""A real worker: Celery, slots and job processes, with a real database and a real Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from normlab.records import JobDetail
+from normlab.specs.jobs import JobSpec
+from service import doorbell, jobs, metrics, workers
+from service.database import Database
+from service.loops import Loop
+from service.reaper import Reaper
+from service.relay import Relay
+
+from .conftest import LONG, NOTHING, SHORT
+
+LEASE_S = 3.0
+SETTINGS = {
+    "NORMLAB_LEASE_S": LEASE_S,
+    "NORMLAB_HEARTBEAT_S": 0.5,
+    "NORMLAB_POLL_S": 60,  # only a ring wakes a slot, unless a test says otherwise
+    "NORMLAB_GRACE_S": 20,
+    "NORMLAB_RETRY_BACKOFF_S": 0,
+    "NORMLAB_WARM_HOST": 0,
+}
+
+
+class Floor:
+    """Where workers work: servers, and the processes that a test started."""
+
+    def __init__(
+        self, database: Database, database_url: str, broker_url: str, folder: Path
+    ) -> None:
+        self.database = database
+        self.broker_url = broker_url
+        self.bell = doorbell.CeleryDoorbell(broker_url)
+        self._environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("NORMLAB_")},
+            "NORMLAB_DATABASE_URL": database_url,
+            "NORMLAB_BROKER_URL": broker_url,
+            "NORMLAB_DATA_DIR": str(folder),
+            "OMP_NUM_THREADS": "1",
+        }
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def hire(self, slots: int = 1, **changes: Any) -> subprocess.Popen[bytes]:
+        """Start a worker, and wait until it says that it lives."""
+        settings = {**SETTINGS, **changes}
+        environment = {**self._environment, **{k: str(v) for k, v in settings.items()}}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workers", f"--slots={slots}"],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._started.append(process)
+        self.until(lambda: any(f"-{process.pid}-" in w.id for w in workers.live(self.database)))
+        return process
+
+    def submit(self, spec: dict[str, Any], rings: int = 1, **changes: Any) -> str:
+        wanted = JobSpec.model_validate({**spec, **changes})
+        job, _ = jobs.submit(
+            self.database, wanted, owner="me", device="cpu", device_reason="it is asked for"
+        )
+        for _ in range(rings):
+            self.bell.ring("cpu")
+        return job.id
+
+    def job(self, job: str) -> JobDetail:
+        return jobs.get(self.database, job)
+
+    def until_state(self, job: str, *states: str) -> JobDetail:
+        self.until(lambda: self.job(job).state in states)
+        return self.job(job)
+
+    def until_learning(self, job: str) -> None:
+        self.until(lambda: self.job(job).step > 0)
+
+    def until(self, seen: Callable[[], bool], timeout_s: float = 90) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not seen():
+            assert time.monotonic() < deadline, "it does not happen"
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        self.bell.close()
+        for process in self._started:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def floor(
+    database: Database, database_url: str, broker_url: str, tmp_path: Path
+) -> Iterator[Floor]:
+    made = Floor(database, database_url, broker_url, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def reaping(database: Database) -> Iterator[None]:
+    loop = Loop("reaper", Reaper(database, LEASE_S).round, 0.2)
+    loop.start()
+    yield
+    loop.stop()
+
+
+def _jobs_of(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    children = psutil.Process(worker.pid).children(recursive=True)
+    return [c for c in children if "workers.job" in c.cmdline()]
+
+
+def test_the_celery_process_never_imports_torch() -> None:
+    script = "import sys, workers.app, workers.worker; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    assert done.stdout.strip() == b"False"
+
+
+def test_a_worker_without_a_database_says_what_is_missing() -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("NORMLAB_")}
+    done = subprocess.run([sys.executable, "-m", "workers"], capture_output=True, env=environment)
+    assert done.returncode == 2
+    assert b"NORMLAB_DATABASE_URL" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_ring_starts_a_job_and_five_rings_start_it_once(floor: Floor) -> None:
+    floor.hire(slots=2)
+    job = floor.submit(SHORT, rings=5)
+    record = floor.until_state(job, "succeeded")
+    assert record.attempt == 1
+    assert metrics.read(floor.database, job, "train/loss").steps == list(range(1, 21))
+
+
+def test_rings_find_the_idle_worker_among_busy_ones(floor: Floor) -> None:
+    floor.hire()
+    floor.hire()
+    long = floor.submit(LONG)
+    floor.until_state(long, "running")
+    # Each of them must reach the worker that is idle, whichever hears the ring first.
+    for _ in range(4):
+        floor.until_state(floor.submit(NOTHING), "succeeded")
+    assert floor.job(long).state == "running"
+
+
+def test_a_worker_without_a_broker_finds_work_by_polling(floor: Floor) -> None:
+    floor.hire(NORMLAB_BROKER_URL="", NORMLAB_POLL_S=0.2)
+    job = floor.submit(NOTHING, rings=0)
+    floor.until_state(job, "succeeded")
+
+
+def test_a_lost_message_is_rung_again(floor: Floor) -> None:
+    floor.hire()
+    job = floor.submit(NOTHING, rings=0)
+    loop = Loop("relay", Relay(floor.database, floor.bell, ring_s=0.2).round, 0.1)
+    loop.start()
+    floor.until_state(job, "succeeded")
+    loop.stop()
+
+
+def test_sigterm_drains_and_another_worker_goes_on(floor: Floor) -> None:
+    first = floor.hire()
+    job = floor.submit(LONG, epochs=6)
+    floor.until_learning(job)
+    first.terminate()
+    assert first.wait(30) == 0
+    record = floor.job(job)
+    assert (record.state, record.attempts[0].outcome) == ("queued", "released")
+    assert not workers.live(floor.database)
+    floor.hire()
+    floor.bell.ring("cpu")
+    record = floor.until_state(job, "succeeded")
+    assert record.attempts[1].resumed_from_step > 0
+    assert metrics.read(floor.database, job, "train/loss").steps == list(range(1, record.step + 1))
+
+
+@pytest.mark.usefixtures("reaping")
+def test_a_killed_worker_takes_its_job_along_and_another_resumes_it(floor: Floor) -> None:
+    first = floor.hire()
+    job = floor.submit(LONG, epochs=6)
+    floor.until_learning(job)
+    (running,) = _jobs_of(first)
+    first.kill()
+    floor.until(lambda: not running.is_running() or running.status() == psutil.STATUS_ZOMBIE)
+    floor.until_state(job, "queued")
+    floor.hire()
+    floor.bell.ring("cpu")
+    record = floor.until_state(job, "succeeded")
+    assert [a.outcome for a in record.attempts] == ["lost", "succeeded"]
+    assert metrics.read(floor.database, job, "train/loss").steps == list(range(1, record.step + 1))
+
+
+@pytest.mark.usefixtures("reaping")
+def test_a_frozen_worker_that_wakes_writes_nothing(floor: Floor) -> None:
+    frozen = floor.hire()
+    job = floor.submit(LONG, epochs=6)
+    floor.until_learning(job)
+    (zombie,) = _jobs_of(frozen)
+    frozen.send_signal(signal.SIGSTOP)
+    floor.until_state(job, "queued")
+    floor.hire()
+    floor.bell.ring("cpu")
+    floor.until(lambda: floor.job(job).attempt == 2)
+    frozen.send_signal(signal.SIGCONT)
+    floor.until(lambda: not zombie.is_running() or zombie.status() == psutil.STATUS_ZOMBIE)
+    record = floor.until_state(job, "succeeded")
+    assert [a.outcome for a in record.attempts] == ["lost", "succeeded"]
+    assert metrics.read(floor.database, job, "train/loss").steps == list(range(1, record.step + 1))
+    assert frozen.poll() is None
+
+
+def test_a_killed_job_process_leaves_its_worker_unharmed(floor: Floor) -> None:
+    worker = floor.hire()
+    job = floor.submit(LONG, max_attempts=1)
+    floor.until_learning(job)
+    (running,) = _jobs_of(worker)
+    running.kill()
+    assert floor.until_state(job, "failed").attempts[0].outcome == "lost"
+    floor.until_state(floor.submit(NOTHING), "succeeded")
+
+
+def test_a_worker_says_what_it_is(floor: Floor) -> None:
+    floor.hire(slots=3)
+    floor.until(lambda: "torch" in workers.live(floor.database)[0].versions)
+    (worker,) = workers.live(floor.database)
+    facts = workers.facts(floor.database)[worker.id]
+    assert (worker.device, worker.slots, worker.busy) == ("cpu", 3, 0)
+    assert facts["disk_free_bytes"] > 0
+    assert facts["memory_available_bytes"] > 0
+    assert abs(facts["clock_offset_s"]) < 1
+
+
+def test_jobs_do_not_see_the_services_secrets(floor: Floor) -> None:
+    worker = floor.hire()
+    job = floor.submit(LONG)
+    floor.until_learning(job)
+    (running,) = _jobs_of(worker)
+    names = set(running.environ())
+    jobs.cancel(floor.database, job)
+    floor.until_state(job, "cancelled")
+    assert not {"NORMLAB_DATABASE_URL", "NORMLAB_BROKER_URL", "NORMLAB_TOKEN"} & names
