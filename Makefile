@@ -67,7 +67,7 @@ drill: install
 
 ## Build the images, bring compose up, submit a job from the host (skips without Docker).
 test-compose: install
-	$(PY) -m pytest -m docker tests/docker $(ARGS)
+	$(PY) -m pytest -m docker tests/compose $(ARGS)
 
 ## Run library, adapter and job-process tests on Python 3.8 with torch 2.0.1 (skips without it).
 test-py38:

@@ -119,7 +119,11 @@ def _clear(a: Row, b: Row) -> str:
 def _train(client: Client, epochs: int, seeds: int) -> List[JobRecord]:
     ids = [client.submit(spec(arm, seed, epochs)).id for arm in ARMS for seed in range(seeds)]
     _tell(f"{len(ids)} jobs queued")
-    return follow(client, ids)
+    try:
+        return follow(client, ids)
+    except KeyboardInterrupt:
+        _tell("interrupted; stopping the stack")
+        raise
 
 
 def _print(rows: List[Row], seeds: int, epochs: int, seconds: float, as_json: bool) -> None:

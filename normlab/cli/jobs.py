@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 import typer
 
@@ -23,7 +23,15 @@ from normlab.cli.output import (
 
 if TYPE_CHECKING:
     from normlab.records import JobDetail
+    from normlab.specs.jobs import JobSpec
 
+CHOOSERS = {
+    "normalizer": "kind",
+    "model": "name",
+    "dataset": "name",
+    "optimizer": "name",
+    "schedule": "name",
+}
 COLUMNS = ["job", "name", "state", "normalizer", "model", "dataset", "batch", "seed", "device"]
 
 
@@ -121,7 +129,15 @@ def _show(job: JobDetail) -> None:
         ]
         print_table(["attempt", "worker", "outcome", "from step", "message"], attempts)
     print()
-    console().print_json(job.spec.model_dump_json(exclude_defaults=True))
+    console().print_json(data=_in_short(job.spec))
+
+
+def _in_short(spec: JobSpec) -> Dict[str, Any]:
+    full, short = spec.model_dump(mode="json"), spec.model_dump(mode="json", exclude_defaults=True)
+    # what kind of thing each part is belongs to it even where it is the default
+    for part, tag in CHOOSERS.items():
+        short[part] = {tag: full[part][tag], **short.get(part, {})}
+    return short
 
 
 def cancel(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJson) -> None:

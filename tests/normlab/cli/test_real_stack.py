@@ -149,6 +149,15 @@ def test_what_is_shown_to_people_programs_get_as_json(
     json.loads(for_programs)
 
 
+def test_a_shown_job_names_its_kinds_and_what_is_not_the_default(cli: Run, trained: str) -> None:
+    _, out, _ = cli("show", trained)
+    spec = json.loads(out[out.index("{") :])
+    assert spec["normalizer"] == {"kind": "batch"}
+    assert spec["dataset"] == {"name": "digits", "train_size": 128}
+    assert spec["epochs"] == 2
+    assert "label_smoothing" not in spec
+
+
 def test_metrics_are_exported_as_csv(cli: Run, trained: str) -> None:
     _, out, _ = cli("export", trained, "--metric", "val/accuracy")
     rows = list(csv.DictReader(io.StringIO(out)))
