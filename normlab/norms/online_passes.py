@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from normlab.norms import engine, online_coefficients, online_fused
-from normlab.norms.online_coefficients import Forward, Options
+from normlab.norms.online_coefficients import Backward, Forward, Options
+
+_SLICE = 1 << 16  # values that stay in a core's cache from one operator to the next
 
 
 class Normalize(torch.autograd.Function):
@@ -58,8 +60,7 @@ class Normalize(torch.autograd.Function):
         layer.u, layer.v = back.u, back.v
         gx = None
         if ctx.needs_input_grad[0]:
-            gx = _affine(rows, back.of_x, back.shift)
-            gx.addcmul_(g, back.of_g if rows.dim() == 2 else back.of_g.unsqueeze(2))
+            gx = _input_grad(rows, g, back, overwrite=o.clamp is not None)
             gx = engine.like(gx.view(x.shape).to(x.dtype), x)
         d = rows[0, 0].numel()
         return (
@@ -89,9 +90,37 @@ def _affine(rows: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 def _unclamped(g: Tensor, rows: Tensor, f: Forward, limit: float) -> Tensor:
     """Return *g* where z was inside the limits, and 0 elsewhere."""
-    z = _affine(rows, f.scale, f.shift)
-    inside: Tensor = torch.ops.aten.hardtanh_backward(g, z, -limit, limit)
+    inside = torch.empty_like(g)
+    for part, z in _affine_parts(rows, f.scale, f.shift):
+        torch.ops.aten.hardtanh_backward.grad_input(
+            g[part], z, -limit, limit, grad_input=inside[part]
+        )
     return inside
+
+
+def _input_grad(rows: Tensor, g: Tensor, back: Backward, overwrite: bool) -> Tensor:
+    if not overwrite:
+        gx = _affine(rows, back.of_x, back.shift)
+        return gx.addcmul_(g, _by_row(back.of_g, rows))
+    for part, of_x in _affine_parts(rows, back.of_x, back.shift):
+        g[part].mul_(_by_row(back.of_g[part], rows)).add_(of_x)
+    return g
+
+
+def _affine_parts(rows: Tensor, scale: Tensor, shift: Tensor) -> Iterator[Tuple[slice, Tensor]]:
+    """Compute scale * x + shift of a few samples at a time, in one buffer that stays in cache."""
+    n = rows.shape[0]
+    length = min(n, max(1, _SLICE * n // rows.numel())) if rows.device.type == "cpu" else n
+    buffer = torch.empty_like(rows[:length])
+    for start in range(0, n, length):
+        part = slice(start, min(n, start + length))
+        out = buffer[: part.stop - part.start]
+        torch.mul(rows[part], _by_row(scale[part], rows), out=out)
+        yield part, out.add_(_by_row(shift[part], rows))
+
+
+def _by_row(t: Tensor, rows: Tensor) -> Tensor:
+    return t if rows.dim() == 2 else t.unsqueeze(2)
 
 
 def _gradient_means(rows: Tensor, g: Tensor, f: Forward) -> Tuple[Tensor, Tensor]:

@@ -151,6 +151,20 @@ def test_a_batch_equals_the_loop_over_its_samples(
             assert _relative_error(a.double(), b) < tolerance
 
 
+@every_compensation
+def test_data_larger_than_a_cache_slice_equal_the_loop(how: str) -> None:
+    torch.manual_seed(0)
+    layer = _perturbed(6, error_compensation=how, clamp_value=1.0)
+    x, g = _drawn((7, 6, 60, 60))  # three samples to a slice, and one left
+    expected = _by_the_loop(copy.deepcopy(layer), x, g)
+    x.requires_grad_()
+    y = layer(x)
+    y.backward(g)
+    found = [y, x.grad, layer.weight.grad, layer.bias.grad, *_state(layer)]
+    for a, b in zip(found, expected, strict=True):
+        assert _relative_error(a, b) < 1e-11
+
+
 @pytest.mark.parametrize("size", [1, 2, 6])
 @pytest.mark.parametrize("shape", [(5, 6), (5, 6, 4, 4)])
 def test_layer_scaling_in_groups_equals_the_loop(size: int, shape: tuple[int, ...]) -> None:
