@@ -40,7 +40,7 @@ class GroupNorm(ActivationNorm):
         InvalidSpec: if *groups* does not divide C, or a group has one value.
 
     Source:
-        Wu and He, "Group Normalization", 2018, arXiv:1803.08494, equations 1 to 3 and 7.
+        Wu and He, "Group Normalization", 2018, arXiv:1803.08494, equations 1, 2, 6 and 7.
     """
 
     def __init__(

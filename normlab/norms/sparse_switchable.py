@@ -44,7 +44,7 @@ class SparseSwitchableNorm(SwitchableNorm):
 
     Source:
         Shao et al., "SSN: Learning Sparse Switchable Normalization via SparsestMax", 2019,
-        arXiv:1903.03793, equations 2 to 5.
+        arXiv:1903.03793.
     """
 
     radius: Tensor

@@ -1,0 +1,57 @@
+import copy
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from normlab.norms import make
+
+SIZES = (3, 2)  # samples of each replica: not the same, so that counts matter
+
+
+def replica(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    given = torch.load(f"{folder}/given.pt", weights_only=True)
+    store = f"file://{folder}/store"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=len(SIZES))
+    layer = make({"kind": "batch", "sync": True}, 4).double()
+    layer.load_state_dict(given["state"])
+    x = given["x"].split(SIZES)[rank].clone().requires_grad_()
+    y = layer(x)
+    y.backward(given["g"].split(SIZES)[rank])
+    found = {
+        "y": y.detach(),
+        "gx": x.grad,
+        "weight": layer.weight.grad,
+        "bias": layer.bias.grad,
+        "state": layer.state_dict(),
+    }
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_synced_replicas_compute_what_one_process_does(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layer = make("batch", 4).double()
+    layer.weight.data.uniform_(0.5, 2)
+    x = torch.randn(5, 4, 3, 3, dtype=torch.float64, requires_grad=True)
+    g = torch.randn_like(x)
+    state = copy.deepcopy(layer.state_dict())
+    torch.save({"state": state, "x": x.detach(), "g": g}, tmp_path / "given.pt")
+    mp.spawn(replica, (str(tmp_path),), nprocs=len(SIZES))
+    y = layer(x)
+    y.backward(g)
+    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(len(SIZES))]
+    torch.testing.assert_close(torch.cat([part["y"] for part in parts]), y)
+    torch.testing.assert_close(torch.cat([part["gx"] for part in parts]), x.grad)
+    for name in ("weight", "bias"):
+        total = sum(part[name] for part in parts)
+        torch.testing.assert_close(total, getattr(layer, name).grad)
+    for part in parts:
+        torch.testing.assert_close(part["state"], layer.state_dict())
+
+
+def test_without_replicas_synced_is_not() -> None:
+    x = torch.randn(4, 6, 3, 3)
+    torch.testing.assert_close(make({"kind": "batch", "sync": True}, 6)(x), make("batch", 6)(x))
