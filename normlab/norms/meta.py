@@ -123,9 +123,17 @@ class MetaNorm(BatchStatisticsNorm):
             m, v = pool(mean.reshape(shape), var.reshape(shape), 2)
             wide = (mean.shape[0], groups, c // groups)
             return (m.expand(wide).reshape(-1, c), v.expand(wide).reshape(-1, c)), c // groups
-        matrix = kronecker_groups(_straight_through(gates))
-        size = matrix[0].sum()
-        return _pool_by(matrix / size, mean, var), size.detach()
+        g = _straight_through(gates)
+        return _pool_by_gates(g, mean, var), (1 + g.detach()).prod()
+
+    def channel_matrix(self) -> Tensor:
+        """Return V, (C, C): which channels share their statistics."""
+        c = self.num_features
+        if self.channel_gates is not None:
+            return kronecker_groups((self.channel_gates.detach() > 0).to(self.channel_gates.dtype))
+        size = {"own": 1, "groups": c // self.groups, "all": c}.get(self.channels, 1)
+        group = torch.arange(c, device=self.running_mean.device) // size
+        return (group.unsqueeze(0) == group.unsqueeze(1)).to(self.running_mean.dtype)
 
     def _pool_samples(self, own: Moments, gate: Any) -> Tuple[Moments, Optional[Moments]]:
         # Also returns the batch's moments, where U may connect samples.
@@ -183,12 +191,19 @@ def _straight_through(gates: Tensor) -> Tensor:
     return binary + 0.5 * (gates - gates.detach())
 
 
-def _pool_by(matrix: Tensor, mean: Tensor, var: Tensor) -> Moments:
-    """Merge the channels that *matrix*, whose rows sum to one, puts together."""
-    fixed = matrix.detach().t()
-    # Centred about the group's mean, which is the same for all its channels.
-    v = (var + (mean - mean @ fixed).square()) @ fixed
-    # The matrix's gradient needs the channels outside the group too; the value of this is zero.
-    offset = (mean - mean.mean(1, keepdim=True)).detach()
-    moment = (var.detach() + offset.square()) @ matrix.t() - (offset @ matrix.t()).square()
-    return mean @ matrix.t(), v + (moment - moment.detach())
+def _pool_by_gates(gates: Tensor, mean: Tensor, var: Tensor) -> Moments:
+    """
+    Merge channels as the normalized `kronecker_groups` matrix would, one bit a turn.
+
+    A turn mixes each channel with its partner, which has share s = g / (1 + g); the variance of a
+    mixture is (1 - s) v1 + s v2 + s (1 - s) (m1 - m2)^2.
+    """
+    n, c = mean.shape
+    shares = (gates / (1 + gates)).unbind()
+    for k, s in enumerate(shares):
+        halves = (n, 2**k, 2, c >> (k + 1))
+        m, v = mean.view(halves), var.view(halves)
+        apart = m.flip(2) - m
+        var = (v + s * (v.flip(2) - v) + (s * (1 - s)) * (apart * apart)).view(n, c)
+        mean = (m + s * apart).view(n, c)
+    return mean, var

@@ -116,3 +116,12 @@ def test_channels_that_are_no_power_of_two_are_refused() -> None:
 def test_one_value_for_each_variance_is_refused() -> None:
     with pytest.raises(InvalidSpec, match="connect samples or channels"):
         MetaNorm(4, channels="own")(torch.randn(2, 4, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("channels", "size"), [("own", 1), ("groups", 2), ("all", 8), ("learned", 8)]
+)
+def test_the_channel_matrix_says_who_shares(channels: str, size: int) -> None:
+    matrix = MetaNorm(8, channels=channels, groups=4).channel_matrix()
+    assert matrix.sum(0).tolist() == [size] * 8
+    assert torch.equal(matrix, matrix @ matrix / size)
