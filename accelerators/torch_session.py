@@ -49,11 +49,17 @@ class TorchSession:
         self._switch(training=True)
         self.optimizer.zero_grad(set_to_none=True)
         result = self._accumulate(x, y)
+        self._update()
+        return result
+
+    def _update(self) -> None:
+        self._clip()
+        self.optimizer.step()
+
+    def _clip(self) -> None:
         clip = self._spec.optimizer.clip_norm
         if clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, clip)
-        self.optimizer.step()
-        return result
 
     def _switch(self, training: bool) -> None:
         if self.model.training != training:  # telling every module takes time
@@ -73,8 +79,11 @@ class TorchSession:
         loss = cross_entropy(logits, y, self._spec.label_smoothing)
         if self._spec.gradient_accumulation > 1:
             loss = loss / self._spec.gradient_accumulation
-        loss.backward()  # type: ignore[no-untyped-call]
+        self._differentiate(loss)
         return loss.detach(), (logits.detach().argmax(1) == y).sum()
+
+    def _differentiate(self, loss: Tensor) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
 
     def _forward(self, x: Tensor) -> Tensor:
         if self._dtype is None:

@@ -1,0 +1,218 @@
+"""One NVIDIA GPU: float32, TF32, bfloat16 and float16 with gradient scaling."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, Optional
+
+import torch
+from torch import Tensor, nn
+
+from accelerators.cpu import host_computation
+from accelerators.cuda_graph import GraphedStep, graphs_refusal
+from accelerators.torch_session import TorchSession
+from normlab.errors import DeviceUnavailable, OutOfDeviceMemory, UnsupportedModel
+from normlab.specs.jobs import JobSpec
+from normlab.training.accelerator import Probe
+
+_HALF = ("bfloat16", "float16")
+# kinds whose layers are torch's own or none: the engine's operators would copy this format
+_CHANNELS_LAST_KINDS = ("batch", "none", "weight", "bounded_weight")
+
+
+def open_device(spec: JobSpec, threads: Optional[int] = None) -> CudaAccelerator:
+    """
+    Open the first GPU that this process may see; a worker shows each job one.
+
+    Raises:
+        DeviceUnavailable: torch sees none.
+        UnsupportedModel: the job asks for what does not go together.
+    """
+    found = CudaAccelerator(threads).probe()
+    if not found.available:
+        raise DeviceUnavailable(found.reason)
+    refusal = graphs_refusal(spec) if spec.acceleration == "cuda_graphs" else None
+    if refusal:
+        raise UnsupportedModel(refusal)
+    return CudaAccelerator(threads)
+
+
+class CudaAccelerator:
+    """
+    A GPU that torch drives through CUDA.
+
+    Args:
+        threads: of the host, for what is left to it.
+    """
+
+    kind = "cuda"
+    runtime = "cuda"
+    timing_valid = True
+
+    def __init__(self, threads: Optional[int] = None) -> None:
+        self.threads = threads
+
+    def probe(self) -> Probe:
+        """Say whether torch sees a GPU, and which."""
+        versions = {"torch": torch.__version__, "python": platform.python_version()}
+        if not torch.cuda.is_available():
+            built = torch.version.cuda
+            reason = (
+                f"torch {torch.__version__} is built for CUDA {built} and sees no GPU; look at "
+                "the driver and at CUDA_VISIBLE_DEVICES"
+                if built
+                else f"torch {torch.__version__} is built without CUDA; install a CUDA build"
+            )
+            return Probe(False, reason, "no GPU", None, versions)
+        properties = torch.cuda.get_device_properties(0)
+        versions["cuda"] = str(torch.version.cuda)
+        description = f"{properties.name}, compute capability {properties.major}.{properties.minor}"
+        return Probe(True, "torch sees it", description, properties.total_memory, versions)
+
+    @contextmanager
+    def session(self, model: nn.Module, spec: JobSpec) -> Iterator[CudaSession]:
+        """Place *model* on the GPU; on exit its weights are back on the host."""
+        device = torch.device("cuda", 0)
+        torch.cuda.reset_peak_memory_stats(device)
+        with _backend(spec), host_computation(self.threads, spec):
+            try:
+                yield CudaSession(model.to(device), spec, device)
+            except torch.cuda.OutOfMemoryError as e:
+                raise OutOfDeviceMemory(_explain(e, model, spec, device)) from e
+            finally:
+                model.to("cpu")
+
+
+class CudaSession(TorchSession):
+    """A model on a GPU; small batches may be replayed as one CUDA graph."""
+
+    def __init__(self, model: nn.Module, spec: JobSpec, device: torch.device) -> None:
+        super().__init__(model, spec, device)
+        self._scaler = _make_scaler(enabled=spec.precision == "float16")
+        self._memory_format = (
+            torch.channels_last if prefers_channels_last(spec) else torch.contiguous_format
+        )
+        model.to(memory_format=self._memory_format)  # type: ignore[call-overload]
+        self._graph = GraphedStep(self._accumulate_eagerly) if _is_graphed(spec) else None
+        self._run: Any = torch.compile(model) if spec.acceleration == "compile" else model
+
+    def place(self, x: Tensor) -> Tensor:
+        """Return *x* on the GPU: datasets of images fit, and no step waits for a copy."""
+        return x.to(self.device)
+
+    def train(self, x: Tensor, y: Tensor) -> Any:
+        """Make one update; gradients keep their place where a graph writes them."""
+        if self._graph is None:
+            return super().train(self._shaped(x), y)
+        self._switch(training=True)
+        result = self._graph(self._shaped(x), y)
+        self._update()
+        return result
+
+    def evaluate(self, x: Tensor, y: Tensor) -> Any:
+        """Compute the loss of *x* as in use, and change nothing."""
+        return super().evaluate(self._shaped(x), y)
+
+    def _accumulate_eagerly(self, x: Tensor, y: Tensor) -> Any:
+        for parameter in self._parameters:
+            if parameter.grad is not None:
+                parameter.grad.zero_()
+        return self._accumulate(x, y)
+
+    def _shaped(self, x: Tensor) -> Tensor:
+        return x.contiguous(memory_format=self._memory_format) if x.dim() == 4 else x
+
+    def _forward(self, x: Tensor) -> Tensor:
+        enabled = self._dtype is not None
+        with torch.autocast("cuda", dtype=self._dtype or torch.bfloat16, enabled=enabled):
+            logits: Tensor = self._run(x)
+        return logits
+
+    def _differentiate(self, loss: Tensor) -> None:
+        self._scaler.scale(loss).backward()
+
+    def _update(self) -> None:
+        if self._spec.optimizer.clip_norm is not None:
+            self._scaler.unscale_(self.optimizer)
+        self._clip()
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+
+    def state_dict(self) -> Dict[str, Any]:
+        """Copy the state to the host, with the loss scale's."""
+        return {**super().state_dict(), "scaler": self._scaler.state_dict()}
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        super().load_state_dict(state)
+        self._scaler.load_state_dict(state["scaler"])
+
+    def memory_peak_bytes(self) -> int:
+        """Return the most memory that tensors have had."""
+        return int(torch.cuda.max_memory_allocated(self.device))
+
+
+def prefers_channels_last(spec: JobSpec) -> bool:
+    """Whether the model is laid out for tensor cores: half precision, and layers that keep it."""
+    kind = spec.normalizer.model_dump()["kind"]
+    return spec.precision in _HALF and kind in _CHANNELS_LAST_KINDS
+
+
+def batch_that_fits(batch_size: int, total: int, fixed: int, wanted: int) -> int:
+    """
+    Estimate the largest batch size that would fit, as a power of two; 0 if not even one sample.
+
+    Activations grow with the batch, weights and optimizer do not: with *wanted* bytes at
+    *batch_size*, of which *fixed* do not grow, B samples need fixed + (wanted - fixed) B / b.
+
+    Args:
+        batch_size: b, which did not fit.
+        total: bytes of the device.
+        fixed: bytes of weights, gradients and optimizer.
+        wanted: bytes in use when it failed, with what was asked for.
+    """
+    growing = max(wanted - fixed, 1)
+    largest = int(max(total - fixed, 0) * batch_size / growing)
+    largest = min(largest, batch_size - 1)
+    return 1 << (largest.bit_length() - 1) if largest > 0 else 0
+
+
+def _explain(error: Exception, model: nn.Module, spec: JobSpec, device: torch.device) -> str:
+    parameters = sum(p.numel() * p.element_size() for p in model.parameters())
+    total = torch.cuda.get_device_properties(device).total_memory
+    wanted = max(torch.cuda.max_memory_reserved(device), total)
+    fits = batch_that_fits(spec.batch_size, total, 4 * parameters, wanted + total // 4)
+    way_out = f"try batch_size={fits}" if fits else "no batch size would fit; take a smaller model"
+    if fits and spec.batch_size % fits == 0:
+        factor = spec.batch_size // fits * spec.gradient_accumulation
+        way_out += f" with gradient_accumulation={factor} for the same samples per update"
+    first = str(error).split("\n", 1)[0]
+    size = f"{total / 2**30:.1f} GiB"
+    return f"batch_size={spec.batch_size} does not fit into {size}: {way_out} ({first})"
+
+
+def _is_graphed(spec: JobSpec) -> bool:
+    return spec.acceleration == "cuda_graphs"
+
+
+def _make_scaler(enabled: bool) -> Any:
+    if hasattr(torch.amp, "GradScaler"):  # since torch 2.3
+        return torch.amp.GradScaler("cuda", enabled=enabled)
+    return torch.cuda.amp.GradScaler(enabled=enabled)
+
+
+@contextmanager
+def _backend(spec: JobSpec) -> Iterator[None]:
+    """Set what belongs to the whole process, and set it back."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    # deterministic products need a workspace of fixed size, which cuBLAS reads when it starts
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    matmul.allow_tf32 = cudnn.allow_tf32 = spec.tf32
+    cudnn.benchmark = not spec.deterministic
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before

@@ -1,0 +1,88 @@
+"""A step recorded once and replayed: for batches so small that launching kernels counts."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional
+
+import torch
+from torch import Tensor
+
+from normlab.specs.jobs import JobSpec
+from normlab.training.accelerator import StepResult
+
+Step = Callable[[Tensor, Tensor], StepResult]
+_WARM_UP = 3  # eager steps before the recording, so that workspaces and gradients exist
+
+# what a replay would leave out: state kept in Python, or shapes that follow the training
+_PYTHON_STATE = {
+    "online": "its control process keeps a turn for each backward",
+    "streaming": "it notices in Python when the weights have changed",
+    "batch_renorm": "its limits r and d follow the training",
+    "sparse_switchable": "its radius follows the training, and frozen units skip statistics",
+}
+
+
+def graphs_refusal(spec: JobSpec) -> Optional[str]:
+    """Say why *spec* cannot be replayed as a CUDA graph; None if it can."""
+    kind = str(spec.normalizer.model_dump()["kind"])
+    if kind in _PYTHON_STATE:
+        return (
+            f"acceleration 'cuda_graphs' replays a recording, and normalizer {kind!r} cannot be "
+            f"recorded: {_PYTHON_STATE[kind]}; use acceleration 'none'"
+        )
+    if spec.precision == "float16" and spec.optimizer.clip_norm is not None:
+        return "acceleration 'cuda_graphs' with float16 and clip_norm: use bfloat16, or do not clip"
+    return None
+
+
+class GraphedStep:
+    """
+    Forward and backward of a step as one CUDA graph; the optimizer stays outside.
+
+    The first calls run eagerly on a stream of their own, the next is recorded, and from then on
+    inputs are copied to where the recording reads them. Gradients and results stay at their
+    addresses: results are copied before they are handed out.
+
+    Args:
+        step: forward and backward; must write gradients in place and never read from the device.
+    """
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._calls = 0
+        self._graph: Any = None
+        self._x: Optional[Tensor] = None
+        self._y: Optional[Tensor] = None
+        self._result: Optional[StepResult] = None
+
+    def __call__(self, x: Tensor, y: Tensor) -> StepResult:
+        """Run the step on *x* and *y*, which have the same shapes at every call."""
+        self._calls += 1
+        if self._calls <= _WARM_UP:
+            return self._warm_up(x, y)
+        if self._graph is None:
+            self._record(x, y)
+        return self._replay(x, y)
+
+    def _warm_up(self, x: Tensor, y: Tensor) -> StepResult:
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            result = self._step(x, y)
+        torch.cuda.current_stream().wait_stream(stream)
+        return result
+
+    def _record(self, x: Tensor, y: Tensor) -> None:
+        self._x, self._y = x.clone(), y.clone()
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):  # recorded, not run
+            self._result = self._step(self._x, self._y)
+
+    def _replay(self, x: Tensor, y: Tensor) -> StepResult:
+        if self._x is None or self._y is None or self._result is None:
+            raise RuntimeError("a graph is replayed after it was recorded")
+        self._x.copy_(x)
+        self._y.copy_(y)
+        self._graph.replay()
+        found = self._result
+        return StepResult(found.loss.clone(), found.correct.clone(), found.samples)
