@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import signal
 import sys
 
 from api.main import create_app
@@ -17,6 +19,7 @@ def main() -> int:
     try:
         settings = Settings.from_env()
         configure(settings.log_level)
+        logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each look at its revision
         app = create_app(settings)
     except NormlabError as e:
         print(f"normlab: {e}", file=sys.stderr)
@@ -28,6 +31,9 @@ def main() -> int:
         on_listening=_say_where,
         on_stopping=app.state.normlab.wakeups.close,
     )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # The server handles them while it runs, and then passes them on to what was there before
+        signal.signal(number, lambda *_: None)
     server.run()
     return 0 if server.started else 1
 

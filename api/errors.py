@@ -59,12 +59,6 @@ class Problem(BaseModel):
     errors: list[ProblemField] = []
 
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    "default": {"model": Problem, "description": "Whatever goes wrong"},
-    422: {"model": Problem, "description": "The request breaks a rule; `errors` name each field"},
-}
-
-
 def status_of(error: type[NormlabError]) -> HTTPStatus:
     """Return the status of *error*: that of the nearest class in the table."""
     return next(STATUS[c] for c in error.__mro__ if c in STATUS)

@@ -13,6 +13,7 @@ from api import errors, pages
 from api.auth import caller_of
 from api.background import loops
 from api.callers import Callers
+from api.description import describe
 from api.limits import BodyLimit
 from api.measures import Measures, RequestTimer, StoreCollector
 from api.ringing import Ringer
@@ -59,6 +60,7 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
     app.include_router(health.router)
     app.include_router(pages.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
 
 

@@ -95,10 +95,16 @@ class RequestTimer:
 
         async def timed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                # The route's pattern, not the path: a label must not grow with the jobs
-                route = getattr(scope.get("route"), "path", "unknown")
-                labels = (scope["method"], route, str(message["status"]))
+                labels = (scope["method"], _pattern(scope), str(message["status"]))
                 self.measures.requests.labels(*labels).observe(time.perf_counter() - began)
             await send(message)
 
         await self.app(scope, receive, timed)
+
+
+def _pattern(scope: Scope) -> str:
+    # Not the path itself: the labels would grow with the jobs
+    route = getattr(scope.get("route"), "path", None)
+    if route is None:
+        return "unknown"
+    return f"/v1{route}" if scope["path"].startswith("/v1/") else str(route)

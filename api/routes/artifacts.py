@@ -6,7 +6,6 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
 from api.auth import ReaderDep
-from api.errors import PROBLEMS
 from api.state import StateDep
 from normlab.errors import NotFound
 from normlab.records import ArtifactRecord
@@ -15,7 +14,7 @@ from service import artifacts
 router = APIRouter(tags=["artifacts"])
 
 
-@router.get("/jobs/{job}/artifacts", responses=PROBLEMS)
+@router.get("/jobs/{job}/artifacts")
 def list_artifacts(job: str, reader: ReaderDep, state: StateDep) -> list[ArtifactRecord]:
     """List the files of a job: checkpoints, weights, tables."""
     return artifacts.read_all(state.database, job)
@@ -25,7 +24,6 @@ def list_artifacts(job: str, reader: ReaderDep, state: StateDep) -> list[Artifac
     "/jobs/{job}/artifacts/{name}",
     response_class=FileResponse,
     responses={
-        **PROBLEMS,
         206: {"description": "the part that the header Range asked for"},
         416: {"description": "the file has no such part"},
     },

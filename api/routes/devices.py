@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from api.auth import ReaderDep
-from api.errors import PROBLEMS
 from api.state import StateDep
 from normlab.records import DeviceRecord
 from service import workers
@@ -13,7 +12,7 @@ from service import workers
 router = APIRouter(tags=["devices"])
 
 
-@router.get("/devices", responses=PROBLEMS)
+@router.get("/devices")
 def list_devices(reader: ReaderDep, state: StateDep) -> list[DeviceRecord]:
     """List the kinds of device: how many jobs wait and run, and each live worker."""
     return workers.devices(state.database)

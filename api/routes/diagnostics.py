@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api.auth import ReaderDep
-from api.errors import PROBLEMS
 from api.state import StateDep
 from normlab.records import DiagnosticRecord
 from service import diagnostics
@@ -15,7 +14,7 @@ from service import diagnostics
 router = APIRouter(tags=["diagnostics"])
 
 
-@router.get("/jobs/{job}/diagnostics", responses=PROBLEMS)
+@router.get("/jobs/{job}/diagnostics")
 def list_findings(
     job: str,
     reader: ReaderDep,

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Header, Query, Response
 
 from api.admission import admit, verdicts
 from api.auth import CallerDep, ReaderDep, SubmitterDep
-from api.errors import PROBLEMS
 from api.state import StateDep
 from normlab.records import JobCreated, JobDetail, JobPage, JobState, Validation
 from normlab.specs.admission import steps
@@ -30,7 +29,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("/jobs", status_code=202, responses=PROBLEMS)
+@router.post("/jobs", status_code=202)
 def submit_job(
     spec: JobSpec,
     caller: SubmitterDep,
@@ -68,7 +67,7 @@ def submit_job(
     )
 
 
-@router.post("/jobs:validate", responses=PROBLEMS)
+@router.post("/jobs:validate")
 def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Validation:
     """
     Try a job out without queueing it.
@@ -92,7 +91,7 @@ def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Validatio
     )
 
 
-@router.get("/jobs", responses=PROBLEMS)
+@router.get("/jobs")
 def list_jobs(
     reader: ReaderDep,
     state: StateDep,
@@ -135,20 +134,20 @@ def list_jobs(
     return jobs.list_jobs(state.database, filters, sort, cursor, limit)
 
 
-@router.get("/jobs/{job}", responses=PROBLEMS)
+@router.get("/jobs/{job}")
 def read_job(job: str, reader: ReaderDep, state: StateDep) -> JobDetail:
     """Return one job: its specification, where it stands, its attempts."""
     return jobs.get(state.database, job)
 
 
-@router.post("/jobs/{job}/cancel", responses=PROBLEMS)
+@router.post("/jobs/{job}/cancel")
 def cancel_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
     """Cancel a queued job at once; a running one stops within a heartbeat, after a checkpoint."""
     caller.check_owns(jobs.get(state.database, job).owner, f"job {job}")
     return jobs.cancel(state.database, job)
 
 
-@router.post("/jobs/{job}/retry", responses=PROBLEMS)
+@router.post("/jobs/{job}/retry")
 def retry_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
     caller.check_owns(jobs.get(state.database, job).owner, f"job {job}")

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 
 from api.auth import ReaderDep
-from api.errors import PROBLEMS
 from api.state import StateDep
 from api.waiting import wait_for_news
 from normlab.records import LogPage
@@ -19,7 +18,7 @@ router = APIRouter(tags=["logs"])
 _MOST_BYTES = 1 << 20
 
 
-@router.get("/jobs/{job}/logs", responses=PROBLEMS)
+@router.get("/jobs/{job}/logs")
 async def read_log(
     job: str,
     reader: ReaderDep,

@@ -8,7 +8,6 @@ import orjson
 from fastapi import APIRouter, Query, Response
 
 from api.auth import ReaderDep
-from api.errors import PROBLEMS
 from api.state import State, StateDep
 from normlab.errors import NotFound
 from normlab.records import LastValue, SeriesRecord
@@ -34,7 +33,7 @@ MaxPoints = Annotated[
 ]
 
 
-@router.get("/jobs/{job}/metrics", response_model=SeriesRecord, responses=PROBLEMS)
+@router.get("/jobs/{job}/metrics", response_model=SeriesRecord)
 def read_series(
     job: str,
     reader: ReaderDep,
@@ -48,13 +47,13 @@ def read_series(
     return _json(metrics.read(state.database, job, name, from_step, to_step, max_points))
 
 
-@router.get("/jobs/{job}/metrics:names", responses=PROBLEMS)
+@router.get("/jobs/{job}/metrics:names")
 def read_metric_names(job: str, reader: ReaderDep, state: StateDep) -> dict[str, LastValue]:
     """List the metrics that a job has reported, and where each stands."""
     return metrics.names(state.database, job)
 
 
-@router.get("/series", response_model=list[SeriesRecord], responses=PROBLEMS)
+@router.get("/series", response_model=list[SeriesRecord])
 def read_series_of_jobs(
     reader: ReaderDep,
     state: StateDep,

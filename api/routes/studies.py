@@ -10,7 +10,6 @@ from pydantic import Field
 from api.admission import check_of, place_of
 from api.auth import ReaderDep, SubmitterDep
 from api.callers import Caller
-from api.errors import PROBLEMS
 from api.state import State, StateDep
 from normlab.records import (
     ComparisonTable,
@@ -39,7 +38,7 @@ class Priority(Record):
     priority: int = Field(ge=-100, le=100)
 
 
-@router.post("/studies", status_code=202, responses=PROBLEMS)
+@router.post("/studies", status_code=202)
 def create_study(
     spec: StudySpec, caller: SubmitterDep, state: StateDep, response: Response
 ) -> StudyRecord:
@@ -57,7 +56,7 @@ def create_study(
     return study
 
 
-@router.post("/studies:preview", responses=PROBLEMS)
+@router.post("/studies:preview")
 def preview_study(spec: StudySpec, caller: ReaderDep, state: StateDep) -> StudyPreview:
     """Say what a study would run, how long that may take, and what is refused; store nothing."""
     return previews.preview(
@@ -66,7 +65,7 @@ def preview_study(spec: StudySpec, caller: ReaderDep, state: StateDep) -> StudyP
     )  # fmt: skip
 
 
-@router.get("/studies", responses=PROBLEMS)
+@router.get("/studies")
 def list_studies(
     reader: ReaderDep,
     state: StateDep,
@@ -77,13 +76,13 @@ def list_studies(
     return studies.list_studies(state.database, cursor, limit)
 
 
-@router.get("/studies/{study}", responses=PROBLEMS)
+@router.get("/studies/{study}")
 def get_study(study: str, reader: ReaderDep, state: StateDep) -> StudyDetail:
     """Show a study with all its cells and their jobs."""
     return studies.get(state.database, study)
 
 
-@router.put("/studies/{study}", status_code=202, responses=PROBLEMS)
+@router.put("/studies/{study}", status_code=202)
 def extend_study(study: str, spec: StudySpec, caller: SubmitterDep, state: StateDep) -> StudyRecord:
     """Give a study a larger grid; only cells that it does not have yet are queued."""
     _check_owner(state, study, caller)
@@ -99,7 +98,7 @@ def extend_study(study: str, spec: StudySpec, caller: SubmitterDep, state: State
     return record
 
 
-@router.post("/studies/{study}/priority", status_code=202, responses=PROBLEMS)
+@router.post("/studies/{study}/priority", status_code=202)
 def set_priority(
     study: str, priority: Priority, caller: SubmitterDep, state: StateDep
 ) -> StudyRecord:
@@ -108,7 +107,7 @@ def set_priority(
     return studies.set_priority(state.database, study, priority.priority)
 
 
-@router.post("/studies/{study}/{verb}", status_code=202, responses=PROBLEMS)
+@router.post("/studies/{study}/{verb}", status_code=202)
 def change_study(
     study: str,
     verb: Literal["complete", "pause", "resume", "cancel"],
@@ -130,7 +129,7 @@ def change_study(
 @router.get(
     "/studies/{study}/results",
     response_model=ResultTable,
-    responses={**PROBLEMS, 200: {"description": "the table, in the format asked for"}},
+    responses={200: {"description": "the table, in the format asked for"}},
 )
 def get_results(
     study: str,
@@ -161,7 +160,7 @@ def get_results(
     return _file(render(table, form).encode(), _TYPES[form], f"results.{ending}")
 
 
-@router.get("/studies/{study}/compare", responses=PROBLEMS)
+@router.get("/studies/{study}/compare")
 def compare_results(
     study: str,
     axis: str,

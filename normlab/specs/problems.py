@@ -44,6 +44,8 @@ def _rule(error: Mapping[str, Any]) -> str:
         return "this field is required"
     if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return f"must be a JSON object, not {_short(error.get('input'))}"
+    if error["type"] == "union_tag_not_found":
+        return f"an object here needs {error['ctx']['discriminator']}, which says what it is"
     if error["type"] == "union_tag_invalid":
         ctx = error["ctx"]
         return f"{ctx['tag']!r} is unknown; use one of {ctx['expected_tags']}"

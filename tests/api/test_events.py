@@ -1,0 +1,161 @@
+"""Streams of events: whole, in order, resumable, awake at once, and no burden on the database."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+from fastapi import FastAPI
+from httpx_sse import ServerSentEvent, connect_sse
+from sqlalchemy import text
+
+from normlab.events import Finished, Progress, Series
+from normlab.records import EventRecord
+from service import jobs, leases, metrics, reports
+from service.database import Database
+from service.leases import Claim
+from tests.api.conftest import a_job
+
+
+@contextmanager
+def following(
+    client: httpx.Client, path: str, **headers: str
+) -> Iterator[Iterator[ServerSentEvent]]:
+    with connect_sse(client, "GET", path, headers=headers, timeout=20) as source:
+        assert source.response.status_code == 200
+        yield source.iter_sse()
+
+
+def record(event: ServerSentEvent) -> EventRecord:
+    return EventRecord.model_validate_json(event.data)
+
+
+def submit(client: httpx.Client) -> str:
+    return str(client.post("/v1/jobs", json=a_job()).json()["id"])
+
+
+def claim(database: Database) -> Claim:
+    found = leases.claim(database, "cpu", "w", 30)
+    assert found is not None
+    return found
+
+
+def test_a_stream_tells_a_whole_life_and_ends(client: httpx.Client, database: Database) -> None:
+    job = submit(client)
+    leases.finish(database, claim(database), Finished(step=3, summary={}))
+    with following(client, f"/v1/jobs/{job}/events") as events:
+        seen = list(events)
+    kinds = [record(e).kind for e in seen]
+    assert kinds[0] == "queued"
+    assert kinds[-2:] == ["succeeded", "progress"]
+    numbers = [int(e.id) for e in seen if record(e).kind != "progress"]
+    assert numbers == sorted(set(numbers))
+    assert record(seen[-1]).payload["state"] == "succeeded"
+
+
+def test_a_stream_goes_on_after_the_last_event_seen(
+    client: httpx.Client, database: Database
+) -> None:
+    job = submit(client)
+    leases.finish(database, claim(database), Finished(step=3, summary={}))
+    with following(client, f"/v1/jobs/{job}/events") as events:
+        first, *rest = list(events)
+    resumed = {"Last-Event-ID": first.id}
+    with following(client, f"/v1/jobs/{job}/events", **resumed) as events:
+        again = list(events)
+    assert [e.data for e in again] == [e.data for e in rest]
+    with following(client, f"/v1/jobs/{job}/events?after={first.id}") as events:
+        assert [e.id for e in events] == [e.id for e in rest]
+
+
+def test_news_arrive_within_a_second_and_a_half(client: httpx.Client, database: Database) -> None:
+    job = submit(client)
+    running = claim(database)
+    with following(client, f"/v1/jobs/{job}/events") as events:
+        while record(next(events)).kind != "running":
+            pass
+        began = time.monotonic()
+        series = Series(steps=[1], values=[0.5], times=[1.0])
+        with database.begin() as connection:
+            metrics.append(connection, running, {"train/loss": series})
+        told = next(e for e in map(record, events) if "train/loss" in e.payload.get("last", {}))
+        assert time.monotonic() - began < 1.5
+        assert told.payload["last"]["train/loss"]["value"] == 0.5
+        progress = Progress(step=2, steps=9, epoch=1, epochs=5)
+        reports.keep_all(database, running, [progress])
+        assert next(e for e in map(record, events) if e.payload.get("step") == 2)
+        leases.finish(database, running, Finished(step=9, summary={}))
+        assert [record(e).kind for e in events][-2:] == ["succeeded", "progress"]
+
+
+def test_all_jobs_are_followed_in_one_stream(client: httpx.Client) -> None:
+    submit(client)
+    found: list[str] = []
+
+    def follow() -> None:
+        with following(client, "/v1/events?after=0") as events:
+            found.extend(record(next(events)).job for _ in range(3))
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    others = [submit(client), submit(client)]
+    thread.join(20)
+    assert found[1:] == others
+
+
+def test_an_open_stream_holds_no_connection_to_the_database(
+    app: FastAPI, client: httpx.Client, database: Database
+) -> None:
+    job = submit(client)
+    pool = app.state.normlab.database.engine.pool
+    with following(client, f"/v1/jobs/{job}/events") as events:
+        next(events)
+        next(events)
+        for _ in range(100):
+            if pool.checkedout() == 0:
+                break
+            time.sleep(0.02)
+        assert pool.checkedout() == 0
+        jobs.cancel(database, job)
+        list(events)
+
+
+def test_a_stream_outlives_the_connections_of_the_database(
+    client: httpx.Client, database: Database
+) -> None:
+    job = submit(client)
+    with following(client, f"/v1/jobs/{job}/events") as events:
+        next(events)
+        with database.begin() as connection:
+            connection.execute(
+                text(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where datname = current_database() and pid <> pg_backend_pid()"
+                )
+            )
+        jobs.cancel(database, job)
+        assert [record(e).kind for e in events][-2:] == ["cancelled", "progress"]
+
+
+def test_a_stop_of_the_server_ends_its_streams(app: FastAPI) -> None:
+    from tests.api.conftest import OPERATORS_TOKEN
+    from tests.api.serving import client_of
+
+    with client_of(app) as client:
+        client.headers["Authorization"] = f"Bearer {OPERATORS_TOKEN}"
+        ended = threading.Event()
+        began = threading.Event()
+
+        def follow() -> None:
+            with following(client, "/v1/events?after=0") as events:
+                began.set()
+                list(events)
+            ended.set()
+
+        threading.Thread(target=follow, daemon=True).start()
+        assert began.wait(10)
+        app.state.normlab.wakeups.close()
+        assert ended.wait(10)

@@ -1,0 +1,169 @@
+"""Health checks, measures, the catalogue and the description of the interface."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
+
+from api import catalogue
+from api.main import create_app
+from normlab.specs.normalizers import Normalizer
+from service.database import Database
+from service.doorbell import SilentDoorbell
+from service.settings import Settings
+from tests.api.conftest import OPERATORS_TOKEN, a_job
+from tests.api.serving import client_of
+
+
+class BrokenDoorbell(SilentDoorbell):
+    def trouble(self) -> str | None:
+        return "the broker does not answer"
+
+
+def test_a_process_with_its_database_is_ready(nobody: httpx.Client) -> None:
+    assert nobody.get("/livez").json() == {"status": "alive"}
+    response = nobody.get("/readyz")
+    assert (response.status_code, response.json()["status"]) == (200, "ready")
+
+
+def test_a_broker_that_is_away_is_reported_and_not_required(settings: Settings) -> None:
+    with client_of(create_app(settings, BrokenDoorbell())) as client:
+        response = client.get("/readyz")
+    assert response.status_code == 200
+    assert response.json()["broker"] == "the broker does not answer"
+
+
+def test_tables_of_another_version_are_not_ready_and_say_the_way_out(
+    nobody: httpx.Client, database: Database
+) -> None:
+    with database.begin() as connection:
+        connection.execute(text("update alembic_version set version_num = '0000'"))
+    response = nobody.get("/readyz")
+    assert response.status_code == 503
+    assert "service.migrate" in response.json()["migrations"]
+
+
+def test_a_process_without_its_database_lives_but_is_not_ready(settings: Settings) -> None:
+    nowhere = settings.model_copy(update={"database_url": "postgresql://x@127.0.0.1:1/none"})
+    with client_of(create_app(nowhere, SilentDoorbell())) as client:
+        assert client.get("/livez").status_code == 200
+        response = client.get("/readyz")
+        assert (response.status_code, response.json()["status"]) == (503, "not ready")
+        headers = {"Authorization": f"Bearer {OPERATORS_TOKEN}"}
+        response = client.get("/v1/jobs", headers=headers)
+        assert (response.status_code, response.json()["code"]) == (503, "service_unavailable")
+        assert response.headers["retry-after"]
+        assert "normlab_database_up 0.0" in client.get("/metrics", headers=headers).text
+
+
+def test_prometheus_reads_jobs_requests_and_rounds(client: httpx.Client) -> None:
+    client.post("/v1/jobs", json=a_job())
+    client.get("/nowhere")
+    families = {f.name: f for f in text_string_to_metric_families(client.get("/metrics").text)}
+    (jobs,) = families["normlab_jobs"].samples
+    assert (jobs.labels, jobs.value) == ({"state": "queued", "device": "cpu"}, 1)
+    counts = {
+        (s.labels["route"], s.labels["status"]): s.value
+        for s in families["normlab_request_seconds"].samples
+        if s.name.endswith("_count")
+    }
+    assert counts["/v1/jobs", "202"] == 1
+    assert counts["unknown", "404"] == 1
+    assert "normlab_round" in families
+
+
+def test_the_catalogue_has_every_kind_with_its_options() -> None:
+    found = {record.kind: record for record in catalogue.normalizers()}
+    assert set(found) == {kind.value for kind in Normalizer}
+    (groups,) = [o for o in found["group"].options if o.name == "groups"]
+    assert (groups.default, groups.minimum) == (4, 1)
+    assert not found["weight"].takes_proxy
+    assert "arXiv" in found["online"].source
+
+
+def test_the_catalogue_says_which_files_are_missing(
+    client: httpx.Client, settings: Settings
+) -> None:
+    datasets = {d["name"]: d for d in client.get("/v1/datasets").json()}
+    assert datasets["digits"]["available"]
+    assert datasets["cifar100"]["missing"] == [
+        "cifar-100-binary/train.bin",
+        "cifar-100-binary/test.bin",
+    ]
+    folder = settings.datasets / "cifar-100-binary"
+    folder.mkdir(parents=True)
+    for name in ("train.bin", "test.bin"):
+        (folder / name).touch()
+    datasets = {d["name"]: d for d in client.get("/v1/datasets").json()}
+    assert datasets["cifar100"]["available"]
+    assert {m["name"] for m in client.get("/v1/models").json()} >= {"preresnet8", "resnet20"}
+    assert len(client.get("/v1/normalizers").json()) == len(Normalizer)
+
+
+def test_devices_without_workers_say_how_to_start_one(client: httpx.Client) -> None:
+    devices = {d["kind"]: d for d in client.get("/v1/devices").json()}
+    assert set(devices) == {"cpu", "cuda", "ipu"}
+    assert not devices["cuda"]["available"]
+    assert "python -m workers --device cuda" in devices["cuda"]["reason"]
+
+
+def test_the_description_names_every_operation_once_with_a_summary(app: FastAPI) -> None:
+    operations = [
+        operation for methods in app.openapi()["paths"].values() for operation in methods.values()
+    ]
+    names = [operation["operationId"] for operation in operations]
+    assert len(set(names)) == len(names)
+    assert all(operation.get("description") for operation in operations)
+
+
+def test_no_page_of_the_framework_loads_scripts_from_elsewhere(nobody: httpx.Client) -> None:
+    assert nobody.get("/docs").status_code == 404
+    assert nobody.get("/redoc").status_code == 404
+
+
+def test_the_process_says_where_it_listens_stops_on_a_signal_and_never_loads_torch(
+    database_url: str, tmp_path: object
+) -> None:
+    watch = (
+        "import sys, runpy, atexit\n"
+        "atexit.register(lambda: print(sorted(m for m in sys.modules"
+        " if m in ('torch', 'celery', 'poptorch'))))\n"
+        "runpy.run_module('api', run_name='__main__')\n"
+    )
+    environment = {
+        **os.environ,
+        "NORMLAB_DATABASE_URL": database_url,
+        "NORMLAB_DATA_DIR": str(tmp_path),
+        "NORMLAB_PORT": "0",
+        "NORMLAB_TOKEN": OPERATORS_TOKEN,
+    }
+    command = [sys.executable, "-c", watch]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        with urllib.request.urlopen(f"{url}/readyz", timeout=20) as response:
+            assert response.status == 200
+        process.send_signal(signal.SIGTERM)
+        rest = process.stdout.read().strip()
+        assert process.wait(30) == 0
+    assert rest == "[]"
+
+
+@pytest.mark.parametrize("variable", ["NORMLAB_PORT", "NORMLAB_LEASE_S"])
+def test_a_setting_that_is_none_ends_the_start_with_its_name(variable: str) -> None:
+    environment = {**os.environ, variable: "-1"}
+    command = [sys.executable, "-m", "api"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert variable in ended.stderr
+    assert "Traceback" not in ended.stderr
