@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.table import show
-from normlab.norms import LAYERS, make
+from normlab.errors import DeviceUnavailable
+from normlab.norms import LAYERS, make, online_fused
 from normlab.specs.normalizers import Normalizer
 
 Shape = Tuple[int, ...]
@@ -127,15 +128,30 @@ def _judge(rows: List[Dict[str, Any]], shape: Shape) -> None:
         row["kept"] = None if promised is None else row["ratio_1t"] <= promised
 
 
+def _compile() -> bool:
+    """Load the compiled loop of online normalization, if this machine has a compiler."""
+    try:
+        online_fused.load()
+    except DeviceUnavailable:
+        return False
+    return True
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds, one thread")
-    quick = parser.parse_args().quick
+    parser.add_argument(
+        "--stock", action="store_true", help="leave the compiled loop of online norm out"
+    )
+    args = parser.parse_args()
+    quick = args.quick
+    compiled = not args.stock and _compile()
     rows = []
     for shape, rounds in SHAPES.items():
         rows += rows_for(shape, 3 if quick else rounds, [1] if quick else [1, 2])
     missed = [f"{row['what']} at {row['shape']}" for row in rows if row["kept"] is False]
     note = "ratio to torch's batch norm; 1 thread in CPU time, 2 threads in wall time\n"
+    note += "online norm with its compiled loop\n" if compiled else "stock operators only\n"
     note += f"over the limit: {', '.join(missed) or 'none'}"
     show("norms", rows, note)
 

@@ -21,9 +21,10 @@ namespace {
 using at::Tensor;
 using MaybeTensor = std::optional<Tensor>;
 
-template <typename T>
-const T* read(const MaybeTensor& t) {
-  return t.has_value() && t->defined() ? t->data_ptr<T>() : nullptr;
+// One row of *value* where a parameter is missing: the loops stay free of branches.
+Tensor or_row_of(double value, const MaybeTensor& t, const Tensor& like) {
+  return t.has_value() && t->defined() ? t->contiguous()
+                                       : at::full({like.size(1)}, value, like.options());
 }
 
 // The mean over each group of channels, given to every channel of it.
@@ -45,8 +46,9 @@ std::vector<Tensor> scan_forward(const Tensor& means, const Tensor& variances, c
   const int64_t n = means.size(0), c = means.size(1);
   Tensor out = at::empty({7, n, c}, means.options());
   Tensor mu_t = mu0.clone(), var_t = var0.clone();
+  const Tensor weight_t = or_row_of(1, weight, means), bias_t = or_row_of(0, bias, means);
   const T *m = means.data_ptr<T>(), *vx = variances.data_ptr<T>();
-  const T *w = read<T>(weight), *b = read<T>(bias);
+  const T *w = weight_t.data_ptr<T>(), *b = bias_t.data_ptr<T>();
   T *mu = mu_t.data_ptr<T>(), *var = var_t.data_ptr<T>();
   T* base = out.data_ptr<T>();
   const T a = decay, gain = 1 - decay, e = eps;
@@ -68,8 +70,7 @@ std::vector<Tensor> scan_forward(const Tensor& means, const Tensor& variances, c
     if (group_size > 0) {
       INDEPENDENT
       for (int64_t i = 0; i < c; ++i) {
-        const T wi = w ? w[i] : T(1), bi = b ? b[i] : T(0);
-        factor[i] = wi * wi * my2[i] + 2 * wi * bi * my[i] + bi * bi;
+        factor[i] = w[i] * w[i] * my2[i] + 2 * w[i] * b[i] * my[i] + b[i] * b[i];
       }
       spread_group_means(factor, c, group_size);
       INDEPENDENT
@@ -80,9 +81,9 @@ std::vector<Tensor> scan_forward(const Tensor& means, const Tensor& variances, c
     }
     INDEPENDENT
     for (int64_t i = 0; i < c; ++i) {
-      const T s = inv[i] * (w ? w[i] : T(1)) * factor[i];
+      const T s = inv[i] * w[i] * factor[i];
       scale[i] = s;
-      shift[i] = (b ? b[i] * factor[i] : T(0)) - s * mus[i];
+      shift[i] = b[i] * factor[i] - s * mus[i];
     }
   }
   std::vector<Tensor> result = out.unbind(0);
@@ -101,9 +102,10 @@ std::vector<Tensor> scan_backward(const Tensor& pz_t, const Tensor& rz_t, const 
   Tensor out = at::empty({3, n, c}, pz_t.options());
   Tensor sums = at::zeros({2, c}, pz_t.options());
   Tensor u_t = u0.clone(), v_t = v0.clone();
-  Tensor along_t = at::empty({c}, pz_t.options());
-  const T *w = read<T>(weight), *b = read<T>(bias);
-  const T* factors = group_size > 0 ? read<T>(factor_t) : nullptr;
+  Tensor along_t = at::zeros({c}, pz_t.options());
+  const Tensor weight_t = or_row_of(1, weight, pz_t), bias_t = or_row_of(0, bias, pz_t);
+  const Tensor factors = or_row_of(1, group_size > 0 ? factor_t : MaybeTensor(), pz_t);
+  const T *w = weight_t.data_ptr<T>(), *b = bias_t.data_ptr<T>();
   T *u = u_t.data_ptr<T>(), *v = v_t.data_ptr<T>();
   T *d_weight = sums.data_ptr<T>(), *d_bias = d_weight + c;
   T *along = along_t.data_ptr<T>(), *base = out.data_ptr<T>();
@@ -113,18 +115,16 @@ std::vector<Tensor> scan_backward(const Tensor& pz_t, const Tensor& rz_t, const 
     const T *pz = pz_t.data_ptr<T>() + row, *rz = rz_t.data_ptr<T>() + row;
     const T *inv = inv_t.data_ptr<T>() + row, *mus = mus_t.data_ptr<T>() + row;
     const T *my = my_t.data_ptr<T>() + row, *my2 = my2_t.data_ptr<T>() + row;
-    const T* factor = factors ? factors + row : nullptr;
+    const T* factor = factors.data_ptr<T>() + (group_size > 0 ? row : 0);
     T *of_g = base + row, *of_x = of_g + n * c, *shift = of_x + n * c;
-    if (factor) {
+    if (group_size > 0) {
       INDEPENDENT
-      for (int64_t i = 0; i < c; ++i)
-        along[i] = (w ? w[i] : T(1)) * rz[i] + (b ? b[i] : T(0)) * pz[i];
+      for (int64_t i = 0; i < c; ++i) along[i] = w[i] * rz[i] + b[i] * pz[i];
       spread_group_means(along, c, group_size);
     }
     INDEPENDENT
     for (int64_t i = 0; i < c; ++i) {
-      const T wi = w ? w[i] : T(1), bi = b ? b[i] : T(0), k = factor ? factor[i] : T(1);
-      const T shrink = factor ? along[i] * k * k * k : T(0);
+      const T wi = w[i], bi = b[i], k = factor[i], shrink = along[i] * k * k * k;
       const T p = k * pz[i] - shrink * (wi * my[i] + bi);
       const T r = k * rz[i] - shrink * (wi * my2[i] + bi * my[i]);
       d_bias[i] += p;

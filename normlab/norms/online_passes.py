@@ -65,8 +65,8 @@ class Normalize(torch.autograd.Function):
         d = rows[0, 0].numel()
         return (
             gx,
-            None if weight is None else (back.d_weight * d).to(weight.dtype),
-            None if bias is None else (back.d_bias * d).to(bias.dtype),
+            None if weight is None else back.d_weight.mul_(d).to(weight.dtype),
+            None if bias is None else back.d_bias.mul_(d).to(bias.dtype),
             None,
         )
 
@@ -79,7 +79,7 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _like_statistics(p: Optional[Tensor], x: Tensor) -> Optional[Tensor]:
-    return None if p is None else p.detach().to(x.dtype)
+    return p if p is None or p.dtype == x.dtype else p.to(x.dtype)
 
 
 def _affine(rows: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
