@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,7 +13,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    multiple,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -101,20 +99,25 @@ class Life(RuleBasedStateMachine):
         self.models[job] = Model()
         return job
 
+    @precondition(lambda self: self._any("queued"))
     @rule(target=claims)
-    def claim(self) -> Any:
+    def claim(self) -> Claim:
         found = leases.claim(self.database, "cpu", "w", 30)
-        if found is None:
-            assert not any(model.state == "queued" for model in self.models.values())
-            return multiple()
+        assert found is not None
         model = self.models[str(found.job)]
         assert model.state == "queued"
         model.begin()
         assert found.attempt == model.attempt
         return found
 
-    @rule(claim=claims)
-    def report_and_renew(self, claim: Claim) -> None:
+    @rule(claim=claims, how=st.sampled_from(["report", "finish", "user", "device", "release"]))
+    def work(self, claim: Claim, how: str) -> None:
+        if how == "report":
+            self._report(claim)
+        else:
+            self._end(claim, how)
+
+    def _report(self, claim: Claim) -> None:
         held, model = self._holds(claim), self.models[str(claim.job)]
         said = Metrics(series={"train/loss": series(model.points + 1)})
         assert reports.keep_all(self.database, claim, [said]) == held
@@ -125,8 +128,7 @@ class Life(RuleBasedStateMachine):
             model.expired = False
             assert renewal.cancel_requested == model.cancel
 
-    @rule(claim=claims, how=st.sampled_from(["finish", "user", "device", "release"]))
-    def end(self, claim: Claim, how: str) -> None:
+    def _end(self, claim: Claim, how: str) -> None:
         held, model = self._holds(claim), self.models[str(claim.job)]
         if how == "finish":
             assert leases.finish(self.database, claim, Finished(step=1, summary={})) == held
@@ -149,6 +151,7 @@ class Life(RuleBasedStateMachine):
             connection.execute(text(f"{past} and state = 'running'"), {"job": job})
         self.models[job].expired = True
 
+    @precondition(lambda self: self._any("running"))
     @rule()
     def reap(self) -> None:
         lost = [m for m in self.models.values() if m.state == "running" and m.expired]
@@ -205,6 +208,9 @@ class Life(RuleBasedStateMachine):
                 steps = metrics.read(self.database, job, "train/loss").steps
                 assert steps[-1] >= model.points
 
+    def _any(self, state: JobState) -> bool:
+        return any(model.state == state for model in self.models.values())
+
     def _holds(self, claim: Claim) -> bool:
         model = self.models[str(claim.job)]
         return model.state == "running" and model.attempt == claim.attempt
@@ -215,7 +221,7 @@ def test_jobs_live_as_the_model_says_whatever_comes(database: Database) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40,
+            max_examples=30,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
