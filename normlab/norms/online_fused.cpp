@@ -1,8 +1,11 @@
-// Online Normalization on (N, C): what online_coefficients.py does, one loop over the samples.
+// Online Normalization: what online_coefficients.py does on (N, C) in one loop over the samples, and
+// the two passes over the data that its backward needs, with the clamp's mask taken on the way.
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <vector>
@@ -145,6 +148,76 @@ std::vector<Tensor> scan_backward(const Tensor& pz_t, const Tensor& rz_t, const 
   return result;
 }
 
+// Sums over positions of g and g * (x - mean), where |scale * x + shift| < limit.
+template <typename T>
+void sum_rows(const Tensor& x_t, const Tensor& g_t, const Tensor& mean_t, const Tensor& scale_t,
+              const Tensor& shift_t, T limit, Tensor& sums) {
+  const int64_t rows = mean_t.numel(), d = x_t.numel() / rows;
+  const T *x = x_t.data_ptr<T>(), *g = g_t.data_ptr<T>(), *mean = mean_t.data_ptr<T>();
+  const T *scale = scale_t.data_ptr<T>(), *shift = shift_t.data_ptr<T>();
+  T *s0 = sums.data_ptr<T>(), *s1 = s0 + rows;
+  at::parallel_for(0, rows, std::max<int64_t>(1, 32768 / d), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const T *xr = x + r * d, *gr = g + r * d, m = mean[r], a = scale[r], b = shift[r];
+      T one = 0, dot = 0;
+#pragma omp simd reduction(+ : one, dot)
+      for (int64_t i = 0; i < d; ++i) {
+        const T h = std::abs(a * xr[i] + b) >= limit ? T(0) : gr[i];
+        one += h;
+        dot += h * (xr[i] - m);
+      }
+      s0[r] = one;
+      s1[r] = dot;
+    }
+  });
+}
+
+// of_g * g + of_x * x + rest, with g where |scale * x + shift| < limit and 0 elsewhere.
+template <typename T>
+void map_rows(const Tensor& x_t, const Tensor& g_t, const Tensor& of_g_t, const Tensor& of_x_t,
+              const Tensor& rest_t, const Tensor& scale_t, const Tensor& shift_t, T limit,
+              Tensor& out_t) {
+  const int64_t rows = of_g_t.numel(), d = x_t.numel() / rows;
+  const T *x = x_t.data_ptr<T>(), *g = g_t.data_ptr<T>(), *of_g = of_g_t.data_ptr<T>();
+  const T *of_x = of_x_t.data_ptr<T>(), *rest = rest_t.data_ptr<T>();
+  const T *scale = scale_t.data_ptr<T>(), *shift = shift_t.data_ptr<T>();
+  T* out = out_t.data_ptr<T>();
+  at::parallel_for(0, rows, std::max<int64_t>(1, 32768 / d), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const T *xr = x + r * d, *gr = g + r * d;
+      const T p = of_g[r], q = of_x[r], c = rest[r], a = scale[r], b = shift[r];
+      T* o = out + r * d;
+      INDEPENDENT
+      for (int64_t i = 0; i < d; ++i) {
+        const T h = std::abs(a * xr[i] + b) >= limit ? T(0) : gr[i];
+        o[i] = p * h + (q * xr[i] + c);
+      }
+    }
+  });
+}
+
+Tensor dots(const Tensor& x, const Tensor& g, const Tensor& mean, const Tensor& scale,
+            const Tensor& shift, double limit) {
+  Tensor sums = at::empty({2, mean.size(0), mean.size(1)}, mean.options());
+  if (x.scalar_type() == at::kDouble) {
+    sum_rows<double>(x, g, mean, scale, shift, limit, sums);
+  } else {
+    sum_rows<float>(x, g, mean, scale, shift, static_cast<float>(limit), sums);
+  }
+  return sums;
+}
+
+Tensor input_grad(const Tensor& x, const Tensor& g, const Tensor& of_g, const Tensor& of_x,
+                  const Tensor& rest, const Tensor& scale, const Tensor& shift, double limit) {
+  Tensor out = at::empty_like(x);
+  if (x.scalar_type() == at::kDouble) {
+    map_rows<double>(x, g, of_g, of_x, rest, scale, shift, limit, out);
+  } else {
+    map_rows<float>(x, g, of_g, of_x, rest, scale, shift, static_cast<float>(limit), out);
+  }
+  return out;
+}
+
 std::vector<Tensor> forward(const Tensor& means, const Tensor& variances, const Tensor& mu,
                             const Tensor& var, const MaybeTensor& weight, const MaybeTensor& bias,
                             double decay, double eps, int64_t group_size, double scaling_eps) {
@@ -169,6 +242,13 @@ TORCH_LIBRARY(normlab_online, m) {
       "forward(Tensor means, Tensor variances, Tensor mu, Tensor var, Tensor? weight, Tensor? bias,"
       " float decay, float eps, int group_size, float scaling_eps) -> Tensor[]",
       &forward);
+  m.def(
+      "dots(Tensor x, Tensor g, Tensor mean, Tensor scale, Tensor shift, float limit) -> Tensor",
+      &dots);
+  m.def(
+      "input_grad(Tensor x, Tensor g, Tensor of_g, Tensor of_x, Tensor rest, Tensor scale,"
+      " Tensor shift, float limit) -> Tensor",
+      &input_grad);
   m.def(
       "backward(Tensor pz, Tensor rz, Tensor inv, Tensor mus, Tensor my, Tensor my2, Tensor? factor,"
       " Tensor u, Tensor v, Tensor? weight, Tensor? bias, float decay, int group_size) -> Tensor[]",

@@ -1,20 +1,24 @@
-"""The (N, C) part of Online Normalization in one C++ loop: faster, optional, never by itself.
+"""Online Normalization with loops compiled from C++: faster, optional, never by itself.
 
-`online_coefficients` is the definition and runs everywhere. `load` compiles the loop, once a
-machine; until somebody calls it nothing is compiled, and no installation needs a compiler.
+`online_coefficients` and `online_passes` are the definition and run everywhere. `load` compiles the
+loops, once a machine; until somebody calls it nothing is compiled, and no installation needs a
+compiler.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from normlab.errors import DeviceUnavailable
 from normlab.norms.online_coefficients import Backward, Forward, Options
+
+_FLAGS = ["-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"]
 
 _kernels: List[Any] = []  # empty until `load`
 
@@ -42,7 +46,7 @@ def load(build_directory: Optional[str] = None) -> None:
         cpp_extension.load(
             "normlab_online",
             [str(Path(__file__).with_name("online_fused.cpp"))],
-            extra_cflags=["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math"],
+            extra_cflags=_FLAGS,
             build_directory=build_directory,
             is_python_module=False,
         )
@@ -95,3 +99,23 @@ def backward(
     return Backward._make(
         _kernels[0].backward(pz, rz, *kept, factor, u, v, w, b, o.alpha_backward, size)
     )
+
+
+def dots(rows: Tensor, g: Tensor, f: Forward, limit: Optional[float]) -> Tuple[Tensor, Tensor]:
+    """Return sum(g) and sum(g * (x - mean)) over the positions where z is inside *limit*."""
+    maps = f.mus.contiguous(), f.scale, f.shift
+    s0, s1 = _kernels[0].dots(rows, g, *maps, _bound(limit)).unbind()
+    return s0, s1
+
+
+def input_grad(
+    rows: Tensor, g: Tensor, f: Forward, back: Backward, limit: Optional[float]
+) -> Tensor:
+    """Return of_g * g + of_x * x + shift, with g where z is inside *limit* and 0 elsewhere."""
+    maps = back.of_g, back.of_x, back.shift, f.scale, f.shift
+    gx: Tensor = _kernels[0].input_grad(rows, g, *maps, _bound(limit))
+    return gx
+
+
+def _bound(limit: Optional[float]) -> float:
+    return math.inf if limit is None else limit

@@ -51,16 +51,20 @@ class Normalize(torch.autograd.Function):
         f = Forward._make([*saved, None, None])
         rows, g = _rows(x), _rows(g)
         w, b = _like_statistics(weight, rows), _like_statistics(bias, rows)
-        if o.clamp is not None:
+        fused = online_fused.serves(rows) and rows.dim() > 2
+        if o.clamp is not None and not fused:
             g = _unclamped(g, rows, f, o.clamp)
-        pz, rz = _gradient_means(rows, g, f)
+        pz, rz = _gradient_means(rows, g, f, o.clamp if fused else None, fused)
         u, v = layer.u.to(f.inv.dtype), layer.v.to(f.inv.dtype)
         scan = online_fused.backward if online_fused.serves(rows) else online_coefficients.backward
         back = scan(pz, rz, f, u, v, w, b, o)
         layer.u, layer.v = back.u, back.v
         gx = None
         if ctx.needs_input_grad[0]:
-            gx = _input_grad(rows, g, back, overwrite=o.clamp is not None)
+            if fused:
+                gx = online_fused.input_grad(rows, g, f, back, o.clamp)
+            else:
+                gx = _input_grad(rows, g, back, overwrite=o.clamp is not None)
             gx = engine.like(gx.view(x.shape).to(x.dtype), x)
         d = rows[0, 0].numel()
         return (
@@ -123,10 +127,15 @@ def _by_row(t: Tensor, rows: Tensor) -> Tensor:
     return t if rows.dim() == 2 else t.unsqueeze(2)
 
 
-def _gradient_means(rows: Tensor, g: Tensor, f: Forward) -> Tuple[Tensor, Tensor]:
+def _gradient_means(
+    rows: Tensor, g: Tensor, f: Forward, limit: Optional[float], fused: bool
+) -> Tuple[Tensor, Tensor]:
     """Return the means over positions of g and of g * y."""
     if rows.dim() == 2:
         return g, g * f.my
-    s0, s1 = engine.two_dots(g, rows, f.mus)
+    if fused:
+        s0, s1 = online_fused.dots(rows, g, f, limit)
+    else:
+        s0, s1 = engine.two_dots(g, rows, f.mus)
     d = rows.shape[2]
     return s0.div_(d), s1.mul_(f.inv).div_(d)
