@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.table import show
 from normlab.errors import DeviceUnavailable
-from normlab.norms import LAYERS, make, online_fused
+from normlab.norms import LAYERS, load_fused_kernels, make
 from normlab.specs.normalizers import Normalizer
 
 Shape = Tuple[int, ...]
@@ -129,9 +129,9 @@ def _judge(rows: List[Dict[str, Any]], shape: Shape) -> None:
 
 
 def _compile() -> bool:
-    """Load the compiled loop of online normalization, if this machine has a compiler."""
+    """Load the compiled loops, if this machine has a compiler."""
     try:
-        online_fused.load()
+        load_fused_kernels()
     except DeviceUnavailable:
         return False
     return True
@@ -140,9 +140,7 @@ def _compile() -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds, one thread")
-    parser.add_argument(
-        "--stock", action="store_true", help="leave the compiled loop of online norm out"
-    )
+    parser.add_argument("--stock", action="store_true", help="leave the compiled loops out")
     args = parser.parse_args()
     quick = args.quick
     compiled = not args.stock and _compile()
@@ -151,7 +149,7 @@ def main() -> None:
         rows += rows_for(shape, 3 if quick else rounds, [1] if quick else [1, 2])
     missed = [f"{row['what']} at {row['shape']}" for row in rows if row["kept"] is False]
     note = "ratio to torch's batch norm; 1 thread in CPU time, 2 threads in wall time\n"
-    note += "online norm with its compiled loop\n" if compiled else "stock operators only\n"
+    note += "with the compiled loops\n" if compiled else "stock operators only\n"
     note += f"over the limit: {', '.join(missed) or 'none'}"
     show("norms", rows, note)
 

@@ -22,6 +22,8 @@ from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
+from normlab.norms import engine_fused
+
 TINY = 1e-30  # inside a square root it changes no variance that float32 can tell from zero
 
 
@@ -77,6 +79,10 @@ def moments(x: Tensor) -> Tuple[Tensor, Tensor]:
     n, c, d = _sizes(x)
     if d == 1:
         return x.reshape(n, c), torch.zeros_like(x).reshape(n, c)
+    kernels = engine_fused.kernels_for(x)
+    if kernels is not None:
+        fused: Tuple[Tensor, Tensor] = kernels.moments(x, n, c)
+        return fused
     if x.device.type != "cpu":
         var, mean = torch.var_mean(x.view(n, c, d), dim=2, correction=0)
         return mean, var
@@ -87,6 +93,10 @@ def moments(x: Tensor) -> Tuple[Tensor, Tensor]:
 
 def apply_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Return scale * x + shift; both are (N, C), *x* is contiguous (N, C, positions...)."""
+    kernels = engine_fused.kernels_for(x)
+    if kernels is not None:
+        fused: Tensor = kernels.affine(x, scale, shift)
+        return fused
     n, c, d = _sizes(x)
     scale, shift = scale.reshape(-1), shift.reshape(-1)
     zero, one = torch.zeros_like(scale), torch.ones_like(scale)
@@ -103,6 +113,10 @@ def two_dots(g: Tensor, x: Tensor, mean: Tensor) -> Tuple[Tensor, Tensor]:
     Shape:
         (N, C, positions...) twice and (N, C) -> (N, C), (N, C)
     """
+    kernels = engine_fused.kernels_for(x)
+    if kernels is not None:
+        fused: Tuple[Tensor, Tensor] = kernels.two_dots(g, x, mean)
+        return fused
     n, c, d = _sizes(x)
     rows = (1, n * c, d)
     one = torch.ones_like(mean).view(-1)
@@ -119,6 +133,23 @@ def two_dots(g: Tensor, x: Tensor, mean: Tensor) -> Tuple[Tensor, Tensor]:
         [False, True, True],
     )
     return s0.view(n, c), s1.view(n, c)
+
+
+def combine(x: Tensor, g: Tensor, of_x: Tensor, of_g: Tensor, shift: Tensor) -> Tensor:
+    """
+    Return of_x * x + of_g * g + shift.
+
+    Shape:
+        contiguous (N, C, positions...) twice and (N, C) three times -> (N, C, positions...)
+    """
+    kernels = engine_fused.kernels_for(x)
+    if kernels is not None:
+        fused: Tensor = kernels.combine(x, g, of_x, of_g, shift)
+        return fused
+    n, c, d = _sizes(x)
+    y = apply_affine(x, of_x, shift)
+    y.view(n * c, d).addcmul_(g.view(n * c, d), of_g.reshape(-1, 1))
+    return y
 
 
 def _normalize_plain(
@@ -177,8 +208,8 @@ class _Moments(torch.autograd.Function):
             return like(gx.reshape(x.shape).to(x.dtype), x), None
         ctx.deferred.g = ctx.deferred.scale = None
         slope = dvar * (2 / d)
-        gx = apply_affine(dense(x), slope, torch.addcmul(dmean * (1 / d), slope, mean, value=-1))
-        gx.view(n * c, d).addcmul_(g.view(n * c, d), scale.reshape(-1, 1))
+        shift = torch.addcmul(dmean * (1 / d), slope, mean, value=-1)
+        gx = combine(dense(x), g, slope, scale, shift)
         return like(gx.to(x.dtype), x), None
 
 
