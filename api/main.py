@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from api import errors, pages
+from api import errors, pages, rendering, study_pages
 from api.auth import caller_of
 from api.background import loops
 from api.callers import Callers
@@ -54,12 +53,13 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
     app.state.normlab = state
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(RequestTimer, measures=state.measures)
-    errors.install(app, page=pages.error_page)
+    errors.install(app, page=rendering.error_page)
     for router in ROUTERS:
         app.include_router(router, prefix="/v1", dependencies=[Depends(caller_of)])
     app.include_router(health.router)
-    app.include_router(pages.router, include_in_schema=False)
-    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
+    for router in (pages.router, study_pages.router):
+        app.include_router(router, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=rendering.STATIC), name="static")
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
 

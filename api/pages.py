@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Request
-from fastapi.responses import HTMLResponse, RedirectResponse
-from fastapi.templating import Jinja2Templates
+from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
 from api import catalogue
 from api.auth import COOKIE, ReaderDep
-from api.callers import Caller
 from api.forms import job_form
+from api.rendering import render
 from api.state import StateDep
-from normlab import __version__
 from normlab.errors import InvalidSpec, Unauthorized
 from normlab.records import ENDED, JobPage
 from normlab.specs.catalogue import DATASETS, MODELS
@@ -26,7 +23,6 @@ from service.jobs import JobFilters
 
 router = APIRouter()
 
-_templates = Jinja2Templates(Path(__file__).parent / "templates")
 _PAGE_SIZE = 50
 _COOKIE_S = 30 * 24 * 3600
 _SORTS = (
@@ -39,29 +35,6 @@ _SORTS = (
     ("batch_size", "batch size"),
     ("state", "state"),
 )
-
-
-def render(
-    request: Request, template: str, caller: Caller | None = None, status: int = 200, **values: Any
-) -> HTMLResponse:
-    """Fill *template*; *caller* is whose page it is."""
-    context = {"version": __version__, "caller": caller, "section": "", **values}
-    response = _templates.TemplateResponse(request, template, context, status_code=status)
-    # Everything comes from this server; a script that somebody smuggles into a name does not run
-    response.headers["Content-Security-Policy"] = (
-        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-        "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
-    )
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-def error_page(request: Request, status: int, title: str, detail: str) -> Response:
-    """Answer a person's browser: the login where a token is missing, otherwise a page."""
-    if status == 401:
-        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"/login?next={quote(here)}", status_code=303)
-    return render(request, "error.html", status=status, title=title, detail=detail)
 
 
 class ListQuery:

@@ -32,6 +32,10 @@ _SINCE_ALL = text(
     " where seq > :seq and writer < txid_snapshot_xmin(txid_current_snapshot())"
     " order by seq limit :limit"
 )
+_LATEST = text(
+    "select coalesce(max(seq), 0) from event"
+    " where writer < txid_snapshot_xmin(txid_current_snapshot())"
+)
 
 
 def record(
@@ -63,6 +67,12 @@ def since(
     with database.begin() as connection:
         rows = connection.execute(query, values).mappings().all()
     return [EventRecord.model_validate({**row, "job": str(row["job"])}) for row in rows]
+
+
+def latest(database: Database) -> int:
+    """Return the number after which `since` finds, of all jobs, only what happens from now on."""
+    with database.begin() as connection:
+        return int(connection.execute(_LATEST).scalar_one())
 
 
 def listen(database: Database, stop: Flag, wait_s: float = 0.5) -> Iterator[str | None]:

@@ -62,10 +62,12 @@ async def stream_all_events(
     reader: ReaderDep,
     state: StateDep,
     last_event_id: LastEventId = None,
-    after: After = 0,
+    after: After | None = None,
 ) -> AsyncIterable[ServerSentEvent]:
-    """Follow all jobs; the stream ends only when the server or the reader leaves."""
-    seq = last_event_id or after
+    """Follow all jobs, from now on or after an event; the stream ends when the server stops."""
+    seq = after if last_event_id is None else last_event_id
+    if seq is None:
+        seq = await run_in_threadpool(events.latest, state.database)
     with state.wakeups.watch(None) as woken:
         while not state.wakeups.closing:
             found = await _look(state, None, seq)

@@ -14,5 +14,6 @@ const refresh = throttled(async () => {
   live.textContent = `Up to date at ${new Date().toLocaleTimeString()}`;
 }, 1000);
 
-follow(`/v1/events?after=${rows.dataset.after || 0}`, refresh);
-setInterval(refresh, 5000); // progress makes no event of its own in this list
+follow("/v1/events", refresh);
+// Progress makes no event of its own here.
+setInterval(() => { if (!document.hidden && rows.querySelector(".state.running")) refresh(); }, 3000);

@@ -41,7 +41,7 @@ def test_a_broken_rule_is_422_with_its_field(
 
 def test_nan_and_infinity_are_refused(client: httpx.Client) -> None:
     for text in ("NaN", "Infinity", "1e999"):
-        body = '{"normalizer": "batch", "optimizer": {"name": "sgd", "lr": %s}}' % text
+        body = f'{{"normalizer": "batch", "optimizer": {{"name": "sgd", "lr": {text}}}}}'
         response = client.post(
             "/v1/jobs", content=body, headers={"content-type": "application/json"}
         )

@@ -1,0 +1,42 @@
+"""Fill the templates; answer a person's errors with pages of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.templating import Jinja2Templates
+from starlette.responses import Response
+
+from api.callers import Caller
+from normlab import __version__
+
+STATIC = Path(__file__).parent / "static"
+
+_templates = Jinja2Templates(Path(__file__).parent / "templates")
+
+
+def render(
+    request: Request, template: str, caller: Caller | None = None, status: int = 200, **values: Any
+) -> HTMLResponse:
+    """Fill *template*; *caller* is whose page it is."""
+    context = {"version": __version__, "caller": caller, "section": "", **values}
+    response = _templates.TemplateResponse(request, template, context, status_code=status)
+    # Everything comes from this server; a script that somebody smuggles into a name does not run
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def error_page(request: Request, status: int, title: str, detail: str) -> Response:
+    """Answer a person's browser: the login where a token is missing, otherwise a page."""
+    if status == 401:
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/login?next={quote(here)}", status_code=303)
+    return render(request, "error.html", status=status, title=title, detail=detail)

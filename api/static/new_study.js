@@ -1,0 +1,153 @@
+// New study: axes over a base job, and a preview from the server with every change.
+import { fail, post, throttled } from "./app.js";
+import { JobForm } from "./form.js";
+
+const element = document.getElementById("form");
+const form = new JobForm(element);
+const axes = document.getElementById("axes");
+const preview = document.getElementById("preview");
+const given = JSON.parse(document.getElementById("spec").textContent);
+let count = 0;
+
+function addAxis(path, values = "", linked = false) {
+  const row = document.getElementById("axis").content.cloneNode(true).firstElementChild;
+  count += 1;
+  for (const label of row.querySelectorAll("[data-for]")) {
+    const part = row.querySelector(`[data-part="${label.dataset.for}"]`);
+    part.id = `axis-${count}-${label.dataset.for}`;
+    label.htmlFor = part.id;
+  }
+  const part = (name) => row.querySelector(`[data-part="${name}"]`);
+  if (path) {
+    if (![...part("path").options].some((o) => o.value === path)) part("path").add(new Option(path));
+    part("path").value = path;
+  }
+  part("values").value = values;
+  part("linked").checked = linked;
+  part("remove").setAttribute("aria-label", `Remove axis ${count}`);
+  part("remove").addEventListener("click", () => { row.remove(); check(); });
+  axes.append(row);
+  return row;
+}
+
+/** Text to values: as JSON if it is, otherwise divided by commas; `group+proxy` is short for an object. */
+export function values(text) {
+  let found;
+  try { found = JSON.parse(`[${text}]`); } catch {
+    found = text.split(",").map((part) => part.trim()).filter(Boolean).map(scalar);
+  }
+  return found.map((v) => (typeof v === "string" && v.endsWith("+proxy") ? { kind: v.slice(0, -6), proxy: true } : v));
+}
+
+function scalar(text) {
+  if (["true", "false", "null"].includes(text)) return JSON.parse(text);
+  return Number.isFinite(Number(text)) ? Number(text) : text;
+}
+
+function study() {
+  const found = [];
+  for (const row of axes.children) {
+    const part = (name) => row.querySelector(`[data-part="${name}"]`);
+    const axis = { [part("path").value]: values(part("values").value) };
+    if (part("linked").checked && found.length) Object.assign(found.at(-1), axis);
+    else found.push(axis);
+  }
+  const seeds = values(document.getElementById("study-seeds").value);
+  const spec = {
+    name: document.getElementById("study-name").value.trim(),
+    base: form.spec(),
+    axes: found,
+    seeds: seeds.length === 1 ? seeds[0] : seeds,
+  };
+  if (document.getElementById("study-reuse").checked) spec.reuse = true;
+  return spec;
+}
+
+function complain(problems) {
+  for (const line of element.querySelectorAll(".wrong")) line.hidden = true;
+  for (const input of element.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
+  const base = problems.filter((p) => p.field.startsWith("base."));
+  const rest = form.complain(base.map((p) => ({ ...p, field: p.field.slice(5) })));
+  for (const { field, rule } of problems) {
+    const row = [...axes.children].find((r) => field.startsWith(`axes.${r.querySelector("select").value}`));
+    const place = row || element.querySelector(`#study-${field.split(".")[0]}`)?.closest(".field");
+    if (!place || field.startsWith("base.")) continue;
+    const line = place.querySelector(".wrong");
+    line.textContent = rule;
+    line.hidden = false;
+    place.querySelector("input").setAttribute("aria-invalid", "true");
+  }
+  return rest;
+}
+
+function line(text, name = "p", kind = "") {
+  const p = document.createElement(name);
+  p.textContent = text;
+  p.className = kind;
+  return p;
+}
+
+function duration(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+const check = throttled(async () => {
+  const spec = study();
+  document.getElementById("json").textContent = JSON.stringify(spec, null, 2);
+  const button = document.getElementById("submit");
+  try {
+    const found = await post("/v1/studies:preview", spec);
+    complain([]);
+    button.disabled = found.refused.length > 0;
+    preview.replaceChildren(
+      line(`${found.cells} cells, ${found.epochs} epochs in all`),
+      ...(found.reusable ? [line(`${found.reusable} are there already`)] : []),
+      line(found.estimated_s === null ? `No estimate of the time: ${found.estimated_from}` : `About ${duration(found.estimated_s)} one after another (${found.estimated_from})`),
+      ...refusals(found.refused),
+    );
+  } catch (error) {
+    if (!error.problem?.errors) throw error;
+    complain(error.problem.errors);
+    button.disabled = true;
+    const ul = document.createElement("ul");
+    ul.append(...error.problem.errors.map(({ field, rule }) => line(`${field}: ${rule}`, "li", "wrong")));
+    preview.replaceChildren(line("Not right yet:"), ul);
+  }
+}, 500);
+
+function refusals(refused) {
+  if (!refused.length) return [];
+  const ul = document.createElement("ul");
+  ul.append(...refused.slice(0, 10).map((r) => line(
+    `${Object.entries(r.coordinates).map(([k, v]) => `${k} = ${JSON.stringify(v)}`).join(", ")}: ${r.problems.map((p) => p.rule).join("; ")}`, "li", "wrong")));
+  return [line(`${refused.length} cells would be refused:`), ul];
+}
+
+if (given) {
+  document.getElementById("study-name").value = `${given.name} (copy)`;
+  document.getElementById("study-seeds").value = given.seeds.length === 1 ? `[${given.seeds}]`.slice(1, -1) : given.seeds.join(", ");
+  document.getElementById("study-reuse").checked = given.reuse;
+  form.fill(given.base);
+  for (const axis of given.axes) Object.entries(axis).forEach(([path, v], i) => addAxis(path, v.map((x) => JSON.stringify(x)).join(", "), i > 0));
+} else {
+  addAxis("normalizer", "batch, group, group+proxy");
+  addAxis("batch_size", "32, 8, 2");
+}
+document.getElementById("add-axis").addEventListener("click", () => { addAxis().querySelector("select").focus(); check(); });
+element.addEventListener("input", check);
+element.addEventListener("change", check);
+element.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const button = document.getElementById("submit");
+  button.disabled = true;
+  try {
+    const made = await post("/v1/studies", study());
+    location.assign(`/studies/${made.id}`);
+  } catch (error) {
+    complain(error.problem?.errors || []);
+    fail(error.message);
+    button.disabled = false;
+  }
+});
+check();

@@ -1,0 +1,53 @@
+"""The pages of studies: their list, one of them with its results, and the form of a new one."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from api.auth import ReaderDep
+from api.forms import job_form, paths
+from api.rendering import render
+from api.state import StateDep
+from normlab.specs.catalogue import DATASETS, MODELS
+from normlab.specs.studies import label
+from service import studies
+
+router = APIRouter()
+
+_SECTION = "/studies"
+_PAGE_SIZE = 50
+
+
+@router.get("/studies")
+def show_studies(
+    request: Request, reader: ReaderDep, state: StateDep, cursor: str | None = None
+) -> Response:
+    """Show the list of studies."""
+    page = studies.list_studies(state.database, cursor, _PAGE_SIZE)
+    return render(request, "studies.html", reader, page=page, cursor=cursor, section=_SECTION)
+
+
+@router.get("/studies/new")
+def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Response:
+    """Show the form of a study, filled from another one if *from* names it."""
+    origin = request.query_params.get("from")
+    spec = studies.get(state.database, origin).spec.model_dump(mode="json") if origin else None
+    return render(
+        request,
+        "new_study.html",
+        reader,
+        groups=job_form(),
+        models=list(MODELS.values()),
+        datasets=list(DATASETS.values()),
+        paths=paths(),
+        spec=spec,
+        section=_SECTION,
+    )
+
+
+@router.get("/studies/{study}")
+def show_study(study: str, request: Request, reader: ReaderDep, state: StateDep) -> Response:
+    """Show one study."""
+    detail = studies.get(state.database, study)
+    return render(request, "study.html", reader, study=detail, label=label, section=_SECTION)
