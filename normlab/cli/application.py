@@ -13,6 +13,7 @@ from normlab.cli import (
     doctor,
     exporting,
     jobs,
+    reproduce,
     results,
     stack,
     studies,
@@ -27,7 +28,18 @@ JOB_FAILED, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
 # one file a group: a new group is a module with `register`, and its line here
 # typer brings a click of its own or uses the installed one: this is the right one's root
 _UsageError: Any = typer.BadParameter.__mro__[1]
-GROUPS = (stack, submitting, watching, jobs, studies, results, exporting, catalogue, doctor)
+GROUPS = (
+    stack,
+    submitting,
+    watching,
+    jobs,
+    studies,
+    results,
+    reproduce,
+    exporting,
+    catalogue,
+    doctor,
+)
 
 app = typer.Typer(
     name="normlab",

@@ -62,7 +62,7 @@ def run(
             study = client.studies.complete(study.id)
         if wait:
             print(f"study {study.id}: {_counts(study)}", file=sys.stderr)
-            study = client.studies.wait(study.id, None if as_json else _Progress())
+            study = client.studies.wait(study.id, None if as_json else Progress())
             if not as_json:
                 _print_results(client, study.id)
     if as_json or not wait:
@@ -196,13 +196,14 @@ def _print_preview(found: StudyPreview) -> None:
         print(f"refused: {where}: {rules}", file=sys.stderr)
 
 
-class _Progress:
+class Progress:
     """One line that is written over in a terminal; elsewhere a line a change."""
 
     def __init__(self) -> None:
         self.last = ""
 
     def __call__(self, study: StudyRecord) -> None:
+        """Show where *study* stands, if that has changed."""
         text = _counts(study)
         if text == self.last:
             return

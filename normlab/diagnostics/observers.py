@@ -144,17 +144,28 @@ class ScaleInvarianceObserver(Observer):
 
 
 class SwitchObserver(Observer):
-    """Reports the mixture of each switchable normalizer."""
+    """Reports the mixture of each switchable normalizer, and its mean over all of them."""
 
     def after_epoch(self, moment: Moment) -> None:
         """Read the ratios."""
+        everywhere: Dict[str, List[float]] = {}
         for name, module in moment.model.named_modules():
             if isinstance(module, SwitchableNorm):
-                with torch.no_grad():
-                    ratios = module.ratios(module.mean_weight, module.var_weight)
-                for which, values in zip(("mean", "var"), ratios):
-                    for choice, value in zip(module.choices, values.tolist()):
-                        moment.metric(f"switch/{name}/{which}/{choice}", value)
+                for what, value in _ratios(module).items():
+                    moment.metric(f"switch/{name}/{what}", value)
+                    everywhere.setdefault(what, []).append(value)
+        for what, values in everywhere.items():
+            moment.metric(f"switch/all/{what}", sum(values) / len(values))
+
+
+@torch.no_grad()
+def _ratios(module: SwitchableNorm) -> Dict[str, float]:
+    ratios = zip(("mean", "var"), module.ratios(module.mean_weight, module.var_weight))
+    return {
+        f"{which}/{choice}": value
+        for which, values in ratios
+        for choice, value in zip(module.choices, values.tolist())
+    }
 
 
 class GroupSizeObserver(Observer):

@@ -48,7 +48,7 @@ _ALL = (
         "switch_weights",
         "how much each kind of statistics counts in switchable normalizers",
         "each epoch",
-        "switch/SITE/(mean|var)/(instance|layer|batch)",
+        "switch/(SITE|all)/(mean|var)/(instance|layer|batch)",
         "nothing to speak of",
         "Luo et al. 2018, arXiv:1806.10779, figure 1",
     ),

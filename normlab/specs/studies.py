@@ -183,7 +183,7 @@ def make_cell(study: StudySpec, coordinates: Coordinates, seed: int) -> Cell:
     raw = copy.deepcopy(study.base)
     raw["priority"] = study.priority
     for path, value in coordinates.items():
-        _put(raw, path, copy.deepcopy(value))
+        put(raw, path, copy.deepcopy(value))
     raw["seed"] = seed
     try:
         spec = JobSpec.model_validate(raw)
@@ -218,7 +218,7 @@ def _grid(study: StudySpec) -> Iterator[Coordinates]:
 def _matches(rule: Dict[str, Any], coordinates: Coordinates) -> bool:
     raw: Dict[str, Any] = {}
     for path, value in coordinates.items():
-        _put(raw, path, copy.deepcopy(value))
+        put(raw, path, copy.deepcopy(value))
     return all(_found(raw, path, wanted) for path, wanted in rule.items())
 
 
@@ -231,7 +231,8 @@ def _found(raw: Dict[str, Any], path: str, wanted: Any) -> bool:
     return value in allowed or short in allowed
 
 
-def _put(raw: Dict[str, Any], path: str, value: Any) -> None:
+def put(raw: Dict[str, Any], path: str, value: Any) -> None:
+    """Set the field at the dotted *path* of *raw*, making what is missing on the way."""
     *parents, last = path.split(".")
     for part in parents:
         child = raw.get(part)

@@ -1,0 +1,124 @@
+"""A claim: what a paper says, the study that asks for it here, and what would count as shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Literal, Tuple, Union
+
+import yaml
+from pydantic import Field, ValidationError
+
+from normlab.errors import InvalidSpec, NotFound
+from normlab.specs.base import Spec
+from normlab.specs.studies import StudySpec, put
+
+# beside the package in a checkout, inside it in a wheel
+_FOLDERS = (Path(__file__).parents[2] / "studies", Path(__file__).parents[1] / "studies")
+
+
+class Source(Spec):
+    """Where a paper says it."""
+
+    paper: str = Field(description="authors, title, year, arXiv id")
+    figure: str = Field(description="figure, table or section")
+
+
+class Published(Spec):
+    """A number that somebody published, to stand beside ours."""
+
+    what: str
+    value: str
+    source: str = Field(description="the paper or repository, and how it was read")
+
+
+class Effect(Spec):
+    """
+    A difference that the claim predicts: a minus b, seed by seed.
+
+    It shows where the whole interval lies on the expected side of *by*, or, for `within`,
+    between -by and by.
+    """
+
+    name: str
+    metric: str = "val/accuracy"
+    reduction: str = "last"
+    a: Dict[str, str] = Field(description="path to label: the cells on the left of the minus")
+    b: Dict[str, str] = Field(description="path to label: the cells on the right")
+    expect: Literal["above", "below", "within"]
+    by: float = Field(0.0, ge=0, description="in the metric's unit")
+
+
+class Quick(Spec):
+    """What makes a claim's study small enough to test its machinery."""
+
+    set: Dict[str, Any] = Field(default_factory=dict, description="dotted path to value")
+
+
+class Claim(Spec):
+    """One claim, as its file says it."""
+
+    key: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    title: str
+    says: str = Field(description="the claim in a sentence or two")
+    sources: Tuple[Source, ...] = Field(min_length=1)
+    published: Tuple[Published, ...] = ()
+    study: StudySpec
+    effects: Tuple[Effect, ...] = Field(min_length=1)
+    group_by: Tuple[str, ...] = Field((), description="of the table and the plot; all by default")
+    metric: str = Field("val/accuracy", description="of the table and the plot")
+    reduction: str = "last"
+    confidence: float = Field(0.95, gt=0, lt=1)
+    note: str = Field("", description="what limits the answer at this scale")
+    quick: Quick = Quick()
+
+    def at(
+        self, *, quick: bool = False, seeds: Union[int, None] = None, first_seed: int = 0
+    ) -> StudySpec:
+        """
+        Return the study, small for a test, or with other seeds.
+
+        Args:
+            quick: as the claim's `quick` says.
+            seeds: how many; None: the claim's own.
+            first_seed: where they begin.
+        """
+        raw = self.study.model_dump(mode="json", exclude_defaults=True)
+        if quick:
+            for path, value in self.quick.set.items():
+                put(raw, path, value)
+        count = seeds or len(StudySpec.model_validate(raw).seeds)
+        if seeds or first_seed:
+            raw["seeds"] = list(range(first_seed, first_seed + count))
+        if quick or seeds or first_seed:
+            raw["name"] = f"{self.study.name} ({'quick, ' if quick else ''}seeds from {first_seed})"
+        return StudySpec.model_validate(raw)
+
+
+def load_claims(folder: Union[Path, None] = None) -> Dict[str, Claim]:
+    """
+    Read every claim, in the order of their file names.
+
+    Raises:
+        InvalidSpec: a file is no claim; the message names it.
+    """
+    found = folder or next((f for f in _FOLDERS if f.is_dir()), None)
+    if found is None:
+        raise InvalidSpec("the folder of claims, studies/, is missing; install normlab again")
+    claims = [_load(path) for path in sorted(found.glob("*.yaml"))]
+    return {claim.key: claim for claim in claims}
+
+
+def find_claim(key: str) -> Claim:
+    """Return the claim *key*, or the only one whose key begins so; raise NotFound otherwise."""
+    claims = load_claims()
+    matches: List[Claim] = [c for k, c in claims.items() if k == key or k.startswith(f"{key}-")]
+    if len(matches) != 1:
+        raise NotFound(f"there is no claim {key!r}; `normlab reproduce --list` has all")
+    return matches[0]
+
+
+def _load(path: Path) -> Claim:
+    try:
+        return Claim.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValidationError, yaml.YAMLError) as e:
+        raise InvalidSpec(f"{path.name} is no claim: {e}") from e

@@ -1,0 +1,97 @@
+"""Reports: a claim's verdict for the terminal, and the page of all claims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Sequence
+
+from normlab.claims.claim import Claim
+from normlab.claims.verdicts import Found, Verdict
+from normlab.tables import markdown
+
+
+def effect_lines(verdict: Verdict) -> List[str]:
+    """Say each effect on a line: the difference, its interval, what was expected."""
+    return [f"{'yes' if f.shows else 'no '}  {_sentence(f)}" for f in verdict.found]
+
+
+def section(verdict: Verdict, plot: str) -> str:
+    """Write the part of the page about one claim; *plot* is the picture's path from the page."""
+    claim = verdict.claim
+    lines = [f"## {claim.key}: {verdict.words}", "", claim.says, ""]
+    lines += [f"- {source.paper}, {source.figure}" for source in claim.sources]
+    lines += ["", "| effect | expected | difference | 95 % interval | seeds | shows |",
+              "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    lines += [_effect_row(f) for f in verdict.found]
+    lines += ["", markdown(verdict.table), f"![{claim.title}]({plot})", ""]
+    if claim.published:
+        lines += ["Published, for comparison:", ""]
+        lines += [f"- {p.what}: {p.value} ({p.source})" for p in claim.published]
+        lines += [""]
+    if claim.note:
+        lines += [claim.note, ""]
+    return "\n".join(lines)
+
+
+def page(verdicts: Sequence[Verdict], machine: str, command: str, folder: str) -> str:
+    """Write the page of all claims: a table of verdicts, then a section each."""
+    rows = [
+        f"| [{v.claim.key}](#{_anchor(v)}) | {v.claim.title} | {v.words} | "
+        f"{sum(f.shows for f in v.found)} of {len(v.found)} |"
+        for v in verdicts
+    ]
+    head = [
+        "# The claims of the papers, run here",
+        "",
+        f"Made by `{command}` on {machine}. A claim *shows* where every effect that it predicts",
+        "has its whole 95 % interval over seeds on the expected side; otherwise it *does not show*",
+        "at this scale. Accuracies are those of a small net on a procedural dataset: compare the",
+        "signs and the order with the papers, not the figures.",
+        "",
+        "| claim | what it says | verdict | effects |",
+        "| --- | --- | --- | --- |",
+        *rows,
+        "",
+    ]
+    return "\n".join(head) + "\n" + "\n".join(section(v, f"{folder}/{v.claim.key}.png")
+                                              for v in verdicts)  # fmt: skip
+
+
+def list_lines(claims: Sequence[Claim]) -> List[str]:
+    """Say each claim on a line, with the size of its study."""
+    return [f"{c.key:24s} {c.study.size:4d} jobs  {c.title}" for c in claims]
+
+
+def save_plot(verdict: Verdict, target: Path) -> Path:
+    """Draw the claim's table."""
+    from normlab.plots import save
+
+    return save(verdict.table, target)
+
+
+def _sentence(f: Found) -> str:
+    e = f.effect
+    expected = {"above": f"above {e.by:g}", "below": f"below -{e.by:g}",
+                "within": f"within ±{e.by:g}"}[e.expect]  # fmt: skip
+    if f.estimate is None or f.estimate.low is None or f.estimate.high is None:
+        return f"{e.name}: {f.why} (expected {expected})"
+    return (
+        f"{e.name}: {f.estimate.mean:+.4f} [{f.estimate.low:+.4f}, {f.estimate.high:+.4f}] "
+        f"over {f.estimate.n} seeds (expected {expected})"
+    )
+
+
+def _effect_row(f: Found) -> str:
+    e = f.effect
+    if f.estimate is None or f.estimate.low is None or f.estimate.high is None:
+        numbers = f"— | {f.why} | {f.estimate.n if f.estimate else 0}"
+    else:
+        numbers = (
+            f"{f.estimate.mean:+.4f} | {f.estimate.low:+.4f} to {f.estimate.high:+.4f} "
+            f"| {f.estimate.n}"
+        )
+    return f"| {e.name} | {e.expect} {e.by:g} | {numbers} | {'yes' if f.shows else 'no'} |"
+
+
+def _anchor(v: Verdict) -> str:
+    return f"{v.claim.key}-{v.words}".replace(" ", "-")

@@ -1,0 +1,107 @@
+"""Claims are files that hold together, and verdicts that follow from intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Sequence
+
+import pytest
+
+from normlab.claims import report
+from normlab.claims.claim import Claim, Effect, find_claim, load_claims
+from normlab.claims.verdicts import judge, weigh
+from normlab.errors import InvalidSpec, NotFound
+from normlab.records import ResultRow, ResultTable
+from normlab.specs.admission import check
+from normlab.specs.studies import expand, label
+
+CLAIMS = load_claims()
+every_claim = pytest.mark.parametrize("claim", CLAIMS.values(), ids=list(CLAIMS))
+
+
+@every_claim
+@pytest.mark.parametrize("quick", [False, True])
+def test_its_study_can_run(claim: Claim, quick: bool) -> None:
+    cells = expand(claim.at(quick=quick))
+    assert [p for cell in cells for p in check(cell.spec, None)] == []
+
+
+@every_claim
+def test_its_effects_compare_cells_that_are_there(claim: Claim) -> None:
+    cells = [{p: label(v) for p, v in c.coordinates.items()} for c in expand(claim.study)]
+    for effect in claim.effects:
+        for side in (effect.a, effect.b):
+            assert any(side.items() <= cell.items() for cell in cells), side
+        assert set(claim.group_by) <= set(claim.study.paths)
+
+
+def test_a_quick_study_is_not_the_real_one() -> None:
+    claim = find_claim("a")
+    assert claim.at(quick=True).fingerprint() != claim.study.fingerprint()
+    assert claim.at() == claim.study
+    assert claim.at(first_seed=100).seeds == (100, 101, 102, 103, 104)
+
+
+def test_an_unknown_claim_points_to_the_list() -> None:
+    with pytest.raises(NotFound, match="--list"):
+        find_claim("z")
+
+
+def test_a_file_that_is_no_claim_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("key: X")
+    with pytest.raises(InvalidSpec, match=r"x\.yaml"):
+        load_claims(tmp_path)
+
+
+def row(kind: str, values: dict[int, float]) -> ResultRow:
+    return ResultRow.model_validate({
+        "coordinates": {"normalizer": kind}, "labels": {"normalizer": kind}, "n": len(values),
+        "failed": 0, "mean": sum(values.values()) / max(len(values), 1) if values else None,
+        "sd": None, "low": None, "high": None, "values": values, "jobs": {}, "states": {},
+    })  # fmt: skip
+
+
+def effect(expect: str, by: float = 0.0) -> Effect:
+    sides: dict[str, Any] = {"a": {"normalizer": "a"}, "b": {"normalizer": "b"}}
+    return Effect.model_validate({"name": "e", "expect": expect, "by": by, **sides})
+
+
+ROWS = [row("a", {0: 0.90, 1: 0.91, 2: 0.92}), row("b", {0: 0.80, 1: 0.82, 2: 0.81})]
+
+
+@pytest.mark.parametrize(
+    ("expect", "by", "shows"),
+    [("above", 0.0, True), ("above", 0.1, False), ("below", 0.0, False), ("within", 0.2, True),
+     ("within", 0.05, False)],
+)  # fmt: skip
+def test_an_effect_shows_when_its_whole_interval_does(expect: str, by: float, shows: bool) -> None:
+    assert weigh(effect(expect, by), ROWS, 0.95).shows is shows
+
+
+@pytest.mark.parametrize("b", [{}, {7: 0.5}, {0: 0.8}])
+def test_without_enough_seeds_nothing_shows_and_the_reason_is_said(b: dict[int, float]) -> None:
+    found = weigh(effect("above"), [ROWS[0], row("b", b)], 0.95)
+    assert not found.shows
+    assert "seed" in found.why
+
+
+class Answers:
+    """A study whose rows are given."""
+
+    def results(
+        self, study: str, *, group_by: Sequence[str] | None = None, **_: Any
+    ) -> ResultTable:
+        return ResultTable(study=study, metric="val/accuracy", reduction="last", interval="t",
+                           confidence=0.95, group_by=["normalizer"], rows=ROWS)  # fmt: skip
+
+
+def test_a_verdict_needs_every_effect() -> None:
+    raw = CLAIMS["a-batch-size"].model_dump(mode="json", exclude_defaults=True)
+    both = [effect("above").model_dump(), effect("below").model_dump()]
+    for effects, words in ((both[:1], "shows"), (both, "does not show")):
+        verdict = judge(Claim.model_validate({**raw, "effects": effects}), Answers(), "s")
+        assert verdict.words == words
+        page = report.page([verdict], "a test", "normlab reproduce", "claims")
+        assert f"## a-batch-size: {words}" in page
+        assert "+0.1000" in page
+        assert len(report.effect_lines(verdict)) == len(effects)
