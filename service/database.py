@@ -13,7 +13,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, make_url, text
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, InternalError, OperationalError
 
 from normlab.errors import InvalidSpec, ServiceUnavailable
 
@@ -21,9 +21,17 @@ _MIGRATION_LOCK = 0x6E6F726D6C6162  # "normlab"
 
 
 class Database:
-    """A pool of connections to one PostgreSQL database; safe to share among threads."""
+    """
+    A pool of connections to one PostgreSQL database; safe to share among threads.
 
-    def __init__(self, url: str, pool_size: int = 8) -> None:
+    Args:
+        url: of the database.
+        pool_size: connections that stay open; as many more may be opened for a while.
+        frozen_s: a transaction in which nothing happens for so long is rolled back, so that a
+            frozen process keeps no locks; None: never.
+    """
+
+    def __init__(self, url: str, pool_size: int = 8, frozen_s: float | None = None) -> None:
         self.url = make_url(url).set(drivername="postgresql+psycopg")
         self.engine: Engine = sqlalchemy.create_engine(
             self.url,
@@ -34,6 +42,7 @@ class Database:
             pool_timeout=10,
             pool_pre_ping=True,  # a restarted server costs no request
             connect_args={
+                **_session(frozen_s),
                 "connect_timeout": 5,
                 "application_name": "normlab",
                 "keepalives_idle": 10,
@@ -64,12 +73,18 @@ class Database:
         return self.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
+def _session(frozen_s: float | None) -> dict[str, str]:
+    if frozen_s is None:
+        return {}
+    return {"options": f"-c idle_in_transaction_session_timeout={round(frozen_s * 1000)}"}
+
+
 @contextmanager
 def translated_errors() -> Iterator[None]:
     """Say SQLAlchemy's errors in our words."""
     try:
         yield
-    except (OperationalError, InterfaceError, sqlalchemy.exc.TimeoutError) as e:
+    except (OperationalError, InterfaceError, InternalError, sqlalchemy.exc.TimeoutError) as e:
         reason = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
         raise ServiceUnavailable(
             f"the database does not answer ({reason}); try again when PostgreSQL is back"
