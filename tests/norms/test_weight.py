@@ -204,7 +204,8 @@ def test_what_cannot_be_normalized_is_named() -> None:
     with pytest.raises(InvalidSpec, match="Linear has none; set include_linear"):
         apply_weight_normalization(nn.Linear(2, 2), "weight")
     net = apply_weight_normalization(_ready_net(), "weight")
-    with pytest.raises(InvalidSpec, match=r"0 \(ParametrizedConv2d\): its weight is normalized already"):
+    rule = r"0 \(ParametrizedConv2d\): its weight is normalized already"
+    with pytest.raises(InvalidSpec, match=rule):
         apply_weight_normalization(net, "bounded_weight")
     net = _ready_net()
     nn.init.zeros_(net[2].weight)
