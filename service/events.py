@@ -18,9 +18,13 @@ from service.identity import parse_id
 
 CHANNEL = "normlab_events"
 
-_RECORD = text(
-    "insert into event (job, kind, payload) values (:job, :kind, cast(:payload as jsonb))"
-)
+_RECORD = text("""
+    with told as (
+        insert into event (job, kind, payload)
+        values (:job, :kind, cast(:payload as jsonb)) returning job
+    )
+    select pg_notify(:channel, job::text) from told
+""")
 _NOTIFY = text("select pg_notify(:channel, :job)")
 _SINCE = text(
     "select seq, job, kind, at, payload from event"
@@ -42,8 +46,8 @@ def record(
     connection: Connection, job: UUID, kind: str, payload: Mapping[str, Any] | None = None
 ) -> None:
     """Write that *kind* happened to *job*, in the transaction that made it happen."""
-    connection.execute(_RECORD, {"job": job, "kind": kind, "payload": to_json(payload or {})})
-    notify(connection, job)
+    values = {"job": job, "kind": kind, "payload": to_json(payload or {}), "channel": CHANNEL}
+    connection.execute(_RECORD, values)
 
 
 def to_json(value: Any) -> str:

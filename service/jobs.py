@@ -8,7 +8,6 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import Connection, select, text
-from sqlalchemy.dialects.postgresql import insert
 
 from normlab.errors import Conflict, FieldProblem, IdempotencyReuse, NotFound, QuotaExceeded
 from normlab.records import ENDED, AttemptRecord, JobDetail, JobRecord
@@ -16,7 +15,7 @@ from normlab.specs.jobs import JobSpec
 from service import events, schema, states
 from service.database import Database
 from service.identity import new_id, parse_id
-from service.listing import JobFilters, list_jobs, read_records
+from service.listing import JobFilters, list_jobs, new_record, read_records
 
 __all__ = [
     "JobFilters",
@@ -76,13 +75,13 @@ def submit(
     row |= {"idempotency_key": idempotency_key, "cell": cell, "steps": steps}
     row["study"] = None if study is None else parse_id(study, "study")
     with database.begin() as connection:
-        created = insert(schema.job).values(row).on_conflict_do_nothing().returning(schema.job.c.id)
-        if connection.execute(created).first() is None:
+        job = new_record(connection, row)
+        if job is None:
             return _existing(connection, row), False
         _check_quota(connection, owner, max_queued)
         connection.execute(_TURN, {"device": device, "owner": owner})
         events.record(connection, row["id"], "queued", {"device": device, "attempt": 0})
-        return read_records(connection, [row["id"]])[0], True
+        return job, True
 
 
 def get(database: Database, job: str) -> JobDetail:

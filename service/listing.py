@@ -22,6 +22,7 @@ from sqlalchemy import (
     text,
     tuple_,
 )
+from sqlalchemy.dialects.postgresql import insert
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.records import JobPage, JobRecord
@@ -40,11 +41,13 @@ _SHOWN = [
 ]
 _LIVE = text("select distinct device from worker where live_until > clock_timestamp()")
 _LAST = text("""
-    select l.job, k.name, l.step, l.value, l.min, l.max
+    select l.job, array_agg(k.name) as names, array_agg(l.step) as steps,
+        array_agg(l.value) as values, array_agg(l.min) as lows, array_agg(l.max) as highs
     from metric_last l join metric_key k on k.id = l.key
     where l.job = any(:jobs)
       and (:all_metrics or k.name = :extra
            or k.name like any(array['train/%', 'val/%', 'device/%']))
+    group by l.job
 """)
 _NUMBERS: Mapping[str, ColumnElement[Any]] = {
     "batch_size": _j.batch_size,
@@ -161,6 +164,15 @@ def read_records(
     return _records(connection, ordered, all_metrics=all_metrics)
 
 
+def new_record(connection: Connection, row: Mapping[str, Any]) -> JobRecord | None:
+    """Write the row of a new job and return its record; None if its key or cell is taken."""
+    added = insert(schema.job).values(row).on_conflict_do_nothing().returning(*_SHOWN)
+    created = connection.execute(added).first()
+    if created is None:
+        return None
+    return _record(created, {}, _live_devices(connection, [created]))
+
+
 def _order(sort: str) -> _Order:
     descending = sort.startswith("-")
     name = sort.removeprefix("-")
@@ -224,17 +236,23 @@ def _records(
 ) -> list[JobRecord]:
     if not rows:
         return []
-    last: dict[UUID, dict[str, dict[str, Any]]] = {row.id: {} for row in rows}
-    values = {"jobs": list(last), "all_metrics": all_metrics, "extra": metric}
-    for job, name, step, *numbers in connection.execute(_LAST, values):
-        value, low, high = (n if math.isfinite(n) else None for n in numbers)
-        last[job][name] = {"step": step, "value": value, "min": low, "max": high}
-    live = {row.device for row in connection.execute(_LIVE)} if _any_queued(rows) else set()
-    return [_record(row, last[row.id], live) for row in rows]
+    last: dict[UUID, dict[str, dict[str, Any]]] = {}
+    values = {"jobs": [row.id for row in rows], "all_metrics": all_metrics, "extra": metric}
+    for job, *stands in connection.execute(_LAST, values):
+        last[job] = {name: _stand(*stand) for name, *stand in zip(*stands, strict=True)}
+    live = _live_devices(connection, rows)
+    return [_record(row, last.get(row.id, {}), live) for row in rows]
 
 
-def _any_queued(rows: Sequence[Row[Any]]) -> bool:
-    return any(row.state == "queued" for row in rows)
+def _stand(step: int, *numbers: float) -> dict[str, Any]:
+    value, low, high = (n if math.isfinite(n) else None for n in numbers)
+    return {"step": step, "value": value, "min": low, "max": high}
+
+
+def _live_devices(connection: Connection, rows: Sequence[Row[Any]]) -> set[str]:
+    if not any(row.state == "queued" for row in rows):
+        return set()
+    return {row.device for row in connection.execute(_LIVE)}
 
 
 def _record(row: Row[Any], last: dict[str, Any], live: set[str]) -> JobRecord:
