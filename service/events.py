@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from threading import Event as Flag
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 import orjson
-import psycopg
 from sqlalchemy import Connection, text
 
-from normlab.errors import ServiceUnavailable
 from normlab.records import EventRecord
 from service.database import Database
 from service.identity import parse_id
@@ -77,25 +74,3 @@ def latest(database: Database) -> int:
     """Return the number after which `since` finds, of all jobs, only what happens from now on."""
     with database.begin() as connection:
         return int(connection.execute(_LATEST).scalar_one())
-
-
-def listen(database: Database, stop: Flag, wait_s: float = 0.5) -> Iterator[str | None]:
-    """
-    Yield the job of each notification until *stop* is set, on one connection of its own.
-
-    None is yielded once at the start: what came before was missed, so look at everything.
-
-    Raises:
-        ServiceUnavailable: if the connection breaks; listen again, then, to go on.
-    """
-    try:
-        with psycopg.connect(database.conninfo, autocommit=True, connect_timeout=5) as connection:
-            connection.execute(f"listen {CHANNEL}")
-            yield None
-            while not stop.is_set():
-                for notice in connection.notifies(timeout=wait_s):
-                    yield notice.payload
-                    if stop.is_set():
-                        return
-    except psycopg.OperationalError as e:
-        raise ServiceUnavailable(f"the database stopped sending events: {e}") from e

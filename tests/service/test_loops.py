@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import threading
+
+import psycopg
+import pytest
+
+from normlab.errors import ServiceUnavailable
+from service.database import Database
+from service.events import CHANNEL
+from service.loops import Loop
+from tests.service.work import submit
+
+
+@pytest.mark.parametrize("trouble", [ServiceUnavailable("away"), RuntimeError("a defect")])
+def test_a_loop_goes_on_after_a_round_that_failed(trouble: Exception) -> None:
+    rounds = 0
+    done = threading.Event()
+
+    def work() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1:
+            raise trouble
+        done.set()
+
+    loop = Loop("test", work, 0.001)
+    loop.start()
+    assert done.wait(10)
+    loop.stop()
+    assert not loop.is_alive()
+
+
+def test_a_loop_stops_at_once_however_long_it_would_wait() -> None:
+    worked = threading.Event()
+    loop = Loop("test", worked.set, 3600)
+    loop.start()
+    assert worked.wait(10)
+    loop.stop()
+    assert not loop.is_alive()
+
+
+def test_a_change_wakes_who_listens_and_names_the_job(database: Database) -> None:
+    with psycopg.connect(database.conninfo, autocommit=True) as connection:
+        connection.execute(f"listen {CHANNEL}")
+        job = submit(database)
+        notices = list(connection.notifies(timeout=10, stop_after=1))
+    assert [notice.payload for notice in notices] == [job.id]
