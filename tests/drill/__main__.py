@@ -1,0 +1,95 @@
+"""
+The fault drill: `python -m tests.drill --seed 7 --faults 100`.
+
+Starts the real stack, keeps a load of short jobs going, breaks things at seeded random moments,
+and checks at the end that every accepted job ended once, with every step once, and with the
+same numbers as its undisturbed twins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from random import Random
+
+from rich.console import Console
+
+from tests.drill.faults import FAULTS, Drill, Outcome
+from tests.drill.house import House
+from tests.drill.load import Load
+from tests.drill.observer import Observer
+from tests.drill.verdict import Verdict, judge, show
+
+_SETTLES_WITHIN_S = 300
+
+
+def run(folder: Path, seed: int, faults: int, notice_s: float, console: Console) -> Verdict:
+    """Inject so many *faults*, every kind in turn, and judge what became of the jobs."""
+    house = House(folder)
+    random = Random(seed)
+    try:
+        house.start()
+        observer = Observer(house.postgres.database_url)
+        drill = Drill(house, Load(house, observer.unended), observer, random, notice_s)
+        drill.load.start()
+        outcomes = [_inject(drill, name, console) for name in _plan(random, faults)]
+        drill.load.stop()
+        observer.until(lambda: observer.unended() == 0, _SETTLES_WITHIN_S)
+        verdict = judge(drill, outcomes, left_behind=_dismiss_all(house, observer))
+        observer.database.close()
+    finally:
+        house.stop()
+    return verdict
+
+
+def _plan(random: Random, faults: int) -> list[str]:
+    plan: list[str] = []
+    while len(plan) < faults:
+        plan += random.sample(sorted(FAULTS), len(FAULTS))
+    return plan[:faults]
+
+
+def _inject(drill: Drill, name: str, console: Console) -> tuple[str, Outcome]:
+    time.sleep(drill.random.uniform(0, 1.5))
+    began = time.monotonic()
+    outcome = FAULTS[name](drill)
+    recovery = "never" if outcome.recovery_s is None else f"{outcome.recovery_s:.2f} s"
+    console.print(
+        f"{name:28} {len(outcome.jobs)} jobs, well after {recovery}, "
+        f"{time.monotonic() - began:.1f} s in all{' LATE' if outcome.late else ''}"
+    )
+    return name, outcome
+
+
+def _dismiss_all(house: House, observer: Observer) -> int:
+    for worker in list(house.workers):
+        worker.process.terminate()
+        worker.process.wait()
+    observer.until(lambda: house.left_behind() == 0, 10)
+    return house.left_behind()
+
+
+def main() -> int:
+    """Run the drill and print its table; exit with 1 if a promise was broken."""
+    parser = argparse.ArgumentParser(prog="python -m tests.drill", description=__doc__)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--faults", type=int, default=100)
+    parser.add_argument(
+        "--notice", type=float, default=2.0, help="seconds by which a busy machine may be late"
+    )
+    parser.add_argument("--folder", type=Path, help="keep everything here; none: a temporary one")
+    options = parser.parse_args()
+    console = Console(width=160)
+    with tempfile.TemporaryDirectory(prefix="drill-") as temporary:
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        verdict = run(folder, options.seed, options.faults, options.notice, console)
+    show(verdict, console)
+    return 0 if verdict.passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

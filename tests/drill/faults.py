@@ -1,0 +1,252 @@
+"""The faults: each breaks one thing, sees the jobs recover, and mends what it broke."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+import httpx
+
+from service import doorbell
+from tests.drill.house import GRACE_S, HEARTBEAT_S, LEASE_S, REAP_S, House, Worker
+from tests.drill.load import ORDINARY, STEPS_BETWEEN_CHECKPOINTS, Load
+from tests.drill.observer import Observer, Running
+
+# A silent worker's job is taken when its lease has run out and the reaper looks.
+SILENCE_S = LEASE_S + REAP_S
+# The longest that the database is away: more than a lease.
+OUTAGE_S = 1.5 * LEASE_S
+
+
+@dataclass
+class Drill:
+    """What a fault has at hand."""
+
+    house: House
+    load: Load
+    observer: Observer
+    random: Random
+    notice_s: float
+    """Added to each limit: so long may busy cores take to notice anything at all."""
+    snapshots: list[tuple[Running, int]] = field(default_factory=list)
+    """Attempts that lost their job while frozen, and the points they had stored by then."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fault did: the jobs it hit, how long until they were well, and by when they had to."""
+
+    jobs: tuple[str, ...]
+    recovery_s: float | None
+    limit_s: float | None = None
+
+    @property
+    def late(self) -> bool:
+        """Whether recovery took too long, or never came."""
+        if self.recovery_s is None:
+            return True
+        return self.limit_s is not None and self.recovery_s > self.limit_s
+
+
+def kill_job_process(drill: Drill) -> Outcome:
+    """SIGKILL one job's process; its supervisor sees it at once."""
+    victim, pid = _some_process(drill)
+    _kill(pid)
+    return _outcome([victim], drill.observer.until_over([victim]), drill.notice_s)
+
+
+def kill_worker(drill: Drill) -> Outcome:
+    """SIGKILL a worker: supervisors and their jobs."""
+    worker, victims = _busy_worker(drill)
+    drill.house.dismiss(worker, signal.SIGKILL)
+    drill.house.hire()
+    return _outcome(victims, drill.observer.until_over(victims), SILENCE_S + drill.notice_s)
+
+
+def kill_all_workers(drill: Drill) -> Outcome:
+    """SIGKILL every worker at once."""
+    victims = drill.observer.until_running()
+    for worker in list(drill.house.workers):
+        drill.house.dismiss(worker, signal.SIGKILL)
+    recovery = drill.observer.until_over(victims)
+    for _ in range(2):
+        drill.house.hire()
+    return _outcome(victims, recovery, SILENCE_S + drill.notice_s)
+
+
+def lose_redis(drill: Drill) -> Outcome:
+    """Kill Redis with its data; a job submitted meanwhile is found by polling."""
+    running = drill.observer.until_running()
+    drill.house.crash_redis()
+    job = drill.load.submit(priority=10)
+    _pause(drill, LEASE_S)
+    drill.house.start_redis()
+    recovery = drill.observer.until(lambda: drill.observer.state(job)[1] > 0)
+    return Outcome((job, *(r.job for r in running)), recovery)
+
+
+def crash_postgres(drill: Drill) -> Outcome:
+    """Stop PostgreSQL hard, for longer than a lease; no running job loses its attempt."""
+    running = drill.observer.until_running()
+    drill.house.crash_postgres()
+    time.sleep(OUTAGE_S)
+    drill.house.start_postgres()
+    recovery = drill.observer.until(drill.observer.leases_hold)
+    return _outcome(running, recovery, LEASE_S + drill.notice_s)
+
+
+def kill_api(drill: Drill) -> Outcome:
+    """Kill the API while jobs are being submitted; the client repeats with the same keys."""
+    jobs: list[str] = []
+    clients = [threading.Thread(target=lambda: jobs.append(drill.load.submit())) for _ in range(3)]
+    for client in clients:
+        client.start()
+    time.sleep(drill.random.uniform(0, 0.03))
+    drill.house.kill_api()
+    began = time.monotonic()
+    drill.house.start_api()
+    for client in clients:
+        client.join()
+    return Outcome(tuple(jobs), time.monotonic() - began)
+
+
+def ring_five_times(drill: Drill) -> Outcome:
+    """Deliver five messages for one job."""
+    job = drill.load.submit()
+    bell = doorbell.CeleryDoorbell(drill.house.redis.broker_url)
+    for _ in range(5):
+        bell.ring("cpu")
+    bell.close()
+    return Outcome((job,), drill.observer.until(lambda: drill.observer.state(job)[1] > 0))
+
+
+def freeze_worker(drill: Drill) -> Outcome:
+    """Freeze a worker and its jobs until others have them, then wake it."""
+    worker, victims = _busy_worker(drill)
+    worker.signal_all(signal.SIGSTOP)
+    victims = [v for v in victims if not drill.observer.is_over(v)]
+    recovery = drill.observer.until_over(victims)
+    if recovery is not None:
+        drill.snapshots += [(victim, drill.observer.points(victim)) for victim in victims]
+    worker.signal_all(signal.SIGCONT)
+    return _outcome(victims, recovery, SILENCE_S + drill.notice_s)
+
+
+def poison(drill: Drill) -> Outcome:
+    """A job whose process dies each time; it fails after its attempts and harms nobody."""
+    job = drill.load.submit(ends=("failed",), max_attempts=3, priority=10, epochs=100_000)
+    killed = 0
+
+    def kill_the_next() -> bool:
+        nonlocal killed
+        state, attempt = drill.observer.state(job)
+        pid = drill.house.process_of(job, attempt) if attempt > killed else None
+        if pid is not None:
+            _kill(pid)
+            killed = attempt
+        return state == "failed"
+
+    return Outcome((job,), drill.observer.until(kill_the_next, 120))
+
+
+def run_out_of_memory(drill: Drill) -> Outcome:
+    """A job that does not fit into memory; it fails at once and is not tried again."""
+    wide = {"name": "convnet", "width": 4096}
+    job = drill.load.submit(ends=("failed",), model=wide, max_attempts=3, priority=10)
+    return Outcome((job,), drill.observer.until(lambda: drill.observer.state(job)[0] == "failed"))
+
+
+def cancel(drill: Drill) -> Outcome:
+    """Cancel a job at a random moment: queued, starting, running or finishing."""
+    job = drill.load.submit(ends=("cancelled", "succeeded"))
+    time.sleep(drill.random.uniform(0, 4))
+    while True:
+        try:
+            answer = drill.house.client.post(f"/jobs/{job}/cancel")
+        except httpx.TransportError:
+            continue
+        if answer.status_code < 500:
+            break
+    recovery = drill.observer.until(
+        lambda: drill.observer.state(job)[0] in ("cancelled", "succeeded")
+    )
+    return Outcome((job,), recovery, HEARTBEAT_S + GRACE_S + drill.notice_s)
+
+
+def fill_disk(drill: Drill) -> Outcome:
+    """Have the disk fill while a job writes its checkpoints; it is tried again, and succeeds."""
+    job = drill.load.submit(priority=10)
+    folder = drill.house.job_folder(job, 1) / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = 100 * int(ORDINARY["epochs"])
+    for step in range(0, steps, STEPS_BETWEEN_CHECKPOINTS):
+        # The kernel itself answers writes to this device with ENOSPC.
+        (folder / f"step-{step:09d}.part").symlink_to("/dev/full")
+    return Outcome((job,), drill.observer.until(lambda: drill.observer.state(job)[1] > 1))
+
+
+def drain_worker(drill: Drill) -> Outcome:
+    """SIGTERM a worker: its jobs write a checkpoint and go back to the queue."""
+    worker, victims = _busy_worker(drill)
+    drill.house.hire()
+    began = time.monotonic()
+    drill.house.dismiss(worker, signal.SIGTERM)
+    took = time.monotonic() - began
+    over = drill.observer.until_over(victims)
+    return _outcome(victims, None if over is None else took + over, GRACE_S + drill.notice_s)
+
+
+FAULTS: dict[str, Callable[[Drill], Outcome]] = {
+    "job process killed": kill_job_process,
+    "worker killed": kill_worker,
+    "all workers killed": kill_all_workers,
+    "Redis lost with its data": lose_redis,
+    "PostgreSQL crashed": crash_postgres,
+    "API killed mid-submit": kill_api,
+    "message delivered 5 times": ring_five_times,
+    "worker frozen and woken": freeze_worker,
+    "poisoned job": poison,
+    "out of memory": run_out_of_memory,
+    "cancelled at random": cancel,
+    "disk full": fill_disk,
+    "worker drained": drain_worker,
+}
+
+
+def _some_process(drill: Drill) -> tuple[Running, int]:
+    while True:
+        victim = drill.random.choice(drill.observer.until_running())
+        pid = drill.house.process_of(victim.job, victim.attempt)
+        if pid is not None and not drill.observer.is_over(victim):
+            return victim, pid
+        time.sleep(0.02)
+
+
+def _busy_worker(drill: Drill) -> tuple[Worker, list[Running]]:
+    known = {worker.tag: worker for worker in drill.house.workers}
+
+    def is_ours(attempt: Running) -> bool:
+        return any(tag in attempt.worker for tag in known)
+
+    chosen = drill.random.choice(drill.observer.until_running(is_ours))
+    worker = next(worker for tag, worker in known.items() if tag in chosen.worker)
+    return worker, [r for r in drill.observer.running() if worker.tag in r.worker]
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it may just have ended by itself
+        os.kill(pid, signal.SIGKILL)
+
+
+def _pause(drill: Drill, most_s: float) -> None:
+    time.sleep(drill.random.uniform(0.5, most_s))
+
+
+def _outcome(victims: list[Running], recovery_s: float | None, limit_s: float) -> Outcome:
+    return Outcome(tuple(v.job for v in victims), recovery_s, limit_s)

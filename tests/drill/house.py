@@ -1,0 +1,220 @@
+"""The real stack as processes of the drill's own, each of which can be broken and mended."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+from service import embedded
+from service.database import migrate
+from service.embedded import Servers
+from service.settings import Settings
+
+LEASE_S = 3.0
+REAP_S = 0.5
+HEARTBEAT_S = 0.5
+GRACE_S = 10.0
+TOKEN = "a-token-for-the-drill-alone"
+_STARTS_WITHIN_S = 120
+
+
+@dataclass
+class Worker:
+    """A worker's process, and the log in which it names its jobs' processes."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def tag(self) -> str:
+        """What stands in the identity of this worker alone."""
+        return f"-{self.process.pid}-"
+
+    def attempts(self) -> Iterator[tuple[str, int, int]]:
+        """Yield job, attempt and process id of every attempt that it started."""
+        for line in self.log.read_text().splitlines():
+            if '"attempt_started"' in line:
+                said = json.loads(line)
+                yield said["job"], said["attempt"], said["pid"]
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to the worker and everything below it."""
+        here = psutil.Process(self.process.pid)
+        for process in [here, *here.children(recursive=True)]:
+            process.send_signal(number)
+
+
+@dataclass
+class House:
+    """PostgreSQL, Redis, an API and workers, all below one folder."""
+
+    folder: Path
+    workers: list[Worker] = field(default_factory=list)
+    zombies: list[Worker] = field(default_factory=list)
+    _hired: int = 0
+
+    def start(self) -> None:
+        """Start everything."""
+        self.port = _free_port()
+        self.client = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}/v1",
+            headers={"Authorization": f"Bearer {TOKEN}"},
+            timeout=10,
+        )
+        self.start_postgres()
+        migrate(self.postgres.database_url)
+        self.start_redis()
+        self.start_api()
+        for _ in range(2):
+            self.hire()
+
+    def stop(self) -> None:
+        """End everything, however broken it is."""
+        for worker in self.workers:
+            worker.process.kill()
+            worker.process.wait()
+        self.api.kill()
+        self.api.wait()
+        self.client.close()
+        self.redis.stop()
+        self.postgres.stop()
+
+    def start_postgres(self) -> None:
+        """Start PostgreSQL on its old data."""
+        settings = Settings(data_dir=self.folder / "pg", database_url=None, broker_url="memory://")
+        self.postgres = embedded.start(settings)
+
+    def crash_postgres(self) -> None:
+        """Have PostgreSQL stop at once, as in a crash."""
+        _end(self.postgres, signal.SIGQUIT)
+
+    def start_redis(self) -> None:
+        """Start Redis."""
+        settings = Settings(
+            data_dir=self.folder / "redis", database_url="postgresql://", broker_url=None
+        )
+        self.redis = embedded.start(settings)
+
+    def crash_redis(self) -> None:
+        """Kill Redis, and lose what it knew."""
+        _end(self.redis, signal.SIGKILL)
+        shutil.rmtree(self.folder / "redis")
+
+    def start_api(self) -> None:
+        """Start the API, and wait until it answers."""
+        with (self.folder / "api.log").open("ab") as log:
+            self.api = subprocess.Popen(
+                [sys.executable, "-m", "api"],
+                env=self._environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        deadline = time.monotonic() + _STARTS_WITHIN_S
+        while not self._answers():
+            if self.api.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the API does not start; see {self.folder}/api.log")
+            time.sleep(0.02)
+
+    def kill_api(self) -> None:
+        """Kill the API."""
+        self.api.kill()
+        self.api.wait()
+
+    def hire(self) -> Worker:
+        """Start a worker of two slots."""
+        self._hired += 1
+        path = self.folder / f"worker-{self._hired}.log"
+        with path.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "workers", "--slots", "2"],
+                env=self._environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.workers.append(Worker(process, path))
+        return self.workers[-1]
+
+    def dismiss(self, worker: Worker, number: signal.Signals) -> None:
+        """End *worker* by a signal, and wait until it is gone."""
+        self.workers.remove(worker)
+        worker.process.send_signal(number)
+        worker.process.wait()
+
+    def process_of(self, job: str, attempt: int) -> int | None:
+        """Return the process id of an attempt, once its worker has named it."""
+        for worker in self.workers:
+            for named, number, pid in worker.attempts():
+                if (named, number) == (job, attempt):
+                    return pid
+        return None
+
+    def job_folder(self, job: str, attempt: int) -> Path:
+        """Return where an attempt writes its files."""
+        return self.folder / "data" / "jobs" / job / f"attempt-{attempt}"
+
+    def left_behind(self) -> int:
+        """Count job processes that still run although no worker does."""
+        ours = str(self.folder)
+        count = 0
+        for process in psutil.process_iter(["cmdline"]):
+            command = " ".join(process.info["cmdline"] or [])
+            if "workers.job" in command or "workers.warm_host" in command:
+                try:
+                    count += process.environ().get("DRILL_FOLDER") == ours
+                except psutil.Error:
+                    continue
+        return count
+
+    def _answers(self) -> bool:
+        try:
+            return self.client.get(f"http://127.0.0.1:{self.port}/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def _environment(self) -> dict[str, str]:
+        settings: dict[str, object] = {
+            "DATABASE_URL": self.postgres.database_url,
+            "BROKER_URL": self.redis.broker_url,
+            "DATA_DIR": self.folder / "data",
+            "TOKEN": TOKEN,
+            "PORT": self.port,
+            "LEASE_S": LEASE_S,
+            "HEARTBEAT_S": HEARTBEAT_S,
+            "REAP_S": REAP_S,
+            "RING_S": 0.5,
+            "POLL_S": 0.5,
+            "GRACE_S": GRACE_S,
+            "RETRY_BACKOFF_S": 0.1,
+            "JOB_MEMORY_BYTES": 1 << 30,
+        }
+        return {
+            **{k: v for k, v in os.environ.items() if not k.startswith("NORMLAB_")},
+            **{f"NORMLAB_{name}": str(value) for name, value in settings.items()},
+            "OMP_NUM_THREADS": "1",
+            "DRILL_FOLDER": str(self.folder),
+        }
+
+
+def _end(servers: Servers, number: signal.Signals) -> None:
+    (server,) = servers.started
+    server.process.send_signal(number)
+    server.process.wait()
+    servers.stop()  # lets go of the lock, so that another can start
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,111 @@
+"""What the drill sees of the jobs, straight from the database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import text
+
+from normlab.errors import ServiceUnavailable
+from service.database import Database
+
+T = TypeVar("T")
+
+_RUNNING = text("select id, attempt, worker from job where state = 'running' order by id")
+_UNENDED = text("select count(*) from job where state in ('queued', 'running')")
+_OVER = text("""
+    select count(*) from job
+    where id = :job and (state <> 'running' or attempt > :attempt)
+""")
+_POINTS = text("""
+    select coalesce(sum(n), 0) from metric_chunk where job = :job and attempt = :attempt
+""")
+_STATE = text("select state, attempt from job where id = :job")
+_UNRENEWED = text("""
+    select count(*) from job where state = 'running' and lease_until < clock_timestamp()
+""")
+
+
+@dataclass(frozen=True)
+class Running:
+    """An attempt that was under way."""
+
+    job: str
+    attempt: int
+    worker: str
+
+
+class Observer:
+    """Look at the database; while it is away, look again."""
+
+    def __init__(self, database_url: str) -> None:
+        self.database = Database(database_url)
+
+    def running(self) -> list[Running]:
+        """Return the attempts that are under way."""
+        return [Running(str(r.id), r.attempt, r.worker) for r in self._rows(_RUNNING)]
+
+    def unended(self) -> int:
+        """Count the jobs that have not ended."""
+        return int(self._rows(_UNENDED)[0][0])
+
+    def is_over(self, attempt: Running) -> bool:
+        """Say whether *attempt* no longer has its job."""
+        values = {"job": attempt.job, "attempt": attempt.attempt}
+        return bool(self._rows(_OVER, values)[0][0])
+
+    def points(self, attempt: Running) -> int:
+        """Count the metric points that *attempt* has stored."""
+        values = {"job": attempt.job, "attempt": attempt.attempt}
+        return int(self._rows(_POINTS, values)[0][0])
+
+    def state(self, job: str) -> tuple[str, int]:
+        """Return the state and the attempt of a job."""
+        row = self._rows(_STATE, {"job": job})[0]
+        return row.state, row.attempt
+
+    def leases_hold(self) -> bool:
+        """Say whether every running job's lease is in the future."""
+        return not self._rows(_UNRENEWED)[0][0]
+
+    def until(self, seen: Callable[[], bool], timeout_s: float = 60.0) -> float | None:
+        """Wait until *seen*; return after how many seconds, or None if it took too long."""
+        began = time.monotonic()
+        while not seen():
+            if time.monotonic() - began > timeout_s:
+                return None
+            time.sleep(0.02)
+        return time.monotonic() - began
+
+    def until_running(self, among: Callable[[Running], bool] = lambda _: True) -> list[Running]:
+        """Wait until some attempt runs, and return all that do."""
+        found: list[Running] = []
+
+        def look() -> bool:
+            found[:] = [r for r in self.running() if among(r)]
+            return bool(found)
+
+        if self.until(look, 120) is None:
+            raise RuntimeError("no job runs any more")
+        return found
+
+    def until_over(self, attempts: Iterable[Running]) -> float | None:
+        """Wait until none of *attempts* has its job; return after how many seconds."""
+        rest = list(attempts)
+
+        def look() -> bool:
+            rest[:] = [a for a in rest if not self.is_over(a)]
+            return not rest
+
+        return self.until(look)
+
+    def _rows(self, query: Any, values: dict[str, Any] | None = None) -> list[Any]:
+        while True:
+            try:
+                with self.database.begin() as connection:
+                    return list(connection.execute(query, values or {}).all())
+            except ServiceUnavailable:
+                time.sleep(0.05)
