@@ -6,18 +6,22 @@ from collections.abc import Sequence
 
 from api.state import State
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.ipu_check import rules
 from normlab.records import Verdict, WorkerRecord
 from normlab.specs import admission
 from normlab.specs.jobs import JobSpec
 from service import workers
 from service.grids import Check, Place
-from service.placement import Placement, place
+from service.placement import Estimate, Placement, place
 from service.workers import KINDS
 
 
 def problems(state: State, spec: JobSpec) -> list[FieldProblem]:
     """List every rule that *spec* breaks, the operator's files included."""
-    return admission.check(spec, state.settings.datasets) + _device_problems(spec)
+    found = admission.check(spec, state.settings.datasets)
+    if spec.device == "ipu" and not found:
+        found = _ipu_problems(state, spec)
+    return found
 
 
 def admit(state: State, spec: JobSpec) -> Placement:
@@ -28,8 +32,9 @@ def admit(state: State, spec: JobSpec) -> Placement:
         InvalidSpec: with every rule that *spec* breaks.
     """
     refuse(problems(state, spec))
+    live = workers.live(state.database)
     return place(
-        spec, workers.live(state.database), small_batch_limit=state.settings.small_batch_limit
+        spec, live, _estimate(state, spec, live), small_batch_limit=state.settings.small_batch_limit
     )
 
 
@@ -71,14 +76,34 @@ def _verdict(state: State, spec: JobSpec, kind: str, live: Sequence[WorkerRecord
         return Verdict(device=kind, accepted=False, reason=found[0].rule)
     serving = sum(worker.device == kind for worker in live)
     waits = "no worker is live, so the job would wait for one"
-    return Verdict(device=kind, accepted=True, reason=f"{serving} live" if serving else waits)
+    reason = f"{serving} live" if serving else waits
+    inspection = state.inspector.ask(asked) if kind == "ipu" else None
+    if inspection is not None:
+        reason = f"{inspection.ipu_message}; {reason}"
+    return Verdict(device=kind, accepted=True, reason=reason)
 
 
-def _device_problems(spec: JobSpec) -> list[FieldProblem]:
-    if spec.device != "ipu" or spec.normalizer.runs_on_ipu:
+def _ipu_problems(state: State, spec: JobSpec) -> list[FieldProblem]:
+    found = rules.problems(spec)
+    if found:
+        because = "; ".join(f"{p.field}: {p.rule}" for p in found)
+        rule = f"an IPU cannot take this job: {because}; choose cpu, cuda or auto"
+        return [FieldProblem("device", rule)]
+    inspection = state.inspector.ask(spec)
+    if inspection is None or inspection.ipu_passes:  # unknown: the job process checks again
         return []
-    rule = (
-        f"normalizer {spec.normalizer.kind!r} does not run on an IPU: "
-        f"{spec.normalizer.ipu_reason}; choose cpu, cuda or auto"
-    )
-    return [FieldProblem("device", rule)]
+    return [FieldProblem("device", inspection.ipu_message)]
+
+
+def _estimate(state: State, spec: JobSpec, live: Sequence[WorkerRecord]) -> Estimate:
+    # Asked only where the answer can change the choice: it costs a process that has torch.
+    if spec.device != "auto" or all(worker.device == "cpu" for worker in live):
+        return Estimate()
+    as_ipu = spec.model_copy(update={"device": "ipu"})
+    refused = "; ".join(p.rule for p in rules.problems(as_ipu)) or None
+    inspection = state.inspector.ask(spec)
+    if inspection is None:
+        return Estimate(ipu_problem=refused)
+    if not inspection.ipu_passes:
+        refused = refused or inspection.ipu_message
+    return Estimate(memory_bytes=inspection.memory_bytes, ipu_problem=refused)

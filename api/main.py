@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from fastapi import Depends, FastAPI
-from fastapi.staticfiles import StaticFiles
 
 from api import errors, pages, rendering, study_pages
 from api.auth import caller_of
@@ -22,6 +21,7 @@ from api.wakeups import Wakeups
 from normlab import __version__
 from service.database import Database
 from service.doorbell import Doorbell, make_doorbell
+from service.inspector import Inspector
 from service.settings import Settings
 
 _DESCRIPTION = """
@@ -59,7 +59,7 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
     app.include_router(health.router)
     for router in (pages.router, study_pages.router):
         app.include_router(router, include_in_schema=False)
-    app.mount("/static", StaticFiles(directory=rendering.STATIC), name="static")
+    app.mount("/static", rendering.Static(), name="static")
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
 
@@ -77,6 +77,7 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
         wakeups=Wakeups(),
         measures=measures,
         callers=Callers(database, settings.token),
+        inspector=Inspector(settings),
     )
 
 
@@ -85,6 +86,7 @@ def _lifespan(state: State) -> Callable[[FastAPI], AbstractAsyncContextManager[N
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.callback(state.database.close)
+            stack.callback(state.inspector.close)
             await stack.enter_async_context(state.wakeups.listening(state.database.conninfo))
             stack.enter_context(state.ringer.running())
             stack.enter_context(loops(state))

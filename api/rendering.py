@@ -8,22 +8,34 @@ from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from starlette.responses import Response
+from starlette.types import Scope
 
 from api.callers import Caller
-from normlab import __version__
-
-STATIC = Path(__file__).parent / "static"
 
 _templates = Jinja2Templates(Path(__file__).parent / "templates")
+
+
+class Static(StaticFiles):
+    """The files beside the templates; browsers keep them, but ask whether they have changed."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=Path(__file__).parent / "static")
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Return the file at *path*."""
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 def render(
     request: Request, template: str, caller: Caller | None = None, status: int = 200, **values: Any
 ) -> HTMLResponse:
     """Fill *template*; *caller* is whose page it is."""
-    context = {"version": __version__, "caller": caller, "section": "", **values}
+    context = {"caller": caller, "section": "", **values}
     response = _templates.TemplateResponse(request, template, context, status_code=status)
     # Everything comes from this server; a script that somebody smuggles into a name does not run
     response.headers["Content-Security-Policy"] = (

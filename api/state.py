@@ -13,6 +13,7 @@ from api.ringing import Ringer
 from api.wakeups import Wakeups
 from service.database import Database
 from service.doorbell import Doorbell
+from service.inspector import Inspector
 from service.settings import Settings
 
 
@@ -27,6 +28,7 @@ class State:
     wakeups: Wakeups
     measures: Measures
     callers: Callers
+    inspector: Inspector
 
 
 async def _state(request: Request) -> State:

@@ -77,6 +77,7 @@ def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Validatio
     the place in the queue.
     """
     placed = admit(state, spec)
+    inspection = state.inspector.ask(spec)
     return Validation(
         spec=spec,
         device=placed.device,
@@ -84,8 +85,8 @@ def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Validatio
         verdicts=verdicts(state, spec),
         samples_per_update=spec.samples_per_update,
         steps=steps(spec),
-        parameters=None,
-        memory_bytes=None,
+        parameters=inspection.parameters if inspection else None,
+        memory_bytes=inspection.memory_bytes if inspection else None,
         queue_position=jobs.queue_position(state.database, placed.device, spec.priority),
         fingerprint=spec.fingerprint(),
     )

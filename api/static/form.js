@@ -74,7 +74,7 @@ const needed = (input) => input.dataset.path === "normalizer.kind"
 export function valueOf(input) {
   if (input.type === "checkbox") return input.checked;
   const text = input.value.trim();
-  if (text === "") return null;
+  if (text === "") return input.dataset.type === "list" ? [] : null;
   if (input.dataset.type === "integer" || input.dataset.type === "number") {
     const number = Number(text);
     return Number.isFinite(number) ? number : text;

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Mapping, Optional, Type, Union
 
 from pydantic import BaseModel, Field
 
+_HUGE = 2**53  # a bound of the storage, which tells people nothing
 _KINDS = {"integer": "integer", "number": "number", "boolean": "boolean", "string": "string"}
 
 
@@ -34,7 +35,8 @@ class OptionRecord(BaseModel):
             ("≤ ", self.maximum),
             ("< ", self.below),
         ]
-        return ", ".join(f"{sign}{bound:.12g}" for sign, bound in sides if bound is not None)
+        told = [(sign, bound) for sign, bound in sides if bound is not None]
+        return ", ".join(f"{sign}{bound:.12g}" for sign, bound in told if abs(bound) < _HUGE)
 
 
 def options(model: Type[BaseModel]) -> List[OptionRecord]:

@@ -43,7 +43,8 @@ def claim(database: Database) -> Claim:
 def report(database: Database, claimed: Claim, steps: int, folder: Path) -> None:
     """Report what a job of so many *steps* would."""
     seed = claimed.spec.seed
-    spread = 0.02 + 0.2 / claimed.spec.batch_size
+    suffers = 0.4 if claimed.spec.normalizer.kind == "batch" else 0.05
+    spread = 0.02 + suffers / claimed.spec.batch_size
     curves: dict[str, tuple[Curve, int]] = {
         "train/loss": (lambda s: 2.3 * math.exp(-s / 150) + spread * math.sin(7 * s + seed), 1),
         "train/learning_rate": (lambda s: 0.05 * (1 + math.cos(math.pi * s / 400)), 1),
@@ -84,8 +85,14 @@ def finish(database: Database, claimed: Claim, folder: Path) -> None:
 def fill(database: Database, folder: Path) -> dict[str, str]:
     """Make one job in every state; return them by state."""
     beat(database)
-    made = {"succeeded": submit(database, name="group with proxy", batch_size=4, normalizer={
-        "kind": "group", "proxy": True})}
+    made = {
+        "succeeded": submit(
+            database,
+            name="group with proxy",
+            batch_size=4,
+            normalizer={"kind": "group", "proxy": True},
+        )
+    }
     finish(database, claim(database), folder)
     made["failed"] = submit(database, name="too large a rate")
     failing = claim(database)

@@ -1,0 +1,104 @@
+"""Everybody can use the page: axe finds nothing serious, the keyboard suffices, any size fits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from service.database import Database
+from tests.browser import seeding
+
+pytestmark = pytest.mark.browser
+
+AXE = Path(__file__).parent / "vendor" / "axe" / "axe.min.js"
+SIZES = {"phone": (390, 844), "laptop": (1280, 800), "wide": (1920, 1080)}
+
+
+@pytest.fixture
+def addresses(page: Page, database: Database, tmp_path: Path) -> list[str]:
+    made = seeding.fill(database, tmp_path)
+    study = seeding.fill_study(database, tmp_path, done=4)
+    return [
+        "/jobs",
+        *(f"/jobs/{made[state]}" for state in ("succeeded", "failed", "queued")),
+        "/jobs/new",
+        "/jobs/nothing",
+        "/studies",
+        f"/studies/{study.id}",
+        "/studies/new",
+        "/devices",
+        "/normalizers",
+        "/login",
+    ]
+
+
+def settle(page: Page, address: str) -> None:
+    page.goto(address)
+    if address.startswith(("/jobs/0", "/studies/0")):
+        expect(page.locator("canvas, #no-curves:visible").first).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_has_no_serious_finding(page: Page, addresses: list[str], scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    found = []
+    for address in addresses:
+        settle(page, address)
+        page.evaluate(AXE.read_text())
+        report = page.evaluate("() => axe.run({ resultTypes: ['violations'] })")
+        found += [
+            f"{address}: {v['id']} at {[n['target'] for n in v['nodes']][:3]}: {v['help']}"
+            for v in report["violations"]
+            if v["impact"] in ("serious", "critical")
+        ]
+    assert found == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_no_page_is_wider_than_the_screen(page: Page, addresses: list[str], size: str) -> None:
+    width, height = SIZES[size]
+    page.set_viewport_size({"width": width, "height": height})
+    for address in addresses:
+        settle(page, address)
+        overhang = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert overhang <= 0, f"{address} overhangs by {overhang} pixels"
+
+
+def test_a_job_is_submitted_with_the_keyboard_alone(page: Page) -> None:
+    page.goto("/jobs")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="New job")).to_be_focused()
+    page.keyboard.press("Enter")
+    name = page.get_by_label("name", exact=True)
+    name.wait_for()
+    for _ in range(20):
+        if name.evaluate("e => e === document.activeElement"):
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.type("by keyboard")
+    expect(page.locator("#verdict")).to_contain_text("On cpu")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="by keyboard")).to_be_visible()
+
+
+def test_the_chosen_theme_stays(page: Page) -> None:
+    page.emulate_media(color_scheme="light")
+    page.goto("/jobs")
+    page.get_by_role("button", name="Change between light and dark").click()
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.goto("/devices")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
+    assert dark != "rgb(255, 255, 255)"
+
+
+def test_pages_ask_no_other_server_for_anything(page: Page, addresses: list[str], url: str) -> None:
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(request.url))
+    for address in addresses:
+        settle(page, address)
+    assert {a for a in asked if not a.startswith((url, "data:"))} == set()

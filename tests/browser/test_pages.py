@@ -1,0 +1,228 @@
+"""What people do on the page, done in Chromium."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from normlab.events import Finished, Metrics, Progress, Series
+from service import jobs, leases, reports
+from service.database import Database
+from tests.browser import seeding
+from tests.browser.conftest import TOKEN
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_stranger_is_asked_for_a_token_once(stranger: Page) -> None:
+    stranger.goto("/devices")
+    expect(stranger).to_have_url("/login?next=/devices")
+    stranger.get_by_label("Token").fill("wrong")
+    stranger.get_by_role("button", name="Enter").click()
+    expect(stranger.get_by_role("alert").first).to_contain_text("nobody knows this token")
+    stranger.get_by_label("Token").fill(TOKEN)
+    stranger.get_by_role("button", name="Enter").click()
+    expect(stranger.get_by_role("heading", name="Devices")).to_be_visible()
+    (cookie,) = stranger.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    stranger.get_by_role("button", name="Leave").click()
+    stranger.goto("/jobs")
+    expect(stranger).to_have_url("/login?next=/jobs")
+
+
+def test_empty_lists_say_what_to_do(page: Page) -> None:
+    page.goto("/jobs")
+    expect(page.get_by_text("No job yet.")).to_be_visible()
+    page.goto("/jobs?state=failed")
+    expect(page.get_by_text("No job fits these filters.")).to_be_visible()
+    page.goto("/studies")
+    expect(page.get_by_text("No study yet.")).to_be_visible()
+
+
+def test_a_job_is_submitted_through_the_form_and_watched_to_its_end(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    page.goto("/jobs/new")
+    page.get_by_label("name", exact=True).fill("from the form")
+    page.get_by_label("Kind").select_option("group")
+    page.get_by_label("dataset", exact=True).select_option("digits")
+    page.get_by_role("textbox", name="groups").fill("3")
+    wrong = page.locator('[data-field="normalizer.groups"] .wrong:visible')
+    expect(wrong).to_contain_text("does not divide")
+    expect(page.get_by_role("button", name="Submit")).to_be_disabled()
+    page.get_by_role("textbox", name="groups").fill("2")
+    expect(page.locator("#verdict")).to_contain_text("On cpu")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("heading", name="from the form")).to_be_visible()
+    expect(page.locator("#state")).to_have_text("queued")
+    expect(page.get_by_text("No metric has been reported yet")).to_be_visible()
+
+    claim = seeding.claim(database)
+    assert claim.spec.normalizer.model_dump()["groups"] == 2
+    expect(page.locator("#state")).to_have_text("running")
+    seeding.report(database, claim, 120, tmp_path)
+    expect(page.locator('[data-metric="train/loss"] canvas')).to_be_visible()
+    expect(page.locator("#progress-text")).to_contain_text("update 120 of 400")
+    expect(page.locator("#log")).to_contain_text("epoch 0: loss")
+    expect(page.get_by_role("link", name="weights.safetensors")).to_be_visible()
+    leases.finish(database, claim, Finished(step=120, summary={}))
+    expect(page.locator("#state")).to_have_text("succeeded")
+    expect(page.locator("#events tr").first).to_contain_text("succeeded")
+
+
+def test_a_curve_grows_while_somebody_looks(page: Page, database: Database, tmp_path: Path) -> None:
+    job = seeding.submit(database)
+    claim = seeding.claim(database)
+    seeding.report(database, claim, 40, tmp_path)
+    page.goto(f"/jobs/{job}")
+    latest = page.locator('[data-metric="train/loss"] [data-latest]')
+    expect(latest).to_contain_text("at update 40")
+    series = Series(steps=[41], values=[1.25], times=[41.0])
+    told = [
+        Metrics(series={"train/loss": series}),
+        Progress(step=41, steps=400, epoch=1, epochs=5),
+    ]
+    assert reports.keep_all(database, claim, told)
+    expect(latest).to_have_text("1.25 at update 41")
+
+
+def test_the_list_follows_what_happens_and_keeps_its_filters(
+    page: Page, database: Database
+) -> None:
+    page.goto("/jobs?state=queued")
+    expect(page.get_by_text("No job fits these filters.")).to_be_visible()
+    job = seeding.submit(database, name="just come")
+    expect(page.get_by_role("link", name="just come")).to_be_visible()
+    jobs.cancel(database, job)
+    expect(page.get_by_role("link", name="just come")).to_have_count(0)
+
+
+def test_filters_and_orders_are_those_of_the_service(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    seeding.fill(database, tmp_path)
+    page.goto("/jobs")
+    page.get_by_label("Filter", exact=True).fill("normalizer = group and val/accuracy > 0.5")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_label("Filter", exact=True).fill("normalizer =")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("alert").filter(has_text="position")).to_be_visible()
+    page.goto("/jobs?sort=name&state=failed")
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+
+def test_a_failed_job_says_why_and_is_tried_again(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    made = seeding.fill(database, tmp_path)
+    page.goto(f"/jobs/{made['failed']}")
+    expect(page.get_by_role("alert").filter(has_text="smaller learning rate")).to_be_visible()
+    posted: list[str] = []
+    page.on("request", lambda r: posted.append(r.url) if r.method == "POST" else None)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#state")).to_have_text("queued")
+    assert len(posted) == 1
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#state")).to_have_text("cancelled")
+
+
+def test_a_zoom_asks_for_that_range_and_goes_back(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    made = seeding.fill(database, tmp_path)
+    page.goto(f"/jobs/{made['succeeded']}")
+    over = page.locator('[data-metric="train/loss"] .u-over')
+    over.scroll_into_view_if_needed()
+    box = over.bounding_box()
+    assert box is not None
+    with page.expect_request(lambda r: "from_step" in r.url and "train%2Floss" in r.url) as asked:
+        page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + 50)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 60, steps=5)
+        page.mouse.up()
+    assert "from_step=9" in asked.value.url or "from_step=10" in asked.value.url
+    with page.expect_request(lambda r: "/v1/series" in r.url and "from_step" not in r.url):
+        page.get_by_role("button", name="Whole range").click()
+
+
+def test_jobs_are_compared_in_one_chart_under_an_address_of_its_own(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    made = seeding.fill(database, tmp_path)
+    page.goto(f"/jobs/{made['succeeded']}")
+    page.get_by_label("Compare with").select_option(made["running"])
+    legend = page.locator('[data-metric="train/loss"] .u-legend')
+    expect(legend).to_contain_text("under way")
+    assert f"compare={made['running']}" in page.url
+    page.reload()
+    expect(legend).to_contain_text("under way")
+    page.get_by_role("button", name="Remove under way").click()
+    expect(legend).not_to_contain_text("under way")
+
+
+def test_a_copy_of_a_job_begins_with_what_that_job_was(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    made = seeding.fill(database, tmp_path)
+    page.goto(f"/jobs/new?from={made['succeeded']}")
+    expect(page.get_by_label("Kind")).to_have_value("group")
+    expect(page.get_by_role("textbox", name="batch size")).to_have_value("4")
+    expect(page.locator("#f-group-normalizer-proxy")).to_be_checked()
+    expect(page.locator("#json")).to_contain_text('"proxy": true')
+
+
+def test_a_server_that_goes_away_is_told_of_and_found_again(page: Page) -> None:
+    page.goto("/devices")
+    banner = page.locator("#disconnected")
+    page.context.set_offline(True)
+    expect(banner).to_be_visible()
+    page.context.set_offline(False)
+    expect(banner).to_be_hidden()
+
+
+def test_a_name_with_markup_is_shown_and_not_run(page: Page, database: Database) -> None:
+    name = "<img src=x onerror=document.title='run'>"
+    job = seeding.submit(database, name=name)
+    for address in ("/jobs", f"/jobs/{job}", "/jobs/new"):
+        page.goto(address)
+        assert page.title() != "run"
+    page.goto(f"/jobs/{job}")
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+
+
+def test_a_hundred_curves_of_a_hundred_thousand_points_are_drawn_at_once(
+    page: Page, database: Database
+) -> None:
+    steps = list(range(1, 100_001))
+    values = [1 / (1 + s / 1000) + (s % 97) / 500 for s in steps]
+    series = Series(steps=steps, values=values, times=[float(s) for s in steps])
+    first = seeding.submit(database, seed=0)
+    assert reports.keep_all(
+        database, seeding.claim(database), [Metrics(series={"train/loss": series})]
+    )
+    page.goto(f"/jobs/{first}")
+    chart = page.locator('[data-metric="train/loss"] canvas')
+    expect(chart).to_be_visible()
+    # One curve under a hundred names: as much to read and to draw as a hundred jobs
+    loaded, drawn, points = page.evaluate(
+        """async ([job, n]) => {
+            const { Chart } = await import("/static/charts.js");
+            const jobs = Array.from({ length: n }, (_, i) => ({ id: job, label: `job ${i}` }));
+            const chart = new Chart(document.getElementById("charts"), "train/loss", jobs);
+            const began = performance.now();
+            await chart.load();
+            const loaded = performance.now();
+            chart.redraw();
+            await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+            const points = Math.max(...chart.series.map((s) => s.steps.length));
+            return [loaded - began, performance.now() - loaded, points];
+        }""",
+        [first, 100],
+    )
+    assert points <= 1280
+    assert drawn < 1000
+    assert loaded < 20_000
