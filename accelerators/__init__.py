@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional
 
 from normlab.errors import DeviceUnavailable
 from normlab.specs.jobs import JobSpec
 
 if TYPE_CHECKING:  # its module imports torch, which not everybody here has or wants
+    from accelerators.replica_group import ReplicaGroup
     from normlab.training.accelerator import Accelerator
 
 # Imported when opened: each needs what only its own hosts have installed.
@@ -19,7 +20,12 @@ _MODULES: Dict[str, str] = {
 }
 
 
-def open_accelerator(kind: str, spec: JobSpec, threads: Optional[int] = None) -> Accelerator:
+def open_accelerator(
+    kind: str,
+    spec: JobSpec,
+    threads: Optional[int] = None,
+    group: Optional[ReplicaGroup] = None,
+) -> Accelerator:
     """
     Open the adapter of *kind* for one job.
 
@@ -27,6 +33,7 @@ def open_accelerator(kind: str, spec: JobSpec, threads: Optional[int] = None) ->
         kind: "cpu", "cuda" or "ipu".
         spec: the job, for the options that its device takes.
         threads: this job's share of the host's cores, where the job does not ask for a number.
+        group: the replicas of which this process is one; those of an IPU are all in one process.
 
     Raises:
         DeviceUnavailable: there is no such device here, with the reason.
@@ -37,5 +44,6 @@ def open_accelerator(kind: str, spec: JobSpec, threads: Optional[int] = None) ->
         module = importlib.import_module(_MODULES[kind])
     except ImportError as e:
         raise DeviceUnavailable(f"device {kind!r} cannot be used here: {e}") from e
-    accelerator: Accelerator = module.open_device(spec, threads)
+    place: Dict[str, Any] = {} if group is None else {"group": group}
+    accelerator: Accelerator = module.open_device(spec, threads, **place)
     return accelerator

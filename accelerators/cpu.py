@@ -7,33 +7,47 @@ import platform
 import resource
 import sys
 from contextlib import contextmanager
-from typing import Iterator, Optional
+from typing import Any, Dict, Iterator, Optional
 
 import torch
 from torch import nn
 
+from accelerators.replica_group import ReplicaGroup
 from accelerators.torch_session import TorchSession
 from normlab.errors import OutOfDeviceMemory, UnsupportedModel
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import Probe
 
 
-def open_device(spec: JobSpec, threads: Optional[int] = None) -> CpuAccelerator:
+def open_device(
+    spec: JobSpec, threads: Optional[int] = None, group: Optional[ReplicaGroup] = None
+) -> CpuAccelerator:
     """
-    Open the CPU for one job.
+    Open the CPU for one job, or for one replica of it.
 
     Raises:
         UnsupportedModel: the job asks for what a CPU does not do.
     """
-    if spec.replicas > 1:
-        raise UnsupportedModel(
-            f"replicas={spec.replicas}: this version trains one replica on a CPU; use "
-            f"gradient_accumulation={spec.gradient_accumulation * spec.replicas} and replicas=1 "
-            "for the same samples per update"
-        )
+    check_replicas(spec, group)
     if spec.precision == "float16":
         raise UnsupportedModel("precision 'float16' is for cuda and ipu; on cpu use 'bfloat16'")
-    return CpuAccelerator(spec.threads or threads)
+    return CpuAccelerator(spec.threads or threads, group)
+
+
+def check_replicas(spec: JobSpec, group: Optional[ReplicaGroup]) -> None:
+    """
+    Refuse a process that would be fewer replicas than *spec* says.
+
+    Raises:
+        UnsupportedModel: with what gives the same update in one process.
+    """
+    there = 1 if group is None else group.count
+    if spec.replicas != there:
+        raise UnsupportedModel(
+            f"replicas={spec.replicas}, and this process is one of {there}: a job process starts "
+            "one for each (python -m workers.job); here, use replicas=1 and gradient_accumulation="
+            f"{spec.gradient_accumulation * spec.replicas} for the same samples per update"
+        )
 
 
 class CpuAccelerator:
@@ -41,15 +55,17 @@ class CpuAccelerator:
     The CPU.
 
     Args:
-        threads: for torch's operators; None leaves torch's own choice, one a core.
+        threads: for torch's operators, over all replicas; None is one a core.
+        group: the replicas of which this process is one, if there are others.
     """
 
     kind = "cpu"
     runtime = "cpu"
     timing_valid = True
 
-    def __init__(self, threads: Optional[int] = None) -> None:
-        self.threads = threads
+    def __init__(self, threads: Optional[int] = None, group: Optional[ReplicaGroup] = None) -> None:
+        self.threads = threads if group is None else group.share_of(threads)
+        self._group = group
 
     def probe(self) -> Probe:
         """Describe the processor; it is always there."""
@@ -59,20 +75,27 @@ class CpuAccelerator:
             description=_processor(),
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             versions={"torch": torch.__version__, "python": platform.python_version()},
+            facts=replica_facts(self._group),
         )
 
     @contextmanager
     def session(self, model: nn.Module, spec: JobSpec) -> Iterator[TorchSession]:
         """Train *model* where it is, on so many threads, and with a fixed order of sums."""
         with host_computation(self.threads, spec):
-            yield _CpuSession(model, spec, torch.device("cpu"))
+            yield _CpuSession(model, spec, torch.device("cpu"), self._group)
 
 
 class _CpuSession(TorchSession):
     def memory_peak_bytes(self) -> int:
-        """Return the most memory that the process has had."""
+        """Return the most memory that the process has had, or all replicas' processes."""
         unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return peak if self._group is None else self._group.total(peak)
+
+
+def replica_facts(group: Optional[ReplicaGroup]) -> Dict[str, Any]:
+    """Return what a result says of its replicas."""
+    return {} if group is None else {"replicas": group.count, "backend": group.backend}
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from typing import Any, Dict, Iterator, Optional
 import torch
 from torch import Tensor, nn
 
-from accelerators.cpu import host_computation
+from accelerators.cpu import check_replicas, host_computation, replica_facts
 from accelerators.cuda_graph import GraphedStep, graphs_refusal
+from accelerators.replica_group import ReplicaGroup
 from accelerators.torch_session import TorchSession
 from normlab.errors import DeviceUnavailable, OutOfDeviceMemory, UnsupportedModel
 from normlab.specs.jobs import JobSpec
@@ -22,9 +23,13 @@ _HALF = ("bfloat16", "float16")
 _CHANNELS_LAST_KINDS = ("batch", "none", "weight", "bounded_weight")
 
 
-def open_device(spec: JobSpec, threads: Optional[int] = None) -> CudaAccelerator:
+def open_device(
+    spec: JobSpec, threads: Optional[int] = None, group: Optional[ReplicaGroup] = None
+) -> CudaAccelerator:
     """
-    Open the first GPU that this process may see; a worker shows each job one.
+    Open the first GPU that this process may see, or, for replica i, number i.
+
+    A worker shows a job as many as it has replicas.
 
     Raises:
         DeviceUnavailable: torch sees none.
@@ -33,10 +38,16 @@ def open_device(spec: JobSpec, threads: Optional[int] = None) -> CudaAccelerator
     found = CudaAccelerator(threads).probe()
     if not found.available:
         raise DeviceUnavailable(found.reason)
+    check_replicas(spec, group)
+    if group is not None and torch.cuda.device_count() < group.count:
+        raise DeviceUnavailable(
+            f"replicas={group.count} need a GPU each, and this job sees "
+            f"{torch.cuda.device_count()}; give the worker as many slots, or lower replicas"
+        )
     refusal = graphs_refusal(spec) if spec.acceleration == "cuda_graphs" else None
     if refusal:
         raise UnsupportedModel(refusal)
-    return CudaAccelerator(threads)
+    return CudaAccelerator(spec.threads or threads, group)
 
 
 class CudaAccelerator:
@@ -44,15 +55,17 @@ class CudaAccelerator:
     A GPU that torch drives through CUDA.
 
     Args:
-        threads: of the host, for what is left to it.
+        threads: of the host, over all replicas, for what is left to it.
+        group: the replicas of which this process is one, if there are others.
     """
 
     kind = "cuda"
     runtime = "cuda"
     timing_valid = True
 
-    def __init__(self, threads: Optional[int] = None) -> None:
-        self.threads = threads
+    def __init__(self, threads: Optional[int] = None, group: Optional[ReplicaGroup] = None) -> None:
+        self.threads = threads if group is None else group.share_of(threads)
+        self._group = group
 
     def probe(self) -> Probe:
         """Say whether torch sees a GPU, and which."""
@@ -68,17 +81,18 @@ class CudaAccelerator:
             return Probe(False, reason, "no GPU", None, versions)
         properties = torch.cuda.get_device_properties(0)
         versions["cuda"] = str(torch.version.cuda)
+        facts = replica_facts(self._group)
         description = f"{properties.name}, compute capability {properties.major}.{properties.minor}"
-        return Probe(True, "torch sees it", description, properties.total_memory, versions)
+        return Probe(True, "torch sees it", description, properties.total_memory, versions, facts)
 
     @contextmanager
     def session(self, model: nn.Module, spec: JobSpec) -> Iterator[CudaSession]:
         """Place *model* on the GPU; on exit its weights are back on the host."""
-        device = torch.device("cuda", 0)
+        device = torch.device("cuda", 0 if self._group is None else self._group.rank)
         torch.cuda.reset_peak_memory_stats(device)
         with _backend(spec), host_computation(self.threads, spec):
             try:
-                yield CudaSession(model.to(device), spec, device)
+                yield CudaSession(model.to(device), spec, device, self._group)
             except torch.cuda.OutOfMemoryError as e:
                 raise OutOfDeviceMemory(_explain(e, model, spec, device)) from e
             finally:
@@ -88,8 +102,14 @@ class CudaAccelerator:
 class CudaSession(TorchSession):
     """A model on a GPU; small batches may be replayed as one CUDA graph."""
 
-    def __init__(self, model: nn.Module, spec: JobSpec, device: torch.device) -> None:
-        super().__init__(model, spec, device)
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: JobSpec,
+        device: torch.device,
+        group: Optional[ReplicaGroup] = None,
+    ) -> None:
+        super().__init__(model, spec, device, group)
         self._scaler = _make_scaler(enabled=spec.precision == "float16")
         self._memory_format = (
             torch.channels_last if prefers_channels_last(spec) else torch.contiguous_format
@@ -107,9 +127,7 @@ class CudaSession(TorchSession):
         if self._graph is None:
             return super().train(self._shaped(x), y)
         self._switch(training=True)
-        result = self._graph(self._shaped(x), y)
-        self._update()
-        return result
+        return self._conclude(self._graph(self._shaped(x), y))
 
     def evaluate(self, x: Tensor, y: Tensor) -> Any:
         """Compute the loss of *x* as in use, and change nothing."""
@@ -150,8 +168,9 @@ class CudaSession(TorchSession):
         self._scaler.load_state_dict(state["scaler"])
 
     def memory_peak_bytes(self) -> int:
-        """Return the most memory that tensors have had."""
-        return int(torch.cuda.max_memory_allocated(self.device))
+        """Return the most memory that tensors have had, on any replica's GPU."""
+        peak = int(torch.cuda.max_memory_allocated(self.device))
+        return peak if self._group is None else self._group.largest(peak)
 
 
 def prefers_channels_last(spec: JobSpec) -> bool:

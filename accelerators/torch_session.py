@@ -7,6 +7,7 @@ from typing import Any, Dict, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
+from accelerators.replica_group import ReplicaGroup, own_state
 from normlab import norms
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import StepResult
@@ -24,13 +25,21 @@ class TorchSession:
         model: on *device* already.
         spec: of the job.
         device: where the steps run.
+        group: the replicas of which this model is one, if there are others.
     """
 
-    def __init__(self, model: nn.Module, spec: JobSpec, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: JobSpec,
+        device: torch.device,
+        group: Optional[ReplicaGroup] = None,
+    ) -> None:
         self.model = model
         self.device = device
         self.optimizer = make_optimizer(model, spec)
         self._spec = spec
+        self._group = group
         self._dtype = _PRECISIONS.get(spec.precision)
         self._parameters = list(model.parameters())
 
@@ -45,10 +54,18 @@ class TorchSession:
         norms.set_training_progress(self.model, progress)
 
     def train(self, x: Tensor, y: Tensor) -> StepResult:
-        """Make one update from the samples of *x*, in micro-batches of the job's batch size."""
+        """
+        Make one update from the samples of *x*, in micro-batches of the job's batch size.
+
+        Of several replicas each gives its own samples, and all get the same result.
+        """
         self._switch(training=True)
         self.optimizer.zero_grad(set_to_none=True)
-        result = self._accumulate(x, y)
+        return self._conclude(self._accumulate(x, y))
+
+    def _conclude(self, result: StepResult) -> StepResult:
+        if self._group is not None:
+            result = self._group.average(self._parameters, result)
         self._update()
         return result
 
@@ -106,16 +123,21 @@ class TorchSession:
         return self.model
 
     def state_dict(self) -> Dict[str, Any]:
-        """Copy the state of model and optimizer to the host."""
-        return {
+        """Copy the state of model and optimizer to the host; all replicas are asked at once."""
+        state = {
             "model": _on_host(dict(self.model.state_dict())),
             "optimizer": _on_host(self.optimizer.state_dict()),
         }
+        if self._group is not None:
+            state["replicas"] = self._group.gather(_on_host(own_state(self.model)))
+        return state
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self._group is not None:
+            self.model.load_state_dict(state["replicas"][self._group.rank], strict=False)
 
     def memory_peak_bytes(self) -> Optional[int]:
         """Return None: a subclass knows."""

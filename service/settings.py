@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     )
     job_python_cpu: Path | None = Field(None, description="interpreter of CPU jobs; none: ours")
     job_python_cuda: Path | None = None
+    inspector_socket: Path | None = Field(
+        None, description="of a process that inspects models; none: one of the API's own"
+    )
     job_python_ipu: Path | None = Field(None, description="the Poplar SDK's Python")
 
     max_queued_per_owner: int = Field(20_000, ge=1)

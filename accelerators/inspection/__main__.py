@@ -14,6 +14,7 @@ def main() -> int:
     parser.add_argument("--socket", type=Path, required=True, help="where to listen")
     parser.add_argument("--answer-within-s", type=float, default=30.0)
     parser.add_argument("--idle-s", type=float, default=None, help="leave after so long a silence")
+    parser.add_argument("--lifeline", action="store_true", help="leave when stdin closes")
     options = parser.parse_args()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would be missing in every fork
     from accelerators.inspection.report import inspect
@@ -26,7 +27,7 @@ def main() -> int:
         print(f"{threads} threads after the warm-up: forks would hang", file=sys.stderr)
         return 1
     os.umask(0o077)
-    Server(options.socket, options.answer_within_s, options.idle_s).serve()
+    Server(options.socket, options.answer_within_s, options.idle_s, options.lifeline).serve()
     return 0
 
 

@@ -8,7 +8,6 @@ no threads, so that it can fork.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import resource
@@ -39,28 +38,41 @@ class Server:
         path: of the socket; its folder decides who may ask.
         answer_within_s: the longest that one question may take.
         idle_s: None: serves for ever.
+        lifeline: leave when standard input closes, which whoever started this holds open.
     """
 
-    def __init__(self, path: Path, answer_within_s: float, idle_s: float | None) -> None:
+    def __init__(
+        self, path: Path, answer_within_s: float, idle_s: float | None, lifeline: bool = False
+    ) -> None:
         self.path = path
+        self.lifeline = lifeline
         self.answer_within_s = answer_within_s
         self.idle_s = idle_s
         self._children: Dict[int, float] = {}  # pid -> when it is killed
 
     def serve(self) -> None:
         """Listen, and answer."""
-        with contextlib.suppress(FileNotFoundError):
-            self.path.unlink()
         with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as selector:
-            listener.bind(str(self.path))
-            listener.listen(16)
+            self._listen(listener)
             selector.register(listener, selectors.EVENT_READ)
+            if self.lifeline:
+                selector.register(sys.stdin, selectors.EVENT_READ)
             last = time.monotonic()
             while self.idle_s is None or time.monotonic() - last < self.idle_s:
-                if selector.select(timeout=0.5):
+                ready = [key.fileobj for key, _ in selector.select(timeout=0.5)]
+                if sys.stdin in ready:
+                    return
+                if listener in ready:
                     self._fork(listener.accept()[0])
                     last = time.monotonic()
                 self._look_after_children()
+
+    def _listen(self, listener: socket.socket) -> None:
+        # Its name appears when it can be connected to, not before.
+        unready = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        listener.bind(str(unready))
+        listener.listen(16)
+        unready.rename(self.path)
 
     def _fork(self, connection: socket.socket) -> None:
         with connection:

@@ -1,0 +1,135 @@
+"""A replica among its peers: what they average, agree on and collect over torch.distributed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from normlab.training.accelerator import StepResult
+
+_BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
+# The others wait while the first evaluates and saves. A dead peer is noticed by its connection.
+_PATIENCE = timedelta(days=7)
+# What the libraries say when a peer is gone; they raise RuntimeError or a subclass.
+_GONE = ("gloo", "connection closed by peer", "connection reset by peer", "nccl")
+
+
+class ReplicaGroup:
+    """
+    The processes of one training, all on this host; `joined` makes it.
+
+    Args:
+        device: "cpu" or "cuda"; replica i takes GPU i of those that the job sees.
+        control: a group whose messages never wait for a GPU.
+    """
+
+    def __init__(self, device: str, control: Any) -> None:
+        self.rank = dist.get_rank()
+        self.count = dist.get_world_size()
+        self.backend = _BACKENDS[device]
+        self._control = control
+        self._note = torch.zeros(1, dtype=torch.int64)
+        self._sending: Any = None
+
+    def average(self, parameters: Sequence[nn.Parameter], result: StepResult) -> StepResult:
+        """Average the gradients, and the result with them, over the replicas: one message."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        found = torch.stack([result.loss.float(), result.correct.float()])
+        flat = torch.cat([*(g.reshape(-1) for g in gradients), found])
+        dist.all_reduce(flat)
+        flat /= self.count
+        parts = torch.split(flat, [*(g.numel() for g in gradients), 1, 1])
+        for gradient, part in zip(gradients, parts):
+            gradient.copy_(part.view_as(gradient))
+        loss, correct = parts[-2].view(()), parts[-1].view(())
+        return StepResult(loss, (correct * self.count).round(), result.samples * self.count)
+
+    def agree(self, decide: Callable[[], int]) -> int:
+        """
+        Return what replica 0 decided one call earlier.
+
+        The decision travels while the update between the two calls is made, so that asking
+        before every update costs nearly nothing.
+        """
+        agreed = self._received()
+        self._note = torch.tensor([0 if agreed or self.rank else decide()])
+        self._sending = dist.broadcast(self._note, 0, group=self._control, async_op=True)
+        return agreed
+
+    def gather(self, state: Dict[str, Any]) -> List[Dict[str, Any]]:
+        """Return the *state* of every replica to replica 0, and an empty list to the others."""
+        states: Optional[List[Any]] = [None] * self.count if self.rank == 0 else None
+        dist.gather_object(state, states, dst=0, group=self._control)
+        return states or []
+
+    def total(self, value: int) -> int:
+        """Return the sum of *value* over the replicas."""
+        sums = torch.tensor([value])
+        dist.all_reduce(sums, group=self._control)
+        return int(sums)
+
+    def largest(self, value: int) -> int:
+        """Return the largest *value* of any replica."""
+        found = torch.tensor([value])
+        dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self._control)
+        return int(found)
+
+    def share_of(self, threads: Optional[int]) -> int:
+        """Return how many of the job's *threads* (None: one a core) this replica may use."""
+        return max(1, (threads or os.cpu_count() or 1) // self.count)
+
+    def finish(self) -> None:
+        """Wait for what is still under way."""
+        self._received()
+
+    def _received(self) -> int:
+        if self._sending is None:
+            return 0
+        self._sending.wait()
+        self._sending = None
+        return int(self._note)
+
+
+@contextmanager
+def joined(device: str, rank: int, count: int, folder: Path) -> Iterator[ReplicaGroup]:
+    """
+    Meet the other replicas, who name the same new *folder*, and part from them at the end.
+
+    They talk over the loopback interface: nobody outside this host can reach them.
+    """
+    loopback = "lo" if sys.platform == "linux" else "lo0"
+    os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = loopback
+    if device == "cuda":
+        torch.cuda.set_device(rank)
+    dist.init_process_group(
+        _BACKENDS[device],
+        init_method=f"file://{folder}/peers",
+        rank=rank,
+        world_size=count,
+        timeout=_PATIENCE,
+    )
+    group = ReplicaGroup(device, dist.new_group(backend="gloo", timeout=_PATIENCE))
+    yield group
+    # Only after a good end: without its peers, a replica would wait here for ever.
+    group.finish()
+    dist.destroy_process_group()
+
+
+def own_state(model: nn.Module) -> Dict[str, Any]:
+    """Return what of the state of *model* replicas do not share: all but its parameters."""
+    shared = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return {name: value for name, value in model.state_dict().items() if name not in shared}
+
+
+def is_lost_peer(error: BaseException) -> bool:
+    """Say whether *error* only tells that another replica has ended."""
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in _GONE)

@@ -1,0 +1,146 @@
+"""Ask the inspection process what a job's model is: this process imports no torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from normlab.specs.jobs import JobSpec
+from service.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+ANSWER_WITHIN_S = 15.0
+START_WITHIN_S = 60.0  # it imports torch, which takes seconds, and minutes on a busy machine
+IDLE_S = 600.0
+PAUSE_S = 60.0  # before a process that could not start is started again
+REMEMBERED = 4096
+
+# What an answer depends on; the rest of a spec leaves it as it is.
+_RELEVANT = {
+    "normalizer",
+    "model",
+    "dataset",
+    "batch_size",
+    "replicas",
+    "optimizer",
+    "label_smoothing",
+    "precision",
+    "diagnostics",
+}
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is known of a job's model before it is trained."""
+
+    parameters: int
+    memory_bytes: int
+    ipu_passes: bool
+    ipu_message: str
+
+
+class Inspector:
+    """
+    Questions to the inspection process, and the answers so far.
+
+    Args:
+        settings: with `inspector_socket`, the process that listens there is asked; without, one
+            of our own is started at the first question, and leaves when nobody asks any more.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._external = settings.inspector_socket
+        self._python = str(settings.job_python("cpu") or sys.executable)
+        self._logs = settings.data_dir / "logs"
+        self._answers: OrderedDict[str, Inspection] = OrderedDict()
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._folder: Path | None = None
+        self._not_before = 0.0
+
+    def ask(self, spec: JobSpec) -> Inspection | None:
+        """Return what is known of *spec*'s model; None if nobody can say now."""
+        question = spec.model_dump_json(include=_RELEVANT)
+        with self._lock:
+            known = self._answers.get(question)
+            if known is not None:
+                self._answers.move_to_end(question)
+                return known
+        try:
+            answer = self._ask(question)
+        except OSError as e:
+            log.warning("the inspector does not answer", reason=str(e))
+            return None
+        if answer is not None:
+            self._remember(question, answer)
+        return answer
+
+    def close(self) -> None:
+        """End our own process."""
+        with self._lock:
+            if self._child is not None:
+                self._child.kill()
+                self._child.communicate()
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _remember(self, question: str, answer: Inspection) -> None:
+        with self._lock:
+            self._answers[question] = answer
+            if len(self._answers) > REMEMBERED:
+                self._answers.popitem(last=False)
+
+    def _ask(self, question: str) -> Inspection | None:
+        path = self._external or self._own_socket()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(ANSWER_WITHIN_S)
+            connection.connect(str(path))
+            connection.sendall(question.encode() + b"\n")
+            with connection.makefile("rb") as lines:
+                line = lines.readline()
+        answer = json.loads(line or b'{"error": "it ended before it answered"}')
+        if "error" in answer:
+            log.warning("a model cannot be inspected", reason=answer["error"])
+            return None
+        return Inspection(**answer)
+
+    def _own_socket(self) -> Path:
+        with self._lock:
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="normlab-inspector-"))
+            path = self._folder / "socket"
+            if self._child is None or self._child.poll() is not None:
+                self._start(path)
+            return path
+
+    def _start(self, path: Path) -> None:
+        if time.monotonic() < self._not_before:
+            raise OSError(f"it could not start; see {self._logs}/inspector.log")
+        path.unlink(missing_ok=True)
+        self._logs.mkdir(parents=True, exist_ok=True)
+        command = [self._python, "-m", "accelerators.inspection", "--socket", str(path)]
+        command += ["--idle-s", f"{IDLE_S:g}"]
+        with (self._logs / "inspector.log").open("ab") as out:
+            # It leaves when its standard input closes, so it never outlives this process. (Its
+            # parent is a request's thread, which may end long before.)
+            self._child = subprocess.Popen(
+                [*command, "--lifeline"], stdin=subprocess.PIPE, stdout=out, stderr=out
+            )
+        deadline = time.monotonic() + START_WITHIN_S
+        while not path.exists():
+            if self._child.poll() is not None or time.monotonic() > deadline:
+                self._not_before = time.monotonic() + PAUSE_S
+                raise OSError(f"it does not start; see {self._logs}/inspector.log")
+            time.sleep(0.02)
