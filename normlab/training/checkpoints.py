@@ -89,7 +89,7 @@ class CheckpointFolder:
         buffer = io.BytesIO()
         torch.save(record, buffer)
         path = self.folder / f"step-{step:09d}.pt"
-        _write_whole(path, buffer.getbuffer())
+        write_whole(path, buffer.getbuffer())
         self._drop_all_but_newest(path)
         sha256 = hashlib.sha256(buffer.getbuffer()).hexdigest()
         size = buffer.getbuffer().nbytes
@@ -134,8 +134,14 @@ def _read(named: NamedCheckpoint, fingerprint: str) -> Dict[str, Any]:
     return state
 
 
-def _write_whole(path: Path, content: memoryview) -> None:
-    # A reader sees the whole file or none: rename is atomic, and fsync comes before it.
+def write_whole(path: Path, content: memoryview) -> None:
+    """
+    Write *content* so that a reader sees the whole file or none.
+
+    Raises:
+        StorageFull: no space is left; the file's beginning is removed.
+    """
+    # Rename is atomic, and fsync comes before it.
     part = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +155,7 @@ def _write_whole(path: Path, content: memoryview) -> None:
         part.unlink(missing_ok=True)
         if e.errno in _FULL:
             raise StorageFull(
-                f"no space for the checkpoint {path} of {len(content)} bytes "
+                f"no space for {path} of {len(content)} bytes "
                 f"({e.strerror}); free some, then retry the job"
             ) from e
         raise

@@ -10,7 +10,7 @@ import torch
 
 from normlab.data import Data, load
 from normlab.data.batches import EpochBatches
-from normlab.errors import InvalidSpec, JobStopped
+from normlab.errors import InvalidSpec, JobDrained, JobStopped
 from normlab.events import Progress, Started
 from normlab.nets import build
 from normlab.specs.admission import admit, total_steps
@@ -21,11 +21,14 @@ from normlab.training.clock import Clock
 from normlab.training.evaluation import evaluate
 from normlab.training.ledger import Ledger
 from normlab.training.optimizers import scaled_rate
+from normlab.training.replicas import Alone, Replicas, rows_of
 from normlab.training.reporting import Reporter
 from normlab.training.schedules import factor
 from normlab.training.watching import Watch
+from normlab.training.weights import write_weights
 
 StopRequest = Callable[[], Optional[JobStopped]]
+_SAVE, _STOP = 1, 2  # what a pause may be for
 
 
 def fit(
@@ -35,6 +38,7 @@ def fit(
     checkpoints: CheckpointFolder,
     data_root: Path,
     should_stop: StopRequest,
+    replicas: Optional[Replicas] = None,
 ) -> Dict[str, Any]:
     """
     Train as *spec* says, and return the summary: final metrics, size and speed.
@@ -46,6 +50,8 @@ def fit(
     Args:
         should_stop: asked before each update; with the error to stop with, a checkpoint is
             written and the error raised.
+        replicas: this process among others that fit the same spec, each with a model of its own;
+            None where *accelerator* holds them all.
 
     Raises:
         InvalidSpec: the spec breaks a rule that binds several of its fields.
@@ -59,10 +65,12 @@ def fit(
     data = load(spec.dataset, data_root)
     model = build(spec.model, spec.normalizer, data.channels, data.num_classes, data.image_size)
     with accelerator.session(model, spec) as session:
-        training = Training(spec, session, data.placed(session.place), reporter, checkpoints)
+        placed = data.placed(session.place)
+        training = Training(spec, session, placed, reporter, checkpoints, replicas or Alone())
         training.resume()
         reporter.event(Started(step=training.step, environment=_environment(accelerator)))
         training.run(should_stop)
+        reporter.event(write_weights(session.inspect(), spec, checkpoints.folder))
     parameters = sum(p.numel() for p in model.parameters())
     return {"parameters": parameters, **training.summary(), **_environment(accelerator)}
 
@@ -89,12 +97,15 @@ class Training:
         data: Data,
         reporter: Reporter,
         checkpoints: CheckpointFolder,
+        replicas: Replicas,
     ) -> None:
         self.spec = spec
         self.session = session
         self.data = data
         self.reporter = reporter
         self.checkpoints = checkpoints
+        self.replicas = replicas
+        self.leads = replicas.rank == 0
         self.ledger = Ledger(reporter)
         self.clock = Clock()
         self.step = 0  # updates done
@@ -104,6 +115,7 @@ class Training:
         self.rate = scaled_rate(spec.optimizer, spec.samples_per_update).learning_rate
         self._saved_step = -1
         self._saved_at = time.monotonic()
+        self._stop: Optional[JobStopped] = None
         if self.steps == 0:
             raise InvalidSpec(
                 f"batch_size: {spec.samples_per_update} samples per update, but there are "
@@ -126,14 +138,7 @@ class Training:
         """Make the updates that are left."""
         while self.step < self.steps:
             epoch = self.step // self.steps_per_epoch
-            batches = EpochBatches(
-                self.data,
-                self.spec.samples_per_update,
-                self.spec.augmentation,
-                self.spec.seed,
-                epoch,
-                self.session.place,
-            )
+            batches = self._batches(epoch)
             last = min(self.steps, (epoch + 1) * self.steps_per_epoch)
             for number in range(self.step + 1, last + 1):
                 self._pause(should_stop)
@@ -151,6 +156,18 @@ class Training:
             "images_per_s": samples / self.clock.training_s,
         }
 
+    def _batches(self, epoch: int) -> EpochBatches:
+        rows = rows_of(self.replicas.rank, self.spec) if self.replicas.count > 1 else None
+        return EpochBatches(
+            self.data,
+            self.spec.samples_per_update,
+            self.spec.augmentation,
+            self.spec.seed,
+            epoch,
+            self.session.place,
+            rows,
+        )
+
     def _update(self, batches: EpochBatches, number: int) -> None:
         learning_rate = self._learning_rate(number)
         with self.clock.training():
@@ -158,7 +175,7 @@ class Training:
             x, y = batches[(number - 1) % self.steps_per_epoch]
             result = self.session.train(x, y)
             self.step = number
-            drained = self.ledger.add(number, result, learning_rate)
+            drained = self.leads and self.ledger.add(number, result, learning_rate)
         self.watch.after_update(number, learning_rate, batches)
         if drained:
             self._report_progress()
@@ -172,15 +189,20 @@ class Training:
         self.ledger.end_epoch(self.step)
         self._report_speed()
         if epochs_done % self.spec.evaluate_every == 0 or self.step == self.steps:
-            self.session.prepare(self.rate, self.step / self.steps)
-            loss, accuracy = evaluate(self.session, self.data, self.spec.batch_size)
-            self.ledger.report("val/loss", self.step, loss)
-            self.ledger.report("val/accuracy", self.step, accuracy)
+            self._evaluate()
         self.watch.after_epoch(self.step, self._learning_rate(self.step), batches)
         if self.step == self.steps:
             self.watch.at_end(self.step, self._learning_rate(self.step), batches)
         self._report_progress()
         self._save()
+
+    def _evaluate(self) -> None:
+        self.session.prepare(self.rate, self.step / self.steps)
+        if not self.leads:
+            return  # the others wait in the next update
+        loss, accuracy = evaluate(self.session, self.data, self.spec.batch_size)
+        self.ledger.report("val/loss", self.step, loss)
+        self.ledger.report("val/accuracy", self.step, accuracy)
 
     def _report_speed(self) -> None:
         seconds, steps = self.clock.end_epoch()
@@ -198,14 +220,21 @@ class Training:
         )
 
     def _pause(self, should_stop: StopRequest) -> None:
-        stop = should_stop()
-        if stop is not None:
+        decision = self.replicas.agree(lambda: self._decide(should_stop))
+        if decision == _STOP:
             self._save()
-            raise stop
+            raise self._stop or JobDrained("the first replica was asked to stop")
         every = self.spec.checkpoint.every_steps
         due = every is not None and self.step % every == 0 and self.step > 0
-        if due or time.monotonic() - self._saved_at >= self.spec.checkpoint.every_s:
+        if due or decision == _SAVE:
             self._save()
+
+    def _decide(self, should_stop: StopRequest) -> int:
+        self._stop = should_stop()
+        if self._stop is not None:
+            return _STOP
+        late = time.monotonic() - self._saved_at >= self.spec.checkpoint.every_s
+        return _SAVE if late else 0
 
     def _save(self) -> None:
         if self.step == self._saved_step:
@@ -220,6 +249,7 @@ class Training:
             "watch": self.watch.state_dict(),
             "random": torch.get_rng_state(),
         }
-        self.reporter.event(self.checkpoints.write(self.step, state))
+        if self.leads:
+            self.reporter.event(self.checkpoints.write(self.step, state))
         self._saved_step = self.step
         self._saved_at = time.monotonic()
