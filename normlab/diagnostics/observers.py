@@ -3,83 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Sequence, Tuple, Type
+from typing import Any, Dict, List, Sequence, Tuple, Type
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from normlab.diagnostics.ablation import AblationCurve, Clamp, ablate
+from normlab.diagnostics.batch_noise import GradientBiasObserver, RegularizationObserver
 from normlab.diagnostics.batch_statistics import BatchStatisticsMeter
 from normlab.diagnostics.landscape import measure_landscape
+from normlab.diagnostics.moment import Moment, Observer
 from normlab.diagnostics.power import TERMS, watch_power
 from normlab.diagnostics.sites import activation_sites, normalizer_sites
 from normlab.diagnostics.step_size import StepSizeMeter, scale_free_layers, scale_invariance
 from normlab.diagnostics.untouched import in_use, replica
+from normlab.diagnostics.weight_norms import WeightNormsObserver
 from normlab.events import Diagnostic
 from normlab.norms.meta import MetaNorm
 from normlab.norms.switchable import SwitchableNorm
 from normlab.specs.diagnostics import DIAGNOSTICS
 
-Metric = Callable[[str, float], None]
 _SAMPLES = 512  # of the test set that are looked at
 _ROWS = 128  # at once
 _READINGS = 20  # of step sizes, an epoch
 _LENGTHS = (0.5, 1.0, 2.0, 3.0, 4.0)  # of the learning rate
-
-
-@dataclass(frozen=True)
-class Moment:
-    """
-    Where a training stands when an observer looks.
-
-    Args:
-        step: updates done.
-        steps_per_epoch: updates in an epoch.
-        learning_rate: of the last update.
-        batch_size: what one call of a normalizer sees.
-        model: to look at; what is changed must be a copy.
-        loss: function of output and target.
-        train: gives one update's samples and classes.
-        test: gives so many samples and classes that were not trained on.
-        metric: takes a metric's name and value.
-        record: takes what is no plain series.
-    """
-
-    step: int
-    steps_per_epoch: int
-    learning_rate: float
-    batch_size: int
-    model: nn.Module
-    loss: Callable[[Tensor, Tensor], Tensor]
-    train: Callable[[], Tuple[Tensor, Tensor]]
-    test: Callable[[int], Tuple[Tensor, Tensor]]
-    metric: Metric
-    record: Callable[[Diagnostic], None]
-
-
-class Observer:
-    """Looks at a training; does nothing unless a subclass says so."""
-
-    def after_update(self, moment: Moment) -> None:
-        """Look after an update."""
-
-    def after_epoch(self, moment: Moment) -> None:
-        """Look after an epoch."""
-
-    def at_end(self, moment: Moment) -> None:
-        """Look when all is done."""
-
-    def is_due(self, step: int, steps_per_epoch: int) -> bool:
-        """Whether `after_update` wants to see this step."""
-        return False
-
-    def state_dict(self) -> Dict[str, Any]:
-        """Return what a resumed training must know."""
-        return {}
-
-    def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
 
 
 class PowerObserver(Observer):
@@ -251,6 +198,9 @@ OBSERVERS: Dict[str, Type[Observer]] = {
     "group_sizes": GroupSizeObserver,
     "landscape": LandscapeObserver,
     "batch_statistics": BatchStatisticsObserver,
+    "regularization": RegularizationObserver,
+    "gradient_bias": GradientBiasObserver,
+    "weight_norms": WeightNormsObserver,
     "ablation": AblationObserver,
 }
 

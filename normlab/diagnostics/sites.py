@@ -12,12 +12,12 @@ from normlab.norms import NormActivation
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.proxy import ProxyNorm
 
-_TORCH_NORMS: Tuple[Type[nn.Module], ...] = (
+TORCH_NORMS: Tuple[Type[nn.Module], ...] = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm,
     nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
 )  # fmt: skip
 _WHOLE_SITES: Tuple[Type[nn.Module], ...] = (NormActivation, ProxyNorm)
-_SITES: Tuple[Type[nn.Module], ...] = (*_WHOLE_SITES, ActivationNorm, *_TORCH_NORMS)
+_SITES: Tuple[Type[nn.Module], ...] = (*_WHOLE_SITES, ActivationNorm, *TORCH_NORMS)
 
 
 def normalizer_sites(model: nn.Module) -> Dict[str, nn.Module]:

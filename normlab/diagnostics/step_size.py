@@ -66,7 +66,7 @@ class StepSizeMeter:
         return {name: self._read(name, layer, lr) for name, layer in self.layers.items()}
 
     def _read(self, name: str, layer: nn.Module, lr: float) -> StepSize:
-        w = _rows(layer)
+        w = rows(layer)
         norm = w.norm(dim=1).clamp_min(torch.finfo(w.dtype).tiny)
         direction = w / norm[:, None]
         before = self.directions.get(name, direction)
@@ -97,7 +97,7 @@ def scale_invariance(layer: nn.Module) -> float:
     gradients = [p.grad for p in _weights(layer)]
     if not gradients or gradients[0] is None:
         raise InvalidSpec("the layer has no gradient: run backward first")
-    w, g = _rows(layer), gradients[0].detach().double().flatten(1).cpu()
+    w, g = rows(layer), gradients[0].detach().double().flatten(1).cpu()
     size = (w.norm(dim=1) * g.norm(dim=1)).clamp_min(torch.finfo(torch.float64).tiny)
     return float(((w * g).sum(1).abs() / size).max())
 
@@ -108,7 +108,8 @@ def _weights(layer: nn.Module) -> Iterator[Tensor]:
         yield weight
 
 
-def _rows(layer: nn.Module) -> Tensor:
+def rows(layer: nn.Module) -> Tensor:
+    """Return the weights of each output channel as a row, in float64 on the host."""
     weight = next(_weights(layer))
     if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
         weight = weight.transpose(0, 1)  # (in, out, ...) -> (out, in, ...)

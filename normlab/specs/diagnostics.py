@@ -78,6 +78,32 @@ _ALL = (
         "Teye et al. 2018, arXiv:1802.06455",
     ),
     DiagnosticFacts(
+        "regularization",
+        "rise of the loss by the noise of batch statistics at several batch sizes M, and its line "
+        "against 1 / M",
+        "at the end",
+        "regularization/(rise_M|slope|intercept|fit|exponent)",
+        "nine forward passes over 512 test samples, in batches of 4 to 32 and all at once",
+        "Luo et al. 2019, arXiv:1809.00846",
+    ),
+    DiagnosticFacts(
+        "gradient_bias",
+        "error in direction and length of the average gradient over batches against the gradient "
+        "of all samples at once",
+        "at the end",
+        "gradient_bias/(cosine|norm_ratio|relative_error)",
+        "three forward and backward passes over 256 test samples, one with all at once",
+        "Chiley et al. 2019, arXiv:1905.05894",
+    ),
+    DiagnosticFacts(
+        "weight_norms",
+        "norm of every channel's weights, for another job's optimizer.norms_of",
+        "each epoch",
+        "a record an epoch: the norms of each layer",
+        "one pass over the weights",
+        "Hoffer et al. 2018, arXiv:1803.01814, equation 4",
+    ),
+    DiagnosticFacts(
         "ablation",
         "accuracy while more and more random channels are clamped, to zero and to their mean",
         "at the end",

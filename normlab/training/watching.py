@@ -9,7 +9,8 @@ from torch import Tensor
 
 from normlab.data import Data
 from normlab.data.batches import EpochBatches
-from normlab.diagnostics.observers import Moment, make_observers
+from normlab.diagnostics.moment import Moment
+from normlab.diagnostics.observers import make_observers
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import Session
 from normlab.training.losses import cross_entropy

@@ -16,8 +16,9 @@ from tests.normlab.training.test_resume import assert_same, check_resume, final_
 ALL = list(DIAGNOSTICS)
 REPORTS = {
     "batch": {"power/", "step_size/", "scale_invariance/", "landscape/", "batch_statistics/",
-              "ablation/"},
-    "online": {"power/", "step_size/", "scale_invariance/", "landscape/", "batch_statistics/"},
+              "ablation/", "gradient_bias/", "regularization/"},
+    "online": {"power/", "step_size/", "scale_invariance/", "landscape/", "batch_statistics/",
+               "gradient_bias/"},
     "switchable": {"switch/"},
     "meta": {"group_size/"},
 }  # fmt: skip
@@ -40,7 +41,8 @@ def test_they_report_under_their_names(kind: str, tmp_path: Path) -> None:
     recorder, _ = train(small_job(normalizer=kind, diagnostics=ALL), tmp_path)
     found = {name for name in recorder.points if not re.match("train/|val/|time/|device/", name)}
     assert {name.split("/")[0] + "/" for name in found} >= REPORTS[kind]
-    assert recorder.events("Diagnostic")[0].name == "ablation"
+    records = [record.name for record in recorder.events("Diagnostic")]
+    assert records == ["weight_norms", "weight_norms", "ablation"]
 
 
 def test_a_resumed_job_reports_the_same_diagnostics(tmp_path: Path) -> None:

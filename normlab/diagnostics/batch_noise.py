@@ -1,0 +1,55 @@
+"""Observers of what the noise of batch statistics does: to the gradient, and to the loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Dict
+
+from normlab.diagnostics.gradient_bias import measure_gradient_bias
+from normlab.diagnostics.moment import Moment, Observer
+from normlab.diagnostics.regularization import measure_regularization
+from normlab.diagnostics.sites import normalizer_sites
+from normlab.errors import InvalidSpec
+
+_GRADIENT_SAMPLES = 256
+_LOSS_SAMPLES = 512
+_BATCH_SIZES = (4, 8, 16, 32)
+
+
+class GradientBiasObserver(Observer):
+    """Reports the error of the average gradient over batches of the job's size."""
+
+    def at_end(self, moment: Moment) -> None:
+        """Take gradients of test samples, on copies."""
+        size = moment.batch_size
+        x, y = moment.test(max(_GRADIENT_SAMPLES, 2 * size))
+        if len(x) < 2 * size or not normalizer_sites(moment.model):
+            return
+        try:
+            found = measure_gradient_bias(moment.model, moment.loss, x, y, size)
+        except InvalidSpec:  # no gradient: a dead net has nothing to compare
+            return
+        _report(moment, "gradient_bias", vars(found))
+
+
+class RegularizationObserver(Observer):
+    """Reports how much batch noise raises the loss at several batch sizes, and how that falls."""
+
+    def at_end(self, moment: Moment) -> None:
+        """Compare losses of test samples, on copies."""
+        x, y = moment.test(_LOSS_SAMPLES)
+        sizes = [size for size in _BATCH_SIZES if 2 * size <= len(x)]
+        if len(sizes) < 2 or not normalizer_sites(moment.model):
+            return
+        found = measure_regularization(moment.model, moment.loss, x, y, sizes)
+        values = {f"rise_{m}": rise for m, rise in zip(found.batch_sizes, found.rises)}
+        values.update(slope=found.slope, intercept=found.intercept, fit=found.fit)
+        if found.exponent is not None:
+            values["exponent"] = found.exponent
+        _report(moment, "regularization", values)
+
+
+def _report(moment: Moment, group: str, values: Dict[str, float]) -> None:
+    for name, value in values.items():
+        if math.isfinite(value):
+            moment.metric(f"{group}/{name}", value)

@@ -1,0 +1,64 @@
+"""A model whose normalizers take their statistics over everything that they are given."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, Iterator, Optional, Tuple, Type
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from normlab.diagnostics.sites import TORCH_NORMS
+from normlab.diagnostics.untouched import replica
+from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.batch_renorm import BatchRenorm
+from normlab.norms.online import OnlineNorm, scale_layer
+from normlab.norms.streaming import StreamingNorm
+
+_WITH_HISTORY: Tuple[Type[ActivationNorm], ...] = (OnlineNorm, StreamingNorm, BatchRenorm)
+
+
+@contextmanager
+def normalizing_replica(model: nn.Module) -> Iterator[nn.Module]:
+    """Give a copy of *model* whose normalizers work as in training, and all else as in use."""
+    with replica(model) as twin:
+        for module in twin.modules():
+            module.training = isinstance(module, (ActivationNorm, *TORCH_NORMS))
+        yield twin
+
+
+@contextmanager
+def full_statistics_replica(model: nn.Module) -> Iterator[nn.Module]:
+    """
+    Give a copy of *model* that normalizes one batch of all samples by that batch's statistics.
+
+    Virtual batches are one; what has a history (online, streaming, renormalized) takes the
+    moments of the batch instead, the limit that it estimates. Parameters keep their names.
+    """
+    with normalizing_replica(model) as twin:
+        for module in list(twin.modules()):
+            if getattr(module, "virtual_batch_size", None) is not None:
+                module.virtual_batch_size = None  # type: ignore[assignment]
+            for name, child in module.named_children():
+                if isinstance(child, _WITH_HISTORY):
+                    module._modules[name] = _BatchMoments(child)
+        yield _BatchMoments(twin) if isinstance(twin, _WITH_HISTORY) else twin
+
+
+class _BatchMoments(ActivationNorm):
+    """*norm* with the batch's own moments, and its own compensation of errors, if any."""
+
+    def __init__(self, norm: ActivationNorm) -> None:
+        super().__init__(norm.num_features, norm.eps, norm.affine, norm.dims)
+        self.weight, self.bias = norm.weight, norm.bias
+        self.folds_affine = norm.folds_affine
+        self._options: Any = norm.options if isinstance(norm, OnlineNorm) else None
+
+    def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+        """Normalize over the batch."""
+        z = F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
+        if self._options is not None and self._options.clamp is not None:
+            z = z.clamp(-self._options.clamp, self._options.clamp)
+        if self._options is not None and self._options.group_size is not None:
+            z = scale_layer(z, self._options.group_size, self._options.scaling_eps)
+        return z
