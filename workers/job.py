@@ -20,7 +20,6 @@ from typing import BinaryIO, Optional
 from pydantic import ValidationError
 
 from normlab.errors import InvalidSpec
-from normlab.events import Finished
 from workers.job_errors import describe
 from workers.job_order import JobOrder
 from workers.job_pipes import EventPipe, StopRequest, watch_lifeline
@@ -60,21 +59,11 @@ def carry_out(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
 
 def _train(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
     # Here, not above: importing torch takes seconds, and a bad order needs none of it.
-    from accelerators import open_accelerator
-    from normlab.training.checkpoints import CheckpointFolder, NamedCheckpoint
-    from normlab.training.loop import fit
-    from normlab.training.reporting import BufferedReporter
-
-    checkpoints = CheckpointFolder(
-        Path(order.folder) / "checkpoints",
-        order.spec.fingerprint(),
-        [NamedCheckpoint(c.step, Path(c.path), c.sha256) for c in order.resume],
-        max(2, order.spec.checkpoint.keep),  # the newest may not be on record yet
-    )
-    accelerator = open_accelerator(order.device, order.spec, order.threads)
-    with BufferedReporter(pipe.send) as reporter:
-        summary = fit(order.spec, accelerator, reporter, checkpoints, Path(order.data_root), stop)
-    pipe.send(Finished(step=summary["steps"], summary=summary))
+    if order.spec.replicas > 1 and order.device != "ipu":  # an IPU's are all in one process
+        from workers.replicas import train_replicas as train
+    else:
+        from workers.attempt import train
+    pipe.send(train(order, pipe.send, stop))
 
 
 if __name__ == "__main__":

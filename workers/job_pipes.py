@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ STOP_REASONS: Dict[str, Type[JobStopped]] = {
     "timeout": JobTimedOut,
     "drained": JobDrained,
 }
+_REASONS = tuple(STOP_REASONS)
 _MESSAGES = {
     "cancelled": "the job was cancelled",
     "timeout": "the job ran longer than its time_limit_s",
@@ -42,11 +44,14 @@ class EventPipe:
 
 
 class StopRequest:
-    """Whether somebody wants this job to stop, and why: SIGTERM, and a line that says why."""
+    """
+    Whether somebody wants this job to stop, and why: SIGTERM, and a line that says why.
+
+    It lies in memory that forks of this process share: what one is told, all know.
+    """
 
     def __init__(self) -> None:
-        self._reason: Optional[str] = None
-        self._asked = False
+        self._note = mmap.mmap(-1, 2)  # whether anybody asked; the number of the reason, from 1
 
     def listen(self) -> None:
         """Take SIGTERM as a request from now on (in the main thread)."""
@@ -54,18 +59,18 @@ class StopRequest:
 
     def give(self, reason: str) -> None:
         """Note why; an unknown reason counts as a drain, after which the job goes on."""
-        self._reason = reason if reason in STOP_REASONS else "drained"
-        self._asked = True
+        self._note[1] = _REASONS.index(reason if reason in STOP_REASONS else "drained") + 1
+        self._note[0] = 1
 
     def __call__(self) -> Optional[JobStopped]:
         """Return the error to stop with, or None while nobody asked."""
-        if not self._asked:
+        if not self._note[0]:
             return None
-        reason = self._reason or "drained"
+        reason = _REASONS[self._note[1] - 1] if self._note[1] else "drained"
         return STOP_REASONS[reason](_MESSAGES[reason])
 
     def _on_sigterm(self, _signal: int, _frame: Optional[FrameType]) -> None:
-        self._asked = True
+        self._note[0] = 1
 
 
 def watch_lifeline(stdin: BinaryIO, stop: StopRequest) -> None:

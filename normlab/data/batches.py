@@ -26,6 +26,7 @@ class EpochBatches:
         data: where the samples come from.
         samples_per_update: how many one update takes.
         place: brings the order to where the samples are.
+        rows: of an update's samples, those that are wanted; None is all.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class EpochBatches:
         seed: int,
         epoch: int,
         place: Callable[[Tensor], Tensor] = lambda x: x,
+        rows: Optional[Tensor] = None,
     ) -> None:
         self._data = data
+        self._rows = None if rows is None else place(rows)
         self._size = samples_per_update
         n = len(data.train)
         g = torch.Generator().manual_seed(epoch_seed(seed, epoch))
@@ -55,7 +58,9 @@ class EpochBatches:
 
     def __getitem__(self, i: int) -> Tuple[Tensor, Tensor]:
         """Return the samples (n, C, H, W) and classes (n,) of update *i* of the epoch."""
-        part = slice(i * self._size, (i + 1) * self._size)
+        begin = i * self._size
+        every = slice(begin, begin + self._size)
+        part = every if self._rows is None else self._rows + begin
         index = self._order[part]
         x = self._data.standardize(self._data.train.x[index])
         if self._shifts is not None:

@@ -39,6 +39,7 @@ def fit(
     data_root: Path,
     should_stop: StopRequest,
     replicas: Optional[Replicas] = None,
+    norms: Optional[Sequence[EpochNorms]] = None,
 ) -> Dict[str, Any]:
     """
     Train as *spec* says, and return the summary: final metrics, size and speed.
@@ -52,6 +53,7 @@ def fit(
             written and the error raised.
         replicas: this process among others that fit the same spec, each with a model of its own;
             None where *accelerator* holds them all.
+        norms: what the job of `optimizer.norms_of` recorded, one entry an epoch.
 
     Raises:
         InvalidSpec: the spec breaks a rule that binds several of its fields.
@@ -67,10 +69,12 @@ def fit(
     with accelerator.session(model, spec) as session:
         placed = data.placed(session.place)
         training = Training(spec, session, placed, reporter, checkpoints, replicas or Alone())
+        training.steering = steering(session.inspect(), spec, norms)
         training.resume()
         reporter.event(Started(step=training.step, environment=_environment(accelerator)))
         training.run(should_stop)
-        reporter.event(write_weights(session.inspect(), spec, checkpoints.folder))
+        if training.leads:
+            reporter.event(write_weights(session.inspect(), spec, checkpoints.folder))
     parameters = sum(p.numel() for p in model.parameters())
     return {"parameters": parameters, **training.summary(), **_environment(accelerator)}
 
@@ -113,6 +117,7 @@ class Training:
         self.steps = total_steps(spec, self.steps_per_epoch) or 0
         self.watch = Watch(spec, session, data, reporter, self.steps_per_epoch)
         self.rate = scaled_rate(spec.optimizer, spec.samples_per_update).learning_rate
+        self.steering: Optional[NormControl] = None
         self._saved_step = -1
         self._saved_at = time.monotonic()
         self._stop: Optional[JobStopped] = None
@@ -173,7 +178,8 @@ class Training:
         with self.clock.training():
             self.session.prepare(learning_rate, (number - 1) / self.steps)
             x, y = batches[(number - 1) % self.steps_per_epoch]
-            result = self.session.train(x, y)
+            with self.steering.correcting(epoch) if self.steering else nullcontext():
+                result = self.session.train(x, y)
             self.step = number
             drained = self.leads and self.ledger.add(number, result, learning_rate)
         self.watch.after_update(number, learning_rate, batches)

@@ -25,6 +25,19 @@ class Reporter(Protocol):
         """Send every point taken so far."""
 
 
+class SilentReporter:
+    """Say nothing: for processes whose results another reports."""
+
+    def metric(self, name: str, step: int, value: float) -> None:
+        """Drop the point."""
+
+    def event(self, event: Event) -> None:
+        """Drop the event."""
+
+    def flush(self) -> None:
+        """Have nothing to send."""
+
+
 class BufferedReporter:
     """
     Send points in batches, from a thread of its own.

@@ -44,11 +44,6 @@ def test_an_unknown_kind_lists_the_known() -> None:
         open_accelerator("tpu", job())
 
 
-def test_replicas_are_refused_with_what_gives_the_same_update() -> None:
-    with pytest.raises(UnsupportedModel, match="gradient_accumulation=6"):
-        open_accelerator("cpu", job(replicas=3, gradient_accumulation=2))
-
-
 def test_float16_is_refused() -> None:
     with pytest.raises(UnsupportedModel, match="bfloat16"):
         open_accelerator("cpu", job(precision="float16"))

@@ -1,0 +1,48 @@
+"""What a training asks of its replicas: copies of the model that learn from parts of an update."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import torch
+from torch import Tensor
+from typing_extensions import Protocol
+
+from normlab.specs.jobs import JobSpec
+
+
+class Replicas(Protocol):
+    """
+    This process among the processes of one training, which all run the same loop.
+
+    *rank* counts from 0; replica 0 reports, evaluates and writes checkpoints.
+    """
+
+    rank: int
+    count: int
+
+    def agree(self, decide: Callable[[], int]) -> int:
+        """Return one decision of replica 0 to all, at the same call of each; 0 is none."""
+
+
+class Alone:
+    """The one process of a training that has no other."""
+
+    rank = 0
+    count = 1
+
+    def agree(self, decide: Callable[[], int]) -> int:
+        """Return what is decided here and now."""
+        return decide()
+
+
+def rows_of(replica: int, spec: JobSpec) -> Tensor:
+    """
+    Return which samples of an update *replica* takes, in its micro-batches' order.
+
+    An update's samples lie as (accumulation, replica, micro-batch), as on an IPU, so that equal
+    jobs get equal micro-batches wherever they run.
+    """
+    rows = torch.arange(spec.samples_per_update)
+    by_replica = rows.view(spec.gradient_accumulation, spec.replicas, spec.batch_size)
+    return by_replica[:, replica].flatten()

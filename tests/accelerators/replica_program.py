@@ -1,0 +1,101 @@
+"""Two replicas that train one case after another: python -m tests.accelerators.replica_program."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from accelerators import open_accelerator
+from accelerators.replica_group import joined
+from accelerators.replicas import launch
+from normlab.specs.jobs import JobSpec
+from normlab.training.checkpoints import CheckpointFolder
+from normlab.training.loop import fit
+from normlab.training.reporting import SilentReporter
+from tests.normlab.training.recording import Recorder, small_job
+
+REPLICAS = 2
+# What these compute in training follows from their micro-batch and their weights alone.
+STATELESS = [
+    "batch",
+    "layer",
+    "instance",
+    "group",
+    "l1_batch",
+    "linf_batch",
+    "topk_batch",
+    "switchable",
+    "sparse_switchable",
+    "meta",
+    "weight",
+    "bounded_weight",
+    "none",
+]
+_UPDATE = {"batch_size": 4, "epochs": 1, "max_steps": 4, "augmentation": {"crop": 1}}
+_OPTIMIZER = {"name": "sgd", "lr": 0.02, "weight_decay": 1e-3, "clip_norm": 2.0}
+
+
+def averaged(kind: str, **fields: Any) -> JobSpec:
+    """Return a job of two replicas, each of which accumulates two micro-batches."""
+    update = {**_UPDATE, "optimizer": _OPTIMIZER, "gradient_accumulation": 2}
+    return small_job(normalizer=kind, **{**update, "replicas": REPLICAS, **fields})
+
+
+def accumulated(kind: str) -> JobSpec:
+    """Return the job of one process with the same micro-batches."""
+    return averaged(kind, replicas=1, gradient_accumulation=4)
+
+
+def synced() -> JobSpec:
+    """Return a job whose two replicas share their statistics."""
+    job = {"kind": "batch", "sync": True}
+    return small_job(normalizer=job, **_UPDATE, optimizer=_OPTIMIZER, replicas=REPLICAS)
+
+
+def whole_batch() -> JobSpec:
+    """Return the job of one process with both replicas' samples in its batch."""
+    return small_job(normalizer="batch", **{**_UPDATE, "batch_size": 8}, optimizer=_OPTIMIZER)
+
+
+CASES = {**{kind: averaged(kind) for kind in STATELESS}, "synced": synced()}
+
+
+def train(spec: JobSpec, folder: Path, group: Any = None) -> dict[str, Any]:
+    """Train, and return the losses and the state of the session."""
+    leads = group is None or group.rank == 0
+    recorder = Recorder()
+    accelerator = open_accelerator("cpu", spec, 1, group)
+    reporter = recorder if leads else SilentReporter()
+    checkpoints = CheckpointFolder(folder, spec.fingerprint())
+    fit(spec, accelerator, reporter, checkpoints, folder, lambda: None, group)
+    if not leads:
+        return {}
+    last = recorder.named_checkpoints()[-1].path
+    saved = torch.load(last, weights_only=True)["state"]["session"]
+    points = {name: recorder.points[name] for name in ("train/loss", "train/accuracy")}
+    return {"points": points, "session": saved}
+
+
+def main() -> int:
+    """Train every case, and save what was found in the folder that the argument names."""
+    folder = Path(sys.argv[1])
+
+    def work(rank: int) -> None:
+        try:
+            with joined("cpu", rank, REPLICAS, folder) as group:
+                found = {name: train(spec, folder / name, group) for name, spec in CASES.items()}
+        except BaseException:
+            traceback.print_exc()
+            raise
+        if rank == 0:
+            torch.save(found, folder / "found.pt")
+
+    return max(launch(REPLICAS, work, folder).values(), default=0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""The laws of data parallelism, with real processes that talk over gloo."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from accelerators import open_accelerator
+from accelerators.replica_group import is_lost_peer, own_state
+from normlab import norms
+from normlab.errors import UnsupportedModel
+from normlab.training.replicas import rows_of
+from tests.accelerators import replica_program as program
+from tests.normlab.training.recording import small_job
+
+
+@pytest.fixture(scope="module")
+def replicated(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Train all cases in one pair of processes: starting them costs more than the training."""
+    folder = tmp_path_factory.mktemp("replicas")
+    command = [sys.executable, "-m", "tests.accelerators.replica_program", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return torch.load(folder / "found.pt", weights_only=True)
+
+
+def _assert_same_training(found: Any, expected: Any) -> None:
+    for name, points in expected["points"].items():
+        steps, values = zip(*points)
+        assert [step for step, _ in found["points"][name]] == list(steps)
+        replicas = torch.tensor([value for _, value in found["points"][name]])
+        torch.testing.assert_close(replicas, torch.tensor(values), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", program.STATELESS)
+def test_replicas_average_what_one_process_accumulates(
+    kind: str, replicated: Any, tmp_path: Path
+) -> None:
+    alone = program.train(program.accumulated(kind), tmp_path)
+    _assert_same_training(replicated[kind], alone)
+    names = set(alone["session"]["model"]) - set(replicated[kind]["session"]["replicas"][0])
+    assert names
+    for name in names:  # the parameters; statistics in use are a replica's own
+        there, here = (s["session"]["model"][name] for s in (replicated[kind], alone))
+        torch.testing.assert_close(there, here, rtol=1e-4, atol=1e-5)
+
+
+def test_replicas_with_sync_are_one_large_batch(replicated: Any, tmp_path: Path) -> None:
+    alone = program.train(program.whole_batch(), tmp_path)
+    _assert_same_training(replicated["synced"], alone)
+    model = replicated["synced"]["session"]["model"]
+    assert any(name.endswith("running_var") for name in model)
+    torch.testing.assert_close(model, alone["session"]["model"], rtol=1e-4, atol=1e-5)
+
+
+def test_each_replica_keeps_the_statistics_of_its_own_samples(replicated: Any) -> None:
+    first, second = replicated["batch"]["session"]["replicas"]
+    model = replicated["batch"]["session"]["model"]
+    means = [name for name in first if name.endswith("running_mean")]
+    assert means
+    for name in means:
+        assert torch.equal(model[name], first[name])
+        assert not torch.equal(first[name], second[name])
+
+
+def test_an_updates_samples_lie_as_on_an_ipu() -> None:
+    spec = small_job(batch_size=2, gradient_accumulation=2, replicas=3)
+    assert rows_of(0, spec).tolist() == [0, 1, 6, 7]
+    assert rows_of(2, spec).tolist() == [4, 5, 10, 11]
+
+
+def test_one_process_refuses_to_be_several_replicas() -> None:
+    spec = small_job(replicas=3, gradient_accumulation=2)
+    with pytest.raises(UnsupportedModel, match="gradient_accumulation=6"):
+        open_accelerator("cpu", spec)
+
+
+def test_what_replicas_do_not_share_is_all_but_the_parameters() -> None:
+    layer = norms.make("online", 4)
+    assert {"mu", "var", "u", "v"} <= set(own_state(layer))
+    assert not set(own_state(layer)) & set(dict(layer.named_parameters()))
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (RuntimeError("[gloo/transport/tcp/pair.cc:525] Connection closed by peer"), True),
+        (RuntimeError("NCCL error: remote process exited"), True),
+        (RuntimeError("shapes do not match"), False),
+        (ValueError("gloo"), False),
+    ],
+)
+def test_a_peers_end_is_told_from_an_error_of_ones_own(error: Exception, lost: bool) -> None:
+    assert is_lost_peer(error) == lost

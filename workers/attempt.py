@@ -1,0 +1,47 @@
+"""The training of one attempt, as its order says. Runs on Python 3.8; imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable, Optional
+
+from accelerators import open_accelerator
+from accelerators.replica_group import ReplicaGroup
+from normlab.events import Event, Finished
+from normlab.training.checkpoints import CheckpointFolder, NamedCheckpoint
+from normlab.training.loop import fit
+from normlab.training.reporting import BufferedReporter, SilentReporter
+from workers.job_order import JobOrder
+from workers.job_pipes import StopRequest
+
+Send = Callable[[Event], None]
+
+
+def train(
+    order: JobOrder, send: Send, stop: StopRequest, group: Optional[ReplicaGroup] = None
+) -> Finished:
+    """
+    Train to the end, and return the last word.
+
+    Args:
+        send: takes each event but the last.
+        group: the replicas of which this process is one; only the first sends anything.
+
+    Raises:
+        JobError: whatever ended it early, and `InvalidSpec` or an unexpected error likewise.
+    """
+    checkpoints = CheckpointFolder(
+        Path(order.folder) / "checkpoints",
+        order.spec.fingerprint(),
+        [NamedCheckpoint(c.step, Path(c.path), c.sha256) for c in order.resume],
+        max(2, order.spec.checkpoint.keep),  # the newest may not be on record yet
+    )
+    accelerator = open_accelerator(order.device, order.spec, order.threads, group)
+    data_root = Path(order.data_root)
+    if group is not None and group.rank > 0:
+        reporter = SilentReporter()
+        summary = fit(order.spec, accelerator, reporter, checkpoints, data_root, stop, group)
+    else:
+        with BufferedReporter(send) as sender:
+            summary = fit(order.spec, accelerator, sender, checkpoints, data_root, stop, group)
+    return Finished(step=summary["steps"], summary=summary)
