@@ -1,0 +1,29 @@
+"""`python -m normlab.ipu_check.table`: the verdict of the op check on every kind, as Markdown."""
+
+from __future__ import annotations
+
+from normlab.ipu_check.jobs import check_job
+from normlab.specs.jobs import JobSpec
+from normlab.specs.normalizers import BY_KIND, ActivationNormSpec
+
+
+def verdict_table() -> str:
+    """Return one row a kind: does `preresnet8` with it pass, with and without proxy, and why."""
+    rows = ["| kind | op check | with `proxy` | why |", "|---|---|---|---|"]
+    for kind, spec in BY_KIND.items():
+        plain = check_job(JobSpec.model_validate({"normalizer": kind.value}))
+        proxy = "-"
+        if issubclass(spec, ActivationNormSpec):
+            asked = {"kind": kind.value, "proxy": True}
+            proxy = _word(check_job(JobSpec.model_validate({"normalizer": asked})).passes)
+        why = spec.ipu_reason if plain.passes == spec.runs_on_ipu else "; ".join(plain.problems)
+        rows.append(f"| `{kind.value}` | {_word(plain.passes)} | {proxy} | {why} |")
+    return "\n".join(rows)
+
+
+def _word(passes: bool) -> str:
+    return "passes" if passes else "refused"
+
+
+if __name__ == "__main__":
+    print(verdict_table())
