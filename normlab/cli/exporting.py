@@ -1,24 +1,28 @@
-"""`normlab export`: what a job measured and left, as files."""
+"""`normlab export`: what jobs measured and left, as files or on another server."""
 
 from __future__ import annotations
 
 import csv
 import json
 import sys
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterator, List, Optional, TextIO, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, TextIO, Union
 
 import typer
 
-from normlab.cli.completion import JobArgument
+from normlab.cli.completion import job_ids
 from normlab.cli.connecting import connect
 from normlab.cli.output import examples, print_json
 
 if TYPE_CHECKING:
-    from normlab.records import SeriesRecord
+    from normlab.exports.run import Run
 
 Row = List[Union[str, int, float, None]]
 HEAD = ["job", "metric", "step", "value", "time"]
+Job = typer.Argument(
+    None, help="A job's id.", autocompletion=job_ids, metavar="[JOB]", show_default=False
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -27,53 +31,124 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "normlab export 01JX... > metrics.csv",
             "normlab export 01JX... --metric val/accuracy --json",
-            "normlab export 01JX... --artifacts --to folder/",
+            "normlab export 01JX... --artifacts --to folder/     weights.safetensors too",
+            "normlab export --study 01JX... --tensorboard runs/",
+            "normlab export --study 01JX... --mlflow http://127.0.0.1:5000 --artifacts",
         )
     )(export)
 
 
 def export(
     ctx: typer.Context,
-    job: str = JobArgument,
+    job: Optional[str] = Job,
+    study: Optional[str] = typer.Option(None, "--study", help="Every job of this study."),
     metric: List[str] = typer.Option([], "--metric", "-m", help="Of these only; default: all."),
-    artifacts: bool = typer.Option(False, "--artifacts", help="Download the job's files too."),
+    artifacts: bool = typer.Option(False, "--artifacts", help="The job's files too."),
     to: Optional[Path] = typer.Option(None, "--to", help="A folder; default: standard output."),
+    tensorboard: Optional[Path] = typer.Option(
+        None, metavar="FOLDER", help="Write TensorBoard event files below this folder."
+    ),
+    mlflow: Optional[str] = typer.Option(None, metavar="URL", help="Make runs on this server."),
+    experiment: Optional[str] = typer.Option(
+        None, help="MLflow's experiment; default: the study's name, or normlab."
+    ),
     as_json: bool = typer.Option(False, "--json", help="JSON instead of CSV."),
 ) -> None:
-    """Write a job's metrics, every point, as CSV or JSON; and its files, if asked."""
+    """Write what jobs measured, every point: CSV, JSON, TensorBoard files, MLflow runs."""
+    if (job is None) == (study is None):
+        raise typer.BadParameter("name one job, or one study with --study")
+    if artifacts and to is None and mlflow is None:
+        raise typer.BadParameter("--artifacts needs a place for the files: --to FOLDER or --mlflow")
     with connect(ctx) as client:
-        series = client.metrics(job, *metric)
-        if to is None:
-            _write(job, series, sys.stdout, as_json)
-            return
-        to.mkdir(parents=True, exist_ok=True)
-        name = to / ("metrics.json" if as_json else "metrics.csv")
-        with name.open("w", newline="") as file:
-            _write(job, series, file, as_json)
-        written = [name]
+        runs = _runs(client, job, study, metric)
+        if tensorboard is not None:
+            _say(_to_tensorboard(runs, tensorboard), as_json)
+        elif mlflow is not None:
+            name = experiment or (client.studies.get(study).name if study else "normlab")
+            _say(_to_mlflow(client, runs, mlflow, name, artifacts), as_json)
+        elif to is None:
+            _write(runs, sys.stdout, as_json, by_job=study is not None)
+        else:
+            _say(_to_folders(client, runs, to, artifacts, as_json, nested=bool(study)), as_json)
+
+
+def _runs(
+    client: Any, job: Optional[str], study: Optional[str], metric: List[str]
+) -> Iterator[Run]:
+    from normlab.exports.run import read, read_study
+
+    if study is not None:
+        return read_study(client, study, metric)
+    return iter([read(client, str(job), metric)])
+
+
+def _to_tensorboard(runs: Iterator[Run], folder: Path) -> List[str]:
+    from normlab.exports.tensorboard import write
+
+    return [str(write(run, folder)) for run in runs]
+
+
+def _to_mlflow(
+    client: Any, runs: Iterator[Run], url: str, experiment: str, artifacts: bool
+) -> List[str]:
+    from normlab.exports.mlflow import MlflowServer
+
+    made = []
+    with MlflowServer(url) as server:
+        for run in runs:
+            with tempfile.TemporaryDirectory(prefix="normlab-export-") as folder:
+                files = _download(client, run, Path(folder)) if artifacts else []
+                made.append(server.write(run, experiment, files))
+    return made
+
+
+def _to_folders(
+    client: Any, runs: Iterator[Run], to: Path, artifacts: bool, as_json: bool, nested: bool
+) -> List[str]:
+    written = []
+    for run in runs:
+        folder = to / run.job.id if nested else to
+        folder.mkdir(parents=True, exist_ok=True)
+        written.append(folder / ("metrics.json" if as_json else "metrics.csv"))
+        with written[-1].open("w", newline="") as file:
+            _write(iter([run]), file, as_json)
         if artifacts:
-            for artifact in client.artifacts(job):
-                # a name of the server's is no path of ours
-                target = to / Path(artifact.name).name
-                written.append(client.download(job, artifact.name, target))
+            written += _download(client, run, folder)
+    return [str(path) for path in written]
+
+
+def _download(client: Any, run: Run, folder: Path) -> List[Path]:
+    # a name of the server's is no path of ours
+    return [
+        client.download(run.job.id, artifact.name, folder / Path(artifact.name).name)
+        for artifact in client.artifacts(run.job.id)
+    ]
+
+
+def _say(written: List[str], as_json: bool) -> None:
     if as_json:
-        print_json([str(path) for path in written])
+        print_json(written)
     else:
         print(*written, sep="\n")
 
 
-def _write(job: str, series: Dict[str, SeriesRecord], file: TextIO, as_json: bool) -> None:
+def _write(runs: Iterator[Run], file: TextIO, as_json: bool, by_job: bool = False) -> None:
     if as_json:
-        plain = {name: one.model_dump(mode="json") for name, one in series.items()}
-        json.dump(plain, file)
+        found = {run.job.id: _plain(run) for run in runs}
+        json.dump(found if by_job else next(iter(found.values())), file)
         file.write("\n")
         return
     writer = csv.writer(file)
-    writer.writerow(HEAD)
-    for one in series.values():
-        writer.writerows(_rows(job, one))
+    for i, run in enumerate(runs):  # nothing is written before a run is there
+        writer.writerows([HEAD] if i == 0 else [])
+        writer.writerows(_rows(run))
 
 
-def _rows(job: str, series: SeriesRecord) -> Iterator[Row]:
-    for step, value, moment in zip(series.steps, series.values, series.times):
-        yield [job, series.name, step, value, moment]
+def _plain(run: Run) -> Dict[str, Any]:
+    return {name: series.model_dump(mode="json") for name, series in run.series.items()}
+
+
+def _rows(run: Run) -> Iterator[Row]:
+    for series in run.series.values():
+        for step, value, moment in zip(series.steps, series.values, series.times):
+            yield [run.job.id, series.name, step, value, moment]

@@ -1,0 +1,1 @@
+"""What a job was and measured, written for other programs: TensorBoard, an MLflow server."""
