@@ -89,6 +89,9 @@ class Inspector:
 
     def close(self) -> None:
         """End our own process."""
+        starting = self._child
+        if starting is not None:
+            starting.kill()  # who waits for it to start holds the lock, and now lets go
         with self._lock:
             if self._child is not None:
                 self._child.kill()

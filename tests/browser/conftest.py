@@ -35,7 +35,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def url(database_url: str, tmp_path: Path) -> Iterator[str]:
-    settings = Settings(database_url=database_url, data_dir=tmp_path, token=TOKEN)
+    settings = Settings(
+        database_url=database_url,
+        data_dir=tmp_path,
+        token=TOKEN,
+        inspector_socket=tmp_path / "nobody",  # a process with torch is more than pages need
+    )
     with serve(create_app(settings, SilentDoorbell())) as url:
         yield url
 
