@@ -1,0 +1,24 @@
+# The API, the relay and the reaper. No torch in here: what needs it is asked from the inspector.
+FROM python:3.11-slim-bookworm
+
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore
+WORKDIR /app
+
+# The dependencies lie in a layer of their own, so that a change of code does not fetch them again.
+COPY pyproject.toml constraints.txt docker/requirements.py ./
+RUN python requirements.py server study > requirements.txt \
+    && python -m pip install -r requirements.txt -c constraints.txt
+
+# All that .dockerignore lets through: what the wheel is made of.
+COPY . .
+RUN python -m pip install --no-deps .
+
+# The numbers are fixed: volumes outlive images.
+RUN groupadd --gid 10001 normlab \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data normlab \
+    && install -d -o normlab -g normlab /data /run/normlab
+USER normlab
+WORKDIR /data
+EXPOSE 8642
+CMD ["python", "-m", "api"]

@@ -1,0 +1,185 @@
+"""The stack of compose.yaml, built and run for real: a job survives the restart of its worker."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterator, List
+
+import pytest
+
+from normlab.client import Client
+
+ROOT = Path(__file__).parents[2]
+READY_WITHIN_S = 600.0
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(3600)]
+
+JOB: Dict[str, Any] = {
+    "normalizer": "group",
+    "dataset": {"name": "digits"},
+    "batch_size": 4,
+    "epochs": 1,
+    "device": "cpu",
+}
+
+
+class Compose:
+    """docker-compose with a project and secrets of its own."""
+
+    def __init__(self) -> None:
+        self.command = _compose_command()
+        self.port, postgres, redis = _free_ports(3)
+        self.token = secrets.token_hex(24)
+        self.environment = {
+            **os.environ,
+            "COMPOSE_PROJECT_NAME": f"normlab-test-{os.getpid()}",
+            "POSTGRES_PASSWORD": secrets.token_hex(24),
+            "REDIS_PASSWORD": secrets.token_hex(24),
+            "NORMLAB_TOKEN": self.token,
+            "NORMLAB_PORT": str(self.port),
+            "NORMLAB_POSTGRES_PORT": str(postgres),
+            "NORMLAB_REDIS_PORT": str(redis),
+        }
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.command, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            check=check,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def client(self) -> Client:
+        return Client(f"http://127.0.0.1:{self.port}", self.token)
+
+
+def _compose_command() -> List[str]:
+    if shutil.which("docker") is None:
+        pytest.skip("no docker command on this machine")
+    engine = subprocess.run(["docker", "info"], capture_output=True, text=True, check=False)
+    if engine.returncode:
+        pytest.skip(f"no Docker engine answers: {engine.stderr.strip().splitlines()[-1:]}")
+    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
+    if plugin.returncode == 0:
+        return ["docker", "compose"]
+    if shutil.which("docker-compose"):
+        return ["docker-compose"]
+    pytest.skip("neither docker compose nor docker-compose is here")
+
+
+def _free_ports(n: int) -> List[int]:
+    sockets = [socket.socket() for _ in range(n)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [int(s.getsockname()[1]) for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def _get_base_images() -> None:
+    for image in ("python:3.11-slim-bookworm", "redis:7-bookworm", "postgres:15-bookworm"):
+        here = ["docker", "image", "inspect", image]
+        if subprocess.run(here, capture_output=True, check=False).returncode == 0:
+            continue
+        pull = ["docker", "pull", image]
+        pulled = subprocess.run(pull, capture_output=True, text=True, check=False)
+        if pulled.returncode:
+            pytest.skip(f"image {image} cannot be had: {pulled.stderr.strip()[-200:]}")
+
+
+@pytest.fixture(scope="module")
+def compose() -> Iterator[Compose]:
+    compose = Compose()
+    _get_base_images()
+    try:
+        compose.run("build")
+        compose.run("up", "-d")
+        _wait_until_ready(compose)
+        yield compose
+    except (subprocess.CalledProcessError, TimeoutError) as e:
+        output = getattr(e, "output", "") or compose.run("logs", "--tail", "40", check=False).stdout
+        pytest.fail(f"{e}\n{output[-4000:]}")
+    finally:
+        compose.run("down", "-v", "--remove-orphans", check=False)
+
+
+def _wait_until_ready(compose: Compose) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while True:
+        services = compose.run("ps").stdout
+        api = compose.run("ps", "-q", "api").stdout.strip()
+        state = subprocess.run(
+            ["docker", "inspect", "-f", "{{.State.Health.Status}}", api],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if state.stdout.strip() == "healthy":
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the API is not healthy: {services}")
+        time.sleep(1)
+
+
+def test_a_job_from_the_host_succeeds(compose: Compose) -> None:
+    with compose.client() as client:
+        job = client.submit(JOB)
+        done = client.wait(job.id, timeout_s=300)
+        assert (done.state, done.attempt) == ("succeeded", 1), client.get(job.id)
+        assert done.last["val/accuracy"].value is not None
+
+
+def test_a_job_survives_the_restart_of_its_worker(compose: Compose) -> None:
+    with compose.client() as client:
+        job = client.submit({**JOB, "epochs": 12, "checkpoint": {"every_s": 1}})
+        _wait_for_step(client, job.id, 50)
+        compose.run("restart", "worker-cpu")
+        done = client.wait(job.id, timeout_s=600)
+        assert done.state == "succeeded", client.get(job.id)
+        detail = client.get(job.id)
+        assert len(detail.attempts) == 2
+        assert detail.attempts[1].resumed_from_step > 0
+        losses = client.metrics(job.id, "train/loss")["train/loss"]
+        assert losses.steps == list(range(1, done.step + 1))  # nothing twice, nothing missing
+
+
+def test_the_inspector_answers_for_the_api(compose: Compose) -> None:
+    with compose.client() as client:
+        answer = client.validate({**JOB, "device": "auto"})
+    assert answer.parameters is not None
+    assert answer.parameters > 1000
+    ipu = next(v for v in answer.verdicts if v.device == "ipu")
+    assert "passes the op check" in ipu.reason
+
+
+def test_no_process_of_ours_is_root(compose: Compose) -> None:
+    for service in ("api", "inspector", "worker-cpu"):
+        user = compose.run("exec", "-T", service, "id", "-u").stdout.strip()
+        assert user == "10001", service
+
+
+@pytest.mark.parametrize("missing", ["POSTGRES_PASSWORD", "REDIS_PASSWORD", "NORMLAB_TOKEN"])
+def test_nothing_starts_without_a_secret(missing: str) -> None:
+    compose = Compose()
+    compose.environment[missing] = ""
+    refused = compose.run("config", check=False)
+    assert refused.returncode != 0
+    assert missing in refused.stdout
+    assert "Copy .env.example to .env" in refused.stdout
+
+
+def _wait_for_step(client: Client, job: str, step: int) -> None:
+    deadline = time.monotonic() + 300
+    while client.get(job).step < step:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"job {job} did not reach step {step}: {client.get(job)}")
+        time.sleep(0.2)
