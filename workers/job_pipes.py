@@ -52,6 +52,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._note = mmap.mmap(-1, 2)  # whether anybody asked; the number of the reason, from 1
+        self.signalled = False  # whether this very process got the signal
 
     def listen(self) -> None:
         """Take SIGTERM as a request from now on (in the main thread)."""
@@ -71,6 +72,7 @@ class StopRequest:
 
     def _on_sigterm(self, _signal: int, _frame: Optional[FrameType]) -> None:
         self._note[0] = 1
+        self.signalled = True
 
 
 def watch_lifeline(stdin: BinaryIO, stop: StopRequest) -> None:

@@ -97,6 +97,8 @@ def _be(rank: int, order: JobOrder, send: Send, stop: StopRequest, folder: Path)
             _say(folder, rank, train(order, send, stop, group))
     except JobStopped as e:
         _say(folder, rank, describe(e, order.folder))
+        if stop.signalled:  # then the launcher waits for this process to end, not to return
+            raise SystemExit(1) from e
     except BaseException as e:
         traceback.print_exc()
         lost_peer = is_lost_peer(e)
