@@ -72,6 +72,8 @@ def _against_ipu(
         )
     if spec.acceleration != "none":
         return f"acceleration {spec.acceleration!r} is for cuda"
+    if spec.optimizer.norms_of is not None:
+        return "the norms of another job steer weights on the host"
     return estimate.ipu_problem
 
 

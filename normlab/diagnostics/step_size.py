@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
 
-_FILTERS = (
-    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
-    nn.Linear,
-)  # fmt: skip
+# their weights have the output channels second
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_FILTERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, *TRANSPOSED)
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,6 @@ def _weights(layer: nn.Module) -> Iterator[Tensor]:
 def rows(layer: nn.Module) -> Tensor:
     """Return the weights of each output channel as a row, in float64 on the host."""
     weight = next(_weights(layer))
-    if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+    if isinstance(layer, TRANSPOSED):
         weight = weight.transpose(0, 1)  # (in, out, ...) -> (out, in, ...)
     return weight.detach().double().flatten(1).cpu()

@@ -194,6 +194,20 @@ def _optimization(spec: JobSpec) -> Problems:
         yield FieldProblem("schedule.warmup_epochs", rule)
 
 
+def _norms(spec: JobSpec) -> Problems:
+    if spec.optimizer.norms_of is None:
+        return
+    if spec.normalizer.acts_on == "weights":
+        rule = f"normalizer {spec.normalizer.kind!r} sets the norms itself; leave norms_of out"
+        yield FieldProblem("optimizer.norms_of", rule)
+    if spec.device == "ipu":
+        rule = "weights are steered on the host, which an IPU does not allow; use cpu or cuda"
+        yield FieldProblem("optimizer.norms_of", rule)
+    if spec.replicas > 1:
+        rule = f"steers one replica, not {spec.replicas}; use gradient_accumulation"
+        yield FieldProblem("optimizer.norms_of", rule)
+
+
 def _device(spec: JobSpec) -> Problems:
     if spec.precision == "float16" and spec.device == "cpu":
         yield FieldProblem("precision", "float16 is for cuda and ipu; on cpu use 'bfloat16'")
@@ -229,5 +243,6 @@ _RULES: Tuple[Callable[[JobSpec], Problems], ...] = (
     _network,
     _statistics,
     _optimization,
+    _norms,
     _device,
 )

@@ -109,8 +109,16 @@ class JobSpec(Spec):
     def fingerprint(self) -> str:
         """Hash what the job computes, in 64 hex digits: equal jobs, equal fingerprints."""
         science = self.model_dump(mode="json", exclude=_ERRANDS)
+        if self.optimizer.norms_of is None:  # then they say nothing
+            for field in ("norms_of", "norm_mode", "norm_ratio_limit"):
+                del science["optimizer"][field]
         text = json.dumps(science, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def twin(self) -> JobSpec:
+        """Return the same job without the norms of another."""
+        free = {"norms_of": None, "norm_mode": "rate", "norm_ratio_limit": None}
+        return self.model_copy(update={"optimizer": self.optimizer.model_copy(update=free)})
 
     @field_validator("diagnostics")
     @classmethod

@@ -10,6 +10,9 @@ from typing_extensions import Annotated
 from normlab.specs.base import Spec
 
 BatchScaling = Literal["linear", "square_root", "time_constant"]
+NormMode = Literal["rate", "schedule"]
+TWIN = "twin"
+_JOB_OR_TWIN = r"^(twin|[0-9A-Fa-f]{8}-?([0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12})$"
 
 
 def _named(default: str) -> Callable[[Any], Any]:
@@ -44,6 +47,20 @@ class _Optimizer(Spec):
     )
     clip_norm: Union[float, None] = Field(
         None, gt=0, description="largest norm of the whole gradient; null does not clip"
+    )
+    norms_of: Union[str, None] = Field(
+        None,
+        pattern=_JOB_OR_TWIN,
+        description="a finished job with diagnostic 'weight_norms', by id, whose weight norms "
+        "steer this one; 'twin': the same job without this field. Steered layers do not decay",
+    )
+    norm_mode: NormMode = Field(
+        "rate",
+        description="with norms_of: rate multiplies updates by ||w||^2 / ||recorded w||^2, "
+        "schedule gives the weights the recorded norms",
+    )
+    norm_ratio_limit: Union[float, None] = Field(
+        None, gt=1, description="keep that ratio within [1 / limit, limit]; null: as published"
     )
 
 

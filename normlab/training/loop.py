@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Sequence
 
 import torch
 
@@ -20,6 +20,7 @@ from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.clock import Clock
 from normlab.training.evaluation import evaluate
 from normlab.training.ledger import Ledger
+from normlab.training.norm_control import EpochNorms, Steer, steering
 from normlab.training.optimizers import scaled_rate
 from normlab.training.replicas import Alone, Replicas, rows_of
 from normlab.training.reporting import Reporter
@@ -69,7 +70,7 @@ def fit(
     with accelerator.session(model, spec) as session:
         placed = data.placed(session.place)
         training = Training(spec, session, placed, reporter, checkpoints, replicas or Alone())
-        training.steering = steering(session.inspect(), spec, norms)
+        training.steer = steering(session, spec, norms)
         training.resume()
         reporter.event(Started(step=training.step, environment=_environment(accelerator)))
         training.run(should_stop)
@@ -117,7 +118,7 @@ class Training:
         self.steps = total_steps(spec, self.steps_per_epoch) or 0
         self.watch = Watch(spec, session, data, reporter, self.steps_per_epoch)
         self.rate = scaled_rate(spec.optimizer, spec.samples_per_update).learning_rate
-        self.steering: Optional[NormControl] = None
+        self.steer: Steer = lambda epoch: None
         self._saved_step = -1
         self._saved_at = time.monotonic()
         self._stop: Optional[JobStopped] = None
@@ -178,8 +179,8 @@ class Training:
         with self.clock.training():
             self.session.prepare(learning_rate, (number - 1) / self.steps)
             x, y = batches[(number - 1) % self.steps_per_epoch]
-            with self.steering.correcting(epoch) if self.steering else nullcontext():
-                result = self.session.train(x, y)
+            self.steer((number - 1) // self.steps_per_epoch)
+            result = self.session.train(x, y)
             self.step = number
             drained = self.leads and self.ledger.add(number, result, learning_rate)
         self.watch.after_update(number, learning_rate, batches)
@@ -229,7 +230,7 @@ class Training:
         decision = self.replicas.agree(lambda: self._decide(should_stop))
         if decision == _STOP:
             self._save()
-            raise self._stop or JobDrained("the first replica was asked to stop")
+            raise self._stop or should_stop() or JobDrained("the first replica was asked to stop")
         every = self.spec.checkpoint.every_steps
         due = every is not None and self.step % every == 0 and self.step > 0
         if due or decision == _SAVE:

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional
 import torch
 from torch import nn
 
+from normlab.diagnostics.step_size import scale_free_layers
 from normlab.norms import ParameterHint, parameter_hints
 from normlab.specs.jobs import JobSpec
 from normlab.specs.optimization import SGD, AdamW, OptimizerSpec, RMSprop
@@ -83,9 +84,13 @@ def parameter_groups(model: nn.Module, spec: JobSpec) -> List[Dict[str, Any]]:
 
     Matrices and filters decay. What has one value a channel (biases, scales, shifts, lengths)
     does not, unless `decay_normalizers` is set. Parameters for which their normalizer has a hint
-    follow that: proxy normalization's beta' and gamma' decay by `proxy_weight_decay`.
+    follow that: proxy normalization's beta' and gamma' decay by `proxy_weight_decay`. Layers that
+    the norms of another job steer do not decay.
     """
     hints = parameter_hints(model)
+    if spec.optimizer.norms_of is not None:
+        for _, layer in scale_free_layers(model):
+            hints[layer.weight] = ParameterHint()  # type: ignore[index]
     decay = spec.optimizer.weight_decay
     groups: Dict[ParameterHint, List[nn.Parameter]] = {}
     for parameter in model.parameters():

@@ -63,12 +63,15 @@ def train(
     folder: Path,
     resume: list[NamedCheckpoint] | None = None,
     should_stop: Callable[[], Optional[JobStopped]] = lambda: None,
+    norms: Any = None,
 ) -> tuple[Recorder, dict[str, Any] | JobStopped]:
     """Run an attempt; return what it said, and its summary or what stopped it."""
     recorder = Recorder()
     checkpoints = CheckpointFolder(folder, spec.fingerprint(), resume or ())
     try:
-        summary = fit(spec, CpuAccelerator(1), recorder, checkpoints, folder, should_stop)
+        summary = fit(
+            spec, CpuAccelerator(1), recorder, checkpoints, folder, should_stop, norms=norms
+        )
     except JobStopped as e:
         return recorder, e
     return recorder, summary

@@ -57,16 +57,16 @@ def assert_same(a: Any, b: Any) -> None:
         assert a == b
 
 
-def check_resume(tmp_path: Path, fields: dict[str, Any]) -> None:
+def check_resume(tmp_path: Path, fields: dict[str, Any], norms: Any = None) -> None:
     spec = small_job(**fields)
-    whole, _ = train(spec, tmp_path / "whole")
+    whole, _ = train(spec, tmp_path / "whole", norms=norms)
     steps = whole.points["train/loss"][-1][0]
     stop_at = random.Random(str(fields)).randrange(1, steps)
-    first, stopped = train(spec, tmp_path / "first", should_stop=stopper(stop_at))
+    first, stopped = train(spec, tmp_path / "first", should_stop=stopper(stop_at), norms=norms)
     assert isinstance(stopped, JobStopped)
     named = first.named_checkpoints()
     assert named[-1].step == stop_at
-    second, summary = train(spec, tmp_path / "second", resume=named)
+    second, summary = train(spec, tmp_path / "second", resume=named, norms=norms)
     assert isinstance(summary, dict)
     assert second.events("Started")[0].step == stop_at
     for name, points in whole.points.items():
