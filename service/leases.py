@@ -58,6 +58,8 @@ _CLAIMABLE = (
     "state = 'queued' and device = :device and not cancel_requested and not held"
     " and attempt - forgiven < max_attempts"
     " and (not_before is null or not_before <= clock_timestamp())"
+    " and (cast(:most_replicas as int) is null"
+    " or coalesce((spec ->> 'replicas')::int, 1) <= cast(:most_replicas as int))"
 )
 # Owners in the order of their turns: priority first, then who runs least, then who waited longest.
 _TURNS = text(f"""
@@ -120,11 +122,22 @@ _EXPIRED = text("""
 """)
 
 
-def claim(database: Database, device: str, worker: str, lease_s: float) -> Claim | None:
-    """Take the next job for *device*, or None: highest priority, then owners by turns, then age."""
+def claim(
+    database: Database,
+    device: str,
+    worker: str,
+    lease_s: float,
+    most_replicas: int | None = None,
+) -> Claim | None:
+    """
+    Take the next job for *device*, or None: highest priority, then owners by turns, then age.
+
+    Jobs of more than *most_replicas* are left to others, or for later.
+    """
+    room = {"device": device, "most_replicas": most_replicas}
     with database.begin() as connection:
-        for turn in connection.execute(_TURNS, {"device": device}).all():
-            values = {"device": device, "owner": turn.owner, "priority": turn.priority}
+        for turn in connection.execute(_TURNS, room).all():
+            values = {**room, "owner": turn.owner, "priority": turn.priority}
             job = connection.execute(_HEAD, values).scalar()
             if job is not None:
                 return _take(connection, job, device, worker, lease_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Union
+from typing import Dict, List, Union
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,10 @@ class JobOrder(BaseModel):
     resume: List[CheckpointReference] = Field(default_factory=list, description="newest first")
     threads: Union[int, None] = Field(None, description="the slot's share of the cores")
     memory_bytes: Union[int, None] = Field(None, description="data the process may hold")
+    norms: Union[List[Dict[str, List[float]]], None] = Field(
+        None, description="of the job that optimizer.norms_of names, one entry an epoch"
+    )
+    gpus: Union[List[str], None] = Field(None, description="those it sees, one a replica")
 
     def to_line(self) -> bytes:
         """Encode as one line of JSON, newline included."""

@@ -107,7 +107,7 @@ class FreshLauncher:
                 pass_fds=(ends.events,),
                 env={
                     **self._environment,
-                    **thread_environment(order),
+                    **own_environment(order),
                     "NORMLAB_EVENTS_FD": str(ends.events),
                 },
                 start_new_session=True,
@@ -147,10 +147,15 @@ def _pipes() -> Iterator[tuple[ChildEnds, tuple[int, int, int]]]:
             os.close(fd)
 
 
-def thread_environment(order: JobOrder) -> dict[str, str]:
-    """Name the thread count in the variables that numerical libraries read at start."""
+def own_environment(order: JobOrder) -> dict[str, str]:
+    """Name the threads and GPUs that are this job's, for the libraries that read it at start."""
     threads = order.spec.threads or order.threads or 1
-    return dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    variables = dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    if order.gpus is not None:
+        # In the order of nvidia-smi, where the numbers of two processes mean the same.
+        variables["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        variables["CUDA_VISIBLE_DEVICES"] = ",".join(order.gpus)
+    return variables
 
 
 def import_path(python: str, environment: Mapping[str, str]) -> dict[str, str]:

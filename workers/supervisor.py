@@ -9,13 +9,15 @@ from threading import Event as Flag
 
 import structlog
 
-from normlab.errors import DeviceUnavailable, ServiceUnavailable
+from normlab.errors import DeviceUnavailable, InvalidSpec, NormlabError, ServiceUnavailable
 from normlab.events import AnyEvent, Failed, Finished
 from service import leases
 from service.database import Database
 from service.leases import Claim
+from service.norm_sources import norms_for
 from service.settings import Settings
 from workers.endings import Ending, Released, StopReason, ending_of, memory_kills
+from workers.gpus import GpuPool
 from workers.job_order import CheckpointReference, JobOrder
 from workers.ledger import FencedOff, Ledger
 from workers.process import JobProcess, Launcher
@@ -36,6 +38,7 @@ class Supervisor:
         launcher: starts job processes.
         threads: a slot's share of the cores.
         leaving: set when the worker drains.
+        gpus: of which each claim has some; None for another kind of device.
     """
 
     database: Database
@@ -43,6 +46,7 @@ class Supervisor:
     launcher: Launcher
     threads: int
     leaving: Flag
+    gpus: GpuPool | None = None
 
     def work_on(self, claim: Claim) -> None:
         """Carry *claim* through; whatever happens, no process of it is left behind."""
@@ -55,6 +59,9 @@ class Supervisor:
         except Exception as e:
             _log.exception("attempt_broken", job=str(claim.job), attempt=claim.attempt)
             self._settle(claim, Ledger(self.database, claim), _cannot_keep(e))
+        finally:
+            if self.gpus is not None:
+                self.gpus.give_back(claim.job)
 
     def _run(self, claim: Claim, ledger: Ledger) -> Ending:
         log = _log.bind(job=str(claim.job), attempt=claim.attempt)
@@ -63,6 +70,8 @@ class Supervisor:
             process = self.launcher.start(self._order(claim))
         except OSError as e:
             return _cannot_start(e)
+        except (InvalidSpec, ServiceUnavailable) as e:
+            return _cannot_order(e)
         log.info("attempt_started", pid=process.pid)
         try:
             watch = _Watch(self, claim, process, ledger)
@@ -89,6 +98,8 @@ class Supervisor:
             ],
             threads=self.threads,
             memory_bytes=self.settings.job_memory_bytes,
+            norms=norms_for(self.database, claim.spec),
+            gpus=None if self.gpus is None else self.gpus.of(claim.job),
         )
 
     def _settle(self, claim: Claim, ledger: Ledger, ending: Ending) -> None:
@@ -213,6 +224,15 @@ def _write_end(database: Database, claim: Claim, ending: Ending, backoff_s: floa
 def _cannot_start(error: OSError) -> Failed:
     return Failed.from_error(
         DeviceUnavailable(f"the job process cannot be started on this worker: {error}")
+    )
+
+
+def _cannot_order(error: NormlabError) -> Failed:
+    return Failed(
+        code=error.code,
+        failure_kind="lost" if error.retryable else "user",
+        retryable=error.retryable,
+        message=f"the job cannot be put together: {error}",
     )
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import array
 import contextlib
 import json
+import logging
 import signal
 import socket
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
-
-import structlog
 
 from workers.job_order import JobOrder
 from workers.process import (
@@ -20,11 +19,11 @@ from workers.process import (
     Launcher,
     import_path,
     launch,
-    thread_environment,
+    own_environment,
 )
 
 _ANSWER_TIMEOUT_S = 10.0
-_log = structlog.get_logger()
+_log = logging.getLogger(__name__)
 
 
 class HostUnavailable(Exception):
@@ -59,7 +58,7 @@ class WarmLauncher:
         try:
             return launch(order, lambda ends: self._fork(order, ends))
         except (HostUnavailable, OSError) as e:
-            _log.info("warm_host_not_used", reason=str(e), job=order.job)
+            _log.info("job %s starts without the warm host: %s", order.job, e)
             return self._fallback.start(order)
 
     def close(self) -> None:
@@ -76,7 +75,7 @@ class WarmLauncher:
                 ours.close()
                 raise HostUnavailable("it is still importing torch")
             fds = array.array("i", [ends.stdin, ends.events, ends.log, theirs.fileno()])
-            message = json.dumps(thread_environment(order)).encode()
+            message = json.dumps(own_environment(order)).encode()
             assert self._control is not None
             try:
                 self._control.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])

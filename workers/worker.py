@@ -21,6 +21,7 @@ from service.leases import Claim
 from service.loops import Loop
 from service.settings import Settings
 from workers.bell import Bell
+from workers.gpus import GpuPool, gpu_names
 from workers.host_facts import host_facts, probe, unprobed
 from workers.process import FreshLauncher, Launcher, import_path
 from workers.slots import SlotGroup
@@ -64,6 +65,7 @@ class Worker:
         self._environment = without_our_settings(environment)
         self._facts = unprobed(device)
         self._warm: WarmLauncher | None = None
+        self._gpus = GpuPool(gpu_names(slots, environment)) if device == "cuda" else None
         leaving = threading.Event()
         supervisor = Supervisor(
             database=self._database,
@@ -71,6 +73,7 @@ class Worker:
             launcher=self._launcher(),
             threads=max(1, len(os.sched_getaffinity(0)) // slots),
             leaving=leaving,
+            gpus=self._gpus,
         )
         self._slots = SlotGroup(
             slots, self._claim, supervisor.work_on, bell, leaving, settings.poll_s
@@ -100,7 +103,11 @@ class Worker:
         self._database.close()
 
     def _claim(self) -> Claim | None:
-        return leases.claim(self._database, self.device, self.id, self._settings.lease_s)
+        return self._take() if self._gpus is None else self._gpus.claim(self._take)
+
+    def _take(self, most_replicas: int | None = None) -> Claim | None:
+        lease_s = self._settings.lease_s
+        return leases.claim(self._database, self.device, self.id, lease_s, most_replicas)
 
     def _launcher(self) -> Launcher:
         fresh = FreshLauncher(self._python, self._environment)

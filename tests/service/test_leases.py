@@ -48,6 +48,13 @@ def test_a_claim_is_for_its_device_only(database: Database) -> None:
     assert claim(database, "ipu").device == "ipu"
 
 
+def test_a_job_of_more_replicas_than_there_is_room_for_is_left_to_wait(database: Database) -> None:
+    pair = submit(database, device="cuda", replicas=2)
+    single = submit(database, device="cuda")
+    found = [leases.claim(database, "cuda", "w", 30, most_replicas=room) for room in (1, 1, 2)]
+    assert [str(c.job) if c else None for c in found] == [single.id, None, pair.id]
+
+
 def test_priority_goes_first_then_age(database: Database) -> None:
     old = submit(database)
     urgent = submit(database, priority=1)

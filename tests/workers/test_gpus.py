@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from normlab.errors import InvalidSpec
+from normlab.specs.jobs import JobSpec
+from service.leases import Claim
+from workers.gpus import GpuPool, gpu_names
+from workers.process import own_environment
+
+from .conftest import SHORT, make_order
+
+
+def claim(replicas: int, job: UUID | None = None) -> Claim:
+    spec = JobSpec.model_validate({"normalizer": "batch", "replicas": replicas})
+    return Claim(
+        job=job or uuid4(),
+        attempt=1,
+        worker="w",
+        owner="me",
+        device="cuda",
+        spec=spec,
+        resume=(),
+        time_left_s=None,
+    )
+
+
+def test_each_job_has_a_gpu_of_its_own() -> None:
+    pool = GpuPool(["0", "1"])
+    jobs = [pool.claim(lambda room: claim(1)) for _ in range(2)]
+    assert [pool.of(job.job) for job in jobs if job] == [["0"], ["1"]]
+
+
+def test_a_job_takes_a_gpu_for_each_replica_and_leaves_the_rest() -> None:
+    pool = GpuPool(["0", "1", "2"])
+    rooms = []
+    pair = pool.claim(lambda room: rooms.append(room) or claim(2))
+    assert pair is not None
+    assert pool.of(pair.job) == ["0", "1"]
+    assert pool.claim(lambda room: rooms.append(room)) is None
+    assert rooms == [3, 1]
+
+
+def test_nobody_is_asked_for_a_job_while_no_gpu_is_free() -> None:
+    pool = GpuPool(["0"])
+    first = pool.claim(lambda room: claim(1))
+    assert first is not None
+    assert pool.claim(lambda room: pytest.fail("no GPU is free")) is None
+    pool.give_back(first.job)
+    second = pool.claim(lambda room: claim(room))
+    assert second is not None
+    assert pool.of(second.job) == ["0"]
+
+
+def test_a_worker_hands_on_the_gpus_that_it_was_given() -> None:
+    assert gpu_names(2, {}) == ["0", "1"]
+    assert gpu_names(1, {"CUDA_VISIBLE_DEVICES": "3, 5"}) == ["3"]
+    assert gpu_names(2, {"CUDA_VISIBLE_DEVICES": "GPU-ab,GPU-cd"}) == ["GPU-ab", "GPU-cd"]
+
+
+@pytest.mark.parametrize("given", ["1", ""])
+def test_a_slot_without_a_gpu_is_refused(given: str) -> None:
+    with pytest.raises(InvalidSpec, match="--slots 1"):
+        gpu_names(2, {"CUDA_VISIBLE_DEVICES": given})
+
+
+def test_a_job_process_sees_its_gpus_and_no_other(tmp_path: Path) -> None:
+    seen = own_environment(make_order(tmp_path, SHORT, gpus=["2", "3"]))
+    assert seen["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert "CUDA_VISIBLE_DEVICES" not in own_environment(make_order(tmp_path, SHORT))
