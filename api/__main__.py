@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import signal
 import sys
 
@@ -19,7 +18,6 @@ def main() -> int:
     try:
         settings = Settings.from_env()
         configure(settings.log_level)
-        logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each look at its revision
         app = create_app(settings)
     except NormlabError as e:
         print(f"normlab: {e}", file=sys.stderr)

@@ -10,7 +10,7 @@ from normlab.ipu_check import rules
 from normlab.records import Verdict, WorkerRecord
 from normlab.specs import admission
 from normlab.specs.jobs import JobSpec
-from service import workers
+from service import norm_sources, workers
 from service.grids import Check, Place
 from service.placement import Estimate, Placement, place
 from service.workers import KINDS
@@ -21,7 +21,7 @@ def problems(state: State, spec: JobSpec) -> list[FieldProblem]:
     found = admission.check(spec, state.settings.datasets)
     if spec.device == "ipu" and not found:
         found = _ipu_problems(state, spec)
-    return found
+    return found + norm_sources.problems(state.database, spec)
 
 
 def admit(state: State, spec: JobSpec) -> Placement:

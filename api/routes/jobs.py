@@ -102,7 +102,6 @@ def list_jobs(
     study: Annotated[str | None, _NAME] = None,
     owner: Annotated[str | None, _NAME] = None,
     name: Annotated[str | None, _NAME] = None,
-    filter: Annotated[str | None, Query(max_length=2000)] = None,
     where: Annotated[
         str | None,
         Query(
@@ -130,7 +129,7 @@ def list_jobs(
         study=study,
         owner=owner,
         name=name,
-        where=filter,
+        where=where,
     )
     return jobs.list_jobs(state.database, filters, sort, cursor, limit)
 

@@ -148,10 +148,11 @@ def get_results(
     Tabulate one metric over the study's cells.
 
     Rows are means over seeds with an interval; cells without a value are counted in
-    `failed`, never dropped. CSV and Parquet have a row a job.
+    `failed`, never dropped. CSV and Parquet have a row a job, whatever `group_by` says.
     """
     question = Question(metric, reduction, interval, confidence)
-    table = results.results(state.database, study, question, group_by)
+    a_row_a_job = form in ("csv", "parquet")
+    table = results.results(state.database, study, question, None if a_row_a_job else group_by)
     if form == "json":
         return table
     if form == "parquet":

@@ -52,18 +52,45 @@ export function post(path, body, headers = {}) {
   });
 }
 
-/** Follow server-sent events for ever: the browser reconnects and says which event it saw last. */
+/**
+ * Follow server-sent events until `close()` is called on what this returns.
+ *
+ * A hidden tab lets its stream go and takes it up again where it was: browsers
+ * allow only a few connections to one server, and tabs share them.
+ */
 export function follow(path, onEvent) {
-  const source = new EventSource(path);
-  source.onopen = () => connected(true);
-  source.onerror = () => {
-    connected(false);
-    // A refused stream is not tried again by the browser, a broken one is.
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => follow(path, onEvent), 3000);
+  let source = null;
+  let last = null;
+  let ended = false;
+
+  const shut = () => { source?.close(); source = null; };
+  const stream = { close: () => { ended = true; shut(); } };
+  const open = () => {
+    if (ended || source || document.hidden) return;
+    source = new EventSource(last === null ? path : `${path}?after=${last}`);
+    source.onopen = () => connected(true);
+    source.onerror = () => {
+      if (!source) return;
+      connected(false);
+      // A refused stream is not tried again by the browser, a broken one is.
+      if (source.readyState === EventSource.CLOSED) { source = null; setTimeout(open, 3000); }
+    };
+    source.onmessage = (message) => {
+      if (message.lastEventId) last = message.lastEventId;
+      onEvent(JSON.parse(message.data), stream);
+    };
   };
-  source.onmessage = (message) => onEvent(JSON.parse(message.data), source);
-  addEventListener("pagehide", () => source.close());
-  return source;
+
+  document.addEventListener("visibilitychange", () => (document.hidden ? shut() : open()));
+  addEventListener("pagehide", shut);
+  addEventListener("pageshow", open);
+  open();
+  return stream;
+}
+
+/** Call *work* when a hidden tab is looked at again. */
+export function onReturn(work) {
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) work(); });
 }
 
 /** Call *work* at most once in *wait* milliseconds, and once more for calls in between. */

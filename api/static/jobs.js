@@ -1,5 +1,5 @@
 // The list of jobs, kept up to date: news of any job brings the rows of this page again.
-import { follow, throttled } from "./app.js";
+import { follow, onReturn, throttled } from "./app.js";
 
 const rows = document.getElementById("rows");
 const live = document.getElementById("live");
@@ -15,5 +15,6 @@ const refresh = throttled(async () => {
 }, 1000);
 
 follow("/v1/events", refresh);
+onReturn(refresh);
 // Progress makes no event of its own here.
 setInterval(() => { if (!document.hidden && rows.querySelector(".state.running")) refresh(); }, 3000);

@@ -1,5 +1,5 @@
 // One study: heat map of two axes, lines with bands over seeds, learning curves, table, exports.
-import { ask, fail, follow, throttled } from "./app.js";
+import { ask, fail, follow, onReturn, throttled } from "./app.js";
 import { aligned, colour, cssColour, readable } from "./charts.js";
 
 const article = document.getElementById("study");
@@ -10,6 +10,7 @@ const rows = document.getElementById("rows");
 const columns = document.getElementById("columns");
 const slice = document.getElementById("slice");
 const ALL = "(all)";
+const MOST_VALUES = 30;
 let table = null;
 let plots = {};
 
@@ -59,9 +60,15 @@ const cell = (r, c) => table.rows.find((row) => labelOf(row, rows.value) === r &
 
 function draw() {
   const across = names(columns.value);
-  heat(names(rows.value), across);
-  lines(names(rows.value), across);
+  const down = names(rows.value);
+  // A search tries a value a trial: such an axis is for the table.
+  const drawable = across.length <= MOST_VALUES && down.length <= MOST_VALUES;
+  for (const box of document.querySelectorAll("#results figure")) box.hidden = !drawable;
+  document.getElementById("learning").hidden = !drawable;
   full();
+  if (!drawable) return;
+  heat(down, across);
+  lines(down, across);
   const chosen = slice.value;
   slice.replaceChildren(...across.map((name) => new Option(name)));
   if (across.includes(chosen)) slice.value = chosen;
@@ -257,4 +264,6 @@ const progress = throttled(async () => {
 
 progress();
 reload();
-follow("/v1/events", () => { progress(); reload(); });
+const renew = () => { progress(); reload(); };
+follow("/v1/events", renew);
+onReturn(renew);

@@ -22,6 +22,14 @@ def test_migrations_make_exactly_the_tables_of_the_schema(database: Database) ->
 def test_a_migrated_database_has_the_revision_that_the_code_needs(database: Database) -> None:
     current, needed = revisions(database)
     assert current == needed
+    with database.begin() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == current
+
+
+def test_an_empty_database_has_no_revision(database: Database) -> None:
+    with database.begin() as connection:
+        connection.execute(text("drop table alembic_version"))
+    assert revisions(database)[0] is None
 
 
 def test_several_processes_may_migrate_at_once(database_url: str) -> None:
