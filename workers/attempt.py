@@ -43,5 +43,7 @@ def train(
         summary = fit(order.spec, accelerator, reporter, checkpoints, data_root, stop, group)
     else:
         with BufferedReporter(send) as sender:
-            summary = fit(order.spec, accelerator, sender, checkpoints, data_root, stop, group)
+            summary = fit(
+                order.spec, accelerator, sender, checkpoints, data_root, stop, group, order.norms
+            )
     return Finished(step=summary["steps"], summary=summary)

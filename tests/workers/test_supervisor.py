@@ -341,3 +341,18 @@ def test_results_that_cannot_be_stored_end_the_job_and_spare_the_slot(
     assert (record.state, record.error.code) == ("failed", "unexpected")
     assert "no such column" in record.error.message
     assert bench.nothing_is_left()
+
+
+def test_a_job_learns_under_the_norms_of_another(bench: Bench) -> None:
+    fields = {"epochs": 2, "max_steps": 100, "diagnostics": ["weight_norms"]}
+    free = bench.submit(SHORT, **fields, optimizer={"weight_decay": 0.01})
+    bench.work()
+    steered = bench.submit(SHORT, **fields, optimizer={"weight_decay": 0.01, "norms_of": "twin"})
+    bench.work()
+    assert [bench.job(job).state for job in (free, steered)] == ["succeeded"] * 2
+    assert bench.losses(steered)[1] != bench.losses(free)[1]
+    lost = bench.submit(SHORT, **fields, seed=1, optimizer={"norms_of": "twin"})
+    bench.work()
+    record = bench.job(lost)
+    assert (record.state, record.error and record.error.code) == ("failed", "invalid_spec")
+    assert "run that one first" in str(record.error)
