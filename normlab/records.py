@@ -166,6 +166,9 @@ class DeviceRecord(Record):
     reason: str
     queued: int
     running: int
+    normalizers: List[str] = Field(description="kinds that it trains")
+    precisions: List[str]
+    replicas: str = Field(description="what each replica of a job takes, and how they talk")
     workers: List[WorkerRecord]
 
 
@@ -314,7 +317,10 @@ class StudyPreview(Record):
     """What a study would run, before anything does."""
 
     cells: int
+    excluded: int = Field(description="combinations that a rule of `exclude` leaves out")
+    identical: int = Field(description="combinations that compute what another cell computes")
     reusable: int = Field(description="cells that other jobs of this owner have filled")
+    priority: int
     epochs: int = Field(description="of all cells that would run")
     steps: Union[int, None]
     estimated_s: Union[float, None] = Field(
@@ -322,11 +328,18 @@ class StudyPreview(Record):
     )
     estimated_from: str
     refused: List[Refusal]
-    first: List[CellRecord] = Field(description="the first cells, as an example")
+    first: List[CellRecord] = Field(
+        description="the first cells, as an example; a reused one with the job that filled it"
+    )
 
 
 class ResultRow(Record):
-    """One job, or several seeds of the same coordinates."""
+    """
+    One job, or several seeds of the same coordinates.
+
+    A row that pools cells of other coordinates too has no maps by seed: a seed stands for
+    several cells there. Ask for all paths to see the single jobs.
+    """
 
     coordinates: Dict[str, Any]
     labels: Dict[str, str] = Field(description="coordinates as people read them")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from normlab.ipu_check import rules
 from normlab.records import WorkerRecord
 from normlab.specs.jobs import JobSpec
 
@@ -39,7 +40,7 @@ def place(
     small batch that it can run; else a CUDA device that has the memory; else a CPU.
     """
     if spec.device != "auto":
-        return Placement(spec.device, _asked_for(spec.device, workers))
+        return Placement(spec.device, _asked_for(spec, workers))
     against_ipu = _against_ipu(spec, workers, estimate, small_batch_limit)
     if against_ipu is None:
         return Placement(
@@ -53,10 +54,12 @@ def place(
     return Placement("cpu", f"no CUDA device is taken: {against_cuda}; no IPU: {against_ipu}")
 
 
-def _asked_for(device: str, workers: Sequence[WorkerRecord]) -> str:
-    if _serving(workers, device):
-        return "the job asks for it"
-    return f"the job asks for it; no worker for {device} is live now, so it waits for one"
+def _asked_for(spec: JobSpec, workers: Sequence[WorkerRecord]) -> str:
+    serving = _serving(workers, spec.device)
+    if not serving:
+        return f"the job asks for it; no worker for {spec.device} is live now, so it waits for one"
+    too_few = _too_few_gpus(spec, serving) if spec.device == "cuda" else None
+    return f"the job asks for it; {too_few}, so it waits" if too_few else "the job asks for it"
 
 
 def _against_ipu(
@@ -66,10 +69,9 @@ def _against_ipu(
         return "no worker for ipu is live"
     if spec.batch_size > small_batch_limit:
         return f"batch_size {spec.batch_size} is above {small_batch_limit}"
-    if not spec.normalizer.runs_on_ipu:
-        return (
-            f"normalizer {spec.normalizer.kind!r} does not run there, {spec.normalizer.ipu_reason}"
-        )
+    refused = rules.problems(spec)
+    if refused:
+        return f"{refused[0].field} {refused[0].rule}"
     if spec.acceleration != "none":
         return f"acceleration {spec.acceleration!r} is for cuda"
     if spec.optimizer.norms_of is not None:
@@ -81,13 +83,22 @@ def _against_cuda(spec: JobSpec, workers: Sequence[WorkerRecord], estimate: Esti
     serving = _serving(workers, "cuda")
     if not serving:
         return "no worker for cuda is live"
-    if estimate.memory_bytes is None:
-        return None
+    too_few = _too_few_gpus(spec, serving)
+    if too_few or estimate.memory_bytes is None:
+        return too_few
     room = [worker.memory_bytes for worker in serving if worker.memory_bytes is not None]
     if len(room) < len(serving) or max(room) >= estimate.memory_bytes:
         return None
     needed, there = estimate.memory_bytes / 2**30, max(room) / 2**30
     return f"the job needs about {needed:.1f} GiB, and the largest has {there:.1f} GiB"
+
+
+def _too_few_gpus(spec: JobSpec, serving: Sequence[WorkerRecord]) -> str | None:
+    # A replica takes a GPU, and a worker has one for each of its slots.
+    most = max(worker.slots for worker in serving)
+    if spec.replicas <= most:
+        return None
+    return f"{spec.replicas} replicas need as many GPUs, and no live worker has more than {most}"
 
 
 def _serving(workers: Sequence[WorkerRecord], device: str) -> list[WorkerRecord]:

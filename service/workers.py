@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from normlab.records import DeviceRecord, WorkerRecord
+from normlab.specs.abilities import abilities
 from service import events
 from service.database import Database
 
@@ -109,6 +110,7 @@ def devices(database: Database) -> list[DeviceRecord]:
 def _device(kind: str, workers: list[WorkerRecord], load: Any) -> DeviceRecord:
     serving = [worker for worker in workers if worker.device == kind]
     slots = sum(worker.slots for worker in serving)
+    able = abilities(kind)
     reason = (
         f"{len(serving)} live, {slots} slots in all"
         if serving
@@ -120,5 +122,8 @@ def _device(kind: str, workers: list[WorkerRecord], load: Any) -> DeviceRecord:
         reason=reason,
         queued=load.queued if load else 0,
         running=load.running if load else 0,
+        normalizers=able.normalizers,
+        precisions=able.precisions,
+        replicas=able.replicas,
         workers=serving,
     )

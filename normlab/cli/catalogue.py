@@ -14,6 +14,8 @@ from normlab.errors import NotFound
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from normlab.records import DeviceRecord
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
@@ -78,15 +80,28 @@ def devices(ctx: typer.Context, as_json: bool = AsJson) -> None:
         (d.kind, "yes" if d.available else "no", d.queued, d.running, d.reason) for d in found
     ]
     print_table(["device", "available", "queued", "running", "why"], kinds_of_device)
+    print()
+    runs = [(d.kind, _but(d, found), ", ".join(d.precisions), d.replicas) for d in found]
+    print_table(["device", "normalizers", "precisions", "a replica takes"], runs)
     workers = [
-        (w.id, w.device, f"{w.busy}/{w.slots}", w.description, size(w.memory_bytes), w.last_seen_s)
+        (w.id, f"{w.busy}/{w.slots}", w.description, size(w.memory_bytes), _versions(w.versions))
         for d in found
         for w in d.workers
     ]
     if workers:
         print()
-        columns = ["worker", "device", "busy", "hardware", "memory", "seen s ago"]
-        print_table(columns, workers)
+        print_table(["worker", "busy", "hardware", "memory", "versions"], workers)
+
+
+def _but(device: DeviceRecord, others: Sequence[DeviceRecord]) -> str:
+    # Most devices run all kinds, so a list of those that one does not run is shorter.
+    every = dict.fromkeys(kind for other in others for kind in other.normalizers)
+    missing = [kind for kind in every if kind not in device.normalizers]
+    return f"all but {', '.join(missing)}" if missing else f"all {len(every)}"
+
+
+def _versions(versions: Dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _list(found: Sequence[BaseModel], columns: List[str], as_json: bool) -> None:

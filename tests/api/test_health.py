@@ -117,6 +117,14 @@ def test_devices_without_workers_say_how_to_start_one(client: httpx.Client) -> N
     assert "python -m workers --device cuda" in devices["cuda"]["reason"]
 
 
+def test_devices_say_what_they_can_run(client: httpx.Client) -> None:
+    devices = {d["kind"]: d for d in client.get("/v1/devices").json()}
+    assert devices["ipu"]["precisions"] == ["float32"]
+    assert "online" not in devices["ipu"]["normalizers"]
+    assert "online" in devices["cuda"]["normalizers"]
+    assert "nccl" in devices["cuda"]["replicas"]
+
+
 def test_the_description_names_every_operation_once_with_a_summary(app: FastAPI) -> None:
     operations = [
         operation for methods in app.openapi()["paths"].values() for operation in methods.values()
