@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -122,7 +123,9 @@ def _only(found: Any, kind: str, column: ColumnElement[Any]) -> ColumnElement[An
 def _metric(name: str) -> ColumnElement[Any]:
     last, key = schema.metric_last.c, schema.metric_key.c
     of_name = select(key.id).where(key.name == name).scalar_subquery()
-    return select(last.value).where(last.job == _j.id, last.key == of_name).scalar_subquery()
+    # to PostgreSQL, NaN is larger than every number: here it is no value at all
+    value = func.nullif(last.value, math.nan, type_=Double)
+    return select(value).where(last.job == _j.id, last.key == of_name).scalar_subquery()
 
 
 def _refused(field: str, rule: str) -> InvalidSpec:

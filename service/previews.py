@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from normlab.records import CellRecord, Refusal, StudyPreview
 from normlab.specs.jobs import JobSpec
-from normlab.specs.studies import Cell, StudySpec, expand
+from normlab.specs.studies import Cell, Grid, StudySpec, lay_out
 from service.database import Database
 from service.grids import Check, Place, finished_jobs
 
@@ -58,25 +59,30 @@ def preview(
     Raises:
         InvalidSpec: the grid itself is none; single cells that break a rule are listed.
     """
-    cells = [] if spec.search else expand(spec)
+    layout = Grid([], 0, 0) if spec.search else lay_out(spec)
+    cells = layout.cells
     problems = {cell.key: check(cell.spec) for cell in cells}
     good = [cell for cell in cells if not problems[cell.key]]
     with database.begin() as connection:
         reusable = finished_jobs(connection, owner, good) if good else {}
         pace = _pace(connection, good)
-    to_run = [cell for cell in good if not (spec.reuse and cell.key in reusable)]
+    reused = reusable if spec.reuse else {}
+    to_run = [cell for cell in good if cell.key not in reused]
     counted = [steps(cell.spec) for cell in to_run]
     times = _times(to_run, counted, pace, place)
     known = [t for t in times if t is not None]
     return StudyPreview(
         cells=len(cells) if spec.search is None else spec.search.trials,
+        excluded=layout.excluded,
+        identical=layout.identical,
         reusable=len(reusable),
+        priority=spec.priority,
         epochs=sum(cell.spec.epochs for cell in to_run),
         steps=sum(n for n in counted if n is not None) if None not in counted else None,
         estimated_s=sum(known) * len(times) / len(known) if known else None,
         estimated_from=_source(len(known), len(times)),
         refused=_refusals([c for c in cells if problems[c.key]], problems),
-        first=[_missing(cell) for cell in cells[:_FIRST]],
+        first=[_shown(cell, reused) for cell in cells[:_FIRST]],
     )
 
 
@@ -121,12 +127,12 @@ def _refusals(cells: Sequence[Cell], problems: Mapping[str, Sequence[object]]) -
     ]
 
 
-def _missing(cell: Cell) -> CellRecord:
+def _shown(cell: Cell, reused: Mapping[str, UUID]) -> CellRecord:
     return CellRecord(
         key=cell.key,
         coordinates=cell.coordinates,
         seed=cell.seed,
-        job=None,
-        state="missing",
-        reused=False,
+        job=str(reused[cell.key]) if cell.key in reused else None,
+        state="succeeded" if cell.key in reused else "missing",
+        reused=cell.key in reused,
     )

@@ -200,6 +200,8 @@ def _grouped(
 
 def _row(coordinates: Coordinates, group: Sequence[_Value], question: Question) -> ResultRow:
     known = [v for v in group if v.value is not None]
+    pooled = len({v.seed for v in group}) < len(group)
+    single = [] if pooled else group  # by seed alone, one cell would hide another
     numbers = [v.value for v in known if v.value is not None]
     found = estimate(numbers, question.interval, question.confidence) if numbers else None
     return ResultRow(
@@ -211,9 +213,9 @@ def _row(coordinates: Coordinates, group: Sequence[_Value], question: Question) 
         sd=found.sd if found else None,
         low=found.low if found else None,
         high=found.high if found else None,
-        values={v.seed: v.value for v in known if v.value is not None},
-        jobs={v.seed: v.job for v in group if v.job is not None},
-        states={v.seed: v.state for v in group},
+        values={v.seed: v.value for v in single if v.value is not None},
+        jobs={v.seed: v.job for v in single if v.job is not None},
+        states={v.seed: v.state for v in single},
     )
 
 

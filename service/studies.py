@@ -81,6 +81,7 @@ def extend(
         if row.state == "cancelled" or spec.search is not None or "search" in row.spec:
             raise Conflict(f"study {study} is {row.state}; only a live grid can grow")
         changes = _row(spec, row.owner)
+        _refuse_another(connection, row, changes["fingerprint"])
         update = schema.study.update().where(schema.study.c.id == row.id)
         connection.execute(
             update.values({name: changes[name] for name in ("name", "spec", "fingerprint")})
@@ -181,6 +182,14 @@ def _row(spec: StudySpec, owner: str) -> dict[str, Any]:
         "spec": spec.model_dump(mode="json", exclude_defaults=True),
         "fingerprint": spec.fingerprint(),
     }
+
+
+def _refuse_another(connection: Connection, row: Any, fingerprint: str) -> None:
+    s = schema.study.c
+    query = select(s.id).where(s.owner == row.owner, s.fingerprint == fingerprint, s.id != row.id)
+    other = connection.execute(query).scalar()
+    if other is not None:
+        raise Conflict(f"study {other} asks for this grid already; complete that one instead")
 
 
 def _same(connection: Connection, row: dict[str, Any]) -> UUID:

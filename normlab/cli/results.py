@@ -62,7 +62,8 @@ def results(
         if compare:
             _print_comparison(client, study, compare, question, as_json)
             return
-        table = client.studies.results(study, group_by=group_by, **question)
+        grouping = None if form in ("csv", "parquet") else group_by  # these have a row a job
+        table = client.studies.results(study, group_by=grouping, **question)
         if plot:
             from normlab.plots import save
 

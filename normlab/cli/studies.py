@@ -18,7 +18,7 @@ Study = typer.Argument(..., help="A study's id.", show_default=False)
 Set = typer.Option(
     [], "--set", "-s", metavar="FIELD=VALUE", help="Set a field, such as base.epochs=2."
 )
-STATES = ("succeeded", "running", "queued", "failed", "cancelled", "missing")
+STATES = ("succeeded", "running", "queued", "failed", "cancelled", "pruned", "missing")
 
 studies = typer.Typer(no_args_is_help=True, help="Run a grid of jobs, and complete it.")
 
@@ -67,7 +67,8 @@ def run(
                 _print_results(client, study.id)
     if as_json or not wait:
         _say(study, as_json)
-    return 1 if wait and study.counts.get("succeeded", 0) < study.cells else 0
+    well = study.counts.get("succeeded", 0) + study.counts.get("pruned", 0)
+    return 1 if wait and well < study.cells else 0
 
 
 @studies.command(epilog=examples("normlab study preview grid.yaml"))
@@ -184,12 +185,19 @@ def _print_preview(found: StudyPreview) -> None:
         ["what", "value"],
         [
             ("cells", found.cells),
+            ("left out by exclude", found.excluded),
+            ("the same as another cell", found.identical),
             ("already run by other jobs", found.reusable),
+            ("priority", found.priority),
             ("epochs in all", found.epochs),
             ("updates in all", found.steps),
             ("one after another", f"{time} ({found.estimated_from})"),
         ],
     )
+    for cell in found.first:
+        if cell.reused:
+            where = ", ".join(f"{k} = {v}" for k, v in cell.coordinates.items())
+            print(f"reused: {where}, seed = {cell.seed}: job {cell.job}", file=sys.stderr)
     for refusal in found.refused:
         where = ", ".join(f"{k} = {v}" for k, v in refusal.coordinates.items())
         rules = "; ".join(f"{p['field']}: {p['rule']}" for p in refusal.problems)

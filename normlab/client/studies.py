@@ -89,7 +89,7 @@ class Studies:
         timeout_s: Optional[float] = None,
     ) -> StudyRecord:
         """
-        Return *study* once no cell is queued or running.
+        Return *study* once no cell is queued or running, and no search will propose another.
 
         Args:
             study: its id.
@@ -98,10 +98,11 @@ class Studies:
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            record: StudyRecord = self.get(study)
+            record = self.get(study)
             if progress:
                 progress(record)
-            if not record.counts.get("queued") and not record.counts.get("running"):
+            proposing = record.spec.search is not None and record.state == "active"
+            if not (proposing or record.counts.get("queued") or record.counts.get("running")):
                 return record
             if deadline is not None and time.monotonic() > deadline:
                 raise ServiceUnavailable(f"study {study} has not ended within {timeout_s:g} s")

@@ -107,6 +107,15 @@ class StudySpec(Spec):
             raise ValueError(f"paths {self.paths}: each path once, and seeds stand in `seeds`")
         return self
 
+    @model_validator(mode="after")
+    def _a_search_is_no_grid(self) -> StudySpec:
+        if self.search is not None and (self.axes or self.exclude or len(self.seeds) > 1):
+            raise ValueError(
+                "a search proposes its cells itself, with one seed: give no `axes` and no "
+                "`exclude`, and put what shall vary into `search.space`, as choices if need be"
+            )
+        return self
+
     @property
     def paths(self) -> List[str]:
         """All paths that vary, axis by axis."""
@@ -136,9 +145,23 @@ class Cell(NamedTuple):
     spec: JobSpec
 
 
+class Grid(NamedTuple):
+    """The cells of a study, and how many combinations are none of them."""
+
+    cells: List[Cell]
+    excluded: int
+    identical: int
+    """Combinations that compute what an earlier cell computes: they are run once."""
+
+
 def expand(study: StudySpec) -> List[Cell]:
+    """List the cells of *study*, as `lay_out` finds them."""
+    return lay_out(study).cells
+
+
+def lay_out(study: StudySpec) -> Grid:
     """
-    List the cells of *study*, in the order of its axes, seeds innermost.
+    Find the cells of *study*, in the order of its axes, seeds innermost.
 
     Raises:
         InvalidSpec: too many cells, none left, or cells that are no valid jobs;
@@ -151,16 +174,19 @@ def expand(study: StudySpec) -> List[Cell]:
             [FieldProblem("axes", f"at most {MAX_CELLS} cells, found {study.size}")],
         )
     cells: Dict[str, Cell] = {}
+    excluded = 0
     for coordinates in _grid(study):
-        if not any(_matches(rule, coordinates) for rule in study.exclude):
-            for cell in _with_seeds(make_cell(study, coordinates, study.seeds[0]), study.seeds):
-                cells.setdefault(cell.key, cell)
+        if any(_matches(rule, coordinates) for rule in study.exclude):
+            excluded += len(study.seeds)
+            continue
+        for cell in _with_seeds(make_cell(study, coordinates, study.seeds[0]), study.seeds):
+            cells.setdefault(cell.key, cell)
     if not cells:
         raise InvalidSpec(
             "every cell is excluded: loosen a rule of `exclude`",
             [FieldProblem("exclude", f"leaves none of {study.size} cells")],
         )
-    return list(cells.values())
+    return Grid(list(cells.values()), excluded, study.size - excluded - len(cells))
 
 
 def corners(study: StudySpec) -> List[Cell]:
@@ -201,8 +227,11 @@ def _with_seeds(first: Cell, seeds: Sequence[int]) -> Iterator[Cell]:
 
 def label(value: Any) -> str:
     """Name a coordinate for people: `group(groups=4)+proxy`, `32`, `sgd`."""
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)  # two values, two labels
     if not isinstance(value, dict):
-        return f"{value:g}" if isinstance(value, float) else str(value)
+        return str(value)
     rest = {k: v for k, v in value.items() if k not in ("kind", "name", "proxy")}
     options = ", ".join(f"{k}={label(v)}" for k, v in rest.items())
     head = str(value.get("kind") or value.get("name") or "")

@@ -78,3 +78,8 @@ def test_it_finds_what_it_says(three: Database, where: str, names: list[str]) ->
 def test_what_no_job_can_have_is_refused(database: Database, where: str, rule: str) -> None:
     with pytest.raises(InvalidSpec, match=rule):
         found(database, where)
+
+
+def test_a_metric_that_is_nan_is_above_nothing(three: Database) -> None:
+    submit(three, "d", float("nan"))
+    assert found(three, "val/accuracy > 0.9") == ["a"]

@@ -103,6 +103,14 @@ def test_fewer_groups_take_the_rest_together(database: Database, study: str) -> 
     assert [(r.coordinates["normalizer"], r.n) for r in rows] == [("batch", 6), ("layer", 6)]
 
 
+def test_a_row_that_pools_cells_shows_no_cell_as_the_whole_seed(
+    database: Database, study: str
+) -> None:
+    finish_all(database)
+    row = results.results(database, study, Question(), ["normalizer"]).rows[0]
+    assert (row.n, row.values, row.jobs, row.states) == (6, {}, {}, {})
+
+
 def test_a_paired_comparison_removes_the_seeds(database: Database, study: str) -> None:
     finish_all(database)
     table = results.compare(database, study, Question(), "normalizer", "batch", "layer")

@@ -102,6 +102,24 @@ def test_bad_trials_are_pruned_and_not_completed_again(database: Database) -> No
     assert studies.get(database, study.id).counts == {"succeeded": 5, "pruned": 1}
 
 
+@pytest.mark.parametrize(("values", "stopped"), [([0.1, 0.1], 1), ([0.99, 0.99], 0)])
+def test_asha_compares_with_trials_that_have_ended(
+    database: Database, values: list[float], stopped: int
+) -> None:
+    create(database, pruner="asha", trials=9, parallel=1)
+    for i in range(8):
+        searcher(database).round()
+        taken = claim(database)
+        assert taken is not None
+        report(database, taken, [0.5 + i / 100, 0.6 + i / 100])
+        leases.finish(database, taken, Finished(step=2, summary={}))
+    searcher(database).round()
+    taken = claim(database)
+    assert taken is not None
+    report(database, taken, values)
+    assert searcher(database).round() == stopped
+
+
 def test_a_small_space_ends_the_proposals(database: Database) -> None:
     study = create(database, space={"batch_size": {"choices": [8, 16]}}, trials=10, parallel=10)
     searcher(database).round()

@@ -167,3 +167,10 @@ def test_one_owners_large_study_does_not_starve_another_owners_job(database: Dat
 
 def _queued(database: Database, study: str) -> list[UUID]:
     return [UUID(c.job) for c in studies.get(database, study).grid if c.state == "queued" and c.job]
+
+
+def test_a_study_cannot_grow_into_another(database: Database) -> None:
+    small, large = study(database), study(database, seeds=4)
+    spec = StudySpec.model_validate({"name": "small", "axes": GRID, "seeds": 4})
+    with pytest.raises(Conflict, match=large.id):
+        studies.extend(database, small.id, spec, owner="ada", place=place, check=lambda _: [])

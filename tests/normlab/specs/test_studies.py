@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from normlab.errors import InvalidSpec
-from normlab.specs.studies import StudySpec, expand, label
+from normlab.specs.studies import StudySpec, expand, label, lay_out
 
 KINDS = ["batch", "layer", {"kind": "group", "groups": 4, "proxy": True}]
 
@@ -112,6 +112,26 @@ def test_a_grid_that_cannot_be_names_the_axis_and_the_rule(
 def test_an_ill_formed_study_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         study(**fields)
+
+
+def test_what_is_left_out_and_what_is_the_same_is_counted() -> None:
+    axes = {"normalizer": ["batch", {"kind": "batch"}, "layer"], "batch_size": [8, 2]}
+    found = lay_out(study(axes=axes, seeds=3, exclude=[{"batch_size": 2, "normalizer": "layer"}]))
+    assert (len(found.cells), found.excluded, found.identical) == (9, 3, 6)
+
+
+def test_values_that_differ_have_labels_that_differ() -> None:
+    assert label(0.1234567) != label(0.1234568)
+    assert label(0.001) == "0.001"
+
+
+@pytest.mark.parametrize(
+    "grid", [{"axes": {"batch_size": [8]}}, {"exclude": [{"batch_size": 8}]}, {"seeds": 3}]
+)
+def test_a_search_with_a_grid_is_refused_not_ignored(grid: dict[str, Any]) -> None:
+    space = {"optimizer.lr": {"low": 0.1, "high": 1}}
+    with pytest.raises(ValidationError, match="a search proposes"):
+        study(search={"space": space}, **grid)
 
 
 def test_labels_read_like_the_paper() -> None:
