@@ -30,11 +30,10 @@ class Database:
     Args:
         url: of the database.
         pool_size: connections that stay open; as many more may be opened for a while.
-        frozen_s: a transaction in which nothing happens for so long is rolled back, so that a
-            frozen process keeps no locks; None: never.
+        name: what the server calls these connections; the reaper ends those of a lost worker.
     """
 
-    def __init__(self, url: str, pool_size: int = 8, frozen_s: float | None = None) -> None:
+    def __init__(self, url: str, pool_size: int = 8, name: str = "normlab") -> None:
         self.url = make_url(url).set(drivername="postgresql+psycopg")
         self.engine: Engine = sqlalchemy.create_engine(
             self.url,
@@ -45,9 +44,8 @@ class Database:
             pool_timeout=10,
             pool_pre_ping=True,  # a restarted server costs no request
             connect_args={
-                **_session(frozen_s),
                 "connect_timeout": 5,
-                "application_name": "normlab",
+                "application_name": name,
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
@@ -74,12 +72,6 @@ class Database:
     def conninfo(self) -> str:
         """The URL as psycopg takes it."""
         return self.url.set(drivername="postgresql").render_as_string(hide_password=False)
-
-
-def _session(frozen_s: float | None) -> dict[str, str]:
-    if frozen_s is None:
-        return {}
-    return {"options": f"-c idle_in_transaction_session_timeout={round(frozen_s * 1000)}"}
 
 
 @contextmanager

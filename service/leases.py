@@ -115,6 +115,14 @@ _LEFT = text("""
     select attempt - forgiven < max_attempts as again, attempt - forgiven as used, cancel_requested
     from job where id = :job
 """)
+# A worker that was frozen inside a transaction holds its job's row for as long as it is frozen,
+# and may have been frozen in the middle of a message, where no timeout of the server counts.
+_CUT_OFF = text("""
+    select pg_terminate_backend(a.pid, 1000)
+    from job j join pg_stat_activity a on a.application_name = left(j.worker, 63)
+    where j.state = 'running' and j.lease_until < clock_timestamp()
+        and a.xact_start < clock_timestamp() - interval '1 second'
+""")
 _EXPIRED = text("""
     select id, attempt, worker, lease_until from job
     where state = 'running' and lease_until < clock_timestamp()
@@ -235,6 +243,7 @@ def release(database: Database, claim: Claim, message: str = "its worker is leav
 def reap(database: Database) -> int:
     """Take every job whose lease has expired from its worker; return how many."""
     with database.begin() as connection:
+        connection.execute(_CUT_OFF)
         expired = connection.execute(_EXPIRED).all()
         for row in expired:
             lost = Failed(

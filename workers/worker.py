@@ -57,10 +57,7 @@ class Worker:
         self.id = f"{platform.node()}-{device}-{os.getpid()}-{secrets.token_hex(3)}"
         self.device = device
         self._settings = settings
-        # Frozen in a transaction, this process would lock a job that the reaper wants to take.
-        self._database = Database(
-            database_url, pool_size=slots + 1, frozen_s=min(settings.lease_s, 60) / 2
-        )
+        self._database = Database(database_url, pool_size=slots + 1, name=self.id)
         self._python = str(settings.job_python(device) or sys.executable)
         self._environment = without_our_settings(environment)
         self._facts = unprobed(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -53,7 +54,9 @@ class Worker:
         """Send a signal to the worker and everything below it."""
         here = psutil.Process(self.process.pid)
         for process in [here, *here.children(recursive=True)]:
-            process.send_signal(number)
+            # Woken first, the worker ends the others by itself.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
 
 @dataclass
@@ -62,7 +65,6 @@ class House:
 
     folder: Path
     workers: list[Worker] = field(default_factory=list)
-    zombies: list[Worker] = field(default_factory=list)
     _hired: int = 0
 
     def start(self) -> None:

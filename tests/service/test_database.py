@@ -78,22 +78,3 @@ def test_connections_that_the_server_closed_are_replaced(database: Database) -> 
         )
     with database.begin() as connection:
         assert connection.execute(text("select 1")).scalar() == 1
-
-
-def test_a_frozen_transaction_is_rolled_back_and_lets_go_of_its_locks(
-    database: Database, database_url: str
-) -> None:
-    lock = text("lock table job in access exclusive mode")
-
-    def freeze_and_wake(freezing: Database) -> None:
-        with freezing.begin() as connection:
-            connection.execute(lock)
-            with database.begin() as other:
-                other.execute(lock)  # waits for as long as the first holds it
-            connection.execute(text("select 1"))
-
-    with Database(database_url, frozen_s=0.2) as freezing:
-        with pytest.raises(ServiceUnavailable):
-            freeze_and_wake(freezing)
-        with freezing.begin() as connection:
-            assert connection.execute(text("select 1")).scalar_one() == 1

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import text
 
+from normlab.errors import ServiceUnavailable
 from normlab.events import (
     AnyEvent,
     CheckpointWritten,
@@ -112,6 +113,26 @@ def test_a_lost_job_goes_back_to_the_queue_and_then_fails_for_good(database: Dat
     assert ended.error is not None
     assert ended.error.failure_kind == "lost"
     assert "worker-1" in ended.error.message
+
+
+def test_a_worker_frozen_inside_a_transaction_does_not_keep_its_job(
+    database: Database, database_url: str
+) -> None:
+    job = submit(database)
+    held = claim(database, lease_s=0.1)
+
+    def freeze_and_wake(frozen: Database) -> None:
+        with frozen.begin() as connection:
+            assert leases.hold(connection, held)
+            while not leases.reap(database):
+                time.sleep(0.1)
+            connection.execute(text("select 1"))
+
+    with Database(database_url, name="worker-1") as frozen:
+        with pytest.raises(ServiceUnavailable):
+            freeze_and_wake(frozen)
+        assert leases.renew(frozen, held, 30) is None
+    assert jobs.get(database, job.id).state == "queued"
 
 
 def test_two_reapers_at_once_take_each_job_once(database: Database) -> None:
