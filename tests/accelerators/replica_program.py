@@ -1,4 +1,4 @@
-"""Two replicas that train one case after another: python -m tests.accelerators.replica_program."""
+"""Two replicas that train one case after another: `python -m ...replica_program FOLDER DEVICE`."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def whole_batch() -> JobSpec:
 CASES = {**{kind: averaged(kind) for kind in STATELESS}, "synced": synced()}
 
 
-def train(spec: JobSpec, folder: Path, group: Any = None) -> dict[str, Any]:
+def train(spec: JobSpec, folder: Path, group: Any = None, device: str = "cpu") -> dict[str, Any]:
     """Train, and return the losses and the state of the session."""
     leads = group is None or group.rank == 0
     recorder = Recorder()
-    accelerator = open_accelerator("cpu", spec, 1, group)
+    accelerator = open_accelerator(device, spec, 1, group)
     reporter = recorder if leads else SilentReporter()
     checkpoints = CheckpointFolder(folder, spec.fingerprint())
     fit(spec, accelerator, reporter, checkpoints, folder, lambda: None, group)
@@ -82,12 +82,14 @@ def train(spec: JobSpec, folder: Path, group: Any = None) -> dict[str, Any]:
 
 def main() -> int:
     """Train every case, and save what was found in the folder that the argument names."""
-    folder = Path(sys.argv[1])
+    folder, device = Path(sys.argv[1]), sys.argv[2]
 
     def work(rank: int) -> None:
         try:
-            with joined("cpu", rank, REPLICAS, folder) as group:
-                found = {name: train(spec, folder / name, group) for name, spec in CASES.items()}
+            with joined(device, rank, REPLICAS, folder) as group:
+                found = {
+                    name: train(spec, folder / name, group, device) for name, spec in CASES.items()
+                }
         except BaseException:
             traceback.print_exc()
             raise

@@ -18,15 +18,24 @@ from normlab.training.replicas import rows_of
 from tests.accelerators import replica_program as program
 from tests.normlab.training.recording import small_job
 
+# torch 2.0's own use of it, wherever a file is read
+pytestmark = pytest.mark.filterwarnings("ignore:TypedStorage")
+needs_gpus = pytest.mark.skipif(
+    torch.cuda.device_count() < program.REPLICAS, reason="torch sees fewer than two GPUs here"
+)
+
+
+def _run_program(folder: Path, device: str) -> Any:
+    command = [sys.executable, "-m", "tests.accelerators.replica_program", str(folder), device]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return torch.load(folder / "found.pt", map_location="cpu", weights_only=True)
+
 
 @pytest.fixture(scope="module")
 def replicated(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Train all cases in one pair of processes: starting them costs more than the training."""
-    folder = tmp_path_factory.mktemp("replicas")
-    command = [sys.executable, "-m", "tests.accelerators.replica_program", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return torch.load(folder / "found.pt", weights_only=True)
+    return _run_program(tmp_path_factory.mktemp("replicas"), "cpu")
 
 
 def _assert_same_training(found: Any, expected: Any) -> None:
@@ -66,6 +75,15 @@ def test_each_replica_keeps_the_statistics_of_its_own_samples(replicated: Any) -
     for name in means:
         assert torch.equal(model[name], first[name])
         assert not torch.equal(first[name], second[name])
+
+
+@needs_gpus
+@pytest.mark.cuda
+def test_two_gpus_average_what_two_processes_do(replicated: Any, tmp_path: Path) -> None:
+    found = _run_program(tmp_path, "cuda")
+    for name, expected in replicated.items():
+        losses = [torch.tensor(f["points"]["train/loss"])[:, 1] for f in (found[name], expected)]
+        torch.testing.assert_close(*losses, rtol=1e-3, atol=1e-3)
 
 
 def test_an_updates_samples_lie_as_on_an_ipu() -> None:

@@ -19,6 +19,8 @@ from workers.replicas import Word, last_word
 
 from .conftest import LONG, SHORT, make_order, read_to_the_end, read_until
 
+# torch 2.0's own use of it, wherever a file is read
+pytestmark = pytest.mark.filterwarnings("ignore:TypedStorage")
 # One with statistics that only its own samples shape, so that a resumed replica needs its own.
 PAIR: dict[str, Any] = {
     **LONG,

@@ -1,0 +1,89 @@
+"""Images a second of two replicas on two cores, against one on one: -m benchmarks.replicas."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.table import show
+from normlab.events import Failed, Finished
+from normlab.specs.jobs import JobSpec
+from workers.job_order import JobOrder
+from workers.process import FreshLauncher
+
+NAME = "replicas"
+PROMISED = 1.5
+MODELS = ("preresnet8", "resnet20")
+BATCHES = (8, 32)
+STEPS = 60  # an update of a replica has as many samples as one alone: equal micro-batches
+ROUNDS = 3
+
+
+def images_per_s(folder: Path, replicas: int, **fields: Any) -> float:
+    """Train a job in a process of its own, a core for each replica; return its images a second."""
+    spec = JobSpec.model_validate(
+        {
+            "normalizer": "batch",
+            "dataset": {"name": "shapes32", "test_size": 64},
+            "epochs": 100,
+            "max_steps": STEPS,
+            "replicas": replicas,
+            "device": "cpu",
+            **fields,
+        }
+    )
+    order = JobOrder(
+        job=NAME,
+        attempt=1,
+        spec=spec,
+        device="cpu",
+        folder=str(folder),
+        data_root=str(folder),
+        threads=replicas,
+    )
+    process = FreshLauncher(sys.executable, dict(os.environ)).start(order)
+    while process.wait(timeout_s=600) is None:
+        raise SystemExit("a training of seconds has taken ten minutes")
+    process.reader.join(10)
+    last = process.reader.take().events[-1]
+    process.close()
+    if isinstance(last, Failed) or not isinstance(last, Finished):
+        raise SystemExit(f"the job did not finish: {last}")
+    return float(last.summary["images_per_s"])
+
+
+def compare(model: str, batch_size: int) -> dict[str, Any]:
+    """Measure both by turns, and take the best of each: others only ever slow them down."""
+    fields: dict[str, Any] = {"model": {"name": model}, "batch_size": batch_size}
+    best = {1: 0.0, 2: 0.0}
+    with tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder:
+        for turn in range(ROUNDS):
+            for replicas in best:
+                found = images_per_s(Path(folder, f"{turn}-{replicas}"), replicas, **fields)
+                best[replicas] = max(best[replicas], found)
+    return {
+        "model": model,
+        "batch_size": batch_size,
+        "1 replica images/s": best[1],
+        "2 replicas images/s": best[2],
+        "ratio": best[2] / best[1],
+    }
+
+
+def main() -> int:
+    cores = len(os.sched_getaffinity(0))
+    if cores < 2:
+        print(f"two replicas need two cores, and there is {cores}", file=sys.stderr)
+        return 1
+    load = os.getloadavg()[0]
+    rows = [compare(model, batch_size) for model in MODELS for batch_size in BATCHES]
+    note = f"promised: ratio >= {PROMISED}; best of {ROUNDS} by turns; load before {load:.1f}"
+    show(NAME, rows, note)
+    return int(any(row["ratio"] < PROMISED for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
