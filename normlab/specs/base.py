@@ -7,8 +7,10 @@ from typing_extensions import Annotated
 
 
 def _printable(text: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
-        raise ValueError("control characters cannot be stored or shown; use plain text")
+    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in text):
+        raise ValueError(
+            "control characters and broken Unicode cannot be stored or shown; use plain text"
+        )
     return text
 
 

@@ -137,7 +137,7 @@ def test_a_wrong_query_parameter_names_itself(client: httpx.Client) -> None:
         (b"[]", "must be a JSON object"),
         (b'{"normalizer": "batch", "optimizer": {"name": "sgd", "lr": NaN}}', "finite"),
         (b'{"normalizer": "batch", "optimizer": {"name": "sgd", "lr": 1e999}}', "finite"),
-        (b'{"normalizer": "batch", "name": "\\ud800"}', "unicode"),
+        (b'{"normalizer": "batch", "name": "\\ud800"}', "Unicode"),
         (b'{"normalizer": "batch", "\\ud800": 1}', "unicode"),
     ],
 )

@@ -9,7 +9,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 
 
-@pytest.mark.parametrize("name", ["a\x00b", "two\nlines", "bell\x07"])
+@pytest.mark.parametrize("name", ["a\x00b", "two\nlines", "bell\x07", "half a pair \ud800"])
 def test_control_characters_are_no_part_of_a_name(name: str) -> None:
     with pytest.raises(ValidationError, match="control characters"):
         JobSpec.model_validate({"normalizer": "batch", "name": name})
