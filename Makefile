@@ -71,7 +71,7 @@ test-compose: install
 
 ## Run library, adapter and job-process tests on Python 3.8 with torch 2.0.1 (skips without it).
 test-py38:
-	docker/test-py38.sh
+	tests/py38/run $(ARGS)
 
 ## Run every claim of the papers as a study and write docs/claims.md (about 2 hours).
 reproduce: install

@@ -11,7 +11,7 @@ lengths = pytest.mark.parametrize("n", [1, 2, 24, 25, 31, 32, 33, 64, 127, 300])
 
 def _loop(state: Tensor, factors: Tensor, inputs: Tensor) -> Tensor:
     states = [state]
-    for f, i in zip(factors, inputs, strict=True):
+    for f, i in zip(factors, inputs):
         states.append(f * states[-1] + i)
     return torch.stack(states)
 

@@ -160,7 +160,7 @@ def test_fast_and_plain_form_agree(make: Make, shape: tuple[int, ...], ghosts: i
         y = layer(x)
         grads = torch.autograd.grad(y, [x, layer.weight, layer.bias], g)
         results.append([y, *grads, layer.running_mean, layer.running_var])
-    for a, b in zip(*results, strict=True):
+    for a, b in zip(*results):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
 
 

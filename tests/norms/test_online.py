@@ -114,7 +114,7 @@ def _by_the_loop(layer: OnlineNorm, x: Tensor, g: Tensor) -> tuple[Tensor, ...]:
         a = o.alpha_forward
         var = a * var + (1 - a) * spread + a * (1 - a) * (mean - mu).square()
         mu = mu + (1 - a) * (mean - mu)
-    for (s, y, z, out), go in zip(kept, g.reshape(n, c, -1), strict=True):
+    for (s, y, z, out), go in zip(kept, g.reshape(n, c, -1)):
         gz = go if out is z else torch.autograd.grad(out, z, go)[0]
         gw, gb = gw + (gz * y).sum(1), gb + gz.sum(1)
         beta = 1 - o.alpha_backward
@@ -147,7 +147,7 @@ def test_a_batch_equals_the_loop_over_its_samples(
         layer.zero_grad()
         y.backward(g)
         found = [y, x.grad, layer.weight.grad, layer.bias.grad, *_state(layer)]
-        for a, b in zip(found, expected, strict=True):
+        for a, b in zip(found, expected):
             assert _relative_error(a.double(), b) < tolerance
 
 
@@ -161,7 +161,7 @@ def test_data_larger_than_a_cache_slice_equal_the_loop(how: str) -> None:
     y = layer(x)
     y.backward(g)
     found = [y, x.grad, layer.weight.grad, layer.bias.grad, *_state(layer)]
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(found, expected):
         assert _relative_error(a, b) < 1e-11
 
 
@@ -176,7 +176,7 @@ def test_layer_scaling_in_groups_equals_the_loop(size: int, shape: tuple[int, ..
     y = layer(x)
     y.backward(g)
     found = [y, x.grad, layer.weight.grad, layer.bias.grad, *_state(layer)]
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(found, expected):
         assert _relative_error(a, b) < 1e-12
 
 
@@ -196,7 +196,7 @@ def test_without_affine_it_is_the_layer_with_weight_one_and_bias_zero(
         y = layer(leaf)
         y.backward(g)
         results.append([y, leaf.grad, *_state(layer)])
-    for a, b in zip(*results, strict=True):
+    for a, b in zip(*results):
         torch.testing.assert_close(a, b)
 
 
@@ -212,7 +212,7 @@ def test_a_batch_equals_its_samples_one_by_one(shape: tuple[int, ...]) -> None:
         out = single(x[t : t + 1])
         out.backward(g[t : t + 1])
         torch.testing.assert_close(out[0], y[t])
-    for a, b in zip(_state(whole), _state(single), strict=True):
+    for a, b in zip(_state(whole), _state(single)):
         torch.testing.assert_close(a, b)
     torch.testing.assert_close(whole.weight.grad, single.weight.grad)
 
@@ -270,7 +270,7 @@ def test_accumulated_micro_batches_equal_one_batch() -> None:
     whole(x).backward(g)
     for start in range(0, 12, 4):
         parts(x[start : start + 4]).backward(g[start : start + 4])
-    for a, b in zip(_state(whole), _state(parts), strict=True):
+    for a, b in zip(_state(whole), _state(parts)):
         torch.testing.assert_close(a, b)
     torch.testing.assert_close(whole.weight.grad, parts.weight.grad)
 
@@ -284,10 +284,10 @@ def test_evaluation_changes_no_state_even_between_forward_and_backward() -> None
     y = layer(x)
     before = _state(layer)
     layer.eval()(x)
-    assert all(torch.equal(a, b) for a, b in zip(_state(layer), before, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(_state(layer), before))
     layer.train()
     y.backward(g)
-    assert all(torch.equal(a, b) for a, b in zip(_state(layer), _state(undisturbed), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(_state(layer), _state(undisturbed)))
 
 
 def _net() -> nn.Sequential:
@@ -314,7 +314,7 @@ def test_activation_checkpointing_gives_the_same_gradients_and_state(
         plain.state_dict().items(), saved.state_dict().items(), strict=True
     ):
         torch.testing.assert_close(a, b, msg=name)
-    for a, b in zip(plain.parameters(), saved.parameters(), strict=True):
+    for a, b in zip(plain.parameters(), saved.parameters()):
         torch.testing.assert_close(a.grad, b.grad)
 
 
@@ -388,7 +388,7 @@ def test_copies_and_saved_states_go_on_alike() -> None:
         z = other(x)
         z.backward(g)
         assert torch.equal(z, y)
-        assert all(torch.equal(a, b) for a, b in zip(_state(layer), _state(other), strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(_state(layer), _state(other)))
 
 
 def test_state_dict_holds_the_state_and_nothing_else() -> None:
@@ -429,7 +429,7 @@ def test_an_empty_batch_moves_nothing() -> None:
     layer = _perturbed(4)
     before = _state(layer)
     assert layer(torch.empty(0, 4, 3, 3, dtype=torch.float64)).shape == (0, 4, 3, 3)
-    assert all(torch.equal(a, b) for a, b in zip(_state(layer), before, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(_state(layer), before))
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
