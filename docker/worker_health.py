@@ -1,0 +1,24 @@
+"""Exit 0 if the worker of this container has shown a sign of life in the database lately."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+from service.database import Database
+from service.settings import Settings
+from service.workers import live
+
+
+def main() -> int:
+    """Look for a live worker on this host."""
+    database = Database(str(Settings.from_env().database_url), pool_size=1)
+    hosts = {worker.hostname for worker in live(database)}
+    if socket.gethostname() in hosts:
+        return 0
+    print(f"no live worker on {socket.gethostname()}; there are some on {sorted(hosts)}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
