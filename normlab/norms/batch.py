@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple
+from typing import Any, Optional, Tuple, cast
 
 import torch
 import torch.distributed as dist
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine
+from normlab.norms import engine, engine_fused
 from normlab.norms.engine import Solved, positions
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm, bessel
@@ -66,6 +66,12 @@ class BatchNorm(BatchStatisticsNorm):
         native = whole and not synced and engine.is_native(x, self.running_mean, self.plain)
         if not self.training or native:
             return self._normalize_native(x, weight, bias)
+        nodes = None if synced else engine_fused.nodes_for(x, self.plain, weight, bias)
+        if nodes is not None:
+            pool = [self.samples_merged(x.shape[0]), 1, 0]
+            y, mean, var = nodes.mixed(x, weight, bias, pool, self.eps)
+            self.track(mean, var * bessel(x.shape[0], positions(x), self.virtual_batch_size))
+            return cast("Tensor", y)
 
         def solve(mean: Tensor, var: Tensor, weight: Any, bias: Any) -> Solved:
             if synced:

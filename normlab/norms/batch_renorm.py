@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Optional, Tuple
+from typing import Any, Optional, Tuple, cast
 
 import torch
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine
+from normlab.norms import engine, engine_fused
 from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved
 from normlab.norms.pooling import pool_batch
@@ -122,6 +122,13 @@ class BatchRenorm(BatchStatisticsNorm):
         self._check_statistics(x)
         r_limit, d_limit = self.limits()
         mu, sigma = self.running_mean.clone(), self.running_std.clamp_min(self._floor)
+        nodes = engine_fused.nodes_for(x, self.plain, weight, bias)
+        if nodes is not None:
+            pool, outside = [self.samples_merged(x.shape[0]), 1, 0], self.variant == "ludvb"
+            limits = (mu, sigma, r_limit, d_limit, outside)
+            y, mean, std = nodes.renormalized(x, weight, bias, pool, self.eps, *limits)
+            self._track_std(mean, std)
+            return cast("Tensor", y)
 
         def solve(mean: Tensor, var: Tensor, weight: Any, bias: Any) -> Solved:
             m, v = pool_batch(mean, var, self.virtual_batch_size)

@@ -5,33 +5,17 @@
 #include <ATen/Parallel.h>
 #include <torch/library.h>
 
-#include <algorithm>
 #include <tuple>
+
+#include "fused_rows.h"
 
 namespace {
 
 using at::Tensor;
 
-constexpr int64_t kLanes = 16;
-constexpr int64_t kBlock = 1024;  // sums of so many values are kept in the data's type
-
-int64_t grain(int64_t d) { return std::max<int64_t>(1, 32768 / std::max<int64_t>(d, 1)); }
-
-// The sum of term(i), i < d: lanes that a compiler makes vectors of, and double between blocks.
-template <typename T, typename Term>
-double sum(int64_t d, const Term& term) {
-  double total = 0;
-  for (int64_t start = 0; start < d; start += kBlock) {
-    const int64_t end = std::min(start + kBlock, d);
-    T lanes[kLanes] = {};
-    int64_t i = start;
-    for (; i + kLanes <= end; i += kLanes)
-      for (int64_t k = 0; k < kLanes; ++k) lanes[k] += term(i + k);
-    for (; i < end; ++i) lanes[0] += term(i);
-    for (const T lane : lanes) total += lane;
-  }
-  return total;
-}
+using normlab::grain;
+using normlab::row_dots;
+using normlab::row_moments;
 
 template <typename T>
 void moments_of(const Tensor& x, Tensor& mean, Tensor& var, int64_t d) {
@@ -39,15 +23,7 @@ void moments_of(const Tensor& x, Tensor& mean, Tensor& var, int64_t d) {
   T *m = mean.data_ptr<T>(), *v = var.data_ptr<T>();
   at::parallel_for(0, mean.numel(), grain(d), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      const T* row = data + r * d;
-      const double center = sum<T>(d, [row](int64_t i) { return row[i]; }) / d;
-      const T c = static_cast<T>(center);
-      const double off = sum<T>(d, [row, c](int64_t i) { return row[i] - c; }) / d;
-      const double square =
-          sum<T>(d, [row, c](int64_t i) { return (row[i] - c) * (row[i] - c); }) / d;
-      m[r] = static_cast<T>(c + off);
-      v[r] = static_cast<T>(std::max(square - off * off, 0.0));
-      if (square != square) v[r] = static_cast<T>(square);  // max would drop a NaN
+      row_moments(data + r * d, d, m[r], v[r]);
     }
   });
 }
@@ -59,10 +35,7 @@ void dots_of(const Tensor& g, const Tensor& x, const Tensor& mean, Tensor& s0, T
   T *a = s0.data_ptr<T>(), *b = s1.data_ptr<T>();
   at::parallel_for(0, mean.numel(), grain(d), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      const T *gr = gs + r * d, *xr = xs + r * d;
-      const T c = m[r];
-      a[r] = static_cast<T>(sum<T>(d, [gr](int64_t i) { return gr[i]; }));
-      b[r] = static_cast<T>(sum<T>(d, [gr, xr, c](int64_t i) { return gr[i] * (xr[i] - c); }));
+      row_dots(gs + r * d, xs + r * d, m[r], d, a[r], b[r]);
     }
   });
 }

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from normlab.errors import DeviceUnavailable
 
+_SOURCES = ("engine_fused.cpp", "pooled_fused.cpp")
+
 _kernels: List[Any] = []  # empty until `load`
 
 
@@ -41,7 +43,7 @@ def load(build_directory: Optional[str] = None) -> None:
     try:
         cpp_extension.load(
             "normlab_engine",
-            [str(Path(__file__).with_name("engine_fused.cpp"))],
+            [str(Path(__file__).with_name(name)) for name in _SOURCES],
             extra_cflags=flags,
             build_directory=build_directory,
             is_python_module=False,
@@ -59,3 +61,18 @@ def unload() -> None:
 def kernels_for(x: Tensor) -> Any:
     """Return the compiled passes if they are loaded and take *x*, else None."""
     return _kernels[0] if _kernels and x.device.type == "cpu" else None
+
+
+def nodes_for(x: Tensor, plain: bool, *parameters: Optional[Tensor]) -> Any:
+    """
+    Return the compiled nodes of the graph if they are loaded and take these tensors, else None.
+
+    A node is a whole normalizer, its derivative by hand: `mixed`, `renormalized`, `streamed`. Each
+    takes pools as three numbers each (samples in turn, channels in turn, or every so many channels)
+    and returns y and, averaged over the samples, the moments of the last pool.
+    """
+    if not _kernels or plain or x.device.type != "cpu":
+        return None
+    if x.dim() < 3 or x.dtype not in (torch.float32, torch.float64) or not x.is_contiguous():
+        return None
+    return _kernels[0] if all(p is None or p.dtype == x.dtype for p in parameters) else None

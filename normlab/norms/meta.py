@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine
+from normlab.norms import engine, engine_fused
 from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved, positions
 from normlab.norms.pooling import pool, pool_batch
@@ -94,6 +94,10 @@ class MetaNorm(BatchStatisticsNorm):
         """Normalize by the shared moments."""
         self._check_values(x)
         tensors = (weight, bias, self.channel_gates, self.sample_gate)
+        if self.samples == "own" or (self.training and self.samples == "batch"):
+            nodes = engine_fused.nodes_for(x, self.plain, *tensors)
+            if nodes is not None:
+                return self._normalize_fused(x, weight, bias, nodes)
 
         def solve(
             mean: Tensor, var: Tensor, weight: Any, bias: Any, channel_gates: Any, gate: Any
@@ -102,15 +106,32 @@ class MetaNorm(BatchStatisticsNorm):
             (m, v), batch = self._pool_samples(own, gate)
             state: Tuple[Tensor, ...] = ()
             if self.training and batch is not None:
-                samples = min(x.shape[0], self.virtual_batch_size or x.shape[0])
-                count = size * (samples * positions(x))
-                state = (batch[0], batch[1] * (count / (count - 1)))
+                state = (batch[0], batch[1] * self._bessel(size, x))
             return Solved(*affine_after((v + self.eps).rsqrt(), mean - m, weight, bias), state)
 
         y, statistics = engine.normalize(x, solve, tensors, self.plain)
         if statistics:
             self.track(*statistics)
         return y
+
+    def _normalize_fused(
+        self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], nodes: Any
+    ) -> Tensor:
+        block = {"groups": self.num_features // self.groups, "all": self.num_features}
+        size: Any = block.get(self.channels, 1)
+        pool = [self.samples_merged(x.shape[0]) if self.samples == "batch" else 1, size, 0]
+        gates = self.channel_gates
+        y: Tensor
+        y, mean, var = nodes.mixed(x, weight, bias, pool, self.eps, gates=gates)
+        if self.samples == "batch":
+            if gates is not None:
+                size = 2 ** int((gates > 0).sum())
+            self.track(mean, var * self._bessel(size, x))
+        return y
+
+    def _bessel(self, channels: Any, x: Tensor) -> Any:
+        count = channels * (self.samples_merged(x.shape[0]) * positions(x))
+        return count / (count - 1)
 
     def _pool_channels(self, mean: Tensor, var: Tensor, gates: Any) -> Tuple[Moments, Any]:
         # Also returns how many channels each group has.
@@ -146,7 +167,7 @@ class MetaNorm(BatchStatisticsNorm):
         if gate is None:
             return batch, batch
         g = _straight_through(gate)
-        n = min(own[0].shape[0], self.virtual_batch_size or own[0].shape[0])
+        n = self.samples_merged(own[0].shape[0])
         share = g * n / (g * n + 1 - g)
         m = own[0] + share * (batch[0] - own[0])
         # The moments of a mixture, about its own mean.

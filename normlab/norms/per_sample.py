@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine
+from normlab.norms import engine, engine_fused
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved, positions
@@ -70,6 +70,10 @@ class GroupNorm(ActivationNorm):
         contiguous = self.grouping == "contiguous" or self.groups in (1, self.num_features)
         if contiguous and engine.is_native(x, weight, self.plain):
             return self._normalize_native(x, weight, bias)
+        nodes = engine_fused.nodes_for(x, self.plain, weight, bias)
+        if nodes is not None:
+            merged = [1, self.num_features // self.groups, 0 if contiguous else self.groups]
+            return cast("Tensor", nodes.mixed(x, weight, bias, merged, self.eps)[0])
         # (N, C) as (N, outer, inner): one of the two counts the groups, the other is merged
         inner = self.num_features // self.groups if contiguous else self.groups
         shape, dim = (x.shape[0], -1, inner), 2 if contiguous else 1

@@ -97,6 +97,10 @@ class BatchStatisticsNorm(ActivationNorm):
         )
         return y.to(x.dtype)
 
+    def samples_merged(self, samples: int) -> int:
+        """Return how many of a batch's *samples* share statistics, a rest aside."""
+        return min(samples, self.virtual_batch_size or samples)
+
     def _check_statistics(self, x: Tensor) -> None:
         samples = smallest_group(x.shape[0], self.virtual_batch_size)
         if self.training and samples * positions(x) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Optional, Set, Tuple
 
 import torch
@@ -106,7 +107,8 @@ class SparseSwitchableNorm(SwitchableNorm):
         if bool(fixed):
             return
         ratio = self._project(logits, fixed)
-        if bool(ratio.max() - ratio.min() >= 1 - torch.finfo(ratio.dtype).eps):
+        found = ratio.tolist()
+        if max(found) - min(found) >= 1 - torch.finfo(ratio.dtype).eps:
             logits.copy_(ratio.round())
             fixed.fill_(True)
 
@@ -126,12 +128,16 @@ class SparseSwitchableNorm(SwitchableNorm):
         }
 
 
+# A forward asks twice: whether the ratio is one-hot, and for the ratio.
+_projected = lru_cache(maxsize=256)(project)
+
+
 class _Projection(torch.autograd.Function):
     """`sparsestmax` for a few logits on a CPU, where plain numbers beat dozens of operators."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, radius: float, variant: str) -> Tensor:
-        ratio, jacobian = project(logits.tolist(), radius, variant)
+        ratio, jacobian = _projected(tuple(logits.tolist()), radius, variant)
         ctx.save_for_backward(logits.new_tensor(jacobian))
         return logits.new_tensor(ratio)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine
+from normlab.norms import engine, engine_fused
 from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved
 from normlab.norms.pooling import pool_batch
@@ -83,6 +83,9 @@ class StreamingNorm(BatchStatisticsNorm):
         self._check_statistics(x)
         if self._weights_changed():
             self._close_short_term()
+        nodes = engine_fused.nodes_for(x, self.plain, weight, bias, self.short)
+        if nodes is not None:
+            return self._normalize_fused(x, weight, bias, nodes)
         short, long = self.short.clone(), torch.stack([self.running_mean, self.running_var])
         count = int(self.short_count)
         share = self.forward_short if int(self.num_batches_tracked) else 1.0
@@ -97,6 +100,30 @@ class StreamingNorm(BatchStatisticsNorm):
 
         y, (recent,) = engine.normalize(x, solve, (weight, bias), self.plain)
         self.short.copy_(recent)
+        self.short_count.add_(1)
+        return y
+
+    def _normalize_fused(
+        self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], nodes: Any
+    ) -> Tensor:
+        count, known = int(self.short_count), int(self.num_batches_tracked)
+        share = self.forward_short if known else 1.0
+        gain = share / (count + 1)
+        base = self.short * (gain * count)
+        if share < 1:
+            base += torch.stack([self.running_mean, self.running_var]).mul_(1 - share)
+        state = [
+            self.gradient_short,
+            self.gradient_long,
+            self.gradient_count,
+            self.num_batches_tracked,
+        ]
+        pool = [x.shape[0], 1, 0]
+        y: Tensor
+        y, mean, var = nodes.streamed(
+            x, weight, bias, pool, self.eps, base, gain, state, self.backward_short
+        )
+        self.short.mul_(count).add_(torch.stack([mean, var])).div_(count + 1)
         self.short_count.add_(1)
         return y
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Set, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine
+from normlab.norms import engine, engine_fused
 from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved, positions
 from normlab.norms.pooling import pool, pool_batch
@@ -80,6 +80,11 @@ class SwitchableNorm(BatchStatisticsNorm):
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Normalize by the mixture, with the batch's or the running statistics in it."""
         self._check_unbiased(x)
+        if self.training and not self.unbiased_reference:
+            logits = (self.mean_weight, self.var_weight)
+            nodes = engine_fused.nodes_for(x, self.plain, weight, bias, *logits)
+            if nodes is not None:
+                return self._normalize_fused(x, weight, bias, nodes)
 
         def solve(
             mean: Tensor, var: Tensor, weight: Any, bias: Any, mean_weight: Any, var_weight: Any
@@ -95,6 +100,26 @@ class SwitchableNorm(BatchStatisticsNorm):
         y, statistics = engine.normalize(x, solve, tensors, self.plain)
         if self.training and statistics:
             self.track(*statistics)
+        return y
+
+    def _normalize_fused(
+        self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], nodes: Any
+    ) -> Tensor:
+        wanted = self._wanted()
+        chosen = [i for i, name in enumerate(self.choices) if name in wanted]
+        ratios = self.ratios(self.mean_weight, self.var_weight)
+        if len(chosen) < len(self.choices):
+            ratios = ratios[0][chosen], ratios[1][chosen]
+        each = {
+            "instance": (1, 1, 0),
+            "layer": (1, self.num_features, 0),
+            "batch": (self.samples_merged(x.shape[0]), 1, 0),
+        }
+        pools: List[int] = [number for i in chosen for number in each[self.choices[i]]]
+        y: Tensor
+        y, mean, var = nodes.mixed(x, weight, bias, pools, self.eps, *ratios)
+        if "batch" in wanted:
+            self.track(mean, var)
         return y
 
     def _wanted(self) -> Set[str]:
@@ -116,7 +141,7 @@ class SwitchableNorm(BatchStatisticsNorm):
     def _batch_moments(self, mean: Tensor, var: Tensor, d: int) -> Moments:
         if not self.training:
             return self.running_mean.to(mean).unsqueeze(0), self.running_var.to(var).unsqueeze(0)
-        samples = min(mean.shape[0], self.virtual_batch_size or mean.shape[0])
+        samples = self.samples_merged(mean.shape[0])
         pooled = pool_batch(mean, var, self.virtual_batch_size)
         return self._unbias(pooled, samples * d)
 
@@ -128,7 +153,7 @@ class SwitchableNorm(BatchStatisticsNorm):
     def _check_unbiased(self, x: Tensor) -> None:
         if not self.unbiased_reference:
             return
-        samples = min(x.shape[0], self.virtual_batch_size or x.shape[0]) if self.training else 2
+        samples = self.samples_merged(x.shape[0]) if self.training else 2
         values = positions(x) * (samples if self.dims == 1 else 1)
         if values == 1:
             raise InvalidSpec(

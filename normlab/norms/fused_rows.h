@@ -1,0 +1,51 @@
+// One row of data at a time: a row is one channel of one sample, d values.
+
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace normlab {
+
+constexpr int64_t kLanes = 16;
+constexpr int64_t kBlock = 1024;  // sums of so many values are kept in the data's type
+
+// How many rows are worth a thread.
+inline int64_t grain(int64_t d) { return std::max<int64_t>(1, 32768 / std::max<int64_t>(d, 1)); }
+
+// The sum of term(i), i < d: lanes that a compiler makes vectors of, and double between blocks.
+template <typename T, typename Term>
+double sum(int64_t d, const Term& term) {
+  double total = 0;
+  for (int64_t start = 0; start < d; start += kBlock) {
+    const int64_t end = std::min(start + kBlock, d);
+    T lanes[kLanes] = {};
+    int64_t i = start;
+    for (; i + kLanes <= end; i += kLanes)
+      for (int64_t k = 0; k < kLanes; ++k) lanes[k] += term(i + k);
+    for (; i < end; ++i) lanes[0] += term(i);
+    for (const T lane : lanes) total += lane;
+  }
+  return total;
+}
+
+// Mean and biased variance, about a first mean so that no digit is lost.
+template <typename T>
+void row_moments(const T* row, int64_t d, T& mean, T& var) {
+  const double center = sum<T>(d, [row](int64_t i) { return row[i]; }) / d;
+  const T c = static_cast<T>(center);
+  const double off = sum<T>(d, [row, c](int64_t i) { return row[i] - c; }) / d;
+  const double square = sum<T>(d, [row, c](int64_t i) { return (row[i] - c) * (row[i] - c); }) / d;
+  mean = static_cast<T>(c + off);
+  var = static_cast<T>(std::max(square - off * off, 0.0));
+  if (square != square) var = static_cast<T>(square);  // max would drop a NaN
+}
+
+// Sums of g and g * (x - c).
+template <typename T>
+void row_dots(const T* g, const T* x, T c, int64_t d, T& s0, T& s1) {
+  s0 = static_cast<T>(sum<T>(d, [g](int64_t i) { return g[i]; }));
+  s1 = static_cast<T>(sum<T>(d, [g, x, c](int64_t i) { return g[i] * (x[i] - c); }));
+}
+
+}  // namespace normlab

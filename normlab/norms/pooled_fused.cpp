@@ -1,0 +1,504 @@
+// Normalizers that divide by a mixture of pooled moments, as one node of the graph:
+//
+//   M = sum_k p_k M_k,  V = sum_k q_k V_k,  y = weight * (r (x - M) / sqrt(V + eps) + d) + bias
+//
+// where M_k and V_k are the moments of a union of rows (a row is one channel of one sample). What
+// engine.py and pooling.py compute from the layers' own formulas is the definition; here the
+// derivatives are written out. Everything that has one value a row is computed in double.
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "fused_rows.h"
+
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using MaybeTensor = std::optional<Tensor>;
+using Values = std::vector<double>;
+using Three = std::tuple<Tensor, Tensor, Tensor>;
+
+// How y is made of the moments, apart from tensors.
+struct Recipe {
+  std::vector<int64_t> pools;  // three numbers each: see Union
+  double eps = 0;
+  double r_limit = 1;          // of batch renormalization
+  double d_limit = 0;
+  bool eps_outside = false;    // sigma = sqrt(V) + eps
+  double gain = 1;             // of streaming: M = gain * M_1 + base
+  double share = 1;            // of the recent gradient
+
+  Values numbers() const {
+    return {eps, r_limit, d_limit, eps_outside ? 1.0 : 0.0, gain, share};
+  }
+  static Recipe of(std::vector<int64_t> pools, const Values& v) {
+    return {std::move(pools), v[0], v[1], v[2], v[3] != 0, v[4], v[5]};
+  }
+};
+
+// Tensors that are constants for the gradient, and state that it moves; each may be undefined.
+struct Constants {
+  Tensor mu, sigma;  // (C,) of batch renormalization
+  Tensor base;       // (2, C) of streaming
+  // Of streaming, as they are in the layer when backward runs: the recent and the long gradient,
+  // (2, C), and the counts of gradients and of batches.
+  variable_list state;
+};
+
+Values values_of(const Tensor& t) {
+  if (!t.defined()) return {};
+  const Tensor wide = t.detach().to(at::kDouble).contiguous();
+  const double* data = wide.data_ptr<double>();
+  return Values(data, data + wide.numel());
+}
+
+// The rows that are merged: *samples* in turn, with *block* channels in turn or every
+// *strided*-th one.
+struct Union {
+  int64_t count;
+  std::vector<int64_t> of;  // of each row
+
+  Union(const int64_t* pool, int64_t n, int64_t c) : of(n * c) {
+    const int64_t samples = pool[0], block = pool[1], strided = pool[2];
+    const int64_t wide = strided > 0 ? strided : c / block;
+    count = (n + samples - 1) / samples * wide;
+    for (int64_t i = 0, row = 0; i < n; ++i)
+      for (int64_t j = 0; j < c; ++j, ++row)
+        of[row] = i / samples * wide + (strided > 0 ? j % strided : j / block);
+  }
+
+  Values add(const Values& rows) const {
+    Values total(count);
+    for (size_t i = 0; i < of.size(); ++i) total[of[i]] += rows[i];
+    return total;
+  }
+};
+
+struct Moments {
+  Values mean, var;
+};
+
+struct Pool {
+  Union rows;
+  Values size;
+  Moments moments;
+
+  Pool(const int64_t* pool, int64_t n, int64_t c, const Moments& own) : rows(pool, n, c) {
+    size = rows.add(Values(n * c, 1.0));
+    moments.mean = rows.add(own.mean);
+    for (int64_t k = 0; k < rows.count; ++k) moments.mean[k] /= size[k];
+    Values about(n * c);
+    for (size_t i = 0; i < about.size(); ++i) {
+      const double off = own.mean[i] - moments.mean[rows.of[i]];
+      about[i] = own.var[i] + off * off;
+    }
+    moments.var = rows.add(about);
+    for (int64_t k = 0; k < rows.count; ++k) moments.var[k] /= size[k];
+  }
+
+  // Hand the gradients of its moments, one a union, to the rows'.
+  void spread(const Values& dmean, const Values& dvar, const Moments& own, Moments& grad) const {
+    for (size_t i = 0; i < rows.of.size(); ++i) {
+      const int64_t k = rows.of[i];
+      const double off = own.mean[i] - moments.mean[k];
+      grad.mean[i] += (dmean[k] + 2 * off * dvar[k]) / size[k];
+      grad.var[i] += dvar[k] / size[k];
+    }
+  }
+};
+
+// Merge each channel with the one *step* away; share is 0 or 1/2 (see meta.py).
+Moments turn(const Moments& own, int64_t step, double share) {
+  Moments out = own;
+  for (size_t i = 0; i < own.mean.size(); ++i) {
+    const size_t j = i / step % 2 == 0 ? i + step : i - step;
+    const double apart = own.mean[j] - own.mean[i];
+    out.mean[i] += share * apart;
+    out.var[i] += share * (own.var[j] - own.var[i]) + share * (1 - share) * apart * apart;
+  }
+  return out;
+}
+
+// Replace the gradients after a turn by those before it; return that of its share.
+double turn_back(const Moments& own, int64_t step, double share, Moments& grad) {
+  const Moments g = grad;
+  double dshare = 0;
+  for (size_t i = 0; i < own.mean.size(); ++i) {
+    const size_t j = i / step % 2 == 0 ? i + step : i - step;
+    const double apart = own.mean[j] - own.mean[i];
+    dshare += g.mean[i] * apart;
+    dshare += g.var[i] * (own.var[j] - own.var[i] + (1 - 2 * share) * apart * apart);
+    const double pull = 2 * share * (1 - share) * apart * (g.var[i] + g.var[j]);
+    grad.mean[i] = (1 - share) * g.mean[i] + share * g.mean[j] - pull;
+    grad.var[i] = (1 - share) * g.var[i] + share * g.var[j];
+  }
+  return dshare;
+}
+
+double share_of(double gate) { return gate > 0 ? 0.5 : 0.0; }
+
+// What both passes need of the moments; one value a row.
+struct Solution {
+  int64_t n, c;
+  const Recipe& recipe;
+  Values gates, p, q;
+  std::vector<Moments> turns;  // before each turn, and after the last
+  std::vector<Pool> pools;
+  Moments mixed;
+  Values inverse, slope;  // 1 / sigma, and its derivative for V
+  Values r, d;
+
+  Solution(const Tensor& moments, const Recipe& recipe, const Constants& constants, const Tensor& p,
+           const Tensor& q, const Tensor& gates)
+      : n(moments.size(1)), c(moments.size(2)), recipe(recipe), gates(values_of(gates)),
+        p(values_of(p)), q(values_of(q)) {
+    const Values both = values_of(moments);
+    const size_t rows = n * c;
+    turns.push_back({Values(both.begin(), both.begin() + rows),
+                     Values(both.begin() + rows, both.end())});
+    for (size_t k = 0; k < this->gates.size(); ++k)
+      turns.push_back(turn(turns.back(), step(k), share_of(this->gates[k])));
+    for (size_t k = 0; k < recipe.pools.size(); k += 3)
+      pools.emplace_back(&recipe.pools[k], n, c, turns.back());
+    if (this->p.empty()) this->p.assign(pools.size(), 1.0);
+    if (this->q.empty()) this->q.assign(pools.size(), 1.0);
+    mix(values_of(constants.base));
+    divide();
+    renormalize(values_of(constants.mu), values_of(constants.sigma));
+  }
+
+  int64_t step(size_t gate) const { return c >> (gate + 1); }
+
+  void mix(const Values& base) {
+    mixed = {Values(n * c), Values(n * c)};
+    for (size_t k = 0; k < pools.size(); ++k) {
+      for (int64_t i = 0; i < n * c; ++i) {
+        mixed.mean[i] += p[k] * recipe.gain * pools[k].moments.mean[pools[k].rows.of[i]];
+        mixed.var[i] += q[k] * recipe.gain * pools[k].moments.var[pools[k].rows.of[i]];
+      }
+    }
+    if (base.empty()) return;
+    for (int64_t i = 0; i < n * c; ++i) {
+      mixed.mean[i] += base[i % c];
+      mixed.var[i] += base[c + i % c];
+    }
+  }
+
+  void divide() {
+    inverse.resize(n * c);
+    slope.resize(n * c);
+    for (int64_t i = 0; i < n * c; ++i) {
+      if (recipe.eps_outside) {
+        const double root = std::sqrt(std::max(mixed.var[i], 1e-30));
+        inverse[i] = 1 / (root + recipe.eps);
+        slope[i] = mixed.var[i] < 1e-30 ? 0 : -0.5 * inverse[i] * inverse[i] / root;
+        if (std::isnan(mixed.var[i])) inverse[i] = slope[i] = mixed.var[i];
+      } else {
+        inverse[i] = 1 / std::sqrt(mixed.var[i] + recipe.eps);
+        slope[i] = -0.5 * inverse[i] * inverse[i] * inverse[i];
+      }
+    }
+  }
+
+  void renormalize(const Values& mu, const Values& sigma) {
+    r.assign(n * c, 1.0);
+    d.assign(n * c, 0.0);
+    if (mu.empty()) return;
+    for (int64_t i = 0; i < n * c; ++i) {
+      const double s = sigma[i % c], limit = recipe.d_limit;
+      r[i] = clip(1 / (inverse[i] * s), 1 / recipe.r_limit, recipe.r_limit);
+      d[i] = clip((mixed.mean[i] - mu[i % c]) / s, -limit, limit);
+    }
+  }
+
+  static double clip(double value, double low, double high) {
+    return value < low ? low : value > high ? high : value;  // a NaN stays
+  }
+
+  // The mean over the samples of the last pool's moments, or of sigma for its variance.
+  std::tuple<Tensor, Tensor> statistics(const at::TensorOptions& options, bool sigma) const {
+    Tensor found = at::zeros({2, c}, options.dtype(at::kDouble));
+    double *mean = found.data_ptr<double>(), *var = mean + c;
+    const Pool& last = pools.back();
+    for (int64_t i = 0; i < n * c; ++i) {
+      const int64_t k = last.rows.of[i];
+      mean[i % c] += last.moments.mean[k] / n;
+      var[i % c] += (sigma ? 1 / inverse[i] : last.moments.var[k]) / n;
+    }
+    const Tensor narrow = found.to(options);
+    return {narrow[0], narrow[1]};
+  }
+};
+
+// Of each row: what the passes over the data use, in the data's type.
+template <typename T>
+struct Maps {
+  std::vector<T> a, b, c;
+  explicit Maps(size_t rows) : a(rows), b(rows), c(rows) {}
+};
+
+template <typename T>
+Tensor moments_of(const Tensor& x) {
+  const int64_t rows = x.size(0) * x.size(1), d = x.numel() / rows;
+  Tensor found = at::empty({2, x.size(0), x.size(1)}, x.options());
+  const T* data = x.data_ptr<T>();
+  T *mean = found.data_ptr<T>(), *var = mean + rows;
+  at::parallel_for(0, rows, normlab::grain(d), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) normlab::row_moments(data + i * d, d, mean[i], var[i]);
+  });
+  return found;
+}
+
+// y = a (x - b) + c
+template <typename T>
+Tensor affine(const Tensor& x, const Solution& s, const Values& weight, const Values& bias) {
+  const int64_t rows = s.n * s.c, d = x.numel() / rows;
+  Tensor y = at::empty_like(x);
+  const T* data = x.data_ptr<T>();
+  T* out = y.data_ptr<T>();
+  at::parallel_for(0, rows, normlab::grain(d), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const double w = weight.empty() ? 1.0 : weight[i % s.c];
+      const double scale = w * s.r[i] * s.inverse[i];
+      const T a = static_cast<T>(scale), b = static_cast<T>(s.mixed.mean[i]);
+      // what the mean lost as a T is in the shift
+      const double shift = w * s.d[i] + (bias.empty() ? 0.0 : bias[i % s.c]);
+      const T c = static_cast<T>(shift - scale * (s.mixed.mean[i] - static_cast<double>(b)));
+      const T* __restrict row = data + i * d;
+      T* __restrict to = out + i * d;
+      for (int64_t k = 0; k < d; ++k) to[k] = a * (row[k] - b) + c;
+    }
+  });
+  return y;
+}
+
+// Sums of g, and of g times what is centred by the row's own mean.
+template <typename T>
+Moments dots_of(const Tensor& g, const Tensor& x, const Tensor& moments) {
+  const int64_t rows = moments.numel() / 2, d = x.numel() / rows;
+  Moments out{Values(rows), Values(rows)};
+  const T *gs = g.data_ptr<T>(), *xs = x.data_ptr<T>(), *mean = moments.data_ptr<T>();
+  at::parallel_for(0, rows, normlab::grain(d), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      T s0, s1;
+      normlab::row_dots(gs + i * d, xs + i * d, mean[i], d, s0, s1);
+      out.mean[i] = s0;
+      out.var[i] = s1;
+    }
+  });
+  return out;
+}
+
+// gx = scale g + 2 dvar / d (x - mean) + dmean / d, about the row's own mean.
+template <typename T>
+Tensor input_grad(const Tensor& g, const Tensor& x, const Tensor& moments, const Values& scale,
+                  const Moments& grad) {
+  const int64_t rows = moments.numel() / 2, d = x.numel() / rows;
+  Tensor gx = at::empty_like(x);
+  const T *gs = g.data_ptr<T>(), *xs = x.data_ptr<T>(), *mean = moments.data_ptr<T>();
+  T* out = gx.data_ptr<T>();
+  at::parallel_for(0, rows, normlab::grain(d), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const T of_g = static_cast<T>(scale[i]), of_x = static_cast<T>(2 * grad.var[i] / d);
+      const T rest = static_cast<T>(grad.mean[i] / d), m = mean[i];
+      const T *__restrict gr = gs + i * d, *__restrict xr = xs + i * d;
+      T* __restrict to = out + i * d;
+      for (int64_t k = 0; k < d; ++k) to[k] = of_g * gr[k] + (of_x * (xr[k] - m) + rest);
+    }
+  });
+  return gx;
+}
+
+// The gradient of the batch's moments takes in its own past: see streaming.py.
+void stream(Values& dmean, Values& dvar, const Constants& constants, double share) {
+  const int64_t c = dmean.size();
+  Tensor now = at::empty({2, c}, at::TensorOptions(at::kDouble));
+  std::copy(dmean.begin(), dmean.end(), now.data_ptr<double>());
+  std::copy(dvar.begin(), dvar.end(), now.data_ptr<double>() + c);
+  Tensor recent = constants.state[0], gradients = constants.state[2];
+  const Tensor &past = constants.state[1], &batches = constants.state[3];
+  const double count = gradients.item<double>();
+  recent.mul_(count).add_(now.to(recent.scalar_type())).div_(count + 1);
+  gradients.add_(1);
+  if (batches.item<int64_t>() == 0) share = 1;
+  const Values used = values_of(recent * share + past * (1 - share));
+  dmean.assign(used.begin(), used.begin() + c);
+  dvar.assign(used.begin() + c, used.end());
+}
+
+Tensor narrow(const Values& values, const Tensor& like) {
+  Tensor wide = at::empty(like.sizes(), like.options().dtype(at::kDouble));
+  std::copy(values.begin(), values.end(), wide.data_ptr<double>());
+  return wide.to(like.options());
+}
+
+// The gradients of everything that has one value a channel or less, and those of the rows' moments.
+struct Gradients {
+  Values weight, bias, p, q, gates, scale;
+  Moments rows;
+
+  Gradients(const Solution& s, const Moments& dots, const Values& w, const Constants& constants)
+      : weight(s.c), bias(s.c), p(s.pools.size()), q(s.pools.size()), gates(s.gates.size()),
+        scale(s.n * s.c), rows{Values(s.n * s.c), Values(s.n * s.c)} {
+    const Moments mixed = of_mixture(s, dots, w);
+    for (size_t k = 0; k < s.pools.size(); ++k) through(s, k, mixed, constants);
+    for (size_t k = s.gates.size(); k-- > 0;) {
+      const double share = share_of(s.gates[k]);
+      // d share / d g is (1 - share)^2, and a straight-through gate moves g by half
+      gates[k] = 0.5 * (1 - share) * (1 - share) * turn_back(s.turns[k], s.step(k), share, rows);
+    }
+  }
+
+ private:
+  Moments of_mixture(const Solution& s, const Moments& dots, const Values& w) {
+    Moments grad{Values(s.n * s.c), Values(s.n * s.c)};
+    for (int64_t i = 0; i < s.n * s.c; ++i) {
+      const double wi = w.empty() ? 1.0 : w[i % s.c], s0 = dots.mean[i];
+      const double along = dots.var[i] + s0 * (s.turns[0].mean[i] - s.mixed.mean[i]);
+      scale[i] = wi * s.r[i] * s.inverse[i];
+      weight[i % s.c] += along * s.inverse[i] * s.r[i] + s0 * s.d[i];
+      bias[i % s.c] += s0;
+      grad.mean[i] = -scale[i] * s0;
+      grad.var[i] = along * wi * s.r[i] * s.slope[i];
+    }
+    return grad;
+  }
+
+  void through(const Solution& s, size_t k, const Moments& mixed, const Constants& constants) {
+    const Pool& pool = s.pools[k];
+    Values dmean = pool.rows.add(mixed.mean), dvar = pool.rows.add(mixed.var);
+    for (int64_t u = 0; u < pool.rows.count; ++u) {
+      p[k] += dmean[u] * pool.moments.mean[u];
+      q[k] += dvar[u] * pool.moments.var[u];
+      dmean[u] *= s.p[k];
+      dvar[u] *= s.q[k];
+    }
+    if (constants.base.defined()) stream(dmean, dvar, constants, s.recipe.share);
+    pool.spread(dmean, dvar, s.turns.back(), rows);
+  }
+};
+
+class Normalize : public torch::autograd::Function<Normalize> {
+ public:
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, const MaybeTensor& maybe_weight,
+                               const MaybeTensor& maybe_bias, const MaybeTensor& maybe_p,
+                               const MaybeTensor& maybe_q, const MaybeTensor& maybe_gates,
+                               const Recipe& recipe, const Constants& constants) {
+    const Tensor weight = maybe_weight.value_or(Tensor()), bias = maybe_bias.value_or(Tensor());
+    const Tensor p = maybe_p.value_or(Tensor()), q = maybe_q.value_or(Tensor());
+    const Tensor gates = maybe_gates.value_or(Tensor());
+    const bool wide = x.scalar_type() == at::kDouble;
+    const Tensor moments = wide ? moments_of<double>(x) : moments_of<float>(x);
+    const Solution s(moments, recipe, constants, p, q, gates);
+    const Values w = values_of(weight), b = values_of(bias);
+    const Tensor y = wide ? affine<double>(x, s, w, b) : affine<float>(x, s, w, b);
+    const auto [mean, var] = s.statistics(x.options(), constants.mu.defined());
+    ctx->save_for_backward({x, moments, weight, bias, p, q, gates, constants.mu, constants.sigma,
+                            constants.base});
+    // not as a saved variable: other backward passes may move it before this one
+    if (!constants.state.empty()) ctx->saved_data["state"] = constants.state;
+    ctx->saved_data["pools"] = recipe.pools;
+    ctx->saved_data["numbers"] = recipe.numbers();
+    ctx->mark_non_differentiable({mean, var});
+    return {y, mean, var};
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    TORCH_CHECK(!at::GradMode::is_enabled(),
+                "compiled normalizers can be differentiated once (create_graph was asked); switch "
+                "the model with normlab.norms.plain_operators first");
+    const variable_list saved = ctx->get_saved_variables();
+    const Tensor &x = saved[0], &moments = saved[1];
+    const Recipe recipe = Recipe::of(ctx->saved_data["pools"].toIntVector(),
+                                     ctx->saved_data["numbers"].toDoubleVector());
+    Constants constants{saved[7], saved[8], saved[9], {}};
+    const auto state = ctx->saved_data.find("state");
+    if (state != ctx->saved_data.end()) constants.state = state->second.toTensorVector();
+    const Solution s(moments, recipe, constants, saved[4], saved[5], saved[6]);
+    const Tensor g = grads[0].to(x.scalar_type()).contiguous();
+    const bool wide = x.scalar_type() == at::kDouble;
+    const Moments dots = wide ? dots_of<double>(g, x, moments) : dots_of<float>(g, x, moments);
+    const Gradients found(s, dots, values_of(saved[2]), constants);
+    variable_list result(8);
+    if (ctx->needs_input_grad(0))
+      result[0] = wide ? input_grad<double>(g, x, moments, found.scale, found.rows)
+                       : input_grad<float>(g, x, moments, found.scale, found.rows);
+    const Values* parts[] = {&found.weight, &found.bias, &found.p, &found.q, &found.gates};
+    for (int k = 0; k < 5; ++k)
+      if (saved[2 + k].defined()) result[1 + k] = narrow(*parts[k], saved[2 + k]);
+    return result;
+  }
+};
+
+Three apply(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
+            const MaybeTensor& p, const MaybeTensor& q, const MaybeTensor& gates,
+            const Recipe& recipe, const Constants& constants) {
+  const variable_list found =
+      Normalize::apply(x, weight, bias, p, q, gates, recipe, constants);
+  return {found[0], found[1], found[2]};
+}
+
+Three mixed(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
+            at::IntArrayRef pools, double eps, const MaybeTensor& p, const MaybeTensor& q,
+            const MaybeTensor& gates) {
+  Recipe recipe;
+  recipe.pools = pools.vec();
+  recipe.eps = eps;
+  return apply(x, weight, bias, p, q, gates, recipe, {});
+}
+
+Three renormalized(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
+                   at::IntArrayRef pools, double eps, const Tensor& mu, const Tensor& sigma,
+                   double r_limit, double d_limit, bool eps_outside) {
+  Recipe recipe;
+  recipe.pools = pools.vec();
+  recipe.eps = eps;
+  recipe.r_limit = r_limit;
+  recipe.d_limit = d_limit;
+  recipe.eps_outside = eps_outside;
+  Constants constants;
+  constants.mu = mu;
+  constants.sigma = sigma;
+  return apply(x, weight, bias, {}, {}, {}, recipe, constants);
+}
+
+Three streamed(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
+               at::IntArrayRef pools, double eps, const Tensor& base, double gain,
+               at::TensorList state, double share) {
+  Recipe recipe;
+  recipe.pools = pools.vec();
+  recipe.eps = eps;
+  recipe.gain = gain;
+  recipe.share = share;
+  Constants constants;
+  constants.base = base;
+  constants.state = state.vec();
+  return apply(x, weight, bias, {}, {}, {}, recipe, constants);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_FRAGMENT(normlab_engine, m) {
+  m.def(
+      "mixed(Tensor x, Tensor? weight, Tensor? bias, int[] pools, float eps, Tensor? p=None,"
+      " Tensor? q=None, Tensor? gates=None) -> (Tensor, Tensor, Tensor)",
+      &mixed);
+  m.def(
+      "renormalized(Tensor x, Tensor? weight, Tensor? bias, int[] pools, float eps, Tensor mu,"
+      " Tensor sigma, float r_limit, float d_limit, bool eps_outside) -> (Tensor, Tensor, Tensor)",
+      &renormalized);
+  m.def(
+      "streamed(Tensor x, Tensor? weight, Tensor? bias, int[] pools, float eps, Tensor base,"
+      " float gain, Tensor[] state, float share) -> (Tensor, Tensor, Tensor)",
+      &streamed);
+}

@@ -1,0 +1,139 @@
+import copy
+from typing import Any, Dict, Iterator, List
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from normlab.errors import DeviceUnavailable
+from normlab.norms import engine_fused, make, plain_operators, set_training_progress
+
+CASES: Dict[str, Dict[str, Any]] = {
+    "ghost batches": {"kind": "batch", "virtual_batch_size": 2},
+    "ghost batches with a rest": {"kind": "batch", "virtual_batch_size": 3},
+    "strided groups": {"kind": "group", "groups": 2, "grouping": "strided"},
+    "switchable": {"kind": "switchable"},
+    "switchable without batch": {"kind": "switchable", "batch_statistics": False},
+    "switchable ghosts": {"kind": "switchable", "virtual_batch_size": 3},
+    "sparse switchable": {"kind": "sparse_switchable", "radius": 0.3},
+    "one-hot switchable": {"kind": "sparse_switchable", "radius": 1.0},
+    "without affine": {"kind": "switchable", "affine": False},
+    "renorm": {"kind": "batch_renorm", "clipping": "constant", "r_max": 1.1, "d_max": 0.3},
+    "renorm of ghosts": {"kind": "batch_renorm", "clipping": "none", "virtual_batch_size": 2},
+    "keras renorm": {"kind": "batch_renorm", "clipping": "constant", "variant": "keras"},
+    "ludvb renorm": {"kind": "batch_renorm", "clipping": "constant", "variant": "ludvb"},
+    "streaming": {"kind": "streaming"},
+    "learned groups": {"kind": "meta"},
+    "learned own": {"kind": "meta", "gate_init": "own"},
+    "learned groups over the batch": {"kind": "meta", "samples": "batch"},
+    "given groups": {"kind": "meta", "channels": "groups", "groups": 2},
+    "everything": {"kind": "meta", "channels": "all", "samples": "batch"},
+}
+# Constants for the gradient, straight-through gates, ratios that freeze when one-hot.
+NO_DERIVATIVE = [
+    c for c in CASES if any(w in c for w in ("renorm", "learned", "sparse", "one-hot"))
+]
+NO_DERIVATIVE.append("streaming")
+
+
+@pytest.fixture
+def fused() -> Iterator[None]:
+    try:
+        engine_fused.load()
+    except DeviceUnavailable as e:
+        pytest.skip(str(e))
+    yield
+    engine_fused.unload()
+
+
+def some_layer(case: str, dtype: torch.dtype = torch.float64) -> nn.Module:
+    torch.manual_seed(1)
+    layer = make(CASES[case], 8).to(dtype)
+    for parameter in layer.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return layer
+
+
+def three_steps(layer: nn.Module, inputs: Tensor, gradients: Tensor) -> List[Tensor]:
+    found = []
+    for i, (x, g) in enumerate(zip(inputs.clone(), gradients)):
+        x.requires_grad_()
+        layer.zero_grad()
+        set_training_progress(layer, i / 3)
+        y = layer(x)
+        y.backward(g)
+        assert x.grad is not None
+        found += [y.detach(), x.grad, *(p.grad for p in layer.parameters() if p.grad is not None)]
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter.sub_(0.0)  # a change of the weights, which streaming goes by
+    return [*found, *(b.clone() for b in layer.buffers())]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 2e-4)])
+@pytest.mark.parametrize("case", CASES)
+def test_the_compiled_node_equals_the_definition(
+    case: str, dtype: torch.dtype, tolerance: float, request: pytest.FixtureRequest
+) -> None:
+    layer = some_layer(case, dtype)
+    inputs, gradients = torch.randn(2, 3, 4, 8, 5, 3, dtype=dtype)
+    inputs = 1 + inputs * torch.arange(1, 9, dtype=dtype).view(8, 1, 1)
+    other = copy.deepcopy(layer)
+    stock = three_steps(other, inputs, gradients)
+    request.getfixturevalue("fused")
+    for a, b in zip(three_steps(layer, inputs, gradients), stock):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.usefixtures("fused")
+@pytest.mark.parametrize("case", [c for c in CASES if c not in NO_DERIVATIVE])
+def test_the_compiled_derivative_is_that_of_the_compiled_function(case: str) -> None:
+    layer = some_layer(case)
+    x = torch.randn(4, 8, 2, 3, dtype=torch.float64, requires_grad=True)
+    parameters = list(layer.parameters())
+    assert torch.autograd.gradcheck(lambda x, *_: layer(x), (x, *parameters))
+
+
+@pytest.mark.usefixtures("fused")
+def test_the_node_is_what_runs() -> None:
+    layer = some_layer("switchable", torch.float32)
+    node = layer(torch.randn(2, 8, 3, 3)).grad_fn
+    assert "Normalize" in node.name()
+
+
+@pytest.mark.usefixtures("fused")
+def test_digits_survive_a_large_mean() -> None:
+    layer = make(CASES["ghost batches"], 3)
+    x = 1000 + torch.randn(4, 3, 16, 16)
+    exact = make(CASES["ghost batches"], 3).double()(x.double())
+    torch.testing.assert_close(layer(x).double(), exact, rtol=0, atol=2e-4)
+
+
+@pytest.mark.usefixtures("fused")
+def test_nan_stays_in_its_sample() -> None:
+    x = torch.randn(3, 8, 4, 4)
+    x[1, 2, 0, 0] = torch.nan
+    y = make(CASES["strided groups"], 8)(x)
+    assert y[1].isnan().any()
+    assert not y[[0, 2]].isnan().any()
+
+
+@pytest.mark.usefixtures("fused")
+def test_a_second_derivative_names_the_way_out() -> None:
+    layer = some_layer("switchable")
+    x = torch.randn(2, 8, 3, 3, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(RuntimeError, match="plain_operators"):
+        torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    plain_operators(layer)
+    (gx,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    assert gx.requires_grad
+
+
+@pytest.mark.usefixtures("fused")
+def test_streamed_gradients_may_come_after_another_forward() -> None:
+    layer = some_layer("streaming", torch.float32)
+    x = torch.randn(4, 8, 3, 3, requires_grad=True)
+    first, second = layer(x), layer(2 * x)
+    second.sum().backward()
+    first.sum().backward()
+    assert int(layer.get_buffer("gradient_count")) == 2
