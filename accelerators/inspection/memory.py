@@ -20,7 +20,7 @@ from normlab.training.evaluation import batch_rows
 from normlab.training.losses import cross_entropy
 from normlab.training.optimizers import make_optimizer
 
-# Fitted to the measured peaks of the shipped nets, all within 10 % (tests repeat two of them).
+# Fitted to measured peaks of shipped nets, all within 15 % (docs/devices.md, tests repeat some).
 _WORKSPACE = 1.75  # convolutions copy operands into blocks, the allocator keeps what was freed
 _LOADING = 1.9  # what was read and what is made of it are there together for a moment
 
