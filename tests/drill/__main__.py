@@ -9,6 +9,7 @@ same numbers as its undisturbed twins.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -83,6 +84,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="keep everything here; none: a temporary one")
     options = parser.parse_args()
     console = Console(width=160)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the house is cleared too
     with tempfile.TemporaryDirectory(prefix="drill-") as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
