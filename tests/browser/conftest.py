@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from api.main import create_app
 from service.doorbell import SilentDoorbell
@@ -15,6 +15,7 @@ from service.settings import Settings
 from tests.api.serving import serve
 
 TOKEN = "a-token-for-the-browser"
+_PATIENCE_MS = 30_000  # a busy machine is slow, and that is no failure of the page
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -49,7 +50,8 @@ def url(database_url: str, tmp_path: Path) -> Iterator[str]:
 def stranger(browser: Browser, url: str) -> Iterator[Page]:
     """A page of somebody who has not given a token; scripts that fail, fail the test."""
     context = browser.new_context(base_url=url, viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(_PATIENCE_MS)
+    expect.set_options(timeout=_PATIENCE_MS)
     page = context.new_page()
     failures: list[str] = []
     page.on("pageerror", lambda error: failures.append(str(error)))

@@ -11,9 +11,9 @@ from normlab.specs.studies import StudySpec
 
 @pytest.mark.parametrize("name", ["a\x00b", "two\nlines", "bell\x07", "half a pair \ud800"])
 def test_control_characters_are_no_part_of_a_name(name: str) -> None:
-    with pytest.raises(ValidationError, match="control characters"):
+    with pytest.raises(ValidationError, match=r"control characters|unicode"):
         JobSpec.model_validate({"normalizer": "batch", "name": name})
-    with pytest.raises(ValidationError, match="control characters"):
+    with pytest.raises(ValidationError, match=r"control characters|unicode"):
         StudySpec.model_validate({"name": name, "base": {"normalizer": "batch"}})
 
 
