@@ -10,7 +10,7 @@ import json
 from typing import Any, Dict, Iterator, List, Literal, NamedTuple, Sequence, Tuple, Union
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
-from typing_extensions import Annotated
+from typing_extensions import Annotated, get_args
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.base import Label, Spec
@@ -296,15 +296,23 @@ def _without_tag(loc: Tuple[Union[int, str], ...]) -> Tuple[Union[int, str], ...
 
 
 def _nearest(loc: Tuple[Union[int, str], ...]) -> str:
-    known = sorted(field_names(JobSpec))
+    known = sorted(set(field_names(JobSpec)))
     path = ".".join(str(part) for part in loc)
     close = difflib.get_close_matches(path, known, n=3, cutoff=0.5)
-    return f"; nearest: {', '.join(close)}" if close else f"; fields: {', '.join(known)}"
+    said = ", ".join(close or JobSpec.model_fields)
+    return f"; nearest: {said}" if close else f"; fields: {said}"
 
 
 def field_names(model: type, prefix: str = "") -> Iterator[str]:
-    """List the dotted names of a spec's fields, but for those of fields with several kinds."""
+    """List the dotted names of a spec's fields; those of a field with several kinds repeat."""
     for name, field in model.model_fields.items():  # type: ignore[attr-defined]
         yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from field_names(field.annotation, f"{prefix}{name}.")
+        for inner in _models(field.annotation):
+            yield from field_names(inner, f"{prefix}{name}.")
+
+
+def _models(annotation: Any) -> Iterator[type]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)

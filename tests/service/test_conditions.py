@@ -73,6 +73,7 @@ def test_it_finds_what_it_says(three: Database, where: str, names: list[str]) ->
         ("normalizer = 4", "takes a text"),
         ("batch_size ~ 2", "part of a text"),
         ("idempotency_key = x", "no such field"),
+        ("optimizer.rate > 0.1", "nearest: .*optimizer.lr"),
     ],
 )
 def test_what_no_job_can_have_is_refused(database: Database, where: str, rule: str) -> None:
