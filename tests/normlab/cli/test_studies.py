@@ -1,0 +1,313 @@
+"""`normlab study` and `normlab results` against a real stack: killed, completed, tabulated."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import mean
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+import psutil
+import pytest
+import yaml
+
+pytest.importorskip("service.up", reason="the server's packages are not installed")
+
+from normlab.cli.application import run
+from normlab.cli.own_stack import own_stack
+from normlab.client import Client
+from normlab.connection import Connection
+from normlab.records import ResultTable, StudyDetail
+from normlab.tables import cell
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = {
+    "NORMLAB_PORT": "0",
+    "NORMLAB_SLOTS": "2",
+    "OMP_NUM_THREADS": "1",
+    "NORMLAB_HEARTBEAT_S": "0.4",
+    "NORMLAB_LEASE_S": "3",
+    "NORMLAB_REAP_S": "0.5",
+    "NORMLAB_POLL_S": "0.3",
+}
+STUDY: Dict[str, Any] = {
+    "name": "small batches",
+    "base": {
+        "model": {"name": "preresnet8", "width": 4},
+        "dataset": {"name": "digits", "train_size": 64, "test_size": 100},
+        "epochs": 1, "max_steps": 2, "threads": 1, "device": "cpu",
+    },
+    "axes": {"normalizer": ["batch", "layer", "instance"], "batch_size": [32, 16, 8]},
+    "seeds": 3,
+}  # fmt: skip
+WITHIN_S = 240.0
+Run = Callable[..., Tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[Connection]:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="normlab-test-"))
+        yield stack.enter_context(own_stack(Path(folder), SETTINGS))
+
+
+@pytest.fixture(scope="module")
+def client(connection: Connection) -> Iterator[Client]:
+    with Client(connection.url, connection.token) as found:
+        yield found
+
+
+@pytest.fixture
+def cli(connection: Connection, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*line: str) -> Tuple[int, str, str]:
+        code = run(["--url", connection.url, "--token", str(connection.token), *line])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("study") / "study.yaml"
+    path.write_text(yaml.safe_dump(STUDY, sort_keys=False))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def study(connection: Connection, client: Client, file: str) -> StudyDetail:
+    """A study whose command line was killed, then its worker, and that was completed."""
+    first = command_line(connection, "study", "run", file)
+    found = until_succeeded(client, at_least=2)
+    first.kill()
+    first.communicate()
+    until_succeeded(client, at_least=found + 3)
+    kill_the_worker()
+    second = command_line(connection, "study", "run", file, "--json")
+    out, _ = second.communicate(timeout=WITHIN_S)
+    assert second.returncode == 0, out
+    return client.studies.get(json.loads(out)["id"])
+
+
+def command_line(connection: Connection, *line: str) -> subprocess.Popen[str]:
+    where = {"NORMLAB_URL": connection.url, "NORMLAB_TOKEN": str(connection.token)}
+    code = "from normlab.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *line],
+        env={**os.environ, **where},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def until_succeeded(client: Client, at_least: int) -> int:
+    deadline = time.monotonic() + WITHIN_S
+    while time.monotonic() < deadline:
+        for found in client.studies.list():
+            done = found.counts.get("succeeded", 0)
+            if done >= at_least:
+                assert done < found.cells, "it ended before anything could be killed"
+                return done
+        time.sleep(0.05)
+    raise AssertionError(f"no {at_least} cells have succeeded in {WITHIN_S:g} s")
+
+
+def kill_the_worker() -> None:
+    lines = [(p, p.cmdline()) for p in psutil.Process().children(recursive=True)]
+    (worker,) = [p for p, line in lines if line[1:3] == ["-m", "workers"]]
+    worker.send_signal(signal.SIGKILL)
+
+
+def test_a_study_killed_twice_ends_with_each_cell_once(client: Client, study: StudyDetail) -> None:
+    assert study.state == "complete"
+    assert study.counts == {"succeeded": 27}
+    jobs = list(client.list(study=study.id))
+    assert len(jobs) == len({job.fingerprint for job in jobs}) == 27
+    assert sorted(job.id for job in jobs) == sorted(str(c.job) for c in study.grid)
+    places = {(c.coordinates["normalizer"], c.coordinates["batch_size"], c.seed)
+              for c in study.grid}  # fmt: skip
+    assert len(places) == 27
+
+
+def test_a_third_run_of_the_file_runs_nothing(cli: Run, study: StudyDetail, file: str) -> None:
+    code, out, _ = cli("study", "run", file, "--no-wait", "--json")
+    again = json.loads(out)
+    assert (code, again["id"], again["counts"]) == (0, study.id, {"succeeded": 27})
+
+
+def test_terminal_latex_csv_and_api_agree(cli: Run, client: Client, study: StudyDetail) -> None:
+    table = client.studies.results(study.id)
+    shown = [cell(row) for row in table.rows]
+    _, terminal, _ = cli("results", study.id)
+    assert [text for text in shown if text not in terminal] == []
+    _, latex, _ = cli("results", study.id, "--format", "latex")
+    assert [text for text in shown if text.replace("±", r"$\pm$") not in latex] == []
+    _, text, _ = cli("results", study.id, "--format", "csv")
+    by_place: Dict[Tuple[str, str], List[float]] = {}
+    for line in csv.DictReader(io.StringIO(text)):
+        place = (line["normalizer"], line["batch_size"])
+        by_place.setdefault(place, []).append(float(line["val/accuracy"]))
+    means = {tuple(row.labels.values()): row.mean for row in table.rows}
+    assert {place: mean(found) for place, found in by_place.items()} == pytest.approx(means)
+    assert {len(found) for found in by_place.values()} == {3}
+
+
+def test_the_plot_draws_the_numbers_of_the_table(
+    cli: Run, client: Client, study: StudyDetail, tmp_path: Path
+) -> None:
+    from normlab.plots import draw
+
+    target = tmp_path / "figure.png"
+    code, _, err = cli("results", study.id, "--plot", str(target))
+    assert (code, err) == (0, "")
+    assert target.read_bytes()[:4] == b"\x89PNG"
+    table = client.studies.results(study.id)
+    drawn = {line.get_label(): list(line.get_ydata()) for line in draw(table).axes[0].lines}
+    for name, heights in drawn.items():
+        rows = [r for r in table.rows if r.labels["normalizer"] == name]
+        rows.sort(key=lambda r: r.coordinates["batch_size"])
+        assert heights == pytest.approx([r.mean for r in rows])
+    assert len(drawn) == 3
+
+
+def test_every_format_is_written(cli: Run, study: StudyDetail, tmp_path: Path) -> None:
+    for form in ("markdown", "latex", "csv", "parquet"):
+        target = tmp_path / f"table.{form}"
+        assert cli("results", study.id, "--format", form, "--output", str(target))[0] == 0
+        assert target.stat().st_size > 0
+    _, out, _ = cli("results", study.id, "--format", "json", "--group-by", "normalizer")
+    rows = ResultTable.model_validate_json(out).rows
+    assert [(row.n, row.failed) for row in rows] == [(9, 0)] * 3
+
+
+def test_csv_has_a_row_a_job_however_it_is_grouped(cli: Run, study: StudyDetail) -> None:
+    _, out, _ = cli("results", study.id, "--format", "csv", "--group-by", "normalizer")
+    assert len(out.splitlines()) == 28
+
+
+def test_two_normalizers_are_compared_seed_by_seed(cli: Run, study: StudyDetail) -> None:
+    line = ["results", study.id, "--compare", "normalizer:batch:layer"]
+    code, out, _ = cli(*line, "--json")
+    rows = json.loads(out)["rows"]
+    assert (code, [row["n"] for row in rows]) == (0, [3, 3, 3])
+    for row in rows:
+        assert row["difference"] == pytest.approx(row["a_mean"] - row["b_mean"])
+    assert "difference" in cli(*line)[1]
+
+
+def test_show_and_ls_name_the_study(cli: Run, study: StudyDetail) -> None:
+    _, out, _ = cli("study", "ls")
+    assert study.id in out
+    _, out, _ = cli("study", "show", study.id)
+    assert out.count("succeeded") >= 27
+
+
+def test_an_axis_that_grows_runs_only_the_new_cells(
+    cli: Run, client: Client, study: StudyDetail, file: str
+) -> None:
+    grown = ["-s", "name=larger", "-s", "reuse=true", "-s", "seeds=4"]
+    code, out, err = cli("study", "preview", file, *grown, "--json")
+    found = json.loads(out)
+    assert (code, found["cells"], found["reusable"], found["epochs"]) == (0, 36, 27, 9), err
+    assert found["first"][0]["reused"]
+    code, out, _ = cli("study", "run", file, *grown, "--no-wait", "--json")
+    larger = client.studies.cancel(json.loads(out)["id"])
+    assert (code, larger.cells, larger.reused) == (0, 36, 27)
+
+
+def test_a_study_is_exported_for_tensorboard(cli: Run, study: StudyDetail, tmp_path: Path) -> None:
+    code, out, err = cli("export", "--study", study.id, "-m", "val/accuracy",
+                         "--tensorboard", str(tmp_path))  # fmt: skip
+    assert (code, len(out.splitlines())) == (0, 27), err
+    assert len(list(tmp_path.glob("*/events.out.tfevents.*"))) == 27
+
+
+def test_weights_are_downloaded(cli: Run, study: StudyDetail, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    assert cli("export", str(study.grid[0].job), "--artifacts", "--to", str(tmp_path))[0] == 0
+    assert len(load_file(tmp_path / "weights.safetensors")) > 10
+
+
+def test_a_search_is_watched_until_its_last_trial(cli: Run, tmp_path: Path) -> None:
+    search = {"sampler": "random", "trials": 3, "parallel": 2,
+              "space": {"optimizer.lr": {"low": 0.01, "high": 0.2, "log": True}}}  # fmt: skip
+    path = tmp_path / "search.json"
+    base = {**STUDY["base"], "normalizer": "batch"}
+    path.write_text(json.dumps({"name": "rates", "base": base, "search": search}))
+    code, out, err = cli("study", "run", str(path), "--json")
+    found = json.loads(out)
+    assert (code, found["state"], found["counts"]) == (0, "complete", {"succeeded": 3}), err
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("axes={no_such: [1]}", "axes.no_such"),
+        ("axes={optimizer.rate: [1]}", "optimizer.lr"),
+        ("axes={batch_size: []}", "at least one value"),
+        ("axes={batch_size: [0, 8]}", "axes.batch_size"),
+        ("seeds=9999", "at most 20000 cells"),
+        ("exclude=[{batch_size: [32, 16, 8]}]", "exclude"),
+        ("colour=red", "colour"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_one_line_and_exit_2(
+    cli: Run, file: str, override: str, words: str
+) -> None:
+    for command in ("run", "preview"):
+        code, out, err = cli("study", command, file, "-s", override)
+        assert (code, out) == (2, "")
+        assert err.startswith("normlab: ")
+        assert err.count("\n") == 1
+        assert words in err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (["--metric", "val/acuracy"], "val/accuracy"),
+        (["--reduction", "middle"], "mean_last:K"),
+        (["--group-by", "width"], "normalizer, batch_size"),
+        (["--interval", "guess"], "bootstrap"),
+        (["--format", "word"], "markdown"),
+        (["--format", "parquet"], "--output"),
+        (["--plot", "figure.bmp"], ".png"),
+        (["--compare", "normalizer:batch"], "AXIS:A:B"),
+        (["--compare", "normalizer:batch:online"], "batch, layer, instance"),
+    ],
+)
+def test_a_question_without_an_answer_is_one_line_and_exit_2(
+    cli: Run, study: StudyDetail, line: List[str], words: str
+) -> None:
+    code, out, err = cli("results", study.id, *line)
+    assert (code, out) == (2, "")
+    assert err.startswith("normlab: ")
+    assert err.count("\n") == 1
+    assert words in err
+
+
+def test_a_preview_lists_what_would_be_refused(cli: Run, file: str) -> None:
+    odd = "axes={normalizer: [batch, {kind: group, groups: 3}]}"
+    code, out, err = cli("study", "preview", file, "-s", odd)
+    assert code == 2
+    assert "cells" in out
+    assert "refused: " in err
+    assert "groups" in err
+
+
+def test_export_wants_one_thing(cli: Run) -> None:
+    for line in (["export"], ["export", "JOB", "--study", "STUDY"], ["export", "J", "--artifacts"]):
+        code, out, err = cli(*line)
+        assert (code, out, err.count("\n")) == (2, "", 1)
