@@ -1,0 +1,195 @@
+"""
+The API against an MLflow tracking server, in one run on one machine.
+
+Both serve on 127.0.0.1 with one process and answer one kept connection in JSON, in interleaved
+rounds. MLflow has SQLite in its own process, which saves it a hop and a sync at every commit; we
+have the embedded PostgreSQL with its durable defaults, whose processor time counts as ours.
+
+What stands against what:
+  ingest     runs/log-batch, 1000 points of a key | one record of 1000 points, parsed, fenced,
+             appended and committed as a worker's supervisor does, behind an HTTP route of this
+             benchmark (see ingest_server.py); `without HTTP` is the same without the route
+  read       metrics/get-history, 100k points     | GET /v1/jobs/{id}/metrics
+  chart      metrics/get-history-bulk-interval    | the same with max_points (buckets with mean,
+             (samples points)                     |   minimum and maximum)
+  submit     runs/create                          | POST /v1/jobs: checked, idempotent, queued
+  list       runs/search with filter and order    | GET /v1/jobs?filter=...&sort=-val/accuracy
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+
+from benchmarks import own_api, peer_mlflow
+from benchmarks.http_calls import Cost, memory_bytes, timed
+from benchmarks.own_api import OwnApi, record
+from benchmarks.table import show
+from normlab.events import from_line
+from normlab.specs.jobs import JobSpec
+from service import jobs, leases, reports
+
+POINTS, BATCH = 100_000, 1000
+RUNS, PAGE, CHART = 260, 100, 320
+MEMORY_MIB = 120
+
+
+class Side(Protocol):
+    """What both sides are asked."""
+
+    name: str
+    roots: list[psutil.Process]
+    memory_roots: list[psutil.Process]
+
+    def submit(self) -> str:
+        """Make a run; return its id."""
+        ...
+
+    def add_run(self, normalizer: str, accuracy: float) -> None:
+        """Make a run with a metric, for the list."""
+        ...
+
+    def ingest(self, steps: range, values: Sequence[float]) -> None:
+        """Send points of the long series."""
+        ...
+
+    def read(self) -> list[tuple[int, float]]:
+        """Read the long series whole."""
+        ...
+
+    def chart(self, points: int) -> int:
+        """Read it thinned out; return how many points came."""
+        ...
+
+    def page(self, limit: int) -> list[float]:
+        """List runs by filter, best first; return their metric."""
+        ...
+
+
+def main() -> int:
+    """Measure, print the table, and return 1 if a ratio is missed."""
+    with tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder:
+        own_folder, peer_folder = Path(folder, "own"), Path(folder, "peer")
+        own_folder.mkdir()
+        peer_folder.mkdir()
+        with peer_mlflow.serving(peer_folder) as peer, own_api.serving(own_folder) as own:
+            rows = measure(own, peer)
+    note = (
+        f"{peer.name} on SQLite, job runner off; ms: median call; cpu_ms: of the server and its "
+        "database, a call; ratio: the peer's time by ours"
+    )
+    show("api_peer", rows, note)
+    return 0 if all(row["kept"] == "yes" for row in rows if row["kept"]) else 1
+
+
+def measure(own: OwnApi, peer: Side) -> list[dict[str, Any]]:
+    """Ask both sides the same things, a round of each in turn."""
+    rows = [ingest(own, peer), ingest_without_http(own)]
+    same_series(own, peer)
+    read_rounds = 3
+    rows.append(row("read 100k points", *turns(own, peer, lambda s: s.read, read_rounds), least=30))
+    chart = turns(own, peer, lambda s: lambda: s.chart(CHART), 3)
+    rows.append(row("chart of 100k points", *chart, least=20))
+    rows.append(row("submit", *turns(own, peer, lambda s: s.submit, 3, each=10), least=2))
+    for i in range(RUNS):
+        kind = ("batch", "group")[i % 2]
+        for side in (own, peer):
+            side.add_run(kind, i / RUNS)
+    if own.page(PAGE) != peer.page(PAGE):
+        raise SystemExit("the two lists differ: they do not do the same work")
+    page = turns(own, peer, lambda s: lambda: s.page(PAGE), 3, each=3)
+    rows.append(row("list of 100, filter and sort", *page, least=5))
+    rows.append(memory(own, peer))
+    return rows
+
+
+def ingest(own: OwnApi, peer: Side) -> dict[str, Any]:
+    """Send the long series to both, batch by batch."""
+    costs = {side.name: Cost() for side in (own, peer)}
+    for i in range(POINTS // BATCH):
+        steps = range(i * BATCH + 1, (i + 1) * BATCH + 1)
+        values = [1 + math.sin(step / 500) / 3 for step in steps]
+        for side in (own, peer) if i % 2 else (peer, own):
+            timed(costs[side.name], [partial(side.ingest, steps, values)], side.roots)
+    return row("ingest of 1000 points", costs[own.name], costs[peer.name], least=10, points=BATCH)
+
+
+def ingest_without_http(own: OwnApi) -> dict[str, Any]:
+    """Do what the supervisor does with a record from the pipe."""
+    spec = JobSpec.model_validate({**own_api.QUEUED, "priority": 2})
+    jobs.submit(own.database, spec, owner="benchmark", device="cuda", device_reason="benchmark")
+    claim = leases.claim(own.database, "cuda", "benchmark", lease_s=3600)
+    assert claim is not None
+    cost = Cost()
+    for i in range(POINTS // BATCH):
+        line = record(range(i * BATCH + 1, (i + 1) * BATCH + 1), [0.5] * BATCH)
+
+        def keep(line: bytes = line) -> None:
+            assert reports.keep_all(own.database, claim, [from_line(line)])
+
+        timed(cost, [keep], [*own.roots, psutil.Process()])
+    return row("ingest of 1000 points, without HTTP", cost, None, least=None, points=BATCH)
+
+
+def same_series(own: Side, peer: Side) -> None:
+    """Stop if the two sides do not hold the same series."""
+    ours, theirs = own.read(), peer.read()
+    if len(ours) != POINTS or ours != theirs:
+        raise SystemExit(f"the sides differ: {len(ours)} and {len(theirs)} points")
+
+
+def turns(
+    own: OwnApi, peer: Side, call_of: Callable[[Any], Callable[[], Any]], rounds: int, each: int = 1
+) -> tuple[Cost, Cost]:
+    """Call both sides in turn, *each* times a round, the first round to warm up."""
+    ours, theirs = Cost(), Cost()
+    for i in range(rounds + 1):
+        sides: list[tuple[Side, Cost]] = [(own, ours), (peer, theirs)]
+        for side, cost in sides if i % 2 else sides[::-1]:
+            timed(cost if i else Cost(), [call_of(side)] * each, side.roots)
+    return ours, theirs
+
+
+def row(
+    what: str, ours: Cost, theirs: Cost | None, *, least: float | None, points: int | None = None
+) -> dict[str, Any]:
+    """Set both figures beside the ratio that was promised."""
+    ratio = theirs.median_s / ours.median_s if theirs else None
+    kept = None if ratio is None or least is None else ("yes" if ratio >= least else "no")
+    if ratio:
+        print(f"{what}: {ratio:.3g} times", flush=True)
+    return {
+        "what": what,
+        "normlab_ms": ours.median_s * 1e3,
+        "mlflow_ms": theirs and theirs.median_s * 1e3,
+        "ratio": ratio,
+        "at least": least,
+        "kept": kept,
+        "normlab_cpu_ms": ours.cpu_each_s * 1e3,
+        "mlflow_cpu_ms": theirs and theirs.cpu_each_s * 1e3,
+        "normlab_points_s": points and points / ours.median_s,
+        "mlflow_points_s": points and theirs and points / theirs.median_s,
+    }
+
+
+def memory(own: Side, peer: Side) -> dict[str, Any]:
+    """Compare what the server processes hold after all of it."""
+    ours, theirs = (memory_bytes(side.memory_roots) / 2**20 for side in (own, peer))
+    return {
+        "what": "API process, MiB",
+        "normlab_ms": ours,
+        "mlflow_ms": theirs,
+        "ratio": theirs / ours,
+        "at least": None,
+        "kept": "yes" if ours <= MEMORY_MIB else "no",
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

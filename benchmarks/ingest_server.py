@@ -1,0 +1,51 @@
+"""
+Points over HTTP, so that both sides of a comparison pay for it.
+
+Our own path has no HTTP in it: a job process writes the same bytes into a pipe, and its
+supervisor does with them what `take` does here: parse and check the record, make sure that the
+claim holds, append, commit. There is no public route of this kind, for only a worker with a
+claim may write a job's metrics; a route for runs that somebody else's process trains would need
+claims of its own, and is a feature, not a benchmark.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from normlab.events import from_line
+from service import leases, reports
+from service.database import Database
+from service.leases import Claim
+
+
+def application(database: Database, claim: Claim) -> Starlette:
+    """Return an application that takes the records of *claim*'s job."""
+
+    async def take(request: Request) -> JSONResponse:
+        line = await request.body()
+        kept = await run_in_threadpool(reports.keep_all, database, claim, [from_line(line)])
+        return JSONResponse({"kept": kept}, status_code=200 if kept else 409)
+
+    return Starlette(routes=[Route("/events", take, methods=["POST"])])
+
+
+def main(database_url: str, port: str) -> None:
+    """Claim the one job of the device ipu, and serve."""
+    database = Database(database_url)
+    claim = leases.claim(database, "ipu", "benchmark", lease_s=3600)
+    if claim is None:
+        raise SystemExit("no job to write to")
+    app: Any = application(database, claim)
+    uvicorn.run(app, host="127.0.0.1", port=int(port), log_config=None, access_log=False)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
