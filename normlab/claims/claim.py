@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Dict, List, Literal, Tuple, Union
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from normlab.errors import InvalidSpec, NotFound
 from normlab.specs.base import Spec
+from normlab.specs.optimization import TWIN
 from normlab.specs.studies import StudySpec, put
 
 # beside the package in a checkout, inside it in a wheel
@@ -33,7 +34,7 @@ class Published(Spec):
 
 class Effect(Spec):
     """
-    A difference that the claim predicts: a minus b, seed by seed.
+    A difference that the claim predicts: a minus b, or a minus a number, seed by seed.
 
     It shows where the whole interval lies on the expected side of *by*, or, for `within`,
     between -by and by.
@@ -43,9 +44,18 @@ class Effect(Spec):
     metric: str = "val/accuracy"
     reduction: str = "last"
     a: Dict[str, str] = Field(description="path to label: the cells on the left of the minus")
-    b: Dict[str, str] = Field(description="path to label: the cells on the right")
+    b: Union[Dict[str, str], None] = Field(
+        None, description="path to label: the cells on the right"
+    )
+    than: Union[float, None] = Field(None, description="the number on the right, in place of b")
     expect: Literal["above", "below", "within"]
     by: float = Field(0.0, ge=0, description="in the metric's unit")
+
+    @model_validator(mode="after")
+    def _compares_with_one_thing(self) -> Effect:
+        if (self.b is None) == (self.than is None):
+            raise ValueError(f"effect {self.name!r} needs either b or than")
+        return self
 
 
 class Quick(Spec):
@@ -92,6 +102,18 @@ class Claim(Spec):
         if quick or seeds or first_seed:
             raw["name"] = f"{self.study.name} ({'quick, ' if quick else ''}seeds from {first_seed})"
         return StudySpec.model_validate(raw)
+
+
+def first_part(study: StudySpec) -> Union[StudySpec, None]:
+    """Return the part of *study* that must be complete before the rest; None: it has none.
+
+    A job that follows its twin's weight norms is accepted once the twin has succeeded.
+    """
+    path = "optimizer.norms_of"
+    if not any(TWIN in axis.get(path, ()) for axis in study.axes):
+        return None
+    rest = (*study.exclude, {path: TWIN})
+    return study.model_copy(update={"name": f"{study.name}, first part", "exclude": rest})
 
 
 def load_claims(folder: Union[Path, None] = None) -> Dict[str, Claim]:

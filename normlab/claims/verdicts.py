@@ -62,13 +62,17 @@ def judge(claim: Claim, studies: Results, study: str) -> Verdict:
     found = []
     for effect in claim.effects:
         key = (effect.metric, effect.reduction)
-        if key not in tables:
-            tables[key] = studies.results(
-                study,
-                metric=effect.metric,
-                reduction=effect.reduction,
-                confidence=claim.confidence,
-            )
+        try:
+            if key not in tables:
+                tables[key] = studies.results(
+                    study,
+                    metric=effect.metric,
+                    reduction=effect.reduction,
+                    confidence=claim.confidence,
+                )
+        except InvalidSpec as e:  # no job reported it: a log of what is not positive, say
+            found.append(Found(effect, None, False, str(e)))
+            continue
         found.append(weigh(effect, tables[key].rows, claim.confidence))
     table = studies.results(
         study,
@@ -82,7 +86,8 @@ def judge(claim: Claim, studies: Results, study: str) -> Verdict:
 
 def weigh(effect: Effect, rows: Sequence[ResultRow], confidence: float) -> Found:
     """Compare the two sides of *effect* over the seeds that both have."""
-    a, b = _values(rows, effect.a), _values(rows, effect.b)
+    a = _values(rows, effect.a)
+    b = _values(rows, effect.b) if effect.b is not None else dict.fromkeys(a, effect.than or 0.0)
     try:
         estimate = paired_difference(a, b, confidence=confidence)
     except InvalidSpec as e:

@@ -16,6 +16,7 @@ from normlab.cli.output import AsJson, examples, print_json
 if TYPE_CHECKING:
     from normlab.claims.claim import Claim
     from normlab.claims.verdicts import Verdict
+    from normlab.specs.studies import StudySpec
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +48,7 @@ def reproduce(
     run (`normlab up`). Exits 0 whatever the verdicts; 1 if a job did not succeed.
     """
     from normlab.claims import report
-    from normlab.claims.claim import find_claim, load_claims
+    from normlab.claims.claim import find_claim, first_part, load_claims
     from normlab.errors import InvalidSpec
 
     known = load_claims()
@@ -60,8 +61,9 @@ def reproduce(
     verdicts, whole = [], True
     with connect(ctx) as client:
         studies = [c.at(quick=quick, seeds=seeds, first_seed=first_seed) for c in chosen]
-        queued = [client.studies.create(study).id for study in studies]  # all, before any waiting
-        for claim, study in zip(chosen, queued):
+        for study in studies:  # all, before any waiting
+            client.studies.create(first_part(study) or study)
+        for claim, study in zip(chosen, studies):
             verdict, complete = _run(client, claim, study, as_json)
             verdicts.append(verdict)
             whole = whole and complete
@@ -72,7 +74,8 @@ def reproduce(
     return 0 if whole else 1
 
 
-def _run(client: Any, claim: Claim, study: str, quiet: bool) -> Any:
+def _run(client: Any, claim: Claim, spec: StudySpec, quiet: bool) -> Any:
+    from normlab.claims.claim import first_part
     from normlab.claims.report import effect_lines
     from normlab.claims.verdicts import judge
     from normlab.cli.results import print_results
@@ -80,7 +83,12 @@ def _run(client: Any, claim: Claim, study: str, quiet: bool) -> Any:
 
     if not quiet:
         print(f"\n{claim.title}\n{claim.says}\n", flush=True)
-    done = client.studies.wait(client.studies.complete(study).id, None if quiet else Progress())
+    parts = [part for part in (first_part(spec), spec) if part is not None]
+    for part in parts:
+        study = client.studies.create(part).id
+        done = client.studies.wait(client.studies.complete(study).id, None if quiet else Progress())
+        if done.counts.get("succeeded", 0) < done.cells:
+            break  # what follows needs all of it
     verdict = judge(claim, client.studies, study)
     if not quiet:
         print_results(client, verdict.table)

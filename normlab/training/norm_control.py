@@ -124,7 +124,8 @@ def _by_channel(layer: nn.Module) -> Tensor:
 
 
 def _norms(weight: Tensor) -> Tensor:
-    return weight.double().flatten(1).norm(dim=1)
+    norms: Tensor = weight.double().flatten(1).norm(dim=1)
+    return norms
 
 
 def _per_channel(ratio: Tensor, like: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, Sequence
 import pytest
 
 from normlab.claims import report
-from normlab.claims.claim import Claim, Effect, find_claim, load_claims
+from normlab.claims.claim import Claim, Effect, find_claim, first_part, load_claims
 from normlab.claims.verdicts import judge, weigh
 from normlab.errors import InvalidSpec, NotFound
 from normlab.records import ResultRow, ResultTable
@@ -30,7 +30,7 @@ def test_its_study_can_run(claim: Claim, quick: bool) -> None:
 def test_its_effects_compare_cells_that_are_there(claim: Claim) -> None:
     cells = [{p: label(v) for p, v in c.coordinates.items()} for c in expand(claim.study)]
     for effect in claim.effects:
-        for side in (effect.a, effect.b):
+        for side in (effect.a, effect.b or {}):
             assert any(side.items() <= cell.items() for cell in cells), side
         assert set(claim.group_by) <= set(claim.study.paths)
 
@@ -85,14 +85,46 @@ def test_without_enough_seeds_nothing_shows_and_the_reason_is_said(b: dict[int, 
     assert "seed" in found.why
 
 
+def test_an_effect_compares_with_a_number_too() -> None:
+    raw = {"name": "e", "expect": "above", "a": {"normalizer": "a"}}
+    assert weigh(Effect.model_validate({**raw, "than": 0.8}), ROWS, 0.95).shows
+    assert not weigh(Effect.model_validate({**raw, "than": 0.9}), ROWS, 0.95).shows
+    for sides in ({}, {"than": 1, "b": {"normalizer": "b"}}):
+        with pytest.raises(ValueError, match="either b or than"):
+            Effect.model_validate({**raw, **sides})
+
+
+def test_jobs_that_follow_a_twin_come_after_it() -> None:
+    study = find_claim("e").study
+    first = first_part(study)
+    assert first is not None
+    keys = {cell.key for cell in expand(study)}
+    early = {cell.key for cell in expand(first)}
+    followers = [c.spec for c in expand(study) if c.spec.optimizer.norms_of == "twin"]
+    assert len(keys) == len(early) + len(followers) == 4 * len(study.seeds)
+    assert {spec.twin().fingerprint() for spec in followers} <= early < keys
+    assert study.reuse
+    assert first_part(find_claim("a").study) is None
+
+
 class Answers:
     """A study whose rows are given."""
 
     def results(
-        self, study: str, *, group_by: Sequence[str] | None = None, **_: Any
+        self, study: str, *, group_by: Sequence[str] | None = None, metric: str = "", **_: Any
     ) -> ResultTable:
+        if metric == "unheard/of":
+            raise InvalidSpec("no job of this study reported it")
         return ResultTable(study=study, metric="val/accuracy", reduction="last", interval="t",
                            confidence=0.95, group_by=["normalizer"], rows=ROWS)  # fmt: skip
+
+
+def test_a_metric_that_no_job_reported_does_not_show() -> None:
+    raw = CLAIMS["a-batch-size"].model_dump(mode="json", exclude_defaults=True)
+    effects = [{**effect("above").model_dump(), "metric": "unheard/of"}]
+    verdict = judge(Claim.model_validate({**raw, "effects": effects}), Answers(), "s")
+    assert not verdict.shows
+    assert "no job" in verdict.found[0].why
 
 
 def test_a_verdict_needs_every_effect() -> None:
