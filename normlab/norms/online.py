@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.errors import Conflict, InvalidSpec
-from normlab.norms import engine
+from normlab.norms import engine, online_fused
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.online_coefficients import Options
 from normlab.norms.online_passes import Normalize
@@ -132,7 +132,8 @@ class OnlineNorm(ActivationNorm):
                 "'group'"
             )
         self._keep_state_in(engine.statistics_dtype(x))
-        y: Tensor = Normalize.apply(x, weight, bias, self)  # type: ignore[no-untyped-call]
+        function: Any = online_fused.Normalize if online_fused.serves(x) else Normalize
+        y: Tensor = function.apply(x, weight, bias, self)
         return y
 
     def start(self) -> Tuple[Tensor, Tensor]:

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from normlab.errors import DeviceUnavailable
-from normlab.norms.online_coefficients import Backward, Forward, Options
+from normlab.norms import engine
+from normlab.norms.online_coefficients import Options
 
-_FLAGS = ["-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"]
+_FLAGS = ["-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
 
 _kernels: List[Any] = []  # empty until `load`
 
@@ -65,57 +66,55 @@ def serves(x: Tensor) -> bool:
     return bool(_kernels) and x.device.type == "cpu"
 
 
-def forward(
-    means: Tensor,
-    variances: Tensor,
-    mu: Tensor,
-    var: Tensor,
-    w: Optional[Tensor],
-    b: Optional[Tensor],
-    o: Options,
-) -> Forward:
-    """Do what `online_coefficients.forward` does."""
-    size = o.group_size or 0
-    *maps, factor, new_mu, new_var = _kernels[0].forward(
-        means.contiguous(), variances, mu, var, w, b, o.alpha_forward, o.eps, size, o.scaling_eps
-    )
-    return Forward._make([*maps, factor if size else None, new_mu, new_var])
+class Normalize(torch.autograd.Function):
+    """Do what `online_passes.Normalize` does; for backward only the moments are kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], layer: Any
+    ) -> Tensor:
+        """Normalize and move the layer's mu and var."""
+        rows = _rows(x)
+        mu, var = layer.start()
+        y, moments, new_mu, new_var = _kernels[0].forward(
+            rows, mu, var, *_like(rows, weight, bias), *_numbers(layer.options)
+        )
+        layer.move(rows if rows.dim() == 2 else moments[0], new_mu, new_var)
+        ctx.layer, ctx.turn = layer, layer.open_turn() if any(ctx.needs_input_grad) else None
+        ctx.save_for_backward(x, weight, bias, moments, mu, var)
+        return engine.like(y.view(x.shape).to(x.dtype), x)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> Any:
+        """Return the controlled gradients and move the layer's u and v."""
+        layer = ctx.layer
+        x, weight, bias, *kept = ctx.saved_tensors
+        layer.take_turn(ctx.turn)
+        rows = _rows(x)
+        control = _like(rows, layer.u, layer.v, weight, bias)
+        gx, d_weight, d_bias, layer.u, layer.v = _kernels[0].backward(
+            rows, _rows(g), *kept, *control, *_numbers(layer.options)
+        )
+        return (
+            engine.like(gx.view(x.shape).to(x.dtype), x),
+            None if weight is None else d_weight.to(weight.dtype),
+            None if bias is None else d_bias.to(bias.dtype),
+            None,
+        )
 
 
-def backward(
-    pz: Tensor,
-    rz: Tensor,
-    f: Forward,
-    u: Tensor,
-    v: Tensor,
-    w: Optional[Tensor],
-    b: Optional[Tensor],
-    o: Options,
-) -> Backward:
-    """Do what `online_coefficients.backward` does."""
-    kept = (f.inv, f.mus.contiguous(), f.my, f.my2)
-    factor = None if f.factor is None else f.factor.expand_as(f.my).contiguous()
-    size = o.group_size or 0
-    return Backward._make(
-        _kernels[0].backward(pz, rz, *kept, factor, u, v, w, b, o.alpha_backward, size)
-    )
+def _rows(x: Tensor) -> Tensor:
+    """Return dense (N, C, D), or (N, C) where D is 1."""
+    x = engine.dense(x)
+    n, c = x.shape[:2]
+    return x.view(n, c) if x.numel() == n * c else x.view(n, c, -1)
 
 
-def dots(rows: Tensor, g: Tensor, f: Forward, limit: Optional[float]) -> Tuple[Tensor, Tensor]:
-    """Return sum(g) and sum(g * (x - mean)) over the positions where z is inside *limit*."""
-    maps = f.mus.contiguous(), f.scale, f.shift
-    s0, s1 = _kernels[0].dots(rows, g, *maps, _bound(limit)).unbind()
-    return s0, s1
+def _like(rows: Tensor, *tensors: Optional[Tensor]) -> List[Optional[Tensor]]:
+    return [t if t is None or t.dtype == rows.dtype else t.to(rows.dtype) for t in tensors]
 
 
-def input_grad(
-    rows: Tensor, g: Tensor, f: Forward, back: Backward, limit: Optional[float]
-) -> Tensor:
-    """Return of_g * g + of_x * x + shift, with g where z is inside *limit* and 0 elsewhere."""
-    maps = back.of_g, back.of_x, back.shift, f.scale, f.shift
-    gx: Tensor = _kernels[0].input_grad(rows, g, *maps, _bound(limit))
-    return gx
-
-
-def _bound(limit: Optional[float]) -> float:
-    return math.inf if limit is None else limit
+def _numbers(o: Options) -> Tuple[List[float], int]:
+    limit = math.inf if o.clamp is None else o.clamp
+    return [o.alpha_forward, o.alpha_backward, o.eps, o.scaling_eps, limit], o.group_size or 0

@@ -7,7 +7,7 @@ from typing import Any, Iterator, Optional, Tuple
 import torch
 from torch import Tensor
 
-from normlab.norms import engine, online_coefficients, online_fused
+from normlab.norms import engine, online_coefficients
 from normlab.norms.online_coefficients import Backward, Forward, Options
 
 _SLICE = 1 << 16  # values that stay in a core's cache from one operator to the next
@@ -29,9 +29,8 @@ class Normalize(torch.autograd.Function):
         rows = _rows(x)
         w, b = _like_statistics(weight, rows), _like_statistics(bias, rows)
         means, variances = engine.moments(rows)
-        scan = online_fused.forward if online_fused.serves(rows) else online_coefficients.forward
         mu, var = layer.start()
-        f = scan(means, variances, mu, var, w, b, o)
+        f = online_coefficients.forward(means, variances, mu, var, w, b, o)
         layer.move(means, f.mu, f.var)
         y = _affine(rows, f.scale, f.shift)
         if o.clamp is not None:
@@ -51,20 +50,15 @@ class Normalize(torch.autograd.Function):
         f = Forward._make([*saved, None, None])
         rows, g = _rows(x), _rows(g)
         w, b = _like_statistics(weight, rows), _like_statistics(bias, rows)
-        fused = online_fused.serves(rows) and rows.dim() > 2
-        if o.clamp is not None and not fused:
+        if o.clamp is not None:
             g = _unclamped(g, rows, f, o.clamp)
-        pz, rz = _gradient_means(rows, g, f, o.clamp if fused else None, fused)
+        pz, rz = _gradient_means(rows, g, f)
         u, v = layer.u.to(f.inv.dtype), layer.v.to(f.inv.dtype)
-        scan = online_fused.backward if online_fused.serves(rows) else online_coefficients.backward
-        back = scan(pz, rz, f, u, v, w, b, o)
+        back = online_coefficients.backward(pz, rz, f, u, v, w, b, o)
         layer.u, layer.v = back.u, back.v
         gx = None
         if ctx.needs_input_grad[0]:
-            if fused:
-                gx = online_fused.input_grad(rows, g, f, back, o.clamp)
-            else:
-                gx = _input_grad(rows, g, back, overwrite=o.clamp is not None)
+            gx = _input_grad(rows, g, back, overwrite=o.clamp is not None)
             gx = engine.like(gx.view(x.shape).to(x.dtype), x)
         d = rows[0, 0].numel()
         return (
@@ -127,15 +121,10 @@ def _by_row(t: Tensor, rows: Tensor) -> Tensor:
     return t if rows.dim() == 2 else t.unsqueeze(2)
 
 
-def _gradient_means(
-    rows: Tensor, g: Tensor, f: Forward, limit: Optional[float], fused: bool
-) -> Tuple[Tensor, Tensor]:
+def _gradient_means(rows: Tensor, g: Tensor, f: Forward) -> Tuple[Tensor, Tensor]:
     """Return the means over positions of g and of g * y."""
     if rows.dim() == 2:
         return g, g * f.my
-    if fused:
-        s0, s1 = online_fused.dots(rows, g, f, limit)
-    else:
-        s0, s1 = engine.two_dots(g, rows, f.mus)
+    s0, s1 = engine.two_dots(g, rows, f.mus)
     d = rows.shape[2]
     return s0.div_(d), s1.mul_(f.inv).div_(d)
