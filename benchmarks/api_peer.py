@@ -19,6 +19,8 @@ What stands against what:
 from __future__ import annotations
 
 import math
+import signal
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -192,4 +194,5 @@ def memory(own: Side, peer: Side) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that both servers are stopped
     raise SystemExit(main())
