@@ -28,7 +28,7 @@ REAP_S = 0.5
 HEARTBEAT_S = 0.5
 GRACE_S = 10.0
 TOKEN = "a-token-for-the-drill-alone"
-_STARTS_WITHIN_S = 120
+_STARTS_WITHIN_S = 300
 
 
 @dataclass

@@ -70,6 +70,10 @@ class Load:
             except httpx.TransportError:
                 time.sleep(0.05)
                 continue
+            except RuntimeError:
+                if self._house.client.is_closed:  # the drill has ended while we asked
+                    raise SystemExit from None
+                raise
             if answer.status_code in (200, 202):
                 job: str = answer.json()["id"]
                 with self._lock:
