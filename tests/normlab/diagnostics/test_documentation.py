@@ -53,3 +53,4 @@ def test_every_diagnostic_has_its_section_with_names_and_source(name: str) -> No
     assert metrics in section or "/" not in metrics
     assert facts.when in section
     assert "- Cost: " in section
+    assert f"\n| {name} |" in PAGE, "its cost is not in the table"
