@@ -10,7 +10,7 @@ FAULTS ?= 100
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench bench-norms bench-api drill \
+.PHONY: help install demo test check format bench bench-norms bench-diagnostics bench-api drill \
 	test-compose test-py38 reproduce constraints hooks clean
 
 ## Show this list.
@@ -56,6 +56,10 @@ bench: install
 ## Measure every normalizer against native batch norm.
 bench-norms: install
 	$(PY) -m benchmarks.norms
+
+## Measure what each diagnostic costs.
+bench-diagnostics: install
+	$(PY) -m benchmarks.diagnostics
 
 ## Measure the API against a named peer on the same machine.
 bench-api: install
