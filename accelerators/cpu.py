@@ -88,14 +88,31 @@ class CpuAccelerator:
 class _CpuSession(TorchSession):
     def memory_peak_bytes(self) -> int:
         """Return the most memory that the process has had, or all replicas' processes."""
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        peak = resident_peak_bytes()
         return peak if self._group is None else self._group.total(peak)
 
 
 def replica_facts(group: Optional[ReplicaGroup]) -> Dict[str, Any]:
     """Return what a result says of its replicas."""
     return {} if group is None else {"replicas": group.count, "backend": group.backend}
+
+
+def resident_peak_bytes() -> int:
+    """
+    Return the largest resident size of this process.
+
+    Linux says it of the process's own memory; `getrusage` there also counts what its parent had
+    when it started this one.
+    """
+    try:
+        with open("/proc/self/status") as file:
+            peaks = [line.split()[1] for line in file if line.startswith("VmHWM:")]
+    except OSError:
+        peaks = []
+    if peaks:
+        return int(peaks[0]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 @contextmanager

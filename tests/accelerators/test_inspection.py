@@ -26,9 +26,10 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 _RUN = """
-import resource, sys, tempfile
+import sys
 from pathlib import Path
 from accelerators import open_accelerator
+from accelerators.cpu import resident_peak_bytes
 from normlab.specs.jobs import JobSpec
 from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.loop import fit
@@ -37,7 +38,7 @@ spec = JobSpec.model_validate_json(sys.argv[1])
 folder = Path(sys.argv[2])
 checkpoints = CheckpointFolder(folder, spec.fingerprint(), ())
 fit(spec, open_accelerator("cpu", spec, 1), Recorder(), checkpoints, folder, lambda: None)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(resident_peak_bytes())
 """
 
 _ESTIMATE = """

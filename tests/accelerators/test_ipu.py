@@ -89,7 +89,8 @@ def _stop_after(spec: Any, folder: Path, recorder: Recorder, asked: Any) -> None
         return next(asked, JobDrained("its worker leaves"))
 
     checkpoints = CheckpointFolder(folder, spec.fingerprint(), ())
-    fit(spec, open_accelerator("ipu", spec), recorder, checkpoints, folder, should_stop)
+    accelerator = open_accelerator("ipu", spec, threads=1)  # as many as the other attempts
+    fit(spec, accelerator, recorder, checkpoints, folder, should_stop)
 
 
 def test_batch_norm_has_its_running_statistics_after_the_session() -> None:
