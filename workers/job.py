@@ -15,11 +15,11 @@ import resource
 import sys
 import traceback
 from pathlib import Path
-from typing import BinaryIO, Optional
+from typing import BinaryIO, NoReturn, Optional
 
 from pydantic import ValidationError
 
-from normlab.errors import InvalidSpec
+from normlab.errors import InvalidSpec, JobStopped
 from workers.job_errors import describe
 from workers.job_order import JobOrder
 from workers.job_pipes import EventPipe, StopRequest, watch_lifeline
@@ -59,11 +59,17 @@ def carry_out(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
 
 def _train(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
     # Here, not above: importing torch takes seconds, and a bad order needs none of it.
-    if order.spec.replicas > 1 and order.device != "ipu":  # an IPU's are all in one process
-        from workers.replicas import train_replicas as train
-    else:
-        from workers.attempt import train
+    with stop.answered_by(lambda asked: _leave(asked, order, pipe)):
+        if order.spec.replicas > 1 and order.device != "ipu":  # an IPU's are all in one process
+            from workers.replicas import train_replicas as train
+        else:
+            from workers.attempt import train
     pipe.send(train(order, pipe.send, stop))
+
+
+def _leave(asked: JobStopped, order: JobOrder, pipe: EventPipe) -> NoReturn:
+    pipe.send(describe(asked, order.folder))
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 import threading
+from contextlib import contextmanager
 from types import FrameType
-from typing import BinaryIO, Dict, Optional, Type
+from typing import BinaryIO, Callable, Dict, Iterator, Optional, Type
 
 from normlab.errors import JobCancelled, JobDrained, JobStopped, JobTimedOut
 from normlab.events import Event
@@ -53,15 +54,32 @@ class StopRequest:
     def __init__(self) -> None:
         self._note = mmap.mmap(-1, 2)  # whether anybody asked; the number of the reason, from 1
         self.signalled = False  # whether this very process got the signal
+        self._leave: Optional[Callable[[JobStopped], None]] = None
 
     def listen(self) -> None:
         """Take SIGTERM as a request from now on (in the main thread)."""
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
+    @contextmanager
+    def answered_by(self, leave: Callable[[JobStopped], None]) -> Iterator[None]:
+        """
+        Have *leave* end this process as soon as anybody asks, while nothing is worth keeping.
+
+        It is called in whichever thread hears of it: an exception would not do, since a module
+        that is being imported may catch it.
+        """
+        self._leave = leave
+        self._heed()
+        try:
+            yield
+        finally:
+            self._leave = None
+
     def give(self, reason: str) -> None:
         """Note why; an unknown reason counts as a drain, after which the job goes on."""
         self._note[1] = _REASONS.index(reason if reason in STOP_REASONS else "drained") + 1
         self._note[0] = 1
+        self._heed()
 
     def __call__(self) -> Optional[JobStopped]:
         """Return the error to stop with, or None while nobody asked."""
@@ -73,6 +91,12 @@ class StopRequest:
     def _on_sigterm(self, _signal: int, _frame: Optional[FrameType]) -> None:
         self._note[0] = 1
         self.signalled = True
+        self._heed()
+
+    def _heed(self) -> None:
+        leave, asked = self._leave, self()
+        if leave is not None and asked is not None:
+            leave(asked)
 
 
 def watch_lifeline(stdin: BinaryIO, stop: StopRequest) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -28,6 +28,13 @@ def _gone(pid: int, timeout_s: float = 10) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+def _wait_until(seen: Callable[[], bool], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not seen():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_a_job_starts_trains_and_finishes(launcher: Launcher, tmp_path: Path) -> None:
@@ -76,6 +83,18 @@ def test_sigterm_from_anybody_is_a_drain(launcher: Launcher, tmp_path: Path) -> 
     process.close()
     assert isinstance(events[-1], Failed)
     assert (events[-1].code, events[-1].retryable) == ("job_drained", True)
+
+
+def test_a_request_to_stop_does_not_wait_for_torch_to_be_imported(
+    fresh: FreshLauncher, tmp_path: Path
+) -> None:
+    process = fresh.start(make_order(tmp_path, LONG))
+    _wait_until((tmp_path / "attempt-1").is_dir)  # it has read its order; torch takes seconds
+    process.ask_to_stop("drained")
+    events, _ = read_to_the_end(process)
+    process.close()
+    assert [e.type for e in events] == ["failed"]
+    assert events[-1].code == "job_drained"
 
 
 def test_a_killed_job_shows_its_signal(launcher: Launcher, tmp_path: Path) -> None:
