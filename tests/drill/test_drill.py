@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,6 @@ from tests.drill.verdict import show
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.skipif(
-    not os.environ.get("NORMLAB_DRILL"),
-    reason="takes minutes of a machine that does nothing else: NORMLAB_DRILL=1, or make drill",
-)
 def test_no_fault_loses_a_job_or_runs_it_twice(tmp_path: Path) -> None:
     console = Console(width=160)
     verdict = run(tmp_path, seed=7, faults=len(FAULTS), notice_s=20, console=console)
