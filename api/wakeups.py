@@ -6,16 +6,36 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 
 import psycopg
 import structlog
 from psycopg import AsyncConnection, sql
 
-from service.events import CHANNEL
+from service.events import CHANNEL, heard
 
 _RECONNECT_S = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Watch:
+    """What a stream waits for: *news* of any kind, or an *event*, which is told at once."""
+
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wake(self, event: bool) -> None:
+        """Say that something may be new."""
+        self.news.set()
+        if event:
+            self.event.set()
+
+    def clear(self) -> None:
+        """Forget what was said: whoever calls this looks next."""
+        self.news.clear()
+        self.event.clear()
 
 
 class Wakeups:
@@ -27,33 +47,33 @@ class Wakeups:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[str | None, set[asyncio.Event]] = defaultdict(set)
+        self._waiting: dict[str | None, set[Watch]] = defaultdict(set)
         self.connected = False
         self.closing = False
 
     @contextmanager
-    def watch(self, job: str | None) -> Iterator[asyncio.Event]:
-        """Yield an event that is set whenever *job* may have news."""
-        woken = asyncio.Event()
-        self._waiting[job].add(woken)
+    def watch(self, job: str | None) -> Iterator[Watch]:
+        """Yield what is woken whenever *job* may have news."""
+        watch = Watch()
+        self._waiting[job].add(watch)
         try:
-            yield woken
+            yield watch
         finally:
-            self._waiting[job].discard(woken)
+            self._waiting[job].discard(watch)
             if not self._waiting[job]:
                 del self._waiting[job]
 
-    def wake(self, job: str) -> None:
+    def wake(self, job: str, event: bool = True) -> None:
         """Wake the streams of *job*, and those of all jobs."""
         for key in (job, None):
-            for woken in self._waiting.get(key, ()):
-                woken.set()
+            for watch in self._waiting.get(key, ()):
+                watch.wake(event)
 
     def wake_all(self) -> None:
         """Wake every stream: something may have been missed."""
         for waiting in self._waiting.values():
-            for woken in waiting:
-                woken.set()
+            for watch in waiting:
+                watch.wake(event=True)
 
     def close(self) -> None:
         """Let every stream end."""
@@ -94,4 +114,4 @@ class Wakeups:
             self.connected = True
             self.wake_all()
             async for notify in connection.notifies():
-                self.wake(notify.payload)
+                self.wake(*heard(notify.payload))

@@ -14,6 +14,7 @@ from service.database import Database
 from service.identity import parse_id
 
 CHANNEL = "normlab_events"
+_MERELY_NEWS = "~"  # before the job: more metrics, more log, but no event
 
 _RECORD = text("""
     with told as (
@@ -53,8 +54,14 @@ def to_json(value: Any) -> str:
 
 
 def notify(connection: Connection, job: UUID) -> None:
-    """Wake the watchers of *job* when this transaction commits."""
-    connection.execute(_NOTIFY, {"channel": CHANNEL, "job": str(job)})
+    """Tell the watchers of *job* that it has news, but no event, when this transaction commits."""
+    connection.execute(_NOTIFY, {"channel": CHANNEL, "job": f"{_MERELY_NEWS}{job}"})
+
+
+def heard(notification: str) -> tuple[str, bool]:
+    """Return the job that a notification names, and whether an event happened to it."""
+    job = notification.removeprefix(_MERELY_NEWS)
+    return job, job == notification
 
 
 def since(

@@ -20,7 +20,7 @@ from service import events, jobs
 router = APIRouter(tags=["events"])
 
 _LOOK_AGAIN_S = 10.0  # without a wake-up: one may have been lost with its connection
-_COALESCE_S = 0.25  # metrics come many times a second; nobody reads so fast
+_COALESCE_S = 0.25  # metrics come many times a second, and nobody reads so fast
 _MOST_EVENTS = 500
 
 LastEventId = Annotated[
@@ -68,21 +68,23 @@ async def stream_all_events(
     seq = after if last_event_id is None else last_event_id
     if seq is None:
         seq = await run_in_threadpool(events.latest, state.database)
-    with state.wakeups.watch(None) as woken:
+    with state.wakeups.watch(None) as watch:
         while not state.wakeups.closing:
+            watch.clear()
             found = await _look(state, None, seq)
             for event in found:
                 seq = event.seq
                 yield _sent(event)
             if len(found) < _MOST_EVENTS:
                 await asyncio.sleep(_COALESCE_S)
-                await wait_for_news(woken, _LOOK_AGAIN_S)
+                await wait_for_news(watch.news, _LOOK_AGAIN_S)
 
 
 async def _follow_job(state: State, job: str, seq: int) -> AsyncIterator[ServerSentEvent]:
     told: JobRecord | None = None
-    with state.wakeups.watch(job) as woken:
+    with state.wakeups.watch(job) as watch:
         while not state.wakeups.closing:
+            watch.clear()
             # The record first: if it has ended, its last event is there when events are read
             record = await _read(state, job)
             found = await _look(state, job, seq)
@@ -97,8 +99,8 @@ async def _follow_job(state: State, job: str, seq: int) -> AsyncIterator[ServerS
             if record is not None and record.state in ENDED:
                 return
             if not found:
-                await asyncio.sleep(_COALESCE_S)
-            await wait_for_news(woken, _LOOK_AGAIN_S)
+                await wait_for_news(watch.event, _COALESCE_S)
+            await wait_for_news(watch.news, _LOOK_AGAIN_S)
 
 
 async def _look(state: State, job: str | None, seq: int) -> list[EventRecord]:

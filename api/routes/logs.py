@@ -32,10 +32,10 @@ async def read_log(
     ] = 0,
 ) -> LogPage:
     """Return a piece of the log; ask again from `next_offset` until `ended`."""
-    with state.wakeups.watch(job) as woken:
+    with state.wakeups.watch(job) as watch:
         page = await run_in_threadpool(logs.read, state.database, job, offset, limit)
         while follow > 0 and not page.text and not page.ended and not state.wakeups.closing:
-            follow = await wait_for_news(woken, follow)
+            follow = await wait_for_news(watch.news, follow)
             here = page.next_offset  # a negative offset would slide along with the end
             page = await run_in_threadpool(logs.read, state.database, job, here, limit)
         return page

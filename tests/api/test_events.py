@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
+import pytest
 from fastapi import FastAPI
 from httpx_sse import ServerSentEvent, connect_sse
 from sqlalchemy import text
 
+from api.routes import events as routes
 from normlab.events import Finished, Progress, Series
 from normlab.records import EventRecord
+from service import events as journal
 from service import jobs, leases, metrics, reports
 from service.database import Database
 from service.leases import Claim
@@ -159,3 +162,22 @@ def test_a_stop_of_the_server_ends_its_streams(app: FastAPI) -> None:
         assert began.wait(10)
         app.state.normlab.wakeups.close()
         assert ended.wait(10)
+
+
+def test_an_event_is_told_at_once_even_between_metrics(
+    client: httpx.Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "_COALESCE_S", 3600)  # a stream that paused would time out
+    job = submit(client)
+    work = claim(database)
+    with following(client, f"/v1/jobs/{job}/events") as events:
+        while record(next(events)).payload.get("state") != "running":
+            pass
+        for step in range(1, 4):
+            reports.keep_all(database, work, [Progress(step=step, steps=9, epoch=0, epochs=1)])
+            while record(next(events)).payload.get("step") != step:
+                pass  # then it pauses
+            with database.begin() as connection:
+                journal.record(connection, work.job, "noted", {})
+            while record(next(events)).kind != "noted":
+                pass
