@@ -7,10 +7,10 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Type, Union
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine_fused, online_fused
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.batch import BatchNorm
 from normlab.norms.batch_renorm import BatchRenorm
+from normlab.norms.fused import fused_kernels, load_fused_kernels, unload_fused_kernels
 from normlab.norms.lp_batch import L1BatchNorm, LinfBatchNorm, TopkBatchNorm
 from normlab.norms.meta import MetaNorm
 from normlab.norms.online import OnlineNorm
@@ -36,12 +36,14 @@ __all__ = [
     "ProxyNorm",
     "ScaleOnlyNorm",
     "apply_weight_normalization",
+    "fused_kernels",
     "load_fused_kernels",
     "make",
     "parameter_hints",
     "plain_operators",
     "remove_weight_normalization",
     "set_training_progress",
+    "unload_fused_kernels",
 ]
 
 LAYERS: Dict[Normalizer, Type[ActivationNorm]] = {
@@ -161,17 +163,6 @@ def plain_operators(model: nn.Module, on: bool = True) -> nn.Module:
         if isinstance(module, ActivationNorm):
             module.plain = on
     return model
-
-
-def load_fused_kernels(build_directory: Optional[str] = None) -> None:
-    """
-    Compile, once a machine, and use the optional C++ loops for layers on a CPU in this process.
-
-    Raises:
-        DeviceUnavailable: if there is no compiler; every layer then computes in stock operators.
-    """
-    engine_fused.load(build_directory)
-    online_fused.load(build_directory)
 
 
 def set_training_progress(model: nn.Module, fraction: float) -> None:

@@ -10,6 +10,7 @@ from accelerators import open_accelerator
 from accelerators.cpu import CpuAccelerator
 from normlab.errors import DeviceUnavailable, OutOfDeviceMemory, UnsupportedModel
 from normlab.nets import build
+from normlab.norms import compiled, engine_fused
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import Accelerator
 from normlab.training.losses import cross_entropy
@@ -137,3 +138,25 @@ def test_what_does_not_fit_into_memory_is_said_so() -> None:
     session = CpuAccelerator(1).session(net(spec), spec)
     with pytest.raises(OutOfDeviceMemory, match="batch_size=8"), session:
         torch.empty(2**50)
+
+
+def test_compiled_loops_are_used_where_they_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "load", lambda *_: object())
+    for acceleration in ("kernels", "none"):
+        spec = job(acceleration=acceleration)
+        with CpuAccelerator(1).session(net(spec), spec):
+            assert engine_fused.is_loaded() == (acceleration == "kernels")
+    assert not engine_fused.is_loaded()
+
+
+def test_without_a_compiler_a_job_that_asked_for_loops_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise DeviceUnavailable("no compiler")
+
+    monkeypatch.setattr(compiled, "load", refuse)
+    spec = job(acceleration="kernels")
+    session = CpuAccelerator(1).session(net(spec), spec)
+    with pytest.raises(DeviceUnavailable, match="acceleration 'kernels': no compiler"), session:
+        pass
