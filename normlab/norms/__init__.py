@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Type, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Type, Union
 
 from torch import Tensor, nn
 
@@ -43,6 +43,7 @@ __all__ = [
     "plain_operators",
     "remove_weight_normalization",
     "set_training_progress",
+    "sparse_logits",
     "unload_fused_kernels",
 ]
 
@@ -194,3 +195,13 @@ def parameter_hints(model: nn.Module) -> Dict[nn.Parameter, ParameterHint]:
                 if gate is not None:
                     hints[gate] = ParameterHint()
     return hints
+
+
+def sparse_logits(model: nn.Module) -> List[nn.Parameter]:
+    """
+    Return the logits of *model*'s sparse switchable layers.
+
+    A training step clips their gradient to a norm of 1 over all of them, as the authors' code.
+    """
+    layers = [m for m in model.modules() if isinstance(m, SparseSwitchableNorm)]
+    return [logits for layer in layers for logits in (layer.mean_weight, layer.var_weight)]
