@@ -192,6 +192,12 @@ class BatchRenormSpec(BatchStatisticsSpec):
         description="keras: separate statistics for inference; "
         "ludvb: sigma = sqrt(var) + eps and no eps at inference",
     )
+    r_min: Optional[float] = Field(
+        None, ge=0, le=1, description="final lower limit of r; null: 1 / the upper one"
+    )
+    inference_momentum: Optional[float] = Field(
+        None, ge=0, le=1, description="keras: that of the inference statistics; null: momentum"
+    )
 
     @model_validator(mode="after")
     def _limits_end_after_the_warmup(self) -> Self:
@@ -217,6 +223,9 @@ class StreamingNormSpec(ActivationNormSpec):
     momentum: float = Field(0.1, gt=0, le=1, description="weight of the new in the long term")
     forward_short: float = Field(0.5, ge=0, le=1, description="short-term share of statistics")
     backward_short: float = Field(0.5, ge=0, le=1, description="short-term share of gradients")
+    virtual_batch_size: Optional[int] = Field(
+        None, ge=1, description="take this many samples at a time, as batches of one update"
+    )
 
 
 class L1BatchNormSpec(BatchStatisticsSpec):
@@ -288,6 +297,11 @@ class SwitchableNormSpec(BatchStatisticsSpec):
     unbiased_reference: bool = Field(
         False, description="unbiased instance variance (1-d: all), as the authors' code"
     )
+    running: Literal["moving", "average"] = Field(
+        "moving",
+        description="moving: exponential average by momentum; average: moments of all batches "
+        "as one, the batch average of the authors' code",
+    )
 
 
 class SparseSwitchableNormSpec(BatchStatisticsSpec):
@@ -315,6 +329,11 @@ class SparseSwitchableNormSpec(BatchStatisticsSpec):
         None, ge=0, le=1, description="fixed radius; null: grows with the run's progress"
     )
     radius_end: float = Field(1.0, ge=0, le=1, description="radius at the end of the run")
+    running: Literal["moving", "average"] = Field(
+        "moving",
+        description="moving: exponential average by momentum; average: moments of all batches "
+        "as one, the batch average of the authors' code",
+    )
 
 
 class MetaNormSpec(BatchStatisticsSpec):
