@@ -36,6 +36,11 @@ class ModelSpec(Spec):
     width: Union[int, None] = Field(
         None, ge=1, le=4096, description="channels of the first stage; null: the model's own"
     )
+    zero_last_scale: bool = Field(
+        False,
+        description="start the scale of the last normalizer of each residual branch at 0, so that "
+        "every block starts as its shortcut (resnets only)",
+    )
 
 
 class DatasetSpec(Spec):
