@@ -6,7 +6,7 @@ import os
 import platform
 import resource
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Dict, Iterator, Optional
 
 import torch
@@ -14,7 +14,8 @@ from torch import nn
 
 from accelerators.replica_group import ReplicaGroup
 from accelerators.torch_session import TorchSession
-from normlab.errors import OutOfDeviceMemory, UnsupportedModel
+from normlab import norms
+from normlab.errors import DeviceUnavailable, OutOfDeviceMemory, UnsupportedModel
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import Probe
 
@@ -80,8 +81,13 @@ class CpuAccelerator:
 
     @contextmanager
     def session(self, model: nn.Module, spec: JobSpec) -> Iterator[TorchSession]:
-        """Train *model* where it is, on so many threads, and with a fixed order of sums."""
-        with host_computation(self.threads, spec):
+        """
+        Train *model* where it is, on so many threads, and with a fixed order of sums.
+
+        Raises:
+            DeviceUnavailable: acceleration "kernels" finds no compiler here.
+        """
+        with host_computation(self.threads, spec), _kernels(spec):
             yield _CpuSession(model, spec, torch.device("cpu"), self._group)
 
 
@@ -90,6 +96,17 @@ class _CpuSession(TorchSession):
         """Return the most memory that the process has had, or all replicas' processes."""
         peak = resident_peak_bytes()
         return peak if self._group is None else self._group.total(peak)
+
+
+@contextmanager
+def _kernels(spec: JobSpec) -> Iterator[None]:
+    # What was asked for and nothing else: a resumed job computes as it began.
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(norms.fused_kernels(spec.acceleration == "kernels"))
+        except DeviceUnavailable as e:
+            raise DeviceUnavailable(f"acceleration 'kernels': {e}") from e
+        yield
 
 
 def replica_facts(group: Optional[ReplicaGroup]) -> Dict[str, Any]:

@@ -152,7 +152,7 @@ class CudaSession(TorchSession):
         self._scaler.scale(loss).backward()
 
     def _update(self) -> None:
-        if self._spec.optimizer.clip_norm is not None:
+        if self._spec.optimizer.clip_norm is not None or self._sparse_logits:
             self._scaler.unscale_(self.optimizer)
         self._clip()
         self._scaler.step(self.optimizer)

@@ -14,6 +14,7 @@ from normlab.training.accelerator import StepResult
 from normlab.training.losses import cross_entropy
 from normlab.training.optimizers import make_optimizer
 
+_SPARSE_LOGITS_NORM = 1.0  # of their joint gradient, in the code of Shao et al., arXiv:1903.03793
 _PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -42,6 +43,7 @@ class TorchSession:
         self._group = group
         self._dtype = _PRECISIONS.get(spec.precision)
         self._parameters = list(model.parameters())
+        self._sparse_logits = norms.sparse_logits(model)
 
     def place(self, x: Tensor) -> Tensor:
         """Return *x* on the device."""
@@ -74,6 +76,8 @@ class TorchSession:
         self.optimizer.step()
 
     def _clip(self) -> None:
+        if self._sparse_logits:
+            nn.utils.clip_grad_norm_(self._sparse_logits, _SPARSE_LOGITS_NORM)
         clip = self._spec.optimizer.clip_norm
         if clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, clip)

@@ -70,8 +70,9 @@ def verdicts(state: State, spec: JobSpec) -> list[Verdict]:
 def _verdict(state: State, spec: JobSpec, kind: str, live: Sequence[WorkerRecord]) -> Verdict:
     asked = spec.model_copy(update={"device": kind})
     found = problems(state, asked)
-    if spec.acceleration != "none" and kind != "cuda":
-        found.append(FieldProblem("acceleration", f"{spec.acceleration!r} is for cuda"))
+    problem = spec.acceleration_problem(kind)
+    if problem is not None:
+        found.append(FieldProblem("acceleration", problem))
     if found:
         return Verdict(device=kind, accepted=False, reason=found[0].rule)
     serving = sum(worker.device == kind for worker in live)

@@ -72,8 +72,9 @@ def _against_ipu(
     refused = rules.problems(spec)
     if refused:
         return f"{refused[0].field} {refused[0].rule}"
-    if spec.acceleration != "none":
-        return f"acceleration {spec.acceleration!r} is for cuda"
+    problem = spec.acceleration_problem("ipu")
+    if problem is not None:
+        return problem
     if spec.optimizer.norms_of is not None:
         return "the norms of another job steer weights on the host"
     return estimate.ipu_problem
@@ -83,6 +84,9 @@ def _against_cuda(spec: JobSpec, workers: Sequence[WorkerRecord], estimate: Esti
     serving = _serving(workers, "cuda")
     if not serving:
         return "no worker for cuda is live"
+    problem = spec.acceleration_problem("cuda")
+    if problem is not None:
+        return problem
     too_few = _too_few_gpus(spec, serving)
     if too_few or estimate.memory_bytes is None:
         return too_few

@@ -24,6 +24,9 @@ def _problems(spec: JobSpec) -> Iterator[FieldProblem]:
     if isinstance(norm, BatchStatisticsSpec) and norm.momentum is None:
         rule = "null counts batches in an integer buffer, which an IPU compiles as a constant"
         yield FieldProblem("normalizer.momentum", f"{rule}; give a number such as 0.1")
+    if getattr(norm, "running", None) == "average":
+        rule = "'average' counts batches, which an IPU compiles as a constant; use 'moving'"
+        yield FieldProblem("normalizer.running", rule)
     if isinstance(norm, BatchNormSpec) and norm.sync:
         rule = "PopTorch has no synchronised batch norm; set sync to false"
         yield FieldProblem("normalizer.sync", rule)

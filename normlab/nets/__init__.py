@@ -9,7 +9,7 @@ from torch import nn
 from normlab import norms
 from normlab.errors import InvalidSpec
 from normlab.nets.convnet import convnet
-from normlab.nets.initialization import initialize
+from normlab.nets.initialization import initialize, zero_last_scales
 from normlab.nets.preresnet import preresnet8
 from normlab.nets.resnet import resnet18, resnet20, resnet50, resnet56
 from normlab.nets.sites import NetSpec, Site
@@ -39,8 +39,8 @@ def build(
         (N, *in_channels*, *image_size*, *image_size*) -> (N, *num_classes*), the logits.
 
     Raises:
-        InvalidSpec: no such network, images too small for it, or channels that do not fit
-            *normalizer*.
+        InvalidSpec: no such network, images too small for it, channels that do not fit
+            *normalizer*, or no scale to start at 0.
     """
     if model.name not in NETS:
         raise InvalidSpec(f"no model {model.name!r}; there are {', '.join(NETS)}")
@@ -52,6 +52,8 @@ def build(
     width = model.width or facts.default_width
     net = NETS[model.name](NetSpec(normalizer, in_channels, num_classes, width))
     initialize(net)
+    if model.zero_last_scale:
+        zero_last_scales(net)
     if normalizer.acts_on == "weights":
         norms.apply_weight_normalization(net, normalizer)
     return net

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from normlab.errors import InvalidSpec
+from normlab.nets.resnet import Residual
+from normlab.norms import ActivationNorm
+
 
 def initialize(net: nn.Module) -> None:
     """
@@ -21,3 +25,26 @@ def initialize(net: nn.Module) -> None:
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01)
             nn.init.zeros_(module.bias)
+
+
+def zero_last_scales(net: nn.Module) -> None:
+    """
+    Start every residual branch at 0: the scale of its last normalizer, which nothing follows.
+
+    Raises:
+        InvalidSpec: if no branch ends with a scale.
+
+    Source:
+        Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, section 5.1; the authors'
+        nets with switchable normalization call it last_gamma.
+    """
+    branches = [m.branch for m in net.modules() if isinstance(m, Residual)]
+    last = [[m for m in b.modules() if isinstance(m, ActivationNorm)][-1:] for b in branches]
+    scales = [norm.weight for norms in last for norm in norms if norm.weight is not None]
+    if not scales or len(scales) < len(branches):
+        raise InvalidSpec(
+            "zero_last_scale: no scale ends every residual branch of this network; leave it out, "
+            "or use a resnet and a normalizer with an affine"
+        )
+    for scale in scales:
+        nn.init.zeros_(scale)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Type, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Type, Union
 
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine_fused, online_fused
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.batch import BatchNorm
 from normlab.norms.batch_renorm import BatchRenorm
+from normlab.norms.fused import fused_kernels, load_fused_kernels, unload_fused_kernels
 from normlab.norms.lp_batch import L1BatchNorm, LinfBatchNorm, TopkBatchNorm
 from normlab.norms.meta import MetaNorm
 from normlab.norms.online import OnlineNorm
@@ -36,12 +36,15 @@ __all__ = [
     "ProxyNorm",
     "ScaleOnlyNorm",
     "apply_weight_normalization",
+    "fused_kernels",
     "load_fused_kernels",
     "make",
     "parameter_hints",
     "plain_operators",
     "remove_weight_normalization",
     "set_training_progress",
+    "sparse_logits",
+    "unload_fused_kernels",
 ]
 
 LAYERS: Dict[Normalizer, Type[ActivationNorm]] = {
@@ -163,17 +166,6 @@ def plain_operators(model: nn.Module, on: bool = True) -> nn.Module:
     return model
 
 
-def load_fused_kernels(build_directory: Optional[str] = None) -> None:
-    """
-    Compile, once a machine, and use the optional C++ loops for layers on a CPU in this process.
-
-    Raises:
-        DeviceUnavailable: if there is no compiler; every layer then computes in stock operators.
-    """
-    engine_fused.load(build_directory)
-    online_fused.load(build_directory)
-
-
 def set_training_progress(model: nn.Module, fraction: float) -> None:
     """Tell every normalizer in *model* which part of the training run is done, in [0, 1]."""
     if not 0 <= fraction <= 1:
@@ -203,3 +195,13 @@ def parameter_hints(model: nn.Module) -> Dict[nn.Parameter, ParameterHint]:
                 if gate is not None:
                     hints[gate] = ParameterHint()
     return hints
+
+
+def sparse_logits(model: nn.Module) -> List[nn.Parameter]:
+    """
+    Return the logits of *model*'s sparse switchable layers.
+
+    A training step clips their gradient to a norm of 1 over all of them, as the authors' code.
+    """
+    layers = [m for m in model.modules() if isinstance(m, SparseSwitchableNorm)]
+    return [logits for layer in layers for logits in (layer.mean_weight, layer.var_weight)]

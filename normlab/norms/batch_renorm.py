@@ -34,17 +34,21 @@ class BatchRenorm(BatchStatisticsNorm):
         affine: learn weight and bias.
         dims: 1, 2 or 3 dimensions of positions.
         momentum: weight of the new value in the running statistics; None averages all.
+        inference_momentum: the same for the second pair of statistics, with variant="keras"; None
+            is *momentum*.
         virtual_batch_size: samples that share statistics; None is all.
         clipping: "steps" relaxes the limits with the training steps done, "progress" with
             `set_progress`; "constant" uses r_max and d_max; "none" does not clip.
         r_max: final limit of r, from 1.
+        r_min: final lower limit of r, from 1; None is the reciprocal of the upper one.
         d_max: final limit of d, from 0.
         warmup_steps: steps before which r = 1 and d = 0.
         r_steps: step at which r's limit is final; it grows linearly from the warm-up on.
         d_steps: step at which d's limit is final.
         progress_steps: with "progress", a whole run counts as so many steps.
-        variant: "paper" as above; "keras" keeps separate statistics for inference;
-            "ludvb" has sigma_B = sqrt(V) + eps.
+        variant: "paper" as above; "keras" keeps separate statistics for inference, whose variance
+            is sigma^2 - eps from the first step on, and 1 before; "ludvb" has
+            sigma_B = sqrt(V) + eps.
 
     Shape:
         (N, C, positions...) -> the same, dtype kept.
@@ -59,6 +63,7 @@ class BatchRenorm(BatchStatisticsNorm):
     running_std: Tensor
     moving_mean: Tensor
     moving_std: Tensor
+    moving_var: Tensor
     progress: Tensor
 
     def __init__(
@@ -77,6 +82,8 @@ class BatchRenorm(BatchStatisticsNorm):
         d_steps: int = 25000,
         progress_steps: int = 80000,
         variant: str = "paper",
+        r_min: Optional[float] = None,
+        inference_momentum: Optional[float] = None,
     ) -> None:
         super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
         if clipping not in _CLIPPINGS or variant not in _VARIANTS:
@@ -86,8 +93,15 @@ class BatchRenorm(BatchStatisticsNorm):
                 f"{r_max=}, {d_max=}, {warmup_steps=}, {r_steps=}, {d_steps=}: r_max is at least "
                 "1, d_max at least 0, and both limits become final after the warm-up"
             )
+        if progress_steps < 1:
+            raise InvalidSpec(f"{progress_steps=}: a whole run counts as one step or more")
+        if not 0 <= (0.0 if r_min is None else r_min) <= 1:
+            raise InvalidSpec(f"{r_min=}: the lower limit of r is between 0 and 1, or None")
+        if not 0 <= (inference_momentum or 0.0) <= 1:
+            raise InvalidSpec(f"{inference_momentum=}: it is a weight between 0 and 1, or None")
         self.clipping, self.variant = clipping, variant
-        self.r_max, self.d_max = r_max, d_max
+        self.r_min, self.r_max, self.d_max = r_min, r_max, d_max
+        self.inference_momentum = inference_momentum
         self.warmup_steps, self.r_steps, self.d_steps = warmup_steps, r_steps, d_steps
         self.progress_steps = progress_steps
         del self.running_var
@@ -95,6 +109,7 @@ class BatchRenorm(BatchStatisticsNorm):
         if variant == "keras":
             self.register_buffer("moving_mean", torch.zeros(num_features))
             self.register_buffer("moving_std", torch.ones(num_features))
+            self.register_buffer("moving_var", torch.ones(num_features))
         self.register_buffer("progress", torch.tensor(0.0))
 
     def set_progress(self, fraction: float) -> None:
@@ -102,30 +117,43 @@ class BatchRenorm(BatchStatisticsNorm):
         self.progress.fill_(fraction)
 
     def limits(self) -> Tuple[float, float]:
-        """Return the limits of r and d in the next training step."""
+        """Return the upper limits of r and d in the next training step."""
         if self.clipping == "none":
             return math.inf, math.inf
+        return 1 + (self.r_max - 1) * self._part(self.r_steps), self.d_max * self._part(
+            self.d_steps
+        )
+
+    def lower_limit(self) -> float:
+        """Return the lower limit of r in the next training step."""
+        if self.r_min is None:
+            return 1 / self.limits()[0]
+        return 0.0 if self.clipping == "none" else 1 - (1 - self.r_min) * self._part(self.r_steps)
+
+    def _part(self, final_step: int) -> float:
+        """Return which part of its way a limit has gone that is final at *final_step*."""
         if self.clipping == "constant":
-            return self.r_max, self.d_max
+            return 1.0
         if self.clipping == "progress":
             step = float(self.progress) * self.progress_steps
         else:
             step = float(self.num_batches_tracked)
-        r_part = _ramp(step, self.warmup_steps, self.r_steps)
-        d_part = _ramp(step, self.warmup_steps, self.d_steps)
-        return 1 + (self.r_max - 1) * r_part, self.d_max * d_part
+        return min(max((step - self.warmup_steps) / (final_step - self.warmup_steps), 0.0), 1.0)
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Normalize by corrected batch statistics in training, by running ones otherwise."""
         if not self.training:
-            return self.normalize_by(x, *self._inference_moments(), weight, bias)
+            if self.variant == "keras":
+                return self.normalize_by(x, self.moving_mean, self.moving_var, weight, bias)
+            var = self.running_std.square()
+            return self.normalize_by(x, self.running_mean, var, weight, bias, eps=0.0)
         self._check_statistics(x)
-        r_limit, d_limit = self.limits()
+        (r_limit, d_limit), r_least = self.limits(), self.lower_limit()
         mu, sigma = self.running_mean.clone(), self.running_std.clamp_min(self._floor)
         nodes = engine_fused.nodes_for(x, self.plain, weight, bias)
         if nodes is not None:
             pool, outside = [self.samples_merged(x.shape[0]), 1, 0], self.variant == "ludvb"
-            limits = (mu, sigma, r_limit, d_limit, outside)
+            limits = (mu, sigma, r_least, r_limit, d_limit, outside)
             y, mean, std = nodes.renormalized(x, weight, bias, pool, self.eps, *limits)
             self._track_std(mean, std)
             return cast("Tensor", y)
@@ -134,7 +162,7 @@ class BatchRenorm(BatchStatisticsNorm):
             m, v = pool_batch(mean, var, self.virtual_batch_size)
             sigma_b = self._sigma(v)
             with torch.no_grad():
-                r = (sigma_b / sigma.to(m)).clamp(1 / r_limit, r_limit)
+                r = (sigma_b / sigma.to(m)).clamp(r_least, r_limit)
                 d = ((m - mu.to(m)) / sigma.to(m)).clamp(-d_limit, d_limit)
             scale, shift = affine_after(r / sigma_b, mean - m, weight, bias)
             return Solved(scale, shift + (d if weight is None else d * weight), (m, sigma_b))
@@ -152,22 +180,18 @@ class BatchRenorm(BatchStatisticsNorm):
             return var.clamp_min(engine.TINY).sqrt() + self.eps
         return (var + self.eps).sqrt()
 
-    def _inference_moments(self) -> Tuple[Tensor, Tensor]:
-        # normalize_by adds eps again
-        if self.variant == "keras":
-            return self.moving_mean, (self.moving_std.square() - self.eps).clamp_min(0.0)
-        return self.running_mean, self.running_std.square() - self.eps
-
     @torch.no_grad()
     def _track_std(self, mean: Tensor, std: Tensor) -> None:
         self.count_batch()
         step = self.weight_of_new()
-        pairs = [(self.running_mean, mean), (self.running_std, std)]
+        self._move(self.running_mean, mean, step)
+        self._move(self.running_std, std, step)
         if self.variant == "keras":
-            pairs += [(self.moving_mean, mean), (self.moving_std, std)]
-        for running, new in pairs:
-            running.lerp_(new.to(running.dtype), step)
+            step = step if self.inference_momentum is None else self.inference_momentum
+            self._move(self.moving_mean, mean, step)
+            self._move(self.moving_std, std, step)
+            self.moving_var.copy_((self.moving_std.square() - self.eps).clamp_min_(0.0))
 
-
-def _ramp(step: float, start: int, end: int) -> float:
-    return min(max((step - start) / (end - start), 0.0), 1.0)
+    @staticmethod
+    def _move(running: Tensor, new: Tensor, step: float) -> None:
+        running.lerp_(new.to(running.dtype), step)

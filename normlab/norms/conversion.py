@@ -228,6 +228,7 @@ def _carry_statistics(old: Any, norm: ActivationNorm) -> None:
         ("mu", old.running_mean),
         ("running_var", var),
         ("var", var),
+        ("moving_var", var),
         ("running_std", std),
         ("moving_std", std),
         ("num_batches_tracked", old.num_batches_tracked),

@@ -1,7 +1,7 @@
 """The deviations that stand in for a standard deviation, and the passes that divide by them.
 
 Data are seen as (G, V, C, D): G groups of V samples share statistics, D positions. n = V * D values
-make one statistic, of shape (G, 1, C, 1). The batch norms of `lp_batch` are built on this.
+make one statistic, of shape (G, 1, C, 1). The batch norms of `deviation_norm` are built on this.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Divisor = Callable[[Tensor], Tensor]  # from a deviation to the factor k that no
 def mean_deviation(x: Tensor, mean: Tensor) -> Measured:
     """Measure the mean absolute deviation."""
     total = torch.zeros_like(mean)
-    for part in _slices(x):
+    for part in slices(x):
         total += (x[:, part] - mean).abs_().sum(_OVER, keepdim=True)
     return Measured(total.div_(x.shape[1] * x.shape[3]))
 
@@ -45,7 +45,7 @@ def top_deviation(x: Tensor, mean: Tensor, k: int) -> Measured:
     g, v, c, d = x.shape
     block = _block_length(v, d, k)
     step = d // block  # a block's values are *step* apart
-    maxima = torch.cat([_block_maxima(x[:, part] - mean, block) for part in _slices(x)], 1)
+    maxima = torch.cat([_block_maxima(x[:, part] - mean, block) for part in slices(x)], 1)
     rows = maxima.permute(0, 2, 1, 3).reshape(g, c, v * step)
     i = rows.topk(k, dim=2).indices.unsqueeze(3)  # (G, C, k, 1)
     sample = torch.div(i, step, rounding_mode="floor")
@@ -121,7 +121,7 @@ class _Normalize(torch.autograd.Function):
         if bias is not None:
             shift = shift + bias.to(x.dtype).view(1, 1, -1, 1)
         y = torch.empty_like(x)
-        for part in _slices(x):
+        for part in slices(x):
             torch.mul(x[:, part], scale, out=y[:, part]).add_(shift)
         return y
 
@@ -162,11 +162,11 @@ def _input_grad_of_all(
 ) -> Tensor:
     n = x.shape[1] * x.shape[3]
     gx, signs = torch.empty_like(x), torch.zeros_like(mean)
-    for part in _slices(x):
+    for part in slices(x):
         signs += torch.sub(x[:, part], mean, out=gx[:, part]).sign_().sum(_OVER, keepdim=True)
     slope = d_deviation / n
     rest = -(scale * s0 + slope * signs) / n
-    for part in _slices(x):
+    for part in slices(x):
         gx[:, part].mul_(slope).add_(rest).addcmul_(g[:, part], scale)
     return gx
 
@@ -185,7 +185,7 @@ def _input_grad_of_few(
     signs = (x.reshape(-1)[places] - centre).sign_() * (d_deviation.view(centre.shape) / k)
     rest = -(scale * s0 + signs.sum(2).view(mean.shape)) / n
     gx = torch.empty_like(x)
-    for part in _slices(x):
+    for part in slices(x):
         torch.mul(g[:, part], scale, out=gx[:, part]).add_(rest)
     gx.view(-1).index_add_(0, places.reshape(-1), signs.reshape(-1))
     return gx
@@ -195,9 +195,9 @@ def _scale(factor: Tensor, weight: Optional[Tensor]) -> Tensor:
     return factor if weight is None else factor * weight.to(factor.dtype).view(1, 1, -1, 1)
 
 
-def _slices(x: Tensor) -> Iterator[slice]:
-    """Cut the samples of a group so that several operators on a part find it in the cache."""
-    v = x.shape[1]
+def slices(x: Tensor, dim: int = 1) -> Iterator[slice]:
+    """Cut the samples, along *dim*, so that several operators on a part find it in the cache."""
+    v = x.shape[dim]
     length = max(1, _SLICE * v // max(1, x.numel())) if x.device.type == "cpu" else v
     for start in range(0, v, length):
         yield slice(start, start + length)

@@ -1,19 +1,13 @@
-"""The engine's passes in C++ loops: faster, optional, never by itself.
-
-The stock operators of `engine` are the definition and run everywhere. `load` compiles the loops,
-once a machine; until somebody calls it nothing is compiled, and no installation needs a compiler.
-"""
+"""The engine's passes in C++ loops: see `compiled`; `engine` is the definition."""
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Any, List, Optional
 
 import torch
 from torch import Tensor
 
-from normlab.errors import DeviceUnavailable
+from normlab.norms import compiled
 
 _SOURCES = ("engine_fused.cpp", "pooled_fused.cpp")
 
@@ -30,27 +24,13 @@ def load(build_directory: Optional[str] = None) -> None:
     Raises:
         DeviceUnavailable: if there is no compiler, or it fails.
     """
-    if _kernels:
-        return
-    if shutil.which("ninja") is None or not any(map(shutil.which, ("c++", "g++", "clang++"))):
-        raise DeviceUnavailable(
-            "the engine's fused passes need a C++ compiler and ninja on PATH; without them leave "
-            "them out, every layer computes the same in stock operators"
-        )
-    from torch.utils import cpp_extension
+    if not _kernels:
+        _kernels.append(compiled.load("normlab_engine", _SOURCES, build_directory))
 
-    flags = ["-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
-    try:
-        cpp_extension.load(
-            "normlab_engine",
-            [str(Path(__file__).with_name(name)) for name in _SOURCES],
-            extra_cflags=flags,
-            build_directory=build_directory,
-            is_python_module=False,
-        )
-    except (RuntimeError, OSError) as e:
-        raise DeviceUnavailable(f"the engine's fused passes: {e}") from e
-    _kernels.append(torch.ops.normlab_engine)
+
+def is_loaded() -> bool:
+    """Return whether the loops are in use in this process."""
+    return bool(_kernels)
 
 
 def unload() -> None:

@@ -1,25 +1,18 @@
-"""Online Normalization with loops compiled from C++: faster, optional, never by itself.
+"""Online Normalization in C++ loops: see `compiled`.
 
-`online_coefficients` and `online_passes` are the definition and run everywhere. `load` compiles the
-loops, once a machine; until somebody calls it nothing is compiled, and no installation needs a
-compiler.
+`online_coefficients` and `online_passes` are the definition.
 """
 
 from __future__ import annotations
 
 import math
-import shutil
-from pathlib import Path
 from typing import Any, List, Optional, Tuple
 
 import torch
 from torch import Tensor
 
-from normlab.errors import DeviceUnavailable
-from normlab.norms import engine
+from normlab.norms import compiled, engine
 from normlab.norms.online_coefficients import Options
-
-_FLAGS = ["-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
 
 _kernels: List[Any] = []  # empty until `load`
 
@@ -34,26 +27,13 @@ def load(build_directory: Optional[str] = None) -> None:
     Raises:
         DeviceUnavailable: if there is no compiler, or it fails.
     """
-    if _kernels:
-        return
-    if shutil.which("ninja") is None or not any(map(shutil.which, ("c++", "g++", "clang++"))):
-        raise DeviceUnavailable(
-            "the fused loop of online normalization needs a C++ compiler and ninja on PATH; "
-            "without them leave it out, the layer computes the same in stock operators"
-        )
-    from torch.utils import cpp_extension
+    if not _kernels:
+        _kernels.append(compiled.load("normlab_online", ["online_fused.cpp"], build_directory))
 
-    try:
-        cpp_extension.load(
-            "normlab_online",
-            [str(Path(__file__).with_name("online_fused.cpp"))],
-            extra_cflags=_FLAGS,
-            build_directory=build_directory,
-            is_python_module=False,
-        )
-    except (RuntimeError, OSError) as e:
-        raise DeviceUnavailable(f"the fused loop of online normalization: {e}") from e
-    _kernels.append(torch.ops.normlab_online)
+
+def is_loaded() -> bool:
+    """Return whether the loops are in use in this process."""
+    return bool(_kernels)
 
 
 def unload() -> None:

@@ -238,10 +238,11 @@ Three mixed(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
 
 Three renormalized(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
                    at::IntArrayRef pools, double eps, const Tensor& mu, const Tensor& sigma,
-                   double r_limit, double d_limit, bool eps_outside) {
+                   double r_least, double r_limit, double d_limit, bool eps_outside) {
   Recipe recipe;
   recipe.pools = pools.vec();
   recipe.eps = eps;
+  recipe.r_least = r_least;
   recipe.r_limit = r_limit;
   recipe.d_limit = d_limit;
   recipe.eps_outside = eps_outside;
@@ -274,7 +275,8 @@ TORCH_LIBRARY_FRAGMENT(normlab_engine, m) {
       &mixed);
   m.def(
       "renormalized(Tensor x, Tensor? weight, Tensor? bias, int[] pools, float eps, Tensor mu,"
-      " Tensor sigma, float r_limit, float d_limit, bool eps_outside) -> (Tensor, Tensor, Tensor)",
+      " Tensor sigma, float r_least, float r_limit, float d_limit, bool eps_outside)"
+      " -> (Tensor, Tensor, Tensor)",
       &renormalized);
   m.def(
       "streamed(Tensor x, Tensor? weight, Tensor? bias, int[] pools, float eps, Tensor base,"

@@ -19,17 +19,18 @@ using Values = std::vector<double>;
 struct Recipe {
   std::vector<int64_t> pools;  // three numbers each: see Union
   double eps = 0;
-  double r_limit = 1;          // of batch renormalization
+  double r_least = 1;          // of batch renormalization
+  double r_limit = 1;
   double d_limit = 0;
   bool eps_outside = false;    // sigma = sqrt(V) + eps
   double gain = 1;             // of streaming: M = gain * M_1 + base
   double share = 1;            // of the recent gradient
 
   Values numbers() const {
-    return {eps, r_limit, d_limit, eps_outside ? 1.0 : 0.0, gain, share};
+    return {eps, r_least, r_limit, d_limit, eps_outside ? 1.0 : 0.0, gain, share};
   }
   static Recipe of(std::vector<int64_t> pools, const Values& v) {
-    return {std::move(pools), v[0], v[1], v[2], v[3] != 0, v[4], v[5]};
+    return {std::move(pools), v[0], v[1], v[2], v[3], v[4] != 0, v[5], v[6]};
   }
 };
 
@@ -203,7 +204,7 @@ struct Solution {
     if (mu.empty()) return;
     for (int64_t i = 0; i < n * c; ++i) {
       const double s = sigma[i % c], limit = recipe.d_limit;
-      r[i] = clip(1 / (inverse[i] * s), 1 / recipe.r_limit, recipe.r_limit);
+      r[i] = clip(1 / (inverse[i] * s), recipe.r_least, recipe.r_limit);
       d[i] = clip((mixed.mean[i] - mu[i % c]) / s, -limit, limit);
     }
   }

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
+from normlab.norms import deviations
 from normlab.norms.activation_norm import ActivationNorm
 
 Activation = Callable[[Tensor], Tensor]
@@ -34,6 +35,9 @@ class ProxyNorm(nn.Module):
         quadrature: "exact" is the closed form for ReLU and 20 Gauss-Hermite nodes otherwise;
             "midpoint200" is the rule of the published code, 200 equiprobable midpoints.
         weight_decay: decay of proxy_bias and proxy_weight, for the optimizer to apply.
+        delay_scale: return phi - m alone, for a network that multiplies 1 / sqrt(s2 + proxy_eps),
+            the second of `expectation`, in later, as the published one does into the gate of a
+            squeeze-and-excite, or leaves it to the next layer.
 
     Shape:
         (N, C, positions...) -> the same, dtype kept.
@@ -53,6 +57,7 @@ class ProxyNorm(nn.Module):
         proxy_eps: float = 0.03,
         quadrature: str = "exact",
         weight_decay: float = 0.0,
+        delay_scale: bool = False,
     ) -> None:
         super().__init__()
         if norm.affine:
@@ -68,6 +73,7 @@ class ProxyNorm(nn.Module):
         self.proxy_eps = proxy_eps
         self.quadrature = quadrature
         self.weight_decay = weight_decay
+        self.delay_scale = delay_scale
         c = norm.num_features
         self.weight = nn.Parameter(torch.ones(c))
         self.bias = nn.Parameter(torch.zeros(c))
@@ -77,6 +83,8 @@ class ProxyNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalize *x*, activate it, and take off the activation's own mean and scale."""
         mean, inverse_std = self.expectation()
+        if self.delay_scale:
+            inverse_std = torch.ones_like(inverse_std)
         weight, bias = self.weight.to(mean.dtype), self.bias.to(mean.dtype)
         if not self.norm.folds_affine:
             return self._activate(self.norm(x), weight, bias, mean, inverse_std)
@@ -110,7 +118,7 @@ class ProxyNorm(nn.Module):
         self, y: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inverse_std: Tensor
     ) -> Tensor:
         pre = y * _rows(weight, y) + _rows(bias, y)
-        return self._finish(ACTIVATIONS[self.activation](pre), mean, inverse_std)
+        return self._finish(ACTIVATIONS[self.activation](pre), mean, inverse_std).to(y.dtype)
 
     def _finish(self, phi: Tensor, mean: Tensor, inverse_std: Tensor) -> Tensor:
         shift = -mean * inverse_std
@@ -148,7 +156,7 @@ def clamp_channels(y: Tensor, floor: Tensor, plain: bool = False) -> Tensor:
     """Return max(y, floor), with one *floor* for each channel."""
     if plain:
         rows = _rows(floor, y).to(y.dtype)
-        return torch.where(y > rows, y, rows)
+        return torch.where(y <= rows, rows, y)  # a NaN is kept
     z: Tensor = _ClampChannels.apply(y, floor)  # type: ignore[no-untyped-call]
     return z
 
@@ -165,9 +173,23 @@ class _ClampChannels(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
         z, floor = ctx.saved_tensors
-        above = z - _rows(floor, z).to(z.dtype)  # a mask from a comparison would be much slower
-        kept = torch.ops.aten.threshold_backward(g, above, 0.0)
-        return kept, _channel_sum(g, floor.dtype) - _channel_sum(kept, floor.dtype)
+        if torch.is_grad_enabled() or not (g.is_contiguous() and z.is_contiguous()):
+            above = z - _rows(floor, z).to(z.dtype)  # a mask from a comparison is much slower
+            kept = torch.ops.aten.threshold_backward(g, above, 0.0)
+            return kept, _channel_sum(g, floor.dtype) - _channel_sum(kept, floor.dtype)
+        return _clamp_gradients(g, z, floor)
+
+
+def _clamp_gradients(g: Tensor, z: Tensor, floor: Tensor) -> Tuple[Tensor, Tensor]:
+    """Compute both gradients of `clamp_channels`, a few samples at a time, that stay in cache."""
+    rows, kept = _rows(floor, z).to(z.dtype), torch.empty_like(z)
+    lost = floor.new_zeros(z.shape[1])
+    for part in deviations.slices(z, 0):
+        to, given = kept[part], g[part]
+        torch.sub(z[part], rows, out=to)
+        torch.ops.aten.threshold_backward.grad_input(given, to, 0.0, grad_input=to)
+        lost += _channel_sum(given, floor.dtype) - _channel_sum(to, floor.dtype)
+    return kept, lost
 
 
 def scale_channels(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -179,6 +201,8 @@ def scale_channels(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def _channel_sum(g: Tensor, dtype: torch.dtype) -> Tensor:
+    if g.is_contiguous() and g.dim() > 2:  # the long sum runs along the memory
+        return g.view(*g.shape[:2], -1).sum(2, dtype=dtype).sum(0)
     return g.sum([d for d in range(g.dim()) if d != 1], dtype=dtype)
 
 

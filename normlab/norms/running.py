@@ -87,14 +87,14 @@ class BatchStatisticsNorm(ActivationNorm):
         var: Tensor,
         weight: Optional[Tensor],
         bias: Optional[Tensor],
+        eps: Optional[float] = None,
     ) -> Tensor:
-        """Normalize *x* by given statistics of each channel, as evaluation does."""
+        """Normalize *x* by given statistics of each channel; *eps* None is the layer's."""
         dtype = statistics_dtype(x)
         weight = None if weight is None else weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-        y = F.batch_norm(
-            x.to(dtype), mean.to(dtype), var.to(dtype), weight, bias, False, 0.0, self.eps
-        )
+        eps = self.eps if eps is None else eps
+        y = F.batch_norm(x.to(dtype), mean.to(dtype), var.to(dtype), weight, bias, False, 0.0, eps)
         return y.to(x.dtype)
 
     def samples_merged(self, samples: int) -> int:

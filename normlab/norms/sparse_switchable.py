@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Optional, Set, Tuple
+from typing import Any, List, Optional, Set, Tuple
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ class SparseSwitchableNorm(SwitchableNorm):
         momentum: weight of the new value in the running statistics; None averages all.
         virtual_batch_size: samples that share the batch's statistics; None is all.
         unbiased_reference: take the unbiased instance variance, as the authors' code.
+        running: "moving" or "average", as in `SwitchableNorm`.
         variant: "paper" for the projection that the paper defines, "reference" for what the
             authors' code computes.
         radius: a fixed radius; None lets it follow `set_progress`.
@@ -64,6 +65,7 @@ class SparseSwitchableNorm(SwitchableNorm):
         variant: str = "paper",
         radius: Optional[float] = None,
         radius_end: float = 1.0,
+        running: str = "moving",
     ) -> None:
         super().__init__(
             num_features,
@@ -73,6 +75,7 @@ class SparseSwitchableNorm(SwitchableNorm):
             momentum,
             virtual_batch_size,
             unbiased_reference=unbiased_reference,
+            running=running,
         )
         if variant not in ("paper", "reference"):
             raise InvalidSpec(f"{variant=}: it is 'paper' or 'reference'")
@@ -92,8 +95,11 @@ class SparseSwitchableNorm(SwitchableNorm):
 
     def ratios(self, mean_weight: Tensor, var_weight: Tensor) -> Tuple[Tensor, Tensor]:
         """Return how much each of `choices` counts in the mean, and in the variance."""
-        mean_ratio = self._project(mean_weight, self.mean_fixed)
-        return mean_ratio, self._project(var_weight, self.var_fixed)
+        mean_fixed, var_fixed = bool(self.mean_fixed), bool(self.var_fixed)
+        learning = [w for w, f in ((mean_weight, mean_fixed), (var_weight, var_fixed)) if not f]
+        found = self._project(learning)
+        p = mean_weight.detach() if mean_fixed else found[0]
+        return p, var_weight.detach() if var_fixed else found[-1]
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Normalize by the mixture; in training, freeze ratios that have become one-hot."""
@@ -106,19 +112,31 @@ class SparseSwitchableNorm(SwitchableNorm):
     def _freeze_one_hot(self, logits: Tensor, fixed: Tensor) -> None:
         if bool(fixed):
             return
-        ratio = self._project(logits, fixed)
-        found = ratio.tolist()
-        if max(found) - min(found) >= 1 - torch.finfo(ratio.dtype).eps:
-            logits.copy_(ratio.round())
+        if self._in_numbers(logits):
+            found, _ = _projected(tuple(logits.tolist()), float(self.radius), self.variant)
+        else:
+            found = self._project([logits])[0].tolist()
+        if max(found) - min(found) >= 1 - torch.finfo(logits.dtype).eps:
+            logits.copy_(logits.new_tensor([round(ratio) for ratio in found]))
             fixed.fill_(True)
 
-    def _project(self, logits: Tensor, fixed: Tensor) -> Tensor:
-        if bool(fixed):
-            return logits.detach()
-        if self.plain or logits.device.type != "cpu":
-            return sparsestmax(logits, self.radius.to(logits), self.variant)  # type: ignore[arg-type]
-        ratio: Tensor = _Projection.apply(logits, float(self.radius), self.variant)  # type: ignore[no-untyped-call]
-        return ratio
+    def _project(self, logits: List[Tensor]) -> Tuple[Tensor, ...]:
+        if not logits:
+            return ()
+        if self._in_numbers(logits[0]):
+            ratios: Tuple[Tensor, ...] = _Projection.apply(  # type: ignore[no-untyped-call]
+                float(self.radius), self.variant, *logits
+            )
+            return ratios
+        # near the centre, float32 would cost the direction its digits
+        radius, variant = self.radius.double(), self.variant
+        return tuple(
+            sparsestmax(z.double(), radius, variant).to(z.dtype)  # type: ignore[arg-type]
+            for z in logits
+        )
+
+    def _in_numbers(self, logits: Tensor) -> bool:
+        return not self.plain and logits.device.type == "cpu"
 
     def _wanted(self) -> Set[str]:
         if not (bool(self.mean_fixed) and bool(self.var_fixed)):
@@ -136,12 +154,12 @@ class _Projection(torch.autograd.Function):
     """`sparsestmax` for a few logits on a CPU, where plain numbers beat dozens of operators."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, radius: float, variant: str) -> Tensor:
-        ratio, jacobian = _projected(tuple(logits.tolist()), radius, variant)
-        ctx.save_for_backward(logits.new_tensor(jacobian))
-        return logits.new_tensor(ratio)
+    def forward(ctx: Any, radius: float, variant: str, *logits: Tensor) -> Tuple[Tensor, ...]:
+        found = [_projected(tuple(z.tolist()), radius, variant) for z in logits]
+        ctx.save_for_backward(*(z.new_tensor(f[1]) for z, f in zip(logits, found)))
+        return tuple(z.new_tensor(f[0]) for z, f in zip(logits, found))
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tuple[Tensor, None, None]:
-        (jacobian,) = ctx.saved_tensors  # d ratio_i / d logit_j, constant for a second derivative
-        return g @ jacobian, None, None
+    def backward(ctx: Any, *g: Tensor) -> Any:
+        # d ratio_i / d logit_j, constant for a second derivative
+        return (None, None, *(each @ jacobian for each, jacobian in zip(g, ctx.saved_tensors)))

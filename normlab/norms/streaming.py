@@ -14,6 +14,8 @@ from normlab.norms.engine import Solved
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm
 
+_PRESENT = -1  # the version that the weight has now, whatever that is
+
 
 class StreamingNorm(BatchStatisticsNorm):
     """
@@ -37,6 +39,8 @@ class StreamingNorm(BatchStatisticsNorm):
         momentum: weight of the short term in the long one's next value.
         forward_short: share of the short term in the statistics.
         backward_short: share of the short term in their gradients.
+        virtual_batch_size: samples taken at a time, one group after the other as batches between
+            two changes of the weights; None is all.
 
     Shape:
         (N, C, positions...) -> the same, dtype kept.
@@ -64,8 +68,9 @@ class StreamingNorm(BatchStatisticsNorm):
         momentum: float = 0.1,
         forward_short: float = 0.5,
         backward_short: float = 0.5,
+        virtual_batch_size: Optional[int] = None,
     ) -> None:
-        super().__init__(num_features, eps, affine, dims, momentum)
+        super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
         if not 0 <= forward_short <= 1 or not 0 <= backward_short <= 1:
             raise InvalidSpec(f"{forward_short=}, {backward_short=}: shares are between 0 and 1")
         self.forward_short = forward_short
@@ -83,6 +88,15 @@ class StreamingNorm(BatchStatisticsNorm):
         self._check_statistics(x)
         if self._weights_changed():
             self._close_short_term()
+        size = self.samples_merged(x.shape[0])
+        if size == x.shape[0]:
+            return self._normalize_batch(x, weight, bias)
+        parts = [self._normalize_batch(part, weight, bias) for part in torch.split(x, size)]
+        return torch.cat(parts)
+
+    def _normalize_batch(
+        self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
+    ) -> Tensor:
         nodes = engine_fused.nodes_for(x, self.plain, weight, bias, self.short)
         if nodes is not None:
             return self._normalize_fused(x, weight, bias, nodes)
@@ -127,6 +141,11 @@ class StreamingNorm(BatchStatisticsNorm):
         self.short_count.add_(1)
         return y
 
+    def __getstate__(self) -> Any:
+        # A copy's weight counts its versions anew: it keeps only whether a change is pending.
+        unchanged = self.weight is not None and self.weight._version == self._seen_version
+        return {**self.__dict__, "_seen_version": _PRESENT if unchanged else None}
+
     def stream_gradient(self, now: Tensor) -> Tensor:
         """Take in the gradient of the statistics, (2, C), and return the one to use instead."""
         count = int(self.gradient_count)
@@ -140,7 +159,7 @@ class StreamingNorm(BatchStatisticsNorm):
         if self.weight is None:
             return int(self.gradient_count) > 0
         version = int(self.weight._version)
-        changed = version != self._seen_version
+        changed = self._seen_version not in (version, _PRESENT)
         self._seen_version = version
         return changed
 

@@ -34,6 +34,8 @@ class SwitchableNorm(BatchStatisticsNorm):
         momentum: weight of the new value in the running statistics; None averages all.
         virtual_batch_size: samples that share the batch's statistics; None is all.
         batch_statistics: without them, mix instance and layer only.
+        running: "moving" averages exponentially by *momentum*; "average" takes the moments of all
+            batches since the start as those of one, what the authors' code calls batch average.
         unbiased_reference: take the unbiased instance variance (in one dimension, all variances
             unbiased), as the authors' code; the paper's are biased.
 
@@ -59,8 +61,11 @@ class SwitchableNorm(BatchStatisticsNorm):
         virtual_batch_size: Optional[int] = None,
         batch_statistics: bool = True,
         unbiased_reference: bool = False,
+        running: str = "moving",
     ) -> None:
         super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
+        if running not in ("moving", "average"):
+            raise InvalidSpec(f'{running=}: choose "moving" or "average"')
         if dims == 1 and not batch_statistics:
             raise InvalidSpec(
                 f"{dims=}, {batch_statistics=}: only layer statistics would be left to mix; "
@@ -68,10 +73,25 @@ class SwitchableNorm(BatchStatisticsNorm):
             )
         self.batch_statistics = batch_statistics
         self.unbiased_reference = unbiased_reference
+        self.running = running
         self.choices = (["instance"] if dims > 1 else []) + ["layer"]
         self.choices += ["batch"] if batch_statistics else []
         self.mean_weight = nn.Parameter(torch.ones(len(self.choices)))
         self.var_weight = nn.Parameter(torch.ones(len(self.choices)))
+
+    def track(self, mean: Tensor, var: Tensor) -> None:
+        """Move the running statistics, or widen what they are over by this batch."""
+        if self.running == "moving":
+            super().track(mean, var)
+            return
+        self.count_batch()
+        step = 1.0 / float(self.num_batches_tracked)
+        with torch.no_grad():
+            m, v = (s.reshape(-1, self.num_features).mean(0) for s in (mean, var))
+            off = m.to(self.running_mean) - self.running_mean
+            self.running_var.lerp_(v.to(self.running_var), step)
+            self.running_var.addcmul_(off, off, value=step * (1 - step))
+            self.running_mean.add_(off, alpha=step)
 
     def ratios(self, mean_weight: Tensor, var_weight: Tensor) -> Tuple[Tensor, Tensor]:
         """Return how much each of `choices` counts in the mean, and in the variance."""

@@ -153,6 +153,13 @@ def _network(spec: JobSpec) -> Problems:
         rule = f"{model.name} needs images of {model.min_image_size} pixels, not {side}"
         yield FieldProblem("model.name", rule)
         return
+    norm = spec.normalizer
+    if spec.model.zero_last_scale and not model.norm_ends_branch:
+        rule = f"no residual branch of {model.name} ends with a normalizer; use it with a resnet"
+        yield FieldProblem("model.zero_last_scale", rule)
+    elif spec.model.zero_last_scale and not getattr(norm, "affine", False):
+        rule = f"normalizer {norm.kind!r} has no scale here; leave it out, or set affine to true"
+        yield FieldProblem("model.zero_last_scale", rule)
     # Widths double from stage to stage: what fits the narrowest layer fits the others.
     yield from check_channels(spec.normalizer, model.channels(spec.model.width))[:1]
     if spec.augmentation.crop >= side:

@@ -24,6 +24,7 @@ class ModelFacts:
     default_width: int
     min_image_size: int
     sites_of: Callable[[int, int], List[Site]]
+    norm_ends_branch: bool = False  # the last layer of each residual branch is a normalizer
     task: str = "classification"
 
     def sites(self, width: Optional[int], image_size: int) -> List[Site]:
@@ -144,6 +145,7 @@ MODELS: Dict[str, ModelFacts] = {
             default_width=16,
             min_image_size=8,
             sites_of=_cifar_resnet(3),
+            norm_ends_branch=True,
         ),
         ModelFacts(
             "resnet56",
@@ -151,6 +153,7 @@ MODELS: Dict[str, ModelFacts] = {
             default_width=16,
             min_image_size=8,
             sites_of=_cifar_resnet(9),
+            norm_ends_branch=True,
         ),
         ModelFacts(
             "resnet18",
@@ -158,6 +161,7 @@ MODELS: Dict[str, ModelFacts] = {
             default_width=64,
             min_image_size=32,
             sites_of=_resnet18,
+            norm_ends_branch=True,
         ),
         ModelFacts(
             "resnet50",
@@ -165,6 +169,7 @@ MODELS: Dict[str, ModelFacts] = {
             default_width=64,
             min_image_size=32,
             sites_of=_resnet50,
+            norm_ends_branch=True,
         ),
     )
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal, Union
+from typing import Dict, Literal, Optional, Union
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,7 +22,8 @@ from normlab.specs.optimization import (
 Device = Literal["auto", "cpu", "cuda", "ipu"]
 IpuRuntime = Literal["hardware", "ipu_model", "emulated"]
 Precision = Literal["float32", "bfloat16", "float16"]
-Acceleration = Literal["none", "cuda_graphs", "compile"]
+Acceleration = Literal["none", "cuda_graphs", "compile", "kernels"]
+ACCELERATED: Dict[str, str] = {"cuda_graphs": "cuda", "compile": "cuda", "kernels": "cpu"}
 
 # How a job is run, not what it computes: left out of its fingerprint.
 _ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
@@ -34,6 +35,11 @@ class ModelSpec(Spec):
     name: str = Field("preresnet8", max_length=64, description="a name of GET /v1/models")
     width: Union[int, None] = Field(
         None, ge=1, le=4096, description="channels of the first stage; null: the model's own"
+    )
+    zero_last_scale: bool = Field(
+        False,
+        description="start the scale of the last normalizer of each residual branch at 0, so that "
+        "every block starts as its shortcut (resnets only)",
     )
 
 
@@ -85,7 +91,11 @@ class JobSpec(Spec):
     augmentation: AugmentationSpec = Field(default_factory=AugmentationSpec)
     precision: Precision = Field("float32", description="of activations; statistics stay float32")
     tf32: bool = Field(False, description="cuda only: let float32 products round to TF32")
-    acceleration: Acceleration = Field("none", description="cuda only: for launch-bound steps")
+    acceleration: Acceleration = Field(
+        "none",
+        description="cuda_graphs, compile: cuda only, for launch-bound steps; kernels: cpu only, "
+        "normalizers in loops compiled from C++, on workers that have a compiler",
+    )
     deterministic: bool = Field(True, description="refuse operators with random summation order")
     threads: Union[int, None] = Field(
         None, ge=1, le=1024, description="CPU threads; null: the worker's share of its cores"
@@ -105,6 +115,11 @@ class JobSpec(Spec):
     def samples_per_update(self) -> int:
         """Samples whose gradients one update averages."""
         return self.batch_size * self.gradient_accumulation * self.replicas
+
+    def acceleration_problem(self, device: str) -> Optional[str]:
+        """Say why *device* cannot do the acceleration; None if it can."""
+        kind = ACCELERATED.get(self.acceleration, device)
+        return None if kind == device else f"acceleration {self.acceleration!r} is for {kind}"
 
     def fingerprint(self) -> str:
         """Hash what the job computes, in 64 hex digits: equal jobs, equal fingerprints."""
@@ -127,10 +142,11 @@ class JobSpec(Spec):
 
     @model_validator(mode="after")
     def _device_options_fit_the_device(self) -> JobSpec:
-        if self.acceleration != "none" and self.device not in ("cuda", "auto"):
+        problem = None if self.device == "auto" else self.acceleration_problem(self.device)
+        if problem is not None:
+            kind = ACCELERATED[self.acceleration]
             raise ValueError(
-                f"acceleration {self.acceleration!r} is for cuda, not for {self.device!r}; "
-                "leave it at 'none' or choose device 'cuda'"
+                f"{problem}, not for {self.device!r}; leave it at 'none' or choose device {kind!r}"
             )
         if self.ipu_runtime != "hardware" and self.device != "ipu":
             raise ValueError(

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, List
 
 import pytest
 import torch
@@ -8,8 +8,10 @@ from torch import nn
 
 from accelerators import open_accelerator
 from accelerators.cpu import CpuAccelerator
+from normlab import norms
 from normlab.errors import DeviceUnavailable, OutOfDeviceMemory, UnsupportedModel
 from normlab.nets import build
+from normlab.norms import compiled, engine_fused
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import Accelerator
 from normlab.training.losses import cross_entropy
@@ -137,3 +139,53 @@ def test_what_does_not_fit_into_memory_is_said_so() -> None:
     session = CpuAccelerator(1).session(net(spec), spec)
     with pytest.raises(OutOfDeviceMemory, match="batch_size=8"), session:
         torch.empty(2**50)
+
+
+def test_compiled_loops_are_used_where_they_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "load", lambda *_: object())
+    for acceleration in ("kernels", "none"):
+        spec = job(acceleration=acceleration)
+        with CpuAccelerator(1).session(net(spec), spec):
+            assert engine_fused.is_loaded() == (acceleration == "kernels")
+    assert not engine_fused.is_loaded()
+
+
+def test_without_a_compiler_a_job_that_asked_for_loops_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise DeviceUnavailable("no compiler")
+
+    monkeypatch.setattr(compiled, "load", refuse)
+    spec = job(acceleration="kernels")
+    session = CpuAccelerator(1).session(net(spec), spec)
+    with pytest.raises(DeviceUnavailable, match="acceleration 'kernels': no compiler"), session:
+        pass
+
+
+def test_the_gradient_of_all_sparse_logits_is_clipped_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = job(normalizer="sparse_switchable", optimizer={"lr": 1.0, "momentum": 0.0})
+    model = net(spec)
+    logits = norms.sparse_logits(model)
+    before = [p.detach().clone() for p in logits]
+    x, y = samples(8)
+    with CpuAccelerator(1).session(model, spec) as session:
+        session.prepare(1.0, 0.0)
+        raw: List[torch.Tensor] = []
+        differentiate = session._differentiate
+
+        def enlarge(loss: torch.Tensor) -> None:
+            differentiate(loss)
+            for p in logits:
+                assert p.grad is not None
+                p.grad.mul_(1e4)
+            raw.extend(p.grad.clone() for p in logits if p.grad is not None)
+
+        monkeypatch.setattr(session, "_differentiate", enlarge)
+        session.train(x, y)
+    norm = torch.cat(raw).norm()
+    assert norm > 1
+    for p, old, g in zip(logits, before, raw):  # a tenth of the rate
+        torch.testing.assert_close(p.detach(), old - 0.1 * g / norm, rtol=1e-4, atol=1e-6)

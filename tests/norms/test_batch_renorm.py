@@ -59,8 +59,7 @@ def test_it_matches_both_references(
         for ours, theirs in buffers.items():
             assert_same(getattr(layer, ours), golden[f"state_{theirs}"][t], tolerance, ours)
         if keras:
-            _, moving_variance = layer._inference_moments()
-            assert_same(moving_variance, golden["state_moving_variance"][t], tolerance)
+            assert_same(layer.moving_var, golden["state_moving_variance"][t], tolerance)
     assert_same(layer.eval()(golden["x_eval"]), golden["y_eval"], tolerance, "y_eval")
 
 
@@ -100,3 +99,36 @@ def test_limits_can_follow_the_runs_progress() -> None:
 def test_limits_that_end_before_the_warmup_are_refused() -> None:
     with pytest.raises(InvalidSpec, match="after the warm-up"):
         BatchRenorm(2, warmup_steps=30000)
+
+
+def test_the_lower_limit_of_r_may_be_another_than_the_reciprocal() -> None:
+    layer = BatchRenorm(2, clipping="progress", r_max=3.0, r_min=0.5)
+    assert layer.lower_limit() == 1.0
+    set_training_progress(layer, 1.0)
+    assert layer.lower_limit() == 0.5
+    layer.running_std.fill_(1e3)
+    x = torch.randn(64, 2, 3, 3)
+    y = layer(x) - layer(x).mean((0, 2, 3), keepdim=True)
+    torch.testing.assert_close(y.std((0, 2, 3)), torch.full((2,), 0.5), rtol=1e-2, atol=0)
+
+
+def test_the_statistics_for_inference_have_a_momentum_of_their_own() -> None:
+    layer = BatchRenorm(2, variant="keras", momentum=0.5, inference_momentum=0.1)
+    x = 4 + torch.randn(8, 2, 3, 3)
+    layer(x)
+    mean = x.mean((0, 2, 3))
+    torch.testing.assert_close(layer.running_mean, 0.5 * mean)
+    torch.testing.assert_close(layer.moving_mean, 0.1 * mean)
+
+
+def test_keras_evaluates_before_training_by_a_variance_of_one() -> None:
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    y = BatchRenorm(3, variant="keras").double().eval()(x)
+    torch.testing.assert_close(y, x / (1 + 1e-3) ** 0.5)
+
+
+def test_small_deviations_keep_their_digits_in_evaluation() -> None:
+    layer = BatchRenorm(1, variant="ludvb").eval()
+    layer.running_std.fill_(1.0009e-3)  # its square is a thousandth of eps
+    x = torch.tensor([[[[1e-3]]]])
+    assert layer(x).item() == pytest.approx(1 / 1.0009, rel=1e-6)

@@ -265,6 +265,19 @@ def test_gradients_are_those_of_the_output(kind: Normalizer, training: bool) -> 
     assert torch.autograd.gradcheck(lambda x, *_: layer(x), (x, *parameters))
 
 
+@pytest.mark.parametrize("kind", TRUE_GRADIENT)
+@pytest.mark.parametrize("size", [(4, 4), (2, 4, 5), (2, 4, 2, 1, 3)], ids=str)
+def test_gradients_are_those_of_the_output_in_one_and_three_dimensions(
+    kind: Normalizer, size: "tuple[int, ...]"
+) -> None:
+    if kind == Normalizer.INSTANCE and len(size) == 2:
+        pytest.skip("one position has no variance")
+    layer = layer_of(kind, 4, dims=max(1, len(size) - 2)).double()
+    x = torch.randn(size, dtype=torch.float64, requires_grad=True)
+    parameters = [p for name, p in layer.named_parameters() if "gate" not in name]
+    assert torch.autograd.gradcheck(lambda x, *_: layer(x), (x, *parameters))
+
+
 @pytest.mark.parametrize(
     "kind", [k for k in TRUE_GRADIENT if k.value not in ("l1_batch", "linf_batch", "topk_batch")]
 )

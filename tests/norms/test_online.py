@@ -4,6 +4,7 @@ import copy
 import gc
 import io
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from normlab.errors import Conflict, InvalidSpec
+from normlab.errors import Conflict, DeviceUnavailable, InvalidSpec
+from normlab.norms import fused_kernels
 from normlab.norms.online import OnlineNorm, scale_layer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -452,3 +454,34 @@ def test_plain_operators_cannot_train_it() -> None:
     layer.plain = True
     with pytest.raises(InvalidSpec, match="control process and no derivative"):
         layer(torch.randn(2, 4, 3, 3))
+
+
+@both_dtypes
+@pytest.mark.parametrize("form", ["stock", "compiled"])
+@pytest.mark.parametrize(("a", "b"), [(63 / 64, 0.5), (511 / 512, 15 / 16), (0.9999389648, 0.9)])
+@pytest.mark.parametrize("shape", [(33, 6), (8, 6, 3, 4)])
+def test_a_long_run_with_other_decays_equals_the_loop(
+    shape: tuple[int, ...], a: float, b: float, form: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    try:
+        kernels = ExitStack()
+        kernels.enter_context(fused_kernels(form == "compiled"))
+    except DeviceUnavailable as e:
+        pytest.skip(str(e))
+    with kernels:
+        torch.manual_seed(7)
+        layer = _perturbed(6, dtype, dims=max(1, len(shape) - 2), alpha_forward=a, alpha_backward=b)
+        exact = copy.deepcopy(layer).double()
+        for _ in range(24):
+            x, g = _drawn(shape, dtype)
+            *expected, exact.mu, exact.var, exact.u, exact.v = _by_the_loop(
+                exact, x.double(), g.double()
+            )
+            x.requires_grad_()
+            layer.zero_grad()
+            y = layer(x)
+            y.backward(g)
+            for one, other in zip([y, x.grad, layer.weight.grad, layer.bias.grad], expected):
+                assert _relative_error(one.double(), other) < tolerance
+        for one, other in zip(_state(layer), _state(exact)):
+            assert _relative_error(one.double(), other) < tolerance

@@ -8,6 +8,7 @@ from torch import Tensor
 from normlab.errors import InvalidSpec
 from normlab.norms import make
 from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.per_sample import GroupNorm
 from normlab.norms.proxy import ProxyNorm, clamp_channels, relu_moments
 from tests.norms.golden import Golden, assert_same
 
@@ -169,3 +170,17 @@ def test_a_norm_with_an_affine_is_refused() -> None:
 def test_an_unknown_activation_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InvalidSpec, match="'gelu', 'relu', 'silu'"):
         make("group", 4, "tanh")
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu"])
+def test_a_delayed_scale_is_what_is_missing(activation: str) -> None:
+    torch.manual_seed(0)
+    layers = [
+        ProxyNorm(GroupNorm(6, 2, affine=False), activation, delay_scale=delayed).double()
+        for delayed in (False, True)
+    ]
+    for layer in layers:
+        layer.bias.data.fill_(0.3)
+    x = torch.randn(2, 6, 4, 4).double()
+    _, factor = layers[1].expectation()
+    torch.testing.assert_close(layers[1](x) * factor.view(6, 1, 1), layers[0](x))

@@ -1,3 +1,6 @@
+import copy
+import io
+
 import pytest
 import torch
 
@@ -111,3 +114,39 @@ def test_a_resumed_layer_goes_on_bit_for_bit(affine: bool) -> None:
             optimizer.step()
         assert torch.equal(found[0][0], found[1][0])
         assert torch.equal(found[0][1], found[1][1])
+
+
+def test_virtual_batches_are_batches_between_two_updates() -> None:
+    torch.manual_seed(0)
+    whole, parts = StreamingNorm(3, virtual_batch_size=2).double(), StreamingNorm(3).double()
+    for _ in range(3):
+        x, g = torch.randn(2, 5, 3, 4, 4, dtype=torch.float64)
+        x.requires_grad_()
+        y = whole(x)
+        outputs = [parts(part) for part in x.split(2)]
+        torch.testing.assert_close(y, torch.cat(outputs))
+        for found, expected in zip(
+            torch.autograd.grad(y, [x, whole.weight], g),  # type: ignore[list-item]
+            torch.autograd.grad(torch.cat(outputs), [x, parts.weight], g),  # type: ignore[list-item]
+        ):
+            torch.testing.assert_close(found, expected)
+        change_weights(whole)
+        change_weights(parts)
+    for a, b in zip(whole.buffers(), parts.buffers()):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_copy_knows_whether_the_weights_have_changed(changed: bool) -> None:
+    layer = StreamingNorm(2)
+    for _ in range(3):
+        change_weights(layer)
+    layer(torch.randn(4, 2, 3, 3))
+    if changed:
+        change_weights(layer)
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    for other in (layer, copy.deepcopy(layer), torch.load(file, weights_only=False)):
+        assert other._weights_changed() == changed
+        assert not other._weights_changed()

@@ -59,27 +59,30 @@ def check_step(layer: torch.nn.Module, golden: Golden, t: int, tolerance: float)
         assert_same(grad, expected, tolerance, name)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 2e-6), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("plain", [False, True], ids=["engine", "plain"])
 @pytest.mark.parametrize("name", ["ssn2d_n1", "ssn2d_n2"])
-def test_the_sparse_form_matches_the_authors_code(name: str, plain: bool) -> None:
-    golden = Golden(name)
+def test_the_sparse_form_matches_the_authors_code(
+    name: str, plain: bool, dtype: torch.dtype, tolerance: float
+) -> None:
+    golden = Golden(name, dtype)
     spec = {"kind": "sparse_switchable", "variant": "reference", "unbiased_reference": True}
-    layer = make(spec, golden["x"].shape[2], plain=plain).double()
+    layer = make(spec, golden["x"].shape[2], plain=plain).to(dtype)
     load(layer, golden, "_init")
     layer.running_var.zero_()
     for t in range(golden["x"].shape[0]):
         layer.radius.copy_(golden["radius"][t].float())  # as the reference stores it
-        check_step(layer, golden, t, 2e-6)
+        check_step(layer, golden, t, tolerance)
         p, q = layer.ratios(layer.mean_weight, layer.var_weight)
-        assert_same(p, golden["ratio_mean"][t], 2e-6, "ratio_mean")
-        assert_same(q, golden["ratio_var"][t], 2e-6, "ratio_var")
+        assert_same(p, golden["ratio_mean"][t], tolerance, "ratio_mean")
+        assert_same(q, golden["ratio_var"][t], tolerance, "ratio_var")
         fixed = torch.stack([layer.mean_fixed, layer.var_fixed])
         assert torch.equal(fixed, golden["fixed"][t].bool())
         for buffer in ("running_mean", "running_var"):
-            assert_same(getattr(layer, buffer), golden[f"state_{buffer}"][t], 2e-6, buffer)
-    assert_same(layer.eval()(golden["x_eval"]), golden["y_eval"], 2e-6, "y_eval")
-    assert_same(layer.mean_weight, golden["mean_weight_final"], 2e-6)
-    assert_same(layer.var_weight, golden["var_weight_final"], 2e-6)
+            assert_same(getattr(layer, buffer), golden[f"state_{buffer}"][t], tolerance, buffer)
+    assert_same(layer.eval()(golden["x_eval"]), golden["y_eval"], tolerance, "y_eval")
+    assert_same(layer.mean_weight, golden["mean_weight_final"], tolerance)
+    assert_same(layer.var_weight, golden["var_weight_final"], tolerance)
 
 
 def only(choice: str) -> "tuple[SwitchableNorm, Tensor]":
@@ -162,3 +165,18 @@ def test_evaluation_never_freezes() -> None:
     layer = make({"kind": "sparse_switchable", "radius": 1.0}, 4).eval()
     layer(torch.randn(3, 4, 5, 5))
     assert not layer.mean_fixed
+
+
+@pytest.mark.parametrize("kind", ["switchable", "sparse_switchable"])
+def test_the_batch_average_is_over_all_batches_as_one(kind: str) -> None:
+    torch.manual_seed(0)
+    layer = make({"kind": kind, "running": "average"}, 5).double()
+    batches = 3 + torch.randn(6, 4, 5, 3, 3, dtype=torch.float64)
+    means, seconds = torch.zeros(5).double(), torch.zeros(5).double()
+    for x in batches:  # the sums that the authors' code accumulates
+        layer(x)
+        m = x.mean((0, 2, 3))
+        means += m
+        seconds += m.square() + x.var((0, 2, 3), unbiased=False)
+    torch.testing.assert_close(layer.running_mean, means / 6)
+    torch.testing.assert_close(layer.running_var, seconds / 6 - (means / 6).square())

@@ -214,3 +214,38 @@ def test_what_cannot_be_normalized_is_named() -> None:
     assert "0.weight" in net.state_dict()  # refused before anything changed
     with pytest.raises(InvalidSpec, match="groups=2"):
         apply_weight_normalization(nn.ConvTranspose2d(4, 4, 3, groups=2), "weight")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("p", [2.0, float("inf")])
+@pytest.mark.parametrize("rho", ["rms", "mean", "learned", "weight"])
+def test_a_long_run_of_sgd_follows_the_formula(rho: str, p: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    if rho == "weight" and p != 2:
+        pytest.skip("plain weight norm has one norm")
+    layer = nn.Conv2d(5, 12, 3, bias=False).double()
+    v = layer.weight.detach().clone().requires_grad_()
+    lengths = _norms(v, p).detach()
+    g = lengths.clone().requires_grad_()
+    total = lengths.norm()
+    fixed = lengths.mean() if rho == "mean" else lengths.square().mean().sqrt()
+    spec: dict[str, Any] = {"kind": "bounded_weight", "rho": rho, "p": "2" if p == 2 else "inf"}
+    apply_weight_normalization(layer.to(dtype), "weight" if rho == "weight" else spec)
+    optimizers = [torch.optim.SGD(each, lr=0.02) for each in ([v, g], layer.parameters())]
+    for _ in range(30):
+        x, gy = torch.randn(9, 5, 6, 6), torch.randn(9, 12, 4, 4)
+        length = {"weight": g, "learned": g * total / g.norm()}.get(rho, fixed)
+        expected = torch.conv2d(x.double(), v / _norms(v, p) * length)
+        y = layer(x.to(dtype))
+        for optimizer, out in zip(optimizers, (expected, y)):
+            optimizer.zero_grad()
+            out.backward(gy.to(out.dtype) / 100)
+            optimizer.step()
+        error = (y.double() - expected).abs().max() / expected.abs().max()
+        assert error < (1e-11 if dtype == torch.float64 else 1e-5)
+
+
+def _norms(v: Tensor, p: float) -> Tensor:
+    rows = v.flatten(1).abs()
+    norms = rows.square().sum(1).sqrt() if p == 2 else rows.amax(1)
+    return norms.view(-1, 1, 1, 1)

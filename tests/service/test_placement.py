@@ -41,6 +41,7 @@ CASES = [
     ("three replicas", {**SMALL, "replicas": 3}, ALL, Estimate(), "cpu", "a power of two"),
     ("two replicas", {**SMALL, "replicas": 2}, ALL, Estimate(), "ipu", "is small"),
     ("cuda options", {**SMALL, "acceleration": "compile"}, ALL, Estimate(), "cuda", "is for cuda"),
+    ("cpu loops", {**BIG, "acceleration": "kernels"}, ALL, Estimate(), "cpu", "is for cpu"),
     ("it fits", BIG, ALL, Estimate(memory_bytes=8 * GIB), "cuda", "a CUDA device is live"),
     ("it does not", BIG, ALL, Estimate(memory_bytes=9 * GIB), "cpu", "about 9.0 GiB"),
     ("a cpu alone", BIG, ALL[:1], Estimate(), "cpu", "no worker for cuda is live"),

@@ -39,6 +39,12 @@ BROKEN = [
         "divide",
     ),
     ({"model": {"name": "resnet18"}, "dataset": {"name": "digits"}}, "model.name", "32 pixels"),
+    ({"model": {"zero_last_scale": True}}, "model.zero_last_scale", "use it with a resnet"),
+    (
+        {"model": {"name": "resnet20", "zero_last_scale": True}, "normalizer": "none"},
+        "model.zero_last_scale",
+        "has no scale",
+    ),
     ({"augmentation": {"crop": 32}}, "augmentation.crop", "32"),
     (
         {"normalizer": "batch", "batch_size": 1, "model": {"name": "resnet18"}},

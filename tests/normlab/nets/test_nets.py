@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
 from normlab.nets import NETS, Site, build
+from normlab.nets.resnet import Residual
 from normlab.specs.catalogue import MODELS
 from normlab.specs.jobs import ModelSpec
 from normlab.specs.normalizers import Normalizer, NormSpec, parse_normalizer
@@ -18,8 +19,12 @@ BATCH = parse_normalizer("batch")
 
 def make(name: str, normalizer: NormSpec = BATCH, **options: Any) -> nn.Module:
     given = {"in_channels": 3, "num_classes": 10, "image_size": 32, **options}
-    width = given.pop("width", None)
-    return build(ModelSpec(name=name, width=width), normalizer, **given)
+    model = ModelSpec(
+        name=name,
+        width=given.pop("width", None),
+        zero_last_scale=given.pop("zero_last_scale", False),
+    )
+    return build(model, normalizer, **given)
 
 
 def parameters(model: nn.Module) -> int:
@@ -124,3 +129,31 @@ def test_convolutions_start_with_hes_spread() -> None:
 def test_a_net_that_cannot_be_built_says_why(options: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidSpec, match=says):
         make(**options)
+
+
+@pytest.mark.parametrize("spec", ["sparse_switchable", {"kind": "group", "proxy": True}], ids=str)
+@pytest.mark.parametrize("name", ["resnet20", "resnet50"])
+def test_residual_branches_may_start_at_zero(name: str, spec: Any) -> None:
+    net = make(name, parse_normalizer(spec), width=4, zero_last_scale=True)
+    x = torch.randn(2, 3, 32, 32)
+    blocks = [m for m in net.modules() if isinstance(m, Residual)]
+    assert all(getattr(block.branch[-1], "channels", 0) for block in blocks)  # type: ignore[index]
+    outputs: list[Tensor] = []
+    for block in blocks:
+        block.branch.register_forward_hook(lambda *args: outputs.append(args[-1]))
+    net(x)
+    assert len(outputs) == len(blocks)
+    assert all(not y.any() for y in outputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [
+        ("preresnet8", "batch"),
+        ("resnet20", {"kind": "batch", "affine": False}),
+        ("convnet", "none"),
+    ],
+)
+def test_a_network_without_such_scales_refuses(name: str, spec: Any) -> None:
+    with pytest.raises(InvalidSpec, match="no scale ends every residual branch"):
+        make(name, parse_normalizer(spec), zero_last_scale=True)

@@ -56,6 +56,7 @@ def test_what_a_job_computes_changes_its_fingerprint(science: dict[str, Any]) ->
         ({"optimizer": {"nesterov": True, "momentum": 0}}, "optimizer"),
         ({"schedule": {"name": "step", "milestones": [0.5, 0.2]}}, "schedule"),
         ({"acceleration": "cuda_graphs", "device": "cpu"}, "cuda"),
+        ({"acceleration": "kernels", "device": "cuda"}, "choose device 'cpu'"),
         ({"ipu_runtime": "emulated", "device": "cpu"}, "ipu_runtime"),
         ({"dataset": {"name": "image_folder", "folder": "../etc"}}, "folder"),
         ({"seed": -1}, "seed"),

@@ -1,0 +1,106 @@
+"""C++ loops beside the stock operators: compiled once a machine, when asked, never by themselves.
+
+The stock operators are the definition and run everywhere; no installation needs a compiler.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import platform
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence
+
+import torch
+
+from normlab.errors import DeviceUnavailable
+
+_FLAGS = ["-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
+_HERE = Path(__file__).parent
+
+_loaded: Dict[str, Any] = {}  # a library registers its operators once in a process
+
+
+def load(name: str, sources: Sequence[str], build_directory: Optional[str] = None) -> Any:
+    """
+    Compile what is not compiled yet, and return the operators of library *name*.
+
+    Args:
+        name: also the namespace of its operators.
+        sources: files next to this one.
+        build_directory: where the compiled library is kept; None is a folder in torch's cache, of
+            its own for every content of the sources, version of torch and processor.
+
+    Raises:
+        DeviceUnavailable: if there is no compiler, or it fails.
+    """
+    if name not in _loaded:
+        _check_tools(name)
+        folder = Path(build_directory) if build_directory else _cache_folder(name)
+        with _alone_in(folder):
+            _build(name, [str(_HERE / source) for source in sources], folder)
+        _loaded[name] = getattr(torch.ops, name)
+    return _loaded[name]
+
+
+def _check_tools(name: str) -> None:
+    if shutil.which("ninja") is None or not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        raise DeviceUnavailable(
+            f"the compiled loops ({name}) need a C++ compiler and ninja on PATH; without them "
+            "leave them out, every layer computes the same in stock operators"
+        )
+
+
+def _build(name: str, paths: List[str], folder: Path) -> None:
+    from torch.utils import cpp_extension
+
+    try:
+        cpp_extension.load(
+            name,
+            paths,
+            extra_cflags=_FLAGS,
+            build_directory=str(folder),
+            is_python_module=False,
+        )
+    except (RuntimeError, OSError) as e:
+        raise DeviceUnavailable(f"the compiled loops ({name}): {e}") from e
+
+
+def _cache_folder(name: str) -> Path:
+    from torch.utils import cpp_extension
+
+    content = hashlib.sha256()
+    for path in sorted([*_HERE.glob("*.cpp"), *_HERE.glob("*.h")]):
+        content.update(path.read_bytes())
+    content.update(" ".join([torch.__version__, _processor(), *_FLAGS]).encode())
+    root = Path(cpp_extension.get_default_build_root())
+    return root / f"{name}-{content.hexdigest()[:16]}"
+
+
+def _processor() -> str:
+    """Name what -march=native compiles for: homes are shared between machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    wanted = ("model name", "flags", "Features")
+    return " ".join(sorted({line for line in lines if line.startswith(wanted)}))
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """
+    Hold *folder* against other processes.
+
+    torch's own lock is a file that stays when its process is killed, and then stops everybody.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "normlab.lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            (folder / "lock").unlink(missing_ok=True)
+            yield
+    except OSError as e:
+        raise DeviceUnavailable(f"the compiled loops cannot be kept in {folder}: {e}") from e

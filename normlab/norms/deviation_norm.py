@@ -1,0 +1,167 @@
+"""What the batch norms have in common that divide by another deviation than the standard one."""
+
+from __future__ import annotations
+
+from typing import List, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from normlab.errors import InvalidSpec
+from normlab.norms import deviations, engine
+from normlab.norms.deviations import Measured
+from normlab.norms.running import BatchStatisticsNorm
+
+# output, sums over the samples of the mean and of the tracked value
+_Part = Tuple[Tensor, Tensor, Tensor]
+
+
+class DeviationBatchNorm(BatchStatisticsNorm):
+    """
+    Normalize each channel over the batch by a deviation A that is no square root of a variance.
+
+    y = weight * (x - M) / (c * A + eps) + bias, M the mean and A the deviation of the channel over
+    the batch and its positions; c is a constant that makes c * A an estimate of sigma.
+
+    Running statistics: "standard" keeps the mean and (c * A)^2 under torch's names with torch's
+    momentum, so that state dicts of batch norm load. "reference" is the authors' rule: buffers
+    start at 0, running_var averages the *reciprocal* 1 / (c * A + eps), and momentum weighs the
+    old value; evaluation before training then gives the bias.
+
+    Args:
+        num_features: C, the number of channels.
+        eps: added to c * A; same unit as x.
+        affine: learn weight and bias.
+        dims: 1, 2 or 3 dimensions of positions.
+        momentum: weight of the new value (with "reference": of the old); None averages all.
+        virtual_batch_size: samples that share statistics (ghost batches); None is all.
+        constant: "published"; "consistent" estimates sigma of Gaussian data without bias for
+            every n; "one" leaves the constant out.
+        running: "standard" or "reference".
+
+    Shape:
+        (N, C, positions...) -> the same, dtype kept.
+
+    Raises:
+        InvalidSpec: if an option is unknown, or a channel has too few values in training.
+    """
+
+    closed_form = True  # the fast form has a `measure`; a baseline need not
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        dims: int = 2,
+        momentum: Optional[float] = 0.1,
+        virtual_batch_size: Optional[int] = None,
+        constant: str = "published",
+        running: str = "standard",
+    ) -> None:
+        super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
+        if constant not in ("published", "consistent", "one"):
+            raise InvalidSpec(f'{constant=}: choose "published", "consistent" or "one"')
+        if running not in ("standard", "reference"):
+            raise InvalidSpec(f'{running=}: choose "standard" or "reference"')
+        self.constant = constant
+        self.running = running
+        if running == "reference":
+            self.running_var.zero_()
+
+    def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+        """Normalize over the batch in training, by the running statistics in evaluation."""
+        if not self.training:
+            return self._normalize_by_running(x, weight, bias)
+        self._check_values(x)
+        n = x.shape[0]
+        size = min(n, self.virtual_batch_size or n)
+        rows = engine.dense(x)
+        # Not sliced without need: the gradient of a slice is a copy.
+        cuts = [(rows, size)] if n % size == 0 else _cut(rows, size)
+        parts = [self._normalize_groups(part, samples, weight, bias) for part, samples in cuts]
+        self._track_parts(parts, n)
+        y = parts[0][0] if len(parts) == 1 else torch.cat([part[0] for part in parts])
+        return engine.like(y.view(x.shape).to(x.dtype), x)
+
+    def measure(self, x: Tensor, mean: Tensor) -> Measured:
+        """Measure the deviation A of (G, V, C, D) data, without a graph."""
+        raise NotImplementedError
+
+    def measure_plain(self, centred: Tensor) -> Tensor:
+        """Measure A of centred (G, V, C, D) data, in operators that autograd differentiates."""
+        raise NotImplementedError
+
+    def constant_for(self, n: int) -> float:
+        """Return c for statistics over *n* values."""
+        raise NotImplementedError
+
+    def factor(self, deviation: Tensor, n: int) -> Tensor:
+        """Return what centred values are multiplied by."""
+        return 1 / (self.constant_for(n) * deviation + self.eps)
+
+    def extra_repr(self) -> str:
+        """Show what the constructor was given."""
+        return f"{super().extra_repr()}, constant={self.constant!r}, running={self.running!r}"
+
+    def _normalize_groups(
+        self, x: Tensor, size: int, weight: Optional[Tensor], bias: Optional[Tensor]
+    ) -> _Part:
+        n, c = x.shape[:2]
+        grouped = x.view(n // size, size, c, -1)
+        values = size * grouped.shape[3]
+
+        def divisor(deviation: Tensor) -> Tensor:
+            return self.factor(deviation, values)
+
+        if self.plain or not self.closed_form:
+            done = deviations.normalize_plain(grouped, self.measure_plain, divisor, weight, bias)
+        else:
+            done = deviations.normalize(grouped, self.measure, divisor, weight, bias)
+        y, mean, deviation = done
+        new = self._running_value(deviation, values)
+        return y.reshape(x.shape), mean.sum((0, 1, 3)) * size, new.sum((0, 1, 3)) * size
+
+    def _running_value(self, deviation: Tensor, n: int) -> Tensor:
+        if self.running == "reference":
+            return self.factor(deviation, n)
+        return (self.constant_for(n) * deviation).square()
+
+    def _track_parts(self, parts: List[_Part], n: int) -> None:
+        """Track the mean over the samples of their groups' statistics."""
+        means = torch.stack([part[1] for part in parts]).sum(0) / n
+        news = torch.stack([part[2] for part in parts]).sum(0) / n
+        self.track(means, news)
+
+    def weight_of_new(self) -> float:
+        """Return the weight of this batch in the running statistics."""
+        step = super().weight_of_new()
+        flipped = self.running == "reference" and self.momentum is not None
+        return 1 - step if flipped else step
+
+    def _running_factor(self) -> Tensor:
+        if self.running == "reference":
+            return self.running_var
+        return 1 / (self.running_var.sqrt() + self.eps)
+
+    def _normalize_by_running(
+        self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
+    ) -> Tensor:
+        dtype = engine.statistics_dtype(x)
+        shape = (1, -1) + (1,) * (x.dim() - 2)
+        scale = self._running_factor().to(dtype)
+        if weight is not None:
+            scale = scale * weight.to(dtype)
+        y = (x.to(dtype) - self.running_mean.to(dtype).view(shape)) * scale.view(shape)
+        if bias is not None:
+            y = y + bias.to(dtype).view(shape)
+        return y.to(x.dtype)
+
+    def _check_values(self, x: Tensor) -> None:
+        self._check_statistics(x)
+
+
+def _cut(x: Tensor, size: int) -> List[Tuple[Tensor, int]]:
+    """Cut *x* into groups of *size* samples and a smaller rest."""
+    rest = x.shape[0] % size
+    return [(x[:-rest], size), (x[-rest:], rest)]

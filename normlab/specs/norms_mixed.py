@@ -1,0 +1,79 @@
+"""Kinds that learn whose statistics they take: options with their limits, and facts."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Optional
+
+from pydantic import Field
+from typing_extensions import Literal
+
+from normlab.specs.norm_base import BatchStatisticsSpec
+
+
+class SwitchableNormSpec(BatchStatisticsSpec):
+    """A learned softmax mixture of instance, layer and batch statistics."""
+
+    title: ClassVar[str] = "Switchable Normalization"
+    source: ClassVar[str] = "Luo, Ren, Peng, Zhang and Li 2018, arXiv:1806.10779"
+
+    kind: Literal["switchable"] = "switchable"
+    batch_statistics: bool = Field(True, description="false: mix instance and layer only")
+    unbiased_reference: bool = Field(
+        False, description="unbiased instance variance (1-d: all), as the authors' code"
+    )
+    running: Literal["moving", "average"] = Field(
+        "moving",
+        description="moving: exponential average by momentum; average: moments of all batches "
+        "as one, the batch average of the authors' code",
+    )
+
+
+class SparseSwitchableNormSpec(BatchStatisticsSpec):
+    """A SparsestMax mixture of instance, layer and batch statistics that becomes one-hot."""
+
+    title: ClassVar[str] = "Sparse Switchable Normalization"
+    source: ClassVar[str] = "Shao et al. 2019, arXiv:1903.03793"
+    runs_on_ipu: ClassVar[bool] = False
+    ipu_reason: ClassVar[str] = "its sparse projection chooses its steps from the data"
+
+    kind: Literal["sparse_switchable"] = "sparse_switchable"
+    momentum: Optional[float] = Field(
+        0.003,
+        ge=0,
+        le=1,
+        description="weight of the new value in running statistics; null averages all batches",
+    )
+    unbiased_reference: bool = Field(
+        False, description="unbiased instance variance, as the authors' code"
+    )
+    variant: Literal["paper", "reference"] = Field(
+        "paper", description="the projection that the paper defines, or the authors' code"
+    )
+    radius: Optional[float] = Field(
+        None, ge=0, le=1, description="fixed radius; null: grows with the run's progress"
+    )
+    radius_end: float = Field(1.0, ge=0, le=1, description="radius at the end of the run")
+    running: Literal["moving", "average"] = Field(
+        "moving",
+        description="moving: exponential average by momentum; average: moments of all batches "
+        "as one, the batch average of the authors' code",
+    )
+
+
+class MetaNormSpec(BatchStatisticsSpec):
+    """Statistics shared over the samples and channels that binary matrices U and V connect."""
+
+    title: ClassVar[str] = "Meta Normalization"
+    source: ClassVar[str] = "Shao, slides on normalization; gates: Zhang et al., arXiv:1908.05867"
+
+    kind: Literal["meta"] = "meta"
+    samples: Literal["own", "batch", "learned"] = Field(
+        "own", description="U: each sample alone, the whole batch, or a learned gate"
+    )
+    channels: Literal["own", "groups", "all", "learned"] = Field(
+        "learned", description="V: each channel alone, groups, all, or learned Kronecker gates"
+    )
+    groups: int = Field(4, ge=1, le=65536, description='with channels="groups"')
+    gate_init: Literal["own", "all"] = Field(
+        "all", description="what learned gates start from: nothing shared, or everything"
+    )

@@ -1,0 +1,136 @@
+"""Kinds that take their statistics over the batch: options with their limits, and facts."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Optional
+
+from pydantic import Field, model_validator
+from typing_extensions import Literal, Self
+
+from normlab.specs.norm_base import ActivationNormSpec, BatchStatisticsSpec
+
+
+class BatchNormSpec(BatchStatisticsSpec):
+    """Statistics of each channel over the batch and all positions."""
+
+    title: ClassVar[str] = "Batch Normalization"
+    source: ClassVar[str] = "Ioffe and Szegedy 2015, arXiv:1502.03167"
+    channelwise: ClassVar[bool] = True
+
+    kind: Literal["batch"] = "batch"
+    sync: bool = Field(False, description="share the statistics over all replicas")
+
+    @model_validator(mode="after")
+    def _sync_is_over_the_whole_batch(self) -> Self:
+        if self.sync and self.virtual_batch_size is not None:
+            raise ValueError(
+                "sync=true with virtual_batch_size: one widens the statistics, the other narrows "
+                "them; choose one"
+            )
+        return self
+
+
+class BatchRenormSpec(BatchStatisticsSpec):
+    """Batch statistics corrected towards the running ones by clipped factors r and d."""
+
+    title: ClassVar[str] = "Batch Renormalization"
+    source: ClassVar[str] = "Ioffe 2017, arXiv:1702.03275"
+    channelwise: ClassVar[bool] = True
+    runs_on_ipu: ClassVar[bool] = False
+    ipu_reason: ClassVar[str] = "its statistics feed the same step, and its limits move by step"
+
+    kind: Literal["batch_renorm"] = "batch_renorm"
+    eps: float = Field(1e-3, gt=0, le=1, description="added to the variance")
+    momentum: Optional[float] = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="weight of the new value in running statistics; null averages all batches",
+    )
+    clipping: Literal["steps", "progress", "constant", "none"] = Field(
+        "steps",
+        description="limits relax with the steps done, or with the run's progress, "
+        "or stay at their final values, or there are none",
+    )
+    r_max: float = Field(3.0, ge=1, le=1e6, description="final limit of r, in [1/r_max, r_max]")
+    d_max: float = Field(5.0, ge=0, le=1e6, description="final limit of d, in [-d_max, d_max]")
+    warmup_steps: int = Field(5000, ge=0, description="steps with r = 1 and d = 0")
+    r_steps: int = Field(40000, ge=1, description="step at which r's limit is final")
+    d_steps: int = Field(25000, ge=1, description="step at which d's limit is final")
+    progress_steps: int = Field(
+        80000, ge=1, description='with clipping="progress", a whole run counts as so many steps'
+    )
+    variant: Literal["paper", "keras", "ludvb"] = Field(
+        "paper",
+        description="keras: separate statistics for inference; "
+        "ludvb: sigma = sqrt(var) + eps and no eps at inference",
+    )
+    r_min: Optional[float] = Field(
+        None, ge=0, le=1, description="final lower limit of r; null: 1 / the upper one"
+    )
+    inference_momentum: Optional[float] = Field(
+        None, ge=0, le=1, description="keras: that of the inference statistics; null: momentum"
+    )
+
+    @model_validator(mode="after")
+    def _limits_end_after_the_warmup(self) -> Self:
+        if min(self.r_steps, self.d_steps) <= self.warmup_steps:
+            raise ValueError(
+                f"r_steps={self.r_steps}, d_steps={self.d_steps}, "
+                f"warmup_steps={self.warmup_steps}: both must be larger than warmup_steps"
+            )
+        return self
+
+
+class StreamingNormSpec(ActivationNormSpec):
+    """Statistics and their gradients as weighted sums of a short- and a long-term estimate."""
+
+    title: ClassVar[str] = "Streaming Normalization (from the paper's description)"
+    source: ClassVar[str] = "Liao, Kawaguchi and Poggio 2016, arXiv:1610.06160"
+    batch_dependent: ClassVar[bool] = True
+    stateful: ClassVar[bool] = True
+    runs_on_ipu: ClassVar[bool] = False
+    ipu_reason: ClassVar[str] = "its gradient statistics are state that the backward pass changes"
+
+    kind: Literal["streaming"] = "streaming"
+    momentum: float = Field(0.1, gt=0, le=1, description="weight of the new in the long term")
+    forward_short: float = Field(0.5, ge=0, le=1, description="short-term share of statistics")
+    backward_short: float = Field(0.5, ge=0, le=1, description="short-term share of gradients")
+    virtual_batch_size: Optional[int] = Field(
+        None, ge=1, description="take this many samples at a time, as batches of one update"
+    )
+
+
+class L1BatchNormSpec(BatchStatisticsSpec):
+    """Batch norm with the mean absolute deviation in place of the standard deviation."""
+
+    title: ClassVar[str] = "L1 Batch Normalization"
+    source: ClassVar[str] = "Hoffer, Banner, Golan and Soudry 2018, arXiv:1803.01814"
+    channelwise: ClassVar[bool] = True
+
+    kind: Literal["l1_batch"] = "l1_batch"
+    constant: Literal["published", "consistent", "one"] = Field(
+        "published", description="factor that makes the deviation an estimate of sigma"
+    )
+    running: Literal["standard", "reference"] = Field(
+        "standard",
+        description="standard: as batch norm; reference: average of the reciprocal scale, "
+        "momentum on the old value, as the authors' code",
+    )
+
+
+class LinfBatchNormSpec(L1BatchNormSpec):
+    """Batch norm with the largest absolute deviation."""
+
+    title: ClassVar[str] = "L-infinity Batch Normalization"
+
+    kind: Literal["linf_batch"] = "linf_batch"  # type: ignore[assignment]
+
+
+class TopkBatchNormSpec(L1BatchNormSpec):
+    """Batch norm with the mean of the k largest absolute deviations."""
+
+    title: ClassVar[str] = "Top-k Batch Normalization"
+
+    kind: Literal["topk_batch"] = "topk_batch"  # type: ignore[assignment]
+    k: int = Field(10, ge=1, le=65536, description="deviations averaged; at most N*H*W")

@@ -1,0 +1,90 @@
+"""Half precision and autocast, with and without a proxy activation, forward and backward."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Dict
+
+import pytest
+import torch
+from torch import nn
+
+from normlab import norms
+from normlab.norms import make
+from normlab.specs.normalizers import Normalizer
+
+KINDS = list(norms.LAYERS)
+OPTIONS: Dict[Normalizer, Dict[str, Any]] = {
+    Normalizer.GROUP: {"groups": 2},
+    Normalizer.TOPK_BATCH: {"k": 3},
+    Normalizer.META: {"samples": "batch"},
+}
+HALVES = [torch.bfloat16, torch.float16]
+every_kind = pytest.mark.parametrize("kind", KINDS)
+both_halves = pytest.mark.parametrize("dtype", HALVES, ids=str)
+with_and_without_proxy = pytest.mark.parametrize("proxy", [False, True], ids=["norm", "proxy"])
+
+
+def spec(kind: Normalizer, **more: Any) -> Dict[str, Any]:
+    return {"kind": kind.value, **OPTIONS.get(kind, {}), **more}
+
+
+@every_kind
+@both_halves
+@with_and_without_proxy
+def test_a_net_under_autocast_learns_as_one_in_float32(
+    kind: Normalizer, dtype: torch.dtype, proxy: bool
+) -> None:
+    torch.manual_seed(0)
+    layer = make(spec(kind, proxy=proxy), 8, "relu")
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), layer)
+    exact = copy.deepcopy(net)
+    x, g = torch.randn(4, 3, 10, 9), torch.randn(4, 8, 8, 7)
+    with torch.autocast("cpu", dtype=dtype):
+        y = net(x)
+    assert y.dtype == dtype
+    (y.float() * g).sum().backward()
+    z = exact(x)
+    (z * g).sum().backward()
+    torch.testing.assert_close(y.float(), z, rtol=5e-2, atol=5e-2)
+    for a, b in zip(net.parameters(), exact.parameters()):
+        if b.grad is not None:
+            assert a.grad is not None
+            assert a.grad.dtype == torch.float32
+            assert (a.grad - b.grad).norm() <= 0.2 * b.grad.norm() + 0.05  # inputs change sides
+
+
+@every_kind
+@with_and_without_proxy
+def test_half_precision_overflows_in_no_pass(kind: Normalizer, proxy: bool) -> None:
+    torch.manual_seed(0)
+    x = (60000 * torch.sign(torch.randn(4, 8, 5, 3))).half().requires_grad_()
+    y = make(spec(kind, proxy=proxy), 8, "relu")(x)
+    y.float().square().sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    if kind != Normalizer.ONLINE:  # its first statistics are those of N(0, 1)
+        assert y.isfinite().all()
+
+
+@every_kind
+@both_halves
+def test_state_stays_in_float32_for_half_inputs(kind: Normalizer, dtype: torch.dtype) -> None:
+    layer = make(spec(kind), 8)
+    layer(torch.randn(4, 8, 5, 3).to(dtype))
+    floats = [b for b in layer.buffers() if b.is_floating_point()]
+    assert all(b.dtype == torch.float32 for b in floats)
+    assert all(b.isfinite().all() for b in floats)
+
+
+@every_kind
+@both_halves
+def test_half_inputs_keep_channels_last(kind: Normalizer, dtype: torch.dtype) -> None:
+    x = torch.randn(4, 8, 5, 3).to(dtype).contiguous(memory_format=torch.channels_last)
+    x.requires_grad_()
+    y = make(spec(kind), 8)(x)
+    y.sum().backward()
+    assert x.grad is not None
+    for found in (y, x.grad):
+        assert found.dtype == dtype
+        assert found.is_contiguous(memory_format=torch.channels_last)
