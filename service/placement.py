@@ -58,6 +58,9 @@ def _asked_for(spec: JobSpec, workers: Sequence[WorkerRecord]) -> str:
     serving = _serving(workers, spec.device)
     if not serving:
         return f"the job asks for it; no worker for {spec.device} is live now, so it waits for one"
+    missing = _missing(workers, spec.device) if spec.ipu_runtime == "hardware" else None
+    if missing:
+        return f"the job asks for it, though {missing}"
     too_few = _too_few_gpus(spec, serving) if spec.device == "cuda" else None
     return f"the job asks for it; {too_few}, so it waits" if too_few else "the job asks for it"
 
@@ -65,8 +68,9 @@ def _asked_for(spec: JobSpec, workers: Sequence[WorkerRecord]) -> str:
 def _against_ipu(
     spec: JobSpec, workers: Sequence[WorkerRecord], estimate: Estimate, small_batch_limit: int
 ) -> str | None:
-    if not _serving(workers, "ipu"):
-        return "no worker for ipu is live"
+    missing = _missing(workers, "ipu")
+    if missing:
+        return missing
     if spec.batch_size > small_batch_limit:
         return f"batch_size {spec.batch_size} is above {small_batch_limit}"
     refused = rules.problems(spec)
@@ -80,9 +84,10 @@ def _against_ipu(
 
 
 def _against_cuda(spec: JobSpec, workers: Sequence[WorkerRecord], estimate: Estimate) -> str | None:
-    serving = _serving(workers, "cuda")
-    if not serving:
-        return "no worker for cuda is live"
+    missing = _missing(workers, "cuda")
+    if missing:
+        return missing
+    serving = [worker for worker in _serving(workers, "cuda") if worker.able]
     too_few = _too_few_gpus(spec, serving)
     if too_few or estimate.memory_bytes is None:
         return too_few
@@ -99,6 +104,16 @@ def _too_few_gpus(spec: JobSpec, serving: Sequence[WorkerRecord]) -> str | None:
     if spec.replicas <= most:
         return None
     return f"{spec.replicas} replicas need as many GPUs, and no live worker has more than {most}"
+
+
+def _missing(workers: Sequence[WorkerRecord], device: str) -> str | None:
+    # A worker without its device still serves: an IPU's may emulate what asks for that.
+    serving = _serving(workers, device)
+    if not serving:
+        return f"no worker for {device} is live"
+    if any(worker.able for worker in serving):
+        return None
+    return f"no live worker for {device} has one: {serving[0].why}"
 
 
 def _serving(workers: Sequence[WorkerRecord], device: str) -> list[WorkerRecord]:
