@@ -41,7 +41,8 @@ def open_device(spec: JobSpec, threads: Optional[int] = None) -> IpuAccelerator:
     if refused:
         rules = "; ".join(f"{p.field}: {p.rule}" for p in refused)
         raise UnsupportedModel(f"an IPU cannot take this job: {rules}")
-    return IpuAccelerator(spec, _library(spec.ipu_runtime), spec.threads or threads)
+    library = _library(spec.ipu_runtime, spec.replicas)
+    return IpuAccelerator(spec, library, spec.threads or threads)
 
 
 class IpuAccelerator:
@@ -85,20 +86,22 @@ class IpuAccelerator:
         verdict = check_for_training(model, spec)
         if not verdict.passes:
             raise UnsupportedModel(_refusal(verdict))
-        session = IpuSession(self._library, model, spec)
         with self._host(spec), translated(self._library):
+            session = IpuSession(self._library, model, spec)
             try:
                 yield session
             finally:
-                session.close()
-                norms.plain_operators(model, on=False)
+                try:
+                    session.close()
+                finally:
+                    norms.plain_operators(model, on=False)
 
     def _host(self, spec: JobSpec) -> ContextManager[None]:
         emulated = spec.ipu_runtime == "emulated"
         return host_computation(self._threads, spec) if emulated else nullcontext()
 
 
-def _library(runtime: str) -> Any:
+def _library(runtime: str, ipus: int) -> Any:
     if runtime == "emulated":
         return importlib.import_module("accelerators.poptorch_emulation")
     try:
@@ -108,9 +111,10 @@ def _library(runtime: str) -> Any:
             f"ipu_runtime {runtime!r} needs Graphcore's PopTorch, which cannot be imported ({e}); "
             "use a host with the Poplar SDK, or ask for ipu_runtime 'emulated'"
         ) from e
-    if runtime == "hardware" and not poptorch.ipuHardwareIsAvailable():
+    if runtime == "hardware" and not poptorch.ipuHardwareIsAvailable(ipus):
+        found = f"fewer than {ipus} IPUs" if ipus > 1 else "no IPU"
         raise DeviceUnavailable(
-            "PopTorch finds no IPU on this host; ask for ipu_runtime 'ipu_model' or 'emulated' "
+            f"PopTorch finds {found} on this host; ask for ipu_runtime 'ipu_model' or 'emulated' "
             "to run without one"
         )
     return poptorch
