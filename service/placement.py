@@ -37,7 +37,7 @@ def place(
     Choose a device for *spec*, given the live *workers*.
 
     A device that the job names is taken, even if nobody serves it now. Otherwise: an IPU for a
-    small batch that it can run; else a CUDA device that has the memory; else a CPU.
+    small batch that nothing known forbids; else a CUDA device that has the memory; else a CPU.
     """
     if spec.device != "auto":
         return Placement(spec.device, _asked_for(spec, workers))
@@ -45,8 +45,8 @@ def place(
     if against_ipu is None:
         return Placement(
             "ipu",
-            f"batch_size {spec.batch_size} is small (up to {small_batch_limit}), an IPU can run "
-            "the job, and one is live",
+            f"batch_size {spec.batch_size} is small (up to {small_batch_limit}), nothing known "
+            "speaks against an IPU, and one is live",
         )
     against_cuda = _against_cuda(spec, workers, estimate)
     if against_cuda is None:
