@@ -6,7 +6,7 @@ import importlib
 import os
 import platform
 from contextlib import contextmanager, nullcontext
-from typing import Any, ContextManager, Dict, Iterator, Optional
+from typing import Any, ContextManager, Dict, Iterator, List, Optional
 
 import torch
 from torch import nn
@@ -72,7 +72,7 @@ class IpuAccelerator:
             description=_description(self._spec, self._library),
             memory_bytes=None,
             versions={
-                "poptorch": self._library.__version__,
+                self._named("poptorch"): self._library.__version__,
                 "torch": torch.__version__,
                 "python": platform.python_version(),
             },
@@ -95,6 +95,9 @@ class IpuAccelerator:
                     session.close()
                 finally:
                     norms.plain_operators(model, on=False)
+
+    def _named(self, library: str) -> str:
+        return f"{library} (emulated)" if self._spec.ipu_runtime == "emulated" else library
 
     def _host(self, spec: JobSpec) -> ContextManager[None]:
         emulated = spec.ipu_runtime == "emulated"
@@ -137,8 +140,14 @@ def _facts(spec: JobSpec, library: Any) -> Dict[str, Any]:
         "micro_batch": spec.batch_size,
         "reduction": "mean",
         "output_mode": "sum",
-        "not_modelled": list(getattr(library, "NOT_MODELLED", ())),
+        "not_modelled": _not_modelled(spec, library),
     }
+
+
+def _not_modelled(spec: JobSpec, library: Any) -> List[str]:
+    if spec.ipu_runtime == "ipu_model":
+        return ["throughput and latency", "replicas", "the executable cache"]
+    return list(getattr(library, "NOT_MODELLED", ()))
 
 
 def _refusal(verdict: OpCheck) -> str:

@@ -65,6 +65,8 @@ def test_a_result_says_that_it_was_emulated(tmp_path: Path) -> None:
     assert summary["timing_valid"] is False
     assert "throughput and latency" in summary["not_modelled"]
     assert (summary["gradient_accumulation"], summary["reduction"]) == (1, "mean")
+    assert summary["device_iterations"] == summary["replicas"] == 1
+    assert set(summary["versions"]) == {"poptorch (emulated)", "torch", "python"}
 
 
 @pytest.mark.parametrize("kind", ["batch", "layer"])
