@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from accelerators import open_accelerator
-from accelerators.cpu import CpuAccelerator
+from accelerators.cpu import CpuAccelerator, host_computation
 from normlab.errors import DeviceUnavailable, OutOfDeviceMemory, UnsupportedModel
 from normlab.nets import build
 from normlab.specs.jobs import JobSpec
@@ -137,3 +137,16 @@ def test_what_does_not_fit_into_memory_is_said_so() -> None:
     session = CpuAccelerator(1).session(net(spec), spec)
     with pytest.raises(OutOfDeviceMemory, match="batch_size=8"), session:
         torch.empty(2**50)
+
+
+def test_an_operator_without_a_fixed_order_is_said_with_a_way_out() -> None:
+    words = r"^put_ does .* set deterministic to false"
+    with pytest.raises(UnsupportedModel, match=words), host_computation(1, job()):
+        torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
+    with host_computation(1, job(deterministic=False)):
+        torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="must match"), host_computation(1, job()):
+        torch.zeros(3).add_(torch.zeros(2))
