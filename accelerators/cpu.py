@@ -15,7 +15,7 @@ from torch import nn
 from accelerators.replica_group import ReplicaGroup
 from accelerators.torch_session import TorchSession
 from normlab import norms
-from normlab.errors import DeviceUnavailable, OutOfDeviceMemory, UnsupportedModel
+from normlab.errors import DeviceUnavailable, JobError, OutOfDeviceMemory, UnsupportedModel
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import Probe
 
@@ -141,14 +141,24 @@ def host_computation(threads: Optional[int], spec: JobSpec) -> Iterator[None]:
     try:
         yield
     except RuntimeError as e:
-        if "can't allocate memory" not in str(e):
+        ours = _in_our_words(e, spec)
+        if ours is None:
             raise
-        raise OutOfDeviceMemory(
-            f"the host has not enough memory at batch_size={spec.batch_size}; lower it ({e})"
-        ) from e
+        raise ours from e
     finally:
         torch.set_num_threads(threads_before)
         _set_deterministic(deterministic)
+
+
+def _in_our_words(error: RuntimeError, spec: JobSpec) -> Optional[JobError]:
+    said = str(error)
+    if "can't allocate memory" in said:
+        return OutOfDeviceMemory(
+            f"the host has not enough memory at batch_size={spec.batch_size}; lower it ({said})"
+        )
+    if "does not have a deterministic implementation" in said:
+        return UnsupportedModel(f"{said.split(',')[0]}; set deterministic to false to train it")
+    return None
 
 
 def _deterministic() -> bool:

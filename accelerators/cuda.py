@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, Optional
 
@@ -18,6 +19,7 @@ from normlab.errors import DeviceUnavailable, OutOfDeviceMemory, UnsupportedMode
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import Probe
 
+_UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _HALF = ("bfloat16", "float16")
 # kinds whose layers are torch's own or none: the engine's operators would copy this format
 _CHANNELS_LAST_KINDS = ("batch", "none", "weight", "bounded_weight")
@@ -198,11 +200,19 @@ def batch_that_fits(batch_size: int, total: int, fixed: int, wanted: int) -> int
     return 1 << (largest.bit_length() - 1) if largest > 0 else 0
 
 
+def bytes_asked_for(message: str) -> int:
+    """Read from torch's *message* how much it could not allocate; 0 where it does not say."""
+    found = re.search(r"Tried to allocate ([\d.]+) (bytes|[KMG]iB)", message)
+    if found is None:
+        return 0
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
 def _explain(error: Exception, model: nn.Module, spec: JobSpec, device: torch.device) -> str:
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
     total = torch.cuda.get_device_properties(device).total_memory
-    wanted = max(torch.cuda.max_memory_reserved(device), total)
-    fits = batch_that_fits(spec.batch_size, total, 4 * parameters, wanted + total // 4)
+    asked_for = max(bytes_asked_for(str(error)), total // 4)  # what was still to come is unknown
+    fits = batch_that_fits(spec.batch_size, total, 4 * parameters, total + asked_for)
     way_out = f"try batch_size={fits}" if fits else "no batch size would fit; take a smaller model"
     if fits and spec.batch_size % fits == 0:
         factor = spec.batch_size // fits * spec.gradient_accumulation

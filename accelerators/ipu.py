@@ -6,7 +6,7 @@ import importlib
 import os
 import platform
 from contextlib import contextmanager, nullcontext
-from typing import Any, ContextManager, Dict, Iterator, Optional
+from typing import Any, ContextManager, Dict, Iterator, List, Optional
 
 import torch
 from torch import nn
@@ -41,7 +41,8 @@ def open_device(spec: JobSpec, threads: Optional[int] = None) -> IpuAccelerator:
     if refused:
         rules = "; ".join(f"{p.field}: {p.rule}" for p in refused)
         raise UnsupportedModel(f"an IPU cannot take this job: {rules}")
-    return IpuAccelerator(spec, _library(spec.ipu_runtime), spec.threads or threads)
+    library = _library(spec.ipu_runtime, spec.replicas)
+    return IpuAccelerator(spec, library, spec.threads or threads)
 
 
 class IpuAccelerator:
@@ -71,7 +72,7 @@ class IpuAccelerator:
             description=_description(self._spec, self._library),
             memory_bytes=None,
             versions={
-                "poptorch": self._library.__version__,
+                self._named("poptorch"): self._library.__version__,
                 "torch": torch.__version__,
                 "python": platform.python_version(),
             },
@@ -85,20 +86,25 @@ class IpuAccelerator:
         verdict = check_for_training(model, spec)
         if not verdict.passes:
             raise UnsupportedModel(_refusal(verdict))
-        session = IpuSession(self._library, model, spec)
         with self._host(spec), translated(self._library):
+            session = IpuSession(self._library, model, spec)
             try:
                 yield session
             finally:
-                session.close()
-                norms.plain_operators(model, on=False)
+                try:
+                    session.close()
+                finally:
+                    norms.plain_operators(model, on=False)
+
+    def _named(self, library: str) -> str:
+        return f"{library} (emulated)" if self._spec.ipu_runtime == "emulated" else library
 
     def _host(self, spec: JobSpec) -> ContextManager[None]:
         emulated = spec.ipu_runtime == "emulated"
         return host_computation(self._threads, spec) if emulated else nullcontext()
 
 
-def _library(runtime: str) -> Any:
+def _library(runtime: str, ipus: int) -> Any:
     if runtime == "emulated":
         return importlib.import_module("accelerators.poptorch_emulation")
     try:
@@ -108,9 +114,10 @@ def _library(runtime: str) -> Any:
             f"ipu_runtime {runtime!r} needs Graphcore's PopTorch, which cannot be imported ({e}); "
             "use a host with the Poplar SDK, or ask for ipu_runtime 'emulated'"
         ) from e
-    if runtime == "hardware" and not poptorch.ipuHardwareIsAvailable():
+    if runtime == "hardware" and not poptorch.ipuHardwareIsAvailable(ipus):
+        found = f"fewer than {ipus} IPUs" if ipus > 1 else "no IPU"
         raise DeviceUnavailable(
-            "PopTorch finds no IPU on this host; ask for ipu_runtime 'ipu_model' or 'emulated' "
+            f"PopTorch finds {found} on this host; ask for ipu_runtime 'ipu_model' or 'emulated' "
             "to run without one"
         )
     return poptorch
@@ -133,8 +140,14 @@ def _facts(spec: JobSpec, library: Any) -> Dict[str, Any]:
         "micro_batch": spec.batch_size,
         "reduction": "mean",
         "output_mode": "sum",
-        "not_modelled": list(getattr(library, "NOT_MODELLED", ())),
+        "not_modelled": _not_modelled(spec, library),
     }
+
+
+def _not_modelled(spec: JobSpec, library: Any) -> List[str]:
+    if spec.ipu_runtime == "ipu_model":
+        return ["throughput and latency", "replicas", "the executable cache"]
+    return list(getattr(library, "NOT_MODELLED", ()))
 
 
 def _refusal(verdict: OpCheck) -> str:

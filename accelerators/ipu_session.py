@@ -87,13 +87,14 @@ class IpuSession:
 
     def inspect(self) -> nn.Module:
         """Return the model with the device's weights."""
-        if self._trainer.isCompiled():
+        if _holds_device(self._trainer):  # else it brought them home when it was detached
             self._trainer.copyWeightsToHost()
         return self._model
 
     def state_dict(self) -> Dict[str, Any]:
         """Fetch the weights and the optimizer's state from the device."""
-        if self._trainer.isCompiled():
+        _hand_over(self._evaluator, self._trainer)  # the state lies in the program alone
+        if _holds_device(self._trainer):
             self._trainer.copyWeightsToHost()
         model = {name: value.detach().clone() for name, value in self._model.state_dict().items()}
         return {"model": model, "optimizer": self._optimizer.state_dict()}
@@ -103,7 +104,7 @@ class IpuSession:
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._learning_rate = None  # the state brought one of its own
-        if self._trainer.isCompiled():
+        if _holds_device(self._trainer):
             self._trainer.copyWeightsToDevice()
 
     def memory_peak_bytes(self) -> Optional[int]:
@@ -112,9 +113,11 @@ class IpuSession:
 
     def close(self) -> None:
         """Bring the weights home, and give the device back."""
-        if self._evaluator is not None:
-            self._evaluator.destroy()
-        self._trainer.destroy()
+        try:
+            if self._evaluator is not None:
+                self._evaluator.destroy()
+        finally:
+            self._trainer.destroy()
 
     def _make_evaluator(self, rows: int) -> Any:
         # A device takes the training's micro-batch, many times a call; a host takes all at once.
@@ -130,10 +133,14 @@ class IpuSession:
 
 def _hand_over(giver: Any, taker: Any) -> None:
     # One device serves both programs, one at a time.
-    if giver is not None and giver.isCompiled() and giver.isAttachedToDevice():
+    if giver is not None and _holds_device(giver):
         giver.detachFromDevice()
     if taker.isCompiled() and not taker.isAttachedToDevice():
         taker.attachToDevice()
+
+
+def _holds_device(program: Any) -> bool:
+    return bool(program.isCompiled() and program.isAttachedToDevice())
 
 
 def _filled(x: Tensor, rows: int) -> Tensor:
@@ -144,6 +151,7 @@ def _filled(x: Tensor, rows: int) -> Tensor:
 def training_options(library: Any, spec: JobSpec) -> Any:
     """Return the options of the training program: reported sums, averaged gradients."""
     options = common_options(library, spec)
+    options.randomSeed(spec.seed)
     options.replicationFactor(spec.replicas)
     options.outputMode(library.OutputMode.Sum)  # Final would report the last micro-batch alone
     options.Training.gradientAccumulation(spec.gradient_accumulation)
@@ -154,12 +162,11 @@ def training_options(library: Any, spec: JobSpec) -> Any:
 
 
 def common_options(library: Any, spec: JobSpec) -> Any:
-    """Return what both programs share."""
+    """Return what both programs share; not the seed, which would set the host's back as well."""
     options = library.Options()
     options.deviceIterations(1)
     options.connectionType(library.ConnectionType.OnDemand)  # compiling holds no device
     options.showCompilationProgressBar(False)
-    options.randomSeed(spec.seed)
     if spec.ipu_runtime == "ipu_model":
         options.useIpuModel(True)
     return options

@@ -75,13 +75,20 @@ def _verdict(state: State, spec: JobSpec, kind: str, live: Sequence[WorkerRecord
         found.append(FieldProblem("acceleration", problem))
     if found:
         return Verdict(device=kind, accepted=False, reason=found[0].rule)
-    serving = sum(worker.device == kind for worker in live)
-    waits = "no worker is live, so the job would wait for one"
-    reason = f"{serving} live" if serving else waits
+    reason = _serving([worker for worker in live if worker.device == kind], asked)
     inspection = state.inspector.ask(asked) if kind == "ipu" else None
     if inspection is not None:
         reason = f"{inspection.ipu_message}; {reason}"
     return Verdict(device=kind, accepted=True, reason=reason)
+
+
+def _serving(workers: Sequence[WorkerRecord], spec: JobSpec) -> str:
+    if not workers:
+        return "no worker is live, so the job would wait for one"
+    able = sum(worker.able for worker in workers)
+    if able or spec.ipu_runtime == "emulated":
+        return f"{able or len(workers)} live"
+    return f"{len(workers)} live, and none has the device: {workers[0].why}"
 
 
 def _ipu_problems(state: State, spec: JobSpec) -> list[FieldProblem]:

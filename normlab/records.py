@@ -155,6 +155,8 @@ class WorkerRecord(Record):
     description: str = Field(description="the device's own name")
     memory_bytes: Union[int, None]
     versions: Dict[str, str]
+    able: bool = Field(True, description="whether its host has the device itself")
+    why: str = Field("", description="what its host says of the device")
     last_seen_s: float = Field(description="seconds since its last heartbeat")
 
 

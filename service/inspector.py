@@ -72,7 +72,7 @@ class Inspector:
 
     def ask(self, spec: JobSpec) -> Inspection | None:
         """Return what is known of *spec*'s model; None if nobody can say now."""
-        question = spec.model_dump_json(include=_RELEVANT)
+        question = _without_rates(spec).model_dump_json(include=_RELEVANT)
         with self._lock:
             known = self._answers.get(question)
             if known is not None:
@@ -147,3 +147,9 @@ class Inspector:
                 self._not_before = time.monotonic() + PAUSE_S
                 raise OSError(f"it does not start; see {self._logs}/inspector.log")
             time.sleep(0.02)
+
+
+def _without_rates(spec: JobSpec) -> JobSpec:
+    # A search over rates asks about one model, not about hundreds.
+    optimizer = spec.optimizer.model_copy(update={"lr": 1.0, "weight_decay": 0.0})
+    return spec.model_copy(update={"optimizer": optimizer})

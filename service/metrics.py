@@ -71,6 +71,11 @@ class _Stand:
     max_step: int
 
 
+def is_timing(metric: str) -> bool:
+    """Whether *metric* tells how fast a device is, which an emulation cannot."""
+    return metric.startswith("time/") or metric.endswith("_per_s")
+
+
 def append(connection: Connection, claim: Claim, series: Mapping[str, Series]) -> None:
     """
     Store points, in a transaction that holds *claim*; those that it stored before are left out.

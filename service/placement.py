@@ -37,7 +37,7 @@ def place(
     Choose a device for *spec*, given the live *workers*.
 
     A device that the job names is taken, even if nobody serves it now. Otherwise: an IPU for a
-    small batch that it can run; else a CUDA device that has the memory; else a CPU.
+    small batch that nothing known forbids; else a CUDA device that has the memory; else a CPU.
     """
     if spec.device != "auto":
         return Placement(spec.device, _asked_for(spec, workers))
@@ -45,8 +45,8 @@ def place(
     if against_ipu is None:
         return Placement(
             "ipu",
-            f"batch_size {spec.batch_size} is small (up to {small_batch_limit}), an IPU can run "
-            "the job, and one is live",
+            f"batch_size {spec.batch_size} is small (up to {small_batch_limit}), nothing known "
+            "speaks against an IPU, and one is live",
         )
     against_cuda = _against_cuda(spec, workers, estimate)
     if against_cuda is None:
@@ -58,6 +58,9 @@ def _asked_for(spec: JobSpec, workers: Sequence[WorkerRecord]) -> str:
     serving = _serving(workers, spec.device)
     if not serving:
         return f"the job asks for it; no worker for {spec.device} is live now, so it waits for one"
+    missing = _missing(workers, spec.device) if spec.ipu_runtime == "hardware" else None
+    if missing:
+        return f"the job asks for it, though {missing}"
     too_few = _too_few_gpus(spec, serving) if spec.device == "cuda" else None
     return f"the job asks for it; {too_few}, so it waits" if too_few else "the job asks for it"
 
@@ -65,8 +68,9 @@ def _asked_for(spec: JobSpec, workers: Sequence[WorkerRecord]) -> str:
 def _against_ipu(
     spec: JobSpec, workers: Sequence[WorkerRecord], estimate: Estimate, small_batch_limit: int
 ) -> str | None:
-    if not _serving(workers, "ipu"):
-        return "no worker for ipu is live"
+    missing = _missing(workers, "ipu")
+    if missing:
+        return missing
     if spec.batch_size > small_batch_limit:
         return f"batch_size {spec.batch_size} is above {small_batch_limit}"
     refused = rules.problems(spec)
@@ -81,12 +85,13 @@ def _against_ipu(
 
 
 def _against_cuda(spec: JobSpec, workers: Sequence[WorkerRecord], estimate: Estimate) -> str | None:
-    serving = _serving(workers, "cuda")
-    if not serving:
-        return "no worker for cuda is live"
+    missing = _missing(workers, "cuda")
+    if missing:
+        return missing
     problem = spec.acceleration_problem("cuda")
     if problem is not None:
         return problem
+    serving = [worker for worker in _serving(workers, "cuda") if worker.able]
     too_few = _too_few_gpus(spec, serving)
     if too_few or estimate.memory_bytes is None:
         return too_few
@@ -103,6 +108,16 @@ def _too_few_gpus(spec: JobSpec, serving: Sequence[WorkerRecord]) -> str | None:
     if spec.replicas <= most:
         return None
     return f"{spec.replicas} replicas need as many GPUs, and no live worker has more than {most}"
+
+
+def _missing(workers: Sequence[WorkerRecord], device: str) -> str | None:
+    # A worker without its device still serves: an IPU's may emulate what asks for that.
+    serving = _serving(workers, device)
+    if not serving:
+        return f"no worker for {device} is live"
+    if any(worker.able for worker in serving):
+        return None
+    return f"no live worker for {device} has one: {serving[0].why}"
 
 
 def _serving(workers: Sequence[WorkerRecord], device: str) -> list[WorkerRecord]:

@@ -23,8 +23,9 @@ from service.database import Database
 from service.identity import parse_id
 
 _VALUES = text("""
-    select c.coordinates, c.seed, c.job, coalesce(j.state, 'missing') as state,
-        l.value, l.min, l.max
+    select c.coordinates, c.seed, c.job, l.value, l.min, l.max,
+        case when j.state = 'succeeded' and :timing and not j.timing_valid then 'emulated'
+            else coalesce(j.state, 'missing') end as state
     from study_cell c
     left join job j on j.id = c.job
     left join metric_last l on l.job = c.job
@@ -78,7 +79,8 @@ def results(
     Tabulate a study: a row for each combination of *group_by*, by default of all its paths.
 
     With `seed` among *group_by*, a row a job. Only jobs that succeeded have a value; the
-    others are counted in `failed`, and their states are in the row.
+    others are counted in `failed`, and their states are in the row. Of a timing, a job that was
+    emulated has none either: its state is `emulated`.
 
     Raises:
         NotFound: no such study.
@@ -128,7 +130,8 @@ def compare(
 def _values(database: Database, study: str, question: Question) -> list[_Value]:
     key = parse_id(study, "study")
     with database.begin() as connection:
-        rows = connection.execute(_VALUES, {"study": key, "metric": question.metric}).all()
+        asked = {"metric": question.metric, "timing": metrics.is_timing(question.metric)}
+        rows = connection.execute(_VALUES, {"study": key, **asked}).all()
         if rows and all(row.value is None for row in rows):
             _refuse_unknown_metric(connection, key, question.metric)
     return [

@@ -32,6 +32,7 @@ _TRIALS = text("""
     from study_cell c join job j on j.id = c.job
     left join metric_last l on l.job = c.job
         and l.key = (select id from metric_key where name = :metric)
+        and (j.timing_valid or not :timing)
     where c.study = :study order by c.position
 """)
 _PRUNE = text("update study_cell set pruned = true where study = :study and job = :job")
@@ -120,7 +121,8 @@ def _is_over(search: Search, trials: Sequence[Any]) -> bool:
 
 
 def _trials(connection: Connection, study: UUID, metric: str) -> Sequence[Any]:
-    return connection.execute(_TRIALS, {"study": study, "metric": metric}).all()
+    asked = {"metric": metric, "timing": metrics.is_timing(metric)}
+    return connection.execute(_TRIALS, {"study": study, **asked}).all()
 
 
 def _rebuilt(database: Database, search: Search, trials: Sequence[Any]) -> optuna.Study:

@@ -40,6 +40,11 @@ class Settings(BaseSettings):
     grace_s: float = Field(20.0, gt=0, description="from SIGTERM to SIGKILL of a job process")
     retry_backoff_s: float = Field(1.0, ge=0, description="doubles with each attempt")
 
+    devices: str = Field(
+        "cpu",
+        pattern="^(cpu|cuda|ipu)(,(cpu|cuda|ipu))*$",
+        description="kinds, with commas: `normlab up` starts a worker for each",
+    )
     slots: int = Field(1, ge=1, le=1024, description="jobs that a worker runs at once")
     warm_host: bool = Field(True, description="keep a process with torch imported")
     job_memory_bytes: int | None = Field(

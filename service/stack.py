@@ -1,4 +1,4 @@
-"""The whole stack on one machine: servers, API and one CPU worker, started and stopped in order."""
+"""The whole stack on one machine: servers, API and workers, started and stopped in order."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def stack(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
 
     Args:
         settings: of everything in it; port 0 means any free one.
-        worker: whether it has a CPU worker.
+        worker: whether it has a worker for each of the settings' devices.
 
     Raises:
         Conflict: if a stack with this data directory runs already.
@@ -85,7 +85,7 @@ def stack(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
         environment = _environment(settings, servers, connection)
         running = Stack(connection, data_dir)
         stopping.callback(_stop, running, settings.grace_s)
-        _start(running, environment, worker=worker)
+        _start(running, environment, settings.devices.split(",") if worker else [])
         write_servers(data_dir, ServerUrls(servers.database_url, servers.broker_url))
         stopping.callback(forget_servers, data_dir)
         connection.write(data_dir)
@@ -102,12 +102,15 @@ def _prepare(database_url: str, token: str) -> None:
         database.close()
 
 
-def _start(running: Stack, environment: dict[str, str], *, worker: bool) -> None:
+def _start(running: Stack, environment: dict[str, str], devices: list[str]) -> None:
     logs = running.data_dir / "logs"
     logs.mkdir(exist_ok=True)
     # stopped in this order: a worker hands its jobs back while the API still answers
-    for name in ("workers", "api") if worker else ("api",):
-        running.children.append(Child(name, [sys.executable, "-m", name], environment, logs))
+    commands = {f"workers-{device}": ["workers", "--device", device] for device in devices}
+    commands["api"] = ["api"]
+    for name, command in commands.items():
+        line = [sys.executable, "-m", *command]
+        running.children.append(Child(name, line, environment, logs))
     _wait_until_ready(running)
 
 

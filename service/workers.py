@@ -30,6 +30,8 @@ _LEAVE = text("delete from worker where id = :id")
 _FORGET = text("delete from worker where seen_at < clock_timestamp() - interval '1 day'")
 _LIVE = text("""
     select id, device, hostname, slots, busy, description, memory_bytes, versions,
+        coalesce((facts ->> 'able')::boolean, true) as able,
+        coalesce(facts ->> 'device', '') as why,
         extract(epoch from clock_timestamp() - seen_at)::float8 as last_seen_s
     from worker where live_until > clock_timestamp() order by device, id
 """)

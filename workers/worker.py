@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -59,7 +60,7 @@ class Worker:
         self._settings = settings
         self._database = Database(database_url, pool_size=slots + 1, name=self.id)
         self._python = str(settings.job_python(device) or sys.executable)
-        self._environment = without_our_settings(environment)
+        self._environment = job_environment(environment, device, settings.data_dir)
         self._facts = unprobed(device)
         self._warm: WarmLauncher | None = None
         self._gpus = GpuPool(gpu_names(slots, environment)) if device == "cuda" else None
@@ -140,6 +141,7 @@ class Worker:
             **self._facts.facts,
             **host_facts(self._settings.data_dir),
             "device": self._facts.reason,
+            "able": self._facts.available,
             "clock_offset_s": round(self._clock_offset_s(), 3),
             "last_look_s": round(self._slots.idle_and_blind_s, 1),
         }
@@ -150,6 +152,14 @@ class Worker:
         with self._database.begin() as connection:
             there = float(connection.execute(_CLOCK).scalar_one())
         return (asked + time.time()) / 2 - there
+
+
+def job_environment(environment: Mapping[str, str], device: str, data_dir: Path) -> dict[str, str]:
+    """Return what a job process finds in its environment."""
+    ours = without_our_settings(environment)
+    if device == "ipu":  # compiling takes minutes: a later attempt finds what was compiled
+        ours.setdefault("POPTORCH_CACHE_DIR", str(data_dir.absolute() / "executables"))
+    return ours
 
 
 def without_our_settings(environment: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from accelerators.poptorch_emulation.dataloader import DataLoader
 from accelerators.poptorch_emulation.enums import (
     ConnectionType,
     DataLoaderMode,
+    MeanReductionStrategy,
     OutputMode,
     ReductionType,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "DataLoader",
     "DataLoaderMode",
     "Error",
+    "MeanReductionStrategy",
     "Options",
     "OutputMode",
     "PoplarExecutor",

@@ -23,6 +23,14 @@ class ReductionType(Enum):
     NoReduction = "none"
 
 
+class MeanReductionStrategy(Enum):
+    """When a mean over micro-batches is divided by their number."""
+
+    Running = "running"
+    Post = "post"
+    PostAndLoss = "post_and_loss"
+
+
 class ConnectionType(Enum):
     """When a device is attached."""
 

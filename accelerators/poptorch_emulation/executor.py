@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from accelerators.poptorch_emulation.arguments import Arguments
 from accelerators.poptorch_emulation.compilation import NOT_RETURNED, flat, trace
 from accelerators.poptorch_emulation.device_model import DeviceModel
-from accelerators.poptorch_emulation.enums import ReductionType
+from accelerators.poptorch_emulation.enums import ConnectionType, ReductionType
 from accelerators.poptorch_emulation.errors import Error
 from accelerators.poptorch_emulation.losses import LossRecorder, only_loss
 from accelerators.poptorch_emulation.optim import SGD, DeviceOptimizer, IpuOptimizer, State
@@ -72,6 +72,7 @@ class PoplarExecutor:
 
     def __call__(self, *args: Any) -> Any:
         """Run the program on a whole batch: D x G x R micro-batches, in this order."""
+        self._refuse_offline()
         if not self._optimizer and trainer_of(self._user_model):
             trainer_of(self._user_model).copyWeightsToHostIfNeeded()
             if self.isCompiled():
@@ -79,7 +80,8 @@ class PoplarExecutor:
         parts = self._arguments.split(args)
         if not self.isCompiled():
             self._compile(parts[0])
-        self._attached = True
+        if not self._attached:
+            self.attachToDevice()
         outputs = Outputs(self._options, training=self._optimizer is not None)
         with on_device(self._optimizer is not None):
             if self._device_optimizer is None:
@@ -103,6 +105,7 @@ class PoplarExecutor:
     def attachToDevice(self) -> None:
         """Take the device, with the weights of the host."""
         self._compiled()
+        self._refuse_offline()
         self._attached = True
         self.copyWeightsToDevice()
 
@@ -160,6 +163,11 @@ class PoplarExecutor:
         self._device = self._device_optimizer = None
         self._attached = False
 
+    def _refuse_offline(self) -> None:
+        assert self._options.connection_type is not ConnectionType.Never, (
+            "Trying to run a model on an offline device (ConnectionType.Never)"
+        )
+
     def _compiled(self) -> DeviceModel:
         if self._device is None:
             raise Error("Model has not been compiled or has been destroyed.")
@@ -169,7 +177,8 @@ class PoplarExecutor:
         device = DeviceModel(self._user_model, self._modes, self._options.replication_factor)
         training = self._optimizer is not None
         self._loss = trace(device.module, args, self._options, training)
-        self._device, self._attached = device, True
+        self._device = device
+        self._attached = self._options.connection_type is not ConnectionType.Never
         if self._optimizer is not None:
             self._device_optimizer = DeviceOptimizer(self._optimizer, self._placed(device))
             if isinstance(self._optimizer, IpuOptimizer):

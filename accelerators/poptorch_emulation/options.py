@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any, Dict, List, Mapping, Optional
 
 import torch
 from typing_extensions import Self
 
-from accelerators.poptorch_emulation.enums import ConnectionType, OutputMode, ReductionType
+from accelerators.poptorch_emulation.enums import (
+    ConnectionType,
+    MeanReductionStrategy,
+    OutputMode,
+    ReductionType,
+)
 from accelerators.poptorch_emulation.errors import Error
+
+# Setters of PopTorch that change nothing which float32 on one host shows: recorded.
+_WITHOUT_EFFECT = {
+    "autoRoundNumIPUs",
+    "disableModuleNamescope",
+    "enableExecutableCaching",
+    "enableProfiling",
+    "enableStableNorm",
+    "logCycleCount",
+    "logDir",
+    "modelName",
+    "syncPattern",
+    "useIpuId",
+}
+# What would change results, or is another thing than this host: refused.
+_NOT_ACTED_OUT = {
+    "Distributed",
+    "TensorLocations",
+    "_Popart",
+    "enableSyntheticData",
+    "from_json",
+    "loadFromFile",
+    "setExecutionStrategy",
+    "updatableNamedBuffers",
+    "useOfflineIpuTarget",
+}
 
 
 class Freezable:
@@ -41,11 +73,13 @@ class TrainingOptions(Freezable):
 
     gradient_accumulation: int
     reduction: ReductionType
+    mean_reduction_strategy: MeanReductionStrategy
 
     def __init__(self) -> None:
         super().__init__(
             gradient_accumulation=1,
             reduction=ReductionType.Mean,
+            mean_reduction_strategy=MeanReductionStrategy.Post,
         )
 
     def gradientAccumulation(self, gradient_accumulation: int) -> Self:
@@ -58,6 +92,17 @@ class TrainingOptions(Freezable):
         if reduction_type not in (ReductionType.Mean, ReductionType.Sum):
             raise ValueError("Unsupported reduction type for accumulation and replication.")
         self.reduction = reduction_type
+        return self
+
+    def setMeanAccumulationAndReplicationReductionStrategy(self, strategy: Any) -> Self:
+        """Take either: when the mean is divided makes no difference in float32."""
+        assert isinstance(strategy, MeanReductionStrategy), f"not a strategy: {strategy!r}"
+        self.mean_reduction_strategy = strategy
+        return self
+
+    def setConvolutionDithering(self, enabled: bool) -> Self:
+        """Take either: it spreads work over tiles, which there are none of."""
+        _boolean("setConvolutionDithering", enabled)
         return self
 
     def setAutomaticLossScaling(self, enabled: bool) -> Self:
@@ -114,6 +159,12 @@ class Options(Freezable):
             recorded={},
         )
 
+    def __getattr__(self, name: str) -> Any:
+        if name in _WITHOUT_EFFECT:
+            return partial(self._record, name)
+        _refuse_if(name in _NOT_ACTED_OUT, name)
+        return super().__getattr__(name)
+
     def deviceIterations(self, device_iterations: int) -> Self:
         """Run so many updates (or inference batches) in one call."""
         self.device_iterations = _positive("deviceIterations", device_iterations)
@@ -165,28 +216,14 @@ class Options(Freezable):
         self.show_compilation_progress_bar = _boolean("showCompilationProgressBar", show)
         return self
 
-    def enableExecutableCaching(self, path: str) -> Self:
-        """Record the folder: there are no executables here."""
-        return self._record("enableExecutableCaching", path)
-
     def setAvailableMemoryProportion(self, proportion: Mapping[str, float]) -> Self:
         """Record the shares: the host has no tile memory."""
         assert all(k.startswith("IPU") for k in proportion), 'keys must be "IPU<n>"'
         return self._record("setAvailableMemoryProportion", dict(proportion))
 
-    def setExecutionStrategy(self, strategy: Any) -> Self:
-        """Refuse: one IPU a replica is all that is acted out."""
-        _refuse_if(True, "setExecutionStrategy")
-        return self
-
     def useIpuModel(self, use_model: bool) -> Self:
         """Refuse: the IPU Model is Graphcore's simulator, this is another thing."""
         _refuse_if(use_model, "useIpuModel(True)")
-        return self
-
-    def useOfflineIpuTarget(self, ipu_version: int = 2) -> Self:
-        """Refuse: nothing is compiled for an IPU here."""
-        _refuse_if(True, "useOfflineIpuTarget")
         return self
 
     def clone(self) -> Options:
@@ -206,7 +243,7 @@ class Options(Freezable):
         """List the options that were accepted without an effect."""
         return sorted(self.recorded)
 
-    def _record(self, name: str, value: Any) -> Self:
+    def _record(self, name: str, value: Any = True) -> Self:
         self.recorded = {**self.recorded, name: value}
         return self
 

@@ -14,7 +14,7 @@ from normlab.errors import NotFound
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from normlab.records import DeviceRecord
+    from normlab.records import DeviceRecord, WorkerRecord
 
 
 def register(app: typer.Typer) -> None:
@@ -84,7 +84,7 @@ def devices(ctx: typer.Context, as_json: bool = AsJson) -> None:
     runs = [(d.kind, _but(d, found), ", ".join(d.precisions), d.replicas) for d in found]
     print_table(["device", "normalizers", "precisions", "a replica takes"], runs)
     workers = [
-        (w.id, f"{w.busy}/{w.slots}", w.description, size(w.memory_bytes), _versions(w.versions))
+        (w.id, f"{w.busy}/{w.slots}", _hardware(w), size(w.memory_bytes), _versions(w.versions))
         for d in found
         for w in d.workers
     ]
@@ -98,6 +98,10 @@ def _but(device: DeviceRecord, others: Sequence[DeviceRecord]) -> str:
     every = dict.fromkeys(kind for other in others for kind in other.normalizers)
     missing = [kind for kind in every if kind not in device.normalizers]
     return f"all but {', '.join(missing)}" if missing else f"all {len(every)}"
+
+
+def _hardware(worker: WorkerRecord) -> str:
+    return worker.description if worker.able else f"none: {worker.why}"
 
 
 def _versions(versions: Dict[str, str]) -> str:

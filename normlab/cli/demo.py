@@ -48,16 +48,22 @@ class Row(NamedTuple):
 
 
 def run(
-    epochs: int, seeds: int, slots: int, data_dir: Optional[Path], *, as_json: bool = False
+    epochs: int,
+    seeds: int,
+    slots: int,
+    data_dir: Optional[Path],
+    device: str = "cpu",
+    *,
+    as_json: bool = False,
 ) -> int:
     """Start a stack, train, print the table, stop the stack; return the exit code."""
     begun = time.monotonic()
     with _folder(data_dir) as folder:
         _tell(f"starting PostgreSQL, Redis, API and a worker with {slots} slots in {folder}")
-        with own_stack(folder, _settings(slots)) as connection:
+        with own_stack(folder, _settings(slots, device)) as connection:
             _tell(f"up after {time.monotonic() - begun:.1f} s: {connection.url}")
             with Client(connection.url, connection.token) as client:
-                ended = _train(client, epochs, seeds)
+                ended = _train(client, epochs, seeds, device)
         _tell("stopped")
     failed = [job for job in ended if job.state != "succeeded"]
     for job in failed:
@@ -65,13 +71,17 @@ def run(
         _tell(f"job {job.id} ({job.name}) did not succeed: {reason}")
     if failed:
         return 1
-    _print(tabulate(ended, seeds), seeds, epochs, time.monotonic() - begun, as_json)
+    runtimes = {job.runtime or job.device for job in ended}
+    seconds = time.monotonic() - begun
+    _print(tabulate(ended, seeds), seeds, epochs, seconds, ", ".join(sorted(runtimes)), as_json)
     return 0
 
 
-def spec(arm: Arm, seed: int, epochs: int) -> Dict[str, Any]:
+def spec(arm: Arm, seed: int, epochs: int, device: str = "cpu") -> Dict[str, Any]:
     """Return one job: the same training for every arm, all but the normalizer."""
+    runtime = {"ipu_runtime": "emulated"} if device == "ipu" else {}
     return {
+        **runtime,
         "name": f"{arm.label}, statistics over {arm.statistics}, seed {seed}",
         "normalizer": arm.normalizer,
         "model": {"name": "preresnet8", "width": 8},
@@ -80,7 +90,7 @@ def spec(arm: Arm, seed: int, epochs: int) -> Dict[str, Any]:
         "epochs": epochs,
         "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
         "schedule": {"name": "cosine", "warmup_epochs": WARMUP_SHARE * epochs},
-        "device": "cpu",
+        "device": device,
         "threads": 1,
         "seed": seed,
     }
@@ -116,8 +126,9 @@ def _clear(a: Row, b: Row) -> str:
     return "every seed agrees" if apart else "the seeds overlap"
 
 
-def _train(client: Client, epochs: int, seeds: int) -> List[JobRecord]:
-    ids = [client.submit(spec(arm, seed, epochs)).id for arm in ARMS for seed in range(seeds)]
+def _train(client: Client, epochs: int, seeds: int, device: str) -> List[JobRecord]:
+    specs = [spec(arm, seed, epochs, device) for arm in ARMS for seed in range(seeds)]
+    ids = [client.submit(one).id for one in specs]
     _tell(f"{len(ids)} jobs queued")
     try:
         return follow(client, ids)
@@ -126,10 +137,13 @@ def _train(client: Client, epochs: int, seeds: int) -> List[JobRecord]:
         raise
 
 
-def _print(rows: List[Row], seeds: int, epochs: int, seconds: float, as_json: bool) -> None:
+def _print(
+    rows: List[Row], seeds: int, epochs: int, seconds: float, runtimes: str, as_json: bool
+) -> None:
     if as_json:
         plain = [{**r.arm._asdict(), "mean": r.mean, "accuracies": r.accuracies} for r in rows]
-        print_json({"rows": plain, "verdict": verdict(rows), "seconds": round(seconds, 1)})
+        said = {"rows": plain, "verdict": verdict(rows), "runtime": runtimes}
+        print_json({**said, "seconds": round(seconds, 1)})
         return
     columns = ["normalizer", "statistics over", "mean", *(f"seed {s}" for s in range(seeds))]
     cells = [
@@ -139,11 +153,12 @@ def _print(rows: List[Row], seeds: int, epochs: int, seconds: float, as_json: bo
     title = f"Validation accuracy on shapes32 after {epochs} epochs, 32 samples an update"
     print()
     print_table(columns, cells, title)
-    print(f"\n{verdict(rows)}\n{len(rows) * seeds} jobs in {seconds:.0f} s.")
+    print(f"\n{verdict(rows)}\n{len(rows) * seeds} jobs on {runtimes} in {seconds:.0f} s.")
 
 
-def _settings(slots: int) -> Dict[str, str]:
-    return {"NORMLAB_PORT": "0", "NORMLAB_HOST": "127.0.0.1", "NORMLAB_SLOTS": str(slots)}
+def _settings(slots: int, device: str) -> Dict[str, str]:
+    here = {"NORMLAB_PORT": "0", "NORMLAB_HOST": "127.0.0.1"}
+    return {**here, "NORMLAB_SLOTS": str(slots), "NORMLAB_DEVICES": device}
 
 
 @contextmanager

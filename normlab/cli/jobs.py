@@ -13,6 +13,7 @@ from normlab.cli.output import (
     AsJson,
     ago,
     console,
+    device_of,
     examples,
     last,
     normalizer,
@@ -86,7 +87,12 @@ def ls(
         rows = [
             [
                 *(j.id, j.name, state(j), normalizer(j), j.model, j.dataset, j.batch_size, j.seed),
-                *(j.device, f"{j.epoch}/{j.epochs}", last(j, "val/accuracy"), ago(j.created_at)),
+                *(
+                    device_of(j),
+                    f"{j.epoch}/{j.epochs}",
+                    last(j, "val/accuracy"),
+                    ago(j.created_at),
+                ),
             ]
             for j in jobs
         ]
@@ -108,7 +114,7 @@ def _show(job: JobDetail) -> None:
         ("job", job.id),
         ("name", job.name),
         ("state", state(job)),
-        ("device", f"{job.device}: {job.device_reason}"),
+        ("device", f"{device_of(job)}: {job.device_reason}"),
         ("worker", job.worker),
         ("waits for", job.waiting_for),
         ("update", f"{job.step} of {job.steps if job.steps is not None else '?'}"),

@@ -87,6 +87,11 @@ def normalizer(job: JobRecord) -> str:
     return job.normalizer + ("+proxy" if job.proxy else "")
 
 
+def device_of(job: JobRecord) -> str:
+    """Name a job's device, or what stood in for it."""
+    return job.device if job.timing_valid else f"{job.device} ({job.runtime})"
+
+
 def last(job: JobRecord, name: str) -> Optional[float]:
     """Return where metric *name* of *job* stands."""
     value = job.last.get(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Dict, List, Optional
 
 import typer
 
@@ -18,11 +18,16 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "normlab up",
             "normlab up --slots 2 --port 9000",
+            "normlab up --device cpu --device ipu",
             "NORMLAB_DATABASE_URL=postgresql://... normlab up   (your own server)",
         )
     )(up)
     app.command(
-        epilog=examples("normlab demo", "normlab demo --epochs 4 --seeds 1", "normlab demo --json")
+        epilog=examples(
+            "normlab demo",
+            "normlab demo --epochs 4 --seeds 1",
+            "normlab demo --device ipu   (emulated on this host)",
+        )
     )(demo)
 
 
@@ -31,12 +36,16 @@ def up(
     host: Optional[str] = typer.Option(None, help="The address to listen on."),
     data_dir: Optional[Path] = typer.Option(None, help="Databases, jobs and logs."),
     slots: Optional[int] = typer.Option(None, min=1, help="Jobs that run at once."),
+    device: List[str] = typer.Option(
+        [], help="cpu, cuda or ipu, also several times: a worker for each; default: cpu."
+    ),
 ) -> None:
-    """Start PostgreSQL, Redis, the API and a CPU worker here; Ctrl-C stops them."""
+    """Start PostgreSQL, Redis, the API and a worker here; Ctrl-C stops them."""
     from normlab.cli.own_stack import command, require_server
 
     require_server()
-    given = {"PORT": port, "HOST": host, "DATA_DIR": data_dir, "SLOTS": slots}
+    given: Dict[str, object] = {"PORT": port, "HOST": host, "DATA_DIR": data_dir, "SLOTS": slots}
+    given["DEVICES"] = ",".join(device) or None
     told: Dict[str, str] = {f"NORMLAB_{k}": str(v) for k, v in given.items() if v is not None}
     sys.stdout.flush()
     # becomes the launcher: the terminal's signals reach it and nobody in between
@@ -50,9 +59,10 @@ def demo(
     data_dir: Optional[Path] = typer.Option(
         None, help="Keep the stack's data here; default: a folder that is removed at the end."
     ),
+    device: str = typer.Option("cpu", help="cpu, cuda, or ipu: the last one emulated."),
     as_json: bool = AsJson,
 ) -> int:
     """Train the same net with four normalizers in a stack of its own, and compare."""
     from normlab.cli.demo import run
 
-    return run(epochs, seeds, slots or os.cpu_count() or 1, data_dir, as_json=as_json)
+    return run(epochs, seeds, slots or os.cpu_count() or 1, data_dir, device, as_json=as_json)

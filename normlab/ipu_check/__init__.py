@@ -33,7 +33,7 @@ class OpCheck:
         """One sentence for people."""
         torch = f"checked with torch {self.torch}"
         if not self.torch.startswith(POPTORCH_TORCH):
-            torch += f"; the job process decides with torch {POPTORCH_TORCH}"
+            torch += f"; PopTorch is built to torch {POPTORCH_TORCH}"
         if self.passes:
             return f"passes the op check of PopTorch {POPTORCH_VERSION} ({torch})"
         return f"an IPU cannot take this model: {'; '.join(self.problems)} ({torch})"

@@ -36,6 +36,11 @@ def _problems(spec: JobSpec) -> Iterator[FieldProblem]:
     if spec.replicas & (spec.replicas - 1) or spec.replicas > MOST_IPUS:
         rule = f"{spec.replicas} IPUs: a process takes a power of two up to {MOST_IPUS}"
         yield FieldProblem("replicas", rule)
+    if spec.ipu_runtime == "ipu_model" and spec.replicas > 1:
+        rule = (
+            f"{spec.replicas} on Graphcore's IPU Model, which has one; use ipu_runtime 'emulated'"
+        )
+        yield FieldProblem("replicas", rule)
     if isinstance(spec.optimizer, RMSprop) and spec.optimizer.clip_norm is not None:
         rule = "PopTorch's RMSprop does not clip; use sgd or adamw, or leave clip_norm out"
         yield FieldProblem("optimizer.clip_norm", rule)

@@ -82,11 +82,20 @@ def _sparsemax_support(z: Tensor) -> Tuple[Tensor, Tensor]:
     """Which ratios of sparsemax(z) are above zero, and how many."""
     sorted_z = z.sort(dim=-1, descending=True).values
     rank = torch.arange(1, z.shape[-1] + 1, dtype=z.dtype, device=z.device)
-    kept = 1 + rank * sorted_z > sorted_z.cumsum(-1)
+    sums = _running_sums(sorted_z)
+    kept = 1 + rank * sorted_z > sums
     size = kept.sum(-1, keepdim=True)
-    tau = (sorted_z.cumsum(-1).gather(-1, size - 1) - 1) / size.to(z.dtype)
+    tau = (sums.gather(-1, size - 1) - 1) / size.to(z.dtype)
     support = (z > tau).to(z.dtype)
     return support, support.sum(-1, keepdim=True)
+
+
+def _running_sums(x: Tensor) -> Tensor:
+    """Add up the few entries of the last dimension; cumsum has no fixed order on CUDA."""
+    sums = [x[..., 0]]
+    for entry in x.unbind(-1)[1:]:
+        sums.append(sums[-1] + entry)
+    return torch.stack(sums, dim=-1)
 
 
 def _push_out(p: Tensor, face: Tensor, r: Tensor, single: bool) -> Tuple[Tensor, Tensor, Tensor]:

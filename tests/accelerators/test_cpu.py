@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from accelerators import open_accelerator
-from accelerators.cpu import CpuAccelerator
+from accelerators.cpu import CpuAccelerator, host_computation
 from normlab import norms
 from normlab.errors import DeviceUnavailable, OutOfDeviceMemory, UnsupportedModel
 from normlab.nets import build
@@ -189,3 +189,16 @@ def test_the_gradient_of_all_sparse_logits_is_clipped_together(
     assert norm > 1
     for p, old, g in zip(logits, before, raw):  # a tenth of the rate
         torch.testing.assert_close(p.detach(), old - 0.1 * g / norm, rtol=1e-4, atol=1e-6)
+
+
+def test_an_operator_without_a_fixed_order_is_said_with_a_way_out() -> None:
+    words = r"^put_ does .* set deterministic to false"
+    with pytest.raises(UnsupportedModel, match=words), host_computation(1, job()):
+        torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
+    with host_computation(1, job(deterministic=False)):
+        torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="must match"), host_computation(1, job()):
+        torch.zeros(3).add_(torch.zeros(2))

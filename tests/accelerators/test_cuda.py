@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
+from typing import Any, Iterator
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from accelerators import open_accelerator
-from accelerators.cuda import CudaAccelerator, batch_that_fits, prefers_channels_last
-from accelerators.cuda_graph import graphs_refusal
+from accelerators.cuda import (
+    CudaAccelerator,
+    _backend,
+    _explain,
+    batch_that_fits,
+    bytes_asked_for,
+    prefers_channels_last,
+)
+from accelerators.cuda_graph import GraphedStep, graphs_refusal
 from normlab import norms
 from normlab.errors import DeviceUnavailable
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import Normalizer
+from normlab.training.accelerator import StepResult
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 
@@ -38,6 +50,74 @@ def test_the_hint_is_the_largest_power_of_two_that_fits(fixed: int, wanted: int,
     assert batch_that_fits(32, 100, fixed, wanted) == fits
 
 
+@pytest.mark.parametrize(
+    ("message", "asked_for"),
+    [
+        ("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has", 20 * 2**20),
+        ("CUDA out of memory. Tried to allocate 1.50 GiB (GPU 0;", 3 * 2**29),
+        ("CUDA out of memory. Tried to allocate 512 bytes.", 512),
+        ("something else", 0),
+    ],
+)
+def test_the_bytes_that_were_missing_are_read_from_torchs_words(
+    message: str, asked_for: int
+) -> None:
+    assert bytes_asked_for(message) == asked_for
+
+
+def test_out_of_memory_is_said_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    properties = SimpleNamespace(total_memory=8 << 30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nmore")
+    words = _explain(error, nn.Linear(8, 8), job(batch_size=32), torch.device("cuda"))
+    assert "batch_size=32 does not fit into 8.0 GiB" in words
+    assert "try batch_size=8 with gradient_accumulation=4" in words
+    assert "more" not in words
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_the_switches_of_the_process_are_set_and_set_back(
+    tf32: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    with _backend(job(tf32=tf32, deterministic=False)):
+        assert (matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark) == (tf32, tf32, True)
+    with _backend(job()):
+        assert not cudnn.benchmark
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert (matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark) == before
+
+
+class _FloatOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the operators that are called on floating-point numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if args and isinstance(args[0], torch.Tensor) and args[0].is_floating_point():
+            self.found.add(func._schema.name)
+        return func(*args, **(kwargs or {}))
+
+
+# What torch's documentation of use_deterministic_algorithms says raises on CUDA, as far as a
+# layer may come near it; jobs are deterministic unless they say otherwise.
+_RAISES = {"cumsum", "put_", "histc", "bincount", "median", "kthvalue", "grid_sampler_2d"}
+
+
+@pytest.mark.parametrize("kind", list(Normalizer))
+def test_no_kind_needs_an_operator_without_a_deterministic_form(kind: Normalizer) -> None:
+    layer = norms.make(kind.value, 8, "relu")
+    x = torch.randn(4, 8, 6, 6, requires_grad=True)
+    with _FloatOperators() as operators:
+        layer(x).square().sum().backward()
+    assert operators.found
+    assert not operators.found & {f"aten::{name}" for name in _RAISES}
+
+
 def test_channels_last_only_where_it_pays() -> None:
     assert prefers_channels_last(job(precision="bfloat16"))
     assert not prefers_channels_last(job())
@@ -50,6 +130,61 @@ def test_what_a_recording_would_leave_out_is_refused(kind: str) -> None:
     assert refusal is not None
     assert kind in refusal
     assert graphs_refusal(job(normalizer="group")) is None
+
+
+class _Stream:
+    def wait_stream(self, other: Any) -> None:
+        """Nothing runs at the same time here."""
+
+
+class _Recorded:
+    """Stands in for a CUDA graph: a replay computes at the addresses of the recording."""
+
+    recorded = 0
+
+    def __init__(self) -> None:
+        self.replay: Any = None
+
+
+@pytest.fixture
+def no_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the host act out what a recording needs of CUDA."""
+
+    @contextmanager
+    def record(graph: _Recorded) -> Iterator[None]:
+        _Recorded.recorded += 1
+        yield
+
+    monkeypatch.setattr(_Recorded, "recorded", 0)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", _Recorded)
+    monkeypatch.setattr(torch.cuda, "graph", record)
+    monkeypatch.setattr(torch.cuda, "Stream", _Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", _Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+
+
+def test_a_step_is_recorded_once_after_eager_ones_and_reads_fixed_addresses(
+    no_graphs: None,
+) -> None:
+    seen: list[int] = []
+
+    def step(x: Tensor, y: Tensor) -> StepResult:
+        seen.append(x.data_ptr())
+        return StepResult(x.sum(), y.sum(), len(y))
+
+    graphed = GraphedStep(step)
+    inputs = [torch.full((2,), float(i)) for i in range(6)]
+    results = [graphed(x, x.long()) for x in inputs[:3]]
+    graphed._record(inputs[3], inputs[3].long())
+    x, found = graphed._x, graphed._result
+    assert x is not None
+    assert found is not None
+    graphed._graph.replay = lambda: found.loss.copy_(x.sum())
+    results += [graphed(x, x.long()) for x in inputs[3:]]
+    assert [float(r.loss) for r in results] == [2.0 * i for i in range(6)]
+    assert len(seen) == 4  # three eager steps and the recording
+    assert seen[3] not in [x.data_ptr() for x in inputs]
+    assert _Recorded.recorded == 1
 
 
 @needs_gpu

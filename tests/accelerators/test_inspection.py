@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import resource
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +93,23 @@ def test_looking_at_a_huge_net_takes_no_memory() -> None:
         found = answer(json.dumps(spec).encode())
         assert found["memory_bytes"] > 1 << 38
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="the inspector runs on the API's Python")
+def test_who_asks_nothing_is_sent_away_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    command = [sys.executable, "-m", "accelerators.inspection", "--socket", str(path)]
+    server = subprocess.Popen([*command, "--answer-within-s", "2", "--lifeline"], stdin=-1)
+    try:
+        while not path.exists():
+            assert server.poll() is None
+            time.sleep(0.05)
+        with socket.socket(socket.AF_UNIX) as silent, socket.socket(socket.AF_UNIX) as asking:
+            silent.connect(str(path))
+            asking.connect(str(path))
+            asking.sendall(b"{}\n")
+            assert b"normalizer" in asking.makefile("rb").readline()
+            silent.settimeout(30)
+            assert silent.recv(1) == b""
+    finally:
+        server.communicate(timeout=30)  # closes its lifeline

@@ -65,6 +65,8 @@ def test_a_result_says_that_it_was_emulated(tmp_path: Path) -> None:
     assert summary["timing_valid"] is False
     assert "throughput and latency" in summary["not_modelled"]
     assert (summary["gradient_accumulation"], summary["reduction"]) == (1, "mean")
+    assert summary["device_iterations"] == summary["replicas"] == 1
+    assert set(summary["versions"]) == {"poptorch (emulated)", "torch", "python"}
 
 
 @pytest.mark.parametrize("kind", ["batch", "layer"])
@@ -127,6 +129,7 @@ def test_a_short_last_batch_counts_for_what_it_is() -> None:
         ({"normalizer": {"kind": "batch", "sync": True}}, "synchronised"),
         ({"precision": "bfloat16"}, "use float32"),
         ({"replicas": 3}, "power of two"),
+        ({"replicas": 2, "ipu_runtime": "ipu_model"}, "IPU Model"),
         ({"optimizer": {"name": "rmsprop", "clip_norm": 1.0}}, "does not clip"),
     ],
 )
@@ -151,10 +154,71 @@ def test_a_missing_sdk_never_becomes_an_emulation(runtime: str) -> None:
 
 def test_no_ipu_on_a_host_with_the_sdk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     sdk = ModuleType("poptorch")
-    sdk.ipuHardwareIsAvailable = lambda: False  # type: ignore[attr-defined]
+    sdk.ipuHardwareIsAvailable = lambda n: n < 1  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "poptorch", sdk)
     with pytest.raises(DeviceUnavailable, match="no IPU on this host"):
         open_accelerator("ipu", emulated_job(ipu_runtime="hardware"))
+
+
+def test_too_few_ipus_for_the_replicas_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    sdk = ModuleType("poptorch")
+    sdk.ipuHardwareIsAvailable = lambda n: n <= 2  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "poptorch", sdk)
+    with pytest.raises(DeviceUnavailable, match="fewer than 4 IPUs"):
+        open_accelerator("ipu", emulated_job(ipu_runtime="hardware", replicas=4))
+
+
+def test_an_evaluation_draws_no_random_number_anew() -> None:
+    spec = emulated_job(normalizer="layer")
+    model = build(spec.model, spec.normalizer, 1, 10, 8)
+    with open_accelerator("ipu", spec).session(model, spec) as session:
+        torch.manual_seed(99)
+        expected = torch.get_rng_state()
+        session.evaluate(torch.randn(4, 1, 8, 8, generator=torch.Generator()), torch.arange(4))
+        assert torch.equal(torch.get_rng_state(), expected)
+
+
+def test_a_checkpoint_after_an_evaluation_has_the_newest_weights() -> None:
+    spec = emulated_job(optimizer={"name": "sgd", "momentum": 0.9})
+    model = build(spec.model, spec.normalizer, 1, 10, 8)
+    x, y = torch.randn(8, 1, 8, 8), torch.arange(8)
+    with open_accelerator("ipu", spec).session(model, spec) as session:
+        session.prepare(0.1, 0.0)
+        session.train(x, y)
+        before = session.state_dict()
+        session.evaluate(x, y)
+        after = session.state_dict()
+        assert session.inspect() is model
+    torch.testing.assert_close(after["model"], before["model"])
+    assert after["optimizer"]["ipu_state"]
+    torch.testing.assert_close(after["optimizer"]["ipu_state"], before["optimizer"]["ipu_state"])
+
+
+def test_the_programs_are_destroyed_whatever_happens() -> None:
+    spec = emulated_job()
+    model = build(spec.model, spec.normalizer, 1, 10, 8)
+    manager = open_accelerator("ipu", spec).session(model, spec)
+    session = manager.__enter__()
+    session.prepare(0.1, 0.0)
+    session.train(torch.randn(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64))
+    trainer = session._trainer  # type: ignore[attr-defined]
+    error = ZeroDivisionError("an error of the loop's own")
+    assert not manager.__exit__(ZeroDivisionError, error, None)  # nothing swallows it
+    assert not trainer.isCompiled()
+
+
+def test_what_the_library_raises_while_it_is_set_up_is_translated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def busy(*args: Any) -> Any:
+        raise poptorch_emulation.Error("Failed to acquire 1 IPU(s)")
+
+    monkeypatch.setattr(poptorch_emulation, "trainingModel", busy)
+    spec = emulated_job()
+    model = build(spec.model, spec.normalizer, 1, 10, 8)
+    session = open_accelerator("ipu", spec).session(model, spec)
+    with pytest.raises(DeviceUnavailable, match="taken"):
+        session.__enter__()
 
 
 def _recoverable(action: str) -> Exception:

@@ -28,7 +28,7 @@ def fail_next(database: Database) -> None:
     leases.fail(database, claim, error)
 
 
-def beat(database: Database, device: str) -> None:
+def beat(database: Database, device: str, /, **facts: object) -> None:
     workers.beat(
         database,
         worker=f"{device}-worker",
@@ -39,6 +39,7 @@ def beat(database: Database, device: str) -> None:
         description="a device of a test",
         memory_bytes=2**30,
         versions={"torch": "2"},
+        facts=facts,
     )
 
 
@@ -188,6 +189,19 @@ def test_trying_out_resolves_the_spec_and_queues_nothing(
     assert verdicts["ipu"][0] is False
     assert "backward control process" in verdicts["ipu"][1]
     assert jobs.list_jobs(database).jobs == []
+
+
+def test_a_worker_whose_host_lacks_the_device_gets_nothing_by_itself(
+    client: httpx.Client, database: Database
+) -> None:
+    beat(database, "cpu")
+    beat(database, "cuda", able=False, device="torch sees no GPU")
+    response = client.post("/v1/jobs:validate", json=a_job())
+    found = Validation.model_validate_json(response.content)
+    assert found.device == "cpu"
+    assert "no live worker for cuda has one: torch sees no GPU" in found.device_reason
+    verdicts = {v.device: v.reason for v in found.verdicts}
+    assert verdicts["cuda"] == "1 live, and none has the device: torch sees no GPU"
 
 
 def test_a_quota_that_is_full_is_429_with_a_time_to_come_back(

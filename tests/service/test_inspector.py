@@ -66,6 +66,15 @@ def test_the_same_model_is_asked_for_once(fake: Fake, tmp_path: Path) -> None:
     assert len(fake.asked) == 1
 
 
+def test_another_learning_rate_is_the_same_question(fake: Fake, tmp_path: Path) -> None:
+    asking = inspector(tmp_path)
+    for lr in (0.1, 0.01):
+        optimizer = {"name": "adamw", "lr": lr, "weight_decay": lr / 10}
+        asking.ask(JobSpec.model_validate({"normalizer": "group", "optimizer": optimizer}))
+    asking.ask(JobSpec.model_validate({"normalizer": "group", "optimizer": "sgd"}))
+    assert [q["optimizer"]["name"] for q in fake.asked] == ["adamw", "sgd"]  # type: ignore[index]
+
+
 def test_another_normalizer_is_another_question(fake: Fake, tmp_path: Path) -> None:
     asking = inspector(tmp_path)
     asking.ask(JobSpec(normalizer="group"))

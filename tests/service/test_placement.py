@@ -11,7 +11,7 @@ from tests.service.work import spec
 GIB = 2**30
 
 
-def _worker(device: str, memory: int | None = None) -> WorkerRecord:
+def _worker(device: str, memory: int | None = None, able: bool = True) -> WorkerRecord:
     return WorkerRecord(
         id=device,
         device=device,
@@ -21,6 +21,8 @@ def _worker(device: str, memory: int | None = None) -> WorkerRecord:
         description="",
         memory_bytes=memory,
         versions={},
+        able=able,
+        why="it was not found",
         last_seen_s=0,
     )
 
@@ -28,6 +30,7 @@ def _worker(device: str, memory: int | None = None) -> WorkerRecord:
 ALL = [_worker("cpu"), _worker("cuda", 8 * GIB), _worker("ipu")]
 SMALL: dict[str, Any] = {"batch_size": 2, "normalizer": "group"}
 BIG: dict[str, Any] = {"batch_size": 32, "normalizer": "group"}
+EMULATOR = _worker("ipu", able=False)
 UNRUNNABLE = Estimate(ipu_problem="operator x::y is not supported")
 
 CASES = [
@@ -55,6 +58,25 @@ CASES = [
         Estimate(),
         "cuda",
         "so it waits",
+    ),
+    ("an ipu that is none", SMALL, [*ALL[:2], EMULATOR], Estimate(), "cuda", "it was not found"),
+    ("one of two", SMALL, [EMULATOR, ALL[2]], Estimate(), "ipu", "one is live"),
+    ("no gpu", BIG, [_worker("cuda", able=False)], Estimate(), "cpu", "it was not found"),
+    (
+        "asked for without one",
+        {**SMALL, "device": "ipu"},
+        [EMULATOR],
+        Estimate(),
+        "ipu",
+        "though no live worker for ipu has one: it was not found",
+    ),
+    (
+        "asked for as emulation",
+        {**SMALL, "device": "ipu", "ipu_runtime": "emulated"},
+        [EMULATOR],
+        Estimate(),
+        "ipu",
+        "the job asks for it",
     ),
     ("asked for", {**BIG, "device": "ipu"}, ALL, Estimate(), "ipu", "the job asks for it"),
     ("asked for in vain", {**BIG, "device": "ipu"}, [], Estimate(), "ipu", "so it waits for one"),

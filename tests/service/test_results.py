@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from normlab.errors import InvalidSpec, NotFound
-from normlab.events import Failed, Finished, Series
+from normlab.events import Failed, Finished, Metrics, Series, Started
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
-from service import leases, metrics, results, studies
+from service import leases, metrics, reports, results, studies
 from service.database import Database
 from service.results import Question
 
@@ -150,3 +150,28 @@ def test_questions_without_an_answer_say_why(
 def test_an_unknown_study_is_not_found(database: Database) -> None:
     with pytest.raises(NotFound):
         results.results(database, "nope", Question())
+
+
+def test_the_speed_of_an_emulation_is_kept_out_of_the_comparison(database: Database) -> None:
+    axes: dict[str, list[Any]] = {"normalizer": ["batch", "layer"]}
+    spec = StudySpec.model_validate({"name": "s", "axes": axes, "seeds": 1})
+    study = studies.create(
+        database, spec, owner="ada", place=lambda _: ("ipu", "test"), check=lambda _: []
+    )[0].id
+    while (claim := leases.claim(database, "ipu", "w", 30)) is not None:
+        emulated = claim.spec.normalizer.model_dump()["kind"] == "layer"
+        series = Series(steps=[1], values=[0.5], times=[time.time()])
+        names = ("val/accuracy", "train/images_per_s", "time/epoch_s")
+        events: list[Any] = [
+            Started(step=0, environment={"timing_valid": not emulated}),
+            Metrics(series=dict.fromkeys(names, series)),
+        ]
+        reports.keep_all(database, claim, events)
+        leases.finish(database, claim, Finished(step=1, summary={}))
+
+    accuracies = results.results(database, study, Question())
+    assert [row.n for row in accuracies.rows] == [1, 1]
+    for metric in ("train/images_per_s", "time/epoch_s"):
+        real, emulation = results.results(database, study, Question(metric=metric)).rows
+        assert (real.n, real.mean) == (1, 0.5)
+        assert (emulation.n, emulation.mean, emulation.states) == (0, None, {0: "emulated"})

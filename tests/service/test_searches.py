@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from normlab.errors import InvalidSpec
-from normlab.events import Finished, Series
+from normlab.events import Finished, Metrics, Series, Started
 from normlab.records import StudyRecord
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
-from service import leases, metrics, studies
+from service import leases, metrics, reports, studies
 from service.database import Database
 from service.leases import Claim
-from service.searches import Searcher
+from service.searches import Searcher, _trials
 
 SPACE: dict[str, Any] = {"optimizer.lr": {"low": 1e-4, "high": 1.0, "log": True}}
 
@@ -150,3 +151,17 @@ def test_a_wrong_space_is_refused_at_the_door(
 ) -> None:
     with pytest.raises(InvalidSpec, match=path):
         create(database, space=space)
+
+
+def test_a_search_learns_nothing_from_the_speed_of_an_emulation(database: Database) -> None:
+    metric = "train/images_per_s"
+    study = create(database, metric=metric, trials=2, parallel=2)
+    assert searcher(database).round() == 2
+    while (taken := claim(database)) is not None:
+        points = Series(steps=[1], values=[9.0], times=[time.time()])
+        started = Started(step=0, environment={"timing_valid": False})
+        reports.keep_all(database, taken, [started, Metrics(series={metric: points})])
+        leases.finish(database, taken, Finished(step=1, summary={}))
+    with database.begin() as connection:
+        trials = _trials(connection, UUID(study.id), metric)
+    assert [(trial.state, trial.value) for trial in trials] == [("succeeded", None)] * 2

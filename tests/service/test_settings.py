@@ -27,7 +27,12 @@ def test_settings_come_from_the_environment(
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("NORMLAB_PORT", "70000"), ("NORMLAB_SLOTS", "zero"), ("NORMLAB_LEASE_S", "-1")],
+    [
+        ("NORMLAB_PORT", "70000"),
+        ("NORMLAB_SLOTS", "zero"),
+        ("NORMLAB_LEASE_S", "-1"),
+        ("NORMLAB_DEVICES", "cpu,tpu"),
+    ],
 )
 def test_a_wrong_variable_is_named(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str

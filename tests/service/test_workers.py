@@ -32,6 +32,14 @@ def test_a_worker_that_beats_is_live(database: Database) -> None:
     assert workers.facts(database) == {"w": {"disk_free_bytes": 1}}
 
 
+def test_a_worker_without_its_device_says_so(database: Database) -> None:
+    _beat(database, "a")
+    _beat(database, "b", facts={"able": False, "device": "torch sees no GPU"})
+    first, second = workers.live(database)
+    assert (first.able, first.why) == (True, "")
+    assert (second.able, second.why) == (False, "torch sees no GPU")
+
+
 @pytest.mark.parametrize("how", ["silent", "left"])
 def test_a_worker_that_is_silent_or_has_left_is_not(database: Database, how: str) -> None:
     _beat(database, silence_s=0.0 if how == "silent" else 60.0)

@@ -69,6 +69,19 @@ def test_sum_adds_over_accumulation_and_keeps_replicas_apart(replicas: Any) -> N
     assert column.tolist() == [0.0 + 2.0, 1.0 + 3.0]  # dim 0 is [accumulation, replica]
 
 
+def test_final_returns_the_last_micro_batch_of_every_replica(replicas: Any) -> None:
+    options = options_with(replicas, "Final", iterations=2, accumulation=2).replicationFactor(2)
+    column, loss = outputs(replicas, options, 8)
+    assert column.tolist() == loss.tolist() == [6.0, 7.0]
+
+
+# PopART's dataflow.hpp: dimension 0 is [iteration, accumulation, replica, micro-batch].
+def test_all_outputs_come_in_the_order_of_the_inputs(replicas: Any) -> None:
+    options = options_with(replicas, "All", iterations=2, accumulation=2).replicationFactor(2)
+    column, _ = outputs(replicas, options, 16)  # micro-batches of two
+    assert column.tolist() == [float(4 * i + 1) for i in range(8)]
+
+
 def test_a_loss_that_is_alone_stays_without_a_dimension(pop: Any) -> None:
     assert outputs(pop, options_with(pop, "Final"), 1)[1].shape == ()
     assert outputs(pop, options_with(pop, "All", iterations=3), 3)[1].shape == (3,)

@@ -26,6 +26,34 @@ def test_shapes_are_those_of_the_first_call(pop: Any) -> None:
         program(*data(2))
 
 
+def test_types_are_those_of_the_first_call(pop: Any) -> None:
+    program = pop.inferenceModel(nn.ReLU().eval())
+    program(torch.ones(2))
+    with pytest.raises(pop.Error):
+        program(torch.ones(2, dtype=torch.int32))
+
+
+# _args_parser.py: a later call has as many arguments as the first.
+def test_the_number_of_arguments_is_that_of_the_first_call(pop: Any) -> None:
+    class Adds(nn.Module):
+        def forward(self, x: Tensor, y: Any = None) -> Tensor:
+            return x + 1 if y is None else x + y
+
+    program = pop.inferenceModel(Adds().eval())
+    program(torch.ones(2))
+    with pytest.raises((pop.Error, AssertionError)):
+        program(torch.ones(2), torch.ones(2))
+
+
+# overview.rst: gradients do not reach the inputs.
+def test_an_input_that_wants_a_gradient_is_detached_with_a_warning(pop: Any) -> None:
+    x, y = data(2)
+    program = pop.trainingModel(Regression())
+    with pytest.warns(UserWarning, match="requires_grad"):
+        program(x.requires_grad_(), y)
+    assert x.grad is None
+
+
 def test_constants_are_compiled_in(pop: Any) -> None:
     class Scaled(nn.Module):
         def forward(self, x: Tensor, factor: float) -> Tensor:
@@ -49,6 +77,49 @@ def test_options_freeze_and_a_clone_does_not(pop: Any) -> None:
     with pytest.raises(AttributeError, match="Can't modify frozen Options"):
         options.deviceIterations(2)
     assert options.clone().deviceIterations(2).device_iterations == 2
+
+
+@pytest.mark.parametrize("how", ["trainingModel", "inferenceModel", "DataLoader"])
+def test_whoever_uses_options_freezes_them(pop: Any, how: str) -> None:
+    options = pop.Options()
+    if how == "DataLoader":
+        pop.DataLoader(options, torch.utils.data.TensorDataset(torch.ones(4)))
+    else:
+        getattr(pop, how)(Regression(), options)
+    with pytest.raises(AttributeError, match="Can't modify frozen Options"):
+        options.Training.gradientAccumulation(2)
+
+
+# _options_impl.py: names and types are checked where they are set.
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda o: o.deviceIterations("2"),
+        lambda o: o.replicationFactor(2.0),
+        lambda o: o.Training.gradientAccumulation("2"),
+        lambda o: o.outputMode("sum"),
+        lambda o: setattr(o, "anchor_mode", 1),
+    ],
+)
+def test_options_are_strict_about_types_and_names(pop: Any, ask: Any) -> None:
+    with pytest.raises((AssertionError, AttributeError, TypeError, ValueError)):
+        ask(pop.Options())
+
+
+# options.py: a program without a connection is compiled only.
+def test_an_offline_program_cannot_be_called(pop: Any) -> None:
+    options = pop.Options().connectionType(pop.ConnectionType.Never)
+    with pytest.raises(AssertionError, match="offline"):
+        pop.inferenceModel(nn.ReLU().eval(), options)(torch.ones(2))
+
+
+# batching_test.py: EveryN needs a period, which divides the iterations.
+def test_every_n_needs_a_period_that_divides_the_iterations(pop: Any) -> None:
+    with pytest.raises(AssertionError):
+        pop.Options().outputMode(pop.OutputMode.EveryN)
+    options = pop.Options().deviceIterations(4).outputMode(pop.OutputMode.EveryN, 3)
+    with pytest.raises((pop.Error, AssertionError)):
+        pop.inferenceModel(nn.ReLU().eval(), options)(torch.ones(4))
 
 
 @pytest.mark.parametrize("iterations", [0, -1])
@@ -137,6 +208,25 @@ def test_control_flow_is_for_inference_only(pop: Any) -> None:
         pop.trainingModel(Loops())(*data(2))
 
 
+def test_branches_are_for_inference_only(pop: Any) -> None:
+    class Branches(Regression):
+        def forward(self, x: Tensor, y: Tensor) -> Any:
+            out = self.net(x)
+            out = pop.cond(x.sum() > 0, lambda t: t + 1, [out], lambda t: t - 1, [out])[0]
+            return F.mse_loss(out, y)
+
+    with pytest.raises(pop.Error, match="only supported in inference"):
+        pop.trainingModel(Branches())(*data(2))
+
+
+def test_a_loop_runs_in_inference(pop: Any) -> None:
+    class Loops(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return pop.for_loop(3, lambda t: t * 2, [x])[0]
+
+    assert pop.inferenceModel(Loops().eval())(torch.ones(1)) == 8
+
+
 def test_a_custom_backward_is_refused_rather_than_dropped() -> None:
     # PopTorch drops it without a word; that is the one behaviour the emulation does not follow.
     from accelerators import poptorch_emulation
@@ -165,7 +255,14 @@ def test_a_custom_backward_is_refused_rather_than_dropped() -> None:
         lambda o: o.Training.setAutomaticLossScaling(True),
         lambda o: o.Precision.enableStochasticRounding(True),
         lambda o: o.Precision.setPartialsType(torch.half),
+        lambda o: o.Precision.enableFloatingPointExceptions(True),
         lambda o: o.useIpuModel(True),
+        lambda o: o.useOfflineIpuTarget(),
+        lambda o: o.inputReplicaGrouping(2),
+        lambda o: o.updatableNamedBuffers(["mean"]),
+        lambda o: o.enableSyntheticData(True),
+        lambda o: o.TensorLocations,
+        lambda o: o._Popart.set("groupNormStridedChannelGrouping", True),
     ],
 )
 def test_what_the_host_cannot_honour_is_refused(ask: Any) -> None:
@@ -173,3 +270,18 @@ def test_what_the_host_cannot_honour_is_refused(ask: Any) -> None:
 
     with pytest.raises(poptorch_emulation.Error, match="cannot be honoured"):
         ask(poptorch_emulation.Options())
+
+
+def test_what_makes_no_difference_on_the_host_is_recorded() -> None:
+    from accelerators.poptorch_emulation import Options
+
+    options = Options().enableExecutableCaching("cache").logCycleCount(True)
+    options.setAvailableMemoryProportion({"IPU0": 0.1})
+    assert options.not_modelled() == [
+        "enableExecutableCaching",
+        "logCycleCount",
+        "setAvailableMemoryProportion",
+    ]
+    options.freeze()
+    with pytest.raises(AttributeError, match="frozen"):
+        options.modelName("net")

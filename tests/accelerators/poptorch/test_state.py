@@ -28,6 +28,46 @@ def test_methods_need_a_program(pop: Any, method: str) -> None:
         getattr(program, method)()
 
 
+def test_a_destroyed_program_is_none_any_more(pop: Any) -> None:
+    program = program_of(pop, Regression())
+    program(*data(2))
+    assert (program.isCompiled(), program.isAttachedToDevice()) == (True, True)
+    program.destroy()
+    assert not program.isCompiled()
+    with pytest.raises(pop.Error, match="not been compiled or has been destroyed"):
+        program.copyWeightsToHost()
+
+
+# attach_detach_test.py: a call takes the device again, with the weights of the host.
+def test_a_detached_program_comes_back_with_the_weights_of_the_host(pop: Any) -> None:
+    model = Regression()
+    program = program_of(pop, model, lr=0.0)
+    x, y = data(2)
+    program(x, y)
+    program.detachFromDevice()
+    assert not program.isAttachedToDevice()
+    with torch.no_grad():
+        model.net.weight.zero_()
+        model.net.bias.zero_()
+    _, loss = program(x, y)
+    assert program.isAttachedToDevice()
+    torch.testing.assert_close(loss, F.mse_loss(torch.zeros_like(y), y))
+
+
+def test_momentum_survives_a_detached_program(pop: Any) -> None:
+    x, y = data(4)
+    losses = []
+    for detaches in (False, True):
+        program = program_of(pop, Regression())
+        found = []
+        for _ in range(4):
+            found.append(program(x, y)[1])
+            if detaches:
+                program.detachFromDevice()
+        losses.append(torch.stack(found))
+    torch.testing.assert_close(*losses)
+
+
 def test_detaching_twice_is_an_error(pop: Any) -> None:
     program = program_of(pop, Regression())
     program(*data(2))
@@ -97,6 +137,38 @@ def test_running_statistics_are_updated_by_every_micro_batch(pop: Any) -> None:
     torch.testing.assert_close(model.net[1].running_var, plain.net[1].running_var)
 
 
+# norms_test.py: evaluation while training leaves the statistics as they are.
+def test_an_evaluation_in_between_leaves_the_statistics(pop: Any) -> None:
+    class Switches(Regression):
+        def forward(self, x: Tensor, y: Any = None) -> Any:  # type: ignore[override]
+            out = self.net(x)
+            return F.mse_loss(out, y) if self.training else out
+
+    model = Switches(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
+    trainer = program_of(pop, model.train())
+    evaluator = pop.inferenceModel(model.eval())
+    x, y = data(6)
+    trainer(x, y)
+    trainer.copyWeightsToHost()
+    before = model.net[1].running_mean.clone()
+    evaluator(x + 5)
+    trainer.copyWeightsToHost()
+    torch.testing.assert_close(model.net[1].running_mean, before)
+
+
+# buffers_test.py: batch norm's statistics are no broadcast buffers, Graphcore trains with 16.
+def test_batch_norm_may_be_replicated_and_reads_back_the_first_replica(replicas: Any) -> None:
+    model = Regression(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
+    plain = Regression(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
+    plain.load_state_dict(model.state_dict())
+    program = program_of(replicas, model, replicas.Options().replicationFactor(2), lr=0.0)
+    x, y = data(8)
+    program(x, y)
+    plain(x[:4], y[:4])
+    program.copyWeightsToHost()
+    torch.testing.assert_close(model.net[1].running_mean, plain.net[1].running_mean)
+
+
 # JITDispatch::addParameter: buffers that are no floats are constants.
 def test_an_integer_buffer_does_not_advance(pop: Any) -> None:
     model = Regression(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
@@ -123,6 +195,17 @@ def test_a_reassigned_buffer_is_refused(pop: Any) -> None:
 
     with pytest.raises(pop.Error, match=r"Buffer .*total.* is reassigned"):
         program_of(pop, Reassigns(nn.Linear(3, 2)))(*data(2))
+
+
+def test_a_removed_buffer_is_refused(pop: Any) -> None:
+    class Removes(Running):
+        def forward(self, x: Tensor, y: Tensor) -> Any:
+            loss = F.mse_loss(self.net(x), y) + 0 * self.total.sum()
+            del self.total
+            return pop.identity_loss(loss, reduction="none")
+
+    with pytest.raises((pop.Error, RuntimeError)):
+        program_of(pop, Removes(nn.Linear(3, 2)))(*data(2))
 
 
 # buffers_test.py: error on remote buffers of replicas.
@@ -182,6 +265,34 @@ def test_an_attribute_that_was_not_given_is_a_constant(pop: Any) -> None:
     optimizer.param_groups[0]["momentum"] = 0.9
     with pytest.raises(pop.Error, match="momentum"):
         program.setOptimizer(optimizer)
+
+
+# optim.py: what torch's constructors hide is compiled in; their rate may change.
+def test_the_betas_of_torchs_adam_are_constants(pop: Any) -> None:
+    model = Regression()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    program = pop.trainingModel(model, pop.Options(), optimizer)
+    program(*data(2))
+    optimizer.param_groups[0]["lr"] = 0.01
+    program.setOptimizer(optimizer)
+    optimizer.param_groups[0]["betas"] = (0.5, 0.5)
+    with pytest.raises((pop.Error, ValueError)):
+        program.setOptimizer(optimizer)
+
+
+def test_a_state_from_the_device_is_marked_as_such(pop: Any) -> None:
+    model = Regression()
+    optimizer = pop.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    pop.trainingModel(model, pop.Options(), optimizer)(*data(2))
+    assert {"ipu_state", "ipu_param"} <= set(optimizer.state_dict())
+
+
+# poptorch's state dictionaries are loaded where there is no PopTorch.
+def test_the_weights_of_a_wrapped_model_are_a_plain_state(pop: Any) -> None:
+    model, plain = Regression(), Regression()
+    program_of(pop, model)(*data(2))
+    plain.load_state_dict(model.state_dict())
+    torch.testing.assert_close(plain.net.weight, next(iter(model.parameters())))
 
 
 def test_a_custom_optimizer_is_refused(pop: Any) -> None:

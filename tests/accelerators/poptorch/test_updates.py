@@ -89,6 +89,62 @@ def test_replicas_average_like_accumulation(replicas: Any) -> None:
     assert_equal_weights(replicated, trained(replicas, accumulated, x, y), rtol=1e-5, atol=1e-6)
 
 
+# __init__.py: without an optimizer it is SGD at 0.01.
+def test_the_default_optimizer_is_slow_sgd(pop: Any) -> None:
+    x, y = data(4)
+    ours, theirs = Regression(), Regression()
+    program = pop.trainingModel(ours)
+    program(x, y)
+    program.destroy()
+    plain_sgd(theirs, x, y, 1, 0.01, 1)
+    assert_equal_weights(ours, theirs)
+
+
+# optim.py: torch's own optimizers are taken as they are.
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
+def test_optimizers_of_torchs_own_are_accepted(pop: Any, name: str) -> None:
+    x, y = data(4)
+    ours, theirs = Regression(), Regression()
+    program = pop.trainingModel(
+        ours, pop.Options(), getattr(torch.optim, name)(ours.parameters(), lr=0.01)
+    )
+    program(x, y)
+    program.destroy()
+    theirs(x, y)[1].backward()
+    getattr(torch.optim, name)(theirs.parameters(), lr=0.01).step()
+    assert_equal_weights(ours, theirs)
+
+
+# optim.py: loss_scaling is taken back before the update.
+def test_scaling_the_loss_changes_no_float32_update(pop: Any) -> None:
+    x, y = data(4)
+    scaled, plain = Regression(), Regression()
+    for model, factor in ((scaled, 128.0), (plain, 1.0)):
+        optimizer = pop.optim.SGD(model.parameters(), lr=0.1, loss_scaling=factor)
+        program = pop.trainingModel(model, pop.Options(), optimizer)
+        program(x, y)
+        program.destroy()
+    assert_equal_weights(scaled, plain)
+
+
+# custom_loss_test.py: an identity loss that is not reduced has a gradient of ones.
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_an_identity_loss_is_differentiated_as_it_is_reduced(pop: Any, reduction: str) -> None:
+    class Squares(Regression):
+        def forward(self, x: Any, y: Any) -> Any:
+            return pop.identity_loss((self.net(x) - y).square(), reduction=reduction)
+
+    x, y = data(4)
+    ours, theirs = Squares(), Regression()
+    program = pop.trainingModel(ours, None, pop.optim.SGD(ours.parameters(), lr=0.01))
+    program(x, y)
+    program.destroy()
+    squares = (theirs.net(x) - y).square()
+    (squares.mean() if reduction == "mean" else squares.sum()).backward()
+    torch.optim.SGD(theirs.parameters(), lr=0.01).step()
+    assert_equal_weights(ours, theirs)
+
+
 # optimizers_test.py, clipping: max_grad_norm equals clip_grad_norm_.
 def test_clipping_is_by_the_global_norm(pop: Any) -> None:
     x, y = data(4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from normlab.cli.demo import ARMS, Row, spec, verdict
+from normlab.ipu_check.rules import problems
 from normlab.specs.jobs import JobSpec
 
 
@@ -30,3 +31,9 @@ def test_the_arms_are_valid_jobs_that_differ_in_the_normalizer_alone() -> None:
     same = [job.model_dump(exclude={"normalizer", "name"}) for job in jobs]
     assert all(one == same[0] for one in same)
     assert len({job.fingerprint() for job in jobs}) == len(ARMS)
+
+
+def test_the_same_grid_runs_on_an_emulated_ipu_and_says_so() -> None:
+    jobs = [JobSpec.model_validate(spec(a, 0, 12, "ipu")) for a in ARMS]
+    assert {(job.device, job.ipu_runtime) for job in jobs} == {("ipu", "emulated")}
+    assert not [problem for job in jobs for problem in problems(job)]

@@ -1,0 +1,72 @@
+"""A job on the emulated IPU against the same job on the CPU: python -m benchmarks.emulation."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from accelerators import open_accelerator
+from benchmarks.table import show
+from normlab.specs.jobs import JobSpec
+from normlab.training.checkpoints import CheckpointFolder
+from normlab.training.loop import fit
+from normlab.training.reporting import SilentReporter
+
+NAME = "emulation"
+PROMISED = 1.3
+CASES = (("batch", 2), ("group", 8), ("batch", 32))
+ROUNDS = 5
+SAMPLES = 1600
+
+
+def compare(normalizer: str, batch_size: int) -> dict[str, Any]:
+    """Run both by turns on one thread; processor time says the same on a busy machine."""
+    fields: dict[str, Any] = {
+        "normalizer": normalizer,
+        "dataset": {"name": "shapes32", "train_size": SAMPLES, "test_size": 400},
+        "batch_size": batch_size,
+        "epochs": 1,
+        "max_steps": 100,
+    }
+    plain = JobSpec.model_validate({**fields, "device": "cpu"})
+    emulated = JobSpec.model_validate({**fields, "device": "ipu", "ipu_runtime": "emulated"})
+    pairs = [(_seconds(plain), _seconds(emulated)) for _ in range(ROUNDS + 1)]
+    cpu, ipu = zip(*pairs[1:])  # the first round warms the caches
+    return {
+        "normalizer": normalizer,
+        "batch_size": batch_size,
+        "cpu_s": min(cpu),
+        "emulation_s": min(ipu),
+        "ratio": statistics.median(b / a for a, b in pairs[1:]),
+    }
+
+
+def _seconds(spec: JobSpec) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = CheckpointFolder(Path(folder), spec.fingerprint())
+        began = time.process_time()
+        accelerator = open_accelerator(spec.device, spec, 1)
+        fit(spec, accelerator, SilentReporter(), checkpoints, Path(), lambda: None)
+        return time.process_time() - began
+
+
+def main() -> int:
+    """Print the table; 1 if the emulation takes longer than promised."""
+    torch.set_num_threads(1)
+    rows = [compare(normalizer, batch_size) for normalizer, batch_size in CASES]
+    note = (
+        "processor seconds of a whole job, opening, evaluation and checkpoint included; "
+        f"median ratio of {ROUNDS} rounds by turns; promised: at most {PROMISED}"
+    )
+    show(NAME, rows, note)
+    return int(any(row["ratio"] > PROMISED for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
