@@ -11,6 +11,7 @@ from normlab.errors import InvalidSpec
 from normlab.nets.convnet import convnet
 from normlab.nets.initialization import initialize
 from normlab.nets.preresnet import preresnet8
+from normlab.nets.randomplain import randomplain100
 from normlab.nets.resnet import resnet18, resnet20, resnet50, resnet56
 from normlab.nets.sites import NetSpec, Site
 from normlab.specs.catalogue import MODELS
@@ -24,6 +25,7 @@ NETS: Dict[str, Callable[[NetSpec], nn.Module]] = {
     "resnet56": resnet56,
     "resnet18": resnet18,
     "resnet50": resnet50,
+    "randomplain100": randomplain100,
 }
 
 __all__ = ["NETS", "NetSpec", "Site", "build"]

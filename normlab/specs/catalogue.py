@@ -121,6 +121,10 @@ def _resnet50(width: int, side: int) -> List[Site]:
     return sites
 
 
+def _randomplain100(width: int, side: int) -> List[Site]:
+    return 100 * [Site(width, _halved(side))]
+
+
 MODELS: Dict[str, ModelFacts] = {
     facts.name: facts
     for facts in (
@@ -165,6 +169,13 @@ MODELS: Dict[str, ModelFacts] = {
             default_width=64,
             min_image_size=32,
             sites_of=_resnet50,
+        ),
+        ModelFacts(
+            "randomplain100",
+            "100 plain convolutions with random scales and shifts, to be looked at, not trained",
+            default_width=128,
+            min_image_size=8,
+            sites_of=_randomplain100,
         ),
     )
 }
