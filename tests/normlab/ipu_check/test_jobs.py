@@ -32,9 +32,13 @@ def test_online_is_refused_for_its_backward_process() -> None:
     assert "backward control process" in check_job(job("online")).message
 
 
+DATASET_OF = {"classification": "shapes32", "segmentation": "scenes32", "language": "grammar"}
+
+
 @pytest.mark.parametrize("model", [name for name in MODELS if name != "randomplain100"])
 def test_every_net_passes_with_group_norm(model: str) -> None:
-    check = check_job(job("group", model={"name": model}))
+    dataset = {"name": DATASET_OF[MODELS[model].task]}
+    check = check_job(job("group", model={"name": model}, dataset=dataset))
     assert check.passes, check.message
 
 
