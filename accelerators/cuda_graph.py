@@ -87,4 +87,4 @@ class GraphedStep:
         self._y.copy_(y)
         self._graph.replay()
         found = self._result
-        return StepResult(found.loss.clone(), found.correct.clone(), found.samples)
+        return StepResult(found.loss.clone(), found.correct.clone(), found.predictions)

@@ -12,6 +12,7 @@ from normlab.specs.optimization import AdamW, RMSprop
 from normlab.training.accelerator import StepResult
 from normlab.training.losses import cross_entropy
 from normlab.training.optimizers import parameter_groups, scaled_rate
+from normlab.training.tasks import tally_of
 
 
 class Program(nn.Module):
@@ -74,7 +75,7 @@ class IpuSession:
         _hand_over(self._evaluator, self._trainer)
         hits, loss = self._trainer(x, y)
         micro_batches = self._spec.gradient_accumulation * self._spec.replicas
-        return StepResult(loss.sum() / micro_batches, hits.sum(), len(y))
+        return StepResult(loss.sum() / micro_batches, hits.sum(), y.numel())
 
     def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
         """Compute the loss of *x* as in use; a short last batch is filled up, and cut again."""
@@ -83,7 +84,8 @@ class IpuSession:
         _hand_over(self._trainer, self._evaluator)
         logits = self._evaluator(_filled(x, self._rows))[: len(x)]
         loss = cross_entropy(logits, y, self._spec.label_smoothing)
-        return StepResult(loss, (logits.argmax(1) == y).sum(), len(y))
+        hits = (logits.argmax(1) == y).sum()
+        return StepResult(loss, hits, y.numel(), tally_of(self._spec)(logits, y))
 
     def inspect(self) -> nn.Module:
         """Return the model with the device's weights."""

@@ -50,7 +50,8 @@ class ReplicaGroup:
         for gradient, part in zip(gradients, parts):
             gradient.copy_(part.view_as(gradient))
         loss, correct = parts[-2].view(()), parts[-1].view(())
-        return StepResult(loss, (correct * self.count).round(), result.samples * self.count)
+        predictions = result.predictions * self.count
+        return StepResult(loss, (correct * self.count).round(), predictions)
 
     def agree(self, decide: Callable[[], int]) -> int:
         """

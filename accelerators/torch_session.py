@@ -13,6 +13,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import StepResult
 from normlab.training.losses import cross_entropy
 from normlab.training.optimizers import make_optimizer
+from normlab.training.tasks import tally_of
 
 _SPARSE_LOGITS_NORM = 1.0  # of their joint gradient, in the code of Shao et al., arXiv:1903.03793
 _PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -44,6 +45,7 @@ class TorchSession:
         self._dtype = _PRECISIONS.get(spec.precision)
         self._parameters = list(model.parameters())
         self._sparse_logits = norms.sparse_logits(model)
+        self._tally = tally_of(spec)
 
     def place(self, x: Tensor) -> Tensor:
         """Return *x* on the device."""
@@ -93,7 +95,7 @@ class TorchSession:
             part = slice(i * self._spec.batch_size, (i + 1) * self._spec.batch_size)
             part_loss, part_correct = self._backward(x[part], y[part])
             loss, correct = loss + part_loss, correct + part_correct
-        return StepResult(loss, correct, len(y))
+        return StepResult(loss, correct, y.numel())
 
     def _backward(self, x: Tensor, y: Tensor) -> Tuple[Tensor, Tensor]:
         logits = self._forward(x)
@@ -120,7 +122,8 @@ class TorchSession:
         self._switch(training=False)
         logits = self._forward(x)
         loss = cross_entropy(logits, y, self._spec.label_smoothing)
-        return StepResult(loss, (logits.argmax(1) == y).sum(), len(y))
+        hits = (logits.argmax(1) == y).sum()
+        return StepResult(loss, hits, y.numel(), self._tally(logits, y))
 
     def inspect(self) -> nn.Module:
         """Return the model."""

@@ -74,6 +74,7 @@ def _dataset(facts: DatasetFacts, data_root: Path) -> DatasetRecord:
     return DatasetRecord(
         name=facts.name,
         summary=facts.summary,
+        task=facts.task,
         num_classes=facts.num_classes,
         channels=facts.channels,
         image_size=facts.image_size,

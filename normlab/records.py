@@ -220,7 +220,7 @@ class ModelRecord(Record):
 
     name: str
     summary: str
-    task: str
+    task: str = Field(description="what it predicts; a job's dataset has the same")
     default_width: int
     min_image_size: int
     normalizers: int = Field(description="places where a normalizer stands")
@@ -232,6 +232,7 @@ class DatasetRecord(Record):
 
     name: str
     summary: str
+    task: str = Field(description="what is to be predicted; a job's model has the same")
     num_classes: Union[int, None]
     channels: int
     image_size: Union[int, None]

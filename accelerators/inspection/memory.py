@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
@@ -12,10 +13,10 @@ import torch._inductor  # deterministic operators do
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from normlab.ipu_check.jobs import inputs, meta_model
-from normlab.ipu_check.trace import meta_batch
+from normlab.ipu_check.jobs import example, inputs, meta_model
 from normlab.specs.catalogue import DATASETS
 from normlab.specs.jobs import JobSpec
+from normlab.specs.tasks import TASKS
 from normlab.training.evaluation import batch_rows
 from normlab.training.losses import cross_entropy
 from normlab.training.optimizers import make_optimizer
@@ -82,11 +83,10 @@ def _model(spec: JobSpec) -> int:
 
 
 def _train(model: torch.nn.Module, spec: JobSpec) -> None:
-    channels, _, size = inputs(spec)
     optimizer = make_optimizer(model, spec)
     model.train()
     for _ in range(2):  # the optimizer's state is there from the second update on
-        x, y = meta_batch(spec.batch_size, (channels, size, size))
+        x, y = example(spec, spec.batch_size)
         optimizer.zero_grad(set_to_none=True)
         cross_entropy(model(x), y, spec.label_smoothing).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -95,10 +95,10 @@ def _train(model: torch.nn.Module, spec: JobSpec) -> None:
 
 @torch.no_grad()
 def _evaluate(model: torch.nn.Module, spec: JobSpec) -> None:
-    channels, _, size = inputs(spec)
+    _, _, size = inputs(spec)
     test = spec.dataset.test_size or DATASETS[spec.dataset.name].test_size or 10**9
     rows = min(test, batch_rows(spec.batch_size, size))
-    x, y = meta_batch(rows, (channels, size, size))
+    x, y = example(spec, rows)
     cross_entropy(model.eval()(x), y, spec.label_smoothing)
 
 
@@ -107,9 +107,10 @@ def _dataset(spec: JobSpec) -> int:
     channels, _, size = inputs(spec)
     train = spec.dataset.train_size or facts.train_size or 0
     test = spec.dataset.test_size or facts.test_size or 0
-    pixels = (train + test) * channels * size * size
+    task = TASKS[facts.task]
     from_files = bool(facts.files) or facts.train_size is None
-    return pixels * (1 if from_files else 4)  # pictures stay bytes
+    inputs_bytes = math.prod(task.input_shape(channels, size)) * (1 if from_files else 4)
+    return (train + test) * (inputs_bytes + 8 * math.prod(task.target_shape(size)))
 
 
 def _interpreter() -> int:

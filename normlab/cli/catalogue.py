@@ -59,12 +59,12 @@ def normalizers(
 def models(ctx: typer.Context, as_json: bool = AsJson) -> None:
     """List the networks."""
     with connect(ctx) as client:
-        _list(client.models(), ["name", "default_width", "normalizers", "summary"], as_json)
+        _list(client.models(), ["name", "task", "default_width", "normalizers", "summary"], as_json)
 
 
 def datasets(ctx: typer.Context, as_json: bool = AsJson) -> None:
     """List the datasets and what is missing of them."""
-    columns = ["name", "available", "num_classes", "train_size", "test_size", "missing"]
+    columns = ["name", "task", "available", "num_classes", "train_size", "test_size", "missing"]
     with connect(ctx) as client:
         _list(client.datasets(), columns, as_json)
 

@@ -9,7 +9,7 @@ from typing import Callable, Dict, Optional, Tuple
 import torch
 from torch import Tensor
 
-from normlab.data import cifar, digits, idx, image_folder, shapes32
+from normlab.data import cifar, digits, grammar, idx, image_folder, scenes32, shapes32
 from normlab.data.raw import Raw
 from normlab.errors import DatasetUnusable, NotFound
 from normlab.specs.jobs import DatasetSpec
@@ -23,6 +23,8 @@ _LOADERS: Dict[str, Callable[[DatasetSpec, Path], Raw]] = {
     "mnist": lambda spec, root: idx.load("mnist", root),
     "fashion_mnist": lambda spec, root: idx.load("fashion_mnist", root),
     "image_folder": image_folder.load,
+    "scenes32": lambda spec, root: scenes32.load(),
+    "grammar": lambda spec, root: grammar.load(),
 }
 
 
@@ -32,8 +34,9 @@ class Split:
     Samples and their classes.
 
     Args:
-        x: (N, C, H, W), float32 and standardized, or bytes that `Data.standardize` makes so.
-        y: (N,), int64, the class of each.
+        x: (N, C, H, W), float32 and standardized, or bytes that `Data.standardize` makes so; or
+            sequences (N, C, T), float32.
+        y: int64: the class of each, (N,), or of each position, (N, H, W) or (N, T).
     """
 
     x: Tensor
@@ -70,7 +73,7 @@ class Data:
 
     @property
     def image_size(self) -> int:
-        """Return the side of an image."""
+        """Return the side of an image, or the length of a sequence."""
         return self.train.x.shape[2]
 
     def standardize(self, x: Tensor) -> Tensor:
@@ -119,9 +122,11 @@ def load(spec: DatasetSpec, data_root: Path) -> Data:
 
 
 def _standardized(raw: Raw, spec: DatasetSpec) -> Data:
+    train, test = Split(raw.train_x, raw.train_y), Split(raw.test_x, raw.test_y)
+    if not raw.standardize:
+        return Data(train.first(spec.train_size), test.first(spec.test_size), raw.num_classes)
     mean, deviation = _moments(raw.train_x)
     shift, scale = mean, 1 / deviation.clamp(min=1e-6)
-    train, test = Split(raw.train_x, raw.train_y), Split(raw.test_x, raw.test_y)
     if raw.train_x.dtype == torch.float32:
         train = Split((train.x - shift).mul_(scale), train.y)
         test = Split((test.x - shift).mul_(scale), test.y)

@@ -9,10 +9,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Raw:
-    """Images (N, C, H, W), float32 or bytes, and classes (N,), int64."""
+    """
+    Samples and their classes.
+
+    Args:
+        train_x, test_x: images (N, C, H, W), float32 or bytes, or one-hot sequences (N, K, T).
+        train_y, test_y: int64, (N,), or (N, H, W) or (N, T) where each position has a class.
+        standardize: whether channels are to get mean 0 and deviation 1; one-hot ones are not.
+    """
 
     train_x: Tensor
     train_y: Tensor
     test_x: Tensor
     test_y: Tensor
     num_classes: int
+    standardize: bool = True

@@ -96,7 +96,7 @@ def scale_invariance(layer: nn.Module) -> float:
     gradients = [p.grad for p in _weights(layer)]
     if not gradients or gradients[0] is None:
         raise InvalidSpec("the layer has no gradient: run backward first")
-    w, g = rows(layer), gradients[0].detach().double().flatten(1).cpu()
+    w, g = rows(layer), _by_output(layer, gradients[0])
     size = (w.norm(dim=1) * g.norm(dim=1)).clamp_min(torch.finfo(torch.float64).tiny)
     return float(((w * g).sum(1).abs() / size).max())
 
@@ -109,7 +109,10 @@ def _weights(layer: nn.Module) -> Iterator[Tensor]:
 
 def rows(layer: nn.Module) -> Tensor:
     """Return the weights of each output channel as a row, in float64 on the host."""
-    weight = next(_weights(layer))
+    return _by_output(layer, next(_weights(layer)))
+
+
+def _by_output(layer: nn.Module, x: Tensor) -> Tensor:
     if isinstance(layer, TRANSPOSED):
-        weight = weight.transpose(0, 1)  # (in, out, ...) -> (out, in, ...)
-    return weight.detach().double().flatten(1).cpu()
+        x = x.transpose(0, 1)  # (in, out, ...) -> (out, in, ...)
+    return x.detach().double().flatten(1).cpu()

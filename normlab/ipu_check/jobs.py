@@ -7,7 +7,7 @@ from functools import partial
 from typing import Tuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from normlab import norms
 from normlab.ipu_check import OpCheck
@@ -16,6 +16,7 @@ from normlab.ipu_check.trace import check_model, meta_batch
 from normlab.nets import build
 from normlab.specs.catalogue import DATASETS, IMAGE_FOLDER_SIZE
 from normlab.specs.jobs import JobSpec
+from normlab.specs.tasks import TASKS
 from normlab.training.losses import cross_entropy
 
 _UNKNOWN_CLASSES = 1000  # where only the files can tell; the operators are the same
@@ -36,8 +37,14 @@ def check_for_training(model: nn.Module, spec: JobSpec) -> OpCheck:
 
 def _check(model: nn.Module, spec: JobSpec) -> OpCheck:
     loss = partial(cross_entropy, label_smoothing=spec.label_smoothing)
+    return check_model(model, loss, *example(spec, spec.batch_size))
+
+
+def example(spec: JobSpec, rows: int) -> Tuple[Tensor, Tensor]:
+    """Return a batch of *rows* samples without data, and their classes."""
     channels, _, size = inputs(spec)
-    return check_model(model, loss, *meta_batch(spec.batch_size, (channels, size, size)))
+    task = TASKS[DATASETS[spec.dataset.name].task]
+    return meta_batch(rows, task.input_shape(channels, size), task.target_shape(size))
 
 
 def meta_model(spec: JobSpec) -> nn.Module:

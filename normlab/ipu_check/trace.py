@@ -75,7 +75,9 @@ def _kind(buffer: Tensor) -> str:
     return "truth values" if buffer.dtype == torch.bool else "integers"
 
 
-def meta_batch(batch_size: int, image: Tuple[int, int, int]) -> Tuple[Tensor, Tensor]:
-    """Return images and labels without data: (N, C, H, W) and (N,)."""
-    x = torch.empty((batch_size, *image), device="meta")
-    return x, torch.zeros(batch_size, dtype=torch.int64, device="meta")
+def meta_batch(
+    batch_size: int, sample: Tuple[int, ...], target: Tuple[int, ...] = ()
+) -> Tuple[Tensor, Tensor]:
+    """Return inputs (N, *sample) and classes (N, *target) without data."""
+    x = torch.empty((batch_size, *sample), device="meta")
+    return x, torch.zeros((batch_size, *target), dtype=torch.int64, device="meta")

@@ -10,9 +10,12 @@ from normlab import norms
 from normlab.errors import InvalidSpec
 from normlab.nets.convnet import convnet
 from normlab.nets.initialization import initialize, zero_last_scales
+from normlab.nets.lstm import lstm
 from normlab.nets.preresnet import preresnet8
+from normlab.nets.randomplain import randomplain100
 from normlab.nets.resnet import resnet18, resnet20, resnet50, resnet56
 from normlab.nets.sites import NetSpec, Site
+from normlab.nets.unet import unet
 from normlab.specs.catalogue import MODELS
 from normlab.specs.jobs import ModelSpec
 from normlab.specs.normalizers import NormSpec
@@ -24,6 +27,9 @@ NETS: Dict[str, Callable[[NetSpec], nn.Module]] = {
     "resnet56": resnet56,
     "resnet18": resnet18,
     "resnet50": resnet50,
+    "randomplain100": randomplain100,
+    "unet": unet,
+    "lstm": lstm,
 }
 
 __all__ = ["NETS", "NetSpec", "Site", "build"]
@@ -36,7 +42,9 @@ def build(
     Build a network with fresh weights from torch's global random numbers.
 
     Shape:
-        (N, *in_channels*, *image_size*, *image_size*) -> (N, *num_classes*), the logits.
+        (N, *in_channels*, *image_size*, *image_size*) -> (N, *num_classes*), the logits; a
+        segmenting net gives those of each pixel, (N, *num_classes*, *image_size*, *image_size*). A
+        recurrent net maps (N, *in_channels*, *image_size*) to (N, *num_classes*, *image_size*).
 
     Raises:
         InvalidSpec: no such network, images too small for it, channels that do not fit
@@ -50,7 +58,7 @@ def build(
             f"{model.name} needs images of {facts.min_image_size} pixels or more, not {image_size}"
         )
     width = model.width or facts.default_width
-    net = NETS[model.name](NetSpec(normalizer, in_channels, num_classes, width))
+    net = NETS[model.name](NetSpec(normalizer, in_channels, num_classes, width, image_size))
     initialize(net)
     if model.zero_last_scale:
         zero_last_scales(net)

@@ -5,16 +5,19 @@ from __future__ import annotations
 from torch import nn
 
 from normlab.errors import InvalidSpec
+from normlab.nets.lstm import GateLinear
 from normlab.nets.resnet import Residual
 from normlab.norms import ActivationNorm
+from normlab.specs.recurrence import GATES
 
 
 def initialize(net: nn.Module) -> None:
     """
     Draw the weights of convolutions and linear layers; normalizers keep their own start.
 
-    Convolutions: N(0, 2 / fan-out), He's initialization. Linear: N(0, 0.01^2), biases 0, so that
-    the first predictions are nearly uniform.
+    Convolutions, transposed ones too: N(0, 2 / fan-out), He's initialization. Linear: N(0, 0.01^2),
+    biases 0, so that the first predictions are nearly uniform. In front of gates: U(-k, k) with
+    k = 1 / sqrt(width), biases 0.
 
     Source:
         He et al., "Delving Deep into Rectifiers", arXiv:1502.01852, its backward-propagation case.
@@ -22,6 +25,13 @@ def initialize(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.ConvTranspose2d):  # torch counts its fans the other way round
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+        elif isinstance(module, GateLinear):
+            bound = (GATES / module.out_features) ** 0.5
+            nn.init.uniform_(module.weight, -bound, bound)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01)
             nn.init.zeros_(module.bias)

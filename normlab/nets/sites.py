@@ -18,6 +18,7 @@ class NetSpec:
     in_channels: int
     num_classes: int
     width: int  # channels of the first stage
+    side: int  # of the images, or time steps of the sequences
 
 
 class Site(nn.Module):
@@ -28,15 +29,16 @@ class Site(nn.Module):
         net: whose normalizer it is.
         channels: C.
         activation: let ReLU follow; a residual branch that is yet to be added has none.
+        dims: dimensions of positions, as `norms.make` takes them.
     """
 
-    def __init__(self, net: NetSpec, channels: int, activation: bool = True) -> None:
+    def __init__(self, net: NetSpec, channels: int, activation: bool = True, dims: int = 2) -> None:
         super().__init__()
         self.channels = channels
-        self.layer = norms.make(net.normalizer, channels, activation="relu" if activation else None)
+        self.layer = norms.make(net.normalizer, channels, "relu" if activation else None, dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize *x* (N, C, H, W)."""
+        """Normalize *x* (N, C, positions...)."""
         y: Tensor = self.layer(x)
         return y
 
@@ -49,6 +51,14 @@ def conv3x3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
 def conv1x1(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
     """Return a 1x1 convolution without bias."""
     return nn.Conv2d(c_in, c_out, 1, stride=stride, bias=False)
+
+
+class PositionLinear(nn.Linear):
+    """The same linear layer at each position: (N, C, positions...) -> (N, K, positions...)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map the channels of *x*."""
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
 class MeanPool(nn.Module):

@@ -23,6 +23,7 @@ from normlab.specs.normalizers import (
     check_channels,
 )
 from normlab.specs.optimization import SGD, RMSprop
+from normlab.specs.recurrence import refusal
 
 Problems = Iterator[FieldProblem]
 
@@ -103,10 +104,29 @@ def _names(spec: JobSpec) -> Problems:
             yield FieldProblem("diagnostics", f"unknown name {name!r}; choose from {known}")
 
 
+def _task(spec: JobSpec) -> Problems:
+    model, dataset = MODELS.get(spec.model.name), DATASETS.get(spec.dataset.name)
+    if model is None or dataset is None:
+        return
+    if model.task != dataset.task:
+        fitting = ", ".join(m.name for m in MODELS.values() if m.task == dataset.task)
+        rule = (
+            f"{model.name} is for {model.task} and {dataset.name} for {dataset.task}; "
+            f"use {fitting}, or another dataset"
+        )
+        yield FieldProblem("model.name", rule)
+    for field in ("crop", "flip"):
+        if getattr(spec.augmentation, field) and dataset.task != "classification":
+            rule = f"changes samples and not the classes within them, which {dataset.task} has"
+            yield FieldProblem(f"augmentation.{field}", f"{rule}; leave it out")
+
+
 def _known(spec: JobSpec) -> Union[Tuple[ModelFacts, DatasetFacts, int], None]:
     model, dataset = MODELS.get(spec.model.name), DATASETS.get(spec.dataset.name)
     side = image_size(spec)
-    return None if model is None or dataset is None or side is None else (model, dataset, side)
+    if model is None or dataset is None or side is None or model.task != dataset.task:
+        return None
+    return model, dataset, side
 
 
 def _dataset(spec: JobSpec) -> Problems:
@@ -164,6 +184,13 @@ def _network(spec: JobSpec) -> Problems:
     yield from check_channels(spec.normalizer, model.channels(spec.model.width))[:1]
     if spec.augmentation.crop >= side:
         yield FieldProblem("augmentation.crop", f"must be less than the images' side, {side}")
+
+
+def _recurrence(spec: JobSpec) -> Problems:
+    model = MODELS.get(spec.model.name)
+    problem = refusal(spec.normalizer) if model is not None and model.recurrent else None
+    if problem is not None:
+        yield problem
 
 
 def _statistics(spec: JobSpec) -> Problems:
@@ -245,9 +272,11 @@ def _missing_folders(folder: str, data_root: Path) -> List[str]:
 
 _RULES: Tuple[Callable[[JobSpec], Problems], ...] = (
     _names,
+    _task,
     _dataset,
     _batches,
     _network,
+    _recurrence,
     _statistics,
     _optimization,
     _norms,

@@ -25,7 +25,8 @@ class ModelFacts:
     min_image_size: int
     sites_of: Callable[[int, int], List[Site]]
     norm_ends_branch: bool = False  # the last layer of each residual branch is a normalizer
-    task: str = "classification"
+    task: str = "classification"  # a name of specs/tasks.py
+    recurrent: bool = False  # then only some normalizers can stand in it
 
     def sites(self, width: Optional[int], image_size: int) -> List[Site]:
         """List the normalizers in the order in which a sample meets them."""
@@ -49,6 +50,7 @@ class DatasetFacts:
     test_size: Optional[int]
     files: Tuple[str, ...] = ()
     gzip_too: bool = False  # FILE.gz stands for FILE
+    task: str = "classification"  # a name of specs/tasks.py
 
     def missing(self, data_root: Path) -> List[str]:
         """List the files that are not there, relative to *data_root*."""
@@ -122,6 +124,20 @@ def _resnet50(width: int, side: int) -> List[Site]:
     return sites
 
 
+def _randomplain100(width: int, side: int) -> List[Site]:
+    return 100 * [Site(width, _halved(side))]
+
+
+def _unet(width: int, side: int) -> List[Site]:
+    sides = [side, side // 2, side // 4]
+    levels = [2 * [Site(width * 2**i, side)] for i, side in enumerate(sides)]
+    return [*levels[0], *levels[1], *levels[2], *levels[1], *levels[0]]
+
+
+def _lstm(width: int, side: int) -> List[Site]:
+    return 4 * [Site(width, 1)]  # a gate each, at every time step
+
+
 MODELS: Dict[str, ModelFacts] = {
     facts.name: facts
     for facts in (
@@ -170,6 +186,30 @@ MODELS: Dict[str, ModelFacts] = {
             min_image_size=32,
             sites_of=_resnet50,
             norm_ends_branch=True,
+        ),
+        ModelFacts(
+            "randomplain100",
+            "100 plain convolutions with random scales and shifts, to be looked at, not trained",
+            default_width=128,
+            min_image_size=8,
+            sites_of=_randomplain100,
+        ),
+        ModelFacts(
+            "unet",
+            "U-Net of three resolutions: ten 3x3 convolutions, the finer maps joined on the way up",
+            default_width=8,
+            min_image_size=8,
+            sites_of=_unet,
+            task="segmentation",
+        ),
+        ModelFacts(
+            "lstm",
+            "long short-term memory of one layer, a normalizer at each gate",
+            default_width=64,
+            min_image_size=2,
+            sites_of=_lstm,
+            task="language",
+            recurrent=True,
         ),
     )
 }
@@ -246,6 +286,26 @@ DATASETS: Dict[str, DatasetFacts] = {
             None,
             None,
             None,
+        ),
+        DatasetFacts(
+            "scenes32",
+            "two shapes, one in front of the other, drawn in memory; a class a pixel",
+            5,
+            3,
+            32,
+            2000,
+            500,
+            task="segmentation",
+        ),
+        DatasetFacts(
+            "grammar",
+            "sentences of a small grammar in windows of 32 characters; the next one is the class",
+            27,
+            27,
+            32,
+            2000,
+            500,
+            task="language",
         ),
     )
 }

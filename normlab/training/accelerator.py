@@ -29,14 +29,16 @@ class StepResult:
     What a step found, still on the device: reading a number there may wait for the device.
 
     Args:
-        loss: mean loss of the samples, (), float32.
-        correct: how many of them the network got right, ().
-        samples: how many there were.
+        loss: mean loss of the predictions, (), float32.
+        correct: how many of them are right, ().
+        predictions: how many there were: one a sample, or one a position of each.
+        tally: of an evaluation, what the task's measure sums up (`training/tasks.py`).
     """
 
     loss: Tensor
     correct: Tensor
-    samples: int
+    predictions: int
+    tally: Optional[Tensor] = None
 
 
 class Session(Protocol):

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Dict, List
 
 import torch
 
 from normlab.data import Data
-from normlab.training.accelerator import Session
+from normlab.specs.jobs import JobSpec
+from normlab.training.accelerator import Session, StepResult
+from normlab.training.tasks import MEASURES, measure_of
 
 _PIXELS = 2**18  # of a batch: large enough to be fast, small enough for the caches
 
 
-def evaluate(session: Session, data: Data, batch_size: int) -> Tuple[float, float]:
-    """Return mean loss and accuracy over the whole test set, in batches of *batch_size* or more."""
-    size = batch_rows(batch_size, data.image_size)
-    losses, correct = [], []
-    for x, y in zip(torch.split(data.test.x, size), torch.split(data.test.y, size)):
-        result = session.evaluate(data.standardize(x), y)
-        losses.append(result.loss.double() * result.samples)
-        correct.append(result.correct)
-    n = len(data.test)
-    return float(torch.stack(losses).sum()) / n, int(torch.stack(correct).sum()) / n
+def evaluate(session: Session, data: Data, spec: JobSpec) -> Dict[str, float]:
+    """
+    Return the metrics of the whole test set, in batches of the job's size or more.
+
+    They are the mean loss and accuracy over all predictions, and the task's own measure.
+    """
+    size = batch_rows(spec.batch_size, data.image_size)
+    batches = zip(torch.split(data.test.x, size), torch.split(data.test.y, size))
+    results = [session.evaluate(data.standardize(x), y) for x, y in batches]
+    n = sum(result.predictions for result in results)
+    losses = torch.stack([result.loss.double() * result.predictions for result in results])
+    correct = torch.stack([result.correct for result in results])
+    found = {"val/loss": float(losses.sum()) / n, "val/accuracy": int(correct.sum()) / n}
+    name = measure_of(spec)
+    if name is not None:
+        found[name] = MEASURES[name].value(_total(results))
+    return found
+
+
+def _total(results: List[StepResult]) -> torch.Tensor:
+    return torch.stack([r.tally for r in results if r.tally is not None]).sum(0).cpu()
 
 
 def batch_rows(batch_size: int, image_size: int) -> int:

@@ -33,7 +33,7 @@ class Ledger:
         self._drained_at = time.monotonic()
         self.last: Dict[str, float] = {}  # the newest value of each metric
         self._correct = 0
-        self._samples = 0
+        self._predictions = 0
 
     def add(self, step: int, result: StepResult, learning_rate: float) -> bool:
         """Take what update *step* found; return whether everything was read now."""
@@ -57,7 +57,7 @@ class Ledger:
         losses = torch.stack([result.loss for _, result, _ in self._waiting]).tolist()
         correct = torch.stack([result.correct for _, result, _ in self._waiting])
         self._correct += int(correct.sum())
-        self._samples += sum(result.samples for _, result, _ in self._waiting)
+        self._predictions += sum(result.predictions for _, result, _ in self._waiting)
         for (step, _, learning_rate), loss in zip(self._waiting, losses):
             self._check(step, loss)
             self._reporter.metric("train/loss", step, loss)
@@ -68,9 +68,9 @@ class Ledger:
     def end_epoch(self, step: int) -> None:
         """Report the epoch's training accuracy and begin the next."""
         self.drain()
-        if self._samples:
-            self.report("train/accuracy", step, self._correct / self._samples)
-        self._correct = self._samples = 0
+        if self._predictions:
+            self.report("train/accuracy", step, self._correct / self._predictions)
+        self._correct = self._predictions = 0
 
     def report(self, name: str, step: int, value: float) -> None:
         """Report one number now."""
@@ -79,12 +79,12 @@ class Ledger:
 
     def state_dict(self) -> Dict[str, Any]:
         """Return what a resumed training needs to go on counting."""
-        return {"last": dict(self.last), "correct": self._correct, "samples": self._samples}
+        return {"last": dict(self.last), "correct": self._correct, "samples": self._predictions}
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
         self.last = dict(state["last"])
-        self._correct, self._samples = state["correct"], state["samples"]
+        self._correct, self._predictions = state["correct"], state["samples"]
 
     def _check(self, step: int, loss: float) -> None:
         if not math.isfinite(loss):

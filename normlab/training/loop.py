@@ -207,9 +207,8 @@ class Training:
         self.session.prepare(self.rate, self.step / self.steps)
         if not self.leads:
             return  # the others wait in the next update
-        loss, accuracy = evaluate(self.session, self.data, self.spec.batch_size)
-        self.ledger.report("val/loss", self.step, loss)
-        self.ledger.report("val/accuracy", self.step, accuracy)
+        for name, value in evaluate(self.session, self.data, self.spec).items():
+            self.ledger.report(name, self.step, value)
 
     def _report_speed(self) -> None:
         seconds, steps = self.clock.end_epoch()

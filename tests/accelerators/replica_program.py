@@ -17,6 +17,7 @@ from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.loop import fit
 from normlab.training.reporting import SilentReporter
 from tests.normlab.training.recording import Recorder, small_job
+from tests.normlab.training.test_tasks import LANGUAGE, SEGMENTATION
 
 REPLICAS = 2
 # What these compute in training follows from their micro-batch and their weights alone.
@@ -34,15 +35,23 @@ STATELESS = [
     "weight",
     "bounded_weight",
     "none",
+    "segmentation",
+    "language",
 ]
+_OTHER_TASKS: dict[str, Any] = {
+    "segmentation": {**SEGMENTATION, "augmentation": {}, "epochs": 4},
+    "language": {**LANGUAGE, "augmentation": {}, "epochs": 4},
+}
 _UPDATE = {"batch_size": 4, "epochs": 1, "max_steps": 4, "augmentation": {"crop": 1}}
 _OPTIMIZER = {"name": "sgd", "lr": 0.02, "weight_decay": 1e-3, "clip_norm": 2.0}
 
 
 def averaged(kind: str, **fields: Any) -> JobSpec:
     """Return a job of two replicas, each of which accumulates two micro-batches."""
-    update = {**_UPDATE, "optimizer": _OPTIMIZER, "gradient_accumulation": 2}
-    return small_job(normalizer=kind, **{**update, "replicas": REPLICAS, **fields})
+    chosen = _OTHER_TASKS.get(kind, {"normalizer": kind})
+    update = {**chosen, **_UPDATE, "optimizer": _OPTIMIZER, "gradient_accumulation": 2}
+    kept = {name: chosen[name] for name in ("augmentation", "epochs") if name in chosen}
+    return small_job(**{**update, **kept, "replicas": REPLICAS, **fields})
 
 
 def accumulated(kind: str) -> JobSpec:

@@ -61,7 +61,7 @@ def test_an_update_is_that_of_plain_torch() -> None:
     loss = cross_entropy(theirs(x), y)
     loss.backward()
     assert result.loss.item() == pytest.approx(loss.item())
-    assert result.samples == 8
+    assert result.predictions == 8
     for a, b in zip(ours.parameters(), theirs.parameters()):
         assert b.grad is not None
         torch.testing.assert_close(a, b - 0.25 * b.grad)

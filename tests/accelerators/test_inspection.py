@@ -25,6 +25,18 @@ CASES: dict[str, dict[str, Any]] = {
         "batch_size": 256,
         "optimizer": {"name": "adamw"},
     },
+    "unet": {
+        "normalizer": "online",
+        "model": {"name": "unet", "width": 16},
+        "dataset": {"name": "scenes32"},
+        "batch_size": 64,
+    },
+    "lstm": {
+        "normalizer": "layer",
+        "model": {"name": "lstm", "width": 256},
+        "dataset": {"name": "grammar"},
+        "batch_size": 64,
+    },
 }
 
 _RUN = """

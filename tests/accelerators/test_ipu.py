@@ -21,6 +21,7 @@ from normlab.nets import build
 from normlab.specs.normalizers import BY_KIND
 from tests.accelerators.running import emulated_job, train
 from tests.normlab.training.recording import Recorder, small_job
+from tests.normlab.training.test_tasks import LANGUAGE, SEGMENTATION
 
 on_ipu = [kind.value for kind, spec in BY_KIND.items() if spec.runs_on_ipu]
 
@@ -32,6 +33,16 @@ def test_the_emulation_learns_what_the_cpu_learns(kind: str, tmp_path: Path) -> 
     plain, _ = train(small_job(device="cpu", **fields), tmp_path / "cpu")
     losses = [torch.tensor(r.points["train/loss"]) for r in (emulated, plain)]
     torch.testing.assert_close(*losses, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("fields", [SEGMENTATION, LANGUAGE], ids=["unet", "lstm"])
+def test_other_tasks_are_the_cpus_too(fields: dict[str, Any], tmp_path: Path) -> None:
+    fields = {**fields, "epochs": 1, "optimizer": {"name": "sgd", "lr": 0.02}}
+    _, emulated = train(emulated_job(**fields), tmp_path / "ipu")
+    _, plain = train(small_job(device="cpu", **fields), tmp_path / "cpu")
+    for name in [name for name in plain if name.startswith(("val/", "train/"))]:
+        if name != "train/images_per_s":
+            assert emulated[name] == pytest.approx(plain[name], rel=2e-3, abs=2e-3), name
 
 
 @pytest.mark.parametrize(
@@ -118,7 +129,7 @@ def test_a_short_last_batch_counts_for_what_it_is() -> None:
     torch.testing.assert_close(whole.loss, torch.nn.functional.cross_entropy(logits, y))
     expected = torch.nn.functional.cross_entropy(logits[8:], y[8:])
     torch.testing.assert_close(part.loss, expected)
-    assert part.samples == 4
+    assert part.predictions == 4
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from tests.api.conftest import a_job
         ({"dataset": {"name": "imagenet"}}, "dataset.name", "choose one of digits, shapes32"),
         ({"dataset": {"name": "cifar10"}}, "dataset.name", "data_batch_1.bin"),
         ({"model": {"name": "vgg"}}, "model.name", "preresnet8"),
+        ({"model": {"name": "unet"}}, "model.name", "is for segmentation"),
         ({"optimizer": {"name": "sgd", "lr": -1}}, "optimizer.lr", "greater than 0"),
         ({"device": "tpu"}, "device", "'auto', 'cpu', 'cuda' or 'ipu'"),
         ({"device": "ipu", "normalizer": "online"}, "device", "backward control process"),

@@ -106,7 +106,12 @@ def test_the_catalogue_says_which_files_are_missing(
         (folder / name).touch()
     datasets = {d["name"]: d for d in client.get("/v1/datasets").json()}
     assert datasets["cifar100"]["available"]
-    assert {m["name"] for m in client.get("/v1/models").json()} >= {"preresnet8", "resnet20"}
+    tasks = {m["name"]: m["task"] for m in client.get("/v1/models").json()}
+    assert (tasks["preresnet8"], tasks["unet"]) == ("classification", "segmentation")
+    assert (datasets["digits"]["task"], datasets["grammar"]["task"]) == (
+        "classification",
+        "language",
+    )
     assert len(client.get("/v1/normalizers").json()) == len(Normalizer)
 
 

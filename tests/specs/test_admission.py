@@ -10,6 +10,10 @@ from normlab.specs.admission import admit, check, steps
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import Normalizer
 
+FOLDER = {"name": "image_folder"}
+SCENES = {"model": {"name": "unet"}, "dataset": {"name": "scenes32"}}
+TEXT = {"model": {"name": "lstm"}, "dataset": {"name": "grammar"}}
+
 
 def job(**fields: Any) -> JobSpec:
     return JobSpec.model_validate({"normalizer": "none", **fields})
@@ -18,9 +22,14 @@ def job(**fields: Any) -> JobSpec:
 @pytest.mark.parametrize("kind", list(Normalizer))
 def test_every_kind_with_its_defaults_is_admitted(kind: Normalizer) -> None:
     assert check(job(normalizer=kind.value), None) == []
+    assert check(job(normalizer=kind.value, **SCENES), None) == []
 
 
-FOLDER = {"name": "image_folder"}
+@pytest.mark.parametrize("kind", ["layer", "group", "online", "none"])
+def test_a_recurrent_net_takes_what_needs_no_batch(kind: str) -> None:
+    assert check(job(normalizer=kind, batch_size=1, **TEXT), None) == []
+
+
 BROKEN = [
     ({"model": {"name": "vgg"}}, "model.name", "preresnet8"),
     ({"dataset": {"name": "svhn"}}, "dataset.name", "shapes32"),
@@ -68,6 +77,15 @@ BROKEN = [
     ({"dataset": FOLDER}, "dataset.folder", "name"),
     ({"dataset": {"name": "digits", "folder": "x"}}, "dataset.folder", "image_folder"),
     ({"dataset": {"name": "digits", "train_size": 1201}}, "dataset.train_size", "1200"),
+    ({"model": {"name": "unet"}}, "model.name", "unet is for segmentation and shapes32 for class"),
+    ({"dataset": {"name": "scenes32"}}, "model.name", "use unet"),
+    ({"dataset": {"name": "grammar"}}, "model.name", "use lstm"),
+    ({**SCENES, "augmentation": {"flip": True}}, "augmentation.flip", "leave it out"),
+    ({**TEXT, "augmentation": {"crop": 2}}, "augmentation.crop", "leave it out"),
+    ({**TEXT, "normalizer": "batch"}, "normalizer.kind", "use 'layer'"),
+    ({**TEXT, "normalizer": "bounded_weight"}, "normalizer.kind", "filters"),
+    ({**TEXT, "normalizer": {"kind": "layer", "proxy": True}}, "normalizer.proxy", "sigmoid"),
+    ({**TEXT, "normalizer": {"kind": "group", "groups": 5}}, "normalizer.groups", "1, 2, 4, 8"),
 ]
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from normlab.data import load
-from normlab.data.shapes32 import EASY, HARD, draw
+from normlab.data.drawing import EASY, HARD
+from normlab.data.shapes32 import draw
 from normlab.errors import NotFound
 from normlab.specs.catalogue import DATASETS
 from normlab.specs.jobs import DatasetSpec

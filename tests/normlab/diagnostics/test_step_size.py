@@ -55,6 +55,14 @@ def test_only_weights_before_a_normalizer_are_free_of_scale() -> None:
     assert scale_invariance(model[3]) > 1e-2
 
 
+def test_a_transposed_convolution_has_its_output_channels_second() -> None:
+    torch.manual_seed(0)
+    up = nn.ConvTranspose2d(3, 6, 2, stride=2, bias=False)
+    model = nn.Sequential(up, norms.make({"kind": "batch", "eps": 1e-12}, 6)).double()
+    model(torch.randn(8, 3, 4, 4, dtype=torch.float64)).pow(3).sum().backward()
+    assert scale_invariance(up) < 1e-9
+
+
 def test_the_last_layer_is_left_out() -> None:
     assert [name for name, _ in scale_free_layers(net())] == ["0"]
 

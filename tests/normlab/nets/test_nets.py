@@ -12,19 +12,26 @@ from normlab.nets.resnet import Residual
 from normlab.specs.catalogue import MODELS
 from normlab.specs.jobs import ModelSpec
 from normlab.specs.normalizers import Normalizer, NormSpec, parse_normalizer
+from normlab.specs.tasks import TASKS
 
 every_net = pytest.mark.parametrize("name", list(NETS))
-BATCH = parse_normalizer("batch")
+every_map = pytest.mark.parametrize("name", [n for n, f in MODELS.items() if not f.recurrent])
 
 
-def make(name: str, normalizer: NormSpec = BATCH, **options: Any) -> nn.Module:
+def make(name: str, normalizer: NormSpec | None = None, **options: Any) -> nn.Module:
     given = {"in_channels": 3, "num_classes": 10, "image_size": 32, **options}
     model = ModelSpec(
         name=name,
         width=given.pop("width", None),
         zero_last_scale=given.pop("zero_last_scale", False),
     )
-    return build(model, normalizer, **given)
+    recurrent = name in MODELS and MODELS[name].recurrent
+    default = parse_normalizer("layer" if recurrent else "batch")
+    return build(model, normalizer or default, **given)
+
+
+def samples(name: str, n: int) -> Tensor:
+    return torch.randn(n, *TASKS[MODELS[name].task].input_shape(3, 32))
 
 
 def parameters(model: nn.Module) -> int:
@@ -35,7 +42,7 @@ def test_the_catalogue_lists_exactly_the_nets_that_can_be_built() -> None:
     assert list(NETS) == list(MODELS)
 
 
-@every_net
+@every_map
 @pytest.mark.parametrize("size", [32, 45])
 def test_the_catalogue_knows_each_normalizers_channels_and_side(name: str, size: int) -> None:
     model = make(name, width=4)
@@ -69,12 +76,17 @@ def test_the_published_nets_have_their_published_size(name: str, classes: int, c
     assert parameters(make(name, num_classes=classes)) == count
 
 
+def test_the_recurrent_net_has_its_widths_in_each_gate() -> None:
+    (site,) = [m for m in make("lstm", width=4).modules() if isinstance(m, Site)]
+    assert site.channels == sum(MODELS["lstm"].channels(4)) == 16
+
+
 @every_net
 def test_logits_have_one_column_a_class_and_start_nearly_uniform(name: str) -> None:
     torch.manual_seed(0)
     model = make(name, width=8, num_classes=7)
-    logits = model(torch.randn(4, 3, 32, 32))
-    assert logits.shape == (4, 7)
+    logits = model(samples(name, 4))
+    assert logits.shape == (4, 7, *TASKS[MODELS[name].task].target_shape(32))
     assert logits.abs().max() < 1
 
 
@@ -82,7 +94,7 @@ def test_logits_have_one_column_a_class_and_start_nearly_uniform(name: str) -> N
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     torch.manual_seed(0)
     model = make(name, width=4)
-    model(torch.randn(4, 3, 32, 32)).logsumexp(1).sum().backward()
+    model(samples(name, 4)).logsumexp(1).sum().backward()
     lost = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert lost == []
 

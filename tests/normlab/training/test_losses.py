@@ -1,3 +1,5 @@
+from typing import Tuple
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,3 +21,13 @@ def test_uniform_predictions_cost_the_logarithm_of_the_classes() -> None:
 
 def test_half_precision_logits_give_a_float32_loss() -> None:
     assert cross_entropy(torch.randn(2, 4).bfloat16(), torch.tensor([0, 1])).dtype == torch.float32
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("positions", [(4,), (3, 2)])
+def test_a_class_at_every_position_counts_as_a_prediction_of_its_own(
+    positions: Tuple[int, ...], smoothing: float
+) -> None:
+    logits, y = torch.randn(2, 5, *positions), torch.randint(5, (2, *positions))
+    expected = F.cross_entropy(logits, y, label_smoothing=smoothing)
+    torch.testing.assert_close(cross_entropy(logits, y, smoothing), expected)

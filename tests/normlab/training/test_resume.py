@@ -10,6 +10,7 @@ import torch
 from normlab.errors import CheckpointUnusable, JobDrained, JobStopped
 from normlab.specs.normalizers import Normalizer
 from tests.normlab.training.recording import Recorder, small_job, train
+from tests.normlab.training.test_tasks import LANGUAGE, SEGMENTATION
 
 TIMED = ("time/epoch_s", "train/images_per_s", "device/memory_peak_bytes")
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -27,6 +28,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "optimizer": {"name": "sgd", "clip_norm": 1},
     },
     "part of an epoch": {"max_steps": 17},
+    "segmentation": {**SEGMENTATION, "normalizer": "online"},
+    "language": {**LANGUAGE, "normalizer": "online"},
 }
 
 

@@ -12,6 +12,7 @@ from normlab.diagnostics.observers import OBSERVERS
 from normlab.specs.diagnostics import DIAGNOSTICS
 from tests.normlab.training.recording import small_job, train
 from tests.normlab.training.test_resume import assert_same, check_resume, final_state
+from tests.normlab.training.test_tasks import LANGUAGE, SEGMENTATION
 
 ALL = list(DIAGNOSTICS)
 REPORTS = {
@@ -34,6 +35,17 @@ def test_all_diagnostics_together_change_no_bit(kind: str, tmp_path: Path) -> No
     watched, _ = train(small_job(normalizer=kind, diagnostics=ALL), tmp_path / "watched")
     assert_same(final_state(watched), final_state(plain))
     assert watched.points["train/loss"] == plain.points["train/loss"]
+
+
+@pytest.mark.parametrize("fields", [SEGMENTATION, {**LANGUAGE, "normalizer": "online"}])
+def test_they_look_at_other_tasks_too_and_change_no_bit(
+    fields: dict[str, Any], tmp_path: Path
+) -> None:
+    plain, _ = train(small_job(**fields), tmp_path / "plain")
+    watched, _ = train(small_job(diagnostics=ALL, **fields), tmp_path / "watched")
+    assert_same(final_state(watched), final_state(plain))
+    groups = {name.split("/")[0] for name in watched.points}
+    assert groups >= {"power", "step_size", "landscape", "batch_statistics"}
 
 
 @pytest.mark.parametrize("kind", list(REPORTS))

@@ -1,0 +1,100 @@
+"""
+A long short-term memory of one layer, with a normalizer at its gates.
+
+Source:
+    Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997; the normalizers as in the
+    recurrent experiments of Chiley et al., "Online Normalization for Training Neural Networks",
+    arXiv:1905.05894, and their code: the sum of input and state is normalized for each gate by
+    itself, the cell is not. Ba et al., "Layer Normalization", arXiv:1607.06450, section 6 of its
+    supplement, normalize input and state apart, all gates together, and the cell too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import List
+
+import torch
+from torch import Tensor, nn
+
+from normlab.errors import InvalidSpec
+from normlab.nets.sites import NetSpec, PositionLinear, Site
+from normlab.specs.recurrence import GATES, over_gates, refusal
+
+
+class GateLinear(nn.Linear):
+    """A linear layer in front of gates; `initialize` draws it by the size of the state."""
+
+
+class GateNorm(nn.Module):
+    """
+    Normalize the gates at each time step.
+
+    What keeps state has one of its own for each time step, with the scale and shift in common:
+    behind an empty state, a window's first steps are distributed otherwise than its last, and the
+    backward of every step follows its own forward. The authors' online normalization has one
+    state for all steps, which its control process then meets in the reverse order.
+
+    Shape:
+        (N, 4 * width) -> the same
+
+    Raises:
+        InvalidSpec: the kind cannot stand here.
+    """
+
+    def __init__(self, net: NetSpec) -> None:
+        super().__init__()
+        problem = refusal(net.normalizer)
+        if problem is not None:
+            raise InvalidSpec(f"{problem.field}: {problem.rule}", [problem])
+        apart = replace(net, normalizer=over_gates(net.normalizer, net.width))
+        steps = net.side if net.normalizer.stateful else 1
+        sites = [Site(apart, GATES * net.width, activation=False, dims=1) for _ in range(steps)]
+        for site in sites[1:]:
+            for name, parameter in sites[0].layer.named_parameters():
+                setattr(site.layer, name, parameter)
+        self.steps = nn.ModuleList(sites)
+
+    def forward(self, gates: Tensor, step: int) -> Tensor:
+        """Normalize *gates* at time *step*."""
+        y: Tensor = self.steps[step % len(self.steps)](gates)
+        return y
+
+
+class Lstm(nn.Module):
+    """
+    Predict what comes after each character of a window; the state is empty at its beginning.
+
+    i, f, o, g = norm(W x + U h + b);  c' = sigmoid(f) c + sigmoid(i) tanh(g);
+    h' = sigmoid(o) tanh(c')
+
+    Shape:
+        (N, K, T), one-hot over K -> (N, K, T), the logits of the next characters
+    """
+
+    def __init__(self, net: NetSpec) -> None:
+        super().__init__()
+        self.width = net.width
+        self.input = GateLinear(net.in_channels, GATES * net.width)
+        self.state = GateLinear(net.width, GATES * net.width, bias=False)
+        self.norm = GateNorm(net)
+        self.head = PositionLinear(net.width, net.num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Read *x* from its first character to its last."""
+        inputs = self.input(x.transpose(1, 2)).unbind(1)  # T of (N, 4 * width)
+        c = h = x.new_zeros(len(x), self.width)
+        states: List[Tensor] = []
+        for step, part in enumerate(inputs):
+            gates = self.norm(part + self.state(h), step)
+            i, f, o = gates[:, : -self.width].sigmoid().chunk(3, dim=1)
+            c = f * c + i * gates[:, -self.width :].tanh()
+            h = o * c.tanh()
+            states.append(h)
+        y: Tensor = self.head(torch.stack(states, dim=2))
+        return y
+
+
+def lstm(net: NetSpec) -> nn.Module:
+    """Build the net."""
+    return Lstm(net)

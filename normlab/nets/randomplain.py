@@ -1,0 +1,50 @@
+"""
+A deep plain net as papers on signal propagation draw it: everything in it is random.
+
+Its power at each depth, before any training, tells what a normalizer does to the signal.
+
+Source:
+    Labatie et al., "Proxy-Normalizing Activations to Match Batch Normalization while Removing
+    Batch Dependence", arXiv:2106.03743, its random nets: 3x3 convolutions with circular padding,
+    gamma ~ N(1, 0.2^2), beta ~ N(0, 0.2^2). Theirs have width 1024 and draw no classes.
+"""
+
+from __future__ import annotations
+
+from typing import List
+
+from torch import nn
+
+from normlab.nets.sites import MeanPool, NetSpec, Site
+from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.proxy import ProxyNorm
+
+_DEPTH = 100
+_SPREAD = 0.2  # deviation of scales and shifts
+
+
+class RandomSite(Site):
+    """A site whose scale and shift, where its normalizer has them, are random: see the module."""
+
+    def __init__(self, net: NetSpec, channels: int) -> None:
+        super().__init__(net, channels)
+        for module in self.modules():
+            if isinstance(module, (ActivationNorm, ProxyNorm)) and module.weight is not None:
+                nn.init.normal_(module.weight, 1.0, _SPREAD)
+                if module.bias is not None:
+                    nn.init.normal_(module.bias, 0.0, _SPREAD)
+
+
+def randomplain100(net: NetSpec) -> nn.Module:
+    """Build 100 convolutions of one width, the first with stride 2, a site after each."""
+    layers: List[nn.Module] = []
+    before = net.in_channels
+    for i in range(_DEPTH):
+        stride = 1 if i else 2
+        layers += [_circular(before, net.width, stride), RandomSite(net, net.width)]
+        before = net.width
+    return nn.Sequential(*layers, MeanPool(), nn.Linear(before, net.num_classes))
+
+
+def _circular(c_in: int, c_out: int, stride: int) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1, bias=False, padding_mode="circular")

@@ -1,0 +1,43 @@
+"""What networks learn to predict: a model and a dataset of one job have the same task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, Tuple
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """
+    A task, as plain facts.
+
+    Args:
+        predicts: what a network gives, in words.
+        dims: dimensions of a sample's positions: 2 of an image, 1 of a sequence.
+        dense: whether every position has a class, or the sample as a whole.
+        measure: the metric of the test set besides val/loss and val/accuracy, if any.
+    """
+
+    name: str
+    predicts: str
+    dims: int
+    dense: bool
+    measure: str = ""
+
+    def input_shape(self, channels: int, side: int) -> Tuple[int, ...]:
+        """Return the shape of a sample with *side* positions in each dimension."""
+        return (channels, *self.dims * (side,))
+
+    def target_shape(self, side: int) -> Tuple[int, ...]:
+        """Return the shape of a sample's classes; () is one class."""
+        return self.dims * (side,) if self.dense else ()
+
+
+TASKS: Dict[str, TaskFacts] = {
+    facts.name: facts
+    for facts in (
+        TaskFacts("classification", "the class of an image", dims=2, dense=False),
+        TaskFacts("segmentation", "the class of each pixel", 2, True, "val/jaccard"),
+        TaskFacts("language", "the character after each one", 1, True, "val/perplexity"),
+    )
+}

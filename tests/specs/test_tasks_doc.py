@@ -1,0 +1,26 @@
+"""docs/tasks.md names every task, network and dataset, each with its task and metric."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from normlab.specs.catalogue import DATASETS, MODELS
+from normlab.specs.tasks import TASKS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+
+
+def test_every_network_and_dataset_stands_beside_its_task() -> None:
+    rows = re.findall(r"^\| (`.*?`) \| (\w+) \|", PAGE, re.MULTILINE)
+    found = [(name, task) for names, task in rows for name in re.findall(r"`(\w+)`", names)]
+    facts = [*MODELS.values(), *DATASETS.values()]
+    assert sorted(found) == sorted((f.name, f.task) for f in facts)
+
+
+def test_every_task_has_its_metric() -> None:
+    for name, facts in TASKS.items():
+        (row,) = re.findall(
+            rf"^\| `{name}` \| {re.escape(facts.predicts)} \| (.*)", PAGE, re.MULTILINE
+        )
+        assert f"`{facts.measure or 'val/accuracy'}`" in row
