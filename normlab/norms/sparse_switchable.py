@@ -33,6 +33,7 @@ class SparseSwitchableNorm(SwitchableNorm):
         virtual_batch_size: samples that share the batch's statistics; None is all.
         unbiased_reference: take the unbiased instance variance, as the authors' code.
         running: "moving" or "average", as in `SwitchableNorm`.
+        batch_statistics: without them, mix instance and layer only.
         variant: "paper" for the projection that the paper defines, "reference" for what the
             authors' code computes.
         radius: a fixed radius; None lets it follow `set_progress`.
@@ -66,6 +67,7 @@ class SparseSwitchableNorm(SwitchableNorm):
         radius: Optional[float] = None,
         radius_end: float = 1.0,
         running: str = "moving",
+        batch_statistics: bool = True,
     ) -> None:
         super().__init__(
             num_features,
@@ -76,6 +78,7 @@ class SparseSwitchableNorm(SwitchableNorm):
             virtual_batch_size,
             unbiased_reference=unbiased_reference,
             running=running,
+            batch_statistics=batch_statistics,
         )
         if variant not in ("paper", "reference"):
             raise InvalidSpec(f"{variant=}: it is 'paper' or 'reference'")

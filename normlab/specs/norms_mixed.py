@@ -58,6 +58,7 @@ class SparseSwitchableNormSpec(BatchStatisticsSpec):
         description="moving: exponential average by momentum; average: moments of all batches "
         "as one, the batch average of the authors' code",
     )
+    batch_statistics: bool = Field(True, description="false: mix instance and layer only")
 
 
 class MetaNormSpec(BatchStatisticsSpec):

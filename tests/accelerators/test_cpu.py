@@ -202,3 +202,20 @@ def test_an_operator_without_a_fixed_order_is_said_with_a_way_out() -> None:
 def test_other_errors_stay_what_they_are() -> None:
     with pytest.raises(RuntimeError, match="must match"), host_computation(1, job()):
         torch.zeros(3).add_(torch.zeros(2))
+
+
+@pytest.mark.parametrize("kind", ["online", "sparse_switchable", "batch_renorm"])
+def test_compiled_loops_train_as_stock_operators_do(kind: str) -> None:
+    x, y = samples(8)
+    losses = []
+    for acceleration in ("none", "kernels"):
+        spec = job(normalizer=kind, acceleration=acceleration)
+        try:
+            with CpuAccelerator(1).session(net(spec), spec) as session:
+                for step in range(4):
+                    session.prepare(0.05, step / 4)
+                    result = session.train(x, y)
+                losses.append(float(result.loss))
+        except DeviceUnavailable as e:
+            pytest.skip(str(e))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)

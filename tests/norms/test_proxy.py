@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from normlab.errors import InvalidSpec
-from normlab.norms import make
+from normlab.errors import DeviceUnavailable, InvalidSpec
+from normlab.norms import fused_kernels, make
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.per_sample import GroupNorm
-from normlab.norms.proxy import ProxyNorm, clamp_channels, relu_moments
+from normlab.norms.proxy import ProxyNorm, _Folded, clamp_channels, relu_moments
 from tests.norms.golden import Golden, assert_same
 
 
@@ -114,6 +114,19 @@ def test_relu_moments_have_the_gradient_of_their_value() -> None:
     assert torch.autograd.gradcheck(relu_moments, inputs)
 
 
+def test_the_folded_affine_has_the_gradients_of_its_value() -> None:
+    torch.manual_seed(0)
+    inputs = [torch.randn(9).double().requires_grad_() for _ in range(4)]
+    for check in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
+        assert check(lambda *p: _Folded.apply(*p, 0.03), inputs)
+
+
+def test_the_folded_affine_stands_a_channel_without_spread() -> None:
+    inputs = [torch.zeros(3, requires_grad=True) for _ in range(4)]
+    sum(part.sum() for part in _Folded.apply(*inputs, 0.03)).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in inputs)
+
+
 @pytest.mark.parametrize("activation", ["relu", "silu", "gelu"])
 def test_a_normal_input_comes_out_normalized(activation: str) -> None:
     torch.manual_seed(0)
@@ -184,3 +197,25 @@ def test_a_delayed_scale_is_what_is_missing(activation: str) -> None:
     x = torch.randn(2, 6, 4, 4).double()
     _, factor = layers[1].expectation()
     torch.testing.assert_close(layers[1](x) * factor.view(6, 1, 1), layers[0](x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("shape", [(4, 6), (3, 6, 5, 7), (2, 6, 40, 40)], ids=str)
+def test_compiled_clamps_compute_what_stock_operators_do(
+    shape: "tuple[int, ...]", dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    y, g = torch.randn(2, *shape, dtype=dtype)
+    y[0, 0] = torch.nan
+    floor = torch.randn(6, dtype=dtype)
+    found = []
+    for compiled in (False, True):
+        try:
+            with fused_kernels(compiled):
+                a, b = y.clone().requires_grad_(), floor.clone().requires_grad_()
+                z = clamp_channels(a, b)
+                z.backward(g)
+                found.append((z.detach(), a.grad, b.grad))
+        except DeviceUnavailable as e:
+            pytest.skip(str(e))
+    torch.testing.assert_close(found[1], found[0], equal_nan=True)

@@ -116,8 +116,9 @@ def test_layer_statistics_alone_are_not_a_mixture() -> None:
         make({"kind": "switchable", "batch_statistics": False}, 6, dims=1)
 
 
-def test_without_batch_statistics_training_is_evaluation() -> None:
-    layer = make({"kind": "switchable", "batch_statistics": False}, 6)
+@pytest.mark.parametrize("kind", ["switchable", "sparse_switchable"])
+def test_without_batch_statistics_training_is_evaluation(kind: str) -> None:
+    layer = make({"kind": kind, "batch_statistics": False}, 6)
     x = torch.randn(4, 6, 3, 3)
     y = layer(x)
     torch.testing.assert_close(layer.eval()(x), y)
