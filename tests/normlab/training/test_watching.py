@@ -28,7 +28,10 @@ def test_one_enum_one_table() -> None:
     assert set(OBSERVERS) == set(DIAGNOSTICS)
 
 
-@pytest.mark.parametrize("kind", ["batch", "online", "streaming", "sparse_switchable", "none"])
+@pytest.mark.parametrize(
+    "kind",
+    ["batch", "batch_renorm", "online", "streaming", "sparse_switchable", "bounded_weight", "none"],
+)
 def test_all_diagnostics_together_change_no_bit(kind: str, tmp_path: Path) -> None:
     plain, _ = train(small_job(normalizer=kind), tmp_path / "plain")
     watched, _ = train(small_job(normalizer=kind, diagnostics=ALL), tmp_path / "watched")
