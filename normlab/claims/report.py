@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import List, Sequence
+from typing import Dict, List, Sequence
 
 from normlab.claims.claim import Claim, Effect
+from normlab.claims.gathering import name_of
 from normlab.claims.verdicts import Found, Verdict
+from normlab.records import ResultRow
 from normlab.specs.studies import expand
 from normlab.tables import markdown
 
@@ -31,7 +33,8 @@ def section(verdict: Verdict, plot: str) -> str:
     lines += ["", "| effect | expected | difference | 95 % interval | seeds | shows |",
               "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
     lines += [_effect_row(f) for f in verdict.found]
-    lines += ["", markdown(verdict.table), f"![{claim.title}]({plot})", ""]
+    lines += ["", markdown(verdict.table), *_best_lines(verdict)]
+    lines += [f"![{claim.title}]({plot})", ""]
     if claim.published:
         lines += ["Published, for comparison:", ""]
         lines += [f"- {p.what}: {p.value} ({p.source})" for p in claim.published]
@@ -67,6 +70,20 @@ def page(verdicts: Sequence[Verdict], machine: str, command: str, folder: str) -
 def list_lines(claims: Sequence[Claim]) -> List[str]:
     """Say each claim on a line, with the size of its study."""
     return [f"{c.key:24s} {len(expand(c.study)):4d} jobs  {c.title}" for c in claims]
+
+
+def _best_lines(verdict: Verdict) -> List[str]:
+    """Say at which value of `best_over` each setting has its highest mean."""
+    over = verdict.claim.best_over
+    if over is None or over not in verdict.table.group_by:
+        return []
+    best: Dict[str, ResultRow] = {}
+    for row in verdict.table.rows:
+        name = name_of(row, over)
+        if row.mean is not None and row.mean > (best[name].mean or 0 if name in best else -1):
+            best[name] = row
+    said = ", ".join(f"{name} {row.labels[over]}" for name, row in best.items())
+    return [f"Best `{over}` over all seeds: {said}.", ""] if said else []
 
 
 def _expected(e: Effect) -> str:

@@ -12,6 +12,7 @@ pytest.importorskip("matplotlib")
 from normlab.claims.claim import Claim, load_claims
 from normlab.claims.gathering import best_table, cells, lines, name_of, short
 from normlab.claims.pictures import draw_claim
+from normlab.claims.report import section
 from normlab.claims.verdicts import Verdict
 from normlab.errors import InvalidSpec
 from normlab.intervals import estimate
@@ -117,3 +118,15 @@ def test_labels_are_short() -> None:
     cell = Study(row).results("s").rows[0]
     assert name_of(cell) == "batch @ 0.05"
     assert name_of(cell, "optimizer.lr") == "batch"
+
+
+def test_the_page_says_the_best_rate_of_each_kind() -> None:
+    claim = CLAIMS["f-bounded-weight"]
+    verdict = verdict_of(claim, Study(claim))
+    rows = [r.model_copy(update={"mean": 0.9 if r.labels["optimizer.lr"] == "0.1" else 0.8})
+            for r in verdict.table.rows]  # fmt: skip
+    verdict = Verdict(claim, verdict.table.model_copy(update={"rows": rows}), ())
+    said = (
+        "Best `optimizer.lr` over all seeds: batch 0.1, weight 0.1, bounded_weight 0.1, none 0.1."
+    )
+    assert said in section(verdict, "f.png")
