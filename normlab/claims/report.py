@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Dict, List, Sequence
 
 from normlab.claims.claim import Claim, Effect
@@ -29,7 +30,7 @@ def section(verdict: Verdict, plot: str) -> str:
     """Write the part of the page about one claim; *plot* is the picture's path from the page."""
     claim = verdict.claim
     lines = [f"## {claim.key}: {verdict.words}", "", claim.says, ""]
-    lines += [f"- {source.paper}, {source.figure}" for source in claim.sources]
+    lines += [f"- {_linked(source.paper)}, {source.figure}" for source in claim.sources]
     lines += ["", "| effect | expected | difference | 95 % interval | seeds | shows |",
               "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
     lines += [_effect_row(f) for f in verdict.found]
@@ -37,7 +38,7 @@ def section(verdict: Verdict, plot: str) -> str:
     lines += [f"![{claim.title}]({plot})", ""]
     if claim.published:
         lines += ["Published, for comparison:", ""]
-        lines += [f"- {p.what}: {p.value} ({p.source})" for p in claim.published]
+        lines += [f"- {p.what}: {p.value} ({_linked(p.source)})" for p in claim.published]
         lines += [""]
     if claim.note:
         lines += [claim.note, ""]
@@ -86,12 +87,16 @@ def _best_lines(verdict: Verdict) -> List[str]:
     return [f"Best `{over}` over all seeds: {said}.", ""] if said else []
 
 
+def _linked(text: str) -> str:
+    return re.sub(r"arXiv:(\d{4}\.\d{5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
+
+
 def _expected(e: Effect) -> str:
     return {
         "above": f"above {e.by:g}",
-        "below": f"below {-e.by:g}",
+        "below": f"below {0 - e.by:g}",
         "within": f"within ±{e.by:g}",
-        "not_below": f"not below {-e.by:g}",
+        "not_below": f"not below {0 - e.by:g}",
     }[e.expect]
 
 

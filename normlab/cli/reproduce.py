@@ -181,7 +181,8 @@ def _write_page(client: Any, verdicts: List[Verdict], page: Path) -> None:
             draw_claim(verdict, client, folder / f"{verdict.claim.key}.png")
         except InvalidSpec as e:
             print(f"no plot of {verdict.claim.key}: {e}", file=sys.stderr)
-    command = "normlab " + shlex.join(sys.argv[1:])
+    words = sys.argv[sys.argv.index("reproduce") :] if "reproduce" in sys.argv else ["reproduce"]
+    command = f"normlab {shlex.join(words)}"  # without what stands before: a token, say
     text = report.page(verdicts, _machine(client), command, folder.name)
     page.write_text(text, encoding="utf-8")
     print(f"wrote {page}", file=sys.stderr)
@@ -189,10 +190,10 @@ def _write_page(client: Any, verdicts: List[Verdict], page: Path) -> None:
 
 def _machine(client: Any) -> str:
     """Name what the jobs ran on, and the day."""
-    workers = [w.description for d in client.devices() for w in d.workers if d.kind == "cpu"]
+    workers = [w.description for d in client.devices() for w in d.workers]
     here = f"{platform.machine()} with {os.cpu_count()} cores, {platform.system()}"
     day = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    return f"{', '.join(dict.fromkeys(workers)) or here} ({here}) on {day}"
+    return f"{'; '.join([*dict.fromkeys(workers), here])}, on {day}"
 
 
 def _summary(verdict: Verdict) -> Dict[str, Any]:

@@ -168,4 +168,5 @@ def test_a_verdict_needs_every_effect() -> None:
         page = report.page([verdict], "a test", "normlab reproduce", "claims")
         assert f"## a-batch-size: {words}" in page
         assert "+0.1000" in page
+        assert "[arXiv:1803.08494](https://arxiv.org/abs/1803.08494)" in page
         assert len(report.effect_lines(verdict)) == len(effects)
