@@ -79,7 +79,7 @@ test-py38:
 
 ## Run every claim of the papers as a study and write docs/claims.md (about 2 hours).
 reproduce: install
-	$(VENV)/bin/normlab reproduce --all
+	$(VENV)/bin/normlab reproduce --all --page docs/claims.md
 
 ## Write constraints.txt from what is installed now.
 constraints: install

@@ -16,7 +16,7 @@ FORMATS = (".png", ".svg", ".pdf")
 # Okabe and Ito's palette, told apart by every kind of colour vision; markers tell it twice
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 MARKERS = "osD^vP*X"
-_STYLE: Any = {  # matplotlib types every key of it
+STYLE: Any = {  # matplotlib types every key of it
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -63,7 +63,7 @@ def draw(table: ResultTable) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()

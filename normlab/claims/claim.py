@@ -36,8 +36,8 @@ class Effect(Spec):
     """
     A difference that the claim predicts: a minus b, or a minus a number, seed by seed.
 
-    It shows where the whole interval lies on the expected side of *by*, or, for `within`,
-    between -by and by.
+    It shows where the whole interval lies above *by*, below -*by*, or, for `within`, between -by
+    and by; `not_below` asks for above -by: it matches, or is better.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Effect(Spec):
         None, description="path to label: the cells on the right"
     )
     than: Union[float, None] = Field(None, description="the number on the right, in place of b")
-    expect: Literal["above", "below", "within"]
+    expect: Literal["above", "below", "within", "not_below"]
     by: float = Field(0.0, ge=0, description="in the metric's unit")
 
     @model_validator(mode="after")
@@ -56,6 +56,16 @@ class Effect(Spec):
         if (self.b is None) == (self.than is None):
             raise ValueError(f"effect {self.name!r} needs either b or than")
         return self
+
+
+class Picture(Spec):
+    """What is drawn beside the claim's table."""
+
+    kind: Literal["table", "best", "batches", "training", "band", "ablation", "rises", "power"] = (
+        Field("table", description="see normlab/claims/pictures.py")
+    )
+    metrics: Tuple[str, ...] = Field((), description="of `training`, and the edges of `band`")
+    title: str = ""
 
 
 class Quick(Spec):
@@ -74,10 +84,14 @@ class Claim(Spec):
     published: Tuple[Published, ...] = ()
     study: StudySpec
     effects: Tuple[Effect, ...] = Field(min_length=1)
+    best_over: Union[str, None] = Field(
+        None, description="a path: each side of an effect takes its best value, see `verdicts`"
+    )
     group_by: Tuple[str, ...] = Field((), description="of the table and the plot; all by default")
     metric: str = Field("val/accuracy", description="of the table and the plot")
     reduction: str = "last"
     confidence: float = Field(0.95, gt=0, lt=1)
+    plot: Picture = Picture()
     note: str = Field("", description="what limits the answer at this scale")
     quick: Quick = Quick()
 

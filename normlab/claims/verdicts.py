@@ -73,7 +73,7 @@ def judge(claim: Claim, studies: Results, study: str) -> Verdict:
         except InvalidSpec as e:  # no job reported it: a log of what is not positive, say
             found.append(Found(effect, None, False, str(e)))
             continue
-        found.append(weigh(effect, tables[key].rows, claim.confidence))
+        found.append(weigh(effect, tables[key].rows, claim.confidence, claim.best_over))
     table = studies.results(
         study,
         group_by=list(claim.group_by) or None,
@@ -84,10 +84,20 @@ def judge(claim: Claim, studies: Results, study: str) -> Verdict:
     return Verdict(claim, table, tuple(found))
 
 
-def weigh(effect: Effect, rows: Sequence[ResultRow], confidence: float) -> Found:
-    """Compare the two sides of *effect* over the seeds that both have."""
-    a = _values(rows, effect.a)
-    b = _values(rows, effect.b) if effect.b is not None else dict.fromkeys(a, effect.than or 0.0)
+def weigh(
+    effect: Effect, rows: Sequence[ResultRow], confidence: float, best_over: str | None = None
+) -> Found:
+    """
+    Compare the two sides of *effect* over the seeds that both have.
+
+    With *best_over*, a learning rate say, each side has for each seed its value at the rate
+    that is best on average over the *other* seeds: no seed helps to choose its own rate.
+    """
+    a = _values(rows, effect.a, best_over)
+    if effect.b is not None:
+        b = _values(rows, effect.b, best_over)
+    else:
+        b = dict.fromkeys(a, effect.than or 0.0)
     try:
         estimate = paired_difference(a, b, confidence=confidence)
     except InvalidSpec as e:
@@ -102,14 +112,43 @@ def _holds(effect: Effect, low: float, high: float) -> bool:
         return low > effect.by
     if effect.expect == "below":
         return high < -effect.by
+    if effect.expect == "not_below":
+        return low > -effect.by
     return -effect.by < low and high < effect.by
 
 
-def _values(rows: Sequence[ResultRow], where: Mapping[str, str]) -> Dict[int, float]:
-    """Average, for each seed, what the rows at *where* have."""
-    matching: List[ResultRow] = [
-        row for row in rows if all(row.labels.get(path) == name for path, name in where.items())
-    ]
+def _values(
+    rows: Sequence[ResultRow], where: Mapping[str, str], best_over: str | None
+) -> Dict[int, float]:
+    """Gather what the rows at *where* have for each seed, at the best of *best_over*."""
+    settings: Dict[str, List[ResultRow]] = {}
+    for row in rows:
+        if all(row.labels.get(path) == name for path, name in where.items()):
+            settings.setdefault(row.labels.get(best_over or "", ""), []).append(row)
+    return best_by_other_seeds([_mean_by_seed(matching) for matching in settings.values()])
+
+
+def best_by_other_seeds(settings: Sequence[Mapping[int, float]]) -> Dict[int, float]:
+    """
+    Take each seed's value from the setting whose mean over the other seeds is the highest.
+
+    A setting that lacks a seed that others have, because a training diverged, is no candidate.
+    """
+    most = max((len(values) for values in settings), default=0)
+    whole = [values for values in settings if len(values) == most]
+    chosen: Dict[int, float] = {}
+    for seed in sorted({seed for values in whole for seed in values}):
+        candidates = [values for values in whole if seed in values]
+        chosen[seed] = max(candidates, key=lambda values: _mean_without(values, seed))[seed]
+    return chosen
+
+
+def _mean_without(values: Mapping[int, float], seed: int) -> float:
+    others = [value for other, value in values.items() if other != seed]
+    return sum(others) / len(others) if others else values[seed]
+
+
+def _mean_by_seed(matching: Sequence[ResultRow]) -> Dict[int, float]:
     seeds = sorted({seed for row in matching for seed in row.values})
     complete = [s for s in seeds if all(s in row.values for row in matching)]
     return {s: sum(row.values[s] for row in matching) / len(matching) for s in complete}

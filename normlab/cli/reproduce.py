@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import platform
+import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Set, Tuple
 
 import typer
 
-from normlab.cli.connecting import connect
+from normlab.cli.any_stack import any_stack
 from normlab.cli.output import AsJson, examples, print_json
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ def register(app: typer.Typer) -> None:
             "normlab reproduce a                          one claim, with its verdict",
             "normlab reproduce a --first-seed 100         the same with other seeds",
             "normlab reproduce --all --page docs/claims.md",
+            "normlab reproduce a -s base.device=cuda -s base.dataset.name=cifar10",
         )
     )(reproduce)
 
@@ -39,16 +42,20 @@ def reproduce(
     quick: bool = typer.Option(False, help="Too small for a verdict: tries the machinery."),
     seeds: Optional[int] = typer.Option(None, min=2, help="Seeds; default: the claim's own."),
     first_seed: int = typer.Option(0, min=0, help="Where the seeds begin."),
+    sets: List[str] = typer.Option(
+        [], "--set", "-s", metavar="FIELD=VALUE", help="Elsewhere, such as base.device=cuda."
+    ),
     page: Optional[Path] = typer.Option(None, help="Write the page of verdicts, with its plots."),
     as_json: bool = AsJson,
 ) -> int:
     """Run claims of the papers as studies and say which show here.
 
-    Studies are completed, never run twice: call it again after an interruption. The stack must
-    run (`normlab up`). Exits 0 whatever the verdicts; 1 if a job did not succeed.
+    Studies are completed, never run twice: call it again after an interruption. Where no stack
+    runs, one is started for as long as the command lasts. Exits 0 whatever the verdicts; 1 if a
+    job did not succeed.
     """
     from normlab.claims import report
-    from normlab.claims.claim import find_claim, first_part, load_claims
+    from normlab.claims.claim import find_claim, load_claims
     from normlab.errors import InvalidSpec
 
     known = load_claims()
@@ -58,20 +65,84 @@ def reproduce(
     chosen = list(known.values()) if everything else [find_claim(c) for c in claims or []]
     if not chosen:
         raise InvalidSpec("no claim: name some, or --all; `normlab reproduce --list` has them")
-    verdicts, whole = [], True
-    with connect(ctx) as client:
-        studies = [c.at(quick=quick, seeds=seeds, first_seed=first_seed) for c in chosen]
-        for study in studies:  # all, before any waiting
-            client.studies.create(first_part(study) or study)
-        for claim, study in zip(chosen, studies):
-            verdict, complete = _run(client, claim, study, as_json)
-            verdicts.append(verdict)
-            whole = whole and complete
-    if page:
-        _write_page(verdicts, page)
+    studies = [
+        _changed(c.at(quick=quick, seeds=seeds, first_seed=first_seed), sets) for c in chosen
+    ]
+    with any_stack(ctx) as client:
+        try:
+            verdicts, whole = _run_all(client, chosen, studies, as_json)
+        except KeyboardInterrupt:
+            print("\ninterrupted: the same command goes on from here", file=sys.stderr, flush=True)
+            raise
+        if page:
+            _write_page(client, verdicts, page)
     if as_json:
         print_json([_summary(v) for v in verdicts])
     return 0 if whole else 1
+
+
+def _changed(study: StudySpec, overrides: List[str]) -> StudySpec:
+    """Return *study* with fields set as `normlab study run --set` sets them."""
+    from pydantic import ValidationError
+
+    from normlab.cli.specfile import apply_override
+    from normlab.errors import InvalidSpec
+    from normlab.specs.studies import StudySpec as Spec
+
+    if not overrides:
+        return study
+    raw = study.model_dump(mode="json", exclude_defaults=True)
+    for override in overrides:
+        apply_override(raw, override)
+    raw["name"] = f"{study.name}, {', '.join(overrides)}"[:200]
+    try:
+        return Spec.model_validate(raw)
+    except ValidationError as e:
+        raise InvalidSpec(f"--set {' --set '.join(overrides)}: {e.errors()[0]['msg']}") from e
+
+
+def _run_all(
+    client: Any, claims: List[Claim], studies: List[StudySpec], quiet: bool
+) -> Tuple[List[Verdict], bool]:
+    verdicts: List[Verdict] = []
+    whole = True
+    waiting = list(studies)
+    queued: Set[str] = set()
+    done: Set[str] = set()
+    for claim, study in zip(claims, studies):
+        waiting = _queue(client, waiting, queued, done)
+        verdict, complete = _run(client, claim, study, quiet)
+        done |= _keys(study)
+        verdicts.append(verdict)
+        whole = whole and complete
+    return verdicts, whole
+
+
+def _queue(
+    client: Any, waiting: List[StudySpec], queued: Set[str], done: Set[str]
+) -> List[StudySpec]:
+    """
+    Queue all that shares no cell with what is under way, so that no slot is ever idle.
+
+    The others are returned: once those cells are done, a study with `reuse` takes them over.
+    """
+    from normlab.claims.claim import first_part
+
+    left: List[StudySpec] = []
+    for study in waiting:
+        keys = _keys(study)
+        if study.reuse and keys & queued - done:
+            left.append(study)
+        else:
+            client.studies.create(first_part(study) or study)
+            queued |= keys
+    return left
+
+
+def _keys(study: StudySpec) -> Set[str]:
+    from normlab.specs.studies import expand
+
+    return {cell.key for cell in expand(study)}
 
 
 def _run(client: Any, claim: Claim, spec: StudySpec, quiet: bool) -> Any:
@@ -98,25 +169,31 @@ def _run(client: Any, claim: Claim, spec: StudySpec, quiet: bool) -> Any:
     return verdict, done.counts.get("succeeded", 0) == done.cells
 
 
-def _write_page(verdicts: List[Verdict], page: Path) -> None:
-    from normlab.claims.report import page as page_of
-    from normlab.claims.report import save_plot
+def _write_page(client: Any, verdicts: List[Verdict], page: Path) -> None:
+    from normlab.claims import report
+    from normlab.claims.pictures import draw_claim
     from normlab.errors import InvalidSpec
 
     folder = page.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     for verdict in verdicts:
         try:
-            save_plot(verdict, folder / f"{verdict.claim.key}.png")
+            draw_claim(verdict, client, folder / f"{verdict.claim.key}.png")
         except InvalidSpec as e:
             print(f"no plot of {verdict.claim.key}: {e}", file=sys.stderr)
-    command = "normlab " + " ".join(sys.argv[1:])
-    page.write_text(page_of(verdicts, _machine(), command, folder.name), encoding="utf-8")
-    print(f"wrote {page}")
+    words = sys.argv[sys.argv.index("reproduce") :] if "reproduce" in sys.argv else ["reproduce"]
+    command = f"normlab {shlex.join(words)}"  # without what stands before: a token, say
+    text = report.page(verdicts, _machine(client), command, folder.name)
+    page.write_text(text, encoding="utf-8")
+    print(f"wrote {page}", file=sys.stderr)
 
 
-def _machine() -> str:
-    return f"{platform.machine()} with {os.cpu_count()} cores, {platform.system()}"
+def _machine(client: Any) -> str:
+    """Name what the jobs ran on, and the day."""
+    workers = [w.description for d in client.devices() for w in d.workers]
+    here = f"{platform.machine()} with {os.cpu_count()} cores, {platform.system()}"
+    day = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    return f"{'; '.join([*dict.fromkeys(workers), here])}, on {day}"
 
 
 def _summary(verdict: Verdict) -> Dict[str, Any]:

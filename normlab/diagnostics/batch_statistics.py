@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import List, Sequence
+from typing import Dict, List, Sequence
 
 import torch
 from torch import Tensor
@@ -73,12 +74,11 @@ class BatchStatisticsMeter:
         """
         if len(self._rows) < 2:
             raise InvalidSpec(f"{len(self._rows)} batches: a scatter needs at least 2")
-        rows = torch.stack(self._rows)  # (batches, 5, C)
-        mean, _, m2, m3, m4 = rows.mean(0)
+        mean, _, m2, m3, m4 = torch.stack(self._rows).mean(0)  # of (batches, 5, C)
         variance = (m2 - mean**2).clamp_min(torch.finfo(torch.float64).tiny)
         fourth = m4 - 4 * mean * m3 + 6 * mean**2 * m2 - 3 * mean**4
         kurtosis = fourth / variance**2
-        scatter = rows[:, :2].var(0)  # unbiased, over batches
+        scatter = self.scatter()
         prior_mean = variance / self._values
         prior_std = variance * (kurtosis - 1).clamp_min(1e-12) / (4 * self._values)
         return BatchStatistics(
@@ -86,6 +86,43 @@ class BatchStatisticsMeter:
             std_ratio=_median(scatter[1] / prior_std),
             effective_share=_median(prior_mean / scatter[0].clamp_min(1e-300)),
         )
+
+    def scatter(self) -> Tensor:
+        """Return the unbiased variance over batches of means and deviations, (2, C)."""
+        return torch.stack(self._rows)[:, :2].var(0)
+
+
+class BatchScatter:
+    """
+    How the statistics of one tensor scatter over batches, and over quarters of the same batches.
+
+    A quarter scatters four times as much where the variance is inversely proportional to the
+    batch: `mean_exponent` and `std_exponent` are the slopes of log variance against log M, -1
+    for 1 / M, whatever share of the M values is independent.
+
+    Args:
+        size: samples in a batch; below 8 there are no quarters, and no exponents.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._quarter = size // 4 if size >= 8 else 0
+        self._whole, self._quarters = BatchStatisticsMeter(), BatchStatisticsMeter()
+
+    def update(self, x: Tensor) -> None:
+        """Add a batch, (N, C, ...)."""
+        self._whole.update(x)
+        if self._quarter:
+            for part in torch.split(x[: 4 * self._quarter], self._quarter):
+                self._quarters.update(part)
+
+    def found(self) -> Dict[str, float]:
+        """Return the statistics of whole batches, and the exponents, by name."""
+        values = dict(vars(self._whole.statistics()))
+        if self._quarter:
+            ratio = self._whole.scatter() / self._quarters.scatter().clamp_min(1e-300)
+            slopes = ratio.clamp_min(1e-300).log() / math.log(4)
+            values.update(mean_exponent=_median(slopes[0]), std_exponent=_median(slopes[1]))
+        return values
 
 
 def noise_strength(with_noise: Sequence[float], without: Sequence[float]) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from normlab.diagnostics.ablation import AblationCurve, Clamp, ablate
 from normlab.diagnostics.batch_noise import GradientBiasObserver, RegularizationObserver
-from normlab.diagnostics.batch_statistics import BatchStatisticsMeter
+from normlab.diagnostics.batch_statistics import BatchScatter
 from normlab.diagnostics.landscape import measure_landscape
 from normlab.diagnostics.moment import Moment, Observer
 from normlab.diagnostics.power import TERMS, watch_power
@@ -91,7 +91,11 @@ class ScaleInvarianceObserver(Observer):
 
 
 class SwitchObserver(Observer):
-    """Reports the mixture of each switchable normalizer, and its mean over all of them."""
+    """
+    Reports the mixture of each switchable normalizer, and its mean over all of them.
+
+    `largest` is the greatest of a site's ratios: 1 where it has become one-hot.
+    """
 
     def after_epoch(self, moment: Moment) -> None:
         """Read the ratios."""
@@ -107,12 +111,12 @@ class SwitchObserver(Observer):
 
 @torch.no_grad()
 def _ratios(module: SwitchableNorm) -> Dict[str, float]:
-    ratios = zip(("mean", "var"), module.ratios(module.mean_weight, module.var_weight))
-    return {
-        f"{which}/{choice}": value
-        for which, values in ratios
-        for choice, value in zip(module.choices, values.tolist())
-    }
+    found: Dict[str, float] = {}
+    ratios = module.ratios(module.mean_weight, module.var_weight)
+    for which, values in zip(("mean", "var"), ratios):
+        found.update({f"{which}/{c}": v for c, v in zip(module.choices, values.tolist())})
+        found[f"{which}/largest"] = float(values.max())
+    return found
 
 
 class GroupSizeObserver(Observer):
@@ -137,8 +141,9 @@ class LandscapeObserver(Observer):
         found = measure_landscape(moment.model, moment.loss, x, y, lengths)
         low, high = found.landscape.loss_range
         change_low, change_high = found.landscape.gradient_predictiveness
-        values = {"loss_low": low, "loss_high": high, "change_low": change_low,
-                  "change_high": change_high, "beta": found.beta}  # fmt: skip
+        values = {"loss_low": low, "loss_high": high, "loss_range": high - low,
+                  "change_low": change_low, "change_high": change_high, "beta": found.beta,
+                  "relative_change": change_high / max(found.gradient_norm, 1e-300)}  # fmt: skip
         for name, value in values.items():
             if math.isfinite(value):
                 moment.metric(f"landscape/{name}", value)
@@ -154,9 +159,9 @@ class BatchStatisticsObserver(Observer):
         sites = normalizer_sites(moment.model)
         if len(batches) < 2 or not sites:
             return
-        meters = {name: BatchStatisticsMeter() for name in sites}
+        scatters = {name: BatchScatter(size) for name in sites}
         handles = [
-            site.register_forward_hook(lambda _m, x, _y, meter=meters[name]: meter.update(x[0]))
+            site.register_forward_hook(lambda _m, x, _y, found=scatters[name]: found.update(x[0]))
             for name, site in sites.items()
         ]
         try:
@@ -166,9 +171,13 @@ class BatchStatisticsObserver(Observer):
         finally:
             for handle in handles:
                 handle.remove()
-        for name, meter in meters.items():
-            for what, value in vars(meter.statistics()).items():
+        everywhere: Dict[str, List[float]] = {}
+        for name, scatter in scatters.items():
+            for what, value in scatter.found().items():
                 moment.metric(f"batch_statistics/{name}/{what}", value)
+                everywhere.setdefault(what, []).append(value)
+        for what, values in everywhere.items():
+            moment.metric(f"batch_statistics/all/{what}", sum(values) / len(values))
 
 
 class AblationObserver(Observer):

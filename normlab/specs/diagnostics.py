@@ -48,7 +48,7 @@ _ALL = (
         "switch_weights",
         "how much each kind of statistics counts in switchable normalizers",
         "each epoch",
-        "switch/(SITE|all)/(mean|var)/(instance|layer|batch)",
+        "switch/(SITE|all)/(mean|var)/(instance|layer|batch|largest)",
         "nothing to speak of",
         "Luo et al. 2018, arXiv:1806.10779, figure 1",
     ),
@@ -64,7 +64,7 @@ _ALL = (
         "landscape",
         "range of the loss, change of the gradient and beta-smoothness along the gradient",
         "each epoch",
-        "landscape/(loss_low|loss_high|change_low|change_high|beta)",
+        "landscape/(loss_low|loss_high|loss_range|change_low|change_high|relative_change|beta)",
         "six forward and backward passes over one update's samples",
         "Santurkar et al. 2018, arXiv:1805.11604, figure 4",
     ),
@@ -73,7 +73,8 @@ _ALL = (
         "variance of batch means and deviations against their Gaussian priors, with the effective "
         "number of samples in feature maps",
         "each epoch",
-        "batch_statistics/SITE/(mean_ratio|std_ratio|effective_share)",
+        "batch_statistics/(SITE|all)/"
+        "(mean_ratio|std_ratio|effective_share|mean_exponent|std_exponent)",
         "one forward pass over up to 64 batches",
         "Teye et al. 2018, arXiv:1802.06455",
     ),

@@ -9,7 +9,7 @@ import pytest
 
 from normlab.claims import report
 from normlab.claims.claim import Claim, Effect, find_claim, first_part, load_claims
-from normlab.claims.verdicts import judge, weigh
+from normlab.claims.verdicts import best_by_other_seeds, judge, weigh
 from normlab.errors import InvalidSpec, NotFound
 from normlab.records import ResultRow, ResultTable
 from normlab.specs.admission import check
@@ -72,7 +72,7 @@ ROWS = [row("a", {0: 0.90, 1: 0.91, 2: 0.92}), row("b", {0: 0.80, 1: 0.82, 2: 0.
 @pytest.mark.parametrize(
     ("expect", "by", "shows"),
     [("above", 0.0, True), ("above", 0.1, False), ("below", 0.0, False), ("within", 0.2, True),
-     ("within", 0.05, False)],
+     ("within", 0.05, False), ("not_below", 0.0, True)],
 )  # fmt: skip
 def test_an_effect_shows_when_its_whole_interval_does(expect: str, by: float, shows: bool) -> None:
     assert weigh(effect(expect, by), ROWS, 0.95).shows is shows
@@ -92,6 +92,38 @@ def test_an_effect_compares_with_a_number_too() -> None:
     for sides in ({}, {"than": 1, "b": {"normalizer": "b"}}):
         with pytest.raises(ValueError, match="either b or than"):
             Effect.model_validate({**raw, **sides})
+
+
+def test_what_matches_or_is_better_is_not_below() -> None:
+    swapped = [row("a", ROWS[1].values), row("b", ROWS[0].values)]  # a is 0.10 below b
+    assert not weigh(effect("not_below", 0.09), swapped, 0.95).shows
+    assert weigh(effect("not_below", 0.2), swapped, 0.95).shows
+
+
+def test_each_seed_takes_the_rate_that_is_best_for_the_others() -> None:
+    slow, fast = {0: 0.90, 1: 0.60, 2: 0.60}, {0: 0.50, 1: 0.80, 2: 0.70}
+    # seed 0 likes slow, but the others prefer fast; without seed 1, slow has the better mean
+    assert best_by_other_seeds([slow, fast]) == {0: 0.50, 1: 0.60, 2: 0.60}
+
+
+def test_a_rate_at_which_a_seed_diverged_is_no_candidate() -> None:
+    assert best_by_other_seeds([{0: 0.99}, {0: 0.5, 1: 0.6}]) == {0: 0.5, 1: 0.6}
+    assert best_by_other_seeds([]) == {}
+
+
+def test_an_effect_compares_each_side_at_its_own_best_rate() -> None:
+    def at(rate: str, kind: str, value: float) -> ResultRow:
+        both = {"normalizer": kind, "optimizer.lr": rate}
+        values = dict.fromkeys(range(3), value)
+        return row(kind, values).model_copy(update={"labels": both, "coordinates": both})
+
+    rows = [at("0.1", "a", 0.7), at("0.2", "a", 0.9), at("0.1", "b", 0.8), at("0.2", "b", 0.4)]
+    found = weigh(effect("above"), rows, 0.95, "optimizer.lr").estimate
+    assert found is not None
+    assert found.mean == pytest.approx(0.1)
+    blind = weigh(effect("above"), rows, 0.95).estimate  # the mean over the rates
+    assert blind is not None
+    assert blind.mean == pytest.approx(0.2)
 
 
 def test_jobs_that_follow_a_twin_come_after_it() -> None:
@@ -136,4 +168,5 @@ def test_a_verdict_needs_every_effect() -> None:
         page = report.page([verdict], "a test", "normlab reproduce", "claims")
         assert f"## a-batch-size: {words}" in page
         assert "+0.1000" in page
+        assert "[arXiv:1803.08494](https://arxiv.org/abs/1803.08494)" in page
         assert len(report.effect_lines(verdict)) == len(effects)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("service.up", reason="the server's packages are not installed")
 
+from normlab.claims.claim import load_claims
 from normlab.cli.application import run
 from normlab.cli.own_stack import own_stack
+from normlab.connection import Connection, read_connection
 
 SETTINGS = {"NORMLAB_PORT": "0", "NORMLAB_SLOTS": "1", "OMP_NUM_THREADS": "1"}
 
@@ -26,11 +29,49 @@ def test_claims_run_in_their_quick_form_and_end_with_verdicts(
             page = Path(folder) / "claims.md"
             line = ["reproduce", "e", "k", "--quick", "--json", "--page", str(page)]
             assert run([*where, *line]) == 0
-            e, k = json.loads(capsys.readouterr().out.split("\n", 1)[1])
+            e, k = json.loads(capsys.readouterr().out)
         assert [(e["claim"], len(e["effects"])), (k["claim"], len(k["effects"]))] == [
-            ("e-norm-correction", 4),
-            ("k-priors", 3),
+            ("e-norm-correction", 5),
+            ("k-priors", 5),
         ]
         corrected = e["effects"][2]
         assert corrected["n"] == 2, corrected
-        assert "## e-norm-correction: does not show" in page.read_text(encoding="utf-8")
+        text = page.read_text(encoding="utf-8")
+        assert "## e-norm-correction: does not show" in text
+        assert all((page.with_suffix("") / f"{c['claim']}.png").exists() for c in (e, k))
+
+
+@pytest.mark.slow
+def test_without_a_stack_it_brings_its_own_and_goes_on_where_it_stood(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NORMLAB_URL", "NORMLAB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    with tempfile.TemporaryDirectory(prefix="normlab-test-") as folder:
+        monkeypatch.setenv("NORMLAB_DATA_DIR", folder)
+        Connection("http://127.0.0.1:9", "of a stack that was killed").write(Path(folder))
+        began = time.monotonic()
+        assert run(["reproduce", "k", "--quick", "--json"]) == 0
+        first, first_s = capsys.readouterr(), time.monotonic() - began
+        assert "no stack runs: starting one" in first.err
+        assert read_connection(Path(folder)) is None  # stopped with the command
+        began = time.monotonic()
+        assert run(["reproduce", "k", "--quick", "--json"]) == 0
+        again = capsys.readouterr()
+        assert json.loads(again.out) == json.loads(first.out)  # the same jobs, none run twice
+        assert time.monotonic() - began < first_s
+
+
+def test_bad_requests_say_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    for line, said in ((["zz"], "--list"), ([], "--all"), (["a", "--seeds", "1"], "seeds"),
+                       (["a", "-s", "base.device"], "FIELD=VALUE"),
+                       (["a", "-s", "axis=1"], "axis=1")):  # fmt: skip
+        assert run(["reproduce", *line]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_the_list_names_every_claim_and_its_size(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["reproduce", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(load_claims())
+    assert lines[0].split()[1:3] == ["120", "jobs"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from normlab.diagnostics.batch_statistics import BatchStatisticsMeter, noise_strength
+from normlab.diagnostics.batch_statistics import BatchScatter, BatchStatisticsMeter, noise_strength
 from normlab.errors import InvalidSpec
 
 
@@ -38,6 +38,32 @@ def test_positions_that_repeat_count_once() -> None:
     mean, _, share = measured(four_times)
     assert mean == pytest.approx(4, abs=0.3)
     assert share == pytest.approx(0.25, abs=0.02)
+
+
+def test_quarters_of_a_batch_scatter_four_times_as_much_even_where_positions_repeat() -> None:
+    torch.manual_seed(0)
+    scatter = BatchScatter(32)
+    for _ in range(400):
+        scatter.update(torch.randn(32, 40, 1, 1).expand(32, 40, 2, 2))
+    found = scatter.found()
+    assert found["effective_share"] == pytest.approx(0.25, abs=0.02)
+    assert found["mean_exponent"] == pytest.approx(-1, abs=0.05)
+    assert found["std_exponent"] == pytest.approx(-1, abs=0.06)
+
+
+def test_what_all_samples_share_does_not_average_out() -> None:
+    torch.manual_seed(0)
+    scatter = BatchScatter(16)
+    for _ in range(400):
+        scatter.update(torch.randn(1, 20) + 0.01 * torch.randn(16, 20))
+    assert scatter.found()["mean_exponent"] == pytest.approx(0, abs=0.01)
+
+
+def test_a_batch_below_eight_has_no_quarters() -> None:
+    scatter = BatchScatter(7)
+    for _ in range(2):
+        scatter.update(torch.randn(7, 3))
+    assert set(scatter.found()) == {"mean_ratio", "std_ratio", "effective_share"}
 
 
 def test_noise_strength_is_a_mean_difference() -> None:

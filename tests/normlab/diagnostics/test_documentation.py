@@ -41,6 +41,8 @@ def test_the_functions_measure_somebodys_own_model() -> None:
     assert isinstance(names["bias"], GradientBias)
     assert isinstance(names["strength"], Regularization)
     assert names["smoothness"].beta > 0
+    assert len(names["curve"].mean) == len(names["curve"].fractions)
+    assert list(names["steps"]) == ["0"]  # every layer but the last
     assert all(torch.equal(t, before[name]) for name, t in names["model"].state_dict().items())
 
 

@@ -29,7 +29,10 @@ def test_one_enum_one_table() -> None:
     assert set(OBSERVERS) == set(DIAGNOSTICS)
 
 
-@pytest.mark.parametrize("kind", ["batch", "online", "streaming", "sparse_switchable", "none"])
+@pytest.mark.parametrize(
+    "kind",
+    ["batch", "batch_renorm", "online", "streaming", "sparse_switchable", "bounded_weight", "none"],
+)
 def test_all_diagnostics_together_change_no_bit(kind: str, tmp_path: Path) -> None:
     plain, _ = train(small_job(normalizer=kind), tmp_path / "plain")
     watched, _ = train(small_job(normalizer=kind, diagnostics=ALL), tmp_path / "watched")
@@ -60,6 +63,27 @@ def test_they_report_under_their_names(kind: str, tmp_path: Path) -> None:
 def test_a_resumed_job_reports_the_same_diagnostics(tmp_path: Path) -> None:
     fields: dict[str, Any] = {"diagnostics": ["effective_step", "power", "landscape"]}
     check_resume(tmp_path, fields)
+
+
+def test_a_fixed_choice_of_statistics_is_one_hot(tmp_path: Path) -> None:
+    spec = small_job(normalizer="sparse_switchable", diagnostics=["switch_weights"])
+    recorder, _ = train(spec, tmp_path)
+    for which in ("mean", "var"):
+        shares = [recorder.points[f"switch/all/{which}/{c}"][-1][1]
+                  for c in ("instance", "layer", "batch")]  # fmt: skip
+        assert sum(shares) == pytest.approx(1)
+        largest = [value for _, value in recorder.points[f"switch/all/{which}/largest"]]
+        assert largest[-1] == pytest.approx(1)  # the radius has passed that of the simplex
+
+
+def test_the_landscape_says_its_range_and_its_change_in_units_of_the_gradient(
+    tmp_path: Path,
+) -> None:
+    recorder, _ = train(small_job(diagnostics=["landscape"]), tmp_path)
+    points = {name: p for name, p in recorder.points.items() if name.startswith("landscape/")}
+    last = {name.split("/")[1]: p[-1][1] for name, p in points.items()}
+    assert last["loss_range"] == pytest.approx(last["loss_high"] - last["loss_low"])
+    assert last["relative_change"] > 0
 
 
 def test_power_after_layer_norm_is_one(tmp_path: Path) -> None:

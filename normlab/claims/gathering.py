@@ -1,0 +1,128 @@
+"""What a claim's picture needs of its study: best values, series of each job, records."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, List, Mapping, Protocol, Sequence, Tuple
+
+from normlab.claims.verdicts import Results, Verdict, best_by_other_seeds
+from normlab.intervals import estimate
+from normlab.records import DiagnosticRecord, JobDetail, ResultRow, ResultTable, SeriesRecord
+
+Line = Tuple[List[float], List[List[float]]]
+"""Where, and the values there: one row a seed."""
+
+
+class Store(Protocol):
+    """Who knows the jobs: a client."""
+
+    @property
+    def studies(self) -> Results:
+        """Whose tables name the jobs."""
+
+    def get(self, job: str) -> JobDetail:
+        """Look at a job."""
+
+    def metrics(self, job: str, *names: str) -> Dict[str, SeriesRecord]:
+        """Return series by name."""
+
+    def diagnostics(self, job: str) -> List[DiagnosticRecord]:
+        """Return a job's records."""
+
+
+def cells(verdict: Verdict, store: Store, metric: str | None = None) -> List[ResultRow]:
+    """List the claim's cells, each with its jobs by seed."""
+    claim = verdict.claim
+    table = store.studies.results(
+        verdict.table.study,
+        metric=metric or claim.metric,
+        reduction=claim.reduction if metric is None else "last",
+        confidence=claim.confidence,
+    )
+    return table.rows
+
+
+def best_table(verdict: Verdict, rows: Sequence[ResultRow]) -> ResultTable:
+    """Sum up over the claim's `best_over`: a row a setting of the other paths, named by them."""
+    over = verdict.claim.best_over
+    groups: Dict[str, List[ResultRow]] = {}
+    for row in rows:
+        groups.setdefault(name_of(row, over), []).append(row)
+    found = [_best_row(name, group, verdict) for name, group in groups.items()]
+    return verdict.table.model_copy(update={"group_by": ["setting"], "rows": found})
+
+
+def _best_row(name: str, group: Sequence[ResultRow], verdict: Verdict) -> ResultRow:
+    values = best_by_other_seeds([row.values for row in group])
+    e = estimate(list(values.values()), "t", verdict.claim.confidence) if values else None
+    coordinates = {p: v for p, v in group[0].coordinates.items() if p != verdict.claim.best_over}
+    return group[0].model_copy(
+        update={
+            "coordinates": {"setting": name, **coordinates},
+            "labels": {"setting": name},
+            "values": values,
+            "n": len(values),
+            "mean": e.mean if e else None,
+            "sd": e.sd if e else None,
+            "low": e.low if e else None,
+            "high": e.high if e else None,
+        }
+    )
+
+
+def name_of(row: ResultRow, without: str | None = None) -> str:
+    """Name a cell for a legend, without one of its paths: `batch @ 0.1`, `batch_size 8`."""
+    kept = {p: text for p, text in row.labels.items() if p != without and text != "None"}
+    if "normalizer" not in kept:
+        return ", ".join(f"{path.rpartition('.')[2]} {text}" for path, text in kept.items())
+    return " @ ".join([short(kept.pop("normalizer")), *kept.values()])
+
+
+def short(label: str) -> str:
+    """Shorten the label of a normalizer: `batch(virtual_batch_size=4)` becomes `batch over 4`."""
+    head, _, rest = label.partition("(")
+    inside, _, tail = rest.partition(")")
+    options = dict(o.split("=", 1) for o in inside.split(", ") if "=" in o)
+    options.pop("proxy_weight_decay", None)
+    over = options.pop("virtual_batch_size", None)
+    text = head + (f"({', '.join(f'{k}={v}' for k, v in options.items())})" if options else "")
+    return text + (f" over {over}" if over else "") + tail.replace("+proxy", " + proxy")
+
+
+def lines(store: Store, row: ResultRow, metrics: Sequence[str]) -> Dict[str, Line]:
+    """Gather *metrics* over the training of the cell's jobs, at the steps that all have."""
+    found = [store.metrics(job, *metrics) for job in _jobs(row)]
+    return {m: _aligned([series[m] for series in found]) for m in metrics if found}
+
+
+def _aligned(series: Sequence[SeriesRecord]) -> Line:
+    points: List[Mapping[int, Any]] = [dict(zip(s.steps, s.values)) for s in series]
+    shared = set.intersection(*(set(p) for p in points)) if points else set()
+    steps = sorted(s for s in shared if all(p[s] is not None for p in points))
+    return [float(s) for s in steps], [[float(p[s]) for s in steps] for p in points]
+
+
+def ablations(store: Store, row: ResultRow, clamp: str) -> Line:
+    """Gather accuracy against the share of clamped channels."""
+    curves = [
+        record.record[clamp]
+        for job in _jobs(row)
+        for record in store.diagnostics(job)
+        if record.name == "ablation"
+    ]
+    return (curves[0]["fractions"], [c["mean"] for c in curves]) if curves else ([], [])
+
+
+def last_values(store: Store, row: ResultRow, prefix: str) -> Dict[str, List[float]]:
+    """Gather the last values of the metrics that begin with *prefix*: one a seed."""
+    found: Dict[str, List[float]] = {}
+    for job in _jobs(row):
+        for name, value in store.get(job).last.items():
+            if name.startswith(prefix) and isinstance(value, (int, float)):
+                found.setdefault(name[len(prefix) :], []).append(float(value))
+    return found
+
+
+def _jobs(row: ResultRow) -> Iterator[str]:
+    for seed, job in row.jobs.items():
+        if row.states.get(seed) == "succeeded":
+            yield job

@@ -1,0 +1,64 @@
+"""A stack for a long command: the one that is meant or runs already, or one of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Dict, Iterator
+
+import typer
+
+from normlab.cli.connecting import Address, connect
+from normlab.cli.own_stack import own_stack
+from normlab.connection import forget_connection, read_connection
+from normlab.errors import NormlabError
+
+if TYPE_CHECKING:
+    from normlab.client import Client
+
+
+@contextmanager
+def any_stack(ctx: typer.Context) -> Iterator[Client]:
+    """
+    Give a client of the API that the command line means, or of a stack started for the command.
+
+    The own stack lives in the user's data folder: what it computed is there the next time.
+    """
+    address: Address = ctx.find_root().obj
+    if address.url is not None or _answers(address):
+        with connect(ctx) as client:
+            yield client
+        return
+    from normlab.client import Client
+
+    forget_connection(address.data_dir)  # of a stack that was killed
+    settings = _settings()
+    slots = settings["NORMLAB_SLOTS"]
+    print(
+        f"no stack runs: starting one with {slots} slots in {address.data_dir}",
+        file=sys.stderr,
+        flush=True,
+    )
+    with own_stack(address.data_dir, settings) as own, Client(own.url, own.token) as client:
+        yield client
+
+
+def _answers(address: Address) -> bool:
+    left = read_connection(address.data_dir)
+    if left is None:
+        return False
+    from normlab.client import Client
+
+    try:
+        with Client(left.url, left.token, tries=1, timeout_s=10.0) as client:
+            client.devices()
+    except NormlabError:
+        return False
+    return True
+
+
+def _settings() -> Dict[str, str]:
+    cores = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    wished = {"NORMLAB_PORT": "0", "NORMLAB_HOST": "127.0.0.1", "NORMLAB_SLOTS": cores}
+    return {name: os.environ.get(name, value) for name, value in wished.items()}

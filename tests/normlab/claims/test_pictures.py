@@ -1,0 +1,132 @@
+"""Every claim has its picture, drawn from what its study holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Sequence
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from normlab.claims.claim import Claim, load_claims
+from normlab.claims.gathering import best_table, cells, lines, name_of, short
+from normlab.claims.pictures import draw_claim
+from normlab.claims.report import section
+from normlab.claims.verdicts import Verdict
+from normlab.errors import InvalidSpec
+from normlab.intervals import estimate
+from normlab.records import ResultRow, ResultTable
+from normlab.specs.studies import expand, label
+
+CLAIMS = load_claims()
+
+
+class Study:
+    """A store whose jobs are made up: seed s has value 0.5 + s / 10 everywhere."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+
+    @property
+    def studies(self) -> Study:
+        return self
+
+    def results(
+        self, study: str, *, group_by: Sequence[str] | None = None, metric: str = "", **_: Any
+    ) -> ResultTable:
+        paths = list(group_by or self.claim.study.paths)
+        rows: dict[str, ResultRow] = {}
+        for cell in expand(self.claim.study):
+            labels = {p: label(cell.coordinates[p]) for p in paths}
+            values = {s: 0.5 + s / 10 for s in self.claim.study.seeds}
+            rows[str(labels)] = ResultRow(
+                coordinates={p: cell.coordinates[p] for p in paths}, labels=labels, failed=0,
+                values=values, jobs={s: str(s) for s in values},
+                states=dict.fromkeys(values, "succeeded"), **vars(estimate(list(values.values()))),
+            )  # fmt: skip
+        return ResultTable(study=study, metric=metric, reduction="last", interval="t",
+                           confidence=0.95, group_by=paths, rows=list(rows.values()))  # fmt: skip
+
+    def get(self, job: str) -> Any:
+        rises = {f"regularization/rise_{m}": 1 / m for m in (4, 8, 16, 32)}
+        terms = ("channel_mean", "sample_mean", "channel_std", "sample_std", "total")
+        sites = {f"power/{i}.norm/norm/{t}": 0.25 for i in range(12) for t in terms}
+        return type("Job", (), {"last": {**rises, **sites}})()
+
+    def metrics(self, job: str, *names: str) -> dict[str, Any]:
+        values = [0.5 + int(job) / 10, None, 0.7]
+        return {n: type("S", (), {"steps": [1, 2, 3], "values": values})() for n in names}
+
+    def diagnostics(self, job: str) -> list[Any]:
+        curve = {"fractions": [0.0, 0.5], "mean": [0.9, 0.4 + int(job) / 100]}
+        record = {"zero": curve, "mean": curve}
+        return [type("D", (), {"name": "ablation", "record": record})()]
+
+
+def verdict_of(claim: Claim, study: Study) -> Verdict:
+    return Verdict(claim, study.results("s", group_by=claim.group_by, metric=claim.metric), ())
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=list(CLAIMS))
+def test_its_picture_can_be_drawn(claim: Claim, tmp_path: Path) -> None:
+    study = Study(claim)
+    target = draw_claim(verdict_of(claim, study), study, tmp_path / "x.png")
+    assert target.read_bytes().startswith(b"\x89PNG")
+
+
+def test_before_any_job_is_done_it_says_so(tmp_path: Path) -> None:
+    claim = CLAIMS["a-batch-size"]
+
+    class Empty(Study):
+        def results(self, study: str, **question: Any) -> ResultTable:  # type: ignore[override]
+            table = super().results(study, **question)
+            empty: dict[str, Any] = {"values": {}, "mean": None}
+            rows = [row.model_copy(update=empty) for row in table.rows]
+            return table.model_copy(update={"rows": rows})
+
+    study = Empty(claim)
+    with pytest.raises(InvalidSpec, match="yet"):
+        draw_claim(verdict_of(claim, study), study, tmp_path / "x.png")
+
+
+def test_rates_are_summed_up_in_the_best_table() -> None:
+    claim = CLAIMS["a-batch-size"]
+    study = Study(claim)
+    verdict = verdict_of(claim, study)
+    found = best_table(verdict, cells(verdict, study))
+    assert [row.labels["setting"] for row in found.rows][:2] == ["batch", "batch over 16"]
+    assert len(found.rows) == 8
+    assert found.rows[0].mean == pytest.approx(0.7)
+
+
+def test_series_are_cut_to_the_steps_that_every_seed_has() -> None:
+    claim = CLAIMS["h-switchable"]
+    study = Study(claim)
+    (row, *_) = cells(verdict_of(claim, study), study)
+    steps, seeds = lines(study, row, ["m"])["m"]
+    assert steps == [1.0, 3.0]  # at 2 there is no number
+    assert len(seeds) == len(claim.study.seeds)
+    assert seeds[1] == [0.6, 0.7]
+
+
+def test_labels_are_short() -> None:
+    assert short("batch(virtual_batch_size=4)") == "batch over 4"
+    assert short("group(groups=4, proxy_weight_decay=0.0005)+proxy") == "group(groups=4) + proxy"
+    assert short("online") == "online"
+    row = CLAIMS["a-batch-size"]
+    cell = Study(row).results("s").rows[0]
+    assert name_of(cell) == "batch @ 0.05"
+    assert name_of(cell, "optimizer.lr") == "batch"
+
+
+def test_the_page_says_the_best_rate_of_each_kind() -> None:
+    claim = CLAIMS["f-bounded-weight"]
+    verdict = verdict_of(claim, Study(claim))
+    rows = [r.model_copy(update={"mean": 0.9 if r.labels["optimizer.lr"] == "0.1" else 0.8})
+            for r in verdict.table.rows]  # fmt: skip
+    verdict = Verdict(claim, verdict.table.model_copy(update={"rows": rows}), ())
+    said = (
+        "Best `optimizer.lr` over all seeds: batch 0.1, weight 0.1, bounded_weight 0.1, none 0.1."
+    )
+    assert said in section(verdict, "f.png")

@@ -1,0 +1,73 @@
+"""Claims are queued at once, but for those that can take over what is still under way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from normlab.claims.claim import load_claims
+from normlab.cli.reproduce import _keys, _queue, _write_page
+
+CLAIMS = load_claims()
+
+
+class Recorder:
+    """A client that notes which studies were created."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    @property
+    def studies(self) -> Recorder:
+        return self
+
+    def create(self, spec: Any) -> None:
+        self.names.append(spec.name)
+
+    def devices(self) -> list[Any]:
+        return [SimpleNamespace(workers=[SimpleNamespace(description="a CPU")] * 2)]
+
+
+def test_what_shares_cells_waits_until_they_are_done() -> None:
+    a, c, h = (CLAIMS[key].study for key in ("a-batch-size", "c-proxy-gap", "h-switchable"))
+    client, queued, done = Recorder(), set[str](), set[str]()
+    assert _queue(client, [a, c, h], queued, done) == [c]
+    assert client.names == [a.name, h.name]
+    done |= _keys(a)
+    assert _queue(client, [c], queued, done) == []
+    assert client.names[-1] == c.name
+
+
+def test_of_a_steered_study_the_first_part_is_queued() -> None:
+    client, queued = Recorder(), set[str]()
+    assert _queue(client, [CLAIMS["e-norm-correction"].study], queued, set()) == []
+    assert client.names == [f"{CLAIMS['e-norm-correction'].study.name}, first part"]
+
+
+def test_every_claim_gets_its_turn() -> None:
+    client, queued, done = Recorder(), set[str](), set[str]()
+    waiting = [claim.study for claim in CLAIMS.values()]
+    for study in list(waiting):
+        waiting = _queue(client, waiting, queued, done)
+        done |= _keys(study)
+    assert waiting == []
+    assert len(client.names) == len(set(client.names)) == len(CLAIMS)
+
+
+def test_one_kind_is_trained_once_for_all_claims() -> None:
+    shared = _keys(CLAIMS["a-batch-size"].study) & _keys(CLAIMS["c-proxy-gap"].study)
+    assert len(shared) == 45  # batch, group + proxy and layer + proxy, three rates, five seeds
+
+
+def test_the_page_names_its_command_without_what_opens_the_api(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "normlab --token secret reproduce --all --page docs/claims.md"
+    monkeypatch.setattr("sys.argv", line.split())
+    _write_page(Recorder(), [], tmp_path / "claims.md")
+    text = (tmp_path / "claims.md").read_text(encoding="utf-8")
+    assert "Made by `normlab reproduce --all --page docs/claims.md` on a CPU; " in text
+    assert "secret" not in text
