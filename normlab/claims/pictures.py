@@ -175,10 +175,12 @@ def _ablation(verdict: Verdict, store: Store, rows: Sequence[ResultRow]) -> Figu
 
 def _rises(verdict: Verdict, store: Store, rows: Sequence[ResultRow]) -> Figure:
     figure, (axes,) = _panels(1)
+    drawn: List[float] = []
     for i, row in enumerate(rows):
         found = gathering.last_values(store, row, "regularization/rise_")
         sizes = sorted(int(m) for m in found)
-        means = [sum(found[str(m)]) / len(found[str(m)]) for m in sizes]
+        means = [_mean(found[str(m)]) for m in sizes]
+        drawn += means
         label = f"trained with {name_of(row, 'normalizer')}"
         axes.plot(sizes, means, marker=MARKERS[i], color=COLORS[i], label=label)
         if i == 0 and means and means[0] > 0:
@@ -186,7 +188,8 @@ def _rises(verdict: Verdict, store: Store, rows: Sequence[ResultRow]) -> Figure:
             axes.plot(sizes, guide, color="black", ls=":", label="1 / M")
             axes.set_xticks(sizes, [str(m) for m in sizes])
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
+    if max(drawn, default=0.0) > 0:  # else there is no logarithm
+        axes.set_yscale("log")
     axes.minorticks_off()
     axes.set_xlabel("samples a statistic, M")
     axes.set_ylabel("rise of the loss")

@@ -87,6 +87,8 @@ class ScaleInvarianceObserver(Observer):
             x, y = moment.train()
             moment.loss(twin(x[: moment.batch_size]), y[: moment.batch_size]).backward()  # type: ignore[no-untyped-call]
             for name, layer in scale_free_layers(twin):
+                if not layer.weight.is_leaf:  # made of others: no gradient of its own is kept
+                    continue
                 moment.metric(f"scale_invariance/{name}", scale_invariance(layer))
 
 

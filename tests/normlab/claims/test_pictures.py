@@ -75,6 +75,17 @@ def test_its_picture_can_be_drawn(claim: Claim, tmp_path: Path) -> None:
     assert target.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_rise_that_is_none_is_drawn_too(tmp_path: Path) -> None:
+    class Untrained(Study):
+        def get(self, job: str) -> Any:
+            falls = {f"regularization/rise_{m}": -1 / m for m in (4, 8, 16, 32)}
+            return type("Job", (), {"last": falls})()
+
+    study = Untrained(CLAIMS["k-priors"])
+    draw_claim(verdict_of(study.claim, study), study, tmp_path / "k.png")
+    assert (tmp_path / "k.png").stat().st_size > 5000
+
+
 def test_before_any_job_is_done_it_says_so(tmp_path: Path) -> None:
     claim = CLAIMS["a-batch-size"]
 
