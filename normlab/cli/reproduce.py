@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json
+from normlab.host_limits import usable_cores
 
 if TYPE_CHECKING:
     from normlab.claims.claim import Claim
@@ -116,7 +116,7 @@ def _write_page(verdicts: List[Verdict], page: Path) -> None:
 
 
 def _machine() -> str:
-    return f"{platform.machine()} with {os.cpu_count()} cores, {platform.system()}"
+    return f"{platform.machine()} with {usable_cores()} cores, {platform.system()}"
 
 
 def _summary(verdict: Verdict) -> Dict[str, Any]:
