@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format bench bench-norms bench-diagnostics bench-api drill \
-	test-compose test-py38 reproduce constraints hooks clean
+	mlflow test-compose test-py38 reproduce constraints hooks clean
 
 ## Show this list.
 help:
@@ -64,6 +64,10 @@ bench-diagnostics: install
 ## Measure the API against a named peer on the same machine.
 bench-api: install
 	$(PY) -m benchmarks.api_peer
+
+## Install an MLflow server into .bench/, for bench-api and the test of exports (about a minute).
+mlflow: install
+	$(PY) -m benchmarks.peer_mlflow
 
 ## Break the stack at random and check that no job is lost or run twice (SEED=7 FAULTS=100).
 drill: install

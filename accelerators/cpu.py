@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
 import sys
@@ -16,6 +15,7 @@ from accelerators.replica_group import ReplicaGroup
 from accelerators.torch_session import TorchSession
 from normlab import norms
 from normlab.errors import DeviceUnavailable, JobError, OutOfDeviceMemory, UnsupportedModel
+from normlab.host_limits import usable_cores, usable_memory_bytes
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import Probe
 
@@ -74,7 +74,7 @@ class CpuAccelerator:
             available=True,
             reason="every host has one",
             description=_processor(),
-            memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            memory_bytes=usable_memory_bytes(),
             versions={"torch": torch.__version__, "python": platform.python_version()},
             facts=replica_facts(self._group),
         )
@@ -179,4 +179,4 @@ def _processor() -> str:
             names = [line.split(":", 1)[1].strip() for line in file if "model name" in line]
     except OSError:
         names = []
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+    return f"{names[0] if names else platform.machine()}, {usable_cores()} cores"

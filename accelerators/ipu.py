@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import platform
 from contextlib import contextmanager, nullcontext
 from typing import Any, ContextManager, Dict, Iterator, List, Optional
@@ -16,6 +15,7 @@ from accelerators.ipu_errors import translated
 from accelerators.ipu_session import IpuSession
 from normlab import norms
 from normlab.errors import DeviceUnavailable, UnsupportedModel
+from normlab.host_limits import usable_cores
 from normlab.ipu_check import OpCheck
 from normlab.ipu_check.jobs import check_for_training
 from normlab.ipu_check.rules import problems
@@ -126,7 +126,7 @@ def _library(runtime: str, ipus: int) -> Any:
 def _description(spec: JobSpec, library: Any) -> str:
     ipus = f"{spec.replicas} IPU{'s' if spec.replicas > 1 else ''}"
     if spec.ipu_runtime == "emulated":
-        return f"{ipus}, emulated on the host ({platform.machine()}, {os.cpu_count()} cores)"
+        return f"{ipus}, emulated on the host ({platform.machine()}, {usable_cores()} cores)"
     if spec.ipu_runtime == "ipu_model":
         return f"{ipus} of Graphcore's IPU Model"
     return f"{ipus}, Mk{library.ipuHardwareVersion()}"

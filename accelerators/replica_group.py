@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from normlab.host_limits import usable_cores
 from normlab.training.accelerator import StepResult
 
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
@@ -85,11 +86,24 @@ class ReplicaGroup:
 
     def share_of(self, threads: Optional[int]) -> int:
         """Return how many of the job's *threads* (None: one a core) this replica may use."""
-        return max(1, (threads or os.cpu_count() or 1) // self.count)
+        return max(1, (threads or usable_cores()) // self.count)
 
-    def finish(self) -> None:
-        """Wait for what is still under way."""
+    def leave(self) -> None:
+        """
+        Wait for what is still under way, and part from the others.
+
+        A group joins its threads when it is destroyed, and a thread may still need Python's lock,
+        to let go of the last message's tensor. PyTorch 2.0 destroys a group under that lock, and
+        would wait for ever; a backend it destroys without, so each backend goes after its group.
+        """
         self._received()
+        everybody: Any = dist.group.WORLD
+        device = "cuda" if self.backend == "nccl" else "cpu"
+        groups = [(everybody, device), (self._control, "cpu")]
+        backends = [group._get_backend(torch.device(kind)) for group, kind in groups]
+        del everybody, groups, self._control
+        dist.destroy_process_group()
+        backends.clear()
 
     def _received(self) -> int:
         if self._sending is None:
@@ -120,8 +134,7 @@ def joined(device: str, rank: int, count: int, folder: Path) -> Iterator[Replica
     group = ReplicaGroup(device, dist.new_group(backend="gloo", timeout=_PATIENCE))
     yield group
     # Only after a good end: without its peers, a replica would wait here for ever.
-    group.finish()
-    dist.destroy_process_group()
+    group.leave()
 
 
 def own_state(model: nn.Module) -> Dict[str, Any]:

@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from normlab.host_limits import usable_cores, usable_memory_bytes
+
 _PROBE_TIMEOUT_S = 120
 
 
@@ -35,7 +37,7 @@ def unprobed(device: str) -> DeviceFacts:
         available=True,
         reason="not probed yet",
         description=f"{device} on {platform.node()}",
-        memory_bytes=psutil.virtual_memory().total if device == "cpu" else None,
+        memory_bytes=usable_memory_bytes() if device == "cpu" else None,
         versions={"python": platform.python_version()},
     )
 
@@ -67,7 +69,7 @@ def host_facts(data_dir: Path) -> dict[str, Any]:
     return {
         "memory_available_bytes": psutil.virtual_memory().available,
         "disk_free_bytes": shutil.disk_usage(there).free,
-        "cores": os.cpu_count() or 1,
+        "cores": usable_cores(),
         "load": round(os.getloadavg()[0], 2),
         "pid": os.getpid(),
     }

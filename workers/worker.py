@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import text
 
 from normlab.errors import ServiceUnavailable
+from normlab.host_limits import usable_cores
 from service import leases, workers
 from service.database import Database
 from service.leases import Claim
@@ -69,7 +70,7 @@ class Worker:
             database=self._database,
             settings=settings,
             launcher=self._launcher(),
-            threads=max(1, len(os.sched_getaffinity(0)) // slots),
+            threads=max(1, usable_cores() // slots),
             leaving=leaving,
             gpus=self._gpus,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import platform
 import shlex
 import sys
@@ -14,6 +13,7 @@ import typer
 
 from normlab.cli.any_stack import any_stack
 from normlab.cli.output import AsJson, examples, print_json
+from normlab.host_limits import usable_cores
 
 if TYPE_CHECKING:
     from normlab.claims.claim import Claim
@@ -191,7 +191,7 @@ def _write_page(client: Any, verdicts: List[Verdict], page: Path) -> None:
 def _machine(client: Any) -> str:
     """Name what the jobs ran on, and the day."""
     workers = [w.description for d in client.devices() for w in d.workers]
-    here = f"{platform.machine()} with {os.cpu_count()} cores, {platform.system()}"
+    here = f"{platform.machine()} with {usable_cores()} cores, {platform.system()}"
     day = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     return f"{'; '.join([*dict.fromkeys(workers), here])}, on {day}"
 

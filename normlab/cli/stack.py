@@ -64,5 +64,6 @@ def demo(
 ) -> int:
     """Train the same net with four normalizers in a stack of its own, and compare."""
     from normlab.cli.demo import run
+    from normlab.host_limits import usable_cores
 
-    return run(epochs, seeds, slots or os.cpu_count() or 1, data_dir, device, as_json=as_json)
+    return run(epochs, seeds, slots or usable_cores(), data_dir, device, as_json=as_json)

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 
 from accelerators import open_accelerator
-from accelerators.replica_group import is_lost_peer, own_state
+from accelerators.replica_group import is_lost_peer, joined, own_state
 from normlab import norms
 from normlab.errors import UnsupportedModel
 from normlab.training.replicas import rows_of
@@ -30,6 +32,20 @@ def _run_program(folder: Path, device: str) -> Any:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return torch.load(folder / "found.pt", map_location="cpu", weights_only=True)
+
+
+def _meet_and_part(rank: int, folder: str, rounds: int) -> None:
+    torch.set_num_threads(1)
+    for number in range(rounds):
+        place = Path(folder) / str(number)
+        place.mkdir(exist_ok=True)
+        with joined("cpu", rank, program.REPLICAS, place):
+            dist.all_reduce(torch.ones(8))  # nobody here holds what was sent when they part
+
+
+@pytest.mark.timeout(120)
+def test_replicas_part_though_a_thread_still_holds_their_last_message(tmp_path: Path) -> None:
+    mp.spawn(_meet_and_part, (str(tmp_path), 20), nprocs=program.REPLICAS)
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,9 @@ import copy
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from accelerators.replica_group import joined
 from normlab.norms import make
 
 SIZES = (3, 2)  # samples of each replica: not the same, so that counts matter
@@ -13,13 +13,12 @@ SIZES = (3, 2)  # samples of each replica: not the same, so that counts matter
 def replica(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     given = torch.load(f"{folder}/given.pt", weights_only=True)
-    store = f"file://{folder}/store"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=len(SIZES))
     layer = make({"kind": "batch", "sync": True}, 4).double()
     layer.load_state_dict(given["state"])
     x = given["x"].split(SIZES)[rank].clone().requires_grad_()
-    y = layer(x)
-    y.backward(given["g"].split(SIZES)[rank])
+    with joined("cpu", rank, len(SIZES), Path(folder)):
+        y = layer(x)
+        y.backward(given["g"].split(SIZES)[rank])
     found = {
         "y": y.detach(),
         "gx": x.grad,
@@ -28,7 +27,6 @@ def replica(rank: int, folder: str) -> None:
         "state": layer.state_dict(),
     }
     torch.save(found, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
 
 
 def test_synced_replicas_compute_what_one_process_does(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_an_address_that_is_none_is_refused() -> None:
 @pytest.fixture
 def real_url(tmp_path: Path) -> Iterator[str]:
     if not REAL.exists():
-        pytest.skip(f"no MLflow in {REAL.parent.parent}; `make bench-api` installs one")
+        pytest.skip(f"no MLflow in {REAL.parent.parent}; `make mlflow` installs one")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
