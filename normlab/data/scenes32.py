@@ -1,8 +1,8 @@
 """
-Procedural scenes for segmentation: two shapes, one of which may hide part of the other.
+Procedural scenes for segmentation: two striped shapes, one of which may hide part of the other.
 
-Each pixel has a class: 0 behind everything, else 1 + the shape (disc, square, triangle, cross) in
-front there. Stripes, colour, contrast, brightness and noise say nothing of the class.
+Each pixel has a class: 0 behind the shapes, else 1 to 4 by how fine the stripes are there; 1 has
+none. Outlines, directions, colour, contrast, brightness and noise say nothing of it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from normlab.data.raw import Raw
 
 _TRAIN, _TEST = 2000, 500
 _OBJECTS = 2
-_EXTENT = Extent(radius=(0.18, 0.28), centre=(0.2, 0.8))
+_EXTENT = Extent(radius=(0.2, 0.3), centre=(0.25, 0.75))
+_FREQUENCIES = (0.0, 0.08, 0.16, 0.3)  # of classes 1 to 4, a pixel
 
 
 def load() -> Raw:
@@ -39,13 +40,14 @@ def load() -> Raw:
 def draw(n: int, seed: int) -> Tuple[Tensor, Tensor]:
     """Draw *n* scenes (n, 3, 32, 32) and the classes of their pixels (n, 32, 32)."""
     g = torch.Generator().manual_seed(seed)
-    x = coloured(value_noise(n, g), 0.5, g)
+    x = 0.5 * coloured(value_noise(n, g), 0.5, g)
+    frequencies = torch.tensor(_FREQUENCIES)
     y = torch.zeros(n, S, S, dtype=torch.int64)
     for _ in range(_OBJECTS):
-        shape = torch.randint(4, (n,), generator=g)
-        distance = distances(shape, _EXTENT, g)  # (n, S, S)
-        pattern = stripes(uniform(n, 0, math.pi, g), uniform(n, 0.14, 0.22, g), g)
+        distance = distances(torch.randint(4, (n,), generator=g), _EXTENT, g)  # (n, S, S)
+        texture = torch.randint(4, (n,), generator=g)
+        pattern = stripes(uniform(n, 0, math.pi, g), frequencies[texture], g)
         front = coloured(pattern, 1.0, g)
         x = torch.lerp(x, front, torch.sigmoid(1.2 * distance).unsqueeze(1))
-        y = torch.where(distance > 0, (shape + 1).view(n, 1, 1), y)
+        y = torch.where(distance > 0, (texture + 1).view(n, 1, 1), y)
     return disturbed(x, g, EASY), y

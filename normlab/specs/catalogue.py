@@ -289,7 +289,7 @@ DATASETS: Dict[str, DatasetFacts] = {
         ),
         DatasetFacts(
             "scenes32",
-            "two shapes, one in front of the other, drawn in memory; a class a pixel",
+            "two striped shapes, one in front of the other, drawn in memory; a class a pixel",
             5,
             3,
             32,
