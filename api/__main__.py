@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 
+from api import lean  # noqa: F401  # before what would load more
 from api.main import create_app
 from api.server import Server
 from normlab.errors import NormlabError

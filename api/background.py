@@ -1,4 +1,4 @@
-"""What every API process does besides answering: ring again, reap what is lost, search on."""
+"""What every API process does besides answering: ring again, reap the lost, search on, tidy up."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from api.admission import check_of, place_of
 from api.state import State
+from service.compaction import Compactor
 from service.loops import Loop
 from service.reaper import Reaper
 from service.relay import Relay
@@ -14,19 +15,22 @@ from service.searches import Searcher
 
 _RELAY_S = 1.0
 _SEARCH_S = 1.0
+_COMPACT_S = 10.0
 
 
 @contextmanager
 def loops(state: State) -> Iterator[None]:
-    """Run the relay, the reaper and the searcher; any number of processes may do so at once."""
+    """Run the relay, reaper, searcher and compactor; any number of processes may do so at once."""
     settings = state.settings
     relay = Relay(state.database, state.doorbell, settings.ring_s)
     reaper = Reaper(state.database, settings.lease_s)
     searcher = Searcher(state.database, lambda: place_of(state), check_of(state))
+    compactor = Compactor(state.database)
     running = [
         Loop("relay", _counted(state, "relay", relay.round), min(_RELAY_S, settings.ring_s)),
         Loop("reaper", _counted(state, "reaper", reaper.round), settings.reap_s),
         Loop("searcher", _counted(state, "searcher", searcher.round), _SEARCH_S),
+        Loop("compactor", _counted(state, "compactor", compactor.round), _COMPACT_S),
     ]
     for loop in running:
         loop.start()

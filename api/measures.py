@@ -38,7 +38,7 @@ class Measures:
         )
         self.touched = Counter(
             "normlab_round_jobs_total",
-            "Jobs that the background loops rang again or took from lost workers",
+            "Jobs that the background loops rang again, took from lost workers or compacted",
             ["loop"],
             registry=self.registry,
         )

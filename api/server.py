@@ -35,6 +35,7 @@ class Server(uvicorn.Server):
                 port=port,
                 log_config=None,  # the journal has its own form
                 access_log=False,
+                ws="none",  # nothing speaks it, and its library is large
                 server_header=False,
                 timeout_graceful_shutdown=_GRACE_S,
             )

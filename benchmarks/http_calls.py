@@ -79,11 +79,6 @@ def cpu_s(roots: Sequence[psutil.Process]) -> float:
     return sum(sum(process.cpu_times()[:4]) for process in tree(roots))
 
 
-def memory_bytes(roots: Sequence[psutil.Process]) -> int:
-    """Return the resident memory of *roots* and all below them."""
-    return sum(process.memory_info().rss for process in tree(roots))
-
-
 def tree(roots: Sequence[psutil.Process]) -> Iterator[psutil.Process]:
     """List *roots* and all below them."""
     for root in roots:

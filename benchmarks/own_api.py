@@ -38,9 +38,14 @@ class OwnApi:
         self.caller = _caller(running)
         self.database = database
         self.roots = [api, *_servers(running.data_dir)]
-        self.memory_roots = [api]
+        self._api = api
         self._ingest = ingest
         self._long_job = long_job
+
+    def memory_bytes(self) -> int:
+        """Return what the API process holds; what inspects models is a process of its own."""
+        held: int = self._api.memory_info().rss
+        return held
 
     def submit(self) -> str:
         """Queue a job; return its id."""
@@ -117,7 +122,11 @@ def _ingest_server(database_url: str) -> tuple[subprocess.Popen[bytes], Caller]:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
-    process.wait(30)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _caller(running: Stack) -> Caller:

@@ -11,13 +11,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benchmarks.http_calls import Caller
+from benchmarks.http_calls import Caller, tree
 from benchmarks.table import FOLDER
 
 VERSION = "3.17.2"
@@ -46,10 +46,13 @@ class Mlflow:
     def __init__(self, url: str, process: psutil.Process) -> None:
         self.caller = Caller(url)
         self.roots = [process]
-        self.memory_roots = [process]
         made = self.caller.post(f"{_API}/experiments/create", {"name": "bench"})
         self._experiment = made["experiment_id"]
         self._long_run = self.submit()
+
+    def memory_bytes(self) -> int:
+        """Return what the server's processes hold."""
+        return sum(process.memory_info().rss for process in tree(self.roots))
 
     def submit(self) -> str:
         """Create a run; return its id."""
@@ -123,8 +126,15 @@ def serving(folder: Path) -> Iterator[Mlflow]:
         _wait(url, process, folder / "mlflow.log")
         yield Mlflow(url, psutil.Process(process.pid))
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        os.killpg(process.pid, signal_number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+            return
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,8 +33,8 @@ class Columns:
 
     def within(self, from_step: int | None, to_step: int | None) -> Columns:
         """Keep the points from one step to another, both included; None is no bound."""
-        first = 0 if from_step is None else int(np.searchsorted(self.steps, from_step))
-        last = len(self) if to_step is None else int(np.searchsorted(self.steps, to_step, "right"))
+        first = 0 if from_step is None else bisect_left(self.steps, from_step)
+        last = len(self) if to_step is None else bisect_right(self.steps, to_step)
         kept = slice(first, last)
         return Columns(self.steps[kept], self.values[kept], self.times[kept])
 
@@ -134,8 +135,8 @@ def thin_out(points: Columns, buckets: int) -> Buckets:
     if not len(points):
         return Buckets(points.steps, points.times, *[np.empty(0)] * 3)
     first, last = int(points.steps[0]), int(points.steps[-1])
-    edges = first + np.arange(buckets) * (last - first + 1) / buckets
-    starts = np.unique(np.searchsorted(points.steps, edges))
+    edges = np.ceil(first + np.arange(buckets) * (last - first + 1) / buckets)
+    starts = np.unique(np.searchsorted(points.steps, np.minimum(edges, last).astype(np.int32)))
     starts = starts[starts < len(points)]  # a range of few steps has empty parts at its end
     finite = ~np.isnan(points.values)
     counts = np.add.reduceat(finite, starts, dtype=np.int64)

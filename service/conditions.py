@@ -122,7 +122,9 @@ def _metric(name: str) -> ColumnElement[Any]:
     of_name = select(key.id).where(key.name == name).scalar_subquery()
     # to PostgreSQL, NaN is larger than every number: here it is no value at all
     value = func.nullif(last.value, math.nan, type_=Double)
-    return select(value).where(last.job == _j.id, last.key == of_name).scalar_subquery()
+    found = select(value).where(last.job == _j.id, last.key == of_name)
+    # of the job alone: a list that is sorted by a metric has a metric_last of its own
+    return found.correlate(schema.job).scalar_subquery()
 
 
 def _refused(field: str, rule: str) -> InvalidSpec:

@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import Connection, text
 
 from normlab.records import EventRecord
-from service.database import Database
+from service.database import Database, cursor_of
 from service.identity import parse_id
 
 CHANNEL = "normlab_events"
@@ -23,7 +23,9 @@ _RECORD = text("""
     )
     select pg_notify(:channel, job::text) from told
 """)
-_NOTIFY = text("select pg_notify(:channel, :job)")
+NOTIFY = "select pg_notify(%s, %s)"
+"""With `news`; for the driver's own cursor."""
+
 _SINCE = text(
     "select seq, job, kind, at, payload from event"
     " where job = :job and seq > :seq order by seq limit :limit"
@@ -55,7 +57,12 @@ def to_json(value: Any) -> str:
 
 def notify(connection: Connection, job: UUID) -> None:
     """Tell the watchers of *job* that it has news, but no event, when this transaction commits."""
-    connection.execute(_NOTIFY, {"channel": CHANNEL, "job": f"{_MERELY_NEWS}{job}"})
+    cursor_of(connection).execute(NOTIFY, news(job))
+
+
+def news(job: UUID) -> tuple[str, str]:
+    """Return what NOTIFY takes to tell of news of *job*."""
+    return CHANNEL, f"{_MERELY_NEWS}{job}"
 
 
 def heard(notification: str) -> tuple[str, bool]:
@@ -72,12 +79,12 @@ def since(
     values: dict[str, Any] = {"seq": seq, "limit": limit}
     if job is not None:
         values["job"] = parse_id(job)
-    with database.begin() as connection:
+    with database.reading() as connection:
         rows = connection.execute(query, values).mappings().all()
     return [EventRecord.model_validate({**row, "job": str(row["job"])}) for row in rows]
 
 
 def latest(database: Database) -> int:
     """Return the number after which `since` finds, of all jobs, only what happens from now on."""
-    with database.begin() as connection:
+    with database.reading() as connection:
         return int(connection.execute(_LATEST).scalar_one())

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 from uuid import UUID
 
-import orjson
 from sqlalchemy import Connection, select, text
 
-from normlab.errors import Conflict, FieldProblem, IdempotencyReuse, NotFound, QuotaExceeded
-from normlab.records import ENDED, AttemptRecord, JobDetail, JobRecord
+from normlab.errors import Conflict, NotFound
+from normlab.records import ENDED, AttemptRecord, JobDetail
 from normlab.specs.jobs import JobSpec
 from service import events, schema, states
 from service.database import Database
-from service.identity import new_id, parse_id
-from service.listing import JobFilters, list_jobs, new_record, read_records
+from service.identity import parse_id
+from service.listing import JobFilters, list_jobs, read_records
+from service.submissions import row_of, submit
 
 __all__ = [
     "JobFilters",
@@ -31,11 +30,6 @@ __all__ = [
     "submit",
 ]
 
-_TURN = text("insert into turn (device, owner) values (:device, :owner) on conflict do nothing")
-_QUEUED = text(
-    "select count(*) from"
-    " (select 1 from job where owner = :owner and state = 'queued' limit :limit) as few"
-)
 _AHEAD = text(
     "select count(*) from job where state = 'queued' and device = :device and priority >= :priority"
 )
@@ -44,49 +38,9 @@ _STATE = text("select state, cancel_requested from job where id = :job for updat
 _ATTEMPTS = text("select * from attempt where job = :job order by number")
 
 
-def submit(
-    database: Database,
-    spec: JobSpec,
-    *,
-    owner: str,
-    device: str,
-    device_reason: str,
-    idempotency_key: str | None = None,
-    study: str | None = None,
-    cell: str | None = None,
-    steps: int | None = None,
-    max_queued: int | None = None,
-) -> tuple[JobRecord, bool]:
-    """
-    Queue a job on *device*; return it and whether it is new.
-
-    The same *idempotency_key* with the same spec gives the job that is there already, and so
-    does the same *cell* of the same *study*.
-
-    Args:
-        steps: updates in all, where known.
-        max_queued: the most jobs that *owner* may have queued.
-
-    Raises:
-        IdempotencyReuse: if the key came with another spec before.
-        QuotaExceeded: if *owner* has too many jobs queued.
-    """
-    row = row_of(spec, owner, device, device_reason)
-    row |= {"idempotency_key": idempotency_key, "cell": cell, "steps": steps}
-    row["study"] = None if study is None else parse_id(study, "study")
-    with database.begin() as connection:
-        job = new_record(connection, row)
-        if job is None:
-            return _existing(connection, row), False
-        _check_quota(connection, owner, max_queued)
-        connection.execute(_TURN, {"device": device, "owner": owner})
-        events.record(connection, row["id"], "queued", {"device": device, "attempt": 0})
-        return job, True
-
-
 def get(database: Database, job: str) -> JobDetail:
     """Return everything about one job; raise NotFound if there is none of that name."""
-    with database.begin() as connection:
+    with database.reading() as connection:
         return _detail(connection, parse_id(job))
 
 
@@ -148,68 +102,15 @@ def retry_within(connection: Connection, job: UUID) -> None:
 
 def queue_position(database: Database, device: str, priority: int = 0) -> int:
     """Return how many queued jobs for *device* a new one would at most wait for, plus one."""
-    with database.begin() as connection:
+    with database.reading() as connection:
         values = {"device": device, "priority": priority}
         return int(connection.execute(_AHEAD, values).scalar_one()) + 1
 
 
 def count_by_state(database: Database) -> dict[tuple[str, str], int]:
     """Count the jobs of each state and device."""
-    with database.begin() as connection:
+    with database.reading() as connection:
         return {(row.state, row.device): row.n for row in connection.execute(_COUNTS)}
-
-
-def row_of(spec: JobSpec, owner: str, device: str, device_reason: str) -> dict[str, Any]:
-    """Make a new job's row of the table."""
-    content = spec.model_dump(mode="json")
-    return {
-        "id": new_id(),
-        "owner": owner,
-        "name": spec.name,
-        "request_hash": hashlib.sha256(orjson.dumps(content)).hexdigest(),
-        "spec": content,
-        "fingerprint": spec.fingerprint(),
-        "normalizer": content["normalizer"]["kind"],
-        "proxy": content["normalizer"].get("proxy", False),
-        "model": spec.model.name,
-        "dataset": spec.dataset.name,
-        "batch_size": spec.batch_size,
-        "samples_per_update": spec.samples_per_update,
-        "seed": spec.seed,
-        "device": device,
-        "device_reason": device_reason,
-        "priority": spec.priority,
-        "max_attempts": spec.max_attempts,
-        "time_limit_s": spec.time_limit_s,
-        "epochs": spec.epochs,
-    }
-
-
-def _existing(connection: Connection, row: dict[str, Any]) -> JobRecord:
-    j = schema.job.c
-    by_key = (j.owner == row["owner"]) & (j.idempotency_key == row["idempotency_key"])
-    by_cell = (j.study == row["study"]) & (j.cell == row["cell"])
-    found = connection.execute(select(j.id, j.request_hash).where(by_key)).first()
-    if found is not None and found.request_hash != row["request_hash"]:
-        raise IdempotencyReuse(
-            f"idempotency key {row['idempotency_key']!r} came with another body before, for job "
-            f"{found.id}; send the same body again, or a new key for a new job",
-            [FieldProblem("Idempotency-Key", "one key, one body")],
-        )
-    if found is None:
-        found = connection.execute(select(j.id).where(by_cell)).one()
-    return read_records(connection, [found.id])[0]
-
-
-def _check_quota(connection: Connection, owner: str, max_queued: int | None) -> None:
-    if max_queued is None:
-        return
-    queued = connection.execute(_QUEUED, {"owner": owner, "limit": max_queued + 1}).scalar_one()
-    if queued > max_queued:
-        raise QuotaExceeded(
-            f"{owner!r} has {max_queued} jobs queued, which is the most this service allows; "
-            "try again when some have started"
-        )
 
 
 def _locked(connection: Connection, job: UUID) -> tuple[Any, bool]:

@@ -19,7 +19,7 @@ from normlab.events import Failed, Finished
 from normlab.records import JobState
 from normlab.specs.jobs import JobSpec
 from service import schema, states
-from service.database import Database
+from service.database import Database, cursor_of
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,7 @@ _RENEW = text("""
     update job set lease_until = clock_timestamp() + make_interval(secs => :lease_s)
     where id = :job and attempt = :attempt and state = 'running' returning cancel_requested
 """)
-_HOLD = text(
-    "select 1 from job where id = :job and attempt = :attempt and state = 'running'"
-    " for no key update"
-)
+_HOLD = "select 1 from job where id = %s and attempt = %s and state = 'running' for no key update"
 _END_ATTEMPT = text("""
     with ended as (
         update attempt set ended_at = least(clock_timestamp(), cast(:no_later as timestamptz)),
@@ -189,8 +186,8 @@ def renew(database: Database, claim: Claim, lease_s: float) -> Renewal | None:
 
 def hold(connection: Connection, claim: Claim) -> bool:
     """Lock the job for this transaction; False, and nothing may be written, if *claim* is over."""
-    values = {"job": claim.job, "attempt": claim.attempt}
-    return connection.execute(_HOLD, values).first() is not None
+    held = cursor_of(connection).execute(_HOLD, (claim.job, claim.attempt))
+    return held.fetchone() is not None
 
 
 def finish(database: Database, claim: Claim, finished: Finished) -> bool:

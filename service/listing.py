@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,6 @@ from sqlalchemy import (
     text,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import insert
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.records import JobPage, JobRecord
@@ -39,6 +39,9 @@ _SHOWN = [
     for c in schema.job.c
     if c.name not in {"spec", "idempotency_key", "request_hash", "cell", "summary", "forgiven"}
 ]
+SHOWN = [c.name for c in _SHOWN]
+"""The columns of the table that make a record."""
+_JOBS = select(*_SHOWN)
 _LIVE = text("select distinct device from worker where live_until > clock_timestamp()")
 _LAST = text("""
     select l.job, array_agg(k.name) as names, array_agg(l.step) as steps,
@@ -94,8 +97,13 @@ class JobFilters:
         if self.name is not None:
             found.append(_j.name.icontains(self.name, autoescape=True))
         if self.where:
-            found.append(condition(parse(self.where)))
+            found.append(_where(self.where))
         return found
+
+
+@lru_cache(256)  # a page that looks again and again asks the same
+def _where(said: str) -> ColumnElement[bool]:
+    return condition(parse(said))
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,7 @@ def list_jobs(
         raise InvalidSpec(f"limit={limit} {rule}", [FieldProblem("limit", rule)])
     order = _order(sort)
     query = _page_query(order, filters, cursor).limit(limit + 1)
-    with database.begin() as connection:
+    with database.reading() as connection:
         rows = connection.execute(query).all()
         jobs = _records(connection, rows[:limit], metric=order.metric)
     more = len(rows) > limit
@@ -158,19 +166,10 @@ def read_records(
     connection: Connection, jobs: Sequence[UUID], *, all_metrics: bool = False
 ) -> list[JobRecord]:
     """Return the records of *jobs* that exist, in that order."""
-    found = connection.execute(select(*_SHOWN).where(_j.id.in_(jobs))).all()
+    found = connection.execute(_JOBS.where(_j.id.in_(jobs))).all()
     by_id = {row.id: row for row in found}
     ordered = [by_id[job] for job in jobs if job in by_id]
     return _records(connection, ordered, all_metrics=all_metrics)
-
-
-def new_record(connection: Connection, row: Mapping[str, Any]) -> JobRecord | None:
-    """Write the row of a new job and return its record; None if its key or cell is taken."""
-    added = insert(schema.job).values(row).on_conflict_do_nothing().returning(*_SHOWN)
-    created = connection.execute(added).first()
-    if created is None:
-        return None
-    return _record(created, {}, _live_devices(connection, [created]))
 
 
 def _order(sort: str) -> _Order:
@@ -194,7 +193,7 @@ def _order(sort: str) -> _Order:
 
 
 def _page_query(order: _Order, filters: JobFilters, cursor: str | None) -> Select[Any]:
-    query = select(*_SHOWN, order.column.label("sorted_by")).where(*filters.conditions())
+    query = _JOBS.add_columns(order.column.label("sorted_by")).where(*filters.conditions())
     if order.metric is not None:
         last = schema.metric_last.c
         wanted = select(schema.metric_key.c.id).where(schema.metric_key.c.name == order.metric)
@@ -241,7 +240,7 @@ def _records(
     for job, *stands in connection.execute(_LAST, values):
         last[job] = {name: _stand(*stand) for name, *stand in zip(*stands, strict=True)}
     live = _live_devices(connection, rows)
-    return [_record(row, last.get(row.id, {}), live) for row in rows]
+    return [record_of(row._asdict(), last.get(row.id, {}), live) for row in rows]
 
 
 def _stand(step: int, *numbers: float) -> dict[str, Any]:
@@ -255,21 +254,22 @@ def _live_devices(connection: Connection, rows: Sequence[Row[Any]]) -> set[str]:
     return {row.device for row in connection.execute(_LIVE)}
 
 
-def _record(row: Row[Any], last: dict[str, Any], live: set[str]) -> JobRecord:
-    values = dict(row._mapping)
-    values["id"] = str(row.id)
-    values["study"] = None if row.study is None else str(row.study)
-    values["waiting_for"] = _waiting_for(row, live)
-    return JobRecord.model_validate({**values, "last": last})
+def record_of(row: Mapping[str, Any], last: dict[str, Any], live: set[str]) -> JobRecord:
+    """Make a record of a *row* with the columns SHOWN, given the kinds of device that are live."""
+    study = row["study"]
+    values = {"id": str(row["id"]), "study": None if study is None else str(study)}
+    waiting_for = _waiting_for(row, live)
+    return JobRecord.model_validate({**row, **values, "waiting_for": waiting_for, "last": last})
 
 
-def _waiting_for(row: Row[Any], live: set[str]) -> str | None:
-    if row.state != "queued":
+def _waiting_for(row: Mapping[str, Any], live: set[str]) -> str | None:
+    if row["state"] != "queued":
         return None
-    if row.held:
+    if row["held"]:
         return "its study, which is paused"
-    if row.device not in live:
-        return f"a worker for {row.device}: none is live now"
-    if row.not_before is not None:
-        return f"a pause until {row.not_before:%H:%M:%S %Z}, before attempt {row.attempt + 1}"
-    return f"its turn at a worker for {row.device}"
+    if row["device"] not in live:
+        return f"a worker for {row['device']}: none is live now"
+    if row["not_before"] is not None:
+        pause = f"a pause until {row['not_before']:%H:%M:%S %Z}"
+        return f"{pause}, before attempt {row['attempt'] + 1}"
+    return f"its turn at a worker for {row['device']}"

@@ -19,19 +19,19 @@ from normlab.events import Series
 from normlab.records import LastValue, SeriesRecord
 from service import events
 from service.chunks import NOTHING, Columns, columns, merge, pack, thin_out, unpack
-from service.database import Database
+from service.database import Database, cursor_of
 from service.identity import parse_id
 from service.leases import Claim
 
 MAX_NAME = 200
 
-_KEYS = "select name, id from metric_key where name = any(%s)"
-_NEW_KEYS = "insert into metric_key (name) select unnest(%s::text[]) on conflict do nothing"
 _STANDS = (
-    "select key, attempt, step, min, min_step, max, max_step from metric_last"
-    " where job = %s and key = any(%s)"
+    "select k.name, k.id, l.attempt, l.step, l.min, l.min_step, l.max, l.max_step"
+    " from metric_key k left join metric_last l on l.job = %s and l.key = k.id"
+    " where k.name = any(%s)"
 )
-_CHUNK = (
+_NEW_KEYS = "insert into metric_key (name) select unnest(%s::text[]) on conflict do nothing"
+WRITE_CHUNK = (
     "insert into metric_chunk (job, key, attempt, step0, step1, n, t0, t1, vmin, vmax, vsum,"
     " vlast, nan_count, steps, vals, times)"
     " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
@@ -88,16 +88,13 @@ def append(connection: Connection, claim: Claim, series: Mapping[str, Series]) -
     """
     if not series:
         return
-    cursor = _cursor(connection)
-    keys = _keys(cursor, sorted(series))
-    rows = cursor.execute(_STANDS, (claim.job, list(keys.values()))).fetchall()
-    stands = {row[0]: _Stand(*row[1:]) for row in rows}
+    cursor = cursor_of(connection)
+    stands = _stands(cursor, claim.job, list(series))
     chunks: list[tuple[Any, ...]] = []
     lasts: list[tuple[Any, ...]] = []
     for name, reported in series.items():
-        key = keys[name]
+        key, stand = stands[name]
         points = columns(reported.steps, reported.values, reported.times)
-        stand = stands.get(key)
         if stand is not None and stand.attempt == claim.attempt:
             points = points.within(stand.step + 1, None)
         if len(points):
@@ -105,14 +102,15 @@ def append(connection: Connection, claim: Claim, series: Mapping[str, Series]) -
             chunks += [(*identity, *vars(chunk).values()) for chunk in pack(points)]
             lasts.append(_advanced(identity, points, stand))
     if chunks:
-        cursor.executemany(_CHUNK, chunks)
-        cursor.executemany(_STAND, lasts)
-        events.notify(connection, claim.job)
+        with cursor.connection.pipeline():  # one trip to the server for all
+            cursor.executemany(WRITE_CHUNK, chunks)
+            cursor.executemany(_STAND, lasts)
+            cursor.execute(events.NOTIFY, events.news(claim.job))
 
 
 def rewind(connection: Connection, claim: Claim, step: int) -> None:
     """Let each metric stand where it stood at *step*, from which *claim* goes on."""
-    cursor = _cursor(connection)
+    cursor = cursor_of(connection)
     for (key,) in cursor.execute(_AHEAD, (claim.job, step)).fetchall():
         points = _read(cursor, claim.job, key, None, step)
         cursor.execute(_FORGET, (claim.job, key))
@@ -124,8 +122,8 @@ def rewind(connection: Connection, claim: Claim, step: int) -> None:
 
 def names(database: Database, job: str) -> dict[str, LastValue]:
     """Return every metric of *job* and where it stands."""
-    with database.begin() as connection:
-        rows = _cursor(connection).execute(_NAMES, (parse_id(job),)).fetchall()
+    with database.reading() as connection:
+        rows = cursor_of(connection).execute(_NAMES, (parse_id(job),)).fetchall()
     return {
         name: LastValue(step=step, value=_known(value), min=_known(low), max=_known(high))
         for name, step, value, low, high in rows
@@ -140,8 +138,25 @@ def read(
     to_step: int | None = None,
     max_points: int | None = None,
 ) -> SeriesRecord:
+    """Return what read_arrays does, as a record with lists."""
+    found = read_arrays(database, job, name, from_step, to_step, max_points)
+    listed: dict[str, Any] = {
+        field: _jsonable(value) if isinstance(value, np.ndarray) else value
+        for field, value in found.items()
+    }
+    return SeriesRecord.model_construct(**listed)
+
+
+def read_arrays(
+    database: Database,
+    job: str,
+    name: str,
+    from_step: int | None = None,
+    to_step: int | None = None,
+    max_points: int | None = None,
+) -> dict[str, Any]:
     """
-    Return one metric of *job*, its bounds included.
+    Return one metric of *job*, its bounds included: the fields of SeriesRecord, columns as arrays.
 
     Args:
         max_points: where there are more, the steps are divided into so many buckets, of which
@@ -155,25 +170,13 @@ def read(
         raise InvalidSpec(f"max_points={max_points} {rule}", [FieldProblem("max_points", rule)])
     points = read_columns(database, job, name, from_step, to_step)
     if max_points is None or len(points) <= max_points:
-        return SeriesRecord.model_construct(
-            name=name,
-            steps=points.steps.tolist(),
-            values=_jsonable(points.values),
-            min=None,
-            max=None,
-            times=points.times.tolist(),
-            points=len(points),
-        )
-    buckets = thin_out(points, max_points)
-    return SeriesRecord.model_construct(
-        name=name,
-        steps=buckets.steps.tolist(),
-        values=_jsonable(buckets.mean),
-        min=_jsonable(buckets.low),
-        max=_jsonable(buckets.high),
-        times=buckets.times.tolist(),
-        points=len(points),
-    )
+        shown = {"values": points.values, "min": None, "max": None}
+        rest = {"steps": points.steps, "times": points.times}
+    else:
+        buckets = thin_out(points, max_points)
+        shown = {"values": buckets.mean, "min": buckets.low, "max": buckets.high}
+        rest = {"steps": buckets.steps, "times": buckets.times}
+    return {"name": name, **shown, **rest, "points": len(points)}
 
 
 def read_columns(
@@ -185,35 +188,33 @@ def read_columns(
 ) -> Columns:
     """Return the points of one metric of *job* as arrays; raise NotFound if there is none."""
     key = parse_id(job)
-    with database.begin() as connection:
-        cursor = _cursor(connection)
-        found = cursor.execute(_KEYS, ([name],)).fetchone()
-        if found is not None:
-            stands = cursor.execute(_STANDS, (key, [found[1]])).fetchone()
-            if stands is not None:
-                return _read(cursor, key, found[1], from_step, to_step)
+    with database.reading() as connection:
+        cursor = cursor_of(connection)
+        found = cursor.execute(_STANDS, (key, [name])).fetchone()
+        if found is not None and found[2] is not None:
+            return _read(cursor, key, found[1], from_step, to_step)
         known = [row[0] for row in cursor.execute(_NAMES, (key,)).fetchall()]
     near = difflib.get_close_matches(name, known, 3, 0.3) or known[:3]
     hint = f"the nearest are {', '.join(near)}" if near else "it has reported nothing yet"
     raise NotFound(f"job {job} has no metric {name!r}; {hint}")
 
 
-def _cursor(connection: Connection) -> psycopg.Cursor[Any]:
-    driver: Any = connection.connection.driver_connection
-    cursor: psycopg.Cursor[Any] = driver.cursor(binary=True)  # columns of bytes as they are
-    return cursor
-
-
-def _keys(cursor: psycopg.Cursor[Any], wanted: Sequence[str]) -> dict[str, int]:
+def _stands(
+    cursor: psycopg.Cursor[Any], job: UUID, wanted: Sequence[str]
+) -> dict[str, tuple[int, _Stand | None]]:
+    # The key of each metric, new ones included, and where it stands
     for name in wanted:
         if not 0 < len(name) <= MAX_NAME:
             rule = f"a metric's name has 1 to {MAX_NAME} characters"
             raise InvalidSpec(f"metric {name[:50]!r}: {rule}", [FieldProblem("name", rule)])
-    found: dict[str, int] = dict(cursor.execute(_KEYS, (list(wanted),)).fetchall())
-    new = [name for name in wanted if name not in found]
+    found = {
+        name: (key, None if stand[0] is None else _Stand(*stand))
+        for name, key, *stand in cursor.execute(_STANDS, (job, wanted)).fetchall()
+    }
+    new = sorted(set(wanted) - set(found))
     if new:
         cursor.execute(_NEW_KEYS, (new,))
-        found |= dict(cursor.execute(_KEYS, (new,)).fetchall())
+        found |= _stands(cursor, job, new)
     return found
 
 
@@ -245,11 +246,12 @@ def _read(
     by_attempt: dict[int, list[Any]] = {}
     for attempt, *chunk in cursor.execute(_READ, (job, key, first, last)).fetchall():
         by_attempt.setdefault(attempt, []).append(chunk)
-    parts = {attempt: _joined(chunks) for attempt, chunks in by_attempt.items()}
+    parts = {attempt: joined(chunks) for attempt, chunks in by_attempt.items()}
     return merge(parts, resumed).within(from_step, to_step) if parts else NOTHING
 
 
-def _joined(chunks: Sequence[Any]) -> Columns:
+def joined(chunks: Sequence[Any]) -> Columns:
+    """Unpack chunks of one attempt, each as its n, t0, steps, vals and times, in this order."""
     n, t0, steps, vals, times = zip(*chunks, strict=True)
     return unpack(t0, n, b"".join(steps), b"".join(vals), b"".join(times))
 
@@ -258,8 +260,8 @@ def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _jsonable(values: NDArray[np.float64]) -> list[float | None]:
-    listed: list[float | None] = values.tolist()
+def _jsonable(values: NDArray[Any]) -> list[Any]:
+    listed: list[Any] = values.tolist()
     for i in np.flatnonzero(~np.isfinite(values)):
         listed[i] = None
     return listed

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 
 from api.admission import admit, verdicts
+from api.answers import answer
 from api.auth import CallerDep, ReaderDep, SubmitterDep
 from api.state import StateDep
 from normlab.records import JobCreated, JobDetail, JobPage, JobState, Validation
@@ -29,14 +30,13 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("/jobs", status_code=202)
+@router.post("/jobs", status_code=202, response_model=JobCreated)
 def submit_job(
     spec: JobSpec,
     caller: SubmitterDep,
     state: StateDep,
-    response: Response,
     idempotency_key: IdempotencyKey = None,
-) -> JobCreated:
+) -> Response:
     """
     Queue a training job.
 
@@ -57,14 +57,14 @@ def submit_job(
     )
     if created:
         state.ringer.ring(job.device)
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return JobCreated(
+    said = JobCreated(
         id=job.id,
         state=job.state,
         device=job.device,
         device_reason=job.device_reason,
         samples_per_update=job.samples_per_update,
     )
+    return answer(said.model_dump_json(), 202, location=f"/v1/jobs/{job.id}")
 
 
 @router.post("/jobs:validate")
@@ -92,7 +92,7 @@ def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Validatio
     )
 
 
-@router.get("/jobs")
+@router.get("/jobs", response_model=JobPage)
 def list_jobs(
     reader: ReaderDep,
     state: StateDep,
@@ -113,7 +113,7 @@ def list_jobs(
     sort: Annotated[str, Query(max_length=200)] = "-created_at",
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> JobPage:
+) -> Response:
     """
     List jobs, newest first, a page at a time.
 
@@ -131,7 +131,8 @@ def list_jobs(
         name=name,
         where=where,
     )
-    return jobs.list_jobs(state.database, filters, sort, cursor, limit)
+    page = jobs.list_jobs(state.database, filters, sort, cursor, limit)
+    return answer(page.model_dump_json())
 
 
 @router.get("/jobs/{job}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Response
 
+from api.answers import answer
 from api.auth import ReaderDep
 from api.state import State, StateDep
 from normlab.errors import NotFound
@@ -44,7 +45,7 @@ def read_series(
     max_points: MaxPoints = None,
 ) -> Response:
     """Return one metric as columns; both bounds are included. Values that are not finite: null."""
-    return _json(metrics.read(state.database, job, name, from_step, to_step, max_points))
+    return _json(metrics.read_arrays(state.database, job, name, from_step, to_step, max_points))
 
 
 @router.get("/jobs/{job}/metrics:names")
@@ -74,14 +75,15 @@ def _or_empty(
     from_step: int | None,
     to_step: int | None,
     max_points: int | None,
-) -> SeriesRecord:
+) -> dict[str, Any]:
     try:
-        return metrics.read(state.database, job, name, from_step, to_step, max_points)
+        return metrics.read_arrays(state.database, job, name, from_step, to_step, max_points)
     except NotFound:
-        return SeriesRecord(name=name, steps=[], values=[], min=None, max=None, times=[], points=0)
+        nothing: dict[str, Any] = {column: [] for column in ("steps", "values", "times")}
+        return {"name": name, **nothing, "min": None, "max": None, "points": 0}
 
 
-def _json(series: SeriesRecord | list[SeriesRecord]) -> Response:
-    # The columns are checked lists of numbers already: validating them again costs more than
+def _json(series: dict[str, Any] | list[dict[str, Any]]) -> Response:
+    # The columns are arrays of numbers already: lists of them, checked again, cost more than
     # reading them from the database
-    return Response(orjson.dumps(series, default=vars), media_type="application/json")
+    return answer(orjson.dumps(series, option=orjson.OPT_SERIALIZE_NUMPY))

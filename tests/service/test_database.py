@@ -10,7 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
 from normlab.errors import InvalidSpec, ServiceUnavailable
-from service.database import Database, migrate, revisions
+from service.database import Database, cursor_of, migrate, revisions
 from service.schema import metadata
 
 
@@ -68,12 +68,39 @@ def test_a_text_with_a_nul_character_is_refused_as_input(database: Database) -> 
         connection.execute(text("select cast(:x as text)"), {"x": "a\0b"})
 
 
+def test_a_reader_sees_what_is_committed_and_keeps_no_transaction_open(database: Database) -> None:
+    with database.reading() as reader:
+        assert reader.execute(text("select count(*) from turn")).scalar() == 0
+        with database.begin() as writer:
+            writer.execute(text("insert into turn (device, owner) values ('cpu', 'ada')"))
+        assert reader.execute(text("select count(*) from turn")).scalar() == 1
+        idle = "select count(*) from pg_stat_activity where state = 'idle in transaction'"
+        assert reader.execute(text(f"{idle} and datname = current_database()")).scalar() == 0
+
+
+def test_a_transaction_after_a_reader_is_one_again(database: Database) -> None:
+    with database.reading() as reader:
+        reader.execute(text("select 1"))
+    with database.begin() as connection:
+        connection.execute(text("insert into turn (device, owner) values ('cpu', 'ada')"))
+        connection.rollback()
+    with database.reading() as reader:
+        assert reader.execute(text("select count(*) from turn")).scalar() == 0
+
+
+def test_the_drivers_own_errors_are_said_in_our_words_too(database: Database) -> None:
+    with pytest.raises(InvalidSpec, match="cannot be stored"), database.reading() as reader:
+        cursor_of(reader).execute("select cast(%s as text)", ("a\0b",))
+    with pytest.raises(ServiceUnavailable), database.reading() as reader:
+        cursor_of(reader).execute("select pg_terminate_backend(pg_backend_pid())")
+
+
 def test_connections_that_the_server_closed_are_replaced(database: Database) -> None:
     with database.begin() as connection:
         connection.execute(text("select 1"))
     with psycopg.connect(database.conninfo, autocommit=True) as other:
         other.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
             " where datname = current_database() and pid <> pg_backend_pid()"
         )
     with database.begin() as connection:

@@ -6,8 +6,9 @@ import pytest
 
 from normlab.errors import Conflict, IdempotencyReuse, NotFound, QuotaExceeded
 from normlab.events import Failed, Finished
-from service import events, jobs, leases, workers
+from service import events, jobs, leases, schema, workers
 from service.database import Database
+from service.identity import new_id
 from tests.service.work import claim, spec, submit
 
 OOM = Failed(code="oom", failure_kind="oom", retryable=False, message="does not fit")
@@ -85,6 +86,45 @@ def test_an_owner_over_the_quota_is_told_so_and_nothing_is_queued(database: Data
     with pytest.raises(QuotaExceeded, match="2 jobs queued"):
         jobs.submit(database, spec(), owner="ada", device="cpu", device_reason="", max_queued=2)
     assert len(jobs.list_jobs(database).jobs) == 2
+
+
+def test_a_known_key_gives_its_job_though_the_quota_is_used_up(database: Database) -> None:
+    first, _ = _submit_with_key(database, "k")
+    again, created = jobs.submit(
+        database,
+        spec(seed=0),
+        owner="ada",
+        device="cpu",
+        device_reason="",
+        idempotency_key="k",
+        max_queued=1,
+    )
+    assert (again.id, created) == (first, False)
+
+
+def test_a_quota_counts_the_queued_jobs_of_its_owner_alone(database: Database) -> None:
+    for owner in ("ada", "bob"):
+        submit(database, owner)
+        claim(database)
+    submit(database, "bob")
+    for _ in range(2):
+        jobs.submit(database, spec(), owner="ada", device="cpu", device_reason="", max_queued=2)
+    with pytest.raises(QuotaExceeded):
+        jobs.submit(database, spec(), owner="ada", device="cpu", device_reason="", max_queued=2)
+
+
+def test_the_same_cell_of_a_study_is_the_same_job(database: Database) -> None:
+    with database.begin() as connection:
+        row = {"id": new_id(), "name": "s", "owner": "ada", "spec": {}, "state": "active"}
+        connection.execute(schema.study.insert().values(**row, fingerprint="f"))
+    submit(database)  # without a key too, and not meant by the cell
+    cell = {"study": str(row["id"]), "cell": "c"}
+    answers = [
+        jobs.submit(database, spec(), owner="ada", device="cpu", device_reason="", **cell)
+        for _ in range(2)
+    ]
+    assert [created for _, created in answers] == [True, False]
+    assert answers[0][0].id == answers[1][0].id
 
 
 def test_a_queued_job_is_cancelled_at_once_and_never_claimed(database: Database) -> None:

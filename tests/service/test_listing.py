@@ -99,6 +99,14 @@ def test_filters_keep_what_they_name(
     assert sorted(map(str, _names(jobs.list_jobs(database, filters)))) == kept
 
 
+def test_a_list_is_filtered_and_sorted_by_the_same_metric(database: Database) -> None:
+    _with_accuracies(database, 0.5, None, 0.9, 0.1)
+    filters = JobFilters(where="val/accuracy > 0.2 and batch_size > 0")
+    best_first = jobs.list_jobs(database, filters, "-val/accuracy")
+    assert _names(best_first) == ["job 2", "job 0"]
+    assert _names(jobs.list_jobs(database, filters, "batch_size")) == ["job 0", "job 2"]
+
+
 def test_lists_show_where_the_usual_metrics_stand(database: Database) -> None:
     submit(database)
     said = {"val/accuracy": series(3, value=0.8), "power/conv1/bias": series(3)}
