@@ -9,7 +9,7 @@ COPY pyproject.toml constraints.txt docker/requirements.py docker/job-python-ipu
 
 # Ubuntu 20.04 has no Python 3.11; uv brings a standalone build. No torch there: it only supervises.
 RUN python3 -m pip install uv \
-    && uv venv --seed --python 3.11 /opt/supervisor \
+    && python3 -m uv venv --seed --python 3.11 /opt/supervisor \
     && /opt/supervisor/bin/python requirements.py server > requirements.txt \
     && /opt/supervisor/bin/python -m pip install -r requirements.txt -c constraints.txt
 
