@@ -37,33 +37,41 @@ class ReplicaGroup:
         self.count = dist.get_world_size()
         self.backend = _BACKENDS[device]
         self._control = control
+        self._decision = 0  # replica 0's newest; the others have none
+        self._agreed = 0  # what was decided one update earlier
         self._note = torch.zeros(1, dtype=torch.int64)
         self._sending: Any = None
 
     def average(self, parameters: Sequence[nn.Parameter], result: StepResult) -> StepResult:
-        """Average the gradients, and the result with them, over the replicas: one message."""
+        """Average the gradients over the replicas; the result and the decision travel along."""
         gradients = [p.grad for p in parameters if p.grad is not None]
         found = torch.stack([result.loss.float(), result.correct.float()])
-        flat = torch.cat([*(g.reshape(-1) for g in gradients), found])
+        decision = found.new_full((1,), float(self._decision))
+        flat = torch.cat([*(g.reshape(-1) for g in gradients), found, decision])
         dist.all_reduce(flat)
         flat /= self.count
-        parts = torch.split(flat, [*(g.numel() for g in gradients), 1, 1])
+        parts = torch.split(flat, [*(g.numel() for g in gradients), 1, 1, 1])
         for gradient, part in zip(gradients, parts):
             gradient.copy_(part.view_as(gradient))
-        loss, correct = parts[-2].view(()), parts[-1].view(())
+        loss, correct, decided = (part.view(()) for part in parts[-3:])
+        if self.backend == "gloo":
+            self._agreed = round(float(decided) * self.count)
         predictions = result.predictions * self.count
         return StepResult(loss, (correct * self.count).round(), predictions)
 
     def agree(self, decide: Callable[[], int]) -> int:
         """
-        Return what replica 0 decided one call earlier.
+        Return what replica 0 decided one call earlier; the update in between is made meanwhile.
 
-        The decision travels while the update between the two calls is made, so that asking
-        before every update costs nearly nothing.
+        On CPUs the decision travels with the gradients of that update. Nobody should wait for a
+        GPU to read it, so there it is a message of its own.
         """
-        agreed = self._received()
-        self._note = torch.tensor([0 if agreed or self.rank else decide()])
-        self._sending = dist.broadcast(self._note, 0, group=self._control, async_op=True)
+        agreed = self._agreed if self.backend == "gloo" else self._received()
+        self._agreed = 0
+        self._decision = 0 if agreed or self.rank else decide()
+        if self.backend != "gloo":
+            self._note = torch.tensor([self._decision])
+            self._sending = dist.broadcast(self._note, 0, group=self._control, async_op=True)
         return agreed
 
     def gather(self, state: Dict[str, Any]) -> List[Dict[str, Any]]:
