@@ -4,10 +4,11 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/core/ivalue.h>
 #include <torch/library.h>
 
 #include <cmath>
-#include <optional>
+#include <utility>
 #include <vector>
 
 #include "fused_rows.h"
@@ -24,7 +25,8 @@
 namespace {
 
 using at::Tensor;
-using MaybeTensor = std::optional<Tensor>;
+// The standard library's optional, or in PyTorch 2.0 its own.
+using MaybeTensor = decltype(std::declval<at::IValue&>().toOptional<Tensor>());
 
 struct Options {
   double decay, backward_decay, eps;
