@@ -4,9 +4,10 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <ATen/core/ivalue.h>
 
 #include <cmath>
-#include <optional>
+#include <utility>
 #include <vector>
 
 // No two rows of a loop overlap, but compilers cannot know it of so many pointers.
@@ -21,7 +22,8 @@
 namespace normlab {
 
 using at::Tensor;
-using MaybeTensor = std::optional<Tensor>;
+// The standard library's optional, or in PyTorch 2.0 its own.
+using MaybeTensor = decltype(std::declval<at::IValue&>().toOptional<Tensor>());
 
 struct Options {
   double decay, backward_decay, eps;

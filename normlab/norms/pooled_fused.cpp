@@ -8,11 +8,12 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/core/ivalue.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
-#include <optional>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "fused_rows.h"
@@ -23,7 +24,8 @@ namespace {
 using namespace normlab;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-using MaybeTensor = std::optional<Tensor>;
+// The standard library's optional, or in PyTorch 2.0 its own.
+using MaybeTensor = decltype(std::declval<at::IValue&>().toOptional<Tensor>());
 using Three = std::tuple<Tensor, Tensor, Tensor>;
 
 template <typename T>

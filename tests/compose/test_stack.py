@@ -103,7 +103,7 @@ def compose() -> Iterator[Compose]:
     try:
         compose.run("build")
         compose.run("up", "-d")
-        _wait_until_ready(compose)
+        _wait_until_well(compose, "api")
         yield compose
     except (subprocess.CalledProcessError, TimeoutError) as e:
         output = getattr(e, "output", "") or compose.run("logs", "--tail", "40", check=False).stdout
@@ -112,13 +112,13 @@ def compose() -> Iterator[Compose]:
         compose.run("down", "-v", "--remove-orphans", check=False)
 
 
-def _wait_until_ready(compose: Compose) -> None:
+def _wait_until_well(compose: Compose, service: str) -> None:
     deadline = time.monotonic() + WITHIN_S
     while True:
         services = compose.run("ps").stdout
-        api = compose.run("ps", "-q", "api").stdout.strip()
+        container = compose.run("ps", "-q", service).stdout.strip()
         state = subprocess.run(
-            ["docker", "inspect", "-f", "{{.State.Health.Status}}", api],
+            ["docker", "inspect", "-f", "{{.State.Health.Status}}", container],
             capture_output=True,
             text=True,
             check=False,
@@ -126,7 +126,7 @@ def _wait_until_ready(compose: Compose) -> None:
         if state.stdout.strip() == "healthy":
             return
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the API is not healthy: {services}")
+            raise TimeoutError(f"{service} is not healthy: {services}")
         time.sleep(1)
 
 
@@ -160,6 +160,18 @@ def test_the_inspector_answers_for_the_api(compose: Compose) -> None:
     assert answer.parameters > 1000
     ipu = next(v for v in answer.verdicts if v.device == "ipu")
     assert "passes the op check" in ipu.reason
+
+
+@pytest.mark.parametrize("service", ["postgres", "redis", "inspector", "worker-cpu"])
+def test_every_service_says_that_it_is_well(compose: Compose, service: str) -> None:
+    _wait_until_well(compose, service)
+
+
+def test_a_worker_goes_by_its_containers_bounds(compose: Compose) -> None:
+    with compose.client() as client:
+        (worker,) = next(d for d in client.devices() if d.kind == "cpu").workers
+    assert worker.memory_bytes == 4 << 30  # NORMLAB_CPU_MEMORY by default
+    assert int(worker.description.split()[-2]) <= 2  # "...., 2 cores"
 
 
 def test_no_process_of_ours_is_root(compose: Compose) -> None:

@@ -4,18 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from normlab.errors import DeviceUnavailable
 from normlab.norms import engine, engine_fused, make
+from tests.norms.compiling import load_or_skip
 
 KINDS = ["switchable", "batch_renorm", "meta", "streaming"]
 
 
 @pytest.fixture
 def fused() -> Iterator[None]:
-    try:
-        engine_fused.load()
-    except DeviceUnavailable as e:
-        pytest.skip(str(e))
+    load_or_skip(engine_fused.load)
     yield
     engine_fused.unload()
 

@@ -312,10 +312,7 @@ def test_activation_checkpointing_gives_the_same_gradients_and_state(
         for part in [saved] if segments == 1 else [saved[:3], saved[3:]]:
             y = checkpoint(part, y, use_reentrant=reentrant)
         y.square().sum().backward()
-    for (name, a), (_, b) in zip(
-        plain.state_dict().items(), saved.state_dict().items(), strict=True
-    ):
-        torch.testing.assert_close(a, b, msg=name)
+    torch.testing.assert_close(plain.state_dict(), saved.state_dict())
     for a, b in zip(plain.parameters(), saved.parameters()):
         torch.testing.assert_close(a.grad, b.grad)
 

@@ -7,17 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from normlab.errors import DeviceUnavailable
 from normlab.norms import online_fused
 from normlab.norms.online import OnlineNorm
+from tests.norms.compiling import load_or_skip
 
 
 @pytest.fixture
 def fused() -> Iterator[None]:
-    try:
-        online_fused.load()
-    except DeviceUnavailable as e:
-        pytest.skip(f"no fused loop here: {e}")
+    load_or_skip(online_fused.load)
     yield
     online_fused.unload()
 

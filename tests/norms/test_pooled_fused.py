@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from normlab.errors import DeviceUnavailable
 from normlab.norms import engine_fused, make, plain_operators, set_training_progress
+from tests.norms.compiling import load_or_skip
 
 CASES: Dict[str, Dict[str, Any]] = {
     "ghost batches": {"kind": "batch", "virtual_batch_size": 2},
@@ -38,10 +38,7 @@ NO_DERIVATIVE.append("streaming")
 
 @pytest.fixture
 def fused() -> Iterator[None]:
-    try:
-        engine_fused.load()
-    except DeviceUnavailable as e:
-        pytest.skip(str(e))
+    load_or_skip(engine_fused.load)
     yield
     engine_fused.unload()
 
