@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Dict, Tuple
+from typing import Callable, Dict, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
-from normlab.norms import deviations
 from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.channels import by_channel, clamp_channels, scale_channels
+from normlab.norms.rectified import Folded, relu_moments
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -82,6 +83,10 @@ class ProxyNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize *x*, activate it, and take off the activation's own mean and scale."""
+        if self._folds:
+            scale, shift, floor = Folded.apply(*self._parameters_wide(), self.proxy_eps)  # type: ignore[no-untyped-call]
+            y = self.norm.normalize_with(x, scale, shift)
+            return clamp_channels(y, floor)
         mean, inverse_std = self.expectation()
         if self.delay_scale:
             inverse_std = torch.ones_like(inverse_std)
@@ -91,18 +96,14 @@ class ProxyNorm(nn.Module):
         if self.activation != "relu":
             y = self.norm.normalize_with(x, weight, bias)
             return self._finish(ACTIVATIONS[self.activation](y), mean, inverse_std)
-        # (relu(t) - m) s = max(s t - s m, -s m): the norm's own affine does all but the max
         floor = -mean * inverse_std
-        shift = torch.addcmul(floor, bias, inverse_std)
-        y = self.norm.normalize_with(x, weight * inverse_std, shift)
+        # (relu(t) - m) s = max(s t - s m, -s m): the norm's own affine does all but the max
+        y = self.norm.normalize_with(x, weight * inverse_std, bias * inverse_std + floor)
         return clamp_channels(y, floor, self.norm.plain)
 
     def expectation(self) -> Tuple[Tensor, Tensor]:
         """Return m and 1 / sqrt(s2 + proxy_eps), each (C,)."""
-        dtype = torch.float64 if self.weight.dtype == torch.float64 else torch.float32
-        weight, bias, proxy_weight, proxy_bias = (
-            p.to(dtype) for p in (self.weight, self.bias, self.proxy_weight, self.proxy_bias)
-        )
+        weight, bias, proxy_weight, proxy_bias = self._parameters_wide()
         if self.quadrature == "exact" and self.activation == "relu":
             center = weight * proxy_bias + bias
             mean, var = relu_moments(center, (weight * (1 + proxy_weight)).abs())
@@ -114,16 +115,27 @@ class ProxyNorm(nn.Module):
             var = (masses * (phi - mean).square()).sum(0)
         return mean, (var + self.proxy_eps).rsqrt()
 
+    @property
+    def _folds(self) -> bool:
+        """Whether the norm's own affine and one clamp do it all, by a derivative by hand."""
+        simple = self.activation == "relu" and self.quadrature == "exact" and not self.delay_scale
+        return simple and self.norm.folds_affine and not self.norm.plain
+
+    def _parameters_wide(self) -> Tuple[Tensor, ...]:
+        dtype = torch.float64 if self.weight.dtype == torch.float64 else torch.float32
+        parameters = (self.weight, self.bias, self.proxy_weight, self.proxy_bias)
+        return tuple(p.to(dtype) for p in parameters)
+
     def _activate(
         self, y: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inverse_std: Tensor
     ) -> Tensor:
-        pre = y * _rows(weight, y) + _rows(bias, y)
+        pre = y * by_channel(weight, y) + by_channel(bias, y)
         return self._finish(ACTIVATIONS[self.activation](pre), mean, inverse_std).to(y.dtype)
 
     def _finish(self, phi: Tensor, mean: Tensor, inverse_std: Tensor) -> Tensor:
         shift = -mean * inverse_std
         if self.norm.plain:
-            return phi * _rows(inverse_std, phi) + _rows(shift, phi)
+            return phi * by_channel(inverse_std, phi) + by_channel(shift, phi)
         return scale_channels(phi, inverse_std, shift)
 
     def extra_repr(self) -> str:
@@ -132,82 +144,6 @@ class ProxyNorm(nn.Module):
             f"activation={self.activation!r}, proxy_eps={self.proxy_eps:g}, "
             f"quadrature={self.quadrature!r}, weight_decay={self.weight_decay:g}"
         )
-
-
-def relu_moments(center: Tensor, spread: Tensor) -> Tuple[Tensor, Tensor]:
-    """
-    Return mean and variance of relu(Z), Z ~ N(center, spread^2); *spread* may be 0.
-
-    With t = center / spread, P the normal distribution function and p its density:
-    mean = center P(t) + spread p(t), var = spread^2 (P(t) + t^2 P(t) P(-t) + t p(t) (P(-t) - P(t))
-    - p(t)^2), which loses no digits for large t.
-    """
-    # Beyond 12 the density is 0 to the last digit, and the square of t stays finite.
-    t = (center / spread.clamp_min(1e-30)).clamp(-12.0, 12.0)
-    half_erf = 0.5 * torch.erf(t * math.sqrt(0.5))
-    below, above = 0.5 + half_erf, 0.5 - half_erf
-    density = torch.exp(-0.5 * t * t) / math.sqrt(2 * math.pi)
-    mean = center * below + spread * density
-    ratio = below + t * t * below * above - 2 * t * density * half_erf - density * density
-    return mean, spread * spread * ratio.clamp_min(0.0)
-
-
-def clamp_channels(y: Tensor, floor: Tensor, plain: bool = False) -> Tensor:
-    """Return max(y, floor), with one *floor* for each channel."""
-    if plain:
-        rows = _rows(floor, y).to(y.dtype)
-        return torch.where(y <= rows, rows, y)  # a NaN is kept
-    z: Tensor = _ClampChannels.apply(y, floor)  # type: ignore[no-untyped-call]
-    return z
-
-
-class _ClampChannels(torch.autograd.Function):
-    # Only the output is kept: what equals the floor was clamped.
-    @staticmethod
-    def forward(ctx: Any, y: Tensor, floor: Tensor) -> Tensor:
-        rows = _rows(floor, y).to(y.dtype)
-        z = torch.maximum(y, rows)
-        ctx.save_for_backward(z, floor)
-        return z
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        z, floor = ctx.saved_tensors
-        if torch.is_grad_enabled() or not (g.is_contiguous() and z.is_contiguous()):
-            above = z - _rows(floor, z).to(z.dtype)  # a mask from a comparison is much slower
-            kept = torch.ops.aten.threshold_backward(g, above, 0.0)
-            return kept, _channel_sum(g, floor.dtype) - _channel_sum(kept, floor.dtype)
-        return _clamp_gradients(g, z, floor)
-
-
-def _clamp_gradients(g: Tensor, z: Tensor, floor: Tensor) -> Tuple[Tensor, Tensor]:
-    """Compute both gradients of `clamp_channels`, a few samples at a time, that stay in cache."""
-    rows, kept = _rows(floor, z).to(z.dtype), torch.empty_like(z)
-    lost = floor.new_zeros(z.shape[1])
-    for part in deviations.slices(z, 0):
-        to, given = kept[part], g[part]
-        torch.sub(z[part], rows, out=to)
-        torch.ops.aten.threshold_backward.grad_input(given, to, 0.0, grad_input=to)
-        lost += _channel_sum(given, floor.dtype) - _channel_sum(to, floor.dtype)
-    return kept, lost
-
-
-def scale_channels(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return scale * x + shift with one *scale* and *shift* for each channel."""
-    if x.dtype != scale.dtype:
-        return (x * _rows(scale, x) + _rows(shift, x)).to(x.dtype)
-    zero, one = torch.zeros_like(scale), torch.ones_like(scale)
-    return torch.batch_norm(x, scale, shift, zero, one, False, 0.0, 0.0, False)
-
-
-def _channel_sum(g: Tensor, dtype: torch.dtype) -> Tensor:
-    if g.is_contiguous() and g.dim() > 2:  # the long sum runs along the memory
-        return g.view(*g.shape[:2], -1).sum(2, dtype=dtype).sum(0)
-    return g.sum([d for d in range(g.dim()) if d != 1], dtype=dtype)
-
-
-def _rows(per_channel: Tensor, x: Tensor) -> Tensor:
-    return per_channel.view(-1, *[1] * (x.dim() - 2))  # (C,) -> (C, 1, ...)
 
 
 def _rule(quadrature: str, like: Tensor) -> Tuple[Tensor, Tensor]:

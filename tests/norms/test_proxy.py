@@ -8,8 +8,10 @@ from torch import Tensor
 from normlab.errors import InvalidSpec
 from normlab.norms import make
 from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.channels import clamp_channels
 from normlab.norms.per_sample import GroupNorm
-from normlab.norms.proxy import ProxyNorm, clamp_channels, relu_moments
+from normlab.norms.proxy import ProxyNorm
+from normlab.norms.rectified import Folded, relu_moments
 from tests.norms.golden import Golden, assert_same
 
 
@@ -114,6 +116,19 @@ def test_relu_moments_have_the_gradient_of_their_value() -> None:
     assert torch.autograd.gradcheck(relu_moments, inputs)
 
 
+def test_the_folded_affine_has_the_gradients_of_its_value() -> None:
+    torch.manual_seed(0)
+    inputs = [torch.randn(9).double().requires_grad_() for _ in range(4)]
+    for check in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
+        assert check(lambda *p: Folded.apply(*p, 0.03), inputs)
+
+
+def test_the_folded_affine_stands_a_channel_without_spread() -> None:
+    inputs = [torch.zeros(3, requires_grad=True) for _ in range(4)]
+    sum(part.sum() for part in Folded.apply(*inputs, 0.03)).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in inputs)
+
+
 @pytest.mark.parametrize("activation", ["relu", "silu", "gelu"])
 def test_a_normal_input_comes_out_normalized(activation: str) -> None:
     torch.manual_seed(0)
@@ -184,3 +199,21 @@ def test_a_delayed_scale_is_what_is_missing(activation: str) -> None:
     x = torch.randn(2, 6, 4, 4).double()
     _, factor = layers[1].expectation()
     torch.testing.assert_close(layers[1](x) * factor.view(6, 1, 1), layers[0](x))
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu"])
+@pytest.mark.parametrize("kind", ["group", "batch", "switchable", "l1_batch"])
+def test_plain_operators_compute_the_same(kind: str, activation: str) -> None:
+    torch.manual_seed(0)
+    x, g = torch.randn(2, 5, 8, 4, 6, dtype=torch.float64)
+    found = []
+    for plain in (False, True):
+        torch.manual_seed(1)
+        layer = make({"kind": kind, "proxy": True}, 8, activation, plain=plain).double()
+        for name, parameter in layer.named_parameters():
+            if "norm" not in name:
+                parameter.data.add_(0.4 * torch.randn_like(parameter))
+        y = layer(x.clone().requires_grad_())
+        y.backward(g)
+        found.append([y.detach(), *(p.grad for p in layer.parameters())])
+    torch.testing.assert_close(found[0], found[1])
