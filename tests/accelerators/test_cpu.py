@@ -189,3 +189,20 @@ def test_the_gradient_of_all_sparse_logits_is_clipped_together(
     assert norm > 1
     for p, old, g in zip(logits, before, raw):  # a tenth of the rate
         torch.testing.assert_close(p.detach(), old - 0.1 * g / norm, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["online", "sparse_switchable", "batch_renorm"])
+def test_compiled_loops_train_as_stock_operators_do(kind: str) -> None:
+    x, y = samples(8)
+    losses = []
+    for acceleration in ("none", "kernels"):
+        spec = job(normalizer=kind, acceleration=acceleration)
+        try:
+            with CpuAccelerator(1).session(net(spec), spec) as session:
+                for step in range(4):
+                    session.prepare(0.05, step / 4)
+                    result = session.train(x, y)
+                losses.append(float(result.loss))
+        except DeviceUnavailable as e:
+            pytest.skip(str(e))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
