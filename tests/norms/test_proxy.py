@@ -5,11 +5,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from normlab.errors import DeviceUnavailable, InvalidSpec
-from normlab.norms import fused_kernels, make
+from normlab.errors import InvalidSpec
+from normlab.norms import make
 from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.channels import clamp_channels
 from normlab.norms.per_sample import GroupNorm
-from normlab.norms.proxy import ProxyNorm, _Folded, clamp_channels, relu_moments
+from normlab.norms.proxy import ProxyNorm
+from normlab.norms.rectified import Folded, relu_moments
 from tests.norms.golden import Golden, assert_same
 
 
@@ -118,12 +120,12 @@ def test_the_folded_affine_has_the_gradients_of_its_value() -> None:
     torch.manual_seed(0)
     inputs = [torch.randn(9).double().requires_grad_() for _ in range(4)]
     for check in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
-        assert check(lambda *p: _Folded.apply(*p, 0.03), inputs)
+        assert check(lambda *p: Folded.apply(*p, 0.03), inputs)
 
 
 def test_the_folded_affine_stands_a_channel_without_spread() -> None:
     inputs = [torch.zeros(3, requires_grad=True) for _ in range(4)]
-    sum(part.sum() for part in _Folded.apply(*inputs, 0.03)).backward()
+    sum(part.sum() for part in Folded.apply(*inputs, 0.03)).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in inputs)
 
 
@@ -199,23 +201,19 @@ def test_a_delayed_scale_is_what_is_missing(activation: str) -> None:
     torch.testing.assert_close(layers[1](x) * factor.view(6, 1, 1), layers[0](x))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("shape", [(4, 6), (3, 6, 5, 7), (2, 6, 40, 40)], ids=str)
-def test_compiled_clamps_compute_what_stock_operators_do(
-    shape: "tuple[int, ...]", dtype: torch.dtype
-) -> None:
+@pytest.mark.parametrize("activation", ["relu", "silu"])
+@pytest.mark.parametrize("kind", ["group", "batch", "switchable", "l1_batch"])
+def test_plain_operators_compute_the_same(kind: str, activation: str) -> None:
     torch.manual_seed(0)
-    y, g = torch.randn(2, *shape, dtype=dtype)
-    y[0, 0] = torch.nan
-    floor = torch.randn(6, dtype=dtype)
+    x, g = torch.randn(2, 5, 8, 4, 6, dtype=torch.float64)
     found = []
-    for compiled in (False, True):
-        try:
-            with fused_kernels(compiled):
-                a, b = y.clone().requires_grad_(), floor.clone().requires_grad_()
-                z = clamp_channels(a, b)
-                z.backward(g)
-                found.append((z.detach(), a.grad, b.grad))
-        except DeviceUnavailable as e:
-            pytest.skip(str(e))
-    torch.testing.assert_close(found[1], found[0], equal_nan=True)
+    for plain in (False, True):
+        torch.manual_seed(1)
+        layer = make({"kind": kind, "proxy": True}, 8, activation, plain=plain).double()
+        for name, parameter in layer.named_parameters():
+            if "norm" not in name:
+                parameter.data.add_(0.4 * torch.randn_like(parameter))
+        y = layer(x.clone().requires_grad_())
+        y.backward(g)
+        found.append([y.detach(), *(p.grad for p in layer.parameters())])
+    torch.testing.assert_close(found[0], found[1])
