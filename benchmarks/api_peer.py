@@ -139,11 +139,11 @@ def ingest_without_http(own: OwnApi) -> dict[str, Any]:
         line = record(range(i * BATCH + 1, (i + 1) * BATCH + 1), [0.5] * BATCH)
 
         def keep(line: bytes = line) -> None:
+            began = time.process_time()  # the supervisor's part is done in this process
             assert reports.keep_all(own.database, claim, [from_line(line)])
+            cost.cpu_s += time.process_time() - began
 
-        began = time.process_time()
-        timed(cost, [keep], own.roots)
-        cost.cpu_s += time.process_time() - began  # the supervisor's part is done in this process
+        timed(cost, [keep], own.servers)
     return row("ingest of 1000 points, without HTTP", cost, None, least=None, points=BATCH)
 
 

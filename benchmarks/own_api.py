@@ -37,7 +37,8 @@ class OwnApi:
         api = psutil.Process(running.children[0].process.pid)
         self.caller = _caller(running)
         self.database = database
-        self.roots = [api, *_servers(running.data_dir)]
+        self.servers = _servers(running.data_dir)
+        self.roots = [api, *self.servers]
         self._api = api
         self._ingest = ingest
         self._long_job = long_job
