@@ -70,41 +70,6 @@ void combine_of(const Tensor& x, const Tensor& g, const Tensor& p, const Tensor&
   });
 }
 
-// z = max(y, floor), with one floor for each channel.
-template <typename T>
-void floored_of(const Tensor& y, const Tensor& floor, Tensor& z, int64_t d) {
-  const T *ys = y.data_ptr<T>(), *f = floor.data_ptr<T>();
-  T* out = z.data_ptr<T>();
-  const int64_t c = floor.numel();
-  at::parallel_for(0, y.numel() / d, grain(d), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const T least = f[r % c];
-      const T* __restrict from = ys + r * d;
-      T* __restrict to = out + r * d;
-      for (int64_t i = 0; i < d; ++i) to[i] = from[i] <= least ? least : from[i];  // NaN stays
-    }
-  });
-}
-
-// The gradient where z is above its floor, and for each row the sum of the rest.
-template <typename T>
-void floored_back_of(const Tensor& g, const Tensor& z, const Tensor& floor, Tensor& kept,
-                     Tensor& lost, int64_t d) {
-  const T *gs = g.data_ptr<T>(), *zs = z.data_ptr<T>(), *f = floor.data_ptr<T>();
-  T *out = kept.data_ptr<T>(), *rest = lost.data_ptr<T>();
-  const int64_t c = floor.numel();
-  at::parallel_for(0, lost.numel(), grain(d), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const T least = f[r % c];
-      const T *__restrict gr = gs + r * d, *__restrict zr = zs + r * d;
-      T* __restrict to = out + r * d;
-      for (int64_t i = 0; i < d; ++i) to[i] = zr[i] <= least ? T(0) : gr[i];
-      rest[r] = static_cast<T>(
-          normlab::sum<T>(d, [=](int64_t i) { return zr[i] <= least ? gr[i] : T(0); }));
-    }
-  });
-}
-
 std::tuple<Tensor, Tensor> moments(const Tensor& x, int64_t n, int64_t c) {
   Tensor mean = at::empty({n, c}, x.options()), var = at::empty({n, c}, x.options());
   const int64_t d = x.numel() / (n * c);
@@ -141,30 +106,11 @@ Tensor combine(const Tensor& x, const Tensor& g, const Tensor& of_x, const Tenso
   return y;
 }
 
-Tensor floored(const Tensor& y, const Tensor& floor) {
-  const Tensor f = floor.contiguous();
-  Tensor z = at::empty_like(y);
-  const int64_t d = y.numel() / (y.size(0) * y.size(1));
-  y.scalar_type() == at::kDouble ? floored_of<double>(y, f, z, d) : floored_of<float>(y, f, z, d);
-  return z;
-}
-
-std::tuple<Tensor, Tensor> floored_back(const Tensor& g, const Tensor& z, const Tensor& floor) {
-  const Tensor f = floor.contiguous();
-  Tensor kept = at::empty_like(z), lost = at::empty({z.size(0), z.size(1)}, z.options());
-  const int64_t d = z.numel() / lost.numel();
-  z.scalar_type() == at::kDouble ? floored_back_of<double>(g, z, f, kept, lost, d)
-                                 : floored_back_of<float>(g, z, f, kept, lost, d);
-  return {kept, lost};
-}
-
 }  // namespace
 
 TORCH_LIBRARY(normlab_engine, m) {
   m.def("moments(Tensor x, int n, int c) -> (Tensor, Tensor)", &moments);
   m.def("two_dots(Tensor g, Tensor x, Tensor mean) -> (Tensor, Tensor)", &two_dots);
   m.def("affine(Tensor x, Tensor scale, Tensor shift) -> Tensor", &affine);
-  m.def("floored(Tensor y, Tensor floor) -> Tensor", &floored);
-  m.def("floored_back(Tensor g, Tensor z, Tensor floor) -> (Tensor, Tensor)", &floored_back);
   m.def("combine(Tensor x, Tensor g, Tensor of_x, Tensor of_g, Tensor shift) -> Tensor", &combine);
 }
