@@ -425,7 +425,8 @@ def test_every_kind_takes_the_proxy_activation(kind: Normalizer, activation: str
 VIRTUAL = [k for k in KINDS if "virtual_batch_size" in BY_KIND[k].model_fields]
 
 
-@pytest.mark.parametrize("kind", VIRTUAL)
+# Each virtual batch of streaming norm goes on from the one before; its own tests have that.
+@pytest.mark.parametrize("kind", [k for k in VIRTUAL if k != "streaming"])
 def test_virtual_batches_are_normalized_one_by_one(kind: Normalizer) -> None:
     x, g = torch.randn(7, 8, 5, 3), torch.randn(7, 8, 5, 3)
     y, gx = run(layer_of(kind, virtual_batch_size=3), x, g)
