@@ -44,6 +44,7 @@ class TorchSession:
         self._group = group
         self._dtype = _PRECISIONS.get(spec.precision)
         self._parameters = list(model.parameters())
+        self._normalizers = norms.activation_norms(model)  # a walk for each update takes time
         self._sparse_logits = norms.sparse_logits(model)
         self._tally = tally_of(spec)
 
@@ -55,7 +56,8 @@ class TorchSession:
         """Set what the next update uses."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["lr_factor"]
-        norms.set_training_progress(self.model, progress)
+        for layer in self._normalizers:
+            layer.set_progress(progress)
 
     def train(self, x: Tensor, y: Tensor) -> StepResult:
         """

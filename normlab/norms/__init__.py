@@ -35,6 +35,7 @@ __all__ = [
     "ParameterHint",
     "ProxyNorm",
     "ScaleOnlyNorm",
+    "activation_norms",
     "apply_weight_normalization",
     "fused_kernels",
     "load_fused_kernels",
@@ -170,9 +171,13 @@ def set_training_progress(model: nn.Module, fraction: float) -> None:
     """Tell every normalizer in *model* which part of the training run is done, in [0, 1]."""
     if not 0 <= fraction <= 1:
         raise InvalidSpec(f"{fraction=}: progress is between 0 and 1")
-    for module in model.modules():
-        if isinstance(module, ActivationNorm):
-            module.set_progress(fraction)
+    for layer in activation_norms(model):
+        layer.set_progress(fraction)
+
+
+def activation_norms(model: nn.Module) -> List[ActivationNorm]:
+    """Return the normalizers of activations in *model*."""
+    return [module for module in model.modules() if isinstance(module, ActivationNorm)]
 
 
 def parameter_hints(model: nn.Module) -> Dict[nn.Parameter, ParameterHint]:
