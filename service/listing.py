@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Double,
+    FromClause,
     Row,
     Select,
     cast,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     literal,
     select,
     text,
+    true,
     tuple_,
 )
 
@@ -115,6 +117,8 @@ class _Order:
     types: tuple[type, ...]
     descending: bool
     metric: str | None = None
+    newest: FromClause | None = None
+    """Of each job, the metric's last value."""
 
     def cursor_value(self, value: Any) -> Any:
         if isinstance(value, datetime):
@@ -186,19 +190,25 @@ def _order(sort: str) -> _Order:
         raise InvalidSpec(
             f"sort={sort!r} is no order; accepted is {rule}", [FieldProblem("sort", rule)]
         )
-    column = schema.metric_last.c.value if metric else cast(_NUMBERS[name], Double)
+    newest = _newest_value(metric) if metric else None
+    column = cast(_NUMBERS[name], Double) if newest is None else newest.c.value
     nothing = -math.inf if descending else math.inf
     known = func.coalesce(func.nullif(column, math.nan), nothing)
-    return _Order(sort, known, (float, int, type(None)), descending, metric)
+    return _Order(sort, known, (float, int, type(None)), descending, metric, newest)
+
+
+def _newest_value(metric: str) -> FromClause:
+    last, key = schema.metric_last.c, schema.metric_key.c
+    wanted = select(key.id).where(key.name == metric).scalar_subquery()
+    of_job = select(last.value).where(last.job == _j.id, last.key == wanted)
+    # One is all there is. Saying so keeps the planner from joining the tables whole.
+    return of_job.limit(1).correlate(schema.job).lateral("newest")
 
 
 def _page_query(order: _Order, filters: JobFilters, cursor: str | None) -> Select[Any]:
     query = _JOBS.add_columns(order.column.label("sorted_by")).where(*filters.conditions())
-    if order.metric is not None:
-        last = schema.metric_last.c
-        wanted = select(schema.metric_key.c.id).where(schema.metric_key.c.name == order.metric)
-        joined = (last.job == _j.id) & (last.key == wanted.scalar_subquery())
-        query = query.select_from(schema.job.outerjoin(schema.metric_last, joined))
+    if order.newest is not None:
+        query = query.select_from(schema.job.outerjoin(order.newest, true()))
     place = tuple_(order.column, _j.id)
     if cursor is not None:
         value, job = decode_cursor(cursor, order.key, [order.types, str])
