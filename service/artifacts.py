@@ -52,7 +52,7 @@ def keep_artifact(connection: Connection, claim: Claim, written: ArtifactWritten
 def read_all(database: Database, job: str) -> list[ArtifactRecord]:
     """Return the files of *job*; raise NotFound if there is no such job."""
     key = parse_id(job)
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         rows = connection.execute(_LIST, {"job": key}).mappings().all()
         if not rows and connection.execute(_JOB, {"job": key}).first() is None:
             raise NotFound(f"there is no job {job!r}; GET /v1/jobs lists all")
@@ -61,7 +61,7 @@ def read_all(database: Database, job: str) -> list[ArtifactRecord]:
 
 def path_of(database: Database, job: str, name: str) -> Path:
     """Return where the file *name* of *job* lies; raise NotFound if there is none."""
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         path = connection.execute(_ONE, {"job": parse_id(job), "name": name}).scalar()
     if path is None:
         raise NotFound(f"job {job} has no file {name!r}; GET /v1/jobs/{job}/artifacts lists all")

@@ -49,7 +49,7 @@ class Compactor:
     def round(self) -> int:
         """Look at some of the jobs that have ended; return how many were compacted."""
         values = {"settled_s": self._settled_s, "since": self._since, "limit": _JOBS_A_ROUND}
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             ended = connection.execute(_ENDED, values).all()
         changed = sum(compact(self._database, job) > 0 for job, _ in ended)
         if ended:

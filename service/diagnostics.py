@@ -38,7 +38,7 @@ def keep(connection: Connection, claim: Claim, found: Diagnostic) -> None:
 def read_all(database: Database, job: str, name: str | None = None) -> list[DiagnosticRecord]:
     """Return what diagnostics found in *job*, by name and step; raise NotFound if it is unknown."""
     key = parse_id(job)
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         rows = connection.execute(_READ, {"job": key, "name": name}).mappings().all()
         if not rows and connection.execute(_JOB, {"job": key}).first() is None:
             raise NotFound(f"there is no job {job!r}; GET /v1/jobs lists all")

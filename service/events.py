@@ -79,12 +79,12 @@ def since(
     values: dict[str, Any] = {"seq": seq, "limit": limit}
     if job is not None:
         values["job"] = parse_id(job)
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         rows = connection.execute(query, values).mappings().all()
     return [EventRecord.model_validate({**row, "job": str(row["job"])}) for row in rows]
 
 
 def latest(database: Database) -> int:
     """Return the number after which `since` finds, of all jobs, only what happens from now on."""
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         return int(connection.execute(_LATEST).scalar_one())

@@ -40,7 +40,7 @@ _ATTEMPTS = text("select * from attempt where job = :job order by number")
 
 def get(database: Database, job: str) -> JobDetail:
     """Return everything about one job; raise NotFound if there is none of that name."""
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         return _detail(connection, parse_id(job))
 
 
@@ -102,14 +102,14 @@ def retry_within(connection: Connection, job: UUID) -> None:
 
 def queue_position(database: Database, device: str, priority: int = 0) -> int:
     """Return how many queued jobs for *device* a new one would at most wait for, plus one."""
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         values = {"device": device, "priority": priority}
         return int(connection.execute(_AHEAD, values).scalar_one()) + 1
 
 
 def count_by_state(database: Database) -> dict[tuple[str, str], int]:
     """Count the jobs of each state and device."""
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         return {(row.state, row.device): row.n for row in connection.execute(_COUNTS)}
 
 

@@ -159,7 +159,7 @@ def list_jobs(
         raise InvalidSpec(f"limit={limit} {rule}", [FieldProblem("limit", rule)])
     order = _order(sort)
     query = _page_query(order, filters, cursor).limit(limit + 1)
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         rows = connection.execute(query).all()
         jobs = _records(connection, rows[:limit], metric=order.metric)
     more = len(rows) > limit

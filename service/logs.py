@@ -71,7 +71,7 @@ def read(database: Database, job: str, offset: int = 0, limit: int = 256 * 1024)
         rule = f"must lie between 1 and {MAX_READ_BYTES}"
         raise InvalidSpec(f"limit={limit} {rule}", [FieldProblem("limit", rule)])
     key = parse_id(job)
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         found = connection.execute(_JOB, {"job": key}).first()
         if found is None:
             raise NotFound(f"there is no job {job!r}; GET /v1/jobs lists all")

@@ -122,7 +122,7 @@ def rewind(connection: Connection, claim: Claim, step: int) -> None:
 
 def names(database: Database, job: str) -> dict[str, LastValue]:
     """Return every metric of *job* and where it stands."""
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         rows = cursor_of(connection).execute(_NAMES, (parse_id(job),)).fetchall()
     return {
         name: LastValue(step=step, value=_known(value), min=_known(low), max=_known(high))
@@ -188,7 +188,7 @@ def read_columns(
 ) -> Columns:
     """Return the points of one metric of *job* as arrays; raise NotFound if there is none."""
     key = parse_id(job)
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         cursor = cursor_of(connection)
         found = cursor.execute(_STANDS, (key, [name])).fetchone()
         if found is not None and found[2] is not None:

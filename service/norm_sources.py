@@ -32,7 +32,7 @@ def problems(database: Database, spec: JobSpec) -> list[FieldProblem]:
     """Say why the job that *spec* names cannot steer it; empty if it can, or none is named."""
     if spec.optimizer.norms_of is None:
         return []
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         try:
             _find(connection, spec)
         except InvalidSpec as e:
@@ -49,7 +49,7 @@ def norms_for(database: Database, spec: JobSpec) -> list[dict[str, list[float]]]
     """
     if spec.optimizer.norms_of is None:
         return None
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         source = _find(connection, spec)
     records = diagnostics.read_all(database, str(source), _RECORD)  # by step
     return [record.record["norms"] for record in records]

@@ -134,7 +134,7 @@ def set_priority(database: Database, study: str, priority: int) -> StudyRecord:
 
 def get(database: Database, study: str) -> StudyDetail:
     """Return a study with all its cells; raise NotFound if there is none of that name."""
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         key = parse_id(study, "study")
         found = _records(connection, [key])
         if not found:
@@ -162,7 +162,7 @@ def owner_of(database: Database, study: str) -> str:
 def list_studies(database: Database, cursor: str | None = None, limit: int = 50) -> StudyPage:
     """Return one page of studies, newest first."""
     before = decode_cursor(cursor, "studies", [str])[0] if cursor is not None else None
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         values = {"before": parse_id(before, "study") if before else None, "limit": limit + 1}
         found = [row.id for row in connection.execute(_PAGE, values)]
         records = _records(connection, found[:limit])
@@ -218,7 +218,7 @@ def _of_states(connection: Connection, study: UUID, states: list[str]) -> list[t
 
 
 def _found(database: Database, study: str) -> Any:
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         query = select(schema.study).where(schema.study.c.id == parse_id(study, "study"))
         row = connection.execute(query).first()
     if row is None:

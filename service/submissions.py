@@ -81,7 +81,7 @@ def submit(
     row["study"] = None if study is None else parse_id(study, "study")
     values = {**row, "spec": orjson.dumps(row["spec"]).decode()}
     values |= {"most": max_queued, "channel": CHANNEL}
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         answer = cursor_of(connection).execute(_SUBMIT, values).fetchone()
         assert answer is not None
         _, live, _, *written = answer

@@ -89,20 +89,20 @@ def leave(database: Database, worker: str) -> None:
 
 def live(database: Database) -> list[WorkerRecord]:
     """Return the workers that live, by device."""
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         rows = connection.execute(_LIVE).mappings().all()
     return [WorkerRecord.model_validate(dict(row)) for row in rows]
 
 
 def facts(database: Database) -> dict[str, dict[str, Any]]:
     """Return what each live worker says of its host."""
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         return {row.id: row.facts for row in connection.execute(_FACTS)}
 
 
 def devices(database: Database) -> list[DeviceRecord]:
     """Return every kind of device: its live workers, and how many jobs wait and run."""
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         rows = connection.execute(_LIVE).mappings().all()
         load = {row.device: row for row in connection.execute(_LOAD)}
     workers = [WorkerRecord.model_validate(dict(row)) for row in rows]

@@ -34,7 +34,7 @@ def _ended(database: Database, points: int = 10_000, a_chunk: int = 100) -> str:
 
 
 def _chunks(database: Database) -> list[int]:
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         found = connection.execute(text("select n from metric_chunk order by attempt, step0"))
         return list(found.scalars())
 

@@ -69,7 +69,7 @@ def test_a_text_with_a_nul_character_is_refused_as_input(database: Database) -> 
 
 
 def test_a_reader_sees_what_is_committed_and_keeps_no_transaction_open(database: Database) -> None:
-    with database.reading() as reader:
+    with database.autocommit() as reader:
         assert reader.execute(text("select count(*) from turn")).scalar() == 0
         with database.begin() as writer:
             writer.execute(text("insert into turn (device, owner) values ('cpu', 'ada')"))
@@ -79,19 +79,19 @@ def test_a_reader_sees_what_is_committed_and_keeps_no_transaction_open(database:
 
 
 def test_a_transaction_after_a_reader_is_one_again(database: Database) -> None:
-    with database.reading() as reader:
+    with database.autocommit() as reader:
         reader.execute(text("select 1"))
     with database.begin() as connection:
         connection.execute(text("insert into turn (device, owner) values ('cpu', 'ada')"))
         connection.rollback()
-    with database.reading() as reader:
+    with database.autocommit() as reader:
         assert reader.execute(text("select count(*) from turn")).scalar() == 0
 
 
 def test_the_drivers_own_errors_are_said_in_our_words_too(database: Database) -> None:
-    with pytest.raises(InvalidSpec, match="cannot be stored"), database.reading() as reader:
+    with pytest.raises(InvalidSpec, match="cannot be stored"), database.autocommit() as reader:
         cursor_of(reader).execute("select cast(%s as text)", ("a\0b",))
-    with pytest.raises(ServiceUnavailable), database.reading() as reader:
+    with pytest.raises(ServiceUnavailable), database.autocommit() as reader:
         cursor_of(reader).execute("select pg_terminate_backend(pg_backend_pid())")
 
 
