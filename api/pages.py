@@ -51,7 +51,7 @@ class ListQuery:
     @property
     def filters(self) -> JobFilters:
         """The same for the service."""
-        several = {k: [v] for k, v in self.given.items() if k in ("state", "device", "normalizer")}
+        several = {k: (v,) for k, v in self.given.items() if k in ("state", "device", "normalizer")}
         single = {k: self.given.get(k) for k in ("study", "owner", "name")}
         return JobFilters(**several, **single, where=self.given.get("filter"))  # type: ignore[arg-type]
 

@@ -17,9 +17,14 @@ from sqlalchemy import (
     FromClause,
     Row,
     Select,
+    asc,
+    case,
     cast,
+    desc,
     func,
     literal,
+    literal_column,
+    or_,
     select,
     text,
     true,
@@ -36,24 +41,14 @@ from service.identity import parse_id
 from service.pages import decode_cursor, encode_cursor
 
 _j = schema.job.c
-_SHOWN = [
-    c
-    for c in schema.job.c
-    if c.name not in {"spec", "idempotency_key", "request_hash", "cell", "summary", "forgiven"}
-]
+_SHOWN = [c for c in schema.job.c if c.name in {*JobRecord.model_fields, "held", "not_before"}]
 SHOWN = [c.name for c in _SHOWN]
 """The columns of the table that make a record."""
 _JOBS = select(*_SHOWN)
 _LIVE = text("select distinct device from worker where live_until > clock_timestamp()")
-_LAST = text("""
-    select l.job, array_agg(k.name) as names, array_agg(l.step) as steps,
-        array_agg(l.value) as values, array_agg(l.min) as lows, array_agg(l.max) as highs
-    from metric_last l join metric_key k on k.id = l.key
-    where l.job = any(:jobs)
-      and (:all_metrics or k.name = :extra
-           or k.name like any(array['train/%', 'val/%', 'device/%']))
-    group by l.job
-""")
+_key, _last = schema.metric_key.c, schema.metric_last.c
+_USUAL = or_(*(_key.name.startswith(start) for start in ("train/", "val/", "device/")))
+"""Metrics that every list shows."""
 _NUMBERS: Mapping[str, ColumnElement[Any]] = {
     "batch_size": _j.batch_size,
     "samples_per_update": _j.samples_per_update,
@@ -74,9 +69,9 @@ _TEXTS: Mapping[str, ColumnElement[Any]] = {
 class JobFilters:
     """What a list keeps; None keeps all."""
 
-    state: Sequence[str] | None = None
-    device: Sequence[str] | None = None
-    normalizer: Sequence[str] | None = None
+    state: tuple[str, ...] | None = None
+    device: tuple[str, ...] | None = None
+    normalizer: tuple[str, ...] | None = None
     study: str | None = None
     owner: str | None = None
     name: str | None = None
@@ -89,9 +84,9 @@ class JobFilters:
         found: list[ColumnElement[bool]] = []
         for column, wanted in ((_j.state, self.state), (_j.device, self.device)):
             if wanted is not None:
-                found.append(column.in_(list(wanted)))
+                found.append(column.in_(wanted))
         if self.normalizer is not None:
-            found.append(_j.normalizer.in_(list(self.normalizer)))
+            found.append(_j.normalizer.in_(self.normalizer))
         if self.study is not None:
             found.append(_j.study == parse_id(self.study, "study"))
         if self.owner is not None:
@@ -99,13 +94,8 @@ class JobFilters:
         if self.name is not None:
             found.append(_j.name.icontains(self.name, autoescape=True))
         if self.where:
-            found.append(_where(self.where))
+            found.append(condition(parse(self.where)))
         return found
-
-
-@lru_cache(256)  # a page that looks again and again asks the same
-def _where(said: str) -> ColumnElement[bool]:
-    return condition(parse(said))
 
 
 @dataclass(frozen=True)
@@ -157,11 +147,10 @@ def list_jobs(
     if not 1 <= limit <= 1000:
         rule = "must lie between 1 and 1000"
         raise InvalidSpec(f"limit={limit} {rule}", [FieldProblem("limit", rule)])
-    order = _order(sort)
-    query = _page_query(order, filters, cursor).limit(limit + 1)
+    order, query = _page_query(sort, filters, cursor, limit + 1)
     with database.autocommit() as connection:
         rows = connection.execute(query).all()
-        jobs = _records(connection, rows[:limit], metric=order.metric)
+        jobs = _records(connection, rows[:limit])
     more = len(rows) > limit
     return JobPage(jobs=jobs, next_cursor=_cursor_after(order, rows[limit - 1]) if more else None)
 
@@ -170,10 +159,10 @@ def read_records(
     connection: Connection, jobs: Sequence[UUID], *, all_metrics: bool = False
 ) -> list[JobRecord]:
     """Return the records of *jobs* that exist, in that order."""
-    found = connection.execute(_JOBS.where(_j.id.in_(jobs))).all()
+    shown = true() if all_metrics else _USUAL
+    found = connection.execute(_with_stands(_JOBS.where(_j.id.in_(jobs)), shown)).all()
     by_id = {row.id: row for row in found}
-    ordered = [by_id[job] for job in jobs if job in by_id]
-    return _records(connection, ordered, all_metrics=all_metrics)
+    return _records(connection, [by_id[job] for job in jobs if job in by_id])
 
 
 def _order(sort: str) -> _Order:
@@ -205,7 +194,11 @@ def _newest_value(metric: str) -> FromClause:
     return of_job.limit(1).correlate(schema.job).lateral("newest")
 
 
-def _page_query(order: _Order, filters: JobFilters, cursor: str | None) -> Select[Any]:
+@lru_cache(64)  # a page that looks again and again asks the same
+def _page_query(
+    sort: str, filters: JobFilters, cursor: str | None, limit: int
+) -> tuple[_Order, Select[Any]]:
+    order = _order(sort)
     query = _JOBS.add_columns(order.column.label("sorted_by")).where(*filters.conditions())
     if order.newest is not None:
         query = query.select_from(schema.job.outerjoin(order.newest, true()))
@@ -214,8 +207,31 @@ def _page_query(order: _Order, filters: JobFilters, cursor: str | None) -> Selec
         value, job = decode_cursor(cursor, order.key, [order.types, str])
         bound = tuple_(order.bound(value), literal(_cursor_job(job)))
         query = query.where(place < bound if order.descending else place > bound)
-    keys: list[ColumnElement[Any]] = [order.column, _j.id.expression]
-    return query.order_by(*(k.desc() if order.descending else k.asc() for k in keys))
+    shown = _USUAL if order.metric is None else _USUAL | (_key.name == order.metric)
+    page = _with_stands(_ordered(query, order).limit(limit), shown)
+    return order, _ordered(page, order)
+
+
+def _ordered(query: Select[Any], order: _Order) -> Select[Any]:
+    turned = desc if order.descending else asc
+    return query.order_by(turned("sorted_by"), turned("id"))
+
+
+def _with_stands(jobs: Select[Any], shown: ColumnElement[bool]) -> Select[Any]:
+    """Add to each of *jobs* where its metrics stand, by name."""
+    job = jobs.subquery("listed")
+    parts: list[ColumnElement[Any]] = [literal_column("'step'"), _last.step]
+    for number in (_last.value, _last.min, _last.max):
+        parts += [literal_column(f"'{number.name}'"), _finite(number)]
+    by_name = func.json_object_agg(_key.name, func.json_build_object(*parts)).label("last")
+    named = schema.metric_last.join(schema.metric_key)
+    stands = select(by_name).select_from(named).where(_last.job == job.c.id, shown).lateral()
+    return select(job, stands.c.last).select_from(job.join(stands, true()))
+
+
+def _finite(number: ColumnElement[float]) -> ColumnElement[float | None]:
+    # to PostgreSQL, NaN is larger than infinity; JSON has neither
+    return case((func.abs(number) < math.inf, number), else_=None)
 
 
 def _cursor_after(order: _Order, row: Row[Any]) -> str:
@@ -236,27 +252,12 @@ def _moment(value: str) -> datetime:
         raise InvalidSpec("the cursor was not made by this list") from e
 
 
-def _records(
-    connection: Connection,
-    rows: Sequence[Row[Any]],
-    *,
-    metric: str | None = None,
-    all_metrics: bool = False,
-) -> list[JobRecord]:
+def _records(connection: Connection, rows: Sequence[Row[Any]]) -> list[JobRecord]:
     if not rows:
         return []
-    last: dict[UUID, dict[str, dict[str, Any]]] = {}
-    values = {"jobs": [row.id for row in rows], "all_metrics": all_metrics, "extra": metric}
-    for job, *stands in connection.execute(_LAST, values).all():
-        last[job] = {name: _stand(*stand) for name, *stand in zip(*stands, strict=True)}
     live = _live_devices(connection, rows)
     names = rows[0]._fields  # of all rows: a dictionary made from each row's own takes longer
-    return [record_of(dict(zip(names, row)), last.get(row.id, {}), live) for row in rows]
-
-
-def _stand(step: int, *numbers: float) -> dict[str, Any]:
-    value, low, high = [n if math.isfinite(n) else None for n in numbers]
-    return {"step": step, "value": value, "min": low, "max": high}
+    return [record_of(dict(zip(names, row)), live) for row in rows]
 
 
 def _live_devices(connection: Connection, rows: Sequence[Row[Any]]) -> set[str]:
@@ -265,12 +266,13 @@ def _live_devices(connection: Connection, rows: Sequence[Row[Any]]) -> set[str]:
     return {row.device for row in connection.execute(_LIVE)}
 
 
-def record_of(row: Mapping[str, Any], last: dict[str, Any], live: set[str]) -> JobRecord:
+def record_of(row: dict[str, Any], live: set[str]) -> JobRecord:
     """Make a record of a *row* with the columns SHOWN, given the kinds of device that are live."""
     study = row["study"]
-    values = {"id": str(row["id"]), "study": None if study is None else str(study)}
-    waiting_for = _waiting_for(row, live)
-    return JobRecord.model_validate({**row, **values, "waiting_for": waiting_for, "last": last})
+    row["id"], row["study"] = str(row["id"]), None if study is None else str(study)
+    row["waiting_for"] = _waiting_for(row, live)
+    row["last"] = row.get("last") or {}
+    return JobRecord.model_validate(row)
 
 
 def _waiting_for(row: Mapping[str, Any], live: set[str]) -> str | None:

@@ -87,7 +87,7 @@ def submit(
         _, live, _, *written = answer
         job = dict(zip(SHOWN, written, strict=True))
         if job["id"] is not None:
-            return record_of(job, {}, set(live)), True
+            return record_of(job, set(live)), True
         existing = _existing(connection, row)
     if existing is None:
         raise QuotaExceeded(

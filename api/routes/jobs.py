@@ -123,9 +123,9 @@ def list_jobs(
     `cursor` is the `next_cursor` of the page before.
     """
     filters = JobFilters(
-        state=states,
-        device=device,
-        normalizer=normalizer,
+        state=tuple(states) if states else None,
+        device=tuple(device) if device else None,
+        normalizer=tuple(normalizer) if normalizer else None,
         study=study,
         owner=owner,
         name=name,

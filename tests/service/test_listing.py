@@ -77,10 +77,10 @@ def test_a_page_goes_on_where_the_last_ended_though_new_jobs_came(database: Data
 
 
 FILTERS = [
-    (JobFilters(state=["running"]), ["b"]),
-    (JobFilters(state=["running", "queued"], device=["cpu"]), ["a", "b"]),
-    (JobFilters(device=["ipu"]), ["100%_sure"]),
-    (JobFilters(normalizer=["layer", "group"]), ["a"]),
+    (JobFilters(state=("running",)), ["b"]),
+    (JobFilters(state=("running", "queued"), device=("cpu",)), ["a", "b"]),
+    (JobFilters(device=("ipu",)), ["100%_sure"]),
+    (JobFilters(normalizer=("layer", "group")), ["a"]),
     (JobFilters(owner="bob"), ["100%_sure"]),
     (JobFilters(name="%_S"), ["100%_sure"]),
     (JobFilters(name="0%s"), []),
