@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -39,7 +40,7 @@ def command() -> List[str]:
 @contextmanager
 def own_stack(data_dir: Path, settings: Mapping[str, str]) -> Iterator[Connection]:
     """
-    Run a stack on *data_dir* as long as the context lasts.
+    Run a stack on *data_dir* as long as the context lasts; SIGTERM ends it as Ctrl-C does.
 
     Args:
         data_dir: of its databases, jobs and logs.
@@ -54,10 +55,23 @@ def own_stack(data_dir: Path, settings: Mapping[str, str]) -> Iterator[Connectio
         process = subprocess.Popen(
             command(), env=environment, stdout=out, stderr=out, start_new_session=True
         )
+    with _sigterm_as_ctrl_c():
+        try:
+            yield _wait(process, data_dir, log)
+        finally:
+            _stop(process)
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are none of its business
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        yield _wait(process, data_dir, log)
+        yield
     finally:
-        _stop(process)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _wait(process: subprocess.Popen[bytes], data_dir: Path, log: Path) -> Connection:

@@ -44,7 +44,7 @@ def test_claims_run_in_their_quick_form_and_end_with_verdicts(
 
 
 @pytest.mark.slow
-def test_without_a_stack_it_brings_its_own_and_after_ctrl_c_goes_on_where_it_stood(
+def test_without_a_stack_it_brings_its_own_and_interrupted_goes_on_where_it_stood(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("NORMLAB_URL", "NORMLAB_TOKEN"):
@@ -54,8 +54,9 @@ def test_without_a_stack_it_brings_its_own_and_after_ctrl_c_goes_on_where_it_sto
         for name, value in {**SETTINGS, "NORMLAB_DATA_DIR": folder}.items():
             monkeypatch.setenv(name, value)
         Connection("http://127.0.0.1:9", "of a stack that was killed").write(Path(folder))
-        assert_interrupted([*line[:-1]])  # without --json it tells how far it is
-        assert read_connection(Path(folder)) is None  # its stack has stopped with it
+        for how in (signal.SIGINT, signal.SIGTERM):
+            assert_interrupted(line[:-1], how)  # without --json it tells how far it is
+            assert read_connection(Path(folder)) is None  # its stack has stopped with it
         assert run(line) == 0
         first = capsys.readouterr()
         assert "no stack runs: starting one" in first.err
@@ -63,8 +64,8 @@ def test_without_a_stack_it_brings_its_own_and_after_ctrl_c_goes_on_where_it_sto
         assert json.loads(capsys.readouterr().out) == json.loads(first.out)  # nothing ran twice
 
 
-def assert_interrupted(line: list[str]) -> None:
-    """Run *line*, press Ctrl-C once its first job runs, and see it end as it says."""
+def assert_interrupted(line: list[str], how: signal.Signals) -> None:
+    """Run *line*, send it *how* once its first job runs, and see it end as it says."""
     main = "import sys; from normlab.cli import main; main()"
     command = [sys.executable, "-c", main, *line]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -72,7 +73,7 @@ def assert_interrupted(line: list[str]) -> None:
         for said in process.stderr:
             if " running" in said:
                 break
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         rest = process.stderr.read()
         assert process.wait(120) == 130, rest
     assert "the same command goes on from here" in rest
