@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterator, Optional
 import torch
 from torch import nn
 
+from accelerators.host_heap import keep_freed_memory
 from accelerators.replica_group import ReplicaGroup
 from accelerators.torch_session import TorchSession
 from normlab import norms
@@ -135,6 +136,7 @@ def resident_peak_bytes() -> int:
 @contextmanager
 def host_computation(threads: Optional[int], spec: JobSpec) -> Iterator[None]:
     """Compute on so many threads and as deterministically as *spec* says, then as before."""
+    keep_freed_memory()
     threads_before, deterministic = torch.get_num_threads(), _deterministic()
     torch.set_num_threads(threads or threads_before)
     _set_deterministic(spec.deterministic)

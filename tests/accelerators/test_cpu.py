@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import platform
+import resource
 from typing import Any, List
 
 import pytest
@@ -219,3 +221,16 @@ def test_compiled_loops_train_as_stock_operators_do(kind: str) -> None:
         except DeviceUnavailable as e:
             pytest.skip(str(e))
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_memory_that_a_training_frees_stays_for_its_next_update() -> None:
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        blocks = [torch.ones(2**18) for _ in range(16)]  # of 1 MiB each, to the top of the heap
+        del blocks
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with host_computation(1, job()):
+        faults()
+        assert faults() < 16 * 2**20 // resource.getpagesize() // 10
