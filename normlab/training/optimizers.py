@@ -51,31 +51,43 @@ def make_optimizer(model: nn.Module, spec: JobSpec) -> torch.optim.Optimizer:
     """
     Build the job's optimizer over the parameters of *model*.
 
-    It works on lists of tensors (torch's "foreach"), for a small network's step is mostly
-    overhead. Torch's fused form is faster still, but it changes parameters without counting up
-    their version, which streaming normalization goes by.
+    A small network's update is mostly overhead, so it is made in torch's fused form on a CPU
+    where there is one, and else on lists of tensors (torch's "foreach").
     """
+    groups = parameter_groups(model, spec)
+    if _has_fused(model, spec.optimizer):
+        return _counting(_optimizer(groups, spec, fused=True))
+    return _optimizer(groups, spec, foreach=True)
+
+
+def _optimizer(groups: List[Dict[str, Any]], spec: JobSpec, **form: bool) -> torch.optim.Optimizer:
     optimizer = spec.optimizer
     rate = scaled_rate(optimizer, spec.samples_per_update)
-    groups = parameter_groups(model, spec)
+    lr, momentum = rate.learning_rate, rate.momentum or 0.0
     if isinstance(optimizer, AdamW):
         betas = (optimizer.beta1, optimizer.beta2)
-        return torch.optim.AdamW(
-            groups, rate.learning_rate, betas=betas, eps=optimizer.eps, foreach=True
-        )
-    momentum = rate.momentum or 0.0
+        return torch.optim.AdamW(groups, lr, betas=betas, eps=optimizer.eps, **form)
     if isinstance(optimizer, RMSprop):
-        return torch.optim.RMSprop(
-            groups,
-            rate.learning_rate,
-            optimizer.alpha,
-            optimizer.eps,
-            momentum=momentum,
-            foreach=True,
-        )
-    return torch.optim.SGD(
-        groups, rate.learning_rate, momentum=momentum, nesterov=optimizer.nesterov, foreach=True
-    )
+        return torch.optim.RMSprop(groups, lr, optimizer.alpha, optimizer.eps, 0, momentum, **form)
+    return torch.optim.SGD(groups, lr, momentum, nesterov=optimizer.nesterov, **form)
+
+
+def _has_fused(model: nn.Module, optimizer: OptimizerSpec) -> bool:
+    # Since torch 2.4, as is the counting of versions. CUDA's graphs were made for lists.
+    on_cpu = all(p.device.type == "cpu" for p in model.parameters())
+    counts = hasattr(torch.autograd.graph, "increment_version")
+    return on_cpu and counts and not isinstance(optimizer, RMSprop)
+
+
+def _counting(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Count up the parameters' versions, by which streaming normalization knows of an update."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def count(*_: object) -> None:
+        torch.autograd.graph.increment_version(parameters)
+
+    optimizer.register_step_post_hook(count)
+    return optimizer
 
 
 def parameter_groups(model: nn.Module, spec: JobSpec) -> List[Dict[str, Any]]:
