@@ -18,7 +18,7 @@ def keep_freed_memory() -> bool:
 
     By itself glibc may give the top of the heap back to the system after a backward pass and ask
     for it again in the next forward pass: hundreds of page faults in each update of a small net.
-    The process never holds more than it did at its peak. Other C libraries are left as they are.
+    The process keeps about what it held at its peak. Other C libraries are left as they are.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

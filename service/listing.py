@@ -266,13 +266,22 @@ def _live_devices(connection: Connection, rows: Sequence[Row[Any]]) -> set[str]:
     return {row.device for row in connection.execute(_LIVE)}
 
 
-def record_of(row: dict[str, Any], live: set[str]) -> JobRecord:
-    """Make a record of a *row* with the columns SHOWN, given the kinds of device that are live."""
+def record_of(row: Mapping[str, Any], live: set[str]) -> JobRecord:
+    """
+    Make a record of a *row*, given the kinds of device that are live.
+
+    Args:
+        row: the columns SHOWN, and as `last` where metrics stand, if there are any.
+    """
     study = row["study"]
-    row["id"], row["study"] = str(row["id"]), None if study is None else str(study)
-    row["waiting_for"] = _waiting_for(row, live)
-    row["last"] = row.get("last") or {}
-    return JobRecord.model_validate(row)
+    values = {
+        **row,
+        "id": str(row["id"]),
+        "study": None if study is None else str(study),
+        "waiting_for": _waiting_for(row, live),
+        "last": row.get("last") or {},
+    }
+    return JobRecord.model_validate(values)
 
 
 def _waiting_for(row: Mapping[str, Any], live: set[str]) -> str | None:

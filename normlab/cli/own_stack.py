@@ -50,12 +50,12 @@ def own_stack(data_dir: Path, settings: Mapping[str, str]) -> Iterator[Connectio
     data_dir.mkdir(parents=True, exist_ok=True)
     log = data_dir / "stack.log"
     environment = {**os.environ, **settings, "NORMLAB_DATA_DIR": str(data_dir)}
-    with log.open("ab") as out:
-        # a session of its own: Ctrl-C is for this command, which then stops the stack in order
-        process = subprocess.Popen(
-            command(), env=environment, stdout=out, stderr=out, start_new_session=True
-        )
     with _sigterm_as_ctrl_c():
+        with log.open("ab") as out:
+            # a session of its own: Ctrl-C is for this command, which then stops it in order
+            process = subprocess.Popen(
+                command(), env=environment, stdout=out, stderr=out, start_new_session=True
+            )
         try:
             yield _wait(process, data_dir, log)
         finally:
