@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format bench bench-norms bench-diagnostics bench-api drill \
-	mlflow test-compose test-py38 reproduce constraints hooks clean
+	mlflow test-compose test-cuda test-py38 reproduce constraints hooks clean
 
 ## Show this list.
 help:
@@ -80,6 +80,14 @@ test-compose: install
 ## Run library, adapter and job-process tests on Python 3.8 with torch 2.0.1 (skips without it).
 test-py38:
 	tests/py38/run $(ARGS)
+
+## Run layers, trainings and the CUDA adapter on an NVIDIA GPU (skips without one).
+test-cuda: install
+	@if $(PY) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+	  NORMLAB_TEST_DEVICE=cuda $(PY) -m pytest -k 'not compiled and not fused' tests/norms \
+	    tests/normlab/training tests/accelerators/test_cuda.py \
+	    tests/accelerators/test_cuda_training.py $(ARGS); \
+	else echo "skipped: torch sees no GPU here"; fi
 
 ## Run every claim of the papers as a study and write docs/claims.md (about 2 hours).
 reproduce: install

@@ -8,6 +8,7 @@ from typing import List, Optional
 
 # A container sees its own group at the root: version 2 of control groups, or version 1.
 GROUPS = Path("/sys/fs/cgroup")
+DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU, from NVIDIA's driver
 
 
 def usable_cores(groups: Path = GROUPS) -> int:
@@ -30,6 +31,14 @@ def usable_memory_bytes(groups: Path = GROUPS) -> int:
         if words and words[0].isdigit():
             there = min(there, int(words[0]))
     return there
+
+
+def driver_gpus(driver: Path = DRIVER) -> Optional[int]:
+    """Return how many GPUs NVIDIA's driver has here; None where there is none to say it."""
+    try:
+        return len(os.listdir(driver))
+    except OSError:
+        return None
 
 
 def _affinity() -> int:

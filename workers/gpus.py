@@ -49,20 +49,26 @@ class GpuPool:
             self._free += self._held.pop(job)
 
 
-def gpu_names(slots: int, environment: Mapping[str, str]) -> list[str]:
+def gpu_names(slots: int, environment: Mapping[str, str], there: int | None = None) -> list[str]:
     """
     Return a GPU for each slot: those that the worker itself was given, or the first of the host.
 
+    Args:
+        there: how many the host has, if that is known.
+
     Raises:
-        InvalidSpec: the worker was given fewer than it has slots.
+        InvalidSpec: there are fewer than slots, on the host or among those that were given.
     """
     given = environment.get("CUDA_VISIBLE_DEVICES")
     if given is None:
-        return [str(number) for number in range(slots)]
-    names = [name.strip() for name in given.split(",") if name.strip()]
+        names = [str(number) for number in range(slots if there is None else there)]
+        whose = f"this host has {len(names)}"
+    else:
+        names = [name.strip() for name in given.split(",") if name.strip()]
+        whose = f"CUDA_VISIBLE_DEVICES={given!r} names {len(names)}"
     if len(names) < slots:
         raise InvalidSpec(
-            f"{slots} slots take a GPU each, and CUDA_VISIBLE_DEVICES={given!r} names "
-            f"{len(names)}; start the worker with --slots {max(1, len(names))}, or give it more"
+            f"{slots} slots take a GPU each, and {whose}; "
+            f"start the worker with --slots {max(1, len(names))}, or give it more"
         )
     return names[:slots]

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import text
 
 from normlab.errors import ServiceUnavailable
-from normlab.host_limits import usable_cores
+from normlab.host_limits import driver_gpus, usable_cores
 from service import leases, workers
 from service.database import Database
 from service.leases import Claim
@@ -64,7 +64,9 @@ class Worker:
         self._environment = job_environment(environment, device, settings.data_dir)
         self._facts = unprobed(device)
         self._warm: WarmLauncher | None = None
-        self._gpus = GpuPool(gpu_names(slots, environment)) if device == "cuda" else None
+        self._gpus: GpuPool | None = None
+        if device == "cuda":
+            self._gpus = GpuPool(gpu_names(slots, environment, driver_gpus()))
         leaving = threading.Event()
         supervisor = Supervisor(
             database=self._database,

@@ -55,7 +55,9 @@ def up(
 def demo(
     epochs: int = typer.Option(12, min=1, help="Of each job."),
     seeds: int = typer.Option(2, min=1, help="Jobs of each kind."),
-    slots: Optional[int] = typer.Option(None, min=1, help="Jobs at once; default: one a core."),
+    slots: Optional[int] = typer.Option(
+        None, min=1, help="Jobs at once; default: one a core, or a GPU."
+    ),
     data_dir: Optional[Path] = typer.Option(
         None, help="Keep the stack's data here; default: a folder that is removed at the end."
     ),
@@ -64,6 +66,7 @@ def demo(
 ) -> int:
     """Train the same net with four normalizers in a stack of its own, and compare."""
     from normlab.cli.demo import run
-    from normlab.host_limits import usable_cores
+    from normlab.host_limits import driver_gpus, usable_cores
 
-    return run(epochs, seeds, slots or usable_cores(), data_dir, device, as_json=as_json)
+    at_once = (driver_gpus() or 1) if device == "cuda" else usable_cores()
+    return run(epochs, seeds, slots or at_once, data_dir, device, as_json=as_json)

@@ -119,18 +119,10 @@ def two_dots(g: Tensor, x: Tensor, mean: Tensor) -> Tuple[Tensor, Tensor]:
         return fused
     n, c, d = _sizes(x)
     rows = (1, n * c, d)
-    one = torch.ones_like(mean).view(-1)
+    mean, one = mean.reshape(-1), torch.ones_like(mean).view(-1)
+    # CPUs read the mean as a running statistic, GPUs as one that the forward saved.
     _, s1, s0 = torch.ops.aten.native_batch_norm_backward(
-        g.view(rows),
-        x.view(rows),
-        one,
-        mean.reshape(-1),
-        one,
-        None,
-        None,
-        False,
-        0.0,
-        [False, True, True],
+        g.view(rows), x.view(rows), one, mean, one, mean, one, False, 0.0, [False, True, True]
     )
     return s0.view(n, c), s1.view(n, c)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Optional
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
@@ -94,7 +93,9 @@ class BatchStatisticsNorm(ActivationNorm):
         weight = None if weight is None else weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
         eps = self.eps if eps is None else eps
-        y = F.batch_norm(x.to(dtype), mean.to(dtype), var.to(dtype), weight, bias, False, 0.0, eps)
+        mean, var = mean.to(dtype), var.to(dtype)
+        # by torch.nn.functional, some versions refuse an eps of 0
+        y = torch.batch_norm(x.to(dtype), weight, bias, mean, var, False, 0.0, eps, False)
         return y.to(x.dtype)
 
     def samples_merged(self, samples: int) -> int:

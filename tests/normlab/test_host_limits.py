@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from normlab.host_limits import usable_cores, usable_memory_bytes
+from normlab.host_limits import driver_gpus, usable_cores, usable_memory_bytes
 
 HOST_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
@@ -52,3 +52,10 @@ def test_a_memory_limit_counts_if_it_is_less_than_the_hosts(tmp_path: Path, name
 def test_no_memory_limit_is_the_hosts_memory(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("max\n")
     assert usable_memory_bytes(tmp_path) == HOST_BYTES
+
+
+def test_gpus_are_counted_where_their_driver_is(tmp_path: Path) -> None:
+    assert driver_gpus(tmp_path / "none") is None
+    for bus in ("0000:00:06.0", "0000:00:07.0"):
+        (tmp_path / bus).mkdir()
+    assert driver_gpus(tmp_path) == 2

@@ -13,21 +13,19 @@ from torch import Tensor
 FOLDER = Path(__file__).parents[1] / "golden"
 
 
-class Golden:
-    """One file of golden vectors, as tensors of one dtype."""
+class Golden(Dict[str, Tensor]):
+    """One file of golden vectors: tensors by name, of one dtype, where the layers compute."""
 
     def __init__(self, name: str, dtype: torch.dtype = torch.float64) -> None:
+        like = torch.empty(0, dtype=dtype)  # on the default device, as new layers are
         with np.load(FOLDER / f"{name}.npz") as arrays:
             self.arguments: Dict[str, Any] = json.loads(str(arrays["meta"]))
-            self._arrays = {k: torch.from_numpy(arrays[k]) for k in arrays.files if k != "meta"}
-        self._dtype = dtype
+            super().__init__({k: _as(like, arrays[k]) for k in arrays.files if k != "meta"})
 
-    def __getitem__(self, name: str) -> Tensor:
-        array = self._arrays[name]
-        return array.to(self._dtype) if array.is_floating_point() else array
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._arrays
+def _as(like: Tensor, array: Any) -> Tensor:
+    tensor = torch.from_numpy(array).to(like.device)
+    return tensor.to(like.dtype) if tensor.is_floating_point() else tensor
 
 
 def assert_same(actual: Tensor, expected: Tensor, tolerance: float, what: str = "") -> None:

@@ -17,10 +17,8 @@ def _loop(state: Tensor, factors: Tensor, inputs: Tensor) -> Tensor:
 
 
 def _draw(n: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(n)
-    state, factors, inputs = (
-        torch.randn(shape, dtype=dtype, generator=generator) for shape in [(5,), (n, 5), (n, 5)]
-    )
+    torch.manual_seed(n)
+    state, factors, inputs = (torch.randn(s, dtype=dtype) for s in [(5,), (n, 5), (n, 5)])
     return state, factors, inputs
 
 

@@ -44,7 +44,7 @@ def test_a_net_under_autocast_learns_as_one_in_float32(
     net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), layer)
     exact = copy.deepcopy(net)
     x, g = torch.randn(4, 3, 10, 9), torch.randn(4, 8, 8, 7)
-    with torch.autocast("cpu", dtype=dtype):
+    with torch.autocast(x.device.type, dtype=dtype):
         y = net(x)
     assert y.dtype == dtype
     (y.float() * g).sum().backward()

@@ -31,9 +31,9 @@ def replica(rank: int, folder: str) -> None:
 
 def test_synced_replicas_compute_what_one_process_does(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    layer = make("batch", 4).double()
+    layer = make("batch", 4).double().cpu()
     layer.weight.data.uniform_(0.5, 2)
-    x = torch.randn(5, 4, 3, 3, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(5, 4, 3, 3, dtype=torch.float64, device="cpu", requires_grad=True)
     g = torch.randn_like(x)
     state = copy.deepcopy(layer.state_dict())
     torch.save({"state": state, "x": x.detach(), "g": g}, tmp_path / "given.pt")

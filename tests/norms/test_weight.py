@@ -1,18 +1,16 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
 from normlab.norms.weight import apply_weight_normalization, remove_weight_normalization
+from tests.norms.golden import Golden
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 FIXED = {"kind": "bounded_weight", "rho": "mean"}
 LEARNED = {"kind": "bounded_weight", "rho": "learned"}
 EVERY = [
@@ -59,8 +57,7 @@ def _close(a: Tensor, b: Tensor) -> bool:
     ],
 )
 def test_five_steps_of_sgd_match_the_authors_code(file: str, spec: dict[str, Any]) -> None:
-    with np.load(GOLDEN / f"{file}.npz") as archive:
-        d = {k: torch.from_numpy(archive[k]) for k in archive.files if k != "meta"}
+    d = Golden(file)
     layer: nn.Module = nn.Linear(7, 5) if file.endswith("linear") else nn.Conv2d(3, 5, 3, padding=1)
     layer.double()
     layer.weight.data.copy_(d["w_init"])

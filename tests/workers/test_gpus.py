@@ -67,6 +67,13 @@ def test_a_slot_without_a_gpu_is_refused(given: str) -> None:
         gpu_names(2, {"CUDA_VISIBLE_DEVICES": given})
 
 
+def test_more_slots_than_the_host_has_gpus_are_refused() -> None:
+    assert gpu_names(1, {}, there=2) == ["0"]
+    assert gpu_names(2, {"CUDA_VISIBLE_DEVICES": "3,5"}, there=8) == ["3", "5"]
+    with pytest.raises(InvalidSpec, match="2 slots take a GPU each, and this host has 1"):
+        gpu_names(2, {}, there=1)
+
+
 def test_a_job_process_sees_its_gpus_and_no_other(tmp_path: Path) -> None:
     seen = own_environment(make_order(tmp_path, SHORT, gpus=["2", "3"]))
     assert seen["CUDA_VISIBLE_DEVICES"] == "2,3"

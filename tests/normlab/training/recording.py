@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from accelerators.cpu import CpuAccelerator
+from accelerators import open_accelerator
 from normlab.errors import JobStopped
 from normlab.events import CheckpointWritten, Event
 from normlab.specs.jobs import JobSpec
 from normlab.training.checkpoints import CheckpointFolder, NamedCheckpoint
 from normlab.training.loop import fit
+from tests.where import DEVICE
 
 
 class Recorder:
@@ -68,10 +69,9 @@ def train(
     """Run an attempt; return what it said, and its summary or what stopped it."""
     recorder = Recorder()
     checkpoints = CheckpointFolder(folder, spec.fingerprint(), resume or ())
+    accelerator = open_accelerator(DEVICE if spec.device == "auto" else spec.device, spec, 1)
     try:
-        summary = fit(
-            spec, CpuAccelerator(1), recorder, checkpoints, folder, should_stop, norms=norms
-        )
+        summary = fit(spec, accelerator, recorder, checkpoints, folder, should_stop, norms=norms)
     except JobStopped as e:
         return recorder, e
     return recorder, summary
