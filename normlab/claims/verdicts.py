@@ -93,12 +93,12 @@ def weigh(
     With *best_over*, a learning rate say, each side has for each seed its value at the rate
     that is best on average over the *other* seeds: no seed helps to choose its own rate.
     """
-    a = _values(rows, effect.a, best_over)
-    if effect.b is not None:
-        b = _values(rows, effect.b, best_over)
-    else:
-        b = dict.fromkeys(a, effect.than or 0.0)
     try:
+        a = _values(rows, effect.a, best_over)
+        if effect.b is not None:
+            b = _values(rows, effect.b, best_over)
+        else:
+            b = dict.fromkeys(a, effect.than or 0.0)
         estimate = paired_difference(a, b, confidence=confidence)
     except InvalidSpec as e:
         return Found(effect, None, False, str(e))
@@ -125,7 +125,11 @@ def _values(
     for row in rows:
         if all(row.labels.get(path) == name for path, name in where.items()):
             settings.setdefault(row.labels.get(best_over or "", ""), []).append(row)
-    return best_by_other_seeds([_mean_by_seed(matching) for matching in settings.values()])
+    found = best_by_other_seeds([_mean_by_seed(matching) for matching in settings.values()])
+    if not found:
+        wanted = ", ".join(f"{path} {name}" for path, name in where.items())
+        raise InvalidSpec(f"no {'seed has a value' if settings else 'cell is'} at {wanted}")
+    return found
 
 
 def best_by_other_seeds(settings: Sequence[Mapping[int, float]]) -> Dict[int, float]:

@@ -8,7 +8,7 @@ from typing import Dict, Tuple, Type, Union
 import torch
 from torch import Tensor, nn
 
-from normlab.norms import NormActivation
+from normlab.norms import ACTIVATION_MODULES, NormActivation
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.proxy import ProxyNorm
 
@@ -38,8 +38,9 @@ def normalizer_sites(model: nn.Module) -> Dict[str, nn.Module]:
 
 
 def activation_sites(model: nn.Module) -> Dict[str, nn.Module]:
-    """Find what gives activations behind a normalizer: our sites that hold their activation."""
-    return {n: m for n, m in normalizer_sites(model).items() if isinstance(m, _WHOLE_SITES)}
+    """Find what gives activations: our sites that hold theirs, and, without a norm, it alone."""
+    found = (*_WHOLE_SITES, *ACTIVATION_MODULES.values())
+    return {name: module for name, module in model.named_modules() if isinstance(module, found)}
 
 
 @torch.no_grad()

@@ -64,7 +64,7 @@ LAYERS: Dict[Normalizer, Type[ActivationNorm]] = {
     Normalizer.META: MetaNorm,
 }
 
-_MODULES: Dict[str, Type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
+ACTIVATION_MODULES: Dict[str, Type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 _NOT_THE_LAYERS = {"kind", "proxy", "proxy_eps", "quadrature", "proxy_weight_decay"}
 
 NormalizerLike = Union[str, Mapping[str, Any], NormSpec]
@@ -147,7 +147,7 @@ def make(
 
 def _build(spec: NormSpec, num_features: int, activation: Optional[str], dims: int) -> nn.Module:
     if not isinstance(spec, ActivationNormSpec):
-        return nn.Identity() if activation is None else _MODULES[activation]()
+        return nn.Identity() if activation is None else ACTIVATION_MODULES[activation]()
     layer = LAYERS[Normalizer(spec.model_dump()["kind"])]
     options = spec.model_dump(exclude=_NOT_THE_LAYERS)
     if spec.proxy and activation is not None:

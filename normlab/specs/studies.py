@@ -233,7 +233,8 @@ def label(value: Any) -> str:
     if not isinstance(value, dict):
         return str(value)
     rest = {k: v for k, v in value.items() if k not in ("kind", "name", "proxy")}
-    options = ", ".join(f"{k}={label(v)}" for k, v in rest.items())
+    # databases return fields in an order of their own
+    options = ", ".join(f"{k}={label(rest[k])}" for k in sorted(rest))
     head = str(value.get("kind") or value.get("name") or "")
     return head + (f"({options})" if options else "") + ("+proxy" if value.get("proxy") else "")
 

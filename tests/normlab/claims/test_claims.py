@@ -85,6 +85,14 @@ def test_without_enough_seeds_nothing_shows_and_the_reason_is_said(b: dict[int, 
     assert "seed" in found.why
 
 
+def test_a_side_without_a_value_is_named() -> None:
+    nowhere = weigh(effect("above"), [ROWS[0]], 0.95)
+    assert nowhere.why == "no cell is at normalizer b"
+    assert weigh(effect("above"), [ROWS[0], row("b", {})], 0.95).why == (
+        "no seed has a value at normalizer b"
+    )
+
+
 def test_an_effect_compares_with_a_number_too() -> None:
     raw = {"name": "e", "expect": "above", "a": {"normalizer": "a"}}
     assert weigh(Effect.model_validate({**raw, "than": 0.8}), ROWS, 0.95).shows

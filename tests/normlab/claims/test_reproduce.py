@@ -29,18 +29,18 @@ def test_claims_run_in_their_quick_form_and_end_with_verdicts(
         with own_stack(Path(folder) / "data", SETTINGS) as stack:
             where = ["--url", stack.url, "--token", str(stack.token)]
             page = Path(folder) / "claims.md"
-            line = ["reproduce", "e", "k", "--quick", "--json", "--page", str(page)]
+            line = ["reproduce", "e", "j", "k", "l", "--quick", "--json", "--page", str(page)]
             assert run([*where, *line]) == 0
-            e, k = json.loads(capsys.readouterr().out)
-        assert [(e["claim"], len(e["effects"])), (k["claim"], len(k["effects"]))] == [
-            ("e-norm-correction", 5),
-            ("k-priors", 5),
-        ]
-        corrected = e["effects"][2]
-        assert corrected["n"] == 2, corrected
+            found = json.loads(capsys.readouterr().out)
+        effects = {claim["claim"]: claim["effects"] for claim in found}
+        assert {key: len(each) for key, each in effects.items()} == {
+            "e-norm-correction": 5, "j-ablation": 2, "k-priors": 5, "l-renorm": 4
+        }  # fmt: skip
+        both = [effects["e-norm-correction"][2], *effects["j-ablation"], *effects["l-renorm"]]
+        assert [effect["n"] for effect in both] == [2] * 7, both
         text = page.read_text(encoding="utf-8")
         assert "## e-norm-correction: does not show" in text
-        assert all((page.with_suffix("") / f"{c['claim']}.png").exists() for c in (e, k))
+        assert all((page.with_suffix("") / f"{key}.png").exists() for key in effects)
 
 
 @pytest.mark.slow

@@ -143,3 +143,9 @@ def test_labels_read_like_the_paper() -> None:
 def test_the_number_of_cells_is_the_product(batches: list[int], seeds: int) -> None:
     grid = study(base={"normalizer": "layer"}, axes={"batch_size": batches}, seeds=seeds)
     assert len(expand(grid)) == grid.size == len(batches) * seeds
+
+
+def test_a_label_does_not_hang_on_the_order_of_fields() -> None:
+    given = {"kind": "batch_renorm", "virtual_batch_size": 4, "clipping": "progress"}
+    turned = dict(reversed(given.items()))
+    assert label(given) == label(turned) == "batch_renorm(clipping=progress, virtual_batch_size=4)"

@@ -22,6 +22,7 @@ REPORTS = {
                "gradient_bias/"},
     "switchable": {"switch/"},
     "meta": {"group_size/"},
+    "none": {"step_size/", "landscape/", "ablation/"},
 }  # fmt: skip
 
 
