@@ -116,9 +116,9 @@ def last_values(store: Store, row: ResultRow, prefix: str) -> Dict[str, List[flo
     """Gather the last values of the metrics that begin with *prefix*: one a seed."""
     found: Dict[str, List[float]] = {}
     for job in _jobs(row):
-        for name, value in store.get(job).last.items():
-            if name.startswith(prefix) and isinstance(value, (int, float)):
-                found.setdefault(name[len(prefix) :], []).append(float(value))
+        for name, last in store.get(job).last.items():
+            if name.startswith(prefix) and last.value is not None:
+                found.setdefault(name[len(prefix) :], []).append(last.value)
     return found
 
 

@@ -10,13 +10,13 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from normlab.claims.claim import Claim, load_claims
-from normlab.claims.gathering import best_table, cells, lines, name_of, short
+from normlab.claims.gathering import best_table, cells, last_values, lines, name_of, short
 from normlab.claims.pictures import draw_claim
 from normlab.claims.report import section
 from normlab.claims.verdicts import Verdict
 from normlab.errors import InvalidSpec
 from normlab.intervals import estimate
-from normlab.records import ResultRow, ResultTable
+from normlab.records import LastValue, ResultRow, ResultTable
 from normlab.specs.studies import expand, label
 
 CLAIMS = load_claims()
@@ -52,7 +52,7 @@ class Study:
         rises = {f"regularization/rise_{m}": 1 / m for m in (4, 8, 16, 32)}
         terms = ("channel_mean", "sample_mean", "channel_std", "sample_std", "total")
         sites = {f"power/{i}.norm/norm/{t}": 0.25 for i in range(12) for t in terms}
-        return type("Job", (), {"last": {**rises, **sites}})()
+        return job_with({**rises, **sites})
 
     def metrics(self, job: str, *names: str) -> dict[str, Any]:
         values = [0.5 + int(job) / 10, None, 0.7]
@@ -62,6 +62,11 @@ class Study:
         curve = {"fractions": [0.0, 0.5], "mean": [0.9, 0.4 + int(job) / 100]}
         record = {"zero": curve, "mean": curve}
         return [type("D", (), {"name": "ablation", "record": record})()]
+
+
+def job_with(values: dict[str, float]) -> Any:
+    last = {n: LastValue(step=1, value=v, min=v, max=v) for n, v in values.items()}
+    return type("Job", (), {"last": last})()
 
 
 def verdict_of(claim: Claim, study: Study) -> Verdict:
@@ -79,7 +84,7 @@ def test_a_rise_that_is_none_is_drawn_too(tmp_path: Path) -> None:
     class Untrained(Study):
         def get(self, job: str) -> Any:
             falls = {f"regularization/rise_{m}": -1 / m for m in (4, 8, 16, 32)}
-            return type("Job", (), {"last": falls})()
+            return job_with(falls)
 
     study = Untrained(CLAIMS["k-priors"])
     draw_claim(verdict_of(study.claim, study), study, tmp_path / "k.png")
@@ -109,6 +114,14 @@ def test_rates_are_summed_up_in_the_best_table() -> None:
     assert [row.labels["setting"] for row in found.rows][:2] == ["batch", "batch over 16"]
     assert len(found.rows) == 8
     assert found.rows[0].mean == pytest.approx(0.7)
+
+
+def test_the_values_at_the_end_are_gathered_from_every_seed() -> None:
+    claim = CLAIMS["k-priors"]
+    study = Study(claim)
+    (row, *_) = cells(verdict_of(claim, study), study)
+    found = last_values(study, row, "regularization/rise_")
+    assert found == {str(m): [1 / m] * len(claim.study.seeds) for m in (4, 8, 16, 32)}
 
 
 def test_series_are_cut_to_the_steps_that_every_seed_has() -> None:
