@@ -11,8 +11,9 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
+from accelerators.shared_mean import SharedMean, is_supported
 from normlab.host_limits import usable_cores
 from normlab.training.accelerator import StepResult
 
@@ -30,13 +31,15 @@ class ReplicaGroup:
     Args:
         device: "cpu" or "cuda"; replica i takes GPU i of those that the job sees.
         control: a group whose messages never wait for a GPU.
+        shared: what averages on one host's CPUs, where the system has it.
     """
 
-    def __init__(self, device: str, control: Any) -> None:
+    def __init__(self, device: str, control: Any, shared: Optional[SharedMean] = None) -> None:
         self.rank = dist.get_rank()
         self.count = dist.get_world_size()
         self.backend = _BACKENDS[device]
         self._control = control
+        self._shared = shared
         self._decision = 0  # replica 0's newest; the others have none
         self._agreed = 0  # what was decided one update earlier
         self._note = torch.zeros(1, dtype=torch.int64)
@@ -48,8 +51,7 @@ class ReplicaGroup:
         found = torch.stack([result.loss.float(), result.correct.float()])
         decision = found.new_full((1,), float(self._decision))
         flat = torch.cat([*(g.reshape(-1) for g in gradients), found, decision])
-        dist.all_reduce(flat)
-        flat /= self.count
+        flat = self._mean(flat)
         parts = torch.split(flat, [*(g.numel() for g in gradients), 1, 1, 1])
         for gradient, part in zip(gradients, parts):
             gradient.copy_(part.view_as(gradient))
@@ -105,6 +107,8 @@ class ReplicaGroup:
         would wait for ever; a backend it destroys without, so each backend goes after its group.
         """
         self._received()
+        if self._shared is not None:
+            self._shared.close()
         everybody: Any = dist.group.WORLD
         device = "cuda" if self.backend == "nccl" else "cpu"
         groups = [(everybody, device), (self._control, "cpu")]
@@ -112,6 +116,12 @@ class ReplicaGroup:
         del everybody, groups, self._control
         dist.destroy_process_group()
         backends.clear()
+
+    def _mean(self, flat: Tensor) -> Tensor:
+        if self._shared is not None:
+            return self._shared.mean(flat)
+        dist.all_reduce(flat)
+        return flat / self.count
 
     def _received(self) -> int:
         if self._sending is None:
@@ -139,7 +149,10 @@ def joined(device: str, rank: int, count: int, folder: Path) -> Iterator[Replica
         world_size=count,
         timeout=_PATIENCE,
     )
-    group = ReplicaGroup(device, dist.new_group(backend="gloo", timeout=_PATIENCE))
+    control = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    shares = device == "cpu" and is_supported()
+    shared = SharedMean(rank, count, folder, control) if shares else None
+    group = ReplicaGroup(device, control, shared)
     yield group
     # Only after a good end: without its peers, a replica would wait here for ever.
     group.leave()

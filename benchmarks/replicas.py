@@ -16,10 +16,9 @@ from workers.process import FreshLauncher
 
 NAME = "replicas"
 PROMISED = 1.5
-MODELS = ("preresnet8", "resnet20")
-BATCHES = (8, 32)
-STEPS = 60  # an update of a replica has as many samples as one alone: equal micro-batches
-ROUNDS = 3
+MODELS = {"preresnet8": 400, "resnet20": 60}  # updates: some seconds, of which few begin it
+BATCHES = (8, 32)  # of a replica and of one alone: equal micro-batches
+ROUNDS = 5
 
 
 def images_per_s(folder: Path, replicas: int, **fields: Any) -> float:
@@ -29,7 +28,7 @@ def images_per_s(folder: Path, replicas: int, **fields: Any) -> float:
             "normalizer": "batch",
             "dataset": {"name": "shapes32", "test_size": 64},
             "epochs": 100,
-            "max_steps": STEPS,
+            "max_steps": MODELS[fields["model"]["name"]],
             "replicas": replicas,
             "device": "cpu",
             **fields,

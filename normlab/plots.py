@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence, Tuple
 
@@ -32,6 +33,7 @@ STYLE: Any = {  # matplotlib types every key of it
     "pdf.fonttype": 42,
 }
 _WIDTH, _HEIGHT = 4.6, 3.2  # inches; a column and a half
+_TICK_CHARACTERS = 26  # then a long label goes on in another line
 
 
 def save(table: ResultTable, target: Path) -> Path:
@@ -114,7 +116,8 @@ def _draw_points(axes: Axes, table: ResultTable) -> None:
         if row.low is not None and row.high is not None:
             axes.plot([i, i], [row.low, row.high], color=color)
         axes.plot([i], [_or_nan(row.mean)], "_", color=color, markersize=16, markeredgewidth=2)
-    axes.set_xticks(range(len(known)), [r.labels[path] for r in known], rotation=20, ha="right")
+    names = [textwrap.fill(r.labels[path], _TICK_CHARACTERS) for r in known]
+    axes.set_xticks(range(len(known)), names, rotation=20, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(known) - 0.4)
     axes.set_ylabel(table.metric)
 

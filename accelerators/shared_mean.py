@@ -1,0 +1,124 @@
+"""The mean of a vector over the processes of one host, through memory that they share."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import select
+import time
+from pathlib import Path
+from typing import Any, List
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from normlab.host_limits import usable_cores
+
+_SPIN_S = 0.01  # a process that sleeps is woken late; small updates are over before that
+
+
+class SharedMean:
+    """
+    Average vectors over processes that each have a core: a write, a byte to the others, a sum.
+
+    Every process has two places and writes them by turns. Who writes one anew has met the others
+    since, and they had read it by then: one meeting a mean is enough. All sum in the same order,
+    so that all have the same bits.
+
+    Args:
+        rank: the number of this process, of *count*.
+        folder: one that all name, for the pipes through which they meet.
+        control: a group of torch.distributed with all of them.
+    """
+
+    def __init__(self, rank: int, count: int, folder: Path, control: Any) -> None:
+        self._rank, self._count, self._control = rank, count, control
+        self._spin_s = _SPIN_S if usable_cores() >= count else 0.0
+        self._places = torch.empty(2, count, 0)
+        self._turn = 0
+        peers = [peer for peer in range(count) if peer != rank]
+        self._heard = [_open_to_read(folder / f"mean-{peer}-{rank}") for peer in peers]
+        dist.barrier(control)  # a pipe has an end before the other is opened
+        self._told = [os.open(folder / f"mean-{rank}-{peer}", os.O_WRONLY) for peer in peers]
+        dist.barrier(control)  # silence means that a peer has ended, not that it has yet to begin
+
+    def mean(self, vector: Tensor) -> Tensor:
+        """
+        Return the mean of every process's *vector*, float32 and of the same length everywhere.
+
+        Raises:
+            RuntimeError: a process has ended.
+        """
+        n = vector.numel()
+        if n > self._places.shape[2]:
+            memory = _shared(2 * self._count * n, self._rank, self._control)
+            self._places = memory.view(2, self._count, n)
+        self._turn = 1 - self._turn
+        places = self._places[self._turn, :, :n]
+        places[self._rank].copy_(vector)
+        self._meet()
+        return places.mean(0)
+
+    def close(self) -> None:
+        """Part from the others."""
+        for pipe in (*self._heard, *self._told):
+            os.close(pipe)
+        self._heard, self._told = [], []
+
+    def _meet(self) -> None:
+        try:
+            for pipe in self._told:
+                os.write(pipe, b"!")
+        except BrokenPipeError as e:
+            raise _gone() from e
+        for pipe in self._heard:
+            self._hear(pipe)
+
+    def _hear(self, pipe: int) -> None:
+        until = time.perf_counter() + self._spin_s
+        while True:
+            try:
+                if not os.read(pipe, 1):
+                    raise _gone()
+                return
+            except BlockingIOError:
+                if time.perf_counter() > until:
+                    _wait(pipe)
+
+
+def is_supported() -> bool:
+    """Say whether this system has what the processes share."""
+    return hasattr(os, "memfd_create") and os.path.exists("/proc/self/fd")
+
+
+def _shared(values: int, rank: int, control: Any) -> Tensor:
+    """Return memory of so many float32 that the first process makes and the others open."""
+    told: List[Any] = [None]
+    size = values * 4
+    if rank == 0:
+        fd = os.memfd_create("normlab-mean")
+        os.ftruncate(fd, size)
+        told = [f"/proc/{os.getpid()}/fd/{fd}"]
+    dist.broadcast_object_list(told, 0, group=control)
+    if rank:
+        fd = os.open(told[0], os.O_RDWR)
+    memory = mmap.mmap(fd, size)
+    dist.barrier(control)  # the first one's descriptor is needed until all have opened it
+    os.close(fd)
+    return torch.frombuffer(memory, dtype=torch.float32)
+
+
+def _open_to_read(pipe: Path) -> int:
+    os.mkfifo(pipe, 0o600)
+    return os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+
+
+def _wait(pipe: int) -> None:
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    poll.poll()
+
+
+def _gone() -> RuntimeError:
+    return RuntimeError("connection closed by peer: another replica has ended")
