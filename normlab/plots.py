@@ -33,7 +33,7 @@ STYLE: Any = {  # matplotlib types every key of it
     "pdf.fonttype": 42,
 }
 _WIDTH, _HEIGHT = 4.6, 3.2  # inches; a column and a half
-_TICK_CHARACTERS = 26  # then a long label goes on in another line
+_TICK_CHARACTERS = 32  # then a long label goes on in another line
 
 
 def save(table: ResultTable, target: Path) -> Path:
@@ -116,10 +116,14 @@ def _draw_points(axes: Axes, table: ResultTable) -> None:
         if row.low is not None and row.high is not None:
             axes.plot([i, i], [row.low, row.high], color=color)
         axes.plot([i], [_or_nan(row.mean)], "_", color=color, markersize=16, markeredgewidth=2)
-    names = [textwrap.fill(r.labels[path], _TICK_CHARACTERS) for r in known]
-    axes.set_xticks(range(len(known)), names, rotation=20, ha="right", rotation_mode="anchor")
+    names = [_in_lines(r.labels[path]) for r in known]
+    axes.set_xticks(range(len(known)), names, rotation=35, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(known) - 0.4)
     axes.set_ylabel(table.metric)
+
+
+def _in_lines(label: str) -> str:
+    return textwrap.fill(label, _TICK_CHARACTERS, break_long_words=False, break_on_hyphens=False)
 
 
 def _draw_heat_map(figure: Figure, axes: Axes, table: ResultTable) -> None:
