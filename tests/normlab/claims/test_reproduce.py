@@ -66,7 +66,9 @@ def test_without_a_stack_it_brings_its_own_and_interrupted_goes_on_where_it_stoo
 
 def assert_interrupted(line: list[str], how: signal.Signals) -> None:
     """Run *line*, send it *how* once its first job runs, and see it end as it says."""
-    main = "import sys; from normlab.cli import main; main()"
+    # tests that run in a shell's background are born deaf to Ctrl-C
+    main = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); "
+    main += "from normlab.cli import main; main()"
     command = [sys.executable, "-c", main, *line]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
