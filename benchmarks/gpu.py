@@ -41,7 +41,7 @@ PRECISIONS: Dict[str, Dict[str, Any]] = {
     "bfloat16": {"precision": "bfloat16"},
     "float16": {"precision": "float16"},
 }
-LARGE = {"model": {"name": "resnet50"}, "batch_size": 256}
+LARGE: Dict[str, Any] = {"model": {"name": "resnet50"}, "batch_size": 256}
 WARM_UP = 5  # eager steps and a recording come first
 
 Step = Callable[[], Any]
@@ -120,7 +120,7 @@ def _precisions(rounds: int) -> List[Dict[str, Any]]:
         for name, fields in PRECISIONS.items():
             ms = _update_ms(rounds, normalizer=kind, deterministic=False, **LARGE, **fields)
             alone = alone or ms
-            speed = LARGE["batch_size"] / ms * 1e3  # type: ignore[operator]
+            speed = LARGE["batch_size"] / ms * 1e3
             row = {"normalizer": kind, "precision": name, "ms": ms, "images/s": speed}
             rows.append({**row, "float32 / this": alone / ms})
     return rows

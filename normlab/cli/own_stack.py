@@ -53,11 +53,12 @@ def own_stack(data_dir: Path, settings: Mapping[str, str]) -> Iterator[Connectio
     with _sigterm_as_ctrl_c():
         with log.open("ab") as out:
             # a session of its own: Ctrl-C is for this command, which then stops it in order
+            begins = out.seek(0, os.SEEK_END)  # below are the words of earlier stacks
             process = subprocess.Popen(
                 command(), env=environment, stdout=out, stderr=out, start_new_session=True
             )
         try:
-            yield _wait(process, data_dir, log)
+            yield _wait(process, data_dir, log, begins)
         finally:
             _stop(process)
 
@@ -74,12 +75,12 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _wait(process: subprocess.Popen[bytes], data_dir: Path, log: Path) -> Connection:
+def _wait(process: subprocess.Popen[bytes], data_dir: Path, log: Path, begins: int) -> Connection:
     deadline = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            text = log.read_text(errors="replace").strip()[-2000:]
-            raise ServiceUnavailable(f"the stack did not start: {text}")
+            text = log.read_bytes()[begins:].decode(errors="replace").strip()
+            raise ServiceUnavailable(f"the stack did not start: {text[-2000:]}")
         found = read_connection(data_dir)
         if found is not None:
             return found

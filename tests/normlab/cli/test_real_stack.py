@@ -21,7 +21,7 @@ from normlab.cli.application import run
 from normlab.cli.own_stack import command, own_stack
 from normlab.client import Client
 from normlab.connection import Connection, read_connection
-from normlab.errors import InvalidSpec, NotFound
+from normlab.errors import InvalidSpec, NotFound, ServiceUnavailable
 
 DIGITS = ["-s", "dataset.name=digits", "-s", "dataset.train_size=128", "-s", "threads=1"]
 SMALL = [*DIGITS, "-s", "dataset.test_size=64", "-s", "epochs=2", "-s", "normalizer=batch"]
@@ -320,3 +320,11 @@ def test_a_second_stack_on_the_same_data_is_refused(
         second.said, _ = second.process.communicate(timeout=60)
     assert second.process.returncode == 3
     assert "NORMLAB_DATA_DIR" in second.said
+
+
+def test_a_stack_that_does_not_start_says_why_and_nothing_of_earlier_ones(tmp_path: Path) -> None:
+    (tmp_path / "stack.log").write_text("normlab is up, token: of-another-day\n")
+    settings = {**SETTINGS, "NORMLAB_PORT": "harbour"}
+    with pytest.raises(ServiceUnavailable, match="PORT") as found, own_stack(tmp_path, settings):
+        pytest.fail("a stack on no port")
+    assert "of-another-day" not in str(found.value)
