@@ -93,4 +93,4 @@ def test_the_list_names_every_claim_and_its_size(capsys: pytest.CaptureFixture[s
     assert run(["reproduce", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(load_claims())
-    assert lines[0].split()[1:3] == ["120", "jobs"]
+    assert lines[0].split()[1:3] == ["110", "jobs"]
