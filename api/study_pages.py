@@ -10,7 +10,7 @@ from api.forms import job_form, paths
 from api.rendering import render
 from api.state import StateDep
 from normlab.specs.catalogue import DATASETS, MODELS
-from normlab.specs.studies import label
+from normlab.specs.cells import label
 from service import studies
 
 router = APIRouter()

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.jobs import JobSpec
-from normlab.specs.studies import field_names
+from normlab.specs.problems import field_names
 from service import schema
 from service.filters import All, Comparison, Either, Filter, Not, Operator, Value
 

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, insert, text
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.records import CellRecord
+from normlab.specs.cells import Cell
 from normlab.specs.jobs import JobSpec
-from normlab.specs.studies import Cell
 from service import events, jobs, schema
 
 Place = Callable[[JobSpec], tuple[str, str]]

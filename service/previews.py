@@ -9,8 +9,9 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from normlab.records import CellRecord, Refusal, StudyPreview
+from normlab.specs.cells import Cell, Grid, lay_out
 from normlab.specs.jobs import JobSpec
-from normlab.specs.studies import Cell, Grid, StudySpec, lay_out
+from normlab.specs.studies import StudySpec
 from service.database import Database
 from service.grids import Check, Place, finished_jobs
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.intervals import Method, estimate, paired_difference
 from normlab.records import ComparisonRow, ComparisonTable, ResultRow, ResultTable
-from normlab.specs.studies import Coordinates, label
+from normlab.specs.cells import Coordinates, label
 from service import metrics, studies
 from service.database import Database
 from service.identity import parse_id

@@ -14,7 +14,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from normlab.specs.studies import Cell, Coordinates, Parameter, Search, StudySpec, make_cell
+from normlab.specs.cells import Cell, Coordinates, make_cell
+from normlab.specs.studies import Parameter, Search, StudySpec
 from service import jobs, metrics
 from service.database import Database
 from service.grids import Check, Place, add_cells

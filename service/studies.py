@@ -11,7 +11,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from normlab.errors import Conflict, NotFound
 from normlab.records import StudyDetail, StudyPage, StudyRecord
-from normlab.specs.studies import StudySpec, corners, expand
+from normlab.specs.cells import corners, expand
+from normlab.specs.studies import StudySpec
 from service import jobs, schema
 from service.database import Database
 from service.grids import Check, Place, add_cells, grid, refuse_wrong_cells

@@ -10,8 +10,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from normlab.errors import InvalidSpec, NotFound
 from normlab.specs.base import Spec
+from normlab.specs.cells import put
 from normlab.specs.optimization import TWIN
-from normlab.specs.studies import StudySpec, put
+from normlab.specs.studies import StudySpec
 
 # beside the package in a checkout, inside it in a wheel
 _FOLDERS = (Path(__file__).parents[2] / "studies", Path(__file__).parents[1] / "studies")

@@ -9,7 +9,7 @@ from normlab.claims.claim import Claim, Effect
 from normlab.claims.gathering import name_of
 from normlab.claims.verdicts import Found, Verdict
 from normlab.records import ResultRow
-from normlab.specs.studies import expand
+from normlab.specs.cells import expand
 from normlab.tables import markdown
 
 _EXPLAINED = """\

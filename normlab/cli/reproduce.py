@@ -140,7 +140,7 @@ def _queue(
 
 
 def _keys(study: StudySpec) -> Set[str]:
-    from normlab.specs.studies import expand
+    from normlab.specs.cells import expand
 
     return {cell.key for cell in expand(study)}
 

@@ -104,7 +104,7 @@ def ls(ctx: typer.Context, as_json: bool = AsJson) -> None:
 @studies.command(epilog=examples("normlab study show 01JX...", "normlab study show 01JX... --json"))
 def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
     """Show a study's cells and the jobs that fill them."""
-    from normlab.specs.studies import label
+    from normlab.specs.cells import label
 
     with connect(ctx) as client:
         found = client.studies.get(study)

@@ -43,7 +43,7 @@ def read(client: Client, job: str, names: Sequence[str] = (), label: str = "") -
 
 def read_study(client: Client, study: str, names: Sequence[str] = ()) -> Iterator[Run]:
     """Fetch the jobs of a study one after another, labelled by what varies."""
-    from normlab.specs.studies import label
+    from normlab.specs.cells import label
 
     for cell in client.studies.get(study).grid:
         if cell.job is not None:

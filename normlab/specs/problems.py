@@ -32,7 +32,7 @@ def _problem(
     path, owner = _walk(tuple(error["loc"]), value, model)
     rule = _rule(error)
     if error["type"] == "extra_forbidden" and owner is not None and path:
-        rule = _unknown(str(path[-1]), sorted(owner.model_fields))
+        rule = _unknown(str(path[-1]), sorted(owner.model_fields), model)
     return FieldProblem(".".join(str(part) for part in path) or "body", rule)
 
 
@@ -59,10 +59,24 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _unknown(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+def _unknown(name: str, known: Sequence[str], model: Optional[Type[BaseModel]]) -> str:
+    near = difflib.get_close_matches(name, known, n=1) or _elsewhere(name, model)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     return f"unknown field; {hint}known are {', '.join(known)}"
+
+
+def _elsewhere(name: str, model: Optional[Type[BaseModel]]) -> List[str]:
+    """List the dotted fields that end in *name*: `optimizer.lr` for `lr`."""
+    names = dict.fromkeys(field_names(model)) if model else {}
+    return [dotted for dotted in names if dotted.endswith(f".{name}")]
+
+
+def field_names(model: Type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """List the dotted names of a spec's fields; those of a field with several kinds repeat."""
+    for name in model.model_fields:
+        yield prefix + name
+        for inner in _models_of(model, name):
+            yield from field_names(inner, f"{prefix}{name}.")
 
 
 def _walk(

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-import difflib
 import hashlib
-import itertools
 import json
-from typing import Any, Dict, Iterator, List, Literal, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Dict, List, Literal, Tuple, Union
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
-from typing_extensions import Annotated, get_args
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Annotated
 
-from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.base import Label, Spec
-from normlab.specs.jobs import JobSpec
 
 MAX_CELLS = 20_000
 
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
-Coordinates = Dict[str, Any]
-"""Dotted path to value: where a cell lies in its grid."""
 
 
 class Parameter(Spec):
@@ -134,186 +127,3 @@ class StudySpec(Spec):
         for axis in self.axes:
             cells *= len(next(iter(axis.values())))
         return cells
-
-
-class Cell(NamedTuple):
-    """One job of a study, and where it lies."""
-
-    key: str
-    coordinates: Coordinates
-    seed: int
-    spec: JobSpec
-
-
-class Grid(NamedTuple):
-    """The cells of a study, and how many combinations are none of them."""
-
-    cells: List[Cell]
-    excluded: int
-    identical: int
-    """Combinations that compute what an earlier cell computes: they are run once."""
-
-
-def expand(study: StudySpec) -> List[Cell]:
-    """List the cells of *study*, as `lay_out` finds them."""
-    return lay_out(study).cells
-
-
-def lay_out(study: StudySpec) -> Grid:
-    """
-    Find the cells of *study*, in the order of its axes, seeds innermost.
-
-    Raises:
-        InvalidSpec: too many cells, none left, or cells that are no valid jobs;
-            its problems name the axis, not the cell.
-    """
-    if study.size > MAX_CELLS:
-        raise InvalidSpec(
-            f"the grid has {study.size} cells, at most {MAX_CELLS} are allowed: "
-            "shorten an axis, or search",
-            [FieldProblem("axes", f"at most {MAX_CELLS} cells, found {study.size}")],
-        )
-    cells: Dict[str, Cell] = {}
-    excluded = 0
-    for coordinates in _grid(study):
-        if any(_matches(rule, coordinates) for rule in study.exclude):
-            excluded += len(study.seeds)
-            continue
-        for cell in _with_seeds(make_cell(study, coordinates, study.seeds[0]), study.seeds):
-            cells.setdefault(cell.key, cell)
-    if not cells:
-        raise InvalidSpec(
-            "every cell is excluded: loosen a rule of `exclude`",
-            [FieldProblem("exclude", f"leaves none of {study.size} cells")],
-        )
-    return Grid(list(cells.values()), excluded, study.size - excluded - len(cells))
-
-
-def corners(study: StudySpec) -> List[Cell]:
-    """
-    List the two outermost cells of a search, to find a wrong path before anything runs.
-
-    Raises:
-        InvalidSpec: a corner is no valid job; its problems name the path.
-    """
-    space = study.search.space if study.search else {}
-    ends = [
-        {path: p.value(p.low if p.choices is None else 0) for path, p in space.items()},
-        {path: p.value(p.high if p.choices is None else -1) for path, p in space.items()},
-    ]
-    return [make_cell(study, end, study.seeds[0]) for end in ends]
-
-
-def make_cell(study: StudySpec, coordinates: Coordinates, seed: int) -> Cell:
-    """Put *coordinates* into the study's base job."""
-    raw = copy.deepcopy(study.base)
-    raw["priority"] = study.priority
-    for path, value in coordinates.items():
-        put(raw, path, copy.deepcopy(value))
-    raw["seed"] = seed
-    try:
-        spec = JobSpec.model_validate(raw)
-    except ValidationError as e:
-        raise _explained(e, coordinates) from e
-    return Cell(spec.fingerprint(), coordinates, seed, spec)
-
-
-def _with_seeds(first: Cell, seeds: Sequence[int]) -> Iterator[Cell]:
-    yield first
-    for seed in seeds[1:]:  # only the seed differs, so the rest is not validated again
-        spec = first.spec.model_copy(update={"seed": seed})
-        yield first._replace(key=spec.fingerprint(), seed=seed, spec=spec)
-
-
-def label(value: Any) -> str:
-    """Name a coordinate for people: `group(groups=4)+proxy`, `32`, `sgd`."""
-    if isinstance(value, float):
-        short = f"{value:g}"
-        return short if float(short) == value else repr(value)  # two values, two labels
-    if not isinstance(value, dict):
-        return str(value)
-    rest = {k: v for k, v in value.items() if k not in ("kind", "name", "proxy")}
-    # databases return fields in an order of their own
-    options = ", ".join(f"{k}={label(rest[k])}" for k in sorted(rest))
-    head = str(value.get("kind") or value.get("name") or "")
-    return head + (f"({options})" if options else "") + ("+proxy" if value.get("proxy") else "")
-
-
-def _grid(study: StudySpec) -> Iterator[Coordinates]:
-    axes = [[dict(zip(axis, point)) for point in zip(*axis.values())] for axis in study.axes]
-    for points in itertools.product(*axes):
-        yield {path: value for point in points for path, value in point.items()}
-
-
-def _matches(rule: Dict[str, Any], coordinates: Coordinates) -> bool:
-    raw: Dict[str, Any] = {}
-    for path, value in coordinates.items():
-        put(raw, path, copy.deepcopy(value))
-    return all(_found(raw, path, wanted) for path, wanted in rule.items())
-
-
-def _found(raw: Dict[str, Any], path: str, wanted: Any) -> bool:
-    value: Any = raw
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    allowed = wanted if isinstance(wanted, list) else [wanted]
-    short = value.get("kind", value.get("name")) if isinstance(value, dict) else value
-    return value in allowed or short in allowed
-
-
-def put(raw: Dict[str, Any], path: str, value: Any) -> None:
-    """Set the field at the dotted *path* of *raw*, making what is missing on the way."""
-    *parents, last = path.split(".")
-    for part in parents:
-        child = raw.get(part)
-        if isinstance(child, str):  # "group" is short for {"kind": "group"}
-            child = {"kind" if part == "normalizer" else "name": child}
-        raw[part] = child = child if isinstance(child, dict) else {}
-        raw = child
-    raw[last] = value
-
-
-def _explained(error: ValidationError, coordinates: Coordinates) -> InvalidSpec:
-    problems = [_problem(e["loc"], e["type"], e["msg"], coordinates) for e in error.errors()]
-    problems.sort(key=lambda p: not p.field.startswith("axes."))  # what varies is what was meant
-    return InvalidSpec("; ".join(f"{p.field}: {p.rule}" for p in problems), problems)
-
-
-def _problem(
-    loc: Tuple[Union[int, str], ...], kind: str, message: str, coordinates: Coordinates
-) -> FieldProblem:
-    loc = _without_tag(loc)
-    path = ".".join(str(part) for part in loc)
-    axis = next((p for p in coordinates if path == p or path.startswith(p + ".")), None)
-    if kind == "extra_forbidden":
-        message = f"a job has no such field{_nearest(loc)}"
-    return FieldProblem(f"axes.{axis}" if axis else f"base.{path}", message)
-
-
-def _without_tag(loc: Tuple[Union[int, str], ...]) -> Tuple[Union[int, str], ...]:
-    """Drop the kind that pydantic puts behind the name of a field with several kinds."""
-    tagged = len(loc) > 1 and loc[0] in ("normalizer", "optimizer", "schedule")
-    return (loc[0], *loc[2:]) if tagged else loc
-
-
-def _nearest(loc: Tuple[Union[int, str], ...]) -> str:
-    known = sorted(set(field_names(JobSpec)))
-    path = ".".join(str(part) for part in loc)
-    close = difflib.get_close_matches(path, known, n=3, cutoff=0.5)
-    said = ", ".join(close or JobSpec.model_fields)
-    return f"; nearest: {said}" if close else f"; fields: {said}"
-
-
-def field_names(model: type, prefix: str = "") -> Iterator[str]:
-    """List the dotted names of a spec's fields; those of a field with several kinds repeat."""
-    for name, field in model.model_fields.items():  # type: ignore[attr-defined]
-        yield prefix + name
-        for inner in _models(field.annotation):
-            yield from field_names(inner, f"{prefix}{name}.")
-
-
-def _models(annotation: Any) -> Iterator[type]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models(argument)

@@ -85,7 +85,7 @@ def test_the_client_speaks_of_studies(url: str, database: Database) -> None:
 @pytest.mark.parametrize(
     ("change", "field", "rule"),
     [
-        ({"axes": {"normaliser": ["batch"]}}, "axes.normaliser", "nearest: normalizer"),
+        ({"axes": {"normaliser": ["batch"]}}, "axes.normaliser", "did you mean 'normalizer'?"),
         ({"axes": {"batch_size": []}}, "", "at least one value"),
         ({"axes": {"seed": [1]}}, "", "seeds stand in `seeds`"),
         ({"seeds": 100_000}, "axes", "at most 20000"),

@@ -11,7 +11,8 @@ import typer
 import yaml
 
 from normlab.cli.application import app
-from normlab.specs.studies import StudySpec, corners, expand
+from normlab.specs.cells import corners, expand
+from normlab.specs.studies import StudySpec
 from service.conditions import condition
 from service.filters import parse
 from tests.api.conftest import OPERATORS_TOKEN

@@ -33,6 +33,11 @@ def test_a_misspelt_option_is_compared_with_the_options_of_its_own_kind() -> Non
     assert "alpha_forward" not in rule
 
 
+def test_a_field_at_the_wrong_place_is_told_where_it_belongs() -> None:
+    assert "did you mean 'optimizer.lr'?" in problem(lr=0.1)[1]
+    assert "did you mean 'normalizer.groups'?" in problem(groups=4)[1]
+
+
 def test_the_tag_of_a_union_is_no_part_of_the_path() -> None:
     assert problem(normalizer={"kind": "group", "groups": 0})[0] == "normalizer.groups"
     assert problem(optimizer={"name": "sgd", "lr": -1})[0] == "optimizer.lr"

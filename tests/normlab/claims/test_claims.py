@@ -13,7 +13,7 @@ from normlab.claims.verdicts import best_by_other_seeds, judge, weigh
 from normlab.errors import InvalidSpec, NotFound
 from normlab.records import ResultRow, ResultTable
 from normlab.specs.admission import check
-from normlab.specs.studies import expand, label
+from normlab.specs.cells import expand, label
 
 CLAIMS = load_claims()
 every_claim = pytest.mark.parametrize("claim", CLAIMS.values(), ids=list(CLAIMS))

@@ -17,7 +17,7 @@ from normlab.claims.verdicts import Verdict
 from normlab.errors import InvalidSpec
 from normlab.intervals import estimate
 from normlab.records import LastValue, ResultRow, ResultTable
-from normlab.specs.studies import expand, label
+from normlab.specs.cells import expand, label
 
 CLAIMS = load_claims()
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from normlab.errors import InvalidSpec
-from normlab.specs.studies import StudySpec, expand, label, lay_out
+from normlab.specs.cells import expand, label, lay_out
+from normlab.specs.studies import StudySpec
 
 KINDS = ["batch", "layer", {"kind": "group", "groups": 4, "proxy": True}]
 
@@ -64,16 +65,22 @@ def test_the_priority_is_no_part_of_the_key() -> None:
 @pytest.mark.parametrize(
     ("fields", "field", "rule"),
     [
-        ({"axes": {"normaliser": ["batch"]}}, "axes.normaliser", "nearest: normalizer"),
+        ({"axes": {"normaliser": ["batch"]}}, "axes.normaliser", "did you mean 'normalizer'?"),
         (
             {"axes": {"normalizer.group": [2]}, "base": {"normalizer": "group"}},
             "axes.normalizer.group",
-            "no such field",
+            "did you mean 'groups'?",
         ),
         (
             {"axes": {"normalizer": ["batch"], "optimizer.lr": [0.1, -1]}},
             "axes.optimizer.lr",
             "greater than 0",
+        ),
+        ({"axes": {"lr": [0.1]}}, "axes.lr", "did you mean 'optimizer.lr'?"),
+        (
+            {"base": {"ipu_runtime": "emulated"}, "axes": {"normalizer": ["batch"]}},
+            "base",
+            "is for",
         ),
         ({"axes": {"normalizer": ["nope"]}}, "axes.normalizer", "nope"),
         ({"base": {"epochs": 1.5, "normalizer": "batch"}}, "base.epochs", "integer"),

@@ -1,0 +1,171 @@
+"""The cells of a study: every combination of its axes and seeds as a job of its own."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
+
+from pydantic import ValidationError
+
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.specs.jobs import JobSpec
+from normlab.specs.problems import explain
+from normlab.specs.studies import MAX_CELLS, StudySpec
+
+Coordinates = Dict[str, Any]
+"""Dotted path to value: where a cell lies in its grid."""
+
+
+class Cell(NamedTuple):
+    """One job of a study, and where it lies."""
+
+    key: str
+    coordinates: Coordinates
+    seed: int
+    spec: JobSpec
+
+
+class Grid(NamedTuple):
+    """The cells of a study, and how many combinations are none of them."""
+
+    cells: List[Cell]
+    excluded: int
+    identical: int
+    """Combinations that compute what an earlier cell computes: they are run once."""
+
+
+def expand(study: StudySpec) -> List[Cell]:
+    """List the cells of *study*, as `lay_out` finds them."""
+    return lay_out(study).cells
+
+
+def lay_out(study: StudySpec) -> Grid:
+    """
+    Find the cells of *study*, in the order of its axes, seeds innermost.
+
+    Raises:
+        InvalidSpec: too many cells, none left, or cells that are no valid jobs;
+            its problems name the axis, not the cell.
+    """
+    if study.size > MAX_CELLS:
+        raise InvalidSpec(
+            f"the grid has {study.size} cells, at most {MAX_CELLS} are allowed: "
+            "shorten an axis, or search",
+            [FieldProblem("axes", f"at most {MAX_CELLS} cells, found {study.size}")],
+        )
+    cells: Dict[str, Cell] = {}
+    excluded = 0
+    for coordinates in _grid(study):
+        if any(_matches(rule, coordinates) for rule in study.exclude):
+            excluded += len(study.seeds)
+            continue
+        for cell in _with_seeds(make_cell(study, coordinates, study.seeds[0]), study.seeds):
+            cells.setdefault(cell.key, cell)
+    if not cells:
+        raise InvalidSpec(
+            "every cell is excluded: loosen a rule of `exclude`",
+            [FieldProblem("exclude", f"leaves none of {study.size} cells")],
+        )
+    return Grid(list(cells.values()), excluded, study.size - excluded - len(cells))
+
+
+def corners(study: StudySpec) -> List[Cell]:
+    """
+    List the two outermost cells of a search, to find a wrong path before anything runs.
+
+    Raises:
+        InvalidSpec: a corner is no valid job; its problems name the path.
+    """
+    space = study.search.space if study.search else {}
+    ends = [
+        {path: p.value(p.low if p.choices is None else 0) for path, p in space.items()},
+        {path: p.value(p.high if p.choices is None else -1) for path, p in space.items()},
+    ]
+    return [make_cell(study, end, study.seeds[0]) for end in ends]
+
+
+def make_cell(study: StudySpec, coordinates: Coordinates, seed: int) -> Cell:
+    """Put *coordinates* into the study's base job."""
+    raw = copy.deepcopy(study.base)
+    raw["priority"] = study.priority
+    for path, value in coordinates.items():
+        put(raw, path, copy.deepcopy(value))
+    raw["seed"] = seed
+    try:
+        spec = JobSpec.model_validate(raw)
+    except ValidationError as e:
+        raise _explained(e, raw, coordinates) from e
+    return Cell(spec.fingerprint(), coordinates, seed, spec)
+
+
+def _with_seeds(first: Cell, seeds: Sequence[int]) -> Iterator[Cell]:
+    yield first
+    for seed in seeds[1:]:  # only the seed differs, so the rest is not validated again
+        spec = first.spec.model_copy(update={"seed": seed})
+        yield first._replace(key=spec.fingerprint(), seed=seed, spec=spec)
+
+
+def label(value: Any) -> str:
+    """Name a coordinate for people: `group(groups=4)+proxy`, `32`, `sgd`."""
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)  # two values, two labels
+    if not isinstance(value, dict):
+        return str(value)
+    rest = {k: v for k, v in value.items() if k not in ("kind", "name", "proxy")}
+    # databases return fields in an order of their own
+    options = ", ".join(f"{k}={label(rest[k])}" for k in sorted(rest))
+    head = str(value.get("kind") or value.get("name") or "")
+    return head + (f"({options})" if options else "") + ("+proxy" if value.get("proxy") else "")
+
+
+def _grid(study: StudySpec) -> Iterator[Coordinates]:
+    axes = [[dict(zip(axis, point)) for point in zip(*axis.values())] for axis in study.axes]
+    for points in itertools.product(*axes):
+        yield {path: value for point in points for path, value in point.items()}
+
+
+def _matches(rule: Dict[str, Any], coordinates: Coordinates) -> bool:
+    raw: Dict[str, Any] = {}
+    for path, value in coordinates.items():
+        put(raw, path, copy.deepcopy(value))
+    return all(_found(raw, path, wanted) for path, wanted in rule.items())
+
+
+def _found(raw: Dict[str, Any], path: str, wanted: Any) -> bool:
+    value: Any = raw
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    allowed = wanted if isinstance(wanted, list) else [wanted]
+    short = value.get("kind", value.get("name")) if isinstance(value, dict) else value
+    return value in allowed or short in allowed
+
+
+def put(raw: Dict[str, Any], path: str, value: Any) -> None:
+    """Set the field at the dotted *path* of *raw*, making what is missing on the way."""
+    *parents, last = path.split(".")
+    for part in parents:
+        child = raw.get(part)
+        if isinstance(child, str):  # "group" is short for {"kind": "group"}
+            child = {"kind" if part == "normalizer" else "name": child}
+        raw[part] = child = child if isinstance(child, dict) else {}
+        raw = child
+    raw[last] = value
+
+
+def _explained(
+    error: ValidationError, raw: Dict[str, Any], coordinates: Coordinates
+) -> InvalidSpec:
+    found = explain(error.errors(), raw, JobSpec)
+    problems = [FieldProblem(_place(p.field, coordinates), p.rule) for p in found]
+    problems.sort(key=lambda p: not p.field.startswith("axes."))  # what varies is what was meant
+    return InvalidSpec("; ".join(f"{p.field}: {p.rule}" for p in problems), problems)
+
+
+def _place(field: str, coordinates: Coordinates) -> str:
+    """Say where in the study the *field* of a cell was set."""
+    axis = next((p for p in coordinates if field == p or field.startswith(p + ".")), None)
+    if axis is None:
+        return "base" if field == "body" else f"base.{field}"
+    return f"axes.{axis}"
