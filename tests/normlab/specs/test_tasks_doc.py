@@ -8,7 +8,7 @@ from pathlib import Path
 from normlab.specs.catalogue import DATASETS, MODELS
 from normlab.specs.tasks import TASKS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "tasks.md").read_text(encoding="utf-8")
 
 
 def test_every_network_and_dataset_stands_beside_its_task() -> None:

@@ -5,7 +5,7 @@ import pytest
 from normlab.specs import normalizer_facts
 from normlab.specs.normalizers import BY_KIND, Normalizer
 
-PAGE = (Path(__file__).parents[2] / "docs" / "normalizers.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "normalizers.md").read_text(encoding="utf-8")
 
 
 def test_the_facts_on_the_page_are_those_of_the_specs() -> None:
