@@ -11,8 +11,9 @@ from normlab.records import (
     ModelRecord,
     NormalizerRecord,
 )
-from normlab.specs.catalogue import DATASETS, MODELS, DatasetFacts, ModelFacts
+from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.diagnostics import DIAGNOSTICS
+from normlab.specs.models import MODELS, ModelFacts
 from normlab.specs.normalizers import SPECS, NormSpec
 from normlab.specs.options import options
 

@@ -16,7 +16,8 @@ from api.rendering import render
 from api.state import StateDep
 from normlab.errors import InvalidSpec, Unauthorized
 from normlab.records import ENDED, JobPage
-from normlab.specs.catalogue import DATASETS, MODELS
+from normlab.specs.datasets import DATASETS
+from normlab.specs.models import MODELS
 from normlab.specs.normalizers import Normalizer
 from service import jobs, workers
 from service.jobs import JobFilters

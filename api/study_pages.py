@@ -9,8 +9,9 @@ from api.auth import ReaderDep
 from api.forms import job_form, paths
 from api.rendering import render
 from api.state import StateDep
-from normlab.specs.catalogue import DATASETS, MODELS
 from normlab.specs.cells import label
+from normlab.specs.datasets import DATASETS
+from normlab.specs.models import MODELS
 from service import studies
 
 router = APIRouter()

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from normlab.ipu_check.jobs import example, inputs, meta_model
-from normlab.specs.catalogue import DATASETS
+from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import JobSpec
 from normlab.specs.tasks import TASKS
 from normlab.training.evaluation import batch_rows

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from normlab.data.files import check_size, read
 from normlab.data.raw import Raw
-from normlab.specs.catalogue import DATASETS, DatasetFacts
+from normlab.specs.datasets import DATASETS, DatasetFacts
 
 _PIXELS = 3 * 32 * 32
 

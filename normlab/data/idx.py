@@ -12,7 +12,7 @@ from torch import Tensor
 from normlab.data.files import check_size, read
 from normlab.data.raw import Raw
 from normlab.errors import DatasetUnusable
-from normlab.specs.catalogue import DATASETS
+from normlab.specs.datasets import DATASETS
 
 _BYTES = 0x08  # the only element type of these datasets
 

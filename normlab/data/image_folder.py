@@ -12,7 +12,7 @@ from torch import Tensor
 
 from normlab.data.raw import Raw
 from normlab.errors import DatasetUnusable
-from normlab.specs.catalogue import IMAGE_FOLDER_SIZE
+from normlab.specs.datasets import IMAGE_FOLDER_SIZE
 from normlab.specs.jobs import DatasetSpec
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff"}

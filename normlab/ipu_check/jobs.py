@@ -14,7 +14,7 @@ from normlab.ipu_check import OpCheck
 from normlab.ipu_check.rules import problems
 from normlab.ipu_check.trace import check_model, meta_batch
 from normlab.nets import build
-from normlab.specs.catalogue import DATASETS, IMAGE_FOLDER_SIZE
+from normlab.specs.datasets import DATASETS, IMAGE_FOLDER_SIZE
 from normlab.specs.jobs import JobSpec
 from normlab.specs.tasks import TASKS
 from normlab.training.losses import cross_entropy

@@ -16,8 +16,8 @@ from normlab.nets.randomplain import randomplain100
 from normlab.nets.resnet import resnet18, resnet20, resnet50, resnet56
 from normlab.nets.sites import NetSpec, Site
 from normlab.nets.unet import unet
-from normlab.specs.catalogue import MODELS
 from normlab.specs.jobs import ModelSpec
+from normlab.specs.models import MODELS
 from normlab.specs.normalizers import NormSpec
 
 NETS: Dict[str, Callable[[NetSpec], nn.Module]] = {

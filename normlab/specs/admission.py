@@ -6,15 +6,10 @@ from pathlib import Path
 from typing import Callable, Iterable, Iterator, List, Optional, Tuple, Union
 
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.specs.catalogue import (
-    DATASETS,
-    IMAGE_FOLDER_SIZE,
-    MODELS,
-    DatasetFacts,
-    ModelFacts,
-)
+from normlab.specs.datasets import DATASETS, IMAGE_FOLDER_SIZE, DatasetFacts
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
+from normlab.specs.models import MODELS, ModelFacts
 from normlab.specs.normalizers import (
     BatchStatisticsSpec,
     InstanceNormSpec,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from normlab.specs.catalogue import DATASETS
+from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import JobSpec
 from normlab.specs.tasks import TASKS
 from normlab.training.losses import by_prediction

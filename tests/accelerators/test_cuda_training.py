@@ -13,7 +13,7 @@ from accelerators import open_accelerator
 from accelerators.cuda_graph import graphs_refusal
 from accelerators.replica_group import joined
 from normlab.errors import OutOfDeviceMemory
-from normlab.specs.catalogue import MODELS
+from normlab.specs.models import MODELS
 from normlab.specs.normalizers import Normalizer
 from normlab.training.accelerator import StepResult
 from tests.normlab.training.recording import small_job, train

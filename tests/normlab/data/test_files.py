@@ -12,7 +12,7 @@ from PIL import Image
 from normlab.data import load
 from normlab.data.idx import parse
 from normlab.errors import DatasetUnusable
-from normlab.specs.catalogue import DATASETS
+from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import DatasetSpec
 
 

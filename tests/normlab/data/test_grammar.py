@@ -7,7 +7,7 @@ import torch
 
 from normlab.data import load
 from normlab.data.grammar import ALPHABET, RULES, WINDOW, stream, windows
-from normlab.specs.catalogue import DATASETS
+from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import DatasetSpec
 
 NOWHERE = Path("/nonexistent")

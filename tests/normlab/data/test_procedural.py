@@ -9,7 +9,7 @@ from normlab.data import load
 from normlab.data.drawing import EASY, HARD
 from normlab.data.shapes32 import draw
 from normlab.errors import NotFound
-from normlab.specs.catalogue import DATASETS
+from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import DatasetSpec
 
 NOWHERE = Path("/nonexistent")

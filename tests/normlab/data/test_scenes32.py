@@ -6,7 +6,7 @@ import torch
 
 from normlab.data import load
 from normlab.data.scenes32 import draw
-from normlab.specs.catalogue import DATASETS
+from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import DatasetSpec
 
 NOWHERE = Path("/nonexistent")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from normlab.ipu_check.jobs import check_job
-from normlab.specs.catalogue import MODELS
 from normlab.specs.jobs import JobSpec
+from normlab.specs.models import MODELS
 from normlab.specs.normalizers import BY_KIND, ActivationNormSpec, Normalizer
 
 

@@ -1,4 +1,5 @@
-from normlab.specs.catalogue import DATASETS, MODELS
+from normlab.specs.datasets import DATASETS
+from normlab.specs.models import MODELS
 
 
 def test_names_are_the_keys() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from normlab.specs.catalogue import DATASETS, MODELS
+from normlab.specs.datasets import DATASETS
+from normlab.specs.models import MODELS
 from normlab.specs.tasks import TASKS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "tasks.md").read_text(encoding="utf-8")

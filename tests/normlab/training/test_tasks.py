@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from normlab.specs.catalogue import DATASETS, MODELS
+from normlab.specs.datasets import DATASETS
+from normlab.specs.models import MODELS
 from normlab.specs.tasks import TASKS
 from normlab.training.tasks import MEASURES, jaccard, overlaps, perplexity, surprise
 from tests.normlab.training.recording import small_job, train

@@ -1,10 +1,9 @@
-"""The networks and datasets that a job can name, as plain facts: no torch and no files read."""
+"""The networks that a job can name, as plain facts: no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional
 
 
 @dataclass(frozen=True)
@@ -35,34 +34,6 @@ class ModelFacts:
     def channels(self, width: Optional[int]) -> List[int]:
         """List the channels of each normalizer."""
         return [site.channels for site in self.sites(width, 4 * self.min_image_size)]
-
-
-@dataclass(frozen=True)
-class DatasetFacts:
-    """What is known of a dataset before it is read; None where only its files can tell."""
-
-    name: str
-    summary: str
-    num_classes: Optional[int]
-    channels: int
-    image_size: Optional[int]
-    train_size: Optional[int]
-    test_size: Optional[int]
-    files: Tuple[str, ...] = ()
-    gzip_too: bool = False  # FILE.gz stands for FILE
-    task: str = "classification"  # a name of specs/tasks.py
-
-    def missing(self, data_root: Path) -> List[str]:
-        """List the files that are not there, relative to *data_root*."""
-        return [name for name in self.files if self.find(data_root, name) is None]
-
-    def find(self, data_root: Path, name: str) -> Optional[Path]:
-        """Return where the file *name* lies, or None."""
-        plain = data_root / name
-        packed = data_root / f"{name}.gz"
-        if plain.is_file():
-            return plain
-        return packed if self.gzip_too and packed.is_file() else None
 
 
 def _halved(side: int) -> int:
@@ -213,102 +184,3 @@ MODELS: Dict[str, ModelFacts] = {
         ),
     )
 }
-
-_IDX = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
-_CIFAR10 = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
-
-DATASETS: Dict[str, DatasetFacts] = {
-    facts.name: facts
-    for facts in (
-        DatasetFacts("digits", "scikit-learn's digits, 8x8 enlarged", 10, 1, 16, 1200, 597),
-        DatasetFacts("shapes32", "4 shapes x 4 textures, drawn in memory", 16, 3, 32, 6000, 3000),
-        DatasetFacts(
-            "shapes32_hard",
-            "shapes32 with strong changes of contrast and brightness by image",
-            16,
-            3,
-            32,
-            6000,
-            3000,
-        ),
-        DatasetFacts(
-            "cifar10",
-            "CIFAR-10, binary version",
-            10,
-            3,
-            32,
-            50_000,
-            10_000,
-            files=tuple(f"cifar-10-batches-bin/{name}" for name in _CIFAR10),
-        ),
-        DatasetFacts(
-            "cifar100",
-            "CIFAR-100 with fine labels, binary version",
-            100,
-            3,
-            32,
-            50_000,
-            10_000,
-            files=("cifar-100-binary/train.bin", "cifar-100-binary/test.bin"),
-        ),
-        DatasetFacts(
-            "mnist",
-            "MNIST's handwritten digits, IDX files",
-            10,
-            1,
-            28,
-            60_000,
-            10_000,
-            files=tuple(f"mnist/{name}" for name in _IDX),
-            gzip_too=True,
-        ),
-        DatasetFacts(
-            "fashion_mnist",
-            "Fashion-MNIST, IDX files",
-            10,
-            1,
-            28,
-            60_000,
-            10_000,
-            files=tuple(f"fashion_mnist/{name}" for name in _IDX),
-            gzip_too=True,
-        ),
-        DatasetFacts(
-            "image_folder",
-            "a tree FOLDER/{train,test or val}/CLASS/*.{png,jpg,...} below the data root",
-            None,
-            3,
-            None,
-            None,
-            None,
-        ),
-        DatasetFacts(
-            "scenes32",
-            "two striped shapes, one in front of the other, drawn in memory; a class a pixel",
-            5,
-            3,
-            32,
-            2000,
-            500,
-            task="segmentation",
-        ),
-        DatasetFacts(
-            "grammar",
-            "sentences of a small grammar in windows of 32 characters; the next one is the class",
-            27,
-            27,
-            32,
-            2000,
-            500,
-            task="language",
-        ),
-    )
-}
-
-# Side to which an image folder's pictures are brought where the job does not say.
-IMAGE_FOLDER_SIZE = 64
