@@ -13,7 +13,8 @@ from normlab.specs.jobs import JobSpec
 from service import events, schema, states
 from service.database import Database
 from service.identity import parse_id
-from service.listing import JobFilters, list_jobs, read_records
+from service.job_records import read_records
+from service.listing import JobFilters, list_jobs
 from service.submissions import row_of, submit
 
 __all__ = [

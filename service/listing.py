@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -12,43 +12,31 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    Connection,
     Double,
     FromClause,
     Row,
     Select,
     asc,
-    case,
     cast,
     desc,
     func,
     literal,
-    literal_column,
-    or_,
     select,
-    text,
     true,
     tuple_,
 )
 
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.records import JobPage, JobRecord
+from normlab.records import JobPage
 from service import schema
 from service.conditions import condition
 from service.database import Database
 from service.filters import parse
 from service.identity import parse_id
+from service.job_records import JOBS, USUAL, records_of, with_stands
 from service.pages import decode_cursor, encode_cursor
 
 _j = schema.job.c
-_SHOWN = [c for c in schema.job.c if c.name in {*JobRecord.model_fields, "held", "not_before"}]
-SHOWN = [c.name for c in _SHOWN]
-"""The columns of the table that make a record."""
-_JOBS = select(*_SHOWN)
-_LIVE = text("select distinct device from worker where live_until > clock_timestamp()")
-_key, _last = schema.metric_key.c, schema.metric_last.c
-_USUAL = or_(*(_key.name.startswith(start) for start in ("train/", "val/", "device/")))
-"""Metrics that every list shows."""
 _NUMBERS: Mapping[str, ColumnElement[Any]] = {
     "batch_size": _j.batch_size,
     "samples_per_update": _j.samples_per_update,
@@ -150,19 +138,9 @@ def list_jobs(
     order, query = _page_query(sort, filters, cursor, limit + 1)
     with database.autocommit() as connection:
         rows = connection.execute(query).all()
-        jobs = _records(connection, rows[:limit])
+        jobs = records_of(connection, rows[:limit])
     more = len(rows) > limit
     return JobPage(jobs=jobs, next_cursor=_cursor_after(order, rows[limit - 1]) if more else None)
-
-
-def read_records(
-    connection: Connection, jobs: Sequence[UUID], *, all_metrics: bool = False
-) -> list[JobRecord]:
-    """Return the records of *jobs* that exist, in that order."""
-    shown = true() if all_metrics else _USUAL
-    found = connection.execute(_with_stands(_JOBS.where(_j.id.in_(jobs)), shown)).all()
-    by_id = {row.id: row for row in found}
-    return _records(connection, [by_id[job] for job in jobs if job in by_id])
 
 
 def _order(sort: str) -> _Order:
@@ -199,7 +177,7 @@ def _page_query(
     sort: str, filters: JobFilters, cursor: str | None, limit: int
 ) -> tuple[_Order, Select[Any]]:
     order = _order(sort)
-    query = _JOBS.add_columns(order.column.label("sorted_by")).where(*filters.conditions())
+    query = JOBS.add_columns(order.column.label("sorted_by")).where(*filters.conditions())
     if order.newest is not None:
         query = query.select_from(schema.job.outerjoin(order.newest, true()))
     place = tuple_(order.column, _j.id)
@@ -207,31 +185,14 @@ def _page_query(
         value, job = decode_cursor(cursor, order.key, [order.types, str])
         bound = tuple_(order.bound(value), literal(_cursor_job(job)))
         query = query.where(place < bound if order.descending else place > bound)
-    shown = _USUAL if order.metric is None else _USUAL | (_key.name == order.metric)
-    page = _with_stands(_ordered(query, order).limit(limit), shown)
+    shown = USUAL if order.metric is None else USUAL | (schema.metric_key.c.name == order.metric)
+    page = with_stands(_ordered(query, order).limit(limit), shown)
     return order, _ordered(page, order)
 
 
 def _ordered(query: Select[Any], order: _Order) -> Select[Any]:
     turned = desc if order.descending else asc
     return query.order_by(turned("sorted_by"), turned("id"))
-
-
-def _with_stands(jobs: Select[Any], shown: ColumnElement[bool]) -> Select[Any]:
-    """Add to each of *jobs* where its metrics stand, by name."""
-    job = jobs.subquery("listed")
-    parts: list[ColumnElement[Any]] = [literal_column("'step'"), _last.step]
-    for number in (_last.value, _last.min, _last.max):
-        parts += [literal_column(f"'{number.name}'"), _finite(number)]
-    by_name = func.json_object_agg(_key.name, func.json_build_object(*parts)).label("last")
-    named = schema.metric_last.join(schema.metric_key)
-    stands = select(by_name).select_from(named).where(_last.job == job.c.id, shown).lateral()
-    return select(job, stands.c.last).select_from(job.join(stands, true()))
-
-
-def _finite(number: ColumnElement[float]) -> ColumnElement[float | None]:
-    # to PostgreSQL, NaN is larger than infinity; JSON has neither
-    return case((func.abs(number) < math.inf, number), else_=None)
 
 
 def _cursor_after(order: _Order, row: Row[Any]) -> str:
@@ -250,48 +211,3 @@ def _moment(value: str) -> datetime:
         return datetime.fromisoformat(value)
     except ValueError as e:
         raise InvalidSpec("the cursor was not made by this list") from e
-
-
-def _records(connection: Connection, rows: Sequence[Row[Any]]) -> list[JobRecord]:
-    if not rows:
-        return []
-    live = _live_devices(connection, rows)
-    names = rows[0]._fields  # of all rows: a dictionary made from each row's own takes longer
-    return [record_of(dict(zip(names, row)), live) for row in rows]
-
-
-def _live_devices(connection: Connection, rows: Sequence[Row[Any]]) -> set[str]:
-    if not any(row.state == "queued" for row in rows):
-        return set()
-    return {row.device for row in connection.execute(_LIVE)}
-
-
-def record_of(row: Mapping[str, Any], live: set[str]) -> JobRecord:
-    """
-    Make a record of a *row*, given the kinds of device that are live.
-
-    Args:
-        row: the columns SHOWN, and as `last` where metrics stand, if there are any.
-    """
-    study = row["study"]
-    values = {
-        **row,
-        "id": str(row["id"]),
-        "study": None if study is None else str(study),
-        "waiting_for": _waiting_for(row, live),
-        "last": row.get("last") or {},
-    }
-    return JobRecord.model_validate(values)
-
-
-def _waiting_for(row: Mapping[str, Any], live: set[str]) -> str | None:
-    if row["state"] != "queued":
-        return None
-    if row["held"]:
-        return "its study, which is paused"
-    if row["device"] not in live:
-        return f"a worker for {row['device']}: none is live now"
-    if row["not_before"] is not None:
-        pause = f"a pause until {row['not_before']:%H:%M:%S %Z}"
-        return f"{pause}, before attempt {row['attempt'] + 1}"
-    return f"its turn at a worker for {row['device']}"

@@ -15,7 +15,7 @@ from service import schema
 from service.database import Database, cursor_of
 from service.events import CHANNEL
 from service.identity import new_id, parse_id
-from service.listing import SHOWN, read_records, record_of
+from service.job_records import SHOWN, read_records, record_of
 
 _WRITTEN = (
     "id", "owner", "name", "request_hash", "spec", "fingerprint", "normalizer", "proxy", "model",
