@@ -8,9 +8,9 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from normlab.errors import FieldProblem, InvalidSpec, NotFound
-from normlab.specs.admission import steps, steps_per_epoch, train_size
 from normlab.specs.jobs import JobSpec
 from normlab.specs.optimization import TWIN
+from normlab.specs.sizes import steps, steps_per_epoch, train_size
 from service import diagnostics
 from service.database import Database
 from service.identity import parse_id

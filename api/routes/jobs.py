@@ -11,8 +11,8 @@ from api.answers import answer
 from api.auth import CallerDep, ReaderDep, SubmitterDep
 from api.state import StateDep
 from normlab.records import JobCreated, JobDetail, JobPage, JobState, Validation
-from normlab.specs.admission import steps
 from normlab.specs.jobs import JobSpec
+from normlab.specs.sizes import steps
 from service import jobs
 from service.jobs import JobFilters
 

@@ -20,7 +20,7 @@ from normlab.records import (
     StudyPreview,
     StudyRecord,
 )
-from normlab.specs.admission import steps
+from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
 from normlab.tables import parquet, render, tidy
 from service import previews, results, studies, workers

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from normlab.errors import InvalidSpec
-from normlab.specs.admission import admit, check, steps
+from normlab.specs.admission import admit, check
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import Normalizer
+from normlab.specs.sizes import steps
 
 FOLDER = {"name": "image_folder"}
 SCENES = {"model": {"name": "unet"}, "dataset": {"name": "scenes32"}}
