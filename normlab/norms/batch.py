@@ -11,7 +11,8 @@ from torch import Tensor
 
 from normlab.errors import InvalidSpec
 from normlab.norms import engine, engine_fused
-from normlab.norms.engine import Solved, positions
+from normlab.norms.engine import Solved
+from normlab.norms.passes import positions
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm, bessel
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine, engine_fused
+from normlab.norms import engine, engine_fused, passes
 from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved
 from normlab.norms.pooling import pool_batch
@@ -177,7 +177,7 @@ class BatchRenorm(BatchStatisticsNorm):
 
     def _sigma(self, var: Tensor) -> Tensor:
         if self.variant == "ludvb":
-            return var.clamp_min(engine.TINY).sqrt() + self.eps
+            return var.clamp_min(passes.TINY).sqrt() + self.eps
         return (var + self.eps).sqrt()
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
-from normlab.norms import deviations, engine
+from normlab.norms import deviations, passes
 from normlab.norms.deviations import Measured
 from normlab.norms.running import BatchStatisticsNorm
 
@@ -76,13 +76,13 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         self._check_values(x)
         n = x.shape[0]
         size = min(n, self.virtual_batch_size or n)
-        rows = engine.dense(x)
+        rows = passes.dense(x)
         # Not sliced without need: the gradient of a slice is a copy.
         cuts = [(rows, size)] if n % size == 0 else _cut(rows, size)
         parts = [self._normalize_groups(part, samples, weight, bias) for part, samples in cuts]
         self._track_parts(parts, n)
         y = parts[0][0] if len(parts) == 1 else torch.cat([part[0] for part in parts])
-        return engine.like(y.view(x.shape).to(x.dtype), x)
+        return passes.like(y.view(x.shape).to(x.dtype), x)
 
     def measure(self, x: Tensor, mean: Tensor) -> Measured:
         """Measure the deviation A of (G, V, C, D) data, without a graph."""
@@ -147,7 +147,7 @@ class DeviationBatchNorm(BatchStatisticsNorm):
     def _normalize_by_running(
         self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
     ) -> Tensor:
-        dtype = engine.statistics_dtype(x)
+        dtype = passes.statistics_dtype(x)
         shape = (1, -1) + (1,) * (x.dim() - 2)
         scale = self._running_factor().to(dtype)
         if weight is not None:

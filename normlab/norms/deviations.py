@@ -11,7 +11,7 @@ from typing import Any, Callable, Iterator, NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor
 
-from normlab.norms import engine
+from normlab.norms import passes
 
 _OVER = (1, 3)  # the dimensions that a statistic is over
 _SLICE = 1 << 18  # values that stay in a core's cache from one operator to the next
@@ -152,7 +152,7 @@ def _group_dots(g: Tensor, x: Tensor, mean: Tensor) -> Tuple[Tensor, Tensor]:
     groups, v, c, d = x.shape
     rows = (groups * v, c, d)
     centre = mean[..., 0].expand(groups, v, c).reshape(groups * v, c)
-    sums = engine.two_dots(g.view(rows), x.reshape(rows), centre)
+    sums = passes.two_dots(g.view(rows), x.reshape(rows), centre)
     s0, s1 = (s.view(groups, v, c, 1).sum(1, keepdim=True) for s in sums)
     return s0, s1
 

@@ -16,15 +16,21 @@ D is the number of positions, H * W in two dimensions.
 
 from __future__ import annotations
 
-import math
 from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
-from normlab.norms import engine_fused
-
-TINY = 1e-30  # inside a square root it changes no variance that float32 can tell from zero
+from normlab.norms.passes import (
+    apply_affine,
+    combine,
+    dense,
+    like,
+    moments,
+    sizes,
+    statistics_dtype,
+    two_dots,
+)
 
 
 class Solved(NamedTuple):
@@ -64,90 +70,10 @@ def normalize(
     return y, tuple(s.detach() for s in solved.statistics)
 
 
-def statistics_dtype(x: Tensor) -> torch.dtype:
-    """Return float64 for float64 input, and float32 for any other."""
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-
-def moments(x: Tensor) -> Tuple[Tensor, Tensor]:
-    """
-    Return mean and biased variance over the positions of contiguous float *x*.
-
-    Shape:
-        (N, C, positions...) -> (N, C), (N, C)
-    """
-    n, c, d = _sizes(x)
-    if d == 1:
-        return x.reshape(n, c), torch.zeros_like(x).reshape(n, c)
-    kernels = engine_fused.kernels_for(x)
-    if kernels is not None:
-        fused: Tuple[Tensor, Tensor] = kernels.moments(x, n, c)
-        return fused
-    if x.device.type != "cpu":
-        var, mean = torch.var_mean(x.view(n, c, d), dim=2, correction=0)
-        return mean, var
-    # The reductions of group norm are an order faster on a CPU than var_mean.
-    _, mean, rstd = torch.native_group_norm(x, None, None, n, c, d, c, TINY)
-    return mean.view(n, c), rstd.view(n, c).pow(-2)
-
-
-def apply_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return scale * x + shift; both are (N, C), *x* is contiguous (N, C, positions...)."""
-    kernels = engine_fused.kernels_for(x)
-    if kernels is not None:
-        fused: Tensor = kernels.affine(x, scale, shift)
-        return fused
-    n, c, d = _sizes(x)
-    scale, shift = scale.reshape(-1), shift.reshape(-1)
-    zero, one = torch.zeros_like(scale), torch.ones_like(scale)
-    flat = x.view(1, n * c, d)
-    # Batch norm in evaluation is the fastest affine map by rows that torch has.
-    y = torch.native_batch_norm(flat, scale, shift, zero, one, False, 0.0, 0.0)[0]
-    return y.view(x.shape)
-
-
-def two_dots(g: Tensor, x: Tensor, mean: Tensor) -> Tuple[Tensor, Tensor]:
-    """
-    Return sum(g) and sum(g * (x - mean)) over the positions, in one pass.
-
-    Shape:
-        (N, C, positions...) twice and (N, C) -> (N, C), (N, C)
-    """
-    kernels = engine_fused.kernels_for(x)
-    if kernels is not None:
-        fused: Tuple[Tensor, Tensor] = kernels.two_dots(g, x, mean)
-        return fused
-    n, c, d = _sizes(x)
-    rows = (1, n * c, d)
-    mean, one = mean.reshape(-1), torch.ones_like(mean).view(-1)
-    # CPUs read the mean as a running statistic, GPUs as one that the forward saved.
-    _, s1, s0 = torch.ops.aten.native_batch_norm_backward(
-        g.view(rows), x.view(rows), one, mean, one, mean, one, False, 0.0, [False, True, True]
-    )
-    return s0.view(n, c), s1.view(n, c)
-
-
-def combine(x: Tensor, g: Tensor, of_x: Tensor, of_g: Tensor, shift: Tensor) -> Tensor:
-    """
-    Return of_x * x + of_g * g + shift.
-
-    Shape:
-        contiguous (N, C, positions...) twice and (N, C) three times -> (N, C, positions...)
-    """
-    kernels = engine_fused.kernels_for(x)
-    if kernels is not None:
-        fused: Tensor = kernels.combine(x, g, of_x, of_g, shift)
-        return fused
-    n, c, d = _sizes(x)
-    y = apply_affine(x, of_x, shift)
-    y.view(n * c, d).addcmul_(g.view(n * c, d), of_g.reshape(-1, 1))
-    return y
-
-
 def _normalize_plain(
     x: Tensor, solve: Solve, tensors: Sequence[Optional[Tensor]]
 ) -> Tuple[Tensor, Tuple[Tensor, ...]]:
-    n, c, d = _sizes(x)
+    n, c, d = sizes(x)
     rows = x.to(statistics_dtype(x)).reshape(n, c, d)
     if d == 1:
         solved = solve(rows[:, :, 0], torch.zeros_like(rows[:, :, 0]), *tensors)
@@ -191,7 +117,7 @@ class _Moments(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dmean: Tensor, dvar: Tensor) -> Tuple[Tensor, None]:
         x, mean = ctx.saved_tensors
-        n, c, d = _sizes(x)
+        n, c, d = sizes(x)
         g, scale = ctx.deferred.g, ctx.deferred.scale
         if g is None or scale is None:  # create_graph: operators that can be differentiated again
             rows = x.to(mean.dtype).reshape(n, c, d)
@@ -237,11 +163,6 @@ def _affine_grads(g: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Any:
     return (wide * scale.reshape(shape)).to(x.dtype), -scale * s0, s1, s0, None
 
 
-def dense(x: Tensor) -> Tensor:
-    """Return *x* contiguous, in the dtype of its statistics."""
-    return x.to(statistics_dtype(x)).contiguous()
-
-
 def is_native(x: Tensor, weight: Optional[Tensor], plain: bool) -> bool:
     """Tell whether torch's own kernels compute the same as the engine, at the precision asked."""
     if plain or x.dtype in (torch.float32, torch.float64):
@@ -249,25 +170,5 @@ def is_native(x: Tensor, weight: Optional[Tensor], plain: bool) -> bool:
     return False
 
 
-def like(y: Tensor, x: Tensor) -> Tensor:
-    """Return *y* in the memory format of *x*: channels last stays channels last."""
-    if x.is_contiguous():
-        return y
-    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
-        return y.contiguous(memory_format=torch.channels_last)
-    if x.dim() == 5 and x.is_contiguous(memory_format=torch.channels_last_3d):
-        return y.contiguous(memory_format=torch.channels_last_3d)
-    return y
-
-
 def _needs_grad(t: Optional[Tensor]) -> bool:
     return t is not None and t.requires_grad
-
-
-def positions(x: Tensor) -> int:
-    """Return how many positions each channel of a sample has: H * W in two dimensions."""
-    return math.prod(x.shape[2:])
-
-
-def _sizes(x: Tensor) -> Tuple[int, int, int]:
-    return x.shape[0], x.shape[1], math.prod(x.shape[2:])

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.errors import Conflict, InvalidSpec
-from normlab.norms import engine, online_fused
+from normlab.norms import online_fused, passes
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.online_coefficients import Options
 from normlab.norms.online_passes import Normalize
@@ -131,7 +131,7 @@ class OnlineNorm(ActivationNorm):
                 "derivative of its forward; train it on cpu or cuda, or choose a kind such as "
                 "'group'"
             )
-        self._keep_state_in(engine.statistics_dtype(x))
+        self._keep_state_in(passes.statistics_dtype(x))
         function: Any = online_fused.Normalize if online_fused.serves(x) else Normalize
         y: Tensor = function.apply(x, weight, bias, self)
         return y
@@ -172,7 +172,7 @@ class OnlineNorm(ActivationNorm):
                 setattr(self, name, state.to(dtype))
 
     def _evaluate(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
-        dtype = engine.statistics_dtype(x)
+        dtype = passes.statistics_dtype(x)
         w, b = (None if p is None else p.to(dtype) for p in (weight, bias))
         mu, var = self.mu.to(dtype), self.var.to(dtype)
         z = F.batch_norm(x.to(dtype), mu, var, w, b, False, 0.0, self.eps)

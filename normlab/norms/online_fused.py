@@ -11,7 +11,7 @@ from typing import Any, List, Optional, Tuple
 import torch
 from torch import Tensor
 
-from normlab.norms import compiled, engine
+from normlab.norms import compiled, passes
 from normlab.norms.online_coefficients import Options
 
 _kernels: List[Any] = []  # empty until `load`
@@ -62,7 +62,7 @@ class Normalize(torch.autograd.Function):
         layer.move(rows if rows.dim() == 2 else moments[0], new_mu, new_var)
         ctx.layer, ctx.turn = layer, layer.open_turn() if any(ctx.needs_input_grad) else None
         ctx.save_for_backward(x, weight, bias, moments, mu, var)
-        return engine.like(y.view(x.shape).to(x.dtype), x)
+        return passes.like(y.view(x.shape).to(x.dtype), x)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -77,7 +77,7 @@ class Normalize(torch.autograd.Function):
             rows, _rows(g), *kept, *control, *_numbers(layer.options)
         )
         return (
-            engine.like(gx.view(x.shape).to(x.dtype), x),
+            passes.like(gx.view(x.shape).to(x.dtype), x),
             None if weight is None else d_weight.to(weight.dtype),
             None if bias is None else d_bias.to(bias.dtype),
             None,
@@ -86,7 +86,7 @@ class Normalize(torch.autograd.Function):
 
 def _rows(x: Tensor) -> Tensor:
     """Return dense (N, C, D), or (N, C) where D is 1."""
-    x = engine.dense(x)
+    x = passes.dense(x)
     n, c = x.shape[:2]
     return x.view(n, c) if x.numel() == n * c else x.view(n, c, -1)
 

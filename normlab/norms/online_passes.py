@@ -7,7 +7,7 @@ from typing import Any, Iterator, Optional, Tuple
 import torch
 from torch import Tensor
 
-from normlab.norms import engine, online_coefficients
+from normlab.norms import online_coefficients, passes
 from normlab.norms.online_coefficients import Backward, Forward, Options
 
 _SLICE = 1 << 16  # values that stay in a core's cache from one operator to the next
@@ -28,7 +28,7 @@ class Normalize(torch.autograd.Function):
         o: Options = layer.options
         rows = _rows(x)
         w, b = _like_statistics(weight, rows), _like_statistics(bias, rows)
-        means, variances = engine.moments(rows)
+        means, variances = passes.moments(rows)
         mu, var = layer.start()
         f = online_coefficients.forward(means, variances, mu, var, w, b, o)
         layer.move(means, f.mu, f.var)
@@ -37,7 +37,7 @@ class Normalize(torch.autograd.Function):
             y.clamp_(-o.clamp, o.clamp)
         ctx.layer, ctx.turn = layer, layer.open_turn() if any(ctx.needs_input_grad) else None
         ctx.save_for_backward(x, weight, bias, *f[:7])
-        return engine.like(y.view(x.shape).to(x.dtype), x)
+        return passes.like(y.view(x.shape).to(x.dtype), x)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -59,7 +59,7 @@ class Normalize(torch.autograd.Function):
         gx = None
         if ctx.needs_input_grad[0]:
             gx = _input_grad(rows, g, back, overwrite=o.clamp is not None)
-            gx = engine.like(gx.view(x.shape).to(x.dtype), x)
+            gx = passes.like(gx.view(x.shape).to(x.dtype), x)
         d = rows[0, 0].numel()
         return (
             gx,
@@ -71,7 +71,7 @@ class Normalize(torch.autograd.Function):
 
 def _rows(x: Tensor) -> Tensor:
     """Return dense (N, C, D), or (N, C) where D is 1."""
-    x = engine.dense(x)
+    x = passes.dense(x)
     n, c = x.shape[:2]
     return x.view(n, c) if x.numel() == n * c else x.view(n, c, -1)
 
@@ -83,7 +83,7 @@ def _like_statistics(p: Optional[Tensor], x: Tensor) -> Optional[Tensor]:
 def _affine(rows: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     if rows.dim() == 2:
         return torch.addcmul(shift, rows, scale)
-    return engine.apply_affine(rows, scale, shift)
+    return passes.apply_affine(rows, scale, shift)
 
 
 def _unclamped(g: Tensor, rows: Tensor, f: Forward, limit: float) -> Tensor:
@@ -125,6 +125,6 @@ def _gradient_means(rows: Tensor, g: Tensor, f: Forward) -> Tuple[Tensor, Tensor
     """Return the means over positions of g and of g * y."""
     if rows.dim() == 2:
         return g, g * f.my
-    s0, s1 = engine.two_dots(g, rows, f.mus)
+    s0, s1 = passes.two_dots(g, rows, f.mus)
     d = rows.shape[2]
     return s0.div_(d), s1.mul_(f.inv).div_(d)

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine, engine_fused
+from normlab.norms import engine, engine_fused, passes
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.batch import affine_after
-from normlab.norms.engine import Solved, positions
+from normlab.norms.engine import Solved
+from normlab.norms.passes import positions
 from normlab.norms.pooling import pool
 
 _GROUPINGS = ("contiguous", "strided")
@@ -99,7 +100,7 @@ class GroupNorm(ActivationNorm):
     ) -> Tensor:
         if self.groups == 1 and x.dim() == 2:  # the same, and layer norm is the faster kernel
             return F.layer_norm(x, (self.num_features,), weight, bias, self.eps)
-        return engine.like(F.group_norm(x, self.groups, weight, bias, self.eps), x)
+        return passes.like(F.group_norm(x, self.groups, weight, bias, self.eps), x)
 
     def extra_repr(self) -> str:
         """Show what the constructor was given."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from normlab.errors import InvalidSpec
 from normlab.norms.activation_norm import ActivationNorm
-from normlab.norms.engine import positions, statistics_dtype
+from normlab.norms.passes import positions, statistics_dtype
 from normlab.norms.pooling import smallest_group
 
 

@@ -1,0 +1,123 @@
+"""The passes over the data that all kinds are made of: moments, affine maps, sums of gradients.
+
+Each is one call of the fastest operator that torch has for it, or of the compiled loops where
+they are loaded. Maps are (N, C, positions...), what belongs to a channel of a sample is (N, C).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Tuple
+
+import torch
+from torch import Tensor
+
+from normlab.norms import engine_fused
+
+TINY = 1e-30  # inside a square root it changes no variance that float32 can tell from zero
+
+
+def statistics_dtype(x: Tensor) -> torch.dtype:
+    """Return float64 for float64 input, and float32 for any other."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def moments(x: Tensor) -> Tuple[Tensor, Tensor]:
+    """
+    Return mean and biased variance over the positions of contiguous float *x*.
+
+    Shape:
+        (N, C, positions...) -> (N, C), (N, C)
+    """
+    n, c, d = sizes(x)
+    if d == 1:
+        return x.reshape(n, c), torch.zeros_like(x).reshape(n, c)
+    kernels = engine_fused.kernels_for(x)
+    if kernels is not None:
+        fused: Tuple[Tensor, Tensor] = kernels.moments(x, n, c)
+        return fused
+    if x.device.type != "cpu":
+        var, mean = torch.var_mean(x.view(n, c, d), dim=2, correction=0)
+        return mean, var
+    # The reductions of group norm are an order faster on a CPU than var_mean.
+    _, mean, rstd = torch.native_group_norm(x, None, None, n, c, d, c, TINY)
+    return mean.view(n, c), rstd.view(n, c).pow(-2)
+
+
+def apply_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return scale * x + shift; both are (N, C), *x* is contiguous (N, C, positions...)."""
+    kernels = engine_fused.kernels_for(x)
+    if kernels is not None:
+        fused: Tensor = kernels.affine(x, scale, shift)
+        return fused
+    n, c, d = sizes(x)
+    scale, shift = scale.reshape(-1), shift.reshape(-1)
+    zero, one = torch.zeros_like(scale), torch.ones_like(scale)
+    flat = x.view(1, n * c, d)
+    # Batch norm in evaluation is the fastest affine map by rows that torch has.
+    y = torch.native_batch_norm(flat, scale, shift, zero, one, False, 0.0, 0.0)[0]
+    return y.view(x.shape)
+
+
+def two_dots(g: Tensor, x: Tensor, mean: Tensor) -> Tuple[Tensor, Tensor]:
+    """
+    Return sum(g) and sum(g * (x - mean)) over the positions, in one pass.
+
+    Shape:
+        (N, C, positions...) twice and (N, C) -> (N, C), (N, C)
+    """
+    kernels = engine_fused.kernels_for(x)
+    if kernels is not None:
+        fused: Tuple[Tensor, Tensor] = kernels.two_dots(g, x, mean)
+        return fused
+    n, c, d = sizes(x)
+    rows = (1, n * c, d)
+    mean, one = mean.reshape(-1), torch.ones_like(mean).view(-1)
+    # CPUs read the mean as a running statistic, GPUs as one that the forward saved.
+    _, s1, s0 = torch.ops.aten.native_batch_norm_backward(
+        g.view(rows), x.view(rows), one, mean, one, mean, one, False, 0.0, [False, True, True]
+    )
+    return s0.view(n, c), s1.view(n, c)
+
+
+def combine(x: Tensor, g: Tensor, of_x: Tensor, of_g: Tensor, shift: Tensor) -> Tensor:
+    """
+    Return of_x * x + of_g * g + shift.
+
+    Shape:
+        contiguous (N, C, positions...) twice and (N, C) three times -> (N, C, positions...)
+    """
+    kernels = engine_fused.kernels_for(x)
+    if kernels is not None:
+        fused: Tensor = kernels.combine(x, g, of_x, of_g, shift)
+        return fused
+    n, c, d = sizes(x)
+    y = apply_affine(x, of_x, shift)
+    y.view(n * c, d).addcmul_(g.view(n * c, d), of_g.reshape(-1, 1))
+    return y
+
+
+def dense(x: Tensor) -> Tensor:
+    """Return *x* contiguous, in the dtype of its statistics."""
+    return x.to(statistics_dtype(x)).contiguous()
+
+
+def like(y: Tensor, x: Tensor) -> Tensor:
+    """Return *y* in the memory format of *x*: channels last stays channels last."""
+    if x.is_contiguous():
+        return y
+    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        return y.contiguous(memory_format=torch.channels_last)
+    if x.dim() == 5 and x.is_contiguous(memory_format=torch.channels_last_3d):
+        return y.contiguous(memory_format=torch.channels_last_3d)
+    return y
+
+
+def positions(x: Tensor) -> int:
+    """Return how many positions each channel of a sample has: H * W in two dimensions."""
+    return math.prod(x.shape[2:])
+
+
+def sizes(x: Tensor) -> Tuple[int, int, int]:
+    """Return samples, channels and positions of *x*."""
+    return x.shape[0], x.shape[1], positions(x)
