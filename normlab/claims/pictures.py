@@ -181,8 +181,7 @@ def _rises(verdict: Verdict, store: Store, rows: Sequence[ResultRow]) -> Figure:
         sizes = sorted(int(m) for m in found)
         means = [_mean(found[str(m)]) for m in sizes]
         drawn += means
-        label = f"trained with {name_of(row, 'normalizer')}"
-        axes.plot(sizes, means, marker=MARKERS[i], color=COLORS[i], label=label)
+        axes.plot(sizes, means, marker=MARKERS[i], color=COLORS[i], label=name_of(row))
         if i == 0 and means and means[0] > 0:
             guide = [means[0] * sizes[0] / m for m in sizes]
             axes.plot(sizes, guide, color="black", ls=":", label="1 / M")
