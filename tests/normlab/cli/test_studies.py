@@ -255,7 +255,8 @@ def test_a_search_is_watched_until_its_last_trial(cli: Run, tmp_path: Path) -> N
     ("override", "words"),
     [
         ("axes={no_such: [1]}", "axes.no_such"),
-        ("axes={optimizer.rate: [1]}", "optimizer.lr"),
+        ("axes={lr: [1]}", "did you mean 'optimizer.lr'?"),
+        ("axes={optimizer.rate: [1]}", "known are batch_scaling, "),
         ("axes={batch_size: []}", "at least one value"),
         ("axes={batch_size: [0, 8]}", "axes.batch_size"),
         ("seeds=9999", "at most 20000 cells"),
