@@ -87,6 +87,7 @@ def _changed(study: StudySpec, overrides: List[str]) -> StudySpec:
 
     from normlab.cli.specfile import apply_override
     from normlab.errors import InvalidSpec
+    from normlab.specs.problems import explain
     from normlab.specs.studies import StudySpec as Spec
 
     if not overrides:
@@ -98,7 +99,9 @@ def _changed(study: StudySpec, overrides: List[str]) -> StudySpec:
     try:
         return Spec.model_validate(raw)
     except ValidationError as e:
-        raise InvalidSpec(f"--set {' --set '.join(overrides)}: {e.errors()[0]['msg']}") from e
+        first, *_ = explain(e.errors(), raw, Spec)
+        said = f"{first.field}: {first.rule}"
+        raise InvalidSpec(f"--set {' --set '.join(overrides)}: {said}") from e
 
 
 def _run_all(

@@ -84,7 +84,8 @@ def assert_interrupted(line: list[str], how: signal.Signals) -> None:
 def test_bad_requests_say_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     for line, said in ((["zz"], "--list"), ([], "--all"), (["a", "--seeds", "1"], "seeds"),
                        (["a", "-s", "base.device"], "FIELD=VALUE"),
-                       (["a", "-s", "axis=1"], "axis=1")):  # fmt: skip
+                       (["a", "-s", "axis=1"], "did you mean 'axes'?"),
+                       (["a", "-s", "lr=1"], "lr: unknown field; known are axes,")):  # fmt: skip
         assert run(["reproduce", *line]) == 2
         assert said in capsys.readouterr().err
 
