@@ -5,19 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Dict, Optional
 
-from normlab.errors import DeviceUnavailable
+from normlab.errors import DeviceUnavailable, UnsupportedModel
+from normlab.specs.devices import DEVICES, problems
 from normlab.specs.jobs import JobSpec
 
 if TYPE_CHECKING:  # its module imports torch, which not everybody here has or wants
     from accelerators.replica_group import ReplicaGroup
     from normlab.training.accelerator import Accelerator
-
-# Imported when opened: each needs what only its own hosts have installed.
-_MODULES: Dict[str, str] = {
-    "cpu": "accelerators.cpu",
-    "cuda": "accelerators.cuda",
-    "ipu": "accelerators.ipu",
-}
 
 
 def open_accelerator(
@@ -30,18 +24,23 @@ def open_accelerator(
     Open the adapter of *kind* for one job.
 
     Args:
-        kind: "cpu", "cuda" or "ipu".
+        kind: a name of the table of devices.
         spec: the job, for the options that its device takes.
         threads: this job's share of the host's cores, where the job does not ask for a number.
         group: the replicas of which this process is one; those of an IPU are all in one process.
 
     Raises:
         DeviceUnavailable: there is no such device here, with the reason.
+        UnsupportedModel: the job asks for what such a device does not do.
     """
-    if kind not in _MODULES:
-        raise DeviceUnavailable(f"no kind of device {kind!r}; there are {', '.join(_MODULES)}")
-    try:
-        module = importlib.import_module(_MODULES[kind])
+    if kind not in DEVICES:
+        raise DeviceUnavailable(f"no kind of device {kind!r}; there are {', '.join(DEVICES)}")
+    refused = problems(spec, kind)
+    if refused:
+        rules = "; ".join(f"{p.field}: {p.rule}" for p in refused)
+        raise UnsupportedModel(f"{kind} cannot take this job: {rules}")
+    try:  # only now: each needs what only its own hosts have installed
+        module = importlib.import_module(DEVICES[kind].adapter)
     except ImportError as e:
         raise DeviceUnavailable(f"device {kind!r} cannot be used here: {e}") from e
     place: Dict[str, Any] = {} if group is None else {"group": group}

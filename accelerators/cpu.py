@@ -28,11 +28,9 @@ def open_device(
     Open the CPU for one job, or for one replica of it.
 
     Raises:
-        UnsupportedModel: the job asks for what a CPU does not do.
+        UnsupportedModel: the job asks for more replicas than *group* has.
     """
     check_replicas(spec, group)
-    if spec.precision == "float16":
-        raise UnsupportedModel("precision 'float16' is for cuda and ipu; on cpu use 'bfloat16'")
     return CpuAccelerator(spec.threads or threads, group)
 
 

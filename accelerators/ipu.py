@@ -18,7 +18,6 @@ from normlab.errors import DeviceUnavailable, UnsupportedModel
 from normlab.host_limits import usable_cores
 from normlab.ipu_check import OpCheck
 from normlab.ipu_check.jobs import check_for_training
-from normlab.ipu_check.rules import problems
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import Probe
 
@@ -35,12 +34,7 @@ def open_device(spec: JobSpec, threads: Optional[int] = None) -> IpuAccelerator:
 
     Raises:
         DeviceUnavailable: it is not here, with the reason.
-        UnsupportedModel: the spec asks for what an IPU cannot do.
     """
-    refused = problems(spec)
-    if refused:
-        rules = "; ".join(f"{p.field}: {p.rule}" for p in refused)
-        raise UnsupportedModel(f"an IPU cannot take this job: {rules}")
     library = _library(spec.ipu_runtime, spec.replicas)
     return IpuAccelerator(spec, library, spec.threads or threads)
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from accelerators.shared_mean import SharedMean, is_supported
 from normlab.host_limits import usable_cores
+from normlab.specs.devices import DEVICES
 from normlab.training.accelerator import StepResult
 
-_BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 # The others wait while the first evaluates and saves. A dead peer is noticed by its connection.
 _PATIENCE = timedelta(days=7)
 # What the libraries say when a peer is gone; they raise RuntimeError or a subclass.
@@ -29,7 +29,7 @@ class ReplicaGroup:
     The processes of one training, all on this host; `joined` makes it.
 
     Args:
-        device: "cpu" or "cuda"; replica i takes GPU i of those that the job sees.
+        device: a kind whose replicas are processes; one takes GPU i of those that the job sees.
         control: a group whose messages never wait for a GPU.
         shared: what averages on one host's CPUs, where the system has it.
     """
@@ -37,7 +37,7 @@ class ReplicaGroup:
     def __init__(self, device: str, control: Any, shared: Optional[SharedMean] = None) -> None:
         self.rank = dist.get_rank()
         self.count = dist.get_world_size()
-        self.backend = _BACKENDS[device]
+        self.backend = DEVICES[device].collectives
         self._control = control
         self._shared = shared
         self._decision = 0  # replica 0's newest; the others have none
@@ -143,7 +143,7 @@ def joined(device: str, rank: int, count: int, folder: Path) -> Iterator[Replica
     if device == "cuda":
         torch.cuda.set_device(rank)
     dist.init_process_group(
-        _BACKENDS[device],
+        DEVICES[device].collectives,
         init_method=f"file://{folder}/peers",
         rank=rank,
         world_size=count,

@@ -6,21 +6,20 @@ from collections.abc import Sequence
 
 from api.state import State
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.ipu_check import rules
 from normlab.records import Verdict, WorkerRecord
 from normlab.specs import admission
+from normlab.specs.devices import DEVICES
 from normlab.specs.jobs import JobSpec
 from service import norm_sources, workers
 from service.grids import Check, Place
 from service.placement import Estimate, Placement, place
-from service.workers import KINDS
 
 
 def problems(state: State, spec: JobSpec) -> list[FieldProblem]:
     """List every rule that *spec* breaks, the operator's files included."""
     found = admission.check(spec, state.settings.datasets)
-    if spec.device == "ipu" and not found:
-        found = _ipu_problems(state, spec)
+    if spec.device != "auto" and DEVICES[spec.device].traced and not found:
+        found = _op_problems(state, spec)
     return found + norm_sources.problems(state.database, spec)
 
 
@@ -64,19 +63,16 @@ def refuse(found: Sequence[FieldProblem]) -> None:
 def verdicts(state: State, spec: JobSpec) -> list[Verdict]:
     """Say for every kind of device whether it would take *spec*, and why."""
     live = workers.live(state.database)
-    return [_verdict(state, spec, kind, live) for kind in KINDS]
+    return [_verdict(state, spec, kind, live) for kind in DEVICES]
 
 
 def _verdict(state: State, spec: JobSpec, kind: str, live: Sequence[WorkerRecord]) -> Verdict:
     asked = spec.model_copy(update={"device": kind})
     found = problems(state, asked)
-    problem = spec.acceleration_problem(kind)
-    if problem is not None:
-        found.append(FieldProblem("acceleration", problem))
     if found:
         return Verdict(device=kind, accepted=False, reason=found[0].rule)
     reason = _serving([worker for worker in live if worker.device == kind], asked)
-    inspection = state.inspector.ask(asked) if kind == "ipu" else None
+    inspection = state.inspector.ask(asked) if DEVICES[kind].traced else None
     if inspection is not None:
         reason = f"{inspection.ipu_message}; {reason}"
     return Verdict(device=kind, accepted=True, reason=reason)
@@ -91,12 +87,7 @@ def _serving(workers: Sequence[WorkerRecord], spec: JobSpec) -> str:
     return f"{len(workers)} live, and none has the device: {workers[0].why}"
 
 
-def _ipu_problems(state: State, spec: JobSpec) -> list[FieldProblem]:
-    found = rules.problems(spec)
-    if found:
-        because = "; ".join(f"{p.field}: {p.rule}" for p in found)
-        rule = f"an IPU cannot take this job: {because}; choose cpu, cuda or auto"
-        return [FieldProblem("device", rule)]
+def _op_problems(state: State, spec: JobSpec) -> list[FieldProblem]:
     inspection = state.inspector.ask(spec)
     if inspection is None or inspection.ipu_passes:  # unknown: the job process checks again
         return []
@@ -105,13 +96,10 @@ def _ipu_problems(state: State, spec: JobSpec) -> list[FieldProblem]:
 
 def _estimate(state: State, spec: JobSpec, live: Sequence[WorkerRecord]) -> Estimate:
     # Asked only where the answer can change the choice: it costs a process that has torch.
-    if spec.device != "auto" or all(worker.device == "cpu" for worker in live):
+    if spec.device != "auto" or all(DEVICES[w.device].shares_host_memory for w in live):
         return Estimate()
-    as_ipu = spec.model_copy(update={"device": "ipu"})
-    refused = "; ".join(p.rule for p in rules.problems(as_ipu)) or None
     inspection = state.inspector.ask(spec)
     if inspection is None:
-        return Estimate(ipu_problem=refused)
-    if not inspection.ipu_passes:
-        refused = refused or inspection.ipu_message
+        return Estimate()
+    refused = None if inspection.ipu_passes else inspection.ipu_message
     return Estimate(memory_bytes=inspection.memory_bytes, ipu_problem=refused)

@@ -14,8 +14,10 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from api.callers import Caller
+from normlab.specs.devices import KINDS
 
 _templates = Jinja2Templates(Path(__file__).parent / "templates")
+_templates.env.globals["device_kinds"] = KINDS
 
 
 class Static(StaticFiles):

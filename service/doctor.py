@@ -82,7 +82,7 @@ def _data_root(settings: Settings) -> Finding:
 
 
 def _job_python(settings: Settings) -> Finding:
-    python = settings.job_python("cpu") or Path(sys.executable)
+    python = settings.job_python.get("cpu") or Path(sys.executable)
     probe = "import torch, normlab; print(torch.__version__)"
     try:
         done = subprocess.run(

@@ -62,7 +62,7 @@ class Inspector:
 
     def __init__(self, settings: Settings) -> None:
         self._external = settings.inspector_socket
-        self._python = str(settings.job_python("cpu") or sys.executable)
+        self._python = str(settings.job_python.get("cpu") or sys.executable)
         self._logs = settings.data_dir / "logs"
         self._answers: OrderedDict[str, Inspection] = OrderedDict()
         self._lock = threading.Lock()

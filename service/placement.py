@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from normlab.ipu_check import rules
 from normlab.records import WorkerRecord
+from normlab.specs.devices import DEVICES, KINDS, DeviceFacts, problems, takers
 from normlab.specs.jobs import JobSpec
 
 
@@ -38,20 +38,20 @@ def place(
 
     A device that the job names is taken, even if nobody serves it now. Otherwise: an IPU for a
     small batch that nothing known forbids; else a CUDA device that has the memory; else a CPU.
+    What its specification leaves only one kind of device for waits for that one.
     """
     if spec.device != "auto":
         return Placement(spec.device, _asked_for(spec, workers))
-    against_ipu = _against_ipu(spec, workers, estimate, small_batch_limit)
-    if against_ipu is None:
-        return Placement(
-            "ipu",
-            f"batch_size {spec.batch_size} is small (up to {small_batch_limit}), nothing known "
-            "speaks against an IPU, and one is live",
-        )
-    against_cuda = _against_cuda(spec, workers, estimate)
-    if against_cuda is None:
-        return Placement("cuda", f"a CUDA device is live, and no IPU is taken: {against_ipu}")
-    return Placement("cpu", f"no CUDA device is taken: {against_cuda}; no IPU: {against_ipu}")
+    against: list[str] = []
+    for facts in reversed(DEVICES.values()):
+        refusal = _against(facts, spec, workers, estimate, small_batch_limit)
+        if refusal is None:
+            reason = _for(facts, spec, workers, small_batch_limit)
+            return Placement(facts.kind, "; ".join([reason, *against]))
+        against.append(f"no {facts.title} is taken: {refusal}")
+    waits = "no other device can take the job, and no worker for this one is live, so it waits"
+    kind = takers(spec)[0]  # the door lets none pass that no device takes
+    return Placement(kind, "; ".join([waits, *against]))
 
 
 def _asked_for(spec: JobSpec, workers: Sequence[WorkerRecord]) -> str:
@@ -61,53 +61,66 @@ def _asked_for(spec: JobSpec, workers: Sequence[WorkerRecord]) -> str:
     missing = _missing(workers, spec.device) if spec.ipu_runtime == "hardware" else None
     if missing:
         return f"the job asks for it, though {missing}"
-    too_few = _too_few_gpus(spec, serving) if spec.device == "cuda" else None
+    too_few = _too_few_units(DEVICES[spec.device], spec, serving)
     return f"the job asks for it; {too_few}, so it waits" if too_few else "the job asks for it"
 
 
-def _against_ipu(
-    spec: JobSpec, workers: Sequence[WorkerRecord], estimate: Estimate, small_batch_limit: int
+def _for(
+    facts: DeviceFacts, spec: JobSpec, workers: Sequence[WorkerRecord], small_batch_limit: int
+) -> str:
+    if facts.prefers_small_batches:
+        return (
+            f"batch_size {spec.batch_size} is small (up to {small_batch_limit}), nothing known "
+            f"speaks against an {facts.title}, and one is live"
+        )
+    if _serving(workers, facts.kind):
+        return f"a {facts.title} is live"
+    return f"any host has a {facts.title}, though no worker for it is live now, so it waits for one"
+
+
+def _against(
+    facts: DeviceFacts,
+    spec: JobSpec,
+    workers: Sequence[WorkerRecord],
+    estimate: Estimate,
+    small_batch_limit: int,
 ) -> str | None:
-    missing = _missing(workers, "ipu")
-    if missing:
-        return missing
-    if spec.batch_size > small_batch_limit:
-        return f"batch_size {spec.batch_size} is above {small_batch_limit}"
-    refused = rules.problems(spec)
+    refused = problems(spec, facts.kind)
     if refused:
         return f"{refused[0].field} {refused[0].rule}"
-    problem = spec.acceleration_problem("ipu")
-    if problem is not None:
-        return problem
-    if spec.optimizer.norms_of is not None:
-        return "the norms of another job steer weights on the host"
-    return estimate.ipu_problem
-
-
-def _against_cuda(spec: JobSpec, workers: Sequence[WorkerRecord], estimate: Estimate) -> str | None:
-    missing = _missing(workers, "cuda")
+    if facts.kind == KINDS[0]:  # the last resort
+        return None
+    missing = _missing(workers, facts.kind)
     if missing:
         return missing
-    problem = spec.acceleration_problem("cuda")
-    if problem is not None:
-        return problem
-    serving = [worker for worker in _serving(workers, "cuda") if worker.able]
-    too_few = _too_few_gpus(spec, serving)
-    if too_few or estimate.memory_bytes is None:
-        return too_few
+    if facts.prefers_small_batches and spec.batch_size > small_batch_limit:
+        return f"batch_size {spec.batch_size} is above {small_batch_limit}"
+    if facts.traced and estimate.ipu_problem:
+        return estimate.ipu_problem
+    serving = [worker for worker in _serving(workers, facts.kind) if worker.able]
+    return _too_few_units(facts, spec, serving) or _too_little_memory(serving, estimate)
+
+
+def _too_little_memory(serving: Sequence[WorkerRecord], estimate: Estimate) -> str | None:
     room = [worker.memory_bytes for worker in serving if worker.memory_bytes is not None]
-    if len(room) < len(serving) or max(room) >= estimate.memory_bytes:
+    needed = estimate.memory_bytes
+    if needed is None or len(room) < len(serving) or max(room) >= needed:
         return None
-    needed, there = estimate.memory_bytes / 2**30, max(room) / 2**30
-    return f"the job needs about {needed:.1f} GiB, and the largest has {there:.1f} GiB"
+    there = max(room) / 2**30
+    return f"the job needs about {needed / 2**30:.1f} GiB, and the largest has {there:.1f} GiB"
 
 
-def _too_few_gpus(spec: JobSpec, serving: Sequence[WorkerRecord]) -> str | None:
-    # A replica takes a GPU, and a worker has one for each of its slots.
+def _too_few_units(
+    facts: DeviceFacts, spec: JobSpec, serving: Sequence[WorkerRecord]
+) -> str | None:
+    # A replica takes a unit, and a worker has one for each of its slots.
     most = max(worker.slots for worker in serving)
-    if spec.replicas <= most:
+    if not facts.owns_units or spec.replicas <= most:
         return None
-    return f"{spec.replicas} replicas need as many GPUs, and no live worker has more than {most}"
+    return (
+        f"each of {spec.replicas} replicas needs a {facts.title} of its own, and no live worker "
+        f"has more than {most}"
+    )
 
 
 def _missing(workers: Sequence[WorkerRecord], device: str) -> str | None:

@@ -10,13 +10,18 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.specs.devices import KINDS, Kind
 
 
 class Settings(BaseSettings):
     """Each field is the environment variable of the same name with `NORMLAB_` before it."""
 
     model_config = SettingsConfigDict(
-        env_prefix="NORMLAB_", frozen=True, extra="ignore", env_ignore_empty=True
+        env_prefix="NORMLAB_",
+        env_nested_delimiter="_",  # for job_python, the only field with fields of its own
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
     )
 
     database_url: str | None = Field(None, description="PostgreSQL; none: an embedded one")
@@ -41,8 +46,8 @@ class Settings(BaseSettings):
     retry_backoff_s: float = Field(1.0, ge=0, description="doubles with each attempt")
 
     devices: str = Field(
-        "cpu",
-        pattern="^(cpu|cuda|ipu)(,(cpu|cuda|ipu))*$",
+        KINDS[0],
+        pattern="^({0})(,({0}))*$".format("|".join(KINDS)),
         description="kinds, with commas: `normlab up` starts a worker for each",
     )
     slots: int = Field(1, ge=1, le=1024, description="jobs that a worker runs at once")
@@ -50,12 +55,13 @@ class Settings(BaseSettings):
     job_memory_bytes: int | None = Field(
         None, ge=1 << 28, description="data a job process may hold; none: all there is"
     )
-    job_python_cpu: Path | None = Field(None, description="interpreter of CPU jobs; none: ours")
-    job_python_cuda: Path | None = None
+    job_python: dict[Kind, Path] = Field(
+        default_factory=dict,
+        description="interpreters of jobs by device (NORMLAB_JOB_PYTHON_IPU=...); none: ours",
+    )
     inspector_socket: Path | None = Field(
         None, description="of a process that inspects models; none: one of the API's own"
     )
-    job_python_ipu: Path | None = Field(None, description="the Poplar SDK's Python")
 
     max_queued_per_owner: int = Field(20_000, ge=1)
     small_batch_limit: int = Field(16, ge=1, description="batches up to this prefer an IPU")
@@ -84,15 +90,6 @@ class Settings(BaseSettings):
     def worker_silence_s(self) -> float:
         """A worker not heard of for so long is not counted as live."""
         return 3 * self.heartbeat_s
-
-    def job_python(self, device: str) -> Path | None:
-        """The interpreter that the operator named for jobs of *device*, if any."""
-        named: dict[str, Path | None] = {
-            "cpu": self.job_python_cpu,
-            "cuda": self.job_python_cuda,
-            "ipu": self.job_python_ipu,
-        }
-        return named[device]
 
     @classmethod
     def from_env(cls) -> Settings:

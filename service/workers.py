@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import text
 
 from normlab.records import DeviceRecord, WorkerRecord
-from normlab.specs.abilities import abilities
+from normlab.specs import devices as table
+from normlab.specs.jobs import JobSpec
+from normlab.specs.normalizers import BY_KIND
 from service import events
 from service.database import Database
-
-KINDS = ("cpu", "cuda", "ipu")
 
 _BEAT = text("""
     insert into worker (id, device, hostname, slots, busy, description, memory_bytes, versions,
@@ -106,13 +106,13 @@ def devices(database: Database) -> list[DeviceRecord]:
         rows = connection.execute(_LIVE).mappings().all()
         load = {row.device: row for row in connection.execute(_LOAD)}
     workers = [WorkerRecord.model_validate(dict(row)) for row in rows]
-    return [_device(kind, workers, load.get(kind)) for kind in KINDS]
+    return [_device(kind, workers, load.get(kind)) for kind in table.DEVICES]
 
 
 def _device(kind: str, workers: list[WorkerRecord], load: Any) -> DeviceRecord:
     serving = [worker for worker in workers if worker.device == kind]
     slots = sum(worker.slots for worker in serving)
-    able = abilities(kind)
+    facts = table.DEVICES[kind]
     reason = (
         f"{len(serving)} live, {slots} slots in all"
         if serving
@@ -124,8 +124,13 @@ def _device(kind: str, workers: list[WorkerRecord], load: Any) -> DeviceRecord:
         reason=reason,
         queued=load.queued if load else 0,
         running=load.running if load else 0,
-        normalizers=able.normalizers,
-        precisions=able.precisions,
-        replicas=able.replicas,
+        normalizers=_normalizers(kind),
+        precisions=list(facts.precisions),
+        replicas=facts.replicas,
         workers=serving,
     )
+
+
+def _normalizers(device: str) -> list[str]:
+    jobs = {str(kind.value): JobSpec(normalizer=kind) for kind in BY_KIND}
+    return [kind for kind, job in jobs.items() if not table.problems(job, device)]

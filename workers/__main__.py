@@ -7,6 +7,7 @@ import os
 import sys
 
 from normlab.errors import NormlabError
+from normlab.specs.devices import KINDS
 
 
 def main() -> int:
@@ -38,7 +39,7 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
-    parser.add_argument("--device", choices=("cpu", "cuda", "ipu"), default="cpu")
+    parser.add_argument("--device", choices=KINDS, default=KINDS[0])
     parser.add_argument("--slots", type=int, help="jobs at once (NORMLAB_SLOTS)")
     return parser
 

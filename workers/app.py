@@ -17,9 +17,9 @@ import structlog
 from celery import Celery, Task, bootsteps, signals
 
 from normlab.errors import InvalidSpec
+from normlab.specs.devices import KINDS
 from service import doorbell, journal
 from service.settings import Settings
-from service.workers import KINDS
 from workers.bell import Bell
 from workers.worker import Worker
 

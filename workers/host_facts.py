@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from normlab.host_limits import usable_cores, usable_memory_bytes
+from normlab.specs.devices import DEVICES
 
 _PROBE_TIMEOUT_S = 120
 
@@ -37,7 +38,7 @@ def unprobed(device: str) -> DeviceFacts:
         available=True,
         reason="not probed yet",
         description=f"{device} on {platform.node()}",
-        memory_bytes=usable_memory_bytes() if device == "cpu" else None,
+        memory_bytes=usable_memory_bytes() if DEVICES[device].shares_host_memory else None,
         versions={"python": platform.python_version()},
     )
 

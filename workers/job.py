@@ -20,6 +20,7 @@ from typing import BinaryIO, NoReturn, Optional
 from pydantic import ValidationError
 
 from normlab.errors import InvalidSpec, JobStopped
+from normlab.specs.devices import DEVICES
 from workers.job_errors import describe
 from workers.job_order import JobOrder
 from workers.job_pipes import EventPipe, StopRequest, watch_lifeline
@@ -60,7 +61,7 @@ def carry_out(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
 def _train(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
     # Here, not above: importing torch takes seconds, and a bad order needs none of it.
     with stop.answered_by(lambda asked: _leave(asked, order, pipe)):
-        if order.spec.replicas > 1 and order.device != "ipu":  # an IPU's are all in one process
+        if order.spec.replicas > 1 and DEVICES[order.device].collectives is not None:
             from workers.replicas import train_replicas as train
         else:
             from workers.attempt import train

@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from normlab.errors import ServiceUnavailable
 from normlab.host_limits import driver_gpus, usable_cores
+from normlab.specs.devices import DEVICES
 from service import leases, workers
 from service.database import Database
 from service.leases import Claim
@@ -60,12 +61,12 @@ class Worker:
         self.device = device
         self._settings = settings
         self._database = Database(database_url, pool_size=slots + 1, name=self.id)
-        self._python = str(settings.job_python(device) or sys.executable)
+        self._python = str(settings.job_python.get(device) or sys.executable)
         self._environment = job_environment(environment, device, settings.data_dir)
         self._facts = unprobed(device)
         self._warm: WarmLauncher | None = None
         self._gpus: GpuPool | None = None
-        if device == "cuda":
+        if DEVICES[device].owns_units:
             self._gpus = GpuPool(gpu_names(slots, environment, driver_gpus()))
         leaving = threading.Event()
         supervisor = Supervisor(
@@ -112,8 +113,8 @@ class Worker:
 
     def _launcher(self) -> Launcher:
         fresh = FreshLauncher(self._python, self._environment)
-        # A Poplar device belongs to the process that attached it: IPU jobs start fresh.
-        if not self._settings.warm_host or self.device == "ipu" or sys.platform != "linux":
+        warm = self._settings.warm_host and DEVICES[self.device].warm_start
+        if not warm or sys.platform != "linux":
             return fresh
         self._warm = WarmLauncher(self._python, self._environment, fresh)
         return self._warm
@@ -160,8 +161,8 @@ class Worker:
 def job_environment(environment: Mapping[str, str], device: str, data_dir: Path) -> dict[str, str]:
     """Return what a job process finds in its environment."""
     ours = without_our_settings(environment)
-    if device == "ipu":  # compiling takes minutes: a later attempt finds what was compiled
-        ours.setdefault("POPTORCH_CACHE_DIR", str(data_dir.absolute() / "executables"))
+    for variable, folder in DEVICES[device].caches.items():
+        ours.setdefault(variable, str(data_dir.absolute() / folder))
     return ours
 
 

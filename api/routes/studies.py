@@ -20,10 +20,11 @@ from normlab.records import (
     StudyPreview,
     StudyRecord,
 )
+from normlab.specs.devices import KINDS
 from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
 from normlab.tables import parquet, render, tidy
-from service import previews, results, studies, workers
+from service import previews, results, studies
 from service.results import Question
 
 router = APIRouter(tags=["studies"])
@@ -185,7 +186,7 @@ def _check_owner(state: State, study: str, caller: Caller) -> None:
 
 def _ring(state: State, study: StudyRecord) -> None:
     if study.counts.get("queued"):
-        for device in workers.KINDS:
+        for device in KINDS:
             state.ringer.ring(device)
 
 

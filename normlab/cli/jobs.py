@@ -21,6 +21,7 @@ from normlab.cli.output import (
     print_table,
     state,
 )
+from normlab.specs.devices import NAMES
 
 if TYPE_CHECKING:
     from normlab.records import JobDetail
@@ -59,7 +60,7 @@ def ls(
     state_is: Optional[str] = typer.Option(
         None, "--state", "-S", help="queued, running, succeeded, failed or cancelled."
     ),
-    device: Optional[str] = typer.Option(None, help="cpu, cuda or ipu."),
+    device: Optional[str] = typer.Option(None, help=f"{NAMES}."),
     kind: Optional[str] = typer.Option(
         None, "--normalizer", help="A kind of normalizer.", autocompletion=kinds
     ),

@@ -10,6 +10,8 @@ from typing import Dict, List, Optional
 import typer
 
 from normlab.cli.output import AsJson, examples
+from normlab.errors import InvalidSpec
+from normlab.specs.devices import DEVICES, NAMES
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +39,7 @@ def up(
     data_dir: Optional[Path] = typer.Option(None, help="Databases, jobs and logs."),
     slots: Optional[int] = typer.Option(None, min=1, help="Jobs that run at once."),
     device: List[str] = typer.Option(
-        [], help="cpu, cuda or ipu, also several times: a worker for each; default: cpu."
+        [], help=f"{NAMES}, also several times: a worker for each; default: cpu."
     ),
 ) -> None:
     """Start PostgreSQL, Redis, the API and a worker here; Ctrl-C stops them."""
@@ -61,12 +63,14 @@ def demo(
     data_dir: Optional[Path] = typer.Option(
         None, help="Keep the stack's data here; default: a folder that is removed at the end."
     ),
-    device: str = typer.Option("cpu", help="cpu, cuda, or ipu: the last one emulated."),
+    device: str = typer.Option("cpu", help=f"{NAMES}; an ipu is emulated."),
     as_json: bool = AsJson,
 ) -> int:
     """Train the same net with four normalizers in a stack of its own, and compare."""
     from normlab.cli.demo import run
     from normlab.host_limits import driver_gpus, usable_cores
 
-    at_once = (driver_gpus() or 1) if device == "cuda" else usable_cores()
+    if device not in DEVICES:
+        raise InvalidSpec(f"--device {device!r}: there are {NAMES}")
+    at_once = (driver_gpus() or 1) if DEVICES[device].owns_units else usable_cores()
     return run(epochs, seeds, slots or at_once, data_dir, device, as_json=as_json)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from normlab import norms
 from normlab.ipu_check import OpCheck
-from normlab.ipu_check.rules import problems
 from normlab.ipu_check.trace import check_model, meta_batch
 from normlab.nets import build
 from normlab.specs.datasets import DATASETS, IMAGE_FOLDER_SIZE
+from normlab.specs.devices import problems
 from normlab.specs.jobs import JobSpec
 from normlab.specs.tasks import TASKS
 from normlab.training.losses import cross_entropy
@@ -24,7 +24,7 @@ _UNKNOWN_CLASSES = 1000  # where only the files can tell; the operators are the 
 
 def check_job(spec: JobSpec) -> OpCheck:
     """Say whether an IPU can be expected to train *spec*; nothing is computed."""
-    static = tuple(f"{p.field}: {p.rule}" for p in problems(spec))
+    static = tuple(f"{p.field}: {p.rule}" for p in problems(spec, "ipu"))
     if static:  # a model that is refused anyway need not be built
         return OpCheck(static, (), torch.__version__)
     return _check(norms.plain_operators(meta_model(spec)), spec)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Callable, Iterable, Iterator, List, Optional, Tuple, Union
 
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.specs import devices
 from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
@@ -193,19 +194,22 @@ def _norms(spec: JobSpec) -> Problems:
     if spec.normalizer.acts_on == "weights":
         rule = f"normalizer {spec.normalizer.kind!r} sets the norms itself; leave norms_of out"
         yield FieldProblem("optimizer.norms_of", rule)
-    if spec.device == "ipu":
-        rule = "weights are steered on the host, which an IPU does not allow; use cpu or cuda"
-        yield FieldProblem("optimizer.norms_of", rule)
     if spec.replicas > 1:
         rule = f"steers one replica, not {spec.replicas}; use gradient_accumulation"
         yield FieldProblem("optimizer.norms_of", rule)
 
 
 def _device(spec: JobSpec) -> Problems:
-    if spec.precision == "float16" and spec.device == "cpu":
-        yield FieldProblem("precision", "float16 is for cuda and ipu; on cpu use 'bfloat16'")
-    if spec.tf32 and spec.device in ("cpu", "ipu"):
-        yield FieldProblem("tf32", f"is for cuda, not for {spec.device!r}; leave it out")
+    if spec.device != "auto":
+        yield from devices.problems(spec, spec.device)
+    elif not devices.takers(spec):
+        why = [f"{kind}: {_first(spec, kind)}" for kind in devices.KINDS]
+        yield FieldProblem("device", f"no device can take this job ({'; '.join(why)})")
+
+
+def _first(spec: JobSpec, kind: str) -> str:
+    problem = devices.problems(spec, kind)[0]
+    return f"{problem.field} {problem.rule}"
 
 
 def _files(spec: JobSpec, data_root: Path) -> Problems:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Dict, Literal, Optional, Union
+from typing import TYPE_CHECKING, Literal, Union
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
+from normlab.specs import devices
 from normlab.specs.base import Label, Spec
 from normlab.specs.normalizers import NormalizerSpec
 from normlab.specs.optimization import (
@@ -19,11 +20,15 @@ from normlab.specs.optimization import (
     ScheduleSpec,
 )
 
-Device = Literal["auto", "cpu", "cuda", "ipu"]
 IpuRuntime = Literal["hardware", "ipu_model", "emulated"]
-Precision = Literal["float32", "bfloat16", "float16"]
-Acceleration = Literal["none", "cuda_graphs", "compile", "kernels"]
-ACCELERATED: Dict[str, str] = {"cuda_graphs": "cuda", "compile": "cuda", "kernels": "cpu"}
+if TYPE_CHECKING:
+    Device = str
+    Precision = str
+    Acceleration = str
+else:  # the names that the table of devices has
+    Device = Literal[("auto", *devices.KINDS)]
+    Precision = Literal[devices.PRECISIONS]
+    Acceleration = Literal[devices.ACCELERATIONS]
 
 # How a job is run, not what it computes: left out of its fingerprint.
 _ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
@@ -116,11 +121,6 @@ class JobSpec(Spec):
         """Samples whose gradients one update averages."""
         return self.batch_size * self.gradient_accumulation * self.replicas
 
-    def acceleration_problem(self, device: str) -> Optional[str]:
-        """Say why *device* cannot do the acceleration; None if it can."""
-        kind = ACCELERATED.get(self.acceleration, device)
-        return None if kind == device else f"acceleration {self.acceleration!r} is for {kind}"
-
     def fingerprint(self) -> str:
         """Hash what the job computes, in 64 hex digits: equal jobs, equal fingerprints."""
         science = self.model_dump(mode="json", exclude=_ERRANDS)
@@ -139,17 +139,3 @@ class JobSpec(Spec):
     @classmethod
     def _each_diagnostic_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(names))
-
-    @model_validator(mode="after")
-    def _device_options_fit_the_device(self) -> JobSpec:
-        problem = None if self.device == "auto" else self.acceleration_problem(self.device)
-        if problem is not None:
-            kind = ACCELERATED[self.acceleration]
-            raise ValueError(
-                f"{problem}, not for {self.device!r}; leave it at 'none' or choose device {kind!r}"
-            )
-        if self.ipu_runtime != "hardware" and self.device != "ipu":
-            raise ValueError(
-                f"ipu_runtime {self.ipu_runtime!r} is for device 'ipu', not {self.device!r}"
-            )
-        return self

@@ -25,7 +25,7 @@ from tests.api.conftest import a_job
         ({"model": {"name": "unet"}}, "model.name", "is for segmentation"),
         ({"optimizer": {"name": "sgd", "lr": -1}}, "optimizer.lr", "greater than 0"),
         ({"device": "tpu"}, "device", "'auto', 'cpu', 'cuda' or 'ipu'"),
-        ({"device": "ipu", "normalizer": "online"}, "device", "backward control process"),
+        ({"device": "ipu", "normalizer": "online"}, "normalizer.kind", "backward control process"),
         ({"precision": "float16", "device": "cpu"}, "precision", "bfloat16"),
         ({"name": "a\x00b"}, "name", "control"),
     ],

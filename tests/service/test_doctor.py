@@ -83,6 +83,6 @@ def test_a_job_python_that_does_not_run_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    settings = Settings(data_dir=tmp_path, job_python_cpu=tmp_path / "python")
+    settings = Settings(data_dir=tmp_path, job_python={"cpu": tmp_path / "python"})
     found = doctor._job_python(settings)
     assert (found.verdict, found.mend) == ("bad", "correct NORMLAB_JOB_PYTHON_CPU")

@@ -95,7 +95,7 @@ def test_nobody_there_means_nothing_known(tmp_path: Path) -> None:
 
 
 def test_a_python_without_torch_is_not_tried_again_at_once(tmp_path: Path) -> None:
-    asking = Inspector(Settings(data_dir=tmp_path, job_python_cpu=Path("/bin/false")))
+    asking = Inspector(Settings(data_dir=tmp_path, job_python={"cpu": Path("/bin/false")}))
     assert asking.ask(JobSpec(normalizer="group")) is None
     started = time.monotonic()
     assert asking.ask(JobSpec(normalizer="group")) is None

@@ -40,7 +40,7 @@ CASES = [
     ("a small batch without an ipu", SMALL, ALL[:2], Estimate(), "cuda", "no worker for ipu"),
     ("an unsupported operator", SMALL, ALL, UNRUNNABLE, "cuda", "operator x::y"),
     ("online", {**SMALL, "normalizer": "online"}, ALL, Estimate(), "cuda", "'online' cannot run"),
-    ("half precision", {**SMALL, "precision": "bfloat16"}, ALL, Estimate(), "cuda", "not offered"),
+    ("half precision", {**SMALL, "precision": "bfloat16"}, ALL, Estimate(), "cuda", "not for ipu"),
     ("three replicas", {**SMALL, "replicas": 3}, ALL, Estimate(), "cpu", "a power of two"),
     ("two replicas", {**SMALL, "replicas": 2}, ALL, Estimate(), "ipu", "is small"),
     ("cuda options", {**SMALL, "acceleration": "compile"}, ALL, Estimate(), "cuda", "is for cuda"),
@@ -79,6 +79,8 @@ CASES = [
         "the job asks for it",
     ),
     ("asked for", {**BIG, "device": "ipu"}, ALL, Estimate(), "ipu", "the job asks for it"),
+    ("half on a cpu", {**BIG, "precision": "float16"}, ALL[:1], Estimate(), "cuda", "so it waits"),
+    ("a graph on a cpu", {**BIG, "acceleration": "cuda_graphs"}, [], Estimate(), "cuda", "waits"),
     ("asked for in vain", {**BIG, "device": "ipu"}, [], Estimate(), "ipu", "so it waits for one"),
 ]
 

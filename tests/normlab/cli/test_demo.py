@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from normlab.cli.demo import ARMS, Row, spec, verdict
-from normlab.ipu_check.rules import problems
+from normlab.specs.ipu_rules import problems
 from normlab.specs.jobs import JobSpec
 
 

@@ -47,7 +47,7 @@ def test_what_is_not_listed_is_refused(name: str) -> None:
 
 def test_the_rules_on_specs_need_no_torch() -> None:
     code = (
-        "import sys; import normlab.ipu_check, normlab.ipu_check.rules, normlab.ipu_check.ops; "
+        "import sys; import normlab.ipu_check, normlab.specs.ipu_rules, normlab.ipu_check.ops; "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -73,11 +73,5 @@ def test_a_wrong_shape_says_what_it_should_be() -> None:
     assert problem(model="resnet20") == ("model", "must be a JSON object, not 'resnet20'")
 
 
-def test_a_rule_over_the_whole_job_names_the_body() -> None:
-    field, rule = problem(ipu_runtime="emulated")
-    assert field == "body"
-    assert "is for device 'ipu'" in rule
-
-
 def test_an_unprintable_value_is_shown_in_ascii() -> None:
     assert problem(device="\ud800")[1].isascii()

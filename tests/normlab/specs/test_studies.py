@@ -77,11 +77,6 @@ def test_the_priority_is_no_part_of_the_key() -> None:
             "greater than 0",
         ),
         ({"axes": {"lr": [0.1]}}, "axes.lr", "did you mean 'optimizer.lr'?"),
-        (
-            {"base": {"ipu_runtime": "emulated"}, "axes": {"normalizer": ["batch"]}},
-            "base",
-            "is for",
-        ),
         ({"axes": {"normalizer": ["nope"]}}, "axes.normalizer", "nope"),
         ({"base": {"epochs": 1.5, "normalizer": "batch"}}, "base.epochs", "integer"),
         (

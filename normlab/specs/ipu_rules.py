@@ -1,4 +1,4 @@
-"""What a job's spec alone tells about an IPU; no torch here."""
+"""What an IPU refuses in a job's specification, beside what the table of devices says."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ MOST_IPUS = 64  # that one process may use
 
 
 def problems(spec: JobSpec) -> List[FieldProblem]:
-    """List why an IPU would refuse *spec*, whatever its model; empty if nothing is known."""
+    """List why an IPU would refuse *spec*, whatever its model."""
     return list(_problems(spec))
 
 
 def _problems(spec: JobSpec) -> Iterator[FieldProblem]:
     norm = spec.normalizer
     if not norm.runs_on_ipu:
-        yield FieldProblem("normalizer.kind", f"{norm.kind!r} cannot run: {norm.ipu_reason}")
+        yield FieldProblem(
+            "normalizer.kind", f"{norm.kind!r} cannot run on an IPU: {norm.ipu_reason}"
+        )
     if isinstance(norm, BatchStatisticsSpec) and norm.momentum is None:
         rule = "null counts batches in an integer buffer, which an IPU compiles as a constant"
         yield FieldProblem("normalizer.momentum", f"{rule}; give a number such as 0.1")
@@ -30,9 +32,6 @@ def _problems(spec: JobSpec) -> Iterator[FieldProblem]:
     if isinstance(norm, BatchNormSpec) and norm.sync:
         rule = "PopTorch has no synchronised batch norm; set sync to false"
         yield FieldProblem("normalizer.sync", rule)
-    if spec.precision != "float32":
-        rule = f"{spec.precision} is not offered on IPU; use float32"
-        yield FieldProblem("precision", rule)
     if spec.replicas & (spec.replicas - 1) or spec.replicas > MOST_IPUS:
         rule = f"{spec.replicas} IPUs: a process takes a power of two up to {MOST_IPUS}"
         yield FieldProblem("replicas", rule)

@@ -1,0 +1,166 @@
+"""Every kind of device, one entry each: all that the rest of the house knows of it is said here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Literal,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
+
+from normlab.errors import FieldProblem
+
+if TYPE_CHECKING:  # a job's `device` is one of the names below
+    from normlab.specs.jobs import JobSpec
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """
+    What one kind of device can do, and how its workers treat it.
+
+    Attributes:
+        kind: its name in a job, in the queue of its workers and in a setting.
+        title: its name in a sentence, after "a" or "an".
+        adapter: the module whose `open_device` opens it.
+        precisions: what activations can be computed in.
+        replicas: what a replica takes, for people.
+        accelerations: values of `acceleration` beside "none".
+        collectives: backend of torch.distributed between the processes of replicas; None where
+            one process holds all replicas.
+        owns_units: a worker has one unit of the device for each slot, and a replica takes one.
+        shares_host_memory: its memory is the host's.
+        warm_start: a job may be forked off a process that has imported torch.
+        rounds_to_tf32: float32 products may be rounded to TF32.
+        steers_weights: the host may change weights between two updates.
+        simulated: `ipu_runtime` may put a simulator in its place.
+        traced: the model is compiled before it runs, so its operators are checked at the door.
+        prefers_small_batches: auto takes it for small batches only.
+        caches: variables of a job's environment that name a folder of the worker's data folder.
+        rules: what else it refuses.
+    """
+
+    kind: str
+    title: str
+    adapter: str
+    precisions: Tuple[str, ...]
+    replicas: str
+    accelerations: Tuple[str, ...] = ()
+    collectives: Optional[str] = None
+    owns_units: bool = False
+    shares_host_memory: bool = False
+    warm_start: bool = True
+    rounds_to_tf32: bool = False
+    steers_weights: bool = True
+    simulated: bool = False
+    traced: bool = False
+    prefers_small_batches: bool = False
+    caches: Mapping[str, str] = field(default_factory=dict)
+    rules: Callable[[JobSpec], List[FieldProblem]] = lambda spec: []
+
+
+def _of_ipus(spec: JobSpec) -> List[FieldProblem]:
+    from normlab.specs import ipu_rules  # needs every normalizer, and the CLI only the names
+
+    return ipu_rules.problems(spec)
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+DEVICES: Dict[str, DeviceFacts] = {
+    facts.kind: facts
+    for facts in (
+        DeviceFacts(
+            kind="cpu",
+            title="CPU",
+            adapter="accelerators.cpu",
+            precisions=("float32", "bfloat16"),
+            replicas="a process of the host, gloo",
+            accelerations=("kernels",),
+            collectives="gloo",
+            shares_host_memory=True,
+        ),
+        DeviceFacts(
+            kind="cuda",
+            title="CUDA device",
+            adapter="accelerators.cuda",
+            precisions=("float32", "bfloat16", "float16"),
+            replicas="a GPU of the worker, nccl",
+            accelerations=("cuda_graphs", "compile"),
+            collectives="nccl",
+            owns_units=True,
+            rounds_to_tf32=True,
+        ),
+        DeviceFacts(
+            kind="ipu",
+            title="IPU",
+            adapter="accelerators.ipu",
+            precisions=("float32",),
+            replicas="an IPU, PopTorch",
+            warm_start=False,  # a Poplar device belongs to the process that attached it
+            steers_weights=False,
+            simulated=True,
+            traced=True,
+            prefers_small_batches=True,
+            # Compiling takes minutes: a later attempt finds what was compiled.
+            caches={"POPTORCH_CACHE_DIR": "executables"},
+            rules=_of_ipus,
+        ),
+    )
+}
+KINDS = tuple(DEVICES)
+NAMES = _either(KINDS)
+if TYPE_CHECKING:
+    Kind = str
+else:
+    Kind = Literal[KINDS]
+ACCELERATIONS = ("none", *(a for facts in DEVICES.values() for a in facts.accelerations))
+PRECISIONS = tuple(dict.fromkeys(p for facts in DEVICES.values() for p in facts.precisions))
+
+
+def problems(spec: JobSpec, kind: str) -> List[FieldProblem]:
+    """List why a device of *kind* would refuse *spec*; empty if the spec alone tells nothing."""
+    return [*_problems(spec, DEVICES[kind]), *DEVICES[kind].rules(spec)]
+
+
+def takers(spec: JobSpec) -> List[str]:
+    """List the kinds of device that *spec* alone does not rule out."""
+    return [kind for kind in DEVICES if not problems(spec, kind)]
+
+
+def _problems(spec: JobSpec, facts: DeviceFacts) -> Iterator[FieldProblem]:
+    if spec.precision not in facts.precisions:
+        able = _those(lambda other: spec.precision in other.precisions)
+        offered = _either(facts.precisions)
+        rule = f"{spec.precision} is for {able}, not for {facts.kind}; there, use {offered}"
+        yield FieldProblem("precision", rule)
+    if spec.acceleration not in ("none", *facts.accelerations):
+        able = _those(lambda other: spec.acceleration in other.accelerations)
+        offered = _either(("none", *facts.accelerations))
+        rule = f"{spec.acceleration!r} is for {able}, not for {facts.kind}; there, use {offered}"
+        yield FieldProblem("acceleration", rule)
+    if spec.tf32 and not facts.rounds_to_tf32:
+        able = _those(lambda other: other.rounds_to_tf32)
+        yield FieldProblem("tf32", f"is for {able}, not for {facts.kind}; leave it out")
+    if spec.ipu_runtime != "hardware" and not facts.simulated:
+        able = _those(lambda other: other.simulated)
+        rule = f"{spec.ipu_runtime!r} is for {able}, not for {facts.kind}; leave it out"
+        yield FieldProblem("ipu_runtime", rule)
+    if spec.optimizer.norms_of is not None and not facts.steers_weights:
+        able = _those(lambda other: other.steers_weights)
+        rule = f"weights are steered on the host, which {facts.kind} does not allow; use {able}"
+        yield FieldProblem("optimizer.norms_of", rule)
+
+
+def _those(can: Callable[[DeviceFacts], bool]) -> str:
+    return _either([facts.kind for facts in DEVICES.values() if can(facts)]) or "no device"
