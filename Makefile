@@ -4,13 +4,13 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 ROOMS := normlab accelerators service workers api
-EXTRAS := train,server,local,study,test,dev
+EXTRAS := train,server,local,study,test,docs,dev
 SEED ?= 7
 FAULTS ?= 100
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench bench-norms bench-diagnostics bench-api drill \
+.PHONY: help install demo test check docs format bench bench-norms bench-diagnostics bench-api drill \
 	mlflow test-compose test-cuda test-py38 reproduce constraints hooks clean
 
 ## Show this list.
@@ -43,6 +43,11 @@ check: install
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
+
+## Build the documentation as a site in .site/, with strict links.
+docs: install
+	$(PY) docs/reference.py
+	$(VENV)/bin/zensical build --strict --clean
 
 ## Let ruff mend what it can.
 format: install
@@ -105,4 +110,4 @@ hooks:
 
 ## Throw away what was built and measured here; .venv stays.
 clean:
-	rm -rf .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	rm -rf .bench .site .cache docs/reference .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
