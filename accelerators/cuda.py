@@ -22,7 +22,6 @@ from normlab.training.accelerator import Probe
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _HALF = ("bfloat16", "float16")
 # kinds whose layers are torch's own or none: the engine's operators would copy this format
-_CHANNELS_LAST_KINDS = ("batch", "none", "weight", "bounded_weight")
 
 
 def open_device(
@@ -154,7 +153,7 @@ class CudaSession(TorchSession):
         self._scaler.scale(loss).backward()
 
     def _update(self) -> None:
-        if self._spec.optimizer.clip_norm is not None or self._sparse_logits:
+        if self._spec.optimizer.clip_norm is not None or self._clipped_together:
             self._scaler.unscale_(self.optimizer)
         self._clip()
         self._scaler.step(self.optimizer)
@@ -177,8 +176,7 @@ class CudaSession(TorchSession):
 
 def prefers_channels_last(spec: JobSpec) -> bool:
     """Whether the model is laid out for tensor cores: half precision, and layers that keep it."""
-    kind = spec.normalizer.model_dump()["kind"]
-    return spec.precision in _HALF and kind in _CHANNELS_LAST_KINDS
+    return spec.precision in _HALF and spec.normalizer.keeps_channels_last
 
 
 def batch_that_fits(batch_size: int, total: int, fixed: int, wanted: int) -> int:

@@ -13,22 +13,14 @@ from normlab.training.accelerator import StepResult
 Step = Callable[[Tensor, Tensor], StepResult]
 _WARM_UP = 3  # eager steps before the recording, so that workspaces and gradients exist
 
-# what a replay would leave out: state kept in Python, or shapes that follow the training
-_PYTHON_STATE = {
-    "online": "its control process keeps a turn for each backward",
-    "streaming": "it notices in Python when the weights have changed",
-    "batch_renorm": "its limits r and d follow the training",
-    "sparse_switchable": "its radius follows the training, and frozen units skip statistics",
-}
-
 
 def graphs_refusal(spec: JobSpec) -> Optional[str]:
     """Say why *spec* cannot be replayed as a CUDA graph; None if it can."""
-    kind = str(spec.normalizer.model_dump()["kind"])
-    if kind in _PYTHON_STATE:
+    norm = spec.normalizer
+    if norm.graph_refusal is not None:
         return (
-            f"acceleration 'cuda_graphs' replays a recording, and normalizer {kind!r} cannot be "
-            f"recorded: {_PYTHON_STATE[kind]}; use acceleration 'none'"
+            f"acceleration 'cuda_graphs' replays a recording, and normalizer {norm.kind!r} cannot "
+            f"be recorded: {norm.graph_refusal}; use acceleration 'none'"
         )
     if spec.replicas > 1 and getattr(spec.normalizer, "sync", False):
         return "acceleration 'cuda_graphs' cannot record what replicas with sync tell each other"

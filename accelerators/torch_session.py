@@ -15,7 +15,7 @@ from normlab.training.losses import cross_entropy
 from normlab.training.optimizers import make_optimizer
 from normlab.training.tasks import tally_of
 
-_SPARSE_LOGITS_NORM = 1.0  # of their joint gradient, in the code of Shao et al., arXiv:1903.03793
+_TOGETHER_NORM = 1.0  # of their joint gradient, in the code of Shao et al., arXiv:1903.03793
 _PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -45,7 +45,7 @@ class TorchSession:
         self._dtype = _PRECISIONS.get(spec.precision)
         self._parameters = list(model.parameters())
         self._normalizers = norms.activation_norms(model)  # a walk for each update takes time
-        self._sparse_logits = norms.sparse_logits(model)
+        self._clipped_together = norms.clipped_together(model)
         self._tally = tally_of(spec)
 
     def place(self, x: Tensor) -> Tensor:
@@ -80,8 +80,8 @@ class TorchSession:
         self.optimizer.step()
 
     def _clip(self) -> None:
-        if self._sparse_logits:
-            nn.utils.clip_grad_norm_(self._sparse_logits, _SPARSE_LOGITS_NORM)
+        if self._clipped_together:
+            nn.utils.clip_grad_norm_(self._clipped_together, _TOGETHER_NORM)
         clip = self._spec.optimizer.clip_norm
         if clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, clip)

@@ -18,7 +18,7 @@ from normlab.errors import InvalidSpec, Unauthorized
 from normlab.records import ENDED, JobPage
 from normlab.specs.datasets import DATASETS
 from normlab.specs.models import MODELS
-from normlab.specs.normalizers import Normalizer
+from normlab.specs.normalizers import BY_KIND
 from service import jobs, workers
 from service.jobs import JobFilters
 
@@ -115,7 +115,7 @@ def show_jobs(request: Request, reader: ReaderDep, state: StateDep, query: Query
     except InvalidSpec as e:
         page, problem = JobPage(jobs=[], next_cursor=None), str(e)
     status = 422 if problem else 200
-    kinds = [kind.value for kind in Normalizer]
+    kinds = list(BY_KIND)
     values = {"kinds": kinds, "sorts": _SORTS, "problem": problem, "section": "/jobs"}
     return render(request, "jobs.html", reader, status, **values, **_rows(query, page))
 

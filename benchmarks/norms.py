@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from benchmarks.table import show
 from normlab.errors import DeviceUnavailable
 from normlab.norms import LAYERS, load_fused_kernels, make, unload_fused_kernels
-from normlab.specs.normalizers import Normalizer
 
 Shape = Tuple[int, ...]
 
@@ -51,9 +50,9 @@ def layers(shape: Shape) -> Dict[str, nn.Module]:
     """Build what is compared: torch's batch norm first, then every kind that takes the shape."""
     channels, dims = shape[1], max(len(shape) - 2, 1)
     native = nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d
-    specs = {k.value: OPTIONS.get(k.value, k.value) for k in LAYERS}
+    specs = {k: OPTIONS.get(k, k) for k in LAYERS}
     if len(shape) == 2:
-        del specs[Normalizer.INSTANCE.value]
+        del specs["instance"]
     built: Dict[str, nn.Module] = {"torch batch norm": native(channels)}
     for name, spec in {**specs, **EXTRA}.items():
         built[name] = make(spec, channels, dims=dims)

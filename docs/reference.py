@@ -35,7 +35,7 @@ def _normalizers() -> Iterator[str]:
     yield '`{"kind": "group", "groups": 4}`.'
     yield "[Normalizers](../normalizers.md) has the formulas and sources.\n"
     for kind, spec in BY_KIND.items():
-        yield f"## {kind.value}\n"
+        yield f"## {kind}\n"
         yield from _table(options(spec))
 
 

@@ -132,5 +132,5 @@ def _device(kind: str, workers: list[WorkerRecord], load: Any) -> DeviceRecord:
 
 
 def _normalizers(device: str) -> list[str]:
-    jobs = {str(kind.value): JobSpec(normalizer=kind) for kind in BY_KIND}
+    jobs = {kind: JobSpec(normalizer=kind) for kind in BY_KIND}
     return [kind for kind, job in jobs.items() if not table.problems(job, device)]

@@ -30,9 +30,9 @@ def job_ids(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
 
 def kinds(incomplete: str) -> List[str]:
     """Offer the kinds of normalizer."""
-    from normlab.specs.normalizers import Normalizer
+    from normlab.specs.normalizers import BY_KIND
 
-    return [kind.value for kind in Normalizer if kind.value.startswith(incomplete)]
+    return [kind for kind in BY_KIND if kind.startswith(incomplete)]
 
 
 JobArgument = typer.Argument(

@@ -11,13 +11,13 @@ def verdict_table() -> str:
     """Return one row a kind: does `preresnet8` with it pass, with and without proxy, and why."""
     rows = ["| kind | op check | with `proxy` | why |", "|---|---|---|---|"]
     for kind, spec in BY_KIND.items():
-        plain = check_job(JobSpec.model_validate({"normalizer": kind.value}))
+        plain = check_job(JobSpec.model_validate({"normalizer": kind}))
         proxy = "-"
         if issubclass(spec, ActivationNormSpec):
-            asked = {"kind": kind.value, "proxy": True}
+            asked = {"kind": kind, "proxy": True}
             proxy = _word(check_job(JobSpec.model_validate({"normalizer": asked})).passes)
         why = spec.ipu_reason if plain.passes == spec.runs_on_ipu else "; ".join(plain.problems)
-        rows.append(f"| `{kind.value}` | {_word(plain.passes)} | {proxy} | {why} |")
+        rows.append(f"| `{kind}` | {_word(plain.passes)} | {proxy} | {why} |")
     return "\n".join(rows)
 
 

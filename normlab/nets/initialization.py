@@ -5,10 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from normlab.errors import InvalidSpec
-from normlab.nets.lstm import GateLinear
+from normlab.nets.lstm import GATES, GateLinear
 from normlab.nets.resnet import Residual
 from normlab.norms import ActivationNorm
-from normlab.specs.recurrence import GATES
 
 
 def initialize(net: nn.Module) -> None:

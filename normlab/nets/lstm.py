@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
 from normlab.nets.sites import NetSpec, PositionLinear, Site
-from normlab.specs.recurrence import GATES, over_gates, refusal
+
+GATES = 4
 
 
 class GateLinear(nn.Linear):
@@ -44,10 +45,10 @@ class GateNorm(nn.Module):
 
     def __init__(self, net: NetSpec) -> None:
         super().__init__()
-        problem = refusal(net.normalizer)
+        problem = net.normalizer.problem_in_recurrence()
         if problem is not None:
             raise InvalidSpec(f"{problem.field}: {problem.rule}", [problem])
-        apart = replace(net, normalizer=over_gates(net.normalizer, net.width))
+        apart = replace(net, normalizer=net.normalizer.over_gates(GATES, net.width))
         steps = net.side if net.normalizer.stateful else 1
         sites = [Site(apart, GATES * net.width, activation=False, dims=1) for _ in range(steps)]
         for site in sites[1:]:

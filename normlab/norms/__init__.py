@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Type, Union
+import importlib
+from typing import Any, Dict, List, Mapping, Optional, Type, Union
 
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
-from normlab.norms.activation_norm import ActivationNorm
-from normlab.norms.batch import BatchNorm
-from normlab.norms.batch_renorm import BatchRenorm
+from normlab.norms.activation_norm import ActivationNorm, ParameterHint
 from normlab.norms.fused import fused_kernels, load_fused_kernels, unload_fused_kernels
-from normlab.norms.lp_batch import L1BatchNorm, LinfBatchNorm, TopkBatchNorm
-from normlab.norms.meta import MetaNorm
-from normlab.norms.online import OnlineNorm
-from normlab.norms.per_sample import GroupNorm, InstanceNorm, LayerNorm
 from normlab.norms.proxy import ACTIVATIONS, ProxyNorm
-from normlab.norms.sparse_switchable import SparseSwitchableNorm
-from normlab.norms.streaming import StreamingNorm
-from normlab.norms.switchable import SwitchableNorm
 from normlab.norms.weight import apply_weight_normalization, remove_weight_normalization
 from normlab.specs.normalizers import (
+    BY_KIND,
     ActivationNormSpec,
-    Normalizer,
     NormSpec,
     check_channels,
     parse_normalizer,
@@ -37,6 +29,7 @@ __all__ = [
     "ScaleOnlyNorm",
     "activation_norms",
     "apply_weight_normalization",
+    "clipped_together",
     "fused_kernels",
     "load_fused_kernels",
     "make",
@@ -44,37 +37,24 @@ __all__ = [
     "plain_operators",
     "remove_weight_normalization",
     "set_training_progress",
-    "sparse_logits",
     "unload_fused_kernels",
 ]
 
-LAYERS: Dict[Normalizer, Type[ActivationNorm]] = {
-    Normalizer.BATCH: BatchNorm,
-    Normalizer.LAYER: LayerNorm,
-    Normalizer.INSTANCE: InstanceNorm,
-    Normalizer.GROUP: GroupNorm,
-    Normalizer.BATCH_RENORM: BatchRenorm,
-    Normalizer.STREAMING: StreamingNorm,
-    Normalizer.L1_BATCH: L1BatchNorm,
-    Normalizer.LINF_BATCH: LinfBatchNorm,
-    Normalizer.TOPK_BATCH: TopkBatchNorm,
-    Normalizer.ONLINE: OnlineNorm,
-    Normalizer.SWITCHABLE: SwitchableNorm,
-    Normalizer.SPARSE_SWITCHABLE: SparseSwitchableNorm,
-    Normalizer.META: MetaNorm,
+
+def _layer(path: str) -> Type[ActivationNorm]:
+    module, _, name = path.partition(":")
+    layer: Type[ActivationNorm] = getattr(importlib.import_module(module), name)
+    return layer
+
+
+LAYERS: Dict[str, Type[ActivationNorm]] = {
+    kind: _layer(spec.layer) for kind, spec in BY_KIND.items() if spec.layer is not None
 }
 
 ACTIVATION_MODULES: Dict[str, Type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 _NOT_THE_LAYERS = {"kind", "proxy", "proxy_eps", "quadrature", "proxy_weight_decay"}
 
 NormalizerLike = Union[str, Mapping[str, Any], NormSpec]
-
-
-class ParameterHint(NamedTuple):
-    """How a parameter wants to be learned, where the whole network's way does not suit it."""
-
-    weight_decay: float = 0.0
-    lr_factor: float = 1.0
 
 
 class NormActivation(nn.Module):
@@ -148,7 +128,7 @@ def make(
 def _build(spec: NormSpec, num_features: int, activation: Optional[str], dims: int) -> nn.Module:
     if not isinstance(spec, ActivationNormSpec):
         return nn.Identity() if activation is None else ACTIVATION_MODULES[activation]()
-    layer = LAYERS[Normalizer(spec.model_dump()["kind"])]
+    layer = LAYERS[spec.kind]
     options = spec.model_dump(exclude=_NOT_THE_LAYERS)
     if spec.proxy and activation is not None:
         norm = layer(num_features, dims=dims, **{**options, "affine": False})
@@ -181,32 +161,15 @@ def activation_norms(model: nn.Module) -> List[ActivationNorm]:
 
 
 def parameter_hints(model: nn.Module) -> Dict[nn.Parameter, ParameterHint]:
-    """
-    Return the parameters of *model*'s normalizers that have a way of learning of their own.
-
-    The proxy's extra mean and scale have their own weight decay; the logits of sparse switchable
-    normalization learn ten times slower, and neither they nor gates decay.
-    """
+    """Return the parameters of *model*'s normalizers that have a way of learning of their own."""
     hints: Dict[nn.Parameter, ParameterHint] = {}
     for module in model.modules():
-        if isinstance(module, ProxyNorm):
-            for parameter in (module.proxy_weight, module.proxy_bias):
-                hints[parameter] = ParameterHint(weight_decay=module.weight_decay)
-        elif isinstance(module, SparseSwitchableNorm):
-            for parameter in (module.mean_weight, module.var_weight):
-                hints[parameter] = ParameterHint(lr_factor=0.1)
-        elif isinstance(module, MetaNorm):
-            for gate in (module.channel_gates, module.sample_gate):
-                if gate is not None:
-                    hints[gate] = ParameterHint()
+        own = getattr(module, "parameter_hints", None)
+        if own is not None:
+            hints.update(own())
     return hints
 
 
-def sparse_logits(model: nn.Module) -> List[nn.Parameter]:
-    """
-    Return the logits of *model*'s sparse switchable layers.
-
-    A training step clips their gradient to a norm of 1 over all of them, as the authors' code.
-    """
-    layers = [m for m in model.modules() if isinstance(m, SparseSwitchableNorm)]
-    return [logits for layer in layers for logits in (layer.mean_weight, layer.var_weight)]
+def clipped_together(model: nn.Module) -> List[nn.Parameter]:
+    """Return the parameters of *model* whose gradient a step clips to a norm of 1 over them all."""
+    return [p for p, hint in parameter_hints(model).items() if hint.clipped_together]

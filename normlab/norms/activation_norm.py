@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Dict, NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,14 @@ _SHAPES = {
     2: "(N, C, H, W)",
     3: "(N, C, D, H, W)",
 }
+
+
+class ParameterHint(NamedTuple):
+    """How a parameter wants to be learned, where the whole network's way does not suit it."""
+
+    weight_decay: float = 0.0
+    lr_factor: float = 1.0
+    clipped_together: bool = False
 
 
 class ActivationNorm(nn.Module):
@@ -73,6 +81,10 @@ class ActivationNorm(nn.Module):
 
     def set_progress(self, fraction: float) -> None:
         """Tell the layer which part of the training run is done, in [0, 1]."""
+
+    def parameter_hints(self) -> Dict[nn.Parameter, ParameterHint]:
+        """Return the parameters that have a way of learning of their own."""
+        return {}
 
     def extra_repr(self) -> str:
         """Show what the constructor was given."""

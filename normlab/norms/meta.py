@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
 from normlab.norms import engine, engine_fused
+from normlab.norms.activation_norm import ParameterHint
 from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved
 from normlab.norms.passes import positions
@@ -183,6 +184,11 @@ class MetaNorm(BatchStatisticsNorm):
                 f"MetaNorm on shape {tuple(x.shape)}: samples='own' with channels='own' leaves one "
                 "value for each variance; connect samples or channels"
             )
+
+    def parameter_hints(self) -> Dict[nn.Parameter, ParameterHint]:
+        """Let gates not decay."""
+        gates = (self.channel_gates, self.sample_gate)
+        return {gate: ParameterHint() for gate in gates if gate is not None}
 
     def extra_repr(self) -> str:
         """Show what the constructor was given."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
-from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.activation_norm import ActivationNorm, ParameterHint
 from normlab.norms.channels import by_channel, clamp_channels, scale_channels
 from normlab.norms.rectified import Folded, relu_moments
 
@@ -137,6 +137,11 @@ class ProxyNorm(nn.Module):
         if self.norm.plain:
             return phi * by_channel(inverse_std, phi) + by_channel(shift, phi)
         return scale_channels(phi, inverse_std, shift)
+
+    def parameter_hints(self) -> Dict[nn.Parameter, ParameterHint]:
+        """Let the extra mean and scale decay by a rate of their own."""
+        hint = ParameterHint(weight_decay=self.weight_decay)
+        return {self.proxy_weight: hint, self.proxy_bias: hint}
 
     def extra_repr(self) -> str:
         """Show what the constructor was given."""

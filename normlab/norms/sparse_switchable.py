@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, List, Optional, Set, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
+from normlab.norms.activation_norm import ParameterHint
 from normlab.norms.sparsestmax import sparsestmax
 from normlab.norms.sparsestmax_numbers import project
 from normlab.norms.switchable import SwitchableNorm
@@ -140,6 +141,11 @@ class SparseSwitchableNorm(SwitchableNorm):
 
     def _in_numbers(self, logits: Tensor) -> bool:
         return not self.plain and logits.device.type == "cpu"
+
+    def parameter_hints(self) -> Dict[nn.Parameter, ParameterHint]:
+        """Let the logits learn ten times slower, and clip the gradient of all logits together."""
+        hint = ParameterHint(lr_factor=0.1, clipped_together=True)
+        return {self.mean_weight: hint, self.var_weight: hint}
 
     def _wanted(self) -> Set[str]:
         if not (bool(self.mean_fixed) and bool(self.var_fixed)):

@@ -11,15 +11,8 @@ from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS, ModelFacts
-from normlab.specs.normalizers import (
-    BatchStatisticsSpec,
-    InstanceNormSpec,
-    MetaNormSpec,
-    TopkBatchNormSpec,
-    check_channels,
-)
+from normlab.specs.normalizers import check_channels
 from normlab.specs.optimization import SGD, RMSprop
-from normlab.specs.recurrence import refusal
 from normlab.specs.sizes import image_size, train_size
 
 Problems = Iterator[FieldProblem]
@@ -148,33 +141,19 @@ def _network(spec: JobSpec) -> Problems:
 
 def _recurrence(spec: JobSpec) -> Problems:
     model = MODELS.get(spec.model.name)
-    problem = refusal(spec.normalizer) if model is not None and model.recurrent else None
-    if problem is not None:
-        yield problem
+    if model is not None and model.recurrent:
+        yield from filter(None, [spec.normalizer.problem_in_recurrence()])
 
 
 def _statistics(spec: JobSpec) -> Problems:
-    # Statistics over one value have no spread: everything would be normalized to 0.
     known = _known(spec)
     if known is None or known[2] < known[0].min_image_size:
         return
     side = min(site.side for site in known[0].sites(spec.model.width, known[2]))
-    norm = spec.normalizer
-    samples = getattr(norm, "virtual_batch_size", None) or spec.batch_size
-    values = samples * side * side
-    shares = isinstance(norm, MetaNormSpec) and norm.channels != "own"
-    if isinstance(norm, BatchStatisticsSpec) and not shares and values == 1:
-        rule = (
-            f"statistics over 1 sample of a {side}x{side} map in {spec.model.name} are over one "
-            "value; use 2 samples or more, larger images, or a kind such as 'group'"
-        )
-        yield FieldProblem("batch_size", rule)
-    if isinstance(norm, InstanceNormSpec) and side == 1:
-        rule = f"{spec.model.name} has 1x1 maps at this image size, one value each; use 'group'"
-        yield FieldProblem("normalizer.kind", rule)
-    if isinstance(norm, TopkBatchNormSpec) and norm.k > values:
-        rule = f"k={norm.k}, but the smallest layer has {values} values a channel; lower k"
-        yield FieldProblem("normalizer.k", rule)
+    samples = getattr(spec.normalizer, "virtual_batch_size", None) or spec.batch_size
+    problem = spec.normalizer.problem_with_values(samples, side)
+    if problem is not None:
+        yield FieldProblem(problem.field, f"{problem.rule} ({spec.model.name})")
 
 
 def _optimization(spec: JobSpec) -> Problems:

@@ -6,7 +6,6 @@ from typing import Iterator, List
 
 from normlab.errors import FieldProblem
 from normlab.specs.jobs import JobSpec
-from normlab.specs.normalizers import BatchNormSpec, BatchStatisticsSpec
 from normlab.specs.optimization import RMSprop
 
 MOST_IPUS = 64  # that one process may use
@@ -18,20 +17,7 @@ def problems(spec: JobSpec) -> List[FieldProblem]:
 
 
 def _problems(spec: JobSpec) -> Iterator[FieldProblem]:
-    norm = spec.normalizer
-    if not norm.runs_on_ipu:
-        yield FieldProblem(
-            "normalizer.kind", f"{norm.kind!r} cannot run on an IPU: {norm.ipu_reason}"
-        )
-    if isinstance(norm, BatchStatisticsSpec) and norm.momentum is None:
-        rule = "null counts batches in an integer buffer, which an IPU compiles as a constant"
-        yield FieldProblem("normalizer.momentum", f"{rule}; give a number such as 0.1")
-    if getattr(norm, "running", None) == "average":
-        rule = "'average' counts batches, which an IPU compiles as a constant; use 'moving'"
-        yield FieldProblem("normalizer.running", rule)
-    if isinstance(norm, BatchNormSpec) and norm.sync:
-        rule = "PopTorch has no synchronised batch norm; set sync to false"
-        yield FieldProblem("normalizer.sync", rule)
+    yield from spec.normalizer.problems_on_ipu()
     if spec.replicas & (spec.replicas - 1) or spec.replicas > MOST_IPUS:
         rule = f"{spec.replicas} IPUs: a process takes a power of two up to {MOST_IPUS}"
         yield FieldProblem("replicas", rule)

@@ -1,40 +1,29 @@
-"""What the specs of all normalizers share, and the names of the kinds."""
+"""What the specifications of all normalizers share: facts, and the questions that others ask."""
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Any, ClassVar, Mapping, Optional
+from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Optional
 
 from pydantic import Field, model_validator
 from typing_extensions import Literal, Self
 
+from normlab.errors import FieldProblem
 from normlab.specs.base import Spec
 
-
-class Normalizer(str, Enum):
-    """The kinds, by the name that a job uses."""
-
-    BATCH = "batch"
-    LAYER = "layer"
-    INSTANCE = "instance"
-    GROUP = "group"
-    BATCH_RENORM = "batch_renorm"
-    STREAMING = "streaming"
-    L1_BATCH = "l1_batch"
-    LINF_BATCH = "linf_batch"
-    TOPK_BATCH = "topk_batch"
-    ONLINE = "online"
-    SWITCHABLE = "switchable"
-    SPARSE_SWITCHABLE = "sparse_switchable"
-    META = "meta"
-    WEIGHT = "weight"
-    BOUNDED_WEIGHT = "bounded_weight"
-    NONE = "none"
+_FOR_GATES = "use 'layer', 'group', 'online' or 'none'"
 
 
 class NormSpec(Spec):
-    """What all kinds share: facts that the catalogue and the documentation show."""
+    """
+    What all kinds share: the facts that everybody reads, and what each answers for itself.
 
+    A kind is this class, its layer, and its line in `normalizers.SPECS`.
+    """
+
+    if TYPE_CHECKING:
+        kind: Any  # each says its own, as a literal
+
+    layer: ClassVar[Optional[str]] = None  # module:class of the layer; None acts on no activation
     title: ClassVar[str]
     source: ClassVar[str]
     batch_dependent: ClassVar[bool] = False  # a sample's output depends on the others' in the batch
@@ -44,6 +33,39 @@ class NormSpec(Spec):
     acts_on: ClassVar[Literal["activations", "weights", "nothing"]] = "activations"
     runs_on_ipu: ClassVar[bool] = True
     ipu_reason: ClassVar[str] = "plain operators differentiate it"
+    # Why a recorded step cannot be replayed; None: it can.
+    graph_refusal: ClassVar[Optional[str]] = "nobody has shown that a recording of it is complete"
+    keeps_channels_last: ClassVar[bool] = False  # at no cost, so that tensor cores gain from it
+
+    def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:
+        """Say what stands against a layer of so many *channels*; None if nothing does."""
+
+    def problem_with_values(self, samples: int, side: int) -> Optional[FieldProblem]:
+        """Say what stands against statistics over *samples* maps of *side* x *side* values."""
+
+    def problem_in_recurrence(self) -> Optional[FieldProblem]:
+        """Say why it cannot stand at the gates of a recurrent net; None if it can."""
+        if self.acts_on == "weights":
+            rule = "is laid out for filters, and a recurrent net has none"
+            return self.problem_of_kind(f"{rule}; {_FOR_GATES}")
+        if self.batch_dependent:
+            rule = "has batch statistics, which differ from one time step to the next"
+            return self.problem_of_kind(f"{rule}; {_FOR_GATES}")
+        return None
+
+    def over_gates(self, gates: int, width: int) -> NormSpec:
+        """Return what normalizes *gates* of *width* units at once as this would each alone."""
+        return self
+
+    def problems_on_ipu(self) -> List[FieldProblem]:
+        """List why an IPU cannot run it with these options."""
+        if self.runs_on_ipu:
+            return []
+        return [self.problem_of_kind(f"cannot run on an IPU: {self.ipu_reason}")]
+
+    def problem_of_kind(self, rule: str) -> FieldProblem:
+        """Return a problem of the kind as a whole; *rule* goes on after its name."""
+        return FieldProblem("normalizer.kind", f"{self.kind!r} {rule}")
 
     @model_validator(mode="before")
     @classmethod
@@ -75,6 +97,13 @@ class ActivationNormSpec(NormSpec):
         0.0, ge=0, le=1, description="pulls the proxy's extra mean and scale back to N(0, 1)"
     )
 
+    def problem_in_recurrence(self) -> Optional[FieldProblem]:
+        """Say why it cannot stand at the gates of a recurrent net; None if it can."""
+        if self.proxy:
+            rule = "gates end in a sigmoid or tanh, and the proxy knows neither"
+            return FieldProblem("normalizer.proxy", f"{rule}; set proxy to false")
+        return super().problem_in_recurrence()
+
     @model_validator(mode="after")
     def _proxy_needs_affine(self) -> Self:
         if self.proxy and not self.affine:
@@ -100,3 +129,33 @@ class BatchStatisticsSpec(ActivationNormSpec):
     virtual_batch_size: Optional[int] = Field(
         None, ge=1, description="take statistics over this many samples at a time (ghost batches)"
     )
+
+    def problem_with_values(self, samples: int, side: int) -> Optional[FieldProblem]:
+        """Say that one value has no spread: everything would be normalized to 0."""
+        if samples * side * side > 1:
+            return None
+        rule = f"statistics over 1 sample of a {side}x{side} map are over one value"
+        return FieldProblem(
+            "batch_size", f"{rule}; use 2 samples or more, larger images, or a kind such as 'group'"
+        )
+
+    def problems_on_ipu(self) -> List[FieldProblem]:
+        """List why an IPU cannot run it with these options."""
+        found = super().problems_on_ipu()
+        if self.momentum is None:
+            rule = "null counts batches in an integer buffer, which an IPU compiles as a constant"
+            found.append(FieldProblem("normalizer.momentum", f"{rule}; give a number such as 0.1"))
+        return found
+
+
+def divisors(n: int) -> str:
+    """Name the divisors of *n*, for a message."""
+    return ", ".join(str(d) for d in range(1, n + 1) if n % d == 0)
+
+
+def groups_problem(groups: int, channels: int) -> Optional[FieldProblem]:
+    """Say that *groups* do not divide *channels*; None if they do."""
+    if channels % groups == 0:
+        return None
+    rule = f"groups={groups} does not divide {channels} channels; use one of {divisors(channels)}"
+    return FieldProblem("normalizer.groups", rule)

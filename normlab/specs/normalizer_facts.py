@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, List
 
-from normlab.specs.normalizers import BY_KIND, Normalizer
+from normlab.specs.normalizers import BY_KIND
 
 PAGE = Path("docs/normalizers.md")
 _BLOCK = "<!-- facts: {name} -->\n{text}\n<!-- end of facts -->"
@@ -23,7 +23,7 @@ def properties() -> str:
     ]
     for kind, spec in BY_KIND.items():
         cells = [
-            f"[`{kind.value}`](#{kind.value})",
+            f"[`{kind}`](#{kind})",
             spec.acts_on,
             _yes(not spec.batch_dependent),
             _yes(spec.channelwise),
@@ -36,7 +36,7 @@ def properties() -> str:
     return "\n".join(lines)
 
 
-def options(kind: Normalizer) -> str:
+def options(kind: str) -> str:
     """Return source, IPU verdict and options of *kind*; the proxy's are told once for all."""
     spec = BY_KIND[kind]
     verdict = "yes" if spec.runs_on_ipu else "no"
@@ -89,7 +89,7 @@ def fill(page: str) -> str:
     def replace(match: re.Match[str]) -> str:
         name = match.group(1)
         whole = {"properties": properties, "proxy": proxy_options}
-        text = whole[name]() if name in whole else options(Normalizer(name))
+        text = whole[name]() if name in whole else options(name)
         return _BLOCK.format(name=name, text=text)
 
     return _MARKED.sub(replace, page)
@@ -97,7 +97,7 @@ def fill(page: str) -> str:
 
 def proxy_options() -> str:
     """Return the options that every kind with an affine shares under `proxy`."""
-    spec: Any = BY_KIND[Normalizer.GROUP]
+    spec: Any = BY_KIND["group"]
     names = ("proxy_eps", "quadrature", "proxy_weight_decay")
     rows = [
         f"| `{n}` | `{spec.model_fields[n].default}` | {_allowed(spec, n)} | "

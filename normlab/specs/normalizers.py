@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence, Tuple, Type, Union
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
-from typing_extensions import Annotated
+from typing_extensions import Annotated, Literal
 
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.specs.norm_base import ActivationNormSpec, BatchStatisticsSpec, Normalizer, NormSpec
+from normlab.specs.norm_base import ActivationNormSpec, BatchStatisticsSpec, NormSpec
 from normlab.specs.norms_mixed import MetaNormSpec, SparseSwitchableNormSpec, SwitchableNormSpec
 from normlab.specs.norms_of_weights import BoundedWeightNormSpec, NoNormSpec, WeightNormSpec
 from normlab.specs.norms_over_batches import (
@@ -36,13 +36,13 @@ __all__ = [
     "BoundedWeightNormSpec",
     "GroupNormSpec",
     "InstanceNormSpec",
+    "Kind",
     "L1BatchNormSpec",
     "LayerNormSpec",
     "LinfBatchNormSpec",
     "MetaNormSpec",
     "NoNormSpec",
     "NormSpec",
-    "Normalizer",
     "NormalizerSpec",
     "OnlineNormSpec",
     "SparseSwitchableNormSpec",
@@ -72,43 +72,28 @@ SPECS: Tuple[Type[NormSpec], ...] = (
     BoundedWeightNormSpec,
     NoNormSpec,
 )
-BY_KIND: Dict[Normalizer, Type[NormSpec]] = {
-    Normalizer(spec.model_fields["kind"].default): spec for spec in SPECS
+BY_KIND: Dict[str, Type[NormSpec]] = {
+    str(spec.model_fields["kind"].default): spec for spec in SPECS
 }
 
-_AnyNormSpec = Annotated[
-    Union[
-        BatchNormSpec,
-        LayerNormSpec,
-        InstanceNormSpec,
-        GroupNormSpec,
-        BatchRenormSpec,
-        StreamingNormSpec,
-        L1BatchNormSpec,
-        LinfBatchNormSpec,
-        TopkBatchNormSpec,
-        OnlineNormSpec,
-        SwitchableNormSpec,
-        SparseSwitchableNormSpec,
-        MetaNormSpec,
-        WeightNormSpec,
-        BoundedWeightNormSpec,
-        NoNormSpec,
-    ],
-    Field(discriminator="kind"),
-]
+if TYPE_CHECKING:
+    Kind = str
+    _AnyNormSpec = NormSpec
+else:
+    Kind = Literal[tuple(BY_KIND)]
+    _AnyNormSpec = Annotated[Union[SPECS], Field(discriminator="kind")]
 
 
 def _expand_name(value: object) -> object:
     # "online" is short for {"kind": "online"}
     if isinstance(value, str):
-        return {"kind": value.value if isinstance(value, Normalizer) else value}
+        return {"kind": value}
     return value
 
 
 NormalizerSpec = Annotated[
     _AnyNormSpec,
-    BeforeValidator(_expand_name, json_schema_input_type=Union[Normalizer, _AnyNormSpec]),
+    BeforeValidator(_expand_name, json_schema_input_type=Union[Kind, _AnyNormSpec]),
 ]
 
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(NormalizerSpec)
@@ -139,31 +124,5 @@ def _problem(error: Any) -> FieldProblem:
 
 def check_channels(spec: NormSpec, channels: Sequence[int]) -> List[FieldProblem]:
     """List what *spec* cannot do with layers of so many *channels*; empty if it can all."""
-    problems = []
-    for c in sorted(set(channels)):
-        problem = _channel_problem(spec, c)
-        if problem is not None:
-            problems.append(problem)
-    return problems
-
-
-def _channel_problem(spec: NormSpec, channels: int) -> Optional[FieldProblem]:
-    if isinstance(spec, (GroupNormSpec, MetaNormSpec)):
-        grouped = isinstance(spec, GroupNormSpec) or spec.channels == "groups"
-        if grouped and channels % spec.groups:
-            rule = f"groups={spec.groups} does not divide {channels} channels; "
-            return FieldProblem("normalizer.groups", rule + f"use one of {_divisors(channels)}")
-    if isinstance(spec, MetaNormSpec) and spec.channels == "learned" and channels & (channels - 1):
-        rule = f"learned gates need a power of two, not {channels} channels; use channels='groups'"
-        return FieldProblem("normalizer.channels", rule)
-    if isinstance(spec, OnlineNormSpec) and spec.layer_scaling_group_size is not None:
-        size = spec.layer_scaling_group_size
-        if channels % size:
-            rule = f"groups of {size} channels do not divide {channels}; "
-            rule += f"use one of {_divisors(channels)}"
-            return FieldProblem("normalizer.layer_scaling_group_size", rule)
-    return None
-
-
-def _divisors(n: int) -> str:
-    return ", ".join(str(d) for d in range(1, n + 1) if n % d == 0)
+    found = [spec.problem_with_channels(c) for c in sorted(set(channels))]
+    return [problem for problem in found if problem is not None]

@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Optional
+from typing import ClassVar, List, Optional
 
 from pydantic import Field
 from typing_extensions import Literal
 
-from normlab.specs.norm_base import BatchStatisticsSpec
+from normlab.errors import FieldProblem
+from normlab.specs.norm_base import BatchStatisticsSpec, groups_problem
 
 
-class SwitchableNormSpec(BatchStatisticsSpec):
-    """A learned softmax mixture of instance, layer and batch statistics."""
+class MixtureSpec(BatchStatisticsSpec):
+    """Kinds that mix the moments of instance, layer and batch norm."""
 
-    title: ClassVar[str] = "Switchable Normalization"
-    source: ClassVar[str] = "Luo, Ren, Peng, Zhang and Li 2018, arXiv:1806.10779"
-
-    kind: Literal["switchable"] = "switchable"
     batch_statistics: bool = Field(True, description="false: mix instance and layer only")
-    unbiased_reference: bool = Field(
-        False, description="unbiased instance variance (1-d: all), as the authors' code"
-    )
     running: Literal["moving", "average"] = Field(
         "moving",
         description="moving: exponential average by momentum; average: moments of all batches "
         "as one, the batch average of the authors' code",
     )
 
+    def problems_on_ipu(self) -> List[FieldProblem]:
+        """List why an IPU cannot run it with these options."""
+        found = super().problems_on_ipu()
+        if self.running == "average":
+            rule = "'average' counts batches, which an IPU compiles as a constant; use 'moving'"
+            found.append(FieldProblem("normalizer.running", rule))
+        return found
 
-class SparseSwitchableNormSpec(BatchStatisticsSpec):
+
+class SwitchableNormSpec(MixtureSpec):
+    """A learned softmax mixture of instance, layer and batch statistics."""
+
+    title: ClassVar[str] = "Switchable Normalization"
+    source: ClassVar[str] = "Luo, Ren, Peng, Zhang and Li 2018, arXiv:1806.10779"
+    layer: ClassVar[Optional[str]] = "normlab.norms.switchable:SwitchableNorm"
+    graph_refusal: ClassVar[Optional[str]] = None
+
+    kind: Literal["switchable"] = "switchable"
+    unbiased_reference: bool = Field(
+        False, description="unbiased instance variance (1-d: all), as the authors' code"
+    )
+
+
+class SparseSwitchableNormSpec(MixtureSpec):
     """A SparsestMax mixture of instance, layer and batch statistics that becomes one-hot."""
 
     title: ClassVar[str] = "Sparse Switchable Normalization"
     source: ClassVar[str] = "Shao et al. 2019, arXiv:1903.03793"
+    layer: ClassVar[Optional[str]] = "normlab.norms.sparse_switchable:SparseSwitchableNorm"
+    graph_refusal: ClassVar[Optional[str]] = (
+        "its radius follows the training, and frozen units skip statistics"
+    )
     runs_on_ipu: ClassVar[bool] = False
     ipu_reason: ClassVar[str] = "its sparse projection chooses its steps from the data"
 
@@ -53,12 +73,6 @@ class SparseSwitchableNormSpec(BatchStatisticsSpec):
         None, ge=0, le=1, description="fixed radius; null: grows with the run's progress"
     )
     radius_end: float = Field(1.0, ge=0, le=1, description="radius at the end of the run")
-    running: Literal["moving", "average"] = Field(
-        "moving",
-        description="moving: exponential average by momentum; average: moments of all batches "
-        "as one, the batch average of the authors' code",
-    )
-    batch_statistics: bool = Field(True, description="false: mix instance and layer only")
 
 
 class MetaNormSpec(BatchStatisticsSpec):
@@ -66,6 +80,8 @@ class MetaNormSpec(BatchStatisticsSpec):
 
     title: ClassVar[str] = "Meta Normalization"
     source: ClassVar[str] = "Shao, slides on normalization; gates: Zhang et al., arXiv:1908.05867"
+    layer: ClassVar[Optional[str]] = "normlab.norms.meta:MetaNorm"
+    graph_refusal: ClassVar[Optional[str]] = None
 
     kind: Literal["meta"] = "meta"
     samples: Literal["own", "batch", "learned"] = Field(
@@ -78,3 +94,16 @@ class MetaNormSpec(BatchStatisticsSpec):
     gate_init: Literal["own", "all"] = Field(
         "all", description="what learned gates start from: nothing shared, or everything"
     )
+
+    def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:
+        """Say that groups or gates do not fit the channels."""
+        if self.channels == "groups":
+            return groups_problem(self.groups, channels)
+        if self.channels == "learned" and channels & (channels - 1):
+            rule = f"learned gates need a power of two, not {channels} channels"
+            return FieldProblem("normalizer.channels", f"{rule}; use channels='groups'")
+        return None
+
+    def problem_with_values(self, samples: int, side: int) -> Optional[FieldProblem]:
+        """Say that one value has no spread, where channels are not shared either."""
+        return None if self.channels != "own" else super().problem_with_values(samples, side)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Optional
 
 from pydantic import Field
 from typing_extensions import Literal
@@ -15,6 +15,8 @@ class WeightNormSpec(NormSpec):
 
     title: ClassVar[str] = "Weight Normalization"
     source: ClassVar[str] = "Salimans and Kingma 2016, arXiv:1602.07868"
+    graph_refusal: ClassVar[Optional[str]] = None
+    keeps_channels_last: ClassVar[bool] = True
     acts_on: ClassVar[Literal["activations", "weights", "nothing"]] = "weights"
 
     kind: Literal["weight"] = "weight"
@@ -26,6 +28,8 @@ class BoundedWeightNormSpec(NormSpec):
 
     title: ClassVar[str] = "Bounded Weight Normalization"
     source: ClassVar[str] = "Hoffer, Banner, Golan and Soudry 2018, arXiv:1803.01814"
+    graph_refusal: ClassVar[Optional[str]] = None
+    keeps_channels_last: ClassVar[bool] = True
     acts_on: ClassVar[Literal["activations", "weights", "nothing"]] = "weights"
 
     kind: Literal["bounded_weight"] = "bounded_weight"
@@ -46,6 +50,8 @@ class NoNormSpec(NormSpec):
 
     title: ClassVar[str] = "No normalization"
     source: ClassVar[str] = "the baseline"
+    graph_refusal: ClassVar[Optional[str]] = None
+    keeps_channels_last: ClassVar[bool] = True
     acts_on: ClassVar[Literal["activations", "weights", "nothing"]] = "nothing"
 
     kind: Literal["none"] = "none"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Optional
+from typing import ClassVar, List, Optional
 
 from pydantic import Field, model_validator
 from typing_extensions import Literal, Self
 
+from normlab.errors import FieldProblem
 from normlab.specs.norm_base import ActivationNormSpec, BatchStatisticsSpec
 
 
@@ -15,10 +16,21 @@ class BatchNormSpec(BatchStatisticsSpec):
 
     title: ClassVar[str] = "Batch Normalization"
     source: ClassVar[str] = "Ioffe and Szegedy 2015, arXiv:1502.03167"
+    layer: ClassVar[Optional[str]] = "normlab.norms.batch:BatchNorm"
+    graph_refusal: ClassVar[Optional[str]] = None
+    keeps_channels_last: ClassVar[bool] = True
     channelwise: ClassVar[bool] = True
 
     kind: Literal["batch"] = "batch"
     sync: bool = Field(False, description="share the statistics over all replicas")
+
+    def problems_on_ipu(self) -> List[FieldProblem]:
+        """List why an IPU cannot run it with these options."""
+        found = super().problems_on_ipu()
+        if self.sync:
+            rule = "PopTorch has no synchronised batch norm; set sync to false"
+            found.append(FieldProblem("normalizer.sync", rule))
+        return found
 
     @model_validator(mode="after")
     def _sync_is_over_the_whole_batch(self) -> Self:
@@ -35,6 +47,8 @@ class BatchRenormSpec(BatchStatisticsSpec):
 
     title: ClassVar[str] = "Batch Renormalization"
     source: ClassVar[str] = "Ioffe 2017, arXiv:1702.03275"
+    layer: ClassVar[Optional[str]] = "normlab.norms.batch_renorm:BatchRenorm"
+    graph_refusal: ClassVar[Optional[str]] = "its limits r and d follow the training"
     channelwise: ClassVar[bool] = True
     runs_on_ipu: ClassVar[bool] = False
     ipu_reason: ClassVar[str] = "its statistics feed the same step, and its limits move by step"
@@ -87,6 +101,8 @@ class StreamingNormSpec(ActivationNormSpec):
 
     title: ClassVar[str] = "Streaming Normalization (from the paper's description)"
     source: ClassVar[str] = "Liao, Kawaguchi and Poggio 2016, arXiv:1610.06160"
+    layer: ClassVar[Optional[str]] = "normlab.norms.streaming:StreamingNorm"
+    graph_refusal: ClassVar[Optional[str]] = "it notices in Python when the weights have changed"
     batch_dependent: ClassVar[bool] = True
     stateful: ClassVar[bool] = True
     runs_on_ipu: ClassVar[bool] = False
@@ -106,6 +122,8 @@ class L1BatchNormSpec(BatchStatisticsSpec):
 
     title: ClassVar[str] = "L1 Batch Normalization"
     source: ClassVar[str] = "Hoffer, Banner, Golan and Soudry 2018, arXiv:1803.01814"
+    layer: ClassVar[Optional[str]] = "normlab.norms.lp_batch:L1BatchNorm"
+    graph_refusal: ClassVar[Optional[str]] = None
     channelwise: ClassVar[bool] = True
 
     kind: Literal["l1_batch"] = "l1_batch"
@@ -123,6 +141,7 @@ class LinfBatchNormSpec(L1BatchNormSpec):
     """Batch norm with the largest absolute deviation."""
 
     title: ClassVar[str] = "L-infinity Batch Normalization"
+    layer: ClassVar[Optional[str]] = "normlab.norms.lp_batch:LinfBatchNorm"
 
     kind: Literal["linf_batch"] = "linf_batch"  # type: ignore[assignment]
 
@@ -131,6 +150,15 @@ class TopkBatchNormSpec(L1BatchNormSpec):
     """Batch norm with the mean of the k largest absolute deviations."""
 
     title: ClassVar[str] = "Top-k Batch Normalization"
+    layer: ClassVar[Optional[str]] = "normlab.norms.lp_batch:TopkBatchNorm"
 
     kind: Literal["topk_batch"] = "topk_batch"  # type: ignore[assignment]
     k: int = Field(10, ge=1, le=65536, description="deviations averaged; at most N*H*W")
+
+    def problem_with_values(self, samples: int, side: int) -> Optional[FieldProblem]:
+        """Say that the smallest layer has fewer values than are to be averaged."""
+        values = samples * side * side
+        if self.k > values:
+            rule = f"k={self.k}, but the smallest layer has {values} values a channel; lower k"
+            return FieldProblem("normalizer.k", rule)
+        return super().problem_with_values(samples, side)

@@ -7,7 +7,8 @@ from typing import ClassVar, Optional
 from pydantic import Field
 from typing_extensions import Literal
 
-from normlab.specs.norm_base import ActivationNormSpec
+from normlab.errors import FieldProblem
+from normlab.specs.norm_base import ActivationNormSpec, NormSpec, divisors, groups_problem
 
 
 class LayerNormSpec(ActivationNormSpec):
@@ -15,8 +16,14 @@ class LayerNormSpec(ActivationNormSpec):
 
     title: ClassVar[str] = "Layer Normalization"
     source: ClassVar[str] = "Ba, Kiros and Hinton 2016, arXiv:1607.06450"
+    layer: ClassVar[Optional[str]] = "normlab.norms.per_sample:LayerNorm"
+    graph_refusal: ClassVar[Optional[str]] = None
 
     kind: Literal["layer"] = "layer"
+
+    def over_gates(self, gates: int, width: int) -> NormSpec:
+        """Return group norm with a group for each gate."""
+        return GroupNormSpec(groups=gates, eps=self.eps, affine=self.affine)
 
 
 class InstanceNormSpec(ActivationNormSpec):
@@ -24,10 +31,25 @@ class InstanceNormSpec(ActivationNormSpec):
 
     title: ClassVar[str] = "Instance Normalization"
     source: ClassVar[str] = "Ulyanov, Vedaldi and Lempitsky 2016, arXiv:1607.08022"
+    layer: ClassVar[Optional[str]] = "normlab.norms.per_sample:InstanceNorm"
+    graph_refusal: ClassVar[Optional[str]] = None
     channelwise: ClassVar[bool] = True
     keeps_expressivity: ClassVar[bool] = False
 
     kind: Literal["instance"] = "instance"
+
+    def problem_with_values(self, samples: int, side: int) -> Optional[FieldProblem]:
+        """Say that a channel of one sample has one value."""
+        if side > 1:
+            return None
+        return self.problem_of_kind(
+            "finds 1x1 maps at this image size, one value each; use 'group'"
+        )
+
+    def problem_in_recurrence(self) -> Optional[FieldProblem]:
+        """Say that a channel has one value in a time step."""
+        rule = "has one value for each channel in a time step, which would become 0"
+        return self.problem_of_kind(f"{rule}; use 'layer', 'group', 'online' or 'none'")
 
 
 class GroupNormSpec(ActivationNormSpec):
@@ -35,6 +57,8 @@ class GroupNormSpec(ActivationNormSpec):
 
     title: ClassVar[str] = "Group Normalization"
     source: ClassVar[str] = "Wu and He 2018, arXiv:1803.08494"
+    layer: ClassVar[Optional[str]] = "normlab.norms.per_sample:GroupNorm"
+    graph_refusal: ClassVar[Optional[str]] = None
 
     kind: Literal["group"] = "group"
     groups: int = Field(4, ge=1, le=65536, description="must divide the channels of every layer")
@@ -43,12 +67,29 @@ class GroupNormSpec(ActivationNormSpec):
         description="channel c is in group c // (C / groups), or, strided, in c mod groups",
     )
 
+    def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:
+        """Say that the groups do not divide the channels."""
+        return groups_problem(self.groups, channels)
+
+    def problem_in_recurrence(self) -> Optional[FieldProblem]:
+        """Say that strided groups reach over several gates."""
+        if self.grouping != "contiguous":
+            rule = "strided groups would mix the gates; use 'contiguous'"
+            return FieldProblem("normalizer.grouping", rule)
+        return super().problem_in_recurrence()
+
+    def over_gates(self, gates: int, width: int) -> NormSpec:
+        """Return the same with so many groups in each gate."""
+        return self.model_copy(update={"groups": gates * self.groups})
+
 
 class OnlineNormSpec(ActivationNormSpec):
     """Exponential averages over samples, with a control process in the backward pass."""
 
     title: ClassVar[str] = "Online Normalization"
     source: ClassVar[str] = "Chiley et al. 2019, arXiv:1905.05894"
+    layer: ClassVar[Optional[str]] = "normlab.norms.online:OnlineNorm"
+    graph_refusal: ClassVar[Optional[str]] = "its control process keeps a turn for each backward"
     stateful: ClassVar[bool] = True
     channelwise: ClassVar[bool] = True
     runs_on_ipu: ClassVar[bool] = False
@@ -65,3 +106,18 @@ class OnlineNormSpec(ActivationNormSpec):
     layer_scaling_group_size: Optional[int] = Field(
         None, ge=1, description="channels scaled together; null: all; must divide the channels"
     )
+
+    def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:
+        """Say that groups of channels that are scaled together do not divide them."""
+        size = self.layer_scaling_group_size
+        if size is None or channels % size == 0:
+            return None
+        rule = (
+            f"groups of {size} channels do not divide {channels}; use one of {divisors(channels)}"
+        )
+        return FieldProblem("normalizer.layer_scaling_group_size", rule)
+
+    def over_gates(self, gates: int, width: int) -> NormSpec:
+        """Return the same with the channels of one gate scaled together."""
+        size = self.layer_scaling_group_size or width
+        return self.model_copy(update={"layer_scaling_group_size": size})

@@ -109,7 +109,10 @@ def parameter_groups(model: nn.Module, spec: JobSpec) -> List[Dict[str, Any]]:
         decays = spec.optimizer.decay_normalizers or _is_matrix(parameter)
         own = hints.get(parameter, ParameterHint(weight_decay=decay if decays else 0.0))
         groups.setdefault(own, []).append(parameter)
-    return [{"params": params, **hint._asdict()} for hint, params in groups.items()]
+    return [
+        {"params": params, "weight_decay": hint.weight_decay, "lr_factor": hint.lr_factor}
+        for hint, params in groups.items()
+    ]
 
 
 def _is_matrix(parameter: nn.Parameter) -> bool:

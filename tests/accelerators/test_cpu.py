@@ -170,7 +170,7 @@ def test_the_gradient_of_all_sparse_logits_is_clipped_together(
 ) -> None:
     spec = job(normalizer="sparse_switchable", optimizer={"lr": 1.0, "momentum": 0.0})
     model = net(spec)
-    logits = norms.sparse_logits(model)
+    logits = norms.clipped_together(model)
     before = [p.detach().clone() for p in logits]
     x, y = samples(8)
     with CpuAccelerator(1).session(model, spec) as session:

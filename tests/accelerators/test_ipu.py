@@ -23,7 +23,7 @@ from tests.accelerators.running import emulated_job, train
 from tests.normlab.training.recording import Recorder, small_job
 from tests.normlab.training.test_tasks import LANGUAGE, SEGMENTATION
 
-on_ipu = [kind.value for kind, spec in BY_KIND.items() if spec.runs_on_ipu]
+on_ipu = [kind for kind, spec in BY_KIND.items() if spec.runs_on_ipu]
 
 
 @pytest.mark.parametrize("kind", on_ipu)

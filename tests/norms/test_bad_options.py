@@ -9,14 +9,14 @@ import pytest
 from normlab import norms
 from normlab.errors import InvalidSpec
 from normlab.norms import make
-from normlab.specs.normalizers import BY_KIND, Normalizer
+from normlab.specs.normalizers import BY_KIND
 
 
 def _beyond_limits() -> Iterator[Tuple[str, str, Any]]:
     for kind, spec in BY_KIND.items():
         for name, schema in spec.model_json_schema()["properties"].items():
             for part in [schema, *schema.get("anyOf", [])]:
-                yield from ((kind.value, name, bad) for bad in _bad_values(part))
+                yield from ((kind, name, bad) for bad in _bad_values(part))
 
 
 def _bad_values(schema: dict[str, Any]) -> list[Any]:
@@ -38,10 +38,10 @@ def test_a_value_beyond_its_limits_is_refused_by_name(kind: str, name: str, bad:
         make({"kind": kind, name: bad}, 8)
 
 
-@pytest.mark.parametrize("kind", list(Normalizer))
-def test_a_misspelt_option_is_refused_by_name(kind: Normalizer) -> None:
+@pytest.mark.parametrize("kind", list(BY_KIND))
+def test_a_misspelt_option_is_refused_by_name(kind: str) -> None:
     with pytest.raises(InvalidSpec, match="epsilom"):
-        make({"kind": kind.value, "epsilom": 1e-3}, 8)
+        make({"kind": kind, "epsilom": 1e-3}, 8)
 
 
 BAD_ARGUMENTS = [
@@ -70,4 +70,4 @@ BAD_ARGUMENTS = [
 @pytest.mark.parametrize(("kind", "bad"), BAD_ARGUMENTS)
 def test_a_layer_built_by_hand_refuses_it_too(kind: str, bad: dict[str, Any]) -> None:
     with pytest.raises(InvalidSpec, match=next(reversed(list(bad)))):
-        norms.LAYERS[Normalizer(kind)](8, **bad)  # type: ignore[arg-type]
+        norms.LAYERS[kind](8, **bad)  # type: ignore[arg-type]

@@ -19,7 +19,9 @@ def test_the_proxys_own_parameters_have_their_own_decay() -> None:
 def test_sparse_ratios_learn_ten_times_slower() -> None:
     layer = make("sparse_switchable", 8)
     hints = parameter_hints(layer)
-    assert hints == dict.fromkeys([layer.mean_weight, layer.var_weight], ParameterHint(0.0, 0.1))
+    assert hints == dict.fromkeys(
+        [layer.mean_weight, layer.var_weight], ParameterHint(0.0, 0.1, clipped_together=True)
+    )
 
 
 def test_gates_do_not_decay() -> None:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from normlab import norms
 from normlab.norms import apply_weight_normalization, make
-from normlab.specs.normalizers import Normalizer
+from normlab.specs.normalizers import BY_KIND
 
-SPECS: Dict[str, Dict[str, Any]] = {kind.value: {"kind": kind.value} for kind in Normalizer}
+SPECS: Dict[str, Dict[str, Any]] = {kind: {"kind": kind} for kind in BY_KIND}
 SPECS["keras renorm"] = {"kind": "batch_renorm", "variant": "keras"}
 SPECS["learned lengths"] = {"kind": "bounded_weight", "rho": "learned"}
 SPECS["lengths of one"] = {"kind": "bounded_weight", "renormalize": True}

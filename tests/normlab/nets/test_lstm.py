@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
 from normlab.nets import build
+from normlab.nets.lstm import GATES
 from normlab.norms.online import OnlineNorm
 from normlab.specs.jobs import ModelSpec
 from normlab.specs.normalizers import parse_normalizer
-from normlab.specs.recurrence import over_gates
 
 WIDTH, CLASSES, STEPS = 6, 5, 7
 TAKEN: list[Any] = [
@@ -99,7 +99,7 @@ def test_online_keeps_statistics_for_each_step_and_one_affine_for_all() -> None:
 
 def test_over_gates_keeps_a_size_that_was_asked_for() -> None:
     spec: Any = parse_normalizer({"kind": "online", "layer_scaling_group_size": 3})
-    assert over_gates(spec, WIDTH) == spec
+    assert spec.over_gates(GATES, WIDTH) == spec
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from normlab.specs import ipu_rules
 from normlab.specs.admission import check
 from normlab.specs.devices import ACCELERATIONS, DEVICES, PRECISIONS, problems, takers
 from normlab.specs.jobs import JobSpec
-from normlab.specs.normalizers import Normalizer
+from normlab.specs.normalizers import BY_KIND
 
 every_device = pytest.mark.parametrize("kind", list(DEVICES))
 
@@ -55,7 +55,7 @@ def test_auto_is_refused_where_no_device_can_take_the_job() -> None:
 
 
 def test_an_ipu_runs_the_kinds_that_its_rules_let_through() -> None:
-    for kind in Normalizer:
-        asked = job(normalizer=kind.value)
+    for kind in BY_KIND:
+        asked = job(normalizer=kind)
         assert bool(ipu_rules.problems(asked)) == ("ipu" not in takers(asked))
         assert {"cpu", "cuda"} <= set(takers(asked))
