@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict
-
 from torch import nn
 
 from normlab import norms
 from normlab.errors import InvalidSpec
-from normlab.nets.convnet import convnet
+from normlab.importing import named_object
 from normlab.nets.initialization import initialize, zero_last_scales
-from normlab.nets.lstm import lstm
-from normlab.nets.preresnet import preresnet8
-from normlab.nets.randomplain import randomplain100
-from normlab.nets.resnet import resnet18, resnet20, resnet50, resnet56
 from normlab.nets.sites import NetSpec, Site
-from normlab.nets.unet import unet
 from normlab.specs.jobs import ModelSpec
 from normlab.specs.models import MODELS
 from normlab.specs.normalizers import NormSpec
 
-NETS: Dict[str, Callable[[NetSpec], nn.Module]] = {
-    "preresnet8": preresnet8,
-    "convnet": convnet,
-    "resnet20": resnet20,
-    "resnet56": resnet56,
-    "resnet18": resnet18,
-    "resnet50": resnet50,
-    "randomplain100": randomplain100,
-    "unet": unet,
-    "lstm": lstm,
-}
-
-__all__ = ["NETS", "NetSpec", "Site", "build"]
+__all__ = ["NetSpec", "Site", "build"]
 
 
 def build(
@@ -50,15 +31,16 @@ def build(
         InvalidSpec: no such network, images too small for it, channels that do not fit
             *normalizer*, or no scale to start at 0.
     """
-    if model.name not in NETS:
-        raise InvalidSpec(f"no model {model.name!r}; there are {', '.join(NETS)}")
+    if model.name not in MODELS:
+        raise InvalidSpec(f"no model {model.name!r}; there are {', '.join(MODELS)}")
     facts = MODELS[model.name]
     if image_size < facts.min_image_size:
         raise InvalidSpec(
             f"{model.name} needs images of {facts.min_image_size} pixels or more, not {image_size}"
         )
     width = model.width or facts.default_width
-    net = NETS[model.name](NetSpec(normalizer, in_channels, num_classes, width, image_size))
+    spec = NetSpec(normalizer, in_channels, num_classes, width, image_size)
+    net: nn.Module = named_object(facts.factory)(spec)
     initialize(net)
     if model.zero_last_scale:
         zero_last_scales(net)

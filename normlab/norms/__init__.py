@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, Dict, List, Mapping, Optional, Type, Union
 
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
+from normlab.importing import named_object
 from normlab.norms.activation_norm import ActivationNorm, ParameterHint
 from normlab.norms.fused import fused_kernels, load_fused_kernels, unload_fused_kernels
 from normlab.norms.proxy import ACTIVATIONS, ProxyNorm
@@ -41,14 +41,8 @@ __all__ = [
 ]
 
 
-def _layer(path: str) -> Type[ActivationNorm]:
-    module, _, name = path.partition(":")
-    layer: Type[ActivationNorm] = getattr(importlib.import_module(module), name)
-    return layer
-
-
 LAYERS: Dict[str, Type[ActivationNorm]] = {
-    kind: _layer(spec.layer) for kind, spec in BY_KIND.items() if spec.layer is not None
+    kind: named_object(spec.layer) for kind, spec in BY_KIND.items() if spec.layer is not None
 }
 
 ACTIVATION_MODULES: Dict[str, Type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}

@@ -16,10 +16,18 @@ class Site:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What is known of a network before it is built; *sites_of* takes width and image side."""
+    """
+    What is known of a network before it is built.
+
+    Attributes:
+        factory: module:function that makes it from a `nets.sites.NetSpec`.
+        sites_of: from width and image side to the places of its normalizers; a test holds it to
+            the network that the factory makes.
+    """
 
     name: str
     summary: str
+    factory: str
     default_width: int
     min_image_size: int
     sites_of: Callable[[int, int], List[Site]]
@@ -115,6 +123,7 @@ MODELS: Dict[str, ModelFacts] = {
         ModelFacts(
             "preresnet8",
             "pre-activation residual net of 8 layers: stem with stride 2, three blocks",
+            factory="normlab.nets.preresnet:preresnet8",
             default_width=8,
             min_image_size=8,
             sites_of=_preresnet8,
@@ -122,6 +131,7 @@ MODELS: Dict[str, ModelFacts] = {
         ModelFacts(
             "convnet",
             "six 3x3 convolutions in three stages, no shortcuts",
+            factory="normlab.nets.convnet:convnet",
             default_width=16,
             min_image_size=8,
             sites_of=_convnet,
@@ -129,6 +139,7 @@ MODELS: Dict[str, ModelFacts] = {
         ModelFacts(
             "resnet20",
             "residual net of 20 layers in its CIFAR form",
+            factory="normlab.nets.resnet:resnet20",
             default_width=16,
             min_image_size=8,
             sites_of=_cifar_resnet(3),
@@ -137,6 +148,7 @@ MODELS: Dict[str, ModelFacts] = {
         ModelFacts(
             "resnet56",
             "residual net of 56 layers in its CIFAR form",
+            factory="normlab.nets.resnet:resnet56",
             default_width=16,
             min_image_size=8,
             sites_of=_cifar_resnet(9),
@@ -145,6 +157,7 @@ MODELS: Dict[str, ModelFacts] = {
         ModelFacts(
             "resnet18",
             "residual net of 18 layers in its ImageNet form",
+            factory="normlab.nets.resnet:resnet18",
             default_width=64,
             min_image_size=32,
             sites_of=_resnet18,
@@ -153,6 +166,7 @@ MODELS: Dict[str, ModelFacts] = {
         ModelFacts(
             "resnet50",
             "residual net of 50 layers with bottlenecks in its ImageNet form",
+            factory="normlab.nets.resnet:resnet50",
             default_width=64,
             min_image_size=32,
             sites_of=_resnet50,
@@ -161,6 +175,7 @@ MODELS: Dict[str, ModelFacts] = {
         ModelFacts(
             "randomplain100",
             "100 plain convolutions with random scales and shifts, to be looked at, not trained",
+            factory="normlab.nets.randomplain:randomplain100",
             default_width=128,
             min_image_size=8,
             sites_of=_randomplain100,
@@ -168,6 +183,7 @@ MODELS: Dict[str, ModelFacts] = {
         ModelFacts(
             "unet",
             "U-Net of three resolutions: ten 3x3 convolutions, the finer maps joined on the way up",
+            factory="normlab.nets.unet:unet",
             default_width=8,
             min_image_size=8,
             sites_of=_unet,
@@ -176,6 +192,7 @@ MODELS: Dict[str, ModelFacts] = {
         ModelFacts(
             "lstm",
             "long short-term memory of one layer, a normalizer at each gate",
+            factory="normlab.nets.lstm:lstm",
             default_width=64,
             min_image_size=2,
             sites_of=_lstm,
