@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 from normlab.errors import InvalidSpec
 from normlab.records import ResultRow, ResultTable
+from normlab.typed_columns import typed_columns
 
 _LATEX = {c: "\\" + c for c in "&%$#_{}"}
 _LATEX.update({"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"})
@@ -90,16 +91,21 @@ def records(table: ResultTable) -> List[Dict[str, Any]]:
 
 
 def tidy(table: ResultTable) -> List[Dict[str, Any]]:
-    """List one record a job: coordinates, seed, state, and its value where there is one."""
+    """
+    List one record for each job: coordinates, seed, state, and its value where there is one.
+
+    A coordinate keeps its type, as `typed_columns` says.
+    """
+    columns = typed_columns([row.coordinates for row in table.rows])
     return [
         {
-            **row.labels,
+            **{path: values[i] for path, values in columns.items()},
             "seed": seed,
             "job": row.jobs.get(seed),
             "state": state,
             table.metric: row.values.get(seed),
         }
-        for row in table.rows
+        for i, row in enumerate(table.rows)
         for seed, state in row.states.items()
     ]
 

@@ -37,6 +37,11 @@ _UNFILLED = text("""
     where c.study = :study and not c.reused and not c.pruned and j.state = any(:states)
     order by c.position
 """)
+_REPORTED = text("""
+    select distinct k.name from study_cell c
+    join metric_last l on l.job = c.job join metric_key k on k.id = l.key
+    where c.study = :study order by 1
+""")
 _HOLD = text("update job set held = :held where study = :study and state = 'queued'")
 _PRIORITY = text("update job set priority = :priority where study = :study and state = 'queued'")
 
@@ -152,6 +157,13 @@ def get(database: Database, study: str) -> StudyDetail:
 def paths(database: Database, study: str) -> list[str]:
     """Return what *study* varies besides the seed."""
     return StudySpec.model_validate(_found(database, study).spec).paths
+
+
+def reported(database: Database, study: str) -> list[str]:
+    """Name the metrics that any job of *study* has reported, in order of their names."""
+    key = _found(database, study).id
+    with database.autocommit() as connection:
+        return [row.name for row in connection.execute(_REPORTED, {"study": key})]
 
 
 def owner_of(database: Database, study: str) -> str:

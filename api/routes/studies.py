@@ -127,6 +127,12 @@ def change_study(
     return record
 
 
+@router.get("/studies/{study}/metrics")
+def list_study_metrics(study: str, reader: ReaderDep, state: StateDep) -> list[str]:
+    """Name the metrics that any job of the study has reported."""
+    return studies.reported(state.database, study)
+
+
 @router.get(
     "/studies/{study}/results",
     response_model=ResultTable,

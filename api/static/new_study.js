@@ -59,7 +59,7 @@ function study() {
     axes: found,
     seeds: seeds.length === 1 ? seeds[0] : seeds,
   };
-  if (document.getElementById("study-reuse").checked) spec.reuse = true;
+  if (!document.getElementById("study-reuse").checked) spec.reuse = false;
   return spec;
 }
 

@@ -51,7 +51,9 @@ def run(
 ) -> int:
     """Run the cells of a study that are missing; the same file is the same study.
 
-    Ctrl-C stops watching, not the study. Exits 1 if a cell did not succeed.
+    A cell that a job of yours has computed, in whatever study, is taken from there; with
+    --set reuse=false it is computed again. Ctrl-C stops watching, not the study. Exits 1
+    if a cell did not succeed.
     """
     from normlab.cli.specfile import read_spec
 
@@ -170,6 +172,7 @@ def _say(study: StudyRecord, as_json: bool) -> None:
 
 def _counts(study: StudyRecord) -> str:
     parts = [f"{study.counts[s]} {s}" for s in STATES if study.counts.get(s)]
+    parts += [f"{study.reused} of other jobs"] if study.reused else []
     return f"{study.cells} cells" + (f" ({', '.join(parts)})" if parts else "")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, Optional, Sequence, Union
 
 from normlab.client.transport import Transport
 from normlab.errors import ServiceUnavailable
@@ -139,13 +139,38 @@ class Studies:
         answer = self.transport.send("GET", f"/studies/{study}/results", params=params)
         return ResultTable.model_validate_json(answer.content)
 
-    def frame(self, study: str, **question: Any) -> pd.DataFrame:
-        """Return the results as a pandas frame with a row a job; *question* as in `results`."""
-        import pandas as pd  # large, and only this method is about it
+    def metrics(self, study: str) -> List[str]:
+        """Name the metrics that any job of the study has reported."""
+        names: List[str] = self.transport.send("GET", f"/studies/{study}/metrics").json()
+        return names
 
-        from normlab.tables import tidy
+    def frame(
+        self,
+        study: str,
+        metrics: Union[str, Sequence[str], None] = None,
+        *,
+        reduction: str = "last",
+    ) -> pd.DataFrame:
+        """
+        Return the results as a pandas frame with a row for each job.
 
-        return pd.DataFrame(tidy(self.results(study, **question)))
+        Paths keep their types (`batch_size` is int64), a value with options is its label, such as
+        `group(groups=4)`; `state` is a category, each metric a column of floats.
+
+        Args:
+            study: its id.
+            metrics: their names, or one; None: every metric that a job of the study reported.
+            reduction: last, best, area, or mean_last:K; of each metric.
+
+        Raises:
+            InvalidSpec: no job of the study reported such a metric, with names that are near.
+        """
+        from normlab.client.frames import frame
+
+        names = [metrics] if isinstance(metrics, str) else metrics
+        names = self.metrics(study) if names is None else names
+        tables = [self.results(study, metric=name, reduction=reduction) for name in names]
+        return frame(self.get(study), tables)
 
     def compare(
         self, study: str, axis: str, a: str, b: str, metric: str = "val/accuracy", **question: Any

@@ -44,6 +44,7 @@ class ActivationNorm(nn.Module):
     """
 
     folds_affine = True  # y = weight * (something) + bias, with nothing after it
+    any_dims = False  # take any number of positions' dimensions, whatever dims says
     plain = False  # no custom autograd function: any backend can differentiate it
 
     def __init__(
@@ -92,6 +93,7 @@ class ActivationNorm(nn.Module):
 
     def _check_input(self, x: Tensor) -> None:
         right_dims = x.dim() == self.dims + 2 or (self.dims == 1 and x.dim() == 2)
+        right_dims = right_dims or (self.any_dims and x.dim() > 1)
         if not right_dims or x.shape[1] != self.num_features:
             raise InvalidSpec(
                 f"{type(self).__name__}(num_features={self.num_features}, dims={self.dims}) got "

@@ -72,7 +72,9 @@ class StudySpec(Spec):
         (), description="leave out the cells that match: path to value, or to a list of values"
     )
     search: Union[Search, None] = Field(None, description="propose cells instead of a grid")
-    reuse: bool = Field(False, description="take finished cells of other studies of this owner")
+    reuse: bool = Field(
+        True, description="take what this owner's jobs have computed; false: compute it again"
+    )
     priority: int = Field(0, ge=-100, le=100, description="of every cell's job")
 
     @field_validator("axes", mode="before")
@@ -117,7 +119,9 @@ class StudySpec(Spec):
 
     def fingerprint(self) -> str:
         """Hash what the study asks, in 64 hex digits: the same file is the same study."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"priority"}), sort_keys=True)
+        asked = self.model_dump(mode="json", exclude={"priority"})
+        asked["reuse"] = False  # who computes a cell is no part of the question
+        text = json.dumps(asked, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property

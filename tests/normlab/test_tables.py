@@ -66,9 +66,14 @@ def test_csv_has_a_line_a_job() -> None:
     assert comma_separated([]) == "\n"
 
 
-def test_parquet_holds_the_same_records() -> None:
+def test_parquet_holds_the_same_records_in_the_types_of_the_study() -> None:
     pq = pytest.importorskip("pyarrow.parquet")
-    assert pq.read_table(io.BytesIO(parquet(tidy(GRID)))).to_pylist() == tidy(GRID)
+    found = pq.read_table(io.BytesIO(parquet(tidy(GRID))))
+    assert found.to_pylist() == tidy(GRID)
+    assert [str(found.schema.field(name).type) for name in ("normalizer", "batch_size")] == [
+        "string", "int64",
+    ]  # fmt: skip
+    assert tidy(GRID)[0]["batch_size"] == 32
 
 
 def test_an_unknown_format_names_the_known_ones() -> None:

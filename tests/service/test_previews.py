@@ -77,15 +77,16 @@ def test_refused_cells_are_listed_with_the_rule(database: Database) -> None:
 
 def test_reusable_cells_are_counted_and_cost_nothing_when_reused(database: Database) -> None:
     ran(database, 0.01, batch_size=32, epochs=2)
-    assert (preview(database).reusable, preview(database).epochs) == (1, 8)
-    assert preview(database, reuse=True).epochs == 6
+    assert (preview(database).reusable, preview(database).epochs) == (1, 6)
+    again = preview(database, reuse=False)
+    assert (again.reusable, again.epochs) == (1, 8)
 
 
 def test_left_out_identical_and_reused_cells_are_shown(database: Database) -> None:
     axes = {"normalizer": ["batch", {"kind": "batch"}], "batch_size": [32, 8]}
     rule = [{"normalizer": {"kind": "batch"}, "batch_size": 8}]
     ran(database, 0.01, batch_size=32, epochs=2)
-    found = preview(database, axes=axes, exclude=rule, reuse=True, priority=7)
+    found = preview(database, axes=axes, exclude=rule, priority=7)
     assert (found.cells, found.excluded, found.identical, found.priority) == (2, 1, 1, 7)
     assert [(c.reused, c.state, c.job is None) for c in found.first] == [
         (True, "succeeded", False), (False, "missing", True),

@@ -86,19 +86,48 @@ def test_a_longer_axis_adds_just_the_new_cells(database: Database) -> None:
     assert grown.counts == {"succeeded": 27, "queued": 9}
 
 
-def test_finished_cells_of_other_studies_are_reused_when_asked(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("change", "queued"),
+    [
+        ({"seeds": 1}, 0),
+        ({"seeds": [2, 0]}, 0),
+        ({"seeds": 4}, 9),
+        ({"name": "of another name"}, 0),
+        ({"axes": {"batch_size": [8, 32], "normalizer": ["layer", "batch"]}}, 0),
+        ({"axes": {"normalizer": [{"kind": "batch"}, "group"], "batch_size": [2]}}, 3),
+        ({"base": {"max_attempts": 9, "time_limit_s": 60, "name": "x"}, "priority": 3}, 0),
+        ({"exclude": [{"normalizer": "batch"}]}, 0),
+        ({"base": {"epochs": 7}}, 27),
+    ],
+)
+def test_a_changed_study_queues_only_what_no_job_has_computed(
+    database: Database, change: dict[str, Any], queued: int
+) -> None:
+    first = study(database)
+    done = set(work(database, 27))
+    changed = study(database, **change)
+    assert changed.id != first.id
+    assert changed.counts.get("queued", 0) == queued
+    assert changed.reused == changed.cells - queued
+    assert not set(work(database, queued)) & done
+    assert leases.claim(database, "cpu", "w", 30) is None
+
+
+def test_cells_are_computed_again_when_a_new_study_asks_for_it(database: Database) -> None:
     study(database, axes={"normalizer": ["batch"]})
     work(database, 3)
-    twice = study(database, axes={"normalizer": ["batch"]}, name="again")
-    shared = study(database, axes={"normalizer": ["batch", "layer"]}, reuse=True)
-    assert twice.counts == {"queued": 3}
-    assert (shared.counts, shared.reused) == ({"succeeded": 3, "queued": 3}, 3)
+    again = study(database, axes={"normalizer": ["batch"]}, name="again", reuse=False)
+    assert (again.counts, again.reused) == ({"queued": 3}, 0)
+
+
+def test_whether_cells_are_reused_is_no_part_of_what_a_study_is(database: Database) -> None:
+    assert study(database).id == study(database, reuse=False).id
 
 
 def test_nobody_reuses_another_owners_cells(database: Database) -> None:
     study(database, axes={"normalizer": ["batch"]})
     work(database, 3)
-    assert study(database, owner="bob", axes={"normalizer": ["batch"]}, reuse=True).reused == 0
+    assert study(database, owner="bob", axes={"normalizer": ["batch"]}).reused == 0
 
 
 def test_a_paused_study_waits_and_says_so(database: Database) -> None:

@@ -26,6 +26,7 @@ from normlab.cli.application import run
 from normlab.cli.own_stack import own_stack
 from normlab.client import Client
 from normlab.connection import Connection
+from normlab.errors import InvalidSpec
 from normlab.records import ResultTable, StudyDetail
 from normlab.tables import cell
 
@@ -216,7 +217,7 @@ def test_show_and_ls_name_the_study(cli: Run, study: StudyDetail) -> None:
 def test_an_axis_that_grows_runs_only_the_new_cells(
     cli: Run, client: Client, study: StudyDetail, file: str
 ) -> None:
-    grown = ["-s", "name=larger", "-s", "reuse=true", "-s", "seeds=4"]
+    grown = ["-s", "name=larger", "-s", "seeds=4"]
     code, out, err = cli("study", "preview", file, *grown, "--json")
     found = json.loads(out)
     assert (code, found["cells"], found["reusable"], found["epochs"]) == (0, 36, 27, 9), err
@@ -224,6 +225,69 @@ def test_an_axis_that_grows_runs_only_the_new_cells(
     code, out, _ = cli("study", "run", file, *grown, "--no-wait", "--json")
     larger = client.studies.cancel(json.loads(out)["id"])
     assert (code, larger.cells, larger.reused) == (0, 36, 27)
+
+
+@pytest.mark.parametrize(
+    ("override", "cells"),
+    [
+        ("seeds=1", 9),
+        ("seeds=[2, 1]", 18),
+        ("name=of another name", 27),
+        ("axes={batch_size: [16], normalizer: [layer, {kind: batch}]}", 6),
+        ("base.max_attempts=5", 27),
+        ("base.time_limit_s=900", 27),
+        ("exclude=[{normalizer: batch}]", 18),
+    ],
+)
+def test_an_override_of_a_finished_study_queues_nothing_that_is_computed(
+    cli: Run, client: Client, study: StudyDetail, file: str, override: str, cells: int
+) -> None:
+    before = len(list(client.list()))
+    _, out, _ = cli("study", "preview", file, "-s", override, "--json")
+    assert (json.loads(out)["reusable"], json.loads(out)["epochs"]) == (cells, 0)
+    code, out, _ = cli("study", "run", file, "-s", override, "--json")
+    found = json.loads(out)
+    assert (code, found["counts"], found["reused"]) == (0, {"succeeded": cells}, cells)
+    jobs = {c.job for c in client.studies.get(found["id"]).grid}
+    assert jobs <= {c.job for c in study.grid}
+    assert len(list(client.list())) == before
+    assert f"{cells} of other jobs" in cli("study", "show", found["id"])[1]
+
+
+def test_computed_cells_run_again_only_with_reuse_false(
+    cli: Run, client: Client, study: StudyDetail, file: str
+) -> None:
+    again = ["-s", "seeds=[0]", "-s", "name=again", "-s", "reuse=false"]
+    _, out, _ = cli("study", "run", file, *again, "--no-wait", "--json")
+    found = client.studies.cancel(json.loads(out)["id"])
+    assert (found.cells, found.reused) == (9, 0)
+
+
+def test_a_frame_has_typed_columns_and_every_final_metric(
+    client: Client, study: StudyDetail
+) -> None:
+    frame = client.studies.frame(study.id)
+    types = {name: str(frame[name].dtype) for name in list(frame)[:5]}
+    assert types == {"normalizer": "string", "batch_size": "int64", "seed": "int64",
+                     "job": "string", "state": "category"}  # fmt: skip
+    reported = client.get(str(study.grid[0].job)).last
+    assert set(frame.columns[5:]) == set(reported)
+    for one in study.grid:
+        (row,) = frame[frame["job"] == one.job].to_dict("records")
+        last = client.get(str(one.job)).last
+        assert (row["seed"], row["batch_size"]) == (one.seed, one.coordinates["batch_size"])
+        assert {name: row[name] for name in last} == {n: v.value for n, v in last.items()}
+    assert frame.groupby("batch_size")["val/accuracy"].mean().index.tolist() == [8, 16, 32]
+
+
+def test_a_frame_of_chosen_metrics_has_no_others(client: Client, study: StudyDetail) -> None:
+    frame = client.studies.frame(study.id, ["val/loss", "train/loss"], reduction="best")
+    assert list(frame.columns[5:]) == ["val/loss", "train/loss"]
+    assert list(client.studies.frame(study.id, "val/loss").columns[5:]) == ["val/loss"]
+    job = str(study.grid[3].job)
+    assert frame["val/loss"][3] == client.get(job).last["val/loss"].min
+    with pytest.raises(InvalidSpec, match="val/accuracy"):
+        client.studies.frame(study.id, ["val/acuracy"])
 
 
 def test_a_study_is_exported_for_tensorboard(cli: Run, study: StudyDetail, tmp_path: Path) -> None:

@@ -1,0 +1,52 @@
+"""A study's results as a pandas frame: a row for each job, typed columns, any metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence
+
+from normlab.records import ResultTable, StudyDetail
+from normlab.typed_columns import typed_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WHOLE = {int: "int64", float: "float64", bool: "bool", str: "string"}
+_WITH_GAPS = {int: "Int64", float: "float64", bool: "boolean", str: "string"}
+
+
+def frame(study: StudyDetail, tables: Sequence[ResultTable]) -> pd.DataFrame:
+    """
+    Lay the *tables* of several metrics side by side, a row for each cell of *study*.
+
+    Columns: one for each path, `seed`, `job`, `state`, and one for each metric, as floats with NaN
+    where a job has no value. Whole numbers are int64 (Int64 where one is missing), truth values
+    bool (boolean), texts string, and `state` is a category.
+    """
+    import pandas as pd  # large, and only this function is about it
+
+    paths = typed_columns([cell.coordinates for cell in study.grid])
+    columns = {path: pd.Series(values, dtype=_dtype(values)) for path, values in paths.items()}
+    columns["seed"] = pd.Series([cell.seed for cell in study.grid], dtype="int64")
+    columns["job"] = pd.Series([cell.job for cell in study.grid], dtype="string")
+    columns["state"] = pd.Series([cell.state for cell in study.grid], dtype="category")
+    for table in tables:
+        found = _by_job(table)
+        numbers = [found.get(str(cell.job)) for cell in study.grid]
+        columns[table.metric] = pd.Series(numbers, dtype="float64")
+    return pd.DataFrame(columns)
+
+
+def _dtype(values: List[Any]) -> str:
+    types = {type(value) for value in values}
+    kinds = types - {type(None)}
+    if not kinds:
+        return "object"
+    return (_WHOLE if kinds == types else _WITH_GAPS)[kinds.pop()]
+
+
+def _by_job(table: ResultTable) -> Dict[str, float]:
+    return {
+        row.jobs[seed]: value
+        for row in table.rows
+        for seed, value in row.values.items()
+    }  # fmt: skip

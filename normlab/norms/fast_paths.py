@@ -1,0 +1,24 @@
+"""Keep torch's transformers from computing their norms without asking the norm layers."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+from torch import nn
+
+
+def leave_fast_paths(model: nn.Module, parents: Sequence[nn.Module]) -> None:
+    """
+    Make every transformer layer among *parents* of exchanged norms call its norms in evaluation.
+
+    TransformerEncoderLayer hands their weights to one fused operator there, which always computes
+    layer normalization, and TransformerEncoder packs padded inputs for it.
+    """
+    changed = {id(p) for p in parents if isinstance(p, nn.TransformerEncoderLayer)}
+    for parent in parents:
+        if id(parent) in changed:
+            parent.activation_relu_or_gelu = 0  # type: ignore[assignment]
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoder) and changed & {id(m) for m in module.layers}:
+            module.use_nested_tensor = False
+            module.enable_nested_tensor = False

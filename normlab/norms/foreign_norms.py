@@ -1,0 +1,136 @@
+"""Norm layers that are not ours: which are known, where their channels lie, what else they hold."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Dict, NamedTuple, Optional, Tuple, Type
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from normlab.norms.activation_norm import ActivationNorm
+
+
+class Layout(Enum):
+    """Where the channels of a layer's input lie, and what its statistics are over."""
+
+    CHANNELS_FIRST = "channels first"
+    TOKENS = "channels last, each token alone"
+    POSITIONS = "channels first, each position alone"
+
+
+class Known(NamedTuple):
+    """A class of norm layers: what it is to torch, its layout, its dimensions of positions."""
+
+    base: Type[nn.Module]
+    layout: Layout
+    dims: Optional[int]
+    """Of positions; None: it takes any."""
+
+
+_FIRST, _TOKENS, _POSITIONS = Layout.CHANNELS_FIRST, Layout.TOKENS, Layout.POSITIONS
+_OF_TORCH: Dict[Type[nn.Module], Known] = {
+    nn.BatchNorm1d: Known(nn.BatchNorm1d, _FIRST, 1),
+    nn.BatchNorm2d: Known(nn.BatchNorm2d, _FIRST, 2),
+    nn.BatchNorm3d: Known(nn.BatchNorm3d, _FIRST, 3),
+    nn.InstanceNorm1d: Known(nn.InstanceNorm1d, _FIRST, 1),
+    nn.InstanceNorm2d: Known(nn.InstanceNorm2d, _FIRST, 2),
+    nn.InstanceNorm3d: Known(nn.InstanceNorm3d, _FIRST, 3),
+    nn.SyncBatchNorm: Known(nn.SyncBatchNorm, _FIRST, None),
+    nn.GroupNorm: Known(nn.GroupNorm, _FIRST, None),
+    nn.LayerNorm: Known(nn.LayerNorm, _TOKENS, None),
+}
+# By package and class, wherever in the package: neither has to be installed.
+_ELSEWHERE: Dict[Tuple[str, str], Known] = {
+    ("timm", "BatchNormAct2d"): Known(nn.BatchNorm2d, _FIRST, 2),
+    ("timm", "SyncBatchNormAct"): Known(nn.SyncBatchNorm, _FIRST, None),
+    ("timm", "GroupNorm"): Known(nn.GroupNorm, _FIRST, None),
+    ("timm", "GroupNorm1"): Known(nn.GroupNorm, _FIRST, None),
+    ("timm", "GroupNormAct"): Known(nn.GroupNorm, _FIRST, None),
+    ("timm", "GroupNorm1Act"): Known(nn.GroupNorm, _FIRST, None),
+    ("timm", "LayerNorm"): Known(nn.LayerNorm, _TOKENS, None),
+    ("timm", "LayerNormFp32"): Known(nn.LayerNorm, _TOKENS, None),
+    ("timm", "LayerNormAct"): Known(nn.LayerNorm, _TOKENS, None),
+    ("timm", "LayerNormActFp32"): Known(nn.LayerNorm, _TOKENS, None),
+    ("timm", "LayerNorm2d"): Known(nn.LayerNorm, _POSITIONS, 2),
+    ("timm", "LayerNorm2dFp32"): Known(nn.LayerNorm, _POSITIONS, 2),
+    ("timm", "LayerNormExp2d"): Known(nn.LayerNorm, _POSITIONS, 2),
+    ("timm", "LayerNormAct2d"): Known(nn.LayerNorm, _POSITIONS, 2),
+    ("timm", "LayerNormAct2dFp32"): Known(nn.LayerNorm, _POSITIONS, 2),
+    ("torchvision", "LayerNorm2d"): Known(nn.LayerNorm, _POSITIONS, 2),
+}
+_KEPT: Tuple[Tuple[str, str], ...] = (  # a part of the class's name: why no kind is its like
+    ("RMSNorm", "divides by the root mean square and takes no mean off, which no kind does"),
+    ("RmsNorm", "divides by the root mean square and takes no mean off, which no kind does"),
+    ("FrozenBatchNorm", "its statistics and its affine are constants, so it normalizes nothing"),
+    ("LocalResponseNorm", "divides by neighbouring channels, and learns and tracks nothing"),
+    ("CrossMapLRN", "divides by neighbouring channels, and learns and tracks nothing"),
+    ("Norm", "is no class that convert knows; exchange it by hand if it should be"),
+)
+NAMES = tuple(kind.__name__ for kind in _OF_TORCH)
+
+
+def known(module: nn.Module) -> Optional[Known]:
+    """Return what is known of the class of *module*; None: it is none that can be exchanged."""
+    kind = type(module)
+    found = _OF_TORCH.get(kind)
+    if found is None:
+        found = _ELSEWHERE.get((kind.__module__.split(".")[0], kind.__name__))
+    if found is None or not isinstance(module, found.base):
+        return None
+    if found.layout is Layout.TOKENS and len(shape_of(module)) > 1:
+        return Known(found.base, Layout.CHANNELS_FIRST, len(shape_of(module)) - 1)
+    return found
+
+
+def is_norm_of_torch(module: nn.Module) -> bool:
+    """Return whether *module* is a norm layer of torch, a subclass of one, or one still lazy."""
+    lazy = getattr(type(module), "cls_to_become", None)
+    return isinstance(module, tuple(_OF_TORCH)) or lazy in _OF_TORCH
+
+
+def shape_of(module: Any) -> Tuple[int, ...]:
+    """Return the normalized shape of a layer norm."""
+    return tuple(module.normalized_shape)
+
+
+def channels_of(module: Any) -> int:
+    """Return C of a known norm layer."""
+    if isinstance(module, nn.GroupNorm):
+        return module.num_channels
+    return int(shape_of(module)[0] if isinstance(module, nn.LayerNorm) else module.num_features)
+
+
+def held(module: nn.Module, name: str) -> Optional[nn.Module]:
+    """Return the dropout (`drop`) or activation (`act`) fused into *module*, if it does a thing."""
+    child = module._modules.get(name)
+    return None if child is None or isinstance(child, nn.Identity) else child
+
+
+def why_kept(module: nn.Module) -> Optional[str]:
+    """Say why *module*, which normalizes something, is left as it is; None: it does not."""
+    steps = _steps_on_parameters(module)
+    if steps:
+        return f"its parameters are computed by {steps}; what acts on weights is left alone"
+    if isinstance(module, ActivationNorm):
+        return "is a normalizer of normlab already"
+    name = type(module).__name__
+    reason = next((why for part, why in _KEPT if part in name), None)
+    return reason if reason is not None and _is_one_layer(module) else None
+
+
+def _steps_on_parameters(module: nn.Module) -> str:
+    names = []
+    if parametrize.is_parametrized(module):
+        chains: Any = module.parametrizations
+        names = [type(step).__name__ for chain in chains.values() for step in chain]
+    names += [type(hook).__name__ for hook in module._forward_pre_hooks.values()]
+    return ", ".join(name for name in names if "Norm" in name)
+
+
+def _is_one_layer(module: nn.Module) -> bool:
+    # A block such as torchvision's Conv2dNormActivation bears the word too, and is looked into.
+    inner = list(module.modules())[1:]
+    return all(p.dim() <= 1 for p in module.parameters()) and not any(
+        is_norm_of_torch(m) or "Norm" in type(m).__name__ for m in inner
+    )

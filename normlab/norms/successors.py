@@ -1,0 +1,130 @@
+"""Build what takes a norm layer's place: its options, and the form that its layout asks for."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from torch import nn
+
+from normlab.errors import InvalidSpec
+from normlab.norms import carrying, foreign_norms, make
+from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.conversion_places import ACTIVATIONS, Place
+from normlab.norms.foreign_norms import Layout, channels_of, held
+from normlab.norms.token_norm import TokenNorm
+from normlab.specs.normalizers import (
+    ActivationNormSpec,
+    BatchNormSpec,
+    GroupNormSpec,
+    LayerNormSpec,
+    NormSpec,
+)
+
+_CONV_DIMS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
+
+
+class Successor(NamedTuple):
+    """What takes a layer's place, what went on in it, and what has no place in it."""
+
+    module: nn.Module
+    carried: List[str]
+    notes: List[str]
+
+
+def successor(
+    model: nn.Module, place: Place, spec: NormSpec, dims: Optional[int] = None
+) -> Successor:
+    """
+    Build what *spec* puts in the place of a known norm layer.
+
+    Raises:
+        InvalidSpec: the kind cannot be built for the layer's channels and options.
+    """
+    old = place.layer
+    if not isinstance(spec, ActivationNormSpec):
+        return Successor(_with_held(old, nn.Identity()), [], [])
+    known = foreign_norms.known(old)
+    assert known is not None
+    own = with_options_of(old, spec)
+    channels, activation = channels_of(old), fused_activation(place, spec)
+    alone = isinstance(spec, (LayerNormSpec, GroupNormSpec))  # as the old layer: within a token
+    tokens = known.layout is Layout.TOKENS or (known.layout is Layout.POSITIONS and alone)
+    own_dims = 1 if tokens else known.dims or _guess_dims(model, dims)
+    core = make(own, channels, activation, own_dims)
+    norm = _norm_in(core)
+    norm.any_dims = known.dims is None and not tokens
+    if getattr(old, "bias", None) is None and old.weight is not None and not _asks(spec, "affine"):
+        norm.register_parameter("bias", None)  # as LayerNorm(bias=False)
+    carried, notes = carrying.carry(model, old, core, norm)
+    if tokens:
+        last, second = known.layout is Layout.TOKENS, _counts_samples_second(place)
+        core = TokenNorm(core, channels, alone, last, second and last)
+        if not alone:
+            notes.append("statistics over the tokens of a sample: they see each other")
+    core.train(old.training)
+    fused = spec.proxy and activation is not None
+    return Successor(_with_held(old, core, fused), carried, notes)
+
+
+def fused_activation(place: Place, spec: NormSpec) -> Optional[str]:
+    """Return the activation that becomes part of what is built at *place*, if any does."""
+    if not isinstance(spec, ActivationNormSpec) or not spec.proxy:
+        return None
+    act = held(place.layer, "act")
+    if act is None and place.follower is not None:
+        act = place.parent._modules[place.follower]
+    return None if act is None else ACTIVATIONS[type(act)]
+
+
+def with_options_of(old: Any, spec: ActivationNormSpec) -> ActivationNormSpec:
+    """
+    Return *spec* with what it leaves to its default taken from *old*.
+
+    eps and momentum unless the kind has a default of its own, which has its reasons; whether there
+    is an affine; the groups of a group norm; whether statistics are shared over replicas.
+    """
+    mine: Dict[str, Any] = {}
+    for name, common in (("eps", 1e-5), ("momentum", 0.1)):
+        field = type(spec).model_fields.get(name)
+        if field is not None and field.default == common and hasattr(old, name):
+            mine[name] = getattr(old, name)
+    if not spec.proxy:
+        mine["affine"] = getattr(old, "weight", None) is not None
+    if isinstance(spec, GroupNormSpec) and isinstance(old, nn.GroupNorm):
+        mine["groups"] = old.num_groups
+    if isinstance(spec, BatchNormSpec) and isinstance(old, nn.SyncBatchNorm):
+        mine["sync"] = True
+    return spec.model_copy(update={k: v for k, v in mine.items() if not _asks(spec, k)})
+
+
+def _asks(spec: NormSpec, field: str) -> bool:
+    return field in spec.model_fields_set
+
+
+def _norm_in(module: nn.Module) -> ActivationNorm:
+    return next(m for m in module.modules() if isinstance(m, ActivationNorm))
+
+
+def _guess_dims(model: nn.Module, dims: Optional[int]) -> int:
+    if dims is not None:
+        return dims
+    found = {d for kind, d in _CONV_DIMS.items() for m in model.modules() if isinstance(m, kind)}
+    if len(found) > 1:
+        raise InvalidSpec(f"the model has convolutions of {sorted(found)} dimensions; pass dims")
+    return found.pop() if found else 1
+
+
+def _counts_samples_second(place: Place) -> bool:
+    # torch's attention is sequence first by default, and so is what stands beside it
+    return any(
+        isinstance(m, nn.MultiheadAttention) and not m.batch_first for m in place.parent.modules()
+    )
+
+
+def _with_held(old: nn.Module, core: nn.Module, fused: bool = False) -> nn.Module:
+    """Put the dropout and the activation of *old* behind *core*, one *fused* into it aside."""
+    parts = [("norm", core), ("drop", held(old, "drop"))]
+    parts += [] if fused else [("act", held(old, "act"))]
+    kept = OrderedDict((name, part) for name, part in parts if part is not None)
+    return nn.Sequential(kept) if len(kept) > 1 else core

@@ -1,0 +1,30 @@
+"""Coordinates of cells as columns of one type each: numbers stay numbers, objects get a label."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Sequence
+
+from normlab.specs.cells import label
+
+_NUMBERS = {int, float}
+
+
+def typed_columns(coordinates: Sequence[Mapping[str, Any]]) -> Dict[str, List[Any]]:
+    """
+    Return path to values, one for each of *coordinates*.
+
+    A column of truth values, of whole numbers or of texts stays what it is, and None is None.
+    Whole numbers beside others become floats. A column with an object or a list, such as a
+    normalizer with options, or with several of these types, becomes text: the label of each.
+    """
+    paths = dict.fromkeys(path for place in coordinates for path in place)
+    return {path: _of_one_type([place.get(path) for place in coordinates]) for path in paths}
+
+
+def _of_one_type(values: List[Any]) -> List[Any]:
+    types = {type(value) for value in values if value is not None}
+    if types == _NUMBERS:
+        return [None if value is None else float(value) for value in values]
+    if len(types) <= 1 and types <= {bool, int, float, str}:
+        return values
+    return [None if value is None else label(value) for value in values]

@@ -1,0 +1,38 @@
+"""A coordinate in an export or a frame is what it was in the study's file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from normlab.typed_columns import typed_columns
+
+GROUP = {"kind": "group", "groups": 4}
+
+
+@pytest.mark.parametrize(
+    ("values", "column"),
+    [
+        ([32, 8], [32, 8]),
+        ([32, None], [32, None]),
+        ([1, 0.1], [1.0, 0.1]),
+        ([True, False], [True, False]),
+        (["batch", "layer"], ["batch", "layer"]),
+        (["batch", GROUP], ["batch", "group(groups=4)"]),
+        ([True, 2], ["True", "2"]),
+        (["8", 8], ["8", "8"]),
+        ([[1, 2], None], ["[1, 2]", None]),
+        ([None, None], [None, None]),
+    ],
+)
+def test_a_column_has_one_type_and_keeps_it_where_it_can(
+    values: list[Any], column: list[Any]
+) -> None:
+    found = typed_columns([{"path": value} for value in values])["path"]
+    assert found == column
+    assert [type(value) for value in found] == [type(value) for value in column]
+
+
+def test_what_a_cell_does_not_vary_is_missing() -> None:
+    assert typed_columns([{"a": 1}, {"b": 2}]) == {"a": [1, None], "b": [None, 2]}

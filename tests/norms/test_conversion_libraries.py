@@ -1,0 +1,170 @@
+"""The norm layers of timm and torchvision are known by their classes, and keep what they fuse."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from normlab.errors import InvalidSpec
+from normlab.norms import ProxyNorm, make
+from normlab.norms.conversion import convert
+from normlab.norms.conversion_report import ConversionReport
+from normlab.specs.normalizers import BY_KIND
+
+
+class _Fused:
+    """What timm's layers with an activation do after their norm."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def finish(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(self.drop(x))
+        return y
+
+
+class BatchNormAct2d(nn.BatchNorm2d, _Fused):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.finish(super().forward(x))
+
+
+class GroupNormAct(nn.GroupNorm, _Fused):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.finish(super().forward(x))
+
+
+class LayerNorm2d(nn.LayerNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class LayerNormAct2d(LayerNorm2d, _Fused):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.finish(super().forward(x))
+
+
+class LayerNorm(nn.LayerNorm):
+    pass
+
+
+class GroupNorm(nn.GroupNorm):
+    def __init__(self, num_channels: int, num_groups: int) -> None:
+        super().__init__(num_groups, num_channels)
+
+
+class FrozenBatchNorm2d(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.ones(c))
+
+
+class InstanceNormAct2d(nn.InstanceNorm2d):
+    pass
+
+
+class TorchvisionLayerNorm2d(LayerNorm2d):
+    pass
+
+
+def _belongs_to(module: str, *kinds: type) -> None:
+    for kind in kinds:
+        kind.__module__ = module
+
+
+_belongs_to("timm.layers.norm_act", BatchNormAct2d, GroupNormAct, LayerNormAct2d, InstanceNormAct2d)
+_belongs_to("timm.layers.norm", LayerNorm2d, LayerNorm, GroupNorm)
+_belongs_to("torchvision.models.convnext", TorchvisionLayerNorm2d)
+_belongs_to("torchvision.ops.misc", FrozenBatchNorm2d)
+TorchvisionLayerNorm2d.__name__ = "LayerNorm2d"
+
+
+def _fused(kind: Callable[..., Any], act: nn.Module, drop: nn.Module, *given: Any) -> nn.Module:
+    layer: nn.Module = kind(*given)
+    layer.drop, layer.act = drop, act
+    for p in layer.parameters():
+        nn.init.uniform_(p, 0.5, 1.5)
+    return layer
+
+
+def _batch(act: nn.Module | None = None, drop: nn.Module | None = None) -> nn.Module:
+    return _fused(BatchNormAct2d, act or nn.ReLU(inplace=True), drop or nn.Identity(), 8)
+
+
+SAME: list[tuple[Callable[[], nn.Module], Any, tuple[int, ...]]] = [
+    (_batch, "batch", (4, 8, 5, 5)),
+    (lambda: _batch(nn.Hardswish(), nn.Dropout(0.0)), "batch", (4, 8, 5, 5)),
+    (lambda: _fused(GroupNormAct, nn.SiLU(), nn.Identity(), 2, 8), "group", (4, 8, 5, 5)),
+    (lambda: _fused(LayerNormAct2d, nn.GELU(), nn.Identity(), 8), "layer", (4, 8, 5, 3)),
+    (lambda: LayerNorm2d(8), "layer", (4, 8, 5, 3)),
+    (lambda: TorchvisionLayerNorm2d(8), "layer", (4, 8, 8, 8)),
+    (lambda: LayerNorm(8), "layer", (4, 5, 8)),
+    (lambda: GroupNorm(8, 2), "group", (4, 8, 5, 5)),
+]
+
+
+@pytest.mark.parametrize(("build", "kind", "shape"), SAME)
+@pytest.mark.parametrize("training", [True, False])
+def test_each_layer_becomes_its_equal_with_what_it_fuses(
+    build: Callable[[], nn.Module], kind: str, shape: tuple[int, ...], training: bool
+) -> None:
+    torch.manual_seed(0)
+    old = build().train(training)
+    new = convert(copy.deepcopy(old), kind)
+    x = torch.randn(shape)
+    torch.testing.assert_close(new(x), old(x))
+
+
+def test_dropout_goes_on_between_norm_and_activation() -> None:
+    new = convert(_batch(nn.ReLU(), nn.Dropout(0.5)), "group")
+    assert [type(part).__name__ for part in new] == ["GroupNorm", "Dropout", "ReLU"]
+
+
+def test_groups_and_positions_of_layer_norm_2d_lie_where_the_kind_has_them() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 8, 4, 5)
+    tokens = x.permute(0, 2, 3, 1).reshape(-1, 8)
+    grouped = convert(LayerNorm2d(8), {"kind": "group", "groups": 2})(x)
+    expected = F.group_norm(tokens, 2).reshape(3, 4, 5, 8).permute(0, 3, 1, 2)
+    torch.testing.assert_close(grouped, expected)
+    for kind in ("batch", "instance", "online", "switchable"):
+        torch.testing.assert_close(convert(LayerNorm2d(8), kind)(x), make(kind, 8)(x))
+
+
+@pytest.mark.parametrize("kind", list(BY_KIND))
+def test_every_kind_takes_the_place_of_every_layer(kind: str) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), *[build() for build, _, shape in SAME if shape[-1] > 3])
+    net = nn.Sequential(*[m for m in net if not isinstance(m, LayerNorm)])
+    for module in net.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    convert(net, kind)
+    net(torch.randn(4, 3, 5, 5)).sum().backward()
+
+
+def test_proxy_takes_the_fused_activation_and_only_one_it_knows() -> None:
+    proxy = {"kind": "group", "groups": 2, "proxy": True}
+    new = convert(_batch(nn.SiLU()), proxy)
+    assert isinstance(new, ProxyNorm)
+    assert new.activation == "silu"
+    with pytest.raises(InvalidSpec, match="holds Hardswish"):
+        convert(_batch(nn.Hardswish()), proxy)
+    with pytest.raises(InvalidSpec, match="a dropout before its activation"):
+        convert(_batch(nn.ReLU(), nn.Dropout(0.1)), proxy)
+
+
+def test_kinds_for_weights_leave_what_is_fused() -> None:
+    net = convert(nn.Sequential(nn.Conv2d(3, 8, 1), _batch(nn.ReLU())), "weight")
+    assert [type(part).__name__ for part in net[1]] == ["Identity", "ReLU"]
+
+
+def test_frozen_batch_norm_is_kept_and_unknown_classes_are_refused() -> None:
+    found: list[ConversionReport] = []
+    convert(nn.Sequential(_batch(), FrozenBatchNorm2d(8)), "group", report=found.append)
+    assert [(kept.path, kept.kind) for kept in found[0].kept] == [("1", "FrozenBatchNorm2d")]
+    with pytest.raises(InvalidSpec, match=r"0 \(InstanceNormAct2d\): it is a subclass"):
+        convert(nn.Sequential(InstanceNormAct2d(8)), "group")
