@@ -5,18 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Dict, List, Literal, Union
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from normlab.record import Record as Record
+from normlab.result_records import ComparisonRow as ComparisonRow
+from normlab.result_records import ComparisonTable as ComparisonTable
+from normlab.result_records import ResultRow as ResultRow
+from normlab.result_records import ResultTable as ResultTable
 from normlab.specs.jobs import JobSpec
 from normlab.specs.options import OptionRecord
 from normlab.specs.studies import StudySpec
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: tuple[JobState, ...] = ("succeeded", "failed", "cancelled")
-
-
-class Record(BaseModel):
-    """The root of all records."""
 
 
 class LastValue(Record):
@@ -334,61 +335,3 @@ class StudyPreview(Record):
     first: List[CellRecord] = Field(
         description="the first cells, as an example; a reused one with the job that filled it"
     )
-
-
-class ResultRow(Record):
-    """
-    One job, or several seeds of the same coordinates.
-
-    A row that pools cells of other coordinates too has no maps by seed: a seed stands for
-    several cells there. Ask for all paths to see the single jobs.
-    """
-
-    coordinates: Dict[str, Any]
-    labels: Dict[str, str] = Field(description="coordinates as people read them")
-    n: int = Field(description="values behind the row")
-    failed: int = Field(description="cells without a value: failed, cancelled or not yet run")
-    mean: Union[float, None]
-    sd: Union[float, None]
-    low: Union[float, None]
-    high: Union[float, None]
-    values: Dict[int, float] = Field(description="seed to value")
-    jobs: Dict[int, str] = Field(description="seed to job")
-    states: Dict[int, str] = Field(description="seed to state")
-
-
-class ResultTable(Record):
-    """A metric over a study's cells."""
-
-    study: str
-    metric: str
-    reduction: str
-    interval: str
-    confidence: float
-    group_by: List[str]
-    rows: List[ResultRow]
-
-
-class ComparisonRow(Record):
-    """a minus b where everything else is equal."""
-
-    coordinates: Dict[str, Any]
-    labels: Dict[str, str]
-    n: int
-    a_mean: float
-    b_mean: float
-    difference: float
-    sd: Union[float, None]
-    low: Union[float, None]
-    high: Union[float, None]
-
-
-class ComparisonTable(Record):
-    """Two values of one axis, compared over the seeds that both have."""
-
-    study: str
-    metric: str
-    axis: str
-    a: str
-    b: str
-    rows: List[ComparisonRow]

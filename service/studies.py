@@ -154,6 +154,11 @@ def paths(database: Database, study: str) -> list[str]:
     return StudySpec.model_validate(_found(database, study).spec).paths
 
 
+def factors(database: Database, study: str) -> list[list[str]]:
+    """Return the paths of *study* that move together, a list for each axis."""
+    return StudySpec.model_validate(_found(database, study).spec).factors
+
+
 def owner_of(database: Database, study: str) -> str:
     """Return whose *study* it is."""
     owner: str = _found(database, study).owner
