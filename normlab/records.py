@@ -194,6 +194,8 @@ class Validation(Record):
     steps: Union[int, None]
     parameters: Union[int, None]
     memory_bytes: Union[int, None] = Field(description="estimated peak of the training process")
+    estimated_s: Union[float, None] = Field(None, description="estimated running time")
+    estimate: str = Field("", description="the running time in words, and what it is known from")
     queue_position: int
     fingerprint: str
 
@@ -328,9 +330,10 @@ class StudyPreview(Record):
     epochs: int = Field(description="of all cells that would run")
     steps: Union[int, None]
     estimated_s: Union[float, None] = Field(
-        description="running time of all cells one after another, from earlier jobs"
+        description="running time of all cells one after another; null where nobody knows"
     )
-    estimated_from: str
+    estimated_from: str = Field(description="what is known of the time, and from where")
+    estimate: str = Field("", description="both in words")
     refused: List[Refusal]
     first: List[CellRecord] = Field(
         description="the first cells, as an example; a reused one with the job that filled it"
