@@ -122,6 +122,9 @@ class SeriesRecord(Record):
     max: Union[List[Union[float, None]], None] = Field(None, description="buckets only")
     times: List[float] = Field(description="seconds since the epoch")
     points: int = Field(description="points stored in the range that was asked for")
+    last: Union[LastValue, None] = Field(
+        None, description="where the metric stands, whatever range was asked for"
+    )
 
 
 class EventRecord(Record):
