@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from service import metrics
+from normlab.events import Failed
+from service import leases, metrics
 from service.database import Database
 from tests.browser import seeding
 
@@ -88,6 +89,50 @@ def test_the_documented_study_with_linked_axes_shows_each_normalizer_with_its_se
 
 def table(page: Page, study: str) -> Any:
     return page.request.get(f"/v1/studies/{study}/results").json()
+
+
+def test_a_learning_curve_is_a_mean_of_the_same_updates_of_every_seed_that_has_a_value(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    study = seeding.fill_linked_study(database, tmp_path, done=0)
+    claimed = [seeding.claim(database) for _ in range(10)]
+    for one in claimed[:2]:  # of one row: one seed is further than the other
+        seeding.report(database, one, 3000 if one.spec.seed else 4000, tmp_path)
+    seeding.report(database, claimed[2], 400, tmp_path)
+    page.goto(f"/studies/{study.id}")
+    (line,) = page.evaluate(
+        """async (study) => {
+            const { gather } = await import("/static/study_curves.js");
+            const answer = await fetch(`/v1/studies/${study}/results?metric=train/loss`);
+            const { rows } = await answer.json();
+            const row = { ...rows[0], states: rows[0].states };
+            return (await gather("train/loss", [{ label: "row", row }])).curves;
+        }""",
+        study.id,
+    )
+    stored = [metrics.read_columns(database, str(one.job), "train/loss") for one in claimed[:2]]
+    assert line["label"] == "row (n = 2)"
+    assert line["steps"][-1] <= 3000
+    edges = [*line["steps"], 3001]
+    for i in (0, len(edges) // 2, len(edges) - 2):
+        parts = [s.within(edges[i], edges[i + 1] - 1).values for s in stored]
+        assert line["values"][i] == pytest.approx(sum(p.mean() for p in parts) / 2)
+        assert line["min"][i] == pytest.approx(min(p.min() for p in parts))
+        assert line["max"][i] == pytest.approx(max(p.max() for p in parts))
+
+
+def test_a_seed_that_failed_is_in_no_mean_of_a_curve(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    study = seeding.fill_linked_study(database, tmp_path, done=1)
+    broken = seeding.claim(database)
+    seeding.report(database, broken, 80, tmp_path)
+    error = Failed(code="lost", failure_kind="lost", retryable=False, message="its worker is gone")
+    leases.fail(database, broken, error)
+    page.goto(f"/studies/{study.id}")
+    expect(page.locator("#curves .u-legend")).to_contain_text("batch (n = 1)")
+    expect(page.locator(".heat tbody td").first).to_contain_text("n = 1")
+    expect(page.locator(".heat tbody td").first).to_contain_text("1 failed")
 
 
 def test_cells_that_wait_are_said_to_wait_where_no_curve_is(
