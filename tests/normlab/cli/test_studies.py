@@ -186,7 +186,7 @@ def test_every_format_is_written(cli: Run, study: StudyDetail, tmp_path: Path) -
         target = tmp_path / f"table.{form}"
         assert cli("results", study.id, "--format", form, "--output", str(target))[0] == 0
         assert target.stat().st_size > 0
-    line = ["--group-by", "normalizer", "--where", "batch_size=2"]
+    line = ["--group-by", "normalizer", "--where", "batch_size=8"]
     _, out, _ = cli("results", study.id, "--format", "json", *line)
     rows = ResultTable.model_validate_json(out).rows
     assert [(row.n, row.failed) for row in rows] == [(3, 0)] * 3
