@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
+
 _LEAST = 3
 _LEAST_ALONE = 4
 _MOST = 6
@@ -38,9 +40,10 @@ def shown(rows: Sequence[Tuple[Optional[float], Optional[float]]]) -> List[Shown
 
 def decimals_apart(means: Iterable[float]) -> int:
     """Return the fewest decimals at which *means* that differ in six digits look different."""
-    distinct = {float(f"{mean:.{_MOST - 1}e}") for mean in means}
+    distinct = np.array(sorted({float(f"{mean:.{_MOST - 1}e}") for mean in means}))
     for decimals in range(_MOST_DECIMALS):
-        if len({f"{mean:.{decimals}f}" for mean in distinct}) == len(distinct):
+        differ = np.diff(distinct.round(decimals)).all()  # quick, for thousands of rows
+        if differ and len({f"{mean:.{decimals}f}" for mean in distinct}) == len(distinct):
             return decimals
     return _MOST_DECIMALS
 
