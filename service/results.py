@@ -28,13 +28,9 @@ def results(
     Tabulate a study: a row for each combination of *group_by*, by default of all its paths.
 
     With `seed` among *group_by*, a row for each job. Only jobs that succeeded have a value; the
-    others are counted by state in `without`, and their states are in the row. Of a timing, a job
-    that was emulated has none either: its state is `emulated`.
+    others are counted by state in `without`. Of a timing, an emulated job has none either.
 
     Args:
-        database: of the study.
-        study: its id.
-        question: which number of each job, and which interval.
         group_by: paths that make the rows; what is left out may not vary within a row.
         where: path to label: take only the cells that have this value there.
 
