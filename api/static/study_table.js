@@ -39,7 +39,8 @@ export function fill(table) {
 function tableRow(row, shown) {
   const tr = make("tr");
   tr.append(...shown.map((path) => make("td", row.labels[path])), make("td", mean(row), "number"));
-  for (const name of ["low", "high", "sd"]) tr.append(make("td", like(row, row[name]), "number"));
+  for (const name of ["low", "high"]) tr.append(make("td", like(row, row[name]), "number"));
+  tr.append(make("td", readable(row.sd), "number"));
   tr.append(make("td", row.n, "number"), make("td", without(row)));
   const jobs = make("td");
   for (const [seed, job] of Object.entries(row.jobs)) {
