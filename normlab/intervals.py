@@ -45,9 +45,9 @@ def estimate(values: Sequence[float], method: Method = "t", confidence: float = 
         raise InvalidSpec(
             f"{x.size} values, confidence {confidence}: needs a value and 0 < confidence < 1"
         )
-    mean = float(x.mean())
     if x.size < 2:
-        return Estimate(1, mean, None, None, None)
+        return Estimate(1, float(x[0]), None, None, None)
+    mean = float(x.mean())
     sd = float(x.std(ddof=1))
     low, high = _t(x, mean, sd, confidence) if method == "t" else _bootstrap(x, confidence)
     return Estimate(int(x.size), mean, sd, low, high)

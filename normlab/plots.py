@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence, Tuple
 
+from normlab.digits import shown
 from normlab.errors import InvalidSpec
 from normlab.records import ResultRow, ResultTable
 
@@ -52,7 +53,8 @@ def save(table: ResultTable, target: Path) -> Path:
         raise InvalidSpec(f"no cell has {table.metric} yet, so there is nothing to plot")
     if not 1 <= len(table.group_by) <= 2:
         raise InvalidSpec(
-            f"a plot shows one or two paths, found {table.group_by}; choose with --group-by"
+            f"a plot shows one or two paths, found {table.group_by}; choose with --group-by, and "
+            "fix the others with --where"
         )
     figure = draw(table)
     figure.savefig(target, bbox_inches="tight")
@@ -77,6 +79,7 @@ def draw(table: ResultTable) -> Figure:
             _draw_lines(axes, table, x, next(p for p in table.group_by if p != x))
         else:
             _draw_heat_map(figure, axes, table)
+        axes.set_title(", ".join(f"{path} = {name}" for path, name in table.where.items()))
     return figure
 
 
@@ -130,15 +133,18 @@ def _draw_heat_map(figure: Figure, axes: Axes, table: ResultTable) -> None:
     down, across = table.group_by
     lines = list(dict.fromkeys(row.labels[down] for row in table.rows))
     columns = list(dict.fromkeys(row.labels[across] for row in table.rows))
-    means = {(r.labels[down], r.labels[across]): r.mean for r in table.rows}
+    places = [(row.labels[down], row.labels[across]) for row in table.rows]
+    means = dict(zip(places, (row.mean for row in table.rows)))
+    texts = dict(zip(places, shown([(row.mean, row.half) for row in table.rows])))
     grid = [[_or_nan(means.get((line, c))) for c in columns] for line in lines]
     image = axes.imshow(grid, cmap="cividis", aspect="auto")
     middle = sum(image.get_clim()) / 2
     for i, values in enumerate(grid):
         for j, value in enumerate(values):
-            text = "—" if value != value else f"{value:.3g}"  # NaN differs from itself
+            text = texts.get((lines[i], columns[j]))
             color = "white" if value < middle else "black"
-            axes.text(j, i, text, ha="center", va="center", color=color)
+            said = (text.mean if text else "") or "—"
+            axes.text(j, i, said, ha="center", va="center", color=color)
     axes.set_xticks(range(len(columns)), columns, rotation=20, ha="right")
     axes.set_yticks(range(len(lines)), lines)
     axes.set_xlabel(across)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Dict, List, Literal, Union
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from normlab.record import Record as Record
+from normlab.result_records import ComparisonRow as ComparisonRow
+from normlab.result_records import ComparisonTable as ComparisonTable
+from normlab.result_records import ResultRow as ResultRow
+from normlab.result_records import ResultTable as ResultTable
 from normlab.specs.jobs import JobSpec
 from normlab.specs.options import OptionRecord
 from normlab.specs.studies import StudySpec
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: tuple[JobState, ...] = ("succeeded", "failed", "cancelled")
-
-
-class Record(BaseModel):
-    """The root of all records."""
 
 
 class LastValue(Record):
@@ -121,6 +122,9 @@ class SeriesRecord(Record):
     max: Union[List[Union[float, None]], None] = Field(None, description="buckets only")
     times: List[float] = Field(description="seconds since the epoch")
     points: int = Field(description="points stored in the range that was asked for")
+    last: Union[LastValue, None] = Field(
+        None, description="where the metric stands, whatever range was asked for"
+    )
 
 
 class EventRecord(Record):
@@ -193,6 +197,8 @@ class Validation(Record):
     steps: Union[int, None]
     parameters: Union[int, None]
     memory_bytes: Union[int, None] = Field(description="estimated peak of the training process")
+    estimated_s: Union[float, None] = Field(None, description="estimated running time")
+    estimate: str = Field("", description="the running time in words, and what it is known from")
     queue_position: int
     fingerprint: str
 
@@ -327,68 +333,11 @@ class StudyPreview(Record):
     epochs: int = Field(description="of all cells that would run")
     steps: Union[int, None]
     estimated_s: Union[float, None] = Field(
-        description="running time of all cells one after another, from earlier jobs"
+        description="running time of all cells one after another; null where nobody knows"
     )
-    estimated_from: str
+    estimated_from: str = Field(description="what is known of the time, and from where")
+    estimate: str = Field("", description="both in words")
     refused: List[Refusal]
     first: List[CellRecord] = Field(
         description="the first cells, as an example; a reused one with the job that filled it"
     )
-
-
-class ResultRow(Record):
-    """
-    One job, or several seeds of the same coordinates.
-
-    A row that pools cells of other coordinates too has no maps by seed: a seed stands for
-    several cells there. Ask for all paths to see the single jobs.
-    """
-
-    coordinates: Dict[str, Any]
-    labels: Dict[str, str] = Field(description="coordinates as people read them")
-    n: int = Field(description="values behind the row")
-    failed: int = Field(description="cells without a value: failed, cancelled or not yet run")
-    mean: Union[float, None]
-    sd: Union[float, None]
-    low: Union[float, None]
-    high: Union[float, None]
-    values: Dict[int, float] = Field(description="seed to value")
-    jobs: Dict[int, str] = Field(description="seed to job")
-    states: Dict[int, str] = Field(description="seed to state")
-
-
-class ResultTable(Record):
-    """A metric over a study's cells."""
-
-    study: str
-    metric: str
-    reduction: str
-    interval: str
-    confidence: float
-    group_by: List[str]
-    rows: List[ResultRow]
-
-
-class ComparisonRow(Record):
-    """a minus b where everything else is equal."""
-
-    coordinates: Dict[str, Any]
-    labels: Dict[str, str]
-    n: int
-    a_mean: float
-    b_mean: float
-    difference: float
-    sd: Union[float, None]
-    low: Union[float, None]
-    high: Union[float, None]
-
-
-class ComparisonTable(Record):
-    """Two values of one axis, compared over the seeds that both have."""
-
-    study: str
-    metric: str
-    axis: str
-    a: str
-    b: str
-    rows: List[ComparisonRow]

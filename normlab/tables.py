@@ -7,6 +7,7 @@ import io
 import re
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
+from normlab.digits import shown
 from normlab.errors import InvalidSpec
 from normlab.records import ResultRow, ResultTable
 from normlab.typed_columns import typed_columns
@@ -19,28 +20,37 @@ def pivot(table: ResultTable) -> Tuple[List[str], List[List[str]]]:
     """
     Arrange a table as papers print it: the first path down, the others across.
 
-    With one path, or none, there is a row a combination, with its mean and how many seeds.
+    With one path, or none, there is a row for each combination, with its mean and how many seeds.
     """
+    texts = cells(table)
     if len(table.group_by) != 2:
         head = [*table.group_by, table.metric, "n"]
-        return head, [[*row.labels.values(), cell(row), str(row.n)] for row in table.rows]
+        return head, [[*row.labels.values(), text, str(row.n)]
+                      for row, text in zip(table.rows, texts)]  # fmt: skip
     down, across = table.group_by
     columns = list(dict.fromkeys(row.labels[across] for row in table.rows))
     lines = list(dict.fromkeys(row.labels[down] for row in table.rows))
-    found = {(row.labels[down], row.labels[across]): cell(row) for row in table.rows}
+    found = {(row.labels[down], row.labels[across]): t for row, t in zip(table.rows, texts)}
     head = [f"{down} \\ {across}", *columns]
     return head, [[line, *(found.get((line, c), "") for c in columns)] for line in lines]
 
 
-def cell(row: ResultRow) -> str:
-    """Show a row's mean, the half width of its interval, and its failures: `0.915 ± 0.004`."""
-    failed = f" ({row.failed} failed)" if row.failed else ""
-    if row.mean is None:
-        return f"—{failed}"
-    if row.low is None or row.high is None:
-        return f"{row.mean:.4g}{failed}"
-    half = (row.high - row.low) / 2
-    return f"{row.mean:.{_digits(half)}f} ± {half:.{_digits(half)}f}{failed}"
+def cells(table: ResultTable) -> List[str]:
+    """
+    Show each row: mean, half width of its interval, and the cells without a value by state.
+
+    `0.915 ± 0.004 (1 failed, 2 queued)`, with the digits of normlab/digits.py.
+    """
+    texts = shown([(row.mean, row.half) for row in table.rows])
+    return [
+        (str(text) or "—") + (f" ({absent})" if absent else "")
+        for text, absent in zip(texts, map(without, table.rows))
+    ]
+
+
+def without(row: ResultRow) -> str:
+    """Say how many of the row's cells have no value, and why: `1 failed, 2 queued`."""
+    return ", ".join(f"{count} {why}" for why, count in row.without.items())
 
 
 def markdown(table: ResultTable) -> str:
@@ -71,23 +81,6 @@ def latex(table: ResultTable) -> str:
             "",
         ]
     )
-
-
-def records(table: ResultTable) -> List[Dict[str, Any]]:
-    """List a table's rows as flat records, one a combination, with plain labels."""
-    return [
-        {
-            **row.labels,
-            "metric": table.metric,
-            "mean": row.mean,
-            "sd": row.sd,
-            "low": row.low,
-            "high": row.high,
-            "n": row.n,
-            "failed": row.failed,
-        }
-        for row in table.rows
-    ]
 
 
 def tidy(table: ResultTable) -> List[Dict[str, Any]]:
@@ -150,18 +143,11 @@ def render(table: ResultTable, form: str) -> str:
 
 def _caption(table: ResultTable) -> str:
     percent = f"{table.confidence * 100:g}"
+    chosen = "".join(f", {path} = {name}" for path, name in table.where.items())
     return (
-        f"{table.metric} ({table.reduction}), mean over seeds with the {percent} % "
+        f"{table.metric} ({table.reduction}){chosen}, mean over seeds with the {percent} % "
         f"{table.interval} interval."
     )
-
-
-def _digits(half: float) -> int:
-    """Return how many decimals show two digits of the half width."""
-    if half <= 0:
-        return 4
-    exponent = int(f"{half:e}".split("e")[1])
-    return min(max(1 - exponent, 0), 6)
 
 
 def _escaped(text: str) -> str:

@@ -21,7 +21,9 @@ Check = Callable[[JobSpec], Sequence[FieldProblem]]
 """What is wrong with a job that the schema cannot see."""
 
 _GRID = text("""
-    select c.key, c.coordinates, c.seed, c.job, c.reused, coalesce(j.state, 'missing') as state
+    select c.key, c.coordinates, c.seed, c.job, c.reused,
+        case when c.pruned and j.state = 'cancelled' then 'pruned'
+             else coalesce(j.state, 'missing') end as state
     from study_cell c left join job j on j.id = c.job
     where c.study = :study order by c.position
 """)

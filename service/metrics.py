@@ -26,7 +26,7 @@ from service.leases import Claim
 MAX_NAME = 200
 
 _STANDS = (
-    "select k.name, k.id, l.attempt, l.step, l.min, l.min_step, l.max, l.max_step"
+    "select k.name, k.id, l.attempt, l.step, l.min, l.min_step, l.max, l.max_step, l.value"
     " from metric_key k left join metric_last l on l.job = %s and l.key = k.id"
     " where k.name = any(%s)"
 )
@@ -144,7 +144,7 @@ def read(
         field: _jsonable(value) if isinstance(value, np.ndarray) else value
         for field, value in found.items()
     }
-    return SeriesRecord.model_construct(**listed)
+    return SeriesRecord.model_construct(**(listed | {"last": LastValue(**found["last"])}))
 
 
 def read_arrays(
@@ -168,7 +168,7 @@ def read_arrays(
     if max_points is not None and not 1 <= max_points <= 100_000:
         rule = "must lie between 1 and 100000"
         raise InvalidSpec(f"max_points={max_points} {rule}", [FieldProblem("max_points", rule)])
-    points = read_columns(database, job, name, from_step, to_step)
+    last, points = _found(database, job, name, from_step, to_step)
     if max_points is None or len(points) <= max_points:
         shown = {"values": points.values, "min": None, "max": None}
         rest = {"steps": points.steps, "times": points.times}
@@ -176,7 +176,7 @@ def read_arrays(
         buckets = thin_out(points, max_points)
         shown = {"values": buckets.mean, "min": buckets.low, "max": buckets.high}
         rest = {"steps": buckets.steps, "times": buckets.times}
-    return {"name": name, **shown, **rest, "points": len(points)}
+    return {"name": name, **shown, **rest, "points": len(points), "last": last}
 
 
 def read_columns(
@@ -187,12 +187,21 @@ def read_columns(
     to_step: int | None = None,
 ) -> Columns:
     """Return the points of one metric of *job* as arrays; raise NotFound if there is none."""
+    return _found(database, job, name, from_step, to_step)[1]
+
+
+def _found(
+    database: Database, job: str, name: str, from_step: int | None, to_step: int | None
+) -> tuple[dict[str, Any], Columns]:
+    # Where the metric stands, whatever part of it is asked for, and that part
     key = parse_id(job)
     with database.autocommit() as connection:
         cursor = cursor_of(connection)
         found = cursor.execute(_STANDS, (key, [name])).fetchone()
         if found is not None and found[2] is not None:
-            return _read(cursor, key, found[1], from_step, to_step)
+            _, metric, _, step, low, _, high, _, value = found
+            last = {"step": step, "value": _known(value), "min": _known(low), "max": _known(high)}
+            return last, _read(cursor, key, metric, from_step, to_step)
         known = [row[0] for row in cursor.execute(_NAMES, (key,)).fetchall()]
     near = difflib.get_close_matches(name, known, 3, 0.3) or known[:3]
     hint = f"the nearest are {', '.join(near)}" if near else "it has reported nothing yet"
@@ -209,7 +218,7 @@ def _stands(
             raise InvalidSpec(f"metric {name[:50]!r}: {rule}", [FieldProblem("name", rule)])
     found = {
         name: (key, None if stand[0] is None else _Stand(*stand))
-        for name, key, *stand in cursor.execute(_STANDS, (job, wanted)).fetchall()
+        for name, key, *stand, _ in cursor.execute(_STANDS, (job, wanted)).fetchall()
     }
     new = sorted(set(wanted) - set(found))
     if new:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
-
 from normlab.records import CellRecord, Refusal, StudyPreview
-from normlab.specs.cells import Cell, Grid, lay_out
+from normlab.specs.cells import Cell, Grid, corners, lay_out
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.database import Database
+from service.estimates import Pace, total
 from service.grids import Check, Place, finished_jobs
 
 Steps = Callable[[JobSpec], int | None]
@@ -20,35 +19,6 @@ Steps = Callable[[JobSpec], int | None]
 
 MOST_REFUSALS = 50
 _FIRST = 10
-
-# Medians over what was run before: the same model, data, normalizer and batch; then any like it.
-_HISTORY = text("""
-    select model, dataset, device, normalizer, batch_size,
-        percentile_cont(0.5) within group (order by ran_s / step) as step_s,
-        percentile_cont(0.5) within group (order by ran_s / step / samples_per_update) as sample_s
-    from job
-    where state = 'succeeded' and step > 0 and ran_s > 0 and timing_valid
-        and (model, dataset) in (select * from unnest(
-            cast(:models as text[]), cast(:datasets as text[])))
-    group by grouping sets (
-        (model, dataset, device, normalizer, batch_size), (model, dataset, device))
-""")
-
-
-@dataclass(frozen=True)
-class _Pace:
-    exact: dict[tuple[str, ...], float]
-    rough: dict[tuple[str, ...], float]
-
-    def seconds(self, spec: JobSpec, device: str, steps: int | None) -> float | None:
-        if steps is None:
-            return None
-        place = (spec.model.name, spec.dataset.name, device)
-        kind = str(spec.normalizer.model_dump()["kind"])
-        step_s = self.exact.get((*place, kind, str(spec.batch_size)))
-        if step_s is None and place in self.rough:
-            step_s = self.rough[place] * spec.samples_per_update
-        return None if step_s is None else step_s * steps
 
 
 def preview(
@@ -60,62 +30,50 @@ def preview(
     Raises:
         InvalidSpec: the grid itself is none; single cells that break a rule are listed.
     """
-    layout = Grid([], 0, 0) if spec.search else lay_out(spec)
+    # a search is judged by its two outermost trials: what it will try is not known yet
+    layout = Grid(corners(spec), 0, 0) if spec.search else lay_out(spec)
     cells = layout.cells
     problems = {cell.key: check(cell.spec) for cell in cells}
     good = [cell for cell in cells if not problems[cell.key]]
     with database.begin() as connection:
-        reusable = finished_jobs(connection, owner, good) if good else {}
-        pace = _pace(connection, good)
+        reusable = finished_jobs(connection, owner, good) if good and not spec.search else {}
+        pace = Pace(connection, [cell.spec for cell in good])
     reused = reusable if spec.reuse else {}
+    stands_for = spec.search.trials / len(cells) if spec.search else 1.0
     to_run = [cell for cell in good if cell.key not in reused]
-    counted = [steps(cell.spec) for cell in to_run]
-    times = _times(to_run, counted, pace, place)
-    known = [t for t in times if t is not None]
     return StudyPreview(
         cells=len(cells) if spec.search is None else spec.search.trials,
         excluded=layout.excluded,
         identical=layout.identical,
         reusable=len(reusable),
         priority=spec.priority,
-        epochs=sum(cell.spec.epochs for cell in to_run),
-        steps=sum(n for n in counted if n is not None) if None not in counted else None,
-        estimated_s=sum(known) * len(times) / len(known) if known else None,
-        estimated_from=_source(len(known), len(times)),
         refused=_refusals([c for c in cells if problems[c.key]], problems),
-        first=[_shown(cell, reused) for cell in cells[:_FIRST]],
+        first=[] if spec.search else [_shown(cell, reused) for cell in cells[:_FIRST]],
+        **_work(to_run, stands_for, pace, place, steps),
     )
 
 
-def _times(
-    cells: Sequence[Cell], steps: Sequence[int | None], pace: _Pace, place: Place
-) -> list[float | None]:
-    return [
-        pace.seconds(cell.spec, place(cell.spec)[0], n)
-        for cell, n in zip(cells, steps, strict=True)
-    ]
+def _work(
+    cells: Sequence[Cell], stands_for: float, pace: Pace, place: Place, steps: Steps
+) -> dict[str, Any]:
+    """Say how much *cells* are, each of which stands for so many jobs."""
+    counted = [steps(cell.spec) for cell in cells]
+    time = total(
+        [pace.of(c.spec, place(c.spec)[0], n) for c, n in zip(cells, counted, strict=True)],
+        stands_for,
+    )
+    return {
+        "epochs": round(sum(cell.spec.epochs for cell in cells) * stands_for),
+        "steps": _all(counted, stands_for),
+        "estimated_s": time.seconds,
+        "estimated_from": time.source,
+        "estimate": time.words,
+    }
 
 
-def _pace(connection: Connection, cells: Sequence[Cell]) -> _Pace:
-    pairs = sorted({(cell.spec.model.name, cell.spec.dataset.name) for cell in cells})
-    values = {"models": [p[0] for p in pairs], "datasets": [p[1] for p in pairs]}
-    exact: dict[tuple[str, ...], float] = {}
-    rough: dict[tuple[str, ...], float] = {}
-    for row in connection.execute(_HISTORY, values):
-        where = (row.model, row.dataset, row.device)
-        if row.normalizer is None:
-            rough[where] = row.sample_s
-        else:
-            exact[(*where, row.normalizer, str(row.batch_size))] = row.step_s
-    return _Pace(exact, rough)
-
-
-def _source(known: int, cells: int) -> str:
-    if cells == 0:
-        return "nothing would run"
-    if known == 0:
-        return "no job like these has finished here yet"
-    return f"finished jobs like {known} of the {cells} cells"
+def _all(counted: Sequence[int | None], stands_for: float) -> int | None:
+    known = [n for n in counted if n is not None]
+    return round(sum(known) * stands_for) if len(known) == len(counted) else None
 
 
 def _refusals(cells: Sequence[Cell], problems: Mapping[str, Sequence[object]]) -> list[Refusal]:

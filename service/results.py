@@ -1,97 +1,51 @@
-"""What a study found: one number a cell, grouped over seeds, compared in pairs."""
+"""What a study found: a number for each cell, summed up over seeds and over nothing else."""
 
 from __future__ import annotations
 
-import difflib
-import math
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
-from uuid import UUID
+from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
-import orjson
-from sqlalchemy import Connection, text
-
+from normlab.digits import shown
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.intervals import Method, estimate, paired_difference
-from normlab.records import ComparisonRow, ComparisonTable, ResultRow, ResultTable
-from normlab.specs.cells import Coordinates, label
-from service import metrics, studies
+from normlab.intervals import estimate
+from normlab.records import ResultRow, ResultTable
+from normlab.specs.cells import label
+from service import cell_values, studies
+from service.cell_places import place_all
+from service.cell_values import CellValue, Question
 from service.database import Database
-from service.identity import parse_id
 
-_VALUES = text("""
-    select c.coordinates, c.seed, c.job, l.value, l.min, l.max,
-        case when j.state = 'succeeded' and :timing and not j.timing_valid then 'emulated'
-            else coalesce(j.state, 'missing') end as state
-    from study_cell c
-    left join job j on j.id = c.job
-    left join metric_last l on l.job = c.job
-        and l.key = (select id from metric_key where name = :metric)
-    where c.study = :study order by c.position
-""")
-_REPORTED = text("""
-    select distinct k.name from study_cell c
-    join metric_last l on l.job = c.job join metric_key k on k.id = l.key
-    where c.study = :study order by 1
-""")
-_REDUCTION = re.compile(r"last|best|area|mean_last:([1-9]\d{0,5})")
-_SMALLER_IS_BETTER = ("loss", "error", "perplexity", "time/")
-
-
-@dataclass(frozen=True)
-class Question:
-    """Which number to take of each job, and how to sum it up over seeds."""
-
-    metric: str = "val/accuracy"
-    reduction: str = "last"
-    interval: Method = "t"
-    confidence: float = 0.95
-
-    def __post_init__(self) -> None:
-        if not _REDUCTION.fullmatch(self.reduction):
-            rule = "one of last, best, area, mean_last:K (K points)"
-            raise InvalidSpec(
-                f"reduction={self.reduction!r} is none: {rule}", [FieldProblem("reduction", rule)]
-            )
-
-    @property
-    def smaller_is_better(self) -> bool:
-        """Whether the best value of the metric is its smallest."""
-        return any(word in self.metric for word in _SMALLER_IS_BETTER)
-
-
-@dataclass(frozen=True)
-class _Value:
-    coordinates: Coordinates
-    seed: int
-    job: str | None
-    state: str
-    value: float | None
+_MOST_NAMED = 5
 
 
 def results(
-    database: Database, study: str, question: Question, group_by: Sequence[str] | None = None
+    database: Database,
+    study: str,
+    question: Question,
+    group_by: Sequence[str] | None = None,
+    where: Mapping[str, str] | None = None,
 ) -> ResultTable:
     """
     Tabulate a study: a row for each combination of *group_by*, by default of all its paths.
 
-    With `seed` among *group_by*, a row a job. Only jobs that succeeded have a value; the
-    others are counted in `failed`, and their states are in the row. Of a timing, a job that was
-    emulated has none either: its state is `emulated`.
+    With `seed` among *group_by*, a row for each job. Only jobs that succeeded have a value; the
+    others are counted by state in `without`. Of a timing, an emulated job has none either.
+
+    Args:
+        group_by: paths that make the rows; what is left out may not vary within a row.
+        where: path to label: take only the cells that have this value there.
 
     Raises:
         NotFound: no such study.
-        InvalidSpec: a path that the study does not vary, or a metric that nobody reported.
+        InvalidSpec: a path or a label that the study does not have, a metric that nobody
+            reported, or rows that would pool cells which differ in more than their seed.
     """
-    paths = studies.paths(database, study)
-    chosen = _chosen_paths(paths, group_by)
-    rows = [
-        _row(coordinates, group, question)
-        for coordinates, group in _grouped(_values(database, study, question), chosen)
-    ]
+    declared = studies.paths(database, study)
+    read = cell_values.read(database, study, question)
+    paths, cells = place_all(database, declared, read)
+    chosen = _known_paths(paths, group_by, "group_by") if group_by is not None else paths
+    taken = _taken(cells, paths, where or {})
+    groups = _grouped(taken, chosen)
+    _refuse_pooling(groups, [path for path in paths if path not in chosen], chosen)
     return ResultTable(
         study=study,
         metric=question.metric,
@@ -99,150 +53,109 @@ def results(
         interval=question.interval,
         confidence=question.confidence,
         group_by=chosen,
-        rows=rows,
+        where=dict(where or {}),
+        rows=_with_digits([_row(group, chosen, question) for group in groups]),
     )
 
 
-def compare(
-    database: Database, study: str, question: Question, axis: str, a: str, b: str
-) -> ComparisonTable:
-    """
-    Compare two values of *axis*, named by their labels, seed by seed: a minus b.
-
-    Raises:
-        NotFound: no such study.
-        InvalidSpec: *axis* or a label is unknown, or they share no finished seed anywhere.
-    """
-    paths = studies.paths(database, study)
-    _chosen_paths(paths, [axis])
-    table = results(database, study, question, paths)
-    labels = list(dict.fromkeys(row.labels[axis] for row in table.rows))
-    for name in (a, b):
-        if name not in labels:
-            rule = f"one of {', '.join(labels)}"
-            raise InvalidSpec(f"{axis} has no value {name!r}: {rule}", [FieldProblem(axis, rule)])
-    rows = list(_comparisons(table.rows, axis, a, b, question))
-    if not rows:
-        raise InvalidSpec(f"{a} and {b} have no finished seed in common yet; wait, or complete")
-    return ComparisonTable(study=study, metric=question.metric, axis=axis, a=a, b=b, rows=rows)
-
-
-def _values(database: Database, study: str, question: Question) -> list[_Value]:
-    key = parse_id(study, "study")
-    with database.begin() as connection:
-        asked = {"metric": question.metric, "timing": metrics.is_timing(question.metric)}
-        rows = connection.execute(_VALUES, {"study": key, **asked}).all()
-        if rows and all(row.value is None for row in rows):
-            _refuse_unknown_metric(connection, key, question.metric)
-    return [
-        _Value(
-            row.coordinates,
-            row.seed,
-            None if row.job is None else str(row.job),
-            row.state,
-            _number(database, row, question) if row.state == "succeeded" else None,
-        )
-        for row in rows
-    ]
-
-
-def _refuse_unknown_metric(connection: Connection, study: UUID, metric: str) -> None:
-    known = [row.name for row in connection.execute(_REPORTED, {"study": study})]
-    if known and metric not in known:
-        near = difflib.get_close_matches(metric, known, n=3, cutoff=0.3) or known[:5]
-        rule = f"no job of this study reported it; nearest: {', '.join(near)}"
-        raise InvalidSpec(f"metric {metric!r}: {rule}", [FieldProblem("metric", rule)])
-
-
-def _number(database: Database, row: Any, question: Question) -> float | None:
-    if row.value is None:
-        return None
-    if question.reduction == "last":
-        found = row.value
-    elif question.reduction == "best":
-        found = row.min if question.smaller_is_better else row.max
-    else:
-        found = _reduced(database, str(row.job), question)
-    return float(found) if math.isfinite(found) else None
-
-
-def _reduced(database: Database, job: str, question: Question) -> float:
-    series = metrics.read(database, job, question.metric)
-    steps = np.asarray(series.steps, dtype=float)
-    values = np.asarray([math.nan if v is None else v for v in series.values], dtype=float)
-    if question.reduction == "area":  # mean height under the curve: the same unit as the metric
-        if len(steps) == 1:
-            return float(values[0])
-        return float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))
-    return float(values[-int(question.reduction.split(":")[1]) :].mean())
-
-
-def _chosen_paths(paths: Sequence[str], group_by: Sequence[str] | None) -> list[str]:
-    if group_by is None:
-        return list(paths)
-    for path in group_by:
+def _known_paths(paths: Sequence[str], asked: Sequence[str], field: str) -> list[str]:
+    for path in asked:
         if path not in (*paths, "seed"):
             rule = f"one of {', '.join((*paths, 'seed'))}"
             raise InvalidSpec(
-                f"the study does not vary {path!r}: {rule}", [FieldProblem("group_by", rule)]
+                f"the study does not vary {path!r}: {rule}", [FieldProblem(field, rule)]
             )
-    return list(group_by)
+    return list(dict.fromkeys(asked))
 
 
-def _grouped(
-    values: Sequence[_Value], paths: Sequence[str]
-) -> Iterator[tuple[Coordinates, list[_Value]]]:
-    groups: dict[bytes, tuple[Coordinates, list[_Value]]] = {}
-    for value in values:
-        all_of_it = {**value.coordinates, "seed": value.seed}
-        coordinates = {path: all_of_it.get(path) for path in paths}
-        key = orjson.dumps(coordinates, option=orjson.OPT_SORT_KEYS)
-        groups.setdefault(key, (coordinates, []))[1].append(value)
-    yield from groups.values()
+def _taken(
+    cells: Sequence[CellValue], paths: Sequence[str], where: Mapping[str, str]
+) -> Sequence[CellValue]:
+    _known_paths(paths, list(where), "where")
+    for path, wanted in where.items():
+        names = list(dict.fromkeys(_label(cell, path) for cell in cells))
+        if wanted not in names:
+            rule = f"one of {', '.join(names)}"
+            raise InvalidSpec(f"{path} has no value {wanted!r}: {rule}",
+                              [FieldProblem("where", rule)])  # fmt: skip
+        cells = [cell for cell in cells if _label(cell, path) == wanted]
+    return cells
 
 
-def _row(coordinates: Coordinates, group: Sequence[_Value], question: Question) -> ResultRow:
-    known = [v for v in group if v.value is not None]
-    pooled = len({v.seed for v in group}) < len(group)
-    single = [] if pooled else group  # by seed alone, one cell would hide another
-    numbers = [v.value for v in known if v.value is not None]
-    found = estimate(numbers, question.interval, question.confidence) if numbers else None
+def _label(cell: CellValue, path: str) -> str:
+    return str(cell.seed) if path == "seed" else label(cell.coordinates.get(path))
+
+
+def _grouped(cells: Sequence[CellValue], paths: Sequence[str]) -> list[list[CellValue]]:
+    # by labels: two spellings of one value, `batch` and `{kind: batch}`, are one row
+    groups: dict[tuple[str, ...], list[CellValue]] = {}
+    for cell in cells:
+        groups.setdefault(tuple(_label(cell, path) for path in paths), []).append(cell)
+    return list(groups.values())
+
+
+def _refuse_pooling(
+    groups: Sequence[Sequence[CellValue]], hidden: Sequence[str], chosen: Sequence[str]
+) -> None:
+    """Raise InvalidSpec if a row's cells differ in one of the paths that it does not show."""
+    names = {p: _most_names([_names(group, p) for group in groups]) for p in hidden}
+    pooled = {path: found for path, found in names.items() if len(found) > 1}
+    if not pooled:
+        return
+    said = ", ".join(f"{path} ({_listed(found)})" for path, found in pooled.items())
+    first, found = next(iter(pooled.items()))
+    rule = (
+        f"a mean is over seeds alone, and these rows would pool {said}: add "
+        f"{' and '.join(pooled)} to group_by, or choose a value with where, "
+        f"such as {first}={found[0]}"
+    )
+    of = f"group_by {', '.join(chosen)}" if chosen else "an empty group_by"
+    raise InvalidSpec(f"{of}: {rule}", [FieldProblem("group_by", rule)])
+
+
+def _names(group: Sequence[CellValue], path: str) -> list[str]:
+    return list(dict.fromkeys(_label(cell, path) for cell in group))
+
+
+def _most_names(names: Sequence[list[str]]) -> list[str]:
+    return max(names, key=len, default=[])
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _row(group: Sequence[CellValue], paths: Sequence[str], question: Question) -> ResultRow:
+    numbers = {cell.seed: cell.value for cell in group if cell.value is not None}
+    values = list(numbers.values())
+    found = estimate(values, question.interval, question.confidence) if values else None
+    first = {**group[0].coordinates, "seed": group[0].seed}
     return ResultRow(
-        coordinates=coordinates,
-        labels={path: label(value) for path, value in coordinates.items()},
-        n=len(known),
-        failed=len(group) - len(known),
+        coordinates={path: first.get(path) for path in paths},
+        labels={path: _label(group[0], path) for path in paths},
+        n=len(values),
+        failed=sum(cell.state == "failed" for cell in group),
+        without=dict(_reasons(group)),
         mean=found.mean if found else None,
         sd=found.sd if found else None,
         low=found.low if found else None,
         high=found.high if found else None,
-        values={v.seed: v.value for v in single if v.value is not None},
-        jobs={v.seed: v.job for v in single if v.job is not None},
-        states={v.seed: v.state for v in single},
+        values=numbers,
+        jobs={cell.seed: cell.job for cell in group if cell.job is not None},
+        states={cell.seed: cell.state for cell in group},
     )
 
 
-def _comparisons(
-    rows: Sequence[ResultRow], axis: str, a: str, b: str, question: Question
-) -> Iterator[ComparisonRow]:
-    def rest(row: ResultRow) -> str:
-        return str(sorted((k, v) for k, v in row.labels.items() if k != axis))
+def _reasons(group: Sequence[CellValue]) -> Iterator[tuple[str, int]]:
+    reasons = [cell.why for cell in group if cell.why]
+    for why in dict.fromkeys(reasons):
+        yield why, reasons.count(why)
 
-    others = {rest(row): row for row in rows if row.labels[axis] == b}
-    for row in rows:
-        other = others.get(rest(row)) if row.labels[axis] == a else None
-        if other is None or not set(row.values) & set(other.values):
-            continue
-        found = paired_difference(row.values, other.values, question.interval, question.confidence)
-        shared = sorted(set(row.values) & set(other.values))
-        yield ComparisonRow(
-            coordinates={k: v for k, v in row.coordinates.items() if k != axis},
-            labels={k: v for k, v in row.labels.items() if k != axis},
-            n=found.n,
-            a_mean=sum(row.values[s] for s in shared) / found.n,
-            b_mean=sum(other.values[s] for s in shared) / found.n,
-            difference=found.mean,
-            sd=found.sd,
-            low=found.low,
-            high=found.high,
-        )
+
+def _with_digits(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    texts = shown([(row.mean, row.half) for row in rows])
+    return [
+        row.model_copy(update={"mean_text": text.mean, "half_text": text.half})
+        for row, text in zip(rows, texts, strict=True)
+    ]

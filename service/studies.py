@@ -166,6 +166,11 @@ def reported(database: Database, study: str) -> list[str]:
         return [row.name for row in connection.execute(_REPORTED, {"study": key})]
 
 
+def factors(database: Database, study: str) -> list[list[str]]:
+    """Return the paths of *study* that move together, a list for each axis."""
+    return StudySpec.model_validate(_found(database, study).spec).factors
+
+
 def owner_of(database: Database, study: str) -> str:
     """Return whose *study* it is."""
     owner: str = _found(database, study).owner

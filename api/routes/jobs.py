@@ -13,7 +13,7 @@ from api.state import StateDep
 from normlab.records import JobCreated, JobDetail, JobPage, JobState, Validation
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps
-from service import jobs
+from service import estimates, jobs
 from service.jobs import JobFilters
 
 router = APIRouter(tags=["jobs"])
@@ -73,11 +73,12 @@ def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Validatio
     Try a job out without queueing it.
 
     Every rule is checked as on submission; the answer has the whole spec with
-    its defaults, the device with the reason for it and against the others, and
-    the place in the queue.
+    its defaults, the device with the reason for it and against the others, how
+    long it may take, and the place in the queue.
     """
     placed = admit(state, spec)
     inspection = state.inspector.ask(spec)
+    time = estimates.of_job(state.database, spec, placed.device, steps(spec))
     return Validation(
         spec=spec,
         device=placed.device,
@@ -87,6 +88,8 @@ def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Validatio
         steps=steps(spec),
         parameters=inspection.parameters if inspection else None,
         memory_bytes=inspection.memory_bytes if inspection else None,
+        estimated_s=time.seconds,
+        estimate=time.words,
         queue_position=jobs.queue_position(state.database, placed.device, spec.priority),
         fingerprint=spec.fingerprint(),
     )

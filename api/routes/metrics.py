@@ -80,7 +80,7 @@ def _or_empty(
         return metrics.read_arrays(state.database, job, name, from_step, to_step, max_points)
     except NotFound:
         nothing: dict[str, Any] = {column: [] for column in ("steps", "values", "times")}
-        return {"name": name, **nothing, "min": None, "max": None, "points": 0}
+        return {"name": name, **nothing, "min": None, "max": None, "points": 0, "last": None}
 
 
 def _json(series: dict[str, Any] | list[dict[str, Any]]) -> Response:

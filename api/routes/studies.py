@@ -20,17 +20,25 @@ from normlab.records import (
     StudyPreview,
     StudyRecord,
 )
+from normlab.specs.cells import read_where
 from normlab.specs.devices import KINDS
 from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
 from normlab.tables import parquet, render, tidy
-from service import previews, results, studies
-from service.results import Question
+from service import comparisons, previews, results, studies
+from service.cell_values import Question
 
 router = APIRouter(tags=["studies"])
 
 _TYPES = {"csv": "text/csv", "latex": "application/x-tex", "markdown": "text/markdown"}
-_PATHS = Query(description="paths that make the rows; all by default; with seed: a row a job")
+_PATHS = Query(
+    description="paths that make the rows; all by default; with seed: a row for each job. "
+    "A path that is left out may not vary within a row"
+)
+_WHERE = Query(
+    description="PATH=VALUE, such as batch_size=32: only the cells with this value, as the labels "
+    "of the rows name it; may be repeated"
+)
 
 
 class Priority(Record):
@@ -143,6 +151,7 @@ def get_results(
     reader: ReaderDep,
     state: StateDep,
     group_by: Annotated[list[str] | None, _PATHS] = None,
+    where: Annotated[list[str] | None, _WHERE] = None,
     metric: Annotated[str, Query(max_length=200)] = "val/accuracy",
     reduction: Annotated[str, Query(max_length=50)] = "last",
     interval: Literal["t", "bootstrap"] = "t",
@@ -154,12 +163,14 @@ def get_results(
     """
     Tabulate one metric over the study's cells.
 
-    Rows are means over seeds with an interval; cells without a value are counted in
-    `failed`, never dropped. CSV and Parquet have a row a job, whatever `group_by` says.
+    Rows are means over seeds alone, with an interval: a `group_by` whose rows would pool other
+    paths is refused, by name. Cells without a value are counted by state in `without`, never
+    dropped. CSV and Parquet have a row for each job, whatever `group_by` says.
     """
     question = Question(metric, reduction, interval, confidence)
     a_row_a_job = form in ("csv", "parquet")
-    table = results.results(state.database, study, question, None if a_row_a_job else group_by)
+    paths = None if a_row_a_job else group_by
+    table = results.results(state.database, study, question, paths, read_where(where or []))
     if form == "json":
         return table
     if form == "parquet":
@@ -183,7 +194,7 @@ def compare_results(
 ) -> ComparisonTable:
     """Compare two values of one axis, seed by seed: a minus b, with its interval."""
     question = Question(metric, reduction, interval, confidence)
-    return results.compare(state.database, study, question, axis, a, b)
+    return comparisons.compare(state.database, study, question, axis, a, b)
 
 
 def _check_owner(state: State, study: str, caller: Caller) -> None:

@@ -80,17 +80,18 @@ export class Chart {
   draw() {
     const found = this.series.map((s, i) => ({ ...s, ...this.jobs[i], colour: colour(i) }));
     const some = found.filter((s) => s.steps.length);
+    this.card.querySelector("[data-latest]").textContent = found[0].last ? latest(found[0]) : "";
     const note = this.box.querySelector(".note");
     if (!some.length) {
       if (note) note.textContent = "No point in this range.";
       return;
     }
     const data = aligned(some);
-    const shape = some.map((s) => s.id + s.colour).join() + this.log;
-    this.card.querySelector("[data-latest]").textContent = latest(some[0]);
+    const shape = some.map((s) => s.id + s.colour + Boolean(s.min)).join() + this.log;
     if (this.plot && this.shape === shape) {
       this.plot.setData(data, false);
       this.plot.setScale("x", this.span(data[0]));
+      this.describe(some);
       return;
     }
     this.plot?.destroy();
@@ -98,8 +99,12 @@ export class Chart {
     this.shape = shape;
     this.plot = new uPlot(this.options(some), data, this.box);
     this.plot.setScale("x", this.span(data[0]));
-    const described = some.map((s) => `${s.label}: ${latest(s)}`).join("; ");
     this.plot.root.setAttribute("role", "img");
+    this.describe(some);
+  }
+
+  describe(series) {
+    const described = series.map((s) => `${s.label}: ${latest(s)}`).join("; ");
     this.plot.root.setAttribute("aria-label", `${this.metric} over updates. ${described}`);
   }
 
@@ -112,12 +117,12 @@ export class Chart {
     const ink = cssColour("--quiet");
     const line = cssColour("--line");
     const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
-    const lines = [{ label: "update" }];
+    const lines = [{ label: series.some((s) => s.min) ? "from update" : "update" }];
     const bands = [];
     series.forEach((s, i) => {
       const at = 1 + 3 * i;
       lines.push(
-        { label: s.label, stroke: s.colour, width: 1.75, points: { show: s.steps.length < 30 }, spanGaps: false, value: (u, v) => readable(v) },
+        { label: s.label, stroke: s.colour, width: 1.75, points: { show: s.steps.length < 30 }, spanGaps: false, value: pointed(s) },
         { show: true, stroke: "transparent", width: 0, points: { show: false }, label: "smallest", class: "hidden" },
         { show: true, stroke: "transparent", width: 0, points: { show: false }, label: "largest", class: "hidden" },
       );
@@ -167,7 +172,16 @@ export function readable(value) {
   return String(+value.toPrecision(4));
 }
 
-function latest(series) {
-  const last = series.values.length - 1;
-  return `${readable(series.values[last])} at update ${series.steps[last]}`;
+/** Where the metric stands, as it was stored: a bucket's mean would differ with the chart's width. */
+function latest({ last }) {
+  return `${last.value === null ? "not finite" : readable(last.value)} at update ${last.step}`;
+}
+
+/** The value of a legend: of a bucket of several updates, its mean and what it lies between. */
+function pointed(series) {
+  return (u, v, at, i) => {
+    if (i === null || i === undefined || v === null || v === undefined) return "–";
+    const [low, high] = [u.data[at + 1][i], u.data[at + 2][i]];
+    return series.min ? `mean ${readable(v)} of ${readable(low)} to ${readable(high)}` : readable(v);
+  };
 }

@@ -32,6 +32,7 @@ const check = throttled(async () => {
     line(`On ${validation.device}: ${validation.device_reason}`),
     line(`${validation.samples_per_update} samples an update, ${validation.steps ?? "an unknown number of"} updates`),
     ...(validation.parameters === null ? [] : [line(`${validation.parameters.toLocaleString()} parameters`)]),
+    line(`Running time: ${validation.estimate}`),
     ...(validation.memory_bytes === null ? [] : [line(`about ${(validation.memory_bytes / 2 ** 20).toFixed(0)} MiB of memory`)]),
     line(`Place ${validation.queue_position} in the queue`),
     verdicts(validation.verdicts),

@@ -87,11 +87,6 @@ function line(text, name = "p", kind = "") {
   return p;
 }
 
-function duration(seconds) {
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
-}
-
 const check = throttled(async () => {
   const spec = study();
   document.getElementById("json").textContent = JSON.stringify(spec, null, 2);
@@ -103,7 +98,7 @@ const check = throttled(async () => {
     preview.replaceChildren(
       line(`${found.cells} cells, ${found.epochs} epochs in all`),
       ...(found.reusable ? [line(`${found.reusable} are there already`)] : []),
-      line(found.estimated_s === null ? `No estimate of the time: ${found.estimated_from}` : `About ${duration(found.estimated_s)} one after another (${found.estimated_from})`),
+      line(`One after another: ${found.estimate}`),
       ...refusals(found.refused),
     );
   } catch (error) {

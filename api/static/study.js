@@ -1,23 +1,24 @@
-// One study: heat map of two axes, lines with bands over seeds, learning curves, table, exports.
+// One study: heat map of two factors, lines with bands over seeds, learning curves, table, exports.
 import { ask, fail, follow, onReturn, throttled } from "./app.js";
 import { aligned, colour, cssColour, readable } from "./charts.js";
+import { gather } from "./study_curves.js";
+import { factorsOf, firstView, View } from "./study_factors.js";
+import { fill, make, mean, without } from "./study_table.js";
 
 const article = document.getElementById("study");
 const id = article.dataset.study;
-const paths = JSON.parse(article.dataset.paths);
+const axes = JSON.parse(article.dataset.axes);
 const form = document.getElementById("question");
 const rows = document.getElementById("rows");
 const columns = document.getElementById("columns");
+const fixed = document.getElementById("fixed");
 const slice = document.getElementById("slice");
-const ALL = "(all)";
 const MOST_VALUES = 30;
+const chosen = new Map();
 let table = null;
+let factors = [];
+let view = null;
 let plots = {};
-
-for (const path of paths) { rows.add(new Option(path)); columns.add(new Option(path)); }
-columns.add(new Option("none", ""));
-rows.value = paths[0] || "";
-columns.value = paths[1] || "";
 
 const query = (extra = {}) => new URLSearchParams({
   metric: form.metric.value.trim() || "val/accuracy", reduction: form.reduction.value, interval: form.interval.value, ...extra,
@@ -31,17 +32,17 @@ function wrong(message) {
 }
 
 async function load() {
-  const asked = query();
-  for (const path of [rows.value, columns.value]) if (path) asked.append("group_by", path);
   let found;
   try {
-    found = await ask(`/v1/studies/${id}/results?${asked}`);
+    found = await ask(`/v1/studies/${id}/results?${query()}`); // all paths: a row is a mean over seeds alone
     wrong("");
   } catch (error) {
     if (!error.problem) throw error;
     return wrong(error.message);
   }
   table = found;
+  factors = factorsOf(table, axes);
+  offer();
   for (const link of document.querySelectorAll("#exports a")) {
     link.href = `/v1/studies/${id}/results?${query({ format: link.dataset.format })}`;
   }
@@ -53,26 +54,51 @@ async function load() {
   if (some) draw();
 }
 
-const distinct = (list) => [...new Set(list)];
-const labelOf = (row, path) => (path ? row.labels[path] : ALL);
-const names = (path) => distinct(table.rows.map((row) => labelOf(row, path)));
-const cell = (r, c) => table.rows.find((row) => labelOf(row, rows.value) === r && labelOf(row, columns.value) === c);
+/** Offer the factors for rows and columns, once, and again when a study has grown by one. */
+function offer() {
+  const names = factors.map((factor) => factor.name);
+  if ([...rows.options].map((o) => o.value).join("\n") === names.join("\n")) return;
+  const { down, across } = firstView(factors);
+  rows.replaceChildren(...names.map((name) => new Option(name)));
+  columns.replaceChildren(...names.map((name) => new Option(name)), new Option("none", ""));
+  rows.value = down?.name ?? "";
+  columns.value = across?.name ?? "";
+}
+
+/** Offer the values of the factors that are not shown: one of each is, and none is averaged over. */
+function offerFixed() {
+  fixed.replaceChildren(...view.fixed.filter((f) => f.values.length > 1).map((factor, i) => {
+    const box = document.createElement("div");
+    const label = document.createElement("label");
+    const select = document.createElement("select");
+    label.textContent = `Where ${factor.name} is`;
+    label.htmlFor = select.id = `fixed-${i}`;
+    select.append(...factor.values.map((value) => new Option(value)));
+    select.value = view.chosen.get(factor.name);
+    select.addEventListener("change", () => { chosen.set(factor.name, select.value); draw(); document.getElementById(select.id)?.focus(); });
+    box.append(label, select);
+    return box;
+  }));
+}
 
 function draw() {
-  const across = names(columns.value);
-  const down = names(rows.value);
+  const named = (name) => factors.find((factor) => factor.name === name) || null;
+  const down = named(rows.value);
+  view = new View(table, factors, down, columns.value === rows.value ? null : named(columns.value), chosen);
+  offerFixed();
   // A search tries a value a trial: such an axis is for the table.
-  const drawable = across.length <= MOST_VALUES && down.length <= MOST_VALUES;
+  const drawable = view.columns.length <= MOST_VALUES && view.lines.length <= MOST_VALUES;
   for (const box of document.querySelectorAll("#results figure")) box.hidden = !drawable;
   document.getElementById("learning").hidden = !drawable;
-  full();
+  fixed.hidden = !drawable;
+  fill(table);
   if (!drawable) return;
-  heat(down, across);
-  lines(down, across);
-  const chosen = slice.value;
-  slice.replaceChildren(...across.map((name) => new Option(name)));
-  if (across.includes(chosen)) slice.value = chosen;
-  document.getElementById("slice-label").textContent = columns.value || "For";
+  heat();
+  lines();
+  const before = slice.value;
+  slice.replaceChildren(...view.columns.map((name) => new Option(name || "all seeds", name)));
+  if (view.columns.includes(before)) slice.value = before;
+  document.getElementById("slice-label").textContent = view.across?.name || "For";
   curves().catch((error) => fail(error.message));
 }
 
@@ -87,45 +113,40 @@ function shade(share) {
   return { background: `rgb(${mixed})`, ink: bright ? "#10151c" : "#ffffff" };
 }
 
-function make(name, text = "", kind = "") {
-  const element = document.createElement(name);
-  element.textContent = text;
-  if (kind) element.className = kind;
-  return element;
-}
-
-function heat(down, across) {
-  const means = table.rows.map((row) => row.mean).filter((mean) => mean !== null);
-  const [least, most] = [Math.min(...means), Math.max(...means)];
+function heat() {
+  const means = view.rows.filter((row) => row.mean !== null).sort((a, b) => a.mean - b.mean);
+  const [least, most] = [means[0], means[means.length - 1]];
   const grid = make("table", "", "heat");
-  grid.append(make("caption", `${table.metric}, ${table.reduction}: mean over seeds, half width of the interval below`));
+  const where = view.words ? ` where ${view.words}` : "";
+  grid.append(make("caption", `${table.metric}, ${table.reduction}${where}: mean over seeds, half width of the interval below`));
   const head = make("tr");
-  head.append(make("td"), ...across.map((name) => { const th = make("th", name); th.scope = "col"; return th; }));
+  const corner = [view.down?.name, view.across?.name].filter(Boolean).join(" \\ ");
+  head.append(make("td", corner), ...view.columns.map((name) => { const th = make("th", name || "mean"); th.scope = "col"; return th; }));
   const thead = make("thead");
   thead.append(head);
   const body = make("tbody");
-  for (const r of down) {
+  for (const line of view.lines) {
     const tr = make("tr");
-    const th = make("th", r);
+    const th = make("th", line || "all seeds");
     th.scope = "row";
-    tr.append(th, ...across.map((c) => heatCell(cell(r, c), least, most)));
+    tr.append(th, ...view.columns.map((column) => heatCell(view.cell(line, column), least?.mean, most?.mean)));
     body.append(tr);
   }
   grid.append(thead, body);
   document.getElementById("heat").replaceChildren(grid);
-  document.getElementById("heat-legend").textContent = `Dark is large: from ${readable(least)} to ${readable(most)}.`;
+  document.getElementById("heat-legend").textContent = means.length ? `Dark is large: from ${least.mean_text} to ${most.mean_text}.` : "No cell here has a value yet.";
 }
 
 function heatCell(row, least, most) {
-  const td = make("td", row && row.mean !== null ? readable(row.mean) : "–");
-  if (!row) return td;
+  if (!row) return make("td", "–");
+  const td = make("td", row.mean_text || "–");
   if (row.mean !== null) {
     const { background, ink } = shade(most > least ? (row.mean - least) / (most - least) : 0.5);
     td.style.background = background;
     td.style.color = ink;
-    if (row.low !== null) td.append(make("span", `± ${readable((row.high - row.low) / 2)}`, "spread"));
+    td.append(make("span", row.half_text ? `± ${row.half_text}, n = ${row.n}` : `n = ${row.n}`, "spread"));
   }
-  if (row.failed) td.append(make("span", `${row.failed} without a value`, "spread"));
+  if (without(row)) td.append(make("span", without(row), "spread"));
   return td;
 }
 
@@ -141,11 +162,11 @@ function chartOptions(box, series, bands, x, values) {
 function banded(list) {
   const series = [{ label: "at" }];
   const bands = [];
-  list.forEach(({ label, points }, i) => {
+  list.forEach(({ label, points, value, spanGaps = true }, i) => {
     series.push(
-      { label, stroke: colour(i), width: 2, points: { show: points, size: 7 }, spanGaps: true, value: (u, v) => readable(v) },
-      { stroke: "transparent", points: { show: false }, spanGaps: true, class: "hidden", label: "low" },
-      { stroke: "transparent", points: { show: false }, spanGaps: true, class: "hidden", label: "high" },
+      { label, stroke: colour(i), width: 2, points: { show: points, size: 7 }, spanGaps, value: (u, v, at, i) => value(i) },
+      { stroke: "transparent", points: { show: false }, spanGaps, class: "hidden", label: "low" },
+      { stroke: "transparent", points: { show: false }, spanGaps, class: "hidden", label: "high" },
     );
     bands.push({ series: [3 * i + 3, 3 * i + 2], fill: `${colour(i)}33` });
   });
@@ -160,93 +181,61 @@ function show(name, box, options, data, description) {
   plots[name].root.setAttribute("aria-label", description);
 }
 
-function lines(down, across) {
+function lines() {
   const box = document.getElementById("lines");
+  const across = view.columns;
   const data = [across.map((_, i) => i)];
-  for (const r of down) {
-    const found = across.map((c) => cell(r, c));
+  const named = view.lines.map((line) => {
+    const found = across.map((column) => view.cell(line, column));
     data.push(found.map((f) => f?.mean ?? null), found.map((f) => f?.low ?? f?.mean ?? null), found.map((f) => f?.high ?? f?.mean ?? null));
-  }
-  const { series, bands } = banded(down.map((label) => ({ label, points: true })));
-  series[0] = { label: columns.value || "all", value: (u, i) => across[i] ?? "–" };
+    return { label: line || "all seeds", points: true, value: (i) => (found[i] ? mean(found[i]) : "–") };
+  });
+  const { series, bands } = banded(named);
+  series[0] = { label: view.across?.name || "at", value: (u, i) => across[i] || "–" };
   const options = chartOptions(box, series, bands, { range: [-0.3, across.length - 0.7] }, {
     splits: () => data[0], values: () => across,
   });
-  show("lines", box, options, data, `${table.metric} by ${columns.value || "nothing"}, one line for each ${rows.value}; the table below has the numbers`);
+  show("lines", box, options, data, `${table.metric} by ${view.across?.name || "nothing"}, one line for each ${view.down?.name || "study"}; the table below has the numbers`);
 }
-
-const MOST_JOBS = 100;
 
 async function curves() {
   const box = document.getElementById("curves");
-  const groups = names(rows.value).map((r) => ({ label: r, jobs: Object.values(cell(r, slice.value)?.jobs || {}) })).filter((g) => g.jobs.length);
-  const jobs = groups.flatMap((g) => g.jobs).slice(0, MOST_JOBS);
-  if (!jobs.length) { box.replaceChildren(make("p", "No job of these has started.", "quiet")); return; }
-  const asked = new URLSearchParams({ name: table.metric, max_points: Math.min(500, Math.max(50, box.clientWidth || 500)) });
-  for (const job of jobs) asked.append("job", job);
-  const found = await ask(`/v1/series?${asked}`);
-  const byJob = new Map(jobs.map((job, i) => [job, found[i]]));
-  const merged = groups.map((g) => overSeeds(g.jobs.map((job) => byJob.get(job)).filter((s) => s?.steps.length)));
-  const some = groups.map((g, i) => ({ ...g, ...merged[i] })).filter((g) => g.steps.length);
-  if (!some.length) { box.replaceChildren(make("p", "No job of these has reported this metric yet.", "quiet")); return; }
-  const { series, bands } = banded(some.map((g) => ({ label: g.label, points: g.steps.length < 40 })));
-  series[0] = { label: "update" };
-  show("curves", box, chartOptions(box, series, bands, {}, {}), aligned(some), `${table.metric} over updates for ${slice.value}, one line for each ${rows.value}`);
+  const found = view.lines.map((line) => ({ label: line || "all seeds", row: view.cell(line, slice.value) })).filter(({ row }) => row);
+  const { curves: some, left } = await gather(table.metric, found);
+  document.getElementById("learning-left").textContent = left ? `The first ${found.length - left} of ${found.length} rows are drawn.` : "";
+  if (!some.length) {
+    plots.curves?.destroy();
+    delete plots.curves;
+    box.replaceChildren(make("p", nothing(found.map(({ row }) => row)), "quiet"));
+    return;
+  }
+  const data = aligned(some);
+  const { series, bands } = banded(some.map((curve, i) => ({
+    label: curve.label, points: curve.steps.length < 40, spanGaps: false, value: (at) => between(data, 3 * i + 1, at),
+  })));
+  series[0] = { label: some.some((curve) => curve.bucketed) ? "from update" : "update" };
+  show("curves", box, chartOptions(box, series, bands, {}, {}), data, `${table.metric} over updates for ${slice.value || "all seeds"}, one line for each ${view.down?.name || "study"}`);
 }
 
-/** Mean, smallest and largest over seeds, at the steps that the first seed has; others by their last value before. */
-export function overSeeds(list) {
-  if (!list.length) return { steps: [], values: [], min: [], max: [] };
-  const steps = list[0].steps;
-  const last = Math.min(...list.map((s) => s.steps[s.steps.length - 1]));
-  const kept = steps.filter((step) => step <= last);
-  const at = (s, step) => {
-    let i = s.steps.findIndex((x) => x > step);
-    i = i < 0 ? s.steps.length - 1 : Math.max(0, i - 1);
-    return s.values[i];
-  };
-  const columns = kept.map((step) => list.map((s) => at(s, step)).filter((v) => v !== null));
-  return {
-    steps: kept,
-    values: columns.map((c) => (c.length ? c.reduce((a, b) => a + b, 0) / c.length : null)),
-    min: columns.map((c) => (c.length ? Math.min(...c) : null)),
-    max: columns.map((c) => (c.length ? Math.max(...c) : null)),
-  };
+/** Write the mean at the pointer, and the smallest and largest value that it is of. */
+function between(data, column, at) {
+  const [value, low, high] = [data[column][at], data[column + 1][at], data[column + 2][at]];
+  if (value === null || value === undefined) return "–";
+  return low === high ? readable(value) : `${readable(value)} (${readable(low)} to ${readable(high)})`;
 }
 
-function full() {
-  const head = make("tr");
-  const shown = table.group_by;
-  for (const name of [...shown, "mean", "low", "high", "sd", "n", "without a value", "jobs by seed"]) {
-    const th = make("th", name, shown.includes(name) || name.startsWith("jobs") ? "" : "number");
-    th.scope = "col";
-    head.append(th);
-  }
-  const body = make("tbody");
-  for (const row of table.rows) {
-    const tr = make("tr");
-    tr.append(...shown.map((path) => make("td", row.labels[path])));
-    for (const name of ["mean", "low", "high", "sd"]) tr.append(make("td", readable(row[name]), "number"));
-    tr.append(make("td", row.n, "number"), make("td", row.failed || "", "number"));
-    const jobs = make("td");
-    for (const [seed, job] of Object.entries(row.jobs)) {
-      const link = make("a", `${seed}`);
-      link.href = `/jobs/${job}`;
-      link.title = row.states[seed] || "";
-      link.setAttribute("aria-label", `Job of seed ${seed}: ${row.states[seed] || "not run"}`);
-      jobs.append(link, " ");
-    }
-    tr.append(jobs);
-    body.append(tr);
-  }
-  const thead = make("thead");
-  thead.append(head);
-  document.getElementById("table").replaceChildren(thead, body);
+/** Say why there is no curve, by the states of the jobs that would have one. */
+function nothing(list) {
+  const states = {};
+  for (const state of list.flatMap((row) => Object.values(row.states))) states[state] = (states[state] || 0) + 1;
+  const said = Object.entries(states).map(([state, count]) => `${count} ${state}`).join(", ");
+  return `No job of these that runs or has succeeded has reported ${table.metric} yet${said ? `: ${said}` : ""}.`;
 }
 
 const reload = throttled(load, 2000);
 form.addEventListener("submit", (event) => event.preventDefault());
-form.addEventListener("change", reload);
+for (const field of [form.metric, form.reduction, form.interval]) field.addEventListener("change", reload);
+for (const select of [rows, columns]) select.addEventListener("change", () => table && !document.getElementById("results").hidden && draw());
 slice.addEventListener("change", () => curves().catch((error) => fail(error.message)));
 document.addEventListener("themechange", () => table && draw());
 addEventListener("resize", throttled(() => table && !document.getElementById("results").hidden && draw(), 300));
@@ -254,9 +243,9 @@ addEventListener("resize", throttled(() => table && !document.getElementById("re
 const progress = throttled(async () => {
   const study = await ask(`/v1/studies/${id}`);
   const done = study.counts.succeeded || 0;
-  const others = ["running", "queued", "failed", "cancelled", "missing"].filter((n) => study.counts[n]).map((n) => `, ${study.counts[n]} ${n}`).join("");
-  document.getElementById("counts").textContent = `${study.state}: ${done} of ${study.cells} cells done${others}.`;
-  document.getElementById("progress").value = done;
+  const others = ["running", "queued", "failed", "cancelled", "pruned", "missing"].filter((n) => study.counts[n]).map((n) => `, ${study.counts[n]} ${n}`).join("");
+  document.getElementById("counts").textContent = `${study.state}: ${done} of ${study.cells} cells done${others}${study.reused ? `; ${study.reused} taken from other jobs` : ""}.`;
+  document.getElementById("progress").value = done + (study.counts.pruned || 0);
   const job = study.grid.find((c) => c.job && c.state !== "queued")?.job;
   const list = document.getElementById("metrics");
   if (job && !list.children.length) list.append(...Object.keys(await ask(`/v1/jobs/${job}/metrics:names`)).map((n) => new Option(n)));

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Dict, Iterator, List, Mapping, Protocol, Sequence, Tuple
 
 from normlab.claims.verdicts import Results, Verdict, best_by_other_seeds
+from normlab.directions import smaller_is_better
 from normlab.intervals import estimate
 from normlab.records import DiagnosticRecord, JobDetail, ResultRow, ResultTable, SeriesRecord
 
@@ -44,15 +46,25 @@ def cells(verdict: Verdict, store: Store, metric: str | None = None) -> List[Res
 def best_table(verdict: Verdict, rows: Sequence[ResultRow]) -> ResultTable:
     """Sum up over the claim's `best_over`: a row a setting of the other paths, named by them."""
     over = verdict.claim.best_over
-    groups: Dict[str, List[ResultRow]] = {}
-    for row in rows:
-        groups.setdefault(name_of(row, over), []).append(row)
-    found = [_best_row(name, group, verdict) for name, group in groups.items()]
+    found = [_best_row(name_of(g[0], over), g, verdict) for g in settings(rows, over)]
     return verdict.table.model_copy(update={"group_by": ["setting"], "rows": found})
 
 
+def settings(rows: Sequence[ResultRow], over: str | None) -> List[List[ResultRow]]:
+    """Gather the rows that differ in nothing but *over*."""
+    groups: Dict[Tuple[str, ...], List[ResultRow]] = {}
+    for row in rows:
+        rest = tuple(name for path, name in row.labels.items() if path != over)
+        groups.setdefault(rest, []).append(row)
+    return list(groups.values())
+
+
 def _best_row(name: str, group: Sequence[ResultRow], verdict: Verdict) -> ResultRow:
-    values = best_by_other_seeds([row.values for row in group])
+    smaller = smaller_is_better(verdict.claim.metric)
+    values = best_by_other_seeds([row.values for row in group], smaller)
+    without: Counter[str] = Counter()
+    for row in group:
+        without.update(row.without)
     e = estimate(list(values.values()), "t", verdict.claim.confidence) if values else None
     coordinates = {p: v for p, v in group[0].coordinates.items() if p != verdict.claim.best_over}
     return group[0].model_copy(
@@ -61,6 +73,10 @@ def _best_row(name: str, group: Sequence[ResultRow], verdict: Verdict) -> Result
             "labels": {"setting": name},
             "values": values,
             "n": len(values),
+            "failed": sum(row.failed for row in group),
+            "without": dict(without),
+            "mean_text": "",  # of the row before
+            "half_text": "",
             "mean": e.mean if e else None,
             "sd": e.sd if e else None,
             "low": e.low if e else None,

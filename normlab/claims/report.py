@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, List, Sequence
+from typing import List, Sequence
 
 from normlab.claims.claim import Claim, Effect
-from normlab.claims.gathering import name_of
+from normlab.claims.gathering import name_of, settings
 from normlab.claims.verdicts import Found, Verdict
-from normlab.records import ResultRow
+from normlab.directions import smaller_is_better
 from normlab.specs.cells import expand
 from normlab.tables import markdown
 
@@ -78,12 +78,14 @@ def _best_lines(verdict: Verdict) -> List[str]:
     over = verdict.claim.best_over
     if over is None or over not in verdict.table.group_by:
         return []
-    best: Dict[str, ResultRow] = {}
-    for row in verdict.table.rows:
-        name = name_of(row, over)
-        if row.mean is not None and row.mean > (best[name].mean or 0 if name in best else -1):
-            best[name] = row
-    said = ", ".join(f"{name} {row.labels[over]}" for name, row in best.items())
+    sign = -1 if smaller_is_better(verdict.claim.metric) else 1
+    best = []
+    for group in settings(verdict.table.rows, over):
+        most = max(row.n for row in group)  # where a seed diverged, no candidate
+        whole = [row for row in group if row.mean is not None and row.n == most]
+        if whole:
+            best.append(max(whole, key=lambda row: sign * (row.mean or 0.0)))
+    said = ", ".join(f"{name_of(row, over)} {row.labels[over]}" for row in best)
     return [f"Best `{over}` over all seeds: {said}.", ""] if said else []
 
 

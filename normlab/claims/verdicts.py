@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Dict, List, Mapping, Protocol, Sequence, Tuple
 
 from normlab.claims.claim import Claim, Effect
+from normlab.directions import smaller_is_better
 from normlab.errors import InvalidSpec
 from normlab.intervals import Estimate, paired_difference
 from normlab.records import ResultRow, ResultTable
@@ -94,9 +95,10 @@ def weigh(
     that is best on average over the *other* seeds: no seed helps to choose its own rate.
     """
     try:
-        a = _values(rows, effect.a, best_over)
+        smaller = smaller_is_better(effect.metric)
+        a = _values(rows, effect.a, best_over, smaller)
         if effect.b is not None:
-            b = _values(rows, effect.b, best_over)
+            b = _values(rows, effect.b, best_over, smaller)
         else:
             b = dict.fromkeys(a, effect.than or 0.0)
         estimate = paired_difference(a, b, confidence=confidence)
@@ -118,41 +120,55 @@ def _holds(effect: Effect, low: float, high: float) -> bool:
 
 
 def _values(
-    rows: Sequence[ResultRow], where: Mapping[str, str], best_over: str | None
+    rows: Sequence[ResultRow], where: Mapping[str, str], best_over: str | None, smaller: bool
 ) -> Dict[int, float]:
-    """Gather what the rows at *where* have for each seed, at the best of *best_over*."""
+    """
+    Gather what the row at *where* has for each seed, at the best of *best_over*.
+
+    Raises:
+        InvalidSpec: no value there, or several cells for one seed: they are never averaged.
+    """
     settings: Dict[str, List[ResultRow]] = {}
     for row in rows:
         if all(row.labels.get(path) == name for path, name in where.items()):
             settings.setdefault(row.labels.get(best_over or "", ""), []).append(row)
-    found = best_by_other_seeds([_mean_by_seed(matching) for matching in settings.values()])
+    wanted = ", ".join(f"{path} {name}" for path, name in where.items())
+    for matching in settings.values():
+        differing = [p for p in matching[0].labels if len({r.labels[p] for r in matching}) > 1]
+        if differing:
+            raise InvalidSpec(
+                f"{wanted} are cells that differ in {', '.join(differing)}, which is not averaged "
+                "over: name its value on this side of the effect"
+            )
+    found = best_by_other_seeds([rows[0].values for rows in settings.values()], smaller)
     if not found:
-        wanted = ", ".join(f"{path} {name}" for path, name in where.items())
         raise InvalidSpec(f"no {'seed has a value' if settings else 'cell is'} at {wanted}")
     return found
 
 
-def best_by_other_seeds(settings: Sequence[Mapping[int, float]]) -> Dict[int, float]:
+def best_by_other_seeds(
+    settings: Sequence[Mapping[int, float]], smaller: bool = False
+) -> Dict[int, float]:
     """
-    Take each seed's value from the setting whose mean over the other seeds is the highest.
+    Take each seed's value from the setting whose mean over the other seeds is the best.
 
     A setting that lacks a seed that others have, because a training diverged, is no candidate.
+
+    Args:
+        settings: of each, seed to value.
+        smaller: the best mean is the lowest one, not the highest.
     """
+    sign = -1 if smaller else 1
     most = max((len(values) for values in settings), default=0)
     whole = [values for values in settings if len(values) == most]
     chosen: Dict[int, float] = {}
     for seed in sorted({seed for values in whole for seed in values}):
         candidates = [values for values in whole if seed in values]
-        chosen[seed] = max(candidates, key=lambda values: _mean_without(values, seed))[seed]
+        best = max(candidates, key=lambda values: sign * _mean_without(values, seed))
+        chosen[seed] = best[seed]
     return chosen
 
 
 def _mean_without(values: Mapping[int, float], seed: int) -> float:
     others = [value for other, value in values.items() if other != seed]
     return sum(others) / len(others) if others else values[seed]
-
-
-def _mean_by_seed(matching: Sequence[ResultRow]) -> Dict[int, float]:
-    seeds = sorted({seed for row in matching for seed in row.values})
-    complete = [s for s in seeds if all(s in row.values for row in matching)]
-    return {s: sum(row.values[s] for row in matching) / len(matching) for s in complete}

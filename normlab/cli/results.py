@@ -24,7 +24,8 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "normlab results 01JX...",
             "normlab results 01JX... --metric val/loss --reduction best",
-            "normlab results 01JX... --group-by normalizer --interval bootstrap",
+            "normlab results 01JX... --group-by normalizer --where batch_size=2",
+            "normlab results 01JX... --interval bootstrap --confidence 0.9",
             "normlab results 01JX... --format latex > table.tex",
             "normlab results 01JX... --format parquet --output rows.parquet",
             "normlab results 01JX... --plot figure.pdf",
@@ -39,7 +40,14 @@ def results(
     metric: str = typer.Option("val/accuracy", "--metric", "-m", help="What to tabulate."),
     reduction: str = typer.Option("last", help="last, best, area (under the curve), mean_last:K."),
     group_by: Optional[List[str]] = typer.Option(
-        None, "--group-by", "-g", help="Paths that make the rows; repeat; with seed: a row a job."
+        None,
+        "--group-by",
+        "-g",
+        help="Paths that make the rows; repeat; with seed: a row for each job. What is left out "
+        "may not vary within a row.",
+    ),
+    where: Optional[List[str]] = typer.Option(
+        None, "--where", "-w", metavar="PATH=VALUE", help="Only the cells with this value; repeat."
     ),
     interval: str = typer.Option("t", help="t or bootstrap."),
     confidence: float = typer.Option(0.95, help="Coverage of the interval."),
@@ -56,6 +64,8 @@ def results(
     as_json: bool = AsJson,
 ) -> None:
     """Print what a study found: means and intervals over seeds, by whatever varies."""
+    from normlab.specs.cells import read_where
+
     question: Dict[str, Any] = {"metric": metric, "reduction": reduction, "interval": interval,
                 "confidence": confidence}  # fmt: skip
     with connect(ctx) as client:
@@ -63,7 +73,8 @@ def results(
             _print_comparison(client, study, compare, question, as_json)
             return
         grouping = None if form in ("csv", "parquet") else group_by  # these have a row a job
-        table = client.studies.results(study, group_by=grouping, **question)
+        chosen = read_where(where or [])
+        table = client.studies.results(study, group_by=grouping, where=chosen, **question)
         if plot:
             from normlab.plots import save
 
@@ -78,13 +89,13 @@ def results(
 
 def print_results(client: Any, table: ResultTable) -> None:
     """Print a table for people, with the course of each row's first job as a sparkline."""
-    from normlab.tables import cell
+    from normlab.tables import cells
 
     sparks = [_spark_of(client, row, table.metric) for row in table.rows[:_MOST_SPARKS]]
     sparks += [""] * (len(table.rows) - len(sparks))
     rows = [
-        [*row.labels.values(), cell(row), row.n, spark]
-        for row, spark in zip(table.rows, sparks)
+        [*row.labels.values(), text, row.n, spark]
+        for row, text, spark in zip(table.rows, cells(table), sparks)
     ]  # fmt: skip
     print_table([*table.group_by, table.metric, "n", "course"], rows)
 
@@ -102,7 +113,7 @@ def sparkline(values: Sequence[Optional[float]]) -> str:
 def _spark_of(client: Any, row: ResultRow, metric: str) -> str:
     if not row.values:
         return ""
-    job = row.jobs[min(row.values)]
+    job = row.jobs[min(row.values)]  # a picture of one seed; no number is read off it
     return sparkline(client.metrics(job, metric, max_points=_SPARK_POINTS)[metric].values)
 
 
@@ -123,6 +134,7 @@ def _write(table: ResultTable, form: str, output: Optional[Path]) -> None:
 
 
 def _print_comparison(client: Any, study: str, compare: str, question: Any, as_json: bool) -> None:
+    from normlab.digits import shown
     from normlab.errors import InvalidSpec
 
     parts = compare.split(":")
@@ -132,9 +144,13 @@ def _print_comparison(client: Any, study: str, compare: str, question: Any, as_j
     if as_json:
         print_json(table)
         return
+    if table.linked:
+        print(f"{', '.join(table.linked)} moves with {table.axis}")
+    means = shown([(m, None) for r in table.rows for m in (r.a_mean, r.b_mean)])
+    differences = shown([(r.difference, r.half) for r in table.rows])
     rows = [
-        [*r.labels.values(), r.a_mean, r.b_mean, r.difference, r.low, r.high, r.n]
-        for r in table.rows
+        [*r.labels.values(), a.mean, b.mean, str(difference), r.low, r.high, r.n]
+        for r, a, b, difference in zip(table.rows, means[::2], means[1::2], differences)
     ]
     paths = list(table.rows[0].labels)
     print_table([*paths, table.a, table.b, "difference", "low", "high", "n"], rows)

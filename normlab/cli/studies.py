@@ -183,7 +183,6 @@ def _print_results(client: Any, study: str) -> None:
 
 
 def _print_preview(found: StudyPreview) -> None:
-    time = "unknown" if found.estimated_s is None else f"{found.estimated_s / 60:.1f} min"
     print_table(
         ["what", "value"],
         [
@@ -194,7 +193,7 @@ def _print_preview(found: StudyPreview) -> None:
             ("priority", found.priority),
             ("epochs in all", found.epochs),
             ("updates in all", found.steps),
-            ("one after another", f"{time} ({found.estimated_from})"),
+            ("one after another", found.estimate),
         ],
     )
     for cell in found.first:

@@ -83,6 +83,7 @@ def validate(
         ("updates", found.steps),
         ("parameters", found.parameters),
         ("memory (estimate)", size(found.memory_bytes)),
+        ("running time", found.estimate),
         ("queue position", found.queue_position),
         ("fingerprint", found.fingerprint[:16]),
     ]

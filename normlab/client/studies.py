@@ -113,24 +113,31 @@ class Studies:
         study: str,
         *,
         group_by: Optional[Sequence[str]] = None,
+        where: Optional[Mapping[str, str]] = None,
         metric: str = "val/accuracy",
         reduction: str = "last",
         interval: str = "t",
         confidence: float = 0.95,
     ) -> ResultTable:
         """
-        Tabulate a metric over the study's cells.
+        Tabulate a metric over the study's cells: means over seeds, and over nothing else.
 
         Args:
             study: its id.
             group_by: paths that make the rows; None: all that vary; with `seed`: a row a job.
+                What is left out may not vary within a row.
+            where: path to label, as rows have it: only the cells with these values.
             metric: its name.
             reduction: last, best, area, or mean_last:K.
             interval: t or bootstrap.
             confidence: its coverage.
+
+        Raises:
+            InvalidSpec: rows that would pool cells which differ in more than their seed.
         """
         params = {
             "group_by": None if group_by is None else list(group_by),
+            "where": [f"{path}={name}" for path, name in (where or {}).items()] or None,
             "metric": metric,
             "reduction": reduction,
             "interval": interval,

@@ -120,6 +120,23 @@ def label(value: Any) -> str:
     return head + (f"({options})" if options else "") + ("+proxy" if value.get("proxy") else "")
 
 
+def read_where(texts: Sequence[str]) -> Dict[str, str]:
+    """
+    Read `PATH=LABEL` texts, which choose cells, as path to label.
+
+    Raises:
+        InvalidSpec: a text without `=`, or a path twice.
+    """
+    found: Dict[str, str] = {}
+    for given in texts:
+        path, sign, wanted = given.partition("=")
+        if not sign or not path or path in found:
+            rule = "PATH=VALUE, such as batch_size=32, each path once"
+            raise InvalidSpec(f"where {given!r}: write {rule}", [FieldProblem("where", rule)])
+        found[path] = wanted
+    return found
+
+
 def _grid(study: StudySpec) -> Iterator[Coordinates]:
     axes = [[dict(zip(axis, point)) for point in zip(*axis.values())] for axis in study.axes]
     for points in itertools.product(*axes):

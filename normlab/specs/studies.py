@@ -112,10 +112,15 @@ class StudySpec(Spec):
         return self
 
     @property
+    def factors(self) -> List[List[str]]:
+        """The paths that move together: an axis each, and all that a search proposes as one."""
+        searched = [list(self.search.space)] if self.search else []
+        return [list(axis) for axis in self.axes] + searched
+
+    @property
     def paths(self) -> List[str]:
         """All paths that vary, axis by axis."""
-        searched = list(self.search.space) if self.search else []
-        return [path for axis in self.axes for path in axis] + searched
+        return [path for factor in self.factors for path in factor]
 
     def fingerprint(self) -> str:
         """Hash what the study asks, in 64 hex digits: the same file is the same study."""

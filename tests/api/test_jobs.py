@@ -191,6 +191,18 @@ def test_trying_out_resolves_the_spec_and_queues_nothing(
     assert jobs.list_jobs(database).jobs == []
 
 
+def test_a_job_and_a_study_of_it_are_said_to_take_the_same_in_the_same_words(
+    client: httpx.Client, database: Database
+) -> None:
+    beat(database, "cpu")
+    job = a_job(normalizer="online")
+    tried = client.post("/v1/jobs:validate", json=job).json()
+    study = client.post("/v1/studies:preview", json={"name": "s", "base": job}).json()
+    assert tried["estimated_s"] == study["estimated_s"] > 0
+    assert tried["estimate"] == study["estimate"]
+    assert "from a calibration on one core of a CPU" in tried["estimate"]
+
+
 def test_a_worker_whose_host_lacks_the_device_gets_nothing_by_itself(
     client: httpx.Client, database: Database
 ) -> None:

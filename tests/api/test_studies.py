@@ -55,10 +55,35 @@ def test_results_agree_in_every_format(client: httpx.Client, database: Database)
         assert "0.902" in client.get(url, params={"format": form}).text
     parquet = client.get(url, params={"format": "parquet"})
     assert parquet.content[:4] == b"PAR1"
-    best = client.get(url, params={"group_by": "batch_size", "reduction": "best"}).json()["rows"]
+    one = {"group_by": "batch_size", "where": "normalizer=batch", "reduction": "best"}
+    best = client.get(url, params=one).json()["rows"]
     assert [(row["labels"], row["n"]) for row in best] == [
-        ({"batch_size": "32"}, 4), ({"batch_size": "2"}, 4),
+        ({"batch_size": "32"}, 2), ({"batch_size": "2"}, 2),
     ]  # fmt: skip
+    csv_of_one = client.get(url, params={"format": "csv", "where": "batch_size=2"}).text
+    assert len(list(csv.DictReader(io.StringIO(csv_of_one)))) == 4
+
+
+@pytest.mark.parametrize(
+    ("params", "field", "rule"),
+    [
+        ({"group_by": "batch_size"}, "group_by", "pool normalizer (batch, layer)"),
+        ({"group_by": "batch_size", "format": "latex"}, "group_by", "pool normalizer"),
+        ({"where": "batch_size"}, "where", "PATH=VALUE"),
+        ({"where": "batch_size=7"}, "where", "one of 32, 2"),
+        ({"where": "width=7"}, "where", "one of normalizer, batch_size"),
+    ],
+)
+def test_rows_that_pool_an_axis_and_wrong_choices_are_422_and_say_what_would_do(
+    client: httpx.Client, database: Database, params: dict[str, str], field: str, rule: str
+) -> None:
+    study = client.post("/v1/studies", json=GRID).json()["id"]
+    work(database)
+    answer = client.get(f"/v1/studies/{study}/results", params=params)
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["field"] == field
+    assert rule in error["rule"]
 
 
 def test_the_client_speaks_of_studies(url: str, database: Database) -> None:

@@ -147,3 +147,30 @@ def fill_study(database: Database, folder: Path, done: int = 16) -> StudyRecord:
     error = Failed(code="lost", failure_kind="lost", retryable=False, message="its worker is gone")
     leases.fail(database, claim(database), error)
     return study
+
+
+LINKED = {
+    "name": "equal updates",
+    "base": {"dataset": {"name": "digits"}},
+    "axes": [
+        {"batch_size": [32, 8, 2], "epochs": [16, 4, 1]},
+        {"normalizer": ["batch", "layer"]},
+    ],
+    "exclude": [{"normalizer": "batch", "batch_size": [2]}],
+    "seeds": [0, 1],
+}
+"""The study with linked axes of docs/studies.md."""
+
+
+def fill_linked_study(database: Database, folder: Path, done: int = 10) -> StudyRecord:
+    """Make the documented study of 10 cells with linked axes, of which *done* have ended well."""
+    study, _ = studies.create(
+        database,
+        StudySpec.model_validate(LINKED),
+        owner="ada",
+        place=lambda _: ("cpu", "the only one"),
+        check=lambda _: [],
+    )
+    for _ in range(done):
+        finish(database, claim(database), folder)
+    return study

@@ -62,7 +62,17 @@ def test_a_numeric_path_gives_a_line_a_value_with_bands() -> None:
 def test_two_names_give_a_heat_map_with_its_numbers() -> None:
     grid = table(row(0.9, normalizer="a", model="x"), row(None, normalizer="b", model="x"))
     texts = [text.get_text() for text in draw(grid).axes[0].texts]
-    assert texts == ["0.9", "—"]
+    assert texts == ["0.900", "—"]
+
+
+def test_a_heat_map_has_the_digits_that_tell_its_means_apart() -> None:
+    grid = table(row(0.8121, normalizer="a", model="x"), row(0.8124, normalizer="b", model="x"))
+    assert [text.get_text() for text in draw(grid).axes[0].texts] == ["0.8121", "0.8124"]
+
+
+def test_a_plot_says_which_cells_were_chosen() -> None:
+    chosen = LINES.model_copy(update={"where": {"epochs": "4", "model.width": "8"}})
+    assert draw(chosen).axes[0].get_title() == "epochs = 4, model.width = 8"
 
 
 def test_one_path_shows_each_seed() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from normlab.errors import InvalidSpec
 from normlab.records import ResultRow, ResultTable
-from normlab.tables import cell, comma_separated, latex, markdown, parquet, pivot, render, tidy
+from normlab.tables import cells, comma_separated, latex, markdown, parquet, pivot, render, tidy
 
 
 def row(normalizer: str, batch: int, mean: float | None = 0.9, **fields: Any) -> ResultRow:
@@ -42,13 +42,32 @@ def test_two_paths_make_a_grid() -> None:
     assert lines[0] == ["batch", "0.900 ± 0.012", "0.700 ± 0.012"]
 
 
-def test_failed_cells_are_shown() -> None:
-    assert cell(row("batch", 2, failed=1)) == "0.900 ± 0.012 (1 failed)"
-    assert cell(row("batch", 2, None, failed=2)) == "— (2 failed)"
+def test_cells_without_a_value_are_named_by_what_they_are() -> None:
+    texts = cells(table(
+        row("batch", 2, without={"failed": 1}),
+        row("batch", 8, None, without={"pruned": 1, "queued": 2}),
+    ))  # fmt: skip
+    assert texts == ["0.900 ± 0.012 (1 failed)", "— (1 pruned, 2 queued)"]
 
 
 def test_one_seed_has_no_interval() -> None:
-    assert cell(row("batch", 2, 0.91236, low=None, high=None)) == "0.9124"
+    assert cells(table(row("batch", 2, 0.91236, low=None, high=None))) == ["0.9124"]
+
+
+def test_a_wide_interval_leaves_the_digits_that_tell_rows_apart_in_every_form() -> None:
+    wide = table(
+        row("batch", 2, 0.812, low=-0.488, high=2.112),
+        row("group", 2, 0.8124, low=-0.4876, high=2.1124),
+    )
+    assert cells(wide) == ["0.8120 ± 1.3", "0.8124 ± 1.3"]
+    for text, plus_minus in ((markdown(wide), "±"), (latex(wide), r"$\pm$")):
+        assert f"0.8120 {plus_minus} 1.3" in text
+        assert f"0.8124 {plus_minus} 1.3" in text
+
+
+def test_a_caption_says_which_cells_were_chosen() -> None:
+    chosen = GRID.model_copy(update={"where": {"epochs": "4"}})
+    assert "val/accuracy (last), epochs = 4, mean over seeds" in markdown(chosen)
 
 
 def test_markdown_and_latex_hold_every_cell() -> None:

@@ -96,7 +96,7 @@ def test_all_refusals_come_in_one_error_with_a_problem_each() -> None:
     assert isinstance(model[1], nn.BatchNorm2d)  # nothing changed
 
 
-STATELESS = [Normalizer(s.model_fields["kind"].default) for s in SPECS if not s.stateful]
+STATELESS = [s.model_fields["kind"].default for s in SPECS if not s.stateful]
 
 
 @pytest.mark.parametrize("kind", STATELESS)

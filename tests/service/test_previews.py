@@ -10,6 +10,7 @@ from sqlalchemy import text
 from normlab.errors import FieldProblem
 from normlab.events import Finished
 from normlab.records import StudyPreview
+from normlab.specs.costs import job_s
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service import jobs, leases, previews, studies
@@ -18,22 +19,31 @@ from service.database import Database
 GRID = {"normalizer": ["batch", "layer"], "batch_size": [32, 8]}
 
 
-def place(spec: JobSpec) -> tuple[str, str]:
-    return "cpu", "the only device of this test"
-
-
-def preview(database: Database, *, refuse_below: int = 1, **fields: Any) -> StudyPreview:
+def preview(
+    database: Database,
+    *,
+    refuse_below: int = 1,
+    device: str = "cpu",
+    steps: int | None = None,
+    unknown: str = "",
+    **fields: Any,
+) -> StudyPreview:
     def check(spec: JobSpec) -> list[FieldProblem]:
         wrong = spec.batch_size < refuse_below
         return [FieldProblem("batch_size", f"at least {refuse_below}")] if wrong else []
 
     spec = StudySpec.model_validate({"name": "s", "axes": GRID, "base": {"epochs": 2}, **fields})
-    return previews.preview(
-        database, spec, owner="ada", place=place, check=check, steps=lambda s: 100 * s.epochs
-    )
+
+    def count(spec: JobSpec) -> int | None:
+        return None if spec.normalizer.kind == unknown else steps or 100 * spec.epochs
+
+    def place(spec: JobSpec) -> tuple[str, str]:
+        return device, "the only device of this test"
+
+    return previews.preview(database, spec, owner="ada", place=place, check=check, steps=count)
 
 
-def ran(database: Database, seconds_a_step: float, **fields: Any) -> None:
+def ran(database: Database, seconds_a_step: float, steps: int = 50, **fields: Any) -> None:
     spec = JobSpec.model_validate({"normalizer": "batch", **fields})
     jobs.submit(database, spec, owner="ada", device="cpu", device_reason="test")
     claim = leases.claim(database, "cpu", "w", 30)
@@ -41,31 +51,92 @@ def ran(database: Database, seconds_a_step: float, **fields: Any) -> None:
     assert leases.finish(database, claim, Finished(step=50, summary={}))
     with database.begin() as connection:
         connection.execute(
-            text("update job set ran_s = :s, step = 50 where id = :j"),
-            {"s": 50 * seconds_a_step, "j": claim.job},
+            text("update job set ran_s = :s, step = :n where id = :j"),
+            {"s": steps * seconds_a_step, "n": steps, "j": claim.job},
         )
 
 
 def test_it_counts_and_stores_nothing(database: Database) -> None:
     found = preview(database, seeds=3)
     assert (found.cells, found.epochs, found.steps) == (12, 24, 2400)
-    assert found.estimated_s is None
-    assert "no job like these" in found.estimated_from
     assert len(found.first) == 10
     assert studies.list_studies(database).studies == []
 
 
-def test_time_comes_from_jobs_of_the_same_kind(database: Database) -> None:
-    for seconds in (0.01, 0.02, 0.09):
-        ran(database, seconds, batch_size=32)
-    found = preview(database, axes={"normalizer": ["batch"], "batch_size": [32]})
-    assert found.estimated_s == pytest.approx(200 * 0.02)
+ONE = {"normalizer": ["batch"], "batch_size": [32]}
 
 
-def test_other_batches_are_estimated_by_their_samples(database: Database) -> None:
-    ran(database, 0.08, batch_size=8)
-    found = preview(database, axes={"normalizer": ["layer"], "batch_size": [32]})
-    assert found.estimated_s == pytest.approx(200 * 0.01 * 32)
+def test_a_job_that_ran_before_takes_the_median_of_what_it_took(database: Database) -> None:
+    for took in (2.0, 4.0, 18.0):
+        ran(database, took / 200, epochs=2, steps=200)
+    found = preview(database, axes=ONE)
+    assert found.estimated_s == pytest.approx(4.0)
+    assert found.estimate == "about 4.0 s, from finished jobs of this kind"
+
+
+def test_other_batches_are_scaled_by_the_cost_of_their_updates(database: Database) -> None:
+    ran(database, 0.02, epochs=2, steps=374)
+    known = JobSpec.model_validate({"normalizer": "batch", "epochs": 2})
+    small = known.model_copy(update={"batch_size": 2})
+    at_32, at_2 = job_s(known, 374), job_s(small, 6000)
+    assert at_32 is not None
+    assert at_2 is not None
+    found = preview(
+        database, axes={"batch_size": [2]}, base={"normalizer": "batch", "epochs": 2}, steps=6000
+    )
+    assert found.estimated_s == pytest.approx(374 * 0.02 * at_2 / at_32)
+    assert found.estimated_s > 2 * 374 * 0.02  # 16 times the updates, at more than an eighth each
+    assert "scaled by the cost of an update" in found.estimate
+
+
+def test_the_nearest_jobs_set_the_scale(database: Database) -> None:
+    ran(database, 0.5, normalizer="online", batch_size=128, epochs=2, steps=200)
+    ran(database, 0.01, epochs=2, steps=200)
+    near = preview(database, axes={"normalizer": ["batch"], "batch_size": [30]}).estimated_s
+    assert near == pytest.approx(2.0, rel=0.2)
+
+
+def test_without_any_job_a_cpu_is_estimated_by_calibration_and_others_not_at_all(
+    database: Database,
+) -> None:
+    on_cpu = preview(database, axes=ONE)
+    assert on_cpu.estimated_s == pytest.approx(
+        job_s(JobSpec.model_validate({"normalizer": "batch", "epochs": 2}), 200)
+    )
+    assert "calibration on one core" in on_cpu.estimate
+    on_cuda = preview(database, axes=ONE, device="cuda")
+    assert on_cuda.estimated_s is None
+    assert on_cuda.estimate.startswith("no estimate of the time: unknown, for no job has finished")
+
+
+def test_what_nobody_knows_is_left_out_and_said(database: Database) -> None:
+    found = preview(database, axes={"normalizer": ["batch", "layer"]}, unknown="layer")
+    assert found.estimated_s == pytest.approx(preview(database, axes=ONE).estimated_s)
+    assert "(1 of 2)" in found.estimate
+    assert "only the files tell" in found.estimate
+
+
+def test_a_search_counts_all_its_trials(database: Database) -> None:
+    space = {"optimizer.lr": {"low": 0.01, "high": 1}}
+    search = {"trials": 30, "space": space}
+    one = preview(database, axes=ONE)
+    found = preview(database, axes={}, base={"normalizer": "batch", "epochs": 2}, search=search)
+    assert (found.cells, found.epochs, found.steps, found.first) == (30, 60, 6000, [])
+    assert one.estimated_s is not None
+    assert found.estimated_s == pytest.approx(30 * one.estimated_s)
+
+
+def test_more_work_is_never_said_to_take_less(database: Database) -> None:
+    ran(database, 0.02, epochs=2, steps=374)
+    times = [
+        preview(
+            database, axes={"batch_size": [size]}, base={"normalizer": "batch"}, steps=6000 // size
+        ).estimated_s
+        for size in (64, 32, 16, 8, 4, 2, 1)
+    ]
+    known = [time for time in times if time is not None]
+    assert len(known) == 7
+    assert known == sorted(known)
 
 
 def test_refused_cells_are_listed_with_the_rule(database: Database) -> None:

@@ -6,47 +6,21 @@ import time
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from normlab.errors import InvalidSpec, NotFound
-from normlab.events import Failed, Finished, Metrics, Series, Started
-from normlab.specs.jobs import JobSpec
+from normlab.events import Finished, Metrics, Series, Started
 from normlab.specs.studies import StudySpec
-from service import leases, metrics, reports, results, studies
+from service import comparisons, leases, reports, results, studies
+from service.cell_values import Question
 from service.database import Database
-from service.results import Question
-
-# Accuracy over three evaluations: by kind and batch, plus a hundredth a seed.
-LEVEL = {("batch", 32): 0.9, ("batch", 2): 0.7, ("layer", 32): 0.8, ("layer", 2): 0.8}
-
-
-def curve(spec: JobSpec) -> list[float]:
-    kind = spec.normalizer.model_dump()["kind"]
-    top = LEVEL[kind, spec.batch_size] + spec.seed / 100
-    return [top - 0.3, top + 0.05, top]
-
-
-def finish_all(database: Database, *, failing: tuple[str, int] | None = None) -> None:
-    while (claim := leases.claim(database, "cpu", "w", 30)) is not None:
-        kind = claim.spec.normalizer.model_dump()["kind"]
-        if failing == (kind, claim.spec.seed):
-            broken = Failed(code="x", failure_kind="user", retryable=False, message="broken")
-            leases.fail(database, claim, broken)
-            continue
-        now = time.time()
-        values = curve(claim.spec)
-        series = Series(steps=[10, 20, 30], values=values, times=[now] * 3)
-        with database.begin() as connection:
-            metrics.append(connection, claim, {"val/accuracy": series})
-        leases.finish(database, claim, Finished(step=30, summary={}))
+from tests.service.finishing import finish_all, made
 
 
 @pytest.fixture
 def study(database: Database) -> str:
-    axes: dict[str, list[Any]] = {"normalizer": ["batch", "layer"], "batch_size": [32, 2]}
-    spec = StudySpec.model_validate({"name": "s", "axes": axes, "seeds": 3})
-    return studies.create(
-        database, spec, owner="ada", place=lambda _: ("cpu", "test"), check=lambda _: []
-    )[0].id
+    axes = {"normalizer": ["batch", "layer"], "batch_size": [32, 2]}
+    return made(database, {"name": "s", "axes": axes, "seeds": 3})
 
 
 def test_rows_are_means_over_seeds(database: Database, study: str) -> None:
@@ -87,7 +61,8 @@ def test_failed_cells_are_counted_and_never_dropped(database: Database, study: s
 
 def test_unfinished_cells_have_no_value(database: Database, study: str) -> None:
     rows = results.results(database, study, Question()).rows
-    assert [(r.n, r.failed, r.mean) for r in rows] == [(0, 3, None)] * 4
+    assert [(r.n, r.failed, r.mean) for r in rows] == [(0, 0, None)] * 4
+    assert [r.without for r in rows] == [{"queued": 3}] * 4
 
 
 def test_seeds_among_the_groups_give_a_row_a_job(database: Database, study: str) -> None:
@@ -97,23 +72,50 @@ def test_seeds_among_the_groups_give_a_row_a_job(database: Database, study: str)
     assert all(r.n == 1 for r in rows)
 
 
-def test_fewer_groups_take_the_rest_together(database: Database, study: str) -> None:
-    finish_all(database)
-    rows = results.results(database, study, Question(), ["normalizer"]).rows
-    assert [(r.coordinates["normalizer"], r.n) for r in rows] == [("batch", 6), ("layer", 6)]
+def test_cells_without_a_value_are_counted_by_what_they_are(database: Database, study: str) -> None:
+    finish_all(database, failing=("layer", 1))
+    with database.begin() as connection:
+        connection.execute(
+            text("""
+            update job set state = 'cancelled' where normalizer = 'batch' and seed = 0;
+        """)
+        )
+        connection.execute(
+            text("""
+            update study_cell set pruned = true from job
+            where job.id = study_cell.job and job.normalizer = 'batch'
+                and job.batch_size = 2 and job.seed = 0
+        """)
+        )
+        connection.execute(
+            text("""
+            update metric_last set value = 'NaN' from job
+            where job.id = metric_last.job and job.normalizer = 'layer'
+                and job.batch_size = 2 and job.seed = 2
+        """)
+        )
+    rows = results.results(database, study, Question()).rows
+    assert [(r.n, r.failed, r.without) for r in rows] == [
+        (2, 0, {"cancelled": 1}), (2, 0, {"pruned": 1}),
+        (2, 1, {"failed": 1}), (1, 1, {"failed": 1, "not finite": 1}),
+    ]  # fmt: skip
+    assert rows[1].states[0] == "pruned"
+    cells = studies.get(database, study).grid
+    assert [cell.state for cell in cells].count("pruned") == 1
 
 
-def test_a_row_that_pools_cells_shows_no_cell_as_the_whole_seed(
-    database: Database, study: str
-) -> None:
+def test_the_rows_have_the_digits_that_tell_them_apart(database: Database, study: str) -> None:
     finish_all(database)
-    row = results.results(database, study, Question(), ["normalizer"]).rows[0]
-    assert (row.n, row.values, row.jobs, row.states) == (6, {}, {}, {})
+    rows = results.results(database, study, Question()).rows
+    assert [(r.mean_text, r.half_text) for r in rows[:2]] == [
+        ("0.910", "0.025"),
+        ("0.710", "0.025"),
+    ]
 
 
 def test_a_paired_comparison_removes_the_seeds(database: Database, study: str) -> None:
     finish_all(database)
-    table = results.compare(database, study, Question(), "normalizer", "batch", "layer")
+    table = comparisons.compare(database, study, Question(), "normalizer", "batch", "layer")
     large, small = table.rows
     assert large.labels == {"batch_size": "32"}
     assert (large.n, large.difference) == (3, pytest.approx(0.1))
@@ -134,10 +136,10 @@ def test_a_metric_that_nobody_reported_names_the_nearest(database: Database, stu
         (lambda d, s: results.results(d, s, Question(), ["epochs"]), "one of normalizer, batch"),
         (lambda d, s: results.results(d, s, Question(reduction="first")), "one of last, best"),
         (
-            lambda d, s: results.compare(d, s, Question(), "normalizer", "batch", "x"),
+            lambda d, s: comparisons.compare(d, s, Question(), "normalizer", "batch", "x"),
             "one of batch",
         ),
-        (lambda d, s: results.compare(d, s, Question(), "normalizer", "batch", "layer"), "yet"),
+        (lambda d, s: comparisons.compare(d, s, Question(), "normalizer", "batch", "layer"), "yet"),
     ],
 )
 def test_questions_without_an_answer_say_why(

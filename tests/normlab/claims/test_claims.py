@@ -9,7 +9,7 @@ import pytest
 
 from normlab.claims import report
 from normlab.claims.claim import Claim, Effect, find_claim, first_part, load_claims
-from normlab.claims.verdicts import best_by_other_seeds, judge, weigh
+from normlab.claims.verdicts import Verdict, best_by_other_seeds, judge, weigh
 from normlab.errors import InvalidSpec, NotFound
 from normlab.records import ResultRow, ResultTable
 from normlab.specs.admission import check
@@ -129,9 +129,45 @@ def test_an_effect_compares_each_side_at_its_own_best_rate() -> None:
     found = weigh(effect("above"), rows, 0.95, "optimizer.lr").estimate
     assert found is not None
     assert found.mean == pytest.approx(0.1)
-    blind = weigh(effect("above"), rows, 0.95).estimate  # the mean over the rates
-    assert blind is not None
-    assert blind.mean == pytest.approx(0.2)
+    blind = weigh(effect("above"), rows, 0.95)
+    assert blind.estimate is None
+    assert "differ in optimizer.lr, which is not averaged over" in blind.why
+
+
+def test_the_best_of_a_loss_is_its_smallest() -> None:
+    rates = [{0: 1.0, 1: 1.1}, {0: 0.5, 1: 0.4}]
+    assert best_by_other_seeds(rates, smaller=True) == {0: 0.5, 1: 0.4}
+    assert best_by_other_seeds(rates) == {0: 1.0, 1: 1.1}
+
+
+def test_the_best_rate_that_a_report_names_is_none_at_which_a_seed_diverged() -> None:
+    claim = find_claim("c")
+
+    def at(rate: str, values: dict[int, float], n: int) -> ResultRow:
+        both = {"normalizer": "batch", "optimizer.lr": rate}
+        return row("batch", values).model_copy(update={"labels": both, "coordinates": both, "n": n})
+
+    rows = [at("0.1", {0: 0.7, 1: 0.7}, 2), at("0.2", {0: 0.9}, 1)]
+    table = ResultTable(
+        study="s", metric="val/accuracy", reduction="last", interval="t", confidence=0.95,
+        group_by=["normalizer", "optimizer.lr"], rows=rows,
+    )  # fmt: skip
+    verdict = Verdict(claim, table, ())
+    assert "Best `optimizer.lr` over all seeds: batch 0.1." in report.section(verdict, "c.png")
+
+
+@every_claim
+@pytest.mark.parametrize("quick", [False, True])
+def test_its_rows_and_its_effects_pool_nothing(claim: Claim, quick: bool) -> None:
+    study = claim.at(quick=quick)
+    cells = [{p: label(v) for p, v in c.coordinates.items()} for c in expand(study)
+             if c.seed == study.seeds[0]]  # fmt: skip
+    paths = list(claim.group_by) or study.paths
+    places = {tuple(cell[path] for path in paths) for cell in cells}
+    assert len(places) == len(cells)
+    for side in [side for e in claim.effects for side in (e.a, e.b) if side is not None]:
+        matching = [cell for cell in cells if side.items() <= cell.items()]
+        assert len({cell.get(claim.best_over or "") for cell in matching}) == len(matching)
 
 
 def test_jobs_that_follow_a_twin_come_after_it() -> None:

@@ -28,7 +28,7 @@ from normlab.client import Client
 from normlab.connection import Connection
 from normlab.errors import InvalidSpec
 from normlab.records import ResultTable, StudyDetail
-from normlab.tables import cell
+from normlab.tables import cells
 
 pytestmark = pytest.mark.slow
 
@@ -149,7 +149,7 @@ def test_a_third_run_of_the_file_runs_nothing(cli: Run, study: StudyDetail, file
 
 def test_terminal_latex_csv_and_api_agree(cli: Run, client: Client, study: StudyDetail) -> None:
     table = client.studies.results(study.id)
-    shown = [cell(row) for row in table.rows]
+    shown = cells(table)
     _, terminal, _ = cli("results", study.id)
     assert [text for text in shown if text not in terminal] == []
     _, latex, _ = cli("results", study.id, "--format", "latex")
@@ -187,9 +187,10 @@ def test_every_format_is_written(cli: Run, study: StudyDetail, tmp_path: Path) -
         target = tmp_path / f"table.{form}"
         assert cli("results", study.id, "--format", form, "--output", str(target))[0] == 0
         assert target.stat().st_size > 0
-    _, out, _ = cli("results", study.id, "--format", "json", "--group-by", "normalizer")
+    line = ["--group-by", "normalizer", "--where", "batch_size=8"]
+    _, out, _ = cli("results", study.id, "--format", "json", *line)
     rows = ResultTable.model_validate_json(out).rows
-    assert [(row.n, row.failed) for row in rows] == [(9, 0)] * 3
+    assert [(row.n, row.failed) for row in rows] == [(3, 0)] * 3
 
 
 def test_csv_has_a_row_a_job_however_it_is_grouped(cli: Run, study: StudyDetail) -> None:
@@ -345,6 +346,10 @@ def test_a_grid_that_cannot_be_is_one_line_and_exit_2(
         (["--metric", "val/acuracy"], "val/accuracy"),
         (["--reduction", "middle"], "mean_last:K"),
         (["--group-by", "width"], "normalizer, batch_size"),
+        (["--group-by", "normalizer"], "pool batch_size"),
+        (["--group-by", "normalizer", "--format", "latex"], "or choose a value with where"),
+        (["--where", "batch_size"], "PATH=VALUE"),
+        (["--where", "batch_size=7"], "one of "),
         (["--interval", "guess"], "bootstrap"),
         (["--format", "word"], "markdown"),
         (["--format", "parquet"], "--output"),

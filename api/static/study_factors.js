@@ -1,0 +1,60 @@
+// What a study varies, and which of its rows a view of two factors shows: never two in one place.
+
+export const distinct = (list) => [...new Set(list)];
+const isNumeric = (values) => values.every((value) => value.trim() !== "" && Number.isFinite(Number(value)));
+
+/** Name the place of a row on some paths that move together. */
+export const placeOf = (row, factor) => factor.paths.map((path) => row.labels[path]).join(", ");
+
+/** List what varies: the paths of one axis are one factor; `axes` are the study's, in lists. */
+export function factorsOf(table, axes) {
+  const known = new Set(axes.flat());
+  const all = [...axes, ...table.group_by.filter((path) => !known.has(path)).map((path) => [path])];
+  return all
+    .map((paths) => paths.filter((path) => table.group_by.includes(path)))
+    .filter((paths) => paths.length)
+    .map((paths) => ({ name: paths.join(", "), paths }))
+    .map((factor) => ({ ...factor, values: distinct(table.rows.map((row) => placeOf(row, factor))) }));
+}
+
+/** Choose the factors to begin with: names down, numbers across. */
+export function firstView(factors) {
+  const varying = factors.filter((factor) => factor.values.length > 1);
+  const some = varying.length ? varying : factors;
+  const down = some.find((factor) => !isNumeric(factor.values.flatMap((v) => v.split(", ")))) || some[0];
+  return { down, across: varying.find((factor) => factor !== down) || null };
+}
+
+/** The rows at the chosen values of all factors that the view does not show. */
+export class View {
+  constructor(table, factors, down, across, chosen) {
+    this.down = down;
+    this.across = across;
+    this.fixed = factors.filter((factor) => factor !== down && factor !== across);
+    this.chosen = new Map(this.fixed.map((factor) => [factor.name, valid(table, factor, chosen.get(factor.name))]));
+    const here = table.rows.filter((row) => this.fixed.every((f) => placeOf(row, f) === this.chosen.get(f.name)));
+    this.rows = here;
+    this.places = new Map(here.map((row) => [this.key(down && placeOf(row, down), across && placeOf(row, across)), row]));
+    this.lines = down ? distinct(here.map((row) => placeOf(row, down))) : [""];
+    this.columns = across ? distinct(here.map((row) => placeOf(row, across))) : [""];
+  }
+
+  key(line, column) {
+    return JSON.stringify([line || "", column || ""]);
+  }
+
+  cell(line, column) {
+    return this.places.get(this.key(line, column));
+  }
+
+  /** Say what was chosen: `optimizer.lr = 0.1`; empty where there was nothing to choose. */
+  get words() {
+    return this.fixed.filter((f) => f.values.length > 1).map((f) => `${f.name} = ${this.chosen.get(f.name)}`).join("; ");
+  }
+}
+
+/** The value that was chosen, if it is still there; else the first that has results. */
+function valid(table, factor, value) {
+  if (factor.values.includes(value)) return value;
+  return placeOf(table.rows.find((row) => row.n > 0) || table.rows[0], factor);
+}

@@ -1,0 +1,55 @@
+// The table of a study: every row with its interval, its cells without a value, and its jobs.
+import { readable } from "./charts.js";
+
+const MOST_ROWS = 500;
+
+export const mean = (row) => (row.half_text ? `${row.mean_text} ± ${row.half_text}` : row.mean_text || "–");
+export const without = (row) => Object.entries(row.without).map(([why, count]) => `${count} ${why}`).join(", ");
+
+/** Write a number with as many decimals as the row's mean has. */
+function like(row, value) {
+  if (value === null || !row.mean_text || row.mean_text.includes("e")) return readable(value);
+  return value.toFixed((row.mean_text.split(".")[1] || "").length);
+}
+
+export function make(name, text = "", kind = "") {
+  const element = document.createElement(name);
+  element.textContent = text;
+  if (kind) element.className = kind;
+  return element;
+}
+
+export function fill(table) {
+  const head = make("tr");
+  const shown = table.group_by;
+  for (const name of [...shown, "mean", "low", "high", "sd", "n", "without a value", "jobs by seed"]) {
+    const th = make("th", name, shown.includes(name) || /^(jobs|without)/.test(name) ? "" : "number");
+    th.scope = "col";
+    head.append(th);
+  }
+  const body = make("tbody");
+  body.append(...table.rows.slice(0, MOST_ROWS).map((row) => tableRow(row, shown)));
+  const thead = make("thead");
+  thead.append(head);
+  document.getElementById("table").replaceChildren(thead, body);
+  const left = table.rows.length - MOST_ROWS;
+  document.getElementById("table-left").textContent = left > 0 ? `The first ${MOST_ROWS} of ${table.rows.length} rows; the exports have all.` : "";
+}
+
+function tableRow(row, shown) {
+  const tr = make("tr");
+  tr.append(...shown.map((path) => make("td", row.labels[path])), make("td", mean(row), "number"));
+  for (const name of ["low", "high"]) tr.append(make("td", like(row, row[name]), "number"));
+  tr.append(make("td", readable(row.sd), "number"));
+  tr.append(make("td", row.n, "number"), make("td", without(row)));
+  const jobs = make("td");
+  for (const [seed, job] of Object.entries(row.jobs)) {
+    const link = make("a", `${seed}`);
+    link.href = `/jobs/${job}`;
+    link.title = row.states[seed] || "";
+    link.setAttribute("aria-label", `Job of seed ${seed}: ${row.states[seed] || "not run"}`);
+    jobs.append(link, " ");
+  }
+  tr.append(jobs);
+  return tr;
+}

@@ -1,0 +1,93 @@
+"""What the service says of a study's results: rows that are means over seeds, and comparisons."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Union
+
+from pydantic import Field
+
+from normlab.record import Record
+
+
+def half_width(low: Union[float, None], high: Union[float, None]) -> Union[float, None]:
+    """Return half the width of an interval; None where one of its ends is open."""
+    return None if low is None or high is None else (high - low) / 2
+
+
+class ResultRow(Record):
+    """One job, or the seeds of one combination: a row never pools what differs in more."""
+
+    coordinates: Dict[str, Any]
+    labels: Dict[str, str] = Field(description="coordinates as people read them")
+    n: int = Field(description="values behind the row, one a seed")
+    failed: int = Field(description="cells whose job has failed")
+    without: Dict[str, int] = Field(
+        default_factory=dict,
+        description="cells without a value, by what their job is: failed, cancelled, pruned, "
+        "queued, running, missing, emulated (of a timing); of jobs that succeeded: "
+        "not reported, not finite",
+    )
+    mean: Union[float, None]
+    mean_text: str = Field(
+        "", description="the mean with the digits that its table needs to tell rows apart"
+    )
+    half_text: str = Field("", description="half the width of the interval, to two digits")
+    sd: Union[float, None]
+    low: Union[float, None]
+    high: Union[float, None]
+    values: Dict[int, float] = Field(description="seed to value")
+    jobs: Dict[int, str] = Field(description="seed to job")
+    states: Dict[int, str] = Field(description="seed to state")
+
+    @property
+    def half(self) -> Union[float, None]:
+        """Half the width of the interval; None where there is none."""
+        return half_width(self.low, self.high)
+
+
+class ResultTable(Record):
+    """A metric over a study's cells."""
+
+    study: str
+    metric: str
+    reduction: str
+    interval: str
+    confidence: float
+    group_by: List[str]
+    where: Dict[str, str] = Field(
+        default_factory=dict, description="path to label: the cells that were chosen"
+    )
+    rows: List[ResultRow]
+
+
+class ComparisonRow(Record):
+    """a minus b where everything else is equal."""
+
+    coordinates: Dict[str, Any]
+    labels: Dict[str, str]
+    n: int
+    a_mean: float
+    b_mean: float
+    difference: float
+    sd: Union[float, None]
+    low: Union[float, None]
+    high: Union[float, None]
+
+    @property
+    def half(self) -> Union[float, None]:
+        """Half the width of the interval of the difference; None where there is none."""
+        return half_width(self.low, self.high)
+
+
+class ComparisonTable(Record):
+    """Two values of one axis, compared over the seeds that both have."""
+
+    study: str
+    metric: str
+    axis: str
+    linked: List[str] = Field(
+        default_factory=list, description="paths that move together with the axis, so differ too"
+    )
+    a: str
+    b: str
+    rows: List[ComparisonRow]

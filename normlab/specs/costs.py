@@ -1,0 +1,100 @@
+"""
+How long a job takes on one core of a CPU, by its specification: a model fitted to measured runs.
+
+An update costs something for its weights, something for each call of the network (a micro-batch:
+a part for each place of a normalizer, more where the kind is computed in Python), and something
+for each sample (its products, and its elements, which Python kinds pass over more often). The
+figures are a least squares fit of the logarithms to trainings of nine networks with batches of 1
+to 128 on a 2-core x86 host with torch 2.13; `tests/normlab/specs/recorded_updates.json` has them.
+Factors between jobs are what it is for: where jobs have finished, their times set its scale.
+"""
+
+from __future__ import annotations
+
+from typing import List, NamedTuple, Optional, Tuple
+
+from normlab.specs.datasets import DATASETS
+from normlab.specs.jobs import JobSpec
+from normlab.specs.models import MODELS, Site
+from normlab.specs.sizes import image_size, steps_per_epoch, train_size
+
+START_S = 0.5  # a process from a warm host, its data and its first update
+_CALL_S = 0.5e-3
+_PLACE_S = 0.36e-3
+_PYTHON_PLACE_S = 0.79e-3
+_PRODUCT_S = 0.04e-9  # forward and backward, a multiplication of a 3x3 convolution
+_ELEMENT_S = 14e-9
+_PYTHON_ELEMENT_S = 10e-9
+_WEIGHT_S = 2e-9
+_FORWARD = 1 / 3  # of a sample's time: what evaluation needs
+_NETWORK = {"unet": 2.7, "lstm": 9.0}  # more than the normalizers' places tell of
+_NATIVE = {"none", "batch", "layer", "group", "instance", "weight", "bounded_weight"}
+_KERNEL = 9  # weights of a 3x3 convolution for each pair of channels
+
+
+class Cost(NamedTuple):
+    """What an update costs in seconds: once, for each micro-batch, and for each sample."""
+
+    update_s: float
+    call_s: float
+    sample_s: float
+
+
+def cost(spec: JobSpec) -> Optional[Cost]:
+    """Return what *spec*'s updates consist of; None for a network or images that are unknown."""
+    facts, side = MODELS.get(spec.model.name), image_size(spec)
+    if facts is None or side is None:
+        return None
+    sites = facts.sites(spec.model.width, side)
+    python = spec.normalizer.kind not in _NATIVE or getattr(spec.normalizer, "proxy", False)
+    factor = _NETWORK.get(spec.model.name, 1.0)
+    place_s = _PLACE_S + (_PYTHON_PLACE_S if python else 0.0)
+    element_s = _ELEMENT_S + (_PYTHON_ELEMENT_S if python else 0.0)
+    products, elements, weights = _sizes(sites)
+    return Cost(
+        update_s=weights * _WEIGHT_S * factor,
+        call_s=(_CALL_S + len(sites) * place_s) * factor,
+        sample_s=(products * _PRODUCT_S + elements * element_s) * factor,
+    )
+
+
+def update_s(spec: JobSpec) -> Optional[float]:
+    """
+    Return the seconds of one update of *spec*.
+
+    Micro-batches of an update follow one another; replicas share the core.
+    """
+    found = cost(spec)
+    if found is None:
+        return None
+    calls = spec.gradient_accumulation * spec.replicas
+    return found.update_s + calls * found.call_s + spec.samples_per_update * found.sample_s
+
+
+def job_s(spec: JobSpec, steps: int) -> Optional[float]:
+    """Return the seconds of a job of so many *steps*, its start and its evaluations included."""
+    found, each = cost(spec), update_s(spec)
+    if found is None or each is None:
+        return None
+    evaluated = _evaluations(spec, steps) * (_test_size(spec) or 0)
+    return START_S + steps * each + evaluated * found.sample_s * _FORWARD
+
+
+def _sizes(sites: List[Site]) -> Tuple[float, float, float]:
+    products = sum(_KERNEL * site.channels**2 * site.side**2 for site in sites)
+    elements = sum(site.channels * site.side**2 for site in sites)
+    weights = sum(_KERNEL * site.channels**2 for site in sites)
+    return products, elements, weights
+
+
+def _evaluations(spec: JobSpec, steps: int) -> int:
+    per_epoch = steps_per_epoch(spec, train_size(spec))
+    epochs = spec.epochs if not per_epoch else min(spec.epochs, -(-steps // per_epoch))
+    return -(-epochs // spec.evaluate_every)
+
+
+def _test_size(spec: JobSpec) -> Optional[int]:
+    facts = DATASETS.get(spec.dataset.name)
+    known = facts.test_size if facts else None
+    asked = spec.dataset.test_size
+    return asked if known is None else min(known, asked or known)
