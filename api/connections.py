@@ -124,6 +124,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Wait for the next request, or the rest of this one's body, but not for ever."""
         super().on_response_complete()
         if self.idle:
+            self.cycle.body = bytearray()  # what came and nobody read: a body that was refused
             self.idle_since = time.monotonic()
             bounds = self._bounds
             self._close_in(bounds.idle_s if self._in_head else bounds.idle_body_s)
