@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import sys
 
@@ -10,15 +11,18 @@ from api import lean  # noqa: F401  # before what would load more
 from api.main import create_app
 from api.server import Server
 from normlab.errors import NormlabError
+from normlab.private_files import keep_private
 from service.journal import configure
 from service.settings import Settings
 
 
 def main() -> int:
     """Serve until a signal; return the exit code."""
+    keep_private()
+    _allow_connections()
     try:
         settings = Settings.from_env()
-        configure(settings.log_level)
+        configure(settings.log_level, settings.secrets)
         app = create_app(settings)
     except NormlabError as e:
         print(f"normlab: {e}", file=sys.stderr)
@@ -35,6 +39,14 @@ def main() -> int:
         signal.signal(number, lambda *_: None)
     server.run()
     return 0 if server.started else 1
+
+
+def _allow_connections() -> None:
+    # each is a file, and some systems begin at 1024 of them: fewer than the bound and our own need
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _say_where(url: str) -> None:

@@ -5,39 +5,70 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
-from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyCookie, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
+from starlette.requests import HTTPConnection
 
-from api.callers import Caller
+from api.callers import Caller, Callers, Standing
 from api.state import StateDep
 from normlab.errors import Forbidden, Unauthorized
 from service.tokens import Scope
 
 COOKIE = "normlab_token"
 
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _bearer = HTTPBearer(auto_error=False, description="a token of `normlab up` or of an operator")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="set by the page's login")
 
 
-async def caller_of(
-    request: Request,
-    state: StateDep,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-    cookie: Annotated[str | None, Security(_cookie)],
-) -> Caller:
-    """Find out who asks."""
-    token = bearer.credentials if bearer else cookie
+async def identify(request: HTTPConnection, callers: Callers) -> Caller:
+    """
+    Find out who asks, from the head of *request* alone.
+
+    Raises:
+        Unauthorized: no token, or one that nobody knows.
+        QuotaExceeded: too many of those from the same address.
+    """
+    return await callers.admit(token_of(request), host_of(request))
+
+
+def token_of(request: HTTPConnection) -> str:
+    """Return the token of *request*; raise Unauthorized if it has none."""
+    token = bearer_token(request) or request.cookies.get(COOKIE)
     if not token:
         raise Unauthorized(
             "a token is needed: send the header Authorization: Bearer TOKEN "
             "(`normlab up` prints one)"
         )
-    if not bearer:
-        _check_same_origin(request)
-    return await state.callers.find(token)
+    return token
+
+
+def host_of(request: HTTPConnection) -> str:
+    """Return the address that *request* came from."""
+    return request.client.host if request.client else "unknown"
+
+
+def bearer_token(request: HTTPConnection) -> str | None:
+    """Return the token in the header of *request*, if there is one."""
+    scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
+    return token if scheme.lower() == "bearer" and token else None
+
+
+async def caller_of(
+    request: Request,
+    state: StateDep,
+    _bearer: Annotated[object, Security(_bearer)],  # both for the interface's description
+    _cookie: Annotated[object, Security(_cookie)],
+) -> Caller:
+    """Find out who asks."""
+    return await identify(request, state.callers)
+
+
+async def _standing(request: Request, state: StateDep) -> Standing:
+    return Standing(state.callers, token_of(request))
 
 
 CallerDep = Annotated[Caller, Depends(caller_of)]
+StandingDep = Annotated[Standing, Depends(_standing)]
 
 
 def _needing(scope: Scope) -> Caller:
@@ -53,10 +84,3 @@ def _needing(scope: Scope) -> Caller:
 
 ReaderDep = Annotated[Caller, _needing("read")]
 SubmitterDep = Annotated[Caller, _needing("submit")]
-
-
-def _check_same_origin(request: Request) -> None:
-    # The cookie is SameSite=Strict; this refuses what an old browser sends nevertheless
-    site = request.headers.get("sec-fetch-site", "same-origin")
-    if request.method not in _SAFE_METHODS and site not in ("same-origin", "none"):
-        raise Forbidden(f"a {request.method} with the page's cookie came from another site")

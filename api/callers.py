@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from dataclasses import dataclass
@@ -9,12 +10,14 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 
-from normlab.errors import Forbidden, Unauthorized
+from api.strangers import Strangers
+from normlab.errors import Forbidden, ServiceUnavailable, Unauthorized
 from service import tokens
 from service.database import Database
 from service.tokens import Scope
 
 OPERATOR = "admin"  # who the token of the settings stands for
+_LOOK_UPS = 4  # at once: made-up tokens leave the threads and connections to others
 
 _INCLUDED: dict[Scope, frozenset[Scope]] = {
     "read": frozenset({"read"}),
@@ -43,19 +46,34 @@ class Callers:
     """Finds callers by their tokens; a revoked token works for *keep_s* seconds more at most."""
 
     def __init__(
-        self, database: Database, operator_token: SecretStr | None, keep_s: float = 5.0
+        self,
+        database: Database,
+        operator_token: SecretStr | None,
+        strangers: Strangers,
+        keep_s: float = 3.0,
     ) -> None:
         self._database = database
         self._operator_token = operator_token
+        self._strangers = strangers
         self._keep_s = keep_s
+        self._looking_up = asyncio.Semaphore(_LOOK_UPS)
         self._known: dict[str, tuple[float, Caller]] = {}
+
+    async def admit(self, token: str, host: str) -> Caller:
+        """Find whose *token* came from *host*; what is nobody's is noted, and answered late."""
+        try:
+            return await self.find(token)
+        except Unauthorized:
+            await self._strangers.hold_up(host)
+            raise
 
     async def find(self, token: str) -> Caller:
         """Return whose *token* it is; raise Unauthorized if it is nobody's."""
         now = time.monotonic()
         until, caller = self._known.get(token, (0.0, None))
         if caller is None or until < now:
-            caller = await run_in_threadpool(self._look_up, token)
+            async with self._looking_up:
+                caller = await run_in_threadpool(self._look_up, token)
             self._known = {t: known for t, known in self._known.items() if known[0] >= now}
             self._known[token] = (now + self._keep_s, caller)
         return caller
@@ -74,3 +92,21 @@ class Callers:
             return False
         secret = self._operator_token.get_secret_value()
         return secrets.compare_digest(secret.encode(), token.encode())
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether a token that opened something long still opens it."""
+
+    callers: Callers
+    token: str
+
+    async def holds(self) -> bool:
+        """Ask again; while the database is away, what was true stays true."""
+        try:
+            caller = await self.callers.find(self.token)
+        except Unauthorized:
+            return False
+        except ServiceUnavailable:
+            return True
+        return "read" in caller.scopes

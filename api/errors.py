@@ -32,7 +32,14 @@ STATUS: dict[type[NormlabError], HTTPStatus] = {
     errors.JobError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.DeviceUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 422: "invalid_spec"}
+_CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "timeout",
+    413: "too_large",
+    422: "invalid_spec",
+    503: "service_unavailable",
+}
 _RETRY_AFTER_S = "5"
 
 PageMaker = Callable[[Request, int, str, str], Response]
@@ -102,6 +109,11 @@ def problem(
 def _is_for_a_person(request: Request) -> bool:
     html = "text/html" in request.headers.get("accept", "")
     return html and not request.url.path.startswith("/v1/")
+
+
+async def answer(request: Request, error: NormlabError) -> Response:
+    """Answer *request* before a route has it, as the handlers do afterwards."""
+    return await _own(request, error)
 
 
 async def _own(request: Request, error: Exception) -> Response:

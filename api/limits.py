@@ -1,45 +1,120 @@
-"""Refuse a body that is too large, as soon as it is known to be."""
+"""Bounds on bodies: how large one may be, how long it may take, how much of all is held at once."""
 
 from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.gate import LOGIN
+
 MAX_BODY_BYTES = 1 << 20
+_CLOSE = {"Connection": "close"}  # the rest of the body is not waited for
+_RETRY = {**_CLOSE, "Retry-After": "5"}
+
+
+@dataclass
+class Room:
+    """
+    What one kind of body may take.
+
+    Args:
+        limit: bytes of one body.
+        total: bytes of all together.
+        within_s: from the request's head to the end of its body.
+    """
+
+    limit: int
+    total: int
+    within_s: float
+    taken: int = 0
 
 
 class BodyLimit:
     """
-    Count the bytes of a body while they arrive; raise 413 beyond *limit*.
+    Count the bytes of bodies while they arrive.
 
-    A declared length is believed when it is too large, so that nothing is read at all.
+    A declared length is believed when it is too large, so that nothing is read at all. The few
+    bytes of a login come from strangers: they have a room of their own, so that they take none
+    from those who are known.
+
+    Raises:
+        HTTPException: 413 beyond the limit of one body, 503 beyond that of all, 408 when a body
+            takes too long.
     """
 
-    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limit: int = MAX_BODY_BYTES,
+        total: int | None = None,
+        within_s: float = 30,
+    ) -> None:
         self.app = app
-        self.limit = limit
+        self._known = Room(limit, max(total or 64 * limit, limit), within_s)
+        self._strangers = Room(min(limit, 16 << 10), 4 << 20, min(within_s, 10.0))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, with a counting *receive*."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        seen = 0
-        declared = Headers(scope=scope).get("content-length", "")
+        room = self._strangers if scope["path"] == LOGIN else self._known
+        body = _Body(room, receive, Headers(scope=scope).get("content-length", ""))
+        try:
+            await self.app(scope, body.receive, send)
+        finally:
+            room.taken -= body.seen
 
-        async def counted() -> Message:
-            nonlocal seen
-            if declared.isdigit() and int(declared) > self.limit:
-                raise self._too_large(f"{declared} bytes")
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.limit:
-                raise self._too_large(f"more than {self.limit} bytes")
-            return message
 
-        await self.app(scope, counted, send)
+class _Body:
+    """One body on its way in."""
 
-    def _too_large(self, found: str) -> HTTPException:
-        detail = f"the body has {found}; at most {self.limit} are accepted"
-        return HTTPException(413, detail, headers={"Connection": "close"})
+    def __init__(
+        self, room: Room, receive: Callable[[], Awaitable[Message]], declared: str
+    ) -> None:
+        self._room = room
+        self._receive = receive
+        self._declared = declared
+        self._until = time.monotonic() + room.within_s
+        self._whole = False
+        self.seen = 0
+
+    async def receive(self) -> Message:
+        """Return the next message; after the whole body there is only the client's leave."""
+        if self._whole:
+            return await self._receive()
+        limit = self._room.limit
+        if self._declared.isdigit() and int(self._declared) > limit:
+            raise _too_large(f"{self._declared} bytes", limit)
+        message = await self._in_time()
+        self._whole = not message.get("more_body", False)
+        self._count(len(message.get("body", b"")))
+        return message
+
+    async def _in_time(self) -> Message:
+        left = max(self._until - time.monotonic(), 0.0)
+        try:
+            return await asyncio.wait_for(self._receive(), left)
+        except TimeoutError:
+            detail = f"the body is not whole after {self._room.within_s:g} s; send it again, faster"
+            raise HTTPException(408, detail, headers=_CLOSE) from None
+
+    def _count(self, more: int) -> None:
+        self.seen += more
+        self._room.taken += more
+        if self.seen > self._room.limit:
+            raise _too_large(f"more than {self._room.limit} bytes", self._room.limit)
+        if self._room.taken > self._room.total:
+            detail = f"bodies of {self._room.total} bytes are under way already; try again soon"
+            raise HTTPException(503, detail, headers=_RETRY)
+
+
+def _too_large(found: str, limit: int) -> HTTPException:
+    detail = f"the body has {found}; at most {limit} are accepted"
+    return HTTPException(413, detail, headers=_CLOSE)

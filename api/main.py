@@ -12,11 +12,15 @@ from api.auth import caller_of
 from api.background import loops
 from api.callers import Callers
 from api.description import describe
+from api.gate import Gate
+from api.hosts import AllowedHosts, allowed_hosts
 from api.limits import BodyLimit
 from api.measures import Measures, RequestTimer, StoreCollector
 from api.ringing import Ringer
 from api.routes import ROUTERS, health
 from api.state import State
+from api.strangers import Strangers
+from api.streams import OpenStreams
 from api.wakeups import Wakeups
 from normlab import __version__
 from service.database import Database
@@ -51,7 +55,10 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.normlab = state
+    # The last one added is the first that a request meets
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(Gate, callers=state.callers)
+    app.add_middleware(AllowedHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))
     app.add_middleware(RequestTimer, measures=state.measures)
     errors.install(app, page=rendering.error_page)
     for router in ROUTERS:
@@ -76,7 +83,8 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
         ringer=Ringer(doorbell),
         wakeups=Wakeups(),
         measures=measures,
-        callers=Callers(database, settings.token),
+        streams=OpenStreams(),
+        callers=Callers(database, settings.token, Strangers(measures.wrong_tokens)),
         inspector=Inspector(settings),
     )
 

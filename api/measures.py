@@ -36,6 +36,11 @@ class Measures:
             ["loop", "outcome"],
             registry=self.registry,
         )
+        self.wrong_tokens = Counter(
+            "normlab_wrong_tokens_total",
+            "Tokens that nobody knows",
+            registry=self.registry,
+        )
         self.touched = Counter(
             "normlab_round_jobs_total",
             "Jobs that the background loops rang again, took from lost workers or compacted",

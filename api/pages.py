@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
 from api import catalogue
-from api.auth import COOKIE, ReaderDep
+from api.auth import COOKIE, ReaderDep, host_of
 from api.forms import job_form
 from api.rendering import render
 from api.state import StateDep
@@ -86,7 +86,7 @@ async def log_in(
 ) -> Response:
     """Put a good token into a cookie that scripts cannot read and other sites cannot send."""
     try:
-        await state.callers.find(token.strip())
+        await state.callers.admit(token.strip(), host_of(request))
     except Unauthorized as e:
         return render(request, "login.html", status=401, next=next, problem=str(e))
     local = next if next.startswith("/") and not next.startswith(("//", "/\\")) else "/jobs"

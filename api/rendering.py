@@ -10,13 +10,27 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
+from jinja2 import Environment, FileSystemLoader
 from starlette.responses import Response
 from starlette.types import Scope
 
 from api.callers import Caller
+from normlab.plain_text import shown
 from normlab.specs.devices import KINDS
 
-_templates = Jinja2Templates(Path(__file__).parent / "templates")
+
+def _shown(value: Any) -> Any:
+    # The templates escape HTML; this is for names of before, that turn the text beside them
+    return shown(value) if type(value) is str else value
+
+
+_templates = Jinja2Templates(
+    env=Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        finalize=_shown,
+    )
+)
 _templates.env.globals["device_kinds"] = KINDS
 
 

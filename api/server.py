@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
 
+from api.connections import BoundedProtocol, Bounds
+
 _GRACE_S = 5
+_KEEP_ALIVE_S = 15  # longer than clients keep one: who closes first must be they
+# For every answer, those of the framework and of the server itself included. The pages' own
+# policy comes on top: of two, a browser keeps both.
+_HEADERS = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),
+    ("X-Frame-Options", "DENY"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Content-Security-Policy", "frame-ancestors 'none'"),
+]
 
 
 class Server(uvicorn.Server):
@@ -27,6 +40,7 @@ class Server(uvicorn.Server):
         *,
         on_listening: Callable[[str], None],
         on_stopping: Callable[[], None],
+        bounds: Bounds | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -35,6 +49,9 @@ class Server(uvicorn.Server):
                 port=port,
                 log_config=None,  # the journal has its own form
                 access_log=False,
+                http=partial(BoundedProtocol, bounds or Bounds()),  # type: ignore[arg-type]
+                headers=_HEADERS,
+                timeout_keep_alive=_KEEP_ALIVE_S,
                 ws="none",  # nothing speaks it, and its library is large
                 server_header=False,
                 timeout_graceful_shutdown=_GRACE_S,

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from api.callers import Callers
 from api.measures import Measures
 from api.ringing import Ringer
+from api.streams import OpenStreams
 from api.wakeups import Wakeups
 from service.database import Database
 from service.doorbell import Doorbell
@@ -28,6 +29,7 @@ class State:
     wakeups: Wakeups
     measures: Measures
     callers: Callers
+    streams: OpenStreams
     inspector: Inspector
 
 

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 from normlab.digits import shown
 from normlab.errors import InvalidSpec
 from normlab.records import ResultRow, ResultTable
+from normlab.spreadsheets import plain_cell
 from normlab.typed_columns import typed_columns
 
 _LATEX = {c: "\\" + c for c in "&%$#_{}"}
@@ -106,9 +107,10 @@ def tidy(table: ResultTable) -> List[Dict[str, Any]]:
 def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
     """Render records as CSV with a head; empty where a value is missing."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    names = list(rows[0]) if rows else []
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([plain_cell(name) for name in names])
+    writer.writerows([plain_cell(row[name]) for name in names] for row in rows)
     return out.getvalue()
 
 

@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from normlab.private_files import append_privately
+
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 LOG_KEPT_BYTES = 16 << 20
@@ -45,7 +47,7 @@ class Child:
         _keep_one_old(self.log)
         self.starts += 1
         parent = os.getpid()
-        with self.log.open("ab") as out:
+        with append_privately(self.log) as out:
             return subprocess.Popen(
                 self.command,
                 env=self.environment,

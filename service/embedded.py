@@ -19,11 +19,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import psycopg
 
 from normlab.errors import Conflict, ServiceUnavailable
+from normlab.private_files import append_privately
 from service.server_process import (
     ServerProcess,
     ServerUser,
@@ -95,9 +96,9 @@ def start(settings: Settings, *, postgres_options: Sequence[str] = ()) -> Server
     return servers
 
 
-def _lock(data_dir: Path) -> IO[str]:
+def _lock(data_dir: Path) -> BinaryIO:
     # The lock goes with the process that holds it, so a crash leaves none behind.
-    file = (data_dir / "servers.lock").open("a")
+    file = append_privately(data_dir / "servers.lock")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from normlab.private_files import append_privately
 from normlab.specs.jobs import JobSpec
 from service.settings import Settings
 
@@ -132,10 +133,10 @@ class Inspector:
         if time.monotonic() < self._not_before:
             raise OSError(f"it could not start; see {self._logs}/inspector.log")
         path.unlink(missing_ok=True)
-        self._logs.mkdir(parents=True, exist_ok=True)
+        self._logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         command = [self._python, "-m", "accelerators.inspection", "--socket", str(path)]
         command += ["--idle-s", f"{IDLE_S:g}"]
-        with (self._logs / "inspector.log").open("ab") as out:
+        with append_privately(self._logs / "inspector.log") as out:
             # It leaves when its standard input closes, so it never outlives this process. (Its
             # parent is a request's thread, which may end long before.)
             self._child = subprocess.Popen(

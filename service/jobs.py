@@ -135,7 +135,7 @@ def _detail(connection: Connection, job: UUID) -> JobDetail:
     attempts = connection.execute(_ATTEMPTS, {"job": job}).mappings().all()
     return JobDetail(
         **records[0].model_dump(),
-        spec=JobSpec.model_validate(spec),
+        spec=JobSpec.from_store(spec),
         attempts=[
             AttemptRecord.model_validate({**a, "resumed_from_step": a["resumed_from_step"] or 0})
             for a in attempts

@@ -170,7 +170,7 @@ def _take(connection: Connection, job: UUID, device: str, worker: str, lease_s: 
         worker=worker,
         owner=row.owner,
         device=device,
-        spec=JobSpec.model_validate(row.spec),
+        spec=JobSpec.from_store(row.spec),
         resume=tuple(Checkpoint(c.step, c.path, c.sha256) for c in resume),
         time_left_s=row.time_left_s,
     )

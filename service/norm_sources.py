@@ -58,7 +58,7 @@ def norms_for(database: Database, spec: JobSpec) -> list[dict[str, list[float]]]
 def _find(connection: Connection, spec: JobSpec) -> UUID:
     row = _named(connection, spec)
     job: UUID = row.id
-    source = JobSpec.model_validate(row.spec)
+    source = JobSpec.from_store(row.spec)
     if row.state != "succeeded":
         raise InvalidSpec(f"job {job} is {row.state}; name one that has succeeded")
     if source.model != spec.model or source.dataset.name != spec.dataset.name:

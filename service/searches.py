@@ -61,7 +61,7 @@ class Searcher:
             row = connection.execute(_LOCK, {"study": study}).first()
             if row is None:
                 return 0  # another process has it
-            spec = StudySpec.model_validate(row.spec)
+            spec = StudySpec.from_store(row.spec)
             if spec.search is None:
                 return 0
             trials = _trials(connection, study, spec.search.metric)

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from normlab.errors import ServiceUnavailable
+from normlab.private_files import append_privately
 
 START_S = 60.0
 STOP_S = 30.0
@@ -76,7 +77,7 @@ def launch(
     stop_signal: signal.Signals = signal.SIGTERM,
 ) -> ServerProcess:
     """Start *command* in a session of its own, so that a Ctrl-C is ours alone to handle."""
-    with log.open("ab") as output:
+    with append_privately(log) as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

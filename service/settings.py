@@ -35,6 +35,12 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(8642, ge=0, le=65_535, description="0: any free port")
+    allowed_hosts: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_.:*,\[\]-]*$",
+        description="names by which requests may call the API, with commas, besides loopback's and "
+        "that of `host`; `*.example.org`: all below it",
+    )
     max_body_bytes: int = Field(1 << 20, ge=1024)
 
     lease_s: float = Field(30.0, gt=0, description="a worker silent for so long has lost its job")
@@ -90,6 +96,11 @@ class Settings(BaseSettings):
     def worker_silence_s(self) -> float:
         """A worker not heard of for so long is not counted as live."""
         return 3 * self.heartbeat_s
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What may stand in no log."""
+        return () if self.token is None else (self.token.get_secret_value(),)
 
     @classmethod
     def from_env(cls) -> Settings:

@@ -20,6 +20,7 @@ import structlog
 
 from normlab.connection import Connection, forget_connection
 from normlab.errors import Conflict, ServiceUnavailable
+from normlab.private_files import append_privately, tighten
 from service import embedded, tokens
 from service.children import Child
 from service.database import Database, migrate
@@ -31,6 +32,8 @@ log = structlog.get_logger(__name__)
 READY_WITHIN_S = 60.0
 LOOK_S = 0.02
 API_GRACE_S = 10.0
+# PostgreSQL guards its own files, and datasets are the operator's
+_NOT_OURS = frozenset({"postgres", "datasets"})
 
 
 @dataclass
@@ -77,6 +80,7 @@ def stack(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with ExitStack() as stopping:
         stopping.enter_context(_only_one(data_dir))
+        tighten(data_dir, leave=_NOT_OURS)
         servers = embedded.start(settings)
         stopping.callback(servers.stop)
         token = _token(settings)
@@ -104,7 +108,7 @@ def _prepare(database_url: str, token: str) -> None:
 
 def _start(running: Stack, environment: dict[str, str], devices: list[str]) -> None:
     logs = running.data_dir / "logs"
-    logs.mkdir(exist_ok=True)
+    logs.mkdir(exist_ok=True, mode=0o700)
     # stopped in this order: a worker hands its jobs back while the API still answers
     commands = {f"workers-{device}": ["workers", "--device", device] for device in devices}
     commands["api"] = ["api"]
@@ -147,7 +151,7 @@ def _stop(running: Stack, grace_s: float) -> None:
 @contextmanager
 def _only_one(data_dir: Path) -> Iterator[None]:
     # the lock goes with the process that holds it, so that a crash leaves none behind
-    with (data_dir / "stack.lock").open("a") as file:
+    with append_privately(data_dir / "stack.lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:

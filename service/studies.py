@@ -149,14 +149,14 @@ def get(database: Database, study: str) -> StudyDetail:
         content = connection.execute(spec).scalar_one()
         return StudyDetail(
             **found[0].model_dump(),
-            spec=StudySpec.model_validate(content),
+            spec=StudySpec.from_store(content),
             grid=grid(connection, key),
         )
 
 
 def paths(database: Database, study: str) -> list[str]:
     """Return what *study* varies besides the seed."""
-    return StudySpec.model_validate(_found(database, study).spec).paths
+    return StudySpec.from_store(_found(database, study).spec).paths
 
 
 def reported(database: Database, study: str) -> list[str]:
@@ -264,7 +264,7 @@ def _records(connection: Connection, studies: Sequence[UUID]) -> list[StudyRecor
 
 def _record(row: Any, counts: dict[str, int], reused: int) -> StudyRecord:
     cells = sum(counts.values())
-    spec = StudySpec.model_validate(row.spec)
+    spec = StudySpec.from_store(row.spec)
     full = spec.search is None and counts.get("succeeded", 0) == cells
     return StudyRecord(
         id=str(row.id),

@@ -10,6 +10,8 @@ from typing import Literal
 
 from sqlalchemy import text
 
+from normlab.errors import InvalidSpec
+from normlab.plain_text import unseen_in
 from service.database import Database
 
 Scope = Literal["read", "submit", "admin"]
@@ -41,7 +43,10 @@ def create(database: Database, owner: str, scopes: Sequence[Scope]) -> str:
 
 
 def accept(database: Database, token: str, owner: str, scopes: Sequence[Scope]) -> None:
-    """Let *token*, which somebody else made, stand for *owner*."""
+    """Let *token*, which somebody else made, stand for *owner*; its name must be plain text."""
+    unseen = unseen_in(owner)
+    if not owner or unseen:
+        raise InvalidSpec(f"owner {owner!r}: {unseen or 'an empty name'} cannot be shown")
     values = {"sha256": _hash(token), "owner": owner, "scopes": list(scopes)}
     with database.begin() as connection:
         connection.execute(_INSERT, values)

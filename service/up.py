@@ -8,6 +8,8 @@ import time
 from types import FrameType
 
 from normlab.errors import NormlabError
+from normlab.private_files import keep_private
+from service import journal
 from service.settings import Settings
 from service.stack import Stack, stack
 
@@ -35,6 +37,8 @@ class _Stopping:
 
 def main() -> int:
     """Start, say where, mend what breaks, stop in order; return the exit code."""
+    keep_private()
+    journal.configure_for_people()
     stopping = _Stopping()
     try:
         with stack(Settings.from_env()) as running:

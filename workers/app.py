@@ -17,6 +17,7 @@ import structlog
 from celery import Celery, Task, bootsteps, signals
 
 from normlab.errors import InvalidSpec
+from normlab.private_files import keep_private
 from normlab.specs.devices import KINDS
 from service import doorbell, journal
 from service.settings import Settings
@@ -73,7 +74,7 @@ bell = Bell()
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def set_up_logging(**_: Any) -> None:
     """Log as the rest of the service does; Celery then leaves logging alone."""
-    journal.configure(settings.log_level)
+    journal.configure(settings.log_level, settings.secrets)
     for chatty in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(chatty).setLevel(logging.WARNING)  # two lines a ring
 
@@ -104,6 +105,7 @@ class SlotsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         device = _device(list(parent.app.amqp.queues.consume_from))
         if settings.database_url is None:
             raise InvalidSpec(NO_DATABASE)
+        keep_private()  # and so do the job processes
         slots = parent.concurrency
         self._worker = Worker(settings, settings.database_url, device, slots, bell, os.environ)
         self._worker.start()

@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from normlab.errors import ServiceUnavailable
 from normlab.host_limits import driver_gpus, usable_cores
+from normlab.plain_text import shown
 from normlab.specs.devices import DEVICES
 from service import leases, workers
 from service.database import Database
@@ -57,7 +58,8 @@ class Worker:
         bell: Bell,
         environment: Mapping[str, str],
     ) -> None:
-        self.id = f"{platform.node()}-{device}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._hostname = shown(platform.node())
+        self.id = f"{self._hostname}-{device}-{os.getpid()}-{secrets.token_hex(3)}"
         self.device = device
         self._settings = settings
         self._database = Database(database_url, pool_size=slots + 1, name=self.id)
@@ -130,7 +132,7 @@ class Worker:
             self._database,
             worker=self.id,
             device=self.device,
-            hostname=platform.node(),
+            hostname=self._hostname,
             slots=len(self._slots),
             busy=self._slots.busy,
             description=self._facts.description,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from fastapi.responses import FileResponse
 
 from api.auth import ReaderDep
+from api.downloads import Download
 from api.state import StateDep
 from normlab.errors import NotFound
 from normlab.records import ArtifactRecord
@@ -22,15 +22,15 @@ def list_artifacts(job: str, reader: ReaderDep, state: StateDep) -> list[Artifac
 
 @router.get(
     "/jobs/{job}/artifacts/{name}",
-    response_class=FileResponse,
+    response_class=Download,
     responses={
         206: {"description": "the part that the header Range asked for"},
         416: {"description": "the file has no such part"},
     },
 )
-def download_artifact(job: str, name: str, reader: ReaderDep, state: StateDep) -> FileResponse:
+def download_artifact(job: str, name: str, reader: ReaderDep, state: StateDep) -> Download:
     """Download a file, or with the header `Range` a part of it."""
     path = artifacts.path_of(state.database, job, name)
     if not path.is_file():
         raise NotFound(f"file {name!r} of job {job} is gone from the server's disk")
-    return FileResponse(path, filename=name, media_type="application/octet-stream")
+    return Download(path, filename=name, media_type="application/octet-stream")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
 
-from api.auth import ReaderDep
+from api.auth import ReaderDep, StandingDep
+from api.callers import Standing
 from api.state import State, StateDep
+from api.streams import DESCRIPTION, KEEPALIVE, EventStream, encoded, wait_while_allowed
 from api.waiting import wait_for_news
 from normlab.errors import ServiceUnavailable
 from normlab.records import ENDED, EventRecord, JobRecord
@@ -37,14 +39,15 @@ async def _existing(job: str, state: StateDep) -> JobRecord:
     return await run_in_threadpool(jobs.get, state.database, job)
 
 
-@router.get("/jobs/{job}/events", response_class=EventSourceResponse)
+@router.get("/jobs/{job}/events", response_class=StreamingResponse, responses=DESCRIPTION)
 async def stream_job_events(
     reader: ReaderDep,
+    standing: StandingDep,
     state: StateDep,
     record: Annotated[JobRecord, Depends(_existing)],
     last_event_id: LastEventId = None,
     after: After = 0,
-) -> AsyncIterable[ServerSentEvent]:
+) -> EventStream:
     """
     Follow one job until it has ended.
 
@@ -52,35 +55,46 @@ async def stream_job_events(
     events, records of kind `progress` (without `id`, so they are never repeated)
     say how far the job is and where its metrics stand.
     """
-    stream = _follow_job(state, record.id, last_event_id or after)
-    async for event in stream:
-        yield event
+    chunks = _follow_job(state, standing, record.id, last_event_id or after)
+    return EventStream(chunks, state.streams.held_by(reader.owner))
 
 
-@router.get("/events", response_class=EventSourceResponse)
+@router.get("/events", response_class=StreamingResponse, responses=DESCRIPTION)
 async def stream_all_events(
     reader: ReaderDep,
+    standing: StandingDep,
     state: StateDep,
     last_event_id: LastEventId = None,
     after: After | None = None,
-) -> AsyncIterable[ServerSentEvent]:
+) -> EventStream:
     """Follow all jobs, from now on or after an event; the stream ends when the server stops."""
     seq = after if last_event_id is None else last_event_id
     if seq is None:
         seq = await run_in_threadpool(events.latest, state.database)
+    chunks = _follow_all(state, standing, seq)
+    return EventStream(chunks, state.streams.held_by(reader.owner))
+
+
+async def _follow_all(state: State, standing: Standing, seq: int) -> AsyncGenerator[bytes, None]:
     with state.wakeups.watch(None) as watch:
         while not state.wakeups.closing:
             watch.clear()
             found = await _look(state, None, seq)
             for event in found:
                 seq = event.seq
-                yield _sent(event)
+                yield encoded(event, seq)
             if len(found) < _MOST_EVENTS:
                 await asyncio.sleep(_COALESCE_S)
-                await wait_for_news(watch.news, _LOOK_AGAIN_S)
+            if not found:
+                yield KEEPALIVE
+            pause = _LOOK_AGAIN_S if len(found) < _MOST_EVENTS else 0
+            if not await wait_while_allowed(watch.news, pause, standing):
+                return
 
 
-async def _follow_job(state: State, job: str, seq: int) -> AsyncIterator[ServerSentEvent]:
+async def _follow_job(
+    state: State, standing: Standing, job: str, seq: int
+) -> AsyncGenerator[bytes, None]:
     told: JobRecord | None = None
     with state.wakeups.watch(job) as watch:
         while not state.wakeups.closing:
@@ -90,17 +104,19 @@ async def _follow_job(state: State, job: str, seq: int) -> AsyncIterator[ServerS
             found = await _look(state, job, seq)
             for event in found:
                 seq = event.seq
-                yield _sent(event)
+                yield encoded(event, seq)
             if record is not None and _moved(told, record):
                 told = record
                 yield _progress(record, seq)
-            if len(found) == _MOST_EVENTS:
-                continue
-            if record is not None and record.state in ENDED:
+            elif not found:
+                yield KEEPALIVE
+            if len(found) < _MOST_EVENTS and record is not None and record.state in ENDED:
                 return
             if not found:
                 await wait_for_news(watch.event, _COALESCE_S)
-            await wait_for_news(watch.news, _LOOK_AGAIN_S)
+            pause = _LOOK_AGAIN_S if len(found) < _MOST_EVENTS else 0
+            if not await wait_while_allowed(watch.news, pause, standing):
+                return
 
 
 async def _look(state: State, job: str | None, seq: int) -> list[EventRecord]:
@@ -125,14 +141,10 @@ def _place(record: JobRecord) -> tuple[object, ...]:
     return record.state, record.attempt, record.step, record.last
 
 
-def _sent(event: EventRecord) -> ServerSentEvent:
-    return ServerSentEvent(data=event, id=str(event.seq))
-
-
-def _progress(record: JobRecord, seq: int) -> ServerSentEvent:
+def _progress(record: JobRecord, seq: int) -> bytes:
     payload = record.model_dump(
         mode="json", include={"state", "step", "steps", "epoch", "epochs", "attempt", "last"}
     )
     at = record.finished_at or record.started_at or record.created_at
     event = EventRecord(seq=seq, job=record.id, kind="progress", at=at, payload=payload)
-    return ServerSentEvent(data=event)
+    return encoded(event)

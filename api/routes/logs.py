@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 
-from api.auth import ReaderDep
+from api.auth import ReaderDep, StandingDep
 from api.state import StateDep
-from api.waiting import wait_for_news
+from api.streams import wait_while_allowed
+from normlab.errors import Unauthorized
 from normlab.records import LogPage
 from service import logs
 
@@ -22,6 +24,7 @@ _MOST_BYTES = 1 << 20
 async def read_log(
     job: str,
     reader: ReaderDep,
+    standing: StandingDep,
     state: StateDep,
     offset: Annotated[
         int, Query(ge=-(2**62), le=2**62, description="in bytes; negative counts from the end")
@@ -34,8 +37,13 @@ async def read_log(
     """Return a piece of the log; ask again from `next_offset` until `ended`."""
     with state.wakeups.watch(job) as watch:
         page = await run_in_threadpool(logs.read, state.database, job, offset, limit)
-        while follow > 0 and not page.text and not page.ended and not state.wakeups.closing:
-            follow = await wait_for_news(watch.news, follow)
+        until = time.monotonic() + follow
+        while not (page.text or page.ended or state.wakeups.closing):
+            left = until - time.monotonic()
+            if left <= 0:
+                break
+            if not await wait_while_allowed(watch.news, left, standing):
+                raise Unauthorized("the token was revoked while the log was followed")
             here = page.next_offset  # a negative offset would slide along with the end
             page = await run_in_threadpool(logs.read, state.database, job, here, limit)
         return page

@@ -23,6 +23,7 @@ from normlab.cli import (
 from normlab.cli.connecting import Address, default_data_dir
 from normlab.cli.output import examples
 from normlab.errors import InvalidSpec, NormlabError, QuotaExceeded, ServiceUnavailable
+from normlab.plain_text import shown
 
 JOB_FAILED, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
 # one file a group: a new group is a module with `register`, and its line here
@@ -111,5 +112,5 @@ def one_line(error: NormlabError) -> str:
 
 
 def _say(text: str, code: int) -> int:
-    print(f"normlab: {text}", file=sys.stderr)
+    print(f"normlab: {shown(text)}", file=sys.stderr)
     return code

@@ -14,6 +14,7 @@ import typer
 from normlab.cli.completion import job_ids
 from normlab.cli.connecting import connect
 from normlab.cli.output import examples, print_json
+from normlab.spreadsheets import plain_cell
 
 if TYPE_CHECKING:
     from normlab.exports.run import Run
@@ -151,4 +152,4 @@ def _plain(run: Run) -> Dict[str, Any]:
 def _rows(run: Run) -> Iterator[Row]:
     for series in run.series.values():
         for step, value, moment in zip(series.steps, series.values, series.times):
-            yield [run.job.id, series.name, step, value, moment]
+            yield [run.job.id, plain_cell(series.name), step, value, moment]

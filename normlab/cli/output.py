@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 import typer
 
+from normlab.plain_text import shown
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -34,12 +36,12 @@ def console() -> Console:
 
 def print_json(value: Any) -> None:
     """Print *value*, a record or plain data, as JSON."""
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+    print(shown(json.dumps(_plain(value), indent=2, ensure_ascii=False)))
 
 
 def print_json_line(value: Any) -> None:
     """Print *value* on one line, at once."""
-    print(json.dumps(_plain(value), ensure_ascii=False), flush=True)
+    print(shown(json.dumps(_plain(value), ensure_ascii=False)), flush=True)
 
 
 def _plain(value: Any) -> Any:
@@ -72,7 +74,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: st
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else shown(str(value))
 
 
 def state(job: JobRecord) -> Any:

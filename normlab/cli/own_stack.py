@@ -15,6 +15,7 @@ from typing import Iterator, List, Mapping
 
 from normlab.connection import Connection, read_connection
 from normlab.errors import InvalidSpec, ServiceUnavailable
+from normlab.private_files import append_privately
 
 MODULE = "service.up"
 NEEDED = ("service", "fastapi", "celery", "sqlalchemy", "torch")
@@ -47,11 +48,11 @@ def own_stack(data_dir: Path, settings: Mapping[str, str]) -> Iterator[Connectio
         settings: more environment variables for it.
     """
     require_server()
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     log = data_dir / "stack.log"
     environment = {**os.environ, **settings, "NORMLAB_DATA_DIR": str(data_dir)}
     with _sigterm_as_ctrl_c():
-        with log.open("ab") as out:
+        with append_privately(log) as out:  # the stack says its token there
             # a session of its own: Ctrl-C is for this command, which then stops it in order
             begins = out.seek(0, os.SEEK_END)  # below are the words of earlier stacks
             process = subprocess.Popen(

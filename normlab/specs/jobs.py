@@ -37,7 +37,7 @@ _ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
 class ModelSpec(Spec):
     """A network of the catalogue (`GET /v1/models`)."""
 
-    name: str = Field("preresnet8", max_length=64, description="a name of GET /v1/models")
+    name: Label = Field("preresnet8", max_length=64, description="a name of GET /v1/models")
     width: Union[int, None] = Field(
         None, ge=1, le=4096, description="channels of the first stage; null: the model's own"
     )
@@ -51,7 +51,7 @@ class ModelSpec(Spec):
 class DatasetSpec(Spec):
     """A dataset of the catalogue (`GET /v1/datasets`)."""
 
-    name: str = Field("shapes32", max_length=64, description="a name of GET /v1/datasets")
+    name: Label = Field("shapes32", max_length=64, description="a name of GET /v1/datasets")
     folder: Union[str, None] = Field(
         None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
@@ -106,7 +106,7 @@ class JobSpec(Spec):
         None, ge=1, le=1024, description="CPU threads; null: the worker's share of its cores"
     )
     seed: int = Field(0, ge=0, le=2**63 - 1, description="of weights, data order, augmentation")
-    diagnostics: tuple[str, ...] = Field(
+    diagnostics: tuple[Label, ...] = Field(
         (), max_length=32, description="names of GET /v1/diagnostics"
     )
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec)

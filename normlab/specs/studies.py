@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Literal, Tuple, Union
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Annotated
 
-from normlab.specs.base import Label, Spec
+from normlab.specs.base import Label, Spec, Value
 
 MAX_CELLS = 20_000
 
@@ -23,7 +23,9 @@ class Parameter(Spec):
     high: Union[float, None] = Field(None, description="largest value")
     log: bool = Field(False, description="draw the logarithm evenly")
     integer: bool = Field(False, description="whole numbers only")
-    choices: Union[Tuple[Any, ...], None] = Field(None, min_length=1, description="or one of these")
+    choices: Union[Tuple[Value, ...], None] = Field(
+        None, min_length=1, description="or one of these"
+    )
 
     @model_validator(mode="after")
     def _interval_or_choices(self) -> Parameter:
@@ -50,9 +52,9 @@ class Search(Spec):
     pruner: Literal["none", "median", "asha"] = Field("none", description="who stops bad trials")
     trials: int = Field(20, ge=1, le=MAX_CELLS, description="jobs in all")
     parallel: int = Field(2, ge=1, le=1000, description="trials under way at once")
-    metric: str = Field("val/accuracy", max_length=200, description="what a trial is judged by")
+    metric: Label = Field("val/accuracy", max_length=200, description="what a trial is judged by")
     goal: Literal["maximize", "minimize"] = "maximize"
-    space: Dict[str, Parameter] = Field(min_length=1, description="dotted path to its range")
+    space: Dict[Label, Parameter] = Field(min_length=1, description="dotted path to its range")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of the sampler")
 
 
@@ -60,15 +62,17 @@ class StudySpec(Spec):
     """A base job and what varies: every combination of the axes, for every seed."""
 
     name: Label = Field(min_length=1, max_length=200, description="a label for people")
-    base: Dict[str, Any] = Field(default_factory=dict, description="the job that the cells share")
-    axes: Tuple[Dict[str, Tuple[Any, ...]], ...] = Field(
+    base: Dict[Label, Value] = Field(
+        default_factory=dict, description="the job that the cells share"
+    )
+    axes: Tuple[Dict[Label, Tuple[Value, ...]], ...] = Field(
         (),
         max_length=16,
         description="each axis maps a dotted path to its values; several paths in one axis move "
         "together; a plain object is short for one axis a path",
     )
     seeds: Tuple[Seed, ...] = Field((0,), min_length=1, description="a list, or how many from 0 up")
-    exclude: Tuple[Dict[str, Any], ...] = Field(
+    exclude: Tuple[Dict[Label, Value], ...] = Field(
         (), description="leave out the cells that match: path to value, or to a list of values"
     )
     search: Union[Search, None] = Field(None, description="propose cells instead of a grid")

@@ -10,16 +10,17 @@ from contextlib import contextmanager
 import httpx
 from fastapi import FastAPI
 
+from api.connections import Bounds
 from api.server import Server
 
 
 @contextmanager
-def serve(app: FastAPI) -> Iterator[str]:
+def serve(app: FastAPI, bounds: Bounds | None = None) -> Iterator[str]:
     """Serve *app* on a free port; yield its URL."""
     urls: queue.Queue[str | None] = queue.Queue()
     state = getattr(app.state, "normlab", None)
     stopping = state.wakeups.close if state else lambda: None
-    server = Server(app, "127.0.0.1", 0, on_listening=urls.put, on_stopping=stopping)
+    server = Server(app, "127.0.0.1", 0, on_listening=urls.put, on_stopping=stopping, bounds=bounds)
 
     def run() -> None:
         server.run()

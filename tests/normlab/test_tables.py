@@ -98,3 +98,8 @@ def test_parquet_holds_the_same_records_in_the_types_of_the_study() -> None:
 def test_an_unknown_format_names_the_known_ones() -> None:
     with pytest.raises(InvalidSpec, match="markdown, latex, csv"):
         render(GRID, "docx")
+
+
+def test_no_cell_of_a_csv_is_a_formula_and_numbers_stay_numbers() -> None:
+    rows = [{"=path": "=1+1", "val": -0.5, "text": "-0.5", "none": None}]
+    assert comma_separated(rows) == "'=path,val,text,none\n'=1+1,-0.5,-0.5,\n"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import text
 
+from normlab.errors import InvalidSpec
 from service import tokens
 from service.database import Database
 
@@ -37,3 +39,9 @@ def test_a_token_that_an_operator_chose_can_be_accepted_twice(database: Database
     for owner in ("first", "second"):
         tokens.accept(database, "a token of the operator", owner, ["admin"])
     assert tokens.find(database, "a token of the operator") == tokens.Token("second", ("admin",))
+
+
+@pytest.mark.parametrize("owner", ["", "a\u202eb", "a\nb", "\x1b[31mred"])
+def test_an_owner_s_name_is_plain_text(database: Database, owner: str) -> None:
+    with pytest.raises(InvalidSpec, match="cannot be shown"):
+        tokens.create(database, owner, ["read"])

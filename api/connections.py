@@ -1,0 +1,205 @@
+"""Bounds on connections: how many, how large a head, how long a silence; httptools has none."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """
+    What a connection may take.
+
+    Args:
+        head_bytes: of a request's line and headers together.
+        headers: lines in it.
+        body_bytes: on the wire, the frames of chunks included; what routes accept is less.
+        head_s: to send a whole head, from the connection's beginning.
+        idle_s: without a request, from the last answer on.
+        idle_body_s: to send the rest of a body whose request is answered already.
+        stalled_s: without reading what we send.
+        connections: at once. One more takes the place of one that has no request under way.
+    """
+
+    head_bytes: int = 32 << 10
+    headers: int = 100
+    body_bytes: int = 4 << 20
+    head_s: float = 10.0
+    idle_s: float = 15.0
+    idle_body_s: float = 5.0
+    stalled_s: float = 30.0
+    connections: int = 1000
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol on httptools, with *bounds*."""
+
+    def __init__(self, bounds: Bounds, **others: Any) -> None:
+        super().__init__(**others)
+        self._bounds = bounds
+        self._in_head = True
+        self._head_bytes = 0
+        self._body_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self.idle_since = time.monotonic()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is under way: none came, or all are answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def peer(self) -> str:
+        """The address at the other end."""
+        return self.client[0] if self.client else ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection; where there are too many, make room."""
+        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn's own narrowing
+        self._close_in(self._bounds.head_s)
+        if len(self.connections) > self._bounds.connections:
+            self._make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timers."""
+        self._close_in(None)
+        self._give_up_in(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count *data*, and hand it to the parser."""
+        in_head = self._in_head
+        if not in_head:
+            self._body_bytes += len(data)
+        super().data_received(data)
+        if self.parser is None or self.transport.is_closing():
+            return
+        if in_head and self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > self._bounds.head_bytes:
+                self._refuse_head()
+        elif self._body_bytes > self._bounds.body_bytes:
+            self.transport.abort()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; what follows a body as trailers has no use and is dropped."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin the request, unless its head is too large."""
+        self._in_head = False
+        self._head_bytes = self._body_bytes = 0
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > self._bounds.head_bytes or len(self.headers) > self._bounds.headers:
+            self._refuse_head()
+        elif not self.transport.is_closing():
+            self._close_in(None)
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of the body, of a request that has begun."""
+        if self.cycle is not None and not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Go on to the next head."""
+        self._in_head = True
+        if self.cycle is not None and not self.transport.is_closing():
+            super().on_message_complete()
+            if self.idle:
+                self._close_in(self._bounds.idle_s)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or the rest of this one's body, but not for ever."""
+        super().on_response_complete()
+        if self.idle:
+            self.cycle.body = bytearray()  # what came and nobody read: a body that was refused
+            self.idle_since = time.monotonic()
+            bounds = self._bounds
+            self._close_in(bounds.idle_s if self._in_head else bounds.idle_body_s)
+
+    def pause_writing(self) -> None:
+        """Wait for a reader that is slow, but not for ever."""
+        super().pause_writing()
+        self._give_up_in(self._bounds.stalled_s)
+
+    def resume_writing(self) -> None:
+        """Go on: it has read."""
+        super().resume_writing()
+        self._give_up_in(None)
+
+    def send_400_response(self, msg: str) -> None:
+        """Say that what came is no request."""
+        self._refuse(400, "bad_request", f"{msg} Send HTTP/1.1.")
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: whoever asks for a WebSocket is answered as if he had not."""
+
+    def _make_room(self) -> None:
+        others = [c for c in self.connections if isinstance(c, BoundedProtocol) and c is not self]
+        idle = [c for c in others if c.idle and not c.transport.is_closing()]
+        if idle:
+            _least_deserving(idle).transport.abort()
+        else:
+            detail = f"all {self._bounds.connections} connections are busy; try again soon"
+            self._refuse(503, "service_unavailable", detail)
+
+    def _refuse_head(self) -> None:
+        bounds = self._bounds
+        self._refuse(
+            431,
+            "head_too_large",
+            f"at most {bounds.headers} headers of {bounds.head_bytes} bytes, the address included, "
+            "are accepted; put long filters into fewer requests",
+        )
+
+    def _refuse(self, status: int, code: str, detail: str) -> None:
+        """Answer with a problem before there is a request, and close."""
+        if self.transport.is_closing():
+            return
+        if not self.idle:  # in the midst of another answer there is no place for this one
+            self.transport.abort()
+            return
+        title = HTTPStatus(status).phrase
+        problem = {"type": f"urn:normlab:problem:{code}", "title": title, "status": status}
+        body = json.dumps({**problem, "detail": detail, "code": code, "errors": []}).encode()
+        head = [f"HTTP/1.1 {status} {title}".encode(), b"content-type: application/problem+json"]
+        head += [name + b": " + value for name, value in self.server_state.default_headers]
+        head += [b"content-length: %d" % len(body), b"connection: close", b"", b""]
+        self.transport.write(b"\r\n".join(head) + body)
+        self.transport.close()
+
+    def _close_in(self, seconds: float | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None
+        if seconds is not None:
+            self._deadline = self.loop.call_later(seconds, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        if self.idle and not self.transport.is_closing():
+            self.transport.close()
+
+    def _give_up_in(self, seconds: float | None) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+        self._stalled = None
+        if seconds is not None:
+            self._stalled = self.loop.call_later(seconds, self.transport.abort)
+
+
+def _least_deserving(idle: Iterable[BoundedProtocol]) -> BoundedProtocol:
+    """Choose the connection that has waited longest, of the peer that has most of them."""
+    many = Counter(connection.peer for connection in idle)
+    return min(idle, key=lambda c: (-many[c.peer], c.idle_since))

@@ -1,0 +1,84 @@
+"""Who brings wrong tokens waits for an answer, longer each time; a good one never waits."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+from collections import Counter, OrderedDict
+
+import structlog
+from prometheus_client import Counter as Measure
+
+from normlab.errors import QuotaExceeded
+
+_FREE = 5  # wrong tokens that are answered at once: people mistype
+_FIRST_S = 0.1  # the first wait; each one doubles
+_LONGEST_S = 1.0
+_FORGOTTEN_S = 60.0
+_MOST_HELD = 32  # answers of one client that wait at once
+_MOST_CLIENTS = 10_000
+
+log = structlog.get_logger(__name__)
+
+
+class Strangers:
+    """
+    Counts the wrong tokens of each client, and holds their answers up.
+
+    A token is looked up before anything waits, and a good one never comes here: nobody can lock
+    another out by sending wrong tokens from the same address.
+    """
+
+    def __init__(self, wrong: Measure) -> None:
+        self._wrong = wrong
+        self._seen: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._held: Counter[str] = Counter()
+
+    async def hold_up(self, host: str) -> None:
+        """
+        Note a wrong token of *host*, and wait as long as it has deserved.
+
+        Raises:
+            QuotaExceeded: too many answers of *host* wait already.
+        """
+        client = _network(host)
+        count = self._note(client)
+        self._wrong.inc()
+        if count <= _FREE or count & (count - 1) == 0:  # then 8, 16, 32: no flood of lines
+            log.warning("wrong token", client=client, in_a_row=count)
+        if count > _FREE:
+            await self._wait(client, min(_LONGEST_S, _FIRST_S * 2.0 ** min(count - _FREE - 1, 9)))
+
+    async def _wait(self, client: str, seconds: float) -> None:
+        if self._held[client] >= _MOST_HELD:
+            raise QuotaExceeded(
+                f"{client} has sent too many wrong tokens; send the right one, "
+                "or wait a minute before the next try"
+            )
+        self._held[client] += 1
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._held[client] -= 1
+            self._held += Counter()  # keeps those above 0
+
+    def _note(self, client: str) -> int:
+        now = time.monotonic()
+        count, last = self._seen.pop(client, (0, now))
+        count = 1 if now - last > _FORGOTTEN_S else count + 1
+        self._seen[client] = (count, now)
+        if len(self._seen) > _MOST_CLIENTS:
+            self._seen.popitem(last=False)
+        return count
+
+
+def _network(host: str) -> str:
+    # Whoever has an IPv6 address has all of its /64
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 4:
+        return host
+    return str(ipaddress.ip_network((address, 64), strict=False))

@@ -1,0 +1,98 @@
+"""Streams of server-sent events: they end with their reader, or with what lets him read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AbstractContextManager, aclosing, contextmanager
+from typing import Any
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from api.callers import Standing
+from api.waiting import wait_for_news
+from normlab.errors import QuotaExceeded
+from normlab.records import EventRecord
+
+KEEPALIVE = b": keepalive\n\n"  # a comment: proxies see that the connection lives
+MOST_OF_ONE_OWNER = 200
+_CHECK_S = 2.0  # between looks whether the token still stands
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # nginx shall not hold it back
+_ITEM = {
+    "type": "object",
+    "properties": {"data": {"type": "string"}, "id": {"type": "string"}},
+}
+DESCRIPTION: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "events until the stream ends",
+        "content": {"text/event-stream": {"itemSchema": _ITEM}},
+    }
+}
+
+
+class OpenStreams:
+    """Counts the streams of each owner, so that nobody takes every connection for himself."""
+
+    def __init__(self, most: int = MOST_OF_ONE_OWNER) -> None:
+        self._most = most
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def held_by(self, owner: str) -> Iterator[None]:
+        """Count a stream of *owner* as long as it is open; raise QuotaExceeded beyond the most."""
+        if self._open[owner] >= self._most:
+            raise QuotaExceeded(
+                f"{owner!r} has {self._most} streams open already; close some, or follow all jobs "
+                "in one with GET /v1/events"
+            )
+        self._open[owner] += 1
+        try:
+            yield
+        finally:
+            self._open[owner] -= 1
+            self._open += Counter()  # keeps those above 0
+
+
+class EventStream(StreamingResponse):
+    """
+    Sends *chunks* until they end or the reader leaves, while it has a *place*.
+
+    A reader who leaves is no error: the generator is closed where it stands, so that nothing
+    of it, such as what it watches, is left behind.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, chunks: AsyncGenerator[bytes, None], place: AbstractContextManager[None]
+    ) -> None:
+        super().__init__(chunks, headers=_HEADERS)
+        self._chunks = chunks
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and close what made the answer."""
+        with self._place:
+            async with aclosing(self._chunks):
+                await super().__call__(scope, receive, send)
+
+
+def encoded(event: EventRecord, seq: int | None = None) -> bytes:
+    """Write one event; *seq* is what a client that comes again names."""
+    number = "" if seq is None else f"id: {seq}\n"
+    return f"data: {event.model_dump_json()}\n{number}\n".encode()
+
+
+async def wait_while_allowed(woken: asyncio.Event, seconds: float, standing: Standing) -> bool:
+    """Wait for *woken*, at most *seconds*; return False as soon as the token stands no more."""
+    while await standing.holds():
+        if seconds <= 0 or woken.is_set():
+            woken.clear()
+            return True
+        piece = min(seconds, _CHECK_S)
+        if await wait_for_news(woken, piece) > 0:  # it was woken before the time was up
+            return await standing.holds()
+        seconds -= piece
+    return False

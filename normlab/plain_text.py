@@ -1,0 +1,36 @@
+"""Text that shows what it is: no control characters, nothing that turns or hides its neighbours."""
+
+from __future__ import annotations
+
+import re
+from typing import Match, Optional
+
+# Ranges, not Unicode's categories: those differ between the Pythons that read the same name.
+_UNSEEN = (
+    "\x00-\x1f\x7f-\x9f"  # control characters
+    "\xad\u061c\u180e\u200b\u200e\u200f"  # soft hyphen, marks of direction, zero width
+    "\u2028-\u202e\u2060-\u206f"  # ends of lines, turns of direction, invisible operators
+    "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # byte order mark, annotations, tags
+    "\ud800-\udfff"  # halves of characters
+)
+_FIND = re.compile(f"[{_UNSEEN}]")
+_IN_LINES = re.compile(f"(?![\n\t])[{_UNSEEN}]")
+
+
+def unseen_in(text: str) -> Optional[str]:
+    """Name the first character of *text* that cannot be seen, as U+202E; None if all can be."""
+    found = _FIND.search(text)
+    return None if found is None else f"U+{ord(found.group()):04X}"
+
+
+def shown(text: str) -> str:
+    r"""Return *text* with what cannot be seen written as in JSON (`\u202e`); lines stay lines."""
+    return _IN_LINES.sub(_escaped, text)
+
+
+def _escaped(found: Match[str]) -> str:
+    code = ord(found.group())
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    high, low = divmod(code - 0x10000, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"

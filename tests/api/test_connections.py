@@ -1,0 +1,223 @@
+"""Strangers and slow clients take little: heads, bodies, connections and waits are bounded."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from api.connections import Bounds
+from tests.api.process import TOKEN, ApiProcess, api_process, head
+from tests.api.serving import serve
+
+MIB = 1 << 20
+
+
+def answer(connection: socket.socket) -> tuple[int, str]:
+    """Read until the server closes; return the status and the rest."""
+    said = b""
+    while True:
+        try:
+            piece = connection.recv(1 << 16)
+        except ConnectionResetError:
+            break
+        if not piece:
+            break
+        said += piece
+    text = said.decode()
+    return (int(text.split()[1]) if text else 0), text
+
+
+def answers_in(api: ApiProcess) -> float:
+    """Ask something that needs the database, on a new connection; return the seconds it took."""
+    began = time.monotonic()
+    found = httpx.get(f"{api.url}/v1/jobs", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert found.status_code == 200
+    return time.monotonic() - began
+
+
+def send(connection: socket.socket, data: bytes) -> None:
+    """Send what the server takes; it may close at any moment."""
+    with suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
+        connection.sendall(data)
+
+
+@pytest.mark.parametrize("token", [None, "wrong", TOKEN])
+@pytest.mark.parametrize("declared", ["Content-Length: 1048576", "Transfer-Encoding: chunked"])
+def test_500_unfinished_bodies_take_little_memory_and_nobody_s_answer(
+    database_url: str, tmp_path: Path, token: str | None, declared: str
+) -> None:
+    body = b"x" * (MIB - 1)
+    if "chunked" in declared:
+        body = b"100000\r\n" + body
+    with api_process(database_url, tmp_path) as api, ExitStack() as open_ones:
+        answers_in(api)
+        before, slowest, peak = api.memory_bytes, 0.0, 0
+        for i in range(500):
+            connection = open_ones.enter_context(api.connect())
+            connection.settimeout(0.05)
+            send(connection, head("POST /v1/jobs", declared, token=token) + body)
+            if i % 50 == 49:
+                slowest = max(slowest, answers_in(api))
+                peak = max(peak, api.memory_bytes)
+        assert slowest < 2
+        assert peak - before < (200 if token == TOKEN else 60) * MIB
+
+
+def test_a_head_of_200_mb_is_refused_before_it_costs_anything(
+    database_url: str, tmp_path: Path
+) -> None:
+    with api_process(database_url, tmp_path) as api, api.connect() as connection:
+        answers_in(api)
+        spent, memory = sum(api.process.cpu_times()[:2]), api.memory_bytes
+        piece = b"x" * MIB
+        send(connection, b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
+        for _ in range(200):
+            send(connection, piece)
+        assert answers_in(api) < 2
+        assert sum(api.process.cpu_times()[:2]) - spent < 1
+        assert api.memory_bytes - memory < 20 * MIB
+
+
+@contextmanager
+def served(app: FastAPI, **bounds: float) -> Iterator[tuple[str, int]]:
+    with serve(app, Bounds(**bounds)) as url:  # type: ignore[arg-type]
+        yield url, int(url.rpartition(":")[2])
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"X-Long: " + b"x" * 5000 + b"\r\n",
+        b"".join(b"X-%d: 1\r\n" % i for i in range(200)),
+        b"".join(b"Cookie: a=%d\r\n" % i for i in range(200)),
+    ],
+)
+@pytest.mark.parametrize("end", [b"\r\n", b""])
+def test_a_head_that_is_too_large_is_431(app: FastAPI, line: bytes, end: bytes) -> None:
+    with served(app, head_bytes=4096) as (_, port), connect(port) as connection:
+        many = line if end else line * 20  # one that never ends is known by its size alone
+        send(connection, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + many + end)
+        status, text = answer(connection)
+        assert status == 431
+        problem = json.loads(text.partition("\r\n\r\n")[2])
+        assert (problem["code"], problem["status"]) == ("head_too_large", 431)
+
+
+def test_an_address_that_is_too_long_is_431(app: FastAPI) -> None:
+    with served(app) as (url, _):
+        assert httpx.get(f"{url}/v1/jobs?name={'x' * 20_000}").status_code == 401
+        assert httpx.get(f"{url}/v1/jobs?name={'x' * 40_000}").status_code == 431
+
+
+def test_what_is_no_request_is_a_problem_as_well(app: FastAPI) -> None:
+    with served(app) as (_, port), connect(port) as connection:
+        send(connection, b"\x16\x03\x01 hello\r\n\r\n")
+        status, text = answer(connection)
+        assert (status, '"code": "bad_request"' in text) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "drop", [b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: x", b"\r\n", b""]
+)
+def test_a_head_that_comes_drop_by_drop_is_cut_off(app: FastAPI, drop: bytes) -> None:
+    with served(app, head_s=0.5) as (_, port), connect(port) as connection:
+        began = time.monotonic()
+        send(connection, drop)
+        connection.settimeout(0.1)
+        while time.monotonic() - began < 10:
+            send(connection, b"x" if drop.strip() else drop)
+            try:
+                if connection.recv(100) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionResetError:
+                break
+        assert time.monotonic() - began < 3
+
+
+def test_a_connection_without_a_request_is_closed(app: FastAPI) -> None:
+    with served(app, idle_s=0.5) as (_, port), connect(port) as connection:
+        send(connection, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(1 << 12).startswith(b"HTTP/1.1 200")
+        assert connection.recv(1 << 12) == b""
+
+
+def test_the_rest_of_a_refused_body_is_not_waited_for(app: FastAPI) -> None:
+    with served(app, idle_body_s=0.5) as (_, port), connect(port) as connection:
+        line = head("POST /v1/jobs", "Content-Length: 1000", token=None)
+        send(connection, line + b"x")
+        began = time.monotonic()
+        status, _ = answer(connection)
+        assert status == 401
+        assert time.monotonic() - began < 3
+
+
+def test_after_a_refused_body_the_connection_goes_on(app: FastAPI) -> None:
+    with served(app) as (url, _), httpx.Client(base_url=url) as client:
+        for _ in range(3):
+            assert client.post("/v1/jobs", json={"name": "x" * 1000}).status_code == 401
+            assert client.get("/livez").status_code == 200
+
+
+def test_a_reader_who_stops_reading_is_given_up(app: FastAPI) -> None:
+    with served(app, stalled_s=0.5) as (_, port), connect(port) as connection:
+        connection.settimeout(0.2)
+        line = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        until = time.monotonic() + 20
+        while not has_ended(connection):  # answers of 100 KB each, which nobody reads
+            assert time.monotonic() < until
+            send(connection, line)
+
+
+def has_ended(connection: socket.socket) -> bool:
+    """Say whether the other end has reset the connection, without reading from it."""
+    try:
+        return connection.send(b"") != 0
+    except OSError:
+        return True
+
+
+def test_idle_connections_make_room_for_requests(app: FastAPI) -> None:
+    with served(app, connections=20) as (url, port), ExitStack() as idle:
+        for _ in range(60):
+            idle.enter_context(connect(port))
+            assert httpx.get(f"{url}/livez").status_code == 200
+
+
+def test_who_keeps_most_connections_idle_loses_one_first(app: FastAPI) -> None:
+    with served(app, connections=6) as (_, port), ExitStack() as others:
+        other = others.enter_context(socket.socket())
+        other.bind(("127.0.0.2", 0))
+        other.connect(("127.0.0.1", port))
+        for _ in range(12):
+            others.enter_context(connect(port))
+        send(other, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        other.settimeout(5)
+        assert other.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_when_all_connections_are_busy_one_more_is_503(
+    app: FastAPI, client: httpx.Client, database_url: str
+) -> None:
+    from tests.api.conftest import OPERATORS_TOKEN
+
+    with served(app, connections=3) as (_, port), ExitStack() as busy:
+        for _ in range(3):
+            stream = busy.enter_context(connect(port))
+            send(stream, head("GET /v1/events?after=0", token=OPERATORS_TOKEN))
+            assert stream.recv(100).startswith(b"HTTP/1.1 200")
+        with connect(port) as one_more:
+            assert answer(one_more)[0] == 503

@@ -1,0 +1,61 @@
+"""Only their owner reads what a stack writes, from now on and from before."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+from normlab.private_files import append_privately, tighten
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_process_that_keeps_private_makes_files_and_folders_for_its_owner_alone(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import os; os.umask(0); from normlab.private_files import keep_private; keep_private();"
+        "os.mkdir('folder'); open('file', 'w'); import subprocess;"
+        "subprocess.run(['touch', 'of-a-child'])"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    found = {path.name: mode(path) for path in tmp_path.iterdir()}
+    assert found == {"folder": 0o700, "file": 0o600, "of-a-child": 0o600}
+
+
+def test_a_log_is_private_whatever_the_umask_is(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with append_privately(tmp_path / "log") as log:
+            log.write(b"one\n")
+        with append_privately(tmp_path / "log") as log:
+            log.write(b"two\n")
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "log") == 0o600
+    assert (tmp_path / "log").read_text() == "one\ntwo\n"
+
+
+def test_what_an_older_version_left_open_is_closed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.touch()
+    outside.chmod(0o644)
+    data = tmp_path / "data"
+    job = data / "jobs" / "1"
+    job.mkdir(parents=True)
+    (data / "datasets").mkdir()
+    (job / "checkpoint.pt").touch()
+    (job / "link").symlink_to(outside)
+    for path in (data, data / "jobs", job, data / "datasets"):
+        path.chmod(0o755)
+    (job / "checkpoint.pt").chmod(0o644)
+    tighten(data, leave={"datasets"})
+    assert [mode(path) for path in (data, data / "jobs", job)] == [0o700] * 3
+    assert mode(job / "checkpoint.pt") == 0o600
+    assert mode(data / "datasets") == 0o755  # the operator's
+    assert mode(outside) == 0o644  # behind a link
