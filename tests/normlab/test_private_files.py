@@ -23,7 +23,8 @@ def test_a_process_that_keeps_private_makes_files_and_folders_for_its_owner_alon
         "os.mkdir('folder'); open('file', 'w'); import subprocess;"
         "subprocess.run(['touch', 'of-a-child'])"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     found = {path.name: mode(path) for path in tmp_path.iterdir()}
     assert found == {"folder": 0o700, "file": 0o600, "of-a-child": 0o600}
 
