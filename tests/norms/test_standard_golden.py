@@ -1,5 +1,10 @@
+from __future__ import annotations
+
+from typing import Dict
+
 import pytest
 import torch
+from torch import Tensor, nn
 
 from normlab.norms import engine, make
 from tests.norms.golden import Golden, assert_same
@@ -15,12 +20,17 @@ FILES = [
 ]
 
 
+def _running(layer: nn.Module) -> Dict[str, Tensor]:
+    parameters = dict(layer.named_parameters())
+    return {k: v for k, v in layer.state_dict().items() if k not in parameters}
+
+
 @pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
 @pytest.mark.parametrize("form", ["native", "engine", "engine in plain operators"])
 @pytest.mark.parametrize(("name", "spec"), FILES, ids=[name for name, _ in FILES])
 def test_the_standard_kinds_match_torch(
     name: str,
-    spec: "dict[str, object]",
+    spec: dict[str, object],
     form: str,
     dtype: torch.dtype,
     monkeypatch: pytest.MonkeyPatch,
