@@ -60,7 +60,7 @@ class BatchRenorm(BatchStatisticsNorm):
         Ioffe, "Batch Renormalization", 2017, arXiv:1702.03275, algorithm 1.
     """
 
-    moved = (
+    moved: Tuple[str, ...] = (
         "running_mean",
         "running_std",
         "num_batches_tracked",
