@@ -93,7 +93,7 @@ class BatchNorm(BatchStatisticsNorm):
         if not self.training:
             return self.normalize_by(x, self.running_mean, self.running_var, weight, bias)
         # The kernel moves its running statistics, finite or not: these become the batch's own.
-        mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        mean, var = self.running_mean.new_zeros(2, self.num_features).unbind()
         y = F.batch_norm(x, mean, var, weight, bias, True, 1.0, self.eps)
         self.track(mean, var)
         return y

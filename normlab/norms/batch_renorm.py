@@ -199,4 +199,4 @@ class BatchRenorm(BatchStatisticsNorm):
             step = step if self.inference_momentum is None else self.inference_momentum
             self.move({"moving_mean": mean, "moving_std": std}, step, finite)
             var = (self.moving_std.square() - self.eps).clamp_min(0.0)
-            self.moving_var.copy_(torch.where(finite, var, self.moving_var))
+            self.move({"moving_var": var}, 1.0, finite)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from normlab.errors import InvalidSpec
 from normlab.norms.activation_norm import ActivationNorm
-from normlab.norms.finite import are_finite, count_unless
+from normlab.norms.finite import are_finite, count_unless, known_finite
 from normlab.norms.passes import positions, statistics_dtype
 from normlab.norms.pooling import smallest_group
 
@@ -83,8 +83,12 @@ class BatchStatisticsNorm(ActivationNorm):
             return self.momentum
         return self.num_batches_tracked.to(self.running_mean.dtype).clamp_min(1).reciprocal()
 
-    def count_batch(self, *statistics: Tensor) -> Tensor:
-        """Count one more training batch; return whether its *statistics* are finite, ()."""
+    def count_batch(self, *statistics: Tensor) -> Any:
+        """Count one more training batch; return whether its *statistics* are finite."""
+        known = None if self.plain else known_finite(*statistics)
+        if known is not None:
+            (self.num_batches_tracked if known else self.nonfinite_statistics).add_(1)
+            return known
         finite = are_finite(*statistics)
         self.num_batches_tracked.add_(finite.to(torch.long))
         count_unless(finite, self.nonfinite_statistics)
@@ -98,10 +102,15 @@ class BatchStatisticsNorm(ActivationNorm):
         step = self.weight_of_new()
         self.move({"running_mean": mean, "running_var": var}, step, finite)
 
-    def move(self, new: Dict[str, Tensor], step: Any, finite: Tensor) -> None:
-        """Move each buffer by *step* of its way to the new value, where that is *finite*."""
+    def move(self, new: Dict[str, Tensor], step: Any, finite: Any) -> None:
+        """Move each buffer by *step* of its way to the new value, if that is *finite*."""
+        if finite is False:
+            return
         for name, value in new.items():
             running: Tensor = getattr(self, name)
+            if finite is True:
+                running.lerp_(value.to(running.dtype), step)
+                continue
             moved = running * (1 - step) + value.to(running.dtype) * step  # IPUs have no lerp_
             running.copy_(torch.where(finite, moved, running))  # IPUs keep what changes in place
 
