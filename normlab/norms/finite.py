@@ -28,7 +28,7 @@ def known_finite(*statistics: Tensor) -> Optional[bool]:
     """Return whether all *statistics* are finite, or None where reading that would be wrong."""
     if is_compiling() or any(type(t) is not Tensor or t.device.type != "cpu" for t in statistics):
         return None
-    if torch.jit.is_tracing() or (_transforms is not None and _transforms() is not None):
+    if torch._C._get_tracing_state() or (_transforms is not None and _transforms() is not None):
         return None
     if math.isfinite(sum(t.sum().item() for t in statistics)):
         return True

@@ -51,6 +51,6 @@ def test_the_standard_kinds_match_torch(
         assert_same(x.grad, golden["gx"][t], tolerance, "gx")
         assert_same(layer.weight.grad, golden["g_weight"][t], tolerance, "g_weight")
         assert_same(layer.bias.grad, golden["g_bias"][t], tolerance, "g_bias")
-        for name, buffer in layer.named_buffers():
+        for name, buffer in _running(layer).items():
             assert_same(buffer, golden[f"state_{name}"][t], tolerance, name)
     assert_same(layer.eval()(golden["x_eval"]), golden["y_eval"], tolerance, "y_eval")
