@@ -94,8 +94,9 @@ def _normalize_without_graph(
     rows = dense(x)
     mean, var = moments(rows)
     solved = solve(mean, var, *tensors)
-    scale = solved.scale.expand_as(mean)
-    y = apply_affine(rows, scale, solved.shift - scale * mean)
+    scale, shift = solved.scale.expand_as(mean), solved.shift.expand_as(mean)
+    # to the bit as with a graph: reentrant checkpoints run both
+    y = apply_affine(rows, scale, torch.addcmul(shift, scale, mean, value=-1))
     return like(y.to(x.dtype), x), solved.statistics
 
 
