@@ -13,11 +13,12 @@ from normlab.errors import Conflict, NotFound
 from normlab.records import StudyDetail, StudyPage, StudyRecord
 from normlab.specs.cells import corners, expand
 from normlab.specs.studies import StudySpec
-from service import jobs, schema
+from service import schema
 from service.database import Database
 from service.grids import Check, Place, add_cells, grid, refuse_wrong_cells
 from service.identity import new_id, parse_id
 from service.pages import decode_cursor, encode_cursor
+from service.study_moves import cancel_all, retry_all
 
 _COUNTS = text("""
     select c.study, count(*) as n,
@@ -32,17 +33,18 @@ _PAGE = text("""
     select * from study where (cast(:before as uuid) is null or id < :before)
     order by id desc limit :limit
 """)
-_UNFILLED = text("""
-    select c.job, j.state from study_cell c join job j on j.id = c.job
-    where c.study = :study and not c.reused and not c.pruned and j.state = any(:states)
-    order by c.position
-""")
 _HOLD = text("update job set held = :held where study = :study and state = 'queued'")
 _PRIORITY = text("update job set priority = :priority where study = :study and state = 'queued'")
 
 
 def create(
-    database: Database, spec: StudySpec, *, owner: str, place: Place, check: Check
+    database: Database,
+    spec: StudySpec,
+    *,
+    owner: str,
+    place: Place,
+    check: Check,
+    max_queued: int | None = None,
 ) -> tuple[StudyRecord, bool]:
     """
     Accept a study and queue the jobs of all its cells, in one transaction.
@@ -50,8 +52,12 @@ def create(
     Returns the study and whether it is new: the same specification of the same owner is the
     same study, so sending a file twice runs nothing twice.
 
+    Args:
+        max_queued: the most jobs that *owner* may have queued.
+
     Raises:
         InvalidSpec: the grid is none, or a cell breaks a rule; nothing is queued then.
+        QuotaExceeded: *owner* would have too many jobs queued; nothing is stored then.
     """
     cells = expand(spec) if spec.search is None else corners(spec)
     refuse_wrong_cells(cells, check)
@@ -62,18 +68,27 @@ def create(
         new = insert(schema.study).values(row).on_conflict_do_nothing().returning(schema.study.c.id)
         if connection.execute(new).first() is None:
             return _records(connection, [_same(connection, row)])[0], False
-        add_cells(connection, row["id"], cells, owner=owner, place=place, reuse=spec.reuse)
+        queue = {"owner": owner, "place": place, "max_queued": max_queued}
+        add_cells(connection, row["id"], cells, reuse=spec.reuse, **queue)
         return _records(connection, [row["id"]])[0], True
 
 
 def extend(
-    database: Database, study: str, spec: StudySpec, *, owner: str, place: Place, check: Check
+    database: Database,
+    study: str,
+    spec: StudySpec,
+    *,
+    owner: str,
+    place: Place,
+    check: Check,
+    max_queued: int | None = None,
 ) -> StudyRecord:
     """
     Give *study* a larger grid: its cells stay, and only those that are new are queued.
 
     Raises:
         Conflict: the study was cancelled, or searches instead of filling a grid.
+        QuotaExceeded: *owner* would have too many jobs queued; the study stays as it was.
     """
     cells = expand(spec)
     refuse_wrong_cells(cells, check)
@@ -88,19 +103,24 @@ def extend(
             update.values({name: changes[name] for name in ("name", "spec", "fingerprint")})
         )
         held = row.state == "paused"
-        add_cells(connection, row.id, cells, owner=owner, place=place, reuse=spec.reuse, held=held)
+        queue = {"owner": owner, "place": place, "max_queued": max_queued}
+        add_cells(connection, row.id, cells, reuse=spec.reuse, held=held, **queue)
         return _records(connection, [row.id])[0]
 
 
-def complete(database: Database, study: str) -> StudyRecord:
-    """Run what is missing, failed or cancelled; what runs or has succeeded is left alone."""
+def complete(database: Database, study: str, max_queued: int | None = None) -> StudyRecord:
+    """
+    Run what is missing, failed or cancelled; what runs or has succeeded is left alone.
+
+    Raises:
+        QuotaExceeded: the study's owner would have too many jobs queued; nothing is queued then.
+    """
     with database.begin() as connection:
         row = _locked(connection, study)
         update = schema.study.update().where(schema.study.c.id == row.id)
         connection.execute(update.values(state="active"))
         connection.execute(_HOLD, {"study": row.id, "held": False})
-        for job, _ in _of_states(connection, row.id, ["failed", "cancelled"]):
-            jobs.retry_within(connection, job)
+        retry_all(connection, row.id, row.owner, max_queued)
         return _records(connection, [row.id])[0]
 
 
@@ -120,8 +140,7 @@ def cancel(database: Database, study: str) -> StudyRecord:
         row = _locked(connection, study)
         update = schema.study.update().where(schema.study.c.id == row.id)
         connection.execute(update.values(state="cancelled"))
-        for job, _ in _of_states(connection, row.id, ["queued", "running"]):
-            jobs.cancel_within(connection, job)
+        cancel_all(connection, row.id)
         return _records(connection, [row.id])[0]
 
 
@@ -211,11 +230,6 @@ def _switch(
         connection.execute(update.values(state=to))
         connection.execute(_HOLD, {"study": row.id, "held": held})
         return _records(connection, [row.id])[0]
-
-
-def _of_states(connection: Connection, study: UUID, states: list[str]) -> list[tuple[UUID, str]]:
-    rows = connection.execute(_UNFILLED, {"study": study, "states": states})
-    return [(row.job, row.state) for row in rows]
 
 
 def _found(database: Database, study: str) -> Any:

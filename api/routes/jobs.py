@@ -152,6 +152,6 @@ def cancel_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
 def retry_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
     caller.check_owns(jobs.get(state.database, job).owner, f"job {job}")
-    retried = jobs.retry(state.database, job)
+    retried = jobs.retry(state.database, job, state.settings.max_queued_per_owner)
     state.ringer.ring(retried.device)
     return retried
