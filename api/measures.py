@@ -42,6 +42,12 @@ class Measures:
             ["loop"],
             registry=self.registry,
         )
+        self.failed_items = Counter(
+            "normlab_item_failures_total",
+            "Searches and jobs that failed a background round by themselves",
+            ["loop"],
+            registry=self.registry,
+        )
 
 
 class StoreCollector(Collector):

@@ -11,13 +11,14 @@ from sqlalchemy.dialects.postgresql import insert
 
 from normlab.errors import Conflict, NotFound
 from normlab.records import StudyDetail, StudyPage, StudyRecord
-from normlab.specs.cells import corners, expand
+from normlab.specs.cells import expand
 from normlab.specs.studies import StudySpec
 from service import schema
 from service.database import Database
 from service.grids import Check, Place, add_cells, grid, refuse_wrong_cells
 from service.identity import new_id, parse_id
 from service.pages import decode_cursor, encode_cursor
+from service.spaces import refuse_wrong_space
 from service.study_moves import cancel_all, retry_all
 
 _COUNTS = text("""
@@ -59,17 +60,23 @@ def create(
         InvalidSpec: the grid is none, or a cell breaks a rule; nothing is queued then.
         QuotaExceeded: *owner* would have too many jobs queued; nothing is stored then.
     """
-    cells = expand(spec) if spec.search is None else corners(spec)
+    cells = [] if spec.search else expand(spec)  # a search proposes its cells as it goes on
     refuse_wrong_cells(cells, check)
-    if spec.search is not None:
-        cells = []  # the corners are only tried out; trials are proposed as the search goes on
+    refuse_wrong_space(spec, check)
     row = _row(spec, owner)
     with database.begin() as connection:
         new = insert(schema.study).values(row).on_conflict_do_nothing().returning(schema.study.c.id)
         if connection.execute(new).first() is None:
             return _records(connection, [_same(connection, row)])[0], False
-        queue = {"owner": owner, "place": place, "max_queued": max_queued}
-        add_cells(connection, row["id"], cells, reuse=spec.reuse, **queue)
+        add_cells(
+            connection,
+            row["id"],
+            cells,
+            owner=owner,
+            place=place,
+            reuse=spec.reuse,
+            max_queued=max_queued,
+        )
         return _records(connection, [row["id"]])[0], True
 
 
@@ -103,8 +110,16 @@ def extend(
             update.values({name: changes[name] for name in ("name", "spec", "fingerprint")})
         )
         held = row.state == "paused"
-        queue = {"owner": owner, "place": place, "max_queued": max_queued}
-        add_cells(connection, row.id, cells, reuse=spec.reuse, held=held, **queue)
+        add_cells(
+            connection,
+            row.id,
+            cells,
+            owner=owner,
+            place=place,
+            reuse=spec.reuse,
+            held=held,
+            max_queued=max_queued,
+        )
         return _records(connection, [row.id])[0]
 
 
@@ -118,7 +133,7 @@ def complete(database: Database, study: str, max_queued: int | None = None) -> S
     with database.begin() as connection:
         row = _locked(connection, study)
         update = schema.study.update().where(schema.study.c.id == row.id)
-        connection.execute(update.values(state="active"))
+        connection.execute(update.values(state="active", reason=None))
         connection.execute(_HOLD, {"study": row.id, "held": False})
         retry_all(connection, row.id, row.owner, max_queued)
         return _records(connection, [row.id])[0]
@@ -170,7 +185,7 @@ def get(database: Database, study: str) -> StudyDetail:
 
 def paths(database: Database, study: str) -> list[str]:
     """Return what *study* varies besides the seed."""
-    return StudySpec.model_validate(_found(database, study).spec).paths
+    return _paths(_found(database, study).spec)
 
 
 def owner_of(database: Database, study: str) -> str:
@@ -261,8 +276,7 @@ def _records(connection: Connection, studies: Sequence[UUID]) -> list[StudyRecor
 
 def _record(row: Any, counts: dict[str, int], reused: int) -> StudyRecord:
     cells = sum(counts.values())
-    spec = StudySpec.model_validate(row.spec)
-    full = spec.search is None and counts.get("succeeded", 0) == cells
+    full = "search" not in row.spec and counts.get("succeeded", 0) == cells
     return StudyRecord(
         id=str(row.id),
         name=row.name,
@@ -272,8 +286,15 @@ def _record(row: Any, counts: dict[str, int], reused: int) -> StudyRecord:
         cells=cells,
         counts=counts,
         reused=reused,
-        paths=spec.paths,
+        paths=_paths(row.spec),
+        reason=row.reason,
     )
+
+
+def _paths(spec: dict[str, Any]) -> list[str]:
+    # Read as it was stored: a study that later rules would refuse must not hide all others.
+    axes = [path for axis in spec.get("axes", ()) for path in axis]
+    return axes + list(spec.get("search", {}).get("space", ()))
 
 
 def _unknown(study: str) -> NotFound:
