@@ -15,6 +15,7 @@ from service.database import Database
 from service.doorbell import Doorbell
 from service.inspector import Inspector
 from service.settings import Settings
+from service.write_probe import WriteProbe
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class State:
     measures: Measures
     callers: Callers
     inspector: Inspector
+    write_probe: WriteProbe
 
 
 async def _state(request: Request) -> State:
