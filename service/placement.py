@@ -54,6 +54,22 @@ def place(
     return Placement("cpu", f"no CUDA device is taken: {against_cuda}; no IPU: {against_ipu}")
 
 
+def too_large(device: str, needed_bytes: int, rooms: Sequence[int | None]) -> str | None:
+    """
+    Say that no worker for *device* can hold *needed_bytes*, or None if one can or may.
+
+    Args:
+        rooms: the memory of each worker that is known; None where one does not say.
+    """
+    known = [room for room in rooms if room is not None]
+    if not known or len(known) < len(rooms) or needed_bytes <= max(known):
+        return None
+    needed, most = needed_bytes / 2**30, max(known) / 2**30
+    return (
+        f"it needs {needed:,.1f} GiB or more, and no worker for {device} has over {most:,.1f} GiB"
+    )
+
+
 def _asked_for(spec: JobSpec, workers: Sequence[WorkerRecord]) -> str:
     serving = _serving(workers, spec.device)
     if not serving:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from api.admission import admit, verdicts
+from api.admission import admit, problems, refuse, verdicts
 from api.answers import answer
 from api.auth import CallerDep, ReaderDep, SubmitterDep
 from api.state import StateDep
@@ -76,8 +76,9 @@ def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Validatio
     its defaults, the device with the reason for it and against the others, and
     the place in the queue.
     """
-    placed = admit(state, spec)
-    inspection = state.inspector.ask(spec)
+    refuse(problems(state, spec))
+    inspection = state.inspector.ask(spec)  # only of what can be built
+    placed = admit(state, spec, inspection.memory_bytes if inspection else 0)
     return Validation(
         spec=spec,
         device=placed.device,

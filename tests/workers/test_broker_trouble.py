@@ -31,14 +31,20 @@ def broker(folder: Path) -> Iterator[redis.Redis]:
     """A Redis of this test alone, to be put into trouble."""
     (folder / "data").mkdir()
     socket = folder / "redis.sock"
-    command = [str(_redis_binary()), "--port", "0", "--unixsocket", str(socket)]
-    process = subprocess.Popen([*command, "--dir", str(folder / "data"), "--save", "3600 1000000"])
+    config = folder / "redis.conf"
+    config.write_text(
+        f"port 0\nunixsocket {socket}\ndir {folder}/data\nsave 3600 1000000\n"
+        f"logfile {folder}/redis.log\n"
+    )
+    process = subprocess.Popen([str(_redis_binary()), str(config)])
     client = redis.Redis(unix_socket_path=str(socket))
-    until(lambda: socket.exists() and answers(client))
-    yield client
-    client.close()
-    process.terminate()
-    process.wait(20)
+    try:
+        until(lambda: answers(client))
+        yield client
+    finally:
+        client.close()
+        process.kill()
+        process.wait()
 
 
 def answers(client: redis.Redis) -> bool:
@@ -70,7 +76,7 @@ def no_replicas(client: redis.Redis, folder: Path) -> str:
 
 def read_only(client: redis.Redis, folder: Path) -> str:
     client.replicaof("127.0.0.1", "1")
-    return "READONLY"
+    return "read only replica"
 
 
 @pytest.mark.parametrize("trouble", [full_disk, no_replicas, read_only])
