@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import psycopg
@@ -20,6 +21,8 @@ from starlette.responses import StreamingResponse
 
 from api import catalogue
 from api.main import create_app
+from normlab.cli import checkup
+from normlab.cli.connecting import Address
 from normlab.specs.normalizers import Normalizer
 from service.database import Database
 from service.doorbell import SilentDoorbell
@@ -236,3 +239,15 @@ def test_errors_that_nobody_handles_are_counted_before_and_within_an_answer(
     counted = {(s.labels["route"], s.labels["status"]) for s in samples
                if s.name == "normlab_request_seconds_count"}  # fmt: skip
     assert ("/broken/{name}", "500") in counted
+
+
+def test_the_doctor_blames_a_database_that_is_away_and_not_the_token(
+    settings: Settings, tmp_path: Path
+) -> None:
+    nowhere = settings.model_copy(update={"database_url": "postgresql://x@127.0.0.1:1/none"})
+    with client_of(create_app(nowhere, SilentDoorbell())) as client:
+        address = Address(str(client.base_url).rstrip("/"), OPERATORS_TOKEN, tmp_path)
+        found = {f.check: f for f in checkup._api(address)}
+    bad = {check for check, finding in found.items() if finding.verdict == "bad"}
+    assert bad == {"API", "API's database"}
+    assert found["token"].found.startswith("not tried")
