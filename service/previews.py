@@ -14,6 +14,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.database import Database
 from service.grids import Check, Place, finished_jobs
+from service.spaces import refuse_wrong_space
 
 Steps = Callable[[JobSpec], int | None]
 """How many updates a job makes, where that is known beforehand."""
@@ -60,6 +61,7 @@ def preview(
     Raises:
         InvalidSpec: the grid itself is none; single cells that break a rule are listed.
     """
+    refuse_wrong_space(spec, check)
     layout = Grid([], 0, 0) if spec.search else lay_out(spec)
     cells = layout.cells
     problems = {cell.key: check(cell.spec) for cell in cells}
