@@ -10,9 +10,12 @@ from normlab.records import Verdict, WorkerRecord
 from normlab.specs import admission
 from normlab.specs.devices import DEVICES
 from normlab.specs.jobs import JobSpec
+from normlab.specs.memory import least_memory_bytes
 from service import norm_sources, workers
 from service.grids import Check, Place
-from service.placement import Estimate, Placement, place
+from service.placement import Estimate, Placement, place, too_large
+
+_ALWAYS_THERE_BYTES = 1 << 28  # too little to ask the database about
 
 
 def problems(state: State, spec: JobSpec) -> list[FieldProblem]:
@@ -20,21 +23,33 @@ def problems(state: State, spec: JobSpec) -> list[FieldProblem]:
     found = admission.check(spec, state.settings.datasets)
     if spec.device != "auto" and DEVICES[spec.device].traced and not found:
         found = _op_problems(state, spec)
+    found = found or _memory_problems(state, spec)
     return found + norm_sources.problems(state.database, spec)
 
 
-def admit(state: State, spec: JobSpec) -> Placement:
+def admit(state: State, spec: JobSpec, memory_bytes: int = 0) -> Placement:
     """
     Choose the device of *spec*.
+
+    Args:
+        memory_bytes: that the job is estimated to need, where somebody has looked.
 
     Raises:
         InvalidSpec: with every rule that *spec* breaks.
     """
     refuse(problems(state, spec))
     live = workers.live(state.database)
-    return place(
+    placed = place(
         spec, live, _estimate(state, spec, live), small_batch_limit=state.settings.small_batch_limit
     )
+    return _with_memory(placed, live, max(memory_bytes, least_memory_bytes(spec)))
+
+
+def _with_memory(placed: Placement, live: Sequence[WorkerRecord], needed_bytes: int) -> Placement:
+    """Add to the reason of *placed* that no live worker could hold the job, if that is so."""
+    rooms = [worker.memory_bytes for worker in live if worker.device == placed.device]
+    trouble = too_large(placed.device, needed_bytes, rooms)
+    return placed if trouble is None else placed._replace(reason=f"{placed.reason}; but {trouble}")
 
 
 def place_of(state: State) -> Place:
@@ -44,6 +59,7 @@ def place_of(state: State) -> Place:
 
     def choose(spec: JobSpec) -> tuple[str, str]:
         placed = place(spec, live, small_batch_limit=limit)
+        placed = _with_memory(placed, live, least_memory_bytes(spec))
         return placed.device, placed.reason
 
     return choose
@@ -85,6 +101,20 @@ def _serving(workers: Sequence[WorkerRecord], spec: JobSpec) -> str:
     if able or spec.ipu_runtime == "emulated":
         return f"{able or len(workers)} live"
     return f"{len(workers)} live, and none has the device: {workers[0].why}"
+
+
+def _memory_problems(state: State, spec: JobSpec) -> list[FieldProblem]:
+    least = least_memory_bytes(spec)
+    if least < _ALWAYS_THERE_BYTES:
+        return []
+    # Workers that left within the day count: what they could hold may be waited for.
+    trouble = too_large(spec.device, least, workers.rooms(state.database, spec.device))
+    if trouble is None:
+        return []
+    way_out = "lower batch_size or model.width, or start a worker with more memory"
+    return [
+        FieldProblem("batch_size", f"{spec.batch_size} is too large here: {trouble}; {way_out}")
+    ]
 
 
 def _op_problems(state: State, spec: JobSpec) -> list[FieldProblem]:

@@ -23,9 +23,16 @@ def loops(state: State) -> Iterator[None]:
     """Run the relay, reaper, searcher and compactor; any number of processes may do so at once."""
     settings = state.settings
     relay = Relay(state.database, state.doorbell, settings.ring_s)
-    reaper = Reaper(state.database, settings.lease_s)
-    searcher = Searcher(state.database, lambda: place_of(state), check_of(state))
-    compactor = Compactor(state.database)
+    failures = state.measures.failed_items
+    reaper = Reaper(state.database, settings.lease_s, failed=failures.labels("reaper").inc)
+    searcher = Searcher(
+        state.database,
+        lambda: place_of(state),
+        check_of(state),
+        max_queued=settings.max_queued_per_owner,
+        failed=failures.labels("searcher").inc,
+    )
+    compactor = Compactor(state.database, failed=failures.labels("compactor").inc)
     running = [
         Loop("relay", _counted(state, "relay", relay.round), min(_RELAY_S, settings.ring_s)),
         Loop("reaper", _counted(state, "reaper", reaper.round), settings.reap_s),

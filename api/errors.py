@@ -173,6 +173,8 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     # The server writes the traceback to its log; the answer says nothing of our insides
-    log.error("request failed", path=request.url.path, method=request.method, error=repr(error))
-    detail = "an unexpected error; the server's log has the cause"
-    return problem(request, 500, "internal", detail, headers={"Connection": "close"})
+    identity = str(request.scope.get("normlab.request"))
+    log.error("request failed", path=request.url.path, method=request.method, request=identity)
+    detail = f"an unexpected error; the server's log has the cause under request {identity}"
+    headers = {"Connection": "close", "X-Request-Id": identity}
+    return problem(request, 500, "internal", detail, headers=headers)

@@ -27,6 +27,7 @@ from service.database import Database
 from service.doorbell import Doorbell, make_doorbell
 from service.inspector import Inspector
 from service.settings import Settings
+from service.write_probe import WriteProbe
 
 _DESCRIPTION = """
 Train networks with different normalization layers, on CPUs, GPUs and IPUs, and compare them.
@@ -86,6 +87,7 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
         streams=OpenStreams(),
         callers=Callers(database, settings.token, Strangers(measures.wrong_tokens)),
         inspector=Inspector(settings),
+        write_probe=WriteProbe(database),
     )
 
 

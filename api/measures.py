@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from uuid import uuid4
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from normlab.errors import ServiceUnavailable
 from service import jobs, workers
 from service.database import Database
 
+REQUEST_ID = "normlab.request"
+"""The key of the request's id in its scope."""
+_log = structlog.get_logger(__name__)
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
 
@@ -28,6 +34,12 @@ class Measures:
             "Time until a response begins",
             ["method", "route", "status"],
             buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.request_failures = Counter(
+            "normlab_request_failures_total",
+            "Requests that ended in an error that nobody handled",
+            ["route", "error", "moment"],
             registry=self.registry,
         )
         self.rounds = Counter(
@@ -44,6 +56,12 @@ class Measures:
         self.touched = Counter(
             "normlab_round_jobs_total",
             "Jobs that the background loops rang again, took from lost workers or compacted",
+            ["loop"],
+            registry=self.registry,
+        )
+        self.failed_items = Counter(
+            "normlab_item_failures_total",
+            "Searches and jobs that failed a background round by themselves",
             ["loop"],
             registry=self.registry,
         )
@@ -85,26 +103,53 @@ class StoreCollector(Collector):
 
 
 class RequestTimer:
-    """Measure each request until its response begins; a stream may last for hours."""
+    """
+    Measure each request until its response begins; a stream may last for hours.
+
+    Every answer brings the request's own id. An error that nobody handles is counted as a 500
+    and logged under that id, also where it breaks off an answer that has begun.
+    """
 
     def __init__(self, app: ASGIApp, measures: Measures) -> None:
         self.app = app
         self.measures = measures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and note when it is answered."""
+        """Pass the request on and note when, and how, it is answered."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
+        request = uuid4().hex
+        scope[REQUEST_ID] = request
+        answered = False
 
         async def timed(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
-                labels = (scope["method"], _pattern(scope), str(message["status"]))
-                self.measures.requests.labels(*labels).observe(time.perf_counter() - began)
+                answered = True
+                self._observe(scope, message["status"], began)
+                MutableHeaders(scope=message)["X-Request-Id"] = request
             await send(message)
 
-        await self.app(scope, receive, timed)
+        try:
+            await self.app(scope, receive, timed)
+        except Exception as e:
+            self._failed(scope, e, began, answered)
+            raise
+
+    def _observe(self, scope: Scope, status: int, began: float) -> None:
+        labels = (scope["method"], _pattern(scope), str(status))
+        self.measures.requests.labels(*labels).observe(time.perf_counter() - began)
+
+    def _failed(self, scope: Scope, error: Exception, began: float, answered: bool) -> None:
+        if not answered:  # whoever is outside answers with 500 after us
+            self._observe(scope, 500, began)
+        route = _pattern(scope)
+        moment = "within its answer" if answered else "before its answer"
+        self.measures.request_failures.labels(route, type(error).__name__, moment).inc()
+        _log.error("request_broke", request=scope[REQUEST_ID], route=route, moment=moment,
+                   method=scope["method"], error=type(error).__name__)  # fmt: skip
 
 
 def _pattern(scope: Scope) -> str:

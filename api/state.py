@@ -16,6 +16,7 @@ from service.database import Database
 from service.doorbell import Doorbell
 from service.inspector import Inspector
 from service.settings import Settings
+from service.write_probe import WriteProbe
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class State:
     callers: Callers
     streams: OpenStreams
     inspector: Inspector
+    write_probe: WriteProbe
 
 
 async def _state(request: Request) -> State:

@@ -102,6 +102,8 @@ class Wakeups:
                 await self._listen(conninfo)
             except psycopg.Error as e:
                 log.warning("no news from the database for now", error=str(e).strip())
+            except Exception:  # one listener serves all streams: a defect must not end it for good
+                log.exception("the listener failed")
             self.connected = False
             await asyncio.sleep(_RECONNECT_S)
 

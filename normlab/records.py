@@ -293,12 +293,15 @@ class StudyRecord(Record):
     id: str
     name: str
     owner: str
-    state: str = Field(description="active, paused, cancelled, or complete: every cell succeeded")
+    state: str = Field(
+        description="active, paused, cancelled, failed, or complete: every cell succeeded"
+    )
     created_at: datetime
     cells: int
     counts: Dict[str, int] = Field(description="cells by the state of their jobs")
     reused: int
     paths: List[str] = Field(description="what varies besides the seed")
+    reason: Union[str, None] = Field(None, description="why it failed, or does not go on now")
 
 
 class StudyDetail(StudyRecord):

@@ -66,13 +66,12 @@ class Child:
     @property
     def may_restart(self) -> bool:
         """Whether it has ended, and not so soon that a pause is due first."""
-        life = time.monotonic() - self.started
-        return not self.running and life > min(LONGEST_PAUSE_S, self.starts - 1)
+        return not self.running and pause_is_over(self.starts, self.started)
 
     def restart(self) -> None:
         """Start a process that has ended again."""
+        self.started = time.monotonic()  # first: a start that fails is followed by a pause too
         self.process = self._spawn()
-        self.started = time.monotonic()
 
     def stop(self, grace_s: float) -> None:
         """Ask the process to end, wait, and end it if it does not."""
@@ -96,6 +95,11 @@ class Child:
         except FileNotFoundError:
             return ""
         return text.decode(errors="replace").strip()
+
+
+def pause_is_over(starts: int, started: float) -> bool:
+    """Say whether what was started so often, last at *started*, may be started once more."""
+    return time.monotonic() - started > min(LONGEST_PAUSE_S, starts - 1)
 
 
 def _die_with(parent: int) -> None:

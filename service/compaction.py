@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from sqlalchemy import text
 from service.chunks import MAX_POINTS, pack
 from service.database import Database, cursor_of
 from service.metrics import WRITE_CHUNK, joined
+from service.one_by_one import OneByOne
 
 _JOBS_A_ROUND = 50
 # Not those that have just ended: whoever watched one to its end may read its curves now.
@@ -39,22 +41,39 @@ _TAKE = (
 
 
 class Compactor:
-    """Compacts each job once after it has ended; any number of compactors may run."""
+    """
+    Compacts each job once after it has ended; any number of compactors may run.
 
-    def __init__(self, database: Database, settled_s: float = 60.0) -> None:
+    A job that cannot be compacted keeps its small chunks until another process looks at it.
+
+    Args:
+        settled_s: after its end, for who watched it may read its curves now.
+        failed: called for each job that could not be compacted.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settled_s: float = 60.0,
+        failed: Callable[[], object] = lambda: None,
+    ) -> None:
         self._database = database
         self._settled_s = settled_s
         self._since: datetime | None = None  # all that ended up to then has been looked at
+        self._jobs = OneByOne("ended jobs", self._compact_one, lambda *_: failed())
 
     def round(self) -> int:
         """Look at some of the jobs that have ended; return how many were compacted."""
         values = {"settled_s": self._settled_s, "since": self._since, "limit": _JOBS_A_ROUND}
         with self._database.autocommit() as connection:
             ended = connection.execute(_ENDED, values).all()
-        changed = sum(compact(self._database, job) > 0 for job, _ in ended)
+        changed = self._jobs.round(job for job, _ in ended)
         if ended:
             self._since = ended[-1].finished_at
         return changed
+
+    def _compact_one(self, job: UUID) -> int:
+        return compact(self._database, job) > 0
 
 
 def compact(database: Database, job: UUID) -> int:

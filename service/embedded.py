@@ -18,10 +18,12 @@ import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import psycopg
+import structlog
 
 from normlab.errors import Conflict, ServiceUnavailable
 from normlab.private_files import append_privately
@@ -38,6 +40,7 @@ from service.server_process import (
 )
 from service.settings import Settings
 
+_log = structlog.get_logger(__name__)
 _INSTALL = "install it with: pip install 'normlab[local]'"
 # Small enough to stand beside a training; one disk, no replicas.
 _POSTGRES_OPTIONS = (
@@ -59,6 +62,17 @@ class Servers:
     broker_url: str
     started: list[ServerProcess] = field(default_factory=list)
     _stopping: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    def mend(self) -> list[ServerProcess]:
+        """Start again what was started here and has ended; return it."""
+        gone = [server for server in self.started if server.may_restart]
+        for server in gone:
+            _log.error("server ended", server=server.name, exit=server.process.returncode)
+            try:
+                server.restart()
+            except OSError as e:
+                _log.error("server does not start", server=server.name, reason=str(e))
+        return gone
 
     def stop(self) -> None:
         """Stop what was started here, last first; stopping twice is harmless."""
@@ -120,7 +134,8 @@ def _start_postgres(data_dir: Path, options: Sequence[str]) -> tuple[str, Server
         _make_cluster(binaries, folder, user)
     version = _version(binaries)
     _check_version(version, folder)
-    end_leftover(folder / "postmaster.pid", "postgres", signal.SIGINT)
+    make_room = partial(end_leftover, folder / "postmaster.pid", "postgres", signal.SIGINT)
+    make_room()
     sockets = _postgres_sockets(data_dir, user)
     command = [str(binaries / "postgres"), "-D", str(folder), "-k", str(sockets)]
     # From 18 on there are processes for reading ahead, of which a small database has no need.
@@ -128,6 +143,7 @@ def _start_postgres(data_dir: Path, options: Sequence[str]) -> tuple[str, Server
     for option in (*ours, *options):
         command += ["-c", option]
     server = launch("PostgreSQL", command, log, user=user, stop_signal=signal.SIGINT)
+    server.make_room = make_room
     wait_until(lambda: _postgres_ready(folder, server), server, log)
     return f"postgresql://postgres@/normlab?host={sockets}", server
 
@@ -239,6 +255,7 @@ def _start_redis(binary: str, data_dir: Path) -> tuple[str, ServerProcess]:
     command += ["--dir", str(folder), "--pidfile", str(pid_file), "--appendonly", "yes"]
     command += ["--save", "", "--maxmemory-policy", "noeviction"]
     server = launch("Redis", command, log)
+    server.make_room = lambda: path.unlink(missing_ok=True)
     wait_until(_answers(path), server, log)
     return f"redis+socket://{path}", server
 

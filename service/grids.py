@@ -13,6 +13,7 @@ from normlab.records import CellRecord
 from normlab.specs.cells import Cell
 from normlab.specs.jobs import JobSpec
 from service import events, jobs, schema
+from service.quota import reserve
 
 Place = Callable[[JobSpec], tuple[str, str]]
 """Choose a device for a job, and say why."""
@@ -74,8 +75,14 @@ def add_cells(
     place: Place,
     reuse: bool,
     held: bool = False,
+    max_queued: int | None = None,
 ) -> list[UUID]:
-    """Queue a job for each of *cells* that the study does not have yet; return the jobs."""
+    """
+    Queue a job for each of *cells* that the study does not have yet; return the jobs.
+
+    Raises:
+        QuotaExceeded: *owner* would have more than *max_queued* jobs queued.
+    """
     known = {cell.key for cell in grid(connection, study)}
     new = [cell for cell in cells if cell.key not in known]
     filled = finished_jobs(connection, owner, new) if reuse else {}
@@ -90,6 +97,7 @@ def add_cells(
             rows.append(row | {"study": study, "cell": cell.key, "held": held})
     job_of = {row["cell"]: row["id"] for row in rows}
     if rows:
+        reserve(connection, owner, len(rows), max_queued)
         connection.execute(insert(schema.job), rows)
         for device in {row["device"] for row in rows}:
             connection.execute(_TURNS, {"device": device, "owner": owner})

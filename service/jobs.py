@@ -15,6 +15,7 @@ from service.database import Database
 from service.identity import parse_id
 from service.job_records import read_records
 from service.listing import JobFilters, list_jobs
+from service.quota import reserve
 from service.submissions import row_of, submit
 
 __all__ = [
@@ -35,7 +36,7 @@ _AHEAD = text(
     "select count(*) from job where state = 'queued' and device = :device and priority >= :priority"
 )
 _COUNTS = text("select state, device, count(*) as n from job group by state, device")
-_STATE = text("select state, cancel_requested from job where id = :job for update")
+_STATE = text("select state, owner, cancel_requested from job where id = :job for update")
 _ATTEMPTS = text("select * from attempt where job = :job order by number")
 
 
@@ -60,33 +61,36 @@ def cancel(database: Database, job: str) -> JobDetail:
 
 def cancel_within(connection: Connection, job: UUID, cause: str = "requested") -> None:
     """Cancel a job in a transaction that does more; see cancel. *cause* stands in its event."""
-    state, requested = _locked(connection, job)
-    if state in ENDED:
-        raise Conflict(f"job {job} is {state} already, so there is nothing to cancel")
-    if state == "queued":
+    row = _locked(connection, job)
+    if row.state in ENDED:
+        raise Conflict(f"job {job} is {row.state} already, so there is nothing to cancel")
+    if row.state == "queued":
         states.move(connection, job, ["queued"], "cancelled", payload={"cause": cause})
-    elif not requested:
+    elif not row.cancel_requested:
         _request_cancel(connection, job, cause)
 
 
-def retry(database: Database, job: str) -> JobDetail:
+def retry(database: Database, job: str, max_queued: int | None = None) -> JobDetail:
     """
     Queue a failed or cancelled job again, with as many attempts as a new one; history stays.
 
     Raises:
         Conflict: if the job is queued, running or succeeded.
+        QuotaExceeded: if its owner would have more than *max_queued* jobs queued.
     """
     with database.begin() as connection:
         key = parse_id(job)
-        retry_within(connection, key)
+        retry_within(connection, key, max_queued)
         return _detail(connection, key)
 
 
-def retry_within(connection: Connection, job: UUID) -> None:
+def retry_within(connection: Connection, job: UUID, max_queued: int | None = None) -> None:
     """Queue a job again in a transaction that does more; see retry."""
-    state, _ = _locked(connection, job)
+    row = _locked(connection, job)
+    state = row.state
     if state not in ("failed", "cancelled"):
         raise Conflict(f"job {job} is {state}; only a failed or cancelled job can be tried again")
+    reserve(connection, row.owner, 1, max_queued)
     changes = {
         "forgiven": schema.job.c.attempt,
         "cancel_requested": False,
@@ -114,11 +118,11 @@ def count_by_state(database: Database) -> dict[tuple[str, str], int]:
         return {(row.state, row.device): row.n for row in connection.execute(_COUNTS)}
 
 
-def _locked(connection: Connection, job: UUID) -> tuple[Any, bool]:
+def _locked(connection: Connection, job: UUID) -> Any:
     row = connection.execute(_STATE, {"job": job}).first()
     if row is None:
         raise _unknown(str(job))
-    return row.state, row.cancel_requested
+    return row
 
 
 def _request_cancel(connection: Connection, job: UUID, cause: str) -> None:

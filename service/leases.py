@@ -15,6 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, text
 
+from normlab.errors import InvalidSpec
 from normlab.events import Failed, Finished
 from normlab.records import JobState
 from normlab.specs.jobs import JobSpec
@@ -121,9 +122,13 @@ _CUT_OFF = text("""
         and a.xact_start < clock_timestamp() - interval '1 second'
 """)
 _EXPIRED = text("""
+    select id from job where state = 'running' and lease_until < clock_timestamp()
+    order by lease_until
+""")
+_EXPIRED_STILL = text("""
     select id, attempt, worker, lease_until from job
-    where state = 'running' and lease_until < clock_timestamp()
-    order by lease_until limit 100 for update skip locked
+    where id = :job and state = 'running' and lease_until < clock_timestamp()
+    for update skip locked
 """)
 
 
@@ -137,19 +142,23 @@ def claim(
     """
     Take the next job for *device*, or None: highest priority, then owners by turns, then age.
 
-    Jobs of more than *most_replicas* are left to others, or for later.
+    Jobs of more than *most_replicas* are left to others, or for later. A job whose stored
+    specification is none any more fails by itself, and the next one is taken.
     """
     room = {"device": device, "most_replicas": most_replicas}
     with database.begin() as connection:
         for turn in connection.execute(_TURNS, room).all():
             values = {**room, "owner": turn.owner, "priority": turn.priority}
-            job = connection.execute(_HEAD, values).scalar()
-            if job is not None:
-                return _take(connection, job, device, worker, lease_s)
+            while (job := connection.execute(_HEAD, values).scalar()) is not None:
+                taken = _take(connection, job, device, worker, lease_s)
+                if taken is not None:
+                    return taken
     return None
 
 
-def _take(connection: Connection, job: UUID, device: str, worker: str, lease_s: float) -> Claim:
+def _take(
+    connection: Connection, job: UUID, device: str, worker: str, lease_s: float
+) -> Claim | None:
     row = connection.execute(_TAKEN, {"job": job}).one()
     attempt = row.attempt + 1
     now = func.clock_timestamp()
@@ -163,6 +172,11 @@ def _take(connection: Connection, job: UUID, device: str, worker: str, lease_s: 
     states.move(connection, job, ["queued"], "running", changes=changes, payload={"worker": worker})
     connection.execute(_BEGIN_ATTEMPT, {"job": job, "attempt": attempt, "worker": worker})
     connection.execute(_SERVE, {"device": device, "owner": row.owner})
+    try:
+        spec = JobSpec.from_store(row.spec)
+    except ValueError as e:
+        _end(connection, job, attempt, _unreadable(e), 0.0)
+        return None
     resume = connection.execute(_CHECKPOINTS, {"job": job}).all() if attempt > 1 else []
     return Claim(
         job=job,
@@ -170,9 +184,18 @@ def _take(connection: Connection, job: UUID, device: str, worker: str, lease_s: 
         worker=worker,
         owner=row.owner,
         device=device,
-        spec=JobSpec.from_store(row.spec),
+        spec=spec,
         resume=tuple(Checkpoint(c.step, c.path, c.sha256) for c in resume),
         time_left_s=row.time_left_s,
+    )
+
+
+def _unreadable(error: ValueError) -> Failed:
+    return Failed(
+        code=InvalidSpec.code,
+        failure_kind="user",
+        retryable=False,
+        message=f"the stored specification breaks a rule of this version: {error}"[:1000],
     )
 
 
@@ -239,18 +262,30 @@ def release(database: Database, claim: Claim, message: str = "its worker is leav
 
 def reap(database: Database) -> int:
     """Take every job whose lease has expired from its worker; return how many."""
+    return sum(reap_one(database, job) for job in expired(database))
+
+
+def expired(database: Database) -> list[UUID]:
+    """Cut off lost workers that hold a job's row, and list the jobs whose lease has expired."""
     with database.begin() as connection:
         connection.execute(_CUT_OFF)
-        expired = connection.execute(_EXPIRED).all()
-        for row in expired:
-            lost = Failed(
-                code="worker_lost",
-                failure_kind="lost",
-                retryable=True,
-                message=f"worker {row.worker} fell silent during attempt {row.attempt}",
-            )
-            _end(connection, row.id, row.attempt, lost, 0.0, no_later=row.lease_until)
-    return len(expired)
+        return list(connection.execute(_EXPIRED).scalars())
+
+
+def reap_one(database: Database, job: UUID) -> int:
+    """Take *job* from its worker if its lease has expired; return 1 if that was so, else 0."""
+    with database.begin() as connection:
+        row = connection.execute(_EXPIRED_STILL, {"job": job}).first()
+        if row is None:
+            return 0
+        lost = Failed(
+            code="worker_lost",
+            failure_kind="lost",
+            retryable=True,
+            message=f"worker {row.worker} fell silent during attempt {row.attempt}",
+        )
+        _end(connection, row.id, row.attempt, lost, 0.0, no_later=row.lease_until)
+    return 1
 
 
 def _end(

@@ -54,6 +54,22 @@ def place(
     return Placement(kind, "; ".join([waits, *against]))
 
 
+def too_large(device: str, needed_bytes: int, rooms: Sequence[int | None]) -> str | None:
+    """
+    Say that no worker for *device* can hold *needed_bytes*, or None if one can or may.
+
+    Args:
+        rooms: the memory of each worker that is known; None where one does not say.
+    """
+    known = [room for room in rooms if room is not None]
+    if not known or len(known) < len(rooms) or needed_bytes <= max(known):
+        return None
+    needed, most = needed_bytes / 2**30, max(known) / 2**30
+    return (
+        f"it needs {needed:,.1f} GiB or more, and no worker for {device} has over {most:,.1f} GiB"
+    )
+
+
 def _asked_for(spec: JobSpec, workers: Sequence[WorkerRecord]) -> str:
     serving = _serving(workers, spec.device)
     if not serving:
@@ -98,16 +114,10 @@ def _against(
     if facts.traced and estimate.ipu_problem:
         return estimate.ipu_problem
     serving = [worker for worker in _serving(workers, facts.kind) if worker.able]
-    return _too_few_units(facts, spec, serving) or _too_little_memory(serving, estimate)
-
-
-def _too_little_memory(serving: Sequence[WorkerRecord], estimate: Estimate) -> str | None:
-    room = [worker.memory_bytes for worker in serving if worker.memory_bytes is not None]
-    needed = estimate.memory_bytes
-    if needed is None or len(room) < len(serving) or max(room) >= needed:
-        return None
-    there = max(room) / 2**30
-    return f"the job needs about {needed / 2**30:.1f} GiB, and the largest has {there:.1f} GiB"
+    too_few = _too_few_units(facts, spec, serving)
+    if too_few or estimate.memory_bytes is None:
+        return too_few
+    return too_large(facts.kind, estimate.memory_bytes, [w.memory_bytes for w in serving])
 
 
 def _too_few_units(

@@ -7,12 +7,13 @@ from typing import Any
 from uuid import UUID
 
 from normlab.records import CellRecord, Refusal, StudyPreview
-from normlab.specs.cells import Cell, Grid, corners, lay_out
+from normlab.specs.cells import Cell, Grid, lay_out
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.database import Database
 from service.estimates import Pace, total
 from service.grids import Check, Place, finished_jobs
+from service.spaces import corners, refuse_wrong_space
 
 Steps = Callable[[JobSpec], int | None]
 """How many updates a job makes, where that is known beforehand."""
@@ -30,6 +31,7 @@ def preview(
     Raises:
         InvalidSpec: the grid itself is none; single cells that break a rule are listed.
     """
+    refuse_wrong_space(spec, check)
     # a search is judged by its two outermost trials: what it will try is not known yet
     layout = Grid(corners(spec), 0, 0) if spec.search else lay_out(spec)
     cells = layout.cells

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from uuid import UUID
 
 import structlog
 from sqlalchemy import text
@@ -11,6 +12,7 @@ from sqlalchemy import text
 from normlab.errors import ServiceUnavailable
 from service import leases
 from service.database import Database
+from service.one_by_one import OneByOne
 
 _UP_FOR = text("select extract(epoch from clock_timestamp() - pg_postmaster_start_time())")
 _log = structlog.get_logger(__name__)
@@ -21,16 +23,25 @@ class Reaper:
     Reaps expired leases, but only after a whole lease in which the database could be reached.
 
     Workers cannot renew their leases while the database is away, so right after it is back all
-    leases look expired although the jobs are well. Any number of reapers may run.
+    leases look expired although the jobs are well. Any number of reapers may run. A job that cannot
+    be taken from its worker keeps none of the others.
+
+    Args:
+        failed: called for each job that could not be taken.
     """
 
     def __init__(
-        self, database: Database, lease_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        database: Database,
+        lease_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        failed: Callable[[], object] = lambda: None,
     ) -> None:
         self._database = database
         self._lease_s = lease_s
         self._clock = clock
         self._connected_at: float | None = None
+        self._jobs = OneByOne("expired leases", self._reap_one, lambda *_: failed())
 
     def round(self) -> int:
         """
@@ -42,13 +53,16 @@ class Reaper:
         try:
             if self._waits():
                 return 0
-            reaped = leases.reap(self._database)
+            reaped = self._jobs.round(leases.expired(self._database))
         except ServiceUnavailable:
             self._connected_at = None
             raise
         if reaped:
             _log.warning("leases_expired", jobs=reaped)
         return reaped
+
+    def _reap_one(self, job: UUID) -> int:
+        return leases.reap_one(self._database, job)
 
     def _waits(self) -> bool:
         with self._database.begin() as connection:

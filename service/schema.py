@@ -49,6 +49,7 @@ study = Table(
     Column("state", Text, nullable=False),
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
     Column("fingerprint", Text, nullable=False),
+    Column("reason", Text),  # why a search failed, or does not go on now
     Index("study_by_age", text("created_at desc"), "id"),
     Index("study_once", "owner", "fingerprint", unique=True),
 )

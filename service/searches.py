@@ -8,17 +8,22 @@ without a memory of their own are offered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from normlab.specs.cells import Cell, Coordinates, make_cell
-from normlab.specs.studies import Parameter, Search, StudySpec
+from normlab.errors import InvalidSpec
+from normlab.specs.cells import Cell, make_cell
+from normlab.specs.studies import Search, StudySpec
 from service import jobs, metrics
 from service.database import Database
-from service.grids import Check, Place, add_cells
+from service.grids import Check, Place, add_cells, refuse_wrong_cells
+from service.one_by_one import OneByOne
+from service.quota import room
+from service.sampling import distributions, pruner_of, rebuilt
 
 if TYPE_CHECKING:
     import optuna
@@ -37,66 +42,129 @@ _TRIALS = text("""
     where c.study = :study order by c.position
 """)
 _PRUNE = text("update study_cell set pruned = true where study = :study and job = :job")
-_OVER = text("update study set state = 'complete' where id = :study")
-_REDUCTION = 4  # ASHA lets one trial in so many go on to the next rung
-_FRUITLESS = 20  # proposals of cells that are there already, before the space counts as used up
+_END = text("update study set state = :state, reason = :reason where id = :study")
+_NOTE = text("""
+    update study set reason = :reason
+    where id = :study and state = 'active' and reason is distinct from :reason
+""")
+_FRUITLESS = 20  # proposals in a row that are no new cell, before the space counts as used up
+
+
+@dataclass
+class _Proposals:
+    """Cells to try next, and why there are no more of them."""
+
+    cells: dict[str, Cell] = field(default_factory=dict)
+    used_up: bool = False
+    refusal: str | None = None
+    """What is wrong with the last proposal that could not run."""
 
 
 class Searcher:
-    """Advances every active search by one round; any number of processes may do so at once."""
+    """
+    Advances every active search by one round; any number of processes may do so at once.
 
-    def __init__(self, database: Database, place: Callable[[], Place], check: Check) -> None:
+    A search that fails does so by itself: its study says why, and the others go on.
+
+    Args:
+        place: makes what chooses a device, once for each search of a round.
+        check: finds what is wrong with a trial.
+        max_queued: the most jobs that an owner may have queued; trials beyond it wait.
+        failed: called at each failure of a search.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        place: Callable[[], Place],
+        check: Check,
+        max_queued: int | None = None,
+        failed: Callable[[], object] = lambda: None,
+    ) -> None:
         self._database = database
         self._place = place
         self._check = check
+        self._max_queued = max_queued
+        self._count_failure = failed
+        self._searches = OneByOne("searches", self._advance, self._failed)
 
     def round(self) -> int:
         """Propose and prune where that is due; return how many jobs were queued or stopped."""
         with self._database.begin() as connection:
             active = [row.id for row in connection.execute(_ACTIVE)]
-        return sum(self._advance(study) for study in active)
+        return self._searches.round(active)
 
     def _advance(self, study: UUID) -> int:
         with self._database.begin() as connection:
             row = connection.execute(_LOCK, {"study": study}).first()
             if row is None:
                 return 0  # another process has it
-            spec = StudySpec.from_store(row.spec)
+            try:
+                spec = StudySpec.from_store(row.spec)
+            except ValueError as e:
+                _end(connection, study, "failed", f"its stored specification is none: {e}")
+                return 0
             if spec.search is None:
                 return 0
-            trials = _trials(connection, study, spec.search.metric)
-            if _is_over(spec.search, trials):
-                connection.execute(_OVER, {"study": study})
-                return 0
-            known = _rebuilt(self._database, spec.search, trials)
-            stopped = self._prune(connection, study, spec.search, trials, known)
-            cells = self._proposals(spec, spec.search, trials, known)
-            place = self._place()
-            add_cells(connection, study, cells, owner=row.owner, place=place, reuse=spec.reuse)
-        return stopped + len(cells)
+            touched = self._go_on(connection, study, row.owner, spec, spec.search)
+            connection.execute(_NOTE, {"study": study, "reason": None})
+        return touched
 
-    def _proposals(
-        self, spec: StudySpec, search: Search, trials: Sequence[Any], known: optuna.Study
-    ) -> list[Cell]:
+    def _go_on(
+        self, connection: Connection, study: UUID, owner: str, spec: StudySpec, search: Search
+    ) -> int:
+        trials = _trials(connection, study, search.metric)
+        if _is_over(search, trials):
+            _end(connection, study, "complete", None)
+            return 0
+        known = rebuilt(self._database, search, trials)
+        stopped = self._prune(connection, study, search, trials, known)
         live = sum(row.state in ("queued", "running") for row in trials)
         wanted = min(search.parallel - live, search.trials - len(trials))
-        cells: dict[str, Cell] = {}
+        wanted = room(connection, owner, self._max_queued, max(0, wanted))
+        found = self._proposals(spec, wanted, trials, known)
+        if found.used_up and not live:
+            _end(connection, study, *_verdict(found, len(trials)))
+        cells = list(found.cells.values())
+        add_cells(connection, study, cells, owner=owner, place=self._place(), reuse=spec.reuse)
+        return stopped + len(cells)
+
+    def _failed(self, study: UUID, error: Exception, pause_s: float) -> None:
+        self._count_failure()
+        reason = f"a round of it failed ({type(error).__name__}: {error})"[:1000]
+        with self._database.begin() as connection:
+            values = {"study": study, "reason": f"{reason}; it is tried again in {pause_s:g} s"}
+            connection.execute(_NOTE, values)
+
+    def _proposals(
+        self, spec: StudySpec, wanted: int, trials: Sequence[Any], known: optuna.Study
+    ) -> _Proposals:
+        found = _Proposals()
         seen = {str(sorted(row.coordinates.items())) for row in trials}
         misses = 0
-        while len(cells) < wanted and misses < _FRUITLESS:
-            cell = self._propose(spec, search, known)
-            place = str(sorted(cell.coordinates.items()))
-            if place in seen or self._check(cell.spec):
+        while len(found.cells) < wanted and misses < _FRUITLESS:
+            try:
+                cell = self._propose(spec, known)
+            except InvalidSpec as e:  # a combination that does not go together
+                found.refusal = str(e)
                 misses += 1
                 continue
-            seen.add(place)
-            cells[cell.key] = cell
-        return list(cells.values())
+            place = str(sorted(cell.coordinates.items()))
+            misses = misses + 1 if place in seen else 0
+            found.refusal = None
+            if misses == 0:
+                seen.add(place)
+                found.cells[cell.key] = cell
+        found.used_up = misses == _FRUITLESS and not found.cells
+        return found
 
-    def _propose(self, spec: StudySpec, search: Search, known: optuna.Study) -> Cell:
-        trial = known.ask(_distributions(search.space))
-        coordinates = {path: p.value(trial.params[path]) for path, p in search.space.items()}
-        return make_cell(spec, coordinates, spec.seeds[0])
+    def _propose(self, spec: StudySpec, known: optuna.Study) -> Cell:
+        space = spec.search.space if spec.search else {}
+        trial = known.ask(distributions(space))
+        coordinates = {path: p.value(trial.params[path]) for path, p in space.items()}
+        cell = make_cell(spec, coordinates, spec.seeds[0])
+        refuse_wrong_cells([cell], self._check)
+        return cell
 
     def _prune(
         self,
@@ -106,7 +174,7 @@ class Searcher:
         trials: Sequence[Any],
         known: optuna.Study,
     ) -> int:
-        pruner = _pruner(search)
+        pruner = pruner_of(search)
         stopped = 0
         for row, trial in zip(trials, known.trials, strict=True):
             if row.state == "running" and not row.pruned and pruner.prune(known, trial):
@@ -114,6 +182,16 @@ class Searcher:
                 connection.execute(_PRUNE, {"study": study, "job": row.job})
                 stopped += 1
         return stopped
+
+
+def _verdict(found: _Proposals, trials: int) -> tuple[str, str]:
+    if found.refusal is not None:
+        return "failed", f"{_FRUITLESS} proposals in a row cannot run; the last: {found.refusal}"
+    return "complete", f"the space has no more cells than the {trials} that were tried"
+
+
+def _end(connection: Connection, study: UUID, state: str, reason: str | None) -> None:
+    connection.execute(_END, {"study": study, "state": state, "reason": reason})
 
 
 def _is_over(search: Search, trials: Sequence[Any]) -> bool:
@@ -124,124 +202,3 @@ def _is_over(search: Search, trials: Sequence[Any]) -> bool:
 def _trials(connection: Connection, study: UUID, metric: str) -> Sequence[Any]:
     asked = {"metric": metric, "timing": metrics.is_timing(metric)}
     return connection.execute(_TRIALS, {"study": study, **asked}).all()
-
-
-def _rebuilt(database: Database, search: Search, trials: Sequence[Any]) -> optuna.Study:
-    """Tell a fresh sampler everything that was tried."""
-    import optuna  # large, and only searches need it
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction=search.goal, sampler=_sampler(search, len(trials)))
-    distributions = _distributions(search.space)
-    courses = [_course(database, search, row) for row in trials]
-    first = _first_rung(trials, courses) if search.pruner == "asha" else None
-    for row, course in zip(trials, courses, strict=True):
-        state = _trial_state(row)
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=state,
-                value=row.value if state == optuna.trial.TrialState.COMPLETE else None,
-                params=_params(search.space, row.coordinates),
-                distributions=distributions,
-                intermediate_values=course,
-                system_attrs=_rungs(row, course, first) if first else {},
-            )
-        )
-    return study
-
-
-def _trial_state(row: Any) -> optuna.trial.TrialState:
-    from optuna.trial import TrialState
-
-    if row.state == "succeeded" and row.value is not None:
-        return TrialState.COMPLETE
-    if row.pruned:
-        return TrialState.PRUNED
-    return TrialState.RUNNING if row.state in ("queued", "running") else TrialState.FAIL
-
-
-def _course(database: Database, search: Search, row: Any) -> dict[int, float]:
-    if search.pruner == "none" or row.value is None:
-        return {}
-    series = metrics.read(database, str(row.job), search.metric)
-    return {
-        step: value
-        for step, value in zip(series.steps, series.values, strict=True)
-        if value is not None
-    }
-
-
-def _first_rung(trials: Sequence[Any], courses: Sequence[Mapping[int, float]]) -> int | None:
-    """Return the step of the lowest rung, as Optuna's `auto` takes it from whole trials."""
-    whole = [
-        max(course)
-        for row, course in zip(trials, courses, strict=True)
-        if row.state == "succeeded" and course
-    ]
-    return max(max(whole) // 100, 1) if whole else None
-
-
-def _rungs(row: Any, course: Mapping[int, float], first: int) -> dict[str, float]:
-    """
-    Say how *row* stood at each rung that it has reached, in the words of Optuna's ASHA.
-
-    Optuna notes that when it is asked about a trial, on that trial; a study that was rebuilt has
-    no such notes, and nobody to compete with. The highest rung of a running trial is left
-    open: it is what the pruner decides about.
-    """
-    found: dict[str, float] = {}
-    step = first
-    while reached := [s for s in course if s >= step]:
-        found[f"completed_rung_{len(found)}"] = course[min(reached)]
-        step *= _REDUCTION
-    if row.state == "running" and found:
-        found.popitem()
-    return found
-
-
-def _sampler(search: Search, trials: int) -> optuna.samplers.BaseSampler:
-    from optuna.samplers import RandomSampler, TPESampler
-
-    seed = (search.seed + trials) % 2**32  # each round goes on from its own place
-    if search.sampler == "random":
-        return RandomSampler(seed=seed)
-    return TPESampler(seed=seed, constant_liar=True)
-
-
-def _pruner(search: Search) -> optuna.pruners.BasePruner:
-    from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
-
-    if search.pruner == "median":
-        return MedianPruner(n_startup_trials=4)
-    return (
-        SuccessiveHalvingPruner(reduction_factor=_REDUCTION)
-        if search.pruner == "asha"
-        else NopPruner()
-    )
-
-
-def _distributions(
-    space: Mapping[str, Parameter],
-) -> dict[str, optuna.distributions.BaseDistribution]:
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
-    found: dict[str, optuna.distributions.BaseDistribution] = {}
-    for path, p in space.items():
-        if p.choices is not None:  # by their place, for a choice may be an object
-            found[path] = CategoricalDistribution(range(len(p.choices)))
-        elif p.integer:
-            found[path] = IntDistribution(int(p.low or 0), int(p.high or 0), log=p.log)
-        else:
-            found[path] = FloatDistribution(float(p.low or 0), float(p.high or 0), log=p.log)
-    return found
-
-
-def _params(space: Mapping[str, Parameter], coordinates: Coordinates) -> dict[str, Any]:
-    return {
-        path: p.choices.index(coordinates[path]) if p.choices else coordinates[path]
-        for path, p in space.items()
-    }

@@ -12,13 +12,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 from normlab.errors import ServiceUnavailable
 from normlab.private_files import append_privately
+from service.children import pause_is_over
 
 START_S = 60.0
 STOP_S = 30.0
@@ -37,11 +38,29 @@ class ServerUser:
 
 @dataclass
 class ServerProcess:
-    """A running server."""
+    """A server that runs, or ran: one that ended by itself may be started again."""
 
     name: str
     process: subprocess.Popen[bytes]
     stop_signal: signal.Signals
+    log: Path
+    start: Callable[[], subprocess.Popen[bytes]] = field(repr=False)
+    make_room: Callable[[], None] = field(default=lambda: None, repr=False)
+    """Removes what an end without a farewell leaves in a new start's way."""
+    starts: int = 1
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def may_restart(self) -> bool:
+        """Whether it has ended, and not so soon that a pause is due first."""
+        return self.process.poll() is not None and pause_is_over(self.starts, self.started)
+
+    def restart(self) -> None:
+        """Start a server that has ended again, and do not wait until it answers."""
+        self.starts += 1
+        self.started = time.monotonic()
+        self.make_room()
+        self.process = self.start()
 
     def stop(self) -> None:
         """Ask it to stop, wait, and kill it if it does not; stopping twice is harmless."""
@@ -77,20 +96,23 @@ def launch(
     stop_signal: signal.Signals = signal.SIGTERM,
 ) -> ServerProcess:
     """Start *command* in a session of its own, so that a Ctrl-C is ours alone to handle."""
-    with append_privately(log) as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=environment(),
-            cwd="/",
-            user=None if user is None else user.uid,
-            group=None if user is None else user.gid,
-            extra_groups=None if user is None else [],
-        )
-    return ServerProcess(name, process, stop_signal)
+
+    def start() -> subprocess.Popen[bytes]:
+        with append_privately(log) as output:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=environment(),
+                cwd="/",
+                user=None if user is None else user.uid,
+                group=None if user is None else user.gid,
+                extra_groups=None if user is None else [],
+            )
+
+    return ServerProcess(name, start(), stop_signal, log, start)
 
 
 def environment() -> Mapping[str, str]:

@@ -24,6 +24,7 @@ from normlab.private_files import append_privately, tighten
 from service import embedded, tokens
 from service.children import Child
 from service.database import Database, migrate
+from service.server_process import ServerProcess
 from service.servers_file import ServerUrls, forget_servers, write_servers
 from service.settings import Settings
 
@@ -42,6 +43,7 @@ class Stack:
 
     connection: Connection
     data_dir: Path
+    servers: embedded.Servers
     children: list[Child] = field(default_factory=list)
 
     @property
@@ -50,12 +52,15 @@ class Stack:
         return self.connection.url
 
     def mend(self) -> list[str]:
-        """Start again whatever has ended, and name it."""
+        """Start again whatever has ended, and say what, how often, and where its log is."""
         gone = [child for child in self.children if child.may_restart]
         for child in gone:
             log.error("child ended", child=child.name, exit=child.process.returncode)
-            child.restart()
-        return [child.name for child in gone]
+            try:
+                child.restart()
+            except OSError as e:  # no memory, no process, no disk now: the next look tries again
+                log.error("child does not start", child=child.name, reason=str(e))
+        return [_told(server) for server in self.servers.mend()] + [_told(c) for c in gone]
 
     def kill(self) -> None:
         """End all processes at once, without checkpoints."""
@@ -87,7 +92,7 @@ def stack(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
         _prepare(servers.database_url, token)
         connection = Connection(f"http://{_reachable(settings.host)}:{_free_port(settings)}", token)
         environment = _environment(settings, servers, connection)
-        running = Stack(connection, data_dir)
+        running = Stack(connection, data_dir, servers)
         stopping.callback(_stop, running, settings.grace_s)
         _start(running, environment, settings.devices.split(",") if worker else [])
         write_servers(data_dir, ServerUrls(servers.database_url, servers.broker_url))
@@ -95,6 +100,11 @@ def stack(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
         connection.write(data_dir)
         stopping.callback(forget_connection, data_dir)
         yield running
+
+
+def _told(part: Child | ServerProcess) -> str:
+    again = f", for the {part.starts - 1}th time; its log: {part.log}" if part.starts > 4 else ""
+    return f"the {part.name} process ended and is started again{again}"
 
 
 def _prepare(database_url: str, token: str) -> None:

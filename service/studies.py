@@ -11,13 +11,15 @@ from sqlalchemy.dialects.postgresql import insert
 
 from normlab.errors import Conflict, NotFound
 from normlab.records import StudyDetail, StudyPage, StudyRecord
-from normlab.specs.cells import corners, expand
+from normlab.specs.cells import expand
 from normlab.specs.studies import StudySpec
-from service import jobs, schema
+from service import schema
 from service.database import Database
 from service.grids import Check, Place, add_cells, grid, refuse_wrong_cells
 from service.identity import new_id, parse_id
 from service.pages import decode_cursor, encode_cursor
+from service.spaces import refuse_wrong_space
+from service.study_moves import cancel_all, retry_all
 
 _COUNTS = text("""
     select c.study, count(*) as n,
@@ -32,11 +34,6 @@ _PAGE = text("""
     select * from study where (cast(:before as uuid) is null or id < :before)
     order by id desc limit :limit
 """)
-_UNFILLED = text("""
-    select c.job, j.state from study_cell c join job j on j.id = c.job
-    where c.study = :study and not c.reused and not c.pruned and j.state = any(:states)
-    order by c.position
-""")
 _REPORTED = text("""
     select distinct k.name from study_cell c
     join metric_last l on l.job = c.job join metric_key k on k.id = l.key
@@ -47,7 +44,13 @@ _PRIORITY = text("update job set priority = :priority where study = :study and s
 
 
 def create(
-    database: Database, spec: StudySpec, *, owner: str, place: Place, check: Check
+    database: Database,
+    spec: StudySpec,
+    *,
+    owner: str,
+    place: Place,
+    check: Check,
+    max_queued: int | None = None,
 ) -> tuple[StudyRecord, bool]:
     """
     Accept a study and queue the jobs of all its cells, in one transaction.
@@ -55,30 +58,49 @@ def create(
     Returns the study and whether it is new: the same specification of the same owner is the
     same study, so sending a file twice runs nothing twice.
 
+    Args:
+        max_queued: the most jobs that *owner* may have queued.
+
     Raises:
         InvalidSpec: the grid is none, or a cell breaks a rule; nothing is queued then.
+        QuotaExceeded: *owner* would have too many jobs queued; nothing is stored then.
     """
-    cells = expand(spec) if spec.search is None else corners(spec)
+    cells = [] if spec.search else expand(spec)  # a search proposes its cells as it goes on
     refuse_wrong_cells(cells, check)
-    if spec.search is not None:
-        cells = []  # the corners are only tried out; trials are proposed as the search goes on
+    refuse_wrong_space(spec, check)
     row = _row(spec, owner)
     with database.begin() as connection:
         new = insert(schema.study).values(row).on_conflict_do_nothing().returning(schema.study.c.id)
         if connection.execute(new).first() is None:
             return _records(connection, [_same(connection, row)])[0], False
-        add_cells(connection, row["id"], cells, owner=owner, place=place, reuse=spec.reuse)
+        add_cells(
+            connection,
+            row["id"],
+            cells,
+            owner=owner,
+            place=place,
+            reuse=spec.reuse,
+            max_queued=max_queued,
+        )
         return _records(connection, [row["id"]])[0], True
 
 
 def extend(
-    database: Database, study: str, spec: StudySpec, *, owner: str, place: Place, check: Check
+    database: Database,
+    study: str,
+    spec: StudySpec,
+    *,
+    owner: str,
+    place: Place,
+    check: Check,
+    max_queued: int | None = None,
 ) -> StudyRecord:
     """
     Give *study* a larger grid: its cells stay, and only those that are new are queued.
 
     Raises:
         Conflict: the study was cancelled, or searches instead of filling a grid.
+        QuotaExceeded: *owner* would have too many jobs queued; the study stays as it was.
     """
     cells = expand(spec)
     refuse_wrong_cells(cells, check)
@@ -93,19 +115,32 @@ def extend(
             update.values({name: changes[name] for name in ("name", "spec", "fingerprint")})
         )
         held = row.state == "paused"
-        add_cells(connection, row.id, cells, owner=owner, place=place, reuse=spec.reuse, held=held)
+        add_cells(
+            connection,
+            row.id,
+            cells,
+            owner=owner,
+            place=place,
+            reuse=spec.reuse,
+            held=held,
+            max_queued=max_queued,
+        )
         return _records(connection, [row.id])[0]
 
 
-def complete(database: Database, study: str) -> StudyRecord:
-    """Run what is missing, failed or cancelled; what runs or has succeeded is left alone."""
+def complete(database: Database, study: str, max_queued: int | None = None) -> StudyRecord:
+    """
+    Run what is missing, failed or cancelled; what runs or has succeeded is left alone.
+
+    Raises:
+        QuotaExceeded: the study's owner would have too many jobs queued; nothing is queued then.
+    """
     with database.begin() as connection:
         row = _locked(connection, study)
         update = schema.study.update().where(schema.study.c.id == row.id)
-        connection.execute(update.values(state="active"))
+        connection.execute(update.values(state="active", reason=None))
         connection.execute(_HOLD, {"study": row.id, "held": False})
-        for job, _ in _of_states(connection, row.id, ["failed", "cancelled"]):
-            jobs.retry_within(connection, job)
+        retry_all(connection, row.id, row.owner, max_queued)
         return _records(connection, [row.id])[0]
 
 
@@ -125,8 +160,7 @@ def cancel(database: Database, study: str) -> StudyRecord:
         row = _locked(connection, study)
         update = schema.study.update().where(schema.study.c.id == row.id)
         connection.execute(update.values(state="cancelled"))
-        for job, _ in _of_states(connection, row.id, ["queued", "running"]):
-            jobs.cancel_within(connection, job)
+        cancel_all(connection, row.id)
         return _records(connection, [row.id])[0]
 
 
@@ -156,7 +190,7 @@ def get(database: Database, study: str) -> StudyDetail:
 
 def paths(database: Database, study: str) -> list[str]:
     """Return what *study* varies besides the seed."""
-    return StudySpec.from_store(_found(database, study).spec).paths
+    return _paths(_found(database, study).spec)
 
 
 def reported(database: Database, study: str) -> list[str]:
@@ -168,7 +202,7 @@ def reported(database: Database, study: str) -> list[str]:
 
 def factors(database: Database, study: str) -> list[list[str]]:
     """Return the paths of *study* that move together, a list for each axis."""
-    return StudySpec.model_validate(_found(database, study).spec).factors
+    return StudySpec.from_store(_found(database, study).spec).factors
 
 
 def owner_of(database: Database, study: str) -> str:
@@ -230,11 +264,6 @@ def _switch(
         return _records(connection, [row.id])[0]
 
 
-def _of_states(connection: Connection, study: UUID, states: list[str]) -> list[tuple[UUID, str]]:
-    rows = connection.execute(_UNFILLED, {"study": study, "states": states})
-    return [(row.job, row.state) for row in rows]
-
-
 def _found(database: Database, study: str) -> Any:
     with database.autocommit() as connection:
         query = select(schema.study).where(schema.study.c.id == parse_id(study, "study"))
@@ -264,8 +293,7 @@ def _records(connection: Connection, studies: Sequence[UUID]) -> list[StudyRecor
 
 def _record(row: Any, counts: dict[str, int], reused: int) -> StudyRecord:
     cells = sum(counts.values())
-    spec = StudySpec.from_store(row.spec)
-    full = spec.search is None and counts.get("succeeded", 0) == cells
+    full = "search" not in row.spec and counts.get("succeeded", 0) == cells
     return StudyRecord(
         id=str(row.id),
         name=row.name,
@@ -275,8 +303,15 @@ def _record(row: Any, counts: dict[str, int], reused: int) -> StudyRecord:
         cells=cells,
         counts=counts,
         reused=reused,
-        paths=spec.paths,
+        paths=_paths(row.spec),
+        reason=row.reason,
     )
+
+
+def _paths(spec: dict[str, Any]) -> list[str]:
+    # Read as it was stored: a study that later rules would refuse must not hide all others.
+    axes = [path for axis in spec.get("axes", ()) for path in axis]
+    return axes + list(spec.get("search", {}).get("space", ()))
 
 
 def _unknown(study: str) -> NotFound:

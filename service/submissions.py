@@ -16,6 +16,7 @@ from service.database import Database, cursor_of
 from service.events import CHANNEL
 from service.identity import new_id, parse_id
 from service.job_records import SHOWN, read_records, record_of
+from service.quota import LOCK, LOCK_SHARED, MARGIN
 
 _WRITTEN = (
     "id", "owner", "name", "request_hash", "spec", "fingerprint", "normalizer", "proxy", "model",
@@ -79,15 +80,10 @@ def submit(
     row = row_of(spec, owner, device, device_reason)
     row |= {"idempotency_key": idempotency_key, "cell": cell, "steps": steps}
     row["study"] = None if study is None else parse_id(study, "study")
-    values = {**row, "spec": orjson.dumps(row["spec"]).decode()}
-    values |= {"most": max_queued, "channel": CHANNEL}
     with database.autocommit() as connection:
-        answer = cursor_of(connection).execute(_SUBMIT, values).fetchone()
-        assert answer is not None
-        _, live, _, *written = answer
-        job = dict(zip(SHOWN, written, strict=True))
+        job, live = _write(connection, row, max_queued)
         if job["id"] is not None:
-            return record_of(job, set(live)), True
+            return record_of(job, live), True
         existing = _existing(connection, row)
     if existing is None:
         raise QuotaExceeded(
@@ -95,6 +91,32 @@ def submit(
             "try again when some have started"
         )
     return existing, False
+
+
+def _write(
+    connection: Connection, row: dict[str, Any], most: int | None
+) -> tuple[dict[str, Any], set[str]]:
+    """Add the job if it is new and has room; return it, or nothing but None, and what is live."""
+    if most is not None and most > MARGIN:
+        job, live = _added(connection, row, most - MARGIN, LOCK_SHARED)
+        if job["id"] is not None:
+            return job, live
+    return _added(connection, row, most, LOCK)
+
+
+def _added(
+    connection: Connection, row: dict[str, Any], most: int | None, lock: str
+) -> tuple[dict[str, Any], set[str]]:
+    values = {**row, "spec": orjson.dumps(row["spec"]).decode(), "most": most, "channel": CHANNEL}
+    cursor = cursor_of(connection)
+    # One trip and one transaction; the second statement sees what the first has waited for.
+    with cursor.connection.pipeline():
+        if most is not None:
+            cursor.execute(lock, (row["owner"],))
+        answer = cursor.execute(_SUBMIT, values).fetchone()
+    assert answer is not None
+    _, live, _, *written = answer
+    return dict(zip(SHOWN, written, strict=True)), set(live)
 
 
 def row_of(spec: JobSpec, owner: str, device: str, device_reason: str) -> dict[str, Any]:

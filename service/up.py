@@ -46,8 +46,8 @@ def main() -> int:
             _say_where(running)
             while True:
                 time.sleep(LOOK_S)
-                for name in running.mend():
-                    print(f"the {name} process ended and is started again", file=sys.stderr)
+                for said in running.mend():
+                    print(said, file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 0

@@ -35,6 +35,9 @@ _LIVE = text("""
         extract(epoch from clock_timestamp() - seen_at)::float8 as last_seen_s
     from worker where live_until > clock_timestamp() order by device, id
 """)
+_ROOMS = text(
+    "select memory_bytes from worker where :device = 'auto' or device = cast(:device as text)"
+)
 _FACTS = text("select id, facts from worker where live_until > clock_timestamp() order by id")
 _LOAD = text("""
     select device, count(*) filter (where state = 'queued') as queued,
@@ -92,6 +95,12 @@ def live(database: Database) -> list[WorkerRecord]:
     with database.autocommit() as connection:
         rows = connection.execute(_LIVE).mappings().all()
     return [WorkerRecord.model_validate(dict(row)) for row in rows]
+
+
+def rooms(database: Database, device: str) -> list[int | None]:
+    """Return the memory of each worker for *device*, `auto` being any, that lives or lately did."""
+    with database.autocommit() as connection:
+        return list(connection.execute(_ROOMS, {"device": device}).scalars())
 
 
 def facts(database: Database) -> dict[str, dict[str, Any]]:

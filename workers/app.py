@@ -48,6 +48,9 @@ def make_app(settings: Settings) -> Celery:
         task_create_missing_queues=False,
         task_queues={device: {} for device in KINDS},
         broker_connection_retry_on_startup=True,
+        # What a Redis in trouble answers (its disk or its memory is full, it loads, it became a
+        # replica) is as good as silence: try again, while the slots poll the database.
+        broker_channel_error_retry=True,
         broker_connection_max_retries=None,
         broker_connection_timeout=2,
         broker_transport_options=options,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Literal
 
 from fastapi import APIRouter, Response
@@ -11,9 +12,11 @@ from pydantic import BaseModel, Field
 from api.auth import ReaderDep
 from api.state import State, StateDep
 from normlab.errors import ServiceUnavailable
+from service import workers
 from service.database import revisions
 
 router = APIRouter(tags=["health"])
+LEAST_FREE_BYTES = 256 << 20
 
 
 class Liveness(BaseModel):
@@ -28,8 +31,11 @@ class Readiness(BaseModel):
     status: Literal["ready", "not ready"]
     database: str = Field(description="ok, or what is wrong")
     migrations: str = Field(description="ok, or which revision is there and which is needed")
+    writes: str = Field(description="ok, or why the database takes no write, such as a full disk")
     events: str = Field(description="ok, or that streams look at the database now and then")
     broker: str = Field(description="ok, or what is wrong; jobs are only picked up later then")
+    disk: str = Field(description="ok, or that little is free where the API keeps its data")
+    workers: str = Field(description="ok, or that no worker is live; jobs are kept until then")
 
 
 @router.get("/livez")
@@ -40,14 +46,22 @@ async def read_liveness() -> Liveness:
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
 def read_readiness(state: StateDep, response: Response) -> Readiness:
-    """Say whether requests can be served: the database answers and its tables fit this version."""
+    """
+    Say whether requests can be served: the database answers, takes writes, and fits this version.
+
+    What only delays jobs is reported too, and leaves the answer at 200.
+    """
     database, migrations = _store(state)
-    ready = database == migrations == "ok"
+    writes = (state.write_probe.trouble() or "ok") if database == "ok" else "unknown"
+    ready = database == migrations == writes == "ok"
     response.status_code = 200 if ready else 503
     return Readiness(
         status="ready" if ready else "not ready",
         database=database,
         migrations=migrations,
+        writes=writes,
+        disk=_disk(state),
+        workers=_workers(state) if ready else "unknown",
         events="ok" if state.wakeups.connected else "not connected; streams poll",
         broker=state.doorbell.trouble() or "ok",
     )
@@ -68,3 +82,13 @@ def _store(state: State) -> tuple[str, str]:
         found = f"at {current}, needs {needed}; run `python -m service.migrate`"
         return "ok", found
     return "ok", "ok"
+
+
+def _disk(state: State) -> str:
+    folder = state.settings.data_dir.absolute()
+    free = shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
+    return "ok" if free >= LEAST_FREE_BYTES else f"{free / 2**20:.0f} MiB free at {folder}"
+
+
+def _workers(state: State) -> str:
+    return "ok" if workers.live(state.database) else "no worker is live: jobs are kept, none runs"

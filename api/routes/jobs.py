@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from api.admission import admit, verdicts
+from api.admission import admit, problems, refuse, verdicts
 from api.answers import answer
 from api.auth import CallerDep, ReaderDep, SubmitterDep
 from api.state import StateDep
@@ -76,8 +76,9 @@ def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Validatio
     its defaults, the device with the reason for it and against the others, how
     long it may take, and the place in the queue.
     """
-    placed = admit(state, spec)
-    inspection = state.inspector.ask(spec)
+    refuse(problems(state, spec))
+    inspection = state.inspector.ask(spec)  # only of what can be built
+    placed = admit(state, spec, inspection.memory_bytes if inspection else 0)
     time = estimates.of_job(state.database, spec, placed.device, steps(spec))
     return Validation(
         spec=spec,
@@ -155,6 +156,6 @@ def cancel_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
 def retry_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
     caller.check_owns(jobs.get(state.database, job).owner, f"job {job}")
-    retried = jobs.retry(state.database, job)
+    retried = jobs.retry(state.database, job, state.settings.max_queued_per_owner)
     state.ringer.ring(retried.device)
     return retried

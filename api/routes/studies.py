@@ -58,7 +58,12 @@ def create_study(
     and gives the study that is there.
     """
     study, _ = studies.create(
-        state.database, spec, owner=caller.owner, place=place_of(state), check=check_of(state)
+        state.database,
+        spec,
+        owner=caller.owner,
+        place=place_of(state),
+        check=check_of(state),
+        max_queued=state.settings.max_queued_per_owner,
     )
     _ring(state, study)
     response.headers["Location"] = f"/v1/studies/{study.id}"
@@ -102,6 +107,7 @@ def extend_study(study: str, spec: StudySpec, caller: SubmitterDep, state: State
         owner=caller.owner,
         place=place_of(state),
         check=check_of(state),
+        max_queued=state.settings.max_queued_per_owner,
     )
     _ring(state, record)
     return record
@@ -130,7 +136,10 @@ def change_study(
     `pause` holds back what is queued, and `resume` lets it run.
     """
     _check_owner(state, study, caller)
-    record: StudyRecord = getattr(studies, verb)(state.database, study)
+    if verb == "complete":
+        record = studies.complete(state.database, study, state.settings.max_queued_per_owner)
+    else:
+        record = getattr(studies, verb)(state.database, study)
     _ring(state, record)
     return record
 

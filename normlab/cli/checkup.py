@@ -17,7 +17,7 @@ from normlab.cli.connecting import Address, resolve
 from normlab.cli.output import console, print_json
 from normlab.client import Client
 from normlab.connection import Connection
-from normlab.errors import NormlabError
+from normlab.errors import NormlabError, Unauthorized
 
 PATIENCE_S = 5.0
 HOST_CHECKS_WITHIN_S = 120.0
@@ -83,13 +83,15 @@ def _readiness(connection: Connection, answer: httpx.Response) -> Iterator[Findi
         yield Finding("API", "bad", found, "see the parts below")
     for part, (verdict, mend) in _PARTS.items():
         text = str(parts.get(part, "ok"))
-        if text != "ok":
+        if text not in ("ok", "unknown"):  # unknown: what is wrong before it says so
             yield Finding(f"API's {part}", verdict, text, mend)
 
 
 _PARTS = {
     "database": ("bad", "start PostgreSQL, or correct NORMLAB_DATABASE_URL, then restart the API"),
     "migrations": ("bad", "python -m service.migrate"),
+    "writes": ("bad", "free space on the database's disk, or let it take writes again"),
+    "disk": ("warn", "remove old job folders, or set NORMLAB_DATA_DIR to a larger disk"),
     "broker": ("warn", "start Redis, or correct NORMLAB_BROKER_URL; jobs start, but later"),
     "events": ("warn", "nothing, if it goes away; else look at the database's connection limit"),
 }
@@ -110,8 +112,12 @@ def _token_and_workers(connection: Connection) -> Iterator[Finding]:
     try:
         with Client(connection.url, connection.token, tries=1, timeout_s=PATIENCE_S) as client:
             devices = client.devices()
-    except NormlabError as e:
+    except Unauthorized as e:
         yield Finding("token", "bad", str(e), "give --token or NORMLAB_TOKEN as `up` printed it")
+        return
+    except NormlabError as e:
+        mend = "mend what is bad above; then this can be tried again"
+        yield Finding("token", "warn", f"not tried: {e}", mend)
         return
     yield Finding("token", "ok", "accepted")
     live = [worker for device in devices for worker in device.workers]

@@ -70,21 +70,6 @@ def lay_out(study: StudySpec) -> Grid:
     return Grid(list(cells.values()), excluded, study.size - excluded - len(cells))
 
 
-def corners(study: StudySpec) -> List[Cell]:
-    """
-    List the two outermost cells of a search, to find a wrong path before anything runs.
-
-    Raises:
-        InvalidSpec: a corner is no valid job; its problems name the path.
-    """
-    space = study.search.space if study.search else {}
-    ends = [
-        {path: p.value(p.low if p.choices is None else 0) for path, p in space.items()},
-        {path: p.value(p.high if p.choices is None else -1) for path, p in space.items()},
-    ]
-    return [make_cell(study, end, study.seeds[0]) for end in ends]
-
-
 def make_cell(study: StudySpec, coordinates: Coordinates, seed: int) -> Cell:
     """Put *coordinates* into the study's base job."""
     raw = copy.deepcopy(study.base)
@@ -95,7 +80,7 @@ def make_cell(study: StudySpec, coordinates: Coordinates, seed: int) -> Cell:
     try:
         spec = JobSpec.model_validate(raw)
     except ValidationError as e:
-        raise _explained(e, raw, coordinates) from e
+        raise _explained(e, raw, coordinates, "search.space" if study.search else "axes") from e
     return Cell(spec.fingerprint(), coordinates, seed, spec)
 
 
@@ -172,17 +157,17 @@ def put(raw: Dict[str, Any], path: str, value: Any) -> None:
 
 
 def _explained(
-    error: ValidationError, raw: Dict[str, Any], coordinates: Coordinates
+    error: ValidationError, raw: Dict[str, Any], coordinates: Coordinates, where: str
 ) -> InvalidSpec:
     found = explain(error.errors(), raw, JobSpec)
-    problems = [FieldProblem(_place(p.field, coordinates), p.rule) for p in found]
-    problems.sort(key=lambda p: not p.field.startswith("axes."))  # what varies is what was meant
+    problems = [FieldProblem(_place(p.field, coordinates, where), p.rule) for p in found]
+    problems.sort(key=lambda p: not p.field.startswith(where))  # what varies is what was meant
     return InvalidSpec("; ".join(f"{p.field}: {p.rule}" for p in problems), problems)
 
 
-def _place(field: str, coordinates: Coordinates) -> str:
+def _place(field: str, coordinates: Coordinates, where: str) -> str:
     """Say where in the study the *field* of a cell was set."""
     axis = next((p for p in coordinates if field == p or field.startswith(p + ".")), None)
     if axis is None:
         return "base" if field == "body" else f"base.{field}"
-    return f"axes.{axis}"
+    return f"{where}.{axis}"

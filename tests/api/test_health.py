@@ -8,15 +8,21 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
+from starlette.responses import StreamingResponse
 
 from api import catalogue
 from api.main import create_app
+from normlab.cli import checkup
+from normlab.cli.connecting import Address
 from normlab.specs.normalizers import BY_KIND
 from service.database import Database
 from service.doorbell import SilentDoorbell
@@ -181,3 +187,67 @@ def test_a_setting_that_is_none_ends_the_start_with_its_name(variable: str) -> N
     assert ended.returncode == 2
     assert variable in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_database_that_takes_no_writes_is_not_ready_as_submits_are_not(
+    database_url: str, settings: Settings
+) -> None:
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"alter database {name} set default_transaction_read_only = on")
+    with client_of(create_app(settings, SilentDoorbell())) as client:
+        ready = client.get("/readyz")
+        headers = {"Authorization": f"Bearer {OPERATORS_TOKEN}"}
+        submitted = client.post("/v1/jobs", json=a_job(), headers=headers)
+    assert (ready.status_code, submitted.status_code) == (503, 503)
+    assert ready.json()["database"] == "ok"
+    assert "read-only" in ready.json()["writes"]
+
+
+def test_no_worker_is_said_and_leaves_the_service_ready(nobody: httpx.Client) -> None:
+    ready = nobody.get("/readyz")
+    assert ready.status_code == 200
+    assert "no worker is live" in ready.json()["workers"]
+
+
+def test_errors_that_nobody_handles_are_counted_before_and_within_an_answer(
+    app: FastAPI,
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"a beginning"
+        raise ZeroDivisionError("within")
+
+    def before() -> None:
+        raise KeyError("before")
+
+    app.add_api_route("/broken/{name}", before)
+    app.add_api_route("/breaks/{name}", lambda name: StreamingResponse(pieces()))
+    with client_of(app) as client:
+        answer = client.get("/broken/x")
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.get("/breaks/x")
+        headers = {"Authorization": f"Bearer {OPERATORS_TOKEN}"}
+        said = client.get("/metrics", headers=headers).text
+    assert answer.status_code == 500
+    assert answer.headers["x-request-id"] in answer.json()["detail"]
+    samples = [s for f in text_string_to_metric_families(said) for s in f.samples if s.value]
+    broken = [s.labels for s in samples if s.name == "normlab_request_failures_total"]
+    assert broken == [
+        {"route": "/broken/{name}", "error": "KeyError", "moment": "before its answer"},
+        {"route": "/breaks/{name}", "error": "ZeroDivisionError", "moment": "within its answer"},
+    ]
+    counted = {(s.labels["route"], s.labels["status"]) for s in samples
+               if s.name == "normlab_request_seconds_count"}  # fmt: skip
+    assert ("/broken/{name}", "500") in counted
+
+
+def test_the_doctor_blames_a_database_that_is_away_and_not_the_token(
+    settings: Settings, tmp_path: Path
+) -> None:
+    nowhere = settings.model_copy(update={"database_url": "postgresql://x@127.0.0.1:1/none"})
+    with client_of(create_app(nowhere, SilentDoorbell())) as client:
+        address = Address(str(client.base_url).rstrip("/"), OPERATORS_TOKEN, tmp_path)
+        found = {f.check: f for f in checkup._api(address)}
+    bad = {check for check, finding in found.items() if finding.verdict == "bad"}
+    assert bad == {"API", "API's database"}
+    assert found["token"].found.startswith("not tried")

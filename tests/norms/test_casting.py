@@ -31,7 +31,7 @@ CASTS = {
     "to half": (lambda m: m.to(torch.float16), torch.float16),
     "half of float32": (lambda m: m.float().half(), torch.float16),
 }
-assert {s["kind"] for s in EVERY.values()} >= {k for k in BY_KIND} - {
+assert {s["kind"] for s in EVERY.values()} >= set(BY_KIND) - {
     "none",
     "weight",
     "bounded_weight",

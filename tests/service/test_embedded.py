@@ -3,8 +3,10 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -204,3 +206,42 @@ def test_the_statements_run_on_postgresql_15_too(
             assert jobs.list_jobs(database, sort="-val/accuracy").jobs[0].id == job.id
     finally:
         servers.stop()
+
+
+def test_killed_servers_are_started_again_beneath_their_users(settings: Settings) -> None:
+    servers = embedded.start(settings)
+    try:
+        _keep(servers, "before the kill")
+        _kill(servers)
+        assert {server.name for server in servers.mend()} == {"PostgreSQL", "Redis"}
+        assert servers.mend() == []
+        _until(lambda: all("before the kill" in kept for kept in _kept(servers)), servers)
+    finally:
+        servers.stop()
+
+
+def test_a_server_that_keeps_ending_is_started_again_ever_more_rarely(settings: Settings) -> None:
+    servers = embedded.start(settings)
+    try:
+        redis_server = servers.started[-1]
+        redis_server.start = lambda: subprocess.Popen(["false"])
+        os.kill(redis_server.process.pid, signal.SIGKILL)
+        began = time.monotonic()
+        while time.monotonic() - began < 5:
+            servers.mend()
+            time.sleep(0.01)
+        assert 2 <= redis_server.starts <= 4
+    finally:
+        servers.stop()
+
+
+def _until(well: Callable[[], bool], servers: Servers) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            assert well()
+            return
+        except (psycopg.OperationalError, redis.ConnectionError):
+            assert time.monotonic() < deadline, "the servers do not come back"
+            servers.mend()
+            time.sleep(0.1)

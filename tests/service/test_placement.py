@@ -46,7 +46,7 @@ CASES = [
     ("cuda options", {**SMALL, "acceleration": "compile"}, ALL, Estimate(), "cuda", "is for cuda"),
     ("cpu loops", {**BIG, "acceleration": "kernels"}, ALL, Estimate(), "cpu", "is for cpu"),
     ("it fits", BIG, ALL, Estimate(memory_bytes=8 * GIB), "cuda", "a CUDA device is live"),
-    ("it does not", BIG, ALL, Estimate(memory_bytes=9 * GIB), "cpu", "about 9.0 GiB"),
+    ("it does not", BIG, ALL, Estimate(memory_bytes=9 * GIB), "cpu", "9.0 GiB"),
     ("a cpu alone", BIG, ALL[:1], Estimate(), "cpu", "no worker for cuda is live"),
     ("nobody at all", BIG, [], Estimate(), "cpu", "no worker for cuda is live"),
     ("an unknown memory", BIG, [_worker("cuda")], Estimate(memory_bytes=GIB), "cuda", "is live"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from normlab.errors import FieldProblem
+from normlab.errors import FieldProblem, InvalidSpec
 from normlab.events import Finished
 from normlab.records import StudyPreview
 from normlab.specs.costs import job_s
@@ -162,3 +162,10 @@ def test_left_out_identical_and_reused_cells_are_shown(database: Database) -> No
     assert [(c.reused, c.state, c.job is None) for c in found.first] == [
         (True, "succeeded", False), (False, "missing", True),
     ]  # fmt: skip
+
+
+def test_a_search_that_would_be_refused_is_refused_by_its_preview(database: Database) -> None:
+    search = {"space": {"batch_size": {"low": 2, "high": 32}}}
+    base = {"normalizer": "batch"}
+    with pytest.raises(InvalidSpec, match=r"search\.space\.batch_size"):
+        preview(database, axes=(), base=base, search=search)

@@ -7,8 +7,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
-from normlab.errors import InvalidSpec
+from normlab.errors import FieldProblem, InvalidSpec
 from normlab.events import Finished, Metrics, Series, Started
 from normlab.records import StudyRecord
 from normlab.specs.jobs import JobSpec
@@ -144,7 +145,10 @@ def test_a_paused_search_proposes_nothing(database: Database) -> None:
 @pytest.mark.parametrize(
     ("space", "path"),
     [({"optimizer.rate": {"low": 1, "high": 2}}, "optimizer.rate"),
-     ({"batch_size": {"low": -5, "high": 2, "integer": True}}, "batch_size")],
+     ({"batch_size": {"low": -5, "high": 2, "integer": True}}, "batch_size"),
+     ({"batch_size": {"low": 2, "high": 32}}, r"search\.space\.batch_size: .*`integer: true`"),
+     ({"batch_size": {"low": 2, "high": 32, "log": True}}, r"search\.space\.batch_size"),
+     ({"normalizer": {"choices": ["batch", "no_such", "layer"]}}, r"search\.space\.normalizer")],
 )  # fmt: skip
 def test_a_wrong_space_is_refused_at_the_door(
     database: Database, space: dict[str, Any], path: str
@@ -165,3 +169,82 @@ def test_a_search_learns_nothing_from_the_speed_of_an_emulation(database: Databa
     with database.begin() as connection:
         trials = _trials(connection, UUID(study.id), metric)
     assert [(trial.state, trial.value) for trial in trials] == [("succeeded", None)] * 2
+
+
+def spoil(database: Database, study: str, content: str) -> None:
+    with database.begin() as connection:
+        change = text("update study set spec = spec || cast(:content as jsonb) where id = :study")
+        connection.execute(change, {"content": content, "study": study})
+
+
+def test_combinations_that_do_not_go_together_are_passed_over(database: Database) -> None:
+    def check(spec: JobSpec) -> list[FieldProblem]:
+        wrong = (spec.batch_size, spec.seed, spec.epochs) == (16, 0, 2)
+        return [FieldProblem("epochs", "not with this batch")] if wrong else []
+
+    space = {"batch_size": {"choices": [8, 16]}, "epochs": {"choices": [1, 2]}}
+    study = create(database, space=space, trials=4, parallel=4)
+    Searcher(database, lambda: place, check).round()
+    places = [tuple(c.coordinates.values()) for c in studies.get(database, study.id).grid]
+    assert (16, 2) not in places
+    assert 1 <= len(places) <= 3
+
+
+def test_a_search_that_cannot_go_on_fails_by_itself_and_says_why(database: Database) -> None:
+    bad, good = create(database), create(database, seed=7)
+    spoil(database, bad.id, '{"base": {"normalizer": "no_such"}}')
+    assert searcher(database).round() == 3
+    found = studies.get(database, bad.id)
+    assert found.state == "failed"
+    assert found.reason is not None
+    assert "no_such" in found.reason
+    assert studies.get(database, good.id).counts == {"queued": 3}
+
+
+def test_a_search_that_this_version_cannot_read_hides_no_other_study(database: Database) -> None:
+    bad, good = create(database), create(database, seed=7)
+    spoil(database, bad.id, '{"seeds": [-1]}')
+    assert searcher(database).round() == 3
+    records = {s.id: s for s in studies.list_studies(database).studies}
+    assert (records[bad.id].state, records[good.id].state) == ("failed", "active")
+
+
+def test_a_defect_in_one_search_is_counted_noted_and_stops_no_other(database: Database) -> None:
+    bad, good = create(database), create(database, seed=7)
+    spoiled = {"go": True}
+
+    def check(spec: JobSpec) -> list[FieldProblem]:
+        if spoiled["go"] and spec.name == "bad":
+            raise ZeroDivisionError("a defect")
+        return []
+
+    spoil(database, bad.id, '{"base": {"normalizer": "batch", "name": "bad"}}')
+    failures: list[int] = []
+    searching = Searcher(database, lambda: place, check, failed=lambda: failures.append(1))
+    assert (searching.round(), len(failures)) == (3, 1)
+    found = studies.get(database, bad.id)
+    assert found.state == "active"
+    assert found.reason is not None
+    assert "ZeroDivisionError: a defect" in found.reason
+    spoiled["go"] = False
+    assert searcher(database).round() == 3
+    assert studies.get(database, bad.id).reason is None
+    assert studies.get(database, good.id).counts == {"queued": 3}
+
+
+def test_a_space_that_is_used_up_ends_the_search(database: Database) -> None:
+    study = create(database, space={"batch_size": {"choices": [8, 16]}}, trials=10, parallel=10)
+    while searcher(database).round():
+        work(database)
+    found = studies.get(database, study.id)
+    assert found.state == "complete"
+    assert found.reason is not None
+    assert "no more cells than the 2" in found.reason
+
+
+def test_trials_wait_where_their_owner_has_no_room(database: Database) -> None:
+    create(database)
+    searching = Searcher(database, lambda: place, lambda _: [], max_queued=2)
+    assert (searching.round(), searching.round()) == (2, 0)
+    assert work(database) == 2
+    assert searching.round() == 2

@@ -328,3 +328,14 @@ def test_a_stack_that_does_not_start_says_why_and_nothing_of_earlier_ones(tmp_pa
     with pytest.raises(ServiceUnavailable, match="PORT") as found, own_stack(tmp_path, settings):
         pytest.fail("a stack on no port")
     assert "of-another-day" not in str(found.value)
+
+
+def test_killed_servers_come_back_beneath_a_stack_that_goes_on(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    with own_stack(data_dir, {**SETTINGS, "NORMLAB_WARM_HOST": "false"}) as connection:
+        for pid_file in ("postgres/postmaster.pid", "redis/redis.pid"):
+            os.kill(int((data_dir / pid_file).read_text().split()[0]), signal.SIGKILL)
+        with Client(connection.url, connection.token, tries=20) as client:
+            spec = {"normalizer": "batch", "dataset": {"name": "digits"}, "epochs": 0, "threads": 1}
+            ended = client.wait(client.submit(spec).id, timeout_s=120)
+    assert ended.state == "succeeded", ended.error
