@@ -98,5 +98,8 @@ class BatchStatisticsSpec(ActivationNormSpec):
         description="weight of the new value in running statistics; null averages all batches",
     )
     virtual_batch_size: Optional[int] = Field(
-        None, ge=1, description="take statistics over this many samples at a time (ghost batches)"
+        None,
+        ge=1,
+        le=65_536,
+        description="take statistics over this many samples at a time (ghost batches)",
     )
