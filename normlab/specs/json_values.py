@@ -48,7 +48,11 @@ def _rule(value: Any, depth: int) -> Optional[str]:
     if depth > MAX_DEPTH:
         return f"nested more than {MAX_DEPTH} levels deep; make it flatter"
     if isinstance(value, str):
-        return None if _storable(value) else "holds NUL or broken Unicode; use plain text"
+        return (
+            None
+            if _storable(value)
+            else "control character NUL or broken Unicode, which cannot be stored; use plain text"
+        )
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{value} is no JSON; numbers must be finite"
     if isinstance(value, int) and not -MAX_INTEGER - 1 <= value <= MAX_INTEGER:
@@ -81,6 +85,9 @@ def _bounded(value: Any) -> Any:
 
 Json = Annotated[Any, AfterValidator(_bounded)]
 """Any JSON that can be stored."""
+
+JsonValues = Annotated[Tuple[Any, ...], AfterValidator(_bounded)]
+"""Several such values, looked at in one go: an axis may have thousands."""
 
 DottedPath = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+){0,7}$")]
 """The name of a field, or of one within it, such as `optimizer.lr`: at most 8 levels."""

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from typing_extensions import Annotated
 
 from normlab.specs.base import Label, Spec
-from normlab.specs.json_values import DottedPath, Json
+from normlab.specs.json_values import DottedPath, Json, JsonValues
 
 MAX_CELLS = 20_000
 MAX_RULES = 2000
@@ -29,7 +29,7 @@ class Parameter(Spec):
     high: Union[float, None] = Field(None, description="largest value")
     log: bool = Field(False, description="draw the logarithm evenly")
     integer: bool = Field(False, description="whole numbers only")
-    choices: Union[Tuple[Json, ...], None] = Field(
+    choices: Union[JsonValues, None] = Field(
         None, min_length=1, max_length=MAX_CELLS, description="or one of these"
     )
 
@@ -71,7 +71,7 @@ class StudySpec(Spec):
 
     name: Label = Field(min_length=1, max_length=200, description="a label for people")
     base: Dict[str, Json] = Field(default_factory=dict, description="the job that the cells share")
-    axes: Tuple[Dict[DottedPath, Tuple[Json, ...]], ...] = Field(
+    axes: Tuple[Dict[DottedPath, JsonValues], ...] = Field(
         (),
         max_length=16,
         description="each axis maps a dotted path to its values; several paths in one axis move "
