@@ -8,10 +8,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from normlab.errors import FieldProblem
 from normlab.records import CellRecord, Refusal, StudyPreview
 from normlab.specs.cells import Cell, Grid, lay_out
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
+from service import patience
 from service.database import Database
 from service.grids import Check, Place, finished_jobs
 
@@ -60,9 +62,9 @@ def preview(
     Raises:
         InvalidSpec: the grid itself is none; single cells that break a rule are listed.
     """
-    layout = Grid([], 0, 0) if spec.search else lay_out(spec)
+    layout = Grid([], 0, 0) if spec.search else lay_out(spec, patience.check)
     cells = layout.cells
-    problems = {cell.key: check(cell.spec) for cell in cells}
+    problems = _problems(cells, check)
     good = [cell for cell in cells if not problems[cell.key]]
     with database.begin() as connection:
         reusable = finished_jobs(connection, owner, good) if good else {}
@@ -85,6 +87,19 @@ def preview(
         refused=_refusals([c for c in cells if problems[c.key]], problems),
         first=[_shown(cell, reused) for cell in cells[:_FIRST]],
     )
+
+
+def _problems(cells: Sequence[Cell], check: Check) -> dict[str, Sequence[FieldProblem]]:
+    found: dict[str, Sequence[FieldProblem]] = {}
+    before: Cell | None = None
+    for cell in cells:
+        patience.check()
+        if before is not None and cell.coordinates is before.coordinates:
+            found[cell.key] = found[before.key]  # another seed breaks no other rule
+        else:
+            found[cell.key] = check(cell.spec)
+        before = cell
+    return found
 
 
 def _times(

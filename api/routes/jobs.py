@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from api.admission import admit, verdicts
 from api.answers import answer
 from api.auth import CallerDep, ReaderDep, SubmitterDep
-from api.state import StateDep
+from api.bodies import JsonRoute
+from api.costly import costly
+from api.state import State, StateDep
 from normlab.records import JobCreated, JobDetail, JobPage, JobState, Validation
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps
 from service import jobs
 from service.jobs import JobFilters
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(tags=["jobs"], route_class=JsonRoute)
 
 _NAME = Query(max_length=200)
 IdempotencyKey = Annotated[
@@ -67,33 +69,26 @@ def submit_job(
     return answer(said.model_dump_json(), 202, location=f"/v1/jobs/{job.id}")
 
 
-@router.post("/jobs:validate")
-def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Validation:
+@router.post("/jobs:validate", response_model=Validation)
+async def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Response:
     """
     Try a job out without queueing it.
 
     Every rule is checked as on submission; the answer has the whole spec with
     its defaults, the device with the reason for it and against the others, and
-    the place in the queue.
+    the place in the queue. A deep net takes a while to be looked at: the answer is 503 with
+    `Retry-After` then, and who asks for the same again gets what was found meanwhile.
     """
-    placed = admit(state, spec)
-    inspection = state.inspector.ask(spec)
-    return Validation(
-        spec=spec,
-        device=placed.device,
-        device_reason=placed.reason,
-        verdicts=verdicts(state, spec),
-        samples_per_update=spec.samples_per_update,
-        steps=steps(spec),
-        parameters=inspection.parameters if inspection else None,
-        memory_bytes=inspection.memory_bytes if inspection else None,
-        queue_position=jobs.queue_position(state.database, placed.device, spec.priority),
-        fingerprint=spec.fingerprint(),
+    key = (caller.owner, spec.model_dump_json())
+    return await state.validations.answer_or_go_on(
+        caller.owner, key, lambda: answer(_validation(state, spec).model_dump_json())
     )
 
 
 @router.get("/jobs", response_model=JobPage)
+@costly
 def list_jobs(
+    request: Request,
     reader: ReaderDep,
     state: StateDep,
     states: Annotated[list[JobState] | None, Query(alias="state")] = None,
@@ -131,7 +126,7 @@ def list_jobs(
         name=name,
         where=where,
     )
-    page = jobs.list_jobs(state.database, filters, sort, cursor, limit)
+    page = jobs.list_jobs(state.reads, filters, sort, cursor, limit)
     return answer(page.model_dump_json())
 
 
@@ -155,3 +150,20 @@ def retry_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
     retried = jobs.retry(state.database, job)
     state.ringer.ring(retried.device)
     return retried
+
+
+def _validation(state: State, spec: JobSpec) -> Validation:
+    placed = admit(state, spec)
+    inspection = state.inspector.ask(spec)
+    return Validation(
+        spec=spec,
+        device=placed.device,
+        device_reason=placed.reason,
+        verdicts=verdicts(state, spec),
+        samples_per_update=spec.samples_per_update,
+        steps=steps(spec),
+        parameters=inspection.parameters if inspection else None,
+        memory_bytes=inspection.memory_bytes if inspection else None,
+        queue_position=jobs.queue_position(state.database, placed.device, spec.priority),
+        fingerprint=spec.fingerprint(),
+    )
