@@ -18,6 +18,8 @@ from normlab.errors import ReadTimedOut, TooBusy
 from service.patience import Patience
 
 Endpoint = Callable[..., Any]
+Later = partial[Response]
+"""Makes a response of what was read, when its turn and its time are over: a file, say."""
 
 _GO_ON_S = 60.0
 _CLIENT_LEFT = 499  # as nginx has it; HTTP has no number for an answer that nobody waits for
@@ -46,9 +48,11 @@ class CostlyReads:
         self._held: Counter[str] = Counter()
         self._freed = asyncio.Condition()
         self._returning: set[asyncio.Task[None]] = set()
-        self._going_on: dict[Hashable, asyncio.Task[Response]] = {}
+        self._going_on: dict[Hashable, asyncio.Task[Response | Later]] = {}
 
-    async def answer(self, request: Request, owner: str, work: Callable[[], Response]) -> Response:
+    async def answer(
+        self, request: Request, owner: str, work: Callable[[], Response | Later]
+    ) -> Response:
         """
         Return what *work* does in a thread, in its turn.
 
@@ -68,14 +72,15 @@ class CostlyReads:
             left = leaving.done()
             leaving.cancel()
         if working.done():
-            return working.result()
+            found = working.result()
+            return found if isinstance(found, Response) else await run_in_threadpool(found)
         await run_in_threadpool(patience.stop)
         if left:
             return Response(status_code=_CLIENT_LEFT)  # which nobody reads
         raise patience.over()
 
     async def answer_or_go_on(
-        self, owner: str, key: Hashable, work: Callable[[], Response]
+        self, owner: str, key: Hashable, work: Callable[[], Response | Later]
     ) -> Response:
         """
         Return what *work* does; if that takes too long it goes on, for who asks again for *key*.
@@ -97,18 +102,19 @@ class CostlyReads:
                 "ask for the same again in a few seconds to get it"
             )
         self._forget(key, working)
-        return working.result()
+        found = working.result()
+        return found if isinstance(found, Response) else await run_in_threadpool(found)
 
     def _begin(
-        self, owner: str, patience: Patience, work: Callable[[], Response]
-    ) -> asyncio.Task[Response]:
+        self, owner: str, patience: Patience, work: Callable[[], Response | Later]
+    ) -> asyncio.Task[Response | Later]:
         working = asyncio.create_task(run_in_threadpool(_spending, patience, work))
         returning = asyncio.create_task(self._give_back(owner, working))
         self._returning.add(returning)  # a loop holds its tasks only weakly
         returning.add_done_callback(self._returning.discard)
         return working
 
-    def _forget(self, key: Hashable, working: asyncio.Task[Response]) -> None:
+    def _forget(self, key: Hashable, working: asyncio.Task[Response | Later]) -> None:
         if self._going_on.get(key) is working:
             del self._going_on[key]
 
@@ -127,7 +133,7 @@ class CostlyReads:
                 f"{sum(self._held.values())} in all; ask one after another, or try again"
             ) from None
 
-    async def _give_back(self, owner: str, working: asyncio.Future[Response]) -> None:
+    async def _give_back(self, owner: str, working: asyncio.Future[Response | Later]) -> None:
         await asyncio.wait({working})
         async with self._freed:
             self._held[owner] -= 1
@@ -154,15 +160,15 @@ def costly(endpoint: Endpoint) -> Callable[..., Coroutine[Any, Any, Response]]:
     return in_turn
 
 
-def _response(endpoint: Endpoint, given: dict[str, Any]) -> Response:
+def _response(endpoint: Endpoint, given: dict[str, Any]) -> Response | Later:
     found = endpoint(**given)
     if isinstance(found, BaseModel):
         return answer(found.model_dump_json())
-    response: Response = found
+    response: Response | Later = found
     return response
 
 
-def _spending(patience: Patience, work: Callable[[], Response]) -> Response:
+def _spending(patience: Patience, work: Callable[[], Response | Later]) -> Response | Later:
     with patience.spent():
         return work()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any, Literal
 
@@ -188,7 +189,7 @@ def get_results(
     if form == "json":
         return table
     if form == "parquet":
-        return _file(parquet(tidy(table)), "application/vnd.apache.parquet", "results.parquet")
+        return partial(_parquet, table)
     ending = {"latex": "tex", "markdown": "md"}.get(form, form)
     return _file(render(table, form).encode(), _TYPES[form], f"results.{ending}")
 
@@ -221,6 +222,10 @@ def _ring(state: State, study: StudyRecord) -> None:
     if study.counts.get("queued"):
         for device in workers.KINDS:
             state.ringer.ring(device)
+
+
+def _parquet(table: ResultTable) -> Response:
+    return _file(parquet(tidy(table)), "application/vnd.apache.parquet", "results.parquet")
 
 
 def _file(content: bytes, kind: str, name: str) -> Response:

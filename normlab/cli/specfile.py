@@ -12,7 +12,6 @@ import yaml
 
 from normlab.errors import FieldProblem, InvalidSpec
 
-
 _BEYOND = "nested too deeply, or a number of thousands of digits; no job has either"
 
 
