@@ -11,6 +11,7 @@ from api import errors, pages, rendering, study_pages
 from api.auth import caller_of
 from api.background import loops
 from api.callers import Callers
+from api.costly import CostlyReads
 from api.description import describe
 from api.gate import Gate
 from api.hosts import AllowedHosts, allowed_hosts
@@ -74,12 +75,20 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
 
 def _state(settings: Settings, doorbell: Doorbell | None) -> State:
     database = Database(str(settings.database_url))
+    costly = CostlyReads(within_s=settings.read_timeout_s)
+    reads_at_once = costly.at_once + 1  # one more, for a statement that is being ended
     doorbell = doorbell or make_doorbell(settings.broker_url)
     measures = Measures()
     measures.registry.register(StoreCollector(database))
     return State(
         settings=settings,
         database=database,
+        reads=Database(
+            str(settings.database_url), reads_at_once, "normlab reads", settings.read_timeout_s
+        ),
+        costly=costly,
+        previews=CostlyReads(2, 1, within_s=settings.read_timeout_s),
+        validations=CostlyReads(8, 4, within_s=settings.read_timeout_s),
         doorbell=doorbell,
         ringer=Ringer(doorbell),
         wakeups=Wakeups(),
@@ -96,6 +105,7 @@ def _lifespan(state: State) -> Callable[[FastAPI], AbstractAsyncContextManager[N
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.callback(state.database.close)
+            stack.callback(state.reads.close)
             stack.callback(state.inspector.close)
             await stack.enter_async_context(state.wakeups.listening(state.database.conninfo))
             stack.enter_context(state.ringer.running())

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from api import catalogue
 from api.auth import COOKIE, ReaderDep, host_of
+from api.costly import costly
 from api.forms import job_form
 from api.rendering import render
 from api.state import StateDep
@@ -107,6 +108,7 @@ async def log_out() -> Response:
 
 
 @router.get("/jobs")
+@costly
 def show_jobs(request: Request, reader: ReaderDep, state: StateDep, query: QueryDep) -> Response:
     """Show the list of jobs."""
     problem = None
@@ -121,6 +123,7 @@ def show_jobs(request: Request, reader: ReaderDep, state: StateDep, query: Query
 
 
 @router.get("/jobs/rows")
+@costly
 def show_job_rows(
     request: Request, reader: ReaderDep, state: StateDep, query: QueryDep
 ) -> Response:
@@ -146,10 +149,11 @@ def show_new_job(request: Request, reader: ReaderDep, state: StateDep) -> Respon
 
 
 @router.get("/jobs/{job}")
+@costly
 def show_job(job: str, request: Request, reader: ReaderDep, state: StateDep) -> Response:
     """Show one job."""
-    detail = jobs.get(state.database, job)
-    others = jobs.list_jobs(state.database, limit=200).jobs
+    detail = jobs.get(state.reads, job)
+    others = jobs.list_jobs(state.reads, limit=200).jobs
     comparable = [other for other in others if other.id != detail.id]
     return render(request, "job.html", reader, job=detail, others=comparable, section="/jobs")
 
@@ -162,7 +166,7 @@ def show_normalizers(request: Request, reader: ReaderDep) -> Response:
 
 
 def _page(state: StateDep, query: ListQuery) -> JobPage:
-    return jobs.list_jobs(state.database, query.filters, query.sort, query.cursor, _PAGE_SIZE)
+    return jobs.list_jobs(state.reads, query.filters, query.sort, query.cursor, _PAGE_SIZE)
 
 
 def _rows(query: ListQuery, page: JobPage) -> dict[str, Any]:

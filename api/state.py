@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.callers import Callers
+from api.costly import CostlyReads
 from api.measures import Measures
 from api.ringing import Ringer
 from api.streams import OpenStreams
@@ -25,6 +26,11 @@ class State:
 
     settings: Settings
     database: Database
+    reads: Database
+    """The same for costly reads: connections of their own, and statements end in time."""
+    costly: CostlyReads
+    previews: CostlyReads
+    validations: CostlyReads
     doorbell: Doorbell
     ringer: Ringer
     wakeups: Wakeups

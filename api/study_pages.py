@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api.auth import ReaderDep
+from api.costly import costly
 from api.forms import job_form, paths
 from api.rendering import render
 from api.state import StateDep
@@ -21,19 +22,21 @@ _PAGE_SIZE = 50
 
 
 @router.get("/studies")
+@costly
 def show_studies(
     request: Request, reader: ReaderDep, state: StateDep, cursor: str | None = None
 ) -> Response:
     """Show the list of studies."""
-    page = studies.list_studies(state.database, cursor, _PAGE_SIZE)
+    page = studies.list_studies(state.reads, cursor, _PAGE_SIZE)
     return render(request, "studies.html", reader, page=page, cursor=cursor, section=_SECTION)
 
 
 @router.get("/studies/new")
+@costly
 def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Response:
     """Show the form of a study, filled from another one if *from* names it."""
     origin = request.query_params.get("from")
-    spec = studies.get(state.database, origin).spec.model_dump(mode="json") if origin else None
+    spec = studies.get(state.reads, origin).spec.model_dump(mode="json") if origin else None
     return render(
         request,
         "new_study.html",
@@ -48,7 +51,8 @@ def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Resp
 
 
 @router.get("/studies/{study}")
+@costly
 def show_study(study: str, request: Request, reader: ReaderDep, state: StateDep) -> Response:
     """Show one study."""
-    detail = studies.get(state.database, study)
+    detail = studies.get(state.reads, study)
     return render(request, "study.html", reader, study=detail, label=label, section=_SECTION)

@@ -2,13 +2,16 @@
 
     NormlabError
     ├── InvalidSpec            what was asked cannot be done; ask differently
-    │   └── IdempotencyReuse   an idempotency key came back with another body
+    │   ├── IdempotencyReuse   an idempotency key came back with another body
+    │   └── FilterTooCostly    a filter asks for more than a list may cost
     ├── NotFound               no such job, study, artifact or dataset
     ├── Conflict               the thing exists, but its state forbids this
     ├── Unauthorized           no token, or one that nobody knows
     │   └── Forbidden          a known token that does not allow this
     ├── QuotaExceeded          too many queued jobs for one owner; try later
+    │   └── TooBusy            too many costly reads at once; try later
     ├── ServiceUnavailable     a server that we need does not answer; try later
+    │   └── ReadTimedOut       what was asked takes longer than a read may
     └── JobError               a job's attempt ended; `failure_kind` says why
         ├── DatasetUnusable    files missing, truncated or not what they claim
         ├── LossNotFinite      the loss became NaN or infinite
@@ -64,6 +67,12 @@ class IdempotencyReuse(InvalidSpec):
     code = "idempotency_key_reused"
 
 
+class FilterTooCostly(InvalidSpec):
+    """A filter has more terms, patterns or metrics than a list may cost."""
+
+    code = "filter_too_costly"
+
+
 class NotFound(NormlabError, LookupError):
     """Nothing by that name."""
 
@@ -95,11 +104,23 @@ class QuotaExceeded(NormlabError):
     retryable = True
 
 
+class TooBusy(QuotaExceeded):
+    """As many costly reads are under way as the service allows; try again."""
+
+    code = "too_busy"
+
+
 class ServiceUnavailable(NormlabError):
     """A server that is needed does not answer."""
 
     code = "service_unavailable"
     retryable = True
+
+
+class ReadTimedOut(ServiceUnavailable):
+    """What was asked takes longer than a read may; ask for less."""
+
+    code = "read_timed_out"
 
 
 class JobError(NormlabError):

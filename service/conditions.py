@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -26,10 +26,11 @@ from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.jobs import JobSpec
 from normlab.specs.problems import field_names
 from service import schema
+from service.filter_costs import refuse_costly
 from service.filters import All, Comparison, Either, Filter, Not, Operator, Value
 
 _j = schema.job.c
-_COLUMNS: Mapping[str, ColumnElement[Any]] = {
+COLUMNS: Mapping[str, ColumnElement[Any]] = {
     name: schema.job.c[name]
     for name in (
         "name", "owner", "state", "device", "runtime", "normalizer", "proxy", "model", "dataset",
@@ -58,13 +59,19 @@ def condition(of: Filter) -> ColumnElement[bool]:
 
     Raises:
         InvalidSpec: a name that no job has, or a value that the field cannot have.
+        FilterTooCostly: the filter as a whole costs too much.
     """
+    refuse_costly(of, COLUMNS)
+    return _condition(of)
+
+
+def _condition(of: Filter) -> ColumnElement[bool]:
     if isinstance(of, Not):
-        return not_(func.coalesce(condition(of.of), False))
+        return not_(func.coalesce(_condition(of.of), False))
     if isinstance(of, All):
-        return and_(*(condition(part) for part in of.parts))
+        return and_(*(_condition(part) for part in of.parts))
     if isinstance(of, Either):
-        return or_(*(condition(part) for part in of.parts))
+        return or_(*(_condition(part) for part in of.parts))
     return _comparison(of)
 
 
@@ -72,7 +79,7 @@ def _comparison(c: Comparison) -> ColumnElement[bool]:
     values = c.value if isinstance(c.value, tuple) else (c.value,)
     columns = [_column(c.field, value) for value in values]
     if c.op == "in":
-        return or_(*(a == b for a, b in zip(columns, map(literal, values), strict=True)))
+        return or_(*(column.in_(some) for column, some in _by_type(columns, values)))
     if c.op == "~":
         if isinstance(columns[0].type, Double | Boolean) or not isinstance(c.value, str):
             raise _refused(c.field, "~ looks for a part of a text; use = or <= for numbers")
@@ -80,15 +87,29 @@ def _comparison(c: Comparison) -> ColumnElement[bool]:
     return _COMPARE[c.op](columns[0], literal(c.value))
 
 
+def _by_type(
+    columns: Sequence[ColumnElement[Any]], values: Sequence[Value]
+) -> Iterator[tuple[ColumnElement[Any], list[Value]]]:
+    # Values of one type share one look at the field: a metric is looked up once, not for each
+    for kind in (str, bool, (int, float)):
+        fitting = [
+            (column, value)
+            for column, value in zip(columns, values, strict=True)
+            if isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        ]
+        if fitting:
+            yield fitting[0][0], [value for _, value in fitting]
+
+
 def _column(name: str, value: Value) -> ColumnElement[Any]:
     if "/" in name:
         return _typed(_metric(name), name, value)
-    if name in _COLUMNS:
-        return _typed(_COLUMNS[name], name, value)
-    known = {*_COLUMNS, *field_names(JobSpec)}
+    if name in COLUMNS:
+        return _typed(COLUMNS[name], name, value)
+    known = {*COLUMNS, *field_names(JobSpec)}
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-        said = ", ".join(near or sorted([*_COLUMNS, *JobSpec.model_fields]))
+        said = ", ".join(near or sorted([*COLUMNS, *JobSpec.model_fields]))
         raise _refused(name, f"jobs have no such field; nearest: {said}")
     return _in_spec(name, value)
 

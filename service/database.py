@@ -16,7 +16,8 @@ import sqlalchemy
 from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlalchemy.exc import DataError, InterfaceError, InternalError, OperationalError
 
-from normlab.errors import InvalidSpec, ServiceUnavailable
+from normlab.errors import InvalidSpec, ReadTimedOut, ServiceUnavailable
+from service.patience import current
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _REVISION = re.compile(r'^(revision|down_revision) = "(.+)"$', re.MULTILINE)
@@ -26,6 +27,7 @@ _AWAY = (
     OperationalError, InterfaceError, InternalError, sqlalchemy.exc.TimeoutError,
     psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError,
 )  # fmt: skip
+_TOO_LONG = "this takes longer than the database may take for it; ask for less"
 _MIGRATION_LOCK = 0x6E6F726D6C6162  # "normlab"
 
 
@@ -37,9 +39,17 @@ class Database:
         url: of the database.
         pool_size: connections that stay open; as many more may be opened for a while.
         name: what the server calls these connections; the reaper ends those of a lost worker.
+        statement_s: seconds after which the server ends a statement; None: it may take any time.
+            Said once, when a connection is made, so no statement takes another trip.
     """
 
-    def __init__(self, url: str, pool_size: int = 8, name: str = "normlab") -> None:
+    def __init__(
+        self,
+        url: str,
+        pool_size: int = 8,
+        name: str = "normlab",
+        statement_s: float | None = None,
+    ) -> None:
         self.url = make_url(url).set(drivername="postgresql+psycopg")
         self.engine: Engine = sqlalchemy.create_engine(
             self.url,
@@ -55,6 +65,7 @@ class Database:
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
+                **_options(self.url, statement_s),
             },
         )
         event.listen(self.engine, "checkout", _refuse_closed)
@@ -69,13 +80,13 @@ class Database:
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """Open a transaction: committed at the end, rolled back on an exception."""
-        with translated_errors(), self.engine.begin() as connection:
+        with translated_errors(), self.engine.begin() as connection, _patiently(connection):
             yield connection
 
     @contextmanager
     def autocommit(self) -> Iterator[Connection]:
         """Lend a connection whose statements are each committed by themselves: two trips less."""
-        with translated_errors(), self._autocommit.connect() as connection:
+        with translated_errors(), self._autocommit.connect() as connection, _patiently(connection):
             yield connection
 
     def close(self) -> None:
@@ -100,14 +111,41 @@ def translated_errors() -> Iterator[None]:
     """Say SQLAlchemy's errors in our words."""
     try:
         yield
+    except (OperationalError, psycopg.errors.QueryCanceled) as e:
+        if not isinstance(getattr(e, "orig", e), psycopg.errors.QueryCanceled):
+            raise _away(e) from e
+        patience = current()
+        raise (patience.over() if patience else ReadTimedOut(_TOO_LONG)) from e
     except _AWAY as e:
-        reason = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
-        raise ServiceUnavailable(
-            f"the database does not answer ({reason}); try again when PostgreSQL is back"
-        ) from e
+        raise _away(e) from e
     except (DataError, psycopg.DataError) as e:
         reason = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
         raise InvalidSpec(f"a value cannot be stored: {reason}") from e
+
+
+def _away(error: Exception) -> ServiceUnavailable:
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    return ServiceUnavailable(
+        f"the database does not answer ({reason}); try again when PostgreSQL is back"
+    )
+
+
+@contextmanager
+def _patiently(connection: Connection) -> Iterator[None]:
+    patience = current()
+    if patience is None:
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    with patience.asking(driver):
+        yield
+
+
+def _options(url: sqlalchemy.URL, statement_s: float | None) -> dict[str, str]:
+    if statement_s is None:
+        return {}
+    given = url.query.get("options", "")  # the operator's own stay
+    return {"options": f"{given} -c statement_timeout={round(1000 * statement_s)}".strip()}
 
 
 def migrate(url: str) -> None:

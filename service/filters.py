@@ -22,6 +22,7 @@ Operator = Literal["=", "!=", "<", "<=", ">", ">=", "~", "in"]
 Value = str | int | float | bool
 
 MAX_LENGTH = 2000
+_INTEGER_DIGITS = 19  # those of 64 bits
 
 _GRAMMAR = r"""
 ?start: either
@@ -98,20 +99,28 @@ def parse(text: str) -> Filter:
     if len(text) > MAX_LENGTH:
         raise _refused(f"{len(text)} characters, at most {MAX_LENGTH} are read")
     try:
-        return cast("Filter", _Reader().transform(_parser().parse(text)))
+        return cast("Filter", _parser().parse(text))
     except UnexpectedInput as e:
         raise _refused(_explanation(e, text)) from e
 
 
 @cache
 def _parser() -> Lark:
-    return Lark(_GRAMMAR, parser="lalr", lexer="contextual", maybe_placeholders=False)
+    # Read while it is parsed, so that no depth of brackets is walked by recursion
+    return Lark(
+        _GRAMMAR,
+        parser="lalr",
+        lexer="contextual",
+        maybe_placeholders=False,
+        transformer=_Reader(),
+    )
 
 
 class _Reader(Transformer[Token, Any]):
     def number(self, items: list[Token]) -> Value:
         text = str(items[0])
-        return int(text) if text.lstrip("+-").isdigit() else float(text)
+        whole = text.lstrip("+-").isdigit() and len(text) < _INTEGER_DIGITS
+        return int(text) if whole else float(text)
 
     def quoted(self, items: list[Token]) -> Value:
         return str(items[0])[1:-1]

@@ -25,7 +25,8 @@ log = structlog.get_logger(__name__)
 ANSWER_WITHIN_S = 15.0
 START_WITHIN_S = 60.0  # it imports torch, which takes seconds, and minutes on a busy machine
 IDLE_S = 600.0
-PAUSE_S = 60.0  # before a process that could not start is started again
+PAUSE_S = 60.0  # before what could not start, or be answered in time, is tried again
+AT_ONCE = 8  # questions, each of which keeps a thread waiting
 REMEMBERED = 4096
 
 # What an answer depends on; the rest of a spec leaves it as it is.
@@ -70,20 +71,36 @@ class Inspector:
         self._child: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
         self._not_before = 0.0
+        self._too_slow: dict[str, float] = {}  # until when a question is not asked again
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
 
     def ask(self, spec: JobSpec) -> Inspection | None:
-        """Return what is known of *spec*'s model; None if nobody can say now."""
+        """
+        Return what is known of *spec*'s model; None if nobody can say now.
+
+        A model that took too long is not asked about again for a while, and where AT_ONCE
+        questions are under way, another is not asked: whoever waits here holds a thread.
+        """
         question = _without_rates(spec).model_dump_json(include=_RELEVANT)
         with self._lock:
             known = self._answers.get(question)
             if known is not None:
                 self._answers.move_to_end(question)
                 return known
+            if self._too_slow.get(question, 0.0) > time.monotonic():
+                return None
+        if not self._turns.acquire(blocking=False):
+            log.warning("the inspector is busy", questions=AT_ONCE)
+            return None
         try:
             answer = self._ask(question)
         except OSError as e:
             log.warning("the inspector does not answer", reason=str(e))
+            if isinstance(e, TimeoutError):
+                self._leave_alone(question)
             return None
+        finally:
+            self._turns.release()
         if answer is not None:
             self._remember(question, answer)
         return answer
@@ -99,6 +116,12 @@ class Inspector:
                 self._child.communicate()
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _leave_alone(self, question: str) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._too_slow = {q: until for q, until in self._too_slow.items() if until > now}
+            self._too_slow[question] = now + PAUSE_S
 
     def _remember(self, question: str, answer: Inspection) -> None:
         with self._lock:

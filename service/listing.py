@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from pydantic import AwareDatetime
 from sqlalchemy import (
     ColumnElement,
     Double,
@@ -47,6 +48,7 @@ _NUMBERS: Mapping[str, ColumnElement[Any]] = {
     "started_at": func.extract("epoch", _j.started_at),
     "finished_at": func.extract("epoch", _j.finished_at),
 }
+_NUMBER = float | None  # as a cursor has it
 _TEXTS: Mapping[str, ColumnElement[Any]] = {
     name: schema.job.c[name]
     for name in ("name", "owner", "state", "device", "normalizer", "model", "dataset")
@@ -92,7 +94,8 @@ class _Order:
 
     key: str
     column: ColumnElement[Any]
-    types: tuple[type, ...]
+    type: Any
+    """What a cursor holds of it."""
     descending: bool
     metric: str | None = None
     newest: FromClause | None = None
@@ -104,8 +107,6 @@ class _Order:
         return None if isinstance(value, float) and math.isinf(value) else value
 
     def bound(self, value: Any) -> ColumnElement[Any]:
-        if self.types == (str,) and self.key.lstrip("-") == "created_at":
-            return literal(_moment(value))
         return literal(self.nothing if value is None else value)
 
     @property
@@ -147,9 +148,9 @@ def _order(sort: str) -> _Order:
     descending = sort.startswith("-")
     name = sort.removeprefix("-")
     if name == "created_at":
-        return _Order(sort, _j.created_at, (str,), descending)
+        return _Order(sort, _j.created_at, AwareDatetime, descending)
     if name in _TEXTS:
-        return _Order(sort, func.coalesce(_TEXTS[name], ""), (str,), descending)
+        return _Order(sort, func.coalesce(_TEXTS[name], ""), str, descending)
     metric = name if "/" in name else None
     if metric is None and name not in _NUMBERS:
         accepted = ", ".join(sorted(["created_at", *_NUMBERS, *_TEXTS]))
@@ -161,7 +162,7 @@ def _order(sort: str) -> _Order:
     column = cast(_NUMBERS[name], Double) if newest is None else newest.c.value
     nothing = -math.inf if descending else math.inf
     known = func.coalesce(func.nullif(column, math.nan), nothing)
-    return _Order(sort, known, (float, int, type(None)), descending, metric, newest)
+    return _Order(sort, known, _NUMBER, descending, metric, newest)
 
 
 def _newest_value(metric: str) -> FromClause:
@@ -182,8 +183,8 @@ def _page_query(
         query = query.select_from(schema.job.outerjoin(order.newest, true()))
     place = tuple_(order.column, _j.id)
     if cursor is not None:
-        value, job = decode_cursor(cursor, order.key, [order.types, str])
-        bound = tuple_(order.bound(value), literal(_cursor_job(job)))
+        value, job = decode_cursor(cursor, order.key, [order.type, UUID])
+        bound = tuple_(order.bound(value), literal(job))
         query = query.where(place < bound if order.descending else place > bound)
     shown = USUAL if order.metric is None else USUAL | (schema.metric_key.c.name == order.metric)
     page = with_stands(_ordered(query, order).limit(limit), shown)
@@ -197,17 +198,3 @@ def _ordered(query: Select[Any], order: _Order) -> Select[Any]:
 
 def _cursor_after(order: _Order, row: Row[Any]) -> str:
     return encode_cursor(order.key, [order.cursor_value(row.sorted_by), str(row.id)])
-
-
-def _cursor_job(job: str) -> UUID:
-    try:
-        return UUID(job)
-    except ValueError as e:
-        raise InvalidSpec("the cursor was not made by this list") from e
-
-
-def _moment(value: str) -> datetime:
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError as e:
-        raise InvalidSpec("the cursor was not made by this list") from e

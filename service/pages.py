@@ -1,13 +1,15 @@
-"""Pages of a list: a cursor that names the last row shown, and cannot be made up by accident."""
+"""Pages of a list: a cursor that names the last row shown, read as the types of its row."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from normlab.errors import FieldProblem, InvalidSpec
 
@@ -17,9 +19,12 @@ def encode_cursor(order: str, position: Sequence[Any]) -> str:
     return base64.urlsafe_b64encode(orjson.dumps([order, *position])).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str, order: str, types: Sequence[type | tuple[type, ...]]) -> list[Any]:
+def decode_cursor(cursor: str, order: str, types: Sequence[Any]) -> list[Any]:
     """
     Read a cursor that encode_cursor made for the same *order*.
+
+    Args:
+        types: of the values of its position, strictly: true is no number.
 
     Raises:
         InvalidSpec: if it is not one, or belongs to a list in another order.
@@ -32,14 +37,24 @@ def decode_cursor(cursor: str, order: str, types: Sequence[type | tuple[type, ..
     if not isinstance(content, list) or len(content) != len(types) + 1:
         raise _refusal(cursor, "it was not made by this list")
     if content[0] != order:
-        raise _refusal(cursor, f"it belongs to a list with sort={content[0]}, not {order}")
-    values = content[1:]
-    if not all(isinstance(v, t) for v, t in zip(values, types, strict=True)):
-        raise _refusal(cursor, "it was not made by this list")
-    return values
+        other = str(content[0])[:40]
+        raise _refusal(cursor, f"it belongs to a list with sort={other!a}, not {order}")
+    try:
+        return [_read(kind, value) for kind, value in zip(types, content[1:], strict=True)]
+    except ValidationError as e:
+        raise _refusal(cursor, "it was not made by this list") from e
+
+
+def _read(kind: Any, value: Any) -> Any:
+    return _adapter(kind).validate_json(orjson.dumps(value), strict=True)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _refusal(cursor: str, reason: str) -> InvalidSpec:
     rule = "pass the next_cursor of the page before, with the same sort, or leave it out"
-    message = f"cursor {cursor[:40]!r} cannot be used: {reason}; {rule}"
+    message = f"cursor {cursor[:40]!a} cannot be used: {reason}; {rule}"
     return InvalidSpec(message, [FieldProblem("cursor", rule)])

@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from normlab.errors import FieldProblem
 from normlab.records import CellRecord, Refusal, StudyPreview
 from normlab.specs.cells import Cell, Grid, lay_out
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
+from service import patience
 from service.database import Database
 from service.estimates import Pace, total
 from service.grids import Check, Place, finished_jobs
-from service.spaces import corners, refuse_wrong_space
 
 Steps = Callable[[JobSpec], int | None]
 """How many updates a job makes, where that is known beforehand."""
@@ -31,11 +32,9 @@ def preview(
     Raises:
         InvalidSpec: the grid itself is none; single cells that break a rule are listed.
     """
-    refuse_wrong_space(spec, check)
-    # a search is judged by its two outermost trials: what it will try is not known yet
-    layout = Grid(corners(spec), 0, 0) if spec.search else lay_out(spec)
+    layout = Grid([], 0, 0) if spec.search else lay_out(spec, patience.check)
     cells = layout.cells
-    problems = {cell.key: check(cell.spec) for cell in cells}
+    problems = _problems(cells, check)
     good = [cell for cell in cells if not problems[cell.key]]
     with database.begin() as connection:
         reusable = finished_jobs(connection, owner, good) if good and not spec.search else {}
@@ -71,6 +70,19 @@ def _work(
         "estimated_from": time.source,
         "estimate": time.words,
     }
+
+
+def _problems(cells: Sequence[Cell], check: Check) -> dict[str, Sequence[FieldProblem]]:
+    found: dict[str, Sequence[FieldProblem]] = {}
+    before: Cell | None = None
+    for cell in cells:
+        patience.check()
+        if before is not None and cell.coordinates is before.coordinates:
+            found[cell.key] = found[before.key]  # another seed breaks no other rule
+        else:
+            found[cell.key] = check(cell.spec)
+        before = cell
+    return found
 
 
 def _all(counted: Sequence[int | None], stands_for: float) -> int | None:

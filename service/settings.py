@@ -69,6 +69,9 @@ class Settings(BaseSettings):
         None, description="of a process that inspects models; none: one of the API's own"
     )
 
+    read_timeout_s: float = Field(
+        1.0, gt=0, le=60, description="of a costly read: a list, a table; it is ended then"
+    )
     max_queued_per_owner: int = Field(20_000, ge=1)
     small_batch_limit: int = Field(16, ge=1, description="batches up to this prefer an IPU")
     log_level: Literal["debug", "info", "warning", "error"] = "info"

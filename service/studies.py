@@ -213,9 +213,9 @@ def owner_of(database: Database, study: str) -> str:
 
 def list_studies(database: Database, cursor: str | None = None, limit: int = 50) -> StudyPage:
     """Return one page of studies, newest first."""
-    before = decode_cursor(cursor, "studies", [str])[0] if cursor is not None else None
+    before = None if cursor is None else decode_cursor(cursor, "studies", [UUID])[0]
     with database.autocommit() as connection:
-        values = {"before": parse_id(before, "study") if before else None, "limit": limit + 1}
+        values = {"before": before, "limit": limit + 1}
         found = [row.id for row in connection.execute(_PAGE, values)]
         records = _records(connection, found[:limit])
     more = len(found) > limit

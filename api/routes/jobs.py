@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from api.admission import admit, problems, refuse, verdicts
 from api.answers import answer
 from api.auth import CallerDep, ReaderDep, SubmitterDep
-from api.state import StateDep
+from api.bodies import JsonRoute
+from api.costly import costly
+from api.state import State, StateDep
 from normlab.records import JobCreated, JobDetail, JobPage, JobState, Validation
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps
 from service import estimates, jobs
 from service.jobs import JobFilters
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(tags=["jobs"], route_class=JsonRoute)
 
 _NAME = Query(max_length=200)
 IdempotencyKey = Annotated[
@@ -67,37 +69,26 @@ def submit_job(
     return answer(said.model_dump_json(), 202, location=f"/v1/jobs/{job.id}")
 
 
-@router.post("/jobs:validate")
-def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Validation:
+@router.post("/jobs:validate", response_model=Validation)
+async def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Response:
     """
     Try a job out without queueing it.
 
     Every rule is checked as on submission; the answer has the whole spec with
-    its defaults, the device with the reason for it and against the others, how
-    long it may take, and the place in the queue.
+    its defaults, the device with the reason for it and against the others, how long it may
+    take, and the place in the queue. A deep net takes a while to be looked at: the answer is 503
+    with `Retry-After` then, and who asks for the same again gets what was found meanwhile.
     """
-    refuse(problems(state, spec))
-    inspection = state.inspector.ask(spec)  # only of what can be built
-    placed = admit(state, spec, inspection.memory_bytes if inspection else 0)
-    time = estimates.of_job(state.database, spec, placed.device, steps(spec))
-    return Validation(
-        spec=spec,
-        device=placed.device,
-        device_reason=placed.reason,
-        verdicts=verdicts(state, spec),
-        samples_per_update=spec.samples_per_update,
-        steps=steps(spec),
-        parameters=inspection.parameters if inspection else None,
-        memory_bytes=inspection.memory_bytes if inspection else None,
-        estimated_s=time.seconds,
-        estimate=time.words,
-        queue_position=jobs.queue_position(state.database, placed.device, spec.priority),
-        fingerprint=spec.fingerprint(),
+    key = (caller.owner, spec.model_dump_json())
+    return await state.validations.answer_or_go_on(
+        caller.owner, key, lambda: answer(_validation(state, spec).model_dump_json())
     )
 
 
 @router.get("/jobs", response_model=JobPage)
+@costly
 def list_jobs(
+    request: Request,
     reader: ReaderDep,
     state: StateDep,
     states: Annotated[list[JobState] | None, Query(alias="state")] = None,
@@ -135,7 +126,7 @@ def list_jobs(
         name=name,
         where=where,
     )
-    page = jobs.list_jobs(state.database, filters, sort, cursor, limit)
+    page = jobs.list_jobs(state.reads, filters, sort, cursor, limit)
     return answer(page.model_dump_json())
 
 
@@ -159,3 +150,24 @@ def retry_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
     retried = jobs.retry(state.database, job, state.settings.max_queued_per_owner)
     state.ringer.ring(retried.device)
     return retried
+
+
+def _validation(state: State, spec: JobSpec) -> Validation:
+    refuse(problems(state, spec))
+    inspection = state.inspector.ask(spec)  # only of what can be built
+    placed = admit(state, spec, inspection.memory_bytes if inspection else 0)
+    time = estimates.of_job(state.database, spec, placed.device, steps(spec))
+    return Validation(
+        spec=spec,
+        device=placed.device,
+        device_reason=placed.reason,
+        verdicts=verdicts(state, spec),
+        samples_per_update=spec.samples_per_update,
+        steps=steps(spec),
+        parameters=inspection.parameters if inspection else None,
+        memory_bytes=inspection.memory_bytes if inspection else None,
+        estimated_s=time.seconds,
+        estimate=time.words,
+        queue_position=jobs.queue_position(state.database, placed.device, spec.priority),
+        fingerprint=spec.fingerprint(),
+    )

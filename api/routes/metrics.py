@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from api.answers import answer
 from api.auth import ReaderDep
-from api.state import State, StateDep
+from api.costly import costly
+from api.state import StateDep
 from normlab.errors import NotFound
 from normlab.records import LastValue, SeriesRecord
 from service import metrics
+from service.database import Database
 
 router = APIRouter(tags=["metrics"])
 
@@ -55,7 +57,9 @@ def read_metric_names(job: str, reader: ReaderDep, state: StateDep) -> dict[str,
 
 
 @router.get("/series", response_model=list[SeriesRecord])
+@costly
 def read_series_of_jobs(
+    request: Request,
     reader: ReaderDep,
     state: StateDep,
     name: Name,
@@ -65,11 +69,11 @@ def read_series_of_jobs(
     max_points: MaxPoints = 500,
 ) -> Response:
     """Return one metric of several jobs, in their order; empty for a job that has none of it."""
-    return _json([_or_empty(state, j, name, from_step, to_step, max_points) for j in job])
+    return _json([_or_empty(state.reads, j, name, from_step, to_step, max_points) for j in job])
 
 
 def _or_empty(
-    state: State,
+    database: Database,
     job: str,
     name: str,
     from_step: int | None,
@@ -77,7 +81,7 @@ def _or_empty(
     max_points: int | None,
 ) -> dict[str, Any]:
     try:
-        return metrics.read_arrays(state.database, job, name, from_step, to_step, max_points)
+        return metrics.read_arrays(database, job, name, from_step, to_step, max_points)
     except NotFound:
         nothing: dict[str, Any] = {column: [] for column in ("steps", "values", "times")}
         return {"name": name, **nothing, "min": None, "max": None, "points": 0, "last": None}

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
+from importlib import import_module
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 
 from api.admission import check_of, place_of
+from api.answers import answer
 from api.auth import ReaderDep, SubmitterDep
+from api.bodies import JsonRoute
 from api.callers import Caller
+from api.costly import costly
 from api.state import State, StateDep
 from normlab.records import (
     ComparisonTable,
@@ -28,7 +35,7 @@ from normlab.tables import parquet, render, tidy
 from service import comparisons, previews, results, studies
 from service.cell_values import Question
 
-router = APIRouter(tags=["studies"])
+router = APIRouter(tags=["studies"], route_class=JsonRoute)
 
 _TYPES = {"csv": "text/csv", "latex": "application/x-tex", "markdown": "text/markdown"}
 _PATHS = Query(
@@ -70,30 +77,45 @@ def create_study(
     return study
 
 
-@router.post("/studies:preview")
-def preview_study(spec: StudySpec, caller: ReaderDep, state: StateDep) -> StudyPreview:
-    """Say what a study would run, how long that may take, and what is refused; store nothing."""
-    return previews.preview(
-        state.database, spec, owner=caller.owner, place=place_of(state), check=check_of(state),
-        steps=steps,
-    )  # fmt: skip
+@router.post("/studies:preview", response_model=StudyPreview)
+async def preview_study(spec: StudySpec, caller: ReaderDep, state: StateDep) -> Response:
+    """
+    Say what a study would run, how long that may take, and what is refused; store nothing.
+
+    A large grid takes a while: the answer is 503 with `Retry-After` then, and who asks for the
+    same again gets what was found meanwhile.
+    """
+    owner = caller.owner
+
+    def work() -> Response:
+        found = previews.preview(
+            state.database, spec, owner=owner, place=place_of(state), check=check_of(state),
+            steps=steps,
+        )  # fmt: skip
+        return answer(found.model_dump_json())
+
+    key = (owner, spec.fingerprint(), spec.priority)
+    return await state.previews.answer_or_go_on(owner, key, work)
 
 
 @router.get("/studies")
+@costly
 def list_studies(
+    request: Request,
     reader: ReaderDep,
     state: StateDep,
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> StudyPage:
     """List studies, newest first, a page at a time."""
-    return studies.list_studies(state.database, cursor, limit)
+    return studies.list_studies(state.reads, cursor, limit)
 
 
 @router.get("/studies/{study}")
-def get_study(study: str, reader: ReaderDep, state: StateDep) -> StudyDetail:
+@costly
+def get_study(request: Request, study: str, reader: ReaderDep, state: StateDep) -> StudyDetail:
     """Show a study with all its cells and their jobs."""
-    return studies.get(state.database, study)
+    return studies.get(state.reads, study)
 
 
 @router.put("/studies/{study}", status_code=202)
@@ -150,12 +172,23 @@ def list_study_metrics(study: str, reader: ReaderDep, state: StateDep) -> list[s
     return studies.reported(state.database, study)
 
 
+async def _load_for_tables(request: Request) -> None:
+    # Large libraries, loaded by the first table: no part of the time that its reader has
+    form = request.query_params.get("format")
+    for name in ("scipy.special", *(("pyarrow.parquet",) if form == "parquet" else ())):
+        if name not in sys.modules:
+            await run_in_threadpool(import_module, name)
+
+
 @router.get(
     "/studies/{study}/results",
     response_model=ResultTable,
+    dependencies=[Depends(_load_for_tables)],
     responses={200: {"description": "the table, in the format asked for"}},
 )
+@costly
 def get_results(
+    request: Request,
     study: str,
     reader: ReaderDep,
     state: StateDep,
@@ -179,17 +212,19 @@ def get_results(
     question = Question(metric, reduction, interval, confidence)
     a_row_a_job = form in ("csv", "parquet")
     paths = None if a_row_a_job else group_by
-    table = results.results(state.database, study, question, paths, read_where(where or []))
+    table = results.results(state.reads, study, question, paths, read_where(where or []))
     if form == "json":
         return table
     if form == "parquet":
-        return _file(parquet(tidy(table)), "application/vnd.apache.parquet", "results.parquet")
+        return partial(_parquet, table)
     ending = {"latex": "tex", "markdown": "md"}.get(form, form)
     return _file(render(table, form).encode(), _TYPES[form], f"results.{ending}")
 
 
-@router.get("/studies/{study}/compare")
+@router.get("/studies/{study}/compare", dependencies=[Depends(_load_for_tables)])
+@costly
 def compare_results(
+    request: Request,
     study: str,
     axis: str,
     a: str,
@@ -203,7 +238,7 @@ def compare_results(
 ) -> ComparisonTable:
     """Compare two values of one axis, seed by seed: a minus b, with its interval."""
     question = Question(metric, reduction, interval, confidence)
-    return comparisons.compare(state.database, study, question, axis, a, b)
+    return comparisons.compare(state.reads, study, question, axis, a, b)
 
 
 def _check_owner(state: State, study: str, caller: Caller) -> None:
@@ -214,6 +249,10 @@ def _ring(state: State, study: StudyRecord) -> None:
     if study.counts.get("queued"):
         for device in KINDS:
             state.ringer.ring(device)
+
+
+def _parquet(table: ResultTable) -> Response:
+    return _file(parquet(tidy(table)), "application/vnd.apache.parquet", "results.parquet")
 
 
 def _file(content: bytes, kind: str, name: str) -> Response:

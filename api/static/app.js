@@ -52,6 +52,18 @@ export function post(path, body, headers = {}) {
   });
 }
 
+/** Post what changes nothing; ask again while the server says that it still works on it. */
+export async function tryOut(path, body) {
+  for (let left = 12; ; left -= 1) {
+    try {
+      return await post(path, body);
+    } catch (error) {
+      if (error.problem?.code !== "read_timed_out" || left === 0) throw error;
+      await new Promise((goOn) => setTimeout(goOn, 1000));
+    }
+  }
+}
+
 /**
  * Follow server-sent events until `close()` is called on what this returns.
  *

@@ -1,5 +1,5 @@
 // The form of a job: from fields to a spec and back, and problems shown beside their fields.
-import { post } from "./app.js";
+import { tryOut } from "./app.js";
 
 export class JobForm {
   constructor(form) {
@@ -97,7 +97,7 @@ const at = (spec, path) => path.split(".").reduce((found, part) => found?.[part]
 /** Ask the server about a spec; return {validation} or {problems, detail}. */
 export async function validate(spec) {
   try {
-    return { validation: await post("/v1/jobs:validate", spec) };
+    return { validation: await tryOut("/v1/jobs:validate", spec) };
   } catch (error) {
     if (error.problem?.errors?.length) return { problems: error.problem.errors, detail: error.message };
     throw error;

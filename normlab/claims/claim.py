@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from normlab.errors import InvalidSpec, NotFound
 from normlab.specs.base import Spec
-from normlab.specs.cells import put
+from normlab.specs.exclusions import put
 from normlab.specs.optimization import TWIN
 from normlab.specs.studies import StudySpec
 

@@ -12,6 +12,8 @@ import yaml
 
 from normlab.errors import FieldProblem, InvalidSpec
 
+_BEYOND = "nested too deeply, or a number of thousands of digits; no job has either"
+
 
 class _Loader(yaml.SafeLoader):
     """YAML with the numbers of JSON: `1e-3` is a number, not a word."""
@@ -54,6 +56,8 @@ def parse(text: str, source: str) -> Dict[str, Any]:
         value = _flow(text, source)
     except yaml.YAMLError as e:
         raise InvalidSpec(f"{source}: neither JSON nor YAML: {_one_line(e)}") from e
+    except (RecursionError, ValueError) as e:
+        raise InvalidSpec(f"{source}: {_BEYOND}") from e
     if not isinstance(value, dict):
         found = type(value).__name__
         raise InvalidSpec(f"{source}: a job is a mapping of fields to values, not a {found}")
@@ -70,6 +74,8 @@ def apply_override(spec: Dict[str, Any], override: str) -> None:
         value = _yaml(text)
     except yaml.YAMLError as e:
         raise InvalidSpec(f"--set {override}: the value is no YAML: {_one_line(e)}") from e
+    except (RecursionError, ValueError) as e:
+        raise InvalidSpec(f"--set {override[:60]}: {_BEYOND}") from e
     _set(spec, names, value, override)
 
 
@@ -105,6 +111,8 @@ def _flow(text: str, source: str) -> Any:
         return _yaml(text)
     except yaml.YAMLError as e:
         raise InvalidSpec(f"{source}: neither JSON nor YAML: {_one_line(e)}") from e
+    except (RecursionError, ValueError) as e:
+        raise InvalidSpec(f"{source}: {_BEYOND}") from e
 
 
 def _yaml(text: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, List, Type, TypeVar
+from typing import Any, Optional, Type, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 from typing_extensions import Annotated
@@ -13,42 +13,33 @@ _STORED = "stored"
 _SpecT = TypeVar("_SpecT", bound="Spec")
 
 
-def _plain(text: str, info: ValidationInfo) -> str:
+def is_stored(info: ValidationInfo) -> bool:
+    """Tell whether what is validated was accepted before, and only has to be shown."""
+    return bool(info.context and info.context.get(_STORED))
+
+
+def text_problem(text: str) -> Optional[str]:
+    """Say which character of *text* cannot be seen; None if all can."""
     unseen = unseen_in(text)
     if unseen is None:
-        return text
-    if info.context and info.context.get(_STORED):
-        return shown(text)
-    raise ValueError(
+        return None
+    return (
         f"{unseen} in it cannot be seen: control characters, broken Unicode and marks that turn "
         "or hide text cannot be stored or shown; use plain text"
     )
 
 
-def _plain_inside(value: Any, info: ValidationInfo) -> Any:
-    for text in _texts(value):
-        if not (info.context and info.context.get(_STORED)):
-            _plain(text, info)
-    return value
-
-
-def _texts(value: Any) -> Iterator[str]:
-    waiting: List[Any] = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, str):
-            yield one
-        elif isinstance(one, dict):
-            waiting += [*one, *one.values()]
-        elif isinstance(one, (list, tuple)):
-            waiting += one
+def _plain(text: str, info: ValidationInfo) -> str:
+    problem = text_problem(text)
+    if problem is None:
+        return text
+    if is_stored(info):
+        return shown(text)
+    raise ValueError(problem)
 
 
 Label = Annotated[str, AfterValidator(_plain)]
 """Text for people, on one line."""
-
-Value = Annotated[Any, AfterValidator(_plain_inside)]
-"""What a study puts into a field: any JSON, with plain text in it."""
 
 
 class Spec(BaseModel):

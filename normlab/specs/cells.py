@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import itertools
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence
 
 from pydantic import ValidationError
 
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.specs.exclusions import Exclusions, put
 from normlab.specs.jobs import JobSpec
 from normlab.specs.problems import explain
 from normlab.specs.studies import MAX_CELLS, StudySpec
@@ -40,9 +41,12 @@ def expand(study: StudySpec) -> List[Cell]:
     return lay_out(study).cells
 
 
-def lay_out(study: StudySpec) -> Grid:
+def lay_out(study: StudySpec, check: Callable[[], None] = lambda: None) -> Grid:
     """
     Find the cells of *study*, in the order of its axes, seeds innermost.
+
+    Args:
+        check: called before each combination; what it raises ends the work.
 
     Raises:
         InvalidSpec: too many cells, none left, or cells that are no valid jobs;
@@ -56,8 +60,10 @@ def lay_out(study: StudySpec) -> Grid:
         )
     cells: Dict[str, Cell] = {}
     excluded = 0
+    exclusions = Exclusions(study.exclude)
     for coordinates in _grid(study):
-        if any(_matches(rule, coordinates) for rule in study.exclude):
+        check()
+        if exclusions.leave_out(coordinates):
             excluded += len(study.seeds)
             continue
         for cell in _with_seeds(make_cell(study, coordinates, study.seeds[0]), study.seeds):
@@ -126,34 +132,6 @@ def _grid(study: StudySpec) -> Iterator[Coordinates]:
     axes = [[dict(zip(axis, point)) for point in zip(*axis.values())] for axis in study.axes]
     for points in itertools.product(*axes):
         yield {path: value for point in points for path, value in point.items()}
-
-
-def _matches(rule: Dict[str, Any], coordinates: Coordinates) -> bool:
-    raw: Dict[str, Any] = {}
-    for path, value in coordinates.items():
-        put(raw, path, copy.deepcopy(value))
-    return all(_found(raw, path, wanted) for path, wanted in rule.items())
-
-
-def _found(raw: Dict[str, Any], path: str, wanted: Any) -> bool:
-    value: Any = raw
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    allowed = wanted if isinstance(wanted, list) else [wanted]
-    short = value.get("kind", value.get("name")) if isinstance(value, dict) else value
-    return value in allowed or short in allowed
-
-
-def put(raw: Dict[str, Any], path: str, value: Any) -> None:
-    """Set the field at the dotted *path* of *raw*, making what is missing on the way."""
-    *parents, last = path.split(".")
-    for part in parents:
-        child = raw.get(part)
-        if isinstance(child, str):  # "group" is short for {"kind": "group"}
-            child = {"kind" if part == "normalizer" else "name": child}
-        raw[part] = child = child if isinstance(child, dict) else {}
-        raw = child
-    raw[last] = value
 
 
 def _explained(

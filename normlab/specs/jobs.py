@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from normlab.specs import devices
 from normlab.specs.base import Label, Spec
+from normlab.specs.json_values import Count
 from normlab.specs.normalizers import NormalizerSpec
 from normlab.specs.optimization import (
     SGD,
@@ -61,11 +62,11 @@ class DatasetSpec(Spec):
     image_size: Union[int, None] = Field(
         None, ge=8, le=1024, description="image_folder only: pixels of a side after resizing"
     )
-    train_size: Union[int, None] = Field(
-        None, ge=1, description="train on the first so many samples; null: all"
+    train_size: Union[Count, None] = Field(
+        None, description="train on the first so many samples; null: all"
     )
-    test_size: Union[int, None] = Field(
-        None, ge=1, description="evaluate on the first so many samples; null: all"
+    test_size: Union[Count, None] = Field(
+        None, description="evaluate on the first so many samples; null: all"
     )
 
 
@@ -88,7 +89,7 @@ class JobSpec(Spec):
     epochs: int = Field(
         5, ge=0, le=100_000, description="passes over the training set; 0 trains nothing at all"
     )
-    max_steps: Union[int, None] = Field(None, ge=1, description="stop after so many updates")
+    max_steps: Union[Count, None] = Field(None, description="stop after so many updates")
     evaluate_every: int = Field(1, ge=1, le=100_000, description="epochs between evaluations")
     optimizer: OptimizerSpec = Field(default_factory=SGD)
     schedule: ScheduleSpec = Field(default_factory=Cosine)

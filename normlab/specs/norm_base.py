@@ -127,7 +127,10 @@ class BatchStatisticsSpec(ActivationNormSpec):
         description="weight of the new value in running statistics; null averages all batches",
     )
     virtual_batch_size: Optional[int] = Field(
-        None, ge=1, description="take statistics over this many samples at a time (ghost batches)"
+        None,
+        ge=1,
+        le=65_536,
+        description="take statistics over this many samples at a time (ghost batches)",
     )
 
     def problem_with_values(self, samples: int, side: int) -> Optional[FieldProblem]:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Literal, Self
 
 from normlab.errors import FieldProblem
+from normlab.specs.json_values import MAX_COUNT, Count
 from normlab.specs.norm_base import ActivationNormSpec, BatchStatisticsSpec
 
 
@@ -68,11 +69,11 @@ class BatchRenormSpec(BatchStatisticsSpec):
     )
     r_max: float = Field(3.0, ge=1, le=1e6, description="final limit of r, in [1/r_max, r_max]")
     d_max: float = Field(5.0, ge=0, le=1e6, description="final limit of d, in [-d_max, d_max]")
-    warmup_steps: int = Field(5000, ge=0, description="steps with r = 1 and d = 0")
-    r_steps: int = Field(40000, ge=1, description="step at which r's limit is final")
-    d_steps: int = Field(25000, ge=1, description="step at which d's limit is final")
-    progress_steps: int = Field(
-        80000, ge=1, description='with clipping="progress", a whole run counts as so many steps'
+    warmup_steps: int = Field(5000, ge=0, le=MAX_COUNT, description="steps with r = 1 and d = 0")
+    r_steps: Count = Field(40000, description="step at which r's limit is final")
+    d_steps: Count = Field(25000, description="step at which d's limit is final")
+    progress_steps: Count = Field(
+        80000, description='with clipping="progress", a whole run counts as so many steps'
     )
     variant: Literal["paper", "keras", "ludvb"] = Field(
         "paper",
@@ -113,7 +114,10 @@ class StreamingNormSpec(ActivationNormSpec):
     forward_short: float = Field(0.5, ge=0, le=1, description="short-term share of statistics")
     backward_short: float = Field(0.5, ge=0, le=1, description="short-term share of gradients")
     virtual_batch_size: Optional[int] = Field(
-        None, ge=1, description="take this many samples at a time, as batches of one update"
+        None,
+        ge=1,
+        le=65_536,
+        description="take this many samples at a time, as batches of one update",
     )
 
 

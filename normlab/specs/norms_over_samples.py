@@ -104,7 +104,10 @@ class OnlineNormSpec(ActivationNormSpec):
     clamp_value: float = Field(5.0, gt=0, le=1e6, description="with clamp: |output| at most this")
     layer_scaling_eps: float = Field(1e-5, gt=0, le=1, description="added to the mean square")
     layer_scaling_group_size: Optional[int] = Field(
-        None, ge=1, description="channels scaled together; null: all; must divide the channels"
+        None,
+        ge=1,
+        le=65_536,
+        description="channels scaled together; null: all; must divide the channels",
     )
 
     def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:

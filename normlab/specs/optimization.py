@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Annotated
 
 from normlab.specs.base import Spec
+from normlab.specs.json_values import Count
 
 BatchScaling = Literal["linear", "square_root", "time_constant"]
 NormMode = Literal["rate", "schedule"]
@@ -159,6 +160,6 @@ class AugmentationSpec(Spec):
 class CheckpointSpec(Spec):
     """When the whole state of the training is written, and how much is kept."""
 
-    every_steps: Union[int, None] = Field(None, ge=1, description="updates; null: by time only")
+    every_steps: Union[Count, None] = Field(None, description="updates; null: by time only")
     every_s: float = Field(60.0, gt=0, le=86_400, description="seconds between checkpoints")
     keep: int = Field(2, ge=1, le=100, description="newest checkpoints kept")

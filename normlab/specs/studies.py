@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from typing import Any, Dict, List, Literal, Tuple, Union
 
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Annotated
 
-from normlab.specs.base import Label, Spec, Value
+from normlab.specs.base import Label, Spec
+from normlab.specs.json_values import DottedPath, Json, JsonValues
 
 MAX_CELLS = 20_000
+MAX_RULES = 2000
+"""Of `exclude`: a rule may name many values of each path."""
+MAX_RULE_PATHS = 64
+"""Different paths that the rules name: each is looked at in every cell."""
 
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
@@ -23,8 +29,8 @@ class Parameter(Spec):
     high: Union[float, None] = Field(None, description="largest value")
     log: bool = Field(False, description="draw the logarithm evenly")
     integer: bool = Field(False, description="whole numbers only")
-    choices: Union[Tuple[Value, ...], None] = Field(
-        None, min_length=1, description="or one of these"
+    choices: Union[JsonValues, None] = Field(
+        None, min_length=1, max_length=MAX_CELLS, description="or one of these"
     )
 
     @model_validator(mode="after")
@@ -54,7 +60,9 @@ class Search(Spec):
     parallel: int = Field(2, ge=1, le=1000, description="trials under way at once")
     metric: Label = Field("val/accuracy", max_length=200, description="what a trial is judged by")
     goal: Literal["maximize", "minimize"] = "maximize"
-    space: Dict[Label, Parameter] = Field(min_length=1, description="dotted path to its range")
+    space: Dict[DottedPath, Parameter] = Field(
+        min_length=1, max_length=64, description="dotted path to its range"
+    )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of the sampler")
 
 
@@ -62,18 +70,23 @@ class StudySpec(Spec):
     """A base job and what varies: every combination of the axes, for every seed."""
 
     name: Label = Field(min_length=1, max_length=200, description="a label for people")
-    base: Dict[Label, Value] = Field(
-        default_factory=dict, description="the job that the cells share"
-    )
-    axes: Tuple[Dict[Label, Tuple[Value, ...]], ...] = Field(
+    base: Dict[str, Json] = Field(default_factory=dict, description="the job that the cells share")
+    axes: Tuple[Dict[DottedPath, JsonValues], ...] = Field(
         (),
         max_length=16,
         description="each axis maps a dotted path to its values; several paths in one axis move "
         "together; a plain object is short for one axis a path",
     )
-    seeds: Tuple[Seed, ...] = Field((0,), min_length=1, description="a list, or how many from 0 up")
-    exclude: Tuple[Dict[Label, Value], ...] = Field(
-        (), description="leave out the cells that match: path to value, or to a list of values"
+    seeds: Tuple[Seed, ...] = Field(
+        (0,),
+        min_length=1,
+        max_length=MAX_CELLS,
+        description="a list, or how many from 0 up",
+    )
+    exclude: Tuple[Dict[DottedPath, Json], ...] = Field(
+        (),
+        max_length=MAX_RULES,
+        description="leave out the cells that match: path to value, or to a list of values",
     )
     search: Union[Search, None] = Field(None, description="propose cells instead of a grid")
     reuse: bool = Field(
@@ -89,8 +102,11 @@ class StudySpec(Spec):
     @field_validator("seeds", mode="before")
     @classmethod
     def _count_of_seeds(cls, seeds: Any) -> Any:
-        is_count = isinstance(seeds, int) and not isinstance(seeds, bool)
-        return tuple(range(seeds)) if is_count else seeds
+        if not isinstance(seeds, int) or isinstance(seeds, bool):
+            return seeds
+        if not 1 <= seeds <= MAX_CELLS:  # before there are any
+            raise ValueError(f"a study has 1 to {MAX_CELLS} seeds; name fewer, or list them")
+        return tuple(range(seeds))
 
     @model_validator(mode="after")
     def _axes_are_well_formed(self) -> StudySpec:
@@ -101,9 +117,20 @@ class StudySpec(Spec):
             if len(set(lengths.values())) > 1:
                 raise ValueError(f"linked paths need equally many values, found {lengths}")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds {list(self.seeds)}: each seed once")
+            (seed, times), *_ = Counter(self.seeds).most_common(1)
+            raise ValueError(f"seed {seed} stands there {times} times: each seed once")
         if len(set(self.paths)) < len(self.paths) or "seed" in self.paths:
             raise ValueError(f"paths {self.paths}: each path once, and seeds stand in `seeds`")
+        return self
+
+    @model_validator(mode="after")
+    def _exclusions_are_few(self) -> StudySpec:
+        named = {path for rule in self.exclude for path in rule}
+        if len(named) > MAX_RULE_PATHS:
+            raise ValueError(
+                f"exclude names {len(named)} different paths, at most {MAX_RULE_PATHS} are "
+                "allowed: name only those that vary"
+            )
         return self
 
     @model_validator(mode="after")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import time
+import tracemalloc
 from typing import Any
 
 import httpx
 import pytest
+from fastapi.routing import APIRoute
 
+from api.bodies import JsonRoute
+from api.routes import ROUTERS
 from tests.api.conftest import a_job
 
 
@@ -80,3 +87,108 @@ def test_an_idempotency_key_that_is_none_is_422(client: httpx.Client, key: str) 
     response = client.post("/v1/jobs", json=a_job(), headers={"Idempotency-Key": key})
     assert response.status_code == 422
     assert response.json()["errors"][0]["field"] == "idempotency-key"
+
+
+def _post(client: httpx.Client, path: str, body: str) -> httpx.Response:
+    headers = {"content-type": "application/json"}
+    return client.post(path, content=body.encode("utf-8", "surrogatepass"), headers=headers)
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs:validate", "/v1/studies:preview"])
+@pytest.mark.parametrize(
+    ("body", "field", "words"),
+    [
+        ('{"x": ' + "[" * 260 + "]" * 260 + "}", "x" + ".0" * 32, "32 levels"),
+        ("[" * 200_000, "body", "32 levels"),
+        ('{"normalizer": "batch", "normalizer": "layer"}', "normalizer", "twice"),
+        ('{"name": "\\ud800"}', "name", "Unicode"),
+        ('{"name": "a\\u0000b"}', "name", "NUL"),
+        ('{"\\udfff": 1}', "body", "Unicode"),
+        ('{"max_steps": 1' + "0" * 30 + "}", "max_steps", "64 bits"),
+        ('{"max_steps": 1' + "0" * 5000 + "}", "body", "64 bits"),
+        ('{"base": {"seed": -1' + "0" * 30 + "}}", "base.seed", "64 bits"),
+        ('{"exclude": [{"seed": 1' + "0" * 30 + "}]}", "exclude.0.seed", "64 bits"),
+        ('{"seeds": 1' + "0" * 30 + "}", "seeds", "64 bits"),
+        ('{"label_smoothing": -Infinity}', "body", "finite"),
+        ('{"label_smoothing": 1' + "0" * 400 + ".5}", "body", "finite"),
+        ('"\ud800"', "body", "Unicode"),
+    ],
+)
+def test_json_that_cannot_be_stored_is_422_with_its_place(
+    client: httpx.Client, path: str, body: str, field: str, words: str
+) -> None:
+    response = _post(client, path, body)
+    assert response.status_code == 422, response.text
+    (problem,) = response.json()["errors"]
+    assert problem["field"] == field
+    assert words in problem["rule"]
+
+
+def test_forty_million_seeds_are_refused_before_there_are_any(client: httpx.Client) -> None:
+    study = {"name": "s", "base": {"normalizer": "batch"}, "seeds": 40_000_000}
+    for path in ("/v1/studies:preview", "/v1/studies"):
+        tracemalloc.start()
+        began = time.monotonic()
+        response = client.post(path, json=study)
+        took, (_, peak) = time.monotonic() - began, tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert response.status_code == 422
+        assert "1 to 20000 seeds" in response.json()["errors"][0]["rule"]
+        assert took < 2
+        assert peak < 20e6
+
+
+def _cursor(*content: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+
+
+_ID = "019aaaaa-0000-7000-8000-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("path", "sort", "position"),
+    [
+        ("/v1/jobs", "batch_size", [True, _ID]),
+        ("/v1/jobs", "-val/accuracy", ["1", _ID]),
+        ("/v1/jobs", "-created_at", [True, _ID]),
+        ("/v1/jobs", "-created_at", ["2026-11-28", _ID]),
+        ("/v1/jobs", "name", [None, _ID]),
+        ("/v1/jobs", "name", ["a\x00", _ID]),
+        ("/v1/jobs", "name", ["a", "no-id"]),
+        ("/v1/jobs", "name", ["a"]),
+        ("/v1/studies", "studies", [True]),
+        ("/v1/studies", "studies", ["no-id"]),
+    ],
+)
+def test_a_cursor_of_wrong_types_is_422(
+    client: httpx.Client, path: str, sort: str, position: list[Any]
+) -> None:
+    params = {"cursor": _cursor(sort, *position)} | ({"sort": sort} if path == "/v1/jobs" else {})
+    response = client.get(path, params=params)
+    assert response.status_code == 422, response.text
+
+
+@pytest.mark.parametrize(
+    ("where", "code"),
+    [
+        ("not " * 80 + "seed = 1", "filter_too_costly"),
+        (" or ".join(["val/accuracy > 0.5"] * 60), "filter_too_costly"),
+        (f"seed = {10**30}", None),
+        ("seed = 1e999", None),
+        ("(" * 85 + "seed = 1" + ")" * 85, None),
+        ("name = 'a\x00b'", "invalid_spec"),
+    ],
+)
+def test_a_hostile_filter_is_answered_or_refused(
+    client: httpx.Client, where: str, code: str | None
+) -> None:
+    response = client.get("/v1/jobs", params={"filter": where})
+    assert response.status_code == (200 if code is None else 422), response.text
+    assert response.json().get("code") == code
+
+
+def test_every_route_with_a_json_body_reads_it_strictly() -> None:
+    routes = [r for router in ROUTERS for r in router.routes if isinstance(r, APIRoute)]
+    with_body = [r for r in routes if r.body_field]
+    assert len(with_body) > 5
+    assert [r.path for r in with_body if not isinstance(r, JsonRoute)] == []

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from normlab.errors import InvalidSpec
+from normlab.errors import FilterTooCostly, InvalidSpec
 from normlab.specs.jobs import JobSpec
 from service import jobs
+from service.conditions import condition
 from service.database import Database
+from service.filters import parse
 from service.listing import JobFilters
 
 
@@ -84,3 +86,37 @@ def test_what_no_job_can_have_is_refused(database: Database, where: str, rule: s
 def test_a_metric_that_is_nan_is_above_nothing(three: Database) -> None:
     submit(three, "d", float("nan"))
     assert found(three, "val/accuracy > 0.9") == ["a"]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        " or ".join(["val/accuracy > 0"] * 6),
+        " or ".join(["name ~ x"] * 20),
+        " and ".join(["optimizer.lr = 1"] * 16),
+        " and ".join(["seed = 1"] * 61),
+    ],
+)
+def test_a_filter_that_costs_too_much_is_refused(where: str) -> None:
+    with pytest.raises(FilterTooCostly, match="at most 60"):
+        condition(parse(where))
+
+
+def test_a_filter_that_nests_too_deeply_is_refused() -> None:
+    condition(parse("not " * 16 + "seed = 1"))
+    with pytest.raises(FilterTooCostly, match="16 levels"):
+        condition(parse("not " * 17 + "seed = 1"))
+
+
+def test_many_values_of_one_field_are_one_look_at_it() -> None:
+    values = ", ".join(str(n) for n in range(300))
+    said = str(condition(parse(f"val/accuracy in ({values})")))
+    assert said.count("metric_last") == str(condition(parse("val/accuracy = 1"))).count(
+        "metric_last"
+    )
+
+
+def test_values_of_several_types_are_each_compared_as_theirs(database: Database) -> None:
+    submit(database, "a", optimizer={"name": "sgd", "nesterov": True})
+    submit(database, "b")
+    assert found(database, "optimizer.nesterov in (x, 3, true)") == ["a"]

@@ -81,3 +81,7 @@ def test_any_text_is_a_filter_or_a_clear_error(text: str) -> None:
         parse(text)
     except InvalidSpec as e:
         assert "position" in str(e)  # noqa: PT017
+
+
+def test_brackets_nest_as_deeply_as_a_filter_is_long() -> None:
+    assert parse("(" * 990 + "a = 1" + ")" * 990) == Comparison("a", "=", 1)

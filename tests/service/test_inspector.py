@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from normlab.specs.jobs import JobSpec
-from service.inspector import Inspector
+from service.inspector import AT_ONCE, Inspector
 from service.settings import Settings
 
 ANSWER = {"parameters": 7, "memory_bytes": 70, "ipu_passes": True, "ipu_message": "passes"}
@@ -143,3 +143,39 @@ def _alive(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return os.path.exists(f"/proc/{pid}")
+
+
+def test_a_model_that_takes_too_long_is_asked_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.inspector.ANSWER_WITHIN_S", 0.2)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "socket"))
+        silent.listen()
+        asking = inspector(tmp_path)
+        assert asking.ask(JobSpec(normalizer="group")) is None
+        began = time.monotonic()
+        assert asking.ask(JobSpec(normalizer="group", seed=1)) is None
+        assert time.monotonic() - began < 0.1
+
+
+def test_many_questions_do_not_keep_as_many_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.inspector.ANSWER_WITHIN_S", 3.0)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "socket"))
+        silent.listen(AT_ONCE)
+        asking = inspector(tmp_path)
+        specs = [JobSpec(normalizer="group", batch_size=n + 1) for n in range(AT_ONCE + 1)]
+        threads = [threading.Thread(target=asking.ask, args=(spec,)) for spec in specs[1:]]
+        for thread in threads:
+            thread.start()
+        connections = [silent.accept()[0] for _ in threads]
+        began = time.monotonic()
+        assert asking.ask(specs[0]) is None
+        assert time.monotonic() - began < 1
+        for connection in connections:
+            connection.close()
+        for thread in threads:
+            thread.join()

@@ -74,3 +74,18 @@ def test_a_file_that_is_not_there_is_named() -> None:
 def test_nothing_at_all_says_what_to_give() -> None:
     with pytest.raises(InvalidSpec, match="--set"):
         read_spec(None, [])
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": ' + "[" * 5000, "a: " + "[" * 3000, '{"a": 1' + "0" * 5000 + "}"]
+)
+def test_what_python_cannot_read_is_said_in_one_line(text: str) -> None:
+    with pytest.raises(InvalidSpec, match="nested too deeply, or a number") as caught:
+        parse(text, "job.yaml")
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("value", ["[" * 3000, "1" + "0" * 5000])
+def test_an_override_that_python_cannot_read_is_said_in_one_line(value: str) -> None:
+    with pytest.raises(InvalidSpec, match="nested too deeply, or a number"):
+        apply_override({}, f"seed={value}")

@@ -1,0 +1,98 @@
+"""The one place where JSON of a request is read: strictly, and within limits."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.specs.json_values import MAX_DEPTH, json_problem
+
+_AT_ONCE_BYTES = 16 * 1024
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class JsonRoute(APIRoute):
+    """A route whose body is read by `decode`."""
+
+    def get_route_handler(self) -> Handler:
+        """Return what answers a request."""
+        answer = super().get_route_handler()
+
+        async def strictly(request: Request) -> Response:
+            try:
+                return await answer(_Request(request.scope, request.receive))
+            except HTTPException as e:
+                # So the framework wraps whatever goes wrong while a body is read
+                raise e.__cause__ if isinstance(e.__cause__, InvalidSpec) else e from e.__cause__
+
+        return strictly
+
+
+class _Request(Request):
+    async def json(self) -> Any:
+        body = await self.body()
+        if len(body) <= _AT_ONCE_BYTES:
+            return decode(body)
+        return await run_in_threadpool(decode, body)  # others are served meanwhile
+
+
+def decode(body: bytes) -> Any:
+    """
+    Read the JSON of *body*, which may hold only what can be stored and sent back.
+
+    Raises:
+        InvalidSpec: nested deeper than MAX_DEPTH, a field twice, a number that is not finite or
+            has more than 64 bits, or a text that is no Unicode; its problem names the field.
+        json.JSONDecodeError: *body* is no JSON.
+    """
+    try:
+        value = json.loads(
+            body, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite
+        )
+    except RecursionError as e:
+        rule = f"nested more than {MAX_DEPTH} levels deep; make it flatter"
+        raise _refused(FieldProblem("body", rule)) from e
+    except UnicodeDecodeError as e:
+        raise _refused(FieldProblem("body", "not text in UTF-8; send one JSON object")) from e
+    except (InvalidSpec, json.JSONDecodeError):  # which are ValueErrors too
+        raise
+    except ValueError as e:  # Python reads no integer of more than 4300 digits
+        rule = "an integer outside 64 bits; use a smaller one"
+        raise _refused(FieldProblem("body", rule)) from e
+    problem = json_problem(value)
+    if problem is not None:
+        raise _refused(problem)
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise _refused(FieldProblem(twice[:100], "stands there twice; give each field once"))
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
+def _no_number(text: str) -> float:
+    shown = text if len(text) <= 30 else text[:27] + "..."
+    raise _refused(FieldProblem("body", f"{shown} is no number of JSON, which are all finite"))
+
+
+def _refused(problem: FieldProblem) -> InvalidSpec:
+    return InvalidSpec(f"{problem.field}: {problem.rule}", [problem])

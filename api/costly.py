@@ -1,0 +1,179 @@
+"""Reads that may cost much: few at once, fewer of one owner, ended in time or when he leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Hashable
+from functools import partial, wraps
+from typing import Any
+
+from fastapi import Request
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api.answers import answer
+from normlab.errors import ReadTimedOut, TooBusy
+from service.patience import Patience
+
+Endpoint = Callable[..., Any]
+Later = partial[Response]
+"""Makes a response of what was read, when its turn and its time are over: a file, say."""
+
+_GO_ON_S = 60.0
+_CLIENT_LEFT = 499  # as nginx has it; HTTP has no number for an answer that nobody waits for
+
+
+class CostlyReads:
+    """
+    Lends turns to costly reads, so that whoever asks too much slows down himself at most.
+
+    A turn is given back when the work has ended, though its reader was answered before.
+
+    Args:
+        at_once: turns in all; as many connections of the database and threads do they take.
+        of_owner: turns that one owner may hold.
+        wait_s: the longest that a read waits for its turn.
+        within_s: the longest that it may take then.
+    """
+
+    def __init__(
+        self, at_once: int = 4, of_owner: int = 2, wait_s: float = 0.3, within_s: float = 1.0
+    ) -> None:
+        self.at_once = at_once
+        self.of_owner = of_owner
+        self.wait_s = wait_s
+        self.within_s = within_s
+        self._held: Counter[str] = Counter()
+        self._freed = asyncio.Condition()
+        self._returning: set[asyncio.Task[None]] = set()
+        self._going_on: dict[Hashable, asyncio.Task[Response | Later]] = {}
+
+    async def answer(
+        self, request: Request, owner: str, work: Callable[[], Response | Later]
+    ) -> Response:
+        """
+        Return what *work* does in a thread, in its turn.
+
+        Raises:
+            TooBusy: no turn in time.
+            ReadTimedOut: it takes too long; its statements are ended.
+        """
+        await self._take_turn(owner)
+        patience = Patience(self.within_s)
+        working = self._begin(owner, patience, work)
+        leaving = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait(
+                {working, leaving}, timeout=self.within_s, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            left = leaving.done()
+            leaving.cancel()
+        if working.done():
+            found = working.result()
+            return found if isinstance(found, Response) else await run_in_threadpool(found)
+        await run_in_threadpool(patience.stop)
+        if left:
+            return Response(status_code=_CLIENT_LEFT)  # which nobody reads
+        raise patience.over()
+
+    async def answer_or_go_on(
+        self, owner: str, key: Hashable, work: Callable[[], Response | Later]
+    ) -> Response:
+        """
+        Return what *work* does; if that takes too long it goes on, for who asks again for *key*.
+
+        Raises:
+            TooBusy: no turn in time.
+            ReadTimedOut: it is not done yet.
+        """
+        working = self._going_on.get(key)
+        if working is None:
+            await self._take_turn(owner)
+            working = self._begin(owner, Patience(_GO_ON_S), work)
+            self._going_on[key] = working
+            asyncio.get_running_loop().call_later(2 * _GO_ON_S, self._forget, key, working)
+        await asyncio.wait({working}, timeout=self.within_s)
+        if not working.done():
+            raise ReadTimedOut(
+                f"this takes more than {self.within_s:g} s and is still being worked on; "
+                "ask for the same again in a few seconds to get it"
+            )
+        self._forget(key, working)
+        found = working.result()
+        return found if isinstance(found, Response) else await run_in_threadpool(found)
+
+    def _begin(
+        self, owner: str, patience: Patience, work: Callable[[], Response | Later]
+    ) -> asyncio.Task[Response | Later]:
+        working = asyncio.create_task(run_in_threadpool(_spending, patience, work))
+        returning = asyncio.create_task(self._give_back(owner, working))
+        self._returning.add(returning)  # a loop holds its tasks only weakly
+        returning.add_done_callback(self._returning.discard)
+        return working
+
+    def _forget(self, key: Hashable, working: asyncio.Task[Response | Later]) -> None:
+        if self._going_on.get(key) is working:
+            del self._going_on[key]
+
+    async def _take_turn(self, owner: str) -> None:
+        def free() -> bool:
+            all_held = sum(self._held.values())
+            return all_held < self.at_once and self._held[owner] < self.of_owner
+
+        try:
+            async with asyncio.timeout(self.wait_s), self._freed:
+                await self._freed.wait_for(free)
+                self._held[owner] += 1
+        except TimeoutError:
+            raise TooBusy(
+                f"{self._held[owner]} costly reads of {owner!r} are under way, and "
+                f"{sum(self._held.values())} in all; ask one after another, or try again"
+            ) from None
+
+    async def _give_back(self, owner: str, working: asyncio.Future[Response | Later]) -> None:
+        await asyncio.wait({working})
+        async with self._freed:
+            self._held[owner] -= 1
+            self._held += Counter()  # forgets who holds none
+            self._freed.notify_all()
+        if not working.cancelled():
+            working.exception()  # seen, though nobody may wait for it any more
+
+
+def costly(endpoint: Endpoint) -> Callable[..., Coroutine[Any, Any, Response]]:
+    """
+    Let *endpoint* take its turn among the costly reads.
+
+    It takes `request`, `reader` and `state`, and returns a response or a record, whose JSON is
+    made in its thread.
+    """
+
+    @wraps(endpoint)
+    async def in_turn(**given: Any) -> Response:
+        reads: CostlyReads = given["state"].costly
+        work = partial(_response, endpoint, given)
+        return await reads.answer(given["request"], given["reader"].owner, work)
+
+    return in_turn
+
+
+def _response(endpoint: Endpoint, given: dict[str, Any]) -> Response | Later:
+    found = endpoint(**given)
+    if isinstance(found, BaseModel):
+        return answer(found.model_dump_json())
+    response: Response | Later = found
+    return response
+
+
+def _spending(patience: Patience, work: Callable[[], Response | Later]) -> Response | Later:
+    with patience.spent():
+        return work()
+
+
+async def _gone(request: Request) -> None:
+    # Its body was read before: what comes next is that the client has left
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,76 @@
+"""Which combinations of a grid its rules of exclusion leave out, in one look for all rules."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Dict, Hashable, List, Mapping, Sequence
+
+Rule = Mapping[str, Any]
+
+
+class Exclusions:
+    """
+    Many rules as one table: of each path, the rules that each value satisfies.
+
+    A set of rules is an integer with one bit for each rule. A combination is left out if some rule
+    is satisfied at every path, so the sets at all paths have a bit in common: one look-up for each
+    path, however many rules there are.
+
+    Args:
+        rules: each from path to value, or to a list of values; a short name stands for an object.
+    """
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._every = (1 << len(rules)) - 1
+        self._by_value: Dict[str, Dict[Hashable, int]] = {}
+        self._free: Dict[str, int] = {}  # of each path, the rules that do not name it
+        for i, rule in enumerate(rules):
+            for path, wanted in rule.items():
+                values = self._by_value.setdefault(path, {})
+                self._free[path] = self._free.get(path, self._every) & ~(1 << i)
+                for value in wanted if isinstance(wanted, list) else [wanted]:
+                    key = _hashable(value)
+                    values[key] = values.get(key, 0) | 1 << i
+
+    def leave_out(self, coordinates: Mapping[str, Any]) -> bool:
+        """Say whether a rule matches the combination at *coordinates*."""
+        satisfied = self._every
+        raw: Dict[str, Any] = {}
+        for path, value in coordinates.items() if satisfied else ():
+            put(raw, path, copy.deepcopy(value) if isinstance(value, dict) else value)
+        for path, values in self._by_value.items():
+            value = _at(raw, path)
+            short = value.get("kind", value.get("name")) if isinstance(value, dict) else value
+            found = values.get(_hashable(value), 0) | values.get(_hashable(short), 0)
+            satisfied &= found | self._free[path]
+            if not satisfied:
+                return False
+        return satisfied != 0
+
+
+def put(raw: Dict[str, Any], path: str, value: Any) -> None:
+    """Set the field at the dotted *path* of *raw*, making what is missing on the way."""
+    *parents, last = path.split(".")
+    for part in parents:
+        child = raw.get(part)
+        if isinstance(child, str):  # "group" is short for {"kind": "group"}
+            child = {"kind" if part == "normalizer" else "name": child}
+        raw[part] = child = child if isinstance(child, dict) else {}
+        raw = child
+    raw[last] = value
+
+
+def _at(raw: Any, path: str) -> Any:
+    for part in path.split("."):
+        raw = raw.get(part) if isinstance(raw, dict) else None
+    return raw
+
+
+def _hashable(value: Any) -> Hashable:
+    # Equal values, equal keys: 1 and 1.0 are, 1 and True are not
+    if isinstance(value, dict):
+        return frozenset((key, _hashable(inner)) for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        parts: List[Hashable] = [_hashable(inner) for inner in value]
+        return ("list", *parts)
+    return ("bool", value) if isinstance(value, bool) else value

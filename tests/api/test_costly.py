@@ -1,0 +1,226 @@
+"""Costly reads end in time, take few turns, and leave the service to everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.costly import CostlyReads
+from api.main import create_app
+from normlab.errors import ReadTimedOut, TooBusy
+from service import patience
+from service.database import Database
+from service.doorbell import SilentDoorbell
+from service.patience import Patience
+from service.settings import Settings
+from tests.api.conftest import OPERATORS_TOKEN, token_header
+from tests.api.serving import serve
+
+_SLEEP = text("select pg_sleep(30)")
+_ASLEEP = text(
+    "select count(*) from pg_stat_activity where datname = current_database()"
+    " and state = 'active' and query like '%pg_sleep(30)%' and pid <> pg_backend_pid()"
+)
+
+
+def staying() -> Request:
+    """A request whose client waits for the answer."""
+
+    async def receive() -> dict[str, str]:
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    return Request({"type": "http", "method": "GET", "path": "/"}, receive)
+
+
+def leaving(after_s: float) -> Request:
+    """A request whose client leaves."""
+
+    async def receive() -> dict[str, str]:
+        await asyncio.sleep(after_s)
+        return {"type": "http.disconnect"}
+
+    return Request({"type": "http", "method": "GET", "path": "/"}, receive)
+
+
+def wait_until_nobody_sleeps(database: Database) -> None:
+    deadline = time.monotonic() + 5
+    with database.autocommit() as connection:
+        while connection.execute(_ASLEEP).scalar_one():
+            assert time.monotonic() < deadline, "the statement was not ended"
+            time.sleep(0.02)
+
+
+def sleeping(database: Database) -> Response:
+    with database.autocommit() as connection:
+        connection.execute(_SLEEP)
+    return Response()
+
+
+def test_a_statement_is_ended_when_its_time_is_over(database: Database) -> None:
+    reads = CostlyReads(within_s=0.2)
+    with pytest.raises(ReadTimedOut, match="narrow the filter"):
+        asyncio.run(reads.answer(staying(), "ada", lambda: sleeping(database)))
+    wait_until_nobody_sleeps(database)
+
+
+def test_a_statement_is_ended_when_its_reader_leaves(database: Database) -> None:
+    began = time.monotonic()
+    reads = CostlyReads(within_s=20)
+    asyncio.run(reads.answer(leaving(0.2), "ada", lambda: sleeping(database)))
+    assert time.monotonic() - began < 5
+    wait_until_nobody_sleeps(database)
+
+
+def test_the_server_itself_ends_a_statement_of_the_reads(database_url: str) -> None:
+    with Database(database_url, statement_s=0.1) as reads:
+        with pytest.raises(ReadTimedOut):
+            sleeping(reads)
+        with reads.autocommit() as connection:
+            assert connection.execute(text("select 1")).scalar() == 1
+
+
+def test_no_statement_follows_when_the_time_is_over(database: Database) -> None:
+    over = Patience(0.0)
+    with over.spent(), pytest.raises(ReadTimedOut):
+        sleeping(database)
+    patience.check()  # nobody waits here any more
+
+
+def test_one_owner_cannot_take_all_turns() -> None:
+    async def crowd() -> None:
+        reads = CostlyReads(at_once=3, of_owner=2, wait_s=0.1, within_s=5)
+        end = threading.Event()
+
+        def work() -> Response:
+            end.wait(5)
+            return Response()
+
+        first = [asyncio.create_task(reads.answer(staying(), "ada", work)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(TooBusy, match="2 costly reads of 'ada'"):
+            await reads.answer(staying(), "ada", work)
+        other = asyncio.create_task(reads.answer(staying(), "bob", Response))
+        assert (await other).status_code == 200
+        end.set()
+        await asyncio.gather(*first)
+        assert (await reads.answer(staying(), "ada", Response)).status_code == 200
+
+    asyncio.run(crowd())
+
+
+def test_a_turn_is_held_until_the_work_has_ended() -> None:
+    async def late() -> None:
+        reads = CostlyReads(at_once=1, of_owner=1, wait_s=0.1, within_s=0.1)
+        end = threading.Event()
+
+        def work() -> Response:
+            end.wait(5)
+            return Response()
+
+        with pytest.raises(ReadTimedOut):
+            await reads.answer(staying(), "ada", work)
+        with pytest.raises(TooBusy):
+            await reads.answer(staying(), "ada", Response)
+        end.set()
+        assert (await reads.answer(staying(), "ada", Response)).status_code == 200
+
+    asyncio.run(late())
+
+
+def test_long_work_goes_on_and_is_there_for_who_asks_again() -> None:
+    async def again() -> None:
+        reads = CostlyReads(within_s=0.1)
+        end = threading.Event()
+        calls = []
+
+        def work() -> Response:
+            calls.append(1)
+            end.wait(5)
+            return Response("done")
+
+        with pytest.raises(ReadTimedOut, match="ask for the same again"):
+            await reads.answer_or_go_on("ada", "key", work)
+        end.set()
+        assert (await reads.answer_or_go_on("ada", "key", work)).body == b"done"
+        assert len(calls) == 1
+
+    asyncio.run(again())
+
+
+@pytest.fixture
+def url_of_slow_lists(app: FastAPI, url: str, database: Database) -> Iterator[str]:
+    """An application whose lists wait for a lock that a test holds."""
+    with database.begin() as connection:
+        connection.execute(text("lock table metric_last in access exclusive mode"))
+        yield url
+
+
+def test_slow_lists_are_503_with_a_way_out_and_others_are_served(
+    url_of_slow_lists: str, database: Database
+) -> None:
+    answers: list[httpx.Response] = []
+    eve = httpx.Client(base_url=url_of_slow_lists, headers=token_header(database, "eve", "read"))
+    admin = {"Authorization": f"Bearer {OPERATORS_TOKEN}"}
+    other = httpx.Client(base_url=url_of_slow_lists, headers=admin, timeout=30)
+
+    def ask() -> None:
+        answers.append(eve.get("/v1/jobs", timeout=30))
+
+    threads = [threading.Thread(target=ask) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    began = time.monotonic()
+    others = other.get("/v1/devices")
+    took = time.monotonic() - began
+    for thread in threads:
+        thread.join()
+    eve.close()
+    other.close()
+    assert (others.status_code, took < 2) == (200, True)
+    codes = {answer.json()["code"] for answer in answers}
+    assert codes == {"read_timed_out", "too_busy"}
+    assert {answer.status_code for answer in answers} == {503, 429}
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
+
+
+def test_a_client_that_leaves_ends_its_statement(
+    settings: Settings, doorbell: SilentDoorbell, database: Database
+) -> None:
+    patient = create_app(settings.model_copy(update={"read_timeout_s": 30.0}), doorbell)
+    with serve(patient) as url, database.begin() as connection:
+        connection.execute(text("lock table metric_last in access exclusive mode"))
+        at = urlsplit(url)
+        with socket.create_connection((at.hostname, at.port)) as client:
+            token = f"Authorization: Bearer {OPERATORS_TOKEN}"
+            head = f"GET /v1/jobs HTTP/1.1\r\nHost: {at.netloc}\r\n{token}\r\n\r\n"
+            client.sendall(head.encode())
+            _wait_for_waiting(database, 1)
+        _wait_for_waiting(database, 0)
+
+
+def _wait_for_waiting(database: Database, readers: int) -> None:
+    deadline = time.monotonic() + 10
+    while _waiting(database) != readers:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _waiting(database: Database) -> int:
+    query = text(
+        "select count(*) from pg_stat_activity where datname = current_database()"
+        " and wait_event_type = 'Lock' and application_name = 'normlab reads'"
+    )
+    with database.autocommit() as connection:
+        return int(connection.execute(query).scalar_one())

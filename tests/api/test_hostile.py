@@ -1,0 +1,141 @@
+"""Whatever is sent, by whomever: no answer of 500, no dropped connection, none that takes long."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.database import Database
+from tests.api.conftest import OPERATORS_TOKEN, token_header
+from tests.api.malformed import malformed
+from tests.many_jobs import fill
+
+_SPECS = int(os.environ.get("NORMLAB_TEST_MALFORMED", "1000"))
+_SEED = int(os.environ.get("NORMLAB_TEST_SEED", "13"))
+_JOBS = 50_000
+_READERS = 20
+_LOAD_S = 10.0
+_LONGEST_S = 2.0
+
+
+def test_malformed_specs_are_answered_by_what_is_wrong_with_them(
+    client: httpx.Client, database: Database
+) -> None:
+    found: Counter[int] = Counter()
+    for number, (path, body) in enumerate(malformed(_SEED, _SPECS)):
+        began = time.monotonic()
+        answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+        took = time.monotonic() - began
+        assert took < _LONGEST_S, (number, path, body[:500], took)
+        while answer.status_code == 503 and answer.json()["code"] == "read_timed_out":
+            answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code < 500, (number, path, body[:500], answer.text)
+        if answer.status_code >= 400:
+            problem = answer.json()
+            assert problem["code"] != "error", problem
+        found[answer.status_code] += 1
+    assert found[422] > _SPECS / 2
+    assert client.get("/v1/jobs", params={"limit": 1000}).status_code == 200
+    assert client.get("/v1/studies").status_code == 200
+
+
+_FILTERS = (
+    " or ".join(["val/accuracy > 2"] * 5),
+    " or ".join(["val/accuracy > 2"] * 90),
+    "val/accuracy in (" + ", ".join(str(n) for n in range(2, 400)) + ")",
+    " or ".join(f"optimizer.name ~ zz{n}" for n in range(7)),
+    " and ".join(["not name ~ zz"] * 12),
+    "not " * 16 + "val/loss > 2",
+    "not " * 400 + "seed = 1",
+    "(" * 900 + "seed = 1" + ")" * 900,
+    "name ~ '%_%_%_%_%_%_%_%_%'",
+)
+_SORTS = ("-created_at", "val/accuracy", "-val/loss", "name", "nothing/there", "-seed")
+
+
+def _read(chance: random.Random) -> tuple[str, dict[str, str]]:
+    path = chance.choice(("/v1/jobs", "/v1/jobs", "/v1/jobs", "/jobs", "/jobs/rows", "/v1/studies"))
+    params = {"filter": chance.choice(_FILTERS), "sort": chance.choice(_SORTS), "limit": "200"}
+    return path, {} if path == "/v1/studies" else params
+
+
+@pytest.fixture
+def full_store(database: Database) -> Database:
+    fill(database, _JOBS)
+    return database
+
+
+@pytest.fixture
+def server(database_url: str, tmp_path: Path) -> Iterator[str]:
+    """The API in a process of its own, as it is run; yield its URL."""
+    settings = {
+        "NORMLAB_DATABASE_URL": database_url,
+        "NORMLAB_DATA_DIR": str(tmp_path),
+        "NORMLAB_TOKEN": OPERATORS_TOKEN,
+        "NORMLAB_PORT": "0",
+        "NORMLAB_LOG_LEVEL": "error",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "api"], env={**os.environ, **settings}, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        yield str(json.loads(process.stdout.readline())["url"])
+        process.terminate()
+
+
+def test_a_load_of_hostile_reads_delays_nobody(full_store: Database, server: str) -> None:
+    """Twenty readers of one token ask for the worst there is, and often leave; others look on."""
+    eve = token_header(full_store, "eve", "read")
+    until = time.monotonic() + _LOAD_S
+    wrong: list[object] = []
+    answered: Counter[int] = Counter()
+
+    def attack(seed: int) -> None:
+        chance = random.Random(seed)
+        with httpx.Client(base_url=server, headers=eve, timeout=30) as client:
+            while time.monotonic() < until:
+                time.sleep(0.05)  # the readers share this machine's cores with the server
+                path, params = _read(chance)
+                patience = 0.1 if chance.random() < 0.2 else 30
+                began = time.monotonic()
+                try:
+                    answer = client.get(path, params=params, timeout=patience)
+                except httpx.TimeoutException:
+                    continue  # this reader has left, as one in five does
+                except httpx.TransportError as e:
+                    wrong.append((path, params, e))
+                    continue
+                took = time.monotonic() - began
+                answered[answer.status_code] += 1
+                if took > _LONGEST_S or answer.status_code not in (200, 422, 429, 503):
+                    wrong.append((path, params, answer.status_code, took))
+
+    readers = [threading.Thread(target=attack, args=(seed,)) for seed in range(_READERS)]
+    for reader in readers:
+        reader.start()
+    admin = {"Authorization": f"Bearer {OPERATORS_TOKEN}"}
+    with httpx.Client(base_url=server, headers=admin, timeout=30) as other:
+        while time.monotonic() < until:
+            for path in ("/v1/jobs?limit=20", "/v1/devices", "/readyz"):
+                began = time.monotonic()
+                answer = other.get(path)
+                took = time.monotonic() - began
+                if took > _LONGEST_S or answer.status_code != 200:
+                    wrong.append((path, answer.status_code, took, answer.text))
+            time.sleep(0.1)
+    for reader in readers:
+        reader.join()
+    assert wrong == []
+    assert answered[422] > 0
+    assert answered[429] > 0

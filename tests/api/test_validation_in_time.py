@@ -1,0 +1,72 @@
+"""A net that takes long to be looked at is answered in time, and nobody waits for it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.api.conftest import a_job
+
+ANSWER = {"parameters": 7, "memory_bytes": 70, "ipu_passes": True, "ipu_message": "passes"}
+
+
+@pytest.fixture
+def finish(tmp_path: Path) -> Iterator[threading.Event]:
+    """An inspection process that answers once this is set."""
+    finish = threading.Event()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "nobody"))  # where the settings of these tests look
+        listener.listen()
+        threading.Thread(target=_serve, args=(listener, finish), daemon=True).start()
+        yield finish
+        finish.set()
+
+
+def _serve(listener: socket.socket, finish: threading.Event) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection, connection.makefile("rb") as lines:
+            lines.readline()
+            finish.wait(20)
+            connection.sendall(json.dumps(ANSWER).encode() + b"\n")
+
+
+def test_a_deep_net_is_answered_in_time_and_its_answer_fetched_later(
+    client: httpx.Client, finish: threading.Event
+) -> None:
+    began = time.monotonic()
+    first = client.post("/v1/jobs:validate", json=a_job())
+    assert time.monotonic() - began < 2
+    assert (first.status_code, first.json()["code"]) == (503, "read_timed_out")
+    assert int(first.headers["retry-after"]) > 0
+    assert "ask for the same again" in first.json()["detail"]
+    finish.set()
+    again = client.post("/v1/jobs:validate", json=a_job())
+    assert (again.status_code, again.json()["parameters"]) == (200, 7)
+
+
+def test_others_are_served_while_deep_nets_are_looked_at(
+    client: httpx.Client, finish: threading.Event
+) -> None:
+    def ask(n: int) -> None:
+        client.post("/v1/jobs:validate", json=a_job(batch_size=n + 1))
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(60)]
+    for thread in threads:
+        thread.start()
+    for path in ("/v1/jobs", "/v1/devices", "/readyz"):
+        began = time.monotonic()
+        assert client.get(path).status_code == 200
+        assert time.monotonic() - began < 2
+    for thread in threads:
+        thread.join()

@@ -1,0 +1,65 @@
+"""Rules of exclusion match as they always did, in a time that does not grow with their number."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Dict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from normlab.specs.cells import lay_out
+from normlab.specs.exclusions import Exclusions
+from normlab.specs.studies import StudySpec
+
+GROUP = {"kind": "group", "groups": 4}
+VALUES = st.sampled_from([1, 2, 1.0, True, None, "batch", {"kind": "batch"}, GROUP])
+PATHS = st.sampled_from(["normalizer", "normalizer.kind", "batch_size"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "out"),
+    [
+        ({"normalizer": "group"}, True),
+        ({"normalizer": {"groups": 4.0, "kind": "group"}}, True),
+        ({"normalizer": {"kind": "group"}}, False),
+        ({"normalizer.groups": [2, 4]}, True),
+        ({"normalizer": "group", "batch_size": 8}, False),
+        ({"normalizer": ["layer", "group"], "batch_size": [1, 2]}, True),
+        ({"epochs": 2}, False),
+    ],
+)
+def test_a_rule_matches_by_value_by_short_name_and_within(rule: Dict[str, Any], out: bool) -> None:
+    assert Exclusions([rule]).leave_out({"normalizer": GROUP, "batch_size": 2}) is out
+
+
+def test_a_short_name_on_the_way_of_a_path_is_an_object() -> None:
+    coordinates = {"normalizer": "group", "normalizer.groups": 2}
+    assert Exclusions([{"normalizer": "group"}]).leave_out(coordinates)
+    assert Exclusions([{"normalizer.groups": 2}]).leave_out(coordinates)
+
+
+@given(
+    st.lists(st.dictionaries(PATHS, st.one_of(VALUES, st.lists(VALUES, max_size=3)))),
+    st.dictionaries(st.sampled_from(["normalizer", "batch_size"]), VALUES, min_size=1),
+)
+def test_many_rules_leave_out_what_one_of_them_does(rules: Any, coordinates: Any) -> None:
+    alone = [Exclusions([rule]).leave_out(coordinates) for rule in rules]
+    assert Exclusions(rules).leave_out(coordinates) == any(alone)
+
+
+def test_two_thousand_rules_cost_a_grid_little() -> None:
+    axes = {"batch_size": list(range(1, 101)), "epochs": list(range(1, 101))}
+    fields = {"name": "s", "base": {"normalizer": "batch"}, "axes": axes}
+    rules = [{"batch_size": i % 90 + 1, "epochs": 100 - i // 90} for i in range(2000)]
+    few = _seconds({**fields, "exclude": rules[:1]})
+    many = _seconds({**fields, "exclude": rules})
+    assert many < 3 * few + 0.5
+
+
+def _seconds(fields: Dict[str, Any]) -> float:
+    study = StudySpec.model_validate(fields)
+    began = time.process_time()
+    lay_out(study)
+    return time.process_time() - began
