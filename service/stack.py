@@ -132,8 +132,10 @@ def _wait_until_ready(running: Stack) -> None:
 
 
 def _answers(url: str) -> bool:
+    # the stack's own API, on this host: a proxy of the environment leads elsewhere
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with direct.open(url, timeout=2) as answer:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False

@@ -18,6 +18,7 @@ from normlab.cli.output import console, print_json
 from normlab.client import Client
 from normlab.connection import Connection
 from normlab.errors import NormlabError
+from normlab.proxies import http_client
 
 PATIENCE_S = 5.0
 HOST_CHECKS_WITHIN_S = 120.0
@@ -64,8 +65,9 @@ def _api(address: Address) -> Iterator[Finding]:
         return
     try:
         sent = time.time()
-        answer = httpx.get(f"{connection.url}/readyz", timeout=PATIENCE_S)
-    except httpx.HTTPError as e:
+        with http_client(connection.url, timeout=httpx.Timeout(PATIENCE_S)) as http:
+            answer = http.get("/readyz")
+    except (httpx.HTTPError, NormlabError) as e:
         mend = "start it (`normlab up`), or correct --url"
         yield Finding("API", "bad", f"no answer from {connection.url}: {e}", mend)
         return
