@@ -48,8 +48,8 @@ def report(findings: Iterator[Finding], *, as_json: bool) -> int:
     for finding in findings:
         seen.append(finding)
         if not as_json:
-            out.print(f"{MARKS[finding.verdict]:>4}  {finding.check}: ", end="")
-            out.print(finding.found, markup=False)
+            out.print(f"{MARKS[finding.verdict]:>4}  ", end="")
+            out.print(f"{finding.check}: {finding.found}", markup=False)
             if finding.mend:
                 out.print(f"      -> {finding.mend}", markup=False, style="bold")
     if as_json:

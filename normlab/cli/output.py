@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Optional, Sequence
@@ -21,6 +22,7 @@ STYLES = {
     "failed": "red",
     "cancelled": "magenta",
 }
+_TAG, _ESCAPED = re.compile(r"(\[[a-z#/@][^\[]*?\])"), r"\\\1"
 AsJson = typer.Option(False, "--json", help="Print JSON for programs.")
 
 
@@ -60,12 +62,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: st
     table = Table(box=None, pad_edge=False)
     for i, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left")
+        # as Text: a name such as base[0] is no markup
+        table.add_column(Text(name), justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
     out = console()
     if title:
-        out.print(title, style="bold")
+        out.print(title, style="bold", markup=False)
     out.print(table)
 
 
@@ -119,4 +122,5 @@ def size(count: Optional[int]) -> str:
 
 def examples(*lines: str) -> str:
     """Return the end of a command's help: how it is used."""
-    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
+    # help is read as rich's markup, in which [batch, group] would be a style
+    return "\n\n".join(["Examples:", *(f"  {_TAG.sub(_ESCAPED, line)}" for line in lines)])
