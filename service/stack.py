@@ -20,6 +20,7 @@ import structlog
 
 from normlab.connection import Connection, forget_connection
 from normlab.errors import Conflict, ServiceUnavailable
+from normlab.running_stacks import LOCK_NAME
 from service import embedded, tokens
 from service.children import Child
 from service.database import Database, migrate
@@ -77,6 +78,7 @@ def stack(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with ExitStack() as stopping:
         stopping.enter_context(_only_one(data_dir))
+        forget_connection(data_dir)  # of a stack that was killed
         servers = embedded.start(settings)
         stopping.callback(servers.stop)
         token = _token(settings)
@@ -149,7 +151,7 @@ def _stop(running: Stack, grace_s: float) -> None:
 @contextmanager
 def _only_one(data_dir: Path) -> Iterator[None]:
     # the lock goes with the process that holds it, so that a crash leaves none behind
-    with (data_dir / "stack.lock").open("a") as file:
+    with (data_dir / LOCK_NAME).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:

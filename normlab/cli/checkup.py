@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple
 
 import httpx
 
-from normlab.cli.connecting import Address, resolve
+from normlab.cli.connecting import Address, data_dir_of, resolve
 from normlab.cli.output import console, print_json
 from normlab.client import Client
 from normlab.connection import Connection
@@ -141,7 +141,7 @@ def _host(address: Address) -> Iterator[Finding]:
             "this machine", "ok", "a client only; `pip install 'normlab[server]'` for more"
         )
         return
-    environment = {**os.environ, "NORMLAB_DATA_DIR": str(address.data_dir)}
+    environment = {**os.environ, "NORMLAB_DATA_DIR": str(data_dir_of(address))}
     try:
         # a process of its own: the client never imports the service
         done = subprocess.run(

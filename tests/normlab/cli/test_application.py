@@ -14,8 +14,10 @@ import typer.main
 
 from normlab.cli import application
 from normlab.cli.application import app, run
+from normlab.cli.connecting import Address, resolve
 from normlab.connection import Connection
 from normlab.errors import FieldProblem, InvalidSpec
+from tests.normlab.cli.stacks import running
 
 
 def leaves(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -130,13 +132,12 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_command_line_comes_before_the_file_of_a_running_stack(tmp_path: Path) -> None:
-    from normlab.cli.connecting import Address, resolve
-
-    Connection("http://here:1", "of the stack").write(tmp_path)
-    assert resolve(Address(None, None, tmp_path)) == Connection("http://here:1", "of the stack")
-    assert resolve(Address("http://here:1/", None, tmp_path)).token == "of the stack"
-    assert resolve(Address("http://there:2", None, tmp_path)).token is None
-    assert resolve(Address("http://there:2", "mine", tmp_path)).token == "mine"
+    with running(tmp_path, "http://here:1", "of the stack"):
+        expected = Connection("http://here:1", "of the stack")
+        assert resolve(Address(None, None, tmp_path)) == expected
+        assert resolve(Address("http://here:1/", None, tmp_path)).token == "of the stack"
+        assert resolve(Address("http://there:2", None, tmp_path)).token is None
+        assert resolve(Address("http://there:2", "mine", tmp_path)).token == "mine"
 
 
 def test_the_file_of_a_stack_is_for_its_owner_alone(tmp_path: Path) -> None:
