@@ -134,10 +134,14 @@ def _show(job: JobDetail) -> None:
     if job.attempts:
         print()
         attempts = [
-            (a.number, a.worker, a.outcome or "running", a.resumed_from_step, a.message)
+            (
+                *(a.number, a.worker, a.outcome or "running", a.resumed_from_step),
+                *(a.environment.get("threads"), a.message),
+            )
             for a in job.attempts
         ]
-        print_table(["attempt", "worker", "outcome", "from step", "message"], attempts)
+        columns = ["attempt", "worker", "outcome", "from step", "threads", "message"]
+        print_table(columns, attempts)
     print()
     console().print_json(data=_in_short(job.spec))
 
