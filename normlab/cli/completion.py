@@ -36,8 +36,16 @@ def kinds(incomplete: str) -> List[str]:
 
 
 JobArgument = typer.Argument(
-    ..., help="A job's id, or its end as `ls` shows it.", autocompletion=job_ids, metavar="JOB", show_default=False
+    ...,
+    help="A job's id, or its end as `ls` shows it.",
+    autocompletion=job_ids,
+    metavar="JOB",
+    show_default=False,
 )
 JobsArgument = typer.Argument(
-    ..., help="Ids of jobs, or their ends as `ls` shows them.", autocompletion=job_ids, metavar="JOB...", show_default=False
+    ...,
+    help="Ids of jobs, or their ends as `ls` shows them.",
+    autocompletion=job_ids,
+    metavar="JOB...",
+    show_default=False,
 )

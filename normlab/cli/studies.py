@@ -103,7 +103,9 @@ def ls(ctx: typer.Context, as_json: bool = AsJson) -> None:
     print_table(["study", "name", "state", "cells", "varies", "age"], rows, spare=SPARE)
 
 
-@studies.command(epilog=examples("normlab study show 5f0c9a41", "normlab study show 5f0c9a41 --json"))
+@studies.command(
+    epilog=examples("normlab study show 5f0c9a41", "normlab study show 5f0c9a41 --json")
+)
 def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
     """Show a study's cells and the jobs that fill them."""
     from normlab.specs.cells import label

@@ -109,7 +109,9 @@ class Client:
 
     def get(self, job: str) -> JobDetail:
         """Return a job with its specification and attempts."""
-        return JobDetail.model_validate_json(self.transport.send("GET", f"/jobs/{self.job_id(job)}").content)
+        return JobDetail.model_validate_json(
+            self.transport.send("GET", f"/jobs/{self.job_id(job)}").content
+        )
 
     def page(self, **filters: Any) -> JobPage:
         """Return one page of jobs; *filters* are the query of `GET /v1/jobs`."""
@@ -218,7 +220,9 @@ class Client:
             follow: go on until the job has ended.
         """
         while True:
-            answer = self.transport.send("GET", f"/jobs/{self.job_id(job)}/logs", params={"offset": offset})
+            answer = self.transport.send(
+                "GET", f"/jobs/{self.job_id(job)}/logs", params={"offset": offset}
+            )
             page = LogPage.model_validate_json(answer.content)
             if page.text:
                 yield page.text
@@ -239,7 +243,9 @@ class Client:
     def download(self, job: str, name: str, target: Path) -> Path:
         """Write artifact *name* of *job* to *target*, whole or not at all."""
         part = target.with_name(target.name + ".part")
-        with self.transport.stream(f"/jobs/{self.job_id(job)}/artifacts/{name}") as answer, part.open("wb") as f:
+        with self.transport.stream(
+            f"/jobs/{self.job_id(job)}/artifacts/{name}"
+        ) as answer, part.open("wb") as f:
             for block in answer.iter_bytes():
                 f.write(block)
         part.replace(target)

@@ -45,7 +45,9 @@ class Studies:
 
     def extend(self, study: str, spec: AnyStudy) -> StudyRecord:
         """Give a study a larger grid; only the new cells are queued."""
-        answer = self.transport.send("PUT", f"/studies/{self.study_id(study)}", json=_body(spec), repeatable=True)
+        answer = self.transport.send(
+            "PUT", f"/studies/{self.study_id(study)}", json=_body(spec), repeatable=True
+        )
         return StudyRecord.model_validate_json(answer.content)
 
     def get(self, study: str) -> StudyDetail:
@@ -138,7 +140,9 @@ class Studies:
             "interval": interval,
             "confidence": confidence,
         }
-        answer = self.transport.send("GET", f"/studies/{self.study_id(study)}/results", params=params)
+        answer = self.transport.send(
+            "GET", f"/studies/{self.study_id(study)}/results", params=params
+        )
         return ResultTable.model_validate_json(answer.content)
 
     def frame(self, study: str, **question: Any) -> pd.DataFrame:
@@ -154,7 +158,9 @@ class Studies:
     ) -> ComparisonTable:
         """Compare two values of *axis* seed by seed: a minus b, with its interval."""
         params = {"axis": axis, "a": a, "b": b, "metric": metric, **question}
-        answer = self.transport.send("GET", f"/studies/{self.study_id(study)}/compare", params=params)
+        answer = self.transport.send(
+            "GET", f"/studies/{self.study_id(study)}/compare", params=params
+        )
         return ComparisonTable.model_validate_json(answer.content)
 
     def _post(self, study: str, verb: str, body: Any = None) -> StudyRecord:

@@ -36,14 +36,13 @@ def damage(path: Path, expected: Optional[int]) -> Optional[str]:
 
 
 def _idx_bytes(path: Path) -> int:
-    opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
-    with opened as file:
-        head = file.read(4 + 4 * _IDX_DIMS)
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        head: bytes = file.read(4 + 4 * _IDX_DIMS)
     if len(head) < 4:
         raise EOFError
     dims = head[3]
     shape = struct.unpack_from(f">{min(dims, _IDX_DIMS)}I", head, 4)
-    return 4 + 4 * dims + math.prod(shape)
+    return 4 + 4 * dims + int(math.prod(shape))
 
 
 def _packed_bytes(path: Path) -> int:

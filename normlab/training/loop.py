@@ -135,7 +135,8 @@ class Training:
         """Go on from the newest checkpoint, if there is one, on as many threads as before."""
         state = self.checkpoints.load()
         # a checkpoint of an older version was written on all threads that are set
-        self.threads = self._settle_threads(state and state.get("threads", self.threads))
+        recorded = None if state is None else state.get("threads", self.threads)
+        self.threads = self._settle_threads(recorded)
         if state is None:
             return
         self.session.load_state_dict(state["session"])

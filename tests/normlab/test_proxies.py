@@ -88,7 +88,7 @@ def test_a_proxy_that_cannot_be_used_is_named_with_the_way_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "gopher://127.0.0.1:9")
-    with pytest.raises(InvalidSpec, match="gopher.*NO_PROXY"):
+    with pytest.raises(InvalidSpec, match=r"gopher.*NO_PROXY"):
         Client("http://elsewhere.invalid")
 
 

@@ -15,7 +15,7 @@ from service.up import _say_where
 def test_the_export_lines_can_be_pasted_whatever_the_token_holds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    token = "it's $HOME `x` \"y\""
+    token = 'it\'s $HOME `x` "y"'
     _say_where(Stack(Connection("http://127.0.0.1:8642", token), Path("/data")))
     lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("export ")]
     show = 'printf "%s\\n" "$NORMLAB_URL" "$NORMLAB_TOKEN"'

@@ -60,7 +60,7 @@ def test_help_prints_every_bracket_that_was_written(
     shown = words_of(capsys.readouterr().out)
     group = typer.main.get_command(app)
     for word in command.split():
-        group = cast(Any, group).commands[word]
+        group = cast("Any", group).commands[word]
     written = [group.help, *(getattr(p, "help", None) for p in group.params)]
     # an escaped bracket is the one way to write one in what rich reads
     for line in [*written, *(group.epilog or "").split("\n\n")]:

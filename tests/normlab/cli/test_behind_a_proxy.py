@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,9 @@ def test_a_stack_behind_a_dead_proxy_is_ready_trains_and_is_found_healthy(
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    with tempfile.TemporaryDirectory(prefix="normlab-test-") as folder:
-        with own_stack(Path(folder), SETTINGS) as stack:
-            where = ["--url", stack.url, "--token", str(stack.token)]
-            assert run([*where, "submit", *TINY, "-s", "epochs=1", "--wait"]) == 0
-            assert run([*where, "doctor"]) == 0, capsys.readouterr().out
+    with ExitStack() as opened:
+        folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="normlab-test-"))
+        stack = opened.enter_context(own_stack(Path(folder), SETTINGS))
+        where = ["--url", stack.url, "--token", str(stack.token)]
+        assert run([*where, "submit", *TINY, "-s", "epochs=1", "--wait"]) == 0
+        assert run([*where, "doctor"]) == 0, capsys.readouterr().out

@@ -192,8 +192,8 @@ def test_a_part_of_an_id_that_no_other_has_stands_for_it(
     cli: Run, client: Client, trained: str, part: slice
 ) -> None:
     short = trained[part].upper()
-    for command in ("show", "watch", "logs", "export"):
-        code, _, err = cli(command, short)
+    for verb in ("show", "watch", "logs", "export"):
+        code, _, err = cli(verb, short)
         assert code == 0, err
     assert client.artifacts(short) == client.artifacts(trained)
     assert json.loads(cli("show", short, "--json")[1])["id"] == trained

@@ -173,9 +173,7 @@ def test_a_truncated_record_file_is_named_with_its_length(tmp_path: Path) -> Non
     assert DATASETS["cifar10"].missing(tmp_path) == []
     name = DATASETS["cifar10"].files[3]
     os.truncate(tmp_path / name, 1000)
-    assert DATASETS["cifar10"].missing(tmp_path) == [
-        f"{name} (truncated: 1000 bytes of 30730000)"
-    ]
+    assert DATASETS["cifar10"].missing(tmp_path) == [f"{name} (truncated: 1000 bytes of 30730000)"]
 
 
 def test_a_file_that_may_not_be_read_is_named(

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import pytest
-import torch
 
 from accelerators import cpu, open_accelerator
 from normlab.errors import JobDrained
