@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 import resource
 import sys
@@ -9,10 +10,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Dict, Iterator, Optional
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from accelerators.host_heap import keep_freed_memory
 from accelerators.replica_group import ReplicaGroup
+from accelerators.thread_choice import choose_threads
 from accelerators.torch_session import TorchSession
 from normlab import norms
 from normlab.errors import DeviceUnavailable, JobError, OutOfDeviceMemory, UnsupportedModel
@@ -31,7 +33,8 @@ def open_device(
         UnsupportedModel: the job asks for more replicas than *group* has.
     """
     check_replicas(spec, group)
-    return CpuAccelerator(spec.threads or threads, group)
+    chooses = spec.threads is None and threads is not None and group is None
+    return CpuAccelerator(spec.threads or threads, group, chooses=chooses)
 
 
 def check_replicas(spec: JobSpec, group: Optional[ReplicaGroup]) -> None:
@@ -57,15 +60,23 @@ class CpuAccelerator:
     Args:
         threads: for torch's operators, over all replicas; None is one a core.
         group: the replicas of which this process is one, if there are others.
+        chooses: whether *threads* are the most that a job may take, rather than its number.
     """
 
     kind = "cpu"
     runtime = "cpu"
     timing_valid = True
 
-    def __init__(self, threads: Optional[int] = None, group: Optional[ReplicaGroup] = None) -> None:
+    def __init__(
+        self,
+        threads: Optional[int] = None,
+        group: Optional[ReplicaGroup] = None,
+        *,
+        chooses: bool = False,
+    ) -> None:
         self.threads = threads if group is None else group.share_of(threads)
         self._group = group
+        self._chooses = chooses
 
     def probe(self) -> Probe:
         """Describe the processor; it is always there."""
@@ -87,10 +98,36 @@ class CpuAccelerator:
             DeviceUnavailable: acceleration "kernels" finds no compiler here.
         """
         with host_computation(self.threads, spec), _kernels(spec):
-            yield _CpuSession(model, spec, torch.device("cpu"), self._group)
+            yield _CpuSession(model, spec, torch.device("cpu"), self._group, self._chooses)
 
 
 class _CpuSession(TorchSession):
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: JobSpec,
+        device: torch.device,
+        group: Optional[ReplicaGroup],
+        chooses: bool,
+    ) -> None:
+        super().__init__(model, spec, device, group)
+        self._chooses = chooses
+
+    def settle_threads(self, recorded: Optional[int], x: Tensor, y: Tensor, updates: int) -> int:
+        """Choose what updates gain from, where the job and its earlier attempts leave it open."""
+        most = torch.get_num_threads()
+        if recorded is None and self._chooses and most > 1:
+            recorded = self._choice(most, x, y, updates)
+        return super().settle_threads(recorded, x, y, updates)
+
+    def _choice(self, most: int, x: Tensor, y: Tensor, updates: int) -> int:
+        # a copy, and random numbers put back: the choice moves nothing that the job computes with
+        spec = self._spec.model_copy(update={"gradient_accumulation": 1})
+        with torch.random.fork_rng(devices=[]):
+            trial = TorchSession(copy.deepcopy(self.model), spec, self.device)
+            trial.prepare(0.0, 0.0)
+            return choose_threads(lambda: trial.train(x, y), most, updates)
+
     def memory_peak_bytes(self) -> int:
         """Return the most memory that the process has had, or all replicas' processes."""
         peak = resident_peak_bytes()

@@ -7,6 +7,7 @@ from typing import Any, Dict, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
+from accelerators.thread_choice import take_threads
 from normlab.specs.jobs import JobSpec
 from normlab.specs.optimization import AdamW, RMSprop
 from normlab.training.accelerator import StepResult
@@ -60,6 +61,10 @@ class IpuSession:
     def place(self, x: Tensor) -> Tensor:
         """Return *x*: batches are cut on the host."""
         return x
+
+    def settle_threads(self, recorded: Optional[int], x: Tensor, y: Tensor, updates: int) -> int:
+        """Take the threads of an earlier attempt for what the host computes, or those set."""
+        return take_threads(recorded)
 
     def prepare(self, learning_rate: float, progress: float) -> None:
         """Send a changed learning rate; *progress* cannot reach a compiled program."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from accelerators.replica_group import ReplicaGroup, own_state
+from accelerators.thread_choice import take_threads
 from normlab import norms
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import StepResult
@@ -51,6 +52,10 @@ class TorchSession:
     def place(self, x: Tensor) -> Tensor:
         """Return *x* on the device."""
         return x.to(self.device)
+
+    def settle_threads(self, recorded: Optional[int], x: Tensor, y: Tensor, updates: int) -> int:
+        """Take the threads of an earlier attempt, or those that are set."""
+        return take_threads(recorded)
 
     def prepare(self, learning_rate: float, progress: float) -> None:
         """Set what the next update uses."""

@@ -113,7 +113,7 @@ def _ingest_server(database_url: str) -> tuple[subprocess.Popen[bytes], Caller]:
     url = f"http://127.0.0.1:{port}"
     for _ in range(600):
         try:
-            httpx.get(url)
+            httpx.get(url, trust_env=False)
         except httpx.TransportError:
             time.sleep(0.1)
         else:

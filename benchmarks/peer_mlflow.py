@@ -139,9 +139,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _STARTS_WITHIN_S
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            urllib.request.urlopen(f"{url}/health", timeout=2).close()
+            direct.open(f"{url}/health", timeout=2).close()
         except (OSError, urllib.error.URLError):
             time.sleep(0.2)
         else:

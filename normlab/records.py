@@ -244,8 +244,13 @@ class DatasetRecord(Record):
     image_size: Union[int, None]
     train_size: Union[int, None]
     test_size: Union[int, None]
-    available: bool = Field(description="nothing is missing under the operator's data root")
-    missing: List[str] = Field(description="files to put there, relative to the data root")
+    available: bool = Field(
+        description="every file lies under the operator's data root and is whole"
+    )
+    missing: List[str] = Field(
+        description="files to put there, relative to the data root; in "
+        "parentheses, what is wrong with one that is there"
+    )
 
 
 class DiagnosticRecord(Record):

@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     Boolean,
@@ -30,14 +31,23 @@ from service.filter_costs import refuse_costly
 from service.filters import All, Comparison, Either, Filter, Not, Operator, Value
 
 _j = schema.job.c
+_STUDY_NAME = (
+    select(schema.study.c.name)
+    .where(schema.study.c.id == _j.study)
+    .correlate(schema.job)
+    .scalar_subquery()
+)
+# a study's cells are called after it, unless its base names them
+NAME: ColumnElement[str] = func.coalesce(_j.name, _STUDY_NAME)
 COLUMNS: Mapping[str, ColumnElement[Any]] = {
     name: schema.job.c[name]
     for name in (
-        "name", "owner", "state", "device", "runtime", "normalizer", "proxy", "model", "dataset",
+        "owner", "state", "device", "runtime", "normalizer", "proxy", "model", "dataset",
         "batch_size", "samples_per_update", "seed", "priority", "attempt", "step", "epoch",
         "epochs", "worker", "fingerprint",
     )
 } | {
+    "name": NAME,
     "study": cast(_j.study, Text),
     "id": cast(_j.id, Text),
     "failure_kind": _j.error["failure_kind"].astext,
@@ -104,6 +114,8 @@ def _by_type(
 def _column(name: str, value: Value) -> ColumnElement[Any]:
     if "/" in name:
         return _typed(_metric(name), name, value)
+    if name == "study" and not _is_id(value):
+        return _typed(_STUDY_NAME, name, value)
     if name in COLUMNS:
         return _typed(COLUMNS[name], name, value)
     known = {*COLUMNS, *field_names(JobSpec)}
@@ -112,6 +124,14 @@ def _column(name: str, value: Value) -> ColumnElement[Any]:
         said = ", ".join(near or sorted([*COLUMNS, *JobSpec.model_fields]))
         raise _refused(name, f"jobs have no such field; nearest: {said}")
     return _in_spec(name, value)
+
+
+def _is_id(value: Value) -> bool:
+    try:
+        UUID(str(value))
+    except ValueError:
+        return False
+    return True
 
 
 def _typed(column: ColumnElement[Any], name: str, value: Value) -> ColumnElement[Any]:

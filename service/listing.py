@@ -30,7 +30,7 @@ from sqlalchemy import (
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.records import JobPage
 from service import schema
-from service.conditions import condition
+from service.conditions import NAME, condition
 from service.database import Database
 from service.filters import parse
 from service.identity import parse_id
@@ -65,7 +65,7 @@ class JobFilters:
     study: str | None = None
     owner: str | None = None
     name: str | None = None
-    """A part of the name, in any case."""
+    """A part of the job's name, or of its study's where it has none, in any case."""
     where: str | None = None
     """A filter in the language of `service.filters`."""
 
@@ -82,7 +82,7 @@ class JobFilters:
         if self.owner is not None:
             found.append(_j.owner == self.owner)
         if self.name is not None:
-            found.append(_j.name.icontains(self.name, autoescape=True))
+            found.append(NAME.icontains(self.name, autoescape=True))
         if self.where:
             found.append(condition(parse(self.where)))
         return found

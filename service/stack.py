@@ -21,6 +21,7 @@ import structlog
 from normlab.connection import Connection, forget_connection
 from normlab.errors import Conflict, ServiceUnavailable
 from normlab.private_files import append_privately, tighten
+from normlab.running_stacks import LOCK_NAME
 from service import embedded, tokens
 from service.children import Child
 from service.database import Database, migrate
@@ -86,6 +87,7 @@ def stack(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
     with ExitStack() as stopping:
         stopping.enter_context(_only_one(data_dir))
         tighten(data_dir, leave=_NOT_OURS)
+        forget_connection(data_dir)  # of a stack that was killed
         servers = embedded.start(settings)
         stopping.callback(servers.stop)
         token = _token(settings)
@@ -146,8 +148,10 @@ def _wait_until_ready(running: Stack) -> None:
 
 
 def _answers(url: str) -> bool:
+    # the stack's own API, on this host: a proxy of the environment leads elsewhere
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with direct.open(url, timeout=2) as answer:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False
@@ -161,7 +165,7 @@ def _stop(running: Stack, grace_s: float) -> None:
 @contextmanager
 def _only_one(data_dir: Path) -> Iterator[None]:
     # the lock goes with the process that holds it, so that a crash leaves none behind
-    with append_privately(data_dir / "stack.lock") as file:
+    with append_privately(data_dir / LOCK_NAME) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:

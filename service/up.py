@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from shlex import quote
 from types import FrameType
 
 from normlab.errors import NormlabError
 from normlab.private_files import keep_private
+from normlab.running_stacks import register_stack
 from service import journal
 from service.settings import Settings
 from service.stack import Stack, stack
@@ -43,6 +45,7 @@ def main() -> int:
     try:
         with stack(Settings.from_env()) as running:
             stopping.running = running
+            register_stack(running.data_dir)
             _say_where(running)
             while True:
                 time.sleep(LOOK_S)
@@ -59,8 +62,10 @@ def main() -> int:
 def _say_where(running: Stack) -> None:
     print(
         f"normlab is up: {running.url}\n"
-        f"token:         {running.connection.token}\n"
         f"data and logs: {running.data_dir}\n"
+        "Commands of this user find it by themselves; others need these two lines:\n"
+        f"export NORMLAB_URL={quote(running.url)}\n"
+        f"export NORMLAB_TOKEN={quote(str(running.connection.token))}\n"
         "Ctrl-C stops it: running jobs write a checkpoint and go on at the next start.",
         flush=True,
     )

@@ -25,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     os.environ[_FOLDER] = tempfile.mkdtemp(prefix="normlab-tests-")
+    os.environ["XDG_STATE_HOME"] = os.environ[_FOLDER]  # the tests' stacks are none of the user's
     if config.getoption("numprocesses", None):
         # Servers are children of this process, which outlives the workers that share them.
         _start_once(Path(os.environ[_FOLDER]))

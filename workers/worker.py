@@ -160,9 +160,14 @@ class Worker:
         return (asked + time.time()) / 2 - there
 
 
+# A thread that has done its part of an operator waits for the others. By default it spins for
+# milliseconds, and so keeps a core from the very thread that it waits for where cores are busy.
+_IDLE_THREADS = {"OMP_WAIT_POLICY": "passive"}
+
+
 def job_environment(environment: Mapping[str, str], device: str, data_dir: Path) -> dict[str, str]:
     """Return what a job process finds in its environment."""
-    ours = without_our_settings(environment)
+    ours = {**_IDLE_THREADS, **without_our_settings(environment)}
     for variable, folder in DEVICES[device].caches.items():
         ours.setdefault(variable, str(data_dir.absolute() / folder))
     return ours

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Dict, Iterator
 
 import typer
 
-from normlab.cli.connecting import Address, connect
+from normlab.cli.connecting import Address, connect, data_dir_of
 from normlab.cli.own_stack import own_stack
-from normlab.connection import forget_connection, read_connection
+from normlab.connection import forget_connection
 from normlab.errors import NormlabError
+from normlab.running_stacks import running_stack
 
 if TYPE_CHECKING:
     from normlab.client import Client
@@ -32,24 +33,26 @@ def any_stack(ctx: typer.Context) -> Iterator[Client]:
         return
     from normlab.client import Client
 
-    forget_connection(address.data_dir)  # of a stack that was killed
+    data_dir = data_dir_of(address)
+    forget_connection(data_dir)  # of a stack that was killed
     settings = _settings()
     slots = settings["NORMLAB_SLOTS"]
     print(
-        f"no stack runs: starting one with {slots} slots in {address.data_dir}",
+        f"no stack runs: starting one with {slots} slots in {data_dir}",
         file=sys.stderr,
         flush=True,
     )
-    with own_stack(address.data_dir, settings) as own, Client(own.url, own.token) as client:
+    with own_stack(data_dir, settings) as own, Client(own.url, own.token) as client:
         yield client
 
 
 def _answers(address: Address) -> bool:
-    left = read_connection(address.data_dir)
-    if left is None:
+    found = running_stack(data_dir_of(address))
+    if found is None:
         return False
     from normlab.client import Client
 
+    left = found.connection
     try:
         with Client(left.url, left.token, tries=1, timeout_s=10.0) as client:
             client.devices()

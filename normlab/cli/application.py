@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any, Optional, Sequence
 
 import typer
@@ -20,7 +21,7 @@ from normlab.cli import (
     submitting,
     watching,
 )
-from normlab.cli.connecting import Address, default_data_dir
+from normlab.cli.connecting import Address
 from normlab.cli.output import examples
 from normlab.errors import InvalidSpec, NormlabError, QuotaExceeded, ServiceUnavailable
 from normlab.plain_text import shown
@@ -67,12 +68,17 @@ def options(
     token: Optional[str] = typer.Option(
         None, envvar="NORMLAB_TOKEN", help="What opens the API; default: that stack's own."
     ),
+    data_dir: Optional[Path] = typer.Option(
+        None,
+        envvar="NORMLAB_DATA_DIR",
+        help="Which stack on this machine, by its data; default: the one that runs.",
+    ),
 ) -> None:
     """Train networks with any normalizer, on any device, and see which still learns.
 
     Exit codes: 0 done, 1 a job did not succeed, 2 bad input, 3 no answer from the service.
     """
-    ctx.obj = Address(url, token, default_data_dir())
+    ctx.obj = Address(url, token, data_dir)
 
 
 def main() -> None:

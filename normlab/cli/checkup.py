@@ -13,11 +13,12 @@ from typing import Any, Dict, Iterator, List, NamedTuple
 
 import httpx
 
-from normlab.cli.connecting import Address, resolve
+from normlab.cli.connecting import Address, data_dir_of, resolve
 from normlab.cli.output import console, print_json
 from normlab.client import Client
 from normlab.connection import Connection
 from normlab.errors import NormlabError, Unauthorized
+from normlab.proxies import http_client
 
 PATIENCE_S = 5.0
 HOST_CHECKS_WITHIN_S = 120.0
@@ -47,8 +48,8 @@ def report(findings: Iterator[Finding], *, as_json: bool) -> int:
     for finding in findings:
         seen.append(finding)
         if not as_json:
-            out.print(f"{MARKS[finding.verdict]:>4}  {finding.check}: ", end="")
-            out.print(finding.found, markup=False)
+            out.print(f"{MARKS[finding.verdict]:>4}  ", end="")
+            out.print(f"{finding.check}: {finding.found}", markup=False)
             if finding.mend:
                 out.print(f"      -> {finding.mend}", markup=False, style="bold")
     if as_json:
@@ -64,8 +65,9 @@ def _api(address: Address) -> Iterator[Finding]:
         return
     try:
         sent = time.time()
-        answer = httpx.get(f"{connection.url}/readyz", timeout=PATIENCE_S)
-    except httpx.HTTPError as e:
+        with http_client(connection.url, timeout=httpx.Timeout(PATIENCE_S)) as http:
+            answer = http.get("/readyz")
+    except (httpx.HTTPError, NormlabError) as e:
         mend = "start it (`normlab up`), or correct --url"
         yield Finding("API", "bad", f"no answer from {connection.url}: {e}", mend)
         return
@@ -145,7 +147,7 @@ def _host(address: Address) -> Iterator[Finding]:
             "this machine", "ok", "a client only; `pip install 'normlab[server]'` for more"
         )
         return
-    environment = {**os.environ, "NORMLAB_DATA_DIR": str(address.data_dir)}
+    environment = {**os.environ, "NORMLAB_DATA_DIR": str(data_dir_of(address))}
     try:
         # a process of its own: the client never imports the service
         done = subprocess.run(

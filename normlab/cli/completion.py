@@ -14,11 +14,11 @@ PATIENCE_S = 0.7
 
 def job_ids(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
     """Offer the newest jobs, each with its state and normalizer."""
-    from normlab.cli.connecting import Address, default_data_dir, resolve
+    from normlab.cli.connecting import Address, resolve
     from normlab.client import Client
 
     params = ctx.find_root().params
-    address = Address(params.get("url"), params.get("token"), default_data_dir())
+    address = Address(params.get("url"), params.get("token"), params.get("data_dir"))
     try:
         found = resolve(address)
         with Client(found.url, found.token, tries=1, timeout_s=PATIENCE_S) as client:
@@ -36,8 +36,16 @@ def kinds(incomplete: str) -> List[str]:
 
 
 JobArgument = typer.Argument(
-    ..., help="A job's id.", autocompletion=job_ids, metavar="JOB", show_default=False
+    ...,
+    help="A job's id, or its end as `ls` shows it.",
+    autocompletion=job_ids,
+    metavar="JOB",
+    show_default=False,
 )
 JobsArgument = typer.Argument(
-    ..., help="Ids of jobs.", autocompletion=job_ids, metavar="JOB...", show_default=False
+    ...,
+    help="Ids of jobs, or their ends as `ls` shows them.",
+    autocompletion=job_ids,
+    metavar="JOB...",
+    show_default=False,
 )

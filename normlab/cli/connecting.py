@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 import typer
 
-from normlab.connection import Connection, read_connection
-from normlab.errors import ServiceUnavailable
+from normlab.connection import Connection
+from normlab.errors import InvalidSpec, ServiceUnavailable
+from normlab.running_stacks import running_stack, running_stacks
 
 if TYPE_CHECKING:
     from normlab.client import Client
@@ -18,35 +18,66 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Address:
-    """What the command line and the environment say of the API."""
+    """
+    What the command line and the environment say of the API.
+
+    Args:
+        data_dir: of the stack that is meant; None: the one that runs.
+    """
 
     url: Optional[str]
     token: Optional[str]
-    data_dir: Path
+    data_dir: Optional[Path] = None
 
 
 def default_data_dir() -> Path:
-    """Return the platform's folder for our data, or the one that NORMLAB_DATA_DIR names."""
-    named = os.environ.get("NORMLAB_DATA_DIR")
-    if named:
-        return Path(named)
+    """Return the platform's folder for our data."""
     from platformdirs import user_data_dir
 
     return Path(user_data_dir("normlab", appauthor=False))
 
 
+def data_dir_of(address: Address) -> Path:
+    """Return where the data of the stack that *address* means lie, or would lie."""
+    if address.data_dir is not None:
+        return address.data_dir
+    default = default_data_dir()
+    if address.url is not None or running_stack(default) is not None:
+        return default
+    others = running_stacks()
+    if len(others) > 1:
+        where = ", ".join(f"{stack.data_dir} ({stack.connection.url})" for stack in others)
+        raise InvalidSpec(f"several stacks of this user run: {where}; name one with --data-dir")
+    return others[0].data_dir if others else default
+
+
 def resolve(address: Address) -> Connection:
-    """Complete *address* with what a stack on this machine left."""
-    left = read_connection(address.data_dir)
-    if address.url is None:
-        if left is None:
-            raise ServiceUnavailable(
-                f"no API is known: no --url, no NORMLAB_URL, no stack of this user in "
-                f"{address.data_dir}; start one with `normlab up`"
-            )
-        return Connection(left.url, address.token or left.token)
-    same = left is not None and left.url.rstrip("/") == address.url.rstrip("/")
-    return Connection(address.url, address.token or (left.token if left and same else None))
+    """
+    Complete *address* with what a running stack on this machine left.
+
+    Raises:
+        ServiceUnavailable: no address is given and no stack runs here.
+        InvalidSpec: several run, and none is named.
+    """
+    if address.url is not None:
+        return Connection(address.url, address.token or _token_for(address))
+    data_dir = data_dir_of(address)
+    found = running_stack(data_dir)
+    if found is None:
+        raise ServiceUnavailable(
+            f"no API is known: no --url, no NORMLAB_URL, no stack of this user runs in "
+            f"{data_dir}; start one with `normlab up`"
+        )
+    return Connection(found.connection.url, address.token or found.connection.token)
+
+
+def _token_for(address: Address) -> Optional[str]:
+    one = running_stack(address.data_dir or default_data_dir())
+    known = [one] if one is not None else []
+    for stack in [*known, *([] if address.data_dir else running_stacks())]:
+        if stack.connection.url.rstrip("/") == str(address.url).rstrip("/"):
+            return stack.connection.token
+    return None
 
 
 def connect(ctx: typer.Context, *, tries: int = 5, timeout_s: float = 30.0) -> Client:

@@ -30,11 +30,11 @@ def register(app: typer.Typer) -> None:
     """Add the command to *app*."""
     app.command(
         epilog=examples(
-            "normlab export 01JX... > metrics.csv",
-            "normlab export 01JX... --metric val/accuracy --json",
-            "normlab export 01JX... --artifacts --to folder/     weights.safetensors too",
-            "normlab export --study 01JX... --tensorboard runs/",
-            "normlab export --study 01JX... --mlflow http://127.0.0.1:5000 --artifacts",
+            "normlab export 5f0c9a41 > metrics.csv",
+            "normlab export 5f0c9a41 --metric val/accuracy --json",
+            "normlab export 5f0c9a41 --artifacts --to folder/     weights.safetensors too",
+            "normlab export --study 5f0c9a41 --tensorboard runs/",
+            "normlab export --study 5f0c9a41 --mlflow http://127.0.0.1:5000 --artifacts",
         )
     )(export)
 

@@ -19,6 +19,7 @@ from normlab.cli.output import (
     normalizer,
     print_json,
     print_table,
+    short_ids,
     state,
 )
 from normlab.specs.devices import NAMES
@@ -36,6 +37,9 @@ CHOOSERS = {
 }
 COLUMNS = ["job", "name", "state", "normalizer", "model", "dataset", "batch", "seed", "device"]
 
+# of a list in a narrow terminal; `--json` has all
+SPARE = ["device", "dataset", "seed", "model", "epoch", "batch", "name", "age"]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
@@ -48,11 +52,11 @@ def register(app: typer.Typer) -> None:
             "normlab ls --json | jq '.[].id'",
         )
     )(ls)
-    app.command(epilog=examples("normlab show 01JX...", "normlab show 01JX... --json"))(show)
+    app.command(epilog=examples("normlab show 5f0c9a41", "normlab show 5f0c9a41 --json"))(show)
     app.command(
-        epilog=examples("normlab cancel 01JX...", "normlab cancel $(normlab ls --ids -S queued)")
+        epilog=examples("normlab cancel 5f0c9a41", "normlab cancel $(normlab ls --ids -S queued)")
     )(cancel)
-    app.command(epilog=examples("normlab retry 01JX..."))(retry)
+    app.command(epilog=examples("normlab retry 5f0c9a41"))(retry)
 
 
 def ls(
@@ -64,7 +68,7 @@ def ls(
     kind: Optional[str] = typer.Option(
         None, "--normalizer", help="A kind of normalizer.", autocompletion=kinds
     ),
-    study: Optional[str] = typer.Option(None, help="A study's id."),
+    study: Optional[str] = typer.Option(None, help="A study's id, or a part of it."),
     where: Optional[str] = typer.Option(
         None, "--filter", "-f", help="Such as: batch_size <= 4 and val/accuracy > 0.9"
     ),
@@ -73,7 +77,7 @@ def ls(
     ids: bool = typer.Option(False, "--ids", help="Print only ids, one a line."),
     as_json: bool = AsJson,
 ) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first, each by the end of its id, which every command takes for it."""
     filters = {"state": state_is, "device": device, "normalizer": kind, "study": study}
     filters["filter"] = where
     with connect(ctx) as client:
@@ -87,7 +91,7 @@ def ls(
     else:
         rows = [
             [
-                *(j.id, j.name, state(j), normalizer(j), j.model, j.dataset, j.batch_size, j.seed),
+                *(short, j.name, state(j), normalizer(j), j.model, j.dataset, j.batch_size, j.seed),
                 *(
                     device_of(j),
                     f"{j.epoch}/{j.epochs}",
@@ -95,9 +99,9 @@ def ls(
                     ago(j.created_at),
                 ),
             ]
-            for j in jobs
+            for short, j in zip(short_ids([j.id for j in jobs]), jobs)
         ]
-        print_table([*COLUMNS, "epoch", "val/accuracy", "age"], rows)
+        print_table([*COLUMNS, "epoch", "val/accuracy", "age"], rows, spare=SPARE)
 
 
 def show(ctx: typer.Context, job: str = JobArgument, as_json: bool = AsJson) -> None:
@@ -131,10 +135,14 @@ def _show(job: JobDetail) -> None:
     if job.attempts:
         print()
         attempts = [
-            (a.number, a.worker, a.outcome or "running", a.resumed_from_step, a.message)
+            (
+                *(a.number, a.worker, a.outcome or "running", a.resumed_from_step),
+                *(a.environment.get("threads"), a.message),
+            )
             for a in job.attempts
         ]
-        print_table(["attempt", "worker", "outcome", "from step", "message"], attempts)
+        columns = ["attempt", "worker", "outcome", "from step", "threads", "message"]
+        print_table(columns, attempts)
     print()
     console().print_json(data=_in_short(job.spec))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Optional, Sequence
+from typing import TYPE_CHECKING, Any, List, Optional, Sequence
 
 import typer
 
@@ -13,6 +14,7 @@ from normlab.plain_text import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from normlab.records import JobRecord
 
@@ -23,6 +25,8 @@ STYLES = {
     "failed": "red",
     "cancelled": "magenta",
 }
+SHORT_ID = 8  # characters: of a thousand jobs, two end alike once in ten thousand lists
+_TAG, _ESCAPED = re.compile(r"(\[[a-z#/@][^\[]*?\])"), r"\\\1"
 AsJson = typer.Option(False, "--json", help="Print JSON for programs.")
 
 
@@ -54,21 +58,52 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
-    """Print *rows* under *columns*; numbers stand on the right."""
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    title: str = "",
+    spare: Sequence[str] = (),
+) -> None:
+    """
+    Print *rows* under *columns*; numbers stand on the right.
+
+    Args:
+        spare: columns that a narrow terminal goes without, the first of them first.
+    """
+    out = console()
+    left_out: List[str] = []
+    table = _table(columns, rows)
+    for name in spare:
+        if table.__rich_measure__(out, out.options.update(max_width=10_000)).maximum <= out.width:
+            break
+        left_out.append(name)
+        kept = [i for i, column in enumerate(columns) if column not in left_out]
+        table = _table([columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
+    if title:
+        out.print(title, style="bold", markup=False)
+    out.print(table)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for i, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left")
+        # as Text: a name such as base[0] is no markup
+        table.add_column(Text(name), justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
-    out = console()
-    if title:
-        out.print(title, style="bold")
-    out.print(table)
+    return table
+
+
+def short_ids(ids: Sequence[str]) -> List[str]:
+    """Return the ends of *ids* that tell them apart: their beginnings are the time of making."""
+    length = SHORT_ID
+    while len({one[-length:] for one in ids}) < len(set(ids)):
+        length += 1
+    return [one[-length:] for one in ids]
 
 
 def _cell(value: Any) -> str:
@@ -121,4 +156,5 @@ def size(count: Optional[int]) -> str:
 
 def examples(*lines: str) -> str:
     """Return the end of a command's help: how it is used."""
-    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
+    # help is read as rich's markup, in which [batch, group] would be a style
+    return "\n\n".join(["Examples:", *(f"  {_TAG.sub(_ESCAPED, line)}" for line in lines)])

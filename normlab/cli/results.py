@@ -22,14 +22,14 @@ def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
     app.command(
         epilog=examples(
-            "normlab results 01JX...",
-            "normlab results 01JX... --metric val/loss --reduction best",
-            "normlab results 01JX... --group-by normalizer --where batch_size=2",
-            "normlab results 01JX... --interval bootstrap --confidence 0.9",
-            "normlab results 01JX... --format latex > table.tex",
-            "normlab results 01JX... --format parquet --output rows.parquet",
-            "normlab results 01JX... --plot figure.pdf",
-            "normlab results 01JX... --compare normalizer:batch:online",
+            "normlab results 5f0c9a41",
+            "normlab results 5f0c9a41 --metric val/loss --reduction best",
+            "normlab results 5f0c9a41 --group-by normalizer --where batch_size=2",
+            "normlab results 5f0c9a41 --interval bootstrap --confidence 0.9",
+            "normlab results 5f0c9a41 --format latex > table.tex",
+            "normlab results 5f0c9a41 --format parquet --output rows.parquet",
+            "normlab results 5f0c9a41 --plot figure.pdf",
+            "normlab results 5f0c9a41 --compare normalizer:batch:online",
         )
     )(results)
 

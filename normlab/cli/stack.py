@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
+    ctx: typer.Context,
     port: Optional[int] = typer.Option(None, min=0, max=65_535, help="0: any free port."),
     host: Optional[str] = typer.Option(None, help="The address to listen on."),
     data_dir: Optional[Path] = typer.Option(None, help="Databases, jobs and logs."),
@@ -46,7 +47,8 @@ def up(
     from normlab.cli.own_stack import command, require_server
 
     require_server()
-    given: Dict[str, object] = {"PORT": port, "HOST": host, "DATA_DIR": data_dir, "SLOTS": slots}
+    given: Dict[str, object] = {"PORT": port, "HOST": host, "SLOTS": slots}
+    given["DATA_DIR"] = data_dir or ctx.find_root().obj.data_dir
     given["DEVICES"] = ",".join(device) or None
     told: Dict[str, str] = {f"NORMLAB_{k}": str(v) for k, v in given.items() if v is not None}
     sys.stdout.flush()

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, List, Optional
 import typer
 
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, ago, examples, print_json, print_table
+from normlab.cli.output import AsJson, ago, examples, print_json, print_table, short_ids
 
 if TYPE_CHECKING:
     from normlab.records import StudyPreview, StudyRecord
 
 File = typer.Argument(..., help="JSON or YAML; - reads standard input.", show_default=False)
-Study = typer.Argument(..., help="A study's id.", show_default=False)
+Study = typer.Argument(..., help="A study's id, or its end as `ls` shows it.", show_default=False)
 Set = typer.Option(
     [], "--set", "-s", metavar="FIELD=VALUE", help="Set a field, such as base.epochs=2."
 )
+SPARE = ["age", "varies"]  # of a list in a narrow terminal
 STATES = ("succeeded", "running", "queued", "failed", "cancelled", "pruned", "missing")
 
 studies = typer.Typer(no_args_is_help=True, help="Run a grid of jobs, and complete it.")
@@ -98,12 +99,15 @@ def ls(ctx: typer.Context, as_json: bool = AsJson) -> None:
     if as_json:
         print_json(found)
         return
-    rows = [[s.id, s.name, s.state, _counts(s), ", ".join(s.paths), ago(s.created_at)]
-            for s in found]  # fmt: skip
-    print_table(["study", "name", "state", "cells", "varies", "age"], rows)
+    shorts = short_ids([study.id for study in found])
+    rows = [[short, s.name, s.state, _counts(s), ", ".join(s.paths), ago(s.created_at)]
+            for short, s in zip(shorts, found)]  # fmt: skip
+    print_table(["study", "name", "state", "cells", "varies", "age"], rows, spare=SPARE)
 
 
-@studies.command(epilog=examples("normlab study show 01JX...", "normlab study show 01JX... --json"))
+@studies.command(
+    epilog=examples("normlab study show 5f0c9a41", "normlab study show 5f0c9a41 --json")
+)
 def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
     """Show a study's cells and the jobs that fill them."""
     from normlab.specs.cells import label
@@ -114,39 +118,41 @@ def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None
         print_json(found)
         return
     print(f"{found.name}: {found.state}, {_counts(found)}\n")
+    ids = sorted({c.job for c in found.grid if c.job})
+    short = dict(zip(ids, short_ids(ids)))
     rows = [
         [*(label(c.coordinates.get(path)) for path in found.paths), c.seed,
-         c.state + (" (reused)" if c.reused else ""), c.job]
+         c.state + (" (reused)" if c.reused else ""), short.get(c.job or "")]
         for c in found.grid
     ]  # fmt: skip
     print_table([*found.paths, "seed", "state", "job"], rows)
 
 
-@studies.command(epilog=examples("normlab study complete 01JX..."))
+@studies.command(epilog=examples("normlab study complete 5f0c9a41"))
 def complete(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
     """Run what is missing, failed or cancelled, and nothing else."""
     _verb(ctx, "complete", study, as_json)
 
 
-@studies.command(epilog=examples("normlab study pause 01JX..."))
+@studies.command(epilog=examples("normlab study pause 5f0c9a41"))
 def pause(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
     """Hold back the queued cells; running ones go on."""
     _verb(ctx, "pause", study, as_json)
 
 
-@studies.command(epilog=examples("normlab study resume 01JX..."))
+@studies.command(epilog=examples("normlab study resume 5f0c9a41"))
 def resume(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
     """Let the cells of a paused study run."""
     _verb(ctx, "resume", study, as_json)
 
 
-@studies.command(epilog=examples("normlab study cancel 01JX..."))
+@studies.command(epilog=examples("normlab study cancel 5f0c9a41"))
 def cancel(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
     """Cancel every cell that has not ended; `complete` takes the study up again."""
     _verb(ctx, "cancel", study, as_json)
 
 
-@studies.command(epilog=examples("normlab study priority 01JX... 10"))
+@studies.command(epilog=examples("normlab study priority 5f0c9a41 10"))
 def priority(
     ctx: typer.Context,
     study: str = Study,

@@ -20,13 +20,13 @@ def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
     app.command(
         epilog=examples(
-            "normlab watch 01JX...",
+            "normlab watch 5f0c9a41",
             "normlab watch $(normlab ls --state running --ids)",
-            "normlab watch 01JX... --json   (one event a line)",
+            "normlab watch 5f0c9a41 --json   (one event a line)",
         )
     )(watch)
     app.command(
-        epilog=examples("normlab logs 01JX...", "normlab logs 01JX... --follow | grep -i warn")
+        epilog=examples("normlab logs 5f0c9a41", "normlab logs 5f0c9a41 --follow | grep -i warn")
     )(logs)
 
 
@@ -37,7 +37,7 @@ def watch(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = As
             for event in client.events(jobs[0]):
                 print_json_line(event)
             return 0 if client.get(jobs[0]).state == "succeeded" else 1
-        return watch_until_ended(client, jobs, as_json=as_json)
+        return watch_until_ended(client, [client.job_id(job) for job in jobs], as_json=as_json)
 
 
 def watch_until_ended(client: Client, ids: Sequence[str], *, as_json: bool) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Type,
 
 import httpx
 
-from normlab.client import streams
+from normlab.client import references, streams
 from normlab.client.studies import Studies
 from normlab.client.transport import Transport
 from normlab.errors import ServiceUnavailable
@@ -52,8 +52,9 @@ class Client:
         http: another transport of httpx, for tests.
         sleep: how to pass the time between tries.
 
-    Every method raises an error of `normlab.errors`: what the server answered, or
-    ServiceUnavailable where it did not answer.
+    A job or study is named by its id, or by the beginning or end of it that no other has; `job_id`
+    completes such a part. Every method raises an error of `normlab.errors`: what the server
+    answered, or ServiceUnavailable where it did not answer.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Client:
             url, token, timeout_s=timeout_s, tries=tries, http=http, sleep=sleep
         )
         self.studies = Studies(self.transport)
+        self.job_id = references.jobs(self.transport).full
 
     def __enter__(self) -> Client:
         return self
@@ -107,10 +109,14 @@ class Client:
 
     def get(self, job: str) -> JobDetail:
         """Return a job with its specification and attempts."""
-        return JobDetail.model_validate_json(self.transport.send("GET", f"/jobs/{job}").content)
+        return JobDetail.model_validate_json(
+            self.transport.send("GET", f"/jobs/{self.job_id(job)}").content
+        )
 
     def page(self, **filters: Any) -> JobPage:
         """Return one page of jobs; *filters* are the query of `GET /v1/jobs`."""
+        if filters.get("study"):
+            filters["study"] = self.studies.study_id(filters["study"])
         answer = self.transport.send("GET", "/jobs", params=filters)
         return JobPage.model_validate_json(answer.content)
 
@@ -134,12 +140,12 @@ class Client:
 
     def cancel(self, job: str) -> JobRecord:
         """Ask a job to stop; a running one first writes a checkpoint."""
-        answer = self.transport.send("POST", f"/jobs/{job}/cancel")
+        answer = self.transport.send("POST", f"/jobs/{self.job_id(job)}/cancel")
         return JobRecord.model_validate_json(answer.content)
 
     def retry(self, job: str) -> JobRecord:
         """Queue a failed or cancelled job again; it goes on from its checkpoint."""
-        answer = self.transport.send("POST", f"/jobs/{job}/retry")
+        answer = self.transport.send("POST", f"/jobs/{self.job_id(job)}/retry")
         return JobRecord.model_validate_json(answer.content)
 
     def metrics(
@@ -166,12 +172,12 @@ class Client:
 
     def _series(self, job: str, name: str, span: Mapping[str, Any]) -> SeriesRecord:
         params = {"name": name, **span}
-        answer = self.transport.send("GET", f"/jobs/{job}/metrics", params=params)
+        answer = self.transport.send("GET", f"/jobs/{self.job_id(job)}/metrics", params=params)
         return SeriesRecord.model_validate_json(answer.content)
 
     def events(self, job: str, after: int = 0) -> Iterator[EventRecord]:
         """Yield what happens to *job* until it has ended; broken connections are resumed."""
-        return streams.events(self.transport, job, after)
+        return streams.events(self.transport, self.job_id(job), after)
 
     def wait(
         self,
@@ -214,7 +220,9 @@ class Client:
             follow: go on until the job has ended.
         """
         while True:
-            answer = self.transport.send("GET", f"/jobs/{job}/logs", params={"offset": offset})
+            answer = self.transport.send(
+                "GET", f"/jobs/{self.job_id(job)}/logs", params={"offset": offset}
+            )
             page = LogPage.model_validate_json(answer.content)
             if page.text:
                 yield page.text
@@ -226,16 +234,18 @@ class Client:
 
     def artifacts(self, job: str) -> List[ArtifactRecord]:
         """List the files that *job* left."""
-        return self._records(f"/jobs/{job}/artifacts", ArtifactRecord)
+        return self._records(f"/jobs/{self.job_id(job)}/artifacts", ArtifactRecord)
 
     def diagnostics(self, job: str) -> List[DiagnosticRecord]:
         """List what the diagnostics of *job* found, where it is no plain series."""
-        return self._records(f"/jobs/{job}/diagnostics", DiagnosticRecord)
+        return self._records(f"/jobs/{self.job_id(job)}/diagnostics", DiagnosticRecord)
 
     def download(self, job: str, name: str, target: Path) -> Path:
         """Write artifact *name* of *job* to *target*, whole or not at all."""
         part = target.with_name(target.name + ".part")
-        with self.transport.stream(f"/jobs/{job}/artifacts/{name}") as answer, part.open("wb") as f:
+        with self.transport.stream(
+            f"/jobs/{self.job_id(job)}/artifacts/{name}"
+        ) as answer, part.open("wb") as f:
             for block in answer.iter_bytes():
                 f.write(block)
         part.replace(target)

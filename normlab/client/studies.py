@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, Optional, Sequence, Union
 
+from normlab.client import references
 from normlab.client.transport import Transport
 from normlab.errors import ServiceUnavailable
 from normlab.records import (
@@ -30,6 +31,7 @@ class Studies:
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
+        self.study_id = references.studies(transport).full
 
     def create(self, spec: AnyStudy) -> StudyRecord:
         """Queue every cell of a study; the same specification is the same study."""
@@ -43,12 +45,14 @@ class Studies:
 
     def extend(self, study: str, spec: AnyStudy) -> StudyRecord:
         """Give a study a larger grid; only the new cells are queued."""
-        answer = self.transport.send("PUT", f"/studies/{study}", json=_body(spec), repeatable=True)
+        answer = self.transport.send(
+            "PUT", f"/studies/{self.study_id(study)}", json=_body(spec), repeatable=True
+        )
         return StudyRecord.model_validate_json(answer.content)
 
     def get(self, study: str) -> StudyDetail:
         """Return a study with all its cells."""
-        answer = self.transport.send("GET", f"/studies/{study}")
+        answer = self.transport.send("GET", f"/studies/{self.study_id(study)}")
         return StudyDetail.model_validate_json(answer.content)
 
     def list(self) -> Iterator[StudyRecord]:
@@ -143,7 +147,9 @@ class Studies:
             "interval": interval,
             "confidence": confidence,
         }
-        answer = self.transport.send("GET", f"/studies/{study}/results", params=params)
+        answer = self.transport.send(
+            "GET", f"/studies/{self.study_id(study)}/results", params=params
+        )
         return ResultTable.model_validate_json(answer.content)
 
     def metrics(self, study: str) -> List[str]:
@@ -184,11 +190,13 @@ class Studies:
     ) -> ComparisonTable:
         """Compare two values of *axis* seed by seed: a minus b, with its interval."""
         params = {"axis": axis, "a": a, "b": b, "metric": metric, **question}
-        answer = self.transport.send("GET", f"/studies/{study}/compare", params=params)
+        answer = self.transport.send(
+            "GET", f"/studies/{self.study_id(study)}/compare", params=params
+        )
         return ComparisonTable.model_validate_json(answer.content)
 
     def _post(self, study: str, verb: str, body: Any = None) -> StudyRecord:
-        path = f"/studies/{study}/{verb}"
+        path = f"/studies/{self.study_id(study)}/{verb}"
         # a second delivery of the others finds its work done; of these two, a conflict
         repeatable = verb not in ("pause", "resume")
         answer = self.transport.send("POST", path, json=body, repeatable=repeatable)

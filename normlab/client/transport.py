@@ -12,6 +12,7 @@ import httpx
 
 from normlab.client.problems import from_problem
 from normlab.errors import NormlabError, ServiceUnavailable
+from normlab.proxies import http_client
 
 API = "/v1"
 TRY_AGAIN = {429, 502, 503, 504}
@@ -45,12 +46,10 @@ class Transport:
         self.url = url.rstrip("/")
         self.tries = tries
         self.sleep = sleep
-        self.client = httpx.Client(
-            base_url=self.url + API,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
-            transport=http,
-        )
+        timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0))
+        self.client = http_client(self.url + API, transport=http, timeout=timeout)
+        if token:
+            self.client.headers["Authorization"] = f"Bearer {token}"
 
     def send(
         self,

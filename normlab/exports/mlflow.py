@@ -15,6 +15,7 @@ import httpx
 
 from normlab.errors import InvalidSpec, ServiceUnavailable
 from normlab.exports.run import Run
+from normlab.proxies import http_client
 
 _API = "/api/2.0/mlflow/"
 _MOST_METRICS, _MOST_PARAMS = 1000, 100  # of one log-batch, as MLflow documents
@@ -36,7 +37,7 @@ class MlflowServer:
         self.url = url.rstrip("/")
         if urlsplit(self.url).scheme not in ("http", "https"):
             raise InvalidSpec(f"{url!r} is no address of an MLflow server: http://HOST:PORT")
-        self._http = httpx.Client(base_url=self.url, timeout=60, transport=http)
+        self._http = http_client(self.url, transport=http, timeout=httpx.Timeout(60))
 
     def __enter__(self) -> MlflowServer:
         return self

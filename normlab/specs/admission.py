@@ -200,7 +200,7 @@ def _files(spec: JobSpec, data_root: Path) -> Problems:
         missing = _missing_folders(spec.dataset.folder, data_root)
     if missing:
         names = ", ".join(missing)
-        rule = f"{facts.name} is not complete: the operator's data root has no {names}"
+        rule = f"{facts.name} is not complete: the operator's data root lacks {names}"
         yield FieldProblem("dataset.folder" if spec.dataset.folder else "dataset.name", rule)
 
 

@@ -1,10 +1,12 @@
-"""The datasets that a job can name, as plain facts: no torch, and no files read."""
+"""The datasets that a job can name, as plain facts: no torch, and no dataset read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
+
+from normlab.specs.dataset_files import damage
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,22 @@ class DatasetFacts:
     train_size: Optional[int]
     test_size: Optional[int]
     files: Tuple[str, ...] = ()
+    file_bytes: Tuple[int, ...] = ()  # of each file; none: IDX files, whose heads say it
     gzip_too: bool = False  # FILE.gz stands for FILE
     task: str = "classification"  # a name of specs/tasks.py
 
     def missing(self, data_root: Path) -> List[str]:
-        """List the files that are not there, relative to *data_root*."""
-        return [name for name in self.files if self.find(data_root, name) is None]
+        """List the files that are not there or not whole, relative to *data_root*; with what is."""
+        sizes = self.file_bytes or (None,) * len(self.files)
+        found = (self._missing(data_root, name, size) for name, size in zip(self.files, sizes))
+        return [said for said in found if said is not None]
+
+    def _missing(self, data_root: Path, name: str, size: Optional[int]) -> Optional[str]:
+        path = self.find(data_root, name)
+        if path is None:
+            return name
+        wrong = damage(path, size)
+        return None if wrong is None else f"{path.relative_to(data_root)} ({wrong})"
 
     def find(self, data_root: Path, name: str) -> Optional[Path]:
         """Return where the file *name* lies, or None."""
@@ -66,6 +78,7 @@ DATASETS: Dict[str, DatasetFacts] = {
             50_000,
             10_000,
             files=tuple(f"cifar-10-batches-bin/{name}" for name in _CIFAR10),
+            file_bytes=(10_000 * (1 + 3072),) * len(_CIFAR10),
         ),
         DatasetFacts(
             "cifar100",
@@ -76,6 +89,7 @@ DATASETS: Dict[str, DatasetFacts] = {
             50_000,
             10_000,
             files=("cifar-100-binary/train.bin", "cifar-100-binary/test.bin"),
+            file_bytes=(50_000 * (2 + 3072), 10_000 * (2 + 3072)),
         ),
         DatasetFacts(
             "mnist",

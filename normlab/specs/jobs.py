@@ -104,7 +104,10 @@ class JobSpec(Spec):
     )
     deterministic: bool = Field(True, description="refuse operators with random summation order")
     threads: Union[int, None] = Field(
-        None, ge=1, le=1024, description="CPU threads; null: the worker's share of its cores"
+        None,
+        ge=1,
+        le=1024,
+        description="CPU threads; null: what updates gain from, of the slot's cores",
     )
     seed: int = Field(0, ge=0, le=2**63 - 1, description="of weights, data order, augmentation")
     diagnostics: tuple[Label, ...] = Field(

@@ -47,6 +47,18 @@ class Session(Protocol):
     def place(self, x: Tensor) -> Tensor:
         """Return *x* where batches are to be cut from it: on the device, or on the host."""
 
+    def settle_threads(self, recorded: Optional[int], x: Tensor, y: Tensor, updates: int) -> int:
+        """
+        Settle how many threads the host computes with, before the first update, and return it.
+
+        Sums are split among the threads, so the number decides their last bits.
+
+        Args:
+            recorded: of the attempt that this one goes on from; None: nothing is given.
+            x, y: a micro-batch, to try on a copy of the model.
+            updates: that are left to make.
+        """
+
     def prepare(self, learning_rate: float, progress: float) -> None:
         """Set what the next update uses; *progress* is the share of the training done, 0 to 1."""
 

@@ -74,12 +74,13 @@ def fit(
         training = Training(spec, session, placed, reporter, checkpoints, replicas or Alone())
         training.steer = steering(session, spec, norms)
         training.resume()
-        reporter.event(Started(step=training.step, environment=_environment(accelerator)))
+        environment = {**_environment(accelerator), "threads": training.threads}
+        reporter.event(Started(step=training.step, environment=environment))
         training.run(should_stop)
         if training.leads:
             reporter.event(write_weights(session.inspect(), spec, checkpoints.folder))
     parameters = sum(p.numel() for p in model.parameters())
-    return {"parameters": parameters, **training.summary(), **_environment(accelerator)}
+    return {"parameters": parameters, **training.summary(), **environment}
 
 
 def _environment(accelerator: Accelerator) -> Dict[str, Any]:
@@ -122,6 +123,7 @@ class Training:
         self.watch = Watch(spec, session, data, reporter, self.steps_per_epoch)
         self.rate = scaled_rate(spec.optimizer, spec.samples_per_update).learning_rate
         self.steer: Steer = lambda epoch: None
+        self.threads = torch.get_num_threads()
         self._saved_step = -1
         self._saved_at = time.monotonic()
         self._stop: Optional[JobStopped] = None
@@ -132,8 +134,11 @@ class Training:
             )
 
     def resume(self) -> None:
-        """Go on from the newest checkpoint, if there is one."""
+        """Go on from the newest checkpoint, if there is one, on as many threads as before."""
         state = self.checkpoints.load()
+        # a checkpoint of an older version was written on all threads that are set
+        recorded = None if state is None else state.get("threads", self.threads)
+        self.threads = self._settle_threads(recorded)
         if state is None:
             return
         self.session.load_state_dict(state["session"])
@@ -143,6 +148,11 @@ class Training:
         self.watch.load_state_dict(state["watch"])
         torch.set_rng_state(state["random"])
         self.step = self._saved_step = state["step"]
+
+    def _settle_threads(self, recorded: Optional[int]) -> int:
+        first = slice(self.spec.batch_size)
+        x = self.data.standardize(self.data.train.x[first])
+        return self.session.settle_threads(recorded, x, self.data.train.y[first], self.steps)
 
     def run(self, should_stop: StopRequest) -> None:
         """Make the updates that are left."""
@@ -254,6 +264,7 @@ class Training:
         self.reporter.flush()  # a checkpoint on record implies every metric up to it
         state = {
             "step": self.step,
+            "threads": self.threads,
             "session": self.session.state_dict(),
             "ledger": self.ledger.state_dict(),
             "clock": self.clock.state_dict(),

@@ -108,8 +108,9 @@ def test_the_catalogue_says_which_files_are_missing(
     ]
     folder = settings.datasets / "cifar-100-binary"
     folder.mkdir(parents=True)
-    for name in ("train.bin", "test.bin"):
+    for name, images in (("train.bin", 50_000), ("test.bin", 10_000)):
         (folder / name).touch()
+        os.truncate(folder / name, images * 3074)
     datasets = {d["name"]: d for d in client.get("/v1/datasets").json()}
     assert datasets["cifar100"]["available"]
     tasks = {m["name"]: m["task"] for m in client.get("/v1/models").json()}

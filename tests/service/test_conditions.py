@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from sqlalchemy import text
 
 from normlab.errors import FilterTooCostly, InvalidSpec
 from normlab.specs.jobs import JobSpec
-from service import jobs
+from normlab.specs.studies import StudySpec
+from service import jobs, studies
 from service.conditions import condition
 from service.database import Database
 from service.filters import parse
@@ -64,6 +66,53 @@ def three(database: Database) -> Database:
 )
 def test_it_finds_what_it_says(three: Database, where: str, names: list[str]) -> None:
     assert found(three, where) == names
+
+
+@pytest.fixture
+def of_a_study(database: Database) -> Database:
+    """Jobs among which each example of the documentation finds one, and leaves one out."""
+    grid = {
+        "name": "small batches",
+        "axes": {"normalizer": [{"kind": "online", "proxy": True}], "batch_size": [2, 32]},
+        "base": {"model": {"name": "convnet"}, "optimizer": {"name": "sgd", "lr": 0.1}},
+    }
+    spec = StudySpec.model_validate(grid)
+    studies.create(
+        database, spec, owner="ada", place=lambda one: ("cpu", "test"), check=lambda one: []
+    )
+    submit(database, "alone", 0.95, normalizer="online", batch_size=2, model={"name": "resnet20"})
+    submit(database, "cancelled", model={"name": "resnet20"})
+    (job,) = jobs.list_jobs(database, JobFilters(name="cancelled")).jobs
+    jobs.cancel(database, job.id)
+    return database
+
+
+EXAMPLES = {
+    "normalizer = online and batch_size <= 4 and val/accuracy > 0.9": 1,
+    "state in (failed, cancelled) or failure_kind = oom": 1,
+    "not (model ~ resnet) and optimizer.lr >= 0.05": 2,
+    'study = "small batches" and batch_size = 2': 1,
+    'name = "small batches" and normalizer.proxy = true': 2,
+}
+
+
+def test_the_examples_are_those_of_the_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()
+    assert page.partition("```filter\n")[2].partition("```")[0].splitlines() == list(EXAMPLES)
+
+
+@pytest.mark.parametrize("where", EXAMPLES)
+def test_every_example_of_the_documentation_finds_its_jobs(
+    of_a_study: Database, where: str
+) -> None:
+    assert len(found(of_a_study, where)) == EXAMPLES[where]
+
+
+def test_a_study_is_found_by_its_id_as_by_its_name(of_a_study: Database) -> None:
+    (study,) = studies.list_studies(of_a_study).studies
+    assert len(found(of_a_study, f"study = {study.id}")) == study.cells == 2
+    assert len(found(of_a_study, "study ~ SMALL")) == 2
+    assert jobs.list_jobs(of_a_study, JobFilters(name="Small")).jobs
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, cast
 
 import pytest
 import typer.main
 
 from normlab.cli import application
 from normlab.cli.application import app, run
+from normlab.cli.connecting import Address, resolve
 from normlab.connection import Connection
 from normlab.errors import FieldProblem, InvalidSpec
+from tests.normlab.cli.stacks import running
 
 
 def leaves(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -42,6 +45,31 @@ def test_the_help_of_every_command_has_an_example(
     assert run([*command.split(), "--help"]) == 0
     said = capsys.readouterr().out
     assert f"normlab {command}" in said.partition("Examples:")[2]
+
+
+def words_of(text: Any) -> str:
+    """Return *text* without the spaces and frames in which help puts it."""
+    return re.sub(r"[\s│]", "", text or "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_prints_every_bracket_that_was_written(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*command.split(), "--help"]) == 0
+    shown = words_of(capsys.readouterr().out)
+    group = typer.main.get_command(app)
+    for word in command.split():
+        group = cast("Any", group).commands[word]
+    written = [group.help, *(getattr(p, "help", None) for p in group.params)]
+    # an escaped bracket is the one way to write one in what rich reads
+    for line in [*written, *(group.epilog or "").split("\n\n")]:
+        assert words_of(line).replace("\\[", "[") in shown
+
+
+def test_help_shows_a_list_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["study", "run", "--help"]) == 0
+    assert "{normalizer: [batch, group, online], batch_size: [32, 8, 2]}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"up"}))
@@ -104,13 +132,12 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_command_line_comes_before_the_file_of_a_running_stack(tmp_path: Path) -> None:
-    from normlab.cli.connecting import Address, resolve
-
-    Connection("http://here:1", "of the stack").write(tmp_path)
-    assert resolve(Address(None, None, tmp_path)) == Connection("http://here:1", "of the stack")
-    assert resolve(Address("http://here:1/", None, tmp_path)).token == "of the stack"
-    assert resolve(Address("http://there:2", None, tmp_path)).token is None
-    assert resolve(Address("http://there:2", "mine", tmp_path)).token == "mine"
+    with running(tmp_path, "http://here:1", "of the stack"):
+        expected = Connection("http://here:1", "of the stack")
+        assert resolve(Address(None, None, tmp_path)) == expected
+        assert resolve(Address("http://here:1/", None, tmp_path)).token == "of the stack"
+        assert resolve(Address("http://there:2", None, tmp_path)).token is None
+        assert resolve(Address("http://there:2", "mine", tmp_path)).token == "mine"
 
 
 def test_the_file_of_a_stack_is_for_its_owner_alone(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Callable, Iterator, List
 
 import pytest
+from rich.console import Console
 
 pytest.importorskip("service.up", reason="the server's packages are not installed")
 
@@ -22,6 +24,7 @@ from normlab.cli.own_stack import command, own_stack
 from normlab.client import Client
 from normlab.connection import Connection, read_connection
 from normlab.errors import InvalidSpec, NotFound, ServiceUnavailable
+from normlab.running_stacks import running_stacks
 
 DIGITS = ["-s", "dataset.name=digits", "-s", "dataset.train_size=128", "-s", "threads=1"]
 SMALL = [*DIGITS, "-s", "dataset.test_size=64", "-s", "epochs=2", "-s", "normalizer=batch"]
@@ -182,6 +185,58 @@ def test_a_job_that_nobody_knows_is_exit_2(cli: Run) -> None:
     code, _, err = cli("show", "nope")
     assert code == 2
     assert "nope" in err
+
+
+@pytest.mark.parametrize("part", [slice(-8, None), slice(None, 30), slice(-4, None)])
+def test_a_part_of_an_id_that_no_other_has_stands_for_it(
+    cli: Run, client: Client, trained: str, part: slice
+) -> None:
+    short = trained[part].upper()
+    for verb in ("show", "watch", "logs", "export"):
+        code, _, err = cli(verb, short)
+        assert code == 0, err
+    assert client.artifacts(short) == client.artifacts(trained)
+    assert json.loads(cli("show", short, "--json")[1])["id"] == trained
+    code, _, err = cli("cancel", short)
+    assert code == 2
+    assert trained in err
+
+
+def test_a_part_of_an_id_that_several_have_is_refused_with_them(
+    cli: Run, client: Client, trained: str
+) -> None:
+    other = client.submit({"normalizer": "batch", "priority": -100, "device": "ipu"}).id
+    code, _, err = cli("show", trained[:4])
+    client.cancel(other)
+    assert code == 2
+    assert trained in err
+    assert other in err
+
+
+def test_a_part_that_no_id_has_is_not_found(cli: Run, trained: str) -> None:
+    code, _, err = cli("show", "0000abcd0000")
+    assert code == 2
+    assert "no job" in err
+
+
+def test_a_list_in_80_columns_shows_what_tells_jobs_apart(
+    cli: Run, client: Client, trained: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("normlab.cli.output.console", lambda: Console(width=80, highlight=False))
+    _, out, _ = cli("ls")
+    assert "…" not in out
+    shorts = [line.split()[0] for line in out.splitlines()[1:] if line.strip()]
+    assert trained[-8:] in shorts
+    assert [client.get(short).id[-8:] for short in shorts] == shorts
+
+
+def test_the_stack_is_among_those_that_run(connection: Connection) -> None:
+    deadline = time.monotonic() + 20  # it says so after it has left its connection
+    while time.monotonic() < deadline:
+        if connection in [stack.connection for stack in running_stacks()]:
+            return
+        time.sleep(0.05)
+    pytest.fail("no command finds it")
 
 
 def test_events_of_a_job_tell_its_life(client: Client, trained: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 from pathlib import Path
 
@@ -150,6 +151,37 @@ def test_images_and_labels_must_be_as_many(tmp_path: Path) -> None:
 def test_what_is_no_idx_file_is_refused(content: bytes, says: str) -> None:
     with pytest.raises(DatasetUnusable, match=f"^some-file: .*{says}"):
         parse("some-file", content)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kept", [0, 3, 10, -1])
+def test_a_truncated_file_is_no_available_dataset(tmp_path: Path, packed: bool, kept: int) -> None:
+    write_mnist(tmp_path, packed)
+    facts = DATASETS["mnist"]
+    assert facts.missing(tmp_path) == []
+    path = facts.find(tmp_path, facts.files[0])
+    assert path is not None
+    path.write_bytes(path.read_bytes()[:kept])
+    (said,) = facts.missing(tmp_path)
+    assert said.startswith(f"{facts.files[0]}{'.gz' if packed else ''} (")
+    with pytest.raises(DatasetUnusable):
+        load(DatasetSpec(name="mnist"), tmp_path)
+
+
+def test_a_truncated_record_file_is_named_with_its_length(tmp_path: Path) -> None:
+    write_cifar10(tmp_path)
+    assert DATASETS["cifar10"].missing(tmp_path) == []
+    name = DATASETS["cifar10"].files[3]
+    os.truncate(tmp_path / name, 1000)
+    assert DATASETS["cifar10"].missing(tmp_path) == [f"{name} (truncated: 1000 bytes of 30730000)"]
+
+
+def test_a_file_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mnist(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
+    assert all("cannot be read" in said for said in DATASETS["mnist"].missing(tmp_path))
 
 
 def test_a_missing_file_is_named_with_what_is_needed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -110,14 +111,19 @@ def test_admit_raises_with_every_problem_at_once() -> None:
     assert [p.field for p in caught.value.problems] == ["batch_size", "precision"]
 
 
+EMPTY_IDX = b"\0\0\x08\3" + bytes(12)
+
+
 def test_missing_files_are_named_and_found_again_packed(tmp_path: Path) -> None:
     spec = job(dataset={"name": "mnist"})
     (tmp_path / "mnist").mkdir()
     for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte"):
-        (tmp_path / "mnist" / name).touch()
+        content = EMPTY_IDX if "images" in name else EMPTY_IDX[:3] + b"\1" + bytes(4)
+        packed = gzip.compress(content) if name.endswith(".gz") else content
+        (tmp_path / "mnist" / name).write_bytes(packed)
     (problem,) = check(spec, tmp_path)
-    assert problem.rule.endswith("no mnist/t10k-labels-idx1-ubyte")
-    (tmp_path / "mnist" / "t10k-labels-idx1-ubyte").touch()
+    assert problem.rule.endswith("lacks mnist/t10k-labels-idx1-ubyte")
+    (tmp_path / "mnist" / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\1" + bytes(4))
     assert check(spec, tmp_path) == []
 
 

@@ -1,0 +1,48 @@
+"""Which addresses a proxy of the environment is for: other hosts, never this one."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Optional
+from urllib.parse import urlsplit
+
+import httpx
+
+from normlab.errors import InvalidSpec
+
+
+def is_loopback(url: str) -> bool:
+    """Say whether *url* leads to this host by its loopback interface."""
+    name = (urlsplit(url).hostname or "").rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    # connecting to 0.0.0.0 or :: is connecting to this host
+    return address.is_loopback or address.is_unspecified
+
+
+def http_client(
+    url: str, *, transport: Optional[httpx.BaseTransport] = None, timeout: httpx.Timeout
+) -> httpx.Client:
+    """
+    Return a client whose addresses begin with *url*.
+
+    HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in capitals or not, count for other hosts; a
+    proxy elsewhere cannot reach the loopback interface of this one.
+
+    Raises:
+        InvalidSpec: the environment's proxy is none that can be used.
+    """
+    direct = is_loopback(url)
+    try:
+        return httpx.Client(
+            base_url=url, transport=transport, timeout=timeout, trust_env=not direct
+        )
+    except (ImportError, ValueError, httpx.InvalidURL) as e:
+        raise InvalidSpec(
+            f"{url} would be asked through the environment's proxy, which cannot be used: {e}; "
+            "correct HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or name the host in NO_PROXY"
+        ) from e

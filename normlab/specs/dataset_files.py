@@ -1,0 +1,53 @@
+"""What can be told of a dataset's file without reading it: whether it can be read, and is whole."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Optional
+
+_IDX_DIMS = 3  # at most, of the datasets that are known
+
+
+def damage(path: Path, expected: Optional[int]) -> Optional[str]:
+    """
+    Say what is wrong with the file at *path*, or None.
+
+    Costs two short reads at most, so that lists may ask it of every file. What has the right
+    length and is wrong inside is found when a job reads it.
+
+    Args:
+        expected: bytes, unpacked; None: an IDX file, whose head says it.
+    """
+    if not os.access(path, os.R_OK):
+        return "cannot be read by this process"
+    try:
+        wanted = _idx_bytes(path) if expected is None else expected
+        found = _packed_bytes(path) if path.suffix == ".gz" else path.stat().st_size
+    except (OSError, EOFError, zlib.error, struct.error) as e:
+        return f"cannot be read: {e}" if str(e) else "cannot be read: it ends too early"
+    if found == wanted:
+        return None
+    return f"{'truncated' if found < wanted else 'damaged'}: {found} bytes of {wanted}"
+
+
+def _idx_bytes(path: Path) -> int:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        head: bytes = file.read(4 + 4 * _IDX_DIMS)
+    if len(head) < 4:
+        raise EOFError
+    dims = head[3]
+    shape = struct.unpack_from(f">{min(dims, _IDX_DIMS)}I", head, 4)
+    return 4 + 4 * dims + int(math.prod(shape))
+
+
+def _packed_bytes(path: Path) -> int:
+    # gzip's last four bytes are the length of what was packed, below 4 GiB; of a file that was cut
+    # off they are some other four
+    with path.open("rb") as file:
+        file.seek(-4, os.SEEK_END)
+        return int(struct.unpack("<I", file.read(4))[0])

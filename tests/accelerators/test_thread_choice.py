@@ -1,0 +1,77 @@
+"""A job takes the threads that its updates gain from, and no more."""
+
+from __future__ import annotations
+
+import random
+from typing import Callable, Dict
+
+import pytest
+import torch
+
+from accelerators.thread_choice import FEW, choose_threads
+
+MANY = 10 * FEW
+
+
+class Machine:
+    """Updates that take as long as *seconds* says of a number of threads; no time passes."""
+
+    def __init__(self, seconds: Callable[[int], float]) -> None:
+        self.now = 0.0
+        self.looks: Dict[int, int] = {}
+        self._seconds = seconds
+
+    def update(self) -> None:
+        threads = torch.get_num_threads()
+        self.looks[threads] = self.looks.get(threads, 0) + 1
+        self.now += self._seconds(threads)
+
+    def choose(self, most: int, updates: int = MANY) -> int:
+        return choose_threads(self.update, most, updates, clock=lambda: self.now)
+
+
+def amdahl(single_s: float, parallel: float) -> Callable[[int], float]:
+    return lambda threads: single_s * (1 - parallel + parallel / threads)
+
+
+@pytest.mark.parametrize("most", [2, 3, 4, 8, 16, 64])
+@pytest.mark.parametrize("single_s", [1e-4, 0.02, 2.0])
+def test_no_fixed_number_is_faster_by_more_than_a_tenth(most: int, single_s: float) -> None:
+    for percent in range(0, 101, 5):
+        seconds = amdahl(single_s, percent / 100)
+        chosen = Machine(seconds).choose(most)
+        assert seconds(chosen) <= 1.1 * min(map(seconds, range(1, most + 1)))
+
+
+def test_threads_that_wait_for_a_busy_core_are_not_taken() -> None:
+    machine = Machine(lambda threads: 0.003 if threads == 1 else 0.08)
+    assert machine.choose(16) == 1
+    assert set(machine.looks) == {1, 2}
+
+
+def test_other_work_that_comes_and_goes_does_not_decide() -> None:
+    draw = random.Random(7)
+
+    def disturbed(threads: int) -> float:
+        return 0.02 / threads * (20 if draw.random() < 0.15 else 1)
+
+    assert [Machine(disturbed).choose(2) for _ in range(20)].count(2) >= 18
+
+
+def test_long_updates_are_looked_at_once() -> None:
+    machine = Machine(amdahl(5.0, 1.0))
+    assert machine.choose(4) == 4
+    assert machine.looks == {1: 3, 2: 2, 4: 1}
+
+
+@pytest.mark.parametrize(("single_s", "chosen"), [(0.001, 1), (3.0, 8)])
+def test_a_job_of_few_updates_measures_one(single_s: float, chosen: int) -> None:
+    machine = Machine(amdahl(single_s, 1.0))
+    assert machine.choose(8, updates=FEW - 1) == chosen
+    assert machine.looks == {1: 2}
+
+
+def test_the_number_of_threads_is_put_back() -> None:
+    before = torch.get_num_threads()
+    Machine(amdahl(0.01, 1.0)).choose(8)
+    assert torch.get_num_threads() == before

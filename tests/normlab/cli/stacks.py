@@ -1,0 +1,21 @@
+"""What a running stack leaves for the commands, without the stack."""
+
+from __future__ import annotations
+
+import fcntl
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+from normlab.connection import Connection
+from normlab.running_stacks import LOCK_NAME
+
+
+@contextmanager
+def running(data_dir: Path, url: str, token: str = "t") -> Iterator[None]:
+    """Hold what a stack holds as long as it runs; its file stays, as after a crash."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    Connection(url, token).write(data_dir)
+    with (data_dir / LOCK_NAME).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,25 @@
+"""What a stack says when it is up can be used as it stands."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from normlab.connection import Connection
+from service.stack import Stack
+from service.up import _say_where
+
+
+def test_the_export_lines_can_be_pasted_whatever_the_token_holds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    token = 'it\'s $HOME `x` "y"'
+    _say_where(Stack(Connection("http://127.0.0.1:8642", token), Path("/data")))
+    lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("export ")]
+    show = 'printf "%s\\n" "$NORMLAB_URL" "$NORMLAB_TOKEN"'
+    shell = subprocess.run(
+        ["sh", "-c", "\n".join([*lines, show])], capture_output=True, text=True, check=True, env={}
+    )
+    assert shell.stdout.splitlines() == ["http://127.0.0.1:8642", token]
