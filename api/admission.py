@@ -11,9 +11,10 @@ from normlab.specs import admission
 from normlab.specs.devices import DEVICES
 from normlab.specs.jobs import JobSpec
 from normlab.specs.memory import least_memory_bytes
-from service import norm_sources, workers
-from service.grids import Check, Place
-from service.placement import Estimate, Placement, place, too_large
+from service.jobs import workers
+from service.jobs.placement import Estimate, Placement, place, too_large
+from service.results import norm_sources
+from service.studies.grids import Check, Place
 
 _ALWAYS_THERE_BYTES = 1 << 28  # too little to ask the database about
 

@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 from api.callers import Caller, Callers, Standing
 from api.state import StateDep
 from normlab.errors import Forbidden, Unauthorized
-from service.tokens import Scope
+from service.store.tokens import Scope
 
 COOKIE = "normlab_token"
 

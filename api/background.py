@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 from api.admission import check_of, place_of
 from api.state import State
-from service.compaction import Compactor
+from service.jobs.reaper import Reaper
+from service.jobs.relay import Relay
 from service.loops import Loop
-from service.reaper import Reaper
-from service.relay import Relay
-from service.searches import Searcher
+from service.results.compaction import Compactor
+from service.studies.searches import Searcher
 
 _RELAY_S = 1.0
 _SEARCH_S = 1.0

@@ -12,9 +12,9 @@ from starlette.concurrency import run_in_threadpool
 
 from api.strangers import Strangers
 from normlab.errors import Forbidden, ServiceUnavailable, Unauthorized
-from service import tokens
-from service.database import Database
-from service.tokens import Scope
+from service.store import tokens
+from service.store.database import Database
+from service.store.tokens import Scope
 
 OPERATOR = "admin"  # who the token of the settings stands for
 _LOOK_UPS = 4  # at once: made-up tokens leave the threads and connections to others

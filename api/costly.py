@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from api.answers import answer
 from normlab.errors import ReadTimedOut, TooBusy
-from service.patience import Patience
+from service.store.patience import Patience
 
 Endpoint = Callable[..., Any]
 Later = partial[Response]

@@ -24,11 +24,11 @@ from api.strangers import Strangers
 from api.streams import OpenStreams
 from api.wakeups import Wakeups
 from normlab import __version__
-from service.database import Database
-from service.doorbell import Doorbell, make_doorbell
-from service.inspector import Inspector
+from service.jobs.doorbell import Doorbell, make_doorbell
+from service.jobs.inspector import Inspector
 from service.settings import Settings
-from service.write_probe import WriteProbe
+from service.store.database import Database
+from service.store.write_probe import WriteProbe
 
 _DESCRIPTION = """
 Train networks with different normalization layers, on CPUs, GPUs and IPUs, and compare them.

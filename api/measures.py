@@ -15,8 +15,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from normlab.errors import ServiceUnavailable
-from service import jobs, workers
-from service.database import Database
+from service.jobs import reading, workers
+from service.store.database import Database
 
 REQUEST_ID = "normlab.request"
 """The key of the request's id in its scope."""
@@ -91,7 +91,7 @@ class StoreCollector(Collector):
 
     def _jobs(self) -> Metric:
         family = GaugeMetricFamily("normlab_jobs", "Jobs", labels=["state", "device"])
-        for (state, device), count in jobs.count_by_state(self._database).items():
+        for (state, device), count in reading.count_by_state(self._database).items():
             family.add_metric([state, device], count)
         return family
 

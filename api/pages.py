@@ -20,8 +20,8 @@ from normlab.records import ENDED, JobPage
 from normlab.specs.datasets import DATASETS
 from normlab.specs.models import MODELS
 from normlab.specs.normalizers import BY_KIND
-from service import jobs, workers
-from service.jobs import JobFilters
+from service.jobs import listing, reading, workers
+from service.jobs.listing import JobFilters
 
 router = APIRouter()
 
@@ -135,7 +135,7 @@ def show_job_rows(
 def show_new_job(request: Request, reader: ReaderDep, state: StateDep) -> Response:
     """Show the form of a job, filled from another one if *from* names it."""
     origin = request.query_params.get("from")
-    spec = jobs.get(state.database, origin).spec.model_dump(mode="json") if origin else None
+    spec = reading.get(state.database, origin).spec.model_dump(mode="json") if origin else None
     return render(
         request,
         "new_job.html",
@@ -152,8 +152,8 @@ def show_new_job(request: Request, reader: ReaderDep, state: StateDep) -> Respon
 @costly
 def show_job(job: str, request: Request, reader: ReaderDep, state: StateDep) -> Response:
     """Show one job."""
-    detail = jobs.get(state.reads, job)
-    others = jobs.list_jobs(state.reads, limit=200).jobs
+    detail = reading.get(state.reads, job)
+    others = listing.list_jobs(state.reads, limit=200).jobs
     comparable = [other for other in others if other.id != detail.id]
     return render(request, "job.html", reader, job=detail, others=comparable, section="/jobs")
 
@@ -166,7 +166,7 @@ def show_normalizers(request: Request, reader: ReaderDep) -> Response:
 
 
 def _page(state: StateDep, query: ListQuery) -> JobPage:
-    return jobs.list_jobs(state.reads, query.filters, query.sort, query.cursor, _PAGE_SIZE)
+    return listing.list_jobs(state.reads, query.filters, query.sort, query.cursor, _PAGE_SIZE)
 
 
 def _rows(query: ListQuery, page: JobPage) -> dict[str, Any]:

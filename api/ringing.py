@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
 
-from service.doorbell import Doorbell
+from service.jobs.doorbell import Doorbell
 
 _MOST_PENDING = 1000
 

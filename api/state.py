@@ -13,11 +13,11 @@ from api.measures import Measures
 from api.ringing import Ringer
 from api.streams import OpenStreams
 from api.wakeups import Wakeups
-from service.database import Database
-from service.doorbell import Doorbell
-from service.inspector import Inspector
+from service.jobs.doorbell import Doorbell
+from service.jobs.inspector import Inspector
 from service.settings import Settings
-from service.write_probe import WriteProbe
+from service.store.database import Database
+from service.store.write_probe import WriteProbe
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from api.state import StateDep
 from normlab.specs.cells import label
 from normlab.specs.datasets import DATASETS
 from normlab.specs.models import MODELS
-from service import studies
+from service.studies import studies
 
 router = APIRouter()
 

@@ -12,7 +12,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection, sql
 
-from service.events import CHANNEL, heard
+from service.store.events import CHANNEL, heard
 
 _RECONNECT_S = 1.0
 

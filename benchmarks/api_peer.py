@@ -36,7 +36,8 @@ from benchmarks.own_api import OwnApi, record
 from benchmarks.table import show
 from normlab.events import from_line
 from normlab.specs.jobs import JobSpec
-from service import jobs, leases, reports
+from service.jobs import leases, submissions
+from service.results import reports
 
 POINTS, BATCH = 100_000, 1000
 RUNS, PAGE, CHART = 260, 100, 320
@@ -131,7 +132,9 @@ def ingest(own: OwnApi, peer: Side) -> dict[str, Any]:
 def ingest_without_http(own: OwnApi) -> dict[str, Any]:
     """Do what the supervisor does with a record from the pipe."""
     spec = JobSpec.model_validate({**own_api.QUEUED, "priority": 2})
-    jobs.submit(own.database, spec, owner="benchmark", device="cuda", device_reason="benchmark")
+    submissions.submit(
+        own.database, spec, owner="benchmark", device="cuda", device_reason="benchmark"
+    )
     claim = leases.claim(own.database, "cuda", "benchmark", lease_s=3600)
     assert claim is not None
     cost = Cost()

@@ -21,9 +21,10 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from normlab.events import from_line
-from service import leases, reports
-from service.database import Database
-from service.leases import Claim
+from service.jobs import leases
+from service.jobs.leases import Claim
+from service.results import reports
+from service.store.database import Database
 
 
 def application(database: Database, claim: Claim) -> Starlette:

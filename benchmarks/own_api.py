@@ -17,11 +17,12 @@ import psutil
 from benchmarks.http_calls import Caller
 from benchmarks.peer_mlflow import METRIC, free_port
 from normlab.events import Metrics, Series
-from service import leases, reports
-from service.database import Database
-from service.servers_file import read_servers
+from service.jobs import leases
+from service.results import reports
+from service.servers.launcher import Stack, stack
+from service.servers.servers_file import read_servers
 from service.settings import Settings
-from service.stack import Stack, stack
+from service.store.database import Database
 
 # No worker of these kinds is live, so what is submitted stays queued: the call alone is measured.
 QUEUED: dict[str, Any] = {"normalizer": "batch", "dataset": {"name": "digits"}, "device": "cuda"}

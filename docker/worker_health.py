@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 import sys
 
-from service.database import Database
+from service.jobs.workers import live
 from service.settings import Settings
-from service.workers import live
+from service.store.database import Database
 
 
 def main() -> int:

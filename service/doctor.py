@@ -17,9 +17,9 @@ from kombu.connection import Connection as Broker
 from sqlalchemy import text
 
 from normlab.errors import InvalidSpec, NormlabError
-from service.database import Database, revisions
-from service.servers_file import read_servers
+from service.servers.servers_file import read_servers
 from service.settings import Settings
+from service.store.database import Database, revisions
 
 Verdict = Literal["ok", "warn", "bad"]
 LEAST_FREE_BYTES = 1 << 30

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from normlab.errors import NormlabError
-from service.database import Database, migrate, revisions
 from service.settings import Settings
+from service.store.database import Database, migrate, revisions
 
 
 def main() -> int:

@@ -12,8 +12,8 @@ from normlab.errors import NormlabError
 from normlab.private_files import keep_private
 from normlab.running_stacks import register_stack
 from service import journal
+from service.servers.launcher import Stack, stack
 from service.settings import Settings
-from service.stack import Stack, stack
 
 LOOK_S = 0.5
 FAILED = 3

@@ -13,8 +13,8 @@ from uuid import uuid4
 import pytest
 
 if TYPE_CHECKING:  # Python 3.8 runs part of the tests, and has no service
-    from service.database import Database
-    from service.embedded import Servers
+    from service.servers.embedded import Servers
+    from service.store.database import Database
 
 _FOLDER = "NORMLAB_TEST_SERVERS"
 _running: List[Servers] = []
@@ -62,7 +62,7 @@ def database_url(servers: Dict[str, str]) -> Iterator[str]:
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """The service's door to an empty database."""
-    from service.database import Database
+    from service.store.database import Database
 
     opened = Database(database_url)
     yield opened
@@ -93,9 +93,9 @@ def _start_once(folder: Path) -> Dict[str, str]:
 
 
 def _start(folder: Path) -> Dict[str, str]:
-    from service import embedded
-    from service.database import migrate
+    from service.servers import embedded
     from service.settings import Settings
+    from service.store.database import migrate
 
     started = embedded.start(
         Settings(data_dir=folder / "data", database_url=None, broker_url=None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from service.database import Database
+from service.store.database import Database
 from tests.service.work import submit
 
 METRICS = ("train/loss", "val/loss", "val/accuracy")

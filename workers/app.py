@@ -19,7 +19,8 @@ from celery import Celery, Task, bootsteps, signals
 from normlab.errors import InvalidSpec
 from normlab.private_files import keep_private
 from normlab.specs.devices import KINDS
-from service import doorbell, journal
+from service import journal
+from service.jobs import doorbell
 from service.settings import Settings
 from workers.bell import Bell
 from workers.worker import Worker

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from uuid import UUID
 
 from normlab.errors import InvalidSpec
-from service.leases import Claim
+from service.jobs.leases import Claim
 
 
 class GpuPool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from normlab.events import AnyEvent, Failed, Finished
-from service import leases, logs, reports
-from service.database import Database
-from service.leases import Claim
+from service.jobs import leases
+from service.jobs.leases import Claim
+from service.results import logs, reports
+from service.store.database import Database
 from workers.reading import Harvest
 
 _TAIL_BYTES = 4096

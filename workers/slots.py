@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from normlab.errors import ServiceUnavailable
-from service.leases import Claim
+from service.jobs.leases import Claim
 from workers.bell import Bell
 
 _log = structlog.get_logger()

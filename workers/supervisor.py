@@ -11,11 +11,11 @@ import structlog
 
 from normlab.errors import DeviceUnavailable, InvalidSpec, NormlabError, ServiceUnavailable
 from normlab.events import AnyEvent, Failed, Finished
-from service import leases
-from service.database import Database
-from service.leases import Claim
-from service.norm_sources import norms_for
+from service.jobs import leases
+from service.jobs.leases import Claim
+from service.results.norm_sources import norms_for
 from service.settings import Settings
+from service.store.database import Database
 from workers.endings import Ending, Released, StopReason, ending_of, memory_kills
 from workers.gpus import GpuPool
 from workers.job_order import CheckpointReference, JobOrder

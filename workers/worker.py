@@ -19,11 +19,11 @@ from normlab.errors import ServiceUnavailable
 from normlab.host_limits import driver_gpus, usable_cores
 from normlab.plain_text import shown
 from normlab.specs.devices import DEVICES
-from service import leases, workers
-from service.database import Database
-from service.leases import Claim
+from service.jobs import leases, workers
+from service.jobs.leases import Claim
 from service.loops import Loop
 from service.settings import Settings
+from service.store.database import Database
 from workers.bell import Bell
 from workers.gpus import GpuPool, gpu_names
 from workers.host_facts import host_facts, probe, unprobed

@@ -9,7 +9,7 @@ from api.downloads import Download
 from api.state import StateDep
 from normlab.errors import NotFound
 from normlab.records import ArtifactRecord
-from service import artifacts
+from service.results import artifacts
 
 router = APIRouter(tags=["artifacts"])
 

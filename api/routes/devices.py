@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from api.auth import ReaderDep
 from api.state import StateDep
 from normlab.records import DeviceRecord
-from service import workers
+from service.jobs import workers
 
 router = APIRouter(tags=["devices"])
 

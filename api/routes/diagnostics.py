@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from api.auth import ReaderDep
 from api.state import StateDep
 from normlab.records import DiagnosticRecord
-from service import diagnostics
+from service.results import diagnostics
 
 router = APIRouter(tags=["diagnostics"])
 

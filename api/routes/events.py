@@ -17,7 +17,8 @@ from api.streams import DESCRIPTION, KEEPALIVE, EventStream, encoded, wait_while
 from api.waiting import wait_for_news
 from normlab.errors import ServiceUnavailable
 from normlab.records import ENDED, EventRecord, JobRecord
-from service import events, jobs
+from service.jobs import reading
+from service.store import events
 
 router = APIRouter(tags=["events"])
 
@@ -36,7 +37,7 @@ After = Annotated[
 
 async def _existing(job: str, state: StateDep) -> JobRecord:
     # Before the stream begins, so that an unknown job is a 404; no connection is kept
-    return await run_in_threadpool(jobs.get, state.database, job)
+    return await run_in_threadpool(reading.get, state.database, job)
 
 
 @router.get("/jobs/{job}/events", response_class=StreamingResponse, responses=DESCRIPTION)
@@ -128,7 +129,7 @@ async def _look(state: State, job: str | None, seq: int) -> list[EventRecord]:
 
 async def _read(state: State, job: str) -> JobRecord | None:
     try:
-        return await run_in_threadpool(jobs.get, state.database, job)
+        return await run_in_threadpool(reading.get, state.database, job)
     except ServiceUnavailable:
         return None
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field
 from api.auth import ReaderDep
 from api.state import State, StateDep
 from normlab.errors import ServiceUnavailable
-from service import workers
-from service.database import revisions
+from service.jobs import workers
+from service.store.database import revisions
 
 router = APIRouter(tags=["health"])
 LEAST_FREE_BYTES = 256 << 20

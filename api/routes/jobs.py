@@ -15,8 +15,8 @@ from api.state import State, StateDep
 from normlab.records import JobCreated, JobDetail, JobPage, JobState, Validation
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps
-from service import estimates, jobs
-from service.jobs import JobFilters
+from service.jobs import changes, estimates, listing, reading, submissions
+from service.jobs.listing import JobFilters
 
 router = APIRouter(tags=["jobs"], route_class=JsonRoute)
 
@@ -47,7 +47,7 @@ def submit_job(
     says what it waits for.
     """
     placed = admit(state, spec)
-    job, created = jobs.submit(
+    job, created = submissions.submit(
         state.database,
         spec,
         owner=caller.owner,
@@ -126,28 +126,28 @@ def list_jobs(
         name=name,
         where=where,
     )
-    page = jobs.list_jobs(state.reads, filters, sort, cursor, limit)
+    page = listing.list_jobs(state.reads, filters, sort, cursor, limit)
     return answer(page.model_dump_json())
 
 
 @router.get("/jobs/{job}")
 def read_job(job: str, reader: ReaderDep, state: StateDep) -> JobDetail:
     """Return one job: its specification, where it stands, its attempts."""
-    return jobs.get(state.database, job)
+    return reading.get(state.database, job)
 
 
 @router.post("/jobs/{job}/cancel")
 def cancel_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
     """Cancel a queued job at once; a running one stops within a heartbeat, after a checkpoint."""
-    caller.check_owns(jobs.get(state.database, job).owner, f"job {job}")
-    return jobs.cancel(state.database, job)
+    caller.check_owns(reading.get(state.database, job).owner, f"job {job}")
+    return changes.cancel(state.database, job)
 
 
 @router.post("/jobs/{job}/retry")
 def retry_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
-    caller.check_owns(jobs.get(state.database, job).owner, f"job {job}")
-    retried = jobs.retry(state.database, job, state.settings.max_queued_per_owner)
+    caller.check_owns(reading.get(state.database, job).owner, f"job {job}")
+    retried = changes.retry(state.database, job, state.settings.max_queued_per_owner)
     state.ringer.ring(retried.device)
     return retried
 
@@ -168,6 +168,6 @@ def _validation(state: State, spec: JobSpec) -> Validation:
         memory_bytes=inspection.memory_bytes if inspection else None,
         estimated_s=time.seconds,
         estimate=time.words,
-        queue_position=jobs.queue_position(state.database, placed.device, spec.priority),
+        queue_position=reading.queue_position(state.database, placed.device, spec.priority),
         fingerprint=spec.fingerprint(),
     )

@@ -13,7 +13,7 @@ from api.state import StateDep
 from api.streams import wait_while_allowed
 from normlab.errors import Unauthorized
 from normlab.records import LogPage
-from service import logs
+from service.results import logs
 
 router = APIRouter(tags=["logs"])
 

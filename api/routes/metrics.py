@@ -13,8 +13,8 @@ from api.costly import costly
 from api.state import StateDep
 from normlab.errors import NotFound
 from normlab.records import LastValue, SeriesRecord
-from service import metrics
-from service.database import Database
+from service.results import metrics
+from service.store.database import Database
 
 router = APIRouter(tags=["metrics"])
 

@@ -32,8 +32,8 @@ from normlab.specs.devices import KINDS
 from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
 from normlab.tables import parquet, render, tidy
-from service import comparisons, previews, results, studies
-from service.cell_values import Question
+from service.studies import comparisons, previews, results, studies
+from service.studies.cell_values import Question
 
 router = APIRouter(tags=["studies"], route_class=JsonRoute)
 

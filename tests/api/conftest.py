@@ -11,11 +11,11 @@ import pytest
 from fastapi import FastAPI
 
 from api.main import create_app
-from service import tokens
-from service.database import Database
-from service.doorbell import SilentDoorbell
+from service.jobs.doorbell import SilentDoorbell
 from service.settings import Settings
-from service.tokens import Scope
+from service.store import tokens
+from service.store.database import Database
+from service.store.tokens import Scope
 from tests.api.serving import serve
 
 OPERATORS_TOKEN = "an-operators-token-for-tests"

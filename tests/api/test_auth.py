@@ -6,8 +6,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service import tokens
-from service.database import Database
+from service.store import tokens
+from service.store.database import Database
 from tests.api.conftest import OPERATORS_TOKEN, a_job, token_header
 
 OPEN = {"/livez", "/readyz", "/openapi.json"}

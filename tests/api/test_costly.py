@@ -19,11 +19,11 @@ from starlette.responses import Response
 from api.costly import CostlyReads
 from api.main import create_app
 from normlab.errors import ReadTimedOut, TooBusy
-from service import patience
-from service.database import Database
-from service.doorbell import SilentDoorbell
-from service.patience import Patience
+from service.jobs.doorbell import SilentDoorbell
 from service.settings import Settings
+from service.store import patience
+from service.store.database import Database
+from service.store.patience import Patience
 from tests.api.conftest import OPERATORS_TOKEN, token_header
 from tests.api.serving import serve
 

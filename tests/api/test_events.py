@@ -16,10 +16,11 @@ from sqlalchemy import text
 from api.routes import events as routes
 from normlab.events import Finished, Progress, Series
 from normlab.records import EventRecord
-from service import events as journal
-from service import jobs, leases, metrics, reports
-from service.database import Database
-from service.leases import Claim
+from service.jobs import changes, leases
+from service.jobs.leases import Claim
+from service.results import metrics, reports
+from service.store import events as journal
+from service.store.database import Database
 from tests.api.conftest import a_job
 
 
@@ -122,7 +123,7 @@ def test_an_open_stream_holds_no_connection_to_the_database(
                 break
             time.sleep(0.02)
         assert pool.checkedout() == 0
-        jobs.cancel(database, job)
+        changes.cancel(database, job)
         list(events)
 
 
@@ -139,7 +140,7 @@ def test_a_stream_outlives_the_connections_of_the_database(
                     " where datname = current_database() and pid <> pg_backend_pid()"
                 )
             )
-        jobs.cancel(database, job)
+        changes.cancel(database, job)
         assert [record(e).kind for e in events][-2:] == ["cancelled", "progress"]
 
 

@@ -24,9 +24,9 @@ from api.main import create_app
 from normlab.cli import checkup
 from normlab.cli.connecting import Address
 from normlab.specs.normalizers import BY_KIND
-from service.database import Database
-from service.doorbell import SilentDoorbell
+from service.jobs.doorbell import SilentDoorbell
 from service.settings import Settings
+from service.store.database import Database
 from tests.api.conftest import OPERATORS_TOKEN, a_job
 from tests.api.serving import client_of
 

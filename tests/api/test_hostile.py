@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.database import Database
+from service.store.database import Database
 from tests.api.conftest import OPERATORS_TOKEN, token_header
 from tests.api.malformed import malformed
 from tests.many_jobs import fill

@@ -9,9 +9,9 @@ import pytest
 
 from normlab.events import Failed
 from normlab.records import JobDetail, Validation
-from service import jobs, leases, workers
-from service.database import Database
-from service.doorbell import SilentDoorbell
+from service.jobs import leases, listing, workers
+from service.jobs.doorbell import SilentDoorbell
+from service.store.database import Database
 from tests.api.conftest import a_job, token_header
 
 
@@ -188,7 +188,7 @@ def test_trying_out_resolves_the_spec_and_queues_nothing(
     assert verdicts["cpu"] == (True, "1 live")
     assert verdicts["ipu"][0] is False
     assert "backward control process" in verdicts["ipu"][1]
-    assert jobs.list_jobs(database).jobs == []
+    assert listing.list_jobs(database).jobs == []
 
 
 def test_a_job_and_a_study_of_it_are_said_to_take_the_same_in_the_same_words(

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service import jobs
-from service.database import Database
+from service.jobs import changes
+from service.store.database import Database
 from tests.api.conftest import a_job
 from tests.api.process import TOKEN, ApiProcess, api_process, leave_with_a_reset
 
@@ -54,7 +54,8 @@ def test_who_leaves_a_download_in_the_midst_is_no_error(
     database_url: str, database: Database, tmp_path: Path
 ) -> None:
     from normlab.events import ArtifactWritten
-    from service import leases, reports
+    from service.jobs import leases
+    from service.results import reports
 
     with api_process(database_url, tmp_path) as api:
         job = submit(api)
@@ -73,7 +74,7 @@ def test_who_leaves_a_download_in_the_midst_is_no_error(
         time.sleep(1)
         assert api.process.io_counters().read_chars - read_before < 1 << 28
         assert api.log.read_text() == before
-        jobs.cancel(database, job)
+        changes.cancel(database, job)
 
 
 def test_an_error_s_traceback_shows_no_variable_and_no_token(

@@ -10,8 +10,8 @@ from sqlalchemy import text
 
 from normlab.specs.jobs import JobSpec
 from normlab.specs.memory import least_memory_bytes
-from service import workers
-from service.database import Database
+from service.jobs import workers
+from service.store.database import Database
 from tests.api.conftest import a_job
 
 HUGE: dict[str, Any] = a_job(model={"name": "convnet", "width": 256}, batch_size=1024)

@@ -11,9 +11,10 @@ import pytest
 
 from normlab.events import ArtifactWritten, Diagnostic, Finished, Series
 from normlab.records import LogPage, SeriesRecord
-from service import artifacts, diagnostics, leases, logs, metrics
-from service.database import Database
-from service.leases import Claim
+from service.jobs import leases
+from service.jobs.leases import Claim
+from service.results import artifacts, diagnostics, logs, metrics
+from service.store.database import Database
 from tests.api.conftest import a_job
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from normlab.client import Client
 from normlab.events import Finished, Series
-from service import leases, metrics
-from service.database import Database
+from service.jobs import leases
+from service.results import metrics
+from service.store.database import Database
 from tests.api.conftest import OPERATORS_TOKEN, token_header
 
 GRID: dict[str, Any] = {

@@ -13,9 +13,9 @@ import yaml
 from normlab.cli.application import app
 from normlab.specs.cells import expand
 from normlab.specs.studies import StudySpec
-from service.conditions import condition
-from service.filters import parse
-from service.spaces import refuse_wrong_space
+from service.jobs.conditions import condition
+from service.jobs.filters import parse
+from service.studies.spaces import refuse_wrong_space
 from tests.api.conftest import OPERATORS_TOKEN
 
 PAGE = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()

@@ -13,8 +13,8 @@ import pytest
 from httpx_sse import connect_sse
 from structlog.testing import capture_logs
 
-from service import tokens
-from service.database import Database
+from service.store import tokens
+from service.store.database import Database
 from tests.api.conftest import a_job, token_header
 from tests.api.process import TOKEN, api_process
 

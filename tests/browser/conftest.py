@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from api.main import create_app
-from service.doorbell import SilentDoorbell
+from service.jobs.doorbell import SilentDoorbell
 from service.settings import Settings
 from tests.api.serving import serve
 

@@ -19,16 +19,18 @@ from normlab.events import (
 from normlab.records import StudyRecord
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
-from service import jobs, leases, logs, reports, studies, workers
-from service.database import Database
-from service.leases import Claim
+from service.jobs import changes, leases, submissions, workers
+from service.jobs.leases import Claim
+from service.results import logs, reports
+from service.store.database import Database
+from service.studies import studies
 
 Curve = Callable[[int], float]
 
 
 def submit(database: Database, device: str = "cpu", **fields: Any) -> str:
     spec = JobSpec.model_validate({"normalizer": "batch", "dataset": {"name": "digits"}, **fields})
-    record, _ = jobs.submit(
+    record, _ = submissions.submit(
         database, spec, owner="ada", device=device, device_reason="the only one", steps=400
     )
     return record.id
@@ -101,7 +103,7 @@ def fill(database: Database, folder: Path) -> dict[str, str]:
     error = Failed(code="loss_not_finite", failure_kind="user", retryable=False, message=reason)
     leases.fail(database, failing, error)
     made["cancelled"] = submit(database, name="not wanted any more", normalizer="layer")
-    jobs.cancel(database, made["cancelled"])
+    changes.cancel(database, made["cancelled"])
     made["running"] = submit(database, name="under way", normalizer="online", batch_size=1)
     report(database, claim(database), 200, folder)
     made["queued"] = submit(database, device="cuda", name="waits for a GPU", batch_size=64)

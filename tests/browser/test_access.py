@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from service.database import Database
+from service.store.database import Database
 from tests.browser import seeding
 
 pytestmark = pytest.mark.browser

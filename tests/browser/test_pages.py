@@ -8,8 +8,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from normlab.events import Finished, Metrics, Progress, Series
-from service import jobs, leases, reports
-from service.database import Database
+from service.jobs import changes, leases
+from service.results import reports
+from service.store.database import Database
 from tests.browser import seeding
 from tests.browser.conftest import TOKEN
 
@@ -95,7 +96,7 @@ def test_the_list_follows_what_happens_and_keeps_its_filters(
     expect(page.get_by_text("No job fits these filters.")).to_be_visible()
     job = seeding.submit(database, name="just come")
     expect(page.get_by_role("link", name="just come")).to_be_visible()
-    jobs.cancel(database, job)
+    changes.cancel(database, job)
     expect(page.get_by_role("link", name="just come")).to_have_count(0)
 
 

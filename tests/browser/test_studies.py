@@ -11,8 +11,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from normlab.events import Failed
-from service import leases, metrics
-from service.database import Database
+from service.jobs import leases
+from service.results import metrics
+from service.store.database import Database
 from tests.browser import seeding
 
 pytestmark = pytest.mark.browser

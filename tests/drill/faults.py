@@ -13,7 +13,7 @@ from random import Random
 
 import httpx
 
-from service import doorbell
+from service.jobs import doorbell
 from tests.drill.house import GRACE_S, HEARTBEAT_S, LEASE_S, REAP_S, House, Worker
 from tests.drill.load import ORDINARY, STEPS_BETWEEN_CHECKPOINTS, Load
 from tests.drill.observer import Observer, Running

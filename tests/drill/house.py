@@ -18,10 +18,10 @@ from pathlib import Path
 import httpx
 import psutil
 
-from service import embedded
-from service.database import migrate
-from service.embedded import Servers
+from service.servers import embedded
+from service.servers.embedded import Servers
 from service.settings import Settings
+from service.store.database import migrate
 
 LEASE_S = 3.0
 REAP_S = 0.5

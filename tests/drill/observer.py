@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import text
 
 from normlab.errors import ServiceUnavailable
-from service.database import Database
+from service.store.database import Database
 
 T = TypeVar("T")
 

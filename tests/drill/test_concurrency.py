@@ -18,12 +18,12 @@ import pytest
 from sqlalchemy import text
 
 from normlab.specs.jobs import JobSpec
-from service import jobs, leases
-from service.database import Database
-from service.doorbell import SilentDoorbell
-from service.leases import Claim
-from service.reaper import Reaper
-from service.relay import Relay
+from service.jobs import leases, submissions
+from service.jobs.doorbell import SilentDoorbell
+from service.jobs.leases import Claim
+from service.jobs.reaper import Reaper
+from service.jobs.relay import Relay
+from service.store.database import Database
 
 TOKEN = "a-token-for-this-test-alone"
 JOBS = 1000
@@ -91,7 +91,9 @@ def _submit(http: httpx.Client, key: str) -> str:
 def test_schedulers_reapers_and_relays_in_pairs_do_each_thing_once(database: Database) -> None:
     spec = JobSpec.model_validate({"normalizer": "batch", "epochs": 0, "max_attempts": 2})
     for _ in range(60):
-        jobs.submit(database, spec, owner="me", device="cpu", device_reason="it is asked for")
+        submissions.submit(
+            database, spec, owner="me", device="cpu", device_reason="it is asked for"
+        )
     bells = [SilentDoorbell(), SilentDoorbell()]
     relays = [Relay(database, bell, ring_s=0) for bell in bells]
     reapers = [Reaper(database, lease_s=0, clock=lambda: 1.0) for _ in range(2)]

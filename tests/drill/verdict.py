@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from normlab.errors import NotFound
 from normlab.records import ENDED, JobDetail
-from service import jobs, metrics
+from service.jobs import reading
+from service.results import metrics
 from tests.drill.faults import FAULTS, Drill, Outcome
 from tests.drill.load import Accepted
 
@@ -86,7 +87,7 @@ def _judge_job(
     by_fingerprint: dict[str, set[tuple[float | None, ...]]],
 ) -> None:
     database = drill.observer.database
-    job = jobs.get(database, promise.id)
+    job = reading.get(database, promise.id)
     with database.begin() as connection:
         ends = connection.execute(_ENDS, {"job": job.id}).scalar_one()
         forgiven = connection.execute(_FORGIVEN, {"job": job.id}).scalar_one()

@@ -8,8 +8,10 @@ from typing import Any
 from normlab.events import Failed, Finished, Series
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
-from service import leases, metrics, studies
-from service.database import Database
+from service.jobs import leases
+from service.results import metrics
+from service.store.database import Database
+from service.studies import studies
 
 # Accuracy over three evaluations: by kind and batch, plus a hundredth a seed.
 LEVEL = {("batch", 32): 0.9, ("batch", 2): 0.7, ("layer", 32): 0.8, ("layer", 2): 0.8}

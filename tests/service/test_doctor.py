@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from service import doctor
-from service.database import Database
 from service.doctor import Finding
 from service.settings import Settings
+from service.store.database import Database
 
 
 def checked(check: str, **settings: Any) -> Finding:

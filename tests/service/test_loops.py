@@ -6,9 +6,9 @@ import psycopg
 import pytest
 
 from normlab.errors import ServiceUnavailable
-from service.database import Database
-from service.events import CHANNEL
 from service.loops import Loop
+from service.store.database import Database
+from service.store.events import CHANNEL
 from tests.service.work import submit
 
 

@@ -9,11 +9,12 @@ from sqlalchemy import text
 
 from normlab.errors import ServiceUnavailable
 from normlab.events import Finished, Metrics
-from service import compaction, jobs, leases, reports, states
-from service.compaction import Compactor
-from service.database import Database
+from service.jobs import leases, reading, states
+from service.jobs.reaper import Reaper
 from service.one_by_one import LONGEST_PAUSE_S, OneByOne
-from service.reaper import Reaper
+from service.results import compaction, reports
+from service.results.compaction import Compactor
+from service.store.database import Database
 from tests.service.work import claim, series, submit
 
 
@@ -85,7 +86,7 @@ def test_a_job_that_cannot_be_reaped_keeps_no_other_on_a_lost_worker(
     )
     assert (reaper.round(), reaper.round()) == (0, 2)
     assert failures == ["one"]
-    assert {jobs.get(database, str(c.job)).state for c in others} == {"queued"}
+    assert {reading.get(database, str(c.job)).state for c in others} == {"queued"}
 
 
 def test_a_job_that_cannot_be_compacted_stops_no_later_one(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from normlab.connection import Connection
-from service.stack import Stack
+from service.servers.launcher import Stack
 from service.up import _say_where
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from normlab.events import Series
 from normlab.records import JobRecord
 from normlab.specs.jobs import JobSpec
-from service import jobs, leases
-from service.database import Database
-from service.leases import Claim
+from service.jobs import leases, submissions
+from service.jobs.leases import Claim
+from service.store.database import Database
 
 
 def spec(**changes: Any) -> JobSpec:
@@ -21,7 +21,7 @@ def submit(
     database: Database, owner: str = "ada", device: str = "cpu", **changes: Any
 ) -> JobRecord:
     """Queue a small job."""
-    record, _ = jobs.submit(
+    record, _ = submissions.submit(
         database, spec(**changes), owner=owner, device=device, device_reason="a test asks for it"
     )
     return record

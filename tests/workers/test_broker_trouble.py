@@ -12,8 +12,8 @@ from tempfile import mkdtemp
 import pytest
 import redis
 
-from service.database import Database
-from service.embedded import _redis_binary
+from service.servers.embedded import _redis_binary
+from service.store.database import Database
 
 from .conftest import NOTHING
 from .test_worker import Floor

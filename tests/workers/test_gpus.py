@@ -7,7 +7,7 @@ import pytest
 
 from normlab.errors import InvalidSpec
 from normlab.specs.jobs import JobSpec
-from service.leases import Claim
+from service.jobs.leases import Claim
 from workers.gpus import GpuPool, gpu_names
 from workers.process import own_environment
 

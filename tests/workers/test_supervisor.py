@@ -18,10 +18,11 @@ from sqlalchemy import Connection, text
 from normlab.errors import ServiceUnavailable
 from normlab.records import JobDetail
 from normlab.specs.jobs import JobSpec
-from service import jobs, leases, logs, metrics
-from service.database import Database
-from service.leases import Claim
+from service.jobs import changes, leases, reading, submissions
+from service.jobs.leases import Claim
+from service.results import logs, metrics
 from service.settings import Settings
+from service.store.database import Database
 from workers.job_order import JobOrder
 from workers.process import JobProcess, Launcher
 from workers.supervisor import Supervisor
@@ -64,7 +65,7 @@ class Bench:
 
     def submit(self, spec: dict[str, Any], **changes: Any) -> str:
         wanted = JobSpec.model_validate({**spec, **changes})
-        return jobs.submit(
+        return submissions.submit(
             self.database, wanted, owner="me", device="cpu", device_reason="it is asked for"
         )[0].id
 
@@ -88,7 +89,7 @@ class Bench:
             assert not thread.is_alive()
 
     def job(self, job: str) -> JobDetail:
-        return jobs.get(self.database, job)
+        return reading.get(self.database, job)
 
     def until(self, job: str, seen: Callable[[JobDetail], bool], timeout_s: float = 60) -> None:
         deadline = time.monotonic() + timeout_s
@@ -148,7 +149,7 @@ def test_cancel_stops_a_running_job_within_a_heartbeat(bench: Bench) -> None:
     with bench.working():
         bench.until(job, _learning)
         asked = time.monotonic()
-        jobs.cancel(bench.database, job)
+        changes.cancel(bench.database, job)
     assert time.monotonic() - asked < 10
     assert bench.job(job).state == "cancelled"
     assert bench.nothing_is_left()
@@ -157,7 +158,7 @@ def test_cancel_stops_a_running_job_within_a_heartbeat(bench: Bench) -> None:
 def test_cancel_right_after_the_claim_is_seen(bench: Bench) -> None:
     job = bench.submit(LONG)
     claim = bench.claim()
-    jobs.cancel(bench.database, job)
+    changes.cancel(bench.database, job)
     bench.supervisor.work_on(claim)
     assert bench.job(job).state == "cancelled"
 
@@ -174,7 +175,7 @@ def test_a_job_that_ignores_the_request_is_killed_after_the_grace(bench: Bench) 
     with bench.working():
         bench.until(job, _learning)
         os.kill(bench.launcher.started[-1].pid, signal.SIGSTOP)
-        jobs.cancel(bench.database, job)
+        changes.cancel(bench.database, job)
     assert bench.job(job).state == "cancelled"
     assert bench.nothing_is_left()
 
@@ -333,7 +334,7 @@ def test_results_that_cannot_be_stored_end_the_job_and_spare_the_slot(
     def refuse(*_: object) -> None:
         raise ValueError("no such column")
 
-    monkeypatch.setattr("service.reports.keep", refuse)
+    monkeypatch.setattr("service.results.reports.keep", refuse)
     job = bench.submit(LONG)
     bench.work()
     record = bench.job(job)

@@ -16,11 +16,12 @@ import pytest
 
 from normlab.records import JobDetail
 from normlab.specs.jobs import JobSpec
-from service import doorbell, jobs, metrics, workers
-from service.database import Database
+from service.jobs import changes, doorbell, reading, submissions, workers
+from service.jobs.reaper import Reaper
+from service.jobs.relay import Relay
 from service.loops import Loop
-from service.reaper import Reaper
-from service.relay import Relay
+from service.results import metrics
+from service.store.database import Database
 
 from .conftest import LONG, NOTHING, SHORT
 
@@ -69,7 +70,7 @@ class Floor:
 
     def submit(self, spec: dict[str, Any], rings: int = 1, **changes: Any) -> str:
         wanted = JobSpec.model_validate({**spec, **changes})
-        job, _ = jobs.submit(
+        job, _ = submissions.submit(
             self.database, wanted, owner="me", device="cpu", device_reason="it is asked for"
         )
         for _ in range(rings):
@@ -77,7 +78,7 @@ class Floor:
         return job.id
 
     def job(self, job: str) -> JobDetail:
-        return jobs.get(self.database, job)
+        return reading.get(self.database, job)
 
     def until_state(self, job: str, *states: str) -> JobDetail:
         self.until(lambda: self.job(job).state in states)
@@ -254,6 +255,6 @@ def test_jobs_do_not_see_the_services_secrets(floor: Floor) -> None:
     floor.until_learning(job)
     (running,) = _jobs_of(worker)
     names = set(running.environ())
-    jobs.cancel(floor.database, job)
+    changes.cancel(floor.database, job)
     floor.until_state(job, "cancelled")
     assert not {"NORMLAB_DATABASE_URL", "NORMLAB_BROKER_URL", "NORMLAB_TOKEN"} & names

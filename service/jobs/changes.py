@@ -1,0 +1,91 @@
+"""What owners change of their jobs: cancel one, or queue it again."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from normlab.errors import Conflict
+from normlab.records import ENDED, JobDetail
+from service.jobs import states
+from service.jobs.quota import reserve
+from service.jobs.reading import detail, unknown
+from service.store import events, schema
+from service.store.database import Database
+from service.store.identity import parse_id
+
+_STATE = text("select state, owner, cancel_requested from job where id = :job for update")
+
+
+def cancel(database: Database, job: str) -> JobDetail:
+    """
+    Cancel a queued job at once; ask a running one to stop, which it does within a heartbeat.
+
+    Raises:
+        Conflict: if the job has ended.
+    """
+    with database.begin() as connection:
+        key = parse_id(job)
+        cancel_within(connection, key)
+        return detail(connection, key)
+
+
+def cancel_within(connection: Connection, job: UUID, cause: str = "requested") -> None:
+    """Cancel a job in a transaction that does more; see cancel. *cause* stands in its event."""
+    row = _locked(connection, job)
+    if row.state in ENDED:
+        raise Conflict(f"job {job} is {row.state} already, so there is nothing to cancel")
+    if row.state == "queued":
+        states.move(connection, job, ["queued"], "cancelled", payload={"cause": cause})
+    elif not row.cancel_requested:
+        _request_cancel(connection, job, cause)
+
+
+def retry(database: Database, job: str, max_queued: int | None = None) -> JobDetail:
+    """
+    Queue a failed or cancelled job again, with as many attempts as a new one; history stays.
+
+    Raises:
+        Conflict: if the job is queued, running or succeeded.
+        QuotaExceeded: if its owner would have more than *max_queued* jobs queued.
+    """
+    with database.begin() as connection:
+        key = parse_id(job)
+        retry_within(connection, key, max_queued)
+        return detail(connection, key)
+
+
+def retry_within(connection: Connection, job: UUID, max_queued: int | None = None) -> None:
+    """Queue a job again in a transaction that does more; see retry."""
+    row = _locked(connection, job)
+    state = row.state
+    if state not in ("failed", "cancelled"):
+        raise Conflict(f"job {job} is {state}; only a failed or cancelled job can be tried again")
+    reserve(connection, row.owner, 1, max_queued)
+    changes = {
+        "forgiven": schema.job.c.attempt,
+        "cancel_requested": False,
+        "held": False,
+        "error": None,
+        "worker": None,
+        "not_before": None,
+        "rung_at": None,
+        "finished_at": None,
+        "ran_s": 0.0,
+    }
+    states.move(connection, job, [state], "queued", changes=changes, payload={"cause": "retry"})
+
+
+def _locked(connection: Connection, job: UUID) -> Any:
+    row = connection.execute(_STATE, {"job": job}).first()
+    if row is None:
+        raise unknown(str(job))
+    return row
+
+
+def _request_cancel(connection: Connection, job: UUID, cause: str) -> None:
+    j = schema.job.c
+    connection.execute(schema.job.update().where(j.id == job).values(cancel_requested=True))
+    events.record(connection, job, "cancel_requested", {"cause": cause})

@@ -1,0 +1,172 @@
+"""Filters of the list language as SQL: names become columns, values bound parameters."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Double,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+)
+
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.specs.jobs import JobSpec
+from normlab.specs.problems import field_names
+from service.jobs.filter_costs import refuse_costly
+from service.jobs.filters import All, Comparison, Either, Filter, Not, Operator, Value
+from service.store import schema
+
+_j = schema.job.c
+_STUDY_NAME = (
+    select(schema.study.c.name)
+    .where(schema.study.c.id == _j.study)
+    .correlate(schema.job)
+    .scalar_subquery()
+)
+# a study's cells are called after it, unless its base names them
+NAME: ColumnElement[str] = func.coalesce(_j.name, _STUDY_NAME)
+COLUMNS: Mapping[str, ColumnElement[Any]] = {
+    name: schema.job.c[name]
+    for name in (
+        "owner", "state", "device", "runtime", "normalizer", "proxy", "model", "dataset",
+        "batch_size", "samples_per_update", "seed", "priority", "attempt", "step", "epoch",
+        "epochs", "worker", "fingerprint",
+    )
+} | {
+    "name": NAME,
+    "study": cast(_j.study, Text),
+    "id": cast(_j.id, Text),
+    "failure_kind": _j.error["failure_kind"].astext,
+    "running_s": cast(_j.ran_s, Double),
+}  # fmt: skip
+_COMPARE: Mapping[Operator, Callable[[Any, Any], ColumnElement[bool]]] = {
+    "=": lambda a, b: a == b,
+    "!=": lambda a, b: a.is_distinct_from(b),
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+
+
+def condition(of: Filter) -> ColumnElement[bool]:
+    """
+    Say a filter in SQL.
+
+    Raises:
+        InvalidSpec: a name that no job has, or a value that the field cannot have.
+        FilterTooCostly: the filter as a whole costs too much.
+    """
+    refuse_costly(of, COLUMNS)
+    return _condition(of)
+
+
+def _condition(of: Filter) -> ColumnElement[bool]:
+    if isinstance(of, Not):
+        return not_(func.coalesce(_condition(of.of), False))
+    if isinstance(of, All):
+        return and_(*(_condition(part) for part in of.parts))
+    if isinstance(of, Either):
+        return or_(*(_condition(part) for part in of.parts))
+    return _comparison(of)
+
+
+def _comparison(c: Comparison) -> ColumnElement[bool]:
+    values = c.value if isinstance(c.value, tuple) else (c.value,)
+    columns = [_column(c.field, value) for value in values]
+    if c.op == "in":
+        return or_(*(column.in_(some) for column, some in _by_type(columns, values)))
+    if c.op == "~":
+        if isinstance(columns[0].type, Double | Boolean) or not isinstance(c.value, str):
+            raise _refused(c.field, "~ looks for a part of a text; use = or <= for numbers")
+        return columns[0].icontains(c.value, autoescape=True)
+    return _COMPARE[c.op](columns[0], literal(c.value))
+
+
+def _by_type(
+    columns: Sequence[ColumnElement[Any]], values: Sequence[Value]
+) -> Iterator[tuple[ColumnElement[Any], list[Value]]]:
+    # Values of one type share one look at the field: a metric is looked up once, not for each
+    for kind in (str, bool, (int, float)):
+        fitting = [
+            (column, value)
+            for column, value in zip(columns, values, strict=True)
+            if isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        ]
+        if fitting:
+            yield fitting[0][0], [value for _, value in fitting]
+
+
+def _column(name: str, value: Value) -> ColumnElement[Any]:
+    if "/" in name:
+        return _typed(_metric(name), name, value)
+    if name == "study" and not _is_id(value):
+        return _typed(_STUDY_NAME, name, value)
+    if name in COLUMNS:
+        return _typed(COLUMNS[name], name, value)
+    known = {*COLUMNS, *field_names(JobSpec)}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        said = ", ".join(near or sorted([*COLUMNS, *JobSpec.model_fields]))
+        raise _refused(name, f"jobs have no such field; nearest: {said}")
+    return _in_spec(name, value)
+
+
+def _is_id(value: Value) -> bool:
+    try:
+        UUID(str(value))
+    except ValueError:
+        return False
+    return True
+
+
+def _typed(column: ColumnElement[Any], name: str, value: Value) -> ColumnElement[Any]:
+    kind: type = column.type.python_type
+    wants_number = kind in (int, float)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if wants_number != is_number or (kind is bool) != isinstance(value, bool):
+        wanted = "a number" if wants_number else "true or false" if kind is bool else "a text"
+        raise _refused(name, f"takes {wanted}, found {value!r}")
+    return cast(column, Double) if wants_number else column
+
+
+def _in_spec(name: str, value: Value) -> ColumnElement[Any]:
+    found = _j.spec[tuple(name.split("."))]
+    if isinstance(value, bool):
+        return _only(found, "boolean", cast(found.astext, Boolean))
+    if isinstance(value, int | float):
+        return _only(found, "number", cast(found.astext, Double))
+    column: ColumnElement[Any] = found.astext
+    return column
+
+
+def _only(found: Any, kind: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return case((func.jsonb_typeof(found) == kind, column), else_=None)
+
+
+def _metric(name: str) -> ColumnElement[Any]:
+    last, key = schema.metric_last.c, schema.metric_key.c
+    of_name = select(key.id).where(key.name == name).scalar_subquery()
+    # to PostgreSQL, NaN is larger than every number: here it is no value at all
+    value = func.nullif(last.value, math.nan, type_=Double)
+    found = select(value).where(last.job == _j.id, last.key == of_name)
+    # of the job alone: a list that is sorted by a metric has a metric_last of its own
+    return found.correlate(schema.job).scalar_subquery()
+
+
+def _refused(field: str, rule: str) -> InvalidSpec:
+    return InvalidSpec(f"filter: {field}: {rule}", [FieldProblem("filter", f"{field}: {rule}")])

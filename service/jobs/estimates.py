@@ -1,0 +1,154 @@
+"""How long jobs will take: from jobs that have finished here, else from a calibrated model."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from sqlalchemy import Connection, text
+
+from normlab.specs.costs import job_s, update_s
+from normlab.specs.jobs import JobSpec
+from service.store.database import Database
+
+_ALIKE = "finished jobs of this kind"
+_OTHERS = "other finished jobs, scaled by the cost of an update"
+_MODEL = "a calibration on one core of a CPU, for no job has finished here yet"
+_NOBODY = "unknown, for no job has finished on its device yet"
+_NEAR = 0.2  # jobs whose updates differ by less than a fifth are equally near
+_OTHER_NETWORK = math.log(2)
+_OTHER_KIND = math.log(1.5)
+
+# Of each kind of job the newest few; beside them the newest of all, for the speed of the machine.
+_HISTORY = text("""
+    with alike as (
+        select id, row_number() over (
+            partition by model, dataset, device, normalizer, batch_size
+            order by created_at desc) as place
+        from job
+        where state = 'succeeded' and step > 0 and ran_s > 0 and timing_valid
+            and (model, dataset) in (select * from unnest(
+                cast(:models as text[]), cast(:datasets as text[])))
+    ), newest as (
+        select id from job
+        where state = 'succeeded' and step > 0 and ran_s > 0 and timing_valid
+        order by created_at desc, id desc limit 100
+    )
+    select device, spec, step, ran_s from job
+    where id in (select id from alike where place <= 5 union select id from newest)
+    order by id
+""")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long something takes, and from what that is known; no seconds where it is not."""
+
+    seconds: float | None
+    source: str
+
+    @property
+    def words(self) -> str:
+        """Say it as every answer of the service does."""
+        if self.seconds is None:
+            return f"no estimate of the time: {self.source}"
+        return f"about {duration(self.seconds)}, from {self.source}"
+
+
+@dataclass(frozen=True)
+class _Run:
+    device: str
+    spec: JobSpec
+    update_s: float
+    ratio: float
+    """Seconds that it took to those that the model says."""
+
+
+class Pace:
+    """What finished jobs say of the time that others take."""
+
+    def __init__(self, connection: Connection, specs: Sequence[JobSpec]) -> None:
+        pairs = sorted({(spec.model.name, spec.dataset.name) for spec in specs})
+        asked = {"models": [p[0] for p in pairs], "datasets": [p[1] for p in pairs]}
+        self._runs = []
+        for row in connection.execute(_HISTORY, asked):
+            spec = JobSpec.model_validate(row.spec)
+            predicted, each = job_s(spec, row.step), update_s(spec)
+            if predicted is not None and each is not None:
+                self._runs.append(_Run(row.device, spec, each, row.ran_s / predicted))
+        self._known: dict[tuple[object, ...], Estimate] = {}
+
+    def of(self, spec: JobSpec, device: str, steps: int | None) -> Estimate:
+        """Estimate a job of so many *steps* on *device*."""
+        # a grid has many cells that cost the same: other seeds, other rates
+        key = (device, steps, spec.epochs, spec.evaluate_every, spec.dataset, *_shape(spec))
+        if key not in self._known:
+            self._known[key] = self._estimate(spec, device, steps)
+        return self._known[key]
+
+    def _estimate(self, spec: JobSpec, device: str, steps: int | None) -> Estimate:
+        predicted = None if steps is None else job_s(spec, steps)
+        if predicted is None:
+            return Estimate(None, "unknown, for only the files tell how many updates it makes")
+        there = [run for run in self._runs if run.device == device]
+        alike = [run.ratio for run in there if _shape(run.spec) == _shape(spec)]
+        if alike:
+            return Estimate(predicted * median(alike), _ALIKE)
+        if there:
+            return Estimate(predicted * median(_nearest(there, spec)), _OTHERS)
+        return Estimate(predicted, _MODEL) if device == "cpu" else Estimate(None, _NOBODY)
+
+
+def of_job(database: Database, spec: JobSpec, device: str, steps: int | None) -> Estimate:
+    """Estimate one job of so many *steps* on *device*."""
+    with database.autocommit() as connection:
+        return Pace(connection, [spec]).of(spec, device, steps)
+
+
+def total(estimates: Sequence[Estimate], scale: float = 1.0) -> Estimate:
+    """
+    Add up what jobs take one after another; those that nobody knows are left out, and named.
+
+    Args:
+        estimates: one for each job.
+        scale: how many jobs each of them stands for.
+    """
+    known = [e.seconds for e in estimates if e.seconds is not None]
+    sources = Counter(e.source for e in estimates)
+    if len(sources) == 1:
+        said = next(iter(sources))
+    else:
+        said = "; ".join(f"{source} ({n} of {len(estimates)})" for source, n in sources.items())
+    if not known:
+        return Estimate(None, said or "nothing would run")
+    return Estimate(sum(known) * scale, said)
+
+
+def duration(seconds: float) -> str:
+    """Say so many seconds: `40 s`, `12 min`, `3.4 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _shape(spec: JobSpec) -> tuple[object, ...]:
+    normalizer = (spec.normalizer.kind, getattr(spec.normalizer, "proxy", False))
+    work = (spec.batch_size, spec.gradient_accumulation, spec.replicas)
+    return (spec.model.name, spec.model.width, spec.dataset.name, spec.dataset.image_size,
+            normalizer, work, spec.precision, spec.acceleration, spec.threads)  # fmt: skip
+
+
+def _nearest(runs: Sequence[_Run], spec: JobSpec) -> list[float]:
+    each = update_s(spec) or 1.0
+    distances = [abs(math.log(run.update_s / each)) + _strangeness(run.spec, spec) for run in runs]
+    least = min(distances)
+    return [run.ratio for run, d in zip(runs, distances, strict=True) if d <= least + _NEAR]
+
+
+def _strangeness(a: JobSpec, b: JobSpec) -> float:
+    other_network = (a.model.name, a.dataset.name) != (b.model.name, b.dataset.name)
+    other_kind = bool(a.normalizer.kind != b.normalizer.kind)
+    return other_network * _OTHER_NETWORK + other_kind * _OTHER_KIND

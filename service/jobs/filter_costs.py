@@ -1,0 +1,58 @@
+"""What a filter costs for each job that it looks at, and how much a list may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+
+from normlab.errors import FieldProblem, FilterTooCostly
+from service.jobs.filters import All, Comparison, Either, Filter, Not
+
+MOST_COST = 60
+MOST_DEPTH = 16
+
+# In units of a column's comparison, 0.1 microseconds a job
+_COLUMN = 1
+_IN_SPEC = 4
+_METRIC = 12
+_PATTERN = 4  # besides
+
+
+def refuse_costly(of: Filter, columns: Container[str]) -> None:
+    """
+    Raise FilterTooCostly for a filter that costs more than MOST_COST, or nests too deeply.
+
+    Args:
+        columns: names that are columns of the table; others are looked for in the spec.
+    """
+    cost = 0
+    for comparison, depth in _comparisons(of):
+        cost += _cost(comparison, columns)
+        if depth > MOST_DEPTH:
+            rule = f"nested more than {MOST_DEPTH} levels deep; write it with fewer `not`"
+            raise FilterTooCostly(f"filter: {rule}", [FieldProblem("filter", rule)])
+    if cost > MOST_COST:
+        rule = (
+            f"costs {cost}, at most {MOST_COST} are allowed (a column {_COLUMN}, a field of the "
+            f"spec {_IN_SPEC}, a metric {_METRIC}, a pattern {_PATTERN} more); ask for less at "
+            "once, or use `in` for several values of one field"
+        )
+        raise FilterTooCostly(f"filter: {rule}", [FieldProblem("filter", rule)])
+
+
+def _comparisons(of: Filter) -> Iterator[tuple[Comparison, int]]:
+    waiting: list[tuple[Filter, int]] = [(of, 0)]
+    while waiting:
+        found, depth = waiting.pop()
+        if isinstance(found, Not):
+            waiting.append((found.of, depth + 1))
+        elif isinstance(found, All | Either):
+            waiting += [(part, depth + 1) for part in found.parts]
+        else:
+            yield found, depth
+
+
+def _cost(comparison: Comparison, columns: Container[str]) -> int:
+    if "/" in comparison.field:
+        return _METRIC
+    field = _COLUMN if comparison.field in columns else _IN_SPEC
+    return field + (_PATTERN if comparison.op == "~" else 0)

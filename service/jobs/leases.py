@@ -1,0 +1,332 @@
+"""
+Who works on a job: claim it, keep it by heartbeats, give it back; or lose it to the reaper.
+
+A claim is an attempt number. Every write of a worker holds only while the job runs at that
+attempt, so a worker that was given up and comes back can change nothing. All times are the
+database's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, text
+
+from normlab.errors import InvalidSpec
+from normlab.events import Failed, Finished
+from normlab.records import JobState
+from normlab.specs.jobs import JobSpec
+from service.jobs import states
+from service.store import schema
+from service.store.database import Database, cursor_of
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file from which an attempt can go on."""
+
+    step: int
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job that this worker may work on, as long as it keeps its lease."""
+
+    job: UUID
+    attempt: int
+    worker: str
+    owner: str
+    device: str
+    spec: JobSpec
+    resume: tuple[Checkpoint, ...]
+    """Newest first; empty where nothing was saved."""
+    time_left_s: float | None
+    """Of the job's time limit, over all its attempts."""
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """The lease goes on; perhaps the owner wants the job cancelled."""
+
+    cancel_requested: bool
+
+
+_CLAIMABLE = (
+    "state = 'queued' and device = :device and not cancel_requested and not held"
+    " and attempt - forgiven < max_attempts"
+    " and (not_before is null or not_before <= clock_timestamp())"
+    " and (cast(:most_replicas as int) is null"
+    " or coalesce((spec ->> 'replicas')::int, 1) <= cast(:most_replicas as int))"
+)
+# Owners in the order of their turns: priority first, then who runs least, then who waited longest.
+_TURNS = text(f"""
+    select t.owner, head.priority
+    from turn t
+    cross join lateral (
+        select priority, created_at from job
+        where owner = t.owner and {_CLAIMABLE}
+        order by priority desc, created_at, id limit 1
+    ) head
+    left join (
+        select owner, count(*) as running from job
+        where state = 'running' and device = :device group by owner
+    ) busy on busy.owner = t.owner
+    where t.device = :device
+    order by head.priority desc, coalesce(busy.running, 0), t.served_at nulls first,
+        head.created_at
+""")
+_HEAD = text(f"""
+    select id from job where owner = :owner and priority = :priority and {_CLAIMABLE}
+    order by created_at, id limit 1 for update skip locked
+""")
+_TAKEN = text("""
+    select attempt, owner, spec, time_limit_s - ran_s as time_left_s from job where id = :job
+""")
+_SERVE = text(
+    "update turn set served_at = clock_timestamp() where device = :device and owner = :owner"
+)
+_BEGIN_ATTEMPT = text("insert into attempt (job, number, worker) values (:job, :attempt, :worker)")
+_CHECKPOINTS = text(
+    "select step, path, sha256 from artifact"
+    " where job = :job and kind = 'checkpoint' order by step desc"
+)
+_RENEW = text("""
+    update job set lease_until = clock_timestamp() + make_interval(secs => :lease_s)
+    where id = :job and attempt = :attempt and state = 'running' returning cancel_requested
+""")
+_HOLD = "select 1 from job where id = %s and attempt = %s and state = 'running' for no key update"
+_END_ATTEMPT = text("""
+    with ended as (
+        update attempt set ended_at = least(clock_timestamp(), cast(:no_later as timestamptz)),
+            outcome = :outcome, failure_kind = :failure_kind, message = :message
+        where job = :job and number = :attempt and ended_at is null
+        returning ended_at - started_at as ran
+    )
+    update job set ran_s = ran_s + greatest(0, extract(epoch from ended.ran))
+    from ended where id = :job
+""")
+_LEFT = text("""
+    select attempt - forgiven < max_attempts as again, attempt - forgiven as used, cancel_requested
+    from job where id = :job
+""")
+# A worker that was frozen inside a transaction holds its job's row for as long as it is frozen,
+# and may have been frozen in the middle of a message, where no timeout of the server counts.
+_CUT_OFF = text("""
+    select pg_terminate_backend(a.pid, 1000)
+    from job j join pg_stat_activity a on a.application_name = left(j.worker, 63)
+    where j.state = 'running' and j.lease_until < clock_timestamp()
+        and a.xact_start < clock_timestamp() - interval '1 second'
+""")
+_EXPIRED = text("""
+    select id from job where state = 'running' and lease_until < clock_timestamp()
+    order by lease_until
+""")
+_EXPIRED_STILL = text("""
+    select id, attempt, worker, lease_until from job
+    where id = :job and state = 'running' and lease_until < clock_timestamp()
+    for update skip locked
+""")
+
+
+def claim(
+    database: Database,
+    device: str,
+    worker: str,
+    lease_s: float,
+    most_replicas: int | None = None,
+) -> Claim | None:
+    """
+    Take the next job for *device*, or None: highest priority, then owners by turns, then age.
+
+    Jobs of more than *most_replicas* are left to others, or for later. A job whose stored
+    specification is none any more fails by itself, and the next one is taken.
+    """
+    room = {"device": device, "most_replicas": most_replicas}
+    with database.begin() as connection:
+        for turn in connection.execute(_TURNS, room).all():
+            values = {**room, "owner": turn.owner, "priority": turn.priority}
+            while (job := connection.execute(_HEAD, values).scalar()) is not None:
+                taken = _take(connection, job, device, worker, lease_s)
+                if taken is not None:
+                    return taken
+    return None
+
+
+def _take(
+    connection: Connection, job: UUID, device: str, worker: str, lease_s: float
+) -> Claim | None:
+    row = connection.execute(_TAKEN, {"job": job}).one()
+    attempt = row.attempt + 1
+    now = func.clock_timestamp()
+    changes = {
+        "attempt": attempt,
+        "worker": worker,
+        "lease_until": now + timedelta(seconds=lease_s),
+        "not_before": None,
+        "started_at": func.coalesce(schema.job.c.started_at, now),
+    }
+    states.move(connection, job, ["queued"], "running", changes=changes, payload={"worker": worker})
+    connection.execute(_BEGIN_ATTEMPT, {"job": job, "attempt": attempt, "worker": worker})
+    connection.execute(_SERVE, {"device": device, "owner": row.owner})
+    try:
+        spec = JobSpec.from_store(row.spec)
+    except ValueError as e:
+        _end(connection, job, attempt, _unreadable(e), 0.0)
+        return None
+    resume = connection.execute(_CHECKPOINTS, {"job": job}).all() if attempt > 1 else []
+    return Claim(
+        job=job,
+        attempt=attempt,
+        worker=worker,
+        owner=row.owner,
+        device=device,
+        spec=spec,
+        resume=tuple(Checkpoint(c.step, c.path, c.sha256) for c in resume),
+        time_left_s=row.time_left_s,
+    )
+
+
+def _unreadable(error: ValueError) -> Failed:
+    return Failed(
+        code=InvalidSpec.code,
+        failure_kind="user",
+        retryable=False,
+        message=f"the stored specification breaks a rule of this version: {error}"[:1000],
+    )
+
+
+def renew(database: Database, claim: Claim, lease_s: float) -> Renewal | None:
+    """Keep *claim* for another *lease_s*, even if it expired untaken; None: it was taken away."""
+    values = {"job": claim.job, "attempt": claim.attempt, "lease_s": lease_s}
+    with database.begin() as connection:
+        row = connection.execute(_RENEW, values).first()
+    return None if row is None else Renewal(cancel_requested=row.cancel_requested)
+
+
+def hold(connection: Connection, claim: Claim) -> bool:
+    """Lock the job for this transaction; False, and nothing may be written, if *claim* is over."""
+    held = cursor_of(connection).execute(_HOLD, (claim.job, claim.attempt))
+    return held.fetchone() is not None
+
+
+def finish(database: Database, claim: Claim, finished: Finished) -> bool:
+    """End the job well; False if *claim* is over."""
+    with database.begin() as connection:
+        if not hold(connection, claim):
+            return False
+        changes = {"step": finished.step, "summary": finished.summary, "error": None}
+        _end_attempt(connection, claim.job, claim.attempt, "succeeded")
+        return states.move(
+            connection, claim.job, ["running"], "succeeded", attempt=claim.attempt, changes=changes
+        )
+
+
+def fail(database: Database, claim: Claim, failed: Failed, backoff_s: float = 0.0) -> bool:
+    """
+    End the attempt: the job is queued again where that may help, and failed or cancelled if not.
+
+    Returns False if *claim* is over.
+
+    Args:
+        backoff_s: before the second attempt; it doubles with each further one.
+    """
+    with database.begin() as connection:
+        if not hold(connection, claim):
+            return False
+        return _end(connection, claim.job, claim.attempt, failed, backoff_s)
+
+
+def release(database: Database, claim: Claim, message: str = "its worker is leaving") -> bool:
+    """Give the job back to the queue; the attempt does not count. False if *claim* is over."""
+    with database.begin() as connection:
+        if not hold(connection, claim):
+            return False
+        _end_attempt(connection, claim.job, claim.attempt, "released", message=message)
+        cancel = connection.execute(_LEFT, {"job": claim.job}).one().cancel_requested
+        forgiven = schema.job.c.forgiven + 1
+        changes = {"worker": None, "lease_until": None} | ({} if cancel else {"forgiven": forgiven})
+        return states.move(
+            connection,
+            claim.job,
+            ["running"],
+            "cancelled" if cancel else "queued",
+            attempt=claim.attempt,
+            changes=changes,
+            payload={"cause": "released", "message": message},
+        )
+
+
+def reap(database: Database) -> int:
+    """Take every job whose lease has expired from its worker; return how many."""
+    return sum(reap_one(database, job) for job in expired(database))
+
+
+def expired(database: Database) -> list[UUID]:
+    """Cut off lost workers that hold a job's row, and list the jobs whose lease has expired."""
+    with database.begin() as connection:
+        connection.execute(_CUT_OFF)
+        return list(connection.execute(_EXPIRED).scalars())
+
+
+def reap_one(database: Database, job: UUID) -> int:
+    """Take *job* from its worker if its lease has expired; return 1 if that was so, else 0."""
+    with database.begin() as connection:
+        row = connection.execute(_EXPIRED_STILL, {"job": job}).first()
+        if row is None:
+            return 0
+        lost = Failed(
+            code="worker_lost",
+            failure_kind="lost",
+            retryable=True,
+            message=f"worker {row.worker} fell silent during attempt {row.attempt}",
+        )
+        _end(connection, row.id, row.attempt, lost, 0.0, no_later=row.lease_until)
+    return 1
+
+
+def _end(
+    connection: Connection,
+    job: UUID,
+    attempt: int,
+    failed: Failed,
+    backoff_s: float,
+    no_later: Any = None,
+) -> bool:
+    left = connection.execute(_LEFT, {"job": job}).one()
+    message = failed.message.replace("\0", "\ufffd")  # PostgreSQL's text has no NUL
+    error = {"code": failed.code, "failure_kind": failed.failure_kind, "message": message}
+    changes: dict[str, Any] = {"lease_until": None}
+    to: JobState = "failed"
+    if left.cancel_requested or failed.failure_kind == "cancelled":
+        to = "cancelled"
+    elif failed.retryable and left.again:
+        to = "queued"
+        pause = timedelta(seconds=min(backoff_s * 2 ** (left.used - 1), 300.0))
+        changes |= {"worker": None, "not_before": func.clock_timestamp() + pause}
+    else:
+        changes["error"] = error
+    outcome = "lost" if failed.failure_kind == "lost" else "failed" if to == "queued" else to
+    _end_attempt(connection, job, attempt, outcome, failed.failure_kind, message, no_later)
+    payload = {"cause": outcome, **error}
+    return states.move(
+        connection, job, ["running"], to, attempt=attempt, changes=changes, payload=payload
+    )
+
+
+def _end_attempt(
+    connection: Connection,
+    job: UUID,
+    attempt: int,
+    outcome: str,
+    failure_kind: str | None = None,
+    message: str | None = None,
+    no_later: Any = None,
+) -> None:
+    values = {"job": job, "attempt": attempt, "outcome": outcome, "no_later": no_later}
+    values |= {"failure_kind": failure_kind, "message": message}
+    connection.execute(_END_ATTEMPT, values)

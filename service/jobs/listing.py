@@ -1,0 +1,200 @@
+"""Lists of jobs: filtered, sorted by a column or by where a metric stands, a page at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from pydantic import AwareDatetime
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    FromClause,
+    Row,
+    Select,
+    asc,
+    cast,
+    desc,
+    func,
+    literal,
+    select,
+    true,
+    tuple_,
+)
+
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.records import JobPage
+from service.jobs.conditions import NAME, condition
+from service.jobs.filters import parse
+from service.jobs.records import JOBS, USUAL, records_of, with_stands
+from service.store import schema
+from service.store.cursors import decode_cursor, encode_cursor
+from service.store.database import Database
+from service.store.identity import parse_id
+
+_j = schema.job.c
+_NUMBERS: Mapping[str, ColumnElement[Any]] = {
+    "batch_size": _j.batch_size,
+    "samples_per_update": _j.samples_per_update,
+    "seed": _j.seed,
+    "priority": _j.priority,
+    "attempt": _j.attempt,
+    "step": _j.step,
+    "started_at": func.extract("epoch", _j.started_at),
+    "finished_at": func.extract("epoch", _j.finished_at),
+}
+_NUMBER = float | None  # as a cursor has it
+_TEXTS: Mapping[str, ColumnElement[Any]] = {
+    name: schema.job.c[name]
+    for name in ("name", "owner", "state", "device", "normalizer", "model", "dataset")
+}
+
+
+@dataclass(frozen=True)
+class JobFilters:
+    """What a list keeps; None keeps all."""
+
+    state: tuple[str, ...] | None = None
+    device: tuple[str, ...] | None = None
+    normalizer: tuple[str, ...] | None = None
+    study: str | None = None
+    owner: str | None = None
+    name: str | None = None
+    """A part of the job's name, or of its study's where it has none, in any case."""
+    where: str | None = None
+    """A filter in the language of `service.jobs.filters`."""
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Say the filters in SQL."""
+        found: list[ColumnElement[bool]] = []
+        for column, wanted in ((_j.state, self.state), (_j.device, self.device)):
+            if wanted is not None:
+                found.append(column.in_(wanted))
+        if self.normalizer is not None:
+            found.append(_j.normalizer.in_(self.normalizer))
+        if self.study is not None:
+            found.append(_j.study == parse_id(self.study, "study"))
+        if self.owner is not None:
+            found.append(_j.owner == self.owner)
+        if self.name is not None:
+            found.append(NAME.icontains(self.name, autoescape=True))
+        if self.where:
+            found.append(condition(parse(self.where)))
+        return found
+
+
+@dataclass(frozen=True)
+class _Order:
+    """A sort key as SQL, with what a cursor holds of it."""
+
+    key: str
+    column: ColumnElement[Any]
+    type: Any
+    """What a cursor holds of it."""
+    descending: bool
+    metric: str | None = None
+    newest: FromClause | None = None
+    """Of each job, the metric's last value."""
+
+    def cursor_value(self, value: Any) -> Any:
+        if isinstance(value, datetime):
+            return value.isoformat()
+        return None if isinstance(value, float) and math.isinf(value) else value
+
+    def bound(self, value: Any) -> ColumnElement[Any]:
+        return literal(self.nothing if value is None else value)
+
+    @property
+    def nothing(self) -> float:
+        """Stands for a missing value: the last in either direction."""
+        return -math.inf if self.descending else math.inf
+
+
+def list_jobs(
+    database: Database,
+    filters: JobFilters = JobFilters(),
+    sort: str = "-created_at",
+    cursor: str | None = None,
+    limit: int = 100,
+) -> JobPage:
+    """
+    Return one page of jobs.
+
+    Args:
+        sort: a column, or a metric's name such as `val/accuracy` for its last value; a minus
+            before it turns the order round. Jobs that have no such value come last.
+        cursor: the `next_cursor` of the page before, with the same *sort*.
+
+    Raises:
+        InvalidSpec: if *sort*, *cursor* or *limit* cannot be used.
+    """
+    if not 1 <= limit <= 1000:
+        rule = "must lie between 1 and 1000"
+        raise InvalidSpec(f"limit={limit} {rule}", [FieldProblem("limit", rule)])
+    order, query = _page_query(sort, filters, cursor, limit + 1)
+    with database.autocommit() as connection:
+        rows = connection.execute(query).all()
+        jobs = records_of(connection, rows[:limit])
+    more = len(rows) > limit
+    return JobPage(jobs=jobs, next_cursor=_cursor_after(order, rows[limit - 1]) if more else None)
+
+
+def _order(sort: str) -> _Order:
+    descending = sort.startswith("-")
+    name = sort.removeprefix("-")
+    if name == "created_at":
+        return _Order(sort, _j.created_at, AwareDatetime, descending)
+    if name in _TEXTS:
+        return _Order(sort, func.coalesce(_TEXTS[name], ""), str, descending)
+    metric = name if "/" in name else None
+    if metric is None and name not in _NUMBERS:
+        accepted = ", ".join(sorted(["created_at", *_NUMBERS, *_TEXTS]))
+        rule = f"a metric's name such as val/accuracy, or one of {accepted}; a minus reverses"
+        raise InvalidSpec(
+            f"sort={sort!r} is no order; accepted is {rule}", [FieldProblem("sort", rule)]
+        )
+    newest = _newest_value(metric) if metric else None
+    column = cast(_NUMBERS[name], Double) if newest is None else newest.c.value
+    nothing = -math.inf if descending else math.inf
+    known = func.coalesce(func.nullif(column, math.nan), nothing)
+    return _Order(sort, known, _NUMBER, descending, metric, newest)
+
+
+def _newest_value(metric: str) -> FromClause:
+    last, key = schema.metric_last.c, schema.metric_key.c
+    wanted = select(key.id).where(key.name == metric).scalar_subquery()
+    of_job = select(last.value).where(last.job == _j.id, last.key == wanted)
+    # One is all there is. Saying so keeps the planner from joining the tables whole.
+    return of_job.limit(1).correlate(schema.job).lateral("newest")
+
+
+@lru_cache(64)  # a page that looks again and again asks the same
+def _page_query(
+    sort: str, filters: JobFilters, cursor: str | None, limit: int
+) -> tuple[_Order, Select[Any]]:
+    order = _order(sort)
+    query = JOBS.add_columns(order.column.label("sorted_by")).where(*filters.conditions())
+    if order.newest is not None:
+        query = query.select_from(schema.job.outerjoin(order.newest, true()))
+    place = tuple_(order.column, _j.id)
+    if cursor is not None:
+        value, job = decode_cursor(cursor, order.key, [order.type, UUID])
+        bound = tuple_(order.bound(value), literal(job))
+        query = query.where(place < bound if order.descending else place > bound)
+    shown = USUAL if order.metric is None else USUAL | (schema.metric_key.c.name == order.metric)
+    page = with_stands(_ordered(query, order).limit(limit), shown)
+    return order, _ordered(page, order)
+
+
+def _ordered(query: Select[Any], order: _Order) -> Select[Any]:
+    turned = desc if order.descending else asc
+    return query.order_by(turned("sorted_by"), turned("id"))
+
+
+def _cursor_after(order: _Order, row: Row[Any]) -> str:
+    return encode_cursor(order.key, [order.cursor_value(row.sorted_by), str(row.id)])

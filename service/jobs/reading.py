@@ -1,0 +1,62 @@
+"""Jobs as their owners see them: one with all that is known of it, and how many there are."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import Connection, select, text
+
+from normlab.errors import NotFound
+from normlab.records import AttemptRecord, JobDetail
+from normlab.specs.jobs import JobSpec
+from service.jobs.records import read_records
+from service.store import schema
+from service.store.database import Database
+from service.store.identity import parse_id
+
+_AHEAD = text(
+    "select count(*) from job where state = 'queued' and device = :device and priority >= :priority"
+)
+_COUNTS = text("select state, device, count(*) as n from job group by state, device")
+_ATTEMPTS = text("select * from attempt where job = :job order by number")
+
+
+def get(database: Database, job: str) -> JobDetail:
+    """Return everything about one job; raise NotFound if there is none of that name."""
+    with database.autocommit() as connection:
+        return detail(connection, parse_id(job))
+
+
+def queue_position(database: Database, device: str, priority: int = 0) -> int:
+    """Return how many queued jobs for *device* a new one would at most wait for, plus one."""
+    with database.autocommit() as connection:
+        values = {"device": device, "priority": priority}
+        return int(connection.execute(_AHEAD, values).scalar_one()) + 1
+
+
+def count_by_state(database: Database) -> dict[tuple[str, str], int]:
+    """Count the jobs of each state and device."""
+    with database.autocommit() as connection:
+        return {(row.state, row.device): row.n for row in connection.execute(_COUNTS)}
+
+
+def detail(connection: Connection, job: UUID) -> JobDetail:
+    """Read a job in a transaction that does more; see get."""
+    records = read_records(connection, [job], all_metrics=True)
+    if not records:
+        raise unknown(str(job))
+    spec = connection.execute(select(schema.job.c.spec).where(schema.job.c.id == job)).scalar_one()
+    attempts = connection.execute(_ATTEMPTS, {"job": job}).mappings().all()
+    return JobDetail(
+        **records[0].model_dump(),
+        spec=JobSpec.from_store(spec),
+        attempts=[
+            AttemptRecord.model_validate({**a, "resumed_from_step": a["resumed_from_step"] or 0})
+            for a in attempts
+        ],
+    )
+
+
+def unknown(job: str) -> NotFound:
+    """Say that there is no such job."""
+    return NotFound(f"there is no job {job!r}; GET /v1/jobs lists all")

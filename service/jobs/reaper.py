@@ -1,0 +1,74 @@
+"""Take jobs from workers that fell silent; but first let everybody find the database again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+import structlog
+from sqlalchemy import text
+
+from normlab.errors import ServiceUnavailable
+from service.jobs import leases
+from service.one_by_one import OneByOne
+from service.store.database import Database
+
+_UP_FOR = text("select extract(epoch from clock_timestamp() - pg_postmaster_start_time())")
+_log = structlog.get_logger(__name__)
+
+
+class Reaper:
+    """
+    Reaps expired leases, but only after a whole lease in which the database could be reached.
+
+    Workers cannot renew their leases while the database is away, so right after it is back all
+    leases look expired although the jobs are well. Any number of reapers may run. A job that cannot
+    be taken from its worker keeps none of the others.
+
+    Args:
+        failed: called for each job that could not be taken.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        lease_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        failed: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._database = database
+        self._lease_s = lease_s
+        self._clock = clock
+        self._connected_at: float | None = None
+        self._jobs = OneByOne("expired leases", self._reap_one, lambda *_: failed())
+
+    def round(self) -> int:
+        """
+        Reap once; return how many jobs were taken from their workers.
+
+        Raises:
+            ServiceUnavailable: if the database is away; the grace begins anew when it is back.
+        """
+        try:
+            if self._waits():
+                return 0
+            reaped = self._jobs.round(leases.expired(self._database))
+        except ServiceUnavailable:
+            self._connected_at = None
+            raise
+        if reaped:
+            _log.warning("leases_expired", jobs=reaped)
+        return reaped
+
+    def _reap_one(self, job: UUID) -> int:
+        return leases.reap_one(self._database, job)
+
+    def _waits(self) -> bool:
+        with self._database.begin() as connection:
+            up_for = float(connection.execute(_UP_FOR).scalar_one())
+        now = self._clock()
+        if self._connected_at is None:
+            self._connected_at = now
+        # The server may have restarted between two rounds without our noticing.
+        return min(now - self._connected_at, up_for) < self._lease_s

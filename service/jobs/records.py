@@ -1,0 +1,108 @@
+"""Jobs as records: the columns of the table, where each metric stands, and what a job waits for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    true,
+)
+
+from normlab.records import JobRecord
+from service.store import schema
+
+_SHOWN = [c for c in schema.job.c if c.name in {*JobRecord.model_fields, "held", "not_before"}]
+SHOWN = [c.name for c in _SHOWN]
+"""The columns of the table that make a record."""
+JOBS = select(*_SHOWN)
+"""Those columns of every job, to be narrowed."""
+_LIVE = text("select distinct device from worker where live_until > clock_timestamp()")
+_key, _last = schema.metric_key.c, schema.metric_last.c
+USUAL = or_(*(_key.name.startswith(start) for start in ("train/", "val/", "device/")))
+"""Metrics that every list shows."""
+
+
+def read_records(
+    connection: Connection, jobs: Sequence[UUID], *, all_metrics: bool = False
+) -> list[JobRecord]:
+    """Return the records of *jobs* that exist, in that order."""
+    shown = true() if all_metrics else USUAL
+    found = connection.execute(with_stands(JOBS.where(schema.job.c.id.in_(jobs)), shown)).all()
+    by_id = {row.id: row for row in found}
+    return records_of(connection, [by_id[job] for job in jobs if job in by_id])
+
+
+def with_stands(jobs: Select[Any], shown: ColumnElement[bool]) -> Select[Any]:
+    """Add to each of *jobs* where its metrics stand, by name."""
+    job = jobs.subquery("listed")
+    parts: list[ColumnElement[Any]] = [literal_column("'step'"), _last.step]
+    for number in (_last.value, _last.min, _last.max):
+        parts += [literal_column(f"'{number.name}'"), _finite(number)]
+    by_name = func.json_object_agg(_key.name, func.json_build_object(*parts)).label("last")
+    named = schema.metric_last.join(schema.metric_key)
+    stands = select(by_name).select_from(named).where(_last.job == job.c.id, shown).lateral()
+    return select(job, stands.c.last).select_from(job.join(stands, true()))
+
+
+def _finite(number: ColumnElement[float]) -> ColumnElement[float | None]:
+    # to PostgreSQL, NaN is larger than infinity; JSON has neither
+    return case((func.abs(number) < math.inf, number), else_=None)
+
+
+def records_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[JobRecord]:
+    """Make records of *rows* of JOBS, in their order."""
+    if not rows:
+        return []
+    live = _live_devices(connection, rows)
+    names = rows[0]._fields  # of all rows: a dictionary made from each row's own takes longer
+    return [record_of(dict(zip(names, row)), live) for row in rows]
+
+
+def _live_devices(connection: Connection, rows: Sequence[Row[Any]]) -> set[str]:
+    if not any(row.state == "queued" for row in rows):
+        return set()
+    return {row.device for row in connection.execute(_LIVE)}
+
+
+def record_of(row: Mapping[str, Any], live: set[str]) -> JobRecord:
+    """
+    Make a record of a *row*, given the kinds of device that are live.
+
+    Args:
+        row: the columns SHOWN, and as `last` where metrics stand, if there are any.
+    """
+    study = row["study"]
+    values = {
+        **row,
+        "id": str(row["id"]),
+        "study": None if study is None else str(study),
+        "waiting_for": _waiting_for(row, live),
+        "last": row.get("last") or {},
+    }
+    return JobRecord.model_validate(values)
+
+
+def _waiting_for(row: Mapping[str, Any], live: set[str]) -> str | None:
+    if row["state"] != "queued":
+        return None
+    if row["held"]:
+        return "its study, which is paused"
+    if row["device"] not in live:
+        return f"a worker for {row['device']}: none is live now"
+    if row["not_before"] is not None:
+        pause = f"a pause until {row['not_before']:%H:%M:%S %Z}"
+        return f"{pause}, before attempt {row['attempt'] + 1}"
+    return f"its turn at a worker for {row['device']}"

@@ -1,0 +1,168 @@
+"""Put a new job into the queue: one statement, which happens whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, select
+
+from normlab.errors import FieldProblem, IdempotencyReuse, QuotaExceeded
+from normlab.records import JobRecord
+from normlab.specs.jobs import JobSpec
+from service.jobs.quota import LOCK, LOCK_SHARED, MARGIN
+from service.jobs.records import SHOWN, read_records, record_of
+from service.store import schema
+from service.store.database import Database, cursor_of
+from service.store.events import CHANNEL
+from service.store.identity import new_id, parse_id
+
+_WRITTEN = (
+    "id", "owner", "name", "request_hash", "spec", "fingerprint", "normalizer", "proxy", "model",
+    "dataset", "batch_size", "samples_per_update", "seed", "device", "device_reason", "priority",
+    "max_attempts", "time_limit_s", "epochs", "idempotency_key", "study", "cell", "steps",
+)  # fmt: skip
+# One trip to the server, and one commit. What an owner has queued is counted up to his limit, and
+# is counted before the job is there. The last row tells all: no job, if its key or cell is taken.
+_SUBMIT = f"""
+    with few as (
+        select count(*) as n from (
+            select 1 from job
+            where %(most)s::int is not null and owner = %(owner)s and state = 'queued'
+            limit %(most)s::int
+        ) as queued
+    ), added as (
+        insert into job ({", ".join(_WRITTEN)})
+        select {", ".join(f"%({name})s" for name in _WRITTEN)}
+        from few where %(most)s::int is null or few.n < %(most)s::int
+        on conflict do nothing returning {", ".join(SHOWN)}
+    ), taking_turns as (
+        insert into turn (device, owner) select device, owner from added on conflict do nothing
+    ), told as (
+        insert into event (job, kind, payload)
+        select id, 'queued', jsonb_build_object('device', device, 'attempt', 0) from added
+        returning job
+    )
+    select few.n, array(select distinct device from worker where live_until > clock_timestamp()),
+        pg_notify(%(channel)s, told.job::text)::text, {", ".join(f"added.{name}" for name in SHOWN)}
+    from few left join added on true left join told on true
+"""
+
+
+def submit(
+    database: Database,
+    spec: JobSpec,
+    *,
+    owner: str,
+    device: str,
+    device_reason: str,
+    idempotency_key: str | None = None,
+    study: str | None = None,
+    cell: str | None = None,
+    steps: int | None = None,
+    max_queued: int | None = None,
+) -> tuple[JobRecord, bool]:
+    """
+    Queue a job on *device*; return it and whether it is new.
+
+    The same *idempotency_key* with the same spec gives the job that is there already, and so
+    does the same *cell* of the same *study*.
+
+    Args:
+        steps: updates in all, where known.
+        max_queued: the most jobs that *owner* may have queued.
+
+    Raises:
+        IdempotencyReuse: if the key came with another spec before.
+        QuotaExceeded: if *owner* has too many jobs queued.
+    """
+    row = row_of(spec, owner, device, device_reason)
+    row |= {"idempotency_key": idempotency_key, "cell": cell, "steps": steps}
+    row["study"] = None if study is None else parse_id(study, "study")
+    with database.autocommit() as connection:
+        job, live = _write(connection, row, max_queued)
+        if job["id"] is not None:
+            return record_of(job, live), True
+        existing = _existing(connection, row)
+    if existing is None:
+        raise QuotaExceeded(
+            f"{owner!r} has {max_queued} jobs queued, which is the most this service allows; "
+            "try again when some have started"
+        )
+    return existing, False
+
+
+def _write(
+    connection: Connection, row: dict[str, Any], most: int | None
+) -> tuple[dict[str, Any], set[str]]:
+    """Add the job if it is new and has room; return it, or nothing but None, and what is live."""
+    if most is not None and most > MARGIN:
+        job, live = _added(connection, row, most - MARGIN, LOCK_SHARED)
+        if job["id"] is not None:
+            return job, live
+    return _added(connection, row, most, LOCK)
+
+
+def _added(
+    connection: Connection, row: dict[str, Any], most: int | None, lock: str
+) -> tuple[dict[str, Any], set[str]]:
+    values = {**row, "spec": orjson.dumps(row["spec"]).decode(), "most": most, "channel": CHANNEL}
+    cursor = cursor_of(connection)
+    # One trip and one transaction; the second statement sees what the first has waited for.
+    with cursor.connection.pipeline():
+        if most is not None:
+            cursor.execute(lock, (row["owner"],))
+        answer = cursor.execute(_SUBMIT, values).fetchone()
+    assert answer is not None
+    _, live, _, *written = answer
+    return dict(zip(SHOWN, written, strict=True)), set(live)
+
+
+def row_of(spec: JobSpec, owner: str, device: str, device_reason: str) -> dict[str, Any]:
+    """Make a new job's row of the table."""
+    content = spec.model_dump(mode="json")
+    return {
+        "id": new_id(),
+        "owner": owner,
+        "name": spec.name,
+        "request_hash": hashlib.sha256(orjson.dumps(content)).hexdigest(),
+        "spec": content,
+        "fingerprint": spec.fingerprint(),
+        "normalizer": content["normalizer"]["kind"],
+        "proxy": content["normalizer"].get("proxy", False),
+        "model": spec.model.name,
+        "dataset": spec.dataset.name,
+        "batch_size": spec.batch_size,
+        "samples_per_update": spec.samples_per_update,
+        "seed": spec.seed,
+        "device": device,
+        "device_reason": device_reason,
+        "priority": spec.priority,
+        "max_attempts": spec.max_attempts,
+        "time_limit_s": spec.time_limit_s,
+        "epochs": spec.epochs,
+    }
+
+
+def _existing(connection: Connection, row: dict[str, Any]) -> JobRecord | None:
+    j = schema.job.c
+    known = select(j.id, j.request_hash)
+    by_key = known.where(j.owner == row["owner"], j.idempotency_key == row["idempotency_key"])
+    by_cell = known.where(j.study == row["study"], j.cell == row["cell"])
+    found = None
+    if row["idempotency_key"] is not None:
+        found = connection.execute(by_key).first()
+        _check_same_body(row, found)
+    if found is None and row["cell"] is not None:
+        found = connection.execute(by_cell).first()
+    return None if found is None else read_records(connection, [found.id])[0]
+
+
+def _check_same_body(row: dict[str, Any], found: Any) -> None:
+    if found is not None and found.request_hash != row["request_hash"]:
+        raise IdempotencyReuse(
+            f"idempotency key {row['idempotency_key']!r} came with another body before, for job "
+            f"{found.id}; send the same body again, or a new key for a new job",
+            [FieldProblem("Idempotency-Key", "one key, one body")],
+        )

@@ -1,0 +1,145 @@
+"""Workers as they say that they live, and the kinds of device that they serve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import text
+
+from normlab.records import DeviceRecord, WorkerRecord
+from normlab.specs import devices as table
+from normlab.specs.jobs import JobSpec
+from normlab.specs.normalizers import BY_KIND
+from service.store import events
+from service.store.database import Database
+
+_BEAT = text("""
+    insert into worker (id, device, hostname, slots, busy, description, memory_bytes, versions,
+        facts, seen_at, live_until)
+    values (:id, :device, :hostname, :slots, :busy, :description, :memory_bytes,
+        cast(:versions as jsonb), cast(:facts as jsonb), clock_timestamp(),
+        clock_timestamp() + make_interval(secs => :silence_s))
+    on conflict (id) do update set device = excluded.device, hostname = excluded.hostname,
+        slots = excluded.slots, busy = excluded.busy, description = excluded.description,
+        memory_bytes = excluded.memory_bytes, versions = excluded.versions,
+        facts = excluded.facts, seen_at = excluded.seen_at, live_until = excluded.live_until
+""")
+_LEAVE = text("delete from worker where id = :id")
+# Rows of workers that died without a word go after a day.
+_FORGET = text("delete from worker where seen_at < clock_timestamp() - interval '1 day'")
+_LIVE = text("""
+    select id, device, hostname, slots, busy, description, memory_bytes, versions,
+        coalesce((facts ->> 'able')::boolean, true) as able,
+        coalesce(facts ->> 'device', '') as why,
+        extract(epoch from clock_timestamp() - seen_at)::float8 as last_seen_s
+    from worker where live_until > clock_timestamp() order by device, id
+""")
+_ROOMS = text(
+    "select memory_bytes from worker where :device = 'auto' or device = cast(:device as text)"
+)
+_FACTS = text("select id, facts from worker where live_until > clock_timestamp() order by id")
+_LOAD = text("""
+    select device, count(*) filter (where state = 'queued') as queued,
+        count(*) filter (where state = 'running') as running
+    from job where state in ('queued', 'running') group by device
+""")
+
+
+def beat(
+    database: Database,
+    *,
+    worker: str,
+    device: str,
+    hostname: str,
+    slots: int,
+    busy: int,
+    description: str,
+    memory_bytes: int | None,
+    versions: Mapping[str, str],
+    facts: Mapping[str, Any] | None = None,
+    silence_s: float = 15.0,
+) -> None:
+    """
+    Say that *worker* lives.
+
+    Args:
+        facts: what else an operator may want to know of its host.
+        silence_s: without another beat for so long, it counts as gone.
+    """
+    values = {
+        "id": worker,
+        "device": device,
+        "hostname": hostname,
+        "slots": slots,
+        "busy": busy,
+        "description": description,
+        "memory_bytes": memory_bytes,
+        "versions": events.to_json(dict(versions)),
+        "facts": events.to_json(dict(facts or {})),
+        "silence_s": silence_s,
+    }
+    with database.begin() as connection:
+        connection.execute(_BEAT, values)
+
+
+def leave(database: Database, worker: str) -> None:
+    """Say that *worker* is gone."""
+    with database.begin() as connection:
+        connection.execute(_LEAVE, {"id": worker})
+        connection.execute(_FORGET)
+
+
+def live(database: Database) -> list[WorkerRecord]:
+    """Return the workers that live, by device."""
+    with database.autocommit() as connection:
+        rows = connection.execute(_LIVE).mappings().all()
+    return [WorkerRecord.model_validate(dict(row)) for row in rows]
+
+
+def rooms(database: Database, device: str) -> list[int | None]:
+    """Return the memory of each worker for *device*, `auto` being any, that lives or lately did."""
+    with database.autocommit() as connection:
+        return list(connection.execute(_ROOMS, {"device": device}).scalars())
+
+
+def facts(database: Database) -> dict[str, dict[str, Any]]:
+    """Return what each live worker says of its host."""
+    with database.autocommit() as connection:
+        return {row.id: row.facts for row in connection.execute(_FACTS)}
+
+
+def devices(database: Database) -> list[DeviceRecord]:
+    """Return every kind of device: its live workers, and how many jobs wait and run."""
+    with database.autocommit() as connection:
+        rows = connection.execute(_LIVE).mappings().all()
+        load = {row.device: row for row in connection.execute(_LOAD)}
+    workers = [WorkerRecord.model_validate(dict(row)) for row in rows]
+    return [_device(kind, workers, load.get(kind)) for kind in table.DEVICES]
+
+
+def _device(kind: str, workers: list[WorkerRecord], load: Any) -> DeviceRecord:
+    serving = [worker for worker in workers if worker.device == kind]
+    slots = sum(worker.slots for worker in serving)
+    facts = table.DEVICES[kind]
+    reason = (
+        f"{len(serving)} live, {slots} slots in all"
+        if serving
+        else f"no worker for {kind} is live; start one with: python -m workers --device {kind}"
+    )
+    return DeviceRecord(
+        kind=kind,
+        available=bool(serving),
+        reason=reason,
+        queued=load.queued if load else 0,
+        running=load.running if load else 0,
+        normalizers=_normalizers(kind),
+        precisions=list(facts.precisions),
+        replicas=facts.replicas,
+        workers=serving,
+    )
+
+
+def _normalizers(device: str) -> list[str]:
+    jobs = {kind: JobSpec(normalizer=kind) for kind in BY_KIND}
+    return [kind for kind, job in jobs.items() if not table.problems(job, device)]

@@ -1,0 +1,87 @@
+"""Files that jobs leave: their checkpoints, and what people may want to download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, text
+
+from normlab.errors import NotFound
+from normlab.events import ArtifactWritten, CheckpointWritten
+from normlab.records import ArtifactRecord
+from service.jobs.leases import Claim
+from service.store import events
+from service.store.database import Database
+from service.store.identity import parse_id
+
+_KEEP = text("""
+    insert into artifact (job, name, kind, attempt, path, sha256, bytes, step)
+    values (:job, :name, :kind, :attempt, :path, :sha256, :bytes, :step)
+    on conflict (job, name) do update set kind = excluded.kind, attempt = excluded.attempt,
+        path = excluded.path, sha256 = excluded.sha256, bytes = excluded.bytes,
+        step = excluded.step, created_at = clock_timestamp()
+""")
+_PRUNE = text("""
+    delete from artifact where job = :job and kind = 'checkpoint' and name not in
+        (select name from artifact where job = :job and kind = 'checkpoint'
+         order by step desc limit :keep)
+""")
+_LIST = text("""
+    select name, kind, attempt, path, sha256, bytes, step from artifact
+    where job = :job order by kind, step, name
+""")
+_ONE = text("select path from artifact where job = :job and name = :name")
+_JOB = text("select 1 from job where id = :job")
+
+
+def keep_checkpoint(connection: Connection, claim: Claim, written: CheckpointWritten) -> None:
+    """Remember a checkpoint, in a transaction that holds *claim*; only the newest are kept."""
+    name = Path(written.path).name
+    _keep(connection, claim, written, name, "checkpoint", written.step)
+    connection.execute(_PRUNE, {"job": claim.job, "keep": claim.spec.checkpoint.keep})
+    payload = {"step": written.step, "bytes": written.bytes, "attempt": claim.attempt}
+    events.record(connection, claim.job, "checkpoint", payload)
+
+
+def keep_artifact(connection: Connection, claim: Claim, written: ArtifactWritten) -> None:
+    """Remember a file, in a transaction that holds *claim*; one of the same name is replaced."""
+    _keep(connection, claim, written, written.name, _kind(written.name), None)
+    events.record(connection, claim.job, "artifact", {"name": written.name})
+
+
+def read_all(database: Database, job: str) -> list[ArtifactRecord]:
+    """Return the files of *job*; raise NotFound if there is no such job."""
+    key = parse_id(job)
+    with database.autocommit() as connection:
+        rows = connection.execute(_LIST, {"job": key}).mappings().all()
+        if not rows and connection.execute(_JOB, {"job": key}).first() is None:
+            raise NotFound(f"there is no job {job!r}; GET /v1/jobs lists all")
+    return [ArtifactRecord.model_validate(dict(row)) for row in rows]
+
+
+def path_of(database: Database, job: str, name: str) -> Path:
+    """Return where the file *name* of *job* lies; raise NotFound if there is none."""
+    with database.autocommit() as connection:
+        path = connection.execute(_ONE, {"job": parse_id(job), "name": name}).scalar()
+    if path is None:
+        raise NotFound(f"job {job} has no file {name!r}; GET /v1/jobs/{job}/artifacts lists all")
+    return Path(path)
+
+
+def _keep(
+    connection: Connection,
+    claim: Claim,
+    written: CheckpointWritten | ArtifactWritten,
+    name: str,
+    kind: str,
+    step: int | None,
+) -> None:
+    values = {"job": claim.job, "attempt": claim.attempt, "name": name, "kind": kind, "step": step}
+    values |= {"path": written.path, "sha256": written.sha256, "bytes": written.bytes}
+    connection.execute(_KEEP, values)
+
+
+def _kind(name: str) -> str:
+    if name.endswith((".safetensors", ".pt")):
+        return "weights"
+    return "log" if name.endswith((".log", ".txt")) else "table"

@@ -1,0 +1,98 @@
+"""Put the small chunks of ended jobs together: fewer rows, and the same points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from sqlalchemy import text
+
+from service.one_by_one import OneByOne
+from service.results.chunks import MAX_POINTS, pack
+from service.results.metrics import WRITE_CHUNK, joined
+from service.store.database import Database, cursor_of
+
+_JOBS_A_ROUND = 50
+# Not those that have just ended: whoever watched one to its end may read its curves now.
+_ENDED = text("""
+    select id, finished_at from job
+    where finished_at < clock_timestamp() - make_interval(secs => :settled_s)
+        and (cast(:since as timestamptz) is null or finished_at > :since)
+    order by finished_at limit :limit
+""")
+# The lock keeps a retry, and so any new attempt, away until all is written. A job that another
+# process compacts is left to it.
+_LOCK = (
+    "select 1 from job where id = %s and state in ('succeeded', 'failed', 'cancelled')"
+    " for update skip locked"
+)
+_SCATTERED = (
+    "select key, attempt from metric_chunk where job = %s group by key, attempt"
+    f" having count(*) > (sum(n) + {MAX_POINTS - 1}) / {MAX_POINTS}"
+)
+_TAKE = (
+    "with taken as (delete from metric_chunk where job = %s and key = %s and attempt = %s"
+    " returning step0, n, t0, steps, vals, times)"
+    " select n, t0, steps, vals, times from taken order by step0"
+)
+
+
+class Compactor:
+    """
+    Compacts each job once after it has ended; any number of compactors may run.
+
+    A job that cannot be compacted keeps its small chunks until another process looks at it.
+
+    Args:
+        settled_s: after its end, for who watched it may read its curves now.
+        failed: called for each job that could not be compacted.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settled_s: float = 60.0,
+        failed: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._database = database
+        self._settled_s = settled_s
+        self._since: datetime | None = None  # all that ended up to then has been looked at
+        self._jobs = OneByOne("ended jobs", self._compact_one, lambda *_: failed())
+
+    def round(self) -> int:
+        """Look at some of the jobs that have ended; return how many were compacted."""
+        values = {"settled_s": self._settled_s, "since": self._since, "limit": _JOBS_A_ROUND}
+        with self._database.autocommit() as connection:
+            ended = connection.execute(_ENDED, values).all()
+        changed = self._jobs.round(job for job, _ in ended)
+        if ended:
+            self._since = ended[-1].finished_at
+        return changed
+
+    def _compact_one(self, job: UUID) -> int:
+        return compact(self._database, job) > 0
+
+
+def compact(database: Database, job: UUID) -> int:
+    """
+    Put the chunks of *job* together, up to MAX_POINTS points each; return how many series changed.
+
+    Steps and values stay as they are, and times to seven digits of a chunk's duration. A job that
+    has not ended, or is compacted at this moment, is left alone.
+    """
+    with database.begin() as connection:
+        cursor = cursor_of(connection)
+        if cursor.execute(_LOCK, (job,)).fetchone() is None:
+            return 0
+        scattered = cursor.execute(_SCATTERED, (job,)).fetchall()
+        for key, attempt in scattered:
+            _rewrite(cursor, (job, key, attempt))
+    return len(scattered)
+
+
+def _rewrite(cursor: psycopg.Cursor[Any], series: tuple[UUID, int, int]) -> None:
+    points = joined(cursor.execute(_TAKE, series).fetchall())
+    cursor.executemany(WRITE_CHUNK, [(*series, *vars(chunk).values()) for chunk in pack(points)])

@@ -1,0 +1,45 @@
+"""What diagnostics found, where it is no plain series."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+from normlab.errors import NotFound
+from normlab.events import Diagnostic
+from normlab.records import DiagnosticRecord
+from service.jobs.leases import Claim
+from service.store import events
+from service.store.database import Database
+from service.store.identity import parse_id
+
+_KEEP = text("""
+    insert into diagnostic (job, name, step, attempt, record)
+    values (:job, :name, :step, :attempt, cast(:record as jsonb))
+    on conflict (job, name, step, attempt) do update set record = excluded.record
+""")
+# Of a step that several attempts reached, the last one counts.
+_READ = text("""
+    select distinct on (name, step) name, step, record from diagnostic
+    where job = :job and (cast(:name as text) is null or name = :name)
+    order by name, step, attempt desc
+""")
+_JOB = text("select 1 from job where id = :job")
+
+
+def keep(connection: Connection, claim: Claim, found: Diagnostic) -> None:
+    """Remember what a diagnostic found, in a transaction that holds *claim*."""
+    values = {"job": claim.job, "attempt": claim.attempt, "name": found.name, "step": found.step}
+    record = events.to_json(found.record)
+    connection.execute(_KEEP, {**values, "record": record})
+    payload = {"name": found.name, "step": found.step}
+    events.record(connection, claim.job, "diagnostic", payload)
+
+
+def read_all(database: Database, job: str, name: str | None = None) -> list[DiagnosticRecord]:
+    """Return what diagnostics found in *job*, by name and step; raise NotFound if it is unknown."""
+    key = parse_id(job)
+    with database.autocommit() as connection:
+        rows = connection.execute(_READ, {"job": key, "name": name}).mappings().all()
+        if not rows and connection.execute(_JOB, {"job": key}).first() is None:
+            raise NotFound(f"there is no job {job!r}; GET /v1/jobs lists all")
+    return [DiagnosticRecord.model_validate(dict(row)) for row in rows]

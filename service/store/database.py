@@ -1,0 +1,204 @@
+"""The door to PostgreSQL: transactions, foreign errors in our words, migrations."""
+
+from __future__ import annotations
+
+import re
+import select
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+import psycopg
+import sqlalchemy
+from sqlalchemy import Connection, Engine, event, make_url, text
+from sqlalchemy.exc import DataError, InterfaceError, InternalError, OperationalError
+
+from normlab.errors import InvalidSpec, ReadTimedOut, ServiceUnavailable
+from service.store.patience import current
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_REVISION = re.compile(r'^(revision|down_revision) = "(.+)"$', re.MULTILINE)
+_KNOWN = text("select to_regclass('alembic_version') is not null")
+_CURRENT = text("select version_num from alembic_version")
+_AWAY = (
+    OperationalError, InterfaceError, InternalError, sqlalchemy.exc.TimeoutError,
+    psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError,
+)  # fmt: skip
+_TOO_LONG = "this takes longer than the database may take for it; ask for less"
+_MIGRATION_LOCK = 0x6E6F726D6C6162  # "normlab"
+
+
+class Database:
+    """
+    A pool of connections to one PostgreSQL database; safe to share among threads.
+
+    Args:
+        url: of the database.
+        pool_size: connections that stay open; as many more may be opened for a while.
+        name: what the server calls these connections; the reaper ends those of a lost worker.
+        statement_s: seconds after which the server ends a statement; None: it may take any time.
+            Said once, when a connection is made, so no statement takes another trip.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        pool_size: int = 8,
+        name: str = "normlab",
+        statement_s: float | None = None,
+    ) -> None:
+        self.url = make_url(url).set(drivername="postgresql+psycopg")
+        self.engine: Engine = sqlalchemy.create_engine(
+            self.url,
+            json_serializer=_to_json,
+            json_deserializer=orjson.loads,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=10,
+            pool_use_lifo=True,  # what was used last has its statements prepared
+            connect_args={
+                "connect_timeout": 5,
+                "application_name": name,
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                **_options(self.url, statement_s),
+            },
+        )
+        event.listen(self.engine, "checkout", _refuse_closed)
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Open a transaction: committed at the end, rolled back on an exception."""
+        with translated_errors(), self.engine.begin() as connection, _patiently(connection):
+            yield connection
+
+    @contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """Lend a connection whose statements are each committed by themselves: two trips less."""
+        with translated_errors(), self._autocommit.connect() as connection, _patiently(connection):
+            yield connection
+
+    def close(self) -> None:
+        """Close the connections of the pool."""
+        self.engine.dispose()
+
+    @property
+    def conninfo(self) -> str:
+        """The URL as psycopg takes it."""
+        return self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def cursor_of(connection: Connection) -> psycopg.Cursor[Any]:
+    """Return the driver's own cursor, within *connection*: for what is asked very often."""
+    driver: Any = connection.connection.driver_connection
+    cursor: psycopg.Cursor[Any] = driver.cursor(binary=True)  # columns of bytes as they are
+    return cursor
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Say SQLAlchemy's errors in our words."""
+    try:
+        yield
+    except (OperationalError, psycopg.errors.QueryCanceled) as e:
+        if not isinstance(getattr(e, "orig", e), psycopg.errors.QueryCanceled):
+            raise _away(e) from e
+        patience = current()
+        raise (patience.over() if patience else ReadTimedOut(_TOO_LONG)) from e
+    except _AWAY as e:
+        raise _away(e) from e
+    except (DataError, psycopg.DataError) as e:
+        reason = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
+        raise InvalidSpec(f"a value cannot be stored: {reason}") from e
+
+
+def _away(error: Exception) -> ServiceUnavailable:
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    return ServiceUnavailable(
+        f"the database does not answer ({reason}); try again when PostgreSQL is back"
+    )
+
+
+@contextmanager
+def _patiently(connection: Connection) -> Iterator[None]:
+    patience = current()
+    if patience is None:
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    with patience.asking(driver):
+        yield
+
+
+def _options(url: sqlalchemy.URL, statement_s: float | None) -> dict[str, str]:
+    if statement_s is None:
+        return {}
+    given = url.query.get("options", "")  # the operator's own stay
+    return {"options": f"{given} -c statement_timeout={round(1000 * statement_s)}".strip()}
+
+
+def migrate(url: str) -> None:
+    """Bring the tables up to date; several processes may do so at once."""
+    database = Database(url, pool_size=1)
+    try:
+        with database.begin() as connection:
+            connection.execute(text("select pg_advisory_xact_lock(:n)"), {"n": _MIGRATION_LOCK})
+            _upgrade(connection)
+    finally:
+        database.close()
+
+
+def revisions(database: Database) -> tuple[str | None, str]:
+    """Return the revision that the database has, and the one that this code needs."""
+    with database.begin() as connection:
+        known = connection.execute(_KNOWN).scalar()
+        current = connection.execute(_CURRENT).scalar() if known else None
+    return current, _newest_revision()
+
+
+@cache
+def _newest_revision() -> str:
+    # Alembic can tell too, but costs a process that only serves 11 MB
+    before: dict[str, str] = {}
+    for path in (_MIGRATIONS / "versions").glob("r*.py"):
+        found = dict(_REVISION.findall(path.read_text()))
+        before[found["revision"]] = found.get("down_revision", "")
+    newest = set(before) - set(before.values())
+    if len(newest) != 1:
+        raise ServiceUnavailable("the package's migrations are damaged; install normlab again")
+    return newest.pop()
+
+
+def _refuse_closed(driver: psycopg.Connection[Any], *_: object) -> None:
+    # So that a restarted server costs no request. An idle connection has nothing to say, unless
+    # its server has closed it: looking at the socket tells that without a trip to the server.
+    looking = select.poll()
+    looking.register(driver.fileno(), select.POLLIN)
+    if looking.poll(0):
+        raise sqlalchemy.exc.DisconnectionError("the server has closed this connection")
+
+
+def _to_json(value: Any) -> str:
+    return orjson.dumps(value).decode()  # NaN becomes null: JSON has no other word for it
+
+
+def _upgrade(connection: Connection) -> None:
+    # Slow to import, and only migrations need it
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,90 @@
+"""What happened to jobs, in order, and the call that wakes whoever watches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Connection, text
+
+from normlab.records import EventRecord
+from service.store.database import Database, cursor_of
+from service.store.identity import parse_id
+
+CHANNEL = "normlab_events"
+_MERELY_NEWS = "~"  # before the job: more metrics, more log, but no event
+
+_RECORD = text("""
+    with told as (
+        insert into event (job, kind, payload)
+        values (:job, :kind, cast(:payload as jsonb)) returning job
+    )
+    select pg_notify(:channel, job::text) from told
+""")
+NOTIFY = "select pg_notify(%s, %s)"
+"""With `news`; for the driver's own cursor."""
+
+_SINCE = text(
+    "select seq, job, kind, at, payload from event"
+    " where job = :job and seq > :seq order by seq limit :limit"
+)
+# A lower number may still commit later in another transaction: stop before any open one.
+_SINCE_ALL = text(
+    "select seq, job, kind, at, payload from event"
+    " where seq > :seq and writer < txid_snapshot_xmin(txid_current_snapshot())"
+    " order by seq limit :limit"
+)
+_LATEST = text(
+    "select coalesce(max(seq), 0) from event"
+    " where writer < txid_snapshot_xmin(txid_current_snapshot())"
+)
+
+
+def record(
+    connection: Connection, job: UUID, kind: str, payload: Mapping[str, Any] | None = None
+) -> None:
+    """Write that *kind* happened to *job*, in the transaction that made it happen."""
+    values = {"job": job, "kind": kind, "payload": to_json(payload or {}), "channel": CHANNEL}
+    connection.execute(_RECORD, values)
+
+
+def to_json(value: Any) -> str:
+    """Write JSON as PostgreSQL takes it: numpy's numbers too, and null for what is no number."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def notify(connection: Connection, job: UUID) -> None:
+    """Tell the watchers of *job* that it has news, but no event, when this transaction commits."""
+    cursor_of(connection).execute(NOTIFY, news(job))
+
+
+def news(job: UUID) -> tuple[str, str]:
+    """Return what NOTIFY takes to tell of news of *job*."""
+    return CHANNEL, f"{_MERELY_NEWS}{job}"
+
+
+def heard(notification: str) -> tuple[str, bool]:
+    """Return the job that a notification names, and whether an event happened to it."""
+    job = notification.removeprefix(_MERELY_NEWS)
+    return job, job == notification
+
+
+def since(
+    database: Database, job: str | None, seq: int = 0, limit: int = 1000
+) -> list[EventRecord]:
+    """Return the events after number *seq*, of one job or of all."""
+    query = _SINCE_ALL if job is None else _SINCE
+    values: dict[str, Any] = {"seq": seq, "limit": limit}
+    if job is not None:
+        values["job"] = parse_id(job)
+    with database.autocommit() as connection:
+        rows = connection.execute(query, values).mappings().all()
+    return [EventRecord.model_validate({**row, "job": str(row["job"])}) for row in rows]
+
+
+def latest(database: Database) -> int:
+    """Return the number after which `since` finds, of all jobs, only what happens from now on."""
+    with database.autocommit() as connection:
+        return int(connection.execute(_LATEST).scalar_one())

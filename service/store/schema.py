@@ -1,0 +1,278 @@
+"""The tables. `service/store/migrations` makes them; a test holds the two together."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+NOW = text("clock_timestamp()")
+MOMENT = DateTime(timezone=True)
+
+
+def _job_column() -> Column[object]:
+    return Column("job", Uuid, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+
+
+study = Table(
+    "study",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("spec", JSONB, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", MOMENT, nullable=False, server_default=NOW),
+    Column("fingerprint", Text, nullable=False),
+    Column("reason", Text),  # why a search failed, or does not go on now
+    Index("study_by_age", text("created_at desc"), "id"),
+    Index("study_once", "owner", "fingerprint", unique=True),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("name", Text),
+    Column("idempotency_key", Text),
+    Column("request_hash", Text, nullable=False),
+    Column("spec", JSONB, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("study", Uuid, ForeignKey("study.id", ondelete="SET NULL")),
+    Column("cell", Text),
+    Column("held", Boolean, nullable=False, server_default="false"),  # its study is paused
+    # Promoted from the spec: what lists show and filter by.
+    Column("normalizer", Text, nullable=False),
+    Column("proxy", Boolean, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("dataset", Text, nullable=False),
+    Column("batch_size", Integer, nullable=False),
+    Column("samples_per_update", BigInteger, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("device_reason", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("time_limit_s", Double),
+    # The life.
+    Column("state", Text, nullable=False, server_default="queued"),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("forgiven", Integer, nullable=False, server_default="0"),
+    Column("lease_until", MOMENT),
+    Column("not_before", MOMENT),
+    Column("rung_at", MOMENT),
+    Column("cancel_requested", Boolean, nullable=False, server_default="false"),
+    Column("worker", Text),
+    Column("ran_s", Double, nullable=False, server_default="0"),
+    Column("runtime", Text),
+    Column("timing_valid", Boolean, nullable=False, server_default="true"),
+    Column("step", BigInteger, nullable=False, server_default="0"),
+    Column("steps", BigInteger),
+    Column("epoch", Integer, nullable=False, server_default="0"),
+    Column("epochs", Integer, nullable=False),
+    Column("summary", JSONB),
+    Column("error", JSONB),
+    Column("created_at", MOMENT, nullable=False, server_default=NOW),
+    Column("started_at", MOMENT),
+    Column("finished_at", MOMENT),
+    CheckConstraint(
+        "state in ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
+    ),
+    Index("job_once_per_key", "owner", "idempotency_key", unique=True),
+    Index("job_once_per_cell", "study", "cell", unique=True),
+    Index("job_by_age", text("created_at desc"), text("id desc")),
+    Index(
+        "job_queue",
+        "device",
+        "owner",
+        text("priority desc"),
+        "created_at",
+        "id",
+        postgresql_where=text("state = 'queued'"),
+    ),
+    Index("job_leases", "lease_until", postgresql_where=text("state = 'running'")),
+    Index("job_by_fingerprint", "fingerprint"),
+)
+
+study_cell = Table(
+    "study_cell",
+    metadata,
+    Column("study", Uuid, ForeignKey("study.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("coordinates", JSONB, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("job", Uuid, ForeignKey("job.id", ondelete="SET NULL")),
+    Column("reused", Boolean, nullable=False, server_default="false"),
+    Column("pruned", Boolean, nullable=False, server_default="false"),
+    Index("study_cell_by_job", "job"),
+)
+
+# One row for each owner that ever used a kind of device: whose turn it is to be served.
+turn = Table(
+    "turn",
+    metadata,
+    Column("device", Text, primary_key=True),
+    Column("owner", Text, primary_key=True),
+    Column("served_at", MOMENT),
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    _job_column(),
+    Column("number", Integer, primary_key=True),
+    Column("worker", Text, nullable=False),
+    Column("started_at", MOMENT, nullable=False, server_default=NOW),
+    Column("ended_at", MOMENT),
+    Column("outcome", Text),
+    Column("failure_kind", Text),
+    Column("message", Text),
+    Column("resumed_from_step", BigInteger),  # null until the job process has said it
+    Column("environment", JSONB, nullable=False, server_default="{}"),
+)
+
+metric_key = Table(
+    "metric_key",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+)
+
+metric_chunk = Table(
+    "metric_chunk",
+    metadata,
+    _job_column(),
+    Column("key", Integer, primary_key=True, autoincrement=False),
+    Column("step0", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("step1", Integer, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("t0", Double, nullable=False),
+    Column("t1", Double, nullable=False),
+    Column("vmin", Double, nullable=False),
+    Column("vmax", Double, nullable=False),
+    Column("vsum", Double, nullable=False),
+    Column("vlast", Double, nullable=False),
+    Column("nan_count", Integer, nullable=False),
+    Column("steps", LargeBinary, nullable=False),
+    Column("vals", LargeBinary, nullable=False),
+    Column("times", LargeBinary, nullable=False),
+    ForeignKeyConstraint(["key"], ["metric_key.id"]),
+)
+
+metric_last = Table(
+    "metric_last",
+    metadata,
+    _job_column(),
+    Column("key", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("value", Double, nullable=False),
+    Column("min", Double, nullable=False),
+    Column("min_step", Integer, nullable=False),
+    Column("max", Double, nullable=False),
+    Column("max_step", Integer, nullable=False),
+    ForeignKeyConstraint(["key"], ["metric_key.id"]),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("job", Uuid, ForeignKey("job.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("at", MOMENT, nullable=False, server_default=NOW),
+    Column("payload", JSONB, nullable=False, server_default="{}"),
+    # The writing transaction: readers of all jobs stop before one that may still commit.
+    Column("writer", BigInteger, nullable=False, server_default=text("txid_current()")),
+    Index("event_by_job", "job", "seq"),
+)
+
+artifact = Table(
+    "artifact",
+    metadata,
+    _job_column(),
+    Column("name", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("step", BigInteger),
+    Column("created_at", MOMENT, nullable=False, server_default=NOW),
+)
+
+log_segment = Table(
+    "log_segment",
+    metadata,
+    _job_column(),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),  # in the job's log
+    Column("attempt", Integer, nullable=False),
+    Column("start", BigInteger, nullable=False),  # in the attempt's output
+    Column("size", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+diagnostic = Table(
+    "diagnostic",
+    metadata,
+    _job_column(),
+    Column("name", Text, primary_key=True),
+    Column("step", BigInteger, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("record", JSONB, nullable=False),
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("device", Text, nullable=False),
+    Column("hostname", Text, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("busy", Integer, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("memory_bytes", BigInteger),
+    Column("versions", JSONB, nullable=False),
+    Column("facts", JSONB, nullable=False, server_default="{}"),
+    Column("started_at", MOMENT, nullable=False, server_default=NOW),
+    Column("seen_at", MOMENT, nullable=False, server_default=NOW),
+    Column("live_until", MOMENT, nullable=False),
+)
+
+token = Table(
+    "token",
+    metadata,
+    Column("sha256", LargeBinary, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("created_at", MOMENT, nullable=False, server_default=NOW),
+    Column("revoked_at", MOMENT),
+)

@@ -1,0 +1,1 @@
+"""Grids and searches: their cells, previews and tables."""

@@ -1,0 +1,99 @@
+"""
+Where the cells of a study lie: every path in which two of them differ, and each one's value there.
+
+A study that was extended may have cells that lack a path, for it was added later, or that have
+one no longer in its file, or that differ in a field of the base. All of these tell cells apart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+from sqlalchemy import text
+
+from normlab.specs.cells import label
+from normlab.specs.jobs import JobSpec
+from service.store.database import Database
+from service.studies.cell_values import CellValue
+
+_SPECS = text("select id, spec from job where id = any(:jobs)")
+_WHOLE = {"normalizer"}  # a field that is one value, however many options it has
+_NO_PLACE = {"seed", "name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
+
+
+def place_all(
+    database: Database, paths: Sequence[str], cells: Sequence[CellValue]
+) -> tuple[list[str], list[CellValue]]:
+    """Return every path in which *cells* differ, *paths* first, and the cells with all of them."""
+    every = list(dict.fromkeys([*paths, *(p for cell in cells for p in cell.coordinates)]))
+    placed = list(cells)
+    whole = all(len(cell.coordinates) == len(every) for cell in cells)
+    if whole and not _twice(every, cells):
+        return every, placed
+    specs = _specs(database, cells)
+    placed = [_filled(every, cell, specs) for cell in cells]
+    differing = list(_differing([specs[c.job] for c in _twice(every, placed) if c.job in specs]))
+    if differing:
+        every += [path for path in differing if path not in every]
+        placed = [_filled(every, cell, specs) for cell in placed]
+    return every, placed
+
+
+def _twice(paths: Sequence[str], cells: Sequence[CellValue]) -> list[CellValue]:
+    """List the cells that share place and seed with another one."""
+    places = [(*(label(cell.coordinates.get(p)) for p in paths), cell.seed) for cell in cells]
+    counts = Counter(places)
+    return [cell for cell, place in zip(cells, places, strict=True) if counts[place] > 1]
+
+
+def _specs(database: Database, cells: Sequence[CellValue]) -> dict[str | None, JobSpec]:
+    jobs = [UUID(cell.job) for cell in cells if cell.job is not None]
+    with database.autocommit() as connection:
+        rows = connection.execute(_SPECS, {"jobs": jobs})
+        return {str(row.id): JobSpec.model_validate(row.spec) for row in rows}
+
+
+def _filled(
+    paths: Sequence[str], cell: CellValue, specs: Mapping[str | None, JobSpec]
+) -> CellValue:
+    missing = [path for path in paths if path not in cell.coordinates]
+    spec = specs.get(cell.job)
+    if not missing or spec is None:
+        return cell
+    return replace(
+        cell, coordinates=cell.coordinates | {path: _value(spec, path) for path in missing}
+    )
+
+
+def _value(spec: JobSpec, path: str) -> Any:
+    value: Any = spec
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
+    if not isinstance(value, BaseModel):
+        return value
+    short = value.model_dump(mode="json", exclude_defaults=True)
+    names = {k: v for k, v in value.model_dump(mode="json").items() if k in ("kind", "name")}
+    return {**names, **short}
+
+
+def _differing(specs: Sequence[JobSpec]) -> Iterator[str]:
+    if not specs:
+        return
+    flat = [dict(_flat(spec.model_dump(mode="json", exclude=_NO_PLACE))) for spec in specs]
+    for path in dict.fromkeys(path for fields in flat for path in fields):
+        if len({repr(fields.get(path)) for fields in flat}) > 1:
+            yield path
+
+
+def _flat(fields: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        path = f"{above}{name}"
+        if isinstance(value, dict) and path not in _WHOLE:
+            yield from _flat(value, f"{path}.")
+        else:
+            yield path, value

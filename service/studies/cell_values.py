@@ -1,0 +1,125 @@
+"""The cells of a study as its results see them: where each lies, its job's state, its number."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy import Connection, text
+
+from normlab.directions import smaller_is_better
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.intervals import Method
+from normlab.specs.cells import Coordinates
+from service.results import metrics
+from service.store.database import Database
+from service.store.identity import parse_id
+
+_VALUES = text("""
+    select c.coordinates, c.seed, c.job, l.value, l.min, l.max, l.job is not null as reported,
+        case when j.state = 'succeeded' and :timing and not j.timing_valid then 'emulated'
+            when j.state = 'cancelled' and c.pruned then 'pruned'
+            else coalesce(j.state, 'missing') end as state
+    from study_cell c
+    left join job j on j.id = c.job
+    left join metric_last l on l.job = c.job
+        and l.key = (select id from metric_key where name = :metric)
+    where c.study = :study order by c.position
+""")
+_REPORTED = text("""
+    select distinct k.name from study_cell c
+    join metric_last l on l.job = c.job join metric_key k on k.id = l.key
+    where c.study = :study order by 1
+""")
+_REDUCTION = re.compile(r"last|best|area|mean_last:([1-9]\d{0,5})")
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which number to take of each job, and how to sum it up over seeds."""
+
+    metric: str = "val/accuracy"
+    reduction: str = "last"
+    interval: Method = "t"
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not _REDUCTION.fullmatch(self.reduction):
+            rule = "one of last, best, area, mean_last:K (K points)"
+            raise InvalidSpec(
+                f"reduction={self.reduction!r} is none: {rule}", [FieldProblem("reduction", rule)]
+            )
+
+
+@dataclass(frozen=True)
+class CellValue:
+    """A cell, the state of its job, and its number where there is one."""
+
+    coordinates: Coordinates
+    seed: int
+    job: str | None
+    state: str
+    value: float | None
+    why: str
+    """Why there is no value: the state, or what a job that succeeded lacks; empty with one."""
+
+
+def read(database: Database, study: str, question: Question) -> list[CellValue]:
+    """
+    Read every cell of *study* with the number that *question* asks for.
+
+    Raises:
+        InvalidSpec: jobs have reported, but none of them this metric.
+    """
+    key = parse_id(study, "study")
+    with database.begin() as connection:
+        asked = {"metric": question.metric, "timing": metrics.is_timing(question.metric)}
+        rows = connection.execute(_VALUES, {"study": key, **asked}).all()
+        if rows and all(row.value is None for row in rows):
+            _refuse_unknown_metric(connection, key, question.metric)
+    return list(_cells(database, rows, question))
+
+
+def _cells(database: Database, rows: Sequence[Any], question: Question) -> Iterator[CellValue]:
+    for row in rows:
+        value, why = None, row.state
+        if row.state == "succeeded":
+            value = _number(database, row, question) if row.reported else None
+            why = "" if value is not None else "not finite" if row.reported else "not reported"
+        job = None if row.job is None else str(row.job)
+        yield CellValue(row.coordinates, row.seed, job, row.state, value, why)
+
+
+def _refuse_unknown_metric(connection: Connection, study: UUID, metric: str) -> None:
+    known = [row.name for row in connection.execute(_REPORTED, {"study": study})]
+    if known and metric not in known:
+        near = difflib.get_close_matches(metric, known, n=3, cutoff=0.3) or known[:5]
+        rule = f"no job of this study reported it; nearest: {', '.join(near)}"
+        raise InvalidSpec(f"metric {metric!r}: {rule}", [FieldProblem("metric", rule)])
+
+
+def _number(database: Database, row: Any, question: Question) -> float | None:
+    if question.reduction == "last":
+        found = row.value
+    elif question.reduction == "best":
+        found = row.min if smaller_is_better(question.metric) else row.max
+    else:
+        found = _reduced(database, str(row.job), question)
+    return float(found) if math.isfinite(found) else None
+
+
+def _reduced(database: Database, job: str, question: Question) -> float:
+    series = metrics.read(database, job, question.metric)
+    steps = np.asarray(series.steps, dtype=float)
+    values = np.asarray([math.nan if v is None else v for v in series.values], dtype=float)
+    if question.reduction == "area":  # mean height under the curve: the same unit as the metric
+        if len(steps) == 1:
+            return float(values[0])
+        return float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))
+    return float(values[-int(question.reduction.split(":")[1]) :].mean())

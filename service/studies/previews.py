@@ -1,0 +1,111 @@
+"""What a study would run, before anything does: cells, epochs, time, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from normlab.errors import FieldProblem
+from normlab.records import CellRecord, Refusal, StudyPreview
+from normlab.specs.cells import Cell, Grid, lay_out
+from normlab.specs.jobs import JobSpec
+from normlab.specs.studies import StudySpec
+from service.jobs.estimates import Pace, total
+from service.store import patience
+from service.store.database import Database
+from service.studies.grids import Check, Place, finished_jobs
+
+Steps = Callable[[JobSpec], int | None]
+"""How many updates a job makes, where that is known beforehand."""
+
+MOST_REFUSALS = 50
+_FIRST = 10
+
+
+def preview(
+    database: Database, spec: StudySpec, *, owner: str, place: Place, check: Check, steps: Steps
+) -> StudyPreview:
+    """
+    Say what *spec* would run; nothing is stored.
+
+    Raises:
+        InvalidSpec: the grid itself is none; single cells that break a rule are listed.
+    """
+    layout = Grid([], 0, 0) if spec.search else lay_out(spec, patience.check)
+    cells = layout.cells
+    problems = _problems(cells, check)
+    good = [cell for cell in cells if not problems[cell.key]]
+    with database.begin() as connection:
+        reusable = finished_jobs(connection, owner, good) if good and not spec.search else {}
+        pace = Pace(connection, [cell.spec for cell in good])
+    reused = reusable if spec.reuse else {}
+    stands_for = spec.search.trials / len(cells) if spec.search else 1.0
+    to_run = [cell for cell in good if cell.key not in reused]
+    return StudyPreview(
+        cells=len(cells) if spec.search is None else spec.search.trials,
+        excluded=layout.excluded,
+        identical=layout.identical,
+        reusable=len(reusable),
+        priority=spec.priority,
+        refused=_refusals([c for c in cells if problems[c.key]], problems),
+        first=[] if spec.search else [_shown(cell, reused) for cell in cells[:_FIRST]],
+        **_work(to_run, stands_for, pace, place, steps),
+    )
+
+
+def _work(
+    cells: Sequence[Cell], stands_for: float, pace: Pace, place: Place, steps: Steps
+) -> dict[str, Any]:
+    """Say how much *cells* are, each of which stands for so many jobs."""
+    counted = [steps(cell.spec) for cell in cells]
+    time = total(
+        [pace.of(c.spec, place(c.spec)[0], n) for c, n in zip(cells, counted, strict=True)],
+        stands_for,
+    )
+    return {
+        "epochs": round(sum(cell.spec.epochs for cell in cells) * stands_for),
+        "steps": _all(counted, stands_for),
+        "estimated_s": time.seconds,
+        "estimated_from": time.source,
+        "estimate": time.words,
+    }
+
+
+def _problems(cells: Sequence[Cell], check: Check) -> dict[str, Sequence[FieldProblem]]:
+    found: dict[str, Sequence[FieldProblem]] = {}
+    before: Cell | None = None
+    for cell in cells:
+        patience.check()
+        if before is not None and cell.coordinates is before.coordinates:
+            found[cell.key] = found[before.key]  # another seed breaks no other rule
+        else:
+            found[cell.key] = check(cell.spec)
+        before = cell
+    return found
+
+
+def _all(counted: Sequence[int | None], stands_for: float) -> int | None:
+    known = [n for n in counted if n is not None]
+    return round(sum(known) * stands_for) if len(known) == len(counted) else None
+
+
+def _refusals(cells: Sequence[Cell], problems: Mapping[str, Sequence[object]]) -> list[Refusal]:
+    return [
+        Refusal(
+            coordinates=cell.coordinates,
+            problems=[vars(p) for p in problems[cell.key]],
+        )
+        for cell in cells[:MOST_REFUSALS]
+    ]
+
+
+def _shown(cell: Cell, reused: Mapping[str, UUID]) -> CellRecord:
+    return CellRecord(
+        key=cell.key,
+        coordinates=cell.coordinates,
+        seed=cell.seed,
+        job=str(reused[cell.key]) if cell.key in reused else None,
+        state="succeeded" if cell.key in reused else "missing",
+        reused=cell.key in reused,
+    )

@@ -1,0 +1,139 @@
+"""A search's trials as its sampler sees them: made anew at each round, from our own tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from normlab.specs.cells import Coordinates
+from normlab.specs.studies import Parameter, Search
+from service.results import metrics
+from service.store.database import Database
+
+if TYPE_CHECKING:
+    import optuna
+
+_REDUCTION = 4  # ASHA lets one trial in so many go on to the next rung
+
+
+def rebuilt(database: Database, search: Search, trials: Sequence[Any]) -> optuna.Study:
+    """Tell a fresh sampler everything that was tried."""
+    import optuna  # large, and only searches need it
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction=search.goal, sampler=_sampler(search, len(trials)))
+    intervals = distributions(search.space)
+    courses = [_course(database, search, row) for row in trials]
+    first = _first_rung(trials, courses) if search.pruner == "asha" else None
+    for row, course in zip(trials, courses, strict=True):
+        state = _trial_state(row)
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state,
+                value=row.value if state == optuna.trial.TrialState.COMPLETE else None,
+                params=_params(search.space, row.coordinates),
+                distributions=intervals,
+                intermediate_values=course,
+                system_attrs=_rungs(row, course, first) if first else {},
+            )
+        )
+    return study
+
+
+def _trial_state(row: Any) -> optuna.trial.TrialState:
+    from optuna.trial import TrialState
+
+    if row.state == "succeeded" and row.value is not None:
+        return TrialState.COMPLETE
+    if row.pruned:
+        return TrialState.PRUNED
+    return TrialState.RUNNING if row.state in ("queued", "running") else TrialState.FAIL
+
+
+def _course(database: Database, search: Search, row: Any) -> dict[int, float]:
+    if search.pruner == "none" or row.value is None:
+        return {}
+    series = metrics.read(database, str(row.job), search.metric)
+    return {
+        step: value
+        for step, value in zip(series.steps, series.values, strict=True)
+        if value is not None
+    }
+
+
+def _first_rung(trials: Sequence[Any], courses: Sequence[Mapping[int, float]]) -> int | None:
+    """Return the step of the lowest rung, as Optuna's `auto` takes it from whole trials."""
+    whole = [
+        max(course)
+        for row, course in zip(trials, courses, strict=True)
+        if row.state == "succeeded" and course
+    ]
+    return max(max(whole) // 100, 1) if whole else None
+
+
+def _rungs(row: Any, course: Mapping[int, float], first: int) -> dict[str, float]:
+    """
+    Say how *row* stood at each rung that it has reached, in the words of Optuna's ASHA.
+
+    Optuna notes that when it is asked about a trial, on that trial; a study that was rebuilt has
+    no such notes, and nobody to compete with. The highest rung of a running trial is left
+    open: it is what the pruner decides about.
+    """
+    found: dict[str, float] = {}
+    step = first
+    while reached := [s for s in course if s >= step]:
+        found[f"completed_rung_{len(found)}"] = course[min(reached)]
+        step *= _REDUCTION
+    if row.state == "running" and found:
+        found.popitem()
+    return found
+
+
+def _sampler(search: Search, trials: int) -> optuna.samplers.BaseSampler:
+    from optuna.samplers import RandomSampler, TPESampler
+
+    seed = (search.seed + trials) % 2**32  # each round goes on from its own place
+    if search.sampler == "random":
+        return RandomSampler(seed=seed)
+    return TPESampler(seed=seed, constant_liar=True)
+
+
+def pruner_of(search: Search) -> optuna.pruners.BasePruner:
+    """Return who stops bad trials."""
+    from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
+
+    if search.pruner == "median":
+        return MedianPruner(n_startup_trials=4)
+    return (
+        SuccessiveHalvingPruner(reduction_factor=_REDUCTION)
+        if search.pruner == "asha"
+        else NopPruner()
+    )
+
+
+def distributions(
+    space: Mapping[str, Parameter],
+) -> dict[str, optuna.distributions.BaseDistribution]:
+    """Say a search's space as Optuna has it."""
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    found: dict[str, optuna.distributions.BaseDistribution] = {}
+    for path, p in space.items():
+        if p.choices is not None:  # by their place, for a choice may be an object
+            found[path] = CategoricalDistribution(range(len(p.choices)))
+        elif p.integer:
+            found[path] = IntDistribution(int(p.low or 0), int(p.high or 0), log=p.log)
+        else:
+            found[path] = FloatDistribution(float(p.low or 0), float(p.high or 0), log=p.log)
+    return found
+
+
+def _params(space: Mapping[str, Parameter], coordinates: Coordinates) -> dict[str, Any]:
+    return {
+        path: p.choices.index(coordinates[path]) if p.choices else coordinates[path]
+        for path, p in space.items()
+    }

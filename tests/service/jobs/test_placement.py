@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from normlab.records import WorkerRecord
+from service.jobs.placement import Estimate, place
+from tests.service.work import spec
+
+GIB = 2**30
+
+
+def _worker(device: str, memory: int | None = None, able: bool = True) -> WorkerRecord:
+    return WorkerRecord(
+        id=device,
+        device=device,
+        hostname="h",
+        slots=1,
+        busy=0,
+        description="",
+        memory_bytes=memory,
+        versions={},
+        able=able,
+        why="it was not found",
+        last_seen_s=0,
+    )
+
+
+ALL = [_worker("cpu"), _worker("cuda", 8 * GIB), _worker("ipu")]
+SMALL: dict[str, Any] = {"batch_size": 2, "normalizer": "group"}
+BIG: dict[str, Any] = {"batch_size": 32, "normalizer": "group"}
+EMULATOR = _worker("ipu", able=False)
+UNRUNNABLE = Estimate(ipu_problem="operator x::y is not supported")
+
+CASES = [
+    ("a small batch with an ipu", SMALL, ALL, Estimate(), "ipu", "batch_size 2 is small"),
+    ("the limit itself", {**SMALL, "batch_size": 16}, ALL, Estimate(), "ipu", "up to 16"),
+    ("a big batch", BIG, ALL, Estimate(), "cuda", "batch_size 32 is above 16"),
+    ("a small batch without an ipu", SMALL, ALL[:2], Estimate(), "cuda", "no worker for ipu"),
+    ("an unsupported operator", SMALL, ALL, UNRUNNABLE, "cuda", "operator x::y"),
+    ("online", {**SMALL, "normalizer": "online"}, ALL, Estimate(), "cuda", "'online' cannot run"),
+    ("half precision", {**SMALL, "precision": "bfloat16"}, ALL, Estimate(), "cuda", "not for ipu"),
+    ("three replicas", {**SMALL, "replicas": 3}, ALL, Estimate(), "cpu", "a power of two"),
+    ("two replicas", {**SMALL, "replicas": 2}, ALL, Estimate(), "ipu", "is small"),
+    ("cuda options", {**SMALL, "acceleration": "compile"}, ALL, Estimate(), "cuda", "is for cuda"),
+    ("cpu loops", {**BIG, "acceleration": "kernels"}, ALL, Estimate(), "cpu", "is for cpu"),
+    ("it fits", BIG, ALL, Estimate(memory_bytes=8 * GIB), "cuda", "a CUDA device is live"),
+    ("it does not", BIG, ALL, Estimate(memory_bytes=9 * GIB), "cpu", "9.0 GiB"),
+    ("a cpu alone", BIG, ALL[:1], Estimate(), "cpu", "no worker for cuda is live"),
+    ("nobody at all", BIG, [], Estimate(), "cpu", "no worker for cuda is live"),
+    ("an unknown memory", BIG, [_worker("cuda")], Estimate(memory_bytes=GIB), "cuda", "is live"),
+    ("too many replicas", {**BIG, "replicas": 2}, ALL, Estimate(), "cpu", "more than 1"),
+    (
+        "asked for with too many",
+        {**BIG, "replicas": 2, "device": "cuda"},
+        ALL,
+        Estimate(),
+        "cuda",
+        "so it waits",
+    ),
+    ("an ipu that is none", SMALL, [*ALL[:2], EMULATOR], Estimate(), "cuda", "it was not found"),
+    ("one of two", SMALL, [EMULATOR, ALL[2]], Estimate(), "ipu", "one is live"),
+    ("no gpu", BIG, [_worker("cuda", able=False)], Estimate(), "cpu", "it was not found"),
+    (
+        "asked for without one",
+        {**SMALL, "device": "ipu"},
+        [EMULATOR],
+        Estimate(),
+        "ipu",
+        "though no live worker for ipu has one: it was not found",
+    ),
+    (
+        "asked for as emulation",
+        {**SMALL, "device": "ipu", "ipu_runtime": "emulated"},
+        [EMULATOR],
+        Estimate(),
+        "ipu",
+        "the job asks for it",
+    ),
+    ("asked for", {**BIG, "device": "ipu"}, ALL, Estimate(), "ipu", "the job asks for it"),
+    ("half on a cpu", {**BIG, "precision": "float16"}, ALL[:1], Estimate(), "cuda", "so it waits"),
+    ("a graph on a cpu", {**BIG, "acceleration": "cuda_graphs"}, [], Estimate(), "cuda", "waits"),
+    ("asked for in vain", {**BIG, "device": "ipu"}, [], Estimate(), "ipu", "so it waits for one"),
+]
+
+
+@pytest.mark.parametrize(
+    ("job", "workers", "estimate", "device", "reason"),
+    [case[1:] for case in CASES],
+    ids=[case[0] for case in CASES],
+)
+def test_the_device_is_chosen_for_a_stated_reason(
+    job: dict[str, Any],
+    workers: list[WorkerRecord],
+    estimate: Estimate,
+    device: str,
+    reason: str,
+) -> None:
+    found = place(spec(**job), workers, estimate)
+    assert found.device == device
+    assert reason in found.reason
+
+
+def test_what_a_small_batch_is_is_a_setting() -> None:
+    assert place(spec(**BIG), ALL, small_batch_limit=32).device == "ipu"

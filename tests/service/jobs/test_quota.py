@@ -1,0 +1,118 @@
+"""An owner's queue limit holds whoever adds to it, by whatever way, at the same moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Barrier
+
+import pytest
+
+from normlab.errors import QuotaExceeded
+from normlab.records import StudyRecord
+from normlab.specs.studies import StudySpec
+from service.jobs import changes, quota, reading, submissions
+from service.store.database import Database
+from service.studies import studies
+from tests.service.work import spec, submit
+
+MOST = 10
+
+
+def study(database: Database, name: str = "s", seeds: int = 8) -> StudyRecord:
+    wanted = StudySpec(name=name, base={"normalizer": "batch"}, seeds=tuple(range(seeds)))
+    return studies.create(
+        database, wanted, owner="ada", place=lambda _: ("cpu", "a test"), check=lambda _: [],
+        max_queued=MOST,
+    )[0]  # fmt: skip
+
+
+def one(database: Database, most: int = MOST) -> None:
+    submissions.submit(
+        database, spec(), owner="ada", device="cpu", device_reason="", max_queued=most
+    )
+
+
+def queued(database: Database) -> int:
+    return reading.count_by_state(database).get(("queued", "cpu"), 0)
+
+
+def at_once(*work: Callable[[], object]) -> int:
+    """Do all *work* at one moment; return how much of it was refused for the limit."""
+    start = Barrier(len(work))
+
+    def attempt(part: Callable[[], object]) -> int:
+        start.wait()
+        try:
+            part()
+        except QuotaExceeded:
+            return 1
+        return 0
+
+    with ThreadPoolExecutor(len(work)) as threads:
+        return sum(threads.map(attempt, work))
+
+
+def test_a_study_that_does_not_fit_is_refused_whole_with_the_numbers(database: Database) -> None:
+    study(database, "first")
+    with pytest.raises(QuotaExceeded, match=r"8 jobs queued, and this adds 8.* are 10"):
+        study(database, "second")
+    assert queued(database) == 8
+    assert [s.name for s in studies.list_studies(database).studies] == ["first"]
+
+
+def test_a_study_that_could_never_fit_is_told_another_way_out(database: Database) -> None:
+    with pytest.raises(QuotaExceeded, match="NORMLAB_MAX_QUEUED_PER_OWNER"):
+        study(database, seeds=MOST + 1)
+
+
+def test_of_studies_at_once_only_those_that_fit_are_queued(database: Database) -> None:
+    refused = at_once(*[partial(study, database, f"s{i}") for i in range(4)])
+    assert (refused, queued(database)) == (3, 8)
+
+
+def test_single_jobs_at_once_stop_at_the_limit(database: Database) -> None:
+    assert at_once(*[lambda: one(database)] * 14) == 4
+    assert queued(database) == MOST
+
+
+def test_single_jobs_beside_a_study_stop_at_the_limit(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.jobs.submissions.MARGIN", 4)  # far from the limit, and then near
+    refused = at_once(lambda: study(database), *[lambda: one(database)] * 8)
+    assert queued(database) <= MOST
+    assert refused > 0
+
+
+def test_completing_and_retrying_are_held_to_the_limit_too(database: Database) -> None:
+    cancelled = study(database)
+    studies.cancel(database, cancelled.id)
+    single = submit(database)
+    changes.cancel(database, single.id)
+    for _ in range(MOST - 7):
+        one(database)
+    refused = at_once(
+        lambda: studies.complete(database, cancelled.id, MOST),
+        lambda: changes.retry(database, single.id, MOST),
+    )
+    assert (refused, queued(database)) == (1, MOST - 6)
+    assert studies.get(database, cancelled.id).counts == {"cancelled": 8}
+
+
+def test_a_larger_grid_is_held_to_the_limit_and_the_study_stays(database: Database) -> None:
+    small = study(database)
+    larger = StudySpec(name="s", base={"normalizer": "batch"}, seeds=tuple(range(11)))
+    with pytest.raises(QuotaExceeded):
+        studies.extend(
+            database, small.id, larger, owner="ada", place=lambda _: ("cpu", ""),
+            check=lambda _: [], max_queued=MOST,
+        )  # fmt: skip
+    assert studies.get(database, small.id).cells == 8
+
+
+def test_others_are_not_counted(database: Database) -> None:
+    study(database)
+    with database.begin() as connection:
+        assert quota.room(connection, "bob", MOST, 99) == MOST

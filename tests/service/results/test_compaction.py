@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import math
+import threading
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy import text
+
+from normlab.events import Failed, Finished, Metrics, Series
+from service.jobs import changes, leases
+from service.jobs.leases import Claim
+from service.results import metrics, reports
+from service.results.chunks import Columns
+from service.results.compaction import Compactor, compact
+from service.store.database import Database
+from tests.service.work import claim, series, submit
+
+
+def _report(database: Database, held: Claim, first: int, last: int) -> None:
+    steps = list(range(first, last))
+    values = [math.nan if step % 50 == 0 else math.sin(step) for step in steps]
+    times = [1.7e9 + step / 8 for step in steps]
+    said = {"train/loss": Series(steps=steps, values=values, times=times)}
+    assert reports.keep_all(database, held, [Metrics(series=said)])
+
+
+def _ended(database: Database, points: int = 10_000, a_chunk: int = 100) -> str:
+    job = submit(database)
+    held = claim(database)
+    for first in range(1, points + 1, a_chunk):
+        _report(database, held, first, first + a_chunk)
+    leases.finish(database, held, Finished(step=points, summary={}))
+    return job.id
+
+
+def _chunks(database: Database) -> list[int]:
+    with database.autocommit() as connection:
+        found = connection.execute(text("select n from metric_chunk order by attempt, step0"))
+        return list(found.scalars())
+
+
+def _same(before: Columns, after: Columns) -> None:
+    np.testing.assert_array_equal(after.steps, before.steps)
+    np.testing.assert_array_equal(after.values, before.values)
+    np.testing.assert_allclose(after.times, before.times, rtol=0, atol=1e-4)
+
+
+def test_small_chunks_become_few_and_the_points_stay(database: Database) -> None:
+    job = _ended(database)
+    before = metrics.read_columns(database, job, "train/loss")
+    assert compact(database, UUID(job)) == 1
+    assert _chunks(database) == [4096, 4096, 1808]
+    _same(before, metrics.read_columns(database, job, "train/loss"))
+    _same(before.within(5000, 6000), metrics.read_columns(database, job, "train/loss", 5000, 6000))
+
+
+def test_what_is_compact_is_not_written_again(database: Database) -> None:
+    job = UUID(_ended(database, 500))
+    assert [compact(database, job), compact(database, job)] == [1, 0]
+    assert _chunks(database) == [500]
+
+
+def test_attempts_stay_apart_so_what_was_abandoned_stays_abandoned(database: Database) -> None:
+    job = submit(database, max_attempts=2)
+    for failure in ("lost", None):
+        held = claim(database)
+        for first in (1, 11, 21):
+            _report(database, held, first, first + 10)
+        if failure:
+            lost = Failed(code="x", failure_kind="lost", retryable=True, message="gone")
+            leases.fail(database, held, lost)
+        else:
+            leases.finish(database, held, Finished(step=30, summary={}))
+    before = metrics.read_columns(database, job.id, "train/loss")
+    assert compact(database, UUID(job.id)) == 2
+    assert _chunks(database) == [30, 30]
+    _same(before, metrics.read_columns(database, job.id, "train/loss"))
+
+
+def test_a_running_job_is_left_alone_and_goes_on_reporting(database: Database) -> None:
+    submit(database)
+    held = claim(database)
+    for first in (1, 11):
+        _report(database, held, first, first + 10)
+    assert compact(database, held.job) == 0
+    _report(database, held, 21, 31)
+    assert _chunks(database) == [10, 10, 10]
+
+
+def test_a_job_that_is_tried_again_keeps_all_its_points(database: Database) -> None:
+    job = submit(database, max_attempts=1)
+    held = claim(database)
+    for first in (1, 11):
+        _report(database, held, first, first + 10)
+    oom = Failed(code="oom", failure_kind="oom", retryable=False, message="does not fit")
+    leases.fail(database, held, oom)
+    assert compact(database, held.job) == 1
+    changes.retry(database, job.id)
+    assert compact(database, held.job) == 0
+    _report(database, claim(database), 21, 31)
+    assert metrics.read_columns(database, job.id, "train/loss").steps.tolist() == list(range(1, 31))
+
+
+def test_several_at_once_change_nothing_but_the_chunks(database: Database) -> None:
+    job = _ended(database, 2000, a_chunk=20)
+    before = metrics.read_columns(database, job, "train/loss")
+    rounds = [threading.Thread(target=compact, args=(database, UUID(job))) for _ in range(4)]
+    for round_ in rounds:
+        round_.start()
+    for round_ in rounds:
+        round_.join()
+    assert _chunks(database) == [2000]
+    _same(before, metrics.read_columns(database, job, "train/loss"))
+
+
+def test_a_job_that_is_locked_is_left_to_whoever_holds_it(database: Database) -> None:
+    job = _ended(database, 200)
+    with database.begin() as other:
+        other.execute(text("select 1 from job for update"))
+        assert compact(database, UUID(job)) == 0
+    assert compact(database, UUID(job)) == 1
+
+
+def test_a_compactor_looks_at_every_ended_job_once(database: Database) -> None:
+    for _ in range(2):
+        _ended(database, 200)
+    submit(database)
+    held = claim(database)
+    reports.keep_all(database, held, [Metrics(series={"train/loss": series(1)})])
+    compactor = Compactor(database, settled_s=0)
+    assert [compactor.round(), compactor.round()] == [2, 0]
+    leases.finish(database, held, Finished(step=1, summary={}))
+    _ended(database, 200)
+    assert compactor.round() == 1
+
+
+def test_a_job_that_has_just_ended_waits(database: Database) -> None:
+    _ended(database, 200)
+    assert Compactor(database, settled_s=60).round() == 0
+    assert _chunks(database) == [100, 100]

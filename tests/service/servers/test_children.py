@@ -1,0 +1,96 @@
+"""Processes that belong to a launcher: logged, stopped in time, gone with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from service.servers.children import Child
+
+STUBBORN = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("deaf", flush=True)
+time.sleep(60)
+"""
+
+
+def child(tmp_path: Path, code: str) -> Child:
+    return Child("thing", [sys.executable, "-c", code], os.environ, tmp_path)
+
+
+def until(tmp_path: Path, text: str) -> None:
+    deadline = time.monotonic() + 20
+    while text not in (tmp_path / "thing.log").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_its_output_is_in_its_log(tmp_path: Path) -> None:
+    one = child(tmp_path, "print('hello'); import sys; sys.exit('no more')")
+    assert one.process.wait(20) == 1
+    assert one.tail() == "hello\nno more"
+
+
+def test_stop_asks_first(tmp_path: Path) -> None:
+    one = child(tmp_path, "import time; print('up', flush=True); time.sleep(60)")
+    until(tmp_path, "up")
+    one.stop(20)
+    assert one.process.returncode == -signal.SIGTERM
+
+
+def test_who_does_not_listen_is_killed_after_the_grace(tmp_path: Path) -> None:
+    one = child(tmp_path, STUBBORN)
+    until(tmp_path, "deaf")
+    one.stop(0.1)
+    assert one.process.returncode == -signal.SIGKILL
+
+
+def test_it_does_not_hear_the_terminals_ctrl_c(tmp_path: Path) -> None:
+    one = child(tmp_path, "import time; time.sleep(60)")
+    assert os.getsid(one.process.pid) != os.getsid(0)
+    one.kill()
+
+
+def test_a_restart_waits_longer_the_more_often_it_was_needed(tmp_path: Path) -> None:
+    one = child(tmp_path, "pass")
+    one.process.wait(20)
+    assert one.may_restart
+    one.restart()
+    one.process.wait(20)
+    one.started = time.monotonic()
+    assert not one.may_restart
+    one.started -= 5
+    assert one.may_restart
+
+
+def test_it_goes_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, time; from pathlib import Path; "
+        "from service.servers.children import Child; "
+        f"c = Child('thing', [sys.executable, '-c', 'import time; time.sleep(60)'], os.environ, "
+        f"Path({str(tmp_path)!r})); print(c.process.pid, flush=True); time.sleep(60)"
+    )
+    launcher = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert launcher.stdout is not None
+    pid = int(launcher.stdout.readline())
+    launcher.kill()
+    launcher.wait()
+    launcher.stdout.close()
+    _, alive = psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], 20)
+    assert not alive
+
+
+def test_a_log_that_has_grown_large_is_put_aside_once(tmp_path: Path) -> None:
+    log = tmp_path / "thing.log"
+    with log.open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    child(tmp_path, "print('new')").process.wait(20)
+    assert log.read_text() == "new\n"
+    assert (tmp_path / "thing.log.old").stat().st_size > 16 << 20

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+import redis
+
+from normlab.errors import Conflict, ServiceUnavailable
+from normlab.events import Finished, Metrics
+from service.jobs import leases, listing
+from service.jobs.doorbell import SilentDoorbell
+from service.jobs.relay import Relay
+from service.results import reports
+from service.servers import embedded
+from service.servers.embedded import Servers
+from service.servers.server_process import end_leftover
+from service.settings import Settings
+from service.store.database import Database, migrate
+from tests.service.work import claim, series, submit
+
+DEBIAN = Path("/usr/lib/postgresql/15/bin")
+
+
+@pytest.fixture
+def fresh() -> Iterator[Settings]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Settings(data_dir=Path(folder), database_url=None, broker_url=None)
+
+
+@pytest.fixture(scope="module")
+def settings() -> Iterator[Settings]:
+    """Of a folder that the tests share, for a first start takes longer than a later one."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Settings(data_dir=Path(folder), database_url=None, broker_url=None)
+
+
+def _keep(servers: Servers, value: str) -> None:
+    with psycopg.connect(servers.database_url) as connection:
+        connection.execute("create table if not exists kept (x text)")
+        connection.execute("insert into kept values (%s)", (value,))
+    with redis.Redis(unix_socket_path=_socket(servers)) as connection:
+        connection.rpush("kept", value)
+
+
+def _kept(servers: Servers) -> tuple[list[str], list[str]]:
+    with psycopg.connect(servers.database_url) as connection:
+        rows = connection.execute("select x from kept").fetchall()
+    with redis.Redis(unix_socket_path=_socket(servers)) as other:
+        messages = other.lrange("kept", 0, -1)
+    return [row[0] for row in rows], [m.decode() for m in messages]  # type: ignore[union-attr]
+
+
+def _socket(servers: Servers) -> str:
+    return servers.broker_url.removeprefix("redis+socket://")
+
+
+def _kill(servers: Servers) -> None:
+    for server in servers.started:
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait()
+
+
+def test_servers_start_stop_and_keep_what_they_were_given(settings: Settings) -> None:
+    servers = embedded.start(settings)
+    pids = [server.process.pid for server in servers.started]
+    _keep(servers, "from before")
+    servers.stop()
+    servers.stop()
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert not Path(_socket(servers)).parent.exists()
+    servers = embedded.start(settings)
+    try:
+        assert all("from before" in kept for kept in _kept(servers))
+    finally:
+        servers.stop()
+
+
+def test_servers_that_were_killed_start_again_with_what_was_committed(settings: Settings) -> None:
+    servers = embedded.start(settings)
+    _keep(servers, "committed")
+    _kill(servers)
+    servers.stop()
+    servers = embedded.start(settings)
+    try:
+        assert all("committed" in kept for kept in _kept(servers))
+    finally:
+        servers.stop()
+
+
+def test_servers_that_outlived_their_starter_are_replaced(settings: Settings) -> None:
+    starter = os.fork()
+    if starter == 0:
+        embedded.start(settings)
+        os._exit(0)  # as killed: nothing is stopped
+    os.waitpid(starter, 0)
+    left = int((settings.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+    assert psutil.pid_exists(left)
+    servers = embedded.start(settings)
+    try:
+        assert left not in [server.process.pid for server in servers.started]
+        assert not psutil.pid_exists(left) or psutil.Process(left).status() == "zombie"
+        _keep(servers, "after")
+    finally:
+        servers.stop()
+
+
+def test_a_pid_file_that_names_somebody_else_s_process_harms_nobody(tmp_path: Path) -> None:
+    pid_file = tmp_path / "postmaster.pid"
+    pid_file.write_text(f"{os.getpid()}\n{tmp_path}\n")
+    end_leftover(pid_file, "postgres", signal.SIGKILL)  # or this test would end here
+    assert not pid_file.exists()
+
+
+@pytest.mark.parametrize("content", ["", "not a number\n", "4194305\n"])
+def test_a_broken_or_stale_pid_file_is_no_obstacle(tmp_path: Path, content: str) -> None:
+    pid_file = tmp_path / "postmaster.pid"
+    pid_file.write_text(content)
+    end_leftover(pid_file, "postgres", signal.SIGKILL)
+
+
+def test_two_stacks_on_one_folder_are_refused(settings: Settings) -> None:
+    servers = embedded.start(settings)
+    try:
+        with pytest.raises(Conflict, match="NORMLAB_DATA_DIR"):
+            embedded.start(settings)
+    finally:
+        servers.stop()
+
+
+def test_servers_that_the_settings_name_are_not_started(settings: Settings) -> None:
+    named = settings.model_copy(
+        update={"database_url": "postgresql://x", "broker_url": "redis://y"}
+    )
+    servers = embedded.start(named)
+    assert (servers.database_url, servers.broker_url) == ("postgresql://x", "redis://y")
+    assert servers.started == []
+    servers.stop()
+
+
+def test_only_we_may_reach_the_sockets_however_deep_the_data_lies(fresh: Settings) -> None:
+    deep = fresh.model_copy(update={"data_dir": fresh.data_dir / ("x" * 120)})
+    servers = embedded.start(deep)
+    try:
+        path = Path(_socket(servers))
+        assert len(str(path)) < 108
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        assert stat.S_IMODE((path.parent / "pg").stat().st_mode) == 0o700
+        assert (path.parent / "pg" / ".s.PGSQL.5432").is_socket()
+    finally:
+        servers.stop()
+
+
+def test_without_any_redis_a_folder_carries_the_messages(
+    fresh: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "_redis_binary", lambda: None)
+    servers = embedded.start(fresh.model_copy(update={"database_url": "postgresql://x"}))
+    assert servers.broker_url == f"filesystem://{fresh.data_dir}/messages"
+    servers.stop()
+
+
+def test_a_server_that_cannot_start_shows_the_end_of_its_log(settings: Settings) -> None:
+    with pytest.raises(ServiceUnavailable, match=r"(?s)ended while starting.*no_such_option"):
+        embedded.start(settings, postgres_options=["no_such_option=1"])
+    embedded.start(settings).stop()  # and nothing is left behind
+
+
+def test_data_of_another_major_version_is_not_touched(fresh: Settings) -> None:
+    (fresh.data_dir / "postgres").mkdir()
+    (fresh.data_dir / "postgres" / "PG_VERSION").write_text("9\n")
+    with pytest.raises(ServiceUnavailable, match="made by PostgreSQL 9"):
+        embedded.start(fresh)
+
+
+def test_an_interrupted_first_start_leaves_nothing_in_the_way(fresh: Settings) -> None:
+    half = fresh.data_dir / "postgres.new"
+    half.mkdir()
+    (half / "PG_VERSION").write_text("18\n")
+    embedded.start(fresh).stop()
+    assert not half.exists()
+
+
+@pytest.mark.skipif(not DEBIAN.exists(), reason="Debian's PostgreSQL 15 is not installed")
+def test_the_statements_run_on_postgresql_15_too(
+    fresh: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "_postgres_binaries", lambda: DEBIAN)
+    servers = embedded.start(fresh.model_copy(update={"broker_url": "redis://x"}))
+    try:
+        migrate(servers.database_url)
+        with Database(servers.database_url) as database:
+            job = submit(database)
+            Relay(database, SilentDoorbell(), 5).round()
+            held = claim(database)
+            reports.keep_all(database, held, [Metrics(series={"val/accuracy": series(1)})])
+            assert leases.renew(database, held, 30) is not None
+            leases.reap(database)
+            leases.finish(database, held, Finished(step=1, summary={}))
+            assert listing.list_jobs(database, sort="-val/accuracy").jobs[0].id == job.id
+    finally:
+        servers.stop()
+
+
+def test_killed_servers_are_started_again_beneath_their_users(settings: Settings) -> None:
+    servers = embedded.start(settings)
+    try:
+        _keep(servers, "before the kill")
+        _kill(servers)
+        assert {server.name for server in servers.mend()} == {"PostgreSQL", "Redis"}
+        assert servers.mend() == []
+        _until(lambda: all("before the kill" in kept for kept in _kept(servers)), servers)
+    finally:
+        servers.stop()
+
+
+def test_a_server_that_keeps_ending_is_started_again_ever_more_rarely(settings: Settings) -> None:
+    servers = embedded.start(settings)
+    try:
+        redis_server = servers.started[-1]
+        redis_server.start = lambda: subprocess.Popen(["false"])
+        os.kill(redis_server.process.pid, signal.SIGKILL)
+        began = time.monotonic()
+        while time.monotonic() - began < 5:
+            servers.mend()
+            time.sleep(0.01)
+        assert 2 <= redis_server.starts <= 4
+    finally:
+        servers.stop()
+
+
+def _until(well: Callable[[], bool], servers: Servers) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            assert well()
+            return
+        except (psycopg.OperationalError, redis.ConnectionError):
+            assert time.monotonic() < deadline, "the servers do not come back"
+            servers.mend()
+            time.sleep(0.1)

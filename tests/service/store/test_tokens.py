@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from normlab.errors import InvalidSpec
+from service.store import tokens
+from service.store.database import Database
+
+
+def test_a_token_says_whose_it_is_and_what_it_allows(database: Database) -> None:
+    token = tokens.create(database, "ada", ["read", "submit"])
+    assert tokens.find(database, token) == tokens.Token("ada", ("read", "submit"))
+    assert tokens.find(database, token + "x") is None
+
+
+def test_tokens_are_long_and_never_the_same(database: Database) -> None:
+    made = {tokens.create(database, "ada", ["read"]) for _ in range(5)}
+    assert len(made) == 5
+    assert min(map(len, made)) >= 43  # 256 bits in base 64
+
+
+def test_the_database_does_not_know_the_token_itself(database: Database) -> None:
+    token = tokens.create(database, "ada", ["admin"])
+    with database.begin() as connection:
+        stored = connection.execute(text("select token::text from token")).scalar_one()
+    assert token not in stored
+    assert token.encode().hex() not in stored
+
+
+def test_a_revoked_token_stands_for_nobody(database: Database) -> None:
+    token = tokens.create(database, "ada", ["read"])
+    assert tokens.revoke(database, token)
+    assert tokens.find(database, token) is None
+    assert not tokens.revoke(database, token)
+
+
+def test_a_token_that_an_operator_chose_can_be_accepted_twice(database: Database) -> None:
+    for owner in ("first", "second"):
+        tokens.accept(database, "a token of the operator", owner, ["admin"])
+    assert tokens.find(database, "a token of the operator") == tokens.Token("second", ("admin",))
+
+
+@pytest.mark.parametrize("owner", ["", "a\u202eb", "a\nb", "\x1b[31mred"])
+def test_an_owner_s_name_is_plain_text(database: Database, owner: str) -> None:
+    with pytest.raises(InvalidSpec, match="cannot be shown"):
+        tokens.create(database, owner, ["read"])
