@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Dict, Optional
 
-from normlab.errors import DeviceUnavailable, UnsupportedModel
+from normlab.errors import DeviceUnavailable, UnsupportedModel, told
 from normlab.specs.devices import DEVICES, problems
 from normlab.specs.jobs import JobSpec
 
@@ -37,8 +37,7 @@ def open_accelerator(
         raise DeviceUnavailable(f"no kind of device {kind!r}; there are {', '.join(DEVICES)}")
     refused = problems(spec, kind)
     if refused:
-        rules = "; ".join(f"{p.field}: {p.rule}" for p in refused)
-        raise UnsupportedModel(f"{kind} cannot take this job: {rules}")
+        raise UnsupportedModel(f"{kind} cannot take this job: {told(refused)}")
     try:  # only now: each needs what only its own hosts have installed
         module = importlib.import_module(DEVICES[kind].adapter)
     except ImportError as e:

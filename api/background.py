@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from api.admission import check_of, place_of
 from api.state import State
 from service.jobs.reaper import Reaper
 from service.jobs.relay import Relay
@@ -27,8 +26,8 @@ def loops(state: State) -> Iterator[None]:
     reaper = Reaper(state.database, settings.lease_s, failed=failures.labels("reaper").inc)
     searcher = Searcher(
         state.database,
-        lambda: place_of(state),
-        check_of(state),
+        state.admission.placing,
+        state.admission.problems,
         max_queued=settings.max_queued_per_owner,
         failed=failures.labels("searcher").inc,
     )

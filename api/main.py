@@ -24,6 +24,7 @@ from api.strangers import Strangers
 from api.streams import OpenStreams
 from api.wakeups import Wakeups
 from normlab import __version__
+from service.admission import Admission
 from service.jobs.doorbell import Doorbell, make_doorbell
 from service.jobs.inspector import Inspector
 from service.settings import Settings
@@ -78,6 +79,7 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
     costly = CostlyReads(within_s=settings.read_timeout_s)
     reads_at_once = costly.at_once + 1  # one more, for a statement that is being ended
     doorbell = doorbell or make_doorbell(settings.broker_url)
+    inspector = Inspector(settings)
     measures = Measures()
     measures.registry.register(StoreCollector(database))
     return State(
@@ -95,7 +97,8 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
         measures=measures,
         streams=OpenStreams(),
         callers=Callers(database, settings.token, Strangers(measures.wrong_tokens)),
-        inspector=Inspector(settings),
+        inspector=inspector,
+        admission=Admission(database, settings, inspector),
         write_probe=WriteProbe(database),
     )
 

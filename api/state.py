@@ -13,6 +13,7 @@ from api.measures import Measures
 from api.ringing import Ringer
 from api.streams import OpenStreams
 from api.wakeups import Wakeups
+from service.admission import Admission
 from service.jobs.doorbell import Doorbell
 from service.jobs.inspector import Inspector
 from service.settings import Settings
@@ -38,6 +39,7 @@ class State:
     callers: Callers
     streams: OpenStreams
     inspector: Inspector
+    admission: Admission
     write_probe: WriteProbe
 
 

@@ -33,7 +33,7 @@ wire, `retryable` tells a worker whether another attempt may help.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Sequence
+from typing import ClassVar, Iterable, Sequence
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,15 @@ class FieldProblem:
 
     field: str
     rule: str
+
+    def __str__(self) -> str:
+        """Say it in a sentence's place: the field and its rule."""
+        return f"{self.field}: {self.rule}"
+
+
+def told(problems: Iterable[FieldProblem]) -> str:
+    """Say *problems* one after the other, on one line."""
+    return "; ".join(str(problem) for problem in problems)
 
 
 class NormlabError(Exception):
@@ -59,6 +68,17 @@ class InvalidSpec(NormlabError, ValueError):
     def __init__(self, message: str, problems: Sequence[FieldProblem] = ()) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
+
+    @classmethod
+    def of(cls, problems: Sequence[FieldProblem]) -> InvalidSpec:
+        """Return the error whose message is its *problems*."""
+        return cls(told(problems), problems)
+
+
+def refuse(problems: Sequence[FieldProblem]) -> None:
+    """Raise InvalidSpec if there are *problems*."""
+    if problems:
+        raise InvalidSpec.of(problems)
 
 
 class IdempotencyReuse(InvalidSpec):

@@ -9,7 +9,7 @@ import platformdirs
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from normlab.errors import FieldProblem, InvalidSpec
+from normlab.errors import FieldProblem, InvalidSpec, told
 from normlab.specs.devices import KINDS, Kind
 
 
@@ -112,8 +112,7 @@ class Settings(BaseSettings):
             return cls()
         except ValidationError as e:
             problems = [FieldProblem(_variable(p["loc"]), p["msg"]) for p in e.errors()]
-            lines = "; ".join(f"{p.field}: {p.rule}" for p in problems)
-            raise InvalidSpec(f"settings cannot be used: {lines}", problems) from e
+            raise InvalidSpec(f"settings cannot be used: {told(problems)}", problems) from e
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

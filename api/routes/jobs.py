@@ -6,12 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from api.admission import admit, problems, refuse, verdicts
 from api.answers import answer
 from api.auth import CallerDep, ReaderDep, SubmitterDep
 from api.bodies import JsonRoute
 from api.costly import costly
 from api.state import State, StateDep
+from normlab.errors import refuse
 from normlab.records import JobCreated, JobDetail, JobPage, JobState, Validation
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps
@@ -46,7 +46,7 @@ def submit_job(
     look from now on. A job whose device has no live worker is accepted, and
     says what it waits for.
     """
-    placed = admit(state, spec)
+    placed = state.admission.admit(spec)
     job, created = submissions.submit(
         state.database,
         spec,
@@ -153,15 +153,15 @@ def retry_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
 
 
 def _validation(state: State, spec: JobSpec) -> Validation:
-    refuse(problems(state, spec))
+    refuse(state.admission.problems(spec))
     inspection = state.inspector.ask(spec)  # only of what can be built
-    placed = admit(state, spec, inspection.memory_bytes if inspection else 0)
+    placed = state.admission.admit(spec, inspection.memory_bytes if inspection else 0)
     time = estimates.of_job(state.database, spec, placed.device, steps(spec))
     return Validation(
         spec=spec,
         device=placed.device,
         device_reason=placed.reason,
-        verdicts=verdicts(state, spec),
+        verdicts=state.admission.verdicts(spec),
         samples_per_update=spec.samples_per_update,
         steps=steps(spec),
         parameters=inspection.parameters if inspection else None,

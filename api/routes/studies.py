@@ -11,7 +11,6 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from api.admission import check_of, place_of
 from api.answers import answer
 from api.auth import ReaderDep, SubmitterDep
 from api.bodies import JsonRoute
@@ -68,8 +67,8 @@ def create_study(
         state.database,
         spec,
         owner=caller.owner,
-        place=place_of(state),
-        check=check_of(state),
+        place=state.admission.placing(),
+        check=state.admission.problems,
         max_queued=state.settings.max_queued_per_owner,
     )
     _ring(state, study)
@@ -89,9 +88,13 @@ async def preview_study(spec: StudySpec, caller: ReaderDep, state: StateDep) -> 
 
     def work() -> Response:
         found = previews.preview(
-            state.database, spec, owner=owner, place=place_of(state), check=check_of(state),
+            state.database,
+            spec,
+            owner=owner,
+            place=state.admission.placing(),
+            check=state.admission.problems,
             steps=steps,
-        )  # fmt: skip
+        )
         return answer(found.model_dump_json())
 
     key = (owner, spec.fingerprint(), spec.priority)
@@ -127,8 +130,8 @@ def extend_study(study: str, spec: StudySpec, caller: SubmitterDep, state: State
         study,
         spec,
         owner=caller.owner,
-        place=place_of(state),
-        check=check_of(state),
+        place=state.admission.placing(),
+        check=state.admission.problems,
         max_queued=state.settings.max_queued_per_owner,
     )
     _ring(state, record)

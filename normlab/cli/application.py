@@ -23,7 +23,7 @@ from normlab.cli import (
 )
 from normlab.cli.connecting import Address
 from normlab.cli.output import examples
-from normlab.errors import InvalidSpec, NormlabError, QuotaExceeded, ServiceUnavailable
+from normlab.errors import InvalidSpec, NormlabError, QuotaExceeded, ServiceUnavailable, told
 from normlab.plain_text import shown
 
 JOB_FAILED, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
@@ -113,7 +113,7 @@ def exit_code(error: NormlabError) -> int:
 def one_line(error: NormlabError) -> str:
     """Say *error* on one line: each field and its rule, or the message."""
     problems = error.problems if isinstance(error, InvalidSpec) else ()
-    text = "; ".join(f"{p.field}: {p.rule}" for p in problems) or str(error)
+    text = told(problems) or str(error)
     return " ".join(text.split())
 
 

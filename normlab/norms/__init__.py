@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Mapping, Optional, Type, Union
 
 from torch import Tensor, nn
 
-from normlab.errors import InvalidSpec
+from normlab.errors import InvalidSpec, refuse
 from normlab.importing import named_object
 from normlab.norms.activation_norm import ActivationNorm, ParameterHint
 from normlab.norms.fused import fused_kernels, load_fused_kernels, unload_fused_kernels
@@ -112,9 +112,7 @@ def make(
     spec = parse_normalizer(normalizer)
     if activation is not None and activation not in ACTIVATIONS:
         raise InvalidSpec(f"{activation=}: it is one of {sorted(ACTIVATIONS)}, or None")
-    problems = check_channels(spec, [num_features])
-    if problems:
-        raise InvalidSpec("; ".join(f"{p.field}: {p.rule}" for p in problems), problems)
+    refuse(check_channels(spec, [num_features]))
     module = _build(spec, num_features, activation, dims)
     return plain_operators(module) if plain else module
 

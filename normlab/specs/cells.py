@@ -140,7 +140,7 @@ def _explained(
     found = explain(error.errors(), raw, JobSpec)
     problems = [FieldProblem(_place(p.field, coordinates, where), p.rule) for p in found]
     problems.sort(key=lambda p: not p.field.startswith(where))  # what varies is what was meant
-    return InvalidSpec("; ".join(f"{p.field}: {p.rule}" for p in problems), problems)
+    return InvalidSpec.of(problems)
 
 
 def _place(field: str, coordinates: Coordinates, where: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence, Tuple, Typ
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import Annotated, Literal
 
-from normlab.errors import FieldProblem, InvalidSpec
+from normlab.errors import FieldProblem, InvalidSpec, told
 from normlab.specs.norm_base import ActivationNormSpec, BatchStatisticsSpec, NormSpec
 from normlab.specs.norms_mixed import MetaNormSpec, SparseSwitchableNormSpec, SwitchableNormSpec
 from normlab.specs.norms_of_weights import BoundedWeightNormSpec, NoNormSpec, WeightNormSpec
@@ -112,8 +112,7 @@ def parse_normalizer(value: Union[str, Mapping[str, Any], NormSpec]) -> NormSpec
         spec: NormSpec = _ADAPTER.validate_python(value)
     except ValidationError as e:
         problems = [_problem(error) for error in e.errors()]
-        text = "; ".join(f"{p.field}: {p.rule}" for p in problems)
-        raise InvalidSpec(f"normalizer {value!r}: {text}", problems) from e
+        raise InvalidSpec(f"normalizer {value!r}: {told(problems)}", problems) from e
     return spec
 
 

@@ -13,7 +13,7 @@ from normlab.data.batches import EpochBatches
 from normlab.errors import InvalidSpec, JobDrained, JobStopped
 from normlab.events import Progress, Started
 from normlab.nets import build
-from normlab.specs.admission import admit
+from normlab.specs.job_rules import admit
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import total_steps
 from normlab.training.accelerator import Accelerator, Session

@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Connection, insert, text
 
-from normlab.errors import FieldProblem, InvalidSpec
+from normlab.errors import FieldProblem, InvalidSpec, told
 from normlab.records import CellRecord
 from normlab.specs.cells import Cell
 from normlab.specs.jobs import JobSpec
@@ -60,10 +60,10 @@ def refuse_wrong_cells(cells: Iterable[Cell], check: Check) -> None:
         before = cell.coordinates
         problems = check(cell.spec)
         if problems:
-            text = "; ".join(f"{p.field}: {p.rule}" for p in problems)
             where = ", ".join(f"{k} = {v}" for k, v in cell.coordinates.items())
             raise InvalidSpec(
-                f"the cell at {where} cannot run: {text}; exclude it or change the base", problems
+                f"the cell at {where} cannot run: {told(problems)}; exclude it or change the base",
+                problems,
             )
 
 

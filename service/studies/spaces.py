@@ -49,7 +49,7 @@ def _refuse_value(
     if faults[0] is None or faults[1] is None:
         return
     problems = [FieldProblem(p.field, f"{p.rule}{_way_out(study, path)}") for p in faults[0]]
-    raise InvalidSpec("; ".join(f"{p.field}: {p.rule}" for p in problems), problems)
+    raise InvalidSpec.of(problems)
 
 
 def _fault(study: StudySpec, place: Coordinates, check: Check) -> tuple[FieldProblem, ...] | None:

@@ -12,8 +12,8 @@ from normlab.claims.claim import Claim, Effect, find_claim, first_part, load_cla
 from normlab.claims.verdicts import Verdict, best_by_other_seeds, judge, weigh
 from normlab.errors import InvalidSpec, NotFound
 from normlab.records import ResultRow, ResultTable
-from normlab.specs.admission import check
 from normlab.specs.cells import expand, label
+from normlab.specs.job_rules import check
 
 CLAIMS = load_claims()
 every_claim = pytest.mark.parametrize("claim", CLAIMS.values(), ids=list(CLAIMS))

@@ -7,8 +7,8 @@ import pytest
 from accelerators import open_accelerator
 from normlab.errors import UnsupportedModel
 from normlab.specs import ipu_rules
-from normlab.specs.admission import check
 from normlab.specs.devices import ACCELERATIONS, DEVICES, PRECISIONS, problems, takers
+from normlab.specs.job_rules import check
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import BY_KIND
 

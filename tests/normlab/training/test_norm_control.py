@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from normlab.errors import InvalidSpec
-from normlab.specs.admission import check
+from normlab.specs.job_rules import check
 from normlab.specs.optimization import SGD
 from normlab.training.norm_control import NormControl
 from normlab.training.optimizers import make_optimizer

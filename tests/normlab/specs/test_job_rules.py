@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from normlab.errors import InvalidSpec
-from normlab.specs.admission import admit, check
+from normlab.specs.job_rules import admit, check
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import BY_KIND
 from normlab.specs.sizes import steps

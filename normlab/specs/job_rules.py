@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, List, Optional, Tuple, Union
 
-from normlab.errors import FieldProblem, InvalidSpec
+from normlab.errors import FieldProblem, refuse
 from normlab.specs import devices
 from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.diagnostics import DIAGNOSTICS
@@ -25,10 +25,7 @@ def admit(spec: JobSpec, data_root: Optional[Path]) -> None:
     Raises:
         InvalidSpec: with every problem that `check` finds.
     """
-    problems = check(spec, data_root)
-    if problems:
-        text = "; ".join(f"{p.field}: {p.rule}" for p in problems)
-        raise InvalidSpec(text, problems)
+    refuse(check(spec, data_root))
 
 
 def check(spec: JobSpec, data_root: Optional[Path]) -> List[FieldProblem]:

@@ -1,0 +1,128 @@
+"""The one decision at the door: does a job break a rule, and on which device does it go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from normlab.errors import FieldProblem, refuse
+from normlab.records import Verdict, WorkerRecord
+from normlab.specs import job_rules
+from normlab.specs.devices import DEVICES
+from normlab.specs.jobs import JobSpec
+from normlab.specs.memory import least_memory_bytes
+from service.jobs import workers
+from service.jobs.inspector import Inspector
+from service.jobs.placement import Estimate, Placement, place, too_large
+from service.results import norm_sources
+from service.settings import Settings
+from service.store.database import Database
+
+_ALWAYS_THERE_BYTES = 1 << 28  # too little to ask the database about
+
+
+class Admission:
+    """
+    Judge jobs before they are queued, by everything that is known of them and of the workers.
+
+    Args:
+        settings: where datasets lie, and up to which size a batch prefers an IPU.
+        inspector: asked about a job's model, where the answer can change something.
+    """
+
+    def __init__(self, database: Database, settings: Settings, inspector: Inspector) -> None:
+        self._database = database
+        self._settings = settings
+        self._inspector = inspector
+
+    def problems(self, spec: JobSpec) -> list[FieldProblem]:
+        """List every rule that *spec* breaks, the operator's files included."""
+        found = job_rules.check(spec, self._settings.datasets)
+        if spec.device != "auto" and DEVICES[spec.device].traced and not found:
+            found = self._op_problems(spec)
+        found = found or self._memory_problems(spec)
+        return found + norm_sources.problems(self._database, spec)
+
+    def admit(self, spec: JobSpec, memory_bytes: int = 0) -> Placement:
+        """
+        Choose the device of *spec*.
+
+        Args:
+            memory_bytes: that the job is estimated to need, where somebody has looked.
+
+        Raises:
+            InvalidSpec: with every rule that *spec* breaks.
+        """
+        refuse(self.problems(spec))
+        live = workers.live(self._database)
+        placed = self._place(spec, live, self._estimate(spec, live))
+        return _with_memory(placed, live, max(memory_bytes, least_memory_bytes(spec)))
+
+    def placing(self) -> Callable[[JobSpec], tuple[str, str]]:
+        """Return how to choose devices for many jobs, with one look at the live workers."""
+        live = workers.live(self._database)
+        return lambda spec: _with_memory(
+            self._place(spec, live, Estimate()), live, least_memory_bytes(spec)
+        )
+
+    def verdicts(self, spec: JobSpec) -> list[Verdict]:
+        """Say for every kind of device whether it would take *spec*, and why."""
+        live = workers.live(self._database)
+        return [self._verdict(spec, kind, live) for kind in DEVICES]
+
+    def _place(self, spec: JobSpec, live: Sequence[WorkerRecord], estimate: Estimate) -> Placement:
+        return place(spec, live, estimate, small_batch_limit=self._settings.small_batch_limit)
+
+    def _verdict(self, spec: JobSpec, kind: str, live: Sequence[WorkerRecord]) -> Verdict:
+        asked = spec.model_copy(update={"device": kind})
+        found = self.problems(asked)
+        if found:
+            return Verdict(device=kind, accepted=False, reason=found[0].rule)
+        reason = _serving([worker for worker in live if worker.device == kind], asked)
+        inspection = self._inspector.ask(asked) if DEVICES[kind].traced else None
+        if inspection is not None:
+            reason = f"{inspection.ipu_message}; {reason}"
+        return Verdict(device=kind, accepted=True, reason=reason)
+
+    def _memory_problems(self, spec: JobSpec) -> list[FieldProblem]:
+        least = least_memory_bytes(spec)
+        if least < _ALWAYS_THERE_BYTES:
+            return []
+        # Workers that left within the day count: what they could hold may be waited for.
+        trouble = too_large(spec.device, least, workers.rooms(self._database, spec.device))
+        if trouble is None:
+            return []
+        way_out = "lower batch_size or model.width, or start a worker with more memory"
+        rule = f"{spec.batch_size} is too large here: {trouble}; {way_out}"
+        return [FieldProblem("batch_size", rule)]
+
+    def _op_problems(self, spec: JobSpec) -> list[FieldProblem]:
+        inspection = self._inspector.ask(spec)
+        if inspection is None or inspection.ipu_passes:  # unknown: the job process checks again
+            return []
+        return [FieldProblem("device", inspection.ipu_message)]
+
+    def _estimate(self, spec: JobSpec, live: Sequence[WorkerRecord]) -> Estimate:
+        # Asked only where the answer can change the choice: it costs a process that has torch.
+        if spec.device != "auto" or all(DEVICES[w.device].shares_host_memory for w in live):
+            return Estimate()
+        inspection = self._inspector.ask(spec)
+        if inspection is None:
+            return Estimate()
+        refused = None if inspection.ipu_passes else inspection.ipu_message
+        return Estimate(memory_bytes=inspection.memory_bytes, ipu_problem=refused)
+
+
+def _with_memory(placed: Placement, live: Sequence[WorkerRecord], needed_bytes: int) -> Placement:
+    """Add to the reason of *placed* that no live worker could hold the job, if that is so."""
+    rooms = [worker.memory_bytes for worker in live if worker.device == placed.device]
+    trouble = too_large(placed.device, needed_bytes, rooms)
+    return placed if trouble is None else placed._replace(reason=f"{placed.reason}; but {trouble}")
+
+
+def _serving(workers: Sequence[WorkerRecord], spec: JobSpec) -> str:
+    if not workers:
+        return "no worker is live, so the job would wait for one"
+    able = sum(worker.able for worker in workers)
+    if able or spec.ipu_runtime == "emulated":
+        return f"{able or len(workers)} live"
+    return f"{len(workers)} live, and none has the device: {workers[0].why}"
