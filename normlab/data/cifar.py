@@ -12,11 +12,12 @@ from torch import Tensor
 from normlab.data.files import check_size, read
 from normlab.data.raw import Raw
 from normlab.specs.datasets import DATASETS, DatasetFacts
+from normlab.specs.jobs import DatasetSpec
 
 _PIXELS = 3 * 32 * 32
 
 
-def load_cifar10(data_root: Path) -> Raw:
+def load_cifar10(spec: DatasetSpec, data_root: Path) -> Raw:
     """Read CIFAR-10: a record is the class, then the pixels."""
     facts = DATASETS["cifar10"]
     train = _records(facts, data_root, facts.files[:-1], labels=1, records=10_000)
@@ -24,7 +25,7 @@ def load_cifar10(data_root: Path) -> Raw:
     return Raw(*train, *test, num_classes=10)
 
 
-def load_cifar100(data_root: Path) -> Raw:
+def load_cifar100(spec: DatasetSpec, data_root: Path) -> Raw:
     """Read CIFAR-100: a record is the coarse class, the fine one, which we use, then the pixels."""
     facts = DATASETS["cifar100"]
     train = _records(facts, data_root, facts.files[:1], labels=2, records=50_000)

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Optional, Tuple
 
 import torch
 from torch import Tensor
 
-from normlab.data import cifar, digits, grammar, idx, image_folder, scenes32, shapes32
 from normlab.data.raw import Raw
 from normlab.errors import DatasetUnusable, NotFound
+from normlab.importing import named_object
+from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import DatasetSpec
-
-_LOADERS: Dict[str, Callable[[DatasetSpec, Path], Raw]] = {
-    "digits": lambda spec, root: digits.load(),
-    "shapes32": lambda spec, root: shapes32.load(hard=False),
-    "shapes32_hard": lambda spec, root: shapes32.load(hard=True),
-    "cifar10": lambda spec, root: cifar.load_cifar10(root),
-    "cifar100": lambda spec, root: cifar.load_cifar100(root),
-    "mnist": lambda spec, root: idx.load("mnist", root),
-    "fashion_mnist": lambda spec, root: idx.load("fashion_mnist", root),
-    "image_folder": image_folder.load,
-    "scenes32": lambda spec, root: scenes32.load(),
-    "grammar": lambda spec, root: grammar.load(),
-}
 
 
 @dataclass(frozen=True)
@@ -109,9 +97,9 @@ def load(spec: DatasetSpec, data_root: Path) -> Data:
         DatasetUnusable: files are missing, truncated or not what they should be; the message
             has the file, what was expected and what was found.
     """
-    if spec.name not in _LOADERS:
-        raise NotFound(f"no dataset {spec.name!r}; there are {', '.join(_LOADERS)}")
-    raw = _LOADERS[spec.name](spec, data_root)
+    if spec.name not in DATASETS:
+        raise NotFound(f"no dataset {spec.name!r}; there are {', '.join(DATASETS)}")
+    raw: Raw = named_object(DATASETS[spec.name].loader)(spec, data_root)
     for name, y in (("train", raw.train_y), ("test", raw.test_y)):
         if len(y) and not 0 <= int(y.min()) <= int(y.max()) < raw.num_classes:
             raise DatasetUnusable(

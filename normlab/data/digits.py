@@ -11,11 +11,12 @@ from torch.nn import functional as F
 
 from normlab.data.raw import Raw
 from normlab.errors import DatasetUnusable
+from normlab.specs.jobs import DatasetSpec
 
 _TRAIN = 1200
 
 
-def load() -> Raw:
+def load(spec: DatasetSpec, data_root: Path) -> Raw:
     """Return the first 1,200 of a fixed shuffle for training, the other 597 for testing."""
     table = np.loadtxt(_file(), delimiter=",", dtype=np.float32)  # 64 pixels, then the class
     table = table[np.random.RandomState(0).permutation(len(table))]

@@ -8,6 +8,7 @@ cats that see a dog run."), so that what comes next can depend on a word far bac
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Dict, List, Tuple
 
 import torch
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.data.raw import Raw
+from normlab.specs.jobs import DatasetSpec
 
 WINDOW = 32  # characters
 _TRAIN, _TEST = 2000, 500  # windows
@@ -41,7 +43,7 @@ ALPHABET = "".join(
 )
 
 
-def load() -> Raw:
+def load(spec: DatasetSpec, data_root: Path) -> Raw:
     """Write 2,000 windows for training and 500 for testing, always the same."""
     train, test = windows(_TRAIN, seed=1), windows(_TEST, seed=2)
     return Raw(*train, *test, num_classes=len(ALPHABET), standardize=False)

@@ -13,13 +13,14 @@ from normlab.data.files import check_size, read
 from normlab.data.raw import Raw
 from normlab.errors import DatasetUnusable
 from normlab.specs.datasets import DATASETS
+from normlab.specs.jobs import DatasetSpec
 
 _BYTES = 0x08  # the only element type of these datasets
 
 
-def load(dataset: str, data_root: Path) -> Raw:
+def load(spec: DatasetSpec, data_root: Path) -> Raw:
     """Read a dataset of four IDX files (plain or gzip): images and labels, train and test."""
-    facts = DATASETS[dataset]
+    facts = DATASETS[spec.name]
     parts = [parse(name, read(facts, data_root, name)) for name in facts.files]
     train_x, train_y, test_x, test_y = parts
     for name, x, y in ((facts.files[0], train_x, train_y), (facts.files[2], test_x, test_y)):

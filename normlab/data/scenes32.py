@@ -8,6 +8,7 @@ none. Outlines, directions, colour, contrast, brightness and noise say nothing o
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Tuple
 
 import torch
@@ -25,6 +26,7 @@ from normlab.data.drawing import (
     value_noise,
 )
 from normlab.data.raw import Raw
+from normlab.specs.jobs import DatasetSpec
 
 _TRAIN, _TEST = 2000, 500
 _OBJECTS = 2
@@ -32,7 +34,7 @@ _EXTENT = Extent(radius=(0.2, 0.3), centre=(0.25, 0.75))
 _FREQUENCIES = (0.0, 0.08, 0.16, 0.3)  # of classes 1 to 4, a pixel
 
 
-def load() -> Raw:
+def load(spec: DatasetSpec, data_root: Path) -> Raw:
     """Draw 2,000 scenes for training and 500 for testing, always the same."""
     return Raw(*draw(_TRAIN, seed=1), *draw(_TEST, seed=2), num_classes=5)
 

@@ -8,6 +8,7 @@ triangle, cross). Colour, contrast, brightness and noise say nothing of the clas
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Tuple
 
 import torch
@@ -27,15 +28,16 @@ from normlab.data.drawing import (
     value_noise,
 )
 from normlab.data.raw import Raw
+from normlab.specs.jobs import DatasetSpec
 
 _TRAIN, _TEST = 6000, 3000
 _PIECE = 500  # images drawn at a time: they stay in the processor's cache
 _EXTENT = Extent(radius=(0.24, 0.36), centre=(0.36, 0.64))
 
 
-def load(hard: bool = False) -> Raw:
+def load(spec: DatasetSpec, data_root: Path) -> Raw:
     """Draw 6,000 images for training and 3,000 for testing, always the same."""
-    nuisance = HARD if hard else EASY
+    nuisance = HARD if spec.name == "shapes32_hard" else EASY
     train_x, train_y = draw(_TRAIN, seed=1, nuisance=nuisance)
     test_x, test_y = draw(_TEST, seed=2, nuisance=nuisance)
     return Raw(train_x, train_y, test_x, test_y, num_classes=16)

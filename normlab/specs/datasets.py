@@ -11,19 +11,29 @@ from normlab.specs.dataset_files import damage
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What is known of a dataset before it is read; None where only its files can tell."""
+    """
+    What is known of a dataset before it is read; None where only its files can tell.
+
+    Attributes:
+        loader: module:function that reads it, from the job's `DatasetSpec` and the data root.
+        files: below the data root.
+        file_bytes: of each file; none: IDX files, whose heads say it.
+        gzip_too: FILE.gz stands for FILE.
+        task: a name of specs/tasks.py.
+    """
 
     name: str
     summary: str
+    loader: str
     num_classes: Optional[int]
     channels: int
     image_size: Optional[int]
     train_size: Optional[int]
     test_size: Optional[int]
     files: Tuple[str, ...] = ()
-    file_bytes: Tuple[int, ...] = ()  # of each file; none: IDX files, whose heads say it
-    gzip_too: bool = False  # FILE.gz stands for FILE
-    task: str = "classification"  # a name of specs/tasks.py
+    file_bytes: Tuple[int, ...] = ()
+    gzip_too: bool = False
+    task: str = "classification"
 
     def missing(self, data_root: Path) -> List[str]:
         """List the files that are not there or not whole, relative to *data_root*; with what is."""
@@ -58,11 +68,30 @@ _CIFAR10 = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
 DATASETS: Dict[str, DatasetFacts] = {
     facts.name: facts
     for facts in (
-        DatasetFacts("digits", "scikit-learn's digits, 8x8 enlarged", 10, 1, 16, 1200, 597),
-        DatasetFacts("shapes32", "4 shapes x 4 textures, drawn in memory", 16, 3, 32, 6000, 3000),
+        DatasetFacts(
+            "digits",
+            "scikit-learn's digits, 8x8 enlarged",
+            "normlab.data.digits:load",
+            10,
+            1,
+            16,
+            1200,
+            597,
+        ),
+        DatasetFacts(
+            "shapes32",
+            "4 shapes x 4 textures, drawn in memory",
+            "normlab.data.shapes32:load",
+            16,
+            3,
+            32,
+            6000,
+            3000,
+        ),
         DatasetFacts(
             "shapes32_hard",
             "shapes32 with strong changes of contrast and brightness by image",
+            "normlab.data.shapes32:load",
             16,
             3,
             32,
@@ -72,6 +101,7 @@ DATASETS: Dict[str, DatasetFacts] = {
         DatasetFacts(
             "cifar10",
             "CIFAR-10, binary version",
+            "normlab.data.cifar:load_cifar10",
             10,
             3,
             32,
@@ -83,6 +113,7 @@ DATASETS: Dict[str, DatasetFacts] = {
         DatasetFacts(
             "cifar100",
             "CIFAR-100 with fine labels, binary version",
+            "normlab.data.cifar:load_cifar100",
             100,
             3,
             32,
@@ -94,6 +125,7 @@ DATASETS: Dict[str, DatasetFacts] = {
         DatasetFacts(
             "mnist",
             "MNIST's handwritten digits, IDX files",
+            "normlab.data.idx:load",
             10,
             1,
             28,
@@ -105,6 +137,7 @@ DATASETS: Dict[str, DatasetFacts] = {
         DatasetFacts(
             "fashion_mnist",
             "Fashion-MNIST, IDX files",
+            "normlab.data.idx:load",
             10,
             1,
             28,
@@ -116,6 +149,7 @@ DATASETS: Dict[str, DatasetFacts] = {
         DatasetFacts(
             "image_folder",
             "a tree FOLDER/{train,test or val}/CLASS/*.{png,jpg,...} below the data root",
+            "normlab.data.image_folder:load",
             None,
             3,
             None,
@@ -125,6 +159,7 @@ DATASETS: Dict[str, DatasetFacts] = {
         DatasetFacts(
             "scenes32",
             "two striped shapes, one in front of the other, drawn in memory; a class a pixel",
+            "normlab.data.scenes32:load",
             5,
             3,
             32,
@@ -135,6 +170,7 @@ DATASETS: Dict[str, DatasetFacts] = {
         DatasetFacts(
             "grammar",
             "sentences of a small grammar in windows of 32 characters; the next one is the class",
+            "normlab.data.grammar:load",
             27,
             27,
             32,
