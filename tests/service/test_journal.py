@@ -72,3 +72,13 @@ def test_the_operators_token_stands_in_no_line() -> None:
 )
 def test_what_looks_like_a_secret_is_hidden_wherever_it_comes_from(line: str, left: str) -> None:
     assert without_secrets(line) == left
+
+
+def test_a_terminal_hears_nothing_of_how_migrations_are_made() -> None:
+    said = log_of(
+        "import logging; from service.journal import configure_for_people;"
+        "configure_for_people(); logging.getLogger('alembic.runtime').info('setup plugin');"
+        "logging.getLogger('alembic').warning('a warning')"
+    )
+    assert "setup plugin" not in said
+    assert "a warning" in said
