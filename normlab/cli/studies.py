@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from normlab.records import StudyPreview, StudyRecord
 
 File = typer.Argument(..., help="JSON or YAML; - reads standard input.", show_default=False)
-Study = typer.Argument(..., help="A study's id, or its end as `ls` shows it.", show_default=False)
+Study = typer.Argument(
+    ..., help="A study's id, its end as `ls` shows it, or its name.", show_default=False
+)
 Set = typer.Option(
     [], "--set", "-s", metavar="FIELD=VALUE", help="Set a field, such as base.epochs=2."
 )
@@ -128,7 +130,9 @@ def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None
     print_table([*found.paths, "seed", "state", "job"], rows)
 
 
-@studies.command(epilog=examples("normlab study complete 5f0c9a41"))
+@studies.command(
+    epilog=examples("normlab study complete 5f0c9a41", 'normlab study complete "small batches"')
+)
 def complete(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
     """Run what is missing, failed or cancelled, and nothing else."""
     _verb(ctx, "complete", study, as_json)
