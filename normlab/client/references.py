@@ -43,7 +43,7 @@ class References:
         none goes to the server as it is.
 
         Raises:
-            InvalidSpec: several ids begin or end so or have this name; the message has some of them.
+            InvalidSpec: several begin or end so, or have this name; the message has some of them.
             NotFound: nothing fits, and *text* could be no id.
         """
         if _is_whole(text.strip()):

@@ -96,5 +96,5 @@ def test_somebody_elses_study_goes_by_its_id_alone(client: Client, stack: Stack)
 
 
 def test_jobs_go_by_no_name(client: Client) -> None:
-    with pytest.raises(NotFound, match="no job 'a b': it begins or ends no id$"):
+    with pytest.raises(NotFound, match=r"no job 'a b': it begins or ends no id$"):
         client.get("a b")
