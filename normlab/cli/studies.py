@@ -68,12 +68,14 @@ def run(
         if wait:
             print(f"study {study.id}: {_counts(study)}", file=sys.stderr)
             study = client.studies.wait(study.id, None if as_json else Progress())
-            if not as_json:
+            if not as_json and study.cells:
                 _print_results(client, study.id)
     if as_json or not wait:
         _say(study, as_json)
+    elif study.reason:
+        print(f"{study.state}: {study.reason}", file=sys.stderr)
     well = study.counts.get("succeeded", 0) + study.counts.get("pruned", 0)
-    return 1 if wait and well < study.cells else 0
+    return 1 if wait and (study.state == "failed" or well < study.cells) else 0
 
 
 @studies.command(epilog=examples("normlab study preview grid.yaml"))
@@ -119,7 +121,8 @@ def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None
     if as_json:
         print_json(found)
         return
-    print(f"{found.name}: {found.state}, {_counts(found)}\n")
+    print(f"{found.name}: {found.state}, {_counts(found)}")
+    print(f"reason: {found.reason}\n" if found.reason else "")
     ids = sorted({c.job for c in found.grid if c.job})
     short = dict(zip(ids, short_ids(ids)))
     rows = [
@@ -177,7 +180,8 @@ def _say(study: StudyRecord, as_json: bool) -> None:
     if as_json:
         print_json(study)
     else:
-        print(f"{study.id}  {study.state}: {_counts(study)}")
+        reason = f"; {study.reason}" if study.reason else ""
+        print(f"{study.id}  {study.state}: {_counts(study)}{reason}")
 
 
 def _counts(study: StudyRecord) -> str:
