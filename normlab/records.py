@@ -245,7 +245,8 @@ class DatasetRecord(Record):
     train_size: Union[int, None]
     test_size: Union[int, None]
     available: bool = Field(
-        description="every file lies under the operator's data root and is whole"
+        description="every file lies under the operator's data root and is whole; of a tree of "
+        "pictures: there is one with pictures in every class"
     )
     missing: List[str] = Field(
         description="files to put there, relative to the data root; in "

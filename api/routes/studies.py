@@ -26,6 +26,7 @@ from normlab.records import (
     StudyPreview,
     StudyRecord,
 )
+from normlab.specs.base import Label
 from normlab.specs.cells import read_where
 from normlab.specs.devices import KINDS
 from normlab.specs.sizes import steps
@@ -109,9 +110,12 @@ def list_studies(
     state: StateDep,
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    name: Annotated[Label | None, Query(max_length=200, description="this very name")] = None,
+    mine: Annotated[bool, Query(description="only those of the token's owner")] = False,
 ) -> StudyPage:
     """List studies, newest first, a page at a time."""
-    return studies.list_studies(state.reads, cursor, limit)
+    owner = reader.owner if mine else None
+    return studies.list_studies(state.reads, cursor, limit, name=name, owner=owner)
 
 
 @router.get("/studies/{study}")

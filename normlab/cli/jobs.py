@@ -68,7 +68,7 @@ def ls(
     kind: Optional[str] = typer.Option(
         None, "--normalizer", help="A kind of normalizer.", autocompletion=kinds
     ),
-    study: Optional[str] = typer.Option(None, help="A study's id, or a part of it."),
+    study: Optional[str] = typer.Option(None, help="A study's id, its end, or its name."),
     where: Optional[str] = typer.Option(
         None, "--filter", "-f", help="Such as: batch_size <= 4 and val/accuracy > 0.9"
     ),

@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog=examples(
             "normlab results 5f0c9a41",
+            'normlab results "small batches"',
             "normlab results 5f0c9a41 --metric val/loss --reduction best",
             "normlab results 5f0c9a41 --group-by normalizer --where batch_size=2",
             "normlab results 5f0c9a41 --interval bootstrap --confidence 0.9",
@@ -36,7 +37,9 @@ def register(app: typer.Typer) -> None:
 
 def results(
     ctx: typer.Context,
-    study: str = typer.Argument(..., help="A study's id.", show_default=False),
+    study: str = typer.Argument(
+        ..., help="A study's id, its end as `study ls` shows it, or its name.", show_default=False
+    ),
     metric: str = typer.Option("val/accuracy", "--metric", "-m", help="What to tabulate."),
     reduction: str = typer.Option("last", help="last, best, area (under the curve), mean_last:K."),
     group_by: Optional[List[str]] = typer.Option(

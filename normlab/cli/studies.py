@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from normlab.records import StudyPreview, StudyRecord
 
 File = typer.Argument(..., help="JSON or YAML; - reads standard input.", show_default=False)
-Study = typer.Argument(..., help="A study's id, or its end as `ls` shows it.", show_default=False)
+Study = typer.Argument(
+    ..., help="A study's id, its end as `ls` shows it, or its name.", show_default=False
+)
 Set = typer.Option(
     [], "--set", "-s", metavar="FIELD=VALUE", help="Set a field, such as base.epochs=2."
 )
@@ -66,12 +68,14 @@ def run(
         if wait:
             print(f"study {study.id}: {_counts(study)}", file=sys.stderr)
             study = client.studies.wait(study.id, None if as_json else Progress())
-            if not as_json:
+            if not as_json and study.cells:
                 _print_results(client, study.id)
     if as_json or not wait:
         _say(study, as_json)
+    elif study.reason:
+        print(f"{study.state}: {study.reason}", file=sys.stderr)
     well = study.counts.get("succeeded", 0) + study.counts.get("pruned", 0)
-    return 1 if wait and well < study.cells else 0
+    return 1 if wait and (study.state == "failed" or well < study.cells) else 0
 
 
 @studies.command(epilog=examples("normlab study preview grid.yaml"))
@@ -117,7 +121,8 @@ def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None
     if as_json:
         print_json(found)
         return
-    print(f"{found.name}: {found.state}, {_counts(found)}\n")
+    print(f"{found.name}: {found.state}, {_counts(found)}")
+    print(f"reason: {found.reason}\n" if found.reason else "")
     ids = sorted({c.job for c in found.grid if c.job})
     short = dict(zip(ids, short_ids(ids)))
     rows = [
@@ -128,7 +133,9 @@ def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None
     print_table([*found.paths, "seed", "state", "job"], rows)
 
 
-@studies.command(epilog=examples("normlab study complete 5f0c9a41"))
+@studies.command(
+    epilog=examples("normlab study complete 5f0c9a41", 'normlab study complete "small batches"')
+)
 def complete(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
     """Run what is missing, failed or cancelled, and nothing else."""
     _verb(ctx, "complete", study, as_json)
@@ -173,7 +180,8 @@ def _say(study: StudyRecord, as_json: bool) -> None:
     if as_json:
         print_json(study)
     else:
-        print(f"{study.id}  {study.state}: {_counts(study)}")
+        reason = f"; {study.reason}" if study.reason else ""
+        print(f"{study.id}  {study.state}: {_counts(study)}{reason}")
 
 
 def _counts(study: StudyRecord) -> str:

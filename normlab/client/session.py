@@ -53,8 +53,9 @@ class Client:
         sleep: how to pass the time between tries.
 
     A job or study is named by its id, or by the beginning or end of it that no other has; `job_id`
-    completes such a part. Every method raises an error of `normlab.errors`: what the server
-    answered, or ServiceUnavailable where it did not answer.
+    completes such a part. A study also goes by its name where no other of yours has it. Every
+    method raises an error of `normlab.errors`: what the server answered, or ServiceUnavailable
+    where it did not answer.
     """
 
     def __init__(

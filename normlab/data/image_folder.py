@@ -12,10 +12,9 @@ from torch import Tensor
 
 from normlab.data.raw import Raw
 from normlab.errors import DatasetUnusable
+from normlab.specs import picture_trees
 from normlab.specs.datasets import IMAGE_FOLDER_SIZE
 from normlab.specs.jobs import DatasetSpec
-
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff"}
 
 
 def load(spec: DatasetSpec, data_root: Path) -> Raw:
@@ -26,32 +25,24 @@ def load(spec: DatasetSpec, data_root: Path) -> Raw:
     the order of their names.
     """
     size = spec.image_size or IMAGE_FOLDER_SIZE
+    lacks = picture_trees.lacking(data_root, str(spec.folder))
     root = data_root / str(spec.folder)
-    test = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
-    if not (root / "train").is_dir() or test is None:
-        raise DatasetUnusable(f"{root}: expected folders train/ and test/ (or val/)")
-    classes = sorted(path.name for path in (root / "train").iterdir() if path.is_dir())
-    if len(classes) < 2:
-        raise DatasetUnusable(
-            f"{root / 'train'}: expected two folders of classes or more, found {len(classes)}"
-        )
+    test = picture_trees.held_out(root)
+    if lacks or test is None:
+        raise DatasetUnusable(f"{data_root} lacks {', '.join(lacks)}")
+    classes = picture_trees.classes_of(root / "train")
     train_x, train_y = _decode_all(root / "train", classes, size)
     test_x, test_y = _decode_all(test, classes, size)
     return Raw(train_x, train_y, test_x, test_y, num_classes=len(classes))
 
 
 def _decode_all(tree: Path, classes: List[str], size: int) -> Tuple[Tensor, Tensor]:
-    strange = sorted({path.name for path in tree.iterdir() if path.is_dir()} - set(classes))
-    if strange:
-        raise DatasetUnusable(f"{tree}: classes {', '.join(strange)} are not in train/")
     files = [
         (path, number)
         for number, name in enumerate(classes)
-        for path in sorted((tree / name).glob("*"))
-        if path.suffix.lower() in _SUFFIXES
+        if (tree / name).is_dir()  # what is trained need not be evaluated
+        for path in sorted(picture_trees.pictures(tree / name))
     ]
-    if not files:
-        raise DatasetUnusable(f"{tree}: no pictures; expected {tree}/CLASS/*.png or the like")
     x = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
     for i, (path, _) in enumerate(files):
         x[i] = _decode(path, size)

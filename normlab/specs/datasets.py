@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
+from normlab.specs import picture_trees
 from normlab.specs.dataset_files import damage
 
 
@@ -20,6 +21,7 @@ class DatasetFacts:
         file_bytes: of each file; none: IDX files, whose heads say it.
         gzip_too: FILE.gz stands for FILE.
         task: a name of specs/tasks.py.
+        tree: of pictures, in a folder that a job names.
     """
 
     name: str
@@ -34,9 +36,17 @@ class DatasetFacts:
     file_bytes: Tuple[int, ...] = ()
     gzip_too: bool = False
     task: str = "classification"
+    tree: bool = False
 
-    def missing(self, data_root: Path) -> List[str]:
-        """List the files that are not there or not whole, relative to *data_root*; with what is."""
+    def missing(self, data_root: Path, folder: Optional[str] = None) -> List[str]:
+        """
+        List what is not there or not whole, relative to *data_root*, with what is wrong.
+
+        Args:
+            folder: the tree of pictures that is meant; None: whether there is any.
+        """
+        if self.tree:
+            return picture_trees.lacking(data_root, folder)
         sizes = self.file_bytes or (None,) * len(self.files)
         found = (self._missing(data_root, name, size) for name, size in zip(self.files, sizes))
         return [said for said in found if said is not None]
@@ -155,6 +165,7 @@ DATASETS: Dict[str, DatasetFacts] = {
             None,
             None,
             None,
+            tree=True,
         ),
         DatasetFacts(
             "scenes32",

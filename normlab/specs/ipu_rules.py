@@ -30,5 +30,5 @@ def _problems(spec: JobSpec) -> Iterator[FieldProblem]:
         rule = "PopTorch's RMSprop does not clip; use sgd or adamw, or leave clip_norm out"
         yield FieldProblem("optimizer.clip_norm", rule)
     if spec.diagnostics:
-        rule = "diagnostics look into the model while it runs, and a compiled model is closed"
+        rule = "look into the model while it runs, and a compiled model is closed"
         yield FieldProblem("diagnostics", f"{rule}; leave them out or use cpu or cuda")

@@ -83,7 +83,7 @@ def _dataset(spec: JobSpec) -> Problems:
     facts = DATASETS.get(spec.dataset.name)
     if facts is None:
         return
-    if facts.name == "image_folder":
+    if facts.tree:
         if spec.dataset.folder is None:
             yield FieldProblem("dataset.folder", "image_folder needs the name of its folder")
     else:
@@ -190,23 +190,13 @@ def _first(spec: JobSpec, kind: str) -> str:
 
 def _files(spec: JobSpec, data_root: Path) -> Problems:
     facts = DATASETS.get(spec.dataset.name)
-    if facts is None:
+    if facts is None or (facts.tree and spec.dataset.folder is None):
         return
-    missing = facts.missing(data_root)
-    if facts.name == "image_folder" and spec.dataset.folder is not None:
-        missing = _missing_folders(spec.dataset.folder, data_root)
+    missing = facts.missing(data_root, spec.dataset.folder)
     if missing:
         names = ", ".join(missing)
         rule = f"{facts.name} is not complete: the operator's data root lacks {names}"
         yield FieldProblem("dataset.folder" if spec.dataset.folder else "dataset.name", rule)
-
-
-def _missing_folders(folder: str, data_root: Path) -> List[str]:
-    root = data_root / folder
-    missing = [] if (root / "train").is_dir() else [f"{folder}/train/"]
-    if not any((root / name).is_dir() for name in ("test", "val")):
-        missing.append(f"{folder}/test/ (or val/)")
-    return missing
 
 
 _RULES: Tuple[Callable[[JobSpec], Problems], ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Callable, List, Optional, Tuple
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from typing_extensions import Annotated
 
 from normlab.errors import FieldProblem
@@ -84,13 +84,24 @@ def _bounded(value: Any, info: ValidationInfo) -> Any:
     )
 
 
+def _seen(path: Any) -> Any:
+    problem = text_problem(path) if isinstance(path, str) else None
+    if problem is not None:
+        raise ValueError(problem)
+    return path
+
+
 Json = Annotated[Any, AfterValidator(_bounded)]
 """Any JSON that can be stored."""
 
 JsonValues = Annotated[Tuple[Any, ...], AfterValidator(_bounded)]
 """Several such values, looked at in one go: an axis may have thousands."""
 
-DottedPath = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+){0,7}$")]
+DottedPath = Annotated[
+    str,
+    Field(max_length=200, pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+){0,7}$"),
+    BeforeValidator(_seen),  # the pattern would refuse it too, and not say why
+]
 """The name of a field, or of one within it, such as `optimizer.lr`: at most 8 levels."""
 
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]

@@ -70,7 +70,9 @@ class StudySpec(Spec):
     """A base job and what varies: every combination of the axes, for every seed."""
 
     name: Label = Field(min_length=1, max_length=200, description="a label for people")
-    base: Dict[str, Json] = Field(default_factory=dict, description="the job that the cells share")
+    base: Dict[Label, Json] = Field(
+        default_factory=dict, description="the job that the cells share"
+    )
     axes: Tuple[Dict[DottedPath, JsonValues], ...] = Field(
         (),
         max_length=16,

@@ -32,6 +32,8 @@ _COUNTS = text("""
 _LOCK = text("select * from study where id = :study for update")
 _PAGE = text("""
     select * from study where (cast(:before as uuid) is null or id < :before)
+        and (cast(:name as text) is null or name = :name)
+        and (cast(:owner as text) is null or owner = :owner)
     order by id desc limit :limit
 """)
 _REPORTED = text("""
@@ -211,11 +213,18 @@ def owner_of(database: Database, study: str) -> str:
     return owner
 
 
-def list_studies(database: Database, cursor: str | None = None, limit: int = 50) -> StudyPage:
-    """Return one page of studies, newest first."""
+def list_studies(
+    database: Database,
+    cursor: str | None = None,
+    limit: int = 50,
+    *,
+    name: str | None = None,
+    owner: str | None = None,
+) -> StudyPage:
+    """Return one page of studies, newest first: all, or those with this *name* or *owner*."""
     before = None if cursor is None else decode_cursor(cursor, "studies", [UUID])[0]
     with database.autocommit() as connection:
-        values = {"before": before, "limit": limit + 1}
+        values = {"before": before, "limit": limit + 1, "name": name, "owner": owner}
         found = [row.id for row in connection.execute(_PAGE, values)]
         records = _records(connection, found[:limit])
     more = len(found) > limit

@@ -44,6 +44,24 @@ def test_a_grid_is_accepted_once(client: httpx.Client) -> None:
     assert len(client.get("/v1/jobs", params={"study": first.json()["id"]}).json()["jobs"]) == 8
 
 
+def test_studies_are_found_by_their_name_among_ones_own(
+    nobody: httpx.Client, database: Database
+) -> None:
+    ada, bob = (token_header(database, name, "submit") for name in ("ada", "bob"))
+    made = [nobody.post("/v1/studies", json=GRID, headers=who).json()["id"] for who in (ada, bob)]
+
+    def found(who: dict[str, str], **query: str) -> list[str]:
+        page = nobody.get("/v1/studies", headers=who, params=query).json()
+        return [study["id"] for study in page["studies"]]
+
+    assert found(ada, name="small batches") == made[::-1]
+    assert found(ada, name="small batches", mine="true") == [made[0]]
+    assert found(bob, mine="true") == [made[1]]
+    assert found(bob, name="small", mine="true") == []
+    hidden = nobody.get("/v1/studies", headers=bob, params={"name": "a\x00"})
+    assert (hidden.status_code, hidden.json()["errors"][0]["field"]) == (422, "name")
+
+
 def test_results_agree_in_every_format(client: httpx.Client, database: Database) -> None:
     study = client.post("/v1/studies", json=GRID).json()["id"]
     work(database)

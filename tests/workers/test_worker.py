@@ -22,6 +22,7 @@ from service.jobs.relay import Relay
 from service.loops import Loop
 from service.results import metrics
 from service.store.database import Database
+from tests.processes import command_of
 
 from .conftest import LONG, NOTHING, SHORT
 
@@ -121,7 +122,7 @@ def reaping(database: Database) -> Iterator[None]:
 
 def _jobs_of(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
     children = psutil.Process(worker.pid).children(recursive=True)
-    return [c for c in children if "workers.job" in c.cmdline()]
+    return [c for c in children if "workers.job" in command_of(c)]
 
 
 def test_the_celery_process_never_imports_torch() -> None:

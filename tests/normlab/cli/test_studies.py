@@ -29,6 +29,7 @@ from normlab.connection import Connection
 from normlab.errors import InvalidSpec
 from normlab.records import ResultTable, StudyDetail
 from normlab.tables import cells
+from tests.processes import command_of
 
 pytestmark = pytest.mark.slow
 
@@ -125,8 +126,8 @@ def until_succeeded(client: Client, at_least: int) -> int:
 
 
 def kill_the_worker() -> None:
-    lines = [(p, p.cmdline()) for p in psutil.Process().children(recursive=True)]
-    (worker,) = [p for p, line in lines if line[1:3] == ["-m", "workers"]]
+    children = psutil.Process().children(recursive=True)
+    (worker,) = [p for p in children if command_of(p)[1:3] == ["-m", "workers"]]
     worker.send_signal(signal.SIGKILL)
 
 

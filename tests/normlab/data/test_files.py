@@ -218,11 +218,47 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
 def test_a_class_that_was_never_trained_is_refused(tmp_path: Path) -> None:
     write_pictures(tmp_path)
     (tmp_path / "pets" / "val" / "bird").mkdir()
-    with pytest.raises(DatasetUnusable, match=r"val: classes bird are not in train/"):
+    with pytest.raises(DatasetUnusable, match=r"pets/val/ \(classes bird are not in train/\)"):
         load(DatasetSpec(name="image_folder", folder="pets"), tmp_path)
 
 
 def test_a_folder_without_a_test_tree_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pets" / "train").mkdir(parents=True)
-    with pytest.raises(DatasetUnusable, match=r"expected folders train/ and test/ \(or val/\)"):
+    with pytest.raises(DatasetUnusable, match=r"lacks pets/test/ \(or val/\)"):
         load(DatasetSpec(name="image_folder", folder="pets"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        ("train", ["pets/train/"]),
+        ("val", ["pets/test/ (or val/)"]),
+        ("train/dog", ["expected two folders of classes or more, found 1", "classes dog are not"]),
+        ("train/dog/*", ["pets/train/ (no pictures in dog;"]),
+        ("val/*/*", ["pets/val/ (no pictures;"]),
+    ],
+)
+def test_a_broken_folder_of_pictures_is_no_available_dataset(
+    tmp_path: Path, gone: str, said: list[str]
+) -> None:
+    facts = DATASETS["image_folder"]
+    assert facts.missing(tmp_path)[0] == "FOLDER/train/CLASS/*.png"
+    write_pictures(tmp_path)
+    assert facts.missing(tmp_path) == facts.missing(tmp_path, "pets") == []
+    for path in (tmp_path / "pets").glob(gone):
+        path.rename(tmp_path / f"{path.parent.name}-{path.name}")
+    found = facts.missing(tmp_path, "pets")
+    assert len(found) == len(said)
+    assert all(part in text for part, text in zip(said, found))
+    assert facts.missing(tmp_path)
+    with pytest.raises(DatasetUnusable) as refused:
+        load(DatasetSpec(name="image_folder", folder="pets"), tmp_path)
+    assert found[0] in str(refused.value)
+
+
+def test_one_whole_folder_of_pictures_is_enough(tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+    (tmp_path / "birds" / "train").mkdir(parents=True)
+    facts = DATASETS["image_folder"]
+    assert facts.missing(tmp_path) == []
+    assert facts.missing(tmp_path, "birds") == ["birds/test/ (or val/)"]

@@ -132,8 +132,11 @@ def test_an_image_folder_needs_its_two_trees(tmp_path: Path) -> None:
     (problem,) = check(spec, tmp_path)
     assert "birds/train/" in problem.rule
     assert "birds/test/" in problem.rule
-    (tmp_path / "birds" / "train").mkdir(parents=True)
-    (tmp_path / "birds" / "val").mkdir()
+    for place in ("train/owl", "train/wren", "val/owl"):
+        (tmp_path / "birds" / place).mkdir(parents=True)
+        (problem,) = check(spec, tmp_path)
+        (tmp_path / "birds" / place / "1.png").touch()
+    assert problem.rule.endswith("lacks birds/val/ (no pictures; expected CLASS/*.png or the like)")
     assert check(spec, tmp_path) == []
 
 

@@ -188,6 +188,19 @@ def test_pages_of_studies_go_back_in_time(database: Database) -> None:
     assert second.next_cursor is None
 
 
+def test_a_list_of_studies_is_cut_to_a_name_and_to_an_owner(database: Database) -> None:
+    ours, other = study(database), study(database, seeds=1, name="large")
+    theirs = study(database, owner="bob")
+
+    def found(**wanted: str) -> set[str]:
+        return {s.id for s in studies.list_studies(database, **wanted).studies}
+
+    assert found(name="small") == {ours.id, theirs.id}
+    assert found(owner="ada") == {ours.id, other.id}
+    assert found(name="small", owner="ada") == {ours.id}
+    assert found(name="smal") == found(name="SMALL") == set()
+
+
 def test_one_owners_large_study_does_not_starve_another_owners_job(database: Database) -> None:
     study(database)
     study(database, owner="bob", axes={"normalizer": ["group"]}, seeds=1)

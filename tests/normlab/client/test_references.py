@@ -1,0 +1,100 @@
+"""Jobs and studies by whatever stands for their ids."""
+
+from __future__ import annotations
+
+from typing import Dict, List
+
+import httpx
+import pytest
+
+from normlab.client import Client
+from normlab.errors import InvalidSpec, NotFound
+
+FIRST = "01a22b00-0000-7000-8000-00000000beef"
+SECOND = "01a22b00-0000-7000-8000-11110000beef"
+THIRD = "01a22b00-0000-7000-8000-22220000cafe"
+OTHERS = "01a22b00-0000-7000-8000-333300001234"
+
+
+class Stack:
+    """Serves studies to their owner, two a page, and remembers which of them was asked for."""
+
+    def __init__(self, names: Dict[str, str]) -> None:
+        self.names = names
+        self.asked: List[str] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        query = dict(request.url.params)
+        if request.url.path != "/v1/studies":
+            self.asked.append(request.url.path)
+            return httpx.Response(200, json=[])
+        known = [s for s in self.names if query.get("mine") != "true" or s != OTHERS]
+        known = [s for s in known if query.get("name") in (None, self.names[s])]
+        begin = int(query.get("cursor", 0))
+        cursor = str(begin + 2) if begin + 2 < len(known) else None
+        page = [{"id": study} for study in known[begin : begin + 2]]
+        return httpx.Response(200, json={"studies": page, "next_cursor": cursor})
+
+
+NAMES = {FIRST: "small batches", SECOND: "small batches", THIRD: "beta [2]/3?", OTHERS: "theirs"}
+
+
+@pytest.fixture
+def stack() -> Stack:
+    return Stack(dict(NAMES))
+
+
+@pytest.fixture
+def client(stack: Stack) -> Client:
+    return Client("http://stack", http=httpx.MockTransport(stack), tries=1)
+
+
+@pytest.mark.parametrize("text", [THIRD, "cafe", "CAFE", " 22220000cafe", NAMES[THIRD]])
+def test_a_study_goes_by_its_id_an_end_of_it_or_its_name(
+    client: Client, stack: Stack, text: str
+) -> None:
+    client.studies.metrics(text)
+    assert stack.asked == [f"/v1/studies/{THIRD}/metrics"]
+
+
+@pytest.mark.parametrize("text", ["small batches", "beef", "01a22b00"])
+def test_what_several_studies_go_by_is_refused_with_them(
+    client: Client, stack: Stack, text: str
+) -> None:
+    with pytest.raises(InvalidSpec, match=f"study '{text}' may be {FIRST}, {SECOND}.*more of"):
+        client.studies.complete(text)
+    assert stack.asked == []
+
+
+def test_a_name_that_is_the_end_of_another_studys_id_is_refused_with_both(
+    client: Client, stack: Stack
+) -> None:
+    stack.names[FIRST] = "cafe"
+    with pytest.raises(InvalidSpec, match=f"{THIRD}, {FIRST}"):
+        client.studies.get("cafe")
+
+
+def test_a_study_that_goes_by_its_own_end_of_an_id_is_that_study(
+    client: Client, stack: Stack
+) -> None:
+    stack.names[THIRD] = "cafe"
+    client.studies.metrics("cafe")
+    assert stack.asked == [f"/v1/studies/{THIRD}/metrics"]
+
+
+@pytest.mark.parametrize("text", ["theirs ", "small  batches", "..", "a/b", "a?b", "ünknown", ""])
+def test_a_name_of_nothing_goes_into_no_address(client: Client, stack: Stack, text: str) -> None:
+    with pytest.raises(NotFound, match="begins or ends no id, and none of yours has that name"):
+        client.studies.get(text)
+    assert stack.asked == []
+
+
+def test_somebody_elses_study_goes_by_its_id_alone(client: Client, stack: Stack) -> None:
+    client.studies.metrics("1234")
+    client.studies.metrics("theirs")
+    assert stack.asked == [f"/v1/studies/{OTHERS}/metrics", "/v1/studies/theirs/metrics"]
+
+
+def test_jobs_go_by_no_name(client: Client) -> None:
+    with pytest.raises(NotFound, match=r"no job 'a b': it begins or ends no id$"):
+        client.get("a b")
