@@ -15,6 +15,7 @@ from service.jobs.estimates import Pace, total
 from service.store import patience
 from service.store.database import Database
 from service.studies.grids import Check, Place, finished_jobs
+from service.studies.spaces import corners, refuse_wrong_space
 
 Steps = Callable[[JobSpec], int | None]
 """How many updates a job makes, where that is known beforehand."""
@@ -32,7 +33,9 @@ def preview(
     Raises:
         InvalidSpec: the grid itself is none; single cells that break a rule are listed.
     """
-    layout = Grid([], 0, 0) if spec.search else lay_out(spec, patience.check)
+    refuse_wrong_space(spec, check)
+    # a search is judged by its two outermost trials: what it will try is not known yet
+    layout = Grid(corners(spec), 0, 0) if spec.search else lay_out(spec, patience.check)
     cells = layout.cells
     problems = _problems(cells, check)
     good = [cell for cell in cells if not problems[cell.key]]

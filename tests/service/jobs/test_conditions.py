@@ -98,7 +98,7 @@ EXAMPLES = {
 
 
 def test_the_examples_are_those_of_the_documentation() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "studies.md").read_text()
     assert page.partition("```filter\n")[2].partition("```")[0].splitlines() == list(EXAMPLES)
 
 
