@@ -16,9 +16,9 @@ import httpx
 from normlab.cli.connecting import Address, data_dir_of, resolve
 from normlab.cli.output import console, print_json
 from normlab.client import Client
-from normlab.connection import Connection
 from normlab.errors import NormlabError, Unauthorized
-from normlab.proxies import http_client
+from normlab.stacks.connection import Connection
+from normlab.stacks.proxies import http_client
 
 PATIENCE_S = 5.0
 HOST_CHECKS_WITHIN_S = 120.0

@@ -26,7 +26,7 @@ import psycopg
 import structlog
 
 from normlab.errors import Conflict, ServiceUnavailable
-from normlab.private_files import append_privately
+from normlab.host.private_files import append_privately
 from service.servers.server_process import (
     ServerProcess,
     ServerUser,

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import structlog
 
-from normlab.connection import Connection, forget_connection
 from normlab.errors import Conflict, ServiceUnavailable
-from normlab.private_files import append_privately, tighten
-from normlab.running_stacks import LOCK_NAME
+from normlab.host.private_files import append_privately, tighten
+from normlab.stacks.connection import Connection, forget_connection
+from normlab.stacks.running import LOCK_NAME
 from service.servers import embedded
 from service.servers.children import Child
 from service.servers.server_process import ServerProcess

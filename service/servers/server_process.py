@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from normlab.errors import ServiceUnavailable
-from normlab.private_files import append_privately
+from normlab.host.private_files import append_privately
 from service.servers.children import pause_is_over
 
 START_S = 60.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, List, Optional
 
-from normlab.connection import Connection, read_connection
+from normlab.stacks.connection import Connection, read_connection
 
 LOCK_NAME = "stack.lock"  # held as long as a stack runs, and let go by every kind of death
 
