@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from normlab.stacks.connection import Connection
+from service.servers.embedded import Servers
 from service.servers.launcher import Stack
 from service.up import _say_where
 
@@ -16,7 +17,7 @@ def test_the_export_lines_can_be_pasted_whatever_the_token_holds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     token = 'it\'s $HOME `x` "y"'
-    _say_where(Stack(Connection("http://127.0.0.1:8642", token), Path("/data")))
+    _say_where(Stack(Connection("http://127.0.0.1:8642", token), Path("/data"), Servers("", "")))
     lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("export ")]
     show = 'printf "%s\\n" "$NORMLAB_URL" "$NORMLAB_TOKEN"'
     shell = subprocess.run(
