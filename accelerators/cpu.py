@@ -18,7 +18,7 @@ from accelerators.thread_choice import choose_threads
 from accelerators.torch_session import TorchSession
 from normlab import norms
 from normlab.errors import DeviceUnavailable, JobError, OutOfDeviceMemory, UnsupportedModel
-from normlab.host_limits import usable_cores, usable_memory_bytes
+from normlab.host.limits import usable_cores, usable_memory_bytes
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import Probe
 

@@ -15,7 +15,7 @@ from accelerators.ipu_errors import translated
 from accelerators.ipu_session import IpuSession
 from normlab import norms
 from normlab.errors import DeviceUnavailable, UnsupportedModel
-from normlab.host_limits import usable_cores
+from normlab.host.limits import usable_cores
 from normlab.ipu_check import OpCheck
 from normlab.ipu_check.jobs import check_for_training
 from normlab.specs.jobs import JobSpec

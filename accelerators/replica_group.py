@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from accelerators.shared_mean import SharedMean, is_supported
-from normlab.host_limits import usable_cores
+from normlab.host.limits import usable_cores
 from normlab.specs.devices import DEVICES
 from normlab.training.accelerator import StepResult
 

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from normlab.host_limits import usable_cores
+from normlab.host.limits import usable_cores
 
 _SPIN_S = 0.01  # a process that sleeps is woken late; small updates are over before that
 

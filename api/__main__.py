@@ -11,7 +11,7 @@ from api import lean  # noqa: F401  # before what would load more
 from api.main import create_app
 from api.server import Server
 from normlab.errors import NormlabError
-from normlab.private_files import keep_private
+from normlab.host.private_files import keep_private
 from service.journal import configure
 from service.settings import Settings
 

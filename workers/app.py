@@ -17,7 +17,7 @@ import structlog
 from celery import Celery, Task, bootsteps, signals
 
 from normlab.errors import InvalidSpec
-from normlab.private_files import keep_private
+from normlab.host.private_files import keep_private
 from normlab.specs.devices import KINDS
 from service import journal
 from service.jobs import doorbell

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from normlab.host_limits import usable_cores, usable_memory_bytes
+from normlab.host.limits import usable_cores, usable_memory_bytes
 from normlab.specs.devices import DEVICES
 
 _PROBE_TIMEOUT_S = 120

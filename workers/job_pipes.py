@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
 import signal
-import sys
 import threading
 from contextlib import contextmanager
 from types import FrameType
@@ -26,7 +24,6 @@ _MESSAGES = {
     "timeout": "the job ran longer than its time_limit_s",
     "drained": "the job's worker leaves; the job continues elsewhere",
 }
-_PR_SET_PDEATHSIG = 1
 
 
 class EventPipe:
@@ -120,9 +117,3 @@ def kill_own_group() -> None:
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that forked it ends (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -16,11 +16,12 @@ from accelerators.replica_group import is_lost_peer, joined
 from accelerators.replicas import SignalException, launch
 from normlab.errors import JobStopped
 from normlab.events import Failed, Finished
+from normlab.host.processes import die_with_parent
 from workers.attempt import Send, train
 from workers.endings import ending_of, memory_kills
 from workers.job_errors import describe
 from workers.job_order import JobOrder
-from workers.job_pipes import StopRequest, die_with_parent
+from workers.job_pipes import StopRequest
 
 _LAST_S = 10  # that a replica outlives its peer, whose own end is to be seen first
 

@@ -21,11 +21,10 @@ import selectors
 import signal
 import socket
 import sys
-import traceback
 from types import FrameType
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from workers.job_pipes import die_with_parent
+from normlab.host.processes import Forks, ThreadsRun, die_with_parent
 
 DESCRIPTORS = 4
 _MESSAGE_BYTES = 1 << 16
@@ -49,6 +48,7 @@ class WarmHost:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
+        self._forks = Forks()
         self._replies: Dict[int, socket.socket] = {}
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -74,14 +74,12 @@ class WarmHost:
             return False
         stdin, events, log, reply = descriptors
         answer = socket.socket(fileno=reply)
-        threads = len(os.listdir("/proc/self/task"))
-        if threads > 1:
-            _say(answer, {"error": f"the host runs {threads} threads, so it cannot fork safely"})
+        try:
+            pid = self._forks.start(lambda: self._be_job(message, (stdin, events, log), answer))
+        except ThreadsRun as e:
+            _say(answer, {"error": str(e)})
             answer.close()
         else:
-            pid = os.fork()
-            if pid == 0:
-                self._become_job(json.loads(message), (stdin, events, log), answer)
             self._replies[pid] = answer
             _say(answer, {"pid": pid})
         for fd in (stdin, events, log):
@@ -91,36 +89,24 @@ class WarmHost:
     def _report_ended(self) -> None:
         while _drained(self._wake_read):
             pass
-        for pid in list(self._replies):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                answer = self._replies.pop(pid)
-                _say(answer, {"exit": _returncode(status)})
-                answer.close()
+        for pid, code in self._forks.ended().items():
+            answer = self._replies.pop(pid)
+            _say(answer, {"exit": code})
+            answer.close()
 
-    def _become_job(
-        self, environment: Dict[str, str], fds: Sequence[int], answer: socket.socket
-    ) -> None:
-        """Turn this fresh child into a job process; never return."""
-        code = 70
-        try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.setsid()
-            die_with_parent()  # its supervisor it follows by its lifeline
-            for mine in (self._control, answer, *self._replies.values()):
-                mine.close()
-            os.close(self._wake_read)
-            os.close(self._wake_write)
-            _take_over(fds)
-            os.environ.update(environment, NORMLAB_EVENTS_FD="3")
-            code = _run_job()
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)  # the host's own clean-up is none of the child's business
+    def _be_job(self, environment: bytes, fds: Sequence[int], answer: socket.socket) -> int:
+        """Turn this fresh child into a job process."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        die_with_parent()  # its supervisor it follows by its lifeline
+        for mine in (self._control, answer, *self._replies.values()):
+            mine.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+        _take_over(fds)
+        os.environ.update(json.loads(environment), NORMLAB_EVENTS_FD="3")
+        return _run_job()
 
 
 def main() -> int:
@@ -178,10 +164,6 @@ def _drained(fd: int) -> bool:
         return bool(os.read(fd, 512))
     except BlockingIOError:
         return False
-
-
-def _returncode(status: int) -> int:
-    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 def _ignore_in_python(_signal: int, _frame: Optional[FrameType]) -> None:

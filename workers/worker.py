@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import text
 
 from normlab.errors import ServiceUnavailable
-from normlab.host_limits import driver_gpus, usable_cores
+from normlab.host.limits import driver_gpus, usable_cores
 from normlab.plain_text import shown
 from normlab.specs.devices import DEVICES
 from service.jobs import leases, workers

@@ -18,16 +18,16 @@ def main() -> int:
     options = parser.parse_args()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would be missing in every fork
     from accelerators.inspection.report import inspect
-    from accelerators.inspection.server import Server
+    from accelerators.inspection.server import InspectionServer
+    from normlab.host.processes import require_one_thread
     from normlab.specs.jobs import JobSpec
 
     inspect(JobSpec(normalizer="group"))  # loads the meta operators, which every answer needs
-    threads = len(os.listdir("/proc/self/task"))
-    if threads > 1:
-        print(f"{threads} threads after the warm-up: forks would hang", file=sys.stderr)
-        return 1
+    require_one_thread()
     os.umask(0o077)
-    Server(options.socket, options.answer_within_s, options.idle_s, options.lifeline).serve()
+    InspectionServer(
+        options.socket, options.answer_within_s, options.idle_s, options.lifeline
+    ).serve()
     return 0
 
 

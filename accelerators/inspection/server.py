@@ -16,7 +16,6 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Any, Dict
 
@@ -24,13 +23,14 @@ from pydantic import ValidationError
 
 from accelerators.inspection.report import inspect
 from normlab.errors import NormlabError
+from normlab.host.processes import Forks
 from normlab.specs.jobs import JobSpec
 
 MOST_BYTES = 1 << 20  # of a question
 ALLOWANCE_BYTES = 2 << 30  # of address space, above what the server has
 
 
-class Server:
+class InspectionServer:
     """
     Answers until nobody has asked for *idle_s* seconds.
 
@@ -48,7 +48,7 @@ class Server:
         self.lifeline = lifeline
         self.answer_within_s = answer_within_s
         self.idle_s = idle_s
-        self._children: Dict[int, float] = {}  # pid -> when it is killed
+        self._forks = Forks()
 
     def serve(self) -> None:
         """Listen, and answer."""
@@ -65,7 +65,7 @@ class Server:
                 if listener in ready:
                     self._fork(listener.accept()[0])
                     last = time.monotonic()
-                self._look_after_children()
+                self._forks.ended()
 
     def _listen(self, listener: socket.socket) -> None:
         # Its name appears when it can be connected to, not before.
@@ -76,31 +76,18 @@ class Server:
 
     def _fork(self, connection: socket.socket) -> None:
         with connection:
-            pid = os.fork()
-            if pid == 0:
-                _answer_and_leave(connection, self.answer_within_s)
-            self._children[pid] = time.monotonic() + self.answer_within_s
-
-    def _look_after_children(self) -> None:
-        for pid, deadline in list(self._children.items()):
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                del self._children[pid]
-            elif time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
+            self._forks.start(
+                lambda: _answer(connection, self.answer_within_s), self.answer_within_s
+            )
 
 
-def _answer_and_leave(connection: socket.socket, within_s: float) -> None:
-    try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        connection.settimeout(within_s)
-        question = _read_line(connection)
-        _bound_memory()
-        connection.sendall(json.dumps(answer(question)).encode() + b"\n")
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(0)  # the server's clean-up is none of the child's business
+def _answer(connection: socket.socket, within_s: float) -> int:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    connection.settimeout(within_s)
+    question = _read_line(connection)
+    _bound_memory()
+    connection.sendall(json.dumps(answer(question)).encode() + b"\n")
+    return 0
 
 
 def answer(question: bytes) -> Dict[str, Any]:

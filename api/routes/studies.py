@@ -17,6 +17,7 @@ from api.bodies import JsonRoute
 from api.callers import Caller
 from api.costly import costly
 from api.state import State, StateDep
+from normlab.presentation.tables import parquet, render, tidy
 from normlab.records import (
     ComparisonTable,
     Record,
@@ -31,7 +32,6 @@ from normlab.specs.cells import read_where
 from normlab.specs.devices import KINDS
 from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
-from normlab.tables import parquet, render, tidy
 from service.studies import comparisons, previews, results, studies
 from service.studies.cell_values import Question
 

@@ -10,8 +10,8 @@ from normlab.claims import gathering
 from normlab.claims.gathering import Line, Store, best_table, cells, name_of, short
 from normlab.claims.verdicts import Verdict
 from normlab.errors import InvalidSpec
-from normlab.intervals import estimate
-from normlab.plots import COLORS, MARKERS, STYLE, draw, save
+from normlab.presentation.intervals import estimate
+from normlab.presentation.plots import COLORS, MARKERS, STYLE, draw, save
 from normlab.records import ResultRow
 
 if TYPE_CHECKING:

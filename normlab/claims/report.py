@@ -8,9 +8,9 @@ from typing import List, Sequence
 from normlab.claims.claim import Claim, Effect
 from normlab.claims.gathering import name_of, settings
 from normlab.claims.verdicts import Found, Verdict
-from normlab.directions import smaller_is_better
+from normlab.presentation.directions import smaller_is_better
+from normlab.presentation.tables import markdown
 from normlab.specs.cells import expand
-from normlab.tables import markdown
 
 _EXPLAINED = """\
 A claim *shows* where every effect that it predicts has its whole 95 % interval over seeds on the

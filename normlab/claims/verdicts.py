@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Dict, List, Mapping, Protocol, Sequence, Tuple
 
 from normlab.claims.claim import Claim, Effect
-from normlab.directions import smaller_is_better
 from normlab.errors import InvalidSpec
-from normlab.intervals import Estimate, paired_difference
+from normlab.presentation.directions import smaller_is_better
+from normlab.presentation.intervals import Estimate, paired_difference
 from normlab.records import ResultRow, ResultTable
 
 

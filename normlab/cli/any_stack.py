@@ -11,9 +11,9 @@ import typer
 
 from normlab.cli.connecting import Address, connect, data_dir_of
 from normlab.cli.own_stack import own_stack
-from normlab.connection import forget_connection
 from normlab.errors import NormlabError
-from normlab.running_stacks import running_stack
+from normlab.stacks.connection import forget_connection
+from normlab.stacks.running import running_stack
 
 if TYPE_CHECKING:
     from normlab.client import Client

@@ -9,30 +9,22 @@ import sys
 import time
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
-from typing import Any, Dict, Iterator, List, NamedTuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import httpx
 
 from normlab.cli.connecting import Address, data_dir_of, resolve
 from normlab.cli.output import console, print_json
 from normlab.client import Client
-from normlab.connection import Connection
 from normlab.errors import NormlabError, Unauthorized
-from normlab.proxies import http_client
+from normlab.stacks.checks import SET_CLOCKS, Finding, Verdict
+from normlab.stacks.connection import Connection
+from normlab.stacks.proxies import http_client
 
 PATIENCE_S = 5.0
 HOST_CHECKS_WITHIN_S = 120.0
 CLOCK_OFF_S = 5.0
 MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "bad": "[red]bad[/]"}
-
-
-class Finding(NamedTuple):
-    """What one check found; `mend` says what to do, and is empty where all is well."""
-
-    check: str
-    verdict: str  # ok, warn or bad
-    found: str
-    mend: str = ""
 
 
 def examine(address: Address) -> Iterator[Finding]:
@@ -89,7 +81,7 @@ def _readiness(connection: Connection, answer: httpx.Response) -> Iterator[Findi
             yield Finding(f"API's {part}", verdict, text, mend)
 
 
-_PARTS = {
+_PARTS: Dict[str, Tuple[Verdict, str]] = {
     "database": ("bad", "start PostgreSQL, or correct NORMLAB_DATABASE_URL, then restart the API"),
     "migrations": ("bad", "python -m service.migrate"),
     "writes": ("bad", "free space on the database's disk, or let it take writes again"),
@@ -105,8 +97,7 @@ def _clock(answer: httpx.Response, middle: float) -> Finding:
         return Finding("clock", "ok", "the API sends no date to compare with")
     off = abs(parsedate_to_datetime(date).timestamp() - middle)
     if off > CLOCK_OFF_S:
-        mend = "set both clocks by NTP; leases are safe, they go by the database's clock"
-        return Finding("clock", "warn", f"{off:.0f} s between here and the API's host", mend)
+        return Finding("clock", "warn", f"{off:.0f} s between here and the API's host", SET_CLOCKS)
     return Finding("clock", "ok", "agrees with the API's host")
 
 

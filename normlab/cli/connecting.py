@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Optional
 
 import typer
 
-from normlab.connection import Connection
 from normlab.errors import InvalidSpec, ServiceUnavailable
-from normlab.running_stacks import running_stack, running_stacks
+from normlab.stacks.connection import Connection
+from normlab.stacks.running import running_stack, running_stacks
 
 if TYPE_CHECKING:
     from normlab.client import Client

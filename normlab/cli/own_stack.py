@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Iterator, List, Mapping
 
-from normlab.connection import Connection, read_connection
 from normlab.errors import InvalidSpec, ServiceUnavailable
-from normlab.private_files import append_privately
+from normlab.host.private_files import append_privately
+from normlab.stacks.connection import Connection, read_connection
 
 MODULE = "service.up"
 NEEDED = ("service", "fastapi", "celery", "sqlalchemy", "torch")

@@ -13,7 +13,7 @@ import typer
 
 from normlab.cli.any_stack import any_stack
 from normlab.cli.output import AsJson, examples, print_json
-from normlab.host_limits import usable_cores
+from normlab.host.limits import usable_cores
 
 if TYPE_CHECKING:
     from normlab.claims.claim import Claim

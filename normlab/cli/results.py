@@ -79,7 +79,7 @@ def results(
         chosen = read_where(where or [])
         table = client.studies.results(study, group_by=grouping, where=chosen, **question)
         if plot:
-            from normlab.plots import save
+            from normlab.presentation.plots import save
 
             print(f"wrote {save(table, plot)}")
         elif as_json or form == "json":
@@ -92,7 +92,7 @@ def results(
 
 def print_results(client: Any, table: ResultTable) -> None:
     """Print a table for people, with the course of each row's first job as a sparkline."""
-    from normlab.tables import cells
+    from normlab.presentation.tables import cells
 
     sparks = [_spark_of(client, row, table.metric) for row in table.rows[:_MOST_SPARKS]]
     sparks += [""] * (len(table.rows) - len(sparks))
@@ -122,7 +122,7 @@ def _spark_of(client: Any, row: ResultRow, metric: str) -> str:
 
 def _write(table: ResultTable, form: str, output: Optional[Path]) -> None:
     from normlab.errors import InvalidSpec
-    from normlab.tables import parquet, render, tidy
+    from normlab.presentation.tables import parquet, render, tidy
 
     if form != "parquet":
         text = render(table, form)
@@ -137,8 +137,8 @@ def _write(table: ResultTable, form: str, output: Optional[Path]) -> None:
 
 
 def _print_comparison(client: Any, study: str, compare: str, question: Any, as_json: bool) -> None:
-    from normlab.digits import shown
     from normlab.errors import InvalidSpec
+    from normlab.presentation.digits import shown
 
     parts = compare.split(":")
     if len(parts) != 3:

@@ -70,7 +70,7 @@ def demo(
 ) -> int:
     """Train the same net with four normalizers in a stack of its own, and compare."""
     from normlab.cli.demo import run
-    from normlab.host_limits import driver_gpus, usable_cores
+    from normlab.host.limits import driver_gpus, usable_cores
 
     if device not in DEVICES:
         raise InvalidSpec(f"--device {device!r}: there are {NAMES}")

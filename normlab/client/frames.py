@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, List, Sequence
 
+from normlab.presentation.typed_columns import typed_columns
 from normlab.records import ResultTable, StudyDetail
-from normlab.typed_columns import typed_columns
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ import httpx
 
 from normlab.client.problems import from_problem
 from normlab.errors import NormlabError, ServiceUnavailable
-from normlab.proxies import http_client
+from normlab.stacks.proxies import http_client
 
 API = "/v1"
 TRY_AGAIN = {429, 502, 503, 504}

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from normlab.data.raw import Raw
 from normlab.errors import DatasetUnusable, NotFound
-from normlab.importing import named_object
 from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import DatasetSpec
+from normlab.specs.named_objects import named_object
 
 
 @dataclass(frozen=True)

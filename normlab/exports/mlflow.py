@@ -15,7 +15,7 @@ import httpx
 
 from normlab.errors import InvalidSpec, ServiceUnavailable
 from normlab.exports.run import Run
-from normlab.proxies import http_client
+from normlab.stacks.proxies import http_client
 
 _API = "/api/2.0/mlflow/"
 _MOST_METRICS, _MOST_PARAMS = 1000, 100  # of one log-batch, as MLflow documents

@@ -6,11 +6,11 @@ from torch import nn
 
 from normlab import norms
 from normlab.errors import InvalidSpec
-from normlab.importing import named_object
 from normlab.nets.initialization import initialize, zero_last_scales
 from normlab.nets.sites import NetSpec, Site
 from normlab.specs.jobs import ModelSpec
 from normlab.specs.models import MODELS
+from normlab.specs.named_objects import named_object
 from normlab.specs.normalizers import NormSpec
 
 __all__ = ["NetSpec", "Site", "build"]

@@ -7,11 +7,11 @@ from typing import Any, Dict, List, Mapping, Optional, Type, Union
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec, refuse
-from normlab.importing import named_object
 from normlab.norms.activation_norm import ActivationNorm, ParameterHint
 from normlab.norms.fused import fused_kernels, load_fused_kernels, unload_fused_kernels
 from normlab.norms.proxy import ACTIVATIONS, ProxyNorm
 from normlab.norms.weight import apply_weight_normalization, remove_weight_normalization
+from normlab.specs.named_objects import named_object
 from normlab.specs.normalizers import (
     BY_KIND,
     ActivationNormSpec,

@@ -5,7 +5,6 @@ The stock operators are the definition and run everywhere; no installation needs
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import platform
 import shutil
@@ -16,6 +15,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 import torch
 
 from normlab.errors import DeviceUnavailable
+from normlab.host.locks import held
 
 _FLAGS = ["-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
 _HERE = Path(__file__).parent
@@ -98,8 +98,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "normlab.lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with held(folder / "normlab.lock"):
             (folder / "lock").unlink(missing_ok=True)
             yield
     except OSError as e:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from normlab.private_files import append_privately
+from normlab.host.private_files import append_privately
 from normlab.specs.jobs import JobSpec
 from service.settings import Settings
 

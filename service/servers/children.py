@@ -1,61 +1,77 @@
-"""Processes that belong to this one: they log to a file, and none outlives its parent."""
+"""Processes that belong to this one: they log to a file, and it starts, mends and stops them."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from normlab.private_files import append_privately
+import psutil
+import structlog
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+from normlab.errors import ServiceUnavailable
+from normlab.host.private_files import append_privately
+from normlab.host.processes import die_with_parent
+from service.servers.server_user import ServerUser, popen_options
+
+START_S = 60.0
+STOP_S = 30.0
 LOG_KEPT_BYTES = 16 << 20
 TAIL_BYTES = 2000
 LONGEST_PAUSE_S = 30
+_LOOK_S = 0.01
+_log = structlog.get_logger(__name__)
 
 
+@dataclass
 class Child:
-    """
-    A process in a session of its own, so that Ctrl-C reaches it only through us.
+    """A process in a session of its own, so that Ctrl-C reaches it only through us."""
 
-    Args:
-        name: for people, and of its log file.
-        command: what to run.
-        environment: all of it.
-        log_dir: where its output goes, as NAME.log.
-    """
+    name: str
+    """For people."""
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    """All of it."""
+    log: Path
+    """Where its output goes."""
+    user: ServerUser | None = None
+    """Who runs it; None: who runs this process."""
+    stop_signal: signal.Signals = signal.SIGTERM
+    dies_with_us: bool = True
+    """Whether it gets SIGTERM when this process dies in any way."""
+    make_room: Callable[[], object] = field(default=lambda: None, repr=False)
+    """Removes what an end without a farewell leaves in a start's way."""
+    cwd: Path | None = None
+    starts: int = field(default=0, init=False)
+    started: float = field(default=0.0, init=False)
+    process: subprocess.Popen[bytes] = field(init=False, repr=False)
 
-    def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], log_dir: Path
-    ) -> None:
-        self.name = name
-        self.command = list(command)
-        self.environment = dict(environment)
-        self.log = log_dir / f"{name}.log"
-        self.starts = 0
-        self.process = self._spawn()
-        self.started = time.monotonic()
+    def __post_init__(self) -> None:
+        self.restart()
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def restart(self) -> None:
+        """Start it, again if it has ended, and do not wait until it answers."""
+        self.started = time.monotonic()  # first: a start that fails is followed by a pause too
+        self.make_room()
         _keep_one_old(self.log)
         self.starts += 1
         parent = os.getpid()
         with append_privately(self.log) as out:
-            return subprocess.Popen(
+            self.process = subprocess.Popen(
                 self.command,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=lambda: _die_with(parent),
+                cwd=self.cwd,
+                preexec_fn=_follow(parent) if self.dies_with_us else None,
+                **popen_options(self.user),
             )
 
     @property
@@ -66,17 +82,28 @@ class Child:
     @property
     def may_restart(self) -> bool:
         """Whether it has ended, and not so soon that a pause is due first."""
-        return not self.running and pause_is_over(self.starts, self.started)
+        pause = min(LONGEST_PAUSE_S, self.starts - 1)
+        return not self.running and time.monotonic() - self.started > pause
 
-    def restart(self) -> None:
-        """Start a process that has ended again."""
-        self.started = time.monotonic()  # first: a start that fails is followed by a pause too
-        self.process = self._spawn()
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Wait for *ready*; raise ServiceUnavailable with the log's end if it ends instead."""
+        deadline = time.monotonic() + START_S
+        while not ready():
+            if not self.running:
+                raise ServiceUnavailable(
+                    f"{self.name} ended while starting; {self.log} ends:\n{self.tail()}"
+                )
+            if time.monotonic() > deadline:
+                self.stop()
+                raise ServiceUnavailable(
+                    f"{self.name} was not ready in {START_S:g} s; see {self.log}"
+                )
+            time.sleep(_LOOK_S)
 
-    def stop(self, grace_s: float) -> None:
-        """Ask the process to end, wait, and end it if it does not."""
+    def stop(self, grace_s: float = STOP_S) -> None:
+        """Ask it to end, wait, and end it if it does not; stopping twice is harmless."""
         if self.running:
-            self.process.terminate()
+            self.process.send_signal(self.stop_signal)
         try:
             self.process.wait(grace_s)
         except subprocess.TimeoutExpired:
@@ -97,17 +124,43 @@ class Child:
         return text.decode(errors="replace").strip()
 
 
-def pause_is_over(starts: int, started: float) -> bool:
-    """Say whether what was started so often, last at *started*, may be started once more."""
-    return time.monotonic() - started > min(LONGEST_PAUSE_S, starts - 1)
+def restart_ended(children: Sequence[Child]) -> list[Child]:
+    """Start again those of *children* that may be; return them, also those that did not start."""
+    ended = [child for child in children if child.may_restart]
+    for child in ended:
+        _log.error("child ended", child=child.name, exit=child.process.returncode)
+        try:
+            child.restart()
+        except OSError as e:  # no memory, no process, no disk now: the next look tries again
+            _log.error("child does not start", child=child.name, reason=str(e))
+    return ended
 
 
-def _die_with(parent: int) -> None:
-    # runs between fork and exec: nothing here may allocate much or take a lock
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before the line above
-            os._exit(1)
+def end_leftover(pid_file: Path, program: str, stop_signal: signal.Signals) -> None:
+    """End the server that a crash left behind, if *pid_file* still names one; remove the file."""
+    try:
+        pid = int(pid_file.read_text().split()[0])
+    except (FileNotFoundError, ValueError, IndexError):
+        return
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        # The number may belong to somebody else by now: a server of ours works in its folder.
+        if process.name() == program and Path(process.cwd()) == pid_file.parent.resolve():
+            process.send_signal(stop_signal)
+            _outlive(process)
+    pid_file.unlink(missing_ok=True)
+
+
+def _outlive(process: psutil.Process) -> None:
+    try:
+        process.wait(STOP_S)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait(STOP_S)
+
+
+def _follow(parent: int) -> Callable[[], None]:
+    return lambda: die_with_parent(parent, signal.SIGTERM)
 
 
 def _keep_one_old(log: Path) -> None:

@@ -8,39 +8,35 @@ Each server is the one that the settings name; else the wheel's; for the broker 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.util
 import os
 import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import psycopg
 import structlog
 
-from normlab.errors import Conflict, ServiceUnavailable
-from normlab.private_files import append_privately
-from service.servers.server_process import (
-    ServerProcess,
+from normlab.errors import ServiceUnavailable
+from normlab.host.locks import held
+from service.servers.children import Child, end_leftover, restart_ended
+from service.servers.server_user import (
     ServerUser,
-    end_leftover,
-    environment,
-    launch,
     let_through,
+    popen_options,
     server_user,
     socket_folder,
-    wait_until,
 )
 from service.settings import Settings
 
 _log = structlog.get_logger(__name__)
+_BUSY = "servers run on {} already; stop that `normlab up`, or set NORMLAB_DATA_DIR"
 _INSTALL = "install it with: pip install 'normlab[local]'"
 # Small enough to stand beside a training; one disk, no replicas.
 _POSTGRES_OPTIONS = (
@@ -60,19 +56,12 @@ class Servers:
 
     database_url: str
     broker_url: str
-    started: list[ServerProcess] = field(default_factory=list)
+    started: list[Child] = field(default_factory=list)
     _stopping: ExitStack = field(default_factory=ExitStack, repr=False)
 
-    def mend(self) -> list[ServerProcess]:
+    def mend(self) -> list[Child]:
         """Start again what was started here and has ended; return it."""
-        gone = [server for server in self.started if server.may_restart]
-        for server in gone:
-            _log.error("server ended", server=server.name, exit=server.process.returncode)
-            try:
-                server.restart()
-            except OSError as e:
-                _log.error("server does not start", server=server.name, reason=str(e))
-        return gone
+        return restart_ended(self.started)
 
     def stop(self) -> None:
         """Stop what was started here, last first; stopping twice is harmless."""
@@ -92,7 +81,7 @@ def start(settings: Settings, *, postgres_options: Sequence[str] = ()) -> Server
     with ExitStack() as undo:
         if not servers.database_url or not servers.broker_url:
             data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            undo.callback(_lock(data_dir).close)
+            undo.enter_context(held(data_dir / "servers.lock", _BUSY.format(data_dir)))
             sockets = socket_folder(data_dir, shared=server_user() is not None)
             undo.callback(shutil.rmtree, sockets, ignore_errors=True)
         if not servers.database_url:
@@ -110,41 +99,34 @@ def start(settings: Settings, *, postgres_options: Sequence[str] = ()) -> Server
     return servers
 
 
-def _lock(data_dir: Path) -> BinaryIO:
-    # The lock goes with the process that holds it, so a crash leaves none behind.
-    file = append_privately(data_dir / "servers.lock")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-        file.close()
-        raise Conflict(
-            f"servers run on {data_dir} already; stop that `normlab up`, or set NORMLAB_DATA_DIR"
-        ) from e
-    return file
-
-
-def _start_postgres(data_dir: Path, options: Sequence[str]) -> tuple[str, ServerProcess]:
+def _start_postgres(data_dir: Path, options: Sequence[str]) -> tuple[str, Child]:
     binaries = _postgres_binaries()
     user = server_user()
     folder = data_dir / "postgres"
-    log = data_dir / "postgres.log"
     let_through(folder, user)
     let_through(binaries / "postgres", user)
     if not (folder / "PG_VERSION").exists():
         _make_cluster(binaries, folder, user)
     version = _version(binaries)
     _check_version(version, folder)
-    make_room = partial(end_leftover, folder / "postmaster.pid", "postgres", signal.SIGINT)
-    make_room()
     sockets = _postgres_sockets(data_dir, user)
     command = [str(binaries / "postgres"), "-D", str(folder), "-k", str(sockets)]
     # From 18 on there are processes for reading ahead, of which a small database has no need.
     ours = (*_POSTGRES_OPTIONS, "io_method=sync") if version >= 18 else _POSTGRES_OPTIONS
     for option in (*ours, *options):
         command += ["-c", option]
-    server = launch("PostgreSQL", command, log, user=user, stop_signal=signal.SIGINT)
-    server.make_room = make_room
-    wait_until(lambda: _postgres_ready(folder, server), server, log)
+    server = Child(
+        "PostgreSQL",
+        command,
+        _environment(),
+        data_dir / "postgres.log",
+        user=user,
+        stop_signal=signal.SIGINT,
+        dies_with_us=False,  # a kill of ours must not be a shutdown that waits for its clients
+        make_room=partial(end_leftover, folder / "postmaster.pid", "postgres", signal.SIGINT),
+        cwd=Path("/"),
+    )
+    server.wait_until(lambda: _postgres_ready(folder, server))
     return f"postgresql://postgres@/normlab?host={sockets}", server
 
 
@@ -180,16 +162,19 @@ def _make_cluster(binaries: Path, folder: Path, user: ServerUser | None) -> None
         command,
         capture_output=True,
         text=True,
-        env=environment(),
+        env=_environment(),
         cwd="/",
-        user=None if user is None else user.uid,
-        group=None if user is None else user.gid,
-        extra_groups=None if user is None else [],
         check=False,
+        **popen_options(user),
     )
     if made.returncode != 0:
         raise ServiceUnavailable(f"initdb could not make {folder}: {made.stderr.strip()}")
     new.rename(folder)
+
+
+def _environment() -> Mapping[str, str]:
+    """Return what a server sees of our environment: nothing that could change what it does."""
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C"}
 
 
 def _check_version(version: int, folder: Path) -> None:
@@ -209,7 +194,7 @@ def _postgres_sockets(data_dir: Path, user: ServerUser | None) -> Path:
     return sockets
 
 
-def _postgres_ready(folder: Path, server: ServerProcess) -> bool:
+def _postgres_ready(folder: Path, server: Child) -> bool:
     # The eighth line of the file says what the server of the first line is doing.
     with contextlib.suppress(FileNotFoundError):
         lines = (folder / "postmaster.pid").read_text().splitlines()
@@ -225,7 +210,7 @@ def _create_database(url: str) -> None:
             connection.execute("create database normlab")
 
 
-def _start_broker(data_dir: Path) -> tuple[str, ServerProcess | None]:
+def _start_broker(data_dir: Path) -> tuple[str, Child | None]:
     binary = _redis_binary()
     if binary is None:
         folder = data_dir / "messages"
@@ -243,20 +228,29 @@ def _redis_binary() -> str | None:
     return shutil.which("redis-server")
 
 
-def _start_redis(binary: str, data_dir: Path) -> tuple[str, ServerProcess]:
+def _start_redis(binary: str, data_dir: Path) -> tuple[str, Child]:
     folder = data_dir / "redis"
     folder.mkdir(exist_ok=True, mode=0o700)
-    log = data_dir / "redis.log"
     pid_file = folder / "redis.pid"
-    end_leftover(pid_file, "redis-server", signal.SIGTERM)
     path = socket_folder(data_dir, shared=server_user() is not None) / "redis.sock"
-    path.unlink(missing_ok=True)
     command = [binary, "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"]
     command += ["--dir", str(folder), "--pidfile", str(pid_file), "--appendonly", "yes"]
     command += ["--save", "", "--maxmemory-policy", "noeviction"]
-    server = launch("Redis", command, log)
-    server.make_room = lambda: path.unlink(missing_ok=True)
-    wait_until(_answers(path), server, log)
+
+    def make_room() -> None:
+        end_leftover(pid_file, "redis-server", signal.SIGTERM)
+        path.unlink(missing_ok=True)
+
+    server = Child(
+        "Redis",
+        command,
+        _environment(),
+        data_dir / "redis.log",
+        dies_with_us=False,
+        make_room=make_room,
+        cwd=Path("/"),
+    )
+    server.wait_until(_answers(path))
     return f"redis+socket://{path}", server
 
 

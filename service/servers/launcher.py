@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import getpass
 import os
 import secrets
@@ -18,13 +17,13 @@ from pathlib import Path
 
 import structlog
 
-from normlab.connection import Connection, forget_connection
-from normlab.errors import Conflict, ServiceUnavailable
-from normlab.private_files import append_privately, tighten
-from normlab.running_stacks import LOCK_NAME
+from normlab.errors import ServiceUnavailable
+from normlab.host.locks import held
+from normlab.host.private_files import tighten
+from normlab.stacks.connection import Connection, forget_connection
+from normlab.stacks.running import LOCK_NAME
 from service.servers import embedded
-from service.servers.children import Child
-from service.servers.server_process import ServerProcess
+from service.servers.children import Child, restart_ended
 from service.servers.servers_file import ServerUrls, forget_servers, write_servers
 from service.settings import Settings
 from service.store import tokens
@@ -35,6 +34,7 @@ log = structlog.get_logger(__name__)
 READY_WITHIN_S = 60.0
 LOOK_S = 0.02
 API_GRACE_S = 10.0
+_BUSY = "a stack already runs on {}; use it, stop it, or set another NORMLAB_DATA_DIR"
 # PostgreSQL guards its own files, and datasets are the operator's
 _NOT_OURS = frozenset({"postgres", "datasets"})
 
@@ -55,14 +55,7 @@ class Stack:
 
     def mend(self) -> list[str]:
         """Start again whatever has ended, and say what, how often, and where its log is."""
-        gone = [child for child in self.children if child.may_restart]
-        for child in gone:
-            log.error("child ended", child=child.name, exit=child.process.returncode)
-            try:
-                child.restart()
-            except OSError as e:  # no memory, no process, no disk now: the next look tries again
-                log.error("child does not start", child=child.name, reason=str(e))
-        return [_told(server) for server in self.servers.mend()] + [_told(c) for c in gone]
+        return [_told(child) for child in [*self.servers.mend(), *restart_ended(self.children)]]
 
     def kill(self) -> None:
         """End all processes at once, without checkpoints."""
@@ -86,7 +79,10 @@ def stack(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
     data_dir = settings.data_dir.absolute()
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with ExitStack() as stopping:
-        stopping.enter_context(_only_one(data_dir))
+        busy = (
+            f"a stack already runs on {data_dir}; use it, stop it, or set another NORMLAB_DATA_DIR"
+        )
+        stopping.enter_context(held(data_dir / LOCK_NAME, busy))
         tighten(data_dir, leave=_NOT_OURS)
         forget_connection(data_dir)  # of a stack that was killed
         servers = embedded.start(settings)
@@ -105,7 +101,7 @@ def stack(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
         yield running
 
 
-def _told(part: Child | ServerProcess) -> str:
+def _told(part: Child) -> str:
     again = f", for the {part.starts - 1}th time; its log: {part.log}" if part.starts > 4 else ""
     return f"the {part.name} process ended and is started again{again}"
 
@@ -127,7 +123,7 @@ def _start(running: Stack, environment: dict[str, str], devices: list[str]) -> N
     commands["api"] = ["api"]
     for name, command in commands.items():
         line = [sys.executable, "-m", *command]
-        running.children.append(Child(name, line, environment, logs))
+        running.children.append(Child(name, line, environment, logs / f"{name}.log"))
     _wait_until_ready(running)
 
 
@@ -161,20 +157,6 @@ def _answers(url: str) -> bool:
 def _stop(running: Stack, grace_s: float) -> None:
     for child in running.children:
         child.stop(API_GRACE_S if child.name == "api" else grace_s + 5)
-
-
-@contextmanager
-def _only_one(data_dir: Path) -> Iterator[None]:
-    # the lock goes with the process that holds it, so that a crash leaves none behind
-    with append_privately(data_dir / LOCK_NAME) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            raise Conflict(
-                f"a stack already runs on {data_dir}; use it, stop it, or set another "
-                "NORMLAB_DATA_DIR"
-            ) from e
-        yield
 
 
 def _token(settings: Settings) -> str:

@@ -13,9 +13,9 @@ from uuid import UUID
 import numpy as np
 from sqlalchemy import Connection, text
 
-from normlab.directions import smaller_is_better
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.intervals import Method
+from normlab.presentation.directions import smaller_is_better
+from normlab.presentation.intervals import Method
 from normlab.specs.cells import Coordinates
 from service.results import metrics
 from service.store.database import Database

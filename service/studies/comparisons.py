@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.intervals import paired_difference
+from normlab.presentation.intervals import paired_difference
 from normlab.records import ComparisonRow, ComparisonTable, ResultRow
 from service.store.database import Database
 from service.studies import studies

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from normlab.digits import shown
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.intervals import estimate
+from normlab.presentation.digits import shown
+from normlab.presentation.intervals import estimate
 from normlab.records import ResultRow, ResultTable
 from normlab.specs.cells import label
 from service.store.database import Database

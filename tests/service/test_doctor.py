@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from normlab.stacks.checks import Finding
 from service import doctor
-from service.doctor import Finding
 from service.settings import Settings
 from service.store.database import Database
 

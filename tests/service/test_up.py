@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from normlab.connection import Connection
+from normlab.stacks.connection import Connection
 from service.servers.embedded import Servers
 from service.servers.launcher import Stack
 from service.up import _say_where

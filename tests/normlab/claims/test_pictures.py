@@ -15,7 +15,7 @@ from normlab.claims.pictures import draw_claim
 from normlab.claims.report import section
 from normlab.claims.verdicts import Verdict
 from normlab.errors import InvalidSpec
-from normlab.intervals import estimate
+from normlab.presentation.intervals import estimate
 from normlab.records import LastValue, ResultRow, ResultTable
 from normlab.specs.cells import expand, label
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
 
-from normlab.connection import Connection
-from normlab.running_stacks import LOCK_NAME
+from normlab.stacks.connection import Connection
+from normlab.stacks.running import LOCK_NAME
 
 
 @contextmanager

@@ -15,8 +15,8 @@ import typer.main
 from normlab.cli import application
 from normlab.cli.application import app, run
 from normlab.cli.connecting import Address, resolve
-from normlab.connection import Connection
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.stacks.connection import Connection
 from tests.normlab.cli.stacks import running
 
 

@@ -10,9 +10,9 @@ import pytest
 from normlab.cli import connecting
 from normlab.cli.application import run
 from normlab.cli.connecting import Address, data_dir_of, resolve
-from normlab.connection import Connection
 from normlab.errors import InvalidSpec, ServiceUnavailable
-from normlab.running_stacks import register_stack, running_stacks
+from normlab.stacks.connection import Connection
+from normlab.stacks.running import register_stack, running_stacks
 from tests.normlab.cli.stacks import running
 
 ANY = Address(None, None)

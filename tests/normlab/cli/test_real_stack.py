@@ -22,9 +22,9 @@ pytest.importorskip("service.up", reason="the server's packages are not installe
 from normlab.cli.application import run
 from normlab.cli.own_stack import command, own_stack
 from normlab.client import Client
-from normlab.connection import Connection, read_connection
 from normlab.errors import InvalidSpec, NotFound, ServiceUnavailable
-from normlab.running_stacks import running_stacks
+from normlab.stacks.connection import Connection, read_connection
+from normlab.stacks.running import running_stacks
 
 DIGITS = ["-s", "dataset.name=digits", "-s", "dataset.train_size=128", "-s", "threads=1"]
 SMALL = [*DIGITS, "-s", "dataset.test_size=64", "-s", "epochs=2", "-s", "normalizer=batch"]

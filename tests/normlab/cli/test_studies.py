@@ -25,10 +25,10 @@ pytest.importorskip("service.up", reason="the server's packages are not installe
 from normlab.cli.application import run
 from normlab.cli.own_stack import own_stack
 from normlab.client import Client
-from normlab.connection import Connection
 from normlab.errors import InvalidSpec
+from normlab.presentation.tables import cells
 from normlab.records import ResultTable, StudyDetail
-from normlab.tables import cells
+from normlab.stacks.connection import Connection
 from tests.processes import command_of
 
 pytestmark = pytest.mark.slow
@@ -168,7 +168,7 @@ def test_terminal_latex_csv_and_api_agree(cli: Run, client: Client, study: Study
 def test_the_plot_draws_the_numbers_of_the_table(
     cli: Run, client: Client, study: StudyDetail, tmp_path: Path
 ) -> None:
-    from normlab.plots import draw
+    from normlab.presentation.plots import draw
 
     target = tmp_path / "figure.png"
     code, _, err = cli("results", study.id, "--plot", str(target))

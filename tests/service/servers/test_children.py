@@ -22,7 +22,7 @@ time.sleep(60)
 
 
 def child(tmp_path: Path, code: str) -> Child:
-    return Child("thing", [sys.executable, "-c", code], os.environ, tmp_path)
+    return Child("thing", [sys.executable, "-c", code], os.environ, tmp_path / "thing.log")
 
 
 def until(tmp_path: Path, text: str) -> None:
@@ -75,7 +75,7 @@ def test_it_goes_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
         "import os, sys, time; from pathlib import Path; "
         "from service.servers.children import Child; "
         f"c = Child('thing', [sys.executable, '-c', 'import time; time.sleep(60)'], os.environ, "
-        f"Path({str(tmp_path)!r})); print(c.process.pid, flush=True); time.sleep(60)"
+        f"Path({str(tmp_path / 'thing.log')!r})); print(c.process.pid, flush=True); time.sleep(60)"
     )
     launcher = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert launcher.stdout is not None

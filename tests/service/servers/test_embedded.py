@@ -21,8 +21,8 @@ from service.jobs.doorbell import SilentDoorbell
 from service.jobs.relay import Relay
 from service.results import reports
 from service.servers import embedded
+from service.servers.children import end_leftover
 from service.servers.embedded import Servers
-from service.servers.server_process import end_leftover
 from service.settings import Settings
 from service.store.database import Database, migrate
 from tests.service.work import claim, series, submit

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Union
 
 from pydantic import Field
 
-from normlab.record import Record
+from normlab.records.base import Record
 
 
 def half_width(low: Union[float, None], high: Union[float, None]) -> Union[float, None]:

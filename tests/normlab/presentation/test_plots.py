@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from normlab.errors import InvalidSpec
-from normlab.plots import draw, save
+from normlab.presentation.plots import draw, save
 from normlab.records import ResultRow, ResultTable
 
 pytest.importorskip("matplotlib")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from normlab.host_limits import driver_gpus, usable_cores, usable_memory_bytes
+from normlab.host.limits import driver_gpus, usable_cores, usable_memory_bytes
 
 HOST_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 

@@ -9,8 +9,17 @@ from typing import Any
 import pytest
 
 from normlab.errors import InvalidSpec
+from normlab.presentation.tables import (
+    cells,
+    comma_separated,
+    latex,
+    markdown,
+    parquet,
+    pivot,
+    render,
+    tidy,
+)
 from normlab.records import ResultRow, ResultTable
-from normlab.tables import cells, comma_separated, latex, markdown, parquet, pivot, render, tidy
 
 
 def row(normalizer: str, batch: int, mean: float | None = 0.9, **fields: Any) -> ResultRow:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from normlab.private_files import append_privately, tighten
+from normlab.host.private_files import append_privately, tighten
 
 
 def mode(path: Path) -> int:
@@ -19,8 +19,8 @@ def test_a_process_that_keeps_private_makes_files_and_folders_for_its_owner_alon
     tmp_path: Path,
 ) -> None:
     code = (
-        "import os; os.umask(0); from normlab.private_files import keep_private; keep_private();"
-        "os.mkdir('folder'); open('file', 'w'); import subprocess;"
+        "import os; os.umask(0); from normlab.host.private_files import keep_private;"
+        "keep_private(); os.mkdir('folder'); open('file', 'w'); import subprocess;"
         "subprocess.run(['touch', 'of-a-child'])"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

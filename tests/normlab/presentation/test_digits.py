@@ -6,7 +6,7 @@ from typing import Optional
 
 import pytest
 
-from normlab.digits import shown
+from normlab.presentation.digits import shown
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from normlab.errors import InvalidSpec
-from normlab.intervals import Method, estimate, paired_difference
+from normlab.presentation.intervals import Method, estimate, paired_difference
 
 
 def test_the_t_interval_by_hand() -> None:

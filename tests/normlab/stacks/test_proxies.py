@@ -12,7 +12,7 @@ import pytest
 from normlab.client import Client
 from normlab.errors import InvalidSpec, ServiceUnavailable
 from normlab.exports.mlflow import MlflowServer
-from normlab.proxies import http_client, is_loopback
+from normlab.stacks.proxies import http_client, is_loopback
 
 DEAD = "http://127.0.0.1:9"
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")

@@ -7,11 +7,11 @@ import io
 import re
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
-from normlab.digits import shown
 from normlab.errors import InvalidSpec
+from normlab.presentation.digits import shown
+from normlab.presentation.spreadsheets import plain_cell
+from normlab.presentation.typed_columns import typed_columns
 from normlab.records import ResultRow, ResultTable
-from normlab.spreadsheets import plain_cell
-from normlab.typed_columns import typed_columns
 
 _LATEX = {c: "\\" + c for c in "&%$#_{}"}
 _LATEX.update({"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"})

@@ -6,8 +6,8 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence, Tuple
 
-from normlab.digits import shown
 from normlab.errors import InvalidSpec
+from normlab.presentation.digits import shown
 from normlab.records import ResultRow, ResultTable
 
 if TYPE_CHECKING:

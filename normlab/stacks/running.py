@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, List, Optional
 
-from normlab.connection import Connection, read_connection
+from normlab.host.locks import is_held
+from normlab.stacks.connection import Connection, read_connection
 
 LOCK_NAME = "stack.lock"  # held as long as a stack runs, and let go by every kind of death
 
@@ -44,7 +45,7 @@ def running_stacks() -> List[RunningStack]:
 def running_stack(data_dir: Path) -> Optional[RunningStack]:
     """Return the stack that runs with *data_dir*; None where a file is all that is left of one."""
     left = read_connection(data_dir)
-    if left is None or not _is_locked(data_dir / LOCK_NAME):
+    if left is None or not is_held(data_dir / LOCK_NAME):
         return None  # its port may be somebody else's by now, who must not see the token
     return RunningStack(data_dir, left)
 
@@ -60,16 +61,3 @@ def _registry() -> Path:
     from platformdirs import user_state_dir
 
     return Path(user_state_dir("normlab", appauthor=False)) / "stacks"
-
-
-def _is_locked(path: Path) -> bool:
-    import fcntl  # where a stack can run, it is there
-
-    try:
-        with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False

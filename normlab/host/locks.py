@@ -1,0 +1,45 @@
+"""Locks that are files: one process holds each, and every kind of death lets go of it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, Optional
+
+from normlab.errors import Conflict
+from normlab.host.private_files import append_privately
+
+
+@contextmanager
+def held(path: Path, busy: Optional[str] = None) -> Iterator[None]:
+    """
+    Hold the lock *path*, which is made where there is none.
+
+    Args:
+        busy: what to say when another process holds it; None: wait until it lets go.
+
+    Raises:
+        Conflict: with *busy*.
+    """
+    import fcntl  # where a stack can run, it is there
+
+    with append_privately(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError as e:
+            raise Conflict(busy or "") from e
+        yield
+
+
+def is_held(path: Path) -> bool:
+    """Say whether a process holds the lock *path*."""
+    import fcntl
+
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

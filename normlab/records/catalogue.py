@@ -1,0 +1,102 @@
+"""What jobs can name, and the devices that train them."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Union
+
+from pydantic import Field
+
+from normlab.records.base import Record
+from normlab.specs.options import OptionRecord
+
+
+class WorkerRecord(Record):
+    """A live worker."""
+
+    id: str
+    device: str
+    hostname: str
+    slots: int
+    busy: int
+    description: str = Field(description="the device's own name")
+    memory_bytes: Union[int, None]
+    versions: Dict[str, str]
+    able: bool = Field(True, description="whether its host has the device itself")
+    why: str = Field("", description="what its host says of the device")
+    last_seen_s: float = Field(description="seconds since its last heartbeat")
+
+
+class DeviceRecord(Record):
+    """A kind of device and the workers that serve it."""
+
+    kind: str
+    available: bool
+    reason: str
+    queued: int
+    running: int
+    normalizers: List[str] = Field(description="kinds that it trains")
+    precisions: List[str]
+    replicas: str = Field(description="what each replica of a job takes, and how they talk")
+    workers: List[WorkerRecord]
+
+
+class NormalizerRecord(Record):
+    """A kind of normalizer: what it is, where it comes from, and every option."""
+
+    kind: str
+    title: str
+    summary: str
+    source: str
+    acts_on: str = Field(description="activations, weights or nothing")
+    takes_proxy: bool
+    batch_dependent: bool = Field(description="a sample's output depends on the rest of its batch")
+    stateful: bool = Field(description="it keeps state that changes while training")
+    channelwise: bool = Field(description="every channel ends with mean 0 and variance 1")
+    keeps_expressivity: bool = Field(description="no statistic of a sample is lost")
+    runs_on_ipu: bool
+    ipu_reason: str
+    options: List[OptionRecord]
+
+
+class ModelRecord(Record):
+    """A network that jobs can name."""
+
+    name: str
+    summary: str
+    task: str = Field(description="what it predicts; a job's dataset has the same")
+    default_width: int
+    min_image_size: int
+    normalizers: int = Field(description="places where a normalizer stands")
+    channels: List[int] = Field(description="distinct channel counts at the default width")
+
+
+class DatasetRecord(Record):
+    """A dataset that jobs can name; null where only its files can tell."""
+
+    name: str
+    summary: str
+    task: str = Field(description="what is to be predicted; a job's model has the same")
+    num_classes: Union[int, None]
+    channels: int
+    image_size: Union[int, None]
+    train_size: Union[int, None]
+    test_size: Union[int, None]
+    available: bool = Field(
+        description="every file lies under the operator's data root and is whole; of a tree of "
+        "pictures: there is one with pictures in every class"
+    )
+    missing: List[str] = Field(
+        description="files to put there, relative to the data root; in "
+        "parentheses, what is wrong with one that is there"
+    )
+
+
+class DiagnosticKindRecord(Record):
+    """A diagnostic that jobs can ask for."""
+
+    name: str
+    summary: str
+    when: str
+    metrics: str = Field(description="where it reports")
+    cost: str
+    source: str

@@ -1,0 +1,61 @@
+"""What a job left: series, findings of diagnostics, files, its log."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Union
+
+from pydantic import Field
+
+from normlab.records.base import Record
+
+
+class LastValue(Record):
+    """Where a metric stands."""
+
+    step: int
+    value: Union[float, None] = Field(description="null where it is not a finite number")
+    min: Union[float, None]
+    max: Union[float, None]
+
+
+class SeriesRecord(Record):
+    """One metric of a job as columns: every point, or buckets of steps."""
+
+    name: str
+    steps: List[int] = Field(description="of each point, or the first step of each bucket")
+    values: List[Union[float, None]] = Field(description="of each point, or each bucket's mean")
+    min: Union[List[Union[float, None]], None] = Field(None, description="buckets only")
+    max: Union[List[Union[float, None]], None] = Field(None, description="buckets only")
+    times: List[float] = Field(description="seconds since the epoch")
+    points: int = Field(description="points stored in the range that was asked for")
+    last: Union[LastValue, None] = Field(
+        None, description="where the metric stands, whatever range was asked for"
+    )
+
+
+class DiagnosticRecord(Record):
+    """What a diagnostic found at one step, where it is no plain series."""
+
+    name: str
+    step: int
+    record: Dict[str, Any]
+
+
+class ArtifactRecord(Record):
+    """A file that a job left."""
+
+    name: str
+    kind: str = Field(description="checkpoint, weights, log, table")
+    attempt: int
+    bytes: int
+    sha256: str
+    step: Union[int, None]
+
+
+class LogPage(Record):
+    """A piece of a job's log."""
+
+    offset: int = Field(description="where the piece begins, in bytes")
+    next_offset: int = Field(description="where to go on")
+    text: str = Field(description="UTF-8; bytes that are none are replaced")
+    ended: bool = Field(description="nothing will follow: the job has ended and this is the end")

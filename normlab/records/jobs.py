@@ -1,0 +1,133 @@
+"""What the service says of jobs and of what happens to them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Dict, List, Literal, Union
+
+from pydantic import Field
+
+from normlab.records.base import Record
+from normlab.records.findings import LastValue
+from normlab.specs.jobs import JobSpec
+
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+ENDED: tuple[JobState, ...] = ("succeeded", "failed", "cancelled")
+
+
+class JobError(Record):
+    """Why a job failed."""
+
+    code: str
+    failure_kind: str
+    message: str
+
+
+class JobRecord(Record):
+    """A job as lists show it."""
+
+    id: str
+    name: Union[str, None]
+    owner: str
+    state: JobState
+    normalizer: str
+    proxy: bool
+    model: str
+    dataset: str
+    batch_size: int
+    samples_per_update: int
+    seed: int
+    device: str = Field(description="the kind of device that was chosen")
+    device_reason: str
+    runtime: Union[str, None] = Field(description="what ran it, once it has started")
+    timing_valid: bool = Field(description="false where speed is that of an emulation")
+    priority: int
+    attempt: int = Field(description="attempts begun")
+    max_attempts: int
+    step: int
+    steps: Union[int, None] = Field(description="updates in all, once known")
+    epoch: int
+    epochs: int
+    created_at: datetime
+    started_at: Union[datetime, None]
+    finished_at: Union[datetime, None]
+    worker: Union[str, None]
+    waiting_for: Union[str, None] = Field(description="what a queued job waits for")
+    cancel_requested: bool
+    error: Union[JobError, None]
+    study: Union[str, None]
+    fingerprint: str
+    last: Dict[str, LastValue]
+
+
+class AttemptRecord(Record):
+    """One attempt at a job."""
+
+    number: int
+    worker: str
+    started_at: datetime
+    ended_at: Union[datetime, None]
+    outcome: Union[str, None] = Field(description="succeeded, failed, lost, released, cancelled")
+    failure_kind: Union[str, None]
+    message: Union[str, None]
+    resumed_from_step: int
+    environment: Dict[str, Any]
+
+
+class JobDetail(JobRecord):
+    """A job with its specification and its history."""
+
+    spec: JobSpec
+    attempts: List[AttemptRecord]
+
+
+class JobPage(Record):
+    """Some jobs, and the cursor of the next page."""
+
+    jobs: List[JobRecord]
+    next_cursor: Union[str, None]
+
+
+class JobCreated(Record):
+    """A job was accepted."""
+
+    id: str
+    state: JobState
+    device: str
+    device_reason: str
+    samples_per_update: int
+
+
+class EventRecord(Record):
+    """Something that happened to a job."""
+
+    seq: int
+    job: str
+    kind: str
+    at: datetime
+    payload: Dict[str, Any]
+
+
+class Verdict(Record):
+    """Whether one device would take a job, and why."""
+
+    device: str
+    accepted: bool
+    reason: str
+
+
+class Validation(Record):
+    """A dry run: what would be run, where, and how large it is."""
+
+    spec: JobSpec
+    device: str
+    device_reason: str
+    verdicts: List[Verdict]
+    samples_per_update: int
+    steps: Union[int, None]
+    parameters: Union[int, None]
+    memory_bytes: Union[int, None] = Field(description="estimated peak of the training process")
+    estimated_s: Union[float, None] = Field(None, description="estimated running time")
+    estimate: str = Field("", description="the running time in words, and what it is known from")
+    queue_position: int
+    fingerprint: str

@@ -1,0 +1,81 @@
+"""What the service says of studies and their cells."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Dict, List, Union
+
+from pydantic import Field
+
+from normlab.records.base import Record
+from normlab.specs.studies import StudySpec
+
+
+class CellRecord(Record):
+    """One cell of a study, and the job that fills it."""
+
+    key: str
+    coordinates: Dict[str, Any]
+    seed: int
+    job: Union[str, None]
+    state: str = Field(description="of its job, or missing")
+    reused: bool = Field(description="its job belongs to another study, or to none")
+
+
+class StudyRecord(Record):
+    """A study as lists show it."""
+
+    id: str
+    name: str
+    owner: str
+    state: str = Field(
+        description="active, paused, cancelled, failed, or complete: every cell succeeded"
+    )
+    created_at: datetime
+    cells: int
+    counts: Dict[str, int] = Field(description="cells by the state of their jobs")
+    reused: int
+    paths: List[str] = Field(description="what varies besides the seed")
+    reason: Union[str, None] = Field(None, description="why it failed, or does not go on now")
+
+
+class StudyDetail(StudyRecord):
+    """A study with its specification and cells."""
+
+    spec: StudySpec
+    grid: List[CellRecord]
+
+
+class StudyPage(Record):
+    """Some studies, and the cursor of the next page."""
+
+    studies: List[StudyRecord]
+    next_cursor: Union[str, None]
+
+
+class Refusal(Record):
+    """Cells that would be refused, and why."""
+
+    coordinates: Dict[str, Any]
+    problems: List[Dict[str, str]]
+
+
+class StudyPreview(Record):
+    """What a study would run, before anything does."""
+
+    cells: int
+    excluded: int = Field(description="combinations that a rule of `exclude` leaves out")
+    identical: int = Field(description="combinations that compute what another cell computes")
+    reusable: int = Field(description="cells that other jobs of this owner have filled")
+    priority: int
+    epochs: int = Field(description="of all cells that would run")
+    steps: Union[int, None]
+    estimated_s: Union[float, None] = Field(
+        description="running time of all cells one after another; null where nobody knows"
+    )
+    estimated_from: str = Field(description="what is known of the time, and from where")
+    estimate: str = Field("", description="both in words")
+    refused: List[Refusal]
+    first: List[CellRecord] = Field(
+        description="the first cells, as an example; a reused one with the job that filled it"
+    )

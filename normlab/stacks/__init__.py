@@ -1,0 +1,1 @@
+"""Where stacks run, and how a client gets to one."""
