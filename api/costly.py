@@ -14,14 +14,21 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.answers import answer
-from normlab.errors import ReadTimedOut, TooBusy
+from normlab.errors import TooBusy
+from normlab.records import UnderWay
 from service.store.patience import Patience
 
 Endpoint = Callable[..., Any]
 Later = partial[Response]
 """Makes a response of what was read, when its turn and its time are over: a file, say."""
 
+UNDER_WAY: dict[int | str, dict[str, Any]] = {
+    202: {"model": UnderWay, "description": "not known yet: ask for the same again"}
+}
+"""What a route whose work may go on describes."""
+
 _GO_ON_S = 60.0
+_ASK_AGAIN_S = "5"
 _CLIENT_LEFT = 499  # as nginx has it; HTTP has no number for an answer that nobody waits for
 
 
@@ -85,9 +92,10 @@ class CostlyReads:
         """
         Return what *work* does; if that takes too long it goes on, for who asks again for *key*.
 
+        Until then the answer is 202 with `Retry-After` and an UnderWay.
+
         Raises:
             TooBusy: no turn in time.
-            ReadTimedOut: it is not done yet.
         """
         working = self._going_on.get(key)
         if working is None:
@@ -97,10 +105,7 @@ class CostlyReads:
             asyncio.get_running_loop().call_later(2 * _GO_ON_S, self._forget, key, working)
         await asyncio.wait({working}, timeout=self.within_s)
         if not working.done():
-            raise ReadTimedOut(
-                f"this takes more than {self.within_s:g} s and is still being worked on; "
-                "ask for the same again in a few seconds to get it"
-            )
+            return _under_way(self.within_s)
         self._forget(key, working)
         found = working.result()
         return found if isinstance(found, Response) else await run_in_threadpool(found)
@@ -165,6 +170,16 @@ def _response(endpoint: Endpoint, given: dict[str, Any]) -> Response | Later:
     if isinstance(found, BaseModel):
         return answer(found.model_dump_json())
     response: Response | Later = found
+    return response
+
+
+def _under_way(within_s: float) -> Response:
+    detail = (
+        f"this takes more than {within_s:g} s and is still being worked on; "
+        "ask for the same again in a few seconds to get it"
+    )
+    response = answer(UnderWay(detail=detail).model_dump_json(), 202)
+    response.headers["Retry-After"] = _ASK_AGAIN_S
     return response
 
 

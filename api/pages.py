@@ -22,6 +22,7 @@ from normlab.specs.models import MODELS
 from normlab.specs.normalizers import BY_KIND
 from service.jobs import listing, reading, workers
 from service.jobs.listing import JobFilters
+from service.store import events
 
 router = APIRouter()
 
@@ -112,14 +113,16 @@ async def log_out() -> Response:
 def show_jobs(request: Request, reader: ReaderDep, state: StateDep, query: QueryDep) -> Response:
     """Show the list of jobs."""
     problem = None
+    after = events.latest(state.reads)  # first: what happens while the page is made is followed
     try:
         page = _page(state, query)
     except InvalidSpec as e:
         page, problem = JobPage(jobs=[], next_cursor=None), str(e)
     status = 422 if problem else 200
     kinds = list(BY_KIND)
-    values = {"kinds": kinds, "sorts": _SORTS, "problem": problem, "section": "/jobs"}
-    return render(request, "jobs.html", reader, status, **values, **_rows(query, page))
+    values = {"kinds": kinds, "sorts": _SORTS, "problem": problem, "after": after}
+    values |= {"section": "/jobs"} | _rows(query, page)
+    return render(request, "jobs.html", reader, status, **values)
 
 
 @router.get("/jobs/rows")

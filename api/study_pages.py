@@ -13,6 +13,7 @@ from api.state import StateDep
 from normlab.specs.cells import label
 from normlab.specs.datasets import DATASETS
 from normlab.specs.models import MODELS
+from service.store import events
 from service.studies import studies
 
 router = APIRouter()
@@ -54,5 +55,14 @@ def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Resp
 @costly
 def show_study(study: str, request: Request, reader: ReaderDep, state: StateDep) -> Response:
     """Show one study."""
+    after = events.latest(state.reads)  # first: what happens while the page is made is followed
     detail = studies.get(state.reads, study)
-    return render(request, "study.html", reader, study=detail, label=label, section=_SECTION)
+    return render(
+        request,
+        "study.html",
+        reader,
+        study=detail,
+        after=after,
+        label=label,
+        section=_SECTION,
+    )

@@ -8,10 +8,10 @@
     ├── Conflict               the thing exists, but its state forbids this
     ├── Unauthorized           no token, or one that nobody knows
     │   └── Forbidden          a known token that does not allow this
-    ├── QuotaExceeded          too many queued jobs for one owner; try later
-    │   └── TooBusy            too many costly reads at once; try later
-    ├── ServiceUnavailable     a server that we need does not answer; try later
+    ├── QuotaExceeded          more than one owner may have at once; try later
+    │   ├── TooBusy            too many costly reads at once; try later
     │   └── ReadTimedOut       what was asked takes longer than a read may
+    ├── ServiceUnavailable     a server that we need does not answer; try later
     └── JobError               a job's attempt ended; `failure_kind` says why
         ├── DatasetUnusable    files missing, truncated or not what they claim
         ├── LossNotFinite      the loss became NaN or infinite
@@ -118,7 +118,7 @@ class Forbidden(Unauthorized):
 
 
 class QuotaExceeded(NormlabError):
-    """The owner has as many jobs queued as the service allows."""
+    """The owner has as much queued or under way as the service allows."""
 
     code = "quota_exceeded"
     retryable = True
@@ -130,17 +130,17 @@ class TooBusy(QuotaExceeded):
     code = "too_busy"
 
 
+class ReadTimedOut(QuotaExceeded):
+    """What was asked takes longer than a read may; ask for less."""
+
+    code = "read_timed_out"
+
+
 class ServiceUnavailable(NormlabError):
     """A server that is needed does not answer."""
 
     code = "service_unavailable"
     retryable = True
-
-
-class ReadTimedOut(ServiceUnavailable):
-    """What was asked takes longer than a read may; ask for less."""
-
-    code = "read_timed_out"
 
 
 class JobError(NormlabError):

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from api.answers import answer
 from api.auth import CallerDep, ReaderDep, SubmitterDep
 from api.bodies import JsonRoute
-from api.costly import costly
+from api.costly import UNDER_WAY, costly
 from api.state import State, StateDep
 from normlab.errors import refuse
 from normlab.records import JobCreated, JobDetail, JobPage, JobState, Validation
@@ -69,14 +69,14 @@ def submit_job(
     return answer(said.model_dump_json(), 202, location=f"/v1/jobs/{job.id}")
 
 
-@router.post("/jobs:validate", response_model=Validation)
+@router.post("/jobs:validate", response_model=Validation, responses=UNDER_WAY)
 async def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Response:
     """
     Try a job out without queueing it.
 
     Every rule is checked as on submission; the answer has the whole spec with
     its defaults, the device with the reason for it and against the others, how long it may
-    take, and the place in the queue. A deep net takes a while to be looked at: the answer is 503
+    take, and the place in the queue. A deep net takes a while to be looked at: the answer is 202
     with `Retry-After` then, and who asks for the same again gets what was found meanwhile.
     """
     key = (caller.owner, spec.model_dump_json())

@@ -15,7 +15,7 @@ from api.answers import answer
 from api.auth import ReaderDep, SubmitterDep
 from api.bodies import JsonRoute
 from api.callers import Caller
-from api.costly import costly
+from api.costly import UNDER_WAY, costly
 from api.state import State, StateDep
 from normlab.presentation.tables import parquet, render, tidy
 from normlab.records import (
@@ -77,12 +77,12 @@ def create_study(
     return study
 
 
-@router.post("/studies:preview", response_model=StudyPreview)
+@router.post("/studies:preview", response_model=StudyPreview, responses=UNDER_WAY)
 async def preview_study(spec: StudySpec, caller: ReaderDep, state: StateDep) -> Response:
     """
     Say what a study would run, how long that may take, and what is refused; store nothing.
 
-    A large grid takes a while: the answer is 503 with `Retry-After` then, and who asks for the
+    A large grid takes a while: the answer is 202 with `Retry-After` then, and who asks for the
     same again gets what was found meanwhile.
     """
     owner = caller.owner

@@ -54,13 +54,11 @@ export function post(path, body, headers = {}) {
 
 /** Post what changes nothing; ask again while the server says that it still works on it. */
 export async function tryOut(path, body) {
-  for (let left = 12; ; left -= 1) {
-    try {
-      return await post(path, body);
-    } catch (error) {
-      if (error.problem?.code !== "read_timed_out" || left === 0) throw error;
-      await new Promise((goOn) => setTimeout(goOn, 1000));
-    }
+  for (let left = 30; ; left -= 1) {
+    const found = await post(path, body);
+    if (found.status !== "under_way") return found;
+    if (left === 0) throw new Error(found.detail);
+    await new Promise((goOn) => setTimeout(goOn, 1000));
   }
 }
 
@@ -69,10 +67,12 @@ export async function tryOut(path, body) {
  *
  * A hidden tab lets its stream go and takes it up again where it was: browsers
  * allow only a few connections to one server, and tabs share them.
+ * *after* is the number of the last event that the page knows of: without it,
+ * what happens before the stream is open is missed.
  */
-export function follow(path, onEvent) {
+export function follow(path, onEvent, after = null) {
   let source = null;
-  let last = null;
+  let last = after;
   let ended = false;
 
   const shut = () => { source?.close(); source = null; };

@@ -6,7 +6,7 @@ const live = document.getElementById("live");
 
 const refresh = throttled(async () => {
   const answer = await fetch(`/jobs/rows${location.search}`, { headers: { Accept: "text/html" } });
-  if (!answer.ok) return;
+  if (!answer.ok) { setTimeout(refresh, 3000); return; }  // no later news may come to try it again
   const focused = document.activeElement?.closest?.("tr[data-job]")?.dataset.job;
   rows.innerHTML = await answer.text();
   // What had the keyboard keeps it, though its row is a new one.
@@ -14,7 +14,7 @@ const refresh = throttled(async () => {
   live.textContent = `Up to date at ${new Date().toLocaleTimeString()}`;
 }, 1000);
 
-follow("/v1/events", refresh);
+follow("/v1/events", refresh, live.dataset.after);
 onReturn(refresh);
 // Progress makes no event of its own here.
 setInterval(() => { if (!document.hidden && rows.querySelector(".state.running")) refresh(); }, 3000);

@@ -254,5 +254,5 @@ const progress = throttled(async () => {
 progress();
 reload();
 const renew = () => { progress(); reload(); };
-follow("/v1/events", renew);
+follow("/v1/events", renew, document.getElementById("study").dataset.after);
 onReturn(renew);

@@ -12,6 +12,7 @@ from normlab.errors import (
     NormlabError,
     NotFound,
     QuotaExceeded,
+    ReadTimedOut,
     ServiceUnavailable,
     Unauthorized,
 )
@@ -29,6 +30,7 @@ BY_STATUS: Dict[int, Type[NormlabError]] = {
     400: InvalidSpec,
     401: Unauthorized,
     403: Forbidden,
+    202: ReadTimedOut,
     404: NotFound,
     409: Conflict,
     410: NotFound,

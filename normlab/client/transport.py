@@ -90,7 +90,7 @@ class Transport:
                 if last or not (safe or isinstance(e, httpx.ConnectError)):
                     raise self.unreachable(e) from e
             else:
-                if not (safe and not last and answer.status_code in TRY_AGAIN):
+                if not (safe and not last and _later(answer)):
                     return _good(answer)
                 self.sleep(_retry_after(answer))
             self.sleep(pause(attempt))
@@ -138,8 +138,17 @@ def pause(attempt: int) -> float:
     return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**attempt) * random.uniform(0.5, 1.0)
 
 
+def _later(answer: httpx.Response) -> bool:
+    return answer.status_code in TRY_AGAIN or _under_way(answer)
+
+
+def _under_way(answer: httpx.Response) -> bool:
+    # with `Retry-After`: what was asked is being worked on, and this is not what was asked for
+    return answer.status_code == 202 and "Retry-After" in answer.headers
+
+
 def _good(answer: httpx.Response) -> httpx.Response:
-    if answer.status_code < 400:
+    if answer.status_code < 400 and not _under_way(answer):
         return answer
     raise _error(answer)
 

@@ -26,6 +26,7 @@ from normlab.records.jobs import (
     JobPage,
     JobRecord,
     JobState,
+    UnderWay,
     Validation,
     Verdict,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "StudyPage",
     "StudyPreview",
     "StudyRecord",
+    "UnderWay",
     "Validation",
     "Verdict",
     "WorkerRecord",

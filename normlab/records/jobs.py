@@ -116,6 +116,13 @@ class Verdict(Record):
     reason: str
 
 
+class UnderWay(Record):
+    """What was asked takes a while and is not known yet; a repeated request gets the answer."""
+
+    status: Literal["under_way"] = "under_way"
+    detail: str
+
+
 class Validation(Record):
     """A dry run: what would be run, where, and how large it is."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from normlab.events import Finished, Metrics, Progress, Series
 from service.jobs import changes, leases
@@ -98,6 +98,18 @@ def test_the_list_follows_what_happens_and_keeps_its_filters(
     expect(page.get_by_role("link", name="just come")).to_be_visible()
     changes.cancel(database, job)
     expect(page.get_by_role("link", name="just come")).to_have_count(0)
+
+
+def test_what_happens_before_the_stream_is_open_is_followed_too(
+    page: Page, database: Database
+) -> None:
+    def submit_first(route: Route) -> None:
+        seeding.submit(database, name="just before")
+        route.continue_()
+
+    page.route("**/v1/events*", submit_first, times=1)
+    page.goto("/jobs?state=queued")
+    expect(page.get_by_role("link", name="just before")).to_be_visible()
 
 
 def test_filters_and_orders_are_those_of_the_service(

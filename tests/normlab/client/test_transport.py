@@ -94,6 +94,20 @@ def test_a_busy_server_is_given_the_time_it_asks_for(
     assert 2.0 in slept
 
 
+def test_what_is_under_way_is_asked_for_again_until_it_is_known(
+    seen: List[httpx.Request], slept: List[float]
+) -> None:
+    def later() -> httpx.Response:
+        body = {"status": "under_way", "detail": "still being worked on"}
+        return httpx.Response(202, headers={"Retry-After": "3"}, json=body)
+
+    script: Script = [later(), later(), httpx.Response(200, json=[])]
+    assert client_of(script, seen, slept).models() == []
+    assert slept.count(3.0) == 2
+    with pytest.raises(errors.ReadTimedOut, match="still being worked on"):
+        client_of([later() for _ in range(4)], seen, slept).models()
+
+
 def test_a_server_that_stays_away_is_given_up_with_the_way_out(
     seen: List[httpx.Request], slept: List[float]
 ) -> None:
