@@ -5,6 +5,8 @@ import { ask } from "./app.js";
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a0752d", "#7a6ad8"];
 const DARK = ["#5fb3ee", "#ff8c42", "#35c79a", "#e79fca", "#f3bb3d", "#8fd0f5", "#cda15c", "#aaa0f0"];
 const MOST_POINTS = 1000;
+/** Between the marks of an axis of updates: there is no half an update. */
+export const WHOLE = [...Array(10).keys()].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
 
 export function isDark() {
   const chosen = document.documentElement.dataset.theme;
@@ -132,7 +134,7 @@ export class Chart {
       width: this.box.clientWidth,
       height: 240,
       scales: { x: { time: false }, y: { distr: this.log ? 3 : 1 } },
-      axes: [axis, { ...axis, size: 64, values: (u, ticks) => ticks.map((t) => (t === null ? "" : readable(t))) }],
+      axes: [{ ...axis, incrs: WHOLE }, { ...axis, size: 64, values: (u, ticks) => ticks.map((t) => (t === null ? "" : readable(t))) }],
       series: lines,
       bands,
       cursor: { drag: { x: true, y: false, setScale: false }, sync: { key: "curves", setSeries: false } },
@@ -168,7 +170,7 @@ function hideBandLegends(u) {
 
 export function readable(value) {
   if (value === null || value === undefined) return "–";
-  if (value !== 0 && (Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3)) return value.toExponential(2);
+  if (value !== 0 && (Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3)) return Number(value.toPrecision(3)).toExponential();
   return String(+value.toPrecision(4));
 }
 

@@ -97,7 +97,7 @@ let empty = true;
 
 const readLog = throttled(async () => {
   const page = await ask(`/v1/jobs/${id}/logs?offset=${offset}`);
-  if (empty) log.textContent = page.text ? "" : "Nothing was written yet.";
+  if (empty) log.textContent = page.text ? "" : `Nothing was written${page.ended ? "" : " yet"}.`;
   if (page.text) {
     empty = false;
     log.append(page.text);
@@ -134,10 +134,15 @@ function row(cells) {
 const eventRows = document.getElementById("events");
 eventRows.replaceChildren();
 
+/** In UTC, as all times of the page. */
+function moment(at) {
+  return new Date(at).toISOString().slice(0, 19).replace("T", " ");
+}
+
 function tell(event) {
   const details = Object.entries(event.payload).filter(([, v]) => v !== null)
     .map(([k, v]) => `${k}: ${typeof v === "object" ? JSON.stringify(v) : v}`).join(", ");
-  eventRows.prepend(row([new Date(event.at).toLocaleString(), event.kind, details]));
+  eventRows.prepend(row([moment(event.at), event.kind, details]));
 }
 
 function progress(record) {

@@ -1,6 +1,6 @@
 // One study: heat map of two factors, lines with bands over seeds, learning curves, table, exports.
 import { ask, fail, follow, onReturn, throttled } from "./app.js";
-import { aligned, colour, cssColour, readable } from "./charts.js";
+import { aligned, colour, cssColour, readable, WHOLE } from "./charts.js";
 import { gather } from "./study_curves.js";
 import { factorsOf, firstView, View } from "./study_factors.js";
 import { fill, make, mean, without } from "./study_table.js";
@@ -214,7 +214,7 @@ async function curves() {
     label: curve.label, points: curve.steps.length < 40, spanGaps: false, value: (at) => between(data, 3 * i + 1, at),
   })));
   series[0] = { label: some.some((curve) => curve.bucketed) ? "from update" : "update" };
-  show("curves", box, chartOptions(box, series, bands, {}, {}), data, `${table.metric} over updates for ${slice.value || "all seeds"}, one line for each ${view.down?.name || "study"}`);
+  show("curves", box, chartOptions(box, series, bands, {}, { incrs: WHOLE }), data, `${table.metric} over updates for ${slice.value || "all seeds"}, one line for each ${view.down?.name || "study"}`);
 }
 
 /** Write the mean at the pointer, and the smallest and largest value that it is of. */

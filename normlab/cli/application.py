@@ -102,6 +102,10 @@ def run(arguments: Sequence[str]) -> int:
         # the reader, such as `head`, has seen enough; nothing may be written at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as e:
+        if e.filename is None:
+            raise
+        return _say(f"{e.filename}: {e.strerror}", BAD_INPUT)  # a file that the user named
     return code if isinstance(code, int) else 0
 
 

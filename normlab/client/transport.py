@@ -7,11 +7,12 @@ import time
 from contextlib import contextmanager
 from json import dumps
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional
+from urllib.parse import urlsplit
 
 import httpx
 
 from normlab.client.problems import from_problem
-from normlab.errors import NormlabError, ServiceUnavailable
+from normlab.errors import InvalidSpec, NormlabError, ServiceUnavailable
 from normlab.stacks.proxies import http_client
 
 API = "/v1"
@@ -31,6 +32,9 @@ class Transport:
         tries: of a request that may be sent again.
         http: another transport of httpx, for tests.
         sleep: how to pass the time between tries.
+
+    Raises:
+        InvalidSpec: *url* is no address of a server.
     """
 
     def __init__(
@@ -43,7 +47,7 @@ class Transport:
         http: Optional[httpx.BaseTransport] = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = _checked(url)
         self.tries = tries
         self.sleep = sleep
         timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0))
@@ -131,6 +135,21 @@ class Transport:
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname)
+        whole = whole and parts.port != 0  # reading it refuses what is no port
+    except ValueError:
+        whole = False
+    if not whole:
+        raise InvalidSpec(
+            f"{url!r} is no address of an API; write scheme, host and port, such as "
+            "http://127.0.0.1:8642"
+        )
+    return url.rstrip("/")
 
 
 def pause(attempt: int) -> float:

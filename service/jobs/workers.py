@@ -123,7 +123,7 @@ def _device(kind: str, workers: list[WorkerRecord], load: Any) -> DeviceRecord:
     slots = sum(worker.slots for worker in serving)
     facts = table.DEVICES[kind]
     reason = (
-        f"{len(serving)} live, {slots} slots in all"
+        f"{len(serving)} live, {slots} {'slot' if slots == 1 else 'slots'} in all"
         if serving
         else f"no worker for {kind} is live; start one with: python -m workers --device {kind}"
     )

@@ -27,12 +27,12 @@ def compare(
     """
     table = results(database, study, question)
     if axis not in table.group_by:
-        rule = f"one of {', '.join(table.group_by)}"
+        rule = f"one of {', '.join(table.group_by)}, not {axis!r}"
         raise InvalidSpec(f"the study does not vary {axis!r}: {rule}", [FieldProblem("axis", rule)])
     labels = list(dict.fromkeys(row.labels[axis] for row in table.rows))
     for name in (a, b):
         if name not in labels:
-            rule = f"one of {', '.join(labels)}"
+            rule = f"one of {', '.join(labels)}, not {name!r}"
             raise InvalidSpec(f"{axis} has no value {name!r}: {rule}", [FieldProblem(axis, rule)])
     linked = [p for p in _moving_with(studies.factors(database, study), axis)
               if _follows(table.rows, axis, p, (a, b))]  # fmt: skip

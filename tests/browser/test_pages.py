@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,9 @@ def test_a_job_is_submitted_through_the_form_and_watched_to_its_end(
     leases.finish(database, claim, Finished(step=120, summary={}))
     expect(page.locator("#state")).to_have_text("succeeded")
     expect(page.locator("#events tr").first).to_contain_text("succeeded")
+    at = page.locator("#events tr").first.locator("td").first
+    expect(at).to_have_text(re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$"))
+    expect(page.locator("dd").filter(has_text="the only one")).to_have_text("cpu: the only one")
 
 
 def test_a_curve_grows_while_somebody_looks(page: Page, database: Database, tmp_path: Path) -> None:
@@ -87,6 +91,30 @@ def test_a_curve_grows_while_somebody_looks(page: Page, database: Database, tmp_
     ]
     assert reports.keep_all(database, claim, told)
     expect(latest).to_have_text("1.25 at update 41")
+
+
+def test_marks_of_updates_are_whole_and_large_values_fit_beside_their_axis(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    job = seeding.submit(database)
+    claim = seeding.claim(database)
+    large = Series(steps=[1, 2], values=[1.0, -2.5e19], times=[1.0, 2.0])
+    assert reports.keep_all(database, claim, [Metrics(series={"train/loss": large})])
+    page.goto(f"/jobs/{job}")
+    latest = page.locator('[data-metric="train/loss"] [data-latest]')
+    expect(latest).to_have_text("-2.5e+19 at update 2")
+    marks = page.evaluate(
+        """async () => {
+          const { Chart } = await import("/static/charts.js");
+          const chart = new Chart(document.body, "x", [{ id: "a", label: "a" }]);
+          const last = { step: 41, value: 1 };
+          chart.series = [{ steps: [40, 41], values: [0, 1], last }];
+          chart.draw();
+          await new Promise(requestAnimationFrame);
+          return chart.plot.axes[0]._splits;
+        }"""
+    )
+    assert marks == [40, 41]
 
 
 def test_the_list_follows_what_happens_and_keeps_its_filters(

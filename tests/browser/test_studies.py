@@ -35,6 +35,17 @@ def test_a_study_is_previewed_and_made_in_the_form(page: Page, database: Databas
     expect(page.get_by_text("No cell has reported this metric yet")).to_be_visible()
 
 
+def test_three_columns_of_means_fit_a_telephone(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    study = seeding.fill_study(database, tmp_path)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"/studies/{study.id}")
+    expect(page.locator(".heat thead th")).to_have_count(3)
+    wide, room = page.evaluate("(({scrollWidth, clientWidth}) => [scrollWidth, clientWidth])(heat)")
+    assert wide <= room
+
+
 def test_results_are_a_heat_map_curves_and_a_table_that_agree(
     page: Page, database: Database, tmp_path: Path
 ) -> None:

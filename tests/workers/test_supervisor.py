@@ -80,7 +80,7 @@ class Bench:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Work in a thread; on leaving, wait until the attempt has ended."""
-        thread = threading.Thread(target=self.work)
+        thread = threading.Thread(target=self.work, daemon=True)
         thread.start()
         try:
             yield

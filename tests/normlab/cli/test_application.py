@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 from typing import Any, Iterator, cast
 
+import httpx
 import pytest
 import typer.main
 
-from normlab.cli import application
+from normlab.cli import application, results
 from normlab.cli.application import app, run
 from normlab.cli.connecting import Address, resolve
+from normlab.client import Client
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.stacks.connection import Connection
 from tests.normlab.cli.stacks import running
@@ -103,6 +105,11 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
         (["submit"], 2),
         (["submit", "nowhere.yaml"], 2),
         (["ls"], 3),
+        (["--url", "127.0.0.1:8642", "ls"], 2),
+        (["--url", "localhost", "ls"], 2),
+        (["--url", "ftp://localhost", "ls"], 2),
+        (["--url", "http://", "ls"], 2),
+        (["--url", "http://localhost:99999", "ls"], 2),
         (["--url", "http://127.0.0.1:1", "export", "j"], 3),
     ],
 )
@@ -114,6 +121,25 @@ def test_what_cannot_be_done_is_one_line_and_a_code(
     assert said.out == ""
     assert said.err.startswith("normlab: ")
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("url", ["localhost:8642", "http://", "http://a:99999", "http://[a"])
+def test_an_address_that_is_none_is_named_with_one_that_is(url: str) -> None:
+    with pytest.raises(InvalidSpec, match=r"is no address of an API.* http://127\.0\.0\.1:8642"):
+        Client(url)
+
+
+def test_a_file_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {"study": "s", "metric": "val/loss", "reduction": "last", "interval": "t"}
+    table = {**asked, "confidence": 0.95, "group_by": [], "rows": []}
+    answer = httpx.MockTransport(lambda request: httpx.Response(200, json=table))
+    monkeypatch.setattr(results, "connect", lambda ctx: Client("http://stack", http=answer))
+    place = tmp_path / "nowhere" / "rows.md"
+    study = "01a22b00-0000-7000-8000-00000000beef"
+    assert run(["results", study, "--format", "markdown", "--output", str(place)]) == 2
+    assert capsys.readouterr().err == f"normlab: {place}: No such file or directory\n"
 
 
 def test_fields_that_are_wrong_are_named_with_their_rules() -> None:
