@@ -154,7 +154,9 @@ class Studies:
 
     def metrics(self, study: str) -> List[str]:
         """Name the metrics that any job of the study has reported."""
-        names: List[str] = self.transport.send("GET", f"/studies/{study}/metrics").json()
+        names: List[str] = self.transport.send(
+            "GET", f"/studies/{self.study_id(study)}/metrics"
+        ).json()
         return names
 
     def frame(
