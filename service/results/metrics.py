@@ -32,9 +32,8 @@ _STANDS = (
 )
 _NEW_KEYS = "insert into metric_key (name) select unnest(%s::text[]) on conflict do nothing"
 WRITE_CHUNK = (
-    "insert into metric_chunk (job, key, attempt, step0, step1, n, t0, t1, vmin, vmax, vsum,"
-    " vlast, nan_count, steps, vals, times)"
-    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+    "insert into metric_chunk (job, key, attempt, step0, step1, n, t0, steps, vals, times)"
+    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
     " on conflict do nothing"
 )
 _STAND = (
