@@ -15,7 +15,7 @@ from typing import List, NamedTuple, Optional, Tuple
 
 from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import JobSpec
-from normlab.specs.models import MODELS, Site
+from normlab.specs.models import MODELS, NormPlace
 from normlab.specs.sizes import image_size, steps_per_epoch, train_size
 
 START_S = 0.5  # a process from a warm host, its data and its first update
@@ -80,7 +80,7 @@ def job_s(spec: JobSpec, steps: int) -> Optional[float]:
     return START_S + steps * each + evaluated * found.sample_s * _FORWARD
 
 
-def _sizes(sites: List[Site]) -> Tuple[float, float, float]:
+def _sizes(sites: List[NormPlace]) -> Tuple[float, float, float]:
     products = sum(_KERNEL * site.channels**2 * site.side**2 for site in sites)
     elements = sum(site.channels * site.side**2 for site in sites)
     weights = sum(_KERNEL * site.channels**2 for site in sites)

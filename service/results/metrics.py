@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from normlab.errors import FieldProblem, InvalidSpec, NotFound
 from normlab.events import Series
 from normlab.records import LastValue, SeriesRecord
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.results.chunks import NOTHING, Columns, columns, merge, pack, thin_out, unpack
 from service.store import events
 from service.store.database import Database, cursor_of
@@ -75,7 +75,7 @@ def is_timing(metric: str) -> bool:
     return metric.startswith("time/") or metric.endswith("_per_s")
 
 
-def append(connection: Connection, claim: Claim, series: Mapping[str, Series]) -> None:
+def append(connection: Connection, claim: Lease, series: Mapping[str, Series]) -> None:
     """
     Store points, in a transaction that holds *claim*; those that it stored before are left out.
 
@@ -107,7 +107,7 @@ def append(connection: Connection, claim: Claim, series: Mapping[str, Series]) -
             cursor.execute(events.NOTIFY, events.news(claim.job))
 
 
-def rewind(connection: Connection, claim: Claim, step: int) -> None:
+def rewind(connection: Connection, claim: Lease, step: int) -> None:
     """Let each metric stand where it stood at *step*, from which *claim* goes on."""
     cursor = cursor_of(connection)
     for (key,) in cursor.execute(_AHEAD, (claim.job, step)).fetchall():

@@ -8,7 +8,7 @@ from normlab.events import Series
 from normlab.records import JobRecord
 from normlab.specs.jobs import JobSpec
 from service.jobs import leases, submissions
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.store.database import Database
 
 
@@ -27,8 +27,8 @@ def submit(
     return record
 
 
-def claim(database: Database, device: str = "cpu", lease_s: float = 30.0) -> Claim:
-    """Claim the next job, of which there is one."""
+def claim(database: Database, device: str = "cpu", lease_s: float = 30.0) -> Lease:
+    """Lease the next job, of which there is one."""
     found = leases.claim(database, device, "worker-1", lease_s)
     assert found is not None
     return found

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from normlab.events import Failed, Finished, Metrics, Series
 from service.jobs import changes, leases
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.results import metrics, reports
 from service.results.chunks import Columns
 from service.results.compaction import Compactor, compact
@@ -17,7 +17,7 @@ from service.store.database import Database
 from tests.service.work import claim, series, submit
 
 
-def _report(database: Database, held: Claim, first: int, last: int) -> None:
+def _report(database: Database, held: Lease, first: int, last: int) -> None:
     steps = list(range(first, last))
     values = [math.nan if step % 50 == 0 else math.sin(step) for step in steps]
     times = [1.7e9 + step / 8 for step in steps]
