@@ -21,6 +21,7 @@ from typing import (
 )
 
 import httpx
+from pydantic import BaseModel
 
 from normlab.client import references, streams
 from normlab.client.studies import Studies
@@ -41,7 +42,6 @@ from normlab.records import (
     LogPage,
     ModelRecord,
     NormalizerRecord,
-    Record,
     SeriesRecord,
     Validation,
 )
@@ -50,7 +50,7 @@ from normlab.specs.jobs import JobSpec
 # between looks at a log that somebody follows
 FOLLOW_S = 0.5
 SERIES_AT_ONCE = 100  # the server takes no more jobs in one request
-AnyRecord = TypeVar("AnyRecord", bound=Record)
+AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 AnySpec = Union[JobSpec, Mapping[str, Any]]
 
 

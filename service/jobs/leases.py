@@ -261,11 +261,6 @@ def release(database: Database, claim: Lease, message: str = "its worker is leav
         )
 
 
-def reap(database: Database) -> int:
-    """Take every job whose lease has expired from its worker; return how many."""
-    return sum(reap_one(database, job) for job in expired(database))
-
-
 def expired(database: Database) -> list[UUID]:
     """Cut off lost workers that hold a job's row, and list the jobs whose lease has expired."""
     with database.begin() as connection:

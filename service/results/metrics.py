@@ -178,17 +178,6 @@ def read_arrays(
     return {"name": name, **shown, **rest, "points": len(points), "last": last}
 
 
-def read_columns(
-    database: Database,
-    job: str,
-    name: str,
-    from_step: int | None = None,
-    to_step: int | None = None,
-) -> Columns:
-    """Return the points of one metric of *job* as arrays; raise NotFound if there is none."""
-    return _found(database, job, name, from_step, to_step)[1]
-
-
 def _found(
     database: Database, job: str, name: str, from_step: int | None, to_step: int | None
 ) -> tuple[dict[str, Any], Columns]:

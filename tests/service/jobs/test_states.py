@@ -27,7 +27,7 @@ from service.jobs.leases import Lease
 from service.results import metrics, reports
 from service.store import events
 from service.store.database import Database
-from tests.service.work import series, submit
+from tests.service.work import reap, series, submit
 
 ATTEMPTS = 2
 FAILURES = {
@@ -157,7 +157,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def reap(self) -> None:
         lost = [m for m in self.models.values() if m.state == "running" and m.expired]
-        assert leases.reap(self.database) == len(lost)
+        assert reap(self.database) == len(lost)
         for model in lost:
             model.fail(retryable=True)
 
