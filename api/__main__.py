@@ -9,7 +9,7 @@ import sys
 
 from api import lean  # noqa: F401  # before what would load more
 from api.main import create_app
-from api.server import Server
+from api.server import ApiServer
 from normlab.errors import NormlabError
 from normlab.host.private_files import keep_private
 from service.journal import configure
@@ -27,7 +27,7 @@ def main() -> int:
     except NormlabError as e:
         print(f"normlab: {e}", file=sys.stderr)
         return 2
-    server = Server(
+    server = ApiServer(
         app,
         settings.host,
         settings.port,

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api.answers import answer
+from api.bodies import answer
 from normlab.errors import TooBusy
 from normlab.records import UnderWay
 from service.store.patience import Patience

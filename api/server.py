@@ -24,7 +24,7 @@ _HEADERS = [
 ]
 
 
-class Server(uvicorn.Server):
+class ApiServer(uvicorn.Server):
     """
     Serves *app*; calls *on_listening* with its URL once requests are taken.
 

@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from api.callers import Standing
-from api.waiting import wait_for_news
+from api.wakeups import wait_for_news
 from normlab.errors import QuotaExceeded
 from normlab.records import EventRecord
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -117,3 +118,12 @@ class Wakeups:
             self.wake_all()
             async for notify in connection.notifies():
                 self.wake(*heard(notify.payload))
+
+
+async def wait_for_news(woken: asyncio.Event, seconds: float) -> float:
+    """Wait until *woken* is set, at most *seconds*; clear it and return the seconds left."""
+    began = time.monotonic()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(woken.wait(), seconds)
+    woken.clear()
+    return seconds - (time.monotonic() - began)

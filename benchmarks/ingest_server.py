@@ -22,12 +22,12 @@ from starlette.routing import Route
 
 from normlab.events import from_line
 from service.jobs import leases
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.results import reports
 from service.store.database import Database
 
 
-def application(database: Database, claim: Claim) -> Starlette:
+def application(database: Database, claim: Lease) -> Starlette:
     """Return an application that takes the records of *claim*'s job."""
 
     async def take(request: Request) -> JSONResponse:

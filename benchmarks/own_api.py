@@ -19,7 +19,7 @@ from benchmarks.peer_mlflow import METRIC, free_port
 from normlab.events import Metrics, Series
 from service.jobs import leases
 from service.results import reports
-from service.servers.launcher import Stack, stack
+from service.servers.launcher import Stack, launch
 from service.servers.servers_file import read_servers
 from service.settings import Settings
 from service.store.database import Database
@@ -94,7 +94,7 @@ def serving(folder: Path) -> Iterator[OwnApi]:
     """Run a stack without a worker, and the small server that takes points over HTTP."""
     settings = Settings(data_dir=folder, port=0, database_url=None, broker_url=None)
     with ExitStack() as ending:
-        running = ending.enter_context(stack(settings, worker=False))
+        running = ending.enter_context(launch(settings, worker=False))
         servers = read_servers(folder)
         assert servers is not None
         database = Database(servers.database_url)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from normlab.errors import FieldProblem, refuse
 from normlab.records import Verdict, WorkerRecord
 from normlab.specs import job_rules
+from normlab.specs.costs import least_memory_bytes
 from normlab.specs.devices import DEVICES
 from normlab.specs.jobs import JobSpec
-from normlab.specs.memory import least_memory_bytes
 from service.jobs import workers
 from service.jobs.inspector import Inspector
 from service.jobs.placement import Estimate, Placement, place, too_large

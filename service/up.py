@@ -12,7 +12,7 @@ from normlab.errors import NormlabError
 from normlab.host.private_files import keep_private
 from normlab.stacks.running import register_stack
 from service import journal
-from service.servers.launcher import Stack, stack
+from service.servers.launcher import Stack, launch
 from service.settings import Settings
 
 LOOK_S = 0.5
@@ -43,7 +43,7 @@ def main() -> int:
     journal.configure_for_people()
     stopping = _Stopping()
     try:
-        with stack(Settings.from_env()) as running:
+        with launch(Settings.from_env()) as running:
             stopping.running = running
             register_stack(running.data_dir)
             _say_where(running)

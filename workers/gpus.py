@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from uuid import UUID
 
 from normlab.errors import InvalidSpec
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 
 
 class GpuPool:
@@ -23,7 +23,7 @@ class GpuPool:
         self._held: dict[UUID, list[str]] = {}
         self._lock = threading.Lock()
 
-    def claim(self, take: Callable[[int], Claim | None]) -> Claim | None:
+    def claim(self, take: Callable[[int], Lease | None]) -> Lease | None:
         """
         Take a job, and as many GPUs as it has replicas.
 

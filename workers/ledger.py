@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from normlab.events import AnyEvent, Failed, Finished
 from service.jobs import leases
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.results import logs, reports
 from service.store.database import Database
 from workers.reading import Harvest
@@ -35,7 +35,7 @@ class Ledger:
     again as it was, and the store recognises what it has.
     """
 
-    def __init__(self, database: Database, claim: Claim) -> None:
+    def __init__(self, database: Database, claim: Lease) -> None:
         self._database = database
         self._claim = claim
         self._sealed = _Batch()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from normlab.errors import ServiceUnavailable
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from workers.bell import Bell
 
 _log = structlog.get_logger()
@@ -28,8 +28,8 @@ class Slot(threading.Thread):
     def __init__(
         self,
         number: int,
-        claim: Callable[[], Claim | None],
-        work_on: Callable[[Claim], None],
+        claim: Callable[[], Lease | None],
+        work_on: Callable[[Lease], None],
         bell: Bell,
         leaving: threading.Event,
         poll_s: float,
@@ -79,8 +79,8 @@ class SlotGroup:
     def __init__(
         self,
         slots: int,
-        claim: Callable[[], Claim | None],
-        work_on: Callable[[Claim], None],
+        claim: Callable[[], Lease | None],
+        work_on: Callable[[Lease], None],
         bell: Bell,
         leaving: threading.Event,
         poll_s: float,

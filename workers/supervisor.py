@@ -12,7 +12,7 @@ import structlog
 from normlab.errors import DeviceUnavailable, InvalidSpec, NormlabError, ServiceUnavailable
 from normlab.events import AnyEvent, Failed, Finished
 from service.jobs import leases
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.results.norm_sources import norms_for
 from service.settings import Settings
 from service.store.database import Database
@@ -48,7 +48,7 @@ class Supervisor:
     leaving: Flag
     gpus: GpuPool | None = None
 
-    def work_on(self, claim: Claim) -> None:
+    def work_on(self, claim: Lease) -> None:
         """Carry *claim* through; whatever happens, no process of it is left behind."""
         ledger = Ledger(self.database, claim)
         try:
@@ -63,7 +63,7 @@ class Supervisor:
             if self.gpus is not None:
                 self.gpus.give_back(claim.job)
 
-    def _run(self, claim: Claim, ledger: Ledger) -> Ending:
+    def _run(self, claim: Lease, ledger: Ledger) -> Ending:
         log = _log.bind(job=str(claim.job), attempt=claim.attempt)
         kills_before = memory_kills()
         try:
@@ -83,7 +83,7 @@ class Supervisor:
         log.info("attempt_ended", ending=type(ending).__name__, exit=process.poll())
         return ending
 
-    def _order(self, claim: Claim) -> JobOrder:
+    def _order(self, claim: Lease) -> JobOrder:
         # A folder of its own for each attempt: a frozen one that wakes spoils nobody's files.
         folder = self.settings.jobs / str(claim.job) / f"attempt-{claim.attempt}"
         return JobOrder(
@@ -102,7 +102,7 @@ class Supervisor:
             gpus=None if self.gpus is None else self.gpus.of(claim.job),
         )
 
-    def _settle(self, claim: Claim, ledger: Ledger, ending: Ending) -> None:
+    def _settle(self, claim: Lease, ledger: Ledger, ending: Ending) -> None:
         """Write what is left and the end, trying on while the database is away."""
         log = _log.bind(job=str(claim.job), attempt=claim.attempt)
         while True:
@@ -121,7 +121,7 @@ class _Watch:
     """The supervisor's eyes on one process: read, write, renew, and ask it to stop."""
 
     def __init__(
-        self, supervisor: Supervisor, claim: Claim, process: JobProcess, ledger: Ledger
+        self, supervisor: Supervisor, claim: Lease, process: JobProcess, ledger: Ledger
     ) -> None:
         self._supervisor = supervisor
         self._claim = claim
@@ -213,7 +213,7 @@ class _Watch:
             self._ask("cancelled")
 
 
-def _write_end(database: Database, claim: Claim, ending: Ending, backoff_s: float) -> bool:
+def _write_end(database: Database, claim: Lease, ending: Ending, backoff_s: float) -> bool:
     if isinstance(ending, Finished):
         return leases.finish(database, claim, ending)
     if isinstance(ending, Released):

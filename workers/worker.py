@@ -20,7 +20,7 @@ from normlab.host.limits import driver_gpus, usable_cores
 from normlab.plain_text import shown
 from normlab.specs.devices import DEVICES
 from service.jobs import leases, workers
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.loops import Loop
 from service.settings import Settings
 from service.store.database import Database
@@ -106,10 +106,10 @@ class Worker:
             _log.warning("no_farewell", reason=str(e))
         self._database.close()
 
-    def _claim(self) -> Claim | None:
+    def _claim(self) -> Lease | None:
         return self._take() if self._gpus is None else self._gpus.claim(self._take)
 
-    def _take(self, most_replicas: int | None = None) -> Claim | None:
+    def _take(self, most_replicas: int | None = None) -> Lease | None:
         lease_s = self._settings.lease_s
         return leases.claim(self._database, self.device, self.id, lease_s, most_replicas)
 

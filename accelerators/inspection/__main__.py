@@ -17,8 +17,7 @@ def main() -> int:
     parser.add_argument("--lifeline", action="store_true", help="leave when stdin closes")
     options = parser.parse_args()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would be missing in every fork
-    from accelerators.inspection.report import inspect
-    from accelerators.inspection.server import InspectionServer
+    from accelerators.inspection.server import InspectionServer, inspect
     from normlab.host.processes import require_one_thread
     from normlab.specs.jobs import JobSpec
 

@@ -21,9 +21,10 @@ from typing import Any, Dict
 
 from pydantic import ValidationError
 
-from accelerators.inspection.report import inspect
+from accelerators.inspection.memory import estimate
 from normlab.errors import NormlabError
 from normlab.host.processes import Forks
+from normlab.ipu_check.jobs import check_job, meta_model
 from normlab.specs.jobs import JobSpec
 
 MOST_BYTES = 1 << 20  # of a question
@@ -100,6 +101,17 @@ def answer(question: bytes) -> Dict[str, Any]:
         return {"error": "the model is too large to be looked at"}
     except RuntimeError as e:  # how torch says that memory is short, or a shape does not fit
         return {"error": f"the model cannot be built: {e}"}
+
+
+def inspect(spec: JobSpec) -> Dict[str, Any]:
+    """Return parameters, estimated memory and the IPU's verdict, as plain values."""
+    check = check_job(spec)
+    return {
+        "parameters": sum(p.numel() for p in meta_model(spec).parameters()),
+        "memory_bytes": estimate(spec),
+        "ipu_passes": check.passes,
+        "ipu_message": check.message,
+    }
 
 
 def _read_line(connection: socket.socket) -> bytes:

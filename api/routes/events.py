@@ -14,7 +14,7 @@ from api.auth import ReaderDep, StandingDep
 from api.callers import Standing
 from api.state import State, StateDep
 from api.streams import DESCRIPTION, KEEPALIVE, EventStream, encoded, wait_while_allowed
-from api.waiting import wait_for_news
+from api.wakeups import wait_for_news
 from normlab.errors import ServiceUnavailable
 from normlab.records import ENDED, EventRecord, JobRecord
 from service.jobs import reading

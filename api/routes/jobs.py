@@ -6,9 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from api.answers import answer
 from api.auth import CallerDep, ReaderDep, SubmitterDep
-from api.bodies import JsonRoute
+from api.bodies import JsonRoute, answer
 from api.costly import UNDER_WAY, costly
 from api.state import State, StateDep
 from normlab.errors import refuse

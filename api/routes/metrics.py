@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
-from api.answers import answer
 from api.auth import ReaderDep
+from api.bodies import answer
 from api.costly import costly
 from api.state import StateDep
 from normlab.errors import NotFound

@@ -8,19 +8,17 @@ from importlib import import_module
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import Field
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from api.answers import answer
 from api.auth import ReaderDep, SubmitterDep
-from api.bodies import JsonRoute
+from api.bodies import JsonRoute, answer
 from api.callers import Caller
 from api.costly import UNDER_WAY, costly
 from api.state import State, StateDep
 from normlab.presentation.tables import parquet, render, tidy
 from normlab.records import (
     ComparisonTable,
-    Record,
     ResultTable,
     StudyDetail,
     StudyPage,
@@ -48,7 +46,7 @@ _WHERE = Query(
 )
 
 
-class Priority(Record):
+class Priority(BaseModel):
     """Where the queued cells stand in the queue."""
 
     priority: int = Field(ge=-100, le=100)

@@ -6,8 +6,7 @@ from collections import Counter
 from typing import Any, Dict, Iterator, List, Mapping, Protocol, Sequence, Tuple
 
 from normlab.claims.verdicts import Results, Verdict, best_by_other_seeds
-from normlab.presentation.directions import smaller_is_better
-from normlab.presentation.intervals import estimate
+from normlab.presentation.intervals import estimate, smaller_is_better
 from normlab.records import DiagnosticRecord, JobDetail, ResultRow, ResultTable, SeriesRecord
 
 Line = Tuple[List[float], List[List[float]]]

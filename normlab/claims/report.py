@@ -8,7 +8,7 @@ from typing import List, Sequence
 from normlab.claims.claim import Claim, Effect
 from normlab.claims.gathering import name_of, settings
 from normlab.claims.verdicts import Found, Verdict
-from normlab.presentation.directions import smaller_is_better
+from normlab.presentation.intervals import smaller_is_better
 from normlab.presentation.tables import markdown
 from normlab.specs.cells import expand
 

@@ -7,8 +7,7 @@ from typing import Dict, List, Mapping, Protocol, Sequence, Tuple
 
 from normlab.claims.claim import Claim, Effect
 from normlab.errors import InvalidSpec
-from normlab.presentation.directions import smaller_is_better
-from normlab.presentation.intervals import Estimate, paired_difference
+from normlab.presentation.intervals import Estimate, paired_difference, smaller_is_better
 from normlab.records import ResultRow, ResultTable
 
 

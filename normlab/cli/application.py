@@ -16,9 +16,9 @@ from normlab.cli import (
     jobs,
     reproduce,
     results,
-    stack,
     studies,
     submitting,
+    up,
     watching,
 )
 from normlab.cli.connecting import Address
@@ -31,7 +31,7 @@ JOB_FAILED, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
 # typer brings a click of its own or uses the installed one: this is the right one's root
 _UsageError: Any = typer.BadParameter.__mro__[1]
 GROUPS = (
-    stack,
+    up,
     submitting,
     watching,
     jobs,

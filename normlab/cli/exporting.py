@@ -14,7 +14,7 @@ import typer
 from normlab.cli.completion import job_ids
 from normlab.cli.connecting import connect
 from normlab.cli.output import examples, print_json
-from normlab.presentation.spreadsheets import plain_cell
+from normlab.presentation.columns import plain_cell
 
 if TYPE_CHECKING:
     from normlab.exports.run import Run

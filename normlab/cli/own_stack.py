@@ -1,4 +1,4 @@
-"""A stack that belongs to this command: started as a process, asked to stop at the end."""
+"""A stack for a command: one that runs, or one of its own, which stops with the command."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ import time
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Iterator, List, Mapping
+from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping
 
-from normlab.errors import InvalidSpec, ServiceUnavailable
+import typer
+
+from normlab.cli.connecting import Address, connect, data_dir_of
+from normlab.errors import InvalidSpec, NormlabError, ServiceUnavailable
 from normlab.host.private_files import append_privately
-from normlab.stacks.connection import Connection, read_connection
+from normlab.stacks.connection import Connection, forget_connection, read_connection
+from normlab.stacks.running import running_stack
+
+if TYPE_CHECKING:
+    from normlab.client import Client
 
 MODULE = "service.up"
 NEEDED = ("service", "fastapi", "celery", "sqlalchemy", "torch")
@@ -65,6 +72,33 @@ def own_stack(data_dir: Path, settings: Mapping[str, str]) -> Iterator[Connectio
 
 
 @contextmanager
+def running_or_own_stack(ctx: typer.Context) -> Iterator[Client]:
+    """
+    Give a client of the API that the command line means, or of a stack started for the command.
+
+    The own stack lives in the user's data folder: what it computed is there the next time.
+    """
+    address: Address = ctx.find_root().obj
+    if address.url is not None or _answers(address):
+        with connect(ctx) as client:
+            yield client
+        return
+    from normlab.client import Client
+
+    data_dir = data_dir_of(address)
+    forget_connection(data_dir)  # of a stack that was killed
+    settings = _own_settings()
+    slots = settings["NORMLAB_SLOTS"]
+    print(
+        f"no stack runs: starting one with {slots} slots in {data_dir}",
+        file=sys.stderr,
+        flush=True,
+    )
+    with own_stack(data_dir, settings) as own, Client(own.url, own.token) as client:
+        yield client
+
+
+@contextmanager
 def _sigterm_as_ctrl_c() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are none of its business
@@ -97,3 +131,24 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)  # the second one ends its children at once
         process.wait(STOPPED_WITHIN_S)
+
+
+def _answers(address: Address) -> bool:
+    found = running_stack(data_dir_of(address))
+    if found is None:
+        return False
+    from normlab.client import Client
+
+    left = found.connection
+    try:
+        with Client(left.url, left.token, tries=1, timeout_s=10.0) as client:
+            client.devices()
+    except NormlabError:
+        return False
+    return True
+
+
+def _own_settings() -> Dict[str, str]:
+    cores = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    wished = {"NORMLAB_PORT": "0", "NORMLAB_HOST": "127.0.0.1", "NORMLAB_SLOTS": cores}
+    return {name: os.environ.get(name, value) for name, value in wished.items()}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Set, Tuple
 
 import typer
 
-from normlab.cli.any_stack import any_stack
 from normlab.cli.output import AsJson, examples, print_json
+from normlab.cli.own_stack import running_or_own_stack
 from normlab.host.limits import usable_cores
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def reproduce(
     studies = [
         _changed(c.at(quick=quick, seeds=seeds, first_seed=first_seed), sets) for c in chosen
     ]
-    with any_stack(ctx) as client:
+    with running_or_own_stack(ctx) as client:
         try:
             verdicts, whole = _run_all(client, chosen, studies, as_json)
         except KeyboardInterrupt:
@@ -153,14 +153,16 @@ def _run(client: Any, claim: Claim, spec: StudySpec, quiet: bool) -> Any:
     from normlab.claims.report import effect_lines
     from normlab.claims.verdicts import judge
     from normlab.cli.results import print_results
-    from normlab.cli.studies import Progress
+    from normlab.cli.studies import StudyProgress
 
     if not quiet:
         print(f"\n{claim.title}\n{claim.says}\n", flush=True)
     parts = [part for part in (first_part(spec), spec) if part is not None]
     for part in parts:
         study = client.studies.create(part).id
-        done = client.studies.wait(client.studies.complete(study).id, None if quiet else Progress())
+        done = client.studies.wait(
+            client.studies.complete(study).id, None if quiet else StudyProgress()
+        )
         if done.counts.get("succeeded", 0) < done.cells:
             break  # what follows needs all of it
     verdict = judge(claim, client.studies, study)

@@ -67,7 +67,7 @@ def run(
             study = client.studies.complete(study.id)
         if wait:
             print(f"study {study.id}: {_counts(study)}", file=sys.stderr)
-            study = client.studies.wait(study.id, None if as_json else Progress())
+            study = client.studies.wait(study.id, None if as_json else StudyProgress())
             if not as_json and study.cells:
                 _print_results(client, study.id)
     if as_json or not wait:
@@ -220,7 +220,7 @@ def _print_preview(found: StudyPreview) -> None:
         print(f"refused: {where}: {rules}", file=sys.stderr)
 
 
-class Progress:
+class StudyProgress:
     """One line that is written over in a terminal; elsewhere a line a change."""
 
     def __init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, List, Sequence
 
-from normlab.presentation.typed_columns import typed_columns
+from normlab.presentation.columns import typed_columns
 from normlab.records import ResultTable, StudyDetail
 
 if TYPE_CHECKING:

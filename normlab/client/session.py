@@ -6,9 +6,22 @@ import time
 import uuid
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Type, TypeVar, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Type,
+    TypeVar,
+    Union,
+)
 
 import httpx
+from pydantic import BaseModel
 
 from normlab.client import references, streams
 from normlab.client.studies import Studies
@@ -19,6 +32,7 @@ from normlab.records import (
     ArtifactRecord,
     DatasetRecord,
     DeviceRecord,
+    DiagnosticKindRecord,
     DiagnosticRecord,
     EventRecord,
     JobCreated,
@@ -28,7 +42,6 @@ from normlab.records import (
     LogPage,
     ModelRecord,
     NormalizerRecord,
-    Record,
     SeriesRecord,
     Validation,
 )
@@ -36,7 +49,8 @@ from normlab.specs.jobs import JobSpec
 
 # between looks at a log that somebody follows
 FOLLOW_S = 0.5
-AnyRecord = TypeVar("AnyRecord", bound=Record)
+SERIES_AT_ONCE = 100  # the server takes no more jobs in one request
+AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 AnySpec = Union[JobSpec, Mapping[str, Any]]
 
 
@@ -176,9 +190,40 @@ class Client:
         answer = self.transport.send("GET", f"/jobs/{self.job_id(job)}/metrics", params=params)
         return SeriesRecord.model_validate_json(answer.content)
 
-    def events(self, job: str, after: int = 0) -> Iterator[EventRecord]:
-        """Yield what happens to *job* until it has ended; broken connections are resumed."""
-        return streams.events(self.transport, self.job_id(job), after)
+    def series(
+        self,
+        jobs: Sequence[str],
+        name: str,
+        *,
+        from_step: Optional[int] = None,
+        to_step: Optional[int] = None,
+        max_points: Optional[int] = None,
+    ) -> List[SeriesRecord]:
+        """
+        Return one metric of several jobs, in their order; empty where a job has none of it.
+
+        Args:
+            jobs: their ids.
+            name: of the metric; the other arguments are those of `metrics`.
+        """
+        span = {"name": name, "from_step": from_step, "to_step": to_step, "max_points": max_points}
+        ids = [self.job_id(job) for job in jobs]
+        found: List[SeriesRecord] = []
+        for start in range(0, len(ids), SERIES_AT_ONCE):
+            params = {**span, "job": ids[start : start + SERIES_AT_ONCE]}
+            found += self._records("/series", SeriesRecord, params)
+        return found
+
+    def events(self, job: Optional[str] = None, after: int = 0) -> Iterator[EventRecord]:
+        """
+        Yield what happens to *job* until it has ended; broken connections are resumed.
+
+        Args:
+            job: its id; None: all jobs, for ever.
+            after: the number of the last event that is known; 0: none is, and of all jobs only
+                what happens from now on is told.
+        """
+        return streams.events(self.transport, None if job is None else self.job_id(job), after)
 
     def wait(
         self,
@@ -264,12 +309,19 @@ class Client:
         """List the datasets, and what is missing of them."""
         return self._records("/datasets", DatasetRecord)
 
+    def diagnostic_kinds(self) -> List[DiagnosticKindRecord]:
+        """List the diagnostics that jobs can ask for."""
+        return self._records("/diagnostics", DiagnosticKindRecord)
+
     def devices(self) -> List[DeviceRecord]:
         """List the kinds of device and their live workers."""
         return self._records("/devices", DeviceRecord)
 
-    def _records(self, path: str, kind: Type[AnyRecord]) -> List[AnyRecord]:
-        return [kind.model_validate(one) for one in self.transport.send("GET", path).json()]
+    def _records(
+        self, path: str, kind: Type[AnyRecord], params: Optional[Mapping[str, Any]] = None
+    ) -> List[AnyRecord]:
+        answer = self.transport.send("GET", path, params=params)
+        return [kind.model_validate(one) for one in answer.json()]
 
 
 def _body(spec: AnySpec) -> Any:

@@ -1,4 +1,4 @@
-"""Server-sent events of a job that go on where they broke off."""
+"""Server-sent events, of a job or of all, that go on where they broke off."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ SILENCE_S = 45.0
 LAST = frozenset({"succeeded", "failed", "cancelled"})
 
 
-def events(transport: Transport, job: str, after: int) -> Iterator[EventRecord]:
+def events(transport: Transport, job: Optional[str], after: int) -> Iterator[EventRecord]:
     """
     Yield what happens to *job* after event number *after*, until it has ended.
+
+    Without a job, what happens to all, for ever; with *after* 0, from now on.
 
     Raises:
         ServiceUnavailable: after several connections in a row that brought nothing.
@@ -43,16 +45,16 @@ def events(transport: Transport, job: str, after: int) -> Iterator[EventRecord]:
         transport.sleep(pause(min(failures, 10)))
 
 
-def _one_connection(transport: Transport, job: str, seen: int) -> Iterator[EventRecord]:
+def _one_connection(transport: Transport, job: Optional[str], seen: int) -> Iterator[EventRecord]:
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
     if seen:
         headers["Last-Event-ID"] = str(seen)
-    path = f"/jobs/{job}/events"
+    path = "/events" if job is None else f"/jobs/{job}/events"
     with transport.stream(path, headers=headers, silence_s=SILENCE_S) as answer:
         for message in EventSource(answer).iter_sse():
             if message.data:
                 yield EventRecord.model_validate_json(message.data)
 
 
-def _ended(transport: Transport, job: str) -> bool:
-    return transport.send("GET", f"/jobs/{job}").json()["state"] in LAST
+def _ended(transport: Transport, job: Optional[str]) -> bool:
+    return job is not None and transport.send("GET", f"/jobs/{job}").json()["state"] in LAST

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Dict, List, Sequence
+from typing import Dict, List
 
 import torch
 from torch import Tensor
@@ -123,22 +123,6 @@ class BatchScatter:
             slopes = ratio.clamp_min(1e-300).log() / math.log(4)
             values.update(mean_exponent=_median(slopes[0]), std_exponent=_median(slopes[1]))
         return values
-
-
-def noise_strength(with_noise: Sequence[float], without: Sequence[float]) -> float:
-    """
-    Return the regularization strength of batch noise: the mean rise of the loss that it causes.
-
-    E over batches of L with batch statistics, less L with population statistics, on the same
-    samples; its dependence on 1 / M is the regularizer's strength.
-
-    Source:
-        Luo et al., "Towards Understanding Regularization in Batch Normalization", ICLR 2019,
-        arXiv:1809.00846. Ours is measured, not their expansion.
-    """
-    if not with_noise or len(with_noise) != len(without):
-        raise InvalidSpec(f"{len(with_noise)} and {len(without)} losses: as many of each, not 0")
-    return sum(a - b for a, b in zip(with_noise, without)) / len(with_noise)
 
 
 def _median(x: Tensor) -> float:

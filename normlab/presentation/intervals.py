@@ -1,4 +1,4 @@
-"""Means with their uncertainty over seeds, and paired differences of two conditions."""
+"""Means with their uncertainty over seeds, paired differences, and which way is better."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from normlab.errors import InvalidSpec
 Method = Literal["t", "bootstrap"]
 
 _RESAMPLES = 10_000
+_SMALLER = ("loss", "error", "perplexity", "time/")
 
 
 @dataclass(frozen=True)
@@ -84,3 +85,8 @@ def _bootstrap(x: np.ndarray, confidence: float) -> tuple[float, float]:
     draws = np.random.default_rng(0).integers(0, x.size, size=(_RESAMPLES, x.size))
     low, high = np.quantile(x[draws].mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def smaller_is_better(metric: str) -> bool:
+    """Whether the best value of *metric* is its smallest."""
+    return any(word in metric for word in _SMALLER)

@@ -8,9 +8,8 @@ import re
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 from normlab.errors import InvalidSpec
+from normlab.presentation.columns import plain_cell, typed_columns
 from normlab.presentation.digits import shown
-from normlab.presentation.spreadsheets import plain_cell
-from normlab.presentation.typed_columns import typed_columns
 from normlab.records import ResultRow, ResultTable
 
 _LATEX = {c: "\\" + c for c in "&%$#_{}"}

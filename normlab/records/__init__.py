@@ -1,6 +1,5 @@
 """Everything that the service says as JSON: the API sends these, the client reads them."""
 
-from normlab.records.base import Record
 from normlab.records.catalogue import (
     DatasetRecord,
     DeviceRecord,
@@ -67,7 +66,6 @@ __all__ = [
     "LogPage",
     "ModelRecord",
     "NormalizerRecord",
-    "Record",
     "Refusal",
     "ResultRow",
     "ResultTable",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Dict, List, Union
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from normlab.records.base import Record
 from normlab.specs.options import OptionRecord
 
 
-class WorkerRecord(Record):
+class WorkerRecord(BaseModel):
     """A live worker."""
 
     id: str
@@ -26,7 +25,7 @@ class WorkerRecord(Record):
     last_seen_s: float = Field(description="seconds since its last heartbeat")
 
 
-class DeviceRecord(Record):
+class DeviceRecord(BaseModel):
     """A kind of device and the workers that serve it."""
 
     kind: str
@@ -40,7 +39,7 @@ class DeviceRecord(Record):
     workers: List[WorkerRecord]
 
 
-class NormalizerRecord(Record):
+class NormalizerRecord(BaseModel):
     """A kind of normalizer: what it is, where it comes from, and every option."""
 
     kind: str
@@ -58,7 +57,7 @@ class NormalizerRecord(Record):
     options: List[OptionRecord]
 
 
-class ModelRecord(Record):
+class ModelRecord(BaseModel):
     """A network that jobs can name."""
 
     name: str
@@ -70,7 +69,7 @@ class ModelRecord(Record):
     channels: List[int] = Field(description="distinct channel counts at the default width")
 
 
-class DatasetRecord(Record):
+class DatasetRecord(BaseModel):
     """A dataset that jobs can name; null where only its files can tell."""
 
     name: str
@@ -91,7 +90,7 @@ class DatasetRecord(Record):
     )
 
 
-class DiagnosticKindRecord(Record):
+class DiagnosticKindRecord(BaseModel):
     """A diagnostic that jobs can ask for."""
 
     name: str

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Union
 
-from pydantic import Field
-
-from normlab.records.base import Record
+from pydantic import BaseModel, Field
 
 
-class LastValue(Record):
+class LastValue(BaseModel):
     """Where a metric stands."""
 
     step: int
@@ -18,7 +16,7 @@ class LastValue(Record):
     max: Union[float, None]
 
 
-class SeriesRecord(Record):
+class SeriesRecord(BaseModel):
     """One metric of a job as columns: every point, or buckets of steps."""
 
     name: str
@@ -33,7 +31,7 @@ class SeriesRecord(Record):
     )
 
 
-class DiagnosticRecord(Record):
+class DiagnosticRecord(BaseModel):
     """What a diagnostic found at one step, where it is no plain series."""
 
     name: str
@@ -41,7 +39,7 @@ class DiagnosticRecord(Record):
     record: Dict[str, Any]
 
 
-class ArtifactRecord(Record):
+class ArtifactRecord(BaseModel):
     """A file that a job left."""
 
     name: str
@@ -52,7 +50,7 @@ class ArtifactRecord(Record):
     step: Union[int, None]
 
 
-class LogPage(Record):
+class LogPage(BaseModel):
     """A piece of a job's log."""
 
     offset: int = Field(description="where the piece begins, in bytes")

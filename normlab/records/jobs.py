@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Dict, List, Literal, Union
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from normlab.records.base import Record
 from normlab.records.findings import LastValue
 from normlab.specs.jobs import JobSpec
 
@@ -15,7 +14,7 @@ JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: tuple[JobState, ...] = ("succeeded", "failed", "cancelled")
 
 
-class JobError(Record):
+class JobError(BaseModel):
     """Why a job failed."""
 
     code: str
@@ -23,7 +22,7 @@ class JobError(Record):
     message: str
 
 
-class JobRecord(Record):
+class JobRecord(BaseModel):
     """A job as lists show it."""
 
     id: str
@@ -60,7 +59,7 @@ class JobRecord(Record):
     last: Dict[str, LastValue]
 
 
-class AttemptRecord(Record):
+class AttemptRecord(BaseModel):
     """One attempt at a job."""
 
     number: int
@@ -81,14 +80,14 @@ class JobDetail(JobRecord):
     attempts: List[AttemptRecord]
 
 
-class JobPage(Record):
+class JobPage(BaseModel):
     """Some jobs, and the cursor of the next page."""
 
     jobs: List[JobRecord]
     next_cursor: Union[str, None]
 
 
-class JobCreated(Record):
+class JobCreated(BaseModel):
     """A job was accepted."""
 
     id: str
@@ -98,7 +97,7 @@ class JobCreated(Record):
     samples_per_update: int
 
 
-class EventRecord(Record):
+class EventRecord(BaseModel):
     """Something that happened to a job."""
 
     seq: int
@@ -108,7 +107,7 @@ class EventRecord(Record):
     payload: Dict[str, Any]
 
 
-class Verdict(Record):
+class Verdict(BaseModel):
     """Whether one device would take a job, and why."""
 
     device: str
@@ -116,14 +115,14 @@ class Verdict(Record):
     reason: str
 
 
-class UnderWay(Record):
+class UnderWay(BaseModel):
     """What was asked takes a while and is not known yet; a repeated request gets the answer."""
 
     status: Literal["under_way"] = "under_way"
     detail: str
 
 
-class Validation(Record):
+class Validation(BaseModel):
     """A dry run: what would be run, where, and how large it is."""
 
     spec: JobSpec

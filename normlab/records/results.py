@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Union
 
-from pydantic import Field
-
-from normlab.records.base import Record
+from pydantic import BaseModel, Field
 
 
 def half_width(low: Union[float, None], high: Union[float, None]) -> Union[float, None]:
@@ -14,7 +12,7 @@ def half_width(low: Union[float, None], high: Union[float, None]) -> Union[float
     return None if low is None or high is None else (high - low) / 2
 
 
-class ResultRow(Record):
+class ResultRow(BaseModel):
     """One job, or the seeds of one combination: a row never pools what differs in more."""
 
     coordinates: Dict[str, Any]
@@ -45,7 +43,7 @@ class ResultRow(Record):
         return half_width(self.low, self.high)
 
 
-class ResultTable(Record):
+class ResultTable(BaseModel):
     """A metric over a study's cells."""
 
     study: str
@@ -60,7 +58,7 @@ class ResultTable(Record):
     rows: List[ResultRow]
 
 
-class ComparisonRow(Record):
+class ComparisonRow(BaseModel):
     """a minus b where everything else is equal."""
 
     coordinates: Dict[str, Any]
@@ -79,7 +77,7 @@ class ComparisonRow(Record):
         return half_width(self.low, self.high)
 
 
-class ComparisonTable(Record):
+class ComparisonTable(BaseModel):
     """Two values of one axis, compared over the seeds that both have."""
 
     study: str

@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Dict, List, Union
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from normlab.records.base import Record
 from normlab.specs.studies import StudySpec
 
 
-class CellRecord(Record):
+class CellRecord(BaseModel):
     """One cell of a study, and the job that fills it."""
 
     key: str
@@ -22,7 +21,7 @@ class CellRecord(Record):
     reused: bool = Field(description="its job belongs to another study, or to none")
 
 
-class StudyRecord(Record):
+class StudyRecord(BaseModel):
     """A study as lists show it."""
 
     id: str
@@ -46,21 +45,21 @@ class StudyDetail(StudyRecord):
     grid: List[CellRecord]
 
 
-class StudyPage(Record):
+class StudyPage(BaseModel):
     """Some studies, and the cursor of the next page."""
 
     studies: List[StudyRecord]
     next_cursor: Union[str, None]
 
 
-class Refusal(Record):
+class Refusal(BaseModel):
     """Cells that would be refused, and why."""
 
     coordinates: Dict[str, Any]
     problems: List[Dict[str, str]]
 
 
-class StudyPreview(Record):
+class StudyPreview(BaseModel):
     """What a study would run, before anything does."""
 
     cells: int

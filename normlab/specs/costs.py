@@ -15,7 +15,7 @@ from typing import List, NamedTuple, Optional, Tuple
 
 from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import JobSpec
-from normlab.specs.models import MODELS, Site
+from normlab.specs.models import MODELS, NormPlace
 from normlab.specs.sizes import image_size, steps_per_epoch, train_size
 
 START_S = 0.5  # a process from a warm host, its data and its first update
@@ -80,7 +80,7 @@ def job_s(spec: JobSpec, steps: int) -> Optional[float]:
     return START_S + steps * each + evaluated * found.sample_s * _FORWARD
 
 
-def _sizes(sites: List[Site]) -> Tuple[float, float, float]:
+def _sizes(sites: List[NormPlace]) -> Tuple[float, float, float]:
     products = sum(_KERNEL * site.channels**2 * site.side**2 for site in sites)
     elements = sum(site.channels * site.side**2 for site in sites)
     weights = sum(_KERNEL * site.channels**2 for site in sites)
@@ -98,3 +98,18 @@ def _test_size(spec: JobSpec) -> Optional[int]:
     known = facts.test_size if facts else None
     asked = spec.dataset.test_size
     return asked if known is None else min(known, asked or known)
+
+
+def least_memory_bytes(spec: JobSpec) -> int:
+    """
+    Return bytes that each training process of *spec* must hold at once; it will hold more.
+
+    The backward pass needs what went into each normalizer: the sum over these of N C H W values,
+    N being `batch_size`, of 4 bytes, or 2 at half precision. 0 where nothing is trained or known.
+    """
+    facts, side = MODELS.get(spec.model.name), image_size(spec)
+    if facts is None or side is None or spec.epochs == 0:
+        return 0
+    sites = facts.sites(spec.model.width, side)
+    values = spec.batch_size * sum(site.channels * site.side**2 for site in sites)
+    return values * (4 if spec.precision == "float32" else 2)

@@ -7,7 +7,7 @@ from typing import Callable, Dict, List, Optional
 
 
 @dataclass(frozen=True)
-class Site:
+class NormPlace:
     """A place in a network where a normalizer stands: its channels, and its map's side."""
 
     channels: int
@@ -30,12 +30,12 @@ class ModelFacts:
     factory: str
     default_width: int
     min_image_size: int
-    sites_of: Callable[[int, int], List[Site]]
+    sites_of: Callable[[int, int], List[NormPlace]]
     norm_ends_branch: bool = False  # the last layer of each residual branch is a normalizer
     task: str = "classification"  # a name of specs/tasks.py
     recurrent: bool = False  # then only some normalizers can stand in it
 
-    def sites(self, width: Optional[int], image_size: int) -> List[Site]:
+    def sites(self, width: Optional[int], image_size: int) -> List[NormPlace]:
         """List the normalizers in the order in which a sample meets them."""
         return self.sites_of(width or self.default_width, image_size)
 
@@ -48,73 +48,73 @@ def _halved(side: int) -> int:
     return (side + 1) // 2  # a 3x3 convolution with stride 2 and padding 1
 
 
-def _preresnet8(width: int, side: int) -> List[Site]:
+def _preresnet8(width: int, side: int) -> List[NormPlace]:
     side = _halved(side)  # the stem
     sites, before = [], width
     for stage in range(3):
-        sites.append(Site(before, side))
+        sites.append(NormPlace(before, side))
         side = _halved(side) if stage else side
         before = width * 2**stage
-        sites.append(Site(before, side))
-    return [*sites, Site(before, side)]
+        sites.append(NormPlace(before, side))
+    return [*sites, NormPlace(before, side)]
 
 
-def _convnet(width: int, side: int) -> List[Site]:
+def _convnet(width: int, side: int) -> List[NormPlace]:
     sites = []
     for stage in range(3):
         side = _halved(side) if stage else side
-        sites += 2 * [Site(width * 2**stage, side)]
+        sites += 2 * [NormPlace(width * 2**stage, side)]
     return sites
 
 
-def _cifar_resnet(blocks: int) -> Callable[[int, int], List[Site]]:
-    def sites_of(width: int, side: int) -> List[Site]:
-        sites = [Site(width, side)]  # the stem
+def _cifar_resnet(blocks: int) -> Callable[[int, int], List[NormPlace]]:
+    def sites_of(width: int, side: int) -> List[NormPlace]:
+        sites = [NormPlace(width, side)]  # the stem
         for stage in range(3):
             side = _halved(side) if stage else side
-            sites += 2 * blocks * [Site(width * 2**stage, side)]
+            sites += 2 * blocks * [NormPlace(width * 2**stage, side)]
         return sites
 
     return sites_of
 
 
-def _resnet18(width: int, side: int) -> List[Site]:
+def _resnet18(width: int, side: int) -> List[NormPlace]:
     side = _halved(side)
-    sites = [Site(width, side)]
+    sites = [NormPlace(width, side)]
     side = _halved(side)  # max pooling
     for stage in range(4):
         side = _halved(side) if stage else side
         norms = 5 if stage else 4  # two blocks of two, and the projection's
-        sites += norms * [Site(width * 2**stage, side)]
+        sites += norms * [NormPlace(width * 2**stage, side)]
     return sites
 
 
-def _resnet50(width: int, side: int) -> List[Site]:
+def _resnet50(width: int, side: int) -> List[NormPlace]:
     side = _halved(side)
-    sites = [Site(width, side)]
+    sites = [NormPlace(width, side)]
     side = _halved(side)
     for stage, blocks in enumerate((3, 4, 6, 3)):
         narrow, before = width * 2**stage, side
         side = _halved(side) if stage else side
         for block in range(blocks):
-            sites.append(Site(narrow, side if block else before))
-            sites += [Site(narrow, side), Site(4 * narrow, side)]
-            sites += [] if block else [Site(4 * narrow, side)]  # the projection's
+            sites.append(NormPlace(narrow, side if block else before))
+            sites += [NormPlace(narrow, side), NormPlace(4 * narrow, side)]
+            sites += [] if block else [NormPlace(4 * narrow, side)]  # the projection's
     return sites
 
 
-def _randomplain100(width: int, side: int) -> List[Site]:
-    return 100 * [Site(width, _halved(side))]
+def _randomplain100(width: int, side: int) -> List[NormPlace]:
+    return 100 * [NormPlace(width, _halved(side))]
 
 
-def _unet(width: int, side: int) -> List[Site]:
+def _unet(width: int, side: int) -> List[NormPlace]:
     sides = [side, side // 2, side // 4]
-    levels = [2 * [Site(width * 2**i, side)] for i, side in enumerate(sides)]
+    levels = [2 * [NormPlace(width * 2**i, side)] for i, side in enumerate(sides)]
     return [*levels[0], *levels[1], *levels[2], *levels[1], *levels[0]]
 
 
-def _lstm(width: int, side: int) -> List[Site]:
-    return 4 * [Site(width, 1)]  # a gate each, at every time step
+def _lstm(width: int, side: int) -> List[NormPlace]:
+    return 4 * [NormPlace(width, 1)]  # a gate each, at every time step
 
 
 MODELS: Dict[str, ModelFacts] = {

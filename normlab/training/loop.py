@@ -19,15 +19,15 @@ from normlab.specs.sizes import total_steps
 from normlab.training.accelerator import Accelerator, Session
 from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.clock import Clock
+from normlab.training.diagnosis import Diagnosis
 from normlab.training.evaluation import evaluate
-from normlab.training.ledger import Ledger
 from normlab.training.norm_control import EpochNorms, Steer, steering
 from normlab.training.optimizers import scaled_rate
 from normlab.training.overflows import Overflows
 from normlab.training.replicas import Alone, Replicas, rows_of
 from normlab.training.reporting import Reporter
 from normlab.training.schedules import factor
-from normlab.training.watching import Watch
+from normlab.training.step_results import StepResults
 from normlab.training.weights import write_weights
 
 StopRequest = Callable[[], Optional[JobStopped]]
@@ -114,13 +114,13 @@ class Training:
         self.checkpoints = checkpoints
         self.replicas = replicas
         self.leads = replicas.rank == 0
-        self.ledger = Ledger(reporter)
+        self.results = StepResults(reporter)
         self.clock = Clock()
         self.overflows = Overflows(session)
         self.step = 0  # updates done
         self.steps_per_epoch = len(data.train) // spec.samples_per_update
         self.steps = total_steps(spec, self.steps_per_epoch) or 0
-        self.watch = Watch(spec, session, data, reporter, self.steps_per_epoch)
+        self.diagnosis = Diagnosis(spec, session, data, reporter, self.steps_per_epoch)
         self.rate = scaled_rate(spec.optimizer, spec.samples_per_update).learning_rate
         self.steer: Steer = lambda epoch: None
         self.threads = torch.get_num_threads()
@@ -142,10 +142,10 @@ class Training:
         if state is None:
             return
         self.session.load_state_dict(state["session"])
-        self.ledger.load_state_dict(state["ledger"])
+        self.results.load_state_dict(state["ledger"])
         self.clock.load_state_dict(state["clock"])
         self.overflows.load_state_dict(state.get("overflows", 0))  # older checkpoints have none
-        self.watch.load_state_dict(state["watch"])
+        self.diagnosis.load_state_dict(state["watch"])
         torch.set_rng_state(state["random"])
         self.step = self._saved_step = state["step"]
 
@@ -169,7 +169,7 @@ class Training:
         """Return the newest value of each metric, and how long it all took."""
         samples = self.step * self.spec.samples_per_update
         return {
-            **self.ledger.last,
+            **self.results.last,
             "epochs": self.spec.epochs,
             "steps": self.step,
             "seconds": self.clock.seconds,
@@ -196,8 +196,8 @@ class Training:
             self.steer((number - 1) // self.steps_per_epoch)
             result = self.session.train(x, y)
             self.step = number
-            drained = self.leads and self.ledger.add(number, result, learning_rate)
-        self.watch.after_update(number, learning_rate, batches)
+            drained = self.leads and self.results.add(number, result, learning_rate)
+        self.diagnosis.after_update(number, learning_rate, batches)
         if drained:
             self._report_progress()
 
@@ -206,15 +206,15 @@ class Training:
 
     def _end_epoch(self, epochs_done: int, batches: EpochBatches) -> None:
         with self.clock.training(steps=0):
-            self.ledger.drain()  # waits for the device
-        self.ledger.end_epoch(self.step)
-        self.overflows.end_epoch(self.ledger, self.step)
+            self.results.drain()  # waits for the device
+        self.results.end_epoch(self.step)
+        self.overflows.end_epoch(self.results, self.step)
         self._report_speed()
         if epochs_done % self.spec.evaluate_every == 0 or self.step == self.steps:
             self._evaluate()
-        self.watch.after_epoch(self.step, self._learning_rate(self.step), batches)
+        self.diagnosis.after_epoch(self.step, self._learning_rate(self.step), batches)
         if self.step == self.steps:
-            self.watch.at_end(self.step, self._learning_rate(self.step), batches)
+            self.diagnosis.at_end(self.step, self._learning_rate(self.step), batches)
         self._report_progress()
         self._save()
 
@@ -223,16 +223,16 @@ class Training:
         if not self.leads:
             return  # the others wait in the next update
         for name, value in evaluate(self.session, self.data, self.spec).items():
-            self.ledger.report(name, self.step, value)
+            self.results.report(name, self.step, value)
 
     def _report_speed(self) -> None:
         seconds, steps = self.clock.end_epoch()
-        self.ledger.report("time/epoch_s", self.step, seconds)
+        self.results.report("time/epoch_s", self.step, seconds)
         images_per_s = steps * self.spec.samples_per_update / seconds
-        self.ledger.report("train/images_per_s", self.step, images_per_s)
+        self.results.report("train/images_per_s", self.step, images_per_s)
         memory = self.session.memory_peak_bytes()
         if memory is not None:
-            self.ledger.report("device/memory_peak_bytes", self.step, memory)
+            self.results.report("device/memory_peak_bytes", self.step, memory)
 
     def _report_progress(self) -> None:
         epoch = self.step // self.steps_per_epoch
@@ -260,16 +260,16 @@ class Training:
     def _save(self) -> None:
         if self.step == self._saved_step:
             return
-        self.ledger.drain()
+        self.results.drain()
         self.reporter.flush()  # a checkpoint on record implies every metric up to it
         state = {
             "step": self.step,
             "threads": self.threads,
             "session": self.session.state_dict(),
-            "ledger": self.ledger.state_dict(),
+            "ledger": self.results.state_dict(),
             "clock": self.clock.state_dict(),
             "overflows": self.overflows.state_dict(),
-            "watch": self.watch.state_dict(),
+            "watch": self.diagnosis.state_dict(),
             "random": torch.get_rng_state(),
         }
         if self.leads:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from normlab.norms.finite import layers_that_count, nonfinite_statistics
 from normlab.training.accelerator import Session
-from normlab.training.ledger import Ledger
+from normlab.training.step_results import StepResults
 
 
 class Overflows:
@@ -24,12 +24,12 @@ class Overflows:
         self._before = 0  # in this epoch, before this process
         self._reported = 0  # of what the layers have counted
 
-    def end_epoch(self, ledger: Ledger, step: int) -> None:
+    def end_epoch(self, results: StepResults, step: int) -> None:
         """Report the epoch's count, if the model has layers that count, and begin the next."""
         if self._counts:
             counted = nonfinite_statistics(self._session.inspect())
             value = self._before + counted - self._reported
-            ledger.report("train/nonfinite_statistics", step, value)
+            results.report("train/nonfinite_statistics", step, value)
             self._before, self._reported = 0, counted
 
     def state_dict(self) -> int:

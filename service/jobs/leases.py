@@ -34,7 +34,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Claim:
+class Lease:
     """A job that this worker may work on, as long as it keeps its lease."""
 
     job: UUID
@@ -139,7 +139,7 @@ def claim(
     worker: str,
     lease_s: float,
     most_replicas: int | None = None,
-) -> Claim | None:
+) -> Lease | None:
     """
     Take the next job for *device*, or None: highest priority, then owners by turns, then age.
 
@@ -159,7 +159,7 @@ def claim(
 
 def _take(
     connection: Connection, job: UUID, device: str, worker: str, lease_s: float
-) -> Claim | None:
+) -> Lease | None:
     row = connection.execute(_TAKEN, {"job": job}).one()
     attempt = row.attempt + 1
     now = func.clock_timestamp()
@@ -179,7 +179,7 @@ def _take(
         _end(connection, job, attempt, _unreadable(e), 0.0)
         return None
     resume = connection.execute(_CHECKPOINTS, {"job": job}).all() if attempt > 1 else []
-    return Claim(
+    return Lease(
         job=job,
         attempt=attempt,
         worker=worker,
@@ -200,7 +200,7 @@ def _unreadable(error: ValueError) -> Failed:
     )
 
 
-def renew(database: Database, claim: Claim, lease_s: float) -> Renewal | None:
+def renew(database: Database, claim: Lease, lease_s: float) -> Renewal | None:
     """Keep *claim* for another *lease_s*, even if it expired untaken; None: it was taken away."""
     values = {"job": claim.job, "attempt": claim.attempt, "lease_s": lease_s}
     with database.begin() as connection:
@@ -208,13 +208,13 @@ def renew(database: Database, claim: Claim, lease_s: float) -> Renewal | None:
     return None if row is None else Renewal(cancel_requested=row.cancel_requested)
 
 
-def hold(connection: Connection, claim: Claim) -> bool:
+def hold(connection: Connection, claim: Lease) -> bool:
     """Lock the job for this transaction; False, and nothing may be written, if *claim* is over."""
     held = cursor_of(connection).execute(_HOLD, (claim.job, claim.attempt))
     return held.fetchone() is not None
 
 
-def finish(database: Database, claim: Claim, finished: Finished) -> bool:
+def finish(database: Database, claim: Lease, finished: Finished) -> bool:
     """End the job well; False if *claim* is over."""
     with database.begin() as connection:
         if not hold(connection, claim):
@@ -226,7 +226,7 @@ def finish(database: Database, claim: Claim, finished: Finished) -> bool:
         )
 
 
-def fail(database: Database, claim: Claim, failed: Failed, backoff_s: float = 0.0) -> bool:
+def fail(database: Database, claim: Lease, failed: Failed, backoff_s: float = 0.0) -> bool:
     """
     End the attempt: the job is queued again where that may help, and failed or cancelled if not.
 
@@ -241,7 +241,7 @@ def fail(database: Database, claim: Claim, failed: Failed, backoff_s: float = 0.
         return _end(connection, claim.job, claim.attempt, failed, backoff_s)
 
 
-def release(database: Database, claim: Claim, message: str = "its worker is leaving") -> bool:
+def release(database: Database, claim: Lease, message: str = "its worker is leaving") -> bool:
     """Give the job back to the queue; the attempt does not count. False if *claim* is over."""
     with database.begin() as connection:
         if not hold(connection, claim):
@@ -259,11 +259,6 @@ def release(database: Database, claim: Claim, message: str = "its worker is leav
             changes=changes,
             payload={"cause": "released", "message": message},
         )
-
-
-def reap(database: Database) -> int:
-    """Take every job whose lease has expired from its worker; return how many."""
-    return sum(reap_one(database, job) for job in expired(database))
 
 
 def expired(database: Database) -> list[UUID]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from normlab.errors import NotFound
 from normlab.events import ArtifactWritten, CheckpointWritten
 from normlab.records import ArtifactRecord
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.store import events
 from service.store.database import Database
 from service.store.identity import parse_id
@@ -34,7 +34,7 @@ _ONE = text("select path from artifact where job = :job and name = :name")
 _JOB = text("select 1 from job where id = :job")
 
 
-def keep_checkpoint(connection: Connection, claim: Claim, written: CheckpointWritten) -> None:
+def keep_checkpoint(connection: Connection, claim: Lease, written: CheckpointWritten) -> None:
     """Remember a checkpoint, in a transaction that holds *claim*; only the newest are kept."""
     name = Path(written.path).name
     _keep(connection, claim, written, name, "checkpoint", written.step)
@@ -43,7 +43,7 @@ def keep_checkpoint(connection: Connection, claim: Claim, written: CheckpointWri
     events.record(connection, claim.job, "checkpoint", payload)
 
 
-def keep_artifact(connection: Connection, claim: Claim, written: ArtifactWritten) -> None:
+def keep_artifact(connection: Connection, claim: Lease, written: ArtifactWritten) -> None:
     """Remember a file, in a transaction that holds *claim*; one of the same name is replaced."""
     _keep(connection, claim, written, written.name, _kind(written.name), None)
     events.record(connection, claim.job, "artifact", {"name": written.name})
@@ -70,7 +70,7 @@ def path_of(database: Database, job: str, name: str) -> Path:
 
 def _keep(
     connection: Connection,
-    claim: Claim,
+    claim: Lease,
     written: CheckpointWritten | ArtifactWritten,
     name: str,
     kind: str,

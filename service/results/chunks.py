@@ -44,18 +44,12 @@ NOTHING = Columns(np.empty(0, np.int32), np.empty(0), np.empty(0))
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some points of one metric, packed, with what can be said of them without unpacking."""
+    """Some points of one metric, packed, and where they lie."""
 
     step0: int
     step1: int
     n: int
     t0: float
-    t1: float
-    vmin: float
-    vmax: float
-    vsum: float
-    vlast: float
-    nan_count: int
     steps: bytes
     vals: bytes
     times: bytes
@@ -155,21 +149,12 @@ def thin_out(points: Columns, buckets: int) -> Buckets:
 def _chunk(
     steps: NDArray[np.int32], values: NDArray[np.float64], times: NDArray[np.float64]
 ) -> Chunk:
-    known = values[~np.isnan(values)]
     t0 = float(times[0])
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = float(known.sum())
     return Chunk(
         step0=int(steps[0]),
         step1=int(steps[-1]),
         n=len(steps),
         t0=t0,
-        t1=float(times[-1]),
-        vmin=float(known.min()) if len(known) else float("nan"),
-        vmax=float(known.max()) if len(known) else float("nan"),
-        vsum=total,
-        vlast=float(values[-1]),
-        nan_count=len(values) - len(known),
         steps=steps.astype("<i4", copy=False).tobytes(),
         vals=values.astype("<f8", copy=False).tobytes(),
         times=(times - t0).astype("<f4").tobytes(),

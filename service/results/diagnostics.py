@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 from normlab.errors import NotFound
 from normlab.events import Diagnostic
 from normlab.records import DiagnosticRecord
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.store import events
 from service.store.database import Database
 from service.store.identity import parse_id
@@ -26,7 +26,7 @@ _READ = text("""
 _JOB = text("select 1 from job where id = :job")
 
 
-def keep(connection: Connection, claim: Claim, found: Diagnostic) -> None:
+def keep(connection: Connection, claim: Lease, found: Diagnostic) -> None:
     """Remember what a diagnostic found, in a transaction that holds *claim*."""
     values = {"job": claim.job, "attempt": claim.attempt, "name": found.name, "step": found.step}
     record = events.to_json(found.record)

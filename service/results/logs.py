@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from normlab.errors import FieldProblem, InvalidSpec, NotFound
 from normlab.records import ENDED, LogPage
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.store import events
 from service.store.database import Database
 from service.store.identity import parse_id
@@ -38,7 +38,7 @@ _JOB = text("""
 """)
 
 
-def append(connection: Connection, claim: Claim, start: int, data: bytes) -> None:
+def append(connection: Connection, claim: Lease, start: int, data: bytes) -> None:
     """
     Store a piece of *claim*'s output, in a transaction that holds it.
 
@@ -89,7 +89,7 @@ def read(database: Database, job: str, offset: int = 0, limit: int = 256 * 1024)
     )
 
 
-def _write(connection: Connection, claim: Claim, position: int, start: int, data: bytes) -> None:
+def _write(connection: Connection, claim: Lease, position: int, start: int, data: bytes) -> None:
     for at in range(0, len(data), SEGMENT_BYTES):
         part = data[at : at + SEGMENT_BYTES]
         values = {"job": claim.job, "attempt": claim.attempt, "size": len(part), "data": part}

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from normlab.errors import FieldProblem, InvalidSpec, NotFound
 from normlab.events import Series
 from normlab.records import LastValue, SeriesRecord
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.results.chunks import NOTHING, Columns, columns, merge, pack, thin_out, unpack
 from service.store import events
 from service.store.database import Database, cursor_of
@@ -32,9 +32,8 @@ _STANDS = (
 )
 _NEW_KEYS = "insert into metric_key (name) select unnest(%s::text[]) on conflict do nothing"
 WRITE_CHUNK = (
-    "insert into metric_chunk (job, key, attempt, step0, step1, n, t0, t1, vmin, vmax, vsum,"
-    " vlast, nan_count, steps, vals, times)"
-    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+    "insert into metric_chunk (job, key, attempt, step0, step1, n, t0, steps, vals, times)"
+    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
     " on conflict do nothing"
 )
 _STAND = (
@@ -76,7 +75,7 @@ def is_timing(metric: str) -> bool:
     return metric.startswith("time/") or metric.endswith("_per_s")
 
 
-def append(connection: Connection, claim: Claim, series: Mapping[str, Series]) -> None:
+def append(connection: Connection, claim: Lease, series: Mapping[str, Series]) -> None:
     """
     Store points, in a transaction that holds *claim*; those that it stored before are left out.
 
@@ -108,7 +107,7 @@ def append(connection: Connection, claim: Claim, series: Mapping[str, Series]) -
             cursor.execute(events.NOTIFY, events.news(claim.job))
 
 
-def rewind(connection: Connection, claim: Claim, step: int) -> None:
+def rewind(connection: Connection, claim: Lease, step: int) -> None:
     """Let each metric stand where it stood at *step*, from which *claim* goes on."""
     cursor = cursor_of(connection)
     for (key,) in cursor.execute(_AHEAD, (claim.job, step)).fetchall():
@@ -177,17 +176,6 @@ def read_arrays(
         shown = {"values": buckets.mean, "min": buckets.low, "max": buckets.high}
         rest = {"steps": buckets.steps, "times": buckets.times}
     return {"name": name, **shown, **rest, "points": len(points), "last": last}
-
-
-def read_columns(
-    database: Database,
-    job: str,
-    name: str,
-    from_step: int | None = None,
-    to_step: int | None = None,
-) -> Columns:
-    """Return the points of one metric of *job* as arrays; raise NotFound if there is none."""
-    return _found(database, job, name, from_step, to_step)[1]
 
 
 def _found(

@@ -16,7 +16,7 @@ from normlab.events import (
     Started,
 )
 from service.jobs import leases
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.results import artifacts, diagnostics, metrics
 from service.store import events
 from service.store.database import Database
@@ -33,7 +33,7 @@ _PROGRESS = text("""
 """)
 
 
-def keep_all(database: Database, claim: Claim, reported: Sequence[AnyEvent]) -> bool:
+def keep_all(database: Database, claim: Lease, reported: Sequence[AnyEvent]) -> bool:
     """Keep *reported* in one transaction; False, and nothing is kept, if *claim* is over."""
     with database.begin() as connection:
         if not leases.hold(connection, claim):
@@ -43,7 +43,7 @@ def keep_all(database: Database, claim: Claim, reported: Sequence[AnyEvent]) -> 
     return True
 
 
-def keep(connection: Connection, claim: Claim, event: AnyEvent) -> None:
+def keep(connection: Connection, claim: Lease, event: AnyEvent) -> None:
     """Keep one event, in a transaction that holds *claim*; Finished and Failed are for leases."""
     if isinstance(event, Metrics):
         metrics.append(connection, claim, event.series)
@@ -63,7 +63,7 @@ def keep(connection: Connection, claim: Claim, event: AnyEvent) -> None:
         raise ValueError(f"{event.type!r} ends an attempt; leases.finish and leases.fail do that")
 
 
-def _begin(connection: Connection, claim: Claim, started: Started) -> None:
+def _begin(connection: Connection, claim: Lease, started: Started) -> None:
     attempt = {"job": claim.job, "attempt": claim.attempt, "step": started.step}
     environment = events.to_json(started.environment)
     connection.execute(_STARTED, {**attempt, "environment": environment})

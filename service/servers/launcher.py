@@ -64,7 +64,7 @@ class Stack:
 
 
 @contextmanager
-def stack(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
+def launch(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
     """
     Run a stack as long as the context lasts.
 

@@ -14,8 +14,7 @@ import numpy as np
 from sqlalchemy import Connection, text
 
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.presentation.directions import smaller_is_better
-from normlab.presentation.intervals import Method
+from normlab.presentation.intervals import Method, smaller_is_better
 from normlab.specs.cells import Coordinates
 from service.results import metrics
 from service.store.database import Database

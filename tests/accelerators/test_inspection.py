@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from accelerators.inspection.report import inspect
-from accelerators.inspection.server import answer
+from accelerators.inspection.server import answer, inspect
 from normlab.nets import build
 from normlab.specs.jobs import JobSpec
 

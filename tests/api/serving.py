@@ -11,7 +11,7 @@ import httpx
 from fastapi import FastAPI
 
 from api.connections import Bounds
-from api.server import Server
+from api.server import ApiServer
 
 
 @contextmanager
@@ -20,7 +20,9 @@ def serve(app: FastAPI, bounds: Bounds | None = None) -> Iterator[str]:
     urls: queue.Queue[str | None] = queue.Queue()
     state = getattr(app.state, "normlab", None)
     stopping = state.wakeups.close if state else lambda: None
-    server = Server(app, "127.0.0.1", 0, on_listening=urls.put, on_stopping=stopping, bounds=bounds)
+    server = ApiServer(
+        app, "127.0.0.1", 0, on_listening=urls.put, on_stopping=stopping, bounds=bounds
+    )
 
     def run() -> None:
         server.run()

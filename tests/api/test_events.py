@@ -17,7 +17,7 @@ from api.routes import events as routes
 from normlab.events import Finished, Progress, Series
 from normlab.records import EventRecord
 from service.jobs import changes, leases
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.results import metrics, reports
 from service.store import events as journal
 from service.store.database import Database
@@ -41,7 +41,7 @@ def submit(client: httpx.Client) -> str:
     return str(client.post("/v1/jobs", json=a_job()).json()["id"])
 
 
-def claim(database: Database) -> Claim:
+def claim(database: Database) -> Lease:
     found = leases.claim(database, "cpu", "w", 30)
     assert found is not None
     return found

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from normlab.specs.costs import least_memory_bytes
 from normlab.specs.jobs import JobSpec
-from normlab.specs.memory import least_memory_bytes
 from service.jobs import workers
 from service.store.database import Database
 from tests.api.conftest import a_job

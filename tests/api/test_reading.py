@@ -12,14 +12,14 @@ import pytest
 from normlab.events import ArtifactWritten, Diagnostic, Finished, Series
 from normlab.records import LogPage, SeriesRecord
 from service.jobs import leases
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.results import artifacts, diagnostics, logs, metrics
 from service.store.database import Database
 from tests.api.conftest import a_job
 
 
 @pytest.fixture
-def claim(client: httpx.Client, database: Database) -> Claim:
+def claim(client: httpx.Client, database: Database) -> Lease:
     """A job that runs."""
     client.post("/v1/jobs", json=a_job())
     claimed = leases.claim(database, "cpu", "w", 30)
@@ -27,14 +27,14 @@ def claim(client: httpx.Client, database: Database) -> Claim:
     return claimed
 
 
-def report(database: Database, claim: Claim, name: str, values: list[float]) -> None:
+def report(database: Database, claim: Lease, name: str, values: list[float]) -> None:
     steps = list(range(1, len(values) + 1))
     series = Series(steps=steps, values=values, times=[float(s) for s in steps])
     with database.begin() as connection:
         metrics.append(connection, claim, {name: series})
 
 
-def test_a_curve_comes_as_columns(client: httpx.Client, database: Database, claim: Claim) -> None:
+def test_a_curve_comes_as_columns(client: httpx.Client, database: Database, claim: Lease) -> None:
     report(database, claim, "train/loss", [3.0, float("nan"), 1.0])
     path = f"/v1/jobs/{claim.job}/metrics"
     found = SeriesRecord.model_validate_json(
@@ -46,7 +46,7 @@ def test_a_curve_comes_as_columns(client: httpx.Client, database: Database, clai
 
 
 def test_a_long_curve_comes_as_buckets_with_their_bounds(
-    client: httpx.Client, database: Database, claim: Claim
+    client: httpx.Client, database: Database, claim: Lease
 ) -> None:
     report(database, claim, "train/loss", [float(i % 10) for i in range(1000)])
     params = {"name": "train/loss", "max_points": 10}
@@ -58,7 +58,7 @@ def test_a_long_curve_comes_as_buckets_with_their_bounds(
 
 
 def test_a_metric_that_nobody_reported_names_the_nearest(
-    client: httpx.Client, database: Database, claim: Claim
+    client: httpx.Client, database: Database, claim: Lease
 ) -> None:
     report(database, claim, "val/accuracy", [0.5])
     response = client.get(f"/v1/jobs/{claim.job}/metrics", params={"name": "val/acuracy"})
@@ -67,7 +67,7 @@ def test_a_metric_that_nobody_reported_names_the_nearest(
 
 
 def test_curves_of_several_jobs_come_in_one_answer(
-    client: httpx.Client, database: Database, claim: Claim
+    client: httpx.Client, database: Database, claim: Lease
 ) -> None:
     report(database, claim, "val/accuracy", [0.5, 0.75])
     other = client.post("/v1/jobs", json=a_job()).json()["id"]
@@ -77,7 +77,7 @@ def test_curves_of_several_jobs_come_in_one_answer(
 
 
 def test_a_log_is_read_from_any_offset_and_from_its_end(
-    client: httpx.Client, database: Database, claim: Claim
+    client: httpx.Client, database: Database, claim: Lease
 ) -> None:
     with database.begin() as connection:
         logs.append(connection, claim, 0, "first\nsecond\nÄnde\n".encode())
@@ -88,7 +88,7 @@ def test_a_log_is_read_from_any_offset_and_from_its_end(
 
 
 def test_following_a_log_waits_for_the_next_piece(
-    client: httpx.Client, database: Database, claim: Claim
+    client: httpx.Client, database: Database, claim: Lease
 ) -> None:
     def write() -> None:
         with database.begin() as connection:
@@ -106,7 +106,7 @@ def test_following_a_log_waits_for_the_next_piece(
 
 
 @pytest.fixture
-def weights(database: Database, claim: Claim, tmp_path: Path) -> bytes:
+def weights(database: Database, claim: Lease, tmp_path: Path) -> bytes:
     """A file that the job left."""
     content = bytes(range(256)) * 40
     path = tmp_path / "weights.safetensors"
@@ -123,7 +123,7 @@ def weights(database: Database, claim: Claim, tmp_path: Path) -> bytes:
 
 
 def test_a_file_is_listed_and_downloaded(
-    client: httpx.Client, claim: Claim, weights: bytes
+    client: httpx.Client, claim: Lease, weights: bytes
 ) -> None:
     path = f"/v1/jobs/{claim.job}/artifacts"
     (listed,) = client.get(path).json()
@@ -135,7 +135,7 @@ def test_a_file_is_listed_and_downloaded(
 
 
 def test_a_download_that_broke_off_goes_on(
-    client: httpx.Client, claim: Claim, weights: bytes
+    client: httpx.Client, claim: Lease, weights: bytes
 ) -> None:
     path = f"/v1/jobs/{claim.job}/artifacts/weights.safetensors"
     response = client.get(path, headers={"Range": "bytes=100-199"})
@@ -144,7 +144,7 @@ def test_a_download_that_broke_off_goes_on(
 
 
 def test_a_file_that_is_gone_or_never_was_is_404(
-    client: httpx.Client, claim: Claim, weights: bytes, tmp_path: Path
+    client: httpx.Client, claim: Lease, weights: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / "weights.safetensors").unlink()
     path = f"/v1/jobs/{claim.job}/artifacts"
@@ -154,7 +154,7 @@ def test_a_file_that_is_gone_or_never_was_is_404(
 
 
 def test_what_a_diagnostic_found_is_read_back(
-    client: httpx.Client, database: Database, claim: Claim
+    client: httpx.Client, database: Database, claim: Lease
 ) -> None:
     found = Diagnostic(name="power", step=3, record={"conv1": [0.25, 0.75]})
     with database.begin() as connection:

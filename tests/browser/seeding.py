@@ -20,7 +20,7 @@ from normlab.records import StudyRecord
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.jobs import changes, leases, submissions, workers
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.results import logs, reports
 from service.store.database import Database
 from service.studies import studies
@@ -36,13 +36,13 @@ def submit(database: Database, device: str = "cpu", **fields: Any) -> str:
     return record.id
 
 
-def claim(database: Database) -> Claim:
+def claim(database: Database) -> Lease:
     found = leases.claim(database, "cpu", "worker-1", 3600)
     assert found is not None
     return found
 
 
-def report(database: Database, claimed: Claim, steps: int, folder: Path) -> None:
+def report(database: Database, claimed: Lease, steps: int, folder: Path) -> None:
     """Report what a job of so many *steps* would."""
     seed = claimed.spec.seed
     suffers = 0.4 if claimed.spec.normalizer.kind == "batch" else 0.05
@@ -78,7 +78,7 @@ def _metrics(name: str, curve: Curve, every: int, steps: int) -> Any:
     return Metrics(series={name: series})
 
 
-def finish(database: Database, claimed: Claim, folder: Path) -> None:
+def finish(database: Database, claimed: Lease, folder: Path) -> None:
     """Let a job end well."""
     report(database, claimed, 400, folder)
     leases.finish(database, claimed, Finished(step=400, summary={"val/accuracy": 0.93}))

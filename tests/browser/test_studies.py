@@ -15,6 +15,7 @@ from service.jobs import leases
 from service.results import metrics
 from service.store.database import Database
 from tests.browser import seeding
+from tests.service.work import stored as stored_points
 
 pytestmark = pytest.mark.browser
 
@@ -122,12 +123,12 @@ def test_a_learning_curve_is_a_mean_of_the_same_updates_of_every_seed_that_has_a
         }""",
         study.id,
     )
-    stored = [metrics.read_columns(database, str(one.job), "train/loss") for one in claimed[:2]]
+    series = [stored_points(database, str(one.job), "train/loss") for one in claimed[:2]]
     assert line["label"] == "row (n = 2)"
     assert line["steps"][-1] <= 3000
     edges = [*line["steps"], 3001]
     for i in (0, len(edges) // 2, len(edges) - 2):
-        parts = [s.within(edges[i], edges[i + 1] - 1).values for s in stored]
+        parts = [s.within(edges[i], edges[i + 1] - 1).values for s in series]
         assert line["values"][i] == pytest.approx(sum(p.mean() for p in parts) / 2)
         assert line["min"][i] == pytest.approx(min(p.min() for p in parts))
         assert line["max"][i] == pytest.approx(max(p.max() for p in parts))

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from normlab.specs.jobs import JobSpec
 from service.jobs import leases, submissions
 from service.jobs.doorbell import SilentDoorbell
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.jobs.reaper import Reaper
 from service.jobs.relay import Relay
 from service.store.database import Database
@@ -97,7 +97,7 @@ def test_schedulers_reapers_and_relays_in_pairs_do_each_thing_once(database: Dat
     bells = [SilentDoorbell(), SilentDoorbell()]
     relays = [Relay(database, bell, ring_s=0) for bell in bells]
     reapers = [Reaper(database, lease_s=0, clock=lambda: 1.0) for _ in range(2)]
-    claims: list[Claim] = []
+    claims: list[Lease] = []
     stop = threading.Event()
 
     def keep(work: Relay | Reaper) -> None:

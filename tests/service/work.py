@@ -8,7 +8,9 @@ from normlab.events import Series
 from normlab.records import JobRecord
 from normlab.specs.jobs import JobSpec
 from service.jobs import leases, submissions
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
+from service.results import metrics
+from service.results.chunks import Columns
 from service.store.database import Database
 
 
@@ -27,8 +29,8 @@ def submit(
     return record
 
 
-def claim(database: Database, device: str = "cpu", lease_s: float = 30.0) -> Claim:
-    """Claim the next job, of which there is one."""
+def claim(database: Database, device: str = "cpu", lease_s: float = 30.0) -> Lease:
+    """Lease the next job, of which there is one."""
     found = leases.claim(database, device, "worker-1", lease_s)
     assert found is not None
     return found
@@ -37,3 +39,16 @@ def claim(database: Database, device: str = "cpu", lease_s: float = 30.0) -> Cla
 def series(*steps: int, value: float = 0.5) -> Series:
     """Points at *steps*, with times that tell them apart."""
     return Series(steps=list(steps), values=[value] * len(steps), times=[float(s) for s in steps])
+
+
+def reap(database: Database) -> int:
+    """Take every job whose lease has expired from its worker, without a reaper's grace."""
+    return sum(leases.reap_one(database, job) for job in leases.expired(database))
+
+
+def stored(
+    database: Database, job: str, name: str, first: int | None = None, last: int | None = None
+) -> Columns:
+    """Return the points of one metric of *job*."""
+    found = metrics.read_arrays(database, job, name, first, last)
+    return Columns(found["steps"], found["values"], found["times"])

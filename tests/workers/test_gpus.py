@@ -7,16 +7,16 @@ import pytest
 
 from normlab.errors import InvalidSpec
 from normlab.specs.jobs import JobSpec
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from workers.gpus import GpuPool, gpu_names
 from workers.process import own_environment
 
 from .conftest import SHORT, make_order
 
 
-def claim(replicas: int, job: UUID | None = None) -> Claim:
+def claim(replicas: int, job: UUID | None = None) -> Lease:
     spec = JobSpec.model_validate({"normalizer": "batch", "replicas": replicas})
-    return Claim(
+    return Lease(
         job=job or uuid4(),
         attempt=1,
         worker="w",

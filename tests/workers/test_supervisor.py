@@ -19,7 +19,7 @@ from normlab.errors import ServiceUnavailable
 from normlab.records import JobDetail
 from normlab.specs.jobs import JobSpec
 from service.jobs import changes, leases, reading, submissions
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.results import logs, metrics
 from service.settings import Settings
 from service.store.database import Database
@@ -69,7 +69,7 @@ class Bench:
             self.database, wanted, owner="me", device="cpu", device_reason="it is asked for"
         )[0].id
 
-    def claim(self) -> Claim:
+    def claim(self) -> Lease:
         claim = leases.claim(self.database, "cpu", "a-worker", LEASE_S)
         assert claim is not None
         return claim

@@ -129,3 +129,32 @@ def test_metrics_without_names_are_all_that_the_job_has() -> None:
         return httpx.Response(200, content=json.dumps(detail))
 
     assert sorted(client_of(answer).metrics("j1")) == ["a", "b"]
+
+
+def test_one_metric_of_many_jobs_comes_in_their_order_in_as_few_requests_as_the_server_allows() -> (
+    None
+):
+    asked: List[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        jobs = request.url.params.get_list("job")
+        asked.append(len(jobs))
+        values = {"steps": [1], "times": [0.0], "points": 1}
+        return httpx.Response(
+            200, json=[{"name": "a", "values": [int(j, 16)], **values} for j in jobs]
+        )
+
+    jobs = [f"{n:032x}" for n in range(120)]
+    found = client_of(answer).series(jobs, "a")
+    assert [one.values for one in found] == [[n] for n in range(120)]
+    assert asked == [100, 20]
+
+
+def test_the_kinds_of_diagnostic_can_be_listed() -> None:
+    fields = dict.fromkeys(("summary", "when", "metrics", "cost", "source"), "-")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/v1/diagnostics"
+        return httpx.Response(200, json=[{"name": "power", **fields}])
+
+    assert [kind.name for kind in client_of(answer).diagnostic_kinds()] == ["power"]

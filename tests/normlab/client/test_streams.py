@@ -62,3 +62,10 @@ def test_a_stream_can_begin_later() -> None:
     stack = FakeStack([event(8, "succeeded")])
     assert [e.seq for e in stack.client().events("j1", after=7)] == [8]
     assert stack.resumed_from == ["7"]
+
+
+def test_the_events_of_all_jobs_go_on_after_one_of_them_has_ended() -> None:
+    stack = FakeStack([event(1, "succeeded"), event(2, "queued") + event(3, "failed")])
+    events = stack.client().events()
+    assert [next(events).seq for _ in range(3)] == [1, 2, 3]
+    assert stack.resumed_from == ["", "1"]

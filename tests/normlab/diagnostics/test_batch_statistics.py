@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from normlab.diagnostics.batch_statistics import BatchScatter, BatchStatisticsMeter, noise_strength
+from normlab.diagnostics.batch_statistics import BatchScatter, BatchStatisticsMeter
 from normlab.errors import InvalidSpec
 
 
@@ -66,10 +66,6 @@ def test_a_batch_below_eight_has_no_quarters() -> None:
     assert set(scatter.found()) == {"mean_ratio", "std_ratio", "effective_share"}
 
 
-def test_noise_strength_is_a_mean_difference() -> None:
-    assert noise_strength([1.0, 2.0], [0.5, 1.0]) == pytest.approx(0.75)
-
-
 def test_too_few_batches_or_another_shape_are_refused() -> None:
     meter = BatchStatisticsMeter()
     meter.update(torch.randn(4, 3))
@@ -77,5 +73,3 @@ def test_too_few_batches_or_another_shape_are_refused() -> None:
         meter.statistics()
     with pytest.raises(InvalidSpec, match="after 4"):
         meter.update(torch.randn(5, 3))
-    with pytest.raises(InvalidSpec):
-        noise_strength([], [])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from normlab.presentation.spreadsheets import plain_cell
+from normlab.presentation.columns import plain_cell
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from normlab.presentation.typed_columns import typed_columns
+from normlab.presentation.columns import typed_columns
 
 GROUP = {"kind": "group", "groups": 4}
 

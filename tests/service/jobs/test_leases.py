@@ -21,7 +21,7 @@ from service.jobs import changes, leases, reading
 from service.jobs.reaper import Reaper
 from service.results import metrics, reports
 from service.store.database import Database
-from tests.service.work import claim, series, submit
+from tests.service.work import claim, reap, series, submit
 
 LOST = Failed(code="worker_lost", failure_kind="lost", retryable=True, message="gone")
 BROKEN = Failed(code="device_error", failure_kind="device", retryable=True, message="ECC")
@@ -99,7 +99,7 @@ def test_an_expired_lease_that_nobody_took_is_renewed(database: Database) -> Non
     renewal = leases.renew(database, held, 30)
     assert renewal is not None
     assert not renewal.cancel_requested
-    assert leases.reap(database) == 0
+    assert reap(database) == 0
 
 
 def test_a_lost_job_goes_back_to_the_queue_and_then_fails_for_good(database: Database) -> None:
@@ -107,7 +107,7 @@ def test_a_lost_job_goes_back_to_the_queue_and_then_fails_for_good(database: Dat
     for expected in ("queued", "failed"):
         claim(database)
         _expire(database)
-        assert leases.reap(database) == 1
+        assert reap(database) == 1
         assert reading.get(database, job.id).state == expected
     ended = reading.get(database, job.id)
     assert [attempt.outcome for attempt in ended.attempts] == ["lost", "lost"]
@@ -125,7 +125,7 @@ def test_a_worker_frozen_inside_a_transaction_does_not_keep_its_job(
     def freeze_and_wake(frozen: Database) -> None:
         with frozen.begin() as connection:
             assert leases.hold(connection, held)
-            while not leases.reap(database):
+            while not reap(database):
                 time.sleep(0.1)
             connection.execute(text("select 1"))
 
@@ -142,7 +142,7 @@ def test_two_reapers_at_once_take_each_job_once(database: Database) -> None:
         claim(database)
     _expire(database)
     with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(lambda _: leases.reap(database), range(4))) == 20
+        assert sum(pool.map(lambda _: reap(database), range(4))) == 20
 
 
 def test_a_cancelled_job_whose_worker_is_lost_is_cancelled(database: Database) -> None:
@@ -150,7 +150,7 @@ def test_a_cancelled_job_whose_worker_is_lost_is_cancelled(database: Database) -
     claim(database)
     changes.cancel(database, job.id)
     _expire(database)
-    leases.reap(database)
+    reap(database)
     assert reading.get(database, job.id).state == "cancelled"
 
 
@@ -168,7 +168,7 @@ def test_a_worker_that_was_given_up_writes_nothing(database: Database, event: An
     job = submit(database)
     zombie = claim(database)
     _expire(database)
-    leases.reap(database)
+    reap(database)
     claim(database)
     before = reading.get(database, job.id)
     assert leases.renew(database, zombie, 30) is None

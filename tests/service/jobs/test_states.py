@@ -23,11 +23,11 @@ from normlab.errors import Conflict
 from normlab.events import Failed, Finished, Metrics
 from normlab.records import ENDED, JobState
 from service.jobs import changes, leases, reading, states
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.results import metrics, reports
 from service.store import events
 from service.store.database import Database
-from tests.service.work import series, submit
+from tests.service.work import reap, series, submit
 
 ATTEMPTS = 2
 FAILURES = {
@@ -103,7 +103,7 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: self._any("queued"))
     @rule(target=claims)
-    def claim(self) -> Claim:
+    def claim(self) -> Lease:
         found = leases.claim(self.database, "cpu", "w", 30)
         assert found is not None
         model = self.models[str(found.job)]
@@ -113,13 +113,13 @@ class Life(RuleBasedStateMachine):
         return found
 
     @rule(claim=claims, how=st.sampled_from(["report", "finish", "user", "device", "release"]))
-    def work(self, claim: Claim, how: str) -> None:
+    def work(self, claim: Lease, how: str) -> None:
         if how == "report":
             self._report(claim)
         else:
             self._end(claim, how)
 
-    def _report(self, claim: Claim) -> None:
+    def _report(self, claim: Lease) -> None:
         held, model = self._holds(claim), self.models[str(claim.job)]
         said = Metrics(series={"train/loss": series(model.points + 1)})
         assert reports.keep_all(self.database, claim, [said]) == held
@@ -130,7 +130,7 @@ class Life(RuleBasedStateMachine):
             model.expired = False
             assert renewal.cancel_requested == model.cancel
 
-    def _end(self, claim: Claim, how: str) -> None:
+    def _end(self, claim: Lease, how: str) -> None:
         held, model = self._holds(claim), self.models[str(claim.job)]
         if how == "finish":
             assert leases.finish(self.database, claim, Finished(step=1, summary={})) == held
@@ -157,7 +157,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def reap(self) -> None:
         lost = [m for m in self.models.values() if m.state == "running" and m.expired]
-        assert leases.reap(self.database) == len(lost)
+        assert reap(self.database) == len(lost)
         for model in lost:
             model.fail(retryable=True)
 
@@ -213,7 +213,7 @@ class Life(RuleBasedStateMachine):
     def _any(self, state: JobState) -> bool:
         return any(model.state == state for model in self.models.values())
 
-    def _holds(self, claim: Claim) -> bool:
+    def _holds(self, claim: Lease) -> bool:
         model = self.models[str(claim.job)]
         return model.state == "running" and model.attempt == claim.attempt
 

@@ -9,15 +9,15 @@ from sqlalchemy import text
 
 from normlab.events import Failed, Finished, Metrics, Series
 from service.jobs import changes, leases
-from service.jobs.leases import Claim
-from service.results import metrics, reports
+from service.jobs.leases import Lease
+from service.results import reports
 from service.results.chunks import Columns
 from service.results.compaction import Compactor, compact
 from service.store.database import Database
-from tests.service.work import claim, series, submit
+from tests.service.work import claim, series, stored, submit
 
 
-def _report(database: Database, held: Claim, first: int, last: int) -> None:
+def _report(database: Database, held: Lease, first: int, last: int) -> None:
     steps = list(range(first, last))
     values = [math.nan if step % 50 == 0 else math.sin(step) for step in steps]
     times = [1.7e9 + step / 8 for step in steps]
@@ -48,11 +48,11 @@ def _same(before: Columns, after: Columns) -> None:
 
 def test_small_chunks_become_few_and_the_points_stay(database: Database) -> None:
     job = _ended(database)
-    before = metrics.read_columns(database, job, "train/loss")
+    before = stored(database, job, "train/loss")
     assert compact(database, UUID(job)) == 1
     assert _chunks(database) == [4096, 4096, 1808]
-    _same(before, metrics.read_columns(database, job, "train/loss"))
-    _same(before.within(5000, 6000), metrics.read_columns(database, job, "train/loss", 5000, 6000))
+    _same(before, stored(database, job, "train/loss"))
+    _same(before.within(5000, 6000), stored(database, job, "train/loss", 5000, 6000))
 
 
 def test_what_is_compact_is_not_written_again(database: Database) -> None:
@@ -72,10 +72,10 @@ def test_attempts_stay_apart_so_what_was_abandoned_stays_abandoned(database: Dat
             leases.fail(database, held, lost)
         else:
             leases.finish(database, held, Finished(step=30, summary={}))
-    before = metrics.read_columns(database, job.id, "train/loss")
+    before = stored(database, job.id, "train/loss")
     assert compact(database, UUID(job.id)) == 2
     assert _chunks(database) == [30, 30]
-    _same(before, metrics.read_columns(database, job.id, "train/loss"))
+    _same(before, stored(database, job.id, "train/loss"))
 
 
 def test_a_running_job_is_left_alone_and_goes_on_reporting(database: Database) -> None:
@@ -99,19 +99,19 @@ def test_a_job_that_is_tried_again_keeps_all_its_points(database: Database) -> N
     changes.retry(database, job.id)
     assert compact(database, held.job) == 0
     _report(database, claim(database), 21, 31)
-    assert metrics.read_columns(database, job.id, "train/loss").steps.tolist() == list(range(1, 31))
+    assert stored(database, job.id, "train/loss").steps.tolist() == list(range(1, 31))
 
 
 def test_several_at_once_change_nothing_but_the_chunks(database: Database) -> None:
     job = _ended(database, 2000, a_chunk=20)
-    before = metrics.read_columns(database, job, "train/loss")
+    before = stored(database, job, "train/loss")
     rounds = [threading.Thread(target=compact, args=(database, UUID(job))) for _ in range(4)]
     for round_ in rounds:
         round_.start()
     for round_ in rounds:
         round_.join()
     assert _chunks(database) == [2000]
-    _same(before, metrics.read_columns(database, job, "train/loss"))
+    _same(before, stored(database, job, "train/loss"))
 
 
 def test_a_job_that_is_locked_is_left_to_whoever_holds_it(database: Database) -> None:

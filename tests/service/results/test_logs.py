@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from normlab.errors import InvalidSpec, NotFound
 from normlab.events import Failed, Finished
 from service.jobs import leases
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.results import logs
 from service.store.database import Database
 from tests.service.work import claim, submit
@@ -15,7 +15,7 @@ from tests.service.work import claim, submit
 LOST = Failed(code="worker_lost", failure_kind="lost", retryable=True, message="gone")
 
 
-def _print(database: Database, held: Claim, start: int, data: bytes) -> None:
+def _print(database: Database, held: Lease, start: int, data: bytes) -> None:
     with database.begin() as connection:
         assert leases.hold(connection, held)
         logs.append(connection, held, start, data)

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from normlab.errors import InvalidSpec, NotFound
 from normlab.events import Failed, Metrics, Series, Started
 from service.jobs import leases, reading
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.results import metrics, reports
 from service.store.database import Database
 from tests.service.work import claim, series, submit
@@ -18,12 +18,12 @@ from tests.service.work import claim, series, submit
 LOST = Failed(code="worker_lost", failure_kind="lost", retryable=True, message="gone")
 
 
-def _report(database: Database, held: Claim, **named: Series) -> None:
+def _report(database: Database, held: Lease, **named: Series) -> None:
     said = {name.replace("_", "/"): points for name, points in named.items()}
     assert reports.keep_all(database, held, [Metrics(series=said)])
 
 
-def _again(database: Database, held: Claim, step: int) -> Claim:
+def _again(database: Database, held: Lease, step: int) -> Lease:
     leases.fail(database, held, LOST)
     next_one = claim(database)
     assert reports.keep_all(database, next_one, [Started(step=step, environment={})])

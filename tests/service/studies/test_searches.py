@@ -15,7 +15,7 @@ from normlab.records import StudyRecord
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.jobs import leases
-from service.jobs.leases import Claim
+from service.jobs.leases import Lease
 from service.results import metrics, reports
 from service.store.database import Database
 from service.studies import studies
@@ -39,11 +39,11 @@ def searcher(database: Database) -> Searcher:
     return Searcher(database, lambda: place, lambda _: [])
 
 
-def claim(database: Database) -> Claim | None:
+def claim(database: Database) -> Lease | None:
     return leases.claim(database, "cpu", "w", 30)
 
 
-def report(database: Database, taken: Claim, values: list[float]) -> None:
+def report(database: Database, taken: Lease, values: list[float]) -> None:
     steps = list(range(1, len(values) + 1))
     series = Series(steps=steps, values=values, times=[time.time()] * len(values))
     with database.begin() as connection:

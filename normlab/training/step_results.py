@@ -16,7 +16,7 @@ _MOST = 100  # results that wait on the device
 _INTERVAL_S = 0.5  # and for how long
 
 
-class Ledger:
+class StepResults:
     """
     The results of the steps, kept on the device until there are some to read.
 

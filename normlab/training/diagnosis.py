@@ -17,7 +17,7 @@ from normlab.training.losses import cross_entropy
 from normlab.training.reporting import Reporter
 
 
-class Watch:
+class Diagnosis:
     """
     The observers that a job asks for; without any, nothing is done.
 

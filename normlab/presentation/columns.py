@@ -1,4 +1,4 @@
-"""Coordinates of cells as columns of one type each: numbers stay numbers, objects get a label."""
+"""Columns of files and frames: of one type each, and shown by a spreadsheet as they are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 from normlab.specs.cells import label
 
+_BEGINS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _NUMBERS = {int, float}
 
 
@@ -28,3 +29,22 @@ def _of_one_type(values: List[Any]) -> List[Any]:
     if len(types) <= 1 and types <= {bool, int, float, str}:
         return values
     return [None if value is None else label(value) for value in values]
+
+
+def plain_cell(value: Any) -> Any:
+    """
+    Return *value* as a spreadsheet may have it: text that begins like a formula gets a quote.
+
+    Numbers stay numbers, as text too: -0.5 and +1e-3 are no formulas.
+    """
+    if not isinstance(value, str) or not value.startswith(_BEGINS_A_FORMULA):
+        return value
+    return value if _is_number(value) else f"'{value}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text == text.strip()
