@@ -1,4 +1,4 @@
-"""A stack for a long command: the one that is meant or runs already, or one of its own."""
+"""Find a stack for a long command: the named one, a running one, or a new one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 @contextmanager
 def any_stack(ctx: typer.Context) -> Iterator[Client]:
     """
-    Give a client of the API that the command line means, or of a stack started for the command.
+    Yield a client for the API that the command line names, or for a stack started for this command.
 
-    The own stack lives in the user's data folder: what it computed is there the next time.
+    A new stack uses the user's data folder, so that its results are available the next time.
     """
     address: Address = ctx.find_root().obj
     if address.url is not None or _answers(address):
@@ -34,11 +34,11 @@ def any_stack(ctx: typer.Context) -> Iterator[Client]:
     from normlab.client import Client
 
     data_dir = data_dir_of(address)
-    forget_connection(data_dir)  # of a stack that was killed
+    forget_connection(data_dir)  # left by a killed stack
     settings = _settings()
     slots = settings["NORMLAB_SLOTS"]
     print(
-        f"no stack runs: starting one with {slots} slots in {data_dir}",
+        f"no stack is running: starting one with {slots} slots in {data_dir}",
         file=sys.stderr,
         flush=True,
     )

@@ -1,4 +1,4 @@
-"""The parts of a stack, looked at one by one: what was found, and the way out."""
+"""Check the parts of a stack one by one: report the findings and how to fix them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "bad": "[red]bad[/]"}
 
 
 class Finding(NamedTuple):
-    """What one check found; `mend` says what to do, and is empty where all is well."""
+    """The result of one check; `mend` says how to fix a problem, and is empty if all is well."""
 
     check: str
     verdict: str  # ok, warn or bad
@@ -36,13 +36,13 @@ class Finding(NamedTuple):
 
 
 def examine(address: Address) -> Iterator[Finding]:
-    """Look at the API from outside, then at this machine's own parts, if it has them."""
+    """Check the API from outside, then the parts of a stack on this machine, if it has any."""
     yield from _api(address)
     yield from _host(address)
 
 
 def report(findings: Iterator[Finding], *, as_json: bool) -> int:
-    """Print the findings as they come; return 1 if one is bad."""
+    """Print each finding as soon as it is known; return 1 if one is bad."""
     seen: List[Finding] = []
     out = console()
     for finding in findings:
@@ -85,17 +85,17 @@ def _readiness(connection: Connection, answer: httpx.Response) -> Iterator[Findi
         yield Finding("API", "bad", found, "see the parts below")
     for part, (verdict, mend) in _PARTS.items():
         text = str(parts.get(part, "ok"))
-        if text not in ("ok", "unknown"):  # unknown: what is wrong before it says so
+        if text not in ("ok", "unknown"):  # unknown: the failure comes before the token is checked
             yield Finding(f"API's {part}", verdict, text, mend)
 
 
 _PARTS = {
     "database": ("bad", "start PostgreSQL, or correct NORMLAB_DATABASE_URL, then restart the API"),
     "migrations": ("bad", "python -m service.migrate"),
-    "writes": ("bad", "free space on the database's disk, or let it take writes again"),
+    "writes": ("bad", "free space on the database's disk, or make it writable again"),
     "disk": ("warn", "remove old job folders, or set NORMLAB_DATA_DIR to a larger disk"),
     "broker": ("warn", "start Redis, or correct NORMLAB_BROKER_URL; jobs start, but later"),
-    "events": ("warn", "nothing, if it goes away; else look at the database's connection limit"),
+    "events": ("warn", "nothing if this is temporary; else check the database's connection limit"),
 }
 
 
@@ -105,7 +105,7 @@ def _clock(answer: httpx.Response, middle: float) -> Finding:
         return Finding("clock", "ok", "the API sends no date to compare with")
     off = abs(parsedate_to_datetime(date).timestamp() - middle)
     if off > CLOCK_OFF_S:
-        mend = "set both clocks by NTP; leases are safe, they go by the database's clock"
+        mend = "synchronize both clocks with NTP; leases are safe, they use the database's clock"
         return Finding("clock", "warn", f"{off:.0f} s between here and the API's host", mend)
     return Finding("clock", "ok", "agrees with the API's host")
 
@@ -118,7 +118,7 @@ def _token_and_workers(connection: Connection) -> Iterator[Finding]:
         yield Finding("token", "bad", str(e), "give --token or NORMLAB_TOKEN as `up` printed it")
         return
     except NormlabError as e:
-        mend = "mend what is bad above; then this can be tried again"
+        mend = "fix the problems above, then check again"
         yield Finding("token", "warn", f"not tried: {e}", mend)
         return
     yield Finding("token", "ok", "accepted")
@@ -133,11 +133,11 @@ def _token_and_workers(connection: Connection) -> Iterator[Finding]:
             yield Finding("workers", "bad", found, mend)
         elif device.queued and all(worker.busy == 0 for worker in device.workers):
             found = f"{device.queued} jobs wait for {device.kind}, and its workers are idle"
-            mend = "if this stays, restart the worker: it is deaf"
+            mend = "if this persists, restart the worker: it receives no messages"
             yield Finding("workers", "warn", found, mend)
     if not live:
         yield Finding(
-            "workers", "warn", "no worker is live: jobs are kept, none runs", "normlab up"
+            "workers", "warn", "no worker is live: jobs stay queued until one starts", "normlab up"
         )
 
 
@@ -149,7 +149,7 @@ def _host(address: Address) -> Iterator[Finding]:
         return
     environment = {**os.environ, "NORMLAB_DATA_DIR": str(data_dir_of(address))}
     try:
-        # a process of its own: the client never imports the service
+        # a separate process: the client never imports the service
         done = subprocess.run(
             [sys.executable, "-m", "service.doctor"],
             capture_output=True,
