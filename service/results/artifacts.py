@@ -1,4 +1,4 @@
-"""Files that jobs leave: their checkpoints, and what people may want to download."""
+"""Files that jobs write: checkpoints, and files for download."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _JOB = text("select 1 from job where id = :job")
 
 
 def keep_checkpoint(connection: Connection, claim: Claim, written: CheckpointWritten) -> None:
-    """Remember a checkpoint, in a transaction that holds *claim*; only the newest are kept."""
+    """Record a checkpoint, in a transaction that holds *claim*; only the newest are kept."""
     name = Path(written.path).name
     _keep(connection, claim, written, name, "checkpoint", written.step)
     connection.execute(_PRUNE, {"job": claim.job, "keep": claim.spec.checkpoint.keep})
@@ -44,7 +44,7 @@ def keep_checkpoint(connection: Connection, claim: Claim, written: CheckpointWri
 
 
 def keep_artifact(connection: Connection, claim: Claim, written: ArtifactWritten) -> None:
-    """Remember a file, in a transaction that holds *claim*; one of the same name is replaced."""
+    """Record a file, in a transaction that holds *claim*; replace a file of the same name."""
     _keep(connection, claim, written, written.name, _kind(written.name), None)
     events.record(connection, claim.job, "artifact", {"name": written.name})
 
@@ -60,7 +60,7 @@ def read_all(database: Database, job: str) -> list[ArtifactRecord]:
 
 
 def path_of(database: Database, job: str, name: str) -> Path:
-    """Return where the file *name* of *job* lies; raise NotFound if there is none."""
+    """Return the path of the file *name* of *job*; raise NotFound if there is none."""
     with database.autocommit() as connection:
         path = connection.execute(_ONE, {"job": parse_id(job), "name": name}).scalar()
     if path is None:

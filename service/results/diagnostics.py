@@ -1,4 +1,4 @@
-"""What diagnostics found, where it is no plain series."""
+"""Results of diagnostics that are not a series."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEEP = text("""
     values (:job, :name, :step, :attempt, cast(:record as jsonb))
     on conflict (job, name, step, attempt) do update set record = excluded.record
 """)
-# Of a step that several attempts reached, the last one counts.
+# If several attempts reached a step, the last one counts.
 _READ = text("""
     select distinct on (name, step) name, step, record from diagnostic
     where job = :job and (cast(:name as text) is null or name = :name)
@@ -27,7 +27,7 @@ _JOB = text("select 1 from job where id = :job")
 
 
 def keep(connection: Connection, claim: Claim, found: Diagnostic) -> None:
-    """Remember what a diagnostic found, in a transaction that holds *claim*."""
+    """Record the result of a diagnostic, in a transaction that holds *claim*."""
     values = {"job": claim.job, "attempt": claim.attempt, "name": found.name, "step": found.step}
     record = events.to_json(found.record)
     connection.execute(_KEEP, {**values, "record": record})
@@ -36,7 +36,7 @@ def keep(connection: Connection, claim: Claim, found: Diagnostic) -> None:
 
 
 def read_all(database: Database, job: str, name: str | None = None) -> list[DiagnosticRecord]:
-    """Return what diagnostics found in *job*, by name and step; raise NotFound if it is unknown."""
+    """Return the diagnostics of *job*, by name and step; raise NotFound if it is unknown."""
     key = parse_id(job)
     with database.autocommit() as connection:
         rows = connection.execute(_READ, {"job": key, "name": name}).mappings().all()

@@ -1,4 +1,4 @@
-"""What a running attempt reports, event by event, on its way into the tables."""
+"""Store the reports of a running attempt in the tables, event by event."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PROGRESS = text("""
 
 
 def keep_all(database: Database, claim: Claim, reported: Sequence[AnyEvent]) -> bool:
-    """Keep *reported* in one transaction; False, and nothing is kept, if *claim* is over."""
+    """Store *reported* in one transaction; if *claim* is over, store nothing and return False."""
     with database.begin() as connection:
         if not leases.hold(connection, claim):
             return False
@@ -44,7 +44,7 @@ def keep_all(database: Database, claim: Claim, reported: Sequence[AnyEvent]) -> 
 
 
 def keep(connection: Connection, claim: Claim, event: AnyEvent) -> None:
-    """Keep one event, in a transaction that holds *claim*; Finished and Failed are for leases."""
+    """Store one event, in a transaction that holds *claim*; leases handle Finished and Failed."""
     if isinstance(event, Metrics):
         metrics.append(connection, claim, event.series)
     elif isinstance(event, Progress):

@@ -1,4 +1,4 @@
-"""Processes that belong to this one: they log to a file, and none outlives its parent."""
+"""Child processes of this process: they log to files, and none outlives its parent."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ LONGEST_PAUSE_S = 30
 
 class Child:
     """
-    A process in a session of its own, so that Ctrl-C reaches it only through us.
+    A process in its own session, so that Ctrl-C reaches it only through us.
 
     Args:
-        name: for people, and of its log file.
-        command: what to run.
-        environment: all of it.
+        name: shown to people, and the name of its log file.
+        command: the command line to run.
+        environment: its whole environment.
         log_dir: where its output goes, as NAME.log.
     """
 
@@ -60,21 +60,21 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process is running."""
         return self.process.poll() is None
 
     @property
     def may_restart(self) -> bool:
-        """Whether it has ended, and not so soon that a pause is due first."""
+        """Whether it has ended, and no pause is needed before a restart."""
         return not self.running and pause_is_over(self.starts, self.started)
 
     def restart(self) -> None:
         """Start a process that has ended again."""
-        self.started = time.monotonic()  # first: a start that fails is followed by a pause too
+        self.started = time.monotonic()  # first: a pause follows a failed start too
         self.process = self._spawn()
 
     def stop(self, grace_s: float) -> None:
-        """Ask the process to end, wait, and end it if it does not."""
+        """Ask the process to end, wait, and kill it if it does not."""
         if self.running:
             self.process.terminate()
         try:
@@ -83,8 +83,8 @@ class Child:
             self.kill()
 
     def kill(self) -> None:
-        """End the process and all that it started in its session, at once."""
-        with contextlib.suppress(ProcessLookupError):  # it was gone already
+        """Kill the process and everything that it started in its session."""
+        with contextlib.suppress(ProcessLookupError):  # it had ended already
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
@@ -98,7 +98,7 @@ class Child:
 
 
 def pause_is_over(starts: int, started: float) -> bool:
-    """Say whether what was started so often, last at *started*, may be started once more."""
+    """Return whether a process with these starts, the last at *started*, may start again now."""
     return time.monotonic() - started > min(LONGEST_PAUSE_S, starts - 1)
 
 

@@ -35,13 +35,13 @@ log = structlog.get_logger(__name__)
 READY_WITHIN_S = 60.0
 LOOK_S = 0.02
 API_GRACE_S = 10.0
-# PostgreSQL guards its own files, and datasets are the operator's
+# PostgreSQL protects its own files, and datasets belong to the operator
 _NOT_OURS = frozenset({"postgres", "datasets"})
 
 
 @dataclass
 class Stack:
-    """A running stack: where it is, and its processes in the order in which they stop."""
+    """A running stack: its address, and its processes in the order in which they stop."""
 
     connection: Connection
     data_dir: Path
@@ -54,18 +54,18 @@ class Stack:
         return self.connection.url
 
     def mend(self) -> list[str]:
-        """Start again whatever has ended, and say what, how often, and where its log is."""
+        """Restart processes that have ended; return what, how often, and where each log is."""
         gone = [child for child in self.children if child.may_restart]
         for child in gone:
             log.error("child ended", child=child.name, exit=child.process.returncode)
             try:
                 child.restart()
-            except OSError as e:  # no memory, no process, no disk now: the next look tries again
+            except OSError as e:  # no memory, process or disk space now: the next check tries again
                 log.error("child does not start", child=child.name, reason=str(e))
         return [_told(server) for server in self.servers.mend()] + [_told(c) for c in gone]
 
     def kill(self) -> None:
-        """End all processes at once, without checkpoints."""
+        """Kill all processes immediately, without checkpoints."""
         for child in self.children:
             child.kill()
 
@@ -73,14 +73,14 @@ class Stack:
 @contextmanager
 def stack(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
     """
-    Run a stack as long as the context lasts.
+    Run a stack while the context is open.
 
     Args:
-        settings: of everything in it; port 0 means any free one.
-        worker: whether it has a worker for each of the settings' devices.
+        settings: for all of its parts; port 0 means any free port.
+        worker: whether to start a worker for each device in the settings.
 
     Raises:
-        Conflict: if a stack with this data directory runs already.
+        Conflict: if a stack with this data directory is already running.
         ServiceUnavailable: if a part does not start; the message has the end of its log.
     """
     data_dir = settings.data_dir.absolute()
@@ -88,7 +88,7 @@ def stack(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
     with ExitStack() as stopping:
         stopping.enter_context(_only_one(data_dir))
         tighten(data_dir, leave=_NOT_OURS)
-        forget_connection(data_dir)  # of a stack that was killed
+        forget_connection(data_dir)  # left by a killed stack
         servers = embedded.start(settings)
         stopping.callback(servers.stop)
         token = _token(settings)
@@ -122,7 +122,7 @@ def _prepare(database_url: str, token: str) -> None:
 def _start(running: Stack, environment: dict[str, str], devices: list[str]) -> None:
     logs = running.data_dir / "logs"
     logs.mkdir(exist_ok=True, mode=0o700)
-    # stopped in this order: a worker hands its jobs back while the API still answers
+    # stopped in this order: a worker returns its jobs while the API still answers
     commands = {f"workers-{device}": ["workers", "--device", device] for device in devices}
     commands["api"] = ["api"]
     for name, command in commands.items():
@@ -149,7 +149,7 @@ def _wait_until_ready(running: Stack) -> None:
 
 
 def _answers(url: str) -> bool:
-    # the stack's own API, on this host: a proxy of the environment leads elsewhere
+    # the stack's own API, on this host: a proxy from the environment would lead elsewhere
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(url, timeout=2) as answer:
@@ -165,7 +165,7 @@ def _stop(running: Stack, grace_s: float) -> None:
 
 @contextmanager
 def _only_one(data_dir: Path) -> Iterator[None]:
-    # the lock goes with the process that holds it, so that a crash leaves none behind
+    # the kernel releases the lock when its process ends, so that a crash leaves none behind
     with append_privately(data_dir / LOCK_NAME) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -195,7 +195,7 @@ def _reachable(host: str) -> str:
 def _free_port(settings: Settings) -> int:
     for port in (settings.port, 0):
         with socket.socket() as probe:
-            # as the API will: a port whose last connections are still closing is free
+            # as the API will do: a port whose last connections are still closing counts as free
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((settings.host, port))
@@ -220,6 +220,6 @@ def _environment(
 
 
 def _given(settings: Settings) -> dict[str, object]:
-    # the children must see what this process was told, by whatever way it was told
+    # the children must get this process's settings, whatever their source
     values = settings.model_dump(exclude={"token"}, exclude_none=True)
     return {**values, "data_dir": settings.data_dir.absolute()}

@@ -1,4 +1,4 @@
-"""A server that we start and stop: its process, what it needs to run as root, and its leftovers."""
+"""A server that we start and stop: its process, its user if we are root, and its leftovers."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from service.servers.children import pause_is_over
 START_S = 60.0
 STOP_S = 30.0
 _LOOK_S = 0.01
-# Root may not run PostgreSQL: the first of these that exists does. The last one always does.
+# PostgreSQL refuses to run as root. The first of these users that exists runs it.
 _SERVER_USERS = ("postgres", "pgserver", "nobody")
 
 
 @dataclass(frozen=True)
 class ServerUser:
-    """The user that runs a server when we are root."""
+    """The user that runs a server if we are root."""
 
     uid: int
     gid: int
@@ -38,7 +38,7 @@ class ServerUser:
 
 @dataclass
 class ServerProcess:
-    """A server that runs, or ran: one that ended by itself may be started again."""
+    """A server that runs or ran: if it ended by itself, it may be restarted."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -46,7 +46,7 @@ class ServerProcess:
     log: Path
     start: Callable[[], subprocess.Popen[bytes]] = field(repr=False)
     make_room: Callable[[], None] = field(default=lambda: None, repr=False)
-    """Removes what an end without a farewell leaves in a new start's way."""
+    """Removes files that a crash leaves and that would block a new start."""
     starts: int = 1
     started: float = field(default_factory=time.monotonic)
 
@@ -56,7 +56,7 @@ class ServerProcess:
         return self.process.poll() is not None and pause_is_over(self.starts, self.started)
 
     def restart(self) -> None:
-        """Start a server that has ended again, and do not wait until it answers."""
+        """Restart a server that has ended, without waiting until it answers."""
         self.starts += 1
         self.started = time.monotonic()
         self.make_room()
@@ -74,7 +74,7 @@ class ServerProcess:
 
 
 def server_user() -> ServerUser | None:
-    """Return who runs PostgreSQL: None for ourselves, another user where we are root."""
+    """Return the user that runs PostgreSQL: None for our own user, another user if we are root."""
     if os.geteuid() != 0:
         return None
     for name in _SERVER_USERS:
@@ -95,7 +95,7 @@ def launch(
     user: ServerUser | None = None,
     stop_signal: signal.Signals = signal.SIGTERM,
 ) -> ServerProcess:
-    """Start *command* in a session of its own, so that a Ctrl-C is ours alone to handle."""
+    """Start *command* in its own session, so that only we handle Ctrl-C."""
 
     def start() -> subprocess.Popen[bytes]:
         with append_privately(log) as output:
@@ -116,7 +116,7 @@ def launch(
 
 
 def environment() -> Mapping[str, str]:
-    """What a server sees of our environment: nothing that could change what it does."""
+    """The part of our environment for a server: nothing that could change its behaviour."""
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C"}
 
 
@@ -135,14 +135,14 @@ def wait_until(ready: Callable[[], bool], server: ServerProcess, log: Path) -> N
 
 
 def end_leftover(pid_file: Path, program: str, stop_signal: signal.Signals) -> None:
-    """End the server that a crash left behind, if *pid_file* still names one; remove the file."""
+    """Stop the server that a crash left behind, if *pid_file* still names one; remove the file."""
     try:
         pid = int(pid_file.read_text().split()[0])
     except (FileNotFoundError, ValueError, IndexError):
         return
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        # The number may belong to somebody else by now: a server of ours works in its folder.
+        # The pid may belong to another process by now: ours has its folder as working directory.
         if process.name() == program and Path(process.cwd()) == pid_file.parent.resolve():
             process.send_signal(stop_signal)
             _outlive(process)
@@ -159,12 +159,12 @@ def _outlive(process: psutil.Process) -> None:
 
 def socket_folder(data_dir: Path, *, shared: bool) -> Path:
     """
-    Make the private folder of a data directory's sockets, with a path short enough for them.
+    Make the private folder for a data directory's sockets, with a short enough path.
 
-    A socket's path may have no more than 107 bytes, which a data directory's may exceed.
+    A socket's path may have at most 107 bytes, and a data directory's path may be longer.
 
     Args:
-        shared: whether the server's user, not just ours, must find its way through.
+        shared: whether the server's user, and not just ours, needs access.
     """
     digest = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:12]
     folder = _short_base() / f"normlab-{os.geteuid()}-{digest}"
@@ -184,7 +184,7 @@ def _short_base() -> Path:
 
 
 def let_through(path: Path, user: ServerUser | None) -> None:
-    """Let *user* pass the folders above *path*, without letting it list them."""
+    """Let *user* traverse the folders above *path*, but not list them."""
     if user is None:
         return
     for folder in path.resolve().parents:
