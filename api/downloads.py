@@ -1,4 +1,4 @@
-"""Files on their way out, which end with their reader."""
+"""Downloads that stop when the client disconnects."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from starlette.types import Receive, Scope, Send
 
 
 class Download(FileResponse):
-    """Send a file; once the reader has left, read no more of it."""
+    """Send a file; stop reading it when the client disconnects."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until the end, or until the reader leaves."""
+        """Send until the end, or until the client disconnects."""
         async with anyio.create_task_group() as both:
 
             async def notice_leave() -> None:
