@@ -11,6 +11,4 @@ import sys
 from typing import Any
 
 modules: dict[str, Any] = sys.modules
-modules.setdefault(
-    "rich", None
-)  # an import finds None, and fails as if the package was not installed
+modules.setdefault("rich", None)  # an import finds None, and fails as if it was not installed

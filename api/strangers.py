@@ -45,9 +45,7 @@ class Strangers:
         client = _network(host)
         count = self._note(client)
         self._wrong.inc()
-        if (
-            count <= _FREE or count & (count - 1) == 0
-        ):  # then 8, 16, 32, so that the log is not flooded
+        if count <= _FREE or count & (count - 1) == 0:  # then 8, 16, 32: no flood of lines
             log.warning("wrong token", client=client, in_a_row=count)
         if count > _FREE:
             await self._wait(client, min(_LONGEST_S, _FIRST_S * 2.0 ** min(count - _FREE - 1, 9)))

@@ -102,9 +102,7 @@ class Wakeups:
                 await self._listen(conninfo)
             except psycopg.Error as e:
                 log.warning("no news from the database for now", error=str(e).strip())
-            except (
-                Exception
-            ):  # one listener serves all streams: an error must not end it permanently
+            except Exception:  # one listener serves all streams: an error must not end it
                 log.exception("the listener failed")
             self.connected = False
             await asyncio.sleep(_RECONNECT_S)

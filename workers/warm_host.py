@@ -1,10 +1,10 @@
 """
-A process that has torch imported and does nothing with it but fork: a job a child.
+A process that has imported torch and only forks: one child per job.
 
-Standard input is a socket of whole messages (SEQPACKET). A message holds the order's settings as
-JSON and carries four descriptors: the child's standard input, its event pipe, its log, and a
+Standard input is a socket with message boundaries (SEQPACKET). A message holds the settings as
+JSON and carries four file descriptors: the child's standard input, its event pipe, its log, and a
 socket on which the host answers `{"pid": ...}` and, once the child has ended, `{"exit": ...}`.
-The host runs no torch operator: threads that one starts would be missing in every child.
+The host runs no torch operator, because its threads would be missing in every child.
 Runs on Python 3.8, on Linux.
 """
 
@@ -29,11 +29,11 @@ from workers.job_pipes import die_with_parent
 
 DESCRIPTORS = 4
 _MESSAGE_BYTES = 1 << 16
-# What jobs import. An installation may lack some; none of them may start a thread.
+# The imports of jobs. An installation may lack some; none of them may start a thread.
 _PRELOADED = (
     "torch",
     "torch._dynamo",  # torch.optim imports it when the first optimizer is made
-    "torch._inductor",  # so does the choice of deterministic operators
+    "torch._inductor",  # choosing deterministic operators imports it too
     "numpy",
     "workers.job",
     "normlab.training.loop",
@@ -45,7 +45,7 @@ _PRELOADED = (
 
 
 class WarmHost:
-    """Fork children on request, and tell how each ended."""
+    """Fork children on request, and report how each ended."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -107,7 +107,7 @@ class WarmHost:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setsid()
-            die_with_parent()  # its supervisor it follows by its lifeline
+            die_with_parent()  # the child follows its supervisor through its lifeline
             for mine in (self._control, answer, *self._replies.values()):
                 mine.close()
             os.close(self._wake_read)
@@ -120,16 +120,16 @@ class WarmHost:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(code)  # the host's own clean-up is none of the child's business
+            os._exit(code)  # the child must not run the host's own clean-up
 
 
 def main() -> int:
-    """Import what jobs need, then serve."""
+    """Import the modules that jobs need, then serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=os.dup(0))
     _preload(_PRELOADED)
     gc.collect()
-    gc.freeze()  # the children share these pages for as long as nobody counts their references
+    gc.freeze()  # the children share these pages as long as no reference counts change
     control.send(json.dumps({"ready": os.getpid()}).encode())
     WarmHost(control).serve()
     return 0
@@ -151,7 +151,7 @@ def _run_job() -> int:
 
 def _take_over(fds: Sequence[int]) -> None:
     """Make *fds* (stdin, events, log) the descriptors 0, 3, and 1 with 2."""
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in fds]  # clear of the targets
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in fds]  # away from the target numbers
     for source, target in zip((high[0], high[2], high[2], high[1]), (0, 1, 2, 3)):
         os.dup2(source, target, inheritable=target < 3)
     os.closerange(4, max(high) + 1)
@@ -185,7 +185,7 @@ def _returncode(status: int) -> int:
 
 
 def _ignore_in_python(_signal: int, _frame: Optional[FrameType]) -> None:
-    """Stand as the handler that SIGCHLD needs for the wake-up descriptor to be written."""
+    """Do nothing: SIGCHLD needs a handler so that the wake-up descriptor is written."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Answer one question: a job's spec in, what is known of its model out."""
+"""Answer one question: from a job's spec to the properties of its model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from normlab.specs.jobs import JobSpec
 
 
 def inspect(spec: JobSpec) -> Dict[str, Any]:
-    """Return parameters, estimated memory and the IPU's verdict, as plain values."""
+    """Return parameters, estimated memory and the verdict for an IPU, as plain values."""
     check = check_job(spec)
     return {
         "parameters": sum(p.numel() for p in meta_model(spec).parameters()),

@@ -67,9 +67,7 @@ def records_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[JobReco
     if not rows:
         return []
     live = _live_devices(connection, rows)
-    names = rows[
-        0
-    ]._fields  # the names of all rows: building a dictionary from each row takes longer
+    names = rows[0]._fields  # of all rows: a dictionary from each row's own names takes longer
     return [record_of(dict(zip(names, row)), live) for row in rows]
 
 

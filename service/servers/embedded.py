@@ -154,7 +154,7 @@ def _postgres_binaries() -> Path:
         raise ServiceUnavailable(
             f"no PostgreSQL: NORMLAB_DATABASE_URL is not set and the wheel is missing; {_INSTALL}"
         )
-    # We do not import the wheel's Python part, because its import takes locks and changes permissions.
+    # The wheel's Python part is not imported: its import takes locks and changes permissions.
     installed = [path.parent for path in Path(found.origin).parent.glob("*/bin/postgres")]
     if not installed:
         raise ServiceUnavailable(f"the PostgreSQL wheel holds no server; {_INSTALL}")

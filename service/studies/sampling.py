@@ -92,9 +92,7 @@ def _rungs(row: Any, course: Mapping[int, float], first: int) -> dict[str, float
 def _sampler(search: Search, trials: int) -> optuna.samplers.BaseSampler:
     from optuna.samplers import RandomSampler, TPESampler
 
-    seed = (
-        search.seed + trials
-    ) % 2**32  # each round continues the random sequence at its own place
+    seed = (search.seed + trials) % 2**32  # each round has its own random numbers
     if search.sampler == "random":
         return RandomSampler(seed=seed)
     return TPESampler(seed=seed, constant_liar=True)
