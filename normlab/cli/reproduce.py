@@ -191,9 +191,7 @@ def _write_page(client: Any, verdicts: List[Verdict], page: Path) -> None:
         except InvalidSpec as e:
             print(f"no plot of {verdict.claim.key}: {e}", file=sys.stderr)
     words = sys.argv[sys.argv.index("reproduce") :] if "reproduce" in sys.argv else ["reproduce"]
-    command = (
-        f"normlab {shlex.join(words)}"  # without the global options, which may include a token
-    )
+    command = f"normlab {shlex.join(words)}"  # without global options, such as a token
     text = report.page(verdicts, _machine(client), command, folder.name)
     page.write_text(text, encoding="utf-8")
     print(f"wrote {page}", file=sys.stderr)

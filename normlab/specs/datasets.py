@@ -1,4 +1,4 @@
-"""The datasets that a job can name, as plain facts: no torch, and no dataset read."""
+"""The facts about all datasets for jobs. Needs no torch, and reads no dataset."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from normlab.specs.dataset_files import damage
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What is known of a dataset before it is read; None where only its files can tell."""
+    """The facts about a dataset that are known before it is read; None if only its files tell."""
 
     name: str
     summary: str
@@ -26,7 +26,7 @@ class DatasetFacts:
     task: str = "classification"  # a name of specs/tasks.py
 
     def missing(self, data_root: Path) -> List[str]:
-        """List the files that are not there or not whole, relative to *data_root*; with what is."""
+        """List missing or incomplete files, relative to *data_root*, each with its problem."""
         sizes = self.file_bytes or (None,) * len(self.files)
         found = (self._missing(data_root, name, size) for name, size in zip(self.files, sizes))
         return [said for said in found if said is not None]
@@ -39,7 +39,7 @@ class DatasetFacts:
         return None if wrong is None else f"{path.relative_to(data_root)} ({wrong})"
 
     def find(self, data_root: Path, name: str) -> Optional[Path]:
-        """Return where the file *name* lies, or None."""
+        """Return the path of the file *name*, or None."""
         plain = data_root / name
         packed = data_root / f"{name}.gz"
         if plain.is_file():

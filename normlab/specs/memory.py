@@ -1,4 +1,4 @@
-"""The least memory that a job's training takes, from its specification alone: no torch."""
+"""A lower bound on the memory of a training, from its specification alone. Needs no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks that a job can name, as plain facts: no torch."""
+"""The facts about all networks for jobs. Needs no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Callable, Dict, List, Optional
 
 @dataclass(frozen=True)
 class Site:
-    """A place in a network where a normalizer stands: its channels, and its map's side."""
+    """The site of a normalizer in a network: its channels, and the side of its map."""
 
     channels: int
     side: int
@@ -17,7 +17,7 @@ class Site:
 @dataclass(frozen=True)
 class ModelFacts:
     """
-    What is known of a network before it is built.
+    The facts about a network that are known before it is built.
 
     Attributes:
         factory: module:function that makes it from a `nets.sites.NetSpec`.
@@ -33,10 +33,10 @@ class ModelFacts:
     sites_of: Callable[[int, int], List[Site]]
     norm_ends_branch: bool = False  # the last layer of each residual branch is a normalizer
     task: str = "classification"  # a name of specs/tasks.py
-    recurrent: bool = False  # then only some normalizers can stand in it
+    recurrent: bool = False  # then only some normalizers can be used in it
 
     def sites(self, width: Optional[int], image_size: int) -> List[Site]:
-        """List the normalizers in the order in which a sample meets them."""
+        """List the sites in the order in which a sample passes them."""
         return self.sites_of(width or self.default_width, image_size)
 
     def channels(self, width: Optional[int]) -> List[int]:
