@@ -22,7 +22,7 @@ class SharedMean:
     """
     Averages vectors over processes that each have a core: write, send a byte to the others, sum.
 
-    Every process has two buffers and writes them in turn. Before overwriting one, it meets the others
+    Every process has two buffers and writes them in turn. Before rewriting one, it meets the others
     again, so they have read it: one synchronization per mean is enough. All sum in the same order,
     so all have the same bits.
 
