@@ -1,4 +1,4 @@
-"""One adapter a kind of device, opened by its name."""
+"""One adapter per kind of device, opened by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from normlab.errors import DeviceUnavailable, UnsupportedModel, told
 from normlab.specs.devices import DEVICES, problems
 from normlab.specs.jobs import JobSpec
 
-if TYPE_CHECKING:  # its module imports torch, which not everybody here has or wants
+if TYPE_CHECKING:  # its module imports torch, which some users of this package do not have or need
     from accelerators.replica_group import ReplicaGroup
     from normlab.training.accelerator import Accelerator
 
@@ -24,21 +24,21 @@ def open_accelerator(
     Open the adapter of *kind* for one job.
 
     Args:
-        kind: a name of the table of devices.
-        spec: the job, for the options that its device takes.
-        threads: this job's share of the host's cores, where the job does not ask for a number.
-        group: the replicas of which this process is one; those of an IPU are all in one process.
+        kind: a name in the table of devices.
+        spec: the job, with the options of its device.
+        threads: this job's share of the host's cores, if the job does not set a number.
+        group: the replicas that this process belongs to; IPU replicas are all in one process.
 
     Raises:
-        DeviceUnavailable: there is no such device here, with the reason.
-        UnsupportedModel: the job asks for what such a device does not do.
+        DeviceUnavailable: there is no such device here; the message has the reason.
+        UnsupportedModel: the device does not support the job.
     """
     if kind not in DEVICES:
         raise DeviceUnavailable(f"no kind of device {kind!r}; there are {', '.join(DEVICES)}")
     refused = problems(spec, kind)
     if refused:
         raise UnsupportedModel(f"{kind} cannot take this job: {told(refused)}")
-    try:  # only now: each needs what only its own hosts have installed
+    try:  # only now: each adapter needs packages that only its own hosts have
         module = importlib.import_module(DEVICES[kind].adapter)
     except ImportError as e:
         raise DeviceUnavailable(f"device {kind!r} cannot be used here: {e}") from e

@@ -1,4 +1,4 @@
-"""The host's own processor: float32, and bfloat16 where operators have it."""
+"""The host's processor: float32, and bfloat16 where operators support it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def open_device(
     Open the CPU for one job, or for one replica of it.
 
     Raises:
-        UnsupportedModel: the job asks for more replicas than *group* has.
+        UnsupportedModel: the job has more replicas than *group*.
     """
     check_replicas(spec, group)
     chooses = spec.threads is None and threads is not None and group is None
@@ -39,10 +39,10 @@ def open_device(
 
 def check_replicas(spec: JobSpec, group: Optional[ReplicaGroup]) -> None:
     """
-    Refuse a process that would be fewer replicas than *spec* says.
+    Refuse a process with fewer replicas than *spec* says.
 
     Raises:
-        UnsupportedModel: with what gives the same update in one process.
+        UnsupportedModel: the message has settings for the same update in one process.
     """
     there = 1 if group is None else group.count
     if spec.replicas != there:
@@ -58,9 +58,9 @@ class CpuAccelerator:
     The CPU.
 
     Args:
-        threads: for torch's operators, over all replicas; None is one a core.
-        group: the replicas of which this process is one, if there are others.
-        chooses: whether *threads* are the most that a job may take, rather than its number.
+        threads: for torch's operators, over all replicas; None means one per core.
+        group: the replicas that this process belongs to, if there are others.
+        chooses: whether *threads* is a maximum, and not the exact number.
     """
 
     kind = "cpu"
@@ -79,7 +79,7 @@ class CpuAccelerator:
         self._chooses = chooses
 
     def probe(self) -> Probe:
-        """Describe the processor; it is always there."""
+        """Describe the processor, which is always available."""
         return Probe(
             available=True,
             reason="every host has one",
@@ -92,7 +92,7 @@ class CpuAccelerator:
     @contextmanager
     def session(self, model: nn.Module, spec: JobSpec) -> Iterator[TorchSession]:
         """
-        Train *model* where it is, on so many threads, and with a fixed order of sums.
+        Train *model* in place, with the given threads and a fixed order of sums.
 
         Raises:
             DeviceUnavailable: acceleration "kernels" finds no compiler here.
@@ -114,14 +114,14 @@ class _CpuSession(TorchSession):
         self._chooses = chooses
 
     def settle_threads(self, recorded: Optional[int], x: Tensor, y: Tensor, updates: int) -> int:
-        """Choose what updates gain from, where the job and its earlier attempts leave it open."""
+        """Choose the number of threads if neither the job nor an earlier attempt has set it."""
         most = torch.get_num_threads()
         if recorded is None and self._chooses and most > 1:
             recorded = self._choice(most, x, y, updates)
         return super().settle_threads(recorded, x, y, updates)
 
     def _choice(self, most: int, x: Tensor, y: Tensor, updates: int) -> int:
-        # a copy, and random numbers put back: the choice moves nothing that the job computes with
+        # a copy, and random states restored: the choice does not change the job's results
         spec = self._spec.model_copy(update={"gradient_accumulation": 1})
         with torch.random.fork_rng(devices=[]):
             trial = TorchSession(copy.deepcopy(self.model), spec, self.device)
@@ -129,14 +129,14 @@ class _CpuSession(TorchSession):
             return choose_threads(lambda: trial.train(x, y), most, updates)
 
     def memory_peak_bytes(self) -> int:
-        """Return the most memory that the process has had, or all replicas' processes."""
+        """Return the peak memory of this process, or of the processes of all replicas."""
         peak = resident_peak_bytes()
         return peak if self._group is None else self._group.total(peak)
 
 
 @contextmanager
 def _kernels(spec: JobSpec) -> Iterator[None]:
-    # What was asked for and nothing else: a resumed job computes as it began.
+    # Exactly what was requested: a resumed job computes in the same way as before.
     with ExitStack() as stack:
         try:
             stack.enter_context(norms.fused_kernels(spec.acceleration == "kernels"))
@@ -146,15 +146,15 @@ def _kernels(spec: JobSpec) -> Iterator[None]:
 
 
 def replica_facts(group: Optional[ReplicaGroup]) -> Dict[str, Any]:
-    """Return what a result says of its replicas."""
+    """Return the description of the replicas for a result."""
     return {} if group is None else {"replicas": group.count, "backend": group.backend}
 
 
 def resident_peak_bytes() -> int:
     """
-    Return the largest resident size of this process.
+    Return the peak resident size of this process.
 
-    Linux says it of the process's own memory; `getrusage` there also counts what its parent had
+    Linux reports it for the process's own memory; `getrusage` there also counts what its parent had
     when it started this one.
     """
     try:
@@ -170,7 +170,7 @@ def resident_peak_bytes() -> int:
 
 @contextmanager
 def host_computation(threads: Optional[int], spec: JobSpec) -> Iterator[None]:
-    """Compute on so many threads and as deterministically as *spec* says, then as before."""
+    """Set the threads and the determinism that *spec* asks for; restore both on exit."""
     keep_freed_memory()
     threads_before, deterministic = torch.get_num_threads(), _deterministic()
     torch.set_num_threads(threads or threads_before)

@@ -21,20 +21,20 @@ from normlab.training.accelerator import Probe
 
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _HALF = ("bfloat16", "float16")
-# kinds whose layers are torch's own or none: the engine's operators would copy this format
+# kinds with torch's own layer or no layer: the engine's operators would copy to this format
 
 
 def open_device(
     spec: JobSpec, threads: Optional[int] = None, group: Optional[ReplicaGroup] = None
 ) -> CudaAccelerator:
     """
-    Open the first GPU that this process may see, or, for replica i, number i.
+    Open the first visible GPU or, for replica i, GPU number i.
 
-    A worker shows a job as many as it has replicas.
+    A worker makes one GPU per replica visible to a job.
 
     Raises:
-        DeviceUnavailable: torch sees none.
-        UnsupportedModel: the job asks for what does not go together.
+        DeviceUnavailable: torch sees no GPU.
+        UnsupportedModel: the options of the job are incompatible.
     """
     found = CudaAccelerator(threads).probe()
     if not found.available:
@@ -56,8 +56,8 @@ class CudaAccelerator:
     A GPU that torch drives through CUDA.
 
     Args:
-        threads: of the host, over all replicas, for what is left to it.
-        group: the replicas of which this process is one, if there are others.
+        threads: the threads for work on the host, over all replicas.
+        group: the replicas that this process belongs to, if there are others.
     """
 
     kind = "cuda"
@@ -69,7 +69,7 @@ class CudaAccelerator:
         self._group = group
 
     def probe(self) -> Probe:
-        """Say whether torch sees a GPU, and which."""
+        """Describe the GPU that torch sees, if any."""
         versions = {"torch": torch.__version__, "python": platform.python_version()}
         if not torch.cuda.is_available():
             built = torch.version.cuda
@@ -88,7 +88,7 @@ class CudaAccelerator:
 
     @contextmanager
     def session(self, model: nn.Module, spec: JobSpec) -> Iterator[CudaSession]:
-        """Place *model* on the GPU; on exit its weights are back on the host."""
+        """Move *model* to the GPU; on exit, move its weights back to the host."""
         device = torch.device("cuda", 0 if self._group is None else self._group.rank)
         torch.cuda.reset_peak_memory_stats(device)
         with _backend(spec), host_computation(self.threads, spec):
@@ -120,18 +120,18 @@ class CudaSession(TorchSession):
         self._run: Any = torch.compile(model) if spec.acceleration == "compile" else model
 
     def place(self, x: Tensor) -> Tensor:
-        """Return *x* on the GPU: datasets of images fit, and no step waits for a copy."""
+        """Return *x* on the GPU: image datasets fit there, and no step waits for a copy."""
         return x.to(self.device)
 
     def train(self, x: Tensor, y: Tensor) -> Any:
-        """Make one update; gradients keep their place where a graph writes them."""
+        """Make one update; gradients keep the addresses that a graph writes to."""
         if self._graph is None:
             return super().train(self._shaped(x), y)
         self._switch(training=True)
         return self._conclude(self._graph(self._shaped(x), y))
 
     def evaluate(self, x: Tensor, y: Tensor) -> Any:
-        """Compute the loss of *x* as in use, and change nothing."""
+        """Compute the loss of *x* in evaluation mode, and change nothing."""
         return super().evaluate(self._shaped(x), y)
 
     def _accumulate_eagerly(self, x: Tensor, y: Tensor) -> Any:
@@ -160,37 +160,37 @@ class CudaSession(TorchSession):
         self._scaler.update()
 
     def state_dict(self) -> Dict[str, Any]:
-        """Copy the state to the host, with the loss scale's."""
+        """Copy the state to the host, including the loss scale."""
         return {**super().state_dict(), "scaler": self._scaler.state_dict()}
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Resume from the result of `state_dict`."""
         super().load_state_dict(state)
         self._scaler.load_state_dict(state["scaler"])
 
     def memory_peak_bytes(self) -> int:
-        """Return the most memory that tensors have had, on any replica's GPU."""
+        """Return the peak memory of tensors on the GPU of any replica."""
         peak = int(torch.cuda.max_memory_allocated(self.device))
         return peak if self._group is None else self._group.largest(peak)
 
 
 def prefers_channels_last(spec: JobSpec) -> bool:
-    """Whether the model is laid out for tensor cores: half precision, and layers that keep it."""
+    """Whether to use channels-last for tensor cores: half precision, and layers that keep it."""
     return spec.precision in _HALF and spec.normalizer.keeps_channels_last
 
 
 def batch_that_fits(batch_size: int, total: int, fixed: int, wanted: int) -> int:
     """
-    Estimate the largest batch size that would fit, as a power of two; 0 if not even one sample.
+    Estimate the largest batch size that fits, as a power of two; 0 if not even one sample fits.
 
-    Activations grow with the batch, weights and optimizer do not: with *wanted* bytes at
+    Activations grow with the batch; weights and optimizer do not. With *wanted* bytes at
     *batch_size*, of which *fixed* do not grow, B samples need fixed + (wanted - fixed) B / b.
 
     Args:
         batch_size: b, which did not fit.
-        total: bytes of the device.
-        fixed: bytes of weights, gradients and optimizer.
-        wanted: bytes in use when it failed, with what was asked for.
+        total: the bytes of the device.
+        fixed: the bytes of weights, gradients and optimizer.
+        wanted: the bytes in use at the failure, plus the failed allocation.
     """
     growing = max(wanted - fixed, 1)
     largest = int(max(total - fixed, 0) * batch_size / growing)
@@ -199,7 +199,7 @@ def batch_that_fits(batch_size: int, total: int, fixed: int, wanted: int) -> int
 
 
 def bytes_asked_for(message: str) -> int:
-    """Read from torch's *message* how much it could not allocate; 0 where it does not say."""
+    """Parse the size of the failed allocation from torch's *message*; 0 if it is missing."""
     found = re.search(r"Tried to allocate ([\d.]+) (bytes|[KMG]iB)", message)
     if found is None:
         return 0
@@ -209,7 +209,7 @@ def bytes_asked_for(message: str) -> int:
 def _explain(error: Exception, model: nn.Module, spec: JobSpec, device: torch.device) -> str:
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
     total = torch.cuda.get_device_properties(device).total_memory
-    asked_for = max(bytes_asked_for(str(error)), total // 4)  # what was still to come is unknown
+    asked_for = max(bytes_asked_for(str(error)), total // 4)  # later allocations are unknown
     fits = batch_that_fits(spec.batch_size, total, 4 * parameters, total + asked_for)
     way_out = f"try batch_size={fits}" if fits else "no batch size would fit; take a smaller model"
     if fits and spec.batch_size % fits == 0:
@@ -232,10 +232,10 @@ def _make_scaler(enabled: bool) -> Any:
 
 @contextmanager
 def _backend(spec: JobSpec) -> Iterator[None]:
-    """Set what belongs to the whole process, and set it back."""
+    """Set the options of the whole process, and restore them on exit."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
-    # deterministic products need a workspace of fixed size, which cuBLAS reads when it starts
+    # deterministic products need a fixed workspace size, which cuBLAS reads at its start
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     matmul.allow_tf32 = cudnn.allow_tf32 = spec.tf32
     cudnn.benchmark = not spec.deterministic

@@ -1,4 +1,4 @@
-"""A step recorded once and replayed: for batches so small that launching kernels counts."""
+"""Record a step once and replay it: for small batches, where kernel launches dominate."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import StepResult
 
 Step = Callable[[Tensor, Tensor], StepResult]
-_WARM_UP = 3  # eager steps before the recording, so that workspaces and gradients exist
+_WARM_UP = 3  # eager steps before recording, so that workspaces and gradients exist
 
 
 def graphs_refusal(spec: JobSpec) -> Optional[str]:
-    """Say why *spec* cannot be replayed as a CUDA graph; None if it can."""
+    """Return why *spec* cannot be replayed as a CUDA graph; None if it can."""
     norm = spec.normalizer
     if norm.graph_refusal is not None:
         return (
@@ -31,14 +31,14 @@ def graphs_refusal(spec: JobSpec) -> Optional[str]:
 
 class GraphedStep:
     """
-    Forward and backward of a step as one CUDA graph; the optimizer stays outside.
+    Forward and backward pass of a step as one CUDA graph; the optimizer stays outside.
 
-    The first calls run eagerly on a stream of their own, the next is recorded, and from then on
-    inputs are copied to where the recording reads them. Gradients and results stay at their
-    addresses: results are copied before they are handed out.
+    The first calls run eagerly on a separate stream, and the next call is recorded. From then on,
+    inputs are copied to the addresses that the graph reads. Gradients and results stay at their
+    addresses, so results are copied before they are returned.
 
     Args:
-        step: forward and backward; must write gradients in place and never read from the device.
+        step: forward and backward; it must write gradients in place and never read from the device.
     """
 
     def __init__(self, step: Step) -> None:

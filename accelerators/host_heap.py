@@ -1,4 +1,4 @@
-"""The C library's heap in a process that trains: what one update frees, the next asks for again."""
+"""The C library's heap in a training process: each update reuses what the last one freed."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from functools import lru_cache
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 _NEVER = -1
-_LARGEST_BLOCK_BYTES = 32 * 2**20  # the most that glibc takes: larger tensors are mapped alone
+_LARGEST_BLOCK_BYTES = 32 * 2**20  # glibc's maximum: larger tensors are mapped separately
 
 
 @lru_cache(None)
 def keep_freed_memory() -> bool:
     """
-    Let freed memory stay with this process, until it ends; return whether that is so.
+    Keep freed memory in this process until it ends; return whether that worked.
 
-    By itself glibc may give the top of the heap back to the system after a backward pass and ask
-    for it again in the next forward pass: hundreds of page faults in each update of a small net.
-    The process keeps about what it held at its peak. Other C libraries are left as they are.
+    By default, glibc may return the top of the heap to the system after a backward pass and request
+    it again in the next forward pass: hundreds of page faults in each update of a small network.
+    The process then keeps about its peak memory. Other C libraries are not changed.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

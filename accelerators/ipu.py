@@ -1,4 +1,4 @@
-"""Graphcore's IPUs through PopTorch, its simulator, or the host emulation, as the job says."""
+"""Graphcore's IPUs through PopTorch, its simulator, or the host emulation, depending on the job."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _RUNTIMES = {
 
 def open_device(spec: JobSpec, threads: Optional[int] = None) -> IpuAccelerator:
     """
-    Open the runtime that *spec* names; there is no falling back to another.
+    Open the runtime that *spec* names, without falling back to another.
 
     Raises:
-        DeviceUnavailable: it is not here, with the reason.
+        DeviceUnavailable: it is not available here; the message has the reason.
     """
     library = _library(spec.ipu_runtime, spec.replicas)
     return IpuAccelerator(spec, library, spec.threads or threads)
@@ -41,10 +41,10 @@ def open_device(spec: JobSpec, threads: Optional[int] = None) -> IpuAccelerator:
 
 class IpuAccelerator:
     """
-    One or more IPUs, a replica of the model on each, or what stands in for them.
+    One or more IPUs with one replica of the model on each, or their simulation or emulation.
 
     Args:
-        spec: the job; its `ipu_runtime` was opened.
+        spec: the job, whose `ipu_runtime` was opened.
         library: `poptorch`, or the emulation under the same names.
         threads: for operators on the host.
     """
@@ -59,7 +59,7 @@ class IpuAccelerator:
         self.timing_valid = spec.ipu_runtime == "hardware"
 
     def probe(self) -> Probe:
-        """Describe the runtime; opening it has shown that it is there."""
+        """Describe the runtime, which is available because it was opened."""
         return Probe(
             available=True,
             reason=f"runtime {self._spec.ipu_runtime!r} was asked for, and is here",
@@ -75,7 +75,7 @@ class IpuAccelerator:
 
     @contextmanager
     def session(self, model: nn.Module, spec: JobSpec) -> Iterator[IpuSession]:
-        """Train *model* as a compiled program; its weights are back on the host at the end."""
+        """Train *model* as a compiled program; on exit, its weights are back on the host."""
         norms.plain_operators(model)
         verdict = check_for_training(model, spec)
         if not verdict.passes:
@@ -103,7 +103,7 @@ def _library(runtime: str, ipus: int) -> Any:
         return importlib.import_module("accelerators.poptorch_emulation")
     try:
         import poptorch
-    except (ImportError, AssertionError) as e:  # AssertionError: built to another torch
+    except (ImportError, AssertionError) as e:  # AssertionError: built for another torch
         raise DeviceUnavailable(
             f"ipu_runtime {runtime!r} needs Graphcore's PopTorch, which cannot be imported ({e}); "
             "use a host with the Poplar SDK, or ask for ipu_runtime 'emulated'"

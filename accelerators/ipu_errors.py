@@ -1,4 +1,4 @@
-"""What PopTorch raises, in our words: what may help to try again, and what will not."""
+"""Translate PopTorch's errors to ours: errors that a retry may fix, and others."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def translated(library: Any) -> Iterator[None]:
 
 
 def as_job_error(library: Any, error: Exception) -> JobError:
-    """Return the job error that says what the catcher of *error* should do."""
-    message = str(error) or str(getattr(error, "message", ""))  # set on the class: copied at once
+    """Return the job error for *error*, which says whether to try again."""
+    message = str(error) or str(getattr(error, "message", ""))  # set on the class: copy now
     if isinstance(error, library.UnrecoverableError):
         return DeviceError(f"the IPU system has to be taken out of operation: {message}")
     if isinstance(error, library.RecoverableError):

@@ -1,4 +1,4 @@
-"""A model as two compiled programs, one that trains it and one that evaluates it."""
+"""A model as two compiled programs: one for training and one for evaluation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from normlab.training.tasks import tally_of
 
 
 class Program(nn.Module):
-    """The network with its loss inside, as a compiled program has to have it."""
+    """The network with its loss inside, as a compiled program requires."""
 
     def __init__(self, library: Any, model: nn.Module, label_smoothing: float) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Program(nn.Module):
         self._identity_loss = library.identity_loss
 
     def forward(self, x: Tensor, y: Optional[Tensor] = None) -> Any:
-        """Return the number of hits and the loss, or, without *y*, the logits."""
+        """Return the number of correct predictions and the loss or, without *y*, the logits."""
         logits = self.model(x)
         if y is None:
             return logits
@@ -55,15 +55,15 @@ class IpuSession:
         self._trainer = library.trainingModel(
             self._program.train(), training_options(library, spec), self._optimizer
         )
-        self._evaluator: Any = None  # compiled for the first batch it gets
+        self._evaluator: Any = None  # compiled for its first batch
         self._rows = 0  # of that batch
 
     def place(self, x: Tensor) -> Tensor:
-        """Return *x*: batches are cut on the host."""
+        """Return *x*: batches are formed on the host."""
         return x
 
     def settle_threads(self, recorded: Optional[int], x: Tensor, y: Tensor, updates: int) -> int:
-        """Take the threads of an earlier attempt for what the host computes, or those set."""
+        """Use the threads of an earlier attempt for host operators, or the configured threads."""
         return take_threads(recorded)
 
     def prepare(self, learning_rate: float, progress: float) -> None:
@@ -83,7 +83,7 @@ class IpuSession:
         return StepResult(loss.sum() / micro_batches, hits.sum(), y.numel())
 
     def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
-        """Compute the loss of *x* as in use; a short last batch is filled up, and cut again."""
+        """Compute the loss of *x* in evaluation mode; pad a short last batch, and cut it again."""
         if self._evaluator is None:
             self._evaluator = self._make_evaluator(len(x))
         _hand_over(self._trainer, self._evaluator)
@@ -94,32 +94,32 @@ class IpuSession:
 
     def inspect(self) -> nn.Module:
         """Return the model with the device's weights."""
-        if _holds_device(self._trainer):  # else it brought them home when it was detached
+        if _holds_device(self._trainer):  # otherwise they were copied when it was detached
             self._trainer.copyWeightsToHost()
         return self._model
 
     def state_dict(self) -> Dict[str, Any]:
         """Fetch the weights and the optimizer's state from the device."""
-        _hand_over(self._evaluator, self._trainer)  # the state lies in the program alone
+        _hand_over(self._evaluator, self._trainer)  # only the program has the state
         if _holds_device(self._trainer):
             self._trainer.copyWeightsToHost()
         model = {name: value.detach().clone() for name, value in self._model.state_dict().items()}
         return {"model": model, "optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Resume from the result of `state_dict`."""
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._learning_rate = None  # the state brought one of its own
+        self._learning_rate = None  # the state has its own
         if _holds_device(self._trainer):
             self._trainer.copyWeightsToDevice()
 
     def memory_peak_bytes(self) -> Optional[int]:
-        """Return None: the compiler places everything before the run."""
+        """Return None: the compiler allocates everything before the run."""
         return None
 
     def close(self) -> None:
-        """Bring the weights home, and give the device back."""
+        """Copy the weights to the host, and release the device."""
         try:
             if self._evaluator is not None:
                 self._evaluator.destroy()
@@ -127,7 +127,7 @@ class IpuSession:
             self._trainer.destroy()
 
     def _make_evaluator(self, rows: int) -> Any:
-        # A device takes the training's micro-batch, many times a call; a host takes all at once.
+        # A device takes the training's micro-batch, many times per call; a host takes all at once.
         emulated = self._spec.ipu_runtime == "emulated"
         iterations = 1 if emulated else -(-rows // self._spec.batch_size)
         self._rows = rows if emulated else iterations * self._spec.batch_size
@@ -160,19 +160,19 @@ def training_options(library: Any, spec: JobSpec) -> Any:
     options = common_options(library, spec)
     options.randomSeed(spec.seed)
     options.replicationFactor(spec.replicas)
-    options.outputMode(library.OutputMode.Sum)  # Final would report the last micro-batch alone
+    options.outputMode(library.OutputMode.Sum)  # Final would report only the last micro-batch
     options.Training.gradientAccumulation(spec.gradient_accumulation)
     options.Training.accumulationAndReplicationReductionType(library.ReductionType.Mean)
     if spec.replicas > 1:
-        options.broadcastBuffers(False)  # each replica keeps running statistics of its own
+        options.broadcastBuffers(False)  # each replica keeps its own running statistics
     return options
 
 
 def common_options(library: Any, spec: JobSpec) -> Any:
-    """Return what both programs share; not the seed, which would set the host's back as well."""
+    """Return the options of both programs, without the seed, which would reset the host's too."""
     options = library.Options()
     options.deviceIterations(1)
-    options.connectionType(library.ConnectionType.OnDemand)  # compiling holds no device
+    options.connectionType(library.ConnectionType.OnDemand)  # compiling needs no device
     options.showCompilationProgressBar(False)
     if spec.ipu_runtime == "ipu_model":
         options.useIpuModel(True)
@@ -180,7 +180,7 @@ def common_options(library: Any, spec: JobSpec) -> Any:
 
 
 def make_optimizer(library: Any, program: nn.Module, spec: JobSpec) -> Any:
-    """Build PopTorch's optimizer; what is passed stays variable, the rest is compiled in."""
+    """Build PopTorch's optimizer; arguments that are passed stay variable, others are constants."""
     optimizer = spec.optimizer
     groups, rate = parameter_groups(program, spec), scaled_rate(optimizer, spec.samples_per_update)
     lr, clip = rate.learning_rate, _clip(optimizer.clip_norm)

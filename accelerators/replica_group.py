@@ -1,4 +1,4 @@
-"""A replica among its peers: what they average, agree on and collect over torch.distributed."""
+"""The group of replicas: averages, decisions and collections over torch.distributed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from normlab.host.limits import usable_cores
 from normlab.specs.devices import DEVICES
 from normlab.training.accelerator import StepResult
 
-# The others wait while the first evaluates and saves. A dead peer is noticed by its connection.
+# The others wait while the first one evaluates and saves. A dead peer closes its connection.
 _PATIENCE = timedelta(days=7)
-# What the libraries say when a peer is gone; they raise RuntimeError or a subclass.
+# Messages of the libraries when a peer has ended; they raise RuntimeError or a subclass.
 _GONE = ("gloo", "connection closed by peer", "connection reset by peer", "nccl")
 
 
@@ -29,9 +29,9 @@ class ReplicaGroup:
     The processes of one training, all on this host; `joined` makes it.
 
     Args:
-        device: a kind whose replicas are processes; one takes GPU i of those that the job sees.
-        control: a group whose messages never wait for a GPU.
-        shared: what averages on one host's CPUs, where the system has it.
+        device: a kind whose replicas are processes; replica i uses GPU i of the job.
+        control: a process group whose messages never wait for a GPU.
+        shared: averages over the CPUs of one host, if the system supports it.
     """
 
     def __init__(self, device: str, control: Any, shared: Optional[SharedMean] = None) -> None:
@@ -40,13 +40,13 @@ class ReplicaGroup:
         self.backend = DEVICES[device].collectives
         self._control = control
         self._shared = shared
-        self._decision = 0  # replica 0's newest; the others have none
-        self._agreed = 0  # what was decided one update earlier
+        self._decision = 0  # the newest request of replica 0; the others have none
+        self._agreed = 0  # the decision of the previous update
         self._note = torch.zeros(1, dtype=torch.int64)
         self._sending: Any = None
 
     def average(self, parameters: Sequence[nn.Parameter], result: StepResult) -> StepResult:
-        """Average the gradients over the replicas; the result and the decision travel along."""
+        """Average the gradients over the replicas, and send the result and the decision along."""
         gradients = [p.grad for p in parameters if p.grad is not None]
         found = torch.stack([result.loss.float(), result.correct.float()])
         decision = found.new_full((1,), float(self._decision))
@@ -63,10 +63,10 @@ class ReplicaGroup:
 
     def agree(self, decide: Callable[[], int]) -> int:
         """
-        Return what replica 0 decided one call earlier; the update in between is made meanwhile.
+        Return replica 0's decision of the previous call; the update in between happens meanwhile.
 
-        On CPUs the decision travels with the gradients of that update. Nobody should wait for a
-        GPU to read it, so there it is a message of its own.
+        On CPUs the decision is sent with the gradients of that update. No replica should wait for a
+        GPU to read it, so for GPUs it is a separate message.
         """
         agreed = self._agreed if self.backend == "gloo" else self._received()
         self._agreed = 0
@@ -77,7 +77,7 @@ class ReplicaGroup:
         return agreed
 
     def gather(self, state: Dict[str, Any]) -> List[Dict[str, Any]]:
-        """Return the *state* of every replica to replica 0, and an empty list to the others."""
+        """Return the *state* of every replica at replica 0, and an empty list at the others."""
         states: Optional[List[Any]] = [None] * self.count if self.rank == 0 else None
         dist.gather_object(state, states, dst=0, group=self._control)
         return states or []
@@ -95,12 +95,12 @@ class ReplicaGroup:
         return int(found)
 
     def share_of(self, threads: Optional[int]) -> int:
-        """Return how many of the job's *threads* (None: one a core) this replica may use."""
+        """Return how many of the job's *threads* (None: one per core) this replica may use."""
         return max(1, (threads or usable_cores()) // self.count)
 
     def leave(self) -> None:
         """
-        Wait for what is still under way, and part from the others.
+        Wait for pending messages, and leave the group.
 
         A group joins its threads when it is destroyed, and a thread may still need Python's lock,
         to let go of the last message's tensor. PyTorch 2.0 destroys a group under that lock, and
@@ -134,9 +134,9 @@ class ReplicaGroup:
 @contextmanager
 def joined(device: str, rank: int, count: int, folder: Path) -> Iterator[ReplicaGroup]:
     """
-    Meet the other replicas, who name the same new *folder*, and part from them at the end.
+    Join the other replicas, which name the same new *folder*, and leave the group at the end.
 
-    They talk over the loopback interface: nobody outside this host can reach them.
+    They communicate over the loopback interface, so other hosts cannot reach them.
     """
     loopback = "lo" if sys.platform == "linux" else "lo0"
     os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = loopback
@@ -154,17 +154,17 @@ def joined(device: str, rank: int, count: int, folder: Path) -> Iterator[Replica
     shared = SharedMean(rank, count, folder, control) if shares else None
     group = ReplicaGroup(device, control, shared)
     yield group
-    # Only after a good end: without its peers, a replica would wait here for ever.
+    # Only after success: without its peers, a replica would wait here forever.
     group.leave()
 
 
 def own_state(model: nn.Module) -> Dict[str, Any]:
-    """Return what of the state of *model* replicas do not share: all but its parameters."""
+    """Return the state of *model* that replicas do not share: all except its parameters."""
     shared = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     return {name: value for name, value in model.state_dict().items() if name not in shared}
 
 
 def is_lost_peer(error: BaseException) -> bool:
-    """Say whether *error* only tells that another replica has ended."""
+    """Return whether *error* only means that another replica has ended."""
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(words in text for words in _GONE)

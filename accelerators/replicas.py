@@ -1,4 +1,4 @@
-"""The processes of a job's replicas, started and watched by torchrun's elastic launcher."""
+"""Start and watch the processes of a job's replicas with torchrun's elastic launcher."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 __all__ = ["SignalException", "launch"]
 
-_LOOK_S = 0.05  # between two looks at the processes
+_LOOK_S = 0.05  # between two checks of the processes
 
 
 def launch(replicas: int, work: Callable[[int], None], folder: Path) -> Dict[int, int]:
     """
-    Run *work* with the numbers from 0 in so many forks of this process, and wait for them.
+    Run *work* with the numbers from 0 on in forks of this process, and wait for them.
 
-    The first that fails ends the others: they are asked by SIGTERM, and killed 30 s later. There
-    are no restarts here, for a job's next attempt is the service's business. This process must
-    not have computed with torch: its threads would be missing in the forks.
+    The first failure ends the other forks: they get a SIGTERM, and are killed 30 s later. There
+    are no restarts here, because the service starts the next attempt. This process must
+    not have computed with torch, because its threads would be missing in the forks.
 
     Args:
-        folder: a new one; what the launcher has to remember lies there.
+        folder: a new folder for the launcher's state.
 
     Returns:
-        The exit status of the replica that failed first, by its number; empty if none did.
+        The exit status of the replica that failed first, by its number; empty if none failed.
 
     Raises:
-        SignalException: of torch's launcher, after it has passed on a signal to the replicas.
+        SignalException: raised by torch's launcher after it has passed a signal on to the replicas.
     """
-    # The launcher looks for GPUs; this way it starts no CUDA, which no fork could use then.
+    # The launcher looks for GPUs; in this way it does not start CUDA, which forks could not use.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # nobody outside need find us
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # no other host needs to find us
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

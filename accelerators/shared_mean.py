@@ -1,4 +1,4 @@
-"""The mean of a vector over the processes of one host, through memory that they share."""
+"""The mean of a vector over the processes of one host, through shared memory."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from torch import Tensor
 
 from normlab.host.limits import usable_cores
 
-_SPIN_S = 0.01  # a process that sleeps is woken late; small updates are over before that
+_SPIN_S = 0.01  # a sleeping process is woken late; small updates are over before that
 
 
 class SharedMean:
     """
-    Average vectors over processes that each have a core: a write, a byte to the others, a sum.
+    Averages vectors over processes that each have a core: write, send a byte to the others, sum.
 
-    Every process has two places and writes them by turns. Who writes one anew has met the others
-    since, and they had read it by then: one meeting a mean is enough. All sum in the same order,
-    so that all have the same bits.
+    Every process has two buffers and writes them in turn. Before rewriting one, it meets the others
+    again, so they have read it: one synchronization per mean is enough. All sum in the same order,
+    so all have the same bits.
 
     Args:
-        rank: the number of this process, of *count*.
-        folder: one that all name, for the pipes through which they meet.
-        control: a group of torch.distributed with all of them.
+        rank: the number of this process among *count*.
+        folder: a common folder, for the pipes through which they synchronize.
+        control: a torch.distributed group with all processes.
     """
 
     def __init__(self, rank: int, count: int, folder: Path, control: Any) -> None:
@@ -39,9 +39,9 @@ class SharedMean:
         self._turn = 0
         peers = [peer for peer in range(count) if peer != rank]
         self._heard = [_open_to_read(folder / f"mean-{peer}-{rank}") for peer in peers]
-        dist.barrier(control)  # a pipe has an end before the other is opened
+        dist.barrier(control)  # create all pipes before any of them is opened
         self._told = [os.open(folder / f"mean-{rank}-{peer}", os.O_WRONLY) for peer in peers]
-        dist.barrier(control)  # silence means that a peer has ended, not that it has yet to begin
+        dist.barrier(control)  # end of file then means that a peer has ended
 
     def mean(self, vector: Tensor) -> Tensor:
         """
@@ -61,7 +61,7 @@ class SharedMean:
         return places.mean(0)
 
     def close(self) -> None:
-        """Part from the others."""
+        """Leave the group."""
         for pipe in (*self._heard, *self._told):
             os.close(pipe)
         self._heard, self._told = [], []
@@ -88,12 +88,12 @@ class SharedMean:
 
 
 def is_supported() -> bool:
-    """Say whether this system has what the processes share."""
+    """Return whether this system supports the shared memory."""
     return hasattr(os, "memfd_create") and os.path.exists("/proc/self/fd")
 
 
 def _shared(values: int, rank: int, control: Any) -> Tensor:
-    """Return memory of so many float32 that the first process makes and the others open."""
+    """Return memory for *count* float32, which the first process creates and the others open."""
     told: List[Any] = [None]
     size = values * 4
     if rank == 0:
@@ -104,7 +104,7 @@ def _shared(values: int, rank: int, control: Any) -> Tensor:
     if rank:
         fd = os.open(told[0], os.O_RDWR)
     memory = mmap.mmap(fd, size)
-    dist.barrier(control)  # the first one's descriptor is needed until all have opened it
+    dist.barrier(control)  # the descriptor of the first process is needed until all have opened it
     os.close(fd)
     return torch.frombuffer(memory, dtype=torch.float32)
 

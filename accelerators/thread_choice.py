@@ -1,4 +1,4 @@
-"""How many threads updates gain from: measured before the first, on a copy that is thrown away."""
+"""Choose the number of threads by measuring updates of a temporary copy before the first update."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Callable, List, Optional
 
 import torch
 
-# What doubling must bring. Where it brings less, no number of threads brings a tenth more, by
-# Amdahl's law: with u the parallel share over the serial one, (1 + u) / (1 + u / 2) < 1.045 says
-# u < .0945, and 1 + u is what endless threads bring.
+# The minimum gain from doubling. With less, no number of threads gains a tenth, by
+# Amdahl's law: with u the parallel share over the serial one, (1 + u) / (1 + u / 2) < 1.045 gives
+# u < .0945, and 1 + u is the gain from infinitely many threads.
 WORTH = 1.045
 ROUNDS = 5
-LOOK_S = 0.01  # of one look: short updates are made several times
-LONG_S = 0.25  # so long an update is looked at once: noise is short beside it
-FEW = 20  # updates: what is measured costs more than it brings
-HEAVY_S = 0.1  # of an update on one thread, where nothing more is measured
+LOOK_S = 0.01  # of one measurement: short updates are repeated
+LONG_S = 0.25  # an update this long is measured once, because noise is small compared with it
+FEW = 20  # updates: with fewer, measuring costs more than it gains
+HEAVY_S = 0.1  # of an update on one thread, beyond which nothing more is measured
 
 Update = Callable[[], object]
 Clock = Callable[[], float]
@@ -26,20 +26,20 @@ def choose_threads(
     update: Update, most: int, updates: int, clock: Clock = time.perf_counter
 ) -> int:
     """
-    Return how many threads, 1 to *most*, updates should take; doubled as long as that pays.
+    Return how many threads, 1 to *most*, updates should use; doubled while that helps.
 
-    Two numbers are tried in turns and compared turn by turn, so that other work on the same cores
-    meets both. Where cores are busy, threads wait for the one that has none, and one is best.
+    Two numbers are measured in turns and compared turn by turn, so that other work on these cores
+    affects both. On busy cores, threads wait for one without a core, and one thread is best.
 
     Args:
-        update: makes one; its effects are nobody's concern.
-        updates: that are left to make; for a few, nothing is measured but the first.
-        clock: in seconds.
+        update: makes one update; its effects are discarded.
+        updates: the remaining updates; if there are few, only the first is measured.
+        clock: returns the time in seconds.
     """
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        update()  # what the first one allocates and compiles is no update's time
+        update()  # the first update also allocates and compiles, so it is not measured
         single_s = _time(update, 1, 1, clock)
         if updates < FEW:
             return most if single_s >= HEAVY_S else 1
@@ -54,7 +54,7 @@ def choose_threads(
 
 
 def take_threads(recorded: Optional[int]) -> int:
-    """Have torch's operators on the host take *recorded* threads, if any, and say how many."""
+    """Set torch's threads on the host to *recorded*, if given, and return their number."""
     if recorded is not None:
         torch.set_num_threads(recorded)
     return torch.get_num_threads()
@@ -68,7 +68,7 @@ def _doubled(most: int) -> List[int]:
 def _gain(update: Update, fewer: int, more: int, single_s: float, clock: Clock) -> float:
     times = max(1, round(LOOK_S / max(single_s, 1e-6)))
     rounds = 1 if single_s >= LONG_S else ROUNDS
-    # the median is not moved by a turn in which somebody else had the core
+    # a turn in which another process had the core does not change the median
     return statistics.median(
         _time(update, fewer, times, clock) / _time(update, more, times, clock)
         for _ in range(rounds)

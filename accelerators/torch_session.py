@@ -1,4 +1,4 @@
-"""A model trained by torch itself: what the CPU's and CUDA's sessions have in common."""
+"""A model trained by torch itself: the common part of the CPU and CUDA sessions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from normlab.training.losses import cross_entropy
 from normlab.training.optimizers import make_optimizer
 from normlab.training.tasks import tally_of
 
-_TOGETHER_NORM = 1.0  # of their joint gradient, in the code of Shao et al., arXiv:1903.03793
+_TOGETHER_NORM = 1.0  # norm of their joint gradient, in the code of Shao et al., arXiv:1903.03793
 _PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -25,10 +25,10 @@ class TorchSession:
     A model on a device that torch drives, with its optimizer.
 
     Args:
-        model: on *device* already.
-        spec: of the job.
+        model: the model, already on *device*.
+        spec: the job.
         device: where the steps run.
-        group: the replicas of which this model is one, if there are others.
+        group: the replicas that this model belongs to, if there are others.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class TorchSession:
         self._group = group
         self._dtype = _PRECISIONS.get(spec.precision)
         self._parameters = list(model.parameters())
-        self._normalizers = norms.activation_norms(model)  # a walk for each update takes time
+        self._normalizers = norms.activation_norms(model)  # once: a walk per update takes time
         self._clipped_together = norms.clipped_together(model)
         self._tally = tally_of(spec)
 
@@ -54,11 +54,11 @@ class TorchSession:
         return x.to(self.device)
 
     def settle_threads(self, recorded: Optional[int], x: Tensor, y: Tensor, updates: int) -> int:
-        """Take the threads of an earlier attempt, or those that are set."""
+        """Use the threads of an earlier attempt, or the configured threads."""
         return take_threads(recorded)
 
     def prepare(self, learning_rate: float, progress: float) -> None:
-        """Set what the next update uses."""
+        """Set the learning rate and progress for the next update."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["lr_factor"]
         for layer in self._normalizers:
@@ -68,7 +68,7 @@ class TorchSession:
         """
         Make one update from the samples of *x*, in micro-batches of the job's batch size.
 
-        Of several replicas each gives its own samples, and all get the same result.
+        Each of several replicas passes its own samples, and all get the same result.
         """
         self._switch(training=True)
         self.optimizer.zero_grad(set_to_none=True)
@@ -92,7 +92,7 @@ class TorchSession:
             nn.utils.clip_grad_norm_(self._parameters, clip)
 
     def _switch(self, training: bool) -> None:
-        if self.model.training != training:  # telling every module takes time
+        if self.model.training != training:  # setting it on every module takes time
             self.model.train(training)
 
     def _accumulate(self, x: Tensor, y: Tensor) -> StepResult:
@@ -125,7 +125,7 @@ class TorchSession:
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
-        """Compute the loss of *x* as in use, and change nothing."""
+        """Compute the loss of *x* in evaluation mode, and change nothing."""
         self._switch(training=False)
         logits = self._forward(x)
         loss = cross_entropy(logits, y, self._spec.label_smoothing)
@@ -147,14 +147,14 @@ class TorchSession:
         return state
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Resume from the result of `state_dict`."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self._group is not None:
             self.model.load_state_dict(state["replicas"][self._group.rank], strict=False)
 
     def memory_peak_bytes(self) -> Optional[int]:
-        """Return None: a subclass knows."""
+        """Return None; subclasses may know the value."""
         return None
 
 

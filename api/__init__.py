@@ -1,1 +1,1 @@
-"""The door for people and programs: HTTP and the web page. It never loads torch."""
+"""The HTTP interface and the web page. This package never loads torch."""

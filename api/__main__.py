@@ -17,7 +17,7 @@ from service.settings import Settings
 
 
 def main() -> int:
-    """Serve until a signal; return the exit code."""
+    """Serve until a signal arrives; return the exit code."""
     keep_private()
     _allow_connections()
     try:
@@ -35,14 +35,14 @@ def main() -> int:
         on_stopping=app.state.normlab.wakeups.close,
     )
     for number in (signal.SIGINT, signal.SIGTERM):
-        # The server handles them while it runs, and then passes them on to what was there before
+        # The server handles signals while it runs, and then restores the earlier handlers
         signal.signal(number, lambda *_: None)
     server.run()
     return 0 if server.started else 1
 
 
 def _allow_connections() -> None:
-    # each is a file, and some systems begin at 1024 of them: fewer than the bound and our own need
+    # each connection is a file; some systems allow only 1024, less than the bound and our own files
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,4 +1,4 @@
-"""Who asks and may he: a bearer token from programs, the same in a cookie from people."""
+"""Authentication: a bearer token from programs, or the same token in a cookie from browsers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="set by the pa
 
 async def identify(request: HTTPConnection, callers: Callers) -> Caller:
     """
-    Find out who asks, from the head of *request* alone.
+    Authenticate the caller from the head of *request* alone.
 
     Raises:
-        Unauthorized: no token, or one that nobody knows.
-        QuotaExceeded: too many of those from the same address.
+        Unauthorized: no token, or an unknown one.
+        QuotaExceeded: too many wrong tokens from the same address.
     """
     return await callers.admit(token_of(request), host_of(request))
 
@@ -56,10 +56,10 @@ def bearer_token(request: HTTPConnection) -> str | None:
 async def caller_of(
     request: Request,
     state: StateDep,
-    _bearer: Annotated[object, Security(_bearer)],  # both for the interface's description
+    _bearer: Annotated[object, Security(_bearer)],  # both appear in the OpenAPI description
     _cookie: Annotated[object, Security(_cookie)],
 ) -> Caller:
-    """Find out who asks."""
+    """Authenticate the caller."""
     return await identify(request, state.callers)
 
 

@@ -1,4 +1,4 @@
-"""What every API process does besides answering: ring again, reap the lost, search on, tidy up."""
+"""The background work of every API process: relay, reaper, searches and compaction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COMPACT_S = 10.0
 
 @contextmanager
 def loops(state: State) -> Iterator[None]:
-    """Run the relay, reaper, searcher and compactor; any number of processes may do so at once."""
+    """Run the relay, reaper, searcher and compactor; any number of processes may do so."""
     settings = state.settings
     relay = Relay(state.database, state.doorbell, settings.ring_s)
     failures = state.measures.failed_items

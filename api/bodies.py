@@ -25,14 +25,14 @@ class JsonRoute(APIRoute):
     """A route whose body is read by `decode`."""
 
     def get_route_handler(self) -> Handler:
-        """Return what answers a request."""
+        """Return the handler of a request."""
         answer = super().get_route_handler()
 
         async def strictly(request: Request) -> Response:
             try:
                 return await answer(_Request(request.scope, request.receive))
             except HTTPException as e:
-                # So the framework wraps whatever goes wrong while a body is read
+                # The framework wraps errors that occur while it reads a body in this way
                 raise e.__cause__ if isinstance(e.__cause__, InvalidSpec) else e from e.__cause__
 
         return strictly
@@ -43,17 +43,17 @@ class _Request(Request):
         body = await self.body()
         if len(body) <= _AT_ONCE_BYTES:
             return decode(body)
-        return await run_in_threadpool(decode, body)  # others are served meanwhile
+        return await run_in_threadpool(decode, body)  # other requests are served in the meantime
 
 
 def decode(body: bytes) -> Any:
     """
-    Read the JSON of *body*, which may hold only what can be stored and sent back.
+    Read the JSON of *body*, which may contain only values that can be stored and sent back.
 
     Raises:
         InvalidSpec: nested deeper than MAX_DEPTH, a field twice, a number that is not finite or
-            has more than 64 bits, or a text that is no Unicode; its problem names the field.
-        json.JSONDecodeError: *body* is no JSON.
+            has more than 64 bits, or a text that is not Unicode; its problem names the field.
+        json.JSONDecodeError: *body* is not JSON.
     """
     try:
         value = json.loads(
@@ -64,9 +64,9 @@ def decode(body: bytes) -> Any:
         raise _refused(FieldProblem("body", rule)) from e
     except UnicodeDecodeError as e:
         raise _refused(FieldProblem("body", "not text in UTF-8; send one JSON object")) from e
-    except (InvalidSpec, json.JSONDecodeError):  # which are ValueErrors too
+    except (InvalidSpec, json.JSONDecodeError):  # these are ValueErrors too
         raise
-    except ValueError as e:  # Python reads no integer of more than 4300 digits
+    except ValueError as e:  # Python does not parse integers with more than 4300 digits
         rule = "an integer outside 64 bits; use a smaller one"
         raise _refused(FieldProblem("body", rule)) from e
     problem = json_problem(value)

@@ -1,4 +1,4 @@
-"""Whose token it is and what it allows; asked of the database, remembered for a few seconds."""
+"""The owner and permissions of a token, looked up in the database and cached for seconds."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from service.store import tokens
 from service.store.database import Database
 from service.store.tokens import Scope
 
-OPERATOR = "admin"  # who the token of the settings stands for
-_LOOK_UPS = 4  # at once: made-up tokens leave the threads and connections to others
+OPERATOR = "admin"  # the owner of the token in the settings
+_LOOK_UPS = 4  # concurrent look-ups: invalid tokens cannot use up all threads and connections
 
 _INCLUDED: dict[Scope, frozenset[Scope]] = {
     "read": frozenset({"read"}),
@@ -28,13 +28,13 @@ _INCLUDED: dict[Scope, frozenset[Scope]] = {
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose token came with the request, and what it allows."""
+    """The owner of the request's token, and its permissions."""
 
     owner: str
     scopes: frozenset[Scope]
 
     def check_owns(self, owner: str, what: str) -> None:
-        """Raise unless *what* of *owner* is this caller's own, or the caller is an admin."""
+        """Raise unless *what* of *owner* belongs to this caller, or the caller is an admin."""
         if owner != self.owner and "admin" not in self.scopes:
             raise Forbidden(
                 f"{what} belongs to {owner!r} and this token to {self.owner!r}; "
@@ -43,7 +43,7 @@ class Caller:
 
 
 class Callers:
-    """Finds callers by their tokens; a revoked token works for *keep_s* seconds more at most."""
+    """Finds callers by their tokens; a revoked token works for at most *keep_s* more seconds."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Callers:
         self._known: dict[str, tuple[float, Caller]] = {}
 
     async def admit(self, token: str, host: str) -> Caller:
-        """Find whose *token* came from *host*; what is nobody's is noted, and answered late."""
+        """Return the caller of *token* from *host*; count wrong tokens, and delay their answers."""
         try:
             return await self.find(token)
         except Unauthorized:
@@ -68,7 +68,7 @@ class Callers:
             raise
 
     async def find(self, token: str) -> Caller:
-        """Return whose *token* it is; raise Unauthorized if it is nobody's."""
+        """Return the caller of *token*; raise Unauthorized if it is unknown."""
         now = time.monotonic()
         until, caller = self._known.get(token, (0.0, None))
         if caller is None or until < now:
@@ -96,13 +96,13 @@ class Callers:
 
 @dataclass(frozen=True)
 class Standing:
-    """Whether a token that opened something long still opens it."""
+    """Whether the token of a long-lived stream is still valid."""
 
     callers: Callers
     token: str
 
     async def holds(self) -> bool:
-        """Ask again; while the database is away, what was true stays true."""
+        """Check again; during a database outage, the last answer stays valid."""
         try:
             caller = await self.callers.find(self.token)
         except Unauthorized:

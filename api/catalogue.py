@@ -1,4 +1,4 @@
-"""The catalogue as records, read from the specs themselves: nothing is written down twice."""
+"""The catalogue as records, generated from the specs, so that nothing is listed twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def models() -> list[ModelRecord]:
 
 
 def datasets(data_root: Path) -> list[DatasetRecord]:
-    """Describe every dataset, and what of it is missing below *data_root*."""
+    """Describe every dataset, and its missing files below *data_root*."""
     return [_dataset(facts, data_root) for facts in DATASETS.values()]
 
 

@@ -1,4 +1,4 @@
-"""Bounds on connections: how many, how large a head, how long a silence; httptools has none."""
+"""Limits on connections: number, size of heads, silence; httptools has no such limits."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 @dataclass(frozen=True)
 class Bounds:
     """
-    What a connection may take.
+    The limits of a connection.
 
     Args:
-        head_bytes: of a request's line and headers together.
-        headers: lines in it.
-        body_bytes: on the wire, the frames of chunks included; what routes accept is less.
-        head_s: to send a whole head, from the connection's beginning.
-        idle_s: without a request, from the last answer on.
-        idle_body_s: to send the rest of a body whose request is answered already.
-        stalled_s: without reading what we send.
-        connections: at once. One more takes the place of one that has no request under way.
+        head_bytes: the bytes of a request's line and headers together.
+        headers: the number of header lines.
+        body_bytes: on the wire, including chunk framing; the limits of routes are lower.
+        head_s: the time to send a whole head, from the start of the connection.
+        idle_s: the time without a request, from the last answer on.
+        idle_body_s: the time to send the rest of a body after its request was answered.
+        stalled_s: the time without reading our data.
+        connections: at the same time. A further one replaces a connection without an open request.
     """
 
     head_bytes: int = 32 << 10
@@ -41,7 +41,7 @@ class Bounds:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol on httptools, with *bounds*."""
+    """uvicorn's protocol for httptools, with *bounds*."""
 
     def __init__(self, bounds: Bounds, **others: Any) -> None:
         super().__init__(**others)
@@ -55,7 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def idle(self) -> bool:
-        """Whether no request is under way: none came, or all are answered."""
+        """Whether no request is in progress: none arrived, or all are answered."""
         return self.cycle is None or self.cycle.response_complete
 
     @property
@@ -64,20 +64,20 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.client[0] if self.client else ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection; where there are too many, make room."""
+        """Accept the connection; if there are too many, close an idle one."""
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn's own narrowing
         self._close_in(self._bounds.head_s)
         if len(self.connections) > self._bounds.connections:
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers."""
+        """Cancel the timers."""
         self._close_in(None)
         self._give_up_in(None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count *data*, and hand it to the parser."""
+        """Count *data*, and pass it to the parser."""
         in_head = self._in_head
         if not in_head:
             self._body_bytes += len(data)
@@ -92,7 +92,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; what follows a body as trailers has no use and is dropped."""
+        """Store a header; drop trailers after a body, which are not used."""
         if self._in_head:
             super().on_header(name, value)
 
@@ -108,12 +108,12 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Keep a part of the body, of a request that has begun."""
+        """Store a part of the body of a request that has begun."""
         if self.cycle is not None and not self.transport.is_closing():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Go on to the next head."""
+        """Prepare for the next head."""
         self._in_head = True
         if self.cycle is not None and not self.transport.is_closing():
             super().on_message_complete()
@@ -121,30 +121,30 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._close_in(self._bounds.idle_s)
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or the rest of this one's body, but not for ever."""
+        """Wait for the next request, or the rest of this request's body, with a time limit."""
         super().on_response_complete()
         if self.idle:
-            self.cycle.body = bytearray()  # what came and nobody read: a body that was refused
+            self.cycle.body = bytearray()  # unread data of a refused body
             self.idle_since = time.monotonic()
             bounds = self._bounds
             self._close_in(bounds.idle_s if self._in_head else bounds.idle_body_s)
 
     def pause_writing(self) -> None:
-        """Wait for a reader that is slow, but not for ever."""
+        """Wait for a slow reader, with a time limit."""
         super().pause_writing()
         self._give_up_in(self._bounds.stalled_s)
 
     def resume_writing(self) -> None:
-        """Go on: it has read."""
+        """Continue: the client has read the data."""
         super().resume_writing()
         self._give_up_in(None)
 
     def send_400_response(self, msg: str) -> None:
-        """Say that what came is no request."""
+        """Answer that the data is not a request."""
         self._refuse(400, "bad_request", f"{msg} Send HTTP/1.1.")
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: whoever asks for a WebSocket is answered as if he had not."""
+        """Ignore the upgrade: a request for a WebSocket is answered like any other request."""
 
     def _make_room(self) -> None:
         others = [c for c in self.connections if isinstance(c, BoundedProtocol) and c is not self]
@@ -168,7 +168,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer with a problem before there is a request, and close."""
         if self.transport.is_closing():
             return
-        if not self.idle:  # in the midst of another answer there is no place for this one
+        if not self.idle:  # another answer is in progress, so this one cannot be sent
             self.transport.abort()
             return
         title = HTTPStatus(status).phrase
@@ -200,6 +200,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def _least_deserving(idle: Iterable[BoundedProtocol]) -> BoundedProtocol:
-    """Choose the connection that has waited longest, of the peer that has most of them."""
+    """Choose the longest-waiting idle connection of the peer that has most of them."""
     many = Counter(connection.peer for connection in idle)
     return min(idle, key=lambda c: (-many[c.peer], c.idle_since))

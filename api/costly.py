@@ -1,4 +1,4 @@
-"""Reads that may cost much: few at once, fewer of one owner, ended in time or when he leaves."""
+"""Costly reads: limited in total and per owner, cancelled on timeout or disconnect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.store.patience import Patience
 
 Endpoint = Callable[..., Any]
 Later = partial[Response]
-"""Makes a response of what was read, when its turn and its time are over: a file, say."""
+"""Makes a response from the result after the turn has ended, for example a file."""
 
 UNDER_WAY: dict[int | str, dict[str, Any]] = {
     202: {"model": UnderWay, "description": "not known yet: ask for the same again"}
@@ -34,15 +34,15 @@ _CLIENT_LEFT = 499  # as nginx has it; HTTP has no number for an answer that nob
 
 class CostlyReads:
     """
-    Lends turns to costly reads, so that whoever asks too much slows down himself at most.
+    Gives turns to costly reads, so that callers with too many requests slow down only themselves.
 
-    A turn is given back when the work has ended, though its reader was answered before.
+    A turn ends when the work ends, even if the caller was answered earlier.
 
     Args:
-        at_once: turns in all; as many connections of the database and threads do they take.
-        of_owner: turns that one owner may hold.
-        wait_s: the longest that a read waits for its turn.
-        within_s: the longest that it may take then.
+        at_once: the total number of turns; each uses one database connection and one thread.
+        of_owner: the number of turns that one owner may hold.
+        wait_s: the longest wait for a turn.
+        within_s: the longest time that the read may take then.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class CostlyReads:
         self, request: Request, owner: str, work: Callable[[], Response | Later]
     ) -> Response:
         """
-        Return what *work* does in a thread, in its turn.
+        Run *work* in a thread, in its turn, and return its result.
 
         Raises:
-            TooBusy: no turn in time.
-            ReadTimedOut: it takes too long; its statements are ended.
+            TooBusy: no turn was free in time.
+            ReadTimedOut: it takes too long; its statements are cancelled.
         """
         await self._take_turn(owner)
         patience = Patience(self.within_s)
@@ -83,14 +83,14 @@ class CostlyReads:
             return found if isinstance(found, Response) else await run_in_threadpool(found)
         await run_in_threadpool(patience.stop)
         if left:
-            return Response(status_code=_CLIENT_LEFT)  # which nobody reads
+            return Response(status_code=_CLIENT_LEFT)  # nobody reads this response
         raise patience.over()
 
     async def answer_or_go_on(
         self, owner: str, key: Hashable, work: Callable[[], Response | Later]
     ) -> Response:
         """
-        Return what *work* does; if that takes too long it goes on, for who asks again for *key*.
+        Return the result of *work*. If it is slow, it continues for a later request with *key*.
 
         Until then the answer is 202 with `Retry-After` and an UnderWay.
 
@@ -115,7 +115,7 @@ class CostlyReads:
     ) -> asyncio.Task[Response | Later]:
         working = asyncio.create_task(run_in_threadpool(_spending, patience, work))
         returning = asyncio.create_task(self._give_back(owner, working))
-        self._returning.add(returning)  # a loop holds its tasks only weakly
+        self._returning.add(returning)  # an event loop holds only weak references to its tasks
         returning.add_done_callback(self._returning.discard)
         return working
 
@@ -142,17 +142,17 @@ class CostlyReads:
         await asyncio.wait({working})
         async with self._freed:
             self._held[owner] -= 1
-            self._held += Counter()  # forgets who holds none
+            self._held += Counter()  # forgets owners without turns
             self._freed.notify_all()
         if not working.cancelled():
-            working.exception()  # seen, though nobody may wait for it any more
+            working.exception()  # retrieved, even if nobody waits for it any more
 
 
 def costly(endpoint: Endpoint) -> Callable[..., Coroutine[Any, Any, Response]]:
     """
-    Let *endpoint* take its turn among the costly reads.
+    Make *endpoint* take turns with the other costly reads.
 
-    It takes `request`, `reader` and `state`, and returns a response or a record, whose JSON is
+    It takes `request`, `reader` and `state`, and returns a response or a record. The record is
     made in its thread.
     """
 
@@ -189,6 +189,6 @@ def _spending(patience: Patience, work: Callable[[], Response | Later]) -> Respo
 
 
 async def _gone(request: Request) -> None:
-    # Its body was read before: what comes next is that the client has left
+    # The body was read before, so the next message is that the client has disconnected
     while (await request.receive())["type"] != "http.disconnect":
         pass

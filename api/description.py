@@ -1,4 +1,4 @@
-"""The description of the interface: FastAPI's, with the errors as they are."""
+"""FastAPI's description of the interface, with our real error responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error as RFC 9457 problem details: one table from class to status, one shape for all."""
+"""All errors as RFC 9457 problem details: one table of statuses, and one format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STATUS: dict[type[NormlabError], HTTPStatus] = {
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.QuotaExceeded: HTTPStatus.TOO_MANY_REQUESTS,
     errors.ServiceUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    # A job that is asked for but cannot run as it stands
+    # A requested job that cannot run as specified
     errors.JobError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.DeviceUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -55,7 +55,7 @@ class ProblemField(BaseModel):
 
 
 class Problem(BaseModel):
-    """What went wrong, as RFC 9457 has it, with our stable `code` beside it."""
+    """A problem as in RFC 9457, with our stable `code`."""
 
     type: str = Field(examples=["urn:normlab:problem:invalid_spec"])
     title: str = Field(examples=["Unprocessable Content"])
@@ -72,7 +72,7 @@ def status_of(error: type[NormlabError]) -> HTTPStatus:
 
 
 def install(app: FastAPI, page: PageMaker | None = None) -> None:
-    """Answer every error of *app* with a problem; a person's browser gets a *page* instead."""
+    """Answer every error of *app* with a problem; a browser page request gets a *page* instead."""
     app.state.error_page = page
     app.add_exception_handler(NormlabError, _own)
     app.add_exception_handler(RequestValidationError, _validation)
@@ -88,7 +88,7 @@ def problem(
     fields: tuple[FieldProblem, ...] = (),
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """Build the response; ASCII only, since a request may hold what UTF-8 cannot."""
+    """Build the response; ASCII only, because a request may contain invalid Unicode."""
     title = HTTPStatus(status).phrase
     page: PageMaker | None = request.app.state.error_page
     if page is not None and _is_for_a_person(request):
@@ -112,7 +112,7 @@ def _is_for_a_person(request: Request) -> bool:
 
 
 async def answer(request: Request, error: NormlabError) -> Response:
-    """Answer *request* before a route has it, as the handlers do afterwards."""
+    """Answer *request* before it reaches a route, in the same way as the handlers."""
     return await _own(request, error)
 
 
@@ -172,7 +172,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    # The server writes the traceback to its log; the answer says nothing of our insides
+    # The server logs the traceback; the answer reveals no internals
     identity = str(request.scope.get("normlab.request"))
     log.error("request failed", path=request.url.path, method=request.method, request=identity)
     detail = f"an unexpected error; the server's log has the cause under request {identity}"

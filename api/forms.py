@@ -1,4 +1,4 @@
-"""The form of a job, made from the specs: groups of fields with their paths and options."""
+"""The job form, generated from the specs: groups of fields with their paths and options."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from normlab.specs.options import OptionRecord, options
 
 @dataclass(frozen=True)
 class FormField:
-    """One option at its dotted path in the job."""
+    """One option with its dotted path in the job."""
 
     path: str
     option: OptionRecord
@@ -41,7 +41,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Chooser:
-    """A field that chooses which further fields there are."""
+    """A field whose value determines which further fields are shown."""
 
     path: str
     label: str
@@ -66,7 +66,7 @@ _PLACE = ("device", "ipu_runtime", "precision", "threads", "tf32", "acceleration
 
 @cache
 def job_form() -> tuple[Group, ...]:
-    """Return the groups of the form, in the order in which a person decides."""
+    """Return the groups of the form, in the order in which people fill them in."""
     shown = {"name", *_RUN, *_PLACE}
     return (
         Group("Normalizer", (_normalizer(),), ()),
@@ -92,7 +92,7 @@ def job_form() -> tuple[Group, ...]:
 
 
 def paths() -> list[str]:
-    """List every dotted path that the form has: what a study can vary."""
+    """List every dotted path of the form, which are the paths that a study can vary."""
     found: dict[str, None] = {}
     for group in job_form():
         for chooser in group.choosers:

@@ -1,4 +1,4 @@
-"""Before a body is read: who sends it must be known, and be no other site's page."""
+"""Checks before a body is read: the caller is authenticated and is not another site's page."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from api.callers import Callers
 from api.origins import check_same_origin
 from normlab.errors import NormlabError
 
-LOGIN = "/login"  # its body brings the token, so a stranger may send one
+LOGIN = "/login"  # its body contains the token, so unauthenticated callers may send one
 
 
 class Gate:
     """
-    Identify whoever sends a body; refuse him otherwise, and let his body go by unread.
+    Authenticate callers that send a body; otherwise refuse the request without reading the body.
 
-    The framework reads a body before it looks at anything else, which is a stranger's memory
-    and ours. Requests without a body meet the same check in their route.
+    The framework reads a body before anything else, so unauthenticated callers could use up
+    our memory. Requests without a body are checked in the same way in their route.
     """
 
     def __init__(self, app: ASGIApp, callers: Callers) -> None:
@@ -41,13 +41,13 @@ class Gate:
         await self.app(scope, receive, send)
 
     async def _check(self, request: Request) -> None:
-        if bearer_token(request) is None:  # then a browser may vouch for it with the cookie
+        if bearer_token(request) is None:  # then a browser may authenticate it with the cookie
             check_same_origin(request)
         if has_body(request) and request.url.path != LOGIN:
             await identify(request, self._callers)
 
 
 def has_body(request: Request) -> bool:
-    """Say whether the head announces a body."""
+    """Return whether the head announces a body."""
     headers = request.headers
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"

@@ -1,4 +1,4 @@
-"""Answer only to our own names: a forged Host must find its way into no address that we make."""
+"""Accept only our own host names, so that a forged Host never appears in a URL that we build."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class AllowedHosts:
     """
     Refuse a request whose Host is none of *allowed*, with 400.
 
-    The address at which the connection arrived is always allowed: it is no name that somebody
-    else could point at this machine.
+    The address at which the connection arrived is always allowed: it is not a name that others
+    could point at this machine.
 
     Args:
         allowed: names and addresses without ports; `*.example.org` means every name below it,
@@ -33,7 +33,7 @@ class AllowedHosts:
         self._endings = tuple(name[1:].lower() for name in allowed if name.startswith("*"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on if it names us."""
+        """Pass the request on if it names this service."""
         if scope["type"] == "http" and not self._is_ours(scope):
             response = errors.problem(Request(scope), 400, "unknown_host", _refusal(scope))
             await response(scope, receive, send)
@@ -43,7 +43,7 @@ class AllowedHosts:
     def _is_ours(self, scope: Scope) -> bool:
         given = Headers(scope=scope).getlist("host")
         if not given:
-            return bool(scope["http_version"] == "1.0")  # it had no such header
+            return bool(scope["http_version"] == "1.0")  # there was no such header
         if len(given) > 1:
             return False
         name = host_name(given[0])
@@ -54,7 +54,7 @@ class AllowedHosts:
 
 
 def allowed_hosts(bound: str, named: str = "") -> tuple[str, ...]:
-    """Return loopback's names, that of where the server is *bound*, and what is *named* besides."""
+    """Return the loopback names, the name at which the server is *bound*, and the *named* ones."""
     own = (socket.gethostname(), socket.getfqdn()) if bound in _ANY_ADDRESS else (bound,)
     return (*LOOPBACK, *own, *filter(None, named.split(",")))
 

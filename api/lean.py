@@ -1,7 +1,7 @@
 """
-Imported before all else by `python -m api`: what this process shall not load.
+Imported first by `python -m api`: blocks modules that this process must not load.
 
-structlog loads rich, where it is installed, for tracebacks in colour; ours are lines of JSON. That
+structlog loads rich, if it is installed, for coloured tracebacks; ours are lines of JSON. That
 is 5 of the 120 MB that an API process may have.
 """
 
@@ -11,4 +11,4 @@ import sys
 from typing import Any
 
 modules: dict[str, Any] = sys.modules
-modules.setdefault("rich", None)  # an import finds None, and fails as if nothing was installed
+modules.setdefault("rich", None)  # an import finds None, and fails as if it was not installed

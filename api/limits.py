@@ -1,4 +1,4 @@
-"""Bounds on bodies: how large one may be, how long it may take, how much of all is held at once."""
+"""Limits on bodies: size of one body, time to arrive, and total bytes held in memory."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.gate import LOGIN
 
 MAX_BODY_BYTES = 1 << 20
-_CLOSE = {"Connection": "close"}  # the rest of the body is not waited for
+_CLOSE = {"Connection": "close"}  # do not wait for the rest of the body
 _RETRY = {**_CLOSE, "Retry-After": "5"}
 
 
 @dataclass
 class Room:
     """
-    What one kind of body may take.
+    The limits for one kind of body.
 
     Args:
-        limit: bytes of one body.
-        total: bytes of all together.
-        within_s: from the request's head to the end of its body.
+        limit: the bytes of one body.
+        total: the bytes of all bodies together.
+        within_s: the time from the request's head to the end of its body.
     """
 
     limit: int
@@ -37,11 +37,11 @@ class Room:
 
 class BodyLimit:
     """
-    Count the bytes of bodies while they arrive.
+    Counts the bytes of bodies while they arrive.
 
-    A declared length is believed when it is too large, so that nothing is read at all. The few
-    bytes of a login come from strangers: they have a room of their own, so that they take none
-    from those who are known.
+    A declared length that is too large is rejected before anything is read. The few
+    bytes of a login come from unauthenticated callers. They have a separate limit, so that they do
+    not reduce that of authenticated callers.
 
     Raises:
         HTTPException: 413 beyond the limit of one body, 503 beyond that of all, 408 when a body
@@ -73,7 +73,7 @@ class BodyLimit:
 
 
 class _Body:
-    """One body on its way in."""
+    """One incoming body."""
 
     def __init__(
         self, room: Room, receive: Callable[[], Awaitable[Message]], declared: str
@@ -86,7 +86,7 @@ class _Body:
         self.seen = 0
 
     async def receive(self) -> Message:
-        """Return the next message; after the whole body there is only the client's leave."""
+        """Return the next message; after the whole body, the only message is the disconnect."""
         if self._whole:
             return await self._receive()
         limit = self._room.limit

@@ -1,4 +1,4 @@
-"""The composition root: settings in, application out. All parts are made here and handed on."""
+"""The composition root: builds the application and all its parts from the settings."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
         version=__version__,
         description=_DESCRIPTION,
         lifespan=_lifespan(state),
-        docs_url=None,  # the framework's pages load scripts from elsewhere
+        docs_url=None,  # the framework's pages load scripts from other servers
         redoc_url=None,
     )
     app.state.normlab = state
-    # The last one added is the first that a request meets
+    # The last one added is the first to handle a request
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Gate, callers=state.callers)
     app.add_middleware(AllowedHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))
@@ -77,7 +77,7 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
 def _state(settings: Settings, doorbell: Doorbell | None) -> State:
     database = Database(str(settings.database_url))
     costly = CostlyReads(within_s=settings.read_timeout_s)
-    reads_at_once = costly.at_once + 1  # one more, for a statement that is being ended
+    reads_at_once = costly.at_once + 1  # one more, for a statement that is being cancelled
     doorbell = doorbell or make_doorbell(settings.broker_url)
     inspector = Inspector(settings)
     measures = Measures()

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: requests as they are answered, jobs and workers as the database says."""
+"""Prometheus metrics: requests as they are answered, and jobs and workers from the database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
 
 class Measures:
-    """The registry of one application, and the numbers that are counted as things happen."""
+    """The registry of one application, and the counters that are updated as events happen."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -68,13 +68,13 @@ class Measures:
 
 
 class StoreCollector(Collector):
-    """Asks the database at each scrape, so that every API process tells the same."""
+    """Queries the database at each scrape, so that every API process reports the same values."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def describe(self) -> Iterable[Metric]:
-        """Promise nothing in advance: registering must not touch the database."""
+        """Describe nothing in advance: registration must not access the database."""
         return []
 
     def collect(self) -> Iterable[Metric]:
@@ -106,8 +106,8 @@ class RequestTimer:
     """
     Measure each request until its response begins; a stream may last for hours.
 
-    Every answer brings the request's own id. An error that nobody handles is counted as a 500
-    and logged under that id, also where it breaks off an answer that has begun.
+    Every response has the id of its request. An unhandled error is counted as a 500
+    and logged with that id, even if it interrupts a response that has begun.
     """
 
     def __init__(self, app: ASGIApp, measures: Measures) -> None:
@@ -115,7 +115,7 @@ class RequestTimer:
         self.measures = measures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and note when, and how, it is answered."""
+        """Pass the request on, and record when and how it is answered."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -143,7 +143,7 @@ class RequestTimer:
         self.measures.requests.labels(*labels).observe(time.perf_counter() - began)
 
     def _failed(self, scope: Scope, error: Exception, began: float, answered: bool) -> None:
-        if not answered:  # whoever is outside answers with 500 after us
+        if not answered:  # the outer layer answers with 500 after us
             self._observe(scope, 500, began)
         route = _pattern(scope)
         moment = "within its answer" if answered else "before its answer"
@@ -153,7 +153,7 @@ class RequestTimer:
 
 
 def _pattern(scope: Scope) -> str:
-    # Not the path itself: the labels would grow with the jobs
+    # Not the path itself: the number of labels would grow with the jobs
     route = getattr(scope.get("route"), "path", None)
     if route is None:
         return "unknown"

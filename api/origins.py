@@ -1,4 +1,4 @@
-"""Whether our own page sent a request: the browser adds its cookie to those of any page."""
+"""Check that our own page sent a request: browsers add the cookie to requests of any page."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 def check_same_origin(request: HTTPConnection) -> None:
     """
-    Raise Forbidden if a page of another site sent a request that changes something.
+    Raise Forbidden if a page from another site sent a request that changes something.
 
-    Browsers say so in Sec-Fetch-Site (over HTTPS and to loopback), and in Origin, which older
-    ones send as well; a program that is no browser sends neither, and nobody's cookie.
+    Browsers report this in Sec-Fetch-Site (over HTTPS and to loopback), and in Origin, which older
+    browsers send as well. Other programs send neither header, and no cookie of a user.
     """
     if request.scope["method"] in _SAFE_METHODS:
         return

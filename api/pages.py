@@ -1,4 +1,4 @@
-"""The web page: rendered here, kept alive by small scripts that ask the same HTTP interface."""
+"""The web pages: rendered here, and updated by small scripts over the same HTTP interface."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _SORTS = (
 
 
 class ListQuery:
-    """What the list of jobs shows, as its form sends it; an empty field means any."""
+    """The filters of the job list, as its form sends them; an empty field means any."""
 
     def __init__(self, request: Request) -> None:
         self.given = {k: v for k, v in request.query_params.items() if v}
@@ -53,13 +53,13 @@ class ListQuery:
 
     @property
     def filters(self) -> JobFilters:
-        """The same for the service."""
+        """The same filters for the service."""
         several = {k: (v,) for k, v in self.given.items() if k in ("state", "device", "normalizer")}
         single = {k: self.given.get(k) for k in ("study", "owner", "name")}
         return JobFilters(**several, **single, where=self.given.get("filter"))  # type: ignore[arg-type]
 
     def link(self, cursor: str | None) -> str:
-        """Return the address of this list at *cursor*."""
+        """Return the URL of this list at *cursor*."""
         kept = {k: v for k, v in self.given.items() if k != "cursor"}
         return "/jobs?" + urlencode({**kept, **({"cursor": cursor} if cursor else {})})
 
@@ -69,7 +69,7 @@ QueryDep = Annotated[ListQuery, Depends(ListQuery)]
 
 @router.get("/")
 async def show_start() -> Response:
-    """Begin at the jobs."""
+    """Redirect to the jobs."""
     return RedirectResponse("/jobs")
 
 
@@ -86,7 +86,7 @@ async def log_in(
     token: Annotated[str, Form(max_length=500)],
     next: Annotated[str, Form(max_length=2000)] = "/jobs",
 ) -> Response:
-    """Put a good token into a cookie that scripts cannot read and other sites cannot send."""
+    """Store a valid token in a cookie that scripts cannot read and other sites cannot send."""
     try:
         await state.callers.admit(token.strip(), host_of(request))
     except Unauthorized as e:
@@ -102,7 +102,7 @@ async def log_in(
 
 @router.post("/logout")
 async def log_out() -> Response:
-    """Forget the token in this browser."""
+    """Remove the token from this browser."""
     response = RedirectResponse("/login", status_code=303)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response
@@ -130,13 +130,13 @@ def show_jobs(request: Request, reader: ReaderDep, state: StateDep, query: Query
 def show_job_rows(
     request: Request, reader: ReaderDep, state: StateDep, query: QueryDep
 ) -> Response:
-    """Show the rows alone, for the script that keeps them up to date."""
+    """Show only the rows, for the script that keeps them up to date."""
     return render(request, "job_rows.html", reader, **_rows(query, _page(state, query)))
 
 
 @router.get("/jobs/new")
 def show_new_job(request: Request, reader: ReaderDep, state: StateDep) -> Response:
-    """Show the form of a job, filled from another one if *from* names it."""
+    """Show the job form, filled in from the job that *from* names."""
     origin = request.query_params.get("from")
     spec = reading.get(state.database, origin).spec.model_dump(mode="json") if origin else None
     return render(

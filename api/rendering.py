@@ -1,4 +1,4 @@
-"""Fill the templates; answer a person's errors with pages of their own."""
+"""Render the templates; show errors as pages in browsers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from normlab.specs.devices import KINDS
 
 
 def _shown(value: Any) -> Any:
-    # The templates escape HTML; this is for names of before, that turn the text beside them
+    # The templates escape HTML; this handles old names that reverse the text beside them
     return shown(value) if type(value) is str else value
 
 
@@ -35,7 +35,7 @@ _templates.env.globals["device_kinds"] = KINDS
 
 
 class Static(StaticFiles):
-    """The files beside the templates; browsers keep them, but ask whether they have changed."""
+    """The static files; browsers cache them, but check whether they have changed."""
 
     def __init__(self) -> None:
         super().__init__(directory=Path(__file__).parent / "static")
@@ -50,10 +50,10 @@ class Static(StaticFiles):
 def render(
     request: Request, template: str, caller: Caller | None = None, status: int = 200, **values: Any
 ) -> HTMLResponse:
-    """Fill *template*; *caller* is whose page it is."""
+    """Render *template* for *caller*."""
     context = {"caller": caller, "section": "", **values}
     response = _templates.TemplateResponse(request, template, context, status_code=status)
-    # Everything comes from this server; a script that somebody smuggles into a name does not run
+    # Everything comes from this server; a script that is injected through a name does not run
     response.headers["Content-Security-Policy"] = (
         "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
         "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
@@ -63,7 +63,7 @@ def render(
 
 
 def error_page(request: Request, status: int, title: str, detail: str) -> Response:
-    """Answer a person's browser: the login where a token is missing, otherwise a page."""
+    """Answer a browser: with the login if a token is missing, otherwise with an error page."""
     if status == 401:
         here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/login?next={quote(here)}", status_code=303)

@@ -1,4 +1,4 @@
-"""Ring the doorbell off the request's path: a deaf broker must not make a submission slow."""
+"""Send wake-up messages in the background, so that a slow broker never delays a submission."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _MOST_PENDING = 1000
 
 class Ringer:
     """
-    Rings in the order of the calls, from one thread of its own.
+    Sends messages in the order of the calls, from its own thread.
 
-    Calls beyond what the thread can keep up with are dropped: the relay rings
-    every queued job again until somebody claims it.
+    If there are too many calls for the thread, some are dropped: the relay sends messages for
+    every queued job again until a worker claims it.
     """
 
     def __init__(self, doorbell: Doorbell) -> None:
@@ -25,7 +25,7 @@ class Ringer:
         self._pending: queue.Queue[str | None] = queue.Queue(_MOST_PENDING)
 
     def ring(self, device: str) -> None:
-        """Ring for *device* soon; never wait, never fail."""
+        """Send a message for *device* soon; never block, and never fail."""
         try:
             self._pending.put_nowait(device)
         except queue.Full:
@@ -33,7 +33,7 @@ class Ringer:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Ring in the background; on exit, what is pending is left to the relay."""
+        """Send messages in the background; on exit, leave pending messages to the relay."""
         thread = Thread(target=self._ring_for_ever, name="ringer", daemon=True)
         thread.start()
         try:

@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, which tells where it listens and lets streams end when it stops."""
+"""The HTTP server: uvicorn, which reports its address and ends streams when it stops."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from api.connections import BoundedProtocol, Bounds
 
 _GRACE_S = 5
-_KEEP_ALIVE_S = 15  # longer than clients keep one: who closes first must be they
-# For every answer, those of the framework and of the server itself included. The pages' own
-# policy comes on top: of two, a browser keeps both.
+_KEEP_ALIVE_S = 15  # longer than clients keep a connection, because the client must close first
+# For every response, including those of the framework and of the server itself. The pages' own
+# policy is added: a browser enforces both.
 _HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "same-origin"),
@@ -26,10 +26,10 @@ _HEADERS = [
 
 class ApiServer(uvicorn.Server):
     """
-    Serves *app*; calls *on_listening* with its URL once requests are taken.
+    Serves *app*; calls *on_listening* with its URL once it accepts requests.
 
-    Streams wait for news without end: *on_stopping* must wake them, or a stop
-    would wait for the last reader to leave.
+    Streams wait for news without a limit: *on_stopping* must wake them, or a stop
+    would wait for the last client to disconnect.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class ApiServer(uvicorn.Server):
                 app,
                 host=host,
                 port=port,
-                log_config=None,  # the journal has its own form
+                log_config=None,  # the journal formats the log
                 access_log=False,
                 http=partial(BoundedProtocol, bounds or Bounds()),  # type: ignore[arg-type]
                 headers=_HEADERS,
                 timeout_keep_alive=_KEEP_ALIVE_S,
-                ws="none",  # nothing speaks it, and its library is large
+                ws="none",  # nothing uses WebSockets, and the library is large
                 server_header=False,
                 timeout_graceful_shutdown=_GRACE_S,
             )
@@ -61,13 +61,13 @@ class ApiServer(uvicorn.Server):
         self._on_stopping = on_stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say where."""
+        """Listen, then report the URL."""
         await super().startup(sockets)
         if self.started:
             self._on_listening(self._url())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let streams end, then stop as usual."""
+        """End the streams, then stop as usual."""
         self._on_stopping()
         await super().shutdown(sockets)
 

@@ -1,4 +1,4 @@
-"""What the routes need, made once by the composition root and handed to them by FastAPI."""
+"""The dependencies of the routes: made once by the composition root, injected by FastAPI."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class State:
     settings: Settings
     database: Database
     reads: Database
-    """The same for costly reads: connections of their own, and statements end in time."""
+    """The database for costly reads: separate connections with a statement timeout."""
     costly: CostlyReads
     previews: CostlyReads
     validations: CostlyReads

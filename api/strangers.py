@@ -1,4 +1,4 @@
-"""Who brings wrong tokens waits for an answer, longer each time; a good one never waits."""
+"""Delays for wrong tokens: each answer waits longer; a valid token never waits."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from prometheus_client import Counter as Measure
 
 from normlab.errors import QuotaExceeded
 
-_FREE = 5  # wrong tokens that are answered at once: people mistype
-_FIRST_S = 0.1  # the first wait; each one doubles
+_FREE = 5  # wrong tokens that are answered immediately, because people mistype
+_FIRST_S = 0.1  # the first delay; each further one doubles
 _LONGEST_S = 1.0
 _FORGOTTEN_S = 60.0
-_MOST_HELD = 32  # answers of one client that wait at once
+_MOST_HELD = 32  # delayed answers of one client at the same time
 _MOST_CLIENTS = 10_000
 
 log = structlog.get_logger(__name__)
@@ -24,10 +24,10 @@ log = structlog.get_logger(__name__)
 
 class Strangers:
     """
-    Counts the wrong tokens of each client, and holds their answers up.
+    Counts the wrong tokens of each client, and delays their answers.
 
-    A token is looked up before anything waits, and a good one never comes here: nobody can lock
-    another out by sending wrong tokens from the same address.
+    A token is looked up before any delay, and a valid one never gets here: no client can lock
+    out another by sending wrong tokens from the same address.
     """
 
     def __init__(self, wrong: Measure) -> None:
@@ -37,10 +37,10 @@ class Strangers:
 
     async def hold_up(self, host: str) -> None:
         """
-        Note a wrong token of *host*, and wait as long as it has deserved.
+        Count a wrong token from *host*, and wait for the resulting delay.
 
         Raises:
-            QuotaExceeded: too many answers of *host* wait already.
+            QuotaExceeded: too many answers to *host* are waiting already.
         """
         client = _network(host)
         count = self._note(client)
@@ -74,7 +74,7 @@ class Strangers:
 
 
 def _network(host: str) -> str:
-    # Whoever has an IPv6 address has all of its /64
+    # The owner of an IPv6 address has its whole /64
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Streams of server-sent events: they end with their reader, or with what lets him read."""
+"""Streams of server-sent events: they end on disconnect or when the token is revoked."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from api.wakeups import wait_for_news
 from normlab.errors import QuotaExceeded
 from normlab.records import EventRecord
 
-KEEPALIVE = b": keepalive\n\n"  # a comment: proxies see that the connection lives
+KEEPALIVE = b": keepalive\n\n"  # a comment, so that proxies see an active connection
 MOST_OF_ONE_OWNER = 200
-_CHECK_S = 2.0  # between looks whether the token still stands
-_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # nginx shall not hold it back
+_CHECK_S = 2.0  # between checks that the token is still valid
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # nginx must not buffer it
 _ITEM = {
     "type": "object",
     "properties": {"data": {"type": "string"}, "id": {"type": "string"}},
@@ -33,7 +33,7 @@ DESCRIPTION: dict[int | str, dict[str, Any]] = {
 
 
 class OpenStreams:
-    """Counts the streams of each owner, so that nobody takes every connection for himself."""
+    """Counts the streams of each owner, so that no owner takes every connection."""
 
     def __init__(self, most: int = MOST_OF_ONE_OWNER) -> None:
         self._most = most
@@ -41,7 +41,7 @@ class OpenStreams:
 
     @contextmanager
     def held_by(self, owner: str) -> Iterator[None]:
-        """Count a stream of *owner* as long as it is open; raise QuotaExceeded beyond the most."""
+        """Count a stream of *owner* while it is open; raise QuotaExceeded beyond the limit."""
         if self._open[owner] >= self._most:
             raise QuotaExceeded(
                 f"{owner!r} has {self._most} streams open already; close some, or follow all jobs "
@@ -57,10 +57,10 @@ class OpenStreams:
 
 class EventStream(StreamingResponse):
     """
-    Sends *chunks* until they end or the reader leaves, while it has a *place*.
+    Sends *chunks* until they end or the client disconnects, while it has a *place*.
 
-    A reader who leaves is no error: the generator is closed where it stands, so that nothing
-    of it, such as what it watches, is left behind.
+    A disconnect is not an error: the generator is closed at its current point, so that none
+    of its resources, such as a subscription, is left behind.
     """
 
     media_type = "text/event-stream"
@@ -73,26 +73,26 @@ class EventStream(StreamingResponse):
         self._place = place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and close what made the answer."""
+        """Send the response, and close its generator."""
         with self._place:
             async with aclosing(self._chunks):
                 await super().__call__(scope, receive, send)
 
 
 def encoded(event: EventRecord, seq: int | None = None) -> bytes:
-    """Write one event; *seq* is what a client that comes again names."""
+    """Format one event; a client that resumes sends *seq*."""
     number = "" if seq is None else f"id: {seq}\n"
     return f"data: {event.model_dump_json()}\n{number}\n".encode()
 
 
 async def wait_while_allowed(woken: asyncio.Event, seconds: float, standing: Standing) -> bool:
-    """Wait for *woken*, at most *seconds*; return False as soon as the token stands no more."""
+    """Wait for *woken*, at most *seconds*; return False as soon as the token is not valid."""
     while await standing.holds():
         if seconds <= 0 or woken.is_set():
             woken.clear()
             return True
         piece = min(seconds, _CHECK_S)
-        if await wait_for_news(woken, piece) > 0:  # it was woken before the time was up
+        if await wait_for_news(woken, piece) > 0:  # it was woken in time
             return await standing.holds()
         seconds -= piece
     return False

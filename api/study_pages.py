@@ -1,4 +1,4 @@
-"""The pages of studies: their list, one of them with its results, and the form of a new one."""
+"""The pages of studies: the list, one study with its results, and the form for a new one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def show_studies(
 @router.get("/studies/new")
 @costly
 def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Response:
-    """Show the form of a study, filled from another one if *from* names it."""
+    """Show the study form, filled in from the study that *from* names."""
     origin = request.query_params.get("from")
     spec = studies.get(state.reads, origin).spec.model_dump(mode="json") if origin else None
     return render(

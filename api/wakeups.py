@@ -1,4 +1,4 @@
-"""One connection listens for news of jobs and wakes every stream that waits for them."""
+"""One connection listens for news of jobs, and wakes the streams that wait for them."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Watch:
-    """What a stream waits for: *news* of any kind, or an *event*, which is told at once."""
+    """What a stream waits for: *news* of any kind, or an *event*, which is sent immediately."""
 
     news: asyncio.Event = field(default_factory=asyncio.Event)
     event: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self, event: bool) -> None:
-        """Say that something may be new."""
+        """Signal that there may be news."""
         self.news.set()
         if event:
             self.event.set()
 
     def clear(self) -> None:
-        """Forget what was said: whoever calls this looks next."""
+        """Reset the signal; the caller checks for news next."""
         self.news.clear()
         self.event.clear()
 
 
 class Wakeups:
     """
-    Wakes streams by the job they watch; a stream of all jobs watches None.
+    Wakes streams by the job that they watch; a stream of all jobs watches None.
 
-    A wake-up carries no news: the stream reads what is new from the database
-    itself, so a lost or doubled wake-up costs at most one look.
+    A wake-up carries no data: the stream reads the news from the database
+    itself, so a lost or repeated wake-up costs at most one query.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Wakeups:
 
     @contextmanager
     def watch(self, job: str | None) -> Iterator[Watch]:
-        """Yield what is woken whenever *job* may have news."""
+        """Yield an object that is woken whenever *job* may have news."""
         watch = Watch()
         self._waiting[job].add(watch)
         try:
@@ -77,18 +77,18 @@ class Wakeups:
                 watch.wake(event=True)
 
     def close(self) -> None:
-        """Let every stream end."""
+        """End every stream."""
         self.closing = True
         self.wake_all()
 
     @property
     def streams(self) -> int:
-        """How many streams wait."""
+        """The number of waiting streams."""
         return sum(len(waiting) for waiting in self._waiting.values())
 
     @asynccontextmanager
     async def listening(self, conninfo: str) -> AsyncIterator[None]:
-        """Listen in the background; a lost connection is made again."""
+        """Listen in the background; reconnect after a lost connection."""
         task = asyncio.create_task(self._listen_for_ever(conninfo))
         try:
             yield
@@ -103,7 +103,7 @@ class Wakeups:
                 await self._listen(conninfo)
             except psycopg.Error as e:
                 log.warning("no news from the database for now", error=str(e).strip())
-            except Exception:  # one listener serves all streams: a defect must not end it for good
+            except Exception:  # one listener serves all streams: an error must not end it
                 log.exception("the listener failed")
             self.connected = False
             await asyncio.sleep(_RECONNECT_S)

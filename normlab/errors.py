@@ -1,12 +1,12 @@
 """Every error that normlab raises, as one tree.
 
     NormlabError
-    ├── InvalidSpec            what was asked cannot be done; ask differently
-    │   ├── IdempotencyReuse   an idempotency key came back with another body
+    ├── InvalidSpec            the request is invalid; change it
+    │   ├── IdempotencyReuse   an idempotency key was used with another body
     │   └── FilterTooCostly    a filter asks for more than a list may cost
     ├── NotFound               no such job, study, artifact or dataset
     ├── Conflict               the thing exists, but its state forbids this
-    ├── Unauthorized           no token, or one that nobody knows
+    ├── Unauthorized           no token, or an unknown one
     │   └── Forbidden          a known token that does not allow this
     ├── QuotaExceeded          more than one owner may have at once; try later
     │   ├── TooBusy            too many costly reads at once; try later
@@ -26,7 +26,7 @@
             ├── OutOfDeviceMemory   the job does not fit
             └── UnsupportedModel    the device cannot run this model
 
-A class stands for what its catcher would do. `code` is its stable name on the
+Each class corresponds to a way of handling it. `code` is its stable name on the
 wire, `retryable` tells a worker whether another attempt may help.
 """
 
@@ -125,7 +125,7 @@ class QuotaExceeded(NormlabError):
 
 
 class TooBusy(QuotaExceeded):
-    """As many costly reads are under way as the service allows; try again."""
+    """The limit of concurrent costly reads is reached; try again."""
 
     code = "too_busy"
 
@@ -205,7 +205,7 @@ class JobDrained(JobStopped):
 
 
 class DeviceError(JobError):
-    """The accelerator failed; another attempt may find it well again."""
+    """The accelerator failed; another attempt may succeed."""
 
     code = "device_error"
     retryable = True

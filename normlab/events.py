@@ -1,4 +1,4 @@
-"""What a running job tells its supervisor: records, one JSON object a line, on a pipe."""
+"""The events from a running job to its supervisor: one JSON object per line, on a pipe."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Metrics(Event):
 
 
 class Progress(Event):
-    """How far the job is."""
+    """The progress of the job."""
 
     type: Literal["progress"] = "progress"
     step: int

@@ -1,1 +1,1 @@
-"""A job's life and its results, kept in PostgreSQL. No torch here."""
+"""The life cycle of jobs and their results, stored in PostgreSQL. This package needs no torch."""

@@ -1,4 +1,4 @@
-"""The one decision at the door: does a job break a rule, and on which device does it go."""
+"""The admission of a job: whether it breaks a rule, and on which device it will run."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from service.results import norm_sources
 from service.settings import Settings
 from service.store.database import Database
 
-_ALWAYS_THERE_BYTES = 1 << 28  # too little to ask the database about
+_ALWAYS_THERE_BYTES = 1 << 28  # a need too small to query the database for
 
 
 class Admission:
     """
-    Judge jobs before they are queued, by everything that is known of them and of the workers.
+    Check jobs before they are queued, with all that is known about them and about the workers.
 
     Args:
-        settings: where datasets lie, and up to which size a batch prefers an IPU.
-        inspector: asked about a job's model, where the answer can change something.
+        settings: the dataset folder, and the largest batch that prefers an IPU.
+        inspector: inspects a job's model, if the result can change the decision.
     """
 
     def __init__(self, database: Database, settings: Settings, inspector: Inspector) -> None:
@@ -47,7 +47,7 @@ class Admission:
         Choose the device of *spec*.
 
         Args:
-            memory_bytes: that the job is estimated to need, where somebody has looked.
+            memory_bytes: the estimated memory of the job, if it is known.
 
         Raises:
             InvalidSpec: with every rule that *spec* breaks.
@@ -58,14 +58,14 @@ class Admission:
         return _with_memory(placed, live, max(memory_bytes, least_memory_bytes(spec)))
 
     def placing(self) -> Callable[[JobSpec], tuple[str, str]]:
-        """Return how to choose devices for many jobs, with one look at the live workers."""
+        """Return a function that chooses devices for many jobs, with one query for live workers."""
         live = workers.live(self._database)
         return lambda spec: _with_memory(
             self._place(spec, live, Estimate()), live, least_memory_bytes(spec)
         )
 
     def verdicts(self, spec: JobSpec) -> list[Verdict]:
-        """Say for every kind of device whether it would take *spec*, and why."""
+        """Return for every kind of device whether it would accept *spec*, and why."""
         live = workers.live(self._database)
         return [self._verdict(spec, kind, live) for kind in DEVICES]
 
@@ -87,7 +87,7 @@ class Admission:
         least = least_memory_bytes(spec)
         if least < _ALWAYS_THERE_BYTES:
             return []
-        # Workers that left within the day count: what they could hold may be waited for.
+        # Workers that left within the last day count too: a job may wait for their memory.
         trouble = too_large(spec.device, least, workers.rooms(self._database, spec.device))
         if trouble is None:
             return []
@@ -102,7 +102,7 @@ class Admission:
         return [FieldProblem("device", inspection.ipu_message)]
 
     def _estimate(self, spec: JobSpec, live: Sequence[WorkerRecord]) -> Estimate:
-        # Asked only where the answer can change the choice: it costs a process that has torch.
+        # Only if the answer can change the choice: an inspection needs a process with torch.
         if spec.device != "auto" or all(DEVICES[w.device].shares_host_memory for w in live):
             return Estimate()
         inspection = self._inspector.ask(spec)
@@ -113,7 +113,7 @@ class Admission:
 
 
 def _with_memory(placed: Placement, live: Sequence[WorkerRecord], needed_bytes: int) -> Placement:
-    """Add to the reason of *placed* that no live worker could hold the job, if that is so."""
+    """Add to the reason of *placed* that no live worker has enough memory, if that is so."""
     rooms = [worker.memory_bytes for worker in live if worker.device == placed.device]
     trouble = too_large(placed.device, needed_bytes, rooms)
     return placed if trouble is None else placed._replace(reason=f"{placed.reason}; but {trouble}")

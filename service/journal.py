@@ -1,9 +1,9 @@
 """
-The service's own log: one JSON object a line on standard error.
+The service's own log: one JSON object per line on standard error.
 
-A traceback says where, never with which values: a frame's variables hold tokens and passwords.
-What is logged by name may hold one too (a URL in a library's error), so that the finished line
-is searched for secrets once more.
+A traceback shows locations but no values, because a frame's variables may hold secrets.
+A logged message may also contain a secret (a URL in a library's error), so the finished line
+is searched for secrets again.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _SECRETS = (
 
 def configure(level: str = "info", secrets: Sequence[str] = ()) -> None:
     """
-    Send our log, and what libraries log, to standard error as JSON from *level* on.
+    Send our log and the logs of libraries to standard error as JSON, from *level* on.
 
     Args:
-        secrets: what no line may hold, besides passwords in URLs and bearer tokens.
+        secrets: texts to hide in every line, besides passwords in URLs and bearer tokens.
     """
     tracebacks = ExceptionDictTransformer(show_locals=False, use_rich=False)
     shared: list[Processor] = [
@@ -51,7 +51,7 @@ def configure_for_people(level: str = "info") -> None:
 
 
 def without_secrets(line: str, secrets: Sequence[str] = ()) -> str:
-    """Return *line* with HIDDEN in the place of each secret."""
+    """Return *line* with each secret replaced by HIDDEN."""
     for secret in filter(None, secrets):
         line = line.replace(secret, HIDDEN)
     for pattern in _SECRETS:

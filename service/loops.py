@@ -1,4 +1,4 @@
-"""Run something every few seconds in a thread of its own; a server that is away is waited for."""
+"""Run a function every few seconds in its own thread, and keep trying during outages."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LONGEST_PAUSE_S = 60.0
 
 class Loop(threading.Thread):
     """
-    Calls *work* every *interval_s* until stop(); what it raises is logged, and ends nothing.
+    Calls *work* every *interval_s* until stop(). Exceptions are logged and do not end the loop.
 
-    After a defect the pause doubles with each round that fails again, up to LONGEST_PAUSE_S; for
-    a server that is away it stays, so that the first round after its return is not late.
+    After a defect, the pause doubles with each failed round, up to LONGEST_PAUSE_S. During an
+    outage it does not grow, so that the first round after the outage is not late.
     """
 
     def __init__(self, name: str, work: Callable[[], object], interval_s: float) -> None:
@@ -43,6 +43,6 @@ class Loop(threading.Thread):
             self._stopping.wait(pause_s)
 
     def stop(self) -> None:
-        """Let the round end, and then the thread."""
+        """Finish the current round, and end the thread."""
         self._stopping.set()
         self.join(30)

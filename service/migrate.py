@@ -10,7 +10,7 @@ from service.store.database import Database, migrate, revisions
 
 
 def main() -> int:
-    """Migrate, say which revision the database has now, and return the exit code."""
+    """Migrate, print the new revision of the database, and return the exit code."""
     settings = Settings.from_env()
     if settings.database_url is None:
         print("NORMLAB_DATABASE_URL is not set; `normlab up` migrates its own", file=sys.stderr)

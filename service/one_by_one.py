@@ -1,4 +1,4 @@
-"""One item that fails does so by itself: the others of its round go on, and so do later rounds."""
+"""Process items one by one, so that a failing item affects neither others nor later rounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass
 class _Trouble:
-    """How often an item has failed in a row, and until when it is left alone."""
+    """How often an item has failed in a row, and until when it is skipped."""
 
     times: int = 0
     until: float = 0.0
@@ -26,15 +26,15 @@ class _Trouble:
 
 class OneByOne(Generic[T]):
     """
-    Does the same for each of several items.
+    Does the same work for each of several items.
 
-    An item whose work raises is left alone for 1 s, then 2, 4 and so on up to LONGEST_PAUSE_S.
-    A server that does not answer is no item's fault, and ends the round.
+    If the work raises, the item is skipped for 1 s, then 2, 4 and so on up to LONGEST_PAUSE_S.
+    If a server does not answer, no item is at fault, and the round ends.
 
     Args:
-        name: of the items, for the log.
-        work: what is done for one; returns how much that was.
-        failed: told of each failure, with the item and the pause.
+        name: the name of the items, for the log.
+        work: processes one item; returns the amount of work done.
+        failed: called for each failure, with the item and the pause.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class OneByOne(Generic[T]):
 
     def round(self, items: Iterable[T]) -> int:
         """
-        Do the work for each of *items* whose time has come; return how much was done.
+        Process each of *items* that is due; return the total amount of work done.
 
         Raises:
-            ServiceUnavailable: a server that all of them need does not answer.
+            ServiceUnavailable: a server that all items need does not answer.
         """
         wanted = list(items)
         self._troubles = {i: self._troubles[i] for i in wanted if i in self._troubles}
@@ -70,7 +70,7 @@ class OneByOne(Generic[T]):
             done = self._work(item)
         except ServiceUnavailable:
             raise
-        except Exception as e:  # whatever it is, the other items have no part in it
+        except Exception as e:  # whatever the error is, it does not concern the other items
             self._leave_alone(item, e)
             return 0
         self._troubles.pop(item, None)

@@ -1,4 +1,4 @@
-"""What an operator decides: read once from the environment, then passed on as arguments."""
+"""The operator's settings: read once from the environment, then passed as arguments."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from normlab.specs.devices import KINDS, Kind
 
 
 class Settings(BaseSettings):
-    """Each field is the environment variable of the same name with `NORMLAB_` before it."""
+    """Each field is the environment variable of the same name with the prefix `NORMLAB_`."""
 
     model_config = SettingsConfigDict(
         env_prefix="NORMLAB_",
-        env_nested_delimiter="_",  # for job_python, the only field with fields of its own
+        env_nested_delimiter="_",  # for job_python, the only nested field
         frozen=True,
         extra="ignore",
         env_ignore_empty=True,
@@ -87,22 +87,22 @@ class Settings(BaseSettings):
 
     @property
     def datasets(self) -> Path:
-        """Where dataset files are looked for."""
+        """The folder of dataset files."""
         return self.data_root or self.data_dir / "datasets"
 
     @property
     def jobs(self) -> Path:
-        """Where job folders lie."""
+        """The folder of job folders."""
         return self.data_dir / "jobs"
 
     @property
     def worker_silence_s(self) -> float:
-        """A worker not heard of for so long is not counted as live."""
+        """After this time without a heartbeat, a worker does not count as live."""
         return 3 * self.heartbeat_s
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What may stand in no log."""
+        """Texts that no log may contain."""
         return () if self.token is None else (self.token.get_secret_value(),)
 
     @classmethod

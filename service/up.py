@@ -20,7 +20,7 @@ FAILED = 3
 
 
 class _Stopping:
-    """The first signal stops the stack in order, the second at once."""
+    """The first signal stops the stack in order, the second one immediately."""
 
     def __init__(self) -> None:
         self.running: Stack | None = None
@@ -29,7 +29,7 @@ class _Stopping:
             signal.signal(number, self.hear)
 
     def hear(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and self.running is not None:  # before that there is nothing to kill
+        if self.asked and self.running is not None:  # before this there is nothing to kill
             print("stopping at once", file=sys.stderr, flush=True)
             self.running.kill()
             return
@@ -38,7 +38,7 @@ class _Stopping:
 
 
 def main() -> int:
-    """Start, say where, mend what breaks, stop in order; return the exit code."""
+    """Start, print the address, restart failed parts, stop in order; return the exit code."""
     keep_private()
     journal.configure_for_people()
     stopping = _Stopping()

@@ -1,1 +1,1 @@
-"""Where jobs run: the Celery worker, its slots, and a process of its own for each job."""
+"""Run jobs: the Celery worker, its slots, and a separate process for each job."""

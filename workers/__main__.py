@@ -16,7 +16,7 @@ def main() -> int:
     if options.slots is not None:
         os.environ["NORMLAB_SLOTS"] = str(options.slots)
     try:
-        from workers.app import NO_DATABASE, app, settings  # reads the environment
+        from workers.app import NO_DATABASE, app, settings  # this reads the environment
     except NormlabError as e:
         print(e, file=sys.stderr)
         return 2
@@ -48,5 +48,5 @@ if __name__ == "__main__":
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Taking this interpreter down costs half a core-second, just when a successor starts.
+    # Shutting down this interpreter takes half a core-second, just when a successor starts.
     os._exit(status)

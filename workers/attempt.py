@@ -1,4 +1,4 @@
-"""The training of one attempt, as its order says. Runs on Python 3.8; imports torch."""
+"""Train one attempt according to its order. Runs on Python 3.8; imports torch."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def train(
     order: JobOrder, send: Send, stop: StopRequest, group: Optional[ReplicaGroup] = None
 ) -> Finished:
     """
-    Train to the end, and return the last word.
+    Train to the end, and return the last event.
 
     Args:
-        send: takes each event but the last.
+        send: receives each event except the last.
         group: the replicas of which this process is one; only the first sends anything.
 
     Raises:
-        JobError: whatever ended it early, and `InvalidSpec` or an unexpected error likewise.
+        JobError: the reason for an early end; `InvalidSpec` and unexpected errors also pass.
     """
     checkpoints = CheckpointFolder(
         Path(order.folder) / "checkpoints",
         order.spec.fingerprint(),
         [NamedCheckpoint(c.step, Path(c.path), c.sha256) for c in order.resume],
-        max(2, order.spec.checkpoint.keep),  # the newest may not be on record yet
+        max(2, order.spec.checkpoint.keep),  # the newest may not be recorded yet
     )
     accelerator = open_accelerator(order.device, order.spec, order.threads, group)
     data_root = Path(order.data_root)

@@ -1,4 +1,4 @@
-"""What wakes a worker's idle slots: a message from the broker, or nothing for a while."""
+"""Wakes a worker's idle slots: after a message from the broker, or after a timeout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 
 class Bell:
-    """Rings are counted, so one that comes between a look and a wait is not missed."""
+    """Rings are counted, so a ring between a query and a wait is not missed."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -15,18 +15,18 @@ class Bell:
 
     @property
     def rings(self) -> int:
-        """The count to hand to `wait`, taken before looking for work."""
+        """The count to pass to `wait`, read before looking for work."""
         return self._rings
 
     def ring(self) -> bool:
-        """Wake every idle slot; say whether there was one."""
+        """Wake every idle slot; return whether there was one."""
         with self._changed:
             self._rings += 1
             self._changed.notify_all()
             return self._waiting > 0
 
     def wait(self, seen: int, timeout_s: float) -> bool:
-        """Wait for a ring after the first *seen*, at most *timeout_s*; say if there was one."""
+        """Wait at most *timeout_s* for a ring after the first *seen*; return if there was one."""
         with self._changed:
             self._waiting += 1
             try:

@@ -1,4 +1,4 @@
-"""How an attempt ended, from what the process said, its exit status, and what was asked of it."""
+"""How an attempt ended: from its last event, its exit status, and requests to stop it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from normlab.events import AnyEvent, Failed, Finished
 
 StopReason = Literal["cancelled", "timeout", "drained"]
 
-# What allocators print before they abort, as the last lines of a log may show it.
+# Messages that allocators print before they abort, in the last lines of a log.
 _ALLOCATOR_SAID = (b"std::bad_alloc", b"DefaultCPUAllocator", b"MemoryError")
 _CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
 _KERNEL_COUNTERS = Path("/proc/vmstat")
@@ -20,7 +20,7 @@ _KERNEL_COUNTERS = Path("/proc/vmstat")
 
 @dataclass(frozen=True)
 class Released:
-    """The job was interrupted on its worker's account: another attempt goes on with it."""
+    """The worker interrupted the job: another attempt continues it."""
 
     message: str
 
@@ -36,14 +36,14 @@ def ending_of(
     log_tail: bytes = b"",
 ) -> Ending:
     """
-    Decide what became of an attempt.
+    Decide how an attempt ended.
 
     Args:
         last_word: the last event, if it was `finished` or `failed`.
-        exit_status: of the process; negative is a signal, None that it could not be learnt.
-        asked: why the supervisor asked it to stop, if it did.
-        memory_kills: processes that the kernel killed for memory while it ran.
-        log_tail: the end of its log.
+        exit_status: of the process; negative for a signal, None if it is unknown.
+        asked: the reason for which the supervisor asked it to stop, if it did.
+        memory_kills: the number of processes that the kernel killed for memory while it ran.
+        log_tail: the end of the log.
     """
     if isinstance(last_word, Finished):
         return last_word
@@ -68,7 +68,7 @@ def ending_of(
 
 
 def memory_kills() -> int:
-    """Count the processes that the kernel has killed for memory, as far as we can see."""
+    """Count the processes that the kernel has killed for memory, as far as it is visible here."""
     for source in (_CGROUP_EVENTS, _KERNEL_COUNTERS):
         try:
             lines = source.read_text().splitlines()

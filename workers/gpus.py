@@ -1,4 +1,4 @@
-"""The GPUs of a worker: each running job has its own, one a replica."""
+"""The GPUs of a worker: each running job has its own, one per replica."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from service.jobs.leases import Lease
 
 class GpuPool:
     """
-    Hand out GPUs with jobs, and take them back.
+    Assign GPUs to jobs, and take them back.
 
     Args:
-        names: as CUDA_VISIBLE_DEVICES has them.
+        names: as in CUDA_VISIBLE_DEVICES.
     """
 
     def __init__(self, names: list[str]) -> None:
@@ -25,10 +25,10 @@ class GpuPool:
 
     def claim(self, take: Callable[[int], Lease | None]) -> Lease | None:
         """
-        Take a job, and as many GPUs as it has replicas.
+        Claim a job, and assign one GPU per replica.
 
         Args:
-            take: claims a job that has at most so many replicas.
+            take: claims a job with at most the given number of replicas.
         """
         with self._lock:
             claim = take(len(self._free)) if self._free else None
@@ -39,25 +39,25 @@ class GpuPool:
             return claim
 
     def of(self, job: UUID) -> list[str]:
-        """Return the GPUs that *job* has."""
+        """Return the GPUs of *job*."""
         with self._lock:
             return list(self._held[job])
 
     def give_back(self, job: UUID) -> None:
-        """Take back what *job* has; its processes have ended."""
+        """Take back the GPUs of *job*, after its processes have ended."""
         with self._lock:
             self._free += self._held.pop(job)
 
 
 def gpu_names(slots: int, environment: Mapping[str, str], there: int | None = None) -> list[str]:
     """
-    Return a GPU for each slot: those that the worker itself was given, or the first of the host.
+    Return one GPU per slot: those assigned to the worker, or the first ones of the host.
 
     Args:
-        there: how many the host has, if that is known.
+        there: the number of GPUs of the host, if known.
 
     Raises:
-        InvalidSpec: there are fewer than slots, on the host or among those that were given.
+        InvalidSpec: the host or the assignment has fewer GPUs than slots.
     """
     given = environment.get("CUDA_VISIBLE_DEVICES")
     if given is None:

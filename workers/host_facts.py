@@ -1,4 +1,4 @@
-"""What a worker says of itself: its device, and what its host has left."""
+"""The facts that a worker reports: its device, and the free resources of its host."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PROBE_TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """What the worker's device is."""
+    """A description of the worker's device."""
 
     available: bool
     reason: str
@@ -33,7 +33,7 @@ class DeviceFacts:
 
 
 def unprobed(device: str) -> DeviceFacts:
-    """Say what is known before the probe has answered."""
+    """Return the facts that are known before the probe has answered."""
     return DeviceFacts(
         available=True,
         reason="not probed yet",
@@ -44,7 +44,7 @@ def unprobed(device: str) -> DeviceFacts:
 
 
 def probe(device: str, python: str, environment: Mapping[str, str]) -> DeviceFacts:
-    """Ask the interpreter of the device's jobs what the device is."""
+    """Ask the interpreter of the device's jobs for a description of the device."""
     try:
         done = subprocess.run(
             [python, "-m", "workers.probe", device],
@@ -65,7 +65,7 @@ def probe(device: str, python: str, environment: Mapping[str, str]) -> DeviceFac
 
 
 def host_facts(data_dir: Path) -> dict[str, Any]:
-    """Measure what the host has left for jobs."""
+    """Measure the resources of the host that are free for jobs."""
     there = next(p for p in (data_dir, *data_dir.parents) if p.exists())
     return {
         "memory_available_bytes": psutil.virtual_memory().available,

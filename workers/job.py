@@ -1,11 +1,11 @@
 """
-A job process: one attempt at one job, from an order on standard input to its last event.
+A job process: runs one attempt at one job, from an order on standard input to its last event.
 
     python -m workers.job < order.json
 
-Events go, a JSON object a line, to the file descriptor that `NORMLAB_EVENTS_FD` names
-(standard output if it names none); everything printed is the job's log. The exit status is 0
-whenever the last event is `finished` or `failed`. Runs on Python 3.8.
+Events go, one JSON object per line, to the file descriptor that `NORMLAB_EVENTS_FD` names
+(by default, standard output). All printed output is the job's log. The exit status is 0
+if the last event is `finished` or `failed`. Runs on Python 3.8.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from workers.job_pipes import EventPipe, StopRequest, watch_lifeline
 
 
 def main(stdin: Optional[BinaryIO] = None) -> int:
-    """Read the order, carry it out, and say how it ended."""
+    """Read the order, execute it, and report how it ended."""
     stdin = stdin or os.fdopen(0, "rb", closefd=False)
     named = os.environ.get("NORMLAB_EVENTS_FD")
     pipe = EventPipe(int(named) if named else 1)
@@ -38,14 +38,14 @@ def main(stdin: Optional[BinaryIO] = None) -> int:
     except ValidationError as e:
         pipe.send(describe(InvalidSpec(f"the job process cannot read its order: {e}"), ""))
         return 0
-    if named:  # a supervisor started this process and holds its standard input
+    if named:  # a supervisor started this process, and holds its standard input
         watch_lifeline(stdin, stop)
     carry_out(order, pipe, stop)
     return 0
 
 
 def carry_out(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
-    """Run *order*; the last event sent is `finished` or `failed`, whatever happens."""
+    """Run *order*; in every case, the last event sent is `finished` or `failed`."""
     try:
         if order.memory_bytes is not None:
             resource.setrlimit(resource.RLIMIT_DATA, (order.memory_bytes, order.memory_bytes))
@@ -59,7 +59,7 @@ def carry_out(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
 
 
 def _train(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
-    # Here, not above: importing torch takes seconds, and a bad order needs none of it.
+    # Here, not above: importing torch takes seconds, and a bad order does not need it.
     with stop.answered_by(lambda asked: _leave(asked, order, pipe)):
         if order.spec.replicas > 1 and DEVICES[order.device].collectives is not None:
             from workers.replicas import train_replicas as train
@@ -77,4 +77,4 @@ if __name__ == "__main__":
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)  # all is said and on disk; torch's own farewell takes half a second
+    os._exit(status)  # everything is reported and on disk; torch's own shutdown takes half a second

@@ -1,4 +1,4 @@
-"""Whatever ends an attempt, said as a `Failed` record that a person can act on."""
+"""Convert errors that end an attempt into a `Failed` record that tells people what to do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ALLOCATOR_SAYS = ("can't allocate memory", "not enough memory", "out of memory"
 
 
 def describe(error: BaseException, folder: str) -> Failed:
-    """Say why an attempt ended; *folder* is where it wrote its files."""
+    """Return why an attempt ended; *folder* has its files."""
     if isinstance(error, JobError):
         return Failed.from_error(error)
     if isinstance(error, InvalidSpec):

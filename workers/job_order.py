@@ -1,4 +1,4 @@
-"""What a job process is told: one line of JSON on its standard input."""
+"""The order for a job process: one line of JSON on its standard input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from normlab.specs.jobs import JobSpec
 
 
 class CheckpointReference(BaseModel):
-    """A checkpoint that the service has on record, so one that a job may resume from."""
+    """A recorded checkpoint, from which a job may resume."""
 
     step: int
     path: str
@@ -18,7 +18,7 @@ class CheckpointReference(BaseModel):
 
 
 class JobOrder(BaseModel):
-    """One attempt at one job, as the supervisor hands it to the job process."""
+    """One attempt at one job, as the supervisor passes it to the job process."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,5 +37,5 @@ class JobOrder(BaseModel):
     gpus: Union[List[str], None] = Field(None, description="those it sees, one a replica")
 
     def to_line(self) -> bytes:
-        """Encode as one line of JSON, newline included."""
+        """Encode as one line of JSON, including the newline."""
         return self.model_dump_json().encode() + b"\n"

@@ -1,4 +1,4 @@
-"""A job process's ties to its supervisor: the event pipe, the stop request, the lifeline."""
+"""The connections of a job process to its supervisor: event pipe, stop request, lifeline."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _MESSAGES = {
 
 
 class EventPipe:
-    """Send records to the supervisor, one JSON object a line; any thread may."""
+    """Send records to the supervisor, one JSON object per line; safe for all threads."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._lock = threading.Lock()
 
     def send(self, event: Event) -> None:
-        """Write *event* whole, waiting while the supervisor is behind."""
+        """Write the whole *event*, and wait while the supervisor is behind."""
         rest = memoryview(event.to_line())
         with self._lock:
             while rest:
@@ -43,26 +43,26 @@ class EventPipe:
 
 class StopRequest:
     """
-    Whether somebody wants this job to stop, and why: SIGTERM, and a line that says why.
+    Whether this job was asked to stop, and why: by SIGTERM, and by a line with the reason.
 
-    It lies in memory that forks of this process share: what one is told, all know.
+    It is in memory that forks of this process share: if one is asked, all know.
     """
 
     def __init__(self) -> None:
-        self._note = mmap.mmap(-1, 2)  # whether anybody asked; the number of the reason, from 1
-        self.signalled = False  # whether this very process got the signal
+        self._note = mmap.mmap(-1, 2)  # whether a stop was requested; the reason's number, from 1
+        self.signalled = False  # whether this process itself got the signal
         self._leave: Optional[Callable[[JobStopped], None]] = None
 
     def listen(self) -> None:
-        """Take SIGTERM as a request from now on (in the main thread)."""
+        """Treat SIGTERM as a request from now on (in the main thread)."""
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
     @contextmanager
     def answered_by(self, leave: Callable[[JobStopped], None]) -> Iterator[None]:
         """
-        Have *leave* end this process as soon as anybody asks, while nothing is worth keeping.
+        Call *leave* to end this process on a stop request, while nothing is worth keeping.
 
-        It is called in whichever thread hears of it: an exception would not do, since a module
+        It is called in the thread that gets the request. An exception would not do: a module
         that is being imported may catch it.
         """
         self._leave = leave
@@ -73,13 +73,13 @@ class StopRequest:
             self._leave = None
 
     def give(self, reason: str) -> None:
-        """Note why; an unknown reason counts as a drain, after which the job goes on."""
+        """Record the reason; an unknown reason counts as a drain, after which the job continues."""
         self._note[1] = _REASONS.index(reason if reason in STOP_REASONS else "drained") + 1
         self._note[0] = 1
         self._heed()
 
     def __call__(self) -> Optional[JobStopped]:
-        """Return the error to stop with, or None while nobody asked."""
+        """Return the error to stop with, or None without a request."""
         if not self._note[0]:
             return None
         reason = _REASONS[self._note[1] - 1] if self._note[1] else "drained"
@@ -98,10 +98,10 @@ class StopRequest:
 
 def watch_lifeline(stdin: BinaryIO, stop: StopRequest) -> None:
     """
-    Follow the rest of standard input in a thread: lines are reasons to stop.
+    Read the rest of standard input in a thread: lines are reasons to stop.
 
-    The supervisor holds the other end for as long as it lives. Its end means that
-    nobody keeps this job's results any more, so the whole process group dies.
+    The supervisor holds the other end while it runs. End of file means that
+    nothing stores this job's results any more, so the whole process group is killed.
     """
 
     def follow() -> None:
@@ -113,7 +113,7 @@ def watch_lifeline(stdin: BinaryIO, stop: StopRequest) -> None:
 
 
 def kill_own_group() -> None:
-    """End this process and everything it started, at once."""
+    """Kill this process and everything that it started."""
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What a job process says, on its way into the store: in batches, fenced, none twice."""
+"""Store the events of a job process in the database: in batches, fenced, and none twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TAIL_BYTES = 4096
 
 
 class FencedOff(Exception):
-    """The claim is over: another worker may have the job, so nothing more is written."""
+    """The claim is over: another worker may have the job, so nothing more may be written."""
 
 
 @dataclass
@@ -31,8 +31,8 @@ class Ledger:
     """
     Keep an attempt's events until the database has them.
 
-    A batch that was tried once never changes: after a commit whose answer was lost it is written
-    again as it was, and the store recognises what it has.
+    A batch never changes after its first try. After a commit with a lost answer, it is written
+    again unchanged, and the store recognises what it already has.
     """
 
     def __init__(self, database: Database, claim: Lease) -> None:
@@ -40,27 +40,27 @@ class Ledger:
         self._claim = claim
         self._sealed = _Batch()
         self._open = _Batch()
-        self._log_bytes = 0  # of the attempt's log that are in the database
+        self._log_bytes = 0  # bytes of the attempt's log that are in the database
         self.log_tail = b""
 
     @property
     def pending(self) -> bool:
-        """Whether something is not in the database yet."""
+        """Whether some events are not in the database yet."""
         return bool(self._sealed or self._open)
 
     def take(self, harvest: Harvest) -> None:
-        """Take what came in; how the attempt ends is not for the ledger."""
+        """Take new events; the ledger does not handle the end of the attempt."""
         self._open.events += [e for e in harvest.events if not isinstance(e, (Finished, Failed))]
         self._open.log += harvest.log
         self.log_tail = (self.log_tail + harvest.log)[-_TAIL_BYTES:]
 
     def flush(self) -> None:
         """
-        Write all that is pending.
+        Write all pending events.
 
         Raises:
-            FencedOff: if the claim is over; nothing was written.
-            ServiceUnavailable: if the database is away; what is pending is kept.
+            FencedOff: if the claim is over; then nothing was written.
+            ServiceUnavailable: if the database is unavailable; pending events are kept.
         """
         while self.pending:
             if not self._sealed:

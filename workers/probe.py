@@ -1,7 +1,7 @@
 """
-Say what a device is, as one line of JSON: `python -m workers.probe cpu`.
+Describe a device as one line of JSON: `python -m workers.probe cpu`.
 
-It runs in a process of its own, in the interpreter of the device's jobs, because a worker
+It runs in a separate process, in the interpreter of the device's jobs, because a worker
 never imports torch. Runs on Python 3.8.
 """
 
@@ -16,7 +16,7 @@ from normlab.specs.jobs import JobSpec
 
 
 def main() -> int:
-    """Print the probe of the device that the first argument names."""
+    """Print the description of the device that the first argument names."""
     from accelerators import open_accelerator
 
     kind = sys.argv[1]

@@ -16,7 +16,7 @@ from typing import Protocol
 from workers.job_order import JobOrder
 from workers.reading import JobReader
 
-# One core's worth of threads unless the order says otherwise, before any library decides.
+# One thread unless the order says otherwise, set before any library chooses.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _HOUSE = Path(__file__).resolve().parent.parent
 
@@ -31,10 +31,10 @@ class ChildEnds:
 
 
 class Launcher(Protocol):
-    """A way to start a job process."""
+    """Starts job processes."""
 
     def start(self, order: JobOrder) -> JobProcess:
-        """Start a process that carries out *order*."""
+        """Start a process that executes *order*."""
 
 
 class JobProcess:
@@ -63,16 +63,16 @@ class JobProcess:
         return self.poll()
 
     def ask_to_stop(self, reason: str) -> None:
-        """Ask for a checkpoint and an end; *reason* is one of `job_pipes.STOP_REASONS`."""
+        """Ask the job to write a checkpoint and end; *reason* is in `job_pipes.STOP_REASONS`."""
         self._write(f"{reason}\n".encode())
 
     def kill(self) -> None:
-        """End the process and everything it started, at once."""
+        """Kill the process and everything that it started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Let go of the process: kill what is left of its group and close the pipes."""
+        """Release the process: kill the rest of its group, and close the pipes."""
         self.kill()
         self.wait(timeout_s=10)
         if self._stdin is not None:
@@ -83,20 +83,20 @@ class JobProcess:
     def _write(self, data: bytes) -> None:
         if self._stdin is None:
             return
-        with contextlib.suppress(BrokenPipeError):  # it has ended, and its status will tell
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and its status will show why
             while data:
                 data = data[os.write(self._stdin, data) :]
 
 
 class FreshLauncher:
-    """Start an interpreter of its own for each job."""
+    """Start a new interpreter for each job."""
 
     def __init__(self, python: str, environment: Mapping[str, str]) -> None:
         self._command = [python, "-u", "-m", "workers.job"]
         self._environment = {**environment, **import_path(python, environment)}
 
     def start(self, order: JobOrder) -> JobProcess:
-        """Start the interpreter; it is up before torch is imported."""
+        """Start the interpreter; return before it has imported torch."""
 
         def spawn(ends: ChildEnds) -> tuple[int, Callable[[], int | None]]:
             child = subprocess.Popen(
@@ -120,7 +120,7 @@ class FreshLauncher:
 def launch(
     order: JobOrder, spawn: Callable[[ChildEnds], tuple[int, Callable[[], int | None]]]
 ) -> JobProcess:
-    """Make the pipes, have *spawn* start the process on their far ends, and send *order*."""
+    """Make the pipes, let *spawn* start the process on their far ends, and send *order*."""
     with _pipes() as (ends, (stdin, events, log)):
         pid, poll = spawn(ends)
     process = JobProcess(pid, poll, stdin, JobReader(events, log))
@@ -148,11 +148,11 @@ def _pipes() -> Iterator[tuple[ChildEnds, tuple[int, int, int]]]:
 
 
 def own_environment(order: JobOrder) -> dict[str, str]:
-    """Name the threads and GPUs that are this job's, for the libraries that read it at start."""
+    """Set this job's threads and GPUs for libraries that read the environment at start."""
     threads = order.spec.threads or order.threads or 1
     variables = dict.fromkeys(_THREAD_VARIABLES, str(threads))
     if order.gpus is not None:
-        # In the order of nvidia-smi, where the numbers of two processes mean the same.
+        # In the order of nvidia-smi, so that the numbers mean the same in all processes.
         variables["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
         variables["CUDA_VISIBLE_DEVICES"] = ",".join(order.gpus)
     return variables
@@ -160,10 +160,10 @@ def own_environment(order: JobOrder) -> dict[str, str]:
 
 def import_path(python: str, environment: Mapping[str, str]) -> dict[str, str]:
     """
-    Let another interpreter find this project's rooms.
+    Let another interpreter find this project's packages.
 
-    An installed copy is found by itself, and site-packages of one Python are no path for
-    another; so this speaks only where the rooms lie in a checkout.
+    An installed copy is found automatically, and site-packages of one Python must not be used by
+    another. So this sets a path only if the packages are in a checkout.
     """
     if _HOUSE.name in ("site-packages", "dist-packages"):
         return {}

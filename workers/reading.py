@@ -1,4 +1,4 @@
-"""Read what a job process says, in a thread, so that it never waits for the database."""
+"""Read the output of a job process in a thread, so that it never waits for the database."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from normlab.events import AnyEvent, from_line
 
 _READ_AT_ONCE = 1 << 16
-# Beyond this the thread stops reading: the job's own reporting then waits, nothing is lost.
+# Beyond this, the thread stops reading: the job's reporting then blocks, and nothing is lost.
 MAX_WAITING_BYTES = 64 << 20
 
 
 @dataclass
 class Harvest:
-    """What came in since the last look."""
+    """The data since the last call."""
 
     events: list[AnyEvent] = field(default_factory=list)
     log: bytes = b""
@@ -45,14 +45,14 @@ class JobReader:
         return self._ended
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until there is something to take or nothing more to come."""
+        """Wait until there is data to take, or both pipes have ended."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: bool(self._events or self._log or self._ended), timeout_s
             )
 
     def take(self) -> Harvest:
-        """Take all that has come in."""
+        """Take all data that has arrived."""
         with self._changed:
             harvest = Harvest(self._events, bytes(self._log))
             self._events, self._log, self._waiting_bytes = [], bytearray(), 0
@@ -60,7 +60,7 @@ class JobReader:
         return harvest
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the end of both pipes."""
+        """Wait until both pipes have ended."""
         self._thread.join(timeout_s)
 
     def _read(self) -> None:

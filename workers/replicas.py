@@ -1,4 +1,4 @@
-"""An attempt in several processes, a replica of the model in each, and what became of them."""
+"""Run an attempt in several processes with one replica each, and combine their results."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from workers.job_errors import describe
 from workers.job_order import JobOrder
 from workers.job_pipes import StopRequest
 
-_LAST_S = 10  # that a replica outlives its peer, whose own end is to be seen first
+_LAST_S = 10  # a replica outlives its peer for this long, so that the peer's end is seen first
 
 
 class Word(BaseModel):
-    """How a replica ended, as it says itself; *lost_peer*: because another one did."""
+    """How a replica ended, by its own report; *lost_peer*: because another replica ended."""
 
     at: float
     end: Union[Finished, Failed]
@@ -36,9 +36,9 @@ class Word(BaseModel):
 
 def train_replicas(order: JobOrder, send: Send, stop: StopRequest) -> Union[Finished, Failed]:
     """
-    Run the attempt in a process for each replica, and return the last word on it.
+    Run the attempt in one process per replica, and return its last event.
 
-    A replica that fails or dies ends the attempt; the job goes on from its checkpoint in another.
+    If a replica fails or dies, the attempt ends, and another one continues from the checkpoint.
     """
     kills_before = memory_kills()
     with tempfile.TemporaryDirectory(prefix="normlab-replicas-") as name:
@@ -47,7 +47,7 @@ def train_replicas(order: JobOrder, send: Send, stop: StopRequest) -> Union[Fini
             ended = launch(
                 order.spec.replicas, lambda rank: _be(rank, order, send, stop, folder), folder
             )
-        except SignalException:  # it has been passed on, and the replicas have said the rest
+        except SignalException:  # it was passed on, and the replicas have reported the rest
             ended = {}
         words = {rank: _word(folder, rank) for rank in range(order.spec.replicas)}
     said = {rank: word for rank, word in words.items() if word is not None}
@@ -58,12 +58,12 @@ def last_word(
     replicas: int, words: Dict[int, Word], ended: Dict[int, int], kills: int
 ) -> Union[Finished, Failed]:
     """
-    Say how an attempt ended whose replicas ended so.
+    Decide how an attempt ended from the ends of its replicas.
 
     Args:
-        words: what they said, by their numbers; one that was killed said nothing.
-        ended: exit status of the one that the launcher saw fail first.
-        kills: processes that the kernel killed for memory meanwhile.
+        words: their reports, by number; a killed replica has none.
+        ended: the exit status of the replica that failed first, according to the launcher.
+        kills: the number of processes that the kernel killed for memory in the meantime.
     """
     failures = _first_to_last([w for w in words.values() if isinstance(w.end, Failed)])
     causes = [end for end, lost_peer in failures if not lost_peer]
@@ -87,9 +87,9 @@ def _first_to_last(words: List[Word]) -> List[Tuple[Failed, bool]]:
 
 
 def _be(rank: int, order: JobOrder, send: Send, stop: StopRequest, folder: Path) -> None:
-    """Be one replica, in a process of its own."""
+    """Run one replica, in its own process."""
     die_with_parent()
-    stop.listen()  # the launcher had put its own handler there
+    stop.listen()  # the launcher had installed its own handler
     try:
         if order.memory_bytes is not None:
             share = order.memory_bytes // order.spec.replicas
@@ -98,7 +98,7 @@ def _be(rank: int, order: JobOrder, send: Send, stop: StopRequest, folder: Path)
             _say(folder, rank, train(order, send, stop, group))
     except JobStopped as e:
         _say(folder, rank, describe(e, order.folder))
-        if stop.signalled:  # then the launcher waits for this process to end, not to return
+        if stop.signalled:  # the launcher then waits for this process to end, not to return
             raise SystemExit(1) from e
     except BaseException as e:
         traceback.print_exc()

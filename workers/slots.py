@@ -1,4 +1,4 @@
-"""A worker's slots: threads that look for work when rung, and now and then unasked."""
+"""A worker's slots: threads that look for work after a message, and at intervals."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _log = structlog.get_logger()
 
 class Slot(threading.Thread):
     """
-    Run one job after another.
+    Runs one job after another.
 
     Args:
-        claim: takes the next job, or None.
-        work_on: carries a claim through.
-        poll_s: an idle slot looks so often even when nobody rings.
+        claim: claims the next job, or returns None.
+        work_on: runs a claim to its end.
+        poll_s: the interval at which an idle slot looks for work without a message.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class Slot(threading.Thread):
         self._poll_s = poll_s
 
     def run(self) -> None:
-        """Look for work until the worker leaves."""
+        """Look for work until the worker stops."""
         while not self._leaving.is_set():
             rings = self._bell.rings
             if not self._work_once():
                 self._bell.wait(rings, self._poll_s)
 
     def _work_once(self) -> bool:
-        """Do the next job; say whether there was one."""
+        """Run the next job; return whether there was one."""
         try:
             claim = self._claim()
             self.looked_at = time.monotonic()
@@ -74,7 +74,7 @@ class Slot(threading.Thread):
 
 
 class SlotGroup:
-    """All slots of a worker; the arguments are those of each `Slot`."""
+    """All slots of a worker; the arguments are those of `Slot`."""
 
     def __init__(
         self,
@@ -94,22 +94,22 @@ class SlotGroup:
 
     @property
     def busy(self) -> int:
-        """How many slots have a job."""
+        """The number of slots that have a job."""
         return sum(slot.busy for slot in self._slots)
 
     @property
     def idle_and_blind_s(self) -> float:
-        """Seconds for which some idle slot has not seen the queue; 0 where all are busy."""
+        """The longest time since an idle slot checked the queue; 0 if all are busy."""
         now = time.monotonic()
         return max((now - slot.looked_at for slot in self._slots if not slot.busy), default=0.0)
 
     def start(self) -> None:
-        """Start to look for work."""
+        """Start looking for work."""
         for slot in self._slots:
             slot.start()
 
     def drain(self) -> None:
-        """Take no more work, have running jobs write a checkpoint and end; wait for that."""
+        """Take no more work, let running jobs write a checkpoint and end, and wait for that."""
         self._leaving.set()
         self._bell.ring()
         for slot in self._slots:

@@ -1,4 +1,4 @@
-"""One attempt at one job, from its claim to its guarded end."""
+"""Supervise one attempt at one job, from its claim to its fenced end."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from workers.job_order import CheckpointReference, JobOrder
 from workers.ledger import FencedOff, Ledger
 from workers.process import JobProcess, Launcher
 
-_LOOK_S = 0.25  # the longest that a drain or a time limit waits to be seen
+_LOOK_S = 0.25  # the longest delay until a drain or a time limit is noticed
 _WRITE_S = 0.5  # between two writes to the database, until the job has ended
 _AGAIN_S = 1.0  # between two tries while the database is away
-_FAREWELL_S = 0.5  # for a process that has said its last word to leave by itself
+_FAREWELL_S = 0.5  # for a process to exit by itself after its last event
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class Supervisor:
     """
-    What every attempt of a worker needs.
+    The dependencies of every attempt of a worker.
 
     Args:
         launcher: starts job processes.
-        threads: a slot's share of the cores.
+        threads: the share of the cores per slot.
         leaving: set when the worker drains.
-        gpus: of which each claim has some; None for another kind of device.
+        gpus: the GPUs that claims get; None for other kinds of device.
     """
 
     database: Database
@@ -118,7 +118,7 @@ class Supervisor:
 
 
 class _Watch:
-    """The supervisor's eyes on one process: read, write, renew, and ask it to stop."""
+    """Watches one process: reads events, writes them, renews the lease, requests stops."""
 
     def __init__(
         self, supervisor: Supervisor, claim: Lease, process: JobProcess, ledger: Ledger
@@ -137,7 +137,7 @@ class _Watch:
 
     def follow(self) -> None:
         """
-        Return when the process has said its last word or has ended.
+        Return when the process has sent its last event or has ended.
 
         Raises:
             FencedOff: if the claim is over.
@@ -153,12 +153,12 @@ class _Watch:
                 self._write()
                 self._renew()
         self._process.wait(timeout_s=_FAREWELL_S)
-        self._process.kill()  # what it started and left behind holds the pipes open
+        self._process.kill()  # processes that it left behind hold the pipes open
         self._process.reader.join(timeout_s=_FAREWELL_S)
         self._read()
 
     def ending(self, kills: int) -> Ending:
-        """Say how the attempt ended."""
+        """Return how the attempt ended."""
         return ending_of(
             self._last_word, self._process.poll(), self._asked, kills, self._ledger.log_tail
         )
@@ -171,7 +171,7 @@ class _Watch:
         self._ledger.take(harvest)
 
     def _heed(self) -> None:
-        """Pass on a wish that the job stop; after the grace, end it."""
+        """Pass on a request to stop the job; after the grace period, kill it."""
         now = time.monotonic()
         if self._supervisor.leaving.is_set():
             self._ask("drained")
@@ -203,7 +203,7 @@ class _Watch:
         try:
             renewal = leases.renew(self._supervisor.database, self._claim, settings.lease_s)
         except ServiceUnavailable:
-            # Not seeing the database is no reason to end a healthy job.
+            # A database outage is no reason to end a healthy job.
             self._renew_at = time.monotonic() + min(_AGAIN_S, settings.heartbeat_s)
             return
         self._renew_at = time.monotonic() + settings.heartbeat_s

@@ -1,10 +1,10 @@
 """
-A process that has torch imported and does nothing with it but fork: a job a child.
+A process that has imported torch and only forks: one child per job.
 
-Standard input is a socket of whole messages (SEQPACKET). A message holds the order's settings as
-JSON and carries four descriptors: the child's standard input, its event pipe, its log, and a
+Standard input is a socket with message boundaries (SEQPACKET). A message holds the settings as
+JSON and carries four file descriptors: the child's standard input, its event pipe, its log, and a
 socket on which the host answers `{"pid": ...}` and, once the child has ended, `{"exit": ...}`.
-The host runs no torch operator: threads that one starts would be missing in every child.
+The host runs no torch operator, because its threads would be missing in every child.
 Runs on Python 3.8, on Linux.
 """
 
@@ -28,11 +28,11 @@ from normlab.host.processes import Forks, ThreadsRun, die_with_parent
 
 DESCRIPTORS = 4
 _MESSAGE_BYTES = 1 << 16
-# What jobs import. An installation may lack some; none of them may start a thread.
+# The imports of jobs. An installation may lack some; none of them may start a thread.
 _PRELOADED = (
     "torch",
     "torch._dynamo",  # torch.optim imports it when the first optimizer is made
-    "torch._inductor",  # so does the choice of deterministic operators
+    "torch._inductor",  # choosing deterministic operators imports it too
     "numpy",
     "workers.job",
     "normlab.training.loop",
@@ -44,7 +44,7 @@ _PRELOADED = (
 
 
 class WarmHost:
-    """Fork children on request, and tell how each ended."""
+    """Fork children on request, and report how each ended."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -110,12 +110,12 @@ class WarmHost:
 
 
 def main() -> int:
-    """Import what jobs need, then serve."""
+    """Import the modules that jobs need, then serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=os.dup(0))
     _preload(_PRELOADED)
     gc.collect()
-    gc.freeze()  # the children share these pages for as long as nobody counts their references
+    gc.freeze()  # the children share these pages as long as no reference counts change
     control.send(json.dumps({"ready": os.getpid()}).encode())
     WarmHost(control).serve()
     return 0
@@ -137,7 +137,7 @@ def _run_job() -> int:
 
 def _take_over(fds: Sequence[int]) -> None:
     """Make *fds* (stdin, events, log) the descriptors 0, 3, and 1 with 2."""
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in fds]  # clear of the targets
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in fds]  # away from the target numbers
     for source, target in zip((high[0], high[2], high[2], high[1]), (0, 1, 2, 3)):
         os.dup2(source, target, inheritable=target < 3)
     os.closerange(4, max(high) + 1)
@@ -167,7 +167,7 @@ def _drained(fd: int) -> bool:
 
 
 def _ignore_in_python(_signal: int, _frame: Optional[FrameType]) -> None:
-    """Stand as the handler that SIGCHLD needs for the wake-up descriptor to be written."""
+    """Do nothing: SIGCHLD needs a handler so that the wake-up descriptor is written."""
 
 
 if __name__ == "__main__":

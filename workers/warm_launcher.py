@@ -1,4 +1,4 @@
-"""Start job processes through a warm host, and without it whenever it is not there."""
+"""Start job processes through a warm host, or without it if it is not available."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _log = logging.getLogger(__name__)
 
 
 class HostUnavailable(Exception):
-    """The warm host is not ready, gone, or refused to fork."""
+    """The warm host is not ready, has ended, or refused to fork."""
 
 
 class WarmLauncher:
-    """Fork jobs from a process that has torch imported; *fallback* starts what it cannot."""
+    """Fork jobs from a process that has imported torch; *fallback* starts the others."""
 
     def __init__(self, python: str, environment: Mapping[str, str], fallback: Launcher) -> None:
         self._python = python
@@ -48,13 +48,13 @@ class WarmLauncher:
         self._ready = False
 
     def warm_up(self, timeout_s: float = 0.0) -> bool:
-        """Start the host if none runs; wait for it at most *timeout_s*; say if it is ready."""
+        """Start the host if none runs; wait at most *timeout_s*; return whether it is ready."""
         with self._lock:
             self._ensure_started()
             return self._is_ready(timeout_s)
 
     def start(self, order: JobOrder) -> JobProcess:
-        """Start *order* in a fork of the host, else in a fresh interpreter."""
+        """Start *order* in a fork of the host, or else in a new interpreter."""
         try:
             return launch(order, lambda ends: self._fork(order, ends))
         except (HostUnavailable, OSError) as e:
@@ -62,7 +62,7 @@ class WarmLauncher:
             return self._fallback.start(order)
 
     def close(self) -> None:
-        """End the host; jobs that it forked end with it."""
+        """Stop the host; jobs that it forked end with it."""
         with self._lock:
             self._drop()
 
@@ -120,7 +120,7 @@ class WarmLauncher:
 
 
 class _Answers:
-    """What the host says about one child; its silence means that both are gone."""
+    """The host's reports about one child; if they stop, both have ended."""
 
     def __init__(self, reply: socket.socket) -> None:
         self._reply = reply
@@ -155,5 +155,5 @@ class _Answers:
         if data and b"\n" not in self._text:
             return None
         self._reply.close()
-        # The kernel kills the children of a host that dies.
+        # The kernel kills the children when their host dies.
         return int(json.loads(self._text)["exit"]) if data else -signal.SIGKILL

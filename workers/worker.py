@@ -1,4 +1,4 @@
-"""A worker put together: slots, their supervisor, the warm host, the signs of life."""
+"""Assemble a worker: slots, their supervisor, the warm host, heartbeats."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ _log = structlog.get_logger(__name__)
 
 class Worker:
     """
-    Run the jobs of one kind of device until told to leave.
+    Runs the jobs of one kind of device until it is asked to stop.
 
     Args:
-        settings: of the whole service.
-        database_url: where the jobs are.
-        device: the kind of device whose jobs it takes.
-        slots: jobs at once.
+        settings: the settings of the service.
+        database_url: the database with the jobs.
+        device: the kind of device.
+        slots: the number of jobs at the same time.
         bell: rung when there may be work.
-        environment: of this process; jobs get it without our own settings.
+        environment: the environment of this process; jobs get it without our own settings.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Worker:
         self._presence = Loop("presence", self._beat, settings.heartbeat_s)
 
     def start(self) -> None:
-        """Start to take jobs, and to say so."""
+        """Start to take jobs and to send heartbeats."""
         _log.info("worker_starts", worker=self.id, slots=len(self._slots), python=self._python)
         if self._warm is not None:
             self._warm.warm_up()
@@ -94,7 +94,7 @@ class Worker:
         threading.Thread(target=self._probe, name="probe", daemon=True).start()
 
     def leave(self) -> None:
-        """Take no more jobs, give running ones back with a checkpoint, and say goodbye."""
+        """Take no more jobs, return running jobs with a checkpoint, and sign off."""
         _log.info("worker_leaves", worker=self.id, busy=self._slots.busy)
         self._slots.drain()
         self._presence.stop()
@@ -153,20 +153,20 @@ class Worker:
         }
 
     def _clock_offset_s(self) -> float:
-        """Return by how much this host's clock is ahead of the database's."""
+        """Return how far this host's clock is ahead of the database's clock."""
         asked = time.time()
         with self._database.begin() as connection:
             there = float(connection.execute(_CLOCK).scalar_one())
         return (asked + time.time()) / 2 - there
 
 
-# A thread that has done its part of an operator waits for the others. By default it spins for
-# milliseconds, and so keeps a core from the very thread that it waits for where cores are busy.
+# A thread that has finished its part of an operator waits for the others. By default it spins for
+# milliseconds. On busy cores, it then takes a core from the thread that it waits for.
 _IDLE_THREADS = {"OMP_WAIT_POLICY": "passive"}
 
 
 def job_environment(environment: Mapping[str, str], device: str, data_dir: Path) -> dict[str, str]:
-    """Return what a job process finds in its environment."""
+    """Return the environment of a job process."""
     ours = {**_IDLE_THREADS, **without_our_settings(environment)}
     for variable, folder in DEVICES[device].caches.items():
         ours.setdefault(variable, str(data_dir.absolute() / folder))
@@ -174,5 +174,5 @@ def job_environment(environment: Mapping[str, str], device: str, data_dir: Path)
 
 
 def without_our_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Leave out what a job has no business with: the database's password, the admin's token."""
+    """Remove secrets that a job must not see: the database's password, the admin's token."""
     return {k: v for k, v in environment.items() if not k.startswith("NORMLAB_")}

@@ -1,5 +1,5 @@
-"""What a model is before it is trained: its size, the memory it takes, an IPU's verdict on it.
+"""Inspect a model before training: its size, its memory, and the verdict for an IPU.
 
-`python -m accelerators.inspection --socket PATH` answers such questions, so that whoever asks
-needs no torch. The models are built on the meta device: no weights, no arithmetic.
+`python -m accelerators.inspection --socket PATH` answers such questions, so that its clients
+do not need torch. The models are built on the meta device, without weights or arithmetic.
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Warm up, say that it is ready, and serve."""
+    """Warm up, report that it is ready, and serve."""
     parser = argparse.ArgumentParser(prog="python -m accelerators.inspection", description=__doc__)
     parser.add_argument("--socket", type=Path, required=True, help="where to listen")
     parser.add_argument("--answer-within-s", type=float, default=30.0)

@@ -1,4 +1,4 @@
-"""How much memory a job will take, from one update of its model on tensors without data."""
+"""Estimate the memory of a job by running an update of its model on tensors without data."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from normlab.training.evaluation import batch_rows
 from normlab.training.losses import cross_entropy
 from normlab.training.optimizers import make_optimizer
 
-# Fitted to measured peaks of shipped nets, all within 15 % (docs/devices.md, tests repeat some).
-_WORKSPACE = 1.75  # convolutions copy operands into blocks, the allocator keeps what was freed
-_LOADING = 1.9  # what was read and what is made of it are there together for a moment
+# Fitted to measured peaks of our networks, all within 15 % (docs/devices.md; tests repeat some).
+_WORKSPACE = 1.75  # convolutions copy operands into blocks, and the allocator keeps freed memory
+_LOADING = 1.9  # the raw data and the tensors made from it exist together for a moment
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all storages that are alive while it is entered, and the most so far."""
+    """Counts the bytes of all live storages while it is active, and their peak."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -36,7 +36,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._known: Dict[int, Any] = {}
 
     def add(self, x: Tensor) -> None:
-        """Count the storage of *x* until nobody holds it."""
+        """Count the storage of *x* until it is freed."""
         storage = x.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if key in self._known:
@@ -57,7 +57,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: Tuple[Any, ...] = (),
         kwargs: Optional[Mapping[str, Any]] = None,
     ) -> Any:
-        """Call *func*, and count what it made."""
+        """Call *func*, and count the tensors that it creates."""
         result = func(*args, **(kwargs or {}))
         for x in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(x, Tensor):
@@ -66,8 +66,8 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def estimate(spec: JobSpec) -> int:
-    """Return the bytes that the training process of *spec* will hold at most, on a CPU."""
-    model = _model(spec)  # first: it imports what a training process imports
+    """Return the estimated peak bytes of the training process of *spec* on a CPU."""
+    model = _model(spec)  # first, because it imports the modules of a training process
     return _interpreter() + int(_LOADING * _dataset(spec)) + int(_WORKSPACE * model)
 
 
@@ -85,7 +85,7 @@ def _model(spec: JobSpec) -> int:
 def _train(model: torch.nn.Module, spec: JobSpec) -> None:
     optimizer = make_optimizer(model, spec)
     model.train()
-    for _ in range(2):  # the optimizer's state is there from the second update on
+    for _ in range(2):  # the optimizer's state exists from the second update on
         x, y = example(spec, spec.batch_size)
         optimizer.zero_grad(set_to_none=True)
         cross_entropy(model(x), y, spec.label_smoothing).backward()  # type: ignore[no-untyped-call]
@@ -114,5 +114,5 @@ def _dataset(spec: JobSpec) -> int:
 
 
 def _interpreter() -> int:
-    # What a training process has before it makes anything: this process imports the same.
+    # The memory of a training process before it creates tensors: this process has the same imports.
     return int(psutil.Process().memory_info().rss)

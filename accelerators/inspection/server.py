@@ -1,8 +1,8 @@
 """
-A warm process that answers on a Unix socket: one line of JSON in, one out, a connection each.
+A warm process that answers on a Unix socket: one line of JSON in and one out per connection.
 
-Every question is answered by a fork of its own, bounded in time and memory: whatever a model
-does there, the server stays as it was. The server computes on meta tensors only, which starts
+Each question is answered in a separate fork with limited time and memory, so nothing that a model
+does there affects the server. The server computes only on meta tensors, which starts
 no threads, so that it can fork.
 """
 
@@ -27,19 +27,19 @@ from normlab.host.processes import Forks
 from normlab.ipu_check.jobs import check_job, meta_model
 from normlab.specs.jobs import JobSpec
 
-MOST_BYTES = 1 << 20  # of a question
-ALLOWANCE_BYTES = 2 << 30  # of address space, above what the server has
+MOST_BYTES = 1 << 20  # per question
+ALLOWANCE_BYTES = 2 << 30  # of address space, above the server's own
 
 
 class InspectionServer:
     """
-    Answers until nobody has asked for *idle_s* seconds.
+    Answers until there was no question for *idle_s* seconds.
 
     Args:
-        path: of the socket; its folder decides who may ask.
-        answer_within_s: the longest that one question may take.
-        idle_s: None: serves for ever.
-        lifeline: leave when standard input closes, which whoever started this holds open.
+        path: the path of the socket; its folder's permissions control access.
+        answer_within_s: the time limit for one question.
+        idle_s: the idle time after which it exits; None: never.
+        lifeline: exit when standard input closes, which the parent process holds open.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class InspectionServer:
                 self._forks.ended()
 
     def _listen(self, listener: socket.socket) -> None:
-        # Its name appears when it can be connected to, not before.
+        # The socket's name appears only when it accepts connections.
         unready = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         listener.bind(str(unready))
         listener.listen(16)
@@ -99,7 +99,7 @@ def answer(question: bytes) -> Dict[str, Any]:
         return {"error": str(e)}
     except MemoryError:
         return {"error": "the model is too large to be looked at"}
-    except RuntimeError as e:  # how torch says that memory is short, or a shape does not fit
+    except RuntimeError as e:  # torch's errors for a lack of memory, or for shapes that do not fit
         return {"error": f"the model cannot be built: {e}"}
 
 

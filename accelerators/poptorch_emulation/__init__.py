@@ -1,7 +1,7 @@
 """
-What PopTorch 3.4 documents, acted out on the host with plain torch.
+An emulation of PopTorch 3.4's documented behaviour on the host with plain torch.
 
-The same names, the same batch layout, the same refusals: a program written for this subset runs on
+It has the same names, batch layout and errors: a program written for this subset runs on
 `poptorch` unchanged. Numbers are those of float32 arithmetic on the host. Not modelled, see
 `NOT_MODELLED`: speed, memory limits, half precision, compile time, streams of random numbers.
 """
@@ -25,7 +25,7 @@ from accelerators.poptorch_emulation.losses import identity_loss
 from accelerators.poptorch_emulation.options import Options
 from accelerators.poptorch_emulation.tracing import cond, for_loop, isRunningOnIpu
 
-__version__ = "3.4.0"  # the PopTorch whose documentation this follows
+__version__ = "3.4.0"  # the version of PopTorch that this emulates
 
 NOT_MODELLED = (
     "throughput and latency",
@@ -37,7 +37,7 @@ NOT_MODELLED = (
 
 
 def ipuHardwareIsAvailable(num_ipus: int = 1) -> bool:
-    """Say that there is no IPU: this is the host."""
+    """Return False, because the host has no IPU."""
     return False
 
 

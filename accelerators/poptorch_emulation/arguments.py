@@ -1,4 +1,4 @@
-"""What a call is given: split into micro-batches, and held to the shapes of the first call."""
+"""The arguments of a call: split into micro-batches, with the shapes of the first call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Signature = List[Tuple[Any, Any, Any]]
 
 
 class Arguments:
-    """The arguments of one program: how many micro-batches a call has, and their fixed shapes."""
+    """The arguments of one program: the number of micro-batches per call, and fixed shapes."""
 
     def __init__(self, micro_batches: int) -> None:
         self._micro_batches = micro_batches

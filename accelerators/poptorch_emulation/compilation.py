@@ -1,4 +1,4 @@
-"""What compiling refuses, and which tensor it finds to be the loss."""
+"""The checks of the compiler, and how it finds the loss tensor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOT_RETURNED = -1
 
 def trace(module: nn.Module, args: Sequence[Any], options: Options, training: bool) -> int:
     """
-    Run one micro-batch on a copy of *module*, and return which output is its loss.
+    Run one micro-batch on a copy of *module*, and return the index of the loss output.
 
     Raises:
         Error: where PopTorch refuses to compile.
@@ -80,7 +80,7 @@ def _loss(outputs: Any, losses: LossRecorder) -> int:
     loss = only_loss(losses.found)
     dropped = custom_functions(loss)
     if dropped:
-        # PopTorch would go on with another gradient; a wrong result is worse than none.
+        # PopTorch would continue with a wrong gradient; we raise an error instead.
         raise Error(
             f"the backward of {', '.join(dropped)} would be dropped: PopART differentiates the "
             "operators of the forward pass by itself"

@@ -1,4 +1,4 @@
-"""A data loader that yields what one call of a compiled model takes."""
+"""A data loader that yields the samples for one call of a compiled model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class DataLoader(torch.utils.data.DataLoader):  # type: ignore[type-arg]
     Batches of `combinedBatchSize` samples: micro-batch x iterations x replicas x accumulation.
 
     Args:
-        options: of the model that takes the batches; frozen from now on.
-        dataset: what is loaded.
-        batch_size: of a micro-batch, which is what a layer sees.
-        shuffle: whether each epoch has an order of its own.
-        drop_last: a device takes batches of one size only, so keep this True.
-        mode: only Sync is acted out.
+        options: the options of the model that takes the batches; frozen from now on.
+        dataset: the dataset to load.
+        batch_size: the size of a micro-batch, which is what a layer sees.
+        shuffle: whether each epoch has a new order.
+        drop_last: a device only takes batches of one size, so keep this True.
+        mode: only Sync is emulated.
     """
 
     def __init__(
@@ -55,5 +55,5 @@ class DataLoader(torch.utils.data.DataLoader):  # type: ignore[type-arg]
 
     @property
     def combinedBatchSize(self) -> int:
-        """Samples of one call."""
+        """The number of samples per call."""
         return self._combined

@@ -1,4 +1,4 @@
-"""The model as the device holds it: weights of its own, and buffers for each replica."""
+"""The device's copy of the model: its own weights, and buffers for each replica."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SCALARS = (bool, int, float, str, type(None))
 
 
 class DeviceModel:
-    """A copy of the user's module; what the program may not keep is put back after each run."""
+    """A copy of the user's module; state that the program may not keep is reset after each run."""
 
     def __init__(self, model: nn.Module, modes: List[bool], replicas: int) -> None:
         self.module = unwrapped_copy(model)
@@ -36,7 +36,7 @@ class DeviceModel:
         self._attributes = [(m, _plain(m)) for m in self.module.modules()]
 
     def select(self, replica: int) -> None:
-        """Let the module compute with the buffers of *replica*."""
+        """Make the module compute with the buffers of *replica*."""
         if replica == self._active:
             return
         for (module, name), buffer in zip(self._slots, self._replicas[replica]):
@@ -44,7 +44,7 @@ class DeviceModel:
         self._active = replica
 
     def restore_constants(self) -> None:
-        """Undo what a device does not keep: integer buffers and plain attributes."""
+        """Reset the state that a device does not keep: integer buffers and plain attributes."""
         for buffer, value in self._constants:
             buffer.copy_(value)
         for module, attributes in self._attributes:
@@ -83,7 +83,7 @@ class DeviceModel:
 
 
 def _plain(module: nn.Module) -> Dict[str, Tuple[Any, Any]]:
-    # Numbers and tensors that are no buffers: a compiled program holds them as constants.
+    # Numbers and tensors that are not buffers: a compiled program holds them as constants.
     found: Dict[str, Tuple[Any, Any]] = {}
     for name, value in vars(module).items():
         if isinstance(value, Tensor):

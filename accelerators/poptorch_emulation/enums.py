@@ -1,4 +1,4 @@
-"""The choices that PopTorch's options offer."""
+"""The enumerations of PopTorch's options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class OutputMode(Enum):
 
 
 class ReductionType(Enum):
-    """How gradients of micro-batches and replicas become one."""
+    """How gradients of micro-batches and replicas are combined."""
 
     Mean = "mean"
     Sum = "sum"
@@ -40,7 +40,7 @@ class ConnectionType(Enum):
 
 
 class DataLoaderMode(Enum):
-    """Who loads: this process, or one beside it."""
+    """Which process loads: this process or another one."""
 
     Sync = "sync"
     Async = "async"

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 class Error(Exception):
     """
-    Anything that PopTorch refuses.
+    Base class of PopTorch's errors.
 
-    Its attributes stand on the class, as PopTorch's do: whoever catches one copies them at once.
+    Its attributes are on the class, as in PopTorch, so handlers must copy them immediately.
     """
 
     message = ""
@@ -16,7 +16,7 @@ class Error(Exception):
 
 
 class RecoverableError(Error):
-    """The device failed; `recovery_action` says what makes it well."""
+    """The device failed; `recovery_action` says how to recover it."""
 
     recovery_action = ""
 

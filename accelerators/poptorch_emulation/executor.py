@@ -1,4 +1,4 @@
-"""`trainingModel` and `inferenceModel`: a module as a program that the device runs whole."""
+"""`trainingModel` and `inferenceModel`: compile a module to a program for the device."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def trainingModel(
 
 
 def inferenceModel(model: nn.Module, options: Optional[Options] = None) -> PoplarExecutor:
-    """Make *model* a program that evaluates it, with the weights that a trainer of it has."""
+    """Make *model* a program that evaluates it, with the weights of its training program."""
     options = options or Options()
     if options.Training.gradient_accumulation != 1:
         raise Error(
@@ -49,7 +49,7 @@ def inferenceModel(model: nn.Module, options: Optional[Options] = None) -> Popla
 
 
 class PoplarExecutor:
-    """One program: compiled at its first call, with weights and optimizer state of its own."""
+    """One program: compiled at its first call, with its own weights and optimizer state."""
 
     def __init__(
         self, model: nn.Module, options: Options, optimizer: Optional[torch.optim.Optimizer]
@@ -103,14 +103,14 @@ class PoplarExecutor:
         return self._attached
 
     def attachToDevice(self) -> None:
-        """Take the device, with the weights of the host."""
+        """Attach the device, with the weights of the host."""
         self._compiled()
         self._refuse_offline()
         self._attached = True
         self.copyWeightsToDevice()
 
     def detachFromDevice(self) -> None:
-        """Give the device back; the weights return to the host first."""
+        """Release the device, after copying the weights to the host."""
         self._compiled()
         if not self._attached:
             raise Error("Device is not attached")
@@ -120,11 +120,11 @@ class PoplarExecutor:
     def copyWeightsToHost(self) -> None:
         """Copy weights and buffers to the user's module."""
         self._compiled()
-        self._dirty = False  # before the module is touched, which asks whether to copy
+        self._dirty = False  # before accessing the module, because that checks whether to copy
         self._compiled().store(self._user_model)
 
     def copyWeightsToHostIfNeeded(self) -> bool:
-        """Copy them if the device has newer ones; say whether it had."""
+        """Copy them if the device has newer ones; return whether it did."""
         if not self._dirty:
             return False
         self.copyWeightsToHost()
@@ -137,13 +137,13 @@ class PoplarExecutor:
         self._compiled().load(self._user_model)
 
     def setOptimizer(self, optimizer: torch.optim.Optimizer) -> None:
-        """Send the variable attributes of *optimizer*; nothing else makes the device see them."""
+        """Send the variable attributes of *optimizer*; only this call updates the device."""
         if self._device_optimizer is not None:
             self._device_optimizer.update(optimizer)
         self._optimizer = optimizer
 
     def state_dict(self) -> Dict[str, Any]:
-        """Return the weights, newest first copied to the host."""
+        """Copy newer weights to the host, and return the weights."""
         self.copyWeightsToHostIfNeeded()
         return dict(self._user_model.state_dict())
 
@@ -155,7 +155,7 @@ class PoplarExecutor:
             self.copyWeightsToDevice()
 
     def destroy(self) -> None:
-        """Bring the weights home, give the device back, unwrap the module."""
+        """Copy the weights to the host, release the device, unwrap the module."""
         if self.isCompiled():
             self.copyWeightsToHostIfNeeded()
         if trainer_of(self._user_model) is self:

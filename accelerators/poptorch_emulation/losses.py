@@ -1,4 +1,4 @@
-"""Which tensor is the loss: found by the operator that made it, not by its place."""
+"""Find the loss tensor by the operator that created it, not by its position."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def identity_loss(x: Tensor, reduction: str) -> Tensor:
 
 
 class LossRecorder(TorchFunctionMode):
-    """Notes every tensor that a loss operator or `identity_loss` makes while it is entered."""
+    """Records every tensor that a loss operator or `identity_loss` creates while it is active."""
 
     active: Optional[LossRecorder] = None
 
@@ -73,7 +73,7 @@ class LossRecorder(TorchFunctionMode):
         args: Tuple[Any, ...] = (),
         kwargs: Optional[Mapping[str, Any]] = None,
     ) -> Any:
-        """Call *func*; note its result if it is a loss."""
+        """Call *func*; record its result if it is a loss."""
         result = func(*args, **(kwargs or {}))
         if func in _LOSSES:
             self.found.append(result)
@@ -95,7 +95,7 @@ def only_loss(found: Sequence[Tensor]) -> Tensor:
 
 
 def _feeds(loss: Tensor, other: Tensor) -> bool:
-    # Does *other*'s graph reach the node that made *loss*?
+    # Does the graph of *other* reach the node that created *loss*?
     seen: Set[Any] = set()
     todo = [node for node, _ in other.grad_fn.next_functions] if other.grad_fn else []
     while todo:

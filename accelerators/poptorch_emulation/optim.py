@@ -1,8 +1,8 @@
 """
-PopTorch's optimizers: torch's, with attributes that are compiled in or sent to the device.
+PopTorch's optimizers: torch's, with attributes that are constants or sent to the device.
 
-What a constructor is told explicitly may change later and reaches the device by `setOptimizer`;
-what it is not told is a constant of the compiled program. The learning rate may always change.
+Explicit arguments of a constructor may change later and reach the device by `setOptimizer`.
+Other arguments are constants of the compiled program. The learning rate may always change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ State = Dict[str, Tensor]
 
 
 class IpuOptimizer:
-    """What PopTorch's optimizers add: variable attributes, and a state that lives on the device."""
+    """The additions of PopTorch's optimizers: variable attributes, and state on the device."""
 
     variable: FrozenSet[str]
     loss_scaling: float
@@ -33,7 +33,7 @@ class IpuOptimizer:
         self.max_grad_norm = norm
 
     def connect(self, pull: Callable[[], State], push: Callable[[State], None]) -> None:
-        """Join the optimizer to the program that holds its state."""
+        """Connect the optimizer to the program that holds its state."""
         self._pull, self._push = pull, push
         if self._waiting is not None:
             push(self._waiting)
@@ -139,7 +139,7 @@ def _refuse_amsgrad(explicit: Mapping[str, Any]) -> None:
         raise Error("Only non-amsgrad Adam/AdamW optimizers are supported.")
 
 
-# torch's own optimizers are accepted too; their state stays out of reach.
+# torch's own optimizers are accepted too; their state is not accessible.
 _CONSTANT_IN_TORCHS = {"betas", "alpha", "nesterov", "amsgrad", "centered", "maximize"}
 _TORCHS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
 _NOT_SENT = {"params", "foreach", "fused", "capturable", "differentiable"}
@@ -166,7 +166,7 @@ class DeviceOptimizer:
         self.params: List[Tensor] = [p for group in groups for p in group["params"]]
 
     def update(self, optimizer: torch.optim.Optimizer) -> None:
-        """Take over the variable attributes of *optimizer*; refuse a constant that changed."""
+        """Copy the variable attributes of *optimizer*; refuse changed constants."""
         if type(optimizer) is not self._source:
             raise Error(
                 f"the program was compiled for {self._source.__name__}; recompile to change"
@@ -184,7 +184,7 @@ class DeviceOptimizer:
         self._max_grad_norm = getattr(optimizer, "max_grad_norm", float("inf"))
 
     def step(self, micro_batches: int, mean: bool) -> None:
-        """Reduce what *micro_batches* added to the gradients, then update the weights once."""
+        """Reduce the gradients of *micro_batches*, then update the weights once."""
         gradients = [p.grad for p in self.params if p.grad is not None]
         if mean and micro_batches > 1:
             torch._foreach_div_(gradients, float(micro_batches))

@@ -1,4 +1,4 @@
-"""Options: defaults, strict types, and frozen from the first use on."""
+"""Options: with defaults and strict types, frozen from the first use on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from accelerators.poptorch_emulation.enums import (
 )
 from accelerators.poptorch_emulation.errors import Error
 
-# Setters of PopTorch that change nothing which float32 on one host shows: recorded.
+# Setters of PopTorch without an effect in float32 on one host: recorded.
 _WITHOUT_EFFECT = {
     "autoRoundNumIPUs",
     "disableModuleNamescope",
@@ -30,7 +30,7 @@ _WITHOUT_EFFECT = {
     "syncPattern",
     "useIpuId",
 }
-# What would change results, or is another thing than this host: refused.
+# Setters that would change results, or need other hardware: refused.
 _NOT_ACTED_OUT = {
     "Distributed",
     "TensorLocations",
@@ -45,7 +45,7 @@ _NOT_ACTED_OUT = {
 
 
 class Freezable:
-    """Attributes that can be set until `freeze`, and whose names are fixed."""
+    """Attributes with fixed names that can be set until `freeze`."""
 
     def __init__(self, **values: Any) -> None:
         self.__dict__["_values"] = values
@@ -64,12 +64,12 @@ class Freezable:
         self._values[name] = value
 
     def freeze(self) -> None:
-        """Let nothing change any more."""
+        """Prevent any further change."""
         self.__dict__["_frozen"] = True
 
 
 class TrainingOptions(Freezable):
-    """`Options.Training`: how many micro-batches make an update, and how they are reduced."""
+    """`Options.Training`: the micro-batches per update, and their reduction."""
 
     gradient_accumulation: int
     reduction: ReductionType
@@ -83,25 +83,25 @@ class TrainingOptions(Freezable):
         )
 
     def gradientAccumulation(self, gradient_accumulation: int) -> Self:
-        """Average (or add) the gradients of so many micro-batches before an update."""
+        """Average (or add) the gradients of this many micro-batches before an update."""
         self.gradient_accumulation = _positive("gradientAccumulation", gradient_accumulation)
         return self
 
     def accumulationAndReplicationReductionType(self, reduction_type: ReductionType) -> Self:
-        """Choose how the gradients of micro-batches and replicas become one."""
+        """Choose how the gradients of micro-batches and replicas are combined."""
         if reduction_type not in (ReductionType.Mean, ReductionType.Sum):
             raise ValueError("Unsupported reduction type for accumulation and replication.")
         self.reduction = reduction_type
         return self
 
     def setMeanAccumulationAndReplicationReductionStrategy(self, strategy: Any) -> Self:
-        """Take either: when the mean is divided makes no difference in float32."""
+        """Accept both values: the time of the division makes no difference in float32."""
         assert isinstance(strategy, MeanReductionStrategy), f"not a strategy: {strategy!r}"
         self.mean_reduction_strategy = strategy
         return self
 
     def setConvolutionDithering(self, enabled: bool) -> Self:
-        """Take either: it spreads work over tiles, which there are none of."""
+        """Accept both values: they concern tiles, which the host does not have."""
         _boolean("setConvolutionDithering", enabled)
         return self
 
@@ -112,7 +112,7 @@ class TrainingOptions(Freezable):
 
 
 class PrecisionOptions(Freezable):
-    """`Options.Precision`: only what float32 on the host can honour."""
+    """`Options.Precision`: only options that float32 on the host supports."""
 
     def enableStochasticRounding(self, enabled: bool) -> Self:
         """Refuse: the host rounds to nearest."""
@@ -132,7 +132,7 @@ class PrecisionOptions(Freezable):
 
 
 class Options(Freezable):
-    """What a compiled program is like; every setter returns the options."""
+    """The options of a compiled program; every setter returns the options."""
 
     Training: TrainingOptions
     Precision: PrecisionOptions
@@ -166,22 +166,22 @@ class Options(Freezable):
         return super().__getattr__(name)
 
     def deviceIterations(self, device_iterations: int) -> Self:
-        """Run so many updates (or inference batches) in one call."""
+        """Run this many updates (or inference batches) per call."""
         self.device_iterations = _positive("deviceIterations", device_iterations)
         return self
 
     def replicationFactor(self, replication_factor: int) -> Self:
-        """Train so many data-parallel replicas."""
+        """Train this many data-parallel replicas."""
         self.replication_factor = _positive("replicationFactor", replication_factor)
         return self
 
     def inputReplicaGrouping(self, input_group_size: int, input_group_type: Any = None) -> Self:
-        """Refuse groups of replicas that share an input, other than of one."""
+        """Refuse groups of more than one replica that share an input."""
         _refuse_if(input_group_size != 1, f"inputReplicaGrouping({input_group_size})")
         return self
 
     def broadcastBuffers(self, broadcast_buffers: bool = True) -> Self:
-        """Say whether replicas are expected to hold equal buffers."""
+        """Set whether replicas are expected to hold equal buffers."""
         self.broadcast_buffers = _boolean("broadcastBuffers", broadcast_buffers)
         return self
 
@@ -204,7 +204,7 @@ class Options(Freezable):
         return self
 
     def connectionType(self, connection_type: ConnectionType) -> Self:
-        """Say when a device is attached; the host always is."""
+        """Set when a device is attached; the host always is."""
         assert isinstance(connection_type, ConnectionType), (
             f"not a ConnectionType: {connection_type}"
         )
@@ -212,7 +212,7 @@ class Options(Freezable):
         return self
 
     def showCompilationProgressBar(self, show: bool = True) -> Self:
-        """Say whether a bar is drawn while compiling; there is none here."""
+        """Set whether a progress bar is drawn while compiling; there is none here."""
         self.show_compilation_progress_bar = _boolean("showCompilationProgressBar", show)
         return self
 
@@ -222,7 +222,7 @@ class Options(Freezable):
         return self._record("setAvailableMemoryProportion", dict(proportion))
 
     def useIpuModel(self, use_model: bool) -> Self:
-        """Refuse: the IPU Model is Graphcore's simulator, this is another thing."""
+        """Refuse: the IPU Model is Graphcore's simulator, which this is not."""
         _refuse_if(use_model, "useIpuModel(True)")
         return self
 
@@ -234,7 +234,7 @@ class Options(Freezable):
         return other
 
     def freeze(self) -> None:
-        """Let nothing change any more, in the groups neither."""
+        """Prevent any further change, also in the groups."""
         super().freeze()
         self.Training.freeze()
         self.Precision.freeze()

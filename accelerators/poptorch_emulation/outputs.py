@@ -1,4 +1,4 @@
-"""What a call returns: outputs of micro-batches, chosen and joined by the output mode."""
+"""The result of a call: outputs of micro-batches, selected and joined by the output mode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DEVICE_TYPES = {torch.int64: torch.int32, torch.float64: torch.float32}
 
 
 class Outputs:
-    """Collects one output a micro-batch, in the order device iteration, accumulation, replica."""
+    """Collects one output per micro-batch, in the order device iteration, accumulation, replica."""
 
     def __init__(self, options: Options, training: bool) -> None:
         mode = options.output_mode
@@ -44,7 +44,7 @@ class Outputs:
             self._kept.append(output)
 
     def result(self) -> Any:
-        """Join what was kept along the batch dimension, in the types that a device returns."""
+        """Join the kept outputs along the batch dimension, in the types that a device returns."""
         kept = self._sums if self._mode is OutputMode.Sum else self._kept
         return _join(kept)
 

@@ -1,4 +1,4 @@
-"""Whether the program that runs is the emulated device's, and what may not run there."""
+"""Whether the emulated device's program is running, and operators that it may not use."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _training: ContextVar[bool] = ContextVar("training", default=False)
 
 
 def isRunningOnIpu() -> bool:
-    """Say whether the code that asks is part of the device's program."""
+    """Return whether the caller runs in the device's program."""
     return _on_device.get()
 
 
 @contextmanager
 def on_device(training: bool) -> Iterator[None]:
-    """Run what follows as the device's program."""
+    """Run the context's code as the device's program."""
     tokens = _on_device.set(True), _training.set(training)
     try:
         yield
@@ -29,7 +29,7 @@ def on_device(training: bool) -> Iterator[None]:
 
 
 def for_loop(count: int, body: Any, inputs: list[Any]) -> list[Any]:
-    """Run *body* *count* times on what it returned before; inference only."""
+    """Run *body* *count* times, each time on its previous result; inference only."""
     _inference_only("poptorch.for_loop()")
     outputs = list(inputs)
     for _ in range(count):

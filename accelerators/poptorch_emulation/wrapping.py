@@ -16,7 +16,7 @@ def trainer_of(model: nn.Module) -> Any:
 
 
 def wrap(model: nn.Module, executor: Any) -> None:
-    """Let *model* fetch its weights from *executor* before it shows them."""
+    """Make *model* fetch its weights from *executor* before they are read."""
     kind = type(model)
     wrapped = type(kind.__name__, (_Fetching, kind), {"_poptorch_kind": kind})
     model.__class__ = wrapped
@@ -24,7 +24,7 @@ def wrap(model: nn.Module, executor: Any) -> None:
 
 
 def unwrap(model: Any) -> None:
-    """Give *model* back as it was."""
+    """Restore *model*."""
     model.__class__ = model._poptorch_kind
     del vars(model)[_TRAINER]
 
@@ -40,7 +40,7 @@ def unwrapped_copy(model: nn.Module) -> nn.Module:
 
 
 class _Fetching(nn.Module):
-    """What a wrapped module does before it shows its weights."""
+    """The hooks of a wrapped module that run before its weights are read."""
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[Tuple[str, nn.Parameter]]:
         vars(self)[_TRAINER].copyWeightsToHostIfNeeded()

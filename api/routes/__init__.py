@@ -1,4 +1,4 @@
-"""One module for each thing that the interface speaks of."""
+"""The routes, with one module per kind of resource."""
 
 from __future__ import annotations
 

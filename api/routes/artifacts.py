@@ -1,4 +1,4 @@
-"""Files that jobs leave."""
+"""Files that jobs write."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def list_artifacts(job: str, reader: ReaderDep, state: StateDep) -> list[Artifac
     },
 )
 def download_artifact(job: str, name: str, reader: ReaderDep, state: StateDep) -> Download:
-    """Download a file, or with the header `Range` a part of it."""
+    """Download a file, or a part of it with the header `Range`."""
     path = artifacts.path_of(state.database, job, name)
     if not path.is_file():
         raise NotFound(f"file {name!r} of job {job} is gone from the server's disk")

@@ -1,4 +1,4 @@
-"""What jobs can name: normalizers, networks, datasets, diagnostics."""
+"""The catalogue for jobs: normalizers, networks, datasets, diagnostics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def list_models(reader: ReaderDep) -> list[ModelRecord]:
 
 @router.get("/datasets")
 def list_datasets(reader: ReaderDep, state: StateDep) -> list[DatasetRecord]:
-    """List every dataset, and what is missing of it below the operator's data root."""
+    """List every dataset, and its missing files below the operator's data root."""
     return catalogue.datasets(state.settings.datasets)
 
 

@@ -14,5 +14,5 @@ router = APIRouter(tags=["devices"])
 
 @router.get("/devices")
 def list_devices(reader: ReaderDep, state: StateDep) -> list[DeviceRecord]:
-    """List the kinds of device: how many jobs wait and run, and each live worker."""
+    """List the kinds of device with their queued and running jobs, and each live worker."""
     return workers.devices(state.database)

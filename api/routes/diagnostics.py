@@ -1,4 +1,4 @@
-"""What diagnostics found, where it is no plain series."""
+"""Results of diagnostics that are not a series."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def list_findings(
     state: StateDep,
     name: Annotated[str | None, Query(max_length=200)] = None,
 ) -> list[DiagnosticRecord]:
-    """List what the job's diagnostics found, by name and step."""
+    """List the results of the job's diagnostics, by name and step."""
     return diagnostics.read_all(state.database, job, name)

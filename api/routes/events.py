@@ -1,4 +1,4 @@
-"""What happens to jobs, as server-sent events that go on where they broke off."""
+"""Events of jobs as server-sent events that clients can resume."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from service.store import events
 
 router = APIRouter(tags=["events"])
 
-_LOOK_AGAIN_S = 10.0  # without a wake-up: one may have been lost with its connection
-_COALESCE_S = 0.25  # metrics come many times a second, and nobody reads so fast
+_LOOK_AGAIN_S = 10.0  # without a wake-up, because one may have been lost with its connection
+_COALESCE_S = 0.25  # metrics arrive many times per second, faster than people read
 _MOST_EVENTS = 500
 
 LastEventId = Annotated[
@@ -36,7 +36,7 @@ After = Annotated[
 
 
 async def _existing(job: str, state: StateDep) -> JobRecord:
-    # Before the stream begins, so that an unknown job is a 404; no connection is kept
+    # Before the stream begins, so that an unknown job is a 404; no connection is held
     return await run_in_threadpool(reading.get, state.database, job)
 
 
@@ -54,7 +54,7 @@ async def stream_job_events(
 
     Each event is an EventRecord; its `id` is what `Last-Event-ID` takes. Between
     events, records of kind `progress` (without `id`, so they are never repeated)
-    say how far the job is and where its metrics stand.
+    give the job's progress and the last values of its metrics.
     """
     chunks = _follow_job(state, standing, record.id, last_event_id or after)
     return EventStream(chunks, state.streams.held_by(reader.owner))
@@ -100,7 +100,7 @@ async def _follow_job(
     with state.wakeups.watch(job) as watch:
         while not state.wakeups.closing:
             watch.clear()
-            # The record first: if it has ended, its last event is there when events are read
+            # The record first: if the job has ended, its last event exists when events are read
             record = await _read(state, job)
             found = await _look(state, job, seq)
             for event in found:
@@ -124,7 +124,7 @@ async def _look(state: State, job: str | None, seq: int) -> list[EventRecord]:
     try:
         return await run_in_threadpool(events.since, state.database, job, seq, _MOST_EVENTS)
     except ServiceUnavailable:
-        return []  # the stream outlives the database: the next look finds what was missed
+        return []  # the stream outlives database outages: the next query finds what was missed
 
 
 async def _read(state: State, job: str) -> JobRecord | None:

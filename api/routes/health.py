@@ -1,4 +1,4 @@
-"""Whether the process lives, whether it can serve, and what Prometheus wants to know."""
+"""Liveness, readiness, and metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Liveness(BaseModel):
 
 
 class Readiness(BaseModel):
-    """What the process needs, and how it stands."""
+    """The dependencies of the process, and their status."""
 
     status: Literal["ready", "not ready"]
     database: str = Field(description="ok, or what is wrong")
@@ -40,16 +40,16 @@ class Readiness(BaseModel):
 
 @router.get("/livez")
 async def read_liveness() -> Liveness:
-    """Say that the process answers."""
+    """Report that the process answers."""
     return Liveness()
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
 def read_readiness(state: StateDep, response: Response) -> Readiness:
     """
-    Say whether requests can be served: the database answers, takes writes, and fits this version.
+    Report whether requests can be served: the database answers, accepts writes, and has our schema.
 
-    What only delays jobs is reported too, and leaves the answer at 200.
+    Problems that only delay jobs are reported too, but the status stays 200.
     """
     database, migrations = _store(state)
     writes = (state.write_probe.trouble() or "ok") if database == "ok" else "unknown"

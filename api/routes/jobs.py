@@ -1,4 +1,4 @@
-"""Jobs: submit, try out, look, cancel, try again."""
+"""Jobs: submit, validate, list, show, cancel, retry."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def submit_job(
     """
     Queue a training job.
 
-    The answer says on which device it will run and why. `Location` is where to
-    look from now on. A job whose device has no live worker is accepted, and
-    says what it waits for.
+    The response says on which device the job will run, and why. `Location` is the URL to
+    poll. A job for a device without a live worker is accepted, and
+    shows what it is waiting for.
     """
     placed = state.admission.admit(spec)
     job, created = submissions.submit(
@@ -71,7 +71,7 @@ def submit_job(
 @router.post("/jobs:validate", response_model=Validation, responses=UNDER_WAY)
 async def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Response:
     """
-    Try a job out without queueing it.
+    Validate a job without queueing it.
 
     Every rule is checked as on submission; the answer has the whole spec with
     its defaults, the device with the reason for it and against the others, how long it may
@@ -109,12 +109,12 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
     """
-    List jobs, newest first, a page at a time.
+    List jobs, newest first, in pages.
 
     `state`, `device` and `normalizer` may be repeated. `filter` is an expression such as
     `normalizer = online and batch_size <= 4 and val/accuracy > 0.9`. `sort` is a column or the
-    name of a metric (its last value), with a minus before it for the largest first.
-    `cursor` is the `next_cursor` of the page before.
+    name of a metric (its last value); put a minus in front to list the largest first.
+    `cursor` is the `next_cursor` of the previous page.
     """
     filters = JobFilters(
         state=tuple(states) if states else None,
@@ -131,20 +131,20 @@ def list_jobs(
 
 @router.get("/jobs/{job}")
 def read_job(job: str, reader: ReaderDep, state: StateDep) -> JobDetail:
-    """Return one job: its specification, where it stands, its attempts."""
+    """Return one job: its specification, progress and attempts."""
     return reading.get(state.database, job)
 
 
 @router.post("/jobs/{job}/cancel")
 def cancel_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
-    """Cancel a queued job at once; a running one stops within a heartbeat, after a checkpoint."""
+    """Cancel a queued job immediately; a running one writes a checkpoint, then stops."""
     caller.check_owns(reading.get(state.database, job).owner, f"job {job}")
     return changes.cancel(state.database, job)
 
 
 @router.post("/jobs/{job}/retry")
 def retry_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
-    """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
+    """Queue a failed or cancelled job again; it continues from its last checkpoint."""
     caller.check_owns(reading.get(state.database, job).owner, f"job {job}")
     retried = changes.retry(state.database, job, state.settings.max_queued_per_owner)
     state.ringer.ring(retried.device)
@@ -153,7 +153,7 @@ def retry_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
 
 def _validation(state: State, spec: JobSpec) -> Validation:
     refuse(state.admission.problems(spec))
-    inspection = state.inspector.ask(spec)  # only of what can be built
+    inspection = state.inspector.ask(spec)  # only for models that can be built
     placed = state.admission.admit(spec, inspection.memory_bytes if inspection else 0)
     time = estimates.of_job(state.database, spec, placed.device, steps(spec))
     return Validation(

@@ -44,6 +44,6 @@ async def read_log(
                 break
             if not await wait_while_allowed(watch.news, left, standing):
                 raise Unauthorized("the token was revoked while the log was followed")
-            here = page.next_offset  # a negative offset would slide along with the end
+            here = page.next_offset  # a negative offset would move with the end
             page = await run_in_threadpool(logs.read, state.database, job, here, limit)
         return page

@@ -46,13 +46,13 @@ def read_series(
     to_step: ToStep = None,
     max_points: MaxPoints = None,
 ) -> Response:
-    """Return one metric as columns; both bounds are included. Values that are not finite: null."""
+    """Return one metric as columns; both bounds are inclusive, non-finite values are null."""
     return _json(metrics.read_arrays(state.database, job, name, from_step, to_step, max_points))
 
 
 @router.get("/jobs/{job}/metrics:names")
 def read_metric_names(job: str, reader: ReaderDep, state: StateDep) -> dict[str, LastValue]:
-    """List the metrics that a job has reported, and where each stands."""
+    """List the metrics that a job has reported, with their last values."""
     return metrics.names(state.database, job)
 
 
@@ -68,7 +68,7 @@ def read_series_of_jobs(
     to_step: ToStep = None,
     max_points: MaxPoints = 500,
 ) -> Response:
-    """Return one metric of several jobs, in their order; empty for a job that has none of it."""
+    """Return one metric of several jobs, in their order; empty for a job without the metric."""
     return _json([_or_empty(state.reads, j, name, from_step, to_step, max_points) for j in job])
 
 
@@ -88,6 +88,6 @@ def _or_empty(
 
 
 def _json(series: dict[str, Any] | list[dict[str, Any]]) -> Response:
-    # The columns are arrays of numbers already: lists of them, checked again, cost more than
+    # The columns are arrays of numbers already: converting and validating them costs more than
     # reading them from the database
     return answer(orjson.dumps(series, option=orjson.OPT_SERIALIZE_NUMPY))

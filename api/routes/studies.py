@@ -1,4 +1,4 @@
-"""Studies: send a grid, watch it fill, read its table."""
+"""Studies: submit a grid, follow its progress, read its results."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def create_study(
     Queue the jobs of a whole grid.
 
     The same specification is the same study: sending it again runs nothing twice
-    and gives the study that is there.
+    and returns the existing study.
     """
     study, _ = studies.create(
         state.database,
@@ -78,7 +78,7 @@ def create_study(
 @router.post("/studies:preview", response_model=StudyPreview, responses=UNDER_WAY)
 async def preview_study(spec: StudySpec, caller: ReaderDep, state: StateDep) -> Response:
     """
-    Say what a study would run, how long that may take, and what is refused; store nothing.
+    Report what a study would run, how long it may take, and what is refused; store nothing.
 
     A large grid takes a while: the answer is 202 with `Retry-After` then, and who asks for the
     same again gets what was found meanwhile.
@@ -125,7 +125,7 @@ def get_study(request: Request, study: str, reader: ReaderDep, state: StateDep) 
 
 @router.put("/studies/{study}", status_code=202)
 def extend_study(study: str, spec: StudySpec, caller: SubmitterDep, state: StateDep) -> StudyRecord:
-    """Give a study a larger grid; only cells that it does not have yet are queued."""
+    """Extend a study to a larger grid; only new cells are queued."""
     _check_owner(state, study, caller)
     record = studies.extend(
         state.database,
@@ -159,8 +159,8 @@ def change_study(
     """
     Complete, pause, resume or cancel a study.
 
-    `complete` runs what is missing, failed or cancelled and leaves the rest alone;
-    `pause` holds back what is queued, and `resume` lets it run.
+    `complete` runs the missing, failed or cancelled cells and leaves the rest alone;
+    `pause` holds back queued cells, and `resume` releases them.
     """
     _check_owner(state, study, caller)
     if verb == "complete":
@@ -173,12 +173,12 @@ def change_study(
 
 @router.get("/studies/{study}/metrics")
 def list_study_metrics(study: str, reader: ReaderDep, state: StateDep) -> list[str]:
-    """Name the metrics that any job of the study has reported."""
+    """List the metrics that any job of the study has reported."""
     return studies.reported(state.database, study)
 
 
 async def _load_for_tables(request: Request) -> None:
-    # Large libraries, loaded by the first table: no part of the time that its reader has
+    # Large libraries, loaded with the first table, and not within its time limit
     form = request.query_params.get("format")
     for name in ("scipy.special", *(("pyarrow.parquet",) if form == "parquet" else ())):
         if name not in sys.modules:
@@ -210,9 +210,9 @@ def get_results(
     """
     Tabulate one metric over the study's cells.
 
-    Rows are means over seeds alone, with an interval: a `group_by` whose rows would pool other
-    paths is refused, by name. Cells without a value are counted by state in `without`, never
-    dropped. CSV and Parquet have a row for each job, whatever `group_by` says.
+    Rows are means over seeds alone, with an interval. A `group_by` whose rows would pool other
+    paths is refused, and named. Cells without a value are counted by state in `without`, never
+    dropped. CSV and Parquet have one row per job for any `group_by`.
     """
     question = Question(metric, reduction, interval, confidence)
     a_row_a_job = form in ("csv", "parquet")

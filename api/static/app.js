@@ -1,4 +1,4 @@
-// What every page does: theme, buttons that act, and telling when something fails.
+// Code for every page: the theme, action buttons, and error messages.
 
 const themeButton = document.getElementById("theme");
 themeButton.addEventListener("click", () => {
@@ -20,7 +20,7 @@ export function connected(yes) {
   document.getElementById("disconnected").hidden = yes;
 }
 
-/** Ask the API; raise an Error whose message a person can read, with the problem as `problem`. */
+/** Call the API; throw an Error with a readable message and the problem document as `problem`. */
 export async function ask(path, options = {}) {
   let answer;
   try {
@@ -33,7 +33,7 @@ export async function ask(path, options = {}) {
   connected(true);
   if (answer.status === 401) {
     location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
-    throw new Error("The token is not valid any more.");
+    throw new Error("The token is no longer valid.");
   }
   const body = (answer.headers.get("content-type") || "").includes("json") ? await answer.json() : await answer.text();
   if (!answer.ok) {
@@ -52,7 +52,7 @@ export function post(path, body, headers = {}) {
   });
 }
 
-/** Post what changes nothing; ask again while the server says that it still works on it. */
+/** Post a request that changes nothing; repeat it while the server is still computing the answer. */
 export async function tryOut(path, body) {
   for (let left = 30; ; left -= 1) {
     const found = await post(path, body);
@@ -63,9 +63,9 @@ export async function tryOut(path, body) {
 }
 
 /**
- * Follow server-sent events until `close()` is called on what this returns.
+ * Follow server-sent events until `close()` is called on the returned object.
  *
- * A hidden tab lets its stream go and takes it up again where it was: browsers
+ * A hidden tab closes its stream and later resumes it at the same event: browsers
  * allow only a few connections to one server, and tabs share them.
  * *after* is the number of the last event that the page knows of: without it,
  * what happens before the stream is open is missed.
@@ -84,7 +84,7 @@ export function follow(path, onEvent, after = null) {
     source.onerror = () => {
       if (!source) return;
       connected(false);
-      // A refused stream is not tried again by the browser, a broken one is.
+      // The browser reconnects after a broken stream, but not after a refused one.
       if (source.readyState === EventSource.CLOSED) { source = null; setTimeout(open, 3000); }
     };
     source.onmessage = (message) => {
@@ -100,12 +100,12 @@ export function follow(path, onEvent, after = null) {
   return stream;
 }
 
-/** Call *work* when a hidden tab is looked at again. */
+/** Call *work* when a hidden tab becomes visible again. */
 export function onReturn(work) {
   document.addEventListener("visibilitychange", () => { if (!document.hidden) work(); });
 }
 
-/** Call *work* at most once in *wait* milliseconds, and once more for calls in between. */
+/** Call *work* at most once per *wait* milliseconds, and once more for the calls in between. */
 export function throttled(work, wait) {
   let timer = null;
   let again = false;
@@ -119,7 +119,7 @@ export function throttled(work, wait) {
   return () => { if (timer) again = true; else run(); };
 }
 
-// <button data-post="/v1/..." data-confirm="..."> posts, then shows the page anew.
+// <button data-post="/v1/..." data-confirm="..."> posts, then reloads the page.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-post]");
   if (!button || (button.dataset.confirm && !confirm(button.dataset.confirm))) return;

@@ -1,7 +1,7 @@
-// Curves: uPlot with the band from smallest to largest, zoom that asks the server again, compared jobs.
+// Curves: uPlot with a band from smallest to largest value, zoom that reloads data, and compared jobs.
 import { ask } from "./app.js";
 
-// Okabe and Ito's palette: told apart by colour-blind people; the first is the job itself.
+// Okabe and Ito's palette, which colour-blind people can distinguish; the first colour is the job itself.
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a0752d", "#7a6ad8"];
 const DARK = ["#5fb3ee", "#ff8c42", "#35c79a", "#e79fca", "#f3bb3d", "#8fd0f5", "#cda15c", "#aaa0f0"];
 const MOST_POINTS = 1000;
@@ -22,13 +22,13 @@ export function cssColour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-/** Lay series over one axis of steps: [{steps, values, min, max}] to uPlot's columns. */
+/** Align series on one axis of steps: [{steps, values, min, max}] to uPlot's columns. */
 export function aligned(series) {
   const steps = [...new Set(series.flatMap((s) => s.steps))].sort((a, b) => a - b);
   const place = new Map(steps.map((step, i) => [step, i]));
   const columns = [steps];
   for (const s of series) {
-    // undefined: no point of this series at that step, so the line goes on; null: not finite, a gap
+    // undefined: the series has no point at that step, so the line continues; null: not finite, a gap
     const column = (values) => {
       const filled = new Array(steps.length).fill(undefined);
       values.forEach((value, i) => { filled[place.get(s.steps[i])] = value; });
@@ -174,12 +174,12 @@ export function readable(value) {
   return String(+value.toPrecision(4));
 }
 
-/** Where the metric stands, as it was stored: a bucket's mean would differ with the chart's width. */
+/** The stored last value of the metric: a bucket's mean would vary with the chart's width. */
 function latest({ last }) {
   return `${last.value === null ? "not finite" : readable(last.value)} at update ${last.step}`;
 }
 
-/** The value of a legend: of a bucket of several updates, its mean and what it lies between. */
+/** The value for the legend; for a bucket of several updates, its mean and its range. */
 function pointed(series) {
   return (u, v, at, i) => {
     if (i === null || i === undefined || v === null || v === undefined) return "–";

@@ -1,4 +1,4 @@
-// The form of a job: from fields to a spec and back, and problems shown beside their fields.
+// The job form: converts fields to a spec and back, and shows problems beside their fields.
 import { tryOut } from "./app.js";
 
 export class JobForm {
@@ -19,7 +19,7 @@ export class JobForm {
     return [...this.form.querySelectorAll("[data-path]")].filter((i) => !i.closest(".choice[hidden]"));
   }
 
-  /** The spec without what is a default anyway; what cannot be read goes as text, so that the server says why. */
+  /** The spec without default values. Input that cannot be parsed is sent as text, so that the server explains the problem. */
   spec() {
     const spec = {};
     for (const input of this.inputs) {
@@ -44,7 +44,7 @@ export class JobForm {
     }
   }
 
-  /** Show problems [{field, rule}] at their fields; return those that have no field here. */
+  /** Show problems [{field, rule}] at their fields; return those without a field in this form. */
   complain(problems) {
     for (const input of this.form.querySelectorAll("[aria-invalid]")) {
       input.removeAttribute("aria-invalid");
@@ -94,7 +94,7 @@ function put(spec, path, value) {
 
 const at = (spec, path) => path.split(".").reduce((found, part) => found?.[part], spec);
 
-/** Ask the server about a spec; return {validation} or {problems, detail}. */
+/** Validate a spec on the server; return {validation} or {problems, detail}. */
 export async function validate(spec) {
   try {
     return { validation: await tryOut("/v1/jobs:validate", spec) };

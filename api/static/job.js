@@ -1,4 +1,4 @@
-// One job: curves that grow, a log that follows, events, artifacts, comparison with other jobs.
+// The page of one job: live curves, the log, events, artifacts, comparison with other jobs.
 import { ask, fail, follow, throttled } from "./app.js";
 import { Chart } from "./charts.js";
 
@@ -47,7 +47,7 @@ document.getElementById("logscale").addEventListener("change", () => {
   for (const [metric, chart] of charts) { chart.log = wantsLog(metric); chart.redraw(); }
 });
 
-// Comparison: the jobs are in the address, so that a view can be sent to somebody.
+// Comparison: the URL contains the jobs, so that the view can be shared.
 const compared = document.getElementById("compared");
 const menu = document.getElementById("compare");
 
@@ -89,7 +89,7 @@ for (const other of new URLSearchParams(location.search).getAll("compare")) {
   compare(other, [...menu.options].find((o) => o.value === other)?.textContent || other.slice(-12));
 }
 
-// The log, from its end on, a piece at a time.
+// The log, from its end on, one piece at a time.
 const log = document.getElementById("log");
 const MOST_CHARACTERS = 500_000;
 let offset = -65_536;
@@ -166,7 +166,7 @@ let lastSeq = 0;
 follow(`/v1/jobs/${id}/events`, (event, source) => {
   if (event.kind === "progress") {
     progress(event.payload);
-    // The server says so at the end of the stream; without this the browser would connect again.
+    // The server sends this at the end of the stream; otherwise the browser would reconnect.
     if (ENDED.includes(event.payload.state)) source.close();
     if (event.payload.state !== article.dataset.state) location.reload();
     return;

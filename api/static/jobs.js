@@ -1,4 +1,4 @@
-// The list of jobs, kept up to date: news of any job brings the rows of this page again.
+// Keeps the list of jobs up to date: an event of any job reloads the rows of this page.
 import { follow, onReturn, throttled } from "./app.js";
 
 const rows = document.getElementById("rows");
@@ -9,12 +9,12 @@ const refresh = throttled(async () => {
   if (!answer.ok) { setTimeout(refresh, 3000); return; }  // no later news may come to try it again
   const focused = document.activeElement?.closest?.("tr[data-job]")?.dataset.job;
   rows.innerHTML = await answer.text();
-  // What had the keyboard keeps it, though its row is a new one.
+  // The focused element keeps the focus, although its row is replaced.
   if (focused) rows.querySelector(`tr[data-job="${focused}"] a`)?.focus();
   live.textContent = `Up to date at ${new Date().toLocaleTimeString()}`;
 }, 1000);
 
 follow("/v1/events", refresh, live.dataset.after);
 onReturn(refresh);
-// Progress makes no event of its own here.
+// Progress sends no event of its own here.
 setInterval(() => { if (!document.hidden && rows.querySelector(".state.running")) refresh(); }, 3000);

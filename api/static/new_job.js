@@ -1,4 +1,4 @@
-// New job: every change is tried out on the server, which knows all the rules.
+// New job: every change is validated on the server, which knows all the rules.
 import { fail, post, throttled } from "./app.js";
 import { JobForm, validate } from "./form.js";
 
@@ -6,7 +6,7 @@ const element = document.getElementById("form");
 const form = new JobForm(element);
 const verdict = document.getElementById("verdict");
 const given = JSON.parse(document.getElementById("spec").textContent);
-// One key for one filled form: a second click, or a lost answer sent again, makes no second job.
+// One key per filled form: a second click or a repeated request creates no second job.
 let key = null;
 let keyFor = null;
 

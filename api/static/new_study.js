@@ -30,7 +30,7 @@ function addAxis(path, values = "", linked = false) {
   return row;
 }
 
-/** Text to values: as JSON if it is, otherwise divided by commas; `group+proxy` is short for an object. */
+/** Convert text to values: as JSON if possible, otherwise split at commas; `group+proxy` is short for an object. */
 export function values(text) {
   let found;
   try { found = JSON.parse(`[${text}]`); } catch {
@@ -98,7 +98,7 @@ const check = throttled(async () => {
     preview.replaceChildren(
       line(`${found.cells} cells, ${found.epochs} epochs in all`),
       ...(found.reusable ? [line(`${found.reusable} are there already`)] : []),
-      line(`One after another: ${found.estimate}`),
+      line(`Run one after another: ${found.estimate}`),
       ...refusals(found.refused),
     );
   } catch (error) {
@@ -107,7 +107,7 @@ const check = throttled(async () => {
     button.disabled = true;
     const ul = document.createElement("ul");
     ul.append(...error.problem.errors.map(({ field, rule }) => line(`${field}: ${rule}`, "li", "wrong")));
-    preview.replaceChildren(line("Not right yet:"), ul);
+    preview.replaceChildren(line("Please correct:"), ul);
   }
 }, 500);
 

@@ -1,4 +1,4 @@
-// A part of a page that is asked for again every few seconds while somebody looks.
+// Reloads a part of a page every few seconds while the page is visible.
 import { connected } from "./app.js";
 
 const part = document.getElementById("refreshed");

@@ -1,4 +1,4 @@
-// One study: heat map of two factors, lines with bands over seeds, learning curves, table, exports.
+// The page of one study: heat map of two factors, lines with bands over seeds, learning curves, table, exports.
 import { ask, fail, follow, onReturn, throttled } from "./app.js";
 import { aligned, colour, cssColour, readable, WHOLE } from "./charts.js";
 import { gather } from "./study_curves.js";
@@ -34,7 +34,7 @@ function wrong(message) {
 async function load() {
   let found;
   try {
-    found = await ask(`/v1/studies/${id}/results?${query()}`); // all paths: a row is a mean over seeds alone
+    found = await ask(`/v1/studies/${id}/results?${query()}`); // all paths: each row is a mean over seeds only
     wrong("");
   } catch (error) {
     if (!error.problem) throw error;
@@ -54,7 +54,7 @@ async function load() {
   if (some) draw();
 }
 
-/** Offer the factors for rows and columns, once, and again when a study has grown by one. */
+/** Fill the menus of factors for rows and columns, initially and when a study has a new factor. */
 function offer() {
   const names = factors.map((factor) => factor.name);
   if ([...rows.options].map((o) => o.value).join("\n") === names.join("\n")) return;
@@ -65,7 +65,7 @@ function offer() {
   columns.value = across?.name ?? "";
 }
 
-/** Offer the values of the factors that are not shown: one of each is, and none is averaged over. */
+/** Fill the menus for the factors that are not shown: one value of each is selected, and none is averaged over. */
 function offerFixed() {
   fixed.replaceChildren(...view.fixed.filter((f) => f.values.length > 1).map((factor, i) => {
     const box = document.createElement("div");
@@ -86,7 +86,7 @@ function draw() {
   const down = named(rows.value);
   view = new View(table, factors, down, columns.value === rows.value ? null : named(columns.value), chosen);
   offerFixed();
-  // A search tries a value a trial: such an axis is for the table.
+  // A search tries a new value in every trial: such an axis is only for the table.
   const drawable = view.columns.length <= MOST_VALUES && view.lines.length <= MOST_VALUES;
   for (const box of document.querySelectorAll("#results figure")) box.hidden = !drawable;
   document.getElementById("learning").hidden = !drawable;
@@ -102,7 +102,7 @@ function draw() {
   curves().catch((error) => fail(error.message));
 }
 
-// From light to dark, one hue: read in grey and by colour-blind people alike.
+// One hue from light to dark: readable in grey and by colour-blind people.
 const SCALE = [[247, 251, 255], [198, 219, 239], [107, 174, 214], [33, 113, 181], [8, 48, 107]];
 
 function shade(share) {
@@ -217,19 +217,19 @@ async function curves() {
   show("curves", box, chartOptions(box, series, bands, {}, { incrs: WHOLE }), data, `${table.metric} over updates for ${slice.value || "all seeds"}, one line for each ${view.down?.name || "study"}`);
 }
 
-/** Write the mean at the pointer, and the smallest and largest value that it is of. */
+/** Write the mean at the pointer, and the smallest and largest value behind it. */
 function between(data, column, at) {
   const [value, low, high] = [data[column][at], data[column + 1][at], data[column + 2][at]];
   if (value === null || value === undefined) return "–";
   return low === high ? readable(value) : `${readable(value)} (${readable(low)} to ${readable(high)})`;
 }
 
-/** Say why there is no curve, by the states of the jobs that would have one. */
+/** Explain why there is no curve, from the states of the jobs that would have one. */
 function nothing(list) {
   const states = {};
   for (const state of list.flatMap((row) => Object.values(row.states))) states[state] = (states[state] || 0) + 1;
   const said = Object.entries(states).map(([state, count]) => `${count} ${state}`).join(", ");
-  return `No job of these that runs or has succeeded has reported ${table.metric} yet${said ? `: ${said}` : ""}.`;
+  return `None of these jobs that are running or have succeeded has reported ${table.metric} yet${said ? `: ${said}` : ""}.`;
 }
 
 const reload = throttled(load, 2000);

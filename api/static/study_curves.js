@@ -1,14 +1,14 @@
-// Learning curves of a study: of each row the mean over its seeds, at updates that all of them have.
+// Learning curves of a study: for each row the mean over its seeds, at updates that all seeds have.
 import { ask } from "./app.js";
 
-const MOST_JOBS = 100; // of one question to the server
-const MOST_POINTS = 500; // the same on every screen, so that a curve's numbers are too
+const MOST_JOBS = 100; // in one request to the server
+const MOST_POINTS = 500; // the same on every screen, so that a curve has the same numbers everywhere
 
-/** Keep the jobs that a mean is over: failed, cancelled and pruned ones have no value either. */
+/** Keep the jobs that enter the mean: failed, cancelled and pruned jobs have no value in the table either. */
 const taken = (row) => Object.entries(row?.jobs || {})
   .filter(([seed]) => ["succeeded", "running"].includes(row.states[seed])).map(([, job]) => job);
 
-/** Gather the curves of *lines*, {label, row}; of whole rows only, as many as one question takes. */
+/** Load the curves of *lines*, {label, row}; only whole rows, as many as fit into one request. */
 export async function gather(metric, lines) {
   const started = lines.map(({ label, row }) => ({ label, jobs: taken(row) })).filter((line) => line.jobs.length);
   const groups = [];
@@ -35,7 +35,7 @@ async function series(metric, jobs, to) {
   return new Map(jobs.map((job, i) => [job, found[i]]));
 }
 
-/** Let buckets be of the same updates: where a seed is not as far as others, ask for what all have. */
+/** Make buckets cover the same updates: if a seed is behind the others, load only what all seeds have. */
 async function together(metric, jobs, list) {
   const some = list.filter((s) => s.steps.length);
   const ends = some.map((s) => s.last.step);
@@ -44,7 +44,7 @@ async function together(metric, jobs, list) {
   return [...(await series(metric, jobs, first)).values()].filter((s) => s.steps.length);
 }
 
-/** Mean, smallest and largest over seeds, at the steps that the first seed has; others by their last value before. */
+/** Mean, smallest and largest over seeds, at the steps of the first seed; other seeds give their last value before it. */
 export function overSeeds(list) {
   if (!list.length) return { steps: [], values: [], min: [], max: [] };
   const last = Math.min(...list.map((s) => s.steps[s.steps.length - 1]));
@@ -54,7 +54,7 @@ export function overSeeds(list) {
     return i < 0 ? s.steps.length - 1 : i - 1;
   };
   const columns = steps.map((step) => list.map((s) => [s, at(s, step)]));
-  // a mean over the seeds or none: where one is not finite there is a gap
+  // a mean over all seeds or no mean: where one value is not finite there is a gap
   const over = (column, pick, sum) => {
     const values = column.map(([s, i]) => pick(s)[i]);
     return values.some((v) => v === null) ? null : sum(values);

@@ -1,12 +1,12 @@
-// What a study varies, and which of its rows a view of two factors shows: never two in one place.
+// The factors of a study, and the rows that a view of two factors shows: never two rows in one place.
 
 export const distinct = (list) => [...new Set(list)];
 const isNumeric = (values) => values.every((value) => value.trim() !== "" && Number.isFinite(Number(value)));
 
-/** Name the place of a row on some paths that move together. */
+/** Label the position of a row on paths that vary together. */
 export const placeOf = (row, factor) => factor.paths.map((path) => row.labels[path]).join(", ");
 
-/** List what varies: the paths of one axis are one factor; `axes` are the study's, in lists. */
+/** List the factors: the paths of one axis are one factor; `axes` are the study's axes, as lists. */
 export function factorsOf(table, axes) {
   const known = new Set(axes.flat());
   const all = [...axes, ...table.group_by.filter((path) => !known.has(path)).map((path) => [path])];
@@ -17,7 +17,7 @@ export function factorsOf(table, axes) {
     .map((factor) => ({ ...factor, values: distinct(table.rows.map((row) => placeOf(row, factor))) }));
 }
 
-/** Choose the factors to begin with: names down, numbers across. */
+/** Choose the initial factors: names as rows, numbers as columns. */
 export function firstView(factors) {
   const varying = factors.filter((factor) => factor.values.length > 1);
   const some = varying.length ? varying : factors;
@@ -47,13 +47,13 @@ export class View {
     return this.places.get(this.key(line, column));
   }
 
-  /** Say what was chosen: `optimizer.lr = 0.1`; empty where there was nothing to choose. */
+  /** Describe the selection: `optimizer.lr = 0.1`; empty if there was nothing to select. */
   get words() {
     return this.fixed.filter((f) => f.values.length > 1).map((f) => `${f.name} = ${this.chosen.get(f.name)}`).join("; ");
   }
 }
 
-/** The value that was chosen, if it is still there; else the first that has results. */
+/** The selected value, if it still exists; otherwise the first value with results. */
 function valid(table, factor, value) {
   if (factor.values.includes(value)) return value;
   return placeOf(table.rows.find((row) => row.n > 0) || table.rows[0], factor);

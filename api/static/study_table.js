@@ -1,4 +1,4 @@
-// The table of a study: every row with its interval, its cells without a value, and its jobs.
+// The table of a study: each row with its interval, its cells without a value, and its jobs.
 import { readable } from "./charts.js";
 
 const MOST_ROWS = 500;

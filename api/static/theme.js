@@ -1,3 +1,3 @@
-// Before anything is painted: the theme that was chosen, if one was.
+// Runs before the first paint: applies the selected theme, if there is one.
 const chosen = localStorage.getItem("normlab-theme");
 if (chosen) document.documentElement.dataset.theme = chosen;

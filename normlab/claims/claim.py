@@ -19,14 +19,14 @@ _FOLDERS = (Path(__file__).parents[2] / "studies", Path(__file__).parents[1] / "
 
 
 class Source(Spec):
-    """Where a paper says it."""
+    """The reference to a paper."""
 
     paper: str = Field(description="authors, title, year, arXiv id")
     figure: str = Field(description="figure, table or section")
 
 
 class Published(Spec):
-    """A number that somebody published, to stand beside ours."""
+    """A published number, to show beside ours."""
 
     what: str
     value: str

@@ -1,4 +1,4 @@
-"""What a claim's picture needs of its study: best values, series of each job, records."""
+"""Collect the data for a claim's picture: best values, series of each job, records."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from normlab.presentation.intervals import estimate, smaller_is_better
 from normlab.records import DiagnosticRecord, JobDetail, ResultRow, ResultTable, SeriesRecord
 
 Line = Tuple[List[float], List[List[float]]]
-"""Where, and the values there: one row a seed."""
+"""The x values, and the y values with one row per seed."""
 
 
 class Store(Protocol):
-    """Who knows the jobs: a client."""
+    """The part of a client that reads jobs."""
 
     @property
     def studies(self) -> Results:
-        """Whose tables name the jobs."""
+        """The part of a client that reads results of studies."""
 
     def get(self, job: str) -> JobDetail:
         """Look at a job."""

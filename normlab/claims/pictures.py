@@ -141,7 +141,7 @@ def _training(verdict: Verdict, store: Store, rows: Sequence[ResultRow]) -> Figu
 
 
 def _edges(verdict: Verdict, store: Store, rows: Sequence[ResultRow]) -> Figure:
-    """Bands between two metrics, averaged over seeds: a panel a value of the second path."""
+    """Bands between two metrics, averaged over seeds: one panel per value of the second path."""
     low, high = verdict.claim.plot.metrics
     path = verdict.claim.group_by[-1]
     values = list(dict.fromkeys(row.labels[path] for row in rows))
@@ -197,7 +197,7 @@ def _rises(verdict: Verdict, store: Store, rows: Sequence[ResultRow]) -> Figure:
 
 
 def _power(verdict: Verdict, store: Store, rows: Sequence[ResultRow]) -> Figure:
-    """The four power terms stacked over depth: a panel a cell, means over seeds."""
+    """The four power terms stacked over depth: one panel per cell, means over seeds."""
     figure, panels = _panels(len(rows))
     for axes, row in zip(panels, rows):
         found = gathering.last_values(store, row, "power/")

@@ -12,7 +12,7 @@ from normlab.records import ResultRow, ResultTable
 
 
 class Results(Protocol):
-    """Who answers what a study found: `client.studies`."""
+    """The interface to the results of a study: `client.studies`."""
 
     def results(
         self,
@@ -39,7 +39,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a study says of a claim."""
+    """The result of a study for a claim."""
 
     claim: Claim
     table: ResultTable

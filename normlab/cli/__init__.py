@@ -1,4 +1,4 @@
-"""The command line: `normlab COMMAND`, one file a group of commands."""
+"""The command line: `normlab COMMAND`, with one file per group of commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands put together, and what becomes of their errors."""
+"""Put the commands together, and map their errors to exit codes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from normlab.errors import InvalidSpec, NormlabError, QuotaExceeded, ServiceUnav
 from normlab.plain_text import shown
 
 JOB_FAILED, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
-# one file a group: a new group is a module with `register`, and its line here
+# one file per group: a new group is a module with `register`, and a line here
 # typer brings a click of its own or uses the installed one: this is the right one's root
 _UsageError: Any = typer.BadParameter.__mro__[1]
 GROUPS = (
@@ -51,8 +51,8 @@ app = typer.Typer(
     epilog=examples(
         "normlab up                                   start a stack on this machine",
         "normlab submit -s normalizer=batch --wait    train something",
-        "normlab COMMAND --help                       what a command takes, with examples",
-        "normlab --install-completion                 let the Tab key help",
+        "normlab COMMAND --help                       options of a command, with examples",
+        "normlab --install-completion                 install Tab completion",
     ),
 )
 for group in GROUPS:
@@ -66,17 +66,17 @@ def options(
         None, envvar="NORMLAB_URL", help="The API's address; default: the stack on this machine."
     ),
     token: Optional[str] = typer.Option(
-        None, envvar="NORMLAB_TOKEN", help="What opens the API; default: that stack's own."
+        None, envvar="NORMLAB_TOKEN", help="The API token; default: that stack's own."
     ),
     data_dir: Optional[Path] = typer.Option(
         None,
         envvar="NORMLAB_DATA_DIR",
-        help="Which stack on this machine, by its data; default: the one that runs.",
+        help="Data folder of the stack to use; default: the running stack.",
     ),
 ) -> None:
-    """Train networks with any normalizer, on any device, and see which still learns.
+    """Train networks with any normalizer, on any device, and compare how well they learn.
 
-    Exit codes: 0 done, 1 a job did not succeed, 2 bad input, 3 no answer from the service.
+    Exit codes: 0 success, 1 a job did not succeed, 2 bad input, 3 no answer from the service.
     """
     ctx.obj = Address(url, token, data_dir)
 
@@ -99,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        # the reader, such as `head`, has seen enough; nothing may be written at exit either
+        # the reader, such as `head`, has closed the pipe; nothing may be written at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as e:
@@ -110,12 +110,12 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def exit_code(error: NormlabError) -> int:
-    """Return what the shell hears of *error*."""
+    """Return the exit code for *error*."""
     return NO_ANSWER if isinstance(error, (ServiceUnavailable, QuotaExceeded)) else BAD_INPUT
 
 
 def one_line(error: NormlabError) -> str:
-    """Say *error* on one line: each field and its rule, or the message."""
+    """Print *error* on one line: each field and its rule, or the message."""
     problems = error.problems if isinstance(error, InvalidSpec) else ()
     text = told(problems) or str(error)
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""`normlab normalizers`, `models`, `datasets` and `devices`: what a job can be made of."""
+"""`normlab normalizers`, `models`, `datasets` and `devices`: the building blocks of a job."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def models(ctx: typer.Context, as_json: bool = AsJson) -> None:
 
 
 def datasets(ctx: typer.Context, as_json: bool = AsJson) -> None:
-    """List the datasets and what is missing of them."""
+    """List the datasets, and the files that are missing."""
     columns = ["name", "task", "available", "num_classes", "train_size", "test_size", "missing"]
     with connect(ctx) as client:
         _list(client.datasets(), columns, as_json)
@@ -82,7 +82,7 @@ def devices(ctx: typer.Context, as_json: bool = AsJson) -> None:
     print_table(["device", "available", "queued", "running", "why"], kinds_of_device)
     print()
     runs = [(d.kind, _but(d, found), ", ".join(d.precisions), d.replicas) for d in found]
-    print_table(["device", "normalizers", "precisions", "a replica takes"], runs)
+    print_table(["device", "normalizers", "precisions", "one replica uses"], runs)
     workers = [
         (w.id, f"{w.busy}/{w.slots}", _hardware(w), size(w.memory_bytes), _versions(w.versions))
         for d in found
@@ -94,7 +94,7 @@ def devices(ctx: typer.Context, as_json: bool = AsJson) -> None:
 
 
 def _but(device: DeviceRecord, others: Sequence[DeviceRecord]) -> str:
-    # Most devices run all kinds, so a list of those that one does not run is shorter.
+    # Most devices run all kinds, so it is shorter to list the kinds that a device cannot run.
     every = dict.fromkeys(kind for other in others for kind in other.normalizers)
     missing = [kind for kind in every if kind not in device.normalizers]
     return f"all but {', '.join(missing)}" if missing else f"all {len(every)}"

@@ -1,4 +1,4 @@
-"""The parts of a stack, looked at one by one: what was found, and the way out."""
+"""Check the parts of a stack one by one: report the findings and how to fix them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "bad": "[red]bad[/]"}
 
 
 def examine(address: Address) -> Iterator[Finding]:
-    """Look at the API from outside, then at this machine's own parts, if it has them."""
+    """Check the API from outside, then the parts of a stack on this machine, if it has any."""
     yield from _api(address)
     yield from _host(address)
 
 
 def report(findings: Iterator[Finding], *, as_json: bool) -> int:
-    """Print the findings as they come; return 1 if one is bad."""
+    """Print each finding as soon as it is known; return 1 if one is bad."""
     seen: List[Finding] = []
     out = console()
     for finding in findings:
@@ -77,17 +77,17 @@ def _readiness(connection: Connection, answer: httpx.Response) -> Iterator[Findi
         yield Finding("API", "bad", found, "see the parts below")
     for part, (verdict, mend) in _PARTS.items():
         text = str(parts.get(part, "ok"))
-        if text not in ("ok", "unknown"):  # unknown: what is wrong before it says so
+        if text not in ("ok", "unknown"):  # unknown: the failure comes before the token is checked
             yield Finding(f"API's {part}", verdict, text, mend)
 
 
 _PARTS: Dict[str, Tuple[Verdict, str]] = {
     "database": ("bad", "start PostgreSQL, or correct NORMLAB_DATABASE_URL, then restart the API"),
     "migrations": ("bad", "python -m service.migrate"),
-    "writes": ("bad", "free space on the database's disk, or let it take writes again"),
+    "writes": ("bad", "free space on the database's disk, or make it writable again"),
     "disk": ("warn", "remove old job folders, or set NORMLAB_DATA_DIR to a larger disk"),
     "broker": ("warn", "start Redis, or correct NORMLAB_BROKER_URL; jobs start, but later"),
-    "events": ("warn", "nothing, if it goes away; else look at the database's connection limit"),
+    "events": ("warn", "nothing if this is temporary; else check the database's connection limit"),
 }
 
 
@@ -109,7 +109,7 @@ def _token_and_workers(connection: Connection) -> Iterator[Finding]:
         yield Finding("token", "bad", str(e), "give --token or NORMLAB_TOKEN as `up` printed it")
         return
     except NormlabError as e:
-        mend = "mend what is bad above; then this can be tried again"
+        mend = "fix the problems above, then check again"
         yield Finding("token", "warn", f"not tried: {e}", mend)
         return
     yield Finding("token", "ok", "accepted")
@@ -124,11 +124,11 @@ def _token_and_workers(connection: Connection) -> Iterator[Finding]:
             yield Finding("workers", "bad", found, mend)
         elif device.queued and all(worker.busy == 0 for worker in device.workers):
             found = f"{device.queued} jobs wait for {device.kind}, and its workers are idle"
-            mend = "if this stays, restart the worker: it is deaf"
+            mend = "if this persists, restart the worker: it receives no messages"
             yield Finding("workers", "warn", found, mend)
     if not live:
         yield Finding(
-            "workers", "warn", "no worker is live: jobs are kept, none runs", "normlab up"
+            "workers", "warn", "no worker is live: jobs stay queued until one starts", "normlab up"
         )
 
 
@@ -140,7 +140,7 @@ def _host(address: Address) -> Iterator[Finding]:
         return
     environment = {**os.environ, "NORMLAB_DATA_DIR": str(data_dir_of(address))}
     try:
-        # a process of its own: the client never imports the service
+        # a separate process: the client never imports the service
         done = subprocess.run(
             [sys.executable, "-m", "service.doctor"],
             capture_output=True,

@@ -1,4 +1,4 @@
-"""What the Tab key offers: jobs and kinds of normalizer, or nothing when nobody answers."""
+"""Tab completion: jobs and kinds of normalizer, or nothing if the API does not answer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import typer
 
 from normlab.errors import NormlabError
 
-# The Tab key must not hang: better no list than a slow one.
+# The Tab key must not hang: no list is better than a slow one.
 PATIENCE_S = 0.7
 
 
 def job_ids(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
-    """Offer the newest jobs, each with its state and normalizer."""
+    """Complete the newest jobs, each with its state and normalizer."""
     from normlab.cli.connecting import Address, resolve
     from normlab.client import Client
 
@@ -29,7 +29,7 @@ def job_ids(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
 
 
 def kinds(incomplete: str) -> List[str]:
-    """Offer the kinds of normalizer."""
+    """Complete the kinds of normalizer."""
     from normlab.specs.normalizers import BY_KIND
 
     return [kind for kind in BY_KIND if kind.startswith(incomplete)]

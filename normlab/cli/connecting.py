@@ -1,4 +1,4 @@
-"""Where the CLI's commands find the API: options, environment, or what `normlab up` left."""
+"""How the commands find the API: options, environment, or the file that `normlab up` wrote."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Address:
     """
-    What the command line and the environment say of the API.
+    The address of the API according to the command line and the environment.
 
     Args:
-        data_dir: of the stack that is meant; None: the one that runs.
+        data_dir: the data folder of the stack to use; None: the running stack.
     """
 
     url: Optional[str]
@@ -31,14 +31,14 @@ class Address:
 
 
 def default_data_dir() -> Path:
-    """Return the platform's folder for our data."""
+    """Return the platform's folder for application data."""
     from platformdirs import user_data_dir
 
     return Path(user_data_dir("normlab", appauthor=False))
 
 
 def data_dir_of(address: Address) -> Path:
-    """Return where the data of the stack that *address* means lie, or would lie."""
+    """Return the data folder, which may not exist yet, of the stack that *address* names."""
     if address.data_dir is not None:
         return address.data_dir
     default = default_data_dir()
@@ -53,11 +53,11 @@ def data_dir_of(address: Address) -> Path:
 
 def resolve(address: Address) -> Connection:
     """
-    Complete *address* with what a running stack on this machine left.
+    Complete *address* with the connection of a running stack on this machine.
 
     Raises:
-        ServiceUnavailable: no address is given and no stack runs here.
-        InvalidSpec: several run, and none is named.
+        ServiceUnavailable: no address is given and no stack is running here.
+        InvalidSpec: several stacks are running, and none is named.
     """
     if address.url is not None:
         return Connection(address.url, address.token or _token_for(address))
@@ -81,7 +81,7 @@ def _token_for(address: Address) -> Optional[str]:
 
 
 def connect(ctx: typer.Context, *, tries: int = 5, timeout_s: float = 30.0) -> Client:
-    """Return a client for the API that this command line means."""
+    """Return a client for the API that this command line names."""
     from normlab.client import Client
 
     found = resolve(ctx.find_root().obj)

@@ -1,4 +1,4 @@
-"""`normlab demo`: a real stack, real jobs, and which normalizer still trains on two samples."""
+"""`normlab demo`: train on a real stack to see which normalizers still work with two samples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Arm(NamedTuple):
 
     label: str
     normalizer: Dict[str, Any]
-    statistics: str  # the samples that a statistic is taken over
+    statistics: str  # the number of samples per statistic
 
 
 ARMS = (
@@ -36,14 +36,14 @@ WARMUP_SHARE = 0.05
 
 
 class Row(NamedTuple):
-    """What one arm reached, seed by seed."""
+    """The accuracies of one arm, seed by seed."""
 
     arm: Arm
     accuracies: List[float]
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
+        """The mean over the seeds."""
         return statistics.fmean(self.accuracies)
 
 
@@ -78,7 +78,7 @@ def run(
 
 
 def spec(arm: Arm, seed: int, epochs: int, device: str = "cpu") -> Dict[str, Any]:
-    """Return one job: the same training for every arm, all but the normalizer."""
+    """Return one job: every arm has the same training except for the normalizer."""
     runtime = {"ipu_runtime": "emulated"} if device == "ipu" else {}
     return {
         **runtime,
@@ -97,7 +97,7 @@ def spec(arm: Arm, seed: int, epochs: int, device: str = "cpu") -> Dict[str, Any
 
 
 def tabulate(jobs: Sequence[JobRecord], seeds: int) -> List[Row]:
-    """Gather the accuracies of *jobs*, which come arm by arm and seed by seed."""
+    """Collect the accuracies of *jobs*, which are ordered by arm and then by seed."""
     rows = []
     for i, arm in enumerate(ARMS):
         values = [last(job, "val/accuracy") for job in jobs[i * seeds : (i + 1) * seeds]]
@@ -106,7 +106,7 @@ def tabulate(jobs: Sequence[JobRecord], seeds: int) -> List[Row]:
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """Say what the numbers show: where batch norm stands with few samples, and the others."""
+    """Summarize the numbers: how batch norm does with few samples, compared with the others."""
     large, small, _, proxy = rows
     loss = large.mean - small.mean
     return (
@@ -121,7 +121,7 @@ def verdict(rows: Sequence[Row]) -> str:
 
 
 def _clear(a: Row, b: Row) -> str:
-    # with a few seeds, the honest question is whether the two sets of results overlap
+    # with few seeds, we only ask whether the two sets of results overlap
     apart = max(min(a.accuracies), min(b.accuracies)) > min(max(a.accuracies), max(b.accuracies))
     return "every seed agrees" if apart else "the seeds overlap"
 
@@ -150,7 +150,7 @@ def _print(
         [r.arm.label, r.arm.statistics, f"{r.mean:.3f}", *(f"{a:.3f}" for a in r.accuracies)]
         for r in rows
     ]
-    title = f"Validation accuracy on shapes32 after {epochs} epochs, 32 samples an update"
+    title = f"Validation accuracy on shapes32 after {epochs} epochs, 32 samples per update"
     print()
     print_table(columns, cells, title)
     print(f"\n{verdict(rows)}\n{len(rows) * seeds} jobs on {runtimes} in {seconds:.0f} s.")

@@ -1,4 +1,4 @@
-"""`normlab doctor`: what is wrong with a stack, and how to mend it."""
+"""`normlab doctor`: find the problems of a stack, and how to fix them."""
 
 from __future__ import annotations
 

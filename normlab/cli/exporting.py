@@ -1,4 +1,4 @@
-"""`normlab export`: what jobs measured and left, as files or on another server."""
+"""`normlab export`: write metrics and files of jobs to files or to another server."""
 
 from __future__ import annotations
 
@@ -42,20 +42,26 @@ def register(app: typer.Typer) -> None:
 def export(
     ctx: typer.Context,
     job: Optional[str] = Job,
-    study: Optional[str] = typer.Option(None, "--study", help="Every job of this study."),
-    metric: List[str] = typer.Option([], "--metric", "-m", help="Of these only; default: all."),
-    artifacts: bool = typer.Option(False, "--artifacts", help="The job's files too."),
-    to: Optional[Path] = typer.Option(None, "--to", help="A folder; default: standard output."),
+    study: Optional[str] = typer.Option(None, "--study", help="Export every job of this study."),
+    metric: List[str] = typer.Option(
+        [], "--metric", "-m", help="Only these metrics; default: all."
+    ),
+    artifacts: bool = typer.Option(False, "--artifacts", help="Also export the job's files."),
+    to: Optional[Path] = typer.Option(
+        None, "--to", help="Write to this folder; default: standard output."
+    ),
     tensorboard: Optional[Path] = typer.Option(
         None, metavar="FOLDER", help="Write TensorBoard event files below this folder."
     ),
-    mlflow: Optional[str] = typer.Option(None, metavar="URL", help="Make runs on this server."),
+    mlflow: Optional[str] = typer.Option(
+        None, metavar="URL", help="Create runs on this MLflow server."
+    ),
     experiment: Optional[str] = typer.Option(
         None, help="MLflow's experiment; default: the study's name, or normlab."
     ),
     as_json: bool = typer.Option(False, "--json", help="JSON instead of CSV."),
 ) -> None:
-    """Write what jobs measured, every point: CSV, JSON, TensorBoard files, MLflow runs."""
+    """Export every point of the metrics of jobs: CSV, JSON, TensorBoard files, MLflow runs."""
     if (job is None) == (study is None):
         raise typer.BadParameter("name one job, or one study with --study")
     if artifacts and to is None and mlflow is None:
@@ -119,7 +125,7 @@ def _to_folders(
 
 
 def _download(client: Any, run: Run, folder: Path) -> List[Path]:
-    # a name of the server's is no path of ours
+    # a name from the server must not become a path of ours
     return [
         client.download(run.job.id, artifact.name, folder / Path(artifact.name).name)
         for artifact in client.artifacts(run.job.id)
@@ -140,7 +146,7 @@ def _write(runs: Iterator[Run], file: TextIO, as_json: bool, by_job: bool = Fals
         file.write("\n")
         return
     writer = csv.writer(file)
-    for i, run in enumerate(runs):  # nothing is written before a run is there
+    for i, run in enumerate(runs):  # write nothing before a run exists
         writer.writerows([HEAD] if i == 0 else [])
         writer.writerows(_rows(run))
 

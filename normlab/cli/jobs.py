@@ -1,4 +1,4 @@
-"""`normlab ls`, `show`, `cancel` and `retry`: jobs that exist."""
+"""`normlab ls`, `show`, `cancel` and `retry`: commands for existing jobs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CHOOSERS = {
 }
 COLUMNS = ["job", "name", "state", "normalizer", "model", "dataset", "batch", "seed", "device"]
 
-# of a list in a narrow terminal; `--json` has all
+# of a list in a narrow terminal; `--json` shows all
 SPARE = ["device", "dataset", "seed", "model", "epoch", "batch", "name", "age"]
 
 
@@ -70,14 +70,16 @@ def ls(
     ),
     study: Optional[str] = typer.Option(None, help="A study's id, its end, or its name."),
     where: Optional[str] = typer.Option(
-        None, "--filter", "-f", help="Such as: batch_size <= 4 and val/accuracy > 0.9"
+        None, "--filter", "-f", help="For example: batch_size <= 4 and val/accuracy > 0.9"
     ),
-    sort: Optional[str] = typer.Option(None, help="A column or metric; - in front: largest first."),
-    limit: int = typer.Option(20, "--limit", "-n", min=1, help="Jobs shown."),
-    ids: bool = typer.Option(False, "--ids", help="Print only ids, one a line."),
+    sort: Optional[str] = typer.Option(
+        None, help="A column or metric; put - in front: largest first."
+    ),
+    limit: int = typer.Option(20, "--limit", "-n", min=1, help="Number of jobs."),
+    ids: bool = typer.Option(False, "--ids", help="Print only ids, one per line."),
     as_json: bool = AsJson,
 ) -> None:
-    """List jobs, newest first, each by the end of its id, which every command takes for it."""
+    """List jobs, newest first. Every command accepts the shown end of an id."""
     filters = {"state": state_is, "device": device, "normalizer": kind, "study": study}
     filters["filter"] = where
     with connect(ctx) as client:
@@ -87,7 +89,7 @@ def ls(
     elif ids:
         print("\n".join(job.id for job in jobs))
     elif not jobs:
-        print("no such jobs; queue one: normlab submit job.yaml", file=sys.stderr)
+        print("no jobs found; queue one: normlab submit job.yaml", file=sys.stderr)
     else:
         rows = [
             [
@@ -105,7 +107,7 @@ def ls(
 
 
 def show(ctx: typer.Context, job: str = JobArgument, as_json: bool = AsJson) -> None:
-    """Show one job: where it stands, its last values, its attempts, its specification."""
+    """Show one job: its progress, last metric values, attempts and specification."""
     with connect(ctx) as client:
         found = client.get(job)
     if as_json:
@@ -149,14 +151,14 @@ def _show(job: JobDetail) -> None:
 
 def _in_short(spec: JobSpec) -> Dict[str, Any]:
     full, short = spec.model_dump(mode="json"), spec.model_dump(mode="json", exclude_defaults=True)
-    # what kind of thing each part is belongs to it even where it is the default
+    # the kind of each part is shown even if it is the default
     for part, tag in CHOOSERS.items():
         short[part] = {tag: full[part][tag], **short.get(part, {})}
     return short
 
 
 def cancel(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJson) -> None:
-    """Stop jobs; a running one first writes a checkpoint."""
+    """Stop jobs. A running job first writes a checkpoint."""
     with connect(ctx) as client:
         cancelled = [client.cancel(job) for job in jobs]
     if as_json:
@@ -167,7 +169,7 @@ def cancel(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = A
 
 
 def retry(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJson) -> None:
-    """Queue failed or cancelled jobs again; they go on from their checkpoints."""
+    """Queue failed or cancelled jobs again. They continue from their checkpoints."""
     with connect(ctx) as client:
         queued = [client.retry(job) for job in jobs]
     if as_json:

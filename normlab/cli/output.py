@@ -1,4 +1,4 @@
-"""What the CLI prints: tables for people, JSON for programs, one line for an error."""
+"""Output of the CLI: tables for people, JSON for programs, one line for an error."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ STYLES = {
     "failed": "red",
     "cancelled": "magenta",
 }
-SHORT_ID = 8  # characters: of a thousand jobs, two end alike once in ten thousand lists
+SHORT_ID = 8  # characters: among a thousand jobs, two have the same end once in ten thousand lists
 _TAG, _ESCAPED = re.compile(r"(\[[a-z#/@][^\[]*?\])"), r"\\\1"
 AsJson = typer.Option(False, "--json", help="Print JSON for programs.")
 
 
 def console() -> Console:
-    """Return where people read."""
+    """Return the console for tables and other text for people."""
     from rich.console import Console
 
-    # pipes have no width of their own: long enough that no column is cut there
+    # pipes have no width: wide enough that no column is cut
     return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
 
 
@@ -44,7 +44,7 @@ def print_json(value: Any) -> None:
 
 
 def print_json_line(value: Any) -> None:
-    """Print *value* on one line, at once."""
+    """Print *value* on one line, and flush."""
     print(shown(json.dumps(_plain(value), ensure_ascii=False)), flush=True)
 
 
@@ -65,10 +65,10 @@ def print_table(
     spare: Sequence[str] = (),
 ) -> None:
     """
-    Print *rows* under *columns*; numbers stand on the right.
+    Print *rows* under *columns*; numbers are right-aligned.
 
     Args:
-        spare: columns that a narrow terminal goes without, the first of them first.
+        spare: columns that are omitted in a narrow terminal, in this order.
     """
     out = console()
     left_out: List[str] = []
@@ -91,7 +91,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for i, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
-        # as Text: a name such as base[0] is no markup
+        # as Text: a name such as base[0] is not markup
         table.add_column(Text(name), justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
@@ -99,7 +99,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
 
 
 def short_ids(ids: Sequence[str]) -> List[str]:
-    """Return the ends of *ids* that tell them apart: their beginnings are the time of making."""
+    """Return distinct ends of *ids*: they begin with the creation time, so they start alike."""
     length = SHORT_ID
     while len({one[-length:] for one in ids}) < len(set(ids)):
         length += 1
@@ -125,18 +125,18 @@ def normalizer(job: JobRecord) -> str:
 
 
 def device_of(job: JobRecord) -> str:
-    """Name a job's device, or what stood in for it."""
+    """Name a job's device, or the emulation that replaced it."""
     return job.device if job.timing_valid else f"{job.device} ({job.runtime})"
 
 
 def last(job: JobRecord, name: str) -> Optional[float]:
-    """Return where metric *name* of *job* stands."""
+    """Return the last value of metric *name* of *job* as text."""
     value = job.last.get(name)
     return value.value if value else None
 
 
 def ago(moment: datetime) -> str:
-    """Say how long ago *moment* was."""
+    """Format how long ago *moment* was."""
     s = (datetime.now(timezone.utc) - moment).total_seconds()
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
         if s >= size:
@@ -145,7 +145,7 @@ def ago(moment: datetime) -> str:
 
 
 def size(count: Optional[int]) -> str:
-    """Say how large so many bytes are."""
+    """Format a number of bytes."""
     if count is None:
         return "-"
     for power, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
@@ -155,6 +155,6 @@ def size(count: Optional[int]) -> str:
 
 
 def examples(*lines: str) -> str:
-    """Return the end of a command's help: how it is used."""
+    """Return the examples at the end of a command's help."""
     # help is read as rich's markup, in which [batch, group] would be a style
     return "\n\n".join(["Examples:", *(f"  {_TAG.sub(_ESCAPED, line)}" for line in lines)])

@@ -31,7 +31,7 @@ STOPPED_WITHIN_S = 60.0
 
 
 def require_server() -> None:
-    """Raise InvalidSpec if this installation can only be a client."""
+    """Raise InvalidSpec if this installation has only the client."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise InvalidSpec(
@@ -41,27 +41,27 @@ def require_server() -> None:
 
 
 def command() -> List[str]:
-    """Return what runs a stack in the foreground."""
+    """Return the command that runs a stack in the foreground."""
     return [sys.executable, "-m", MODULE]
 
 
 @contextmanager
 def own_stack(data_dir: Path, settings: Mapping[str, str]) -> Iterator[Connection]:
     """
-    Run a stack on *data_dir* as long as the context lasts; SIGTERM ends it as Ctrl-C does.
+    Run a stack on *data_dir* while the context is open; SIGTERM ends it as Ctrl-C does.
 
     Args:
-        data_dir: of its databases, jobs and logs.
-        settings: more environment variables for it.
+        data_dir: the folder for its databases, jobs and logs.
+        settings: additional environment variables for it.
     """
     require_server()
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     log = data_dir / "stack.log"
     environment = {**os.environ, **settings, "NORMLAB_DATA_DIR": str(data_dir)}
     with _sigterm_as_ctrl_c():
-        with append_privately(log) as out:  # the stack says its token there
-            # a session of its own: Ctrl-C is for this command, which then stops it in order
-            begins = out.seek(0, os.SEEK_END)  # below are the words of earlier stacks
+        with append_privately(log) as out:  # the stack prints its token there
+            # its own session: Ctrl-C reaches only this command, which then stops the stack in order
+            begins = out.seek(0, os.SEEK_END)  # the output of earlier stacks is before it
             process = subprocess.Popen(
                 command(), env=environment, stdout=out, stderr=out, start_new_session=True
             )
@@ -101,7 +101,7 @@ def running_or_own_stack(ctx: typer.Context) -> Iterator[Client]:
 @contextmanager
 def _sigterm_as_ctrl_c() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are none of its business
+        yield  # another thread: signals do not concern it
         return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

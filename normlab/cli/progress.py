@@ -54,7 +54,7 @@ def label(job: JobRecord) -> str:
 
 
 def describe(job: JobRecord) -> str:
-    """Say where a job stands, in few words."""
+    """Describe the progress of a job in a few words."""
     if job.state == "queued":
         return job.waiting_for or "waiting"
     if job.state == "failed" and job.error:
@@ -72,7 +72,7 @@ def _display() -> ContextManager[Show]:
 
 
 class _Silence:
-    """Shows nothing."""
+    """Show nothing."""
 
     def __enter__(self) -> Show:
         return lambda job: None
@@ -82,7 +82,7 @@ class _Silence:
 
 
 class _Lines:
-    """One line whenever a job's state or epoch has changed."""
+    """Print a line whenever a job's state or epoch has changed."""
 
     def __init__(self) -> None:
         self.seen: Dict[str, Tuple[str, int]] = {}
@@ -105,7 +105,7 @@ class _Lines:
 
 
 class _Bars:
-    """A bar a job, drawn over and over at the same place."""
+    """Draw one bar per job, and redraw the bars in place."""
 
     def __init__(self) -> None:
         from rich.console import Console

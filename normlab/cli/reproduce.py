@@ -37,21 +37,27 @@ def register(app: typer.Typer) -> None:
 def reproduce(
     ctx: typer.Context,
     claims: Optional[List[str]] = typer.Argument(None, help="Claims, by key or first letter."),
-    list_them: bool = typer.Option(False, "--list", help="Say which claims there are."),
+    list_them: bool = typer.Option(False, "--list", help="List the claims."),
     everything: bool = typer.Option(False, "--all", help="Run every claim."),
-    quick: bool = typer.Option(False, help="Too small for a verdict: tries the machinery."),
-    seeds: Optional[int] = typer.Option(None, min=2, help="Seeds; default: the claim's own."),
-    first_seed: int = typer.Option(0, min=0, help="Where the seeds begin."),
-    sets: List[str] = typer.Option(
-        [], "--set", "-s", metavar="FIELD=VALUE", help="Elsewhere, such as base.device=cuda."
+    quick: bool = typer.Option(False, help="A quick dry run, too small for a verdict."),
+    seeds: Optional[int] = typer.Option(
+        None, min=2, help="Number of seeds; default: the claim's own."
     ),
-    page: Optional[Path] = typer.Option(None, help="Write the page of verdicts, with its plots."),
+    first_seed: int = typer.Option(0, min=0, help="The first seed."),
+    sets: List[str] = typer.Option(
+        [],
+        "--set",
+        "-s",
+        metavar="FIELD=VALUE",
+        help="Change the study, for example base.device=cuda.",
+    ),
+    page: Optional[Path] = typer.Option(None, help="Write a page with all verdicts and plots."),
     as_json: bool = AsJson,
 ) -> int:
-    """Run claims of the papers as studies and say which show here.
+    """Run claims of the papers as studies, and report which of them hold here.
 
-    Studies are completed, never run twice: call it again after an interruption. Where no stack
-    runs, one is started for as long as the command lasts. Exits 0 whatever the verdicts; 1 if a
+    Studies are completed, never run twice: run it again after an interruption. If no stack is
+    running, the command starts one and stops it at the end. Exits 0 for any verdict, and 1 if a
     job did not succeed.
     """
     from normlab.claims import report
@@ -82,7 +88,7 @@ def reproduce(
 
 
 def _changed(study: StudySpec, overrides: List[str]) -> StudySpec:
-    """Return *study* with fields set as `normlab study run --set` sets them."""
+    """Return *study* with fields set in the same way as by `normlab study run --set`."""
     from pydantic import ValidationError
 
     from normlab.cli.specfile import apply_override
@@ -125,9 +131,9 @@ def _queue(
     client: Any, waiting: List[StudySpec], queued: Set[str], done: Set[str]
 ) -> List[StudySpec]:
     """
-    Queue all that shares no cell with what is under way, so that no slot is ever idle.
+    Queue every study that shares no cell with a running one, so that no slot is idle.
 
-    The others are returned: once those cells are done, a study with `reuse` takes them over.
+    Returns the other studies: once those cells are done, a study with `reuse` takes them over.
     """
     from normlab.claims.claim import first_part
 
@@ -164,7 +170,7 @@ def _run(client: Any, claim: Claim, spec: StudySpec, quiet: bool) -> Any:
             client.studies.complete(study).id, None if quiet else StudyProgress()
         )
         if done.counts.get("succeeded", 0) < done.cells:
-            break  # what follows needs all of it
+            break  # the following steps need all of it
     verdict = judge(claim, client.studies, study)
     if not quiet:
         print_results(client, verdict.table)
@@ -187,14 +193,14 @@ def _write_page(client: Any, verdicts: List[Verdict], page: Path) -> None:
         except InvalidSpec as e:
             print(f"no plot of {verdict.claim.key}: {e}", file=sys.stderr)
     words = sys.argv[sys.argv.index("reproduce") :] if "reproduce" in sys.argv else ["reproduce"]
-    command = f"normlab {shlex.join(words)}"  # without what stands before: a token, say
+    command = f"normlab {shlex.join(words)}"  # without global options, such as a token
     text = report.page(verdicts, _machine(client), command, folder.name)
     page.write_text(text, encoding="utf-8")
     print(f"wrote {page}", file=sys.stderr)
 
 
 def _machine(client: Any) -> str:
-    """Name what the jobs ran on, and the day."""
+    """Name the hardware and versions that the jobs ran on, and the date."""
     workers = [w.description for d in client.devices() for w in d.workers]
     here = f"{platform.machine()} with {usable_cores()} cores, {platform.system()}"
     day = datetime.datetime.now(datetime.timezone.utc).date().isoformat()

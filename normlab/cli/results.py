@@ -1,4 +1,4 @@
-"""`normlab results`: the table and the plot of a study."""
+"""`normlab results`: tables and plots of a study."""
 
 from __future__ import annotations
 
@@ -46,27 +46,29 @@ def results(
         None,
         "--group-by",
         "-g",
-        help="Paths that make the rows; repeat; with seed: a row for each job. What is left out "
-        "may not vary within a row.",
+        help="Paths that form the rows (repeatable); with seed: one row per job. Omitted "
+        "paths may not vary within a row.",
     ),
     where: Optional[List[str]] = typer.Option(
-        None, "--where", "-w", metavar="PATH=VALUE", help="Only the cells with this value; repeat."
+        None, "--where", "-w", metavar="PATH=VALUE", help="Only cells with this value (repeatable)."
     ),
     interval: str = typer.Option("t", help="t or bootstrap."),
     confidence: float = typer.Option(0.95, help="Coverage of the interval."),
     form: Optional[str] = typer.Option(
-        None, "--format", "-f", help="markdown, latex, csv or parquet (a row a job), json."
+        None, "--format", "-f", help="markdown, latex, csv or parquet (one row per job), json."
     ),
     output: Optional[Path] = typer.Option(
-        None, "--output", "-o", help="Write here, not to stdout."
+        None, "--output", "-o", help="Write to this file instead of standard output."
     ),
-    plot: Optional[Path] = typer.Option(None, help="Draw into this .png, .svg or .pdf."),
+    plot: Optional[Path] = typer.Option(
+        None, help="Draw a plot into this .png, .svg or .pdf file."
+    ),
     compare: Optional[str] = typer.Option(
-        None, metavar="AXIS:A:B", help="A minus B over the seeds that both have."
+        None, metavar="AXIS:A:B", help="Compare two values: A minus B over their common seeds."
     ),
     as_json: bool = AsJson,
 ) -> None:
-    """Print what a study found: means and intervals over seeds, by whatever varies."""
+    """Print the results of a study: means and intervals over seeds, for each combination."""
     from normlab.specs.cells import read_where
 
     question: Dict[str, Any] = {"metric": metric, "reduction": reduction, "interval": interval,
@@ -75,7 +77,7 @@ def results(
         if compare:
             _print_comparison(client, study, compare, question, as_json)
             return
-        grouping = None if form in ("csv", "parquet") else group_by  # these have a row a job
+        grouping = None if form in ("csv", "parquet") else group_by  # these have one row per job
         chosen = read_where(where or [])
         table = client.studies.results(study, group_by=grouping, where=chosen, **question)
         if plot:
@@ -104,7 +106,7 @@ def print_results(client: Any, table: ResultTable) -> None:
 
 
 def sparkline(values: Sequence[Optional[float]]) -> str:
-    """Draw *values* as a line of bars; a space where there is none."""
+    """Draw *values* as a line of bars, with a space for each missing value."""
     known = [v for v in values if v is not None]
     if not known:
         return ""
@@ -116,7 +118,7 @@ def sparkline(values: Sequence[Optional[float]]) -> str:
 def _spark_of(client: Any, row: ResultRow, metric: str) -> str:
     if not row.values:
         return ""
-    job = row.jobs[min(row.values)]  # a picture of one seed; no number is read off it
+    job = row.jobs[min(row.values)]  # a sketch of one seed; no numbers are read from it
     return sparkline(client.metrics(job, metric, max_points=_SPARK_POINTS)[metric].values)
 
 

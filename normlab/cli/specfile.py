@@ -1,4 +1,4 @@
-"""A job's specification from a file and from `--set`."""
+"""Read a job's specification from a file and from `--set`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BEYOND = "nested too deeply, or a number of thousands of digits; no job has eit
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with the numbers of JSON: `1e-3` is a number, not a word."""
+    """YAML with JSON's number format: `1e-3` is a number, not text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -35,10 +35,10 @@ def read_spec(source: Optional[str], overrides: Sequence[str]) -> Dict[str, Any]
 
     Args:
         source: a file of JSON or YAML; `-`: standard input; None: nothing but overrides.
-        overrides: such as `optimizer.lr=0.05`; the value is YAML.
+        overrides: for example `optimizer.lr=0.05`; the value is YAML.
 
     Raises:
-        InvalidSpec: if there is nothing to read, or it is no mapping.
+        InvalidSpec: if there is nothing to read, or it is not a mapping.
     """
     if source is None and not overrides:
         raise InvalidSpec("no job: give a file, `-` for standard input, or --set FIELD=VALUE")
@@ -106,7 +106,7 @@ def _text(source: str) -> str:
 
 
 def _flow(text: str, source: str) -> Any:
-    # text that begins like JSON and is none may still be YAML in its flow style
+    # text that begins like JSON but is not JSON may still be YAML in flow style
     try:
         return _yaml(text)
     except yaml.YAMLError as e:
@@ -116,7 +116,7 @@ def _flow(text: str, source: str) -> Any:
 
 
 def _yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)  # a SafeLoader: it makes plain data only
+    return yaml.load(text, Loader=_Loader)  # a SafeLoader: it creates only plain data
 
 
 def _one_line(error: Exception) -> str:

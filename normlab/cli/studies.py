@@ -1,4 +1,4 @@
-"""`normlab study ...`: a grid of jobs from one short file, watched until it is whole."""
+"""`normlab study ...`: run and watch a grid of jobs from one short file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Study = typer.Argument(
     ..., help="A study's id, its end as `ls` shows it, or its name.", show_default=False
 )
 Set = typer.Option(
-    [], "--set", "-s", metavar="FIELD=VALUE", help="Set a field, such as base.epochs=2."
+    [], "--set", "-s", metavar="FIELD=VALUE", help="Set a field, for example base.epochs=2."
 )
 SPARE = ["age", "varies"]  # of a list in a narrow terminal
 STATES = ("succeeded", "running", "queued", "failed", "cancelled", "pruned", "missing")
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 def _run_examples() -> str:
     return examples(
         "normlab study run grid.yaml",
-        "normlab study run grid.yaml --set seeds=5       five seeds: only new cells are run",
+        "normlab study run grid.yaml --set seeds=5       five seeds: only new cells run",
         "normlab study run grid.yaml --no-wait",
         "A file: {name: small batches, base: {epochs: 5}, seeds: 3,",
         "         axes: {normalizer: [batch, group, online], batch_size: [32, 8, 2]}}",
@@ -47,15 +47,15 @@ def run(
     file: str = File,
     overrides: List[str] = Set,
     extend: Optional[str] = typer.Option(
-        None, "--extend", metavar="STUDY", help="Give this study the larger grid of the file."
+        None, "--extend", metavar="STUDY", help="Extend this study to the larger grid of the file."
     ),
     wait: bool = typer.Option(True, help="Show progress until every cell has ended."),
     as_json: bool = AsJson,
 ) -> int:
-    """Run the cells of a study that are missing; the same file is the same study.
+    """Run the missing cells of a study; the same file is the same study.
 
-    A cell that a job of yours has computed, in whatever study, is taken from there; with
-    --set reuse=false it is computed again. Ctrl-C stops watching, not the study. Exits 1
+    Cells that one of your jobs has already computed, in any study, are reused; with
+    --set reuse=false they are computed again. Ctrl-C stops watching, not the study. Exits 1
     if a cell did not succeed.
     """
     from normlab.cli.specfile import read_spec
@@ -82,7 +82,7 @@ def run(
 def preview(
     ctx: typer.Context, file: str = File, overrides: List[str] = Set, as_json: bool = AsJson
 ) -> int:
-    """Say what a study would run, how long it may take and what is refused; run nothing."""
+    """Show what a study would run, how long it may take and what is refused; run nothing."""
     from normlab.cli.specfile import read_spec
 
     spec = read_spec(file, overrides)
@@ -137,13 +137,13 @@ def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None
     epilog=examples("normlab study complete 5f0c9a41", 'normlab study complete "small batches"')
 )
 def complete(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
-    """Run what is missing, failed or cancelled, and nothing else."""
+    """Run only the missing, failed or cancelled cells."""
     _verb(ctx, "complete", study, as_json)
 
 
 @studies.command(epilog=examples("normlab study pause 5f0c9a41"))
 def pause(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
-    """Hold back the queued cells; running ones go on."""
+    """Hold back the queued cells; running cells continue."""
     _verb(ctx, "pause", study, as_json)
 
 
@@ -155,7 +155,7 @@ def resume(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> No
 
 @studies.command(epilog=examples("normlab study cancel 5f0c9a41"))
 def cancel(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
-    """Cancel every cell that has not ended; `complete` takes the study up again."""
+    """Cancel every cell that has not ended; `complete` resumes the study."""
     _verb(ctx, "cancel", study, as_json)
 
 
@@ -163,7 +163,7 @@ def cancel(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> No
 def priority(
     ctx: typer.Context,
     study: str = Study,
-    value: int = typer.Argument(..., min=-100, max=100, help="Higher runs earlier."),
+    value: int = typer.Argument(..., min=-100, max=100, help="Higher values run earlier."),
     as_json: bool = AsJson,
 ) -> None:
     """Move the queued cells up or down in the queue."""
@@ -201,13 +201,13 @@ def _print_preview(found: StudyPreview) -> None:
         ["what", "value"],
         [
             ("cells", found.cells),
-            ("left out by exclude", found.excluded),
-            ("the same as another cell", found.identical),
-            ("already run by other jobs", found.reusable),
+            ("excluded", found.excluded),
+            ("duplicates of another cell", found.identical),
+            ("already computed by other jobs", found.reusable),
             ("priority", found.priority),
-            ("epochs in all", found.epochs),
-            ("updates in all", found.steps),
-            ("one after another", found.estimate),
+            ("total epochs", found.epochs),
+            ("total updates", found.steps),
+            ("time, one after another", found.estimate),
         ],
     )
     for cell in found.first:
@@ -227,7 +227,7 @@ class StudyProgress:
         self.last = ""
 
     def __call__(self, study: StudyRecord) -> None:
-        """Show where *study* stands, if that has changed."""
+        """Show the progress of *study*, if it has changed."""
         text = _counts(study)
         if text == self.last:
             return

@@ -11,7 +11,7 @@ from normlab.cli.output import AsJson, examples, print_json, print_table, size
 
 File = typer.Argument(None, help="JSON or YAML; - reads standard input.", show_default=False)
 Set = typer.Option(
-    [], "--set", "-s", metavar="FIELD=VALUE", help="Set a field; the path may be dotted."
+    [], "--set", "-s", metavar="FIELD=VALUE", help="Set a field, for example optimizer.lr=0.05."
 )
 
 
@@ -39,7 +39,7 @@ def submit(
     file: Optional[str] = File,
     overrides: List[str] = Set,
     key: Optional[str] = typer.Option(
-        None, "--key", help="Idempotency key: two submissions with one key are one job."
+        None, "--key", help="Idempotency key: two submissions with the same key are one job."
     ),
     wait: bool = typer.Option(False, "--wait", "-w", help="Show progress until the job has ended."),
     as_json: bool = AsJson,
@@ -68,7 +68,7 @@ def validate(
     device: Optional[str] = typer.Option(None, "--device", help="Same as --set device=..."),
     as_json: bool = AsJson,
 ) -> int:
-    """Say what would be run, where, and how large it is; queue nothing."""
+    """Show what would run, where, and how large it is; queue nothing."""
     from normlab.cli.specfile import read_spec
 
     spec = read_spec(file, [*overrides, *([f"device={device}"] if device else [])])

@@ -37,10 +37,12 @@ def up(
     ctx: typer.Context,
     port: Optional[int] = typer.Option(None, min=0, max=65_535, help="0: any free port."),
     host: Optional[str] = typer.Option(None, help="The address to listen on."),
-    data_dir: Optional[Path] = typer.Option(None, help="Databases, jobs and logs."),
-    slots: Optional[int] = typer.Option(None, min=1, help="Jobs that run at once."),
+    data_dir: Optional[Path] = typer.Option(None, help="Folder for databases, jobs and logs."),
+    slots: Optional[int] = typer.Option(
+        None, min=1, help="Number of jobs that run at the same time."
+    ),
     device: List[str] = typer.Option(
-        [], help=f"{NAMES}, also several times: a worker for each; default: cpu."
+        [], help=f"{NAMES} (repeatable): one worker for each; default: cpu."
     ),
 ) -> None:
     """Start PostgreSQL, Redis, the API and a worker here; Ctrl-C stops them."""
@@ -52,23 +54,23 @@ def up(
     given["DEVICES"] = ",".join(device) or None
     told: Dict[str, str] = {f"NORMLAB_{k}": str(v) for k, v in given.items() if v is not None}
     sys.stdout.flush()
-    # becomes the launcher: the terminal's signals reach it and nobody in between
+    # replaces this process by the launcher, so that the terminal's signals reach it directly
     os.execve(sys.executable, command(), {**os.environ, **told})
 
 
 def demo(
-    epochs: int = typer.Option(12, min=1, help="Of each job."),
-    seeds: int = typer.Option(2, min=1, help="Jobs of each kind."),
+    epochs: int = typer.Option(12, min=1, help="Epochs of each job."),
+    seeds: int = typer.Option(2, min=1, help="Seeds, and so jobs of each kind."),
     slots: Optional[int] = typer.Option(
-        None, min=1, help="Jobs at once; default: one a core, or a GPU."
+        None, min=1, help="Jobs at the same time; default: one per core, or per GPU."
     ),
     data_dir: Optional[Path] = typer.Option(
-        None, help="Keep the stack's data here; default: a folder that is removed at the end."
+        None, help="Keep the stack's data in this folder; default: a temporary folder."
     ),
     device: str = typer.Option("cpu", help=f"{NAMES}; an ipu is emulated."),
     as_json: bool = AsJson,
 ) -> int:
-    """Train the same net with four normalizers in a stack of its own, and compare."""
+    """Train the same network with four normalizers on a new stack, and compare them."""
     from normlab.cli.demo import run
     from normlab.host.limits import driver_gpus, usable_cores
 

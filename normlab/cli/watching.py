@@ -1,4 +1,4 @@
-"""`normlab watch` and `normlab logs`: what running jobs do."""
+"""`normlab watch` and `normlab logs`: follow running jobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "normlab watch 5f0c9a41",
             "normlab watch $(normlab ls --state running --ids)",
-            "normlab watch 5f0c9a41 --json   (one event a line)",
+            "normlab watch 5f0c9a41 --json   (one event per line)",
         )
     )(watch)
     app.command(
@@ -41,7 +41,7 @@ def watch(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = As
 
 
 def watch_until_ended(client: Client, ids: Sequence[str], *, as_json: bool) -> int:
-    """Follow jobs to their end, say how each ended, and return the exit code."""
+    """Follow jobs to their end, print how each ended, and return the exit code."""
     from normlab.cli.progress import follow
 
     try:
@@ -49,7 +49,8 @@ def watch_until_ended(client: Client, ids: Sequence[str], *, as_json: bool) -> i
     except KeyboardInterrupt:
         some = " ".join(ids)
         print(
-            f"no longer watching; the jobs go on. Stop them: normlab cancel {some}", file=sys.stderr
+            f"no longer watching; the jobs continue. To stop them: normlab cancel {some}",
+            file=sys.stderr,
         )
         raise
     if as_json:
@@ -73,7 +74,7 @@ def _ending(job: JobRecord) -> str:
 def logs(
     ctx: typer.Context,
     job: str = JobArgument,
-    follow: bool = typer.Option(False, "--follow", "-f", help="Go on until the job has ended."),
+    follow: bool = typer.Option(False, "--follow", "-f", help="Continue until the job has ended."),
     as_json: bool = AsJson,
 ) -> None:
     """Print what a job wrote to its log."""

@@ -159,7 +159,7 @@ class Client:
         return JobRecord.model_validate_json(answer.content)
 
     def retry(self, job: str) -> JobRecord:
-        """Queue a failed or cancelled job again; it goes on from its checkpoint."""
+        """Queue a failed or cancelled job again; it continues from its checkpoint."""
         answer = self.transport.send("POST", f"/jobs/{self.job_id(job)}/retry")
         return JobRecord.model_validate_json(answer.content)
 
@@ -237,7 +237,7 @@ class Client:
         Args:
             job: its id.
             progress: called with the job whenever something has happened to it.
-            timeout_s: raise ServiceUnavailable after so long; None waits for ever.
+            timeout_s: raise ServiceUnavailable after this time; None waits forever.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         record = self.get(job)
@@ -279,11 +279,11 @@ class Client:
             offset = page.next_offset
 
     def artifacts(self, job: str) -> List[ArtifactRecord]:
-        """List the files that *job* left."""
+        """List the files that *job* wrote."""
         return self._records(f"/jobs/{self.job_id(job)}/artifacts", ArtifactRecord)
 
     def diagnostics(self, job: str) -> List[DiagnosticRecord]:
-        """List what the diagnostics of *job* found, where it is no plain series."""
+        """List the results of *job*'s diagnostics that are not a series."""
         return self._records(f"/jobs/{self.job_id(job)}/diagnostics", DiagnosticRecord)
 
     def download(self, job: str, name: str, target: Path) -> Path:

@@ -67,11 +67,11 @@ class Studies:
                 return
 
     def complete(self, study: str) -> StudyRecord:
-        """Run what is missing, failed or cancelled, and nothing else."""
+        """Run only the missing, failed or cancelled cells."""
         return self._post(study, "complete")
 
     def pause(self, study: str) -> StudyRecord:
-        """Hold back the queued jobs; running ones go on."""
+        """Hold back the queued jobs; running jobs continue."""
         return self._post(study, "pause")
 
     def resume(self, study: str) -> StudyRecord:
@@ -98,7 +98,7 @@ class Studies:
         Args:
             study: its id.
             progress: called with every look at it.
-            timeout_s: raise ServiceUnavailable after so long; None waits for ever.
+            timeout_s: raise ServiceUnavailable after this time; None waits forever.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
@@ -128,8 +128,8 @@ class Studies:
 
         Args:
             study: its id.
-            group_by: paths that make the rows; None: all that vary; with `seed`: a row a job.
-                What is left out may not vary within a row.
+            group_by: paths that form the rows; None: all that vary; with `seed`: one row per job.
+                Omitted paths may not vary within a row.
             where: path to label, as rows have it: only the cells with these values.
             metric: its name.
             reduction: last, best, area, or mean_last:K.

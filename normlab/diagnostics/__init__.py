@@ -1,1 +1,1 @@
-"""What happens inside a model while it learns: measures that change nothing."""
+"""Measure a model while it learns, without changing it."""

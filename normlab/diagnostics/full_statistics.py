@@ -20,7 +20,7 @@ _WITH_HISTORY: Tuple[Type[ActivationNorm], ...] = (OnlineNorm, StreamingNorm, Ba
 
 @contextmanager
 def normalizing_replica(model: nn.Module) -> Iterator[nn.Module]:
-    """Give a copy of *model* whose normalizers work as in training, and all else as in use."""
+    """Yield a copy of *model* with normalizers in training mode and all else in evaluation mode."""
     with replica(model) as twin:
         for module in twin.modules():
             module.training = isinstance(module, (ActivationNorm, *TORCH_NORMS))

@@ -43,12 +43,12 @@ def measure_gradient_bias(
     """
     Average the gradients of all batches at fixed weights, and compare with the full gradient.
 
-    Samples are dealt anew into batches for each pass, so that without batch statistics the
+    Samples are divided into new random batches for each pass, so that without batch statistics the
     average is the full gradient exactly. With them it is not: the statistics of a small batch
     depend on the sample that they normalize. The full gradient takes *x* as one batch; for
     online normalization it goes through the moments that its running ones estimate.
 
-    Everything but the normalizers works as in use, and nothing of *model* is changed.
+    All modules except the normalizers are in evaluation mode, and *model* is not changed.
 
     Args:
         model: any torch model.
@@ -58,7 +58,7 @@ def measure_gradient_bias(
         batch_size: samples that one call of the model sees.
         passes: over the samples, averaged.
         warm_up: passes before, for running statistics to settle.
-        seed: of the dealing.
+        seed: for the division into batches.
 
     Raises:
         InvalidSpec: fewer than two batches, no pass, or no gradient at all.

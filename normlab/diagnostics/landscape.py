@@ -16,7 +16,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Landscape:
-    """What was met along the gradient, one entry a step length."""
+    """The measurements along the gradient, one entry per step length."""
 
     lengths: List[float]
     losses: List[float]
@@ -56,7 +56,7 @@ def measure_landscape(
 
     At each point: the loss; the change of the gradient || grad(theta) - grad(theta - eta d) ||;
     and beta = max over eta of that change / || eta d ||. The same batch is used throughout,
-    normalizers work as in training, and nothing of the model is changed afterwards.
+    normalizers are in training mode, and the model is unchanged afterwards.
 
     Args:
         model: any torch model.

@@ -1,4 +1,4 @@
-"""What an observer of a training is shown, and when it is asked."""
+"""The data that observers of a training get, and when they are called."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ class Moment:
 
 
 class Observer:
-    """Looks at a training; does nothing unless a subclass says so."""
+    """Observes a training; subclasses define what happens."""
 
     def after_update(self, moment: Moment) -> None:
-        """Look after an update."""
+        """Called after an update."""
 
     def after_epoch(self, moment: Moment) -> None:
-        """Look after an epoch."""
+        """Called after an epoch."""
 
     def at_end(self, moment: Moment) -> None:
-        """Look when all is done."""
+        """Called at the end."""
 
     def is_due(self, step: int, steps_per_epoch: int) -> bool:
         """Whether `after_update` wants to see this step."""
         return False
 
     def state_dict(self) -> Dict[str, Any]:
-        """Return what a resumed training must know."""
+        """Return the state that a resumed training needs."""
         return {}
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Resume from the result of `state_dict`."""

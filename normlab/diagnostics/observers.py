@@ -33,7 +33,7 @@ class PowerObserver(Observer):
     """Reports the power decomposition around each normalizer."""
 
     def after_epoch(self, moment: Moment) -> None:
-        """Run test samples through the model as in use."""
+        """Run test samples through the model in evaluation mode."""
         if not normalizer_sites(moment.model):
             return
         with in_use(moment.model), watch_power(moment.model) as meters:
@@ -155,7 +155,7 @@ class BatchStatisticsObserver(Observer):
     """Reports how the statistics of batches scatter, at the inputs of normalizers."""
 
     def after_epoch(self, moment: Moment) -> None:
-        """Run test batches of the job's batch size through the model as in use."""
+        """Run test batches of the job's batch size through the model in evaluation mode."""
         size = moment.batch_size
         batches = [b for b in torch.split(moment.test(64 * size)[0], size) if len(b) == size]
         sites = normalizer_sites(moment.model)
@@ -217,7 +217,7 @@ OBSERVERS: Dict[str, Type[Observer]] = {
 
 
 def make_observers(names: Sequence[str]) -> Dict[str, Observer]:
-    """Make the observers that a job asks for, by name; the names are checked at the door."""
+    """Make the observers that a job names; the names were checked at admission."""
     return {name: OBSERVERS[name]() for name in DIAGNOSTICS if name in names}
 
 

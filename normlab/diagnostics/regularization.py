@@ -55,9 +55,9 @@ def measure_regularization(
     """
     Measure how the noise of batch statistics raises the loss, and regress it on 1 / M.
 
-    The same samples are dealt into batches of each size; the population statistics are those
-    of all of *x*. No formula of the strength is assumed. Everything but the normalizers works
-    as in use, virtual batches are not made, and nothing of *model* is changed.
+    The same samples are divided into batches of each size; the population statistics are those
+    of all of *x*. No formula of the strength is assumed. All modules except the normalizers are
+    in evaluation mode, there are no virtual batches, and *model* is not changed.
 
     Args:
         model: any torch model with normalizers that need the batch.
@@ -66,7 +66,7 @@ def measure_regularization(
         y: their targets.
         batch_sizes: the sizes M, two or more.
         passes: over the samples, at each size.
-        seed: of the dealing.
+        seed: for the division into batches.
 
     Raises:
         InvalidSpec: fewer than two different sizes, no pass, or too few samples for the largest.

@@ -1,4 +1,4 @@
-"""Look at a model, or experiment with it, without leaving a trace."""
+"""Read a model, or experiment with it, without changing it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Norms of each channel's weights, once an epoch: what another training can be steered by."""
+"""Norms of each channel's weights, once per epoch, which another training can follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorBoard event files: a folder a job, its series as scalars, its settings as hparams."""
+"""TensorBoard event files: one folder per job, series as scalars, settings as hparams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of its host a process may use: a container's limits count, where there are some."""
+"""The resources of the host that a process may use, including a container's limits."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from normlab.specs.normalizers import BY_KIND, ActivationNormSpec
 
 
 def verdict_table() -> str:
-    """Return one row a kind: does `preresnet8` with it pass, with and without proxy, and why."""
+    """Return one row per kind: does `preresnet8` pass with it, with and without proxy, and why."""
     rows = ["| kind | op check | with `proxy` | why |", "|---|---|---|---|"]
     for kind, spec in BY_KIND.items():
         plain = check_job(JobSpec.model_validate({"normalizer": kind}))

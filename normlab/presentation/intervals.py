@@ -34,7 +34,7 @@ def estimate(values: Sequence[float], method: Method = "t", confidence: float = 
     10,000 resamples, drawn from a fixed seed so that a table is the same each time.
 
     Args:
-        values: one number a seed.
+        values: one number per seed.
         method: how the interval is made.
         confidence: its coverage, inside (0, 1).
 

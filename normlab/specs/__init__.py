@@ -1,1 +1,1 @@
-"""What a job is: every field, its default and its limits. No torch here."""
+"""The specification of a job: every field, its default and its limits. Needs no torch."""

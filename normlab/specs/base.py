@@ -1,4 +1,4 @@
-"""What every part of a job's specification has in common: frozen, and nothing unknown in it."""
+"""The base of all parts of a job's specification: frozen, without unknown fields."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SpecT = TypeVar("_SpecT", bound="Spec")
 
 
 def is_stored(info: ValidationInfo) -> bool:
-    """Tell whether what is validated was accepted before, and only has to be shown."""
+    """Return whether the value was accepted before, and is only read for display."""
     return bool(info.context and info.context.get(_STORED))
 
 
 def text_problem(text: str) -> Optional[str]:
-    """Say which character of *text* cannot be seen; None if all can."""
+    """Return the first invisible character of *text*; None if there is none."""
     unseen = unseen_in(text)
     if unseen is None:
         return None
@@ -49,5 +49,5 @@ class Spec(BaseModel):
 
     @classmethod
     def from_store(cls: Type[_SpecT], raw: Any) -> _SpecT:
-        """Read what an earlier version accepted; text that this one refuses is escaped."""
+        """Read a record that an earlier version accepted; escape text that this one refuses."""
         return cls.model_validate(raw, context={_STORED: True})

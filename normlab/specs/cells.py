@@ -1,4 +1,4 @@
-"""The cells of a study: every combination of its axes and seeds as a job of its own."""
+"""The cells of a study: one job per combination of its axes and seeds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from normlab.specs.problems import explain
 from normlab.specs.studies import MAX_CELLS, StudySpec
 
 Coordinates = Dict[str, Any]
-"""Dotted path to value: where a cell lies in its grid."""
+"""Dotted path to value: the coordinates of a cell in its grid."""
 
 
 class Cell(NamedTuple):
-    """One job of a study, and where it lies."""
+    """One job of a study, with its coordinates."""
 
     key: str
     coordinates: Coordinates
@@ -28,12 +28,12 @@ class Cell(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """The cells of a study, and how many combinations are none of them."""
+    """The cells of a study, and the number of other combinations."""
 
     cells: List[Cell]
     excluded: int
     identical: int
-    """Combinations that compute what an earlier cell computes: they are run once."""
+    """Combinations that compute the same as an earlier cell, and so are not run again."""
 
 
 def expand(study: StudySpec) -> List[Cell]:
@@ -46,7 +46,7 @@ def lay_out(study: StudySpec, check: Callable[[], None] = lambda: None) -> Grid:
     Find the cells of *study*, in the order of its axes, seeds innermost.
 
     Args:
-        check: called before each combination; what it raises ends the work.
+        check: called before each combination; an exception from it ends the work.
 
     Raises:
         InvalidSpec: too many cells, none left, or cells that are no valid jobs;
@@ -98,14 +98,14 @@ def _with_seeds(first: Cell, seeds: Sequence[int]) -> Iterator[Cell]:
 
 
 def label(value: Any) -> str:
-    """Name a coordinate for people: `group(groups=4)+proxy`, `32`, `sgd`."""
+    """Format a coordinate for people: `group(groups=4)+proxy`, `32`, `sgd`."""
     if isinstance(value, float):
         short = f"{value:g}"
         return short if float(short) == value else repr(value)  # two values, two labels
     if not isinstance(value, dict):
         return str(value)
     rest = {k: v for k, v in value.items() if k not in ("kind", "name", "proxy")}
-    # databases return fields in an order of their own
+    # databases may change the order of fields
     options = ", ".join(f"{k}={label(rest[k])}" for k in sorted(rest))
     head = str(value.get("kind") or value.get("name") or "")
     return head + (f"({options})" if options else "") + ("+proxy" if value.get("proxy") else "")
@@ -113,7 +113,7 @@ def label(value: Any) -> str:
 
 def read_where(texts: Sequence[str]) -> Dict[str, str]:
     """
-    Read `PATH=LABEL` texts, which choose cells, as path to label.
+    Parse `PATH=LABEL` texts, which select cells, to a mapping from path to label.
 
     Raises:
         InvalidSpec: a text without `=`, or a path twice.
@@ -144,7 +144,7 @@ def _explained(
 
 
 def _place(field: str, coordinates: Coordinates, where: str) -> str:
-    """Say where in the study the *field* of a cell was set."""
+    """Return where in the study the *field* of a cell was set."""
     axis = next((p for p in coordinates if field == p or field.startswith(p + ".")), None)
     if axis is None:
         return "base" if field == "body" else f"base.{field}"

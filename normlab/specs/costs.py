@@ -1,12 +1,12 @@
 """
-How long a job takes on one core of a CPU, by its specification: a model fitted to measured runs.
+The time of a job on one CPU core, from its specification: a model fitted to measured runs.
 
-An update costs something for its weights, something for each call of the network (a micro-batch:
-a part for each place of a normalizer, more where the kind is computed in Python), and something
+An update has a cost for its weights, a cost for each call of the network (a micro-batch:
+a part for each site of a normalizer, more if the kind is computed in Python), and a cost
 for each sample (its products, and its elements, which Python kinds pass over more often). The
 figures are a least squares fit of the logarithms to trainings of nine networks with batches of 1
 to 128 on a 2-core x86 host with torch 2.13; `tests/normlab/specs/recorded_updates.json` has them.
-Factors between jobs are what it is for: where jobs have finished, their times set its scale.
+It is meant for ratios between jobs: if jobs have finished, their times set its scale.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _KERNEL = 9  # weights of a 3x3 convolution for each pair of channels
 
 
 class Cost(NamedTuple):
-    """What an update costs in seconds: once, for each micro-batch, and for each sample."""
+    """The cost of an update in seconds: once, per micro-batch, and per sample."""
 
     update_s: float
     call_s: float
@@ -72,7 +72,7 @@ def update_s(spec: JobSpec) -> Optional[float]:
 
 
 def job_s(spec: JobSpec, steps: int) -> Optional[float]:
-    """Return the seconds of a job of so many *steps*, its start and its evaluations included."""
+    """Return the seconds of a job with *steps* updates, including its start and evaluations."""
     found, each = cost(spec), update_s(spec)
     if found is None or each is None:
         return None

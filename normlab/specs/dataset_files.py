@@ -1,4 +1,4 @@
-"""What can be told of a dataset's file without reading it: whether it can be read, and is whole."""
+"""Check a dataset's file without reading all of it: whether it is readable and complete."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _IDX_DIMS = 3  # at most, of the datasets that are known
 
 def damage(path: Path, expected: Optional[int]) -> Optional[str]:
     """
-    Say what is wrong with the file at *path*, or None.
+    Return the problem with the file at *path*, or None.
 
-    Costs two short reads at most, so that lists may ask it of every file. What has the right
-    length and is wrong inside is found when a job reads it.
+    It makes at most two short reads, so that lists may check every file. A file with the right
+    length and wrong content is detected when a job reads it.
 
     Args:
         expected: bytes, unpacked; None: an IDX file, whose head says it.

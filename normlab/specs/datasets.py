@@ -1,4 +1,4 @@
-"""The datasets that a job can name, as plain facts: no torch, and no dataset read."""
+"""The facts about all datasets for jobs. Needs no torch, and reads no dataset."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class DatasetFacts:
         return None if wrong is None else f"{path.relative_to(data_root)} ({wrong})"
 
     def find(self, data_root: Path, name: str) -> Optional[Path]:
-        """Return where the file *name* lies, or None."""
+        """Return the path of the file *name*, or None."""
         plain = data_root / name
         packed = data_root / f"{name}.gz"
         if plain.is_file():

@@ -1,4 +1,4 @@
-"""Every kind of device, one entry each: all that the rest of the house knows of it is said here."""
+"""The table of all kinds of device: everything that the rest of the code knows about them."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ if TYPE_CHECKING:  # a job's `device` is one of the names below
 @dataclass(frozen=True)
 class DeviceFacts:
     """
-    What one kind of device can do, and how its workers treat it.
+    The capabilities of one kind of device, and how workers handle it.
 
     Attributes:
         kind: its name in a job, in the queue of its workers and in a setting.
         title: its name in a sentence, after "a" or "an".
         adapter: the module whose `open_device` opens it.
-        precisions: what activations can be computed in.
-        replicas: what a replica takes, for people.
-        accelerations: values of `acceleration` beside "none".
+        precisions: the precisions for activations.
+        replicas: the resources of a replica, for people.
+        accelerations: values of `acceleration` besides "none".
         collectives: backend of torch.distributed between the processes of replicas; None where
             one process holds all replicas.
-        owns_units: a worker has one unit of the device for each slot, and a replica takes one.
+        owns_units: a worker has one unit of the device per slot, and a replica uses one.
         shares_host_memory: its memory is the host's.
-        warm_start: a job may be forked off a process that has imported torch.
+        warm_start: a job may be forked from a process that has imported torch.
         rounds_to_tf32: float32 products may be rounded to TF32.
         steers_weights: the host may change weights between two updates.
-        simulated: `ipu_runtime` may put a simulator in its place.
-        traced: the model is compiled before it runs, so its operators are checked at the door.
-        prefers_small_batches: auto takes it for small batches only.
+        simulated: `ipu_runtime` may replace it by a simulator.
+        traced: the model is compiled before it runs, so its operators are checked at admission.
+        prefers_small_batches: auto chooses it only for small batches.
         caches: variables of a job's environment that name a folder of the worker's data folder.
-        rules: what else it refuses.
+        rules: further rules for specifications.
     """
 
     kind: str
@@ -112,7 +112,7 @@ DEVICES: Dict[str, DeviceFacts] = {
             simulated=True,
             traced=True,
             prefers_small_batches=True,
-            # Compiling takes minutes: a later attempt finds what was compiled.
+            # Compiling takes minutes: later attempts reuse the compiled programs.
             caches={"POPTORCH_CACHE_DIR": "executables"},
             rules=_of_ipus,
         ),
@@ -129,7 +129,7 @@ PRECISIONS = tuple(dict.fromkeys(p for facts in DEVICES.values() for p in facts.
 
 
 def problems(spec: JobSpec, kind: str) -> List[FieldProblem]:
-    """List why a device of *kind* would refuse *spec*; empty if the spec alone tells nothing."""
+    """List why a device of *kind* would refuse *spec*; empty if the spec alone gives no reason."""
     return [*_problems(spec, DEVICES[kind]), *DEVICES[kind].rules(spec)]
 
 

@@ -1,4 +1,4 @@
-"""The diagnostics that a job can ask for, as plain facts: no torch."""
+"""The facts about all diagnostics for jobs. Needs no torch."""
 
 from __future__ import annotations
 

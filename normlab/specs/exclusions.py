@@ -1,4 +1,4 @@
-"""Which combinations of a grid its rules of exclusion leave out, in one look for all rules."""
+"""Apply the exclusion rules of a grid to combinations, with one look-up for all rules."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Rule = Mapping[str, Any]
 
 class Exclusions:
     """
-    Many rules as one table: of each path, the rules that each value satisfies.
+    Many rules as one table: for each path, the rules that each value satisfies.
 
     A set of rules is an integer with one bit for each rule. A combination is left out if some rule
     is satisfied at every path, so the sets at all paths have a bit in common: one look-up for each
-    path, however many rules there are.
+    path, for any number of rules.
 
     Args:
         rules: each from path to value, or to a list of values; a short name stands for an object.
@@ -23,7 +23,7 @@ class Exclusions:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._every = (1 << len(rules)) - 1
         self._by_value: Dict[str, Dict[Hashable, int]] = {}
-        self._free: Dict[str, int] = {}  # of each path, the rules that do not name it
+        self._free: Dict[str, int] = {}  # for each path, the rules that do not name it
         for i, rule in enumerate(rules):
             for path, wanted in rule.items():
                 values = self._by_value.setdefault(path, {})
@@ -33,7 +33,7 @@ class Exclusions:
                     values[key] = values.get(key, 0) | 1 << i
 
     def leave_out(self, coordinates: Mapping[str, Any]) -> bool:
-        """Say whether a rule matches the combination at *coordinates*."""
+        """Return whether a rule matches the combination at *coordinates*."""
         satisfied = self._every
         raw: Dict[str, Any] = {}
         for path, value in coordinates.items() if satisfied else ():
@@ -49,7 +49,7 @@ class Exclusions:
 
 
 def put(raw: Dict[str, Any], path: str, value: Any) -> None:
-    """Set the field at the dotted *path* of *raw*, making what is missing on the way."""
+    """Set the field at the dotted *path* of *raw*, creating missing objects on the way."""
     *parents, last = path.split(".")
     for part in parents:
         child = raw.get(part)

@@ -1,4 +1,4 @@
-"""What an IPU refuses in a job's specification, beside what the table of devices says."""
+"""The rules of an IPU for a job's specification, besides those in the table of devices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_IPUS = 64  # that one process may use
 
 
 def problems(spec: JobSpec) -> List[FieldProblem]:
-    """List why an IPU would refuse *spec*, whatever its model."""
+    """List why an IPU would refuse *spec* with any model."""
     return list(_problems(spec))
 
 

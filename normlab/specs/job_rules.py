@@ -1,4 +1,4 @@
-"""The rules that bind several fields of a job, or a field and the operator's files."""
+"""The rules for several fields of a job together, or for a field and the operator's files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check(spec: JobSpec, data_root: Optional[Path]) -> List[FieldProblem]:
     """
     List every rule that *spec* breaks; empty if it can be run.
 
-    Files are looked for below *data_root*, or not at all where it is None.
+    Files are checked below *data_root*, or not at all if it is None.
     """
     problems = [p for rule in _RULES for p in rule(spec)]
     if data_root is not None:

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     Device = str
     Precision = str
     Acceleration = str
-else:  # the names that the table of devices has
+else:  # the names in the table of devices
     Device = Literal[("auto", *devices.KINDS)]
     Precision = Literal[devices.PRECISIONS]
     Acceleration = Literal[devices.ACCELERATIONS]
 
-# How a job is run, not what it computes: left out of its fingerprint.
+# How a job is run, not what it computes: not part of its fingerprint.
 _ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
 
 
@@ -122,7 +122,7 @@ class JobSpec(Spec):
 
     @property
     def samples_per_update(self) -> int:
-        """Samples whose gradients one update averages."""
+        """The number of samples whose gradients one update averages."""
         return self.batch_size * self.gradient_accumulation * self.replicas
 
     def fingerprint(self) -> str:

@@ -1,4 +1,4 @@
-"""Free JSON within a spec: what can be stored, sent back and looked at in bounded time."""
+"""Free JSON within a spec: values that can be stored, sent back and checked in bounded time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from normlab.errors import FieldProblem
 from normlab.specs.base import is_stored, text_problem
 
 MAX_DEPTH = 32
-"""Objects and lists within each other; PostgreSQL's and our own readers all manage that."""
+"""The depth of nested objects and lists, which PostgreSQL and our own readers can handle."""
 MAX_INTEGER = 2**63 - 1
 """The largest integer that a column of the database holds."""
 MAX_COUNT = 2**31 - 1
-"""The largest number of updates, samples or points: what the metrics' columns hold."""
+"""The largest number of updates, samples or points that the metrics' columns can hold."""
 
 TextRule = Callable[[str], Optional[str]]
-"""Say what is wrong with a text; None if nothing is."""
+"""Returns the problem with a text, or None."""
 
 _Place = Optional[Tuple[Any, Any]]  # the place around it, and a key there: no path is copied
 
@@ -33,7 +33,7 @@ def _stored_rule(text: str) -> Optional[str]:
 
 def json_problem(value: Any, text_rule: TextRule = _stored_rule) -> Optional[FieldProblem]:
     """
-    Say where *value* holds what cannot be stored as JSON; None if it all can.
+    Return where *value* contains something that cannot be stored as JSON; None if nowhere.
 
     Nesting is bounded by MAX_DEPTH and integers by MAX_INTEGER, floats must be finite, and texts
     keep *text_rule*. *value* is walked without recursion, whatever its depth.
@@ -95,7 +95,7 @@ Json = Annotated[Any, AfterValidator(_bounded)]
 """Any JSON that can be stored."""
 
 JsonValues = Annotated[Tuple[Any, ...], AfterValidator(_bounded)]
-"""Several such values, looked at in one go: an axis may have thousands."""
+"""Several such values, checked in one pass: an axis may have thousands."""
 
 DottedPath = Annotated[
     str,

@@ -1,4 +1,4 @@
-"""The networks that a job can name, as plain facts: no torch."""
+"""The facts about all networks for jobs. Needs no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NormPlace:
 @dataclass(frozen=True)
 class ModelFacts:
     """
-    What is known of a network before it is built.
+    The facts about a network that are known before it is built.
 
     Attributes:
         factory: module:function that makes it from a `nets.sites.NetSpec`.
@@ -33,7 +33,7 @@ class ModelFacts:
     sites_of: Callable[[int, int], List[NormPlace]]
     norm_ends_branch: bool = False  # the last layer of each residual branch is a normalizer
     task: str = "classification"  # a name of specs/tasks.py
-    recurrent: bool = False  # then only some normalizers can stand in it
+    recurrent: bool = False  # then only some normalizers can be used in it
 
     def sites(self, width: Optional[int], image_size: int) -> List[NormPlace]:
         """List the normalizers in the order in which a sample meets them."""

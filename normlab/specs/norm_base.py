@@ -1,4 +1,4 @@
-"""What the specifications of all normalizers share: facts, and the questions that others ask."""
+"""The base of all normalizer specifications: facts, and checks that the rest of the code uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FOR_GATES = "use 'layer', 'group', 'online' or 'none'"
 
 class NormSpec(Spec):
     """
-    What all kinds share: the facts that everybody reads, and what each answers for itself.
+    The base of all kinds: common facts, and checks that each kind defines for itself.
 
     A kind is this class, its layer, and its line in `normalizers.SPECS`.
     """
@@ -26,7 +26,7 @@ class NormSpec(Spec):
     layer: ClassVar[Optional[str]] = None  # module:class of the layer; None acts on no activation
     title: ClassVar[str]
     source: ClassVar[str]
-    batch_dependent: ClassVar[bool] = False  # a sample's output depends on the others' in the batch
+    batch_dependent: ClassVar[bool] = False  # an output depends on the rest of the batch
     stateful: ClassVar[bool] = False  # buffers change while training
     channelwise: ClassVar[bool] = False  # every channel ends with mean 0 and variance 1
     keeps_expressivity: ClassVar[bool] = True  # no statistic of a sample is lost
@@ -38,13 +38,13 @@ class NormSpec(Spec):
     keeps_channels_last: ClassVar[bool] = False  # at no cost, so that tensor cores gain from it
 
     def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:
-        """Say what stands against a layer of so many *channels*; None if nothing does."""
+        """Return the problem with a layer of *channels* channels; None if there is none."""
 
     def problem_with_values(self, samples: int, side: int) -> Optional[FieldProblem]:
-        """Say what stands against statistics over *samples* maps of *side* x *side* values."""
+        """Return the problem with statistics over *samples* maps of *side* x *side*, or None."""
 
     def problem_in_recurrence(self) -> Optional[FieldProblem]:
-        """Say why it cannot stand at the gates of a recurrent net; None if it can."""
+        """Return why it cannot be used at the gates of a recurrent net; None if it can."""
         if self.acts_on == "weights":
             rule = "is laid out for filters, and a recurrent net has none"
             return self.problem_of_kind(f"{rule}; {_FOR_GATES}")
@@ -54,7 +54,7 @@ class NormSpec(Spec):
         return None
 
     def over_gates(self, gates: int, width: int) -> NormSpec:
-        """Return what normalizes *gates* of *width* units at once as this would each alone."""
+        """Return a spec that normalizes *gates* of *width* units together as this does each one."""
         return self
 
     def problems_on_ipu(self) -> List[FieldProblem]:
@@ -98,7 +98,7 @@ class ActivationNormSpec(NormSpec):
     )
 
     def problem_in_recurrence(self) -> Optional[FieldProblem]:
-        """Say why it cannot stand at the gates of a recurrent net; None if it can."""
+        """Return why it cannot be used at the gates of a recurrent net; None if it can."""
         if self.proxy:
             rule = "gates end in a sigmoid or tanh, and the proxy knows neither"
             return FieldProblem("normalizer.proxy", f"{rule}; set proxy to false")
@@ -134,7 +134,7 @@ class BatchStatisticsSpec(ActivationNormSpec):
     )
 
     def problem_with_values(self, samples: int, side: int) -> Optional[FieldProblem]:
-        """Say that one value has no spread: everything would be normalized to 0."""
+        """Return that a single value has no spread: everything would be normalized to 0."""
         if samples * side * side > 1:
             return None
         rule = f"statistics over 1 sample of a {side}x{side} map are over one value"
@@ -157,7 +157,7 @@ def divisors(n: int) -> str:
 
 
 def groups_problem(groups: int, channels: int) -> Optional[FieldProblem]:
-    """Say that *groups* do not divide *channels*; None if they do."""
+    """Return that *groups* do not divide *channels*; None if they do."""
     if channels % groups == 0:
         return None
     rule = f"groups={groups} does not divide {channels} channels; use one of {divisors(channels)}"

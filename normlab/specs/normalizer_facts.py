@@ -1,4 +1,4 @@
-"""The facts of `docs/normalizers.md` that the specs know: `python -m` this writes them there."""
+"""Write the facts that the specs contain into `docs/normalizers.md` (run with `python -m`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MARKED = re.compile(r"<!-- facts: (\w+) -->\n.*?<!-- end of facts -->", re.S)
 
 
 def properties() -> str:
-    """Return the table of what holds for each kind."""
+    """Return the table of the properties of each kind."""
     lines = [
         "| kind | acts on | batch-independent | channels normalized | keeps expressivity | state "
         "| takes `proxy` | IPU |",

@@ -1,4 +1,4 @@
-"""Every kind of normalizer in one union: parsed from a name or a record, and held to channels."""
+"""The union of all kinds of normalizer: parsed from a name or a record, checked for channels."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ _ADAPTER: TypeAdapter[Any] = TypeAdapter(NormalizerSpec)
 
 def parse_normalizer(value: Union[str, Mapping[str, Any], NormSpec]) -> NormSpec:
     """
-    Return the spec that *value* (a kind's name, a dictionary or a spec) stands for.
+    Return the spec for *value*, which is a kind's name, a dictionary or a spec.
 
     Raises:
         InvalidSpec: with one problem for each field that breaks a rule.
@@ -122,6 +122,6 @@ def _problem(error: Any) -> FieldProblem:
 
 
 def check_channels(spec: NormSpec, channels: Sequence[int]) -> List[FieldProblem]:
-    """List what *spec* cannot do with layers of so many *channels*; empty if it can all."""
+    """List the problems of *spec* with layers of these *channels*; empty if there are none."""
     found = [spec.problem_with_channels(c) for c in sorted(set(channels))]
     return [problem for problem in found if problem is not None]

@@ -1,4 +1,4 @@
-"""Kinds that learn whose statistics they take: options with their limits, and facts."""
+"""Kinds that learn which statistics they use: options with their limits, and facts."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class MetaNormSpec(BatchStatisticsSpec):
     )
 
     def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:
-        """Say that groups or gates do not fit the channels."""
+        """Return that groups or gates do not fit the channels, or None."""
         if self.channels == "groups":
             return groups_problem(self.groups, channels)
         if self.channels == "learned" and channels & (channels - 1):

@@ -1,4 +1,4 @@
-"""Kinds that leave activations alone: options with their limits, and facts."""
+"""Kinds that do not change activations: options with their limits, and facts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kinds that take each sample alone, or in order: options with their limits, and facts."""
+"""Kinds that normalize samples alone or in sequence: options with their limits, and facts."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class GroupNormSpec(ActivationNormSpec):
         return super().problem_in_recurrence()
 
     def over_gates(self, gates: int, width: int) -> NormSpec:
-        """Return the same with so many groups in each gate."""
+        """Return the same spec with its groups in each gate."""
         return self.model_copy(update={"groups": gates * self.groups})
 
 

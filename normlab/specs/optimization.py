@@ -1,4 +1,4 @@
-"""How a job learns: optimizer, learning-rate schedule, loss, augmentation, checkpoints."""
+"""The training options: optimizer, learning-rate schedule, loss, augmentation, checkpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _JOB_OR_TWIN = r"^(twin|[0-9A-Fa-f]{8}-?([0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12})$"
 
 
 def _named(default: str) -> Callable[[Any], Any]:
-    """Let a bare name stand for its object, and an object without a name for the default's."""
+    """Expand a bare name to its object, and add the default name to an object without one."""
 
     def name(value: Any) -> Any:
         if isinstance(value, str):
@@ -28,7 +28,7 @@ def _named(default: str) -> Callable[[Any], Any]:
 
 
 class _Optimizer(Spec):
-    """What every optimizer takes."""
+    """The options of every optimizer."""
 
     lr: float = Field(0.1, gt=0, le=1000, description="learning rate before any scaling")
     lr_reference_batch: Union[int, None] = Field(
@@ -105,7 +105,7 @@ OptimizerSpec = Annotated[
 
 
 class _Schedule(Spec):
-    """What every schedule takes."""
+    """The options of every schedule."""
 
     warmup_epochs: float = Field(
         0.0, ge=0, le=1000, description="epochs over which the rate rises linearly from 0"
@@ -158,7 +158,7 @@ class AugmentationSpec(Spec):
 
 
 class CheckpointSpec(Spec):
-    """When the whole state of the training is written, and how much is kept."""
+    """When checkpoints of the whole training state are written, and how many are kept."""
 
     every_steps: Union[Count, None] = Field(None, description="updates; null: by time only")
     every_s: float = Field(60.0, gt=0, le=86_400, description="seconds between checkpoints")

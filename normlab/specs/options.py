@@ -6,12 +6,12 @@ from typing import Any, Dict, List, Mapping, Optional, Type, Union
 
 from pydantic import BaseModel, Field
 
-_HUGE = 2**53  # a bound of the storage, which tells people nothing
+_HUGE = 2**53  # a limit of the storage, which is of no interest to people
 _KINDS = {"integer": "integer", "number": "number", "boolean": "boolean", "string": "string"}
 
 
 class OptionRecord(BaseModel):
-    """One option: what it is called, what it may be, what it is when nobody says."""
+    """One option: its name, its allowed values, and its default."""
 
     name: str
     type: str = Field(description="integer, number, boolean, string, choice or list")
@@ -26,7 +26,7 @@ class OptionRecord(BaseModel):
     description: str = ""
 
     def limits(self) -> str:
-        """Say the range or the choices in a few words; empty if anything goes."""
+        """Describe the range or the choices in a few words; empty without limits."""
         if self.choices:
             return ", ".join(self.choices)
         sides = [

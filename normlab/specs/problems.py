@@ -1,4 +1,4 @@
-"""Turn pydantic's validation errors into fields, rules and what would be accepted."""
+"""Convert pydantic's validation errors to fields, rules and accepted values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def explain(
     errors: Sequence[Mapping[str, Any]], value: Any, model: Optional[Type[BaseModel]] = None
 ) -> List[FieldProblem]:
     """
-    Say what is wrong with *value*, one problem for each of pydantic's *errors*.
+    Return the problems with *value*, one for each of pydantic's *errors*.
 
     Args:
         errors: what `ValidationError.errors()` lists.
@@ -99,7 +99,7 @@ def _walk(
 def _is_tag(part: Any, value: Any, models: Sequence[Type[BaseModel]], last: bool) -> bool:
     if isinstance(value, Mapping):
         chosen = part in [value.get(tag) for tag in _TAGS if isinstance(value.get(tag), str)]
-        # who names no member gets the default one
+        # without a name, the default member is used
         implied = len(models) > 1 and any(part in _tags_of(model) for model in models)
         return (chosen or implied) and not (last and part in value)
     return isinstance(value, str) and part == value

@@ -1,4 +1,4 @@
-"""How large a job is by its specification: its updates, its samples, its images."""
+"""The size of a job from its specification: its updates, its samples, its images."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from normlab.specs.jobs import JobSpec
 
 
 def steps(spec: JobSpec) -> Optional[int]:
-    """Return the updates of the whole job, or None where only the dataset's files can tell."""
+    """Return the updates of the whole job, or None if only the dataset's files tell."""
     per_epoch = steps_per_epoch(spec, train_size(spec))
     return total_steps(spec, per_epoch)
 
 
 def steps_per_epoch(spec: JobSpec, samples: Optional[int]) -> Optional[int]:
-    """Return the updates of an epoch over *samples*; what fills no whole update is left out."""
+    """Return the updates of an epoch over *samples*; an incomplete update is left out."""
     return None if samples is None else samples // spec.samples_per_update
 
 
 def total_steps(spec: JobSpec, per_epoch: Optional[int]) -> Optional[int]:
-    """Return the updates of the whole job at *per_epoch* updates an epoch."""
+    """Return the updates of the whole job with *per_epoch* updates per epoch."""
     if spec.epochs == 0:
         return 0
     if per_epoch is None:
@@ -30,7 +30,7 @@ def total_steps(spec: JobSpec, per_epoch: Optional[int]) -> Optional[int]:
 
 
 def train_size(spec: JobSpec) -> Optional[int]:
-    """Return the number of training samples, or None where only the files can tell."""
+    """Return the number of training samples, or None if only the files tell."""
     facts = DATASETS.get(spec.dataset.name)
     if facts is None or facts.train_size is None:
         return None

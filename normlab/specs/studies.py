@@ -17,13 +17,13 @@ MAX_CELLS = 20_000
 MAX_RULES = 2000
 """Of `exclude`: a rule may name many values of each path."""
 MAX_RULE_PATHS = 64
-"""Different paths that the rules name: each is looked at in every cell."""
+"""The number of different paths in the rules: each is checked in every cell."""
 
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
 class Parameter(Spec):
-    """What a search may try for one path: an interval, or some choices."""
+    """The values that a search may try for one path: an interval, or some choices."""
 
     low: Union[float, None] = Field(None, description="smallest value")
     high: Union[float, None] = Field(None, description="largest value")
@@ -45,7 +45,7 @@ class Parameter(Spec):
         return self
 
     def value(self, drawn: Any) -> Any:
-        """Turn what was drawn, a number or the place of a choice, into a value of the field."""
+        """Convert a drawn number, or the index of a choice, to a value of the field."""
         if self.choices is not None:
             return self.choices[drawn]
         return int(drawn) if self.integer else drawn
@@ -67,7 +67,7 @@ class Search(Spec):
 
 
 class StudySpec(Spec):
-    """A base job and what varies: every combination of the axes, for every seed."""
+    """A base job and its variations: every combination of the axes, for every seed."""
 
     name: Label = Field(min_length=1, max_length=200, description="a label for people")
     base: Dict[Label, Json] = Field(
@@ -146,7 +146,7 @@ class StudySpec(Spec):
 
     @property
     def factors(self) -> List[List[str]]:
-        """The paths that move together: an axis each, and all that a search proposes as one."""
+        """The paths that vary together: one list per axis; all paths of a search form one list."""
         searched = [list(self.search.space)] if self.search else []
         return [list(axis) for axis in self.axes] + searched
 
@@ -156,9 +156,9 @@ class StudySpec(Spec):
         return [path for factor in self.factors for path in factor]
 
     def fingerprint(self) -> str:
-        """Hash what the study asks, in 64 hex digits: the same file is the same study."""
+        """Hash the content of the study, in 64 hex digits: the same file is the same study."""
         asked = self.model_dump(mode="json", exclude={"priority"})
-        asked["reuse"] = False  # who computes a cell is no part of the question
+        asked["reuse"] = False  # which job computes a cell is not part of the question
         text = json.dumps(asked, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

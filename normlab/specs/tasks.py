@@ -1,4 +1,4 @@
-"""What networks learn to predict: a model and a dataset of one job have the same task."""
+"""The tasks that networks learn: the model and the dataset of a job have the same task."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class TaskFacts:
     A task, as plain facts.
 
     Args:
-        predicts: what a network gives, in words.
+        predicts: the prediction of a network, in words.
         dims: dimensions of a sample's positions: 2 of an image, 1 of a sequence.
         dense: whether every position has a class, or the sample as a whole.
         measure: the metric of the test set besides val/loss and val/accuracy, if any.

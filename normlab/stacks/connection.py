@@ -1,4 +1,4 @@
-"""Where a running stack is and what opens it: the file that `normlab up` leaves for the CLI."""
+"""The address and token of a running stack: the file that `normlab up` writes for the CLI."""
 
 from __future__ import annotations
 

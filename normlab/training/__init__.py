@@ -1,1 +1,1 @@
-"""How a network learns: the loop, its parts, and what it asks of an accelerator."""
+"""The training of a network: the loop, its parts, and its interface to accelerators."""

@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a training in one file, written so that it is there or not."""
+"""Checkpoints: the whole state of a training in one file, written atomically."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NamedCheckpoint:
-    """A checkpoint that may be resumed from, and what its file must hash to."""
+    """A checkpoint that may be resumed from, with the hash of its file."""
 
     step: int
     path: Path
@@ -37,11 +37,11 @@ class CheckpointFolder:
     The checkpoints of one job's attempt.
 
     Args:
-        folder: where they lie; made when the first is written.
+        folder: their folder; created when the first one is written.
         fingerprint: of the job's spec; a checkpoint of another job is refused.
-        resume: what an earlier attempt left, in any order. Nothing else is resumed from,
-            whatever lies in *folder*.
-        keep: the newest so many are kept.
+        resume: checkpoints of earlier attempts, in any order. No other checkpoint is used,
+            even if it is in *folder*.
+        keep: the number of newest checkpoints to keep.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class CheckpointFolder:
 
     def load(self) -> Optional[Dict[str, Any]]:
         """
-        Return the newest state that can be read, or None where there is none to resume from.
+        Return the newest readable state, or None if there is none to resume from.
 
-        A file that is gone or damaged is left out, with a warning in the log.
+        A missing or damaged file is skipped, with a warning in the log.
 
         Raises:
             CheckpointUnusable: a checkpoint is whole, but of another spec.
@@ -103,7 +103,7 @@ class CheckpointFolder:
 
 
 class _Damaged(Exception):
-    """The file is not what was written."""
+    """The file differs from what was written."""
 
 
 def _read(named: NamedCheckpoint, fingerprint: str) -> Dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How long a training takes, over all its attempts."""
+"""Measure the time of a training, over all its attempts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Clock:
 
     @contextmanager
     def training(self, steps: int = 1) -> Iterator[None]:
-        """Count what happens inside as so many updates."""
+        """Count the time inside as this many updates."""
         began = time.perf_counter()
         yield
         spent = time.perf_counter() - began
@@ -43,7 +43,7 @@ class Clock:
         return ended
 
     def state_dict(self) -> Dict[str, Any]:
-        """Return what a resumed training needs to go on counting."""
+        """Return the state that a resumed training needs."""
         return {
             "seconds": self.seconds,
             "training_s": self.training_s,
@@ -52,7 +52,7 @@ class Clock:
         }
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Resume from the result of `state_dict`."""
         self._began = time.monotonic()
         self._earlier_s = state["seconds"]
         self.training_s = state["training_s"]

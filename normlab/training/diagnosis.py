@@ -1,4 +1,4 @@
-"""The diagnostics of a training: who looks, and at what moments."""
+"""Run the diagnostics of a training at their times."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Diagnosis:
         self._observers = make_observers(spec.diagnostics)
 
     def after_update(self, step: int, learning_rate: float, batches: EpochBatches) -> None:
-        """Let those look that are due."""
+        """Run the observers that are due."""
         due = [o for o in self._observers.values() if o.is_due(step, self._steps_per_epoch)]
         if due:
             moment = self._moment(step, learning_rate, batches)
@@ -48,25 +48,25 @@ class Diagnosis:
                 observer.after_update(moment)
 
     def after_epoch(self, step: int, learning_rate: float, batches: EpochBatches) -> None:
-        """Let everybody look at the end of an epoch."""
+        """Run all observers at the end of an epoch."""
         if self._observers:
             moment = self._moment(step, learning_rate, batches)
             for observer in self._observers.values():
                 observer.after_epoch(moment)
 
     def at_end(self, step: int, learning_rate: float, batches: EpochBatches) -> None:
-        """Let everybody look a last time."""
+        """Run all observers a last time."""
         if self._observers:
             moment = self._moment(step, learning_rate, batches)
             for observer in self._observers.values():
                 observer.at_end(moment)
 
     def state_dict(self) -> Dict[str, Any]:
-        """Return what the observers of a resumed training must know."""
+        """Return the state that the observers of a resumed training need."""
         return {name: observer.state_dict() for name, observer in self._observers.items()}
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Resume from the result of `state_dict`."""
         for name, observer in self._observers.items():
             observer.load_state_dict(state[name])
 

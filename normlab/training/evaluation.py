@@ -1,4 +1,4 @@
-"""How good a network is on the test set."""
+"""Evaluate a network on the test set."""
 
 from __future__ import annotations
 

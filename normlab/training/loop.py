@@ -1,4 +1,4 @@
-"""The training of one job, from top to bottom."""
+"""The training loop of one job."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fit(
     """
     Train as *spec* says, and return the summary: final metrics, size and speed.
 
-    Goes on from the newest checkpoint that *checkpoints* names; on a CPU the resumed training
+    Resumes from the newest checkpoint that *checkpoints* names; on a CPU the resumed training
     ends with the same numbers, bit for bit, as one that was never interrupted. Seeds torch's
     global random numbers.
 
@@ -56,11 +56,11 @@ def fit(
             written and the error raised.
         replicas: this process among others that fit the same spec, each with a model of its own;
             None where *accelerator* holds them all.
-        norms: what the job of `optimizer.norms_of` recorded, one entry an epoch.
+        norms: the records of the job `optimizer.norms_of`, one entry per epoch.
 
     Raises:
         InvalidSpec: the spec breaks a rule that binds several of its fields.
-        JobError: whatever ends the training early, by its own class.
+        JobError: the reason for an early end, as its class.
     """
     if spec.epochs == 0:
         reporter.event(Started(step=0, environment=_environment(accelerator)))
@@ -96,7 +96,7 @@ def _environment(accelerator: Accelerator) -> Dict[str, Any]:
 
 
 class Training:
-    """A training under way: where it stands, and how it goes on from there."""
+    """A running training: its progress, and how it continues."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class Training:
             )
 
     def resume(self) -> None:
-        """Go on from the newest checkpoint, if there is one, on as many threads as before."""
+        """Resume from the newest checkpoint, if there is one, with as many threads as before."""
         state = self.checkpoints.load()
         # a checkpoint of an older version was written on all threads that are set
         recorded = None if state is None else state.get("threads", self.threads)
@@ -155,7 +155,7 @@ class Training:
         return self.session.settle_threads(recorded, x, self.data.train.y[first], self.steps)
 
     def run(self, should_stop: StopRequest) -> None:
-        """Make the updates that are left."""
+        """Make the remaining updates."""
         while self.step < self.steps:
             epoch = self.step // self.steps_per_epoch
             batches = self._batches(epoch)

@@ -1,4 +1,4 @@
-"""Steer a training by the weight norms that another one recorded."""
+"""Make a training follow the weight norms that another one recorded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Steer = Callable[[int], None]  # told the epoch before each update
 
 def steering(session: Session, spec: JobSpec, norms: Optional[Sequence[EpochNorms]]) -> Steer:
     """
-    Let *norms* steer the updates of *session*, if *spec* says so; return who must know the epoch.
+    Let *norms* control the updates of *session*, if *spec* says so; return what needs the epoch.
 
     Raises:
         InvalidSpec: the norms are missing, or of another model, or the device cannot do it.
@@ -45,11 +45,11 @@ class NormControl:
 
     Mode "rate": eta_c = eta ||w_c||^2 / ||r_c||^2 for each output channel c, with w_c its weights
     before the update and r_c those recorded in the same epoch: the whole update, momentum
-    included, is multiplied by the ratio. What is no number in an update is 0.
+    included, is multiplied by the ratio. NaN values in an update become 0.
 
     Mode "schedule": after each update the weights of a channel get the recorded norm.
 
-    Every layer but the last is steered; biases and normalizers learn as ever.
+    This applies to every layer but the last; biases and normalizers learn as usual.
 
     Args:
         model: whose parameters the optimizer updates in place.

@@ -94,8 +94,8 @@ def parameter_groups(model: nn.Module, spec: JobSpec) -> List[Dict[str, Any]]:
     """
     Sort the parameters into groups with a `weight_decay` and an `lr_factor` each.
 
-    Matrices and filters decay. What has one value a channel (biases, scales, shifts, lengths)
-    does not, unless `decay_normalizers` is set. Parameters for which their normalizer has a hint
+    Matrices and filters decay. Those with one value per channel (biases, scales, shifts, lengths)
+    do not, unless `decay_normalizers` is set. Parameters for which their normalizer has a hint
     follow that: proxy normalization's beta' and gamma' decay by `proxy_weight_decay`. Layers that
     the norms of another job steer do not decay.
     """

@@ -1,4 +1,4 @@
-"""How often a training met statistics that are not finite, which its layers left out."""
+"""Count statistics that are not finite, which the layers of a training skip."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Overflows:
             self._before, self._reported = 0, counted
 
     def state_dict(self) -> int:
-        """Return what a resumed training needs to go on counting."""
+        """Return the state that a resumed training needs."""
         if not self._counts:
             return 0
         return self._before + nonfinite_statistics(self._session.inspect()) - self._reported
 
     def load_state_dict(self, state: int) -> None:
-        """Go on from what `state_dict` returned."""
+        """Resume from the result of `state_dict`."""
         self._before = state

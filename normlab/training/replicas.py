@@ -1,4 +1,4 @@
-"""What a training asks of its replicas: copies of the model that learn from parts of an update."""
+"""The interface of a training to its replicas, which each learn from a part of an update."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Alone:
     count = 1
 
     def agree(self, decide: Callable[[], int]) -> int:
-        """Return what is decided here and now."""
+        """Return the decision of this process."""
         return decide()
 
 

@@ -1,4 +1,4 @@
-"""How a training says what it finds: points by the thousand, events one by one, in order."""
+"""Report the results of a training in order: metric points in batches, and single events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Reporter(Protocol):
 
 
 class SilentReporter:
-    """Say nothing: for processes whose results another reports."""
+    """Reports nothing: for processes whose results another process reports."""
 
     def metric(self, name: str, step: int, value: float) -> None:
         """Drop the point."""
@@ -35,7 +35,7 @@ class SilentReporter:
         """Drop the event."""
 
     def flush(self) -> None:
-        """Have nothing to send."""
+        """Do nothing."""
 
 
 class BufferedReporter:

@@ -1,4 +1,4 @@
-"""What a training has found so far, and when it is read from the device."""
+"""The results of a training so far, and when they are read from the device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INTERVAL_S = 0.5  # and for how long
 
 class StepResults:
     """
-    The results of the steps, kept on the device until there are some to read.
+    The results of the steps, kept on the device until several can be read together.
 
     Reading a number waits for the device, so it is done for many steps at a time. A loss that is
     not finite is thus found a little later, and named by its own step.
@@ -36,7 +36,7 @@ class StepResults:
         self._predictions = 0
 
     def add(self, step: int, result: StepResult, learning_rate: float) -> bool:
-        """Take what update *step* found; return whether everything was read now."""
+        """Take the results of update *step*; return whether everything was read now."""
         self._waiting.append((step, result, learning_rate))
         now = time.monotonic()
         if len(self._waiting) < _MOST and now - self._drained_at < _INTERVAL_S:
@@ -46,7 +46,7 @@ class StepResults:
 
     def drain(self) -> None:
         """
-        Read and report everything that waits.
+        Read and report all pending results.
 
         Raises:
             LossNotFinite: at the first step whose loss is NaN or infinite.
@@ -78,11 +78,11 @@ class StepResults:
         self._reporter.metric(name, step, value)
 
     def state_dict(self) -> Dict[str, Any]:
-        """Return what a resumed training needs to go on counting."""
+        """Return the state that a resumed training needs."""
         return {"last": dict(self.last), "correct": self._correct, "samples": self._predictions}
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Resume from the result of `state_dict`."""
         self.last = dict(state["last"])
         self._correct, self._predictions = state["correct"], state["samples"]
 

@@ -1,4 +1,4 @@
-"""How well a network does its task on the test set, beyond loss and accuracy."""
+"""Measures of a task on the test set, beyond loss and accuracy."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A job's life: admitted, queued, claimed under a lease, moved from state to state, listed."""
+"""The life cycle of jobs: admission, queue, leases, states, lists."""

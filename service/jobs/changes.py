@@ -1,4 +1,4 @@
-"""What owners change of their jobs: cancel one, or queue it again."""
+"""Changes that owners make to their jobs: cancel a job, or queue it again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STATE = text("select state, owner, cancel_requested from job where id = :job fo
 
 def cancel(database: Database, job: str) -> JobDetail:
     """
-    Cancel a queued job at once; ask a running one to stop, which it does within a heartbeat.
+    Cancel a queued job immediately; ask a running job to stop, which takes at most a heartbeat.
 
     Raises:
         Conflict: if the job has ended.
@@ -33,7 +33,7 @@ def cancel(database: Database, job: str) -> JobDetail:
 
 
 def cancel_within(connection: Connection, job: UUID, cause: str = "requested") -> None:
-    """Cancel a job in a transaction that does more; see cancel. *cause* stands in its event."""
+    """Cancel a job within a larger transaction; see cancel. The event contains *cause*."""
     row = _locked(connection, job)
     if row.state in ENDED:
         raise Conflict(f"job {job} is {row.state} already, so there is nothing to cancel")
@@ -45,7 +45,7 @@ def cancel_within(connection: Connection, job: UUID, cause: str = "requested") -
 
 def retry(database: Database, job: str, max_queued: int | None = None) -> JobDetail:
     """
-    Queue a failed or cancelled job again, with as many attempts as a new one; history stays.
+    Queue a failed or cancelled job again, with as many attempts as a new one; keep its history.
 
     Raises:
         Conflict: if the job is queued, running or succeeded.
@@ -58,7 +58,7 @@ def retry(database: Database, job: str, max_queued: int | None = None) -> JobDet
 
 
 def retry_within(connection: Connection, job: UUID, max_queued: int | None = None) -> None:
-    """Queue a job again in a transaction that does more; see retry."""
+    """Queue a job again within a larger transaction; see retry."""
     row = _locked(connection, job)
     state = row.state
     if state not in ("failed", "cancelled"):

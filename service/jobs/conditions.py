@@ -1,4 +1,4 @@
-"""Filters of the list language as SQL: names become columns, values bound parameters."""
+"""Translate filters into SQL: names become columns, and values become bound parameters."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _STUDY_NAME = (
     .correlate(schema.job)
     .scalar_subquery()
 )
-# a study's cells are called after it, unless its base names them
+# the cells of a study have its name, unless its base sets another
 NAME: ColumnElement[str] = func.coalesce(_j.name, _STUDY_NAME)
 COLUMNS: Mapping[str, ColumnElement[Any]] = {
     name: schema.job.c[name]
@@ -65,11 +65,11 @@ _COMPARE: Mapping[Operator, Callable[[Any, Any], ColumnElement[bool]]] = {
 
 def condition(of: Filter) -> ColumnElement[bool]:
     """
-    Say a filter in SQL.
+    Translate a filter into SQL.
 
     Raises:
-        InvalidSpec: a name that no job has, or a value that the field cannot have.
-        FilterTooCostly: the filter as a whole costs too much.
+        InvalidSpec: an unknown name, or a value that the field cannot have.
+        FilterTooCostly: the whole filter costs too much.
     """
     refuse_costly(of, COLUMNS)
     return _condition(of)
@@ -100,7 +100,7 @@ def _comparison(c: Comparison) -> ColumnElement[bool]:
 def _by_type(
     columns: Sequence[ColumnElement[Any]], values: Sequence[Value]
 ) -> Iterator[tuple[ColumnElement[Any], list[Value]]]:
-    # Values of one type share one look at the field: a metric is looked up once, not for each
+    # Values of one type share one lookup of the field: a metric is read once, not once for each
     for kind in (str, bool, (int, float)):
         fitting = [
             (column, value)
@@ -161,10 +161,10 @@ def _only(found: Any, kind: str, column: ColumnElement[Any]) -> ColumnElement[An
 def _metric(name: str) -> ColumnElement[Any]:
     last, key = schema.metric_last.c, schema.metric_key.c
     of_name = select(key.id).where(key.name == name).scalar_subquery()
-    # to PostgreSQL, NaN is larger than every number: here it is no value at all
+    # for PostgreSQL, NaN is larger than every number; here it counts as no value
     value = func.nullif(last.value, math.nan, type_=Double)
     found = select(value).where(last.job == _j.id, last.key == of_name)
-    # of the job alone: a list that is sorted by a metric has a metric_last of its own
+    # only of this job: a list that is sorted by a metric has its own metric_last
     return found.correlate(schema.job).scalar_subquery()
 
 

@@ -1,4 +1,4 @@
-"""A ring wakes a worker of a kind of device; it carries no job, so it may fail or be lost."""
+"""Messages that wake a worker for a kind of device. They carry no job, so losing one is safe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import kombu
 import structlog
 
 TASK = "jobs.ring"
-# A broker that failed is left alone for so long, lest each submission wait for it.
+# After a failure, skip the broker for this long, so that submissions do not wait for it.
 _DEAF_S = 1.0
 _TIMEOUT_S = 2.0
 _AT_ONCE = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
@@ -19,32 +19,32 @@ _log = structlog.get_logger(__name__)
 
 
 class Doorbell(Protocol):
-    """What the service needs of a broker."""
+    """The part of a broker that the service needs."""
 
     def ring(self, device: str) -> None:
-        """Wake a worker for *device*; never raise, never wait long."""
+        """Wake a worker for *device*; never raise, and never block for long."""
 
     def trouble(self) -> str | None:
-        """Say what is wrong with the broker, or None."""
+        """Return the problem with the broker, or None."""
 
 
 class SilentDoorbell:
-    """Rings nowhere and remembers it: for tests, and for workers that only poll."""
+    """Sends nothing and records the calls: for tests, and for workers that only poll."""
 
     def __init__(self) -> None:
         self.rung: list[str] = []
 
     def ring(self, device: str) -> None:
-        """Remember the ring."""
+        """Record the call."""
         self.rung.append(device)
 
     def trouble(self) -> str | None:
-        """Nothing can be wrong with no broker."""
+        """Return None: without a broker there is no problem."""
         return None
 
 
 class CeleryDoorbell:
-    """Sends the task `jobs.ring` to the queue named like the device, without importing Celery."""
+    """Sends the task `jobs.ring` to the queue named after the device, without importing Celery."""
 
     def __init__(self, broker_url: str) -> None:
         self._url, self._options = broker(broker_url)
@@ -53,23 +53,23 @@ class CeleryDoorbell:
         self._deaf_until = 0.0
 
     def ring(self, device: str) -> None:
-        """Send one message; what goes wrong is logged, for the relay rings again."""
+        """Send one message; only log errors, because the relay sends it again."""
         if time.monotonic() < self._deaf_until:
             return
         try:
             with self._lock:
                 self._publish(device)
-        except Exception as e:  # each broker fails in ways of its own, and none of them matters
+        except Exception as e:  # each transport has its own errors, and none of them matters here
             self._deaf_until = time.monotonic() + _DEAF_S
             self._drop()
             _log.warning("doorbell_failed", device=device, reason=str(e))
 
     def trouble(self) -> str | None:
-        """Try to reach the broker, and say what went wrong."""
+        """Try to reach the broker, and return the error if that fails."""
         try:
             with self._connect() as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0, timeout=_TIMEOUT_S)
-        except Exception as e:  # whatever it is, it is what is wrong
+        except Exception as e:  # any error is the problem to report
             return f"the broker does not answer: {e}"
         return None
 
@@ -92,7 +92,7 @@ class CeleryDoorbell:
         identity = str(uuid4())
         producer = self._connection.Producer(serializer="json")
         producer.publish(
-            # Celery's message protocol 2: arguments, keyword arguments, what to call afterwards
+            # Celery's message protocol 2: arguments, keyword arguments, callbacks
             [[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}],
             exchange="",
             routing_key=device,
@@ -120,12 +120,12 @@ class CeleryDoorbell:
 
 
 def make_doorbell(broker_url: str | None) -> Doorbell:
-    """Make the doorbell of *broker_url*; without one, workers find work by polling."""
+    """Make the doorbell for *broker_url*; without a URL, workers find jobs by polling."""
     return SilentDoorbell() if broker_url is None else CeleryDoorbell(broker_url)
 
 
 def broker(url: str) -> tuple[str, dict[str, Any]]:
-    """Say *url* as kombu takes it: a URL, and the transport's options."""
+    """Convert *url* for kombu: a URL, and the options of the transport."""
     scheme, _, rest = url.partition("://")
     if scheme == "filesystem":
         folders = {"data_folder_in": rest, "data_folder_out": rest, "control_folder": rest}

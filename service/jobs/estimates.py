@@ -1,4 +1,4 @@
-"""How long jobs will take: from jobs that have finished here, else from a calibrated model."""
+"""Estimate the time of jobs: from jobs that have finished here, or from a calibrated model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _ALIKE = "finished jobs of this kind"
 _OTHERS = "other finished jobs, scaled by the cost of an update"
 _MODEL = "a calibration on one core of a CPU, for no job has finished here yet"
 _NOBODY = "unknown, for no job has finished on its device yet"
-_NEAR = 0.2  # jobs whose updates differ by less than a fifth are equally near
+_NEAR = 0.2  # jobs whose updates differ by less than a fifth are equally similar
 _OTHER_NETWORK = math.log(2)
 _OTHER_KIND = math.log(1.5)
 
-# Of each kind of job the newest few; beside them the newest of all, for the speed of the machine.
+# The newest few of each kind of job, and the newest of all jobs for the speed of the machine.
 _HISTORY = text("""
     with alike as (
         select id, row_number() over (
@@ -45,14 +45,14 @@ _HISTORY = text("""
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long something takes, and from what that is known; no seconds where it is not."""
+    """An estimated time and its source; without seconds if there is no estimate."""
 
     seconds: float | None
     source: str
 
     @property
     def words(self) -> str:
-        """Say it as every answer of the service does."""
+        """Format it in the same words in every response of the service."""
         if self.seconds is None:
             return f"no estimate of the time: {self.source}"
         return f"about {duration(self.seconds)}, from {self.source}"
@@ -64,11 +64,11 @@ class _Run:
     spec: JobSpec
     update_s: float
     ratio: float
-    """Seconds that it took to those that the model says."""
+    """The measured seconds divided by the seconds of the model."""
 
 
 class Pace:
-    """What finished jobs say of the time that others take."""
+    """The finished jobs, from which the time of others is estimated."""
 
     def __init__(self, connection: Connection, specs: Sequence[JobSpec]) -> None:
         pairs = sorted({(spec.model.name, spec.dataset.name) for spec in specs})
@@ -82,8 +82,8 @@ class Pace:
         self._known: dict[tuple[object, ...], Estimate] = {}
 
     def of(self, spec: JobSpec, device: str, steps: int | None) -> Estimate:
-        """Estimate a job of so many *steps* on *device*."""
-        # a grid has many cells that cost the same: other seeds, other rates
+        """Estimate a job with this number of *steps* on *device*."""
+        # many cells of a grid cost the same: they differ only in seeds or rates
         key = (device, steps, spec.epochs, spec.evaluate_every, spec.dataset, *_shape(spec))
         if key not in self._known:
             self._known[key] = self._estimate(spec, device, steps)
@@ -103,18 +103,18 @@ class Pace:
 
 
 def of_job(database: Database, spec: JobSpec, device: str, steps: int | None) -> Estimate:
-    """Estimate one job of so many *steps* on *device*."""
+    """Estimate one job with this number of *steps* on *device*."""
     with database.autocommit() as connection:
         return Pace(connection, [spec]).of(spec, device, steps)
 
 
 def total(estimates: Sequence[Estimate], scale: float = 1.0) -> Estimate:
     """
-    Add up what jobs take one after another; those that nobody knows are left out, and named.
+    Add up the times of jobs that run one after another; name the jobs without an estimate.
 
     Args:
-        estimates: one for each job.
-        scale: how many jobs each of them stands for.
+        estimates: one for each job that was estimated.
+        scale: the number of jobs that each estimate represents.
     """
     known = [e.seconds for e in estimates if e.seconds is not None]
     sources = Counter(e.source for e in estimates)
@@ -128,7 +128,7 @@ def total(estimates: Sequence[Estimate], scale: float = 1.0) -> Estimate:
 
 
 def duration(seconds: float) -> str:
-    """Say so many seconds: `40 s`, `12 min`, `3.4 h`."""
+    """Format seconds: `40 s`, `12 min`, `3.4 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

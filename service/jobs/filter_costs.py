@@ -1,4 +1,4 @@
-"""What a filter costs for each job that it looks at, and how much a list may cost."""
+"""The cost of a filter for each job that it examines, and the limit for lists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.jobs.filters import All, Comparison, Either, Filter, Not
 MOST_COST = 60
 MOST_DEPTH = 16
 
-# In units of a column's comparison, 0.1 microseconds a job
+# In units of one column comparison, which takes 0.1 microseconds per job
 _COLUMN = 1
 _IN_SPEC = 4
 _METRIC = 12
@@ -22,7 +22,7 @@ def refuse_costly(of: Filter, columns: Container[str]) -> None:
     Raise FilterTooCostly for a filter that costs more than MOST_COST, or nests too deeply.
 
     Args:
-        columns: names that are columns of the table; others are looked for in the spec.
+        columns: names that are columns of the table; other names are fields of the spec.
     """
     cost = 0
     for comparison, depth in _comparisons(of):

@@ -57,7 +57,7 @@ _EXPECTED = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """A field against a value, or against several for `in`."""
+    """The comparison of a field with a value, or with several values for `in`."""
 
     field: str
     op: Operator
@@ -66,14 +66,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Not:
-    """The contrary of a filter."""
+    """The negation of a filter."""
 
     of: Filter
 
 
 @dataclass(frozen=True)
 class All:
-    """Every part holds."""
+    """All parts hold."""
 
     parts: tuple[Filter, ...]
 
@@ -90,10 +90,10 @@ Filter = Comparison | Not | All | Either
 
 def parse(text: str) -> Filter:
     """
-    Read a filter.
+    Parse a filter.
 
     Raises:
-        InvalidSpec: *text* is no filter; the message gives the position and
+        InvalidSpec: *text* is not a filter; the message gives the position and
             what was expected there.
     """
     if len(text) > MAX_LENGTH:
@@ -106,7 +106,7 @@ def parse(text: str) -> Filter:
 
 @cache
 def _parser() -> Lark:
-    # Read while it is parsed, so that no depth of brackets is walked by recursion
+    # Transformed during parsing, so that deep nesting causes no deep recursion
     return Lark(
         _GRAMMAR,
         parser="lalr",

@@ -1,4 +1,4 @@
-"""Ask the inspection process what a job's model is: this process imports no torch."""
+"""Ask the inspection process about a job's model: this process does not import torch."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from service.settings import Settings
 log = structlog.get_logger(__name__)
 
 ANSWER_WITHIN_S = 15.0
-START_WITHIN_S = 60.0  # it imports torch, which takes seconds, and minutes on a busy machine
+START_WITHIN_S = 60.0  # importing torch takes seconds, and minutes on a busy machine
 IDLE_S = 600.0
-PAUSE_S = 60.0  # before what could not start, or be answered in time, is tried again
+PAUSE_S = 60.0  # before a failed start, or a question without an answer in time, is retried
 AT_ONCE = 8  # questions, each of which keeps a thread waiting
 REMEMBERED = 4096
 
-# What an answer depends on; the rest of a spec leaves it as it is.
+# The fields that an answer depends on; the rest of a spec does not change it.
 _RELEVANT = {
     "normalizer",
     "model",
@@ -45,7 +45,7 @@ _RELEVANT = {
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is known of a job's model before it is trained."""
+    """The properties of a job's model that are known before training."""
 
     parameters: int
     memory_bytes: int
@@ -55,11 +55,11 @@ class Inspection:
 
 class Inspector:
     """
-    Questions to the inspection process, and the answers so far.
+    Asks the inspection process questions, and caches the answers.
 
     Args:
         settings: with `inspector_socket`, the process that listens there is asked; without, one
-            of our own is started at the first question, and leaves when nobody asks any more.
+            of our own starts at the first question, and exits when there are no more questions.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -71,15 +71,15 @@ class Inspector:
         self._child: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
         self._not_before = 0.0
-        self._too_slow: dict[str, float] = {}  # until when a question is not asked again
+        self._too_slow: dict[str, float] = {}  # the time until which a question is not asked again
         self._turns = threading.BoundedSemaphore(AT_ONCE)
 
     def ask(self, spec: JobSpec) -> Inspection | None:
         """
-        Return what is known of *spec*'s model; None if nobody can say now.
+        Return the properties of *spec*'s model; None if they are not available now.
 
-        A model that took too long is not asked about again for a while, and where AT_ONCE
-        questions are under way, another is not asked: whoever waits here holds a thread.
+        After a timeout, a model is not inspected again for a while. If AT_ONCE questions are
+        already in progress, another one is not asked, because each caller blocks a thread.
         """
         question = _without_rates(spec).model_dump_json(include=_RELEVANT)
         with self._lock:
@@ -106,10 +106,10 @@ class Inspector:
         return answer
 
     def close(self) -> None:
-        """End our own process."""
+        """Stop the process that this object started."""
         starting = self._child
         if starting is not None:
-            starting.kill()  # who waits for it to start holds the lock, and now lets go
+            starting.kill()  # a thread that waits for the start holds the lock, and now releases it
         with self._lock:
             if self._child is not None:
                 self._child.kill()
@@ -160,8 +160,8 @@ class Inspector:
         command = [self._python, "-m", "accelerators.inspection", "--socket", str(path)]
         command += ["--idle-s", f"{IDLE_S:g}"]
         with append_privately(self._logs / "inspector.log") as out:
-            # It leaves when its standard input closes, so it never outlives this process. (Its
-            # parent is a request's thread, which may end long before.)
+            # It exits when its standard input closes, so it never outlives this process. (Its
+            # parent is the thread of a request, which may end long before.)
             self._child = subprocess.Popen(
                 [*command, "--lifeline"], stdin=subprocess.PIPE, stdout=out, stderr=out
             )
@@ -174,6 +174,6 @@ class Inspector:
 
 
 def _without_rates(spec: JobSpec) -> JobSpec:
-    # A search over rates asks about one model, not about hundreds.
+    # A search over rates asks about one model, not hundreds.
     optimizer = spec.optimizer.model_copy(update={"lr": 1.0, "weight_decay": 0.0})
     return spec.model_copy(update={"optimizer": optimizer})

@@ -1,8 +1,8 @@
 """
-Who works on a job: claim it, keep it by heartbeats, give it back; or lose it to the reaper.
+Leases on jobs: claim a job, renew its lease, give it back, or lose it to the reaper.
 
-A claim is an attempt number. Every write of a worker holds only while the job runs at that
-attempt, so a worker that was given up and comes back can change nothing. All times are the
+A claim is an attempt number. A write of a worker is valid only while the job runs at that
+attempt, so a worker that lost its lease and comes back can change nothing. All times are the
 database's own.
 """
 
@@ -26,7 +26,7 @@ from service.store.database import Database, cursor_of
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file from which an attempt can go on."""
+    """A checkpoint file from which an attempt can resume."""
 
     step: int
     path: str
@@ -44,14 +44,14 @@ class Lease:
     device: str
     spec: JobSpec
     resume: tuple[Checkpoint, ...]
-    """Newest first; empty where nothing was saved."""
+    """Newest first; empty if nothing was saved."""
     time_left_s: float | None
     """Of the job's time limit, over all its attempts."""
 
 
 @dataclass(frozen=True)
 class Renewal:
-    """The lease goes on; perhaps the owner wants the job cancelled."""
+    """The lease was renewed; the owner may have requested cancellation."""
 
     cancel_requested: bool
 
@@ -63,7 +63,7 @@ _CLAIMABLE = (
     " and (cast(:most_replicas as int) is null"
     " or coalesce((spec ->> 'replicas')::int, 1) <= cast(:most_replicas as int))"
 )
-# Owners in the order of their turns: priority first, then who runs least, then who waited longest.
+# Owners in fair order: by priority, then fewest running jobs, then longest wait.
 _TURNS = text(f"""
     select t.owner, head.priority
     from turn t
@@ -114,8 +114,8 @@ _LEFT = text("""
     select attempt - forgiven < max_attempts as again, attempt - forgiven as used, cancel_requested
     from job where id = :job
 """)
-# A worker that was frozen inside a transaction holds its job's row for as long as it is frozen,
-# and may have been frozen in the middle of a message, where no timeout of the server counts.
+# A worker that is frozen inside a transaction holds its job's row for as long as it is frozen.
+# It may have been frozen in the middle of a message, where no server timeout applies.
 _CUT_OFF = text("""
     select pg_terminate_backend(a.pid, 1000)
     from job j join pg_stat_activity a on a.application_name = left(j.worker, 63)
@@ -141,10 +141,10 @@ def claim(
     most_replicas: int | None = None,
 ) -> Lease | None:
     """
-    Take the next job for *device*, or None: highest priority, then owners by turns, then age.
+    Claim the next job for *device*, or None: by priority, then fairly by owner, then by age.
 
-    Jobs of more than *most_replicas* are left to others, or for later. A job whose stored
-    specification is none any more fails by itself, and the next one is taken.
+    Jobs with more than *most_replicas* are left for other workers or for later. A job whose stored
+    specification is no longer valid fails, and the next job is claimed.
     """
     room = {"device": device, "most_replicas": most_replicas}
     with database.begin() as connection:
@@ -228,12 +228,12 @@ def finish(database: Database, claim: Lease, finished: Finished) -> bool:
 
 def fail(database: Database, claim: Lease, failed: Failed, backoff_s: float = 0.0) -> bool:
     """
-    End the attempt: the job is queued again where that may help, and failed or cancelled if not.
+    End the attempt: queue the job again if that may help, otherwise mark it failed or cancelled.
 
     Returns False if *claim* is over.
 
     Args:
-        backoff_s: before the second attempt; it doubles with each further one.
+        backoff_s: the pause before the second attempt; it doubles with each further attempt.
     """
     with database.begin() as connection:
         if not hold(connection, claim):
@@ -262,14 +262,14 @@ def release(database: Database, claim: Lease, message: str = "its worker is leav
 
 
 def expired(database: Database) -> list[UUID]:
-    """Cut off lost workers that hold a job's row, and list the jobs whose lease has expired."""
+    """End sessions of lost workers that hold a job's row, and list jobs with expired leases."""
     with database.begin() as connection:
         connection.execute(_CUT_OFF)
         return list(connection.execute(_EXPIRED).scalars())
 
 
 def reap_one(database: Database, job: UUID) -> int:
-    """Take *job* from its worker if its lease has expired; return 1 if that was so, else 0."""
+    """Take *job* from its worker if its lease has expired; return 1 if so, else 0."""
     with database.begin() as connection:
         row = connection.execute(_EXPIRED_STILL, {"job": job}).first()
         if row is None:
@@ -293,7 +293,7 @@ def _end(
     no_later: Any = None,
 ) -> bool:
     left = connection.execute(_LEFT, {"job": job}).one()
-    message = failed.message.replace("\0", "\ufffd")  # PostgreSQL's text has no NUL
+    message = failed.message.replace("\0", "\ufffd")  # PostgreSQL's text cannot contain NUL
     error = {"code": failed.code, "failure_kind": failed.failure_kind, "message": message}
     changes: dict[str, Any] = {"lease_until": None}
     to: JobState = "failed"

@@ -1,4 +1,4 @@
-"""Lists of jobs: filtered, sorted by a column or by where a metric stands, a page at a time."""
+"""Lists of jobs: filtered, sorted by a column or by the last value of a metric, in pages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _NUMBERS: Mapping[str, ColumnElement[Any]] = {
     "started_at": func.extract("epoch", _j.started_at),
     "finished_at": func.extract("epoch", _j.finished_at),
 }
-_NUMBER = float | None  # as a cursor has it
+_NUMBER = float | None  # as in a cursor
 _TEXTS: Mapping[str, ColumnElement[Any]] = {
     name: schema.job.c[name]
     for name in ("name", "owner", "state", "device", "normalizer", "model", "dataset")
@@ -57,7 +57,7 @@ _TEXTS: Mapping[str, ColumnElement[Any]] = {
 
 @dataclass(frozen=True)
 class JobFilters:
-    """What a list keeps; None keeps all."""
+    """The filters of a list; None keeps all jobs."""
 
     state: tuple[str, ...] | None = None
     device: tuple[str, ...] | None = None
@@ -65,12 +65,12 @@ class JobFilters:
     study: str | None = None
     owner: str | None = None
     name: str | None = None
-    """A part of the job's name, or of its study's where it has none, in any case."""
+    """A part of the name of the job, or of its study if it has none; ignores case."""
     where: str | None = None
     """A filter in the language of `service.jobs.filters`."""
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Say the filters in SQL."""
+        """Translate the filters into SQL."""
         found: list[ColumnElement[bool]] = []
         for column, wanted in ((_j.state, self.state), (_j.device, self.device)):
             if wanted is not None:
@@ -90,16 +90,16 @@ class JobFilters:
 
 @dataclass(frozen=True)
 class _Order:
-    """A sort key as SQL, with what a cursor holds of it."""
+    """A sort key as SQL, with its value in a cursor."""
 
     key: str
     column: ColumnElement[Any]
     type: Any
-    """What a cursor holds of it."""
+    """Its value in a cursor."""
     descending: bool
     metric: str | None = None
     newest: FromClause | None = None
-    """Of each job, the metric's last value."""
+    """The last value of the metric for each job."""
 
     def cursor_value(self, value: Any) -> Any:
         if isinstance(value, datetime):
@@ -111,7 +111,7 @@ class _Order:
 
     @property
     def nothing(self) -> float:
-        """Stands for a missing value: the last in either direction."""
+        """Represents a missing value, which comes last in either direction."""
         return -math.inf if self.descending else math.inf
 
 
@@ -127,8 +127,8 @@ def list_jobs(
 
     Args:
         sort: a column, or a metric's name such as `val/accuracy` for its last value; a minus
-            before it turns the order round. Jobs that have no such value come last.
-        cursor: the `next_cursor` of the page before, with the same *sort*.
+            in front reverses the order. Jobs without a value come last.
+        cursor: the `next_cursor` of the previous page, with the same *sort*.
 
     Raises:
         InvalidSpec: if *sort*, *cursor* or *limit* cannot be used.
@@ -169,11 +169,11 @@ def _newest_value(metric: str) -> FromClause:
     last, key = schema.metric_last.c, schema.metric_key.c
     wanted = select(key.id).where(key.name == metric).scalar_subquery()
     of_job = select(last.value).where(last.job == _j.id, last.key == wanted)
-    # One is all there is. Saying so keeps the planner from joining the tables whole.
+    # There is only one. With this limit the planner does not join the whole tables.
     return of_job.limit(1).correlate(schema.job).lateral("newest")
 
 
-@lru_cache(64)  # a page that looks again and again asks the same
+@lru_cache(64)  # a page that refreshes repeats the same query
 def _page_query(
     sort: str, filters: JobFilters, cursor: str | None, limit: int
 ) -> tuple[_Order, Select[Any]]:

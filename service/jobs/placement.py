@@ -1,4 +1,4 @@
-"""On which kind of device a job runs, and why: one pure function."""
+"""Choose the kind of device for a job, with a reason: one pure function."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from normlab.specs.jobs import JobSpec
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is known of a job before it runs; None where nobody has looked."""
+    """The properties of a job that are known before it runs; None if it was not inspected."""
 
     memory_bytes: int | None = None
     ipu_problem: str | None = None
@@ -21,7 +21,7 @@ class Estimate:
 
 
 class Placement(NamedTuple):
-    """The kind of device that was chosen, with a sentence for its reason."""
+    """The chosen kind of device, with the reason as a sentence."""
 
     device: str
     reason: str
@@ -36,9 +36,9 @@ def place(
     """
     Choose a device for *spec*, given the live *workers*.
 
-    A device that the job names is taken, even if nobody serves it now. Otherwise: an IPU for a
-    small batch that nothing known forbids; else a CUDA device that has the memory; else a CPU.
-    What its specification leaves only one kind of device for waits for that one.
+    If the job names a device, that is chosen, even without a live worker. Otherwise: an IPU for a
+    small batch if no known rule forbids it; else a CUDA device with enough memory; else a CPU.
+    If only one kind of device can run the specification, the job waits for that kind.
     """
     if spec.device != "auto":
         return Placement(spec.device, _asked_for(spec, workers))
@@ -50,16 +50,16 @@ def place(
             return Placement(facts.kind, "; ".join([reason, *against]))
         against.append(f"no {facts.title} is taken: {refusal}")
     waits = "no other device can take the job, and no worker for this one is live, so it waits"
-    kind = takers(spec)[0]  # the door lets none pass that no device takes
+    kind = takers(spec)[0]  # admission refuses specifications that no device can run
     return Placement(kind, "; ".join([waits, *against]))
 
 
 def too_large(device: str, needed_bytes: int, rooms: Sequence[int | None]) -> str | None:
     """
-    Say that no worker for *device* can hold *needed_bytes*, or None if one can or may.
+    Return that no worker for *device* has *needed_bytes* of memory; None if one has or may have it.
 
     Args:
-        rooms: the memory of each worker that is known; None where one does not say.
+        rooms: the memory of each known worker; None if a worker does not report it.
     """
     known = [room for room in rooms if room is not None]
     if not known or len(known) < len(rooms) or needed_bytes <= max(known):
@@ -123,7 +123,7 @@ def _against(
 def _too_few_units(
     facts: DeviceFacts, spec: JobSpec, serving: Sequence[WorkerRecord]
 ) -> str | None:
-    # A replica takes a unit, and a worker has one for each of its slots.
+    # Each replica uses one unit, and a worker has one unit per slot.
     most = max(worker.slots for worker in serving)
     if not facts.owns_units or spec.replicas <= most:
         return None
@@ -134,7 +134,7 @@ def _too_few_units(
 
 
 def _missing(workers: Sequence[WorkerRecord], device: str) -> str | None:
-    # A worker without its device still serves: an IPU's may emulate what asks for that.
+    # A worker without its device is still useful: an IPU worker can emulate jobs that ask for it.
     serving = _serving(workers, device)
     if not serving:
         return f"no worker for {device} is live"

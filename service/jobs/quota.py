@@ -1,4 +1,4 @@
-"""How many jobs an owner may have queued: counted by one of his requests after the other."""
+"""The limit on an owner's queued jobs: requests of one owner are counted one after another."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from sqlalchemy import Connection, text
 
 from normlab.errors import QuotaExceeded
 
-# Who adds to an owner's queue holds this lock until what he added is committed: otherwise each of
-# two who add at once would count without the other. Those who are far from the limit share it.
+# A request that adds to an owner's queue holds this lock until it commits. Otherwise each of
+# two concurrent requests would not count the other. Far from the limit, requests share the lock.
 _KEY = "hashtextextended('normlab queue of ' || {owner}, 0)"
 LOCK = f"select pg_advisory_xact_lock({_KEY.format(owner='%s')})"
 """For the driver's own cursor, with the owner."""
 LOCK_SHARED = f"select pg_advisory_xact_lock_shared({_KEY.format(owner='%s')})"
-"""As LOCK, for one job where at least MARGIN more have room."""
+"""Like LOCK, for a single job while at least MARGIN more jobs fit."""
 MARGIN = 1000
-"""More than the connections of a database: so many single jobs may be added at once."""
+"""More than the connections of a database, and so more than concurrent single submissions."""
 
 _LOCK = text(f"select pg_advisory_xact_lock({_KEY.format(owner='cast(:owner as text)')})")
 _QUEUED = text("select count(*) from job where owner = :owner and state = 'queued'")
@@ -22,13 +22,13 @@ _QUEUED = text("select count(*) from job where owner = :owner and state = 'queue
 
 def reserve(connection: Connection, owner: str, wanted: int, most: int | None) -> None:
     """
-    Let this transaction queue *wanted* more jobs of *owner*; call it before they are there.
+    Let this transaction queue *wanted* more jobs of *owner*; call it before adding them.
 
     Args:
-        most: that *owner* may have queued; None: any number.
+        most: the limit of queued jobs for *owner*; None: no limit.
 
     Raises:
-        QuotaExceeded: with the numbers; nothing may be queued then.
+        QuotaExceeded: with the numbers; then nothing may be queued.
     """
     if room(connection, owner, most, wanted) < wanted:
         queued = connection.execute(_QUEUED, {"owner": owner}).scalar_one()
@@ -39,7 +39,7 @@ def reserve(connection: Connection, owner: str, wanted: int, most: int | None) -
 
 
 def room(connection: Connection, owner: str, most: int | None, wanted: int) -> int:
-    """Return how many of *wanted* jobs may be queued in this transaction; the rest must wait."""
+    """Return how many of *wanted* jobs this transaction may queue; the rest must wait."""
     if most is None or wanted == 0:
         return wanted
     connection.execute(_LOCK, {"owner": owner})

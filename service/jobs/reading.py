@@ -1,4 +1,4 @@
-"""Jobs as their owners see them: one with all that is known of it, and how many there are."""
+"""Read jobs for their owners: one job with all its data, and the number of jobs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _ATTEMPTS = text("select * from attempt where job = :job order by number")
 
 
 def get(database: Database, job: str) -> JobDetail:
-    """Return everything about one job; raise NotFound if there is none of that name."""
+    """Return all data of one job; raise NotFound if it does not exist."""
     with database.autocommit() as connection:
         return detail(connection, parse_id(job))
 
 
 def queue_position(database: Database, device: str, priority: int = 0) -> int:
-    """Return how many queued jobs for *device* a new one would at most wait for, plus one."""
+    """Return the largest number of queued jobs for *device* before a new one, plus one."""
     with database.autocommit() as connection:
         values = {"device": device, "priority": priority}
         return int(connection.execute(_AHEAD, values).scalar_one()) + 1
@@ -41,7 +41,7 @@ def count_by_state(database: Database) -> dict[tuple[str, str], int]:
 
 
 def detail(connection: Connection, job: UUID) -> JobDetail:
-    """Read a job in a transaction that does more; see get."""
+    """Read a job within a larger transaction; see get."""
     records = read_records(connection, [job], all_metrics=True)
     if not records:
         raise unknown(str(job))
@@ -58,5 +58,5 @@ def detail(connection: Connection, job: UUID) -> JobDetail:
 
 
 def unknown(job: str) -> NotFound:
-    """Say that there is no such job."""
+    """Return the error for an unknown job."""
     return NotFound(f"there is no job {job!r}; GET /v1/jobs lists all")

@@ -1,4 +1,4 @@
-"""Take jobs from workers that fell silent; but first let everybody find the database again."""
+"""Take jobs from silent workers; after an outage, first let workers renew their leases."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _log = structlog.get_logger(__name__)
 
 class Reaper:
     """
-    Reaps expired leases, but only after a whole lease in which the database could be reached.
+    Reaps expired leases, but only after the database was reachable for a whole lease period.
 
-    Workers cannot renew their leases while the database is away, so right after it is back all
-    leases look expired although the jobs are well. Any number of reapers may run. A job that cannot
-    be taken from its worker keeps none of the others.
+    Workers cannot renew their leases during a database outage. So right after the outage, all
+    leases look expired although the jobs are fine. Any number of reapers may run. A job that cannot
+    be taken from its worker does not block the others.
 
     Args:
         failed: called for each job that could not be taken.
@@ -45,10 +45,10 @@ class Reaper:
 
     def round(self) -> int:
         """
-        Reap once; return how many jobs were taken from their workers.
+        Reap once; return the number of jobs taken from their workers.
 
         Raises:
-            ServiceUnavailable: if the database is away; the grace begins anew when it is back.
+            ServiceUnavailable: if the database is unavailable; the grace period then starts again.
         """
         try:
             if self._waits():
@@ -70,5 +70,5 @@ class Reaper:
         now = self._clock()
         if self._connected_at is None:
             self._connected_at = now
-        # The server may have restarted between two rounds without our noticing.
+        # The server may have restarted between two rounds unnoticed.
         return min(now - self._connected_at, up_for) < self._lease_s

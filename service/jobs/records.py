@@ -1,4 +1,4 @@
-"""Jobs as records: the columns of the table, where each metric stands, and what a job waits for."""
+"""Jobs as records: columns of the table, last values of metrics, and what a job waits for."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from service.store import schema
 
 _SHOWN = [c for c in schema.job.c if c.name in {*JobRecord.model_fields, "held", "not_before"}]
 SHOWN = [c.name for c in _SHOWN]
-"""The columns of the table that make a record."""
+"""The columns of the table that form a record."""
 JOBS = select(*_SHOWN)
-"""Those columns of every job, to be narrowed."""
+"""These columns for all jobs; callers add conditions."""
 _LIVE = text("select distinct device from worker where live_until > clock_timestamp()")
 _key, _last = schema.metric_key.c, schema.metric_last.c
 USUAL = or_(*(_key.name.startswith(start) for start in ("train/", "val/", "device/")))
@@ -38,7 +38,7 @@ USUAL = or_(*(_key.name.startswith(start) for start in ("train/", "val/", "devic
 def read_records(
     connection: Connection, jobs: Sequence[UUID], *, all_metrics: bool = False
 ) -> list[JobRecord]:
-    """Return the records of *jobs* that exist, in that order."""
+    """Return the records of those *jobs* that exist, in the same order."""
     shown = true() if all_metrics else USUAL
     found = connection.execute(with_stands(JOBS.where(schema.job.c.id.in_(jobs)), shown)).all()
     by_id = {row.id: row for row in found}
@@ -46,7 +46,7 @@ def read_records(
 
 
 def with_stands(jobs: Select[Any], shown: ColumnElement[bool]) -> Select[Any]:
-    """Add to each of *jobs* where its metrics stand, by name."""
+    """Add to each of *jobs* the last values of its metrics, by name."""
     job = jobs.subquery("listed")
     parts: list[ColumnElement[Any]] = [literal_column("'step'"), _last.step]
     for number in (_last.value, _last.min, _last.max):
@@ -58,16 +58,16 @@ def with_stands(jobs: Select[Any], shown: ColumnElement[bool]) -> Select[Any]:
 
 
 def _finite(number: ColumnElement[float]) -> ColumnElement[float | None]:
-    # to PostgreSQL, NaN is larger than infinity; JSON has neither
+    # for PostgreSQL, NaN is larger than infinity; JSON has neither
     return case((func.abs(number) < math.inf, number), else_=None)
 
 
 def records_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[JobRecord]:
-    """Make records of *rows* of JOBS, in their order."""
+    """Make records from *rows* of JOBS, in the same order."""
     if not rows:
         return []
     live = _live_devices(connection, rows)
-    names = rows[0]._fields  # of all rows: a dictionary made from each row's own takes longer
+    names = rows[0]._fields  # of all rows: a dictionary from each row's own names takes longer
     return [record_of(dict(zip(names, row)), live) for row in rows]
 
 
@@ -79,10 +79,10 @@ def _live_devices(connection: Connection, rows: Sequence[Row[Any]]) -> set[str]:
 
 def record_of(row: Mapping[str, Any], live: set[str]) -> JobRecord:
     """
-    Make a record of a *row*, given the kinds of device that are live.
+    Make a record from a *row*, given the kinds of device that are live.
 
     Args:
-        row: the columns SHOWN, and as `last` where metrics stand, if there are any.
+        row: the columns SHOWN, and in `last` the last values of metrics, if there are any.
     """
     study = row["study"]
     values = {

@@ -1,4 +1,4 @@
-"""Ring again for jobs that nobody has claimed: a lost message delays a job, and loses none."""
+"""Send messages again for unclaimed jobs: a lost message delays a job but never loses it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from sqlalchemy import text
 from service.jobs.doorbell import Doorbell
 from service.store.database import Database
 
-# No more rings than idle slots, or a long queue would flood the broker. Several relays share
-# the jobs out by skipping each other's.
+# No more messages than idle slots, or a long queue would flood the broker. Several relays divide
+# the jobs by skipping those that another relay has locked.
 _DUE = text("""
     with idle as (
         select device, sum(slots - busy) as slots from worker
@@ -31,7 +31,7 @@ _DUE = text("""
 
 
 class Relay:
-    """Rings for each queued job again after *ring_s*; any number of relays may run."""
+    """Sends a message for each queued job again after *ring_s*; any number of relays may run."""
 
     def __init__(self, database: Database, doorbell: Doorbell, ring_s: float) -> None:
         self._database = database
@@ -39,7 +39,7 @@ class Relay:
         self._ring_s = ring_s
 
     def round(self) -> int:
-        """Ring once for each job that is due; return for how many."""
+        """Send a message for each job that is due; return their number."""
         with self._database.begin() as connection:
             devices = connection.execute(_DUE, {"ring_s": self._ring_s}).scalars().all()
         for device in devices:

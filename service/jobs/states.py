@@ -1,4 +1,4 @@
-"""The state machine of a job, and the one guarded function that moves a job through it."""
+"""The state machine of a job, and the only function that changes a job's state."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def move(
     """
     Move *job* to state *to* if it is in one of *origin* and, where given, at *attempt*.
 
-    Returns whether it moved; False leaves everything as it was. An event is written.
+    Returns whether the state changed; if False, nothing else changed either. Writes an event.
 
     Args:
-        attempt: the fencing token; a worker whose attempt is over changes nothing.
-        changes: further columns of the job, changed with the state.
-        payload: what the event says besides the state.
+        attempt: the fencing token; a worker whose attempt is over can change nothing.
+        changes: further columns of the job to change with the state.
+        payload: the content of the event besides the state.
     """
     for state in origin:
         if to not in MOVES[state]:

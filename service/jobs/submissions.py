@@ -1,4 +1,4 @@
-"""Put a new job into the queue: one statement, which happens whole or not at all."""
+"""Queue a new job with one atomic statement."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _WRITTEN = (
     "dataset", "batch_size", "samples_per_update", "seed", "device", "device_reason", "priority",
     "max_attempts", "time_limit_s", "epochs", "idempotency_key", "study", "cell", "steps",
 )  # fmt: skip
-# One trip to the server, and one commit. What an owner has queued is counted up to his limit, and
-# is counted before the job is there. The last row tells all: no job, if its key or cell is taken.
+# One round trip, and one commit. An owner's queued jobs are counted up to the limit, and
+# before the job is added. The last row has the result: no job if its key or cell already exists.
 _SUBMIT = f"""
     with few as (
         select count(*) as n from (
@@ -64,17 +64,17 @@ def submit(
     max_queued: int | None = None,
 ) -> tuple[JobRecord, bool]:
     """
-    Queue a job on *device*; return it and whether it is new.
+    Queue a job for *device*; return it and whether it is new.
 
-    The same *idempotency_key* with the same spec gives the job that is there already, and so
+    The same *idempotency_key* with the same spec returns the existing job, and so
     does the same *cell* of the same *study*.
 
     Args:
-        steps: updates in all, where known.
-        max_queued: the most jobs that *owner* may have queued.
+        steps: the total number of updates, if known.
+        max_queued: the limit of queued jobs for *owner*.
 
     Raises:
-        IdempotencyReuse: if the key came with another spec before.
+        IdempotencyReuse: if the key was used with another spec before.
         QuotaExceeded: if *owner* has too many jobs queued.
     """
     row = row_of(spec, owner, device, device_reason)
@@ -96,7 +96,7 @@ def submit(
 def _write(
     connection: Connection, row: dict[str, Any], most: int | None
 ) -> tuple[dict[str, Any], set[str]]:
-    """Add the job if it is new and has room; return it, or nothing but None, and what is live."""
+    """Add the job if it is new and within the limit; return it (or None), and the live devices."""
     if most is not None and most > MARGIN:
         job, live = _added(connection, row, most - MARGIN, LOCK_SHARED)
         if job["id"] is not None:
@@ -109,7 +109,7 @@ def _added(
 ) -> tuple[dict[str, Any], set[str]]:
     values = {**row, "spec": orjson.dumps(row["spec"]).decode(), "most": most, "channel": CHANNEL}
     cursor = cursor_of(connection)
-    # One trip and one transaction; the second statement sees what the first has waited for.
+    # One round trip and one transaction; the second statement sees what the first one waited for.
     with cursor.connection.pipeline():
         if most is not None:
             cursor.execute(lock, (row["owner"],))
@@ -120,7 +120,7 @@ def _added(
 
 
 def row_of(spec: JobSpec, owner: str, device: str, device_reason: str) -> dict[str, Any]:
-    """Make a new job's row of the table."""
+    """Make the table row of a new job."""
     content = spec.model_dump(mode="json")
     return {
         "id": new_id(),

@@ -1,4 +1,4 @@
-"""Workers as they say that they live, and the kinds of device that they serve."""
+"""The heartbeats of workers, and the kinds of device that they serve."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BEAT = text("""
         facts = excluded.facts, seen_at = excluded.seen_at, live_until = excluded.live_until
 """)
 _LEAVE = text("delete from worker where id = :id")
-# Rows of workers that died without a word go after a day.
+# Rows of workers that died without signing off are deleted after a day.
 _FORGET = text("delete from worker where seen_at < clock_timestamp() - interval '1 day'")
 _LIVE = text("""
     select id, device, hostname, slots, busy, description, memory_bytes, versions,
@@ -61,11 +61,11 @@ def beat(
     silence_s: float = 15.0,
 ) -> None:
     """
-    Say that *worker* lives.
+    Record a heartbeat of *worker*.
 
     Args:
-        facts: what else an operator may want to know of its host.
-        silence_s: without another beat for so long, it counts as gone.
+        facts: further facts about its host for the operator.
+        silence_s: it counts as gone after this time without another heartbeat.
     """
     values = {
         "id": worker,
@@ -84,33 +84,33 @@ def beat(
 
 
 def leave(database: Database, worker: str) -> None:
-    """Say that *worker* is gone."""
+    """Record that *worker* has left."""
     with database.begin() as connection:
         connection.execute(_LEAVE, {"id": worker})
         connection.execute(_FORGET)
 
 
 def live(database: Database) -> list[WorkerRecord]:
-    """Return the workers that live, by device."""
+    """Return the live workers, by device."""
     with database.autocommit() as connection:
         rows = connection.execute(_LIVE).mappings().all()
     return [WorkerRecord.model_validate(dict(row)) for row in rows]
 
 
 def rooms(database: Database, device: str) -> list[int | None]:
-    """Return the memory of each worker for *device*, `auto` being any, that lives or lately did."""
+    """Return the memory of each live or recent worker for *device*; `auto` means any device."""
     with database.autocommit() as connection:
         return list(connection.execute(_ROOMS, {"device": device}).scalars())
 
 
 def facts(database: Database) -> dict[str, dict[str, Any]]:
-    """Return what each live worker says of its host."""
+    """Return the facts that each live worker reports about its host."""
     with database.autocommit() as connection:
         return {row.id: row.facts for row in connection.execute(_FACTS)}
 
 
 def devices(database: Database) -> list[DeviceRecord]:
-    """Return every kind of device: its live workers, and how many jobs wait and run."""
+    """Return every kind of device: its live workers, and the number of queued and running jobs."""
     with database.autocommit() as connection:
         rows = connection.execute(_LIVE).mappings().all()
         load = {row.device: row for row in connection.execute(_LOAD)}

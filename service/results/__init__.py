@@ -1,1 +1,1 @@
-"""What jobs leave: metrics, logs, diagnostics, files."""
+"""The results of jobs: metrics, logs, diagnostics, files."""

@@ -1,4 +1,4 @@
-"""Files that jobs leave: their checkpoints, and what people may want to download."""
+"""Files that jobs write: checkpoints, and files for download."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def read_all(database: Database, job: str) -> list[ArtifactRecord]:
 
 
 def path_of(database: Database, job: str, name: str) -> Path:
-    """Return where the file *name* of *job* lies; raise NotFound if there is none."""
+    """Return the path of the file *name* of *job*; raise NotFound if there is none."""
     with database.autocommit() as connection:
         path = connection.execute(_ONE, {"job": parse_id(job), "name": name}).scalar()
     if path is None:

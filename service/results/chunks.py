@@ -1,4 +1,4 @@
-"""Metric points as columns of bytes: how they are packed, merged over attempts and thinned out."""
+"""Metric points as columns of bytes: packing, merging over attempts, and downsampling."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LARGEST_STEP = 2**31 - 1
 
 @dataclass(frozen=True)
 class Columns:
-    """Points with rising steps."""
+    """Points with increasing steps."""
 
     steps: NDArray[np.int32]
     values: NDArray[np.float64]
@@ -32,7 +32,7 @@ class Columns:
         return Columns(self.steps[kept], self.values[kept], self.times[kept])
 
     def within(self, from_step: int | None, to_step: int | None) -> Columns:
-        """Keep the points from one step to another, both included; None is no bound."""
+        """Keep the points between two steps, inclusive; None means no bound."""
         first = 0 if from_step is None else bisect_left(self.steps, from_step)
         last = len(self) if to_step is None else bisect_right(self.steps, to_step)
         kept = slice(first, last)
@@ -57,7 +57,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Buckets:
-    """A series thinned out: of each range of steps the first step, and the values in between."""
+    """A downsampled series: for each range of steps, its first step and its values."""
 
     steps: NDArray[np.int32]
     times: NDArray[np.float64]
@@ -68,7 +68,7 @@ class Buckets:
 
 def columns(steps: ArrayLike, values: ArrayLike, times: ArrayLike) -> Columns:
     """
-    Make columns of what was reported: sorted by step; of equal steps the last one counts.
+    Make columns from reported points: sorted by step; the last point of a step counts.
 
     Raises:
         InvalidSpec: if the columns differ in length, or a step does not fit into 31 bits.
@@ -105,10 +105,10 @@ def unpack(
 
 def merge(parts: Mapping[int, Columns], resumed_from: Mapping[int, int]) -> Columns:
     """
-    Merge what the attempts reported: each counts from the step it resumed from, and the next
-    attempt's beginning ends it; where two have the same step, the later one counts.
+    Merge the reports of all attempts: each counts from the step it resumed from until the next
+    attempt begins. If two attempts have the same step, the later one counts.
 
-    *parts* are by attempt; *resumed_from* has every attempt that began to train.
+    *parts* maps attempts to points; *resumed_from* has every attempt that began to train.
     """
     kept = []
     for attempt in sorted(parts):
@@ -125,13 +125,13 @@ def merge(parts: Mapping[int, Columns], resumed_from: Mapping[int, int]) -> Colu
 
 
 def thin_out(points: Columns, buckets: int) -> Buckets:
-    """Divide the range of steps into *buckets* equal parts; empty ones are left out."""
+    """Divide the range of steps into *buckets* equal parts; omit empty parts."""
     if not len(points):
         return Buckets(points.steps, points.times, *[np.empty(0)] * 3)
     first, last = int(points.steps[0]), int(points.steps[-1])
     edges = np.ceil(first + np.arange(buckets) * (last - first + 1) / buckets)
     starts = np.unique(np.searchsorted(points.steps, np.minimum(edges, last).astype(np.int32)))
-    starts = starts[starts < len(points)]  # a range of few steps has empty parts at its end
+    starts = starts[starts < len(points)]  # a short range has empty parts at its end
     finite = ~np.isnan(points.values)
     counts = np.add.reduceat(finite, starts, dtype=np.int64)
     with np.errstate(over="ignore", invalid="ignore"):  # infinities of both signs have no mean

@@ -1,4 +1,4 @@
-"""Put the small chunks of ended jobs together: fewer rows, and the same points."""
+"""Merge the small chunks of ended jobs: fewer rows with the same points."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from service.results.metrics import WRITE_CHUNK, joined
 from service.store.database import Database, cursor_of
 
 _JOBS_A_ROUND = 50
-# Not those that have just ended: whoever watched one to its end may read its curves now.
+# Not jobs that have just ended: their watchers may be reading the curves now.
 _ENDED = text("""
     select id, finished_at from job
     where finished_at < clock_timestamp() - make_interval(secs => :settled_s)
         and (cast(:since as timestamptz) is null or finished_at > :since)
     order by finished_at limit :limit
 """)
-# The lock keeps a retry, and so any new attempt, away until all is written. A job that another
-# process compacts is left to it.
+# The lock prevents a retry, and so a new attempt, until all is written. If another process
+# compacts a job, that job is skipped here.
 _LOCK = (
     "select 1 from job where id = %s and state in ('succeeded', 'failed', 'cancelled')"
     " for update skip locked"
@@ -47,7 +47,7 @@ class Compactor:
     A job that cannot be compacted keeps its small chunks until another process looks at it.
 
     Args:
-        settled_s: after its end, for who watched it may read its curves now.
+        settled_s: the wait after a job's end, because its watchers may still read its curves.
         failed: called for each job that could not be compacted.
     """
 
@@ -59,11 +59,11 @@ class Compactor:
     ) -> None:
         self._database = database
         self._settled_s = settled_s
-        self._since: datetime | None = None  # all that ended up to then has been looked at
+        self._since: datetime | None = None  # all jobs that ended before this have been examined
         self._jobs = OneByOne("ended jobs", self._compact_one, lambda *_: failed())
 
     def round(self) -> int:
-        """Look at some of the jobs that have ended; return how many were compacted."""
+        """Examine some of the ended jobs; return how many were compacted."""
         values = {"settled_s": self._settled_s, "since": self._since, "limit": _JOBS_A_ROUND}
         with self._database.autocommit() as connection:
             ended = connection.execute(_ENDED, values).all()
@@ -78,10 +78,10 @@ class Compactor:
 
 def compact(database: Database, job: UUID) -> int:
     """
-    Put the chunks of *job* together, up to MAX_POINTS points each; return how many series changed.
+    Merge the chunks of *job*, up to MAX_POINTS points each; return how many series changed.
 
-    Steps and values stay as they are, and times to seven digits of a chunk's duration. A job that
-    has not ended, or is compacted at this moment, is left alone.
+    Steps and values do not change; times keep seven digits of a chunk's duration. A job that
+    has not ended, or is being compacted, is skipped.
     """
     with database.begin() as connection:
         cursor = cursor_of(connection)

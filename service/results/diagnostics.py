@@ -1,4 +1,4 @@
-"""What diagnostics found, where it is no plain series."""
+"""Results of diagnostics that are not a series."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEEP = text("""
     values (:job, :name, :step, :attempt, cast(:record as jsonb))
     on conflict (job, name, step, attempt) do update set record = excluded.record
 """)
-# Of a step that several attempts reached, the last one counts.
+# If several attempts reached a step, the last one counts.
 _READ = text("""
     select distinct on (name, step) name, step, record from diagnostic
     where job = :job and (cast(:name as text) is null or name = :name)
@@ -36,7 +36,7 @@ def keep(connection: Connection, claim: Lease, found: Diagnostic) -> None:
 
 
 def read_all(database: Database, job: str, name: str | None = None) -> list[DiagnosticRecord]:
-    """Return what diagnostics found in *job*, by name and step; raise NotFound if it is unknown."""
+    """Return the diagnostics of *job*, by name and step; raise NotFound if it is unknown."""
     key = parse_id(job)
     with database.autocommit() as connection:
         rows = connection.execute(_READ, {"job": key, "name": name}).mappings().all()

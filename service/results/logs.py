@@ -1,4 +1,4 @@
-"""A job's log: what its attempts printed, in bounded pieces, read by byte offset."""
+"""A job's log: the output of its attempts, in bounded pieces, read by byte offset."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def append(connection: Connection, claim: Lease, start: int, data: bytes) -> Non
     """
     Store a piece of *claim*'s output, in a transaction that holds it.
 
-    *start* is the piece's offset in the attempt's output; what was stored before is left out, so
-    a piece may be sent twice. What exceeds MAX_LOG_BYTES for the job is dropped, and the log
+    *start* is the piece's offset in the attempt's output. Stored bytes are skipped, so
+    a piece may be sent twice. Output beyond MAX_LOG_BYTES per job is dropped, and the log
     says so.
     """
     values = {"job": claim.job, "attempt": claim.attempt}
@@ -61,8 +61,8 @@ def read(database: Database, job: str, offset: int = 0, limit: int = 256 * 1024)
     """
     Return a piece of the log of *job* from *offset* on.
 
-    A negative *offset* counts from the end. The piece ends where a character does, so pieces
-    read one after the other never break one.
+    A negative *offset* counts from the end. A piece ends at a character boundary, so pieces
+    that are read in sequence never split a character.
 
     Raises:
         NotFound: if there is no such job.

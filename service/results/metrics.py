@@ -1,4 +1,4 @@
-"""The metrics store: points in packed chunks, where each metric stands, and reading both."""
+"""The metrics store: points in packed chunks, and the last values of metrics."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _FORGET = "delete from metric_last where job = %s and key = %s"
 
 @dataclass(frozen=True)
 class _Stand:
-    """Where a metric stands: its last point, and its extremes so far."""
+    """The last point of a metric, and its extremes so far."""
 
     attempt: int
     step: int
@@ -71,16 +71,16 @@ class _Stand:
 
 
 def is_timing(metric: str) -> bool:
-    """Whether *metric* tells how fast a device is, which an emulation cannot."""
+    """Whether *metric* measures the speed of a device, which an emulation cannot."""
     return metric.startswith("time/") or metric.endswith("_per_s")
 
 
 def append(connection: Connection, claim: Lease, series: Mapping[str, Series]) -> None:
     """
-    Store points, in a transaction that holds *claim*; those that it stored before are left out.
+    Store points, in a transaction that holds *claim*; skip points that it stored before.
 
-    So a batch that is sent again, for its answer was lost, changes nothing, however it is cut.
-    Within an attempt the steps of a metric only rise: a point behind the last one is dropped.
+    So a batch that is sent again after a lost answer changes nothing, however it is split.
+    Within an attempt, the steps of a metric only increase: a point before the last one is dropped.
 
     Raises:
         InvalidSpec: if a metric's name is empty or too long, or its columns do not fit together.
@@ -101,7 +101,7 @@ def append(connection: Connection, claim: Lease, series: Mapping[str, Series]) -
             chunks += [(*identity, *vars(chunk).values()) for chunk in pack(points)]
             lasts.append(_advanced(identity, points, stand))
     if chunks:
-        with cursor.connection.pipeline():  # one trip to the server for all
+        with cursor.connection.pipeline():  # one round trip for all
             cursor.executemany(WRITE_CHUNK, chunks)
             cursor.executemany(_STAND, lasts)
             cursor.execute(events.NOTIFY, events.news(claim.job))
@@ -114,13 +114,13 @@ def rewind(connection: Connection, claim: Lease, step: int) -> None:
         points = _read(cursor, claim.job, key, None, step)
         cursor.execute(_FORGET, (claim.job, key))
         if len(points):
-            # Of an attempt before: what this one repeats at the same step counts again.
+            # Of an earlier attempt: a point that this one repeats at the same step counts again.
             identity = (claim.job, key, claim.attempt - 1)
             cursor.execute(_STAND, _advanced(identity, points, None))
 
 
 def names(database: Database, job: str) -> dict[str, LastValue]:
-    """Return every metric of *job* and where it stands."""
+    """Return every metric of *job* with its last value."""
     with database.autocommit() as connection:
         rows = cursor_of(connection).execute(_NAMES, (parse_id(job),)).fetchall()
     return {
@@ -137,7 +137,7 @@ def read(
     to_step: int | None = None,
     max_points: int | None = None,
 ) -> SeriesRecord:
-    """Return what read_arrays does, as a record with lists."""
+    """Like read_arrays, but return a record with lists."""
     found = read_arrays(database, job, name, from_step, to_step, max_points)
     listed: dict[str, Any] = {
         field: _jsonable(value) if isinstance(value, np.ndarray) else value
@@ -158,11 +158,11 @@ def read_arrays(
     Return one metric of *job*, its bounds included: the fields of SeriesRecord, columns as arrays.
 
     Args:
-        max_points: where there are more, the steps are divided into so many buckets, of which
-            mean, least and greatest value are given; None returns every point.
+        max_points: a longer series is divided into this many buckets of steps, and each has a
+            mean, smallest and largest value; None returns every point.
 
     Raises:
-        NotFound: if the job has no such metric; the message has the nearest names.
+        NotFound: if the job has no such metric; the message has similar names.
     """
     if max_points is not None and not 1 <= max_points <= 100_000:
         rule = "must lie between 1 and 100000"
@@ -181,7 +181,7 @@ def read_arrays(
 def _found(
     database: Database, job: str, name: str, from_step: int | None, to_step: int | None
 ) -> tuple[dict[str, Any], Columns]:
-    # Where the metric stands, whatever part of it is asked for, and that part
+    # The last value of the metric, and the part that was requested
     key = parse_id(job)
     with database.autocommit() as connection:
         cursor = cursor_of(connection)
@@ -199,7 +199,7 @@ def _found(
 def _stands(
     cursor: psycopg.Cursor[Any], job: UUID, wanted: Sequence[str]
 ) -> dict[str, tuple[int, _Stand | None]]:
-    # The key of each metric, new ones included, and where it stands
+    # The key of each metric, including new ones, and its last value
     for name in wanted:
         if not 0 < len(name) <= MAX_NAME:
             rule = f"a metric's name has 1 to {MAX_NAME} characters"

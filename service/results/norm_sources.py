@@ -1,4 +1,4 @@
-"""Whose weight norms steer a job: find that job, judge it, and read what it recorded."""
+"""The source of the weight norms that a job follows: find that job, check it, read its norms."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _EPOCHS = text("""
 
 
 def problems(database: Database, spec: JobSpec) -> list[FieldProblem]:
-    """Say why the job that *spec* names cannot steer it; empty if it can, or none is named."""
+    """Return why *spec* cannot follow the named job; empty if it can, or if it names none."""
     if spec.optimizer.norms_of is None:
         return []
     with database.autocommit() as connection:
@@ -42,10 +42,10 @@ def problems(database: Database, spec: JobSpec) -> list[FieldProblem]:
 
 def norms_for(database: Database, spec: JobSpec) -> list[dict[str, list[float]]] | None:
     """
-    Read the norms that steer *spec*, one entry an epoch; None where it names no job.
+    Read the norms that *spec* follows, one entry per epoch; None if it names no job.
 
     Raises:
-        InvalidSpec: the job is away, or cannot steer this one.
+        InvalidSpec: the named job does not exist, or this job cannot follow it.
     """
     if spec.optimizer.norms_of is None:
         return None

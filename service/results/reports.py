@@ -1,4 +1,4 @@
-"""What a running attempt reports, event by event, on its way into the tables."""
+"""Store the reports of a running attempt in the tables, event by event."""
 
 from __future__ import annotations
 

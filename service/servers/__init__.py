@@ -1,1 +1,1 @@
-"""The servers of one machine: PostgreSQL, Redis and our own processes, from start to stop."""
+"""Start and stop the servers of one machine: PostgreSQL, Redis and our own processes."""

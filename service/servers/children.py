@@ -76,7 +76,7 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process is running."""
         return self.process.poll() is None
 
     @property
@@ -110,8 +110,8 @@ class Child:
             self.kill()
 
     def kill(self) -> None:
-        """End the process and all that it started in its session, at once."""
-        with contextlib.suppress(ProcessLookupError):  # it was gone already
+        """Kill the process and everything that it started in its session."""
+        with contextlib.suppress(ProcessLookupError):  # it had ended already
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 

@@ -1,8 +1,8 @@
 """
 The servers of one machine: PostgreSQL and Redis from wheels, on private sockets, no ports.
 
-Each server is the one that the settings name; else the wheel's; for the broker alone, else the
-`redis-server` on the PATH, else a folder of messages.
+Each server is the one in the settings, or else the wheel's. The broker has two more choices: the
+`redis-server` on the PATH, or else a folder of messages.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from service.settings import Settings
 _log = structlog.get_logger(__name__)
 _BUSY = "servers run on {} already; stop that `normlab up`, or set NORMLAB_DATA_DIR"
 _INSTALL = "install it with: pip install 'normlab[local]'"
-# Small enough to stand beside a training; one disk, no replicas.
+# Small enough to run beside a training; one disk, no replicas.
 _POSTGRES_OPTIONS = (
     "listen_addresses=",
     "unix_socket_permissions=0700",
@@ -52,7 +52,7 @@ _POSTGRES_OPTIONS = (
 
 @dataclass
 class Servers:
-    """Where the database and the broker are; those that we started run until stop()."""
+    """The addresses of the database and the broker; servers that we started run until stop()."""
 
     database_url: str
     broker_url: str
@@ -64,7 +64,7 @@ class Servers:
         return restart_ended(self.started)
 
     def stop(self) -> None:
-        """Stop what was started here, last first; stopping twice is harmless."""
+        """Stop the servers that were started here, in reverse order; stopping twice is harmless."""
         self._stopping.close()
 
 
@@ -111,7 +111,7 @@ def _start_postgres(data_dir: Path, options: Sequence[str]) -> tuple[str, Child]
     _check_version(version, folder)
     sockets = _postgres_sockets(data_dir, user)
     command = [str(binaries / "postgres"), "-D", str(folder), "-k", str(sockets)]
-    # From 18 on there are processes for reading ahead, of which a small database has no need.
+    # From version 18 on there are processes for reading ahead; a small database needs none.
     ours = (*_POSTGRES_OPTIONS, "io_method=sync") if version >= 18 else _POSTGRES_OPTIONS
     for option in (*ours, *options):
         command += ["-c", option]
@@ -136,7 +136,7 @@ def _postgres_binaries() -> Path:
         raise ServiceUnavailable(
             f"no PostgreSQL: NORMLAB_DATABASE_URL is not set and the wheel is missing; {_INSTALL}"
         )
-    # The wheel's Python part is not imported: on import it takes locks and changes permissions.
+    # The wheel's Python part is not imported: its import takes locks and changes permissions.
     installed = [path.parent for path in Path(found.origin).parent.glob("*/bin/postgres")]
     if not installed:
         raise ServiceUnavailable(f"the PostgreSQL wheel holds no server; {_INSTALL}")
@@ -150,7 +150,7 @@ def _version(binaries: Path) -> int:
 
 
 def _make_cluster(binaries: Path, folder: Path, user: ServerUser | None) -> None:
-    # Made aside and then renamed, so that an interruption leaves nothing half done.
+    # Created under another name and then renamed, so that an interruption leaves nothing half done.
     new = folder.with_name("postgres.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)

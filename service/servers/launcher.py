@@ -41,7 +41,7 @@ _NOT_OURS = frozenset({"postgres", "datasets"})
 
 @dataclass
 class Stack:
-    """A running stack: where it is, and its processes in the order in which they stop."""
+    """A running stack: its address, and its processes in the order in which they stop."""
 
     connection: Connection
     data_dir: Path
@@ -58,7 +58,7 @@ class Stack:
         return [_told(child) for child in [*self.servers.mend(), *restart_ended(self.children)]]
 
     def kill(self) -> None:
-        """End all processes at once, without checkpoints."""
+        """Kill all processes immediately, without checkpoints."""
         for child in self.children:
             child.kill()
 
@@ -66,14 +66,14 @@ class Stack:
 @contextmanager
 def launch(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
     """
-    Run a stack as long as the context lasts.
+    Run a stack while the context is open.
 
     Args:
-        settings: of everything in it; port 0 means any free one.
-        worker: whether it has a worker for each of the settings' devices.
+        settings: for all of its parts; port 0 means any free port.
+        worker: whether to start a worker for each device in the settings.
 
     Raises:
-        Conflict: if a stack with this data directory runs already.
+        Conflict: if a stack with this data directory is already running.
         ServiceUnavailable: if a part does not start; the message has the end of its log.
     """
     data_dir = settings.data_dir.absolute()
@@ -84,7 +84,7 @@ def launch(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
         )
         stopping.enter_context(held(data_dir / LOCK_NAME, busy))
         tighten(data_dir, leave=_NOT_OURS)
-        forget_connection(data_dir)  # of a stack that was killed
+        forget_connection(data_dir)  # left by a killed stack
         servers = embedded.start(settings)
         stopping.callback(servers.stop)
         token = _token(settings)
@@ -118,7 +118,7 @@ def _prepare(database_url: str, token: str) -> None:
 def _start(running: Stack, environment: dict[str, str], devices: list[str]) -> None:
     logs = running.data_dir / "logs"
     logs.mkdir(exist_ok=True, mode=0o700)
-    # stopped in this order: a worker hands its jobs back while the API still answers
+    # stopped in this order: a worker returns its jobs while the API still answers
     commands = {f"workers-{device}": ["workers", "--device", device] for device in devices}
     commands["api"] = ["api"]
     for name, command in commands.items():
@@ -145,7 +145,7 @@ def _wait_until_ready(running: Stack) -> None:
 
 
 def _answers(url: str) -> bool:
-    # the stack's own API, on this host: a proxy of the environment leads elsewhere
+    # the stack's own API, on this host: a proxy from the environment would lead elsewhere
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(url, timeout=2) as answer:
@@ -177,7 +177,7 @@ def _reachable(host: str) -> str:
 def _free_port(settings: Settings) -> int:
     for port in (settings.port, 0):
         with socket.socket() as probe:
-            # as the API will: a port whose last connections are still closing is free
+            # as the API will do: a port whose last connections are still closing counts as free
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((settings.host, port))
@@ -202,6 +202,6 @@ def _environment(
 
 
 def _given(settings: Settings) -> dict[str, object]:
-    # the children must see what this process was told, by whatever way it was told
+    # the children must get this process's settings, whatever their source
     values = settings.model_dump(exclude={"token"}, exclude_none=True)
     return {**values, "data_dir": settings.data_dir.absolute()}

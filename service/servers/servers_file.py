@@ -1,4 +1,4 @@
-"""Where the embedded servers of a running stack listen, for other processes of its owner."""
+"""The addresses of a running stack's embedded servers, for other processes of its owner."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ServerUrls:
 
 
 def write_servers(data_dir: Path, servers: ServerUrls) -> None:
-    """Leave *servers* in *data_dir*, readable by its owner alone."""
+    """Write *servers* to *data_dir*, readable only by its owner."""
     forget_servers(data_dir)
     descriptor = os.open(data_dir / FILE_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -27,7 +27,7 @@ def write_servers(data_dir: Path, servers: ServerUrls) -> None:
 
 
 def read_servers(data_dir: Path) -> ServerUrls | None:
-    """Return what a running stack left in *data_dir*, or None."""
+    """Return the servers of a running stack in *data_dir*, or None."""
     try:
         return ServerUrls(**json.loads((data_dir / FILE_NAME).read_text()))
     except (OSError, ValueError, TypeError):
@@ -35,5 +35,5 @@ def read_servers(data_dir: Path) -> ServerUrls | None:
 
 
 def forget_servers(data_dir: Path) -> None:
-    """Remove what a stack left."""
+    """Remove the file of a stack."""
     (data_dir / FILE_NAME).unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""The database: its tables, its door, identifiers, events, tokens."""
+"""The database: its tables, its connections, identifiers, events, tokens."""

@@ -1,4 +1,4 @@
-"""Pages of a list: a cursor that names the last row shown, read as the types of its row."""
+"""Pages of a list: a cursor names the last row of a page, with values of the row's types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from normlab.errors import FieldProblem, InvalidSpec
 
 
 def encode_cursor(order: str, position: Sequence[Any]) -> str:
-    """Name the place after the row at *position* in a list sorted by *order*."""
+    """Encode the place after the row at *position* in a list sorted by *order*."""
     return base64.urlsafe_b64encode(orjson.dumps([order, *position])).decode().rstrip("=")
 
 
@@ -24,10 +24,10 @@ def decode_cursor(cursor: str, order: str, types: Sequence[Any]) -> list[Any]:
     Read a cursor that encode_cursor made for the same *order*.
 
     Args:
-        types: of the values of its position, strictly: true is no number.
+        types: the types of its position's values; strict, so true is not a number.
 
     Raises:
-        InvalidSpec: if it is not one, or belongs to a list in another order.
+        InvalidSpec: if it is not a cursor, or belongs to a list in another order.
     """
     try:
         padded = cursor + "=" * (-len(cursor) % 4)

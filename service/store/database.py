@@ -1,4 +1,4 @@
-"""The door to PostgreSQL: transactions, foreign errors in our words, migrations."""
+"""Access to PostgreSQL: transactions, translated errors, migrations."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Database:
 
     Args:
         url: of the database.
-        pool_size: connections that stay open; as many more may be opened for a while.
-        name: what the server calls these connections; the reaper ends those of a lost worker.
-        statement_s: seconds after which the server ends a statement; None: it may take any time.
-            Said once, when a connection is made, so no statement takes another trip.
+        pool_size: connections that stay open; as many again may be opened temporarily.
+        name: the application name on the server; the reaper ends the connections of a lost worker.
+        statement_s: seconds after which the server cancels a statement; None: no limit.
+            Set once per connection, so that no statement needs another round trip.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,
-            pool_use_lifo=True,  # what was used last has its statements prepared
+            pool_use_lifo=True,  # the connection that was used last has its statements prepared
             connect_args={
                 "connect_timeout": 5,
                 "application_name": name,
@@ -85,7 +85,7 @@ class Database:
 
     @contextmanager
     def autocommit(self) -> Iterator[Connection]:
-        """Lend a connection whose statements are each committed by themselves: two trips less."""
+        """Yield a connection that commits each statement separately: two round trips fewer."""
         with translated_errors(), self._autocommit.connect() as connection, _patiently(connection):
             yield connection
 
@@ -95,20 +95,20 @@ class Database:
 
     @property
     def conninfo(self) -> str:
-        """The URL as psycopg takes it."""
+        """The URL in psycopg's form."""
         return self.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def cursor_of(connection: Connection) -> psycopg.Cursor[Any]:
-    """Return the driver's own cursor, within *connection*: for what is asked very often."""
+    """Return the driver's own cursor within *connection*, for very frequent queries."""
     driver: Any = connection.connection.driver_connection
-    cursor: psycopg.Cursor[Any] = driver.cursor(binary=True)  # columns of bytes as they are
+    cursor: psycopg.Cursor[Any] = driver.cursor(binary=True)  # binary columns without conversion
     return cursor
 
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Say SQLAlchemy's errors in our words."""
+    """Translate SQLAlchemy's errors to ours."""
     try:
         yield
     except (OperationalError, psycopg.errors.QueryCanceled) as e:
@@ -144,7 +144,7 @@ def _patiently(connection: Connection) -> Iterator[None]:
 def _options(url: sqlalchemy.URL, statement_s: float | None) -> dict[str, str]:
     if statement_s is None:
         return {}
-    given = url.query.get("options", "")  # the operator's own stay
+    given = url.query.get("options", "")  # keep the operator's own options
     return {"options": f"{given} -c statement_timeout={round(1000 * statement_s)}".strip()}
 
 
@@ -160,7 +160,7 @@ def migrate(url: str) -> None:
 
 
 def revisions(database: Database) -> tuple[str | None, str]:
-    """Return the revision that the database has, and the one that this code needs."""
+    """Return the revision of the database, and the revision that this code needs."""
     with database.begin() as connection:
         known = connection.execute(_KNOWN).scalar()
         current = connection.execute(_CURRENT).scalar() if known else None
@@ -169,7 +169,7 @@ def revisions(database: Database) -> tuple[str | None, str]:
 
 @cache
 def _newest_revision() -> str:
-    # Alembic can tell too, but costs a process that only serves 11 MB
+    # Alembic could tell this too, but it would cost a serving process 11 MB
     before: dict[str, str] = {}
     for path in (_MIGRATIONS / "versions").glob("r*.py"):
         found = dict(_REVISION.findall(path.read_text()))
@@ -181,8 +181,8 @@ def _newest_revision() -> str:
 
 
 def _refuse_closed(driver: psycopg.Connection[Any], *_: object) -> None:
-    # So that a restarted server costs no request. An idle connection has nothing to say, unless
-    # its server has closed it: looking at the socket tells that without a trip to the server.
+    # So that no request fails after a server restart. An idle connection has no data to read unless
+    # the server has closed it, so checking the socket detects this without a round trip.
     looking = select.poll()
     looking.register(driver.fileno(), select.POLLIN)
     if looking.poll(0):
@@ -190,11 +190,11 @@ def _refuse_closed(driver: psycopg.Connection[Any], *_: object) -> None:
 
 
 def _to_json(value: Any) -> str:
-    return orjson.dumps(value).decode()  # NaN becomes null: JSON has no other word for it
+    return orjson.dumps(value).decode()  # NaN becomes null, because JSON has no NaN
 
 
 def _upgrade(connection: Connection) -> None:
-    # Slow to import, and only migrations need it
+    # slow to import, and only migrations need it
     from alembic import command
     from alembic.config import Config
 

@@ -1,4 +1,4 @@
-"""What happened to jobs, in order, and the call that wakes whoever watches."""
+"""The ordered events of jobs, and the notification that wakes their watchers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.store.database import Database, cursor_of
 from service.store.identity import parse_id
 
 CHANNEL = "normlab_events"
-_MERELY_NEWS = "~"  # before the job: more metrics, more log, but no event
+_MERELY_NEWS = "~"  # before the job id: new metrics or log, but no event
 
 _RECORD = text("""
     with told as (
@@ -24,13 +24,13 @@ _RECORD = text("""
     select pg_notify(:channel, job::text) from told
 """)
 NOTIFY = "select pg_notify(%s, %s)"
-"""With `news`; for the driver's own cursor."""
+"""Takes `news`; for the driver's own cursor."""
 
 _SINCE = text(
     "select seq, job, kind, at, payload from event"
     " where job = :job and seq > :seq order by seq limit :limit"
 )
-# A lower number may still commit later in another transaction: stop before any open one.
+# Another transaction may commit a lower number later: stop before any open transaction.
 _SINCE_ALL = text(
     "select seq, job, kind, at, payload from event"
     " where seq > :seq and writer < txid_snapshot_xmin(txid_current_snapshot())"
@@ -45,28 +45,28 @@ _LATEST = text(
 def record(
     connection: Connection, job: UUID, kind: str, payload: Mapping[str, Any] | None = None
 ) -> None:
-    """Write that *kind* happened to *job*, in the transaction that made it happen."""
+    """Record that *kind* happened to *job*, in the transaction that made it happen."""
     values = {"job": job, "kind": kind, "payload": to_json(payload or {}), "channel": CHANNEL}
     connection.execute(_RECORD, values)
 
 
 def to_json(value: Any) -> str:
-    """Write JSON as PostgreSQL takes it: numpy's numbers too, and null for what is no number."""
+    """Encode JSON for PostgreSQL: numpy's numbers too, and null for values that are not numbers."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
 def notify(connection: Connection, job: UUID) -> None:
-    """Tell the watchers of *job* that it has news, but no event, when this transaction commits."""
+    """Notify the watchers of *job* of news without an event, when this transaction commits."""
     cursor_of(connection).execute(NOTIFY, news(job))
 
 
 def news(job: UUID) -> tuple[str, str]:
-    """Return what NOTIFY takes to tell of news of *job*."""
+    """Return the payload of NOTIFY for news of *job*."""
     return CHANNEL, f"{_MERELY_NEWS}{job}"
 
 
 def heard(notification: str) -> tuple[str, bool]:
-    """Return the job that a notification names, and whether an event happened to it."""
+    """Return the job of a notification, and whether it has a new event."""
     job = notification.removeprefix(_MERELY_NEWS)
     return job, job == notification
 
@@ -85,6 +85,6 @@ def since(
 
 
 def latest(database: Database) -> int:
-    """Return the number after which `since` finds, of all jobs, only what happens from now on."""
+    """Return the number after which `since` finds only future events of all jobs."""
     with database.autocommit() as connection:
         return int(connection.execute(_LATEST).scalar_one())

@@ -1,4 +1,4 @@
-"""Identifiers of jobs and studies: UUIDs of version 7, which sort by their time of making."""
+"""Identifiers of jobs and studies: UUIDs of version 7, which sort by creation time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from normlab.errors import NotFound
 
 
 def new_id() -> UUID:
-    """Make an identifier; later ones are greater, but for those of one millisecond."""
+    """Make an identifier; later ones are greater, except within the same millisecond."""
     milliseconds = time.time_ns() // 1_000_000
     bits = (milliseconds & (1 << 48) - 1) << 80 | secrets.randbits(80)
     bits = bits & ~(0xF << 76) | 7 << 76  # version 7
@@ -19,7 +19,7 @@ def new_id() -> UUID:
 
 
 def parse_id(text: str, kind: str = "job") -> UUID:
-    """Read an identifier; what cannot be one names nothing, hence NotFound."""
+    """Parse an identifier; raise NotFound if *text* cannot be one."""
     try:
         return UUID(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""How long a reader waits: what he asked is stopped when his time is over, or when he leaves."""
+"""Time limits of reads: a read is stopped when its time is over or its client disconnects."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _current: ContextVar[Patience | None] = ContextVar("patience", default=None)
 
 class Patience:
     """
-    The time of one read, over all of its statements.
+    The time limit of one read, over all of its statements.
 
-    Whatever runs within `spent` finds it by itself: the database stops its statements, and loops
+    Code within `spent` uses it implicitly: the database stops its statements, and loops
     that compute call `check`.
 
     Args:
@@ -36,7 +36,7 @@ class Patience:
 
     @contextmanager
     def spent(self) -> Iterator[None]:
-        """Let what runs here, in this thread, be bounded by this patience."""
+        """Apply this limit to the code that runs here, in this thread."""
         token = _current.set(self)
         try:
             yield
@@ -44,28 +44,28 @@ class Patience:
             _current.reset(token)
 
     def check(self) -> None:
-        """Raise ReadTimedOut if it is over."""
+        """Raise ReadTimedOut if the time is over."""
         if self._stopped or time.monotonic() > self._until:
             raise self.over()
 
     def over(self) -> ReadTimedOut:
-        """Return the error that says so."""
+        """Return the error for a read whose time is over."""
         return ReadTimedOut(
             f"this takes longer than the {self._within_s:g} s that a read may take; ask for less: "
             "narrow the filter, list fewer jobs or a smaller study, or try again when less is asked"
         )
 
     def stop(self) -> None:
-        """End the statement that runs, from another thread, and refuse those that would follow."""
+        """From another thread, cancel the running statement and refuse later ones."""
         self._stopped = True
-        # Held until the server has the message: so it never meets the connection's next user
+        # Held until the server has the message, so that it never affects the connection's next user
         with self._lock:
             if self._asking is not None:
                 self._asking.cancel_safe(timeout=1.0)
 
     @contextmanager
     def asking(self, connection: psycopg.Connection[Any]) -> Iterator[None]:
-        """Let `stop` end what *connection* runs in here."""
+        """Let `stop` cancel the statements that *connection* runs in this context."""
         self.check()
         with self._lock:
             self._asking = connection
@@ -77,12 +77,12 @@ class Patience:
 
 
 def current() -> Patience | None:
-    """Return whose time is spent here; None if nobody waits."""
+    """Return the time limit that applies here; None if there is none."""
     return _current.get()
 
 
 def check() -> None:
-    """Raise ReadTimedOut if somebody waits here and his patience is over."""
+    """Raise ReadTimedOut if a time limit applies here and is over."""
     patience = _current.get()
     if patience is not None:
         patience.check()

@@ -1,4 +1,4 @@
-"""The tables. `service/store/migrations` makes them; a test holds the two together."""
+"""The tables. `service/store/migrations` creates them; a test keeps the two in agreement."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ study = Table(
     Column("state", Text, nullable=False),
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
     Column("fingerprint", Text, nullable=False),
-    Column("reason", Text),  # why a search failed, or does not go on now
+    Column("reason", Text),  # why a search failed, or is stuck now
     Index("study_by_age", text("created_at desc"), "id"),
     Index("study_once", "owner", "fingerprint", unique=True),
 )
@@ -67,7 +67,7 @@ job = Table(
     Column("study", Uuid, ForeignKey("study.id", ondelete="SET NULL")),
     Column("cell", Text),
     Column("held", Boolean, nullable=False, server_default="false"),  # its study is paused
-    # Promoted from the spec: what lists show and filter by.
+    # Copied from the spec: the fields that lists show and filter by.
     Column("normalizer", Text, nullable=False),
     Column("proxy", Boolean, nullable=False),
     Column("model", Text, nullable=False),
@@ -80,7 +80,7 @@ job = Table(
     Column("priority", SmallInteger, nullable=False),
     Column("max_attempts", Integer, nullable=False),
     Column("time_limit_s", Double),
-    # The life.
+    # The life cycle.
     Column("state", Text, nullable=False, server_default="queued"),
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("forgiven", Integer, nullable=False, server_default="0"),
@@ -134,7 +134,7 @@ study_cell = Table(
     Index("study_cell_by_job", "job"),
 )
 
-# One row for each owner that ever used a kind of device: whose turn it is to be served.
+# One row for each owner that ever used a kind of device, for fair turns.
 turn = Table(
     "turn",
     metadata,
@@ -154,7 +154,7 @@ attempt = Table(
     Column("outcome", Text),
     Column("failure_kind", Text),
     Column("message", Text),
-    Column("resumed_from_step", BigInteger),  # null until the job process has said it
+    Column("resumed_from_step", BigInteger),  # null until the job process has reported it
     Column("environment", JSONB, nullable=False, server_default="{}"),
 )
 

@@ -1,4 +1,4 @@
-"""Tokens: 256 random bits that say who asks and what he may; only their hashes are stored."""
+"""Tokens: 256 random bits for authentication and permissions; only their hashes are stored."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ _REVOKE = text("""
 
 @dataclass(frozen=True)
 class Token:
-    """Whose it is, and what it allows."""
+    """The owner of a token, and its permissions."""
 
     owner: str
     scopes: tuple[Scope, ...]
 
 
 def create(database: Database, owner: str, scopes: Sequence[Scope]) -> str:
-    """Make a token for *owner* and return it: it is shown this once, and cannot be read again."""
+    """Make a token for *owner* and return it; it cannot be read again later."""
     token = secrets.token_urlsafe(32)
     accept(database, token, owner, scopes)
     return token
 
 
 def accept(database: Database, token: str, owner: str, scopes: Sequence[Scope]) -> None:
-    """Let *token*, which somebody else made, stand for *owner*; its name must be plain text."""
+    """Register the existing *token* for *owner*, whose name must be plain text."""
     unseen = unseen_in(owner)
     if not owner or unseen:
         raise InvalidSpec(f"owner {owner!r}: {unseen or 'an empty name'} cannot be shown")
@@ -53,15 +53,15 @@ def accept(database: Database, token: str, owner: str, scopes: Sequence[Scope]) 
 
 
 def find(database: Database, token: str) -> Token | None:
-    """Return what *token* stands for; None if nobody knows it, or it was revoked."""
-    # Found by its hash: how long that takes tells nothing about the token.
+    """Return the owner and permissions of *token*; None if it is unknown or revoked."""
+    # Looked up by its hash, so the time reveals nothing about the token.
     with database.autocommit() as connection:
         row = connection.execute(_FIND, {"sha256": _hash(token)}).first()
     return None if row is None else Token(row.owner, tuple(row.scopes))
 
 
 def revoke(database: Database, token: str) -> bool:
-    """Let *token* stand for nothing; return whether it stood for somebody."""
+    """Revoke *token*; return whether it was valid."""
     with database.begin() as connection:
         return connection.execute(_REVOKE, {"sha256": _hash(token)}).rowcount == 1
 

@@ -1,4 +1,4 @@
-"""Whether the database takes a write now: tried, since a full disk shows in no other way."""
+"""Check with a real write that the database accepts writes: nothing else shows a full disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from normlab.errors import NormlabError
 from service.store.database import Database
 
 EVERY_S = 2.0
-# A table of its own must have new pages on the disk, as a job's row may; it never outlives the
+# A new table needs new pages on the disk, as a job's row may; it never outlives the
 # transaction, and no other transaction sees it.
 _WRITE = text("""
     create temporary table normlab_write_probe on commit drop as
@@ -22,7 +22,7 @@ _WRITE = text("""
 
 
 class WriteProbe:
-    """Tries a small write at most every *every_s*; in between it gives the last answer."""
+    """Tries a small write at most every *every_s*; in between, it returns the last result."""
 
     def __init__(
         self,
@@ -38,8 +38,8 @@ class WriteProbe:
         self._trouble: str | None = None
 
     def trouble(self) -> str | None:
-        """Say why nothing can be written, or None."""
-        with self._lock:  # many may ask at once: one of them tries
+        """Return why nothing can be written, or None."""
+        with self._lock:  # of several concurrent callers, one tries
             if self._clock() - self._tried_at >= self._every_s:
                 self._trouble = self._try()
                 self._tried_at = self._clock()
@@ -51,6 +51,6 @@ class WriteProbe:
                 connection.execute(_WRITE)
         except NormlabError as e:
             return str(e)
-        except SQLAlchemyError as e:  # such as a right that was taken away
+        except SQLAlchemyError as e:  # such as a revoked privilege
             return str(getattr(e, "orig", None) or e).strip().splitlines()[0]
         return None

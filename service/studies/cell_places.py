@@ -1,8 +1,8 @@
 """
-Where the cells of a study lie: every path in which two of them differ, and each one's value there.
+The coordinates of a study's cells: every path in which two cells differ, and the values there.
 
-A study that was extended may have cells that lack a path, for it was added later, or that have
-one no longer in its file, or that differ in a field of the base. All of these tell cells apart.
+A study that was extended may have cells that lack a path because it was added later, or that have
+a path that is no longer in its file, or that differ in a base field. All these distinguish cells.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from service.store.database import Database
 from service.studies.cell_values import CellValue
 
 _SPECS = text("select id, spec from job where id = any(:jobs)")
-_WHOLE = {"normalizer"}  # a field that is one value, however many options it has
+_WHOLE = {"normalizer"}  # a field that counts as one value, even if it has options
 _NO_PLACE = {"seed", "name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
 
 
 def place_all(
     database: Database, paths: Sequence[str], cells: Sequence[CellValue]
 ) -> tuple[list[str], list[CellValue]]:
-    """Return every path in which *cells* differ, *paths* first, and the cells with all of them."""
+    """Return every path in which *cells* differ, *paths* first, and the cells with their values."""
     every = list(dict.fromkeys([*paths, *(p for cell in cells for p in cell.coordinates)]))
     placed = list(cells)
     whole = all(len(cell.coordinates) == len(every) for cell in cells)
@@ -45,7 +45,7 @@ def place_all(
 
 
 def _twice(paths: Sequence[str], cells: Sequence[CellValue]) -> list[CellValue]:
-    """List the cells that share place and seed with another one."""
+    """List the cells with the same coordinates and seed as another cell."""
     places = [(*(label(cell.coordinates.get(p)) for p in paths), cell.seed) for cell in cells]
     counts = Counter(places)
     return [cell for cell, place in zip(cells, places, strict=True) if counts[place] > 1]

@@ -1,4 +1,4 @@
-"""The cells of a study as its results see them: where each lies, its job's state, its number."""
+"""The cells of a study for its results: coordinates, state of the job, and value."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _REDUCTION = re.compile(r"last|best|area|mean_last:([1-9]\d{0,5})")
 
 @dataclass(frozen=True)
 class Question:
-    """Which number to take of each job, and how to sum it up over seeds."""
+    """Which value to take from each job, and how to summarize it over seeds."""
 
     metric: str = "val/accuracy"
     reduction: str = "last"
@@ -58,7 +58,7 @@ class Question:
 
 @dataclass(frozen=True)
 class CellValue:
-    """A cell, the state of its job, and its number where there is one."""
+    """A cell, the state of its job, and its value if there is one."""
 
     coordinates: Coordinates
     seed: int
@@ -66,15 +66,15 @@ class CellValue:
     state: str
     value: float | None
     why: str
-    """Why there is no value: the state, or what a job that succeeded lacks; empty with one."""
+    """Why there is no value: the state, or what a succeeded job lacks; empty if there is one."""
 
 
 def read(database: Database, study: str, question: Question) -> list[CellValue]:
     """
-    Read every cell of *study* with the number that *question* asks for.
+    Read every cell of *study* with the value that *question* asks for.
 
     Raises:
-        InvalidSpec: jobs have reported, but none of them this metric.
+        InvalidSpec: jobs have reported metrics, but none has reported this one.
     """
     key = parse_id(study, "study")
     with database.begin() as connection:

@@ -19,7 +19,7 @@ def compare(
     """
     Compare two values of *axis*, named by their labels, seed by seed: a minus b.
 
-    Everything else is equal, but for the paths that move together with the axis: `linked`.
+    Everything else is equal, except the paths that vary together with the axis: `linked`.
 
     Raises:
         NotFound: no such study.

@@ -1,4 +1,4 @@
-"""A study's grid in the store: its cells, and the jobs that fill them."""
+"""The grid of a study in the database: its cells, and their jobs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from service.jobs.quota import reserve
 from service.store import events, schema
 
 Place = Callable[[JobSpec], tuple[str, str]]
-"""Choose a device for a job, and say why."""
+"""Choose a device for a job, with the reason."""
 
 Check = Callable[[JobSpec], Sequence[FieldProblem]]
-"""What is wrong with a job that the schema cannot see."""
+"""Problems of a job that the schema cannot detect."""
 
 _GRID = text("""
     select c.key, c.coordinates, c.seed, c.job, c.reused,
@@ -55,7 +55,7 @@ def refuse_wrong_cells(cells: Iterable[Cell], check: Check) -> None:
     """Raise InvalidSpec with the problems of the first cell that *check* objects to."""
     before = None
     for cell in cells:
-        if cell.coordinates is before:  # another seed of what was checked
+        if cell.coordinates is before:  # differs only in its seed from a cell that was checked
             continue
         before = cell.coordinates
         problems = check(cell.spec)
@@ -79,7 +79,7 @@ def add_cells(
     max_queued: int | None = None,
 ) -> list[UUID]:
     """
-    Queue a job for each of *cells* that the study does not have yet; return the jobs.
+    Queue a job for each of *cells* that is new to the study; return the jobs.
 
     Raises:
         QuotaExceeded: *owner* would have more than *max_queued* jobs queued.
@@ -91,7 +91,7 @@ def add_cells(
     rows = []
     for cell in new:
         if cell.key not in filled:
-            # Cells that differ only in their seed go to the same place.
+            # Cells that differ only in their seed go to the same device.
             where = orjson.dumps(cell.coordinates).decode()
             device, reason = placed.setdefault(where, place(cell.spec))
             row = submissions.row_of(cell.spec, owner, device, reason)
@@ -124,7 +124,7 @@ def add_cells(
 
 
 def finished_jobs(connection: Connection, owner: str, cells: Sequence[Cell]) -> dict[str, UUID]:
-    """Find succeeded jobs of *owner* that computed what *cells* ask for."""
+    """Find succeeded jobs of *owner* that have already computed *cells*."""
     keys = [cell.key for cell in cells]
     rows = connection.execute(_FINISHED, {"owner": owner, "keys": keys})
     return {row.fingerprint: row.id for row in rows}

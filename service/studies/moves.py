@@ -1,4 +1,4 @@
-"""Move all jobs of a study at once: a few statements, however many cells it has."""
+"""Change all jobs of a study together: a few statements for any number of cells."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from normlab.records import JobState
 from service.jobs.quota import reserve
 from service.store.events import CHANNEL
 
-# Locked in one order, so that two who move the same jobs wait for each other and never in a
-# circle; the statements after it see what they waited for.
+# Locked in a fixed order, so that two changes of the same jobs wait for each other without
+# deadlock; the following statements see what they waited for.
 _LOCK = text("""
     select count(*) from (
         select j.id from job j join study_cell c on c.job = j.id
@@ -23,7 +23,7 @@ _CELLS = """
     select c.job from study_cell c
     where c.study = :study and not c.reused and not c.pruned and c.job is not null
 """
-# What `states.move` and `events.record` do for one job, for all: the guard, the event, the call.
+# Does for all jobs what `states.move` and `events.record` do for one: guard, event, notification.
 _CANCEL = text(f"""
     with stopped as (
         update job set state = 'cancelled', finished_at = clock_timestamp(), lease_until = null
@@ -57,7 +57,7 @@ _RETRY = text(f"""
 
 
 def cancel_all(connection: Connection, study: UUID) -> int:
-    """Cancel what is queued and ask what runs to stop; return how many jobs that concerned."""
+    """Cancel queued jobs and ask running jobs to stop; return the number of jobs."""
     _lock(connection, study, ["queued", "running"])
     values = {"study": study, "channel": CHANNEL}
     return int(connection.execute(_CANCEL, values).scalar_one())
@@ -65,7 +65,7 @@ def cancel_all(connection: Connection, study: UUID) -> int:
 
 def retry_all(connection: Connection, study: UUID, owner: str, most: int | None) -> int:
     """
-    Queue again what failed or was cancelled, all or nothing; return how many jobs that were.
+    Queue failed and cancelled jobs again, all or nothing; return the number of jobs.
 
     Raises:
         QuotaExceeded: *owner* may have no more than *most* jobs queued.

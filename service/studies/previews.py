@@ -1,4 +1,4 @@
-"""What a study would run, before anything does: cells, epochs, time, refusals."""
+"""Preview a study before it runs: cells, epochs, time, refusals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.studies.grids import Check, Place, finished_jobs
 from service.studies.spaces import corners, refuse_wrong_space
 
 Steps = Callable[[JobSpec], int | None]
-"""How many updates a job makes, where that is known beforehand."""
+"""Return the number of updates of a job, if it is known in advance."""
 
 MOST_REFUSALS = 50
 _FIRST = 10
@@ -28,10 +28,10 @@ def preview(
     database: Database, spec: StudySpec, *, owner: str, place: Place, check: Check, steps: Steps
 ) -> StudyPreview:
     """
-    Say what *spec* would run; nothing is stored.
+    Return what *spec* would run; store nothing.
 
     Raises:
-        InvalidSpec: the grid itself is none; single cells that break a rule are listed.
+        InvalidSpec: the grid itself is invalid. (Cells that break a rule are listed instead.)
     """
     refuse_wrong_space(spec, check)
     # a search is judged by its two outermost trials: what it will try is not known yet
@@ -60,7 +60,7 @@ def preview(
 def _work(
     cells: Sequence[Cell], stands_for: float, pace: Pace, place: Place, steps: Steps
 ) -> dict[str, Any]:
-    """Say how much *cells* are, each of which stands for so many jobs."""
+    """Summarize *cells*, where each represents a number of jobs."""
     counted = [steps(cell.spec) for cell in cells]
     time = total(
         [pace.of(c.spec, place(c.spec)[0], n) for c, n in zip(cells, counted, strict=True)],
@@ -81,7 +81,7 @@ def _problems(cells: Sequence[Cell], check: Check) -> dict[str, Sequence[FieldPr
     for cell in cells:
         patience.check()
         if before is not None and cell.coordinates is before.coordinates:
-            found[cell.key] = found[before.key]  # another seed breaks no other rule
+            found[cell.key] = found[before.key]  # the seed does not affect the rules
         else:
             found[cell.key] = check(cell.spec)
         before = cell

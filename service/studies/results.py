@@ -1,4 +1,4 @@
-"""What a study found: a number for each cell, summed up over seeds and over nothing else."""
+"""The results of a study: a value per cell, averaged over seeds and nothing else."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def results(
     where: Mapping[str, str] | None = None,
 ) -> ResultTable:
     """
-    Tabulate a study: a row for each combination of *group_by*, by default of all its paths.
+    Tabulate a study: one row per combination of *group_by*, by default of all its paths.
 
-    With `seed` among *group_by*, a row for each job. Only jobs that succeeded have a value; the
-    others are counted by state in `without`. Of a timing, an emulated job has none either.
+    With `seed` in *group_by*, one row per job. Only jobs that succeeded have a value; the
+    others are counted by state in `without`. For timings, emulated jobs have no value either.
 
     Args:
-        group_by: paths that make the rows; what is left out may not vary within a row.
+        group_by: paths that form the rows; omitted paths may not vary within a row.
         where: path to label: take only the cells that have this value there.
 
     Raises:
         NotFound: no such study.
-        InvalidSpec: a path or a label that the study does not have, a metric that nobody
+        InvalidSpec: a path or a label that the study does not have, a metric that no job
             reported, or rows that would pool cells which differ in more than their seed.
     """
     declared = studies.paths(database, study)

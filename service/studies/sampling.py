@@ -1,4 +1,4 @@
-"""A search's trials as its sampler sees them: made anew at each round, from our own tables."""
+"""Rebuild a search's trials for its sampler in each round, from our own tables."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from service.store.database import Database
 if TYPE_CHECKING:
     import optuna
 
-_REDUCTION = 4  # ASHA lets one trial in so many go on to the next rung
+_REDUCTION = 4  # ASHA promotes one trial in this many to the next rung
 
 
 def rebuilt(database: Database, search: Search, trials: Sequence[Any]) -> optuna.Study:
-    """Tell a fresh sampler everything that was tried."""
-    import optuna  # large, and only searches need it
+    """Give a new sampler all trials so far."""
+    import optuna  # a large library, and only searches need it
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction=search.goal, sampler=_sampler(search, len(trials)))
@@ -62,7 +62,7 @@ def _course(database: Database, search: Search, row: Any) -> dict[int, float]:
 
 
 def _first_rung(trials: Sequence[Any], courses: Sequence[Mapping[int, float]]) -> int | None:
-    """Return the step of the lowest rung, as Optuna's `auto` takes it from whole trials."""
+    """Return the step of the lowest rung, as Optuna's `auto` derives it from complete trials."""
     whole = [
         max(course)
         for row, course in zip(trials, courses, strict=True)
@@ -73,11 +73,11 @@ def _first_rung(trials: Sequence[Any], courses: Sequence[Mapping[int, float]]) -
 
 def _rungs(row: Any, course: Mapping[int, float], first: int) -> dict[str, float]:
     """
-    Say how *row* stood at each rung that it has reached, in the words of Optuna's ASHA.
+    Return the values of *row* at each rung that it has reached, in the form of Optuna's ASHA.
 
-    Optuna notes that when it is asked about a trial, on that trial; a study that was rebuilt has
-    no such notes, and nobody to compete with. The highest rung of a running trial is left
-    open: it is what the pruner decides about.
+    Optuna stores them on a trial when it is asked about that trial. A rebuilt study has
+    no such values, and so no competitors. The highest rung of a running trial is left
+    open, because the pruner decides about it.
     """
     found: dict[str, float] = {}
     step = first
@@ -92,14 +92,14 @@ def _rungs(row: Any, course: Mapping[int, float], first: int) -> dict[str, float
 def _sampler(search: Search, trials: int) -> optuna.samplers.BaseSampler:
     from optuna.samplers import RandomSampler, TPESampler
 
-    seed = (search.seed + trials) % 2**32  # each round goes on from its own place
+    seed = (search.seed + trials) % 2**32  # each round has its own random numbers
     if search.sampler == "random":
         return RandomSampler(seed=seed)
     return TPESampler(seed=seed, constant_liar=True)
 
 
 def pruner_of(search: Search) -> optuna.pruners.BasePruner:
-    """Return who stops bad trials."""
+    """Return the pruner that stops bad trials."""
     from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
 
     if search.pruner == "median":
@@ -114,7 +114,7 @@ def pruner_of(search: Search) -> optuna.pruners.BasePruner:
 def distributions(
     space: Mapping[str, Parameter],
 ) -> dict[str, optuna.distributions.BaseDistribution]:
-    """Say a search's space as Optuna has it."""
+    """Convert a search's space to Optuna's form."""
     from optuna.distributions import (
         CategoricalDistribution,
         FloatDistribution,
@@ -123,7 +123,7 @@ def distributions(
 
     found: dict[str, optuna.distributions.BaseDistribution] = {}
     for path, p in space.items():
-        if p.choices is not None:  # by their place, for a choice may be an object
+        if p.choices is not None:  # by index, because a choice may be an object
             found[path] = CategoricalDistribution(range(len(p.choices)))
         elif p.integer:
             found[path] = IntDistribution(int(p.low or 0), int(p.high or 0), log=p.log)

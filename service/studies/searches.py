@@ -1,9 +1,9 @@
 """
-Searches: trials that a sampler proposes, one after another, stopped early where a pruner says so.
+Searches: a sampler proposes trials one after another, and a pruner may stop them early.
 
-Our tables are the truth: the sampler's view is rebuilt from the study's cells at every round, so
-a restart loses nothing, and any number of processes may take turns. For that reason only samplers
-without a memory of their own are offered.
+Our tables are the source of truth: the sampler is rebuilt from the study's cells in every round, so
+a restart loses nothing, and any number of processes may take turns. Therefore, only samplers
+without their own state are offered.
 """
 
 from __future__ import annotations
@@ -48,30 +48,30 @@ _NOTE = text("""
     update study set reason = :reason
     where id = :study and state = 'active' and reason is distinct from :reason
 """)
-_FRUITLESS = 20  # proposals in a row that are no new cell, before the space counts as used up
+_FRUITLESS = 20  # consecutive proposals without a new cell before the space counts as exhausted
 
 
 @dataclass
 class _Proposals:
-    """Cells to try next, and why there are no more of them."""
+    """The cells to try next, and why there are no more."""
 
     cells: dict[str, Cell] = field(default_factory=dict)
     used_up: bool = False
     refusal: str | None = None
-    """What is wrong with the last proposal that could not run."""
+    """The problem with the last proposal that could not run."""
 
 
 class Searcher:
     """
-    Advances every active search by one round; any number of processes may do so at once.
+    Advances every active search by one round; any number of processes may do so concurrently.
 
-    A search that fails does so by itself: its study says why, and the others go on.
+    A failing search does not affect others; its study stores the reason.
 
     Args:
-        place: makes what chooses a device, once for each search of a round.
-        check: finds what is wrong with a trial.
-        max_queued: the most jobs that an owner may have queued; trials beyond it wait.
-        failed: called at each failure of a search.
+        place: makes a function that chooses devices, once per search and round.
+        check: finds the problems of a trial.
+        max_queued: the limit of queued jobs per owner; trials beyond it wait.
+        failed: called for each failure of a search.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Searcher:
         self._searches = OneByOne("searches", self._advance, self._failed)
 
     def round(self) -> int:
-        """Propose and prune where that is due; return how many jobs were queued or stopped."""
+        """Propose and prune trials where due; return the number of jobs queued or stopped."""
         with self._database.begin() as connection:
             active = [row.id for row in connection.execute(_ACTIVE)]
         return self._searches.round(active)
@@ -99,7 +99,7 @@ class Searcher:
         with self._database.begin() as connection:
             row = connection.execute(_LOCK, {"study": study}).first()
             if row is None:
-                return 0  # another process has it
+                return 0  # another process is handling it
             try:
                 spec = StudySpec.from_store(row.spec)
             except ValueError as e:
@@ -146,7 +146,7 @@ class Searcher:
         while len(found.cells) < wanted and misses < _FRUITLESS:
             try:
                 cell = self._propose(spec, known)
-            except InvalidSpec as e:  # a combination that does not go together
+            except InvalidSpec as e:  # an invalid combination
                 found.refusal = str(e)
                 misses += 1
                 continue

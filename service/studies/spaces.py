@@ -1,4 +1,4 @@
-"""A search's space, tried out before anything runs: what can be known to be wrong is refused."""
+"""Check a search's space before anything runs, and refuse values that are certainly wrong."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from normlab.specs.cells import Cell, Coordinates, make_cell
 from normlab.specs.studies import Parameter, StudySpec
 from service.studies.grids import Check, refuse_wrong_cells
 
-# No simple fractions: the middle of 2 and 32 is a whole number, and says nothing of the others.
+# Not simple fractions: the middle of 2 and 32 is an integer, which says nothing about the rest.
 _INSIDE = (0.381966, 0.618034)
 MOST_CHOICES = 50
 
 
 def refuse_wrong_space(study: StudySpec, check: Check) -> None:
     """
-    Try a search's two outermost corners, and for each path values in between.
+    Check a search's two extreme corners, and values in between for each path.
 
-    A value is refused if the job is wrong with it at both corners, so that combinations which
-    merely do not go together stay: the search passes over those.
+    A value is refused if the job is invalid with it at both corners. Combinations that
+    are merely incompatible are allowed: the search skips them.
 
     Raises:
         InvalidSpec: its problems name the path in the space and the rule.
@@ -36,7 +36,7 @@ def refuse_wrong_space(study: StudySpec, check: Check) -> None:
 
 
 def corners(study: StudySpec) -> list[Cell]:
-    """Return a search's two outermost trials; none for a grid."""
+    """Return a search's two extreme trials; none for a grid."""
     space = {} if study.search is None else study.search.space
     ends = [{path: _end(p, side) for path, p in space.items()} for side in (0, -1)]
     return [make_cell(study, end, study.seeds[0]) for end in ends] if space else []

@@ -1,4 +1,4 @@
-"""Studies: a grid of jobs that is always completed, and never run twice."""
+"""Studies: grids of jobs that can be completed and never run twice."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def create(
     same study, so sending a file twice runs nothing twice.
 
     Args:
-        max_queued: the most jobs that *owner* may have queued.
+        max_queued: the limit of queued jobs for *owner*.
 
     Raises:
-        InvalidSpec: the grid is none, or a cell breaks a rule; nothing is queued then.
-        QuotaExceeded: *owner* would have too many jobs queued; nothing is stored then.
+        InvalidSpec: the grid is invalid, or a cell breaks a rule; then nothing is queued.
+        QuotaExceeded: *owner* would have too many jobs queued; then nothing is stored.
     """
-    cells = [] if spec.search else expand(spec)  # a search proposes its cells as it goes on
+    cells = [] if spec.search else expand(spec)  # a search proposes its cells over time
     refuse_wrong_cells(cells, check)
     refuse_wrong_space(spec, check)
     row = _row(spec, owner)
@@ -98,10 +98,10 @@ def extend(
     max_queued: int | None = None,
 ) -> StudyRecord:
     """
-    Give *study* a larger grid: its cells stay, and only those that are new are queued.
+    Extend *study* to a larger grid: its cells stay, and only new cells are queued.
 
     Raises:
-        Conflict: the study was cancelled, or searches instead of filling a grid.
+        Conflict: the study was cancelled, or is a search.
         QuotaExceeded: *owner* would have too many jobs queued; the study stays as it was.
     """
     cells = expand(spec)
@@ -132,10 +132,10 @@ def extend(
 
 def complete(database: Database, study: str, max_queued: int | None = None) -> StudyRecord:
     """
-    Run what is missing, failed or cancelled; what runs or has succeeded is left alone.
+    Run the missing, failed or cancelled cells; leave running and succeeded cells alone.
 
     Raises:
-        QuotaExceeded: the study's owner would have too many jobs queued; nothing is queued then.
+        QuotaExceeded: the study's owner would have too many jobs queued; then nothing is queued.
     """
     with database.begin() as connection:
         row = _locked(connection, study)
@@ -147,17 +147,17 @@ def complete(database: Database, study: str, max_queued: int | None = None) -> S
 
 
 def pause(database: Database, study: str) -> StudyRecord:
-    """Hold back the queued jobs; running ones go on."""
+    """Hold back the queued jobs; running jobs continue."""
     return _switch(database, study, {"active"}, "paused", held=True)
 
 
 def resume(database: Database, study: str) -> StudyRecord:
-    """Let the held jobs run."""
+    """Release the jobs that were held back."""
     return _switch(database, study, {"paused"}, "active", held=False)
 
 
 def cancel(database: Database, study: str) -> StudyRecord:
-    """Cancel every job of the study that has not ended; `complete` takes it up again."""
+    """Cancel every job of the study that has not ended; `complete` resumes it."""
     with database.begin() as connection:
         row = _locked(connection, study)
         update = schema.study.update().where(schema.study.c.id == row.id)
@@ -175,7 +175,7 @@ def set_priority(database: Database, study: str, priority: int) -> StudyRecord:
 
 
 def get(database: Database, study: str) -> StudyDetail:
-    """Return a study with all its cells; raise NotFound if there is none of that name."""
+    """Return a study with all its cells; raise NotFound if it does not exist."""
     with database.autocommit() as connection:
         key = parse_id(study, "study")
         found = _records(connection, [key])
@@ -191,24 +191,24 @@ def get(database: Database, study: str) -> StudyDetail:
 
 
 def paths(database: Database, study: str) -> list[str]:
-    """Return what *study* varies besides the seed."""
+    """Return the paths that *study* varies besides the seed."""
     return _paths(_found(database, study).spec)
 
 
 def reported(database: Database, study: str) -> list[str]:
-    """Name the metrics that any job of *study* has reported, in order of their names."""
+    """Return the names of all metrics that any job of *study* has reported, sorted."""
     key = _found(database, study).id
     with database.autocommit() as connection:
         return [row.name for row in connection.execute(_REPORTED, {"study": key})]
 
 
 def factors(database: Database, study: str) -> list[list[str]]:
-    """Return the paths of *study* that move together, a list for each axis."""
+    """Return the paths of *study* that vary together, one list per axis."""
     return StudySpec.from_store(_found(database, study).spec).factors
 
 
 def owner_of(database: Database, study: str) -> str:
-    """Return whose *study* it is."""
+    """Return the owner of *study*."""
     owner: str = _found(database, study).owner
     return owner
 
@@ -318,7 +318,7 @@ def _record(row: Any, counts: dict[str, int], reused: int) -> StudyRecord:
 
 
 def _paths(spec: dict[str, Any]) -> list[str]:
-    # Read as it was stored: a study that later rules would refuse must not hide all others.
+    # Read without validation: a study that newer rules would refuse must not hide all others.
     axes = [path for axis in spec.get("axes", ()) for path in axis]
     return axes + list(spec.get("search", {}).get("space", ()))
 

@@ -22,25 +22,25 @@ def test_a_stranger_is_asked_for_a_token_once(stranger: Page) -> None:
     stranger.goto("/devices")
     expect(stranger).to_have_url("/login?next=/devices")
     stranger.get_by_label("Token").fill("wrong")
-    stranger.get_by_role("button", name="Enter").click()
+    stranger.get_by_role("button", name="Log in").click()
     expect(stranger.get_by_role("alert").first).to_contain_text("nobody knows this token")
     stranger.get_by_label("Token").fill(TOKEN)
-    stranger.get_by_role("button", name="Enter").click()
+    stranger.get_by_role("button", name="Log in").click()
     expect(stranger.get_by_role("heading", name="Devices")).to_be_visible()
     (cookie,) = stranger.context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
-    stranger.get_by_role("button", name="Leave").click()
+    stranger.get_by_role("button", name="Log out").click()
     stranger.goto("/jobs")
     expect(stranger).to_have_url("/login?next=/jobs")
 
 
 def test_empty_lists_say_what_to_do(page: Page) -> None:
     page.goto("/jobs")
-    expect(page.get_by_text("No job yet.")).to_be_visible()
+    expect(page.get_by_text("No jobs yet.")).to_be_visible()
     page.goto("/jobs?state=failed")
-    expect(page.get_by_text("No job fits these filters.")).to_be_visible()
+    expect(page.get_by_text("No job matches these filters.")).to_be_visible()
     page.goto("/studies")
-    expect(page.get_by_text("No study yet.")).to_be_visible()
+    expect(page.get_by_text("No studies yet.")).to_be_visible()
 
 
 def test_a_job_is_submitted_through_the_form_and_watched_to_its_end(
@@ -121,7 +121,7 @@ def test_the_list_follows_what_happens_and_keeps_its_filters(
     page: Page, database: Database
 ) -> None:
     page.goto("/jobs?state=queued")
-    expect(page.get_by_text("No job fits these filters.")).to_be_visible()
+    expect(page.get_by_text("No job matches these filters.")).to_be_visible()
     job = seeding.submit(database, name="just come")
     expect(page.get_by_role("link", name="just come")).to_be_visible()
     changes.cancel(database, job)
@@ -146,12 +146,12 @@ def test_filters_and_orders_are_those_of_the_service(
     seeding.fill(database, tmp_path)
     page.goto("/jobs")
     page.get_by_label("Filter", exact=True).fill("normalizer = group and val/accuracy > 0.5")
-    page.get_by_role("button", name="Show").click()
+    page.get_by_role("button", name="Apply").click()
     expect(page.locator("tbody tr")).to_have_count(1)
     page.get_by_label("Filter", exact=True).fill("normalizer =")
-    page.get_by_role("button", name="Show").click()
+    page.get_by_role("button", name="Apply").click()
     expect(page.get_by_role("alert").filter(has_text="position")).to_be_visible()
-    expect(page.get_by_text("No job fits these filters.")).to_be_hidden()  # nobody knows
+    expect(page.get_by_text("No job matches these filters.")).to_be_hidden()  # nobody knows
     page.goto("/jobs?sort=name&state=failed")
     expect(page.locator("tbody tr")).to_have_count(1)
 

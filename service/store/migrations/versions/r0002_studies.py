@@ -1,4 +1,4 @@
-"""Cells of studies, and jobs that a paused study holds back."""
+"""Add cells of studies, and jobs that a paused study holds back."""
 
 from __future__ import annotations
 

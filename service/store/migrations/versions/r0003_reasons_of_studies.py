@@ -1,4 +1,4 @@
-"""Why a study failed, or does not go on."""
+"""Add the reason why a study failed or is stuck."""
 
 from __future__ import annotations
 
