@@ -14,7 +14,6 @@ import typer
 from normlab.cli.completion import job_ids
 from normlab.cli.connecting import connect
 from normlab.cli.output import examples, print_json
-from normlab.presentation.columns import plain_cell
 
 if TYPE_CHECKING:
     from normlab.exports.run import Run
@@ -156,6 +155,8 @@ def _plain(run: Run) -> Dict[str, Any]:
 
 
 def _rows(run: Run) -> Iterator[Row]:
+    from normlab.presentation.columns import plain_cell
+
     for series in run.series.values():
         for step, value, moment in zip(series.steps, series.values, series.times):
             yield [run.job.id, plain_cell(series.name), step, value, moment]
