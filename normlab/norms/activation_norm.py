@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
+from normlab.norms import capture
 
 _AUTOCAST_BY_DEVICE = hasattr(torch, "get_autocast_dtype")  # since torch 2.4
 
@@ -70,6 +71,10 @@ class ActivationNorm(nn.Module):
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Compute what the subclass is about; *x* is checked and not empty."""
         raise NotImplementedError
+
+    def takes_plain(self, x: Tensor) -> bool:
+        """Return whether *x* has to go through plain operators."""
+        return self.plain or capture.is_on(x)
 
     def set_progress(self, fraction: float) -> None:
         """Tell the layer which part of the training run is done, in [0, 1]."""

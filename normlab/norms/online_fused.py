@@ -62,7 +62,7 @@ class Normalize(torch.autograd.Function):
         layer.move(rows if rows.dim() == 2 else moments[0], new_mu, new_var)
         ctx.layer, ctx.turn = layer, layer.open_turn() if any(ctx.needs_input_grad) else None
         ctx.save_for_backward(x, weight, bias, moments, mu, var)
-        return passes.like(y.view(x.shape).to(x.dtype), x)
+        return passes.like(passes.reshaped(y, x).to(x.dtype), x)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -37,7 +37,7 @@ class Normalize(torch.autograd.Function):
             y.clamp_(-o.clamp, o.clamp)
         ctx.layer, ctx.turn = layer, layer.open_turn() if any(ctx.needs_input_grad) else None
         ctx.save_for_backward(x, weight, bias, *f[:7])
-        return passes.like(y.view(x.shape).to(x.dtype), x)
+        return passes.like(passes.reshaped(y, x).to(x.dtype), x)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -1,0 +1,53 @@
+"""Whether torch captures or transforms what a layer does: then it computes in plain operators.
+
+A compiler, an exporter and the transforms of torch.func see operators. What a custom autograd
+function leaves for another one, a loop in C++ and a number that Python takes out of a tensor they
+do not see, and what they make of them is wrong without a sign, or fails.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Union
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+Number = Union[float, Tensor]
+
+# torch.compiler is new in 2.1; before, dynamo replaces this function of torch._utils
+_is_compiling: Callable[[], bool] = (
+    torch.compiler.is_compiling if hasattr(torch, "compiler") else torch._utils.is_compiling  # type: ignore[attr-defined]
+)
+_functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
+
+
+def is_on(x: Tensor) -> bool:
+    """Return whether operators on *x* are captured or transformed now, or *x* has no data."""
+    if _is_compiling() or x.device.type == "meta":
+        return True
+    return is_transformed() or torch.jit.is_tracing() or _is_dispatched() or _is_dual()
+
+
+def is_transformed() -> bool:
+    """Return whether a transform of torch.func runs: vmap, grad, jvp and those made of them."""
+    return _functorch.peek_interpreter_stack() is not None
+
+
+def _is_dispatched() -> bool:
+    # fake tensors, make_fx: tracers that take no notice of the flag of the compiler
+    return bool(torch._C._len_torch_dispatch_stack())
+
+
+def _is_dual() -> bool:
+    return bool(forward_ad._current_level >= 0)
+
+
+def number(t: Tensor) -> Number:
+    """Return the one value of *t*: a number, or where captured a tensor of float64."""
+    return t.double() if is_on(t) else float(t)
+
+
+def bounded(value: Number, low: float, high: float) -> Number:
+    """Return *value* where it is between *low* and *high*, else the nearer one."""
+    return value.clamp(low, high) if isinstance(value, Tensor) else min(max(value, low), high)
