@@ -7,13 +7,14 @@ do not see, and what they make of them is wrong without a sign, or fails.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Union
+from typing import Any, Callable, TypeVar, Union
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
 Number = Union[float, Tensor]
+Value = TypeVar("Value", float, Tensor, Number)
 
 # torch.compiler is new in 2.1; before, dynamo replaces this function of torch._utils
 _is_compiling: Callable[[], bool] = (
@@ -34,6 +35,12 @@ def is_transformed() -> bool:
     return _functorch.peek_interpreter_stack() is not None
 
 
+def is_exported() -> bool:
+    """Return whether torch.export runs."""
+    exporting = getattr(getattr(torch, "compiler", None), "is_exporting", None)
+    return exporting is not None and bool(exporting())
+
+
 def _is_dispatched() -> bool:
     # fake tensors, make_fx: tracers that take no notice of the flag of the compiler
     return bool(torch._C._len_torch_dispatch_stack())
@@ -48,6 +55,11 @@ def number(t: Tensor) -> Number:
     return t.double() if is_on(t) else float(t)
 
 
-def bounded(value: Number, low: float, high: float) -> Number:
+def bounded(value: Value, low: Number, high: Number) -> Value:
     """Return *value* where it is between *low* and *high*, else the nearer one."""
-    return value.clamp(low, high) if isinstance(value, Tensor) else min(max(value, low), high)
+    if not isinstance(value, Tensor):
+        return min(max(value, low), high)
+    if not isinstance(low, Tensor) and not isinstance(high, Tensor):
+        return value.clamp(low, high)
+    low, high = (torch.as_tensor(limit).to(value) for limit in (low, high))
+    return torch.minimum(torch.maximum(value, low), high)

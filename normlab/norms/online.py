@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.errors import Conflict, InvalidSpec
-from normlab.norms import online_fused, passes
+from normlab.norms import capture, online_fused, online_registered, passes
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.online_coefficients import Options
 from normlab.norms.online_passes import Normalize
@@ -131,6 +131,8 @@ class OnlineNorm(ActivationNorm):
                 "derivative of its forward; train it on cpu or cuda, or choose a kind such as "
                 "'group'"
             )
+        if capture.is_on(x):
+            return online_registered.normalize(self, x, weight, bias)
         self._keep_state_in(passes.statistics_dtype(x))
         function: Any = online_fused.Normalize if online_fused.serves(x) else Normalize
         y: Tensor = function.apply(x, weight, bias, self)
