@@ -50,6 +50,8 @@ class SparseSwitchableNorm(SwitchableNorm):
         arXiv:1903.03793.
     """
 
+    moved = (*SwitchableNorm.moved, "radius")
+
     radius: Tensor
     mean_fixed: Tensor
     var_fixed: Tensor
@@ -104,12 +106,10 @@ class SparseSwitchableNorm(SwitchableNorm):
         p = mean_weight.detach() if mean_fixed else found[0]
         return p, var_weight.detach() if var_fixed else found[-1]
 
-    def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
-        """Normalize by the mixture; in training, freeze ratios that have become one-hot."""
-        if self.training:
-            self._freeze_one_hot(self.mean_weight, self.mean_fixed)
-            self._freeze_one_hot(self.var_weight, self.var_fixed)
-        return super().normalize(x, weight, bias)
+    def begin(self, x: Tensor) -> None:
+        """Freeze ratios that have become one-hot."""
+        self._freeze_one_hot(self.mean_weight, self.mean_fixed)
+        self._freeze_one_hot(self.var_weight, self.var_fixed)
 
     @torch.no_grad()
     def _freeze_one_hot(self, logits: Tensor, fixed: Tensor) -> None:

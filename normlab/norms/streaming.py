@@ -11,6 +11,7 @@ from normlab.errors import InvalidSpec
 from normlab.norms import engine, engine_fused
 from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved
+from normlab.norms.finite import are_finite, count_unless
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm
 
@@ -53,6 +54,10 @@ class StreamingNorm(BatchStatisticsNorm):
         paper's description, with its mean and L2 statistic; no published code was compared.
     """
 
+    moved = ("short", "short_count", "running_mean", "running_var", "nonfinite_statistics")
+    reads_state = True
+
+    momentum: float
     short: Tensor
     short_count: Tensor
     gradient_long: Tensor
@@ -81,13 +86,18 @@ class StreamingNorm(BatchStatisticsNorm):
             self.register_buffer(name, torch.tensor(0, dtype=torch.long))
         self._seen_version: Optional[int] = None
 
+    def begin(self, x: Tensor) -> None:
+        """Close the short term if the weights have changed since the last forward."""
+        self._check_statistics(x)
+        if self.weight is None:
+            self._close_short_term(self.gradient_count > 0)
+        elif self._weights_changed(self.weight):
+            self._close_short_term(self.short_count >= 0)
+
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Normalize by the streamed statistics in training, the long-term ones in evaluation."""
         if not self.training:
             return self.normalize_by(x, self.running_mean, self.running_var, weight, bias)
-        self._check_statistics(x)
-        if self._weights_changed():
-            self._close_short_term()
         size = self.samples_merged(x.shape[0])
         if size == x.shape[0]:
             return self._normalize_batch(x, weight, bias)
@@ -101,8 +111,8 @@ class StreamingNorm(BatchStatisticsNorm):
         if nodes is not None:
             return self._normalize_fused(x, weight, bias, nodes)
         short, long = self.short.clone(), torch.stack([self.running_mean, self.running_var])
-        count = int(self.short_count)
-        share = self.forward_short if int(self.num_batches_tracked) else 1.0
+        count = self.short_count.to(short.dtype)  # a new tensor: the buffer moves on
+        share = self._share(self.forward_short)
 
         def solve(mean: Tensor, var: Tensor, weight: Any, bias: Any) -> Solved:
             now = torch.stack([part[0] for part in pool_batch(mean, var)])
@@ -113,15 +123,13 @@ class StreamingNorm(BatchStatisticsNorm):
             return Solved(*affine_after(scale, mean - m, weight, bias), (recent,))
 
         y, (recent,) = engine.normalize(x, solve, (weight, bias), self.plain)
-        self.short.copy_(recent)
-        self.short_count.add_(1)
+        self._take(recent)
         return y
 
     def _normalize_fused(
         self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], nodes: Any
     ) -> Tensor:
-        count, known = int(self.short_count), int(self.num_batches_tracked)
-        share = self.forward_short if known else 1.0
+        count, share = int(self.short_count), float(self._share(self.forward_short))
         gain = share / (count + 1)
         base = self.short * (gain * count)
         if share < 1:
@@ -137,9 +145,20 @@ class StreamingNorm(BatchStatisticsNorm):
         y, mean, var = nodes.streamed(
             x, weight, bias, pool, self.eps, base, gain, state, self.backward_short
         )
-        self.short.mul_(count).add_(torch.stack([mean, var])).div_(count + 1)
-        self.short_count.add_(1)
+        self._take((self.short * count).add_(torch.stack([mean, var])).div_(count + 1))
         return y
+
+    @torch.no_grad()
+    def _take(self, recent: Tensor) -> None:
+        finite = are_finite(recent)
+        self.short.copy_(torch.where(finite, recent.to(self.short.dtype), self.short))
+        self.short_count.add_(finite.to(torch.long))
+        count_unless(finite, self.nonfinite_statistics)
+
+    def _share(self, of_short: float) -> Tensor:
+        """Return the share of the short term, which is all until there is a long one."""
+        one = torch.ones_like(self.short[0, 0])
+        return torch.where(self.num_batches_tracked > 0, one * of_short, one)
 
     def __getstate__(self) -> Any:
         # A copy's weight counts its versions anew: it keeps only whether a change is pending.
@@ -147,32 +166,40 @@ class StreamingNorm(BatchStatisticsNorm):
         return {**self.__dict__, "_seen_version": _PRESENT if unchanged else None}
 
     def stream_gradient(self, now: Tensor) -> Tensor:
-        """Take in the gradient of the statistics, (2, C), and return the one to use instead."""
-        count = int(self.gradient_count)
-        self.gradient_short.mul_(count).add_(now).div_(count + 1)
-        self.gradient_count.add_(1)
-        share = self.backward_short if int(self.num_batches_tracked) else 1.0
-        used = share * self.gradient_short + (1 - share) * self.gradient_long
+        """
+        Take in the gradient of the statistics, (2, C), and return the one to use instead.
+
+        One that is not finite is used, so that a gradient scaler sees it, and not kept.
+        """
+        count = self.gradient_count.to(self.short.dtype)
+        recent = (self.gradient_short * count + now) / (count + 1)
+        share = self._share(self.backward_short)
+        used = share * recent + (1 - share) * self.gradient_long
+        finite = are_finite(recent)
+        kept = recent.to(self.gradient_short.dtype)
+        self.gradient_short.copy_(torch.where(finite, kept, self.gradient_short))
+        self.gradient_count.add_(finite.to(torch.long))
         return used.to(now.dtype)
 
-    def _weights_changed(self) -> bool:
-        if self.weight is None:
-            return int(self.gradient_count) > 0
-        version = int(self.weight._version)
+    def _weights_changed(self, weight: Tensor) -> bool:
+        version = int(weight._version)
         changed = self._seen_version not in (version, _PRESENT)
         self._seen_version = version
         return changed
 
     @torch.no_grad()
-    def _close_short_term(self) -> None:
-        if int(self.short_count):
-            step = self.weight_of_new() if int(self.num_batches_tracked) else 1.0
-            self.running_mean.lerp_(self.short[0], step)
-            self.running_var.lerp_(self.short[1], step)
-            self.gradient_long.lerp_(self.gradient_short, step)
-            self.count_batch()
+    def _close_short_term(self, changed: Tensor) -> None:
+        closing = changed & (self.short_count > 0)
+        step = self._share(self.momentum)  # the first term is the long one
+        new = {
+            "running_mean": self.short[0],
+            "running_var": self.short[1],
+            "gradient_long": self.gradient_short,
+        }
+        self.move(new, step, closing)
+        self.num_batches_tracked.add_(closing.to(torch.long))
         for buffer in (self.short, self.short_count, self.gradient_short, self.gradient_count):
-            buffer.zero_()
+            buffer.copy_(torch.where(changed, torch.zeros_like(buffer), buffer))
 
 
 def _stream(now: Tensor, used: Tensor, layer: StreamingNorm) -> Tuple[Tensor, Tensor]:
