@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Callable, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
 from normlab.norms import capture
+from normlab.norms.recomputation import Recalled, in_backward
 
 _AUTOCAST_BY_DEVICE = hasattr(torch, "get_autocast_dtype")  # since torch 2.4
+
+_HALVES = (torch.float16, torch.bfloat16)
 
 _SHAPES = {
     1: "(N, C) or (N, C, L)",
@@ -38,6 +41,10 @@ class ActivationNorm(nn.Module):
 
     folds_affine = True  # y = weight * (something) + bias, with nothing after it
     plain = False  # no custom autograd function: any backend can differentiate it
+    moved: Tuple[str, ...] = ()  # buffers that a training forward moves, or starts from
+    reads_state = False  # the output in training depends on them
+    recalls = 64  # forwards that activation checkpoints may recompute, at most
+    decisive: Tuple[str, ...] = ()  # parameters that a lower precision would change in meaning
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, affine: bool = True, dims: int = 2
@@ -51,6 +58,7 @@ class ActivationNorm(nn.Module):
         self.eps = eps
         self.affine = affine
         self.dims = dims
+        self._recalled = Recalled(self.recalls, self.reads_state)
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
 
@@ -64,9 +72,26 @@ class ActivationNorm(nn.Module):
         if x.numel() == 0:
             return _pass_empty(x, weight, bias)
         if not _autocast_is_on(x.device.type):
-            return self.normalize(x, weight, bias)
+            return self._normalize_once(x, weight, bias)
         with torch.autocast(x.device.type, enabled=False):  # statistics stay in float32
+            return self._normalize_once(x, weight, bias)
+
+    def _normalize_once(
+        self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
+    ) -> Tensor:
+        if not self.training or not self.moved:
             return self.normalize(x, weight, bias)
+        captured = capture.is_on(x)
+        if not captured and in_backward():
+            with self._recalled.replay(self, x):
+                return self.normalize(x, weight, bias)
+        self.begin(x)
+        if not captured:
+            self._recalled.note(self, self.moved, x)
+        return self.normalize(x, weight, bias)
+
+    def begin(self, x: Tensor) -> None:
+        """Do what belongs to a training forward and not to its recomputation."""
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Compute what the subclass is about; *x* is checked and not empty."""
@@ -82,6 +107,21 @@ class ActivationNorm(nn.Module):
     def extra_repr(self) -> str:
         """Show what the constructor was given."""
         return f"{self.num_features}, eps={self.eps:g}, affine={self.affine}, dims={self.dims}"
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
+        # State and decisions stay in float32 when the layer is cast to half: a running variance
+        # may be above 65504, and a gate of 1e-8 would be 0.
+        names = (*self._buffers, *self.decisive)
+        kept = [t for t in (getattr(self, name) for name in names) if t is not None]
+        wide = {id(t) for t in (*kept, *(t.grad for t in kept if t.is_leaf)) if t is not None}
+
+        def careful(t: Tensor) -> Tensor:
+            moved = fn(t)
+            if id(t) in wide and moved.dtype in _HALVES:
+                return t.to(moved.device, torch.float32)
+            return moved
+
+        return super()._apply(careful, *args, **kwargs)
 
     def _check_input(self, x: Tensor) -> None:
         right_dims = x.dim() == self.dims + 2 or (self.dims == 1 and x.dim() == 2)

@@ -13,8 +13,8 @@ from normlab.errors import InvalidSpec
 from normlab.norms import engine, engine_fused
 from normlab.norms.engine import Solved
 from normlab.norms.passes import positions
-from normlab.norms.pooling import pool_batch
-from normlab.norms.running import BatchStatisticsNorm, bessel
+from normlab.norms.pooling import bessel, pool_batch, samples_sharing
+from normlab.norms.running import BatchStatisticsNorm
 
 
 class BatchNorm(BatchStatisticsNorm):
@@ -70,8 +70,8 @@ class BatchNorm(BatchStatisticsNorm):
         nodes = None if synced else engine_fused.nodes_for(x, self.plain, weight, bias)
         if nodes is not None:
             pool = [self.samples_merged(x.shape[0]), 1, 0]
-            y, mean, var = nodes.mixed(x, weight, bias, pool, self.eps)
-            self.track(mean, var * bessel(x.shape[0], positions(x), self.virtual_batch_size))
+            y, mean, var = nodes.mixed(x, weight, bias, pool, self.eps, unbiased=True)
+            self.track(mean, var)
             return cast("Tensor", y)
 
         def solve(mean: Tensor, var: Tensor, weight: Any, bias: Any) -> Solved:
@@ -79,7 +79,7 @@ class BatchNorm(BatchStatisticsNorm):
                 m, v, unbiased = _pool_replicas(mean, var, x)
             else:
                 m, v = pool_batch(mean, var, self.virtual_batch_size)
-                unbiased = v * bessel(x.shape[0], positions(x), self.virtual_batch_size)
+                unbiased = v * bessel(samples_sharing(mean, self.virtual_batch_size) * positions(x))
             scale = (v + self.eps).rsqrt()
             return Solved(*affine_after(scale, mean - m, weight, bias), (m, unbiased))
 
@@ -92,11 +92,11 @@ class BatchNorm(BatchStatisticsNorm):
     ) -> Tensor:
         if not self.training:
             return self.normalize_by(x, self.running_mean, self.running_var, weight, bias)
-        self.count_batch()
-        step = self.weight_of_new()
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, weight, bias, True, step, self.eps
-        )
+        # The kernel moves its running statistics, finite or not: these become the batch's own.
+        mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        y = F.batch_norm(x, mean, var, weight, bias, True, 1.0, self.eps)
+        self.track(mean, var)
+        return y
 
 
 def affine_after(

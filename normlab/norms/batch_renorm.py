@@ -61,6 +61,9 @@ class BatchRenorm(BatchStatisticsNorm):
         Ioffe, "Batch Renormalization", 2017, arXiv:1702.03275, algorithm 1.
     """
 
+    moved = ("running_mean", "running_std", "num_batches_tracked", "nonfinite_statistics", "progress")
+    reads_state = True
+
     running_std: Tensor
     moving_mean: Tensor
     moving_std: Tensor
@@ -108,6 +111,7 @@ class BatchRenorm(BatchStatisticsNorm):
         del self.running_var
         self.register_buffer("running_std", torch.ones(num_features))
         if variant == "keras":
+            self.moved += ("moving_mean", "moving_std", "moving_var")
             self.register_buffer("moving_mean", torch.zeros(num_features))
             self.register_buffer("moving_std", torch.ones(num_features))
             self.register_buffer("moving_var", torch.ones(num_features))
@@ -184,16 +188,11 @@ class BatchRenorm(BatchStatisticsNorm):
 
     @torch.no_grad()
     def _track_std(self, mean: Tensor, std: Tensor) -> None:
-        self.count_batch()
+        finite = self.count_batch(mean, std)
         step = self.weight_of_new()
-        self._move(self.running_mean, mean, step)
-        self._move(self.running_std, std, step)
+        self.move({"running_mean": mean, "running_std": std}, step, finite)
         if self.variant == "keras":
             step = step if self.inference_momentum is None else self.inference_momentum
-            self._move(self.moving_mean, mean, step)
-            self._move(self.moving_std, std, step)
-            self.moving_var.copy_((self.moving_std.square() - self.eps).clamp_min_(0.0))
-
-    @staticmethod
-    def _move(running: Tensor, new: Tensor, step: float) -> None:
-        running.lerp_(new.to(running.dtype), step)
+            self.move({"moving_mean": mean, "moving_std": std}, step, finite)
+            var = (self.moving_std.square() - self.eps).clamp_min(0.0)
+            self.moving_var.copy_(torch.where(finite, var, self.moving_var))

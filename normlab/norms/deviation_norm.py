@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -135,7 +135,7 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         news = torch.stack([part[2] for part in parts]).sum(0) / n
         self.track(means, news)
 
-    def weight_of_new(self) -> float:
+    def weight_of_new(self) -> Any:
         """Return the weight of this batch in the running statistics."""
         step = super().weight_of_new()
         flipped = self.running == "reference" and self.momentum is not None

@@ -12,7 +12,7 @@ from normlab.norms import engine, engine_fused
 from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved
 from normlab.norms.passes import positions
-from normlab.norms.pooling import pool, pool_batch
+from normlab.norms.pooling import bessel, pool, pool_batch, samples_sharing
 from normlab.norms.running import BatchStatisticsNorm
 
 _SAMPLES = ("own", "batch", "learned")
@@ -59,6 +59,8 @@ class MetaNorm(BatchStatisticsNorm):
         et al., "Differentiable Learning-to-Group Channels", 2019, arXiv:1908.05867. The slides
         aggregate the variances alone; that would not give batch or layer normalization.
     """
+
+    decisive = ("channel_gates", "sample_gate")
 
     def __init__(
         self,
@@ -107,7 +109,8 @@ class MetaNorm(BatchStatisticsNorm):
             (m, v), batch = self._pool_samples(own, gate)
             state: Tuple[Tensor, ...] = ()
             if self.training and batch is not None:
-                state = (batch[0], batch[1] * self._bessel(size, x))
+                samples = samples_sharing(mean, self.virtual_batch_size)
+                state = (batch[0], batch[1] * bessel(size * samples * positions(x)))
             return Solved(*affine_after((v + self.eps).rsqrt(), mean - m, weight, bias), state)
 
         y, statistics = engine.normalize(x, solve, tensors, self.plain)
@@ -119,20 +122,14 @@ class MetaNorm(BatchStatisticsNorm):
         self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], nodes: Any
     ) -> Tensor:
         block = {"groups": self.num_features // self.groups, "all": self.num_features}
-        size: Any = block.get(self.channels, 1)
+        size = block.get(self.channels, 1)
         pool = [self.samples_merged(x.shape[0]) if self.samples == "batch" else 1, size, 0]
         gates = self.channel_gates
         y: Tensor
-        y, mean, var = nodes.mixed(x, weight, bias, pool, self.eps, gates=gates)
+        y, mean, var = nodes.mixed(x, weight, bias, pool, self.eps, gates=gates, unbiased=True)
         if self.samples == "batch":
-            if gates is not None:
-                size = 2 ** int((gates > 0).sum())
-            self.track(mean, var * self._bessel(size, x))
+            self.track(mean, var)
         return y
-
-    def _bessel(self, channels: Any, x: Tensor) -> Any:
-        count = channels * (self.samples_merged(x.shape[0]) * positions(x))
-        return count / (count - 1)
 
     def _pool_channels(self, mean: Tensor, var: Tensor, gates: Any) -> Tuple[Moments, Any]:
         # Also returns how many channels each group has.
@@ -168,7 +165,7 @@ class MetaNorm(BatchStatisticsNorm):
         if gate is None:
             return batch, batch
         g = _straight_through(gate)
-        n = self.samples_merged(own[0].shape[0])
+        n = samples_sharing(own[0], self.virtual_batch_size)
         share = g * n / (g * n + 1 - g)
         m = own[0] + share * (batch[0] - own[0])
         # The moments of a mixture, about its own mean.

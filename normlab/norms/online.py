@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from normlab.errors import Conflict, InvalidSpec
+from normlab.errors import InvalidSpec
 from normlab.norms import capture, online_fused, online_registered, passes
 from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.finite import are_finite, count_unless
 from normlab.norms.online_coefficients import Options
 from normlab.norms.online_passes import Normalize
-from normlab.norms.turns import Turns, in_backward
+from normlab.norms.turns import Turns
 
 _COMPENSATIONS = ("layer_scaling", "clamp", "none")
-
-
-class _Before(NamedTuple):
-    """What the last training forward started from, for a checkpoint that recomputes it."""
-
-    mu: Tensor
-    var: Tensor
-    means: Tensor  # (N, C) of its input, to recognize it
 
 
 class OnlineNorm(ActivationNorm):
@@ -40,7 +33,8 @@ class OnlineNorm(ActivationNorm):
         x' = x'' / s - (1 - b) u,    u' = u + mean(x'), the gradient of x
 
     Both are linear recurrences, computed for a batch at once as scans over (N, C), equal to the
-    loop over samples to rounding. State is (C,): mu, var, and v and u, which backward moves.
+    loop over samples to rounding. State is (C,): mu, var, and v and u, which backward moves; what
+    is not finite moves neither pair, and for mu and var is counted in nonfinite_statistics.
 
     Error compensation: "layer_scaling", the paper's and our default, divides z of each sample by
     its root mean square over channels and positions; "clamp" limits z; "none" does nothing.
@@ -74,11 +68,15 @@ class OnlineNorm(ActivationNorm):
     """
 
     folds_affine = False
+    moved = ("mu", "var", "nonfinite_statistics")
+    reads_state = True
+    recalls = 1  # of several, the control could not tell in which order they came
 
     mu: Tensor
     var: Tensor
     u: Tensor
     v: Tensor
+    nonfinite_statistics: Tensor
 
     def __init__(
         self,
@@ -118,8 +116,8 @@ class OnlineNorm(ActivationNorm):
         self.register_buffer("var", torch.ones(num_features))
         self.register_buffer("u", torch.zeros(num_features))
         self.register_buffer("v", torch.zeros(num_features))
+        self.register_buffer("nonfinite_statistics", torch.tensor(0.0), persistent=False)
         self._turns = Turns()
-        self._before: Optional[_Before] = None
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Normalize by the running statistics, and in training move them."""
@@ -131,25 +129,27 @@ class OnlineNorm(ActivationNorm):
                 "derivative of its forward; train it on cpu or cuda, or choose a kind such as "
                 "'group'"
             )
+        self._keep_state_in(passes.statistics_dtype(x))
         if capture.is_on(x):
             return online_registered.normalize(self, x, weight, bias)
-        self._keep_state_in(passes.statistics_dtype(x))
         function: Any = online_fused.Normalize if online_fused.serves(x) else Normalize
         y: Tensor = function.apply(x, weight, bias, self)
         return y
 
     def start(self) -> Tuple[Tensor, Tensor]:
         """Return the mu and var that a forward starts from."""
-        before = self._before if in_backward() else None
-        return (self.mu, self.var) if before is None else (before.mu, before.var)
+        return self.mu, self.var
 
-    def move(self, means: Tensor, mu: Tensor, var: Tensor) -> None:
-        """Take the statistics after a forward; one that recomputes another changes nothing."""
-        if in_backward() and self._before is not None:
-            _check_same(self._before, means)
-        else:
-            self._before = _Before(self.mu, self.var, means)
-            self.mu, self.var = mu, var  # not in place: `_before` keeps the old ones
+    def move(self, mu: Tensor, var: Tensor) -> None:
+        """Take the statistics after a forward, if they are finite."""
+        finite = are_finite(mu, var)
+        self.mu, self.var = torch.where(finite, mu, self.mu), torch.where(finite, var, self.var)
+        count_unless(finite, self.nonfinite_statistics)
+
+    def move_control(self, u: Tensor, v: Tensor) -> None:
+        """Take the control after a backward, if it is finite."""
+        finite = are_finite(u, v)
+        self.u, self.v = torch.where(finite, u, self.u), torch.where(finite, v, self.v)
 
     def extra_repr(self) -> str:
         """Show what the constructor was given."""
@@ -184,9 +184,6 @@ class OnlineNorm(ActivationNorm):
             z = scale_layer(z, self.options.group_size, self.options.scaling_eps)
         return z.to(x.dtype)
 
-    def __getstate__(self) -> Any:
-        return {**self.__dict__, "_before": None}
-
 
 def scale_layer(z: Tensor, group_size: int, eps: float = 1e-5) -> Tensor:
     """
@@ -203,13 +200,3 @@ def scale_layer(z: Tensor, group_size: int, eps: float = 1e-5) -> Tensor:
     grouped = z.reshape(z.shape[0], z.shape[1] // group_size, -1)
     power = grouped.square().mean(2, keepdim=True)
     return (grouped * (power + eps).rsqrt()).view(z.shape)
-
-
-def _check_same(before: _Before, means: Tensor) -> None:
-    same = before.means.shape == means.shape
-    if not same or not torch.allclose(before.means, means, rtol=1e-2, atol=1e-2):
-        raise Conflict(
-            "a forward of OnlineNorm inside backward (an activation checkpoint) does not recompute "
-            "the last training forward: the layer was used again in between; use it once in a "
-            "checkpointed step, or leave it out of the checkpoint"
-        )

@@ -59,7 +59,7 @@ class Normalize(torch.autograd.Function):
         y, moments, new_mu, new_var = _kernels[0].forward(
             rows, mu, var, *_like(rows, weight, bias), *_numbers(layer.options)
         )
-        layer.move(rows if rows.dim() == 2 else moments[0], new_mu, new_var)
+        layer.move(new_mu, new_var)
         ctx.layer, ctx.turn = layer, layer.open_turn() if any(ctx.needs_input_grad) else None
         ctx.save_for_backward(x, weight, bias, moments, mu, var)
         return passes.like(passes.reshaped(y, x).to(x.dtype), x)
@@ -73,9 +73,10 @@ class Normalize(torch.autograd.Function):
         layer.take_turn(ctx.turn)
         rows = _rows(x)
         control = _like(rows, layer.u, layer.v, weight, bias)
-        gx, d_weight, d_bias, layer.u, layer.v = _kernels[0].backward(
+        gx, d_weight, d_bias, u, v = _kernels[0].backward(
             rows, _rows(g), *kept, *control, *_numbers(layer.options)
         )
+        layer.move_control(u, v)
         return (
             passes.like(gx.view(x.shape).to(x.dtype), x),
             None if weight is None else d_weight.to(weight.dtype),

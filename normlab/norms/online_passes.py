@@ -31,7 +31,7 @@ class Normalize(torch.autograd.Function):
         means, variances = passes.moments(rows)
         mu, var = layer.start()
         f = online_coefficients.forward(means, variances, mu, var, w, b, o)
-        layer.move(means, f.mu, f.var)
+        layer.move(f.mu, f.var)
         y = affine(rows, f.scale, f.shift)
         if o.clamp is not None:
             y.clamp_(-o.clamp, o.clamp)
@@ -52,7 +52,7 @@ class Normalize(torch.autograd.Function):
         w, b = like_statistics(weight, rows), like_statistics(bias, rows)
         u, v = layer.u.to(f.inv.dtype), layer.v.to(f.inv.dtype)
         g, back = gradient_coefficients(rows, g, f, u, v, w, b, o)
-        layer.u, layer.v = back.u, back.v
+        layer.move_control(back.u, back.v)
         gx = None
         if ctx.needs_input_grad[0]:
             gx = input_grad(rows, g, back, overwrite=o.clamp is not None)

@@ -109,10 +109,13 @@ void stream(Values& dmean, Values& dvar, const Constants& constants, double shar
   Tensor recent = constants.state[0], gradients = constants.state[2];
   const Tensor &past = constants.state[1], &batches = constants.state[3];
   const double count = gradients.item<double>();
-  recent.mul_(count).add_(now.to(recent.scalar_type())).div_(count + 1);
-  gradients.add_(1);
+  const Tensor next = (recent * count + now.to(recent.scalar_type())) / (count + 1);
   if (batches.item<int64_t>() == 0) share = 1;
-  const Values used = values_of(recent * share + past * (1 - share));
+  const Values used = values_of(next * share + past * (1 - share));
+  if (at::isfinite(next).all().item<bool>()) {
+    recent.copy_(next);
+    gradients.add_(1);
+  }
   dmean.assign(used.begin(), used.begin() + c);
   dvar.assign(used.begin() + c, used.end());
 }
@@ -183,7 +186,8 @@ class Normalize : public torch::autograd::Function<Normalize> {
     const Solution s(moments, recipe, constants, p, q, gates);
     const Values w = values_of(weight), b = values_of(bias);
     const Tensor y = wide ? affine<double>(x, s, w, b) : affine<float>(x, s, w, b);
-    const auto [mean, var] = s.statistics(x.options(), constants.mu.defined());
+    const auto [mean, var] = s.statistics(x.options(), constants.mu.defined(),
+                                         x.numel() / (s.n * s.c));
     ctx->save_for_backward({x, moments, weight, bias, p, q, gates, constants.mu, constants.sigma,
                             constants.base});
     // not as a saved variable: other backward passes may move it before this one
@@ -231,10 +235,11 @@ Three apply(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
 
 Three mixed(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
             at::IntArrayRef pools, double eps, const MaybeTensor& p, const MaybeTensor& q,
-            const MaybeTensor& gates) {
+            const MaybeTensor& gates, bool unbiased) {
   Recipe recipe;
   recipe.pools = pools.vec();
   recipe.eps = eps;
+  recipe.unbiased = unbiased;
   return apply(x, weight, bias, p, q, gates, recipe, {});
 }
 
@@ -273,7 +278,7 @@ Three streamed(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bi
 TORCH_LIBRARY_FRAGMENT(normlab_engine, m) {
   m.def(
       "mixed(Tensor x, Tensor? weight, Tensor? bias, int[] pools, float eps, Tensor? p=None,"
-      " Tensor? q=None, Tensor? gates=None) -> (Tensor, Tensor, Tensor)",
+      " Tensor? q=None, Tensor? gates=None, bool unbiased=False) -> (Tensor, Tensor, Tensor)",
       &mixed);
   m.def(
       "renormalized(Tensor x, Tensor? weight, Tensor? bias, int[] pools, float eps, Tensor mu,"

@@ -25,6 +25,7 @@ struct Recipe {
   bool eps_outside = false;    // sigma = sqrt(V) + eps
   double gain = 1;             // of streaming: M = gain * M_1 + base
   double share = 1;            // of the recent gradient
+  bool unbiased = false;       // the variance that is handed out
 
   Values numbers() const {
     return {eps, r_least, r_limit, d_limit, eps_outside ? 1.0 : 0.0, gain, share};
@@ -214,14 +215,20 @@ struct Solution {
   }
 
   // The mean over the samples of the last pool's moments, or of sigma for its variance.
-  std::tuple<Tensor, Tensor> statistics(const at::TensorOptions& options, bool sigma) const {
+  // A variance is made unbiased in its own union, of *positions* values a row.
+  std::tuple<Tensor, Tensor> statistics(const at::TensorOptions& options, bool sigma,
+                                        int64_t positions) const {
+    double values = positions;  // of each row, with the rows that gates merged into it
+    for (const double gate : gates) values *= gate > 0 ? 2 : 1;
     Tensor found = at::zeros({2, c}, options.dtype(at::kDouble));
     double *mean = found.data_ptr<double>(), *var = mean + c;
     const Pool& last = pools.back();
     for (int64_t i = 0; i < n * c; ++i) {
       const int64_t k = last.rows.of[i];
+      const double count = last.size[k] * values;
+      const double factor = recipe.unbiased ? count / (count - 1) : 1;
       mean[i % c] += last.moments.mean[k] / n;
-      var[i % c] += (sigma ? 1 / inverse[i] : last.moments.var[k]) / n;
+      var[i % c] += (sigma ? 1 / inverse[i] : last.moments.var[k] * factor) / n;
     }
     const Tensor narrow = found.to(options);
     return {narrow[0], narrow[1]};

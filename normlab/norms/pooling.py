@@ -6,7 +6,7 @@ this centred form: mean(x^2) - mean(x)^2 loses everything in float32 when |mean|
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -49,6 +49,27 @@ def _pool_groups(mean: Tensor, var: Tensor, size: int) -> Tuple[Tensor, Tensor]:
         m.expand(-1, size, -1).reshape(mean.shape),
         v.expand(-1, size, -1).reshape(var.shape),
     )
+
+
+def samples_sharing(mean: Tensor, virtual_batch_size: Optional[int]) -> Any:
+    """
+    Return how many samples share the statistics of each: a number, or (N, 1) with a smaller rest.
+
+    Args:
+        mean: (N, C) before `pool_batch`.
+        virtual_batch_size: as there.
+    """
+    n = mean.shape[0]
+    size = min(n, virtual_batch_size or n)
+    rest = n % size
+    if rest == 0:
+        return size
+    return torch.cat([mean.new_full((n - rest, 1), size), mean.new_full((rest, 1), rest)])
+
+
+def bessel(count: Any) -> Any:
+    """Return n / (n - 1), which makes a variance over n = *count* values unbiased."""
+    return count / (count - 1)
 
 
 def smallest_group(samples: int, virtual_batch_size: Optional[int]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Dict, Optional
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from normlab.errors import InvalidSpec
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.passes import positions, statistics_dtype
+from normlab.norms.finite import are_finite, count_unless
 from normlab.norms.pooling import smallest_group
 
 
@@ -20,6 +21,11 @@ class BatchStatisticsNorm(ActivationNorm):
     running = (1 - momentum) * running + momentum * new, once for each training forward. With
     virtual batches, new is the mean over the samples of their groups' statistics, so that a
     momentum means the same whatever the size of the groups.
+
+    Statistics that are not finite (of an overflow, which a gradient scaler skips) move nothing:
+    `num_batches_tracked` counts the batches that are in the running statistics, and
+    `nonfinite_statistics` those that are not. The latter is in no state dict, so that those of
+    torch's layers fit.
 
     Args:
         num_features: C, the number of channels.
@@ -33,6 +39,9 @@ class BatchStatisticsNorm(ActivationNorm):
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
+    nonfinite_statistics: Tensor
+
+    moved = ("running_mean", "running_var", "num_batches_tracked", "nonfinite_statistics")
 
     def __init__(
         self,
@@ -53,6 +62,8 @@ class BatchStatisticsNorm(ActivationNorm):
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.ones(num_features))
         self.register_buffer("num_batches_tracked", torch.tensor(0, dtype=torch.long))
+        # a float, because IPUs compile integers as constants
+        self.register_buffer("nonfinite_statistics", torch.tensor(0.0), persistent=False)
 
     def extra_repr(self) -> str:
         """Show what the constructor was given."""
@@ -61,23 +72,33 @@ class BatchStatisticsNorm(ActivationNorm):
             text += f", virtual_batch_size={self.virtual_batch_size}"
         return text
 
-    def weight_of_new(self) -> float:
+    def weight_of_new(self) -> Any:
         """Return the weight of this batch in the running statistics; call after `count_batch`."""
         if self.momentum is not None:
             return self.momentum
-        return 1.0 / float(self.num_batches_tracked)
+        return self.num_batches_tracked.to(self.running_mean.dtype).clamp_min(1).reciprocal()
 
-    def count_batch(self) -> None:
-        """Count one more training batch."""
-        self.num_batches_tracked.add_(1)
+    def count_batch(self, *statistics: Tensor) -> Tensor:
+        """Count one more training batch; return whether its *statistics* are finite, ()."""
+        finite = are_finite(*statistics)
+        self.num_batches_tracked.add_(finite.to(torch.long))
+        count_unless(finite, self.nonfinite_statistics)
+        return finite
 
+    @torch.no_grad()
     def track(self, mean: Tensor, var: Tensor) -> None:
         """Move the running statistics towards *mean* and *var*, each (C,) or (N or 1, C)."""
-        self.count_batch()
+        mean, var = per_channel(mean), per_channel(var)
+        finite = self.count_batch(mean, var)
         step = self.weight_of_new()
-        with torch.no_grad():
-            _move(self.running_mean, _per_channel(mean), step)
-            _move(self.running_var, _per_channel(var), step)
+        self.move({"running_mean": mean, "running_var": var}, step, finite)
+
+    def move(self, new: Dict[str, Tensor], step: Any, finite: Tensor) -> None:
+        """Move each buffer by *step* of its way to the new value, where that is *finite*."""
+        for name, value in new.items():
+            running: Tensor = getattr(self, name)
+            moved = running * (1 - step) + value.to(running.dtype) * step  # IPUs have no lerp_
+            running.copy_(torch.where(finite, moved, running))  # IPUs keep what changes in place
 
     def normalize_by(
         self,
@@ -113,16 +134,6 @@ class BatchStatisticsNorm(ActivationNorm):
             )
 
 
-def _per_channel(statistic: Tensor) -> Tensor:
+def per_channel(statistic: Tensor) -> Tensor:
+    """Return *statistic*, (C,), (1, C) or (N, C), as the mean over its samples."""
     return statistic if statistic.dim() == 1 else statistic.mean(0)
-
-
-def _move(running: Tensor, new: Tensor, step: float) -> None:
-    # IPUs have no lerp_; in place, because they keep no buffer that is assigned anew.
-    running.mul_(1 - step).add_(new.to(running.dtype), alpha=step)
-
-
-def bessel(samples: int, d: int, virtual_batch_size: Optional[int]) -> float:
-    """Return n / (n - 1), which makes a variance over n = group * d values unbiased."""
-    n = min(samples, virtual_batch_size or samples) * d
-    return n / (n - 1)

@@ -51,6 +51,8 @@ class SparseSwitchableNorm(SwitchableNorm):
         arXiv:1903.03793.
     """
 
+    moved = (*SwitchableNorm.moved, "radius")
+
     radius: Tensor
     mean_fixed: Tensor
     var_fixed: Tensor
@@ -117,19 +119,16 @@ class SparseSwitchableNorm(SwitchableNorm):
         batch = self.choices.index("batch")
         ignored = [w[batch] == 0 for w in (self.mean_weight.detach(), self.var_weight.detach())]
         unused = self.mean_fixed & self.var_fixed & ignored[0] & ignored[1]
-        names = ("running_mean", "running_var", "num_batches_tracked")
-        before = {name: getattr(self, name).clone() for name in names}
+        before = {name: getattr(self, name).clone() for name in SwitchableNorm.moved}
         super().track(mean, var)
         for name, old in before.items():
             moved: Tensor = getattr(self, name)
             moved.copy_(torch.where(unused, old, moved))
 
-    def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
-        """Normalize by the mixture; in training, freeze ratios that have become one-hot."""
-        if self.training:
-            self._freeze_one_hot(self.mean_weight, self.mean_fixed)
-            self._freeze_one_hot(self.var_weight, self.var_fixed)
-        return super().normalize(x, weight, bias)
+    def begin(self, x: Tensor) -> None:
+        """Freeze ratios that have become one-hot."""
+        self._freeze_one_hot(self.mean_weight, self.mean_fixed)
+        self._freeze_one_hot(self.var_weight, self.var_fixed)
 
     @torch.no_grad()
     def _freeze_one_hot(self, logits: Tensor, fixed: Tensor) -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from math import nan
 from typing import Any, Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine, engine_fused
+from normlab.norms import capture, engine, engine_fused, streaming_registered
 from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved
+from normlab.norms.finite import are_finite, count_unless
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm
-
-_PRESENT = -1  # the version that the weight has now, whatever that is
-
 
 class StreamingNorm(BatchStatisticsNorm):
     """
@@ -28,7 +27,7 @@ class StreamingNorm(BatchStatisticsNorm):
     own short and long terms, and flow into the present batch alone. Until there is a long term,
     the short one counts alone. Evaluation uses the long term: running_mean and running_var.
 
-    A change of the weights is seen at the layer's own weight. Without an affine (or under a proxy
+    A change of the weights is seen at the values of the layer's own weight. Without an affine (or under a proxy
     activation), every forward after a backward counts as one.
 
     Args:
@@ -53,11 +52,16 @@ class StreamingNorm(BatchStatisticsNorm):
         paper's description, with its mean and L2 statistic; no published code was compared.
     """
 
+    moved = ("short", "short_count", "running_mean", "running_var", "nonfinite_statistics")
+    reads_state = True
+
+    momentum: float
     short: Tensor
     short_count: Tensor
     gradient_long: Tensor
     gradient_short: Tensor
     gradient_count: Tensor
+    seen_weight: Tensor
 
     def __init__(
         self,
@@ -79,15 +83,17 @@ class StreamingNorm(BatchStatisticsNorm):
             self.register_buffer(name, torch.zeros(2, num_features))  # of the mean, of the variance
         for name in ("short_count", "gradient_count"):
             self.register_buffer(name, torch.tensor(0, dtype=torch.long))
-        self._seen_version: Optional[int] = None
+        self.register_buffer("seen_weight", torch.full((num_features,), nan), persistent=False)
+
+    def begin(self, x: Tensor) -> None:
+        """Close the short term if the weights have changed since the last forward."""
+        self._check_statistics(x)
+        self._close_short_term(self._weights_changed())
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Normalize by the streamed statistics in training, the long-term ones in evaluation."""
         if not self.training:
             return self.normalize_by(x, self.running_mean, self.running_var, weight, bias)
-        self._check_statistics(x)
-        if self._weights_changed():
-            self._close_short_term()
         size = self.samples_merged(x.shape[0])
         if size == x.shape[0]:
             return self._normalize_batch(x, weight, bias)
@@ -101,8 +107,8 @@ class StreamingNorm(BatchStatisticsNorm):
         if nodes is not None:
             return self._normalize_fused(x, weight, bias, nodes)
         short, long = self.short.clone(), torch.stack([self.running_mean, self.running_var])
-        count = int(self.short_count)
-        share = self.forward_short if int(self.num_batches_tracked) else 1.0
+        count = self.short_count.to(short.dtype)  # a new tensor: the buffer moves on
+        share = self._share(self.forward_short)
 
         def solve(mean: Tensor, var: Tensor, weight: Any, bias: Any) -> Solved:
             now = torch.stack([part[0] for part in pool_batch(mean, var)])
@@ -113,15 +119,13 @@ class StreamingNorm(BatchStatisticsNorm):
             return Solved(*affine_after(scale, mean - m, weight, bias), (recent,))
 
         y, (recent,) = engine.normalize(x, solve, (weight, bias), self.plain)
-        self.short.copy_(recent)
-        self.short_count.add_(1)
+        self._take(recent)
         return y
 
     def _normalize_fused(
         self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], nodes: Any
     ) -> Tensor:
-        count, known = int(self.short_count), int(self.num_batches_tracked)
-        share = self.forward_short if known else 1.0
+        count, share = int(self.short_count), float(self._share(self.forward_short))
         gain = share / (count + 1)
         base = self.short * (gain * count)
         if share < 1:
@@ -137,46 +141,58 @@ class StreamingNorm(BatchStatisticsNorm):
         y, mean, var = nodes.streamed(
             x, weight, bias, pool, self.eps, base, gain, state, self.backward_short
         )
-        self.short.mul_(count).add_(torch.stack([mean, var])).div_(count + 1)
-        self.short_count.add_(1)
+        self._take((self.short * count).add_(torch.stack([mean, var])).div_(count + 1))
         return y
 
-    def __getstate__(self) -> Any:
-        # A copy's weight counts its versions anew: it keeps only whether a change is pending.
-        unchanged = self.weight is not None and self.weight._version == self._seen_version
-        return {**self.__dict__, "_seen_version": _PRESENT if unchanged else None}
+    @torch.no_grad()
+    def _take(self, recent: Tensor) -> None:
+        finite = are_finite(recent)
+        self.short.copy_(torch.where(finite, recent.to(self.short.dtype), self.short))
+        self.short_count.add_(finite.to(torch.long))
+        count_unless(finite, self.nonfinite_statistics)
+
+    def _share(self, of_short: float) -> Tensor:
+        """Return the share of the short term, which is all until there is a long one."""
+        one = torch.ones_like(self.short[0, 0])
+        return torch.where(self.num_batches_tracked > 0, one * of_short, one)
 
     def stream_gradient(self, now: Tensor) -> Tensor:
         """Take in the gradient of the statistics, (2, C), and return the one to use instead."""
-        count = int(self.gradient_count)
-        self.gradient_short.mul_(count).add_(now).div_(count + 1)
-        self.gradient_count.add_(1)
-        share = self.backward_short if int(self.num_batches_tracked) else 1.0
-        used = share * self.gradient_short + (1 - share) * self.gradient_long
-        return used.to(now.dtype)
+        state = (self.gradient_short, self.gradient_long, self.gradient_count)
+        return streaming_registered.take_in(
+            now, *state, self.num_batches_tracked, self.backward_short
+        )
 
-    def _weights_changed(self) -> bool:
+    @torch.no_grad()
+    def _weights_changed(self) -> Tensor:
+        """Return whether a backward, or without it the weight, says so; note the weight."""
         if self.weight is None:
-            return int(self.gradient_count) > 0
-        version = int(self.weight._version)
-        changed = self._seen_version not in (version, _PRESENT)
-        self._seen_version = version
+            return self.gradient_count > 0
+        weight = self.weight.to(self.seen_weight)
+        changed = (weight != self.seen_weight).any()
+        self.seen_weight.copy_(weight)
         return changed
 
     @torch.no_grad()
-    def _close_short_term(self) -> None:
-        if int(self.short_count):
-            step = self.weight_of_new() if int(self.num_batches_tracked) else 1.0
-            self.running_mean.lerp_(self.short[0], step)
-            self.running_var.lerp_(self.short[1], step)
-            self.gradient_long.lerp_(self.gradient_short, step)
-            self.count_batch()
+    def _close_short_term(self, changed: Tensor) -> None:
+        closing = changed & (self.short_count > 0)
+        step = self._share(self.momentum)  # the first term is the long one
+        new = {
+            "running_mean": self.short[0],
+            "running_var": self.short[1],
+            "gradient_long": self.gradient_short,
+        }
+        self.move(new, step, closing)
+        self.num_batches_tracked.add_(closing.to(torch.long))
         for buffer in (self.short, self.short_count, self.gradient_short, self.gradient_count):
-            buffer.zero_()
+            buffer.copy_(torch.where(changed, torch.zeros_like(buffer), buffer))
 
 
 def _stream(now: Tensor, used: Tensor, layer: StreamingNorm) -> Tuple[Tensor, Tensor]:
-    streamed = _Streamed.apply(now, used, layer)  # type: ignore[no-untyped-call]
+    if capture.is_on(now):
+        streamed = streaming_registered.stream(layer, now, used)
+    else:
+        streamed = _Streamed.apply(now, used, layer)  # type: ignore[no-untyped-call]
     return streamed[0], streamed[1]
 
 

@@ -12,8 +12,8 @@ from normlab.norms import engine, engine_fused
 from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved
 from normlab.norms.passes import positions
-from normlab.norms.pooling import pool, pool_batch
-from normlab.norms.running import BatchStatisticsNorm
+from normlab.norms.pooling import bessel, pool, pool_batch, samples_sharing, smallest_group
+from normlab.norms.running import BatchStatisticsNorm, per_channel
 
 Moments = Tuple[Tensor, Tensor]
 
@@ -52,6 +52,8 @@ class SwitchableNorm(BatchStatisticsNorm):
         one; our buffers start at 0 and 1, theirs at 0 and 0.
     """
 
+    decisive = ("mean_weight", "var_weight")
+
     def __init__(
         self,
         num_features: int,
@@ -80,19 +82,18 @@ class SwitchableNorm(BatchStatisticsNorm):
         self.mean_weight = nn.Parameter(torch.ones(len(self.choices)))
         self.var_weight = nn.Parameter(torch.ones(len(self.choices)))
 
+    @torch.no_grad()
     def track(self, mean: Tensor, var: Tensor) -> None:
         """Move the running statistics, or widen what they are over by this batch."""
         if self.running == "moving":
             super().track(mean, var)
             return
-        self.count_batch()
-        step = 1.0 / float(self.num_batches_tracked)
-        with torch.no_grad():
-            m, v = (s.reshape(-1, self.num_features).mean(0) for s in (mean, var))
-            off = m.to(self.running_mean) - self.running_mean
-            self.running_var.lerp_(v.to(self.running_var), step)
-            self.running_var.addcmul_(off, off, value=step * (1 - step))
-            self.running_mean.add_(off, alpha=step)
+        mean, var = per_channel(mean), per_channel(var)
+        finite = self.count_batch(mean, var)
+        step = self.num_batches_tracked.to(self.running_mean.dtype).clamp_min(1).reciprocal()
+        off = mean.to(self.running_mean) - self.running_mean
+        between = (1 - step) * off.square()  # the variance of the old mean and the new, over step
+        self.move({"running_mean": mean, "running_var": var + between}, step, finite)
 
     def ratios(self, mean_weight: Tensor, var_weight: Tensor) -> Tuple[Tensor, Tensor]:
         """Return how much each of `choices` counts in the mean, and in the variance."""
@@ -162,19 +163,19 @@ class SwitchableNorm(BatchStatisticsNorm):
     def _batch_moments(self, mean: Tensor, var: Tensor, d: int) -> Moments:
         if not self.training:
             return self.running_mean.to(mean).unsqueeze(0), self.running_var.to(var).unsqueeze(0)
-        samples = self.samples_merged(mean.shape[0])
+        samples = samples_sharing(mean, self.virtual_batch_size)
         pooled = pool_batch(mean, var, self.virtual_batch_size)
         return self._unbias(pooled, samples * d)
 
-    def _unbias(self, moments: Moments, count: int) -> Moments:
+    def _unbias(self, moments: Moments, count: Any) -> Moments:
         if not self.unbiased_reference or self.dims > 1:
             return moments
-        return moments[0], moments[1] * (count / (count - 1))
+        return moments[0], moments[1] * bessel(count)
 
     def _check_unbiased(self, x: Tensor) -> None:
         if not self.unbiased_reference:
             return
-        samples = self.samples_merged(x.shape[0]) if self.training else 2
+        samples = smallest_group(x.shape[0], self.virtual_batch_size) if self.training else 2
         values = positions(x) * (samples if self.dims == 1 else 1)
         if values == 1:
             raise InvalidSpec(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import weakref
 from typing import Any, List, Tuple
 
-import torch
-
 from normlab.errors import Conflict
+from normlab.norms.recomputation import in_backward
 
 
 class Turn:
@@ -66,11 +65,6 @@ class Turns:
 
     def __reduce__(self) -> Tuple[Any, ...]:
         return Turns, ()
-
-
-def in_backward() -> bool:
-    """Return whether a backward pass is running: activation checkpoints recompute there."""
-    return int(torch._C._current_graph_task_id()) != -1
 
 
 def _waits(ref: weakref.ReferenceType[Turn]) -> bool:

@@ -23,6 +23,7 @@ from normlab.training.evaluation import evaluate
 from normlab.training.ledger import Ledger
 from normlab.training.norm_control import EpochNorms, Steer, steering
 from normlab.training.optimizers import scaled_rate
+from normlab.training.overflows import Overflows
 from normlab.training.replicas import Alone, Replicas, rows_of
 from normlab.training.reporting import Reporter
 from normlab.training.schedules import factor
@@ -114,6 +115,7 @@ class Training:
         self.leads = replicas.rank == 0
         self.ledger = Ledger(reporter)
         self.clock = Clock()
+        self.overflows = Overflows(session)
         self.step = 0  # updates done
         self.steps_per_epoch = len(data.train) // spec.samples_per_update
         self.steps = total_steps(spec, self.steps_per_epoch) or 0
@@ -137,6 +139,7 @@ class Training:
         self.session.load_state_dict(state["session"])
         self.ledger.load_state_dict(state["ledger"])
         self.clock.load_state_dict(state["clock"])
+        self.overflows.load_state_dict(state.get("overflows", 0))  # older checkpoints have none
         self.watch.load_state_dict(state["watch"])
         torch.set_rng_state(state["random"])
         self.step = self._saved_step = state["step"]
@@ -195,6 +198,7 @@ class Training:
         with self.clock.training(steps=0):
             self.ledger.drain()  # waits for the device
         self.ledger.end_epoch(self.step)
+        self.overflows.end_epoch(self.ledger, self.step)
         self._report_speed()
         if epochs_done % self.spec.evaluate_every == 0 or self.step == self.steps:
             self._evaluate()
@@ -253,6 +257,7 @@ class Training:
             "session": self.session.state_dict(),
             "ledger": self.ledger.state_dict(),
             "clock": self.clock.state_dict(),
+            "overflows": self.overflows.state_dict(),
             "watch": self.watch.state_dict(),
             "random": torch.get_rng_state(),
         }

@@ -1,5 +1,10 @@
+from __future__ import annotations
+
+from typing import Dict
+
 import pytest
 import torch
+from torch import Tensor, nn
 
 from normlab.norms import engine, make
 from tests.norms.golden import Golden, assert_same
@@ -13,6 +18,11 @@ FILES = [
     ("in_torch_n2", {"kind": "instance"}),
     ("gn2_torch_n2", {"kind": "group", "groups": 2}),
 ]
+
+
+def _running(layer: nn.Module) -> Dict[str, Tensor]:
+    parameters = dict(layer.named_parameters())
+    return {k: v for k, v in layer.state_dict().items() if k not in parameters}
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)

@@ -30,6 +30,7 @@ def test_every_metric_is_reported_with_the_update_that_it_belongs_to(tmp_path: P
         "train/loss": each_update,
         "train/learning_rate": each_update,
         "train/accuracy": each_epoch,
+        "train/nonfinite_statistics": each_epoch,
         "train/images_per_s": each_epoch,
         "time/epoch_s": each_epoch,
         "device/memory_peak_bytes": each_epoch,

@@ -1,0 +1,43 @@
+"""How often a training met statistics that are not finite, which its layers left out."""
+
+from __future__ import annotations
+
+from normlab.norms.finite import layers_that_count, nonfinite_statistics
+from normlab.training.accelerator import Session
+from normlab.training.ledger import Ledger
+
+
+class Overflows:
+    """
+    The count of an epoch: batches, times the layers whose statistics of them were not finite.
+
+    The layers count since the process began, and their counts are in no state dict; what came
+    before a resume is kept here.
+
+    Args:
+        session: whose layers count.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._counts = any(True for _ in layers_that_count(session.inspect()))
+        self._before = 0  # in this epoch, before this process
+        self._reported = 0  # of what the layers have counted
+
+    def end_epoch(self, ledger: Ledger, step: int) -> None:
+        """Report the epoch's count, if the model has layers that count, and begin the next."""
+        if self._counts:
+            counted = nonfinite_statistics(self._session.inspect())
+            value = self._before + counted - self._reported
+            ledger.report("train/nonfinite_statistics", step, value)
+            self._before, self._reported = 0, counted
+
+    def state_dict(self) -> int:
+        """Return what a resumed training needs to go on counting."""
+        if not self._counts:
+            return 0
+        return self._before + nonfinite_statistics(self._session.inspect()) - self._reported
+
+    def load_state_dict(self, state: int) -> None:
+        """Go on from what `state_dict` returned."""
+        self._before = state
