@@ -61,7 +61,13 @@ class BatchRenorm(BatchStatisticsNorm):
         Ioffe, "Batch Renormalization", 2017, arXiv:1702.03275, algorithm 1.
     """
 
-    moved = ("running_mean", "running_std", "num_batches_tracked", "nonfinite_statistics", "progress")
+    moved = (
+        "running_mean",
+        "running_std",
+        "num_batches_tracked",
+        "nonfinite_statistics",
+        "progress",
+    )
     reads_state = True
 
     running_std: Tensor

@@ -32,7 +32,8 @@ def is_on(x: Tensor) -> bool:
 
 def is_transformed() -> bool:
     """Return whether a transform of torch.func runs: vmap, grad, jvp and those made of them."""
-    return _functorch.peek_interpreter_stack() is not None
+    # a compiler that traces the question is on the stack itself
+    return not _is_compiling() and _functorch.peek_interpreter_stack() is not None
 
 
 def is_exported() -> bool:

@@ -16,6 +16,9 @@ from normlab.norms.finite import are_finite, count_unless
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm
 
+_PRESENT = -1  # the version that the weight has now, whatever that is
+
+
 class StreamingNorm(BatchStatisticsNorm):
     """
     Normalize by a weighted sum of a short-term and a long-term estimate of the statistics.
@@ -27,7 +30,8 @@ class StreamingNorm(BatchStatisticsNorm):
     own short and long terms, and flow into the present batch alone. Until there is a long term,
     the short one counts alone. Evaluation uses the long term: running_mean and running_var.
 
-    A change of the weights is seen at the values of the layer's own weight. Without an affine (or under a proxy
+    A change of the weights is seen at the layer's own weight; in a compiled graph, at its values.
+    Without an affine (or under a proxy
     activation), every forward after a backward counts as one.
 
     Args:
@@ -83,6 +87,7 @@ class StreamingNorm(BatchStatisticsNorm):
             self.register_buffer(name, torch.zeros(2, num_features))  # of the mean, of the variance
         for name in ("short_count", "gradient_count"):
             self.register_buffer(name, torch.tensor(0, dtype=torch.long))
+        self._seen_version: Optional[int] = None
         self.register_buffer("seen_weight", torch.full((num_features,), nan), persistent=False)
 
     def begin(self, x: Tensor) -> None:
@@ -156,6 +161,11 @@ class StreamingNorm(BatchStatisticsNorm):
         one = torch.ones_like(self.short[0, 0])
         return torch.where(self.num_batches_tracked > 0, one * of_short, one)
 
+    def __getstate__(self) -> Any:
+        # A copy's weight counts its versions anew: it keeps only whether a change is pending.
+        unchanged = self.weight is not None and self.weight._version == self._seen_version
+        return {**self.__dict__, "_seen_version": _PRESENT if unchanged else None}
+
     def stream_gradient(self, now: Tensor) -> Tensor:
         """Take in the gradient of the statistics, (2, C), and return the one to use instead."""
         state = (self.gradient_short, self.gradient_long, self.gradient_count)
@@ -165,13 +175,17 @@ class StreamingNorm(BatchStatisticsNorm):
 
     @torch.no_grad()
     def _weights_changed(self) -> Tensor:
-        """Return whether a backward, or without it the weight, says so; note the weight."""
         if self.weight is None:
             return self.gradient_count > 0
-        weight = self.weight.to(self.seen_weight)
-        changed = (weight != self.seen_weight).any()
-        self.seen_weight.copy_(weight)
-        return changed
+        if capture.is_on(self.weight):  # which sees values, and no versions
+            weight = self.weight.to(self.seen_weight)
+            changed = (weight != self.seen_weight).any()
+            self.seen_weight.copy_(weight)
+            return changed
+        version = int(self.weight._version)
+        known = self._seen_version in (version, _PRESENT)
+        self._seen_version = version
+        return self.short_count < 0 if known else self.short_count >= 0
 
     @torch.no_grad()
     def _close_short_term(self, changed: Tensor) -> None:
