@@ -101,6 +101,12 @@ class ActivationNorm(nn.Module):
         """Return whether *x* has to go through plain operators."""
         return self.plain or capture.is_on(x)
 
+    def __prepare_scriptable__(self) -> None:
+        raise InvalidSpec(
+            f"{type(self).__name__} cannot be compiled by torch.jit.script, which knows a part of "
+            "Python only: use torch.compile, or torch.export for a program to keep"
+        )
+
     def set_progress(self, fraction: float) -> None:
         """Tell the layer which part of the training run is done, in [0, 1]."""
 

@@ -143,13 +143,16 @@ class OnlineNorm(ActivationNorm):
     def move(self, mu: Tensor, var: Tensor) -> None:
         """Take the statistics after a forward, if they are finite."""
         finite = are_finite(mu, var)
-        self.mu, self.var = torch.where(finite, mu, self.mu), torch.where(finite, var, self.var)
+        # in place: what torch.func.functional_call puts into the layer is moved, too
+        self.mu.copy_(torch.where(finite, mu, self.mu))
+        self.var.copy_(torch.where(finite, var, self.var))
         count_unless(finite, self.nonfinite_statistics)
 
-    def move_control(self, u: Tensor, v: Tensor) -> None:
-        """Take the control after a backward, if it is finite."""
+    def move_control(self, control: Tuple[Tensor, Tensor], u: Tensor, v: Tensor) -> None:
+        """Take *u* and *v* after a backward into *control*, those of the forward, if finite."""
         finite = are_finite(u, v)
-        self.u, self.v = torch.where(finite, u, self.u), torch.where(finite, v, self.v)
+        for state, new in zip(control, (u, v)):
+            state.copy_(torch.where(finite, new.to(state.dtype), state))
 
     def extra_repr(self) -> str:
         """Show what the constructor was given."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from normlab.norms import online_coefficients, passes
+from normlab.norms.once import differentiable_once
 from normlab.norms.online_coefficients import Backward, Forward, Options
 
 _SLICE = 1 << 16  # values that stay in a core's cache from one operator to the next
@@ -35,12 +36,13 @@ class Normalize(torch.autograd.Function):
         y = affine(rows, f.scale, f.shift)
         if o.clamp is not None:
             y.clamp_(-o.clamp, o.clamp)
+        ctx.control = layer.u, layer.v
         ctx.layer, ctx.turn = layer, layer.open_turn() if any(ctx.needs_input_grad) else None
         ctx.save_for_backward(x, weight, bias, *f[:7])
         return passes.like(passes.reshaped(y, x).to(x.dtype), x)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @differentiable_once
     def backward(ctx: Any, g: Tensor) -> Any:
         """Return the controlled gradients and move the layer's u and v."""
         layer = ctx.layer
@@ -50,9 +52,9 @@ class Normalize(torch.autograd.Function):
         f = Forward._make([*saved, None, None])
         rows, g = rows_of(x), rows_of(g)
         w, b = like_statistics(weight, rows), like_statistics(bias, rows)
-        u, v = layer.u.to(f.inv.dtype), layer.v.to(f.inv.dtype)
+        u, v = (state.to(f.inv.dtype) for state in ctx.control)
         g, back = gradient_coefficients(rows, g, f, u, v, w, b, o)
-        layer.move_control(back.u, back.v)
+        layer.move_control(ctx.control, back.u, back.v)
         gx = None
         if ctx.needs_input_grad[0]:
             gx = input_grad(rows, g, back, overwrite=o.clamp is not None)

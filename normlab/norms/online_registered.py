@@ -15,7 +15,7 @@ from normlab.norms import online_coefficients, online_passes, passes, registered
 from normlab.norms.finite import are_finite
 from normlab.norms.online_coefficients import Options
 
-Forward = Tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+Forward = Tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 Backward = Tuple[Tensor, Tensor, Tensor]
 
 _OPTIONS = "float[] numbers, int group_size"
@@ -29,7 +29,7 @@ def normalize(layer: Any, x: Tensor, weight: Optional[Tensor], bias: Optional[Te
     limit = float("inf") if o.clamp is None else o.clamp
     numbers = [o.alpha_forward, o.alpha_backward, o.eps, o.scaling_eps, limit]
     forward = registered.operator("online_forward")
-    y, _, _, mu, var = forward(x, weight, bias, *state, numbers, o.group_size or 0)
+    y, _, _, mu, var, _, _ = forward(x, weight, bias, *state, numbers, o.group_size or 0)
     layer.move(mu.detach(), var.detach())
     return y  # type: ignore[no-any-return]
 
@@ -62,7 +62,8 @@ def _forward(
     y = passes.like(passes.reshaped(y, x).to(x.dtype), x)
     if rows.dim() == 2:
         means = means.clone()  # of the input itself, which an operator must not return
-    return y, means, variances, f.mu, f.var
+    # the start is returned, too: saved arguments that move later would have moved in backward
+    return y, means, variances, f.mu, f.var, mu.clone(), var.clone()
 
 
 def _forward_shapes(x: Tensor, weight: Any, bias: Any, *others: Any) -> Forward:
@@ -70,13 +71,14 @@ def _forward_shapes(x: Tensor, weight: Any, bias: Any, *others: Any) -> Forward:
     dtype, (n, c) = passes.statistics_dtype(x), x.shape[:2]
     rows = [x.new_empty((n, c), dtype=dtype) for _ in range(2)]
     states = [x.new_empty((c,), dtype=dtype) for _ in range(2)]
-    return (y, rows[0], rows[1], states[0], states[1])
+    start = [torch.empty_like(others[i]) for i in range(2)]
+    return (y, rows[0], rows[1], states[0], states[1], start[0], start[1])
 
 
 def _keep(ctx: Any, inputs: Any, output: Forward) -> None:
-    x, weight, bias, mu, var, u, v, numbers, group_size = inputs
-    _, means, variances, _, _ = output
-    ctx.save_for_backward(x, weight, bias, mu.clone(), var.clone(), means, variances)
+    x, weight, bias, _, _, u, v, numbers, group_size = inputs
+    _, means, variances, _, _, mu, var = output
+    ctx.save_for_backward(x, weight, bias, mu, var, means, variances)
     ctx.control = (u, v)  # as they will be then: other backward passes may come before
     ctx.options = (numbers, group_size)
     ctx.mark_non_differentiable(*output[1:])
@@ -132,7 +134,7 @@ _STATE = "Tensor mu, Tensor var"
 
 registered.register(
     f"online_forward(Tensor x, Tensor? weight, Tensor? bias, {_STATE}, Tensor u, Tensor v, "
-    f"{_OPTIONS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"{_OPTIONS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _forward,
     _forward_shapes,
 )

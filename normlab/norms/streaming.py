@@ -13,6 +13,7 @@ from normlab.norms import capture, engine, engine_fused, streaming_registered
 from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved
 from normlab.norms.finite import are_finite, count_unless
+from normlab.norms.once import differentiable_once
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm
 
@@ -218,5 +219,6 @@ class _Streamed(torch.autograd.Function):
         return used.clone()
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tuple[Tensor, None, None]:
+    @differentiable_once
+    def backward(ctx: Any, g: Tensor) -> Tuple[Any, ...]:
         return ctx.layer.stream_gradient(g), None, None
