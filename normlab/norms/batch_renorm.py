@@ -15,6 +15,7 @@ from normlab.norms.capture import Number
 from normlab.norms.engine import Solved
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm
+from normlab.norms.snapshot import number, snapshot
 
 _CLIPPINGS = ("steps", "progress", "constant", "none")
 _VARIANTS = ("paper", "keras", "ludvb")
@@ -146,9 +147,9 @@ class BatchRenorm(BatchStatisticsNorm):
         if self.clipping == "constant":
             return 1.0
         if self.clipping == "progress":
-            step = capture.number(self.progress) * self.progress_steps
+            step = number(self.progress) * self.progress_steps
         else:
-            step = capture.number(self.num_batches_tracked)
+            step = number(self.num_batches_tracked)
         part = (step - self.warmup_steps) / (final_step - self.warmup_steps)
         return capture.bounded(part, 0.0, 1.0)
 
@@ -161,7 +162,8 @@ class BatchRenorm(BatchStatisticsNorm):
             return self.normalize_by(x, self.running_mean, var, weight, bias, eps=0.0)
         self._check_statistics(x)
         (r_limit, d_limit), r_least = self.limits(), self.lower_limit()
-        mu, sigma = self.running_mean.clone(), self.running_std.clamp_min(self._floor)
+        mu = snapshot(self.running_mean)
+        sigma = snapshot(self.running_std).clamp_min(self._floor)
         nodes = engine_fused.nodes_for(x, self.plain, weight, bias)
         if nodes is not None:
             pool, outside = [self.samples_merged(x.shape[0]), 1, 0], self.variant == "ludvb"

@@ -30,6 +30,11 @@ def is_on(x: Tensor) -> bool:
     return is_transformed() or torch.jit.is_tracing() or _is_dispatched() or _is_dual()
 
 
+def is_compiled() -> bool:
+    """Return whether torch.compile traces, and not an exporter."""
+    return _is_compiling() and not is_exported()
+
+
 def is_transformed() -> bool:
     """Return whether a transform of torch.func runs: vmap, grad, jvp and those made of them."""
     # a compiler that traces the question is on the stack itself
@@ -49,11 +54,6 @@ def _is_dispatched() -> bool:
 
 def _is_dual() -> bool:
     return bool(forward_ad._current_level >= 0)
-
-
-def number(t: Tensor) -> Number:
-    """Return the one value of *t*: a number, or where captured a tensor of float64."""
-    return t.double() if is_on(t) else float(t)
 
 
 def bounded(value: Value, low: Number, high: Number) -> Value:

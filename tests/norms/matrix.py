@@ -106,8 +106,8 @@ def differences(found: Record, expected: Record, tolerance: float) -> Dict[str, 
 
 
 def _off(found: Tensor, expected: Tensor) -> float:
-    length = expected.double().norm() + 1e-2
-    return float((found.double() - expected.double()).norm() / length)
+    found, expected = found.detach().double(), expected.detach().double()
+    return float((found - expected).norm() / (expected.norm() + 1e-2))
 
 
 def table() -> str:
