@@ -16,18 +16,17 @@ from torch.autograd import forward_ad
 Number = Union[float, Tensor]
 Value = TypeVar("Value", float, Tensor, Number)
 
+_torch: Any = torch  # functions that its annotations leave out
 # torch.compiler is new in 2.1; before, dynamo replaces this function of torch._utils
-_is_compiling: Callable[[], bool] = (
-    torch.compiler.is_compiling if hasattr(torch, "compiler") else torch._utils.is_compiling  # type: ignore[attr-defined]
-)
-_functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
+_is_compiling: Callable[[], bool] = getattr(_torch, "compiler", _torch._utils).is_compiling
+_functorch = _torch._C._functorch
 
 
 def is_on(x: Tensor) -> bool:
     """Return whether operators on *x* are captured or transformed now, or *x* has no data."""
     if _is_compiling() or x.device.type == "meta":
         return True
-    return is_transformed() or torch.jit.is_tracing() or _is_dispatched() or _is_dual()
+    return is_transformed() or bool(_torch.jit.is_tracing()) or _is_dispatched() or _is_dual()
 
 
 def is_compiled() -> bool:
@@ -58,9 +57,14 @@ def _is_dual() -> bool:
 
 def bounded(value: Value, low: Number, high: Number) -> Value:
     """Return *value* where it is between *low* and *high*, else the nearer one."""
-    if not isinstance(value, Tensor):
-        return min(max(value, low), high)
+    if isinstance(value, Tensor):
+        return _bounded_tensor(value, low, high)
+    within: Any = min(max(value, low), high)
+    return within  # type: ignore[no-any-return]
+
+
+def _bounded_tensor(value: Tensor, low: Number, high: Number) -> Tensor:
     if not isinstance(low, Tensor) and not isinstance(high, Tensor):
         return value.clamp(low, high)
-    low, high = (torch.as_tensor(limit).to(value) for limit in (low, high))
-    return torch.minimum(torch.maximum(value, low), high)
+    least, most = (torch.as_tensor(limit).to(value) for limit in (low, high))
+    return torch.minimum(torch.maximum(value, least), most)

@@ -158,7 +158,8 @@ def _plain_gradients(
 ) -> Any:
     y = normalize_plain(x, ctx.measure_plain, ctx.divisor, weight, bias)[0]
     places = [i for i, needed in enumerate(ctx.needs_input_grad) if needed]
-    inputs = [(x, None, None, None, weight, bias)[i] for i in places]
+    everything: Any = (x, None, None, None, weight, bias)
+    inputs = [everything[i] for i in places]
     found = torch.autograd.grad(y, inputs, g, create_graph=True)
     gradients = dict(zip(places, found))
     return tuple(gradients.get(i) for i in range(6))

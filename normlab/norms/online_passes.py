@@ -93,10 +93,12 @@ def rows_of(x: Tensor) -> Tensor:
 
 
 def like_statistics(p: Optional[Tensor], x: Tensor) -> Optional[Tensor]:
+    """Return *p* in the dtype of *x*."""
     return p if p is None or p.dtype == x.dtype else p.to(x.dtype)
 
 
 def affine(rows: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return scale * rows + shift."""
     if rows.dim() == 2:
         return torch.addcmul(shift, rows, scale)
     return passes.apply_affine(rows, scale, shift)
@@ -113,6 +115,7 @@ def _unclamped(g: Tensor, rows: Tensor, f: Forward, limit: float) -> Tensor:
 
 
 def input_grad(rows: Tensor, g: Tensor, back: Backward, overwrite: bool) -> Tensor:
+    """Return the gradient of the input; *overwrite* lets *g* be lost."""
     if not overwrite:
         gx = affine(rows, back.of_x, back.shift)
         return gx.addcmul_(g, _by_row(back.of_g, rows))

@@ -108,7 +108,7 @@ def reshaped(y: Tensor, x: Tensor) -> Tensor:
 
     Autograd refuses operators in place on a view that an autograd function returns.
     """
-    return y if y.shape == x.shape else torch.ops.aten._unsafe_view.default(y, x.shape)  # type: ignore[no-any-return]
+    return y if y.shape == x.shape else torch.ops.aten._unsafe_view.default(y, x.shape)
 
 
 def like(y: Tensor, x: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from normlab.norms import capture
 
 NAMESPACE = "normlab"
 
-_HERE = torch.library.Library(NAMESPACE, "FRAGMENT")
+_library: Any = torch.library  # functions that its annotations leave out
+_HERE = _library.Library(NAMESPACE, "FRAGMENT")
 
 
 def register(schema: str, kernel: Callable[..., Any], shapes: Callable[..., Any]) -> None:
@@ -31,20 +32,18 @@ def register(schema: str, kernel: Callable[..., Any], shapes: Callable[..., Any]
     name = schema.split("(", 1)[0]
     _HERE.define(schema)
     _HERE.impl(name, kernel, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"{NAMESPACE}::{name}", shapes, lib=_HERE)
+    _library.register_fake(f"{NAMESPACE}::{name}", shapes, lib=_HERE)
 
 
 def differentiate(name: str, backward: Callable[..., Any], keep: Callable[..., None]) -> None:
     """Register *backward* of operator *name*; *keep* (ctx, inputs, output) is what it needs."""
     if is_possible():
-        torch.library.register_autograd(
-            f"{NAMESPACE}::{name}", backward, setup_context=keep, lib=_HERE
-        )
+        _library.register_autograd(f"{NAMESPACE}::{name}", backward, setup_context=keep, lib=_HERE)
 
 
 def is_possible() -> bool:
     """Return whether this PyTorch can register operators with all that a compiler asks for."""
-    return hasattr(torch.library, "register_autograd")
+    return hasattr(_library, "register_autograd")
 
 
 def check(layer: Any) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from normlab.errors import InvalidSpec
 from normlab.norms.activation_norm import ActivationNorm
-from normlab.norms.passes import positions, statistics_dtype
 from normlab.norms.finite import are_finite, count_unless
+from normlab.norms.passes import positions, statistics_dtype
 from normlab.norms.pooling import smallest_group
 
 

@@ -37,7 +37,7 @@ KINDS: Dict[str, Tuple[Any, Optional[str]]] = {
     "streaming": ("streaming", None),
     "l1_batch": ("l1_batch", None),
     "linf_batch": ("linf_batch", None),
-    "topk_batch": ({"kind": "topk_batch", "k": 3}, None),
+    "topk_batch": ({"kind": "topk_batch", "k": 12}, None),
     "online": ("online", None),
     "online, clamp": ({"kind": "online", "error_compensation": "clamp"}, None),
     "online, proxy": ({"kind": "online", "proxy": True}, "gelu"),

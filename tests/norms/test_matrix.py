@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import shutil
 import warnings
 from contextlib import contextmanager
 from functools import lru_cache
@@ -8,6 +10,7 @@ from typing import Iterator
 
 import pytest
 import torch
+from torch import nn
 
 from normlab.errors import NormlabError
 from tests.norms import matrix, ways
@@ -49,6 +52,22 @@ def test_a_layer_equals_eager_float64_or_refuses_with_the_way_out(kind: str, way
         found = column.way(matrix.net_of(kind))
     if column.way is not ways.on_meta:  # shapes, which it compared itself
         assert matrix.differences(found, expected(kind, column.reference), column.tolerance) == {}
+
+
+@pytest.mark.skipif(
+    shutil.which("g++") is None, reason="the compiler of torch needs a C++ compiler"
+)
+def test_a_net_compiled_as_a_job_compiles_it_learns_as_an_eager_one() -> None:
+    kinds = ("batch_renorm, keras", "streaming", "online", "switchable", "group, strided", "meta")
+    layers = [layer for kind in kinds for layer in matrix.net_of(kind).children()]
+    for convolution in layers[2::2]:  # the first takes the data
+        convolution.weight = nn.Parameter(torch.randn(8, 8, 1, 1) / 3)
+        convolution.in_channels = 8
+    net = nn.Sequential(*layers)
+    right = ways.eager(copy.deepcopy(net).double())
+    with torchs_own_warnings():
+        found = ways.inductor(net)
+    assert matrix.differences(found, right, 2e-4) == {}
 
 
 def test_the_table_on_the_page_is_that_of_the_matrix() -> None:

@@ -30,7 +30,7 @@ def _running(layer: nn.Module) -> Dict[str, Tensor]:
 @pytest.mark.parametrize(("name", "spec"), FILES, ids=[name for name, _ in FILES])
 def test_the_standard_kinds_match_torch(
     name: str,
-    spec: "dict[str, object]",
+    spec: dict[str, object],
     form: str,
     dtype: torch.dtype,
     monkeypatch: pytest.MonkeyPatch,

@@ -87,6 +87,12 @@ def fullgraph(net: nn.Module) -> Record:
     return train(net, torch.compile(net, backend="aot_eager", fullgraph=True))
 
 
+def inductor(net: nn.Module) -> Record:
+    """What a job with `acceleration: compile` does."""
+    torch._dynamo.reset()
+    return train(net, torch.compile(net))
+
+
 def reentrant(net: nn.Module) -> Record:
     return train(net, lambda x: checkpoint(net, x, use_reentrant=True))  # type: ignore[no-any-return]
 
