@@ -16,7 +16,8 @@ from normlab.norms import capture
 NAMESPACE = "normlab"
 
 _library: Any = torch.library  # functions that its annotations leave out
-_HERE = _library.Library(NAMESPACE, "FRAGMENT")
+_POSSIBLE = hasattr(_library, "register_autograd")
+_HERE: Any = _library.Library(NAMESPACE, "FRAGMENT") if _POSSIBLE else None
 
 
 def register(schema: str, kernel: Callable[..., Any], shapes: Callable[..., Any]) -> None:
@@ -43,7 +44,7 @@ def differentiate(name: str, backward: Callable[..., Any], keep: Callable[..., N
 
 def is_possible() -> bool:
     """Return whether this PyTorch can register operators with all that a compiler asks for."""
-    return hasattr(_library, "register_autograd")
+    return _POSSIBLE
 
 
 def check(layer: Any) -> None:
