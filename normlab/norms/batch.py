@@ -64,7 +64,11 @@ class BatchNorm(BatchStatisticsNorm):
         if not synced:
             self._check_statistics(x)
         whole = self.virtual_batch_size is None or self.virtual_batch_size >= x.shape[0]
-        native = whole and not synced and engine.is_native(x, self.running_mean, self.plain)
+        native = (
+            whole
+            and not synced
+            and engine.is_native(x, self.plain, self.running_mean, weight, bias)
+        )
         if not self.training or native:
             return self._normalize_native(x, weight, bias)
         nodes = None if synced else engine_fused.nodes_for(x, self.plain, weight, bias)

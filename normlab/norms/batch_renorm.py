@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine, engine_fused, passes
+from normlab.norms import capture, engine, engine_fused, passes
 from normlab.norms.batch import affine_after
+from normlab.norms.capture import Number
 from normlab.norms.engine import Solved
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm
+from normlab.norms.snapshot import number, snapshot
 
 _CLIPPINGS = ("steps", "progress", "constant", "none")
 _VARIANTS = ("paper", "keras", "ludvb")
@@ -126,7 +128,7 @@ class BatchRenorm(BatchStatisticsNorm):
         """Relax the limits by the run's progress, if that was asked."""
         self.progress.fill_(fraction)
 
-    def limits(self) -> Tuple[float, float]:
+    def limits(self) -> Tuple[Number, Number]:
         """Return the upper limits of r and d in the next training step."""
         if self.clipping == "none":
             return math.inf, math.inf
@@ -134,21 +136,22 @@ class BatchRenorm(BatchStatisticsNorm):
             self.d_steps
         )
 
-    def lower_limit(self) -> float:
+    def lower_limit(self) -> Number:
         """Return the lower limit of r in the next training step."""
         if self.r_min is None:
             return 1 / self.limits()[0]
         return 0.0 if self.clipping == "none" else 1 - (1 - self.r_min) * self._part(self.r_steps)
 
-    def _part(self, final_step: int) -> float:
+    def _part(self, final_step: int) -> Number:
         """Return which part of its way a limit has gone that is final at *final_step*."""
         if self.clipping == "constant":
             return 1.0
         if self.clipping == "progress":
-            step = float(self.progress) * self.progress_steps
+            step = number(self.progress) * self.progress_steps
         else:
-            step = float(self.num_batches_tracked)
-        return min(max((step - self.warmup_steps) / (final_step - self.warmup_steps), 0.0), 1.0)
+            step = number(self.num_batches_tracked)
+        part = (step - self.warmup_steps) / (final_step - self.warmup_steps)
+        return capture.bounded(part, 0.0, 1.0)
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Normalize by corrected batch statistics in training, by running ones otherwise."""
@@ -159,7 +162,8 @@ class BatchRenorm(BatchStatisticsNorm):
             return self.normalize_by(x, self.running_mean, var, weight, bias, eps=0.0)
         self._check_statistics(x)
         (r_limit, d_limit), r_least = self.limits(), self.lower_limit()
-        mu, sigma = self.running_mean.clone(), self.running_std.clamp_min(self._floor)
+        mu = snapshot(self.running_mean)
+        sigma = snapshot(self.running_std).clamp_min(self._floor)
         nodes = engine_fused.nodes_for(x, self.plain, weight, bias)
         if nodes is not None:
             pool, outside = [self.samples_merged(x.shape[0]), 1, 0], self.variant == "ludvb"
@@ -172,8 +176,8 @@ class BatchRenorm(BatchStatisticsNorm):
             m, v = pool_batch(mean, var, self.virtual_batch_size)
             sigma_b = self._sigma(v)
             with torch.no_grad():
-                r = (sigma_b / sigma.to(m)).clamp(r_least, r_limit)
-                d = ((m - mu.to(m)) / sigma.to(m)).clamp(-d_limit, d_limit)
+                r = capture.bounded(sigma_b / sigma.to(m), r_least, r_limit)
+                d = capture.bounded((m - mu.to(m)) / sigma.to(m), -d_limit, d_limit)
             scale, shift = affine_after(r / sigma_b, mean - m, weight, bias)
             return Solved(scale, shift + (d if weight is None else d * weight), (m, sigma_b))
 

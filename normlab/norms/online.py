@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
-from normlab.norms import online_fused, passes
+from normlab.norms import capture, online_fused, online_registered, passes
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.finite import are_finite, count_unless
 from normlab.norms.online_coefficients import Options
@@ -130,6 +130,8 @@ class OnlineNorm(ActivationNorm):
                 "'group'"
             )
         self._keep_state_in(passes.statistics_dtype(x))
+        if capture.is_on(x):
+            return online_registered.normalize(self, x, weight, bias)
         function: Any = online_fused.Normalize if online_fused.serves(x) else Normalize
         y: Tensor = function.apply(x, weight, bias, self)
         return y
@@ -141,13 +143,16 @@ class OnlineNorm(ActivationNorm):
     def move(self, mu: Tensor, var: Tensor) -> None:
         """Take the statistics after a forward, if they are finite."""
         finite = are_finite(mu, var)
-        self.mu, self.var = torch.where(finite, mu, self.mu), torch.where(finite, var, self.var)
+        # in place: what torch.func.functional_call puts into the layer is moved, too
+        self.mu.copy_(torch.where(finite, mu, self.mu))
+        self.var.copy_(torch.where(finite, var, self.var))
         count_unless(finite, self.nonfinite_statistics)
 
-    def move_control(self, u: Tensor, v: Tensor) -> None:
-        """Take the control after a backward, if it is finite."""
+    def move_control(self, control: Tuple[Tensor, Tensor], u: Tensor, v: Tensor) -> None:
+        """Take *u* and *v* after a backward into *control*, those of the forward, if finite."""
         finite = are_finite(u, v)
-        self.u, self.v = torch.where(finite, u, self.u), torch.where(finite, v, self.v)
+        for state, new in zip(control, (u, v)):
+            state.copy_(torch.where(finite, new.to(state.dtype), state))
 
     def extra_repr(self) -> str:
         """Show what the constructor was given."""

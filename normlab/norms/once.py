@@ -1,0 +1,39 @@
+"""Gradients that cannot be differentiated again: asked for it, they say so in our own error."""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import Any, Callable, Tuple
+
+import torch
+from torch import Tensor
+
+from normlab.errors import InvalidSpec
+
+
+def differentiable_once(backward: Callable[..., Tuple[Any, ...]]) -> Callable[..., Tuple[Any, ...]]:
+    """Let the gradients that *backward* returns refuse a second derivative."""
+
+    @wraps(backward)
+    def run(ctx: Any, *g: Tensor) -> Tuple[Any, ...]:
+        with torch.no_grad():
+            found = backward(ctx, *g)
+        if not torch.is_grad_enabled():  # no create_graph: nobody can ask
+            return found
+        return tuple(t if t is None else _Refused.apply(t, *g) for t in found)  # type: ignore[no-untyped-call]
+
+    return run
+
+
+class _Refused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, found: Tensor, *g: Tensor) -> Tensor:
+        return found.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *g: Tensor) -> Any:
+        raise InvalidSpec(
+            "a second derivative was asked for through a training step of 'online' or 'streaming', "
+            "whose backward moves state and is no derivative of the forward: put the layer in "
+            "evaluation (model.eval()), or choose a kind such as 'batch' or 'group'"
+        )
