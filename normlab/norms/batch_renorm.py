@@ -128,28 +128,25 @@ class BatchRenorm(BatchStatisticsNorm):
         """Relax the limits by the run's progress, if that was asked."""
         self.progress.fill_(fraction)
 
-    def limits(self) -> Tuple[Number, Number]:
-        """Return the upper limits of r and d in the next training step."""
+    def limits(self) -> Tuple[Number, Number, Number]:
+        """Return lower and upper limit of r, and the limit of d, in the next training step."""
         if self.clipping == "none":
-            return math.inf, math.inf
-        return 1 + (self.r_max - 1) * self._part(self.r_steps), self.d_max * self._part(
-            self.d_steps
-        )
+            return 0.0, math.inf, math.inf
+        step = self._step()
+        of_r, of_d = (self._part(step, final) for final in (self.r_steps, self.d_steps))
+        upper = 1 + (self.r_max - 1) * of_r
+        lower = 1 / upper if self.r_min is None else 1 - (1 - self.r_min) * of_r
+        return lower, upper, self.d_max * of_d
 
-    def lower_limit(self) -> Number:
-        """Return the lower limit of r in the next training step."""
-        if self.r_min is None:
-            return 1 / self.limits()[0]
-        return 0.0 if self.clipping == "none" else 1 - (1 - self.r_min) * self._part(self.r_steps)
-
-    def _part(self, final_step: int) -> Number:
-        """Return which part of its way a limit has gone that is final at *final_step*."""
+    def _step(self) -> Number:
         if self.clipping == "constant":
-            return 1.0
+            return math.inf
         if self.clipping == "progress":
-            step = number(self.progress) * self.progress_steps
-        else:
-            step = number(self.num_batches_tracked)
+            return number(self.progress) * self.progress_steps
+        return number(self.num_batches_tracked)
+
+    def _part(self, step: Number, final_step: int) -> Number:
+        """Return which part of its way a limit has gone that is final at *final_step*."""
         part = (step - self.warmup_steps) / (final_step - self.warmup_steps)
         return capture.bounded(part, 0.0, 1.0)
 
@@ -161,7 +158,7 @@ class BatchRenorm(BatchStatisticsNorm):
             var = self.running_std.square()
             return self.normalize_by(x, self.running_mean, var, weight, bias, eps=0.0)
         self._check_statistics(x)
-        (r_limit, d_limit), r_least = self.limits(), self.lower_limit()
+        r_least, r_limit, d_limit = self.limits()
         mu = snapshot(self.running_mean)
         sigma = snapshot(self.running_std).clamp_min(self._floor)
         nodes = engine_fused.nodes_for(x, self.plain, weight, bias)

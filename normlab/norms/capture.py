@@ -19,14 +19,25 @@ Value = TypeVar("Value", float, Tensor, Number)
 _torch: Any = torch  # functions that its annotations leave out
 # torch.compiler is new in 2.1; before, dynamo replaces this function of torch._utils
 _is_compiling: Callable[[], bool] = getattr(_torch, "compiler", _torch._utils).is_compiling
-_functorch = _torch._C._functorch
+# of C, because every forward asks
+_transform = _torch._C._functorch.peek_interpreter_stack
+_is_traced: Callable[[], bool] = _torch._C._is_tracing
+_dispatchers: Callable[[], int] = _torch._C._len_torch_dispatch_stack
 
 
 def is_on(x: Tensor) -> bool:
     """Return whether operators on *x* are captured or transformed now, or *x* has no data."""
-    if _is_compiling() or x.device.type == "meta":
+    if _is_compiling():
         return True
-    return is_transformed() or bool(_torch.jit.is_tracing()) or _is_dispatched() or _is_dual()
+    # make_fx and fake tensors dispatch, and take no notice of the flag of the compiler
+    if _transform() is not None or _is_traced() or _dispatchers():
+        return True
+    return x.is_meta or forward_ad._current_level >= 0
+
+
+def is_readable(x: Tensor) -> bool:
+    """Return whether a value of *x* is there at once: on a CPU, operator by operator."""
+    return x.is_cpu and type(x) is Tensor and not is_on(x)
 
 
 def is_compiled() -> bool:
@@ -37,22 +48,13 @@ def is_compiled() -> bool:
 def is_transformed() -> bool:
     """Return whether a transform of torch.func runs: vmap, grad, jvp and those made of them."""
     # a compiler that traces the question is on the stack itself
-    return not _is_compiling() and _functorch.peek_interpreter_stack() is not None
+    return not _is_compiling() and _transform() is not None
 
 
 def is_exported() -> bool:
     """Return whether torch.export runs."""
     exporting = getattr(getattr(torch, "compiler", None), "is_exporting", None)
     return exporting is not None and bool(exporting())
-
-
-def _is_dispatched() -> bool:
-    # fake tensors, make_fx: tracers that take no notice of the flag of the compiler
-    return bool(torch._C._len_torch_dispatch_stack())
-
-
-def _is_dual() -> bool:
-    return bool(forward_ad._current_level >= 0)
 
 
 def bounded(value: Value, low: Number, high: Number) -> Value:

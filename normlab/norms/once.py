@@ -16,10 +16,10 @@ def differentiable_once(backward: Callable[..., Tuple[Any, ...]]) -> Callable[..
 
     @wraps(backward)
     def run(ctx: Any, *g: Tensor) -> Tuple[Any, ...]:
+        if not torch.is_grad_enabled():  # no create_graph: nobody can ask
+            return backward(ctx, *g)
         with torch.no_grad():
             found = backward(ctx, *g)
-        if not torch.is_grad_enabled():  # no create_graph: nobody can ask
-            return found
         return tuple(t if t is None else _Refused.apply(t, *g) for t in found)  # type: ignore[no-untyped-call]
 
     return run

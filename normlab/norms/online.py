@@ -11,7 +11,7 @@ from torch import Tensor
 from normlab.errors import InvalidSpec
 from normlab.norms import capture, online_fused, online_registered, passes
 from normlab.norms.activation_norm import ActivationNorm
-from normlab.norms.finite import are_finite, count_unless
+from normlab.norms.finite import count_unless, finiteness, keep
 from normlab.norms.online_coefficients import Options
 from normlab.norms.online_passes import Normalize
 from normlab.norms.turns import Turns
@@ -142,17 +142,17 @@ class OnlineNorm(ActivationNorm):
 
     def move(self, mu: Tensor, var: Tensor) -> None:
         """Take the statistics after a forward, if they are finite."""
-        finite = are_finite(mu, var)
+        finite = finiteness(mu, var)
         # in place: what torch.func.functional_call puts into the layer is moved, too
-        self.mu.copy_(torch.where(finite, mu, self.mu))
-        self.var.copy_(torch.where(finite, var, self.var))
+        keep(self.mu, mu, finite)
+        keep(self.var, var, finite)
         count_unless(finite, self.nonfinite_statistics)
 
     def move_control(self, control: Tuple[Tensor, Tensor], u: Tensor, v: Tensor) -> None:
         """Take *u* and *v* after a backward into *control*, those of the forward, if finite."""
-        finite = are_finite(u, v)
+        finite = finiteness(u, v)
         for state, new in zip(control, (u, v)):
-            state.copy_(torch.where(finite, new.to(state.dtype), state))
+            keep(state, new, finite)
 
     def extra_repr(self) -> str:
         """Show what the constructor was given."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from normlab.norms import online_coefficients, online_passes, passes, registered
-from normlab.norms.finite import are_finite
+from normlab.norms.finite import finiteness, keep
 from normlab.norms.online_coefficients import Options
 
 Forward = Tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -114,9 +114,9 @@ def _backward(
     control = u.to(rows), v.to(rows)
     g, back = online_passes.gradient_coefficients(rows, g, f, *control, w, b, o)
     gx = online_passes.input_grad(rows, g, back, overwrite=o.clamp is not None)
-    finite = are_finite(back.u, back.v)
+    finite = finiteness(back.u, back.v)
     for state, new in ((u, back.u), (v, back.v)):
-        state.copy_(torch.where(finite, new.to(state.dtype), state))
+        keep(state, new, finite)
     d = rows[0, 0].numel()
     gx = passes.like(passes.reshaped(gx, x).to(x.dtype), x)
     return gx, back.d_weight * d, back.d_bias * d

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import nan
+from math import inf
 from typing import Any, Optional, Tuple
 
 import torch
@@ -12,7 +12,7 @@ from normlab.errors import InvalidSpec
 from normlab.norms import capture, engine, engine_fused, streaming_registered
 from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved
-from normlab.norms.finite import are_finite, count_unless
+from normlab.norms.finite import Truth, count_if, count_unless, finiteness, keep, read
 from normlab.norms.once import differentiable_once
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm
@@ -89,7 +89,7 @@ class StreamingNorm(BatchStatisticsNorm):
         for name in ("short_count", "gradient_count"):
             self.register_buffer(name, torch.tensor(0, dtype=torch.long))
         self._seen_version: Optional[int] = None
-        self.register_buffer("seen_weight", torch.full((num_features,), nan), persistent=False)
+        self.register_buffer("seen_weight", torch.full((num_features,), inf), persistent=False)
 
     def begin(self, x: Tensor) -> None:
         """Close the short term if the weights have changed since the last forward."""
@@ -147,15 +147,14 @@ class StreamingNorm(BatchStatisticsNorm):
 
     @torch.no_grad()
     def _take(self, recent: Tensor) -> None:
-        finite = are_finite(recent)
-        self.short.copy_(torch.where(finite, recent.to(self.short.dtype), self.short))
-        self.short_count.add_(finite.to(torch.long))
+        finite = finiteness(recent[0], recent[1])
+        keep(self.short, recent, finite)
+        count_if(finite, self.short_count)
         count_unless(finite, self.nonfinite_statistics)
 
-    def _share(self, of_short: float) -> Tensor:
+    def _share(self, of_short: float) -> Any:
         """Return the share of the short term, which is all until there is a long one."""
-        one = torch.ones_like(self.short[0, 0])
-        return torch.where(self.num_batches_tracked > 0, one * of_short, one)
+        return streaming_registered.share_of_short(self.num_batches_tracked, of_short, self.short)
 
     def __getstate__(self) -> Any:
         # A copy's weight counts its versions anew: it keeps only whether a change is pending.
@@ -173,22 +172,24 @@ class StreamingNorm(BatchStatisticsNorm):
         )
 
     @torch.no_grad()
-    def _weights_changed(self) -> Tensor:
+    def _weights_changed(self) -> Truth:
         if self.weight is None:
-            return self.gradient_count > 0
+            return read(self.gradient_count > 0)
         if capture.is_on(self.weight):  # which sees values, and no versions
             weight = self.weight.to(self.seen_weight)
-            changed = (weight != self.seen_weight).any()
+            differs = (weight != self.seen_weight).any()
             self.seen_weight.copy_(weight)
-            return changed
+            return differs
         version = int(self.weight._version)
-        known = self._seen_version in (version, _PRESENT)
+        changed = self._seen_version not in (version, _PRESENT)
         self._seen_version = version
-        return self.short_count < 0 if known else self.short_count >= 0
+        return changed
 
     @torch.no_grad()
-    def _close_short_term(self, changed: Tensor) -> None:
-        closing = changed & (self.short_count > 0)
+    def _close_short_term(self, changed: Truth) -> None:
+        if changed is False:
+            return
+        closing = read(changed & (self.short_count > 0))
         step = self._share(self.momentum)  # the first term is the long one
         new = {
             "running_mean": self.short[0],
@@ -196,9 +197,12 @@ class StreamingNorm(BatchStatisticsNorm):
             "gradient_long": self.gradient_short,
         }
         self.move(new, step, closing)
-        self.num_batches_tracked.add_(closing.to(torch.long))
+        count_if(closing, self.num_batches_tracked)
         for buffer in (self.short, self.short_count, self.gradient_short, self.gradient_count):
-            buffer.copy_(torch.where(changed, torch.zeros_like(buffer), buffer))
+            if changed is True:
+                buffer.zero_()
+            else:
+                keep(buffer, torch.zeros_like(buffer), changed)
 
 
 def _stream(now: Tensor, used: Tensor, layer: StreamingNorm) -> Tuple[Tensor, Tensor]:

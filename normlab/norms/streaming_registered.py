@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from normlab.norms import registered
-from normlab.norms.finite import are_finite
+from normlab.norms.finite import count_if, finiteness, keep, read
 
 
 def stream(layer: Any, now: Tensor, used: Tensor) -> Tensor:
@@ -41,12 +41,21 @@ def take_in(
     """
     seen = count.to(short.dtype)
     recent = (short * seen + now) / (seen + 1)
-    shares = torch.where(closed > 0, share, 1.0).to(short.dtype)
-    streamed = shares * recent + (1 - shares) * long
-    finite = are_finite(used) & are_finite(recent)
-    short.copy_(torch.where(finite, recent.to(short.dtype), short))
-    count.add_(finite.to(torch.long))
+    shares = share_of_short(closed, share, short)
+    streamed: Tensor = shares * recent + (1 - shares) * long
+    finite = finiteness(used, recent)
+    keep(short, recent, finite)
+    count_if(finite, count)
     return streamed.to(now.dtype)
+
+
+def share_of_short(closed: Tensor, share: float, like: Tensor) -> Any:
+    """Return the share of the short term: *share*, and 1 where no term is *closed* yet."""
+    begun = read(closed > 0)
+    if isinstance(begun, bool):
+        return share if begun else 1.0
+    one = torch.ones_like(like[0, 0])
+    return torch.where(begun, one * share, one)
 
 
 def _keep(ctx: Any, inputs: Any, output: Tensor) -> None:
