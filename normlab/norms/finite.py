@@ -34,7 +34,9 @@ def finiteness(first: Tensor, second: Tensor) -> Truth:
 
 def read_finite(first: Tensor, second: Tensor) -> bool:
     """Return whether two statistics on a CPU, of the same shape, are finite."""
-    if math.isfinite(torch.dot(first.reshape(-1), second.reshape(-1)).item()):
+    if first.dim() > 1:
+        first, second = first.reshape(-1), second.reshape(-1)
+    if math.isfinite(torch.dot(first, second).item()):
         return True
     return bool(are_finite(first, second))  # a sum of finite numbers may overflow
 

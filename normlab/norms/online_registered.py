@@ -11,11 +11,17 @@ from typing import Any, List, Optional, Tuple
 import torch
 from torch import Tensor
 
-from normlab.norms import online_coefficients, online_passes, passes, registered
+from normlab.norms import (
+    online_coefficients,
+    online_passes,
+    passes,
+    registered,
+    registered_turns,
+)
 from normlab.norms.finite import finiteness, keep
 from normlab.norms.online_coefficients import Options
 
-Forward = Tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+Forward = Tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 Backward = Tuple[Tensor, Tensor, Tensor]
 
 _OPTIONS = "float[] numbers, int group_size"
@@ -29,7 +35,7 @@ def normalize(layer: Any, x: Tensor, weight: Optional[Tensor], bias: Optional[Te
     limit = float("inf") if o.clamp is None else o.clamp
     numbers = [o.alpha_forward, o.alpha_backward, o.eps, o.scaling_eps, limit]
     forward = registered.operator("online_forward")
-    y, _, _, mu, var, _, _ = forward(x, weight, bias, *state, numbers, o.group_size or 0)
+    y, _, _, mu, var, *_ = forward(x, weight, bias, *state, numbers, o.group_size or 0)
     layer.move(mu.detach(), var.detach())
     return y  # type: ignore[no-any-return]
 
@@ -63,7 +69,7 @@ def _forward(
     if rows.dim() == 2:
         means = means.clone()  # of the input itself, which an operator must not return
     # the start is returned, too: saved arguments that move later would have moved in backward
-    return y, means, variances, f.mu, f.var, mu.clone(), var.clone()
+    return y, means, variances, f.mu, f.var, mu.clone(), var.clone(), registered_turns.open_turn(u)
 
 
 def _forward_shapes(x: Tensor, weight: Any, bias: Any, *others: Any) -> Forward:
@@ -72,22 +78,23 @@ def _forward_shapes(x: Tensor, weight: Any, bias: Any, *others: Any) -> Forward:
     rows = [x.new_empty((n, c), dtype=dtype) for _ in range(2)]
     states = [x.new_empty((c,), dtype=dtype) for _ in range(2)]
     start = [torch.empty_like(others[i]) for i in range(2)]
-    return (y, rows[0], rows[1], states[0], states[1], start[0], start[1])
+    turn = torch.empty((), dtype=torch.long, device="cpu")
+    return (y, rows[0], rows[1], states[0], states[1], start[0], start[1], turn)
 
 
 def _keep(ctx: Any, inputs: Any, output: Forward) -> None:
     x, weight, bias, _, _, u, v, numbers, group_size = inputs
-    _, means, variances, _, _, mu, var = output
-    ctx.save_for_backward(x, weight, bias, mu, var, means, variances)
+    _, means, variances, _, _, mu, var, turn = output
+    ctx.save_for_backward(x, weight, bias, mu, var, means, variances, turn)
     ctx.control = (u, v)  # as they will be then: other backward passes may come before
     ctx.options = (numbers, group_size)
     ctx.mark_non_differentiable(*output[1:])
 
 
 def _differentiate(ctx: Any, g: Tensor, *others: Any) -> Any:
-    x, weight, bias, *kept = ctx.saved_tensors
+    x, weight, bias, *kept, turn = ctx.saved_tensors
     backward = registered.operator("online_backward")
-    gx, d_weight, d_bias = backward(g, x, weight, bias, *kept, *ctx.control, *ctx.options)
+    gx, d_weight, d_bias = backward(g, x, weight, bias, *kept, turn, *ctx.control, *ctx.options)
     d_weight = None if weight is None else d_weight.to(weight.dtype)
     d_bias = None if bias is None else d_bias.to(bias.dtype)
     return (gx, d_weight, d_bias, *[None] * 6)
@@ -102,11 +109,13 @@ def _backward(
     var: Tensor,
     means: Tensor,
     variances: Tensor,
+    turn: Tensor,
     u: Tensor,
     v: Tensor,
     numbers: List[float],
     group_size: int,
 ) -> Backward:
+    registered_turns.take_turn(turn)
     o = _options(numbers, group_size)
     rows, g = online_passes.rows_of(x), online_passes.rows_of(g)
     w, b = (online_passes.like_statistics(p, rows) for p in (weight, bias))
@@ -134,13 +143,14 @@ _STATE = "Tensor mu, Tensor var"
 
 registered.register(
     f"online_forward(Tensor x, Tensor? weight, Tensor? bias, {_STATE}, Tensor u, Tensor v, "
-    f"{_OPTIONS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"{_OPTIONS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _forward,
     _forward_shapes,
 )
 registered.register(
     f"online_backward(Tensor g, Tensor x, Tensor? weight, Tensor? bias, {_STATE}, Tensor means, "
-    f"Tensor variances, Tensor(a!) u, Tensor(b!) v, {_OPTIONS}) -> (Tensor, Tensor, Tensor)",
+    f"Tensor variances, Tensor turn, Tensor(a!) u, Tensor(b!) v, {_OPTIONS}) "
+    "-> (Tensor, Tensor, Tensor)",
     _backward,
     _backward_shapes,
 )
