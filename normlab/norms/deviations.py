@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from normlab.norms import passes
+from normlab.norms.once import gradients_again
 
 _OVER = (1, 3)  # the dimensions that a statistic is over
 _SLICE = 1 << 18  # values that stay in a core's cache from one operator to the next
@@ -157,12 +158,8 @@ def _plain_gradients(
     ctx: Any, g: Tensor, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
 ) -> Any:
     y = normalize_plain(x, ctx.measure_plain, ctx.divisor, weight, bias)[0]
-    places = [i for i, needed in enumerate(ctx.needs_input_grad) if needed]
-    everything: Any = (x, None, None, None, weight, bias)
-    inputs = [everything[i] for i in places]
-    found = torch.autograd.grad(y, inputs, g, create_graph=True)
-    gradients = dict(zip(places, found))
-    return tuple(gradients.get(i) for i in range(6))
+    inputs = (x, None, None, None, weight, bias)
+    return gradients_again([y], inputs, [g], ctx.needs_input_grad)
 
 
 def _group_dots(g: Tensor, x: Tensor, mean: Tensor) -> Tuple[Tensor, Tensor]:

@@ -1,14 +1,30 @@
-"""Gradients that cannot be differentiated again: asked for it, they say so in our own error."""
+"""Gradients that are differentiated again, or that say in our own error why they cannot be."""
 
 from __future__ import annotations
 
 from functools import wraps
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
+
+
+def gradients_again(
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Optional[Tensor]],
+    g: Sequence[Tensor],
+    needed: Sequence[bool],
+) -> Tuple[Optional[Tensor], ...]:
+    """Return the gradients of the *needed* ones of *inputs*, to be differentiated again."""
+    places = [i for i, need in enumerate(needed) if need]
+    wanted: Any = [inputs[i] for i in places]
+    reached = [(y, of_y) for y, of_y in zip(outputs, g) if y.requires_grad]  # others are frozen
+    ys, of_ys = zip(*reached)
+    found = torch.autograd.grad(ys, wanted, of_ys, create_graph=True, allow_unused=True)
+    gradients = dict(zip(places, found))
+    return tuple(gradients.get(i) for i in range(len(inputs)))
 
 
 def differentiable_once(backward: Callable[..., Tuple[Any, ...]]) -> Callable[..., Tuple[Any, ...]]:

@@ -134,7 +134,8 @@ class ProxyNorm(nn.Module):
     def _finish(self, phi: Tensor, mean: Tensor, inverse_std: Tensor) -> Tensor:
         shift = -mean * inverse_std
         if self.norm.takes_plain(phi):
-            return phi * by_channel(inverse_std, phi) + by_channel(shift, phi)
+            z = phi * by_channel(inverse_std, phi) + by_channel(shift, phi)
+            return z.to(phi.dtype)
         return scale_channels(phi, inverse_std, shift)
 
     def parameter_hints(self) -> Dict[nn.Parameter, ParameterHint]:

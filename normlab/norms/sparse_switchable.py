@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from normlab.errors import InvalidSpec
 from normlab.norms import capture
 from normlab.norms.activation_norm import ParameterHint
+from normlab.norms.once import gradients_again
 from normlab.norms.sparsestmax import sparsestmax
 from normlab.norms.sparsestmax_numbers import project
 from normlab.norms.switchable import SwitchableNorm
@@ -195,7 +196,8 @@ class _Projection(torch.autograd.Function):
         logits = ctx.saved_tensors
         if torch.is_grad_enabled():  # to be differentiated again: the Jacobian turns with a logit
             ratios = _project_plain(ctx.radius, ctx.variant, logits)
-            return (None, None, *torch.autograd.grad(ratios, logits, g, create_graph=True))
+            needed = ctx.needs_input_grad[2:]
+            return (None, None, *gradients_again(ratios, logits, g, needed))
         found = [_projected(tuple(z.tolist()), ctx.radius, ctx.variant) for z in logits]
         return (None, None, *(each @ z.new_tensor(f[1]) for each, z, f in zip(g, logits, found)))
 
