@@ -34,7 +34,8 @@ def open_turn(control: Tensor) -> Tensor:
             "the layer out of the checkpoint, or train it eagerly"
         )
     turn = torch.tensor(next(_numbers))
-    kept = torch.multiprocessing.reductions.StorageWeakRef(turn.untyped_storage())
+    weak: Any = torch.multiprocessing.reductions.StorageWeakRef
+    kept = weak(turn.untyped_storage())
     _waiting[int(turn)] = (control.data_ptr(), kept)
     return turn
 
