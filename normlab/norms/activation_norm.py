@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
-from normlab.norms.recomputation import Recalled, in_backward, is_compiling
+from normlab.norms import capture
+from normlab.norms.recomputation import Recalled, in_backward
 
 _AUTOCAST_BY_DEVICE = hasattr(torch, "get_autocast_dtype")  # since torch 2.4
 
@@ -89,11 +90,12 @@ class ActivationNorm(nn.Module):
     ) -> Tensor:
         if not self.training or not self.moved:
             return self.normalize(x, weight, bias)
-        if not is_compiling() and in_backward():
+        captured = capture.is_on(x)
+        if not captured and in_backward():
             with self._recalled.replay(self, x):
                 return self.normalize(x, weight, bias)
         self.begin(x)
-        if not is_compiling():
+        if not captured:
             self._recalled.note(self, self.moved, x)
         return self.normalize(x, weight, bias)
 
@@ -103,6 +105,16 @@ class ActivationNorm(nn.Module):
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Compute what the subclass is about; *x* is checked and not empty."""
         raise NotImplementedError
+
+    def takes_plain(self, x: Tensor) -> bool:
+        """Return whether *x* has to go through plain operators."""
+        return self.plain or capture.is_on(x)
+
+    def __prepare_scriptable__(self) -> None:
+        raise InvalidSpec(
+            f"{type(self).__name__} cannot be compiled by torch.jit.script, which knows a part of "
+            "Python only: use torch.compile, or torch.export for a program to keep"
+        )
 
     def set_progress(self, fraction: float) -> None:
         """Tell the layer which part of the training run is done, in [0, 1]."""

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine, engine_fused
+from normlab.norms import capture, engine, engine_fused
 from normlab.norms.engine import Solved
+from normlab.norms.finite import read_finite
 from normlab.norms.passes import positions
 from normlab.norms.pooling import bessel, pool_batch, samples_sharing
 from normlab.norms.running import BatchStatisticsNorm
@@ -64,7 +65,11 @@ class BatchNorm(BatchStatisticsNorm):
         if not synced:
             self._check_statistics(x)
         whole = self.virtual_batch_size is None or self.virtual_batch_size >= x.shape[0]
-        native = whole and not synced and engine.is_native(x, self.running_mean, self.plain)
+        native = (
+            whole
+            and not synced
+            and engine.is_native(x, self.plain, self.running_mean, weight, bias)
+        )
         if not self.training or native:
             return self._normalize_native(x, weight, bias)
         nodes = None if synced else engine_fused.nodes_for(x, self.plain, weight, bias)
@@ -92,10 +97,28 @@ class BatchNorm(BatchStatisticsNorm):
     ) -> Tensor:
         if not self.training:
             return self.normalize_by(x, self.running_mean, self.running_var, weight, bias)
-        # The kernel moves its running statistics, finite or not: these become the batch's own.
-        mean, var = self.running_mean.new_zeros(2, self.num_features).unbind()
-        y = F.batch_norm(x, mean, var, weight, bias, True, 1.0, self.eps)
+        # The kernel moves its running statistics, finite or not.
+        if not self.plain and capture.is_readable(self.running_mean):
+            return self._normalize_reading(x, weight, bias)
+        mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        y = F.batch_norm(x, mean, var, weight, bias, True, 1.0, self.eps)  # the batch's own
         self.track(mean, var)
+        return y
+
+    def _normalize_reading(
+        self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
+    ) -> Tensor:
+        mean, var = self.running_mean, self.running_var
+        before = torch.cat((mean, var))
+        count = self.num_batches_tracked.add_(1)
+        step = 1.0 / float(count) if self.momentum is None else self.momentum
+        y = torch.batch_norm(x, weight, bias, mean, var, True, step, self.eps, False)
+        if not read_finite(mean, var):
+            # by data, because graphs of other forwards hold these two and have no use for them
+            mean.data.copy_(before[: self.num_features])
+            var.data.copy_(before[self.num_features :])
+            count.sub_(1)
+            self.nonfinite_statistics.add_(1)
         return y
 
 

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine, engine_fused, passes
+from normlab.norms import capture, engine, engine_fused, passes
 from normlab.norms.batch import affine_after
+from normlab.norms.capture import Number
 from normlab.norms.engine import Solved
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm
+from normlab.norms.snapshot import number, snapshot
 
 _CLIPPINGS = ("steps", "progress", "constant", "none")
 _VARIANTS = ("paper", "keras", "ludvb")
@@ -126,29 +128,27 @@ class BatchRenorm(BatchStatisticsNorm):
         """Relax the limits by the run's progress, if that was asked."""
         self.progress.fill_(fraction)
 
-    def limits(self) -> Tuple[float, float]:
-        """Return the upper limits of r and d in the next training step."""
+    def limits(self) -> Tuple[Number, Number, Number]:
+        """Return lower and upper limit of r, and the limit of d, in the next training step."""
         if self.clipping == "none":
-            return math.inf, math.inf
-        return 1 + (self.r_max - 1) * self._part(self.r_steps), self.d_max * self._part(
-            self.d_steps
-        )
+            return 0.0, math.inf, math.inf
+        step = self._step()
+        of_r, of_d = (self._part(step, final) for final in (self.r_steps, self.d_steps))
+        upper = 1 + (self.r_max - 1) * of_r
+        lower = 1 / upper if self.r_min is None else 1 - (1 - self.r_min) * of_r
+        return lower, upper, self.d_max * of_d
 
-    def lower_limit(self) -> float:
-        """Return the lower limit of r in the next training step."""
-        if self.r_min is None:
-            return 1 / self.limits()[0]
-        return 0.0 if self.clipping == "none" else 1 - (1 - self.r_min) * self._part(self.r_steps)
-
-    def _part(self, final_step: int) -> float:
-        """Return which part of its way a limit has gone that is final at *final_step*."""
+    def _step(self) -> Number:
         if self.clipping == "constant":
-            return 1.0
+            return math.inf
         if self.clipping == "progress":
-            step = float(self.progress) * self.progress_steps
-        else:
-            step = float(self.num_batches_tracked)
-        return min(max((step - self.warmup_steps) / (final_step - self.warmup_steps), 0.0), 1.0)
+            return number(self.progress) * self.progress_steps
+        return number(self.num_batches_tracked)
+
+    def _part(self, step: Number, final_step: int) -> Number:
+        """Return which part of its way a limit has gone that is final at *final_step*."""
+        part = (step - self.warmup_steps) / (final_step - self.warmup_steps)
+        return capture.bounded(part, 0.0, 1.0)
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Normalize by corrected batch statistics in training, by running ones otherwise."""
@@ -158,8 +158,9 @@ class BatchRenorm(BatchStatisticsNorm):
             var = self.running_std.square()
             return self.normalize_by(x, self.running_mean, var, weight, bias, eps=0.0)
         self._check_statistics(x)
-        (r_limit, d_limit), r_least = self.limits(), self.lower_limit()
-        mu, sigma = self.running_mean.clone(), self.running_std.clamp_min(self._floor)
+        r_least, r_limit, d_limit = self.limits()
+        mu = snapshot(self.running_mean)
+        sigma = snapshot(self.running_std).clamp_min(self._floor)
         nodes = engine_fused.nodes_for(x, self.plain, weight, bias)
         if nodes is not None:
             pool, outside = [self.samples_merged(x.shape[0]), 1, 0], self.variant == "ludvb"
@@ -172,8 +173,8 @@ class BatchRenorm(BatchStatisticsNorm):
             m, v = pool_batch(mean, var, self.virtual_batch_size)
             sigma_b = self._sigma(v)
             with torch.no_grad():
-                r = (sigma_b / sigma.to(m)).clamp(r_least, r_limit)
-                d = ((m - mu.to(m)) / sigma.to(m)).clamp(-d_limit, d_limit)
+                r = capture.bounded(sigma_b / sigma.to(m), r_least, r_limit)
+                d = capture.bounded((m - mu.to(m)) / sigma.to(m), -d_limit, d_limit)
             scale, shift = affine_after(r / sigma_b, mean - m, weight, bias)
             return Solved(scale, shift + (d if weight is None else d * weight), (m, sigma_b))
 

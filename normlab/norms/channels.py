@@ -20,30 +20,30 @@ def clamp_channels(y: Tensor, floor: Tensor, plain: bool = False) -> Tensor:
 
 
 class _ClampChannels(torch.autograd.Function):
-    # Only the output is kept: what equals the floor was clamped.
+    # The input is kept and not the output, which the next operator may change in place.
     @staticmethod
     def forward(ctx: Any, y: Tensor, floor: Tensor) -> Tensor:
         z = torch.maximum(y, by_channel(floor, y).to(y.dtype))
-        ctx.save_for_backward(z, floor)
+        ctx.save_for_backward(y, floor)
         return z
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
-        z, floor = ctx.saved_tensors
-        if torch.is_grad_enabled() or not (g.is_contiguous() and z.is_contiguous()):
-            above = z - by_channel(floor, z).to(z.dtype)  # a mask from a comparison is much slower
+        y, floor = ctx.saved_tensors
+        if torch.is_grad_enabled() or not (g.is_contiguous() and y.is_contiguous()):
+            above = y - by_channel(floor, y).to(y.dtype)  # a mask from a comparison is much slower
             kept = torch.ops.aten.threshold_backward(g, above, 0.0)
             return kept, _channel_sum(g, floor.dtype) - _channel_sum(kept, floor.dtype)
-        return _clamp_gradients(g, z, floor)
+        return _clamp_gradients(g, y, floor)
 
 
-def _clamp_gradients(g: Tensor, z: Tensor, floor: Tensor) -> Tuple[Tensor, Tensor]:
+def _clamp_gradients(g: Tensor, y: Tensor, floor: Tensor) -> Tuple[Tensor, Tensor]:
     """Compute both gradients of `clamp_channels`, a few samples at a time, that stay in cache."""
-    rows, kept = by_channel(floor, z).to(z.dtype), torch.empty_like(z)
-    lost = floor.new_zeros(z.shape[1])
-    for part in deviations.slices(z, 0):
+    rows, kept = by_channel(floor, y).to(y.dtype), torch.empty_like(y)
+    lost = floor.new_zeros(y.shape[1])
+    for part in deviations.slices(y, 0):
         to, given = kept[part], g[part]
-        torch.sub(z[part], rows, out=to)
+        torch.sub(y[part], rows, out=to)
         torch.ops.aten.threshold_backward.grad_input(given, to, 0.0, grad_input=to)
         lost += _channel_sum(given, floor.dtype) - _channel_sum(to, floor.dtype)
     return kept, lost

@@ -114,10 +114,12 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         def divisor(deviation: Tensor) -> Tensor:
             return self.factor(deviation, values)
 
-        if self.plain or not self.closed_form:
+        if self.takes_plain(x) or not self.closed_form:
             done = deviations.normalize_plain(grouped, self.measure_plain, divisor, weight, bias)
         else:
-            done = deviations.normalize(grouped, self.measure, divisor, weight, bias)
+            done = deviations.normalize(
+                grouped, self.measure, divisor, weight, bias, self.measure_plain
+            )
         y, mean, deviation = done
         new = self._running_value(deviation, values)
         return y.reshape(x.shape), mean.sum((0, 1, 3)) * size, new.sum((0, 1, 3)) * size

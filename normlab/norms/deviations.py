@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from normlab.norms import passes
+from normlab.norms.once import gradients_again
 
 _OVER = (1, 3)  # the dimensions that a statistic is over
 _SLICE = 1 << 18  # values that stay in a core's cache from one operator to the next
@@ -86,11 +87,16 @@ def normalize(
     divisor: Divisor,
     weight: Optional[Tensor],
     bias: Optional[Tensor],
+    measure_plain: Callable[[Tensor], Tensor],
 ) -> Tuple[Tensor, Tensor, Tensor]:
-    """Do what `normalize_plain` does in fewer passes, keeping only x for backward."""
+    """
+    Do what `normalize_plain` does in fewer passes, keeping only x for backward.
+
+    *measure_plain* is for a gradient that is to be differentiated again.
+    """
     kept: Any = []
     y: Tensor = _Normalize.apply(  # type: ignore[no-untyped-call]
-        x, measure, divisor, kept, weight, bias
+        x, (measure, measure_plain), divisor, kept, weight, bias
     )
     return (y, *kept)
 
@@ -105,18 +111,18 @@ class _Normalize(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        measure: Measure,
+        measures: Tuple[Measure, Callable[[Tensor], Tensor]],
         divisor: Divisor,
         kept: Any,
         weight: Optional[Tensor],
         bias: Optional[Tensor],
     ) -> Tensor:
         mean = x.mean(_OVER, keepdim=True)
-        measured = measure(x, mean)
+        measured = measures[0](x, mean)
         scale = _scale(divisor(measured.value), weight)
         kept.extend([mean, measured.value])
-        ctx.divisor, ctx.places = divisor, measured.places
-        ctx.save_for_backward(x, mean, measured.value, weight)
+        ctx.measure_plain, ctx.divisor, ctx.places = measures[1], divisor, measured.places
+        ctx.save_for_backward(x, mean, measured.value, weight, bias)
         shift = -mean * scale
         if bias is not None:
             shift = shift + bias.to(x.dtype).view(1, 1, -1, 1)
@@ -126,9 +132,10 @@ class _Normalize(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: Tensor) -> Any:
-        x, mean, deviation, weight = ctx.saved_tensors
+        x, mean, deviation, weight, bias = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to be differentiated again
+            return _plain_gradients(ctx, g, x, weight, bias)
         g = g.contiguous()
         s0, s1 = _group_dots(g, x, mean)
         with torch.enable_grad():
@@ -145,6 +152,14 @@ class _Normalize(torch.autograd.Function):
         d_weight, d_bias = (s1 * factor).sum((0, 1, 3)), s0.sum((0, 1, 3))
         need = ctx.needs_input_grad
         return gx, None, None, None, d_weight if need[4] else None, d_bias if need[5] else None
+
+
+def _plain_gradients(
+    ctx: Any, g: Tensor, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
+) -> Any:
+    y = normalize_plain(x, ctx.measure_plain, ctx.divisor, weight, bias)[0]
+    inputs = (x, None, None, None, weight, bias)
+    return gradients_again([y], inputs, [g], ctx.needs_input_grad)
 
 
 def _group_dots(g: Tensor, x: Tensor, mean: Tensor) -> Tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
+from normlab.norms import capture
 from normlab.norms.passes import (
     apply_affine,
     combine,
@@ -54,11 +55,12 @@ def normalize(
         x: (N, C, positions...).
         solve: pure and differentiable; it is called with the biased variance.
         tensors: handed to *solve* after the moments, in the dtype of the statistics.
-        plain: use plain operators only, so that any backend can differentiate them.
+        plain: use plain operators only, so that any backend can differentiate them; they are what
+            a compiler, an exporter and the transforms of torch.func get in any case.
     """
     dtype = statistics_dtype(x)
     cast = [None if t is None else t.to(dtype) for t in tensors]
-    if plain or x.dim() == 2:
+    if plain or x.dim() == 2 or capture.is_on(x):
         return _normalize_plain(x, solve, cast)
     if not torch.is_grad_enabled() or not any(_needs_grad(t) for t in (x, *cast)):
         return _normalize_without_graph(x, solve, cast)
@@ -146,6 +148,7 @@ class _Affine(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> Any:
         x, mean, scale = ctx.saved_tensors
         if torch.is_grad_enabled():
+            ctx.deferred.g = ctx.deferred.scale = None  # from a backward that left x out
             return _affine_grads(g, x, mean, scale)
         g_rows = dense(g)
         s0, s1 = two_dots(g_rows, dense(x), mean)
@@ -164,10 +167,10 @@ def _affine_grads(g: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Any:
     return (wide * scale.reshape(shape)).to(x.dtype), -scale * s0, s1, s0, None
 
 
-def is_native(x: Tensor, weight: Optional[Tensor], plain: bool) -> bool:
+def is_native(x: Tensor, plain: bool, *others: Optional[Tensor]) -> bool:
     """Tell whether torch's own kernels compute the same as the engine, at the precision asked."""
     if plain or x.dtype in (torch.float32, torch.float64):
-        return weight is None or weight.dtype == x.dtype
+        return all(t is None or t.dtype == x.dtype for t in others)
     return False
 
 

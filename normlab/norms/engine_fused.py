@@ -7,7 +7,7 @@ from typing import Any, List, Optional
 import torch
 from torch import Tensor
 
-from normlab.norms import compiled
+from normlab.norms import capture, compiled
 
 _SOURCES = ("engine_fused.cpp", "pooled_fused.cpp")
 
@@ -40,7 +40,9 @@ def unload() -> None:
 
 def kernels_for(x: Tensor) -> Any:
     """Return the compiled passes if they are loaded and take *x*, else None."""
-    return _kernels[0] if _kernels and x.device.type == "cpu" else None
+    if not _kernels or x.device.type != "cpu" or capture.is_on(x):
+        return None
+    return _kernels[0]
 
 
 def nodes_for(x: Tensor, plain: bool, *parameters: Optional[Tensor]) -> Any:
@@ -51,7 +53,7 @@ def nodes_for(x: Tensor, plain: bool, *parameters: Optional[Tensor]) -> Any:
     takes pools as three numbers each (samples in turn, channels in turn, or every so many channels)
     and returns y and, averaged over the samples, the moments of the last pool.
     """
-    if not _kernels or plain or x.device.type != "cpu":
+    if plain or kernels_for(x) is None:
         return None
     if x.dim() < 3 or x.dtype not in (torch.float32, torch.float64) or not x.is_contiguous():
         return None

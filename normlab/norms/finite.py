@@ -7,15 +7,16 @@ CPU that runs operator by operator has the answer at once, and small operators a
 from __future__ import annotations
 
 import math
-from typing import Iterable, Optional
+from typing import Iterable, Union
 
 import torch
 from torch import Tensor, nn
 
-from normlab.norms.recomputation import is_compiling
+from normlab.norms import capture
+
+Truth = Union[bool, Tensor]  # already read, or to compute with
 
 _COUNT = "nonfinite_statistics"
-_transforms = getattr(torch._C._functorch, "peek_interpreter_stack", None)
 
 
 def are_finite(*statistics: Tensor) -> Tensor:
@@ -24,20 +25,49 @@ def are_finite(*statistics: Tensor) -> Tensor:
     return (every.abs() <= torch.finfo(every.dtype).max).all()  # IPUs have no isfinite
 
 
-def known_finite(*statistics: Tensor) -> Optional[bool]:
-    """Return whether all *statistics* are finite, or None where reading that would be wrong."""
-    if is_compiling() or any(type(t) is not Tensor or t.device.type != "cpu" for t in statistics):
-        return None
-    if torch._C._get_tracing_state() or (_transforms is not None and _transforms() is not None):
-        return None
-    if math.isfinite(sum(t.sum().item() for t in statistics)):
+def finiteness(first: Tensor, second: Tensor) -> Truth:
+    """Return whether two statistics, of the same shape, are finite: read where that is free."""
+    if not capture.is_readable(first) or type(second) is not Tensor:
+        return are_finite(first, second)
+    return read_finite(first, second)
+
+
+def read_finite(first: Tensor, second: Tensor) -> bool:
+    """Return whether two statistics on a CPU, of the same shape, are finite."""
+    if first.dim() > 1:
+        first, second = first.reshape(-1), second.reshape(-1)
+    if math.isfinite(torch.dot(first, second).item()):
         return True
-    return bool(are_finite(*statistics))  # a sum of finite numbers may overflow
+    return bool(are_finite(first, second))  # a sum of finite numbers may overflow
 
 
-def count_unless(finite: Tensor, count: Tensor) -> None:
+def read(truth: Tensor) -> Truth:
+    """Return the value of *truth* where reading it is free, else *truth*."""
+    return bool(truth) if capture.is_readable(truth) else truth
+
+
+def keep(state: Tensor, new: Tensor, where: Truth) -> None:
+    """Take *new* into *state*, in place, where that is true."""
+    if where is True:
+        state.copy_(new)
+    elif where is not False:
+        state.copy_(torch.where(where, new.to(state.dtype), state))
+
+
+def count_if(truth: Truth, count: Tensor) -> None:
+    """Add 1 to *count*, in place, if *truth*."""
+    if isinstance(truth, Tensor):
+        count.add_(truth.to(count.dtype))
+    elif truth:
+        count.add_(1)
+
+
+def count_unless(finite: Truth, count: Tensor) -> None:
     """Add 1 to *count*, in place, unless *finite*."""
-    count.add_(1 - finite.to(count.dtype))
+    if isinstance(finite, Tensor):
+        count.add_(1 - finite.to(count.dtype))
+    elif not finite:
+        count.add_(1)
 
 
 def layers_that_count(model: nn.Module) -> Iterable[nn.Module]:

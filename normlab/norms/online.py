@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
-from normlab.norms import online_fused, passes
+from normlab.norms import capture, online_fused, online_registered, passes
 from normlab.norms.activation_norm import ActivationNorm
-from normlab.norms.finite import are_finite, count_unless
+from normlab.norms.finite import count_unless, finiteness, keep
 from normlab.norms.online_coefficients import Options
 from normlab.norms.online_passes import Normalize
 from normlab.norms.turns import Turns
@@ -130,6 +130,8 @@ class OnlineNorm(ActivationNorm):
                 "'group'"
             )
         self._keep_state_in(passes.statistics_dtype(x))
+        if capture.is_on(x):
+            return online_registered.normalize(self, x, weight, bias)
         function: Any = online_fused.Normalize if online_fused.serves(x) else Normalize
         y: Tensor = function.apply(x, weight, bias, self)
         return y
@@ -140,14 +142,17 @@ class OnlineNorm(ActivationNorm):
 
     def move(self, mu: Tensor, var: Tensor) -> None:
         """Take the statistics after a forward, if they are finite."""
-        finite = are_finite(mu, var)
-        self.mu, self.var = torch.where(finite, mu, self.mu), torch.where(finite, var, self.var)
+        finite = finiteness(mu, var)
+        # in place: what torch.func.functional_call puts into the layer is moved, too
+        keep(self.mu, mu, finite)
+        keep(self.var, var, finite)
         count_unless(finite, self.nonfinite_statistics)
 
-    def move_control(self, u: Tensor, v: Tensor) -> None:
-        """Take the control after a backward, if it is finite."""
-        finite = are_finite(u, v)
-        self.u, self.v = torch.where(finite, u, self.u), torch.where(finite, v, self.v)
+    def move_control(self, control: Tuple[Tensor, Tensor], u: Tensor, v: Tensor) -> None:
+        """Take *u* and *v* after a backward into *control*, those of the forward, if finite."""
+        finite = finiteness(u, v)
+        for state, new in zip(control, (u, v)):
+            keep(state, new, finite)
 
     def extra_repr(self) -> str:
         """Show what the constructor was given."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from normlab.norms import compiled, passes
+from normlab.norms.once import differentiable_once
 from normlab.norms.online_coefficients import Options
 
 _kernels: List[Any] = []  # empty until `load`
@@ -55,28 +56,29 @@ class Normalize(torch.autograd.Function):
     ) -> Tensor:
         """Normalize and move the layer's mu and var."""
         rows = _rows(x)
-        mu, var = layer.start()
+        mu, var = (state.clone() for state in layer.start())  # they move in place
         y, moments, new_mu, new_var = _kernels[0].forward(
             rows, mu, var, *_like(rows, weight, bias), *_numbers(layer.options)
         )
         layer.move(new_mu, new_var)
+        ctx.control = layer.u, layer.v
         ctx.layer, ctx.turn = layer, layer.open_turn() if any(ctx.needs_input_grad) else None
         ctx.save_for_backward(x, weight, bias, moments, mu, var)
-        return passes.like(y.view(x.shape).to(x.dtype), x)
+        return passes.like(passes.reshaped(y, x).to(x.dtype), x)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @differentiable_once
     def backward(ctx: Any, g: Tensor) -> Any:
         """Return the controlled gradients and move the layer's u and v."""
         layer = ctx.layer
         x, weight, bias, *kept = ctx.saved_tensors
         layer.take_turn(ctx.turn)
         rows = _rows(x)
-        control = _like(rows, layer.u, layer.v, weight, bias)
+        control = _like(rows, *ctx.control, weight, bias)
         gx, d_weight, d_bias, u, v = _kernels[0].backward(
             rows, _rows(g), *kept, *control, *_numbers(layer.options)
         )
-        layer.move_control(u, v)
+        layer.move_control(ctx.control, u, v)
         return (
             passes.like(gx.view(x.shape).to(x.dtype), x),
             None if weight is None else d_weight.to(weight.dtype),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from normlab.norms import online_coefficients, passes
+from normlab.norms.once import differentiable_once
 from normlab.norms.online_coefficients import Backward, Forward, Options
 
 _SLICE = 1 << 16  # values that stay in a core's cache from one operator to the next
@@ -26,21 +27,22 @@ class Normalize(torch.autograd.Function):
     ) -> Tensor:
         """Normalize and move the layer's mu and var."""
         o: Options = layer.options
-        rows = _rows(x)
-        w, b = _like_statistics(weight, rows), _like_statistics(bias, rows)
+        rows = rows_of(x)
+        w, b = like_statistics(weight, rows), like_statistics(bias, rows)
         means, variances = passes.moments(rows)
         mu, var = layer.start()
         f = online_coefficients.forward(means, variances, mu, var, w, b, o)
         layer.move(f.mu, f.var)
-        y = _affine(rows, f.scale, f.shift)
+        y = affine(rows, f.scale, f.shift)
         if o.clamp is not None:
             y.clamp_(-o.clamp, o.clamp)
+        ctx.control = layer.u, layer.v
         ctx.layer, ctx.turn = layer, layer.open_turn() if any(ctx.needs_input_grad) else None
         ctx.save_for_backward(x, weight, bias, *f[:7])
-        return passes.like(y.view(x.shape).to(x.dtype), x)
+        return passes.like(passes.reshaped(y, x).to(x.dtype), x)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @differentiable_once
     def backward(ctx: Any, g: Tensor) -> Any:
         """Return the controlled gradients and move the layer's u and v."""
         layer = ctx.layer
@@ -48,17 +50,14 @@ class Normalize(torch.autograd.Function):
         layer.take_turn(ctx.turn)
         o: Options = layer.options
         f = Forward._make([*saved, None, None])
-        rows, g = _rows(x), _rows(g)
-        w, b = _like_statistics(weight, rows), _like_statistics(bias, rows)
-        if o.clamp is not None:
-            g = _unclamped(g, rows, f, o.clamp)
-        pz, rz = _gradient_means(rows, g, f)
-        u, v = layer.u.to(f.inv.dtype), layer.v.to(f.inv.dtype)
-        back = online_coefficients.backward(pz, rz, f, u, v, w, b, o)
-        layer.move_control(back.u, back.v)
+        rows, g = rows_of(x), rows_of(g)
+        w, b = like_statistics(weight, rows), like_statistics(bias, rows)
+        u, v = (state.to(f.inv.dtype) for state in ctx.control)
+        g, back = gradient_coefficients(rows, g, f, u, v, w, b, o)
+        layer.move_control(ctx.control, back.u, back.v)
         gx = None
         if ctx.needs_input_grad[0]:
-            gx = _input_grad(rows, g, back, overwrite=o.clamp is not None)
+            gx = input_grad(rows, g, back, overwrite=o.clamp is not None)
             gx = passes.like(gx.view(x.shape).to(x.dtype), x)
         d = rows[0, 0].numel()
         return (
@@ -69,18 +68,37 @@ class Normalize(torch.autograd.Function):
         )
 
 
-def _rows(x: Tensor) -> Tensor:
+def gradient_coefficients(
+    rows: Tensor,
+    g: Tensor,
+    f: Forward,
+    u: Tensor,
+    v: Tensor,
+    w: Optional[Tensor],
+    b: Optional[Tensor],
+    o: Options,
+) -> Tuple[Tensor, Backward]:
+    """Return the gradient before the clamp, and how the input's gradient is made of it."""
+    if o.clamp is not None:
+        g = _unclamped(g, rows, f, o.clamp)
+    pz, rz = _gradient_means(rows, g, f)
+    return g, online_coefficients.backward(pz, rz, f, u, v, w, b, o)
+
+
+def rows_of(x: Tensor) -> Tensor:
     """Return dense (N, C, D), or (N, C) where D is 1."""
     x = passes.dense(x)
     n, c = x.shape[:2]
     return x.view(n, c) if x.numel() == n * c else x.view(n, c, -1)
 
 
-def _like_statistics(p: Optional[Tensor], x: Tensor) -> Optional[Tensor]:
+def like_statistics(p: Optional[Tensor], x: Tensor) -> Optional[Tensor]:
+    """Return *p* in the dtype of *x*."""
     return p if p is None or p.dtype == x.dtype else p.to(x.dtype)
 
 
-def _affine(rows: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def affine(rows: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return scale * rows + shift."""
     if rows.dim() == 2:
         return torch.addcmul(shift, rows, scale)
     return passes.apply_affine(rows, scale, shift)
@@ -96,9 +114,10 @@ def _unclamped(g: Tensor, rows: Tensor, f: Forward, limit: float) -> Tensor:
     return inside
 
 
-def _input_grad(rows: Tensor, g: Tensor, back: Backward, overwrite: bool) -> Tensor:
+def input_grad(rows: Tensor, g: Tensor, back: Backward, overwrite: bool) -> Tensor:
+    """Return the gradient of the input; *overwrite* lets *g* be lost."""
     if not overwrite:
-        gx = _affine(rows, back.of_x, back.shift)
+        gx = affine(rows, back.of_x, back.shift)
         return gx.addcmul_(g, _by_row(back.of_g, rows))
     for part, of_x in _affine_parts(rows, back.of_x, back.shift):
         g[part].mul_(_by_row(back.of_g[part], rows)).add_(of_x)

@@ -12,7 +12,7 @@ from typing import Tuple
 import torch
 from torch import Tensor
 
-from normlab.norms import engine_fused
+from normlab.norms import capture, engine_fused
 
 TINY = 1e-30  # inside a square root it changes no variance that float32 can tell from zero
 
@@ -56,7 +56,7 @@ def apply_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     flat = x.view(1, n * c, d)
     # Batch norm in evaluation is the fastest affine map by rows that torch has.
     y = torch.native_batch_norm(flat, scale, shift, zero, one, False, 0.0, 0.0)[0]
-    return y.view(x.shape)
+    return reshaped(y, x)
 
 
 def two_dots(g: Tensor, x: Tensor, mean: Tensor) -> Tuple[Tensor, Tensor]:
@@ -102,9 +102,18 @@ def dense(x: Tensor) -> Tensor:
     return x.to(statistics_dtype(x)).contiguous()
 
 
+def reshaped(y: Tensor, x: Tensor) -> Tensor:
+    """
+    Return *y*, a fresh result that nobody else holds, in the shape of *x*, and not as a view.
+
+    Autograd refuses operators in place on a view that an autograd function returns.
+    """
+    return y if y.shape == x.shape else torch.ops.aten._unsafe_view.default(y, x.shape)
+
+
 def like(y: Tensor, x: Tensor) -> Tensor:
     """Return *y* in the memory format of *x*: channels last stays channels last."""
-    if x.is_contiguous():
+    if x.is_contiguous() or capture.is_transformed():  # a transform hides the format
         return y
     if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
         return y.contiguous(memory_format=torch.channels_last)

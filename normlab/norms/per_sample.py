@@ -69,7 +69,7 @@ class GroupNorm(ActivationNorm):
         """Normalize each group of channels of each sample."""
         self._check_group(x)
         contiguous = self.grouping == "contiguous" or self.groups in (1, self.num_features)
-        if contiguous and engine.is_native(x, weight, self.plain):
+        if contiguous and engine.is_native(x, self.plain, weight, bias):
             return self._normalize_native(x, weight, bias)
         nodes = engine_fused.nodes_for(x, self.plain, weight, bias)
         if nodes is not None:

@@ -83,7 +83,7 @@ class ProxyNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize *x*, activate it, and take off the activation's own mean and scale."""
-        if self._folds:
+        if self._folds(x):
             scale, shift, floor = Folded.apply(*self._parameters_wide(), self.proxy_eps)  # type: ignore[no-untyped-call]
             y = self.norm.normalize_with(x, scale, shift)
             return clamp_channels(y, floor)
@@ -99,7 +99,7 @@ class ProxyNorm(nn.Module):
         floor = -mean * inverse_std
         # (relu(t) - m) s = max(s t - s m, -s m): the norm's own affine does all but the max
         y = self.norm.normalize_with(x, weight * inverse_std, bias * inverse_std + floor)
-        return clamp_channels(y, floor, self.norm.plain)
+        return clamp_channels(y, floor, self.norm.takes_plain(y))
 
     def expectation(self) -> Tuple[Tensor, Tensor]:
         """Return m and 1 / sqrt(s2 + proxy_eps), each (C,)."""
@@ -115,11 +115,10 @@ class ProxyNorm(nn.Module):
             var = (masses * (phi - mean).square()).sum(0)
         return mean, (var + self.proxy_eps).rsqrt()
 
-    @property
-    def _folds(self) -> bool:
+    def _folds(self, x: Tensor) -> bool:
         """Whether the norm's own affine and one clamp do it all, by a derivative by hand."""
         simple = self.activation == "relu" and self.quadrature == "exact" and not self.delay_scale
-        return simple and self.norm.folds_affine and not self.norm.plain
+        return simple and self.norm.folds_affine and not self.norm.takes_plain(x)
 
     def _parameters_wide(self) -> Tuple[Tensor, ...]:
         dtype = torch.float64 if self.weight.dtype == torch.float64 else torch.float32
@@ -134,8 +133,9 @@ class ProxyNorm(nn.Module):
 
     def _finish(self, phi: Tensor, mean: Tensor, inverse_std: Tensor) -> Tensor:
         shift = -mean * inverse_std
-        if self.norm.plain:
-            return phi * by_channel(inverse_std, phi) + by_channel(shift, phi)
+        if self.norm.takes_plain(phi):
+            z = phi * by_channel(inverse_std, phi) + by_channel(shift, phi)
+            return z.to(phi.dtype)
         return scale_channels(phi, inverse_std, shift)
 
     def parameter_hints(self) -> Dict[nn.Parameter, ParameterHint]:

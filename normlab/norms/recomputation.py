@@ -17,9 +17,8 @@ from normlab.errors import Conflict
 
 _SAMPLE = 64  # values of an input that recognize it
 
-# Both are missing in PyTorch 2.0.
+# missing in PyTorch 2.0
 _saving_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
-_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", None)
 
 
 class _Forward:
@@ -132,11 +131,6 @@ class Recalled:
 def in_backward() -> bool:
     """Return whether a backward pass is running: activation checkpoints recompute there."""
     return int(torch._C._current_graph_task_id()) != -1
-
-
-def is_compiling() -> bool:
-    """Return whether torch.compile is tracing: the checkpoints in a graph are its own affair."""
-    return _compiling is not None and bool(_compiling())
 
 
 def _may_be_recomputed() -> bool:

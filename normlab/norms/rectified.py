@@ -8,6 +8,8 @@ from typing import Any, Tuple
 import torch
 from torch import Tensor
 
+from normlab.norms.once import gradients_again
+
 
 def relu_moments(center: Tensor, spread: Tensor) -> Tuple[Tensor, Tensor]:
     """
@@ -58,7 +60,8 @@ class Folded(torch.autograd.Function):
         if torch.is_grad_enabled():  # to be differentiated again
             grads = (g_scale, g_shift, g_floor)
             folded = fold(w, b, w2, b2, ctx.eps)
-            return (*torch.autograd.grad(folded, (w, b, w2, b2), grads, create_graph=True), None)
+            needed = ctx.needs_input_grad[:4]
+            return (*gradients_again(folded, (w, b, w2, b2), grads, needed), None)
         signed = w * (1 + w2)
         center, spread = torch.addcmul(b, w, b2), signed.abs()
         mean, var = relu_moments(center, spread)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from normlab.errors import InvalidSpec
 from normlab.norms.activation_norm import ActivationNorm
-from normlab.norms.finite import are_finite, count_unless, known_finite
+from normlab.norms.finite import Truth, are_finite, count_if, count_unless, finiteness
 from normlab.norms.passes import positions, statistics_dtype
 from normlab.norms.pooling import smallest_group
 
@@ -83,14 +83,10 @@ class BatchStatisticsNorm(ActivationNorm):
             return self.momentum
         return self.num_batches_tracked.to(self.running_mean.dtype).clamp_min(1).reciprocal()
 
-    def count_batch(self, *statistics: Tensor) -> Any:
-        """Count one more training batch; return whether its *statistics* are finite."""
-        known = None if self.plain else known_finite(*statistics)
-        if known is not None:
-            (self.num_batches_tracked if known else self.nonfinite_statistics).add_(1)
-            return known
-        finite = are_finite(*statistics)
-        self.num_batches_tracked.add_(finite.to(torch.long))
+    def count_batch(self, mean: Tensor, spread: Tensor) -> Truth:
+        """Count one more training batch; return whether its statistics are finite."""
+        finite = are_finite(mean, spread) if self.plain else finiteness(mean, spread)
+        count_if(finite, self.num_batches_tracked)
         count_unless(finite, self.nonfinite_statistics)
         return finite
 
@@ -102,7 +98,7 @@ class BatchStatisticsNorm(ActivationNorm):
         step = self.weight_of_new()
         self.move({"running_mean": mean, "running_var": var}, step, finite)
 
-    def move(self, new: Dict[str, Tensor], step: Any, finite: Any) -> None:
+    def move(self, new: Dict[str, Tensor], step: Any, finite: Truth) -> None:
         """Move each buffer by *step* of its way to the new value, if that is *finite*."""
         if finite is False:
             return

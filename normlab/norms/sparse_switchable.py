@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
+from normlab.norms import capture
 from normlab.norms.activation_norm import ParameterHint
+from normlab.norms.once import gradients_again
 from normlab.norms.sparsestmax import sparsestmax
 from normlab.norms.sparsestmax_numbers import project
 from normlab.norms.switchable import SwitchableNorm
@@ -101,11 +103,29 @@ class SparseSwitchableNorm(SwitchableNorm):
 
     def ratios(self, mean_weight: Tensor, var_weight: Tensor) -> Tuple[Tensor, Tensor]:
         """Return how much each of `choices` counts in the mean, and in the variance."""
+        if capture.is_on(mean_weight):
+            p, q = self._project([mean_weight, var_weight])
+            p = torch.where(self.mean_fixed, mean_weight.detach(), p)
+            return p, torch.where(self.var_fixed, var_weight.detach(), q)
         mean_fixed, var_fixed = bool(self.mean_fixed), bool(self.var_fixed)
         learning = [w for w, f in ((mean_weight, mean_fixed), (var_weight, var_fixed)) if not f]
         found = self._project(learning)
         p = mean_weight.detach() if mean_fixed else found[0]
         return p, var_weight.detach() if var_fixed else found[-1]
+
+    def track(self, mean: Tensor, var: Tensor) -> None:
+        """Move the running statistics; where one captured graph is for all, only if chosen."""
+        if not capture.is_on(mean):
+            super().track(mean, var)
+            return
+        batch = self.choices.index("batch")
+        ignored = [w[batch] == 0 for w in (self.mean_weight.detach(), self.var_weight.detach())]
+        unused = self.mean_fixed & self.var_fixed & ignored[0] & ignored[1]
+        before = {name: getattr(self, name).clone() for name in SwitchableNorm.moved}
+        super().track(mean, var)
+        for name, old in before.items():
+            moved: Tensor = getattr(self, name)
+            moved.copy_(torch.where(unused, old, moved))
 
     def begin(self, x: Tensor) -> None:
         """Freeze ratios that have become one-hot."""
@@ -114,6 +134,12 @@ class SparseSwitchableNorm(SwitchableNorm):
 
     @torch.no_grad()
     def _freeze_one_hot(self, logits: Tensor, fixed: Tensor) -> None:
+        if capture.is_on(logits):
+            (ratio,) = self._project([logits])
+            one_hot = ratio.amax() - ratio.amin() >= 1 - torch.finfo(logits.dtype).eps
+            logits.copy_(torch.where(one_hot & ~fixed, ratio.round(), logits))
+            fixed.logical_or_(one_hot)
+            return
         if bool(fixed):
             return
         if self._in_numbers(logits):
@@ -133,14 +159,10 @@ class SparseSwitchableNorm(SwitchableNorm):
             )
             return ratios
         # near the centre, float32 would cost the direction its digits
-        radius, variant = self.radius.double(), self.variant
-        return tuple(
-            sparsestmax(z.double(), radius, variant).to(z.dtype)  # type: ignore[arg-type]
-            for z in logits
-        )
+        return _project_plain(self.radius.double(), self.variant, logits)
 
     def _in_numbers(self, logits: Tensor) -> bool:
-        return not self.plain and logits.device.type == "cpu"
+        return logits.device.type == "cpu" and not self.takes_plain(logits)
 
     def parameter_hints(self) -> Dict[nn.Parameter, ParameterHint]:
         """Let the logits learn ten times slower, and clip the gradient of all logits together."""
@@ -148,7 +170,7 @@ class SparseSwitchableNorm(SwitchableNorm):
         return {self.mean_weight: hint, self.var_weight: hint}
 
     def _wanted(self) -> Set[str]:
-        if not (bool(self.mean_fixed) and bool(self.var_fixed)):
+        if capture.is_on(self.mean_weight) or not (bool(self.mean_fixed) and bool(self.var_fixed)):
             return set(self.choices)
         return {
             self.choices[int(logits.argmax())] for logits in (self.mean_weight, self.var_weight)
@@ -165,10 +187,23 @@ class _Projection(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, radius: float, variant: str, *logits: Tensor) -> Tuple[Tensor, ...]:
         found = [_projected(tuple(z.tolist()), radius, variant) for z in logits]
-        ctx.save_for_backward(*(z.new_tensor(f[1]) for z, f in zip(logits, found)))
+        ctx.radius, ctx.variant = radius, variant
+        ctx.save_for_backward(*logits)
         return tuple(z.new_tensor(f[0]) for z, f in zip(logits, found))
 
     @staticmethod
     def backward(ctx: Any, *g: Tensor) -> Any:
-        # d ratio_i / d logit_j, constant for a second derivative
-        return (None, None, *(each @ jacobian for each, jacobian in zip(g, ctx.saved_tensors)))
+        logits = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to be differentiated again: the Jacobian turns with a logit
+            ratios = _project_plain(ctx.radius, ctx.variant, logits)
+            needed = ctx.needs_input_grad[2:]
+            return (None, None, *gradients_again(ratios, logits, g, needed))
+        found = [_projected(tuple(z.tolist()), ctx.radius, ctx.variant) for z in logits]
+        return (None, None, *(each @ z.new_tensor(f[1]) for each, z, f in zip(g, logits, found)))
+
+
+def _project_plain(
+    radius: Union[float, Tensor], variant: str, logits: Sequence[Tensor]
+) -> Tuple[Tensor, ...]:
+    found = (sparsestmax(z.double(), radius, variant) for z in logits)  # type: ignore[arg-type]
+    return tuple(ratio.to(z.dtype) for ratio, z in zip(found, logits))

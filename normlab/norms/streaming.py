@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine, engine_fused
+from normlab.norms import capture, engine, engine_fused, streaming_registered
 from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved
-from normlab.norms.finite import are_finite, count_unless
+from normlab.norms.finite import Truth, count_if, count_unless, finiteness, keep, read
+from normlab.norms.once import differentiable_once
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm
 
@@ -29,7 +31,8 @@ class StreamingNorm(BatchStatisticsNorm):
     own short and long terms, and flow into the present batch alone. Until there is a long term,
     the short one counts alone. Evaluation uses the long term: running_mean and running_var.
 
-    A change of the weights is seen at the layer's own weight. Without an affine (or under a proxy
+    A change of the weights is seen at the layer's own weight; in a compiled graph, at its values.
+    Without an affine (or under a proxy
     activation), every forward after a backward counts as one.
 
     Args:
@@ -63,6 +66,7 @@ class StreamingNorm(BatchStatisticsNorm):
     gradient_long: Tensor
     gradient_short: Tensor
     gradient_count: Tensor
+    seen_weight: Tensor
 
     def __init__(
         self,
@@ -85,6 +89,7 @@ class StreamingNorm(BatchStatisticsNorm):
         for name in ("short_count", "gradient_count"):
             self.register_buffer(name, torch.tensor(0, dtype=torch.long))
         self._seen_version: Optional[int] = None
+        self.register_buffer("seen_weight", torch.full((num_features,), inf), persistent=False)
 
     def begin(self, x: Tensor) -> None:
         """Close the short term if the weights have changed since the last forward."""
@@ -131,65 +136,60 @@ class StreamingNorm(BatchStatisticsNorm):
         base = self.short * (gain * count)
         if share < 1:
             base += torch.stack([self.running_mean, self.running_var]).mul_(1 - share)
-        state = [
-            self.gradient_short,
-            self.gradient_long,
-            self.gradient_count,
-            self.num_batches_tracked,
-        ]
+        *state, backward_short = self.gradient_state()
         pool = [x.shape[0], 1, 0]
         y: Tensor
         y, mean, var = nodes.streamed(
-            x, weight, bias, pool, self.eps, base, gain, state, self.backward_short
+            x, weight, bias, pool, self.eps, base, gain, state, backward_short
         )
         self._take((self.short * count).add_(torch.stack([mean, var])).div_(count + 1))
         return y
 
     @torch.no_grad()
     def _take(self, recent: Tensor) -> None:
-        finite = are_finite(recent)
-        self.short.copy_(torch.where(finite, recent.to(self.short.dtype), self.short))
-        self.short_count.add_(finite.to(torch.long))
+        finite = finiteness(recent[0], recent[1])
+        keep(self.short, recent, finite)
+        count_if(finite, self.short_count)
         count_unless(finite, self.nonfinite_statistics)
 
-    def _share(self, of_short: float) -> Tensor:
+    def _share(self, of_short: float) -> Any:
         """Return the share of the short term, which is all until there is a long one."""
-        one = torch.ones_like(self.short[0, 0])
-        return torch.where(self.num_batches_tracked > 0, one * of_short, one)
+        return streaming_registered.share_of_short(self.num_batches_tracked, of_short, self.short)
 
     def __getstate__(self) -> Any:
         # A copy's weight counts its versions anew: it keeps only whether a change is pending.
         unchanged = self.weight is not None and self.weight._version == self._seen_version
         return {**self.__dict__, "_seen_version": _PRESENT if unchanged else None}
 
-    def stream_gradient(self, now: Tensor, sound: Tensor) -> Tensor:
-        """
-        Take in the gradient of the statistics, (2, C), and return the one to use instead.
+    def gradient_state(self) -> Tuple[Tensor, Tensor, Tensor, Tensor, float]:
+        """Return what backward streams the gradient of the statistics with."""
+        return (
+            self.gradient_short,
+            self.gradient_long,
+            self.gradient_count,
+            self.num_batches_tracked,
+            self.backward_short,
+        )
 
-        One that is not finite is used, so that a gradient scaler sees it, and not kept; nor is
-        one of statistics that were not *sound*.
-        """
-        count = self.gradient_count.to(self.short.dtype)
-        recent = (self.gradient_short * count + now) / (count + 1)
-        share = self._share(self.backward_short)
-        used = share * recent + (1 - share) * self.gradient_long
-        finite = sound & are_finite(recent)
-        kept = recent.to(self.gradient_short.dtype)
-        self.gradient_short.copy_(torch.where(finite, kept, self.gradient_short))
-        self.gradient_count.add_(finite.to(torch.long))
-        return used.to(now.dtype)
-
-    def _weights_changed(self) -> Tensor:
+    @torch.no_grad()
+    def _weights_changed(self) -> Truth:
         if self.weight is None:
-            return self.gradient_count > 0
+            return read(self.gradient_count > 0)
+        if capture.is_on(self.weight):  # which sees values, and no versions
+            weight = self.weight.to(self.seen_weight)
+            differs = (weight != self.seen_weight).any()
+            self.seen_weight.copy_(weight)
+            return differs
         version = int(self.weight._version)
         changed = self._seen_version not in (version, _PRESENT)
         self._seen_version = version
-        return torch.full_like(self.short_count, changed, dtype=torch.bool)
+        return changed
 
     @torch.no_grad()
-    def _close_short_term(self, changed: Tensor) -> None:
-        closing = changed & (self.short_count > 0)
+    def _close_short_term(self, changed: Truth) -> None:
+        if changed is False:
+            return
+        closing = read(changed & (self.short_count > 0))
         step = self._share(self.momentum)  # the first term is the long one
         new = {
             "running_mean": self.short[0],
@@ -197,13 +197,19 @@ class StreamingNorm(BatchStatisticsNorm):
             "gradient_long": self.gradient_short,
         }
         self.move(new, step, closing)
-        self.num_batches_tracked.add_(closing.to(torch.long))
+        count_if(closing, self.num_batches_tracked)
         for buffer in (self.short, self.short_count, self.gradient_short, self.gradient_count):
-            buffer.copy_(torch.where(changed, torch.zeros_like(buffer), buffer))
+            if changed is True:
+                buffer.zero_()
+            else:
+                keep(buffer, torch.zeros_like(buffer), changed)
 
 
 def _stream(now: Tensor, used: Tensor, layer: StreamingNorm) -> Tuple[Tensor, Tensor]:
-    streamed = _Streamed.apply(now, used, layer)  # type: ignore[no-untyped-call]
+    if capture.is_on(now):
+        streamed = streaming_registered.stream(layer, now, used)
+    else:
+        streamed = _Streamed.apply(now, used, layer)  # type: ignore[no-untyped-call]
     return streamed[0], streamed[1]
 
 
@@ -211,10 +217,12 @@ class _Streamed(torch.autograd.Function):
     # Its value is *used*; its gradient goes to the present batch's statistics, streamed.
     @staticmethod
     def forward(ctx: Any, now: Tensor, used: Tensor, layer: StreamingNorm) -> Tensor:
-        ctx.layer = layer
-        ctx.save_for_backward(are_finite(used))
+        ctx.state = layer.gradient_state()  # that of this forward, also in a functional call
+        ctx.save_for_backward(used)
         return used.clone()
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tuple[Tensor, None, None]:
-        return ctx.layer.stream_gradient(g, *ctx.saved_tensors), None, None
+    @differentiable_once
+    def backward(ctx: Any, g: Tensor) -> Tuple[Any, ...]:
+        (used,) = ctx.saved_tensors
+        return streaming_registered.take_in(g, used, *ctx.state), None, None

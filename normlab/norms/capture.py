@@ -1,0 +1,72 @@
+"""Whether torch captures or transforms what a layer does: then it computes in plain operators.
+
+A compiler, an exporter and the transforms of torch.func see operators. What a custom autograd
+function leaves for another one, a loop in C++ and a number that Python takes out of a tensor they
+do not see, and what they make of them is wrong without a sign, or fails.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, TypeVar, Union
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+Number = Union[float, Tensor]
+Value = TypeVar("Value", float, Tensor, Number)
+
+_torch: Any = torch  # functions that its annotations leave out
+# torch.compiler is new in 2.1; before, dynamo replaces this function of torch._utils
+_is_compiling: Callable[[], bool] = getattr(_torch, "compiler", _torch._utils).is_compiling
+# of C, because every forward asks
+_transform = _torch._C._functorch.peek_interpreter_stack
+_is_traced: Callable[[], bool] = _torch._C._is_tracing
+_dispatchers: Callable[[], int] = _torch._C._len_torch_dispatch_stack
+
+
+def is_on(x: Tensor) -> bool:
+    """Return whether operators on *x* are captured or transformed now, or *x* has no data."""
+    if _is_compiling():
+        return True
+    # make_fx and fake tensors dispatch, and take no notice of the flag of the compiler
+    if _transform() is not None or _is_traced() or _dispatchers():
+        return True
+    return x.is_meta or forward_ad._current_level >= 0
+
+
+def is_readable(x: Tensor) -> bool:
+    """Return whether a value of *x* is there at once: on a CPU, operator by operator."""
+    return x.is_cpu and type(x) is Tensor and not is_on(x)
+
+
+def is_compiled() -> bool:
+    """Return whether torch.compile traces, and not an exporter."""
+    return _is_compiling() and not is_exported()
+
+
+def is_transformed() -> bool:
+    """Return whether a transform of torch.func runs: vmap, grad, jvp and those made of them."""
+    # a compiler that traces the question is on the stack itself
+    return not _is_compiling() and _transform() is not None
+
+
+def is_exported() -> bool:
+    """Return whether torch.export runs."""
+    exporting = getattr(getattr(torch, "compiler", None), "is_exporting", None)
+    return exporting is not None and bool(exporting())
+
+
+def bounded(value: Value, low: Number, high: Number) -> Value:
+    """Return *value* where it is between *low* and *high*, else the nearer one."""
+    if isinstance(value, Tensor):
+        return _bounded_tensor(value, low, high)
+    within: Any = min(max(value, low), high)
+    return within  # type: ignore[no-any-return]
+
+
+def _bounded_tensor(value: Tensor, low: Number, high: Number) -> Tensor:
+    if not isinstance(low, Tensor) and not isinstance(high, Tensor):
+        return value.clamp(low, high)
+    least, most = (torch.as_tensor(limit).to(value) for limit in (low, high))
+    return torch.minimum(torch.maximum(value, least), most)

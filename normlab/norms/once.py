@@ -1,0 +1,55 @@
+"""Gradients that are differentiated again, or that say in our own error why they cannot be."""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import Any, Callable, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from normlab.errors import InvalidSpec
+
+
+def gradients_again(
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Optional[Tensor]],
+    g: Sequence[Tensor],
+    needed: Sequence[bool],
+) -> Tuple[Optional[Tensor], ...]:
+    """Return the gradients of the *needed* ones of *inputs*, to be differentiated again."""
+    places = [i for i, need in enumerate(needed) if need]
+    wanted: Any = [inputs[i] for i in places]
+    reached = [(y, of_y) for y, of_y in zip(outputs, g) if y.requires_grad]  # others are frozen
+    ys, of_ys = zip(*reached)
+    found = torch.autograd.grad(ys, wanted, of_ys, create_graph=True, allow_unused=True)
+    gradients = dict(zip(places, found))
+    return tuple(gradients.get(i) for i in range(len(inputs)))
+
+
+def differentiable_once(backward: Callable[..., Tuple[Any, ...]]) -> Callable[..., Tuple[Any, ...]]:
+    """Let the gradients that *backward* returns refuse a second derivative."""
+
+    @wraps(backward)
+    def run(ctx: Any, *g: Tensor) -> Tuple[Any, ...]:
+        if not torch.is_grad_enabled():  # no create_graph: nobody can ask
+            return backward(ctx, *g)
+        with torch.no_grad():
+            found = backward(ctx, *g)
+        return tuple(t if t is None else _Refused.apply(t, *g) for t in found)  # type: ignore[no-untyped-call]
+
+    return run
+
+
+class _Refused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, found: Tensor, *g: Tensor) -> Tensor:
+        return found.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *g: Tensor) -> Any:
+        raise InvalidSpec(
+            "a second derivative was asked for through a training step of 'online' or 'streaming', "
+            "whose backward moves state and is no derivative of the forward: put the layer in "
+            "evaluation (model.eval()), or choose a kind such as 'batch' or 'group'"
+        )

@@ -1,0 +1,67 @@
+"""Whose backward is next, of forwards in a compiled graph: `turns` for what `registered` runs.
+
+A graph carries tensors alone, so a turn is a number in one, which lives as long as the graph that
+saved it for backward. The layer is known by the address of its control in the forward; in the
+backward a compiler may hand a copy on.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any, Dict, Tuple
+
+import torch
+from torch import Tensor
+
+from normlab.errors import Conflict
+from normlab.norms.recomputation import in_backward
+
+_numbers = count()
+_waiting: Dict[int, Tuple[int, Any]] = {}  # by number: the layer, and a weak reference to the turn
+
+
+def open_turn(control: Tensor) -> Tensor:
+    """
+    Note a forward of the layer with *control*; return its turn, to be saved for its backward.
+
+    Raises:
+        Conflict: inside a backward pass, where a checkpoint computes the forward again.
+    """
+    if in_backward():
+        raise Conflict(
+            "a compiled training forward of 'online' runs again inside a backward pass (an "
+            "activation checkpoint around torch.compile), and would move its state twice: leave "
+            "the layer out of the checkpoint, or train it eagerly"
+        )
+    turn = torch.tensor(next(_numbers))
+    weak: Any = torch.multiprocessing.reductions.StorageWeakRef
+    kept = weak(turn.untyped_storage())
+    _waiting[int(turn)] = (control.data_ptr(), kept)
+    return turn
+
+
+def take_turn(turn: Tensor) -> None:
+    """
+    Let the backward of *turn* run.
+
+    Raises:
+        Conflict: if it ran before, or if another forward waits for its own.
+    """
+    for number in [number for number, (_, kept) in _waiting.items() if kept.expired()]:
+        del _waiting[number]
+    number = int(turn)
+    if number not in _waiting:
+        raise Conflict(
+            "a second backward through one compiled forward of 'online': its control process has "
+            "moved on with the first; run forward again, or add the losses and call backward once"
+        )
+    layer, _ = _waiting[number]
+    waiting = sum(other == layer for other, _ in _waiting.values())
+    if waiting > 1:
+        raise Conflict(
+            f"{waiting} compiled training forwards of 'online' wait for their backward: its "
+            "control process takes samples in order, one forward and its backward after the "
+            "other; put the samples in one batch, call backward after each forward, or run a "
+            "forward that needs no backward under torch.no_grad()"
+        )
+    del _waiting[number]

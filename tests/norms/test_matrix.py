@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import copy
+import shutil
+import warnings
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from normlab.errors import NormlabError
+from tests.norms import matrix, ways
+from tests.norms.matrix import COLUMNS, KINDS
+from tests.norms.ways import Record, Way
+from tests.where import DEVICE
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(torch, "compiler"), reason="PyTorch 2.0 lacks most of the ways"),
+    pytest.mark.skipif(DEVICE != "cpu", reason="the ways are compared on a CPU"),
+]
+
+
+@contextmanager
+def torchs_own_warnings() -> Iterator[None]:
+    """Let torch deprecate its own functions."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
+        # by what the compiler generates for the rest of a function after a break
+        warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor")
+        yield
+
+
+@lru_cache(maxsize=None)
+def expected(kind: str, way: Way) -> Record:
+    """What the kind computes eagerly, in float64."""
+    return way(matrix.net_of(kind).double())
+
+
+@pytest.mark.parametrize("way", COLUMNS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layer_equals_eager_float64_or_refuses_with_the_way_out(kind: str, way: str) -> None:
+    column = COLUMNS[way]
+    if matrix.is_refused(kind, way):
+        with pytest.raises(NormlabError, match=r"[:;] (train|put|use|run) "), torchs_own_warnings():
+            column.way(matrix.net_of(kind))
+        return
+    with torchs_own_warnings():
+        found = column.way(matrix.net_of(kind))
+    if column.way is not ways.on_meta:  # shapes, which it compared itself
+        assert matrix.differences(found, expected(kind, column.reference), column.tolerance) == {}
+
+
+@pytest.mark.skipif(
+    shutil.which("g++") is None, reason="the compiler of torch needs a C++ compiler"
+)
+def test_a_net_compiled_as_a_job_compiles_it_learns_as_an_eager_one() -> None:
+    kinds = ("batch_renorm, keras", "streaming", "online", "switchable", "group, strided", "meta")
+    # without an activation, a shift before the next norm has no gradient but rounding
+    layers = [m for kind in kinds for m in (*matrix.net_of(kind).children(), nn.SiLU())]
+    for convolution in layers[3::3]:  # the first takes the data
+        convolution.weight = nn.Parameter(torch.randn(8, 8, 1, 1) / 3)
+        convolution.in_channels = 8
+    net = nn.Sequential(*layers)
+    right = ways.eager(copy.deepcopy(net).double())
+    with torchs_own_warnings():
+        found = ways.inductor(net)
+    assert matrix.differences(found, right, 2e-4) == {}
+
+
+def test_the_table_on_the_page_is_that_of_the_matrix() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "normalizers.md").read_text(encoding="utf-8")
+    assert matrix.table() in page
+    assert matrix.fill(page) == page, "run python -m tests.norms.matrix"
+
+
+def test_a_wrong_number_is_a_difference() -> None:
+    right = {"y": torch.ones(3), "no gradient": torch.zeros(2)}
+    assert matrix.differences({"y": torch.ones(3)}, right, 1e-6) == {}
+    assert matrix.differences({"y": torch.full((3,), 1.1)}, right, 1e-6).keys() == {"y"}
+    assert matrix.differences({"y": torch.full((3,), float("nan"))}, right, 1e-6).keys() == {"y"}

@@ -1,0 +1,255 @@
+"""Ways of running a layer: each trains a small net with it and records all that came out."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from typing import Any, Callable, Dict, Iterator, Tuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+Record = Dict[str, Tensor]
+Call = Callable[[Tensor], Tensor]
+Way = Callable[[nn.Module], Record]
+
+STEPS = 2
+BATCH = (4, 3, 5, 3)
+CHANNELS = 8
+
+
+def data(like: nn.Module) -> Iterator[Tuple[Tensor, Tensor]]:
+    """Yield inputs, and what the outputs are multiplied by, in the dtype of a net."""
+    generator = torch.Generator().manual_seed(5)
+    dtype = next(like.parameters()).dtype
+    for _ in range(STEPS):
+        x = torch.randn(BATCH, generator=generator, dtype=torch.float64)
+        c = torch.randn(4, CHANNELS, 5, 3, generator=generator, dtype=torch.float64)
+        yield x.to(dtype), c.to(dtype)
+
+
+def train(net: nn.Module, call: Call, accumulate: int = 1, penalty: float = 0.0) -> Record:
+    """Train *net* by *call*; record outputs, gradients and the state after."""
+    found: Record = {}
+    for step, (x, c) in enumerate(data(net)):
+        x.requires_grad_()
+        for _ in range(accumulate):
+            y = call(x)
+            loss = (y * c).sum()
+            if penalty:
+                (gx,) = torch.autograd.grad(loss, x, create_graph=True)
+                loss = loss + penalty * gx.square().sum()
+            loss.backward()
+        found[f"y{step}"], found[f"gx{step}"] = y.detach(), some(x.grad)
+        update(net, found, step)
+    found.update({name: b.clone() for name, b in net.named_buffers() if name in net.state_dict()})
+    return found
+
+
+def some(gradient: Any) -> Tensor:
+    """Return *gradient*, which must be there."""
+    assert gradient is not None
+    return gradient.clone()  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def update(net: nn.Module, found: Record, step: int) -> None:
+    """Record the parameters' gradients, and change the parameters by them."""
+    for name, p in net.named_parameters():
+        if p.grad is not None:
+            found[f"{name} {step}"] = p.grad.clone()
+            p.sub_(0.01 * p.grad / (1 + p.grad.abs().max()))
+            p.grad = None
+
+
+def eager(net: nn.Module) -> Record:
+    return train(net, net)
+
+
+def broken(net: nn.Module) -> Record:
+    torch._dynamo.reset()
+    assert isinstance(net, nn.Sequential)
+
+    def parts(x: Tensor) -> Tensor:
+        y: Tensor = net[0](x)
+        torch._dynamo.graph_break()
+        z: Tensor = net[1](y)
+        return z
+
+    return train(net, torch.compile(parts, backend="aot_eager"))
+
+
+def fullgraph(net: nn.Module) -> Record:
+    torch._dynamo.reset()
+    return train(net, torch.compile(net, backend="aot_eager", fullgraph=True))
+
+
+def inductor(net: nn.Module) -> Record:
+    """What a job with `acceleration: compile` does."""
+    torch._dynamo.reset()
+    return train(net, torch.compile(net))
+
+
+def reentrant(net: nn.Module) -> Record:
+    return train(net, lambda x: checkpoint(net, x, use_reentrant=True))  # type: ignore[no-any-return]
+
+
+def hooks(net: nn.Module) -> Record:
+    return train(net, lambda x: checkpoint(net, x, use_reentrant=False))  # type: ignore[no-any-return]
+
+
+def in_place(net: nn.Module) -> Record:
+    return train(net, lambda x: net(x).mul_(1.5).add_(0.5))
+
+
+def out_of_place(net: nn.Module) -> Record:
+    return train(net, lambda x: net(x) * 1.5 + 0.5)
+
+
+def ddp(net: nn.Module) -> Record:
+    store = dist.HashStore()
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        return train(net, nn.parallel.DistributedDataParallel(net, find_unused_parameters=True))
+    finally:
+        dist.destroy_process_group()
+
+
+def channels_last(net: nn.Module) -> Record:
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return train(net, lambda x: net(x.to(memory_format=torch.channels_last)))
+
+
+def half(net: nn.Module) -> Record:
+    return train(net.half(), net)
+
+
+def bfloat16(net: nn.Module) -> Record:
+    return train(net.bfloat16(), net)
+
+
+def autocast(net: nn.Module) -> Record:
+    def call(x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y: Tensor = net(x)
+        return y.to(x.dtype)
+
+    return train(net, call)
+
+
+def accumulated(net: nn.Module) -> Record:
+    return train(net, net, accumulate=2)
+
+
+def penalized(net: nn.Module) -> Record:
+    return train(net, net, penalty=0.01)
+
+
+def functional(net: nn.Module) -> Record:
+    def call(x: Tensor) -> Tensor:
+        y: Tensor = torch.func.functional_call(net, tensors, (x,))
+        return y
+
+    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    return train(net, call)
+
+
+def copied(net: nn.Module) -> Record:
+    twin = pickle.loads(pickle.dumps(copy.deepcopy(net)))
+    buffer = io.BytesIO()
+    torch.save(twin.state_dict(), buffer)
+    buffer.seek(0)
+    twin.load_state_dict(torch.load(buffer, weights_only=True))
+    return train(twin, twin)
+
+
+def exported(net: nn.Module) -> Record:
+    x, _ = next(data(net))
+    program = torch.export.export(net, (x,)).module()
+    return train(program, program)
+
+
+def evaluated(net: nn.Module) -> Record:
+    return _slopes(net.eval(), torch.autograd.functional.jacobian)
+
+
+def transformed(net: nn.Module) -> Record:
+    return _slopes(net.eval(), lambda f, x: torch.func.grad(f)(x))
+
+
+def exported_eval(net: nn.Module) -> Record:
+    x, _ = next(data(net.eval()))
+    return _slopes(torch.export.export(net, (x,)).module(), torch.autograd.functional.jacobian)
+
+
+def compiled_eval(net: nn.Module) -> Record:
+    torch._dynamo.reset()
+    call = torch.compile(net.eval(), backend="aot_eager", fullgraph=True)
+    return _slopes(net, torch.autograd.functional.jacobian, call)
+
+
+def _slopes(net: nn.Module, grad: Callable[..., Any], call: Any = None) -> Record:
+    x, c = next(data(net))
+    call = call or net
+    return {"y": call(x).detach(), "gx": grad(lambda x: (call(x) * c).sum(), x)}
+
+
+def each(net: nn.Module) -> Record:
+    """Both models of the batch, one after the other."""
+    nets = models(net)
+    found = [gradients_of(n) for n in nets]
+    return {name: torch.stack([f[name] for f in found]) for name in found[0]}
+
+
+def models(net: nn.Module) -> Tuple[nn.Module, nn.Module]:
+    """Return *net*, and a copy with other weights."""
+    other = copy.deepcopy(net)
+    with torch.no_grad():
+        for p in other.parameters():
+            p.mul_(1.25)
+    return net, other
+
+
+def gradients_of(net: nn.Module) -> Record:
+    """Return output and gradients of one step of *net*, and its state after."""
+    x, c = next(data(net))
+    y = net(x)
+    (y * c).sum().backward()
+    zero = {name: torch.zeros_like(p) for name, p in net.named_parameters()}
+    grads = {n: zero[n] if p.grad is None else p.grad for n, p in net.named_parameters()}
+    state = {name: b.clone() for name, b in net.named_buffers() if name in net.state_dict()}
+    return {"y": y.detach(), **grads, **state}
+
+
+def vmapped(net: nn.Module) -> Record:
+    nets = models(net)
+    x, c = next(data(net))
+    parameters, buffers = torch.func.stack_module_state(list(nets))
+    skeleton = copy.deepcopy(net)
+
+    def loss(parameters: Any, buffers: Any) -> Any:
+        y = torch.func.functional_call(skeleton, (parameters, buffers), (x,))
+        return (y * c).sum(), y
+
+    step = torch.func.vmap(torch.func.grad(loss, has_aux=True))
+    grads, y = step(parameters, buffers)
+    state = {name: b for name, b in buffers.items() if name in net.state_dict()}
+    return {"y": y.detach(), **grads, **state}
+
+
+def scripted(net: nn.Module) -> Record:
+    return train(net, torch.jit.script(net))
+
+
+def on_meta(net: nn.Module) -> Record:
+    net = net.to("meta")
+    for x, _ in data(net):
+        x = x.to("meta").requires_grad_()
+        y = net(x)
+        assert y.shape == (4, CHANNELS, 5, 3)
+        y.sum().backward()
+        assert some(x.grad).shape == x.shape
+    return {}
