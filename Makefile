@@ -10,8 +10,8 @@ FAULTS ?= 100
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check docs format bench bench-norms bench-diagnostics bench-api drill \
-	mlflow test-compose test-cuda test-py38 reproduce constraints hooks clean
+.PHONY: help install demo test check docs format bench bench-norms bench-threads bench-diagnostics \
+	bench-api drill mlflow test-compose test-cuda test-py38 reproduce constraints hooks clean
 
 ## Show this list.
 help:
@@ -61,6 +61,10 @@ bench: install
 ## Measure every normalizer against native batch norm.
 bench-norms: install
 	$(PY) -m benchmarks.norms
+
+## Measure a job's own number of threads against every power of two.
+bench-threads: install
+	$(PY) -m benchmarks.threads
 
 ## Measure what each diagnostic costs.
 bench-diagnostics: install

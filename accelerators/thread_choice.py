@@ -13,17 +13,22 @@ import torch
 # u < .0945, and 1 + u is the gain from infinitely many threads.
 WORTH = 1.045
 ROUNDS = 5
-LOOK_S = 0.01  # of one measurement: short updates are repeated
-LONG_S = 0.25  # an update this long is measured once, because noise is small compared with it
-FEW = 20  # updates: with fewer, measuring costs more than it gains
-HEAVY_S = 0.1  # of an update on one thread, beyond which nothing more is measured
+LOOK_S = 0.01  # of one look at most: short updates are made several times
+LONG_S = 0.25  # so long an update is looked at once: noise is short beside it
+SHARE = 0.04  # of the updates' time as it would be with the best number so far, for each doubling
+FEW = 200  # updates: of fewer, the first two and a look are more than a few per cent
+HEAVY_S = 0.05  # of an update on one thread: it takes all, where nothing is measured
 
 Update = Callable[[], object]
 Clock = Callable[[], float]
 
 
 def choose_threads(
-    update: Update, most: int, updates: int, clock: Clock = time.perf_counter
+    update: Update,
+    most: int,
+    updates: int,
+    expected_s: Optional[float],
+    clock: Clock = time.perf_counter,
 ) -> int:
     """
     Return how many threads, 1 to *most*, updates should use; doubled while that helps.
@@ -32,22 +37,22 @@ def choose_threads(
     affects both. On busy cores, threads wait for one without a core, and one thread is best.
 
     Args:
-        update: makes one update; its effects are discarded.
-        updates: the remaining updates; if there are few, only the first is measured.
-        clock: returns the time in seconds.
+        update: makes one; its effects are nobody's concern.
+        updates: that are left to make; for a few, nothing is measured.
+        expected_s: seconds of one on one thread, as far as anybody knows; decides for a few.
+        clock: in seconds.
     """
+    if updates < FEW:
+        return most if expected_s is not None and expected_s >= HEAVY_S else 1
     before = torch.get_num_threads()
     try:
-        torch.set_num_threads(1)
-        update()  # the first update also allocates and compiles, so it is not measured
-        single_s = _time(update, 1, 1, clock)
-        if updates < FEW:
-            return most if single_s >= HEAVY_S else 1
-        best = 1
+        _update_s(update, 1, 0.0, clock)  # what the first allocates and compiles is no update's
+        best, best_s = 1, _update_s(update, 1, 0.0, clock)
         for more in _doubled(most):
-            if _gain(update, best, more, single_s, clock) < WORTH:
+            gain = _gain(update, best, more, best_s, updates, clock)
+            if gain < WORTH:
                 break
-            best = more
+            best, best_s = more, best_s / gain
         return best
     finally:
         torch.set_num_threads(before)
@@ -65,19 +70,24 @@ def _doubled(most: int) -> List[int]:
     return [*numbers, most] if most > 1 else numbers
 
 
-def _gain(update: Update, fewer: int, more: int, single_s: float, clock: Clock) -> float:
-    times = max(1, round(LOOK_S / max(single_s, 1e-6)))
-    rounds = 1 if single_s >= LONG_S else ROUNDS
-    # a turn in which another process had the core does not change the median
+def _gain(
+    update: Update, fewer: int, more: int, fewer_s: float, updates: int, clock: Clock
+) -> float:
+    affordable = SHARE * updates * fewer_s / 2  # for each of the two numbers
+    look_s = min(LOOK_S, affordable / ROUNDS)
+    rounds = min(ROUNDS, max(1, int(affordable / max(look_s, fewer_s))))
+    # the median is not moved by a turn in which somebody else had the core
     return statistics.median(
-        _time(update, fewer, times, clock) / _time(update, more, times, clock)
-        for _ in range(rounds)
+        _update_s(update, fewer, look_s, clock) / _update_s(update, more, look_s, clock)
+        for _ in range(1 if fewer_s >= LONG_S else rounds)
     )
 
 
-def _time(update: Update, threads: int, times: int, clock: Clock) -> float:
+def _update_s(update: Update, threads: int, look_s: float, clock: Clock) -> float:
+    """Return the seconds of an update, over as many as fit into *look_s*, and at least one."""
     torch.set_num_threads(threads)
-    begun = clock()
-    for _ in range(times):
+    begun, made, spent = clock(), 0, 0.0
+    while made == 0 or spent + spent / made <= look_s:
         update()
-    return max(clock() - begun, 1e-9)
+        made, spent = made + 1, clock() - begun
+    return max(spent, 1e-9) / made

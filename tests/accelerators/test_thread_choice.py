@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Callable, Dict
+from typing import Callable, Dict, Optional
 
 import pytest
 import torch
@@ -26,8 +26,8 @@ class Machine:
         self.looks[threads] = self.looks.get(threads, 0) + 1
         self.now += self._seconds(threads)
 
-    def choose(self, most: int, updates: int = MANY) -> int:
-        return choose_threads(self.update, most, updates, clock=lambda: self.now)
+    def choose(self, most: int, updates: int = MANY, expected_s: Optional[float] = None) -> int:
+        return choose_threads(self.update, most, updates, expected_s, clock=lambda: self.now)
 
 
 def amdahl(single_s: float, parallel: float) -> Callable[[int], float]:
@@ -64,11 +64,29 @@ def test_long_updates_are_looked_at_once() -> None:
     assert machine.looks == {1: 3, 2: 2, 4: 1}
 
 
-@pytest.mark.parametrize(("single_s", "chosen"), [(0.001, 1), (3.0, 8)])
-def test_a_job_of_few_updates_measures_one(single_s: float, chosen: int) -> None:
-    machine = Machine(amdahl(single_s, 1.0))
-    assert machine.choose(8, updates=FEW - 1) == chosen
-    assert machine.looks == {1: 2}
+@pytest.mark.parametrize(("expected_s", "chosen"), [(0.001, 1), (3.0, 8), (None, 1)])
+def test_a_job_of_few_updates_measures_nothing(expected_s: Optional[float], chosen: int) -> None:
+    machine = Machine(amdahl(1.0, 1.0))
+    assert machine.choose(8, updates=FEW - 1, expected_s=expected_s) == chosen
+    assert machine.looks == {}
+
+
+@pytest.mark.parametrize("parallel", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("single_s", [1e-4, 1e-3, 0.02, 0.2, 2.0])
+@pytest.mark.parametrize("updates", [FEW, 3 * FEW, MANY])
+def test_measuring_and_training_take_a_tenth_more_than_the_best_number(
+    parallel: float, single_s: float, updates: int
+) -> None:
+    seconds = amdahl(single_s, parallel)
+    machine = Machine(seconds)
+    trained_s = updates * seconds(machine.choose(2, updates))
+    assert machine.now + trained_s <= 1.1 * updates * min(seconds(1), seconds(2))
+
+
+def test_a_look_at_threads_that_wait_ends_with_the_first_update() -> None:
+    machine = Machine(lambda threads: 0.001 if threads == 1 else 0.04)
+    assert machine.choose(2) == 1
+    assert machine.looks[2] == 5  # and not the fifty that one thread makes meanwhile
 
 
 def test_the_number_of_threads_is_put_back() -> None:

@@ -40,7 +40,9 @@ def choosing(monkeypatch: pytest.MonkeyPatch, number: int) -> List[int]:
     """Have *number* chosen, after some updates as a measurement makes them; return the choices."""
     made: List[int] = []
 
-    def choose(update: Callable[[], object], most: int, updates: int) -> int:
+    def choose(
+        update: Callable[[], object], most: int, updates: int, expected_s: Optional[float]
+    ) -> int:
         for _ in range(3):
             update()
         made.append(most)
