@@ -34,8 +34,8 @@ def refuse_costly(of: Filter, columns: Container[str]) -> None:
     if cost > MOST_COST:
         rule = (
             f"costs {cost}, at most {MOST_COST} are allowed (a column {_COLUMN}, a name or study "
-            f"{_OF_STUDY}, a field of the spec {_IN_SPEC}, a metric {_METRIC}, a pattern {_PATTERN} more); ask for less at "
-            "once, or use `in` for several values of one field"
+            f"{_OF_STUDY}, a field of the spec {_IN_SPEC}, a metric {_METRIC}, a pattern "
+            f"{_PATTERN} more); ask for less at once, or use `in` for several values of one field"
         )
         raise FilterTooCostly(f"filter: {rule}", [FieldProblem("filter", rule)])
 
