@@ -47,6 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(**others)
         self._bounds = bounds
         self._in_head = True
+        self._heads = 0
         self._head_bytes = 0
         self._body_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
@@ -77,14 +78,14 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count *data*, and pass it to the parser."""
-        in_head = self._in_head
+        """Count *data*, and hand it to the parser."""
+        heads, in_head = self._heads, self._in_head
         if not in_head:
             self._body_bytes += len(data)
         super().data_received(data)
         if self.parser is None or self.transport.is_closing():
             return
-        if in_head and self._in_head:
+        if in_head and heads == self._heads:  # else it was a whole head, and what follows it
             self._head_bytes += len(data)
             if self._head_bytes > self._bounds.head_bytes:
                 self._refuse_head()
@@ -99,6 +100,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin the request, unless its head is too large."""
         self._in_head = False
+        self._heads += 1
         self._head_bytes = self._body_bytes = 0
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > self._bounds.head_bytes or len(self.headers) > self._bounds.headers:
@@ -173,7 +175,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         title = HTTPStatus(status).phrase
         problem = {"type": f"urn:normlab:problem:{code}", "title": title, "status": status}
-        body = json.dumps({**problem, "detail": detail, "code": code, "errors": []}).encode()
+        rest = {"detail": detail, "instance": "", "code": code, "errors": []}
+        body = json.dumps({**problem, **rest}).encode()
         head = [f"HTTP/1.1 {status} {title}".encode(), b"content-type: application/problem+json"]
         head += [name + b": " + value for name, value in self.server_state.default_headers]
         head += [b"content-length: %d" % len(body), b"connection: close", b"", b""]

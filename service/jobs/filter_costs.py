@@ -13,6 +13,7 @@ MOST_DEPTH = 16
 # In units of one column comparison, which takes 0.1 microseconds per job
 _COLUMN = 1
 _IN_SPEC = 4
+_OF_STUDY = 4  # a job without a name of its own is called after its study, which is looked up
 _METRIC = 12
 _PATTERN = 4  # besides
 
@@ -32,9 +33,9 @@ def refuse_costly(of: Filter, columns: Container[str]) -> None:
             raise FilterTooCostly(f"filter: {rule}", [FieldProblem("filter", rule)])
     if cost > MOST_COST:
         rule = (
-            f"costs {cost}, at most {MOST_COST} are allowed (a column {_COLUMN}, a field of the "
-            f"spec {_IN_SPEC}, a metric {_METRIC}, a pattern {_PATTERN} more); ask for less at "
-            "once, or use `in` for several values of one field"
+            f"costs {cost}, at most {MOST_COST} are allowed (a column {_COLUMN}, a name or study "
+            f"{_OF_STUDY}, a field of the spec {_IN_SPEC}, a metric {_METRIC}, a pattern "
+            f"{_PATTERN} more); ask for less at once, or use `in` for several values of one field"
         )
         raise FilterTooCostly(f"filter: {rule}", [FieldProblem("filter", rule)])
 
@@ -55,4 +56,6 @@ def _cost(comparison: Comparison, columns: Container[str]) -> int:
     if "/" in comparison.field:
         return _METRIC
     field = _COLUMN if comparison.field in columns else _IN_SPEC
+    if comparison.field in ("name", "study"):
+        field = _OF_STUDY
     return field + (_PATTERN if comparison.op == "~" else 0)

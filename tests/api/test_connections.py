@@ -14,6 +14,7 @@ import pytest
 from fastapi import FastAPI
 
 from api.connections import Bounds
+from api.errors import Problem
 from tests.api.process import TOKEN, ApiProcess, api_process, head
 from tests.api.serving import serve
 
@@ -113,6 +114,17 @@ def test_a_head_that_is_too_large_is_431(app: FastAPI, line: bytes, end: bytes) 
         assert status == 431
         problem = json.loads(text.partition("\r\n\r\n")[2])
         assert (problem["code"], problem["status"]) == ("head_too_large", 431)
+        Problem.model_validate(problem)
+
+
+def test_a_large_body_that_comes_in_one_piece_with_its_head_is_no_large_head(
+    app: FastAPI,
+) -> None:
+    with served(app, head_bytes=4096) as (_, port), connect(port) as connection:
+        body = b"x" * 20_000
+        line = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        connection.sendall(line + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert answer(connection)[0] == 401
 
 
 def test_an_address_that_is_too_long_is_431(app: FastAPI) -> None:

@@ -144,6 +144,8 @@ def test_a_metric_that_is_nan_is_above_nothing(three: Database) -> None:
         " or ".join(["val/accuracy > 0"] * 6),
         " or ".join(["name ~ x"] * 20),
         " and ".join(["optimizer.lr = 1"] * 16),
+        " or ".join(["name = x"] * 16),
+        " or ".join(["study = x"] * 16),
         " and ".join(["seed = 1"] * 61),
     ],
 )
