@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from api.answers import answer
 from api.auth import CallerDep, ReaderDep, SubmitterDep
-from api.bodies import JsonRoute
+from api.bodies import IdempotencyKey, JsonRoute
 from api.costly import costly
 from api.state import State, StateDep
 from normlab.errors import refuse
@@ -21,15 +21,6 @@ from service.jobs.listing import JobFilters
 router = APIRouter(tags=["jobs"], route_class=JsonRoute)
 
 _NAME = Query(max_length=200)
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        min_length=1,
-        max_length=200,
-        pattern=r"^[\x21-\x7e]+$",
-        description="any text of your own; the same key and body always mean the same job",
-    ),
-]
 
 
 @router.post("/jobs", status_code=202, response_model=JobCreated)
@@ -56,6 +47,7 @@ def submit_job(
         idempotency_key=idempotency_key,
         steps=steps(spec),
         max_queued=state.settings.max_queued_per_owner,
+        by=caller.actor,
     )
     if created:
         state.ringer.ring(job.device)
@@ -140,14 +132,15 @@ def read_job(job: str, reader: ReaderDep, state: StateDep) -> JobDetail:
 def cancel_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
     """Cancel a queued job at once; a running one stops within a heartbeat, after a checkpoint."""
     caller.check_owns(reading.get(state.database, job).owner, f"job {job}")
-    return changes.cancel(state.database, job)
+    return changes.cancel(state.database, job, by=caller.actor)
 
 
 @router.post("/jobs/{job}/retry")
 def retry_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
     caller.check_owns(reading.get(state.database, job).owner, f"job {job}")
-    retried = changes.retry(state.database, job, state.settings.max_queued_per_owner)
+    most = state.settings.max_queued_per_owner
+    retried = changes.retry(state.database, job, most, by=caller.actor)
     state.ringer.ring(retried.device)
     return retried
 

@@ -13,7 +13,8 @@ from normlab.errors import Conflict, NotFound
 from normlab.records import StudyDetail, StudyPage, StudyRecord
 from normlab.specs.cells import expand
 from normlab.specs.studies import StudySpec
-from service.store import schema
+from service.store import audit, schema
+from service.store.audit import Action, Actor
 from service.store.cursors import decode_cursor, encode_cursor
 from service.store.database import Database
 from service.store.identity import new_id, parse_id
@@ -51,6 +52,7 @@ def create(
     place: Place,
     check: Check,
     max_queued: int | None = None,
+    by: Actor | None = None,
 ) -> tuple[StudyRecord, bool]:
     """
     Accept a study and queue the jobs of all its cells, in one transaction.
@@ -60,6 +62,7 @@ def create(
 
     Args:
         max_queued: the most jobs that *owner* may have queued.
+        by: who the audit trail says it was; None: nobody asked for it.
 
     Raises:
         InvalidSpec: the grid is none, or a cell breaks a rule; nothing is queued then.
@@ -82,6 +85,7 @@ def create(
             reuse=spec.reuse,
             max_queued=max_queued,
         )
+        audit.write(connection, by, "study.create", row["id"], cells=len(cells))
         return _records(connection, [row["id"]])[0], True
 
 
@@ -94,6 +98,7 @@ def extend(
     place: Place,
     check: Check,
     max_queued: int | None = None,
+    by: Actor | None = None,
 ) -> StudyRecord:
     """
     Give *study* a larger grid: its cells stay, and only those that are new are queued.
@@ -125,10 +130,13 @@ def extend(
             held=held,
             max_queued=max_queued,
         )
+        audit.write(connection, by, "study.extend", row.id, cells=len(cells))
         return _records(connection, [row.id])[0]
 
 
-def complete(database: Database, study: str, max_queued: int | None = None) -> StudyRecord:
+def complete(
+    database: Database, study: str, max_queued: int | None = None, by: Actor | None = None
+) -> StudyRecord:
     """
     Run what is missing, failed or cancelled; what runs or has succeeded is left alone.
 
@@ -141,34 +149,39 @@ def complete(database: Database, study: str, max_queued: int | None = None) -> S
         connection.execute(update.values(state="active", reason=None))
         connection.execute(_HOLD, {"study": row.id, "held": False})
         retry_all(connection, row.id, row.owner, max_queued)
+        audit.write(connection, by, "study.complete", row.id)
         return _records(connection, [row.id])[0]
 
 
-def pause(database: Database, study: str) -> StudyRecord:
+def pause(database: Database, study: str, by: Actor | None = None) -> StudyRecord:
     """Hold back the queued jobs; running ones go on."""
-    return _switch(database, study, {"active"}, "paused", held=True)
+    return _switch(database, study, {"active"}, "paused", by, "study.pause")
 
 
-def resume(database: Database, study: str) -> StudyRecord:
+def resume(database: Database, study: str, by: Actor | None = None) -> StudyRecord:
     """Let the held jobs run."""
-    return _switch(database, study, {"paused"}, "active", held=False)
+    return _switch(database, study, {"paused"}, "active", by, "study.resume")
 
 
-def cancel(database: Database, study: str) -> StudyRecord:
+def cancel(database: Database, study: str, by: Actor | None = None) -> StudyRecord:
     """Cancel every job of the study that has not ended; `complete` takes it up again."""
     with database.begin() as connection:
         row = _locked(connection, study)
         update = schema.study.update().where(schema.study.c.id == row.id)
         connection.execute(update.values(state="cancelled"))
         cancel_all(connection, row.id)
+        audit.write(connection, by, "study.cancel", row.id)
         return _records(connection, [row.id])[0]
 
 
-def set_priority(database: Database, study: str, priority: int) -> StudyRecord:
+def set_priority(
+    database: Database, study: str, priority: int, by: Actor | None = None
+) -> StudyRecord:
     """Move the queued jobs of the study up or down."""
     with database.begin() as connection:
         row = _locked(connection, study)
         connection.execute(_PRIORITY, {"study": row.id, "priority": priority})
+        audit.write(connection, by, "study.priority", row.id, priority=priority)
         return _records(connection, [row.id])[0]
 
 
@@ -252,7 +265,7 @@ def _same(connection: Connection, row: dict[str, Any]) -> UUID:
 
 
 def _switch(
-    database: Database, study: str, origin: set[str], to: str, *, held: bool
+    database: Database, study: str, origin: set[str], to: str, by: Actor | None, action: Action
 ) -> StudyRecord:
     with database.begin() as connection:
         row = _locked(connection, study)
@@ -260,7 +273,8 @@ def _switch(
             raise Conflict(f"study {study} is {row.state}, so it cannot become {to}")
         update = schema.study.update().where(schema.study.c.id == row.id)
         connection.execute(update.values(state=to))
-        connection.execute(_HOLD, {"study": row.id, "held": held})
+        connection.execute(_HOLD, {"study": row.id, "held": to == "paused"})
+        audit.write(connection, by, action, row.id)
         return _records(connection, [row.id])[0]
 
 
