@@ -114,7 +114,7 @@ def revoke_own_token(token: str, reader: ReaderDep, state: StateDep) -> Response
 @costly
 def show_audit(
     request: Request,
-    admin: AdminDep,
+    reader: AdminDep,
     state: StateDep,
     owner: str | None = None,
     action: str | None = None,
@@ -124,9 +124,16 @@ def show_audit(
     page = audit.read(
         state.reads, owner=owner or None, action=action or None, cursor=cursor, limit=_PAGE_SIZE
     )
-    given = {"owner": owner or "", "action": action or ""}
-    values = {"page": page, "actions": audit.ACTIONS, "given": given, "cursor": cursor}
-    return render(request, "audit.html", admin, section="/audit", **values)
+    return render(
+        request,
+        "audit.html",
+        reader,
+        page=page,
+        actions=audit.ACTIONS,
+        given={"owner": owner or "", "action": action or ""},
+        cursor=cursor,
+        section="/audit",
+    )
 
 
 async def _who_leaves(request: Request, state: State) -> Caller | None:

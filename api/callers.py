@@ -94,12 +94,13 @@ class Callers:
     async def find(self, credential: Credential) -> Caller:
         """Return who *credential* stands for; raise Unauthorized if it is nobody."""
         now = time.monotonic()
-        until, caller = self._known.get(credential, (0.0, None))
-        if caller is None or until <= now:
-            async with self._looking_up:
-                caller, left_s = await run_in_threadpool(self._look_up, credential)
-            self._known = {c: known for c, known in self._known.items() if known[0] > now}
-            self._known[credential] = (now + min(self._keep_s, left_s), caller)
+        kept = self._known.get(credential)
+        if kept is not None and kept[0] > now:
+            return kept[1]
+        async with self._looking_up:
+            caller, left_s = await run_in_threadpool(self._look_up, credential)
+        self._known = {c: known for c, known in self._known.items() if known[0] > now}
+        self._known[credential] = (now + min(self._keep_s, left_s), caller)
         return caller
 
     def forget(self) -> None:

@@ -23,7 +23,7 @@ Moment = Annotated[AwareDatetime | None, Query(description="with its offset from
 @costly
 def read_audit(
     request: Request,
-    admin: AdminDep,
+    reader: AdminDep,
     state: StateDep,
     owner: Annotated[str | None, _NAME] = None,
     action: Annotated[str | None, Query(max_length=200, examples=["token.create"])] = None,

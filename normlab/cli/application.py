@@ -19,6 +19,7 @@ from normlab.cli import (
     stack,
     studies,
     submitting,
+    tokens,
     watching,
 )
 from normlab.cli.connecting import Address
@@ -40,6 +41,7 @@ GROUPS = (
     reproduce,
     exporting,
     catalogue,
+    tokens,
     doctor,
 )
 
