@@ -1,4 +1,4 @@
-"""Authentication: a bearer token from programs, or the same token in a cookie from browsers."""
+"""Who asks and may he: a bearer token from programs, a session in a cookie from people."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import HTTPConnection
 
-from api.callers import Caller, Callers, Standing
+from api.callers import Caller, Callers, Credential, Standing
 from api.state import StateDep
 from normlab.errors import Forbidden, Unauthorized
 from service.store.tokens import Scope
 
-COOKIE = "normlab_token"
+COOKIE = "normlab_session"
+OLD_COOKIE = "normlab_token"
+"""Held the token itself in earlier versions; it opens nothing."""
 
 _bearer = HTTPBearer(auto_error=False, description="a token of `normlab up` or of an operator")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="set by the page's login")
@@ -25,21 +27,29 @@ async def identify(request: HTTPConnection, callers: Callers) -> Caller:
     Authenticate the caller from the head of *request* alone.
 
     Raises:
-        Unauthorized: no token, or an unknown one.
-        QuotaExceeded: too many wrong tokens from the same address.
+        Unauthorized: nothing that opens anything, or something that nobody knows or has ended.
+        QuotaExceeded: too many of those from the same address.
     """
-    return await callers.admit(token_of(request), host_of(request))
+    return await callers.admit(credential_of(request), host_of(request))
 
 
-def token_of(request: HTTPConnection) -> str:
-    """Return the token of *request*; raise Unauthorized if it has none."""
-    token = bearer_token(request) or request.cookies.get(COOKIE)
-    if not token:
+def credential_of(request: HTTPConnection) -> Credential:
+    """Return what *request* brought to be let in; raise Unauthorized if it brought nothing."""
+    token = bearer_token(request)
+    if token:
+        return Credential("token", token)
+    session = request.cookies.get(COOKIE)
+    if session:
+        return Credential("session", session)
+    if OLD_COOKIE in request.cookies:
         raise Unauthorized(
-            "a token is needed: send the header Authorization: Bearer TOKEN "
-            "(`normlab up` prints one)"
+            "this browser has logged in to an earlier version, which kept the token in it; "
+            "log in again at /login"
         )
-    return token
+    raise Unauthorized(
+        "a token is needed: send the header Authorization: Bearer TOKEN "
+        "(`normlab up` prints one, `normlab token create` makes others)"
+    )
 
 
 def host_of(request: HTTPConnection) -> str:
@@ -64,7 +74,7 @@ async def caller_of(
 
 
 async def _standing(request: Request, state: StateDep) -> Standing:
-    return Standing(state.callers, token_of(request))
+    return Standing(state.callers, credential_of(request))
 
 
 CallerDep = Annotated[Caller, Depends(caller_of)]
@@ -84,3 +94,4 @@ def _needing(scope: Scope) -> Caller:
 
 ReaderDep = Annotated[Caller, _needing("read")]
 SubmitterDep = Annotated[Caller, _needing("submit")]
+AdminDep = Annotated[Caller, _needing("admin")]

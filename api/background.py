@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from api.state import State
 from service.jobs.reaper import Reaper
 from service.jobs.relay import Relay
 from service.loops import Loop
 from service.results.compaction import Compactor
+from service.store import audit, sessions
 from service.studies.searches import Searcher
 
 _RELAY_S = 1.0
 _SEARCH_S = 1.0
 _COMPACT_S = 10.0
+_TRIM_S = 600.0
 
 
 @contextmanager
 def loops(state: State) -> Iterator[None]:
-    """Run the relay, reaper, searcher and compactor; any number of processes may do so."""
+    """Run the relay, reaper, searcher, compactor, trimmer; several processes may at once."""
     settings = state.settings
     relay = Relay(state.database, state.doorbell, settings.ring_s)
     failures = state.measures.failed_items
@@ -37,6 +40,7 @@ def loops(state: State) -> Iterator[None]:
         Loop("reaper", _counted(state, "reaper", reaper.round), settings.reap_s),
         Loop("searcher", _counted(state, "searcher", searcher.round), _SEARCH_S),
         Loop("compactor", _counted(state, "compactor", compactor.round), _COMPACT_S),
+        Loop("trimmer", _counted(state, "trimmer", partial(_trim, state)), _TRIM_S),
     ]
     for loop in running:
         loop.start()
@@ -45,6 +49,10 @@ def loops(state: State) -> Iterator[None]:
     finally:
         for loop in running:
             loop.stop()
+
+
+def _trim(state: State) -> int:
+    return audit.trim(state.database, state.settings.audit_days) + sessions.trim(state.database)
 
 
 def _counted(state: State, name: str, work: Callable[[], int]) -> Callable[[], None]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Header, Request
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -18,6 +18,15 @@ from normlab.specs.json_values import MAX_DEPTH, json_problem
 
 _AT_ONCE_BYTES = 16 * 1024
 
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        description="any text of your own; the same key and body always mean the same thing",
+    ),
+]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 

@@ -1,20 +1,23 @@
-"""The owner and permissions of a token, looked up in the database and cached for seconds."""
+"""Who a token or session stands for; asked of the database, remembered for a few seconds."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Literal
+from uuid import UUID
 
 from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 
 from api.strangers import Strangers
 from normlab.errors import Forbidden, ServiceUnavailable, Unauthorized
-from service.store import tokens
+from service.store import sessions, tokens
+from service.store.audit import Actor
 from service.store.database import Database
-from service.store.tokens import Scope
+from service.store.tokens import Scope, Token, hashed
 
 OPERATOR = "admin"  # the owner of the token in the settings
 _LOOK_UPS = 4  # concurrent look-ups: invalid tokens cannot use up all threads and connections
@@ -27,11 +30,26 @@ _INCLUDED: dict[Scope, frozenset[Scope]] = {
 
 
 @dataclass(frozen=True)
+class Credential:
+    """What opens the service: a program's token, or the id of a browser's session."""
+
+    kind: Literal["token", "session"]
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Caller:
-    """The owner of the request's token, and its permissions."""
+    """Who asks and what he may; *token* is None for the operator's own, which has no row."""
 
     owner: str
     scopes: frozenset[Scope]
+    token: UUID | None = None
+    session: UUID | None = None
+
+    @property
+    def actor(self) -> Actor:
+        """Who the audit trail says it was."""
+        return Actor(self.owner, self.token)
 
     def check_owns(self, owner: str, what: str) -> None:
         """Raise unless *what* of *owner* belongs to this caller, or the caller is an admin."""
@@ -43,7 +61,11 @@ class Caller:
 
 
 class Callers:
-    """Finds callers by their tokens; a revoked token works for at most *keep_s* more seconds."""
+    """
+    Finds callers by what they bring.
+
+    What was revoked opens for *keep_s* seconds more at most; what ends by itself, not at all.
+    """
 
     def __init__(
         self,
@@ -51,60 +73,87 @@ class Callers:
         operator_token: SecretStr | None,
         strangers: Strangers,
         keep_s: float = 3.0,
+        session_idle_s: float = 86_400.0,
     ) -> None:
         self._database = database
         self._operator_token = operator_token
         self._strangers = strangers
         self._keep_s = keep_s
+        self._session_idle_s = session_idle_s
         self._looking_up = asyncio.Semaphore(_LOOK_UPS)
-        self._known: dict[str, tuple[float, Caller]] = {}
+        self._known: dict[Credential, tuple[float, Caller]] = {}
 
-    async def admit(self, token: str, host: str) -> Caller:
-        """Return the caller of *token* from *host*; count wrong tokens, and delay their answers."""
+    async def admit(self, credential: Credential, host: str) -> Caller:
+        """Find who *credential* of *host* is; what is nobody's is noted, and answered late."""
         try:
-            return await self.find(token)
+            return await self.find(credential)
         except Unauthorized:
             await self._strangers.hold_up(host)
             raise
 
-    async def find(self, token: str) -> Caller:
-        """Return the caller of *token*; raise Unauthorized if it is unknown."""
+    async def find(self, credential: Credential) -> Caller:
+        """Return who *credential* stands for; raise Unauthorized if it is nobody."""
         now = time.monotonic()
-        until, caller = self._known.get(token, (0.0, None))
-        if caller is None or until < now:
-            async with self._looking_up:
-                caller = await run_in_threadpool(self._look_up, token)
-            self._known = {t: known for t, known in self._known.items() if known[0] >= now}
-            self._known[token] = (now + self._keep_s, caller)
+        kept = self._known.get(credential)
+        if kept is not None and kept[0] > now:
+            return kept[1]
+        async with self._looking_up:
+            caller, left_s = await run_in_threadpool(self._look_up, credential)
+        self._known = {c: known for c, known in self._known.items() if known[0] > now}
+        self._known[credential] = (now + min(self._keep_s, left_s), caller)
         return caller
 
-    def _look_up(self, token: str) -> Caller:
-        if self._is_operators(token):
-            return Caller(OPERATOR, _INCLUDED["admin"])
-        found = tokens.find(self._database, token)
-        if found is None:
-            raise Unauthorized("nobody knows this token; it may be mistyped or revoked")
-        scopes = frozenset(s for scope in found.scopes for s in _INCLUDED[scope])
-        return Caller(found.owner, scopes)
+    def forget(self) -> None:
+        """Ask the database about everybody again: something was ended just now."""
+        self._known = {}
 
-    def _is_operators(self, token: str) -> bool:
+    def _look_up(self, credential: Credential) -> tuple[Caller, float]:
+        if credential.kind == "session":
+            return self._of_session(credential.secret)
+        if secrets.compare_digest(hashed(credential.secret), self._operators_hash()):
+            return Caller(OPERATOR, _INCLUDED["admin"]), self._keep_s
+        return self._of_token(tokens.find(self._database, credential.secret))
+
+    def _of_session(self, secret: str) -> tuple[Caller, float]:
+        session = sessions.find(self._database, secret, self._session_idle_s)
+        if session is None:
+            raise Unauthorized("this login has ended; log in again at /login")
+        if session.token is not None:
+            caller, left_s = self._of_token(session.token)
+        elif secrets.compare_digest(session.token_sha256, self._operators_hash()):
+            caller, left_s = Caller(OPERATOR, _INCLUDED["admin"]), self._keep_s
+        else:
+            raise Unauthorized("the token of this login is unknown now; log in with another")
+        return replace(caller, session=session.id), min(left_s, session.left_s)
+
+    def _of_token(self, found: Token | None) -> tuple[Caller, float]:
+        if found is None:
+            raise Unauthorized("nobody knows this token; it may be mistyped")
+        if found.ended is not None:  # said only to who brings the whole of it
+            when = f" at {found.expires_at:%Y-%m-%d %H:%M:%S %Z}" if found.expires_at else ""
+            how = f"expired{when}" if found.ended == "expired" else "was revoked"
+            raise Unauthorized(f"this token {how}; ask an admin for another")
+        scopes = frozenset(s for scope in found.scopes for s in _INCLUDED[scope])
+        left_s = self._keep_s if found.left_s is None else found.left_s
+        return Caller(found.owner, scopes, found.id), left_s
+
+    def _operators_hash(self) -> bytes:
         if self._operator_token is None:
-            return False
-        secret = self._operator_token.get_secret_value()
-        return secrets.compare_digest(secret.encode(), token.encode())
+            return b""
+        return hashed(self._operator_token.get_secret_value())
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Whether the token of a long-lived stream is still valid."""
+    """Whether what opened something long still opens it."""
 
     callers: Callers
-    token: str
+    credential: Credential
 
     async def holds(self) -> bool:
         """Check again; during a database outage, the last answer stays valid."""
         try:
-            caller = await self.callers.find(self.token)
+            caller = await self.callers.find(self.credential)
         except Unauthorized:
             return False
         except ServiceUnavailable:

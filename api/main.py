@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from fastapi import Depends, FastAPI
 
-from api import errors, pages, rendering, study_pages
+from api import account_pages, errors, pages, rendering, study_pages
 from api.auth import caller_of
 from api.background import loops
 from api.callers import Callers
@@ -28,6 +29,7 @@ from service.admission import Admission
 from service.jobs.doorbell import Doorbell, make_doorbell
 from service.jobs.inspector import Inspector
 from service.settings import Settings
+from service.store import audit
 from service.store.database import Database
 from service.store.write_probe import WriteProbe
 
@@ -67,7 +69,7 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, prefix="/v1", dependencies=[Depends(caller_of)])
     app.include_router(health.router)
-    for router in (pages.router, study_pages.router):
+    for router in (pages.router, study_pages.router, account_pages.router):
         app.include_router(router, include_in_schema=False)
     app.mount("/static", rendering.Static(), name="static")
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
@@ -96,7 +98,12 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
         wakeups=Wakeups(),
         measures=measures,
         streams=OpenStreams(),
-        callers=Callers(database, settings.token, Strangers(measures.wrong_tokens)),
+        callers=Callers(
+            database,
+            settings.token,
+            Strangers(measures.wrong_tokens, partial(audit.write_guess, database)),
+            session_idle_s=settings.session_idle_s,
+        ),
         inspector=inspector,
         admission=Admission(database, settings, inspector),
         write_probe=WriteProbe(database),

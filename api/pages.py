@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
 from api import catalogue
-from api.auth import COOKIE, ReaderDep, host_of
+from api.auth import ReaderDep
 from api.costly import costly
 from api.forms import job_form
 from api.rendering import render
 from api.state import StateDep
-from normlab.errors import InvalidSpec, Unauthorized
+from normlab.errors import InvalidSpec
 from normlab.records import ENDED, JobPage
 from normlab.specs.datasets import DATASETS
 from normlab.specs.models import MODELS
@@ -27,7 +27,6 @@ from service.store import events
 router = APIRouter()
 
 _PAGE_SIZE = 50
-_COOKIE_S = 30 * 24 * 3600
 _SORTS = (
     ("-created_at", "newest first"),
     ("created_at", "oldest first"),
@@ -71,41 +70,6 @@ QueryDep = Annotated[ListQuery, Depends(ListQuery)]
 async def show_start() -> Response:
     """Redirect to the jobs."""
     return RedirectResponse("/jobs")
-
-
-@router.get("/login")
-async def show_login(request: Request, next: str = "/jobs") -> Response:
-    """Ask for the token."""
-    return render(request, "login.html", next=next)
-
-
-@router.post("/login")
-async def log_in(
-    request: Request,
-    state: StateDep,
-    token: Annotated[str, Form(max_length=500)],
-    next: Annotated[str, Form(max_length=2000)] = "/jobs",
-) -> Response:
-    """Store a valid token in a cookie that scripts cannot read and other sites cannot send."""
-    try:
-        await state.callers.admit(token.strip(), host_of(request))
-    except Unauthorized as e:
-        return render(request, "login.html", status=401, next=next, problem=str(e))
-    local = next if next.startswith("/") and not next.startswith(("//", "/\\")) else "/jobs"
-    response = RedirectResponse(local, status_code=303)
-    secure = request.url.scheme == "https"
-    response.set_cookie(
-        COOKIE, token.strip(), _COOKIE_S, httponly=True, samesite="strict", secure=secure
-    )
-    return response
-
-
-@router.post("/logout")
-async def log_out() -> Response:
-    """Remove the token from this browser."""
-    response = RedirectResponse("/login", status_code=303)
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
-    return response
 
 
 @router.get("/jobs")

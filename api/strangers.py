@@ -6,11 +6,14 @@ import asyncio
 import ipaddress
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from prometheus_client import Counter as Measure
+from starlette.concurrency import run_in_threadpool
 
-from normlab.errors import QuotaExceeded
+from normlab.errors import QuotaExceeded, ServiceUnavailable
 
 _FREE = 5  # wrong tokens that are answered immediately, because people mistype
 _FIRST_S = 0.1  # the first delay; each further one doubles
@@ -26,12 +29,19 @@ class Strangers:
     """
     Counts the wrong tokens of each client, and delays their answers.
 
-    A token is looked up before any delay, and a valid one never gets here: no client can lock
-    out another by sending wrong tokens from the same address.
+    A token is looked up before anything waits, and a good one never comes here: nobody can lock
+    another out by sending wrong tokens from the same address.
+
+    Args:
+        wrong: counts all of them.
+        burst: called with a client and its number of them when that is 8, 16, 32 and so on.
     """
 
-    def __init__(self, wrong: Measure) -> None:
+    def __init__(
+        self, wrong: Measure, burst: Callable[[str, int], None] = lambda client, count: None
+    ) -> None:
         self._wrong = wrong
+        self._burst = burst
         self._seen: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._held: Counter[str] = Counter()
 
@@ -45,8 +55,12 @@ class Strangers:
         client = _network(host)
         count = self._note(client)
         self._wrong.inc()
-        if count <= _FREE or count & (count - 1) == 0:  # then 8, 16, 32: no flood of lines
+        doubled = count > _FREE and count & (count - 1) == 0  # 8, 16, 32: no flood of lines
+        if count <= _FREE or doubled:
             log.warning("wrong token", client=client, in_a_row=count)
+        if doubled:
+            with suppress(ServiceUnavailable):  # the log has said it
+                await run_in_threadpool(self._burst, client, count)
         if count > _FREE:
             await self._wait(client, min(_LONGEST_S, _FIRST_S * 2.0 ** min(count - _FREE - 1, 9)))
 

@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
-from normlab.host_limits import usable_cores
-
 from accelerators import open_accelerator
 from benchmarks.table import show
+from normlab.host.limits import usable_cores
 from normlab.specs.jobs import JobSpec
 from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.loop import fit

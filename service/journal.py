@@ -20,7 +20,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 HIDDEN = "***"
 _SECRETS = (
     re.compile(r"(?P<kept>\bbearer\s+)[^\s\"',\\]+", re.IGNORECASE),
-    re.compile(r"(?P<kept>\bnormlab_token=)[^\s\"',;\\]+"),
+    re.compile(r"(?P<kept>\bnormlab_(?:token|session)=)[^\s\"',;\\]+"),
     re.compile(r"(?P<kept>://[^\s\"'/@:]*:)[^\s\"'/@]+(?=@)"),  # a password in a URL
 )
 

@@ -72,6 +72,13 @@ class Settings(BaseSettings):
     read_timeout_s: float = Field(
         1.0, gt=0, le=60, description="of a costly read: a list, a table; it is ended then"
     )
+    session_s: float = Field(
+        7 * 86_400, ge=120, description="of a browser's login, however much it is used"
+    )
+    session_idle_s: float = Field(
+        86_400, ge=120, description="without any request, after which a login ends"
+    )
+    audit_days: int = Field(365, ge=1, description="for which it is kept who did what")
     max_queued_per_owner: int = Field(20_000, ge=1)
     small_batch_limit: int = Field(16, ge=1, description="batches up to this prefer an IPU")
     log_level: Literal["debug", "info", "warning", "error"] = "info"

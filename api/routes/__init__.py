@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from api.routes import (
     artifacts,
+    audit,
     catalogue,
     devices,
     diagnostics,
@@ -12,6 +13,7 @@ from api.routes import (
     logs,
     metrics,
     studies,
+    tokens,
 )
 
 ROUTERS = (
@@ -24,4 +26,6 @@ ROUTERS = (
     catalogue.router,
     devices.router,
     studies.router,
+    tokens.router,
+    audit.router,
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import CallerDep, ReaderDep, SubmitterDep
-from api.bodies import JsonRoute, answer
+from api.bodies import IdempotencyKey, JsonRoute, answer
 from api.costly import UNDER_WAY, costly
 from api.state import State, StateDep
 from normlab.errors import refuse
@@ -20,15 +20,6 @@ from service.jobs.listing import JobFilters
 router = APIRouter(tags=["jobs"], route_class=JsonRoute)
 
 _NAME = Query(max_length=200)
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        min_length=1,
-        max_length=200,
-        pattern=r"^[\x21-\x7e]+$",
-        description="any text of your own; the same key and body always mean the same job",
-    ),
-]
 
 
 @router.post("/jobs", status_code=202, response_model=JobCreated)
@@ -55,6 +46,7 @@ def submit_job(
         idempotency_key=idempotency_key,
         steps=steps(spec),
         max_queued=state.settings.max_queued_per_owner,
+        by=caller.actor,
     )
     if created:
         state.ringer.ring(job.device)
@@ -139,14 +131,15 @@ def read_job(job: str, reader: ReaderDep, state: StateDep) -> JobDetail:
 def cancel_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
     """Cancel a queued job immediately; a running one writes a checkpoint, then stops."""
     caller.check_owns(reading.get(state.database, job).owner, f"job {job}")
-    return changes.cancel(state.database, job)
+    return changes.cancel(state.database, job, by=caller.actor)
 
 
 @router.post("/jobs/{job}/retry")
 def retry_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
     """Queue a failed or cancelled job again; it continues from its last checkpoint."""
     caller.check_owns(reading.get(state.database, job).owner, f"job {job}")
-    retried = changes.retry(state.database, job, state.settings.max_queued_per_owner)
+    most = state.settings.max_queued_per_owner
+    retried = changes.retry(state.database, job, most, by=caller.actor)
     state.ringer.ring(retried.device)
     return retried
 

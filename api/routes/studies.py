@@ -69,6 +69,7 @@ def create_study(
         place=state.admission.placing(),
         check=state.admission.problems,
         max_queued=state.settings.max_queued_per_owner,
+        by=caller.actor,
     )
     _ring(state, study)
     response.headers["Location"] = f"/v1/studies/{study.id}"
@@ -135,6 +136,7 @@ def extend_study(study: str, spec: StudySpec, caller: SubmitterDep, state: State
         place=state.admission.placing(),
         check=state.admission.problems,
         max_queued=state.settings.max_queued_per_owner,
+        by=caller.actor,
     )
     _ring(state, record)
     return record
@@ -146,7 +148,7 @@ def set_priority(
 ) -> StudyRecord:
     """Move the queued cells of a study up or down."""
     _check_owner(state, study, caller)
-    return studies.set_priority(state.database, study, priority.priority)
+    return studies.set_priority(state.database, study, priority.priority, by=caller.actor)
 
 
 @router.post("/studies/{study}/{verb}", status_code=202)
@@ -164,9 +166,10 @@ def change_study(
     """
     _check_owner(state, study, caller)
     if verb == "complete":
-        record = studies.complete(state.database, study, state.settings.max_queued_per_owner)
+        most = state.settings.max_queued_per_owner
+        record = studies.complete(state.database, study, most, by=caller.actor)
     else:
-        record = getattr(studies, verb)(state.database, study)
+        record = getattr(studies, verb)(state.database, study, by=caller.actor)
     _ring(state, record)
     return record
 

@@ -18,6 +18,7 @@ from normlab.cli import (
     results,
     studies,
     submitting,
+    tokens,
     up,
     watching,
 )
@@ -40,6 +41,7 @@ GROUPS = (
     reproduce,
     exporting,
     catalogue,
+    tokens,
     doctor,
 )
 

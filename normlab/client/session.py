@@ -25,6 +25,7 @@ from pydantic import BaseModel
 
 from normlab.client import references, streams
 from normlab.client.studies import Studies
+from normlab.client.tokens import Tokens, audit
 from normlab.client.transport import Transport
 from normlab.errors import ServiceUnavailable
 from normlab.records import (
@@ -45,6 +46,7 @@ from normlab.records import (
     SeriesRecord,
     Validation,
 )
+from normlab.records.access import AuditRecord
 from normlab.specs.jobs import JobSpec
 
 # between looks at a log that somebody follows
@@ -86,6 +88,7 @@ class Client:
             url, token, timeout_s=timeout_s, tries=tries, http=http, sleep=sleep
         )
         self.studies = Studies(self.transport)
+        self.tokens = Tokens(self.transport)
         self.job_id = references.jobs(self.transport).full
 
     def __enter__(self) -> Client:
@@ -316,6 +319,16 @@ class Client:
     def devices(self) -> List[DeviceRecord]:
         """List the kinds of device and their live workers."""
         return self._records("/devices", DeviceRecord)
+
+    def audit(self, limit: Optional[int] = None, **filters: Any) -> Iterator[AuditRecord]:
+        """
+        Iterate over who did what, newest first; for admins.
+
+        Args:
+            limit: of records in all; None: every one that is kept.
+            filters: owner, action, since, until, as in `GET /v1/audit`.
+        """
+        return audit(self.transport, limit, filters)
 
     def _records(
         self, path: str, kind: Type[AnyRecord], params: Optional[Mapping[str, Any]] = None

@@ -12,16 +12,20 @@ from normlab.records import ENDED, JobDetail
 from service.jobs import states
 from service.jobs.quota import reserve
 from service.jobs.reading import detail, unknown
-from service.store import events, schema
+from service.store import audit, events, schema
+from service.store.audit import Actor
 from service.store.database import Database
 from service.store.identity import parse_id
 
 _STATE = text("select state, owner, cancel_requested from job where id = :job for update")
 
 
-def cancel(database: Database, job: str) -> JobDetail:
+def cancel(database: Database, job: str, by: Actor | None = None) -> JobDetail:
     """
     Cancel a queued job immediately; ask a running job to stop, which takes at most a heartbeat.
+
+    Args:
+        by: who the audit trail says it was; None: nobody asked for it.
 
     Raises:
         Conflict: if the job has ended.
@@ -29,6 +33,7 @@ def cancel(database: Database, job: str) -> JobDetail:
     with database.begin() as connection:
         key = parse_id(job)
         cancel_within(connection, key)
+        audit.write(connection, by, "job.cancel", key)
         return detail(connection, key)
 
 
@@ -43,7 +48,9 @@ def cancel_within(connection: Connection, job: UUID, cause: str = "requested") -
         _request_cancel(connection, job, cause)
 
 
-def retry(database: Database, job: str, max_queued: int | None = None) -> JobDetail:
+def retry(
+    database: Database, job: str, max_queued: int | None = None, by: Actor | None = None
+) -> JobDetail:
     """
     Queue a failed or cancelled job again, with as many attempts as a new one; keep its history.
 
@@ -54,6 +61,7 @@ def retry(database: Database, job: str, max_queued: int | None = None) -> JobDet
     with database.begin() as connection:
         key = parse_id(job)
         retry_within(connection, key, max_queued)
+        audit.write(connection, by, "job.retry", key)
         return detail(connection, key)
 
 

@@ -13,7 +13,8 @@ from normlab.records import JobRecord
 from normlab.specs.jobs import JobSpec
 from service.jobs.quota import LOCK, LOCK_SHARED, MARGIN
 from service.jobs.records import SHOWN, read_records, record_of
-from service.store import schema
+from service.store import audit, schema
+from service.store.audit import Actor
 from service.store.database import Database, cursor_of
 from service.store.events import CHANNEL
 from service.store.identity import new_id, parse_id
@@ -43,6 +44,8 @@ _SUBMIT = f"""
         insert into event (job, kind, payload)
         select id, 'queued', jsonb_build_object('device', device, 'attempt', 0) from added
         returning job
+    ), audited as (
+        {audit.WRITE.format(action="job.submit", target="id::text", source="added")}
     )
     select few.n, array(select distinct device from worker where live_until > clock_timestamp()),
         pg_notify(%(channel)s, told.job::text)::text, {", ".join(f"added.{name}" for name in SHOWN)}
@@ -62,6 +65,7 @@ def submit(
     cell: str | None = None,
     steps: int | None = None,
     max_queued: int | None = None,
+    by: Actor | None = None,
 ) -> tuple[JobRecord, bool]:
     """
     Queue a job for *device*; return it and whether it is new.
@@ -70,8 +74,9 @@ def submit(
     does the same *cell* of the same *study*.
 
     Args:
-        steps: the total number of updates, if known.
-        max_queued: the limit of queued jobs for *owner*.
+        steps: updates in all, where known.
+        max_queued: the most jobs that *owner* may have queued.
+        by: who the audit trail says it was; None: nobody asked for it.
 
     Raises:
         IdempotencyReuse: if the key was used with another spec before.
@@ -79,6 +84,7 @@ def submit(
     """
     row = row_of(spec, owner, device, device_reason)
     row |= {"idempotency_key": idempotency_key, "cell": cell, "steps": steps}
+    row |= Actor.values(by)
     row["study"] = None if study is None else parse_id(study, "study")
     with database.autocommit() as connection:
         job, live = _write(connection, row, max_queued)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import secrets
 import socket
 import sys
 import time
@@ -35,6 +34,7 @@ READY_WITHIN_S = 60.0
 LOOK_S = 0.02
 API_GRACE_S = 10.0
 _BUSY = "a stack already runs on {}; use it, stop it, or set another NORMLAB_DATA_DIR"
+OWN_TOKEN = "token"  # the file in the data directory
 # PostgreSQL guards its own files, and datasets are the operator's
 _NOT_OURS = frozenset({"postgres", "datasets"})
 
@@ -87,8 +87,7 @@ def launch(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
         forget_connection(data_dir)  # left by a killed stack
         servers = embedded.start(settings)
         stopping.callback(servers.stop)
-        token = _token(settings)
-        _prepare(servers.database_url, token)
+        token = _prepare(servers.database_url, settings)
         connection = Connection(f"http://{_reachable(settings.host)}:{_free_port(settings)}", token)
         environment = _environment(settings, servers, connection)
         running = Stack(connection, data_dir, servers)
@@ -106,13 +105,15 @@ def _told(part: Child) -> str:
     return f"the {part.name} process ended and is started again{again}"
 
 
-def _prepare(database_url: str, token: str) -> None:
+def _prepare(database_url: str, settings: Settings) -> str:
+    """Bring the database up to date; return a token that it knows."""
     migrate(database_url)
-    database = Database(database_url, pool_size=1)
-    try:
-        tokens.accept(database, token, getpass.getuser(), ["admin"])
-    finally:
-        database.close()
+    with Database(database_url, pool_size=1) as database:
+        token = _token(database, settings)
+        known = tokens.find(database, token)
+        if known is None or known.ended is not None:
+            tokens.accept(database, token, getpass.getuser(), ["admin"], note="of normlab up")
+    return token
 
 
 def _start(running: Stack, environment: dict[str, str], devices: list[str]) -> None:
@@ -159,15 +160,28 @@ def _stop(running: Stack, grace_s: float) -> None:
         child.stop(API_GRACE_S if child.name == "api" else grace_s + 5)
 
 
-def _token(settings: Settings) -> str:
+def _token(database: Database, settings: Settings) -> str:
     if settings.token is not None:
         return settings.token.get_secret_value()
-    path = settings.data_dir / "token"
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(32))
-    return path.read_text().strip()
+    path = settings.data_dir / OWN_TOKEN
+    if path.exists():
+        token = path.read_text().strip()
+        known = tokens.find(database, token)
+        if known is None or known.ended is None:
+            return token
+    # what was revoked or rotated stays so, also after a restart
+    return write_own_token(settings.data_dir, tokens.new_secret())
+
+
+def write_own_token(data_dir: Path, token: str) -> str:
+    """Keep *token*, with which this user's commands reach the stack, for him alone; return it."""
+    draft = data_dir / f"{OWN_TOKEN}.tmp"
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(token)
+    draft.replace(data_dir / OWN_TOKEN)
+    return token
 
 
 def _reachable(host: str) -> str:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     text,
 )
@@ -265,8 +266,44 @@ token = Table(
     "token",
     metadata,
     Column("sha256", LargeBinary, primary_key=True),
+    Column("id", Uuid, nullable=False, unique=True),
     Column("owner", Text, nullable=False),
     Column("scopes", ARRAY(Text), nullable=False),
+    Column("note", Text, nullable=False, server_default=""),
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
+    Column("expires_at", MOMENT),
     Column("revoked_at", MOMENT),
+    Column("last_used_at", MOMENT),  # to the minute
+    Column("created_by", Text),
+    Column("idempotency_key", Text),
+    Column("successor", Uuid),  # what a rotation put in its place
+    UniqueConstraint("created_by", "idempotency_key"),
+)
+
+# A browser that has logged in. Its token may be an operator's own, which has no row.
+session = Table(
+    "session",
+    metadata,
+    Column("sha256", LargeBinary, primary_key=True),
+    Column("id", Uuid, nullable=False, unique=True),
+    Column("token_sha256", LargeBinary, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("created_at", MOMENT, nullable=False, server_default=NOW),
+    Column("seen_at", MOMENT, nullable=False, server_default=NOW),  # to the minute
+    Column("expires_at", MOMENT, nullable=False),
+    Column("ended_at", MOMENT),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("at", MOMENT, nullable=False, server_default=NOW),
+    Column("owner", Text),  # who did it
+    Column("token", Uuid),  # with which token
+    Column("action", Text, nullable=False),
+    Column("target", Text),
+    Column("details", JSONB, nullable=False, server_default="{}"),
+    Index("audit_by_owner", "owner", "seq"),
 )

@@ -5,23 +5,40 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
 
 from sqlalchemy import text
 
-from normlab.errors import InvalidSpec
+from normlab.errors import InvalidSpec, ServiceUnavailable
 from normlab.plain_text import unseen_in
+from normlab.records.access import Scope as Scope
 from service.store.database import Database
+from service.store.identity import new_id
 
-Scope = Literal["read", "submit", "admin"]
+USED_EVERY_S = 60
+"""The use of a token is written at most so often."""
 
 _INSERT = text("""
-    insert into token (sha256, owner, scopes) values (:sha256, :owner, :scopes)
+    insert into token (sha256, id, owner, scopes, note)
+    values (:sha256, :id, :owner, :scopes, :note)
     on conflict (sha256) do update set owner = excluded.owner, scopes = excluded.scopes,
-        revoked_at = null
+        note = excluded.note, revoked_at = null, expires_at = null
 """)
-_FIND = text("select owner, scopes from token where sha256 = :sha256 and revoked_at is null")
+# The database's clock alone says what has ended, whoever's clock may be wrong
+_FIND = text("""
+    select id, owner, scopes, revoked_at, expires_at,
+        extract(epoch from expires_at - clock_timestamp()) as left_s,
+        extract(epoch from clock_timestamp() - last_used_at) as unused_s
+    from token where sha256 = :sha256
+""")
+_USED = text("""
+    update token set last_used_at = clock_timestamp()
+    where id in (select id from token where id = :id for update skip locked)
+""")
 _REVOKE = text("""
     update token set revoked_at = clock_timestamp() where sha256 = :sha256 and revoked_at is null
 """)
@@ -29,42 +46,80 @@ _REVOKE = text("""
 
 @dataclass(frozen=True)
 class Token:
-    """The owner of a token, and its permissions."""
+    """Whose it is, what it allows, and for how long."""
 
     owner: str
     scopes: tuple[Scope, ...]
+    id: UUID
+    expires_at: datetime | None = None
+    left_s: float | None = None
+    ended: Literal["revoked", "expired"] | None = None
 
 
 def create(database: Database, owner: str, scopes: Sequence[Scope]) -> str:
-    """Make a token for *owner* and return it; it cannot be read again later."""
-    token = secrets.token_urlsafe(32)
+    """Make a token for *owner* and return it: it is shown this once, and cannot be read again."""
+    token = new_secret()
     accept(database, token, owner, scopes)
     return token
 
 
-def accept(database: Database, token: str, owner: str, scopes: Sequence[Scope]) -> None:
-    """Register the existing *token* for *owner*, whose name must be plain text."""
+def accept(
+    database: Database, token: str, owner: str, scopes: Sequence[Scope], note: str = ""
+) -> None:
+    """Let *token*, which somebody else made, stand for *owner*; its name must be plain text."""
     unseen = unseen_in(owner)
     if not owner or unseen:
         raise InvalidSpec(f"owner {owner!r}: {unseen or 'an empty name'} cannot be shown")
-    values = {"sha256": _hash(token), "owner": owner, "scopes": list(scopes)}
+    values = {"sha256": hashed(token), "id": new_id(), "owner": owner, "note": note}
     with database.begin() as connection:
-        connection.execute(_INSERT, values)
+        connection.execute(_INSERT, {**values, "scopes": list(scopes)})
 
 
 def find(database: Database, token: str) -> Token | None:
-    """Return the owner and permissions of *token*; None if it is unknown or revoked."""
-    # Looked up by its hash, so the time reveals nothing about the token.
+    """
+    Return what *token* stands for, or stood for before it `ended`; None if nobody knows it.
+
+    Its use is noted, at most once in USED_EVERY_S.
+    """
+    # Found by its hash: how long that takes tells nothing about the token.
     with database.autocommit() as connection:
-        row = connection.execute(_FIND, {"sha256": _hash(token)}).first()
-    return None if row is None else Token(row.owner, tuple(row.scopes))
+        row = connection.execute(_FIND, {"sha256": hashed(token)}).first()
+    if row is None:
+        return None
+    found = token_of(row)
+    if found.ended is None and (row.unused_s is None or row.unused_s >= USED_EVERY_S):
+        _note_use(database, found.id)
+    return found
+
+
+def token_of(row: Any) -> Token:
+    """Read a row that has `left_s`, the seconds up to the token's end by the database's clock."""
+    left_s = None if row.left_s is None else float(row.left_s)
+    ended: Literal["revoked", "expired"] | None = None
+    if row.revoked_at is not None:
+        ended = "revoked"
+    elif left_s is not None and left_s <= 0:
+        ended = "expired"
+    return Token(row.owner, tuple(row.scopes), row.id, row.expires_at, left_s, ended)
 
 
 def revoke(database: Database, token: str) -> bool:
     """Revoke *token*; return whether it was valid."""
     with database.begin() as connection:
-        return connection.execute(_REVOKE, {"sha256": _hash(token)}).rowcount == 1
+        return connection.execute(_REVOKE, {"sha256": hashed(token)}).rowcount == 1
 
 
-def _hash(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
+def new_secret() -> str:
+    """Make what nobody can guess."""
+    return secrets.token_urlsafe(32)
+
+
+def hashed(secret: str) -> bytes:
+    """Return what is stored of *secret*."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _note_use(database: Database, token: UUID) -> None:
+    # A database that takes no writes, as with a full disk, still lets people read
+    with suppress(ServiceUnavailable), database.autocommit() as connection:
+        connection.execute(_USED, {"id": token})

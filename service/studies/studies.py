@@ -13,7 +13,8 @@ from normlab.errors import Conflict, NotFound
 from normlab.records import StudyDetail, StudyPage, StudyRecord
 from normlab.specs.cells import expand
 from normlab.specs.studies import StudySpec
-from service.store import schema
+from service.store import audit, schema
+from service.store.audit import Action, Actor
 from service.store.cursors import decode_cursor, encode_cursor
 from service.store.database import Database
 from service.store.identity import new_id, parse_id
@@ -53,6 +54,7 @@ def create(
     place: Place,
     check: Check,
     max_queued: int | None = None,
+    by: Actor | None = None,
 ) -> tuple[StudyRecord, bool]:
     """
     Accept a study and queue the jobs of all its cells, in one transaction.
@@ -61,7 +63,8 @@ def create(
     same study, so sending a file twice runs nothing twice.
 
     Args:
-        max_queued: the limit of queued jobs for *owner*.
+        max_queued: the most jobs that *owner* may have queued.
+        by: who the audit trail says it was; None: nobody asked for it.
 
     Raises:
         InvalidSpec: the grid is invalid, or a cell breaks a rule; then nothing is queued.
@@ -84,6 +87,7 @@ def create(
             reuse=spec.reuse,
             max_queued=max_queued,
         )
+        audit.write(connection, by, "study.create", row["id"], cells=len(cells))
         return _records(connection, [row["id"]])[0], True
 
 
@@ -96,6 +100,7 @@ def extend(
     place: Place,
     check: Check,
     max_queued: int | None = None,
+    by: Actor | None = None,
 ) -> StudyRecord:
     """
     Extend *study* to a larger grid: its cells stay, and only new cells are queued.
@@ -127,10 +132,13 @@ def extend(
             held=held,
             max_queued=max_queued,
         )
+        audit.write(connection, by, "study.extend", row.id, cells=len(cells))
         return _records(connection, [row.id])[0]
 
 
-def complete(database: Database, study: str, max_queued: int | None = None) -> StudyRecord:
+def complete(
+    database: Database, study: str, max_queued: int | None = None, by: Actor | None = None
+) -> StudyRecord:
     """
     Run the missing, failed or cancelled cells; leave running and succeeded cells alone.
 
@@ -143,34 +151,39 @@ def complete(database: Database, study: str, max_queued: int | None = None) -> S
         connection.execute(update.values(state="active", reason=None))
         connection.execute(_HOLD, {"study": row.id, "held": False})
         retry_all(connection, row.id, row.owner, max_queued)
+        audit.write(connection, by, "study.complete", row.id)
         return _records(connection, [row.id])[0]
 
 
-def pause(database: Database, study: str) -> StudyRecord:
-    """Hold back the queued jobs; running jobs continue."""
-    return _switch(database, study, {"active"}, "paused", held=True)
+def pause(database: Database, study: str, by: Actor | None = None) -> StudyRecord:
+    """Hold back the queued jobs; running ones go on."""
+    return _switch(database, study, {"active"}, "paused", by, "study.pause")
 
 
-def resume(database: Database, study: str) -> StudyRecord:
-    """Release the jobs that were held back."""
-    return _switch(database, study, {"paused"}, "active", held=False)
+def resume(database: Database, study: str, by: Actor | None = None) -> StudyRecord:
+    """Let the held jobs run."""
+    return _switch(database, study, {"paused"}, "active", by, "study.resume")
 
 
-def cancel(database: Database, study: str) -> StudyRecord:
-    """Cancel every job of the study that has not ended; `complete` resumes it."""
+def cancel(database: Database, study: str, by: Actor | None = None) -> StudyRecord:
+    """Cancel every job of the study that has not ended; `complete` takes it up again."""
     with database.begin() as connection:
         row = _locked(connection, study)
         update = schema.study.update().where(schema.study.c.id == row.id)
         connection.execute(update.values(state="cancelled"))
         cancel_all(connection, row.id)
+        audit.write(connection, by, "study.cancel", row.id)
         return _records(connection, [row.id])[0]
 
 
-def set_priority(database: Database, study: str, priority: int) -> StudyRecord:
+def set_priority(
+    database: Database, study: str, priority: int, by: Actor | None = None
+) -> StudyRecord:
     """Move the queued jobs of the study up or down."""
     with database.begin() as connection:
         row = _locked(connection, study)
         connection.execute(_PRIORITY, {"study": row.id, "priority": priority})
+        audit.write(connection, by, "study.priority", row.id, priority=priority)
         return _records(connection, [row.id])[0]
 
 
@@ -261,7 +274,7 @@ def _same(connection: Connection, row: dict[str, Any]) -> UUID:
 
 
 def _switch(
-    database: Database, study: str, origin: set[str], to: str, *, held: bool
+    database: Database, study: str, origin: set[str], to: str, by: Actor | None, action: Action
 ) -> StudyRecord:
     with database.begin() as connection:
         row = _locked(connection, study)
@@ -269,7 +282,8 @@ def _switch(
             raise Conflict(f"study {study} is {row.state}, so it cannot become {to}")
         update = schema.study.update().where(schema.study.c.id == row.id)
         connection.execute(update.values(state=to))
-        connection.execute(_HOLD, {"study": row.id, "held": held})
+        connection.execute(_HOLD, {"study": row.id, "held": to == "paused"})
+        audit.write(connection, by, action, row.id)
         return _records(connection, [row.id])[0]
 
 

@@ -68,6 +68,11 @@ def token_header(database: Database, owner: str, *scopes: Scope) -> dict[str, st
     return {"Authorization": f"Bearer {tokens.create(database, owner, scopes)}"}
 
 
+def log_in(client: httpx.Client, token: str = OPERATORS_TOKEN) -> None:
+    """Give *client* what a browser has after its login."""
+    assert client.post("/login", data={"token": token}).status_code == 303
+
+
 def a_job(**fields: Any) -> dict[str, Any]:
     """A small job that can be run."""
     return {"normalizer": "batch", "dataset": {"name": "digits"}, "batch_size": 8, **fields}

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from service.store import tokens
 from service.store.database import Database
-from tests.api.conftest import OPERATORS_TOKEN, a_job, token_header
+from tests.api.conftest import a_job, log_in, token_header
 
 OPEN = {"/livez", "/readyz", "/openapi.json"}
 
@@ -20,7 +20,7 @@ def test_every_route_but_the_health_checks_asks_for_a_token(
     assert len(paths) > 20
     for path, methods in paths.items():
         for method in set(methods) - {"parameters"}:
-            url = path.format(job="x", name="x", study="x", verb="cancel")
+            url = path.format(job="x", name="x", study="x", verb="cancel", token="x")
             response = nobody.request(method, url)
             if path in OPEN:
                 assert response.status_code == 200
@@ -51,14 +51,14 @@ def test_a_submitter_owns_what_it_submits(nobody: httpx.Client, database: Databa
 
 
 def test_the_cookie_does_for_a_page_of_ours_what_the_header_does(nobody: httpx.Client) -> None:
-    nobody.cookies.set("normlab_token", OPERATORS_TOKEN)
+    log_in(nobody)
     assert nobody.get("/v1/jobs").status_code == 200
     assert nobody.post("/v1/jobs", json=a_job()).status_code == 202
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_the_cookie_changes_nothing_for_another_site(nobody: httpx.Client, site: str) -> None:
-    nobody.cookies.set("normlab_token", OPERATORS_TOKEN)
+    log_in(nobody)
     response = nobody.post("/v1/jobs", json=a_job(), headers={"Sec-Fetch-Site": site})
     assert response.status_code == 403
     assert nobody.get("/v1/jobs").json()["jobs"] == []

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from api.hosts import allowed_hosts, host_name
 from api.main import create_app
 from service.settings import Settings
-from tests.api.conftest import OPERATORS_TOKEN
+from tests.api.conftest import OPERATORS_TOKEN, log_in
 from tests.api.process import head
 from tests.api.serving import client_of, serve
 from tests.api.test_connections import answer, connect, send
@@ -86,7 +86,7 @@ def test_no_page_of_ours_takes_another_site_s_post(
     response = nobody.post("/login", data={"token": OPERATORS_TOKEN}, headers=site)
     assert response.status_code == 403
     assert "set-cookie" not in response.headers
-    nobody.cookies.set("normlab_token", OPERATORS_TOKEN)
+    log_in(nobody)
     for method, path in [("POST", "/logout"), ("POST", "/v1/jobs"), ("DELETE", "/v1/jobs")]:
         response = nobody.request(method, path, headers=site)
         assert (response.status_code, response.json()["code"]) == (403, "forbidden")

@@ -63,7 +63,5 @@ def stranger(browser: Browser, url: str) -> Iterator[Page]:
 @pytest.fixture
 def page(stranger: Page, url: str) -> Page:
     """A page of somebody who has."""
-    stranger.context.add_cookies(
-        [{"name": "normlab_token", "value": TOKEN, "url": url, "httpOnly": True}]
-    )
+    assert stranger.context.request.post("/login", form={"token": TOKEN}).ok
     return stranger

@@ -30,6 +30,8 @@ def addresses(page: Page, database: Database, tmp_path: Path) -> list[str]:
         "/studies/new",
         "/devices",
         "/normalizers",
+        "/account",
+        "/audit",
         "/login",
     ]
 

@@ -62,6 +62,7 @@ def test_the_operators_token_stands_in_no_line() -> None:
         ("{'authorization': 'Bearer abc.def-_1'}", "{'authorization': 'Bearer ***'}"),
         ("\"b'bearer abc'\"", "\"b'bearer ***'\""),
         ("cookie: normlab_token=abc; other=1", "cookie: normlab_token=***; other=1"),
+        ("cookie: normlab_session=a-b_c; other=1", "cookie: normlab_session=***; other=1"),
         (
             "cannot reach postgresql://me:secret@db/normlab",
             "cannot reach postgresql://me:***@db/normlab",

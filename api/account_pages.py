@@ -1,0 +1,147 @@
+"""The pages of people: log in and out, one's own logins and tokens, who did what."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import RedirectResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api.auth import COOKIE, OLD_COOKIE, AdminDep, ReaderDep, credential_of, host_of
+from api.callers import Caller, Credential
+from api.costly import costly
+from api.rendering import render
+from api.state import State, StateDep
+from normlab.errors import Forbidden, Unauthorized
+from normlab.records.access import TokenRecord
+from service.store import audit, sessions, token_changes
+
+router = APIRouter()
+
+_SECTION = "/account"
+_PAGE_SIZE = 100
+
+
+@router.get("/login")
+async def show_login(request: Request, next: str = "/jobs") -> Response:
+    """Ask for the token."""
+    return render(request, "login.html", next=next)
+
+
+@router.post("/login")
+async def log_in(
+    request: Request,
+    state: StateDep,
+    token: Annotated[str, Form(max_length=500)],
+    next: Annotated[str, Form(max_length=2000)] = "/jobs",
+) -> Response:
+    """Exchange a good token for a session, which scripts cannot read and other sites not send."""
+    given = token.strip()
+    try:
+        caller = await state.callers.admit(Credential("token", given), host_of(request))
+    except Unauthorized as e:
+        return render(request, "login.html", status=401, next=next, problem=str(e))
+    agent = request.headers.get("user-agent", "")
+    lasts_s = state.settings.session_s
+    session = await run_in_threadpool(
+        sessions.begin, state.database, given, caller.actor, agent, lasts_s
+    )
+    local = next if next.startswith("/") and not next.startswith(("//", "/\\")) else "/jobs"
+    response = RedirectResponse(local, status_code=303)
+    secure = request.url.scheme == "https"
+    response.set_cookie(
+        COOKIE, session, round(lasts_s), httponly=True, samesite="strict", secure=secure
+    )
+    response.delete_cookie(OLD_COOKIE, httponly=True, samesite="strict")
+    return response
+
+
+@router.post("/logout")
+async def log_out(request: Request, state: StateDep) -> Response:
+    """End the session, on the server as in this browser."""
+    caller = await _who_leaves(request, state)
+    if caller is not None and caller.session is not None:
+        await run_in_threadpool(sessions.end, state.database, caller.session, caller.actor)
+        state.callers.forget()
+    response = RedirectResponse("/login", status_code=303)
+    for cookie in (COOKIE, OLD_COOKIE):
+        response.delete_cookie(cookie, httponly=True, samesite="strict")
+    return response
+
+
+@router.get("/account")
+def show_account(request: Request, reader: ReaderDep, state: StateDep) -> Response:
+    """Show the caller's own logins and tokens."""
+    idle_s = state.settings.session_idle_s
+    found = token_changes.list_tokens(state.database, owner=reader.owner, limit=_PAGE_SIZE)
+    return render(
+        request,
+        "account.html",
+        reader,
+        sessions=sessions.open_of(state.database, reader.owner, idle_s),
+        tokens=[token for token in found.tokens if token.state == "active"],
+        may_end=lambda token: _allows_no_more(token, reader),
+        section=_SECTION,
+    )
+
+
+@router.post("/account/sessions/{session}/end")
+def end_session(session: str, reader: ReaderDep, state: StateDep) -> Response:
+    """End another login of the caller."""
+    idle_s = state.settings.session_idle_s
+    sessions.end_other(state.database, session, reader.actor, idle_s)
+    state.callers.forget()
+    return RedirectResponse(_SECTION, status_code=303)
+
+
+@router.post("/account/tokens/{token}/revoke")
+def revoke_own_token(token: str, reader: ReaderDep, state: StateDep) -> Response:
+    """Revoke a token of the caller that allows no more than what he has brought."""
+    record = token_changes.get(state.database, token)
+    reader.check_owns(record.owner, f"token {token}")
+    if not _allows_no_more(record, reader):
+        raise Forbidden(
+            f"token {token} allows more than this login; log in with it, or ask an admin"
+        )
+    token_changes.revoke(state.database, token, reader.actor)
+    state.callers.forget()
+    return RedirectResponse(_SECTION, status_code=303)
+
+
+@router.get("/audit")
+@costly
+def show_audit(
+    request: Request,
+    reader: AdminDep,
+    state: StateDep,
+    owner: str | None = None,
+    action: str | None = None,
+    cursor: str | None = None,
+) -> Response:
+    """Show who did what."""
+    page = audit.read(
+        state.reads, owner=owner or None, action=action or None, cursor=cursor, limit=_PAGE_SIZE
+    )
+    return render(
+        request,
+        "audit.html",
+        reader,
+        page=page,
+        actions=audit.ACTIONS,
+        given={"owner": owner or "", "action": action or ""},
+        cursor=cursor,
+        section="/audit",
+    )
+
+
+async def _who_leaves(request: Request, state: State) -> Caller | None:
+    try:
+        return await state.callers.find(credential_of(request))
+    except Unauthorized:  # there is nothing to end
+        return None
+
+
+def _allows_no_more(token: TokenRecord, caller: Caller) -> bool:
+    return set(token.scopes) <= caller.scopes

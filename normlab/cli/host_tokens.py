@@ -1,0 +1,75 @@
+"""Tokens on the host of a stack: changed in its database, by a process of the service."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional, Sequence
+
+from normlab.cli.own_stack import require_server
+from normlab.client.problems import from_problem
+from normlab.errors import ServiceUnavailable
+from normlab.records.access import TokenIssued, TokenPage, TokenRecord
+
+WITHIN_S = 60.0
+
+
+class HostTokens:
+    """What `client.tokens` does over HTTP, for the stack whose data lie in *data_dir*."""
+
+    def __init__(self, data_dir: Path) -> None:
+        require_server()
+        self.environment = {**os.environ, "NORMLAB_DATA_DIR": str(data_dir)}
+
+    def create(
+        self,
+        owner: str,
+        scopes: Sequence[str] = ("read",),
+        *,
+        expires_at: Optional[datetime] = None,
+        note: str = "",
+    ) -> TokenIssued:
+        """Make a token; its `secret` cannot be read again."""
+        ends = None if expires_at is None else expires_at.isoformat()
+        asked = {"owner": owner, "scopes": list(scopes), "expires_at": ends, "note": note}
+        return TokenIssued.model_validate(self._ask("create", asked))
+
+    def list(self, owner: Optional[str] = None) -> Iterator[TokenRecord]:
+        """Iterate over tokens, newest first, also those that have ended."""
+        cursor: Optional[str] = None
+        while True:
+            page = TokenPage.model_validate(self._ask("list", {"owner": owner, "cursor": cursor}))
+            yield from page.tokens
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def revoke(self, token: str) -> TokenRecord:
+        """End the token of id *token* at once."""
+        return TokenRecord.model_validate(self._ask("revoke", {"token": token}))
+
+    def rotate(self, token: str, grace_s: float = 3600.0) -> TokenIssued:
+        """Put a new token in the place of *token*, whose secret opens for *grace_s* more."""
+        return TokenIssued.model_validate(self._ask("rotate", {"token": token, "grace_s": grace_s}))
+
+    def _ask(self, verb: str, fields: Dict[str, Any]) -> Dict[str, Any]:
+        # a process of its own: the client never imports the service
+        done = subprocess.run(
+            [sys.executable, "-m", "service.access"],
+            input=json.dumps({"do": verb, **fields}),
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            timeout=WITHIN_S,
+            check=False,
+        )
+        if done.returncode not in (0, 1) or not done.stdout:
+            raise ServiceUnavailable(f"service.access ended with {done.returncode}: {done.stderr}")
+        answer: Dict[str, Any] = json.loads(done.stdout)
+        if done.returncode:
+            raise from_problem(500, answer, "")
+        return answer

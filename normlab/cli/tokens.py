@@ -1,0 +1,164 @@
+"""`normlab token`: who may do what; on the host of the stack, or over HTTP for admins."""
+
+from __future__ import annotations
+
+import re
+import sys
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Iterator, List, Optional, Union
+
+import typer
+
+from normlab.cli.connecting import Address, connect, data_dir_of
+from normlab.cli.output import AsJson, ago, examples, print_json, print_table, short_ids
+from normlab.errors import FieldProblem, InvalidSpec
+
+if TYPE_CHECKING:
+    from normlab.cli.host_tokens import HostTokens
+    from normlab.client.tokens import Tokens
+    from normlab.records.access import TokenIssued
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_SPAN = re.compile(r"(\d{1,6})([smhd])")
+_COLUMNS = ["token", "owner", "allows", "state", "made", "last used", "ends", "note"]
+_SPARE = ["note", "made", "last used"]
+TokenArgument = typer.Argument(..., help="A token's id, or the beginning or end of it.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    group = typer.Typer(
+        no_args_is_help=True,
+        help="Make, list, rotate and revoke tokens. Without --url: in the stack on this host.",
+    )
+    group.command(
+        epilog=examples(
+            "normlab token create ada --scope submit --note laptop",
+            "normlab token create ci --scope read --expires 90d",
+            "normlab --url U --token ADMINS token create bob --expires 2030-01-31",
+        )
+    )(create)
+    group.command("list", epilog=examples("normlab token list", "normlab token list --owner ada"))(
+        list_tokens
+    )
+    group.command(epilog=examples("normlab token revoke 5f0c9a41"))(revoke)
+    group.command(
+        epilog=examples("normlab token rotate 5f0c9a41", "normlab token rotate 5f0c9a41 --grace 0s")
+    )(rotate)
+    app.add_typer(group, name="token")
+
+
+def create(
+    ctx: typer.Context,
+    owner: str = typer.Argument(..., help="Whose jobs it may change."),
+    scope: List[str] = typer.Option(["read"], help="read, submit (and read) or admin (and all)."),
+    expires: Optional[str] = typer.Option(
+        None, help="In 90d, 12h, 30m, or on a day (2030-01-31); default: when it is revoked."
+    ),
+    note: str = typer.Option("", help="What it is for."),
+    as_json: bool = AsJson,
+) -> None:
+    """Make a token and print it once; only a hash of it is kept."""
+    ends = None if expires is None else _moment(expires)
+    with _tokens(ctx) as tokens:
+        issued = tokens.create(owner, scope, expires_at=ends, note=note)
+    _show(issued, as_json=as_json)
+
+
+def list_tokens(
+    ctx: typer.Context,
+    owner: Optional[str] = typer.Option(None, help="Only those of one owner."),
+    as_json: bool = AsJson,
+) -> None:
+    """List tokens, newest first; never their secrets."""
+    with _tokens(ctx) as tokens:
+        found = list(tokens.list(owner))
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [
+            *(short, t.owner, ",".join(t.scopes), t.state, ago(t.created_at)),
+            t.last_used_at and ago(t.last_used_at),
+            t.expires_at and f"{t.expires_at:%Y-%m-%d %H:%M}",
+            t.note,
+        ]
+        for short, t in zip(short_ids([t.id for t in found]), found)
+    ]
+    print_table(_COLUMNS, rows, spare=_SPARE)
+
+
+def revoke(ctx: typer.Context, token: str = TokenArgument, as_json: bool = AsJson) -> None:
+    """End a token at once, with the streams and logins that it opened."""
+    with _tokens(ctx) as tokens:
+        record = tokens.revoke(_whole(tokens, token))
+    if as_json:
+        print_json(record)
+    else:
+        print(f"{record.id}  revoked")
+
+
+def rotate(
+    ctx: typer.Context,
+    token: str = TokenArgument,
+    grace: str = typer.Option("1h", help="For which the old secret opens still: 1h, 0s, 2d."),
+    as_json: bool = AsJson,
+) -> None:
+    """Put a new token in the place of one, and say when the old one ends."""
+    with _tokens(ctx) as tokens:
+        issued = tokens.rotate(_whole(tokens, token), _seconds("--grace", grace))
+    _show(issued, as_json=as_json)
+
+
+@contextmanager
+def _tokens(ctx: typer.Context) -> Iterator[Union[Tokens, HostTokens]]:
+    from normlab.cli.host_tokens import HostTokens
+
+    address: Address = ctx.find_root().obj
+    if address.url is None:
+        yield HostTokens(data_dir_of(address))
+        return
+    with connect(ctx) as client:
+        yield client.tokens
+
+
+def _whole(tokens: Union[Tokens, HostTokens], text: str) -> str:
+    from normlab.client.references import References
+
+    return References("token", lambda part: (t.id for t in tokens.list())).full(text)
+
+
+def _show(issued: TokenIssued, *, as_json: bool) -> None:
+    if as_json:
+        print_json(issued)
+        return
+    # the secret alone on stdout, so that it can be caught in a variable
+    ends = f"until {issued.expires_at:%Y-%m-%d %H:%M %Z}" if issued.expires_at else "until revoked"
+    told = f"token {issued.id} of {issued.owner} ({', '.join(issued.scopes)}), {ends}; "
+    print(f"{told}shown this once:", file=sys.stderr, flush=True)
+    print(issued.secret)
+    if issued.predecessor_ends_at is not None:
+        print(f"the old one ends at {issued.predecessor_ends_at:%Y-%m-%d %H:%M:%S %Z}",
+              file=sys.stderr)  # fmt: skip
+
+
+def _moment(text: str) -> datetime:
+    if _SPAN.fullmatch(text):
+        return datetime.now(timezone.utc) + timedelta(seconds=_seconds("--expires", text))
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise _refused("--expires", text, "such as 90d, 12h, 2030-01-31 or a time") from None
+    return moment if moment.tzinfo else moment.astimezone()
+
+
+def _seconds(option: str, text: str) -> float:
+    found = _SPAN.fullmatch(text)
+    if found is None:
+        raise _refused(option, text, "such as 30s, 15m, 12h or 90d")
+    return float(int(found.group(1)) * _UNITS_S[found.group(2)])
+
+
+def _refused(option: str, text: str, rule: str) -> InvalidSpec:
+    return InvalidSpec.of([FieldProblem(option, f"{text!r} is no span of time; give one {rule}")])

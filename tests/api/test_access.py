@@ -1,0 +1,169 @@
+"""Every route and every kind of caller: who may do what, in one table that has to be complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
+
+from normlab.records.access import TokenRequest
+from service.store import token_changes, tokens
+from service.store.audit import Actor
+from service.store.database import Database
+from tests.api.conftest import OPERATORS_TOKEN, a_job
+
+STUDY = {
+    "name": "s",
+    "base": {"dataset": {"name": "digits"}, "batch_size": 8},
+    "axes": {"normalizer": ["batch"]},
+}
+ROLES = ("nobody", "expired", "revoked", "reader", "other", "owner", "admin")
+KNOWN = {"reader", "other", "owner", "admin"}
+# who gets in; `reader` and `owner` are ada, whose job, study and token are in the paths
+WHO: dict[str, set[str]] = {
+    "all": set(ROLES),
+    "known": KNOWN,
+    "submitters": KNOWN - {"reader"},
+    "owner": {"owner", "admin"},
+    "same name": KNOWN - {"other"},
+    "admins": {"admin"},
+}
+MAY: dict[tuple[str, str], str] = {
+    ("GET", "/openapi.json"): "all",
+    ("GET", "/livez"): "all",
+    ("GET", "/readyz"): "all",
+    ("GET", "/metrics"): "known",
+    ("POST", "/v1/jobs"): "submitters",
+    ("POST", "/v1/jobs:validate"): "known",
+    ("GET", "/v1/jobs"): "known",
+    ("GET", "/v1/jobs/{job}"): "known",
+    ("POST", "/v1/jobs/{job}/cancel"): "owner",
+    ("POST", "/v1/jobs/{job}/retry"): "owner",
+    ("GET", "/v1/jobs/{job}/metrics"): "known",
+    ("GET", "/v1/jobs/{job}/metrics:names"): "known",
+    ("GET", "/v1/series"): "known",
+    ("GET", "/v1/jobs/{job}/events"): "known",
+    ("GET", "/v1/events"): "known",
+    ("GET", "/v1/jobs/{job}/logs"): "known",
+    ("GET", "/v1/jobs/{job}/artifacts"): "known",
+    ("GET", "/v1/jobs/{job}/artifacts/{name}"): "known",
+    ("GET", "/v1/jobs/{job}/diagnostics"): "known",
+    ("GET", "/v1/normalizers"): "known",
+    ("GET", "/v1/models"): "known",
+    ("GET", "/v1/datasets"): "known",
+    ("GET", "/v1/diagnostics"): "known",
+    ("GET", "/v1/devices"): "known",
+    ("POST", "/v1/studies"): "submitters",
+    ("POST", "/v1/studies:preview"): "known",
+    ("GET", "/v1/studies"): "known",
+    ("GET", "/v1/studies/{study}"): "known",
+    ("PUT", "/v1/studies/{study}"): "owner",
+    ("POST", "/v1/studies/{study}/priority"): "owner",
+    ("POST", "/v1/studies/{study}/{verb}"): "owner",
+    ("GET", "/v1/studies/{study}/metrics"): "known",
+    ("GET", "/v1/studies/{study}/results"): "known",
+    ("GET", "/v1/studies/{study}/compare"): "known",
+    ("POST", "/v1/tokens"): "admins",
+    ("GET", "/v1/tokens"): "admins",
+    ("DELETE", "/v1/tokens/{token}"): "admins",
+    ("POST", "/v1/tokens/{token}/rotate"): "admins",
+    ("GET", "/v1/audit"): "admins",
+    ("GET", "/"): "all",
+    ("GET", "/jobs"): "known",
+    ("GET", "/jobs/rows"): "known",
+    ("GET", "/jobs/new"): "known",
+    ("GET", "/jobs/{job}"): "known",
+    ("GET", "/normalizers"): "known",
+    ("GET", "/devices"): "known",
+    ("GET", "/studies"): "known",
+    ("GET", "/studies/new"): "known",
+    ("GET", "/studies/{study}"): "known",
+    ("GET", "/login"): "all",
+    ("POST", "/login"): "all",
+    ("POST", "/logout"): "all",
+    ("GET", "/account"): "known",
+    ("POST", "/account/sessions/{session}/end"): "known",
+    ("POST", "/account/tokens/{token}/revoke"): "same name",
+    ("GET", "/audit"): "admins",
+}
+BODIES: dict[tuple[str, str], dict[str, object]] = {
+    ("POST", "/v1/jobs"): {"json": a_job()},
+    ("POST", "/v1/jobs:validate"): {"json": a_job()},
+    ("POST", "/v1/studies"): {"json": STUDY},
+    ("PUT", "/v1/studies/{study}"): {"json": STUDY},
+    ("POST", "/v1/studies:preview"): {"json": STUDY},
+    ("POST", "/v1/studies/{study}/priority"): {"json": {"priority": 1}},
+    ("POST", "/v1/tokens"): {"json": {"owner": "eve"}},
+    ("POST", "/v1/tokens/{token}/rotate"): {"json": {}},
+    ("POST", "/login"): {"data": {"token": OPERATORS_TOKEN}},
+    ("GET", "/v1/series"): {"params": {"name": "x", "job": "x"}},
+    ("GET", "/v1/jobs/{job}/metrics"): {"params": {"name": "x"}},
+    ("GET", "/v1/studies/{study}/compare"): {"params": {"axis": "x", "a": "1", "b": "2"}},
+}
+
+
+def routes(app: FastAPI) -> Iterator[tuple[str, str]]:
+    for route in app.routes:
+        effective = getattr(route, "effective_route_contexts", None)
+        for one in effective() if effective else [route]:
+            for method in getattr(one, "methods", None) or ():
+                if method != "HEAD":
+                    yield method, one.path
+
+
+def a_token(database: Database, role: str) -> str | None:
+    if role == "nobody":
+        return None
+    owner = {"other": "bob", "admin": "root"}.get(role, "ada")
+    scope = {"reader": "read", "admin": "admin"}.get(role, "submit")
+    asked = TokenRequest.read({"owner": owner, "scopes": [scope]})
+    issued = token_changes.issue(database, asked, Actor("root"))
+    if role == "revoked":
+        token_changes.revoke(database, issued.id, Actor("root"))
+    if role == "expired":
+        with database.begin() as connection:
+            ended = {"id": issued.id, "at": datetime.now(UTC) - timedelta(seconds=1)}
+            connection.execute(text("update token set expires_at = :at where id = :id"), ended)
+    return issued.secret
+
+
+@pytest.fixture
+def places(database: Database, client: httpx.Client) -> dict[str, str]:
+    ada = {"Authorization": f"Bearer {tokens.create(database, 'ada', ['submit'])}"}
+    job = client.post("/v1/jobs", json=a_job(), headers=ada).json()["id"]
+    study = client.post("/v1/studies", json=STUDY, headers=ada).json()["id"]
+    spare = TokenRequest.read({"owner": "ada"})
+    token = token_changes.issue(database, spare, Actor("root")).id
+    return {"job": job, "study": study, "token": token, "session": "x", "name": "x",
+            "verb": "pause"}  # fmt: skip
+
+
+def test_a_new_route_has_to_say_who_may_use_it(app: FastAPI) -> None:
+    assert sorted(routes(app)) == sorted(MAY)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_kind_of_caller_gets_in_where_the_table_says_so(
+    role: str,
+    url: str,
+    database: Database,
+    places: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("api.strangers._FREE", 1000)  # so that nobody waits here
+    token = a_token(database, role)
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    wrong = []
+    for (method, path), who in MAY.items():
+        given = BODIES.get((method, path), {})
+        request = {"method": method, "url": url + path.format(**places), **given}
+        with httpx.stream(**request, headers=headers, timeout=30) as answer:  # type: ignore[arg-type]
+            status = answer.status_code
+        refused = 403 if role in KNOWN else 401
+        fits = status not in (401, 403) and status < 500 if role in WHO[who] else status == refused
+        wrong += [] if fits else [f"{method} {path} is {status} for {role}"]
+    assert wrong == []
