@@ -13,6 +13,8 @@ from tempfile import mkdtemp
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from service.servers.embedded import _redis_binary
 from service.store.database import Database
@@ -39,7 +41,8 @@ def broker(folder: Path) -> Iterator[redis.Redis]:
         f"logfile {folder}/redis.log\n"
     )
     process = subprocess.Popen([str(_redis_binary()), str(config)])
-    client = redis.Redis(unix_socket_path=str(socket))
+    # a client that tries again by itself would sit out the trouble
+    client = redis.Redis(unix_socket_path=str(socket), retry=Retry(NoBackoff(), 0))
     try:
         until(lambda: answers(client))
         yield client
@@ -94,9 +97,9 @@ def busy(client: redis.Redis, folder: Path) -> str:
 
 
 def loading(client: redis.Redis, folder: Path) -> str:
-    for number in range(40):  # it answers after each 2 MB, so every 0.4 s for some 8 s
+    for number in range(40):  # it answers after each 2 MB, so every second for some 20 s
         client.set(f"large {number}", os.urandom(1 << 20))
-    client.config_set("key-load-delay", 200_000)  # microseconds for each of them
+    client.config_set("key-load-delay", 500_000)  # microseconds for each of them
     _leave_it_with(folder, b"debug reload")
     until(lambda: refuses(client, "loading"))
     return "loading"
