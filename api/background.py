@@ -1,4 +1,4 @@
-"""What every API process does besides answering: ring again, reap the lost, search on, tidy up."""
+"""What every API process does besides answering: ring, reap, search, decide, tidy up."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from service.jobs.reaper import Reaper
 from service.jobs.relay import Relay
 from service.loops import Loop
 from service.results.compaction import Compactor
+from service.studies.decider import Decider
 from service.studies.searches import Searcher
 
 _RELAY_S = 1.0
@@ -19,7 +20,7 @@ _COMPACT_S = 10.0
 
 @contextmanager
 def loops(state: State) -> Iterator[None]:
-    """Run the relay, reaper, searcher and compactor; any number of processes may do so at once."""
+    """Run the relay, reaper, searcher, decider and compactor; any number of processes may."""
     settings = state.settings
     relay = Relay(state.database, state.doorbell, settings.ring_s)
     failures = state.measures.failed_items
@@ -31,11 +32,19 @@ def loops(state: State) -> Iterator[None]:
         max_queued=settings.max_queued_per_owner,
         failed=failures.labels("searcher").inc,
     )
+    decider = Decider(
+        state.database,
+        state.admission.placing,
+        state.admission.problems,
+        max_queued=settings.max_queued_per_owner,
+        failed=failures.labels("decider").inc,
+    )
     compactor = Compactor(state.database, failed=failures.labels("compactor").inc)
     running = [
         Loop("relay", _counted(state, "relay", relay.round), min(_RELAY_S, settings.ring_s)),
         Loop("reaper", _counted(state, "reaper", reaper.round), settings.reap_s),
         Loop("searcher", _counted(state, "searcher", searcher.round), _SEARCH_S),
+        Loop("decider", _counted(state, "decider", decider.round), _SEARCH_S),
         Loop("compactor", _counted(state, "compactor", compactor.round), _COMPACT_S),
     ]
     for loop in running:

@@ -17,6 +17,7 @@ from api.bodies import JsonRoute
 from api.callers import Caller
 from api.costly import costly
 from api.state import State, StateDep
+from normlab.decision_records import DecisionTable
 from normlab.records import (
     ComparisonTable,
     Record,
@@ -31,7 +32,7 @@ from normlab.specs.devices import KINDS
 from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
 from normlab.tables import parquet, render, tidy
-from service.studies import comparisons, previews, results, studies
+from service.studies import comparisons, decisions, previews, results, studies
 from service.studies.cell_values import Question
 
 router = APIRouter(tags=["studies"], route_class=JsonRoute)
@@ -242,6 +243,18 @@ def compare_results(
     """Compare two values of one axis, seed by seed: a minus b, with its interval."""
     question = Question(metric, reduction, interval, confidence)
     return comparisons.compare(state.reads, study, question, axis, a, b)
+
+
+@router.get("/studies/{study}/decision", dependencies=[Depends(_load_for_tables)])
+@costly
+def get_decision(request: Request, study: str, reader: ReaderDep, state: StateDep) -> DecisionTable:
+    """
+    Say which comparisons of a study that decides show, contradict or are undecided.
+
+    Each with all looks that were taken, and the interval that holds at each look although the
+    data were looked at before. Effects are turned so that positive is better.
+    """
+    return decisions.decision(state.reads, study)
 
 
 def _check_owner(state: State, study: str, caller: Caller) -> None:

@@ -22,7 +22,8 @@ from service.store.database import Database
 from service.store.identity import parse_id
 
 _VALUES = text("""
-    select c.coordinates, c.seed, c.job, l.value, l.min, l.max, l.job is not null as reported,
+    select c.key, c.coordinates, c.seed, c.job, l.value, l.min, l.max,
+        l.job is not null as reported,
         case when j.state = 'succeeded' and :timing and not j.timing_valid then 'emulated'
             when j.state = 'cancelled' and c.pruned then 'pruned'
             else coalesce(j.state, 'missing') end as state
@@ -61,6 +62,7 @@ class Question:
 class CellValue:
     """A cell, the state of its job, and its number where there is one."""
 
+    key: str
     coordinates: Coordinates
     seed: int
     job: str | None
@@ -93,7 +95,7 @@ def _cells(database: Database, rows: Sequence[Any], question: Question) -> Itera
             value = _number(database, row, question) if row.reported else None
             why = "" if value is not None else "not finite" if row.reported else "not reported"
         job = None if row.job is None else str(row.job)
-        yield CellValue(row.coordinates, row.seed, job, row.state, value, why)
+        yield CellValue(row.key, row.coordinates, row.seed, job, row.state, value, why)
 
 
 def _refuse_unknown_metric(connection: Connection, study: UUID, metric: str) -> None:
