@@ -7,13 +7,14 @@ from starlette.responses import Response
 
 from api.auth import ReaderDep
 from api.costly import costly
+from api.decision_charts import chart
 from api.forms import job_form, paths
 from api.rendering import render
 from api.state import StateDep
 from normlab.specs.cells import label
 from normlab.specs.datasets import DATASETS
 from normlab.specs.models import MODELS
-from service.studies import studies
+from service.studies import decisions, studies
 
 router = APIRouter()
 
@@ -55,4 +56,15 @@ def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Resp
 def show_study(study: str, request: Request, reader: ReaderDep, state: StateDep) -> Response:
     """Show one study."""
     detail = studies.get(state.reads, study)
-    return render(request, "study.html", reader, study=detail, label=label, section=_SECTION)
+    decision = decisions.decision(state.reads, study) if detail.spec.decide else None
+    charts = [(row, chart(decision, row)) for row in decision.rows] if decision else []
+    return render(
+        request,
+        "study.html",
+        reader,
+        study=detail,
+        decision=decision,
+        charts=charts,
+        label=label,
+        section=_SECTION,
+    )

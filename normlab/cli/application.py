@@ -11,6 +11,7 @@ import typer
 
 from normlab.cli import (
     catalogue,
+    deciding,
     doctor,
     exporting,
     jobs,
@@ -37,6 +38,7 @@ GROUPS = (
     jobs,
     studies,
     results,
+    deciding,
     reproduce,
     exporting,
     catalogue,

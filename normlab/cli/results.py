@@ -70,7 +70,7 @@ def results(
                 "confidence": confidence}  # fmt: skip
     with connect(ctx) as client:
         if compare:
-            _print_comparison(client, study, compare, question, as_json)
+            print_comparison(client, study, compare.split(":"), question, as_json)
             return
         grouping = None if form in ("csv", "parquet") else group_by  # these have a row a job
         chosen = read_where(where or [])
@@ -133,13 +133,16 @@ def _write(table: ResultTable, form: str, output: Optional[Path]) -> None:
         output.write_bytes(parquet(tidy(table)))
 
 
-def _print_comparison(client: Any, study: str, compare: str, question: Any, as_json: bool) -> None:
+def print_comparison(
+    client: Any, study: str, parts: Sequence[str], question: Any, as_json: bool
+) -> None:
+    """Print a table of the differences of two values; *parts*: an axis and two labels."""
     from normlab.digits import shown
     from normlab.errors import InvalidSpec
 
-    parts = compare.split(":")
     if len(parts) != 3:
-        raise InvalidSpec(f"--compare {compare}: write AXIS:A:B, such as normalizer:batch:online")
+        given = ":".join(parts)
+        raise InvalidSpec(f"--compare {given}: write AXIS:A:B, such as normalizer:batch:online")
     table = client.studies.compare(study, *parts, **question)
     if as_json:
         print_json(table)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Mapping, Sequence, Tuple, Union
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from normlab.specs.base import Label, Spec
 from normlab.specs.json_values import DottedPath
+
+REDUCTION = re.compile(r"last|best|area|mean_last:([1-9]\d{0,5})")
+"""Ways to make one number of a job's metric."""
+REDUCTION_RULE = "one of last, best, area, mean_last:K (K points)"
 
 
 class Contrast(Spec):
@@ -38,6 +43,13 @@ class Decide(Spec):
     compare: Union[Contrast, None] = Field(
         None, description="default: the values of the first axis, each with the first of them"
     )
+
+    @field_validator("reduction")
+    @classmethod
+    def _is_one(cls, reduction: str) -> str:
+        if not REDUCTION.fullmatch(reduction):
+            raise ValueError(f"{reduction!r} is none: {REDUCTION_RULE}")
+        return reduction
 
     def refuse_wrong_axis(self, axes: Sequence[Mapping[str, Sequence[Any]]]) -> None:
         """Raise ValueError if there is no such axis, or nothing on it to compare."""

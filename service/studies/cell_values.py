@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from normlab.directions import smaller_is_better
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.intervals import Method
 from normlab.specs.cells import Coordinates
+from normlab.specs.decisions import REDUCTION, REDUCTION_RULE
 from service.results import metrics
 from service.store.database import Database
 from service.store.identity import parse_id
@@ -38,7 +38,6 @@ _REPORTED = text("""
     join metric_last l on l.job = c.job join metric_key k on k.id = l.key
     where c.study = :study order by 1
 """)
-_REDUCTION = re.compile(r"last|best|area|mean_last:([1-9]\d{0,5})")
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,10 @@ class Question:
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        if not _REDUCTION.fullmatch(self.reduction):
-            rule = "one of last, best, area, mean_last:K (K points)"
+        if not REDUCTION.fullmatch(self.reduction):
             raise InvalidSpec(
-                f"reduction={self.reduction!r} is none: {rule}", [FieldProblem("reduction", rule)]
+                f"reduction={self.reduction!r} is none: {REDUCTION_RULE}",
+                [FieldProblem("reduction", REDUCTION_RULE)],
             )
 
 
