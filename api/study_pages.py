@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from api.auth import ReaderDep
@@ -11,6 +11,7 @@ from api.decision_charts import chart
 from api.forms import job_form, paths
 from api.rendering import render
 from api.state import StateDep
+from api.table_imports import load_for_tables
 from normlab.specs.cells import label
 from normlab.specs.datasets import DATASETS
 from normlab.specs.models import MODELS
@@ -51,7 +52,7 @@ def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Resp
     )
 
 
-@router.get("/studies/{study}")
+@router.get("/studies/{study}", dependencies=[Depends(load_for_tables)])
 @costly
 def show_study(study: str, request: Request, reader: ReaderDep, state: StateDep) -> Response:
     """Show one study."""

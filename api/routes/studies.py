@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
-from importlib import import_module
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
 from api.answers import answer
 from api.auth import ReaderDep, SubmitterDep
@@ -17,6 +14,7 @@ from api.bodies import JsonRoute
 from api.callers import Caller
 from api.costly import costly
 from api.state import State, StateDep
+from api.table_imports import load_for_tables
 from normlab.decision_records import DecisionTable
 from normlab.records import (
     ComparisonTable,
@@ -176,18 +174,10 @@ def list_study_metrics(study: str, reader: ReaderDep, state: StateDep) -> list[s
     return studies.reported(state.database, study)
 
 
-async def _load_for_tables(request: Request) -> None:
-    # Large libraries, loaded by the first table: no part of the time that its reader has
-    form = request.query_params.get("format")
-    for name in ("scipy.special", *(("pyarrow.parquet",) if form == "parquet" else ())):
-        if name not in sys.modules:
-            await run_in_threadpool(import_module, name)
-
-
 @router.get(
     "/studies/{study}/results",
     response_model=ResultTable,
-    dependencies=[Depends(_load_for_tables)],
+    dependencies=[Depends(load_for_tables)],
     responses={200: {"description": "the table, in the format asked for"}},
 )
 @costly
@@ -225,7 +215,7 @@ def get_results(
     return _file(render(table, form).encode(), _TYPES[form], f"results.{ending}")
 
 
-@router.get("/studies/{study}/compare", dependencies=[Depends(_load_for_tables)])
+@router.get("/studies/{study}/compare", dependencies=[Depends(load_for_tables)])
 @costly
 def compare_results(
     request: Request,
@@ -245,7 +235,7 @@ def compare_results(
     return comparisons.compare(state.reads, study, question, axis, a, b)
 
 
-@router.get("/studies/{study}/decision", dependencies=[Depends(_load_for_tables)])
+@router.get("/studies/{study}/decision", dependencies=[Depends(load_for_tables)])
 @costly
 def get_decision(request: Request, study: str, reader: ReaderDep, state: StateDep) -> DecisionTable:
     """

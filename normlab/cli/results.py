@@ -64,6 +64,7 @@ def results(
     as_json: bool = AsJson,
 ) -> None:
     """Print what a study found: means and intervals over seeds, by whatever varies."""
+    from normlab.cli.deciding import print_verdicts
     from normlab.specs.cells import read_where
 
     question: Dict[str, Any] = {"metric": metric, "reduction": reduction, "interval": interval,
@@ -85,6 +86,8 @@ def results(
             _write(table, form, output)
         else:
             print_results(client, table)
+            if client.studies.get(study).spec.decide:
+                print_verdicts(client.studies.decision(study))
 
 
 def print_results(client: Any, table: ResultTable) -> None:

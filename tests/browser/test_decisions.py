@@ -30,4 +30,4 @@ def test_intervals_narrow_on_the_page_until_the_verdict(page: Page, database: Da
         for bar in bars.all()
     ]
     assert len(heights) > 2
-    assert heights[-1] < heights[1]
+    assert heights[-1] < heights[0]

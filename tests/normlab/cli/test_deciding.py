@@ -70,8 +70,9 @@ def test_a_rate_that_trains_is_soon_shown_to_be_better_than_none(
         assert (study.state, row.verdict) == ("complete", "shows")
         assert row.looks[0].seeds == 3
         assert study.cells == 2 * row.looks[-1].seeds < 36
-    code, out, _ = cli("study", "show", study.id)
-    assert (code, "1 shows" in out) == (0, True)
+    for line in (["study", "show"], ["results"]):
+        code, out, _ = cli(*line, study.id)
+        assert (code, "1 shows" in out) == (0, True)
 
 
 def test_what_the_limit_leaves_undecided_says_so(cli: Run, connection: Connection) -> None:
