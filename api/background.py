@@ -1,4 +1,4 @@
-"""The background work of every API process: relay, reaper, searches and compaction."""
+"""The background work of every API process: relay, reaper, searches, decisions, compaction."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from service.jobs.relay import Relay
 from service.loops import Loop
 from service.results.compaction import Compactor
 from service.store import audit, sessions
+from service.studies.decider import Decider
 from service.studies.searches import Searcher
 
 _RELAY_S = 1.0
@@ -22,7 +23,7 @@ _TRIM_S = 600.0
 
 @contextmanager
 def loops(state: State) -> Iterator[None]:
-    """Run the relay, reaper, searcher, compactor, trimmer; several processes may at once."""
+    """Run the relay, reaper, searcher, decider, compactor, trimmer; several processes may."""
     settings = state.settings
     relay = Relay(state.database, state.doorbell, settings.ring_s)
     failures = state.measures.failed_items
@@ -34,11 +35,19 @@ def loops(state: State) -> Iterator[None]:
         max_queued=settings.max_queued_per_owner,
         failed=failures.labels("searcher").inc,
     )
+    decider = Decider(
+        state.database,
+        state.admission.placing,
+        state.admission.problems,
+        max_queued=settings.max_queued_per_owner,
+        failed=failures.labels("decider").inc,
+    )
     compactor = Compactor(state.database, failed=failures.labels("compactor").inc)
     running = [
         Loop("relay", _counted(state, "relay", relay.round), min(_RELAY_S, settings.ring_s)),
         Loop("reaper", _counted(state, "reaper", reaper.round), settings.reap_s),
         Loop("searcher", _counted(state, "searcher", searcher.round), _SEARCH_S),
+        Loop("decider", _counted(state, "decider", decider.round), _SEARCH_S),
         Loop("compactor", _counted(state, "compactor", compactor.round), _COMPACT_S),
         Loop("trimmer", _counted(state, "trimmer", partial(_trim, state)), _TRIM_S),
     ]

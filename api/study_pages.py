@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from api.auth import ReaderDep
 from api.costly import costly
+from api.decision_charts import chart
 from api.forms import job_form, paths
 from api.rendering import render
 from api.state import StateDep
+from api.table_imports import load_for_tables
 from normlab.specs.cells import label
 from normlab.specs.datasets import DATASETS
 from normlab.specs.models import MODELS
 from service.store import events
-from service.studies import studies
+from service.studies import decisions, studies
 
 router = APIRouter()
 
@@ -51,18 +53,22 @@ def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Resp
     )
 
 
-@router.get("/studies/{study}")
+@router.get("/studies/{study}", dependencies=[Depends(load_for_tables)])
 @costly
 def show_study(study: str, request: Request, reader: ReaderDep, state: StateDep) -> Response:
     """Show one study."""
     after = events.latest(state.reads)  # first: what happens while the page is made is followed
     detail = studies.get(state.reads, study)
+    decision = decisions.decision(state.reads, study) if detail.spec.decide else None
+    charts = [(row, chart(decision, row)) for row in decision.rows] if decision else []
     return render(
         request,
         "study.html",
         reader,
         study=detail,
         after=after,
+        decision=decision,
+        charts=charts,
         label=label,
         section=_SECTION,
     )

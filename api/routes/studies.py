@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
-from importlib import import_module
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 
 from api.auth import ReaderDep, SubmitterDep
 from api.bodies import JsonRoute, answer
 from api.callers import Caller
 from api.costly import UNDER_WAY, costly
 from api.state import State, StateDep
+from api.table_imports import load_for_tables
 from normlab.presentation.tables import parquet, render, tidy
 from normlab.records import (
     ComparisonTable,
@@ -25,12 +23,13 @@ from normlab.records import (
     StudyPreview,
     StudyRecord,
 )
+from normlab.records.decisions import DecisionTable
 from normlab.specs.base import Label
 from normlab.specs.cells import read_where
 from normlab.specs.devices import KINDS
 from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
-from service.studies import comparisons, previews, results, studies
+from service.studies import comparisons, decisions, previews, results, studies
 from service.studies.cell_values import Question
 
 router = APIRouter(tags=["studies"], route_class=JsonRoute)
@@ -180,18 +179,10 @@ def list_study_metrics(study: str, reader: ReaderDep, state: StateDep) -> list[s
     return studies.reported(state.database, study)
 
 
-async def _load_for_tables(request: Request) -> None:
-    # Large libraries, loaded with the first table, and not within its time limit
-    form = request.query_params.get("format")
-    for name in ("scipy.special", *(("pyarrow.parquet",) if form == "parquet" else ())):
-        if name not in sys.modules:
-            await run_in_threadpool(import_module, name)
-
-
 @router.get(
     "/studies/{study}/results",
     response_model=ResultTable,
-    dependencies=[Depends(_load_for_tables)],
+    dependencies=[Depends(load_for_tables)],
     responses={200: {"description": "the table, in the format asked for"}},
 )
 @costly
@@ -229,7 +220,7 @@ def get_results(
     return _file(render(table, form).encode(), _TYPES[form], f"results.{ending}")
 
 
-@router.get("/studies/{study}/compare", dependencies=[Depends(_load_for_tables)])
+@router.get("/studies/{study}/compare", dependencies=[Depends(load_for_tables)])
 @costly
 def compare_results(
     request: Request,
@@ -247,6 +238,18 @@ def compare_results(
     """Compare two values of one axis, seed by seed: a minus b, with its interval."""
     question = Question(metric, reduction, interval, confidence)
     return comparisons.compare(state.reads, study, question, axis, a, b)
+
+
+@router.get("/studies/{study}/decision", dependencies=[Depends(load_for_tables)])
+@costly
+def get_decision(request: Request, study: str, reader: ReaderDep, state: StateDep) -> DecisionTable:
+    """
+    Say which comparisons of a study that decides show, contradict or are undecided.
+
+    Each with all looks that were taken, and the interval that holds at each look although the
+    data were looked at before. Effects are turned so that positive is better.
+    """
+    return decisions.decision(state.reads, study)
 
 
 def _check_owner(state: State, study: str, caller: Caller) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from normlab.cli import (
     catalogue,
+    deciding,
     doctor,
     exporting,
     jobs,
@@ -38,6 +39,7 @@ GROUPS = (
     jobs,
     studies,
     results,
+    deciding,
     reproduce,
     exporting,
     catalogue,

@@ -69,13 +69,14 @@ def results(
     as_json: bool = AsJson,
 ) -> None:
     """Print the results of a study: means and intervals over seeds, for each combination."""
+    from normlab.cli.deciding import print_verdicts
     from normlab.specs.cells import read_where
 
     question: Dict[str, Any] = {"metric": metric, "reduction": reduction, "interval": interval,
                 "confidence": confidence}  # fmt: skip
     with connect(ctx) as client:
         if compare:
-            _print_comparison(client, study, compare, question, as_json)
+            print_comparison(client, study, compare.split(":"), question, as_json)
             return
         grouping = None if form in ("csv", "parquet") else group_by  # these have one row per job
         chosen = read_where(where or [])
@@ -90,6 +91,8 @@ def results(
             _write(table, form, output)
         else:
             print_results(client, table)
+            if client.studies.get(study).spec.decide:
+                print_verdicts(client.studies.decision(study))
 
 
 def print_results(client: Any, table: ResultTable) -> None:
@@ -138,13 +141,16 @@ def _write(table: ResultTable, form: str, output: Optional[Path]) -> None:
         output.write_bytes(parquet(tidy(table)))
 
 
-def _print_comparison(client: Any, study: str, compare: str, question: Any, as_json: bool) -> None:
+def print_comparison(
+    client: Any, study: str, parts: Sequence[str], question: Any, as_json: bool
+) -> None:
+    """Print a table of the differences of two values; *parts*: an axis and two labels."""
     from normlab.errors import InvalidSpec
     from normlab.presentation.digits import shown
 
-    parts = compare.split(":")
     if len(parts) != 3:
-        raise InvalidSpec(f"--compare {compare}: write AXIS:A:B, such as normalizer:batch:online")
+        given = ":".join(parts)
+        raise InvalidSpec(f"--compare {given}: write AXIS:A:B, such as normalizer:batch:online")
     table = client.studies.compare(study, *parts, **question)
     if as_json:
         print_json(table)

@@ -114,10 +114,12 @@ def ls(ctx: typer.Context, as_json: bool = AsJson) -> None:
 )
 def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
     """Show a study's cells and the jobs that fill them."""
+    from normlab.cli.deciding import print_verdicts
     from normlab.specs.cells import label
 
     with connect(ctx) as client:
         found = client.studies.get(study)
+        decision = client.studies.decision(study) if found.spec.decide and not as_json else None
     if as_json:
         print_json(found)
         return
@@ -131,6 +133,9 @@ def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None
         for c in found.grid
     ]  # fmt: skip
     print_table([*found.paths, "seed", "state", "job"], rows)
+    if decision:
+        print()
+        print_verdicts(decision)
 
 
 @studies.command(
@@ -191,9 +196,12 @@ def _counts(study: StudyRecord) -> str:
 
 
 def _print_results(client: Any, study: str) -> None:
+    from normlab.cli.deciding import print_verdicts
     from normlab.cli.results import print_results
 
     print_results(client, client.studies.results(study))
+    if client.studies.get(study).spec.decide:
+        print_verdicts(client.studies.decision(study))
 
 
 def _print_preview(found: StudyPreview) -> None:
@@ -208,6 +216,7 @@ def _print_preview(found: StudyPreview) -> None:
             ("total epochs", found.epochs),
             ("total updates", found.steps),
             ("time, one after another", found.estimate),
+            *_cost_of_deciding(found),
         ],
     )
     for cell in found.first:
@@ -218,6 +227,18 @@ def _print_preview(found: StudyPreview) -> None:
         where = ", ".join(f"{k} = {v}" for k, v in refusal.coordinates.items())
         rules = "; ".join(f"{p['field']}: {p['rule']}" for p in refusal.problems)
         print(f"refused: {where}: {rules}", file=sys.stderr)
+
+
+def _cost_of_deciding(found: StudyPreview) -> List[Any]:
+    cost = found.decision
+    if cost is None:
+        return []
+    return [
+        ("comparisons to decide", cost.comparisons),
+        ("cells compared, at least", f"{cost.least_cells}: {cost.least_estimate}"),
+        ("cells compared, at most", f"{cost.most_cells}: {cost.most_estimate}"),
+        ("power is promised up to an sd of", f"{cost.largest_sd:.2g}"),
+    ]
 
 
 class StudyProgress:

@@ -16,6 +16,7 @@ from normlab.records import (
     StudyPreview,
     StudyRecord,
 )
+from normlab.records.decisions import DecisionTable
 from normlab.specs.studies import StudySpec
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Studies:
         timeout_s: Optional[float] = None,
     ) -> StudyRecord:
         """
-        Return *study* once no cell is queued or running, and no search will propose another.
+        Return *study* once no cell is queued or running, and none will be added.
 
         Args:
             study: its id.
@@ -105,8 +106,9 @@ class Studies:
             record = self.get(study)
             if progress:
                 progress(record)
-            proposing = record.spec.search is not None and record.state == "active"
-            if not (proposing or record.counts.get("queued") or record.counts.get("running")):
+            asked = record.spec.search is not None or record.spec.decide is not None
+            growing = asked and record.state == "active"
+            if not (growing or record.counts.get("queued") or record.counts.get("running")):
                 return record
             if deadline is not None and time.monotonic() > deadline:
                 raise ServiceUnavailable(f"study {study} has not ended within {timeout_s:g} s")
@@ -196,6 +198,27 @@ class Studies:
             "GET", f"/studies/{self.study_id(study)}/compare", params=params
         )
         return ComparisonTable.model_validate_json(answer.content)
+
+    def decision(self, study: str) -> DecisionTable:
+        """
+        Return the verdict of each comparison of a study with `decide`, and its looks.
+
+        Raises:
+            NotFound: the study decides nothing.
+        """
+        answer = self.transport.send("GET", f"/studies/{self.study_id(study)}/decision")
+        return DecisionTable.model_validate_json(answer.content)
+
+    def decide(self, study: str, **asked: Any) -> StudyRecord:
+        """
+        Let a grid add seeds until its comparisons are decided.
+
+        Args:
+            study: its id; nobody has decided it yet.
+            asked: the fields of `decide`: by, power, at_most, metric, reduction, compare.
+        """
+        spec = self.get(study).spec.model_dump(mode="json")
+        return self.extend(study, {**spec, "decide": asked})
 
     def _post(self, study: str, verb: str, body: Any = None) -> StudyRecord:
         path = f"/studies/{self.study_id(study)}/{verb}"

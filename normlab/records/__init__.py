@@ -37,6 +37,7 @@ from normlab.records.results import (
 )
 from normlab.records.studies import (
     CellRecord,
+    DecisionCost,
     Refusal,
     StudyDetail,
     StudyPage,
@@ -52,6 +53,7 @@ __all__ = [
     "ComparisonRow",
     "ComparisonTable",
     "DatasetRecord",
+    "DecisionCost",
     "DeviceRecord",
     "DiagnosticKindRecord",
     "DiagnosticRecord",

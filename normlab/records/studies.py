@@ -59,6 +59,23 @@ class Refusal(BaseModel):
     problems: List[Dict[str, str]]
 
 
+class DecisionCost(BaseModel):
+    """What deciding costs: the first look alone, and all looks up to the limit."""
+
+    comparisons: int
+    least_cells: int = Field(description="of those that are compared, with the seeds of one look")
+    least_epochs: int
+    least_s: Union[float, None]
+    least_estimate: str
+    most_cells: int = Field(description="with `at_most` seeds")
+    most_epochs: int
+    most_s: Union[float, None]
+    most_estimate: str
+    largest_sd: float = Field(
+        description="of the differences, at which an effect of `by` shows with the power asked for"
+    )
+
+
 class StudyPreview(BaseModel):
     """What a study would run, before anything does."""
 
@@ -74,6 +91,7 @@ class StudyPreview(BaseModel):
     )
     estimated_from: str = Field(description="what is known of the time, and from where")
     estimate: str = Field("", description="both in words")
+    decision: Union[DecisionCost, None] = Field(None, description="of a study that decides")
     refused: List[Refusal]
     first: List[CellRecord] = Field(
         description="the first cells, as an example; a reused one with the job that filled it"

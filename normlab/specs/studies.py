@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
-from typing import Any, Dict, List, Literal, Tuple, Union
+from typing import Any, Dict, List, Literal, Mapping, Sequence, Tuple, Union
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Annotated
 
 from normlab.specs.base import Label, Spec
+from normlab.specs.decisions import Decide
 from normlab.specs.json_values import DottedPath, Json, JsonValues
 
 MAX_CELLS = 20_000
@@ -91,6 +93,9 @@ class StudySpec(Spec):
         description="leave out the cells that match: path to value, or to a list of values",
     )
     search: Union[Search, None] = Field(None, description="propose cells instead of a grid")
+    decide: Union[Decide, None] = Field(
+        None, description="add seeds until each comparison is decided"
+    )
     reuse: bool = Field(
         True, description="take what this owner's jobs have computed; false: compute it again"
     )
@@ -144,6 +149,27 @@ class StudySpec(Spec):
             )
         return self
 
+    @field_validator("decide")
+    @classmethod
+    def _there_is_something_to_compare(
+        cls, decide: Union[Decide, None], info: ValidationInfo
+    ) -> Union[Decide, None]:
+        if decide is None or not {"axes", "seeds", "search"} <= set(info.data):
+            return decide  # what is wrong with those is said by themselves
+        if info.data["search"] is not None:
+            raise ValueError("a search has no seeds to add; decide between values of an axis")
+        seeds = len(info.data["seeds"])
+        if seeds > decide.at_most:
+            raise ValueError(f"at_most {decide.at_most} is fewer than the {seeds} seeds given")
+        decide.refuse_wrong_axis(info.data["axes"])
+        most = decide.at_most * _combinations(info.data["axes"])
+        if most > MAX_CELLS:
+            raise ValueError(
+                f"at_most {decide.at_most} seeds make {most} cells, at most {MAX_CELLS} are "
+                "allowed: lower at_most, or shorten an axis"
+            )
+        return decide
+
     @property
     def factors(self) -> List[List[str]]:
         """The paths that vary together: one list per axis; all paths of a search form one list."""
@@ -158,6 +184,8 @@ class StudySpec(Spec):
     def fingerprint(self) -> str:
         """Hash the content of the study, in 64 hex digits: the same file is the same study."""
         asked = self.model_dump(mode="json", exclude={"priority"})
+        if asked["decide"] is None:  # as it was before there was such a field
+            del asked["decide"]
         asked["reuse"] = False  # which job computes a cell is not part of the question
         text = json.dumps(asked, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -165,7 +193,8 @@ class StudySpec(Spec):
     @property
     def size(self) -> int:
         """Cells before any exclusion."""
-        cells = len(self.seeds)
-        for axis in self.axes:
-            cells *= len(next(iter(axis.values())))
-        return cells
+        return len(self.seeds) * _combinations(self.axes)
+
+
+def _combinations(axes: Sequence[Mapping[str, Sequence[Any]]]) -> int:
+    return math.prod(len(next(iter(axis.values()))) for axis in axes)

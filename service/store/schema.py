@@ -135,6 +135,18 @@ study_cell = Table(
     Index("study_cell_by_job", "job"),
 )
 
+# What was found each time that a study which decides was looked at: what was spent is spent.
+study_look = Table(
+    "study_look",
+    metadata,
+    Column("study", Uuid, ForeignKey("study.id", ondelete="CASCADE"), primary_key=True),
+    Column("seeds", Integer, primary_key=True, autoincrement=False),  # asked for at this look
+    Column("comparison", Text, primary_key=True),
+    Column("at", MOMENT, nullable=False, server_default=NOW),
+    Column("verdict", Text, nullable=False),
+    Column("finding", JSONB, nullable=False),
+)
+
 # One row for each owner that ever used a kind of device, for fair turns.
 turn = Table(
     "turn",

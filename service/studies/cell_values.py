@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,14 @@ from sqlalchemy import Connection, text
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.presentation.intervals import Method, smaller_is_better
 from normlab.specs.cells import Coordinates
+from normlab.specs.decisions import REDUCTION, REDUCTION_RULE
 from service.results import metrics
 from service.store.database import Database
 from service.store.identity import parse_id
 
 _VALUES = text("""
-    select c.coordinates, c.seed, c.job, l.value, l.min, l.max, l.job is not null as reported,
+    select c.key, c.coordinates, c.seed, c.job, l.value, l.min, l.max,
+        l.job is not null as reported,
         case when j.state = 'succeeded' and :timing and not j.timing_valid then 'emulated'
             when j.state = 'cancelled' and c.pruned then 'pruned'
             else coalesce(j.state, 'missing') end as state
@@ -36,7 +37,6 @@ _REPORTED = text("""
     join metric_last l on l.job = c.job join metric_key k on k.id = l.key
     where c.study = :study order by 1
 """)
-_REDUCTION = re.compile(r"last|best|area|mean_last:([1-9]\d{0,5})")
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Question:
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        if not _REDUCTION.fullmatch(self.reduction):
-            rule = "one of last, best, area, mean_last:K (K points)"
+        if not REDUCTION.fullmatch(self.reduction):
             raise InvalidSpec(
-                f"reduction={self.reduction!r} is none: {rule}", [FieldProblem("reduction", rule)]
+                f"reduction={self.reduction!r} is none: {REDUCTION_RULE}",
+                [FieldProblem("reduction", REDUCTION_RULE)],
             )
 
 
@@ -60,6 +60,7 @@ class Question:
 class CellValue:
     """A cell, the state of its job, and its value if there is one."""
 
+    key: str
     coordinates: Coordinates
     seed: int
     job: str | None
@@ -92,7 +93,7 @@ def _cells(database: Database, rows: Sequence[Any], question: Question) -> Itera
             value = _number(database, row, question) if row.reported else None
             why = "" if value is not None else "not finite" if row.reported else "not reported"
         job = None if row.job is None else str(row.job)
-        yield CellValue(row.coordinates, row.seed, job, row.state, value, why)
+        yield CellValue(row.key, row.coordinates, row.seed, job, row.state, value, why)
 
 
 def _refuse_unknown_metric(connection: Connection, study: UUID, metric: str) -> None:

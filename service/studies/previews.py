@@ -7,8 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from normlab.errors import FieldProblem
-from normlab.records import CellRecord, Refusal, StudyPreview
+from normlab.presentation import deciding
+from normlab.presentation.deciding import Rule
+from normlab.records import CellRecord, DecisionCost, Refusal, StudyPreview
 from normlab.specs.cells import Cell, Grid, lay_out
+from normlab.specs.contrasts import comparisons
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.jobs.estimates import Pace, total
@@ -53,8 +56,33 @@ def preview(
         priority=spec.priority,
         refused=_refusals([c for c in cells if problems[c.key]], problems),
         first=[] if spec.search else [_shown(cell, reused) for cell in cells[:_FIRST]],
+        decision=_cost(spec, good, pace, place, steps) if len(good) == len(cells) else None,
         **_work(to_run, stands_for, pace, place, steps),
     )
+
+
+def _cost(
+    spec: StudySpec, cells: Sequence[Cell], pace: Pace, place: Place, steps: Steps
+) -> DecisionCost | None:
+    decide = spec.decide
+    if decide is None:
+        return None
+    every = comparisons(spec, cells)
+    keys = {key for c in every for side in (c.cells, c.others) for key in side.values()}
+    compared = [cell for cell in cells if cell.key in keys]
+    looks = deciding.sizes(len(spec.seeds), decide.at_most)
+    costs: dict[str, Any] = {}
+    for word, n in (("least", looks[0]), ("most", decide.at_most)):
+        work = _work(compared, n / len(spec.seeds), pace, place, steps)
+        costs |= {
+            f"{word}_cells": round(len(compared) * n / len(spec.seeds)),
+            f"{word}_epochs": work["epochs"],
+            f"{word}_s": work["estimated_s"],
+            f"{word}_estimate": work["estimate"],
+        }
+    rule = Rule(decide.by, decide.power, decide.at_most)
+    largest = deciding.largest_sd(looks, rule, len(every))
+    return DecisionCost(comparisons=len(every), largest_sd=largest, **costs)
 
 
 def _work(

@@ -12,12 +12,14 @@ from sqlalchemy.dialects.postgresql import insert
 from normlab.errors import Conflict, NotFound
 from normlab.records import StudyDetail, StudyPage, StudyRecord
 from normlab.specs.cells import expand
+from normlab.specs.contrasts import comparisons
 from normlab.specs.studies import StudySpec
 from service.store import audit, schema
 from service.store.audit import Action, Actor
 from service.store.cursors import decode_cursor, encode_cursor
 from service.store.database import Database
 from service.store.identity import new_id, parse_id
+from service.studies import looks
 from service.studies.grids import Check, Place, add_cells, grid, refuse_wrong_cells
 from service.studies.moves import cancel_all, retry_all
 from service.studies.spaces import refuse_wrong_space
@@ -73,6 +75,7 @@ def create(
     cells = [] if spec.search else expand(spec)  # a search proposes its cells over time
     refuse_wrong_cells(cells, check)
     refuse_wrong_space(spec, check)
+    comparisons(spec, cells)  # refuses what cannot be compared
     row = _row(spec, owner)
     with database.begin() as connection:
         new = insert(schema.study).values(row).on_conflict_do_nothing().returning(schema.study.c.id)
@@ -111,8 +114,10 @@ def extend(
     """
     cells = expand(spec)
     refuse_wrong_cells(cells, check)
+    comparisons(spec, cells)
     with database.begin() as connection:
         row = _locked(connection, study)
+        looks.refuse_if_taken(connection, row.id)
         if row.state == "cancelled" or spec.search is not None or "search" in row.spec:
             raise Conflict(f"study {study} is {row.state}; only a live grid can grow")
         changes = _row(spec, row.owner)
@@ -215,9 +220,15 @@ def reported(database: Database, study: str) -> list[str]:
         return [row.name for row in connection.execute(_REPORTED, {"study": key})]
 
 
+def stored(database: Database, study: str) -> tuple[Any, StudySpec]:
+    """Return the row of *study*, and its specification."""
+    row = _found(database, study)
+    return row, StudySpec.from_store(row.spec)
+
+
 def factors(database: Database, study: str) -> list[list[str]]:
-    """Return the paths of *study* that vary together, one list per axis."""
-    return StudySpec.from_store(_found(database, study).spec).factors
+    """Return the paths of *study* that move together, a list for each axis."""
+    return stored(database, study)[1].factors
 
 
 def owner_of(database: Database, study: str) -> str:
@@ -316,7 +327,8 @@ def _records(connection: Connection, studies: Sequence[UUID]) -> list[StudyRecor
 
 def _record(row: Any, counts: dict[str, int], reused: int) -> StudyRecord:
     cells = sum(counts.values())
-    full = "search" not in row.spec and counts.get("succeeded", 0) == cells
+    # a search and a study that decides say themselves when they are complete
+    full = not {"search", "decide"} & set(row.spec) and counts.get("succeeded", 0) == cells
     return StudyRecord(
         id=str(row.id),
         name=row.name,

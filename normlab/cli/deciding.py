@@ -1,0 +1,132 @@
+"""`normlab compare` and `normlab study decide`: two things compared until it is decided."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
+
+import typer
+
+from normlab.cli.connecting import connect
+from normlab.cli.output import AsJson, examples, print_json, print_table
+from normlab.cli.studies import Study, StudyProgress, studies
+
+if TYPE_CHECKING:
+    from normlab.records import StudyDetail
+    from normlab.records.decisions import DecisionRow, DecisionTable
+
+By = typer.Option(0.01, help="The margin: the effect that must not be missed.")
+Power = typer.Option(0.9, help="Probability that an effect of --by shows, 0.5 to 0.95.")
+AtMost = typer.Option(64, "--at-most", help="Seeds of each cell, 3 to 1000.")
+Metric = typer.Option("val/accuracy", "--metric", "-m", help="What is compared.")
+Reduction = typer.Option("last", help="Of each job: last, best, area, mean_last:K.")
+Axis = typer.Option(None, help="The path whose values are compared.")
+Wait = typer.Option(True, help="Show progress until all is decided, or the limit is met.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to *app*; `study decide` stands in its own group."""
+    app.command(
+        epilog=examples(
+            "normlab compare 5f0c9a41 online batch                       the seeds that are there",
+            "normlab compare 5f0c9a41 online batch --decide --by 0.02    add seeds until decided",
+        )
+    )(compare)
+
+
+def compare(
+    ctx: typer.Context,
+    study: str = Study,
+    a: str = typer.Argument(..., help="A value, as tables name it.", show_default=False),
+    b: str = typer.Argument(..., help="Another one of the same axis.", show_default=False),
+    decide: bool = typer.Option(False, "--decide", help="Add seeds until it is decided."),
+    by: float = By,
+    power: float = Power,
+    at_most: int = AtMost,
+    metric: str = Metric,
+    reduction: str = Reduction,
+    axis: Optional[str] = Axis,
+    wait: bool = Wait,
+    as_json: bool = AsJson,
+) -> None:
+    """Say whether A is better than B, seed by seed; with --decide, add seeds until it is clear."""
+    from normlab.cli.results import print_comparison
+
+    with connect(ctx) as client:
+        path = axis or _axis_of(client.studies.get(study), a, b)
+        if not decide:
+            question = {"metric": metric, "reduction": reduction}
+            print_comparison(client, study, [path, a, b], question, as_json)
+            return
+        contrast = {"axis": path, "against": b, "values": [a]}
+        asked = {"by": by, "power": power, "at_most": at_most, "metric": metric,
+                 "reduction": reduction, "compare": contrast}  # fmt: skip
+        _decide(client, study, asked, wait, as_json)
+
+
+@studies.command("decide", epilog=examples("normlab study decide 5f0c9a41 --by 0.02"))
+def decide_study(
+    ctx: typer.Context,
+    study: str = Study,
+    by: float = By,
+    power: float = Power,
+    at_most: int = AtMost,
+    metric: str = Metric,
+    reduction: str = Reduction,
+    axis: Optional[str] = Axis,
+    against: Optional[str] = typer.Option(None, help="The value that others are compared with."),
+    wait: bool = Wait,
+    as_json: bool = AsJson,
+) -> None:
+    """Add seeds until each value of an axis is better than the first one, or is not."""
+    with connect(ctx) as client:
+        path = axis or client.studies.get(study).paths[0]
+        asked = {"by": by, "power": power, "at_most": at_most, "metric": metric,
+                 "reduction": reduction, "compare": {"axis": path, "against": against}}  # fmt: skip
+        _decide(client, study, asked, wait, as_json)
+
+
+def print_verdicts(table: DecisionTable) -> None:
+    """Print how many of each verdict there are, then each one, and how its interval narrowed."""
+    said = ", ".join(f"{n} {word}" for word, n in sorted(table.counts.items()))
+    print(f"{table.metric}, by {table.by:g}, power {table.power:g}: {said}")
+    rows = [[row.verdict, _place(row), row.words, _narrowing(row)] for row in table.rows]
+    print_table(["verdict", "where", "found", "interval"], rows, spare=["interval", "where"])
+
+
+def _decide(client: Any, study: str, asked: Dict[str, Any], wait: bool, as_json: bool) -> None:
+    record = client.studies.decide(study, **asked)
+    if wait:
+        print(f"study {record.id}: deciding", file=sys.stderr)
+        client.studies.wait(record.id, None if as_json else StudyProgress())
+    table = client.studies.decision(record.id)
+    if as_json:
+        print_json(table)
+    else:
+        print_verdicts(table)
+
+
+def _axis_of(study: StudyDetail, a: str, b: str) -> str:
+    from normlab.errors import InvalidSpec
+    from normlab.specs.cells import label
+
+    axes = {path: [label(v) for v in of] for axis in study.spec.axes for path, of in axis.items()}
+    found = [path for path, names in axes.items() if {a, b} <= set(names)]
+    if len(found) == 1:
+        return found[0]
+    known = "; ".join(f"{path}: {', '.join(names)}" for path, names in axes.items())
+    rule = "name the --axis" if found else "no axis has both"
+    raise InvalidSpec(f"{a} and {b}: {rule}; the study varies {known}")
+
+
+def _place(row: DecisionRow) -> str:
+    return ", ".join(f"{path} = {name}" for path, name in row.labels.items())
+
+
+def _narrowing(row: DecisionRow) -> str:
+    parts: List[str] = [
+        f"{look.seeds}: [{look.low:.2g}, {look.high:.2g}]"
+        for look in row.looks
+        if look.low is not None and look.high is not None
+    ]
+    return "  ".join(parts)

@@ -1,0 +1,62 @@
+"""What the service says of a study that decides: a verdict for each comparison, and its looks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Dict, List, Literal, Union
+
+from pydantic import BaseModel, Field
+
+VerdictWord = Literal["shows", "contradicts", "undecided"]
+
+
+class LookRecord(BaseModel):
+    """One look at a comparison: effects are turned so that positive is better."""
+
+    seeds: int = Field(description="asked for when it was taken")
+    at: datetime
+    verdict: VerdictWord
+    pairs: int = Field(description="seeds that both sides have a value of")
+    failed: int = Field(description="seeds without one; they count against either verdict")
+    ties: int = Field(description="pairs that are equal")
+    mean: Union[float, None] = Field(description="of the differences")
+    sd: Union[float, None]
+    low: Union[float, None] = Field(
+        description="the interval holds for this look and all before it together; null: no bound"
+    )
+    high: Union[float, None]
+    seen: Union[float, None] = Field(
+        description="the effect that would have shown at this look with the power asked for"
+    )
+    more: Union[int, None] = Field(
+        description="seeds that would decide if mean and spread stayed as they are: an estimate"
+    )
+
+
+class DecisionRow(BaseModel):
+    """Whether one value is better than another where everything else is equal."""
+
+    axis: str
+    value: str
+    against: str
+    labels: Dict[str, str] = Field(description="what both have in common")
+    verdict: VerdictWord
+    words: str = Field(description="the verdict as a sentence")
+    looks: List[LookRecord]
+
+
+class DecisionTable(BaseModel):
+    """What a study decides, and how far it is."""
+
+    study: str
+    state: str = Field(description="of the study")
+    metric: str
+    reduction: str
+    by: float
+    power: float
+    at_most: int
+    largest_sd: float = Field(
+        description="of the differences, at which an effect of `by` shows with this power"
+    )
+    counts: Dict[str, int] = Field(description="comparisons by their verdict")
+    rows: List[DecisionRow]

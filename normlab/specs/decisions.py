@@ -1,0 +1,63 @@
+"""What a study is to decide: which values of an axis are better, and by which margin."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Mapping, Sequence, Tuple, Union
+
+from pydantic import Field, field_validator
+
+from normlab.specs.base import Label, Spec
+from normlab.specs.json_values import DottedPath
+
+REDUCTION = re.compile(r"last|best|area|mean_last:([1-9]\d{0,5})")
+"""Ways to make one number of a job's metric."""
+REDUCTION_RULE = "one of last, best, area, mean_last:K (K points)"
+
+
+class Contrast(Spec):
+    """Which values of an axis are compared with which other one of it."""
+
+    axis: DottedPath = Field(description="a path of the study's axes")
+    against: Union[Label, None] = Field(
+        None, max_length=1000, description="label of the value that the others are compared with; "
+        "default: the first"
+    )  # fmt: skip
+    values: Union[Tuple[Label, ...], None] = Field(
+        None, min_length=1, max_length=1000, description="labels of the others; default: all"
+    )
+
+
+class Decide(Spec):
+    """Add seeds until it is decided which values of an axis are better, or a limit is met."""
+
+    by: float = Field(gt=0, description="the margin: the effect that must not be missed")
+    power: float = Field(
+        0.9, ge=0.5, le=0.95, description="probability that an effect of `by` shows"
+    )
+    at_most: int = Field(64, ge=3, le=1000, description="seeds of each cell")
+    metric: Label = Field("val/accuracy", max_length=200, description="what is compared")
+    reduction: Label = Field(
+        "last", max_length=50, description="of each job: last, best, area, mean_last:K"
+    )
+    compare: Union[Contrast, None] = Field(
+        None, description="default: the values of the first axis, each with the first of them"
+    )
+
+    @field_validator("reduction")
+    @classmethod
+    def _is_one(cls, reduction: str) -> str:
+        if not REDUCTION.fullmatch(reduction):
+            raise ValueError(f"{reduction!r} is none: {REDUCTION_RULE}")
+        return reduction
+
+    def refuse_wrong_axis(self, axes: Sequence[Mapping[str, Sequence[Any]]]) -> None:
+        """Raise ValueError if there is no such axis, or nothing on it to compare."""
+        values = {path: of for axis in axes for path, of in axis.items()}
+        if not values:
+            raise ValueError("needs an axis whose values are compared; found none")
+        axis = self.compare.axis if self.compare else next(iter(values))
+        if axis not in values:
+            raise ValueError(f"compare.axis {axis!r} is no axis: one of {', '.join(values)}")
+        if len(values[axis]) < 2:
+            raise ValueError(f"axis {axis!r} has one value: needs two or more to compare")
