@@ -188,18 +188,18 @@ class _Projection(torch.autograd.Function):
     def forward(ctx: Any, radius: float, variant: str, *logits: Tensor) -> Tuple[Tensor, ...]:
         found = [_projected(tuple(z.tolist()), radius, variant) for z in logits]
         ctx.radius, ctx.variant = radius, variant
+        ctx.jacobians = [f[1] for f in found]  # numbers: a later step of the logits is no matter
         ctx.save_for_backward(*logits)
         return tuple(z.new_tensor(f[0]) for z, f in zip(logits, found))
 
     @staticmethod
     def backward(ctx: Any, *g: Tensor) -> Any:
-        logits = ctx.saved_tensors
         if torch.is_grad_enabled():  # to be differentiated again: the Jacobian turns with a logit
+            logits = ctx.saved_tensors
             ratios = _project_plain(ctx.radius, ctx.variant, logits)
             needed = ctx.needs_input_grad[2:]
             return (None, None, *gradients_again(ratios, logits, g, needed))
-        found = [_projected(tuple(z.tolist()), ctx.radius, ctx.variant) for z in logits]
-        return (None, None, *(each @ z.new_tensor(f[1]) for each, z, f in zip(g, logits, found)))
+        return (None, None, *(each @ each.new_tensor(j) for each, j in zip(g, ctx.jacobians)))
 
 
 def _project_plain(

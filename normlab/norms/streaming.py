@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any, Optional, Tuple
 
 import torch
@@ -17,6 +16,7 @@ from normlab.norms.once import differentiable_once
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm
 
+_UNSEEN = torch.finfo(torch.float32).max  # a weight that no training has
 _PRESENT = -1  # the version that the weight has now, whatever that is
 
 
@@ -89,7 +89,7 @@ class StreamingNorm(BatchStatisticsNorm):
         for name in ("short_count", "gradient_count"):
             self.register_buffer(name, torch.tensor(0, dtype=torch.long))
         self._seen_version: Optional[int] = None
-        self.register_buffer("seen_weight", torch.full((num_features,), inf), persistent=False)
+        self.register_buffer("seen_weight", torch.full((num_features,), _UNSEEN), persistent=False)
 
     def begin(self, x: Tensor) -> None:
         """Close the short term if the weights have changed since the last forward."""

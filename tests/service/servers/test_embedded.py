@@ -25,7 +25,7 @@ from service.servers.children import end_leftover
 from service.servers.embedded import Servers
 from service.settings import Settings
 from service.store.database import Database, migrate
-from tests.service.work import claim, series, submit
+from tests.service.work import claim, reap, series, submit
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 
@@ -203,7 +203,7 @@ def test_the_statements_run_on_postgresql_15_too(
             held = claim(database)
             reports.keep_all(database, held, [Metrics(series={"val/accuracy": series(1)})])
             assert leases.renew(database, held, 30) is not None
-            leases.reap(database)
+            reap(database)
             leases.finish(database, held, Finished(step=1, summary={}))
             assert listing.list_jobs(database, sort="-val/accuracy").jobs[0].id == job.id
     finally:
