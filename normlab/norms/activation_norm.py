@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from normlab.errors import InvalidSpec
 from normlab.norms import capture
 from normlab.norms.recomputation import Recalled, in_backward
+from normlab.specs.norm_base import ActivationNormSpec
+
+_DEFAULTS = ActivationNormSpec()
 
 _AUTOCAST_BY_DEVICE = hasattr(torch, "get_autocast_dtype")  # since torch 2.4
 
@@ -56,7 +59,11 @@ class ActivationNorm(nn.Module):
     decisive: Tuple[str, ...] = ()  # parameters that a lower precision would change in meaning
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, affine: bool = True, dims: int = 2
+        self,
+        num_features: int,
+        eps: float = _DEFAULTS.eps,
+        affine: bool = _DEFAULTS.affine,
+        dims: int = 2,
     ) -> None:
         super().__init__()
         if num_features < 1 or not eps > 0:

@@ -16,6 +16,9 @@ from normlab.norms.finite import read_finite
 from normlab.norms.passes import positions
 from normlab.norms.pooling import bessel, pool_batch, samples_sharing
 from normlab.norms.running import BatchStatisticsNorm
+from normlab.specs.norms_over_batches import BatchNormSpec
+
+_DEFAULTS = BatchNormSpec()
 
 
 class BatchNorm(BatchStatisticsNorm):
@@ -47,12 +50,12 @@ class BatchNorm(BatchStatisticsNorm):
     def __init__(
         self,
         num_features: int,
-        eps: float = 1e-5,
-        affine: bool = True,
+        eps: float = _DEFAULTS.eps,
+        affine: bool = _DEFAULTS.affine,
         dims: int = 2,
-        momentum: Optional[float] = 0.1,
-        virtual_batch_size: Optional[int] = None,
-        sync: bool = False,
+        momentum: Optional[float] = _DEFAULTS.momentum,
+        virtual_batch_size: Optional[int] = _DEFAULTS.virtual_batch_size,
+        sync: bool = _DEFAULTS.sync,
     ) -> None:
         super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
         if sync and virtual_batch_size is not None:

@@ -16,6 +16,9 @@ from normlab.norms.engine import Solved
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm
 from normlab.norms.snapshot import number, snapshot
+from normlab.specs.norms_over_batches import BatchRenormSpec
+
+_DEFAULTS = BatchRenormSpec()
 
 _CLIPPINGS = ("steps", "progress", "constant", "none")
 _VARIANTS = ("paper", "keras", "ludvb")
@@ -80,21 +83,21 @@ class BatchRenorm(BatchStatisticsNorm):
     def __init__(
         self,
         num_features: int,
-        eps: float = 1e-3,
-        affine: bool = True,
+        eps: float = _DEFAULTS.eps,
+        affine: bool = _DEFAULTS.affine,
         dims: int = 2,
-        momentum: Optional[float] = 0.01,
-        virtual_batch_size: Optional[int] = None,
-        clipping: str = "steps",
-        r_max: float = 3.0,
-        d_max: float = 5.0,
-        warmup_steps: int = 5000,
-        r_steps: int = 40000,
-        d_steps: int = 25000,
-        progress_steps: int = 80000,
-        variant: str = "paper",
-        r_min: Optional[float] = None,
-        inference_momentum: Optional[float] = None,
+        momentum: Optional[float] = _DEFAULTS.momentum,
+        virtual_batch_size: Optional[int] = _DEFAULTS.virtual_batch_size,
+        clipping: str = _DEFAULTS.clipping,
+        r_max: float = _DEFAULTS.r_max,
+        d_max: float = _DEFAULTS.d_max,
+        warmup_steps: int = _DEFAULTS.warmup_steps,
+        r_steps: int = _DEFAULTS.r_steps,
+        d_steps: int = _DEFAULTS.d_steps,
+        progress_steps: int = _DEFAULTS.progress_steps,
+        variant: str = _DEFAULTS.variant,
+        r_min: Optional[float] = _DEFAULTS.r_min,
+        inference_momentum: Optional[float] = _DEFAULTS.inference_momentum,
     ) -> None:
         super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
         if clipping not in _CLIPPINGS or variant not in _VARIANTS:

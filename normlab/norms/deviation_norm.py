@@ -11,6 +11,9 @@ from normlab.errors import InvalidSpec
 from normlab.norms import deviations, passes
 from normlab.norms.deviations import Measured
 from normlab.norms.running import BatchStatisticsNorm
+from normlab.specs.norms_over_batches import L1BatchNormSpec
+
+_DEFAULTS = L1BatchNormSpec()
 
 # output, sums over the samples of the mean and of the tracked value
 _Part = Tuple[Tensor, Tensor, Tensor]
@@ -51,13 +54,13 @@ class DeviationBatchNorm(BatchStatisticsNorm):
     def __init__(
         self,
         num_features: int,
-        eps: float = 1e-5,
-        affine: bool = True,
+        eps: float = _DEFAULTS.eps,
+        affine: bool = _DEFAULTS.affine,
         dims: int = 2,
-        momentum: Optional[float] = 0.1,
-        virtual_batch_size: Optional[int] = None,
-        constant: str = "published",
-        running: str = "standard",
+        momentum: Optional[float] = _DEFAULTS.momentum,
+        virtual_batch_size: Optional[int] = _DEFAULTS.virtual_batch_size,
+        constant: str = _DEFAULTS.constant,
+        running: str = _DEFAULTS.running,
     ) -> None:
         super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
         if constant not in ("published", "consistent", "one"):

@@ -13,6 +13,10 @@ from normlab.norms.deviation_norm import DeviationBatchNorm
 from normlab.norms.deviations import Measured
 from normlab.norms.lp_baselines import LpBatchNorm, MeanBatchNorm
 from normlab.norms.pooling import smallest_group
+from normlab.specs.norms_over_batches import LinfBatchNormSpec, TopkBatchNormSpec
+
+_LINF_BATCH_NORM = LinfBatchNormSpec()
+_TOPK_BATCH_NORM = TopkBatchNormSpec()
 
 __all__ = [
     "DeviationBatchNorm",
@@ -74,14 +78,14 @@ class TopkBatchNorm(DeviationBatchNorm):
     def __init__(
         self,
         num_features: int,
-        k: int = 10,
-        eps: float = 1e-5,
-        affine: bool = True,
+        k: int = _TOPK_BATCH_NORM.k,
+        eps: float = _TOPK_BATCH_NORM.eps,
+        affine: bool = _TOPK_BATCH_NORM.affine,
         dims: int = 2,
-        momentum: Optional[float] = 0.1,
-        virtual_batch_size: Optional[int] = None,
-        constant: str = "published",
-        running: str = "standard",
+        momentum: Optional[float] = _TOPK_BATCH_NORM.momentum,
+        virtual_batch_size: Optional[int] = _TOPK_BATCH_NORM.virtual_batch_size,
+        constant: str = _TOPK_BATCH_NORM.constant,
+        running: str = _TOPK_BATCH_NORM.running,
     ) -> None:
         super().__init__(
             num_features, eps, affine, dims, momentum, virtual_batch_size, constant, running
@@ -132,13 +136,13 @@ class LinfBatchNorm(TopkBatchNorm):
     def __init__(
         self,
         num_features: int,
-        eps: float = 1e-5,
-        affine: bool = True,
+        eps: float = _LINF_BATCH_NORM.eps,
+        affine: bool = _LINF_BATCH_NORM.affine,
         dims: int = 2,
-        momentum: Optional[float] = 0.1,
-        virtual_batch_size: Optional[int] = None,
-        constant: str = "published",
-        running: str = "standard",
+        momentum: Optional[float] = _LINF_BATCH_NORM.momentum,
+        virtual_batch_size: Optional[int] = _LINF_BATCH_NORM.virtual_batch_size,
+        constant: str = _LINF_BATCH_NORM.constant,
+        running: str = _LINF_BATCH_NORM.running,
     ) -> None:
         super().__init__(
             num_features, 1, eps, affine, dims, momentum, virtual_batch_size, constant, running

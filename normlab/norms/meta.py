@@ -15,6 +15,9 @@ from normlab.norms.engine import Solved
 from normlab.norms.passes import positions
 from normlab.norms.pooling import bessel, pool, pool_batch, samples_sharing
 from normlab.norms.running import BatchStatisticsNorm
+from normlab.specs.norms_mixed import MetaNormSpec
+
+_DEFAULTS = MetaNormSpec()
 
 _SAMPLES = ("own", "batch", "learned")
 _CHANNELS = ("own", "groups", "all", "learned")
@@ -66,15 +69,15 @@ class MetaNorm(BatchStatisticsNorm):
     def __init__(
         self,
         num_features: int,
-        eps: float = 1e-5,
-        affine: bool = True,
+        eps: float = _DEFAULTS.eps,
+        affine: bool = _DEFAULTS.affine,
         dims: int = 2,
-        momentum: Optional[float] = 0.1,
-        virtual_batch_size: Optional[int] = None,
-        samples: str = "own",
-        channels: str = "learned",
-        groups: int = 4,
-        gate_init: str = "all",
+        momentum: Optional[float] = _DEFAULTS.momentum,
+        virtual_batch_size: Optional[int] = _DEFAULTS.virtual_batch_size,
+        samples: str = _DEFAULTS.samples,
+        channels: str = _DEFAULTS.channels,
+        groups: int = _DEFAULTS.groups,
+        gate_init: str = _DEFAULTS.gate_init,
     ) -> None:
         super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
         if samples not in _SAMPLES or channels not in _CHANNELS or gate_init not in ("own", "all"):

@@ -15,6 +15,9 @@ from normlab.norms.finite import count_unless, finiteness, keep
 from normlab.norms.online_coefficients import Options
 from normlab.norms.online_passes import Normalize
 from normlab.norms.turns import Turns
+from normlab.specs.norms_over_samples import OnlineNormSpec
+
+_DEFAULTS = OnlineNormSpec()
 
 _COMPENSATIONS = ("layer_scaling", "clamp", "none")
 
@@ -81,15 +84,15 @@ class OnlineNorm(ActivationNorm):
     def __init__(
         self,
         num_features: int,
-        eps: float = 1e-5,
-        affine: bool = True,
+        eps: float = _DEFAULTS.eps,
+        affine: bool = _DEFAULTS.affine,
         dims: int = 2,
-        alpha_forward: float = 0.999,
-        alpha_backward: float = 0.99,
-        error_compensation: str = "layer_scaling",
-        clamp_value: float = 5.0,
-        layer_scaling_eps: float = 1e-5,
-        layer_scaling_group_size: Optional[int] = None,
+        alpha_forward: float = _DEFAULTS.alpha_forward,
+        alpha_backward: float = _DEFAULTS.alpha_backward,
+        error_compensation: str = _DEFAULTS.error_compensation,
+        clamp_value: float = _DEFAULTS.clamp_value,
+        layer_scaling_eps: float = _DEFAULTS.layer_scaling_eps,
+        layer_scaling_group_size: Optional[int] = _DEFAULTS.layer_scaling_group_size,
     ) -> None:
         super().__init__(num_features, eps, affine, dims)
         if not (0 <= alpha_forward < 1 and 0 <= alpha_backward < 1):

@@ -14,6 +14,11 @@ from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved
 from normlab.norms.passes import positions
 from normlab.norms.pooling import pool
+from normlab.specs.norms_over_samples import GroupNormSpec, InstanceNormSpec, LayerNormSpec
+
+_LAYER_NORM = LayerNormSpec()
+_INSTANCE_NORM = InstanceNormSpec()
+_GROUP_NORM = GroupNormSpec()
 
 _GROUPINGS = ("contiguous", "strided")
 
@@ -47,10 +52,10 @@ class GroupNorm(ActivationNorm):
     def __init__(
         self,
         num_features: int,
-        groups: int = 4,
-        grouping: str = "contiguous",
-        eps: float = 1e-5,
-        affine: bool = True,
+        groups: int = _GROUP_NORM.groups,
+        grouping: str = _GROUP_NORM.grouping,
+        eps: float = _GROUP_NORM.eps,
+        affine: bool = _GROUP_NORM.affine,
         dims: int = 2,
     ) -> None:
         super().__init__(num_features, eps, affine, dims)
@@ -128,7 +133,11 @@ class LayerNorm(GroupNorm):
     """
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, affine: bool = True, dims: int = 2
+        self,
+        num_features: int,
+        eps: float = _LAYER_NORM.eps,
+        affine: bool = _LAYER_NORM.affine,
+        dims: int = 2,
     ) -> None:
         super().__init__(num_features, 1, "contiguous", eps, affine, dims)
 
@@ -155,6 +164,10 @@ class InstanceNorm(GroupNorm):
     """
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, affine: bool = True, dims: int = 2
+        self,
+        num_features: int,
+        eps: float = _INSTANCE_NORM.eps,
+        affine: bool = _INSTANCE_NORM.affine,
+        dims: int = 2,
     ) -> None:
         super().__init__(num_features, num_features, "contiguous", eps, affine, dims)

@@ -12,6 +12,9 @@ from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.finite import Truth, are_finite, count_if, count_unless, finiteness
 from normlab.norms.passes import positions, statistics_dtype
 from normlab.norms.pooling import smallest_group
+from normlab.specs.norm_base import BatchStatisticsSpec
+
+_DEFAULTS = BatchStatisticsSpec()
 
 
 class BatchStatisticsNorm(ActivationNorm):
@@ -51,11 +54,11 @@ class BatchStatisticsNorm(ActivationNorm):
     def __init__(
         self,
         num_features: int,
-        eps: float = 1e-5,
-        affine: bool = True,
+        eps: float = _DEFAULTS.eps,
+        affine: bool = _DEFAULTS.affine,
         dims: int = 2,
-        momentum: Optional[float] = 0.1,
-        virtual_batch_size: Optional[int] = None,
+        momentum: Optional[float] = _DEFAULTS.momentum,
+        virtual_batch_size: Optional[int] = _DEFAULTS.virtual_batch_size,
     ) -> None:
         super().__init__(num_features, eps, affine, dims)
         if momentum is not None and not 0 <= momentum <= 1:

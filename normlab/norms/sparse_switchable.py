@@ -15,6 +15,9 @@ from normlab.norms.once import gradients_again
 from normlab.norms.sparsestmax import sparsestmax
 from normlab.norms.sparsestmax_numbers import project
 from normlab.norms.switchable import SwitchableNorm
+from normlab.specs.norms_mixed import SparseSwitchableNormSpec
+
+_DEFAULTS = SparseSwitchableNormSpec()
 
 
 class SparseSwitchableNorm(SwitchableNorm):
@@ -62,17 +65,17 @@ class SparseSwitchableNorm(SwitchableNorm):
     def __init__(
         self,
         num_features: int,
-        eps: float = 1e-5,
-        affine: bool = True,
+        eps: float = _DEFAULTS.eps,
+        affine: bool = _DEFAULTS.affine,
         dims: int = 2,
-        momentum: Optional[float] = 0.003,
-        virtual_batch_size: Optional[int] = None,
-        unbiased_reference: bool = False,
-        variant: str = "paper",
-        radius: Optional[float] = None,
-        radius_end: float = 1.0,
-        running: str = "moving",
-        batch_statistics: bool = True,
+        momentum: Optional[float] = _DEFAULTS.momentum,
+        virtual_batch_size: Optional[int] = _DEFAULTS.virtual_batch_size,
+        unbiased_reference: bool = _DEFAULTS.unbiased_reference,
+        variant: str = _DEFAULTS.variant,
+        radius: Optional[float] = _DEFAULTS.radius,
+        radius_end: float = _DEFAULTS.radius_end,
+        running: str = _DEFAULTS.running,
+        batch_statistics: bool = _DEFAULTS.batch_statistics,
     ) -> None:
         super().__init__(
             num_features,

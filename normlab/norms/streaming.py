@@ -15,6 +15,9 @@ from normlab.norms.finite import Truth, count_if, count_unless, finiteness, keep
 from normlab.norms.once import differentiable_once
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm
+from normlab.specs.norms_over_batches import StreamingNormSpec
+
+_DEFAULTS = StreamingNormSpec()
 
 _UNSEEN = torch.finfo(torch.float32).max  # a weight that no training has
 _PRESENT = -1  # the version that the weight has now, whatever that is
@@ -71,13 +74,13 @@ class StreamingNorm(BatchStatisticsNorm):
     def __init__(
         self,
         num_features: int,
-        eps: float = 1e-5,
-        affine: bool = True,
+        eps: float = _DEFAULTS.eps,
+        affine: bool = _DEFAULTS.affine,
         dims: int = 2,
-        momentum: float = 0.1,
-        forward_short: float = 0.5,
-        backward_short: float = 0.5,
-        virtual_batch_size: Optional[int] = None,
+        momentum: float = _DEFAULTS.momentum,
+        forward_short: float = _DEFAULTS.forward_short,
+        backward_short: float = _DEFAULTS.backward_short,
+        virtual_batch_size: Optional[int] = _DEFAULTS.virtual_batch_size,
     ) -> None:
         super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
         if not 0 <= forward_short <= 1 or not 0 <= backward_short <= 1:

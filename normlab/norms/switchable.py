@@ -14,6 +14,9 @@ from normlab.norms.engine import Solved
 from normlab.norms.passes import positions
 from normlab.norms.pooling import bessel, pool, pool_batch, samples_sharing, smallest_group
 from normlab.norms.running import BatchStatisticsNorm, per_channel
+from normlab.specs.norms_mixed import SwitchableNormSpec
+
+_DEFAULTS = SwitchableNormSpec()
 
 Moments = Tuple[Tensor, Tensor]
 
@@ -57,14 +60,14 @@ class SwitchableNorm(BatchStatisticsNorm):
     def __init__(
         self,
         num_features: int,
-        eps: float = 1e-5,
-        affine: bool = True,
+        eps: float = _DEFAULTS.eps,
+        affine: bool = _DEFAULTS.affine,
         dims: int = 2,
-        momentum: Optional[float] = 0.1,
-        virtual_batch_size: Optional[int] = None,
-        batch_statistics: bool = True,
-        unbiased_reference: bool = False,
-        running: str = "moving",
+        momentum: Optional[float] = _DEFAULTS.momentum,
+        virtual_batch_size: Optional[int] = _DEFAULTS.virtual_batch_size,
+        batch_statistics: bool = _DEFAULTS.batch_statistics,
+        unbiased_reference: bool = _DEFAULTS.unbiased_reference,
+        running: str = _DEFAULTS.running,
     ) -> None:
         super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
         if running not in ("moving", "average"):

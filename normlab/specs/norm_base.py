@@ -21,7 +21,7 @@ class NormSpec(Spec):
     """
 
     if TYPE_CHECKING:
-        kind: Any  # each says its own, as a literal
+        kind: Any = ""  # each says its own, as a literal
 
     layer: ClassVar[Optional[str]] = None  # module:class of the layer; None acts on no activation
     title: ClassVar[str]
