@@ -67,6 +67,7 @@ MAY: dict[tuple[str, str], str] = {
     ("GET", "/v1/studies/{study}/metrics"): "known",
     ("GET", "/v1/studies/{study}/results"): "known",
     ("GET", "/v1/studies/{study}/compare"): "known",
+    ("GET", "/v1/studies/{study}/decision"): "known",
     ("POST", "/v1/tokens"): "admins",
     ("GET", "/v1/tokens"): "admins",
     ("DELETE", "/v1/tokens/{token}"): "admins",
