@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
@@ -65,9 +64,7 @@ def decode(body: bytes) -> Any:
         json.JSONDecodeError: *body* is not JSON.
     """
     try:
-        value = json.loads(
-            body, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite
-        )
+        value = json.loads(body, object_pairs_hook=_once)
     except RecursionError as e:
         rule = f"nested more than {MAX_DEPTH} levels deep; make it flatter"
         raise _refused(FieldProblem("body", rule)) from e
@@ -91,16 +88,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in found if names.count(name) > 1)
         raise _refused(FieldProblem(twice[:100], "stands there twice; give each field once"))
     return found
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _no_number(text)
-
-
-def _no_number(text: str) -> float:
-    shown = text if len(text) <= 30 else text[:27] + "..."
-    raise _refused(FieldProblem("body", f"{shown} is no number of JSON, which are all finite"))
 
 
 def _refused(problem: FieldProblem) -> InvalidSpec:

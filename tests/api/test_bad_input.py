@@ -109,8 +109,8 @@ def _post(client: httpx.Client, path: str, body: str) -> httpx.Response:
         ('{"base": {"seed": -1' + "0" * 30 + "}}", "base.seed", "64 bits"),
         ('{"exclude": [{"seed": 1' + "0" * 30 + "}]}", "exclude.0.seed", "64 bits"),
         ('{"seeds": 1' + "0" * 30 + "}", "seeds", "64 bits"),
-        ('{"label_smoothing": -Infinity}', "body", "finite"),
-        ('{"label_smoothing": 1' + "0" * 400 + ".5}", "body", "finite"),
+        ('{"label_smoothing": -Infinity}', "label_smoothing", "finite"),
+        ('{"label_smoothing": 1' + "0" * 400 + ".5}", "label_smoothing", "finite"),
         ('"\ud800"', "body", "Unicode"),
     ],
 )

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 def log_in(page: Page, token: str) -> None:
     page.goto("/login?next=/account")
     page.get_by_label("Token").fill(token)
-    page.get_by_role("button", name="Enter").click()
+    page.get_by_role("button", name="Log in").click()
 
 
 def test_logging_out_ends_the_login_on_the_server_too(stranger: Page, url: str) -> None:
@@ -31,7 +31,7 @@ def test_logging_out_ends_the_login_on_the_server_too(stranger: Page, url: str) 
     assert TOKEN not in cookie["value"]
     copied = {cookie["name"]: cookie["value"]}
     assert httpx.get(f"{url}/v1/jobs", cookies=copied).status_code == 200
-    stranger.get_by_role("button", name="Leave").click()
+    stranger.get_by_role("button", name="Log out").click()
     expect(stranger.get_by_label("Token")).to_be_visible()
     assert stranger.context.cookies() == []
     assert httpx.get(f"{url}/v1/jobs", cookies=copied).status_code == 401
