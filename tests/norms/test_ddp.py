@@ -1,0 +1,51 @@
+"""Under DistributedDataParallel, replicas learn by the mean of what each would learn alone."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Dict, List
+
+import torch
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from accelerators.replica_group import joined
+from normlab import norms
+from normlab.norms import make
+
+REPLICAS = 2
+
+
+def net_of(kind: str) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 1), make(kind, 8)).double()
+
+
+def gradients(model: nn.Module, x: Tensor) -> List[Tensor]:
+    model(x).square().sum().backward()
+    return [p.grad for p in model.parameters() if p.grad is not None]
+
+
+def replica(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    x = torch.load(f"{folder}/x.pt", weights_only=True).chunk(REPLICAS)[rank]
+    found: Dict[str, List[Tensor]] = {}
+    with joined("cpu", rank, REPLICAS, Path(folder)):
+        for kind in norms.LAYERS:
+            model = DistributedDataParallel(net_of(kind), find_unused_parameters=True)
+            found[kind] = gradients(model, x)
+    torch.save(found, f"{folder}/{rank}.pt")
+
+
+def test_every_kind_learns_by_the_mean_over_its_replicas(tmp_path: Path) -> None:
+    x = torch.randn(4, 3, 4, 4, dtype=torch.float64, device="cpu")
+    torch.save(x, tmp_path / "x.pt")
+    mp.spawn(replica, (str(tmp_path),), nprocs=REPLICAS)
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(REPLICAS)]
+    for kind in norms.LAYERS:
+        alone = [gradients(copy.deepcopy(net_of(kind)), part) for part in x.chunk(REPLICAS)]
+        mean = [sum(parts) / REPLICAS for parts in zip(*alone)]
+        for rank in range(REPLICAS):
+            torch.testing.assert_close(found[rank][kind], mean, msg=lambda m, k=kind: f"{k}: {m}")
