@@ -90,7 +90,7 @@ def running_or_own_stack(ctx: typer.Context) -> Iterator[Client]:
     settings = _own_settings()
     slots = settings["NORMLAB_SLOTS"]
     print(
-        f"no stack is running: starting one with {slots} slots in {data_dir}",
+        f"no stack runs: starting one with {slots} slots in {data_dir}",
         file=sys.stderr,
         flush=True,
     )

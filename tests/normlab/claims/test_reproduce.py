@@ -59,7 +59,7 @@ def test_without_a_stack_it_brings_its_own_and_interrupted_goes_on_where_it_stoo
             assert read_connection(Path(folder)) is None  # its stack has stopped with it
         assert run(line) == 0
         first = capsys.readouterr()
-        assert "no stack is running: starting one" in first.err
+        assert "no stack runs: starting one" in first.err
         assert run(line) == 0
         assert json.loads(capsys.readouterr().out) == json.loads(first.out)  # nothing ran twice
 
