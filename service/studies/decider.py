@@ -8,7 +8,7 @@ look is taken twice, and any number of processes may take turns.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -23,17 +23,11 @@ from normlab.specs.contrasts import Comparison, comparisons
 from normlab.specs.decisions import Decide
 from normlab.specs.studies import StudySpec
 from service.jobs.quota import room
-from service.one_by_one import OneByOne
-from service.store.database import Database
 from service.studies import cell_values, looks
 from service.studies.cell_values import Question
-from service.studies.grids import Check, Place, add_cells, refuse_wrong_cells
+from service.studies.grids import add_cells, refuse_wrong_cells
+from service.studies.rounds import Rounds, end
 
-_ACTIVE = text("select id from study where state = 'active' and spec ? 'decide' order by id")
-_LOCK = text(
-    "select id, owner, spec from study where id = :study and state = 'active'"
-    " for update skip locked"
-)
 _KEYS = text("select key from study_cell where study = :study")
 _LIVE = text("""
     select exists (
@@ -41,59 +35,23 @@ _LIVE = text("""
         where c.study = :study and j.state in ('queued', 'running')
     )
 """)
-_END = text("update study set state = :state, reason = :reason where id = :study")
-_NOTE = text("""
-    update study set reason = :reason
-    where id = :study and state = 'active' and reason is distinct from :reason
-""")
 
 
-class Decider:
-    """
-    Advances every active study that decides; any number of processes may do so at once.
+class Decider(Rounds):
+    """Advances every active study that decides: looks at it, and adds seeds."""
 
-    A study that fails does so by itself: it says why, and the others go on.
+    field = "decide"
+    name = "decisions"
 
-    Args:
-        place: makes what chooses a device, once for each study of a round.
-        check: finds what is wrong with a cell.
-        max_queued: the most jobs that an owner may have queued; cells beyond it wait.
-        failed: called at each failure of a study.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        place: Callable[[], Place],
-        check: Check,
-        max_queued: int | None = None,
-        failed: Callable[[], object] = lambda: None,
-    ) -> None:
-        self._database = database
-        self._place = place
-        self._check = check
-        self._max_queued = max_queued
-        self._count_failure = failed
-        self._studies = OneByOne("decisions", self._advance, self._failed)
-
-    def round(self) -> int:
+    def advance(self, connection: Connection, row: Any) -> int:
         """Look and add seeds where that is due; return how many looks and jobs that were."""
-        with self._database.begin() as connection:
-            active = [row.id for row in connection.execute(_ACTIVE)]
-        return self._studies.round(active)
-
-    def _advance(self, study: UUID) -> int:
-        with self._database.begin() as connection:
-            row = connection.execute(_LOCK, {"study": study}).first()
-            if row is None or connection.execute(_LIVE, {"study": study}).scalar_one():
-                return 0  # another process has it, or its round still runs
-            try:
-                touched = self._go_on(connection, row, StudySpec.from_store(row.spec))
-            except (ValueError, InvalidSpec) as e:
-                _end(connection, study, "failed", f"it cannot be decided: {e}"[:1000])
-                return 0
-            connection.execute(_NOTE, {"study": study, "reason": None})
-        return touched
+        if connection.execute(_LIVE, {"study": row.id}).scalar_one():
+            return 0  # its round still runs
+        try:
+            return self._go_on(connection, row, StudySpec.from_store(row.spec))
+        except (ValueError, InvalidSpec) as e:
+            end(connection, row.id, "failed", f"it cannot be decided: {e}"[:1000])
+            return 0
 
     def _go_on(self, connection: Connection, row: Any, spec: StudySpec) -> int:
         if spec.decide is None:
@@ -101,13 +59,13 @@ class Decider:
         taken = looks.read(connection, row.id)
         n = _due(spec, spec.decide, looks.seeds_of(taken))
         if n is None:
-            _end(connection, row.id, "complete", None)
+            end(connection, row.id, "complete", None)
             return 0
         cells = expand(with_seeds(spec, n))
         every = comparisons(spec, cells)
         open_ = [c for c in every if looks.verdict_of(taken, c.key) == UNDECIDED]
         if not open_:
-            _end(connection, row.id, "complete", None)
+            end(connection, row.id, "complete", None)
             return 0
         missing = _missing(connection, row.id, cells, open_)
         if missing:
@@ -122,13 +80,6 @@ class Decider:
         place = self._place()
         add_cells(connection, row.id, fitting, owner=row.owner, place=place, reuse=spec.reuse)
         return len(fitting)
-
-    def _failed(self, study: UUID, error: Exception, pause_s: float) -> None:
-        self._count_failure()
-        reason = f"a round of it failed ({type(error).__name__}: {error})"[:1000]
-        with self._database.begin() as connection:
-            values = {"study": study, "reason": f"{reason}; it is tried again in {pause_s:g} s"}
-            connection.execute(_NOTE, values)
 
 
 def with_seeds(spec: StudySpec, n: int) -> StudySpec:
@@ -193,7 +144,3 @@ def _sample(comparison: Comparison, values: Mapping[str, float | None], metric: 
     ]
     whole = tuple(sign * (a - b) for a, b in pairs if a is not None and b is not None)
     return Sample(whole, len(pairs) - len(whole))
-
-
-def _end(connection: Connection, study: UUID, state: str, reason: str | None) -> None:
-    connection.execute(_END, {"study": study, "state": state, "reason": reason})
