@@ -70,7 +70,7 @@ def test_a_job_that_cannot_be_reaped_keeps_no_other_on_a_lost_worker(
 ) -> None:
     for _ in range(3):
         submit(database)
-    first, *others = (claim(database, lease_s=0.01) for _ in range(3))
+    first, *others = (claim(database, lease_s=1e-6) for _ in range(3))
     real = states.move
 
     def broken(connection: object, job: UUID, *rest: object, **more: object) -> bool:
