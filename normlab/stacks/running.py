@@ -31,7 +31,7 @@ def register_stack(data_dir: Path) -> None:
 
 
 def running_stacks() -> List[RunningStack]:
-    """List the stacks that were registered and run now; those that have ended are forgotten."""
+    """List the stacks that were registered and run now, by folder; forget those that ended."""
     found = []
     for entry in _entries():
         stack = running_stack(Path(entry.read_text()))
@@ -39,7 +39,7 @@ def running_stacks() -> List[RunningStack]:
             entry.unlink(missing_ok=True)
         else:
             found.append(stack)
-    return found
+    return sorted(found, key=lambda stack: stack.data_dir)
 
 
 def running_stack(data_dir: Path) -> Optional[RunningStack]:

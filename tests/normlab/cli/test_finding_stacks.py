@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,14 @@ def test_where_several_run_the_usual_one_is_meant_or_one_is_asked_for(
         assert len(capsys.readouterr().err.splitlines()) == 1
         with running(home / "default", "http://127.0.0.1:3"):
             assert resolve(ANY).url == "http://127.0.0.1:3"
+
+
+def test_stacks_are_listed_by_folder_whatever_their_entries_are_called(home: Path) -> None:
+    with ExitStack() as stacks:
+        for name in "hgfedcba":
+            register_stack(home / name)
+            stacks.enter_context(running(home / name, "http://127.0.0.1:1"))
+        assert "".join(stack.data_dir.name for stack in running_stacks()) == "abcdefgh"
 
 
 def test_the_option_names_one_stack_for_every_command(
