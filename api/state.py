@@ -16,6 +16,7 @@ from api.wakeups import Wakeups
 from service.admission import Admission
 from service.jobs.doorbell import Doorbell
 from service.jobs.inspector import Inspector
+from service.plugins import OperatorPlugins
 from service.settings import Settings
 from service.store.database import Database
 from service.store.write_probe import WriteProbe
@@ -39,6 +40,7 @@ class State:
     callers: Callers
     streams: OpenStreams
     inspector: Inspector
+    plugins: OperatorPlugins
     admission: Admission
     write_probe: WriteProbe
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -65,6 +66,11 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="interpreters of jobs by device (NORMLAB_JOB_PYTHON_IPU=...); none: ours",
     )
+    plugins: str = Field(
+        "",
+        description="code of the operator's: files and folders with `:` between them, whose "
+        "normalizers, networks and datasets every job may use",
+    )
     inspector_socket: Path | None = Field(
         None, description="of a process that inspects models; none: one of the API's own"
     )
@@ -101,6 +107,16 @@ class Settings(BaseSettings):
     def jobs(self) -> Path:
         """The folder of job folders."""
         return self.data_dir / "jobs"
+
+    @property
+    def code(self) -> Path:
+        """The folder of the plugins' files, one folder for each digest."""
+        return self.data_dir / "code"
+
+    @property
+    def plugin_paths(self) -> list[Path]:
+        """The operator's plugins."""
+        return [Path(path).absolute() for path in self.plugins.split(os.pathsep) if path]
 
     @property
     def worker_silence_s(self) -> float:

@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from pydantic import BaseModel
 
 from normlab.errors import FieldProblem
+from normlab.specs.normalizers import BY_KIND, NormSpec
 
 _TAGS = ("kind", "name")  # the fields that choose a member of a union
 
@@ -92,8 +93,15 @@ def _walk(
         path.append(part)
         if i < len(loc) - 1:
             value = _child(value, part)
-            candidates = [m for c in candidates for m in _models_of(c, part)]
+            candidates = _chosen([m for c in candidates for m in _models_of(c, part)], value)
     return path, candidates[0] if len(candidates) == 1 else None
+
+
+def _chosen(models: List[Type[BaseModel]], value: Any) -> List[Type[BaseModel]]:
+    """Keep those of *models* whose kind *value* names; all where it names none of them."""
+    named = [value.get(tag) for tag in _TAGS] if isinstance(value, Mapping) else [value]
+    named = [name for name in named if isinstance(name, str)]
+    return [m for m in models if any(name in _tags_of(m) for name in named)] or models
 
 
 def _is_tag(part: Any, value: Any, models: Sequence[Type[BaseModel]], last: bool) -> bool:
@@ -122,7 +130,9 @@ def _models_of(model: Type[BaseModel], field: Any) -> List[Type[BaseModel]]:
 
 
 def _models_in(annotation: Any) -> Iterator[Type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if annotation is NormSpec:
+        yield from BY_KIND.values()
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
         yield from _models_in(argument)
