@@ -129,7 +129,9 @@ def _validated(value: Any, info: ValidationInfo) -> NormSpec:
     if spec is None:
         known = ", ".join(repr(name) for name in BY_KIND)
         raise PydanticCustomError(
-            "union_tag_invalid", "unknown kind", {"tag": str(kind), "expected_tags": known}
+            "union_tag_invalid",
+            "'{tag}' is unknown; use one of {expected_tags}",
+            {"tag": str(kind), "expected_tags": known},
         )
     return spec.model_validate(dict(value), context=info.context)
 

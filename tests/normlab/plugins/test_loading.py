@@ -125,7 +125,7 @@ def test_a_job_names_code_that_is_not_everybodys_by_its_digest(tmp_path: Path) -
     plugin = loaded(tmp_path).plugin()
     registries.put_in_force([])
     registries.find_with({plugin.digest: plugin}.get)
-    with pytest.raises(ValidationError, match="unknown kind"):
+    with pytest.raises(ValidationError, match="'dyt_of_mine' is unknown"):
         JobSpec(normalizer=MINE)
     spec = JobSpec(normalizer=MINE, code=[plugin.digest])
     assert JobSpec.model_validate(spec.model_dump(mode="json")) == spec
