@@ -29,7 +29,8 @@ from normlab import __version__
 from service.admission import Admission
 from service.jobs.doorbell import Doorbell, make_doorbell
 from service.jobs.inspector import Inspector
-from service.plugins import OperatorPlugins
+from service.plugins.operators import OperatorPlugins
+from service.plugins.uploads import Uploads
 from service.settings import Settings
 from service.store import audit
 from service.store.database import Database
@@ -108,6 +109,7 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
         ),
         inspector=inspector,
         plugins=OperatorPlugins(database, settings),
+        uploads=Uploads(database, settings),
         admission=Admission(database, settings, inspector),
         write_probe=WriteProbe(database),
     )

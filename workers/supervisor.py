@@ -11,9 +11,9 @@ import structlog
 
 from normlab.errors import DeviceUnavailable, InvalidSpec, NormlabError, ServiceUnavailable
 from normlab.events import AnyEvent, Failed, Finished
-from service import plugins
 from service.jobs import leases
 from service.jobs.leases import Lease
+from service.plugins.store import written
 from service.results.norm_sources import norms_for
 from service.settings import Settings
 from service.store.database import Database
@@ -105,7 +105,7 @@ class Supervisor:
         )
 
     def _code(self, digest: str) -> CodeReference:
-        name, folder = plugins.written(self.database, digest, self.settings.code)
+        name, folder = written(self.database, digest, self.settings.code)
         return CodeReference(digest=digest, name=name, folder=str(folder.absolute()))
 
     def _settle(self, claim: Lease, ledger: Ledger, ending: Ending) -> None:

@@ -72,10 +72,10 @@ def read_source(path: Path) -> Source:
     if path.is_file():
         if path.suffix != ".py":
             raise InvalidSpec(f"{path}: a plugin is a .py file or a folder of them")
-        return _checked(Source(path.name, {path.name: path.read_bytes()}), path)
+        return checked(Source(path.name, {path.name: path.read_bytes()}))
     if not path.is_dir():
         raise NotFound(f"{path}: no such file or folder, from which a plugin could be read")
-    return _checked(Source(path.absolute().name, dict(_files_of(path))), path)
+    return checked(Source(path.absolute().name, dict(_files_of(path))))
 
 
 def unpacked(name: str, archive: bytes) -> Source:
@@ -93,7 +93,7 @@ def unpacked(name: str, archive: bytes) -> Source:
             files = {info.filename: opened.read(info) for info in infos}
     except (zipfile.BadZipFile, EOFError, OSError) as e:
         raise InvalidSpec(f"{name}: not a zip archive: {e}") from e
-    return _checked(Source(name, files), Path(name))
+    return checked(Source(name, files))
 
 
 def _files_of(folder: Path) -> Iterator[Tuple[str, bytes]]:
@@ -112,15 +112,16 @@ def _files_of(folder: Path) -> Iterator[Tuple[str, bytes]]:
             yield relative, path.read_bytes()
 
 
-def _checked(source: Source, path: Path) -> Source:
+def checked(source: Source) -> Source:
+    """Return *source* if it can be a plugin; raise InvalidSpec otherwise."""
     if sum(map(len, source.files.values())) > MOST_BYTES:
-        raise InvalidSpec(_too_large(str(path)))
+        raise InvalidSpec(_too_large(source.name))
     for name in source.files:
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts or "\\" in name:
-            raise InvalidSpec(f"{path}: {name!r} leads out of its folder")
+            raise InvalidSpec(f"{source.name}: {name!r} leads out of its folder")
     if not any(name.endswith(".py") for name in source.files):
-        raise InvalidSpec(f"{path}: no .py file in it, so there is nothing to load")
+        raise InvalidSpec(f"{source.name}: no .py file in it, so there is nothing to load")
     return source
 
 

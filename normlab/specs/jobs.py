@@ -42,6 +42,7 @@ else:  # the names in the table of devices
     Precision = Literal[devices.PRECISIONS]
     Acceleration = Literal[devices.ACCELERATIONS]
 
+MOST_PLUGINS = 16
 Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 """SHA-256 of a plugin's source, in hex digits."""
 
@@ -130,7 +131,7 @@ class JobSpec(Spec):
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec)
     code: Tuple[Digest, ...] = Field(
         (),
-        max_length=16,
+        max_length=MOST_PLUGINS,
         description="plugins that the job uses, by the SHA-256 of their source: those that a "
         "person uploaded are named here, and the operator's are filled in",
     )

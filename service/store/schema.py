@@ -144,7 +144,9 @@ plugin = Table(
     Column("owner", Text),  # who uploaded it; null: the operator
     Column("source", LargeBinary, nullable=False),  # a zip archive
     Column("description", JSONB, nullable=False),
+    Column("origin", JSONB, nullable=False, server_default="{}"),
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
+    Index("plugin_by_owner", "owner"),
 )
 
 # What was found each time that a study which decides was looked at: what was spent is spent.

@@ -12,8 +12,8 @@ from normlab.plugins.sources import read_source
 from normlab.specs import registries
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import BY_KIND
-from service import plugins
-from service.plugins import OperatorPlugins
+from service.plugins import store
+from service.plugins.operators import OperatorPlugins
 from service.settings import Settings
 from service.store.database import Database
 from tests.normlab.plugins.authors import BROKEN, mine, no_plugins, written
@@ -36,7 +36,7 @@ def test_the_operators_plugins_are_in_force_for_every_job(
     assert [one.name for one in found.good] == ["my_norms.py"]
     assert found.troubles == []
     assert JobSpec(normalizer="dyt_of_mine").code == (mine().digest,)
-    name, folder = plugins.written(database, mine().digest, tmp_path / "elsewhere")
+    name, folder = store.written(database, mine().digest, tmp_path / "elsewhere")
     assert name == "my_norms.py"
     assert read_source(folder).digest == mine().digest
 
@@ -88,5 +88,5 @@ def test_a_job_finds_the_code_with_which_it_was_accepted(
 
 
 def test_code_that_nobody_kept_is_refused(database: Database, tmp_path: Path) -> None:
-    with pytest.raises(InvalidSpec, match="not in the store"):
-        plugins.written(database, "0" * 64, tmp_path)
+    with pytest.raises(InvalidSpec, match="cannot be run"):
+        store.written(database, "0" * 64, tmp_path)

@@ -22,6 +22,12 @@ def upgrade() -> None:
         sa.Column("source", sa.LargeBinary(), nullable=False),
         sa.Column("description", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column(
+            "origin",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+        ),
+        sa.Column(
             "created_at",
             sa.DateTime(timezone=True),
             server_default=sa.text("clock_timestamp()"),
@@ -29,6 +35,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("digest", name=op.f("plugin_pkey")),
     )
+    op.create_index("plugin_by_owner", "plugin", ["owner"], unique=False)
 
 
 def downgrade() -> None:
