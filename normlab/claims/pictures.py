@@ -105,7 +105,7 @@ def _batches(verdict: Verdict, store: Store, rows: Sequence[ResultRow]) -> Figur
     axes.set_xscale("log", base=2)
     axes.set_xticks(xs, [f"{x:g}" for x in xs])
     axes.minorticks_off()
-    axes.set_xlabel("samples a statistic")
+    axes.set_xlabel("samples per statistic")
     axes.set_ylabel(verdict.claim.metric)
     axes.legend()
     return figure
@@ -190,7 +190,7 @@ def _rises(verdict: Verdict, store: Store, rows: Sequence[ResultRow]) -> Figure:
     if max(drawn, default=0.0) > 0:  # else there is no logarithm
         axes.set_yscale("log")
     axes.minorticks_off()
-    axes.set_xlabel("samples a statistic, M")
+    axes.set_xlabel("samples per statistic, M")
     axes.set_ylabel("rise of the loss")
     axes.legend()
     return figure

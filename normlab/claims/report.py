@@ -13,16 +13,17 @@ from normlab.presentation.tables import markdown
 from normlab.specs.cells import expand
 
 _EXPLAINED = """\
-A claim *shows* where every effect that it predicts has its whole 95 % interval over seeds on the
-expected side; otherwise it *does not show* at this scale. Of accuracies, a difference counts from
-0.01 on, and kinds match that are within 0.03, about what so few seeds can tell. Where several
-learning rates were tried, each side of a difference has, for each seed, its accuracy at the rate
-that is best over the *other* seeds; the table has the grid. They are accuracies of a small net on
-a procedural dataset: compare signs and order with the papers, not figures."""
+A claim *shows* if every effect that it predicts has its whole 95 % interval over seeds on the
+expected side. Otherwise it *does not show* at this scale. A difference of accuracies counts if it
+is at least 0.01, and two kinds match if they differ by at most 0.03; so few seeds cannot resolve
+much less. If several learning rates were tried, each side of a difference takes, for each seed,
+the accuracy at the rate that is best over the *other* seeds; the table shows all rates. The
+accuracies are those of a small network on a procedural dataset. Compare signs and order with the
+papers, not numbers."""
 
 
 def effect_lines(verdict: Verdict) -> List[str]:
-    """Say each effect on a line: the difference, its interval, what was expected."""
+    """Write one line per effect: the difference, its interval, the expected value."""
     return [f"{'yes' if f.shows else 'no '}  {_sentence(f)}" for f in verdict.found]
 
 
@@ -46,7 +47,7 @@ def section(verdict: Verdict, plot: str) -> str:
 
 
 def page(verdicts: Sequence[Verdict], machine: str, command: str, folder: str) -> str:
-    """Write the page of all claims: a table of verdicts, then a section each."""
+    """Write the page of all claims: a table of verdicts, then one section per claim."""
     rows = [
         f"| [{v.claim.key}](#{_anchor(v)}) | {v.claim.title} | {v.words} | "
         f"{sum(f.shows for f in v.found)} of {len(v.found)} |"
@@ -69,19 +70,19 @@ def page(verdicts: Sequence[Verdict], machine: str, command: str, folder: str) -
 
 
 def list_lines(claims: Sequence[Claim]) -> List[str]:
-    """Say each claim on a line, with the size of its study."""
+    """Write one line per claim, with the size of its study."""
     return [f"{c.key:24s} {len(expand(c.study)):4d} jobs  {c.title}" for c in claims]
 
 
 def _best_lines(verdict: Verdict) -> List[str]:
-    """Say at which value of `best_over` each setting has its highest mean."""
+    """Name the value of `best_over` at which each setting has its best mean."""
     over = verdict.claim.best_over
     if over is None or over not in verdict.table.group_by:
         return []
     sign = -1 if smaller_is_better(verdict.claim.metric) else 1
     best = []
     for group in settings(verdict.table.rows, over):
-        most = max(row.n for row in group)  # where a seed diverged, no candidate
+        most = max(row.n for row in group)  # a setting at which a seed diverged is excluded
         whole = [row for row in group if row.mean is not None and row.n == most]
         if whole:
             best.append(max(whole, key=lambda row: sign * (row.mean or 0.0)))

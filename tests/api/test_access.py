@@ -148,12 +148,12 @@ def places(database: Database, client: httpx.Client) -> dict[str, str]:
             "digest": "x", "verb": "pause"}  # fmt: skip
 
 
-def test_a_new_route_has_to_say_who_may_use_it(app: FastAPI) -> None:
+def test_a_new_route_must_declare_its_permissions(app: FastAPI) -> None:
     assert sorted(routes(app)) == sorted(MAY)
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_each_kind_of_caller_gets_in_where_the_table_says_so(
+def test_each_kind_of_caller_may_use_the_routes_that_the_table_allows(
     role: str,
     url: str,
     database: Database,

@@ -8,7 +8,7 @@ from service.store import tokens
 from service.store.database import Database
 
 
-def test_a_token_says_whose_it_is_and_what_it_allows(database: Database) -> None:
+def test_a_token_gives_its_owner_and_its_scopes(database: Database) -> None:
     token = tokens.create(database, "ada", ["read", "submit"])
     found = tokens.find(database, token)
     assert found is not None
@@ -30,7 +30,7 @@ def test_the_database_does_not_know_the_token_itself(database: Database) -> None
     assert token.encode().hex() not in stored
 
 
-def test_a_revoked_token_stands_for_nobody(database: Database) -> None:
+def test_a_revoked_token_is_not_accepted(database: Database) -> None:
     token = tokens.create(database, "ada", ["read"])
     assert tokens.revoke(database, token)
     found = tokens.find(database, token)
