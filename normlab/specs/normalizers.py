@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence, Tuple, Typ
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import Annotated, Literal
 
-from normlab.errors import FieldProblem, InvalidSpec, told
+from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.norm_base import ActivationNormSpec, BatchStatisticsSpec, NormSpec
 from normlab.specs.norms_mixed import MetaNormSpec, SparseSwitchableNormSpec, SwitchableNormSpec
 from normlab.specs.norms_of_weights import BoundedWeightNormSpec, NoNormSpec, WeightNormSpec
@@ -25,6 +25,7 @@ from normlab.specs.norms_over_samples import (
     LayerNormSpec,
     OnlineNormSpec,
 )
+from normlab.specs.problems import explain
 
 __all__ = [
     "BY_KIND",
@@ -111,14 +112,10 @@ def parse_normalizer(value: Union[str, Mapping[str, Any], NormSpec]) -> NormSpec
     try:
         spec: NormSpec = _ADAPTER.validate_python(value)
     except ValidationError as e:
-        problems = [_problem(error) for error in e.errors()]
-        raise InvalidSpec(f"normalizer {value!r}: {told(problems)}", problems) from e
+        kind = value.get("kind") if isinstance(value, Mapping) else None
+        model = BY_KIND.get(kind) if isinstance(kind, str) else None
+        raise InvalidSpec.of(explain(e.errors(), value, model, at="normalizer")) from e
     return spec
-
-
-def _problem(error: Any) -> FieldProblem:
-    path = ".".join(["normalizer", *(str(part) for part in error["loc"][1:])])
-    return FieldProblem(path, error["msg"])
 
 
 def check_channels(spec: NormSpec, channels: Sequence[int]) -> List[FieldProblem]:

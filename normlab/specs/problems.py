@@ -13,7 +13,10 @@ _TAGS = ("kind", "name")  # the fields that choose a member of a union
 
 
 def explain(
-    errors: Sequence[Mapping[str, Any]], value: Any, model: Optional[Type[BaseModel]] = None
+    errors: Sequence[Mapping[str, Any]],
+    value: Any,
+    model: Optional[Type[BaseModel]] = None,
+    at: str = "",
 ) -> List[FieldProblem]:
     """
     Return the problems with *value*, one for each of pydantic's *errors*.
@@ -22,18 +25,20 @@ def explain(
         errors: what `ValidationError.errors()` lists.
         value: what was validated.
         model: what it was validated as; its field names are offered for unknown ones.
+        at: the field that *value* is, where it is a part of something larger.
     """
-    return [_problem(error, value, model) for error in errors]
+    return [_problem(error, value, model, at) for error in errors]
 
 
 def _problem(
-    error: Mapping[str, Any], value: Any, model: Optional[Type[BaseModel]]
+    error: Mapping[str, Any], value: Any, model: Optional[Type[BaseModel]], at: str
 ) -> FieldProblem:
     path, owner = _walk(tuple(error["loc"]), value, model)
     rule = _rule(error)
     if error["type"] == "extra_forbidden" and owner is not None and path:
         rule = _unknown(str(path[-1]), sorted(owner.model_fields), model)
-    return FieldProblem(".".join(str(part) for part in path) or "body", rule)
+    parts = [at, *path] if at else path
+    return FieldProblem(".".join(str(part) for part in parts) or "body", rule)
 
 
 def _rule(error: Mapping[str, Any]) -> str:
