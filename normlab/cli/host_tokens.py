@@ -8,9 +8,10 @@ import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from normlab.cli.own_stack import require_server
+from normlab.client.pages import all_items
 from normlab.client.problems import from_problem
 from normlab.errors import ServiceUnavailable
 from normlab.records.access import TokenIssued, TokenPage, TokenRecord
@@ -40,13 +41,13 @@ class HostTokens:
 
     def list(self, owner: Optional[str] = None) -> Iterator[TokenRecord]:
         """Iterate over tokens, newest first, also those that have ended."""
-        cursor: Optional[str] = None
-        while True:
-            page = TokenPage.model_validate(self._ask("list", {"owner": owner, "cursor": cursor}))
-            yield from page.tokens
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+
+        def ask(cursor: Optional[str], size: int) -> Tuple[Sequence[TokenRecord], Optional[str]]:
+            asked = {"owner": owner, "cursor": cursor, "limit": size}
+            page = TokenPage.model_validate(self._ask("list", asked))
+            return page.tokens, page.next_cursor
+
+        return all_items(ask)
 
     def revoke(self, token: str) -> TokenRecord:
         """End the token of id *token* at once."""

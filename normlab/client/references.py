@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from itertools import islice
-from typing import Any, Callable, Dict, Iterator, List, Optional, Set
+from typing import Callable, Dict, Iterator, List, Optional, Set, Tuple
 from uuid import UUID
 
+from normlab.client.pages import all_items
 from normlab.client.transport import Transport
 from normlab.errors import InvalidSpec, NotFound
 
@@ -100,8 +101,7 @@ def jobs(transport: Transport) -> References:
     """Complete the ids of jobs; the server looks through them."""
 
     def candidates(part: str) -> Iterator[str]:
-        params = {"filter": f'id ~ "{part}"'}
-        return (job["id"] for job in _pages(transport, "jobs", params))
+        return _ids(transport, "jobs", {"filter": f'id ~ "{part}"'})
 
     return References("job", candidates)
 
@@ -110,20 +110,18 @@ def studies(transport: Transport) -> References:
     """Complete the ids of studies, which are few; the caller's own also go by their names."""
 
     def candidates(part: str) -> Iterator[str]:
-        return (study["id"] for study in _pages(transport, "studies", {}))
+        return _ids(transport, "studies", {})
 
     def named(name: str) -> Iterator[str]:
-        params = {"name": name, "mine": "true"}
-        return (study["id"] for study in _pages(transport, "studies", params))
+        return _ids(transport, "studies", {"name": name, "mine": "true"})
 
     return References("study", candidates, named)
 
 
-def _pages(transport: Transport, what: str, params: Dict[str, str]) -> Iterator[Dict[str, Any]]:
-    cursor = None
-    while True:
-        page = transport.send("GET", f"/{what}", params={**params, "cursor": cursor}).json()
-        yield from page[what]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return
+def _ids(transport: Transport, what: str, filters: Dict[str, str]) -> Iterator[str]:
+    def ask(cursor: Optional[str], size: int) -> Tuple[List[str], Optional[str]]:
+        params = {**filters, "cursor": cursor, "limit": size}
+        page = transport.send("GET", f"/{what}", params=params).json()
+        return [one["id"] for one in page[what]], page["next_cursor"]
+
+    return all_items(ask)

@@ -15,18 +15,18 @@ from typing import (
     Mapping,
     Optional,
     Sequence,
+    Tuple,
     Type,
-    TypeVar,
     Union,
 )
 
 import httpx
-from pydantic import BaseModel
 
 from normlab.client import references, streams
+from normlab.client.pages import all_items
 from normlab.client.studies import Studies
 from normlab.client.tokens import Tokens, audit
-from normlab.client.transport import Transport
+from normlab.client.transport import AnyRecord, Transport
 from normlab.errors import ServiceUnavailable
 from normlab.records import (
     ENDED,
@@ -52,7 +52,6 @@ from normlab.specs.jobs import JobSpec
 # between looks at a log that somebody follows
 FOLLOW_S = 0.5
 SERIES_AT_ONCE = 100  # the server takes no more jobs in one request
-AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 AnySpec = Union[JobSpec, Mapping[str, Any]]
 
 
@@ -115,28 +114,25 @@ class Client:
             idempotency_key: two submissions with one key are one job; None makes a key.
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        answer = self.transport.send(
-            "POST", "/jobs", json=_body(spec), headers=headers, repeatable=True
+        return self.transport.record(
+            JobCreated, "POST", "/jobs", json=_body(spec), headers=headers, repeatable=True
         )
-        return JobCreated.model_validate_json(answer.content)
 
     def validate(self, spec: AnySpec) -> Validation:
         """Ask what would be run and where, without queueing it."""
-        answer = self.transport.send("POST", "/jobs:validate", json=_body(spec), repeatable=True)
-        return Validation.model_validate_json(answer.content)
+        return self.transport.record(
+            Validation, "POST", "/jobs:validate", json=_body(spec), repeatable=True
+        )
 
     def get(self, job: str) -> JobDetail:
         """Return a job with its specification and attempts."""
-        return JobDetail.model_validate_json(
-            self.transport.send("GET", f"/jobs/{self.job_id(job)}").content
-        )
+        return self.transport.record(JobDetail, "GET", f"/jobs/{self.job_id(job)}")
 
     def page(self, **filters: Any) -> JobPage:
         """Return one page of jobs; *filters* are the query of `GET /v1/jobs`."""
         if filters.get("study"):
             filters["study"] = self.studies.study_id(filters["study"])
-        answer = self.transport.send("GET", "/jobs", params=filters)
-        return JobPage.model_validate_json(answer.content)
+        return self.transport.record(JobPage, "GET", "/jobs", params=filters)
 
     def list(self, limit: Optional[int] = None, **filters: Any) -> Iterator[JobRecord]:
         """
@@ -146,25 +142,20 @@ class Client:
             limit: of jobs in all; None: every one.
             filters: state, device, normalizer, study, sort, as in `GET /v1/jobs`.
         """
-        left, cursor = limit, None
-        while left is None or left > 0:
-            size = min(left, 100) if left is not None else 100
+
+        def ask(cursor: Optional[str], size: int) -> Tuple[List[JobRecord], Optional[str]]:
             page = self.page(limit=size, cursor=cursor, **filters)
-            yield from page.jobs
-            left = None if left is None else left - len(page.jobs)
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+            return page.jobs, page.next_cursor
+
+        return all_items(ask, limit)
 
     def cancel(self, job: str) -> JobRecord:
         """Ask a job to stop; a running one first writes a checkpoint."""
-        answer = self.transport.send("POST", f"/jobs/{self.job_id(job)}/cancel")
-        return JobRecord.model_validate_json(answer.content)
+        return self.transport.record(JobRecord, "POST", f"/jobs/{self.job_id(job)}/cancel")
 
     def retry(self, job: str) -> JobRecord:
         """Queue a failed or cancelled job again; it continues from its checkpoint."""
-        answer = self.transport.send("POST", f"/jobs/{self.job_id(job)}/retry")
-        return JobRecord.model_validate_json(answer.content)
+        return self.transport.record(JobRecord, "POST", f"/jobs/{self.job_id(job)}/retry")
 
     def metrics(
         self,
@@ -186,12 +177,11 @@ class Client:
         """
         wanted = names or tuple(self.get(job).last)
         span = {"from_step": from_step, "to_step": to_step, "max_points": max_points}
-        return {name: self._series(job, name, span) for name in wanted}
-
-    def _series(self, job: str, name: str, span: Mapping[str, Any]) -> SeriesRecord:
-        params = {"name": name, **span}
-        answer = self.transport.send("GET", f"/jobs/{self.job_id(job)}/metrics", params=params)
-        return SeriesRecord.model_validate_json(answer.content)
+        path = f"/jobs/{self.job_id(job)}/metrics"
+        return {
+            name: self.transport.record(SeriesRecord, "GET", path, params={"name": name, **span})
+            for name in wanted
+        }
 
     def series(
         self,
@@ -269,10 +259,8 @@ class Client:
             follow: go on until the job has ended.
         """
         while True:
-            answer = self.transport.send(
-                "GET", f"/jobs/{self.job_id(job)}/logs", params={"offset": offset}
-            )
-            page = LogPage.model_validate_json(answer.content)
+            path = f"/jobs/{self.job_id(job)}/logs"
+            page = self.transport.record(LogPage, "GET", path, params={"offset": offset})
             if page.text:
                 yield page.text
             if page.ended or (not follow and page.next_offset == offset):

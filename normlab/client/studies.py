@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from normlab.client import references
+from normlab.client.pages import all_items
 from normlab.client.transport import Transport
 from normlab.errors import ServiceUnavailable
 from normlab.records import (
@@ -36,36 +48,34 @@ class Studies:
 
     def create(self, spec: AnyStudy) -> StudyRecord:
         """Queue every cell of a study; the same specification is the same study."""
-        answer = self.transport.send("POST", "/studies", json=_body(spec), repeatable=True)
-        return StudyRecord.model_validate_json(answer.content)
+        return self.transport.record(
+            StudyRecord, "POST", "/studies", json=_body(spec), repeatable=True
+        )
 
     def preview(self, spec: AnyStudy) -> StudyPreview:
         """Ask what a study would run, without queueing anything."""
-        answer = self.transport.send("POST", "/studies:preview", json=_body(spec), repeatable=True)
-        return StudyPreview.model_validate_json(answer.content)
+        return self.transport.record(
+            StudyPreview, "POST", "/studies:preview", json=_body(spec), repeatable=True
+        )
 
     def extend(self, study: str, spec: AnyStudy) -> StudyRecord:
         """Give a study a larger grid; only the new cells are queued."""
-        answer = self.transport.send(
-            "PUT", f"/studies/{self.study_id(study)}", json=_body(spec), repeatable=True
-        )
-        return StudyRecord.model_validate_json(answer.content)
+        path = self._path(study)
+        return self.transport.record(StudyRecord, "PUT", path, json=_body(spec), repeatable=True)
 
     def get(self, study: str) -> StudyDetail:
         """Return a study with all its cells."""
-        answer = self.transport.send("GET", f"/studies/{self.study_id(study)}")
-        return StudyDetail.model_validate_json(answer.content)
+        return self.transport.record(StudyDetail, "GET", self._path(study))
 
     def list(self) -> Iterator[StudyRecord]:
         """Iterate over studies, newest first, asking for page after page."""
-        cursor: Optional[str] = None
-        while True:
-            answer = self.transport.send("GET", "/studies", params={"cursor": cursor})
-            page = StudyPage.model_validate_json(answer.content)
-            yield from page.studies
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+
+        def ask(cursor: Optional[str], size: int) -> Tuple[Sequence[StudyRecord], Optional[str]]:
+            params = {"cursor": cursor, "limit": size}
+            page = self.transport.record(StudyPage, "GET", "/studies", params=params)
+            return page.studies, page.next_cursor
+
+        return all_items(ask)
 
     def complete(self, study: str) -> StudyRecord:
         """Run only the missing, failed or cancelled cells."""
@@ -149,16 +159,12 @@ class Studies:
             "interval": interval,
             "confidence": confidence,
         }
-        answer = self.transport.send(
-            "GET", f"/studies/{self.study_id(study)}/results", params=params
-        )
-        return ResultTable.model_validate_json(answer.content)
+        path = self._path(study, "/results")
+        return self.transport.record(ResultTable, "GET", path, params=params)
 
     def metrics(self, study: str) -> List[str]:
         """Name the metrics that any job of the study has reported."""
-        names: List[str] = self.transport.send(
-            "GET", f"/studies/{self.study_id(study)}/metrics"
-        ).json()
+        names: List[str] = self.transport.send("GET", self._path(study, "/metrics")).json()
         return names
 
     def frame(
@@ -194,10 +200,8 @@ class Studies:
     ) -> ComparisonTable:
         """Compare two values of *axis* seed by seed: a minus b, with its interval."""
         params = {"axis": axis, "a": a, "b": b, "metric": metric, **question}
-        answer = self.transport.send(
-            "GET", f"/studies/{self.study_id(study)}/compare", params=params
-        )
-        return ComparisonTable.model_validate_json(answer.content)
+        path = self._path(study, "/compare")
+        return self.transport.record(ComparisonTable, "GET", path, params=params)
 
     def decision(self, study: str) -> DecisionTable:
         """
@@ -206,8 +210,7 @@ class Studies:
         Raises:
             NotFound: the study decides nothing.
         """
-        answer = self.transport.send("GET", f"/studies/{self.study_id(study)}/decision")
-        return DecisionTable.model_validate_json(answer.content)
+        return self.transport.record(DecisionTable, "GET", self._path(study, "/decision"))
 
     def decide(self, study: str, **asked: Any) -> StudyRecord:
         """
@@ -221,11 +224,13 @@ class Studies:
         return self.extend(study, {**spec, "decide": asked})
 
     def _post(self, study: str, verb: str, body: Any = None) -> StudyRecord:
-        path = f"/studies/{self.study_id(study)}/{verb}"
+        path = self._path(study, f"/{verb}")
         # a second delivery of the others finds its work done; of these two, a conflict
         repeatable = verb not in ("pause", "resume")
-        answer = self.transport.send("POST", path, json=body, repeatable=repeatable)
-        return StudyRecord.model_validate_json(answer.content)
+        return self.transport.record(StudyRecord, "POST", path, json=body, repeatable=repeatable)
+
+    def _path(self, study: str, below: str = "") -> str:
+        return f"/studies/{self.study_id(study)}{below}"
 
 
 def _body(spec: AnyStudy) -> Any:

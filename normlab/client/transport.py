@@ -6,10 +6,11 @@ import random
 import time
 from contextlib import contextmanager
 from json import dumps
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Type, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
+from pydantic import BaseModel
 
 from normlab.client.problems import from_problem
 from normlab.errors import InvalidSpec, NormlabError, ServiceUnavailable
@@ -19,6 +20,7 @@ API = "/v1"
 TRY_AGAIN = {429, 502, 503, 504}
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
+AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 
 class Transport:
@@ -99,6 +101,10 @@ class Transport:
                 self.sleep(_retry_after(answer))
             self.sleep(pause(attempt))
         raise ServiceUnavailable(f"{self.url} was asked no times at all; {self.tries=}")
+
+    def record(self, kind: Type[AnyRecord], method: str, path: str, **how: Any) -> AnyRecord:
+        """Send a request and read its answer as a *kind*; *how* is that of `send`."""
+        return kind.model_validate_json(self.send(method, path, **how).content)
 
     @contextmanager
     def stream(
