@@ -11,9 +11,8 @@ from pydantic import BaseModel, Field
 from api.auth import ReaderDep, SubmitterDep
 from api.bodies import JsonRoute, answer
 from api.callers import Caller
-from api.costly import UNDER_WAY, costly
+from api.costly import UNDER_WAY, costly, load_for_tables
 from api.state import State, StateDep
-from api.table_imports import load_for_tables
 from normlab.presentation.tables import parquet, render, tidy
 from normlab.records import (
     ComparisonTable,

@@ -10,6 +10,7 @@ from normlab.errors import NotFound
 from normlab.events import ArtifactWritten, CheckpointWritten
 from normlab.records import ArtifactRecord
 from service.jobs.leases import Lease
+from service.jobs.reading import check_exists
 from service.store import events
 from service.store.database import Database
 from service.store.identity import parse_id
@@ -31,7 +32,6 @@ _LIST = text("""
     where job = :job order by kind, step, name
 """)
 _ONE = text("select path from artifact where job = :job and name = :name")
-_JOB = text("select 1 from job where id = :job")
 
 
 def keep_checkpoint(connection: Connection, claim: Lease, written: CheckpointWritten) -> None:
@@ -54,8 +54,8 @@ def read_all(database: Database, job: str) -> list[ArtifactRecord]:
     key = parse_id(job)
     with database.autocommit() as connection:
         rows = connection.execute(_LIST, {"job": key}).mappings().all()
-        if not rows and connection.execute(_JOB, {"job": key}).first() is None:
-            raise NotFound(f"there is no job {job!r}; GET /v1/jobs lists all")
+        if not rows:
+            check_exists(connection, key)
     return [ArtifactRecord.model_validate(dict(row)) for row in rows]
 
 
