@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import platformdirs
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from normlab.errors import FieldProblem, InvalidSpec, told
 from normlab.specs.devices import KINDS, Kind
+from normlab.stacks.running import default_data_dir
 
 
 class Settings(BaseSettings):
@@ -27,8 +27,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, description="PostgreSQL; none: an embedded one")
     broker_url: str | None = Field(None, description="Celery's broker; none: an embedded Redis")
     data_dir: Path = Field(
-        default_factory=lambda: Path(platformdirs.user_data_dir("normlab", appauthor=False)),
-        description="databases, job folders and logs",
+        default_factory=default_data_dir, description="databases, job folders and logs"
     )
     data_root: Path | None = Field(None, description="datasets; none: data_dir/datasets")
     token: SecretStr | None = Field(None, min_length=16, description="an admin token to accept")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import List, Optional
 
@@ -31,6 +32,12 @@ def usable_memory_bytes(groups: Path = GROUPS) -> int:
         if words and words[0].isdigit():
             there = min(there, int(words[0]))
     return there
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """Return how much may be written to *folder*, or to where it will be made."""
+    there = folder.absolute()
+    return shutil.disk_usage(next(p for p in (there, *there.parents) if p.exists())).free
 
 
 def driver_gpus(driver: Path = DRIVER) -> Optional[int]:

@@ -20,6 +20,16 @@ def append_privately(path: Path) -> BinaryIO:
     return open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
+def write_privately(path: Path, text: str) -> None:
+    """Write *text* to *path*, whole or not at all; nobody else can read it at any moment."""
+    draft = path.with_name(f"{path.name}.tmp")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    draft.replace(path)
+
+
 def tighten(folder: Path, leave: Container[str] = ()) -> None:
     """
     Take *folder* and all in it from everybody but its owner, as far as it is ours.

@@ -22,6 +22,13 @@ class RunningStack:
     connection: Connection
 
 
+def default_data_dir() -> Path:
+    """Return the platform's folder for a stack's data, where none is given."""
+    from platformdirs import user_data_dir
+
+    return Path(user_data_dir("normlab", appauthor=False))
+
+
 def register_stack(data_dir: Path) -> None:
     """Note that a stack runs with *data_dir*, for `running_stacks` of any terminal."""
     folder = _registry()
