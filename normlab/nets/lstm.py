@@ -94,8 +94,3 @@ class Lstm(nn.Module):
             states.append(h)
         y: Tensor = self.head(torch.stack(states, dim=2))
         return y
-
-
-def lstm(net: NetSpec) -> nn.Module:
-    """Build the net."""
-    return Lstm(net)
