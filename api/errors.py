@@ -48,7 +48,7 @@ log = structlog.get_logger(__name__)
 
 
 class ProblemField(BaseModel):
-    """One field that is wrong."""
+    """A field that breaks a rule."""
 
     field: str = Field(examples=["batch_size"])
     rule: str = Field(examples=["Input should be greater than or equal to 1, not 0"])

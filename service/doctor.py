@@ -61,7 +61,7 @@ def _disk(settings: Settings) -> Finding:
 def _data_root(settings: Settings) -> Finding:
     root = settings.datasets
     if settings.data_root is not None and not root.is_dir():
-        found = f"NORMLAB_DATA_ROOT={root} is no folder"
+        found = f"NORMLAB_DATA_ROOT={root} is not a folder"
         return Finding("datasets", "bad", found, "create it or correct the variable")
     if not root.is_dir():
         found = f"{root} does not exist: only the procedural datasets are there"

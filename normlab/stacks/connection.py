@@ -20,14 +20,14 @@ class Connection:
     token: Optional[str] = None
 
     def write(self, data_dir: Path) -> Path:
-        """Leave this connection in *data_dir*, readable by its owner alone."""
+        """Write this connection to *data_dir*, readable only by its owner."""
         path = data_dir / FILE_NAME
         write_privately(path, json.dumps(asdict(self)))
         return path
 
 
 def read_connection(data_dir: Path) -> Optional[Connection]:
-    """Return what a stack with this *data_dir* left, or None if it left nothing readable."""
+    """Return the connection that a stack wrote to *data_dir*, or None if there is none."""
     try:
         left = json.loads((data_dir / FILE_NAME).read_text())
         return Connection(url=str(left["url"]), token=left["token"])

@@ -35,7 +35,7 @@ _ONE = text("select path from artifact where job = :job and name = :name")
 
 
 def keep_checkpoint(connection: Connection, claim: Lease, written: CheckpointWritten) -> None:
-    """Remember a checkpoint, in a transaction that holds *claim*; only the newest are kept."""
+    """Record a checkpoint, in a transaction that holds *claim*; only the newest are kept."""
     name = Path(written.path).name
     _keep(connection, claim, written, name, "checkpoint", written.step)
     connection.execute(_PRUNE, {"job": claim.job, "keep": claim.spec.checkpoint.keep})
@@ -44,7 +44,7 @@ def keep_checkpoint(connection: Connection, claim: Lease, written: CheckpointWri
 
 
 def keep_artifact(connection: Connection, claim: Lease, written: ArtifactWritten) -> None:
-    """Remember a file, in a transaction that holds *claim*; one of the same name is replaced."""
+    """Record a file, in a transaction that holds *claim*; one with the same name is replaced."""
     _keep(connection, claim, written, written.name, _kind(written.name), None)
     events.record(connection, claim.job, "artifact", {"name": written.name})
 

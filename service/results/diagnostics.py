@@ -26,7 +26,7 @@ _READ = text("""
 
 
 def keep(connection: Connection, claim: Lease, found: Diagnostic) -> None:
-    """Remember what a diagnostic found, in a transaction that holds *claim*."""
+    """Record the result of a diagnostic, in a transaction that holds *claim*."""
     values = {"job": claim.job, "attempt": claim.attempt, "name": found.name, "step": found.step}
     record = events.to_json(found.record)
     connection.execute(_KEEP, {**values, "record": record})

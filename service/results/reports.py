@@ -41,7 +41,7 @@ def keep_all(
     log_start: int = 0,
 ) -> bool:
     """
-    Keep *reported* in one transaction; False, and nothing is kept, if *claim* is over.
+    Keep *reported* in one transaction; if *claim* is over, keep nothing and return False.
 
     Args:
         log: a piece of the attempt's output that belongs to them.

@@ -54,7 +54,7 @@ class Stack:
         return self.connection.url
 
     def mend(self) -> list[str]:
-        """Start again whatever has ended, and say what, how often, and where its log is."""
+        """Restart the processes that have ended; report which, how often, and where the log is."""
         return [_told(child) for child in [*self.servers.mend(), *restart_ended(self.children)]]
 
     def kill(self) -> None:
@@ -166,12 +166,12 @@ def _token(database: Database, settings: Settings) -> str:
         known = tokens.find(database, token)
         if known is None or known.ended is None:
             return token
-    # what was revoked or rotated stays so, also after a restart
+    # a token that was revoked or rotated stays so, also after a restart
     return write_own_token(settings.data_dir, tokens.new_secret())
 
 
 def write_own_token(data_dir: Path, token: str) -> str:
-    """Keep *token*, with which this user's commands reach the stack, for him alone; return it."""
+    """Store *token*, which the commands of this user send to the stack, privately; return it."""
     write_privately(data_dir / OWN_TOKEN, token)
     return token
 
