@@ -22,7 +22,7 @@ a procedural dataset: compare signs and order with the papers, not figures."""
 
 
 def effect_lines(verdict: Verdict) -> List[str]:
-    """Say each effect on a line: the difference, its interval, what was expected."""
+    """Return one line per effect: the difference, its interval, and the expectation."""
     return [f"{'yes' if f.shows else 'no '}  {_sentence(f)}" for f in verdict.found]
 
 
@@ -46,7 +46,7 @@ def section(verdict: Verdict, plot: str) -> str:
 
 
 def page(verdicts: Sequence[Verdict], machine: str, command: str, folder: str) -> str:
-    """Write the page of all claims: a table of verdicts, then a section each."""
+    """Write the page of all claims: a table of verdicts, then one section per claim."""
     rows = [
         f"| [{v.claim.key}](#{_anchor(v)}) | {v.claim.title} | {v.words} | "
         f"{sum(f.shows for f in v.found)} of {len(v.found)} |"
@@ -69,19 +69,19 @@ def page(verdicts: Sequence[Verdict], machine: str, command: str, folder: str) -
 
 
 def list_lines(claims: Sequence[Claim]) -> List[str]:
-    """Say each claim on a line, with the size of its study."""
+    """Return one line per claim, with the size of its study."""
     return [f"{c.key:24s} {len(expand(c.study)):4d} jobs  {c.title}" for c in claims]
 
 
 def _best_lines(verdict: Verdict) -> List[str]:
-    """Say at which value of `best_over` each setting has its highest mean."""
+    """Return the value of `best_over` at which each setting has its best mean."""
     over = verdict.claim.best_over
     if over is None or over not in verdict.table.group_by:
         return []
     sign = -1 if smaller_is_better(verdict.claim.metric) else 1
     best = []
     for group in settings(verdict.table.rows, over):
-        most = max(row.n for row in group)  # where a seed diverged, no candidate
+        most = max(row.n for row in group)  # a row in which a seed diverged is not a candidate
         whole = [row for row in group if row.mean is not None and row.n == most]
         if whole:
             best.append(max(whole, key=lambda row: sign * (row.mean or 0.0)))

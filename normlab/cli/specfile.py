@@ -13,7 +13,7 @@ import yaml
 
 from normlab.errors import FieldProblem, InvalidSpec
 
-_BEYOND = "nested too deeply, or a number of thousands of digits; no job has either"
+_BEYOND = "nested too deeply, or a number with thousands of digits; a job has neither"
 
 
 class _Loader(yaml.SafeLoader):
@@ -68,7 +68,7 @@ def apply_override(spec: Dict[str, Any], override: str) -> None:
     names = path.strip().split(".")
     if not equals or not all(names):
         raise InvalidSpec(f"--set {override}: write FIELD=VALUE, such as --set optimizer.lr=0.05")
-    with _said_of(f"--set {override[:60]}", "the value is no YAML"):
+    with _said_of(f"--set {override[:60]}", "the value is not YAML"):
         value = _yaml(text)
     _set(spec, names, value, override)
 
@@ -101,7 +101,7 @@ def _text(source: str) -> str:
 
 @contextmanager
 def _said_of(source: str, rule: str) -> Iterator[None]:
-    """Translate what a parser raises: *source* breaks the *rule*, or has what no job has."""
+    """Translate the errors of a parser: *source* breaks the *rule*, or is too deep or long."""
     try:
         yield
     except yaml.YAMLError as e:

@@ -1,4 +1,4 @@
-"""Studies over HTTP: send a grid, complete it, read what it found."""
+"""Studies over HTTP: submit a grid, complete it, read its results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from normlab.specs.studies import StudySpec
 if TYPE_CHECKING:
     import pandas as pd
 
-# between looks at a study that somebody waits for
+# between two requests for a study that is waited for
 WATCH_S = 1.0
 AnyStudy = Union[StudySpec, Mapping[str, Any]]
 
@@ -53,13 +53,13 @@ class Studies:
         )
 
     def preview(self, spec: AnyStudy) -> StudyPreview:
-        """Ask what a study would run, without queueing anything."""
+        """Return what a study would run, without queueing anything."""
         return self.transport.record(
             StudyPreview, "POST", "/studies:preview", json=_body(spec), repeatable=True
         )
 
     def extend(self, study: str, spec: AnyStudy) -> StudyRecord:
-        """Give a study a larger grid; only the new cells are queued."""
+        """Extend a study to a larger grid; only the new cells are queued."""
         path = self._path(study)
         return self.transport.record(StudyRecord, "PUT", path, json=_body(spec), repeatable=True)
 
@@ -68,7 +68,7 @@ class Studies:
         return self.transport.record(StudyDetail, "GET", self._path(study))
 
     def list(self) -> Iterator[StudyRecord]:
-        """Iterate over studies, newest first, asking for page after page."""
+        """Iterate over studies, newest first, page by page."""
 
         def ask(cursor: Optional[str], size: int) -> Tuple[Sequence[StudyRecord], Optional[str]]:
             params = {"cursor": cursor, "limit": size}
@@ -108,7 +108,7 @@ class Studies:
 
         Args:
             study: its id.
-            progress: called with every look at it.
+            progress: called with the study after every request.
             timeout_s: raise ServiceUnavailable after this time; None waits forever.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -136,20 +136,20 @@ class Studies:
         confidence: float = 0.95,
     ) -> ResultTable:
         """
-        Tabulate a metric over the study's cells: means over seeds, and over nothing else.
+        Tabulate a metric over the study's cells, with means over seeds alone.
 
         Args:
             study: its id.
             group_by: paths that form the rows; None: all that vary; with `seed`: one row per job.
                 Omitted paths may not vary within a row.
-            where: path to label, as rows have it: only the cells with these values.
+            where: path to label, as in the rows: only the cells with these values.
             metric: its name.
             reduction: last, best, area, or mean_last:K.
             interval: t or bootstrap.
             confidence: its coverage.
 
         Raises:
-            InvalidSpec: rows that would pool cells which differ in more than their seed.
+            InvalidSpec: a row would pool cells that differ in more than their seed.
         """
         params = {
             "group_by": None if group_by is None else list(group_by),
@@ -163,7 +163,7 @@ class Studies:
         return self.transport.record(ResultTable, "GET", path, params=params)
 
     def metrics(self, study: str) -> List[str]:
-        """Name the metrics that any job of the study has reported."""
+        """Return the names of the metrics that any job of the study has reported."""
         names: List[str] = self.transport.send("GET", self._path(study, "/metrics")).json()
         return names
 
@@ -175,7 +175,7 @@ class Studies:
         reduction: str = "last",
     ) -> pd.DataFrame:
         """
-        Return the results as a pandas frame with a row for each job.
+        Return the results as a pandas frame with one row per job.
 
         Paths keep their types (`batch_size` is int64), a value with options is its label, such as
         `group(groups=4)`; `state` is a category, each metric a column of floats.
@@ -186,7 +186,7 @@ class Studies:
             reduction: last, best, area, or mean_last:K; of each metric.
 
         Raises:
-            InvalidSpec: no job of the study reported such a metric, with names that are near.
+            InvalidSpec: no job of the study reported such a metric; the message has similar names.
         """
         from normlab.client.frames import frame
 
@@ -214,10 +214,10 @@ class Studies:
 
     def decide(self, study: str, **asked: Any) -> StudyRecord:
         """
-        Let a grid add seeds until its comparisons are decided.
+        Add seeds to a grid until its comparisons are decided.
 
         Args:
-            study: its id; nobody has decided it yet.
+            study: its id; it has no `decide` yet.
             asked: the fields of `decide`: by, power, at_most, metric, reduction, compare.
         """
         spec = self.get(study).spec.model_dump(mode="json")
@@ -225,7 +225,7 @@ class Studies:
 
     def _post(self, study: str, verb: str, body: Any = None) -> StudyRecord:
         path = self._path(study, f"/{verb}")
-        # a second delivery of the others finds its work done; of these two, a conflict
+        # repeating the others changes nothing; repeating these two is a conflict
         repeatable = verb not in ("pause", "resume")
         return self.transport.record(StudyRecord, "POST", path, json=body, repeatable=repeatable)
 

@@ -33,13 +33,13 @@ class Tokens:
         idempotency_key: Optional[str] = None,
     ) -> TokenIssued:
         """
-        Make a token; its `secret` cannot be read again.
+        Create a token; its `secret` cannot be read again.
 
         Args:
-            owner: whose jobs it may change.
+            owner: the owner whose jobs it may change.
             scopes: read, submit, admin.
             expires_at: with its time zone; None: it ends when it is revoked.
-            note: what it is for.
+            note: its purpose.
             idempotency_key: two requests with one key make one token; None makes a key.
         """
         body: Dict[str, Any] = {"owner": owner, "scopes": list(scopes), "note": note}
@@ -50,7 +50,7 @@ class Tokens:
         )
 
     def list(self, owner: Optional[str] = None) -> Iterator[TokenRecord]:
-        """Iterate over tokens, newest first, also those that have ended."""
+        """Iterate over tokens, newest first, including those that have ended."""
 
         def ask(cursor: Optional[str], size: int) -> Tuple[List[TokenRecord], Optional[str]]:
             params = {"owner": owner, "cursor": cursor, "limit": size}
@@ -60,11 +60,11 @@ class Tokens:
         return all_items(ask)
 
     def revoke(self, token: str) -> TokenRecord:
-        """End the token of id *token* at once."""
+        """Revoke the token with the id *token* immediately."""
         return self.transport.record(TokenRecord, "DELETE", f"/tokens/{token}", repeatable=True)
 
     def rotate(self, token: str, grace_s: float = 3600.0) -> TokenIssued:
-        """Put a new token in the place of *token*, whose secret opens for *grace_s* more."""
+        """Replace *token* by a new one; the old secret stays valid for *grace_s*."""
         path = f"/tokens/{token}/rotate"
         return self.transport.record(TokenIssued, "POST", path, json={"grace_s": grace_s})
 
@@ -72,7 +72,7 @@ class Tokens:
 def audit(
     transport: Transport, limit: Optional[int], filters: Mapping[str, Any]
 ) -> Iterator[AuditRecord]:
-    """Yield who did what, newest first, asking for page after page."""
+    """Iterate over the audit trail, newest first, page by page."""
 
     def ask(cursor: Optional[str], size: int) -> Tuple[List[AuditRecord], Optional[str]]:
         params = {**filters, "limit": size, "cursor": cursor}

@@ -125,7 +125,9 @@ def test_what_cannot_be_done_is_one_line_and_a_code(
 
 @pytest.mark.parametrize("url", ["localhost:8642", "http://", "http://a:99999", "http://[a"])
 def test_an_address_that_is_none_is_named_with_one_that_is(url: str) -> None:
-    with pytest.raises(InvalidSpec, match=r"is no address of an API.* http://127\.0\.0\.1:8642"):
+    with pytest.raises(
+        InvalidSpec, match=r"is not the address of an API.* http://127\.0\.0\.1:8642"
+    ):
         Client(url)
 
 

@@ -84,7 +84,9 @@ def test_a_study_that_goes_by_its_own_end_of_an_id_is_that_study(
 
 @pytest.mark.parametrize("text", ["theirs ", "small  batches", "..", "a/b", "a?b", "ünknown", ""])
 def test_a_name_of_nothing_goes_into_no_address(client: Client, stack: Stack, text: str) -> None:
-    with pytest.raises(NotFound, match="begins or ends no id, and none of yours has that name"):
+    with pytest.raises(
+        NotFound, match="no id begins or ends with it, and none of yours has this name"
+    ):
         client.studies.get(text)
     assert stack.asked == []
 
@@ -96,5 +98,5 @@ def test_somebody_elses_study_goes_by_its_id_alone(client: Client, stack: Stack)
 
 
 def test_jobs_go_by_no_name(client: Client) -> None:
-    with pytest.raises(NotFound, match=r"no job 'a b': it begins or ends no id$"):
+    with pytest.raises(NotFound, match=r"no job 'a b': no id begins or ends with it$"):
         client.get("a b")
