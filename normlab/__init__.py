@@ -14,7 +14,7 @@ __all__ = ["Client", "__version__", "convert", "normalizer"]
 normalizer: Callable[..., Any]
 convert: Callable[..., Any]  # not imported for type checkers: the import contracts would see torch
 
-# name: its module, imported when somebody asks; `import normlab` itself stays light
+# name: its module, imported at the first use, so that `import normlab` is fast
 _LATER: Dict[str, str] = {
     "Client": "normlab.client",
     "convert": "normlab.norms.conversion",

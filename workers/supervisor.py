@@ -50,7 +50,7 @@ class Supervisor:
     gpus: GpuPool | None = None
 
     def work_on(self, claim: Lease) -> None:
-        """Carry *claim* through; whatever happens, no process of it is left behind."""
+        """Run *claim* to its end; in every case, none of its processes is left behind."""
         ledger = Ledger(self.database, claim)
         try:
             ending = self._run(claim, ledger)
@@ -85,7 +85,7 @@ class Supervisor:
         return ending
 
     def _order(self, claim: Lease) -> JobOrder:
-        # A folder of its own for each attempt: a frozen one that wakes spoils nobody's files.
+        # Each attempt has its own folder, so that a frozen one cannot damage later files.
         folder = self.settings.jobs / str(claim.job) / f"attempt-{claim.attempt}"
         return JobOrder(
             job=str(claim.job),
@@ -238,7 +238,7 @@ def _cannot_order(error: NormlabError) -> Failed:
         code=error.code,
         failure_kind="lost" if error.retryable else "user",
         retryable=error.retryable,
-        message=f"the job cannot be put together: {error}",
+        message=f"the job cannot be prepared: {error}",
     )
 
 
@@ -247,5 +247,7 @@ def _cannot_keep(error: Exception) -> Failed:
         code="unexpected",
         failure_kind="user",
         retryable=False,
-        message=f"the worker cannot keep the job's results: {type(error).__name__}: {error}"[:1000],
+        message=f"the worker cannot store the job's results: {type(error).__name__}: {error}"[
+            :1000
+        ],
     )

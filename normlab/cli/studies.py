@@ -249,7 +249,7 @@ def _cost_of_deciding(found: StudyPreview) -> List[Any]:
 
 
 class StudyProgress:
-    """One line that is written over in a terminal; elsewhere a line a change."""
+    """One line that is overwritten in a terminal; elsewhere one line per change."""
 
     def __init__(self) -> None:
         self.last = ""

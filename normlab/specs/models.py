@@ -183,7 +183,7 @@ _OWN = (
     ModelFacts(
         "unet",
         "U-Net of three resolutions: ten 3x3 convolutions, the finer maps joined on the way up",
-        factory="normlab.nets.unet:unet",
+        factory="normlab.nets.unet:UNet",
         default_width=8,
         min_image_size=8,
         sites_of=_unet,
@@ -192,7 +192,7 @@ _OWN = (
     ModelFacts(
         "lstm",
         "long short-term memory of one layer, a normalizer at each gate",
-        factory="normlab.nets.lstm:lstm",
+        factory="normlab.nets.lstm:Lstm",
         default_width=64,
         min_image_size=2,
         sites_of=_lstm,

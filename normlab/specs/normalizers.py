@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 from typing_extensions import Annotated
 
-from normlab.errors import FieldProblem, InvalidSpec, told
+from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.base import is_stored
 from normlab.specs.norm_base import ActivationNormSpec, BatchStatisticsSpec, NormSpec
 from normlab.specs.norms_mixed import MetaNormSpec, SparseSwitchableNormSpec, SwitchableNormSpec
@@ -28,6 +28,7 @@ from normlab.specs.norms_over_samples import (
     LayerNormSpec,
     OnlineNormSpec,
 )
+from normlab.specs.problems import explain
 from normlab.specs.registries import NORMALIZERS, Registry
 
 __all__ = [
@@ -92,6 +93,11 @@ class ForgottenNormSpec(NormSpec):
 class _AnyKind:
     """Validates by the kind that the value names, whoever registered it."""
 
+    @staticmethod
+    def members() -> List[Type[NormSpec]]:
+        """List the specs of which a value is one."""
+        return list(BY_KIND.values())
+
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.with_info_plain_validator_function(
@@ -153,14 +159,10 @@ def parse_normalizer(value: Union[str, Mapping[str, Any], NormSpec]) -> NormSpec
     try:
         spec: NormSpec = _ADAPTER.validate_python(value)
     except ValidationError as e:
-        problems = [_problem(error) for error in e.errors()]
-        raise InvalidSpec(f"normalizer {value!r}: {told(problems)}", problems) from e
+        kind = value.get("kind") if isinstance(value, Mapping) else None
+        model = BY_KIND.get(kind) if isinstance(kind, str) else None
+        raise InvalidSpec.of(explain(e.errors(), value, model, at="normalizer")) from e
     return spec
-
-
-def _problem(error: Any) -> FieldProblem:
-    path = ".".join(["normalizer", *(str(part) for part in error["loc"])])
-    return FieldProblem(path, error["msg"])
 
 
 def check_channels(spec: NormSpec, channels: Sequence[int]) -> List[FieldProblem]:

@@ -8,13 +8,15 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from pydantic import BaseModel
 
 from normlab.errors import FieldProblem
-from normlab.specs.normalizers import BY_KIND, NormSpec
 
 _TAGS = ("kind", "name")  # the fields that choose a member of a union
 
 
 def explain(
-    errors: Sequence[Mapping[str, Any]], value: Any, model: Optional[Type[BaseModel]] = None
+    errors: Sequence[Mapping[str, Any]],
+    value: Any,
+    model: Optional[Type[BaseModel]] = None,
+    at: str = "",
 ) -> List[FieldProblem]:
     """
     Return the problems with *value*, one for each of pydantic's *errors*.
@@ -23,18 +25,20 @@ def explain(
         errors: what `ValidationError.errors()` lists.
         value: what was validated.
         model: what it was validated as; its field names are offered for unknown ones.
+        at: the field that *value* is, where it is a part of something larger.
     """
-    return [_problem(error, value, model) for error in errors]
+    return [_problem(error, value, model, at) for error in errors]
 
 
 def _problem(
-    error: Mapping[str, Any], value: Any, model: Optional[Type[BaseModel]]
+    error: Mapping[str, Any], value: Any, model: Optional[Type[BaseModel]], at: str
 ) -> FieldProblem:
     path, owner = _walk(tuple(error["loc"]), value, model)
     rule = _rule(error)
     if error["type"] == "extra_forbidden" and owner is not None and path:
         rule = _unknown(str(path[-1]), sorted(owner.model_fields), model)
-    return FieldProblem(".".join(str(part) for part in path) or "body", rule)
+    parts = [at, *path] if at else path
+    return FieldProblem(".".join(str(part) for part in parts) or "body", rule)
 
 
 def _rule(error: Mapping[str, Any]) -> str:
@@ -126,13 +130,16 @@ def _tags_of(model: Type[BaseModel]) -> List[Any]:
 
 def _models_of(model: Type[BaseModel], field: Any) -> List[Type[BaseModel]]:
     fields: Dict[str, Any] = dict(model.model_fields)
-    return list(_models_in(fields[field].annotation)) if field in fields else []
+    if field not in fields:
+        return []
+    several = [m for m in fields[field].metadata if hasattr(m, "members")]  # registered kinds
+    if several:
+        return list(several[0].members())
+    return list(_models_in(fields[field].annotation))
 
 
 def _models_in(annotation: Any) -> Iterator[Type[BaseModel]]:
-    if annotation is NormSpec:
-        yield from BY_KIND.values()
-    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
         yield from _models_in(argument)
