@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from normlab.host.processes import Forks, ThreadsRun, die_with_parent
+from normlab.host.provenance import provenance
 
 DESCRIPTORS = 4
 _MESSAGE_BYTES = 1 << 16
@@ -114,6 +115,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=os.dup(0))
     _preload(_PRELOADED)
+    provenance()  # read once, for all of its forks
     gc.collect()
     gc.freeze()  # the children share these pages as long as no reference counts change
     control.send(json.dumps({"ready": os.getpid()}).encode())

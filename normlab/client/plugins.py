@@ -41,7 +41,10 @@ class Plugins:
                 files[name] = content.decode()
             except UnicodeDecodeError as e:
                 raise InvalidSpec(f"{path}: {name} is no text in UTF-8; keep data elsewhere") from e
-        upload = PluginUpload(name=source.name, files=files, origin=origin_of(path))
+        return self.send(PluginUpload(name=source.name, files=files, origin=origin_of(path)))
+
+    def send(self, upload: PluginUpload) -> PluginRecord:
+        """Upload files that are read already."""
         answer = self.transport.send(
             "POST", "/plugins", json=upload.model_dump(mode="json"), repeatable=True
         )

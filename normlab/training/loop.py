@@ -12,6 +12,7 @@ from normlab.data import Data, load
 from normlab.data.batches import EpochBatches
 from normlab.errors import InvalidSpec, JobDrained, JobStopped
 from normlab.events import Progress, Started
+from normlab.host.provenance import provenance
 from normlab.nets import build
 from normlab.specs.job_rules import admit
 from normlab.specs.jobs import JobSpec
@@ -63,7 +64,7 @@ def fit(
         JobError: the reason for an early end, as its class.
     """
     if spec.epochs == 0:
-        reporter.event(Started(step=0, environment=_environment(accelerator)))
+        reporter.event(Started(step=0, environment={**_environment(accelerator), **provenance()}))
         return {"parameters": 0, "epochs": 0, "steps": 0, "seconds": 0.0}
     admit(spec, data_root)
     torch.manual_seed(spec.seed)
@@ -75,7 +76,8 @@ def fit(
         training.steer = steering(session, spec, norms)
         training.resume()
         environment = {**_environment(accelerator), "threads": training.threads}
-        reporter.event(Started(step=training.step, environment=environment))
+        started = {**environment, **provenance()}
+        reporter.event(Started(step=training.step, environment=started))
         training.run(should_stop)
         if training.leads:
             reporter.event(write_weights(session.inspect(), spec, checkpoints.folder))

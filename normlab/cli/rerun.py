@@ -1,0 +1,70 @@
+"""`normlab rerun`: whether a job comes out the same again, here or on another machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Optional
+
+import typer
+
+from normlab.cli.completion import JobArgument
+from normlab.cli.connecting import connect
+from normlab.cli.output import AsJson, examples, print_json
+
+if TYPE_CHECKING:
+    from normlab.client.reruns import Comparison
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to *app*."""
+    app.command(
+        epilog=examples(
+            "normlab rerun 5f0c9a41",
+            "normlab rerun 5f0c9a41 --to http://other:8642 --to-token ...",
+        )
+    )(rerun)
+
+
+def rerun(
+    ctx: typer.Context,
+    job: str = JobArgument,
+    to: Optional[str] = typer.Option(None, metavar="URL", help="Another stack; default: the same."),
+    to_token: Optional[str] = typer.Option(None, "--to-token", help="The token for --to."),
+    as_json: bool = AsJson,
+) -> int:
+    """Run a job again with its code and its number of threads, and compare to the bit.
+
+    Exits 1 if something else came out; then it says which packages, which host or which device
+    differ.
+    """
+    from normlab.cli.progress import follow
+    from normlab.client import Client
+    from normlab.client.reruns import compare, start_again
+
+    with connect(ctx) as source:
+        before = source.get(job)
+        target = source if to is None else Client(to, to_token)
+        try:
+            created = start_again(before, source, target)
+            follow(target, [created.id], quiet=as_json)
+            found = compare(before, target.get(created.id), source, target)
+        finally:
+            if target is not source:
+                target.close()
+    if as_json:
+        print_json(vars(found))
+    else:
+        _say(found, before.id, created.id)
+    return 0 if found.same else 1
+
+
+def _say(found: Comparison, before: str, now: str) -> None:
+    if found.same:
+        print(f"{now} reproduces {before}: weights and metrics are the same to the bit")
+    else:
+        print(f"{now} does not reproduce {before}")
+    for name, a, b in found.metrics:
+        print(f"  {name}: {a} then, {b} now")
+    if not found.same and not found.differences:
+        print("  nothing that was recorded about code, packages, host and device differs")
+    for difference in found.differences:
+        print(f"  {difference}")

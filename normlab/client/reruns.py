@@ -1,0 +1,98 @@
+"""Run a job again, here or elsewhere, and say whether the same came out, and if not, why."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Dict, Iterator, List, Mapping, Tuple
+
+from normlab.client.session import Client
+from normlab.errors import Conflict
+from normlab.records import JobCreated, JobDetail
+from normlab.records.plugins import PluginUpload
+
+WEIGHTS = "weights.safetensors"
+_OF_MACHINES = ("time/", "device/", "train/images_per_s")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """
+    What came out of a job and of its rerun.
+
+    Attributes:
+        same: whether weights and last metrics agree to the bit.
+        metrics: those whose last values differ, as (name, before, now).
+        differences: of the environments, one sentence each; what may explain it.
+    """
+
+    same: bool
+    metrics: List[Tuple[str, Any, Any]] = field(default_factory=list)
+    differences: List[str] = field(default_factory=list)
+
+
+def start_again(job: JobDetail, source: Client, target: Client) -> JobCreated:
+    """
+    Queue *job* of *source* once more at *target*, with its code and its number of threads.
+
+    Raises:
+        Conflict: the job has not succeeded, so there is nothing to compare with.
+        Forbidden: *target* takes no code from you.
+    """
+    if job.state != "succeeded":
+        raise Conflict(f"job {job.id} is {job.state}; only one that succeeded can be reproduced")
+    if source is not target:
+        for digest in job.spec.code:
+            source_of = source.plugins.source(digest)
+            target.plugins.send(PluginUpload(name=source_of.name, files=source_of.files))
+    spec = job.spec.model_dump(mode="json")
+    spec["threads"] = _environment(job).get("threads", spec["threads"])
+    spec["name"] = f"rerun of {job.name or job.id}"[:200]
+    return target.submit(spec)
+
+
+def compare(before: JobDetail, now: JobDetail, source: Client, target: Client) -> Comparison:
+    """Compare two jobs that have ended: metrics, weights, and what they were computed with."""
+    then, today = _last_values(before), _last_values(now)
+    names = sorted(set(then) | set(today))
+    metrics = [(n, then.get(n), today.get(n)) for n in names if then.get(n) != today.get(n)]
+    same = not metrics and _weights(before, source) == _weights(now, target)
+    differences = list(_differences(_environment(before), _environment(now)))
+    return Comparison(same and now.state == "succeeded", metrics, differences)
+
+
+def _last_values(job: JobDetail) -> Dict[str, Any]:
+    """Return the last value of each metric that is not a measure of time or of the machine."""
+    return {n: found.value for n, found in job.last.items() if not n.startswith(_OF_MACHINES)}
+
+
+def _environment(job: JobDetail) -> Dict[str, Any]:
+    return job.attempts[-1].environment if job.attempts else {}
+
+
+def _weights(job: JobDetail, client: Client) -> bytes:
+    if all(file.name != WEIGHTS for file in client.artifacts(job.id)):
+        return b""
+    with TemporaryDirectory(prefix="normlab-rerun-") as folder:
+        content = client.download(job.id, WEIGHTS, Path(folder) / WEIGHTS).read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    head = json.loads(content[8:end])
+    head.pop("__metadata__", None)  # the specification, whose name differs
+    return json.dumps(head, sort_keys=True).encode() + content[end:]
+
+
+def _differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], path: str = ""
+) -> Iterator[str]:
+    for name in sorted(set(before) | set(now)):
+        a, b = before.get(name), now.get(name)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            yield from _differences(a, b, f"{path}{name} ")
+        elif a != b:
+            yield f"{path}{name}: {_shown(a)} then, {_shown(b)} now"
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)
