@@ -27,8 +27,9 @@ from api.streams import OpenStreams
 from api.wakeups import Wakeups
 from normlab import __version__
 from service.admission import Admission
+from service.inspector import Inspector
 from service.jobs.doorbell import Doorbell, make_doorbell
-from service.jobs.inspector import Inspector
+from service.plugins import store as plugin_store
 from service.plugins.operators import OperatorPlugins
 from service.plugins.uploads import Uploads
 from service.settings import Settings
@@ -84,7 +85,7 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
     costly = CostlyReads(within_s=settings.read_timeout_s)
     reads_at_once = costly.at_once + 1  # one more, for a statement that is being cancelled
     doorbell = doorbell or make_doorbell(settings.broker_url)
-    inspector = Inspector(settings)
+    inspector = Inspector(settings, partial(plugin_store.source_of, database))
     measures = Measures()
     measures.registry.register(StoreCollector(database))
     return State(
@@ -108,8 +109,8 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
             session_idle_s=settings.session_idle_s,
         ),
         inspector=inspector,
-        plugins=OperatorPlugins(database, settings),
-        uploads=Uploads(database, settings),
+        plugins=OperatorPlugins(database, settings, inspector),
+        uploads=Uploads(database, inspector),
         admission=Admission(database, settings, inspector),
         write_probe=WriteProbe(database),
     )

@@ -14,8 +14,8 @@ from api.ringing import Ringer
 from api.streams import OpenStreams
 from api.wakeups import Wakeups
 from service.admission import Admission
+from service.inspector import Inspector
 from service.jobs.doorbell import Doorbell
-from service.jobs.inspector import Inspector
 from service.plugins.operators import OperatorPlugins
 from service.plugins.uploads import Uploads
 from service.settings import Settings

@@ -10,8 +10,8 @@ from normlab.specs import job_rules
 from normlab.specs.costs import least_memory_bytes
 from normlab.specs.devices import DEVICES
 from normlab.specs.jobs import JobSpec
+from service.inspector import Inspector
 from service.jobs import workers
-from service.jobs.inspector import Inspector
 from service.jobs.placement import Estimate, Placement, place, too_large
 from service.results import norm_sources
 from service.settings import Settings

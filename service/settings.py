@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Literal
 
@@ -131,11 +130,6 @@ class Settings(BaseSettings):
     def plugin_paths(self) -> list[Path]:
         """The operator's plugins."""
         return [Path(path).absolute() for path in self.plugins.split(os.pathsep) if path]
-
-    @property
-    def python_of_plugins(self) -> str:
-        """The interpreter that describes plugins: one that has torch."""
-        return str(self.job_python.get("cpu") or sys.executable)
 
     def lets_upload(self, owner: str) -> bool:
         """Return whether *owner* may upload code."""

@@ -15,9 +15,10 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 from pydantic import ValidationError
 
@@ -25,10 +26,11 @@ from accelerators.inspection.memory import estimate
 from normlab.errors import NormlabError
 from normlab.host.processes import Forks
 from normlab.ipu_check.jobs import check_job, meta_model
+from normlab.plugins.describing import asked, described_here
 from normlab.plugins.loading import load, use
 from normlab.specs.jobs import JobSpec
 
-MOST_BYTES = 1 << 20  # per question
+MOST_BYTES = 16 << 20  # per question, which may bring code
 ALLOWANCE_BYTES = 2 << 30  # of address space, above the server's own
 
 
@@ -41,7 +43,6 @@ class InspectionServer:
         answer_within_s: the time limit for one question.
         idle_s: the idle time after which it exits; None: never.
         lifeline: exit when standard input closes, which the parent process holds open.
-        code: the folder of the plugins that a question names.
     """
 
     def __init__(
@@ -50,10 +51,8 @@ class InspectionServer:
         answer_within_s: float,
         idle_s: float | None,
         lifeline: bool = False,
-        code: Path | None = None,
     ) -> None:
         self.path = path
-        self.code = code
         self.lifeline = lifeline
         self.answer_within_s = answer_within_s
         self.idle_s = idle_s
@@ -86,24 +85,23 @@ class InspectionServer:
     def _fork(self, connection: socket.socket) -> None:
         with connection:
             self._forks.start(
-                lambda: _answer(connection, self.answer_within_s, self.code), self.answer_within_s
+                lambda: _answer(connection, self.answer_within_s), self.answer_within_s
             )
 
 
-def _answer(connection: socket.socket, within_s: float, code: Path | None) -> int:
+def _answer(connection: socket.socket, within_s: float) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     connection.settimeout(within_s)
     question = _read_line(connection)
     _bound_memory()
-    connection.sendall(json.dumps(answer(question, code)).encode() + b"\n")
+    connection.sendall(json.dumps(answer(question)).encode() + b"\n")
     return 0
 
 
-def answer(question: bytes, code: Path | None = None) -> Dict[str, Any]:
-    """Return the inspection of the spec in *question*, or `{"error": reason}`."""
+def answer(question: bytes) -> Dict[str, Any]:
+    """Return the inspection of the spec in *question*, what its plugin declares, or an error."""
     try:
-        use([load(code / digest, digest, digest) for digest in _digests(question)] if code else [])
-        return inspect(JobSpec.model_validate_json(question))
+        return _answered(json.loads(question))
     except (ValidationError, NormlabError) as e:
         return {"error": str(e)}
     except MemoryError:
@@ -112,8 +110,13 @@ def answer(question: bytes, code: Path | None = None) -> Dict[str, Any]:
         return {"error": f"the model cannot be built: {type(e).__name__}: {e}"}
 
 
-def _digests(question: bytes) -> List[str]:
-    return [str(digest) for digest in json.loads(question).get("code") or ()]
+def _answered(question: Dict[str, Any]) -> Dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="normlab-code-") as folder:
+        if "describe" in question:
+            return described_here(asked(question["describe"]), Path(folder))
+        sources = map(asked, question.pop("sources", ()))
+        use([load(source.written_below(Path(folder)), source.name) for source in sources])
+        return inspect(JobSpec.model_validate(question))
 
 
 def inspect(spec: JobSpec) -> Dict[str, Any]:

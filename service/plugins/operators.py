@@ -9,12 +9,13 @@ import structlog
 
 from normlab.errors import NormlabError
 from normlab.plugins import installed
-from normlab.plugins.describing import Trouble, describe
+from normlab.plugins.describing import Described, Trouble
 from normlab.plugins.descriptions import PluginDescription
 from normlab.plugins.origins import origin_of
 from normlab.plugins.sources import Source, read_source
 from normlab.records.plugins import PluginTrouble
 from normlab.specs import registries
+from service.inspector import Inspector
 from service.plugins import store
 from service.settings import Settings
 from service.store.database import Database
@@ -31,9 +32,10 @@ class OperatorPlugins:
         troubles: those that cannot be used, and why.
     """
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, inspector: Inspector) -> None:
         self._database = database
         self._settings = settings
+        self._inspector = inspector
         self.good: list[PluginDescription] = []
         self.troubles: list[Trouble] = []
 
@@ -44,8 +46,8 @@ class OperatorPlugins:
         A plugin that cannot be used is left out; the others are not affected.
         """
         self.good, self.troubles = [], []
-        sources = self._read()
-        for one in self._describe(sources):
+        for path, source in self._read().items():
+            one = self._describe(path, source)
             trouble = one if isinstance(one, Trouble) else _clash(one, self.good)
             if trouble is not None:
                 self.troubles.append(trouble)
@@ -68,31 +70,20 @@ class OperatorPlugins:
         for path in [*self._settings.plugin_paths, *installed.packages()]:
             try:
                 sources[path] = read_source(path)
-                sources[path].written_below(self._settings.code)  # for who inspects models
             except (NormlabError, OSError) as e:
                 self.troubles.append(Trouble(str(path), str(e)))
         return sources
 
-    def _describe(self, sources: dict[Path, Source]) -> list[PluginDescription | Trouble]:
-        """Describe *sources* in their order; what was described before is only looked up."""
-        found: dict[str, PluginDescription | Trouble] = {}
-        new: list[Path] = []
-        for path, source in sources.items():
-            known = store.find(self._database, source.digest)
-            if known is None:
-                new.append(path)
-            else:
-                found[source.digest] = known.model_copy(update={"name": source.name})
-        described = describe([sources[path] for path in new], self._settings.python_of_plugins)
-        for path, one in zip(new, described, strict=True):
-            found[sources[path].digest] = one
-            if isinstance(one, PluginDescription):
-                self._keep(path, sources[path], one)
-        return [found[source.digest] for source in sources.values()]
-
-    def _keep(self, path: Path, source: Source, described: PluginDescription) -> None:
-        with self._database.begin() as connection:
-            store.keep(connection, source, described, owner=None, origin=origin_of(path))
+    def _describe(self, path: Path, source: Source) -> Described:
+        """Describe *source*; what was described before is only looked up."""
+        known = store.find(self._database, source.digest)
+        if known is not None:
+            return known.model_copy(update={"name": source.name})
+        found = self._inspector.describe(source)
+        if isinstance(found, PluginDescription):
+            with self._database.begin() as connection:
+                store.keep(connection, source, found, owner=None, origin=origin_of(path))
+        return found
 
 
 def _clash(new: PluginDescription, others: Sequence[PluginDescription]) -> Trouble | None:

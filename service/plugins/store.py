@@ -111,7 +111,7 @@ def newest(database: Database, limit: int = 1000) -> list[PluginRecord]:
 
 def source_text(database: Database, digest: str) -> PluginSource:
     """Return the files of the plugin with *digest* as text; raise NotFound."""
-    source = _source(database, digest)
+    source = source_of(database, digest)
     files = {path: content.decode(errors="replace") for path, content in source.files.items()}
     return PluginSource(name=source.name, files=files)
 
@@ -124,13 +124,14 @@ def written(database: Database, digest: str, folder: Path) -> tuple[str, Path]:
         InvalidSpec: there is no such plugin.
     """
     try:
-        source = _source(database, digest)
+        source = source_of(database, digest)
     except NotFound as e:
         raise InvalidSpec(f"{e}, so the job's code cannot be run") from e
     return source.name, source.written_below(folder)
 
 
-def _source(database: Database, digest: str) -> Source:
+def source_of(database: Database, digest: str) -> Source:
+    """Return the source of the plugin with *digest*; raise NotFound."""
     with database.autocommit() as connection:
         row = connection.execute(_SOURCE, {"digest": digest}).one_or_none()
     if row is None:

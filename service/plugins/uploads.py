@@ -5,24 +5,24 @@ from __future__ import annotations
 from threading import BoundedSemaphore
 
 from normlab.errors import FieldProblem, InvalidSpec, TooBusy
-from normlab.plugins.describing import Described, Trouble, describe
+from normlab.plugins.describing import Described, Trouble
 from normlab.plugins.sources import Source, checked
 from normlab.records.plugins import PluginRecord, PluginUpload
+from service.inspector import Inspector
 from service.plugins import store
-from service.settings import Settings
 from service.store import audit
 from service.store.audit import Actor
 from service.store.database import Database
 
-AT_ONCE = 2  # processes that describe, each with torch
+AT_ONCE = 2  # of the inspector's questions, which take seconds here
 
 
 class Uploads:
     """Takes code of people who may upload it."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, inspector: Inspector) -> None:
         self._database = database
-        self._settings = settings
+        self._inspector = inspector
         self._turns = BoundedSemaphore(AT_ONCE)
 
     def take(self, upload: PluginUpload, actor: Actor) -> tuple[PluginRecord, bool]:
@@ -40,7 +40,6 @@ class Uploads:
         described = self._describe(source)
         if isinstance(described, Trouble):
             raise _refusal(described)
-        source.written_below(self._settings.code)  # for the process that inspects models
         with self._database.begin() as connection:
             owner = actor.owner
             new = store.keep(connection, source, described, owner=owner, origin=upload.origin)
@@ -52,10 +51,9 @@ class Uploads:
         if not self._turns.acquire(blocking=False):
             raise TooBusy(f"{AT_ONCE} plugins are being described now; try again in some seconds")
         try:
-            (described,) = describe([source], self._settings.python_of_plugins)
+            return self._inspector.describe(source)
         finally:
             self._turns.release()
-        return described
 
 
 def _source_of(upload: PluginUpload) -> Source:

@@ -12,6 +12,7 @@ from normlab.plugins.sources import read_source
 from normlab.specs import registries
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import BY_KIND
+from service.inspector import Inspector
 from service.plugins import store
 from service.plugins.operators import OperatorPlugins
 from service.settings import Settings
@@ -24,8 +25,13 @@ pytestmark = pytest.mark.usefixtures("no_plugins")
 
 def installed(database: Database, folder: Path, *paths: Path) -> OperatorPlugins:
     given = os.pathsep.join(map(str, paths))
-    found = OperatorPlugins(database, Settings(data_dir=folder / "data", plugins=given))
-    found.install()
+    settings = Settings(data_dir=folder / "data", plugins=given)
+    inspector = Inspector(settings)
+    found = OperatorPlugins(database, settings, inspector)
+    try:
+        found.install()
+    finally:
+        inspector.close()
     return found
 
 
@@ -47,7 +53,7 @@ def test_what_was_described_before_starts_no_process(
     path = written(tmp_path)
     installed(database, tmp_path, path)
     registries.put_in_force([])
-    monkeypatch.setattr("normlab.plugins.describing._run", pytest.fail)
+    monkeypatch.setattr(Inspector, "describe", pytest.fail)
     assert [one.name for one in installed(database, tmp_path, path).good] == ["my_norms.py"]
 
 

@@ -1,4 +1,8 @@
-"""Ask the inspection process about a job's model: this process does not import torch."""
+"""
+Ask the inspection process: about a job's model, and about what a plugin declares.
+
+It has torch, and runs the code of plugins, so that this process does neither.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +15,26 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
+from normlab.errors import ServiceUnavailable
 from normlab.host.private_files import append_privately
+from normlab.plugins.describing import Described, to_question, understood
+from normlab.plugins.sources import Source
 from normlab.specs.jobs import JobSpec
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+SourceOf = Callable[[str], Source]
+
 ANSWER_WITHIN_S = 15.0
+DESCRIBED_WITHIN_S = 60.0
 START_WITHIN_S = 60.0  # importing torch takes seconds, and minutes on a busy machine
 IDLE_S = 600.0
 PAUSE_S = 60.0  # before a failed start, or a question without an answer in time, is retried
@@ -61,12 +73,13 @@ class Inspector:
     Args:
         settings: with `inspector_socket`, the process that listens there is asked; without, one
             of our own starts at the first question, and exits when there are no more questions.
+        source_of: returns the source of the plugin with a digest, for jobs that use it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, source_of: SourceOf | None = None) -> None:
+        self._source_of = source_of
         self._external = settings.inspector_socket
         self._python = str(settings.job_python.get("cpu") or sys.executable)
-        self._code = settings.code.absolute()
         self._logs = settings.data_dir / "logs"
         self._answers: OrderedDict[str, Inspection] = OrderedDict()
         self._lock = threading.Lock()
@@ -95,7 +108,7 @@ class Inspector:
             log.warning("the inspector is busy", questions=AT_ONCE)
             return None
         try:
-            answer = self._ask(question)
+            answer = self._inspection(question)
         except OSError as e:
             log.warning("the inspector does not answer", reason=str(e))
             if isinstance(e, TimeoutError):
@@ -131,19 +144,43 @@ class Inspector:
             if len(self._answers) > REMEMBERED:
                 self._answers.popitem(last=False)
 
-    def _ask(self, question: str) -> Inspection | None:
-        path = self._external or self._own_socket()
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(ANSWER_WITHIN_S)
-            connection.connect(str(path))
-            connection.sendall(question.encode() + b"\n")
-            with connection.makefile("rb") as lines:
-                line = lines.readline()
-        answer = json.loads(line or b'{"error": "it ended before it answered"}')
+    def describe(self, source: Source) -> Described:
+        """
+        Return what *source* declares, or why it cannot be used.
+
+        Raises:
+            ServiceUnavailable: the process does not answer.
+        """
+        try:
+            answer = self._ask(json.dumps({"describe": to_question(source)}), DESCRIBED_WITHIN_S)
+        except OSError as e:
+            raise ServiceUnavailable(f"no process here describes plugins: {e}") from e
+        return understood(answer, source)
+
+    def _inspection(self, question: str) -> Inspection | None:
+        answer = self._ask(self._with_sources(question), ANSWER_WITHIN_S)
         if "error" in answer:
             log.warning("a model cannot be inspected", reason=answer["error"])
             return None
         return Inspection(**answer)
+
+    def _with_sources(self, question: str) -> str:
+        asked = json.loads(question)
+        if not asked["code"] or self._source_of is None:
+            return question
+        sources = [to_question(self._source_of(digest)) for digest in asked["code"]]
+        return json.dumps({**asked, "sources": sources})
+
+    def _ask(self, question: str, within_s: float) -> dict[str, Any]:
+        path = self._external or self._own_socket()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(within_s)
+            connection.connect(str(path))
+            connection.sendall(question.encode() + b"\n")
+            with connection.makefile("rb") as lines:
+                line = lines.readline()
+        answer: dict[str, Any] = json.loads(line or b'{"error": "it ended before it answered"}')
+        return answer
 
     def _own_socket(self) -> Path:
         with self._lock:
@@ -160,7 +197,7 @@ class Inspector:
         path.unlink(missing_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         command = [self._python, "-m", "accelerators.inspection", "--socket", str(path)]
-        command += ["--idle-s", f"{IDLE_S:g}", "--code", str(self._code)]
+        command += ["--idle-s", f"{IDLE_S:g}"]
         with append_privately(self._logs / "inspector.log") as out:
             # It exits when its standard input closes, so it never outlives this process. (Its
             # parent is the thread of a request, which may end long before.)

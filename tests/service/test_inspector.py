@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from normlab.specs.jobs import JobSpec
-from service.jobs.inspector import AT_ONCE, Inspector
+from service.inspector import AT_ONCE, Inspector
 from service.settings import Settings
 
 ANSWER = {"parameters": 7, "memory_bytes": 70, "ipu_passes": True, "ipu_message": "passes"}
@@ -120,7 +120,7 @@ def test_a_process_that_we_start_answers_and_ends_with_us(tmp_path: Path) -> Non
 def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from normlab.specs.jobs import JobSpec;"
-        "from service.jobs.inspector import Inspector; from service.settings import Settings;"
+        "from service.inspector import Inspector; from service.settings import Settings;"
         "i = Inspector(Settings(data_dir=Path(sys.argv[1])));"
         "i.ask(JobSpec(normalizer='group')); print(i._child.pid, flush=True); sys.stdin.read()"
     )
@@ -148,7 +148,7 @@ def _alive(pid: int) -> bool:
 def test_a_model_that_takes_too_long_is_inspected_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.jobs.inspector.ANSWER_WITHIN_S", 0.2)
+    monkeypatch.setattr("service.inspector.ANSWER_WITHIN_S", 0.2)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "socket"))
         silent.listen()
@@ -162,7 +162,7 @@ def test_a_model_that_takes_too_long_is_inspected_once(
 def test_many_questions_do_not_occupy_as_many_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.jobs.inspector.ANSWER_WITHIN_S", 3.0)
+    monkeypatch.setattr("service.inspector.ANSWER_WITHIN_S", 3.0)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "socket"))
         silent.listen(AT_ONCE)
