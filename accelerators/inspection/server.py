@@ -98,7 +98,7 @@ def answer(question: bytes) -> Dict[str, Any]:
     except (ValidationError, NormlabError) as e:
         return {"error": str(e)}
     except MemoryError:
-        return {"error": "the model is too large to be looked at"}
+        return {"error": "the model is too large to be inspected"}
     except RuntimeError as e:  # torch's errors for a lack of memory, or for shapes that do not fit
         return {"error": f"the model cannot be built: {e}"}
 

@@ -169,7 +169,7 @@ DATASETS: Dict[str, DatasetFacts] = {
         ),
         DatasetFacts(
             "scenes32",
-            "two striped shapes, one in front of the other, drawn in memory; a class a pixel",
+            "two striped shapes, one in front of the other, drawn in memory; a class per pixel",
             "normlab.data.scenes32:load",
             5,
             3,

@@ -16,7 +16,7 @@ from normlab.training.losses import by_prediction
 
 class Measure(NamedTuple):
     """
-    A number that is no mean over batches.
+    A measure that is not a mean over batches.
 
     Args:
         tally: sums over the predictions of a batch, from logits and classes: the sums of all
