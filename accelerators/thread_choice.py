@@ -39,7 +39,7 @@ def choose_threads(
     Args:
         update: makes one update, whose effects are discarded.
         updates: the number of remaining updates; for a few, nothing is measured.
-        expected_s: the expected seconds of an update on one thread, if known; it decides for few updates.
+        expected_s: the expected seconds of an update on one thread; decides for few updates.
         clock: in seconds.
     """
     if updates < FEW:
