@@ -174,7 +174,7 @@ MODELS: Dict[str, ModelFacts] = {
         ),
         ModelFacts(
             "randomplain100",
-            "100 plain convolutions with random scales and shifts, for diagnostics without training",
+            "100 plain convolutions with random scales and shifts, for untrained diagnostics",
             factory="normlab.nets.randomplain:randomplain100",
             default_width=128,
             min_image_size=8,
