@@ -1,9 +1,8 @@
-# `make help` lists the recipes; the line of ## above each says what it is for.
+# `make help` lists the recipes, with the ## line above each recipe as its description.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-ROOMS := normlab accelerators service workers api
 EXTRAS := train,server,local,study,test,docs,dev
 SEED ?= 7
 FAULTS ?= 100
@@ -16,15 +15,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ## Show this list.
 help:
 	@awk '/^## /{d = substr($$0, 4); next} \
-	      /^[a-z0-9-]+:/ && d {sub(/:.*/, "", $$1); printf "  make %-13s %s\n", $$1, d} {d = ""}' \
+	      /^[a-z0-9-]+:/ && d {sub(/:.*/, "", $$1); printf "  make %-17s %s\n", $$1, d} {d = ""}' \
 	      $(MAKEFILE_LIST)
 
-## Make .venv with everything in it (PYTHON=python3.11 chooses the interpreter).
+## Create .venv with all dependencies (PYTHON=python3.11 chooses the interpreter).
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "normlab's stack needs Python 3.11 or newer; say which with: make install PYTHON=/path/to/python3.11"; exit 1; }
+	  { echo "normlab's stack needs Python 3.11 or newer; choose it with: make install PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(PY) || "$(PYTHON)" -m venv $(VENV)
 	$(PY) -m pip install --quiet -e '.[$(EXTRAS)]' -c constraints.txt
 	@touch $@
@@ -37,7 +36,7 @@ demo: install
 test: install
 	$(PY) -m pytest $(ARGS)
 
-## Lint, formatting, types, import rules.
+## Check lint rules, formatting, types and import rules.
 check: install
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -49,12 +48,12 @@ docs: install
 	$(PY) docs/reference.py
 	$(VENV)/bin/zensical build --strict --clean
 
-## Let ruff mend what it can.
+## Let ruff fix what it can.
 format: install
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-## Measure what the service promises: latency, throughput, memory; rows go to .bench/.
+## Measure latency, throughput and memory against the promised values; results go to .bench/.
 bench: install
 	$(PY) -m benchmarks
 
@@ -62,7 +61,7 @@ bench: install
 bench-norms: install
 	$(PY) -m benchmarks.norms
 
-## Measure a job's own number of threads against every power of two.
+## Compare the number of threads that a job chooses with every power of two.
 bench-threads: install
 	$(PY) -m benchmarks.threads
 
@@ -70,27 +69,27 @@ bench-threads: install
 bench-diagnostics: install
 	$(PY) -m benchmarks.diagnostics
 
-## Measure the API against a named peer on the same machine.
+## Compare the API with an MLflow server on the same machine.
 bench-api: install
 	$(PY) -m benchmarks.api_peer
 
-## Install an MLflow server into .bench/, for bench-api and the test of exports (about a minute).
+## Install an MLflow server into .bench/, for bench-api and the export test (about a minute).
 mlflow: install
 	$(PY) -m benchmarks.peer_mlflow
 
-## Break the stack at random and check that no job is lost or run twice (SEED=7 FAULTS=100).
+## Inject random faults and check that no job is lost or run twice (SEED=7 FAULTS=100).
 drill: install
 	$(PY) -m tests.drill --seed $(SEED) --faults $(FAULTS)
 
-## Build the images, bring compose up, submit a job from the host (skips without Docker).
+## Build the images, start the compose stack, submit a job from the host (skips without Docker).
 test-compose: install
 	$(PY) -m pytest -m docker tests/compose $(ARGS)
 
-## Run library, adapter and job-process tests on Python 3.8 with torch 2.0.1 (skips without it).
+## Run the tests of library, adapters and job processes on Python 3.8 with torch 2.0.1 (skips without them).
 test-py38:
 	tests/py38/run $(ARGS)
 
-## Run layers, trainings and the CUDA adapter on an NVIDIA GPU (skips without one).
+## Run the tests of layers, trainings and the CUDA adapter on an NVIDIA GPU (skips without one).
 test-cuda: install
 	@if $(PY) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 	  NORMLAB_TEST_DEVICE=cuda $(PY) -m pytest -k 'not compiled and not fused' tests/norms \
@@ -102,16 +101,16 @@ test-cuda: install
 reproduce: install
 	$(VENV)/bin/normlab reproduce --all --page docs/claims.md
 
-## Write constraints.txt from what is installed now.
+## Write constraints.txt with the installed versions.
 constraints: install
 	@{ echo '# Every package that the project is tested with, on Python 3.11: `make constraints` writes this file.'; \
 	  $(PY) -m pip freeze --exclude-editable --exclude normlab | sed 's/+cpu//; s/$$/ ; python_version == "3.11"/'; } > constraints.txt
 
-## Let git run `make check` before each commit.
+## Make git run `make check` before each commit.
 hooks:
 	@printf '#!/bin/sh\nexec make check\n' > "$$(git rev-parse --git-path hooks)/pre-commit"
 	@chmod +x "$$(git rev-parse --git-path hooks)/pre-commit"
 
-## Throw away what was built and measured here; .venv stays.
+## Delete everything that was built or measured here, except .venv.
 clean:
 	rm -rf .bench .site .cache docs/reference .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build

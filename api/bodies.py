@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.specs import registries
+from normlab.specs.jobs import MOST_PLUGINS
 from normlab.specs.json_values import MAX_DEPTH, json_problem
 
 _AT_ONCE_BYTES = 16 * 1024
@@ -50,8 +52,20 @@ class _Request(Request):
     async def json(self) -> Any:
         body = await self.body()
         if len(body) <= _AT_ONCE_BYTES:
-            return decode(body)
-        return await run_in_threadpool(decode, body)  # other requests are served in the meantime
+            found = decode(body)
+        else:
+            found = await run_in_threadpool(decode, body)  # others are served in the meantime
+        if _code_in(found):
+            # the database is asked here, so that validation, which holds up all, need not
+            await run_in_threadpool(lambda: [registries.find(digest) for digest in _code_in(found)])
+        return found
+
+
+def _code_in(body: Any) -> list[str]:
+    """List the plugins that a job or a study names."""
+    base = body.get("base", body) if isinstance(body, dict) else None
+    code = base.get("code") if isinstance(base, dict) else None
+    return [d for d in code[:MOST_PLUGINS] if isinstance(d, str)] if isinstance(code, list) else []
 
 
 def decode(body: bytes) -> Any:

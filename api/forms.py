@@ -8,8 +8,9 @@ from functools import cache
 
 from pydantic import BaseModel
 
+from normlab.specs import registries
 from normlab.specs.jobs import DatasetSpec, JobSpec, ModelSpec
-from normlab.specs.normalizers import SPECS
+from normlab.specs.normalizers import BY_KIND
 from normlab.specs.optimization import (
     SGD,
     AdamW,
@@ -65,9 +66,13 @@ _RUN = ("batch_size", "gradient_accumulation", "replicas", "epochs", "max_steps"
 _PLACE = ("device", "ipu_runtime", "precision", "threads", "tf32", "acceleration")
 
 
-@cache
 def job_form() -> tuple[Group, ...]:
     """Return the groups of the form, in the order in which people fill them in."""
+    return _form_with(registries.in_force())
+
+
+@cache
+def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
     shown = {"name", *_RUN, *_PLACE}
     return (
         Group("Normalizer", (_normalizer(),), ()),
@@ -113,7 +118,7 @@ def paths() -> list[str]:
 def _normalizer() -> Chooser:
     choices = tuple(
         Choice(spec.model_fields["kind"].default, spec.title, _fields(spec, "normalizer"))
-        for spec in SPECS
+        for spec in BY_KIND.values()
     )
     return Chooser("normalizer.kind", "Kind", "batch", choices)
 

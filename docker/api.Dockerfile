@@ -1,20 +1,20 @@
-# The API, the relay and the reaper. No torch in here: what needs it is asked from the inspector.
+# The API, the relay and the reaper. torch is not installed here: the inspector answers what needs it.
 FROM python:3.11-slim-bookworm
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 WORKDIR /app
 
-# The dependencies lie in a layer of their own, so that a change of code does not fetch them again.
+# The dependencies are in a separate layer, so that a change of the code does not download them again.
 COPY pyproject.toml constraints.txt docker/requirements.py ./
 RUN python requirements.py server study > requirements.txt \
     && python -m pip install -r requirements.txt -c constraints.txt
 
-# All that .dockerignore lets through: what the wheel is made of.
+# Everything that .dockerignore does not exclude: the contents of the wheel.
 COPY . .
 RUN python -m pip install --no-deps .
 
-# The numbers are fixed: volumes outlive images.
+# The ids are fixed, because volumes outlive images.
 RUN groupadd --gid 10001 normlab \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data normlab \
     && install -d -o normlab -g normlab /data /run/normlab

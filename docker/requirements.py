@@ -1,4 +1,4 @@
-"""Print what pip must install for some of the project's extras: `requirements.py train server`."""
+"""Print the requirements of some of the project's extras: `requirements.py train server`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tomllib
 
 
 def main() -> None:
-    """Print the base dependencies and those of the extras named on the command line."""
+    """Print the base dependencies, and those of the extras named on the command line."""
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     lines = project["dependencies"] + [line for name in sys.argv[1:] for line in extras[name]]

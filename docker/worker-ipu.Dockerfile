@@ -1,5 +1,5 @@
-# A worker for IPUs: the supervisor on a Python of its own, the job process on the SDK's Python 3.8.
-# The base image stands under the Graphcore Container License Agreement.
+# A worker for IPUs: the supervisor has its own Python, the job process uses the SDK's Python 3.8.
+# The base image is under the Graphcore Container License Agreement.
 FROM graphcore/pytorch:3.3.0-ubuntu-20.04-20230703
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -7,19 +7,19 @@ ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_
 WORKDIR /app
 COPY pyproject.toml constraints.txt docker/requirements.py docker/job-python-ipu ./
 
-# Ubuntu 20.04 has no Python 3.11; uv brings a standalone build. No torch there: it only supervises.
+# Ubuntu 20.04 has no Python 3.11, so uv installs a standalone build. It needs no torch, because it only supervises.
 RUN python3 -m pip install uv \
     && python3 -m uv venv --seed --python 3.11 /opt/supervisor \
     && /opt/supervisor/bin/python requirements.py server > requirements.txt \
     && /opt/supervisor/bin/python -m pip install -r requirements.txt -c constraints.txt
 
-# The SDK's Python keeps its torch 2.0.1, to which PopTorch is built.
+# The SDK's Python keeps torch 2.0.1, because PopTorch is built for it.
 RUN install -m 755 job-python-ipu /usr/local/bin/job-python-ipu \
     && /opt/supervisor/bin/python requirements.py train | grep -v '^torch' > requirements-job.txt \
     && echo 'torch==2.0.1' > constraints-job.txt && echo 'numpy<2' >> constraints-job.txt \
     && /usr/local/bin/job-python-ipu -m pip install -r requirements-job.txt -c constraints-job.txt
 
-# All that .dockerignore lets through: what the wheel is made of.
+# Everything that .dockerignore does not exclude: the contents of the wheel.
 COPY . .
 RUN /opt/supervisor/bin/python -m pip install --no-deps . \
     && /usr/local/bin/job-python-ipu -m pip install --no-deps .

@@ -1,4 +1,4 @@
-# A worker for CPU, or for CUDA: torch's own index decides (TORCH_INDEX, empty for CUDA builds).
+# A worker for CPU or CUDA. TORCH_INDEX selects the torch build; it is empty for CUDA.
 FROM python:3.11-slim-bookworm
 
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -6,17 +6,17 @@ ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_
     PIP_ROOT_USER_ACTION=ignore
 WORKDIR /app
 
-# The dependencies lie in a layer of their own, so that a change of code does not fetch them again.
+# The dependencies are in a separate layer, so that a change of the code does not download them again.
 COPY pyproject.toml constraints.txt docker/requirements.py ./
 RUN python requirements.py train server > requirements.txt \
     && PIP_EXTRA_INDEX_URL="$TORCH_INDEX" PIP_RETRIES=2 \
        python -m pip install -r requirements.txt -c constraints.txt
 
-# All that .dockerignore lets through: what the wheel is made of.
+# Everything that .dockerignore does not exclude: the contents of the wheel.
 COPY . .
 RUN python -m pip install --no-deps .
 
-# The numbers are fixed: volumes outlive images.
+# The ids are fixed, because volumes outlive images.
 RUN groupadd --gid 10001 normlab \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data normlab \
     && install -d -o normlab -g normlab /data /run/normlab

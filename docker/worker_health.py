@@ -1,4 +1,4 @@
-"""Exit 0 if the worker of this container has shown a sign of life in the database lately."""
+"""Exit with 0 if the database has a recent heartbeat of this container's worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def main() -> int:
     hosts = {worker.hostname for worker in live(database)}
     if socket.gethostname() in hosts:
         return 0
-    print(f"no live worker on {socket.gethostname()}; there are some on {sorted(hosts)}")
+    print(
+        f"no live worker on {socket.gethostname()}; the hosts with live workers are {sorted(hosts)}"
+    )
     return 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -70,6 +72,16 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="interpreters of jobs by device (NORMLAB_JOB_PYTHON_IPU=...); none: ours",
     )
+    plugins: str = Field(
+        "",
+        description="code of the operator's: files and folders with `:` between them, whose "
+        "normalizers, networks and datasets every job may use",
+    )
+    allow_code: str = Field(
+        "",
+        description="owners, with commas, who may upload code for their jobs; `*`: everybody who "
+        "may submit; none: nobody",
+    )
     inspector_socket: Path | None = Field(
         None, description="of a process that inspects models; none: the API starts one"
     )
@@ -109,6 +121,26 @@ class Settings(BaseSettings):
     def jobs(self) -> Path:
         """The folder of job folders."""
         return self.data_dir / "jobs"
+
+    @property
+    def code(self) -> Path:
+        """The folder of the plugins' files, one folder for each digest."""
+        return self.data_dir / "code"
+
+    @property
+    def plugin_paths(self) -> list[Path]:
+        """The operator's plugins."""
+        return [Path(path).absolute() for path in self.plugins.split(os.pathsep) if path]
+
+    @property
+    def python_of_plugins(self) -> str:
+        """The interpreter that describes plugins: one that has torch."""
+        return str(self.job_python.get("cpu") or sys.executable)
+
+    def lets_upload(self, owner: str) -> bool:
+        """Return whether *owner* may upload code."""
+        allowed = {name.strip() for name in self.allow_code.split(",")} - {""}
+        return "*" in allowed or owner in allowed
 
     @property
     def worker_silence_s(self) -> float:

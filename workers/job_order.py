@@ -17,6 +17,14 @@ class CheckpointReference(BaseModel):
     sha256: str
 
 
+class CodeReference(BaseModel):
+    """A plugin that the job uses, and the folder of its files."""
+
+    digest: str
+    name: str
+    folder: str
+
+
 class JobOrder(BaseModel):
     """One attempt at one job, as the supervisor passes it to the job process."""
 
@@ -24,6 +32,7 @@ class JobOrder(BaseModel):
 
     job: str
     attempt: int
+    code: List[CodeReference] = Field(default_factory=list, description="loaded before all else")
     spec: JobSpec
     device: str = Field(description="the kind of device that was chosen")
     folder: str = Field(description="this attempt's own folder; no other process writes there")

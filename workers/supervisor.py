@@ -13,12 +13,13 @@ from normlab.errors import DeviceUnavailable, InvalidSpec, NormlabError, Service
 from normlab.events import AnyEvent, Failed, Finished
 from service.jobs import leases
 from service.jobs.leases import Lease
+from service.plugins.store import written
 from service.results.norm_sources import norms_for
 from service.settings import Settings
 from service.store.database import Database
 from workers.endings import Ending, Released, StopReason, ending_of, memory_kills
 from workers.gpus import GpuPool
-from workers.job_order import CheckpointReference, JobOrder
+from workers.job_order import CheckpointReference, CodeReference, JobOrder
 from workers.ledger import FencedOff, Ledger
 from workers.process import JobProcess, Launcher
 
@@ -89,6 +90,7 @@ class Supervisor:
         return JobOrder(
             job=str(claim.job),
             attempt=claim.attempt,
+            code=[self._code(digest) for digest in claim.spec.code],
             spec=claim.spec,
             device=claim.device,
             folder=str(folder.absolute()),
@@ -101,6 +103,10 @@ class Supervisor:
             norms=norms_for(self.database, claim.spec),
             gpus=None if self.gpus is None else self.gpus.of(claim.job),
         )
+
+    def _code(self, digest: str) -> CodeReference:
+        name, folder = written(self.database, digest, self.settings.code)
+        return CodeReference(digest=digest, name=name, folder=str(folder.absolute()))
 
     def _settle(self, claim: Lease, ledger: Ledger, ending: Ending) -> None:
         """Write what is left and the end, trying on while the database is away."""

@@ -14,9 +14,10 @@ def main() -> int:
     parser.add_argument("--socket", type=Path, required=True, help="where to listen")
     parser.add_argument("--answer-within-s", type=float, default=30.0)
     parser.add_argument(
-        "--idle-s", type=float, default=None, help="exit after this time without a question"
+        "--idle-s", type=float, default=None, help="exit after this time of silence"
     )
     parser.add_argument("--lifeline", action="store_true", help="exit when stdin closes")
+    parser.add_argument("--code", type=Path, help="the folder of the plugins that jobs name")
     options = parser.parse_args()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would be missing in every fork
     from accelerators.inspection.server import InspectionServer, inspect
@@ -27,7 +28,7 @@ def main() -> int:
     require_one_thread()
     os.umask(0o077)
     InspectionServer(
-        options.socket, options.answer_within_s, options.idle_s, options.lifeline
+        options.socket, options.answer_within_s, options.idle_s, options.lifeline, options.code
     ).serve()
     return 0
 

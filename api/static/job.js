@@ -97,7 +97,7 @@ let empty = true;
 
 const readLog = throttled(async () => {
   const page = await ask(`/v1/jobs/${id}/logs?offset=${offset}`);
-  if (empty) log.textContent = page.text ? "" : `Nothing was written${page.ended ? "" : " yet"}.`;
+  if (empty) log.textContent = page.text ? "" : `The log is empty${page.ended ? "" : " so far"}.`;
   if (page.text) {
     empty = false;
     log.append(page.text);

@@ -6,7 +6,7 @@ const live = document.getElementById("live");
 
 const refresh = throttled(async () => {
   const answer = await fetch(`/jobs/rows${location.search}`, { headers: { Accept: "text/html" } });
-  if (!answer.ok) { setTimeout(refresh, 3000); return; }  // no later news may come to try it again
+  if (!answer.ok) { setTimeout(refresh, 3000); return; }  // no later event may come to trigger another try
   const focused = document.activeElement?.closest?.("tr[data-job]")?.dataset.job;
   rows.innerHTML = await answer.text();
   // The focused element keeps the focus, although its row is replaced.
@@ -16,5 +16,5 @@ const refresh = throttled(async () => {
 
 follow("/v1/events", refresh, live.dataset.after);
 onReturn(refresh);
-// Progress sends no event of its own here.
+// Progress does not send an event here.
 setInterval(() => { if (!document.hidden && rows.querySelector(".state.running")) refresh(); }, 3000);

@@ -24,13 +24,13 @@ const check = throttled(async () => {
   const elsewhere = form.complain(problems || []);
   document.getElementById("submit").disabled = Boolean(problems);
   if (problems) {
-    const found = problems.length === 1 ? "One thing is" : `${problems.length} things are`;
-    verdict.replaceChildren(line(`${found} not right yet:`), list(problems));
+    const found = problems.length === 1 ? "One field is" : `${problems.length} fields are`;
+    verdict.replaceChildren(line(`${found} not valid yet:`), list(problems));
     return elsewhere;
   }
   verdict.replaceChildren(
     line(`On ${validation.device}: ${validation.device_reason}`),
-    line(`${validation.samples_per_update} samples an update, ${validation.steps ?? "an unknown number of"} updates`),
+    line(`${validation.samples_per_update} samples per update, ${validation.steps ?? "an unknown number of"} updates`),
     ...(validation.parameters === null ? [] : [line(`${validation.parameters.toLocaleString()} parameters`)]),
     line(`Running time: ${validation.estimate}`),
     ...(validation.memory_bytes === null ? [] : [line(`about ${(validation.memory_bytes / 2 ** 20).toFixed(0)} MiB of memory`)]),

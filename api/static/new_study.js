@@ -96,8 +96,8 @@ const check = throttled(async () => {
     complain([]);
     button.disabled = found.refused.length > 0;
     preview.replaceChildren(
-      line(`${found.cells} cells, ${found.epochs} epochs in all`),
-      ...(found.reusable ? [line(`${found.reusable} are there already`)] : []),
+      line(`${found.cells} cells, ${found.epochs} epochs in total`),
+      ...(found.reusable ? [line(`${found.reusable} already exist`)] : []),
       line(`Run one after another: ${found.estimate}`),
       ...refusals(found.refused),
     );

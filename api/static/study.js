@@ -134,7 +134,7 @@ function heat() {
   }
   grid.append(thead, body);
   document.getElementById("heat").replaceChildren(grid);
-  document.getElementById("heat-legend").textContent = means.length ? `Dark is large: from ${least.mean_text} to ${most.mean_text}.` : "No cell here has a value yet.";
+  document.getElementById("heat-legend").textContent = means.length ? `Darker cells have larger values: from ${least.mean_text} to ${most.mean_text}.` : "No cell here has a value yet.";
 }
 
 function heatCell(row, least, most) {
@@ -229,7 +229,7 @@ function nothing(list) {
   const states = {};
   for (const state of list.flatMap((row) => Object.values(row.states))) states[state] = (states[state] || 0) + 1;
   const said = Object.entries(states).map(([state, count]) => `${count} ${state}`).join(", ");
-  return `None of these jobs that are running or have succeeded has reported ${table.metric} yet${said ? `: ${said}` : ""}.`;
+  return `No job that is running or has succeeded has reported ${table.metric} yet${said ? `: ${said}` : ""}.`;
 }
 
 const reload = throttled(load, 2000);
@@ -244,7 +244,7 @@ const progress = throttled(async () => {
   const study = await ask(`/v1/studies/${id}`);
   const done = study.counts.succeeded || 0;
   const others = ["running", "queued", "failed", "cancelled", "pruned", "missing"].filter((n) => study.counts[n]).map((n) => `, ${study.counts[n]} ${n}`).join("");
-  document.getElementById("counts").textContent = `${study.state}: ${done} of ${study.cells} cells done${others}${study.reused ? `; ${study.reused} taken from other jobs` : ""}.`;
+  document.getElementById("counts").textContent = `${study.state}: ${done} of ${study.cells} cells done${others}${study.reused ? `; ${study.reused} reused from other jobs` : ""}.`;
   document.getElementById("progress").value = done + (study.counts.pruned || 0);
   const job = study.grid.find((c) => c.job && c.state !== "queued")?.job;
   const list = document.getElementById("metrics");

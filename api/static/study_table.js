@@ -33,7 +33,7 @@ export function fill(table) {
   thead.append(head);
   document.getElementById("table").replaceChildren(thead, body);
   const left = table.rows.length - MOST_ROWS;
-  document.getElementById("table-left").textContent = left > 0 ? `The first ${MOST_ROWS} of ${table.rows.length} rows; the exports have all.` : "";
+  document.getElementById("table-left").textContent = left > 0 ? `The first ${MOST_ROWS} of ${table.rows.length} rows. The exports contain all rows.` : "";
 }
 
 function tableRow(row, shown) {

@@ -13,12 +13,13 @@ from normlab.presentation.tables import markdown
 from normlab.specs.cells import expand
 
 _EXPLAINED = """\
-A claim *shows* where every effect that it predicts has its whole 95 % interval over seeds on the
-expected side; otherwise it *does not show* at this scale. Of accuracies, a difference counts from
-0.01 on, and kinds match that are within 0.03, about what so few seeds can tell. Where several
-learning rates were tried, each side of a difference has, for each seed, its accuracy at the rate
-that is best over the *other* seeds; the table has the grid. They are accuracies of a small net on
-a procedural dataset: compare signs and order with the papers, not figures."""
+A claim *shows* if every effect that it predicts has its whole 95 % interval over seeds on the
+expected side. Otherwise it *does not show* at this scale. A difference of accuracies counts if it
+is at least 0.01, and two kinds match if they differ by at most 0.03; so few seeds cannot resolve
+much less. If several learning rates were tried, each side of a difference takes, for each seed,
+the accuracy at the rate that is best over the *other* seeds; the table shows all rates. The
+accuracies are those of a small network on a procedural dataset. Compare signs and order with the
+papers, not numbers."""
 
 
 def effect_lines(verdict: Verdict) -> List[str]:

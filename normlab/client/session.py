@@ -24,6 +24,7 @@ import httpx
 
 from normlab.client import references, streams
 from normlab.client.pages import all_items
+from normlab.client.plugins import Plugins
 from normlab.client.studies import Studies
 from normlab.client.tokens import Tokens, audit
 from normlab.client.transport import AnyRecord, Transport
@@ -88,6 +89,7 @@ class Client:
         )
         self.studies = Studies(self.transport)
         self.tokens = Tokens(self.transport)
+        self.plugins = Plugins(self.transport)
         self.job_id = references.jobs(self.transport).full
 
     def __enter__(self) -> Client:

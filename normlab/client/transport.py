@@ -137,7 +137,7 @@ class Transport:
         """Return the error for a server that does not answer."""
         return ServiceUnavailable(
             f"no answer from {self.url} ({type(cause).__name__}: {cause}); "
-            "is it running? `normlab up` starts a stack here, `normlab doctor` finds problems"
+            "is it running? `normlab up` starts a stack here, `normlab doctor` finds the problem"
         )
 
     def close(self) -> None:

@@ -87,7 +87,8 @@ class NormSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _refuse_proxy_elsewhere(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and "proxy" in values and "proxy" not in cls.model_fields:
+        unknown = cls.model_config.get("extra") != "allow" and "proxy" not in cls.model_fields
+        if isinstance(values, Mapping) and "proxy" in values and unknown:
             kind = cls.model_fields["kind"].default
             raise ValueError(
                 f"{kind!r} cannot take proxy: it normalizes {cls.acts_on}, so no affine of an "

@@ -19,6 +19,7 @@ Action = Literal[
     "study.create", "study.extend", "study.complete", "study.pause", "study.resume",
     "study.cancel", "study.priority",
     "token.create", "token.revoke", "token.rotate",
+    "plugin.upload",
     "session.login", "session.logout", "session.end",
     "token.guessed",
 ]  # fmt: skip

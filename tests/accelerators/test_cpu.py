@@ -33,7 +33,7 @@ def samples(n: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(n, 3, 32, 32, generator=g), torch.arange(n) % 16
 
 
-def test_the_cpu_is_opened_by_its_name_and_is_there() -> None:
+def test_the_cpu_is_opened_by_name_and_is_available() -> None:
     accelerator: Accelerator = open_accelerator("cpu", job(), threads=1)
     probe = accelerator.probe()
     assert accelerator.kind == "cpu"
@@ -53,7 +53,7 @@ def test_float16_is_refused() -> None:
         open_accelerator("cpu", job(precision="float16"))
 
 
-def test_an_update_is_that_of_plain_torch() -> None:
+def test_an_update_equals_plain_torch() -> None:
     spec = job(optimizer={"name": "sgd", "lr": 0.5, "momentum": 0.0})
     ours, theirs = net(spec), net(spec)
     x, y = samples(8)
@@ -120,7 +120,7 @@ def test_bfloat16_computes_in_it_and_keeps_float32_weights() -> None:
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
-def test_the_hosts_settings_are_as_before_after_a_session() -> None:
+def test_a_session_restores_the_settings_of_the_process() -> None:
     threads = torch.get_num_threads()
     spec = job()
     with CpuAccelerator(threads + 1).session(net(spec), spec):
@@ -130,20 +130,20 @@ def test_the_hosts_settings_are_as_before_after_a_session() -> None:
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_a_jobs_own_threads_come_before_the_workers_share() -> None:
+def test_the_threads_of_a_job_override_the_share_of_the_worker() -> None:
     accelerator = open_accelerator("cpu", job(threads=3), threads=1)
     assert isinstance(accelerator, CpuAccelerator)
     assert accelerator.threads == 3
 
 
-def test_what_does_not_fit_into_memory_is_said_so() -> None:
+def test_running_out_of_memory_is_reported() -> None:
     spec = job()
     session = CpuAccelerator(1).session(net(spec), spec)
     with pytest.raises(OutOfDeviceMemory, match="batch_size=8"), session:
         torch.empty(2**50)
 
 
-def test_compiled_loops_are_used_where_they_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_loops_are_used_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "load", lambda *_: object())
     for acceleration in ("kernels", "none"):
         spec = job(acceleration=acceleration)
@@ -152,7 +152,7 @@ def test_compiled_loops_are_used_where_they_were_asked_for(monkeypatch: pytest.M
     assert not engine_fused.is_loaded()
 
 
-def test_without_a_compiler_a_job_that_asked_for_loops_ends(
+def test_without_a_compiler_a_job_that_requests_loops_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*_: Any) -> None:
@@ -193,7 +193,7 @@ def test_the_gradient_of_all_sparse_logits_is_clipped_together(
         torch.testing.assert_close(p.detach(), old - 0.1 * g / norm, rtol=1e-4, atol=1e-6)
 
 
-def test_an_operator_without_a_fixed_order_is_said_with_a_way_out() -> None:
+def test_a_nondeterministic_operator_is_reported_with_an_alternative() -> None:
     words = r"^put_ does .* set deterministic to false"
     with pytest.raises(UnsupportedModel, match=words), host_computation(1, job()):
         torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
@@ -201,7 +201,7 @@ def test_an_operator_without_a_fixed_order_is_said_with_a_way_out() -> None:
         torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
 
 
-def test_other_errors_stay_what_they_are() -> None:
+def test_other_errors_are_not_changed() -> None:
     with pytest.raises(RuntimeError, match="must match"), host_computation(1, job()):
         torch.zeros(3).add_(torch.zeros(2))
 
@@ -224,7 +224,7 @@ def test_compiled_loops_train_as_stock_operators_do(kind: str) -> None:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
-def test_memory_that_a_training_frees_stays_for_its_next_update() -> None:
+def test_freed_memory_is_kept_for_the_next_update() -> None:
     def faults() -> int:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         blocks = [torch.ones(2**18) for _ in range(16)]  # of 1 MiB each, to the top of the heap

@@ -34,7 +34,7 @@ def job(**fields: Any) -> JobSpec:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this host has a GPU")
-def test_without_a_gpu_the_reason_is_said() -> None:
+def test_without_a_gpu_the_reason_is_given() -> None:
     with pytest.raises(DeviceUnavailable, match=r"built without CUDA|sees no GPU"):
         open_accelerator("cuda", job())
     assert not CudaAccelerator().probe().available
@@ -57,13 +57,11 @@ def test_the_hint_is_the_largest_power_of_two_that_fits(fixed: int, wanted: int,
         ("something else", 0),
     ],
 )
-def test_the_bytes_that_were_missing_are_read_from_torchs_words(
-    message: str, asked_for: int
-) -> None:
+def test_the_missing_bytes_are_read_from_torchs_message(message: str, asked_for: int) -> None:
     assert bytes_asked_for(message) == asked_for
 
 
-def test_out_of_memory_is_said_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_is_reported_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     properties = SimpleNamespace(total_memory=8 << 30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nmore")
@@ -74,7 +72,7 @@ def test_out_of_memory_is_said_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("tf32", [False, True])
-def test_the_switches_of_the_process_are_set_and_set_back(
+def test_the_switches_of_the_process_are_set_and_restored(
     tf32: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
@@ -116,14 +114,14 @@ def test_no_kind_needs_an_operator_without_a_deterministic_form(kind: str) -> No
     assert not operators.found & {f"aten::{name}" for name in _RAISES}
 
 
-def test_channels_last_only_where_it_pays() -> None:
+def test_channels_last_is_used_only_where_it_is_faster() -> None:
     assert prefers_channels_last(job(precision="bfloat16"))
     assert not prefers_channels_last(job())
     assert not prefers_channels_last(job(precision="bfloat16", normalizer="group"))
 
 
 @pytest.mark.parametrize("kind", ["online", "streaming", "batch_renorm", "sparse_switchable"])
-def test_what_a_recording_would_leave_out_is_refused(kind: str) -> None:
+def test_a_kind_that_a_recording_would_miss_is_refused(kind: str) -> None:
     refusal = graphs_refusal(job(normalizer=kind))
     assert refusal is not None
     assert kind in refusal

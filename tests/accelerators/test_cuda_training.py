@@ -82,7 +82,7 @@ def test_every_net_trains_deterministically(name: str, tmp_path: Path) -> None:
     assert once.points["train/loss"] == again.points["train/loss"]
 
 
-def test_what_does_not_fit_is_said_with_the_batch_that_would(tmp_path: Path) -> None:
+def test_out_of_memory_names_a_batch_that_fits(tmp_path: Path) -> None:
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(0.0005)
     model = {"name": "resnet18", "width": 64}
@@ -107,7 +107,7 @@ def test_one_replica_averages_with_itself_over_nccl(tmp_path: Path) -> None:
     assert decisions == [0, 7]
 
 
-def test_a_result_says_which_gpu_it_was_and_what_memory_it_took(tmp_path: Path) -> None:
+def test_a_result_names_the_gpu_and_its_memory_use(tmp_path: Path) -> None:
     spec = small_job(device="cuda", epochs=1)
     _, summary = train(spec, tmp_path)
     assert isinstance(summary, dict)

@@ -88,16 +88,16 @@ def test_parameters_are_those_of_the_net() -> None:
     assert inspect(spec)["parameters"] == sum(p.numel() for p in model.parameters())
 
 
-def test_a_question_that_is_no_spec_is_answered_with_its_error() -> None:
+def test_a_question_that_is_not_a_spec_is_answered_with_the_error() -> None:
     assert "normalizer" in answer(b"{}")["error"]
 
 
-def test_a_net_that_cannot_be_built_is_answered_with_its_error() -> None:
+def test_a_network_that_cannot_be_built_is_answered_with_the_error() -> None:
     question = {"normalizer": "group", "model": {"name": "nothing"}}
     assert "no model 'nothing'" in answer(json.dumps(question).encode())["error"]
 
 
-def test_looking_at_a_huge_net_takes_no_memory() -> None:
+def test_inspecting_a_huge_network_takes_no_memory() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     spec = {"normalizer": "layer", "model": {"name": "convnet", "width": 4096}, "batch_size": 4096}
     if sys.version_info >= (3, 11):
@@ -107,7 +107,7 @@ def test_looking_at_a_huge_net_takes_no_memory() -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="the inspector runs on the API's Python")
-def test_who_asks_nothing_is_sent_away_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_a_client_that_asks_nothing_is_disconnected_and_delays_nobody(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     command = [sys.executable, "-m", "accelerators.inspection", "--socket", str(path)]
     server = subprocess.Popen([*command, "--answer-within-s", "2", "--lifeline"], stdin=-1)

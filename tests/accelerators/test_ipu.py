@@ -36,7 +36,7 @@ def test_the_emulation_learns_what_the_cpu_learns(kind: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("fields", [SEGMENTATION, LANGUAGE], ids=["unet", "lstm"])
-def test_other_tasks_are_the_cpus_too(fields: dict[str, Any], tmp_path: Path) -> None:
+def test_other_tasks_train_as_on_the_cpu_too(fields: dict[str, Any], tmp_path: Path) -> None:
     fields = {**fields, "epochs": 1, "optimizer": {"name": "sgd", "lr": 0.02}}
     _, emulated = train(emulated_job(**fields), tmp_path / "ipu")
     _, plain = train(small_job(device="cpu", **fields), tmp_path / "cpu")
@@ -53,7 +53,7 @@ def test_other_tasks_are_the_cpus_too(fields: dict[str, Any], tmp_path: Path) ->
         {"name": "rmsprop", "lr": 1e-3, "momentum": 0.9},
     ],
 )
-def test_every_optimizer_is_the_cpus(optimizer: dict[str, Any], tmp_path: Path) -> None:
+def test_every_optimizer_trains_as_on_the_cpu(optimizer: dict[str, Any], tmp_path: Path) -> None:
     fields = {"normalizer": "layer", "epochs": 1, "optimizer": optimizer}
     _, emulated = train(emulated_job(**fields), tmp_path / "ipu")
     _, plain = train(small_job(device="cpu", **fields), tmp_path / "cpu")
@@ -117,7 +117,7 @@ def test_batch_norm_has_its_running_statistics_after_the_session() -> None:
     assert any("running_mean" in k for k in changed)
 
 
-def test_a_short_last_batch_counts_for_what_it_is() -> None:
+def test_a_short_last_batch_counts_by_its_size() -> None:
     spec = emulated_job(normalizer="layer")
     model = build(spec.model, spec.normalizer, 1, 10, 8)
     x, y = torch.randn(12, 1, 8, 8), torch.arange(12) % 10
@@ -144,7 +144,7 @@ def test_a_short_last_batch_counts_for_what_it_is() -> None:
         ({"optimizer": {"name": "rmsprop", "clip_norm": 1.0}}, "does not clip"),
     ],
 )
-def test_what_an_ipu_cannot_do_is_refused_with_the_reason(
+def test_jobs_that_an_ipu_cannot_run_are_refused_with_the_reason(
     fields: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(UnsupportedModel, match=words):
@@ -163,7 +163,7 @@ def test_a_missing_sdk_never_becomes_an_emulation(runtime: str) -> None:
         open_accelerator("ipu", emulated_job(ipu_runtime=runtime))
 
 
-def test_no_ipu_on_a_host_with_the_sdk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_with_the_sdk_and_without_ipus_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     sdk = ModuleType("poptorch")
     sdk.ipuHardwareIsAvailable = lambda n: n < 1  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "poptorch", sdk)
@@ -171,7 +171,7 @@ def test_no_ipu_on_a_host_with_the_sdk_is_said(monkeypatch: pytest.MonkeyPatch) 
         open_accelerator("ipu", emulated_job(ipu_runtime="hardware"))
 
 
-def test_too_few_ipus_for_the_replicas_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_few_ipus_for_the_replicas_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     sdk = ModuleType("poptorch")
     sdk.ipuHardwareIsAvailable = lambda n: n <= 2  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "poptorch", sdk)
@@ -179,7 +179,7 @@ def test_too_few_ipus_for_the_replicas_is_said(monkeypatch: pytest.MonkeyPatch) 
         open_accelerator("ipu", emulated_job(ipu_runtime="hardware", replicas=4))
 
 
-def test_an_evaluation_draws_no_random_number_anew() -> None:
+def test_an_evaluation_draws_no_new_random_numbers() -> None:
     spec = emulated_job(normalizer="layer")
     model = build(spec.model, spec.normalizer, 1, 10, 8)
     with open_accelerator("ipu", spec).session(model, spec) as session:
@@ -218,7 +218,7 @@ def test_the_programs_are_destroyed_whatever_happens() -> None:
     assert not trainer.isCompiled()
 
 
-def test_what_the_library_raises_while_it_is_set_up_is_translated(
+def test_errors_during_the_setup_of_the_library_are_translated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def busy(*args: Any) -> Any:

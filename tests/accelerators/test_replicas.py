@@ -44,7 +44,7 @@ def _meet_and_part(rank: int, folder: str, rounds: int) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_replicas_part_though_a_thread_still_holds_their_last_message(tmp_path: Path) -> None:
+def test_replicas_separate_while_a_thread_still_holds_their_last_message(tmp_path: Path) -> None:
     mp.spawn(_meet_and_part, (str(tmp_path), 20), nprocs=program.REPLICAS)
 
 
@@ -102,7 +102,7 @@ def test_two_gpus_average_what_two_processes_do(replicated: Any, tmp_path: Path)
         torch.testing.assert_close(*losses, rtol=1e-3, atol=1e-3)
 
 
-def test_an_updates_samples_lie_as_on_an_ipu() -> None:
+def test_the_samples_of_an_update_have_the_same_order_as_on_an_ipu() -> None:
     spec = small_job(batch_size=2, gradient_accumulation=2, replicas=3)
     assert rows_of(0, spec).tolist() == [0, 1, 6, 7]
     assert rows_of(2, spec).tolist() == [4, 5, 10, 11]
@@ -114,7 +114,7 @@ def test_one_process_refuses_to_be_several_replicas() -> None:
         open_accelerator("cpu", spec)
 
 
-def test_what_replicas_do_not_share_is_all_but_the_parameters() -> None:
+def test_replicas_share_only_the_parameters() -> None:
     layer = norms.make("online", 4)
     assert {"mu", "var", "u", "v"} <= set(own_state(layer))
     assert not set(own_state(layer)) & set(dict(layer.named_parameters()))
@@ -129,5 +129,5 @@ def test_what_replicas_do_not_share_is_all_but_the_parameters() -> None:
         (ValueError("gloo"), False),
     ],
 )
-def test_a_peers_end_is_told_from_an_error_of_ones_own(error: Exception, lost: bool) -> None:
+def test_the_end_of_a_peer_is_distinguished_from_an_own_error(error: Exception, lost: bool) -> None:
     assert is_lost_peer(error) == lost

@@ -40,7 +40,7 @@ def _average(rank: int, folder: str) -> None:
     shared.close()
 
 
-def test_all_get_the_mean_with_the_same_bits_whatever_its_length(tmp_path: Path) -> None:
+def test_all_replicas_get_the_same_bits_of_a_mean_of_any_length(tmp_path: Path) -> None:
     mp.spawn(_average, (str(tmp_path),), nprocs=COUNT)
     found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(COUNT)]
     for given, means in zip(zip(*map(vectors, range(COUNT))), zip(*found)):
@@ -63,7 +63,7 @@ def _lose_one(rank: int, folder: str) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_nobody_waits_for_one_that_has_ended(tmp_path: Path) -> None:
+def test_no_replica_waits_for_one_that_has_ended(tmp_path: Path) -> None:
     mp.spawn(_lose_one, (str(tmp_path),), nprocs=COUNT)
     for rank in range(COUNT - 1):
         said, lost_peer = torch.load(tmp_path / f"{rank}.pt", weights_only=True)

@@ -43,7 +43,7 @@ def test_no_fixed_number_is_faster_by_more_than_a_tenth(most: int, single_s: flo
         assert seconds(chosen) <= 1.1 * min(map(seconds, range(1, most + 1)))
 
 
-def test_threads_that_wait_for_a_busy_core_are_not_taken() -> None:
+def test_threads_that_wait_for_a_busy_core_are_not_used() -> None:
     machine = Machine(lambda threads: 0.003 if threads == 1 else 0.08)
     assert machine.choose(16) == 1
     assert set(machine.looks) == {1, 2}
@@ -58,7 +58,7 @@ def test_other_work_that_comes_and_goes_does_not_decide() -> None:
     assert [Machine(disturbed).choose(2) for _ in range(20)].count(2) >= 18
 
 
-def test_long_updates_are_looked_at_once() -> None:
+def test_long_updates_are_measured_once() -> None:
     machine = Machine(amdahl(5.0, 1.0))
     assert machine.choose(4) == 4
     assert machine.looks == {1: 3, 2: 2, 4: 1}
@@ -83,13 +83,13 @@ def test_measuring_and_training_take_a_tenth_more_than_the_best_number(
     assert machine.now + trained_s <= 1.1 * updates * min(seconds(1), seconds(2))
 
 
-def test_a_look_at_threads_that_wait_ends_with_the_first_update() -> None:
+def test_a_measurement_with_waiting_threads_ends_with_the_first_update() -> None:
     machine = Machine(lambda threads: 0.001 if threads == 1 else 0.04)
     assert machine.choose(2) == 1
     assert machine.looks[2] == 5  # and not the fifty that one thread makes meanwhile
 
 
-def test_the_number_of_threads_is_put_back() -> None:
+def test_the_number_of_threads_is_restored() -> None:
     before = torch.get_num_threads()
     Machine(amdahl(0.01, 1.0)).choose(8)
     assert torch.get_num_threads() == before

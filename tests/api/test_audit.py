@@ -19,7 +19,7 @@ def actions(client: httpx.Client, **filters: object) -> list[str]:
     return [record["action"] for record in reversed(records)]
 
 
-def test_what_is_done_to_a_job_is_written_with_who_did_it(
+def test_each_action_on_a_job_is_recorded_with_the_caller(
     client: httpx.Client, nobody: httpx.Client, database: Database
 ) -> None:
     token = create_token(database, "ada", ["submit"])
@@ -36,7 +36,7 @@ def test_what_is_done_to_a_job_is_written_with_who_did_it(
     assert found[-1]["token"] == str(known.id)
 
 
-def test_every_change_of_a_study_is_written(client: httpx.Client) -> None:
+def test_every_change_of_a_study_is_recorded(client: httpx.Client) -> None:
     study = client.post("/v1/studies", json=STUDY).json()["id"]
     client.post("/v1/studies", json=STUDY)  # the same study: nothing was done
     for verb in ("pause", "resume", "cancel", "complete"):
@@ -47,7 +47,7 @@ def test_every_change_of_a_study_is_written(client: httpx.Client) -> None:
     assert actions(client) == [f"study.{verb}" for verb in verbs]
 
 
-def test_tokens_and_logins_are_written_without_secrets(
+def test_tokens_and_logins_are_recorded_without_secrets(
     client: httpx.Client, nobody: httpx.Client
 ) -> None:
     made = client.post("/v1/tokens", json={"owner": "ada"}).json()
@@ -63,7 +63,7 @@ def test_tokens_and_logins_are_written_without_secrets(
         assert secret not in said
 
 
-def test_what_changed_nothing_is_not_written(client: httpx.Client) -> None:
+def test_requests_without_effect_are_not_recorded(client: httpx.Client) -> None:
     for _ in range(2):
         client.post("/v1/jobs", json=a_job(), headers={"Idempotency-Key": "one"})
     job = client.get("/v1/jobs").json()["jobs"][0]["id"]
@@ -72,7 +72,7 @@ def test_what_changed_nothing_is_not_written(client: httpx.Client) -> None:
     assert actions(client) == ["job.submit"]
 
 
-def test_a_burst_of_wrong_tokens_is_written_once(
+def test_a_burst_of_wrong_tokens_is_recorded_once(
     client: httpx.Client, nobody: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.strangers._LONGEST_S", 0.01)
@@ -103,7 +103,7 @@ def test_pages_and_filters_find_each_record_once(client: httpx.Client, database:
     assert client.get("/v1/audit", params={"since": "yesterday"}).status_code == 422
 
 
-def test_old_records_are_taken_away(client: httpx.Client, database: Database) -> None:
+def test_old_records_are_deleted(client: httpx.Client, database: Database) -> None:
     with database.begin() as connection:
         for i in range(3):
             audit.write(connection, Actor("ada"), "job.cancel", i)
@@ -113,7 +113,7 @@ def test_old_records_are_taken_away(client: httpx.Client, database: Database) ->
     assert actions(client) == ["job.cancel"]
 
 
-def test_admins_have_a_page_of_it(client: httpx.Client) -> None:
+def test_admins_have_a_page_with_the_records(client: httpx.Client) -> None:
     client.post("/v1/tokens", json={"owner": "<b>ada</b>", "note": "<i>x</i>"})
     page = client.get("/audit")
     assert page.status_code == 200

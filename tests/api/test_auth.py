@@ -13,7 +13,7 @@ from tests.tokens import create_token, revoke_token
 OPEN = {"/livez", "/readyz", "/openapi.json"}
 
 
-def test_every_route_but_the_health_checks_asks_for_a_token(
+def test_every_route_except_the_health_checks_requires_a_token(
     app: FastAPI, nobody: httpx.Client
 ) -> None:
     paths = app.openapi()["paths"]
@@ -36,7 +36,7 @@ def test_an_unknown_or_revoked_token_is_401(nobody: httpx.Client, database: Data
         assert response.status_code == 401
 
 
-def test_a_reader_reads_and_does_no_more(nobody: httpx.Client, database: Database) -> None:
+def test_a_reader_may_only_read(nobody: httpx.Client, database: Database) -> None:
     headers = token_header(database, "ada", "read")
     assert nobody.get("/v1/jobs", headers=headers).status_code == 200
     response = nobody.post("/v1/jobs", json=a_job(), headers=headers)
@@ -50,14 +50,14 @@ def test_a_submitter_owns_what_it_submits(nobody: httpx.Client, database: Databa
     assert nobody.get(f"/v1/jobs/{job}", headers=headers).json()["owner"] == "ada"
 
 
-def test_the_cookie_does_for_a_page_of_ours_what_the_header_does(nobody: httpx.Client) -> None:
+def test_the_cookie_works_like_the_header_for_our_own_pages(nobody: httpx.Client) -> None:
     log_in(nobody)
     assert nobody.get("/v1/jobs").status_code == 200
     assert nobody.post("/v1/jobs", json=a_job()).status_code == 202
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_the_cookie_changes_nothing_for_another_site(nobody: httpx.Client, site: str) -> None:
+def test_another_site_can_change_nothing_with_the_cookie(nobody: httpx.Client, site: str) -> None:
     log_in(nobody)
     response = nobody.post("/v1/jobs", json=a_job(), headers={"Sec-Fetch-Site": site})
     assert response.status_code == 403

@@ -74,7 +74,7 @@ def test_a_body_over_the_limit_is_413(client: httpx.Client) -> None:
         ({"filter": "batch_size <="}, "filter"),
     ],
 )
-def test_a_list_that_cannot_be_made_is_422(
+def test_a_list_with_impossible_parameters_is_422(
     client: httpx.Client, params: dict[str, Any], field: str
 ) -> None:
     response = client.get("/v1/jobs", params=params)
@@ -83,7 +83,7 @@ def test_a_list_that_cannot_be_made_is_422(
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 201])
-def test_an_idempotency_key_that_is_none_is_422(client: httpx.Client, key: str) -> None:
+def test_an_invalid_idempotency_key_is_422(client: httpx.Client, key: str) -> None:
     response = client.post("/v1/jobs", json=a_job(), headers={"Idempotency-Key": key})
     assert response.status_code == 422
     assert response.json()["errors"][0]["field"] == "idempotency-key"

@@ -52,7 +52,7 @@ def send(connection: socket.socket, data: bytes) -> None:
 
 @pytest.mark.parametrize("token", [None, "wrong", TOKEN])
 @pytest.mark.parametrize("declared", ["Content-Length: 1048576", "Transfer-Encoding: chunked"])
-def test_500_unfinished_bodies_take_little_memory_and_nobody_s_answer(
+def test_500_unfinished_bodies_take_little_memory_and_delay_no_other_answer(
     database_url: str, tmp_path: Path, token: str | None, declared: str
 ) -> None:
     body = b"x" * (MIB - 1)
@@ -117,7 +117,7 @@ def test_a_head_that_is_too_large_is_431(app: FastAPI, line: bytes, end: bytes) 
         Problem.model_validate(problem)
 
 
-def test_a_large_body_that_comes_in_one_piece_with_its_head_is_no_large_head(
+def test_a_large_body_in_one_piece_with_its_head_is_not_a_large_head(
     app: FastAPI,
 ) -> None:
     with served(app, head_bytes=4096) as (_, port), connect(port) as connection:
@@ -133,7 +133,7 @@ def test_an_address_that_is_too_long_is_431(app: FastAPI) -> None:
         assert httpx.get(f"{url}/v1/jobs?name={'x' * 40_000}").status_code == 431
 
 
-def test_what_is_no_request_is_a_problem_as_well(app: FastAPI) -> None:
+def test_an_invalid_request_is_answered_with_a_problem_too(app: FastAPI) -> None:
     with served(app) as (_, port), connect(port) as connection:
         send(connection, b"\x16\x03\x01 hello\r\n\r\n")
         status, text = answer(connection)
@@ -143,7 +143,7 @@ def test_what_is_no_request_is_a_problem_as_well(app: FastAPI) -> None:
 @pytest.mark.parametrize(
     "drop", [b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: x", b"\r\n", b""]
 )
-def test_a_head_that_comes_drop_by_drop_is_cut_off(app: FastAPI, drop: bytes) -> None:
+def test_a_head_that_arrives_too_slowly_is_cut_off(app: FastAPI, drop: bytes) -> None:
     with served(app, head_s=0.5) as (_, port), connect(port) as connection:
         began = time.monotonic()
         send(connection, drop)
@@ -177,14 +177,14 @@ def test_the_rest_of_a_refused_body_is_not_waited_for(app: FastAPI) -> None:
         assert time.monotonic() - began < 3
 
 
-def test_after_a_refused_body_the_connection_goes_on(app: FastAPI) -> None:
+def test_the_connection_can_be_used_after_a_refused_body(app: FastAPI) -> None:
     with served(app) as (url, _), httpx.Client(base_url=url) as client:
         for _ in range(3):
             assert client.post("/v1/jobs", json={"name": "x" * 1000}).status_code == 401
             assert client.get("/livez").status_code == 200
 
 
-def test_a_reader_who_stops_reading_is_given_up(app: FastAPI) -> None:
+def test_a_reader_that_stops_reading_is_disconnected(app: FastAPI) -> None:
     with served(app, stalled_s=0.5) as (_, port), connect(port) as connection:
         connection.settimeout(0.2)
         line = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -209,7 +209,7 @@ def test_idle_connections_make_room_for_requests(app: FastAPI) -> None:
             assert httpx.get(f"{url}/livez").status_code == 200
 
 
-def test_who_keeps_most_connections_idle_loses_one_first(app: FastAPI) -> None:
+def test_the_client_with_the_most_idle_connections_loses_one_first(app: FastAPI) -> None:
     with served(app, connections=6) as (_, port), ExitStack() as others:
         other = others.enter_context(socket.socket())
         other.bind(("127.0.0.2", 0))

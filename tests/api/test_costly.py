@@ -75,7 +75,7 @@ def test_a_statement_is_ended_when_its_time_is_over(database: Database) -> None:
     wait_until_nobody_sleeps(database)
 
 
-def test_a_statement_is_ended_when_its_reader_leaves(database: Database) -> None:
+def test_a_statement_is_ended_when_its_reader_disconnects(database: Database) -> None:
     began = time.monotonic()
     reads = CostlyReads(within_s=20)
     asyncio.run(reads.answer(leaving(0.2), "ada", lambda: sleeping(database)))
@@ -139,7 +139,7 @@ def test_a_turn_is_held_until_the_work_has_ended() -> None:
     asyncio.run(late())
 
 
-def test_long_work_goes_on_and_is_there_for_who_asks_again() -> None:
+def test_long_work_continues_and_its_result_answers_the_next_request() -> None:
     async def again() -> None:
         reads = CostlyReads(within_s=0.1)
         end = threading.Event()
@@ -168,7 +168,7 @@ def url_of_slow_lists(app: FastAPI, url: str, database: Database) -> Iterator[st
         yield url
 
 
-def test_slow_lists_are_429_with_a_way_out_and_others_are_served(
+def test_slow_lists_are_429_with_advice_and_others_are_served(
     url_of_slow_lists: str, database: Database
 ) -> None:
     answers: list[httpx.Response] = []
@@ -196,7 +196,7 @@ def test_slow_lists_are_429_with_a_way_out_and_others_are_served(
     assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
 
 
-def test_a_client_that_leaves_ends_its_statement(
+def test_a_client_that_disconnects_ends_its_statement(
     settings: Settings, doorbell: SilentDoorbell, database: Database
 ) -> None:
     patient = create_app(settings.model_copy(update={"read_timeout_s": 30.0}), doorbell)

@@ -33,7 +33,7 @@ def decided(client: httpx.Client, database: Database) -> str:
     return study
 
 
-def test_a_study_says_its_verdicts_and_all_its_looks(
+def test_a_study_shows_its_verdicts_and_all_its_looks(
     client: httpx.Client, database: Database
 ) -> None:
     found = client.get(f"/v1/studies/{decided(client, database)}/decision").json()
@@ -60,7 +60,7 @@ def test_a_page_without_a_decision_has_no_such_section(client: httpx.Client) -> 
     assert client.get(f"/v1/studies/{study}/decision").status_code == 404
 
 
-def test_a_preview_says_the_least_and_the_most_that_deciding_costs(client: httpx.Client) -> None:
+def test_a_preview_gives_the_lowest_and_the_highest_cost_of_deciding(client: httpx.Client) -> None:
     compare = {"axis": "normalizer"}
     grid = {**GRID, "seeds": 1, "decide": {"by": 0.01, "at_most": 20, "compare": compare}}
     found = client.post("/v1/studies:preview", json=grid).json()

@@ -13,7 +13,7 @@ def test_diagnostics_say_where_they_report_and_what_they_cost(client: httpx.Clie
     assert all(one["cost"] and one["source"] for one in found.values())
 
 
-def test_norms_of_an_unknown_job_are_refused_at_the_door(client: httpx.Client) -> None:
+def test_norms_of_an_unknown_job_are_refused_on_submission(client: httpx.Client) -> None:
     body = a_job(optimizer={"norms_of": "01890000-0000-7000-8000-000000000000"})
     answer = client.post("/v1/jobs", json=body)
     assert answer.status_code == 422

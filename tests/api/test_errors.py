@@ -55,7 +55,7 @@ def client(app: FastAPI) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.parametrize("error", list(tree()), ids=lambda e: e.__name__)
-def test_every_error_of_the_tree_has_a_status_of_its_meaning(error: type[NormlabError]) -> None:
+def test_every_error_class_has_a_status_that_fits_its_meaning(error: type[NormlabError]) -> None:
     status = problems.status_of(error)
     assert status >= 500 if error in (NormlabError, errors.ServiceUnavailable) else status >= 400
 
@@ -73,7 +73,7 @@ def test_every_error_of_the_tree_has_a_status_of_its_meaning(error: type[Normlab
         ("idempotency_key_reused", 422),
     ],
 )
-def test_an_error_of_ours_is_a_problem_with_its_code(
+def test_our_own_error_is_a_problem_with_its_code(
     client: httpx.Client, code: str, status: int
 ) -> None:
     response = client.get(f"/raise/{code}")
@@ -85,7 +85,7 @@ def test_an_error_of_ours_is_a_problem_with_its_code(
     assert body["instance"] == f"/raise/{code}"
 
 
-def test_an_error_that_may_pass_says_when_to_try_again(client: httpx.Client) -> None:
+def test_a_temporary_error_says_when_to_try_again(client: httpx.Client) -> None:
     assert client.get("/raise/quota_exceeded").headers["retry-after"] == "5"
     assert "retry-after" not in client.get("/raise/conflict").headers
 
@@ -101,7 +101,7 @@ def test_problems_of_fields_are_listed(client: httpx.Client) -> None:
     ]
 
 
-def test_an_unexpected_error_tells_nothing_of_our_insides(client: httpx.Client) -> None:
+def test_an_unexpected_error_reveals_no_internals(client: httpx.Client) -> None:
     response = client.get("/bug")
     assert (response.status_code, response.json()["code"]) == (500, "internal")
     assert "secret" not in response.text
@@ -114,13 +114,13 @@ def test_an_unknown_path_is_a_problem(client: httpx.Client) -> None:
     assert "/nowhere" in response.json()["detail"]
 
 
-def test_a_wrong_method_names_the_right_one(client: httpx.Client) -> None:
+def test_the_error_for_a_wrong_method_names_the_right_one(client: httpx.Client) -> None:
     response = client.get("/jobs")
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
     assert "allowed: POST" in response.json()["detail"]
 
 
-def test_a_wrong_query_parameter_names_itself(client: httpx.Client) -> None:
+def test_the_error_for_a_wrong_query_parameter_names_it(client: httpx.Client) -> None:
     response = client.get("/bug", params={"count": "many"})
     (field,) = response.json()["errors"]
     assert (response.status_code, field["field"]) == (422, "count")
@@ -141,7 +141,7 @@ def test_a_wrong_query_parameter_names_itself(client: httpx.Client) -> None:
         (b'{"normalizer": "batch", "\\ud800": 1}', "unicode"),
     ],
 )
-def test_a_body_that_is_no_job_is_422_with_the_rule(
+def test_a_body_that_is_not_a_job_is_422_with_the_rule(
     client: httpx.Client, body: bytes, words: str
 ) -> None:
     response = client.post("/jobs", content=body, headers={"content-type": "application/json"})
@@ -150,7 +150,7 @@ def test_a_body_that_is_no_job_is_422_with_the_rule(
     assert response.json()["errors"]
 
 
-def test_a_body_without_its_content_type_is_told_to_bring_it(client: httpx.Client) -> None:
+def test_the_error_for_a_missing_content_type_names_it(client: httpx.Client) -> None:
     response = client.post("/jobs", content=b'{"normalizer": "batch"}')
     assert response.status_code == 422
     assert "Content-Type: application/json" in response.json()["detail"]

@@ -47,7 +47,9 @@ def claim(database: Database) -> Lease:
     return found
 
 
-def test_a_stream_tells_a_whole_life_and_ends(client: httpx.Client, database: Database) -> None:
+def test_a_stream_sends_all_events_of_a_job_and_ends(
+    client: httpx.Client, database: Database
+) -> None:
     job = submit(client)
     leases.finish(database, claim(database), Finished(step=3, summary={}))
     with following(client, f"/v1/jobs/{job}/events") as events:
@@ -60,7 +62,7 @@ def test_a_stream_tells_a_whole_life_and_ends(client: httpx.Client, database: Da
     assert record(seen[-1]).payload["state"] == "succeeded"
 
 
-def test_a_stream_goes_on_after_the_last_event_seen(
+def test_a_stream_continues_after_the_last_event_seen(
     client: httpx.Client, database: Database
 ) -> None:
     job = submit(client)
@@ -75,7 +77,7 @@ def test_a_stream_goes_on_after_the_last_event_seen(
         assert [e.id for e in events] == [e.id for e in rest]
 
 
-def test_news_arrive_within_a_second_and_a_half(client: httpx.Client, database: Database) -> None:
+def test_events_arrive_within_a_second_and_a_half(client: httpx.Client, database: Database) -> None:
     job = submit(client)
     running = claim(database)
     with following(client, f"/v1/jobs/{job}/events") as events:
@@ -165,7 +167,7 @@ def test_a_stop_of_the_server_ends_its_streams(app: FastAPI) -> None:
         assert ended.wait(10)
 
 
-def test_an_event_is_told_at_once_even_between_metrics(
+def test_an_event_is_sent_at_once_even_between_metrics(
     client: httpx.Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "_COALESCE_S", 3600)  # a stream that paused would time out

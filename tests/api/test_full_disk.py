@@ -83,7 +83,7 @@ def submit_until_refused(client: httpx.Client) -> httpx.Response:
     pytest.fail("500 jobs were taken")
 
 
-def test_a_full_disk_is_not_ready_as_submits_are_not_until_there_is_room(
+def test_with_a_full_disk_the_api_is_not_ready_until_there_is_room(
     client: httpx.Client, small_disk: Path
 ) -> None:
     assert client.get("/readyz").json()["writes"] == "ok"

@@ -42,14 +42,14 @@ def test_a_process_with_its_database_is_ready(nobody: httpx.Client) -> None:
     assert (response.status_code, response.json()["status"]) == (200, "ready")
 
 
-def test_a_broker_that_is_away_is_reported_and_not_required(settings: Settings) -> None:
+def test_an_unreachable_broker_is_reported_but_not_required(settings: Settings) -> None:
     with client_of(create_app(settings, BrokenDoorbell())) as client:
         response = client.get("/readyz")
     assert response.status_code == 200
     assert response.json()["broker"] == "the broker does not answer"
 
 
-def test_tables_of_another_version_are_not_ready_and_say_the_way_out(
+def test_a_schema_of_another_version_is_not_ready_and_the_reason_says_what_to_do(
     nobody: httpx.Client, database: Database
 ) -> None:
     with database.begin() as connection:
@@ -59,7 +59,7 @@ def test_tables_of_another_version_are_not_ready_and_say_the_way_out(
     assert "service.migrate" in response.json()["migrations"]
 
 
-def test_a_process_without_its_database_lives_but_is_not_ready(settings: Settings) -> None:
+def test_a_process_without_its_database_is_alive_but_not_ready(settings: Settings) -> None:
     nowhere = settings.model_copy(update={"database_url": "postgresql://x@127.0.0.1:1/none"})
     with client_of(create_app(nowhere, SilentDoorbell())) as client:
         assert client.get("/livez").status_code == 200
@@ -181,7 +181,7 @@ def test_the_process_says_where_it_listens_stops_on_a_signal_and_loads_nothing_h
 
 
 @pytest.mark.parametrize("variable", ["NORMLAB_PORT", "NORMLAB_LEASE_S"])
-def test_a_setting_that_is_none_ends_the_start_with_its_name(variable: str) -> None:
+def test_an_invalid_setting_stops_the_start_and_is_named(variable: str) -> None:
     environment = {**os.environ, variable: "-1"}
     command = [sys.executable, "-m", "api"]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
@@ -190,7 +190,7 @@ def test_a_setting_that_is_none_ends_the_start_with_its_name(variable: str) -> N
     assert "Traceback" not in ended.stderr
 
 
-def test_a_database_that_takes_no_writes_is_not_ready_as_submits_are_not(
+def test_with_a_database_that_accepts_no_writes_the_api_is_not_ready(
     database_url: str, settings: Settings
 ) -> None:
     name = database_url.partition("?")[0].rpartition("/")[2]
@@ -205,13 +205,13 @@ def test_a_database_that_takes_no_writes_is_not_ready_as_submits_are_not(
     assert "read-only" in ready.json()["writes"]
 
 
-def test_no_worker_is_said_and_leaves_the_service_ready(nobody: httpx.Client) -> None:
+def test_missing_workers_are_reported_and_the_service_stays_ready(nobody: httpx.Client) -> None:
     ready = nobody.get("/readyz")
     assert ready.status_code == 200
     assert "no worker is live" in ready.json()["workers"]
 
 
-def test_errors_that_nobody_handles_are_counted_before_and_within_an_answer(
+def test_unhandled_errors_are_counted_before_and_during_a_response(
     app: FastAPI,
 ) -> None:
     async def pieces() -> AsyncIterator[bytes]:
@@ -242,7 +242,7 @@ def test_errors_that_nobody_handles_are_counted_before_and_within_an_answer(
     assert ("/broken/{name}", "500") in counted
 
 
-def test_the_doctor_blames_a_database_that_is_away_and_not_the_token(
+def test_the_doctor_reports_an_unreachable_database_and_not_the_token(
     settings: Settings, tmp_path: Path
 ) -> None:
     nowhere = settings.model_copy(update={"database_url": "postgresql://x@127.0.0.1:1/none"})

@@ -29,7 +29,7 @@ _LOAD_S = 10.0
 _LONGEST_S = 2.0
 
 
-def test_malformed_specs_are_answered_by_what_is_wrong_with_them(
+def test_malformed_specs_are_answered_with_their_faults(
     client: httpx.Client, database: Database
 ) -> None:
     found: Counter[int] = Counter()

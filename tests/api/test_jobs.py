@@ -43,7 +43,7 @@ def beat(database: Database, device: str, /, **facts: object) -> None:
     )
 
 
-def test_a_job_is_accepted_with_its_place_and_where_to_look(client: httpx.Client) -> None:
+def test_an_accepted_job_has_its_place_in_the_queue_and_its_address(client: httpx.Client) -> None:
     response = client.post("/v1/jobs", json=a_job(gradient_accumulation=4))
     assert response.status_code == 202, response.text
     body = response.json()
@@ -54,7 +54,7 @@ def test_a_job_is_accepted_with_its_place_and_where_to_look(client: httpx.Client
     assert seen.steps == 5 * (1200 // 32)
 
 
-def test_a_new_job_rings_for_its_device_and_a_repeated_one_does_not(
+def test_a_new_job_wakes_a_worker_of_its_device_and_a_repeated_one_does_not(
     client: httpx.Client, doorbell: SilentDoorbell
 ) -> None:
     headers = {"Idempotency-Key": "once"}
@@ -78,7 +78,7 @@ def test_a_device_without_a_worker_is_accepted_and_the_job_says_what_it_waits_fo
     assert "worker for cuda" in job["waiting_for"]
 
 
-def test_a_small_batch_goes_to_a_live_ipu_by_itself(
+def test_a_small_batch_goes_to_a_live_ipu_automatically(
     client: httpx.Client, database: Database
 ) -> None:
     beat(database, "ipu")
@@ -87,7 +87,7 @@ def test_a_small_batch_goes_to_a_live_ipu_by_itself(
     assert "small" in body["device_reason"]
 
 
-def test_the_same_key_and_body_are_one_job_however_often_and_at_once_they_come(
+def test_the_same_key_and_body_are_one_job_even_if_sent_many_times_at_once(
     client: httpx.Client,
 ) -> None:
     def post(_: int) -> tuple[int, str]:
@@ -108,7 +108,7 @@ def test_a_key_with_another_body_is_refused_and_changes_nothing(client: httpx.Cl
     assert len(client.get("/v1/jobs").json()["jobs"]) == 1
 
 
-def test_a_list_comes_in_pages_that_together_are_the_whole(client: httpx.Client) -> None:
+def test_the_pages_of_a_list_together_contain_all_jobs(client: httpx.Client) -> None:
     made = [submit(client, seed=seed) for seed in range(5)]
     seen: list[str] = []
     cursor = None
@@ -143,7 +143,7 @@ def test_a_queued_job_is_cancelled_at_once_and_only_once(client: httpx.Client) -
     assert (response.status_code, response.json()["code"]) == (409, "conflict")
 
 
-def test_a_failed_job_is_tried_again_and_a_queued_one_is_not(
+def test_a_failed_job_can_be_retried_and_a_queued_one_cannot(
     client: httpx.Client, database: Database, doorbell: SilentDoorbell
 ) -> None:
     job = submit(client)
@@ -156,7 +156,7 @@ def test_a_failed_job_is_tried_again_and_a_queued_one_is_not(
 
 
 @pytest.mark.parametrize("verb", ["cancel", "retry"])
-def test_nobody_changes_the_job_of_another_but_an_admin(
+def test_only_an_admin_may_change_the_job_of_another_owner(
     client: httpx.Client, nobody: httpx.Client, database: Database, verb: str
 ) -> None:
     adas = token_header(database, "ada", "submit")
@@ -175,7 +175,7 @@ def test_an_unknown_job_is_404(client: httpx.Client, path: str) -> None:
         assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
-def test_trying_out_resolves_the_spec_and_queues_nothing(
+def test_validation_resolves_the_spec_and_queues_nothing(
     client: httpx.Client, database: Database
 ) -> None:
     beat(database, "cpu")
@@ -191,7 +191,7 @@ def test_trying_out_resolves_the_spec_and_queues_nothing(
     assert listing.list_jobs(database).jobs == []
 
 
-def test_a_job_and_a_study_of_it_are_said_to_take_the_same_in_the_same_words(
+def test_a_job_and_a_study_of_it_have_the_same_estimate_in_the_same_words(
     client: httpx.Client, database: Database
 ) -> None:
     beat(database, "cpu")
@@ -203,7 +203,7 @@ def test_a_job_and_a_study_of_it_are_said_to_take_the_same_in_the_same_words(
     assert "from a calibration on one core of a CPU" in tried["estimate"]
 
 
-def test_a_worker_whose_host_lacks_the_device_gets_nothing_by_itself(
+def test_auto_ignores_a_worker_whose_host_lacks_the_device(
     client: httpx.Client, database: Database
 ) -> None:
     beat(database, "cpu")
@@ -216,7 +216,7 @@ def test_a_worker_whose_host_lacks_the_device_gets_nothing_by_itself(
     assert verdicts["cuda"] == "1 live, and none has the device: torch sees no GPU"
 
 
-def test_a_quota_that_is_full_is_429_with_a_time_to_come_back(
+def test_a_full_quota_is_429_with_a_time_to_try_again(
     database_url: str, settings: object, database: Database
 ) -> None:
     from api.main import create_app

@@ -10,7 +10,7 @@ _LOADED = (
 )
 
 
-def test_the_api_process_loads_nothing_large_that_it_has_no_use_for() -> None:
+def test_the_api_process_loads_no_large_library_that_it_does_not_need() -> None:
     said = subprocess.run([sys.executable, "-c", _LOADED], capture_output=True, check=True).stdout
     loaded = {name.partition(".")[0] for name in json.loads(said)}
     assert loaded.isdisjoint({"rich", "pygments", "torch", "scipy", "optuna", "celery", "alembic"})

@@ -30,7 +30,7 @@ def streams_left(api: ApiProcess) -> int:
 
 
 @pytest.mark.parametrize("leave", [socket.socket.close, leave_with_a_reset])
-def test_readers_of_streams_leave_without_a_word_in_the_log(
+def test_disconnecting_from_a_stream_logs_nothing(
     database_url: str, tmp_path: Path, leave: Callable[[socket.socket], None]
 ) -> None:
     with api_process(database_url, tmp_path) as api:
@@ -50,7 +50,7 @@ def test_readers_of_streams_leave_without_a_word_in_the_log(
         assert api.log.read_text() == before
 
 
-def test_who_leaves_a_download_in_the_midst_is_no_error(
+def test_interrupting_a_download_is_not_an_error(
     database_url: str, database: Database, tmp_path: Path
 ) -> None:
     from normlab.events import ArtifactWritten

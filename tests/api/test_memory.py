@@ -24,7 +24,7 @@ def beat(database: Database, name: str, memory_bytes: int | None) -> None:
     )  # fmt: skip
 
 
-def test_the_least_memory_is_that_of_the_values_which_go_into_the_normalizers() -> None:
+def test_the_minimum_memory_is_that_of_the_inputs_of_the_normalizers() -> None:
     spec = JobSpec.model_validate(HUGE)
     side, width = 16, 256  # of digits, as they are trained on
     maps = [width * side**2, 2 * width * (side // 2) ** 2, 4 * width * (side // 4) ** 2]
@@ -33,7 +33,7 @@ def test_the_least_memory_is_that_of_the_values_which_go_into_the_normalizers() 
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs:validate"])
-def test_what_no_known_worker_could_hold_is_refused_with_the_numbers(
+def test_a_job_too_large_for_every_known_worker_is_refused_with_the_numbers(
     client: httpx.Client, database: Database, path: str
 ) -> None:
     beat(database, "small", 1 << 29)
@@ -50,7 +50,7 @@ def test_a_study_with_such_a_cell_is_refused(client: httpx.Client, database: Dat
     assert client.post("/v1/studies", json=study).status_code == 422
 
 
-def test_what_a_worker_that_left_could_hold_is_accepted_with_words(
+def test_a_job_that_fits_only_a_former_worker_is_accepted_with_a_note(
     client: httpx.Client, database: Database
 ) -> None:
     beat(database, "small", 1 << 29)
@@ -63,7 +63,7 @@ def test_what_a_worker_that_left_could_hold_is_accepted_with_words(
 
 
 @pytest.mark.parametrize("memory_bytes", [None, 1 << 40])
-def test_what_may_fit_is_accepted_without_a_word(
+def test_a_job_that_may_fit_is_accepted_without_a_note(
     client: httpx.Client, database: Database, memory_bytes: int | None
 ) -> None:
     beat(database, "a", memory_bytes)

@@ -57,7 +57,7 @@ def test_a_long_curve_comes_as_buckets_with_their_bounds(
     assert found["values"] == pytest.approx([4.5] * 10)
 
 
-def test_a_metric_that_nobody_reported_names_the_nearest(
+def test_the_error_for_an_unknown_metric_names_the_nearest(
     client: httpx.Client, database: Database, claim: Lease
 ) -> None:
     report(database, claim, "val/accuracy", [0.5])
@@ -134,7 +134,7 @@ def test_a_file_is_listed_and_downloaded(
     assert "attachment" in response.headers["content-disposition"]
 
 
-def test_a_download_that_broke_off_goes_on(
+def test_an_interrupted_download_can_be_continued(
     client: httpx.Client, claim: Lease, weights: bytes
 ) -> None:
     path = f"/v1/jobs/{claim.job}/artifacts/weights.safetensors"
@@ -143,7 +143,7 @@ def test_a_download_that_broke_off_goes_on(
     assert client.get(path, headers={"Range": "bytes=99999-"}).status_code == 416
 
 
-def test_a_file_that_is_gone_or_never_was_is_404(
+def test_a_deleted_or_unknown_file_is_404(
     client: httpx.Client, claim: Lease, weights: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / "weights.safetensors").unlink()
@@ -153,7 +153,7 @@ def test_a_file_that_is_gone_or_never_was_is_404(
         assert client.get(f"{path}/{name}").status_code in (404, 422)
 
 
-def test_what_a_diagnostic_found_is_read_back(
+def test_the_records_of_a_diagnostic_are_read_back(
     client: httpx.Client, database: Database, claim: Lease
 ) -> None:
     found = Diagnostic(name="power", step=3, record={"conv1": [0.25, 0.75]})

@@ -34,7 +34,7 @@ _few = settings(
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
-def test_whatever_is_thrown_at_it_the_interface_answers_as_described(
+def test_the_interface_answers_arbitrary_requests_as_described(
     url: str, client: httpx.Client, mode: GenerationMode
 ) -> None:
     job = client.post("/v1/jobs", json=a_job()).json()["id"]

@@ -38,7 +38,7 @@ def test_the_cookie_holds_a_session_and_the_database_its_hash(
     assert nobody.get("/v1/jobs").status_code == 200
 
 
-def test_a_session_is_no_token_and_a_token_no_session(nobody: httpx.Client) -> None:
+def test_a_session_is_not_a_token_and_a_token_is_not_a_session(nobody: httpx.Client) -> None:
     log_in(nobody)
     session = nobody.cookies.get(COOKIE)
     nobody.cookies.clear()
@@ -49,7 +49,7 @@ def test_a_session_is_no_token_and_a_token_no_session(nobody: httpx.Client) -> N
     assert nobody.get("/v1/jobs").status_code == 401
 
 
-def test_the_cookie_of_earlier_versions_is_asked_to_log_in_again(nobody: httpx.Client) -> None:
+def test_a_cookie_of_an_earlier_version_requires_a_new_login(nobody: httpx.Client) -> None:
     nobody.cookies.set("normlab_token", OPERATORS_TOKEN)
     response = nobody.get("/v1/jobs")
     assert response.status_code == 401
@@ -91,7 +91,7 @@ def test_a_session_survives_a_restart_of_the_api(settings: Settings) -> None:
         "delete from token",
     ],
 )
-def test_a_session_ends_when_idle_when_over_and_with_its_token(
+def test_a_session_ends_when_idle_when_expired_and_with_its_token(
     nobody: httpx.Client, app: FastAPI, database: Database, statement: str
 ) -> None:
     log_in(nobody, create_token(database, "ada", ["read"]))
@@ -101,7 +101,7 @@ def test_a_session_ends_when_idle_when_over_and_with_its_token(
     assert nobody.get("/v1/jobs").status_code == 401
 
 
-def test_a_session_of_the_operator_ends_with_his_token(
+def test_a_session_of_the_operator_ends_with_the_operators_token(
     settings: Settings, nobody: httpx.Client
 ) -> None:
     log_in(nobody)
@@ -112,9 +112,7 @@ def test_a_session_of_the_operator_ends_with_his_token(
         assert client.get("/v1/jobs").status_code == 401
 
 
-def test_a_login_ends_another_of_the_same_owner_and_nobody_else_s(
-    url: str, database: Database
-) -> None:
+def test_a_login_can_end_only_logins_of_the_same_owner(url: str, database: Database) -> None:
     ada, bob = (create_token(database, name, ["read"]) for name in ("ada", "bob"))
     with httpx.Client(base_url=url) as one, httpx.Client(base_url=url) as two:
         log_in(one, ada)
@@ -131,7 +129,7 @@ def test_a_login_ends_another_of_the_same_owner_and_nobody_else_s(
         assert two.get("/v1/jobs").status_code == 200
 
 
-def test_a_login_revokes_no_token_that_allows_more(
+def test_a_login_cannot_revoke_a_token_with_more_permissions(
     nobody: httpx.Client, database: Database
 ) -> None:
     def issue(scope: str) -> str:

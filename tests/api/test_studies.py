@@ -44,7 +44,7 @@ def test_a_grid_is_accepted_once(client: httpx.Client) -> None:
     assert len(client.get("/v1/jobs", params={"study": first.json()["id"]}).json()["jobs"]) == 8
 
 
-def test_studies_are_found_by_their_name_among_ones_own(
+def test_studies_are_found_by_name_among_the_callers_studies(
     nobody: httpx.Client, database: Database
 ) -> None:
     ada, bob = (token_header(database, name, "submit") for name in ("ada", "bob"))
@@ -93,7 +93,7 @@ def test_results_agree_in_every_format(client: httpx.Client, database: Database)
         ({"where": "width=7"}, "where", "one of normalizer, batch_size"),
     ],
 )
-def test_rows_that_pool_an_axis_and_wrong_choices_are_422_and_say_what_would_do(
+def test_rows_that_pool_an_axis_and_wrong_choices_are_422_with_valid_values(
     client: httpx.Client, database: Database, params: dict[str, str], field: str, rule: str
 ) -> None:
     study = client.post("/v1/studies", json=GRID).json()["id"]
@@ -105,7 +105,7 @@ def test_rows_that_pool_an_axis_and_wrong_choices_are_422_and_say_what_would_do(
     assert rule in error["rule"]
 
 
-def test_the_client_speaks_of_studies(url: str, database: Database) -> None:
+def test_the_client_creates_changes_and_reads_studies(url: str, database: Database) -> None:
     with Client(url, OPERATORS_TOKEN) as client:
         assert client.studies.preview(GRID).cells == 8
         study = client.studies.create(GRID)
@@ -139,7 +139,7 @@ def test_the_client_speaks_of_studies(url: str, database: Database) -> None:
         ({"bases": {}}, "bases", ""),
     ],
 )
-def test_a_grid_that_cannot_be_is_422_with_field_and_rule(
+def test_an_invalid_grid_is_422_with_field_and_rule(
     client: httpx.Client, change: dict[str, Any], field: str, rule: str
 ) -> None:
     for path in ("/v1/studies", "/v1/studies:preview"):
@@ -180,7 +180,7 @@ def test_a_question_without_answer_is_422(
     assert rule in answer.json()["errors"][0]["rule"]
 
 
-def test_only_its_owner_changes_a_study(client: httpx.Client, database: Database) -> None:
+def test_only_its_owner_may_change_a_study(client: httpx.Client, database: Database) -> None:
     study = client.post("/v1/studies", json=GRID).json()["id"]
     other = token_header(database, "bob", "read", "submit")
     assert client.post(f"/v1/studies/{study}/cancel", headers=other).status_code == 403

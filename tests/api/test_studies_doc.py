@@ -35,7 +35,7 @@ def test_every_file_of_the_page_says_how_many_cells_it_has() -> None:
 
 
 @pytest.mark.parametrize(("cells", "text"), FILES)
-def test_the_files_are_studies_of_so_many_cells(cells: str, text: str) -> None:
+def test_the_files_have_the_stated_number_of_cells(cells: str, text: str) -> None:
     spec = StudySpec.model_validate(yaml.safe_load(text))
     if cells == "search":
         refuse_wrong_space(spec, lambda _: [])

@@ -90,7 +90,9 @@ def test_the_same_key_is_the_same_token_with_a_new_secret_until_it_is_used(
     assert len(client.get("/v1/tokens").json()["tokens"]) == 1
 
 
-def test_a_revoked_token_is_told_so_at_once(client: httpx.Client, nobody: httpx.Client) -> None:
+def test_the_error_for_a_revoked_token_says_so_at_once(
+    client: httpx.Client, nobody: httpx.Client
+) -> None:
     made = client.post("/v1/tokens", json={"owner": "ada"}).json()
     assert nobody.get("/v1/jobs", headers=bearer(made["secret"])).status_code == 200
     assert client.delete(f"/v1/tokens/{made['id']}").json()["state"] == "revoked"
@@ -117,7 +119,7 @@ def test_the_old_secret_of_a_rotated_token_ends_after_its_grace(
     assert (again.status_code, new["id"] in again.json()["detail"]) == (409, True)
 
 
-def test_the_last_admin_token_stays(client: httpx.Client) -> None:
+def test_the_last_admin_token_cannot_be_revoked(client: httpx.Client) -> None:
     first = client.post("/v1/tokens", json={"owner": "root", "scopes": ["admin"]}).json()
     refused = client.delete(f"/v1/tokens/{first['id']}")
     assert refused.status_code == 409
@@ -126,7 +128,7 @@ def test_the_last_admin_token_stays(client: httpx.Client) -> None:
     assert client.delete(f"/v1/tokens/{first['id']}").status_code == 200
 
 
-def test_pages_of_tokens_have_each_once(client: httpx.Client) -> None:
+def test_the_pages_of_tokens_contain_each_token_once(client: httpx.Client) -> None:
     made = [client.post("/v1/tokens", json={"owner": f"o{i}"}).json()["id"] for i in range(5)]
     found, cursor = [], None
     while True:
@@ -140,7 +142,7 @@ def test_pages_of_tokens_have_each_once(client: httpx.Client) -> None:
     assert client.get("/v1/tokens", params={"cursor": "x"}).status_code == 422
 
 
-def test_what_is_remembered_of_a_token_ends_with_it(
+def test_a_cached_token_ends_when_the_token_expires(
     nobody: httpx.Client, database: Database
 ) -> None:
     token = ending_in(database, 1.5)
@@ -168,7 +170,7 @@ def test_an_open_stream_ends_with_its_token(
     assert nobody.get("/v1/events", headers=headers).status_code == 401
 
 
-def test_a_log_is_followed_no_longer_than_its_token_lasts(
+def test_a_followed_log_ends_when_its_token_expires(
     nobody: httpx.Client, client: httpx.Client, database: Database
 ) -> None:
     job = client.post("/v1/jobs", json=a_job()).json()["id"]
@@ -178,7 +180,7 @@ def test_a_log_is_followed_no_longer_than_its_token_lasts(
     assert time.monotonic() - began < 12
 
 
-def test_the_use_of_a_token_is_written_at_most_once_a_minute(database: Database) -> None:
+def test_the_use_of_a_token_is_written_at_most_once_per_minute(database: Database) -> None:
     token = create_token(database, "ada", ["read"])
 
     def used() -> Any:
@@ -214,7 +216,9 @@ def test_two_admins_cannot_revoke_each_other_at_once(database: Database) -> None
     assert sorted(outcomes) == ["refused", "revoked"]
 
 
-def test_a_token_of_another_scope_makes_none(nobody: httpx.Client, database: Database) -> None:
+def test_a_token_of_another_scope_cannot_make_tokens(
+    nobody: httpx.Client, database: Database
+) -> None:
     headers = token_header(database, "ada", "submit")
     response = nobody.post("/v1/tokens", json={"owner": "ada"}, headers=headers)
     assert response.status_code == 403

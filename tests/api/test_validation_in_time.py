@@ -41,7 +41,7 @@ def _serve(listener: socket.socket, finish: threading.Event) -> None:
             connection.sendall(json.dumps(ANSWER).encode() + b"\n")
 
 
-def test_a_deep_net_is_answered_in_time_and_its_answer_fetched_later(
+def test_a_deep_network_is_answered_in_time_and_its_result_is_fetched_later(
     client: httpx.Client, finish: threading.Event
 ) -> None:
     began = time.monotonic()
@@ -55,7 +55,7 @@ def test_a_deep_net_is_answered_in_time_and_its_answer_fetched_later(
     assert (again.status_code, again.json()["parameters"]) == (200, 7)
 
 
-def test_others_are_served_while_deep_nets_are_looked_at(
+def test_others_are_served_while_deep_networks_are_inspected(
     client: httpx.Client, finish: threading.Event
 ) -> None:
     def ask(n: int) -> None:

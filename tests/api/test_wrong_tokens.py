@@ -25,7 +25,7 @@ def knock(client: httpx.Client, token: str) -> tuple[int, float]:
     return response.status_code, time.monotonic() - began
 
 
-def test_each_wrong_token_is_answered_later(nobody: httpx.Client) -> None:
+def test_each_further_wrong_token_is_answered_later(nobody: httpx.Client) -> None:
     knock(nobody, OPERATORS_TOKEN)  # so that no wait is that for a first connection
     waits = []
     for i in range(10):
@@ -37,7 +37,7 @@ def test_each_wrong_token_is_answered_later(nobody: httpx.Client) -> None:
     assert max(waits) < 2
 
 
-def test_the_login_is_slowed_down_as_well(nobody: httpx.Client) -> None:
+def test_the_login_is_slowed_down_too(nobody: httpx.Client) -> None:
     began = time.monotonic()
     for _ in range(9):
         assert nobody.post("/login", data={"token": "wrong"}).status_code == 401
@@ -79,7 +79,7 @@ def test_a_guesser_locks_nobody_out_and_no_guess_is_in_the_log(
     assert "normlab_wrong_tokens_total" in counted
 
 
-def test_a_missing_token_is_no_wrong_one(nobody: httpx.Client) -> None:
+def test_a_missing_token_does_not_count_as_wrong(nobody: httpx.Client) -> None:
     with capture_logs() as logged:
         for _ in range(20):
             assert nobody.get("/v1/jobs").status_code == 401
@@ -104,7 +104,7 @@ def test_an_open_stream_ends_soon_after_its_token_is_revoked(
     assert nobody.get(path, headers=headers).status_code == 401
 
 
-def test_a_log_is_followed_no_longer_than_its_token_stands(
+def test_a_followed_log_ends_when_its_token_is_revoked(
     nobody: httpx.Client, client: httpx.Client, database: Database
 ) -> None:
     job = client.post("/v1/jobs", json=a_job()).json()["id"]
@@ -119,7 +119,7 @@ def test_a_log_is_followed_no_longer_than_its_token_stands(
     assert time.monotonic() - began < 9
 
 
-def test_nobody_takes_all_streams_for_himself(
+def test_no_owner_can_take_all_streams(
     app: object, nobody: httpx.Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fastapi import FastAPI
@@ -137,7 +137,9 @@ def test_nobody_takes_all_streams_for_himself(
         assert streams.enter_context(opened).status_code == 200
 
 
-def test_the_operators_token_is_no_stranger(database_url: str, tmp_path: Path) -> None:
+def test_the_operators_token_is_not_delayed_by_wrong_ones(
+    database_url: str, tmp_path: Path
+) -> None:
     with api_process(database_url, tmp_path) as api, httpx.Client(base_url=api.url) as client:
         for i in range(8):
             knock(client, f"wrong-{i}")

@@ -18,7 +18,7 @@ from tests.browser.conftest import TOKEN
 pytestmark = pytest.mark.browser
 
 
-def test_a_stranger_is_asked_for_a_token_once(stranger: Page) -> None:
+def test_an_unauthenticated_visitor_is_asked_for_a_token_once(stranger: Page) -> None:
     stranger.goto("/devices")
     expect(stranger).to_have_url("/login?next=/devices")
     stranger.get_by_label("Token").fill("wrong")
@@ -77,7 +77,9 @@ def test_a_job_is_submitted_through_the_form_and_watched_to_its_end(
     expect(page.locator("dd").filter(has_text="is live")).to_have_text(re.compile(r"^cpu: \w"))
 
 
-def test_a_curve_grows_while_somebody_looks(page: Page, database: Database, tmp_path: Path) -> None:
+def test_a_curve_grows_while_the_page_is_open(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
     job = seeding.submit(database)
     claim = seeding.claim(database)
     seeding.report(database, claim, 40, tmp_path)
@@ -93,7 +95,7 @@ def test_a_curve_grows_while_somebody_looks(page: Page, database: Database, tmp_
     expect(latest).to_have_text("1.25 at update 41")
 
 
-def test_marks_of_updates_are_whole_and_large_values_fit_beside_their_axis(
+def test_tick_marks_of_updates_are_whole_and_large_values_fit_next_to_their_axis(
     page: Page, database: Database, tmp_path: Path
 ) -> None:
     job = seeding.submit(database)
@@ -156,7 +158,7 @@ def test_filters_and_orders_are_those_of_the_service(
     expect(page.locator("tbody tr")).to_have_count(1)
 
 
-def test_a_failed_job_says_why_and_is_tried_again(
+def test_a_failed_job_shows_the_reason_and_can_be_retried(
     page: Page, database: Database, tmp_path: Path
 ) -> None:
     made = seeding.fill(database, tmp_path)
@@ -191,7 +193,7 @@ def test_a_zoom_asks_for_that_range_and_goes_back(
         page.get_by_role("button", name="Whole range").click()
 
 
-def test_jobs_are_compared_in_one_chart_under_an_address_of_its_own(
+def test_jobs_are_compared_in_one_chart_with_a_separate_address(
     page: Page, database: Database, tmp_path: Path
 ) -> None:
     made = seeding.fill(database, tmp_path)
@@ -206,7 +208,7 @@ def test_jobs_are_compared_in_one_chart_under_an_address_of_its_own(
     expect(legend).not_to_contain_text("under way")
 
 
-def test_a_copy_of_a_job_begins_with_what_that_job_was(
+def test_a_copy_of_a_job_starts_with_its_specification(
     page: Page, database: Database, tmp_path: Path
 ) -> None:
     made = seeding.fill(database, tmp_path)
@@ -217,7 +219,7 @@ def test_a_copy_of_a_job_begins_with_what_that_job_was(
     expect(page.locator("#json")).to_contain_text('"proxy": true')
 
 
-def test_a_server_that_goes_away_is_told_of_and_found_again(page: Page) -> None:
+def test_a_lost_server_is_reported_and_reconnected(page: Page) -> None:
     page.goto("/devices")
     banner = page.locator("#disconnected")
     page.context.set_offline(True)

@@ -36,9 +36,7 @@ def test_a_study_is_previewed_and_made_in_the_form(page: Page, database: Databas
     expect(page.get_by_text("No cell has reported this metric yet")).to_be_visible()
 
 
-def test_three_columns_of_means_fit_a_telephone(
-    page: Page, database: Database, tmp_path: Path
-) -> None:
+def test_three_columns_of_means_fit_a_phone(page: Page, database: Database, tmp_path: Path) -> None:
     study = seeding.fill_study(database, tmp_path)
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"/studies/{study.id}")
@@ -134,7 +132,7 @@ def test_a_learning_curve_is_a_mean_of_the_same_updates_of_every_seed_that_has_a
         assert line["max"][i] == pytest.approx(max(p.max() for p in parts))
 
 
-def test_a_seed_that_failed_is_in_no_mean_of_a_curve(
+def test_a_failed_seed_is_excluded_from_the_mean_of_a_curve(
     page: Page, database: Database, tmp_path: Path
 ) -> None:
     study = seeding.fill_linked_study(database, tmp_path, done=1)
@@ -148,7 +146,7 @@ def test_a_seed_that_failed_is_in_no_mean_of_a_curve(
     expect(page.locator(".heat tbody td").first).to_contain_text("1 failed")
 
 
-def test_cells_that_wait_are_said_to_wait_where_no_curve_is(
+def test_waiting_cells_are_named_where_there_is_no_curve(
     page: Page, database: Database, tmp_path: Path
 ) -> None:
     study = seeding.fill_linked_study(database, tmp_path, done=2)

@@ -39,14 +39,14 @@ def test_no_secret_has_a_default(secret: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
-def test_a_service_is_told_only_what_its_settings_know(name: str) -> None:
+def test_a_service_gets_only_variables_that_its_settings_know(name: str) -> None:
     known = {f"NORMLAB_{field.upper()}" for field in Settings.model_fields}
     told = set(SERVICES[name].get("environment", {}))
     assert {variable for variable in told if variable.startswith("NORMLAB_")} <= known
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
-def test_a_service_is_bounded_and_keeps_no_more_rights_than_it_needs(name: str) -> None:
+def test_a_service_has_limits_and_only_the_rights_that_it_needs(name: str) -> None:
     service = SERVICES[name]
     assert service["mem_limit"]
     assert service["pids_limit"]
@@ -57,7 +57,7 @@ def test_a_service_is_bounded_and_keeps_no_more_rights_than_it_needs(name: str) 
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)
-def test_what_an_image_copies_is_sent_to_the_engine(name: str) -> None:
+def test_all_files_that_an_image_copies_are_sent_to_the_engine(name: str) -> None:
     lines = re.findall(r"^COPY (.+) \S+$", (ROOT / "docker" / name).read_text(), re.M)
     copied = [source for line in lines for source in line.split() if source != "."]
     assert copied
@@ -66,7 +66,7 @@ def test_what_an_image_copies_is_sent_to_the_engine(name: str) -> None:
         assert any(fnmatch(source, allowed) for allowed in _sent()), source
 
 
-def test_all_that_the_wheel_is_made_of_is_sent_to_the_engine() -> None:
+def test_all_files_of_the_wheel_are_sent_to_the_engine() -> None:
     import tomllib
 
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -163,11 +163,11 @@ def test_the_inspector_answers_for_the_api(compose: Compose) -> None:
 
 
 @pytest.mark.parametrize("service", ["postgres", "redis", "inspector", "worker-cpu"])
-def test_every_service_says_that_it_is_well(compose: Compose, service: str) -> None:
+def test_every_service_reports_that_it_is_healthy(compose: Compose, service: str) -> None:
     _wait_until_well(compose, service)
 
 
-def test_a_worker_goes_by_its_containers_bounds(compose: Compose) -> None:
+def test_a_worker_uses_the_limits_of_its_container(compose: Compose) -> None:
     with compose.client() as client:
         (worker,) = next(d for d in client.devices() if d.kind == "cpu").workers
     assert worker.memory_bytes == 4 << 30  # NORMLAB_CPU_MEMORY by default

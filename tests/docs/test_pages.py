@@ -47,7 +47,7 @@ def connection() -> Iterator[Connection]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_reader_who_types_the_page_gets_what_it_says(
+def test_the_commands_on_the_page_work_as_described(
     page: str, connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

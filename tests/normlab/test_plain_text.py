@@ -24,7 +24,7 @@ def test_text_of_any_language_is_plain(text: str) -> None:
 
 
 @pytest.mark.parametrize("unseen", UNSEEN)
-def test_a_name_with_what_cannot_be_seen_is_refused(unseen: str) -> None:
+def test_a_name_with_invisible_characters_is_refused(unseen: str) -> None:
     name = f"job {unseen}name"
     with pytest.raises(ValidationError, match="cannot be seen"):
         JobSpec(normalizer="batch", name=name)
@@ -50,7 +50,7 @@ def test_no_text_in_a_study_hides_anything(fields: Any) -> None:
         StudySpec(name="s", **fields)
 
 
-def test_a_name_that_an_older_version_took_is_read_with_escapes() -> None:
+def test_a_name_that_an_older_version_accepted_is_read_with_escapes() -> None:
     assert JobSpec.from_store({"normalizer": "batch", "name": "a\u202eb"}).name == "a\\u202eb"
     axes = [{"name": ["a\u202eb"]}]
     assert StudySpec.from_store({"name": "\u202es", "axes": axes}).name == "\\u202es"

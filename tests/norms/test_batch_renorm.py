@@ -112,7 +112,7 @@ def test_the_lower_limit_of_r_may_be_another_than_the_reciprocal() -> None:
     torch.testing.assert_close(y.std((0, 2, 3)), torch.full((2,), 0.5), rtol=1e-2, atol=0)
 
 
-def test_the_statistics_for_inference_have_a_momentum_of_their_own() -> None:
+def test_the_statistics_for_inference_have_a_separate_momentum() -> None:
     layer = BatchRenorm(2, variant="keras", momentum=0.5, inference_momentum=0.1)
     x = 4 + torch.randn(8, 2, 3, 3)
     layer(x)

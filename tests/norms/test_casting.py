@@ -63,7 +63,9 @@ def _error(found: Tensor, right: Tensor) -> float:
 @pytest.mark.parametrize("form", ["fast", "plain"])
 @pytest.mark.parametrize("how", CASTS)
 @pytest.mark.parametrize("name", EVERY)
-def test_a_cast_layer_computes_what_it_did(name: str, how: str, form: str, training: bool) -> None:
+def test_a_cast_layer_computes_the_same_as_before(
+    name: str, how: str, form: str, training: bool
+) -> None:
     if form == "plain" and name in ONLINE:
         pytest.skip("online has no form in plain operators")
     cast, dtype = CASTS[how]
@@ -102,7 +104,7 @@ def test_the_gradient_of_a_gate_is_cast_like_the_gate() -> None:
         assert parameter.grad.dtype == parameter.dtype
 
 
-def test_a_layer_goes_to_double_and_back_as_ever() -> None:
+def test_a_layer_can_be_cast_to_double_and_back() -> None:
     layer = make("batch", 8).double()
     assert layer.running_var.dtype == torch.float64
     assert layer.float().running_var.dtype == torch.float32

@@ -21,7 +21,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
     return found
 
 
-def test_without_a_compiler_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "_loaded", {})
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(DeviceUnavailable, match=r"a C\+\+ compiler and ninja.*stock operators"):
@@ -36,14 +36,16 @@ def test_a_library_is_compiled_once_in_a_process(builds: List[Any], tmp_path: Pa
     assert len(builds) == 1
 
 
-def test_a_lock_that_a_killed_process_left_stops_nobody(builds: List[Any], tmp_path: Path) -> None:
+def test_a_lock_of_a_killed_process_blocks_nobody(builds: List[Any], tmp_path: Path) -> None:
     (tmp_path / "lock").touch()
     compiled.load("normlab_nothing", [], str(tmp_path))
     assert not (tmp_path / "lock").exists()
     assert builds
 
 
-def test_other_sources_are_kept_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_other_sources_are_compiled_into_another_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(compiled, "_HERE", tmp_path)
     folders = set()
     for text in ("one", "two", "two"):
@@ -59,7 +61,7 @@ def test_a_folder_that_cannot_be_written_is_named(builds: List[Any], tmp_path: P
     assert not builds
 
 
-def test_the_switch_goes_back_to_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_switch_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "load", lambda *_: object())
     with norms.fused_kernels(True):
         assert engine_fused.is_loaded()

@@ -84,7 +84,7 @@ SAME: list[tuple[Callable[[], nn.Module], Any, type, tuple[int, ...]]] = [
 
 
 @pytest.mark.parametrize(("make_old", "normalizer", "kind", "shape"), SAME)
-def test_each_layer_of_torch_becomes_its_equal(
+def test_each_torch_layer_becomes_its_equivalent(
     make_old: Callable[[], nn.Module], normalizer: Any, kind: type, shape: tuple[int, ...]
 ) -> None:
     torch.manual_seed(0)
@@ -102,7 +102,7 @@ def test_sync_batch_norm_takes_its_dimensions_from_the_convolutions() -> None:
     assert convert(nn.SyncBatchNorm(4), "batch", dims=2).dims == 2
 
 
-def test_running_statistics_go_on_in_kinds_that_have_them() -> None:
+def test_running_statistics_are_kept_in_kinds_that_have_them() -> None:
     old = _lived(nn.BatchNorm2d(4)).eval()
     x = torch.randn(2, 4, 3, 3)
     for kind, options in ((BatchRenorm, "batch_renorm"), (L1BatchNorm, "l1_batch")):
@@ -167,7 +167,7 @@ def test_proxy_names_the_norm_whose_activation_it_cannot_see() -> None:
     assert isinstance(net[3].bn, nn.BatchNorm2d)
 
 
-def test_kinds_for_weights_take_the_norms_away() -> None:
+def test_kinds_for_weights_remove_the_norms() -> None:
     net = convert(_net(), "bounded_weight")
     assert isinstance(net[1], nn.Identity)
     assert "3.conv.parametrizations.weight.original" in net.state_dict()
@@ -202,7 +202,7 @@ BAD: list[tuple[Callable[[], nn.Module], Any, str]] = [
 
 
 @pytest.mark.parametrize(("model", "normalizer", "message"), BAD)
-def test_what_cannot_be_converted_is_named(
+def test_layers_that_cannot_be_converted_are_named(
     model: Callable[[], nn.Module], normalizer: Any, message: str
 ) -> None:
     with pytest.raises(InvalidSpec, match=message):

@@ -64,7 +64,7 @@ def test_a_layer_without_tensors_takes_dtype_and_device_of_the_model() -> None:
     assert (net[1].weight.dtype, net[1].running_mean.device.type) == (torch.float64, "meta")
 
 
-def test_statistics_keep_a_dtype_and_device_of_their_own() -> None:
+def test_statistics_keep_their_own_dtype_and_device() -> None:
     norm = nn.BatchNorm2d(8)
     norm.running_mean += 1 / 3
     norm.weight.data, norm.bias.data = norm.weight.data.bfloat16(), norm.bias.data.bfloat16()
@@ -83,7 +83,7 @@ def test_parameters_are_the_same_objects_so_ties_and_optimizers_stay() -> None:
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d(4), nn.LayerNorm(5)])
-def test_hooks_see_the_new_layer_and_can_still_be_taken_off(norm: nn.Module) -> None:
+def test_hooks_see_the_new_layer_and_can_still_be_removed(norm: nn.Module) -> None:
     seen: list[str] = []
     net = nn.Sequential(copy.deepcopy(norm))
     handles = [
@@ -108,7 +108,7 @@ def test_groups_of_a_group_norm_stay_unless_they_are_set() -> None:
     assert convert(nn.GroupNorm(2, 8), {"kind": "group", "groups": 8}).groups == 8
 
 
-def test_a_momentum_of_none_goes_on_averaging_all() -> None:
+def test_a_momentum_of_none_still_averages_all_batches() -> None:
     torch.manual_seed(0)
     old = nn.BatchNorm2d(4, momentum=None)
     for _ in range(3):

@@ -109,7 +109,7 @@ SAME: list[tuple[Callable[[], nn.Module], Any, tuple[int, ...]]] = [
 
 @pytest.mark.parametrize(("build", "kind", "shape"), SAME)
 @pytest.mark.parametrize("training", [True, False])
-def test_each_layer_becomes_its_equal_with_what_it_fuses(
+def test_each_layer_becomes_its_equivalent_with_its_fused_operations(
     build: Callable[[], nn.Module], kind: str, shape: tuple[int, ...], training: bool
 ) -> None:
     torch.manual_seed(0)
@@ -119,12 +119,12 @@ def test_each_layer_becomes_its_equal_with_what_it_fuses(
     torch.testing.assert_close(new(x), old(x))
 
 
-def test_dropout_goes_on_between_norm_and_activation() -> None:
+def test_dropout_stays_between_norm_and_activation() -> None:
     new = convert(_batch(nn.ReLU(), nn.Dropout(0.5)), "group")
     assert [type(part).__name__ for part in new] == ["GroupNorm", "Dropout", "ReLU"]
 
 
-def test_groups_and_positions_of_layer_norm_2d_lie_where_the_kind_has_them() -> None:
+def test_layer_norm_2d_is_converted_to_the_groups_and_positions_of_the_kind() -> None:
     torch.manual_seed(0)
     x = torch.randn(3, 8, 4, 5)
     tokens = x.permute(0, 2, 3, 1).reshape(-1, 8)
@@ -136,7 +136,7 @@ def test_groups_and_positions_of_layer_norm_2d_lie_where_the_kind_has_them() -> 
 
 
 @pytest.mark.parametrize("kind", list(BY_KIND))
-def test_every_kind_takes_the_place_of_every_layer(kind: str) -> None:
+def test_every_kind_can_replace_every_layer(kind: str) -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 1), *[build() for build, _, shape in SAME if shape[-1] > 3])
     net = nn.Sequential(*[m for m in net if not isinstance(m, LayerNorm)])
     for module in net.modules():
@@ -157,7 +157,7 @@ def test_proxy_takes_the_fused_activation_and_only_one_it_knows() -> None:
         convert(_batch(nn.ReLU(), nn.Dropout(0.1)), proxy)
 
 
-def test_kinds_for_weights_leave_what_is_fused() -> None:
+def test_kinds_for_weights_keep_the_fused_operations() -> None:
     net = convert(nn.Sequential(nn.Conv2d(3, 8, 1), _batch(nn.ReLU())), "weight")
     assert [type(part).__name__ for part in net[1]] == ["Identity", "ReLU"]
 

@@ -100,7 +100,7 @@ STATELESS = [s.model_fields["kind"].default for s in SPECS if not s.stateful]
 
 
 @pytest.mark.parametrize("kind", STATELESS)
-def test_kinds_without_running_statistics_take_what_tracks_none(kind: str) -> None:
+def test_kinds_without_running_statistics_replace_layers_that_track_none(kind: str) -> None:
     model = convert(_untracked(), kind)
     x = torch.randn(4, 3, 5, 5)
     torch.testing.assert_close(model.eval()(x), model.train()(x))
@@ -121,7 +121,7 @@ def test_synchronized_batch_norm_stays_synchronized() -> None:
     assert not convert(_behind(nn.BatchNorm2d(8)), "batch")[1].sync
 
 
-def test_running_statistics_of_instance_norm_go_on_in_batch_norm() -> None:
+def test_running_statistics_of_instance_norm_are_kept_in_batch_norm() -> None:
     torch.manual_seed(0)
     model = _tracked()
     model(torch.randn(4, 3, 5, 5))

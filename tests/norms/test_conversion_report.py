@@ -54,7 +54,7 @@ def _report(model: nn.Module, normalizer: Any, **options: Any) -> ConversionRepo
     return found[0]
 
 
-def test_every_layer_is_reported_with_what_went_on() -> None:
+def test_every_layer_is_reported_with_the_values_that_were_kept() -> None:
     report = _report(nn.Sequential(nn.BatchNorm2d(8), nn.InstanceNorm2d(8)), "batch")
     first, second = report.converted
     assert (first.path, first.old, first.new) == ("0", "BatchNorm2d", "BatchNorm")
@@ -64,7 +64,7 @@ def test_every_layer_is_reported_with_what_went_on() -> None:
     assert (second.path, second.carried, second.notes) == ("1", (), ())
 
 
-def test_what_has_no_place_in_the_new_kind_is_noted() -> None:
+def test_values_without_a_place_in_the_new_kind_are_noted() -> None:
     assert _report(nn.BatchNorm2d(8), "group").converted[0].notes == (
         "GroupNorm has no running statistics to go on",
     )
@@ -78,7 +78,7 @@ def test_what_has_no_place_in_the_new_kind_is_noted() -> None:
     assert _report(last, {"kind": "batch", "proxy": True}).converted[0].notes == ()
 
 
-def test_what_normalizes_and_is_kept_is_named_with_its_reason() -> None:
+def test_normalization_layers_that_are_kept_are_named_with_the_reason() -> None:
     net = nn.Sequential(
         nn.BatchNorm2d(8),
         RMSNorm(8),
@@ -98,7 +98,7 @@ def test_what_normalizes_and_is_kept_is_named_with_its_reason() -> None:
     ]
 
 
-def test_a_block_whose_name_has_the_word_is_looked_into() -> None:
+def test_a_block_with_norm_in_its_name_is_searched() -> None:
     report = _report(_net(), "group")
     assert report.kept == ()
     assert [c.path for c in report.converted] == [

@@ -40,7 +40,7 @@ def test_a_layer_norm_of_tokens_computes_the_same_afterwards(shape: tuple[int, .
     torch.testing.assert_close(new(x), old(x))
 
 
-def test_groups_of_channels_lie_within_a_token() -> None:
+def test_groups_of_channels_are_within_a_token() -> None:
     x = torch.randn(2, 5, 8)
     new = convert(nn.LayerNorm(8), {"kind": "group", "groups": 2})
     expected = nn.GroupNorm(2, 8)(x.reshape(10, 8)).reshape(2, 5, 8)
@@ -48,7 +48,7 @@ def test_groups_of_channels_lie_within_a_token() -> None:
 
 
 @pytest.mark.parametrize("kind", OVER_TOKENS)
-def test_every_other_kind_takes_tokens_as_positions(kind: str) -> None:
+def test_every_other_kind_treats_tokens_as_positions(kind: str) -> None:
     torch.manual_seed(0)
     x = torch.randn(4, 6, 8)
     new, plain = convert(nn.LayerNorm(8), kind), make(kind, 8, dims=1)
@@ -59,7 +59,7 @@ def test_every_other_kind_takes_tokens_as_positions(kind: str) -> None:
     torch.testing.assert_close(y, other)
 
 
-def test_a_layer_norm_without_bias_gains_none() -> None:
+def test_a_layer_norm_without_bias_gets_no_bias() -> None:
     norm = nn.LayerNorm(8)
     norm.register_parameter("bias", None)  # as bias=False in later versions of torch
     for kind in ("layer", "group", "batch", "online"):
@@ -75,7 +75,7 @@ def test_several_dimensions_are_channels_and_positions() -> None:
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-def test_beside_sequence_first_attention_the_second_dimension_counts_samples(
+def test_next_to_sequence_first_attention_the_second_dimension_is_that_of_samples(
     batch_first: bool,
 ) -> None:
     torch.manual_seed(0)
@@ -124,7 +124,7 @@ def test_an_input_with_other_channels_is_named() -> None:
 
 @pytest.mark.parametrize("make_norm", [lambda: nn.GroupNorm(2, 8), lambda: nn.SyncBatchNorm(8)])
 @pytest.mark.parametrize("shape", [(4, 8, 5), (4, 8, 5, 3), (4, 8), (4, 8, 2, 3, 2)])
-def test_what_took_any_dimensions_of_positions_still_does(
+def test_layers_for_any_number_of_dimensions_still_accept_any(
     make_norm: Callable[[], nn.Module], shape: tuple[int, ...]
 ) -> None:
     torch.manual_seed(0)
@@ -136,5 +136,5 @@ def test_what_took_any_dimensions_of_positions_still_does(
     torch.testing.assert_close(two[1](x), nn.GroupNorm(2, 8)(x))
 
 
-def test_token_norm_says_what_it_is() -> None:
+def test_token_norm_shows_its_options() -> None:
     assert "8, alone=True, channels_last=True" in repr(TokenNorm(make("layer", 8, dims=1), 8, True))

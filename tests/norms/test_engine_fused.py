@@ -30,7 +30,7 @@ def run(kind: str, x: Tensor, g: Tensor) -> "list[Tensor]":
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("shape", [(4, 8, 5, 3), (2, 4, 33, 33), (3, 2, 1, 17)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_fused_passes_compute_what_stock_operators_do(
+def test_fused_passes_compute_the_same_as_stock_operators(
     kind: str, shape: "tuple[int, ...]", dtype: torch.dtype, request: pytest.FixtureRequest
 ) -> None:
     torch.manual_seed(0)
@@ -61,5 +61,5 @@ def test_fused_moments_of_constants_and_nan() -> None:
     assert var[1].isnan()
 
 
-def test_nothing_is_compiled_unless_asked() -> None:
+def test_nothing_is_compiled_unless_requested() -> None:
     assert engine_fused.kernels_for(torch.zeros(1)) is None

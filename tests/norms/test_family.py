@@ -185,7 +185,7 @@ def run(layer: nn.Module, x: Tensor, g: Tensor) -> "tuple[Tensor, Tensor]":
 
 
 @pytest.mark.parametrize("kind", SAMPLE_ALONE)
-def test_a_sample_does_not_feel_the_rest_of_its_batch(kind: str) -> None:
+def test_a_sample_does_not_depend_on_the_rest_of_its_batch(kind: str) -> None:
     x, g = torch.randn(4, 8, 5, 3), torch.randn(4, 8, 5, 3)
     y, gx = run(layer_of(kind), x, g)
     alone = run(layer_of(kind), x[2:3], g[2:3])
@@ -194,7 +194,7 @@ def test_a_sample_does_not_feel_the_rest_of_its_batch(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [k for k in IN_ORDER if k in KINDS])
-def test_samples_in_order_do_not_feel_those_that_come_later(kind: str) -> None:
+def test_samples_in_order_do_not_depend_on_later_ones(kind: str) -> None:
     x, g = torch.randn(4, 8, 5, 3), torch.randn(4, 8, 5, 3)
     y, gx = run(layer_of(kind), x, g)
     first = run(layer_of(kind), x[:3], g[:3])
@@ -203,7 +203,7 @@ def test_samples_in_order_do_not_feel_those_that_come_later(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", BATCH_DEPENDENT)
-def test_batch_dependent_kinds_do_feel_it(kind: str) -> None:
+def test_batch_dependent_kinds_depend_on_the_rest_of_the_batch(kind: str) -> None:
     x = torch.randn(4, 8, 5, 3)
     y = layer_of(kind)(x)
     alone = layer_of(kind)(x[2:3])
@@ -402,7 +402,7 @@ def test_every_activation_kind_of_the_specs_has_a_layer() -> None:
 
 
 @pytest.mark.parametrize("kind", [k for k in BY_KIND if k not in norms.LAYERS])
-def test_other_kinds_give_just_the_activation(kind: str) -> None:
+def test_other_kinds_return_only_the_activation(kind: str) -> None:
     x = torch.randn(2, 8, 3, 3)
     assert torch.equal(make(kind, 8)(x), x)
     assert torch.equal(make(kind, 8, "relu")(x), x.relu())

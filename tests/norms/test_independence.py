@@ -54,7 +54,7 @@ def run(layer: nn.Module, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
 
 @every_spec
 @every_end
-def test_a_sample_does_not_feel_the_rest_of_its_batch(
+def test_a_sample_does_not_depend_on_the_rest_of_its_batch(
     name: str, end: str | None, form: str
 ) -> None:
     x, g = torch.randn(2, 5, 8, 4, 6)
@@ -80,7 +80,7 @@ def test_nan_stays_in_its_sample(name: str, end: str | None, form: str) -> None:
 
 @every_spec
 @every_end
-def test_training_computes_what_evaluation_does(name: str, end: str | None, form: str) -> None:
+def test_training_computes_the_same_as_evaluation(name: str, end: str | None, form: str) -> None:
     x, g = torch.randn(2, 4, 8, 4, 6)
     layer = layer_of(name, end, form)
     trained = run(layer, x, g)

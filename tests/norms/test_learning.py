@@ -37,7 +37,7 @@ def test_gates_are_learned() -> None:
         assert gate.grad.abs().max() > 0
 
 
-def test_kinds_without_a_way_of_their_own_have_no_hints() -> None:
+def test_other_kinds_have_no_hints() -> None:
     assert parameter_hints(make("batch", 8)) == {}
 
 

@@ -63,7 +63,7 @@ def test_float32_keeps_its_precision_over_a_long_scan() -> None:
 
 @lengths
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_what_is_not_finite_spoils_no_state_before_it(n: int, bad: float) -> None:
+def test_a_non_finite_value_does_not_affect_earlier_states(n: int, bad: float) -> None:
     state, _, inputs = _draw(n)
     expected = scan_constant(state, inputs, 0.9)
     inputs[n // 2] = bad

@@ -266,7 +266,7 @@ def test_constant_channels_stay_finite(make: Make, plain: bool) -> None:
 
 
 @every_kind
-def test_a_large_offset_costs_little(make: Make) -> None:
+def test_a_large_offset_costs_few_digits(make: Make) -> None:
     torch.manual_seed(0)
     x = torch.randn(16, 4, 16, 16, dtype=torch.float64) + 1000
     exact = make(4).double()(x)

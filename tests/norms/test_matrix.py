@@ -42,7 +42,7 @@ def expected(kind: str, way: Way) -> Record:
 
 @pytest.mark.parametrize("way", COLUMNS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_layer_equals_eager_float64_or_refuses_with_the_way_out(kind: str, way: str) -> None:
+def test_a_layer_equals_eager_float64_or_refuses_with_an_alternative(kind: str, way: str) -> None:
     column = COLUMNS[way]
     if matrix.is_refused(kind, way):
         with pytest.raises(NormlabError, match=r"[:;] (train|put|use|run) "), torchs_own_warnings():
@@ -57,7 +57,7 @@ def test_a_layer_equals_eager_float64_or_refuses_with_the_way_out(kind: str, way
 @pytest.mark.skipif(
     shutil.which("g++") is None, reason="the compiler of torch needs a C++ compiler"
 )
-def test_a_net_compiled_as_a_job_compiles_it_learns_as_an_eager_one() -> None:
+def test_a_network_compiled_as_in_a_job_learns_like_an_eager_one() -> None:
     kinds = ("batch_renorm, keras", "streaming", "online", "switchable", "group, strided", "meta")
     # without an activation, a shift before the next norm has no gradient but rounding
     layers = [m for kind in kinds for m in (*matrix.net_of(kind).children(), nn.SiLU())]
@@ -71,7 +71,7 @@ def test_a_net_compiled_as_a_job_compiles_it_learns_as_an_eager_one() -> None:
     assert matrix.differences(found, right, 2e-4) == {}
 
 
-def test_the_table_on_the_page_is_that_of_the_matrix() -> None:
+def test_the_table_on_the_page_matches_the_matrix() -> None:
     page = (Path(__file__).parents[2] / "docs" / "normalizers.md").read_text(encoding="utf-8")
     assert matrix.table() in page
     assert matrix.fill(page) == page, "run python -m tests.norms.matrix"

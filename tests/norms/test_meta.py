@@ -108,7 +108,7 @@ def test_gates_get_the_gradient_of_the_definition_straight_through(
     torch.testing.assert_close(layer.sample_gate.grad, 0.5 * b.grad)
 
 
-def test_channels_that_are_no_power_of_two_are_refused() -> None:
+def test_a_number_of_channels_that_is_not_a_power_of_two_is_refused() -> None:
     with pytest.raises(InvalidSpec, match="power of two"):
         MetaNorm(6)
 
@@ -121,7 +121,7 @@ def test_one_value_for_each_variance_is_refused() -> None:
 @pytest.mark.parametrize(
     ("channels", "size"), [("own", 1), ("groups", 2), ("all", 8), ("learned", 8)]
 )
-def test_the_channel_matrix_says_who_shares(channels: str, size: int) -> None:
+def test_the_channel_matrix_shows_which_channels_share(channels: str, size: int) -> None:
     matrix = MetaNorm(8, channels=channels, groups=4).channel_matrix()
     assert matrix.sum(0).tolist() == [size] * 8
     assert torch.equal(matrix, matrix @ matrix / size)

@@ -44,7 +44,7 @@ def _batches(n: int) -> List[Tensor]:
 @every_spec
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("bad", BAD)
-def test_a_batch_that_is_not_finite_leaves_no_trace(name: str, form: str, bad: str) -> None:
+def test_a_non_finite_batch_leaves_no_trace(name: str, form: str, bad: str) -> None:
     if form == "plain" and name in ONLINE:
         pytest.skip("online has no form in plain operators")
     if name == "l1, as published" and bad == "of no finite variance":
@@ -65,7 +65,7 @@ def test_a_batch_that_is_not_finite_leaves_no_trace(name: str, form: str, bad: s
 
 
 @every_spec
-def test_a_first_batch_that_is_not_finite_leaves_the_initial_state(name: str) -> None:
+def test_a_non_finite_first_batch_leaves_the_initial_state(name: str) -> None:
     layer = make({**SPECS[name], "proxy": False}, 8)
     before = state_of(layer)
     _see(layer, torch.full((5, 8, 3, 3), float("inf")))
@@ -75,7 +75,7 @@ def test_a_first_batch_that_is_not_finite_leaves_the_initial_state(name: str) ->
 
 
 @every_spec
-def test_the_count_is_in_no_state_dict(name: str) -> None:
+def test_the_count_is_not_in_state_dicts(name: str) -> None:
     assert not [key for key in net_of(name).state_dict() if "nonfinite" in key]
 
 

@@ -344,7 +344,7 @@ def test_the_older_of_two_forwards_is_refused_too() -> None:
     del second
 
 
-def test_a_forward_that_was_dropped_does_not_stand_in_the_way() -> None:
+def test_a_dropped_forward_does_not_block_the_next() -> None:
     layer = _perturbed(4)
     x, _ = _drawn((3, 4, 3, 3))
     y = layer(x)
@@ -364,7 +364,7 @@ def test_a_second_backward_is_refused() -> None:
         y.backward()
 
 
-def test_copies_and_saved_states_go_on_alike() -> None:
+def test_copies_and_saved_states_continue_alike() -> None:
     torch.manual_seed(0)
     layer = _perturbed(4)
     x, g = _drawn((3, 4, 3, 3))
@@ -419,7 +419,7 @@ def test_channels_last_stays_channels_last() -> None:
     assert last.grad.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_an_empty_batch_moves_nothing() -> None:
+def test_an_empty_batch_changes_no_state() -> None:
     layer = _perturbed(4)
     before = _state(layer)
     assert layer(torch.empty(0, 4, 3, 3, dtype=torch.float64)).shape == (0, 4, 3, 3)

@@ -64,5 +64,5 @@ def test_the_fused_loop_equals_the_definition(
         assert (a - b).abs().max() <= tolerance * b.abs().max()
 
 
-def test_nothing_is_compiled_unless_asked() -> None:
+def test_nothing_is_compiled_unless_requested() -> None:
     assert not online_fused.serves(torch.zeros(2, 2))

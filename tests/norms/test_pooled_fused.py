@@ -92,7 +92,7 @@ def test_the_compiled_derivative_is_that_of_the_compiled_function(case: str) -> 
 
 
 @pytest.mark.usefixtures("fused")
-def test_the_node_is_what_runs() -> None:
+def test_the_compiled_node_is_executed() -> None:
     layer = some_layer("switchable", torch.float32)
     node = layer(torch.randn(2, 8, 3, 3)).grad_fn
     assert "Normalize" in node.name()
@@ -116,7 +116,7 @@ def test_nan_stays_in_its_sample() -> None:
 
 
 @pytest.mark.usefixtures("fused")
-def test_a_second_derivative_names_the_way_out() -> None:
+def test_the_error_for_a_second_derivative_names_an_alternative() -> None:
     layer = some_layer("switchable")
     x = torch.randn(2, 8, 3, 3, dtype=torch.float64, requires_grad=True)
     with pytest.raises(RuntimeError, match="plain_operators"):

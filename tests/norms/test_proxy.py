@@ -123,7 +123,7 @@ def test_the_folded_affine_has_the_gradients_of_its_value() -> None:
         assert check(lambda *p: Folded.apply(*p, 0.03), inputs)
 
 
-def test_the_folded_affine_stands_a_channel_without_spread() -> None:
+def test_the_folded_affine_works_for_a_channel_without_spread() -> None:
     inputs = [torch.zeros(3, requires_grad=True) for _ in range(4)]
     sum(part.sum() for part in Folded.apply(*inputs, 0.03)).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in inputs)
@@ -188,7 +188,7 @@ def test_an_unknown_activation_is_refused_with_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("activation", ["relu", "silu"])
-def test_a_delayed_scale_is_what_is_missing(activation: str) -> None:
+def test_a_delayed_scale_is_the_missing_factor(activation: str) -> None:
     torch.manual_seed(0)
     layers = [
         ProxyNorm(GroupNorm(6, 2, affine=False), activation, delay_scale=delayed).double()

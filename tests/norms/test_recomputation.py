@@ -154,7 +154,7 @@ def test_another_input_than_the_first_forwards_is_refused(name: str, reentrant: 
     assert_equal(before, state_of(layer))
 
 
-def test_the_same_batch_again_is_no_ambiguity() -> None:
+def test_the_same_batch_again_is_not_ambiguous() -> None:
     net, twin = (make(SPECS["renorm"], 4).double() for _ in range(2))
     x = torch.randn(4, 4, 3, 3).double()
     for _ in range(4):
@@ -163,7 +163,7 @@ def test_the_same_batch_again_is_no_ambiguity() -> None:
     assert_equal(state_of(net), state_of(twin))
 
 
-def test_an_ordinary_training_notes_nothing() -> None:
+def test_an_ordinary_training_records_nothing() -> None:
     if not hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks"):
         pytest.skip("this PyTorch does not say whether saved tensors have hooks")
     layer = layer_of("renorm")

@@ -52,7 +52,7 @@ def test_a_compiled_forward_whose_graph_is_gone_waits_for_nothing(
 
 
 @pytest.mark.parametrize("use_reentrant", [True, False])
-def test_a_checkpoint_around_what_is_compiled_is_refused(
+def test_a_checkpoint_around_a_compiled_layer_is_refused(
     compiled: Callable[[Tensor], Tensor], use_reentrant: bool
 ) -> None:
     with torchs_own_warnings():

@@ -51,7 +51,7 @@ def assert_goes_on_alike(net: nn.Module, other: nn.Module) -> None:
 
 
 @every_spec
-def test_a_copy_goes_on_alike(name: str) -> None:
+def test_a_copy_continues_like_the_original(name: str) -> None:
     net = net_of(name)
     trained(net, 2, seed=1)
     assert_goes_on_alike(net, copy.deepcopy(net))
@@ -67,7 +67,7 @@ def test_a_copy_may_be_made_while_a_graph_waits(name: str) -> None:
 
 
 @every_spec
-def test_a_state_dict_in_a_file_goes_on_alike(name: str) -> None:
+def test_a_state_dict_in_a_file_continues_like_the_original(name: str) -> None:
     net = net_of(name)
     trained(net, 2, seed=1)
     file = io.BytesIO()
@@ -83,7 +83,7 @@ WHOLE = [name for name in SPECS if SPECS[name]["kind"] not in ("weight", "bounde
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_whole_module_in_a_file_goes_on_alike(name: str) -> None:
+def test_a_whole_module_in_a_file_continues_like_the_original(name: str) -> None:
     net = net_of(name)
     trained(net, 2, seed=1)
     file = io.BytesIO()
@@ -93,7 +93,7 @@ def test_a_whole_module_in_a_file_goes_on_alike(name: str) -> None:
 
 
 @every_spec
-def test_evaluation_changes_nothing_that_training_goes_by(name: str) -> None:
+def test_evaluation_changes_nothing_that_training_uses(name: str) -> None:
     net, other = net_of(name), net_of(name)
     for each in (net, other):
         trained(each, 2, seed=1)

@@ -94,7 +94,7 @@ def test_evaluation_uses_the_long_term() -> None:
 
 
 @pytest.mark.parametrize("affine", [True, False])
-def test_a_resumed_layer_goes_on_bit_for_bit(affine: bool) -> None:
+def test_a_resumed_layer_continues_bit_for_bit(affine: bool) -> None:
     layer, resumed = StreamingNorm(2, affine=affine), StreamingNorm(2, affine=affine)
     batches = [(torch.randn(4, 2, 3, 3), torch.randn(4, 2, 3, 3)) for _ in range(4)]
     optimizers = [

@@ -95,7 +95,7 @@ def only(choice: str) -> "tuple[SwitchableNorm, Tensor]":
 
 
 @pytest.mark.parametrize("choice", ["instance", "layer", "batch"])
-def test_one_choice_alone_is_that_normalizer(choice: str) -> None:
+def test_a_single_choice_equals_that_normalizer(choice: str) -> None:
     layer, x = only(choice)
     torch.testing.assert_close(layer(x), make(choice, 4)(x))
 
@@ -117,7 +117,7 @@ def test_layer_statistics_alone_are_not_a_mixture() -> None:
 
 
 @pytest.mark.parametrize("kind", ["switchable", "sparse_switchable"])
-def test_without_batch_statistics_training_is_evaluation(kind: str) -> None:
+def test_without_batch_statistics_training_equals_evaluation(kind: str) -> None:
     layer = make({"kind": kind, "batch_statistics": False}, 6)
     x = torch.randn(4, 6, 3, 3)
     y = layer(x)
@@ -144,14 +144,14 @@ def test_sparse_ratios_become_one_hot_as_the_run_progresses() -> None:
     torch.testing.assert_close(y, (x - m) * (v + 1e-5).rsqrt())
 
 
-def test_frozen_ratios_learn_no_more() -> None:
+def test_frozen_ratios_no_longer_learn() -> None:
     layer = make({"kind": "sparse_switchable", "radius": 1.0}, 4)
     layer(torch.randn(3, 4, 5, 5)).sum().backward()
     assert layer.mean_weight.grad is None
     assert layer.var_weight.grad is None
 
 
-def test_frozen_ratios_skip_what_nobody_chose() -> None:
+def test_frozen_ratios_skip_unused_statistics() -> None:
     layer = make({"kind": "sparse_switchable", "radius": 1.0}, 4)
     with torch.no_grad():
         layer.mean_weight.copy_(torch.tensor([2.0, 1.0, 0.0]))

@@ -29,7 +29,7 @@ def replica(rank: int, folder: str) -> None:
     torch.save(found, f"{folder}/{rank}.pt")
 
 
-def test_synced_replicas_compute_what_one_process_does(tmp_path: Path) -> None:
+def test_synced_replicas_compute_the_same_as_one_process(tmp_path: Path) -> None:
     torch.manual_seed(0)
     layer = make("batch", 4).double().cpu()
     layer.weight.data.uniform_(0.5, 2)
@@ -50,6 +50,6 @@ def test_synced_replicas_compute_what_one_process_does(tmp_path: Path) -> None:
         torch.testing.assert_close(part["state"], layer.state_dict())
 
 
-def test_without_replicas_synced_is_not() -> None:
+def test_without_replicas_sync_changes_nothing() -> None:
     x = torch.randn(4, 6, 3, 3)
     torch.testing.assert_close(make({"kind": "batch", "sync": True}, 6)(x), make("batch", 6)(x))

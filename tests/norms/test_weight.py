@@ -185,19 +185,19 @@ def test_half_precision_weights_stay_half_and_finite(dtype: torch.dtype) -> None
     assert torch.isfinite(conv.weight).all()
 
 
-def test_kinds_for_activations_leave_the_model_alone() -> None:
+def test_kinds_for_activations_do_not_change_the_model() -> None:
     net = _ready_net()
     assert set(apply_weight_normalization(net, "group").state_dict()) == set(
         _ready_net().state_dict()
     )
 
 
-def test_linear_layers_are_taken_on_request() -> None:
+def test_linear_layers_are_included_on_request() -> None:
     net = apply_weight_normalization(_ready_net(), {"kind": "weight", "include_linear": True})
     assert "4.parametrizations.weight.original0" in net.state_dict()
 
 
-def test_what_cannot_be_normalized_is_named() -> None:
+def test_weights_that_cannot_be_normalized_are_named() -> None:
     with pytest.raises(InvalidSpec, match="Linear has none; set include_linear"):
         apply_weight_normalization(nn.Linear(2, 2), "weight")
     net = apply_weight_normalization(_ready_net(), "weight")

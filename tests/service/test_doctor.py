@@ -27,13 +27,15 @@ def _environment_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_job_python", lambda s: Finding("job python", "ok", "not asked"))
 
 
-def test_servers_that_answer_are_well(tmp_path: Path, database_url: str, broker_url: str) -> None:
+def test_servers_that_answer_are_healthy(
+    tmp_path: Path, database_url: str, broker_url: str
+) -> None:
     settings = {"data_dir": tmp_path, "database_url": database_url, "broker_url": broker_url}
     for check in ("database", "migrations", "database clock", "broker"):
         assert checked(check, **settings).verdict == "ok"
 
 
-def test_a_database_that_is_away_is_bad(tmp_path: Path) -> None:
+def test_an_unreachable_database_is_bad(tmp_path: Path) -> None:
     url = "postgresql://postgres@127.0.0.1:1/normlab"
     found = checked("database", data_dir=tmp_path, database_url=url, broker_url="memory://")
     assert found.verdict == "bad"
@@ -49,7 +51,7 @@ def test_migrations_that_are_behind_are_named(tmp_path: Path, database: Database
     assert (found.verdict, found.mend) == ("bad", "python -m service.migrate")
 
 
-def test_a_broker_that_is_away_only_delays(tmp_path: Path, database_url: str) -> None:
+def test_an_unreachable_broker_only_delays(tmp_path: Path, database_url: str) -> None:
     url = f"redis+socket://{tmp_path}/nobody.sock"
     found = checked("broker", data_dir=tmp_path, database_url=database_url, broker_url=url)
     assert found.verdict == "warn"
@@ -61,7 +63,7 @@ def test_a_full_disk_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert checked("disk", data_dir=tmp_path / "not" / "yet").verdict == "bad"
 
 
-def test_a_data_root_that_is_no_folder_is_named(tmp_path: Path) -> None:
+def test_a_data_root_that_is_not_a_folder_is_named(tmp_path: Path) -> None:
     found = checked("datasets", data_dir=tmp_path, data_root=tmp_path / "nowhere")
     assert found.verdict == "bad"
     assert "nowhere" in found.found
@@ -75,7 +77,7 @@ def test_packages_that_are_missing_are_named_with_their_extra(
     assert (found.verdict, found.mend) == ("bad", "pip install 'normlab[local]'")
 
 
-def test_where_nothing_runs_it_says_how_to_start(tmp_path: Path) -> None:
+def test_without_a_stack_it_says_how_to_start_one(tmp_path: Path) -> None:
     assert checked("servers", data_dir=tmp_path).mend == "normlab up"
 
 

@@ -30,7 +30,7 @@ def log_of(code: str) -> str:
     ).stderr
 
 
-def test_a_traceback_says_where_and_not_with_which_values() -> None:
+def test_a_traceback_has_places_and_no_values() -> None:
     said = log_of(FAILING.format(configure="configure"))
     for line in said.splitlines():
         (failure,) = json.loads(line)["exception"]
@@ -46,7 +46,7 @@ def test_in_a_terminal_too_a_traceback_has_no_values() -> None:
     assert "token = " not in said
 
 
-def test_the_operators_token_stands_in_no_line() -> None:
+def test_no_line_contains_the_operators_token() -> None:
     said = log_of(
         "import structlog; from service.journal import configure;"
         "configure('info', ['a-secret-token']);"
@@ -71,11 +71,11 @@ def test_the_operators_token_stands_in_no_line() -> None:
         ("http://127.0.0.1:8642/v1/jobs is at 12:30", "http://127.0.0.1:8642/v1/jobs is at 12:30"),
     ],
 )
-def test_what_looks_like_a_secret_is_hidden_wherever_it_comes_from(line: str, left: str) -> None:
+def test_anything_that_looks_like_a_secret_is_hidden(line: str, left: str) -> None:
     assert without_secrets(line) == left
 
 
-def test_a_terminal_hears_nothing_of_how_migrations_are_made() -> None:
+def test_a_terminal_shows_no_details_of_migrations() -> None:
     said = log_of(
         "import logging; from service.journal import configure_for_people;"
         "configure_for_people(); logging.getLogger('alembic.runtime').info('setup plugin');"

@@ -13,7 +13,7 @@ from tests.service.work import submit
 
 
 @pytest.mark.parametrize("trouble", [ServiceUnavailable("away"), RuntimeError("a defect")])
-def test_a_loop_goes_on_after_a_round_that_failed(trouble: Exception) -> None:
+def test_a_loop_continues_after_a_failed_round(trouble: Exception) -> None:
     rounds = 0
     done = threading.Event()
 
@@ -31,7 +31,7 @@ def test_a_loop_goes_on_after_a_round_that_failed(trouble: Exception) -> None:
     assert not loop.is_alive()
 
 
-def test_a_loop_stops_at_once_however_long_it_would_wait() -> None:
+def test_a_loop_stops_at_once_even_during_a_long_wait() -> None:
     worked = threading.Event()
     loop = Loop("test", worked.set, 3600)
     loop.start()
@@ -40,7 +40,7 @@ def test_a_loop_stops_at_once_however_long_it_would_wait() -> None:
     assert not loop.is_alive()
 
 
-def test_a_change_wakes_who_listens_and_names_the_job(database: Database) -> None:
+def test_a_change_wakes_the_listeners_and_names_the_job(database: Database) -> None:
     with psycopg.connect(database.conninfo, autocommit=True) as connection:
         connection.execute(f"listen {CHANNEL}")
         job = submit(database)

@@ -36,7 +36,7 @@ class Work:
         self.failures.append(pause_s)
 
 
-def test_the_others_go_on_and_the_failing_one_is_left_alone_ever_longer() -> None:
+def test_a_failing_item_is_skipped_longer_and_longer_while_the_others_continue() -> None:
     work = Work(bad=2)
     for second in range(2000):
         work.now = second
@@ -45,7 +45,7 @@ def test_the_others_go_on_and_the_failing_one_is_left_alone_ever_longer() -> Non
     assert work.failures[-1] == LONGEST_PAUSE_S
 
 
-def test_an_item_that_is_well_again_starts_anew() -> None:
+def test_an_item_that_succeeded_again_starts_with_the_shortest_pause() -> None:
     work = Work(bad=2)
     work.round([2])
     work.now, work.bad = 5, None
@@ -55,7 +55,7 @@ def test_an_item_that_is_well_again_starts_anew() -> None:
     assert work.failures == [1, 1]
 
 
-def test_a_server_that_is_away_is_no_item_s_fault() -> None:
+def test_an_unreachable_server_is_not_counted_against_an_item() -> None:
     def away(item: int) -> int:
         raise ServiceUnavailable("away")
 
@@ -65,7 +65,7 @@ def test_a_server_that_is_away_is_no_item_s_fault() -> None:
     assert failures == []
 
 
-def test_a_job_that_cannot_be_reaped_keeps_no_other_on_a_lost_worker(
+def test_a_job_that_cannot_be_reaped_does_not_block_the_others(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
@@ -89,7 +89,7 @@ def test_a_job_that_cannot_be_reaped_keeps_no_other_on_a_lost_worker(
     assert {reading.get(database, str(c.job)).state for c in others} == {"queued"}
 
 
-def test_a_job_that_cannot_be_compacted_stops_no_later_one(
+def test_a_job_that_cannot_be_compacted_does_not_block_later_ones(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = []
@@ -114,7 +114,7 @@ def test_a_job_that_cannot_be_compacted_stops_no_later_one(
     assert failures == ["one"]
 
 
-def test_a_queued_job_that_this_version_cannot_read_fails_by_itself(database: Database) -> None:
+def test_a_queued_job_that_this_version_cannot_read_fails_alone(database: Database) -> None:
     bad, good = submit(database), submit(database)
     with database.begin() as connection:
         broken = text("update job set spec = spec || '{\"batch_size\": -1}' where id = :job")

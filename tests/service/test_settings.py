@@ -58,7 +58,7 @@ def test_settings_never_change_and_never_show_the_token() -> None:
         found.port = 1  # type: ignore[misc]
 
 
-def test_the_journal_writes_one_json_object_a_line() -> None:
+def test_the_journal_writes_one_json_object_per_line() -> None:
     code = """
 import logging, structlog
 from service.journal import configure

@@ -13,7 +13,7 @@ from service.servers.launcher import Stack
 from service.up import _say_where
 
 
-def test_the_export_lines_can_be_pasted_whatever_the_token_holds(
+def test_the_export_lines_can_be_pasted_with_any_token(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     token = 'it\'s $HOME `x` "y"'

@@ -121,7 +121,7 @@ def refuses(client: redis.Redis, word: str) -> bool:
 
 
 @pytest.mark.parametrize("trouble", [full_disk, no_replicas, read_only, no_memory, busy, loading])
-def test_a_worker_outlives_a_broker_that_answers_with_errors(
+def test_a_worker_survives_a_broker_that_answers_with_errors(
     database: Database,
     database_url: str,
     broker: redis.Redis,

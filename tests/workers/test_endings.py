@@ -14,29 +14,29 @@ FINISHED = Finished(step=3, summary={})
 FAILED = Failed(code="loss_not_finite", failure_kind="user", retryable=False, message="nan")
 
 
-def test_a_finished_job_is_finished_even_if_it_was_asked_to_stop_meanwhile() -> None:
+def test_a_finished_job_counts_as_finished_even_after_a_request_to_stop() -> None:
     assert ending_of(FINISHED, 0, "cancelled", 0) is FINISHED
     assert ending_of(FINISHED, -9, None, 1) is FINISHED
 
 
-def test_a_failure_is_what_the_job_says() -> None:
+def test_a_failure_is_recorded_as_the_job_reports_it() -> None:
     assert ending_of(FAILED, 0, None, 0) is FAILED
 
 
-def test_a_drained_job_goes_back_whether_it_managed_to_stop_or_was_killed() -> None:
+def test_a_drained_job_is_queued_again_whether_it_stopped_or_was_killed() -> None:
     stopped = Failed.from_error(JobDrained("its worker leaves"))
     assert isinstance(ending_of(stopped, 0, "drained", 0), Released)
     assert isinstance(ending_of(None, -9, "drained", 0), Released)
 
 
 @pytest.mark.parametrize(("asked", "kind"), [("cancelled", "cancelled"), ("timeout", "timeout")])
-def test_a_stopped_job_is_what_was_asked_for(asked: str, kind: str) -> None:
+def test_a_stopped_job_ends_as_requested(asked: str, kind: str) -> None:
     ending = ending_of(None, -9, asked, 0)  # type: ignore[arg-type]
     assert isinstance(ending, Failed)
     assert (ending.failure_kind, ending.retryable) == (kind, False)
 
 
-def test_a_killed_process_is_lost_and_tried_again() -> None:
+def test_a_killed_process_is_lost_and_retried() -> None:
     ending = ending_of(None, -signal.SIGKILL, None, 0)
     assert isinstance(ending, Failed)
     assert (ending.failure_kind, ending.retryable) == ("lost", True)

@@ -28,7 +28,7 @@ def claim(replicas: int, job: UUID | None = None) -> Lease:
     )
 
 
-def test_each_job_has_a_gpu_of_its_own() -> None:
+def test_each_job_has_its_own_gpu() -> None:
     pool = GpuPool(["0", "1"])
     jobs = [pool.claim(lambda room: claim(1)) for _ in range(2)]
     assert [pool.of(job.job) for job in jobs if job] == [["0"], ["1"]]
@@ -44,7 +44,7 @@ def test_a_job_takes_a_gpu_for_each_replica_and_leaves_the_rest() -> None:
     assert rooms == [3, 1]
 
 
-def test_nobody_is_asked_for_a_job_while_no_gpu_is_free() -> None:
+def test_no_job_is_requested_while_no_gpu_is_free() -> None:
     pool = GpuPool(["0"])
     first = pool.claim(lambda room: claim(1))
     assert first is not None
@@ -55,7 +55,7 @@ def test_nobody_is_asked_for_a_job_while_no_gpu_is_free() -> None:
     assert pool.of(second.job) == ["0"]
 
 
-def test_a_worker_hands_on_the_gpus_that_it_was_given() -> None:
+def test_a_worker_passes_on_the_gpus_that_it_was_given() -> None:
     assert gpu_names(2, {}) == ["0", "1"]
     assert gpu_names(1, {"CUDA_VISIBLE_DEVICES": "3, 5"}) == ["3"]
     assert gpu_names(2, {"CUDA_VISIBLE_DEVICES": "GPU-ab,GPU-cd"}) == ["GPU-ab", "GPU-cd"]

@@ -39,7 +39,7 @@ def test_the_error_decides_whether_a_retry_may_help(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_names_the_folder_and_may_be_tried_again(number: int) -> None:
+def test_a_full_disk_names_the_folder_and_may_be_retried(number: int) -> None:
     failed = describe(OSError(number, "No space left on device"), "/data/jobs/1")
     assert (failed.code, failed.failure_kind) == ("storage_full", "storage")
     assert failed.retryable
@@ -56,7 +56,7 @@ def test_a_full_disk_names_the_folder_and_may_be_tried_again(number: int) -> Non
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     ],
 )
-def test_memory_that_runs_out_is_never_tried_again_unchanged(error: Exception) -> None:
+def test_a_job_out_of_memory_is_never_retried_unchanged(error: Exception) -> None:
     failed = describe(error, "/jobs/1")
     assert (failed.failure_kind, failed.retryable) == ("oom", False)
     assert "batch_size" in failed.message
@@ -69,7 +69,7 @@ def test_a_spec_that_cannot_be_run_lists_its_problems() -> None:
     assert "batch_size: at most 1000, got 2000" in failed.message
 
 
-def test_a_surprise_points_to_the_log() -> None:
+def test_an_unexpected_error_points_to_the_log() -> None:
     failed = describe(KeyError("weight"), "/jobs/1")
     assert (failed.code, failed.retryable) == ("unexpected", False)
     assert failed.message == "KeyError: 'weight'; the job's log has the traceback"

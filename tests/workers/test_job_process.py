@@ -61,7 +61,7 @@ def test_a_bad_order_is_a_failure_with_the_rule(launcher: Launcher, tmp_path: Pa
     assert "Traceback" not in events[-1].message
 
 
-def test_a_job_asked_to_stop_writes_a_checkpoint_and_says_why(
+def test_a_job_asked_to_stop_writes_a_checkpoint_and_gives_the_reason(
     launcher: Launcher, tmp_path: Path
 ) -> None:
     process = launcher.start(make_order(tmp_path, LONG))
@@ -124,7 +124,7 @@ def test_a_job_without_enough_memory_fails_as_out_of_memory(
     assert (events[-1].failure_kind, events[-1].retryable) == ("oom", False)
 
 
-def test_a_job_has_a_session_of_its_own_and_no_extra_descriptors(
+def test_a_job_has_its_own_session_and_no_extra_descriptors(
     launcher: Launcher, tmp_path: Path
 ) -> None:
     process = launcher.start(make_order(tmp_path, LONG))
@@ -138,7 +138,7 @@ def test_a_job_has_a_session_of_its_own_and_no_extra_descriptors(
     assert not [link for link in links if link.startswith("socket:")]
 
 
-def test_two_jobs_of_one_host_end_apart(warm: WarmLauncher, tmp_path: Path) -> None:
+def test_two_jobs_of_one_host_end_independently(warm: WarmLauncher, tmp_path: Path) -> None:
     first = warm.start(make_order(tmp_path / "1", LONG))
     second = warm.start(make_order(tmp_path / "2", LONG))
     read_until(first, "started")
@@ -149,7 +149,7 @@ def test_two_jobs_of_one_host_end_apart(warm: WarmLauncher, tmp_path: Path) -> N
     second.close()
 
 
-def test_a_host_that_dies_takes_its_jobs_along_and_is_replaced(
+def test_the_jobs_of_a_dead_host_end_and_the_host_is_replaced(
     job_environment: Mapping[str, str], fresh: FreshLauncher, tmp_path: Path
 ) -> None:
     launcher = WarmLauncher(sys.executable, job_environment, fresh)

@@ -41,7 +41,7 @@ def test_events_and_log_arrive_in_order(pipes: tuple[JobReader, int, int]) -> No
     assert (harvest.events, harvest.log) == (sent, b"hello\n")
 
 
-def test_a_line_that_is_no_event_goes_to_the_log(pipes: tuple[JobReader, int, int]) -> None:
+def test_a_line_that_is_not_an_event_goes_to_the_log(pipes: tuple[JobReader, int, int]) -> None:
     reader, events, log = pipes
     os.write(events, b"Segmentation fault\n")
     _close(events, log)
@@ -68,7 +68,7 @@ def test_an_event_that_comes_in_pieces_is_one_event(pipes: tuple[JobReader, int,
     assert reader.take().events == [event]
 
 
-def test_a_job_that_says_too_much_waits_and_loses_nothing(
+def test_a_job_that_writes_too_much_waits_and_loses_nothing(
     pipes: tuple[JobReader, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "MAX_WAITING_BYTES", 1000)

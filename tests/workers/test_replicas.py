@@ -43,22 +43,22 @@ def word(end: Finished | Failed, at: float = 0.0, lost_peer: bool = False) -> Wo
     return Word(at=at, end=end, lost_peer=lost_peer)
 
 
-def test_the_first_replica_speaks_for_all_that_finished() -> None:
+def test_the_first_replica_reports_for_all_that_finished() -> None:
     assert last_word(2, {0: word(DONE, 2), 1: word(DONE, 1)}, {}, 0) == DONE
 
 
-def test_the_earliest_failure_is_the_attempts() -> None:
+def test_the_earliest_failure_is_that_of_the_attempt() -> None:
     words = {0: word(BUG, 2), 1: word(OOM, 1)}
     assert last_word(2, words, {0: 1}, 0) == OOM
 
 
-def test_a_failure_of_ones_own_comes_before_that_of_a_lost_peer() -> None:
+def test_an_own_failure_counts_before_that_of_a_lost_peer() -> None:
     words = {0: word(BUG, 1, lost_peer=True), 1: word(OOM, 2)}
     assert last_word(2, words, {0: 1}, 0) == OOM
 
 
 @pytest.mark.parametrize(("kills", "kind"), [(0, "lost"), (1, "oom")])
-def test_a_replica_that_died_without_a_word_is_named(kills: int, kind: str) -> None:
+def test_a_replica_that_died_without_a_message_is_named(kills: int, kind: str) -> None:
     words = {0: word(BUG, lost_peer=True)}
     found = last_word(2, words, {1: -signal.SIGKILL}, kills)
     assert isinstance(found, Failed)
@@ -66,7 +66,7 @@ def test_a_replica_that_died_without_a_word_is_named(kills: int, kind: str) -> N
     assert found.message.startswith("replica 1 of 2 died")
 
 
-def test_a_drain_is_a_drain_though_one_replica_was_too_slow_to_say_so() -> None:
+def test_a_drain_counts_even_if_one_replica_was_too_slow_to_report_it() -> None:
     assert last_word(2, {0: word(DRAINED)}, {1: -signal.SIGKILL}, 0) == DRAINED
 
 
@@ -137,7 +137,7 @@ def test_a_killed_replica_ends_the_attempt_and_the_next_ends_with_the_same_numbe
     assert events
 
 
-def test_replicas_asked_to_stop_write_a_checkpoint_and_say_why(
+def test_replicas_asked_to_stop_write_a_checkpoint_and_give_the_reason(
     warm: Launcher, tmp_path: Path
 ) -> None:
     process = warm.start(make_order(tmp_path, PAIR_OF_MANY_STEPS, threads=2))

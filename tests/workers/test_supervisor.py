@@ -180,7 +180,7 @@ def test_a_job_that_ignores_the_request_is_killed_after_the_grace(bench: Bench) 
     assert bench.nothing_is_left()
 
 
-def test_a_drained_job_goes_back_with_a_checkpoint_and_no_attempt_spent(bench: Bench) -> None:
+def test_a_drained_job_is_queued_again_with_a_checkpoint_and_no_attempt_spent(bench: Bench) -> None:
     job = bench.submit(LONG, max_attempts=1)
     with bench.working():
         bench.until(job, _learning)
@@ -240,7 +240,7 @@ def _kill_the_next(launcher: Recording) -> None:
     os.kill(launcher.started[-1].pid, signal.SIGKILL)
 
 
-def test_out_of_memory_is_not_tried_again(bench: Bench) -> None:
+def test_out_of_memory_is_not_retried(bench: Bench) -> None:
     bench.supervisor = Supervisor(
         bench.database,
         bench.settings.model_copy(update={"job_memory_bytes": 1 << 30}),
@@ -265,7 +265,7 @@ def test_the_traceback_is_in_the_log_and_not_in_the_message(bench: Bench) -> Non
     assert "Traceback" in logs.read(bench.database, job).text
 
 
-def test_a_worker_that_cannot_start_processes_gives_the_job_another_chance(bench: Bench) -> None:
+def test_a_job_is_retried_if_its_worker_cannot_start_processes(bench: Bench) -> None:
     class NoInterpreter:
         def start(self, order: JobOrder) -> JobProcess:
             raise FileNotFoundError(2, "No such file or directory", "/opt/sdk/python")
@@ -293,7 +293,7 @@ class Outage(Database):
             yield connection
 
 
-def test_a_database_that_is_away_longer_than_a_lease_costs_a_job_nothing(
+def test_a_database_outage_longer_than_a_lease_costs_a_job_nothing(
     bench: Bench, database_url: str
 ) -> None:
     flaky = Outage(database_url)
@@ -328,7 +328,7 @@ def test_an_end_during_an_outage_is_written_after_it(bench: Bench, database_url:
     assert bench.losses(job)[0] == list(range(1, 21))
 
 
-def test_results_that_cannot_be_stored_end_the_job_and_spare_the_slot(
+def test_results_that_cannot_be_stored_end_the_job_and_not_the_slot(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:

@@ -178,7 +178,7 @@ def test_a_lost_message_is_rung_again(floor: Floor) -> None:
     loop.stop()
 
 
-def test_sigterm_drains_and_another_worker_goes_on(floor: Floor) -> None:
+def test_sigterm_drains_and_another_worker_continues(floor: Floor) -> None:
     first = floor.hire()
     job = floor.submit(LONG, epochs=6)
     floor.until_learning(job)
@@ -195,7 +195,7 @@ def test_sigterm_drains_and_another_worker_goes_on(floor: Floor) -> None:
 
 
 @pytest.mark.usefixtures("reaping")
-def test_a_killed_worker_takes_its_job_along_and_another_resumes_it(floor: Floor) -> None:
+def test_the_job_of_a_killed_worker_ends_with_it_and_another_resumes_it(floor: Floor) -> None:
     first = floor.hire()
     job = floor.submit(LONG, epochs=6)
     floor.until_learning(job)
@@ -239,7 +239,7 @@ def test_a_killed_job_process_leaves_its_worker_unharmed(floor: Floor) -> None:
     floor.until_state(floor.submit(NOTHING), "succeeded")
 
 
-def test_a_worker_says_what_it_is(floor: Floor) -> None:
+def test_a_worker_describes_itself(floor: Floor) -> None:
     floor.hire(slots=3)
     floor.until(lambda: "torch" in workers.live(floor.database)[0].versions)
     (worker,) = workers.live(floor.database)

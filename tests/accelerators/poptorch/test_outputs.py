@@ -82,7 +82,7 @@ def test_all_outputs_come_in_the_order_of_the_inputs(replicas: Any) -> None:
     assert column.tolist() == [float(4 * i + 1) for i in range(8)]
 
 
-def test_a_loss_that_is_alone_stays_without_a_dimension(pop: Any) -> None:
+def test_a_single_loss_has_no_dimension(pop: Any) -> None:
     assert outputs(pop, options_with(pop, "Final"), 1)[1].shape == ()
     assert outputs(pop, options_with(pop, "All", iterations=3), 3)[1].shape == (3,)
 

@@ -46,7 +46,7 @@ def test_the_number_of_arguments_is_that_of_the_first_call(pop: Any) -> None:
 
 
 # overview.rst: gradients do not reach the inputs.
-def test_an_input_that_wants_a_gradient_is_detached_with_a_warning(pop: Any) -> None:
+def test_an_input_that_requires_a_gradient_is_detached_with_a_warning(pop: Any) -> None:
     x, y = data(2)
     program = pop.trainingModel(Regression())
     with pytest.warns(UserWarning, match="requires_grad"):
@@ -80,7 +80,7 @@ def test_options_freeze_and_a_clone_does_not(pop: Any) -> None:
 
 
 @pytest.mark.parametrize("how", ["trainingModel", "inferenceModel", "DataLoader"])
-def test_whoever_uses_options_freezes_them(pop: Any, how: str) -> None:
+def test_any_use_of_options_freezes_them(pop: Any, how: str) -> None:
     options = pop.Options()
     if how == "DataLoader":
         pop.DataLoader(options, torch.utils.data.TensorDataset(torch.ones(4)))
@@ -265,14 +265,14 @@ def test_a_custom_backward_is_refused_rather_than_dropped() -> None:
         lambda o: o._Popart.set("groupNormStridedChannelGrouping", True),
     ],
 )
-def test_what_the_host_cannot_honour_is_refused(ask: Any) -> None:
+def test_an_option_that_the_host_cannot_honour_is_refused(ask: Any) -> None:
     from accelerators import poptorch_emulation
 
     with pytest.raises(poptorch_emulation.Error, match="cannot be honoured"):
         ask(poptorch_emulation.Options())
 
 
-def test_what_makes_no_difference_on_the_host_is_recorded() -> None:
+def test_an_option_without_effect_on_the_host_is_recorded() -> None:
     from accelerators.poptorch_emulation import Options
 
     options = Options().enableExecutableCaching("cache").logCycleCount(True)

@@ -28,7 +28,7 @@ def test_methods_need_a_program(pop: Any, method: str) -> None:
         getattr(program, method)()
 
 
-def test_a_destroyed_program_is_none_any_more(pop: Any) -> None:
+def test_a_destroyed_program_cannot_be_used(pop: Any) -> None:
     program = program_of(pop, Regression())
     program(*data(2))
     assert (program.isCompiled(), program.isAttachedToDevice()) == (True, True)
@@ -86,7 +86,7 @@ def test_wrapping_twice_needs_destroy_between(pop: Any) -> None:
 
 
 # weights_writing_test.py: touching the parameters fetches them.
-def test_touched_weights_are_the_devices(pop: Any) -> None:
+def test_reading_the_weights_copies_them_from_the_device(pop: Any) -> None:
     model = Regression()
     before = model.net.weight.detach().clone()
     program = program_of(pop, model)
@@ -217,7 +217,7 @@ def test_replicas_do_not_broadcast_changed_buffers(replicas: Any) -> None:
         program(*data(4))
 
 
-def test_each_replica_has_buffers_of_its_own_and_the_first_is_read(replicas: Any) -> None:
+def test_each_replica_has_separate_buffers_and_the_first_is_read(replicas: Any) -> None:
     options = replicas.Options().replicationFactor(2).broadcastBuffers(False)
     model = Running(nn.Linear(3, 2))
     program = program_of(replicas, model, options.outputMode(replicas.OutputMode.All))
@@ -307,7 +307,7 @@ def test_a_custom_optimizer_is_refused(pop: Any) -> None:
 
 # optimizers_test.py: the state travels as ipu_state.
 @pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop"])
-def test_a_run_continued_from_its_state_is_the_run(pop: Any, name: str) -> None:
+def test_a_run_continued_from_its_state_gives_the_same_numbers(pop: Any, name: str) -> None:
     def start() -> Any:
         model = Regression()
         extra = {"momentum": 0.9} if name != "Adam" else {}
@@ -330,7 +330,7 @@ def test_a_run_continued_from_its_state_is_the_run(pop: Any, name: str) -> None:
     assert [program(x, y)[1] for _ in range(2)] == expected
 
 
-def test_a_state_of_torchs_own_is_refused(pop: Any) -> None:
+def test_a_state_from_a_torch_optimizer_is_refused(pop: Any) -> None:
     model = Regression()
     native = torch.optim.SGD(model.parameters(), lr=0.1).state_dict()
     with pytest.raises(pop.Error, match="Only IPU optimizer states"):
@@ -373,7 +373,7 @@ def test_a_program_knows_that_it_is_on_the_device(pop: Any) -> None:
 
 
 # batching.rst: combinedBatchSize.
-def test_a_loader_yields_what_a_call_takes(replicas: Any) -> None:
+def test_a_loader_yields_the_arguments_of_a_call(replicas: Any) -> None:
     options = replicas.Options().deviceIterations(2).replicationFactor(2)
     options.Training.gradientAccumulation(3)
     dataset = torch.utils.data.TensorDataset(torch.arange(30.0))

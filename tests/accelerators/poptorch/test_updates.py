@@ -102,7 +102,7 @@ def test_the_default_optimizer_is_slow_sgd(pop: Any) -> None:
 
 # optim.py: torch's own optimizers are taken as they are.
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
-def test_optimizers_of_torchs_own_are_accepted(pop: Any, name: str) -> None:
+def test_optimizers_from_torch_are_accepted(pop: Any, name: str) -> None:
     x, y = data(4)
     ours, theirs = Regression(), Regression()
     program = pop.trainingModel(

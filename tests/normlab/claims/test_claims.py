@@ -27,7 +27,7 @@ def test_its_study_can_run(claim: Claim, quick: bool) -> None:
 
 
 @every_claim
-def test_its_effects_compare_cells_that_are_there(claim: Claim) -> None:
+def test_its_effects_compare_existing_cells(claim: Claim) -> None:
     cells = [{p: label(v) for p, v in c.coordinates.items()} for c in expand(claim.study)]
     for effect in claim.effects:
         for side in (effect.a, effect.b or {}):
@@ -47,7 +47,7 @@ def test_an_unknown_claim_points_to_the_list() -> None:
         find_claim("z")
 
 
-def test_a_file_that_is_no_claim_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_claim_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("key: X")
     with pytest.raises(InvalidSpec, match=r"x\.yaml"):
         load_claims(tmp_path)
@@ -79,7 +79,7 @@ def test_an_effect_shows_when_its_whole_interval_does(expect: str, by: float, sh
 
 
 @pytest.mark.parametrize("b", [{}, {7: 0.5}, {0: 0.8}])
-def test_without_enough_seeds_nothing_shows_and_the_reason_is_said(b: dict[int, float]) -> None:
+def test_without_enough_seeds_nothing_shows_and_the_reason_is_given(b: dict[int, float]) -> None:
     found = weigh(effect("above"), [ROWS[0], row("b", b)], 0.95)
     assert not found.shows
     assert "seed" in found.why
@@ -102,7 +102,7 @@ def test_an_effect_compares_with_a_number_too() -> None:
             Effect.model_validate({**raw, **sides})
 
 
-def test_what_matches_or_is_better_is_not_below() -> None:
+def test_not_below_accepts_equal_and_better_values() -> None:
     swapped = [row("a", ROWS[1].values), row("b", ROWS[0].values)]  # a is 0.10 below b
     assert not weigh(effect("not_below", 0.09), swapped, 0.95).shows
     assert weigh(effect("not_below", 0.2), swapped, 0.95).shows
@@ -114,7 +114,7 @@ def test_each_seed_takes_the_rate_that_is_best_for_the_others() -> None:
     assert best_by_other_seeds([slow, fast]) == {0: 0.50, 1: 0.60, 2: 0.60}
 
 
-def test_a_rate_at_which_a_seed_diverged_is_no_candidate() -> None:
+def test_a_rate_at_which_a_seed_diverged_is_excluded() -> None:
     assert best_by_other_seeds([{0: 0.99}, {0: 0.5, 1: 0.6}]) == {0: 0.5, 1: 0.6}
     assert best_by_other_seeds([]) == {}
 
@@ -140,7 +140,7 @@ def test_the_best_of_a_loss_is_its_smallest() -> None:
     assert best_by_other_seeds(rates) == {0: 1.0, 1: 1.1}
 
 
-def test_the_best_rate_that_a_report_names_is_none_at_which_a_seed_diverged() -> None:
+def test_a_report_never_names_a_rate_at_which_a_seed_diverged_as_best() -> None:
     claim = find_claim("c")
 
     def at(rate: str, values: dict[int, float], n: int) -> ResultRow:
@@ -158,7 +158,7 @@ def test_the_best_rate_that_a_report_names_is_none_at_which_a_seed_diverged() ->
 
 @every_claim
 @pytest.mark.parametrize("quick", [False, True])
-def test_its_rows_and_its_effects_pool_nothing(claim: Claim, quick: bool) -> None:
+def test_its_rows_and_effects_pool_nothing(claim: Claim, quick: bool) -> None:
     study = claim.at(quick=quick)
     cells = [{p: label(v) for p, v in c.coordinates.items()} for c in expand(study)
              if c.seed == study.seeds[0]]  # fmt: skip

@@ -80,7 +80,7 @@ def test_its_picture_can_be_drawn(claim: Claim, tmp_path: Path) -> None:
     assert target.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_rise_that_is_none_is_drawn_too(tmp_path: Path) -> None:
+def test_a_negative_rise_is_drawn_too(tmp_path: Path) -> None:
     class Untrained(Study):
         def get(self, job: str) -> Any:
             falls = {f"regularization/rise_{m}": -1 / m for m in (4, 8, 16, 32)}
@@ -91,7 +91,7 @@ def test_a_rise_that_is_none_is_drawn_too(tmp_path: Path) -> None:
     assert (tmp_path / "k.png").stat().st_size > 5000
 
 
-def test_before_any_job_is_done_it_says_so(tmp_path: Path) -> None:
+def test_a_picture_without_any_finished_job_is_refused(tmp_path: Path) -> None:
     claim = CLAIMS["a-batch-size"]
 
     class Empty(Study):
@@ -106,7 +106,7 @@ def test_before_any_job_is_done_it_says_so(tmp_path: Path) -> None:
         draw_claim(verdict_of(claim, study), study, tmp_path / "x.png")
 
 
-def test_rates_are_summed_up_in_the_best_table() -> None:
+def test_the_best_table_has_one_row_per_setting() -> None:
     claim = CLAIMS["a-batch-size"]
     study = Study(claim)
     verdict = verdict_of(claim, study)
@@ -144,7 +144,7 @@ def test_labels_are_short() -> None:
     assert name_of(cell, "optimizer.lr") == "batch"
 
 
-def test_the_page_says_the_best_rate_of_each_kind() -> None:
+def test_the_page_names_the_best_rate_of_each_kind() -> None:
     claim = CLAIMS["f-bounded-weight"]
     verdict = verdict_of(claim, Study(claim))
     rows = [r.model_copy(update={"mean": 0.9 if r.labels["optimizer.lr"] == "0.1" else 0.8})

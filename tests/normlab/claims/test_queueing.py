@@ -31,7 +31,7 @@ class Recorder:
         return [SimpleNamespace(workers=[SimpleNamespace(description="a CPU")] * 2)]
 
 
-def test_what_shares_cells_waits_until_they_are_done() -> None:
+def test_a_study_that_shares_cells_waits_until_they_are_done() -> None:
     a, c, h = (CLAIMS[key].study for key in ("a-batch-size", "c-proxy-gap", "h-switchable"))
     client, queued, done = Recorder(), set[str](), set[str]()
     assert _queue(client, [a, c, h], queued, done) == [c]
@@ -41,7 +41,7 @@ def test_what_shares_cells_waits_until_they_are_done() -> None:
     assert client.names[-1] == c.name
 
 
-def test_of_a_steered_study_the_first_part_is_queued() -> None:
+def test_the_first_part_of_a_steered_study_is_queued() -> None:
     client, queued = Recorder(), set[str]()
     assert _queue(client, [CLAIMS["e-norm-correction"].study], queued, set()) == []
     assert client.names == [f"{CLAIMS['e-norm-correction'].study.name}, first part"]
@@ -62,7 +62,7 @@ def test_one_kind_is_trained_once_for_all_claims() -> None:
     assert len(shared) == 30  # batch, group + proxy and layer + proxy, two rates, five seeds
 
 
-def test_the_page_names_its_command_without_what_opens_the_api(
+def test_the_page_names_its_command_without_the_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = "normlab --token secret reproduce --all --page docs/claims.md"

@@ -44,7 +44,7 @@ def test_claims_run_in_their_quick_form_and_end_with_verdicts(
 
 
 @pytest.mark.slow
-def test_without_a_stack_it_brings_its_own_and_interrupted_goes_on_where_it_stood(
+def test_without_a_stack_it_starts_one_and_continues_after_an_interruption(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("NORMLAB_URL", "NORMLAB_TOKEN"):

@@ -113,7 +113,7 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
         (["--url", "http://127.0.0.1:1", "export", "j"], 3),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_a_code(
+def test_a_failure_is_one_line_and_an_exit_code(
     line: list[str], code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(line) == code
@@ -124,7 +124,7 @@ def test_what_cannot_be_done_is_one_line_and_a_code(
 
 
 @pytest.mark.parametrize("url", ["localhost:8642", "http://", "http://a:99999", "http://[a"])
-def test_an_address_that_is_none_is_named_with_one_that_is(url: str) -> None:
+def test_an_invalid_address_is_named_with_a_valid_one(url: str) -> None:
     with pytest.raises(
         InvalidSpec, match=r"is not the address of an API.* http://127\.0\.0\.1:8642"
     ):
@@ -159,7 +159,7 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(["ls"]) == 130
 
 
-def test_the_command_line_comes_before_the_file_of_a_running_stack(tmp_path: Path) -> None:
+def test_the_command_line_overrides_the_file_of_a_running_stack(tmp_path: Path) -> None:
     with running(tmp_path, "http://here:1", "of the stack"):
         expected = Connection("http://here:1", "of the stack")
         assert resolve(Address(None, None, tmp_path)) == expected
@@ -168,7 +168,7 @@ def test_the_command_line_comes_before_the_file_of_a_running_stack(tmp_path: Pat
         assert resolve(Address("http://there:2", "mine", tmp_path)).token == "mine"
 
 
-def test_the_file_of_a_stack_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_file_of_a_stack(tmp_path: Path) -> None:
     path = Connection("http://here:1", "secret").write(tmp_path)
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -188,7 +188,7 @@ def test_tab_offers_the_kinds_of_normalizer(
     assert capsys.readouterr().out.split() == ["batch", "batch_renorm"]
 
 
-def test_tab_is_silent_about_jobs_where_nobody_answers(
+def test_tab_completion_offers_no_jobs_without_a_server(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     complete("normlab show ", monkeypatch)

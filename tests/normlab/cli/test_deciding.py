@@ -54,7 +54,7 @@ def test_a_rate_that_trains_is_soon_shown_to_be_better_than_none(
         assert (code, "1 shows" in out) == (0, True)
 
 
-def test_what_the_limit_leaves_undecided_says_so(cli: Run, connection: Connection) -> None:
+def test_comparisons_undecided_at_the_limit_are_reported(cli: Run, connection: Connection) -> None:
     with Client(connection.url, connection.token) as client:
         axes = {"normalizer": ["batch", "layer"]}
         base = {**BASE, "max_steps": 1}

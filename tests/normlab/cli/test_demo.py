@@ -26,7 +26,7 @@ def test_the_sentence_does_not_claim_what_the_numbers_do_not_show() -> None:
     assert "every seed agrees" not in said
 
 
-def test_the_arms_are_valid_jobs_that_differ_in_the_normalizer_alone() -> None:
+def test_the_arms_are_valid_jobs_that_differ_only_in_the_normalizer() -> None:
     jobs = [JobSpec.model_validate(spec(a, 0, 12)) for a in ARMS]
     same = [job.model_dump(exclude={"normalizer", "name"}) for job in jobs]
     assert all(one == same[0] for one in same)

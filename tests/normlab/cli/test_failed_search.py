@@ -46,7 +46,7 @@ def _a_stack_with_this_study(monkeypatch: pytest.MonkeyPatch) -> None:
     [["show"], ["complete"], ["run", "--no-wait"], ["run"]],
     ids=lambda line: " ".join(line),
 )
-def test_every_command_of_a_failed_search_says_its_reason(
+def test_every_command_shows_the_reason_of_a_failed_search(
     line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "never.yaml"

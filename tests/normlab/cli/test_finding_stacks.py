@@ -29,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_stack_with_its_data_elsewhere_is_found_by_itself(home: Path) -> None:
+def test_a_stack_with_its_data_elsewhere_is_found_automatically(home: Path) -> None:
     register_stack(home / "far")
     with running(home / "far", "http://127.0.0.1:7", "key"):
         assert resolve(ANY) == Connection("http://127.0.0.1:7", "key")
@@ -48,7 +48,7 @@ def test_a_stack_that_was_killed_misleads_nobody(home: Path) -> None:
     assert list((home / "state").rglob("stacks/*")) == []
 
 
-def test_where_several_run_the_usual_one_is_meant_or_one_is_asked_for(
+def test_with_several_stacks_the_default_one_is_used_or_a_choice_is_required(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     register_stack(home / "a")

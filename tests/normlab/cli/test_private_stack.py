@@ -37,7 +37,7 @@ def loose_umask() -> Iterator[None]:
     os.umask(before)
 
 
-def test_a_stack_writes_for_its_owner_alone_and_closes_what_was_open(
+def test_the_files_of_a_stack_are_private_and_wider_permissions_are_corrected(
     tmp_path: Path, loose_umask: None
 ) -> None:
     data = tmp_path / "data"

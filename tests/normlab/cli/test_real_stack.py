@@ -121,7 +121,7 @@ def test_the_same_key_is_the_same_job(cli: Run) -> None:
     ],
     ids=" ".join,
 )
-def test_what_is_shown_to_people_programs_get_as_json(
+def test_everything_that_is_shown_is_also_available_as_json(
     cli: Run, trained: str, line: List[str]
 ) -> None:
     line = [trained if word == "JOB" else word for word in line]
@@ -133,7 +133,7 @@ def test_what_is_shown_to_people_programs_get_as_json(
     json.loads(for_programs)
 
 
-def test_a_shown_job_names_its_kinds_and_what_is_not_the_default(cli: Run, trained: str) -> None:
+def test_a_shown_job_names_its_kinds_and_its_non_default_options(cli: Run, trained: str) -> None:
     _, out, _ = cli("show", trained)
     spec = json.loads(out[out.index("{") :])
     assert spec["normalizer"] == {"kind": "batch"}
@@ -156,20 +156,20 @@ def test_files_of_a_job_are_downloaded(cli: Run, trained: str, tmp_path: Path) -
     assert all(Path(line).stat().st_size for line in out.splitlines())
 
 
-def test_cancelling_what_has_ended_is_refused_and_changes_nothing(cli: Run, trained: str) -> None:
+def test_cancelling_an_ended_job_is_refused_and_changes_nothing(cli: Run, trained: str) -> None:
     code, _, err = cli("cancel", trained)
     assert code == 2
     assert "succeeded" in err
 
 
-def test_a_job_that_nobody_knows_is_exit_2(cli: Run) -> None:
+def test_an_unknown_job_is_exit_2(cli: Run) -> None:
     code, _, err = cli("show", "nope")
     assert code == 2
     assert "nope" in err
 
 
 @pytest.mark.parametrize("part", [slice(-8, None), slice(None, 30), slice(-4, None)])
-def test_a_part_of_an_id_that_no_other_has_stands_for_it(
+def test_a_unique_part_of_an_id_is_accepted(
     cli: Run, client: Client, trained: str, part: slice
 ) -> None:
     short = trained[part].upper()
@@ -183,7 +183,7 @@ def test_a_part_of_an_id_that_no_other_has_stands_for_it(
     assert trained in err
 
 
-def test_a_part_of_an_id_that_several_have_is_refused_with_them(
+def test_an_ambiguous_part_of_an_id_is_refused_and_the_ids_are_listed(
     cli: Run, client: Client, trained: str
 ) -> None:
     other = client.submit({"normalizer": "batch", "priority": -100, "device": "ipu"}).id
@@ -211,7 +211,7 @@ def test_a_list_in_80_columns_shows_what_tells_jobs_apart(
     assert [client.get(short).id[-8:] for short in shorts] == shorts
 
 
-def test_the_stack_is_among_those_that_run(connection: Connection) -> None:
+def test_the_stack_is_listed_among_the_running_ones(connection: Connection) -> None:
     deadline = time.monotonic() + 20  # it says so after it has left its connection
     while time.monotonic() < deadline:
         if connection in [stack.connection for stack in running_stacks()]:
@@ -220,19 +220,19 @@ def test_the_stack_is_among_those_that_run(connection: Connection) -> None:
     pytest.fail("no command finds it")
 
 
-def test_events_of_a_job_tell_its_life(client: Client, trained: str) -> None:
+def test_the_events_of_a_job_cover_its_whole_life(client: Client, trained: str) -> None:
     kinds = [event.kind for event in client.events(trained)]
     assert kinds[0] == "queued"
     assert "running" in kinds
     assert "succeeded" in kinds
 
 
-def test_a_cursor_somebody_made_up_is_refused(client: Client) -> None:
+def test_an_invented_cursor_is_refused(client: Client) -> None:
     with pytest.raises(InvalidSpec):
         client.page(cursor="made-up")
 
 
-def test_an_unknown_job_is_our_own_error(client: Client) -> None:
+def test_an_unknown_job_raises_our_own_error(client: Client) -> None:
     with pytest.raises(NotFound):
         client.get("nope")
 
@@ -325,7 +325,7 @@ def running_job(client: Client) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "crash"])
-def test_a_stack_that_stopped_starts_again_and_its_jobs_go_on(
+def test_a_stopped_stack_starts_again_and_its_jobs_continue(
     launch: Callable[[], Launcher], how: signal.Signals
 ) -> None:
     first = launch()
@@ -358,7 +358,7 @@ def test_a_second_stack_on_the_same_data_is_refused(
     assert "NORMLAB_DATA_DIR" in second.said
 
 
-def test_a_stack_that_does_not_start_says_why_and_nothing_of_earlier_ones(tmp_path: Path) -> None:
+def test_a_stack_that_does_not_start_gives_only_its_own_reason(tmp_path: Path) -> None:
     (tmp_path / "stack.log").write_text("normlab is up, token: of-another-day\n")
     settings = {**SETTINGS, "NORMLAB_PORT": "harbour"}
     with pytest.raises(ServiceUnavailable, match="PORT") as found, own_stack(tmp_path, settings):
@@ -366,7 +366,7 @@ def test_a_stack_that_does_not_start_says_why_and_nothing_of_earlier_ones(tmp_pa
     assert "of-another-day" not in str(found.value)
 
 
-def test_killed_servers_come_back_beneath_a_stack_that_goes_on(tmp_path: Path) -> None:
+def test_killed_servers_are_restarted_while_the_stack_keeps_running(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     with own_stack(data_dir, {**SETTINGS, "NORMLAB_WARM_HOST": "false"}) as connection:
         for pid_file in ("postgres/postmaster.pid", "redis/redis.pid"):

@@ -11,7 +11,7 @@ from normlab.cli.specfile import apply_override, parse, read_spec
 from normlab.errors import InvalidSpec
 
 
-def test_yaml_and_json_say_the_same(tmp_path: Path) -> None:
+def test_yaml_and_json_give_the_same_spec(tmp_path: Path) -> None:
     as_yaml, as_json = tmp_path / "job.yaml", tmp_path / "job.json"
     as_yaml.write_text("normalizer: batch\noptimizer: {lr: 1e-3}\n")
     as_json.write_text('{"normalizer": "batch", "optimizer": {"lr": 1e-3}}')
@@ -54,7 +54,7 @@ def test_overrides_alone_make_a_job() -> None:
         ("", "not a NoneType"),
     ],
 )
-def test_what_is_no_mapping_is_refused_on_one_line(text: str, says: str) -> None:
+def test_a_file_that_is_not_a_mapping_is_refused_on_one_line(text: str, says: str) -> None:
     with pytest.raises(InvalidSpec, match=says) as caught:
         parse(text, "job.yaml")
     assert "\n" not in str(caught.value)
@@ -66,12 +66,12 @@ def test_an_override_that_cannot_be_applied_is_refused(override: str) -> None:
         read_spec(None, ["batch_size=2", override])
 
 
-def test_a_file_that_is_not_there_is_named() -> None:
+def test_a_missing_spec_file_is_named() -> None:
     with pytest.raises(InvalidSpec, match=r"nowhere\.yaml"):
         read_spec("nowhere.yaml", [])
 
 
-def test_nothing_at_all_says_what_to_give() -> None:
+def test_a_submission_without_input_says_what_to_give() -> None:
     with pytest.raises(InvalidSpec, match="--set"):
         read_spec(None, [])
 
@@ -79,13 +79,13 @@ def test_nothing_at_all_says_what_to_give() -> None:
 @pytest.mark.parametrize(
     "text", ['{"a": ' + "[" * 5000, "a: " + "[" * 3000, '{"a": 1' + "0" * 5000 + "}"]
 )
-def test_what_python_cannot_read_is_said_in_one_line(text: str) -> None:
+def test_input_that_python_cannot_read_is_reported_in_one_line(text: str) -> None:
     with pytest.raises(InvalidSpec, match="nested too deeply, or a number") as caught:
         parse(text, "job.yaml")
     assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("value", ["[" * 3000, "1" + "0" * 5000])
-def test_an_override_that_python_cannot_read_is_said_in_one_line(value: str) -> None:
+def test_an_override_that_python_cannot_read_is_reported_in_one_line(value: str) -> None:
     with pytest.raises(InvalidSpec, match="nested too deeply, or a number"):
         apply_override({}, f"seed={value}")

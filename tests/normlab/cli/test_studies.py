@@ -173,7 +173,7 @@ def test_every_format_is_written(cli: Run, study: StudyDetail, tmp_path: Path) -
     assert [(row.n, row.failed) for row in rows] == [(3, 0)] * 3
 
 
-def test_csv_has_a_row_a_job_however_it_is_grouped(cli: Run, study: StudyDetail) -> None:
+def test_csv_has_one_row_per_job_for_every_grouping(cli: Run, study: StudyDetail) -> None:
     _, out, _ = cli("results", study.id, "--format", "csv", "--group-by", "normalizer")
     assert len(out.splitlines()) == 28
 
@@ -220,7 +220,7 @@ def test_an_axis_that_grows_runs_only_the_new_cells(
         ("exclude=[{normalizer: batch}]", 18),
     ],
 )
-def test_an_override_of_a_finished_study_queues_nothing_that_is_computed(
+def test_an_override_of_a_finished_study_queues_no_computed_cell(
     cli: Run, client: Client, study: StudyDetail, file: str, override: str, cells: int
 ) -> None:
     before = len(list(client.list()))
@@ -309,7 +309,7 @@ def test_a_search_is_watched_until_its_last_trial(cli: Run, tmp_path: Path) -> N
         ("colour=red", "colour"),
     ],
 )
-def test_a_grid_that_cannot_be_is_one_line_and_exit_2(
+def test_an_invalid_grid_is_one_line_and_exit_2(
     cli: Run, file: str, override: str, words: str
 ) -> None:
     for command in ("run", "preview"):
@@ -357,7 +357,7 @@ def test_a_preview_lists_what_would_be_refused(cli: Run, file: str) -> None:
     assert "groups" in err
 
 
-def test_export_wants_one_thing(cli: Run) -> None:
+def test_export_requires_exactly_one_source(cli: Run) -> None:
     for line in (["export"], ["export", "JOB", "--study", "STUDY"], ["export", "J", "--artifacts"]):
         code, out, err = cli(*line)
         assert (code, out, err.count("\n")) == (2, "", 1)

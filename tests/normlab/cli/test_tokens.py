@@ -73,7 +73,7 @@ def test_bad_input_is_one_line_and_exit_2(capsys: pytest.CaptureFixture[str]) ->
     assert f"there is no token '{unknown}'" in refused(capsys, "revoke", unknown)
 
 
-def test_without_a_stack_the_way_out_is_said(
+def test_without_a_stack_the_error_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("NORMLAB_DATABASE_URL")
@@ -90,7 +90,7 @@ def test_the_last_admin_token_is_not_revoked_by_accident(
     assert asked(capsys, "revoke", admin["id"])["state"] == "revoked"
 
 
-def test_the_stack_s_own_token_is_rotated_with_its_files_and_never_comes_back(
+def test_the_token_of_the_stack_is_rotated_with_its_files_and_the_old_one_stays_invalid(
     database: Database, database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = Settings(data_dir=tmp_path)

@@ -10,7 +10,7 @@ import pytest
 import normlab
 
 
-def test_the_client_is_at_hand() -> None:
+def test_the_client_can_be_imported_from_the_package() -> None:
     assert normlab.Client.__name__ == "Client"
 
 
@@ -20,6 +20,6 @@ def test_importing_the_package_loads_neither_client_nor_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_name_that_is_not_there_is_named() -> None:
+def test_an_unknown_name_of_the_package_is_named() -> None:
     with pytest.raises(AttributeError, match="Cleint"):
         _ = normlab.Cleint

@@ -50,7 +50,7 @@ def client(stack: Stack) -> Client:
 
 
 @pytest.mark.parametrize("text", [THIRD, "cafe", "CAFE", " 22220000cafe", NAMES[THIRD]])
-def test_a_study_goes_by_its_id_an_end_of_it_or_its_name(
+def test_a_study_is_found_by_its_id_an_end_of_it_or_its_name(
     client: Client, stack: Stack, text: str
 ) -> None:
     client.studies.metrics(text)
@@ -58,7 +58,7 @@ def test_a_study_goes_by_its_id_an_end_of_it_or_its_name(
 
 
 @pytest.mark.parametrize("text", ["small batches", "beef", "01a22b00"])
-def test_what_several_studies_go_by_is_refused_with_them(
+def test_a_reference_that_matches_several_studies_is_refused_with_their_ids(
     client: Client, stack: Stack, text: str
 ) -> None:
     with pytest.raises(InvalidSpec, match=f"study '{text}' may be {FIRST}, {SECOND}.*more of"):
@@ -74,16 +74,14 @@ def test_a_name_that_is_the_end_of_another_studys_id_is_refused_with_both(
         client.studies.get("cafe")
 
 
-def test_a_study_that_goes_by_its_own_end_of_an_id_is_that_study(
-    client: Client, stack: Stack
-) -> None:
+def test_a_study_named_like_the_end_of_its_own_id_is_found(client: Client, stack: Stack) -> None:
     stack.names[THIRD] = "cafe"
     client.studies.metrics("cafe")
     assert stack.asked == [f"/v1/studies/{THIRD}/metrics"]
 
 
 @pytest.mark.parametrize("text", ["theirs ", "small  batches", "..", "a/b", "a?b", "ünknown", ""])
-def test_a_name_of_nothing_goes_into_no_address(client: Client, stack: Stack, text: str) -> None:
+def test_an_empty_name_is_not_sent_to_the_server(client: Client, stack: Stack, text: str) -> None:
     with pytest.raises(
         NotFound, match="no id begins or ends with it, and none of yours has this name"
     ):
@@ -91,12 +89,12 @@ def test_a_name_of_nothing_goes_into_no_address(client: Client, stack: Stack, te
     assert stack.asked == []
 
 
-def test_somebody_elses_study_goes_by_its_id_alone(client: Client, stack: Stack) -> None:
+def test_a_study_of_another_owner_is_found_only_by_its_id(client: Client, stack: Stack) -> None:
     client.studies.metrics("1234")
     client.studies.metrics("theirs")
     assert stack.asked == [f"/v1/studies/{OTHERS}/metrics", "/v1/studies/theirs/metrics"]
 
 
-def test_jobs_go_by_no_name(client: Client) -> None:
+def test_jobs_cannot_be_found_by_name(client: Client) -> None:
     with pytest.raises(NotFound, match=r"no job 'a b': no id begins or ends with it$"):
         client.get("a b")

@@ -64,7 +64,7 @@ class Pages:
         return httpx.Response(200, json={"jobs": jobs, "next_cursor": cursor})
 
 
-def test_a_list_goes_on_over_all_pages() -> None:
+def test_a_list_continues_over_all_pages() -> None:
     pages = Pages(total=7, size=3)
     found = [j.id for j in client_of(pages).list(state="queued")]
     assert found == [f"j{n}" for n in range(7)]
@@ -92,17 +92,17 @@ def log_server(pieces: List[str], ended_after: int) -> Callable[[httpx.Request],
     return answer
 
 
-def test_a_followed_log_goes_on_until_the_job_has_ended() -> None:
+def test_a_followed_log_continues_until_the_job_has_ended() -> None:
     server = log_server(["one\n", "", "two\n"], ended_after=3)
     assert "".join(client_of(server).logs("j1", follow=True)) == "one\ntwo\n"
 
 
-def test_a_log_that_is_not_followed_ends_where_nothing_new_has_come() -> None:
+def test_a_log_that_is_not_followed_ends_when_there_is_nothing_new() -> None:
     server = log_server(["one\n", "", "two\n"], ended_after=99)
     assert "".join(client_of(server).logs("j1")) == "one\n"
 
 
-def test_a_download_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
+def test_an_interrupted_download_leaves_no_file(tmp_path: Path) -> None:
     def broken() -> Any:
         yield b"half"
         raise httpx.ReadError("gone")

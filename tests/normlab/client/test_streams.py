@@ -39,19 +39,19 @@ class FakeStack:
         return Client("http://stack", http=httpx.MockTransport(self), sleep=lambda s: None, tries=3)
 
 
-def test_a_broken_stream_goes_on_after_the_last_event_seen() -> None:
+def test_a_broken_stream_continues_after_the_last_event_seen() -> None:
     stack = FakeStack([event(1, "queued") + event(2, "running"), event(3, "succeeded")])
     assert [e.seq for e in stack.client().events("j1")] == [1, 2, 3]
     assert stack.resumed_from == ["", "2"]
 
 
-def test_an_ending_in_the_past_of_a_job_that_was_tried_again_does_not_end_the_stream() -> None:
+def test_an_earlier_end_of_a_retried_job_does_not_end_the_stream() -> None:
     first = event(1, "running") + event(2, "failed") + event(3, "queued")
     stack = FakeStack([first, event(4, "running") + event(5, "succeeded")])
     assert [e.seq for e in stack.client().events("j1")] == [1, 2, 3, 4, 5]
 
 
-def test_a_stream_that_brings_nothing_is_given_up() -> None:
+def test_a_stream_without_events_is_given_up() -> None:
     stack = FakeStack([])
     with pytest.raises(ServiceUnavailable):
         list(stack.client().events("j1"))
@@ -64,7 +64,7 @@ def test_a_stream_can_begin_later() -> None:
     assert stack.resumed_from == ["7"]
 
 
-def test_the_events_of_all_jobs_go_on_after_one_of_them_has_ended() -> None:
+def test_the_events_of_all_jobs_continue_after_one_of_them_has_ended() -> None:
     stack = FakeStack([event(1, "succeeded"), event(2, "queued") + event(3, "failed")])
     events = stack.client().events()
     assert [next(events).seq for _ in range(3)] == [1, 2, 3]

@@ -45,7 +45,7 @@ def slept() -> List[float]:
     return []
 
 
-def test_a_lost_answer_to_submit_is_asked_for_again_with_the_same_key(
+def test_a_submission_with_a_lost_answer_is_repeated_with_the_same_key(
     seen: List[httpx.Request], slept: List[float]
 ) -> None:
     script: Script = [httpx.ReadTimeout("lost"), httpx.Response(202, json=CREATED)]
@@ -54,9 +54,7 @@ def test_a_lost_answer_to_submit_is_asked_for_again_with_the_same_key(
     assert (len(seen), len(keys), len(slept)) == (2, 1, 1)
 
 
-def test_every_submission_has_a_key_of_its_own(
-    seen: List[httpx.Request], slept: List[float]
-) -> None:
+def test_every_submission_has_its_own_key(seen: List[httpx.Request], slept: List[float]) -> None:
     client = client_of([httpx.Response(202, json=CREATED) for _ in range(2)], seen, slept)
     client.submit({"normalizer": "batch"})
     client.submit({"normalizer": "batch"})
@@ -83,7 +81,7 @@ def test_a_cancel_that_never_left_is_sent_again(
     assert len(seen) == 2
 
 
-def test_a_busy_server_is_given_the_time_it_asks_for(
+def test_the_client_waits_as_long_as_a_busy_server_requests(
     seen: List[httpx.Request], slept: List[float]
 ) -> None:
     script: Script = [
@@ -94,7 +92,7 @@ def test_a_busy_server_is_given_the_time_it_asks_for(
     assert 2.0 in slept
 
 
-def test_what_is_under_way_is_asked_for_again_until_it_is_known(
+def test_a_result_under_way_is_requested_again_until_it_is_ready(
     seen: List[httpx.Request], slept: List[float]
 ) -> None:
     def later() -> httpx.Response:
@@ -108,7 +106,7 @@ def test_what_is_under_way_is_asked_for_again_until_it_is_known(
         client_of([later() for _ in range(4)], seen, slept).models()
 
 
-def test_a_server_that_stays_away_is_given_up_with_the_way_out(
+def test_an_unreachable_server_is_given_up_with_advice(
     seen: List[httpx.Request], slept: List[float]
 ) -> None:
     script: Script = [httpx.ConnectError("refused") for _ in range(4)]
@@ -172,13 +170,13 @@ def test_codes_are_unique() -> None:
         (418, NormlabError),
     ],
 )
-def test_an_answer_without_a_code_goes_by_its_status(status: int, kind: type) -> None:
+def test_an_answer_without_a_code_is_classified_by_its_status(status: int, kind: type) -> None:
     error = from_problem(status, None, "<html>proxy</html>")
     assert type(error) is kind
     assert str(status) in str(error)
 
 
-def test_an_answer_that_is_no_json_is_still_an_error_of_ours(
+def test_an_answer_that_is_not_json_raises_our_own_error(
     seen: List[httpx.Request], slept: List[float]
 ) -> None:
     script: Script = [httpx.Response(500, text="<html>boom</html>")]

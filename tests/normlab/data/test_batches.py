@@ -19,7 +19,7 @@ def seen(batches: EpochBatches) -> list[int]:
     return [int(y) for i in range(len(batches)) for y in batches[i][1]]
 
 
-def test_an_epoch_meets_no_sample_twice_and_leaves_out_what_fills_no_update() -> None:
+def test_an_epoch_uses_no_sample_twice_and_drops_an_incomplete_update() -> None:
     met = seen(EpochBatches(numbered(50), 8, PLAIN, seed=0, epoch=0))
     assert len(met) == len(set(met)) == 48
 
@@ -33,7 +33,7 @@ def test_every_epoch_and_every_seed_has_its_own_order() -> None:
     assert len(orders) == 4
 
 
-def test_an_update_can_be_had_without_those_before_it() -> None:
+def test_an_update_can_be_made_without_the_earlier_ones() -> None:
     first = EpochBatches(numbered(50), 8, BOTH, seed=3, epoch=7)
     again = EpochBatches(numbered(50), 8, BOTH, seed=3, epoch=7)
     in_turn = [first[i] for i in range(len(first))]

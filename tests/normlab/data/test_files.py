@@ -130,7 +130,7 @@ def test_a_cut_gzip_file_is_named(tmp_path: Path) -> None:
         load(DatasetSpec(name="mnist"), tmp_path)
 
 
-def test_images_and_labels_must_be_as_many(tmp_path: Path) -> None:
+def test_there_must_be_as_many_labels_as_images(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     write_idx(tmp_path / "mnist" / "train-labels-idx1-ubyte", np.zeros(19))
     with pytest.raises(DatasetUnusable, match=r"found \(20, 28, 28\) and \(19,\)"):
@@ -148,14 +148,16 @@ def test_images_and_labels_must_be_as_many(tmp_path: Path) -> None:
         (b"\0\0\x08\x01\0\0\0\x03abcd", "too long: expected 11 bytes, found 12"),
     ],
 )
-def test_what_is_no_idx_file_is_refused(content: bytes, says: str) -> None:
+def test_a_file_that_is_not_idx_is_refused(content: bytes, says: str) -> None:
     with pytest.raises(DatasetUnusable, match=f"^some-file: .*{says}"):
         parse("some-file", content)
 
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("kept", [0, 3, 10, -1])
-def test_a_truncated_file_is_no_available_dataset(tmp_path: Path, packed: bool, kept: int) -> None:
+def test_a_dataset_with_a_truncated_file_is_not_available(
+    tmp_path: Path, packed: bool, kept: int
+) -> None:
     write_mnist(tmp_path, packed)
     facts = DATASETS["mnist"]
     assert facts.missing(tmp_path) == []
@@ -238,7 +240,7 @@ def test_a_folder_without_a_test_tree_is_refused(tmp_path: Path) -> None:
         ("val/*/*", ["pets/val/ (no pictures;"]),
     ],
 )
-def test_a_broken_folder_of_pictures_is_no_available_dataset(
+def test_a_broken_folder_of_pictures_is_not_available(
     tmp_path: Path, gone: str, said: list[str]
 ) -> None:
     facts = DATASETS["image_folder"]

@@ -13,7 +13,7 @@ from normlab.specs.jobs import DatasetSpec
 NOWHERE = Path("/nonexistent")
 
 
-def test_windows_are_as_the_catalogue_says() -> None:
+def test_windows_match_the_catalogue() -> None:
     data, facts = load(DatasetSpec(name="grammar"), NOWHERE), DATASETS["grammar"]
     assert (len(data.train), len(data.test)) == (facts.train_size, facts.test_size)
     assert (data.channels, data.image_size) == (facts.channels, facts.image_size)

@@ -16,7 +16,7 @@ NOWHERE = Path("/nonexistent")
 
 
 @pytest.mark.parametrize("name", ["digits", "shapes32", "shapes32_hard"])
-def test_what_needs_no_files_is_as_the_catalogue_says(name: str) -> None:
+def test_datasets_without_files_match_the_catalogue(name: str) -> None:
     data, facts = load(DatasetSpec(name=name), NOWHERE), DATASETS[name]
     assert (len(data.train), len(data.test)) == (facts.train_size, facts.test_size)
     assert (data.channels, data.image_size) == (facts.channels, facts.image_size)

@@ -12,7 +12,7 @@ from normlab.specs.jobs import DatasetSpec
 NOWHERE = Path("/nonexistent")
 
 
-def test_scenes_are_as_the_catalogue_says() -> None:
+def test_scenes_match_the_catalogue() -> None:
     data, facts = load(DatasetSpec(name="scenes32"), NOWHERE), DATASETS["scenes32"]
     assert (len(data.train), len(data.test)) == (facts.train_size, facts.test_size)
     assert (data.channels, data.image_size) == (facts.channels, facts.image_size)
@@ -31,7 +31,7 @@ def test_scenes_are_always_the_same() -> None:
     assert not torch.equal(first[1], other[1])
 
 
-def test_the_four_textures_are_about_as_frequent_and_most_is_behind_them() -> None:
+def test_the_four_textures_are_about_equally_frequent_and_most_pixels_are_background() -> None:
     _, y = draw(400, 1)
     share = torch.bincount(y.flatten(), minlength=5) / y.numel()
     assert 0.6 < share[0] < 0.9
@@ -39,7 +39,7 @@ def test_the_four_textures_are_about_as_frequent_and_most_is_behind_them() -> No
     assert share[1:].max() / share[1:].min() < 1.4
 
 
-def test_a_class_is_told_by_how_fine_its_stripes_are_and_by_no_colour() -> None:
+def test_a_class_depends_on_the_width_of_its_stripes_and_not_on_colour() -> None:
     x, y = draw(2000, 1)
     means = torch.stack([x.movedim(1, -1)[y == k].mean(0) for k in range(1, 5)])
     assert (means - means.mean(0)).abs().max() < 0.2 * x.std()

@@ -16,7 +16,7 @@ def identity_classifier(channels: int) -> tuple[nn.Sequential, torch.Tensor, tor
     return model, x, torch.arange(channels)
 
 
-def test_each_channel_that_is_zeroed_costs_its_class() -> None:
+def test_each_zeroed_channel_loses_its_class() -> None:
     model, x, y = identity_classifier(10)
     curve = ablate(model, {"0": model[0]}, x, y, fractions=[0, 0.5, 0.9], orders=2)
     intact, half, few = curve.mean
@@ -25,7 +25,7 @@ def test_each_channel_that_is_zeroed_costs_its_class() -> None:
     assert 0.1 <= few <= 0.2
 
 
-def test_a_channel_that_is_constant_may_be_clamped_to_its_mean_for_free() -> None:
+def test_clamping_a_constant_channel_to_its_mean_costs_nothing() -> None:
     model = nn.Sequential(nn.Identity(), nn.Flatten())
     x = torch.full((4, 3, 2, 2), 7.0)
     y = torch.zeros(4, dtype=torch.long)
@@ -39,7 +39,7 @@ def test_the_area_is_relative_to_the_intact_model() -> None:
     assert curve.area == pytest.approx((0.35 + 0.15) / 0.8)
 
 
-def test_orders_depend_on_the_seed_alone() -> None:
+def test_orders_depend_only_on_the_seed() -> None:
     model, x, y = identity_classifier(10)
     curves = [ablate(model, {"0": model[0]}, x, y, orders=2, seed=s) for s in (1, 1, 2)]
     assert curves[0] == curves[1] != curves[2]

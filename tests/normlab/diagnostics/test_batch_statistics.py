@@ -18,14 +18,14 @@ def measured(draw: object, batches: int = 400) -> tuple[float, float, float]:
     return found.mean_ratio, found.std_ratio, found.effective_share
 
 
-def test_independent_gaussians_scatter_as_the_priors_say() -> None:
+def test_independent_gaussians_vary_as_the_priors_predict() -> None:
     mean, std, share = measured(lambda: torch.randn(32, 40))
     assert mean == pytest.approx(1, abs=0.06)
     assert std == pytest.approx(1, abs=0.06)
     assert share == pytest.approx(1, abs=0.06)
 
 
-def test_exponential_deviations_scatter_less_than_their_prior_at_small_batches() -> None:
+def test_exponential_deviations_vary_less_than_their_prior_at_small_batches() -> None:
     mean, std, _ = measured(lambda: torch.empty(8, 200).exponential_())
     assert mean == pytest.approx(1, abs=0.1)
     assert std == pytest.approx(0.61, abs=0.08)
@@ -40,7 +40,7 @@ def test_positions_that_repeat_count_once() -> None:
     assert share == pytest.approx(0.25, abs=0.02)
 
 
-def test_quarters_of_a_batch_scatter_four_times_as_much_even_where_positions_repeat() -> None:
+def test_quarters_of_a_batch_vary_four_times_as_much_even_if_positions_repeat() -> None:
     torch.manual_seed(0)
     scatter = BatchScatter(32)
     for _ in range(400):
@@ -51,7 +51,7 @@ def test_quarters_of_a_batch_scatter_four_times_as_much_even_where_positions_rep
     assert found["std_exponent"] == pytest.approx(-1, abs=0.06)
 
 
-def test_what_all_samples_share_does_not_average_out() -> None:
+def test_a_part_that_all_samples_share_does_not_average_out() -> None:
     torch.manual_seed(0)
     scatter = BatchScatter(16)
     for _ in range(400):

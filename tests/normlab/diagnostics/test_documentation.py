@@ -26,7 +26,7 @@ def somebodys_own() -> dict[str, Any]:
     return {"model": model, "x": torch.randn(16, 3, 8, 8), "y": torch.arange(16) % 4}
 
 
-def test_five_lines_watch_somebodys_own_model(capsys: pytest.CaptureFixture[str]) -> None:
+def test_five_lines_watch_any_model(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line for line in EXAMPLES[0].splitlines() if line]
     assert len(lines) == 5
     exec(EXAMPLES[0], somebodys_own())
@@ -34,7 +34,7 @@ def test_five_lines_watch_somebodys_own_model(capsys: pytest.CaptureFixture[str]
     assert re.search(r"^1/norm Power\(channel_mean=", said, re.MULTILINE)
 
 
-def test_the_functions_measure_somebodys_own_model() -> None:
+def test_the_functions_measure_any_model() -> None:
     names = somebodys_own()
     before = {name: t.clone() for name, t in names["model"].state_dict().items()}
     exec(EXAMPLES[1], names)

@@ -32,7 +32,7 @@ def test_a_parabola_has_its_curvature_as_beta() -> None:
 
 
 @pytest.mark.parametrize("kind", ["batch", "layer"])
-def test_a_net_is_left_as_it_was(kind: str) -> None:
+def test_a_network_is_left_unchanged(kind: str) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3), norms.make(kind, 4, "relu"), nn.Dropout(0.5), nn.Flatten(),

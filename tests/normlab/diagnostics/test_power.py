@@ -56,7 +56,7 @@ def test_a_collapsed_channel_is_seen() -> None:
     assert power_of(y)["channel_mean"] > 0.999
 
 
-def test_watching_leaves_output_and_state_alone() -> None:
+def test_watching_does_not_change_output_and_state() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), norms.make("batch", 8, "relu"), nn.Conv2d(8, 4, 3))
     twin = nn.Sequential(nn.Conv2d(3, 8, 3), norms.make("batch", 8, "relu"), nn.Conv2d(8, 4, 3))

@@ -94,7 +94,7 @@ def test_files_go_to_the_servers_store(tmp_path: Path) -> None:
     assert fake.bodies(path) == [b"weights"]
 
 
-def test_a_server_whose_files_lie_elsewhere_is_told_apart(tmp_path: Path) -> None:
+def test_a_server_that_does_not_serve_its_files_is_refused_with_advice(tmp_path: Path) -> None:
     (tmp_path / "w").write_bytes(b"")
     with MlflowServer("http://mlflow", FakeServer("/srv/mlruns")) as server, pytest.raises(
         InvalidSpec, match="--serve-artifacts"
@@ -102,14 +102,14 @@ def test_a_server_whose_files_lie_elsewhere_is_told_apart(tmp_path: Path) -> Non
         server.write(a_run(), "study", [tmp_path / "w"])
 
 
-def test_nobody_there_says_so() -> None:
+def test_an_unreachable_mlflow_server_is_reported() -> None:
     with MlflowServer("http://127.0.0.1:1") as server, pytest.raises(
         ServiceUnavailable, match="no MLflow server"
     ):
         server.write(a_run(), "study")
 
 
-def test_an_address_that_is_none_is_refused() -> None:
+def test_an_invalid_address_is_refused() -> None:
     with pytest.raises(InvalidSpec, match="http://HOST:PORT"):
         MlflowServer("mlruns")
 

@@ -30,7 +30,7 @@ def test_every_point_keeps_its_step_value_and_time(tmp_path: Path) -> None:
     assert points == [(4, 0.5, 1000.5), (8, 0.75, 1002.25)]
 
 
-def test_a_value_that_was_no_number_is_there_as_nan(tmp_path: Path) -> None:
+def test_a_non_finite_value_is_exported_as_nan(tmp_path: Path) -> None:
     values = [e.value for e in read_back(write(a_run(), tmp_path)).Scalars("train/loss")]
     assert (values[0], math.isnan(values[1]), values[2]) == (2.0, True, 1.0)
 

@@ -34,7 +34,7 @@ def test_the_older_control_groups_are_read_too(tmp_path: Path, quota: str, cores
     assert usable_cores(tmp_path) == cores
 
 
-def test_without_a_quota_all_cores_that_we_may_run_on_count(tmp_path: Path) -> None:
+def test_without_a_quota_all_allowed_cores_count(tmp_path: Path) -> None:
     assert usable_cores(tmp_path) == 8
     (tmp_path / "cpu.max").write_text("max 100000\n")
     assert usable_cores(tmp_path) == 8
@@ -49,7 +49,7 @@ def test_a_memory_limit_counts_if_it_is_less_than_the_hosts(tmp_path: Path, name
     assert usable_memory_bytes(tmp_path) == HOST_BYTES
 
 
-def test_no_memory_limit_is_the_hosts_memory(tmp_path: Path) -> None:
+def test_without_a_memory_limit_the_hosts_memory_counts(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("max\n")
     assert usable_memory_bytes(tmp_path) == HOST_BYTES
 

@@ -21,7 +21,7 @@ def test_a_lock_that_is_held_refuses_the_next_with_its_reason(tmp_path: Path) ->
     assert not is_held(path)
 
 
-def test_a_lock_goes_with_a_process_that_is_killed(tmp_path: Path) -> None:
+def test_a_lock_is_released_when_its_process_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from normlab.host.locks import held\n"
         "with held(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
@@ -36,5 +36,5 @@ def test_a_lock_goes_with_a_process_that_is_killed(tmp_path: Path) -> None:
         pass
 
 
-def test_where_no_file_is_nothing_is_held(tmp_path: Path) -> None:
+def test_without_a_file_no_lock_is_held(tmp_path: Path) -> None:
     assert not is_held(tmp_path / "lock")

@@ -15,7 +15,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_process_that_keeps_private_makes_files_and_folders_for_its_owner_alone(
+def test_a_private_process_makes_files_and_folders_only_for_its_owner(
     tmp_path: Path,
 ) -> None:
     code = (
@@ -57,7 +57,7 @@ def test_a_secret_replaces_an_older_one_whole_and_is_private_whatever_the_umask_
     assert mode(tmp_path / "token") == 0o600
 
 
-def test_what_an_older_version_left_open_is_closed(tmp_path: Path) -> None:
+def test_wide_permissions_of_an_older_version_are_corrected(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.touch()
     outside.chmod(0o644)

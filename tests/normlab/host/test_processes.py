@@ -28,7 +28,7 @@ def test_a_fork_exits_with_what_its_work_returns() -> None:
     assert said("print(wait(forks.start(lambda: 7)))") == "7"
 
 
-def test_a_fork_whose_work_raises_does_not_go_on_as_its_parent() -> None:
+def test_a_fork_whose_work_raises_does_not_continue_as_its_parent() -> None:
     assert said("print(wait(forks.start(lambda: 1 // 0)))") == "70"
 
 

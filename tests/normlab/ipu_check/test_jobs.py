@@ -19,7 +19,7 @@ TAKE_PROXY = [k for k, spec in BY_KIND.items() if issubclass(spec, ActivationNor
 
 
 @pytest.mark.parametrize("kind", list(BY_KIND))
-def test_the_trace_agrees_with_what_each_kind_says_of_itself(kind: str) -> None:
+def test_the_trace_agrees_with_the_facts_of_each_kind(kind: str) -> None:
     assert check_job(job(kind)).passes == BY_KIND[kind].runs_on_ipu
 
 

@@ -7,5 +7,5 @@ from normlab.ipu_check.table import verdict_table
 DOCS = Path(__file__).parents[3] / "docs"
 
 
-def test_the_documentation_has_the_table_as_it_is_now() -> None:
+def test_the_documentation_has_the_current_table() -> None:
     assert verdict_table() in (DOCS / "devices.md").read_text()

@@ -38,7 +38,7 @@ def problems(layer: nn.Module) -> str:
     return "; ".join(check_model(layer.to("meta"), F.cross_entropy, x, y).problems)
 
 
-def test_a_plain_network_passes_and_promises_no_more_than_that() -> None:
+def test_a_plain_network_passes_the_op_check() -> None:
     x, y = meta_batch(2, (3, 8, 8))
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
     result = check_model(net.to("meta"), F.cross_entropy, x, y)

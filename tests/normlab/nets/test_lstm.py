@@ -32,7 +32,7 @@ def text(n: int) -> Tensor:
     return F.one_hot(codes, CLASSES).transpose(1, 2).float()
 
 
-def test_without_a_normalizer_it_is_torchs_own() -> None:
+def test_without_a_normalizer_it_equals_torchs_own() -> None:
     ours = make("none")
     theirs = nn.LSTM(CLASSES, WIDTH, batch_first=True)
     order = torch.arange(4 * WIDTH).view(4, WIDTH)[[0, 1, 3, 2]].flatten()  # torch: i, f, g, o
@@ -48,7 +48,7 @@ def test_without_a_normalizer_it_is_torchs_own() -> None:
 
 
 @pytest.mark.parametrize("normalizer", TAKEN)
-def test_what_is_to_come_does_not_change_what_is_said_before(normalizer: Any) -> None:
+def test_later_characters_do_not_change_earlier_outputs(normalizer: Any) -> None:
     model = make(normalizer).eval()
     x = text(2)
     other = x.clone()
@@ -69,13 +69,13 @@ def test_it_trains(normalizer: Any) -> None:
     ("normalizer", "alone"),
     [("layer", nn.LayerNorm(WIDTH)), ({"kind": "group", "groups": 2}, nn.GroupNorm(2, WIDTH))],
 )
-def test_each_gate_is_normalized_by_itself(normalizer: Any, alone: nn.Module) -> None:
+def test_each_gate_is_normalized_separately(normalizer: Any, alone: nn.Module) -> None:
     gates = torch.randn(3, 4 * WIDTH)
     expected = torch.cat([alone(gate) for gate in gates.chunk(4, dim=1)], dim=1)
     torch.testing.assert_close(make(normalizer).norm(gates, 0), expected)
 
 
-def test_online_gates_together_are_the_four_alone() -> None:
+def test_online_over_all_gates_equals_four_separate_layers() -> None:
     norm = make("online").norm
     four = [OnlineNorm(WIDTH, dims=1) for _ in range(4)]
     for _ in range(3):
@@ -97,7 +97,7 @@ def test_online_keeps_statistics_for_each_step_and_one_affine_for_all() -> None:
     assert len(list(model.norm.parameters())) == 2
 
 
-def test_over_gates_keeps_a_size_that_was_asked_for() -> None:
+def test_over_gates_keeps_a_requested_size() -> None:
     spec: Any = parse_normalizer({"kind": "online", "layer_scaling_group_size": 3})
     assert spec.over_gates(GATES, WIDTH) == spec
 
@@ -116,6 +116,6 @@ def test_over_gates_keeps_a_size_that_was_asked_for() -> None:
         ({"kind": "group", "groups": 4}, "divide"),
     ],
 )
-def test_a_kind_that_cannot_stand_at_gates_says_why(normalizer: Any, says: str) -> None:
+def test_a_kind_that_cannot_normalize_gates_gives_the_reason(normalizer: Any, says: str) -> None:
     with pytest.raises(InvalidSpec, match=says):
         make(normalizer)

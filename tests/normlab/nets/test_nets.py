@@ -72,13 +72,13 @@ def test_the_published_nets_have_their_published_size(name: str, classes: int, c
     assert parameters(make(name, num_classes=classes)) == count
 
 
-def test_the_recurrent_net_has_its_widths_in_each_gate() -> None:
+def test_the_recurrent_network_has_its_width_in_each_gate() -> None:
     (site,) = [m for m in make("lstm", width=4).modules() if isinstance(m, Site)]
     assert site.channels == sum(MODELS["lstm"].channels(4)) == 16
 
 
 @every_net
-def test_logits_have_one_column_a_class_and_start_nearly_uniform(name: str) -> None:
+def test_logits_have_one_column_per_class_and_start_nearly_uniform(name: str) -> None:
     torch.manual_seed(0)
     model = make(name, width=8, num_classes=7)
     logits = model(samples(name, 4))
@@ -104,14 +104,14 @@ def test_any_normalizer_fits(kind: str, name: str) -> None:
     assert torch.isfinite(y).all()
 
 
-def test_the_proxy_stands_wherever_an_activation_follows() -> None:
+def test_the_proxy_is_used_wherever_an_activation_follows() -> None:
     proxy = parse_normalizer({"kind": "group", "proxy": True})
     sites = [m for m in make("resnet20", proxy).modules() if isinstance(m, Site)]
     kinds = [type(site.layer).__name__ for site in sites]
     assert kinds == ["ProxyNorm", *(["ProxyNorm", "ScaleOnlyNorm"] * 9)]
 
 
-def test_weights_are_normalized_where_the_kind_says_so() -> None:
+def test_weights_are_normalized_if_the_kind_requires_it() -> None:
     model = make("preresnet8", parse_normalizer("bounded_weight"))
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     assert all(hasattr(m, "parametrizations") for m in convolutions)
@@ -134,7 +134,9 @@ def test_convolutions_start_with_hes_spread() -> None:
         ({"name": "convnet", "normalizer": parse_normalizer("group"), "width": 6}, "divide"),
     ],
 )
-def test_a_net_that_cannot_be_built_says_why(options: dict[str, Any], says: str) -> None:
+def test_a_network_that_cannot_be_built_gives_the_reason(
+    options: dict[str, Any], says: str
+) -> None:
     with pytest.raises(InvalidSpec, match=says):
         make(**options)
 

@@ -103,7 +103,7 @@ def test_no_more_than_5_percent_show_falsely_whatever_the_kind(kind: str, at_mos
 
 
 @pytest.mark.parametrize("many", [2, 6])
-def test_of_many_comparisons_without_effect_few_families_show_anything(many: int) -> None:
+def test_few_families_of_comparisons_without_effect_show_anything(many: int) -> None:
     rule = Rule(by=1.0, power=0.9, at_most=16)
     results = np.random.default_rng(2).normal(0, 1, (4000, 16, 1 + many))
     found = (results[..., 1:] - results[..., :1]).swapaxes(1, 2)  # with the same first one
@@ -129,7 +129,7 @@ def test_verdicts_follow_the_side_of_the_interval() -> None:
     assert verdict(sample(0.005)) == UNDECIDED
 
 
-def test_identical_results_are_no_certainty_after_three_seeds() -> None:
+def test_identical_results_are_not_certain_after_three_seeds() -> None:
     for value in (0.0, 0.02, 0.8):
         found = look({"x": Sample((value,) * 3)}, [3], RULE, 1, [])["x"]
         assert (found.verdict, found.ties) == (UNDECIDED, 3 if value == 0 else 0)

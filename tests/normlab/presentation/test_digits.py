@@ -26,7 +26,7 @@ from normlab.presentation.digits import shown
         (None, None, ""),
     ],
 )
-def test_a_mean_alone_has_three_digits_or_as_many_as_its_interval_knows(
+def test_a_single_mean_has_three_digits_or_as_many_as_its_interval_justifies(
     mean: Optional[float], half: Optional[float], text: str
 ) -> None:
     assert str(shown([(mean, half)])[0]) == text
@@ -38,5 +38,5 @@ def test_means_that_differ_look_different_whatever_their_intervals() -> None:
     assert texts == ["0.8121", "0.8124", "0.9000", "12.5000"]
 
 
-def test_means_that_differ_by_rounding_alone_do_not_add_digits() -> None:
+def test_means_that_differ_only_by_rounding_do_not_add_digits() -> None:
     assert [text.mean for text in shown([(0.1 + 0.2, 0.1), (0.3, 0.1)])] == ["0.300", "0.300"]

@@ -22,7 +22,7 @@ def test_one_seed_has_a_mean_and_no_interval() -> None:
 
 
 @pytest.mark.parametrize(("method", "n", "least"), [("t", 4, 0.94), ("bootstrap", 30, 0.90)])
-def test_an_interval_covers_as_often_as_it_says(method: Method, n: int, least: float) -> None:
+def test_an_interval_covers_as_often_as_stated(method: Method, n: int, least: float) -> None:
     rng = np.random.default_rng(0)
     rounds = 2000 if method == "t" else 200
     hits = 0

@@ -50,7 +50,7 @@ def test_each_format_is_written(tmp_path: Path, name: str, magic: bytes) -> None
     assert save(LINES, tmp_path / name).read_bytes().startswith(magic)
 
 
-def test_a_numeric_path_gives_a_line_a_value_with_bands() -> None:
+def test_a_numeric_path_gives_one_line_per_value_with_bands() -> None:
     axes = draw(LINES).axes[0]
     assert [line.get_label() for line in axes.lines] == ["batch", "group"]
     assert list(axes.lines[0].get_xdata()) == [2, 8, 32]
@@ -70,7 +70,7 @@ def test_a_heat_map_has_the_digits_that_tell_its_means_apart() -> None:
     assert [text.get_text() for text in draw(grid).axes[0].texts] == ["0.8121", "0.8124"]
 
 
-def test_a_plot_says_which_cells_were_chosen() -> None:
+def test_a_plot_names_the_chosen_cells() -> None:
     chosen = LINES.model_copy(update={"where": {"epochs": "4", "model.width": "8"}})
     assert draw(chosen).axes[0].get_title() == "epochs = 4, model.width = 8"
 
@@ -88,7 +88,7 @@ def test_one_path_shows_each_seed() -> None:
         ([row(0.9, a=1, b=2, c=3)], "a.png", "--group-by"),
     ],
 )
-def test_what_cannot_be_plotted_says_why(
+def test_a_table_that_cannot_be_plotted_gives_the_reason(
     tmp_path: Path, rows: list[ResultRow], name: str, rule: str
 ) -> None:
     with pytest.raises(InvalidSpec, match=rule):

@@ -51,7 +51,7 @@ def test_two_paths_make_a_grid() -> None:
     assert lines[0] == ["batch", "0.900 ± 0.012", "0.700 ± 0.012"]
 
 
-def test_cells_without_a_value_are_named_by_what_they_are() -> None:
+def test_cells_without_a_value_are_named_by_their_state() -> None:
     texts = cells(table(
         row("batch", 2, without={"failed": 1}),
         row("batch", 8, None, without={"pruned": 1, "queued": 2}),
@@ -74,7 +74,7 @@ def test_a_wide_interval_leaves_the_digits_that_tell_rows_apart_in_every_form() 
         assert f"0.8124 {plus_minus} 1.3" in text
 
 
-def test_a_caption_says_which_cells_were_chosen() -> None:
+def test_a_caption_names_the_chosen_cells() -> None:
     chosen = GRID.model_copy(update={"where": {"epochs": "4"}})
     assert "val/accuracy (last), epochs = 4, mean over seeds" in markdown(chosen)
 
@@ -87,7 +87,7 @@ def test_markdown_and_latex_hold_every_cell() -> None:
     assert r"batch\_size" in latex(GRID)
 
 
-def test_csv_has_a_line_a_job() -> None:
+def test_csv_has_one_line_per_job() -> None:
     lines = list(csv.DictReader(io.StringIO(comma_separated(tidy(GRID)))))
     assert len(lines) == 8
     assert float(lines[2]["val/accuracy"]) == pytest.approx(0.69)

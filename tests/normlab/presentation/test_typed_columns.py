@@ -34,5 +34,5 @@ def test_a_column_has_one_type_and_keeps_it_where_it_can(
     assert [type(value) for value in found] == [type(value) for value in column]
 
 
-def test_what_a_cell_does_not_vary_is_missing() -> None:
+def test_a_path_that_a_row_does_not_have_is_missing() -> None:
     assert typed_columns([{"a": 1}, {"b": 2}]) == {"a": [1, None], "b": [None, 2]}

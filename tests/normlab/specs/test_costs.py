@@ -83,18 +83,18 @@ def seconds(**fields: Any) -> float:
         ({"dataset": {"name": "digits"}}, {"dataset": {"name": "shapes32"}}),
     ],
 )
-def test_what_costs_more_takes_longer(less: Dict[str, Any], more: Dict[str, Any]) -> None:
+def test_a_higher_cost_takes_longer(less: Dict[str, Any], more: Dict[str, Any]) -> None:
     assert seconds(**less) < seconds(**more)
 
 
 @pytest.mark.parametrize("field", ["batch_size", "gradient_accumulation", "replicas"])
-def test_an_update_takes_longer_the_more_goes_into_it(field: str) -> None:
+def test_a_larger_update_takes_longer(field: str) -> None:
     times = [update_s(job(**{field: size})) for size in (1, 2, 4, 64)]
     known = [t for t in times if t is not None]
     assert known == sorted(set(known))
     assert len(known) == 4
 
 
-def test_a_network_that_nobody_knows_has_no_cost() -> None:
+def test_an_unknown_network_has_no_cost() -> None:
     assert update_s(job(model={"name": "unheard"})) is None
     assert job_s(job(dataset={"name": "unheard"}), 10) is None

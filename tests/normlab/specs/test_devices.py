@@ -22,7 +22,7 @@ def job(**fields: Any) -> JobSpec:
 @every_device
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("acceleration", ACCELERATIONS)
-def test_the_door_and_the_adapter_refuse_the_same(
+def test_admission_and_the_adapter_refuse_the_same_jobs(
     kind: str, precision: str, acceleration: str
 ) -> None:
     asked = job(device=kind, precision=precision, acceleration=acceleration)

@@ -34,7 +34,7 @@ def test_a_rule_matches_by_value_by_short_name_and_within(rule: Dict[str, Any], 
     assert Exclusions([rule]).leave_out({"normalizer": GROUP, "batch_size": 2}) is out
 
 
-def test_a_short_name_on_the_way_of_a_path_is_an_object() -> None:
+def test_a_short_name_within_a_path_counts_as_an_object() -> None:
     coordinates = {"normalizer": "group", "normalizer.groups": 2}
     assert Exclusions([{"normalizer": "group"}]).leave_out(coordinates)
     assert Exclusions([{"normalizer.groups": 2}]).leave_out(coordinates)
@@ -44,7 +44,7 @@ def test_a_short_name_on_the_way_of_a_path_is_an_object() -> None:
     st.lists(st.dictionaries(PATHS, st.one_of(VALUES, st.lists(VALUES, max_size=3)))),
     st.dictionaries(st.sampled_from(["normalizer", "batch_size"]), VALUES, min_size=1),
 )
-def test_many_rules_leave_out_what_one_of_them_does(rules: Any, coordinates: Any) -> None:
+def test_many_rules_exclude_a_cell_that_one_of_them_excludes(rules: Any, coordinates: Any) -> None:
     alone = [Exclusions([rule]).leave_out(coordinates) for rule in rules]
     assert Exclusions(rules).leave_out(coordinates) == any(alone)
 

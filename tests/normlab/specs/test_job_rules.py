@@ -28,7 +28,7 @@ def test_every_kind_with_its_defaults_is_admitted(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["layer", "group", "online", "none"])
-def test_a_recurrent_net_takes_what_needs_no_batch(kind: str) -> None:
+def test_a_recurrent_network_accepts_batch_independent_kinds(kind: str) -> None:
     assert check(job(normalizer=kind, batch_size=1, **TEXT), None) == []
 
 
@@ -97,7 +97,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("fields", "field", "says"), BROKEN)
-def test_a_broken_rule_names_its_field_and_what_would_do(
+def test_the_error_for_a_broken_rule_names_the_field_and_valid_values(
     fields: dict[str, Any], field: str, says: str
 ) -> None:
     problems = check(job(**fields), None)

@@ -37,12 +37,12 @@ def test_a_spec_survives_json() -> None:
 
 
 @pytest.mark.parametrize("errand", [{"name": "x"}, {"priority": 3}, {"max_attempts": 1}])
-def test_how_a_job_is_run_leaves_its_fingerprint(errand: dict[str, Any]) -> None:
+def test_options_for_running_a_job_do_not_change_its_fingerprint(errand: dict[str, Any]) -> None:
     assert job(**errand).fingerprint() == job().fingerprint()
 
 
 @pytest.mark.parametrize("science", [{"seed": 1}, {"epochs": 6}, {"normalizer": "layer"}])
-def test_what_a_job_computes_changes_its_fingerprint(science: dict[str, Any]) -> None:
+def test_options_that_change_the_results_change_the_fingerprint(science: dict[str, Any]) -> None:
     assert job(**science).fingerprint() != job().fingerprint()
 
 

@@ -19,7 +19,7 @@ def nested(depth: int) -> Any:
     return value
 
 
-def test_what_the_database_holds_is_accepted() -> None:
+def test_values_that_the_database_can_store_are_accepted() -> None:
     value = {"a": [1, -MAX_INTEGER - 1, MAX_INTEGER, 1.5, None, True, "Löwe 🦁"], "b": {}}
     assert json_problem(value) is None
     assert json_problem(nested(MAX_DEPTH)) is None
@@ -38,7 +38,9 @@ def test_what_the_database_holds_is_accepted() -> None:
         ("\x00", "body", "NUL"),
     ],
 )
-def test_what_cannot_be_stored_is_named_with_its_place(value: Any, field: str, rule: str) -> None:
+def test_values_that_cannot_be_stored_are_named_with_their_place(
+    value: Any, field: str, rule: str
+) -> None:
     problem = json_problem(value)
     assert problem is not None
     assert problem.field == field

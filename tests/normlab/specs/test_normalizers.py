@@ -1,10 +1,10 @@
 import math
-from typing import get_args
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from normlab.errors import InvalidSpec
+from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import (
     BY_KIND,
     SPECS,
@@ -41,7 +41,7 @@ def test_an_unknown_field_is_refused(kind: str) -> None:
 
 
 @every_kind
-def test_every_option_says_what_it_is(kind: str) -> None:
+def test_every_option_has_a_description(kind: str) -> None:
     for name, field in BY_KIND[kind].model_fields.items():
         assert name == "kind" or field.description, name
 
@@ -55,9 +55,9 @@ def test_every_kind_has_its_facts(kind: str) -> None:
     assert spec.ipu_reason
 
 
-def test_table_and_union_agree() -> None:
-    union = get_args(get_args(NormalizerSpec)[0])
-    assert set(union) == set(SPECS)
+def test_the_schema_of_a_job_has_every_kind() -> None:
+    names, kinds = JobSpec.model_json_schema()["properties"]["normalizer"]["anyOf"]
+    assert names["enum"] == [kind["properties"]["kind"]["const"] for kind in kinds["oneOf"]]
     assert list(BY_KIND.values()) == list(SPECS)
 
 
@@ -92,7 +92,7 @@ def test_an_unknown_kind_lists_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("kind", ["weight", "bounded_weight", "none"])
-def test_kinds_without_an_affine_refuse_proxy_and_say_why(kind: str) -> None:
+def test_kinds_without_an_affine_refuse_proxy_with_the_reason(kind: str) -> None:
     with pytest.raises(InvalidSpec, match="cannot take proxy"):
         parse_normalizer({"kind": kind, "proxy": True})
 
@@ -118,7 +118,7 @@ def test_renorm_limits_must_end_after_the_warmup() -> None:
         parse_normalizer({"kind": "batch_renorm", "warmup_steps": 30000})
 
 
-def test_groups_that_do_not_divide_are_reported_with_what_would() -> None:
+def test_groups_that_do_not_divide_are_reported_with_numbers_that_do() -> None:
     (problem,) = check_channels(GroupNormSpec(groups=4), [8, 16, 6])
     assert problem.field == "normalizer.groups"
     assert problem.rule == "groups=4 does not divide 6 channels; use one of 1, 2, 3, 6"

@@ -38,7 +38,7 @@ def test_a_range_is_read_from_the_model() -> None:
     assert option(StreamingNormSpec, "momentum").limits() == "> 0, ≤ 1"
 
 
-def test_choices_and_null_are_told() -> None:
+def test_choices_and_null_are_described() -> None:
     assert option(GroupNormSpec, "grouping").choices == ["contiguous", "strided"]
     assert option(OnlineNormSpec, "layer_scaling_group_size").nullable
 

@@ -33,12 +33,12 @@ def test_a_misspelt_option_is_compared_with_the_options_of_its_own_kind() -> Non
     assert "alpha_forward" not in rule
 
 
-def test_a_field_at_the_wrong_place_is_told_where_it_belongs() -> None:
+def test_the_error_for_a_misplaced_field_names_its_right_place() -> None:
     assert "did you mean 'optimizer.lr'?" in problem(lr=0.1)[1]
     assert "did you mean 'normalizer.groups'?" in problem(groups=4)[1]
 
 
-def test_the_tag_of_a_union_is_no_part_of_the_path() -> None:
+def test_the_tag_of_a_union_is_not_part_of_the_path() -> None:
     assert problem(normalizer={"kind": "group", "groups": 0})[0] == "normalizer.groups"
     assert problem(optimizer={"name": "sgd", "lr": -1})[0] == "optimizer.lr"
     assert (
@@ -46,7 +46,7 @@ def test_the_tag_of_a_union_is_no_part_of_the_path() -> None:
     )
 
 
-def test_a_limit_is_told_with_the_value_that_broke_it() -> None:
+def test_a_limit_is_reported_with_the_value_that_broke_it() -> None:
     rule = problem(batch_size=0)[1]
     assert rule == "Input should be greater than or equal to 1, not 0"
 
@@ -63,13 +63,13 @@ def test_an_unknown_kind_lists_the_kinds() -> None:
     assert "'online'" in rule
 
 
-def test_a_rule_of_our_own_is_told_in_its_own_words() -> None:
+def test_the_message_of_our_own_rule_is_kept() -> None:
     field, rule = problem(normalizer={"kind": "weight", "proxy": True})
     assert field == "normalizer"
     assert rule.startswith("'weight' cannot take proxy")
 
 
-def test_a_wrong_shape_says_what_it_should_be() -> None:
+def test_the_error_for_a_wrong_shape_names_the_right_one() -> None:
     assert problem(model="resnet20") == ("model", "must be a JSON object, not 'resnet20'")
 
 

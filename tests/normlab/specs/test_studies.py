@@ -27,7 +27,7 @@ def test_a_grid_is_every_combination_for_every_seed() -> None:
     assert [c.seed for c in cells[:4]] == [0, 1, 2, 0]
 
 
-def test_linked_paths_move_together() -> None:
+def test_linked_paths_vary_together() -> None:
     cells = expand(
         study(base={"normalizer": "batch"}, axes=[{"batch_size": [32, 2], "epochs": [9, 3]}])
     )
@@ -57,7 +57,7 @@ def test_a_cell_keeps_its_key_when_an_axis_grows() -> None:
     assert {c.key for c in before} < {c.key for c in after}
 
 
-def test_the_priority_is_no_part_of_the_key() -> None:
+def test_the_priority_is_not_part_of_the_key() -> None:
     keys = {expand(study(axes={"normalizer": ["batch"]}, priority=p))[0].key for p in (0, 5)}
     assert len(keys) == 1
 
@@ -91,7 +91,7 @@ def test_the_priority_is_no_part_of_the_key() -> None:
         ),
     ],
 )
-def test_a_grid_that_cannot_be_names_the_axis_and_the_rule(
+def test_the_error_for_an_invalid_grid_names_the_axis_and_the_rule(
     fields: dict[str, Any], field: str, rule: str
 ) -> None:
     with pytest.raises(InvalidSpec) as caught:
@@ -133,7 +133,7 @@ def test_an_ill_formed_study_is_refused(fields: dict[str, Any]) -> None:
         study(**fields)
 
 
-def test_what_is_left_out_and_what_is_the_same_is_counted() -> None:
+def test_excluded_and_identical_cells_are_counted() -> None:
     axes = {"normalizer": ["batch", {"kind": "batch"}, "layer"], "batch_size": [8, 2]}
     found = lay_out(study(axes=axes, seeds=3, exclude=[{"batch_size": 2, "normalizer": "layer"}]))
     assert (len(found.cells), found.excluded, found.identical) == (9, 3, 6)
@@ -164,7 +164,7 @@ def test_the_number_of_cells_is_the_product(batches: list[int], seeds: int) -> N
     assert len(expand(grid)) == grid.size == len(batches) * seeds
 
 
-def test_a_label_does_not_hang_on_the_order_of_fields() -> None:
+def test_a_label_does_not_depend_on_the_order_of_fields() -> None:
     given = {"kind": "batch_renorm", "virtual_batch_size": 4, "clipping": "progress"}
     turned = dict(reversed(given.items()))
     assert label(given) == label(turned) == "batch_renorm(clipping=progress, virtual_batch_size=4)"

@@ -12,7 +12,7 @@ from normlab.specs.tasks import TASKS
 PAGE = (Path(__file__).parents[3] / "docs" / "tasks.md").read_text(encoding="utf-8")
 
 
-def test_every_network_and_dataset_stands_beside_its_task() -> None:
+def test_every_network_and_dataset_is_listed_with_its_task() -> None:
     rows = re.findall(r"^\| (`.*?`) \| (\w+) \|", PAGE, re.MULTILINE)
     found = [(name, task) for names, task in rows for name in re.findall(r"`(\w+)`", names)]
     facts = [*MODELS.values(), *DATASETS.values()]

@@ -57,7 +57,7 @@ def server(asked: List[str]) -> Iterator[str]:
 
 
 @every_proxy
-def test_the_client_reaches_this_host_whatever_the_proxy(
+def test_the_client_reaches_this_host_without_the_proxy(
     server: str, monkeypatch: pytest.MonkeyPatch, name: str, proxy: str
 ) -> None:
     monkeypatch.setenv(name, proxy)
@@ -65,7 +65,7 @@ def test_the_client_reaches_this_host_whatever_the_proxy(
         assert client.devices() == []
 
 
-def test_another_host_is_asked_through_the_proxy(
+def test_another_host_is_reached_through_the_proxy(
     server: str, asked: List[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", server)
@@ -74,7 +74,7 @@ def test_another_host_is_asked_through_the_proxy(
     assert asked == ["http://elsewhere.invalid/v1/devices"]
 
 
-def test_no_proxy_names_hosts_that_are_asked_directly(
+def test_no_proxy_names_hosts_that_are_reached_directly(
     server: str, asked: List[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", server)
@@ -84,7 +84,7 @@ def test_no_proxy_names_hosts_that_are_asked_directly(
     assert asked == []
 
 
-def test_a_proxy_that_cannot_be_used_is_named_with_the_way_out(
+def test_an_unusable_proxy_is_named_with_advice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "gopher://127.0.0.1:9")

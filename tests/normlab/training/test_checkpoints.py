@@ -50,13 +50,13 @@ def test_only_the_newest_are_kept_the_earlier_attempts_counted(tmp_path: Path) -
     ]
 
 
-def test_nothing_is_resumed_that_was_not_named(tmp_path: Path) -> None:
+def test_only_a_named_checkpoint_is_resumed(tmp_path: Path) -> None:
     CheckpointFolder(tmp_path, "abc").write(7, STATE)
     assert CheckpointFolder(tmp_path, "abc").load() is None
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
-def test_a_damaged_file_is_passed_over_for_an_older_one(
+def test_an_older_file_is_used_in_place_of_a_damaged_one(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = CheckpointFolder(tmp_path, "abc")
@@ -91,7 +91,7 @@ def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_full_disk_is_said_plainly_and_leaves_no_piece(
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: int) -> None:

@@ -42,7 +42,7 @@ def test_all_diagnostics_together_change_no_bit(kind: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("fields", [SEGMENTATION, {**LANGUAGE, "normalizer": "online"}])
-def test_they_look_at_other_tasks_too_and_change_no_bit(
+def test_diagnostics_of_other_tasks_change_no_bit_either(
     fields: dict[str, Any], tmp_path: Path
 ) -> None:
     plain, _ = train(small_job(**fields), tmp_path / "plain")
@@ -53,7 +53,7 @@ def test_they_look_at_other_tasks_too_and_change_no_bit(
 
 
 @pytest.mark.parametrize("kind", list(REPORTS))
-def test_they_report_under_their_names(kind: str, tmp_path: Path) -> None:
+def test_diagnostics_report_under_their_names(kind: str, tmp_path: Path) -> None:
     recorder, _ = train(small_job(normalizer=kind, diagnostics=ALL), tmp_path)
     found = {name for name in recorder.points if not re.match("train/|val/|time/|device/", name)}
     assert {name.split("/")[0] + "/" for name in found} >= REPORTS[kind]
@@ -77,7 +77,7 @@ def test_a_fixed_choice_of_statistics_is_one_hot(tmp_path: Path) -> None:
         assert largest[-1] == pytest.approx(1)  # the radius has passed that of the simplex
 
 
-def test_the_landscape_says_its_range_and_its_change_in_units_of_the_gradient(
+def test_the_landscape_reports_its_range_and_its_change_in_units_of_the_gradient(
     tmp_path: Path,
 ) -> None:
     recorder, _ = train(small_job(diagnostics=["landscape"]), tmp_path)

@@ -72,7 +72,7 @@ def test_no_epochs_do_nothing_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "folder").exists()
 
 
-def test_a_loss_that_explodes_names_its_step(tmp_path: Path) -> None:
+def test_the_error_for_a_diverging_loss_names_the_step(tmp_path: Path) -> None:
     spec = small_job(normalizer="none", optimizer={"name": "sgd", "lr": 1000}, epochs=4)
     recorder = Recorder()
     with pytest.raises(LossNotFinite, match="lower the learning rate") as caught:

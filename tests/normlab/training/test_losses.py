@@ -25,7 +25,7 @@ def test_half_precision_logits_give_a_float32_loss() -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("positions", [(4,), (3, 2)])
-def test_a_class_at_every_position_counts_as_a_prediction_of_its_own(
+def test_a_class_at_every_position_counts_as_a_separate_prediction(
     positions: Tuple[int, ...], smoothing: float
 ) -> None:
     logits, y = torch.randn(2, 5, *positions), torch.randint(5, (2, *positions))

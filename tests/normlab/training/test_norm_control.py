@@ -73,7 +73,7 @@ def test_the_limit_holds_the_ratio_of_a_dead_channel() -> None:
     assert held.tolist() == pytest.approx([5, 0.1, 12])
 
 
-def test_what_is_no_number_in_an_update_is_zero() -> None:
+def test_a_nan_in_an_update_becomes_zero() -> None:
     assert steered(SGD(norms_of="twin"), [2.0, 0.0, 4.0]).tolist() == [2, 0, 3]
 
 
@@ -83,7 +83,7 @@ def test_schedule_mode_gives_the_recorded_norms() -> None:
 
 
 @pytest.mark.parametrize("mode", ["rate", "schedule"])
-def test_a_steered_job_is_another_and_resumes_with_the_same_bits(
+def test_a_steered_job_has_other_results_and_resumes_with_the_same_bits(
     mode: str, decayed: Recorder, tmp_path: Path
 ) -> None:
     fields = {"optimizer": {**TWIN, "norm_mode": mode}}

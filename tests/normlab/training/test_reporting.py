@@ -55,7 +55,7 @@ def test_nothing_is_lost_between_the_threads() -> None:
     assert points(sent) == [(step, float(step)) for step in range(5000)]
 
 
-def test_a_supervisor_that_went_away_ends_the_training() -> None:
+def test_the_training_ends_when_its_supervisor_is_gone() -> None:
     failed = threading.Event()
 
     def send(event: Event) -> None:
@@ -69,7 +69,7 @@ def test_a_supervisor_that_went_away_ends_the_training() -> None:
         reporter.close()
 
 
-def test_values_that_are_no_numbers_travel() -> None:
+def test_non_finite_values_are_transmitted() -> None:
     sent: list[Event] = []
     with BufferedReporter(sent.append) as reporter:
         reporter.metric("loss", 1, math.nan)

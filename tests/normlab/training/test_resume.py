@@ -87,7 +87,7 @@ def test_a_resumed_job_ends_with_the_same_bits(variant: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", list(BY_KIND))
-def test_a_resumed_job_ends_with_the_same_bits_whatever_normalizes(
+def test_a_resumed_job_ends_with_the_same_bits_for_every_normalizer(
     kind: str, tmp_path: Path
 ) -> None:
     check_resume(tmp_path, {"normalizer": kind})
@@ -106,7 +106,7 @@ def test_a_job_that_lost_its_newest_checkpoint_resumes_from_the_one_before(tmp_p
     assert resumed["val/loss"] == summary["val/loss"]
 
 
-def test_a_finished_job_that_was_not_believed_just_says_its_summary_again(tmp_path: Path) -> None:
+def test_a_finished_job_that_is_resumed_only_repeats_its_summary(tmp_path: Path) -> None:
     spec = small_job()
     whole, summary = train(spec, tmp_path)
     again, resumed = train(spec, tmp_path, resume=whole.named_checkpoints()[-1:])

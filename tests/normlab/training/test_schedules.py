@@ -10,7 +10,7 @@ def curve(schedule: ScheduleSpec, steps: int, per_epoch: int = 10) -> list[float
     return [factor(schedule, step, steps, per_epoch) for step in range(1, steps + 1)]
 
 
-def test_constant_stays() -> None:
+def test_a_constant_schedule_keeps_its_rate() -> None:
     assert curve(Constant(), 5) == [1, 1, 1, 1, 1]
 
 

@@ -37,7 +37,7 @@ def test_every_model_and_dataset_has_a_task_that_another_one_has_too() -> None:
     assert {facts.task for facts in DATASETS.values()} == set(TASKS)
 
 
-def test_every_measure_that_a_task_names_is_there() -> None:
+def test_every_measure_that_a_task_names_exists() -> None:
     assert {facts.measure for facts in TASKS.values() if facts.measure} == set(MEASURES)
 
 
@@ -61,7 +61,7 @@ def test_perplexity_of_a_uniform_guess_is_the_number_of_classes() -> None:
     assert perplexity(sums) == pytest.approx(7)
 
 
-def test_perplexity_knows_no_smoothing(tmp_path: Path) -> None:
+def test_perplexity_ignores_label_smoothing(tmp_path: Path) -> None:
     found = {}
     for smoothing in (0.0, 0.3):
         fields = {**LANGUAGE, "epochs": 1, "max_steps": 1, "optimizer": {"name": "sgd", "lr": 1e-9}}

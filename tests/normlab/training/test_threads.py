@@ -58,7 +58,9 @@ def threads_of(recorder: Recorder) -> int:
 
 
 @pytest.mark.parametrize("kind", ["batch", "online", "streaming", "switchable", "weight"])
-def test_choosing_moves_no_bit(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choosing_threads_changes_no_bit(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = choosing(monkeypatch, 1)
     _, chosen = attempt(small_job(normalizer=kind), tmp_path / "chosen", [])
     _, fixed = attempt(small_job(normalizer=kind, threads=1), tmp_path / "fixed", [])
@@ -92,7 +94,7 @@ def test_a_job_that_names_its_threads_is_not_measured(
     assert (threads_of(recorder), made) == (2, [])
 
 
-def test_a_checkpoint_without_a_number_is_of_all_the_slots_threads(
+def test_a_checkpoint_without_a_number_used_all_threads_of_the_slot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choosing(monkeypatch, 1)

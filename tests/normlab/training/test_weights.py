@@ -44,7 +44,7 @@ def test_the_weights_are_those_of_the_last_checkpoint(tmp_path: Path) -> None:
         torch.testing.assert_close(weights[name], value, rtol=0, atol=0)
 
 
-def test_the_file_says_which_job_it_is_of(tmp_path: Path) -> None:
+def test_the_file_names_its_job(tmp_path: Path) -> None:
     spec = small_job(normalizer="group")
     written = write_weights(network(spec), spec, tmp_path)
     with safe_open(written.path, framework="pt") as file:

@@ -65,7 +65,9 @@ def three(database: Database) -> Database:
         ("batch_size in (2, 4)", ["a", "c"]),
     ],
 )
-def test_it_finds_what_it_says(three: Database, where: str, names: list[str]) -> None:
+def test_a_filter_finds_the_jobs_that_it_describes(
+    three: Database, where: str, names: list[str]
+) -> None:
     assert found(three, where) == names
 
 
@@ -109,7 +111,7 @@ def test_every_example_of_the_documentation_finds_its_jobs(
     assert len(found(of_a_study, where)) == EXAMPLES[where]
 
 
-def test_a_study_is_found_by_its_id_as_by_its_name(of_a_study: Database) -> None:
+def test_a_study_is_found_by_its_id_and_by_its_name(of_a_study: Database) -> None:
     (study,) = studies.list_studies(of_a_study).studies
     assert len(found(of_a_study, f"study = {study.id}")) == study.cells == 2
     assert len(found(of_a_study, "study ~ SMALL")) == 2
@@ -128,7 +130,9 @@ def test_a_study_is_found_by_its_id_as_by_its_name(of_a_study: Database) -> None
         ("optimizer.rate > 0.1", "nearest: .*optimizer.lr"),
     ],
 )
-def test_what_no_job_can_have_is_refused(database: Database, where: str, rule: str) -> None:
+def test_a_condition_that_no_job_can_meet_is_refused(
+    database: Database, where: str, rule: str
+) -> None:
     with pytest.raises(InvalidSpec, match=rule):
         found(database, where)
 
@@ -160,7 +164,7 @@ def test_a_filter_that_nests_too_deeply_is_refused() -> None:
         condition(parse("not " * 17 + "seed = 1"))
 
 
-def test_many_values_of_one_field_are_one_look_at_it() -> None:
+def test_many_values_of_one_field_cost_one_comparison() -> None:
     values = ", ".join(str(n) for n in range(300))
     said = str(condition(parse(f"val/accuracy in ({values})")))
     assert said.count("metric_last") == str(condition(parse("val/accuracy = 1"))).count(
@@ -168,7 +172,7 @@ def test_many_values_of_one_field_are_one_look_at_it() -> None:
     )
 
 
-def test_values_of_several_types_are_each_compared_as_theirs(database: Database) -> None:
+def test_values_of_several_types_are_compared_by_their_types(database: Database) -> None:
     submit(database, "a", optimizer={"name": "sgd", "nesterov": True})
     submit(database, "b")
     assert found(database, "optimizer.nesterov in (x, 3, true)") == ["a"]

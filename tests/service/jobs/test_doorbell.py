@@ -55,7 +55,7 @@ def test_a_celery_worker_understands_the_ring(broker_url: str) -> None:
     assert message.payload[:2] == [[], {}]
 
 
-def test_a_ring_to_a_broker_that_is_away_fails_in_silence_and_at_once(tmp_path: Path) -> None:
+def test_a_ring_to_an_unreachable_broker_fails_silently_and_at_once(tmp_path: Path) -> None:
     doorbell = CeleryDoorbell(f"redis+socket://{tmp_path}/nobody.sock")
     began = time.monotonic()
     for _ in range(100):
@@ -88,7 +88,7 @@ def test_a_folder_can_be_the_broker(tmp_path: Path) -> None:
     doorbell.close()
 
 
-def test_without_a_broker_nothing_rings_and_nothing_is_wrong() -> None:
+def test_without_a_broker_nothing_rings_and_nothing_fails() -> None:
     doorbell = make_doorbell(None)
     doorbell.ring("cpu")
     assert doorbell.trouble() is None
@@ -100,7 +100,7 @@ def test_the_doorbell_imports_neither_celery_nor_torch() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_a_job_that_nobody_claims_is_rung_again_each_time_the_wait_is_over(
+def test_an_unclaimed_job_is_rung_again_after_each_wait(
     database: Database,
 ) -> None:
     doorbell = SilentDoorbell()
@@ -116,7 +116,7 @@ def test_a_job_that_nobody_claims_is_rung_again_each_time_the_wait_is_over(
     assert doorbell.rung == ["cpu", "cpu"]
 
 
-def test_no_more_is_rung_than_workers_are_idle(database: Database) -> None:
+def test_only_idle_workers_are_rung(database: Database) -> None:
     doorbell = SilentDoorbell()
     for _ in range(5):
         submit(database)

@@ -20,7 +20,7 @@ def test_the_example_of_the_documentation() -> None:
     )
 
 
-def test_and_binds_closer_than_or() -> None:
+def test_and_binds_tighter_than_or() -> None:
     a, b, c = (Comparison(name, "=", 1) for name in "abc")
     assert parse("a = 1 or b = 1 and c = 1") == Either((a, All((b, c))))
     assert parse("(a=1 or b=1) and c=1") == All((Either((a, b)), c))
@@ -70,7 +70,7 @@ def test_a_syntax_error_names_its_position_and_what_was_expected(
     assert expected in rule
 
 
-def test_a_filter_without_end_is_refused() -> None:
+def test_an_endless_filter_is_refused() -> None:
     with pytest.raises(InvalidSpec, match="at most 2000"):
         parse("a = 1 and " * 500 + "a = 1")
 

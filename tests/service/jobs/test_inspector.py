@@ -56,7 +56,7 @@ def inspector(tmp_path: Path) -> Inspector:
     return Inspector(Settings(data_dir=tmp_path, inspector_socket=tmp_path / "socket"))
 
 
-def test_the_same_model_is_asked_for_once(fake: Fake, tmp_path: Path) -> None:
+def test_the_same_model_is_inspected_once(fake: Fake, tmp_path: Path) -> None:
     asking = inspector(tmp_path)
     first = asking.ask(JobSpec(normalizer="group", seed=1))
     again = asking.ask(JobSpec(normalizer="group", seed=2, epochs=9, name="other"))
@@ -90,7 +90,7 @@ def test_a_failure_is_not_remembered(fake: Fake, tmp_path: Path) -> None:
     assert asking.ask(JobSpec(normalizer="group")) is not None
 
 
-def test_nobody_there_means_nothing_known(tmp_path: Path) -> None:
+def test_without_an_inspector_nothing_is_known(tmp_path: Path) -> None:
     assert inspector(tmp_path).ask(JobSpec(normalizer="group")) is None
 
 
@@ -103,7 +103,7 @@ def test_a_python_without_torch_is_not_tried_again_at_once(tmp_path: Path) -> No
     asking.close()
 
 
-def test_a_process_of_our_own_answers_and_leaves_with_us(tmp_path: Path) -> None:
+def test_a_process_that_we_start_answers_and_ends_with_us(tmp_path: Path) -> None:
     asking = Inspector(Settings(data_dir=tmp_path))
     try:
         found = asking.ask(JobSpec(normalizer="online"))
@@ -117,7 +117,7 @@ def test_a_process_of_our_own_answers_and_leaves_with_us(tmp_path: Path) -> None
     assert child.poll() is not None
 
 
-def test_it_leaves_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
+def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from normlab.specs.jobs import JobSpec;"
         "from service.jobs.inspector import Inspector; from service.settings import Settings;"
@@ -145,7 +145,7 @@ def _alive(pid: int) -> bool:
         return os.path.exists(f"/proc/{pid}")
 
 
-def test_a_model_that_takes_too_long_is_asked_for_once(
+def test_a_model_that_takes_too_long_is_inspected_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.jobs.inspector.ANSWER_WITHIN_S", 0.2)
@@ -159,7 +159,7 @@ def test_a_model_that_takes_too_long_is_asked_for_once(
         assert time.monotonic() - began < 0.1
 
 
-def test_many_questions_do_not_keep_as_many_threads(
+def test_many_questions_do_not_occupy_as_many_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.jobs.inspector.ANSWER_WITHIN_S", 3.0)

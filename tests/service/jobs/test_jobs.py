@@ -15,7 +15,7 @@ from tests.service.work import claim, spec, submit
 OOM = Failed(code="oom", failure_kind="oom", retryable=False, message="does not fit")
 
 
-def test_a_submitted_job_is_queued_and_its_record_says_what_it_is(database: Database) -> None:
+def test_a_submitted_job_is_queued_and_its_record_describes_it(database: Database) -> None:
     normalizer = {"kind": "group", "groups": 4, "proxy": True}
     job = submit(database, normalizer=normalizer, batch_size=2, gradient_accumulation=4, seed=7)
     assert (job.state, job.normalizer, job.proxy) == ("queued", "group", True)
@@ -81,7 +81,7 @@ def test_many_submissions_at_once_half_of_them_twice_make_each_job_once(
     assert sum(created for _, (_, created) in answers) == 200
 
 
-def test_an_owner_over_the_quota_is_told_so_and_nothing_is_queued(database: Database) -> None:
+def test_a_submission_over_the_quota_is_refused_and_nothing_is_queued(database: Database) -> None:
     for _ in range(2):
         submit(database)
     with pytest.raises(QuotaExceeded, match="2 jobs queued"):
@@ -91,7 +91,7 @@ def test_an_owner_over_the_quota_is_told_so_and_nothing_is_queued(database: Data
     assert len(listing.list_jobs(database).jobs) == 2
 
 
-def test_a_known_key_gives_its_job_though_the_quota_is_used_up(database: Database) -> None:
+def test_a_known_key_gives_its_job_even_if_the_quota_is_used_up(database: Database) -> None:
     first, _ = _submit_with_key(database, "k")
     again, created = submissions.submit(
         database,
@@ -105,7 +105,7 @@ def test_a_known_key_gives_its_job_though_the_quota_is_used_up(database: Databas
     assert (again.id, created) == (first, False)
 
 
-def test_a_quota_counts_the_queued_jobs_of_its_owner_alone(database: Database) -> None:
+def test_a_quota_counts_only_the_queued_jobs_of_its_owner(database: Database) -> None:
     for owner in ("ada", "bob"):
         submit(database, owner)
         claim(database)
@@ -192,7 +192,7 @@ def test_only_a_failed_or_cancelled_job_can_be_retried(database: Database, state
     assert reading.get(database, job.id).state == state
 
 
-def test_events_tell_the_life_of_a_job_in_order_and_from_any_point(database: Database) -> None:
+def test_the_events_of_a_job_are_in_order_and_readable_from_any_point(database: Database) -> None:
     job = submit(database)
     leases.finish(database, claim(database), Finished(step=3, summary={"x": float("nan")}))
     told = events.since(database, job.id)
@@ -218,7 +218,7 @@ def test_a_job_without_a_live_worker_says_that_it_waits_for_one(database: Databa
     assert reading.get(database, job.id).waiting_for == "its turn at a worker for ipu"
 
 
-def test_the_queue_position_counts_those_that_go_first(database: Database) -> None:
+def test_the_queue_position_counts_the_jobs_ahead(database: Database) -> None:
     submit(database, priority=5)
     submit(database, priority=-5)
     assert reading.queue_position(database, "cpu") == 2

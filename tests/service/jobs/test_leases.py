@@ -33,7 +33,7 @@ def _expire(database: Database) -> None:
         connection.execute(text("update job set lease_until = clock_timestamp() - interval '1 s'"))
 
 
-def test_each_job_is_claimed_once_however_many_ask(database: Database) -> None:
+def test_each_job_is_claimed_once_even_if_many_workers_ask(database: Database) -> None:
     wanted = {submit(database, owner=f"owner-{i % 3}").id for i in range(40)}
     with ThreadPoolExecutor(8) as pool:
         claims = list(pool.map(lambda i: leases.claim(database, "cpu", f"w{i}", 30), range(60)))
@@ -50,7 +50,7 @@ def test_a_claim_is_for_its_device_only(database: Database) -> None:
     assert claim(database, "ipu").device == "ipu"
 
 
-def test_a_job_of_more_replicas_than_there_is_room_for_is_left_to_wait(database: Database) -> None:
+def test_a_job_with_more_replicas_than_free_places_waits(database: Database) -> None:
     pair = submit(database, device="cuda", replicas=2)
     single = submit(database, device="cuda")
     found = [leases.claim(database, "cuda", "w", 30, most_replicas=room) for room in (1, 1, 2)]
@@ -76,7 +76,7 @@ def test_a_thousand_jobs_of_one_owner_do_not_starve_another_one(database: Databa
     assert served == ["many", "one", "many"]
 
 
-def test_who_runs_least_is_served_first(database: Database) -> None:
+def test_the_owner_with_the_fewest_running_jobs_is_served_first(database: Database) -> None:
     for _ in range(3):
         submit(database, owner="many")
     claim(database)
@@ -92,7 +92,7 @@ def test_a_held_job_is_not_claimed(database: Database) -> None:
     assert leases.claim(database, "cpu", "w", 30) is None
 
 
-def test_an_expired_lease_that_nobody_took_is_renewed(database: Database) -> None:
+def test_an_expired_lease_that_was_not_reaped_is_renewed(database: Database) -> None:
     submit(database)
     held = claim(database)
     _expire(database)
@@ -102,7 +102,7 @@ def test_an_expired_lease_that_nobody_took_is_renewed(database: Database) -> Non
     assert reap(database) == 0
 
 
-def test_a_lost_job_goes_back_to_the_queue_and_then_fails_for_good(database: Database) -> None:
+def test_a_lost_job_is_queued_again_and_finally_fails(database: Database) -> None:
     job = submit(database, max_attempts=2)
     for expected in ("queued", "failed"):
         claim(database)
@@ -164,7 +164,7 @@ ZOMBIE_WRITES: list[AnyEvent] = [
 
 
 @pytest.mark.parametrize("event", ZOMBIE_WRITES, ids=lambda e: e.type)
-def test_a_worker_that_was_given_up_writes_nothing(database: Database, event: AnyEvent) -> None:
+def test_a_worker_that_lost_its_lease_writes_nothing(database: Database, event: AnyEvent) -> None:
     job = submit(database)
     zombie = claim(database)
     _expire(database)
@@ -180,7 +180,7 @@ def test_a_worker_that_was_given_up_writes_nothing(database: Database, event: An
     assert metrics.names(database, job.id) == {}
 
 
-def test_an_error_that_may_pass_is_tried_again_after_a_pause(database: Database) -> None:
+def test_a_temporary_error_is_retried_after_a_pause(database: Database) -> None:
     job = submit(database)
     leases.fail(database, claim(database), BROKEN, backoff_s=60)
     waiting = reading.get(database, job.id)
@@ -191,7 +191,7 @@ def test_an_error_that_may_pass_is_tried_again_after_a_pause(database: Database)
         assert 50 < connection.execute(pause).scalar_one() <= 60
 
 
-def test_an_error_of_the_user_is_not_tried_again(database: Database) -> None:
+def test_an_error_of_the_user_is_not_retried(database: Database) -> None:
     job = submit(database)
     leases.fail(database, claim(database), USER)
     ended = reading.get(database, job.id)

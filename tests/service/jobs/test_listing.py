@@ -54,7 +54,7 @@ SORTS += ["-val/accuracy", "finished_at", "-started_at", "-priority"]
 
 
 @pytest.mark.parametrize("sort", SORTS)
-def test_pages_end_to_end_are_the_whole_list_in_order(database: Database, sort: str) -> None:
+def test_the_pages_together_are_the_whole_list_in_order(database: Database, sort: str) -> None:
     _with_accuracies(database, 0.5, None, 0.9, math.nan, 0.5)
     submit(database)  # without a name, a beginning, or an accuracy
     whole = _names(listing.list_jobs(database, sort=sort))
@@ -68,7 +68,7 @@ def test_the_best_metric_comes_first_and_jobs_without_it_last(database: Database
     assert _names(listing.list_jobs(database, sort="val/accuracy"))[:2] == ["job 0", "job 2"]
 
 
-def test_a_page_goes_on_where_the_last_ended_though_new_jobs_came(database: Database) -> None:
+def test_a_page_continues_after_the_last_one_even_if_new_jobs_arrive(database: Database) -> None:
     for i in range(4):
         submit(database, name=str(i))
     page = listing.list_jobs(database, limit=2)
@@ -90,7 +90,7 @@ FILTERS = [
 
 
 @pytest.mark.parametrize(("filters", "kept"), FILTERS)
-def test_filters_keep_what_they_name(
+def test_filters_keep_the_matching_jobs(
     database: Database, filters: JobFilters, kept: list[str]
 ) -> None:
     submit(database, name="b")
@@ -108,7 +108,7 @@ def test_a_list_is_filtered_and_sorted_by_the_same_metric(database: Database) ->
     assert _names(listing.list_jobs(database, filters, "batch_size")) == ["job 0", "job 2"]
 
 
-def test_lists_show_where_the_usual_metrics_stand(database: Database) -> None:
+def test_lists_show_the_current_values_of_the_usual_metrics(database: Database) -> None:
     submit(database)
     said = {"val/accuracy": series(3, value=0.8), "power/conv1/bias": series(3)}
     reports.keep_all(database, claim(database), [Metrics(series=said)])
@@ -135,7 +135,7 @@ MADE_UP = [
 
 
 @pytest.mark.parametrize("cursor", MADE_UP)
-def test_a_cursor_that_somebody_made_up_is_refused(database: Database, cursor: str) -> None:
+def test_an_invented_cursor_is_refused(database: Database, cursor: str) -> None:
     with pytest.raises(InvalidSpec, match="cursor"):
         listing.list_jobs(database, cursor=cursor)
 
@@ -154,6 +154,6 @@ def test_a_page_has_one_to_a_thousand_jobs(database: Database, limit: int) -> No
         listing.list_jobs(database, limit=limit)
 
 
-def test_a_cursor_comes_back_as_it_was() -> None:
+def test_a_cursor_survives_its_encoding() -> None:
     cursor = encode_cursor("-val/accuracy", [0.25, "id"])
     assert decode_cursor(cursor, "-val/accuracy", [float, str]) == [0.25, "id"]

@@ -102,5 +102,5 @@ def test_the_device_is_chosen_for_a_stated_reason(
     assert reason in found.reason
 
 
-def test_what_a_small_batch_is_is_a_setting() -> None:
+def test_the_limit_of_a_small_batch_is_a_setting() -> None:
     assert place(spec(**BIG), ALL, small_batch_limit=32).device == "ipu"

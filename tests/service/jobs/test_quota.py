@@ -54,7 +54,9 @@ def at_once(*work: Callable[[], object]) -> int:
         return sum(threads.map(attempt, work))
 
 
-def test_a_study_that_does_not_fit_is_refused_whole_with_the_numbers(database: Database) -> None:
+def test_a_study_that_does_not_fit_is_refused_as_a_whole_with_the_numbers(
+    database: Database,
+) -> None:
     study(database, "first")
     with pytest.raises(QuotaExceeded, match=r"8 jobs queued, and this adds 8.* are 10"):
         study(database, "second")
@@ -62,12 +64,12 @@ def test_a_study_that_does_not_fit_is_refused_whole_with_the_numbers(database: D
     assert [s.name for s in studies.list_studies(database).studies] == ["first"]
 
 
-def test_a_study_that_could_never_fit_is_told_another_way_out(database: Database) -> None:
+def test_a_study_that_could_never_fit_gets_other_advice(database: Database) -> None:
     with pytest.raises(QuotaExceeded, match="NORMLAB_MAX_QUEUED_PER_OWNER"):
         study(database, seeds=MOST + 1)
 
 
-def test_of_studies_at_once_only_those_that_fit_are_queued(database: Database) -> None:
+def test_only_studies_that_fit_are_queued_when_several_arrive_at_once(database: Database) -> None:
     refused = at_once(*[partial(study, database, f"s{i}") for i in range(4)])
     assert (refused, queued(database)) == (3, 8)
 
@@ -86,7 +88,7 @@ def test_single_jobs_beside_a_study_stop_at_the_limit(
     assert refused > 0
 
 
-def test_completing_and_retrying_are_held_to_the_limit_too(database: Database) -> None:
+def test_the_limit_applies_to_completing_and_retrying_too(database: Database) -> None:
     cancelled = study(database)
     studies.cancel(database, cancelled.id)
     single = submit(database)
@@ -101,7 +103,7 @@ def test_completing_and_retrying_are_held_to_the_limit_too(database: Database) -
     assert studies.get(database, cancelled.id).counts == {"cancelled": 8}
 
 
-def test_a_larger_grid_is_held_to_the_limit_and_the_study_stays(database: Database) -> None:
+def test_the_limit_applies_to_a_larger_grid_and_the_study_stays(database: Database) -> None:
     small = study(database)
     larger = StudySpec(name="s", base={"normalizer": "batch"}, seeds=tuple(range(11)))
     with pytest.raises(QuotaExceeded):

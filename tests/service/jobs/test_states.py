@@ -41,7 +41,7 @@ def test_every_state_can_be_reached_and_no_move_leads_to_itself() -> None:
     assert all(state not in moves for state, moves in states.MOVES.items())
 
 
-def test_a_move_that_the_machine_does_not_know_is_a_mistake_of_ours(database: Database) -> None:
+def test_an_unknown_move_is_a_programming_error(database: Database) -> None:
     with database.begin() as connection, pytest.raises(ValueError, match="no job goes from"):
         states.move(connection, UUID(int=0), ["succeeded"], "running")
 
@@ -218,7 +218,7 @@ class Life(RuleBasedStateMachine):
         return model.state == "running" and model.attempt == claim.attempt
 
 
-def test_jobs_live_as_the_model_says_whatever_comes(database: Database) -> None:
+def test_jobs_follow_the_state_machine_under_any_events(database: Database) -> None:
     machine = type("LifeHere", (Life,), {"database": database})
     run_state_machine_as_test(
         machine,

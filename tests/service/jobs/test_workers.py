@@ -23,7 +23,7 @@ def _beat(database: Database, worker: str = "w", **changes: Any) -> None:
     workers.beat(database, worker=worker, **{**said, **changes})
 
 
-def test_a_worker_that_beats_is_live(database: Database) -> None:
+def test_a_worker_with_a_heartbeat_is_live(database: Database) -> None:
     _beat(database)
     _beat(database, busy=2)
     (found,) = workers.live(database)
@@ -32,7 +32,7 @@ def test_a_worker_that_beats_is_live(database: Database) -> None:
     assert workers.facts(database) == {"w": {"disk_free_bytes": 1}}
 
 
-def test_a_worker_without_its_device_says_so(database: Database) -> None:
+def test_a_worker_without_its_device_reports_it(database: Database) -> None:
     _beat(database, "a")
     _beat(database, "b", facts={"able": False, "device": "torch sees no GPU"})
     first, second = workers.live(database)
@@ -41,7 +41,7 @@ def test_a_worker_without_its_device_says_so(database: Database) -> None:
 
 
 @pytest.mark.parametrize("how", ["silent", "left"])
-def test_a_worker_that_is_silent_or_has_left_is_not(database: Database, how: str) -> None:
+def test_a_silent_or_departed_worker_is_not_live(database: Database, how: str) -> None:
     _beat(database, silence_s=0.0 if how == "silent" else 60.0)
     if how == "left":
         workers.leave(database, "w")

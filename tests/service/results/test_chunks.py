@@ -31,7 +31,7 @@ def _round_trip(given: Columns) -> Columns:
 
 
 @given(points())
-def test_what_is_packed_comes_out_bit_for_bit(reported: Columns) -> None:
+def test_packed_points_are_unpacked_bit_for_bit(reported: Columns) -> None:
     found = _round_trip(reported)
     assert found.steps.tobytes() == reported.steps.tobytes()
     assert found.values.tobytes() == reported.values.tobytes()
@@ -47,7 +47,7 @@ def test_a_long_series_becomes_several_chunks_end_to_end() -> None:
     np.testing.assert_array_equal(_round_trip(reported).values, reported.values)
 
 
-def test_a_chunk_says_where_it_begins_and_ends_without_being_unpacked() -> None:
+def test_the_ends_of_a_chunk_are_known_without_unpacking() -> None:
     (chunk,) = pack(columns([1, 2, 3, 4], [3.0, float("nan"), -1.0, 2.0], [5, 6, 7, 8]))
     assert (chunk.step0, chunk.step1, chunk.n, chunk.t0) == (1, 4, 4, 5.0)
 
@@ -57,7 +57,7 @@ def test_points_take_sixteen_bytes_each() -> None:
     assert len(chunk.steps) + len(chunk.vals) + len(chunk.times) == 16_000
 
 
-def test_reported_points_are_sorted_and_the_last_word_on_a_step_counts() -> None:
+def test_reported_points_are_sorted_and_the_last_value_of_a_step_counts() -> None:
     found = columns([5, 1, 5], [1.0, 2.0, 3.0], [0, 0, 0])
     assert (found.steps.tolist(), found.values.tolist()) == ([1, 5], [2.0, 3.0])
 
@@ -89,12 +89,12 @@ def test_steps_after_the_checkpoint_are_gone_even_before_they_are_done_again() -
     assert found.steps.tolist() == [1, 2, 3, 4, 5]
 
 
-def test_an_attempt_that_never_began_to_train_ends_nothing() -> None:
+def test_an_attempt_that_never_trained_removes_no_points() -> None:
     found = merge({1: _attempt(1, 8, 1.0), 3: _attempt(8, 9, 3.0)}, {1: 0, 3: 7})
     assert found.values.tolist() == [1.0] * 7 + [3.0] * 2
 
 
-def test_what_two_attempts_say_of_the_checkpoint_s_own_step_is_taken_from_the_later() -> None:
+def test_at_the_step_of_the_checkpoint_the_later_attempt_counts() -> None:
     found = merge({1: _attempt(1, 5, 1.0), 2: _attempt(5, 6, 2.0)}, {1: 0, 2: 5})
     assert found.values.tolist() == [1.0] * 4 + [2.0] * 2
 

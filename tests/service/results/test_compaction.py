@@ -46,7 +46,7 @@ def _same(before: Columns, after: Columns) -> None:
     np.testing.assert_allclose(after.times, before.times, rtol=0, atol=1e-4)
 
 
-def test_small_chunks_become_few_and_the_points_stay(database: Database) -> None:
+def test_small_chunks_are_merged_and_the_points_stay(database: Database) -> None:
     job = _ended(database)
     before = stored(database, job, "train/loss")
     assert compact(database, UUID(job)) == 1
@@ -55,13 +55,13 @@ def test_small_chunks_become_few_and_the_points_stay(database: Database) -> None
     _same(before.within(5000, 6000), stored(database, job, "train/loss", 5000, 6000))
 
 
-def test_what_is_compact_is_not_written_again(database: Database) -> None:
+def test_compact_chunks_are_not_written_again(database: Database) -> None:
     job = UUID(_ended(database, 500))
     assert [compact(database, job), compact(database, job)] == [1, 0]
     assert _chunks(database) == [500]
 
 
-def test_attempts_stay_apart_so_what_was_abandoned_stays_abandoned(database: Database) -> None:
+def test_attempts_stay_separate_so_abandoned_points_stay_abandoned(database: Database) -> None:
     job = submit(database, max_attempts=2)
     for failure in ("lost", None):
         held = claim(database)
@@ -78,7 +78,7 @@ def test_attempts_stay_apart_so_what_was_abandoned_stays_abandoned(database: Dat
     _same(before, stored(database, job.id, "train/loss"))
 
 
-def test_a_running_job_is_left_alone_and_goes_on_reporting(database: Database) -> None:
+def test_a_running_job_is_left_alone_and_keeps_reporting(database: Database) -> None:
     submit(database)
     held = claim(database)
     for first in (1, 11):
@@ -88,7 +88,7 @@ def test_a_running_job_is_left_alone_and_goes_on_reporting(database: Database) -
     assert _chunks(database) == [10, 10, 10]
 
 
-def test_a_job_that_is_tried_again_keeps_all_its_points(database: Database) -> None:
+def test_a_retried_job_keeps_all_its_points(database: Database) -> None:
     job = submit(database, max_attempts=1)
     held = claim(database)
     for first in (1, 11):
@@ -114,7 +114,7 @@ def test_several_at_once_change_nothing_but_the_chunks(database: Database) -> No
     _same(before, stored(database, job, "train/loss"))
 
 
-def test_a_job_that_is_locked_is_left_to_whoever_holds_it(database: Database) -> None:
+def test_a_locked_job_is_skipped(database: Database) -> None:
     job = _ended(database, 200)
     with database.begin() as other:
         other.execute(text("select 1 from job for update"))
@@ -122,7 +122,7 @@ def test_a_job_that_is_locked_is_left_to_whoever_holds_it(database: Database) ->
     assert compact(database, UUID(job)) == 1
 
 
-def test_a_compactor_looks_at_every_ended_job_once(database: Database) -> None:
+def test_a_compactor_checks_every_ended_job_once(database: Database) -> None:
     for _ in range(2):
         _ended(database, 200)
     submit(database)

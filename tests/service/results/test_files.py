@@ -21,7 +21,7 @@ def _artifact(name: str, size: int = 3) -> AnyEvent:
     return ArtifactWritten(name=name, path=f"/jobs/1/{name}", sha256="ab", bytes=size)
 
 
-def test_files_are_listed_with_what_they_are(database: Database) -> None:
+def test_files_are_listed_with_their_kinds(database: Database) -> None:
     job = submit(database)
     names = ["weights.safetensors", "confusion.csv", "run.log"]
     reports.keep_all(database, claim(database), [_artifact(name) for name in names])
@@ -57,14 +57,14 @@ def test_a_file_is_found_by_its_name(database: Database) -> None:
 
 
 @pytest.mark.parametrize("read", [artifacts.read_all, diagnostics.read_all])
-def test_what_an_unknown_job_left_is_not_found(database: Database, read: object) -> None:
+def test_files_of_an_unknown_job_are_not_found(database: Database, read: object) -> None:
     assert callable(read)
     assert read(database, submit(database).id) == []
     with pytest.raises(NotFound):
         read(database, "nope")
 
 
-def test_diagnostics_come_by_name_and_step_the_last_attempt_s_word_counting(
+def test_diagnostics_are_read_by_name_and_step_and_the_last_attempt_counts(
     database: Database,
 ) -> None:
     job = submit(database)

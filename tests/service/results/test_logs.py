@@ -21,7 +21,7 @@ def _print(database: Database, held: Lease, start: int, data: bytes) -> None:
         logs.append(connection, held, start, data)
 
 
-def test_what_was_printed_is_read_from_any_offset(database: Database) -> None:
+def test_printed_text_can_be_read_from_any_offset(database: Database) -> None:
     job = submit(database)
     held = claim(database)
     _print(database, held, 0, b"epoch 1\n")
@@ -51,7 +51,9 @@ def test_the_attempts_follow_each_other_in_one_log(database: Database) -> None:
     assert logs.read(database, job.id).text == "first\nsecond\n"
 
 
-def test_the_end_is_said_once_the_job_has_ended_and_all_is_read(database: Database) -> None:
+def test_the_end_is_reported_when_the_job_has_ended_and_everything_is_read(
+    database: Database,
+) -> None:
     job = submit(database)
     held = claim(database)
     _print(database, held, 0, b"0123456789")
@@ -77,7 +79,7 @@ def test_a_long_log_is_stored_in_pieces_and_cut_at_its_limit(
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.sampled_from("aé€😀\n"), min_size=1, max_size=40), limit=st.integers(4, 9))
-def test_reading_piece_by_piece_breaks_no_character(
+def test_reading_piece_by_piece_splits_no_character(
     database: Database, text: str, limit: int
 ) -> None:
     job = submit(database)
@@ -92,7 +94,7 @@ def test_reading_piece_by_piece_breaks_no_character(
     assert found == text
 
 
-def test_bytes_that_are_no_text_are_replaced(database: Database) -> None:
+def test_invalid_bytes_are_replaced(database: Database) -> None:
     job = submit(database)
     _print(database, claim(database), 0, b"a\xff\x00b")
     assert logs.read(database, job.id).text == "a\ufffd\0b"

@@ -51,7 +51,7 @@ def test_a_range_of_steps_has_its_bounds_in_it(database: Database) -> None:
 
 
 @pytest.mark.parametrize("cut", [[(1, 10)], [(1, 4), (5, 10)], [(1, 7), (3, 10)], [(1, 12)]])
-def test_points_sent_again_are_stored_once_however_they_are_cut(
+def test_points_sent_again_are_stored_once_even_if_split_differently(
     database: Database, cut: list[tuple[int, int]]
 ) -> None:
     job = submit(database)
@@ -62,7 +62,9 @@ def test_points_sent_again_are_stored_once_however_they_are_cut(
     assert metrics.read(database, job.id, "train/loss").steps == list(range(1, cut[-1][1] + 1))
 
 
-def test_where_a_metric_stands_is_its_last_value_and_its_extremes(database: Database) -> None:
+def test_the_current_state_of_a_metric_is_its_last_value_and_its_extremes(
+    database: Database,
+) -> None:
     job = submit(database)
     held = claim(database)
     for step, value in enumerate([0.5, 0.9, math.nan, 0.7], 1):
@@ -74,7 +76,7 @@ def test_where_a_metric_stands_is_its_last_value_and_its_extremes(database: Data
     assert tuple(at) == (1, 2)
 
 
-def test_what_is_no_number_is_null_and_harms_no_other_point(database: Database) -> None:
+def test_a_non_finite_value_is_null_and_affects_no_other_point(database: Database) -> None:
     job = submit(database)
     held = claim(database)
     values = [1.0, math.nan, math.inf, -math.inf]
@@ -97,7 +99,7 @@ def test_a_resumed_attempt_replaces_what_came_after_its_checkpoint(database: Dat
     assert found.values == [9.0] * 5 + [1.0] * 2
 
 
-def test_an_attempt_from_the_beginning_lets_all_metrics_stand_nowhere(database: Database) -> None:
+def test_an_attempt_from_the_beginning_resets_all_metrics(database: Database) -> None:
     job = submit(database)
     held = claim(database)
     _report(database, held, train_loss=series(1, 2, 3, value=9.0))
@@ -116,7 +118,7 @@ def test_extremes_of_abandoned_steps_are_forgotten(database: Database) -> None:
     assert metrics.names(database, job.id)["val/accuracy"].max == 0.2
 
 
-def test_a_long_series_is_thinned_out_to_what_was_asked_for(database: Database) -> None:
+def test_a_long_series_is_thinned_out_to_the_requested_length(database: Database) -> None:
     job = submit(database)
     held = claim(database)
     n = 10_000
@@ -130,7 +132,7 @@ def test_a_long_series_is_thinned_out_to_what_was_asked_for(database: Database) 
     assert (found.min[3], found.max[3]) == (min(values[300:400]), max(values[300:400]))
 
 
-def test_a_short_series_is_given_as_it_is(database: Database) -> None:
+def test_a_short_series_is_returned_unchanged(database: Database) -> None:
     job = submit(database)
     _report(database, claim(database), train_loss=series(1, 2, 3))
     assert metrics.read(database, job.id, "train/loss", max_points=3).max is None
@@ -147,7 +149,7 @@ def test_an_unknown_metric_is_not_found_and_the_nearest_are_named(database: Data
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201])
-def test_a_name_that_is_no_name_is_refused(database: Database, name: str) -> None:
+def test_an_invalid_metric_name_is_refused(database: Database, name: str) -> None:
     submit(database)
     held = claim(database)
     with pytest.raises(InvalidSpec, match="1 to 200 characters"):
@@ -161,7 +163,7 @@ def test_a_number_of_points_out_of_range_is_refused(database: Database, points: 
         metrics.read(database, job.id, "train/loss", max_points=points)
 
 
-def test_the_start_says_what_runs_the_job(database: Database) -> None:
+def test_the_start_records_the_environment_of_the_job(database: Database) -> None:
     job = submit(database, device="ipu")
     environment = {"runtime": "host-emulation", "timing_valid": False, "torch": "2.13.0"}
     held = claim(database, "ipu")

@@ -42,7 +42,7 @@ def test_norms_come_back_bit_for_bit_epoch_by_epoch(database: Database) -> None:
         assert norms_for(database, steered(by)) == NORMS
 
 
-def test_without_the_field_nothing_is_looked_for(database: Database) -> None:
+def test_without_the_field_nothing_is_looked_up(database: Database) -> None:
     assert problems(database, spec()) == []
     assert norms_for(database, spec()) is None
 

@@ -38,21 +38,21 @@ def test_its_output_is_in_its_log(tmp_path: Path) -> None:
     assert one.tail() == "hello\nno more"
 
 
-def test_stop_asks_first(tmp_path: Path) -> None:
+def test_stopping_requests_the_end_first(tmp_path: Path) -> None:
     one = child(tmp_path, "import time; print('up', flush=True); time.sleep(60)")
     until(tmp_path, "up")
     one.stop(20)
     assert one.process.returncode == -signal.SIGTERM
 
 
-def test_who_does_not_listen_is_killed_after_the_grace(tmp_path: Path) -> None:
+def test_a_child_that_ignores_the_request_is_killed_after_the_grace(tmp_path: Path) -> None:
     one = child(tmp_path, STUBBORN)
     until(tmp_path, "deaf")
     one.stop(0.1)
     assert one.process.returncode == -signal.SIGKILL
 
 
-def test_it_does_not_hear_the_terminals_ctrl_c(tmp_path: Path) -> None:
+def test_it_does_not_receive_the_terminals_ctrl_c(tmp_path: Path) -> None:
     one = child(tmp_path, "import time; time.sleep(60)")
     assert os.getsid(one.process.pid) != os.getsid(0)
     one.kill()
@@ -70,7 +70,7 @@ def test_a_restart_waits_longer_the_more_often_it_was_needed(tmp_path: Path) -> 
     assert one.may_restart
 
 
-def test_it_goes_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
+def test_it_ends_with_a_killed_launcher(tmp_path: Path) -> None:
     code = (
         "import os, sys, time; from pathlib import Path; "
         "from service.servers.children import Child; "
@@ -87,7 +87,7 @@ def test_it_goes_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
     assert not alive
 
 
-def test_a_log_that_has_grown_large_is_put_aside_once(tmp_path: Path) -> None:
+def test_a_large_log_is_rotated_once(tmp_path: Path) -> None:
     log = tmp_path / "thing.log"
     with log.open("wb") as file:
         file.truncate((16 << 20) + 1)

@@ -69,7 +69,7 @@ def _kill(servers: Servers) -> None:
         server.process.wait()
 
 
-def test_servers_start_stop_and_keep_what_they_were_given(settings: Settings) -> None:
+def test_servers_start_stop_and_keep_their_data(settings: Settings) -> None:
     servers = embedded.start(settings)
     pids = [server.process.pid for server in servers.started]
     _keep(servers, "from before")
@@ -113,7 +113,7 @@ def test_servers_that_outlived_their_starter_are_replaced(settings: Settings) ->
         servers.stop()
 
 
-def test_a_pid_file_that_names_somebody_else_s_process_harms_nobody(tmp_path: Path) -> None:
+def test_a_pid_file_that_names_a_foreign_process_harms_nobody(tmp_path: Path) -> None:
     pid_file = tmp_path / "postmaster.pid"
     pid_file.write_text(f"{os.getpid()}\n{tmp_path}\n")
     end_leftover(pid_file, "postgres", signal.SIGKILL)  # or this test would end here
@@ -121,7 +121,7 @@ def test_a_pid_file_that_names_somebody_else_s_process_harms_nobody(tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", ["", "not a number\n", "4194305\n"])
-def test_a_broken_or_stale_pid_file_is_no_obstacle(tmp_path: Path, content: str) -> None:
+def test_a_broken_or_stale_pid_file_is_ignored(tmp_path: Path, content: str) -> None:
     pid_file = tmp_path / "postmaster.pid"
     pid_file.write_text(content)
     end_leftover(pid_file, "postgres", signal.SIGKILL)
@@ -146,7 +146,7 @@ def test_servers_that_the_settings_name_are_not_started(settings: Settings) -> N
     servers.stop()
 
 
-def test_only_we_may_reach_the_sockets_however_deep_the_data_lies(fresh: Settings) -> None:
+def test_only_the_owner_can_reach_the_sockets_at_any_depth_of_folders(fresh: Settings) -> None:
     deep = fresh.model_copy(update={"data_dir": fresh.data_dir / ("x" * 120)})
     servers = embedded.start(deep)
     try:
@@ -159,7 +159,7 @@ def test_only_we_may_reach_the_sockets_however_deep_the_data_lies(fresh: Setting
         servers.stop()
 
 
-def test_without_any_redis_a_folder_carries_the_messages(
+def test_without_redis_messages_go_through_a_folder(
     fresh: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "_redis_binary", lambda: None)
@@ -181,7 +181,7 @@ def test_data_of_another_major_version_is_not_touched(fresh: Settings) -> None:
         embedded.start(fresh)
 
 
-def test_an_interrupted_first_start_leaves_nothing_in_the_way(fresh: Settings) -> None:
+def test_an_interrupted_first_start_does_not_block_the_next(fresh: Settings) -> None:
     half = fresh.data_dir / "postgres.new"
     half.mkdir()
     (half / "PG_VERSION").write_text("18\n")
@@ -210,7 +210,7 @@ def test_the_statements_run_on_postgresql_15_too(
         servers.stop()
 
 
-def test_killed_servers_are_started_again_beneath_their_users(settings: Settings) -> None:
+def test_killed_servers_are_restarted_under_running_clients(settings: Settings) -> None:
     servers = embedded.start(settings)
     try:
         _keep(servers, "before the kill")
@@ -222,7 +222,7 @@ def test_killed_servers_are_started_again_beneath_their_users(settings: Settings
         servers.stop()
 
 
-def test_a_server_that_keeps_ending_is_started_again_ever_more_rarely(settings: Settings) -> None:
+def test_a_server_that_keeps_ending_is_restarted_less_and_less_often(settings: Settings) -> None:
     servers = embedded.start(settings)
     try:
         redis_server = servers.started[-1]

@@ -57,7 +57,7 @@ def test_an_error_rolls_the_whole_transaction_back(database: Database) -> None:
         assert connection.execute(text("select count(*) from turn")).scalar() == 0
 
 
-def test_a_database_that_is_away_is_unavailable_and_the_message_says_so(tmp_path: Path) -> None:
+def test_an_unreachable_database_is_reported_as_unavailable(tmp_path: Path) -> None:
     away = Database(f"postgresql://nobody@/nothing?host={tmp_path}")
     with pytest.raises(ServiceUnavailable, match="database does not answer"), away.begin():
         pass
@@ -78,7 +78,7 @@ def test_a_reader_sees_what_is_committed_and_keeps_no_transaction_open(database:
         assert reader.execute(text(f"{idle} and datname = current_database()")).scalar() == 0
 
 
-def test_a_transaction_after_a_reader_is_one_again(database: Database) -> None:
+def test_a_transaction_after_a_read_is_a_real_transaction(database: Database) -> None:
     with database.autocommit() as reader:
         reader.execute(text("select 1"))
     with database.begin() as connection:
@@ -88,7 +88,7 @@ def test_a_transaction_after_a_reader_is_one_again(database: Database) -> None:
         assert reader.execute(text("select count(*) from turn")).scalar() == 0
 
 
-def test_the_drivers_own_errors_are_said_in_our_words_too(database: Database) -> None:
+def test_errors_of_the_driver_are_translated_too(database: Database) -> None:
     with pytest.raises(InvalidSpec, match="cannot be stored"), database.autocommit() as reader:
         cursor_of(reader).execute("select cast(%s as text)", ("a\0b",))
     with pytest.raises(ServiceUnavailable), database.autocommit() as reader:

@@ -9,7 +9,7 @@ from service.store.database import Database
 from tests.tokens import create_token, revoke_token
 
 
-def test_a_token_says_whose_it_is_and_what_it_allows(database: Database) -> None:
+def test_a_token_gives_its_owner_and_its_scopes(database: Database) -> None:
     token = create_token(database, "ada", ["read", "submit"])
     found = tokens.find(database, token)
     assert found is not None
@@ -31,7 +31,7 @@ def test_the_database_does_not_know_the_token_itself(database: Database) -> None
     assert token.encode().hex() not in stored
 
 
-def test_a_revoked_token_stands_for_nobody(database: Database) -> None:
+def test_a_revoked_token_is_not_accepted(database: Database) -> None:
     token = create_token(database, "ada", ["read"])
     revoke_token(database, token)
     found = tokens.find(database, token)

@@ -108,7 +108,9 @@ def test_a_large_effect_is_decided_with_few_seeds(
     assert studies.get(database, study.id).cells <= 16
 
 
-def test_what_is_not_decided_at_the_limit_says_what_it_could_have_seen(database: Database) -> None:
+def test_comparisons_undecided_at_the_limit_name_the_effect_that_would_have_shown(
+    database: Database,
+) -> None:
     study = create(database, {"by": 0.01})
     run(database, better(0.004))
     found = decision(database, study.id)
@@ -135,7 +137,7 @@ def test_a_look_waits_until_its_whole_round_has_ended(database: Database) -> Non
     assert [look.seeds for look in decision(database, study.id).rows[0].looks] == [3]
 
 
-def test_a_look_that_was_taken_is_taken_once(database: Database) -> None:
+def test_each_look_is_taken_once(database: Database) -> None:
     study = create(database, {}, seeds=3)
     work(database, better(0.004))
     assert decider(database).round() == 1
@@ -144,7 +146,7 @@ def test_a_look_that_was_taken_is_taken_once(database: Database) -> None:
     assert len(decision(database, study.id).rows[0].looks) == 1
 
 
-def test_a_verdict_stays_whatever_becomes_of_the_others(database: Database) -> None:
+def test_a_verdict_stays_whatever_happens_to_the_others(database: Database) -> None:
     axes = {"normalizer": ["batch", "layer"], "batch_size": [8, 32]}
     study = create(database, {"at_most": 18}, axes=axes)
     run(database, lambda s: better(0.3 if s.batch_size == 8 else 0.0)(s))
@@ -163,7 +165,7 @@ def test_failed_seeds_and_ties_are_counted(database: Database) -> None:
     assert (last.failed, last.pairs, last.ties) == (1, last.seeds - 1, last.seeds - 1)
 
 
-def test_of_a_loss_the_smaller_is_better(database: Database) -> None:
+def test_a_smaller_loss_is_better(database: Database) -> None:
     study = create(database, {"metric": "val/loss"})
     run(database, better(-0.3), metric="val/loss")
     assert verdicts(decision(database, study.id)) == ["shows"]
@@ -187,7 +189,7 @@ def test_rounds_wait_for_room_in_the_queue(database: Database) -> None:
     assert verdicts(decision(database, study.id)) == ["shows"]
 
 
-def test_a_paused_study_goes_on_when_it_is_resumed(database: Database) -> None:
+def test_a_paused_study_continues_when_it_is_resumed(database: Database) -> None:
     study = create(database, {})
     work(database, better(0.3))
     studies.pause(database, study.id)
@@ -197,7 +199,7 @@ def test_a_paused_study_goes_on_when_it_is_resumed(database: Database) -> None:
     assert verdicts(decision(database, study.id)) == ["shows"]
 
 
-def test_a_cancelled_study_goes_on_when_it_is_completed(database: Database) -> None:
+def test_a_cancelled_study_continues_when_it_is_completed(database: Database) -> None:
     study = create(database, {})
     studies.cancel(database, study.id)
     assert decider(database).round() == 0
@@ -209,7 +211,7 @@ def test_a_cancelled_study_goes_on_when_it_is_completed(database: Database) -> N
     assert studies.get(database, study.id).state == "complete"
 
 
-def test_a_grid_that_is_there_can_be_decided(database: Database) -> None:
+def test_an_existing_grid_can_be_decided(database: Database) -> None:
     study = create(database, None, seeds=5)
     work(database, better(0.3))
     assert studies.get(database, study.id).state == "complete"

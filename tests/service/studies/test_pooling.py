@@ -19,7 +19,7 @@ def study(database: Database) -> str:
 
 
 @pytest.mark.parametrize("paths", [["normalizer"], ["seed"], ["normalizer", "seed"], []])
-def test_rows_that_would_pool_an_axis_are_refused_by_its_name_with_the_way_out(
+def test_rows_that_would_pool_an_axis_are_refused_with_its_name_and_advice(
     database: Database, study: str, paths: list[str]
 ) -> None:
     finish_all(database)
@@ -46,7 +46,7 @@ def test_a_value_chosen_for_an_axis_makes_rows_of_the_others(
     ("where", "rule"),
     [({"batch_size": "8"}, "one of 32, 2"), ({"epochs": "5"}, "one of normalizer, batch_size")],
 )
-def test_a_choice_that_the_study_does_not_have_names_what_it_has(
+def test_the_error_for_an_unknown_choice_names_the_known_ones(
     database: Database, study: str, where: dict[str, str], rule: str
 ) -> None:
     with pytest.raises(InvalidSpec, match=rule) as e:
@@ -63,7 +63,7 @@ DOCUMENTED = {
 }
 
 
-def test_paths_that_move_together_are_one_choice(database: Database) -> None:
+def test_linked_paths_are_one_choice(database: Database) -> None:
     study = made(database, DOCUMENTED)
     finish_all(database)
     everything = results.results(database, study, Question())
@@ -77,7 +77,7 @@ def test_paths_that_move_together_are_one_choice(database: Database) -> None:
         results.results(database, study, Question(), ["batch_size", "epochs"])
 
 
-def test_a_comparison_along_linked_paths_says_what_moves_with_them(database: Database) -> None:
+def test_a_comparison_along_linked_paths_names_the_other_paths(database: Database) -> None:
     study = made(database, DOCUMENTED)
     finish_all(database)
     found = comparisons.compare(database, study, Question(), "batch_size", "32", "2")
@@ -85,7 +85,7 @@ def test_a_comparison_along_linked_paths_says_what_moves_with_them(database: Dat
     assert found.rows[0].difference == pytest.approx(0.0)
 
 
-def test_cells_of_a_study_that_grew_by_another_base_are_no_seeds_of_one_row(
+def test_cells_with_another_base_are_not_pooled_into_one_row(
     database: Database,
 ) -> None:
     spec = {"name": "s", "axes": {"normalizer": ["batch"]}, "seeds": 2}

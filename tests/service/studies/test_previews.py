@@ -57,7 +57,7 @@ def ran(database: Database, seconds_a_step: float, steps: int = 50, **fields: An
         )
 
 
-def test_it_counts_and_stores_nothing(database: Database) -> None:
+def test_a_preview_counts_and_stores_nothing(database: Database) -> None:
     found = preview(database, seeds=3)
     assert (found.cells, found.epochs, found.steps) == (12, 24, 2400)
     assert len(found.first) == 10
@@ -67,7 +67,7 @@ def test_it_counts_and_stores_nothing(database: Database) -> None:
 ONE = {"normalizer": ["batch"], "batch_size": [32]}
 
 
-def test_a_job_that_ran_before_takes_the_median_of_what_it_took(database: Database) -> None:
+def test_a_job_like_finished_ones_takes_their_median_time(database: Database) -> None:
     for took in (2.0, 4.0, 18.0):
         ran(database, took / 200, epochs=2, steps=200)
     found = preview(database, axes=ONE, reuse=False)
@@ -110,7 +110,7 @@ def test_without_any_job_a_cpu_is_estimated_by_calibration_and_others_not_at_all
     assert on_cuda.estimate.startswith("no estimate of the time: unknown, for no job has finished")
 
 
-def test_what_nobody_knows_is_left_out_and_said(database: Database) -> None:
+def test_unknown_times_are_left_out_and_named(database: Database) -> None:
     found = preview(database, axes={"normalizer": ["batch", "layer"]}, unknown="layer")
     assert found.estimated_s == pytest.approx(preview(database, axes=ONE).estimated_s)
     assert "(1 of 2)" in found.estimate
@@ -127,7 +127,7 @@ def test_a_search_counts_all_its_trials(database: Database) -> None:
     assert found.estimated_s == pytest.approx(30 * one.estimated_s)
 
 
-def test_more_work_is_never_said_to_take_less(database: Database) -> None:
+def test_more_work_never_has_a_smaller_estimate(database: Database) -> None:
     ran(database, 0.02, epochs=2, steps=374)
     times = [
         preview(

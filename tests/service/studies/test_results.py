@@ -46,7 +46,7 @@ def test_rows_are_means_over_seeds(database: Database, study: str) -> None:
         ("area", (0.6 / 2 + 0.95 + 0.9 / 2) / 2),
     ],
 )
-def test_a_reduction_picks_its_number(
+def test_a_reduction_selects_its_number(
     database: Database, study: str, reduction: str, expected: float
 ) -> None:
     finish_all(database)
@@ -67,14 +67,14 @@ def test_unfinished_cells_have_no_value(database: Database, study: str) -> None:
     assert [r.without for r in rows] == [{"queued": 3}] * 4
 
 
-def test_seeds_among_the_groups_give_a_row_a_job(database: Database, study: str) -> None:
+def test_seeds_among_the_groups_give_one_row_per_job(database: Database, study: str) -> None:
     finish_all(database)
     rows = results.results(database, study, Question(), ["normalizer", "batch_size", "seed"]).rows
     assert len(rows) == 12
     assert all(r.n == 1 for r in rows)
 
 
-def test_cells_without_a_value_are_counted_by_what_they_are(database: Database, study: str) -> None:
+def test_cells_without_a_value_are_counted_by_their_state(database: Database, study: str) -> None:
     finish_all(database, failing=("layer", 1))
     with database.begin() as connection:
         connection.execute(
@@ -126,7 +126,7 @@ def test_a_paired_comparison_removes_the_seeds(database: Database, study: str) -
     assert small.difference == pytest.approx(-0.1)
 
 
-def test_a_metric_that_nobody_reported_names_the_nearest(database: Database, study: str) -> None:
+def test_the_error_for_an_unknown_metric_names_the_nearest(database: Database, study: str) -> None:
     finish_all(database)
     with pytest.raises(InvalidSpec, match="nearest: val/accuracy"):
         results.results(database, study, Question(metric="val/acuracy"))
@@ -144,7 +144,7 @@ def test_a_metric_that_nobody_reported_names_the_nearest(database: Database, stu
         (lambda d, s: comparisons.compare(d, s, Question(), "normalizer", "batch", "layer"), "yet"),
     ],
 )
-def test_questions_without_an_answer_say_why(
+def test_questions_without_an_answer_are_refused_with_the_reason(
     database: Database, study: str, call: Any, rule: str
 ) -> None:
     with pytest.raises(InvalidSpec, match=rule):

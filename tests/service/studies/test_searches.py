@@ -72,7 +72,7 @@ def test_a_search_runs_its_trials_a_few_at_a_time(database: Database) -> None:
     assert len({c.coordinates["optimizer.lr"] for c in found.grid}) == 12
 
 
-def test_a_round_without_news_changes_nothing(database: Database) -> None:
+def test_a_round_without_new_results_changes_nothing(database: Database) -> None:
     create(database)
     assert searcher(database).round() == 3
     assert searcher(database).round() == 0
@@ -152,7 +152,7 @@ def test_a_paused_search_proposes_nothing(database: Database) -> None:
      ({"batch_size": {"low": 2, "high": 32, "log": True}}, r"search\.space\.batch_size"),
      ({"normalizer": {"choices": ["batch", "no_such", "layer"]}}, r"search\.space\.normalizer")],
 )  # fmt: skip
-def test_a_wrong_space_is_refused_at_the_door(
+def test_a_wrong_space_is_refused_on_submission(
     database: Database, space: dict[str, Any], path: str
 ) -> None:
     with pytest.raises(InvalidSpec, match=path):
@@ -179,7 +179,7 @@ def spoil(database: Database, study: str, content: str) -> None:
         connection.execute(change, {"content": content, "study": study})
 
 
-def test_combinations_that_do_not_go_together_are_passed_over(database: Database) -> None:
+def test_invalid_combinations_are_skipped(database: Database) -> None:
     def check(spec: JobSpec) -> list[FieldProblem]:
         wrong = (spec.batch_size, spec.seed, spec.epochs) == (16, 0, 2)
         return [FieldProblem("epochs", "not with this batch")] if wrong else []
@@ -192,7 +192,7 @@ def test_combinations_that_do_not_go_together_are_passed_over(database: Database
     assert 1 <= len(places) <= 3
 
 
-def test_a_search_that_cannot_go_on_fails_by_itself_and_says_why(database: Database) -> None:
+def test_a_search_that_cannot_continue_fails_alone_with_its_reason(database: Database) -> None:
     bad, good = create(database), create(database, seed=7)
     spoil(database, bad.id, '{"base": {"normalizer": "no_such"}}')
     assert searcher(database).round() == 3

@@ -57,7 +57,7 @@ def test_the_same_file_is_the_same_study(database: Database) -> None:
     assert study(database, owner="bob").id != first.id
 
 
-def test_complete_runs_only_what_is_not_done(database: Database) -> None:
+def test_complete_runs_only_unfinished_cells(database: Database) -> None:
     record = study(database)
     succeeded = work(database, 10)
     failed = work(database, 5, fail=True)
@@ -121,7 +121,7 @@ def test_cells_are_computed_again_when_a_new_study_asks_for_it(database: Databas
     assert (again.counts, again.reused) == ({"queued": 3}, 0)
 
 
-def test_whether_cells_are_reused_is_no_part_of_what_a_study_is(database: Database) -> None:
+def test_reuse_is_not_part_of_the_identity_of_a_study(database: Database) -> None:
     assert study(database).id == study(database, reuse=False).id
 
 
@@ -163,7 +163,7 @@ def test_priority_moves_the_queued_jobs(database: Database) -> None:
     assert claim.spec.normalizer.model_dump()["kind"] == "group"
 
 
-def test_one_wrong_cell_refuses_the_study_whole(database: Database) -> None:
+def test_one_wrong_cell_refuses_the_whole_study(database: Database) -> None:
     def check(spec: JobSpec) -> list[FieldProblem]:
         return [FieldProblem("batch_size", "at least 8")] if spec.batch_size < 8 else []
 
@@ -188,7 +188,7 @@ def test_pages_of_studies_go_back_in_time(database: Database) -> None:
     assert second.next_cursor is None
 
 
-def test_a_list_of_studies_is_cut_to_a_name_and_to_an_owner(database: Database) -> None:
+def test_a_list_of_studies_can_be_limited_to_a_name_and_to_an_owner(database: Database) -> None:
     ours, other = study(database), study(database, seeds=1, name="large")
     theirs = study(database, owner="bob")
 
