@@ -104,7 +104,7 @@ class ReplicaGroup:
 
         A group joins its threads when it is destroyed, and a thread may still need Python's lock,
         to let go of the last message's tensor. PyTorch 2.0 destroys a group under that lock, and
-        would wait for ever; a backend it destroys without, so each backend goes after its group.
+        would wait forever; a backend it destroys without, so each backend goes after its group.
         """
         self._received()
         if self._shared is not None:

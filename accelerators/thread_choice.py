@@ -37,9 +37,9 @@ def choose_threads(
     affects both. On busy cores, threads wait for one without a core, and one thread is best.
 
     Args:
-        update: makes one; its effects are nobody's concern.
-        updates: that are left to make; for a few, nothing is measured.
-        expected_s: seconds of one on one thread, as far as anybody knows; decides for a few.
+        update: makes one update, whose effects are discarded.
+        updates: the number of remaining updates; for a few, nothing is measured.
+        expected_s: the expected seconds of an update on one thread; decides for few updates.
         clock: in seconds.
     """
     if updates < FEW:

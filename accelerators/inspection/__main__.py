@@ -13,8 +13,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m accelerators.inspection", description=__doc__)
     parser.add_argument("--socket", type=Path, required=True, help="where to listen")
     parser.add_argument("--answer-within-s", type=float, default=30.0)
-    parser.add_argument("--idle-s", type=float, default=None, help="leave after so long a silence")
-    parser.add_argument("--lifeline", action="store_true", help="leave when stdin closes")
+    parser.add_argument(
+        "--idle-s", type=float, default=None, help="exit after this time of silence"
+    )
+    parser.add_argument("--lifeline", action="store_true", help="exit when stdin closes")
     options = parser.parse_args()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would be missing in every fork
     from accelerators.inspection.server import InspectionServer, inspect

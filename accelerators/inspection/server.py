@@ -105,7 +105,7 @@ def answer(question: bytes) -> Dict[str, Any]:
     except (ValidationError, NormlabError) as e:
         return {"error": str(e)}
     except MemoryError:
-        return {"error": "the model is too large to be looked at"}
+        return {"error": "the model is too large to be inspected"}
     except (Exception, SystemExit) as e:  # torch's for shapes that do not fit, or a plugin's
         return {"error": f"the model cannot be built: {type(e).__name__}: {e}"}
 

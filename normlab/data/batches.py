@@ -18,15 +18,15 @@ class EpochBatches:
     The updates' samples of one epoch.
 
     Every epoch has a permutation of its own, drawn from *seed* and *epoch*, and so have the
-    shifts and flips of its images: update i can be had without the ones before it, so a resumed
-    training goes on as if nothing had happened. The samples that do not fill a whole update are
+    shifts and flips of its images: update i does not depend on the updates before it, so a
+    resumed training continues exactly. The samples that do not fill a whole update are
     left out; which ones differs from epoch to epoch.
 
     Args:
-        data: where the samples come from.
-        samples_per_update: how many one update takes.
-        place: brings the order to where the samples are.
-        rows: of an update's samples, those that are wanted; None is all.
+        data: the dataset.
+        samples_per_update: the number of samples in one update.
+        place: moves the order to the device of the samples.
+        rows: the indices of the wanted samples in an update; None: all.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A dataset as tensors in memory, whatever it comes from."""
+"""A dataset as tensors in memory, independent of its source."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Split:
         return len(self.y)
 
     def first(self, n: Optional[int]) -> Split:
-        """Return the first *n* samples; all where it is None."""
+        """Return the first *n* samples, or all if *n* is None."""
         return self if n is None else Split(self.x[:n], self.y[:n])
 
 
@@ -45,7 +45,7 @@ class Data:
 
     Args:
         shift, scale: (1, C, 1, 1), mean and reciprocal deviation of each channel of the
-            training images; None where x is standardized already.
+            training images; None if x is already standardized.
     """
 
     train: Split
@@ -71,7 +71,7 @@ class Data:
         return (x.float() - self.shift) * self.scale
 
     def placed(self, place: Callable[[Tensor], Tensor]) -> Data:
-        """Return the same data where *place* puts its tensors."""
+        """Return the same data with *place* applied to its tensors."""
         shift, scale = self.shift, self.scale
         return replace(
             self,
@@ -84,18 +84,18 @@ class Data:
 
 def load(spec: DatasetSpec, data_root: Path) -> Data:
     """
-    Bring a dataset into memory.
+    Load a dataset into memory.
 
     Pictures from files stay bytes, a quarter of the memory, until `Data.standardize`.
 
     Args:
-        spec: which, and how many samples of it.
+        spec: the dataset, and its number of samples.
         data_root: the operator's folder of datasets.
 
     Raises:
         NotFound: no dataset has this name.
-        DatasetUnusable: files are missing, truncated or not what they should be; the message
-            has the file, what was expected and what was found.
+        DatasetUnusable: files are missing, truncated or of another format; the message has
+            the file, what was expected and what was found.
     """
     if spec.name not in DATASETS:
         raise NotFound(f"no dataset {spec.name!r}; there are {', '.join(DATASETS)}")
@@ -126,7 +126,7 @@ def _standardized(raw: Raw, spec: DatasetSpec) -> Data:
 def _moments(x: Tensor) -> Tuple[Tensor, Tensor]:
     c = x.shape[1]
     if x.dtype == torch.uint8:
-        # By how often each byte comes: exact, and no image is turned to floats.
+        # From the counts of each byte: exact, and without converting images to floats.
         counts = torch.stack([torch.bincount(x[:, i].flatten(), minlength=256) for i in range(c)])
         share = counts.double() / counts.sum(dim=1, keepdim=True)  # (C, 256)
         value = torch.arange(256, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Handwritten digits that scikit-learn brings along: 8x8, enlarged to 16x16."""
+"""Handwritten digits that are part of scikit-learn: 8x8, enlarged to 16x16."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load(spec: DatasetSpec, data_root: Path) -> Raw:
 
 
 def _file() -> Path:
-    # Importing scikit-learn takes longer than a short job: its file is read without it.
+    # Importing scikit-learn takes longer than a short job, so its file is read directly.
     package = importlib.util.find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
         raise DatasetUnusable("digits comes with scikit-learn, which is not installed")

@@ -18,7 +18,7 @@ S = 32  # side of an image, in pixels
 
 @dataclass(frozen=True)
 class Nuisance:
-    """What varies from image to image whatever the class."""
+    """The variation between images that is independent of the class."""
 
     contrast: Tuple[float, float]  # log-uniform in this range
     brightness: float  # standard deviations
@@ -27,7 +27,7 @@ class Nuisance:
 
 @dataclass(frozen=True)
 class Extent:
-    """How large a shape is and where its centre lies, in sides of the image."""
+    """The size of a shape and the position of its centre, in sides of the image."""
 
     radius: Tuple[float, float]
     centre: Tuple[float, float]
@@ -39,7 +39,7 @@ HARD = Nuisance(contrast=(0.2, 2.0), brightness=1.0, colour=0.3)
 
 def distances(shape: Tensor, extent: Extent, g: Generator) -> Tensor:
     """
-    Draw one shape an image: disc, square, triangle or cross for 0 to 3, slightly turned.
+    Draw one shape per image: disc, square, triangle or cross for 0 to 3, slightly turned.
 
     Shape:
         (n,) -> (n, S, S), the signed distance to the outline in pixels, positive inside.

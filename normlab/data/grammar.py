@@ -25,7 +25,7 @@ _NOUNS = ("cat", "dog", "hen", "kiwi", "mule", "pig", "yak", "zebra")
 _VERBS = ("find", "hear", "join", "like", "need", "pull", "see", "value")
 _ADJECTIVES = ("brave", "calm", "quick", "wild")
 
-# Names in capitals stand for one of their alternatives, all as likely.
+# A name in capitals is replaced by one of its alternatives, with equal probability.
 RULES: Dict[str, Tuple[str, ...]] = {
     "SENTENCE": ("ONE DOES", "MANY DO"),
     "ONE": ("the NOUN", "a NOUN", "the ADJECTIVE NOUN", "the NOUN that DOES"),
@@ -44,7 +44,7 @@ ALPHABET = "".join(
 
 
 def load(spec: DatasetSpec, data_root: Path) -> Raw:
-    """Write 2,000 windows for training and 500 for testing, always the same."""
+    """Generate 2,000 windows for training and 500 for testing, always the same."""
     train, test = windows(_TRAIN, seed=1), windows(_TEST, seed=2)
     return Raw(*train, *test, num_classes=len(ALPHABET), standardize=False)
 

@@ -39,11 +39,11 @@ def parse(name: str, content: bytes) -> Tensor:
     Return the array in an IDX file.
 
     Raises:
-        DatasetUnusable: the head is not IDX's, or the length is not what it says.
+        DatasetUnusable: the header is not that of IDX, or the length does not match it.
     """
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _BYTES:
         raise DatasetUnusable(
-            f"{name}: no IDX file of bytes: "
+            f"{name}: not an IDX file of bytes: "
             f"expected the head 00 00 08, found {content[:4].hex(' ')}"
         )
     dims = content[3]

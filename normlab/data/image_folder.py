@@ -40,7 +40,7 @@ def _decode_all(tree: Path, classes: List[str], size: int) -> Tuple[Tensor, Tens
     files = [
         (path, number)
         for number, name in enumerate(classes)
-        if (tree / name).is_dir()  # what is trained need not be evaluated
+        if (tree / name).is_dir()  # a class may be missing in the test set
         for path in sorted(picture_trees.pictures(tree / name))
     ]
     x = torch.empty(len(files), 3, size, size, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""A dataset as its files have it, before it is standardized."""
+"""A dataset as read from its files, before it is standardized."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Raw:
     Args:
         train_x, test_x: images (N, C, H, W), float32 or bytes, or one-hot sequences (N, K, T).
         train_y, test_y: int64, (N,), or (N, H, W) or (N, T) where each position has a class.
-        standardize: whether channels are to get mean 0 and deviation 1; one-hot ones are not.
+        standardize: whether to give the channels mean 0 and deviation 1; not for one-hot samples.
     """
 
     train_x: Tensor

@@ -2,7 +2,7 @@
 Procedural images of 16 classes: 4 shapes, each filled with one of 4 textures.
 
 Class y has texture y mod 4 (the direction of its stripes) and shape y div 4 (disc, square,
-triangle, cross). Colour, contrast, brightness and noise say nothing of the class.
+triangle, cross). Colour, contrast, brightness and noise are independent of the class.
 """
 
 from __future__ import annotations

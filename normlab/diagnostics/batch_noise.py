@@ -1,4 +1,4 @@
-"""Observers of what the noise of batch statistics does: to the gradient, and to the loss."""
+"""Observers of the effect of noisy batch statistics on the gradient and on the loss."""
 
 from __future__ import annotations
 

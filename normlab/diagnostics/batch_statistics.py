@@ -34,8 +34,8 @@ class BatchStatisticsMeter:
     Collect the channel means and deviations of batches of one tensor.
 
     The priors are mu_B ~ N(mu, sigma^2 / M) and sigma_B ~ N(sigma, sigma^2 (kappa - 1) / (4 M)),
-    kappa the kurtosis (3 for a Gaussian) and M the values a channel has in a batch. They take
-    the values of a batch to be independent; for feature maps they are not.
+    kappa the kurtosis (3 for a Gaussian) and M the number of values of a channel in a batch. They
+    assume that the values of a batch are independent; for feature maps they are not.
 
     Source:
         Teye, Azizpour and Smith, "Bayesian Uncertainty Estimation for Batch Normalized Deep
@@ -59,7 +59,9 @@ class BatchStatisticsMeter:
         """
         flat = x.detach().double().transpose(0, 1).flatten(1)  # (N, C, ...) -> (C, M)
         if self._rows and flat.shape[1] != self._values:
-            raise InvalidSpec(f"{flat.shape[1]} values a channel after {self._values}")
+            raise InvalidSpec(
+                f"{flat.shape[1]} values per channel, the first batch had {self._values}"
+            )
         self._values = flat.shape[1]
         moments = [flat.mean(1), flat.std(1, unbiased=False)]
         moments += [flat.pow(k).mean(1) for k in (2, 3, 4)]
@@ -73,7 +75,9 @@ class BatchStatisticsMeter:
             InvalidSpec: fewer than two batches.
         """
         if len(self._rows) < 2:
-            raise InvalidSpec(f"{len(self._rows)} batches: a scatter needs at least 2")
+            raise InvalidSpec(
+                f"{len(self._rows)} batches: their scatter needs at least 2; add more"
+            )
         mean, _, m2, m3, m4 = torch.stack(self._rows).mean(0)  # of (batches, 5, C)
         variance = (m2 - mean**2).clamp_min(torch.finfo(torch.float64).tiny)
         fourth = m4 - 4 * mean * m3 + 6 * mean**2 * m2 - 3 * mean**4
@@ -98,7 +102,7 @@ class BatchScatter:
 
     A quarter scatters four times as much where the variance is inversely proportional to the
     batch: `mean_exponent` and `std_exponent` are the slopes of log variance against log M, -1
-    for 1 / M, whatever share of the M values is independent.
+    for 1 / M, for any share of independent values.
 
     Args:
         size: samples in a batch; below 8 there are no quarters, and no exponents.

@@ -1,4 +1,4 @@
-"""A model whose normalizers take their statistics over everything that they are given."""
+"""A model whose normalizers take their statistics over all samples of a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradient bias: what the gradients of small batches average to, against that of all the data."""
+"""Gradient bias: the average gradient of small batches against the gradient of all data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Smoothness of the loss along the gradient: how far a step can be trusted."""
+"""Smoothness of the loss along the gradient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data that observers of a training get, and when they are called."""
+"""The data that observers of a training receive, and the times of their calls."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Metric = Callable[[str, float], None]
 @dataclass(frozen=True)
 class Moment:
     """
-    Where a training stands when an observer looks.
+    The state of a training when an observer is called.
 
     Args:
-        step: updates done.
+        step: the number of finished updates.
         steps_per_epoch: updates in an epoch.
         learning_rate: of the last update.
-        batch_size: what one call of a normalizer sees.
-        model: to look at; what is changed must be a copy.
+        batch_size: the number of samples in one call of a normalizer.
+        model: for reading; only copies may be changed.
         loss: function of output and target.
-        train: gives one update's samples and classes.
-        test: gives so many samples and classes that were not trained on.
+        train: returns one update's samples and classes.
+        test: returns a number of samples and classes of the test set.
         metric: takes a metric's name and value.
-        record: takes what is no plain series.
+        record: takes results that are not a series.
     """
 
     step: int

@@ -24,7 +24,7 @@ from normlab.specs.diagnostics import DIAGNOSTICS
 
 _SAMPLES = 512  # of the test set that are looked at
 _ROWS = 128  # at once
-_READINGS = 20  # of step sizes, an epoch
+_READINGS = 20  # of step sizes, per epoch
 _LENGTHS = (0.5, 1.0, 2.0, 3.0, 4.0)  # of the learning rate
 
 
@@ -46,7 +46,7 @@ class PowerObserver(Observer):
 
 
 class StepSizeObserver(Observer):
-    """Reports norms, effective steps and turns of the layers, some times an epoch."""
+    """Reports norms, effective steps and turns of the layers, several times per epoch."""
 
     def __init__(self) -> None:
         self._directions: Dict[str, Tensor] = {}

@@ -75,7 +75,9 @@ class PowerMeter:
         m, s = flat.mean(2), flat.std(2, unbiased=False)  # (N, C, D) -> (N, C)
         rows = torch.stack([m.sum(0), (m * m).sum(0), s.sum(0), (s * s).sum(0)]).cpu()
         if self._sums is not None and self._sums.shape != rows.shape:
-            raise InvalidSpec(f"{rows.shape[1]} channels after {self._sums.shape[1]}")
+            raise InvalidSpec(
+                f"{rows.shape[1]} channels, the first batch had {self._sums.shape[1]}"
+            )
         self._sums = rows if self._sums is None else self._sums + rows
         self._samples += y.shape[0]
 

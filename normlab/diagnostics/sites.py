@@ -1,4 +1,4 @@
-"""Where a model normalizes, and what its normalizers give before scale and shift."""
+"""The normalizers of a model, and their outputs before scale and shift."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def normalizer_sites(model: nn.Module) -> Dict[str, nn.Module]:
 
 
 def activation_sites(model: nn.Module) -> Dict[str, nn.Module]:
-    """Find what gives activations: our sites that hold theirs, and, without a norm, it alone."""
+    """Find the activations: our sites that include one, and activations without a norm."""
     found = (*_WHOLE_SITES, *ACTIVATION_MODULES.values())
     return {name: module for name, module in model.named_modules() if isinstance(module, found)}
 
@@ -46,7 +46,7 @@ def activation_sites(model: nn.Module) -> Dict[str, nn.Module]:
 @torch.no_grad()
 def normalized(site: nn.Module, x: Tensor, out: Tensor) -> Union[Tensor, None]:
     """
-    Return what the normalizer of *site* makes of *x*, before scale, shift and activation.
+    Return the output of the normalizer of *site* for *x*, before scale, shift and activation.
 
     Computed a second time where the site keeps it to itself, without touching its state; taken
     from *out* by undoing the affine for torch's own layers, or None where their scale is 0.

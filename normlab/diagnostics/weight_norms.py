@@ -1,4 +1,4 @@
-"""Norms of each channel's weights, once per epoch, which another training can follow."""
+"""Norms of each channel's weights, once per epoch, for another training to follow."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a job was and measured, written for other programs: TensorBoard, an MLflow server."""
+"""Export jobs and their metrics to other programs: TensorBoard files, an MLflow server."""

@@ -36,7 +36,9 @@ class MlflowServer:
     def __init__(self, url: str, http: Optional[httpx.BaseTransport] = None) -> None:
         self.url = url.rstrip("/")
         if urlsplit(self.url).scheme not in ("http", "https"):
-            raise InvalidSpec(f"{url!r} is no address of an MLflow server: http://HOST:PORT")
+            raise InvalidSpec(
+                f"{url!r} is not the address of an MLflow server, such as http://HOST:PORT"
+            )
         self._http = http_client(self.url, transport=http, timeout=httpx.Timeout(60))
 
     def __enter__(self) -> MlflowServer:
@@ -47,9 +49,9 @@ class MlflowServer:
 
     def write(self, run: Run, experiment: str, files: Iterable[Path] = ()) -> str:
         """
-        Make a run of *run* in *experiment*, and return its id.
+        Create an MLflow run for *run* in *experiment*, and return its id.
 
-        A run that an earlier export of the same job made is deleted once the new one is whole.
+        The run of an earlier export of the same job is deleted once the new one is complete.
 
         Raises:
             ServiceUnavailable: the server does not answer.
@@ -135,7 +137,7 @@ def _points(run: Run) -> Iterator[Dict[str, Any]]:
     for series in run.series.values():
         for step, value, moment in zip(series.steps, series.values, series.times):
             at = round(moment * 1000)
-            number = "NaN" if value is None else value  # JSON has no other word for it
+            number = "NaN" if value is None else value  # as text, because JSON has no NaN
             yield {"key": series.name, "value": number, "timestamp": at, "step": step}
 
 

@@ -1,4 +1,4 @@
-"""A job with everything that it measured, as other programs want to hear of it."""
+"""A job with all its metrics, prepared for other programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Scalar = Union[bool, int, float, str]
 
 @dataclass(frozen=True)
 class Run:
-    """A job and its series by name; *label* tells it from its neighbours."""
+    """A job and its series by name; *label* distinguishes it from the others."""
 
     job: JobDetail
     series: Mapping[str, SeriesRecord]
@@ -23,12 +23,12 @@ class Run:
 
     @property
     def settings(self) -> Dict[str, Scalar]:
-        """The job's specification, flat: dotted path to value; what is null is left out."""
+        """The job's specification as a flat mapping from dotted path to value, without nulls."""
         return dict(_flat(self.job.spec.model_dump(mode="json")))
 
     @property
     def finals(self) -> Dict[str, float]:
-        """Where each metric ended, those left out that ended in no finite number."""
+        """The last value of each metric, if it is finite."""
         ends = {name: last.value for name, last in self.job.last.items()}
         return {name: value for name, value in ends.items() if value is not None}
 

@@ -13,16 +13,16 @@ from normlab.records import SeriesRecord
 
 def write(run: Run, folder: Path) -> Path:
     """
-    Write *run* into a folder of its own below *folder*, and return that.
+    Write *run* into its own folder below *folder*, and return that folder.
 
-    What an earlier export of the same job left there is replaced. A point keeps the time at
-    which it was measured; one that is no finite number is written as NaN.
+    Files of an earlier export of the same job are replaced. A point keeps the time at which it
+    was measured; a value that is not finite is written as NaN.
 
     Raises:
         InvalidSpec: tensorboardX is not installed.
     """
     try:
-        from tensorboardX import SummaryWriter  # large, and only this module is about it
+        from tensorboardX import SummaryWriter  # large, and only this module needs it
         from tensorboardX.summary import hparams
     except ImportError as e:
         raise InvalidSpec("tensorboardX is not installed; pip install 'normlab[study]'") from e

@@ -19,11 +19,11 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.tasks import TASKS
 from normlab.training.losses import cross_entropy
 
-_UNKNOWN_CLASSES = 1000  # where only the files can tell; the operators are the same
+_UNKNOWN_CLASSES = 1000  # if it depends on the files; the operators are the same
 
 
 def check_job(spec: JobSpec) -> OpCheck:
-    """Say whether an IPU can be expected to train *spec*; nothing is computed."""
+    """Check whether an IPU can train *spec*, without computing anything."""
     static = tuple(str(problem) for problem in problems(spec, "ipu"))
     if static:  # a model that is refused anyway need not be built
         return OpCheck(static, (), torch.__version__)

@@ -1,4 +1,4 @@
-"""Layers that PopTorch refuses, or computes differently, for their attributes."""
+"""Layers that PopTorch refuses, or computes differently, because of their attributes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ REFUSED: Dict[Type[nn.Module], List[Tuple[Refusal, str]]] = {
 
 
 def layer_problems(model: nn.Module) -> List[str]:
-    """List the layers of *model* whose attributes an IPU does not honour."""
+    """List the layers of *model* with attributes that an IPU does not support."""
     found = []
     for path, layer in model.named_modules():
         for kind, refusals in REFUSED.items():

@@ -1,4 +1,4 @@
-"""What a model does while it runs: operators, the modules they belong to, what they overwrite."""
+"""Record a running model: its operators, their modules, and the tensors that they overwrite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a model and its loss once on tensors without data, and judge what was seen."""
+"""Run a model and its loss once on tensors without data, and check the recorded operators."""
 
 from __future__ import annotations
 

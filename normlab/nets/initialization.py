@@ -1,4 +1,4 @@
-"""How the weights of a network start."""
+"""The initialization of a network's weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from normlab.norms import ActivationNorm
 
 def initialize(net: nn.Module) -> None:
     """
-    Draw the weights of convolutions and linear layers; normalizers keep their own start.
+    Draw the weights of convolutions and linear layers; normalizers keep their own initialization.
 
     Convolutions, transposed ones too: N(0, 2 / fan-out), He's initialization. Linear: N(0, 0.01^2),
     biases 0, so that the first predictions are nearly uniform. In front of gates: U(-k, k) with

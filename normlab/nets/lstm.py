@@ -31,16 +31,16 @@ class GateNorm(nn.Module):
     """
     Normalize the gates at each time step.
 
-    What keeps state has one of its own for each time step, with the scale and shift in common:
-    behind an empty state, a window's first steps are distributed otherwise than its last, and the
-    backward of every step follows its own forward. The authors' online normalization has one
-    state for all steps, which its control process then meets in the reverse order.
+    A stateful normalizer has a separate state for each time step, with a common scale and shift:
+    after an empty state, the first steps of a window have another distribution than the last ones,
+    and the backward of every step must follow its own forward. The authors' online normalization
+    has one state for all steps, which its control process then sees in the reverse order.
 
     Shape:
         (N, 4 * width) -> the same
 
     Raises:
-        InvalidSpec: the kind cannot stand here.
+        InvalidSpec: the kind cannot be used in a recurrence.
     """
 
     def __init__(self, net: NetSpec) -> None:
@@ -64,7 +64,7 @@ class GateNorm(nn.Module):
 
 class Lstm(nn.Module):
     """
-    Predict what comes after each character of a window; the state is empty at its beginning.
+    Predict the next character at each position of a window; the initial state is empty.
 
     i, f, o, g = norm(W x + U h + b);  c' = sigmoid(f) c + sigmoid(i) tanh(g);
     h' = sigmoid(o) tanh(c')

@@ -1,7 +1,7 @@
 """
-A deep plain net as papers on signal propagation draw it: everything in it is random.
+A deep plain network with random parameters, as in papers on signal propagation.
 
-Its power at each depth, before any training, tells what a normalizer does to the signal.
+Its power at each depth, before any training, shows the effect of a normalizer on the signal.
 
 Source:
     Labatie et al., "Proxy-Normalizing Activations to Match Batch Normalization while Removing

@@ -55,12 +55,12 @@ class PaddedShortcut(nn.Module):
 
 
 def resnet20(net: NetSpec) -> nn.Module:
-    """Build the CIFAR form with three blocks a stage."""
+    """Build the CIFAR form with three blocks per stage."""
     return _cifar_resnet(net, blocks=3)
 
 
 def resnet56(net: NetSpec) -> nn.Module:
-    """Build the CIFAR form with nine blocks a stage."""
+    """Build the CIFAR form with nine blocks per stage."""
     return _cifar_resnet(net, blocks=9)
 
 

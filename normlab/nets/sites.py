@@ -1,4 +1,4 @@
-"""What a network is made with, and the places in it where a normalizer stands."""
+"""The parameters of networks, and the places for normalizers in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from normlab.specs.normalizers import NormSpec
 
 @dataclass(frozen=True)
 class NetSpec:
-    """What every network is made with."""
+    """The parameters of every network."""
 
     normalizer: NormSpec
     in_channels: int
@@ -23,12 +23,12 @@ class NetSpec:
 
 class Site(nn.Module):
     """
-    A place for a normalizer, with ReLU after it or not; what stands there is `layer`.
+    A place for a normalizer, with or without ReLU after it; the normalizer is `layer`.
 
     Args:
-        net: whose normalizer it is.
+        net: the network with its normalizer.
         channels: C.
-        activation: let ReLU follow; a residual branch that is yet to be added has none.
+        activation: whether ReLU follows; not at the end of a residual branch.
         dims: dimensions of positions, as `norms.make` takes them.
     """
 

@@ -1,5 +1,5 @@
 """
-U-Net: down to a coarse map and up again, joined at each resolution with what was there before.
+U-Net: down to a coarse map and up again, joined at each resolution with the earlier map.
 
 Source:
     Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image

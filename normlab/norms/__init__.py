@@ -79,9 +79,9 @@ class NormActivation(nn.Module):
 
 class ScaleOnlyNorm(nn.Module):
     """
-    A norm with a scale and no shift: what proxy normalization puts where no activation follows.
+    A norm with a scale and no shift: proxy normalization uses it where no activation follows.
 
-    A residual branch ends so, and so does the published network's last norm of a block.
+    That is the end of a residual branch, and in the published network the last norm of a block.
     """
 
     def __init__(self, norm: ActivationNorm) -> None:
@@ -161,7 +161,7 @@ def _of_its_author(
 
 
 def plain_operators(model: nn.Module, on: bool = True) -> nn.Module:
-    """Let every normalizer in *model* use plain operators only, or, not *on*, its fast form."""
+    """Let every normalizer in *model* use plain operators only, or its fast form if not *on*."""
     for module in model.modules():
         if isinstance(module, ActivationNorm):
             module.plain = on
@@ -169,7 +169,7 @@ def plain_operators(model: nn.Module, on: bool = True) -> nn.Module:
 
 
 def set_training_progress(model: nn.Module, fraction: float) -> None:
-    """Tell every normalizer in *model* which part of the training run is done, in [0, 1]."""
+    """Tell every normalizer in *model* the finished fraction of the training run, in [0, 1]."""
     if not 0 <= fraction <= 1:
         raise InvalidSpec(f"{fraction=}: progress is between 0 and 1")
     for layer in activation_norms(model):
@@ -182,7 +182,7 @@ def activation_norms(model: nn.Module) -> List[ActivationNorm]:
 
 
 def parameter_hints(model: nn.Module) -> Dict[nn.Parameter, ParameterHint]:
-    """Return the parameters of *model*'s normalizers that have a way of learning of their own."""
+    """Return the hints for parameters of *model*'s normalizers that learn in a special way."""
     hints: Dict[nn.Parameter, ParameterHint] = {}
     for module in model.modules():
         own = getattr(module, "parameter_hints", None)
@@ -192,5 +192,5 @@ def parameter_hints(model: nn.Module) -> Dict[nn.Parameter, ParameterHint]:
 
 
 def clipped_together(model: nn.Module) -> List[nn.Parameter]:
-    """Return the parameters of *model* whose gradient a step clips to a norm of 1 over them all."""
+    """Return the parameters of *model* whose gradients are clipped together to a norm of 1."""
     return [p for p, hint in parameter_hints(model).items() if hint.clipped_together]

@@ -1,4 +1,4 @@
-"""What every normalizer of activations has: an affine, its checks, and the choice of operators."""
+"""The base of all normalizers of activations: the affine, checks, and the choice of operators."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHAPES = {
 
 
 class ParameterHint(NamedTuple):
-    """How a parameter wants to be learned, where the whole network's way does not suit it."""
+    """How a parameter is learned, if it differs from the other parameters of the network."""
 
     weight_decay: float = 0.0
     lr_factor: float = 1.0
@@ -51,12 +51,12 @@ class ActivationNorm(nn.Module):
     """
 
     folds_affine = True  # y = weight * (something) + bias, with nothing after it
-    any_dims = False  # take any number of positions' dimensions, whatever dims says
+    any_dims = False  # accepts any number of dimensions of positions, not only dims
     plain = False  # no custom autograd function: any backend can differentiate it
-    moved: Tuple[str, ...] = ()  # buffers that a training forward moves, or starts from
+    moved: Tuple[str, ...] = ()  # buffers that a training forward changes or reads
     reads_state = False  # the output in training depends on them
     recalls = 64  # forwards that activation checkpoints may recompute, at most
-    decisive: Tuple[str, ...] = ()  # parameters that a lower precision would change in meaning
+    decisive: Tuple[str, ...] = ()  # parameters that change their meaning in a lower precision
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class ActivationNorm(nn.Module):
         return self.normalize_with(x, self.weight, self.bias)
 
     def normalize_with(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
-        """Normalize *x* with another affine than the layer's own."""
+        """Normalize *x* with the given affine instead of the layer's own."""
         self._check_input(x)
         if x.numel() == 0:
             return _pass_empty(x, weight, bias)
@@ -108,27 +108,27 @@ class ActivationNorm(nn.Module):
         return self.normalize(x, weight, bias)
 
     def begin(self, x: Tensor) -> None:
-        """Do what belongs to a training forward and not to its recomputation."""
+        """Prepare a training forward; a recomputed forward does not call it."""
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
-        """Compute what the subclass is about; *x* is checked and not empty."""
+        """Normalize *x*, which is checked and not empty; each subclass implements it."""
         raise NotImplementedError
 
     def takes_plain(self, x: Tensor) -> bool:
-        """Return whether *x* has to go through plain operators."""
+        """Return whether *x* must be computed with plain operators."""
         return self.plain or capture.is_on(x)
 
     def __prepare_scriptable__(self) -> None:
         raise InvalidSpec(
-            f"{type(self).__name__} cannot be compiled by torch.jit.script, which knows a part of "
-            "Python only: use torch.compile, or torch.export for a program to keep"
+            f"{type(self).__name__} cannot be compiled by torch.jit.script, which supports only a "
+            "part of Python: use torch.compile, or torch.export for a program to keep"
         )
 
     def set_progress(self, fraction: float) -> None:
-        """Tell the layer which part of the training run is done, in [0, 1]."""
+        """Tell the layer the finished fraction of the training run, in [0, 1]."""
 
     def parameter_hints(self) -> Dict[nn.Parameter, ParameterHint]:
-        """Return the parameters that have a way of learning of their own."""
+        """Return the hints for parameters that learn in a special way."""
         return {}
 
     def extra_repr(self) -> str:
@@ -173,7 +173,7 @@ def _autocast_is_on(device_type: str) -> bool:
 
 
 def _pass_empty(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
-    # No sample, no statistics; the parameters still get a gradient, of zero.
+    # Without samples there are no statistics; the parameters still get a gradient of zero.
     y = x * 1
     for parameter in (weight, bias):
         if parameter is not None:

@@ -25,7 +25,7 @@ class BatchNorm(BatchStatisticsNorm):
     Normalize each channel over the batch and its positions.
 
     y = weight * (x - M) / sqrt(V + eps) + bias, with M and V over (n, p); V is biased here and
-    unbiased in running_var, as in torch, whose state dicts load as they are.
+    unbiased in running_var, as in torch, whose state dicts can be loaded.
 
     Args:
         num_features: C, the number of channels.
@@ -98,7 +98,7 @@ class BatchNorm(BatchStatisticsNorm):
     ) -> Tensor:
         if not self.training:
             return self.normalize_by(x, self.running_mean, self.running_var, weight, bias)
-        # The kernel moves its running statistics, finite or not.
+        # The kernel updates its running statistics even if they are not finite.
         if not self.plain and capture.is_readable(self.running_mean):
             return self._normalize_reading(x, weight, bias)
         mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)

@@ -1,4 +1,4 @@
-"""Batch renormalization: batch statistics, pulled to the running ones by clipped factors."""
+"""Batch renormalization: batch statistics corrected towards the running ones."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class BatchRenorm(BatchStatisticsNorm):
         self.register_buffer("progress", torch.tensor(0.0))
 
     def set_progress(self, fraction: float) -> None:
-        """Relax the limits by the run's progress, if that was asked."""
+        """Relax the limits with the run's progress, if `clipping` is "progress"."""
         self.progress.fill_(fraction)
 
     def limits(self) -> Tuple[Number, Number, Number]:
@@ -145,7 +145,7 @@ class BatchRenorm(BatchStatisticsNorm):
         return number(self.num_batches_tracked)
 
     def _part(self, step: Number, final_step: int) -> Number:
-        """Return which part of its way a limit has gone that is final at *final_step*."""
+        """Return how far a limit has moved to its final value, which it has at *final_step*."""
         part = (step - self.warmup_steps) / (final_step - self.warmup_steps)
         return capture.bounded(part, 0.0, 1.0)
 

@@ -1,4 +1,4 @@
-"""Whether torch captures or transforms what a layer does: then it computes in plain operators.
+"""Detect whether torch captures or transforms a layer, which then uses plain operators.
 
 A compiler, an exporter and the transforms of torch.func see operators. What a custom autograd
 function leaves for another one, a loop in C++ and a number that Python takes out of a tensor they
@@ -26,7 +26,7 @@ _dispatchers: Callable[[], int] = _torch._C._len_torch_dispatch_stack
 
 
 def is_on(x: Tensor) -> bool:
-    """Return whether operators on *x* are captured or transformed now, or *x* has no data."""
+    """Return whether operators on *x* are captured or transformed, or *x* has no data."""
     if _is_compiling():
         return True
     # make_fx and fake tensors dispatch, and take no notice of the flag of the compiler
@@ -36,7 +36,7 @@ def is_on(x: Tensor) -> bool:
 
 
 def is_readable(x: Tensor) -> bool:
-    """Return whether a value of *x* is there at once: on a CPU, operator by operator."""
+    """Return whether values of *x* can be read without waiting: on a CPU, in eager mode."""
     return x.is_cpu and type(x) is Tensor and not is_on(x)
 
 
@@ -58,7 +58,7 @@ def is_exported() -> bool:
 
 
 def bounded(value: Value, low: Number, high: Number) -> Value:
-    """Return *value* where it is between *low* and *high*, else the nearer one."""
+    """Clamp *value* between *low* and *high*."""
     if isinstance(value, Tensor):
         return _bounded_tensor(value, low, high)
     within: Any = min(max(value, low), high)

@@ -21,7 +21,7 @@ def carry(
     model: nn.Module, old: Any, new: nn.Module, norm: nn.Module
 ) -> Tuple[List[str], List[str]]:
     """
-    Give *new*, which holds *norm*, what *old* has; return what went on, and notes on the rest.
+    Copy the state of *old* to *new*, which contains *norm*; return what was kept, and notes.
 
     A parameter with one number for each channel is the same object afterwards, so what is tied to
     it stays tied. *model* says dtype and device where *old* holds no tensor.
@@ -41,14 +41,14 @@ def carry(
 
 
 def carry_hooks(old: nn.Module, new: nn.Module) -> None:
-    """Let the hooks of *old* see *new*; their handles still remove them."""
+    """Move the hooks of *old* to *new*; their handles can still remove them."""
     for name in _HOOKS:
         if getattr(old, name, None):
             setattr(new, name, getattr(old, name))
 
 
 def _likes(model: nn.Module, old: Any) -> Tuple[Optional[Tensor], Optional[Tensor]]:
-    """Return what parameters and what buffers shall be like."""
+    """Return tensors with the dtype and device for parameters and for buffers."""
     weight, running = getattr(old, "weight", None), getattr(old, "running_mean", None)
     floating = (p for p in model.parameters() if p.is_floating_point())
     any_of_model = next(floating, None) if weight is None and running is None else None

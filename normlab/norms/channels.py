@@ -1,4 +1,4 @@
-"""Operators with one number a channel: a floor under all values, and a scale and shift."""
+"""Operators with one number per channel: a lower limit, and a scale with a shift."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _ClampChannels(torch.autograd.Function):
 
 
 def _clamp_gradients(g: Tensor, y: Tensor, floor: Tensor) -> Tuple[Tensor, Tensor]:
-    """Compute both gradients of `clamp_channels`, a few samples at a time, that stay in cache."""
+    """Compute both gradients of `clamp_channels`, for as many samples as fit the cache."""
     rows, kept = by_channel(floor, y).to(y.dtype), torch.empty_like(y)
     lost = floor.new_zeros(y.shape[1])
     for part in deviations.slices(y, 0):

@@ -1,4 +1,4 @@
-"""C++ loops beside the stock operators: compiled once a machine, when asked, never by themselves.
+"""C++ loops beside the stock operators: compiled once per machine, and only on request.
 
 The stock operators are the definition and run everywhere; no installation needs a compiler.
 """
@@ -25,7 +25,7 @@ _loaded: Dict[str, Any] = {}  # a library registers its operators once in a proc
 
 def load(name: str, sources: Sequence[str], build_directory: Optional[str] = None) -> Any:
     """
-    Compile what is not compiled yet, and return the operators of library *name*.
+    Compile the library *name* if necessary, and return its operators.
 
     Args:
         name: also the namespace of its operators.
@@ -80,7 +80,7 @@ def _cache_folder(name: str) -> Path:
 
 
 def _processor() -> str:
-    """Name what -march=native compiles for: homes are shared between machines."""
+    """Name the processor for -march=native, because machines may share a home directory."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -92,9 +92,9 @@ def _processor() -> str:
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """
-    Hold *folder* against other processes.
+    Lock *folder* for this process.
 
-    torch's own lock is a file that stays when its process is killed, and then stops everybody.
+    torch's own lock is a file that remains when its process is killed, and then blocks the others.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Exchange the norm layers of anybody's network for ours."""
+"""Replace the norm layers of any network by ours."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def convert(
     report: Optional[Callable[[ConversionReport], object]] = print,
 ) -> nn.Module:
     """
-    Put *normalizer* in the place of every norm layer of *model*; return the model.
+    Replace every norm layer of *model* by *normalizer*; return the model.
 
     Exchanged are the BatchNorm, SyncBatchNorm, GroupNorm, InstanceNorm and LayerNorm of torch and
     their forms in timm (`BatchNormAct2d`, `GroupNormAct`, `LayerNorm2d`, ..., whose dropout and
@@ -102,7 +102,7 @@ def _nothing_there(model: nn.Module, kept: Sequence[Kept]) -> str:
 def _plan(
     model: nn.Module, places: Sequence[Place], spec: NormSpec, dims: Optional[int]
 ) -> List[_Change]:
-    """Build every successor, once for a layer in two places; refuse all that cannot be together."""
+    """Build every successor, one for a layer in two places; collect all refusals in one error."""
     made: Dict[int, _Change] = {}
     changes, problems = [], []
     for place in places:

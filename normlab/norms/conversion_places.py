@@ -1,4 +1,4 @@
-"""Where the norm layers of a model sit, and which of them `skip` leaves as they are."""
+"""The places of a model's norm layers, and the ones that `skip` leaves unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Skip = Union[str, Type[nn.Module]]
 
 
 class Place(NamedTuple):
-    """Where a layer sits, and what comes right after it if a sequence says so."""
+    """The place of a layer, and the module right after it if an nn.Sequential shows it."""
 
     path: str
     parent: nn.Module
@@ -34,12 +34,12 @@ class Place(NamedTuple):
         return type(self.layer).__name__
 
     def __str__(self) -> str:
-        """Name it for people: `layer1.0.bn1 (BatchNorm2d)`."""
+        """Return its name for messages: `layer1.0.bn1 (BatchNorm2d)`."""
         return f"{self.path or 'the model'} ({self.kind})"
 
 
 def find_places(model: nn.Module) -> List[Place]:
-    """Find every layer of *model* that normalizes something, once for each place, in order."""
+    """Find every layer of *model* that normalizes something, once per place, in order."""
     if _matters(model):
         return [Place("", model, "", model, None, alone=False)]
     order = {path: i for i, (path, _) in enumerate(model.named_modules(remove_duplicate=False))}
@@ -76,7 +76,7 @@ def split_skipped(
     model: nn.Module, places: Sequence[Place], skip: Union[Skip, Sequence[Skip]]
 ) -> Tuple[List[Place], List[Tuple[Place, str]]]:
     """
-    Return the *places* that stay in question, and those that *skip* leaves, each with by what.
+    Return the *places* to convert, and the skipped ones, each with its entry of *skip*.
 
     Args:
         model: whose paths they are.

@@ -1,4 +1,4 @@
-"""What of a norm layer's meaning a kind cannot keep: such a layer is refused by name."""
+"""Refuse, by name, norm layers whose meaning a kind cannot keep."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STATE_HOOKS = ("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_
 
 
 def refusals(place: Place, spec: NormSpec) -> Iterator[str]:
-    """Say why the layer at *place* cannot become *spec*, each reason with its way out."""
+    """Yield why the layer at *place* cannot become *spec*, each reason with its way out."""
     yield from _of_the_object(place)
     if foreign_norms.known(place.layer) is None or not isinstance(spec, ActivationNormSpec):
         return
@@ -43,8 +43,9 @@ def _of_the_object(place: Place) -> Iterator[str]:
         )
     elif not all(isinstance(getattr(layer, name, None), (nn.Parameter, type(None)))
                  for name in ("weight", "bias")):  # fmt: skip
-        yield "its weight or bias is no nn.Parameter, so what computes it is unseen; " + _skipping(
-            place
+        yield (
+            "its weight or bias is not an nn.Parameter, so its computation is unknown; "
+            + _skipping(place)
         )
     if "forward" in vars(layer):
         yield "its forward was replaced on the object; put the class's back, or " + _skipping(place)

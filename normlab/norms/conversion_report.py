@@ -1,4 +1,4 @@
-"""What `convert` has done: each norm layer of a model, and whether it was exchanged."""
+"""The report of `convert`: each norm layer of a model, and whether it was replaced."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ _SHOWN = 3
 
 
 class Converted(NamedTuple):
-    """A layer that was exchanged."""
+    """A layer that was replaced."""
 
     path: str
     old: str
     """Its class."""
     new: str
-    """The class that stands there now."""
+    """The class of the new layer."""
     carried: Tuple[str, ...]
-    """Parameters and running statistics whose values went on."""
+    """Parameters and running statistics whose values were kept."""
     notes: Tuple[str, ...]
-    """What of the old layer's meaning has no place in the new kind."""
+    """Properties of the old layer that the new kind does not have."""
 
 
 class Kept(NamedTuple):
-    """A layer that normalizes something and was left as it is."""
+    """A layer that normalizes something and was not changed."""
 
     path: str
     kind: str
@@ -39,7 +39,7 @@ class Skipped(NamedTuple):
 
 
 class ConversionReport(NamedTuple):
-    """Every norm layer of a model, by what became of it; `str` sums it up."""
+    """Every norm layer of a model, by its outcome; `str` gives a summary."""
 
     normalizer: str
     converted: Tuple[Converted, ...] = ()
@@ -47,7 +47,7 @@ class ConversionReport(NamedTuple):
     skipped: Tuple[Skipped, ...] = ()
 
     def __str__(self) -> str:
-        """Sum up, with a line for each class and each reason."""
+        """Summarize, with one line per class and reason."""
         head = (
             f"converted to {self.normalizer}: {len(self.converted)}, kept: {len(self.kept)}, "
             f"skipped: {len(self.skipped)}"

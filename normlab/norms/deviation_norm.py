@@ -1,4 +1,4 @@
-"""What the batch norms have in common that divide by another deviation than the standard one."""
+"""The common part of batch norms that divide by another deviation than the standard one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Part = Tuple[Tensor, Tensor, Tensor]
 
 class DeviationBatchNorm(BatchStatisticsNorm):
     """
-    Normalize each channel over the batch by a deviation A that is no square root of a variance.
+    Normalize each channel over the batch by a deviation A other than the standard deviation.
 
     y = weight * (x - M) / (c * A + eps) + bias, M the mean and A the deviation of the channel over
     the batch and its positions; c is a constant that makes c * A an estimate of sigma.
@@ -48,7 +48,7 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         InvalidSpec: if an option is unknown, or a channel has too few values in training.
     """
 
-    closed_form = True  # the fast form has a `measure`; a baseline need not
+    closed_form = True  # whether there is a `measure` for the fast form; baselines have none
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         n = x.shape[0]
         size = min(n, self.virtual_batch_size or n)
         rows = passes.dense(x)
-        # Not sliced without need: the gradient of a slice is a copy.
+        # Not sliced unless necessary, because the gradient of a slice is a copy.
         cuts = [(rows, size)] if n % size == 0 else _cut(rows, size)
         parts = [self._normalize_groups(part, samples, weight, bias) for part, samples in cuts]
         self._track_parts(parts, n)
@@ -96,7 +96,7 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         raise NotImplementedError
 
     def factor(self, deviation: Tensor, n: int) -> Tensor:
-        """Return what centred values are multiplied by."""
+        """Return the factor for centred values."""
         return 1 / (self.constant_for(n) * deviation + self.eps)
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""The deviations that stand in for a standard deviation, and the passes that divide by them.
+"""The deviations that replace a standard deviation, and the passes that divide by them.
 
 Data are seen as (G, V, C, D): G groups of V samples share statistics, D positions. n = V * D values
 make one statistic, of shape (G, 1, C, 1). The batch norms of `deviation_norm` are built on this.

@@ -29,12 +29,12 @@ def load(build_directory: Optional[str] = None) -> None:
 
 
 def is_loaded() -> bool:
-    """Return whether the loops are in use in this process."""
+    """Return whether this process uses the loops."""
     return bool(_kernels)
 
 
 def unload() -> None:
-    """Use stock operators again."""
+    """Use the stock operators again."""
     _kernels.clear()
 
 

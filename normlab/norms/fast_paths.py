@@ -1,4 +1,4 @@
-"""Keep torch's transformers from computing their norms without asking the norm layers."""
+"""Prevent torch's transformers from computing norms without calling the norm layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics that are not finite: they move no state, and are counted where the layer has a count.
+"""Statistics that are not finite: they change no state, and layers with a counter count them.
 
 It is arithmetic on tensors: a branch would wait for the device, and end a compiled graph. Only a
 CPU that runs operator by operator has the answer at once, and small operators are dear there.
@@ -26,7 +26,7 @@ def are_finite(*statistics: Tensor) -> Tensor:
 
 
 def finiteness(first: Tensor, second: Tensor) -> Truth:
-    """Return whether two statistics, of the same shape, are finite: read where that is free."""
+    """Return whether two statistics, of the same shape, are finite; read if that is free."""
     if not capture.is_readable(first) or type(second) is not Tensor:
         return are_finite(first, second)
     return read_finite(first, second)
@@ -42,7 +42,7 @@ def read_finite(first: Tensor, second: Tensor) -> bool:
 
 
 def read(truth: Tensor) -> Truth:
-    """Return the value of *truth* where reading it is free, else *truth*."""
+    """Return the value of *truth* if reading it is free, else *truth*."""
     return bool(truth) if capture.is_readable(truth) else truth
 
 

@@ -1,4 +1,4 @@
-"""Norm layers that are not ours: which are known, where their channels lie, what else they hold."""
+"""Norm layers of other libraries: the known classes, their layouts, and fused modules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from normlab.norms.activation_norm import ActivationNorm
 
 
 class Layout(Enum):
-    """Where the channels of a layer's input lie, and what its statistics are over."""
+    """The position of the channels in a layer's input, and the range of its statistics."""
 
     CHANNELS_FIRST = "channels first"
     TOKENS = "channels last, each token alone"
@@ -20,12 +20,12 @@ class Layout(Enum):
 
 
 class Known(NamedTuple):
-    """A class of norm layers: what it is to torch, its layout, its dimensions of positions."""
+    """A class of norm layers: its equivalent in torch, layout and dimensions of positions."""
 
     base: Type[nn.Module]
     layout: Layout
     dims: Optional[int]
-    """Of positions; None: it takes any."""
+    """Dimensions of positions; None: any number."""
 
 
 _FIRST, _TOKENS, _POSITIONS = Layout.CHANNELS_FIRST, Layout.TOKENS, Layout.POSITIONS
@@ -65,13 +65,13 @@ _KEPT: Tuple[Tuple[str, str], ...] = (  # a part of the class's name: why no kin
     ("FrozenBatchNorm", "its statistics and its affine are constants, so it normalizes nothing"),
     ("LocalResponseNorm", "divides by neighbouring channels, and learns and tracks nothing"),
     ("CrossMapLRN", "divides by neighbouring channels, and learns and tracks nothing"),
-    ("Norm", "is no class that convert knows; exchange it by hand if it should be"),
+    ("Norm", "is not a class that convert knows; replace it by hand if it should be"),
 )
 NAMES = tuple(kind.__name__ for kind in _OF_TORCH)
 
 
 def known(module: nn.Module) -> Optional[Known]:
-    """Return what is known of the class of *module*; None: it is none that can be exchanged."""
+    """Return the facts about the class of *module*; None if it cannot be converted."""
     kind = type(module)
     found = _OF_TORCH.get(kind)
     if found is None:
@@ -108,7 +108,7 @@ def held(module: nn.Module, name: str) -> Optional[nn.Module]:
 
 
 def why_kept(module: nn.Module) -> Optional[str]:
-    """Say why *module*, which normalizes something, is left as it is; None: it does not."""
+    """Return why *module*, which normalizes something, is kept; None if it does not normalize."""
     steps = _steps_on_parameters(module)
     if steps:
         return f"its parameters are computed by {steps}; what acts on weights is left alone"

@@ -1,4 +1,4 @@
-"""How large the largest of n Gaussian deviations are: what makes L-infinity and Top-k consistent.
+"""The expected size of the largest of n Gaussian deviations, for consistent L-infinity and Top-k.
 
 Z is standard normal, B a binomial count, n the number of deviations, k how many are averaged.
 """
@@ -19,7 +19,7 @@ def published_top_constant(n: int) -> float:
     Return the published factor from the largest of *n* deviations to sigma.
 
     (1 + sqrt(pi ln 4)) / (2 sqrt(2 ln n)). It is not consistent: for Gaussian values it finds 1.37
-    sigma at n = 32 and 1.45 sigma at n = 65536; and it is the same whatever k is.
+    sigma at n = 32 and 1.45 sigma at n = 65536; and it does not depend on k.
 
     Source:
         Hoffer, Banner, Golan and Soudry, "Norm matters", NeurIPS 2018, arXiv:1803.01814: the

@@ -110,7 +110,7 @@ def _loop(states: Tensor, factors: Tensor, inputs: Tensor) -> None:
 
 @lru_cache(maxsize=64)
 def _block_rows(n: int) -> int:
-    """Return the length of blocks that needs the fewest operators: two a row, one a block."""
+    """Return the length of blocks that needs the fewest operators: two per row, one per block."""
     return min(range(2, n), key=lambda rows: 2 * rows + n // rows + n % rows)
 
 

@@ -54,7 +54,7 @@ class LpBatchNorm(DeviationBatchNorm):
         return 1.0
 
     def factor(self, deviation: Tensor, n: int) -> Tensor:
-        """Return what centred values are multiplied by."""
+        """Return the factor for centred values."""
         return (deviation + self.eps).pow(-1 / self.p)
 
     def _running_value(self, deviation: Tensor, n: int) -> Tensor:
@@ -68,7 +68,7 @@ class MeanBatchNorm(DeviationBatchNorm):
     Batch norm without the division: y = weight * (x - M) + bias.
 
     What weight normalization is often paired with. Arguments, shapes and errors as in
-    `DeviationBatchNorm`; running_var is of no use.
+    `DeviationBatchNorm`; running_var is not used.
 
     Source:
         Salimans and Kingma, "Weight Normalization", NeurIPS 2016, arXiv:1602.07868, section 4.

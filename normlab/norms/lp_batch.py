@@ -61,8 +61,8 @@ class TopkBatchNorm(DeviationBatchNorm):
     """
     Batch norm with the mean of the k largest absolute deviations of a channel.
 
-    The published constant is that of k = 1 whatever k is, and estimates 1.4 sigma there;
-    "consistent" divides by the expectation for Gaussian values of the very n and k. The gradient
+    The published constant is that of k = 1 for every k, and estimates 1.4 sigma there;
+    "consistent" divides by the expectation for Gaussian values with this n and k. The gradient
     of A goes to the k chosen values; which of equal ones is chosen is the backend's choice.
     Arguments, shapes and errors as in `DeviationBatchNorm`, and
 
@@ -119,8 +119,8 @@ class TopkBatchNorm(DeviationBatchNorm):
         values = samples * x[0, 0].numel()
         if values < self.k:
             raise InvalidSpec(
-                f"k={self.k} largest deviations asked of {values} values a channel (shape "
-                f"{tuple(x.shape)}, {samples} samples a statistic): use k <= {values} or more "
+                f"k={self.k} largest deviations of {values} values per channel (shape "
+                f"{tuple(x.shape)}, {samples} samples per statistic): use k <= {values} or more "
                 "samples"
             )
 

@@ -1,4 +1,4 @@
-"""Meta normalization: binary matrices say which samples and channels share their statistics."""
+"""Meta normalization: binary matrices define which samples and channels share statistics."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def _straight_through(gates: Tensor) -> Tensor:
 
 def _pool_by_gates(gates: Tensor, mean: Tensor, var: Tensor) -> Moments:
     """
-    Merge channels as the normalized `kronecker_groups` matrix would, one bit a turn.
+    Merge channels as the normalized `kronecker_groups` matrix would, one bit per step.
 
     A turn mixes each channel with its partner, which has share s = g / (1 + g); the variance of a
     mixture is (1 - s) v1 + s v2 + s (1 - s) (m1 - m2)^2.

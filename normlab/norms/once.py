@@ -50,6 +50,6 @@ class _Refused(torch.autograd.Function):
     def backward(ctx: Any, *g: Tensor) -> Any:
         raise InvalidSpec(
             "a second derivative was asked for through a training step of 'online' or 'streaming', "
-            "whose backward moves state and is no derivative of the forward: put the layer in "
+            "whose backward changes state and is not a derivative of the forward: put the layer in "
             "evaluation (model.eval()), or choose a kind such as 'batch' or 'group'"
         )

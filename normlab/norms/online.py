@@ -167,7 +167,7 @@ class OnlineNorm(ActivationNorm):
         return self._turns.open()
 
     def take_turn(self, turn: Any) -> None:
-        """Let a backward run; raise `Conflict` if it would corrupt the state."""
+        """Allow a backward; raise `Conflict` if it would corrupt the state."""
         self._turns.take(turn, f"{type(self).__name__}({self.num_features})")
 
     def _keep_state_in(self, dtype: torch.dtype) -> None:

@@ -19,12 +19,12 @@ from normlab.norms.linear_scan import scan_constant, scan_varying
 
 
 class Options(NamedTuple):
-    """What the passes need to know of a layer."""
+    """The options of a layer for the passes."""
 
     alpha_forward: float
     alpha_backward: float
     eps: float
-    group_size: Optional[int]  # of layer scaling; None is no layer scaling
+    group_size: Optional[int]  # of layer scaling; None: no layer scaling
     scaling_eps: float
     clamp: Optional[float]
 
@@ -38,7 +38,7 @@ class Forward(NamedTuple):
     mus: Tensor  # mu before each sample
     my: Tensor
     my2: Tensor
-    factor: Optional[Tensor]  # of layer scaling; (N, 1) where it is one a sample
+    factor: Optional[Tensor]  # of layer scaling; (N, 1) if it is one per sample
     mu: Tensor  # (C,)
     var: Tensor  # (C,)
 

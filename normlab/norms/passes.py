@@ -1,4 +1,4 @@
-"""The passes over the data that all kinds are made of: moments, affine maps, sums of gradients.
+"""The passes over the data that all kinds use: moments, affine maps, sums of gradients.
 
 Each is one call of the fastest operator that torch has for it, or of the compiled loops where
 they are loaded. Maps are (N, C, positions...), what belongs to a channel of a sample is (N, C).
@@ -104,7 +104,7 @@ def dense(x: Tensor) -> Tensor:
 
 def reshaped(y: Tensor, x: Tensor) -> Tensor:
     """
-    Return *y*, a fresh result that nobody else holds, in the shape of *x*, and not as a view.
+    Return *y*, a new result without other references, in the shape of *x*, and not as a view.
 
     Autograd refuses operators in place on a view that an autograd function returns.
     """

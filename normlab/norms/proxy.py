@@ -1,4 +1,4 @@
-"""Proxy-normalized activation: what the activation does to N(0, 1) is taken off again."""
+"""Proxy-normalized activation: the activation's effect on N(0, 1) is removed again."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class ProxyNorm(nn.Module):
         self.proxy_bias = nn.Parameter(torch.zeros(c))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize *x*, activate it, and take off the activation's own mean and scale."""
+        """Normalize *x*, activate it, and remove the activation's own mean and scale."""
         if self._folds(x):
             scale, shift, floor = Folded.apply(*self._parameters_wide(), self.proxy_eps)  # type: ignore[no-untyped-call]
             y = self.norm.normalize_with(x, scale, shift)
@@ -144,7 +144,7 @@ class ProxyNorm(nn.Module):
         return scale_channels(phi, inverse_std, shift)
 
     def parameter_hints(self) -> Dict[nn.Parameter, ParameterHint]:
-        """Let the extra mean and scale decay by a rate of their own."""
+        """Let the extra mean and scale have their own weight decay."""
         hint = ParameterHint(weight_decay=self.weight_decay)
         return {self.proxy_weight: hint, self.proxy_bias: hint}
 

@@ -1,4 +1,4 @@
-"""Forwards that are computed a second time: activation checkpoints run them again in backward.
+"""Recomputed forwards: activation checkpoints run forwards again during the backward pass.
 
 The second one must start from the state that the first one started from, and move nothing. Nobody
 tells a layer that it is recomputed, but it can be seen: the forward runs inside a backward pass.

@@ -1,4 +1,4 @@
-"""Whose backward is next, of forwards in a compiled graph: `turns` for what `registered` runs.
+"""The order of backward passes in compiled graphs: `turns` for the operators of `registered`.
 
 A graph carries tensors alone, so a turn is a number in one, which lives as long as the graph that
 saved it for backward. The layer is known by the address of its control in the forward; in the

@@ -1,4 +1,4 @@
-"""Running statistics of a normalizer that needs the batch: kept under torch's buffer names."""
+"""Running statistics of batch-dependent normalizers, with torch's buffer names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BatchStatisticsNorm(ActivationNorm):
 
     running = (1 - momentum) * running + momentum * new, once for each training forward. With
     virtual batches, new is the mean over the samples of their groups' statistics, so that a
-    momentum means the same whatever the size of the groups.
+    momentum means the same for any size of the groups.
 
     Statistics that are not finite (of an overflow, which a gradient scaler skips) move nothing:
     `num_batches_tracked` counts the batches that are in the running statistics, and
@@ -132,7 +132,7 @@ class BatchStatisticsNorm(ActivationNorm):
         return y.to(x.dtype)
 
     def samples_merged(self, samples: int) -> int:
-        """Return how many of a batch's *samples* share statistics, a rest aside."""
+        """Return how many of a batch's *samples* share statistics, ignoring a smaller rest."""
         return min(samples, self.virtual_batch_size or samples)
 
     def _check_statistics(self, x: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""State as it is now, for a backward that comes after the state has moved."""
+"""A copy of the current state, for a backward that runs after the state has changed."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class SparseSwitchableNorm(SwitchableNorm):
     the nearest points of the simplex at least r from its centre. The radius r grows from 0 to
     *radius_end* with the run's progress; from sqrt((K - 1) / K) on, K choices, p and q are
     one-hot. A ratio that has become one-hot in training stays so: its logits become the ratio
-    and learn no more, and statistics that nobody chose are not computed.
+    and learn no more, and statistics that are not chosen are not computed.
 
     Args:
         num_features: C, the number of channels.
@@ -98,12 +98,12 @@ class SparseSwitchableNorm(SwitchableNorm):
         self.register_buffer("var_fixed", torch.tensor(False))
 
     def set_progress(self, fraction: float) -> None:
-        """Let the radius grow with the run, unless it was given."""
+        """Let the radius grow with the run, unless it is fixed."""
         if self.follows_progress:
             self.radius.fill_(fraction * self.radius_end)
 
     def ratios(self, mean_weight: Tensor, var_weight: Tensor) -> Tuple[Tensor, Tensor]:
-        """Return how much each of `choices` counts in the mean, and in the variance."""
+        """Return the weight of each of `choices` in the mean, and in the variance."""
         if capture.is_on(mean_weight):
             p, q = self._project([mean_weight, var_weight])
             p = torch.where(self.mean_fixed, mean_weight.detach(), p)

@@ -18,8 +18,8 @@ from normlab.specs.norms_over_batches import StreamingNormSpec
 
 _DEFAULTS = StreamingNormSpec()
 
-_UNSEEN = torch.finfo(torch.float32).max  # a weight that no training has
-_PRESENT = -1  # the version that the weight has now, whatever that is
+_UNSEEN = torch.finfo(torch.float32).max  # a value that no weight has
+_PRESENT = -1  # the current version of the weight
 
 
 class StreamingNorm(BatchStatisticsNorm):

@@ -1,4 +1,4 @@
-"""Build what takes a norm layer's place: its options, and the form that its layout asks for."""
+"""Build the successors of norm layers: their options, and the form for their layout."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CONV_DIMS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
 
 
 class Successor(NamedTuple):
-    """What takes a layer's place, what went on in it, and what has no place in it."""
+    """The successor of a layer, the state that it keeps, and the properties that it lacks."""
 
     module: nn.Module
     carried: List[str]
@@ -36,7 +36,7 @@ def successor(
     model: nn.Module, place: Place, spec: NormSpec, dims: Optional[int] = None
 ) -> Successor:
     """
-    Build what *spec* puts in the place of a known norm layer.
+    Build the successor of a known norm layer, according to *spec*.
 
     Raises:
         InvalidSpec: the kind cannot be built for the layer's channels and options.
@@ -69,7 +69,7 @@ def successor(
 
 
 def fused_activation(place: Place, spec: NormSpec) -> Optional[str]:
-    """Return the activation that becomes part of what is built at *place*, if any does."""
+    """Return the activation that becomes part of the successor at *place*, if any."""
     if not isinstance(spec, ActivationNormSpec) or not spec.proxy:
         return None
     act = held(place.layer, "act")

@@ -86,7 +86,7 @@ class SwitchableNorm(BatchStatisticsNorm):
 
     @torch.no_grad()
     def track(self, mean: Tensor, var: Tensor) -> None:
-        """Move the running statistics, or widen what they are over by this batch."""
+        """Update the running statistics by this batch, by momentum or as an average."""
         if self.running == "moving":
             super().track(mean, var)
             return
@@ -98,11 +98,11 @@ class SwitchableNorm(BatchStatisticsNorm):
         self.move({"running_mean": mean, "running_var": var + between}, step, finite)
 
     def ratios(self, mean_weight: Tensor, var_weight: Tensor) -> Tuple[Tensor, Tensor]:
-        """Return how much each of `choices` counts in the mean, and in the variance."""
+        """Return the weight of each of `choices` in the mean, and in the variance."""
         return mean_weight.softmax(0), var_weight.softmax(0)
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
-        """Normalize by the mixture, with the batch's or the running statistics in it."""
+        """Normalize by the mixture, with the statistics of the batch or the running ones."""
         self._check_unbiased(x)
         if self.training and not self.unbiased_reference:
             logits = (self.mean_weight, self.var_weight)

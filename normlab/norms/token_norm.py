@@ -1,4 +1,4 @@
-"""Normalize tokens: a normalizer of (N, C, positions...) on inputs whose channels lie elsewhere."""
+"""Normalize tokens: apply a normalizer of (N, C, positions...) to another layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose backward is next: the guard of layers whose state moves in the backward pass."""
+"""The order of backward passes, for layers whose state changes in the backward pass."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Weight normalization, plain and bounded: every output channel as a length times a direction.
 
-v is the stored weight, ||v|| the norm of each output channel; g holds one length a channel.
+v is the stored weight, ||v|| the norm of each output channel; g has one length per channel.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class BoundedWeightNorm(nn.Module):
     """
     Keep each output channel at the length rho: w = rho * v / ||v||.
 
-    rho is one number a layer, measured on the weights it starts with, and never changes.
+    rho is one number per layer, measured on the initial weights, and never changes.
 
     Args:
         w: the weight at the start.
@@ -162,7 +162,7 @@ def apply_weight_normalization(
 
 
 def remove_weight_normalization(model: Model) -> Model:
-    """Put the weights that *model* computes with in the place of their parts; return *model*."""
+    """Replace the parts of normalized weights by the effective weights; return *model*."""
     for module in list(model.modules()):
         if _is_normalized(module):
             for key, hook in list(module._forward_pre_hooks.items()):

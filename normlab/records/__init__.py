@@ -1,4 +1,4 @@
-"""Everything that the service says as JSON: the API sends these, the client reads them."""
+"""All records that the service sends as JSON, and that the client reads."""
 
 from normlab.records.catalogue import (
     DatasetRecord,

@@ -1,4 +1,4 @@
-"""What the service says of tokens, and of who did what."""
+"""Records of tokens, and of the audit trail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AnyAsked = TypeVar("AnyAsked", bound="Asked")
 
 
 class Asked(BaseModel):
-    """What somebody asks of tokens."""
+    """A request about tokens."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,26 +32,28 @@ class Asked(BaseModel):
 
 
 class TokenRequest(Asked):
-    """What somebody who makes a token decides."""
+    """The properties of a new token."""
 
-    owner: str = Field(min_length=1, max_length=200, description="whose jobs it may change")
+    owner: str = Field(
+        min_length=1, max_length=200, description="the owner whose jobs it may change"
+    )
     scopes: List[Scope] = Field(
         default=["read"],
         min_length=1,
         max_length=3,
-        description="admin includes submit, and both read",
+        description="admin includes submit, and both include read",
     )
     expires_at: Union[AwareDatetime, None] = Field(
         None, description="with its offset from UTC; null: it ends when it is revoked"
     )
-    note: str = Field("", max_length=200, description="what it is for")
+    note: str = Field("", max_length=200, description="its purpose")
 
     @field_validator("owner", "note")
     @classmethod
     def _is_plain(cls, text: str) -> str:
         unseen = unseen_in(text)
         if unseen:
-            raise ValueError(f"{unseen} cannot be shown; use characters that can be seen")
+            raise ValueError(f"{unseen} cannot be shown; use visible characters")
         return text
 
     @field_validator("scopes")
@@ -72,12 +74,12 @@ class Rotation(Asked):
     """How a token is replaced."""
 
     grace_s: float = Field(
-        3600.0, ge=0, le=LONGEST_GRACE_S, description="for which the old secret opens still"
+        3600.0, ge=0, le=LONGEST_GRACE_S, description="how long the old secret stays valid"
     )
 
 
 class TokenRecord(BaseModel):
-    """A token as lists show it: never its secret."""
+    """A token as in lists, without its secret."""
 
     id: str
     owner: str
@@ -88,15 +90,15 @@ class TokenRecord(BaseModel):
     expires_at: Union[datetime, None]
     revoked_at: Union[datetime, None]
     last_used_at: Union[datetime, None] = Field(description="to the minute")
-    successor: Union[str, None] = Field(description="the token that a rotation put in its place")
+    successor: Union[str, None] = Field(description="the token that replaced it")
 
 
 class TokenIssued(TokenRecord):
-    """A new token with its secret, which is shown this once."""
+    """A new token with its secret, which is shown only now."""
 
     secret: str
     predecessor_ends_at: Union[datetime, None] = Field(
-        None, description="of a rotation: until then the old secret opens too"
+        None, description="after a rotation: the old secret is valid until then"
     )
 
 
@@ -112,15 +114,15 @@ class AuditRecord(BaseModel):
 
     seq: int
     at: datetime
-    owner: Union[str, None] = Field(description="who did it; null where nobody is known")
-    token: Union[str, None] = Field(description="the id of the token with which it was done")
+    owner: Union[str, None] = Field(description="who did it; null if that is unknown")
+    token: Union[str, None] = Field(description="the id of the token that was used")
     action: str = Field(examples=["job.submit"])
-    target: Union[str, None] = Field(description="the id of what it was done to")
+    target: Union[str, None] = Field(description="the id of the changed object")
     details: Dict[str, Any]
 
 
 class AuditPage(BaseModel):
-    """Some of what was done, newest first, and the cursor of the next page."""
+    """Some audit records, newest first, and the cursor of the next page."""
 
     records: List[AuditRecord]
     next_cursor: Union[str, None]

@@ -1,4 +1,4 @@
-"""What jobs can name, and the devices that train them."""
+"""The components that jobs can use, and the devices that train them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class WorkerRecord(BaseModel):
     memory_bytes: Union[int, None]
     versions: Dict[str, str]
     able: bool = Field(True, description="whether its host has the device itself")
-    why: str = Field("", description="what its host says of the device")
+    why: str = Field("", description="what its host reports about the device")
     last_seen_s: float = Field(description="seconds since its last heartbeat")
 
 
@@ -35,12 +35,14 @@ class DeviceRecord(BaseModel):
     running: int
     normalizers: List[str] = Field(description="kinds that it trains")
     precisions: List[str]
-    replicas: str = Field(description="what each replica of a job takes, and how they talk")
+    replicas: str = Field(
+        description="what each replica of a job uses, and how replicas communicate"
+    )
     workers: List[WorkerRecord]
 
 
 class NormalizerRecord(BaseModel):
-    """A kind of normalizer: what it is, where it comes from, and every option."""
+    """A kind of normalizer: its properties, its source, and its options."""
 
     kind: str
     title: str
@@ -58,19 +60,19 @@ class NormalizerRecord(BaseModel):
 
 
 class ModelRecord(BaseModel):
-    """A network that jobs can name."""
+    """A network that jobs can use."""
 
     name: str
     summary: str
     task: str = Field(description="what it predicts; a job's dataset has the same")
     default_width: int
     min_image_size: int
-    normalizers: int = Field(description="places where a normalizer stands")
+    normalizers: int = Field(description="number of places with a normalizer")
     channels: List[int] = Field(description="distinct channel counts at the default width")
 
 
 class DatasetRecord(BaseModel):
-    """A dataset that jobs can name; null where only its files can tell."""
+    """A dataset that jobs can use; values that depend on its files are null."""
 
     name: str
     summary: str
@@ -81,12 +83,12 @@ class DatasetRecord(BaseModel):
     train_size: Union[int, None]
     test_size: Union[int, None]
     available: bool = Field(
-        description="every file lies under the operator's data root and is whole; of a tree of "
+        description="every file is below the operator's data root and complete; for a tree of "
         "pictures: there is one with pictures in every class"
     )
     missing: List[str] = Field(
-        description="files to put there, relative to the data root; in "
-        "parentheses, what is wrong with one that is there"
+        description="missing files, relative to the data root; in "
+        "parentheses, what is wrong with an existing one"
     )
 
 

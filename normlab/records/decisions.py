@@ -1,4 +1,4 @@
-"""What the service says of a study that decides: a verdict for each comparison, and its looks."""
+"""Records of a study that decides: a verdict for each comparison, and its looks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ VerdictWord = Literal["shows", "contradicts", "undecided"]
 class LookRecord(BaseModel):
     """One look at a comparison: effects are turned so that positive is better."""
 
-    seeds: int = Field(description="asked for when it was taken")
+    seeds: int = Field(description="requested seeds at that time")
     at: datetime
     verdict: VerdictWord
-    pairs: int = Field(description="seeds that both sides have a value of")
+    pairs: int = Field(description="seeds with a value on both sides")
     failed: int = Field(description="seeds without one; they count against either verdict")
     ties: int = Field(description="pairs that are equal")
     mean: Union[float, None] = Field(description="of the differences")
@@ -26,27 +26,27 @@ class LookRecord(BaseModel):
     )
     high: Union[float, None]
     seen: Union[float, None] = Field(
-        description="the effect that would have shown at this look with the power asked for"
+        description="the effect that this look would have shown with the requested power"
     )
     more: Union[int, None] = Field(
-        description="seeds that would decide if mean and spread stayed as they are: an estimate"
+        description="estimate of the seeds that would decide, with the same mean and spread"
     )
 
 
 class DecisionRow(BaseModel):
-    """Whether one value is better than another where everything else is equal."""
+    """Whether one value is better than another if everything else is equal."""
 
     axis: str
     value: str
     against: str
-    labels: Dict[str, str] = Field(description="what both have in common")
+    labels: Dict[str, str] = Field(description="the coordinates that both have in common")
     verdict: VerdictWord
     words: str = Field(description="the verdict as a sentence")
     looks: List[LookRecord]
 
 
 class DecisionTable(BaseModel):
-    """What a study decides, and how far it is."""
+    """The question of a study that decides, and its progress."""
 
     study: str
     state: str = Field(description="of the study")
@@ -58,5 +58,5 @@ class DecisionTable(BaseModel):
     largest_sd: float = Field(
         description="of the differences, at which an effect of `by` shows with this power"
     )
-    counts: Dict[str, int] = Field(description="comparisons by their verdict")
+    counts: Dict[str, int] = Field(description="number of comparisons by verdict")
     rows: List[DecisionRow]

@@ -1,4 +1,4 @@
-"""What a job left: series, findings of diagnostics, files, its log."""
+"""The results of a job: series, findings of diagnostics, files, its log."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pydantic import BaseModel, Field
 
 
 class LastValue(BaseModel):
-    """Where a metric stands."""
+    """The last value of a metric, and its extremes."""
 
     step: int
-    value: Union[float, None] = Field(description="null where it is not a finite number")
+    value: Union[float, None] = Field(description="null if it is not a finite number")
     min: Union[float, None]
     max: Union[float, None]
 
@@ -25,14 +25,14 @@ class SeriesRecord(BaseModel):
     min: Union[List[Union[float, None]], None] = Field(None, description="buckets only")
     max: Union[List[Union[float, None]], None] = Field(None, description="buckets only")
     times: List[float] = Field(description="seconds since the epoch")
-    points: int = Field(description="points stored in the range that was asked for")
+    points: int = Field(description="number of stored points in the requested range")
     last: Union[LastValue, None] = Field(
-        None, description="where the metric stands, whatever range was asked for"
+        None, description="the last value of the metric, for any requested range"
     )
 
 
 class DiagnosticRecord(BaseModel):
-    """What a diagnostic found at one step, where it is no plain series."""
+    """The finding of a diagnostic at one step that is not a series."""
 
     name: str
     step: int
@@ -40,7 +40,7 @@ class DiagnosticRecord(BaseModel):
 
 
 class ArtifactRecord(BaseModel):
-    """A file that a job left."""
+    """A file of a job."""
 
     name: str
     kind: str = Field(description="checkpoint, weights, log, table")
@@ -54,6 +54,6 @@ class LogPage(BaseModel):
     """A piece of a job's log."""
 
     offset: int = Field(description="where the piece begins, in bytes")
-    next_offset: int = Field(description="where to go on")
-    text: str = Field(description="UTF-8; bytes that are none are replaced")
+    next_offset: int = Field(description="where to continue")
+    text: str = Field(description="UTF-8; other bytes are replaced")
     ended: bool = Field(description="nothing will follow: the job has ended and this is the end")

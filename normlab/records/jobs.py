@@ -1,4 +1,4 @@
-"""What the service says of jobs and of what happens to them."""
+"""Records of jobs and their events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class JobError(BaseModel):
 
 
 class JobRecord(BaseModel):
-    """A job as lists show it."""
+    """A job as in lists."""
 
     id: str
     name: Union[str, None]
@@ -38,13 +38,13 @@ class JobRecord(BaseModel):
     seed: int
     device: str = Field(description="the kind of device that was chosen")
     device_reason: str
-    runtime: Union[str, None] = Field(description="what ran it, once it has started")
-    timing_valid: bool = Field(description="false where speed is that of an emulation")
+    runtime: Union[str, None] = Field(description="what runs it, once it has started")
+    timing_valid: bool = Field(description="false if the speed is that of an emulation")
     priority: int
     attempt: int = Field(description="attempts begun")
     max_attempts: int
     step: int
-    steps: Union[int, None] = Field(description="updates in all, once known")
+    steps: Union[int, None] = Field(description="total number of updates, once known")
     epoch: int
     epochs: int
     created_at: datetime
@@ -116,7 +116,7 @@ class Verdict(BaseModel):
 
 
 class UnderWay(BaseModel):
-    """What was asked takes a while and is not known yet; a repeated request gets the answer."""
+    """The result takes a while and is not known yet; a repeated request gets it."""
 
     status: Literal["under_way"] = "under_way"
     detail: str
@@ -134,6 +134,8 @@ class Validation(BaseModel):
     parameters: Union[int, None]
     memory_bytes: Union[int, None] = Field(description="estimated peak of the training process")
     estimated_s: Union[float, None] = Field(None, description="estimated running time")
-    estimate: str = Field("", description="the running time in words, and what it is known from")
+    estimate: str = Field(
+        "", description="the running time in words, and the source of the estimate"
+    )
     queue_position: int
     fingerprint: str

@@ -1,4 +1,4 @@
-"""What the service says of a study's results: rows that are means over seeds, and comparisons."""
+"""Records of a study's results: rows with means over seeds, and comparisons."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ def half_width(low: Union[float, None], high: Union[float, None]) -> Union[float
 
 
 class ResultRow(BaseModel):
-    """One job, or the seeds of one combination: a row never pools what differs in more."""
+    """One job, or the seeds of one combination; a row never pools cells that differ in more."""
 
     coordinates: Dict[str, Any]
     labels: Dict[str, str] = Field(description="coordinates as people read them")
-    n: int = Field(description="values behind the row, one a seed")
+    n: int = Field(description="number of values in the row, one per seed")
     failed: int = Field(description="cells whose job has failed")
     without: Dict[str, int] = Field(
         default_factory=dict,
-        description="cells without a value, by what their job is: failed, cancelled, pruned, "
-        "queued, running, missing, emulated (of a timing); of jobs that succeeded: "
-        "not reported, not finite",
+        description="number of cells without a value, by the state of their job: failed, "
+        "cancelled, pruned, queued, running, missing, emulated (for a timing); for jobs that "
+        "succeeded: not reported, not finite",
     )
     mean: Union[float, None]
     mean_text: str = Field(
@@ -39,7 +39,7 @@ class ResultRow(BaseModel):
 
     @property
     def half(self) -> Union[float, None]:
-        """Half the width of the interval; None where there is none."""
+        """Half the width of the interval; None if there is none."""
         return half_width(self.low, self.high)
 
 
@@ -59,7 +59,7 @@ class ResultTable(BaseModel):
 
 
 class ComparisonRow(BaseModel):
-    """a minus b where everything else is equal."""
+    """a minus b if everything else is equal."""
 
     coordinates: Dict[str, Any]
     labels: Dict[str, str]
@@ -73,7 +73,7 @@ class ComparisonRow(BaseModel):
 
     @property
     def half(self) -> Union[float, None]:
-        """Half the width of the interval of the difference; None where there is none."""
+        """Half the width of the interval of the difference; None if there is none."""
         return half_width(self.low, self.high)
 
 
@@ -84,7 +84,7 @@ class ComparisonTable(BaseModel):
     metric: str
     axis: str
     linked: List[str] = Field(
-        default_factory=list, description="paths that move together with the axis, so differ too"
+        default_factory=list, description="paths that vary together with the axis"
     )
     a: str
     b: str

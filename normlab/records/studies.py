@@ -1,4 +1,4 @@
-"""What the service says of studies and their cells."""
+"""Records of studies and their cells."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CellRecord(BaseModel):
 
 
 class StudyRecord(BaseModel):
-    """A study as lists show it."""
+    """A study as in lists."""
 
     id: str
     name: str
@@ -34,8 +34,8 @@ class StudyRecord(BaseModel):
     cells: int
     counts: Dict[str, int] = Field(description="cells by the state of their jobs")
     reused: int
-    paths: List[str] = Field(description="what varies besides the seed")
-    reason: Union[str, None] = Field(None, description="why it failed, or does not go on now")
+    paths: List[str] = Field(description="paths that vary besides the seed")
+    reason: Union[str, None] = Field(None, description="why it failed, or does not continue now")
 
 
 class StudyDetail(StudyRecord):
@@ -60,10 +60,10 @@ class Refusal(BaseModel):
 
 
 class DecisionCost(BaseModel):
-    """What deciding costs: the first look alone, and all looks up to the limit."""
+    """The cost of deciding: for the first look alone, and for all looks up to the limit."""
 
     comparisons: int
-    least_cells: int = Field(description="of those that are compared, with the seeds of one look")
+    least_cells: int = Field(description="compared cells, with the seeds of one look")
     least_epochs: int
     least_s: Union[float, None]
     least_estimate: str
@@ -72,7 +72,7 @@ class DecisionCost(BaseModel):
     most_s: Union[float, None]
     most_estimate: str
     largest_sd: float = Field(
-        description="of the differences, at which an effect of `by` shows with the power asked for"
+        description="of the differences, at which an effect of `by` shows with the requested power"
     )
 
 
@@ -81,15 +81,15 @@ class StudyPreview(BaseModel):
 
     cells: int
     excluded: int = Field(description="combinations that a rule of `exclude` leaves out")
-    identical: int = Field(description="combinations that compute what another cell computes")
+    identical: int = Field(description="combinations that compute the same as another cell")
     reusable: int = Field(description="cells that other jobs of this owner have filled")
     priority: int
     epochs: int = Field(description="of all cells that would run")
     steps: Union[int, None]
     estimated_s: Union[float, None] = Field(
-        description="running time of all cells one after another; null where nobody knows"
+        description="running time of all cells one after another; null if it is unknown"
     )
-    estimated_from: str = Field(description="what is known of the time, and from where")
+    estimated_from: str = Field(description="the source of the estimate")
     estimate: str = Field("", description="both in words")
     decision: Union[DecisionCost, None] = Field(None, description="of a study that decides")
     refused: List[Refusal]

@@ -49,7 +49,7 @@ def lay_out(study: StudySpec, check: Callable[[], None] = lambda: None) -> Grid:
         check: called before each combination; an exception from it ends the work.
 
     Raises:
-        InvalidSpec: too many cells, none left, or cells that are no valid jobs;
+        InvalidSpec: there are too many cells, none, or cells that are not valid jobs;
             its problems name the axis, not the cell.
     """
     if study.size > MAX_CELLS:
@@ -139,7 +139,9 @@ def _explained(
 ) -> InvalidSpec:
     found = explain(error.errors(), raw, JobSpec)
     problems = [FieldProblem(_place(p.field, coordinates, where), p.rule) for p in found]
-    problems.sort(key=lambda p: not p.field.startswith(where))  # what varies is what was meant
+    problems.sort(
+        key=lambda p: not p.field.startswith(where)
+    )  # the user most likely meant the paths that vary
     return InvalidSpec.of(problems)
 
 

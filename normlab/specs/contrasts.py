@@ -1,4 +1,4 @@
-"""The comparisons of a study that decides: two values of an axis where everything else is equal."""
+"""The comparisons of a study that decides: two values of an axis, all else being equal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Labels = Dict[str, str]
 
 
 class Comparison(NamedTuple):
-    """One value of an axis and another, at one place of all other axes."""
+    """Two values of an axis, with the same values of all other axes."""
 
     axis: str
     value: str
@@ -27,14 +27,14 @@ class Comparison(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Name it, the same whatever the order of the axes."""
+        """Its name, which does not depend on the order of the axes."""
         rest = "".join(f"; {path}={name}" for path, name in sorted(self.where))
         return f"{self.axis}: {self.value} / {self.against}{rest}"
 
 
 def comparisons(study: StudySpec, cells: Sequence[Cell]) -> List[Comparison]:
     """
-    List what *study* decides between, in the order of its axes.
+    List the comparisons of *study*, in the order of its axes.
 
     Args:
         study: one with `decide`.

@@ -41,7 +41,7 @@ class Cost(NamedTuple):
 
 
 def cost(spec: JobSpec) -> Optional[Cost]:
-    """Return what *spec*'s updates consist of; None for a network or images that are unknown."""
+    """Return the cost of *spec*'s updates; None for an unknown network or image size."""
     facts, side = MODELS.get(spec.model.name), image_size(spec)
     if facts is None or side is None:
         return None
@@ -105,7 +105,7 @@ def least_memory_bytes(spec: JobSpec) -> int:
     Return bytes that each training process of *spec* must hold at once; it will hold more.
 
     The backward pass needs what went into each normalizer: the sum over these of N C H W values,
-    N being `batch_size`, of 4 bytes, or 2 at half precision. 0 where nothing is trained or known.
+    N being `batch_size`, of 4 bytes, or 2 in half precision. 0 if it is unknown, or for no epochs.
     """
     facts, side = MODELS.get(spec.model.name), image_size(spec)
     if facts is None or side is None or spec.epochs == 0:

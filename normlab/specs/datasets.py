@@ -168,7 +168,7 @@ _OWN = (
     ),
     DatasetFacts(
         "scenes32",
-        "two striped shapes, one in front of the other, drawn in memory; a class a pixel",
+        "two striped shapes, one in front of the other, drawn in memory; a class per pixel",
         "normlab.data.scenes32:load",
         5,
         3,

@@ -1,4 +1,4 @@
-"""What a study is to decide: which values of an axis are better, and by which margin."""
+"""The question of a study: which values of an axis are better, and by which margin."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from normlab.specs.base import Label, Spec
 from normlab.specs.json_values import DottedPath
 
 REDUCTION = re.compile(r"last|best|area|mean_last:([1-9]\d{0,5})")
-"""Ways to make one number of a job's metric."""
+"""The ways to reduce a job's metric to one number."""
 REDUCTION_RULE = "one of last, best, area, mean_last:K (K points)"
 
 
 class Contrast(Spec):
-    """Which values of an axis are compared with which other one of it."""
+    """Which values of an axis are compared with which other value."""
 
     axis: DottedPath = Field(description="a path of the study's axes")
     against: Union[Label, None] = Field(
@@ -41,14 +41,14 @@ class Decide(Spec):
         "last", max_length=50, description="of each job: last, best, area, mean_last:K"
     )
     compare: Union[Contrast, None] = Field(
-        None, description="default: the values of the first axis, each with the first of them"
+        None, description="default: each value of the first axis with its first value"
     )
 
     @field_validator("reduction")
     @classmethod
     def _is_one(cls, reduction: str) -> str:
         if not REDUCTION.fullmatch(reduction):
-            raise ValueError(f"{reduction!r} is none: {REDUCTION_RULE}")
+            raise ValueError(f"{reduction!r} is not {REDUCTION_RULE}")
         return reduction
 
     def refuse_wrong_axis(self, axes: Sequence[Mapping[str, Sequence[Any]]]) -> None:
@@ -58,6 +58,8 @@ class Decide(Spec):
             raise ValueError("needs an axis whose values are compared; found none")
         axis = self.compare.axis if self.compare else next(iter(values))
         if axis not in values:
-            raise ValueError(f"compare.axis {axis!r} is no axis: one of {', '.join(values)}")
+            raise ValueError(
+                f"compare.axis {axis!r} is not an axis: use one of {', '.join(values)}"
+            )
         if len(values[axis]) < 2:
             raise ValueError(f"axis {axis!r} has one value: needs two or more to compare")

@@ -31,7 +31,7 @@ _ALL = (
     DiagnosticFacts(
         "effective_step",
         "weight norms, effective step sizes eta / ||w||^2 and measured turns of each layer",
-        "20 times an epoch",
+        "20 times per epoch",
         "step_size/LAYER/(weight_norm|effective|turn)",
         "one pass over the weights",
         "Hoffer et al. 2018, arXiv:1803.01814",
@@ -100,7 +100,7 @@ _ALL = (
         "weight_norms",
         "norm of every channel's weights, for another job's optimizer.norms_of",
         "each epoch",
-        "a record an epoch: the norms of each layer",
+        "one record per epoch: the norms of each layer",
         "one pass over the weights",
         "Hoffer et al. 2018, arXiv:1803.01814, equation 4",
     ),

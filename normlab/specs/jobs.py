@@ -78,21 +78,21 @@ class DatasetSpec(Spec):
         None, ge=8, le=1024, description="image_folder only: pixels of a side after resizing"
     )
     train_size: Union[Count, None] = Field(
-        None, description="train on the first so many samples; null: all"
+        None, description="train on this many samples, from the first on; null: all"
     )
     test_size: Union[Count, None] = Field(
-        None, description="evaluate on the first so many samples; null: all"
+        None, description="evaluate on this many samples, from the first on; null: all"
     )
 
 
 class JobSpec(Spec):
-    """One training job. `batch_size` is what one call of a normalizer sees (the micro-batch)."""
+    """One training job. `batch_size` is the micro-batch: the samples in one normalizer call."""
 
     name: Union[Label, None] = Field(None, max_length=200, description="a label for people")
     normalizer: NormalizerSpec = Field(description="a kind's name, or an object with its options")
     model: ModelSpec = Field(default_factory=ModelSpec)
     dataset: DatasetSpec = Field(default_factory=DatasetSpec)
-    batch_size: int = Field(32, ge=1, le=65_536, description="samples a normalizer call sees")
+    batch_size: int = Field(32, ge=1, le=65_536, description="samples in one call of a normalizer")
     gradient_accumulation: int = Field(
         1, ge=1, le=4096, description="micro-batches whose gradients are averaged per update"
     )
@@ -102,13 +102,15 @@ class JobSpec(Spec):
         "hardware", description="ipu only: the device, Graphcore's simulator, or host emulation"
     )
     epochs: int = Field(
-        5, ge=0, le=100_000, description="passes over the training set; 0 trains nothing at all"
+        5, ge=0, le=100_000, description="passes over the training set; 0: no training"
     )
-    max_steps: Union[Count, None] = Field(None, description="stop after so many updates")
+    max_steps: Union[Count, None] = Field(None, description="stop after this many updates")
     evaluate_every: int = Field(1, ge=1, le=100_000, description="epochs between evaluations")
     optimizer: OptimizerSpec = Field(default_factory=SGD)
     schedule: ScheduleSpec = Field(default_factory=Cosine)
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="mass moved to all classes")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="probability that is spread over all classes"
+    )
     augmentation: AugmentationSpec = Field(default_factory=AugmentationSpec)
     precision: Precision = Field("float32", description="of activations; statistics stay float32")
     tf32: bool = Field(False, description="cuda only: let float32 products round to TF32")
@@ -122,7 +124,7 @@ class JobSpec(Spec):
         None,
         ge=1,
         le=1024,
-        description="CPU threads; null: what updates gain from, of the slot's cores",
+        description="CPU threads; null: as many of the slot's cores as make updates faster",
     )
     seed: int = Field(0, ge=0, le=2**63 - 1, description="of weights, data order, augmentation")
     diagnostics: tuple[Label, ...] = Field(
@@ -147,9 +149,9 @@ class JobSpec(Spec):
         return self.batch_size * self.gradient_accumulation * self.replicas
 
     def fingerprint(self) -> str:
-        """Hash what the job computes, in 64 hex digits: equal jobs, equal fingerprints."""
+        """Hash what the job computes, in 64 hex digits; equal jobs have equal fingerprints."""
         science = self.model_dump(mode="json", exclude=_ERRANDS)
-        if self.optimizer.norms_of is None:  # then they say nothing
+        if self.optimizer.norms_of is None:  # without it they have no effect
             for field in ("norms_of", "norm_mode", "norm_ratio_limit"):
                 del science["optimizer"][field]
         if not self.code:

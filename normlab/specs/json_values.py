@@ -36,7 +36,7 @@ def json_problem(value: Any, text_rule: TextRule = _stored_rule) -> Optional[Fie
     Return where *value* contains something that cannot be stored as JSON; None if nowhere.
 
     Nesting is bounded by MAX_DEPTH and integers by MAX_INTEGER, floats must be finite, and texts
-    keep *text_rule*. *value* is walked without recursion, whatever its depth.
+    keep *text_rule*. *value* is traversed without recursion, so its depth does not matter.
     """
     waiting: List[Tuple[Any, int, _Place]] = [(value, 0, None)]
     while waiting:
@@ -61,7 +61,7 @@ def _rule(value: Any, depth: int, text_rule: TextRule) -> Optional[str]:
     if isinstance(value, str):
         return text_rule(value)
     if isinstance(value, float):
-        return None if math.isfinite(value) else f"{value} is no JSON; numbers must be finite"
+        return None if math.isfinite(value) else f"{value} is not JSON; numbers must be finite"
     if isinstance(value, int) and not -MAX_INTEGER - 1 <= value <= MAX_INTEGER:
         return "an integer outside 64 bits; use a smaller one"
     return None
@@ -105,4 +105,4 @@ DottedPath = Annotated[
 """The name of a field, or of one within it, such as `optimizer.lr`: at most 8 levels."""
 
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
-"""Of updates or samples."""
+"""A number of updates or samples."""

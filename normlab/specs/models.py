@@ -10,7 +10,7 @@ from normlab.specs.registries import NETWORKS, Registry
 
 @dataclass(frozen=True)
 class NormPlace:
-    """A place in a network where a normalizer stands: its channels, and its map's side."""
+    """A place for a normalizer in a network: its channels, and the side of its map."""
 
     channels: int
     side: int
@@ -35,10 +35,10 @@ class ModelFacts:
     sites_of: Callable[[int, int], List[NormPlace]]
     norm_ends_branch: bool = False  # the last layer of each residual branch is a normalizer
     task: str = "classification"  # a name of specs/tasks.py
-    recurrent: bool = False  # then only some normalizers can be used in it
+    recurrent: bool = False  # whether it accepts only some normalizers
 
     def sites(self, width: Optional[int], image_size: int) -> List[NormPlace]:
-        """List the normalizers in the order in which a sample meets them."""
+        """List the normalizers in the order in which a sample passes them."""
         return self.sites_of(width or self.default_width, image_size)
 
     def channels(self, width: Optional[int]) -> List[int]:
@@ -116,7 +116,7 @@ def _unet(width: int, side: int) -> List[NormPlace]:
 
 
 def _lstm(width: int, side: int) -> List[NormPlace]:
-    return 4 * [NormPlace(width, 1)]  # a gate each, at every time step
+    return 4 * [NormPlace(width, 1)]  # one per gate, at every time step
 
 
 _OWN = (
@@ -174,7 +174,7 @@ _OWN = (
     ),
     ModelFacts(
         "randomplain100",
-        "100 plain convolutions with random scales and shifts, to be looked at, not trained",
+        "100 plain convolutions with random scales and shifts, for untrained diagnostics",
         factory="normlab.nets.randomplain:randomplain100",
         default_width=128,
         min_image_size=8,
@@ -191,7 +191,7 @@ _OWN = (
     ),
     ModelFacts(
         "lstm",
-        "long short-term memory of one layer, a normalizer at each gate",
+        "long short-term memory of one layer, with a normalizer at each gate",
         factory="normlab.nets.lstm:Lstm",
         default_width=64,
         min_image_size=2,

@@ -1,4 +1,4 @@
-"""What a table names by "module:object" without importing it: layers, networks, loaders."""
+"""Objects that tables name as "module:object" without importing them, such as layers."""
 
 from __future__ import annotations
 

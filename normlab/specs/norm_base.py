@@ -1,4 +1,4 @@
-"""The base of all normalizer specifications: facts, and checks that the rest of the code uses."""
+"""The base of all normalizer specifications: the facts and checks of each kind."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class NormSpec(Spec):
     runs_on_ipu: ClassVar[bool] = True
     ipu_reason: ClassVar[str] = "plain operators differentiate it"
     # Why a recorded step cannot be replayed; None: it can.
-    graph_refusal: ClassVar[Optional[str]] = "nobody has shown that a recording of it is complete"
+    graph_refusal: ClassVar[Optional[str]] = "no test has shown that a recording of it is complete"
     keeps_channels_last: ClassVar[bool] = False  # at no cost, so that tensor cores gain from it
 
     @classmethod

@@ -38,7 +38,7 @@ def properties() -> str:
 
 
 def options_of(kind: str) -> str:
-    """Return source, IPU verdict and options of *kind*; the proxy's are told once for all."""
+    """Return source, IPU verdict and options of *kind*, without those of the proxy."""
     spec = BY_KIND[kind]
     verdict = "yes" if spec.runs_on_ipu else "no"
     lines = [f"Source: {spec.source}. IPU: {verdict}, {spec.ipu_reason}.", ""]

@@ -163,6 +163,6 @@ class TopkBatchNormSpec(L1BatchNormSpec):
         """Say that the smallest layer has fewer values than are to be averaged."""
         values = samples * side * side
         if self.k > values:
-            rule = f"k={self.k}, but the smallest layer has {values} values a channel; lower k"
+            rule = f"k={self.k}, but the smallest layer has {values} values per channel; lower k"
             return FieldProblem("normalizer.k", rule)
         return super().problem_with_values(samples, side)

@@ -101,7 +101,9 @@ class OnlineNormSpec(ActivationNormSpec):
     error_compensation: Literal["layer_scaling", "clamp", "none"] = Field(
         "layer_scaling", description="what bounds the output when the statistics lag behind"
     )
-    clamp_value: float = Field(5.0, gt=0, le=1e6, description="with clamp: |output| at most this")
+    clamp_value: float = Field(
+        5.0, gt=0, le=1e6, description="with clamp: the largest absolute output"
+    )
     layer_scaling_eps: float = Field(1e-5, gt=0, le=1, description="added to the mean square")
     layer_scaling_group_size: Optional[int] = Field(
         None,

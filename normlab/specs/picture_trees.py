@@ -1,4 +1,4 @@
-"""Trees of pictures, FOLDER/{train, test or val}/CLASS/*: what can be told without decoding one."""
+"""Checks of picture trees, FOLDER/{train, test or val}/CLASS/*, without decoding pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _EXPECTED = ["FOLDER/train/CLASS/*.png", "FOLDER/test/CLASS/*.png (or val/)"]
 
 
 def pictures(folder: Path) -> Iterator[Path]:
-    """Yield the pictures that lie in *folder*, in no order."""
+    """Yield the pictures in *folder*, in any order."""
     return (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
@@ -20,18 +20,18 @@ def classes_of(tree: Path) -> List[str]:
 
 
 def held_out(root: Path) -> Optional[Path]:
-    """Return where the pictures to evaluate on lie, or None."""
+    """Return the folder of the pictures for evaluation, or None."""
     return next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
 
 
 def lacking(data_root: Path, folder: Optional[str]) -> List[str]:
     """
-    List what the tree *folder* below *data_root* lacks, with what is wrong in parentheses.
+    List what is missing in the tree *folder* below *data_root*, with errors in parentheses.
 
-    Costs a look at each class: what is wrong inside a picture is found when a job reads it.
+    It reads the folder of each class; damaged pictures are found when a job decodes them.
 
     Args:
-        folder: None asks whether any tree is whole; where none is, all that look like one count.
+        folder: None: whether any tree is complete; if not, the problems of all trees are listed.
     """
     if folder is not None:
         return _lacking(data_root, folder)

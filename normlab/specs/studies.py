@@ -56,11 +56,13 @@ class Parameter(Spec):
 class Search(Spec):
     """Trials that a sampler proposes one after another."""
 
-    sampler: Literal["random", "tpe"] = Field("tpe", description="who proposes")
-    pruner: Literal["none", "median", "asha"] = Field("none", description="who stops bad trials")
-    trials: int = Field(20, ge=1, le=MAX_CELLS, description="jobs in all")
-    parallel: int = Field(2, ge=1, le=1000, description="trials under way at once")
-    metric: Label = Field("val/accuracy", max_length=200, description="what a trial is judged by")
+    sampler: Literal["random", "tpe"] = Field("tpe", description="how trials are proposed")
+    pruner: Literal["none", "median", "asha"] = Field(
+        "none", description="how bad trials are stopped"
+    )
+    trials: int = Field(20, ge=1, le=MAX_CELLS, description="total number of jobs")
+    parallel: int = Field(2, ge=1, le=1000, description="number of trials at the same time")
+    metric: Label = Field("val/accuracy", max_length=200, description="the metric of a trial")
     goal: Literal["maximize", "minimize"] = "maximize"
     space: Dict[DottedPath, Parameter] = Field(
         min_length=1, max_length=64, description="dotted path to its range"
@@ -79,13 +81,13 @@ class StudySpec(Spec):
         (),
         max_length=16,
         description="each axis maps a dotted path to its values; several paths in one axis move "
-        "together; a plain object is short for one axis a path",
+        "together; a plain object is short for one axis per path",
     )
     seeds: Tuple[Seed, ...] = Field(
         (0,),
         min_length=1,
         max_length=MAX_CELLS,
-        description="a list, or how many from 0 up",
+        description="a list, or their number, counted from 0",
     )
     exclude: Tuple[Dict[DottedPath, Json], ...] = Field(
         (),
@@ -97,13 +99,13 @@ class StudySpec(Spec):
         None, description="add seeds until each comparison is decided"
     )
     reuse: bool = Field(
-        True, description="take what this owner's jobs have computed; false: compute it again"
+        True, description="reuse what this owner's jobs have computed; false: compute it again"
     )
     priority: int = Field(0, ge=-100, le=100, description="of every cell's job")
 
     @field_validator("axes", mode="before")
     @classmethod
-    def _one_axis_a_path(cls, axes: Any) -> Any:
+    def _one_axis_per_path(cls, axes: Any) -> Any:
         return [{path: values} for path, values in axes.items()] if isinstance(axes, dict) else axes
 
     @field_validator("seeds", mode="before")
@@ -111,7 +113,7 @@ class StudySpec(Spec):
     def _count_of_seeds(cls, seeds: Any) -> Any:
         if not isinstance(seeds, int) or isinstance(seeds, bool):
             return seeds
-        if not 1 <= seeds <= MAX_CELLS:  # before there are any
+        if not 1 <= seeds <= MAX_CELLS:  # before the list is built
             raise ValueError(f"a study has 1 to {MAX_CELLS} seeds; name fewer, or list them")
         return tuple(range(seeds))
 
@@ -125,9 +127,9 @@ class StudySpec(Spec):
                 raise ValueError(f"linked paths need equally many values, found {lengths}")
         if len(set(self.seeds)) < len(self.seeds):
             (seed, times), *_ = Counter(self.seeds).most_common(1)
-            raise ValueError(f"seed {seed} stands there {times} times: each seed once")
+            raise ValueError(f"seed {seed} is given {times} times: give each seed once")
         if len(set(self.paths)) < len(self.paths) or "seed" in self.paths:
-            raise ValueError(f"paths {self.paths}: each path once, and seeds stand in `seeds`")
+            raise ValueError(f"paths {self.paths}: give each path once, and seeds in `seeds`")
         return self
 
     @model_validator(mode="after")
@@ -155,7 +157,7 @@ class StudySpec(Spec):
         cls, decide: Union[Decide, None], info: ValidationInfo
     ) -> Union[Decide, None]:
         if decide is None or not {"axes", "seeds", "search"} <= set(info.data):
-            return decide  # what is wrong with those is said by themselves
+            return decide  # their own errors say what is wrong
         if info.data["search"] is not None:
             raise ValueError("a search has no seeds to add; decide between values of an axis")
         seeds = len(info.data["seeds"])
@@ -184,7 +186,7 @@ class StudySpec(Spec):
     def fingerprint(self) -> str:
         """Hash the content of the study, in 64 hex digits: the same file is the same study."""
         asked = self.model_dump(mode="json", exclude={"priority"})
-        if asked["decide"] is None:  # as it was before there was such a field
+        if asked["decide"] is None:  # the same hash as before this field existed
             del asked["decide"]
         asked["reuse"] = False  # which job computes a cell is not part of the question
         text = json.dumps(asked, sort_keys=True)

@@ -38,5 +38,5 @@ def _total(results: List[StepResult]) -> torch.Tensor:
 
 
 def batch_rows(batch_size: int, image_size: int) -> int:
-    """Return how many samples are evaluated at once."""
+    """Return the number of samples in one batch of the evaluation."""
     return max(batch_size, _PIXELS // image_size**2)

@@ -53,7 +53,7 @@ def fit(
     global random numbers.
 
     Args:
-        should_stop: asked before each update; with the error to stop with, a checkpoint is
+        should_stop: called before each update; if it returns an error, a checkpoint is
             written and the error raised.
         replicas: this process among others that fit the same spec, each with a model of its own;
             None where *accelerator* holds them all.

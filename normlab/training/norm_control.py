@@ -19,7 +19,7 @@ Steer = Callable[[int], None]  # told the epoch before each update
 
 def steering(session: Session, spec: JobSpec, norms: Optional[Sequence[EpochNorms]]) -> Steer:
     """
-    Let *norms* control the updates of *session*, if *spec* says so; return what needs the epoch.
+    Let *norms* control the updates of *session* if *spec* asks for it; return the epoch's setter.
 
     Raises:
         InvalidSpec: the norms are missing, or of another model, or the device cannot do it.
@@ -28,7 +28,7 @@ def steering(session: Session, spec: JobSpec, norms: Optional[Sequence[EpochNorm
         return lambda epoch: None
     if norms is None:
         raise InvalidSpec(
-            f"optimizer.norms_of: the norms of job {spec.optimizer.norms_of!r} were not handed "
+            f"optimizer.norms_of: the norms of job {spec.optimizer.norms_of!r} were not given "
             "to the training; give them to fit, or submit the job to a service"
         )
     optimizer = getattr(session, "optimizer", None)
@@ -54,7 +54,7 @@ class NormControl:
     Args:
         model: whose parameters the optimizer updates in place.
         optimizer: the mode, and the limit of the ratio (into [1 / limit, limit]) or None.
-        norms: layer to norms of its output channels, one entry an epoch.
+        norms: a mapping from layer to norms of its output channels, one per epoch.
 
     Raises:
         InvalidSpec: the norms are of other layers or channels.

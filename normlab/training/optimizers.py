@@ -1,4 +1,4 @@
-"""Optimizers from their specs: what decays, and how the rate follows the batch."""
+"""Optimizers from their specs: parameter groups, and the scaling of the learning rate."""
 
 from __future__ import annotations
 

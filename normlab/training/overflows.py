@@ -1,4 +1,4 @@
-"""Count statistics that are not finite, which the layers of a training skip."""
+"""Count statistics that are not finite, which the layers do not use."""
 
 from __future__ import annotations
 

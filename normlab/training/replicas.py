@@ -1,4 +1,4 @@
-"""The interface of a training to its replicas, which each learn from a part of an update."""
+"""The interface of a training to its replicas; each computes a part of every update."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Replicas(Protocol):
     count: int
 
     def agree(self, decide: Callable[[], int]) -> int:
-        """Return one decision of replica 0 to all, at the same call of each; 0 is none."""
+        """Return the decision of replica 0 in all replicas, at their same call; 0 means none."""
 
 
 class Alone:
-    """The one process of a training that has no other."""
+    """The only process of a training without replicas."""
 
     rank = 0
     count = 1

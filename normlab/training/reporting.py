@@ -1,4 +1,4 @@
-"""Report the results of a training in order: metric points in batches, and single events."""
+"""Report the results of a training in order: metric points in batches, and events."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from normlab.specs.optimization import Constant, Cosine, ScheduleSpec, Step
 
 def factor(schedule: ScheduleSpec, step: int, steps: int, steps_per_epoch: int) -> float:
     """
-    Return what the learning rate is multiplied by at update *step* of *steps*, from 1.
+    Return the factor of the learning rate at update *step* of *steps*, counted from 1.
 
     The warm-up rises in equal parts, and its last update has the full rate.
     """

@@ -12,7 +12,7 @@ from normlab.errors import LossNotFinite
 from normlab.training.accelerator import StepResult
 from normlab.training.reporting import Reporter
 
-_MOST = 100  # results that wait on the device
+_MOST = 100  # most results that wait on the device
 _INTERVAL_S = 0.5  # and for how long
 
 
@@ -24,7 +24,7 @@ class StepResults:
     not finite is thus found a little later, and named by its own step.
 
     Args:
-        reporter: gets every number.
+        reporter: receives every number.
     """
 
     def __init__(self, reporter: Reporter) -> None:

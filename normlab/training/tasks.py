@@ -16,7 +16,7 @@ from normlab.training.losses import by_prediction
 
 class Measure(NamedTuple):
     """
-    A number that is no mean over batches.
+    A measure that is not a mean over batches.
 
     Args:
         tally: sums over the predictions of a batch, from logits and classes: the sums of all
@@ -47,7 +47,7 @@ def jaccard(counts: Tensor) -> float:
     """
     Return the Jaccard index |predicted and true| / |predicted or true|, the mean over classes.
 
-    A class that is nowhere, neither true nor predicted, has none and is left out.
+    A class that is neither true nor predicted anywhere has no index and is left out.
     """
     both, either = counts.double().unbind(1)
     there = either > 0
@@ -67,7 +67,7 @@ def surprise(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def perplexity(sums: Tensor) -> float:
-    """Return exp of the mean negative log-likelihood: between how many one seems to guess."""
+    """Return exp of the mean negative log-likelihood, the effective number of choices."""
     return float((sums[0] / sums[1]).exp())
 
 
@@ -83,6 +83,6 @@ def measure_of(spec: JobSpec) -> Optional[str]:
 
 
 def tally_of(spec: JobSpec) -> Callable[[Tensor, Tensor], Optional[Tensor]]:
-    """Return what the sessions of *spec* sum up in an evaluation."""
+    """Return the function whose values the sessions of *spec* add up in an evaluation."""
     name = measure_of(spec)
     return (lambda logits, y: None) if name is None else MEASURES[name].tally

@@ -1,4 +1,4 @@
-"""The weights that a training ends with, in a file that any framework reads."""
+"""The final weights of a training, in a file that other frameworks can read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write_weights(model: nn.Module, spec: JobSpec, folder: Path) -> ArtifactWrit
     """
     Write *model*'s parameters and buffers below *folder*, with *spec* in the file's head.
 
-    The file is there whole or not at all; an earlier one is replaced.
+    The file is written atomically; an earlier one is replaced.
 
     Raises:
         StorageFull: no space is left.

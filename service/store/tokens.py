@@ -39,9 +39,6 @@ _USED = text("""
     update token set last_used_at = clock_timestamp()
     where id in (select id from token where id = :id for update skip locked)
 """)
-_REVOKE = text("""
-    update token set revoked_at = clock_timestamp() where sha256 = :sha256 and revoked_at is null
-""")
 
 
 @dataclass(frozen=True)
@@ -54,13 +51,6 @@ class Token:
     expires_at: datetime | None = None
     left_s: float | None = None
     ended: Literal["revoked", "expired"] | None = None
-
-
-def create(database: Database, owner: str, scopes: Sequence[Scope]) -> str:
-    """Create a token for *owner* and return it: it is shown only now, and cannot be read again."""
-    token = new_secret()
-    accept(database, token, owner, scopes)
-    return token
 
 
 def accept(
@@ -101,12 +91,6 @@ def token_of(row: Any) -> Token:
     elif left_s is not None and left_s <= 0:
         ended = "expired"
     return Token(row.owner, tuple(row.scopes), row.id, row.expires_at, left_s, ended)
-
-
-def revoke(database: Database, token: str) -> bool:
-    """Revoke *token*; return whether it was valid."""
-    with database.begin() as connection:
-        return connection.execute(_REVOKE, {"sha256": hashed(token)}).rowcount == 1
 
 
 def new_secret() -> str:

@@ -13,10 +13,10 @@ from fastapi import FastAPI
 from api.main import create_app
 from service.jobs.doorbell import SilentDoorbell
 from service.settings import Settings
-from service.store import tokens
 from service.store.database import Database
 from service.store.tokens import Scope
 from tests.api.serving import serve
+from tests.tokens import create_token
 
 OPERATORS_TOKEN = "an-operators-token-for-tests"
 
@@ -66,7 +66,7 @@ def client(url: str) -> Iterator[httpx.Client]:
 
 def token_header(database: Database, owner: str, *scopes: Scope) -> dict[str, str]:
     """Make a token and return the header that brings it."""
-    return {"Authorization": f"Bearer {tokens.create(database, owner, scopes)}"}
+    return {"Authorization": f"Bearer {create_token(database, owner, scopes)}"}
 
 
 def log_in(client: httpx.Client, token: str = OPERATORS_TOKEN) -> None:

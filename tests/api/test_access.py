@@ -11,11 +11,12 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from normlab.records.access import TokenRequest
-from service.store import token_changes, tokens
+from service.store import token_changes
 from service.store.audit import Actor
 from service.store.database import Database
 from tests.api.conftest import OPERATORS_TOKEN, a_job
 from tests.normlab.plugins.authors import MY_NORMS
+from tests.tokens import create_token
 
 STUDY = {
     "name": "s",
@@ -139,7 +140,7 @@ def a_token(database: Database, role: str) -> str | None:
 
 @pytest.fixture
 def places(database: Database, client: httpx.Client) -> dict[str, str]:
-    ada = {"Authorization": f"Bearer {tokens.create(database, 'ada', ['submit'])}"}
+    ada = {"Authorization": f"Bearer {create_token(database, 'ada', ['submit'])}"}
     job = client.post("/v1/jobs", json=a_job(), headers=ada).json()["id"]
     study = client.post("/v1/studies", json=STUDY, headers=ada).json()["id"]
     spare = TokenRequest.read({"owner": "ada"})

@@ -11,6 +11,7 @@ from service.store.audit import Actor
 from service.store.database import Database
 from tests.api.conftest import OPERATORS_TOKEN, a_job, log_in
 from tests.api.test_access import STUDY
+from tests.tokens import create_token
 
 
 def actions(client: httpx.Client, **filters: object) -> list[str]:
@@ -21,7 +22,7 @@ def actions(client: httpx.Client, **filters: object) -> list[str]:
 def test_each_action_on_a_job_is_recorded_with_the_caller(
     client: httpx.Client, nobody: httpx.Client, database: Database
 ) -> None:
-    token = tokens.create(database, "ada", ["submit"])
+    token = create_token(database, "ada", ["submit"])
     headers = {"Authorization": f"Bearer {token}"}
     job = nobody.post("/v1/jobs", json=a_job(), headers=headers).json()["id"]
     client.post(f"/v1/jobs/{job}/cancel")

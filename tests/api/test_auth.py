@@ -6,9 +6,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.store import tokens
 from service.store.database import Database
 from tests.api.conftest import a_job, log_in, token_header
+from tests.tokens import create_token, revoke_token
 
 OPEN = {"/livez", "/readyz", "/openapi.json"}
 
@@ -29,8 +29,8 @@ def test_every_route_except_the_health_checks_requires_a_token(
 
 
 def test_an_unknown_or_revoked_token_is_401(nobody: httpx.Client, database: Database) -> None:
-    token = tokens.create(database, "ada", ["read"])
-    tokens.revoke(database, token)
+    token = create_token(database, "ada", ["read"])
+    revoke_token(database, token)
     for bad in (token, "made up", "\xff".encode("latin-1").decode("latin-1")):
         response = nobody.get("/v1/jobs", headers={b"Authorization": f"Bearer {bad}".encode()})
         assert response.status_code == 401

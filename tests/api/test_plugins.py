@@ -11,11 +11,11 @@ from fastapi import FastAPI
 from api.main import create_app
 from service.jobs.doorbell import SilentDoorbell
 from service.settings import Settings
-from service.store import tokens
 from service.store.database import Database
 from tests.api.conftest import a_job
 from tests.api.serving import serve
 from tests.normlab.plugins.authors import BROKEN, MY_NORMS, mine, no_plugins, written
+from tests.tokens import create_token
 
 __all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
@@ -124,7 +124,7 @@ def test_code_of_who_may_not_upload_is_refused_with_the_way_out(
     asked = settings.model_copy(update={"allow_code": "ada, eve"})
     with serve(create_app(asked, SilentDoorbell())) as url:
         for owner, status in (("bob", 403), ("ada", 201)):
-            headers = {"Authorization": f"Bearer {tokens.create(database, owner, ['submit'])}"}
+            headers = {"Authorization": f"Bearer {create_token(database, owner, ['submit'])}"}
             answer = httpx.post(f"{url}/v1/plugins", json=UPLOAD, headers=headers, timeout=60)
             assert answer.status_code == status
             if status == 403:

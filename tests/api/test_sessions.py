@@ -11,11 +11,12 @@ from api.main import create_app
 from normlab.records.access import TokenRequest
 from service.jobs.doorbell import SilentDoorbell
 from service.settings import Settings
-from service.store import token_changes, tokens
+from service.store import token_changes
 from service.store.audit import Actor
 from service.store.database import Database
 from tests.api.conftest import OPERATORS_TOKEN, log_in
 from tests.api.serving import serve
+from tests.tokens import create_token
 
 COOKIE = "normlab_session"
 
@@ -93,7 +94,7 @@ def test_a_session_survives_a_restart_of_the_api(settings: Settings) -> None:
 def test_a_session_ends_when_idle_when_expired_and_with_its_token(
     nobody: httpx.Client, app: FastAPI, database: Database, statement: str
 ) -> None:
-    log_in(nobody, tokens.create(database, "ada", ["read"]))
+    log_in(nobody, create_token(database, "ada", ["read"]))
     assert nobody.get("/v1/jobs").status_code == 200
     change(database, statement)
     app.state.normlab.callers.forget()  # what is remembered for some seconds
@@ -112,7 +113,7 @@ def test_a_session_of_the_operator_ends_with_the_operators_token(
 
 
 def test_a_login_can_end_only_logins_of_the_same_owner(url: str, database: Database) -> None:
-    ada, bob = (tokens.create(database, name, ["read"]) for name in ("ada", "bob"))
+    ada, bob = (create_token(database, name, ["read"]) for name in ("ada", "bob"))
     with httpx.Client(base_url=url) as one, httpx.Client(base_url=url) as two:
         log_in(one, ada)
         log_in(two, bob)
@@ -136,7 +137,7 @@ def test_a_login_cannot_revoke_a_token_with_more_permissions(
         return token_changes.issue(database, asked, Actor("root")).id
 
     more, same = issue("submit"), issue("read")
-    log_in(nobody, tokens.create(database, "ada", ["read"]))
+    log_in(nobody, create_token(database, "ada", ["read"]))
     assert nobody.post(f"/account/tokens/{more}/revoke").status_code == 403
     assert nobody.post(f"/account/tokens/{same}/revoke").status_code == 303
     page = nobody.get("/account").text

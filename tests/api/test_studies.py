@@ -131,7 +131,7 @@ def test_the_client_creates_changes_and_reads_studies(url: str, database: Databa
     [
         ({"axes": {"normaliser": ["batch"]}}, "axes.normaliser", "did you mean 'normalizer'?"),
         ({"axes": {"batch_size": []}}, "", "at least one value"),
-        ({"axes": {"seed": [1]}}, "", "seeds stand in `seeds`"),
+        ({"axes": {"seed": [1]}}, "", "give each path once, and seeds in `seeds`"),
         ({"seeds": 100_000}, "seeds", "1 to 20000 seeds"),
         ({"seeds": 20_000}, "axes", "at most 20000"),
         ({"exclude": [{"normalizer": ["batch", "layer"]}]}, "exclude", "leaves none"),

@@ -17,6 +17,7 @@ from service.store import token_changes, tokens
 from service.store.audit import Actor
 from service.store.database import Database
 from tests.api.conftest import a_job, log_in, token_header
+from tests.tokens import create_token
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -180,7 +181,7 @@ def test_a_followed_log_ends_when_its_token_expires(
 
 
 def test_the_use_of_a_token_is_written_at_most_once_per_minute(database: Database) -> None:
-    token = tokens.create(database, "ada", ["read"])
+    token = create_token(database, "ada", ["read"])
 
     def used() -> Any:
         tokens.find(database, token)

@@ -13,10 +13,10 @@ import pytest
 from httpx_sse import connect_sse
 from structlog.testing import capture_logs
 
-from service.store import tokens
 from service.store.database import Database
 from tests.api.conftest import OPERATORS_TOKEN, a_job, token_header
 from tests.api.process import TOKEN, api_process
+from tests.tokens import create_token, revoke_token
 
 
 def knock(client: httpx.Client, token: str) -> tuple[int, float]:
@@ -91,13 +91,13 @@ def test_an_open_stream_ends_soon_after_its_token_is_revoked(
     nobody: httpx.Client, client: httpx.Client, database: Database, all_jobs: bool
 ) -> None:
     job = client.post("/v1/jobs", json=a_job()).json()["id"]
-    token = tokens.create(database, "ada", ["read"])
+    token = create_token(database, "ada", ["read"])
     path = "/v1/events?after=0" if all_jobs else f"/v1/jobs/{job}/events"
     headers = {"Authorization": f"Bearer {token}"}
     with connect_sse(nobody, "GET", path, headers=headers) as source:
         events = source.iter_sse()
         next(events)
-        tokens.revoke(database, token)
+        revoke_token(database, token)
         began = time.monotonic()
         list(events)
         assert time.monotonic() - began < 8
@@ -108,10 +108,10 @@ def test_a_followed_log_ends_when_its_token_is_revoked(
     nobody: httpx.Client, client: httpx.Client, database: Database
 ) -> None:
     job = client.post("/v1/jobs", json=a_job()).json()["id"]
-    token = tokens.create(database, "ada", ["read"])
+    token = create_token(database, "ada", ["read"])
     headers = {"Authorization": f"Bearer {token}"}
     began = time.monotonic()
-    timer = threading.Timer(0.5, tokens.revoke, (database, token))
+    timer = threading.Timer(0.5, revoke_token, (database, token))
     timer.start()
     response = nobody.get(f"/v1/jobs/{job}/logs?follow=50", headers=headers)
     timer.join()

@@ -62,7 +62,7 @@ BAD: list[tuple[Callable[[], nn.Module], Any, str]] = [
     (_replaced, "group", "its forward was replaced"),
     (_with_state_hook, "group", "hooks on its state dict"),
     (lambda: _behind(parametrizations.spectral_norm(nn.LayerNorm([8, 2, 2]))), "group", "parametr"),
-    (lambda: _behind(spectral_norm(nn.LayerNorm([8, 2]))), "group", "no nn.Parameter"),
+    (lambda: _behind(spectral_norm(nn.LayerNorm([8, 2]))), "group", "not an nn.Parameter"),
     (lambda: _tied(nn.ReLU(), nn.SiLU()), {"kind": "group", "proxy": True}, "another activation"),
     (lambda: _behind(nn.BatchNorm2d(8, eps=0.0)), "batch", r"eps: .* greater than 0, not 0\.0"),
 ]

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 import pytest
 import yaml
 
 pytest.importorskip("service.up", reason="the server's packages are not installed")
 
-from normlab.cli.application import run
-from normlab.cli.own_stack import own_stack
 from normlab.client import Client
 from normlab.stacks.connection import Connection
 
@@ -30,23 +26,6 @@ BASE: Dict[str, Any] = {
     "epochs": 1, "batch_size": 16, "threads": 1, "device": "cpu",
 }  # fmt: skip
 Run = Callable[..., Tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def connection() -> Iterator[Connection]:
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="normlab-test-"))
-        yield stack.enter_context(own_stack(Path(folder), SETTINGS))
-
-
-@pytest.fixture
-def cli(connection: Connection, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*line: str) -> Tuple[int, str, str]:
-        code = run(["--url", connection.url, "--token", str(connection.token), *line])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
 
 
 def test_a_rate_that_trains_is_soon_shown_to_be_better_than_none(

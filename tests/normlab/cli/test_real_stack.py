@@ -10,7 +10,6 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Callable, Iterator, List
 
@@ -40,28 +39,10 @@ SETTINGS = {
 Run = Callable[..., "tuple[int, str, str]"]
 
 
-@pytest.fixture(scope="module")
-def connection() -> Iterator[Connection]:
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="normlab-test-"))
-        yield stack.enter_context(own_stack(Path(folder), SETTINGS))
-
-
 @pytest.fixture
 def client(connection: Connection) -> Iterator[Client]:
     with Client(connection.url, connection.token) as found:
         yield found
-
-
-@pytest.fixture
-def cli(connection: Connection, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*line: str) -> tuple[int, str, str]:
-        where = ["--url", connection.url, "--token", str(connection.token)]
-        code = run([*where, *line])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

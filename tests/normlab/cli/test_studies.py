@@ -9,9 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import mean
 from typing import Any, Callable, Dict, Iterator, List, Tuple
@@ -22,8 +20,6 @@ import yaml
 
 pytest.importorskip("service.up", reason="the server's packages are not installed")
 
-from normlab.cli.application import run
-from normlab.cli.own_stack import own_stack
 from normlab.client import Client
 from normlab.errors import InvalidSpec
 from normlab.presentation.tables import cells
@@ -57,26 +53,9 @@ Run = Callable[..., Tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def connection() -> Iterator[Connection]:
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="normlab-test-"))
-        yield stack.enter_context(own_stack(Path(folder), SETTINGS))
-
-
-@pytest.fixture(scope="module")
 def client(connection: Connection) -> Iterator[Client]:
     with Client(connection.url, connection.token) as found:
         yield found
-
-
-@pytest.fixture
-def cli(connection: Connection, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*line: str) -> Tuple[int, str, str]:
-        code = run(["--url", connection.url, "--token", str(connection.token), *line])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from service.settings import Settings
 from service.store import audit, tokens
 from service.store.database import Database
 from tests.api.serving import serve
+from tests.tokens import revoke_token
 
 OPERATORS = "an-operators-token-for-tests"
 
@@ -103,7 +104,7 @@ def test_the_token_of_the_stack_is_rotated_with_its_files_and_the_old_one_stays_
     assert left is not None
     assert left.token == new
     assert _prepare(database_url, settings) == new
-    tokens.revoke(database, new)
+    revoke_token(database, new)
     assert _prepare(database_url, settings) not in (old, new)
     for secret in (old, new):
         ended = tokens.find(database, secret)
