@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: each benchmark in a process of its own; 1 if a promise was broken."""
+"""`python -m benchmarks`: run each benchmark in its own process; exit with 1 if a target fails."""
 
 from __future__ import annotations
 

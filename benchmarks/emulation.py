@@ -1,4 +1,4 @@
-"""A job on the emulated IPU against the same job on the CPU: python -m benchmarks.emulation."""
+"""A job on the emulated IPU and the same job on the CPU: python -m benchmarks.emulation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SAMPLES = 1600
 
 
 def compare(normalizer: str, batch_size: int) -> dict[str, Any]:
-    """Run both by turns on one thread; processor time says the same on a busy machine."""
+    """Run both in turn on one thread; processor time does not depend on other load."""
     fields: dict[str, Any] = {
         "normalizer": normalizer,
         "dataset": {"name": "shapes32", "train_size": SAMPLES, "test_size": 400},
@@ -57,7 +57,7 @@ def _seconds(spec: JobSpec) -> float:
 
 
 def main() -> int:
-    """Print the table; 1 if the emulation takes longer than promised."""
+    """Print the table; return 1 if the emulation misses its target."""
     torch.set_num_threads(1)
     rows = [compare(normalizer, batch_size) for normalizer, batch_size in CASES]
     note = (

@@ -1,4 +1,4 @@
-"""Images a second of two replicas on two cores, against one on one: -m benchmarks.replicas."""
+"""Images per second of two replicas on two cores, against one on one: -m benchmarks.replicas."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from workers.process import FreshLauncher
 
 NAME = "replicas"
 PROMISED = 1.5
-MODELS = {"preresnet8": 400, "resnet20": 60}  # updates: some seconds, of which few begin it
-BATCHES = (8, 32)  # of a replica and of one alone: equal micro-batches
+MODELS = {
+    "preresnet8": 400,
+    "resnet20": 60,
+}  # updates: some seconds, with only little start-up time
+BATCHES = (8, 32)  # of each replica and of the single process: equal micro-batches
 ROUNDS = 5
 
 
 def images_per_s(folder: Path, replicas: int, **fields: Any) -> float:
-    """Train a job in a process of its own, a core for each replica; return its images a second."""
+    """Train a job in a new process with one core per replica; return its images per second."""
     spec = JobSpec.model_validate(
         {
             "normalizer": "batch",
@@ -55,7 +58,7 @@ def images_per_s(folder: Path, replicas: int, **fields: Any) -> float:
 
 
 def compare(model: str, batch_size: int) -> dict[str, Any]:
-    """Measure both by turns, and take the best of each: others only ever slow them down."""
+    """Measure both in turn and take the best of each, because other load only slows them down."""
     fields: dict[str, Any] = {"model": {"name": model}, "batch_size": batch_size}
     best = {1: 0.0, 2: 0.0}
     with tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder:

@@ -1,4 +1,4 @@
-"""What it costs a training to report a metric, while a thread sends them through a pipe."""
+"""The cost of reporting a metric during a training, while a thread sends them through a pipe."""
 
 from __future__ import annotations
 

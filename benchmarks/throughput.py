@@ -1,4 +1,4 @@
-"""The job's training against a bare PyTorch script: same net, same tensors, same thread."""
+"""A job's training compared with a plain PyTorch script: same network, tensors and thread."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _compare(normalizer: str, batch_size: int, rounds: int, epochs: int) -> Dict
 
 class _Seconds(NamedTuple):
     wall_s: float
-    cpu_s: float  # of all threads: says the same on a busy machine
+    cpu_s: float  # of all threads; does not depend on other load
 
     @classmethod
     def now(cls) -> _Seconds:

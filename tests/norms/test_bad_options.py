@@ -1,4 +1,4 @@
-"""What a spec forbids `make` refuses, naming the field; so does each layer by itself."""
+"""`make` refuses what a spec forbids, and names the field; so does each layer itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics that are not finite: they move nothing, and are counted."""
+"""Non-finite statistics change nothing and are counted."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_state_dicts_go_to_torchs_batch_norm_and_back() -> None:
 
 
 def _scaled_training(name: str, batches: List[Tensor]) -> nn.Module:
-    """Train as under float16: with a gradient scaler, which skips what overflows."""
+    """Train as with float16: a gradient scaler skips updates that overflow."""
     net = net_of(name).float()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
     scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
@@ -95,7 +95,9 @@ def _scaled_training(name: str, batches: List[Tensor]) -> nn.Module:
         optimizer.zero_grad()
         scaler.scale(net(x).square().mean()).backward()
         scaler.step(optimizer)
-        scaler.update(256.0)  # one scale: some kinds keep gradients, which have it
+        scaler.update(
+            256.0
+        )  # a constant scale, because some kinds keep gradients, which contain it
     return net
 
 

@@ -1,4 +1,4 @@
-"""Compiled Online Normalization: its backward passes follow its forwards one by one, too."""
+"""Compiled Online Normalization: each forward pass needs its backward pass before the next one."""
 
 from __future__ import annotations
 
