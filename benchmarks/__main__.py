@@ -16,7 +16,7 @@ def main() -> int:
     }
     broken = [name for name, code in codes.items() if code]
     if broken:
-        print(f"\nnot as promised: {', '.join(broken)}", file=sys.stderr)
+        print(f"\ntargets missed: {', '.join(broken)}", file=sys.stderr)
     return 1 if broken else 0
 
 

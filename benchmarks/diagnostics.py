@@ -43,8 +43,8 @@ def main() -> None:
     ]
     note = (
         f"preresnet8 with {chosen.normalizer}, shapes32, {chosen.samples} samples, "
-        f"{chosen.epochs} epochs of batch 32, one thread; processor time of a job with all, each "
-        f"diagnostic's own taken apart; medians of {chosen.rounds} rounds"
+        f"{chosen.epochs} epochs of batch 32, one thread; processor time of a job with all, "
+        f"measured separately for each diagnostic; medians of {chosen.rounds} rounds"
     )
     show("diagnostics", rows, note)
 

@@ -57,7 +57,7 @@ def main() -> int:
     where = f"{torch.cuda.get_device_name(0)}, torch {torch.__version__}"
     show("gpu-layers", [row for s in LAYER_SHAPES for row in _layers(s, rounds)], where)
     show("gpu-online", [_online(s, rounds // 5) for s in ONLINE_SHAPES], where)
-    show("gpu-small-batches", _small_batches(rounds), f"milliseconds an update; {where}")
+    show("gpu-small-batches", _small_batches(rounds), f"milliseconds per update; {where}")
     show("gpu-precisions", _precisions(rounds // 2), f"resnet50 on 256 images of 32x32; {where}")
     return 0
 

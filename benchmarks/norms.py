@@ -132,13 +132,13 @@ def _judge(rows: List[Dict[str, Any]], shape: Shape) -> None:
     by_name = {row["what"]: row for row in rows}
     for name, row in by_name.items():
         if name == "group + proxy relu" and shape == (32, 64, 32, 32):
-            promised: Optional[float] = round(1.6 * by_name["group + relu"]["ratio_1t"], 2)
+            target: Optional[float] = round(1.6 * by_name["group + relu"]["ratio_1t"], 2)
         elif name in ("torch batch norm", "group + relu", "group + proxy relu"):
-            promised = None
+            target = None
         else:
-            promised = limit(name, shape)
-        row["limit"] = promised
-        row["kept"] = None if promised is None else row["ratio_1t"] <= promised
+            target = limit(name, shape)
+        row["limit"] = target
+        row["met"] = None if target is None else row["ratio_1t"] <= target
 
 
 def _threads(quick: bool) -> List[int]:
@@ -164,7 +164,7 @@ def _switch(form: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds, one thread")
-    parser.add_argument("--stock", action="store_true", help="leave the compiled loops out")
+    parser.add_argument("--stock", action="store_true", help="skip the compiled loops")
     args = parser.parse_args()
     quick = args.quick
     forms = ["stock"] if args.stock else ["stock", "compiled"]
@@ -181,9 +181,9 @@ def main() -> None:
 def _note(rows: List[Dict[str, Any]], threads: Sequence[int]) -> str:
     lines = ["ratio to torch's batch norm; 1 thread in CPU time, 2 threads in wall time"]
     if 2 not in threads:
-        lines.append("2 threads left out: --quick, or this process may use one core only")
+        lines.append("2 threads skipped: --quick, or this process may use only one core")
     for form in dict.fromkeys(row["form"] for row in rows):
-        missed = [r for r in rows if r["form"] == form and r["kept"] is False]
+        missed = [r for r in rows if r["form"] == form and r["met"] is False]
         text = ", ".join(f"{r['what']} at {r['shape']} ({r['ratio_1t']})" for r in missed)
         lines.append(f"over the limit, {form}: {text or 'none'}")
     return "\n".join(lines)

@@ -119,7 +119,7 @@ def _ingest_server(database_url: str) -> tuple[subprocess.Popen[bytes], Caller]:
             time.sleep(0.1)
         else:
             return process, Caller(url)
-    raise SystemExit("the server that takes points did not start")
+    raise SystemExit("the server for points did not start")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -15,7 +15,7 @@ from workers.job_order import JobOrder
 from workers.process import FreshLauncher
 
 NAME = "replicas"
-PROMISED = 1.5
+TARGET = 1.5
 MODELS = {
     "preresnet8": 400,
     "resnet20": 60,
@@ -48,7 +48,7 @@ def images_per_s(folder: Path, replicas: int, **fields: Any) -> float:
     )
     process = FreshLauncher(sys.executable, dict(os.environ)).start(order)
     while process.wait(timeout_s=600) is None:
-        raise SystemExit("a training of seconds has taken ten minutes")
+        raise SystemExit("a training of a few seconds has taken ten minutes")
     process.reader.join(10)
     last = process.reader.take().events[-1]
     process.close()
@@ -78,13 +78,13 @@ def compare(model: str, batch_size: int) -> dict[str, Any]:
 def main() -> int:
     cores = len(os.sched_getaffinity(0))
     if cores < 2:
-        print(f"two replicas need two cores, and there is {cores}", file=sys.stderr)
+        print(f"two replicas need two cores, and this process has {cores}", file=sys.stderr)
         return 1
     load = os.getloadavg()[0]
     rows = [compare(model, batch_size) for model in MODELS for batch_size in BATCHES]
-    note = f"promised: ratio >= {PROMISED}; best of {ROUNDS} by turns; load before {load:.1f}"
+    note = f"target: ratio >= {TARGET}; best of {ROUNDS} in turn; load before {load:.1f}"
     show(NAME, rows, note)
-    return int(any(row["ratio"] < PROMISED for row in rows))
+    return int(any(row["ratio"] < TARGET for row in rows))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def main() -> int:
     """Measure in a process with a job's environment; return 1 if the loss is too large."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="jobs whose name begins so")
+    parser.add_argument("--only", default="", help="only jobs whose name begins with this")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if not chosen.inside:
@@ -61,8 +61,8 @@ def main() -> int:
         with _busy_core(busy):
             rows += [_compare(name, jobs[name], busy, chosen.rounds) for name in jobs]
     note = (
-        f"seconds of whole trainings, the choice included; medians of {chosen.rounds} rounds by "
-        f"turns; lost: to the best fixed number, at most {MOST_LOST}; load before {load:.1f}"
+        f"seconds of whole trainings, including the choice; medians of {chosen.rounds} rounds in "
+        f"turn; lost: against the best fixed number, at most {MOST_LOST}; load before {load:.1f}"
     )
     show(NAME, rows, note)
     return int(any(row["lost"] > MOST_LOST for row in rows))

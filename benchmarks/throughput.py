@@ -37,9 +37,9 @@ def main() -> None:
         for normalizer, batch_size in (("batch", 32), ("group", 8))
     ]
     note = (
-        "seconds from the first update to the end, evaluation and, for the job, reports and "
-        f"checkpoints included; medians of {chosen.rounds} interleaved rounds; "
-        f"to reach: ratio {_TARGET}"
+        "seconds from the first update to the end, with evaluation and, for the job, reports and "
+        f"checkpoints; medians of {chosen.rounds} interleaved rounds; "
+        f"target: ratio {_TARGET}"
     )
     show("throughput", rows, note)
 

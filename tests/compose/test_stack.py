@@ -93,7 +93,7 @@ def _get_base_images() -> None:
         pull = ["docker", "pull", image]
         pulled = subprocess.run(pull, capture_output=True, text=True, check=False)
         if pulled.returncode:
-            pytest.skip(f"image {image} cannot be had: {pulled.stderr.strip()[-200:]}")
+            pytest.skip(f"image {image} is not available: {pulled.stderr.strip()[-200:]}")
 
 
 @pytest.fixture(scope="module")

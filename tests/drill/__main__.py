@@ -59,8 +59,8 @@ def _inject(drill: Drill, name: str, console: Console) -> tuple[str, Outcome]:
     outcome = FAULTS[name](drill)
     recovery = "never" if outcome.recovery_s is None else f"{outcome.recovery_s:.2f} s"
     console.print(
-        f"{name:28} {len(outcome.jobs)} jobs, well after {recovery}, "
-        f"{time.monotonic() - began:.1f} s in all{' LATE' if outcome.late else ''}"
+        f"{name:28} {len(outcome.jobs)} jobs, recovered after {recovery}, "
+        f"{time.monotonic() - began:.1f} s in total{' LATE' if outcome.late else ''}"
     )
     return name, outcome
 
@@ -79,9 +79,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument(
-        "--notice", type=float, default=2.0, help="seconds by which a busy machine may be late"
+        "--notice",
+        type=float,
+        default=2.0,
+        help="seconds that a busy machine may need to notice a fault",
     )
-    parser.add_argument("--folder", type=Path, help="keep everything here; none: a temporary one")
+    parser.add_argument("--folder", type=Path, help="folder for all data; default: a temporary one")
     options = parser.parse_args()
     console = Console(width=160)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the stack is stopped too

@@ -126,7 +126,7 @@ class DrillStack:
         deadline = time.monotonic() + _STARTS_WITHIN_S
         while not self._answers():
             if self.api.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the API does not start; see {self.folder}/api.log")
+                raise RuntimeError(f"the API did not start; see {self.folder}/api.log")
             time.sleep(0.02)
 
     def kill_api(self) -> None:

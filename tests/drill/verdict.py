@@ -139,7 +139,7 @@ def show(verdict: Verdict, console: Console) -> None:
     table.add_row("all jobs", str(len(verdict.outcomes)), str(verdict.jobs), *counts, "", "")
     console.print(table)
     console.print(
-        f"jobs nobody submitted: {verdict.unknown_jobs}; "
+        f"jobs that nobody submitted: {verdict.unknown_jobs}; "
         f"processes left behind: {verdict.left_behind}; "
         f"{'passed' if verdict.passed else 'FAILED'}"
     )

@@ -67,7 +67,7 @@ def test_a_cast_layer_computes_the_same_as_before(
     name: str, how: str, form: str, training: bool
 ) -> None:
     if form == "plain" and name in ONLINE:
-        pytest.skip("online has no form in plain operators")
+        pytest.skip("online has no plain form")
     cast, dtype = CASTS[how]
     if not _computes(dtype):
         pytest.skip(f"PyTorch {torch.__version__} has no ReLU of {dtype} on a CPU")

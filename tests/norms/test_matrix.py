@@ -19,8 +19,10 @@ from tests.norms.ways import Record, Way
 from tests.where import DEVICE
 
 pytestmark = [
-    pytest.mark.skipif(not hasattr(torch, "compiler"), reason="PyTorch 2.0 lacks most of the ways"),
-    pytest.mark.skipif(DEVICE != "cpu", reason="the ways are compared on a CPU"),
+    pytest.mark.skipif(
+        not hasattr(torch, "compiler"), reason="PyTorch 2.0 lacks most of these modes"
+    ),
+    pytest.mark.skipif(DEVICE != "cpu", reason="the modes are compared on a CPU"),
 ]
 
 

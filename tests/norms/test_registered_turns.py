@@ -14,7 +14,8 @@ from normlab.norms import make
 from tests.norms.test_matrix import torchs_own_warnings
 
 pytestmark = pytest.mark.skipif(
-    not hasattr(torch.library, "register_autograd"), reason="operators are registered since 2.4"
+    not hasattr(torch.library, "register_autograd"),
+    reason="operators can be registered since torch 2.4",
 )
 
 

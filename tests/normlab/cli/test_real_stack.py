@@ -381,7 +381,7 @@ def test_a_stack_that_does_not_start_gives_only_its_own_reason(tmp_path: Path) -
     (tmp_path / "stack.log").write_text("normlab is up, token: of-another-day\n")
     settings = {**SETTINGS, "NORMLAB_PORT": "harbour"}
     with pytest.raises(ServiceUnavailable, match="PORT") as found, own_stack(tmp_path, settings):
-        pytest.fail("a stack on no port")
+        pytest.fail("a stack without a port")
     assert "of-another-day" not in str(found.value)
 
 
