@@ -1,4 +1,4 @@
-"""The pages of people: log in and out, one's own logins and tokens, who did what."""
+"""The pages of an account: login and logout, one's own sessions and tokens, the audit trail."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def log_in(
     token: Annotated[str, Form(max_length=500)],
     next: Annotated[str, Form(max_length=2000)] = "/jobs",
 ) -> Response:
-    """Exchange a good token for a session, which scripts cannot read and other sites not send."""
+    """Exchange a valid token for a session cookie that scripts cannot read or other sites send."""
     given = token.strip()
     try:
         caller = await state.callers.admit(Credential("token", given), host_of(request))
@@ -60,7 +60,7 @@ async def log_in(
 
 @router.post("/logout")
 async def log_out(request: Request, state: StateDep) -> Response:
-    """End the session, on the server as in this browser."""
+    """End the session on the server and in this browser."""
     caller = await _who_leaves(request, state)
     if caller is not None and caller.session is not None:
         await run_in_threadpool(sessions.end, state.database, caller.session, caller.actor)
@@ -98,7 +98,7 @@ def end_session(session: str, reader: ReaderDep, state: StateDep) -> Response:
 
 @router.post("/account/tokens/{token}/revoke")
 def revoke_own_token(token: str, reader: ReaderDep, state: StateDep) -> Response:
-    """Revoke a token of the caller that allows no more than what he has brought."""
+    """Revoke a token of the caller that allows no more than the one of this login."""
     record = token_changes.get(state.database, token)
     reader.check_owns(record.owner, f"token {token}")
     if not _allows_no_more(record, reader):

@@ -1,4 +1,4 @@
-"""Who asks and may he: a bearer token from programs, a session in a cookie from people."""
+"""Authentication and permissions: programs send a bearer token, browsers a session cookie."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.store.tokens import Scope
 
 COOKIE = "normlab_session"
 OLD_COOKIE = "normlab_token"
-"""Held the token itself in earlier versions; it opens nothing."""
+"""Contained the token itself in earlier versions; it is not accepted any more."""
 
 _bearer = HTTPBearer(auto_error=False, description="a token of `normlab up` or of an operator")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="set by the page's login")
@@ -27,14 +27,14 @@ async def identify(request: HTTPConnection, callers: Callers) -> Caller:
     Authenticate the caller from the head of *request* alone.
 
     Raises:
-        Unauthorized: nothing that opens anything, or something that nobody knows or has ended.
-        QuotaExceeded: too many of those from the same address.
+        Unauthorized: there is no token or session, or it is unknown or has ended.
+        QuotaExceeded: too many wrong tokens came from the same address.
     """
     return await callers.admit(credential_of(request), host_of(request))
 
 
 def credential_of(request: HTTPConnection) -> Credential:
-    """Return what *request* brought to be let in; raise Unauthorized if it brought nothing."""
+    """Return the token or session of *request*; raise Unauthorized if it has neither."""
     token = bearer_token(request)
     if token:
         return Credential("token", token)

@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.specs import registries
+from normlab.specs.jobs import MOST_PLUGINS
 from normlab.specs.json_values import MAX_DEPTH, json_problem
 
 _AT_ONCE_BYTES = 16 * 1024
@@ -50,8 +52,20 @@ class _Request(Request):
     async def json(self) -> Any:
         body = await self.body()
         if len(body) <= _AT_ONCE_BYTES:
-            return decode(body)
-        return await run_in_threadpool(decode, body)  # other requests are served in the meantime
+            found = decode(body)
+        else:
+            found = await run_in_threadpool(decode, body)  # others are served in the meantime
+        if _code_in(found):
+            # the database is asked here, so that validation, which holds up all, need not
+            await run_in_threadpool(lambda: [registries.find(digest) for digest in _code_in(found)])
+        return found
+
+
+def _code_in(body: Any) -> list[str]:
+    """List the plugins that a job or a study names."""
+    base = body.get("base", body) if isinstance(body, dict) else None
+    code = base.get("code") if isinstance(base, dict) else None
+    return [d for d in code[:MOST_PLUGINS] if isinstance(d, str)] if isinstance(code, list) else []
 
 
 def decode(body: bytes) -> Any:
@@ -67,17 +81,18 @@ def decode(body: bytes) -> Any:
         value = json.loads(body, object_pairs_hook=_once)
     except RecursionError as e:
         rule = f"nested more than {MAX_DEPTH} levels deep; make it flatter"
-        raise _refused(FieldProblem("body", rule)) from e
+        raise InvalidSpec.of([FieldProblem("body", rule)]) from e
     except UnicodeDecodeError as e:
-        raise _refused(FieldProblem("body", "not text in UTF-8; send one JSON object")) from e
+        rule = "not text in UTF-8; send one JSON object"
+        raise InvalidSpec.of([FieldProblem("body", rule)]) from e
     except (InvalidSpec, json.JSONDecodeError):  # these are ValueErrors too
         raise
     except ValueError as e:  # Python does not parse integers with more than 4300 digits
         rule = "an integer outside 64 bits; use a smaller one"
-        raise _refused(FieldProblem("body", rule)) from e
+        raise InvalidSpec.of([FieldProblem("body", rule)]) from e
     problem = json_problem(value)
     if problem is not None:
-        raise _refused(problem)
+        raise InvalidSpec.of([problem])
     return value
 
 
@@ -86,12 +101,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in found if names.count(name) > 1)
-        raise _refused(FieldProblem(twice[:100], "stands there twice; give each field once"))
+        rule = "is given twice; give each field once"
+        raise InvalidSpec.of([FieldProblem(twice[:100], rule)])
     return found
-
-
-def _refused(problem: FieldProblem) -> InvalidSpec:
-    return InvalidSpec(f"{problem.field}: {problem.rule}", [problem])
 
 
 def answer(content: bytes | str, status: int = 200, location: str | None = None) -> Response:

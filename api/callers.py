@@ -1,4 +1,4 @@
-"""Who a token or session stands for; asked of the database, remembered for a few seconds."""
+"""The owner of a token or session, looked up in the database and cached for a few seconds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _INCLUDED: dict[Scope, frozenset[Scope]] = {
 
 @dataclass(frozen=True)
 class Credential:
-    """What opens the service: a program's token, or the id of a browser's session."""
+    """What a caller authenticates with: a program's token, or the id of a browser's session."""
 
     kind: Literal["token", "session"]
     secret: str = field(repr=False)
@@ -39,7 +39,7 @@ class Credential:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks and what he may; *token* is None for the operator's own, which has no row."""
+    """A caller and its permissions; *token* is None for the operator's token, which has no row."""
 
     owner: str
     scopes: frozenset[Scope]
@@ -48,7 +48,7 @@ class Caller:
 
     @property
     def actor(self) -> Actor:
-        """Who the audit trail says it was."""
+        """The actor that the audit trail names."""
         return Actor(self.owner, self.token)
 
     def check_owns(self, owner: str, what: str) -> None:
@@ -62,9 +62,9 @@ class Caller:
 
 class Callers:
     """
-    Finds callers by what they bring.
+    Finds callers by their credentials.
 
-    What was revoked opens for *keep_s* seconds more at most; what ends by itself, not at all.
+    A revoked token is accepted for at most *keep_s* more seconds; an expired one is not accepted.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Callers:
         self._known: dict[Credential, tuple[float, Caller]] = {}
 
     async def admit(self, credential: Credential, host: str) -> Caller:
-        """Find who *credential* of *host* is; what is nobody's is noted, and answered late."""
+        """Find the caller with *credential*; answers to unknown ones of *host* are delayed."""
         try:
             return await self.find(credential)
         except Unauthorized:
@@ -92,7 +92,7 @@ class Callers:
             raise
 
     async def find(self, credential: Credential) -> Caller:
-        """Return who *credential* stands for; raise Unauthorized if it is nobody."""
+        """Return the caller with *credential*; raise Unauthorized if it is unknown."""
         now = time.monotonic()
         kept = self._known.get(credential)
         if kept is not None and kept[0] > now:
@@ -104,7 +104,7 @@ class Callers:
         return caller
 
     def forget(self) -> None:
-        """Ask the database about everybody again: something was ended just now."""
+        """Empty the cache, because a token or session was ended just now."""
         self._known = {}
 
     def _look_up(self, credential: Credential) -> tuple[Caller, float]:
@@ -123,13 +123,13 @@ class Callers:
         elif secrets.compare_digest(session.token_sha256, self._operators_hash()):
             caller, left_s = Caller(OPERATOR, _INCLUDED["admin"]), self._keep_s
         else:
-            raise Unauthorized("the token of this login is unknown now; log in with another")
+            raise Unauthorized("the token of this login is not known any more; log in with another")
         return replace(caller, session=session.id), min(left_s, session.left_s)
 
     def _of_token(self, found: Token | None) -> tuple[Caller, float]:
         if found is None:
-            raise Unauthorized("nobody knows this token; it may be mistyped")
-        if found.ended is not None:  # said only to who brings the whole of it
+            raise Unauthorized("this token is unknown; it may be mistyped")
+        if found.ended is not None:  # only said to a caller that has the whole token
             when = f" at {found.expires_at:%Y-%m-%d %H:%M:%S %Z}" if found.expires_at else ""
             how = f"expired{when}" if found.ended == "expired" else "was revoked"
             raise Unauthorized(f"this token {how}; ask an admin for another")
@@ -145,7 +145,7 @@ class Callers:
 
 @dataclass(frozen=True)
 class Standing:
-    """Whether what opened something long still opens it."""
+    """Whether the credential of a long request, such as a stream, is still valid."""
 
     callers: Callers
     credential: Credential

@@ -14,14 +14,13 @@ from normlab.records import (
 from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.models import MODELS, ModelFacts
-from normlab.specs.normalizers import SPECS, NormSpec
+from normlab.specs.normalizers import BY_KIND, NormSpec
 from normlab.specs.options import options
 
 
-@cache
 def normalizers() -> tuple[NormalizerRecord, ...]:
     """Describe every kind of normalizer."""
-    return tuple(_normalizer(spec) for spec in SPECS)
+    return tuple(_normalizer(spec) for spec in BY_KIND.values())
 
 
 def models() -> list[ModelRecord]:
@@ -39,6 +38,7 @@ def diagnostics() -> list[DiagnosticKindRecord]:
     return [DiagnosticKindRecord.model_validate(vars(facts)) for facts in DIAGNOSTICS.values()]
 
 
+@cache
 def _normalizer(spec: type[NormSpec]) -> NormalizerRecord:
     return NormalizerRecord(
         kind=spec.model_fields["kind"].default,

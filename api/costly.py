@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable
 from functools import partial, wraps
+from importlib import import_module
 from typing import Any
 
 from fastapi import Request
@@ -163,6 +165,14 @@ def costly(endpoint: Endpoint) -> Callable[..., Coroutine[Any, Any, Response]]:
         return await reads.answer(given["request"], given["reader"].owner, work)
 
     return in_turn
+
+
+async def load_for_tables(request: Request) -> None:
+    """Load the large libraries of a table or a decision before the reader's time begins."""
+    form = request.query_params.get("format")
+    for name in ("scipy.special", *(("pyarrow.parquet",) if form == "parquet" else ())):
+        if name not in sys.modules:
+            await run_in_threadpool(import_module, name)
 
 
 def _response(endpoint: Endpoint, given: dict[str, Any]) -> Response | Later:

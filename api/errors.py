@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from normlab import errors
-from normlab.errors import FieldProblem, InvalidSpec, NormlabError
+from normlab.errors import FieldProblem, InvalidSpec, NormlabError, told
 from normlab.specs.problems import explain
 
 MEDIA_TYPE = "application/problem+json"
@@ -48,7 +48,7 @@ log = structlog.get_logger(__name__)
 
 
 class ProblemField(BaseModel):
-    """One field that is wrong."""
+    """A field that breaks a rule."""
 
     field: str = Field(examples=["batch_size"])
     rule: str = Field(examples=["Input should be greater than or equal to 1, not 0"])
@@ -74,7 +74,7 @@ def status_of(error: type[NormlabError]) -> HTTPStatus:
 def install(app: FastAPI, page: PageMaker | None = None) -> None:
     """Answer every error of *app* with a problem; a browser page request gets a *page* instead."""
     app.state.error_page = page
-    app.add_exception_handler(NormlabError, _own)
+    app.add_exception_handler(NormlabError, answer)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
@@ -111,12 +111,8 @@ def _is_for_a_person(request: Request) -> bool:
     return html and not request.url.path.startswith("/v1/")
 
 
-async def answer(request: Request, error: NormlabError) -> Response:
-    """Answer *request* before it reaches a route, in the same way as the handlers."""
-    return await _own(request, error)
-
-
-async def _own(request: Request, error: Exception) -> Response:
+async def answer(request: Request, error: Exception) -> Response:
+    """Answer *request* with one of our own errors, also before it reaches a route."""
     assert isinstance(error, NormlabError)
     status = status_of(type(error))
     fields = error.problems if isinstance(error, InvalidSpec) else ()
@@ -132,7 +128,7 @@ async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     model = _body_model(request)
     fields = tuple(f for e in error.errors() for f in _fields(e, error.body, model))
-    detail = "; ".join(f"{f.field}: {f.rule}" for f in fields[:3])
+    detail = told(fields[:3])
     if len(fields) > 3:
         detail += f"; and {len(fields) - 3} more"
     return problem(request, 422, InvalidSpec.code, detail, fields)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
 from pydantic import BaseModel
 
+from normlab.specs import registries
 from normlab.specs.jobs import DatasetSpec, JobSpec, ModelSpec
-from normlab.specs.normalizers import SPECS
+from normlab.specs.normalizers import BY_KIND
 from normlab.specs.optimization import (
     SGD,
     AdamW,
@@ -64,9 +66,13 @@ _RUN = ("batch_size", "gradient_accumulation", "replicas", "epochs", "max_steps"
 _PLACE = ("device", "ipu_runtime", "precision", "threads", "tf32", "acceleration")
 
 
-@cache
 def job_form() -> tuple[Group, ...]:
     """Return the groups of the form, in the order in which people fill them in."""
+    return _form_with(registries.in_force())
+
+
+@cache
+def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
     shown = {"name", *_RUN, *_PLACE}
     return (
         Group("Normalizer", (_normalizer(),), ()),
@@ -76,7 +82,14 @@ def job_form() -> tuple[Group, ...]:
             (*_fields(ModelSpec, "model"), *_fields(DatasetSpec, "dataset")),
         ),
         Group("Training", (), _job_fields(_RUN)),
-        Group("Optimization", (_optimizer(), _schedule()), (_field("label_smoothing", "", _JOB),)),
+        Group(
+            "Optimization",
+            (
+                _by_name("optimizer", "Optimizer", (SGD, AdamW, RMSprop)),
+                _by_name("schedule", "Schedule", (Cosine, Step, Constant)),
+            ),
+            _job_fields(["label_smoothing"]),
+        ),
         Group("Device", (), _job_fields(_PLACE)),
         Group(
             "Everything else",
@@ -103,36 +116,21 @@ def paths() -> list[str]:
 
 
 def _normalizer() -> Chooser:
-    choices = (
-        _choice(spec, spec.model_fields["kind"].default, spec.title, "normalizer") for spec in SPECS
+    choices = tuple(
+        Choice(spec.model_fields["kind"].default, spec.title, _fields(spec, "normalizer"))
+        for spec in BY_KIND.values()
     )
-    return Chooser("normalizer.kind", "Kind", "batch", tuple(choices))
-
-
-def _optimizer() -> Chooser:
-    return _by_name("optimizer", "Optimizer", (SGD, AdamW, RMSprop))
-
-
-def _schedule() -> Chooser:
-    return _by_name("schedule", "Schedule", (Cosine, Step, Constant))
+    return Chooser("normalizer.kind", "Kind", "batch", choices)
 
 
 def _by_name(path: str, label: str, models: tuple[type[BaseModel], ...]) -> Chooser:
-    choices = tuple(_choice(m, m.model_fields["name"].default, "", path) for m in models)
+    choices = tuple(Choice(m.model_fields["name"].default, "", _fields(m, path)) for m in models)
     return Chooser(f"{path}.name", label, choices[0].name, choices)
-
-
-def _choice(model: type[BaseModel], name: str, title: str, prefix: str) -> Choice:
-    return Choice(name, title, _fields(model, prefix))
 
 
 def _fields(model: type[BaseModel], prefix: str) -> tuple[FormField, ...]:
     return tuple(FormField(f"{prefix}.{o.name}", o) for o in options(model))
 
 
-def _job_fields(names: object) -> tuple[FormField, ...]:
-    return tuple(_field(name, "", _JOB) for name in names)  # type: ignore[attr-defined]
-
-
-def _field(name: str, prefix: str, known: dict[str, OptionRecord]) -> FormField:
-    return FormField(prefix + name, known[name])
+def _job_fields(names: Iterable[str]) -> tuple[FormField, ...]:
+    return tuple(FormField(name, _JOB[name]) for name in names)

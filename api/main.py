@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from functools import partial
 
 from fastapi import Depends, FastAPI
+from fastapi.concurrency import run_in_threadpool
 
 from api import account_pages, errors, pages, rendering, study_pages
 from api.auth import caller_of
@@ -28,6 +29,8 @@ from normlab import __version__
 from service.admission import Admission
 from service.jobs.doorbell import Doorbell, make_doorbell
 from service.jobs.inspector import Inspector
+from service.plugins.operators import OperatorPlugins
+from service.plugins.uploads import Uploads
 from service.settings import Settings
 from service.store import audit
 from service.store.database import Database
@@ -105,6 +108,8 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
             session_idle_s=settings.session_idle_s,
         ),
         inspector=inspector,
+        plugins=OperatorPlugins(database, settings),
+        uploads=Uploads(database, settings),
         admission=Admission(database, settings, inspector),
         write_probe=WriteProbe(database),
     )
@@ -117,6 +122,7 @@ def _lifespan(state: State) -> Callable[[FastAPI], AbstractAsyncContextManager[N
             stack.callback(state.database.close)
             stack.callback(state.reads.close)
             stack.callback(state.inspector.close)
+            await run_in_threadpool(state.plugins.install)
             await stack.enter_async_context(state.wakeups.listening(state.database.conninfo))
             stack.enter_context(state.ringer.running())
             stack.enter_context(loops(state))

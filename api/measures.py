@@ -38,7 +38,7 @@ class Measures:
         )
         self.request_failures = Counter(
             "normlab_request_failures_total",
-            "Requests that ended in an error that nobody handled",
+            "Requests that ended in an unhandled error",
             ["route", "error", "moment"],
             registry=self.registry,
         )
@@ -50,7 +50,7 @@ class Measures:
         )
         self.wrong_tokens = Counter(
             "normlab_wrong_tokens_total",
-            "Tokens that nobody knows",
+            "Requests with an unknown token",
             registry=self.registry,
         )
         self.touched = Counter(

@@ -16,6 +16,8 @@ from api.wakeups import Wakeups
 from service.admission import Admission
 from service.jobs.doorbell import Doorbell
 from service.jobs.inspector import Inspector
+from service.plugins.operators import OperatorPlugins
+from service.plugins.uploads import Uploads
 from service.settings import Settings
 from service.store.database import Database
 from service.store.write_probe import WriteProbe
@@ -39,6 +41,8 @@ class State:
     callers: Callers
     streams: OpenStreams
     inspector: Inspector
+    plugins: OperatorPlugins
+    uploads: Uploads
     admission: Admission
     write_probe: WriteProbe
 

@@ -29,12 +29,12 @@ class Strangers:
     """
     Counts the wrong tokens of each client, and delays their answers.
 
-    A token is looked up before anything waits, and a good one never comes here: nobody can lock
-    another out by sending wrong tokens from the same address.
+    A token is looked up before anything waits, and a valid one is never delayed: so wrong tokens
+    cannot lock out other callers at the same address.
 
     Args:
         wrong: counts all of them.
-        burst: called with a client and its number of them when that is 8, 16, 32 and so on.
+        burst: called with a client and its number of wrong tokens, if that is 8, 16, 32 and so on.
     """
 
     def __init__(

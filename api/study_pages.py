@@ -6,12 +6,11 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from api.auth import ReaderDep
-from api.costly import costly
+from api.costly import costly, load_for_tables
 from api.decision_charts import chart
 from api.forms import job_form, paths
 from api.rendering import render
 from api.state import StateDep
-from api.table_imports import load_for_tables
 from normlab.specs.cells import label
 from normlab.specs.datasets import DATASETS
 from normlab.specs.models import MODELS

@@ -9,12 +9,17 @@ if TYPE_CHECKING:
     from normlab.client import Client
 
 __version__ = "0.1.0"
-__all__ = ["Client", "__version__", "convert"]
+__all__ = ["Client", "__version__", "convert", "normalizer"]
 
+normalizer: Callable[..., Any]
 convert: Callable[..., Any]  # not imported for type checkers: the import contracts would see torch
 
-# name: its module, imported when somebody asks; `import normlab` itself stays light
-_LATER: Dict[str, str] = {"Client": "normlab.client", "convert": "normlab.norms.conversion"}
+# name: its module, imported at the first use, so that `import normlab` is fast
+_LATER: Dict[str, str] = {
+    "Client": "normlab.client",
+    "convert": "normlab.norms.conversion",
+    "normalizer": "normlab.plugins.declaring",
+}
 
 
 def __getattr__(name: str) -> Any:

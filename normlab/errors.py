@@ -8,12 +8,12 @@
     ├── Conflict               the thing exists, but its state forbids this
     ├── Unauthorized           no token, or an unknown one
     │   └── Forbidden          a known token that does not allow this
-    ├── QuotaExceeded          more than one owner may have at once; try later
+    ├── QuotaExceeded          more than one owner may have; try later
     │   ├── TooBusy            too many costly reads at once; try later
-    │   └── ReadTimedOut       what was asked takes longer than a read may
+    │   └── ReadTimedOut       the request takes longer than a read may
     ├── ServiceUnavailable     a server that we need does not answer; try later
     └── JobError               a job's attempt ended; `failure_kind` says why
-        ├── DatasetUnusable    files missing, truncated or not what they claim
+        ├── DatasetUnusable    files are missing, truncated or of another format
         ├── LossNotFinite      the loss became NaN or infinite
         ├── CheckpointUnusable a checkpoint is corrupt, or of another spec
         ├── StorageFull        no space left where results are written
@@ -38,18 +38,18 @@ from typing import ClassVar, Iterable, Sequence
 
 @dataclass(frozen=True)
 class FieldProblem:
-    """One field that is wrong: where, which rule it breaks, and what would do."""
+    """A field that is wrong: its name, and the rule that it breaks, with the way out."""
 
     field: str
     rule: str
 
     def __str__(self) -> str:
-        """Say it in a sentence's place: the field and its rule."""
+        """Return the field and its rule."""
         return f"{self.field}: {self.rule}"
 
 
 def told(problems: Iterable[FieldProblem]) -> str:
-    """Say *problems* one after the other, on one line."""
+    """Join *problems* on one line."""
     return "; ".join(str(problem) for problem in problems)
 
 
@@ -94,7 +94,7 @@ class FilterTooCostly(InvalidSpec):
 
 
 class NotFound(NormlabError, LookupError):
-    """Nothing by that name."""
+    """There is nothing with this name."""
 
     code = "not_found"
 
@@ -118,7 +118,7 @@ class Forbidden(Unauthorized):
 
 
 class QuotaExceeded(NormlabError):
-    """The owner has as much queued or under way as the service allows."""
+    """The owner has as many jobs queued, or requests in progress, as the service allows."""
 
     code = "quota_exceeded"
     retryable = True
@@ -131,7 +131,7 @@ class TooBusy(QuotaExceeded):
 
 
 class ReadTimedOut(QuotaExceeded):
-    """What was asked takes longer than a read may; ask for less."""
+    """The request takes longer than a read may; ask for less."""
 
     code = "read_timed_out"
 
@@ -151,7 +151,7 @@ class JobError(NormlabError):
 
 
 class DatasetUnusable(JobError):
-    """The dataset's files are missing, truncated, or not what they claim to be."""
+    """The dataset's files are missing, truncated, or of another format."""
 
     code = "dataset_unusable"
 

@@ -21,17 +21,17 @@ class Event(BaseModel):
 
 
 class Started(Event):
-    """The attempt runs: on what, with which versions, resumed from which step."""
+    """The attempt has started: its device, versions, and the step from which it resumed."""
 
     type: Literal["started"] = "started"
-    step: int = Field(description="updates done before this attempt (0: from the beginning)")
+    step: int = Field(description="updates done before this attempt; 0: it begins from scratch")
     environment: Dict[str, Any]
 
 
 class Series(BaseModel):
     """Points of one metric, as columns."""
 
-    # The root's setting does not reach into what its records hold.
+    # The setting of the root class does not apply to nested records.
     model_config = ConfigDict(ser_json_inf_nan="constants")
 
     steps: List[int]
@@ -57,7 +57,7 @@ class Progress(Event):
 
 
 class CheckpointWritten(Event):
-    """A checkpoint lies on disk, whole, and every metric up to its step was sent before."""
+    """A checkpoint is complete on disk, and every metric up to its step was sent before."""
 
     type: Literal["checkpoint"] = "checkpoint"
     step: int
@@ -67,7 +67,7 @@ class CheckpointWritten(Event):
 
 
 class ArtifactWritten(Event):
-    """A file that people may want lies in the job's folder."""
+    """The job has written a file that people may download."""
 
     type: Literal["artifact"] = "artifact"
     name: str
@@ -77,7 +77,7 @@ class ArtifactWritten(Event):
 
 
 class Diagnostic(Event):
-    """A diagnostic's record that is no plain series: a table or a distribution."""
+    """A diagnostic's record that is not a series, such as a table or a distribution."""
 
     type: Literal["diagnostic"] = "diagnostic"
     name: str
@@ -86,7 +86,7 @@ class Diagnostic(Event):
 
 
 class Finished(Event):
-    """The training ended well."""
+    """The training succeeded."""
 
     type: Literal["finished"] = "finished"
     step: int
@@ -130,5 +130,5 @@ _adapter: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 
 
 def from_line(line: bytes) -> AnyEvent:
-    """Decode one line; raise pydantic's ValidationError if it is no record."""
+    """Decode one line; raise pydantic's ValidationError if it is not a record."""
     return _adapter.validate_json(line)

@@ -1,4 +1,4 @@
-"""Text that shows what it is: no control characters, nothing that turns or hides its neighbours."""
+"""Text without control characters or other characters that hide or reorder their neighbours."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _IN_LINES = re.compile(f"(?![\n\t])[{_UNSEEN}]")
 
 
 def unseen_in(text: str) -> Optional[str]:
-    """Name the first character of *text* that cannot be seen, as U+202E; None if all can be."""
+    """Name the first invisible character of *text*, such as U+202E; None if there is none."""
     found = _FIND.search(text)
     return None if found is None else f"U+{ord(found.group()):04X}"
 
 
 def shown(text: str) -> str:
-    r"""Return *text* with what cannot be seen written as in JSON (`\u202e`); lines stay lines."""
+    r"""Return *text* with invisible characters escaped as in JSON (`\u202e`); keep line breaks."""
     return _IN_LINES.sub(_escaped, text)
 
 

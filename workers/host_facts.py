@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -14,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from normlab.host.limits import usable_cores, usable_memory_bytes
+from normlab.host.limits import free_disk_bytes, usable_cores, usable_memory_bytes
 from normlab.specs.devices import DEVICES
 
 _PROBE_TIMEOUT_S = 120
@@ -66,10 +65,9 @@ def probe(device: str, python: str, environment: Mapping[str, str]) -> DeviceFac
 
 def host_facts(data_dir: Path) -> dict[str, Any]:
     """Measure the resources of the host that are free for jobs."""
-    there = next(p for p in (data_dir, *data_dir.parents) if p.exists())
     return {
         "memory_available_bytes": psutil.virtual_memory().available,
-        "disk_free_bytes": shutil.disk_usage(there).free,
+        "disk_free_bytes": free_disk_bytes(data_dir),
         "cores": usable_cores(),
         "load": round(os.getloadavg()[0], 2),
         "pid": os.getpid(),

@@ -10,6 +10,7 @@ if the last event is `finished` or `failed`. Runs on Python 3.8.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import sys
@@ -22,7 +23,7 @@ from pydantic import ValidationError
 from normlab.errors import InvalidSpec, JobStopped
 from normlab.specs.devices import DEVICES
 from workers.job_errors import describe
-from workers.job_order import JobOrder
+from workers.job_order import CodeReference, JobOrder
 from workers.job_pipes import EventPipe, StopRequest, watch_lifeline
 
 
@@ -33,15 +34,44 @@ def main(stdin: Optional[BinaryIO] = None) -> int:
     pipe = EventPipe(int(named) if named else 1)
     stop = StopRequest()
     stop.listen()
+    line = stdin.readline()
     try:
-        order = JobOrder.model_validate_json(stdin.readline())
+        load_code(line)
+        order = JobOrder.model_validate_json(line)
     except ValidationError as e:
         pipe.send(describe(InvalidSpec(f"the job process cannot read its order: {e}"), ""))
+        return 0
+    except BaseException as e:  # whatever a plugin does, its own process says it
+        traceback.print_exc()
+        pipe.send(describe(InvalidSpec(f"{type(e).__name__}: {e}"), ""))
         return 0
     if named:  # a supervisor started this process, and holds its standard input
         watch_lifeline(stdin, stop)
     carry_out(order, pipe, stop)
     return 0
+
+
+def load_code(order: bytes) -> None:
+    """
+    Load the plugins that *order* names, before its spec is read, which uses their names.
+
+    Raises:
+        InvalidSpec: one is not what it was when the job was accepted, or cannot be loaded here.
+    """
+    named = json.loads(order or b"{}").get("code") or ()
+    if not named:
+        return
+    from normlab.plugins.loading import load, use
+
+    found = []
+    for given in map(CodeReference.model_validate, named):
+        try:
+            found.append(load(Path(given.folder), given.name, given.digest))
+        except BaseException as e:
+            raise InvalidSpec(
+                f"the plugin {given.name} cannot be loaded here: {type(e).__name__}: {e}"
+            ) from e
+    use(found)
 
 
 def carry_out(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:

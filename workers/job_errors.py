@@ -47,9 +47,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _with_problems(error: InvalidSpec) -> str:
-    problems = [f"{p.field}: {p.rule}" for p in error.problems]
-    missing = [p for p in problems if p not in str(error)]
-    return "; ".join([str(error), *missing])
+    missing = [problem for problem in error.problems if str(problem) not in str(error)]
+    return "; ".join([str(error), *map(str, missing)])
 
 
 def _first_line(error: BaseException) -> str:

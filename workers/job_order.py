@@ -17,6 +17,14 @@ class CheckpointReference(BaseModel):
     sha256: str
 
 
+class CodeReference(BaseModel):
+    """A plugin that the job uses, and the folder of its files."""
+
+    digest: str
+    name: str
+    folder: str
+
+
 class JobOrder(BaseModel):
     """One attempt at one job, as the supervisor passes it to the job process."""
 
@@ -24,17 +32,21 @@ class JobOrder(BaseModel):
 
     job: str
     attempt: int
+    code: List[CodeReference] = Field(default_factory=list, description="loaded before all else")
     spec: JobSpec
     device: str = Field(description="the kind of device that was chosen")
-    folder: str = Field(description="this attempt's own folder; nobody else writes there")
-    data_root: str = Field(description="where datasets lie")
+    folder: str = Field(description="this attempt's own folder; no other process writes there")
+    data_root: str = Field(description="the folder of datasets")
     resume: List[CheckpointReference] = Field(default_factory=list, description="newest first")
     threads: Union[int, None] = Field(None, description="the slot's share of the cores")
-    memory_bytes: Union[int, None] = Field(None, description="data the process may hold")
+    memory_bytes: Union[int, None] = Field(None, description="memory for the data of the process")
     norms: Union[List[Dict[str, List[float]]], None] = Field(
-        None, description="of the job that optimizer.norms_of names, one entry an epoch"
+        None,
+        description="weight norms of the job that optimizer.norms_of names, one entry per epoch",
     )
-    gpus: Union[List[str], None] = Field(None, description="those it sees, one a replica")
+    gpus: Union[List[str], None] = Field(
+        None, description="GPUs that the process sees, one per replica"
+    )
 
     def to_line(self) -> bytes:
         """Encode as one line of JSON, including the newline."""

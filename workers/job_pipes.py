@@ -22,7 +22,7 @@ _REASONS = tuple(STOP_REASONS)
 _MESSAGES = {
     "cancelled": "the job was cancelled",
     "timeout": "the job ran longer than its time_limit_s",
-    "drained": "the job's worker leaves; the job continues elsewhere",
+    "drained": "the job's worker is stopping; the job continues on another one",
 }
 
 

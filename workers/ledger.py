@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from normlab.events import AnyEvent, Failed, Finished
-from service.jobs import leases
 from service.jobs.leases import Lease
-from service.results import logs, reports
+from service.results.reports import keep_all
 from service.store.database import Database
 from workers.reading import Harvest
 
@@ -70,10 +69,6 @@ class Ledger:
             self._sealed = _Batch()
 
     def _write(self, batch: _Batch) -> None:
-        with self._database.begin() as connection:
-            if not leases.hold(connection, self._claim):
-                raise FencedOff(f"attempt {self._claim.attempt} is over")
-            for event in batch.events:
-                reports.keep(connection, self._claim, event)
-            if batch.log:
-                logs.append(connection, self._claim, self._log_bytes, bytes(batch.log))
+        log = bytes(batch.log)
+        if not keep_all(self._database, self._claim, batch.events, log, self._log_bytes):
+            raise FencedOff(f"attempt {self._claim.attempt} is over")

@@ -16,7 +16,7 @@ from typing import Protocol
 from workers.job_order import JobOrder
 from workers.reading import JobReader
 
-# One thread unless the order says otherwise, set before any library chooses.
+# One thread unless the order gives a number; set before a library chooses its own.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _HOUSE = Path(__file__).resolve().parent.parent
 

@@ -13,12 +13,13 @@ from normlab.errors import DeviceUnavailable, InvalidSpec, NormlabError, Service
 from normlab.events import AnyEvent, Failed, Finished
 from service.jobs import leases
 from service.jobs.leases import Lease
+from service.plugins.store import written
 from service.results.norm_sources import norms_for
 from service.settings import Settings
 from service.store.database import Database
 from workers.endings import Ending, Released, StopReason, ending_of, memory_kills
 from workers.gpus import GpuPool
-from workers.job_order import CheckpointReference, JobOrder
+from workers.job_order import CheckpointReference, CodeReference, JobOrder
 from workers.ledger import FencedOff, Ledger
 from workers.process import JobProcess, Launcher
 
@@ -49,7 +50,7 @@ class Supervisor:
     gpus: GpuPool | None = None
 
     def work_on(self, claim: Lease) -> None:
-        """Carry *claim* through; whatever happens, no process of it is left behind."""
+        """Run *claim* to its end; in every case, none of its processes is left behind."""
         ledger = Ledger(self.database, claim)
         try:
             ending = self._run(claim, ledger)
@@ -84,11 +85,12 @@ class Supervisor:
         return ending
 
     def _order(self, claim: Lease) -> JobOrder:
-        # A folder of its own for each attempt: a frozen one that wakes spoils nobody's files.
+        # Each attempt has its own folder, so that a frozen one cannot damage later files.
         folder = self.settings.jobs / str(claim.job) / f"attempt-{claim.attempt}"
         return JobOrder(
             job=str(claim.job),
             attempt=claim.attempt,
+            code=[self._code(digest) for digest in claim.spec.code],
             spec=claim.spec,
             device=claim.device,
             folder=str(folder.absolute()),
@@ -101,6 +103,10 @@ class Supervisor:
             norms=norms_for(self.database, claim.spec),
             gpus=None if self.gpus is None else self.gpus.of(claim.job),
         )
+
+    def _code(self, digest: str) -> CodeReference:
+        name, folder = written(self.database, digest, self.settings.code)
+        return CodeReference(digest=digest, name=name, folder=str(folder.absolute()))
 
     def _settle(self, claim: Lease, ledger: Ledger, ending: Ending) -> None:
         """Write what is left and the end, trying on while the database is away."""
@@ -232,7 +238,7 @@ def _cannot_order(error: NormlabError) -> Failed:
         code=error.code,
         failure_kind="lost" if error.retryable else "user",
         retryable=error.retryable,
-        message=f"the job cannot be put together: {error}",
+        message=f"the job cannot be prepared: {error}",
     )
 
 
@@ -241,5 +247,7 @@ def _cannot_keep(error: Exception) -> Failed:
         code="unexpected",
         failure_kind="user",
         retryable=False,
-        message=f"the worker cannot keep the job's results: {type(error).__name__}: {error}"[:1000],
+        message=f"the worker cannot store the job's results: {type(error).__name__}: {error}"[
+            :1000
+        ],
     )

@@ -15,6 +15,7 @@ def main() -> int:
     parser.add_argument("--answer-within-s", type=float, default=30.0)
     parser.add_argument("--idle-s", type=float, default=None, help="leave after so long a silence")
     parser.add_argument("--lifeline", action="store_true", help="leave when stdin closes")
+    parser.add_argument("--code", type=Path, help="the folder of the plugins that jobs name")
     options = parser.parse_args()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would be missing in every fork
     from accelerators.inspection.server import InspectionServer, inspect
@@ -25,7 +26,7 @@ def main() -> int:
     require_one_thread()
     os.umask(0o077)
     InspectionServer(
-        options.socket, options.answer_within_s, options.idle_s, options.lifeline
+        options.socket, options.answer_within_s, options.idle_s, options.lifeline, options.code
     ).serve()
     return 0
 

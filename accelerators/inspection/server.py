@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from pydantic import ValidationError
 
@@ -25,6 +25,7 @@ from accelerators.inspection.memory import estimate
 from normlab.errors import NormlabError
 from normlab.host.processes import Forks
 from normlab.ipu_check.jobs import check_job, meta_model
+from normlab.plugins.loading import load, use
 from normlab.specs.jobs import JobSpec
 
 MOST_BYTES = 1 << 20  # per question
@@ -40,12 +41,19 @@ class InspectionServer:
         answer_within_s: the time limit for one question.
         idle_s: the idle time after which it exits; None: never.
         lifeline: exit when standard input closes, which the parent process holds open.
+        code: the folder of the plugins that a question names.
     """
 
     def __init__(
-        self, path: Path, answer_within_s: float, idle_s: float | None, lifeline: bool = False
+        self,
+        path: Path,
+        answer_within_s: float,
+        idle_s: float | None,
+        lifeline: bool = False,
+        code: Path | None = None,
     ) -> None:
         self.path = path
+        self.code = code
         self.lifeline = lifeline
         self.answer_within_s = answer_within_s
         self.idle_s = idle_s
@@ -78,29 +86,34 @@ class InspectionServer:
     def _fork(self, connection: socket.socket) -> None:
         with connection:
             self._forks.start(
-                lambda: _answer(connection, self.answer_within_s), self.answer_within_s
+                lambda: _answer(connection, self.answer_within_s, self.code), self.answer_within_s
             )
 
 
-def _answer(connection: socket.socket, within_s: float) -> int:
+def _answer(connection: socket.socket, within_s: float, code: Path | None) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     connection.settimeout(within_s)
     question = _read_line(connection)
     _bound_memory()
-    connection.sendall(json.dumps(answer(question)).encode() + b"\n")
+    connection.sendall(json.dumps(answer(question, code)).encode() + b"\n")
     return 0
 
 
-def answer(question: bytes) -> Dict[str, Any]:
+def answer(question: bytes, code: Path | None = None) -> Dict[str, Any]:
     """Return the inspection of the spec in *question*, or `{"error": reason}`."""
     try:
+        use([load(code / digest, digest, digest) for digest in _digests(question)] if code else [])
         return inspect(JobSpec.model_validate_json(question))
     except (ValidationError, NormlabError) as e:
         return {"error": str(e)}
     except MemoryError:
         return {"error": "the model is too large to be looked at"}
-    except RuntimeError as e:  # torch's errors for a lack of memory, or for shapes that do not fit
-        return {"error": f"the model cannot be built: {e}"}
+    except (Exception, SystemExit) as e:  # torch's for shapes that do not fit, or a plugin's
+        return {"error": f"the model cannot be built: {type(e).__name__}: {e}"}
+
+
+def _digests(question: bytes) -> List[str]:
+    return [str(digest) for digest in json.loads(question).get("code") or ()]
 
 
 def inspect(spec: JobSpec) -> Dict[str, Any]:

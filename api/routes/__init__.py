@@ -12,6 +12,7 @@ from api.routes import (
     jobs,
     logs,
     metrics,
+    plugins,
     studies,
     tokens,
 )
@@ -26,6 +27,7 @@ ROUTERS = (
     catalogue.router,
     devices.router,
     studies.router,
+    plugins.router,
     tokens.router,
     audit.router,
 )

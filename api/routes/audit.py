@@ -1,4 +1,4 @@
-"""Who did what: for admins, a page at a time."""
+"""The audit trail: who did what, in pages, for admins."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Literal
 
 from fastapi import APIRouter, Response
@@ -12,6 +11,7 @@ from pydantic import BaseModel, Field
 from api.auth import ReaderDep
 from api.state import State, StateDep
 from normlab.errors import ServiceUnavailable
+from normlab.host.limits import free_disk_bytes
 from service.jobs import workers
 from service.store.database import revisions
 
@@ -86,7 +86,7 @@ def _store(state: State) -> tuple[str, str]:
 
 def _disk(state: State) -> str:
     folder = state.settings.data_dir.absolute()
-    free = shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
+    free = free_disk_bytes(folder)
     return "ok" if free >= LEAST_FREE_BYTES else f"{free / 2**20:.0f} MiB free at {folder}"
 
 

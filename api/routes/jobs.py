@@ -67,8 +67,8 @@ async def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Res
 
     Every rule is checked as on submission; the answer has the whole spec with
     its defaults, the device with the reason for it and against the others, how long it may
-    take, and the place in the queue. A deep net takes a while to be looked at: the answer is 202
-    with `Retry-After` then, and who asks for the same again gets what was found meanwhile.
+    take, and the place in the queue. A deep network takes a while to inspect: the answer is
+    then 202 with `Retry-After`, and a repeated request gets the result once it is known.
     """
     key = (caller.owner, spec.model_dump_json())
     return await state.validations.answer_or_go_on(

@@ -1,4 +1,4 @@
-"""A job's log, piece by piece."""
+"""The log of a job, in pieces."""
 
 from __future__ import annotations
 

@@ -11,9 +11,8 @@ from pydantic import BaseModel, Field
 from api.auth import ReaderDep, SubmitterDep
 from api.bodies import JsonRoute, answer
 from api.callers import Caller
-from api.costly import UNDER_WAY, costly
+from api.costly import UNDER_WAY, costly, load_for_tables
 from api.state import State, StateDep
-from api.table_imports import load_for_tables
 from normlab.presentation.tables import parquet, render, tidy
 from normlab.records import (
     ComparisonTable,
@@ -36,7 +35,7 @@ router = APIRouter(tags=["studies"], route_class=JsonRoute)
 
 _TYPES = {"csv": "text/csv", "latex": "application/x-tex", "markdown": "text/markdown"}
 _PATHS = Query(
-    description="paths that make the rows; all by default; with seed: a row for each job. "
+    description="paths that form the rows; all by default; with seed: one row per job. "
     "A path that is left out may not vary within a row"
 )
 _WHERE = Query(
@@ -80,8 +79,8 @@ async def preview_study(spec: StudySpec, caller: ReaderDep, state: StateDep) -> 
     """
     Report what a study would run, how long it may take, and what is refused; store nothing.
 
-    A large grid takes a while: the answer is 202 with `Retry-After` then, and who asks for the
-    same again gets what was found meanwhile.
+    A large grid takes a while: the answer is 202 with `Retry-After` then, and a
+    repeated request gets the result once it is known.
     """
     owner = caller.owner
 
@@ -108,10 +107,10 @@ def list_studies(
     state: StateDep,
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    name: Annotated[Label | None, Query(max_length=200, description="this very name")] = None,
+    name: Annotated[Label | None, Query(max_length=200, description="exactly this name")] = None,
     mine: Annotated[bool, Query(description="only those of the token's owner")] = False,
 ) -> StudyPage:
-    """List studies, newest first, a page at a time."""
+    """List studies in pages, newest first."""
     owner = reader.owner if mine else None
     return studies.list_studies(state.reads, cursor, limit, name=name, owner=owner)
 
@@ -209,8 +208,8 @@ def get_results(
     dropped. CSV and Parquet have one row per job for any `group_by`.
     """
     question = Question(metric, reduction, interval, confidence)
-    a_row_a_job = form in ("csv", "parquet")
-    paths = None if a_row_a_job else group_by
+    one_row_per_job = form in ("csv", "parquet")
+    paths = None if one_row_per_job else group_by
     table = results.results(state.reads, study, question, paths, read_where(where or []))
     if form == "json":
         return table

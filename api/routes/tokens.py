@@ -1,4 +1,4 @@
-"""Tokens: admins make, list, rotate and revoke them."""
+"""Tokens: admins create, list, rotate and revoke them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def create_token(
     idempotency_key: IdempotencyKey = None,
 ) -> TokenIssued:
     """
-    Make a token; its `secret` is shown this once, and only a hash of it is kept.
+    Create a token. Its `secret` is shown only now; only a hash of it is stored.
 
-    Sent again with the same key before the token's first use, the same token gets a new secret.
+    If the request is repeated with the same key before the token's first use, the token gets a new
+    secret.
     """
     response.headers["Cache-Control"] = "no-store"
     return token_changes.issue(state.database, asked, admin.actor, idempotency_key)
@@ -40,13 +41,13 @@ def list_tokens(
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> TokenPage:
-    """List tokens, newest first, a page at a time, also those that have ended."""
+    """List tokens in pages, newest first, including those that have ended."""
     return token_changes.list_tokens(state.database, owner=owner, cursor=cursor, limit=limit)
 
 
 @router.delete("/tokens/{token}")
 def revoke_token(token: str, admin: AdminDep, state: StateDep) -> TokenRecord:
-    """End a token at once, with the streams and logins that it opened; the last admin's stays."""
+    """Revoke a token immediately, with its streams and logins; the last admin token is kept."""
     record = token_changes.revoke(state.database, token, admin.actor)
     state.callers.forget()
     return record
@@ -56,7 +57,7 @@ def revoke_token(token: str, admin: AdminDep, state: StateDep) -> TokenRecord:
 def rotate_token(
     token: str, how: Rotation, admin: AdminDep, state: StateDep, response: Response
 ) -> TokenIssued:
-    """Put a new token in the place of one, which opens until `predecessor_ends_at`."""
+    """Replace a token by a new one; the old secret is valid until `predecessor_ends_at`."""
     issued = token_changes.rotate(state.database, token, how, admin.actor)
     state.callers.forget()
     response.headers["Cache-Control"] = "no-store"

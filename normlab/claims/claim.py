@@ -1,4 +1,4 @@
-"""A claim: what a paper says, the study that asks for it here, and what would count as shown."""
+"""A claim: what a paper says, the study that tests it here, and the effects that it predicts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Source(Spec):
 
 
 class Published(Spec):
-    """A published number, to show beside ours."""
+    """A published number, shown beside ours."""
 
     what: str
     value: str
@@ -35,20 +35,20 @@ class Published(Spec):
 
 class Effect(Spec):
     """
-    A difference that the claim predicts: a minus b, or a minus a number, seed by seed.
+    A difference that the claim predicts: a minus b, or a minus a number, for each seed.
 
-    It shows where the whole interval lies above *by*, below -*by*, or, for `within`, between -by
-    and by; `not_below` asks for above -by: it matches, or is better.
+    It is shown if the whole interval lies above *by*, below -*by*, or, for `within`, between -by
+    and by; `not_below` means above -by: equal or better.
     """
 
     name: str
     metric: str = "val/accuracy"
     reduction: str = "last"
-    a: Dict[str, str] = Field(description="path to label: the cells on the left of the minus")
+    a: Dict[str, str] = Field(description="path to label: the cells from which is subtracted")
     b: Union[Dict[str, str], None] = Field(
-        None, description="path to label: the cells on the right"
+        None, description="path to label: the cells that are subtracted"
     )
-    than: Union[float, None] = Field(None, description="the number on the right, in place of b")
+    than: Union[float, None] = Field(None, description="a number that is subtracted instead of b")
     expect: Literal["above", "below", "within", "not_below"]
     by: float = Field(0.0, ge=0, description="in the metric's unit")
 
@@ -60,23 +60,25 @@ class Effect(Spec):
 
 
 class Picture(Spec):
-    """What is drawn beside the claim's table."""
+    """The plot that is drawn beside the claim's table."""
 
     kind: Literal["table", "best", "batches", "training", "band", "ablation", "rises", "power"] = (
         Field("table", description="see normlab/claims/pictures.py")
     )
-    metrics: Tuple[str, ...] = Field((), description="of `training`, and the edges of `band`")
+    metrics: Tuple[str, ...] = Field(
+        (), description="the curves of `training`, or the edges of `band`"
+    )
     title: str = ""
 
 
 class Quick(Spec):
-    """What makes a claim's study small enough to test its machinery."""
+    """Changes that make a claim's study small enough for a quick test."""
 
     set: Dict[str, Any] = Field(default_factory=dict, description="dotted path to value")
 
 
 class Claim(Spec):
-    """One claim, as its file says it."""
+    """One claim, as its file describes it."""
 
     key: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     title: str
@@ -86,26 +88,28 @@ class Claim(Spec):
     study: StudySpec
     effects: Tuple[Effect, ...] = Field(min_length=1)
     best_over: Union[str, None] = Field(
-        None, description="a path: each side of an effect takes its best value, see `verdicts`"
+        None, description="a path whose best value each side of an effect takes; see `verdicts`"
     )
-    group_by: Tuple[str, ...] = Field((), description="of the table and the plot; all by default")
-    metric: str = Field("val/accuracy", description="of the table and the plot")
+    group_by: Tuple[str, ...] = Field(
+        (), description="the rows of the table and the plot; all paths by default"
+    )
+    metric: str = Field("val/accuracy", description="shown in the table and the plot")
     reduction: str = "last"
     confidence: float = Field(0.95, gt=0, lt=1)
     plot: Picture = Picture()
-    note: str = Field("", description="what limits the answer at this scale")
+    note: str = Field("", description="the limits of the answer at this scale")
     quick: Quick = Quick()
 
     def at(
         self, *, quick: bool = False, seeds: Union[int, None] = None, first_seed: int = 0
     ) -> StudySpec:
         """
-        Return the study, small for a test, or with other seeds.
+        Return the study, optionally small for a test, or with other seeds.
 
         Args:
-            quick: as the claim's `quick` says.
-            seeds: how many; None: the claim's own.
-            first_seed: where they begin.
+            quick: apply the changes in `quick`.
+            seeds: the number of seeds; None: the claim's own.
+            first_seed: the first seed.
         """
         raw = self.study.model_dump(mode="json", exclude_defaults=True)
         if quick:
@@ -120,7 +124,7 @@ class Claim(Spec):
 
 
 def first_part(study: StudySpec) -> Union[StudySpec, None]:
-    """Return the part of *study* that must be complete before the rest; None: it has none.
+    """Return the part of *study* that must be complete before the rest; None if there is none.
 
     A job that follows its twin's weight norms is accepted once the twin has succeeded.
     """
@@ -136,7 +140,7 @@ def load_claims(folder: Union[Path, None] = None) -> Dict[str, Claim]:
     Read every claim, in the order of their file names.
 
     Raises:
-        InvalidSpec: a file is no claim; the message names it.
+        InvalidSpec: a file is not a claim; the message names it.
     """
     found = folder or next((f for f in _FOLDERS if f.is_dir()), None)
     if found is None:
@@ -146,7 +150,7 @@ def load_claims(folder: Union[Path, None] = None) -> Dict[str, Claim]:
 
 
 def find_claim(key: str) -> Claim:
-    """Return the claim *key*, or the only one whose key begins so; raise NotFound otherwise."""
+    """Return the claim *key*, or the only one whose key begins with it; else raise NotFound."""
     claims = load_claims()
     matches: List[Claim] = [c for k, c in claims.items() if k == key or k.startswith(f"{key}-")]
     if len(matches) != 1:
@@ -158,4 +162,4 @@ def _load(path: Path) -> Claim:
     try:
         return Claim.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError) as e:
-        raise InvalidSpec(f"{path.name} is no claim: {e}") from e
+        raise InvalidSpec(f"{path.name} is not a claim: {e}") from e

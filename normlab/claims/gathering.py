@@ -21,7 +21,7 @@ class Store(Protocol):
         """The part of a client that reads results of studies."""
 
     def get(self, job: str) -> JobDetail:
-        """Look at a job."""
+        """Return a job."""
 
     def metrics(self, job: str, *names: str) -> Dict[str, SeriesRecord]:
         """Return series by name."""
@@ -43,14 +43,14 @@ def cells(verdict: Verdict, store: Store, metric: str | None = None) -> List[Res
 
 
 def best_table(verdict: Verdict, rows: Sequence[ResultRow]) -> ResultTable:
-    """Sum up over the claim's `best_over`: a row a setting of the other paths, named by them."""
+    """Take the best over the claim's `best_over`: one row per setting of the other paths."""
     over = verdict.claim.best_over
     found = [_best_row(name_of(g[0], over), g, verdict) for g in settings(rows, over)]
     return verdict.table.model_copy(update={"group_by": ["setting"], "rows": found})
 
 
 def settings(rows: Sequence[ResultRow], over: str | None) -> List[List[ResultRow]]:
-    """Gather the rows that differ in nothing but *over*."""
+    """Group the rows that differ only in *over*."""
     groups: Dict[Tuple[str, ...], List[ResultRow]] = {}
     for row in rows:
         rest = tuple(name for path, name in row.labels.items() if path != over)
@@ -74,7 +74,7 @@ def _best_row(name: str, group: Sequence[ResultRow], verdict: Verdict) -> Result
             "n": len(values),
             "failed": sum(row.failed for row in group),
             "without": dict(without),
-            "mean_text": "",  # of the row before
+            "mean_text": "",  # it was that of another row
             "half_text": "",
             "mean": e.mean if e else None,
             "sd": e.sd if e else None,
@@ -104,7 +104,7 @@ def short(label: str) -> str:
 
 
 def lines(store: Store, row: ResultRow, metrics: Sequence[str]) -> Dict[str, Line]:
-    """Gather *metrics* over the training of the cell's jobs, at the steps that all have."""
+    """Collect the curves of *metrics* of the cell's jobs, at their common steps."""
     found = [store.metrics(job, *metrics) for job in _jobs(row)]
     return {m: _aligned([series[m] for series in found]) for m in metrics if found}
 
@@ -117,7 +117,7 @@ def _aligned(series: Sequence[SeriesRecord]) -> Line:
 
 
 def ablations(store: Store, row: ResultRow, clamp: str) -> Line:
-    """Gather accuracy against the share of clamped channels."""
+    """Collect the accuracy against the share of clamped channels."""
     curves = [
         record.record[clamp]
         for job in _jobs(row)
@@ -128,7 +128,7 @@ def ablations(store: Store, row: ResultRow, clamp: str) -> Line:
 
 
 def last_values(store: Store, row: ResultRow, prefix: str) -> Dict[str, List[float]]:
-    """Gather the last values of the metrics that begin with *prefix*: one a seed."""
+    """Collect the last values of the metrics that begin with *prefix*: one per seed."""
     found: Dict[str, List[float]] = {}
     for job in _jobs(row):
         for name, last in store.get(job).last.items():

@@ -1,4 +1,4 @@
-"""The picture beside a claim's table, of the kind that stands in the paper."""
+"""The plot beside a claim's table, of the same kind as in the paper."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def draw_claim(verdict: Verdict, store: Store, target: Path) -> Path:
     """
     Draw the claim's picture into *target*.
 
-    table: the table as `normlab results --plot` does; best: a point a setting, at its best
-    value of `best_over`; batches: that against the samples of a statistic; training: metrics
-    over the updates; band: between two metrics over the updates; ablation: accuracy against the
-    share of clamped channels; rises: the rise of the loss against the batch; power: the terms
-    over depth.
+    table: the table, as by `normlab results --plot`; best: one point per setting, at its best
+    value of `best_over`; batches: the same against the samples per statistic; training: metrics
+    over the updates; band: the area between two metrics over the updates; ablation: accuracy
+    against the share of clamped channels; rises: the rise of the loss against the batch size;
+    power: the terms over depth.
 
     Raises:
         InvalidSpec: there is nothing to draw yet.
@@ -187,7 +187,7 @@ def _rises(verdict: Verdict, store: Store, rows: Sequence[ResultRow]) -> Figure:
             axes.plot(sizes, guide, color="black", ls=":", label="1 / M")
             axes.set_xticks(sizes, [str(m) for m in sizes])
     axes.set_xscale("log", base=2)
-    if max(drawn, default=0.0) > 0:  # else there is no logarithm
+    if max(drawn, default=0.0) > 0:  # otherwise the logarithm is undefined
         axes.set_yscale("log")
     axes.minorticks_off()
     axes.set_xlabel("samples per statistic, M")

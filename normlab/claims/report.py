@@ -23,7 +23,7 @@ papers, not numbers."""
 
 
 def effect_lines(verdict: Verdict) -> List[str]:
-    """Write one line per effect: the difference, its interval, the expected value."""
+    """Return one line per effect: the difference, its interval, and the expectation."""
     return [f"{'yes' if f.shows else 'no '}  {_sentence(f)}" for f in verdict.found]
 
 
@@ -70,19 +70,19 @@ def page(verdicts: Sequence[Verdict], machine: str, command: str, folder: str) -
 
 
 def list_lines(claims: Sequence[Claim]) -> List[str]:
-    """Write one line per claim, with the size of its study."""
+    """Return one line per claim, with the size of its study."""
     return [f"{c.key:24s} {len(expand(c.study)):4d} jobs  {c.title}" for c in claims]
 
 
 def _best_lines(verdict: Verdict) -> List[str]:
-    """Name the value of `best_over` at which each setting has its best mean."""
+    """Return the value of `best_over` at which each setting has its best mean."""
     over = verdict.claim.best_over
     if over is None or over not in verdict.table.group_by:
         return []
     sign = -1 if smaller_is_better(verdict.claim.metric) else 1
     best = []
     for group in settings(verdict.table.rows, over):
-        most = max(row.n for row in group)  # a setting at which a seed diverged is excluded
+        most = max(row.n for row in group)  # a row in which a seed diverged is not a candidate
         whole = [row for row in group if row.mean is not None and row.n == most]
         if whole:
             best.append(max(whole, key=lambda row: sign * (row.mean or 0.0)))

@@ -29,7 +29,7 @@ class Results(Protocol):
 
 @dataclass(frozen=True)
 class Found:
-    """An effect as it came out; *why* says what is missing where there is no estimate."""
+    """The result for an effect; *why* says what is missing if there is no estimate."""
 
     effect: Effect
     estimate: Estimate | None
@@ -47,7 +47,7 @@ class Verdict:
 
     @property
     def shows(self) -> bool:
-        """Whether every effect came out as the claim predicts."""
+        """Whether every effect is as the claim predicts."""
         return all(f.shows for f in self.found)
 
     @property
@@ -57,7 +57,7 @@ class Verdict:
 
 
 def judge(claim: Claim, studies: Results, study: str) -> Verdict:
-    """Ask *study* for every effect of *claim*, and for the table to print beside it."""
+    """Compute every effect of *claim* from *study*, and the table to print beside them."""
     tables: Dict[Tuple[str, str], ResultTable] = {}
     found = []
     for effect in claim.effects:
@@ -70,7 +70,9 @@ def judge(claim: Claim, studies: Results, study: str) -> Verdict:
                     reduction=effect.reduction,
                     confidence=claim.confidence,
                 )
-        except InvalidSpec as e:  # no job reported it: a log of what is not positive, say
+        except (
+            InvalidSpec
+        ) as e:  # no job reported it, such as the logarithm of a value that is not positive
             found.append(Found(effect, None, False, str(e)))
             continue
         found.append(weigh(effect, tables[key].rows, claim.confidence, claim.best_over))
@@ -90,8 +92,8 @@ def weigh(
     """
     Compare the two sides of *effect* over the seeds that both have.
 
-    With *best_over*, a learning rate say, each side has for each seed its value at the rate
-    that is best on average over the *other* seeds: no seed helps to choose its own rate.
+    With *best_over*, such as a learning rate, each side has for each seed its value at the rate
+    that is best on average over the *other* seeds: no seed influences the choice of its own rate.
     """
     try:
         smaller = smaller_is_better(effect.metric)
@@ -122,10 +124,11 @@ def _values(
     rows: Sequence[ResultRow], where: Mapping[str, str], best_over: str | None, smaller: bool
 ) -> Dict[int, float]:
     """
-    Gather what the row at *where* has for each seed, at the best of *best_over*.
+    Return the value at *where* for each seed, at the best value of *best_over*.
 
     Raises:
-        InvalidSpec: no value there, or several cells for one seed: they are never averaged.
+        InvalidSpec: there is no value, or there are several cells for one seed, which are never
+            averaged.
     """
     settings: Dict[str, List[ResultRow]] = {}
     for row in rows:
@@ -136,8 +139,8 @@ def _values(
         differing = [p for p in matching[0].labels if len({r.labels[p] for r in matching}) > 1]
         if differing:
             raise InvalidSpec(
-                f"{wanted} are cells that differ in {', '.join(differing)}, which is not averaged "
-                "over: name its value on this side of the effect"
+                f"{wanted} are cells that differ in {', '.join(differing)}, and such cells are "
+                "not averaged: give its value on this side of the effect"
             )
     found = best_by_other_seeds([rows[0].values for rows in settings.values()], smaller)
     if not found:
@@ -151,10 +154,10 @@ def best_by_other_seeds(
     """
     Take each seed's value from the setting whose mean over the other seeds is the best.
 
-    A setting that lacks a seed that others have, because a training diverged, is no candidate.
+    A setting that lacks a seed of the others, because a training diverged, is not a candidate.
 
     Args:
-        settings: of each, seed to value.
+        settings: for each, a mapping from seed to value.
         smaller: the best mean is the lowest one, not the highest.
     """
     sign = -1 if smaller else 1

@@ -15,6 +15,7 @@ from normlab.cli import (
     doctor,
     exporting,
     jobs,
+    plugins,
     reproduce,
     results,
     studies,
@@ -43,6 +44,7 @@ GROUPS = (
     reproduce,
     exporting,
     catalogue,
+    plugins,
     tokens,
     doctor,
 )

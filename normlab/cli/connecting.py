@@ -10,7 +10,7 @@ import typer
 
 from normlab.errors import InvalidSpec, ServiceUnavailable
 from normlab.stacks.connection import Connection
-from normlab.stacks.running import running_stack, running_stacks
+from normlab.stacks.running import default_data_dir, running_stack, running_stacks
 
 if TYPE_CHECKING:
     from normlab.client import Client
@@ -28,13 +28,6 @@ class Address:
     url: Optional[str]
     token: Optional[str]
     data_dir: Optional[Path] = None
-
-
-def default_data_dir() -> Path:
-    """Return the platform's folder for application data."""
-    from platformdirs import user_data_dir
-
-    return Path(user_data_dir("normlab", appauthor=False))
 
 
 def data_dir_of(address: Address) -> Path:

@@ -1,4 +1,4 @@
-"""`normlab compare` and `normlab study decide`: two things compared until it is decided."""
+"""`normlab compare` and `normlab study decide`: add seeds until a comparison is decided."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 By = typer.Option(0.01, help="The margin: the effect that must not be missed.")
 Power = typer.Option(0.9, help="Probability that an effect of --by shows, 0.5 to 0.95.")
 AtMost = typer.Option(64, "--at-most", help="Seeds of each cell, 3 to 1000.")
-Metric = typer.Option("val/accuracy", "--metric", "-m", help="What is compared.")
+Metric = typer.Option("val/accuracy", "--metric", "-m", help="The metric that is compared.")
 Reduction = typer.Option("last", help="Of each job: last, best, area, mean_last:K.")
 Axis = typer.Option(None, help="The path whose values are compared.")
 Wait = typer.Option(True, help="Show progress until all is decided, or the limit is met.")
@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
     """Add the command to *app*; `study decide` stands in its own group."""
     app.command(
         epilog=examples(
-            "normlab compare 5f0c9a41 online batch                       the seeds that are there",
+            "normlab compare 5f0c9a41 online batch                       with the existing seeds",
             "normlab compare 5f0c9a41 online batch --decide --by 0.02    add seeds until decided",
         )
     )(compare)
@@ -37,8 +37,8 @@ def register(app: typer.Typer) -> None:
 def compare(
     ctx: typer.Context,
     study: str = Study,
-    a: str = typer.Argument(..., help="A value, as tables name it.", show_default=False),
-    b: str = typer.Argument(..., help="Another one of the same axis.", show_default=False),
+    a: str = typer.Argument(..., help="A value, as in tables.", show_default=False),
+    b: str = typer.Argument(..., help="Another value of the same axis.", show_default=False),
     decide: bool = typer.Option(False, "--decide", help="Add seeds until it is decided."),
     by: float = By,
     power: float = Power,

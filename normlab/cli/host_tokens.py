@@ -1,4 +1,4 @@
-"""Tokens on the host of a stack: changed in its database, by a process of the service."""
+"""Tokens on the host of a stack: a process of the service changes them in its database."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from normlab.cli.own_stack import require_server
+from normlab.client.pages import all_items
 from normlab.client.problems import from_problem
 from normlab.errors import ServiceUnavailable
 from normlab.records.access import TokenIssued, TokenPage, TokenRecord
@@ -19,7 +20,7 @@ WITHIN_S = 60.0
 
 
 class HostTokens:
-    """What `client.tokens` does over HTTP, for the stack whose data lie in *data_dir*."""
+    """The same as `client.tokens`, for the stack with the data folder *data_dir*."""
 
     def __init__(self, data_dir: Path) -> None:
         require_server()
@@ -33,31 +34,31 @@ class HostTokens:
         expires_at: Optional[datetime] = None,
         note: str = "",
     ) -> TokenIssued:
-        """Make a token; its `secret` cannot be read again."""
+        """Create a token; its `secret` cannot be read again."""
         ends = None if expires_at is None else expires_at.isoformat()
         asked = {"owner": owner, "scopes": list(scopes), "expires_at": ends, "note": note}
         return TokenIssued.model_validate(self._ask("create", asked))
 
     def list(self, owner: Optional[str] = None) -> Iterator[TokenRecord]:
-        """Iterate over tokens, newest first, also those that have ended."""
-        cursor: Optional[str] = None
-        while True:
-            page = TokenPage.model_validate(self._ask("list", {"owner": owner, "cursor": cursor}))
-            yield from page.tokens
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        """Iterate over tokens, newest first, including those that have ended."""
+
+        def ask(cursor: Optional[str], size: int) -> Tuple[Sequence[TokenRecord], Optional[str]]:
+            asked = {"owner": owner, "cursor": cursor, "limit": size}
+            page = TokenPage.model_validate(self._ask("list", asked))
+            return page.tokens, page.next_cursor
+
+        return all_items(ask)
 
     def revoke(self, token: str) -> TokenRecord:
-        """End the token of id *token* at once."""
+        """Revoke the token with the id *token* immediately."""
         return TokenRecord.model_validate(self._ask("revoke", {"token": token}))
 
     def rotate(self, token: str, grace_s: float = 3600.0) -> TokenIssued:
-        """Put a new token in the place of *token*, whose secret opens for *grace_s* more."""
+        """Replace *token* by a new one; the old secret stays valid for *grace_s*."""
         return TokenIssued.model_validate(self._ask("rotate", {"token": token, "grace_s": grace_s}))
 
     def _ask(self, verb: str, fields: Dict[str, Any]) -> Dict[str, Any]:
-        # a process of its own: the client never imports the service
+        # a separate process, because the client never imports the service
         done = subprocess.run(
             [sys.executable, "-m", "service.access"],
             input=json.dumps({"do": verb, **fields}),

@@ -130,7 +130,7 @@ def device_of(job: JobRecord) -> str:
 
 
 def last(job: JobRecord, name: str) -> Optional[float]:
-    """Return the last value of metric *name* of *job* as text."""
+    """Return the last value of metric *name* of *job*; None if it has none."""
     value = job.last.get(name)
     return value.value if value else None
 

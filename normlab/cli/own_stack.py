@@ -17,6 +17,7 @@ import typer
 
 from normlab.cli.connecting import Address, connect, data_dir_of
 from normlab.errors import InvalidSpec, NormlabError, ServiceUnavailable
+from normlab.host.limits import usable_cores
 from normlab.host.private_files import append_privately
 from normlab.stacks.connection import Connection, forget_connection, read_connection
 from normlab.stacks.running import running_stack
@@ -149,6 +150,6 @@ def _answers(address: Address) -> bool:
 
 
 def _own_settings() -> Dict[str, str]:
-    cores = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-    wished = {"NORMLAB_PORT": "0", "NORMLAB_HOST": "127.0.0.1", "NORMLAB_SLOTS": cores}
+    wished = {"NORMLAB_PORT": "0", "NORMLAB_HOST": "127.0.0.1"}
+    wished["NORMLAB_SLOTS"] = str(usable_cores())
     return {name: os.environ.get(name, value) for name, value in wished.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Callable, ContextManager, Dict, List, Sequence, Tuple
 
 from normlab.cli.output import last, normalizer
@@ -27,8 +28,7 @@ def follow(client: Client, ids: Sequence[str], *, quiet: bool = False) -> List[J
         ids: of the jobs.
         quiet: show nothing, only wait.
     """
-    shown: ContextManager[Show] = _Silence() if quiet else _display()
-    with shown as show:
+    with _nothing() if quiet else _display() as show:
         if len(ids) == 1:
             return [client.wait(ids[0], progress=show)]
         return _poll(client, ids, show)
@@ -67,18 +67,12 @@ def describe(job: JobRecord) -> str:
     return "  ".join(f"{name} {value:.3f}" for name, value in values)
 
 
+def _nothing() -> ContextManager[Show]:
+    return nullcontext(lambda job: None)
+
+
 def _display() -> ContextManager[Show]:
-    return _Bars() if sys.stderr.isatty() else _Lines()
-
-
-class _Silence:
-    """Show nothing."""
-
-    def __enter__(self) -> Show:
-        return lambda job: None
-
-    def __exit__(self, *ended_how: object) -> None:
-        pass
+    return _Bars() if sys.stderr.isatty() else nullcontext(_Lines().show)
 
 
 class _Lines:
@@ -86,12 +80,6 @@ class _Lines:
 
     def __init__(self) -> None:
         self.seen: Dict[str, Tuple[str, int]] = {}
-
-    def __enter__(self) -> Show:
-        return self.show
-
-    def __exit__(self, *ended_how: object) -> None:
-        pass
 
     def show(self, job: JobRecord) -> None:
         now = (job.state, job.epoch)

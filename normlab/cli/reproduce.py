@@ -106,8 +106,7 @@ def _changed(study: StudySpec, overrides: List[str]) -> StudySpec:
         return Spec.model_validate(raw)
     except ValidationError as e:
         first, *_ = explain(e.errors(), raw, Spec)
-        said = f"{first.field}: {first.rule}"
-        raise InvalidSpec(f"--set {' --set '.join(overrides)}: {said}") from e
+        raise InvalidSpec(f"--set {' --set '.join(overrides)}: {first}") from e
 
 
 def _run_all(

@@ -136,7 +136,7 @@ def _write(table: ResultTable, form: str, output: Optional[Path]) -> None:
         else:
             output.write_text(text, encoding="utf-8")
     elif output is None:
-        raise InvalidSpec("Parquet is no text: name a file with --output")
+        raise InvalidSpec("Parquet is not text: name a file with --output")
     else:
         output.write_bytes(parquet(tidy(table)))
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import re
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Iterator, Optional, Sequence
 
 import yaml
 
 from normlab.errors import FieldProblem, InvalidSpec
 
-_BEYOND = "nested too deeply, or a number of thousands of digits; no job has either"
+_BEYOND = "nested too deeply, or a number with thousands of digits; a job has neither"
 
 
 class _Loader(yaml.SafeLoader):
@@ -50,14 +51,11 @@ def read_spec(source: Optional[str], overrides: Sequence[str]) -> Dict[str, Any]
 
 def parse(text: str, source: str) -> Dict[str, Any]:
     """Parse the JSON or YAML *text* of *source*, which must be a mapping."""
-    try:
-        value = json.loads(text) if text.lstrip().startswith("{") else _yaml(text)
-    except json.JSONDecodeError:
-        value = _flow(text, source)
-    except yaml.YAMLError as e:
-        raise InvalidSpec(f"{source}: neither JSON nor YAML: {_one_line(e)}") from e
-    except (RecursionError, ValueError) as e:
-        raise InvalidSpec(f"{source}: {_BEYOND}") from e
+    with _said_of(source, "neither JSON nor YAML"):
+        try:
+            value = json.loads(text) if text.lstrip().startswith("{") else _yaml(text)
+        except json.JSONDecodeError:  # what begins like JSON may still be YAML in flow style
+            value = _yaml(text)
     if not isinstance(value, dict):
         found = type(value).__name__
         raise InvalidSpec(f"{source}: a job is a mapping of fields to values, not a {found}")
@@ -70,12 +68,8 @@ def apply_override(spec: Dict[str, Any], override: str) -> None:
     names = path.strip().split(".")
     if not equals or not all(names):
         raise InvalidSpec(f"--set {override}: write FIELD=VALUE, such as --set optimizer.lr=0.05")
-    try:
+    with _said_of(f"--set {override[:60]}", "the value is not YAML"):
         value = _yaml(text)
-    except yaml.YAMLError as e:
-        raise InvalidSpec(f"--set {override}: the value is no YAML: {_one_line(e)}") from e
-    except (RecursionError, ValueError) as e:
-        raise InvalidSpec(f"--set {override[:60]}: {_BEYOND}") from e
     _set(spec, names, value, override)
 
 
@@ -105,19 +99,16 @@ def _text(source: str) -> str:
         raise InvalidSpec(f"{source}: not text in UTF-8 ({e.reason})") from e
 
 
-def _flow(text: str, source: str) -> Any:
-    # text that begins like JSON but is not JSON may still be YAML in flow style
+@contextmanager
+def _said_of(source: str, rule: str) -> Iterator[None]:
+    """Translate the errors of a parser: *source* breaks the *rule*, or is too deep or long."""
     try:
-        return _yaml(text)
+        yield
     except yaml.YAMLError as e:
-        raise InvalidSpec(f"{source}: neither JSON nor YAML: {_one_line(e)}") from e
+        raise InvalidSpec(f"{source}: {rule}: {' '.join(str(e).split())}") from e
     except (RecursionError, ValueError) as e:
         raise InvalidSpec(f"{source}: {_BEYOND}") from e
 
 
 def _yaml(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)  # a SafeLoader: it creates only plain data
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -9,6 +9,7 @@ import typer
 
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, ago, examples, print_json, print_table, short_ids
+from normlab.cli.plugins import Code, with_code
 
 if TYPE_CHECKING:
     from normlab.records import StudyPreview, StudyRecord
@@ -49,6 +50,7 @@ def run(
     extend: Optional[str] = typer.Option(
         None, "--extend", metavar="STUDY", help="Extend this study to the larger grid of the file."
     ),
+    code: List[str] = Code,
     wait: bool = typer.Option(True, help="Show progress until every cell has ended."),
     as_json: bool = AsJson,
 ) -> int:
@@ -62,6 +64,7 @@ def run(
 
     spec = read_spec(file, overrides)
     with connect(ctx) as client:
+        spec = with_code(client, spec, code, file)
         study = client.studies.extend(extend, spec) if extend else client.studies.create(spec)
         if any(study.counts.get(state) for state in ("failed", "cancelled")):
             study = client.studies.complete(study.id)
@@ -80,14 +83,18 @@ def run(
 
 @studies.command(epilog=examples("normlab study preview grid.yaml"))
 def preview(
-    ctx: typer.Context, file: str = File, overrides: List[str] = Set, as_json: bool = AsJson
+    ctx: typer.Context,
+    file: str = File,
+    overrides: List[str] = Set,
+    code: List[str] = Code,
+    as_json: bool = AsJson,
 ) -> int:
     """Show what a study would run, how long it may take and what is refused; run nothing."""
     from normlab.cli.specfile import read_spec
 
     spec = read_spec(file, overrides)
     with connect(ctx) as client:
-        found = client.studies.preview(spec)
+        found = client.studies.preview(with_code(client, spec, code, file))
     if as_json:
         print_json(found)
     else:
@@ -242,7 +249,7 @@ def _cost_of_deciding(found: StudyPreview) -> List[Any]:
 
 
 class StudyProgress:
-    """One line that is written over in a terminal; elsewhere a line a change."""
+    """One line that is overwritten in a terminal; elsewhere one line per change."""
 
     def __init__(self) -> None:
         self.last = ""

@@ -8,6 +8,7 @@ import typer
 
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_table, size
+from normlab.cli.plugins import Code, with_code
 
 File = typer.Argument(None, help="JSON or YAML; - reads standard input.", show_default=False)
 Set = typer.Option(
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
             "normlab submit job.yaml",
             "normlab submit job.yaml --set batch_size=2 --set optimizer.lr=0.05 --wait",
             "normlab submit -s normalizer=online -s dataset.name=digits -s epochs=2",
+            "normlab submit --code my_norms.py -s normalizer.kind=my_norm",
             'echo \'{"normalizer": "batch"}\' | normlab submit -',
         )
     )(submit)
@@ -41,6 +43,7 @@ def submit(
     key: Optional[str] = typer.Option(
         None, "--key", help="Idempotency key: two submissions with the same key are one job."
     ),
+    code: List[str] = Code,
     wait: bool = typer.Option(False, "--wait", "-w", help="Show progress until the job has ended."),
     as_json: bool = AsJson,
 ) -> int:
@@ -49,7 +52,7 @@ def submit(
 
     spec = read_spec(file, overrides)
     with connect(ctx) as client:
-        created = client.submit(spec, idempotency_key=key)
+        created = client.submit(with_code(client, spec, code, file), idempotency_key=key)
         if wait:
             from normlab.cli.watching import watch_until_ended
 
@@ -66,6 +69,7 @@ def validate(
     file: Optional[str] = File,
     overrides: List[str] = Set,
     device: Optional[str] = typer.Option(None, "--device", help="Same as --set device=..."),
+    code: List[str] = Code,
     as_json: bool = AsJson,
 ) -> int:
     """Show what would run, where, and how large it is; queue nothing."""
@@ -73,7 +77,7 @@ def validate(
 
     spec = read_spec(file, [*overrides, *([f"device={device}"] if device else [])])
     with connect(ctx) as client:
-        found = client.validate(spec)
+        found = client.validate(with_code(client, spec, code, file))
     if as_json:
         print_json(found)
         return 0

@@ -1,4 +1,4 @@
-"""`normlab token`: who may do what; on the host of the stack, or over HTTP for admins."""
+"""`normlab token`: manage tokens on the host of the stack, or over HTTP as an admin."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
     group = typer.Typer(
         no_args_is_help=True,
-        help="Make, list, rotate and revoke tokens. Without --url: in the stack on this host.",
+        help="Create, list, rotate and revoke tokens. Without --url: in the stack on this host.",
     )
     group.command(
         epilog=examples(
@@ -51,15 +51,17 @@ def register(app: typer.Typer) -> None:
 
 def create(
     ctx: typer.Context,
-    owner: str = typer.Argument(..., help="Whose jobs it may change."),
-    scope: List[str] = typer.Option(["read"], help="read, submit (and read) or admin (and all)."),
-    expires: Optional[str] = typer.Option(
-        None, help="In 90d, 12h, 30m, or on a day (2030-01-31); default: when it is revoked."
+    owner: str = typer.Argument(..., help="The owner whose jobs it may change."),
+    scope: List[str] = typer.Option(
+        ["read"], help="read, submit (includes read) or admin (includes all)."
     ),
-    note: str = typer.Option("", help="What it is for."),
+    expires: Optional[str] = typer.Option(
+        None, help="When it expires: in 90d, 12h, 30m, or on 2030-01-31; default: never."
+    ),
+    note: str = typer.Option("", help="The purpose of the token."),
     as_json: bool = AsJson,
 ) -> None:
-    """Make a token and print it once; only a hash of it is kept."""
+    """Create a token and print it once; only a hash of it is stored."""
     ends = None if expires is None else _moment(expires)
     with _tokens(ctx) as tokens:
         issued = tokens.create(owner, scope, expires_at=ends, note=note)
@@ -68,7 +70,7 @@ def create(
 
 def list_tokens(
     ctx: typer.Context,
-    owner: Optional[str] = typer.Option(None, help="Only those of one owner."),
+    owner: Optional[str] = typer.Option(None, help="Only the tokens of this owner."),
     as_json: bool = AsJson,
 ) -> None:
     """List tokens, newest first; never their secrets."""
@@ -90,7 +92,7 @@ def list_tokens(
 
 
 def revoke(ctx: typer.Context, token: str = TokenArgument, as_json: bool = AsJson) -> None:
-    """End a token at once, with the streams and logins that it opened."""
+    """Revoke a token immediately, with its streams and logins."""
     with _tokens(ctx) as tokens:
         record = tokens.revoke(_whole(tokens, token))
     if as_json:
@@ -102,10 +104,10 @@ def revoke(ctx: typer.Context, token: str = TokenArgument, as_json: bool = AsJso
 def rotate(
     ctx: typer.Context,
     token: str = TokenArgument,
-    grace: str = typer.Option("1h", help="For which the old secret opens still: 1h, 0s, 2d."),
+    grace: str = typer.Option("1h", help="How long the old secret stays valid: 1h, 0s, 2d."),
     as_json: bool = AsJson,
 ) -> None:
-    """Put a new token in the place of one, and say when the old one ends."""
+    """Replace a token by a new one, and print when the old one ends."""
     with _tokens(ctx) as tokens:
         issued = tokens.rotate(_whole(tokens, token), _seconds("--grace", grace))
     _show(issued, as_json=as_json)
@@ -133,7 +135,7 @@ def _show(issued: TokenIssued, *, as_json: bool) -> None:
     if as_json:
         print_json(issued)
         return
-    # the secret alone on stdout, so that it can be caught in a variable
+    # only the secret goes to stdout, so that it can be assigned to a variable
     ends = f"until {issued.expires_at:%Y-%m-%d %H:%M %Z}" if issued.expires_at else "until revoked"
     told = f"token {issued.id} of {issued.owner} ({', '.join(issued.scopes)}), {ends}; "
     print(f"{told}shown this once:", file=sys.stderr, flush=True)
@@ -161,4 +163,6 @@ def _seconds(option: str, text: str) -> float:
 
 
 def _refused(option: str, text: str, rule: str) -> InvalidSpec:
-    return InvalidSpec.of([FieldProblem(option, f"{text!r} is no span of time; give one {rule}")])
+    return InvalidSpec.of(
+        [FieldProblem(option, f"{text!r} is not a span of time; give one {rule}")]
+    )

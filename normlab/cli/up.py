@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
             "normlab up",
             "normlab up --slots 2 --port 9000",
             "normlab up --device cpu --device ipu",
+            "normlab up --with my_norms.py   (a file or folder with layers of your own)",
             "NORMLAB_DATABASE_URL=postgresql://... normlab up   (your own server)",
         )
     )(up)
@@ -44,6 +45,12 @@ def up(
     device: List[str] = typer.Option(
         [], help=f"{NAMES} (repeatable): one worker for each; default: cpu."
     ),
+    plugin: List[Path] = typer.Option(
+        [],
+        "--with",
+        exists=True,
+        help="A .py file or a folder (repeatable): its normalizers can be used in every job.",
+    ),
 ) -> None:
     """Start PostgreSQL, Redis, the API and a worker here; Ctrl-C stops them."""
     from normlab.cli.own_stack import command, require_server
@@ -52,6 +59,7 @@ def up(
     given: Dict[str, object] = {"PORT": port, "HOST": host, "SLOTS": slots}
     given["DATA_DIR"] = data_dir or ctx.find_root().obj.data_dir
     given["DEVICES"] = ",".join(device) or None
+    given["PLUGINS"] = os.pathsep.join(str(path.absolute()) for path in plugin) or None
     told: Dict[str, str] = {f"NORMLAB_{k}": str(v) for k, v in given.items() if v is not None}
     sys.stdout.flush()
     # replaces this process by the launcher, so that the terminal's signals reach it directly

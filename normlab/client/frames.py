@@ -1,4 +1,4 @@
-"""A study's results as a pandas frame: a row for each job, typed columns, any metrics."""
+"""A study's results as a pandas frame: one row per job, typed columns, any metrics."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _WITH_GAPS = {int: "Int64", float: "float64", bool: "boolean", str: "string"}
 
 def frame(study: StudyDetail, tables: Sequence[ResultTable]) -> pd.DataFrame:
     """
-    Lay the *tables* of several metrics side by side, a row for each cell of *study*.
+    Join the *tables* of several metrics to one frame, with one row per cell of *study*.
 
     Columns: one for each path, `seed`, `job`, `state`, and one for each metric, as floats with NaN
     where a job has no value. Whole numbers are int64 (Int64 where one is missing), truth values
     bool (boolean), texts string, and `state` is a category.
     """
-    import pandas as pd  # large, and only this function is about it
+    import pandas as pd  # large, and only this function needs it
 
     paths = typed_columns([cell.coordinates for cell in study.grid])
     columns = {path: pd.Series(values, dtype=_dtype(values)) for path, values in paths.items()}

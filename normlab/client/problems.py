@@ -1,4 +1,4 @@
-"""From an error on the wire back to an exception of our tree."""
+"""Convert an error response to an exception of our tree."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _family(root: Type[NormlabError]) -> Iterator[Type[NormlabError]]:
 
 
 BY_CODE: Dict[str, Type[NormlabError]] = {kind.code: kind for kind in _family(NormlabError)}
-# for answers without a code of ours: a proxy in between, or a newer server
+# for answers without one of our codes, from a proxy or a newer server
 BY_STATUS: Dict[int, Type[NormlabError]] = {
     400: InvalidSpec,
     401: Unauthorized,
@@ -42,12 +42,12 @@ BY_STATUS: Dict[int, Type[NormlabError]] = {
 
 def from_problem(status: int, body: Any, text: str) -> NormlabError:
     """
-    Return the error that an answer stands for.
+    Return the error that a response describes.
 
     Args:
-        status: of HTTP.
+        status: the HTTP status.
         body: the decoded `application/problem+json`, or None.
-        text: what to say where the body says nothing.
+        text: the message if the body has none.
     """
     problem: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
     kind = BY_CODE.get(str(problem.get("code"))) or _by_status(status)

@@ -1,30 +1,31 @@
-"""Ids as people write them: the beginning or end of one, or a name, where it is the only such."""
+"""Ids as people write them: a unique beginning or end of an id, or a unique name."""
 
 from __future__ import annotations
 
 import re
 from itertools import islice
-from typing import Any, Callable, Dict, Iterator, List, Optional, Set
+from typing import Callable, Dict, Iterator, List, Optional, Set, Tuple
 from uuid import UUID
 
+from normlab.client.pages import all_items
 from normlab.client.transport import Transport
 from normlab.errors import InvalidSpec, NotFound
 
-SHORTEST = 4  # fewer characters fit too many
+SHORTEST = 4  # fewer characters match too many ids
 _PART = re.compile(rf"[0-9a-f-]{{{SHORTEST},36}}")
-_WORD = re.compile(r"[A-Za-z0-9_-]+")  # what may stand in an address as it is
-_NAMED = 5  # candidates in a refusal
+_WORD = re.compile(r"[A-Za-z0-9_-]+")  # what needs no escaping in a URL
+_NAMED = 5  # candidates in an error message
 Candidates = Callable[[str], Iterator[str]]
 
 
 class References:
     """
-    Completes what stands for the id of one kind of thing, and remembers it.
+    Completes references to one kind of thing to its ids, and caches them.
 
     Args:
         kind: "job" or "study", for messages.
-        candidates: yields ids that have a text in them, and perhaps others.
-        named: yields the ids of what has this very name; None: it goes by no name.
+        candidates: yields the ids that contain a text, and perhaps others.
+        named: yields the ids of things with exactly this name; None: they have no names.
     """
 
     def __init__(
@@ -37,14 +38,14 @@ class References:
 
     def full(self, text: str) -> str:
         """
-        Return the id that *text* begins or ends, or whose name it is.
+        Return the id that begins or ends with *text*, or that of the thing with this name.
 
-        Ids of one week share their first characters and differ in their last ones. A word that fits
-        none goes to the server as it is.
+        Ids of one week share their first characters and differ in their last ones. A word that
+        matches none is sent to the server unchanged.
 
         Raises:
-            InvalidSpec: several begin or end so, or have this name; the message has some of them.
-            NotFound: nothing fits, and *text* could be no id.
+            InvalidSpec: several ids match; the message lists some of them.
+            NotFound: nothing matches, and *text* cannot be an id.
         """
         if _is_whole(text.strip()):
             return text.strip()
@@ -70,14 +71,14 @@ class References:
         more = " and more" if len(fitting) > _NAMED else ""
         return InvalidSpec(
             f"{self._kind} {text!r} may be {', '.join(fitting[:_NAMED])}{more}; "
-            "write more of the id, best of its end"
+            "write more of the id, preferably of its end"
         )
 
     def _unknown(self, text: str) -> str:
         if _WORD.fullmatch(text):
             return text
-        name = "" if self._named is None else ", and none of yours has that name"
-        raise NotFound(f"no {self._kind} {text!r}: it begins or ends no id{name}")
+        name = "" if self._named is None else ", and none of yours has this name"
+        raise NotFound(f"no {self._kind} {text!r}: no id begins or ends with it{name}")
 
 
 def _once(ids: Iterator[str]) -> Iterator[str]:
@@ -97,33 +98,30 @@ def _is_whole(text: str) -> bool:
 
 
 def jobs(transport: Transport) -> References:
-    """Complete the ids of jobs; the server looks through them."""
+    """Complete the ids of jobs; the server searches for them."""
 
     def candidates(part: str) -> Iterator[str]:
-        params = {"filter": f'id ~ "{part}"'}
-        return (job["id"] for job in _pages(transport, "jobs", params))
+        return _ids(transport, "jobs", {"filter": f'id ~ "{part}"'})
 
     return References("job", candidates)
 
 
 def studies(transport: Transport) -> References:
-    """Complete the ids of studies, which are few; the caller's own also go by their names."""
+    """Complete the ids of studies; the caller's own may be given by their names too."""
 
     def candidates(part: str) -> Iterator[str]:
-        return (study["id"] for study in _pages(transport, "studies", {}))
+        return _ids(transport, "studies", {})
 
     def named(name: str) -> Iterator[str]:
-        params = {"name": name, "mine": "true"}
-        return (study["id"] for study in _pages(transport, "studies", params))
+        return _ids(transport, "studies", {"name": name, "mine": "true"})
 
     return References("study", candidates, named)
 
 
-def _pages(transport: Transport, what: str, params: Dict[str, str]) -> Iterator[Dict[str, Any]]:
-    cursor = None
-    while True:
-        page = transport.send("GET", f"/{what}", params={**params, "cursor": cursor}).json()
-        yield from page[what]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return
+def _ids(transport: Transport, what: str, filters: Dict[str, str]) -> Iterator[str]:
+    def ask(cursor: Optional[str], size: int) -> Tuple[List[str], Optional[str]]:
+        params = {**filters, "cursor": cursor, "limit": size}
+        page = transport.send("GET", f"/{what}", params=params).json()
+        return [one["id"] for one in page[what]], page["next_cursor"]
+
+    return all_items(ask)

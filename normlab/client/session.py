@@ -1,4 +1,4 @@
-"""The client: everything that the HTTP interface offers, as methods that return records."""
+"""The client: all of the HTTP interface, as methods that return records."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from typing import (
     Mapping,
     Optional,
     Sequence,
+    Tuple,
     Type,
-    TypeVar,
     Union,
 )
 
 import httpx
-from pydantic import BaseModel
 
 from normlab.client import references, streams
+from normlab.client.pages import all_items
+from normlab.client.plugins import Plugins
 from normlab.client.studies import Studies
 from normlab.client.tokens import Tokens, audit
-from normlab.client.transport import Transport
+from normlab.client.transport import AnyRecord, Transport
 from normlab.errors import ServiceUnavailable
 from normlab.records import (
     ENDED,
@@ -49,10 +50,9 @@ from normlab.records import (
 from normlab.records.access import AuditRecord
 from normlab.specs.jobs import JobSpec
 
-# between looks at a log that somebody follows
+# between two requests for a log that is followed
 FOLLOW_S = 0.5
-SERIES_AT_ONCE = 100  # the server takes no more jobs in one request
-AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
+SERIES_AT_ONCE = 100  # the most jobs that the server accepts in one request
 AnySpec = Union[JobSpec, Mapping[str, Any]]
 
 
@@ -62,16 +62,16 @@ class Client:
 
     Args:
         url: such as `http://127.0.0.1:8000`.
-        token: as `normlab up` printed it.
-        timeout_s: seconds that one request may stay silent.
-        tries: of a request that may be sent again; 1 never repeats.
+        token: as printed by `normlab up`.
+        timeout_s: the longest silence of the server within one request.
+        tries: the number of tries for a request that may be repeated; 1 never repeats.
         http: another transport of httpx, for tests.
-        sleep: how to pass the time between tries.
+        sleep: waits between tries.
 
-    A job or study is named by its id, or by the beginning or end of it that no other has; `job_id`
-    completes such a part. A study also goes by its name where no other of yours has it. Every
-    method raises an error of `normlab.errors`: what the server answered, or ServiceUnavailable
-    where it did not answer.
+    A job or study is given by its id, or by a unique beginning or end of it; `job_id` completes
+    such a part. A study may also be given by its name, if it is unique among yours. Every method
+    raises an error of `normlab.errors`: the one that the server sent, or ServiceUnavailable if it
+    did not answer.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Client:
         )
         self.studies = Studies(self.transport)
         self.tokens = Tokens(self.transport)
+        self.plugins = Plugins(self.transport)
         self.job_id = references.jobs(self.transport).full
 
     def __enter__(self) -> Client:
@@ -108,63 +109,55 @@ class Client:
 
     def submit(self, spec: AnySpec, *, idempotency_key: Optional[str] = None) -> JobCreated:
         """
-        Queue a job; a lost answer is asked for again, and never makes a second job.
+        Queue a job; after a lost answer the request is repeated, but there is only one job.
 
         Args:
             spec: a JobSpec, or a dictionary that the server checks.
-            idempotency_key: two submissions with one key are one job; None makes a key.
+            idempotency_key: two submissions with the same key are one job; None: a new key.
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        answer = self.transport.send(
-            "POST", "/jobs", json=_body(spec), headers=headers, repeatable=True
+        return self.transport.record(
+            JobCreated, "POST", "/jobs", json=_body(spec), headers=headers, repeatable=True
         )
-        return JobCreated.model_validate_json(answer.content)
 
     def validate(self, spec: AnySpec) -> Validation:
-        """Ask what would be run and where, without queueing it."""
-        answer = self.transport.send("POST", "/jobs:validate", json=_body(spec), repeatable=True)
-        return Validation.model_validate_json(answer.content)
+        """Check a job and return what would run where, without queueing it."""
+        return self.transport.record(
+            Validation, "POST", "/jobs:validate", json=_body(spec), repeatable=True
+        )
 
     def get(self, job: str) -> JobDetail:
         """Return a job with its specification and attempts."""
-        return JobDetail.model_validate_json(
-            self.transport.send("GET", f"/jobs/{self.job_id(job)}").content
-        )
+        return self.transport.record(JobDetail, "GET", f"/jobs/{self.job_id(job)}")
 
     def page(self, **filters: Any) -> JobPage:
         """Return one page of jobs; *filters* are the query of `GET /v1/jobs`."""
         if filters.get("study"):
             filters["study"] = self.studies.study_id(filters["study"])
-        answer = self.transport.send("GET", "/jobs", params=filters)
-        return JobPage.model_validate_json(answer.content)
+        return self.transport.record(JobPage, "GET", "/jobs", params=filters)
 
     def list(self, limit: Optional[int] = None, **filters: Any) -> Iterator[JobRecord]:
         """
-        Iterate over jobs, asking for page after page.
+        Iterate over jobs, page by page.
 
         Args:
-            limit: of jobs in all; None: every one.
+            limit: the largest number of jobs; None: all.
             filters: state, device, normalizer, study, sort, as in `GET /v1/jobs`.
         """
-        left, cursor = limit, None
-        while left is None or left > 0:
-            size = min(left, 100) if left is not None else 100
+
+        def ask(cursor: Optional[str], size: int) -> Tuple[List[JobRecord], Optional[str]]:
             page = self.page(limit=size, cursor=cursor, **filters)
-            yield from page.jobs
-            left = None if left is None else left - len(page.jobs)
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+            return page.jobs, page.next_cursor
+
+        return all_items(ask, limit)
 
     def cancel(self, job: str) -> JobRecord:
         """Ask a job to stop; a running one first writes a checkpoint."""
-        answer = self.transport.send("POST", f"/jobs/{self.job_id(job)}/cancel")
-        return JobRecord.model_validate_json(answer.content)
+        return self.transport.record(JobRecord, "POST", f"/jobs/{self.job_id(job)}/cancel")
 
     def retry(self, job: str) -> JobRecord:
         """Queue a failed or cancelled job again; it continues from its checkpoint."""
-        answer = self.transport.send("POST", f"/jobs/{self.job_id(job)}/retry")
-        return JobRecord.model_validate_json(answer.content)
+        return self.transport.record(JobRecord, "POST", f"/jobs/{self.job_id(job)}/retry")
 
     def metrics(
         self,
@@ -179,19 +172,18 @@ class Client:
 
         Args:
             job: its id.
-            names: of metrics, such as `val/accuracy`; none: all that the job has.
-            from_step: first step wanted.
-            to_step: last step wanted.
-            max_points: longer series come as buckets with mean, minimum and maximum.
+            names: of metrics, such as `val/accuracy`; without names: all metrics of the job.
+            from_step: the first step.
+            to_step: the last step.
+            max_points: longer series are returned as buckets with mean, minimum and maximum.
         """
         wanted = names or tuple(self.get(job).last)
         span = {"from_step": from_step, "to_step": to_step, "max_points": max_points}
-        return {name: self._series(job, name, span) for name in wanted}
-
-    def _series(self, job: str, name: str, span: Mapping[str, Any]) -> SeriesRecord:
-        params = {"name": name, **span}
-        answer = self.transport.send("GET", f"/jobs/{self.job_id(job)}/metrics", params=params)
-        return SeriesRecord.model_validate_json(answer.content)
+        path = f"/jobs/{self.job_id(job)}/metrics"
+        return {
+            name: self.transport.record(SeriesRecord, "GET", path, params={"name": name, **span})
+            for name in wanted
+        }
 
     def series(
         self,
@@ -203,7 +195,7 @@ class Client:
         max_points: Optional[int] = None,
     ) -> List[SeriesRecord]:
         """
-        Return one metric of several jobs, in their order; empty where a job has none of it.
+        Return one metric of several jobs, in their order; empty for a job without it.
 
         Args:
             jobs: their ids.
@@ -219,12 +211,12 @@ class Client:
 
     def events(self, job: Optional[str] = None, after: int = 0) -> Iterator[EventRecord]:
         """
-        Yield what happens to *job* until it has ended; broken connections are resumed.
+        Yield the events of *job* until it has ended; broken connections are resumed.
 
         Args:
-            job: its id; None: all jobs, for ever.
-            after: the number of the last event that is known; 0: none is, and of all jobs only
-                what happens from now on is told.
+            job: its id; None: all jobs, without an end.
+            after: the number of the last known event; 0: yield all events of the job or, for all
+                jobs, only those from now on.
         """
         return streams.events(self.transport, None if job is None else self.job_id(job), after)
 
@@ -239,7 +231,7 @@ class Client:
 
         Args:
             job: its id.
-            progress: called with the job whenever something has happened to it.
+            progress: called with the job after each of its events.
             timeout_s: raise ServiceUnavailable after this time; None waits forever.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -261,18 +253,16 @@ class Client:
 
     def logs(self, job: str, *, offset: int = 0, follow: bool = False) -> Iterator[str]:
         """
-        Yield pieces of what *job* wrote.
+        Yield the log of *job* in pieces.
 
         Args:
             job: its id.
-            offset: bytes to leave out.
-            follow: go on until the job has ended.
+            offset: the number of bytes to skip.
+            follow: continue until the job has ended.
         """
         while True:
-            answer = self.transport.send(
-                "GET", f"/jobs/{self.job_id(job)}/logs", params={"offset": offset}
-            )
-            page = LogPage.model_validate_json(answer.content)
+            path = f"/jobs/{self.job_id(job)}/logs"
+            page = self.transport.record(LogPage, "GET", path, params={"offset": offset})
             if page.text:
                 yield page.text
             if page.ended or (not follow and page.next_offset == offset):
@@ -282,7 +272,7 @@ class Client:
             offset = page.next_offset
 
     def artifacts(self, job: str) -> List[ArtifactRecord]:
-        """List the files that *job* wrote."""
+        """List the files of *job*."""
         return self._records(f"/jobs/{self.job_id(job)}/artifacts", ArtifactRecord)
 
     def diagnostics(self, job: str) -> List[DiagnosticRecord]:
@@ -290,7 +280,7 @@ class Client:
         return self._records(f"/jobs/{self.job_id(job)}/diagnostics", DiagnosticRecord)
 
     def download(self, job: str, name: str, target: Path) -> Path:
-        """Write artifact *name* of *job* to *target*, whole or not at all."""
+        """Download the file *name* of *job* to *target*, atomically."""
         part = target.with_name(target.name + ".part")
         with self.transport.stream(
             f"/jobs/{self.job_id(job)}/artifacts/{name}"
@@ -309,7 +299,7 @@ class Client:
         return self._records("/models", ModelRecord)
 
     def datasets(self) -> List[DatasetRecord]:
-        """List the datasets, and what is missing of them."""
+        """List the datasets and their missing files."""
         return self._records("/datasets", DatasetRecord)
 
     def diagnostic_kinds(self) -> List[DiagnosticKindRecord]:
@@ -322,10 +312,10 @@ class Client:
 
     def audit(self, limit: Optional[int] = None, **filters: Any) -> Iterator[AuditRecord]:
         """
-        Iterate over who did what, newest first; for admins.
+        Iterate over the audit trail, who did what, newest first; for admins.
 
         Args:
-            limit: of records in all; None: every one that is kept.
+            limit: the largest number of records; None: all.
             filters: owner, action, since, until, as in `GET /v1/audit`.
         """
         return audit(self.transport, limit, filters)

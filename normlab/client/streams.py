@@ -1,4 +1,4 @@
-"""Server-sent events, of a job or of all, that go on where they broke off."""
+"""Server-sent events of one job or of all, resumed after a lost connection."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from normlab.records import EventRecord
 
 # The server sends a comment every few seconds: longer silence means a dead connection.
 SILENCE_S = 45.0
-# kinds of event that are states in which a job may stay for good
+# kinds of event that are final states of a job
 LAST = frozenset({"succeeded", "failed", "cancelled"})
 
 
 def events(transport: Transport, job: Optional[str], after: int) -> Iterator[EventRecord]:
     """
-    Yield what happens to *job* after event number *after*, until it has ended.
+    Yield the events of *job* after event number *after*, until it has ended.
 
-    Without a job, what happens to all, for ever; with *after* 0, from now on.
+    Without a job, yield those of all jobs, without an end; with *after* 0, from now on.
 
     Raises:
-        ServiceUnavailable: after several connections in a row that brought nothing.
+        ServiceUnavailable: after several connections in a row without an event.
     """
     seen, failures = after, 0
     while True:
@@ -31,7 +31,7 @@ def events(transport: Transport, job: Optional[str], after: int) -> Iterator[Eve
             for event in _one_connection(transport, job, seen):
                 seen, failures = max(seen, event.seq), 0
                 yield event
-                # a job that was tried again has endings in its past: ask where it stands
+                # a retried job has ended before: ask for its state
                 if event.kind in LAST and _ended(transport, job):
                     return
             lost: Optional[NormlabError] = None

@@ -1,11 +1,23 @@
-"""Studies over HTTP: send a grid, complete it, read what it found."""
+"""Studies over HTTP: submit a grid, complete it, read its results."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from normlab.client import references
+from normlab.client.pages import all_items
 from normlab.client.transport import Transport
 from normlab.errors import ServiceUnavailable
 from normlab.records import (
@@ -22,7 +34,7 @@ from normlab.specs.studies import StudySpec
 if TYPE_CHECKING:
     import pandas as pd
 
-# between looks at a study that somebody waits for
+# between two requests for a study that is waited for
 WATCH_S = 1.0
 AnyStudy = Union[StudySpec, Mapping[str, Any]]
 
@@ -36,36 +48,34 @@ class Studies:
 
     def create(self, spec: AnyStudy) -> StudyRecord:
         """Queue every cell of a study; the same specification is the same study."""
-        answer = self.transport.send("POST", "/studies", json=_body(spec), repeatable=True)
-        return StudyRecord.model_validate_json(answer.content)
+        return self.transport.record(
+            StudyRecord, "POST", "/studies", json=_body(spec), repeatable=True
+        )
 
     def preview(self, spec: AnyStudy) -> StudyPreview:
-        """Ask what a study would run, without queueing anything."""
-        answer = self.transport.send("POST", "/studies:preview", json=_body(spec), repeatable=True)
-        return StudyPreview.model_validate_json(answer.content)
+        """Return what a study would run, without queueing anything."""
+        return self.transport.record(
+            StudyPreview, "POST", "/studies:preview", json=_body(spec), repeatable=True
+        )
 
     def extend(self, study: str, spec: AnyStudy) -> StudyRecord:
-        """Give a study a larger grid; only the new cells are queued."""
-        answer = self.transport.send(
-            "PUT", f"/studies/{self.study_id(study)}", json=_body(spec), repeatable=True
-        )
-        return StudyRecord.model_validate_json(answer.content)
+        """Extend a study to a larger grid; only the new cells are queued."""
+        path = self._path(study)
+        return self.transport.record(StudyRecord, "PUT", path, json=_body(spec), repeatable=True)
 
     def get(self, study: str) -> StudyDetail:
         """Return a study with all its cells."""
-        answer = self.transport.send("GET", f"/studies/{self.study_id(study)}")
-        return StudyDetail.model_validate_json(answer.content)
+        return self.transport.record(StudyDetail, "GET", self._path(study))
 
     def list(self) -> Iterator[StudyRecord]:
-        """Iterate over studies, newest first, asking for page after page."""
-        cursor: Optional[str] = None
-        while True:
-            answer = self.transport.send("GET", "/studies", params={"cursor": cursor})
-            page = StudyPage.model_validate_json(answer.content)
-            yield from page.studies
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        """Iterate over studies, newest first, page by page."""
+
+        def ask(cursor: Optional[str], size: int) -> Tuple[Sequence[StudyRecord], Optional[str]]:
+            params = {"cursor": cursor, "limit": size}
+            page = self.transport.record(StudyPage, "GET", "/studies", params=params)
+            return page.studies, page.next_cursor
+
+        return all_items(ask)
 
     def complete(self, study: str) -> StudyRecord:
         """Run only the missing, failed or cancelled cells."""
@@ -98,7 +108,7 @@ class Studies:
 
         Args:
             study: its id.
-            progress: called with every look at it.
+            progress: called with the study after every request.
             timeout_s: raise ServiceUnavailable after this time; None waits forever.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -126,20 +136,20 @@ class Studies:
         confidence: float = 0.95,
     ) -> ResultTable:
         """
-        Tabulate a metric over the study's cells: means over seeds, and over nothing else.
+        Tabulate a metric over the study's cells, with means over seeds alone.
 
         Args:
             study: its id.
             group_by: paths that form the rows; None: all that vary; with `seed`: one row per job.
                 Omitted paths may not vary within a row.
-            where: path to label, as rows have it: only the cells with these values.
+            where: path to label, as in the rows: only the cells with these values.
             metric: its name.
             reduction: last, best, area, or mean_last:K.
             interval: t or bootstrap.
             confidence: its coverage.
 
         Raises:
-            InvalidSpec: rows that would pool cells which differ in more than their seed.
+            InvalidSpec: a row would pool cells that differ in more than their seed.
         """
         params = {
             "group_by": None if group_by is None else list(group_by),
@@ -149,16 +159,12 @@ class Studies:
             "interval": interval,
             "confidence": confidence,
         }
-        answer = self.transport.send(
-            "GET", f"/studies/{self.study_id(study)}/results", params=params
-        )
-        return ResultTable.model_validate_json(answer.content)
+        path = self._path(study, "/results")
+        return self.transport.record(ResultTable, "GET", path, params=params)
 
     def metrics(self, study: str) -> List[str]:
-        """Name the metrics that any job of the study has reported."""
-        names: List[str] = self.transport.send(
-            "GET", f"/studies/{self.study_id(study)}/metrics"
-        ).json()
+        """Return the names of the metrics that any job of the study has reported."""
+        names: List[str] = self.transport.send("GET", self._path(study, "/metrics")).json()
         return names
 
     def frame(
@@ -169,7 +175,7 @@ class Studies:
         reduction: str = "last",
     ) -> pd.DataFrame:
         """
-        Return the results as a pandas frame with a row for each job.
+        Return the results as a pandas frame with one row per job.
 
         Paths keep their types (`batch_size` is int64), a value with options is its label, such as
         `group(groups=4)`; `state` is a category, each metric a column of floats.
@@ -180,7 +186,7 @@ class Studies:
             reduction: last, best, area, or mean_last:K; of each metric.
 
         Raises:
-            InvalidSpec: no job of the study reported such a metric, with names that are near.
+            InvalidSpec: no job of the study reported such a metric; the message has similar names.
         """
         from normlab.client.frames import frame
 
@@ -194,10 +200,8 @@ class Studies:
     ) -> ComparisonTable:
         """Compare two values of *axis* seed by seed: a minus b, with its interval."""
         params = {"axis": axis, "a": a, "b": b, "metric": metric, **question}
-        answer = self.transport.send(
-            "GET", f"/studies/{self.study_id(study)}/compare", params=params
-        )
-        return ComparisonTable.model_validate_json(answer.content)
+        path = self._path(study, "/compare")
+        return self.transport.record(ComparisonTable, "GET", path, params=params)
 
     def decision(self, study: str) -> DecisionTable:
         """
@@ -206,26 +210,27 @@ class Studies:
         Raises:
             NotFound: the study decides nothing.
         """
-        answer = self.transport.send("GET", f"/studies/{self.study_id(study)}/decision")
-        return DecisionTable.model_validate_json(answer.content)
+        return self.transport.record(DecisionTable, "GET", self._path(study, "/decision"))
 
     def decide(self, study: str, **asked: Any) -> StudyRecord:
         """
-        Let a grid add seeds until its comparisons are decided.
+        Add seeds to a grid until its comparisons are decided.
 
         Args:
-            study: its id; nobody has decided it yet.
+            study: its id; it has no `decide` yet.
             asked: the fields of `decide`: by, power, at_most, metric, reduction, compare.
         """
         spec = self.get(study).spec.model_dump(mode="json")
         return self.extend(study, {**spec, "decide": asked})
 
     def _post(self, study: str, verb: str, body: Any = None) -> StudyRecord:
-        path = f"/studies/{self.study_id(study)}/{verb}"
-        # a second delivery of the others finds its work done; of these two, a conflict
+        path = self._path(study, f"/{verb}")
+        # repeating the others changes nothing; repeating these two is a conflict
         repeatable = verb not in ("pause", "resume")
-        answer = self.transport.send("POST", path, json=body, repeatable=repeatable)
-        return StudyRecord.model_validate_json(answer.content)
+        return self.transport.record(StudyRecord, "POST", path, json=body, repeatable=repeatable)
+
+    def _path(self, study: str, below: str = "") -> str:
+        return f"/studies/{self.study_id(study)}{below}"
 
 
 def _body(spec: AnyStudy) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any, Dict, Iterator, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from normlab.client.pages import all_items
 from normlab.client.transport import Transport
 from normlab.records.access import (
     AuditPage,
@@ -32,55 +33,50 @@ class Tokens:
         idempotency_key: Optional[str] = None,
     ) -> TokenIssued:
         """
-        Make a token; its `secret` cannot be read again.
+        Create a token; its `secret` cannot be read again.
 
         Args:
-            owner: whose jobs it may change.
+            owner: the owner whose jobs it may change.
             scopes: read, submit, admin.
             expires_at: with its time zone; None: it ends when it is revoked.
-            note: what it is for.
+            note: its purpose.
             idempotency_key: two requests with one key make one token; None makes a key.
         """
         body: Dict[str, Any] = {"owner": owner, "scopes": list(scopes), "note": note}
         body["expires_at"] = None if expires_at is None else expires_at.isoformat()
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        answer = self.transport.send("POST", "/tokens", json=body, headers=headers, repeatable=True)
-        return TokenIssued.model_validate_json(answer.content)
+        return self.transport.record(
+            TokenIssued, "POST", "/tokens", json=body, headers=headers, repeatable=True
+        )
 
     def list(self, owner: Optional[str] = None) -> Iterator[TokenRecord]:
-        """Iterate over tokens, newest first, also those that have ended."""
-        cursor: Optional[str] = None
-        while True:
-            params = {"owner": owner, "cursor": cursor}
-            answer = self.transport.send("GET", "/tokens", params=params)
-            page = TokenPage.model_validate_json(answer.content)
-            yield from page.tokens
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        """Iterate over tokens, newest first, including those that have ended."""
+
+        def ask(cursor: Optional[str], size: int) -> Tuple[List[TokenRecord], Optional[str]]:
+            params = {"owner": owner, "cursor": cursor, "limit": size}
+            page = self.transport.record(TokenPage, "GET", "/tokens", params=params)
+            return page.tokens, page.next_cursor
+
+        return all_items(ask)
 
     def revoke(self, token: str) -> TokenRecord:
-        """End the token of id *token* at once."""
-        answer = self.transport.send("DELETE", f"/tokens/{token}", repeatable=True)
-        return TokenRecord.model_validate_json(answer.content)
+        """Revoke the token with the id *token* immediately."""
+        return self.transport.record(TokenRecord, "DELETE", f"/tokens/{token}", repeatable=True)
 
     def rotate(self, token: str, grace_s: float = 3600.0) -> TokenIssued:
-        """Put a new token in the place of *token*, whose secret opens for *grace_s* more."""
-        answer = self.transport.send("POST", f"/tokens/{token}/rotate", json={"grace_s": grace_s})
-        return TokenIssued.model_validate_json(answer.content)
+        """Replace *token* by a new one; the old secret stays valid for *grace_s*."""
+        path = f"/tokens/{token}/rotate"
+        return self.transport.record(TokenIssued, "POST", path, json={"grace_s": grace_s})
 
 
 def audit(
     transport: Transport, limit: Optional[int], filters: Mapping[str, Any]
 ) -> Iterator[AuditRecord]:
-    """Yield who did what, newest first, asking for page after page."""
-    left, cursor = limit, None
-    while left is None or left > 0:
-        size = 1000 if left is None else min(left, 1000)
+    """Iterate over the audit trail, newest first, page by page."""
+
+    def ask(cursor: Optional[str], size: int) -> Tuple[List[AuditRecord], Optional[str]]:
         params = {**filters, "limit": size, "cursor": cursor}
-        page = AuditPage.model_validate_json(transport.send("GET", "/audit", params=params).content)
-        yield from page.records
-        left = None if left is None else left - len(page.records)
-        cursor = page.next_cursor
-        if cursor is None:
-            return
+        page = transport.record(AuditPage, "GET", "/audit", params=params)
+        return page.records, page.next_cursor
+
+    return all_items(ask, limit, at_once=1000)

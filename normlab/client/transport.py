@@ -1,4 +1,4 @@
-"""One HTTP request: sent again where that is safe, its failure in our words."""
+"""HTTP requests: repeated if that is safe, with errors of our own tree."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import random
 import time
 from contextlib import contextmanager
 from json import dumps
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Type, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
+from pydantic import BaseModel
 
 from normlab.client.problems import from_problem
 from normlab.errors import InvalidSpec, NormlabError, ServiceUnavailable
@@ -19,6 +20,7 @@ API = "/v1"
 TRY_AGAIN = {429, 502, 503, 504}
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
+AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 
 class Transport:
@@ -26,15 +28,15 @@ class Transport:
     An HTTP connection to one API.
 
     Args:
-        url: of the server, without `/v1`.
+        url: the address of the server, without `/v1`.
         token: sent as a bearer token.
-        timeout_s: seconds that one request may stay silent.
-        tries: of a request that may be sent again.
+        timeout_s: the longest silence of the server within one request.
+        tries: the number of tries for a request that may be repeated.
         http: another transport of httpx, for tests.
-        sleep: how to pass the time between tries.
+        sleep: waits between tries.
 
     Raises:
-        InvalidSpec: *url* is no address of a server.
+        InvalidSpec: *url* is not the address of a server.
     """
 
     def __init__(
@@ -66,23 +68,23 @@ class Transport:
         repeatable: Optional[bool] = None,
     ) -> httpx.Response:
         """
-        Send a request and return its good answer.
+        Send a request and return its successful response.
 
         Args:
-            method: of HTTP.
+            method: the HTTP method.
             path: below `/v1`.
-            params: of the query; those that are None are left out.
+            params: the query; values that are None are omitted.
             json: the body.
-            headers: besides the usual ones.
-            repeatable: whether a second delivery does no harm; None: only for GET.
+            headers: further headers.
+            repeatable: whether the request may be delivered twice; None: only if it is a GET.
 
         Raises:
-            NormlabError: what the server answered, as its class.
-            ServiceUnavailable: if there was no answer.
+            NormlabError: the error that the server sent.
+            ServiceUnavailable: if there was no response.
         """
         safe = method == "GET" if repeatable is None else repeatable
         query = _without_none(params)
-        # NaN goes out as it is: the server knows the field and says which rule it breaks
+        # NaN is sent unchanged: the server names the field and the rule that it breaks
         body = None if json is None else dumps(json).encode()
         sent = {**(headers or {}), **({"Content-Type": "application/json"} if body else {})}
         for attempt in range(self.tries):
@@ -90,7 +92,7 @@ class Transport:
             try:
                 answer = self.client.request(method, path, params=query, content=body, headers=sent)
             except httpx.TransportError as e:
-                # a connection that was never made delivered nothing, whatever the method
+                # without a connection nothing was delivered, so any method may be repeated
                 if last or not (safe or isinstance(e, httpx.ConnectError)):
                     raise self.unreachable(e) from e
             else:
@@ -98,7 +100,13 @@ class Transport:
                     return _good(answer)
                 self.sleep(_retry_after(answer))
             self.sleep(pause(attempt))
-        raise ServiceUnavailable(f"{self.url} was asked no times at all; {self.tries=}")
+        raise ServiceUnavailable(
+            f"no request was sent to {self.url}: {self.tries=} must be 1 or more"
+        )
+
+    def record(self, kind: Type[AnyRecord], method: str, path: str, **how: Any) -> AnyRecord:
+        """Send a request and read its answer as a *kind*; *how* is that of `send`."""
+        return kind.model_validate_json(self.send(method, path, **how).content)
 
     @contextmanager
     def stream(
@@ -109,7 +117,7 @@ class Transport:
         headers: Optional[Mapping[str, str]] = None,
         silence_s: Optional[float] = None,
     ) -> Iterator[httpx.Response]:
-        """Open an answer that is read piece by piece; errors come out as from `send`."""
+        """Open a response that is read in pieces; it raises the same errors as `send`."""
         timeout = httpx.Timeout(silence_s or self.client.timeout.read, connect=5.0)
         request = self.client.build_request(
             "GET", path, params=_without_none(params), headers=dict(headers or {}), timeout=timeout
@@ -126,10 +134,10 @@ class Transport:
             raise self.unreachable(e) from e
 
     def unreachable(self, cause: Exception) -> ServiceUnavailable:
-        """Say that nobody answers, and what to do."""
+        """Return the error for a server that does not answer."""
         return ServiceUnavailable(
             f"no answer from {self.url} ({type(cause).__name__}: {cause}); "
-            "is it running? `normlab up` starts a stack here, `normlab doctor` looks for the fault"
+            "is it running? `normlab up` starts a stack here, `normlab doctor` finds the problem"
         )
 
     def close(self) -> None:
@@ -141,12 +149,12 @@ def _checked(url: str) -> str:
     try:
         parts = urlsplit(url)
         whole = parts.scheme in ("http", "https") and bool(parts.hostname)
-        whole = whole and parts.port != 0  # reading it refuses what is no port
+        whole = whole and parts.port != 0  # reading the port raises an error if it is invalid
     except ValueError:
         whole = False
     if not whole:
         raise InvalidSpec(
-            f"{url!r} is no address of an API; write scheme, host and port, such as "
+            f"{url!r} is not the address of an API; write scheme, host and port, such as "
             "http://127.0.0.1:8642"
         )
     return url.rstrip("/")
@@ -162,7 +170,7 @@ def _later(answer: httpx.Response) -> bool:
 
 
 def _under_way(answer: httpx.Response) -> bool:
-    # with `Retry-After`: what was asked is being worked on, and this is not what was asked for
+    # with `Retry-After`: the request is still in progress, and this is not its result
     return answer.status_code == 202 and "Retry-After" in answer.headers
 
 

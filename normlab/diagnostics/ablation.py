@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterator, List, Literal, Mapping, Sequence, Tuple
+from typing import Dict, List, Literal, Mapping, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from normlab.diagnostics.untouched import in_use
+from normlab.diagnostics.untouched import evaluating, hooked
 from normlab.errors import InvalidSpec
 
 Clamp = Literal["zero", "mean"]
@@ -17,7 +16,7 @@ Clamp = Literal["zero", "mean"]
 
 @dataclass(frozen=True)
 class AblationCurve:
-    """Accuracy against the share of channels that are clamped, one row a random order."""
+    """Accuracy against the share of channels that are clamped, one row per random order."""
 
     fractions: List[float]
     accuracies: List[List[float]]
@@ -74,7 +73,7 @@ def ablate(
             f"{len(layers)} layers, {orders} orders, fractions {list(fractions)}: needs a layer, "
             "an order, and fractions that rise from 0 to below 1"
         )
-    with in_use(model):
+    with evaluating(model):
         means = _channel_means(model, layers, x)
         constants = {n: m if clamp == "mean" else torch.zeros_like(m) for n, m in means.items()}
         channels = [(n, c) for n, m in means.items() for c in range(len(m))]
@@ -92,11 +91,10 @@ def _channel_means(
 ) -> Dict[str, Tensor]:
     means: Dict[str, Tensor] = {}
 
-    def keep(name: str, out: Tensor) -> Tensor:
+    def keep(name: str, _args: Tuple[Tensor, ...], out: Tensor) -> None:
         means[name] = out.transpose(0, 1).flatten(1).mean(1)  # (N, C, ...) -> (C,)
-        return out
 
-    with _rewritten(layers, keep):
+    with hooked(layers, keep):
         model(x)
     return means
 
@@ -115,24 +113,9 @@ def _accuracy(
     for name, channel in cut:
         masks[name][channel] = True
 
-    def clamp(name: str, out: Tensor) -> Tensor:
+    def clamp(name: str, _args: Tuple[Tensor, ...], out: Tensor) -> Tensor:
         shape = (1, -1) + (1,) * (out.dim() - 2)
         return torch.where(masks[name].view(shape), constants[name].view(shape), out)
 
-    with _rewritten(layers, clamp):
+    with hooked(layers, clamp):
         return float((model(x).argmax(1) == y).double().mean())
-
-
-@contextmanager
-def _rewritten(
-    layers: Mapping[str, nn.Module], rewrite: Callable[[str, Tensor], Tensor]
-) -> Iterator[None]:
-    handles = [
-        layer.register_forward_hook(lambda _m, _x, out, name=name: rewrite(name, out))
-        for name, layer in layers.items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from typing import Dict
-
 from normlab.diagnostics.gradient_bias import measure_gradient_bias
 from normlab.diagnostics.moment import Moment, Observer
 from normlab.diagnostics.regularization import measure_regularization
@@ -29,7 +26,7 @@ class GradientBiasObserver(Observer):
             found = measure_gradient_bias(moment.model, moment.loss, x, y, size)
         except InvalidSpec:  # no gradient: a dead net has nothing to compare
             return
-        _report(moment, "gradient_bias", vars(found))
+        moment.metrics("gradient_bias", vars(found))
 
 
 class RegularizationObserver(Observer):
@@ -46,10 +43,4 @@ class RegularizationObserver(Observer):
         values.update(slope=found.slope, intercept=found.intercept, fit=found.fit)
         if found.exponent is not None:
             values["exponent"] = found.exponent
-        _report(moment, "regularization", values)
-
-
-def _report(moment: Moment, group: str, values: Dict[str, float]) -> None:
-    for name, value in values.items():
-        if math.isfinite(value):
-            moment.metric(f"{group}/{name}", value)
+        moment.metrics("regularization", values)

@@ -36,13 +36,19 @@ def full_statistics_replica(model: nn.Module) -> Iterator[nn.Module]:
     moments of the batch instead, the limit that it estimates. Parameters keep their names.
     """
     with normalizing_replica(model) as twin:
+        join_virtual_batches(twin)
         for module in list(twin.modules()):
-            if getattr(module, "virtual_batch_size", None) is not None:
-                module.virtual_batch_size = None  # type: ignore[assignment]
             for name, child in module.named_children():
                 if isinstance(child, _WITH_HISTORY):
                     module._modules[name] = _BatchMoments(child)
         yield _BatchMoments(twin) if isinstance(twin, _WITH_HISTORY) else twin
+
+
+def join_virtual_batches(model: nn.Module) -> None:
+    """Let the normalizers of *model* take their statistics over whole batches."""
+    for module in model.modules():
+        if getattr(module, "virtual_batch_size", None) is not None:
+            module.virtual_batch_size = None  # type: ignore[assignment]
 
 
 class _BatchMoments(ActivationNorm):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterator, List
+from typing import Dict, Iterator, List
 
 import torch
 from torch import Tensor, nn
 
 from normlab.diagnostics.full_statistics import full_statistics_replica, normalizing_replica
+from normlab.diagnostics.moment import Loss
 from normlab.errors import InvalidSpec
-
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 from torch import Tensor, nn
 
 from normlab.events import Diagnostic
 
+Loss = Callable[[Tensor, Tensor], Tensor]
 Metric = Callable[[str, float], None]
 
 
@@ -35,11 +37,27 @@ class Moment:
     learning_rate: float
     batch_size: int
     model: nn.Module
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Loss
     train: Callable[[], Tuple[Tensor, Tensor]]
     test: Callable[[int], Tuple[Tensor, Tensor]]
     metric: Metric
     record: Callable[[Diagnostic], None]
+
+    def metrics(self, group: str, values: Mapping[str, float]) -> None:
+        """Report those of *values* that are finite, as `group/name`."""
+        for name, value in values.items():
+            if math.isfinite(value):
+                self.metric(f"{group}/{name}", value)
+
+    def metrics_of_sites(self, group: str, found: Mapping[str, Mapping[str, float]]) -> None:
+        """Report what was *found* at each site by name, and the mean over all sites as `all`."""
+        everywhere: Dict[str, List[float]] = {}
+        for site, values in found.items():
+            for name, value in values.items():
+                self.metric(f"{group}/{site}/{name}", value)
+                everywhere.setdefault(name, []).append(value)
+        for name, several in everywhere.items():
+            self.metric(f"{group}/all/{name}", sum(several) / len(several))
 
 
 class Observer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Dict, List, Sequence, Tuple, Type
 
 import torch
@@ -16,7 +15,7 @@ from normlab.diagnostics.moment import Moment, Observer
 from normlab.diagnostics.power import TERMS, watch_power
 from normlab.diagnostics.sites import activation_sites, normalizer_sites
 from normlab.diagnostics.step_size import StepSizeMeter, scale_free_layers, scale_invariance
-from normlab.diagnostics.untouched import in_use, replica
+from normlab.diagnostics.untouched import evaluating, hooked, replica
 from normlab.diagnostics.weight_norms import WeightNormsObserver
 from normlab.events import Diagnostic
 from normlab.norms.meta import MetaNorm
@@ -36,7 +35,7 @@ class PowerObserver(Observer):
         """Run test samples through the model in evaluation mode."""
         if not normalizer_sites(moment.model):
             return
-        with in_use(moment.model), watch_power(moment.model) as meters:
+        with evaluating(moment.model), watch_power(moment.model) as meters:
             for x in torch.split(moment.test(_SAMPLES)[0], _ROWS):
                 moment.model(x)
         for name, meter in meters.items():
@@ -101,14 +100,9 @@ class SwitchObserver(Observer):
 
     def after_epoch(self, moment: Moment) -> None:
         """Read the ratios."""
-        everywhere: Dict[str, List[float]] = {}
-        for name, module in moment.model.named_modules():
-            if isinstance(module, SwitchableNorm):
-                for what, value in _ratios(module).items():
-                    moment.metric(f"switch/{name}/{what}", value)
-                    everywhere.setdefault(what, []).append(value)
-        for what, values in everywhere.items():
-            moment.metric(f"switch/all/{what}", sum(values) / len(values))
+        sites = moment.model.named_modules()
+        ratios = {name: _ratios(site) for name, site in sites if isinstance(site, SwitchableNorm)}
+        moment.metrics_of_sites("switch", ratios)
 
 
 @torch.no_grad()
@@ -146,9 +140,7 @@ class LandscapeObserver(Observer):
         values = {"loss_low": low, "loss_high": high, "loss_range": high - low,
                   "change_low": change_low, "change_high": change_high, "beta": found.beta,
                   "relative_change": change_high / max(found.gradient_norm, 1e-300)}  # fmt: skip
-        for name, value in values.items():
-            if math.isfinite(value):
-                moment.metric(f"landscape/{name}", value)
+        moment.metrics("landscape", values)
 
 
 class BatchStatisticsObserver(Observer):
@@ -162,24 +154,15 @@ class BatchStatisticsObserver(Observer):
         if len(batches) < 2 or not sites:
             return
         scatters = {name: BatchScatter(size) for name in sites}
-        handles = [
-            site.register_forward_hook(lambda _m, x, _y, found=scatters[name]: found.update(x[0]))
-            for name, site in sites.items()
-        ]
-        try:
-            with in_use(moment.model):
-                for batch in batches:
-                    moment.model(batch)
-        finally:
-            for handle in handles:
-                handle.remove()
-        everywhere: Dict[str, List[float]] = {}
-        for name, scatter in scatters.items():
-            for what, value in scatter.found().items():
-                moment.metric(f"batch_statistics/{name}/{what}", value)
-                everywhere.setdefault(what, []).append(value)
-        for what, values in everywhere.items():
-            moment.metric(f"batch_statistics/all/{what}", sum(values) / len(values))
+
+        def measure(name: str, args: Tuple[Tensor, ...], _out: Tensor) -> None:
+            scatters[name].update(args[0])
+
+        with evaluating(moment.model), hooked(sites, measure):
+            for batch in batches:
+                moment.model(batch)
+        found = {name: scatter.found() for name, scatter in scatters.items()}
+        moment.metrics_of_sites("batch_statistics", found)
 
 
 class AblationObserver(Observer):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.diagnostics.sites import normalized, normalizer_sites
+from normlab.diagnostics.untouched import hooked
 from normlab.errors import InvalidSpec
 
 TERMS = ("channel_mean", "sample_mean", "channel_std", "sample_std")
@@ -99,9 +100,9 @@ def watch_power(
     """
     Measure the power around normalizers while the model runs inside this context.
 
-    Gives two meters a module: `NAME/norm`, the normalized tensor before scale and shift, and
-    `NAME/out`, what the module gives: behind the activation where it holds one. The model
-    computes what it did before.
+    Yields two meters per module: `NAME/norm` measures the normalized tensor before scale and
+    shift, and `NAME/out` the module's output, which is after the activation if the module has
+    one. The model computes the same as without them.
 
     Args:
         model: any torch model.
@@ -113,28 +114,13 @@ def watch_power(
     chosen = dict(modules) if modules is not None else normalizer_sites(model)
     if not chosen:
         raise InvalidSpec("the model has no normalizer to watch: name the modules yourself")
-    meters: Dict[str, PowerMeter] = {}
-    handles = []
-    for name, module in chosen.items():
-        watch = _Watch(
-            meters.setdefault(f"{name}/norm", PowerMeter()),
-            meters.setdefault(f"{name}/out", PowerMeter()),
-        )
-        handles.append(module.register_forward_hook(watch))
-    try:
-        yield meters
-    finally:
-        for handle in handles:
-            handle.remove()
+    meters = {f"{name}/{part}": PowerMeter() for name in chosen for part in ("norm", "out")}
 
-
-class _Watch:
-    def __init__(self, norm: PowerMeter, out: PowerMeter) -> None:
-        self.norm = norm
-        self.out = out
-
-    def __call__(self, module: nn.Module, args: Tuple[Tensor, ...], out: Tensor) -> None:
-        y = normalized(module, args[0], out)
+    def measure(name: str, args: Tuple[Tensor, ...], out: Tensor) -> None:
+        y = normalized(chosen[name], args[0], out)
         if y is not None:
-            self.norm.update(y)
-        self.out.update(out)
+            meters[f"{name}/norm"].update(y)
+        meters[f"{name}/out"].update(out)
+
+    with hooked(chosen, measure):
+        yield meters

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Callable, List, Sequence, Union
+from typing import List, Sequence, Union
 
 import torch
 from torch import Tensor, nn
 
-from normlab.diagnostics.full_statistics import full_statistics_replica, normalizing_replica
+from normlab.diagnostics.full_statistics import (
+    full_statistics_replica,
+    join_virtual_batches,
+    normalizing_replica,
+)
+from normlab.diagnostics.moment import Loss
 from normlab.errors import InvalidSpec
-
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,7 @@ def _mean_loss(
     generator = torch.Generator().manual_seed(seed)
     losses: List[float] = []
     with normalizing_replica(model) as twin:
-        for module in twin.modules():
-            if getattr(module, "virtual_batch_size", None) is not None:
-                module.virtual_batch_size = None  # type: ignore[assignment]
+        join_virtual_batches(twin)
         for _ in range(passes):
             for index in torch.split(torch.randperm(len(x), generator=generator), size):
                 if len(index) == size:

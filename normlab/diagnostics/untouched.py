@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 from contextlib import contextmanager
-from typing import Iterator, List
+from typing import Any, Callable, Iterator, List, Mapping
 
 import torch
 from torch import nn
 
 
 @contextmanager
-def in_use(model: nn.Module) -> Iterator[None]:
-    """Put *model* into evaluation without gradients; modes and random numbers come back."""
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put *model* into evaluation mode without gradients; restore modes and random numbers."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -24,9 +24,29 @@ def in_use(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def hooked(modules: Mapping[str, nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
+    """
+    Call *hook* after each forward of *modules*, until the context ends.
+
+    Args:
+        hook: gets the module's name, its arguments as a tuple and its output; what it returns
+            takes the output's place, unless that is None.
+    """
+    handles = [
+        module.register_forward_hook(lambda _m, x, out, name=name: hook(name, x, out))
+        for name, module in modules.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
 def replica(model: nn.Module) -> Iterator[nn.Module]:
     """
-    Give a copy of *model*, in training, to do anything with; random numbers come back.
+    Give a copy of *model*, in its mode, to do anything with; restore random numbers afterwards.
 
     A copy, and not the model put back afterwards: some normalizers keep state that no
     state dict has, such as whose backward is next.

@@ -1,1 +1,1 @@
-"""What the operating system gives a process: its share of the host, files of its own."""
+"""The operating system: the limits of a process, its private files, locks and children."""

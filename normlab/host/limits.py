@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import List, Optional
 
@@ -13,10 +14,10 @@ DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU, from NVIDIA'
 
 def usable_cores(groups: Path = GROUPS) -> int:
     """
-    Return how many threads may compute at once, at least 1.
+    Return how many threads can compute at the same time, at least 1.
 
-    A container's `cpus` is a share of time on all cores: more threads than that would spend
-    most of each period waiting for the next one.
+    A container's `cpus` limits its time on all cores: with more threads than that, each would
+    spend most of a period waiting for the next one.
     """
     there = _affinity()
     quota = _quota(groups)
@@ -33,8 +34,14 @@ def usable_memory_bytes(groups: Path = GROUPS) -> int:
     return there
 
 
+def free_disk_bytes(folder: Path) -> int:
+    """Return the free space for *folder*, which may not exist yet."""
+    there = folder.absolute()
+    return shutil.disk_usage(next(p for p in (there, *there.parents) if p.exists())).free
+
+
 def driver_gpus(driver: Path = DRIVER) -> Optional[int]:
-    """Return how many GPUs NVIDIA's driver has here; None where there is none to say it."""
+    """Return the number of GPUs of NVIDIA's driver; None if there is no driver."""
     try:
         return len(os.listdir(driver))
     except OSError:

@@ -1,4 +1,4 @@
-"""Locks that are files: one process holds each, and every kind of death lets go of it."""
+"""Locks on files: one process holds each, and the kernel releases it when the process ends."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from normlab.host.private_files import append_privately
 @contextmanager
 def held(path: Path, busy: Optional[str] = None) -> Iterator[None]:
     """
-    Hold the lock *path*, which is made where there is none.
+    Hold the lock *path*; the file is created if it is missing.
 
     Args:
-        busy: what to say when another process holds it; None: wait until it lets go.
+        busy: the error message if another process holds it; None: wait until it is released.
 
     Raises:
         Conflict: with *busy*.
     """
-    import fcntl  # where a stack can run, it is there
+    import fcntl  # not on Windows, where no stack can run
 
     with append_privately(path) as file:
         try:
@@ -32,7 +32,7 @@ def held(path: Path, busy: Optional[str] = None) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Say whether a process holds the lock *path*."""
+    """Return whether a process holds the lock *path*."""
     import fcntl
 
     try:

@@ -1,4 +1,4 @@
-"""Files for their owner alone: what a stack writes holds tokens, passwords and people's work."""
+"""Files that only their owner can read: a stack writes tokens, passwords and people's work."""
 
 from __future__ import annotations
 
@@ -11,24 +11,34 @@ _OTHERS = 0o077
 
 
 def keep_private() -> None:
-    """Let this process, and what it starts, make files as 0600 and folders as 0700."""
+    """Let this process and its children create files as 0600 and folders as 0700."""
     os.umask(_OTHERS)
 
 
 def append_privately(path: Path) -> BinaryIO:
-    """Open *path* to append to; a file that this makes is 0600 whatever the umask is."""
+    """Open *path* for appending; a new file is 0600, independently of the umask."""
     return open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
+def write_privately(path: Path, text: str) -> None:
+    """Write *text* to *path* atomically; other users cannot read it at any time."""
+    draft = path.with_name(f"{path.name}.tmp")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    draft.replace(path)
 
 
 def tighten(folder: Path, leave: Container[str] = ()) -> None:
     """
-    Take *folder* and all in it from everybody but its owner, as far as it is ours.
+    Make *folder* and its contents private, as far as they belong to this user.
 
-    Symbolic links are not followed. A folder below the second level that is private already is
-    not searched: nobody else reaches what is in it, and there may be thousands.
+    Symbolic links are not followed. A private folder below the second level is not searched: its
+    contents are protected already, and there may be thousands of such folders.
 
     Args:
-        leave: names right below *folder* that are not touched.
+        leave: names directly below *folder* that are not changed.
     """
     _close_to_others(folder)
     for entry in _entries(folder):

@@ -1,4 +1,4 @@
-"""Processes and those that they start: a common end, and forks of one that is warm."""
+"""Child processes: they end with their parent, or are forked from a process with imports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def die_with_parent(parent: Optional[int] = None, by: signal.Signals = signal.SI
     It may be called between fork and exec, so it takes no lock and allocates next to nothing.
 
     Args:
-        parent: its process; if that has died already, so does this one, at once.
+        parent: the parent's process id; if it has died already, this process ends at once.
     """
     if _LIBC is None:
         return
@@ -33,7 +33,7 @@ def die_with_parent(parent: Optional[int] = None, by: signal.Signals = signal.SI
 
 
 class ThreadsRun(RuntimeError):
-    """This process runs other threads, which a fork would lack while it needs their locks."""
+    """This process has other threads, whose locks a fork would need but never get."""
 
 
 def require_one_thread() -> None:
@@ -44,7 +44,7 @@ def require_one_thread() -> None:
 
 
 class Forks:
-    """Children of a process that has imported what they need, and does nothing else."""
+    """Forked children of a process that only has the imports that they need."""
 
     def __init__(self) -> None:
         self._deadlines: Dict[int, float] = {}
@@ -67,7 +67,7 @@ class Forks:
         return pid
 
     def ended(self) -> Dict[int, int]:
-        """Return the exit codes of children that have ended since; -N: signal N ended it."""
+        """Return the exit codes of newly ended children; -N means that signal N ended it."""
         codes = {}
         for pid, deadline in list(self._deadlines.items()):
             ended, status = os.waitpid(pid, os.WNOHANG)
@@ -88,7 +88,7 @@ def _work_and_leave(work: Callable[[], int]) -> None:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)  # the parent's own clean-up is none of the child's business
+        os._exit(code)  # without the clean-up of the interpreter, which is for the parent to do
 
 
 def _code(status: int) -> int:

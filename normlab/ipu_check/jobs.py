@@ -24,7 +24,7 @@ _UNKNOWN_CLASSES = 1000  # where only the files can tell; the operators are the 
 
 def check_job(spec: JobSpec) -> OpCheck:
     """Say whether an IPU can be expected to train *spec*; nothing is computed."""
-    static = tuple(f"{p.field}: {p.rule}" for p in problems(spec, "ipu"))
+    static = tuple(str(problem) for problem in problems(spec, "ipu"))
     if static:  # a model that is refused anyway need not be built
         return OpCheck(static, (), torch.__version__)
     return _check(norms.plain_operators(meta_model(spec)), spec)

@@ -47,7 +47,7 @@ class GateNorm(nn.Module):
         super().__init__()
         problem = net.normalizer.problem_in_recurrence()
         if problem is not None:
-            raise InvalidSpec(f"{problem.field}: {problem.rule}", [problem])
+            raise InvalidSpec.of([problem])
         apart = replace(net, normalizer=net.normalizer.over_gates(GATES, net.width))
         steps = net.side if net.normalizer.stateful else 1
         sites = [Site(apart, GATES * net.width, activation=False, dims=1) for _ in range(steps)]
@@ -94,8 +94,3 @@ class Lstm(nn.Module):
             states.append(h)
         y: Tensor = self.head(torch.stack(states, dim=2))
         return y
-
-
-def lstm(net: NetSpec) -> nn.Module:
-    """Build the net."""
-    return Lstm(net)

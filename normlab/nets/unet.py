@@ -77,8 +77,3 @@ def _level(net: NetSpec, c_in: int, width: int) -> nn.Module:
     return nn.Sequential(
         conv3x3(c_in, width), Site(net, width), conv3x3(width, width), Site(net, width)
     )
-
-
-def unet(net: NetSpec) -> nn.Module:
-    """Build the net."""
-    return UNet(net)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Dict, List, Mapping, Optional, Type, Union
 
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from normlab.errors import InvalidSpec, refuse
 from normlab.norms.activation_norm import ActivationNorm, ParameterHint
 from normlab.norms.fused import fused_kernels, load_fused_kernels, unload_fused_kernels
 from normlab.norms.proxy import ACTIVATIONS, ProxyNorm
+from normlab.norms.solved_norm import solved_layer
 from normlab.norms.weight import apply_weight_normalization, remove_weight_normalization
 from normlab.specs.named_objects import named_object
 from normlab.specs.normalizers import (
@@ -42,7 +44,7 @@ __all__ = [
 
 
 LAYERS: Dict[str, Type[ActivationNorm]] = {
-    kind: named_object(spec.layer) for kind, spec in BY_KIND.items() if spec.layer is not None
+    kind: named_object(spec.layer) for kind, spec in BY_KIND.own.items() if spec.layer is not None
 }
 
 ACTIVATION_MODULES: Dict[str, Type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
@@ -52,16 +54,23 @@ NormalizerLike = Union[str, Mapping[str, Any], NormSpec]
 
 
 class NormActivation(nn.Module):
-    """A norm, then an activation."""
+    """
+    A norm, then an activation.
 
-    def __init__(self, norm: ActivationNorm, activation: str) -> None:
+    Args:
+        norm: ours, or the module of a plugin's author.
+        activation: None: there is none, or *norm* applies it.
+    """
+
+    def __init__(self, norm: nn.Module, activation: Optional[str]) -> None:
         super().__init__()
         self.norm = norm
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize *x*, then activate it."""
-        return ACTIVATIONS[self.activation](self.norm(x))
+        y: Tensor = self.norm(x)
+        return y if self.activation is None else ACTIVATIONS[self.activation](y)
 
     def extra_repr(self) -> str:
         """Show what the constructor was given."""
@@ -117,11 +126,20 @@ def make(
     return plain_operators(module) if plain else module
 
 
+def _layer_of(spec: NormSpec) -> Any:
+    if spec.kind in LAYERS:
+        return LAYERS[spec.kind]
+    found = named_object(str(spec.layer))  # of a plugin: a class, or a function of moments
+    return found if inspect.isclass(found) else solved_layer(found)
+
+
 def _build(spec: NormSpec, num_features: int, activation: Optional[str], dims: int) -> nn.Module:
-    if not isinstance(spec, ActivationNormSpec):
+    if spec.layer is None:
         return nn.Identity() if activation is None else ACTIVATION_MODULES[activation]()
-    layer = LAYERS[spec.kind]
+    layer = _layer_of(spec)
     options = spec.model_dump(exclude=_NOT_THE_LAYERS)
+    if not isinstance(spec, ActivationNormSpec):
+        return _of_its_author(layer, num_features, activation, {**options, "dims": dims})
     if spec.proxy and activation is not None:
         norm = layer(num_features, dims=dims, **{**options, "affine": False})
         return ProxyNorm(norm, activation, spec.proxy_eps, spec.quadrature, spec.proxy_weight_decay)
@@ -129,6 +147,17 @@ def _build(spec: NormSpec, num_features: int, activation: Optional[str], dims: i
     if spec.proxy:
         return ScaleOnlyNorm(norm)
     return norm if activation is None else NormActivation(norm, activation)
+
+
+def _of_its_author(
+    layer: Any, num_features: int, activation: Optional[str], options: Dict[str, Any]
+) -> nn.Module:
+    takes = inspect.signature(layer).parameters
+    if "dims" not in takes:
+        del options["dims"]
+    if "activation" in takes:
+        return NormActivation(layer(num_features, activation=activation, **options), None)
+    return NormActivation(layer(num_features, **options), activation)
 
 
 def plain_operators(model: nn.Module, on: bool = True) -> nn.Module:

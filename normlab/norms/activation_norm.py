@@ -66,8 +66,9 @@ class ActivationNorm(nn.Module):
         dims: int = 2,
     ) -> None:
         super().__init__()
-        if num_features < 1 or not eps > 0:
-            raise InvalidSpec(f"{num_features=}, {eps=}: both must be positive")
+        if num_features < 1:
+            raise InvalidSpec(f"{num_features=}: a layer has 1 channel or more")
+        ActivationNormSpec.checked(num_features, eps=eps, affine=affine)
         if dims not in _SHAPES:
             raise InvalidSpec(f"{dims=}: inputs have 1, 2 or 3 dimensions of positions")
         self.num_features = num_features

@@ -9,7 +9,6 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from normlab.errors import InvalidSpec
 from normlab.norms import capture, engine, engine_fused
 from normlab.norms.engine import Solved
 from normlab.norms.finite import read_finite
@@ -58,8 +57,7 @@ class BatchNorm(BatchStatisticsNorm):
         sync: bool = _DEFAULTS.sync,
     ) -> None:
         super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
-        if sync and virtual_batch_size is not None:
-            raise InvalidSpec(f"{sync=}, {virtual_batch_size=}: choose one")
+        BatchNormSpec.checked(num_features, sync=sync, virtual_batch_size=virtual_batch_size)
         self.sync = sync
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:

@@ -8,7 +8,6 @@ from typing import Any, Optional, Tuple, cast
 import torch
 from torch import Tensor
 
-from normlab.errors import InvalidSpec
 from normlab.norms import capture, engine, engine_fused, passes
 from normlab.norms.batch import affine_after
 from normlab.norms.capture import Number
@@ -19,9 +18,6 @@ from normlab.norms.snapshot import number, snapshot
 from normlab.specs.norms_over_batches import BatchRenormSpec
 
 _DEFAULTS = BatchRenormSpec()
-
-_CLIPPINGS = ("steps", "progress", "constant", "none")
-_VARIANTS = ("paper", "keras", "ludvb")
 
 
 class BatchRenorm(BatchStatisticsNorm):
@@ -100,19 +96,19 @@ class BatchRenorm(BatchStatisticsNorm):
         inference_momentum: Optional[float] = _DEFAULTS.inference_momentum,
     ) -> None:
         super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
-        if clipping not in _CLIPPINGS or variant not in _VARIANTS:
-            raise InvalidSpec(f"{clipping=}, {variant=}: one of {_CLIPPINGS}, one of {_VARIANTS}")
-        if r_max < 1 or d_max < 0 or min(r_steps, d_steps) <= warmup_steps:
-            raise InvalidSpec(
-                f"{r_max=}, {d_max=}, {warmup_steps=}, {r_steps=}, {d_steps=}: r_max is at least "
-                "1, d_max at least 0, and both limits become final after the warm-up"
-            )
-        if progress_steps < 1:
-            raise InvalidSpec(f"{progress_steps=}: a whole run counts as one step or more")
-        if not 0 <= (0.0 if r_min is None else r_min) <= 1:
-            raise InvalidSpec(f"{r_min=}: the lower limit of r is between 0 and 1, or None")
-        if not 0 <= (inference_momentum or 0.0) <= 1:
-            raise InvalidSpec(f"{inference_momentum=}: it is a weight between 0 and 1, or None")
+        BatchRenormSpec.checked(
+            num_features,
+            clipping=clipping,
+            r_max=r_max,
+            d_max=d_max,
+            warmup_steps=warmup_steps,
+            r_steps=r_steps,
+            d_steps=d_steps,
+            progress_steps=progress_steps,
+            variant=variant,
+            r_min=r_min,
+            inference_momentum=inference_momentum,
+        )
         self.clipping, self.variant = clipping, variant
         self.r_min, self.r_max, self.d_max = r_min, r_max, d_max
         self.inference_momentum = inference_momentum

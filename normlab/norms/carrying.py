@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
-from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.lp_batch import DeviationBatchNorm
 
 _HOOKS = (
@@ -19,7 +18,7 @@ _HOOKS = (
 
 
 def carry(
-    model: nn.Module, old: Any, new: nn.Module, norm: ActivationNorm
+    model: nn.Module, old: Any, new: nn.Module, norm: nn.Module
 ) -> Tuple[List[str], List[str]]:
     """
     Give *new*, which holds *norm*, what *old* has; return what went on, and notes on the rest.
@@ -102,7 +101,7 @@ def _lost_affine(old: Any, holder: Any, carried: List[str]) -> List[str]:
     return notes
 
 
-def _carry_statistics(old: Any, norm: ActivationNorm) -> List[str]:
+def _carry_statistics(old: Any, norm: nn.Module) -> List[str]:
     carried = []
     with torch.no_grad():
         for name, value in _statistics(old, norm):
@@ -113,7 +112,7 @@ def _carry_statistics(old: Any, norm: ActivationNorm) -> List[str]:
     return carried
 
 
-def _statistics(old: Any, norm: ActivationNorm) -> Iterator[Tuple[str, Optional[Tensor]]]:
+def _statistics(old: Any, norm: nn.Module) -> Iterator[Tuple[str, Optional[Tensor]]]:
     mean, std = old.running_mean, (old.running_var + old.eps).sqrt()
     inverse = isinstance(norm, DeviationBatchNorm) and norm.running == "reference"
     var = 1 / std if inverse else old.running_var

@@ -7,7 +7,6 @@ from typing import Any, List, Optional, Tuple
 import torch
 from torch import Tensor
 
-from normlab.errors import InvalidSpec
 from normlab.norms import deviations, passes
 from normlab.norms.deviations import Measured
 from normlab.norms.running import BatchStatisticsNorm
@@ -63,10 +62,7 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         running: str = _DEFAULTS.running,
     ) -> None:
         super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
-        if constant not in ("published", "consistent", "one"):
-            raise InvalidSpec(f'{constant=}: choose "published", "consistent" or "one"')
-        if running not in ("standard", "reference"):
-            raise InvalidSpec(f'{running=}: choose "standard" or "reference"')
+        L1BatchNormSpec.checked(num_features, constant=constant, running=running)
         self.constant = constant
         self.running = running
         if running == "reference":

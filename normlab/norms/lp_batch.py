@@ -90,8 +90,7 @@ class TopkBatchNorm(DeviationBatchNorm):
         super().__init__(
             num_features, eps, affine, dims, momentum, virtual_batch_size, constant, running
         )
-        if k < 1:
-            raise InvalidSpec(f"{k=}: average at least one deviation")
+        TopkBatchNormSpec.checked(num_features, k=k)
         self.k = k
 
     def measure(self, x: Tensor, mean: Tensor) -> Measured:

@@ -19,8 +19,6 @@ from normlab.specs.norms_mixed import MetaNormSpec
 
 _DEFAULTS = MetaNormSpec()
 
-_SAMPLES = ("own", "batch", "learned")
-_CHANNELS = ("own", "groups", "all", "learned")
 _GATE = 1e-8  # gates start undecided, on one side of zero
 
 Moments = Tuple[Tensor, Tensor]
@@ -80,17 +78,9 @@ class MetaNorm(BatchStatisticsNorm):
         gate_init: str = _DEFAULTS.gate_init,
     ) -> None:
         super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
-        if samples not in _SAMPLES or channels not in _CHANNELS or gate_init not in ("own", "all"):
-            raise InvalidSpec(
-                f"{samples=}, {channels=}, {gate_init=}: one of {_SAMPLES}, one of {_CHANNELS}, "
-                "and 'own' or 'all'"
-            )
-        if channels == "groups" and (groups < 1 or num_features % groups):
-            raise InvalidSpec(f"{groups=} does not divide {num_features} channels")
-        if channels == "learned" and num_features & (num_features - 1):
-            raise InvalidSpec(
-                f"learned gates need a power of two, not {num_features=}; use channels='groups'"
-            )
+        MetaNormSpec.checked(
+            num_features, samples=samples, channels=channels, groups=groups, gate_init=gate_init
+        )
         self.samples, self.channels, self.groups = samples, channels, groups
         start = _GATE if gate_init == "all" else -_GATE
         bits = num_features.bit_length() - 1 if channels == "learned" else 0

@@ -19,8 +19,6 @@ from normlab.specs.norms_over_samples import OnlineNormSpec
 
 _DEFAULTS = OnlineNormSpec()
 
-_COMPENSATIONS = ("layer_scaling", "clamp", "none")
-
 
 class OnlineNorm(ActivationNorm):
     """
@@ -95,17 +93,16 @@ class OnlineNorm(ActivationNorm):
         layer_scaling_group_size: Optional[int] = _DEFAULTS.layer_scaling_group_size,
     ) -> None:
         super().__init__(num_features, eps, affine, dims)
-        if not (0 <= alpha_forward < 1 and 0 <= alpha_backward < 1):
-            raise InvalidSpec(f"{alpha_forward=}, {alpha_backward=}: both are in [0, 1)")
-        if error_compensation not in _COMPENSATIONS:
-            raise InvalidSpec(f"{error_compensation=}: choose one of {_COMPENSATIONS}")
-        if not (clamp_value > 0 and layer_scaling_eps > 0):
-            raise InvalidSpec(f"{clamp_value=}, {layer_scaling_eps=}: both must be positive")
-        size = num_features if layer_scaling_group_size is None else layer_scaling_group_size
-        if size < 1 or num_features % size:
-            raise InvalidSpec(
-                f"{layer_scaling_group_size=} does not divide {num_features} channels"
-            )
+        OnlineNormSpec.checked(
+            num_features,
+            alpha_forward=alpha_forward,
+            alpha_backward=alpha_backward,
+            error_compensation=error_compensation,
+            clamp_value=clamp_value,
+            layer_scaling_eps=layer_scaling_eps,
+            layer_scaling_group_size=layer_scaling_group_size,
+        )
+        size = layer_scaling_group_size or num_features
         self.error_compensation = error_compensation
         self.options = Options(
             alpha_forward,

@@ -20,8 +20,6 @@ _LAYER_NORM = LayerNormSpec()
 _INSTANCE_NORM = InstanceNormSpec()
 _GROUP_NORM = GroupNormSpec()
 
-_GROUPINGS = ("contiguous", "strided")
-
 
 class GroupNorm(ActivationNorm):
     """
@@ -59,13 +57,7 @@ class GroupNorm(ActivationNorm):
         dims: int = 2,
     ) -> None:
         super().__init__(num_features, eps, affine, dims)
-        if groups < 1 or num_features % groups:
-            divisors = [d for d in range(1, num_features + 1) if num_features % d == 0]
-            raise InvalidSpec(
-                f"{groups=} does not divide {num_features} channels; use one of {divisors}"
-            )
-        if grouping not in _GROUPINGS:
-            raise InvalidSpec(f"{grouping=}: it is one of {_GROUPINGS}")
+        GroupNormSpec.checked(num_features, groups=groups, grouping=grouping)
         self.groups = groups
         self.grouping = grouping
         self.num_groups = groups  # torch's word for it

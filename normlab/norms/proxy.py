@@ -13,6 +13,9 @@ from normlab.errors import InvalidSpec
 from normlab.norms.activation_norm import ActivationNorm, ParameterHint
 from normlab.norms.channels import by_channel, clamp_channels, scale_channels
 from normlab.norms.rectified import Folded, relu_moments
+from normlab.specs.norm_base import ActivationNormSpec
+
+_DEFAULTS = ActivationNormSpec()
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -55,9 +58,9 @@ class ProxyNorm(nn.Module):
         self,
         norm: ActivationNorm,
         activation: str,
-        proxy_eps: float = 0.03,
-        quadrature: str = "exact",
-        weight_decay: float = 0.0,
+        proxy_eps: float = _DEFAULTS.proxy_eps,
+        quadrature: str = _DEFAULTS.quadrature,
+        weight_decay: float = _DEFAULTS.proxy_weight_decay,
         delay_scale: bool = False,
     ) -> None:
         super().__init__()
@@ -65,10 +68,12 @@ class ProxyNorm(nn.Module):
             raise InvalidSpec("the proxy activation holds the affine: build its norm without one")
         if activation not in ACTIVATIONS:
             raise InvalidSpec(f"{activation=}: proxy normalizes one of {sorted(ACTIVATIONS)}")
-        if quadrature not in ("exact", "midpoint200"):
-            raise InvalidSpec(f"{quadrature=}: it is 'exact' or 'midpoint200'")
-        if not proxy_eps > 0:
-            raise InvalidSpec(f"{proxy_eps=}: it must be positive, for channels that are all zero")
+        ActivationNormSpec.checked(
+            norm.num_features,
+            proxy_eps=proxy_eps,
+            quadrature=quadrature,
+            proxy_weight_decay=weight_decay,
+        )
         self.norm = norm
         self.activation = activation
         self.proxy_eps = proxy_eps

@@ -61,10 +61,9 @@ class BatchStatisticsNorm(ActivationNorm):
         virtual_batch_size: Optional[int] = _DEFAULTS.virtual_batch_size,
     ) -> None:
         super().__init__(num_features, eps, affine, dims)
-        if momentum is not None and not 0 <= momentum <= 1:
-            raise InvalidSpec(f"{momentum=}: it is a weight between 0 and 1, or None")
-        if virtual_batch_size is not None and virtual_batch_size < 1:
-            raise InvalidSpec(f"{virtual_batch_size=}: at least one sample, or None for all")
+        BatchStatisticsSpec.checked(
+            num_features, momentum=momentum, virtual_batch_size=virtual_batch_size
+        )
         self.momentum = momentum
         self.virtual_batch_size = virtual_batch_size
         self.register_buffer("running_mean", torch.zeros(num_features))

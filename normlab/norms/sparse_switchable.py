@@ -8,7 +8,6 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple, Union
 import torch
 from torch import Tensor, nn
 
-from normlab.errors import InvalidSpec
 from normlab.norms import capture
 from normlab.norms.activation_norm import ParameterHint
 from normlab.norms.once import gradients_again
@@ -88,10 +87,9 @@ class SparseSwitchableNorm(SwitchableNorm):
             running=running,
             batch_statistics=batch_statistics,
         )
-        if variant not in ("paper", "reference"):
-            raise InvalidSpec(f"{variant=}: it is 'paper' or 'reference'")
-        if not 0 <= (0.0 if radius is None else radius) <= 1 or not 0 <= radius_end <= 1:
-            raise InvalidSpec(f"{radius=}, {radius_end=}: a radius is between 0 and 1")
+        SparseSwitchableNormSpec.checked(
+            num_features, variant=variant, radius=radius, radius_end=radius_end
+        )
         self.variant = variant
         self.radius_end = radius_end
         self.follows_progress = radius is None

@@ -7,7 +7,6 @@ from typing import Any, Optional, Tuple
 import torch
 from torch import Tensor
 
-from normlab.errors import InvalidSpec
 from normlab.norms import capture, engine, engine_fused, streaming_registered
 from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved
@@ -83,8 +82,12 @@ class StreamingNorm(BatchStatisticsNorm):
         virtual_batch_size: Optional[int] = _DEFAULTS.virtual_batch_size,
     ) -> None:
         super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
-        if not 0 <= forward_short <= 1 or not 0 <= backward_short <= 1:
-            raise InvalidSpec(f"{forward_short=}, {backward_short=}: shares are between 0 and 1")
+        StreamingNormSpec.checked(
+            num_features,
+            momentum=momentum,
+            forward_short=forward_short,
+            backward_short=backward_short,
+        )
         self.forward_short = forward_short
         self.backward_short = backward_short
         for name in ("short", "gradient_long", "gradient_short"):

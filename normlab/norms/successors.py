@@ -42,7 +42,7 @@ def successor(
         InvalidSpec: the kind cannot be built for the layer's channels and options.
     """
     old = place.layer
-    if not isinstance(spec, ActivationNormSpec):
+    if spec.layer is None:
         return Successor(_with_held(old, nn.Identity()), [], [])
     known = foreign_norms.known(old)
     assert known is not None
@@ -53,9 +53,11 @@ def successor(
     own_dims = 1 if tokens else known.dims or _guess_dims(model, dims)
     core = make(own, channels, activation, own_dims)
     norm = _norm_in(core)
-    norm.any_dims = known.dims is None and not tokens
-    if getattr(old, "bias", None) is None and old.weight is not None and not _asks(spec, "affine"):
-        norm.register_parameter("bias", None)  # as LayerNorm(bias=False)
+    if isinstance(norm, ActivationNorm):
+        norm.any_dims = known.dims is None and not tokens
+        biased = getattr(old, "bias", None) is not None or old.weight is None
+        if not biased and not _asks(spec, "affine"):
+            norm.register_parameter("bias", None)  # as LayerNorm(bias=False)
     carried, notes = carrying.carry(model, old, core, norm)
     if tokens:
         last, second = known.layout is Layout.TOKENS, _counts_samples_second(place)
@@ -63,8 +65,7 @@ def successor(
         if not alone:
             notes.append("statistics over the tokens of a sample: they see each other")
     core.train(old.training)
-    fused = spec.proxy and activation is not None
-    return Successor(_with_held(old, core, fused), carried, notes)
+    return Successor(_with_held(old, core, fused=activation is not None), carried, notes)
 
 
 def fused_activation(place: Place, spec: NormSpec) -> Optional[str]:
@@ -77,13 +78,16 @@ def fused_activation(place: Place, spec: NormSpec) -> Optional[str]:
     return None if act is None else ACTIVATIONS[type(act)]
 
 
-def with_options_of(old: Any, spec: ActivationNormSpec) -> ActivationNormSpec:
+def with_options_of(old: Any, spec: NormSpec) -> NormSpec:
     """
     Return *spec* with what it leaves to its default taken from *old*.
 
     eps and momentum unless the kind has a default of its own, which has its reasons; whether there
-    is an affine; the groups of a group norm; whether statistics are shared over replicas.
+    is an affine; the groups of a group norm; whether statistics are shared over replicas. A module
+    of a plugin's author has options of his own, which mean what he says.
     """
+    if not isinstance(spec, ActivationNormSpec):
+        return spec
     mine: Dict[str, Any] = {}
     for name, common in (("eps", 1e-5), ("momentum", 0.1)):
         field = type(spec).model_fields.get(name)
@@ -102,8 +106,9 @@ def _asks(spec: NormSpec, field: str) -> bool:
     return field in spec.model_fields_set
 
 
-def _norm_in(module: nn.Module) -> ActivationNorm:
-    return next(m for m in module.modules() if isinstance(m, ActivationNorm))
+def _norm_in(module: nn.Module) -> nn.Module:
+    ours = (m for m in module.modules() if isinstance(m, ActivationNorm))
+    return next(ours, getattr(module, "norm", module))
 
 
 def _guess_dims(model: nn.Module, dims: Optional[int]) -> int:

@@ -70,8 +70,7 @@ class SwitchableNorm(BatchStatisticsNorm):
         running: str = _DEFAULTS.running,
     ) -> None:
         super().__init__(num_features, eps, affine, dims, momentum, virtual_batch_size)
-        if running not in ("moving", "average"):
-            raise InvalidSpec(f'{running=}: choose "moving" or "average"')
+        SwitchableNormSpec.checked(num_features, running=running)
         if dims == 1 and not batch_statistics:
             raise InvalidSpec(
                 f"{dims=}, {batch_statistics=}: only layer statistics would be left to mix; "

@@ -1,4 +1,4 @@
-"""Columns of files and frames: of one type each, and shown by a spreadsheet as they are."""
+"""Columns of files and frames: each has one type, and no cell is a spreadsheet formula."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _NUMBERS = {int, float}
 
 def typed_columns(coordinates: Sequence[Mapping[str, Any]]) -> Dict[str, List[Any]]:
     """
-    Return path to values, one for each of *coordinates*.
+    Return for each path its values, one for each of *coordinates*.
 
-    A column of truth values, of whole numbers or of texts stays what it is, and None is None.
-    Whole numbers beside others become floats. A column with an object or a list, such as a
-    normalizer with options, or with several of these types, becomes text: the label of each.
+    A column of Booleans, integers or texts keeps its type, and None stays None. Integers mixed
+    with floats become floats. A column with an object or a list, such as a normalizer with
+    options, or with several of these types, becomes text: the label of each value.
     """
     paths = dict.fromkeys(path for place in coordinates for path in place)
     return {path: _of_one_type([place.get(path) for place in coordinates]) for path in paths}
@@ -33,9 +33,9 @@ def _of_one_type(values: List[Any]) -> List[Any]:
 
 def plain_cell(value: Any) -> Any:
     """
-    Return *value* as a spreadsheet may have it: text that begins like a formula gets a quote.
+    Return *value* safe for a spreadsheet: text that begins like a formula gets a quote.
 
-    Numbers stay numbers, as text too: -0.5 and +1e-3 are no formulas.
+    Numbers are not changed, not even as text: -0.5 and +1e-3 are not formulas.
     """
     if not isinstance(value, str) or not value.startswith(_BEGINS_A_FORMULA):
         return value

@@ -1,5 +1,5 @@
 """
-Whether one thing is better than another by a margin, judged again and again as seeds are added.
+Decide whether one value is better than another by a margin, with more looks as seeds are added.
 
 Of paired differences d, turned so that positive is better, with mean mu and margin *by*:
 
@@ -9,8 +9,8 @@ undecided:   neither, yet.
 
 What is promised, over all looks and all comparisons of a family together: at most 2.5 % false
 *shows* and at most 2.5 % false *contradicts*, where the differences are normal (Student's t at the
-levels of `normlab.spending`, as Jennison and Turnbull, "Group Sequential Methods", 1999,
-do where the variance is unknown: exact for one look, 2.4 to 2.8 % by simulation for several), with
+levels of `normlab.presentation.spending`, as in Jennison and Turnbull, "Group Sequential Methods",
+1999, for unknown variance: exact for one look, 2.4 to 2.8 % by simulation for several), with
 *power* at mu = by wherever the differences' standard deviation is at most `largest_sd`. By
 simulation heavy tails, ties, rounded numbers and differences of two skewed losses stay below 5 %;
 a difference that is itself skewed downwards does not: up to 7 % at skewness -1 and 14 % at -2 with
@@ -40,7 +40,7 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True)
 class Rule:
-    """The margin, the power wanted at it, and the most seeds."""
+    """The margin, the power at it, and the largest number of seeds."""
 
     by: float
     power: float
@@ -49,7 +49,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Sample:
-    """Differences of the seeds that both sides have, and how many seeds lack one."""
+    """The differences for seeds that both sides have, and the number of other seeds."""
 
     differences: Tuple[float, ...]
     failed: int = 0
@@ -57,7 +57,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one look found; bounds are None where too few seeds leave them open."""
+    """The result of one look; bounds are None if there are too few seeds."""
 
     verdict: str
     pairs: int
@@ -68,13 +68,13 @@ class Finding:
     low: float | None
     high: float | None
     seen: float | None
-    """The effect that would have shown at this look with the power wanted."""
+    """The effect that this look would have shown with the requested power."""
     more: int | None
-    """Seeds that would decide, if mean and spread stay as they are; None where decided."""
+    """The number of seeds that would decide with the same mean and spread; None if decided."""
 
 
 def sizes(first: int, at_most: int) -> List[int]:
-    """List how many seeds there are at each look: half as many again, up to *at_most*."""
+    """List the number of seeds at each look: it grows by half, up to *at_most*."""
     found = [min(max(first, FEWEST), at_most)]
     while found[-1] < at_most:
         found.append(following(found[-1], at_most))
@@ -82,7 +82,7 @@ def sizes(first: int, at_most: int) -> List[int]:
 
 
 def following(n: int, at_most: int) -> int:
-    """Return how many seeds the look after that at *n* has; what is left joins the last one."""
+    """Return the number of seeds at the look after *n*; a small rest joins the last look."""
     grown = math.ceil(_GROWTH * n)
     return at_most if 1.2 * grown > at_most else grown
 

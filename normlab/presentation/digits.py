@@ -1,5 +1,5 @@
 """
-How many digits of a mean are shown: as its uncertainty allows, and enough to tell rows apart.
+The digits of a mean: as many as its uncertainty allows, and enough to distinguish the rows.
 
 A mean has as many decimals as two digits of its half width have, at least three significant
 digits (four where there is no interval), and at least as many decimals as tell it from every

@@ -41,7 +41,7 @@ def save(table: ResultTable, target: Path) -> Path:
     """
     Plot *table* into *target*, whose ending chooses the format.
 
-    Two paths of which one is numeric: a line a value of the other, over the numeric one, with
+    Two paths of which one is numeric: one line per value of the other, over the numeric one, with
     a band for the interval. Two other paths: a heat map. One path: its means with intervals.
 
     Raises:

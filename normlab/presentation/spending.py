@@ -1,4 +1,4 @@
-"""How strictly each of several looks at growing data tests, so that all together err rarely."""
+"""The significance level of each of several looks at growing data, for a small total error."""
 
 from __future__ import annotations
 

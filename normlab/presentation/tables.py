@@ -20,7 +20,7 @@ def pivot(table: ResultTable) -> Tuple[List[str], List[List[str]]]:
     """
     Arrange a table as papers print it: the first path down, the others across.
 
-    With one path, or none, there is a row for each combination, with its mean and how many seeds.
+    With one path, or none, there is one row per combination, with its mean and number of seeds.
     """
     texts = cells(table)
     if len(table.group_by) != 2:
@@ -39,7 +39,7 @@ def cells(table: ResultTable) -> List[str]:
     """
     Show each row: mean, half width of its interval, and the cells without a value by state.
 
-    `0.915 ± 0.004 (1 failed, 2 queued)`, with the digits of normlab/digits.py.
+    `0.915 ± 0.004 (1 failed, 2 queued)`, with the digits of `normlab.presentation.digits`.
     """
     texts = shown([(row.mean, row.half) for row in table.rows])
     return [
@@ -49,7 +49,7 @@ def cells(table: ResultTable) -> List[str]:
 
 
 def without(row: ResultRow) -> str:
-    """Say how many of the row's cells have no value, and why: `1 failed, 2 queued`."""
+    """Return how many of the row's cells have no value, and why: `1 failed, 2 queued`."""
     return ", ".join(f"{count} {why}" for why, count in row.without.items())
 
 
@@ -115,7 +115,7 @@ def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """Render records as a Parquet file."""
-    import pyarrow as pa  # large, and only this function is about it
+    import pyarrow as pa  # large, and only this function needs it
     import pyarrow.parquet as pq
 
     out = io.BytesIO()
@@ -135,10 +135,10 @@ def render(table: ResultTable, form: str) -> str:
     Render *table* as text.
 
     Raises:
-        InvalidSpec: *form* is none of FORMATS.
+        InvalidSpec: *form* is not one of FORMATS.
     """
     if form not in FORMATS:
-        raise InvalidSpec(f"format {form!r} is none of {', '.join(FORMATS)}")
+        raise InvalidSpec(f"format {form!r} is not one of {', '.join(FORMATS)}")
     return FORMATS[form](table)
 
 

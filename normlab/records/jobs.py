@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Literal, Union
 from pydantic import BaseModel, Field
 
 from normlab.records.findings import LastValue
-from normlab.specs.jobs import JobSpec
+from normlab.specs.jobs import AcceptedSpec
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: tuple[JobState, ...] = ("succeeded", "failed", "cancelled")
@@ -76,7 +76,7 @@ class AttemptRecord(BaseModel):
 class JobDetail(JobRecord):
     """A job with its specification and its history."""
 
-    spec: JobSpec
+    spec: AcceptedSpec
     attempts: List[AttemptRecord]
 
 
@@ -125,7 +125,7 @@ class UnderWay(BaseModel):
 class Validation(BaseModel):
     """A dry run: what would be run, where, and how large it is."""
 
-    spec: JobSpec
+    spec: AcceptedSpec
     device: str
     device_reason: str
     verdicts: List[Verdict]

@@ -122,8 +122,8 @@ def read_where(texts: Sequence[str]) -> Dict[str, str]:
     for given in texts:
         path, sign, wanted = given.partition("=")
         if not sign or not path or path in found:
-            rule = "PATH=VALUE, such as batch_size=32, each path once"
-            raise InvalidSpec(f"where {given!r}: write {rule}", [FieldProblem("where", rule)])
+            rule = f"{given!r}: write PATH=VALUE, such as batch_size=32, each path once"
+            raise InvalidSpec.of([FieldProblem("where", rule)])
         found[path] = wanted
     return found
 

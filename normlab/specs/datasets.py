@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
-from normlab.specs import picture_trees
+from normlab.specs import picture_trees, registries
 from normlab.specs.dataset_files import damage
+from normlab.specs.registries import Registry
 
 
 @dataclass(frozen=True)
@@ -75,122 +76,122 @@ _IDX = (
 )
 _CIFAR10 = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
 
-DATASETS: Dict[str, DatasetFacts] = {
-    facts.name: facts
-    for facts in (
-        DatasetFacts(
-            "digits",
-            "scikit-learn's digits, 8x8 enlarged",
-            "normlab.data.digits:load",
-            10,
-            1,
-            16,
-            1200,
-            597,
-        ),
-        DatasetFacts(
-            "shapes32",
-            "4 shapes x 4 textures, drawn in memory",
-            "normlab.data.shapes32:load",
-            16,
-            3,
-            32,
-            6000,
-            3000,
-        ),
-        DatasetFacts(
-            "shapes32_hard",
-            "shapes32 with strong changes of contrast and brightness by image",
-            "normlab.data.shapes32:load",
-            16,
-            3,
-            32,
-            6000,
-            3000,
-        ),
-        DatasetFacts(
-            "cifar10",
-            "CIFAR-10, binary version",
-            "normlab.data.cifar:load_cifar10",
-            10,
-            3,
-            32,
-            50_000,
-            10_000,
-            files=tuple(f"cifar-10-batches-bin/{name}" for name in _CIFAR10),
-            file_bytes=(10_000 * (1 + 3072),) * len(_CIFAR10),
-        ),
-        DatasetFacts(
-            "cifar100",
-            "CIFAR-100 with fine labels, binary version",
-            "normlab.data.cifar:load_cifar100",
-            100,
-            3,
-            32,
-            50_000,
-            10_000,
-            files=("cifar-100-binary/train.bin", "cifar-100-binary/test.bin"),
-            file_bytes=(50_000 * (2 + 3072), 10_000 * (2 + 3072)),
-        ),
-        DatasetFacts(
-            "mnist",
-            "MNIST's handwritten digits, IDX files",
-            "normlab.data.idx:load",
-            10,
-            1,
-            28,
-            60_000,
-            10_000,
-            files=tuple(f"mnist/{name}" for name in _IDX),
-            gzip_too=True,
-        ),
-        DatasetFacts(
-            "fashion_mnist",
-            "Fashion-MNIST, IDX files",
-            "normlab.data.idx:load",
-            10,
-            1,
-            28,
-            60_000,
-            10_000,
-            files=tuple(f"fashion_mnist/{name}" for name in _IDX),
-            gzip_too=True,
-        ),
-        DatasetFacts(
-            "image_folder",
-            "a tree FOLDER/{train,test or val}/CLASS/*.{png,jpg,...} below the data root",
-            "normlab.data.image_folder:load",
-            None,
-            3,
-            None,
-            None,
-            None,
-            tree=True,
-        ),
-        DatasetFacts(
-            "scenes32",
-            "two striped shapes, one in front of the other, drawn in memory; a class a pixel",
-            "normlab.data.scenes32:load",
-            5,
-            3,
-            32,
-            2000,
-            500,
-            task="segmentation",
-        ),
-        DatasetFacts(
-            "grammar",
-            "sentences of a small grammar in windows of 32 characters; the next one is the class",
-            "normlab.data.grammar:load",
-            27,
-            27,
-            32,
-            2000,
-            500,
-            task="language",
-        ),
-    )
-}
+_OWN = (
+    DatasetFacts(
+        "digits",
+        "scikit-learn's digits, 8x8 enlarged",
+        "normlab.data.digits:load",
+        10,
+        1,
+        16,
+        1200,
+        597,
+    ),
+    DatasetFacts(
+        "shapes32",
+        "4 shapes x 4 textures, drawn in memory",
+        "normlab.data.shapes32:load",
+        16,
+        3,
+        32,
+        6000,
+        3000,
+    ),
+    DatasetFacts(
+        "shapes32_hard",
+        "shapes32 with strong changes of contrast and brightness by image",
+        "normlab.data.shapes32:load",
+        16,
+        3,
+        32,
+        6000,
+        3000,
+    ),
+    DatasetFacts(
+        "cifar10",
+        "CIFAR-10, binary version",
+        "normlab.data.cifar:load_cifar10",
+        10,
+        3,
+        32,
+        50_000,
+        10_000,
+        files=tuple(f"cifar-10-batches-bin/{name}" for name in _CIFAR10),
+        file_bytes=(10_000 * (1 + 3072),) * len(_CIFAR10),
+    ),
+    DatasetFacts(
+        "cifar100",
+        "CIFAR-100 with fine labels, binary version",
+        "normlab.data.cifar:load_cifar100",
+        100,
+        3,
+        32,
+        50_000,
+        10_000,
+        files=("cifar-100-binary/train.bin", "cifar-100-binary/test.bin"),
+        file_bytes=(50_000 * (2 + 3072), 10_000 * (2 + 3072)),
+    ),
+    DatasetFacts(
+        "mnist",
+        "MNIST's handwritten digits, IDX files",
+        "normlab.data.idx:load",
+        10,
+        1,
+        28,
+        60_000,
+        10_000,
+        files=tuple(f"mnist/{name}" for name in _IDX),
+        gzip_too=True,
+    ),
+    DatasetFacts(
+        "fashion_mnist",
+        "Fashion-MNIST, IDX files",
+        "normlab.data.idx:load",
+        10,
+        1,
+        28,
+        60_000,
+        10_000,
+        files=tuple(f"fashion_mnist/{name}" for name in _IDX),
+        gzip_too=True,
+    ),
+    DatasetFacts(
+        "image_folder",
+        "a tree FOLDER/{train,test or val}/CLASS/*.{png,jpg,...} below the data root",
+        "normlab.data.image_folder:load",
+        None,
+        3,
+        None,
+        None,
+        None,
+        tree=True,
+    ),
+    DatasetFacts(
+        "scenes32",
+        "two striped shapes, one in front of the other, drawn in memory; a class a pixel",
+        "normlab.data.scenes32:load",
+        5,
+        3,
+        32,
+        2000,
+        500,
+        task="segmentation",
+    ),
+    DatasetFacts(
+        "grammar",
+        "sentences of a small grammar in windows of 32 characters; the next one is the class",
+        "normlab.data.grammar:load",
+        27,
+        27,
+        32,
+        2000,
+        500,
+        task="language",
+    ),
+)
+DATASETS: Registry[DatasetFacts] = Registry(
+    registries.DATASETS, {facts.name: facts for facts in _OWN}
+)
 
 # Side to which an image folder's pictures are brought where the job does not say.
 IMAGE_FOLDER_SIZE = 64

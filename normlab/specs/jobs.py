@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Literal, Union
+from typing import TYPE_CHECKING, Any, Iterator, List, Literal, Mapping, Tuple, Union
 
-from pydantic import Field, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from typing_extensions import Annotated
 
-from normlab.specs import devices
-from normlab.specs.base import Label, Spec
+from normlab.specs import devices, registries
+from normlab.specs.base import Label, Spec, is_stored
+from normlab.specs.datasets import DATASETS
 from normlab.specs.json_values import Count
-from normlab.specs.normalizers import NormalizerSpec
+from normlab.specs.models import MODELS
+from normlab.specs.normalizers import BY_KIND, NormalizerSpec
 from normlab.specs.optimization import (
     SGD,
     AugmentationSpec,
@@ -30,6 +41,10 @@ else:  # the names in the table of devices
     Device = Literal[("auto", *devices.KINDS)]
     Precision = Literal[devices.PRECISIONS]
     Acceleration = Literal[devices.ACCELERATIONS]
+
+MOST_PLUGINS = 16
+Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+"""SHA-256 of a plugin's source, in hex digits."""
 
 # How a job is run, not what it computes: not part of its fingerprint.
 _ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
@@ -114,6 +129,12 @@ class JobSpec(Spec):
         (), max_length=32, description="names of GET /v1/diagnostics"
     )
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec)
+    code: Tuple[Digest, ...] = Field(
+        (),
+        max_length=MOST_PLUGINS,
+        description="plugins that the job uses, by the SHA-256 of their source: those that a "
+        "person uploaded are named here, and the operator's are filled in",
+    )
     priority: int = Field(0, ge=-100, le=100, description="higher runs earlier")
     max_attempts: int = Field(3, ge=1, le=100, description="attempts before the job fails")
     time_limit_s: Union[float, None] = Field(
@@ -131,6 +152,8 @@ class JobSpec(Spec):
         if self.optimizer.norms_of is None:  # then they say nothing
             for field in ("norms_of", "norm_mode", "norm_ratio_limit"):
                 del science["optimizer"][field]
+        if not self.code:
+            del science["code"]
         text = json.dumps(science, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -139,7 +162,56 @@ class JobSpec(Spec):
         free = {"norms_of": None, "norm_mode": "rate", "norm_ratio_limit": None}
         return self.model_copy(update={"optimizer": self.optimizer.model_copy(update=free)})
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_the_code_it_uses(
+        cls, values: Any, handler: ModelWrapValidatorHandler[JobSpec], info: ValidationInfo
+    ) -> JobSpec:
+        if isinstance(values, JobSpec) or is_stored(info):
+            return handler(values)
+        given = values.get("code") if isinstance(values, Mapping) else None
+        with registries.naming(_found(given)):
+            spec = handler(values)
+            used = tuple(sorted({plugin.digest for plugin in _plugins_of(spec)}))
+        object.__setattr__(spec, "code", used)  # in place: a constructor's caller has this object
+        return spec
+
+    @field_validator("code")
+    @classmethod
+    def _every_plugin_is_known(cls, digests: Tuple[str, ...], info: ValidationInfo) -> Any:
+        for digest in digests:
+            if not is_stored(info) and registries.find(digest) is None:
+                raise ValueError(f"no plugin has the digest {digest}; upload its source first")
+        return digests
+
     @field_validator("diagnostics")
     @classmethod
     def _each_diagnostic_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(names))
+
+
+def _accepted(value: Any) -> Any:
+    return value if isinstance(value, JobSpec) else JobSpec.from_store(value)
+
+
+AcceptedSpec = Annotated[JobSpec, BeforeValidator(_accepted)]
+"""A job that a service accepted, to be read wherever: without the plugins that it names."""
+
+
+def _found(digests: Any) -> List[registries.Plugin]:
+    named = digests if isinstance(digests, (list, tuple)) else ()
+    found = [registries.find(digest) for digest in named if isinstance(digest, str)]
+    return [plugin for plugin in found if plugin is not None]
+
+
+def _plugins_of(spec: JobSpec) -> Iterator[registries.Plugin]:
+    """List the plugins of the names in *spec*, without those of normlab's own names."""
+    names = (
+        (registries.NORMALIZERS, spec.normalizer.kind, BY_KIND),
+        (registries.NETWORKS, spec.model.name, MODELS),
+        (registries.DATASETS, spec.dataset.name, DATASETS),
+    )
+    for part, name, registry in names:
+        plugin = None if name in registry.own else registries.provider(part, name)
+        if plugin is not None:
+            yield plugin

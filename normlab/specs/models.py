@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional
+from typing import Callable, List, Optional
+
+from normlab.specs.registries import NETWORKS, Registry
 
 
 @dataclass(frozen=True)
@@ -117,87 +119,85 @@ def _lstm(width: int, side: int) -> List[NormPlace]:
     return 4 * [NormPlace(width, 1)]  # a gate each, at every time step
 
 
-MODELS: Dict[str, ModelFacts] = {
-    facts.name: facts
-    for facts in (
-        ModelFacts(
-            "preresnet8",
-            "pre-activation residual net of 8 layers: stem with stride 2, three blocks",
-            factory="normlab.nets.preresnet:preresnet8",
-            default_width=8,
-            min_image_size=8,
-            sites_of=_preresnet8,
-        ),
-        ModelFacts(
-            "convnet",
-            "six 3x3 convolutions in three stages, no shortcuts",
-            factory="normlab.nets.convnet:convnet",
-            default_width=16,
-            min_image_size=8,
-            sites_of=_convnet,
-        ),
-        ModelFacts(
-            "resnet20",
-            "residual net of 20 layers in its CIFAR form",
-            factory="normlab.nets.resnet:resnet20",
-            default_width=16,
-            min_image_size=8,
-            sites_of=_cifar_resnet(3),
-            norm_ends_branch=True,
-        ),
-        ModelFacts(
-            "resnet56",
-            "residual net of 56 layers in its CIFAR form",
-            factory="normlab.nets.resnet:resnet56",
-            default_width=16,
-            min_image_size=8,
-            sites_of=_cifar_resnet(9),
-            norm_ends_branch=True,
-        ),
-        ModelFacts(
-            "resnet18",
-            "residual net of 18 layers in its ImageNet form",
-            factory="normlab.nets.resnet:resnet18",
-            default_width=64,
-            min_image_size=32,
-            sites_of=_resnet18,
-            norm_ends_branch=True,
-        ),
-        ModelFacts(
-            "resnet50",
-            "residual net of 50 layers with bottlenecks in its ImageNet form",
-            factory="normlab.nets.resnet:resnet50",
-            default_width=64,
-            min_image_size=32,
-            sites_of=_resnet50,
-            norm_ends_branch=True,
-        ),
-        ModelFacts(
-            "randomplain100",
-            "100 plain convolutions with random scales and shifts, to be looked at, not trained",
-            factory="normlab.nets.randomplain:randomplain100",
-            default_width=128,
-            min_image_size=8,
-            sites_of=_randomplain100,
-        ),
-        ModelFacts(
-            "unet",
-            "U-Net of three resolutions: ten 3x3 convolutions, the finer maps joined on the way up",
-            factory="normlab.nets.unet:unet",
-            default_width=8,
-            min_image_size=8,
-            sites_of=_unet,
-            task="segmentation",
-        ),
-        ModelFacts(
-            "lstm",
-            "long short-term memory of one layer, a normalizer at each gate",
-            factory="normlab.nets.lstm:lstm",
-            default_width=64,
-            min_image_size=2,
-            sites_of=_lstm,
-            task="language",
-            recurrent=True,
-        ),
-    )
-}
+_OWN = (
+    ModelFacts(
+        "preresnet8",
+        "pre-activation residual net of 8 layers: stem with stride 2, three blocks",
+        factory="normlab.nets.preresnet:preresnet8",
+        default_width=8,
+        min_image_size=8,
+        sites_of=_preresnet8,
+    ),
+    ModelFacts(
+        "convnet",
+        "six 3x3 convolutions in three stages, no shortcuts",
+        factory="normlab.nets.convnet:convnet",
+        default_width=16,
+        min_image_size=8,
+        sites_of=_convnet,
+    ),
+    ModelFacts(
+        "resnet20",
+        "residual net of 20 layers in its CIFAR form",
+        factory="normlab.nets.resnet:resnet20",
+        default_width=16,
+        min_image_size=8,
+        sites_of=_cifar_resnet(3),
+        norm_ends_branch=True,
+    ),
+    ModelFacts(
+        "resnet56",
+        "residual net of 56 layers in its CIFAR form",
+        factory="normlab.nets.resnet:resnet56",
+        default_width=16,
+        min_image_size=8,
+        sites_of=_cifar_resnet(9),
+        norm_ends_branch=True,
+    ),
+    ModelFacts(
+        "resnet18",
+        "residual net of 18 layers in its ImageNet form",
+        factory="normlab.nets.resnet:resnet18",
+        default_width=64,
+        min_image_size=32,
+        sites_of=_resnet18,
+        norm_ends_branch=True,
+    ),
+    ModelFacts(
+        "resnet50",
+        "residual net of 50 layers with bottlenecks in its ImageNet form",
+        factory="normlab.nets.resnet:resnet50",
+        default_width=64,
+        min_image_size=32,
+        sites_of=_resnet50,
+        norm_ends_branch=True,
+    ),
+    ModelFacts(
+        "randomplain100",
+        "100 plain convolutions with random scales and shifts, to be looked at, not trained",
+        factory="normlab.nets.randomplain:randomplain100",
+        default_width=128,
+        min_image_size=8,
+        sites_of=_randomplain100,
+    ),
+    ModelFacts(
+        "unet",
+        "U-Net of three resolutions: ten 3x3 convolutions, the finer maps joined on the way up",
+        factory="normlab.nets.unet:UNet",
+        default_width=8,
+        min_image_size=8,
+        sites_of=_unet,
+        task="segmentation",
+    ),
+    ModelFacts(
+        "lstm",
+        "long short-term memory of one layer, a normalizer at each gate",
+        factory="normlab.nets.lstm:Lstm",
+        default_width=64,
+        min_image_size=2,
+        sites_of=_lstm,
+        task="language",
+        recurrent=True,
+    ),
+)
+MODELS: Registry[ModelFacts] = Registry(NETWORKS, {facts.name: facts for facts in _OWN})

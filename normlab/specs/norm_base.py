@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Optional
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Literal, Self
 
-from normlab.errors import FieldProblem
+from normlab.errors import FieldProblem, InvalidSpec, refuse
 from normlab.specs.base import Spec
+from normlab.specs.problems import explain
 
 _FOR_GATES = "use 'layer', 'group', 'online' or 'none'"
 
@@ -36,6 +37,22 @@ class NormSpec(Spec):
     # Why a recorded step cannot be replayed; None: it can.
     graph_refusal: ClassVar[Optional[str]] = "nobody has shown that a recording of it is complete"
     keeps_channels_last: ClassVar[bool] = False  # at no cost, so that tensor cores gain from it
+
+    @classmethod
+    def checked(cls, channels: int, /, **options: Any) -> Self:
+        """
+        Return the spec with *options*, as a layer of *channels* channels asks for it.
+
+        Raises:
+            InvalidSpec: with one problem for each option that breaks a rule.
+        """
+        try:
+            spec = cls.model_validate(options)
+        except ValidationError as e:
+            raise InvalidSpec.of(explain(e.errors(), options, cls, at="normalizer")) from e
+        problem = spec.problem_with_channels(channels)
+        refuse([] if problem is None else [problem])
+        return spec
 
     def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:
         """Return the problem with a layer of *channels* channels; None if there is none."""
@@ -70,7 +87,8 @@ class NormSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _refuse_proxy_elsewhere(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and "proxy" in values and "proxy" not in cls.model_fields:
+        unknown = cls.model_config.get("extra") != "allow" and "proxy" not in cls.model_fields
+        if isinstance(values, Mapping) and "proxy" in values and unknown:
             kind = cls.model_fields["kind"].default
             raise ValueError(
                 f"{kind!r} cannot take proxy: it normalizes {cls.acts_on}, so no affine of an "

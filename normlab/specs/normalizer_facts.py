@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any, List
 
 from normlab.specs.normalizers import BY_KIND
+from normlab.specs.options import OptionRecord, options
 
 PAGE = Path("docs/normalizers.md")
 _BLOCK = "<!-- facts: {name} -->\n{text}\n<!-- end of facts -->"
+_OF_THE_PROXY = ("proxy_eps", "quadrature", "proxy_weight_decay")
 _MARKED = re.compile(r"<!-- facts: (\w+) -->\n.*?<!-- end of facts -->", re.S)
 
 
@@ -36,12 +37,12 @@ def properties() -> str:
     return "\n".join(lines)
 
 
-def options(kind: str) -> str:
+def options_of(kind: str) -> str:
     """Return source, IPU verdict and options of *kind*; the proxy's are told once for all."""
     spec = BY_KIND[kind]
     verdict = "yes" if spec.runs_on_ipu else "no"
     lines = [f"Source: {spec.source}. IPU: {verdict}, {spec.ipu_reason}.", ""]
-    rows = [row for name in spec.model_fields for row in _option(spec, name)]
+    rows = [_row(option) for option in options(spec) if option.name not in _OF_THE_PROXY]
     if rows:
         lines += ["| option | default | allowed | meaning |", "|---|---|---|---|", *rows]
     else:
@@ -49,34 +50,17 @@ def options(kind: str) -> str:
     return "\n".join(lines)
 
 
-def _option(spec: Any, name: str) -> List[str]:
-    field = spec.model_fields[name]
-    if name == "kind" or name.startswith("proxy_") or name == "quadrature":
-        return []
-    default = "null" if field.default is None else str(field.default).lower()
-    meaning = str(field.description)
-    return [f"| `{name}` | `{default}` | {_allowed(spec, name)} | {meaning} |"]
+def _row(option: OptionRecord) -> str:
+    default = "null" if option.default is None else str(option.default).lower()
+    return f"| `{option.name}` | `{default}` | {_allowed(option)} | {option.description} |"
 
 
-def _allowed(spec: Any, name: str) -> str:
-    schema = spec.model_json_schema()["properties"][name]
-    branches = schema.get("anyOf", [schema])
-    return " or ".join(_range(branch) for branch in branches)
-
-
-def _range(schema: Any) -> str:
-    if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"])
-    if schema["type"] in ("boolean", "null"):
-        return "true, false" if schema["type"] == "boolean" else "null"
-    signs = (
-        ("exclusiveMinimum", "> "),
-        ("minimum", "≥ "),
-        ("exclusiveMaximum", "< "),
-        ("maximum", "≤ "),
-    )
-    limits = [f"{sign}{schema[key]:g}" for key, sign in signs if key in schema]
-    return f"{schema['type']} {', '.join(limits)}".strip()
+def _allowed(option: OptionRecord) -> str:
+    if option.choices:
+        return ", ".join(f"`{choice}`" for choice in option.choices)
+    if option.type == "boolean":
+        return "true, false"
+    return f"{option.type} {option.limits()}" + (" or null" if option.nullable else "")
 
 
 def _yes(value: bool) -> str:
@@ -89,7 +73,7 @@ def fill(page: str) -> str:
     def replace(match: re.Match[str]) -> str:
         name = match.group(1)
         whole = {"properties": properties, "proxy": proxy_options}
-        text = whole[name]() if name in whole else options(name)
+        text = whole[name]() if name in whole else options_of(name)
         return _BLOCK.format(name=name, text=text)
 
     return _MARKED.sub(replace, page)
@@ -97,13 +81,7 @@ def fill(page: str) -> str:
 
 def proxy_options() -> str:
     """Return the options that every kind with an affine shares under `proxy`."""
-    spec: Any = BY_KIND["group"]
-    names = ("proxy_eps", "quadrature", "proxy_weight_decay")
-    rows = [
-        f"| `{n}` | `{spec.model_fields[n].default}` | {_allowed(spec, n)} | "
-        f"{spec.model_fields[n].description} |"
-        for n in names
-    ]
+    rows = [_row(option) for option in options(BY_KIND["group"]) if option.name in _OF_THE_PROXY]
     return "\n".join(["| option | default | allowed | meaning |", "|---|---|---|---|", *rows])
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence, Tuple, Type, Union
+from typing import Any, ClassVar, List, Mapping, Sequence, Tuple, Type, Union
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
-from typing_extensions import Annotated, Literal
+from pydantic import ConfigDict, GetJsonSchemaHandler, TypeAdapter, ValidationError, ValidationInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError, core_schema
+from typing_extensions import Annotated
 
-from normlab.errors import FieldProblem, InvalidSpec, told
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.specs.base import is_stored
 from normlab.specs.norm_base import ActivationNormSpec, BatchStatisticsSpec, NormSpec
 from normlab.specs.norms_mixed import MetaNormSpec, SparseSwitchableNormSpec, SwitchableNormSpec
 from normlab.specs.norms_of_weights import BoundedWeightNormSpec, NoNormSpec, WeightNormSpec
@@ -25,6 +28,8 @@ from normlab.specs.norms_over_samples import (
     LayerNormSpec,
     OnlineNormSpec,
 )
+from normlab.specs.problems import explain
+from normlab.specs.registries import NORMALIZERS, Registry
 
 __all__ = [
     "BY_KIND",
@@ -36,7 +41,6 @@ __all__ = [
     "BoundedWeightNormSpec",
     "GroupNormSpec",
     "InstanceNormSpec",
-    "Kind",
     "L1BatchNormSpec",
     "LayerNormSpec",
     "LinfBatchNormSpec",
@@ -72,29 +76,73 @@ SPECS: Tuple[Type[NormSpec], ...] = (
     BoundedWeightNormSpec,
     NoNormSpec,
 )
-BY_KIND: Dict[str, Type[NormSpec]] = {
-    str(spec.model_fields["kind"].default): spec for spec in SPECS
-}
-
-if TYPE_CHECKING:
-    Kind = str
-    _AnyNormSpec = NormSpec
-else:
-    Kind = Literal[tuple(BY_KIND)]
-    _AnyNormSpec = Annotated[Union[SPECS], Field(discriminator="kind")]
+BY_KIND: Registry[Type[NormSpec]] = Registry(
+    NORMALIZERS, {str(spec.model_fields["kind"].default): spec for spec in SPECS}
+)
 
 
-def _expand_name(value: object) -> object:
-    # "online" is short for {"kind": "online"}
-    if isinstance(value, str):
-        return {"kind": value}
-    return value
+class ForgottenNormSpec(NormSpec):
+    """A stored normalizer of a plugin that this process does not have, for display only."""
+
+    model_config = ConfigDict(extra="allow")
+    title: ClassVar[str] = "a plugin's normalizer"
+    source: ClassVar[str] = "a plugin that is not loaded"
+    kind: str
 
 
-NormalizerSpec = Annotated[
-    _AnyNormSpec,
-    BeforeValidator(_expand_name, json_schema_input_type=Union[Kind, _AnyNormSpec]),
-]
+class _AnyKind:
+    """Validates by the kind that the value names, whoever registered it."""
+
+    @staticmethod
+    def members() -> List[Type[NormSpec]]:
+        """List the specs of which a value is one."""
+        return list(BY_KIND.values())
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.with_info_plain_validator_function(
+            _validated,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda spec, info: spec.model_dump(mode=info.mode), info_arg=True
+            ),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        # with a reference, so that a schema with several jobs describes each kind once
+        kinds = [
+            handler({**spec.__pydantic_core_schema__, "ref": f"{spec.__qualname__}:{kind}"})
+            for kind, spec in BY_KIND.items()
+        ]
+        return {"anyOf": [{"enum": list(BY_KIND), "type": "string"}, {"oneOf": kinds}]}
+
+
+def _validated(value: Any, info: ValidationInfo) -> NormSpec:
+    if isinstance(value, NormSpec):
+        return value
+    if isinstance(value, str):  # "online" is short for {"kind": "online"}
+        value = {"kind": value}
+    if not isinstance(value, Mapping):
+        raise PydanticCustomError("model_type", "Input should be a valid dictionary or a kind")
+    if "kind" not in value:
+        raise PydanticCustomError("union_tag_not_found", "no kind", {"discriminator": "'kind'"})
+    kind = value["kind"]
+    spec = BY_KIND.get(kind) if isinstance(kind, str) else None
+    if spec is None and is_stored(info) and isinstance(kind, str):
+        spec = ForgottenNormSpec
+    if spec is None:
+        known = ", ".join(repr(name) for name in BY_KIND)
+        raise PydanticCustomError(
+            "union_tag_invalid",
+            "'{tag}' is unknown; use one of {expected_tags}",
+            {"tag": str(kind), "expected_tags": known},
+        )
+    return spec.model_validate(dict(value), context=info.context)
+
+
+NormalizerSpec = Annotated[NormSpec, _AnyKind]
 
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(NormalizerSpec)
 
@@ -111,14 +159,10 @@ def parse_normalizer(value: Union[str, Mapping[str, Any], NormSpec]) -> NormSpec
     try:
         spec: NormSpec = _ADAPTER.validate_python(value)
     except ValidationError as e:
-        problems = [_problem(error) for error in e.errors()]
-        raise InvalidSpec(f"normalizer {value!r}: {told(problems)}", problems) from e
+        kind = value.get("kind") if isinstance(value, Mapping) else None
+        model = BY_KIND.get(kind) if isinstance(kind, str) else None
+        raise InvalidSpec.of(explain(e.errors(), value, model, at="normalizer")) from e
     return spec
-
-
-def _problem(error: Any) -> FieldProblem:
-    path = ".".join(["normalizer", *(str(part) for part in error["loc"][1:])])
-    return FieldProblem(path, error["msg"])
 
 
 def check_channels(spec: NormSpec, channels: Sequence[int]) -> List[FieldProblem]:

@@ -13,7 +13,10 @@ _TAGS = ("kind", "name")  # the fields that choose a member of a union
 
 
 def explain(
-    errors: Sequence[Mapping[str, Any]], value: Any, model: Optional[Type[BaseModel]] = None
+    errors: Sequence[Mapping[str, Any]],
+    value: Any,
+    model: Optional[Type[BaseModel]] = None,
+    at: str = "",
 ) -> List[FieldProblem]:
     """
     Return the problems with *value*, one for each of pydantic's *errors*.
@@ -22,18 +25,20 @@ def explain(
         errors: what `ValidationError.errors()` lists.
         value: what was validated.
         model: what it was validated as; its field names are offered for unknown ones.
+        at: the field that *value* is, where it is a part of something larger.
     """
-    return [_problem(error, value, model) for error in errors]
+    return [_problem(error, value, model, at) for error in errors]
 
 
 def _problem(
-    error: Mapping[str, Any], value: Any, model: Optional[Type[BaseModel]]
+    error: Mapping[str, Any], value: Any, model: Optional[Type[BaseModel]], at: str
 ) -> FieldProblem:
     path, owner = _walk(tuple(error["loc"]), value, model)
     rule = _rule(error)
     if error["type"] == "extra_forbidden" and owner is not None and path:
         rule = _unknown(str(path[-1]), sorted(owner.model_fields), model)
-    return FieldProblem(".".join(str(part) for part in path) or "body", rule)
+    parts = [at, *path] if at else path
+    return FieldProblem(".".join(str(part) for part in parts) or "body", rule)
 
 
 def _rule(error: Mapping[str, Any]) -> str:
@@ -92,8 +97,15 @@ def _walk(
         path.append(part)
         if i < len(loc) - 1:
             value = _child(value, part)
-            candidates = [m for c in candidates for m in _models_of(c, part)]
+            candidates = _chosen([m for c in candidates for m in _models_of(c, part)], value)
     return path, candidates[0] if len(candidates) == 1 else None
+
+
+def _chosen(models: List[Type[BaseModel]], value: Any) -> List[Type[BaseModel]]:
+    """Keep those of *models* whose kind *value* names; all where it names none of them."""
+    named = [value.get(tag) for tag in _TAGS] if isinstance(value, Mapping) else [value]
+    named = [name for name in named if isinstance(name, str)]
+    return [m for m in models if any(name in _tags_of(m) for name in named)] or models
 
 
 def _is_tag(part: Any, value: Any, models: Sequence[Type[BaseModel]], last: bool) -> bool:
@@ -118,7 +130,12 @@ def _tags_of(model: Type[BaseModel]) -> List[Any]:
 
 def _models_of(model: Type[BaseModel], field: Any) -> List[Type[BaseModel]]:
     fields: Dict[str, Any] = dict(model.model_fields)
-    return list(_models_in(fields[field].annotation)) if field in fields else []
+    if field not in fields:
+        return []
+    several = [m for m in fields[field].metadata if hasattr(m, "members")]  # registered kinds
+    if several:
+        return list(several[0].members())
+    return list(_models_in(fields[field].annotation))
 
 
 def _models_in(annotation: Any) -> Iterator[Type[BaseModel]]:

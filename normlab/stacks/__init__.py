@@ -1,1 +1,1 @@
-"""Where stacks run, and how a client gets to one."""
+"""Where stacks run, and how a client connects to one."""

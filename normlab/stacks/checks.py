@@ -1,15 +1,17 @@
-"""What is found when somebody looks at the parts of a stack."""
+"""The findings of checks on the parts of a stack."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
 Verdict = Literal["ok", "warn", "bad"]
-SET_CLOCKS = "set both clocks by NTP; leases are safe, they go by the database's clock"
+SET_CLOCKS = (
+    "synchronize both clocks with NTP; leases are safe, because they use the database's clock"
+)
 
 
 class Finding(NamedTuple):
-    """What one check found; *mend* says what to do, and is empty where all is well."""
+    """The result of one check; *mend* says what to do, and is empty if nothing is wrong."""
 
     check: str
     verdict: Verdict

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Optional
+
+from normlab.host.private_files import write_privately
 
 FILE_NAME = "connection.json"
 
@@ -19,20 +20,14 @@ class Connection:
     token: Optional[str] = None
 
     def write(self, data_dir: Path) -> Path:
-        """Leave this connection in *data_dir*, readable by its owner alone."""
+        """Write this connection to *data_dir*, readable only by its owner."""
         path = data_dir / FILE_NAME
-        draft = path.with_suffix(".tmp")
-        draft.unlink(missing_ok=True)
-        # the mode is given at creation, so that the token is at no moment readable by others
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(asdict(self), file)
-        draft.replace(path)
+        write_privately(path, json.dumps(asdict(self)))
         return path
 
 
 def read_connection(data_dir: Path) -> Optional[Connection]:
-    """Return what a stack with this *data_dir* left, or None if it left nothing readable."""
+    """Return the connection that a stack wrote to *data_dir*, or None if there is none."""
     try:
         left = json.loads((data_dir / FILE_NAME).read_text())
         return Connection(url=str(left["url"]), token=left["token"])

@@ -1,4 +1,4 @@
-"""Which addresses a proxy of the environment is for: other hosts, never this one."""
+"""HTTP clients that use the environment's proxy for other hosts, but never for this one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from normlab.errors import InvalidSpec
 
 
 def is_loopback(url: str) -> bool:
-    """Say whether *url* leads to this host by its loopback interface."""
+    """Return whether *url* leads to this host through its loopback interface."""
     name = (urlsplit(url).hostname or "").rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -30,11 +30,11 @@ def http_client(
     """
     Return a client whose addresses begin with *url*.
 
-    HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in capitals or not, count for other hosts; a
-    proxy elsewhere cannot reach the loopback interface of this one.
+    HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in upper or lower case, apply to other hosts; a
+    proxy cannot reach the loopback interface of this one.
 
     Raises:
-        InvalidSpec: the environment's proxy is none that can be used.
+        InvalidSpec: the environment's proxy cannot be used.
     """
     direct = is_loopback(url)
     try:

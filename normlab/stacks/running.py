@@ -1,4 +1,4 @@
-"""The stacks of this user that run now, wherever their data lie."""
+"""The running stacks of this user, with any data folder."""
 
 from __future__ import annotations
 
@@ -11,19 +11,26 @@ from typing import Iterator, List, Optional
 from normlab.host.locks import is_held
 from normlab.stacks.connection import Connection, read_connection
 
-LOCK_NAME = "stack.lock"  # held as long as a stack runs, and let go by every kind of death
+LOCK_NAME = "stack.lock"  # held while a stack runs, and released however it ends
 
 
 @dataclass(frozen=True)
 class RunningStack:
-    """A stack, by where its data lie."""
+    """A running stack and its data folder."""
 
     data_dir: Path
     connection: Connection
 
 
+def default_data_dir() -> Path:
+    """Return the default data folder of a stack on this platform."""
+    from platformdirs import user_data_dir
+
+    return Path(user_data_dir("normlab", appauthor=False))
+
+
 def register_stack(data_dir: Path) -> None:
-    """Note that a stack runs with *data_dir*, for `running_stacks` of any terminal."""
+    """Register that a stack runs with *data_dir*, for `running_stacks` in other terminals."""
     folder = _registry()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     where = str(data_dir.absolute())
@@ -31,7 +38,7 @@ def register_stack(data_dir: Path) -> None:
 
 
 def running_stacks() -> List[RunningStack]:
-    """List the stacks that were registered and run now, by folder; forget those that ended."""
+    """List the registered stacks that are running, by folder; forget those that have ended."""
     found = []
     for entry in _entries():
         stack = running_stack(Path(entry.read_text()))
@@ -43,10 +50,10 @@ def running_stacks() -> List[RunningStack]:
 
 
 def running_stack(data_dir: Path) -> Optional[RunningStack]:
-    """Return the stack that runs with *data_dir*; None where a file is all that is left of one."""
+    """Return the stack that runs with *data_dir*; None if there is none, or only its file."""
     left = read_connection(data_dir)
     if left is None or not is_held(data_dir / LOCK_NAME):
-        return None  # its port may be somebody else's by now, who must not see the token
+        return None  # another program may have its port now, and must not see the token
     return RunningStack(data_dir, left)
 
 

@@ -25,7 +25,7 @@ def cancel(database: Database, job: str, by: Actor | None = None) -> JobDetail:
     Cancel a queued job immediately; ask a running job to stop, which takes at most a heartbeat.
 
     Args:
-        by: who the audit trail says it was; None: nobody asked for it.
+        by: the actor for the audit trail; None: no person requested it.
 
     Raises:
         Conflict: if the job has ended.

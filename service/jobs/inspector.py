@@ -40,6 +40,7 @@ _RELEVANT = {
     "label_smoothing",
     "precision",
     "diagnostics",
+    "code",
 }
 
 
@@ -65,6 +66,7 @@ class Inspector:
     def __init__(self, settings: Settings) -> None:
         self._external = settings.inspector_socket
         self._python = str(settings.job_python.get("cpu") or sys.executable)
+        self._code = settings.code.absolute()
         self._logs = settings.data_dir / "logs"
         self._answers: OrderedDict[str, Inspection] = OrderedDict()
         self._lock = threading.Lock()
@@ -158,7 +160,7 @@ class Inspector:
         path.unlink(missing_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         command = [self._python, "-m", "accelerators.inspection", "--socket", str(path)]
-        command += ["--idle-s", f"{IDLE_S:g}"]
+        command += ["--idle-s", f"{IDLE_S:g}", "--code", str(self._code)]
         with append_privately(self._logs / "inspector.log") as out:
             # It exits when its standard input closes, so it never outlives this process. (Its
             # parent is the thread of a request, which may end long before.)

@@ -156,7 +156,7 @@ def _order(sort: str) -> _Order:
         accepted = ", ".join(sorted(["created_at", *_NUMBERS, *_TEXTS]))
         rule = f"a metric's name such as val/accuracy, or one of {accepted}; a minus reverses"
         raise InvalidSpec(
-            f"sort={sort!r} is no order; accepted is {rule}", [FieldProblem("sort", rule)]
+            f"sort={sort!r} is not accepted; use {rule}", [FieldProblem("sort", rule)]
         )
     newest = _newest_value(metric) if metric else None
     column = cast(_NUMBERS[name], Double) if newest is None else newest.c.value

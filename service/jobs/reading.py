@@ -18,6 +18,7 @@ _AHEAD = text(
     "select count(*) from job where state = 'queued' and device = :device and priority >= :priority"
 )
 _COUNTS = text("select state, device, count(*) as n from job group by state, device")
+_ONE = text("select 1 from job where id = :job")
 _ATTEMPTS = text("select * from attempt where job = :job order by number")
 
 
@@ -55,6 +56,12 @@ def detail(connection: Connection, job: UUID) -> JobDetail:
             for a in attempts
         ],
     )
+
+
+def check_exists(connection: Connection, job: UUID) -> None:
+    """Raise NotFound if there is no *job*."""
+    if connection.execute(_ONE, {"job": job}).first() is None:
+        raise unknown(str(job))
 
 
 def unknown(job: str) -> NotFound:

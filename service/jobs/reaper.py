@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from uuid import UUID
+from functools import partial
 
 import structlog
 from sqlalchemy import text
@@ -41,7 +41,8 @@ class Reaper:
         self._lease_s = lease_s
         self._clock = clock
         self._connected_at: float | None = None
-        self._jobs = OneByOne("expired leases", self._reap_one, lambda *_: failed())
+        reap_one = partial(leases.reap_one, database)
+        self._jobs = OneByOne("expired leases", reap_one, lambda *_: failed())
 
     def round(self) -> int:
         """
@@ -60,9 +61,6 @@ class Reaper:
         if reaped:
             _log.warning("leases_expired", jobs=reaped)
         return reaped
-
-    def _reap_one(self, job: UUID) -> int:
-        return leases.reap_one(self._database, job)
 
     def _waits(self) -> bool:
         with self._database.begin() as connection:

@@ -76,7 +76,7 @@ def submit(
     Args:
         steps: updates in all, where known.
         max_queued: the most jobs that *owner* may have queued.
-        by: who the audit trail says it was; None: nobody asked for it.
+        by: the actor for the audit trail; None: no person requested it.
 
     Raises:
         IdempotencyReuse: if the key was used with another spec before.

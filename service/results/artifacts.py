@@ -10,6 +10,7 @@ from normlab.errors import NotFound
 from normlab.events import ArtifactWritten, CheckpointWritten
 from normlab.records import ArtifactRecord
 from service.jobs.leases import Lease
+from service.jobs.reading import check_exists
 from service.store import events
 from service.store.database import Database
 from service.store.identity import parse_id
@@ -31,11 +32,10 @@ _LIST = text("""
     where job = :job order by kind, step, name
 """)
 _ONE = text("select path from artifact where job = :job and name = :name")
-_JOB = text("select 1 from job where id = :job")
 
 
 def keep_checkpoint(connection: Connection, claim: Lease, written: CheckpointWritten) -> None:
-    """Remember a checkpoint, in a transaction that holds *claim*; only the newest are kept."""
+    """Record a checkpoint, in a transaction that holds *claim*; only the newest are kept."""
     name = Path(written.path).name
     _keep(connection, claim, written, name, "checkpoint", written.step)
     connection.execute(_PRUNE, {"job": claim.job, "keep": claim.spec.checkpoint.keep})
@@ -44,7 +44,7 @@ def keep_checkpoint(connection: Connection, claim: Lease, written: CheckpointWri
 
 
 def keep_artifact(connection: Connection, claim: Lease, written: ArtifactWritten) -> None:
-    """Remember a file, in a transaction that holds *claim*; one of the same name is replaced."""
+    """Record a file, in a transaction that holds *claim*; one with the same name is replaced."""
     _keep(connection, claim, written, written.name, _kind(written.name), None)
     events.record(connection, claim.job, "artifact", {"name": written.name})
 
@@ -54,8 +54,8 @@ def read_all(database: Database, job: str) -> list[ArtifactRecord]:
     key = parse_id(job)
     with database.autocommit() as connection:
         rows = connection.execute(_LIST, {"job": key}).mappings().all()
-        if not rows and connection.execute(_JOB, {"job": key}).first() is None:
-            raise NotFound(f"there is no job {job!r}; GET /v1/jobs lists all")
+        if not rows:
+            check_exists(connection, key)
     return [ArtifactRecord.model_validate(dict(row)) for row in rows]
 
 

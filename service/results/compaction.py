@@ -16,7 +16,7 @@ from service.results.metrics import WRITE_CHUNK, joined
 from service.store.database import Database, cursor_of
 
 _JOBS_A_ROUND = 50
-# Not jobs that have just ended: their watchers may be reading the curves now.
+# Not jobs that have just ended, because their watchers may be reading the curves now.
 _ENDED = text("""
     select id, finished_at from job
     where finished_at < clock_timestamp() - make_interval(secs => :settled_s)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-from normlab.errors import NotFound
 from normlab.events import Diagnostic
 from normlab.records import DiagnosticRecord
 from service.jobs.leases import Lease
+from service.jobs.reading import check_exists
 from service.store import events
 from service.store.database import Database
 from service.store.identity import parse_id
@@ -23,11 +23,10 @@ _READ = text("""
     where job = :job and (cast(:name as text) is null or name = :name)
     order by name, step, attempt desc
 """)
-_JOB = text("select 1 from job where id = :job")
 
 
 def keep(connection: Connection, claim: Lease, found: Diagnostic) -> None:
-    """Remember what a diagnostic found, in a transaction that holds *claim*."""
+    """Record the result of a diagnostic, in a transaction that holds *claim*."""
     values = {"job": claim.job, "attempt": claim.attempt, "name": found.name, "step": found.step}
     record = events.to_json(found.record)
     connection.execute(_KEEP, {**values, "record": record})
@@ -40,6 +39,6 @@ def read_all(database: Database, job: str, name: str | None = None) -> list[Diag
     key = parse_id(job)
     with database.autocommit() as connection:
         rows = connection.execute(_READ, {"job": key, "name": name}).mappings().all()
-        if not rows and connection.execute(_JOB, {"job": key}).first() is None:
-            raise NotFound(f"there is no job {job!r}; GET /v1/jobs lists all")
+        if not rows:
+            check_exists(connection, key)
     return [DiagnosticRecord.model_validate(dict(row)) for row in rows]

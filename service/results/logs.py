@@ -6,9 +6,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from normlab.errors import FieldProblem, InvalidSpec, NotFound
+from normlab.errors import FieldProblem, InvalidSpec
 from normlab.records import ENDED, LogPage
 from service.jobs.leases import Lease
+from service.jobs.reading import unknown
 from service.store import events
 from service.store.database import Database
 from service.store.identity import parse_id
@@ -74,7 +75,7 @@ def read(database: Database, job: str, offset: int = 0, limit: int = 256 * 1024)
     with database.autocommit() as connection:
         found = connection.execute(_JOB, {"job": key}).first()
         if found is None:
-            raise NotFound(f"there is no job {job!r}; GET /v1/jobs lists all")
+            raise unknown(job)
         begin = offset if offset >= 0 else max(0, found.log_end + offset)
         begin = min(begin, found.log_end)
         data = _slice(connection, key, begin, limit)

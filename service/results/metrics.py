@@ -60,7 +60,7 @@ _FORGET = "delete from metric_last where job = %s and key = %s"
 
 @dataclass(frozen=True)
 class _Stand:
-    """The last point of a metric, and its extremes so far."""
+    """The last point of a metric, and its extremes up to there."""
 
     attempt: int
     step: int
@@ -108,13 +108,13 @@ def append(connection: Connection, claim: Lease, series: Mapping[str, Series]) -
 
 
 def rewind(connection: Connection, claim: Lease, step: int) -> None:
-    """Let each metric stand where it stood at *step*, from which *claim* goes on."""
+    """Reset the last value of each metric to that at *step*, from which *claim* continues."""
     cursor = cursor_of(connection)
     for (key,) in cursor.execute(_AHEAD, (claim.job, step)).fetchall():
         points = _read(cursor, claim.job, key, None, step)
         cursor.execute(_FORGET, (claim.job, key))
         if len(points):
-            # Of an earlier attempt: a point that this one repeats at the same step counts again.
+            # Written as the earlier attempt's, so that this attempt may repeat the same step.
             identity = (claim.job, key, claim.attempt - 1)
             cursor.execute(_STAND, _advanced(identity, points, None))
 

@@ -11,6 +11,7 @@ from normlab.errors import FieldProblem, InvalidSpec, NotFound
 from normlab.specs.jobs import JobSpec
 from normlab.specs.optimization import TWIN
 from normlab.specs.sizes import steps, steps_per_epoch, train_size
+from service.jobs.reading import unknown
 from service.results import diagnostics
 from service.store.database import Database
 from service.store.identity import parse_id
@@ -88,10 +89,10 @@ def _named(connection: Connection, spec: JobSpec) -> Any:
         return row
     try:
         row = connection.execute(_JOB, {"job": parse_id(name)}).first()
+        if row is None:
+            raise unknown(name)
     except NotFound as e:
         raise InvalidSpec(str(e)) from e
-    if row is None:
-        raise InvalidSpec(f"there is no job {name!r}; GET /v1/jobs lists all")
     return row
 
 

@@ -17,7 +17,7 @@ from normlab.events import (
 )
 from service.jobs import leases
 from service.jobs.leases import Lease
-from service.results import artifacts, diagnostics, metrics
+from service.results import artifacts, diagnostics, logs, metrics
 from service.store import events
 from service.store.database import Database
 
@@ -33,13 +33,27 @@ _PROGRESS = text("""
 """)
 
 
-def keep_all(database: Database, claim: Lease, reported: Sequence[AnyEvent]) -> bool:
-    """Keep *reported* in one transaction; False, and nothing is kept, if *claim* is over."""
+def keep_all(
+    database: Database,
+    claim: Lease,
+    reported: Sequence[AnyEvent],
+    log: bytes = b"",
+    log_start: int = 0,
+) -> bool:
+    """
+    Keep *reported* in one transaction; if *claim* is over, keep nothing and return False.
+
+    Args:
+        log: a piece of the attempt's output that belongs to them.
+        log_start: its offset in that output.
+    """
     with database.begin() as connection:
         if not leases.hold(connection, claim):
             return False
         for event in reported:
             keep(connection, claim, event)
+        if log:
+            logs.append(connection, claim, log_start, log)
     return True
 
 

@@ -33,19 +33,19 @@ class Child:
     """A process in a session of its own, so that Ctrl-C reaches it only through us."""
 
     name: str
-    """For people."""
+    """In messages."""
     command: Sequence[str]
     environment: Mapping[str, str]
-    """All of it."""
+    """The whole environment."""
     log: Path
     """Where its output goes."""
     user: ServerUser | None = None
-    """Who runs it; None: who runs this process."""
+    """The user that runs it; None: the user of this process."""
     stop_signal: signal.Signals = signal.SIGTERM
     dies_with_us: bool = True
     """Whether it gets SIGTERM when this process dies in any way."""
     make_room: Callable[[], object] = field(default=lambda: None, repr=False)
-    """Removes what an end without a farewell leaves in a start's way."""
+    """Removes what a crash has left behind and would prevent a start."""
     cwd: Path | None = None
     starts: int = field(default=0, init=False)
     started: float = field(default=0.0, init=False)
@@ -56,7 +56,9 @@ class Child:
 
     def restart(self) -> None:
         """Start it, again if it has ended, and do not wait until it answers."""
-        self.started = time.monotonic()  # first: a start that fails is followed by a pause too
+        self.started = (
+            time.monotonic()
+        )  # before the start, so that a failed one is followed by a pause too
         self.make_room()
         _keep_one_old(self.log)
         self.starts += 1
@@ -81,7 +83,7 @@ class Child:
 
     @property
     def may_restart(self) -> bool:
-        """Whether it has ended, and not so soon that a pause is due first."""
+        """Whether it has ended and the pause before the next start is over."""
         pause = min(LONGEST_PAUSE_S, self.starts - 1)
         return not self.running and time.monotonic() - self.started > pause
 
@@ -125,13 +127,13 @@ class Child:
 
 
 def restart_ended(children: Sequence[Child]) -> list[Child]:
-    """Start again those of *children* that may be; return them, also those that did not start."""
+    """Restart the *children* that have ended; return them, even those that did not start."""
     ended = [child for child in children if child.may_restart]
     for child in ended:
         _log.error("child ended", child=child.name, exit=child.process.returncode)
         try:
             child.restart()
-        except OSError as e:  # no memory, no process, no disk now: the next look tries again
+        except OSError as e:  # no memory, process or disk space now: the next round tries again
             _log.error("child does not start", child=child.name, reason=str(e))
     return ended
 
@@ -144,7 +146,7 @@ def end_leftover(pid_file: Path, program: str, stop_signal: signal.Signals) -> N
         return
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        # The number may belong to somebody else by now: a server of ours works in its folder.
+        # Another process may have this number by now. A server of ours works in its folder.
         if process.name() == program and Path(process.cwd()) == pid_file.parent.resolve():
             process.send_signal(stop_signal)
             _outlive(process)

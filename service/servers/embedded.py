@@ -60,7 +60,7 @@ class Servers:
     _stopping: ExitStack = field(default_factory=ExitStack, repr=False)
 
     def mend(self) -> list[Child]:
-        """Start again what was started here and has ended; return it."""
+        """Restart the servers that were started here and have ended; return them."""
         return restart_ended(self.started)
 
     def stop(self) -> None:

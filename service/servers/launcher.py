@@ -18,7 +18,7 @@ import structlog
 
 from normlab.errors import ServiceUnavailable
 from normlab.host.locks import held
-from normlab.host.private_files import tighten
+from normlab.host.private_files import tighten, write_privately
 from normlab.stacks.connection import Connection, forget_connection
 from normlab.stacks.running import LOCK_NAME
 from service.servers import embedded
@@ -54,7 +54,7 @@ class Stack:
         return self.connection.url
 
     def mend(self) -> list[str]:
-        """Start again whatever has ended, and say what, how often, and where its log is."""
+        """Restart the processes that have ended; report which, how often, and where the log is."""
         return [_told(child) for child in [*self.servers.mend(), *restart_ended(self.children)]]
 
     def kill(self) -> None:
@@ -79,10 +79,7 @@ def launch(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
     data_dir = settings.data_dir.absolute()
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with ExitStack() as stopping:
-        busy = (
-            f"a stack already runs on {data_dir}; use it, stop it, or set another NORMLAB_DATA_DIR"
-        )
-        stopping.enter_context(held(data_dir / LOCK_NAME, busy))
+        stopping.enter_context(held(data_dir / LOCK_NAME, _BUSY.format(data_dir)))
         tighten(data_dir, leave=_NOT_OURS)
         forget_connection(data_dir)  # left by a killed stack
         servers = embedded.start(settings)
@@ -169,18 +166,13 @@ def _token(database: Database, settings: Settings) -> str:
         known = tokens.find(database, token)
         if known is None or known.ended is None:
             return token
-    # what was revoked or rotated stays so, also after a restart
+    # a token that was revoked or rotated stays so, also after a restart
     return write_own_token(settings.data_dir, tokens.new_secret())
 
 
 def write_own_token(data_dir: Path, token: str) -> str:
-    """Keep *token*, with which this user's commands reach the stack, for him alone; return it."""
-    draft = data_dir / f"{OWN_TOKEN}.tmp"
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(token)
-    draft.replace(data_dir / OWN_TOKEN)
+    """Store *token*, which the commands of this user send to the stack, privately; return it."""
+    write_privately(data_dir / OWN_TOKEN, token)
     return token
 
 

@@ -1,4 +1,4 @@
-"""Who runs a server where we are root, and folders through which that user finds its way."""
+"""The user that runs servers if we are root, and the permissions of the folders it needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any
 
 from normlab.errors import ServiceUnavailable
 
-# Root may not run PostgreSQL: the first of these that exists does. The last one always does.
+# PostgreSQL refuses to run as root: the first of these users that exists runs it. The last exists
+# everywhere.
 _SERVER_USERS = ("postgres", "pgserver", "nobody")
 
 
@@ -27,7 +28,7 @@ class ServerUser:
 
 
 def server_user() -> ServerUser | None:
-    """Return who runs PostgreSQL: None for ourselves, another user where we are root."""
+    """Return the user that runs PostgreSQL; None: this process's own, if it is not root."""
     if os.geteuid() != 0:
         return None
     for name in _SERVER_USERS:
@@ -41,7 +42,7 @@ def server_user() -> ServerUser | None:
 
 
 def popen_options(user: ServerUser | None) -> dict[str, Any]:
-    """Return what has `subprocess` start a process as *user*."""
+    """Return the options with which `subprocess` starts a process as *user*."""
     if user is None:
         return {}
     return {"user": user.uid, "group": user.gid, "extra_groups": []}
@@ -54,7 +55,7 @@ def socket_folder(data_dir: Path, *, shared: bool) -> Path:
     A socket's path may have no more than 107 bytes, which a data directory's may exceed.
 
     Args:
-        shared: whether the server's user, not just ours, must find its way through.
+        shared: whether the server's user needs access too.
     """
     digest = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:12]
     folder = _short_base() / f"normlab-{os.geteuid()}-{digest}"
@@ -74,7 +75,7 @@ def _short_base() -> Path:
 
 
 def let_through(path: Path, user: ServerUser | None) -> None:
-    """Let *user* pass the folders above *path*, without letting it list them."""
+    """Allow *user* to enter the folders above *path*, but not to list them."""
     if user is None:
         return
     for folder in path.resolve().parents:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from normlab.host.private_files import write_privately
 
 FILE_NAME = "servers.json"
 
@@ -20,10 +21,7 @@ class ServerUrls:
 
 def write_servers(data_dir: Path, servers: ServerUrls) -> None:
     """Write *servers* to *data_dir*, readable only by its owner."""
-    forget_servers(data_dir)
-    descriptor = os.open(data_dir / FILE_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(asdict(servers), file)
+    write_privately(data_dir / FILE_NAME, json.dumps(asdict(servers)))
 
 
 def read_servers(data_dir: Path) -> ServerUrls | None:

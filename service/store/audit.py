@@ -1,4 +1,4 @@
-"""Who did what: written in the transaction that did it, kept for some days, never with secrets."""
+"""The audit trail: who did what, written in the same transaction, without secrets."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ Action = Literal[
     "study.create", "study.extend", "study.complete", "study.pause", "study.resume",
     "study.cancel", "study.priority",
     "token.create", "token.revoke", "token.rotate",
+    "plugin.upload",
     "session.login", "session.logout", "session.end",
     "token.guessed",
 ]  # fmt: skip
 ACTIONS: tuple[str, ...] = get_args(Action)
 _ORDER = "audit"
-_AT_ONCE = 10_000  # rows that one round takes away
+_AT_ONCE = 10_000  # rows that one round deletes
 
 WRITE = """
     insert into audit (owner, token, action, target)
@@ -55,14 +56,14 @@ _TRIM = text("""
 
 @dataclass(frozen=True)
 class Actor:
-    """Whoever does something: an owner, and the token that he brought."""
+    """Who does something: an owner, and the token that was used."""
 
     owner: str
     token: UUID | None = None
 
     @staticmethod
     def values(actor: Actor | None) -> dict[str, Any]:
-        """Return what `WRITE` needs; nothing is written for nobody."""
+        """Return the parameters of `WRITE`; without an actor it writes nothing."""
         return {
             "by_owner": actor.owner if actor else None,
             "by_token": actor.token if actor else None,
@@ -76,13 +77,13 @@ def write(
     target: object = None,
     **details: Any,
 ) -> None:
-    """Note that *actor* did *action*, in the transaction that does it; nothing for None."""
+    """Record that *actor* did *action*, in the same transaction; do nothing for None."""
     if actor is not None:
         _insert(connection, actor.owner, actor.token, action, target, details)
 
 
 def write_guess(database: Database, client: str, in_a_row: int) -> None:
-    """Note that *client*, who is nobody that we know, has brought many wrong tokens."""
+    """Record that *client*, which is not authenticated, has sent many wrong tokens."""
     with database.begin() as connection:
         details = {"client": client, "in_a_row": in_a_row}
         _insert(connection, None, None, "token.guessed", None, details)
@@ -111,7 +112,7 @@ def read(
     cursor: str | None = None,
     limit: int = 100,
 ) -> AuditPage:
-    """Return one page of what was done, newest first."""
+    """Return one page of the audit trail, newest first."""
     before = None if cursor is None else decode_cursor(cursor, _ORDER, [int])[0]
     values = {"before": before, "owner": owner, "action": action, "since": since, "until": until}
     with database.autocommit() as connection:
@@ -124,7 +125,7 @@ def read(
 
 
 def trim(database: Database, days: int) -> int:
-    """Take away some of what was done more than *days* ago; return how many rows."""
+    """Delete some rows that are older than *days*; return how many."""
     with database.begin() as connection:
         return connection.execute(_TRIM, {"limit": _AT_ONCE, "days": days}).rowcount
 

@@ -150,13 +150,9 @@ def _options(url: sqlalchemy.URL, statement_s: float | None) -> dict[str, str]:
 
 def migrate(url: str) -> None:
     """Bring the tables up to date; several processes may do so at once."""
-    database = Database(url, pool_size=1)
-    try:
-        with database.begin() as connection:
-            connection.execute(text("select pg_advisory_xact_lock(:n)"), {"n": _MIGRATION_LOCK})
-            _upgrade(connection)
-    finally:
-        database.close()
+    with Database(url, pool_size=1) as database, database.begin() as connection:
+        connection.execute(text("select pg_advisory_xact_lock(:n)"), {"n": _MIGRATION_LOCK})
+        _upgrade(connection)
 
 
 def revisions(database: Database) -> tuple[str | None, str]:

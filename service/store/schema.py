@@ -135,6 +135,20 @@ study_cell = Table(
     Index("study_cell_by_job", "job"),
 )
 
+# Code that jobs use, kept as long as a job may name it.
+plugin = Table(
+    "plugin",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("owner", Text),  # who uploaded it; null: the operator
+    Column("source", LargeBinary, nullable=False),  # a zip archive
+    Column("description", JSONB, nullable=False),
+    Column("origin", JSONB, nullable=False, server_default="{}"),
+    Column("created_at", MOMENT, nullable=False, server_default=NOW),
+    Index("plugin_by_owner", "owner"),
+)
+
 # What was found each time that a study which decides was looked at: what was spent is spent.
 study_look = Table(
     "study_look",

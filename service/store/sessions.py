@@ -1,4 +1,4 @@
-"""Browsers that have logged in: a random id of its own for each, which ends with its token."""
+"""Sessions of browsers: each has a random id of its own, and ends with its token."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ _TRIM = text("""
 @dataclass(frozen=True)
 class Session:
     """
-    What a browser's session stands for.
+    A browser's session.
 
     Args:
-        left_s: up to its end, if nothing comes from it until then.
-        token: with which it began; None: an operator's own, which has no row.
+        left_s: the seconds until its end, if it makes no request until then.
+        token: the token of its login; None: the operator's token, which has no row.
     """
 
     id: UUID
@@ -74,7 +74,7 @@ class Session:
 
 @dataclass(frozen=True)
 class OpenSession:
-    """A session as its owner sees it; *scopes* are None where it is an operator's own."""
+    """A session as its owner sees it; *scopes* are None for a login with the operator's token."""
 
     id: UUID
     owner: str
@@ -86,7 +86,7 @@ class OpenSession:
 
 
 def begin(database: Database, token: str, by: Actor, agent: str, lasts_s: float) -> str:
-    """Begin a session of whoever brought *token*; return its id, which is shown this once."""
+    """Begin a session of the owner of *token*; return its id, which is shown only now."""
     secret, session = new_secret(), new_id()
     values = {"sha256": hashed(secret), "id": session, "token_sha256": hashed(token)}
     values |= {"owner": by.owner, "agent": shown(agent)[:_LONGEST_AGENT], "lasts_s": lasts_s}
@@ -97,7 +97,7 @@ def begin(database: Database, token: str, by: Actor, agent: str, lasts_s: float)
 
 
 def find(database: Database, secret: str, idle_s: float) -> Session | None:
-    """Return the session of *secret*, whatever became of its token; None if it has ended."""
+    """Return the session of *secret*, even if its token has ended; None if the session has."""
     with database.autocommit() as connection:
         values = {"sha256": hashed(secret), "idle_s": idle_s}
         row = connection.execute(_FIND, values).first()
@@ -111,21 +111,21 @@ def find(database: Database, secret: str, idle_s: float) -> Session | None:
 
 
 def end(database: Database, session: UUID, by: Actor) -> None:
-    """End the caller's own session, as he leaves."""
+    """End the caller's own session at logout."""
     with database.begin() as connection:
         if connection.execute(_END, {"id": session}).rowcount:
             audit.write(connection, by, "session.logout", session)
 
 
 def open_of(database: Database, owner: str, idle_s: float) -> list[OpenSession]:
-    """List the sessions of *owner* that are open, newest first."""
+    """List the open sessions of *owner*, newest first."""
     with database.autocommit() as connection:
         rows = connection.execute(_OPEN, {"owner": owner, "idle_s": idle_s}).mappings()
         return [OpenSession(**row) for row in rows]
 
 
 def end_other(database: Database, session: str, by: Actor, idle_s: float) -> None:
-    """End an open session of the same owner; raise NotFound if he has none of that id."""
+    """End another open session of the same owner; raise NotFound if there is none with this id."""
     key = parse_id(session, "session")
     if key not in {one.id for one in open_of(database, by.owner, idle_s)}:
         raise NotFound(f"{by.owner!r} has no open session {session!r}; /account lists them")
@@ -135,12 +135,12 @@ def end_other(database: Database, session: str, by: Actor, idle_s: float) -> Non
 
 
 def trim(database: Database) -> int:
-    """Forget the sessions that ended more than a day ago; return how many."""
+    """Delete the sessions that ended more than a day ago; return how many."""
     with database.begin() as connection:
         return connection.execute(_TRIM).rowcount
 
 
 def _note_seen(database: Database, session: UUID) -> None:
-    # A database that takes no writes still lets people read
+    # Reading must work even if the database accepts no writes
     with suppress(ServiceUnavailable), database.autocommit() as connection:
         connection.execute(_SEEN, {"id": session})

@@ -1,4 +1,4 @@
-"""What admins do with tokens: make one, list them, revoke one, put another in its place."""
+"""What admins do with tokens: create, list, revoke and rotate them."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _PAGE = text(f"""
     order by created_at desc, id desc limit :limit
 """)
 _LOCKED = text(f"select {_SHOWN} from token where id = :id for update")
-# Two who revoke the last two admin tokens at once must not both find another one
+# Two concurrent requests that revoke the last two admin tokens must not both find another one
 _ONE_BY_ONE = text("select pg_advisory_xact_lock(hashtextextended('normlab tokens', 0))")
-# One that was rotated ends soon, so it counts for nothing
+# A token that was rotated ends soon, so it does not count
 _OTHER_ADMINS = text("""
     select count(*) from token where 'admin' = any(scopes) and id <> :id and successor is null
         and revoked_at is null and (expires_at is null or expires_at > clock_timestamp())
@@ -49,7 +49,7 @@ _OTHER_ADMINS = text("""
 _REVOKE = text(f"""
     update token set revoked_at = clock_timestamp() where id = :id returning {_SHOWN}
 """)
-# The successor lasts as long as the predecessor was meant to, and is as far from its end
+# The successor gets the whole lifetime that its predecessor had
 _SUCCEED = text(f"""
     insert into token (sha256, id, owner, scopes, note, expires_at, created_by)
     select :sha256, :new, owner, scopes, note, clock_timestamp() + (expires_at - created_at), :by
@@ -66,10 +66,10 @@ def issue(
     database: Database, asked: TokenRequest, by: Actor, idempotency_key: str | None = None
 ) -> TokenIssued:
     """
-    Make a token and return it with its secret, which is shown this once.
+    Create a token and return it with its secret, which is shown only now.
 
-    The same *idempotency_key* of the same maker means the same token. Asked again before its
-    first use, it gets a new secret, for the first may have been lost on its way.
+    The same *idempotency_key* of the same creator means the same token. If the request is repeated
+    before the token's first use, the token gets a new secret: the first may have been lost.
 
     Raises:
         IdempotencyReuse: the key came with another request before.
@@ -91,7 +91,7 @@ def issue(
 def list_tokens(
     database: Database, *, owner: str | None = None, cursor: str | None = None, limit: int = 100
 ) -> TokenPage:
-    """Return one page of tokens, newest first, also those that have ended."""
+    """Return one page of tokens, newest first, including those that have ended."""
     at, before = (None, None) if cursor is None else decode_cursor(cursor, _ORDER, [datetime, UUID])
     values = {"owner": owner, "at": at, "id": before, "limit": limit + 1}
     with database.autocommit() as connection:
@@ -112,7 +112,7 @@ def get(database: Database, token: str) -> TokenRecord:
 
 def revoke(database: Database, token: str, by: Actor) -> TokenRecord:
     """
-    End the token of id *token* now; one that has been revoked stays so.
+    Revoke the token with the id *token* now; a revoked one stays revoked.
 
     Raises:
         NotFound: no token has this id.
@@ -129,7 +129,7 @@ def revoke(database: Database, token: str, by: Actor) -> TokenRecord:
 
 def rotate(database: Database, token: str, how: Rotation, by: Actor) -> TokenIssued:
     """
-    Put a new token in the place of *token*, which ends after the grace.
+    Replace *token* by a new one; the old one ends after the grace period.
 
     Raises:
         NotFound: no token has this id.

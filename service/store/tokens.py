@@ -20,7 +20,7 @@ from service.store.database import Database
 from service.store.identity import new_id
 
 USED_EVERY_S = 60
-"""The use of a token is written at most so often."""
+"""The use of a token is written at most once in this time."""
 
 _INSERT = text("""
     insert into token (sha256, id, owner, scopes, note)
@@ -28,7 +28,7 @@ _INSERT = text("""
     on conflict (sha256) do update set owner = excluded.owner, scopes = excluded.scopes,
         note = excluded.note, revoked_at = null, expires_at = null
 """)
-# The database's clock alone says what has ended, whoever's clock may be wrong
+# Only the database's clock decides what has ended, because the clocks of hosts may be wrong
 _FIND = text("""
     select id, owner, scopes, revoked_at, expires_at,
         extract(epoch from expires_at - clock_timestamp()) as left_s,
@@ -46,7 +46,7 @@ _REVOKE = text("""
 
 @dataclass(frozen=True)
 class Token:
-    """Whose it is, what it allows, and for how long."""
+    """A token: its owner, its scopes, and its end."""
 
     owner: str
     scopes: tuple[Scope, ...]
@@ -57,7 +57,7 @@ class Token:
 
 
 def create(database: Database, owner: str, scopes: Sequence[Scope]) -> str:
-    """Make a token for *owner* and return it: it is shown this once, and cannot be read again."""
+    """Create a token for *owner* and return it: it is shown only now, and cannot be read again."""
     token = new_secret()
     accept(database, token, owner, scopes)
     return token
@@ -66,7 +66,7 @@ def create(database: Database, owner: str, scopes: Sequence[Scope]) -> str:
 def accept(
     database: Database, token: str, owner: str, scopes: Sequence[Scope], note: str = ""
 ) -> None:
-    """Let *token*, which somebody else made, stand for *owner*; its name must be plain text."""
+    """Accept the given *token* for *owner*, whose name must be plain text."""
     unseen = unseen_in(owner)
     if not owner or unseen:
         raise InvalidSpec(f"owner {owner!r}: {unseen or 'an empty name'} cannot be shown")
@@ -77,11 +77,11 @@ def accept(
 
 def find(database: Database, token: str) -> Token | None:
     """
-    Return what *token* stands for, or stood for before it `ended`; None if nobody knows it.
+    Return the record of *token*, even if it has ended; None if it is unknown.
 
-    Its use is noted, at most once in USED_EVERY_S.
+    Its use is recorded, at most once in USED_EVERY_S.
     """
-    # Found by its hash: how long that takes tells nothing about the token.
+    # It is found by its hash, so the time of the look-up reveals nothing about the token.
     with database.autocommit() as connection:
         row = connection.execute(_FIND, {"sha256": hashed(token)}).first()
     if row is None:
@@ -110,16 +110,16 @@ def revoke(database: Database, token: str) -> bool:
 
 
 def new_secret() -> str:
-    """Make what nobody can guess."""
+    """Return a new random secret."""
     return secrets.token_urlsafe(32)
 
 
 def hashed(secret: str) -> bytes:
-    """Return what is stored of *secret*."""
+    """Return the hash of *secret*, which is all that is stored of it."""
     return hashlib.sha256(secret.encode()).digest()
 
 
 def _note_use(database: Database, token: UUID) -> None:
-    # A database that takes no writes, as with a full disk, still lets people read
+    # Reading must work even if the database accepts no writes, such as on a full disk
     with suppress(ServiceUnavailable), database.autocommit() as connection:
         connection.execute(_USED, {"id": token})

@@ -15,6 +15,7 @@ from service.store import token_changes, tokens
 from service.store.audit import Actor
 from service.store.database import Database
 from tests.api.conftest import OPERATORS_TOKEN, a_job
+from tests.normlab.plugins.authors import MY_NORMS
 
 STUDY = {
     "name": "s",
@@ -56,6 +57,9 @@ MAY: dict[tuple[str, str], str] = {
     ("GET", "/v1/models"): "known",
     ("GET", "/v1/datasets"): "known",
     ("GET", "/v1/diagnostics"): "known",
+    ("GET", "/v1/plugins"): "known",
+    ("POST", "/v1/plugins"): "submitters",
+    ("GET", "/v1/plugins/{digest}/source"): "known",
     ("GET", "/v1/devices"): "known",
     ("POST", "/v1/studies"): "submitters",
     ("POST", "/v1/studies:preview"): "known",
@@ -98,6 +102,7 @@ BODIES: dict[tuple[str, str], dict[str, object]] = {
     ("PUT", "/v1/studies/{study}"): {"json": STUDY},
     ("POST", "/v1/studies:preview"): {"json": STUDY},
     ("POST", "/v1/studies/{study}/priority"): {"json": {"priority": 1}},
+    ("POST", "/v1/plugins"): {"json": {"name": "my.py", "files": {"my.py": MY_NORMS}}},
     ("POST", "/v1/tokens"): {"json": {"owner": "eve"}},
     ("POST", "/v1/tokens/{token}/rotate"): {"json": {}},
     ("POST", "/login"): {"data": {"token": OPERATORS_TOKEN}},
@@ -140,7 +145,7 @@ def places(database: Database, client: httpx.Client) -> dict[str, str]:
     spare = TokenRequest.read({"owner": "ada"})
     token = token_changes.issue(database, spare, Actor("root")).id
     return {"job": job, "study": study, "token": token, "session": "x", "name": "x",
-            "verb": "pause"}  # fmt: skip
+            "digest": "x", "verb": "pause"}  # fmt: skip
 
 
 def test_a_new_route_must_declare_its_permissions(app: FastAPI) -> None:

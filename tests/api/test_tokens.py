@@ -99,7 +99,7 @@ def test_the_error_for_a_revoked_token_says_so_at_once(
     assert response.status_code == 401
     assert "was revoked" in response.json()["detail"]
     guessed = nobody.get("/v1/jobs", headers=bearer(made["secret"][:-1]))
-    assert "nobody knows this token" in guessed.json()["detail"]
+    assert "this token is unknown" in guessed.json()["detail"]
 
 
 def test_the_old_secret_of_a_rotated_token_ends_after_its_grace(

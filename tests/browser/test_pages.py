@@ -23,7 +23,7 @@ def test_an_unauthenticated_visitor_is_asked_for_a_token_once(stranger: Page) ->
     expect(stranger).to_have_url("/login?next=/devices")
     stranger.get_by_label("Token").fill("wrong")
     stranger.get_by_role("button", name="Log in").click()
-    expect(stranger.get_by_role("alert").first).to_contain_text("nobody knows this token")
+    expect(stranger.get_by_role("alert").first).to_contain_text("this token is unknown")
     stranger.get_by_label("Token").fill(TOKEN)
     stranger.get_by_role("button", name="Log in").click()
     expect(stranger.get_by_role("heading", name="Devices")).to_be_visible()

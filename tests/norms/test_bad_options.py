@@ -1,4 +1,4 @@
-"""`make` refuses what a spec forbids, and names the field; so does each layer itself."""
+"""`make` and each layer refuse what a spec forbids in the same words, and name the field."""
 
 from __future__ import annotations
 
@@ -44,30 +44,32 @@ def test_a_misspelt_option_is_refused_by_name(kind: str) -> None:
         make({"kind": kind, "epsilom": 1e-3}, 8)
 
 
-BAD_ARGUMENTS = [
-    ("batch", {"momentum": 1.5}),
-    ("batch", {"virtual_batch_size": 0}),
-    ("group", {"groups": 3}),
-    ("group", {"grouping": "random"}),
-    ("batch_renorm", {"r_max": 0.5}),
-    ("batch_renorm", {"r_min": 1.5}),
-    ("batch_renorm", {"d_max": -1.0}),
-    ("batch_renorm", {"inference_momentum": -0.5}),
-    ("batch_renorm", {"progress_steps": 0}),
-    ("batch_renorm", {"variant": "torch"}),
-    ("streaming", {"forward_short": 1.5}),
-    ("streaming", {"backward_short": -0.5}),
-    ("online", {"layer_scaling_eps": 0.0}),
-    ("switchable", {"running": "sum"}),
-    ("sparse_switchable", {"variant": "ours"}),
-    ("sparse_switchable", {"radius": 2.0}),
-    ("meta", {"samples": "some"}),
-    ("meta", {"channels": "groups", "groups": 3}),
-    ("meta", {"gate_init": "half"}),
+NOT_THE_LAYERS = ("quadrature", "proxy_eps", "proxy_weight_decay")
+OF_LAYERS = [b for b in _beyond_limits() if b[0] in norms.LAYERS and b[1] not in NOT_THE_LAYERS]
+TOGETHER: list[tuple[str, str, dict[str, Any]]] = [
+    ("batch", "sync", {"sync": True, "virtual_batch_size": 2}),
+    ("batch_renorm", "warmup_steps", {"warmup_steps": 30_000}),
+    ("group", "groups", {"groups": 3}),
+    ("meta", "groups", {"channels": "groups", "groups": 3}),
+    ("online", "layer_scaling_group_size", {"layer_scaling_group_size": 3}),
 ]
+BY_HAND = [*((kind, name, {name: bad}) for kind, name, bad in OF_LAYERS), *TOGETHER]
 
 
-@pytest.mark.parametrize(("kind", "bad"), BAD_ARGUMENTS)
-def test_a_layer_built_by_hand_refuses_it_too(kind: str, bad: dict[str, Any]) -> None:
-    with pytest.raises(InvalidSpec, match=next(reversed(list(bad)))):
-        norms.LAYERS[kind](8, **bad)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("kind", "name", "bad"), BY_HAND)
+def test_a_layer_built_by_hand_says_what_make_says(
+    kind: str, name: str, bad: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidSpec, match=name) as by_hand:
+        norms.LAYERS[kind](8, **bad)
+    with pytest.raises(InvalidSpec) as made:
+        make({"kind": kind, **bad}, 8)
+    assert by_hand.value.problems == made.value.problems
+
+
+@pytest.mark.parametrize("name", NOT_THE_LAYERS)
+def test_a_proxy_built_by_hand_refuses_it_too(name: str) -> None:
+    norm = norms.LAYERS["group"](8, affine=False)
+    argument = {"proxy_weight_decay": "weight_decay"}.get(name, name)
+    with pytest.raises(InvalidSpec, match=name):
+        norms.ProxyNorm(norm, "relu", **{argument: -1})  # type: ignore[arg-type]

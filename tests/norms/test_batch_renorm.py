@@ -97,7 +97,7 @@ def test_limits_can_follow_the_runs_progress() -> None:
 
 
 def test_limits_that_end_before_the_warmup_are_refused() -> None:
-    with pytest.raises(InvalidSpec, match="after the warm-up"):
+    with pytest.raises(InvalidSpec, match="must be larger than warmup_steps"):
         BatchRenorm(2, warmup_steps=30000)
 
 

@@ -131,7 +131,7 @@ def test_an_effect_compares_each_side_at_its_own_best_rate() -> None:
     assert found.mean == pytest.approx(0.1)
     blind = weigh(effect("above"), rows, 0.95)
     assert blind.estimate is None
-    assert "differ in optimizer.lr, which is not averaged over" in blind.why
+    assert "differ in optimizer.lr, and such cells are not averaged" in blind.why
 
 
 def test_the_best_of_a_loss_is_its_smallest() -> None:

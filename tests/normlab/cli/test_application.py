@@ -125,7 +125,9 @@ def test_a_failure_is_one_line_and_an_exit_code(
 
 @pytest.mark.parametrize("url", ["localhost:8642", "http://", "http://a:99999", "http://[a"])
 def test_an_invalid_address_is_named_with_a_valid_one(url: str) -> None:
-    with pytest.raises(InvalidSpec, match=r"is no address of an API.* http://127\.0\.0\.1:8642"):
+    with pytest.raises(
+        InvalidSpec, match=r"is not the address of an API.* http://127\.0\.0\.1:8642"
+    ):
         Client(url)
 
 

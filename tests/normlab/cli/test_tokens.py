@@ -67,7 +67,7 @@ def test_bad_input_is_one_line_and_exit_2(capsys: pytest.CaptureFixture[str]) ->
     assert "expires_at: 2020-01-01" in refused(capsys, "create", "ada", "--expires", "2020-01-01")
     assert "scopes.0" in refused(capsys, "create", "ada", "--scope", "root")
     assert "U+0007 cannot be shown" in refused(capsys, "create", "a\x07b")
-    assert "'soon' is no span of time" in refused(capsys, "create", "ada", "--expires", "soon")
+    assert "'soon' is not a span of time" in refused(capsys, "create", "ada", "--expires", "soon")
     unknown = "0197b2a4-0000-7000-8000-000000000000"
     assert f"there is no token '{unknown}'" in refused(capsys, "revoke", unknown)
 

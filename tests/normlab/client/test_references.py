@@ -82,7 +82,9 @@ def test_a_study_named_like_the_end_of_its_own_id_is_found(client: Client, stack
 
 @pytest.mark.parametrize("text", ["theirs ", "small  batches", "..", "a/b", "a?b", "ünknown", ""])
 def test_an_empty_name_is_not_sent_to_the_server(client: Client, stack: Stack, text: str) -> None:
-    with pytest.raises(NotFound, match="begins or ends no id, and none of yours has that name"):
+    with pytest.raises(
+        NotFound, match="no id begins or ends with it, and none of yours has this name"
+    ):
         client.studies.get(text)
     assert stack.asked == []
 
@@ -94,5 +96,5 @@ def test_a_study_of_another_owner_is_found_only_by_its_id(client: Client, stack:
 
 
 def test_jobs_cannot_be_found_by_name(client: Client) -> None:
-    with pytest.raises(NotFound, match=r"no job 'a b': it begins or ends no id$"):
+    with pytest.raises(NotFound, match=r"no job 'a b': no id begins or ends with it$"):
         client.get("a b")

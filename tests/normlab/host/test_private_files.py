@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from normlab.host.private_files import append_privately, tighten
+from normlab.host.private_files import append_privately, tighten, write_privately
 
 
 def mode(path: Path) -> int:
@@ -40,6 +40,21 @@ def test_a_log_is_private_whatever_the_umask_is(tmp_path: Path) -> None:
         os.umask(before)
     assert mode(tmp_path / "log") == 0o600
     assert (tmp_path / "log").read_text() == "one\ntwo\n"
+
+
+def test_a_secret_replaces_an_older_one_whole_and_is_private_whatever_the_umask_is(
+    tmp_path: Path,
+) -> None:
+    before = os.umask(0)
+    try:
+        (tmp_path / "token.tmp").write_text("half of one that was never finished")
+        for secret in ("first", "second"):
+            write_privately(tmp_path / "token", secret)
+            assert (tmp_path / "token").read_text() == secret
+    finally:
+        os.umask(before)
+    assert [path.name for path in tmp_path.iterdir()] == ["token"]
+    assert mode(tmp_path / "token") == 0o600
 
 
 def test_wide_permissions_of_an_older_version_are_corrected(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ def test_the_facts_on_the_page_are_those_of_the_specs() -> None:
 @pytest.mark.parametrize("kind", list(BY_KIND))
 def test_every_kind_has_a_section_with_its_facts(kind: str) -> None:
     assert f"\n## {kind}\n" in PAGE
-    assert normalizer_facts.options(kind) in PAGE
+    assert normalizer_facts.options_of(kind) in PAGE
 
 
 @pytest.mark.parametrize("kind", list(BY_KIND))
 def test_every_option_is_in_its_section(kind: str) -> None:
-    facts = normalizer_facts.options(kind) + normalizer_facts.proxy_options()
+    facts = normalizer_facts.options_of(kind) + normalizer_facts.proxy_options()
     for name in set(BY_KIND[kind].model_fields) - {"kind"}:
         assert f"| `{name}` |" in facts
 

@@ -1,0 +1,55 @@
+"""Plugins: what the operator gave the stack, and the code that people upload for their jobs."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from api.auth import ReaderDep, SubmitterDep
+from api.bodies import JsonRoute
+from api.state import StateDep
+from normlab.errors import Forbidden
+from normlab.records.plugins import PluginList, PluginRecord, PluginSource, PluginUpload
+from service.plugins import store
+from service.settings import Settings
+
+router = APIRouter(tags=["plugins"], route_class=JsonRoute)
+
+
+@router.get("/plugins")
+def list_plugins(reader: ReaderDep, state: StateDep) -> PluginList:
+    """List plugins, newest first, and those of the operator that cannot be used, with why."""
+    troubles = state.plugins.troubles_for(admin="admin" in reader.scopes)
+    return PluginList(plugins=store.newest(state.database), troubles=troubles)
+
+
+@router.post("/plugins", status_code=201)
+def upload_plugin(
+    upload: PluginUpload, caller: SubmitterDep, state: StateDep, response: Response
+) -> PluginRecord:
+    """
+    Upload code; its `digest` goes into `code` of jobs, which then may use the names it declares.
+
+    The same content is the same plugin (200). The code runs in a process of its own that describes
+    it, and in the processes of the jobs that name it.
+    """
+    check_allowed(state.settings, caller.owner)
+    record, new = state.uploads.take(upload, caller.actor)
+    response.status_code = 201 if new else 200
+    return record
+
+
+@router.get("/plugins/{digest}/source")
+def read_plugin(digest: str, reader: ReaderDep, state: StateDep) -> PluginSource:
+    """Return the files of a plugin, whose jobs can be read as well."""
+    return store.source_text(state.database, digest)
+
+
+def check_allowed(settings: Settings, owner: str) -> None:
+    """Raise Forbidden unless the operator lets *owner* upload code."""
+    if settings.lets_upload(owner):
+        return
+    raise Forbidden(
+        f"this stack takes no code from {owner!r}; its operator can allow it with "
+        "NORMLAB_ALLOW_CODE (names of owners with commas, or *), or load the code himself "
+        "with `normlab up --with` or NORMLAB_PLUGINS"
+    )

@@ -1,0 +1,95 @@
+"""`normlab plugins`, and the code that a job or a study brings along."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence
+
+import typer
+
+from normlab.cli.connecting import connect
+from normlab.cli.output import AsJson, examples, print_json, print_table
+from normlab.errors import InvalidSpec
+
+if TYPE_CHECKING:
+    from normlab.client import Client
+    from normlab.records.plugins import PluginRecord
+
+_DIGEST = re.compile("^[0-9a-f]{64}$")
+
+Code = typer.Option(
+    [],
+    "--code",
+    metavar="PATH",
+    help="A .py file or folder with code that the job uses (repeatable); it is uploaded.",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to *app*."""
+    app.command(
+        "plugins",
+        epilog=examples(
+            "normlab plugins",
+            "normlab up --with my_norms.py   (for every job)",
+            "normlab submit --code my_norms.py -s normalizer=my_norm   (for one job)",
+        ),
+    )(plugins)
+
+
+def plugins(ctx: typer.Context, as_json: bool = AsJson) -> int:
+    """List the code that the stack was given, what it adds, and what of it cannot be used.
+
+    Exits 1 if a plugin of the operator's cannot be used.
+    """
+    with connect(ctx) as client:
+        found = client.plugins.list()
+    if as_json:
+        print_json(found)
+        return 1 if found.troubles else 0
+    rows = [
+        [p.name, p.digest[:12], "every job" if p.everywhere else f"uploaded by {p.owner}", _adds(p)]
+        for p in found.plugins
+    ]
+    print_table(["plugin", "digest", "for", "adds"], rows)
+    for trouble in found.troubles:
+        print(f"\n{trouble.name} cannot be used: {trouble.reason}")
+        if trouble.traceback:
+            print(trouble.traceback.rstrip())
+    return 1 if found.troubles else 0
+
+
+def _adds(plugin: PluginRecord) -> str:
+    return ", ".join(f"{entry.part} {entry.name}" for entry in plugin.entries)
+
+
+def with_code(
+    client: Client, spec: Dict[str, Any], paths: Sequence[str], file: Optional[str]
+) -> Dict[str, Any]:
+    """
+    Return *spec* with the digests of its code, which is uploaded where it is not yet.
+
+    Args:
+        spec: a job, or a study, whose `code` goes into its base.
+        paths: from the command line.
+        file: the file of *spec*; paths in its `code` are relative to its folder.
+    """
+    rest = {name: value for name, value in spec.items() if name != "code"}
+    digests = [*_named(client, spec.get("code", ()), file)]
+    digests += [client.plugins.upload(path).digest for path in paths]
+    if not digests:
+        return spec
+    if "base" not in rest:
+        return {**rest, "code": digests}
+    base = dict(rest["base"])
+    return {**rest, "base": {**base, "code": [*base.get("code", ()), *digests]}}
+
+
+def _named(client: Client, code: Any, file: Optional[str]) -> Iterator[str]:
+    named: List[Any] = [code] if isinstance(code, str) else list(code)
+    folder = Path() if file in (None, "-") else Path(str(file)).parent
+    for one in named:
+        if not isinstance(one, str):
+            raise InvalidSpec(f"code: {one!r} is neither a path nor a digest of a plugin")
+        yield one if _DIGEST.match(one) else client.plugins.upload(folder / one).digest

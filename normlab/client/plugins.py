@@ -1,0 +1,53 @@
+"""Code of one's own at the service: `client.plugins`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Union
+
+from normlab.client.transport import Transport
+from normlab.errors import InvalidSpec
+from normlab.plugins.origins import origin_of
+from normlab.plugins.sources import read_source
+from normlab.records.plugins import PluginList, PluginRecord, PluginSource, PluginUpload
+
+
+class Plugins:
+    """The part of a Client that is about plugins: `client.plugins`."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    def list(self) -> PluginList:
+        """Return the plugins of the stack, and the operator's that cannot be used."""
+        return PluginList.model_validate_json(self.transport.send("GET", "/plugins").content)
+
+    def upload(self, path: Union[str, Path]) -> PluginRecord:
+        """
+        Upload a file or a folder; its `digest` goes into `code` of a job.
+
+        The same content is uploaded once, whatever its name and whoever has it.
+
+        Raises:
+            NotFound: nothing is at *path*.
+            InvalidSpec: it is no plugin, or its code fails; the message has the reason.
+            Forbidden: this stack takes no code from you.
+        """
+        path = Path(path)
+        source = read_source(path)
+        files = {}
+        for name, content in source.files.items():
+            try:
+                files[name] = content.decode()
+            except UnicodeDecodeError as e:
+                raise InvalidSpec(f"{path}: {name} is no text in UTF-8; keep data elsewhere") from e
+        upload = PluginUpload(name=source.name, files=files, origin=origin_of(path))
+        answer = self.transport.send(
+            "POST", "/plugins", json=upload.model_dump(mode="json"), repeatable=True
+        )
+        return PluginRecord.model_validate_json(answer.content)
+
+    def source(self, digest: str) -> PluginSource:
+        """Return the files of the plugin with *digest*."""
+        answer = self.transport.send("GET", f"/plugins/{digest}/source")
+        return PluginSource.model_validate_json(answer.content)

@@ -1,0 +1,89 @@
+"""A layer on the engine from a function of moments: the shortest way to a normalizer of one's own.
+
+The function is all that its author writes; passes, precision and gradients are the engine's.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import lru_cache
+from typing import Any, Callable, Optional, Type
+
+from torch import Tensor
+
+from normlab.errors import InvalidSpec
+from normlab.norms import engine
+from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.engine import Solved
+from normlab.specs.norm_base import ActivationNormSpec
+
+_DEFAULTS = ActivationNormSpec()
+
+
+@lru_cache(maxsize=None)
+def solved_layer(function: Callable[..., Any]) -> Type[ActivationNorm]:
+    """
+    Return the class of layers that normalize as *function* says.
+
+    Args:
+        function: (mean, var, *, options...) -> (scale, shift), differentiable; all four are
+            (N, C) or broadcast to it, and var is the biased variance. With an argument `eps` it
+            gets the layer's.
+
+    Formula:
+        y = weight * (scale * (x - mean) + shift) + bias
+    """
+    takes_eps = "eps" in inspect.signature(function).parameters
+
+    class SolvedNorm(ActivationNorm):
+        def __init__(
+            self,
+            num_features: int,
+            eps: float = _DEFAULTS.eps,
+            affine: bool = _DEFAULTS.affine,
+            dims: int = 2,
+            **options: Any,
+        ) -> None:
+            super().__init__(num_features, eps, affine, dims)
+            self.options = {**options, "eps": eps} if takes_eps else options
+
+        def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+            def solve(mean: Tensor, var: Tensor, weight: Any, bias: Any) -> Solved:
+                scale, shift = _checked(function, function(mean, var, **self.options), mean)
+                if weight is not None:
+                    scale, shift = scale * weight, shift * weight
+                return Solved(scale, shift if bias is None else shift + bias)
+
+            return engine.normalize(x, solve, (weight, bias), self.plain)[0]
+
+        def extra_repr(self) -> str:
+            said = "".join(f", {name}={value!r}" for name, value in self.options.items())
+            return f"{function.__name__}, {super().extra_repr()}{said}"
+
+    SolvedNorm.__name__ = SolvedNorm.__qualname__ = function.__name__
+    SolvedNorm.__module__ = function.__module__
+    SolvedNorm.__doc__ = function.__doc__
+    return SolvedNorm
+
+
+def _checked(function: Any, solved: Any, mean: Tensor) -> Any:
+    shape = tuple(mean.shape)
+    if not isinstance(solved, tuple) or len(solved) != 2:
+        raise InvalidSpec(
+            f"{function.__name__} returned {type(solved).__name__}; it returns two "
+            "tensors, (scale, shift)"
+        )
+    for name, value in zip(("scale", "shift"), solved):
+        if not isinstance(value, Tensor) or not _broadcasts(value, mean):
+            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise InvalidSpec(
+                f"{function.__name__}: {name} is {found}; it must broadcast to (N, C) = {shape}"
+            )
+    return solved
+
+
+def _broadcasts(value: Tensor, mean: Tensor) -> bool:
+    try:
+        return value.expand_as(mean).shape == mean.shape
+    except RuntimeError:
+        return False

@@ -1,0 +1,1 @@
+"""Code of other people: declared by decorators, described as facts, loaded where it runs."""

@@ -1,0 +1,102 @@
+"""The decorators by which code of one's own becomes a name that jobs can use."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Iterator, List, Optional, TypeVar
+
+from normlab.errors import InvalidSpec
+from normlab.specs.registries import NORMALIZERS
+
+TargetT = TypeVar("TargetT", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A class or function with its name and part, as the plugin's author wrote it."""
+
+    part: str
+    name: str
+    target: Any
+    facts: Dict[str, Any] = field(default_factory=dict)
+
+
+_gathered: ContextVar[Optional[List[Declared]]] = ContextVar("declarations", default=None)
+
+
+@contextmanager
+def gathering() -> Iterator[List[Declared]]:
+    """Collect what is declared while the context is open."""
+    found: List[Declared] = []
+    before = _gathered.set(found)
+    try:
+        yield found
+    finally:
+        _gathered.reset(before)
+
+
+def normalizer(
+    name: str,
+    *,
+    title: str = "",
+    source: str = "",
+    batch_independent: bool = False,
+    stateful: bool = False,
+    recurrent: bool = False,
+    runs_on_ipu: bool = True,
+) -> Callable[[TargetT], TargetT]:
+    """
+    Declare a kind of normalizer, for `normalizer: {kind: NAME, ...}` in jobs.
+
+    The class is any `nn.Module` whose constructor takes `num_features` first; its other annotated
+    arguments are the options. It may take `dims` (dimensions of positions) and `activation`
+    ("relu", "silu", "gelu" or None), which it then applies itself. One instance is made for each
+    place, and its input is (N, C, positions...).
+
+    A function `(mean, var, *, options...) -> (scale, shift)` is the other form: it gets the mean
+    and the biased variance of each channel of each sample, both (N, C), and normlab computes
+    y = weight * (scale * (x - mean) + shift) + bias in as few passes over x as for its own kinds.
+
+    Args:
+        name: lower-case letters, digits and underscores, starting with a letter.
+        title: for people; the name if it is empty.
+        source: the paper.
+        batch_independent: no output depends on another sample; `normlab check` tests the claim.
+        stateful: buffers change in training.
+        recurrent: it may stand at the gates of a recurrent net.
+        runs_on_ipu: False where plain operators cannot express it.
+
+    Raises:
+        InvalidSpec: the name cannot be used.
+    """
+    facts = {
+        "title": title or name,
+        "source": source or "its author",
+        "batch_dependent": not batch_independent,
+        "stateful": stateful,
+        "recurrent": recurrent,
+        "runs_on_ipu": runs_on_ipu,
+    }
+    return _declare(NORMALIZERS, name, facts)
+
+
+def _declare(part: str, name: str, facts: Dict[str, Any]) -> Callable[[TargetT], TargetT]:
+    if not (name.isidentifier() and name.isascii() and name == name.lower() and name[0] != "_"):
+        raise InvalidSpec(
+            f"{name!r} is no name of a {part}: use lower-case letters, digits and underscores"
+        )
+
+    def declare(target: TargetT) -> TargetT:
+        declared = Declared(part, name, target, facts)
+        gathered = _gathered.get()
+        if gathered is None:
+            from normlab.plugins.loading import use_here
+
+            use_here(declared)
+        else:
+            gathered.append(declared)
+        return target
+
+    return declare

@@ -1,0 +1,145 @@
+"""Load a plugin into this process: run its code, collect what it declares, put it in force."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import sys
+import types
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
+
+from normlab.errors import InvalidSpec
+from normlab.plugins.declaring import Declared, gathering
+from normlab.plugins.descriptions import EntryDescription, PluginDescription
+from normlab.plugins.options import described_options
+from normlab.plugins.sources import read_source
+from normlab.specs import registries
+from normlab.specs.datasets import DATASETS
+from normlab.specs.models import MODELS
+from normlab.specs.normalizers import BY_KIND
+from normlab.specs.registries import NORMALIZERS, Registry
+
+_OWN: Sequence[Registry[Any]] = (BY_KIND, MODELS, DATASETS)
+_MOMENTS = ("mean", "var")
+_loaded: Dict[str, Tuple[EntryDescription, ...]] = {}  # by digest: the same code is run once
+
+
+def load(place: Path, name: str, wanted: Optional[str] = None) -> PluginDescription:
+    """
+    Run the code in the folder *place* and describe what it declares.
+
+    The modules are called after the digest, so two versions of a plugin can be loaded at once.
+
+    Args:
+        place: what `Source.written_below` returned.
+        name: of the plugin, for people.
+        wanted: the digest that it must have; None: any.
+
+    Raises:
+        InvalidSpec: the code is another than *wanted*, declares nothing, or something that
+            cannot be used.
+        Exception: whatever the code raises.
+    """
+    digest = read_source(place).digest
+    if wanted not in (None, digest):
+        raise InvalidSpec(f"{place} was changed: the digest of its files is {digest} now")
+    if digest not in _loaded:
+        package = f"normlab_plugin_{digest[:16]}"
+        with gathering() as declared:
+            _import_all(place, package)
+        if not declared:
+            raise InvalidSpec(
+                f"{name} declares nothing; put @normlab.normalizer('my_norm') before a class"
+            )
+        _loaded[digest] = tuple(_described(declared, name, package))
+    return PluginDescription(digest=digest, name=name, entries=_loaded[digest])
+
+
+def use(descriptions: Sequence[PluginDescription]) -> None:
+    """Let every job of this process use the plugins of *descriptions*, which are loaded."""
+    registries.put_in_force([description.plugin() for description in descriptions])
+
+
+def use_here(declared: Declared) -> None:
+    """Put in force at once what is declared outside of a plugin: in a notebook, or a script."""
+    try:
+        text = inspect.getsource(declared.target)
+    except (OSError, TypeError):  # typed into an interpreter that keeps no text
+        text = repr(declared)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    package, where = f"normlab_here_{digest[:16]}", declared.target.__module__
+    sys.modules[package] = types.ModuleType(package)
+    entries = tuple(_described([declared], where, package))
+    others = [p for p in registries.in_force() if declared.name not in p.entries[declared.part]]
+    ours = PluginDescription(digest=digest, name=where, entries=entries).plugin()
+    registries.put_in_force([*others, ours])
+
+
+def _import_all(place: Path, package: str) -> None:
+    before = set(sys.modules)
+    init = place / "__init__.py"
+    parent = types.ModuleType(package)
+    parent.__path__ = [str(place)]
+    sys.modules[package] = parent
+    if str(place) not in sys.path:
+        sys.path.append(str(place))  # modules of the folder may import each other by name
+    names = [path.stem for path in sorted(place.glob("*.py")) if path != init]
+    try:
+        for name in ["__init__"] * init.exists() + names:
+            importlib.import_module(f"{package}.{name}")
+    except BaseException:
+        for name in set(sys.modules) - before:
+            if name.startswith(package):
+                del sys.modules[name]
+        raise
+
+
+def _described(declared: Sequence[Declared], plugin: str, package: str) -> List[EntryDescription]:
+    """Describe what *plugin* declares, and give each object a name in the module *package*."""
+    seen: Set[Tuple[str, str]] = set()
+    for one in declared:
+        own = next((r.own for r in _OWN if r.part == one.part), {})
+        if one.name in own:
+            raise InvalidSpec(
+                f"{plugin}: the {one.part} {one.name!r} is normlab's own; choose another name"
+            )
+        if (one.part, one.name) in seen:
+            raise InvalidSpec(f"{plugin}: the {one.part} {one.name!r} is declared twice")
+        seen.add((one.part, one.name))
+        setattr(sys.modules[package], f"{one.part}_{one.name}", one.target)
+    return [
+        _DESCRIBED_BY_PART[one.part](one, f"{package}:{one.part}_{one.name}") for one in declared
+    ]
+
+
+def _normalizer(declared: Declared, path: str) -> EntryDescription:
+    target = declared.target
+    parameters = list(inspect.signature(target).parameters)
+    if inspect.isclass(target):
+        if parameters[:1] != ["num_features"]:
+            raise InvalidSpec(
+                f"{target.__name__}({', '.join(parameters)}): the first argument of a normalizer "
+                "is num_features, its channels"
+            )
+        form, given = "module", {"num_features", "dims", "activation"}
+    else:
+        if tuple(parameters[:2]) != _MOMENTS:
+            raise InvalidSpec(
+                f"{target.__name__}({', '.join(parameters)}): a normalizer is a class, or a "
+                "function of (mean, var, *, options...) that returns (scale, shift)"
+            )
+        form, given = "moments", {*_MOMENTS, "eps"}
+    return EntryDescription(
+        part=declared.part,
+        name=declared.name,
+        path=path,
+        summary=(inspect.getdoc(target) or declared.name).splitlines()[0],
+        form=form,
+        facts=declared.facts,
+        options=described_options(target, given),
+    )
+
+
+_DESCRIBED_BY_PART: Dict[str, Any] = {NORMALIZERS: _normalizer}

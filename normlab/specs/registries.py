@@ -1,0 +1,109 @@
+"""Names that a job may use: normlab's own, and those of the plugins that are in force."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar
+
+EntryT = TypeVar("EntryT")
+
+NORMALIZERS, NETWORKS, DATASETS = "normalizer", "network", "dataset"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """
+    What one piece of code adds, as facts: nothing of it is imported here.
+
+    Attributes:
+        digest: SHA-256 of its source, in hex digits.
+        name: for people, such as "my_norms.py".
+        entries: from the part (`NORMALIZERS`, ...) to the entries by name.
+    """
+
+    digest: str
+    name: str
+    entries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+
+
+Finder = Callable[[str], Optional[Plugin]]
+
+_everywhere: Dict[str, Plugin] = {}  # by digest: the operator's, which every job may use
+_finder: List[Finder] = []  # at most one: what finds others by digest
+_named: ContextVar[Tuple[Plugin, ...]] = ContextVar("plugins named by a job", default=())
+
+
+class Registry(Mapping[str, EntryT]):
+    """
+    Names to entries, those of plugins included.
+
+    Args:
+        part: the plugins' part that belongs here.
+        own: normlab's own entries, whose names no plugin can take.
+    """
+
+    def __init__(self, part: str, own: Mapping[str, EntryT]) -> None:
+        self.part = part
+        self.own = dict(own)
+
+    def __getitem__(self, name: str) -> EntryT:
+        """Return the entry *name*; raise KeyError."""
+        if name in self.own:
+            return self.own[name]
+        plugin = provider(self.part, name)
+        if plugin is None:
+            raise KeyError(name)
+        found: EntryT = plugin.entries[self.part][name]
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        """List the names, normlab's own first."""
+        yield from self.own
+        for plugin in in_force():
+            yield from plugin.entries.get(self.part, ())
+
+    def __len__(self) -> int:
+        """Count the names."""
+        return sum(1 for _ in self)
+
+
+def in_force() -> Tuple[Plugin, ...]:
+    """Return the plugins whose names can be used here and now."""
+    named = _named.get()
+    others = (p for p in _everywhere.values() if p not in named)
+    return (*named, *others)
+
+
+def provider(part: str, name: str) -> Optional[Plugin]:
+    """Return the plugin in force that has the entry *name*; None if there is none."""
+    return next((p for p in in_force() if name in p.entries.get(part, ())), None)
+
+
+def put_in_force(plugins: Sequence[Plugin]) -> None:
+    """Let every job of this process use *plugins*, and no others unless it names them."""
+    _everywhere.clear()
+    _everywhere.update((plugin.digest, plugin) for plugin in plugins)
+
+
+def find_with(finder: Optional[Finder]) -> None:
+    """Find plugins that a job names by *finder*; None: none can be found."""
+    _finder[:] = [] if finder is None else [finder]
+
+
+def find(digest: str) -> Optional[Plugin]:
+    """Return the plugin with *digest*; None if this process does not know it."""
+    if digest in _everywhere:
+        return _everywhere[digest]
+    return _finder[0](digest) if _finder else None
+
+
+@contextmanager
+def naming(plugins: Sequence[Plugin]) -> Iterator[None]:
+    """Put *plugins* in force, before all others, while the context is open."""
+    before = _named.set(tuple(plugins))
+    try:
+        yield
+    finally:
+        _named.reset(before)

@@ -1,0 +1,1 @@
+"""Plugins of a stack: kept by their digest, described apart, in force or named by jobs."""

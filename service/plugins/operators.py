@@ -1,0 +1,105 @@
+"""The operator's plugins: files, folders and installed packages that every job may use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from normlab.errors import NormlabError
+from normlab.plugins import installed
+from normlab.plugins.describing import Trouble, describe
+from normlab.plugins.descriptions import PluginDescription
+from normlab.plugins.origins import origin_of
+from normlab.plugins.sources import Source, read_source
+from normlab.records.plugins import PluginTrouble
+from normlab.specs import registries
+from service.plugins import store
+from service.settings import Settings
+from service.store.database import Database
+
+log = structlog.get_logger(__name__)
+
+
+class OperatorPlugins:
+    """
+    The plugins that the operator gave the stack.
+
+    Attributes:
+        good: those in force.
+        troubles: those that cannot be used, and why.
+    """
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self.good: list[PluginDescription] = []
+        self.troubles: list[Trouble] = []
+
+    def install(self) -> None:
+        """
+        Put the operator's plugins in force, and let jobs name others by their digest.
+
+        A plugin that cannot be used is left out; the others are not affected.
+        """
+        self.good, self.troubles = [], []
+        sources = self._read()
+        for one in self._describe(sources):
+            trouble = one if isinstance(one, Trouble) else _clash(one, self.good)
+            if trouble is not None:
+                self.troubles.append(trouble)
+            elif isinstance(one, PluginDescription):
+                self.good.append(one)
+        for trouble in self.troubles:
+            log.error("plugin_unusable", plugin=trouble.name, reason=trouble.reason)
+        registries.put_in_force([one.plugin() for one in self.good])
+        registries.find_with(store.Known(self._database))
+
+    def troubles_for(self, *, admin: bool) -> list[PluginTrouble]:
+        """Return the plugins that cannot be used; their tracebacks are for admins."""
+        return [
+            PluginTrouble(name=t.name, reason=t.reason, traceback=t.traceback if admin else "")
+            for t in self.troubles
+        ]
+
+    def _read(self) -> dict[Path, Source]:
+        sources: dict[Path, Source] = {}
+        for path in [*self._settings.plugin_paths, *installed.packages()]:
+            try:
+                sources[path] = read_source(path)
+                sources[path].written_below(self._settings.code)  # for who inspects models
+            except (NormlabError, OSError) as e:
+                self.troubles.append(Trouble(str(path), str(e)))
+        return sources
+
+    def _describe(self, sources: dict[Path, Source]) -> list[PluginDescription | Trouble]:
+        """Describe *sources* in their order; what was described before is only looked up."""
+        found: dict[str, PluginDescription | Trouble] = {}
+        new: list[Path] = []
+        for path, source in sources.items():
+            known = store.find(self._database, source.digest)
+            if known is None:
+                new.append(path)
+            else:
+                found[source.digest] = known.model_copy(update={"name": source.name})
+        described = describe([sources[path] for path in new], self._settings.python_of_plugins)
+        for path, one in zip(new, described, strict=True):
+            found[sources[path].digest] = one
+            if isinstance(one, PluginDescription):
+                self._keep(path, sources[path], one)
+        return [found[source.digest] for source in sources.values()]
+
+    def _keep(self, path: Path, source: Source, described: PluginDescription) -> None:
+        with self._database.begin() as connection:
+            store.keep(connection, source, described, owner=None, origin=origin_of(path))
+
+
+def _clash(new: PluginDescription, others: Sequence[PluginDescription]) -> Trouble | None:
+    taken = {(entry.part, entry.name): other.name for other in others for entry in other.entries}
+    for entry in new.entries:
+        other = taken.get((entry.part, entry.name))
+        if other is not None:
+            reason = f"its {entry.part} {entry.name!r} is declared by {other} already; rename one"
+            return Trouble(new.name, reason)
+    return None

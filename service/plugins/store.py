@@ -1,0 +1,154 @@
+"""Plugins in the database: source and description by digest, kept as long as a job may use them."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from normlab.errors import InvalidSpec, NotFound
+from normlab.plugins.descriptions import PluginDescription
+from normlab.plugins.sources import Source, unpacked
+from normlab.records.plugins import PluginEntry, PluginRecord, PluginSource
+from normlab.specs import registries
+from normlab.specs.registries import Plugin
+from service.store.database import Database
+from service.store.events import to_json
+
+REMEMBERED = 256
+FORGET_S = 1.0  # an unknown digest is not looked for again before
+_KEEP = text("""
+    insert into plugin (digest, name, owner, source, description, origin)
+    values (:digest, :name, :owner, :source, cast(:description as jsonb), cast(:origin as jsonb))
+    on conflict (digest) do nothing returning digest
+""")
+_FACTS = "select digest, name, owner, description, origin, created_at from plugin"
+_ONE = text(f"{_FACTS} where digest = :digest")
+_ALL = text(f"{_FACTS} order by created_at desc, digest limit :limit")
+_SOURCE = text("select name, source from plugin where digest = :digest")
+
+
+def keep(
+    connection: Connection,
+    source: Source,
+    described: PluginDescription,
+    *,
+    owner: str | None,
+    origin: Mapping[str, str],
+) -> bool:
+    """Keep *source* with its description; False, and nothing changes, if it is kept already."""
+    values = {
+        "digest": source.digest,
+        "name": source.name,
+        "owner": owner,
+        "source": source.packed(),
+        "description": described.model_dump_json(),
+        "origin": to_json(dict(origin)),
+    }
+    return connection.execute(_KEEP, values).scalar() is not None
+
+
+def find(database: Database, digest: str) -> PluginDescription | None:
+    """Return the description of the plugin with *digest*; None if there is none."""
+    with database.autocommit() as connection:
+        row = connection.execute(_ONE, {"digest": digest}).one_or_none()
+    return None if row is None else PluginDescription.model_validate(row.description)
+
+
+class Known:
+    """Finds plugins by digest, and remembers those that it found, and for a moment that not."""
+
+    def __init__(self, database: Database, forget_s: float = FORGET_S) -> None:
+        self._database = database
+        self._forget_s = forget_s
+        self._found: OrderedDict[str, Plugin] = OrderedDict()
+        self._missing: dict[str, float] = {}
+        self._lock = Lock()
+
+    def __call__(self, digest: str) -> Plugin | None:
+        """Return the plugin with *digest*; None if there is none, or was none a moment ago."""
+        with self._lock:
+            if digest in self._found:
+                self._found.move_to_end(digest)
+                return self._found[digest]
+            if self._missing.get(digest, 0.0) > time.monotonic():
+                return None
+        described = find(self._database, digest)
+        return self._remember(digest, None if described is None else described.plugin())
+
+    def _remember(self, digest: str, plugin: Plugin | None) -> Plugin | None:
+        now = time.monotonic()
+        with self._lock:
+            self._missing = {d: until for d, until in self._missing.items() if until > now}
+            if plugin is None:
+                self._missing[digest] = now + self._forget_s
+            else:
+                self._found[digest] = plugin
+                while len(self._found) > REMEMBERED:
+                    self._found.popitem(last=False)
+        return plugin
+
+
+def get(database: Database, digest: str) -> PluginRecord:
+    """Return the record of the plugin with *digest*; raise NotFound."""
+    with database.autocommit() as connection:
+        row = connection.execute(_ONE, {"digest": digest}).one_or_none()
+    if row is None:
+        raise NotFound(f"no plugin has the digest {digest!r}")
+    return _record(row)
+
+
+def newest(database: Database, limit: int = 1000) -> list[PluginRecord]:
+    """Return the newest plugins, at most *limit*."""
+    with database.autocommit() as connection:
+        return [_record(row) for row in connection.execute(_ALL, {"limit": limit})]
+
+
+def source_text(database: Database, digest: str) -> PluginSource:
+    """Return the files of the plugin with *digest* as text; raise NotFound."""
+    source = _source(database, digest)
+    files = {path: content.decode(errors="replace") for path, content in source.files.items()}
+    return PluginSource(name=source.name, files=files)
+
+
+def written(database: Database, digest: str, folder: Path) -> tuple[str, Path]:
+    """
+    Write the files of the plugin with *digest* below *folder*; return its name and their folder.
+
+    Raises:
+        InvalidSpec: there is no such plugin.
+    """
+    try:
+        source = _source(database, digest)
+    except NotFound as e:
+        raise InvalidSpec(f"{e}, so the job's code cannot be run") from e
+    return source.name, source.written_below(folder)
+
+
+def _source(database: Database, digest: str) -> Source:
+    with database.autocommit() as connection:
+        row = connection.execute(_SOURCE, {"digest": digest}).one_or_none()
+    if row is None:
+        raise NotFound(f"no plugin has the digest {digest!r}")
+    return unpacked(row.name, bytes(row.source))
+
+
+def _record(row: Any) -> PluginRecord:
+    described = PluginDescription.model_validate(row.description)
+    return PluginRecord(
+        digest=row.digest,
+        name=row.name,
+        owner=row.owner,
+        everywhere=row.digest in {plugin.digest for plugin in registries.in_force()},
+        entries=[
+            PluginEntry(part=e.part, name=e.name, summary=e.summary, options=e.options)
+            for e in described.entries
+        ],
+        origin=row.origin,
+        created_at=row.created_at,
+    )

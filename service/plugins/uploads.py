@@ -1,0 +1,72 @@
+"""Code that people upload for their own jobs."""
+
+from __future__ import annotations
+
+from threading import BoundedSemaphore
+
+from normlab.errors import FieldProblem, InvalidSpec, TooBusy
+from normlab.plugins.describing import Described, Trouble, describe
+from normlab.plugins.sources import Source, checked
+from normlab.records.plugins import PluginRecord, PluginUpload
+from service.plugins import store
+from service.settings import Settings
+from service.store import audit
+from service.store.audit import Actor
+from service.store.database import Database
+
+AT_ONCE = 2  # processes that describe, each with torch
+
+
+class Uploads:
+    """Takes code of people who may upload it."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._turns = BoundedSemaphore(AT_ONCE)
+
+    def take(self, upload: PluginUpload, actor: Actor) -> tuple[PluginRecord, bool]:
+        """
+        Keep *upload*; return its record, and whether it is new.
+
+        Raises:
+            InvalidSpec: it cannot be described; the message has the reason, and the problem the
+                end of its traceback.
+            TooBusy: enough others are being described now.
+        """
+        source = _source_of(upload)
+        if store.find(self._database, source.digest) is not None:
+            return store.get(self._database, source.digest), False
+        described = self._describe(source)
+        if isinstance(described, Trouble):
+            raise _refusal(described)
+        source.written_below(self._settings.code)  # for the process that inspects models
+        with self._database.begin() as connection:
+            owner = actor.owner
+            new = store.keep(connection, source, described, owner=owner, origin=upload.origin)
+            if new:
+                audit.write(connection, actor, "plugin.upload", source.digest, name=source.name)
+        return store.get(self._database, source.digest), new
+
+    def _describe(self, source: Source) -> Described:
+        if not self._turns.acquire(blocking=False):
+            raise TooBusy(f"{AT_ONCE} plugins are being described now; try again in some seconds")
+        try:
+            (described,) = describe([source], self._settings.python_of_plugins)
+        finally:
+            self._turns.release()
+        return described
+
+
+def _source_of(upload: PluginUpload) -> Source:
+    files = {path: content.encode() for path, content in upload.files.items()}
+    try:
+        return checked(Source(upload.name, files))
+    except InvalidSpec as e:
+        raise InvalidSpec(str(e), [FieldProblem("files", str(e))]) from e
+
+
+def _refusal(trouble: Trouble) -> InvalidSpec:
+    last = [line for line in trouble.traceback.splitlines() if line.strip().startswith("File")][-1:]
+    rule = " ".join([trouble.reason, *(line.strip() for line in last)])
+    return InvalidSpec(f"{trouble.name}: {trouble.reason}", [FieldProblem("files", rule)])
