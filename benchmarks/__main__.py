@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: each benchmark in a process of its own; 1 if a promise was broken."""
+"""`python -m benchmarks`: run each benchmark in its own process; exit with 1 if a target fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def main() -> int:
     }
     broken = [name for name, code in codes.items() if code]
     if broken:
-        print(f"\nnot as promised: {', '.join(broken)}", file=sys.stderr)
+        print(f"\ntargets missed: {', '.join(broken)}", file=sys.stderr)
     return 1 if broken else 0
 
 

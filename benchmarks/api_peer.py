@@ -1,11 +1,11 @@
 """
-The API against an MLflow tracking server, in one run on one machine.
+The API compared with an MLflow tracking server, in one run on one machine.
 
-Both serve on 127.0.0.1 with one process and answer one kept connection in JSON, in interleaved
-rounds. MLflow has SQLite in its own process, which saves it a hop and a sync at every commit; we
-have the embedded PostgreSQL with its durable defaults, whose processor time counts as ours.
+Both listen on 127.0.0.1 with one process and answer JSON on one open connection, in interleaved
+rounds. MLflow has SQLite in its own process, which saves a round trip and a sync per commit; we
+use the embedded PostgreSQL with its durable defaults, and its processor time counts as ours.
 
-What stands against what:
+The calls that are compared:
   ingest     runs/log-batch, 1000 points of a key | one record of 1000 points, parsed, fenced,
              appended and committed as a worker's supervisor does, behind an HTTP route of this
              benchmark (see ingest_server.py); `without HTTP` is the same without the route
@@ -46,13 +46,13 @@ ENDS_WITHIN_S = 600
 
 
 class Side(Protocol):
-    """What both sides are asked."""
+    """The calls that both sides answer."""
 
     name: str
     roots: list[psutil.Process]
 
     def memory_bytes(self) -> int:
-        """Return what the processes that serve requests hold."""
+        """Return the memory of the processes that serve requests."""
         ...
 
     def submit(self) -> str:
@@ -68,11 +68,11 @@ class Side(Protocol):
         ...
 
     def read(self) -> list[tuple[int, float]]:
-        """Read the long series whole."""
+        """Read the whole long series."""
         ...
 
     def chart(self, points: int) -> int:
-        """Read it thinned out; return how many points came."""
+        """Read the thinned series; return its number of points."""
         ...
 
     def page(self, limit: int) -> list[float]:
@@ -81,7 +81,7 @@ class Side(Protocol):
 
 
 def main() -> int:
-    """Measure, print the table, and return 1 if a ratio is missed."""
+    """Measure, print the table, and return 1 if a target ratio is missed."""
     peer_mlflow.install()
     signal.alarm(ENDS_WITHIN_S)
     with tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder:
@@ -92,14 +92,14 @@ def main() -> int:
             rows = measure(own, peer)
     note = (
         f"{peer.name} on SQLite, job runner off; ms: median call; cpu_ms: of the server and its "
-        "database, a call; ratio: the peer's time by ours; memory in MB instead of ms"
+        "database, per call; ratio: the peer's time over ours; memory in MB instead of ms"
     )
     show("api_peer", rows, note)
-    return 0 if all(row["kept"] == "yes" for row in rows if row["kept"]) else 1
+    return 0 if all(row["met"] == "yes" for row in rows if row["met"]) else 1
 
 
 def measure(own: OwnApi, peer: Side) -> list[dict[str, Any]]:
-    """Ask both sides the same things, a round of each in turn."""
+    """Call both sides in turn with the same requests, one round of each."""
     idle = memory("idle", own, peer, most=MEMORY_MB)
     rows = [ingest(own, peer), ingest_without_http(own)]
     same_series(own, peer)
@@ -130,7 +130,7 @@ def ingest(own: OwnApi, peer: Side) -> dict[str, Any]:
 
 
 def ingest_without_http(own: OwnApi) -> dict[str, Any]:
-    """Do what the supervisor does with a record from the pipe."""
+    """Process a record from the pipe as the supervisor does."""
     spec = JobSpec.model_validate({**own_api.QUEUED, "priority": 2})
     submissions.submit(
         own.database, spec, owner="benchmark", device="cuda", device_reason="benchmark"
@@ -151,7 +151,7 @@ def ingest_without_http(own: OwnApi) -> dict[str, Any]:
 
 
 def same_series(own: Side, peer: Side) -> None:
-    """Stop if the two sides do not hold the same series."""
+    """Stop if the two sides do not have the same series."""
     ours, theirs = own.read(), peer.read()
     if len(ours) != POINTS or ours != theirs:
         raise SystemExit(f"the sides differ: {len(ours)} and {len(theirs)} points")
@@ -160,7 +160,7 @@ def same_series(own: Side, peer: Side) -> None:
 def turns(
     own: OwnApi, peer: Side, call_of: Callable[[Any], Callable[[], Any]], rounds: int, each: int = 1
 ) -> tuple[Cost, Cost]:
-    """Call both sides in turn, *each* times a round, the first round to warm up."""
+    """Call both sides in turn, *each* times per round; the first round is a warm-up."""
     ours, theirs = Cost(), Cost()
     for i in range(rounds + 1):
         sides: list[tuple[Side, Cost]] = [(own, ours), (peer, theirs)]
@@ -172,9 +172,9 @@ def turns(
 def row(
     what: str, ours: Cost, theirs: Cost | None, *, least: float | None, points: int | None = None
 ) -> dict[str, Any]:
-    """Set both figures beside the ratio that was promised."""
+    """Compare both figures with the target ratio."""
     ratio = theirs.median_s / ours.median_s if theirs else None
-    kept = None if ratio is None or least is None else ("yes" if ratio >= least else "no")
+    met = None if ratio is None or least is None else ("yes" if ratio >= least else "no")
     if ratio:
         print(f"{what}: {ratio:.3g} times", flush=True)
     return {
@@ -183,7 +183,7 @@ def row(
         "mlflow_ms": theirs and theirs.median_s * 1e3,
         "ratio": ratio,
         "at least": least,
-        "kept": kept,
+        "met": met,
         "normlab_cpu_ms": ours.cpu_each_s * 1e3,
         "mlflow_cpu_ms": theirs and theirs.cpu_each_s * 1e3,
         "normlab_points_s": points and points / ours.median_s,
@@ -192,15 +192,15 @@ def row(
 
 
 def memory(when: str, own: Side, peer: Side, most: float | None = None) -> dict[str, Any]:
-    """Compare what the processes that serve requests hold."""
+    """Compare the memory of the processes that serve requests."""
     ours, theirs = (side.memory_bytes() / 1e6 for side in (own, peer))
-    kept = None if most is None else ("yes" if ours <= most else "no")
+    met = None if most is None else ("yes" if ours <= most else "no")
     return {
         "what": f"memory of the API process, MB, {when}",
         "normlab_ms": ours,
         "mlflow_ms": theirs,
         "ratio": theirs / ours,
-        "kept": kept,
+        "met": met,
     }
 
 

@@ -1,4 +1,4 @@
-"""What each diagnostic costs a job: processor time with it over without, from inside one job."""
+"""The cost of each diagnostic: processor time with it over without it, measured inside one job."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def main() -> None:
     ]
     note = (
         f"preresnet8 with {chosen.normalizer}, shapes32, {chosen.samples} samples, "
-        f"{chosen.epochs} epochs of batch 32, one thread; processor time of a job with all, each "
-        f"diagnostic's own taken apart; medians of {chosen.rounds} rounds"
+        f"{chosen.epochs} epochs of batch 32, one thread; processor time of a job with all, "
+        f"measured separately for each diagnostic; medians of {chosen.rounds} rounds"
     )
     show("diagnostics", rows, note)
 
 
 def _job_s(chosen: argparse.Namespace) -> Dict[str, float]:
-    """Run a job with every diagnostic; return the seconds of each, and of the job but for them."""
+    """Run a job with every diagnostic; return the seconds of each, and of the job without them."""
     spec = JobSpec.model_validate(
         {
             "normalizer": chosen.normalizer,
@@ -74,7 +74,7 @@ def _job_s(chosen: argparse.Namespace) -> Dict[str, float]:
 
 @contextmanager
 def _timed() -> Iterator[Dict[str, float]]:
-    """Let every observer's moments add their processor time to what this gives."""
+    """Add the processor time of every observer to the returned counts."""
     seconds = dict.fromkeys(DIAGNOSTICS, 0.0)
     plain = dict(OBSERVERS)
     for name, kind in plain.items():

@@ -1,10 +1,10 @@
-"""A GPU's steps against a named peer in one run: layers, Online Norm, graphs, precisions.
+"""Steps on a GPU compared with a peer in one run: layers, Online Norm, graphs, precisions.
 
     python -m benchmarks.gpu
 
-Four tables: every normalizer's forward and backward against torch's batch norm; Online Norm at
-once against its own loop over samples; an update replayed as a CUDA graph, and one compiled,
-against the eager one; and half precision and TF32 against float32.
+Four tables: forward and backward of every normalizer against torch's batch norm; Online Norm at
+once against the same layer in a loop over samples; an update as a CUDA graph, and a compiled one,
+against the eager one; half precision and TF32 against float32.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ def main() -> int:
     where = f"{torch.cuda.get_device_name(0)}, torch {torch.__version__}"
     show("gpu-layers", [row for s in LAYER_SHAPES for row in _layers(s, rounds)], where)
     show("gpu-online", [_online(s, rounds // 5) for s in ONLINE_SHAPES], where)
-    show("gpu-small-batches", _small_batches(rounds), f"milliseconds an update; {where}")
+    show("gpu-small-batches", _small_batches(rounds), f"milliseconds per update; {where}")
     show("gpu-precisions", _precisions(rounds // 2), f"resnet50 on 256 images of 32x32; {where}")
     return 0
 
 
 def milliseconds(steps: Sequence[Step], rounds: int) -> List[float]:
-    """Return the median of each step, one of each in turn, until the device has done it."""
+    """Return the median time of each step until the device is done; the steps run in turn."""
     times: List[List[float]] = [[] for _ in steps]
     for i in range(rounds + WARM_UP):
         for step, found in zip(steps, times):
@@ -127,7 +127,7 @@ def _precisions(rounds: int) -> List[Dict[str, Any]]:
 
 
 def _update_ms(rounds: int, **fields: Any) -> float:
-    """Return the median milliseconds of an update of the job that *fields* say."""
+    """Return the median milliseconds of an update of a job with *fields*."""
     spec = JobSpec.model_validate({"dataset": {"name": "shapes32"}, "device": "cuda", **fields})
     torch.manual_seed(0)
     model = build(spec.model, spec.normalizer, 3, 16, 32)

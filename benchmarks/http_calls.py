@@ -1,4 +1,4 @@
-"""Calls over one kept connection, timed, with the processor time that the server spent on them."""
+"""Timed calls over one open connection, with the processor time that the server used for them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from urllib.parse import urlencode, urlsplit
 
 import psutil
 
-_KEPT_S = 2.0  # uvicorn closes what was silent for five seconds, while the other side is asked
+_KEPT_S = (
+    2.0  # uvicorn closes a connection after five idle seconds, while the other side is measured
+)
 
 
 class Caller:
-    """One keep-alive connection to *url*; every answer is read whole and parsed."""
+    """One keep-alive connection to *url*; every answer is read completely and parsed."""
 
     def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
         parts = urlsplit(url)
@@ -30,7 +32,7 @@ class Caller:
         return self._send("GET", f"{path}?{urlencode(query, doseq=True)}", None, {})
 
     def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> Any:
-        """Send a POST of JSON; bytes go as they are."""
+        """Send a POST of JSON; bytes are sent unchanged."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self._send("POST", path, content, headers or {})
 
@@ -48,24 +50,24 @@ class Caller:
 
 @dataclass
 class Cost:
-    """What calls of one kind took: seconds of each, and the server's processor time in all."""
+    """The cost of calls of one kind: the seconds of each, and the server's total processor time."""
 
     seconds: list[float] = field(default_factory=list)
     cpu_s: float = 0.0
 
     @property
     def median_s(self) -> float:
-        """The middle call."""
+        """The median time of a call."""
         return statistics.median(self.seconds)
 
     @property
     def cpu_each_s(self) -> float:
-        """Processor time of a call."""
+        """Processor time per call."""
         return self.cpu_s / len(self.seconds)
 
 
 def timed(cost: Cost, calls: Sequence[Callable[[], Any]], roots: Sequence[psutil.Process]) -> None:
-    """Make *calls*, and add to *cost* what they took."""
+    """Make *calls*, and add their times to *cost*."""
     before = cpu_s(roots)
     for call in calls:
         began = time.perf_counter()
@@ -75,12 +77,12 @@ def timed(cost: Cost, calls: Sequence[Callable[[], Any]], roots: Sequence[psutil
 
 
 def cpu_s(roots: Sequence[psutil.Process]) -> float:
-    """Return the processor time that *roots* and all below them have used, the dead included."""
+    """Return the processor time of *roots* and all their descendants, including ended ones."""
     return sum(sum(process.cpu_times()[:4]) for process in tree(roots))
 
 
 def tree(roots: Sequence[psutil.Process]) -> Iterator[psutil.Process]:
-    """List *roots* and all below them."""
+    """List *roots* and all their descendants."""
     for root in roots:
         yield root
         yield from root.children(recursive=True)

@@ -1,11 +1,11 @@
 """
-Points over HTTP, so that both sides of a comparison pay for it.
+Points over HTTP, so that both sides of the comparison have this cost.
 
-Our own path has no HTTP in it: a job process writes the same bytes into a pipe, and its
-supervisor does with them what `take` does here: parse and check the record, make sure that the
-claim holds, append, commit. There is no public route of this kind, for only a worker with a
-claim may write a job's metrics; a route for runs that somebody else's process trains would need
-claims of its own, and is a feature, not a benchmark.
+Our own path does not use HTTP: a job process writes the same bytes into a pipe, and its
+supervisor processes them as `take` does here. It parses and checks the record, makes sure that the
+lease is valid, appends, and commits. There is no public route for this, because only a worker with
+a lease may write the metrics of a job. A route for trainings of other processes would need
+separate leases, and is a feature, not a benchmark.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def application(database: Database, claim: Lease) -> Starlette:
 
 
 def main(database_url: str, port: str) -> None:
-    """Claim the one job of the device ipu, and serve."""
+    """Lease the only job of the device ipu, and serve."""
     database = Database(database_url)
     claim = leases.claim(database, "ipu", "benchmark", lease_s=3600)
     if claim is None:

@@ -1,8 +1,8 @@
-"""Every normalizer against torch's batch norm: forward and backward, interleaved, in one run.
+"""Every normalizer compared with torch's batch norm: forward and backward, interleaved in one run.
 
-One row for each form (stock operators, compiled loops), shape and layer: milliseconds and ratio to
-torch's batch norm with one thread and with two, what is saved for backward in multiples of the
-input, the ratio that is promised, and whether it is kept.
+One row per form (stock operators, compiled loops), shape and layer: milliseconds and ratio to
+torch's batch norm with one thread and with two, the memory saved for backward in multiples of the
+input, the target ratio, and whether it is met.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ EXTRA: Dict[str, Any] = {
     "online, none": {"kind": "online", "error_compensation": "none"},
     "meta, batch": {"kind": "meta", "samples": "batch", "channels": "own"},
 }
-LIMIT_S = 45.0  # for the rounds of one form, shape and number of threads
+LIMIT_S = 45.0  # for all rounds of one form, shape and number of threads
 NOT_ENGINE = {"l1_batch": 1.5, "linf_batch": 3.0, "topk_batch": 3.0}
 
 
 def limit(name: str, shape: Shape) -> Optional[float]:
-    """Return the ratio that is promised, if any."""
+    """Return the target ratio, if there is one."""
     kind = name.split(",")[0]
     if shape == (128, 512):
         return 4.0 if kind == "online" else None
@@ -47,7 +47,7 @@ def limit(name: str, shape: Shape) -> Optional[float]:
 
 
 def layers(shape: Shape) -> Dict[str, nn.Module]:
-    """Build what is compared: torch's batch norm first, then every kind that takes the shape."""
+    """Build the layers: torch's batch norm first, then every kind that accepts the shape."""
     channels, dims = shape[1], max(len(shape) - 2, 1)
     native = nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d
     specs = {k: OPTIONS.get(k, k) for k in LAYERS}
@@ -62,7 +62,7 @@ def layers(shape: Shape) -> Dict[str, nn.Module]:
 
 
 def step_of(layer: nn.Module, x: Tensor, g: Tensor) -> Callable[[], None]:
-    """Return a training step of *layer* alone: forward, backward, no gradient kept."""
+    """Return a training step of only *layer*: forward and backward, without keeping gradients."""
 
     def step() -> None:
         x.grad = None
@@ -74,9 +74,9 @@ def step_of(layer: nn.Module, x: Tensor, g: Tensor) -> Callable[[], None]:
 
 def measure(steps: Sequence[Callable[[], None]], rounds: int, threads: int) -> List[float]:
     """
-    Return the median seconds of each step, one of each in turn; CPU time for one thread.
+    Return the median seconds of each step, run in turn; CPU time for one thread.
 
-    Rounds end early, but not before three, where a machine is slow or crowded.
+    On a slow or crowded machine the rounds end early, but not before the third.
     """
     torch.set_num_threads(threads)
     clock = time.thread_time if threads == 1 else time.perf_counter
@@ -94,7 +94,7 @@ def measure(steps: Sequence[Callable[[], None]], rounds: int, threads: int) -> L
 
 
 def saved_bytes(layer: nn.Module, x: Tensor) -> int:
-    """Return the bytes kept for the backward pass, parameters and buffers aside."""
+    """Return the bytes kept for the backward pass, without parameters and buffers."""
     own = {t.untyped_storage().data_ptr() for t in [*layer.parameters(), *layer.buffers()]}
     kept: Dict[int, int] = {}
 
@@ -111,7 +111,7 @@ def saved_bytes(layer: nn.Module, x: Tensor) -> int:
 
 
 def rows_for(shape: Shape, rounds: int, threads: Sequence[int]) -> List[Dict[str, Any]]:
-    """Measure every layer at *shape*; one row each."""
+    """Measure every layer at *shape*, one row per layer."""
     torch.manual_seed(0)
     x, g = torch.randn(shape, requires_grad=True), torch.randn(shape)
     built = layers(shape)
@@ -132,17 +132,17 @@ def _judge(rows: List[Dict[str, Any]], shape: Shape) -> None:
     by_name = {row["what"]: row for row in rows}
     for name, row in by_name.items():
         if name == "group + proxy relu" and shape == (32, 64, 32, 32):
-            promised: Optional[float] = round(1.6 * by_name["group + relu"]["ratio_1t"], 2)
+            target: Optional[float] = round(1.6 * by_name["group + relu"]["ratio_1t"], 2)
         elif name in ("torch batch norm", "group + relu", "group + proxy relu"):
-            promised = None
+            target = None
         else:
-            promised = limit(name, shape)
-        row["limit"] = promised
-        row["kept"] = None if promised is None else row["ratio_1t"] <= promised
+            target = limit(name, shape)
+        row["limit"] = target
+        row["met"] = None if target is None else row["ratio_1t"] <= target
 
 
 def _threads(quick: bool) -> List[int]:
-    # Two threads that share a core measure nothing but their waiting.
+    # Two threads that share a core only measure their waiting.
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -150,7 +150,7 @@ def _threads(quick: bool) -> List[int]:
 
 
 def _switch(form: str) -> bool:
-    """Use stock operators or the compiled loops; return whether this machine can."""
+    """Use stock operators or the compiled loops; return whether this machine supports them."""
     unload_fused_kernels()
     if form == "stock":
         return True
@@ -164,7 +164,7 @@ def _switch(form: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds, one thread")
-    parser.add_argument("--stock", action="store_true", help="leave the compiled loops out")
+    parser.add_argument("--stock", action="store_true", help="skip the compiled loops")
     args = parser.parse_args()
     quick = args.quick
     forms = ["stock"] if args.stock else ["stock", "compiled"]
@@ -181,9 +181,9 @@ def main() -> None:
 def _note(rows: List[Dict[str, Any]], threads: Sequence[int]) -> str:
     lines = ["ratio to torch's batch norm; 1 thread in CPU time, 2 threads in wall time"]
     if 2 not in threads:
-        lines.append("2 threads left out: --quick, or this process may use one core only")
+        lines.append("2 threads skipped: --quick, or this process may use only one core")
     for form in dict.fromkeys(row["form"] for row in rows):
-        missed = [r for r in rows if r["form"] == form and r["kept"] is False]
+        missed = [r for r in rows if r["form"] == form and r["met"] is False]
         text = ", ".join(f"{r['what']} at {r['shape']} ({r['ratio_1t']})" for r in missed)
         lines.append(f"over the limit, {form}: {text or 'none'}")
     return "\n".join(lines)

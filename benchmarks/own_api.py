@@ -1,4 +1,4 @@
-"""Our side of the comparison: the embedded PostgreSQL and the API as `normlab up` runs them."""
+"""Our side of the comparison: the embedded PostgreSQL and the API, as `normlab up` runs them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from service.servers.servers_file import read_servers
 from service.settings import Settings
 from service.store.database import Database
 
-# No worker of these kinds is live, so what is submitted stays queued: the call alone is measured.
+# No worker of these kinds is live, so jobs stay queued and only the call is measured.
 QUEUED: dict[str, Any] = {"normalizer": "batch", "dataset": {"name": "digits"}, "device": "cuda"}
 LONG: dict[str, Any] = {**QUEUED, "device": "ipu", "ipu_runtime": "emulated"}
 
 
 class OwnApi:
-    """The calls of the benchmark, as our clients make them."""
+    """The calls of the benchmark, made as by our clients."""
 
     name = "normlab"
 
@@ -45,7 +45,7 @@ class OwnApi:
         self._long_job = long_job
 
     def memory_bytes(self) -> int:
-        """Return what the API process holds; what inspects models is a process of its own."""
+        """Return the memory of the API process, without the process that inspects models."""
         held: int = self._api.memory_info().rss
         return held
 
@@ -54,7 +54,7 @@ class OwnApi:
         return _submit(self.caller, QUEUED)
 
     def add_run(self, normalizer: str, accuracy: float) -> None:
-        """Queue a job and report a metric of it, for the list."""
+        """Queue a job and report a metric for it, for the list."""
         _submit(self.caller, {**QUEUED, "normalizer": normalizer, "priority": 1})
         claim = leases.claim(self.database, "cuda", "benchmark", lease_s=3600)
         assert claim is not None
@@ -66,12 +66,12 @@ class OwnApi:
         self._ingest.post("/events", record(steps, values))
 
     def read(self) -> list[tuple[int, float]]:
-        """Read the long series whole."""
+        """Read the whole long series."""
         found = self.caller.get(f"/v1/jobs/{self._long_job}/metrics", name=METRIC)
         return list(zip(found["steps"], found["values"], strict=True))
 
     def chart(self, points: int) -> int:
-        """Read the long series thinned out; return how many points came."""
+        """Read the thinned series; return its number of points."""
         path = f"/v1/jobs/{self._long_job}/metrics"
         return len(self.caller.get(path, name=METRIC, max_points=points)["steps"])
 
@@ -91,7 +91,7 @@ def record(steps: range, values: Sequence[float]) -> bytes:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[OwnApi]:
-    """Run a stack without a worker, and the small server that takes points over HTTP."""
+    """Run a stack without a worker, and the small server that accepts points over HTTP."""
     settings = Settings(data_dir=folder, port=0, database_url=None, broker_url=None)
     with ExitStack() as ending:
         running = ending.enter_context(launch(settings, worker=False))
@@ -119,7 +119,7 @@ def _ingest_server(database_url: str) -> tuple[subprocess.Popen[bytes], Caller]:
             time.sleep(0.1)
         else:
             return process, Caller(url)
-    raise SystemExit("the server that takes points did not start")
+    raise SystemExit("the server for points did not start")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -142,7 +142,7 @@ def _submit(caller: Caller, spec: dict[str, Any]) -> str:
 
 
 def _servers(data_dir: Path) -> list[psutil.Process]:
-    """Find the PostgreSQL server of this stack: its command line names the folder."""
+    """Find the PostgreSQL server of this stack by the folder in its command line."""
     found = [
         process
         for process in psutil.process_iter(["name", "cmdline"])

@@ -1,4 +1,4 @@
-"""The peer: an MLflow tracking server in an environment of its own, on SQLite as by default."""
+"""The peer: an MLflow tracking server in a separate environment, with the default SQLite."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _API = "/api/2.0/mlflow"
 
 
 def install() -> Path:
-    """Install MLflow unless it is there; return its command."""
+    """Install MLflow if it is missing; return its command."""
     command = (_ENVIRONMENT / "bin" / "mlflow").absolute()
     if not command.exists():
         print(f"installing mlflow {VERSION} into {_ENVIRONMENT} (minutes, once)", flush=True)
@@ -39,7 +39,7 @@ def install() -> Path:
 
 
 class Mlflow:
-    """The calls of the benchmark, as an MLflow client makes them."""
+    """The calls of the benchmark, made as by an MLflow client."""
 
     name = f"mlflow {VERSION}"
 
@@ -51,7 +51,7 @@ class Mlflow:
         self._long_run = self.submit()
 
     def memory_bytes(self) -> int:
-        """Return what the server's processes hold."""
+        """Return the memory of the server's processes."""
         return sum(process.memory_info().rss for process in tree(self.roots))
 
     def submit(self) -> str:
@@ -80,13 +80,13 @@ class Mlflow:
         self.caller.post(f"{_API}/runs/log-batch", body)
 
     def read(self) -> list[tuple[int, float]]:
-        """Read the long series whole."""
+        """Read the whole long series."""
         query = {"run_id": self._long_run, "metric_key": METRIC}
         found = self.caller.get(f"{_API}/metrics/get-history", **query)["metrics"]
         return [(point["step"], point["value"]) for point in found]
 
     def chart(self, points: int) -> int:
-        """Read the long series thinned out; return how many points came."""
+        """Read the thinned series; return its number of points."""
         query = {"run_ids": self._long_run, "metric_key": METRIC, "max_results": points}
         path = "/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval"
         return len(self.caller.get(path, **query)["metrics"])
@@ -110,7 +110,7 @@ class Mlflow:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Mlflow]:
-    """Run a server with one process and without its job runner, which is its fastest form here."""
+    """Run a server with one process and without its job runner, its fastest configuration here."""
     command = install()
     port = free_port()
     line = [str(command), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",

@@ -1,4 +1,4 @@
-"""Images a second of two replicas on two cores, against one on one: -m benchmarks.replicas."""
+"""Images per second of two replicas on two cores, against one on one: -m benchmarks.replicas."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from workers.job_order import JobOrder
 from workers.process import FreshLauncher
 
 NAME = "replicas"
-PROMISED = 1.5
-MODELS = {"preresnet8": 400, "resnet20": 60}  # updates: some seconds, of which few begin it
-BATCHES = (8, 32)  # of a replica and of one alone: equal micro-batches
+TARGET = 1.5
+MODELS = {
+    "preresnet8": 400,
+    "resnet20": 60,
+}  # updates: some seconds, with only little start-up time
+BATCHES = (8, 32)  # of each replica and of the single process: equal micro-batches
 ROUNDS = 5
 
 
 def images_per_s(folder: Path, replicas: int, **fields: Any) -> float:
-    """Train a job in a process of its own, a core for each replica; return its images a second."""
+    """Train a job in a new process with one core per replica; return its images per second."""
     spec = JobSpec.model_validate(
         {
             "normalizer": "batch",
@@ -45,7 +48,7 @@ def images_per_s(folder: Path, replicas: int, **fields: Any) -> float:
     )
     process = FreshLauncher(sys.executable, dict(os.environ)).start(order)
     while process.wait(timeout_s=600) is None:
-        raise SystemExit("a training of seconds has taken ten minutes")
+        raise SystemExit("a training of a few seconds has taken ten minutes")
     process.reader.join(10)
     last = process.reader.take().events[-1]
     process.close()
@@ -55,7 +58,7 @@ def images_per_s(folder: Path, replicas: int, **fields: Any) -> float:
 
 
 def compare(model: str, batch_size: int) -> dict[str, Any]:
-    """Measure both by turns, and take the best of each: others only ever slow them down."""
+    """Measure both in turn and take the best of each, because other load only slows them down."""
     fields: dict[str, Any] = {"model": {"name": model}, "batch_size": batch_size}
     best = {1: 0.0, 2: 0.0}
     with tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder:
@@ -75,13 +78,13 @@ def compare(model: str, batch_size: int) -> dict[str, Any]:
 def main() -> int:
     cores = len(os.sched_getaffinity(0))
     if cores < 2:
-        print(f"two replicas need two cores, and there is {cores}", file=sys.stderr)
+        print(f"two replicas need two cores, and this process has {cores}", file=sys.stderr)
         return 1
     load = os.getloadavg()[0]
     rows = [compare(model, batch_size) for model in MODELS for batch_size in BATCHES]
-    note = f"promised: ratio >= {PROMISED}; best of {ROUNDS} by turns; load before {load:.1f}"
+    note = f"target: ratio >= {TARGET}; best of {ROUNDS} in turn; load before {load:.1f}"
     show(NAME, rows, note)
-    return int(any(row["ratio"] < PROMISED for row in rows))
+    return int(any(row["ratio"] < TARGET for row in rows))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What it costs a training to report a metric, while a thread sends them through a pipe."""
+"""The cost of reporting a metric during a training, while a thread sends them through a pipe."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def main() -> None:
         "slowest_us": max(costs),
         "limit_us": _LIMIT_US,
     }
-    show("reporting", [row], "microseconds of the training thread a point, sending included")
+    show("reporting", [row], "microseconds of the training thread per point, including sending")
 
 
 def _microseconds(reporter: BufferedReporter) -> float:

@@ -1,4 +1,4 @@
-"""How long a job takes that has nothing to do, and what a stack costs that has no job."""
+"""The time of a job without work, and the memory of a stack without jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ONE_STEP = {**NO_OP, "epochs": 1, "max_steps": 1, "threads": 1}
 
 @contextmanager
 def fresh_stack(**settings: str) -> Iterator[Client]:
-    """Run a stack of our own on a free port, with a live worker, and yield its client."""
+    """Run a new stack on a free port, with a live worker, and yield its client."""
     told = {f"NORMLAB_{name.upper()}": value for name, value in settings.items()}
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="normlab-bench-"))
@@ -37,7 +37,7 @@ def fresh_stack(**settings: str) -> Iterator[Client]:
 
 
 def until_done(client: Client) -> float:
-    """Submit a job that does nothing; return the seconds until its end is known here."""
+    """Submit a job that does nothing; return the seconds until the client knows its end."""
     begun = time.perf_counter()
     ended = client.wait(client.submit(NO_OP).id, timeout_s=60)
     seconds = time.perf_counter() - begun
@@ -56,7 +56,7 @@ def until_first_step(client: Client) -> float:
 
 
 def idle_bytes() -> int:
-    """Return the memory of all processes below this one, shared pages counted once."""
+    """Return the memory of all descendants of this process; shared pages count once."""
     return sum(p.memory_full_info().pss for p in psutil.Process().children(recursive=True))
 
 
@@ -69,27 +69,27 @@ def quantiles(
 
 
 def main() -> int:
-    """Measure, print the table, and return 1 if a promise is broken."""
+    """Measure, print the table, and return 1 if a target is missed."""
     with fresh_stack() as client:
         done, done_95 = quantiles(until_done, client, JOBS)
         step, step_95 = quantiles(until_first_step, client, FIRST_STEPS)
     with fresh_stack(warm_host="false"):
-        time.sleep(SETTLE_S)  # not a race: what start-up left behind is to be given back
+        time.sleep(SETTLE_S)  # not a race: memory from the start-up needs time to be returned
         memory = idle_bytes() / 2**20
     rows = [
         row("submit to finished, no-op job", "s", done, done_95, most=0.1),
         row("submit to first update", "s", step, step_95, most=0.5),
         row("idle memory without the warm host", "MiB", memory, None, most=400),
     ]
-    show(NAME, rows, "one CPU worker with one slot; seconds as a client over HTTP sees them")
-    return 0 if all(one["kept"] == "yes" for one in rows) else 1
+    show(NAME, rows, "one CPU worker with one slot; seconds as measured by a client over HTTP")
+    return 0 if all(one["met"] == "yes" for one in rows) else 1
 
 
 def row(what: str, unit: str, value: float, p95: float | None, most: float) -> dict[str, Any]:
-    """Set a figure beside what was promised."""
-    kept = "yes" if value <= most else "no"
+    """Compare a figure with its target."""
+    met = "yes" if value <= most else "no"
     figures = {"median": round(value, 4), "95 %": p95 and round(p95, 4)}
-    return {"what": what, **figures, "unit": unit, "at most": most, "kept": kept}
+    return {"what": what, **figures, "unit": unit, "at most": most, "met": met}
 
 
 if __name__ == "__main__":

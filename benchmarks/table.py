@@ -1,4 +1,4 @@
-"""A benchmark's result: a table on the screen, and the same rows in `.bench/NAME.json`."""
+"""The result of a benchmark: a table on the screen, and the same rows in `.bench/NAME.json`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FOLDER = Path(".bench")
 
 
 def show(name: str, rows: List[Dict[str, Any]], note: str = "") -> None:
-    """Print *rows* under the heading *name*, with *note* below, and keep them as JSON."""
+    """Print *rows* with the heading *name* and *note* below, and store them as JSON."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     lines = [columns, *([_text(row.get(column)) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]

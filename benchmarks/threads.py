@@ -1,4 +1,4 @@
-"""A job's own number of threads against every fixed one: python -m benchmarks.threads."""
+"""The number of threads that a job chooses, against fixed numbers: python -m benchmarks.threads."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ JOBS: Dict[str, Dict[str, Any]] = {
 
 
 def main() -> int:
-    """Measure in a process with a job's environment, and return 1 where too much is lost."""
+    """Measure in a process with a job's environment; return 1 if the loss is too large."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="jobs whose name begins so")
+    parser.add_argument("--only", default="", help="only jobs whose name begins with this")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if not chosen.inside:
@@ -61,15 +61,15 @@ def main() -> int:
         with _busy_core(busy):
             rows += [_compare(name, jobs[name], busy, chosen.rounds) for name in jobs]
     note = (
-        f"seconds of whole trainings, the choice included; medians of {chosen.rounds} rounds by "
-        f"turns; lost: to the best fixed number, at most {MOST_LOST}; load before {load:.1f}"
+        f"seconds of whole trainings, including the choice; medians of {chosen.rounds} rounds in "
+        f"turn; lost: against the best fixed number, at most {MOST_LOST}; load before {load:.1f}"
     )
     show(NAME, rows, note)
     return int(any(row["lost"] > MOST_LOST for row in rows))
 
 
 def _inside(arguments: List[str]) -> int:
-    # OpenMP reads its settings when it is loaded, so a job's environment takes a new process
+    # OpenMP reads its settings when it is loaded, so a job's environment needs a new process
     with tempfile.TemporaryDirectory() as folder:
         environment = {
             **job_environment(os.environ, "cpu", Path(folder)),
@@ -81,7 +81,7 @@ def _inside(arguments: List[str]) -> int:
 
 @contextmanager
 def _busy_core(busy: bool) -> Iterator[None]:
-    """Keep the last core busy meanwhile, if *busy*."""
+    """Keep the last core busy in the meantime, if *busy*."""
     if not busy:
         yield
         return
@@ -120,7 +120,7 @@ def _compare(name: str, fields: Dict[str, Any], busy: bool, rounds: int) -> Dict
 
 
 def _train(fields: Dict[str, Any], threads: Optional[int], most: int) -> int:
-    """Train the job on *threads*, or on as many as it takes itself; return how many."""
+    """Train the job with *threads*, or with its own choice; return the number."""
     given = {"normalizer": "batch", "epochs": 100, "device": "cpu", "threads": threads, **fields}
     spec = JobSpec.model_validate(given)
     accelerator = open_accelerator("cpu", spec, most)

@@ -1,4 +1,4 @@
-"""The job's training against a bare PyTorch script: same net, same tensors, same thread."""
+"""A job's training compared with a plain PyTorch script: same network, tensors and thread."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def main() -> None:
         for normalizer, batch_size in (("batch", 32), ("group", 8))
     ]
     note = (
-        "seconds from the first update to the end, evaluation and, for the job, reports and "
-        f"checkpoints included; medians of {chosen.rounds} interleaved rounds; "
-        f"to reach: ratio {_TARGET}"
+        "seconds from the first update to the end, with evaluation and, for the job, reports and "
+        f"checkpoints; medians of {chosen.rounds} interleaved rounds; "
+        f"target: ratio {_TARGET}"
     )
     show("throughput", rows, note)
 
@@ -78,7 +78,7 @@ def _compare(normalizer: str, batch_size: int, rounds: int, epochs: int) -> Dict
 
 class _Seconds(NamedTuple):
     wall_s: float
-    cpu_s: float  # of all threads: says the same on a busy machine
+    cpu_s: float  # of all threads; does not depend on other load
 
     @classmethod
     def now(cls) -> _Seconds:

@@ -16,9 +16,7 @@ def main() -> int:
     hosts = {worker.hostname for worker in live(database)}
     if socket.gethostname() in hosts:
         return 0
-    print(
-        f"no live worker on {socket.gethostname()}; the hosts with live workers are {sorted(hosts)}"
-    )
+    print(f"no live worker on {socket.gethostname()}; hosts with live workers: {sorted(hosts)}")
     return 1
 
 

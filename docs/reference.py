@@ -1,4 +1,4 @@
-"""Write the reference pages from what the code says of itself: `python docs/reference.py`."""
+"""Generate the reference pages from the code: `python docs/reference.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from normlab.specs.studies import StudySpec
 from service.settings import Settings
 
 FOLDER = Path(__file__).parent / "reference"
-_NO_DATABASE = "postgresql://nobody@127.0.0.1:1/none"  # describing the interface connects to none
+_NO_DATABASE = (
+    "postgresql://nobody@127.0.0.1:1/none"  # describing the interface needs no connection
+)
 
 
 def pages() -> dict[str, str]:
@@ -77,7 +79,7 @@ def _http() -> Iterator[str]:
     schema = create_app(Settings(database_url=_NO_DATABASE, broker_url="memory://")).openapi()
     yield "# HTTP interface\n"
     yield f"{schema['info']['description'].strip()}\n"
-    yield "A running API serves the same as OpenAPI at `/openapi.json`.\n"
+    yield "A running API serves the same description as OpenAPI at `/openapi.json`.\n"
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             yield f"## {method.upper()} {path}\n"

@@ -1,4 +1,4 @@
-"""Real servers for the tests: one PostgreSQL and one Redis a run, an empty database a test."""
+"""Real servers for the tests: one PostgreSQL and one Redis per run, one empty database per test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-if TYPE_CHECKING:  # Python 3.8 runs part of the tests, and has no service
+if TYPE_CHECKING:  # Python 3.8 runs some of the tests, and has no service
     from service.servers.embedded import Servers
     from service.store.database import Database
 
@@ -25,7 +25,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     os.environ[_FOLDER] = tempfile.mkdtemp(prefix="normlab-tests-")
-    os.environ["XDG_STATE_HOME"] = os.environ[_FOLDER]  # the tests' stacks are none of the user's
+    os.environ["XDG_STATE_HOME"] = os.environ[
+        _FOLDER
+    ]  # the stacks of the tests do not belong to the user
     if config.getoption("numprocesses", None):
         # Servers are children of this process, which outlives the workers that share them.
         _start_once(Path(os.environ[_FOLDER]))
@@ -48,7 +50,7 @@ def servers() -> Dict[str, str]:
 
 @pytest.fixture
 def database_url(servers: Dict[str, str]) -> Iterator[str]:
-    """An empty, migrated database of this test alone."""
+    """An empty, migrated database for this test only."""
     import psycopg
 
     name = f"test_{uuid4().hex}"
@@ -61,7 +63,7 @@ def database_url(servers: Dict[str, str]) -> Iterator[str]:
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """The service's door to an empty database."""
+    """The service's `Database` for an empty database."""
     from service.store.database import Database
 
     opened = Database(database_url)
@@ -71,7 +73,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def broker_url(servers: Dict[str, str]) -> str:
-    """An empty Redis of this test alone."""
+    """An empty Redis for this test only."""
     import redis
 
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 16
@@ -99,7 +101,7 @@ def _start(folder: Path) -> Dict[str, str]:
 
     started = embedded.start(
         Settings(data_dir=folder / "data", database_url=None, broker_url=None),
-        # A crash of the machine may cost the tests their databases.
+        # The databases of the tests need not survive a crash of the machine.
         postgres_options=["fsync=off", "synchronous_commit=off", "full_page_writes=off"],
     )
     _running.append(started)

@@ -1,4 +1,4 @@
-"""A store as large as that of a busy group: jobs and where their metrics stand, made by SQL."""
+"""A store as large as that of a busy group: jobs and their last values, made by SQL."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STANDS = text("""
 
 
 def fill(database: Database, jobs: int) -> None:
-    """Put so many finished jobs of bob's there, each with three metrics, and one of ada's."""
+    """Insert this number of finished jobs of bob, each with three metrics, and one of ada."""
     submit(database, owner="ada")
     with database.begin() as connection:
         connection.execute(_JOBS, {"n": jobs})

@@ -1,4 +1,4 @@
-"""What tests ask of processes that may end at any moment."""
+"""Questions of tests about processes that may end at any moment."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import psutil
 
 
 def command_of(process: psutil.Process) -> List[str]:
-    """Return the words of its command line; none where it has ended, waited for or not."""
+    """Return the words of its command line; none if it has ended, even as a zombie."""
     try:
         words: List[str] = process.cmdline()
-    except psutil.NoSuchProcess:  # a zombie is one, too
+    except psutil.NoSuchProcess:  # also for a zombie
         return []
     return words

@@ -1,4 +1,4 @@
-"""What our tests ask of processes."""
+"""The helper that reads command lines of processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_a_process_that_has_ended_has_no_command_line() -> None:
         [sys.executable, "-uc", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout is not None
-        child.stdout.readline()  # it has begun
+        child.stdout.readline()  # it has started
         process = psutil.Process(child.pid)
         assert command_of(process)[1:] == ["-uc", code]
         child.kill()

@@ -1,4 +1,4 @@
-"""Where layers and jobs of the tests compute: `NORMLAB_TEST_DEVICE=cuda` moves them to a GPU."""
+"""The device of layers and jobs in the tests: `NORMLAB_TEST_DEVICE=cuda` moves them to a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two replicas that train one case after another: `python -m ...replica_program FOLDER DEVICE`."""
+"""Two replicas train one case after another: `python -m ...replica_program FOLDER DEVICE`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.normlab.training.recording import Recorder, small_job
 from tests.normlab.training.test_tasks import LANGUAGE, SEGMENTATION
 
 REPLICAS = 2
-# What these compute in training follows from their micro-batch and their weights alone.
+# In training, these kinds depend only on their micro-batch and their weights.
 STATELESS = [
     "batch",
     "layer",
@@ -47,7 +47,7 @@ _OPTIMIZER = {"name": "sgd", "lr": 0.02, "weight_decay": 1e-3, "clip_norm": 2.0}
 
 
 def averaged(kind: str, **fields: Any) -> JobSpec:
-    """Return a job of two replicas, each of which accumulates two micro-batches."""
+    """Return a job with two replicas, each accumulating two micro-batches."""
     chosen = _OTHER_TASKS.get(kind, {"normalizer": kind})
     update = {**chosen, **_UPDATE, "optimizer": _OPTIMIZER, "gradient_accumulation": 2}
     kept = {name: chosen[name] for name in ("augmentation", "epochs") if name in chosen}
@@ -60,13 +60,13 @@ def accumulated(kind: str) -> JobSpec:
 
 
 def synced() -> JobSpec:
-    """Return a job whose two replicas share their statistics."""
+    """Return a job with two replicas that share their statistics."""
     job = {"kind": "batch", "sync": True}
     return small_job(normalizer=job, **_UPDATE, optimizer=_OPTIMIZER, replicas=REPLICAS)
 
 
 def whole_batch() -> JobSpec:
-    """Return the job of one process with both replicas' samples in its batch."""
+    """Return the job of one process with the samples of both replicas in its batch."""
     return small_job(normalizer="batch", **{**_UPDATE, "batch_size": 8}, optimizer=_OPTIMIZER)
 
 
@@ -90,7 +90,7 @@ def train(spec: JobSpec, folder: Path, group: Any = None, device: str = "cpu") -
 
 
 def main() -> int:
-    """Train every case, and save what was found in the folder that the argument names."""
+    """Train every case, and save the results in the folder that the argument names."""
     folder, device = Path(sys.argv[1]), sys.argv[2]
 
     def work(rank: int) -> None:

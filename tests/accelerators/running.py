@@ -23,7 +23,7 @@ def train(
     resume: Sequence[NamedCheckpoint] = (),
     should_stop: Any = lambda: None,
 ) -> Tuple[Recorder, dict[str, Any]]:
-    """Run an attempt on the device that *spec* names; return what it said, and its summary."""
+    """Run an attempt on the device in *spec*; return its reports and its summary."""
     recorder = Recorder()
     checkpoints = CheckpointFolder(folder, spec.fingerprint(), resume)
     accelerator = open_accelerator(spec.device, spec, threads=1)

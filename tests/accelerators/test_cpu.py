@@ -223,11 +223,11 @@ def test_compiled_loops_train_as_stock_operators_do(kind: str) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has this setting")
 def test_freed_memory_is_kept_for_the_next_update() -> None:
     def faults() -> int:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        blocks = [torch.ones(2**18) for _ in range(16)]  # of 1 MiB each, to the top of the heap
+        blocks = [torch.ones(2**18) for _ in range(16)]  # of 1 MiB each, up to the top of the heap
         del blocks
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 

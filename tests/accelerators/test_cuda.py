@@ -1,4 +1,4 @@
-"""The CUDA adapter: what can be told without a GPU."""
+"""The CUDA adapter: everything that can be tested without a GPU."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_switches_of_the_process_are_set_and_restored(
 
 
 class _FloatOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the operators that are called on floating-point numbers."""
+    """Records the operators that are called on floating-point numbers."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -99,8 +99,8 @@ class _FloatOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-# What torch's documentation of use_deterministic_algorithms says raises on CUDA, as far as a
-# layer may come near it; jobs are deterministic unless they say otherwise.
+# Operators that raise on CUDA by torch's documentation of use_deterministic_algorithms, as far as
+# a layer could use them; jobs are deterministic by default.
 _RAISES = {"cumsum", "put_", "histc", "bincount", "median", "kthvalue", "grid_sampler_2d"}
 
 
@@ -130,11 +130,11 @@ def test_a_kind_that_a_recording_would_miss_is_refused(kind: str) -> None:
 
 class _Stream:
     def wait_stream(self, other: Any) -> None:
-        """Nothing runs at the same time here."""
+        """Nothing runs concurrently here."""
 
 
 class _Recorded:
-    """Stands in for a CUDA graph: a replay computes at the addresses of the recording."""
+    """Replaces a CUDA graph: a replay computes at the addresses of the recording."""
 
     recorded = 0
 
@@ -144,7 +144,7 @@ class _Recorded:
 
 @pytest.fixture
 def no_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the host act out what a recording needs of CUDA."""
+    """Simulate on the host what a recording needs from CUDA."""
 
     @contextmanager
     def record(graph: _Recorded) -> Iterator[None]:

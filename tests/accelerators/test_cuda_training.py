@@ -117,7 +117,7 @@ def test_a_result_names_the_gpu_and_its_memory_use(tmp_path: Path) -> None:
 
 
 def open_memory() -> int:
-    """Return the bytes of the GPU, as the adapter says them."""
+    """Return the memory of the GPU in bytes, as the adapter reports it."""
     probe = open_accelerator("cuda", small_job(device="cuda")).probe()
     assert probe.memory_bytes is not None
     return probe.memory_bytes

@@ -102,7 +102,7 @@ def _stop_after(spec: Any, folder: Path, recorder: Recorder, asked: Any) -> None
         return next(asked, JobDrained("its worker leaves"))
 
     checkpoints = CheckpointFolder(folder, spec.fingerprint(), ())
-    accelerator = open_accelerator("ipu", spec, threads=1)  # as many as the other attempts
+    accelerator = open_accelerator("ipu", spec, threads=1)  # as many as in the other attempts
     fit(spec, accelerator, recorder, checkpoints, folder, should_stop)
 
 
@@ -214,7 +214,7 @@ def test_the_programs_are_destroyed_whatever_happens() -> None:
     session.train(torch.randn(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64))
     trainer = session._trainer  # type: ignore[attr-defined]
     error = ZeroDivisionError("an error of the loop's own")
-    assert not manager.__exit__(ZeroDivisionError, error, None)  # nothing swallows it
+    assert not manager.__exit__(ZeroDivisionError, error, None)  # the error is not swallowed
     assert not trainer.isCompiled()
 
 

@@ -1,4 +1,4 @@
-"""The laws of data parallelism, with real processes that talk over gloo."""
+"""The properties of data parallelism, with real processes that communicate over gloo."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from normlab.training.replicas import rows_of
 from tests.accelerators import replica_program as program
 from tests.normlab.training.recording import small_job
 
-# torch 2.0's own use of it, wherever a file is read
+# torch 2.0 itself uses it when it reads a file
 pytestmark = pytest.mark.filterwarnings("ignore:TypedStorage")
 needs_gpus = pytest.mark.skipif(
     torch.cuda.device_count() < program.REPLICAS, reason="torch sees fewer than two GPUs here"
@@ -40,7 +40,9 @@ def _meet_and_part(rank: int, folder: str, rounds: int) -> None:
         place = Path(folder) / str(number)
         place.mkdir(exist_ok=True)
         with joined("cpu", rank, program.REPLICAS, place):
-            dist.all_reduce(torch.ones(8))  # nobody here holds what was sent when they part
+            dist.all_reduce(
+                torch.ones(8)
+            )  # nothing here keeps the sent messages when the processes separate
 
 
 @pytest.mark.timeout(120)
@@ -50,7 +52,7 @@ def test_replicas_separate_while_a_thread_still_holds_their_last_message(tmp_pat
 
 @pytest.fixture(scope="module")
 def replicated(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Train all cases in one pair of processes: starting them costs more than the training."""
+    """Train all cases in one pair of processes; their start takes longer than the training."""
     return _run_program(tmp_path_factory.mktemp("replicas"), "cpu")
 
 
@@ -70,7 +72,7 @@ def test_replicas_average_what_one_process_accumulates(
     _assert_same_training(replicated[kind], alone)
     names = set(alone["session"]["model"]) - set(replicated[kind]["session"]["replicas"][0])
     assert names
-    for name in names:  # the parameters; statistics in use are a replica's own
+    for name in names:  # the parameters; each replica has its own statistics
         there, here = (s["session"]["model"][name] for s in (replicated[kind], alone))
         torch.testing.assert_close(there, here, rtol=1e-4, atol=1e-5)
 

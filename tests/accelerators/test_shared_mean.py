@@ -1,4 +1,4 @@
-"""Processes that average through memory they share."""
+"""Processes that average through shared memory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from accelerators.replica_group import is_lost_peer
 from accelerators.shared_mean import SharedMean, is_supported
 
 COUNT = 3
-LENGTHS = (4, 1000, 7, 1000, 2000)  # it grows, and shorter ones follow longer ones
+LENGTHS = (4, 1000, 7, 1000, 2000)  # it grows, and shorter lengths follow longer ones
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:TypedStorage"),  # torch 2.0's own use of it
+    pytest.mark.filterwarnings("ignore:TypedStorage"),  # torch 2.0 itself uses it
     pytest.mark.skipif(not is_supported(), reason="this system has no memfd"),
 ]
 
@@ -52,7 +52,7 @@ def _lose_one(rank: int, folder: str) -> None:
     shared = _shared_mean(rank, folder)
     shared.mean(torch.ones(4))
     if rank == COUNT - 1:
-        return  # its pipes close with it
+        return  # its pipes close when it ends
     said: Any = None
     try:
         while True:

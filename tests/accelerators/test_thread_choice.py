@@ -1,4 +1,4 @@
-"""A job takes the threads that its updates gain from, and no more."""
+"""A job uses only the threads that make its updates faster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MANY = 10 * FEW
 
 
 class Machine:
-    """Updates that take as long as *seconds* says of a number of threads; no time passes."""
+    """Simulated updates; *seconds* gives their time for a number of threads."""
 
     def __init__(self, seconds: Callable[[int], float]) -> None:
         self.now = 0.0
@@ -86,7 +86,7 @@ def test_measuring_and_training_take_a_tenth_more_than_the_best_number(
 def test_a_measurement_with_waiting_threads_ends_with_the_first_update() -> None:
     machine = Machine(lambda threads: 0.001 if threads == 1 else 0.04)
     assert machine.choose(2) == 1
-    assert machine.looks[2] == 5  # and not the fifty that one thread makes meanwhile
+    assert machine.looks[2] == 5  # and not the fifty that one thread does in the same time
 
 
 def test_the_number_of_threads_is_restored() -> None:

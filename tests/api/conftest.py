@@ -65,15 +65,15 @@ def client(url: str) -> Iterator[httpx.Client]:
 
 
 def token_header(database: Database, owner: str, *scopes: Scope) -> dict[str, str]:
-    """Make a token and return the header that brings it."""
+    """Make a token and return the header with it."""
     return {"Authorization": f"Bearer {create_token(database, owner, scopes)}"}
 
 
 def log_in(client: httpx.Client, token: str = OPERATORS_TOKEN) -> None:
-    """Give *client* what a browser has after its login."""
+    """Give *client* the cookie that a browser has after its login."""
     assert client.post("/login", data={"token": token}).status_code == 303
 
 
 def a_job(**fields: Any) -> dict[str, Any]:
-    """A small job that can be run."""
+    """A small job that can run."""
     return {"normalizer": "batch", "dataset": {"name": "digits"}, "batch_size": 8, **fields}

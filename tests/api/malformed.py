@@ -1,4 +1,4 @@
-"""Specifications that are wrong in every way that a seeded generator finds."""
+"""Specifications with all kinds of faults, from a seeded generator."""
 
 from __future__ import annotations
 

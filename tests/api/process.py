@@ -1,4 +1,4 @@
-"""The API as a process of its own, and raw connections to it: what attackers and leavers use."""
+"""The API as a separate process, and raw connections to it for hostile clients."""
 
 from __future__ import annotations
 

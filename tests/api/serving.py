@@ -1,4 +1,4 @@
-"""A real server in a thread, and a client that speaks to it: what these tests look through."""
+"""A real server in a thread and a client of it, for the other tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def serve(app: FastAPI, bounds: Bounds | None = None) -> Iterator[str]:
 
     def run() -> None:
         server.run()
-        urls.put(None)  # for who still waits, if it did not start
+        urls.put(None)  # for those that still wait, if it did not start
 
     thread = threading.Thread(target=run, name="server under test", daemon=True)
     thread.start()

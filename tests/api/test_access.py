@@ -1,4 +1,4 @@
-"""Every route and every kind of caller: who may do what, in one table that has to be complete."""
+"""The permissions of every kind of caller on every route, in one table that must be complete."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STUDY = {
 }
 ROLES = ("nobody", "expired", "revoked", "reader", "other", "owner", "admin")
 KNOWN = {"reader", "other", "owner", "admin"}
-# who gets in; `reader` and `owner` are ada, whose job, study and token are in the paths
+# who is allowed; `reader` and `owner` are ada, whose job, study and token are in the paths
 WHO: dict[str, set[str]] = {
     "all": set(ROLES),
     "known": KNOWN,
@@ -161,7 +161,7 @@ def test_each_kind_of_caller_may_use_the_routes_that_the_table_allows(
     places: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("api.strangers._FREE", 1000)  # so that nobody waits here
+    monkeypatch.setattr("api.strangers._FREE", 1000)  # so that nothing waits here
     token = a_token(database, role)
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     wrong = []

@@ -1,4 +1,4 @@
-"""Who did what, as admins read it: every change by somebody, once, and without secrets."""
+"""The audit trail for admins: every change once, with its caller, and without secrets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_each_action_on_a_job_is_recorded_with_the_caller(
 
 def test_every_change_of_a_study_is_recorded(client: httpx.Client) -> None:
     study = client.post("/v1/studies", json=STUDY).json()["id"]
-    client.post("/v1/studies", json=STUDY)  # the same study: nothing was done
+    client.post("/v1/studies", json=STUDY)  # the same study: nothing was changed
     for verb in ("pause", "resume", "cancel", "complete"):
         client.post(f"/v1/studies/{study}/{verb}")
     client.post(f"/v1/studies/{study}/priority", json={"priority": 3})

@@ -1,4 +1,4 @@
-"""Nobody sees anything without a token, and a token allows what its scopes say."""
+"""Without a token nothing is visible, and a token allows what its scopes say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be a job is refused with the field, the rule and what would be accepted."""
+"""Invalid input is refused with the field, the rule and the accepted values."""
 
 from __future__ import annotations
 

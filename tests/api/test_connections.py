@@ -1,4 +1,4 @@
-"""Strangers and slow clients take little: heads, bodies, connections and waits are bounded."""
+"""Limits for unauthenticated and slow clients: heads, bodies, connections and waits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def answer(connection: socket.socket) -> tuple[int, str]:
 
 
 def answers_in(api: ApiProcess) -> float:
-    """Ask something that needs the database, on a new connection; return the seconds it took."""
+    """Send a request that needs the database, on a new connection; return the seconds it took."""
     began = time.monotonic()
     found = httpx.get(f"{api.url}/v1/jobs", headers={"Authorization": f"Bearer {TOKEN}"})
     assert found.status_code == 200
@@ -45,7 +45,7 @@ def answers_in(api: ApiProcess) -> float:
 
 
 def send(connection: socket.socket, data: bytes) -> None:
-    """Send what the server takes; it may close at any moment."""
+    """Send as much as the server accepts; it may close at any moment."""
     with suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
         connection.sendall(data)
 
@@ -108,7 +108,7 @@ def connect(port: int) -> socket.socket:
 @pytest.mark.parametrize("end", [b"\r\n", b""])
 def test_a_head_that_is_too_large_is_431(app: FastAPI, line: bytes, end: bytes) -> None:
     with served(app, head_bytes=4096) as (_, port), connect(port) as connection:
-        many = line if end else line * 20  # one that never ends is known by its size alone
+        many = line if end else line * 20  # an endless one is only recognized by its size
         send(connection, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + many + end)
         status, text = answer(connection)
         assert status == 431
@@ -189,13 +189,13 @@ def test_a_reader_that_stops_reading_is_disconnected(app: FastAPI) -> None:
         connection.settimeout(0.2)
         line = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
         until = time.monotonic() + 20
-        while not has_ended(connection):  # answers of 100 KB each, which nobody reads
+        while not has_ended(connection):  # answers of 100 KB each that nobody reads
             assert time.monotonic() < until
             send(connection, line)
 
 
 def has_ended(connection: socket.socket) -> bool:
-    """Say whether the other end has reset the connection, without reading from it."""
+    """Return whether the other end has reset the connection, without reading from it."""
     try:
         return connection.send(b"") != 0
     except OSError:

@@ -1,4 +1,4 @@
-"""Costly reads end in time, take few turns, and leave the service to everybody else."""
+"""Expensive reads end in time, take few turns, and do not block other clients."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def staying() -> Request:
 
 
 def leaving(after_s: float) -> Request:
-    """A request whose client leaves."""
+    """A request whose client disconnects."""
 
     async def receive() -> dict[str, str]:
         await asyncio.sleep(after_s)
@@ -95,7 +95,7 @@ def test_no_statement_follows_when_the_time_is_over(database: Database) -> None:
     over = Patience(0.0)
     with over.spent(), pytest.raises(ReadTimedOut):
         sleeping(database)
-    patience.check()  # nobody waits here any more
+    patience.check()  # nothing waits here any more
 
 
 def test_one_owner_cannot_take_all_turns() -> None:
@@ -162,7 +162,7 @@ def test_long_work_continues_and_its_result_answers_the_next_request() -> None:
 
 @pytest.fixture
 def url_of_slow_lists(app: FastAPI, url: str, database: Database) -> Iterator[str]:
-    """An application whose lists wait for a lock that a test holds."""
+    """An application whose lists wait for a lock that the test holds."""
     with database.begin() as connection:
         connection.execute(text("lock table metric_last in access exclusive mode"))
         yield url

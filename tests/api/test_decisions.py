@@ -1,4 +1,4 @@
-"""Studies that decide, over HTTP: previewed, refused by field and rule, read, shown on the page."""
+"""Studies that decide, over HTTP: preview, refusals with field and rule, reading, the page."""
 
 from __future__ import annotations
 

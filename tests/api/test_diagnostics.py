@@ -1,4 +1,4 @@
-"""The diagnostics that a job can ask for, in the catalogue."""
+"""The diagnostics that a job can request, in the catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error has a status, and every answer to an error is a problem."""
+"""Every error has a status, and every error response is a problem document."""
 
 from __future__ import annotations
 

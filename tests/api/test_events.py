@@ -1,4 +1,4 @@
-"""Streams of events: whole, in order, resumable, awake at once, and no burden on the database."""
+"""Streams of events: complete, in order, resumable, immediate, and cheap for the database."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_a_stop_of_the_server_ends_its_streams(app: FastAPI) -> None:
 def test_an_event_is_sent_at_once_even_between_metrics(
     client: httpx.Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "_COALESCE_S", 3600)  # a stream that paused would time out
+    monkeypatch.setattr(routes, "_COALESCE_S", 3600)  # a stream that pauses would time out
     job = submit(client)
     work = claim(database)
     with following(client, f"/v1/jobs/{job}/events") as events:
@@ -179,7 +179,7 @@ def test_an_event_is_sent_at_once_even_between_metrics(
         for step in range(1, 4):
             reports.keep_all(database, work, [Progress(step=step, steps=9, epoch=0, epochs=1)])
             while record(next(events)).payload.get("step") != step:
-                pass  # then it pauses
+                pass  # after this it pauses
             with database.begin() as connection:
                 journal.record(connection, work.job, "noted", {})
             while record(next(events)).kind != "noted":

@@ -1,4 +1,4 @@
-"""A disk that is really full: not ready, submits refused with the reason, and well again after."""
+"""A disk that is really full: not ready, submissions refused with the reason, then recovery."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from service.store.database import migrate
 from tests.api.conftest import OPERATORS_TOKEN, a_job
 from tests.api.serving import client_of
 
-_SIZE = "200m"  # an empty cluster and its first migration take some 80
+_SIZE = "200m"  # an empty cluster and its first migration take about 80
 
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """A file system of its own, of a few megabytes."""
+    """A separate file system of a few megabytes."""
     if os.geteuid() != 0:
         pytest.skip("only root mounts a small file system")
     folder = Path(mkdtemp(prefix="normlab-disk-"))
@@ -44,7 +44,7 @@ def small_disk() -> Iterator[Path]:
 
 @pytest.fixture
 def client(small_disk: Path, tmp_path: Path) -> Iterator[httpx.Client]:
-    """A service whose database is on the small disk, and its data elsewhere."""
+    """A service with its database on the small disk and its data elsewhere."""
     settings = Settings(data_dir=small_disk / "data", broker_url="memory://")
     servers = embedded.start(settings)
     try:
@@ -63,7 +63,7 @@ def client(small_disk: Path, tmp_path: Path) -> Iterator[httpx.Client]:
 
 
 def fill(folder: Path) -> Path:
-    """Leave no block free."""
+    """Fill every block."""
     rest = folder / "rest"
     with rest.open("wb", buffering=0) as file:
         try:
@@ -75,7 +75,7 @@ def fill(folder: Path) -> Path:
 
 
 def submit_until_refused(client: httpx.Client) -> httpx.Response:
-    """Jobs find room in pages that are there already, though not for long."""
+    """Jobs still fit into existing pages, but not for long."""
     for _ in range(500):
         answer = client.post("/v1/jobs", json=a_job())
         if answer.status_code != 202:
@@ -91,7 +91,7 @@ def test_with_a_full_disk_the_api_is_not_ready_until_there_is_room(
     refused = submit_until_refused(client)
     assert refused.status_code == 503
     assert "No space left on device" in refused.json()["detail"]
-    time.sleep(2.1)  # the probe's last answer is told for 2 s
+    time.sleep(2.1)  # the last answer of the probe is reused for 2 s
     ready = client.get("/readyz")
     assert (ready.status_code, ready.json()["database"]) == (503, "ok")
     assert "No space left on device" in ready.json()["writes"]

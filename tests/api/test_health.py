@@ -1,4 +1,4 @@
-"""Health checks, measures, the catalogue and the description of the interface."""
+"""Health checks, Prometheus metrics, the catalogue and the description of the interface."""
 
 from __future__ import annotations
 

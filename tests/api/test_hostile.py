@@ -1,4 +1,4 @@
-"""Whatever is sent, by whomever: no answer of 500, no dropped connection, none that takes long."""
+"""Hostile requests: no 500, no dropped connection, no slow answer."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def full_store(database: Database) -> Database:
 
 @pytest.fixture
 def server(database_url: str, tmp_path: Path) -> Iterator[str]:
-    """The API in a process of its own, as it is run; yield its URL."""
+    """The API in a separate process, as in production; yield its URL."""
     settings = {
         "NORMLAB_DATABASE_URL": database_url,
         "NORMLAB_DATA_DIR": str(tmp_path),
@@ -96,7 +96,7 @@ def server(database_url: str, tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_load_of_hostile_reads_delays_nobody(full_store: Database, server: str) -> None:
-    """Twenty readers of one token ask for the worst there is, and often leave; others look on."""
+    """Twenty readers of one token send expensive requests and often disconnect; others wait."""
     eve = token_header(full_store, "eve", "read")
     until = time.monotonic() + _LOAD_S
     wrong: list[object] = []
@@ -113,7 +113,7 @@ def test_a_load_of_hostile_reads_delays_nobody(full_store: Database, server: str
                 try:
                     answer = client.get(path, params=params, timeout=patience)
                 except httpx.TimeoutException:
-                    continue  # this reader has left, as one in five does
+                    continue  # this reader has disconnected, as one in five does
                 except httpx.TransportError as e:
                     wrong.append((path, params, e))
                     continue

@@ -1,4 +1,4 @@
-"""Jobs over HTTP: submit, look, list, cancel, retry, try out."""
+"""Jobs over HTTP: submit, read, list, cancel, retry, validate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client that leaves is no error, and leaves nothing behind."""
+"""A client that disconnects causes no error and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_disconnecting_from_a_stream_logs_nothing(
             reader.recv(1 << 12)
         for reader in readers:
             leave(reader)
-            submit(api)  # so that there is something to send to who has left
+            submit(api)  # so that there is something to send to the disconnected client
         until = time.monotonic() + 10
         while streams_left(api) > 0:
             assert time.monotonic() < until
@@ -87,7 +87,7 @@ def test_an_error_s_traceback_shows_no_variable_and_no_token(
             connection.execute(text("drop table event cascade"))
         answer = httpx.get(f"{api.url}/v1/events", headers=HEADERS)
         assert answer.status_code == 500
-    said = api.log.read_text()  # of an API that has ended: the traceback follows the answer
+    said = api.log.read_text()  # after the API has ended, because the traceback follows the answer
     assert '"frames"' in said
     assert '"locals"' not in said
     assert TOKEN not in said

@@ -1,4 +1,4 @@
-"""A job that no worker can hold is told so, and refused where none ever could."""
+"""A job too large for all live workers says so; it is refused if no known worker could hold it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def beat(database: Database, name: str, memory_bytes: int | None) -> None:
 
 def test_the_minimum_memory_is_that_of_the_inputs_of_the_normalizers() -> None:
     spec = JobSpec.model_validate(HUGE)
-    side, width = 16, 256  # of digits, as they are trained on
+    side, width = 16, 256  # of digits, as in a training
     maps = [width * side**2, 2 * width * (side // 2) ** 2, 4 * width * (side // 4) ** 2]
     assert least_memory_bytes(spec) == 4 * 1024 * 2 * sum(maps)
     assert least_memory_bytes(spec.model_copy(update={"epochs": 0})) == 0

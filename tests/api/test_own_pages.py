@@ -1,4 +1,4 @@
-"""Only our own names and pages: forged hosts, other sites' posts, and what every answer says."""
+"""Only our own names and pages: forged hosts, posts from other sites, security headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What jobs report, read over HTTP: curves, logs, files, findings."""
+"""Reports of jobs, read over HTTP: curves, logs, files, diagnostics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.api.conftest import a_job
 
 @pytest.fixture
 def claim(client: httpx.Client, database: Database) -> Lease:
-    """A job that runs."""
+    """A running job."""
     client.post("/v1/jobs", json=a_job())
     claimed = leases.claim(database, "cpu", "w", 30)
     assert claimed is not None
@@ -107,7 +107,7 @@ def test_following_a_log_waits_for_the_next_piece(
 
 @pytest.fixture
 def weights(database: Database, claim: Lease, tmp_path: Path) -> bytes:
-    """A file that the job left."""
+    """A file of the job."""
     content = bytes(range(256)) * 40
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""The interface keeps what its description says, whatever is thrown at it."""
+"""The interface behaves as described for arbitrary requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemathesis.checks import (
 
 from tests.api.conftest import OPERATORS_TOKEN, a_job
 
-# Streams do not end by themselves; health and measures take nothing.
+# Streams do not end by themselves; health checks and metrics take no parameters.
 _LEFT_OUT = r"events$|^/metrics$|livez|readyz"
 _CHECKS = [
     not_a_server_error,
@@ -50,7 +50,7 @@ def test_the_interface_answers_arbitrary_requests_as_described(
         def answers(case: Case) -> None:
             if "job" in case.path_parameters:
                 case.path_parameters["job"] = job
-            case.query.pop("follow", None)  # waits, as asked
+            case.query.pop("follow", None)  # waits, as requested
             case.call_and_validate(
                 headers={"Authorization": f"Bearer {OPERATORS_TOKEN}"}, checks=_CHECKS
             )

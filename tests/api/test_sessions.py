@@ -1,4 +1,4 @@
-"""A browser's login: a session of its own, which ends on the server."""
+"""A browser's login: a separate session, which ends on the server."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_session_ends_when_idle_when_expired_and_with_its_token(
     log_in(nobody, create_token(database, "ada", ["read"]))
     assert nobody.get("/v1/jobs").status_code == 200
     change(database, statement)
-    app.state.normlab.callers.forget()  # what is remembered for some seconds
+    app.state.normlab.callers.forget()  # the cache of some seconds
     assert nobody.get("/v1/jobs").status_code == 401
 
 

@@ -1,4 +1,4 @@
-"""Studies over HTTP: accepted whole or not at all, completed, tabulated in every format."""
+"""Studies over HTTP: accepted completely or not at all, completed, tabulated in every format."""
 
 from __future__ import annotations
 

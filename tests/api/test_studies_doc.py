@@ -1,4 +1,4 @@
-"""docs/studies.md is kept true: its files are studies, its commands parse, its code runs."""
+"""docs/studies.md is correct: its files are studies, its commands parse, its code runs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_commands_exist_with_these_options(line: str) -> None:
     while hasattr(command, "commands"):
         command = command.commands[rest[0]]
         rest = rest[1:]
-    command.make_context(line, rest)  # parses, and raises on what it does not know
+    command.make_context(line, rest)  # parses, and raises on unknown options
 
 
 @pytest.mark.parametrize("line", lines("filter"))

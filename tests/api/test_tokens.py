@@ -1,4 +1,4 @@
-"""Tokens over HTTP: made, listed, rotated and revoked by admins, and ended in time."""
+"""Tokens over HTTP: admins make, list, rotate and revoke them, and they end in time."""
 
 from __future__ import annotations
 

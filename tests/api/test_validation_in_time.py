@@ -1,4 +1,4 @@
-"""A net that takes long to be looked at is answered in time, and nobody waits for it."""
+"""A network that is slow to inspect is answered in time and delays nobody."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def finish(tmp_path: Path) -> Iterator[threading.Event]:
     """An inspection process that answers once this is set."""
     finish = threading.Event()
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "nobody"))  # where the settings of these tests look
+        listener.bind(str(tmp_path / "nobody"))  # the path in the settings of these tests
         listener.listen()
         threading.Thread(target=_serve, args=(listener, finish), daemon=True).start()
         yield finish

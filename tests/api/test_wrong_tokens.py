@@ -1,4 +1,4 @@
-"""Wrong tokens are slowed down and logged; a good token is never the worse for them."""
+"""Answers to wrong tokens are delayed and logged, and valid tokens are not affected."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def knock(client: httpx.Client, token: str) -> tuple[int, float]:
 
 
 def test_each_further_wrong_token_is_answered_later(nobody: httpx.Client) -> None:
-    knock(nobody, OPERATORS_TOKEN)  # so that no wait is that for a first connection
+    knock(nobody, OPERATORS_TOKEN)  # so that no measured time includes a first connection
     waits = []
     for i in range(10):
         status, seconds = knock(nobody, f"wrong-{i}")
@@ -66,7 +66,7 @@ def test_a_guesser_locks_nobody_out_and_no_guess_is_in_the_log(
             headers = {**good}
             assert httpx.get(f"{api.url}/v1/jobs", headers=headers).status_code == 200
             assert time.monotonic() - began < 2
-            time.sleep(0.7)  # beyond what is remembered of a token, now and then
+            time.sleep(0.7)  # sometimes longer than a token is cached
         stop.set()
         statuses = set().union(*(g.result() for g in guessers))
         said = api.log.read_text()

@@ -15,7 +15,7 @@ from service.settings import Settings
 from tests.api.serving import serve
 
 TOKEN = "a-token-for-the-browser"
-_PATIENCE_MS = 30_000  # a busy machine is slow, and that is no failure of the page
+_PATIENCE_MS = 30_000  # a busy machine is slow, which is not a failure of the page
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -48,7 +48,7 @@ def url(database_url: str, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def stranger(browser: Browser, url: str) -> Iterator[Page]:
-    """A page of somebody who has not given a token; scripts that fail, fail the test."""
+    """A page without a login; a failing script fails the test."""
     context = browser.new_context(base_url=url, viewport={"width": 1280, "height": 800})
     context.set_default_timeout(_PATIENCE_MS)
     expect.set_options(timeout=_PATIENCE_MS)
@@ -62,6 +62,6 @@ def stranger(browser: Browser, url: str) -> Iterator[Page]:
 
 @pytest.fixture
 def page(stranger: Page, url: str) -> Page:
-    """A page of somebody who has."""
+    """A page with a login."""
     assert stranger.context.request.post("/login", form={"token": TOKEN}).ok
     return stranger

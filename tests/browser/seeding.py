@@ -1,4 +1,4 @@
-"""Jobs in every state, with curves, logs and files: what the pages have to show."""
+"""Jobs in every state, with curves, logs and files, for the pages to show."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def claim(database: Database) -> Lease:
 
 
 def report(database: Database, claimed: Lease, steps: int, folder: Path) -> None:
-    """Report what a job of so many *steps* would."""
+    """Report the metrics of a job with *steps* updates."""
     seed = claimed.spec.seed
     suffers = 0.4 if claimed.spec.normalizer.kind == "batch" else 0.05
     spread = 0.02 + suffers / claimed.spec.batch_size
@@ -79,7 +79,7 @@ def _metrics(name: str, curve: Curve, every: int, steps: int) -> Any:
 
 
 def finish(database: Database, claimed: Lease, folder: Path) -> None:
-    """Let a job end well."""
+    """Finish a job successfully."""
     report(database, claimed, 400, folder)
     leases.finish(database, claimed, Finished(step=400, summary={"val/accuracy": 0.93}))
 
@@ -111,7 +111,7 @@ def fill(database: Database, folder: Path) -> dict[str, str]:
 
 
 def beat(database: Database) -> None:
-    """Let a worker live."""
+    """Register a live worker."""
     workers.beat(
         database,
         worker="worker-1",
@@ -127,7 +127,7 @@ def beat(database: Database) -> None:
 
 
 def fill_study(database: Database, folder: Path, done: int = 16) -> StudyRecord:
-    """Make a study of 18 cells, of which *done* have ended well and one has failed."""
+    """Make a study of 18 cells, of which *done* have succeeded and one has failed."""
     spec = StudySpec.model_validate(
         {
             "name": "small batches",
@@ -165,7 +165,7 @@ LINKED = {
 
 
 def fill_linked_study(database: Database, folder: Path, done: int = 10) -> StudyRecord:
-    """Make the documented study of 10 cells with linked axes, of which *done* have ended well."""
+    """Make the documented study of 10 cells with linked axes, of which *done* have succeeded."""
     study, _ = studies.create(
         database,
         StudySpec.model_validate(LINKED),

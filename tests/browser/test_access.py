@@ -1,4 +1,4 @@
-"""Everybody can use the page: axe finds nothing serious, the keyboard suffices, any size fits."""
+"""The page is accessible: axe finds nothing serious, the keyboard suffices, every size fits."""
 
 from __future__ import annotations
 

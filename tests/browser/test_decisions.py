@@ -1,4 +1,4 @@
-"""The page of a study that decides: verdicts, and intervals that narrow while somebody looks."""
+"""The page of a study that decides: verdicts, and intervals that narrow while the page is open."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_intervals_narrow_on_the_page_until_the_verdict(page: Page, database: Da
     for _ in range(30):
         decider(database).round()
         work(database, better(0.03))
-    expect(decision).to_contain_text("1 shows")  # by itself, without a reload
+    expect(decision).to_contain_text("1 shows")  # automatically, without a reload
     expect(decision).to_contain_text("layer is better than batch")
     bars = decision.locator("svg line[stroke-width='3']")
     heights = [

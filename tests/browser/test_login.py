@@ -1,4 +1,4 @@
-"""People log in and out, and see and end their logins and tokens."""
+"""Users log in and out, and see and end their logins and tokens."""
 
 from __future__ import annotations
 

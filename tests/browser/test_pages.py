@@ -1,4 +1,4 @@
-"""What people do on the page, done in Chromium."""
+"""The actions of users on the page, in Chromium."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_filters_and_orders_are_those_of_the_service(
     page.get_by_label("Filter", exact=True).fill("normalizer =")
     page.get_by_role("button", name="Apply").click()
     expect(page.get_by_role("alert").filter(has_text="position")).to_be_visible()
-    expect(page.get_by_text("No job matches these filters.")).to_be_hidden()  # nobody knows
+    expect(page.get_by_text("No job matches these filters.")).to_be_hidden()  # unknown
     page.goto("/jobs?sort=name&state=failed")
     expect(page.locator("tbody tr")).to_have_count(1)
 
@@ -251,7 +251,7 @@ def test_a_hundred_curves_of_a_hundred_thousand_points_are_drawn_at_once(
     page.goto(f"/jobs/{first}")
     chart = page.locator('[data-metric="train/loss"] canvas')
     expect(chart).to_be_visible()
-    # One curve under a hundred names: as much to read and to draw as a hundred jobs
+    # One curve under a hundred names is as much to read and draw as a hundred jobs
     drawn, points = page.evaluate(
         """async ([job, n]) => {
             const { Chart } = await import("/static/charts.js");

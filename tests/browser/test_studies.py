@@ -1,4 +1,4 @@
-"""Studies on the page: made in the form, watched, read, exported."""
+"""Studies on the page: created in the form, watched, read, exported."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_learning_curve_is_a_mean_of_the_same_updates_of_every_seed_that_has_a
 ) -> None:
     study = seeding.fill_linked_study(database, tmp_path, done=0)
     claimed = [seeding.claim(database) for _ in range(10)]
-    for one in claimed[:2]:  # of one row: one seed is further than the other
+    for one in claimed[:2]:  # of one row: one seed has more updates than the other
         seeding.report(database, one, 3000 if one.spec.seed else 4000, tmp_path)
     seeding.report(database, claimed[2], 400, tmp_path)
     page.goto(f"/studies/{study.id}")

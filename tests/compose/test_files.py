@@ -25,7 +25,7 @@ def test_the_example_names_each_variable_with_its_default() -> None:
     assert set(named) == asked
     defaults = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", COMPOSE))
     assert set(defaults) == asked - SECRETS
-    example = named.pop("NORMLAB_DATASETS")  # by default a volume, as an example a folder
+    example = named.pop("NORMLAB_DATASETS")  # the default is a volume, the example is a folder
     assert (example, defaults.pop("NORMLAB_DATASETS")) == ("/srv/datasets", "datasets")
     assert {k: v for k, v in named.items() if k not in SECRETS} == defaults
 
@@ -35,7 +35,9 @@ def test_no_secret_has_a_default(secret: str) -> None:
     assert f"\n{secret}=\n" in (ROOT / ".env.example").read_text()
     for use in re.findall(rf"(?<!\$)\${{{secret}([^}}]*)}}", COMPOSE):
         assert use == "" or use.startswith(":?"), use
-    assert f"${{{secret}:?" in COMPOSE  # one use that demands it, and the file is read as a whole
+    assert (
+        f"${{{secret}:?" in COMPOSE
+    )  # one required use is enough, because the file is read as a whole
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -52,7 +54,9 @@ def test_a_service_has_limits_and_only_the_rights_that_it_needs(name: str) -> No
     assert service["pids_limit"]
     assert service["logging"]["options"]["max-size"]
     assert "no-new-privileges:true" in service["security_opt"]
-    assert name == "postgres" or service["cap_drop"] == ["ALL"]  # its first start changes owners
+    assert name == "postgres" or service["cap_drop"] == [
+        "ALL"
+    ]  # its first start changes file owners
     assert name == "migrate" or service["healthcheck"]["test"]
 
 

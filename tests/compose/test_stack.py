@@ -29,7 +29,7 @@ JOB: Dict[str, Any] = {
 
 
 class Compose:
-    """docker-compose with a project and secrets of its own."""
+    """docker-compose with a separate project and separate secrets."""
 
     def __init__(self) -> None:
         self.command = _compose_command()
@@ -93,7 +93,7 @@ def _get_base_images() -> None:
         pull = ["docker", "pull", image]
         pulled = subprocess.run(pull, capture_output=True, text=True, check=False)
         if pulled.returncode:
-            pytest.skip(f"image {image} cannot be had: {pulled.stderr.strip()[-200:]}")
+            pytest.skip(f"image {image} is not available: {pulled.stderr.strip()[-200:]}")
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_a_job_survives_the_restart_of_its_worker(compose: Compose) -> None:
         compose.run("restart", "worker-cpu")
         before = client.get(job.id).step
         _wait_for_step(client, job.id, before + 50)
-        client.cancel(job.id)  # it is too long to end before a slow machine restarts its worker
+        client.cancel(job.id)  # too long to end before a slow machine restarts its worker
         detail = client.wait(job.id, timeout_s=WITHIN_S)
         assert [a.outcome for a in detail.attempts] == ["released", "cancelled"]
         assert detail.attempts[1].resumed_from_step >= 50

@@ -1,4 +1,4 @@
-"""What the tutorials tell a reader to type is typed here, in order, against a real stack."""
+"""The commands and code of the tutorials run here, in order, against a real stack."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETTINGS = {"NORMLAB_PORT": "0", "NORMLAB_SLOTS": "2", "OMP_NUM_THREADS": "1"}
 
 class Block(NamedTuple):
     language: str
-    words: str  # behind the language: a title, or "fails"
+    words: str  # after the language: a title, or "fails"
     text: str
 
     def title(self) -> str:

@@ -1,9 +1,9 @@
 """
 The fault drill: `python -m tests.drill --seed 7 --faults 100`.
 
-Starts the real stack, keeps a load of short jobs going, breaks things at seeded random moments,
+Starts the real stack, keeps short jobs running, injects faults at seeded random moments,
 and checks at the end that every accepted job ended once, with every step once, and with the
-same numbers as its undisturbed twins.
+same numbers as its twins without faults.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from random import Random
 
 from rich.console import Console
 
+from tests.drill.drill_stack import DrillStack
 from tests.drill.faults import FAULTS, Drill, Outcome
-from tests.drill.house import House
 from tests.drill.load import Load
 from tests.drill.observer import Observer
 from tests.drill.verdict import Verdict, judge, show
@@ -28,21 +28,21 @@ _SETTLES_WITHIN_S = 300
 
 
 def run(folder: Path, seed: int, faults: int, notice_s: float, console: Console) -> Verdict:
-    """Inject so many *faults*, every kind in turn, and judge what became of the jobs."""
-    house = House(folder)
+    """Inject this number of *faults*, every kind in turn, and check the jobs afterwards."""
+    stack = DrillStack(folder)
     random = Random(seed)
     try:
-        house.start()
-        observer = Observer(house.postgres.database_url)
-        drill = Drill(house, Load(house, observer.unended), observer, random, notice_s)
+        stack.start()
+        observer = Observer(stack.postgres.database_url)
+        drill = Drill(stack, Load(stack, observer.unended), observer, random, notice_s)
         drill.load.start()
         outcomes = [_inject(drill, name, console) for name in _plan(random, faults)]
         drill.load.stop()
         observer.until(lambda: observer.unended() == 0, _SETTLES_WITHIN_S)
-        verdict = judge(drill, outcomes, left_behind=_dismiss_all(house, observer))
+        verdict = judge(drill, outcomes, left_behind=_stop_workers(stack, observer))
         observer.database.close()
     finally:
-        house.stop()
+        stack.stop()
     return verdict
 
 
@@ -59,32 +59,35 @@ def _inject(drill: Drill, name: str, console: Console) -> tuple[str, Outcome]:
     outcome = FAULTS[name](drill)
     recovery = "never" if outcome.recovery_s is None else f"{outcome.recovery_s:.2f} s"
     console.print(
-        f"{name:28} {len(outcome.jobs)} jobs, well after {recovery}, "
-        f"{time.monotonic() - began:.1f} s in all{' LATE' if outcome.late else ''}"
+        f"{name:28} {len(outcome.jobs)} jobs, recovered after {recovery}, "
+        f"{time.monotonic() - began:.1f} s in total{' LATE' if outcome.late else ''}"
     )
     return name, outcome
 
 
-def _dismiss_all(house: House, observer: Observer) -> int:
-    for worker in list(house.workers):
+def _stop_workers(stack: DrillStack, observer: Observer) -> int:
+    for worker in list(stack.workers):
         worker.process.terminate()
         worker.process.wait()
-    observer.until(lambda: house.left_behind() == 0, 10)
-    return house.left_behind()
+    observer.until(lambda: stack.left_behind() == 0, 10)
+    return stack.left_behind()
 
 
 def main() -> int:
-    """Run the drill and print its table; exit with 1 if a promise was broken."""
+    """Run the drill and print its table; exit with 1 if a guarantee was violated."""
     parser = argparse.ArgumentParser(prog="python -m tests.drill", description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument(
-        "--notice", type=float, default=2.0, help="seconds by which a busy machine may be late"
+        "--notice",
+        type=float,
+        default=2.0,
+        help="seconds that a busy machine may need to notice a fault",
     )
-    parser.add_argument("--folder", type=Path, help="keep everything here; none: a temporary one")
+    parser.add_argument("--folder", type=Path, help="folder for all data; default: a temporary one")
     options = parser.parse_args()
     console = Console(width=160)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the house is cleared too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the stack is stopped too
     with tempfile.TemporaryDirectory(prefix="drill-") as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The faults: each breaks one thing, sees the jobs recover, and mends what it broke."""
+"""The faults: each breaks one thing, waits until the jobs recover, and repairs what it broke."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from random import Random
 import httpx
 
 from service.jobs import doorbell
-from tests.drill.house import GRACE_S, HEARTBEAT_S, LEASE_S, REAP_S, House, Worker
+from tests.drill.drill_stack import GRACE_S, HEARTBEAT_S, LEASE_S, REAP_S, DrillStack, Worker
 from tests.drill.load import ORDINARY, STEPS_BETWEEN_CHECKPOINTS, Load
 from tests.drill.observer import Observer, Running
 
-# A silent worker's job is taken when its lease has run out and the reaper looks.
+# The job of a silent worker is requeued when its lease has expired and the reaper runs.
 SILENCE_S = LEASE_S + REAP_S
-# The longest that the database is away: more than a lease.
+# The longest outage of the database: more than a lease.
 OUTAGE_S = 1.5 * LEASE_S
 
 
 @dataclass
 class Drill:
-    """What a fault has at hand."""
+    """The context of a fault."""
 
-    house: House
+    stack: DrillStack
     load: Load
     observer: Observer
     random: Random
     notice_s: float
-    """Added to each limit: so long may busy cores take to notice anything at all."""
+    """Added to each limit: the time that busy cores may need to notice anything."""
     snapshots: list[tuple[Running, int]] = field(default_factory=list)
-    """Attempts that lost their job while frozen, and the points they had stored by then."""
+    """Attempts that lost their job while frozen, and their number of stored points by then."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a fault did: the jobs it hit, how long until they were well, and by when they had to."""
+    """The effect of a fault: the jobs it hit, their time of recovery, and its limit."""
 
     jobs: tuple[str, ...]
     recovery_s: float | None
@@ -48,55 +48,55 @@ class Outcome:
 
     @property
     def late(self) -> bool:
-        """Whether recovery took too long, or never came."""
+        """Whether recovery took too long or never happened."""
         if self.recovery_s is None:
             return True
         return self.limit_s is not None and self.recovery_s > self.limit_s
 
 
 def kill_job_process(drill: Drill) -> Outcome:
-    """SIGKILL one job's process; its supervisor sees it at once."""
+    """SIGKILL the process of one job; its supervisor notices at once."""
     victim, pid = _some_process(drill)
     _kill(pid)
     return _outcome([victim], drill.observer.until_over([victim]), drill.notice_s)
 
 
 def kill_worker(drill: Drill) -> Outcome:
-    """SIGKILL a worker: supervisors and their jobs."""
+    """SIGKILL a worker with its supervisors and their jobs."""
     worker, victims = _busy_worker(drill)
-    drill.house.dismiss(worker, signal.SIGKILL)
-    drill.house.hire()
+    drill.stack.stop_worker(worker, signal.SIGKILL)
+    drill.stack.start_worker()
     return _outcome(victims, drill.observer.until_over(victims), SILENCE_S + drill.notice_s)
 
 
 def kill_all_workers(drill: Drill) -> Outcome:
     """SIGKILL every worker at once."""
     victims = drill.observer.until_running()
-    for worker in list(drill.house.workers):
-        drill.house.dismiss(worker, signal.SIGKILL)
+    for worker in list(drill.stack.workers):
+        drill.stack.stop_worker(worker, signal.SIGKILL)
     recovery = drill.observer.until_over(victims)
     for _ in range(2):
-        drill.house.hire()
+        drill.stack.start_worker()
     return _outcome(victims, recovery, SILENCE_S + drill.notice_s)
 
 
 def lose_redis(drill: Drill) -> Outcome:
-    """Kill Redis with its data; a job submitted meanwhile is found by polling."""
+    """Kill Redis and delete its data; a job submitted in the meantime is found by polling."""
     running = drill.observer.until_running()
-    drill.house.crash_redis()
+    drill.stack.crash_redis()
     job = drill.load.submit(priority=10)
     _pause(drill, LEASE_S)
-    drill.house.start_redis()
+    drill.stack.start_redis()
     recovery = drill.observer.until(lambda: drill.observer.state(job)[1] > 0)
     return Outcome((job, *(r.job for r in running)), recovery)
 
 
 def crash_postgres(drill: Drill) -> Outcome:
-    """Stop PostgreSQL hard, for longer than a lease; no running job loses its attempt."""
+    """Stop PostgreSQL immediately, for longer than a lease; no running job loses its attempt."""
     running = drill.observer.until_running()
-    drill.house.crash_postgres()
+    drill.stack.crash_postgres()
     time.sleep(OUTAGE_S)
-    drill.house.start_postgres()
+    drill.stack.start_postgres()
     recovery = drill.observer.until(drill.observer.leases_hold)
     return _outcome(running, recovery, LEASE_S + drill.notice_s)
 
@@ -108,9 +108,9 @@ def kill_api(drill: Drill) -> Outcome:
     for client in clients:
         client.start()
     time.sleep(drill.random.uniform(0, 0.03))
-    drill.house.kill_api()
+    drill.stack.kill_api()
     began = time.monotonic()
-    drill.house.start_api()
+    drill.stack.start_api()
     for client in clients:
         client.join()
     return Outcome(tuple(jobs), time.monotonic() - began)
@@ -119,7 +119,7 @@ def kill_api(drill: Drill) -> Outcome:
 def ring_five_times(drill: Drill) -> Outcome:
     """Deliver five messages for one job."""
     job = drill.load.submit()
-    bell = doorbell.CeleryDoorbell(drill.house.redis.broker_url)
+    bell = doorbell.CeleryDoorbell(drill.stack.redis.broker_url)
     for _ in range(5):
         bell.ring("cpu")
     bell.close()
@@ -127,7 +127,7 @@ def ring_five_times(drill: Drill) -> Outcome:
 
 
 def freeze_worker(drill: Drill) -> Outcome:
-    """Freeze a worker and its jobs until others have them, then wake it."""
+    """Freeze a worker and its jobs until other workers have the jobs, then wake it."""
     worker, victims = _busy_worker(drill)
     worker.signal_all(signal.SIGSTOP)
     victims = [v for v in victims if not drill.observer.is_over(v)]
@@ -139,14 +139,14 @@ def freeze_worker(drill: Drill) -> Outcome:
 
 
 def poison(drill: Drill) -> Outcome:
-    """A job whose process dies each time; it fails after its attempts and harms nobody."""
+    """A job whose process dies in every attempt; it fails and affects no other job."""
     job = drill.load.submit(ends=("failed",), max_attempts=3, priority=10, epochs=100_000)
     killed = 0
 
     def kill_the_next() -> bool:
         nonlocal killed
         state, attempt = drill.observer.state(job)
-        pid = drill.house.process_of(job, attempt) if attempt > killed else None
+        pid = drill.stack.process_of(job, attempt) if attempt > killed else None
         if pid is not None:
             _kill(pid)
             killed = attempt
@@ -156,7 +156,7 @@ def poison(drill: Drill) -> Outcome:
 
 
 def run_out_of_memory(drill: Drill) -> Outcome:
-    """A job that does not fit into memory; it fails at once and is not tried again."""
+    """A job that does not fit into memory; it fails at once and is not retried."""
     wide = {"name": "convnet", "width": 4096}
     job = drill.load.submit(ends=("failed",), model=wide, max_attempts=3, priority=10)
     return Outcome((job,), drill.observer.until(lambda: drill.observer.state(job)[0] == "failed"))
@@ -168,7 +168,7 @@ def cancel(drill: Drill) -> Outcome:
     time.sleep(drill.random.uniform(0, 4))
     while True:
         try:
-            answer = drill.house.client.post(f"/jobs/{job}/cancel")
+            answer = drill.stack.client.post(f"/jobs/{job}/cancel")
         except httpx.TransportError:
             continue
         if answer.status_code < 500:
@@ -180,9 +180,9 @@ def cancel(drill: Drill) -> Outcome:
 
 
 def fill_disk(drill: Drill) -> Outcome:
-    """Have the disk fill while a job writes its checkpoints; it is tried again, and succeeds."""
+    """Fill the disk while a job writes its checkpoints; it is retried and succeeds."""
     job = drill.load.submit(priority=10)
-    folder = drill.house.job_folder(job, 1) / "checkpoints"
+    folder = drill.stack.job_folder(job, 1) / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
     steps = 100 * int(ORDINARY["epochs"])
     for step in range(0, steps, STEPS_BETWEEN_CHECKPOINTS):
@@ -192,11 +192,11 @@ def fill_disk(drill: Drill) -> Outcome:
 
 
 def drain_worker(drill: Drill) -> Outcome:
-    """SIGTERM a worker: its jobs write a checkpoint and go back to the queue."""
+    """SIGTERM a worker; its jobs write a checkpoint and return to the queue."""
     worker, victims = _busy_worker(drill)
-    drill.house.hire()
+    drill.stack.start_worker()
     began = time.monotonic()
-    drill.house.dismiss(worker, signal.SIGTERM)
+    drill.stack.stop_worker(worker, signal.SIGTERM)
     took = time.monotonic() - began
     over = drill.observer.until_over(victims)
     return _outcome(victims, None if over is None else took + over, GRACE_S + drill.notice_s)
@@ -222,14 +222,14 @@ FAULTS: dict[str, Callable[[Drill], Outcome]] = {
 def _some_process(drill: Drill) -> tuple[Running, int]:
     while True:
         victim = drill.random.choice(drill.observer.until_running())
-        pid = drill.house.process_of(victim.job, victim.attempt)
+        pid = drill.stack.process_of(victim.job, victim.attempt)
         if pid is not None and not drill.observer.is_over(victim):
             return victim, pid
         time.sleep(0.02)
 
 
 def _busy_worker(drill: Drill) -> tuple[Worker, list[Running]]:
-    known = {worker.tag: worker for worker in drill.house.workers}
+    known = {worker.tag: worker for worker in drill.stack.workers}
 
     def is_ours(attempt: Running) -> bool:
         return any(tag in attempt.worker for tag in known)

@@ -1,4 +1,4 @@
-"""A steady load of short jobs, submitted the way a careful client does it."""
+"""A steady load of short jobs, submitted as by a careful client."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import httpx
 
-from tests.drill.house import House
+from tests.drill.drill_stack import DrillStack
 
 STEPS_BETWEEN_CHECKPOINTS = 10
-# Two or three seconds on one busy core: long enough to be interrupted, several times.
+# Two or three seconds on one busy core: long enough to be interrupted several times.
 ORDINARY: dict[str, Any] = {
     "normalizer": "batch",
     "model": {"name": "convnet", "width": 4},
@@ -31,18 +31,18 @@ ORDINARY: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Accepted:
-    """A job that the service promised to end, and how it may end."""
+    """An accepted job, and the states in which it may end."""
 
     id: str
     ends: tuple[str, ...]
 
 
 class Load:
-    """Keep some jobs in the house; seeds repeat, so equal jobs can be compared."""
+    """Keep some jobs in the system; seeds repeat, so equal jobs can be compared."""
 
-    def __init__(self, house: House, in_flight: Callable[[], int], most: int = 5) -> None:
+    def __init__(self, stack: DrillStack, in_flight: Callable[[], int], most: int = 5) -> None:
         self.accepted: list[Accepted] = []
-        self._house = house
+        self._stack = stack
         self._in_flight = in_flight
         self._most = most
         self._lock = threading.Lock()
@@ -50,11 +50,11 @@ class Load:
         self._thread = threading.Thread(target=self._keep_up, name="load", daemon=True)
 
     def start(self) -> None:
-        """Begin to submit."""
+        """Start submitting."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Submit no more."""
+        """Stop submitting."""
         self._stopping.set()
         self._thread.join()
 
@@ -64,14 +64,14 @@ class Load:
         spec = {**ORDINARY, **changes}
         while True:
             try:
-                answer = self._house.client.post(
+                answer = self._stack.client.post(
                     "/jobs", json=spec, headers={"Idempotency-Key": key}
                 )
             except httpx.TransportError:
                 time.sleep(0.05)
                 continue
             except RuntimeError:
-                if self._house.client.is_closed:  # the drill has ended while we asked
+                if self._stack.client.is_closed:  # the drill ended during the request
                     raise SystemExit from None
                 raise
             if answer.status_code in (200, 202):

@@ -1,4 +1,4 @@
-"""What the drill sees of the jobs, straight from the database."""
+"""The drill's view of the jobs, directly from the database."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _UNRENEWED = text("""
 
 @dataclass(frozen=True)
 class Running:
-    """An attempt that was under way."""
+    """An attempt that was running."""
 
     job: str
     attempt: int
@@ -39,13 +39,13 @@ class Running:
 
 
 class Observer:
-    """Look at the database; while it is away, look again."""
+    """Query the database; repeat while it is unreachable."""
 
     def __init__(self, database_url: str) -> None:
         self.database = Database(database_url)
 
     def running(self) -> list[Running]:
-        """Return the attempts that are under way."""
+        """Return the running attempts."""
         return [Running(str(r.id), r.attempt, r.worker) for r in self._rows(_RUNNING)]
 
     def unended(self) -> int:
@@ -53,7 +53,7 @@ class Observer:
         return int(self._rows(_UNENDED)[0][0])
 
     def is_over(self, attempt: Running) -> bool:
-        """Say whether *attempt* no longer has its job."""
+        """Return whether *attempt* no longer has its job."""
         values = {"job": attempt.job, "attempt": attempt.attempt}
         return bool(self._rows(_OVER, values)[0][0])
 
@@ -68,11 +68,11 @@ class Observer:
         return row.state, row.attempt
 
     def leases_hold(self) -> bool:
-        """Say whether every running job's lease is in the future."""
+        """Return whether the leases of all running jobs are in the future."""
         return not self._rows(_UNRENEWED)[0][0]
 
     def until(self, seen: Callable[[], bool], timeout_s: float = 60.0) -> float | None:
-        """Wait until *seen*; return after how many seconds, or None if it took too long."""
+        """Wait until *seen*; return the seconds, or None if it took too long."""
         began = time.monotonic()
         while not seen():
             if time.monotonic() - began > timeout_s:
@@ -81,7 +81,7 @@ class Observer:
         return time.monotonic() - began
 
     def until_running(self, among: Callable[[Running], bool] = lambda _: True) -> list[Running]:
-        """Wait until some attempt runs, and return all that do."""
+        """Wait until an attempt is running, and return all running ones."""
         found: list[Running] = []
 
         def look() -> bool:
@@ -93,7 +93,7 @@ class Observer:
         return found
 
     def until_over(self, attempts: Iterable[Running]) -> float | None:
-        """Wait until none of *attempts* has its job; return after how many seconds."""
+        """Wait until none of *attempts* has its job; return the seconds."""
         rest = list(attempts)
 
         def look() -> bool:

@@ -114,7 +114,7 @@ def test_schedulers_reapers_and_relays_in_pairs_do_each_thing_once(database: Dat
         thread.start()
     for thread in workers:
         thread.join()
-    with database.begin() as connection:  # every worker falls silent at once
+    with database.begin() as connection:  # all workers become silent at once
         connection.execute(text("update job set lease_until = clock_timestamp()"))
     while _queued(database) < 60:
         assert all(helper.is_alive() for helper in helpers)

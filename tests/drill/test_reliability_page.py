@@ -1,4 +1,4 @@
-"""The page of promises names tests that exist, and every fault of the drill."""
+"""The page of guarantees names existing tests and every fault of the drill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of every job, and the table that says so."""
+"""The outcome of every job, and the table that shows it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FORGIVEN = text("select forgiven from job where id = :job")
 
 @dataclass
 class Violations:
-    """What went wrong, by rule; each holds the ids of jobs."""
+    """The violations by rule, each with the ids of the jobs."""
 
     lost: set[str] = field(default_factory=set)
     unended: set[str] = field(default_factory=set)
@@ -55,14 +55,14 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether no promise was broken."""
+        """Whether no guarantee was violated."""
         broken = any(vars(self.violations).values())
         late = any(outcome.late for _, outcome in self.outcomes)
         return not (broken or late or self.unknown_jobs or self.left_behind)
 
 
 def judge(drill: Drill, outcomes: Sequence[tuple[str, Outcome]], left_behind: int) -> Verdict:
-    """Look at every job that was accepted, and at every one that is there."""
+    """Check every accepted job and every stored job."""
     accepted = drill.load.accepted
     with drill.observer.database.begin() as connection:
         there = {str(row.id) for row in connection.execute(_ALL)}
@@ -120,7 +120,7 @@ def _series(drill: Drill, job: JobDetail) -> tuple[list[int], list[float | None]
 
 
 def show(verdict: Verdict, console: Console) -> None:
-    """Print one row a fault, and one for all jobs."""
+    """Print one row per fault, and one for all jobs."""
     table = Table(title=f"{len(verdict.outcomes)} faults, {verdict.jobs} jobs accepted")
     table.add_column("fault", no_wrap=True)
     for heading in ("times", "jobs hit", "lost", "not ended", "ended twice", "wrong end"):
@@ -139,7 +139,7 @@ def show(verdict: Verdict, console: Console) -> None:
     table.add_row("all jobs", str(len(verdict.outcomes)), str(verdict.jobs), *counts, "", "")
     console.print(table)
     console.print(
-        f"jobs nobody submitted: {verdict.unknown_jobs}; "
+        f"jobs that nobody submitted: {verdict.unknown_jobs}; "
         f"processes left behind: {verdict.left_behind}; "
         f"{'passed' if verdict.passed else 'FAILED'}"
     )

@@ -1,4 +1,4 @@
-"""What cannot be seen is refused on the way in, and escaped on the way out."""
+"""Invisible characters are refused in input and escaped in output."""
 
 from __future__ import annotations
 

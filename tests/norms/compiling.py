@@ -1,4 +1,4 @@
-"""Compiled passes for a test: skipped where no compiler is, but not where one fails."""
+"""Compiled passes for a test: skipped without a compiler, but not if the compiler fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers on the device of this run."""
+"""New tensors and layers are on the device of this run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.where import DEVICE
 
 @pytest.fixture(autouse=DEVICE != "cpu")
 def default_device() -> Iterator[None]:
-    """Let new tensors and layers be on the device."""
+    """Put new tensors and layers on the device."""
     torch.set_default_device(DEVICE)
     yield
     torch.set_default_device(None)

@@ -1,4 +1,4 @@
-"""Numbers that the references computed, and how an answer is compared with them."""
+"""Numbers from the reference implementations, and the comparison with them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ FOLDER = Path(__file__).parents[1] / "golden"
 
 
 class Golden(Dict[str, Tensor]):
-    """One file of golden vectors: tensors by name, of one dtype, where the layers compute."""
+    """One file of golden vectors: tensors by name, of one dtype, on the device of the layers."""
 
     def __init__(self, name: str, dtype: torch.dtype = torch.float64) -> None:
-        like = torch.empty(0, dtype=dtype)  # on the default device, as new layers are
+        like = torch.empty(0, dtype=dtype)  # on the default device, like new layers
         with np.load(FOLDER / f"{name}.npz") as arrays:
             self.arguments: Dict[str, Any] = json.loads(str(arrays["meta"]))
             super().__init__({k: _as(like, arrays[k]) for k in arrays.files if k != "meta"})
@@ -29,7 +29,7 @@ def _as(like: Tensor, array: Any) -> Tensor:
 
 
 def assert_same(actual: Tensor, expected: Tensor, tolerance: float, what: str = "") -> None:
-    """Compare by the largest difference over the largest expected magnitude (noise aside)."""
+    """Compare by the largest difference over the largest expected magnitude (ignoring noise)."""
     actual, expected = actual.detach().reshape(expected.shape).double(), expected.double()
     error = (actual - expected).abs().max() / expected.abs().max().clamp_min(1e-3)
     assert error <= tolerance, f"{what}: relative error {error:.2e} > {tolerance:g}"

@@ -1,6 +1,6 @@
-"""The law of the layers: every kind in every way of running is eager float64, or refused by name.
+"""Every kind equals eager float64 in every mode of PyTorch, or refuses by name.
 
-`python -m tests.norms.matrix` writes the table of it into `docs/normalizers.md`.
+`python -m tests.norms.matrix` writes the table into `docs/normalizers.md`.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ KINDS: Dict[str, Tuple[Any, Optional[str]]] = {
 
 
 class Column(NamedTuple):
-    """A way of running, what it is to equal in float64, and to which precision."""
+    """A mode of PyTorch, the float64 result that it must equal, and the precision."""
 
     way: Way
     reference: Way = ways.eager
-    tolerance: float = 2e-5  # of the length of what is compared
+    tolerance: float = 2e-5  # relative to the length of the compared tensor
     refused: Tuple[str, ...] = ()  # kinds, with all their variants
 
 
-CONTROLLED = ("online", "streaming")  # their backward moves state
+CONTROLLED = ("online", "streaming")  # their backward pass changes state
 ALL = tuple({name.split(",")[0]: None for name in KINDS})
 
 COLUMNS: Dict[str, Column] = {
@@ -87,20 +87,22 @@ COLUMNS: Dict[str, Column] = {
 
 
 def net_of(kind: str) -> nn.Module:
-    """Return a convolution, whose gradient is what the layer sends back, and the layer."""
+    """Return a convolution, whose gradient comes from the layer, and the layer."""
     torch.manual_seed(0)
     spec, activation = KINDS[kind]
     return nn.Sequential(nn.Conv2d(3, ways.CHANNELS, 1, bias=False), make(spec, 8, activation))
 
 
 def is_refused(kind: str, way: str) -> bool:
-    """Return whether the table says that *kind* refuses *way*."""
+    """Return whether *kind* refuses *way* in the table."""
     return kind.split(",")[0] in COLUMNS[way].refused
 
 
 def differences(found: Record, expected: Record, tolerance: float) -> Dict[str, float]:
-    """Return what differs by more than *tolerance* of its length, and by how much."""
-    names = [n for n, e in expected.items() if n in found or bool(e.any())]  # None is no gradient
+    """Return the tensors that differ by more than *tolerance* of their length, and by how much."""
+    names = [
+        n for n, e in expected.items() if n in found or bool(e.any())
+    ]  # None means no gradient
     off = {n: _off(found[n], expected[n]) for n in names}
     return {n: o for n, o in off.items() if not o <= tolerance}
 
@@ -111,7 +113,7 @@ def _off(found: Tensor, expected: Tensor) -> float:
 
 
 def table() -> str:
-    """Return the table: a row for each way, a column for each kind with its variants."""
+    """Return the table: one row per way, one column per kind with its variants."""
     lines = [f"| | {' | '.join(f'`{k}`' for k in ALL)} |", f"|---|{'---|' * len(ALL)}"]
     for way, column in COLUMNS.items():
         cells = ["refused" if kind in column.refused else "equal" for kind in ALL]
@@ -120,7 +122,7 @@ def table() -> str:
 
 
 def fill(page: str) -> str:
-    """Return *page* with the table up to date."""
+    """Return *page* with the current table."""
     return _BLOCK.sub(f"<!-- table: ways -->\n{table()}\n<!-- end of table -->", page)
 
 

@@ -1,4 +1,4 @@
-"""Every kind and variant that keeps state, in small nets."""
+"""Every kind and variant with state, in small networks."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def layer_of(name: str) -> nn.Module:
 
 
 def net_of(name: str) -> nn.Sequential:
-    """Build a net of two layers of one kind, in float64."""
+    """Build a network of two layers of one kind, in float64."""
     torch.manual_seed(0)
     parts: List[nn.Module] = [nn.Conv2d(3, 8, 3), make(SPECS[name], 8, "relu")]
     parts += [nn.Conv2d(8, 8, 1), make(SPECS[name], 8, "relu"), nn.Conv2d(8, 2, 1)]
@@ -58,7 +58,7 @@ def net_of(name: str) -> nn.Sequential:
 
 
 def state_of(net: nn.Module) -> Dict[str, Tensor]:
-    """Return all parameters, their gradients and all buffers, those that no file has included."""
+    """Return all parameters, their gradients and all buffers, also those that are never saved."""
     found = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     found.update({f"{k}.grad": p.grad for k, p in net.named_parameters() if p.grad is not None})
     return {name: value.detach().clone() for name, value in found.items()}
@@ -72,6 +72,6 @@ def assert_equal(a: Dict[str, Tensor], b: Dict[str, Tensor]) -> None:
 
 
 def twins(name: str) -> Tuple[nn.Sequential, nn.Sequential]:
-    """Build the same net twice."""
+    """Build the same network twice."""
     net = net_of(name)
     return net, copy.deepcopy(net)

@@ -1,4 +1,4 @@
-"""What a spec forbids, `make` and each layer by itself refuse alike, naming the field."""
+"""`make` and each layer refuse what a spec forbids in the same words, and name the field."""
 
 from __future__ import annotations
 

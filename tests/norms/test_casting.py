@@ -1,4 +1,4 @@
-"""Layers that are cast to half precision mean what they meant before."""
+"""Layers keep their meaning when they are cast to half precision."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ assert {s["kind"] for s in EVERY.values()} >= set(BY_KIND) - {
 
 
 def _trained(name: str) -> nn.Module:
-    """Build a layer in float64 that has seen data of variance 160,000, beyond half's largest."""
+    """Build a layer in float64 after data of variance 160,000, too large for half precision."""
     torch.manual_seed(0)
     layer = make(EVERY[name], 8, "relu").double()
     for _ in range(3):
@@ -67,7 +67,7 @@ def test_a_cast_layer_computes_the_same_as_before(
     name: str, how: str, form: str, training: bool
 ) -> None:
     if form == "plain" and name in ONLINE:
-        pytest.skip("online has no form in plain operators")
+        pytest.skip("online has no plain form")
     cast, dtype = CASTS[how]
     if not _computes(dtype):
         pytest.skip(f"PyTorch {torch.__version__} has no ReLU of {dtype} on a CPU")

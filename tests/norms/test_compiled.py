@@ -13,7 +13,7 @@ from normlab.norms import compiled, engine_fused, online_fused
 
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
-    """What would have been compiled, in a process that has loaded nothing."""
+    """The sources that would have been compiled, in a process that has loaded nothing."""
     found: List[Any] = []
     monkeypatch.setattr(compiled, "_loaded", {})
     monkeypatch.setattr(compiled, "_check_tools", lambda name: None)

@@ -24,7 +24,7 @@ from normlab.specs.normalizers import BY_KIND
 
 
 class Block(nn.Module):
-    """A residual block as people write them: the activation is applied by hand."""
+    """A typical residual block: the activation is applied in `forward`."""
 
     def __init__(self, c: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ def _net() -> nn.Sequential:
 
 
 def _lived(layer: Any) -> Any:
-    """*layer* with no number at its initial value."""
+    """*layer* with all numbers different from their initial values."""
     for tensor in (layer.weight, layer.bias, layer.running_mean, layer.running_var):
         if tensor is not None:
             tensor.data.uniform_(0.5, 1.5)

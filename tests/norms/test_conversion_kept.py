@@ -1,4 +1,4 @@
-"""What convert carries over: parameters themselves, device, hooks, options, and a training net."""
+"""What `convert` keeps: the parameters themselves, device, hooks, options, training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from normlab.specs.normalizers import BY_KIND
 
 
 class Bottleneck(nn.Module):
-    """As torchvision's: one ReLU in place for all, and a sum in place."""
+    """As in torchvision: one in-place ReLU for all, and an in-place sum."""
 
     def __init__(self, c: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The norm layers of timm and torchvision are known by their classes, and keep what they fuse."""
+"""Norm layers of timm and torchvision are recognized by class and keep their fused operations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from normlab.specs.normalizers import BY_KIND
 
 
 class _Fused:
-    """What timm's layers with an activation do after their norm."""
+    """The operations of timm's layers after their norm."""
 
     drop: nn.Module
     act: nn.Module

@@ -1,4 +1,4 @@
-"""What convert cannot keep is refused by name: all of it in one error, before anything changes."""
+"""`convert` refuses by name what it cannot keep: all in one error, before anything changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""convert says what it converted, kept and skipped, and skip means what it says."""
+"""`convert` reports what it converted, kept and skipped, and `skip` works as described."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from normlab.norms.conversion_report import ConversionReport
 
 
 class RMSNorm(nn.Module):
-    """As later versions of torch have it."""
+    """As in later versions of torch."""
 
     def __init__(self, c: int) -> None:
         super().__init__()

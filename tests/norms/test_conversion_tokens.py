@@ -1,4 +1,4 @@
-"""Layer norms over the last dimension keep meaning tokens, whatever kind takes their place."""
+"""Layer norms over the last dimension still work on tokens, whatever kind replaces them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_every_other_kind_treats_tokens_as_positions(kind: str) -> None:
 
 def test_a_layer_norm_without_bias_gets_no_bias() -> None:
     norm = nn.LayerNorm(8)
-    norm.register_parameter("bias", None)  # as bias=False in later versions of torch
+    norm.register_parameter("bias", None)  # like bias=False in later versions of torch
     for kind in ("layer", "group", "batch", "online"):
         new = convert(copy.deepcopy(norm), kind)
         assert [name for name, _ in new.named_parameters()] == ["norm.weight"]
@@ -92,7 +92,7 @@ def test_next_to_sequence_first_attention_the_second_dimension_is_that_of_sample
         torch.testing.assert_close(whole[sample], y[0])
 
 
-# torch 2.0.1 turns a mask into numbers, and its attention then complains of them
+# torch 2.0.1 converts a mask to numbers, and its attention then warns about them
 @pytest.mark.filterwarnings("ignore:Converting mask without torch.bool dtype:UserWarning")
 @pytest.mark.parametrize("kind", ["layer", "group", "batch", "none"])
 @pytest.mark.parametrize("padded", [False, True])
@@ -108,7 +108,7 @@ def test_a_transformer_uses_its_new_norms_in_evaluation_too(kind: str, padded: b
     with torch.no_grad():
         fast = net(x, src_key_padding_mask=mask)
     expected = old(x, src_key_padding_mask=mask)
-    slow = net(x, src_key_padding_mask=mask)  # with gradients there is no fast path
+    slow = net(x, src_key_padding_mask=mask)  # with gradients torch uses no fast path
     torch.testing.assert_close(fast, slow.detach())
     kept = ~mask if mask is not None else torch.ones(3, 5, dtype=torch.bool)
     assert torch.allclose(fast[kept], expected[kept], atol=1e-5) == (kind == "layer")

@@ -1,4 +1,4 @@
-"""Under DistributedDataParallel, replicas learn by the mean of what each would learn alone."""
+"""Under DistributedDataParallel, replicas learn from the mean of their separate gradients."""
 
 from __future__ import annotations
 

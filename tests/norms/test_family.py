@@ -1,4 +1,4 @@
-"""Laws of the family: what holds for every normalizer, or for all that claim a property."""
+"""Property tests of the family: for every normalizer, or for all that state a property."""
 
 import copy
 import io
@@ -25,8 +25,8 @@ BATCH_INDEPENDENT = [k for k in KINDS if not BY_KIND[k].batch_dependent]
 STATELESS = [k for k in KINDS if not BY_KIND[k].stateful]
 SAMPLE_ALONE = [k for k in STATELESS if not BY_KIND[k].batch_dependent]
 BATCH_DEPENDENT = [k for k in KINDS if BY_KIND[k].batch_dependent]
-HAS_PLAIN = [k for k in KINDS if k != "online"]  # its backward is no gradient
-# A sample counts before those that come later, in the order of the batch.
+HAS_PLAIN = [k for k in KINDS if k != "online"]  # its backward pass is not a gradient
+# A sample affects only later samples, in the order of the batch.
 IN_ORDER = ["online"]
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -112,7 +112,7 @@ def test_statistics_stay_exact_under_autocast(kind: str) -> None:
 
 @every_kind
 def test_half_precision_does_not_overflow(kind: str) -> None:
-    x = (30000 + 100 * torch.randn(4, 8, 5, 3)).half()  # squares are beyond half's range
+    x = (30000 + 100 * torch.randn(4, 8, 5, 3)).half()  # squares exceed the range of half precision
     assert layer_of(kind)(x).isfinite().all()
 
 
@@ -247,11 +247,11 @@ def test_plain_operators_have_no_custom_function(kind: str) -> None:
             seen.add(node)
             todo += [following for following, _ in node.next_functions]
     custom = [n for n in seen if isinstance(n, torch.autograd.function.BackwardCFunction)]
-    # streaming is its own backward; the catalogue says that it does not run on an IPU
+    # streaming has a custom backward pass; the catalogue says that it does not run on an IPU
     assert bool(custom) == (kind == "streaming")
 
 
-# Renormalization stops gradients, streaming and online replace them.
+# Renormalization stops gradients; streaming and online replace them.
 NO_TRUE_GRADIENT = {"batch_renorm", "streaming", "online"}
 TRUE_GRADIENT = [k for k in KINDS if k not in NO_TRUE_GRADIENT]
 
@@ -421,7 +421,7 @@ def test_every_kind_takes_the_proxy_activation(kind: str, activation: str) -> No
 VIRTUAL = [k for k in KINDS if "virtual_batch_size" in BY_KIND[k].model_fields]
 
 
-# Each virtual batch of streaming norm goes on from the one before; its own tests have that.
+# Each virtual batch of streaming norm depends on the one before; its own tests cover this.
 @pytest.mark.parametrize("kind", [k for k in VIRTUAL if k != "streaming"])
 def test_virtual_batches_are_normalized_one_by_one(kind: str) -> None:
     x, g = torch.randn(7, 8, 5, 3), torch.randn(7, 8, 5, 3)

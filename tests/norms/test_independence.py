@@ -1,4 +1,4 @@
-"""A sample alone: what claims not to look at the rest of the batch, in every form that it has."""
+"""Batch-independent kinds give the same result for a single sample, in every form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPECS: Dict[str, Dict[str, Any]] = {
     "switchable without batch": {"kind": "switchable", "batch_statistics": False},
 }
 every_spec = pytest.mark.parametrize("name", SPECS)
-# no activation, and each that may follow, plain and proxy-normalized
+# no activation, and each possible activation, plain and proxy-normalized
 every_end = pytest.mark.parametrize("end", [None, "relu", "proxy relu", "proxy silu"])
 
 

@@ -1,6 +1,6 @@
-"""Long runs of larger batches from states in the middle of a life, against the plain formulas.
+"""Long runs of larger batches from states within a training, compared with the plain formulas.
 
-Every step changes the parameters, as a training would. The transcription runs in float64; the layer
+Every step changes the parameters, as in a training. The transcription runs in float64, the layer
 in every form and in float64 and float32.
 """
 
@@ -201,7 +201,7 @@ def _step(parameters: dict[str, nn.Parameter]) -> List[Tensor]:
     with torch.no_grad():
         for name, p in parameters.items():
             grads.append(torch.zeros_like(p) if p.grad is None else p.grad.clone())
-            if "gate" not in name:  # they would flip on rounding
+            if "gate" not in name:  # rounding would flip them
                 p.sub_(1e-4 * grads[-1])
     return grads
 
@@ -213,14 +213,14 @@ def test_a_long_run_follows_the_formulas(
 ) -> None:
     layer = _layer(case, plain=form == "plain")
     if "sparse" in case and dtype == torch.float32:
-        tolerance = 5e-4  # gradients of logits that nearly cancel
+        tolerance = 5e-4  # gradients of logits, which nearly cancel
     expected = _run_formula(_layer(case, plain=True), CASES[case][2])
     found = _run(layer.to(dtype), dtype)
     names = [f"array {i}" for i in range(len(found))]
     buffers = [name for name, _ in layer.named_buffers()]
     names[-1 - len(buffers) :] = [*buffers, "evaluation"]
     for name, a, b in zip(names, found, expected):
-        if name != "num_batches_tracked":  # what does not use it need not count
+        if name != "num_batches_tracked":  # kinds that do not use it need not count
             assert_same(a, b, tolerance, name)
 
 

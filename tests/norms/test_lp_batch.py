@@ -126,7 +126,7 @@ def test_the_consistent_constant_gives_gaussian_data_unit_deviation(
     sigmas = []
     for _ in range(40):
         x = 3 * torch.randn(shape) + 1
-        sigmas.append(x.std((0, 2, 3)) / layer(x).std((0, 2, 3)))  # what it divides by
+        sigmas.append(x.std((0, 2, 3)) / layer(x).std((0, 2, 3)))  # the divisor
     assert torch.cat(sigmas).mean().item() / 3 == pytest.approx(1, abs=0.015)
 
 
@@ -169,7 +169,7 @@ def test_gradients_match_finite_differences(make: Make) -> None:
 @every_kind
 def test_large_inputs_are_cut_into_slices_that_change_nothing(make: Make) -> None:
     torch.manual_seed(0)
-    x = torch.randn(20, 64, 24, 24, dtype=torch.float64)  # several slices; the last one shorter
+    x = torch.randn(20, 64, 24, 24, dtype=torch.float64)  # several slices; the last one is shorter
     layer = make(64).double()
     y = layer(x)
     layer.plain = True

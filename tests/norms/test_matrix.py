@@ -19,24 +19,26 @@ from tests.norms.ways import Record, Way
 from tests.where import DEVICE
 
 pytestmark = [
-    pytest.mark.skipif(not hasattr(torch, "compiler"), reason="PyTorch 2.0 lacks most of the ways"),
-    pytest.mark.skipif(DEVICE != "cpu", reason="the ways are compared on a CPU"),
+    pytest.mark.skipif(
+        not hasattr(torch, "compiler"), reason="PyTorch 2.0 lacks most of these modes"
+    ),
+    pytest.mark.skipif(DEVICE != "cpu", reason="the modes are compared on a CPU"),
 ]
 
 
 @contextmanager
 def torchs_own_warnings() -> Iterator[None]:
-    """Let torch deprecate its own functions."""
+    """Allow torch's deprecation warnings about its own functions."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
-        # by what the compiler generates for the rest of a function after a break
+        # from the code that the compiler generates for the rest of a function after a graph break
         warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor")
         yield
 
 
 @lru_cache(maxsize=None)
 def expected(kind: str, way: Way) -> Record:
-    """What the kind computes eagerly, in float64."""
+    """The results of the kind in eager mode, in float64."""
     return way(matrix.net_of(kind).double())
 
 
@@ -50,7 +52,7 @@ def test_a_layer_equals_eager_float64_or_refuses_with_an_alternative(kind: str, 
         return
     with torchs_own_warnings():
         found = column.way(matrix.net_of(kind))
-    if column.way is not ways.on_meta:  # shapes, which it compared itself
+    if column.way is not ways.on_meta:  # shapes, which it has compared itself
         assert matrix.differences(found, expected(kind, column.reference), column.tolerance) == {}
 
 
@@ -59,9 +61,9 @@ def test_a_layer_equals_eager_float64_or_refuses_with_an_alternative(kind: str, 
 )
 def test_a_network_compiled_as_in_a_job_learns_like_an_eager_one() -> None:
     kinds = ("batch_renorm, keras", "streaming", "online", "switchable", "group, strided", "meta")
-    # without an activation, a shift before the next norm has no gradient but rounding
+    # without an activation, a shift before the next norm has only a rounding error as gradient
     layers = [m for kind in kinds for m in (*matrix.net_of(kind).children(), nn.SiLU())]
-    for convolution in layers[3::3]:  # the first takes the data
+    for convolution in layers[3::3]:  # the first takes the data as input
         convolution.weight = nn.Parameter(torch.randn(8, 8, 1, 1) / 3)
         convolution.in_channels = 8
     net = nn.Sequential(*layers)

@@ -1,4 +1,4 @@
-"""Statistics that are not finite: they move nothing, and are counted."""
+"""Non-finite statistics change nothing and are counted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _batches(n: int) -> List[Tensor]:
 @pytest.mark.parametrize("bad", BAD)
 def test_a_non_finite_batch_leaves_no_trace(name: str, form: str, bad: str) -> None:
     if form == "plain" and name in ONLINE:
-        pytest.skip("online has no form in plain operators")
+        pytest.skip("online has no plain form")
     if name == "l1, as published" and bad == "of no finite variance":
         pytest.skip("it keeps the reciprocal of a deviation, which is finite")
     first, spoilt, second = _batches(3)
@@ -87,7 +87,7 @@ def test_state_dicts_go_to_torchs_batch_norm_and_back() -> None:
 
 
 def _scaled_training(name: str, batches: List[Tensor]) -> nn.Module:
-    """Train as under float16: with a gradient scaler, which skips what overflows."""
+    """Train as with float16: a gradient scaler skips updates that overflow."""
     net = net_of(name).float()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
     scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
@@ -95,12 +95,16 @@ def _scaled_training(name: str, batches: List[Tensor]) -> nn.Module:
         optimizer.zero_grad()
         scaler.scale(net(x).square().mean()).backward()
         scaler.step(optimizer)
-        scaler.update(256.0)  # one scale: some kinds keep gradients, which have it
+        scaler.update(
+            256.0
+        )  # a constant scale, because some kinds keep gradients, which contain it
     return net
 
 
 @every_spec
-@pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="no scaler for CPUs before 2.3")
+@pytest.mark.skipif(
+    not hasattr(torch.amp, "GradScaler"), reason="torch before 2.3 has no scaler for CPUs"
+)
 def test_a_training_recovers_from_an_overflow_that_its_scaler_skips(name: str) -> None:
     torch.manual_seed(5)
     batches = [torch.randn(5, 3, 6, 6) for _ in range(5)]
@@ -116,7 +120,9 @@ def test_a_training_recovers_from_an_overflow_that_its_scaler_skips(name: str) -
     assert torch.equal(y, unspoilt.eval()(batches[0]))
 
 
-@pytest.mark.skipif(torch.__version__ < "2.4", reason="graphs with state that moves came later")
+@pytest.mark.skipif(
+    torch.__version__ < "2.4", reason="later versions of torch can compile state that changes"
+)
 @pytest.mark.parametrize("name", ["batch", "batch, all averaged"])
 def test_the_guard_is_in_a_compiled_graph_too(name: str) -> None:
     layer = make(SPECS[name], 8)

@@ -37,7 +37,7 @@ def _drawn(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[
 
 
 def _perturbed(c: int, dtype: torch.dtype = torch.float64, **options: Any) -> OnlineNorm:
-    """A layer in the middle of its life: no parameter or state at its initial value."""
+    """A layer within a training: no parameter or state has its initial value."""
     layer = OnlineNorm(c, **options).to(dtype)
     with torch.no_grad():
         layer.weight.copy_(torch.randn(c).abs() + 0.2)
@@ -89,7 +89,7 @@ def test_layer_scaling_in_groups_matches_the_authors_code(size: int) -> None:
 
 
 def _by_the_loop(layer: OnlineNorm, x: Tensor, g: Tensor) -> tuple[Tensor, ...]:
-    """The equations of the paper, sample by sample, from the state of *layer* on."""
+    """The equations of the paper, sample by sample, starting from the state of *layer*."""
     o = layer.options
     n, c = x.shape[:2]
     mu, var, u, v = _state(layer)
@@ -152,7 +152,7 @@ def test_a_batch_equals_the_loop_over_its_samples(
 def test_data_larger_than_a_cache_slice_equal_the_loop(how: str) -> None:
     torch.manual_seed(0)
     layer = _perturbed(6, error_compensation=how, clamp_value=1.0)
-    x, g = _drawn((7, 6, 60, 60))  # three samples to a slice, and one left
+    x, g = _drawn((7, 6, 60, 60))  # three samples per slice, and one left over
     expected = _by_the_loop(copy.deepcopy(layer), x, g)
     x.requires_grad_()
     y = layer(x)

@@ -1,4 +1,4 @@
-"""A layer's constructor takes the options of its specification, with the same defaults."""
+"""A layer's constructor has the options of its specification, with the same defaults."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def three_steps(layer: nn.Module, inputs: Tensor, gradients: Tensor) -> List[Ten
         found += [y.detach(), x.grad, *(p.grad for p in layer.parameters() if p.grad is not None)]
         with torch.no_grad():
             for parameter in layer.parameters():
-                parameter.sub_(0.0)  # a change of the weights, which streaming goes by
+                parameter.sub_(0.0)  # a change of the weights, which streaming detects
     return [*found, *(b.clone() for b in layer.buffers())]
 
 

@@ -54,7 +54,9 @@ def test_a_net_under_autocast_learns_as_one_in_float32(
         if b.grad is not None:
             assert a.grad is not None
             assert a.grad.dtype == torch.float32
-            assert (a.grad - b.grad).norm() <= 0.2 * b.grad.norm() + 0.05  # inputs change sides
+            assert (
+                a.grad - b.grad
+            ).norm() <= 0.2 * b.grad.norm() + 0.05  # inputs of the activation change sign
 
 
 @needs_half
@@ -67,7 +69,7 @@ def test_half_precision_overflows_in_no_pass(kind: str, proxy: bool) -> None:
     y.float().square().sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
-    if kind != "online":  # its first statistics are those of N(0, 1)
+    if kind != "online":  # it starts with the statistics of N(0, 1)
         assert y.isfinite().all()
 
 

@@ -1,4 +1,4 @@
-"""Activation checkpoints: a forward that is computed again moves nothing, and gives the same."""
+"""Activation checkpoints: a recomputed forward pass changes no state and gives the same result."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ FORMS: Dict[str, Run] = {
 
 
 def _train(net: nn.Sequential, run: Run) -> Dict[str, Tensor]:
-    """Make three updates, of two backward passes each; return all state and gradients."""
+    """Make three updates with two backward passes each; return all state and gradients."""
     torch.manual_seed(1)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
     inputs: Dict[str, Tensor] = {}
@@ -118,7 +118,7 @@ def _gradients_of_two_uses(name: str, how: str, x: Tensor) -> Dict[str, Tensor]:
 def test_a_layer_that_is_used_twice_is_recomputed_from_its_two_states(name: str, how: str) -> None:
     x = torch.randn(5, 8, 3, 3).double()
     direct = _gradients_of_two_uses(name, "direct", x)
-    # gradients of the two uses are added in another order
+    # the gradients of the two uses are added in another order
     torch.testing.assert_close(_gradients_of_two_uses(name, how, x), direct, rtol=1e-12, atol=1e-12)
 
 

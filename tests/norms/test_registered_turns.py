@@ -1,4 +1,4 @@
-"""Compiled Online Normalization: its backward passes follow its forwards one by one, too."""
+"""Compiled Online Normalization: each forward pass needs its backward pass before the next one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from normlab.norms import make
 from tests.norms.test_matrix import torchs_own_warnings
 
 pytestmark = pytest.mark.skipif(
-    not hasattr(torch.library, "register_autograd"), reason="operators are registered since 2.4"
+    not hasattr(torch.library, "register_autograd"),
+    reason="operators can be registered since torch 2.4",
 )
 
 

@@ -1,4 +1,4 @@
-"""Copies and files: a layer, or a net that has it, goes on elsewhere with the same numbers."""
+"""Copies and files: a layer or its network continues elsewhere with the same numbers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def net_of(name: str) -> nn.Module:
 
 
 def trained(net: nn.Module, steps: int, seed: int) -> List[Tensor]:
-    """Train *net* a little; return its outputs, and at last all that it has learned."""
+    """Train *net* for a few steps; return its outputs and finally all parameters and state."""
     torch.manual_seed(seed)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
     outputs = []
@@ -78,7 +78,7 @@ def test_a_state_dict_in_a_file_continues_like_the_original(name: str) -> None:
     assert_goes_on_alike(net, other)
 
 
-# torch cannot pickle a parametrized module, and says that a state dict can be saved instead
+# torch cannot pickle a parametrized module, and recommends to save a state dict
 WHOLE = [name for name in SPECS if SPECS[name]["kind"] not in ("weight", "bounded_weight")]
 
 

@@ -1,4 +1,4 @@
-"""Second derivatives by hand agree with plain operators, whatever is frozen."""
+"""Hand-written second derivatives agree with plain operators, whichever parameters are frozen."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def test_the_reference_variant_matches_the_authors_code(
     }.items():
         (gz,) = torch.autograd.grad(p, z, d["g"])
         assert _relative_error(p, d[f"p_{name}"]) < tolerance
-        # near the centre a direction is ill-conditioned: rounding of z alone moves it by more
+        # near the centre a direction is ill-conditioned: even the rounding of z changes it by more
         assert _relative_error(gz, d[f"gz_{name}"]) < max(tolerance, 1e3 * torch.finfo(dtype).eps)
 
 

@@ -60,7 +60,7 @@ def test_an_update_moves_the_long_term_and_starts_a_short_one() -> None:
         change_weights(layer)
     y = layer(c)
     mean_a, mean_b, mean_c = (x.mean((0, 2, 3)) for x in (a, b, c))
-    long = 0.75 * mean_a + 0.25 * mean_b  # the first update has no long term to move from
+    long = 0.75 * mean_a + 0.25 * mean_b  # before the first update there is no long term
     torch.testing.assert_close(layer.running_mean, long)
     used = 0.5 * long + 0.5 * mean_c
     scale = y[0, :, 0, 0] / (c[0, :, 0, 0] - used)

@@ -71,7 +71,7 @@ def test_the_sparse_form_matches_the_authors_code(
     load(layer, golden, "_init")
     layer.running_var.zero_()
     for t in range(golden["x"].shape[0]):
-        layer.radius.copy_(golden["radius"][t].float())  # as the reference stores it
+        layer.radius.copy_(golden["radius"][t].float())  # as stored by the reference
         check_step(layer, golden, t, tolerance)
         p, q = layer.ratios(layer.mean_weight, layer.var_weight)
         assert_same(p, golden["ratio_mean"][t], tolerance, "ratio_mean")

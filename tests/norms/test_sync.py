@@ -7,7 +7,7 @@ import torch.multiprocessing as mp
 from accelerators.replica_group import joined
 from normlab.norms import make
 
-SIZES = (3, 2)  # samples of each replica: not the same, so that counts matter
+SIZES = (3, 2)  # samples per replica: different, so that counts matter
 
 
 def replica(rank: int, folder: str) -> None:

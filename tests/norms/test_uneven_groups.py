@@ -1,4 +1,4 @@
-"""Virtual batches with a smaller last one: each has its own number of values."""
+"""Virtual batches with a smaller last one: each uses its own number of values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from normlab.errors import DeviceUnavailable
 from normlab.norms import fused_kernels, make
 
-N, SIZE, D = 5, 2, 6  # groups of 12, 12 and 6 values a channel
+N, SIZE, D = 5, 2, 6  # groups of 12, 12 and 6 values per channel
 META: Dict[str, Any] = {"kind": "meta", "samples": "batch", "virtual_batch_size": SIZE}
 # A kind, and how many channels share its statistics.
 MERGED: Dict[str, Any] = {

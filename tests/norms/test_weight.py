@@ -64,7 +64,7 @@ def test_five_steps_of_sgd_match_the_authors_code(file: str, spec: dict[str, Any
     layer.bias.data.copy_(d["bias_init"])
     apply_weight_normalization(layer, spec)
     parts: Any = layer.parametrizations.weight
-    for length in parts.buffers():  # theirs went through float32
+    for length in parts.buffers():  # their numbers were rounded to float32
         (theirs,) = (v for k, v in d.items() if k.startswith("buf_"))
         torch.testing.assert_close(length, theirs, rtol=1e-6, atol=0)
         length.copy_(theirs)

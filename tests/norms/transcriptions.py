@@ -1,7 +1,7 @@
-"""The formulas of the specification once more, in the plainest operators: what long runs meet.
+"""The formulas of the specification in the simplest operators, to compare with long runs.
 
-Nothing here is shared with the layers. Each function takes the input and a dictionary of state, and
-returns the output; the state is moved in place. autograd differentiates all of it.
+Nothing here is shared with the layers. Each function takes the input and a dictionary of state and
+returns the output; the state is changed in place. autograd differentiates everything.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def over_batch(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def move(s: State, name: str, new: Tensor, share: float) -> None:
-    """Move a running value by *share* of the way."""
+    """Move a running value towards the new one by *share* of the difference."""
     s[name] = s[name] * (1 - share) + share * new.detach().reshape(s[name].shape)
 
 
 def deviation(x: Tensor, s: State, train: bool, eps: float, k: Optional[int]) -> Tensor:
     """L1 (k None) and Top-k batch norm of the authors' code, with its running values."""
-    old = 0.1  # its momentum weighs what was
+    old = 0.1  # its momentum weighs the old value
     n = x.numel() // x.shape[1]
     if train:
         m = x.mean(OVER, keepdim=True)
@@ -89,7 +89,7 @@ def renorm(
 def switchable(
     x: Tensor, s: State, train: bool, p: Tensor, q: Tensor, momentum: float, unbiased: bool
 ) -> Tensor:
-    """Switchable norm from the moments of each channel of each sample; *momentum*: of the old."""
+    """Switchable norm from the moments of (sample, channel); *momentum* weighs the old value."""
     n, c = x.shape[:2]
     rows = x.reshape(n, c, -1)
     mu = rows.mean(2, keepdim=True)
@@ -109,7 +109,7 @@ def switchable(
 
 
 def meta(x: Tensor, s: State, train: bool, u: Optional[Tensor], v: Tensor) -> Tensor:
-    """Meta norm by its matrices; *u* None connects all samples, and evaluates by running values."""
+    """Meta norm with matrices; *u* None connects all samples and evaluates by running values."""
     n, c = x.shape[:2]
     rows = x.reshape(n, c, -1)
     mu, second = rows.mean(2), rows.square().mean(2)
@@ -128,7 +128,7 @@ def meta(x: Tensor, s: State, train: bool, u: Optional[Tensor], v: Tensor) -> Te
 
 
 def proxy(y: Tensor, s: State, activation: Any, eps: float) -> Tensor:
-    """Proxy-normalized activation by the published rule of 200 midpoints."""
+    """Proxy-normalized activation with the published rule of 200 midpoints."""
     at = (torch.arange(200, dtype=torch.float64) + 0.5) / 200
     nodes = (math.sqrt(2) * torch.erfinv(2 * at - 1)).to(y).unsqueeze(1)
     drawn = (1 + s["proxy_weight"]) * nodes + s["proxy_bias"]

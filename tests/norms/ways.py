@@ -1,4 +1,4 @@
-"""Ways of running a layer: each trains a small net with it and records all that came out."""
+"""Modes of PyTorch for a layer: each trains a small network and records all results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHANNELS = 8
 
 
 def data(like: nn.Module) -> Iterator[Tuple[Tensor, Tensor]]:
-    """Yield inputs, and what the outputs are multiplied by, in the dtype of a net."""
+    """Yield inputs and the factors of the outputs, in the dtype of a network."""
     generator = torch.Generator().manual_seed(5)
     dtype = next(like.parameters()).dtype
     for _ in range(STEPS):
@@ -32,7 +32,7 @@ def data(like: nn.Module) -> Iterator[Tuple[Tensor, Tensor]]:
 
 
 def train(net: nn.Module, call: Call, accumulate: int = 1, penalty: float = 0.0) -> Record:
-    """Train *net* by *call*; record outputs, gradients and the state after."""
+    """Train *net* with *call*; record outputs, gradients and the final state."""
     found: Record = {}
     for step, (x, c) in enumerate(data(net)):
         x.requires_grad_()
@@ -50,14 +50,14 @@ def train(net: nn.Module, call: Call, accumulate: int = 1, penalty: float = 0.0)
 
 
 def some(gradient: Any) -> Tensor:
-    """Return *gradient*, which must be there."""
+    """Return *gradient*, which must not be None."""
     assert gradient is not None
     return gradient.clone()  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
 def update(net: nn.Module, found: Record, step: int) -> None:
-    """Record the parameters' gradients, and change the parameters by them."""
+    """Record the gradients of the parameters, and change the parameters with them."""
     for name, p in net.named_parameters():
         if p.grad is not None:
             found[f"{name} {step}"] = p.grad.clone()
@@ -88,7 +88,7 @@ def fullgraph(net: nn.Module) -> Record:
 
 
 def inductor(net: nn.Module) -> Record:
-    """What a job with `acceleration: compile` does."""
+    """Compilation as in a job with `acceleration: compile`."""
     torch._dynamo.reset()
     return train(net, torch.compile(net))
 
@@ -214,7 +214,7 @@ def models(net: nn.Module) -> Tuple[nn.Module, nn.Module]:
 
 
 def gradients_of(net: nn.Module) -> Record:
-    """Return output and gradients of one step of *net*, and its state after."""
+    """Return output and gradients of one step of *net*, and its final state."""
     x, c = next(data(net))
     y = net(x)
     (y * c).sum().backward()

@@ -1,4 +1,4 @@
-"""Studies whose jobs have ended with known numbers."""
+"""Studies with finished jobs and known numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.results import metrics
 from service.store.database import Database
 from service.studies import studies
 
-# Accuracy over three evaluations: by kind and batch, plus a hundredth a seed.
+# Accuracy over three evaluations: by kind and batch, plus a hundredth per seed.
 LEVEL = {("batch", 32): 0.9, ("batch", 2): 0.7, ("layer", 32): 0.8, ("layer", 2): 0.8}
 
 

@@ -1,4 +1,4 @@
-"""The doctor names what is wrong on this machine, and how to mend it."""
+"""The doctor names what is wrong on this machine, and how to fix it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def checked(check: str, **settings: Any) -> Finding:
 def _environment_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATABASE_URL", "BROKER_URL", "DATA_DIR", "DATA_ROOT", "JOB_PYTHON_CPU"):
         monkeypatch.delenv(f"NORMLAB_{name}", raising=False)
-    # torch takes seconds to import; the tests of this check ask for it themselves
+    # torch takes seconds to import; the tests of this check request it themselves
     monkeypatch.setattr(doctor, "_job_python", lambda s: Finding("job python", "ok", "not asked"))
 
 

@@ -21,7 +21,7 @@ ANSWER = {"parameters": 7, "memory_bytes": 70, "ipu_passes": True, "ipu_message"
 
 
 class Fake:
-    """An inspection process that answers whatever it is told to, and counts."""
+    """An inspection process with a given answer, which counts its requests."""
 
     def __init__(self, path: Path) -> None:
         self.asked: list[dict[str, object]] = []

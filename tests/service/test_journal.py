@@ -1,4 +1,4 @@
-"""The log of the service: JSON, without the values of variables, without secrets."""
+"""The log of the service: JSON, without values of variables and without secrets."""
 
 from __future__ import annotations
 

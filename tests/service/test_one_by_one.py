@@ -1,4 +1,4 @@
-"""An item that fails does so by itself."""
+"""A failing item does not affect the others."""
 
 from __future__ import annotations
 

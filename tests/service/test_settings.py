@@ -71,4 +71,4 @@ structlog.get_logger().debug("too quiet")
     ours, theirs = (json.loads(line) for line in done.stderr.splitlines())
     assert (ours["event"], ours["job"], ours["logger"]) == ("claimed", "1", "here")
     assert (theirs["event"], theirs["level"]) == ("of a library", "warning")
-    assert logging.getLogger().level != logging.INFO  # this process is left alone
+    assert logging.getLogger().level != logging.INFO  # this process is not affected

@@ -1,4 +1,4 @@
-"""What a stack says when it is up can be used as it stands."""
+"""The output of a started stack can be used unchanged."""
 
 from __future__ import annotations
 

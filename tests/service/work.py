@@ -1,4 +1,4 @@
-"""Jobs and claims as the tests of the service need them."""
+"""Jobs and leases for the tests of the service."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def submit(
 
 
 def claim(database: Database, device: str = "cpu", lease_s: float = 30.0) -> Lease:
-    """Lease the next job, of which there is one."""
+    """Lease the next job; there must be one."""
     found = leases.claim(database, device, "worker-1", lease_s)
     assert found is not None
     return found
 
 
 def series(*steps: int, value: float = 0.5) -> Series:
-    """Points at *steps*, with times that tell them apart."""
+    """Points at *steps*, with distinct times."""
     return Series(steps=list(steps), values=[value] * len(steps), times=[float(s) for s in steps])
 
 
 def reap(database: Database) -> int:
-    """Take every job whose lease has expired from its worker, without a reaper's grace."""
+    """Take every job with an expired lease from its worker, without the reaper's grace period."""
     return sum(leases.reap_one(database, job) for job in leases.expired(database))
 
 

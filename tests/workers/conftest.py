@@ -1,4 +1,4 @@
-"""Orders, and a warm host that the whole run shares."""
+"""Orders, and a warm host for the whole run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers.job_order import JobOrder
 from workers.process import FreshLauncher, JobProcess, Launcher
 from workers.warm_launcher import WarmLauncher
 
-# Seconds on one core, however long it may train: for jobs that a test interrupts.
+# Takes several seconds on one core: for jobs that a test interrupts.
 LONG = {
     "normalizer": "batch",
     "model": {"name": "convnet", "width": 4},
@@ -53,7 +53,7 @@ def read_to_the_end(process: JobProcess, timeout_s: float = 60) -> tuple[list[An
 
 
 def read_until(process: JobProcess, kind: str, timeout_s: float = 60) -> list[AnyEvent]:
-    """Return the events up to and with the first of *kind*."""
+    """Return the events up to and including the first of *kind*."""
     events: list[AnyEvent] = []
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""A broker that answers with errors ends no worker: jobs are found by polling meanwhile."""
+"""A broker that answers with errors does not end a worker; jobs are found by polling."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def broker(folder: Path) -> Iterator[redis.Redis]:
-    """A Redis of this test alone, to be put into trouble."""
+    """A Redis for this test only, which the test breaks."""
     (folder / "data").mkdir()
     socket = folder / "redis.sock"
     config = folder / "redis.conf"
@@ -41,7 +41,7 @@ def broker(folder: Path) -> Iterator[redis.Redis]:
         f"logfile {folder}/redis.log\n"
     )
     process = subprocess.Popen([str(_redis_binary()), str(config)])
-    # a client that tries again by itself would sit out the trouble
+    # a client that retries automatically would wait until the trouble is over
     client = redis.Redis(unix_socket_path=str(socket), retry=Retry(NoBackoff(), 0))
     try:
         until(lambda: answers(client))
@@ -97,16 +97,16 @@ def busy(client: redis.Redis, folder: Path) -> str:
 
 
 def loading(client: redis.Redis, folder: Path) -> str:
-    for number in range(40):  # it answers after each 2 MB, so every second for some 20 s
+    for number in range(40):  # it answers after each 2 MB, so every second for about 20 s
         client.set(f"large {number}", os.urandom(1 << 20))
-    client.config_set("key-load-delay", 500_000)  # microseconds for each of them
+    client.config_set("key-load-delay", 500_000)  # microseconds per item
     _leave_it_with(folder, b"debug reload")
     until(lambda: refuses(client, "loading"))
     return "loading"
 
 
 def _leave_it_with(folder: Path, command: bytes) -> None:
-    """Send what is answered only after the trouble."""
+    """Send a command that is answered only after the trouble."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(folder / "redis.sock"))
         connection.sendall(command + b"\r\n")
@@ -133,7 +133,7 @@ def test_a_worker_survives_a_broker_that_answers_with_errors(
         worker = floor.hire(NORMLAB_POLL_S=1)
         word = trouble(broker, folder)
         assert refuses(broker, word)
-        time.sleep(5)  # the worker asks its broker all the time
+        time.sleep(5)  # the worker uses its broker all the time
         assert worker.poll() is None
         job = floor.submit(NOTHING, rings=0)
         floor.until(lambda: floor.job(job).state == "succeeded")

@@ -1,4 +1,4 @@
-"""What became of an attempt."""
+"""The outcome of an attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What job processes find in their environment."""
+"""The environment of job processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever ends an attempt is said in words that help."""
+"""Every error that ends an attempt has a helpful message."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_a_job_starts_trains_and_finishes(launcher: Launcher, tmp_path: Path) ->
     assert isinstance(events[0], Started)
     assert isinstance(events[-1], Finished)
     assert events[-1].step == 20
-    batches = [e.series for e in events if isinstance(e, Metrics)]  # cut by time, not by name
+    batches = [e.series for e in events if isinstance(e, Metrics)]  # sorted by time, not by name
     losses = [series["train/loss"] for series in batches if "train/loss" in series]
     assert [step for part in losses for step in part.steps] == list(range(1, 21))
 
@@ -89,7 +89,9 @@ def test_a_request_to_stop_does_not_wait_for_torch_to_be_imported(
     fresh: FreshLauncher, tmp_path: Path
 ) -> None:
     process = fresh.start(make_order(tmp_path, LONG))
-    _wait_until((tmp_path / "attempt-1").is_dir)  # it has read its order; torch takes seconds
+    _wait_until(
+        (tmp_path / "attempt-1").is_dir
+    )  # it has read its order; importing torch takes seconds
     process.ask_to_stop("drained")
     events, _ = read_to_the_end(process)
     process.close()
@@ -160,7 +162,9 @@ def test_the_jobs_of_a_dead_host_end_and_the_host_is_replaced(
     assert process.wait(10) == -signal.SIGKILL
     process.close()
     assert _gone(process.pid)
-    again = launcher.start(make_order(tmp_path / "again", NOTHING))  # fresh: the host warms up
+    again = launcher.start(
+        make_order(tmp_path / "again", NOTHING)
+    )  # a fresh process, because the host is still warming up
     events, _ = read_to_the_end(again)
     again.close()
     assert isinstance(events[-1], Finished)

@@ -1,4 +1,4 @@
-"""The pipes of a job process are read to their ends, whatever comes through them."""
+"""The pipes of a job process are read to the end, whatever they contain."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_job_that_writes_too_much_waits_and_loses_nothing(
         while sent < 10_000_000:
             sent += os.write(log, b"x" * 4096)
     except BlockingIOError:
-        pass  # the pipe is full: the reader holds back
+        pass  # the pipe is full, because the reader waits
     assert sent < 10_000_000
     _close(events, log)
     received = 0

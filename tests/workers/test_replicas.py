@@ -1,4 +1,4 @@
-"""Job processes that train several replicas: their ends, good and bad, and who is left."""
+"""Job processes with several replicas: how they end, and that no process is left."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from workers.replicas import Word, last_word
 
 from .conftest import LONG, SHORT, make_order, read_to_the_end, read_until
 
-# torch 2.0's own use of it, wherever a file is read
+# torch 2.0 itself uses it when it reads a file
 pytestmark = pytest.mark.filterwarnings("ignore:TypedStorage")
-# One with statistics that only its own samples shape, so that a resumed replica needs its own.
+# A kind whose statistics depend on its own samples, so a resumed replica needs its own state.
 PAIR: dict[str, Any] = {
     **LONG,
     "normalizer": "online",
@@ -121,7 +121,7 @@ def test_a_killed_replica_ends_the_attempt_and_the_next_ends_with_the_same_numbe
     assert "SIGKILL" in failed.message
     assert _all_gone(family)
 
-    # From the first checkpoint of the whole run, in new processes, with other random addresses.
+    # Resume from the first checkpoint of the whole run, in new processes with other addresses.
     first = _checkpoints(whole)[-1]
     process = fresh.start(make_order(tmp_path / "again", PAIR, threads=2, resume=[first]))
     resumed, log = read_to_the_end(process)

@@ -1,4 +1,4 @@
-"""One attempt, whatever happens to it: with a real database and real job processes."""
+"""All courses of one attempt, with a real database and real job processes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LEASE_S = 1.0
 
 
 class Recording:
-    """A launcher that remembers the processes that it started."""
+    """A launcher that records the processes that it started."""
 
     def __init__(self, launcher: Launcher) -> None:
         self._launcher = launcher
@@ -48,7 +48,7 @@ class Recording:
 
 
 class Bench:
-    """A database, a supervisor, and jobs to try them with."""
+    """A database, a supervisor, and jobs for them."""
 
     def __init__(self, database: Database, folder: Path, launcher: Launcher) -> None:
         self.database = database
@@ -279,7 +279,7 @@ def test_a_job_is_retried_if_its_worker_cannot_start_processes(bench: Bench) -> 
 
 
 class Outage(Database):
-    """A database that a test can take away."""
+    """A database that a test can make unreachable."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)

@@ -1,4 +1,4 @@
-"""A real worker: Celery, slots and job processes, with a real database and a real Redis."""
+"""A real worker with Celery, slots and job processes, a real database and a real Redis."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SETTINGS = {
 
 
 class Floor:
-    """Where workers work: servers, and the processes that a test started."""
+    """The environment of workers: servers, and the processes that a test started."""
 
     def __init__(
         self, database: Database, database_url: str, broker_url: str, folder: Path
@@ -56,7 +56,7 @@ class Floor:
         self._started: list[subprocess.Popen[bytes]] = []
 
     def hire(self, slots: int = 1, **changes: Any) -> subprocess.Popen[bytes]:
-        """Start a worker, and wait until it says that it lives."""
+        """Start a worker, and wait until it reports that it is live."""
         settings = {**SETTINGS, **changes}
         environment = {**self._environment, **{k: str(v) for k, v in settings.items()}}
         process = subprocess.Popen(
@@ -157,7 +157,7 @@ def test_rings_find_the_idle_worker_among_busy_ones(floor: Floor) -> None:
     floor.hire()
     long = floor.submit(LONG)
     floor.until_state(long, "running")
-    # Each of them must reach the worker that is idle, whichever hears the ring first.
+    # Each of them must reach the idle worker, whichever worker gets the message first.
     for _ in range(4):
         floor.until_state(floor.submit(NOTHING), "succeeded")
     assert floor.job(long).state == "running"

@@ -1,4 +1,4 @@
-"""Each test runs on the emulation, and on PopTorch itself where it can be imported."""
+"""Each test runs on the emulation, and on PopTorch itself if it can be imported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ def pop(request: pytest.FixtureRequest) -> Any:
         return importlib.import_module("accelerators.poptorch_emulation")
     try:
         poptorch = importlib.import_module("poptorch")
-    except (ImportError, AssertionError) as e:  # AssertionError: another torch than it was built to
+    except (
+        ImportError,
+        AssertionError,
+    ) as e:  # AssertionError: not the torch version that it was built for
         pytest.skip(f"PopTorch cannot be imported: {e}")
     if not poptorch.ipuHardwareIsAvailable() and os.environ.get("POPTORCH_IPU_MODEL") != "1":
         pytest.skip("PopTorch finds no IPU; POPTORCH_IPU_MODEL=1 runs this on its simulator")
@@ -24,7 +27,7 @@ def pop(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def replicas(pop: Any) -> Any:
-    """Skip where replicas cannot be: the IPU Model has none (popart, performance.rst)."""
+    """Skip where replicas are impossible: the IPU Model has none (popart, performance.rst)."""
     if os.environ.get("POPTORCH_IPU_MODEL") == "1" and pop.__name__ == "poptorch":
         pytest.skip("the IPU Model does not support replication")
     return pop

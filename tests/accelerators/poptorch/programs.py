@@ -22,7 +22,7 @@ class Regression(nn.Module):
 
 
 class Running(nn.Module):
-    """Adds what it sees to a buffer, which it returns."""
+    """Adds its input to a buffer, and returns the buffer."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ def data(n: int, seed: int = 0) -> Tuple[Tensor, Tensor]:
 def plain_sgd(
     model: Regression, x: Tensor, y: Tensor, parts: int, lr: float, steps: int, **sgd: Any
 ) -> None:
-    """Train *model* with torch alone: gradients of *parts* micro-batches are averaged."""
+    """Train *model* with plain torch: gradients of *parts* micro-batches are averaged."""
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, **sgd)
     for _ in range(steps):
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""What a call returns: shapes, types and order by output mode."""
+"""The result of a call: shapes, types and order for each output mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What PopTorch refuses, when, and in which words."""
+"""What PopTorch refuses, when, and with which message."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_two_independent_losses_are_refused(pop: Any) -> None:
         pop.trainingModel(TwoLosses())(*data(2))
 
 
-# RemoveSurplusIdentityLosses.cpp: a loss that feeds another is no loss any more.
+# RemoveSurplusIdentityLosses.cpp: a loss that feeds another loss no longer counts as a loss.
 def test_a_loss_that_feeds_another_is_demoted(pop: Any) -> None:
     class Combined(Regression):
         def forward(self, x: Tensor, y: Tensor) -> Any:
@@ -228,7 +228,7 @@ def test_a_loop_runs_in_inference(pop: Any) -> None:
 
 
 def test_a_custom_backward_is_refused_rather_than_dropped() -> None:
-    # PopTorch drops it without a word; that is the one behaviour the emulation does not follow.
+    # PopTorch drops it silently. This is the only behaviour that the emulation does not follow.
     from accelerators import poptorch_emulation
 
     class Double(torch.autograd.Function):

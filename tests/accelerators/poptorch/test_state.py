@@ -18,7 +18,7 @@ def program_of(pop: Any, model: nn.Module, options: Any = None, lr: float = 0.1)
     return pop.trainingModel(model, options or pop.Options(), optimizer)
 
 
-# attach_detach_test.py: every method that needs a program says so.
+# attach_detach_test.py: every method that needs a program raises an error without one.
 @pytest.mark.parametrize(
     "method", ["copyWeightsToHost", "copyWeightsToDevice", "attachToDevice", "detachFromDevice"]
 )
@@ -38,7 +38,7 @@ def test_a_destroyed_program_cannot_be_used(pop: Any) -> None:
         program.copyWeightsToHost()
 
 
-# attach_detach_test.py: a call takes the device again, with the weights of the host.
+# attach_detach_test.py: a call attaches the device again, with the weights of the host.
 def test_a_detached_program_comes_back_with_the_weights_of_the_host(pop: Any) -> None:
     model = Regression()
     program = program_of(pop, model, lr=0.0)
@@ -85,7 +85,7 @@ def test_wrapping_twice_needs_destroy_between(pop: Any) -> None:
     program_of(pop, model)
 
 
-# weights_writing_test.py: touching the parameters fetches them.
+# weights_writing_test.py: reading the parameters copies them from the device.
 def test_reading_the_weights_copies_them_from_the_device(pop: Any) -> None:
     model = Regression()
     before = model.net.weight.detach().clone()
@@ -137,7 +137,7 @@ def test_running_statistics_are_updated_by_every_micro_batch(pop: Any) -> None:
     torch.testing.assert_close(model.net[1].running_var, plain.net[1].running_var)
 
 
-# norms_test.py: evaluation while training leaves the statistics as they are.
+# norms_test.py: evaluation during a training does not change the statistics.
 def test_an_evaluation_in_between_leaves_the_statistics(pop: Any) -> None:
     class Switches(Regression):
         def forward(self, x: Tensor, y: Any = None) -> Any:  # type: ignore[override]
@@ -156,7 +156,7 @@ def test_an_evaluation_in_between_leaves_the_statistics(pop: Any) -> None:
     torch.testing.assert_close(model.net[1].running_mean, before)
 
 
-# buffers_test.py: batch norm's statistics are no broadcast buffers, Graphcore trains with 16.
+# buffers_test.py: batch norm's statistics are not broadcast; Graphcore trains with 16 replicas.
 def test_batch_norm_may_be_replicated_and_reads_back_the_first_replica(replicas: Any) -> None:
     model = Regression(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
     plain = Regression(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
@@ -169,7 +169,7 @@ def test_batch_norm_may_be_replicated_and_reads_back_the_first_replica(replicas:
     torch.testing.assert_close(model.net[1].running_mean, plain.net[1].running_mean)
 
 
-# JITDispatch::addParameter: buffers that are no floats are constants.
+# JITDispatch::addParameter: buffers that are not floating-point are constants.
 def test_an_integer_buffer_does_not_advance(pop: Any) -> None:
     model = Regression(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
     program = program_of(pop, model)
@@ -267,7 +267,7 @@ def test_an_attribute_that_was_not_given_is_a_constant(pop: Any) -> None:
         program.setOptimizer(optimizer)
 
 
-# optim.py: what torch's constructors hide is compiled in; their rate may change.
+# optim.py: attributes that torch's constructors hide are compiled in; their rate may change.
 def test_the_betas_of_torchs_adam_are_constants(pop: Any) -> None:
     model = Regression()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
@@ -287,7 +287,7 @@ def test_a_state_from_the_device_is_marked_as_such(pop: Any) -> None:
     assert {"ipu_state", "ipu_param"} <= set(optimizer.state_dict())
 
 
-# poptorch's state dictionaries are loaded where there is no PopTorch.
+# poptorch's state dictionaries can be loaded without PopTorch.
 def test_the_weights_of_a_wrapped_model_are_a_plain_state(pop: Any) -> None:
     model, plain = Regression(), Regression()
     program_of(pop, model)(*data(2))
@@ -355,7 +355,7 @@ def test_inference_uses_the_weights_that_training_has(pop: Any) -> None:
     torch.testing.assert_close(evaluator(x), x @ model.net.weight.T + model.net.bias)
 
 
-# options.py: randomSeed seeds the host as well.
+# options.py: randomSeed also seeds the host.
 def test_random_seed_seeds_torch(pop: Any) -> None:
     pop.Options().randomSeed(5)
     drawn = torch.rand(1)

@@ -1,4 +1,4 @@
-"""One call of a training program: which samples, which reduction, which update."""
+"""One call of a training program: its samples, its reduction, its update."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_the_default_optimizer_is_slow_sgd(pop: Any) -> None:
     assert_equal_weights(ours, theirs)
 
 
-# optim.py: torch's own optimizers are taken as they are.
+# optim.py: torch's own optimizers are accepted unchanged.
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
 def test_optimizers_from_torch_are_accepted(pop: Any, name: str) -> None:
     x, y = data(4)
@@ -115,7 +115,7 @@ def test_optimizers_from_torch_are_accepted(pop: Any, name: str) -> None:
     assert_equal_weights(ours, theirs)
 
 
-# optim.py: loss_scaling is taken back before the update.
+# optim.py: loss_scaling is undone before the update.
 def test_scaling_the_loss_changes_no_float32_update(pop: Any) -> None:
     x, y = data(4)
     scaled, plain = Regression(), Regression()
@@ -127,7 +127,7 @@ def test_scaling_the_loss_changes_no_float32_update(pop: Any) -> None:
     assert_equal_weights(scaled, plain)
 
 
-# custom_loss_test.py: an identity loss that is not reduced has a gradient of ones.
+# custom_loss_test.py: an identity loss without reduction has a gradient of ones.
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 def test_an_identity_loss_is_differentiated_as_it_is_reduced(pop: Any, reduction: str) -> None:
     class Squares(Regression):

@@ -1,4 +1,4 @@
-"""Claims are files that hold together, and verdicts that follow from intervals."""
+"""The files of claims are consistent, and verdicts follow from intervals."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_not_below_accepts_equal_and_better_values() -> None:
 
 def test_each_seed_takes_the_rate_that_is_best_for_the_others() -> None:
     slow, fast = {0: 0.90, 1: 0.60, 2: 0.60}, {0: 0.50, 1: 0.80, 2: 0.70}
-    # seed 0 likes slow, but the others prefer fast; without seed 1, slow has the better mean
+    # seed 0 is better with slow, but the others with fast; without seed 1, slow has the better mean
     assert best_by_other_seeds([slow, fast]) == {0: 0.50, 1: 0.60, 2: 0.60}
 
 
@@ -184,7 +184,7 @@ def test_jobs_that_follow_a_twin_come_after_it() -> None:
 
 
 class Answers:
-    """A study whose rows are given."""
+    """A study with fixed rows."""
 
     def results(
         self, study: str, *, group_by: Sequence[str] | None = None, metric: str = "", **_: Any

@@ -1,4 +1,4 @@
-"""Every claim has its picture, drawn from what its study holds."""
+"""Every claim has its picture, drawn from the results of its study."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLAIMS = load_claims()
 
 
 class Study:
-    """A store whose jobs are made up: seed s has value 0.5 + s / 10 everywhere."""
+    """A store with invented jobs: seed s has the value 0.5 + s / 10 everywhere."""
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
@@ -129,7 +129,7 @@ def test_series_are_cut_to_the_steps_that_every_seed_has() -> None:
     study = Study(claim)
     (row, *_) = cells(verdict_of(claim, study), study)
     steps, seeds = lines(study, row, ["m"])["m"]
-    assert steps == [1.0, 3.0]  # at 2 there is no number
+    assert steps == [1.0, 3.0]  # at 2 there is no value
     assert len(seeds) == len(claim.study.seeds)
     assert seeds[1] == [0.6, 0.7]
 

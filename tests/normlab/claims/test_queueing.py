@@ -1,4 +1,4 @@
-"""Claims are queued at once, but for those that can take over what is still under way."""
+"""Claims are queued at once, except those that can reuse cells that are still running."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CLAIMS = load_claims()
 
 
 class Recorder:
-    """A client that notes which studies were created."""
+    """A client that records the created studies."""
 
     def __init__(self) -> None:
         self.names: list[str] = []

@@ -1,4 +1,4 @@
-"""The machinery of claims, on a real stack: studies run, and verdicts come out."""
+"""The machinery of claims on a real stack: studies run and give verdicts."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_without_a_stack_it_starts_one_and_continues_after_an_interruption(
             monkeypatch.setenv(name, value)
         Connection("http://127.0.0.1:9", "of a stack that was killed").write(Path(folder))
         for how in (signal.SIGINT, signal.SIGTERM):
-            assert_interrupted(line[:-1], how)  # without --json it tells how far it is
-            assert read_connection(Path(folder)) is None  # its stack has stopped with it
+            assert_interrupted(line[:-1], how)  # without --json it shows its progress
+            assert read_connection(Path(folder)) is None  # its stack has stopped too
         assert run(line) == 0
         first = capsys.readouterr()
         assert "no stack runs: starting one" in first.err
@@ -65,8 +65,8 @@ def test_without_a_stack_it_starts_one_and_continues_after_an_interruption(
 
 
 def assert_interrupted(line: list[str], how: signal.Signals) -> None:
-    """Run *line*, send it *how* once its first job runs, and see it end as it says."""
-    # tests that run in a shell's background are born deaf to Ctrl-C
+    """Run *line*, send it *how* when its first job runs, and check how it ends."""
+    # tests that run in the background of a shell ignore Ctrl-C by default
     main = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); "
     main += "from normlab.cli import main; main()"
     command = [sys.executable, "-c", main, *line]

@@ -1,4 +1,4 @@
-"""What a running stack leaves for the commands, without the stack."""
+"""The files of a running stack that commands use, without the stack."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from normlab.stacks.running import LOCK_NAME
 
 @contextmanager
 def running(data_dir: Path, url: str, token: str = "t") -> Iterator[None]:
-    """Hold what a stack holds as long as it runs; its file stays, as after a crash."""
+    """Hold the lock of a running stack; its file stays, as after a crash."""
     data_dir.mkdir(parents=True, exist_ok=True)
     Connection(url, token).write(data_dir)
     with (data_dir / LOCK_NAME).open("a") as file:

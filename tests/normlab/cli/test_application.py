@@ -1,4 +1,4 @@
-"""Help that teaches, errors of one line, exit codes."""
+"""Helpful help, errors of one line, exit codes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_help_of_every_command_has_an_example(
 
 
 def words_of(text: Any) -> str:
-    """Return *text* without the spaces and frames in which help puts it."""
+    """Return *text* without the spaces and frames that the help adds."""
     return re.sub(r"[\s│]", "", text or "")
 
 
@@ -64,7 +64,7 @@ def test_help_prints_every_bracket_that_was_written(
     for word in command.split():
         group = cast("Any", group).commands[word]
     written = [group.help, *(getattr(p, "help", None) for p in group.params)]
-    # an escaped bracket is the one way to write one in what rich reads
+    # in rich's markup a bracket can only be written escaped
     for line in [*written, *(group.epilog or "").split("\n\n")]:
         assert words_of(line).replace("\\[", "[") in shown
 

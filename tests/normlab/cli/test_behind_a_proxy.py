@@ -1,4 +1,4 @@
-"""A stack starts, and its commands find it, where the environment names a dead proxy."""
+"""A stack starts and its commands find it if the environment names a dead proxy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seeds are added on a real stack until a comparison is decided, or the limit is met."""
+"""Seeds are added on a real stack until a comparison is decided or the limit is reached."""
 
 from __future__ import annotations
 

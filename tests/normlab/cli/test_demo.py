@@ -1,4 +1,4 @@
-"""The demo's table and sentence come from the numbers."""
+"""The demo's table and sentence follow from the numbers."""
 
 from __future__ import annotations
 

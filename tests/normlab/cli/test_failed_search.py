@@ -1,4 +1,4 @@
-"""A search that cannot go on says why, wherever the command line shows it."""
+"""Every command that shows a failed search shows the reason."""
 
 from __future__ import annotations
 

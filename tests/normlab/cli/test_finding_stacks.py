@@ -1,4 +1,4 @@
-"""Commands find the stack that runs, wherever its data lie, and never one that ran."""
+"""Commands find the running stack wherever its data is, and never a stopped one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANY = Address(None, None)
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user of one's own: no stack runs."""
+    """A separate user without a running stack."""
     for name in ("NORMLAB_URL", "NORMLAB_TOKEN", "NORMLAB_DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

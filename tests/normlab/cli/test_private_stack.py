@@ -1,4 +1,4 @@
-"""A whole stack, with a job that has run: nothing of it is open to others on this machine."""
+"""A whole stack with a finished job: no file of it is accessible to other users of this machine."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def test_the_files_of_a_stack_are_private_and_wider_permissions_are_corrected(
         with Client(connection.url, connection.token) as client:
             ended = client.wait(client.submit(JOB).id, timeout_s=200)
             assert ended.state == "succeeded", ended.error
-        # PostgreSQL does not run as root: its own user passes the folder then, and sees no more
+        # PostgreSQL does not run as root: its own user may traverse the folder, but not list it
         passed = {"."} if os.geteuid() == 0 else set()
         assert set(open_to_others(data)) <= passed
         assert not stat.S_IMODE(data.stat().st_mode) & 0o066
     for log in [data / "stack.log", *(data / "logs").iterdir()]:
-        if log.name != "stack.log":  # it is what `up` printed, the token for its owner with it
+        if log.name != "stack.log":  # the output of `up` contains the owner's token
             assert connection.token not in log.read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""The command line against a real stack: servers, API, worker, jobs."""
+"""The command line with a real stack: servers, API, worker, jobs."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_a_list_in_80_columns_shows_what_tells_jobs_apart(
 
 
 def test_the_stack_is_listed_among_the_running_ones(connection: Connection) -> None:
-    deadline = time.monotonic() + 20  # it says so after it has left its connection
+    deadline = time.monotonic() + 20  # it reports this after it has closed its connection
     while time.monotonic() < deadline:
         if connection in [stack.connection for stack in running_stacks()]:
             return
@@ -257,7 +257,7 @@ def test_the_doctor_names_a_token_that_is_wrong(
 
 
 class Launcher:
-    """A stack as somebody starts it in a terminal."""
+    """A stack as a user starts it in a terminal."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -268,7 +268,7 @@ class Launcher:
         self.said = ""
 
     def client(self) -> Client:
-        """Wait until it is up."""
+        """Wait until it is ready."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.said += line
@@ -287,7 +287,7 @@ class Launcher:
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    # not below pytest's own folder, which it closes to the user that runs PostgreSQL for root
+    # not below pytest's own folder: the user that runs PostgreSQL for root has no access to it
     with tempfile.TemporaryDirectory(prefix="normlab-test-") as folder:
         yield Path(folder)
 
@@ -362,7 +362,7 @@ def test_a_stack_that_does_not_start_gives_only_its_own_reason(tmp_path: Path) -
     (tmp_path / "stack.log").write_text("normlab is up, token: of-another-day\n")
     settings = {**SETTINGS, "NORMLAB_PORT": "harbour"}
     with pytest.raises(ServiceUnavailable, match="PORT") as found, own_stack(tmp_path, settings):
-        pytest.fail("a stack on no port")
+        pytest.fail("a stack without a port")
     assert "of-another-day" not in str(found.value)
 
 

@@ -1,4 +1,4 @@
-"""`normlab study` and `normlab results` against a real stack: killed, completed, tabulated."""
+"""`normlab study` and `normlab results` with a real stack: killed, completed, tabulated."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def study(connection: Connection, client: Client, file: str) -> StudyDetail:
-    """A study whose command line was killed, then its worker, and that was completed."""
+    """A completed study whose command line and worker were killed before."""
     first = command_line(connection, "study", "run", file)
     found = until_succeeded(client, at_least=2)
     first.kill()

@@ -1,4 +1,4 @@
-"""Jobs and studies by whatever stands for their ids."""
+"""References to jobs and studies: ids, parts of ids, and names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OTHERS = "01a22b00-0000-7000-8000-333300001234"
 
 
 class Stack:
-    """Serves studies to their owner, two a page, and remembers which of them was asked for."""
+    """Serves studies to their owner, two per page, and records the requests."""
 
     def __init__(self, names: Dict[str, str]) -> None:
         self.names = names

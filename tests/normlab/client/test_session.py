@@ -1,4 +1,4 @@
-"""What the client makes of answers that span several requests."""
+"""How the client handles answers that span several requests."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def job(number: int) -> Dict[str, Any]:
 
 
 class Pages:
-    """Serves *total* jobs, *size* a page at most."""
+    """Serves *total* jobs, at most *size* per page."""
 
     def __init__(self, total: int, size: int) -> None:
         self.total, self.size = total, size

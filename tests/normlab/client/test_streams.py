@@ -1,4 +1,4 @@
-"""Events go on where they broke off, and end when the job has ended."""
+"""Event streams continue after an interruption, and end when the job has ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def event(seq: int, kind: str) -> str:
 
 
 class FakeStack:
-    """Serves the events of one job, in pieces that break off."""
+    """Serves the events of one job, in interrupted pieces."""
 
     def __init__(self, pieces: List[str], state: str = "succeeded") -> None:
         self.pieces = pieces

@@ -1,4 +1,4 @@
-"""Requests are sent again where that is safe, and failures come out as our errors."""
+"""Requests are repeated where this is safe, and failures become our errors."""
 
 from __future__ import annotations
 

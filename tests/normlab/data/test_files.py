@@ -69,7 +69,7 @@ def test_cifar10_keeps_order_planes_and_labels(tmp_path: Path) -> None:
     assert data.test.x.shape == (10_000, 3, 32, 32)
     assert data.num_classes == 10
     assert data.train.y[:5].tolist() == table[:5, 0].tolist()
-    # red plane first, row by row
+    # the red plane is first, row by row
     assert data.train.x[3, 0, 0, :4].tolist() == table[3, 1:5].tolist()
     assert data.train.x[3, 2, 31, 31].item() == table[3, -1]
 

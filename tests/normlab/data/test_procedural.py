@@ -38,7 +38,9 @@ def test_images_are_always_the_same() -> None:
 def test_a_job_may_take_only_the_first_samples() -> None:
     whole = load(DatasetSpec(name="digits"), NOWHERE)
     part = load(DatasetSpec(name="digits", train_size=10, test_size=5), NOWHERE)
-    assert torch.equal(part.train.x, whole.train.x[:10])  # standardized by the whole all the same
+    assert torch.equal(
+        part.train.x, whole.train.x[:10]
+    )  # still standardized over the whole dataset
     assert torch.equal(part.test.y, whole.test.y[:5])
 
 
@@ -51,7 +53,7 @@ def test_the_hard_variant_differs_in_contrast_and_brightness_by_image() -> None:
 
 def test_stripes_of_a_class_have_its_direction() -> None:
     x, y = draw(2000, 1, EASY)
-    middle = x[:, :, 12:20, 12:20].mean(1)  # inside nearly every shape
+    middle = x[:, :, 12:20, 12:20].mean(1)  # inside almost every shape
     across = (middle[:, :, 1:] - middle[:, :, :-1]).square().mean(dim=(1, 2))
     down = (middle[:, 1:] - middle[:, :-1]).square().mean(dim=(1, 2))
     share = across / (across + down)

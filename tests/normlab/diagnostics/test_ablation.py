@@ -1,4 +1,4 @@
-"""Silencing channels: all tiny cases are known in advance."""
+"""Clamping channels: the results of all tiny cases are known in advance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_each_zeroed_channel_loses_its_class() -> None:
     curve = ablate(model, {"0": model[0]}, x, y, fractions=[0, 0.5, 0.9], orders=2)
     intact, half, few = curve.mean
     assert intact == 1.0
-    assert 0.5 <= half <= 0.6  # argmax of an all-zero row is class 0, which may be the right one
+    assert 0.5 <= half <= 0.6  # the argmax of an all-zero row is class 0, which may be correct
     assert 0.1 <= few <= 0.2
 
 

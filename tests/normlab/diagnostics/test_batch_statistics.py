@@ -1,4 +1,4 @@
-"""The priors hold for independent values, and feature maps fall short of them as they must."""
+"""The priors hold for independent values, and feature maps deviate from them as expected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page about diagnostics: its code runs, and it says what the catalogue says."""
+"""The page about diagnostics: its code runs, and it agrees with the catalogue."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_functions_measure_any_model() -> None:
     assert isinstance(names["strength"], Regularization)
     assert names["smoothness"].beta > 0
     assert len(names["curve"].mean) == len(names["curve"].fractions)
-    assert list(names["steps"]) == ["0"]  # every layer but the last
+    assert list(names["steps"]) == ["0"]  # every layer except the last
     assert all(torch.equal(t, before[name]) for name, t in names["model"].state_dict().items())
 
 

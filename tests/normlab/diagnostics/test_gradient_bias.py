@@ -1,4 +1,4 @@
-"""The gradient of a small batch is biased as the closed form says; an online one is not."""
+"""The gradient of a small batch has the bias of the closed form; that of online has none."""
 
 from __future__ import annotations
 

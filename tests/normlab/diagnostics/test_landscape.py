@@ -1,4 +1,4 @@
-"""On a parabola the measures are known; on a net nothing stays behind."""
+"""On a parabola the measures are known; a network is left unchanged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_parabola_has_its_curvature_as_beta() -> None:
     found = measure_landscape(Parabola(), lambda out, _: out, x, x, [0.1, 0.25])
     assert found.loss == pytest.approx(20)
     assert found.beta == pytest.approx(4)
-    assert found.landscape.loss_range == pytest.approx((0, 20 * 0.36))  # at 1/4 the minimum
+    assert found.landscape.loss_range == pytest.approx((0, 20 * 0.36))  # at 1/4 is the minimum
     assert found.landscape.gradient_predictiveness == pytest.approx(
         (0.4 * found.gradient_norm, found.gradient_norm)
     )

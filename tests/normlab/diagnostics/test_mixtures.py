@@ -1,4 +1,4 @@
-"""What mixing normalizers have chosen is read off their parameters, exactly."""
+"""The choices of mixing normalizers are read exactly from their parameters."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_group_has_two_channels_for_each_open_gate() -> None:
     with torch.no_grad():
         norm.channel_gates.copy_(torch.tensor([1.0, -1.0, 1.0, 1.0]))
     assert seen(GroupSizeObserver(), nn.Sequential(norm)) == {"group_size/0": 8.0}
-    assert int(norm.channel_matrix().sum(1)[0]) == 8  # and its matrix says the same
+    assert int(norm.channel_matrix().sum(1)[0]) == 8  # and its matrix agrees
 
 
 def test_fixed_groups_are_not_reported() -> None:

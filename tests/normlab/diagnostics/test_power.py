@@ -1,4 +1,4 @@
-"""The four terms add up, are known exactly for simple tensors, and cost the model nothing."""
+"""The four terms add up, are known exactly for simple tensors, and do not change the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rise of the loss by batch noise is what a linear unit's closed form says."""
+"""The rise of the loss by batch noise equals the closed form of a linear unit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def squares(out: Tensor, target: Tensor) -> Tensor:
 
 
 def toy(norm: nn.Module, sizes: tuple[int, ...] = (4, 8, 16, 32)) -> Regularization:
-    """One Gaussian input u, the target A u: batch norm of scale GAMMA learns it but for noise."""
+    """A Gaussian input u and the target A u; batch norm with scale GAMMA learns it up to noise."""
     torch.manual_seed(3)
     u = torch.randn(8192, 1, dtype=torch.float64)
     u = (u - u.mean()) / u.std(unbiased=False)

@@ -1,4 +1,4 @@
-"""Weights in front of a normalizer turn by the effective step, and only their direction counts."""
+"""Weights before a normalizer turn by the effective step, and only their direction matters."""
 
 from __future__ import annotations
 

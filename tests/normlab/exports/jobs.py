@@ -1,4 +1,4 @@
-"""A job that has succeeded, made by hand."""
+"""A succeeded job, made by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOSS = SeriesRecord(
 
 
 def a_run(**fields: Any) -> Run:
-    """Return a run with two series; *fields* replace those of its job."""
+    """Return a run with two series; *fields* replace fields of its job."""
     at = datetime(2026, 1, 2, tzinfo=timezone.utc)
     spec = {"normalizer": {"kind": "group", "groups": 4}, "batch_size": 2, "seed": 7}
     job = {

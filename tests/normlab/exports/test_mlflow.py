@@ -1,4 +1,4 @@
-"""An MLflow server gets a run a job: settings, points, files; and never two of one job."""
+"""An MLflow server gets one run per job: settings, points, files; and never two of one job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REAL = Path(".bench/mlflow-venv/bin/mlflow")
 
 
 class FakeServer(httpx.BaseTransport):
-    """Answers as an MLflow server does, and remembers what it was asked."""
+    """Answers like an MLflow server, and records the requests."""
 
     def __init__(self, uri: str = "mlflow-artifacts:/1/r/artifacts") -> None:
         self.asked: List[Tuple[str, Any]] = []
@@ -70,7 +70,7 @@ def test_a_second_export_replaces_the_run() -> None:
         server.write(a_run(), "study")
         server.write(a_run(), "study")
     assert fake.bodies("runs/delete") == [{"run_id": "run-0"}]
-    assert fake.asked[-1][0] == "runs/delete"  # not before the new run is whole
+    assert fake.asked[-1][0] == "runs/delete"  # not before the new run is complete
 
 
 def test_a_long_series_is_sent_in_batches_that_mlflow_takes() -> None:

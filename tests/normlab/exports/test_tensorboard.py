@@ -1,4 +1,4 @@
-"""TensorBoard itself reads what is exported for it."""
+"""TensorBoard itself reads the export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process takes a container's limits for what there is, and the host's where there are none."""
+"""A process uses the limits of its container, or those of the host if there are none."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_memory_limit_counts_if_it_is_less_than_the_hosts(tmp_path: Path, name
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("67108864\n")
     assert usable_memory_bytes(tmp_path) == 64 << 20
-    (tmp_path / name).write_text("9223372036854771712\n")  # how version 1 writes "none"
+    (tmp_path / name).write_text("9223372036854771712\n")  # version 1 writes "none" like this
     assert usable_memory_bytes(tmp_path) == HOST_BYTES
 
 

@@ -1,4 +1,4 @@
-"""Only their owner reads what a stack writes, from now on and from before."""
+"""Only the owner can read the files of a stack, new and old ones."""
 
 from __future__ import annotations
 

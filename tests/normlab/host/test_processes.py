@@ -1,4 +1,4 @@
-"""Forks of a warm process, in an interpreter of their own: a test's runs threads."""
+"""Forks of a warm process, in a separate interpreter, because that of a test runs threads."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ def test_the_list_has_its_provenance_and_its_317_names() -> None:
         "aten::zero_",  # becomes zeros_like
         "aten::fill_",
         "aten::_adaptive_avg_pool2d",
-        "aten::empty",  # handled before the list is asked
-        "aten::_native_batch_norm_legit",  # a newer torch's name
+        "aten::empty",  # handled before the list is used
+        "aten::_native_batch_norm_legit",  # the name in newer versions of torch
     ],
 )
 def test_names_are_matched_as_poptorch_does(name: str) -> None:

@@ -21,7 +21,7 @@ class Triple(torch.autograd.Function):
 
 
 class Layer(nn.Module):
-    """A 3x3 convolution followed by what *body* does with its buffers."""
+    """A 3x3 convolution, followed by *body* on its buffers."""
 
     def __init__(self, body: Any, buffer: Tensor | None = None) -> None:
         super().__init__()

@@ -53,7 +53,7 @@ def test_the_catalogue_knows_each_normalizers_channels_and_side(name: str, size:
             module.register_forward_hook(note)
     model(torch.randn(2, 3, size, size))
     facts = [(site.channels, site.side) for site in MODELS[name].sites(4, size)]
-    # A projection stands beside its branch: only their order may differ.
+    # A projection is parallel to its branch, so only their order may differ.
     assert sorted(met) == sorted(facts)
     assert [c for c, _ in facts] == MODELS[name].channels(4)
 

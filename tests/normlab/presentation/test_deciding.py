@@ -1,4 +1,4 @@
-"""Decisions while seeds are added err as rarely as promised; checked by simulation."""
+"""Decisions while seeds are added have the stated error rates; checked by simulation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Draw = Callable[[np.random.Generator, Tuple[int, int]], np.ndarray]
 
 
 def ever(differences: np.ndarray, rule: Rule, among: int = 1) -> Tuple[np.ndarray, np.ndarray]:
-    """Say in which simulations any look shows, and in which any contradicts; none stops."""
+    """Return the simulations in which a look shows, and those in which one contradicts."""
     shows = np.zeros(len(differences), dtype=bool)
     contradicts = shows.copy()
     looks = sizes(3, rule.at_most)
@@ -48,7 +48,7 @@ def draw(kind: Draw, n: int) -> np.ndarray:
 def test_without_an_effect_few_looks_ever_show(at_most: int) -> None:
     rule = Rule(by=1.0, power=0.9, at_most=at_most)
     shows, _ = ever(draw(lambda r, s: r.normal(0, 1, s), at_most), rule)
-    assert 0.02 < shows.mean() < 0.031  # 2.5 %, and the t test is exact for one look alone
+    assert 0.02 < shows.mean() < 0.031  # 2.5 %, and the t test is exact for a single look
 
 
 @pytest.mark.parametrize("at_most", [3, 8, 64])
@@ -70,7 +70,7 @@ def test_an_effect_of_the_margin_shows_with_the_power_promised(at_most: int, pow
 
 
 def first(differences: np.ndarray, rule: Rule) -> Tuple[np.ndarray, np.ndarray]:
-    """As `ever`, but the first verdict stands."""
+    """As `ever`, but the first verdict counts."""
     shows = np.zeros(len(differences), dtype=bool)
     contradicts = shows.copy()
     for n in sizes(3, rule.at_most):
@@ -106,7 +106,7 @@ def test_no_more_than_5_percent_show_falsely_whatever_the_kind(kind: str, at_mos
 def test_few_families_of_comparisons_without_effect_show_anything(many: int) -> None:
     rule = Rule(by=1.0, power=0.9, at_most=16)
     results = np.random.default_rng(2).normal(0, 1, (4000, 16, 1 + many))
-    found = (results[..., 1:] - results[..., :1]).swapaxes(1, 2)  # with the same first one
+    found = (results[..., 1:] - results[..., :1]).swapaxes(1, 2)  # with the same first seed
     shows, _ = ever(found.reshape(-1, 16), rule, among=many)
     assert shows.reshape(-1, many).any(axis=1).mean() < 0.035
 
@@ -136,7 +136,7 @@ def test_identical_results_are_not_certain_after_three_seeds() -> None:
 
 
 def test_rounding_does_not_hide_a_tie() -> None:
-    d = (0.83 - 0.80, 0.53 - 0.50, 0.13 - 0.10)  # not one of them is 0.03 to the last bit
+    d = (0.83 - 0.80, 0.53 - 0.50, 0.13 - 0.10)  # none of them is 0.03 to the last bit
     assert look({"x": Sample(d)}, [3], RULE, 1, [])["x"].verdict == UNDECIDED
 
 

@@ -1,4 +1,4 @@
-"""Intervals over seeds have the coverage they claim."""
+"""Intervals over seeds have the stated coverage."""
 
 from __future__ import annotations
 

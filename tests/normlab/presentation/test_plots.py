@@ -1,4 +1,4 @@
-"""A plot holds the numbers of its table, in every format."""
+"""A plot shows the numbers of its table, in every format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from normlab.records import ResultRow, ResultTable
 
 pytest.importorskip("matplotlib")
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # matplotlib's own imports
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # imports of matplotlib itself
 
 
 def row(mean: float | None, **coordinates: Any) -> ResultRow:

@@ -1,4 +1,4 @@
-"""All forms of a table say the same."""
+"""All forms of a table have the same content."""
 
 from __future__ import annotations
 

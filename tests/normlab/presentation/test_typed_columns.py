@@ -1,4 +1,4 @@
-"""A coordinate in an export or a frame is what it was in the study's file."""
+"""A coordinate in an export or a frame has the type of the study's file."""
 
 from __future__ import annotations
 

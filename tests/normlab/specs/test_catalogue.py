@@ -14,7 +14,7 @@ def test_the_demo_net_has_the_widths_of_its_protocol() -> None:
 def test_layers_with_weights_give_each_residual_net_its_name() -> None:
     projections = {"resnet18": 3, "resnet50": 4}
     for name, depth in (("resnet20", 20), ("resnet56", 56), ("resnet18", 18), ("resnet50", 50)):
-        # a norm after each convolution; the linear layer has none
+        # a norm after each convolution; none at the linear layer
         assert len(MODELS[name].channels(None)) - projections.get(name, 0) + 1 == depth
 
 

@@ -1,4 +1,4 @@
-"""The cost of a job: it agrees with recorded runs, and rises with everything that costs."""
+"""The cost of a job: it agrees with recorded runs, and rises with everything that needs time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from normlab.specs.costs import job_s, update_s
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps
 
-# Trainings on a 2-core x86 host that other work shared, one thread each: the faster epoch of two.
+# Trainings with one thread on a 2-core x86 host with other load: the faster epoch of two.
 RECORDED: List[Dict[str, Any]] = json.loads(
     Path(__file__).with_name("recorded_updates.json").read_text(encoding="utf-8")
 )

@@ -1,4 +1,4 @@
-"""Rules of exclusion match as they always did, in a time that does not grow with their number."""
+"""Exclusion rules match correctly, in a time that does not grow with their number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job's specification: short forms, limits, and a fingerprint of what it computes."""
+"""A job's specification: short forms, limits, and the fingerprint of its computation."""
 
 from __future__ import annotations
 

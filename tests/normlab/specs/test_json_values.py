@@ -1,4 +1,4 @@
-"""Free JSON is bounded in depth and in its numbers, and every integer of a spec has a limit."""
+"""Free JSON has limits for depth and numbers, and every integer of a spec has a limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people call their jobs and studies."""
+"""The names of jobs and studies."""
 
 from __future__ import annotations
 

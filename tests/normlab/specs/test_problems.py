@@ -1,4 +1,4 @@
-"""What a person reads about a spec that breaks a rule."""
+"""The messages about a spec that breaks a rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study's grid: every combination once, and clear words for what is no grid."""
+"""A study's grid: every combination once, and clear errors for an invalid grid."""
 
 from __future__ import annotations
 

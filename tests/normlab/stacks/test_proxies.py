@@ -1,4 +1,4 @@
-"""The loopback interface is asked directly; other hosts through the environment's proxy."""
+"""The loopback interface is reached directly, other hosts through the proxy of the environment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def no_proxy_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def asked() -> List[str]:
-    """What the server was asked for."""
+    """The requests that the server got."""
     return []
 
 

@@ -1,4 +1,4 @@
-"""A reporter that remembers, and one small training with it."""
+"""A reporter that records, and one small training with it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Recorder:
         self.log.append((type(event).__name__, event))
 
     def flush(self) -> None:
-        """Note that it was asked."""
+        """Record the call."""
         self.log.append(("flush", None))
 
     def events(self, name: str) -> list[Any]:
@@ -39,7 +39,7 @@ class Recorder:
         return [event for kind, event in self.log if kind == name]
 
     def named_checkpoints(self) -> list[NamedCheckpoint]:
-        """Return the checkpoints as a supervisor would name them to the next attempt."""
+        """Return the checkpoints as a supervisor would pass them to the next attempt."""
         written: list[CheckpointWritten] = self.events("CheckpointWritten")
         return [NamedCheckpoint(w.step, Path(w.path), w.sha256) for w in written]
 
@@ -66,7 +66,7 @@ def train(
     should_stop: Callable[[], Optional[JobStopped]] = lambda: None,
     norms: Any = None,
 ) -> tuple[Recorder, dict[str, Any] | JobStopped]:
-    """Run an attempt; return what it said, and its summary or what stopped it."""
+    """Run an attempt; return its reports, and its summary or the reason of its stop."""
     recorder = Recorder()
     checkpoints = CheckpointFolder(folder, spec.fingerprint(), resume or ())
     accelerator = open_accelerator(DEVICE if spec.device == "auto" else spec.device, spec, 1)

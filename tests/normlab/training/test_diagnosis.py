@@ -1,4 +1,4 @@
-"""Diagnostics see everything and change nothing."""
+"""Diagnostics see the whole training and change nothing."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_fixed_choice_of_statistics_is_one_hot(tmp_path: Path) -> None:
                   for c in ("instance", "layer", "batch")]  # fmt: skip
         assert sum(shares) == pytest.approx(1)
         largest = [value for _, value in recorder.points[f"switch/all/{which}/largest"]]
-        assert largest[-1] == pytest.approx(1)  # the radius has passed that of the simplex
+        assert largest[-1] == pytest.approx(1)  # the radius is larger than that of the simplex
 
 
 def test_the_landscape_reports_its_range_and_its_change_in_units_of_the_gradient(

@@ -64,7 +64,7 @@ def test_evaluation_can_be_rarer_than_epochs_but_the_end_is_always_evaluated(
 
 
 def test_no_epochs_do_nothing_at_once(tmp_path: Path) -> None:
-    spec = small_job(epochs=0, dataset={"name": "cifar10"})  # its files are not even looked for
+    spec = small_job(epochs=0, dataset={"name": "cifar10"})  # its files are not even looked up
     recorder, summary = train(spec, tmp_path / "folder")
     assert isinstance(summary, dict)
     assert summary["steps"] == 0

@@ -1,4 +1,4 @@
-"""Norms of one training steer another, as the published optimizer does it."""
+"""Norms of one training steer another, as in the published optimizer."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_rate_mode_makes_the_published_updates(name: str) -> None:
 
 
 def steered(optimizer: SGD, recorded: list[float]) -> torch.Tensor:
-    """Add 1 to weights of norms 2, 0 and 4 (4 values a channel) under *recorded* norms."""
+    """Add 1 to weights of norms 2, 0 and 4 (4 values per channel) under *recorded* norms."""
     conv = nn.Conv2d(1, 3, 2, bias=False)
     model = nn.Sequential(conv, nn.Linear(3, 1))
     with torch.no_grad():

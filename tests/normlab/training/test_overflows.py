@@ -1,4 +1,4 @@
-"""Statistics that are not finite are counted, epoch by epoch, whatever interrupts the training."""
+"""Non-finite statistics are counted in every epoch, also after interruptions of the training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ORIGINAL = EpochBatches.__getitem__
 
 @pytest.fixture
 def overflowing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let batches 3 and 9 of each epoch's twelve overflow in a variance."""
+    """Make the variance of batches 3 and 9 overflow, of twelve per epoch."""
 
     def spoilt(self: EpochBatches, index: int) -> Any:
         x, y = ORIGINAL(self, index)
@@ -44,7 +44,7 @@ def test_an_epoch_counts_the_layers_whose_statistics_overflowed(tmp_path: Path) 
     assert first == second >= 2
     assert isinstance(summary, dict)
     assert summary[NAME] == second
-    assert summary["val/loss"] < 10  # evaluation goes by statistics that are finite
+    assert summary["val/loss"] < 10  # evaluation uses finite statistics
 
 
 @pytest.mark.usefixtures("overflowing")

@@ -34,7 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def stopper(step: int) -> Any:
-    # asked once before each update
+    # called once before each update
     asked = iter([None] * step)
     return lambda: next(asked, JobDrained("the worker leaves"))
 

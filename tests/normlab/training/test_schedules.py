@@ -26,7 +26,7 @@ def test_steps_drop_at_their_share_of_the_training() -> None:
 def test_cosine_falls_from_one_past_the_half_to_its_end() -> None:
     values = curve(Cosine(final=0.2), 100)
     assert values[0] == 1
-    assert values[50] == pytest.approx(0.6)  # half of the way down
+    assert values[50] == pytest.approx(0.6)  # halfway down
     assert values == sorted(values, reverse=True)
     assert 0.2 < values[-1] < 0.201
 

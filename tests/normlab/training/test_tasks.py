@@ -45,7 +45,7 @@ def test_jaccard_is_the_mean_over_classes_of_shared_over_any() -> None:
     true = torch.tensor([[0, 0, 0, 1, 1, 2]])
     counts = overlaps(as_logits([0, 0, 1, 1, 1, 0], 4), true)
     assert counts.tolist() == [[2, 4], [2, 3], [0, 1], [0, 0]]
-    # class 3 is nowhere, and does not count
+    # class 3 does not occur, and does not count
     assert jaccard(counts) == pytest.approx((2 / 4 + 2 / 3 + 0) / 3)
 
 

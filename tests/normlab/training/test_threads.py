@@ -1,4 +1,4 @@
-"""The number of threads is chosen once a job, is on record, and moves no bit by being chosen."""
+"""The number of threads is chosen once per job, is stored, and the choice changes no bit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def attempt(
 
 
 def choosing(monkeypatch: pytest.MonkeyPatch, number: int) -> List[int]:
-    """Have *number* chosen, after some updates as a measurement makes them; return the choices."""
+    """Choose *number* after some updates, as a measurement does; return the choices."""
     made: List[int] = []
 
     def choose(
@@ -78,7 +78,7 @@ def test_a_resumed_attempt_takes_the_number_on_record(
 ) -> None:
     made = choosing(monkeypatch, number)
     first, _ = attempt(small_job(), tmp_path / "1", [], stop_after=5)
-    choosing(monkeypatch, 3 - number)  # what a measurement would say by now
+    choosing(monkeypatch, 3 - number)  # the result that a measurement would have now
     second, summary = attempt(small_job(), tmp_path / "2", first.named_checkpoints())
     assert (threads_of(first), threads_of(second)) == (number, number)
     assert made == [SHARE]

@@ -1,4 +1,4 @@
-"""A training that ends leaves its weights as a file, ready for any network of its kind."""
+"""A finished training stores its weights as a file for networks of the same kind."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_a_filter_finds_the_jobs_that_it_describes(
 
 @pytest.fixture
 def of_a_study(database: Database) -> Database:
-    """Jobs among which each example of the documentation finds one, and leaves one out."""
+    """Jobs of which each example in the documentation finds some and not others."""
     grid = {
         "name": "small batches",
         "axes": {"normalizer": [{"kind": "online", "proxy": True}], "batch_size": [2, 32]},

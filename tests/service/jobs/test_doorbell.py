@@ -1,4 +1,4 @@
-"""The doorbell, and the relay that rings it again."""
+"""The doorbell, which wakes workers, and the relay, which rings it again."""
 
 from __future__ import annotations
 

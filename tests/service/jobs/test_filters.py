@@ -1,4 +1,4 @@
-"""The filter language reads what people write, and says where it cannot."""
+"""The filter language parses expressions, and names the position of an error."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_the_same_cell_of_a_study_is_the_same_job(database: Database) -> None:
     with database.begin() as connection:
         row = {"id": new_id(), "name": "s", "owner": "ada", "spec": {}, "state": "active"}
         connection.execute(schema.study.insert().values(**row, fingerprint="f"))
-    submit(database)  # without a key too, and not meant by the cell
+    submit(database)  # also without a key, and not identified by the cell
     cell = {"study": str(row["id"]), "cell": "c"}
     answers = [
         submissions.submit(database, spec(), owner="ada", device="cpu", device_reason="", **cell)

@@ -267,7 +267,7 @@ def test_the_reaper_waits_one_lease_after_the_server_restarted(database: Databas
 
 
 def test_a_finish_comes_within_milliseconds(database: Database) -> None:
-    for _ in range(5):  # the first ones prepare the statements
+    for _ in range(5):  # the first runs prepare the statements
         submit(database)
         leases.finish(database, claim(database), Finished(step=0, summary={}))
     began = time.perf_counter()

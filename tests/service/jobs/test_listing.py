@@ -56,7 +56,7 @@ SORTS += ["-val/accuracy", "finished_at", "-started_at", "-priority"]
 @pytest.mark.parametrize("sort", SORTS)
 def test_the_pages_together_are_the_whole_list_in_order(database: Database, sort: str) -> None:
     _with_accuracies(database, 0.5, None, 0.9, math.nan, 0.5)
-    submit(database)  # without a name, a beginning, or an accuracy
+    submit(database)  # without a name, a start time, or an accuracy
     whole = _names(listing.list_jobs(database, sort=sort))
     assert len(whole) == 6
     assert _walk(database, sort) == whole

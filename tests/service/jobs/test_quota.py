@@ -1,4 +1,4 @@
-"""An owner's queue limit holds whoever adds to it, by whatever way, at the same moment."""
+"""An owner's queue limit holds for all ways of adding jobs, even at the same moment."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def queued(database: Database) -> int:
 
 
 def at_once(*work: Callable[[], object]) -> int:
-    """Do all *work* at one moment; return how much of it was refused for the limit."""
+    """Do all *work* at the same moment; return how many were refused because of the limit."""
     start = Barrier(len(work))
 
     def attempt(part: Callable[[], object]) -> int:

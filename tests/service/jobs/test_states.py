@@ -56,7 +56,7 @@ def test_a_move_from_another_state_or_attempt_changes_nothing(database: Database
 
 @dataclass
 class Model:
-    """What a job must be."""
+    """The expected state of a job."""
 
     state: JobState = "queued"
     attempt: int = 0
@@ -82,7 +82,7 @@ class Model:
 
 
 class Life(RuleBasedStateMachine):
-    """Owners, workers (with and without a right to write) and the reaper, in any order."""
+    """Owners, workers (with and without a valid lease) and the reaper, in any order."""
 
     database: Database
     submitted = Bundle("submitted")
@@ -94,7 +94,7 @@ class Life(RuleBasedStateMachine):
         with self.database.begin() as connection:
             connection.execute(text("truncate job, turn restart identity cascade"))
 
-    @precondition(lambda self: len(self.models) < 2)  # so that much happens to each
+    @precondition(lambda self: len(self.models) < 2)  # so that each job has many events
     @rule(target=submitted)
     def submit(self) -> str:
         job = submit(self.database, max_attempts=ATTEMPTS).id
@@ -205,7 +205,7 @@ class Life(RuleBasedStateMachine):
         for job, model in getattr(self, "models", {}).items():
             told = [event.kind for event in events.since(self.database, job)]
             assert sum(kind in states.MOVES for kind in told) == model.moves
-            # What the last attempt was told to be kept is there.
+            # Everything that the last attempt stored is there.
             if model.points:
                 steps = metrics.read(self.database, job, "train/loss").steps
                 assert steps[-1] >= model.points

@@ -9,7 +9,7 @@ from normlab.errors import InvalidSpec
 from service.results.chunks import MAX_POINTS, Columns, columns, merge, pack, thin_out, unpack
 
 steps = st.lists(st.integers(0, 2**31 - 1), max_size=60, unique=True).map(sorted)
-values = st.floats(width=64)  # NaN and the infinities are values too
+values = st.floats(width=64)  # NaN and infinities are values too
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""A job can be steered by one that has succeeded, recorded its norms, and fits."""
+"""A job can be steered by a matching job that has succeeded and recorded its norms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NORMS = [{"0": [1.0, 0.1 + 0.2]}, {"0": [2.0, 1e-300]}]
 
 
 def recorded(database: Database, epochs: int = 2, **changes: Any) -> str:
-    """Run a job that records the norms of so many epochs."""
+    """Run a job that records the norms of the given number of epochs."""
     job = submit(database, **{**FIELDS, **changes}).id
     mine = claim(database)
     events = [

@@ -1,4 +1,4 @@
-"""Processes that belong to a launcher: logged, stopped in time, gone with it."""
+"""Processes that belong to a launcher: logged, stopped in time, and ended with it."""
 
 from __future__ import annotations
 

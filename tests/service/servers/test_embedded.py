@@ -38,7 +38,7 @@ def fresh() -> Iterator[Settings]:
 
 @pytest.fixture(scope="module")
 def settings() -> Iterator[Settings]:
-    """Of a folder that the tests share, for a first start takes longer than a later one."""
+    """Use a folder that the tests share, because a first start takes longer than a later one."""
     with tempfile.TemporaryDirectory() as folder:
         yield Settings(data_dir=Path(folder), database_url=None, broker_url=None)
 

@@ -1,4 +1,4 @@
-"""A study that decides adds seeds in rounds, remembers its looks, and never takes one back."""
+"""A study that decides adds seeds in rounds, stores its looks, and never changes one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from service.studies.decider import Decider
 from service.studies.decisions import decision
 
 Value = Callable[[JobSpec], float | None]
-"""What a job reports; None fails it."""
+"""The value that a job reports; None makes it fail."""
 
 
 def place(spec: JobSpec) -> tuple[str, str]:

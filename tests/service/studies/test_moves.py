@@ -1,4 +1,4 @@
-"""All jobs of a study move at once: as each would alone, and in as many statements as for one."""
+"""All jobs of a study change state at once, as each would alone, in a few statements."""
 
 from __future__ import annotations
 

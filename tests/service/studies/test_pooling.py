@@ -1,4 +1,4 @@
-"""A mean of results is over seeds and nothing else, however a study's cells differ."""
+"""A mean of results is only over seeds, however the cells of a study differ."""
 
 from __future__ import annotations
 

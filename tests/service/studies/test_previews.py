@@ -1,4 +1,4 @@
-"""A preview counts, estimates from what was run here, and lists what would be refused."""
+"""A preview counts, estimates times from finished jobs, and lists refused cells."""
 
 from __future__ import annotations
 

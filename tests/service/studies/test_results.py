@@ -1,4 +1,4 @@
-"""Results: one number a cell, grouped over seeds, with nothing dropped silently."""
+"""Results: one number per cell, grouped over seeds, and nothing dropped silently."""
 
 from __future__ import annotations
 

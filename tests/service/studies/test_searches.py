@@ -1,4 +1,4 @@
-"""A search proposes, prunes, and goes on after a restart as if nothing had happened."""
+"""A search proposes, prunes, and continues after a restart as if nothing had happened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A grid is always completed, never run twice."""
+"""A grid is always completed and never run twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real stack as processes of the drill's own, each of which can be broken and mended."""
+"""The real stack as processes of the drill, each of which can be broken and repaired."""
 
 from __future__ import annotations
 
@@ -33,39 +33,39 @@ _STARTS_WITHIN_S = 300
 
 @dataclass
 class Worker:
-    """A worker's process, and the log in which it names its jobs' processes."""
+    """A worker's process, and the log with the processes of its jobs."""
 
     process: subprocess.Popen[bytes]
     log: Path
 
     @property
     def tag(self) -> str:
-        """What stands in the identity of this worker alone."""
+        """The part of the identity that is unique to this worker."""
         return f"-{self.process.pid}-"
 
     def attempts(self) -> Iterator[tuple[str, int, int]]:
-        """Yield job, attempt and process id of every attempt that it started."""
+        """Yield job, attempt and process id of every started attempt."""
         for line in self.log.read_text().splitlines():
             if '"attempt_started"' in line:
                 said = json.loads(line)
                 yield said["job"], said["attempt"], said["pid"]
 
     def signal_all(self, number: signal.Signals) -> None:
-        """Send a signal to the worker and everything below it."""
+        """Send a signal to the worker and all its descendants."""
         here = psutil.Process(self.process.pid)
         for process in [here, *here.children(recursive=True)]:
-            # Woken first, the worker ends the others by itself.
+            # If the worker were woken first, it would end the others itself.
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
 
 
 @dataclass
-class House:
+class DrillStack:
     """PostgreSQL, Redis, an API and workers, all below one folder."""
 
     folder: Path
     workers: list[Worker] = field(default_factory=list)
-    _hired: int = 0
+    _started: int = 0
 
     def start(self) -> None:
         """Start everything."""
@@ -80,10 +80,10 @@ class House:
         self.start_redis()
         self.start_api()
         for _ in range(2):
-            self.hire()
+            self.start_worker()
 
     def stop(self) -> None:
-        """End everything, however broken it is."""
+        """Stop everything, even if it is broken."""
         for worker in self.workers:
             worker.process.kill()
             worker.process.wait()
@@ -99,7 +99,7 @@ class House:
         self.postgres = embedded.start(settings)
 
     def crash_postgres(self) -> None:
-        """Have PostgreSQL stop at once, as in a crash."""
+        """Stop PostgreSQL immediately, as in a crash."""
         _end(self.postgres, signal.SIGQUIT)
 
     def start_redis(self) -> None:
@@ -110,7 +110,7 @@ class House:
         self.redis = embedded.start(settings)
 
     def crash_redis(self) -> None:
-        """Kill Redis, and lose what it knew."""
+        """Kill Redis, and delete its data."""
         _end(self.redis, signal.SIGKILL)
         shutil.rmtree(self.folder / "redis")
 
@@ -126,7 +126,7 @@ class House:
         deadline = time.monotonic() + _STARTS_WITHIN_S
         while not self._answers():
             if self.api.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the API does not start; see {self.folder}/api.log")
+                raise RuntimeError(f"the API did not start; see {self.folder}/api.log")
             time.sleep(0.02)
 
     def kill_api(self) -> None:
@@ -134,10 +134,10 @@ class House:
         self.api.kill()
         self.api.wait()
 
-    def hire(self) -> Worker:
+    def start_worker(self) -> Worker:
         """Start a worker of two slots."""
-        self._hired += 1
-        path = self.folder / f"worker-{self._hired}.log"
+        self._started += 1
+        path = self.folder / f"worker-{self._started}.log"
         with path.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "workers", "--slots", "2"],
@@ -148,14 +148,14 @@ class House:
         self.workers.append(Worker(process, path))
         return self.workers[-1]
 
-    def dismiss(self, worker: Worker, number: signal.Signals) -> None:
-        """End *worker* by a signal, and wait until it is gone."""
+    def stop_worker(self, worker: Worker, number: signal.Signals) -> None:
+        """End *worker* with a signal, and wait until it has ended."""
         self.workers.remove(worker)
         worker.process.send_signal(number)
         worker.process.wait()
 
     def process_of(self, job: str, attempt: int) -> int | None:
-        """Return the process id of an attempt, once its worker has named it."""
+        """Return the process id of an attempt as soon as its worker has logged it."""
         for worker in self.workers:
             for named, number, pid in worker.attempts():
                 if (named, number) == (job, attempt):
@@ -163,11 +163,11 @@ class House:
         return None
 
     def job_folder(self, job: str, attempt: int) -> Path:
-        """Return where an attempt writes its files."""
+        """Return the folder of an attempt's files."""
         return self.folder / "data" / "jobs" / job / f"attempt-{attempt}"
 
     def left_behind(self) -> int:
-        """Count job processes that still run although no worker does."""
+        """Count job processes that still run without a worker."""
         ours = str(self.folder)
         count = 0
         for process in psutil.process_iter(["cmdline"]):
@@ -213,7 +213,7 @@ def _end(servers: Servers, number: signal.Signals) -> None:
     (server,) = servers.started
     server.process.send_signal(number)
     server.process.wait()
-    servers.stop()  # lets go of the lock, so that another can start
+    servers.stop()  # releases the lock, so that another can start
 
 
 def _free_port() -> int:
