@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Literal, Union
+from typing import TYPE_CHECKING, Any, Dict, Literal, Mapping, Union
 
 from pydantic import Field, field_validator
 
@@ -127,12 +127,23 @@ class JobSpec(Spec):
 
     def fingerprint(self) -> str:
         """Hash what the job computes, in 64 hex digits: equal jobs, equal fingerprints."""
+        text = json.dumps(self._science(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def texts(self) -> Dict[str, str]:
+        """Return what a fingerprint is made of: the JSON of each field, in alphabetical order."""
+        science = self._science()
+        return {
+            name: json.dumps(science[name], sort_keys=True, separators=(",", ":"))
+            for name in sorted(science)
+        }
+
+    def _science(self) -> Dict[str, Any]:
         science = self.model_dump(mode="json", exclude=_ERRANDS)
         if self.optimizer.norms_of is None:  # then they say nothing
             for field in ("norms_of", "norm_mode", "norm_ratio_limit"):
                 del science["optimizer"][field]
-        text = json.dumps(science, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return science
 
     def twin(self) -> JobSpec:
         """Return the same job without the norms of another."""
@@ -143,3 +154,9 @@ class JobSpec(Spec):
     @classmethod
     def _each_diagnostic_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(names))
+
+
+def fingerprint_of(texts: Mapping[str, str]) -> str:
+    """Return the fingerprint of a job with these *texts*."""
+    whole = ",".join(f'"{name}":{text}' for name, text in texts.items())
+    return hashlib.sha256(f"{{{whole}}}".encode()).hexdigest()
