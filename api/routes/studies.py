@@ -37,6 +37,11 @@ from service.studies.cell_values import Question
 router = APIRouter(tags=["studies"], route_class=JsonRoute)
 
 _TYPES = {"csv": "text/csv", "latex": "application/x-tex", "markdown": "text/markdown"}
+_PARQUET = "application/vnd.apache.parquet"
+_TABLE: dict[str, Any] = {
+    "description": "the table, in the format asked for",
+    "content": {kind: {} for kind in (*_TYPES.values(), _PARQUET)},
+}
 _PATHS = Query(
     description="paths that make the rows; all by default; with seed: a row for each job. "
     "A path that is left out may not vary within a row"
@@ -216,7 +221,7 @@ def list_study_metrics(
     "/studies/{study}/results",
     response_model=ResultTable,
     dependencies=[Depends(load_for_tables)],
-    responses={200: {"description": "the table, in the format asked for"}, **UNDER_WAY},
+    responses={200: _TABLE, **UNDER_WAY},
 )
 @going_on
 def get_results(
@@ -307,7 +312,7 @@ def _ring(state: State, study: StudyRecord) -> None:
 
 
 def _parquet(table: ResultTable) -> Response:
-    return _file(parquet(tidy(table)), "application/vnd.apache.parquet", "results.parquet")
+    return _file(parquet(tidy(table)), _PARQUET, "results.parquet")
 
 
 def _file(content: bytes, kind: str, name: str) -> Response:

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.exclusions import Exclusions, put
-from normlab.specs.jobs import JobSpec, fingerprint_of
+from normlab.specs.jobs import JobSpec, fingerprints
 from normlab.specs.problems import explain
 from normlab.specs.studies import MAX_CELLS, StudySpec
 
@@ -134,8 +134,7 @@ class _Maker:
             first, texts = self._first
             spec = first.model_copy(update={name: field.value for name, field in found.items()})
             texts = {**texts, **{n: field.text for n, field in found.items() if n in texts}}
-        for seed in seeds:
-            key = fingerprint_of({**texts, "seed": str(seed)})
+        for seed, key in zip(seeds, fingerprints(texts, seeds)):
             of = spec if seed == spec.seed else spec.model_copy(update={"seed": seed})
             yield Cell(key, coordinates, seed, of)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Dict, Literal, Mapping, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, Literal, Mapping, Union
 
 from pydantic import Field, field_validator
 
@@ -156,7 +156,12 @@ class JobSpec(Spec):
         return tuple(dict.fromkeys(names))
 
 
-def fingerprint_of(texts: Mapping[str, str]) -> str:
-    """Return the fingerprint of a job with these *texts*."""
-    whole = ",".join(f'"{name}":{text}' for name, text in texts.items())
-    return hashlib.sha256(f"{{{whole}}}".encode()).hexdigest()
+def fingerprints(texts: Mapping[str, str], seeds: Iterable[int]) -> Iterator[str]:
+    """Yield the fingerprints of jobs with these *texts* that differ in their seeds alone."""
+    parts = [f'"{name}":{text}' for name, text in texts.items()]
+    at = list(texts).index("seed")
+    head = "".join(f"{part}," for part in parts[:at])
+    tail = "".join(f",{part}" for part in parts[at + 1 :])
+    for seed in seeds:
+        whole = f'{{{head}"seed":{seed}{tail}}}'
+        yield hashlib.sha256(whole.encode()).hexdigest()

@@ -9,6 +9,9 @@ from pydantic import BaseModel
 
 from normlab.errors import FieldProblem
 
+MOST = 50
+"""Nobody reads more problems than these at once."""
+
 _TAGS = ("kind", "name")  # the fields that choose a member of a union
 
 
@@ -16,14 +19,14 @@ def explain(
     errors: Sequence[Mapping[str, Any]], value: Any, model: Optional[Type[BaseModel]] = None
 ) -> List[FieldProblem]:
     """
-    Return the problems with *value*, one for each of pydantic's *errors*.
+    Return the problems with *value*, one for each of the first MOST of pydantic's *errors*.
 
     Args:
         errors: what `ValidationError.errors()` lists.
         value: what was validated.
         model: what it was validated as; its field names are offered for unknown ones.
     """
-    return [_problem(error, value, model) for error in errors]
+    return [_problem(error, value, model) for error in errors[:MOST]]
 
 
 def _problem(
