@@ -1,8 +1,8 @@
-"""The background work of every API process: relay, reaper, searches, decisions, compaction."""
+"""The background work of every API process: relay, reaper, studies, compaction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -13,41 +13,43 @@ from service.loops import Loop
 from service.results.compaction import Compactor
 from service.store import audit, sessions
 from service.studies.decider import Decider
+from service.studies.rounds import Rounds
 from service.studies.searches import Searcher
+from service.studies.slices import Slices
 
 _RELAY_S = 1.0
-_SEARCH_S = 1.0
+_STUDIES_S = 1.0
 _COMPACT_S = 10.0
 _TRIM_S = 600.0
+_ROUNDS: Mapping[str, type[Rounds]] = {
+    "searcher": Searcher,
+    "decider": Decider,
+    "slicer": Slices,
+}
 
 
 @contextmanager
 def loops(state: State) -> Iterator[None]:
-    """Run the relay, reaper, searcher, decider, compactor, trimmer; several processes may."""
+    """Run the relay, reaper, rounds of studies, compactor, trimmer; several processes may."""
     settings = state.settings
     relay = Relay(state.database, state.doorbell, settings.ring_s)
     failures = state.measures.failed_items
     reaper = Reaper(state.database, settings.lease_s, failed=failures.labels("reaper").inc)
-    searcher = Searcher(
-        state.database,
-        state.admission.placing,
-        state.admission.problems,
-        max_queued=settings.max_queued_per_owner,
-        failed=failures.labels("searcher").inc,
-    )
-    decider = Decider(
-        state.database,
-        state.admission.placing,
-        state.admission.problems,
-        max_queued=settings.max_queued_per_owner,
-        failed=failures.labels("decider").inc,
-    )
+    rounds = {
+        name: kind(
+            state.database,
+            state.admission.placing,
+            state.admission.problems,
+            max_queued=settings.max_queued_per_owner,
+            failed=failures.labels(name).inc,
+        )
+        for name, kind in _ROUNDS.items()
+    }
     compactor = Compactor(state.database, failed=failures.labels("compactor").inc)
     running = [
         Loop("relay", _counted(state, "relay", relay.round), min(_RELAY_S, settings.ring_s)),
         Loop("reaper", _counted(state, "reaper", reaper.round), settings.reap_s),
-        Loop("searcher", _counted(state, "searcher", searcher.round), _SEARCH_S),
-        Loop("decider", _counted(state, "decider", decider.round), _SEARCH_S),
+        *[Loop(n, _counted(state, n, of.round), _STUDIES_S) for n, of in rounds.items()],
         Loop("compactor", _counted(state, "compactor", compactor.round), _COMPACT_S),
         Loop("trimmer", _counted(state, "trimmer", partial(_trim, state)), _TRIM_S),
     ]

@@ -167,6 +167,24 @@ def costly(endpoint: Endpoint) -> Callable[..., Coroutine[Any, Any, Response]]:
     return in_turn
 
 
+def going_on(endpoint: Endpoint) -> Callable[..., Coroutine[Any, Any, Response]]:
+    """
+    Make *endpoint* take turns with the other tables; a slow one goes on for who asks again.
+
+    It takes the same as a costly one.
+    """
+
+    @wraps(endpoint)
+    async def in_turn(**given: Any) -> Response:
+        tables: CostlyReads = given["state"].tables
+        url = given["request"].url
+        work = partial(_response, endpoint, given)
+        owner = given["reader"].owner
+        return await tables.answer_or_go_on(owner, (owner, url.path, url.query), work)
+
+    return in_turn
+
+
 async def load_for_tables(request: Request) -> None:
     """Load the large libraries of a table or a decision before the reader's time begins."""
     form = request.query_params.get("format")

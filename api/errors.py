@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from normlab import errors
 from normlab.errors import FieldProblem, InvalidSpec, NormlabError, told
-from normlab.specs.problems import explain
+from normlab.specs.problems import MOST, explain
 
 MEDIA_TYPE = "application/problem+json"
 STATUS: dict[type[NormlabError], HTTPStatus] = {
@@ -127,10 +127,11 @@ async def answer(request: Request, error: Exception) -> Response:
 async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     model = _body_model(request)
-    fields = tuple(f for e in error.errors() for f in _fields(e, error.body, model))
+    found = error.errors()
+    fields = tuple(f for e in found[:MOST] for f in _fields(e, error.body, model))
     detail = told(fields[:3])
-    if len(fields) > 3:
-        detail += f"; and {len(fields) - 3} more"
+    if len(found) > 3:
+        detail += f"; and {len(found) - 3} more"
     return problem(request, 422, InvalidSpec.code, detail, fields)
 
 

@@ -83,7 +83,9 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
 def _state(settings: Settings, doorbell: Doorbell | None) -> State:
     database = Database(str(settings.database_url))
     costly = CostlyReads(within_s=settings.read_timeout_s)
-    reads_at_once = costly.at_once + 1  # one more, for a statement that is being cancelled
+    tables = CostlyReads(within_s=settings.read_timeout_s)
+    # one more, for a statement that is being cancelled
+    reads_at_once = costly.at_once + tables.at_once + 1
     doorbell = doorbell or make_doorbell(settings.broker_url)
     inspector = Inspector(settings, partial(plugin_store.source_of, database))
     measures = Measures()
@@ -95,6 +97,7 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
             str(settings.database_url), reads_at_once, "normlab reads", settings.read_timeout_s
         ),
         costly=costly,
+        tables=tables,
         previews=CostlyReads(2, 1, within_s=settings.read_timeout_s),
         validations=CostlyReads(8, 4, within_s=settings.read_timeout_s),
         doorbell=doorbell,

@@ -32,6 +32,7 @@ class State:
     reads: Database
     """The database for costly reads: separate connections with a statement timeout."""
     costly: CostlyReads
+    tables: CostlyReads
     previews: CostlyReads
     validations: CostlyReads
     doorbell: Doorbell

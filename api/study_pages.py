@@ -38,7 +38,7 @@ def show_studies(
 def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Response:
     """Show the study form, filled in from the study that *from* names."""
     origin = request.query_params.get("from")
-    spec = studies.get(state.reads, origin).spec.model_dump(mode="json") if origin else None
+    spec = studies.get(state.reads, origin, 0).spec.model_dump(mode="json") if origin else None
     return render(
         request,
         "new_study.html",
@@ -57,7 +57,7 @@ def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Resp
 def show_study(study: str, request: Request, reader: ReaderDep, state: StateDep) -> Response:
     """Show one study."""
     after = events.latest(state.reads)  # first: what happens while the page is made is followed
-    detail = studies.get(state.reads, study)
+    detail = studies.get(state.reads, study, 0)
     decision = decisions.decision(state.reads, study) if detail.spec.decide else None
     charts = [(row, chart(decision, row)) for row in decision.rows] if decision else []
     return render(

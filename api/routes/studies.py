@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -11,10 +12,11 @@ from pydantic import BaseModel, Field
 from api.auth import ReaderDep, SubmitterDep
 from api.bodies import JsonRoute, answer
 from api.callers import Caller
-from api.costly import UNDER_WAY, costly, load_for_tables
+from api.costly import UNDER_WAY, costly, going_on, load_for_tables
 from api.state import State, StateDep
 from normlab.presentation.tables import parquet, render, tidy
 from normlab.records import (
+    CellPage,
     ComparisonTable,
     ResultTable,
     StudyDetail,
@@ -34,6 +36,11 @@ from service.studies.cell_values import Question
 router = APIRouter(tags=["studies"], route_class=JsonRoute)
 
 _TYPES = {"csv": "text/csv", "latex": "application/x-tex", "markdown": "text/markdown"}
+_PARQUET = "application/vnd.apache.parquet"
+_TABLE: dict[str, Any] = {
+    "description": "the table, in the format asked for",
+    "content": {kind: {} for kind in (*_TYPES.values(), _PARQUET)},
+}
 _PATHS = Query(
     description="paths that form the rows; all by default; with seed: one row per job. "
     "A path that is left out may not vary within a row"
@@ -55,9 +62,11 @@ def create_study(
     spec: StudySpec, caller: SubmitterDep, state: StateDep, response: Response
 ) -> StudyRecord:
     """
-    Queue the jobs of a whole grid.
+    Accept a whole grid, and queue its jobs.
 
-    The same specification is the same study: sending it again runs nothing twice
+    Of a large grid the first ones are queued at once. The others are planned: they count to the
+    owner's limit, `counts` says how many there are, and the state is `queueing` until the last
+    one is queued. The same specification is the same study: sending it again runs nothing twice
     and returns the existing study.
     """
     study, _ = studies.create(
@@ -117,9 +126,29 @@ def list_studies(
 
 @router.get("/studies/{study}")
 @costly
-def get_study(request: Request, study: str, reader: ReaderDep, state: StateDep) -> StudyDetail:
-    """Show a study with all its cells and their jobs."""
-    return studies.get(state.reads, study)
+def get_study(
+    request: Request,
+    study: str,
+    reader: ReaderDep,
+    state: StateDep,
+    cells: Annotated[int, Query(ge=0, le=studies.MOST_CELLS)] = studies.MOST_CELLS,
+) -> StudyDetail:
+    """Show a study with its first cells and their jobs; `next_cursor` leads to the others."""
+    return studies.get(state.reads, study, cells)
+
+
+@router.get("/studies/{study}/cells")
+@costly
+def list_cells(
+    request: Request,
+    study: str,
+    reader: ReaderDep,
+    state: StateDep,
+    cursor: Annotated[str | None, Query(max_length=2000)] = None,
+    limit: Annotated[int, Query(ge=1, le=studies.MOST_CELLS)] = studies.MOST_CELLS,
+) -> CellPage:
+    """List the cells of a study in the order of its axes, a page at a time."""
+    return studies.list_cells(state.reads, study, cursor, limit)
 
 
 @router.put("/studies/{study}", status_code=202)
@@ -160,31 +189,40 @@ def change_study(
     Complete, pause, resume or cancel a study.
 
     `complete` runs the missing, failed or cancelled cells and leaves the rest alone;
-    `pause` holds back queued cells, and `resume` releases them.
+    `pause` holds back queued cells, and `resume` releases them. After the answer to `cancel` no
+    cell starts; a large study is `cancelling` until all its cells are cancelled.
     """
     _check_owner(state, study, caller)
     if verb == "complete":
-        most = state.settings.max_queued_per_owner
-        record = studies.complete(state.database, study, most, by=caller.actor)
+        record = studies.complete(
+            state.database,
+            study,
+            place=state.admission.placing(),
+            max_queued=state.settings.max_queued_per_owner,
+            by=caller.actor,
+        )
     else:
         record = getattr(studies, verb)(state.database, study, by=caller.actor)
     _ring(state, record)
     return record
 
 
-@router.get("/studies/{study}/metrics")
-def list_study_metrics(study: str, reader: ReaderDep, state: StateDep) -> list[str]:
+@router.get("/studies/{study}/metrics", response_model=list[str])
+@costly
+def list_study_metrics(
+    request: Request, study: str, reader: ReaderDep, state: StateDep
+) -> Response:
     """List the metrics that any job of the study has reported."""
-    return studies.reported(state.database, study)
+    return answer(json.dumps(studies.reported(state.reads, study)))
 
 
 @router.get(
     "/studies/{study}/results",
     response_model=ResultTable,
     dependencies=[Depends(load_for_tables)],
-    responses={200: {"description": "the table, in the format asked for"}},
+    responses={200: _TABLE, **UNDER_WAY},
 )
-@costly
+@going_on
 def get_results(
     request: Request,
     study: str,
@@ -205,7 +243,8 @@ def get_results(
 
     Rows are means over seeds alone, with an interval. A `group_by` whose rows would pool other
     paths is refused, and named. Cells without a value are counted by state in `without`, never
-    dropped. CSV and Parquet have one row per job for any `group_by`.
+    dropped. CSV and Parquet have one row per job for any `group_by`. A large study takes a while:
+    the answer is 202 with `Retry-After` then, and who asks for the same again gets the table.
     """
     question = Question(metric, reduction, interval, confidence)
     one_row_per_job = form in ("csv", "parquet")
@@ -219,8 +258,13 @@ def get_results(
     return _file(render(table, form).encode(), _TYPES[form], f"results.{ending}")
 
 
-@router.get("/studies/{study}/compare", dependencies=[Depends(load_for_tables)])
-@costly
+@router.get(
+    "/studies/{study}/compare",
+    response_model=ComparisonTable,
+    dependencies=[Depends(load_for_tables)],
+    responses=UNDER_WAY,
+)
+@going_on
 def compare_results(
     request: Request,
     study: str,
@@ -239,8 +283,13 @@ def compare_results(
     return comparisons.compare(state.reads, study, question, axis, a, b)
 
 
-@router.get("/studies/{study}/decision", dependencies=[Depends(load_for_tables)])
-@costly
+@router.get(
+    "/studies/{study}/decision",
+    response_model=DecisionTable,
+    dependencies=[Depends(load_for_tables)],
+    responses=UNDER_WAY,
+)
+@going_on
 def get_decision(request: Request, study: str, reader: ReaderDep, state: StateDep) -> DecisionTable:
     """
     Say which comparisons of a study that decides show, contradict or are undecided.
@@ -262,7 +311,7 @@ def _ring(state: State, study: StudyRecord) -> None:
 
 
 def _parquet(table: ResultTable) -> Response:
-    return _file(parquet(tidy(table)), "application/vnd.apache.parquet", "results.parquet")
+    return _file(parquet(tidy(table)), _PARQUET, "results.parquet")
 
 
 def _file(content: bytes, kind: str, name: str) -> Response:

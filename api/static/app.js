@@ -52,15 +52,18 @@ export function post(path, body, headers = {}) {
   });
 }
 
-/** Post a request that changes nothing; repeat it while the server is still computing the answer. */
-export async function tryOut(path, body) {
+/** Ask the same again while the server is still computing the answer; *asking* sends the request. */
+export async function computed(asking) {
   for (let left = 30; ; left -= 1) {
-    const found = await post(path, body);
+    const found = await asking();
     if (found.status !== "under_way") return found;
     if (left === 0) throw new Error(found.detail);
     await new Promise((goOn) => setTimeout(goOn, 1000));
   }
 }
+
+/** Post a request that changes nothing; repeat it while the server is still computing the answer. */
+export const tryOut = (path, body) => computed(() => post(path, body));
 
 /**
  * Follow server-sent events until `close()` is called on the returned object.

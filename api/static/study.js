@@ -1,5 +1,5 @@
 // The page of one study: heat map of two factors, lines with bands over seeds, learning curves, table, exports.
-import { ask, fail, follow, onReturn, throttled } from "./app.js";
+import { ask, computed, fail, follow, onReturn, throttled } from "./app.js";
 import { aligned, colour, cssColour, readable, WHOLE } from "./charts.js";
 import { gather } from "./study_curves.js";
 import { factorsOf, firstView, View } from "./study_factors.js";
@@ -34,7 +34,7 @@ function wrong(message) {
 async function load() {
   let found;
   try {
-    found = await ask(`/v1/studies/${id}/results?${query()}`); // all paths: each row is a mean over seeds only
+    found = await computed(() => ask(`/v1/studies/${id}/results?${query()}`)); // all paths: each row is a mean over seeds only
     wrong("");
   } catch (error) {
     if (!error.problem) throw error;
@@ -241,9 +241,9 @@ document.addEventListener("themechange", () => table && draw());
 addEventListener("resize", throttled(() => table && !document.getElementById("results").hidden && draw(), 300));
 
 const progress = throttled(async () => {
-  const study = await ask(`/v1/studies/${id}`);
+  const study = await ask(`/v1/studies/${id}?cells=100`);
   const done = study.counts.succeeded || 0;
-  const others = ["running", "queued", "failed", "cancelled", "pruned", "missing"].filter((n) => study.counts[n]).map((n) => `, ${study.counts[n]} ${n}`).join("");
+  const others = ["running", "queued", "planned", "failed", "cancelled", "pruned", "missing"].filter((n) => study.counts[n]).map((n) => `, ${study.counts[n]} ${n}`).join("");
   document.getElementById("counts").textContent = `${study.state}: ${done} of ${study.cells} cells done${others}${study.reused ? `; ${study.reused} reused from other jobs` : ""}.`;
   document.getElementById("progress").value = done + (study.counts.pruned || 0);
   const job = study.grid.find((c) => c.job && c.state !== "queued")?.job;

@@ -53,7 +53,7 @@ def compare(
     from normlab.cli.results import print_comparison
 
     with connect(ctx) as client:
-        path = axis or _axis_of(client.studies.get(study), a, b)
+        path = axis or _axis_of(client.studies.summary(study), a, b)
         if not decide:
             question = {"metric": metric, "reduction": reduction}
             print_comparison(client, study, [path, a, b], question, as_json)
@@ -80,7 +80,7 @@ def decide_study(
 ) -> None:
     """Add seeds until each value of an axis is better than the first one, or is not."""
     with connect(ctx) as client:
-        path = axis or client.studies.get(study).paths[0]
+        path = axis or client.studies.summary(study).paths[0]
         asked = {"by": by, "power": power, "at_most": at_most, "metric": metric,
                  "reduction": reduction, "compare": {"axis": path, "against": against}}  # fmt: skip
         _decide(client, study, asked, wait, as_json)

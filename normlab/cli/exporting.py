@@ -70,7 +70,7 @@ def export(
         if tensorboard is not None:
             _say(_to_tensorboard(runs, tensorboard), as_json)
         elif mlflow is not None:
-            name = experiment or (client.studies.get(study).name if study else "normlab")
+            name = experiment or (client.studies.summary(study).name if study else "normlab")
             _say(_to_mlflow(client, runs, mlflow, name, artifacts), as_json)
         elif to is None:
             _write(runs, sys.stdout, as_json, by_job=study is not None)

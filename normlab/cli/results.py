@@ -91,7 +91,7 @@ def results(
             _write(table, form, output)
         else:
             print_results(client, table)
-            if client.studies.get(study).spec.decide:
+            if client.studies.summary(study).spec.decide:
                 print_verdicts(client.studies.decision(study))
 
 

@@ -22,7 +22,7 @@ Set = typer.Option(
     [], "--set", "-s", metavar="FIELD=VALUE", help="Set a field, for example base.epochs=2."
 )
 SPARE = ["age", "varies"]  # of a list in a narrow terminal
-STATES = ("succeeded", "running", "queued", "failed", "cancelled", "pruned", "missing")
+STATES = ("succeeded", "running", "queued", "planned", "failed", "cancelled", "pruned", "missing")
 
 studies = typer.Typer(no_args_is_help=True, help="Run a grid of jobs, and complete it.")
 
@@ -167,7 +167,7 @@ def resume(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> No
 
 @studies.command(epilog=examples("normlab study cancel 5f0c9a41"))
 def cancel(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
-    """Cancel every cell that has not ended; `complete` resumes the study."""
+    """Cancel every cell that has not ended; none starts any more. `complete` resumes the study."""
     _verb(ctx, "cancel", study, as_json)
 
 
@@ -207,7 +207,7 @@ def _print_results(client: Any, study: str) -> None:
     from normlab.cli.results import print_results
 
     print_results(client, client.studies.results(study))
-    if client.studies.get(study).spec.decide:
+    if client.studies.summary(study).spec.decide:
         print_verdicts(client.studies.decision(study))
 
 
@@ -261,7 +261,7 @@ class StudyProgress:
             return
         self.last = text
         if sys.stderr.isatty():
-            done = not study.counts.get("queued") and not study.counts.get("running")
+            done = not any(study.counts.get(s) for s in ("planned", "queued", "running"))
             print(f"\r\033[K{text}", end="\n" if done else "", file=sys.stderr, flush=True)
         else:
             print(text, file=sys.stderr, flush=True)

@@ -21,6 +21,8 @@ from normlab.client.pages import all_items
 from normlab.client.transport import Transport
 from normlab.errors import ServiceUnavailable
 from normlab.records import (
+    CellPage,
+    CellRecord,
     ComparisonTable,
     ResultTable,
     StudyDetail,
@@ -47,7 +49,11 @@ class Studies:
         self.study_id = references.studies(transport).full
 
     def create(self, spec: AnyStudy) -> StudyRecord:
-        """Queue every cell of a study; the same specification is the same study."""
+        """
+        Queue every cell of a study; the same specification is the same study.
+
+        A large study is accepted as a whole, and `queueing` until its last cell is queued.
+        """
         return self.transport.record(
             StudyRecord, "POST", "/studies", json=_body(spec), repeatable=True
         )
@@ -64,8 +70,14 @@ class Studies:
         return self.transport.record(StudyRecord, "PUT", path, json=_body(spec), repeatable=True)
 
     def get(self, study: str) -> StudyDetail:
-        """Return a study with all its cells."""
-        return self.transport.record(StudyDetail, "GET", self._path(study))
+        """Return a study with all its cells, page by page."""
+        found = self._detail(study)
+        grid = [*found.grid, *self._cells(found.id, found.next_cursor)]
+        return found.model_copy(update={"grid": grid, "next_cursor": None})
+
+    def summary(self, study: str) -> StudyDetail:
+        """Return a study without its cells, however large it is."""
+        return self._detail(study, cells=0)
 
     def list(self) -> Iterator[StudyRecord]:
         """Iterate over studies, newest first, page by page."""
@@ -90,7 +102,7 @@ class Studies:
         return self._post(study, "resume")
 
     def cancel(self, study: str) -> StudyRecord:
-        """Cancel every job of the study that has not ended."""
+        """Cancel every job of the study that has not ended; none starts after the answer."""
         return self._post(study, "cancel")
 
     def set_priority(self, study: str, priority: int) -> StudyRecord:
@@ -104,22 +116,20 @@ class Studies:
         timeout_s: Optional[float] = None,
     ) -> StudyRecord:
         """
-        Return *study* once no cell is queued or running, and none will be added.
+        Return *study* once no cell is planned, queued or running, and none will be added.
 
         Args:
             study: its id.
-            progress: called with the study after every request.
+            progress: called with the study, without its cells, after every request.
             timeout_s: raise ServiceUnavailable after this time; None waits forever.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            record = self.get(study)
+            record = self.summary(study)
             if progress:
                 progress(record)
-            asked = record.spec.search is not None or record.spec.decide is not None
-            growing = asked and record.state == "active"
-            if not (growing or record.counts.get("queued") or record.counts.get("running")):
-                return record
+            if not _goes_on(record):
+                return self.get(record.id)
             if deadline is not None and time.monotonic() > deadline:
                 raise ServiceUnavailable(f"study {study} has not ended within {timeout_s:g} s")
             self.transport.sleep(WATCH_S)
@@ -220,8 +230,21 @@ class Studies:
             study: its id; it has no `decide` yet.
             asked: the fields of `decide`: by, power, at_most, metric, reduction, compare.
         """
-        spec = self.get(study).spec.model_dump(mode="json")
+        spec = self.summary(study).spec.model_dump(mode="json")
         return self.extend(study, {**spec, "decide": asked})
+
+    def _detail(self, study: str, **params: Any) -> StudyDetail:
+        answer = self.transport.send("GET", f"/studies/{self.study_id(study)}", params=params)
+        return StudyDetail.model_validate_json(answer.content)
+
+    def _cells(self, study: str, cursor: Optional[str]) -> Iterator[CellRecord]:
+        while cursor is not None:
+            answer = self.transport.send(
+                "GET", f"/studies/{study}/cells", params={"cursor": cursor}
+            )
+            page = CellPage.model_validate_json(answer.content)
+            yield from page.cells
+            cursor = page.next_cursor
 
     def _post(self, study: str, verb: str, body: Any = None) -> StudyRecord:
         path = self._path(study, f"/{verb}")
@@ -231,6 +254,12 @@ class Studies:
 
     def _path(self, study: str, below: str = "") -> str:
         return f"/studies/{self.study_id(study)}{below}"
+
+
+def _goes_on(study: StudyDetail) -> bool:
+    asked = study.spec.search is not None or study.spec.decide is not None
+    moving = study.state in ("queueing", "cancelling") or (asked and study.state == "active")
+    return moving or any(study.counts.get(state) for state in ("planned", "queued", "running"))
 
 
 def _body(spec: AnyStudy) -> Any:

@@ -36,6 +36,7 @@ from normlab.records.results import (
     ResultTable,
 )
 from normlab.records.studies import (
+    CellPage,
     CellRecord,
     DecisionCost,
     Refusal,
@@ -49,6 +50,7 @@ __all__ = [
     "ENDED",
     "ArtifactRecord",
     "AttemptRecord",
+    "CellPage",
     "CellRecord",
     "ComparisonRow",
     "ComparisonTable",

@@ -17,7 +17,7 @@ class CellRecord(BaseModel):
     coordinates: Dict[str, Any]
     seed: int
     job: Union[str, None]
-    state: str = Field(description="of its job, or missing")
+    state: str = Field(description="of its job, or planned (waits to be queued), or missing")
     reused: bool = Field(description="its job belongs to another study, or to none")
 
 
@@ -28,7 +28,8 @@ class StudyRecord(BaseModel):
     name: str
     owner: str
     state: str = Field(
-        description="active, paused, cancelled, failed, or complete: every cell succeeded"
+        description="active, paused, cancelled, failed, or complete: every cell succeeded; "
+        "queueing while cells are planned, and cancelling while some have not been cancelled yet"
     )
     created_at: datetime
     cells: int
@@ -39,10 +40,20 @@ class StudyRecord(BaseModel):
 
 
 class StudyDetail(StudyRecord):
-    """A study with its specification and cells."""
+    """A study with its specification and its first cells."""
 
     spec: StudySpec
-    grid: List[CellRecord]
+    grid: List[CellRecord] = Field(description="the first cells, in the order of the axes")
+    next_cursor: Union[str, None] = Field(
+        None, description="of `GET /v1/studies/{id}/cells`, for the cells after these"
+    )
+
+
+class CellPage(BaseModel):
+    """Some cells of a study, and the cursor of the next page."""
+
+    cells: List[CellRecord]
+    next_cursor: Union[str, None]
 
 
 class StudyPage(BaseModel):

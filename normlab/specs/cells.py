@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import copy
 import itertools
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Hashable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from pydantic import ValidationError
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.exclusions import Exclusions, put
-from normlab.specs.jobs import JobSpec
+from normlab.specs.jobs import JobSpec, fingerprints
 from normlab.specs.problems import explain
 from normlab.specs.studies import MAX_CELLS, StudySpec
 
@@ -61,12 +72,13 @@ def lay_out(study: StudySpec, check: Callable[[], None] = lambda: None) -> Grid:
     cells: Dict[str, Cell] = {}
     excluded = 0
     exclusions = Exclusions(study.exclude)
+    maker = _Maker(study)
     for coordinates in _grid(study):
         check()
         if exclusions.leave_out(coordinates):
             excluded += len(study.seeds)
             continue
-        for cell in _with_seeds(make_cell(study, coordinates, study.seeds[0]), study.seeds):
+        for cell in maker.cells(coordinates, study.seeds):
             cells.setdefault(cell.key, cell)
     if not cells:
         raise InvalidSpec(
@@ -90,11 +102,71 @@ def make_cell(study: StudySpec, coordinates: Coordinates, seed: int) -> Cell:
     return Cell(spec.fingerprint(), coordinates, seed, spec)
 
 
-def _with_seeds(first: Cell, seeds: Sequence[int]) -> Iterator[Cell]:
-    yield first
-    for seed in seeds[1:]:  # only the seed differs, so the rest is not validated again
-        spec = first.spec.model_copy(update={"seed": seed})
-        yield first._replace(key=spec.fingerprint(), seed=seed, spec=spec)
+def make_cells(study: StudySpec, coordinates: Coordinates, seeds: Sequence[int]) -> List[Cell]:
+    """Make the cells of *study* at *coordinates*, one for each of *seeds*."""
+    return list(_Maker(study).cells(coordinates, seeds))
+
+
+class _Maker:
+    """
+    Makes the cells of one study, and validates each value of a field once, not in every cell.
+
+    It may, because a field of a job is valid whatever the other fields are: what concerns several
+    of them is in `job_rules`.
+    """
+
+    def __init__(self, study: StudySpec) -> None:
+        self._study = study
+        self._paths: Dict[str, List[str]] = {}
+        self._first: Optional[Tuple[JobSpec, Dict[str, str]]] = None
+        self._known: Dict[Hashable, _Field] = {}
+
+    def cells(self, coordinates: Coordinates, seeds: Sequence[int]) -> Iterator[Cell]:
+        """Yield the cells at *coordinates*, which name the same paths in every call."""
+        fields = self._fields(coordinates)
+        known = {name: self._known.get(key) for name, key in fields.items()}
+        if self._first is None or None in known.values():
+            spec = make_cell(self._study, coordinates, seeds[0]).spec
+            texts = spec.texts()
+            self._learn(fields, coordinates, spec, texts)
+        else:
+            found = {name: field for name, field in known.items() if field is not None}
+            first, texts = self._first
+            spec = first.model_copy(update={name: field.value for name, field in found.items()})
+            texts = {**texts, **{n: field.text for n, field in found.items() if n in texts}}
+        for seed, key in zip(seeds, fingerprints(texts, seeds)):
+            of = spec if seed == spec.seed else spec.model_copy(update={"seed": seed})
+            yield Cell(key, coordinates, seed, of)
+
+    def _fields(self, coordinates: Coordinates) -> Dict[str, Hashable]:
+        """Return for each field that *coordinates* change what tells its values apart."""
+        if not self._paths:
+            for path in coordinates:
+                self._paths.setdefault(path.partition(".")[0], []).append(path)
+        return {
+            name: (name, *(id(coordinates[path]) for path in paths))
+            for name, paths in self._paths.items()
+        }
+
+    def _learn(
+        self,
+        fields: Dict[str, Hashable],
+        coordinates: Coordinates,
+        spec: JobSpec,
+        texts: Dict[str, str],
+    ) -> None:
+        if self._first is None:
+            self._first = (spec, texts)
+        for name, key in fields.items():
+            self._known[key] = _Field(coordinates, getattr(spec, name), texts.get(name, ""))
+
+
+class _Field(NamedTuple):
+    """The validated value of a field, and its text."""
+
+    coordinates: Coordinates  # kept, so that no other value gets the identity of one of these
+    value: Any
+    text: str
 
 
 def label(value: Any) -> str:

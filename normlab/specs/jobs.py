@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Iterator, List, Literal, Mapping, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Literal,
+    Mapping,
+    Tuple,
+    Union,
+)
 
 from pydantic import (
     BeforeValidator,
@@ -150,14 +161,25 @@ class JobSpec(Spec):
 
     def fingerprint(self) -> str:
         """Hash what the job computes, in 64 hex digits; equal jobs have equal fingerprints."""
+        text = json.dumps(self._science(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def texts(self) -> Dict[str, str]:
+        """Return what a fingerprint is made of: the JSON of each field, in alphabetical order."""
+        science = self._science()
+        return {
+            name: json.dumps(science[name], sort_keys=True, separators=(",", ":"))
+            for name in sorted(science)
+        }
+
+    def _science(self) -> Dict[str, Any]:
         science = self.model_dump(mode="json", exclude=_ERRANDS)
         if self.optimizer.norms_of is None:  # without it they have no effect
             for field in ("norms_of", "norm_mode", "norm_ratio_limit"):
                 del science["optimizer"][field]
         if not self.code:
             del science["code"]
-        text = json.dumps(science, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return science
 
     def twin(self) -> JobSpec:
         """Return the same job without the norms of another."""
@@ -217,3 +239,14 @@ def _plugins_of(spec: JobSpec) -> Iterator[registries.Plugin]:
         plugin = None if name in registry.own else registries.provider(part, name)
         if plugin is not None:
             yield plugin
+
+
+def fingerprints(texts: Mapping[str, str], seeds: Iterable[int]) -> Iterator[str]:
+    """Yield the fingerprints of jobs with these *texts* that differ in their seeds alone."""
+    parts = [f'"{name}":{text}' for name, text in texts.items()]
+    at = list(texts).index("seed")
+    head = "".join(f"{part}," for part in parts[:at])
+    tail = "".join(f",{part}" for part in parts[at + 1 :])
+    for seed in seeds:
+        whole = f'{{{head}"seed":{seed}{tail}}}'
+        yield hashlib.sha256(whole.encode()).hexdigest()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, List, Optional
+from functools import lru_cache
+from typing import Callable, List, Optional, Tuple
 
 from normlab.specs.registries import NETWORKS, Registry
 
@@ -39,11 +40,18 @@ class ModelFacts:
 
     def sites(self, width: Optional[int], image_size: int) -> List[NormPlace]:
         """List the normalizers in the order in which a sample passes them."""
-        return self.sites_of(width or self.default_width, image_size)
+        return list(_sites(self.sites_of, width or self.default_width, image_size))
 
     def channels(self, width: Optional[int]) -> List[int]:
         """List the channels of each normalizer."""
         return [site.channels for site in self.sites(width, 4 * self.min_image_size)]
+
+
+@lru_cache(4096)  # a grid asks for the same in each of its cells
+def _sites(
+    sites_of: Callable[[int, int], List[NormPlace]], width: int, image_size: int
+) -> Tuple[NormPlace, ...]:
+    return tuple(sites_of(width, image_size))
 
 
 def _halved(side: int) -> int:

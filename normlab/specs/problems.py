@@ -9,6 +9,9 @@ from pydantic import BaseModel
 
 from normlab.errors import FieldProblem
 
+MOST = 50
+"""Nobody reads more problems than these at once."""
+
 _TAGS = ("kind", "name")  # the fields that choose a member of a union
 
 
@@ -19,7 +22,7 @@ def explain(
     at: str = "",
 ) -> List[FieldProblem]:
     """
-    Return the problems with *value*, one for each of pydantic's *errors*.
+    Return the problems with *value*, one for each of the first MOST of pydantic's *errors*.
 
     Args:
         errors: what `ValidationError.errors()` lists.
@@ -27,7 +30,7 @@ def explain(
         model: what it was validated as; its field names are offered for unknown ones.
         at: the field that *value* is, where it is a part of something larger.
     """
-    return [_problem(error, value, model, at) for error in errors]
+    return [_problem(error, value, model, at) for error in errors[:MOST]]
 
 
 def _problem(

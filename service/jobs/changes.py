@@ -75,7 +75,6 @@ def retry_within(connection: Connection, job: UUID, max_queued: int | None = Non
     changes = {
         "forgiven": schema.job.c.attempt,
         "cancel_requested": False,
-        "held": False,
         "error": None,
         "worker": None,
         "not_before": None,

@@ -20,6 +20,7 @@ from normlab.events import Failed, Finished
 from normlab.records import JobState
 from normlab.specs.jobs import JobSpec
 from service.jobs import states
+from service.jobs.records import HELD
 from service.store import schema
 from service.store.database import Database, cursor_of
 
@@ -57,7 +58,7 @@ class Renewal:
 
 
 _CLAIMABLE = (
-    "state = 'queued' and device = :device and not cancel_requested and not held"
+    f"state = 'queued' and device = :device and not cancel_requested and not {HELD}"
     " and attempt - forgiven < max_attempts"
     " and (not_before is null or not_before <= clock_timestamp())"
     " and (cast(:most_replicas as int) is null"

@@ -1,4 +1,8 @@
-"""The limit on an owner's queued jobs: requests of one owner are counted one after another."""
+"""
+The limit on an owner's queued jobs: requests of one owner are counted one after another.
+
+Cells that a study has accepted and not queued yet count as queued.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,10 @@ MARGIN = 1000
 """More than the connections of a database, and so more than concurrent single submissions."""
 
 _LOCK = text(f"select pg_advisory_xact_lock({_KEY.format(owner='cast(:owner as text)')})")
-_QUEUED = text("select count(*) from job where owner = :owner and state = 'queued'")
+_QUEUED = text("""
+    select (select count(*) from job where owner = :owner and state = 'queued')
+        + (select coalesce(sum(planned), 0) from study where owner = :owner and planned > 0)
+""")
 
 
 def reserve(connection: Connection, owner: str, wanted: int, most: int | None) -> None:
@@ -31,11 +38,24 @@ def reserve(connection: Connection, owner: str, wanted: int, most: int | None) -
         QuotaExceeded: with the numbers; then nothing may be queued.
     """
     if room(connection, owner, most, wanted) < wanted:
-        queued = connection.execute(_QUEUED, {"owner": owner}).scalar_one()
-        raise QuotaExceeded(
-            f"{owner!r} has {queued} jobs queued, and this adds {wanted}: the most that this "
-            f"service allows are {most}; {_way_out(wanted, most)}"
-        )
+        raise _exceeded(owner, _queued(connection, owner), wanted, most)
+
+
+def keep_within(connection: Connection, owner: str, added: int, most: int | None) -> None:
+    """
+    Count *owner*'s jobs after this transaction has queued or planned *added* more.
+
+    Call it last: the other requests of the owner wait from here until the transaction ends.
+
+    Raises:
+        QuotaExceeded: with the numbers; then the transaction must not commit.
+    """
+    if most is None or added <= 0:
+        return
+    connection.execute(_LOCK, {"owner": owner})
+    queued = _queued(connection, owner)
+    if queued > most:
+        raise _exceeded(owner, queued - added, added, most)
 
 
 def room(connection: Connection, owner: str, most: int | None, wanted: int) -> int:
@@ -43,8 +63,18 @@ def room(connection: Connection, owner: str, most: int | None, wanted: int) -> i
     if most is None or wanted == 0:
         return wanted
     connection.execute(_LOCK, {"owner": owner})
-    queued = int(connection.execute(_QUEUED, {"owner": owner}).scalar_one())
-    return max(0, min(wanted, most - queued))
+    return max(0, min(wanted, most - _queued(connection, owner)))
+
+
+def _queued(connection: Connection, owner: str) -> int:
+    return int(connection.execute(_QUEUED, {"owner": owner}).scalar_one())
+
+
+def _exceeded(owner: str, queued: int, wanted: int, most: int | None) -> QuotaExceeded:
+    return QuotaExceeded(
+        f"{owner!r} has {queued} jobs queued, and this adds {wanted}: the most that this "
+        f"service allows are {most}; {_way_out(wanted, most)}"
+    )
 
 
 def _way_out(wanted: int, most: int | None) -> str:

@@ -24,10 +24,15 @@ from sqlalchemy import (
 from normlab.records import JobRecord
 from service.store import schema
 
-_SHOWN = [c for c in schema.job.c if c.name in {*JobRecord.model_fields, "held", "not_before"}]
+HELD = (
+    "(study is not null and study = any(array("
+    "select id from study where state = 'paused' or cancelling)))"
+)
+"""Of a job in SQL: its study holds it back. The few such studies are found once a statement."""
+_SHOWN = [c for c in schema.job.c if c.name in {*JobRecord.model_fields, "not_before"}]
 SHOWN = [c.name for c in _SHOWN]
 """The columns of the table that form a record."""
-JOBS = select(*_SHOWN)
+JOBS = select(*_SHOWN, literal_column(HELD).label("held"))
 """These columns for all jobs; callers add conditions."""
 _LIVE = text("select distinct device from worker where live_until > clock_timestamp()")
 _key, _last = schema.metric_key.c, schema.metric_last.c
@@ -82,7 +87,8 @@ def record_of(row: Mapping[str, Any], live: set[str]) -> JobRecord:
     Make a record from a *row*, given the kinds of device that are live.
 
     Args:
-        row: the columns SHOWN, and in `last` the last values of metrics, if there are any.
+        row: the columns SHOWN; in `last` the last values of metrics, if there are any; and `held`,
+            if its study may hold it back.
     """
     study = row["study"]
     values = {
@@ -98,8 +104,8 @@ def record_of(row: Mapping[str, Any], live: set[str]) -> JobRecord:
 def _waiting_for(row: Mapping[str, Any], live: set[str]) -> str | None:
     if row["state"] != "queued":
         return None
-    if row["held"]:
-        return "its study, which is paused"
+    if row.get("held"):
+        return "its study, which is paused or being cancelled"
     if row["device"] not in live:
         return f"a worker for {row['device']}: none is live now"
     if row["not_before"] is not None:

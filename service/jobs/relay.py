@@ -5,11 +5,12 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from service.jobs.doorbell import Doorbell
+from service.jobs.records import HELD
 from service.store.database import Database
 
 # No more messages than idle slots, or a long queue would flood the broker. Several relays divide
 # the jobs by skipping those that another relay has locked.
-_DUE = text("""
+_DUE = text(f"""
     with idle as (
         select device, sum(slots - busy) as slots from worker
         where live_until > clock_timestamp() group by device
@@ -17,7 +18,7 @@ _DUE = text("""
         select id, device, row_number() over (
             partition by device order by priority desc, created_at) as place
         from job
-        where state = 'queued' and not cancel_requested and not held
+        where state = 'queued' and not cancel_requested and not {HELD}
           and (not_before is null or not_before <= clock_timestamp())
           and greatest(rung_at, created_at) < clock_timestamp() - make_interval(secs => :ring_s)
     ), due as (

@@ -28,11 +28,15 @@ _WRITTEN = (
 # before the job is added. The last row has the result: no job if its key or cell already exists.
 _SUBMIT = f"""
     with few as (
-        select count(*) as n from (
-            select 1 from job
-            where %(most)s::int is not null and owner = %(owner)s and state = 'queued'
-            limit %(most)s::int
-        ) as queued
+        select (
+            select count(*) from (
+                select 1 from job
+                where %(most)s::int is not null and owner = %(owner)s and state = 'queued'
+                limit %(most)s::int
+            ) as queued
+        ) + (
+            select coalesce(sum(planned), 0) from study where owner = %(owner)s and planned > 0
+        ) as n
     ), added as (
         insert into job ({", ".join(_WRITTEN)})
         select {", ".join(f"%({name})s" for name in _WRITTEN)}

@@ -55,16 +55,29 @@ class Child:
         self.restart()
 
     def restart(self) -> None:
-        """Start it, again if it has ended, and do not wait until it answers."""
-        self.started = (
-            time.monotonic()
-        )  # before the start, so that a failed one is followed by a pause too
+        """
+        Start it, again if it has ended, and do not wait until it answers.
+
+        Raises:
+            ServiceUnavailable: the system refuses to start it, for example because there is no such
+                program.
+        """
+        self.started = time.monotonic()  # before, so that a failed start is followed by a pause too
         self.make_room()
         _keep_one_old(self.log)
         self.starts += 1
+        try:
+            self.process = self._start()
+        except (OSError, subprocess.SubprocessError) as e:
+            raise ServiceUnavailable(
+                f"{self.name} cannot be started with {self.command[0]} ({e}); see that the program "
+                "is there and may be run, and that memory and disk are not full"
+            ) from e
+
+    def _start(self) -> subprocess.Popen[bytes]:
         parent = os.getpid()
         with append_privately(self.log) as out:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 self.command,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -133,7 +146,7 @@ def restart_ended(children: Sequence[Child]) -> list[Child]:
         _log.error("child ended", child=child.name, exit=child.process.returncode)
         try:
             child.restart()
-        except OSError as e:  # no memory, process or disk space now: the next round tries again
+        except (OSError, ServiceUnavailable) as e:  # the next round tries again
             _log.error("child does not start", child=child.name, reason=str(e))
     return ended
 

@@ -51,8 +51,16 @@ study = Table(
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
     Column("fingerprint", Text, nullable=False),
     Column("reason", Text),  # why a search failed, or is stuck now
+    # What is done slice by slice: how many cells wait to be queued (they count to the owner's
+    # limit); what had failed when completion was asked for; a cancellation; a new priority.
+    Column("planned", Integer, nullable=False, server_default="0"),
+    Column("asked_at", MOMENT),
+    Column("cancelling", Boolean, nullable=False, server_default="false"),
+    Column("priority", SmallInteger),
     Index("study_by_age", text("created_at desc"), "id"),
     Index("study_once", "owner", "fingerprint", unique=True),
+    Index("study_planned", "owner", postgresql_where=text("planned > 0")),
+    Index("study_held", "id", postgresql_where=text("state = 'paused' or cancelling")),
 )
 
 job = Table(
@@ -67,7 +75,6 @@ job = Table(
     Column("fingerprint", Text, nullable=False),
     Column("study", Uuid, ForeignKey("study.id", ondelete="SET NULL")),
     Column("cell", Text),
-    Column("held", Boolean, nullable=False, server_default="false"),  # its study is paused
     # Copied from the spec: the fields that lists show and filter by.
     Column("normalizer", Text, nullable=False),
     Column("proxy", Boolean, nullable=False),

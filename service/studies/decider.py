@@ -40,8 +40,8 @@ _LIVE = text("""
 class Decider(Rounds):
     """Advances every active study that decides: looks at it, and adds seeds."""
 
-    field = "decide"
     name = "decisions"
+    condition = "state = 'active' and planned = 0 and spec ? 'decide'"
 
     def advance(self, connection: Connection, row: Any) -> int:
         """Look and add seeds where that is due; return how many looks and jobs that were."""
@@ -77,8 +77,7 @@ class Decider(Rounds):
     def _add(self, connection: Connection, row: Any, spec: StudySpec, cells: Sequence[Cell]) -> int:
         refuse_wrong_cells(cells, self._check)
         fitting = cells[: room(connection, row.owner, self._max_queued, len(cells))]
-        place = self._place()
-        add_cells(connection, row.id, fitting, owner=row.owner, place=place, reuse=spec.reuse)
+        add_cells(connection, row, fitting, self._place(), reuse=spec.reuse)
         return len(fitting)
 
 

@@ -1,54 +1,27 @@
-"""The grid of a study in the database: its cells, and their jobs."""
+"""The grid of a study: its cells are checked, stored with what is known of them, and queued."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
-import orjson
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, text
 
-from normlab.errors import FieldProblem, InvalidSpec, told
-from normlab.records import CellRecord
+from normlab.errors import InvalidSpec, told
 from normlab.specs.cells import Cell
-from normlab.specs.jobs import JobSpec
-from service.jobs import submissions
-from service.jobs.quota import reserve
-from service.store import events, schema
+from service.store import schema
+from service.store.bulk import insert_rows
+from service.studies.places import Check, Place
+from service.studies.queueing import queue_slice
 
-Place = Callable[[JobSpec], tuple[str, str]]
-"""Choose a device for a job, with the reason."""
-
-Check = Callable[[JobSpec], Sequence[FieldProblem]]
-"""Problems of a job that the schema cannot detect."""
-
-_GRID = text("""
-    select c.key, c.coordinates, c.seed, c.job, c.reused,
-        case when c.pruned and j.state = 'cancelled' then 'pruned'
-             else coalesce(j.state, 'missing') end as state
-    from study_cell c left join job j on j.id = c.job
-    where c.study = :study order by c.position
-""")
+_KEYS = text("select key from study_cell where study = :study")
 _FINISHED = text("""
     select distinct on (fingerprint) fingerprint, id from job
     where owner = :owner and state = 'succeeded' and fingerprint = any(:keys)
     order by fingerprint, created_at
 """)
-_TURNS = text("insert into turn (device, owner) values (:device, :owner) on conflict do nothing")
-_QUEUED = text("""
-    insert into event (job, kind, payload)
-    select id, 'queued', jsonb_build_object('device', device, 'attempt', 0)
-    from job where id = any(:jobs) order by id
-""")
-
-
-def grid(connection: Connection, study: UUID) -> list[CellRecord]:
-    """List the cells of a study in the order of its axes."""
-    rows = connection.execute(_GRID, {"study": study}).mappings()
-    return [
-        CellRecord.model_validate({**row, "job": None if row["job"] is None else str(row["job"])})
-        for row in rows
-    ]
+_PLAN = text("update study set planned = planned + :more where id = :study returning *")
 
 
 def refuse_wrong_cells(cells: Iterable[Cell], check: Check) -> None:
@@ -68,59 +41,42 @@ def refuse_wrong_cells(cells: Iterable[Cell], check: Check) -> None:
 
 
 def add_cells(
-    connection: Connection,
-    study: UUID,
-    cells: Sequence[Cell],
-    *,
-    owner: str,
-    place: Place,
-    reuse: bool,
-    held: bool = False,
-    max_queued: int | None = None,
-) -> list[UUID]:
+    connection: Connection, row: Any, cells: Sequence[Cell], place: Place, *, reuse: bool
+) -> int:
     """
-    Queue a job for each of *cells* that is new to the study; return the jobs.
+    Add those of *cells* that are new to the study of *row*; return how many of them will run.
 
-    Raises:
-        QuotaExceeded: *owner* would have more than *max_queued* jobs queued.
+    The first ones are queued at once, the others are planned.
+
+    Args:
+        row: the study, locked, with its present specification.
+        reuse: take the jobs of the study's owner that have computed a cell already.
     """
-    known = {cell.key for cell in grid(connection, study)}
+    keys = connection.execute(_KEYS, {"study": row.id}).scalars()
+    known = set(keys)
     new = [cell for cell in cells if cell.key not in known]
-    filled = finished_jobs(connection, owner, new) if reuse else {}
-    placed: dict[str, tuple[str, str]] = {}
-    rows = []
-    for cell in new:
-        if cell.key not in filled:
-            # Cells that differ only in their seed go to the same device.
-            where = orjson.dumps(cell.coordinates).decode()
-            device, reason = placed.setdefault(where, place(cell.spec))
-            row = submissions.row_of(cell.spec, owner, device, reason)
-            rows.append(row | {"study": study, "cell": cell.key, "held": held})
-    job_of = {row["cell"]: row["id"] for row in rows}
-    if rows:
-        reserve(connection, owner, len(rows), max_queued)
-        connection.execute(insert(schema.job), rows)
-        for device in {row["device"] for row in rows}:
-            connection.execute(_TURNS, {"device": device, "owner": owner})
-        connection.execute(_QUEUED, {"jobs": list(job_of.values())})
-        events.notify(connection, rows[0]["id"])
-    if new:
-        connection.execute(
-            insert(schema.study_cell),
-            [
-                {
-                    "study": study,
-                    "key": cell.key,
-                    "position": len(known) + i,
-                    "coordinates": cell.coordinates,
-                    "seed": cell.seed,
-                    "job": job_of.get(cell.key, filled.get(cell.key)),
-                    "reused": cell.key in filled,
-                }
-                for i, cell in enumerate(new)
-            ],
-        )
-    return list(job_of.values())
+    filled = finished_jobs(connection, row.owner, new) if reuse else {}
+    insert_rows(
+        connection,
+        schema.study_cell,
+        [
+            {
+                "study": row.id,
+                "key": cell.key,
+                "position": len(known) + i,
+                "coordinates": cell.coordinates,
+                "seed": cell.seed,
+                "job": filled.get(cell.key),
+                "reused": cell.key in filled,
+            }
+            for i, cell in enumerate(new)
+        ],
+    )
+    more = len(new) - len(filled)
+    if more:
+        planned = connection.execute(_PLAN, {"study": row.id, "more": more}).one()
+        queue_slice(connection, planned, place)
+    return more
 
 
 def finished_jobs(connection: Connection, owner: str, cells: Sequence[Cell]) -> dict[str, UUID]:

@@ -1,36 +1,33 @@
-"""Change all jobs of a study together: a few statements for any number of cells."""
+"""Move many jobs of a study together: a few statements for a slice of any number."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from normlab.records import JobState
-from service.jobs.quota import reserve
 from service.store.events import CHANNEL
 
-# Locked in a fixed order, so that two changes of the same jobs wait for each other without
-# deadlock; the following statements see what they waited for.
-_LOCK = text("""
-    select count(*) from (
-        select j.id from job j join study_cell c on c.job = j.id
-        where c.study = :study and not c.reused and not c.pruned and j.state = any(:states)
-        order by j.id for update of j
-    ) locked
+SLICE = 300
+"""The most cells that one transaction queues, cancels or moves."""
+
+# Those that would start next come first: a worker may be claiming them just now, and then this
+# waits for it. The following statements see what they waited for.
+_STAYS = "(state = 'queued' or (state = 'running' and not cancel_requested))"
+_TO_CANCEL = text(f"""
+    select id from job where study = :study and {_STAYS}
+    order by priority desc, created_at, id limit :limit for update
 """)
-_CELLS = """
-    select c.job from study_cell c
-    where c.study = :study and not c.reused and not c.pruned and c.job is not null
-"""
 # Does for all jobs what `states.move` and `events.record` do for one: guard, event, notification.
-_CANCEL = text(f"""
+_CANCEL = text("""
     with stopped as (
         update job set state = 'cancelled', finished_at = clock_timestamp(), lease_until = null
-        where id in ({_CELLS}) and state = 'queued' returning id, attempt
+        where id = any(:jobs) and state = 'queued' returning id, attempt
     ), asked as (
         update job set cancel_requested = true
-        where id in ({_CELLS}) and state = 'running' and not cancel_requested returning id
+        where id = any(:jobs) and state = 'running' and not cancel_requested returning id
     ), told as (
         insert into event (job, kind, payload)
         select id, 'cancelled', jsonb_build_object('attempt', attempt, 'cause', 'requested')
@@ -41,12 +38,16 @@ _CANCEL = text(f"""
     )
     select count(pg_notify(:channel, job::text)::text) from told
 """)
-_RETRY = text(f"""
+_CANCELLED = text(f"""
+    update study set cancelling = exists (select from job where study = :study and {_STAYS})
+    where id = :study
+""")
+_RETRY = text("""
     with again as (
         update job set state = 'queued', forgiven = attempt, cancel_requested = false,
-            held = false, error = null, worker = null, not_before = null, rung_at = null,
+            error = null, worker = null, not_before = null, rung_at = null,
             finished_at = null, ran_s = 0
-        where id in ({_CELLS}) and state in ('failed', 'cancelled') returning id, attempt
+        where id = any(:jobs) and state in ('failed', 'cancelled') returning id, attempt
     ), told as (
         insert into event (job, kind, payload)
         select id, 'queued', jsonb_build_object('attempt', attempt, 'cause', 'retry')
@@ -54,27 +55,42 @@ _RETRY = text(f"""
     )
     select count(pg_notify(:channel, job::text)::text) from told
 """)
+_PRIORITIZE = text("""
+    with next as (
+        select id from job where study = :study and state = 'queued' and priority <> :priority
+        order by id limit :limit for update
+    )
+    update job set priority = :priority from next where job.id = next.id and job.state = 'queued'
+""")
+# Planned cells come with their first priority.
+_PRIORITIZED = text("""
+    update study set priority = null where id = :study and planned = 0 and not exists (
+        select from job where study = :study and state = 'queued' and priority <> :priority
+    )
+""")
 
 
-def cancel_all(connection: Connection, study: UUID) -> int:
-    """Cancel queued jobs and ask running jobs to stop; return the number of jobs."""
-    _lock(connection, study, ["queued", "running"])
-    values = {"study": study, "channel": CHANNEL}
-    return int(connection.execute(_CANCEL, values).scalar_one())
-
-
-def retry_all(connection: Connection, study: UUID, owner: str, most: int | None) -> int:
+def cancel_slice(connection: Connection, study: UUID) -> int:
     """
-    Queue failed and cancelled jobs again, all or nothing; return the number of jobs.
+    Cancel the next queued jobs of *study*, and ask running ones to stop; return their number.
 
-    Raises:
-        QuotaExceeded: *owner* may have no more than *most* jobs queued.
+    The study is locked, and is being cancelled until none is left.
     """
-    reserve(connection, owner, _lock(connection, study, ["failed", "cancelled"]), most)
-    values = {"study": study, "channel": CHANNEL}
-    return int(connection.execute(_RETRY, values).scalar_one())
+    jobs = connection.execute(_TO_CANCEL, {"study": study, "limit": SLICE}).scalars().all()
+    connection.execute(_CANCEL, {"jobs": jobs, "channel": CHANNEL})
+    connection.execute(_CANCELLED, {"study": study})
+    return len(jobs)
 
 
-def _lock(connection: Connection, study: UUID, states: list[JobState]) -> int:
-    values = {"study": study, "states": states}
-    return int(connection.execute(_LOCK, values).scalar_one())
+def retry_some(connection: Connection, jobs: Sequence[UUID]) -> None:
+    """Queue those of *jobs* again that have failed or were cancelled."""
+    if jobs:
+        connection.execute(_RETRY, {"jobs": sorted(jobs), "channel": CHANNEL})
+
+
+def prioritize_slice(connection: Connection, row: Any) -> int:
+    """Move the next queued jobs of the study of *row*, which is locked, to its new priority."""
+    values = {"study": row.id, "priority": row.priority, "limit": SLICE}
+    moved = connection.execute(_PRIORITIZE, values).rowcount
+    connection.execute(_PRIORITIZED, values)
+    return moved

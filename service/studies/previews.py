@@ -17,7 +17,8 @@ from normlab.specs.studies import StudySpec
 from service.jobs.estimates import Pace, total
 from service.store import patience
 from service.store.database import Database
-from service.studies.grids import Check, Place, finished_jobs
+from service.studies.grids import finished_jobs
+from service.studies.places import Check, Place
 from service.studies.spaces import corners, refuse_wrong_space
 
 Steps = Callable[[JobSpec], int | None]

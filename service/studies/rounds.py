@@ -1,4 +1,4 @@
-"""Studies that add cells by themselves, round after round: what searches and decisions share."""
+"""Studies that go on by themselves, round after round: what all such loops share."""
 
 from __future__ import annotations
 
@@ -10,23 +10,17 @@ from sqlalchemy import Connection, text
 
 from service.one_by_one import OneByOne
 from service.store.database import Database
-from service.studies.grids import Check, Place
+from service.studies.places import Check, Place
 
-_ACTIVE = text("select id from study where state = 'active' and spec ? :field order by id")
-_LOCK = text(
-    "select id, owner, spec from study where id = :study and state = 'active'"
-    " for update skip locked"
-)
-_END = text("update study set state = :state, reason = :reason where id = :study")
-_NOTE = text("""
-    update study set reason = :reason
-    where id = :study and state = 'active' and reason is distinct from :reason
+_END = text("""
+    update study set state = :state, reason = :reason, planned = 0, asked_at = null
+    where id = :study
 """)
 
 
 class Rounds:
     """
-    Advances every active study that has one field; any number of processes may do so at once.
+    Advances every study of which a condition holds; any number of processes may do so at once.
 
     A failing study does not affect others; it stores the reason.
 
@@ -37,8 +31,8 @@ class Rounds:
         failed: called for each failure of a study.
     """
 
-    field: str  # of the specification, which such a study has
     name: str  # in the log
+    condition: str  # in SQL, of such a study
 
     def __init__(
         self,
@@ -54,12 +48,18 @@ class Rounds:
         self._max_queued = max_queued
         self._count_failure = failed
         self._studies = OneByOne(self.name, self._in_turn, self._failed)
+        where = f"where id = :study and {self.condition}"
+        self._due = text(f"select id from study where {self.condition} order by id")
+        self._lock = text(f"select * from study {where} for update skip locked")
+        self._note = text(
+            f"update study set reason = :reason {where} and reason is distinct from :reason"
+        )
 
     def round(self) -> int:
         """Advance each study where that is due; return the number of changes."""
         with self._database.begin() as connection:
-            active = [row.id for row in connection.execute(_ACTIVE, {"field": self.field})]
-        return self._studies.round(active)
+            due = [row.id for row in connection.execute(self._due)]
+        return self._studies.round(due)
 
     def advance(self, connection: Connection, row: Any) -> int:
         """Do what is due for the study of *row*, which is locked; return the number of changes."""
@@ -67,19 +67,18 @@ class Rounds:
 
     def _in_turn(self, study: UUID) -> int:
         with self._database.begin() as connection:
-            row = connection.execute(_LOCK, {"study": study}).first()
+            row = connection.execute(self._lock, {"study": study}).first()
             if row is None:
                 return 0  # another process is handling it
-            touched = self.advance(connection, row)
-            connection.execute(_NOTE, {"study": study, "reason": None})
-        return touched
+            connection.execute(self._note, {"study": study, "reason": None})
+            return self.advance(connection, row)
 
     def _failed(self, study: UUID, error: Exception, pause_s: float) -> None:
         self._count_failure()
         reason = f"a round of it failed ({type(error).__name__}: {error})"[:1000]
         with self._database.begin() as connection:
             values = {"study": study, "reason": f"{reason}; it is tried again in {pause_s:g} s"}
-            connection.execute(_NOTE, values)
+            connection.execute(self._note, values)
 
 
 def end(connection: Connection, study: UUID, state: str, reason: str | None) -> None:

@@ -53,8 +53,8 @@ class _Proposals:
 class Searcher(Rounds):
     """Advances every active search by one round: proposes trials, and prunes some."""
 
-    field = "search"
     name = "searches"
+    condition = "state = 'active' and planned = 0 and spec ? 'search'"
 
     def advance(self, connection: Connection, row: Any) -> int:
         """Propose and prune trials where due; return the number of jobs queued or stopped."""
@@ -65,25 +65,24 @@ class Searcher(Rounds):
             return 0
         if spec.search is None:
             return 0
-        return self._go_on(connection, row.id, row.owner, spec, spec.search)
+        return self._go_on(connection, row, spec, spec.search)
 
-    def _go_on(
-        self, connection: Connection, study: UUID, owner: str, spec: StudySpec, search: Search
-    ) -> int:
+    def _go_on(self, connection: Connection, row: Any, spec: StudySpec, search: Search) -> int:
+        study = row.id
         trials = _trials(connection, study, search.metric)
         if _is_over(search, trials):
             end(connection, study, "complete", None)
             return 0
         known = rebuilt(self._database, search, trials)
         stopped = self._prune(connection, study, search, trials, known)
-        live = sum(row.state in ("queued", "running") for row in trials)
+        live = sum(trial.state in ("queued", "running") for trial in trials)
         wanted = min(search.parallel - live, search.trials - len(trials))
-        wanted = room(connection, owner, self._max_queued, max(0, wanted))
+        wanted = room(connection, row.owner, self._max_queued, max(0, wanted))
         found = self._proposals(spec, wanted, trials, known)
         if found.used_up and not live:
             end(connection, study, *_verdict(found, len(trials)))
         cells = list(found.cells.values())
-        add_cells(connection, study, cells, owner=owner, place=self._place(), reuse=spec.reuse)
+        add_cells(connection, row, cells, self._place(), reuse=spec.reuse)
         return stopped + len(cells)
 
     def _proposals(

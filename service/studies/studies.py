@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,28 +9,28 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from normlab.errors import Conflict, NotFound
-from normlab.records import StudyDetail, StudyPage, StudyRecord
+from normlab.records import CellPage, StudyDetail, StudyPage, StudyRecord
 from normlab.specs.cells import expand
 from normlab.specs.contrasts import comparisons
 from normlab.specs.studies import StudySpec
+from service.jobs.quota import keep_within
 from service.store import audit, schema
 from service.store.audit import Action, Actor
 from service.store.cursors import decode_cursor, encode_cursor
 from service.store.database import Database
 from service.store.identity import new_id, parse_id
 from service.studies import looks
-from service.studies.grids import Check, Place, add_cells, grid, refuse_wrong_cells
-from service.studies.moves import cancel_all, retry_all
+from service.studies.cell_states import CELLS, UNFINISHED
+from service.studies.grids import add_cells, refuse_wrong_cells
+from service.studies.moves import cancel_slice, prioritize_slice
+from service.studies.places import Check, Place
+from service.studies.queueing import queue_slice
+from service.studies.records import paths_of, read_cells, read_records
 from service.studies.spaces import refuse_wrong_space
 
-_COUNTS = text("""
-    select c.study, count(*) as n,
-        case when c.pruned and j.state = 'cancelled' then 'pruned'
-             else coalesce(j.state, 'missing') end as state,
-        count(*) filter (where c.reused) as reused
-    from study_cell c left join job j on j.id = c.job
-    where c.study = any(:studies) group by 1, 3
-""")
+MOST_CELLS = 1000
+"""The most cells on one page."""
+
 _LOCK = text("select * from study where id = :study for update")
 _PAGE = text("""
     select * from study where (cast(:before as uuid) is null or id < :before)
@@ -44,8 +43,18 @@ _REPORTED = text("""
     join metric_last l on l.job = c.job join metric_key k on k.id = l.key
     where c.study = :study order by 1
 """)
-_HOLD = text("update job set held = :held where study = :study and state = 'queued'")
-_PRIORITY = text("update job set priority = :priority where study = :study and state = 'queued'")
+_UNFINISHED = text(f"select count(*) from {CELLS} where c.study = :study and {UNFINISHED}")
+_ASK = text("""
+    update study set state = 'active', reason = null, cancelling = false, planned = :planned,
+        asked_at = clock_timestamp()
+    where id = :study returning *
+""")
+_CANCEL = text("""
+    update study set state = 'cancelled', cancelling = true, planned = 0, asked_at = null,
+        priority = null
+    where id = :study
+""")
+_PRIORITY = text("update study set priority = :priority where id = :study returning *")
 
 
 def create(
@@ -59,8 +68,9 @@ def create(
     by: Actor | None = None,
 ) -> tuple[StudyRecord, bool]:
     """
-    Accept a study and queue the jobs of all its cells, in one transaction.
+    Accept a study whole: queue the jobs of its first cells, and plan those of the others.
 
+    The planned cells count to the limit of *owner*, and are queued slice by slice afterwards.
     Returns the study and whether it is new: the same specification of the same owner is the
     same study, so sending a file twice runs nothing twice.
 
@@ -78,20 +88,15 @@ def create(
     comparisons(spec, cells)  # refuses what cannot be compared
     row = _row(spec, owner)
     with database.begin() as connection:
-        new = insert(schema.study).values(row).on_conflict_do_nothing().returning(schema.study.c.id)
-        if connection.execute(new).first() is None:
-            return _records(connection, [_same(connection, row)])[0], False
-        add_cells(
-            connection,
-            row["id"],
-            cells,
-            owner=owner,
-            place=place,
-            reuse=spec.reuse,
-            max_queued=max_queued,
-        )
+        new = insert(schema.study).values(row).on_conflict_do_nothing().returning(schema.study)
+        study = connection.execute(new).first()
+        if study is None:
+            return read_records(connection, [_same(connection, row)])[0], False
+        add_cells(connection, study, cells, place, reuse=spec.reuse)
         audit.write(connection, by, "study.create", row["id"], cells=len(cells))
-        return _records(connection, [row["id"]])[0], True
+        record = read_records(connection, [row["id"]])[0]
+        keep_within(connection, owner, _unstarted(record), max_queued)
+        return record, True
 
 
 def extend(
@@ -118,31 +123,27 @@ def extend(
     with database.begin() as connection:
         row = _locked(connection, study)
         looks.refuse_if_taken(connection, row.id)
-        if row.state == "cancelled" or spec.search is not None or "search" in row.spec:
-            raise Conflict(f"study {study} is {row.state}; only a live grid can grow")
+        _refuse_to_grow(row, spec)
         changes = _row(spec, row.owner)
         _refuse_another(connection, row, changes["fingerprint"])
-        update = schema.study.update().where(schema.study.c.id == row.id)
-        connection.execute(
-            update.values({name: changes[name] for name in ("name", "spec", "fingerprint")})
-        )
-        held = row.state == "paused"
-        add_cells(
-            connection,
-            row.id,
-            cells,
-            owner=owner,
-            place=place,
-            reuse=spec.reuse,
-            held=held,
-            max_queued=max_queued,
-        )
+        before = _unstarted(read_records(connection, [row.id])[0])
+        update = schema.study.update().where(schema.study.c.id == row.id).returning(schema.study)
+        told = {name: changes[name] for name in ("name", "spec", "fingerprint")}
+        row = connection.execute(update.values(told)).one()
+        add_cells(connection, row, cells, place, reuse=spec.reuse)
         audit.write(connection, by, "study.extend", row.id, cells=len(cells))
-        return _records(connection, [row.id])[0]
+        record = read_records(connection, [row.id])[0]
+        keep_within(connection, owner, _unstarted(record) - before, max_queued)
+        return record
 
 
 def complete(
-    database: Database, study: str, max_queued: int | None = None, by: Actor | None = None
+    database: Database,
+    study: str,
+    *,
+    place: Place,
+    max_queued: int | None = None,
+    by: Actor | None = None,
 ) -> StudyRecord:
     """
     Run the missing, failed or cancelled cells; leave running and succeeded cells alone.
@@ -152,12 +153,14 @@ def complete(
     """
     with database.begin() as connection:
         row = _locked(connection, study)
-        update = schema.study.update().where(schema.study.c.id == row.id)
-        connection.execute(update.values(state="active", reason=None))
-        connection.execute(_HOLD, {"study": row.id, "held": False})
-        retry_all(connection, row.id, row.owner, max_queued)
+        before = _unstarted(read_records(connection, [row.id])[0])
+        wanted = connection.execute(_UNFINISHED, {"study": row.id}).scalar_one()
+        row = connection.execute(_ASK, {"study": row.id, "planned": wanted}).one()
+        queue_slice(connection, row, place)
         audit.write(connection, by, "study.complete", row.id)
-        return _records(connection, [row.id])[0]
+        record = read_records(connection, [row.id])[0]
+        keep_within(connection, row.owner, _unstarted(record) - before, max_queued)
+        return record
 
 
 def pause(database: Database, study: str, by: Actor | None = None) -> StudyRecord:
@@ -171,46 +174,70 @@ def resume(database: Database, study: str, by: Actor | None = None) -> StudyReco
 
 
 def cancel(database: Database, study: str, by: Actor | None = None) -> StudyRecord:
-    """Cancel every job of the study that has not ended; `complete` takes it up again."""
+    """
+    Cancel every job of the study that has not ended; `complete` takes it up again.
+
+    None of them starts from now on. In a large study they are ended slice by slice afterwards.
+    """
     with database.begin() as connection:
         row = _locked(connection, study)
-        update = schema.study.update().where(schema.study.c.id == row.id)
-        connection.execute(update.values(state="cancelled"))
-        cancel_all(connection, row.id)
+        connection.execute(_CANCEL, {"study": row.id})
         audit.write(connection, by, "study.cancel", row.id)
-        return _records(connection, [row.id])[0]
+    # In a second transaction, so that no worker claims a job that this one has not seen: what was
+    # claimed before stood first in the queue, so that it is in the first slice.
+    with database.begin() as connection:
+        row = _locked(connection, study)
+        if row.cancelling:
+            cancel_slice(connection, row.id)
+        return read_records(connection, [row.id])[0]
 
 
 def set_priority(
     database: Database, study: str, priority: int, by: Actor | None = None
 ) -> StudyRecord:
-    """Move the queued jobs of the study up or down."""
+    """Move the queued jobs of the study up or down; in a large one slice by slice."""
     with database.begin() as connection:
         row = _locked(connection, study)
-        connection.execute(_PRIORITY, {"study": row.id, "priority": priority})
+        row = connection.execute(_PRIORITY, {"study": row.id, "priority": priority}).one()
+        prioritize_slice(connection, row)
         audit.write(connection, by, "study.priority", row.id, priority=priority)
-        return _records(connection, [row.id])[0]
+        return read_records(connection, [row.id])[0]
 
 
-def get(database: Database, study: str) -> StudyDetail:
-    """Return a study with all its cells; raise NotFound if it does not exist."""
+def get(database: Database, study: str, cells: int = MOST_CELLS) -> StudyDetail:
+    """
+    Return a study with its first *cells* cells; raise NotFound if it does not exist.
+
+    `list_cells` has the others.
+    """
     with database.autocommit() as connection:
         key = parse_id(study, "study")
-        found = _records(connection, [key])
+        found = read_records(connection, [key])
         if not found:
             raise _unknown(study)
         spec = select(schema.study.c.spec).where(schema.study.c.id == key)
         content = connection.execute(spec).scalar_one()
+        page = _cells(connection, key, None, cells)
         return StudyDetail(
             **found[0].model_dump(),
             spec=StudySpec.from_store(content),
-            grid=grid(connection, key),
+            grid=page.cells,
+            next_cursor=page.next_cursor,
         )
+
+
+def list_cells(
+    database: Database, study: str, cursor: str | None = None, limit: int = MOST_CELLS
+) -> CellPage:
+    """Return one page of the cells of *study*, in the order of its axes."""
+    key = _found(database, study).id
+    with database.autocommit() as connection:
+        return _cells(connection, key, cursor, limit)
 
 
 def paths(database: Database, study: str) -> list[str]:
     """Return the paths that *study* varies besides the seed."""
-    return _paths(_found(database, study).spec)
+    return paths_of(_found(database, study).spec)
 
 
 def reported(database: Database, study: str) -> list[str]:
@@ -250,7 +277,7 @@ def list_studies(
     with database.autocommit() as connection:
         values = {"before": before, "limit": limit + 1, "name": name, "owner": owner}
         found = [row.id for row in connection.execute(_PAGE, values)]
-        records = _records(connection, found[:limit])
+        records = read_records(connection, found[:limit])
     more = len(found) > limit
     return StudyPage(
         studies=records,
@@ -293,9 +320,8 @@ def _switch(
             raise Conflict(f"study {study} is {row.state}, so it cannot become {to}")
         update = schema.study.update().where(schema.study.c.id == row.id)
         connection.execute(update.values(state=to))
-        connection.execute(_HOLD, {"study": row.id, "held": to == "paused"})
         audit.write(connection, by, action, row.id)
-        return _records(connection, [row.id])[0]
+        return read_records(connection, [row.id])[0]
 
 
 def _found(database: Database, study: str) -> Any:
@@ -314,39 +340,25 @@ def _locked(connection: Connection, study: str) -> Any:
     return row
 
 
-def _records(connection: Connection, studies: Sequence[UUID]) -> list[StudyRecord]:
-    table = schema.study
-    rows = {r.id: r for r in connection.execute(select(table).where(table.c.id.in_(studies)))}
-    counts: dict[UUID, dict[str, int]] = {study: {} for study in rows}
-    reused = dict.fromkeys(rows, 0)
-    for row in connection.execute(_COUNTS, {"studies": list(rows)}):
-        counts[row.study][row.state] = row.n
-        reused[row.study] += row.reused
-    return [_record(rows[s], counts[s], reused[s]) for s in studies if s in rows]
-
-
-def _record(row: Any, counts: dict[str, int], reused: int) -> StudyRecord:
-    cells = sum(counts.values())
-    # a search and a study that decides say themselves when they are complete
-    full = not {"search", "decide"} & set(row.spec) and counts.get("succeeded", 0) == cells
-    return StudyRecord(
-        id=str(row.id),
-        name=row.name,
-        owner=row.owner,
-        state="complete" if full and row.state != "cancelled" else row.state,
-        created_at=row.created_at,
-        cells=cells,
-        counts=counts,
-        reused=reused,
-        paths=_paths(row.spec),
-        reason=row.reason,
+def _cells(connection: Connection, study: UUID, cursor: str | None, limit: int) -> CellPage:
+    after = -1 if cursor is None else decode_cursor(cursor, "cells", [int])[0]
+    cells, last = read_cells(connection, study, after, limit)
+    return CellPage(
+        cells=cells, next_cursor=None if last is None else encode_cursor("cells", [last])
     )
 
 
-def _paths(spec: dict[str, Any]) -> list[str]:
-    # Read without validation: a study that newer rules would refuse must not hide all others.
-    axes = [path for axis in spec.get("axes", ()) for path in axis]
-    return axes + list(spec.get("search", {}).get("space", ()))
+def _unstarted(study: StudyRecord) -> int:
+    return study.counts.get("queued", 0) + study.counts.get("planned", 0)
+
+
+def _refuse_to_grow(row: Any, spec: StudySpec) -> None:
+    if row.state == "cancelled" or spec.search is not None or "search" in row.spec:
+        raise Conflict(f"study {row.id} is {row.state}; only a live grid can grow")
+    if row.planned:
+        raise Conflict(
+            f"{row.planned} cells of study {row.id} are still being queued; extend it when they are"
+        )
 
 
 def _unknown(study: str) -> NotFound:

@@ -124,6 +124,12 @@ def test_json_that_cannot_be_stored_is_422_with_its_place(
     assert words in problem["rule"]
 
 
+def test_of_thousands_of_problems_the_first_ones_are_told(client: httpx.Client) -> None:
+    answer = client.post("/v1/jobs", json=a_job(diagnostics=list(range(2000))))
+    assert (answer.status_code, len(answer.json()["errors"])) == (422, 50)
+    assert answer.json()["detail"].endswith("and 1997 more")
+
+
 def test_forty_million_seeds_are_refused_before_there_are_any(client: httpx.Client) -> None:
     study = {"name": "s", "base": {"normalizer": "batch"}, "seeds": 40_000_000}
     for path in ("/v1/studies:preview", "/v1/studies"):

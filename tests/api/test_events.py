@@ -146,6 +146,36 @@ def test_a_stream_outlives_the_connections_of_the_database(
         assert [record(e).kind for e in events][-2:] == ["cancelled", "progress"]
 
 
+_LOSE_LISTENER = text(
+    "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+    " where datname = current_database() and application_name = 'normlab wakeups'"
+)
+
+
+def lose_listener(database: Database) -> None:
+    """End the connection that hears of events, as soon as there is one."""
+    deadline = time.monotonic() + 20
+    with database.autocommit() as connection:
+        while connection.execute(_LOSE_LISTENER).scalars().all() != [True]:
+            assert time.monotonic() < deadline, "nobody listens any more"
+            time.sleep(0.01)
+
+
+def test_no_event_is_lost_when_the_listener_loses_its_connection(
+    client: httpx.Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "_LOOK_AGAIN_S", 600.0)  # then only the listener wakes a stream
+    made, told = [], []
+    with following(client, "/v1/events?after=0") as events:
+        for _ in range(3):
+            made.append(submit(client))
+            lose_listener(database)
+            made.append(submit(client))  # nobody hears of this one
+            told += [record(next(events)) for _ in range(2)]
+    assert [event.job for event in told] == made
+    assert [event.kind for event in told] == ["queued"] * 6
+
+
 def test_a_stop_of_the_server_ends_its_streams(app: FastAPI) -> None:
     from tests.api.conftest import OPERATORS_TOKEN
     from tests.api.serving import client_of

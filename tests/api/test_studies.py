@@ -10,12 +10,16 @@ from typing import Any
 import httpx
 import pytest
 
+from api.main import create_app
 from normlab.client import Client
 from normlab.events import Finished, Series
 from service.jobs import leases
+from service.jobs.doorbell import SilentDoorbell
 from service.results import metrics
+from service.settings import Settings
 from service.store.database import Database
-from tests.api.conftest import OPERATORS_TOKEN, token_header
+from tests.api.conftest import OPERATORS_TOKEN, log_in, token_header
+from tests.api.serving import serve
 
 GRID: dict[str, Any] = {
     "name": "small batches",
@@ -23,6 +27,8 @@ GRID: dict[str, Any] = {
     "axes": {"normalizer": ["batch", "layer"], "batch_size": [32, 2]},
     "seeds": 2,
 }
+BASE = {"normalizer": "batch", "dataset": {"name": "digits"}}
+CELLS = 1100
 
 
 def work(database: Database) -> None:
@@ -203,3 +209,59 @@ def test_jobs_are_listed_by_a_filter(client: httpx.Client, database: Database) -
     wrong = client.get("/v1/jobs", params={"filter": "batch_size >"})
     assert wrong.status_code == 422
     assert wrong.json()["errors"][0]["rule"].startswith("position 13")
+
+
+@pytest.fixture
+def large(client: httpx.Client) -> str:
+    """A study of more cells than one request queues and one page shows, when all are queued."""
+    answer = client.post("/v1/studies", json={"name": "large", "base": BASE, "seeds": CELLS})
+    study = answer.json()
+    assert (answer.status_code, study["cells"]) == (202, CELLS)
+    deadline = time.monotonic() + 60
+    while study["counts"] != {"queued": CELLS}:
+        assert set(study["counts"]) <= {"queued", "planned"}
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+        study = client.get(f"/v1/studies/{study['id']}", params={"cells": 0}).json()
+    return str(study["id"])
+
+
+def test_a_large_study_is_shown_with_its_first_cells_and_pages_of_the_others(
+    client: httpx.Client, large: str, url: str
+) -> None:
+    study = client.get(f"/v1/studies/{large}").json()
+    path = f"/v1/studies/{large}/cells"
+    rest = client.get(path, params={"cursor": study["next_cursor"]}).json()
+    assert rest["next_cursor"] is None
+    seeds = [cell["seed"] for cell in (*study["grid"], *rest["cells"])]
+    assert seeds == list(range(CELLS))
+    with Client(url, OPERATORS_TOKEN) as speaking:
+        assert [cell.seed for cell in speaking.studies.get(large).grid] == seeds
+        assert speaking.studies.summary(large).grid == []
+    log_in(client)
+    page = client.get(f"/studies/{large}")
+    assert (page.status_code, f"of {CELLS} cells" in page.text) == (200, True)
+
+
+def test_the_client_waits_until_a_large_study_is_cancelled_whole(
+    client: httpx.Client, large: str, url: str
+) -> None:
+    answer = client.post(f"/v1/studies/{large}/cancel").json()
+    assert answer["state"] in ("cancelling", "cancelled")
+    with Client(url, OPERATORS_TOKEN) as waiting:
+        ended = waiting.studies.wait(large, timeout_s=60)
+    assert (ended.state, ended.counts) == ("cancelled", {"cancelled": CELLS})
+
+
+def test_a_table_that_takes_long_goes_on_for_who_asks_again(
+    settings: Settings, doorbell: SilentDoorbell, database: Database
+) -> None:
+    hasty = create_app(settings.model_copy(update={"read_timeout_s": 0.05}), doorbell)
+    with serve(hasty) as url, Client(url, OPERATORS_TOKEN) as client:
+        study = client.studies.create({"name": "s", "base": BASE, "seeds": 300})
+        path = f"/v1/studies/{study.id}/results"
+        headers = {"Authorization": f"Bearer {OPERATORS_TOKEN}"}
+        first = httpx.get(url + path, headers=headers)
+        assert first.status_code in (200, 202)
+        assert first.status_code == 200 or first.json()["status"] == "under_way"
+        assert sum(row.without["queued"] for row in client.studies.results(study.id).rows) == 300

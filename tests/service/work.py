@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
+from normlab.errors import QuotaExceeded
 from normlab.events import Series
 from normlab.records import JobRecord
 from normlab.specs.jobs import JobSpec
@@ -52,3 +56,19 @@ def stored(
     """Return the points of one metric of *job*."""
     found = metrics.read_arrays(database, job, name, first, last)
     return Columns(found["steps"], found["values"], found["times"])
+
+
+def at_once(*work: Callable[[], object]) -> int:
+    """Do all *work* at one moment; return how much of it was refused for the limit."""
+    start = Barrier(len(work))
+
+    def attempt(part: Callable[[], object]) -> int:
+        start.wait()
+        try:
+            part()
+        except QuotaExceeded:
+            return 1
+        return 0
+
+    with ThreadPoolExecutor(len(work)) as threads:
+        return sum(threads.map(attempt, work))

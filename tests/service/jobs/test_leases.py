@@ -85,11 +85,21 @@ def test_the_owner_with_the_fewest_running_jobs_is_served_first(database: Databa
     assert claim(database).owner == "late"
 
 
-def test_a_held_job_is_not_claimed(database: Database) -> None:
-    submit(database)
+@pytest.mark.parametrize("held", ["state = 'paused'", "cancelling = true"])
+def test_a_job_whose_study_holds_it_back_is_not_claimed(database: Database, held: str) -> None:
+    job = submit(database)
+    add = text(
+        "insert into study (id, name, owner, spec, state, fingerprint)"
+        " values (:id, 's', 'ada', '{}', 'active', 'f')"
+    )
     with database.begin() as connection:
-        connection.execute(text("update job set held = true"))
+        connection.execute(add, {"id": job.id})
+        connection.execute(text("update job set study = id"))
+        connection.execute(text(f"update study set {held}"))
     assert leases.claim(database, "cpu", "w", 30) is None
+    with database.begin() as connection:
+        connection.execute(text("update study set state = 'active', cancelling = false"))
+    assert leases.claim(database, "cpu", "w", 30) is not None
 
 
 def test_an_expired_lease_that_was_not_reaped_is_renewed(database: Database) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from threading import Barrier
 
 import pytest
 
@@ -15,7 +12,7 @@ from normlab.specs.studies import StudySpec
 from service.jobs import changes, quota, reading, submissions
 from service.store.database import Database
 from service.studies import studies
-from tests.service.work import spec, submit
+from tests.service.work import at_once, spec, submit
 
 MOST = 10
 
@@ -36,22 +33,6 @@ def one(database: Database, most: int = MOST) -> None:
 
 def queued(database: Database) -> int:
     return reading.count_by_state(database).get(("queued", "cpu"), 0)
-
-
-def at_once(*work: Callable[[], object]) -> int:
-    """Do all *work* at the same moment; return how many were refused because of the limit."""
-    start = Barrier(len(work))
-
-    def attempt(part: Callable[[], object]) -> int:
-        start.wait()
-        try:
-            part()
-        except QuotaExceeded:
-            return 1
-        return 0
-
-    with ThreadPoolExecutor(len(work)) as threads:
-        return sum(threads.map(attempt, work))
 
 
 def test_a_study_that_does_not_fit_is_refused_as_a_whole_with_the_numbers(
@@ -96,7 +77,9 @@ def test_the_limit_applies_to_completing_and_retrying_too(database: Database) ->
     for _ in range(MOST - 7):
         one(database)
     refused = at_once(
-        lambda: studies.complete(database, cancelled.id, MOST),
+        lambda: studies.complete(
+            database, cancelled.id, place=lambda _: ("cpu", ""), max_queued=MOST
+        ),
         lambda: changes.retry(database, single.id, MOST),
     )
     assert (refused, queued(database)) == (1, MOST - 6)

@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
-from service.servers.children import Child
+from normlab.errors import ServiceUnavailable
+from service.servers.children import Child, restart_ended
 
 STUBBORN = """
 import signal, sys, time
@@ -68,6 +70,44 @@ def test_a_restart_waits_longer_the_more_often_it_was_needed(tmp_path: Path) -> 
     assert not one.may_restart
     one.started -= 5
     assert one.may_restart
+
+
+def test_a_program_that_is_missing_is_refused_by_its_name(tmp_path: Path) -> None:
+    missing = str(tmp_path / "no-such-program")
+    with pytest.raises(ServiceUnavailable, match=r"thing cannot be started with .*no-such-program"):
+        Child("thing", [missing], os.environ, tmp_path / "thing.log")
+    no_program = tmp_path / "thing.log"  # a file, but none that may be run
+    with pytest.raises(ServiceUnavailable, match="Permission denied"):
+        Child("thing", [str(no_program)], os.environ, tmp_path / "thing.log")
+
+
+def test_who_ends_at_once_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+    one = child(tmp_path, "import sys; sys.exit('this port is taken')")
+    with pytest.raises(
+        ServiceUnavailable, match=r"thing ended while starting.*\nthis port is taken"
+    ):
+        one.wait_until(lambda: False)
+
+
+def test_a_program_that_vanished_holds_up_no_other_and_is_started_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    program, away = tmp_path / "program", tmp_path / "away"
+    program.write_text("#!/bin/sh\necho up\n")
+    program.chmod(0o700)
+    one = Child("vanishing", [str(program)], os.environ, tmp_path / "vanishing.log")
+    other = child(tmp_path, "pass")
+    for ended in (one, other):
+        ended.process.wait(20)
+    program.rename(away)
+    assert restart_ended([one, other]) == [one, other]
+    assert (one.running, other.process.wait(20), other.starts) == (False, 0, 2)
+    assert not one.may_restart  # a start that failed is followed by a pause too
+    away.rename(program)
+    one.started -= 5
+    assert restart_ended([one]) == [one]
+    assert one.process.wait(20) == 0
+    assert one.tail() == "up\nup"
 
 
 def test_it_ends_with_a_killed_launcher(tmp_path: Path) -> None:

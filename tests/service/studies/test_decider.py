@@ -203,10 +203,10 @@ def test_a_cancelled_study_continues_when_it_is_completed(database: Database) ->
     study = create(database, {})
     studies.cancel(database, study.id)
     assert decider(database).round() == 0
-    studies.complete(database, study.id)
+    studies.complete(database, study.id, place=place)
     run(database, better(0.3))
     assert verdicts(decision(database, study.id)) == ["shows"]
-    studies.complete(database, study.id)
+    studies.complete(database, study.id, place=place)
     decider(database).round()
     assert studies.get(database, study.id).state == "complete"
 

@@ -19,9 +19,7 @@ from tests.service.work import claim
 
 def study(database: Database, cells: int) -> StudyRecord:
     spec = StudySpec(name=f"{cells}", base={"normalizer": "batch"}, seeds=tuple(range(cells)))
-    return studies.create(
-        database, spec, owner="ada", place=lambda _: ("cpu", ""), check=lambda _: []
-    )[0]
+    return studies.create(database, spec, owner="ada", place=place, check=lambda _: [])[0]
 
 
 def statements(database: Database, work: Callable[[], object]) -> int:
@@ -36,14 +34,21 @@ def statements(database: Database, work: Callable[[], object]) -> int:
     return len(seen)
 
 
-@pytest.mark.parametrize("verb", [studies.cancel, studies.complete, studies.pause])
+def place(_: object) -> tuple[str, str]:
+    return "cpu", ""
+
+
+complete = partial(studies.complete, place=place)
+
+
+@pytest.mark.parametrize("verb", [studies.cancel, complete, studies.pause])
 def test_a_large_study_takes_no_more_statements_than_a_small_one(
     database: Database, verb: Callable[[Database, str], object]
 ) -> None:
     counts = []
     for cells in (1, 300):
         record = study(database, cells)
-        if verb is studies.complete:
+        if verb is complete:
             studies.cancel(database, record.id)
         counts.append(statements(database, partial(verb, database, record.id)))
     assert counts[0] == counts[1]
@@ -73,7 +78,7 @@ def test_a_completed_job_starts_with_all_its_attempts_as_if_retried_alone(
     held = claim(database)
     studies.cancel(database, record.id)
     leases.release(database, held)
-    studies.complete(database, record.id)
+    studies.complete(database, record.id, place=place)
     again = reading.get(database, str(held.job))
     assert (again.state, again.worker, again.finished_at) == ("queued", None, None)
     assert events.since(database, again.id)[-1].payload == {"attempt": 1, "cause": "retry"}

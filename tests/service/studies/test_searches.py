@@ -102,7 +102,7 @@ def test_bad_trials_are_pruned_and_not_completed_again(database: Database) -> No
     assert renewal.cancel_requested
     leases.release(database, taken)
     assert studies.get(database, study.id).counts == {"succeeded": 5, "pruned": 1}
-    studies.complete(database, study.id)
+    studies.complete(database, study.id, place=place)
     assert studies.get(database, study.id).counts == {"succeeded": 5, "pruned": 1}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -62,7 +63,7 @@ def test_complete_runs_only_unfinished_cells(database: Database) -> None:
     succeeded = work(database, 10)
     failed = work(database, 5, fail=True)
     changes.cancel(database, str(_queued(database, record.id)[0]))
-    after = studies.complete(database, record.id)
+    after = studies.complete(database, record.id, place=place)
     assert after.counts == {"succeeded": 10, "queued": 17}
     rest = work(database, 17)
     assert set(failed) < set(rest)
@@ -74,7 +75,7 @@ def test_complete_of_a_complete_study_changes_nothing(database: Database) -> Non
     record = study(database)
     work(database, 27)
     before = studies.get(database, record.id)
-    studies.complete(database, record.id)
+    studies.complete(database, record.id, place=place)
     assert studies.get(database, record.id) == before
 
 
@@ -151,7 +152,10 @@ def test_a_cancelled_study_can_be_completed_later(database: Database) -> None:
     cancelled = studies.cancel(database, record.id)
     assert (cancelled.state, cancelled.counts) == ("cancelled", {"succeeded": 2, "cancelled": 25})
     assert leases.claim(database, "cpu", "w", 30) is None
-    assert studies.complete(database, record.id).counts == {"succeeded": 2, "queued": 25}
+    assert studies.complete(database, record.id, place=place).counts == {
+        "succeeded": 2,
+        "queued": 25,
+    }
 
 
 def test_priority_moves_the_queued_jobs(database: Database) -> None:
@@ -175,7 +179,8 @@ def test_one_wrong_cell_refuses_the_whole_study(database: Database) -> None:
 
 
 def test_an_unknown_study_is_not_found(database: Database) -> None:
-    for verb in (studies.get, studies.complete, studies.pause, studies.cancel):
+    complete = partial(studies.complete, place=place)
+    for verb in (studies.get, complete, studies.pause, studies.cancel):
         with pytest.raises(NotFound, match="GET /v1/studies"):
             verb(database, "nope")
 

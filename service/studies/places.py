@@ -1,0 +1,14 @@
+"""What a study needs to know of each of its cells: whether it can run, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from normlab.errors import FieldProblem
+from normlab.specs.jobs import JobSpec
+
+Place = Callable[[JobSpec], tuple[str, str]]
+"""Choose a device for a job, with the reason."""
+
+Check = Callable[[JobSpec], Sequence[FieldProblem]]
+"""Problems of a job that the schema cannot detect."""

@@ -1,0 +1,91 @@
+"""Queue the planned cells of a study, a slice at a time: new ones, and those that have failed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Connection, text
+
+from normlab.errors import InvalidSpec
+from normlab.specs.cells import Cell, make_cells
+from normlab.specs.studies import StudySpec
+from service.jobs import submissions
+from service.store import events, schema
+from service.store.bulk import insert_rows
+from service.studies.cell_states import CELLS, PLANNED
+from service.studies.moves import SLICE, retry_some
+from service.studies.places import Place
+
+_NEXT = text(f"""
+    select c.key, c.coordinates, c.seed, c.job from {CELLS}
+    where c.study = :study and {PLANNED} order by c.position limit :limit
+""")
+_LEFT = text("""
+    update study set planned = case when :all then 0 else greatest(0, planned - :done) end
+    where id = :study
+""")
+_TURNS = text("insert into turn (device, owner) values (:device, :owner) on conflict do nothing")
+_QUEUED = text("""
+    insert into event (job, kind, payload)
+    select id, 'queued', jsonb_build_object('device', device, 'attempt', 0)
+    from job where id = any(:jobs) order by id
+""")
+_FILLED = text("""
+    update study_cell set job = new.job, reused = false
+    from unnest(cast(:keys as text[]), cast(:jobs as uuid[])) as new (key, job)
+    where study = :study and study_cell.key = new.key
+""")
+
+
+def queue_slice(connection: Connection, row: Any, place: Place) -> int:
+    """
+    Queue the next cells of the study of *row*, which is locked; return their number.
+
+    Raises:
+        ValueError: the stored specification is none any more, or these are not its cells.
+    """
+    found = connection.execute(_NEXT, {"study": row.id, "limit": SLICE}).all()
+    new = [cell for cell in found if cell.job is None]
+    if new:
+        _queue_new(connection, row, _cells(StudySpec.from_store(row.spec), new), place)
+    retry_some(connection, [cell.job for cell in found if cell.job is not None])
+    done = {"study": row.id, "done": len(found), "all": len(found) < SLICE}
+    connection.execute(_LEFT, done)
+    return len(found)
+
+
+def _cells(spec: StudySpec, rows: Sequence[Any]) -> Iterator[Cell]:
+    """Make the cells of *rows* again; only where they are is stored."""
+    alike = itertools.groupby(rows, key=lambda row: orjson.dumps(row.coordinates))
+    for _, group in alike:
+        of = list(group)
+        made = make_cells(spec, of[0].coordinates, [row.seed for row in of])
+        for row, cell in zip(of, made, strict=True):
+            if cell.key != row.key:
+                raise InvalidSpec(
+                    f"its cell at {row.coordinates}, seed {row.seed} was planned with another base"
+                )
+            yield cell
+
+
+def _queue_new(connection: Connection, row: Any, cells: Iterator[Cell], place: Place) -> None:
+    placed: dict[str, tuple[str, str]] = {}
+    rows = []
+    for cell in cells:
+        # Cells that differ only in their seed go to the same device.
+        where = orjson.dumps(cell.coordinates).decode()
+        device, reason = placed.get(where) or placed.setdefault(where, place(cell.spec))
+        made = submissions.row_of(cell.spec, row.owner, device, reason)
+        rows.append(made | {"study": row.id, "cell": cell.key})
+    insert_rows(connection, schema.job, rows)
+    for device in {made["device"] for made in rows}:
+        connection.execute(_TURNS, {"device": device, "owner": row.owner})
+    jobs: list[UUID] = [made["id"] for made in rows]
+    connection.execute(_QUEUED, {"jobs": jobs})
+    keys = [made["cell"] for made in rows]
+    connection.execute(_FILLED, {"study": row.id, "keys": keys, "jobs": jobs})
+    events.notify(connection, jobs[0])
