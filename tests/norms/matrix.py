@@ -19,6 +19,8 @@ from tests.norms.ways import Record, Way
 PAGE = Path("docs/normalizers.md")
 _BLOCK = re.compile(r"<!-- table: ways -->\n.*?<!-- end of table -->", re.S)
 
+_SOON = {"warmup_steps": 0, "r_steps": 2, "d_steps": 2}  # limits that differ from step to step
+
 KINDS: Dict[str, Tuple[Any, Optional[str]]] = {
     "batch": ("batch", None),
     "batch, averaged": ({"kind": "batch", "momentum": None}, None),
@@ -34,17 +36,50 @@ KINDS: Dict[str, Tuple[Any, Optional[str]]] = {
         {"kind": "batch_renorm", "variant": "keras", "clipping": "constant"},
         None,
     ),
+    "batch_renorm, ludvb": (
+        {"kind": "batch_renorm", "variant": "ludvb", "clipping": "none", "momentum": 0.1},
+        None,
+    ),
+    "batch_renorm, averaged": (
+        {"kind": "batch_renorm", "momentum": None, "clipping": "steps", **_SOON},
+        None,
+    ),
+    "batch_renorm, ghost batches": (
+        {"kind": "batch_renorm", "virtual_batch_size": 2, "clipping": "constant"},
+        None,
+    ),
     "streaming": ("streaming", None),
+    "streaming, ghost batches": ({"kind": "streaming", "virtual_batch_size": 2}, None),
     "l1_batch": ("l1_batch", None),
+    "l1_batch, reference": (
+        {"kind": "l1_batch", "running": "reference", "constant": "consistent"},
+        None,
+    ),
     "linf_batch": ("linf_batch", None),
+    "linf_batch, averaged": ({"kind": "linf_batch", "momentum": None}, None),
     "topk_batch": ({"kind": "topk_batch", "k": 12}, None),
     "online": ("online", None),
     "online, clamp": ({"kind": "online", "error_compensation": "clamp"}, None),
+    "online, none": ({"kind": "online", "error_compensation": "none"}, None),
+    "online, groups": ({"kind": "online", "layer_scaling_group_size": 4}, None),
     "online, proxy": ({"kind": "online", "proxy": True}, "gelu"),
     "switchable": ("switchable", None),
+    "switchable, unbiased": ({"kind": "switchable", "unbiased_reference": True}, None),
+    "switchable, averaged": ({"kind": "switchable", "running": "average"}, None),
     "sparse_switchable": ({"kind": "sparse_switchable", "radius": 0.3}, None),
+    "sparse_switchable, reference": (
+        {
+            "kind": "sparse_switchable",
+            "radius": 0.3,
+            "variant": "reference",
+            "unbiased_reference": True,
+            "running": "average",
+        },
+        None,
+    ),
     "meta": ("meta", None),
     "meta, batch": ({"kind": "meta", "samples": "batch"}, None),
+    "meta, learned": ({"kind": "meta", "samples": "learned", "momentum": None}, None),
 }
 
 
@@ -77,6 +112,9 @@ COLUMNS: Dict[str, Column] = {
     "meta device": Column(ways.on_meta),
     "compiled, with breaks": Column(ways.broken),
     "compiled, fullgraph": Column(ways.fullgraph),
+    "checkpoint around compiled, reentrant": Column(ways.around_reentrant),
+    "checkpoint around compiled, hooks": Column(ways.around_hooks),
+    "checkpoint inside compiled": Column(ways.checkpoint_inside),
     "compiled evaluation": Column(ways.compiled_eval, ways.evaluated),
     "vmap over models": Column(ways.vmapped, ways.each, refused=CONTROLLED),
     "func.grad, evaluation": Column(ways.transformed, ways.evaluated),
