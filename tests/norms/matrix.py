@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
 from normlab.norms import make
-from tests.norms import ways
+from tests.norms import rounding, ways
 from tests.norms.ways import Record, Way
 
 PAGE = Path("docs/normalizers.md")
@@ -89,6 +89,7 @@ class Column(NamedTuple):
     way: Way
     reference: Way = ways.eager
     tolerance: float = 2e-5  # of the length of what is compared
+    rounding: Optional[torch.dtype] = None  # what this costs is tolerated, and no fixed part
     refused: Tuple[str, ...] = ()  # kinds, with all their variants
 
 
@@ -99,11 +100,11 @@ COLUMNS: Dict[str, Column] = {
     "eager": Column(ways.eager),
     "in-place operator after it": Column(ways.in_place, ways.out_of_place),
     "channels last": Column(ways.channels_last),
-    "half": Column(ways.half, tolerance=0.1),
-    "bfloat16": Column(ways.bfloat16, tolerance=0.4),
-    "autocast": Column(ways.autocast, tolerance=0.4),
+    "half": Column(ways.half, rounding=torch.float16),
+    "bfloat16": Column(ways.bfloat16, rounding=torch.bfloat16),
+    "autocast": Column(ways.autocast, rounding=torch.bfloat16),
     "accumulation": Column(ways.accumulated, ways.accumulated),
-    "double backward": Column(ways.penalized, ways.penalized, 2e-4, CONTROLLED),
+    "double backward": Column(ways.penalized, ways.penalized, 2e-4, refused=CONTROLLED),
     "checkpoint, reentrant": Column(ways.reentrant),
     "checkpoint, hooks": Column(ways.hooks),
     "DDP": Column(ways.ddp),
@@ -136,11 +137,23 @@ def is_refused(kind: str, way: str) -> bool:
     return kind.split(",")[0] in COLUMNS[way].refused
 
 
-def differences(found: Record, expected: Record, tolerance: float) -> Dict[str, float]:
+def tolerated(kind: str, way: str, exact: Record) -> Dict[str, float]:
+    """Return which part of its length each value of *exact* may be off in *way*."""
+    column = COLUMNS[way]
+    if column.rounding is None:
+        return dict.fromkeys(exact, column.tolerance)
+    wide = column.way is ways.autocast  # parameters stay in float32
+    return rounding.tolerances(lambda: net_of(kind), exact, column.rounding, wide, _off)
+
+
+def differences(
+    found: Record, expected: Record, tolerance: Union[float, Dict[str, float]]
+) -> Dict[str, float]:
     """Return what differs by more than *tolerance* of its length, and by how much."""
     names = [n for n, e in expected.items() if n in found or bool(e.any())]  # None is no gradient
+    limits = tolerance if isinstance(tolerance, dict) else dict.fromkeys(names, tolerance)
     off = {n: _off(found[n], expected[n]) for n in names}
-    return {n: o for n, o in off.items() if not o <= tolerance}
+    return {n: o for n, o in off.items() if not o <= limits[n]}
 
 
 def _off(found: Tensor, expected: Tensor) -> float:

@@ -51,7 +51,8 @@ def test_a_layer_equals_eager_float64_or_refuses_with_the_way_out(kind: str, way
     with torchs_own_warnings():
         found = column.way(matrix.net_of(kind))
     if column.way is not ways.on_meta:  # shapes, which it compared itself
-        assert matrix.differences(found, expected(kind, column.reference), column.tolerance) == {}
+        right = expected(kind, column.reference)
+        assert matrix.differences(found, right, matrix.tolerated(kind, way, right)) == {}
 
 
 @pytest.mark.skipif(
