@@ -7,8 +7,8 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from normlab.errors import InvalidSpec
-from normlab.norms import capture
+from normlab.errors import Conflict, InvalidSpec
+from normlab.norms import capture, registered, registered_replays
 from normlab.norms.recomputation import Recalled, in_backward
 from normlab.specs.norm_base import ActivationNormSpec
 
@@ -53,8 +53,9 @@ class ActivationNorm(nn.Module):
     folds_affine = True  # y = weight * (something) + bias, with nothing after it
     any_dims = False  # accepts any number of dimensions of positions, not only dims
     plain = False  # no custom autograd function: any backend can differentiate it
-    moved: Tuple[str, ...] = ()  # buffers that a training forward changes or reads
-    reads_state = False  # the output in training depends on them
+    moved: Tuple[str, ...] = ()  # buffers that a training forward moves
+    reads: Tuple[str, ...] = ()  # buffers that its output in training depends on
+    begun: Tuple[str, ...] = ()  # buffers that `begin` moves besides, and not to where they are
     recalls = 64  # forwards that activation checkpoints may recompute, at most
     decisive: Tuple[str, ...] = ()  # parameters that change their meaning in a lower precision
 
@@ -75,7 +76,7 @@ class ActivationNorm(nn.Module):
         self.eps = eps
         self.affine = affine
         self.dims = dims
-        self._recalled = Recalled(self.recalls, self.reads_state)
+        self._recalled = Recalled(self.recalls, self.reads)
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
 
@@ -98,13 +99,17 @@ class ActivationNorm(nn.Module):
     ) -> Tensor:
         if not self.training or not self.moved:
             return self.normalize(x, weight, bias)
-        captured = capture.is_on(x)
-        if not captured and in_backward():
+        if capture.is_compiled() and registered.is_possible():
+            return registered_replays.normalize(self, x, weight, bias)
+        known = capture.has_values(x)
+        if not known:
+            self._check_first()
+        elif in_backward():
             with self._recalled.replay(self, x):
                 return self.normalize(x, weight, bias)
         self.begin(x)
-        if not captured:
-            self._recalled.note(self, self.moved, x)
+        if known:
+            self._recalled.note(self, dict.fromkeys((*self.moved, *self.reads)), x)
         return self.normalize(x, weight, bias)
 
     def begin(self, x: Tensor) -> None:
@@ -123,6 +128,15 @@ class ActivationNorm(nn.Module):
             f"{type(self).__name__} cannot be compiled by torch.jit.script, which supports only a "
             "part of Python: use torch.compile, or torch.export for a program to keep"
         )
+
+    def _check_first(self) -> None:
+        if capture.is_transformed() and in_backward():
+            raise Conflict(
+                f"a training forward of {type(self).__name__} runs again inside a backward pass "
+                "(an activation checkpoint around torch.func), and would move its state twice: "
+                "leave the layer out of the checkpoint, or put the checkpoint inside a model that "
+                "is trained without torch.func"
+            )
 
     def set_progress(self, fraction: float) -> None:
         """Tell the layer the finished fraction of the training run, in [0, 1]."""

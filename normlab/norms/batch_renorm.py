@@ -14,7 +14,6 @@ from normlab.norms.capture import Number
 from normlab.norms.engine import Solved
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm
-from normlab.norms.snapshot import number, snapshot
 from normlab.specs.norms_over_batches import BatchRenormSpec
 
 _DEFAULTS = BatchRenormSpec()
@@ -66,9 +65,8 @@ class BatchRenorm(BatchStatisticsNorm):
         "running_std",
         "num_batches_tracked",
         "nonfinite_statistics",
-        "progress",
     )
-    reads_state = True
+    reads: Tuple[str, ...] = ("running_mean", "running_std", "num_batches_tracked", "progress")
 
     running_std: Tensor
     moving_mean: Tensor
@@ -141,8 +139,8 @@ class BatchRenorm(BatchStatisticsNorm):
         if self.clipping == "constant":
             return math.inf
         if self.clipping == "progress":
-            return number(self.progress) * self.progress_steps
-        return number(self.num_batches_tracked)
+            return _number(self.progress) * self.progress_steps
+        return _number(self.num_batches_tracked)
 
     def _part(self, step: Number, final_step: int) -> Number:
         """Return how far a limit has moved to its final value, which it has at *final_step*."""
@@ -158,8 +156,8 @@ class BatchRenorm(BatchStatisticsNorm):
             return self.normalize_by(x, self.running_mean, var, weight, bias, eps=0.0)
         self._check_statistics(x)
         r_least, r_limit, d_limit = self.limits()
-        mu = snapshot(self.running_mean)
-        sigma = snapshot(self.running_std).clamp_min(self._floor)
+        mu = self.running_mean.clone()
+        sigma = self.running_std.clamp_min(self._floor)
         nodes = engine_fused.nodes_for(x, self.plain, weight, bias)
         if nodes is not None:
             pool, outside = [self.samples_merged(x.shape[0]), 1, 0], self.variant == "ludvb"
@@ -200,3 +198,8 @@ class BatchRenorm(BatchStatisticsNorm):
             self.move({"moving_mean": mean, "moving_std": std}, step, finite)
             var = (self.moving_std.square() - self.eps).clamp_min(0.0)
             self.move({"moving_var": var}, 1.0, finite)
+
+
+def _number(t: Tensor) -> Number:
+    """Return the one value of *t* now: a number, or where captured a tensor of float64."""
+    return t.double() if capture.is_on(t) else float(t)

@@ -11,6 +11,7 @@ from typing import Any, Callable, TypeVar, Union
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 
 Number = Union[float, Tensor]
@@ -38,6 +39,15 @@ def is_on(x: Tensor) -> bool:
 def is_readable(x: Tensor) -> bool:
     """Return whether values of *x* can be read without waiting: on a CPU, in eager mode."""
     return x.is_cpu and type(x) is Tensor and not is_on(x)
+
+
+def has_values(x: Tensor) -> bool:
+    """Return whether Python may keep values of *x* and compare them."""
+    if not is_on(x):
+        return True
+    if _is_compiling() or _transform() is not None or _is_traced():
+        return False
+    return not x.is_meta and not isinstance(x, FakeTensor)
 
 
 def is_compiled() -> bool:

@@ -70,7 +70,7 @@ class OnlineNorm(ActivationNorm):
 
     folds_affine = False
     moved = ("mu", "var", "nonfinite_statistics")
-    reads_state = True
+    reads = ("mu", "var")
     recalls = 1  # of several, the control could not tell in which order they came
 
     mu: Tensor

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from normlab.errors import InvalidSpec
 from normlab.norms.activation_norm import ActivationNorm, ParameterHint
 from normlab.norms.channels import by_channel, clamp_channels, scale_channels
+from normlab.norms.passes import statistics_dtype
 from normlab.norms.rectified import Folded, relu_moments
 from normlab.specs.norm_base import ActivationNormSpec
 
@@ -90,12 +91,18 @@ class ProxyNorm(nn.Module):
         """Normalize *x*, activate it, and remove the activation's own mean and scale."""
         if self._folds(x):
             scale, shift, floor = Folded.apply(*self._parameters_wide(), self.proxy_eps)  # type: ignore[no-untyped-call]
-            y = self.norm.normalize_with(x, scale, shift)
-            return clamp_channels(y, floor)
-        mean, inverse_std = self.expectation()
+            y = self.norm.normalize_with(x.to(statistics_dtype(x)), scale, shift)
+            return clamp_channels(y, floor).to(x.dtype)
+        # The gradients of a parameter, through the data and through the proxy, nearly cancel: what
+        # is between norm and output, and their sum, is not rounded to the input's 16 bits.
+        return self._by_steps(x.to(statistics_dtype(x))).to(x.dtype)
+
+    def _by_steps(self, x: Tensor) -> Tensor:
+        wide = self._parameters_wide()
+        weight, bias = wide[:2]
+        mean, inverse_std = self._expect(*wide)
         if self.delay_scale:
             inverse_std = torch.ones_like(inverse_std)
-        weight, bias = self.weight.to(mean.dtype), self.bias.to(mean.dtype)
         if not self.norm.folds_affine:
             return self._activate(self.norm(x), weight, bias, mean, inverse_std)
         if self.activation != "relu":
@@ -108,7 +115,11 @@ class ProxyNorm(nn.Module):
 
     def expectation(self) -> Tuple[Tensor, Tensor]:
         """Return m and 1 / sqrt(s2 + proxy_eps), each (C,)."""
-        weight, bias, proxy_weight, proxy_bias = self._parameters_wide()
+        return self._expect(*self._parameters_wide())
+
+    def _expect(
+        self, weight: Tensor, bias: Tensor, proxy_weight: Tensor, proxy_bias: Tensor
+    ) -> Tuple[Tensor, Tensor]:
         if self.quadrature == "exact" and self.activation == "relu":
             center = weight * proxy_bias + bias
             mean, var = relu_moments(center, (weight * (1 + proxy_weight)).abs())

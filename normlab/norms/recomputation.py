@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import contextmanager
-from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ _SAMPLE = 64  # values of an input that recognize it
 _saving_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
 
 
-class _Forward:
+class Forward:
     """One training forward: what its input looked like, and the state that it started from."""
 
     def __init__(self, x: Tensor, state: Dict[str, Tensor]) -> None:
@@ -29,9 +29,9 @@ class _Forward:
         self.state = state
         self.recomputed = False
 
-    def started_as(self, other: _Forward) -> bool:
-        """Return whether both started from the same state."""
-        return all(torch.equal(self.state[name], other.state[name]) for name in self.state)
+    def reads_as(self, other: Forward, names: Iterable[str]) -> bool:
+        """Return whether both started from the same state, as far as *names* tell."""
+        return all(torch.equal(self.state[name], other.state[name]) for name in names)
 
 
 class _Input(NamedTuple):
@@ -59,22 +59,29 @@ class Recalled:
 
     Args:
         most: forwards that are kept.
-        read: whether a forward's output depends on the state, so that two forwards of the same
-            input must be told apart.
+        reads: the state on which a forward's output depends, so that two forwards of the same
+            input must be told apart by it.
     """
 
-    def __init__(self, most: int, read: bool) -> None:
-        self._most, self._read = most, read
-        self._forwards: Deque[_Forward] = deque(maxlen=most)
+    def __init__(self, most: int, reads: Tuple[str, ...]) -> None:
+        self._most, self._reads = most, reads
+        self._forwards: Deque[Forward] = deque(maxlen=most)
 
-    def note(self, layer: nn.Module, names: Sequence[str], x: Tensor) -> None:
+    def note(self, layer: nn.Module, names: Iterable[str], x: Tensor) -> None:
         """Note that *layer* is about to compute *x* from its buffers *names*."""
-        if self._forwards and any(f.recomputed for f in self._forwards):
+        self.forget_recomputed()
+        if not torch.is_grad_enabled() or hooks_save():
+            self.add(x, {name: _buffer(layer, name).clone() for name in names})
+
+    def add(self, x: Tensor, state: Dict[str, Tensor]) -> None:
+        """Note a forward of *x* from *state*."""
+        self._forwards.append(Forward(x, state))
+
+    def forget_recomputed(self) -> None:
+        """Keep only the forwards that wait to be recomputed."""
+        if any(f.recomputed for f in self._forwards):
             waiting = [f for f in self._forwards if not f.recomputed]
             self._forwards = deque(waiting, maxlen=self._most)
-        if _may_be_recomputed():
-            state = {name: _buffer(layer, name).clone() for name in names}
-            self._forwards.append(_Forward(x, state))
 
     @contextmanager
     def replay(self, layer: nn.Module, x: Tensor) -> Iterator[None]:
@@ -84,8 +91,7 @@ class Recalled:
         Raises:
             Conflict: if that forward cannot be told.
         """
-        first = self._find(layer, x)
-        first.recomputed = True
+        first = self.choose(type(layer).__name__, self.like(x))
         now = {name: _buffer(layer, name) for name in first.state}
         try:
             for name, value in first.state.items():
@@ -95,37 +101,45 @@ class Recalled:
             for name, value in now.items():
                 setattr(layer, name, value)
 
-    def _find(self, layer: nn.Module, x: Tensor) -> _Forward:
+    def like(self, x: Tensor) -> List[Forward]:
+        """Return the forwards of the same input as *x*, those that still wait if there are some."""
         seen = _Input.of(x)
         for tolerance in (0.0, 1e-2):  # kernels that add in any order repeat nothing exactly
             found = [f for f in self._forwards if f.input.equals(seen, tolerance)]
-            found = [f for f in found if not f.recomputed] or found
             if found:
-                self._check_alike(layer, found)
-                return found[-1]
-        kept = "the last training forward"
-        kept = kept if self._most == 1 else f"one of the last {self._most} training forwards"
-        raise Conflict(
-            f"a forward of {type(layer).__name__} inside backward (an activation checkpoint) does "
-            f"not recompute {kept}: the input is another one (random numbers that were not "
-            "preserved), or the layer was used too often in between; let the checkpoint preserve "
-            "them, call backward sooner, or leave the layer out of the checkpoint"
-        )
+                return [f for f in found if not f.recomputed] or found
+        return []
 
-    def _check_alike(self, layer: nn.Module, found: List[_Forward]) -> None:
-        if self._read and not all(found[0].started_as(other) for other in found[1:]):
+    def choose(self, layer: str, found: List[Forward]) -> Forward:
+        """
+        Return the one of *found* that is recomputed now.
+
+        Raises:
+            Conflict: if there is none, or it cannot be told.
+        """
+        if not found:
+            kept = "the last training forward"
+            kept = kept if self._most == 1 else f"one of the last {self._most} training forwards"
             raise Conflict(
-                f"{len(found)} training forwards of {type(layer).__name__} had the input that an "
-                "activation checkpoint recomputes, each from another state: which one is meant "
-                "cannot be told; call backward after each forward, or leave the layer out of the "
-                "checkpoint"
+                f"a forward of {layer} inside backward (an activation checkpoint) does not "
+                f"recompute {kept}: the input is another one (random numbers that were not "
+                "preserved), or the layer was used too often in between; let the checkpoint "
+                "preserve them, call backward sooner, or leave the layer out of the checkpoint"
             )
+        if not all(found[0].reads_as(other, self._reads) for other in found[1:]):
+            raise Conflict(
+                f"{len(found)} training forwards of {layer} had the input that an activation "
+                "checkpoint recomputes, each from another state: which one is meant cannot be "
+                "told; call backward after each forward, or leave the layer out of the checkpoint"
+            )
+        found[-1].recomputed = True
+        return found[-1]
 
     def __deepcopy__(self, memo: Any) -> Recalled:
-        return Recalled(self._most, self._read)
+        return Recalled(self._most, self._reads)
 
     def __reduce__(self) -> Tuple[Any, ...]:
-        return Recalled, (self._most, self._read)
+        return Recalled, (self._most, self._reads)
 
 
 def in_backward() -> bool:
@@ -133,10 +147,16 @@ def in_backward() -> bool:
     return int(torch._C._current_graph_task_id()) != -1
 
 
-def _may_be_recomputed() -> bool:
-    if not torch.is_grad_enabled() or _saving_hooks is None:
+def hooks_save(traced: bool = False) -> bool:
+    """
+    Return whether tensors that are saved for backward go through hooks, as a checkpoint's do.
+
+    Args:
+        traced: also those of a compiler that traces a checkpoint.
+    """
+    if _saving_hooks is None:
         return True
-    hooks: Optional[Any] = _saving_hooks(False)  # tracing included
+    hooks: Optional[Any] = _saving_hooks(traced)
     return hooks is not None
 
 

@@ -18,6 +18,9 @@ NAMESPACE = "normlab"
 _library: Any = torch.library  # functions that its annotations leave out
 _POSSIBLE = hasattr(_library, "register_autograd")
 _HERE: Any = _library.Library(NAMESPACE, "FRAGMENT") if _POSSIBLE else None
+# a recorded CUDA graph repeats kernels, and not what Python does in these operators
+_UNRECORDED = getattr(torch._C.Tag, "cudagraph_unsafe", None)
+_TAGS = () if _UNRECORDED is None else (_UNRECORDED,)
 
 
 def register(schema: str, kernel: Callable[..., Any], shapes: Callable[..., Any]) -> None:
@@ -31,9 +34,22 @@ def register(schema: str, kernel: Callable[..., Any], shapes: Callable[..., Any]
     if not is_possible():
         return
     name = schema.split("(", 1)[0]
-    _HERE.define(schema)
+    _HERE.define(schema, tags=_TAGS)
     _HERE.impl(name, kernel, "CompositeExplicitAutograd")
     _library.register_fake(f"{NAMESPACE}::{name}", shapes, lib=_HERE)
+
+
+def compose(schema: str, function: Callable[..., Any]) -> None:
+    """Register *function*, made of operators, as one: dynamo does not look inside, AOT does."""
+    if is_possible():
+        _HERE.define(schema, tags=_TAGS)
+        _HERE.impl(schema.split("(", 1)[0], function, "CompositeImplicitAutograd")
+
+
+def batch(name: str, rule: Callable[..., Any]) -> None:
+    """Register what operator *name* does under torch.func.vmap: *rule* (info, in_dims, *inputs)."""
+    if is_possible() and hasattr(_library, "register_vmap"):
+        _library.register_vmap(f"{NAMESPACE}::{name}", rule, lib=_HERE)
 
 
 def differentiate(name: str, backward: Callable[..., Any], keep: Callable[..., None]) -> None:

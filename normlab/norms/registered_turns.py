@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from normlab.errors import Conflict
-from normlab.norms.recomputation import in_backward
 
 _numbers = count()
 _waiting: Dict[int, Tuple[int, Any]] = {}  # by number: the layer, and a weak reference to the turn
@@ -24,15 +23,8 @@ def open_turn(control: Tensor) -> Tensor:
     """
     Note a forward of the layer with *control*; return its turn, to be saved for its backward.
 
-    Raises:
-        Conflict: inside a backward pass, where a checkpoint computes the forward again.
+    A checkpoint saves none in the first forward, so that only the recomputed one's lives on.
     """
-    if in_backward():
-        raise Conflict(
-            "a compiled training forward of 'online' runs again inside a backward pass (an "
-            "activation checkpoint around torch.compile), and would move its state twice: leave "
-            "the layer out of the checkpoint, or train it eagerly"
-        )
     turn = torch.tensor(next(_numbers))
     weak: Any = torch.multiprocessing.reductions.StorageWeakRef
     kept = weak(turn.untyped_storage())

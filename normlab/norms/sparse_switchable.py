@@ -55,7 +55,7 @@ class SparseSwitchableNorm(SwitchableNorm):
         arXiv:1903.03793.
     """
 
-    moved = (*SwitchableNorm.moved, "radius")
+    reads = ("radius",)
 
     radius: Tensor
     mean_fixed: Tensor
@@ -160,7 +160,8 @@ class SparseSwitchableNorm(SwitchableNorm):
             )
             return ratios
         # near the centre, float32 would cost the direction its digits
-        return _project_plain(self.radius.double(), self.variant, logits)
+        radius = self.radius.to(torch.float64, copy=True)  # it may be put back before backward
+        return _project_plain(radius, self.variant, logits)
 
     def _in_numbers(self, logits: Tensor) -> bool:
         return logits.device.type == "cpu" and not self.takes_plain(logits)

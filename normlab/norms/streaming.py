@@ -60,7 +60,14 @@ class StreamingNorm(BatchStatisticsNorm):
     """
 
     moved = ("short", "short_count", "running_mean", "running_var", "nonfinite_statistics")
-    reads_state = True
+    reads = ("short", "short_count", "running_mean", "running_var")
+    begun = (
+        "num_batches_tracked",
+        "gradient_long",
+        "gradient_short",
+        "gradient_count",
+        "seen_weight",
+    )
 
     momentum: float
     short: Tensor

@@ -7,7 +7,6 @@ from typing import Callable
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from normlab.errors import Conflict
 from normlab.norms import make
@@ -50,13 +49,3 @@ def test_a_compiled_forward_whose_graph_is_gone_waits_for_nothing(
         for _ in range(2):
             compiled(_batch()).square().sum().backward()
     assert kept.shape == (3, 4, 2, 2)
-
-
-@pytest.mark.parametrize("use_reentrant", [True, False])
-def test_a_checkpoint_around_a_compiled_layer_is_refused(
-    compiled: Callable[[Tensor], Tensor], use_reentrant: bool
-) -> None:
-    with torchs_own_warnings():
-        y = checkpoint(compiled, _batch(), use_reentrant=use_reentrant)
-        with pytest.raises(Conflict, match="checkpoint around"):
-            y.sum().backward()

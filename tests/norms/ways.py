@@ -101,6 +101,28 @@ def hooks(net: nn.Module) -> Record:
     return train(net, lambda x: checkpoint(net, x, use_reentrant=False))  # type: ignore[no-any-return]
 
 
+def around_reentrant(net: nn.Module) -> Record:
+    torch._dynamo.reset()
+    call = torch.compile(net, backend="aot_eager")
+    return train(net, lambda x: checkpoint(call, x, use_reentrant=True))  # type: ignore[no-any-return]
+
+
+def around_hooks(net: nn.Module) -> Record:
+    torch._dynamo.reset()
+    call = torch.compile(net, backend="aot_eager")
+    return train(net, lambda x: checkpoint(call, x, use_reentrant=False))  # type: ignore[no-any-return]
+
+
+def checkpoint_inside(net: nn.Module) -> Record:
+    torch._dynamo.reset()
+
+    def call(x: Tensor) -> Tensor:
+        y: Tensor = checkpoint(net, x, use_reentrant=False)
+        return y
+
+    return train(net, torch.compile(call, backend="aot_eager", fullgraph=True))
+
+
 def in_place(net: nn.Module) -> Record:
     return train(net, lambda x: net(x).mul_(1.5).add_(0.5))
 
