@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import statistics
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 
 from accelerators import cpu  # noqa: F401 - so that both processes have it when they begin
 from accelerators.host_heap import keep_freed_memory
+from benchmarks.options import parser_of
 from benchmarks.table import show
 from benchmarks.turns import Spent, Turn, in_turns
 from normlab.data import Data, load
@@ -36,8 +36,7 @@ _TURN_S = 0.02  # longer than what the other has left in the caches, shorter tha
 
 def main() -> int:
     """Measure, print the table, and return 1 if the job falls behind."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = parser_of(__doc__, rounds=7)
     parser.add_argument("--epochs", type=int, default=1)
     chosen = parser.parse_args()
     load_before = os.getloadavg()[0]
