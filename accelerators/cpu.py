@@ -19,7 +19,7 @@ from accelerators.torch_session import TorchSession
 from normlab import norms
 from normlab.errors import DeviceUnavailable, JobError, OutOfDeviceMemory, UnsupportedModel
 from normlab.host.limits import usable_cores, usable_memory_bytes
-from normlab.specs.costs import update_s
+from normlab.specs.costs import parallel_share
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import Probe
 
@@ -127,7 +127,7 @@ class _CpuSession(TorchSession):
         with torch.random.fork_rng(devices=[]):
             trial = TorchSession(copy.deepcopy(self.model), spec, self.device)
             trial.prepare(0.0, 0.0)
-            return choose_threads(lambda: trial.train(x, y), most, updates, update_s(spec))
+            return choose_threads(lambda: trial.train(x, y), most, updates, parallel_share(spec))
 
     def memory_peak_bytes(self) -> int:
         """Return the peak memory of this process, or of the processes of all replicas."""

@@ -1,4 +1,4 @@
-"""Choose the number of threads by measuring updates of a temporary copy before the first update."""
+"""Choose the number of threads before the first update: measured on a copy, or by a model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import time
 from typing import Callable, List, Optional
 
 import torch
+
+from accelerators.free_cores import cores_are_free
 
 # The minimum gain from doubling. With less, no number of threads gains a tenth, by
 # Amdahl's law: with u the parallel share over the serial one, (1 + u) / (1 + u / 2) < 1.045 gives
@@ -17,7 +19,7 @@ LOOK_S = 0.01  # of one look at most: short updates are made several times
 LONG_S = 0.25  # so long an update is looked at once: noise is short beside it
 SHARE = 0.04  # of the updates' time as it would be with the best number so far, for each doubling
 FEW = 200  # updates: of fewer, the first two and a look are more than a few per cent
-HEAVY_S = 0.05  # of an update on one thread: it takes all, where nothing is measured
+FEW_WORTH = 1.1  # the minimum gain from all by the model, which does not know what threads cost
 
 Update = Callable[[], object]
 Clock = Callable[[], float]
@@ -27,23 +29,27 @@ def choose_threads(
     update: Update,
     most: int,
     updates: int,
-    expected_s: Optional[float],
+    parallel: Optional[float],
     clock: Clock = time.perf_counter,
+    are_free: Callable[[int], bool] = cores_are_free,
 ) -> int:
     """
     Return how many threads, 1 to *most*, updates should use; doubled while that helps.
 
     Two numbers are measured in turns and compared turn by turn, so that other work on these cores
     affects both. On busy cores, threads wait for one without a core, and one thread is best.
+    A few updates are too short a time to measure one; they go by the model and by free cores.
 
     Args:
-        update: makes one update, whose effects are discarded.
-        updates: the number of remaining updates; for a few, nothing is measured.
-        expected_s: the expected seconds of an update on one thread; decides for few updates.
+        update: makes one; its effects are nobody's concern.
+        updates: that are left to make.
+        parallel: the share of an update's time that threads divide, by a model; None: not known.
         clock: in seconds.
+        are_free: whether so many threads have a core each just now.
     """
     if updates < FEW:
-        return most if expected_s is not None and expected_s >= HEAVY_S else 1
+        expected = _expected(parallel or 0.0, most)
+        return expected if expected == 1 or are_free(expected) else 1
     before = torch.get_num_threads()
     try:
         _update_s(update, 1, 0.0, clock)  # what the first allocates and compiles is no update's
@@ -68,6 +74,19 @@ def take_threads(recorded: Optional[int]) -> int:
 def _doubled(most: int) -> List[int]:
     numbers = [2**k for k in range(1, most.bit_length()) if 2**k < most]
     return [*numbers, most] if most > 1 else numbers
+
+
+def _expected(parallel: float, most: int) -> int:
+    def seconds(threads: int) -> float:
+        return 1 - parallel + parallel / threads
+
+    best = 1
+    if seconds(most) * FEW_WORTH <= 1:
+        for more in _doubled(most):
+            if seconds(best) < WORTH * seconds(more):
+                break
+            best = more
+    return best
 
 
 def _gain(

@@ -71,7 +71,8 @@ class TorchSession:
         Each of several replicas passes its own samples, and all get the same result.
         """
         self._switch(training=True)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self._parameters:  # the optimizer's own zero_grad takes several times it
+            parameter.grad = None
         return self._conclude(self._accumulate(x, y))
 
     def _conclude(self, result: StepResult) -> StepResult:

@@ -32,6 +32,7 @@ import psutil
 
 from benchmarks import own_api, peer_mlflow
 from benchmarks.http_calls import Cost, timed
+from benchmarks.options import parser_of
 from benchmarks.own_api import OwnApi, record
 from benchmarks.table import show
 from normlab.events import from_line
@@ -81,7 +82,8 @@ class Side(Protocol):
 
 
 def main() -> int:
-    """Measure, print the table, and return 1 if a target ratio is missed."""
+    """Measure, print the table, and return 1 if a ratio is missed."""
+    parser_of(__doc__).parse_args()
     peer_mlflow.install()
     signal.alarm(ENDS_WITHIN_S)
     with tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder:

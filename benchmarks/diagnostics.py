@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List
 import torch
 
 from accelerators import open_accelerator
+from benchmarks.options import parser_of
 from benchmarks.table import show
 from normlab.diagnostics.observers import OBSERVERS
 from normlab.events import Event
@@ -26,8 +27,7 @@ _MOMENTS = ("after_update", "after_epoch", "at_end")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = parser_of(__doc__, rounds=3)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--samples", type=int, default=6000)
     parser.add_argument("--normalizer", default="batch")

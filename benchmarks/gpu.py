@@ -9,7 +9,6 @@ against the eager one; half precision and TF32 against float32.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -20,6 +19,7 @@ import torch
 
 from accelerators import open_accelerator
 from benchmarks.norms import layers, step_of
+from benchmarks.options import parser_of
 from benchmarks.table import show
 from normlab.errors import JobError
 from normlab.nets import build
@@ -48,9 +48,7 @@ Step = Callable[[], Any]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--rounds", type=int, default=50, help="steps of each, one by one")
-    rounds: int = parser.parse_args().rounds
+    rounds: int = parser_of(__doc__, rounds=50).parse_args().rounds
     if not torch.cuda.is_available():
         print("torch sees no GPU here", file=sys.stderr)
         return 1

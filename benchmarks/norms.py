@@ -7,7 +7,6 @@ input, the target ratio, and whether it is met.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import time
@@ -16,6 +15,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
+from benchmarks.options import parser_of
 from benchmarks.table import show
 from normlab.errors import DeviceUnavailable
 from normlab.norms import LAYERS, load_fused_kernels, make, unload_fused_kernels
@@ -162,7 +162,7 @@ def _switch(form: str) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds, one thread")
     parser.add_argument("--stock", action="store_true", help="skip the compiled loops")
     args = parser.parse_args()

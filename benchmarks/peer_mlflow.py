@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from benchmarks.http_calls import Caller, tree
+from benchmarks.options import parser_of
 from benchmarks.table import FOLDER
 
 VERSION = "3.17.2"
@@ -158,4 +159,5 @@ def free_port() -> int:
 
 
 if __name__ == "__main__":
+    parser_of(__doc__).parse_args()
     install()

@@ -1,4 +1,4 @@
-"""The number of threads that a job chooses, against fixed numbers: python -m benchmarks.threads."""
+"""A job's own number of threads against fixed ones, on cores as found and beside a busy one."""
 
 from __future__ import annotations
 
@@ -8,75 +8,74 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, NoReturn, Optional
 
-from accelerators import open_accelerator
+from accelerators import cpu, open_accelerator
+from benchmarks.options import parser_of
 from benchmarks.table import show
+from benchmarks.turns import Spent, Turn, Work, in_turns
 from normlab.host.limits import usable_cores
+from normlab.host.processes import die_with_parent
+from normlab.specs.costs import update_s
 from normlab.specs.jobs import JobSpec
 from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.loop import fit
-from normlab.training.reporting import BufferedReporter
+from normlab.training.reporting import SilentReporter
 from workers.worker import job_environment
 
 NAME = "threads"
 MOST_LOST = 0.1
+OWN = "own"
+_TURN_S = 0.05
 _SHAPES = {"name": "shapes32", "train_size": 3000, "test_size": 64}
+_RESNET = {"dataset": _SHAPES, "batch_size": 32, "model": {"name": "resnet20"}}
 JOBS: Dict[str, Dict[str, Any]] = {
     "digits, batch 2": {"dataset": {"name": "digits"}, "batch_size": 2, "max_steps": 700},
+    "digits, batch 32, few": {"dataset": {"name": "digits"}, "batch_size": 32, "max_steps": 190},
     "preresnet8, batch 2": {"dataset": _SHAPES, "batch_size": 2, "max_steps": 500},
+    "preresnet8, batch 2, few": {"dataset": _SHAPES, "batch_size": 2, "max_steps": 190},
     "preresnet8, batch 32": {"dataset": _SHAPES, "batch_size": 32, "max_steps": 200},
-    "preresnet8, batch 32, few": {"dataset": _SHAPES, "batch_size": 32, "max_steps": 19},
-    "resnet20, batch 32, few": {
-        "dataset": _SHAPES,
-        "batch_size": 32,
-        "max_steps": 19,
-        "model": {"name": "resnet20"},
-    },
-    "resnet20, batch 32": {
-        "dataset": _SHAPES,
-        "batch_size": 32,
-        "max_steps": 200,
-        "model": {"name": "resnet20"},
-    },
+    "preresnet8, batch 32, few": {"dataset": _SHAPES, "batch_size": 32, "max_steps": 100},
+    "resnet20, batch 32, few": {**_RESNET, "max_steps": 19},
+    "resnet20, batch 32": {**_RESNET, "max_steps": 200},
 }
+CORES = {"as found": False, "one busy": True}
 
 
 def main() -> int:
-    """Measure in a process with a job's environment; return 1 if the loss is too large."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="only jobs whose name begins with this")
+    """Measure in a process with a job's environment, and return 1 where too much is lost."""
+    parser = parser_of(__doc__, rounds=5)
+    parser.add_argument("--only", default="", help="jobs whose name begins so")
+    parser.add_argument("--cores", choices=CORES, help="only so; by default, both")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if not chosen.inside:
-        return _inside(sys.argv[1:])
+        _go_inside(sys.argv[1:])
     jobs = {name: fields for name, fields in JOBS.items() if name.startswith(chosen.only)}
     load = os.getloadavg()[0]
     rows = []
-    for busy in (False, True):
-        with _busy_core(busy):
-            rows += [_compare(name, jobs[name], busy, chosen.rounds) for name in jobs]
+    for cores in [chosen.cores] if chosen.cores else CORES:
+        with _busy_core(CORES[cores]):
+            rows += [_compare(name, jobs[name], cores, chosen.rounds) for name in jobs]
     note = (
-        f"seconds of whole trainings, including the choice; medians of {chosen.rounds} rounds in "
-        f"turn; lost: against the best fixed number, at most {MOST_LOST}; load before {load:.1f}"
+        "seconds of whole trainings, the choice included, which take turns in processes of their "
+        f"own; medians of {chosen.rounds} rounds; lost: to the best fixed number, at most "
+        f"{MOST_LOST}; load before {load:.1f}"
     )
     show(NAME, rows, note)
     return int(any(row["lost"] > MOST_LOST for row in rows))
 
 
-def _inside(arguments: List[str]) -> int:
-    # OpenMP reads its settings when it is loaded, so a job's environment needs a new process
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {
-            **job_environment(os.environ, "cpu", Path(folder)),
-            "OMP_NUM_THREADS": str(usable_cores()),
-        }
-        command = [sys.executable, "-m", "benchmarks.threads", "--inside", *arguments]
-        return subprocess.run(command, env=environment, check=False).returncode
+def _go_inside(arguments: List[str]) -> NoReturn:
+    # OpenMP reads its settings when it is loaded, so a job's environment takes a new process
+    environment = {
+        **job_environment(os.environ, "cpu", Path(tempfile.gettempdir())),
+        "OMP_NUM_THREADS": str(usable_cores()),
+    }
+    command = [sys.executable, "-m", "benchmarks.threads", "--inside", *arguments]
+    os.execve(sys.executable, command, environment)
 
 
 @contextmanager
@@ -86,7 +85,8 @@ def _busy_core(busy: bool) -> Iterator[None]:
         yield
         return
     core = max(os.sched_getaffinity(0))
-    loop = subprocess.Popen(["taskset", "-c", str(core), sys.executable, "-c", "while True: pass"])
+    command = ["taskset", "-c", str(core), sys.executable, "-c", "while True: pass"]
+    loop = subprocess.Popen(command, preexec_fn=die_with_parent)
     try:
         yield
     finally:
@@ -94,41 +94,51 @@ def _busy_core(busy: bool) -> Iterator[None]:
         loop.wait()
 
 
-def _compare(name: str, fields: Dict[str, Any], busy: bool, rounds: int) -> Dict[str, Any]:
+def _compare(name: str, fields: Dict[str, Any], cores: str, rounds: int) -> Dict[str, Any]:
     most = usable_cores()
-    numbers: List[Optional[int]] = [None, *(2**k for k in range(most.bit_length()) if 2**k <= most)]
-    seconds: Dict[Optional[int], List[float]] = {number: [] for number in numbers}
-    taken: List[int] = []
-    for turn in range(rounds + 1):
-        for number in numbers if turn % 2 else reversed(numbers):
-            begun = time.perf_counter()
-            threads = _train(fields, number, most)
-            if turn == 0:  # warms the caches
-                continue
-            seconds[number].append(time.perf_counter() - begun)
-            taken += [threads] if number is None else []
-    own = seconds.pop(None)
+    numbers = [2**k for k in range(most.bit_length()) if 2**k <= most]
+    works = {OWN: _training(fields, None, most)}
+    works.update({str(number): _training(fields, number, most) for number in numbers})
+    pieces = max(1, round(_TURN_S / (update_s(_spec(fields, None)) or _TURN_S)))
+    found: Dict[str, List[Spent]] = {number: [] for number in works}
+    for turn in range(rounds):
+        order = works if turn % 2 else dict(reversed(works.items()))
+        for number, spent in in_turns(order, pieces).items():
+            found[number].append(spent)
+    return {"job": name, "cores": cores, **_figures(found)}
+
+
+def _figures(found: Dict[str, List[Spent]]) -> Dict[str, Any]:
+    seconds = {number: [one.wall_s for one in spent] for number, spent in found.items()}
+    own = seconds.pop(OWN)
     best = min(seconds, key=lambda number: statistics.median(seconds[number]))
     return {
-        "job": name,
-        "cores": "one busy" if busy else "as found",
         **{f"{number} s": statistics.median(times) for number, times in seconds.items()},
         "own s": statistics.median(own),
-        "took": " ".join(map(str, sorted(set(taken)))),
+        "took": " ".join(sorted({str(one.result) for one in found[OWN]})),
         "lost": statistics.median(mine / other for mine, other in zip(own, seconds[best])) - 1,
     }
 
 
-def _train(fields: Dict[str, Any], threads: Optional[int], most: int) -> int:
-    """Train the job with *threads*, or with its own choice; return the number."""
+def _training(fields: Dict[str, Any], threads: Optional[int], most: int) -> Work:
+    """Return a training on *threads*, or on as many as it takes itself; its result is how many."""
+
+    def work(turn: Turn) -> int:
+        spec = _spec(fields, threads)
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoints = CheckpointFolder(Path(folder), spec.fingerprint())
+            accelerator = open_accelerator("cpu", spec, most)
+            summary = fit(spec, accelerator, SilentReporter(), checkpoints, Path(), turn)
+        return int(summary["threads"])
+
+    return work
+
+
+def _spec(fields: Dict[str, Any], threads: Optional[int]) -> JobSpec:
     given = {"normalizer": "batch", "epochs": 100, "device": "cpu", "threads": threads, **fields}
-    spec = JobSpec.model_validate(given)
-    accelerator = open_accelerator("cpu", spec, most)
-    with tempfile.TemporaryDirectory() as folder, BufferedReporter(lambda event: None) as reporter:
-        checkpoints = CheckpointFolder(Path(folder), spec.fingerprint())
-        summary = fit(spec, accelerator, reporter, checkpoints, Path(), lambda: None)
-    return int(summary["threads"])
+    return JobSpec.model_validate(given)
 
 
 if __name__ == "__main__":
+    cpu.keep_freed_memory()  # and the adapter's modules are imported once, before the forks
     sys.exit(main())

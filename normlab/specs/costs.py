@@ -71,6 +71,15 @@ def update_s(spec: JobSpec) -> Optional[float]:
     return found.update_s + calls * found.call_s + spec.samples_per_update * found.sample_s
 
 
+def parallel_share(spec: JobSpec) -> Optional[float]:
+    """Return the share of a micro-batch's time that is for its samples: threads divide it."""
+    found = cost(spec)
+    if found is None:
+        return None
+    samples_s = spec.batch_size * found.sample_s
+    return samples_s / (samples_s + found.call_s + found.update_s)
+
+
 def job_s(spec: JobSpec, steps: int) -> Optional[float]:
     """Return the seconds of a job with *steps* updates, including its start and evaluations."""
     found, each = cost(spec), update_s(spec)

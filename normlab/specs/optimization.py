@@ -161,5 +161,10 @@ class CheckpointSpec(Spec):
     """When checkpoints of the whole training state are written, and how many are kept."""
 
     every_steps: Union[Count, None] = Field(None, description="updates; null: by time only")
-    every_s: float = Field(60.0, gt=0, le=86_400, description="seconds between checkpoints")
+    every_s: float = Field(
+        60.0,
+        gt=0,
+        le=86_400,
+        description="seconds between checkpoints; after a tenth of them, an epoch's end has one",
+    )
     keep: int = Field(2, ge=1, le=100, description="newest checkpoints kept")

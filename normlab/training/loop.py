@@ -33,6 +33,7 @@ from normlab.training.weights import write_weights
 
 StopRequest = Callable[[], Optional[JobStopped]]
 _SAVE, _STOP = 1, 2  # what a pause may be for
+_AT_EPOCHS = 0.1  # of every_s: a short epoch costs less than its checkpoint
 
 
 def fit(
@@ -218,7 +219,11 @@ class Training:
         if self.step == self.steps:
             self.diagnosis.at_end(self.step, self._learning_rate(self.step), batches)
         self._report_progress()
-        self._save()
+        if self.step == self.steps or self.replicas.agree(self._is_worth_saving):
+            self._save()
+
+    def _is_worth_saving(self) -> int:
+        return _SAVE if self._unsaved_s() >= _AT_EPOCHS * self.spec.checkpoint.every_s else 0
 
     def _evaluate(self) -> None:
         self.session.prepare(self.rate, self.step / self.steps)
@@ -256,8 +261,10 @@ class Training:
         self._stop = should_stop()
         if self._stop is not None:
             return _STOP
-        late = time.monotonic() - self._saved_at >= self.spec.checkpoint.every_s
-        return _SAVE if late else 0
+        return _SAVE if self._unsaved_s() >= self.spec.checkpoint.every_s else 0
+
+    def _unsaved_s(self) -> float:
+        return time.monotonic() - self._saved_at
 
     def _save(self) -> None:
         if self.step == self._saved_step:

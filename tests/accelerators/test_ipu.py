@@ -18,12 +18,17 @@ from normlab.errors import (
     UnsupportedModel,
 )
 from normlab.nets import build
+from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import BY_KIND
-from tests.accelerators.running import emulated_job, train
-from tests.normlab.training.recording import Recorder, small_job
+from tests.normlab.training.recording import small_job, train
 from tests.normlab.training.test_tasks import LANGUAGE, SEGMENTATION
 
 on_ipu = [kind for kind, spec in BY_KIND.items() if spec.runs_on_ipu]
+
+
+def emulated_job(**fields: Any) -> JobSpec:
+    """Return a small job for the emulated IPU."""
+    return small_job(**{"device": "ipu", "ipu_runtime": "emulated", **fields})
 
 
 @pytest.mark.parametrize("kind", on_ipu)
@@ -85,25 +90,13 @@ def test_a_resumed_run_ends_with_the_same_numbers(kind: str, tmp_path: Path) -> 
     spec = emulated_job(normalizer=kind)
     whole, _ = train(spec, tmp_path / "whole")
     asked = iter([None] * 7)
-    first = Recorder()
-    with pytest.raises(JobDrained):
-        _stop_after(spec, tmp_path / "parts", first, asked)
+    drained = JobDrained("its worker leaves")
+    first, ended = train(spec, tmp_path / "parts", should_stop=lambda: next(asked, drained))
+    assert ended is drained
     second, _ = train(spec, tmp_path / "parts", first.named_checkpoints())
     joined = first.points["train/loss"] + second.points["train/loss"]
     assert joined == whole.points["train/loss"]
     assert second.points["val/loss"][-1] == whole.points["val/loss"][-1]
-
-
-def _stop_after(spec: Any, folder: Path, recorder: Recorder, asked: Any) -> None:
-    from normlab.training.checkpoints import CheckpointFolder
-    from normlab.training.loop import fit
-
-    def should_stop() -> Any:
-        return next(asked, JobDrained("its worker leaves"))
-
-    checkpoints = CheckpointFolder(folder, spec.fingerprint(), ())
-    accelerator = open_accelerator("ipu", spec, threads=1)  # as many as in the other attempts
-    fit(spec, accelerator, recorder, checkpoints, folder, should_stop)
 
 
 def test_batch_norm_has_its_running_statistics_after_the_session() -> None:

@@ -26,8 +26,8 @@ class Machine:
         self.looks[threads] = self.looks.get(threads, 0) + 1
         self.now += self._seconds(threads)
 
-    def choose(self, most: int, updates: int = MANY, expected_s: Optional[float] = None) -> int:
-        return choose_threads(self.update, most, updates, expected_s, clock=lambda: self.now)
+    def choose(self, most: int, updates: int = MANY) -> int:
+        return choose_threads(self.update, most, updates, None, clock=lambda: self.now)
 
 
 def amdahl(single_s: float, parallel: float) -> Callable[[int], float]:
@@ -64,11 +64,33 @@ def test_long_updates_are_measured_once() -> None:
     assert machine.looks == {1: 3, 2: 2, 4: 1}
 
 
-@pytest.mark.parametrize(("expected_s", "chosen"), [(0.001, 1), (3.0, 8), (None, 1)])
-def test_a_job_of_few_updates_measures_nothing(expected_s: Optional[float], chosen: int) -> None:
+def of_few(most: int, parallel: Optional[float], free: bool) -> int:
+    """Return what is chosen for a few updates, of which none may be made."""
     machine = Machine(amdahl(1.0, 1.0))
-    assert machine.choose(8, updates=FEW - 1, expected_s=expected_s) == chosen
+    chosen = choose_threads(machine.update, most, FEW - 1, parallel, are_free=lambda _: free)
     assert machine.looks == {}
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ("parallel", "chosen"), [(None, 1), (0.0, 1), (0.1, 1), (0.2, 4), (0.6, 8)]
+)
+def test_a_job_of_few_updates_goes_by_the_share_that_threads_divide(
+    parallel: Optional[float], chosen: int
+) -> None:
+    assert of_few(8, parallel, free=True) == chosen
+
+
+def test_a_job_of_few_updates_takes_one_thread_where_cores_are_busy() -> None:
+    assert of_few(8, 0.95, free=False) == 1
+
+
+@pytest.mark.parametrize("most", [2, 3, 4, 8, 16, 64])
+def test_few_updates_lose_a_tenth_at_most_where_the_model_is_right(most: int) -> None:
+    for percent in range(0, 101, 5):
+        seconds = amdahl(1.0, percent / 100)
+        chosen = of_few(most, percent / 100, free=True)
+        assert seconds(chosen) <= 1.1 * min(map(seconds, range(1, most + 1))), percent
 
 
 @pytest.mark.parametrize("parallel", [0.0, 0.5, 1.0])

@@ -9,7 +9,7 @@ from typing import Any, Dict, List
 
 import pytest
 
-from normlab.specs.costs import job_s, update_s
+from normlab.specs.costs import job_s, parallel_share, update_s
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps
 
@@ -98,3 +98,12 @@ def test_a_larger_update_takes_longer(field: str) -> None:
 def test_an_unknown_network_has_no_cost() -> None:
     assert update_s(job(model={"name": "unheard"})) is None
     assert job_s(job(dataset={"name": "unheard"}), 10) is None
+
+
+def test_threads_divide_more_of_an_update_the_more_samples_it_has() -> None:
+    small = {"normalizer": "batch", "dataset": {"name": "digits"}}
+    shares = [
+        parallel_share(JobSpec.model_validate({**small, "batch_size": n})) for n in (2, 32, 512)
+    ]
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.1 < 0.5 < shares[-1] < 1

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import math
 from pathlib import Path
 
@@ -5,6 +7,7 @@ import pytest
 
 from accelerators.cpu import CpuAccelerator
 from normlab.errors import InvalidSpec, JobCancelled, LossNotFinite
+from normlab.training import loop
 from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.loop import fit
 from tests.normlab.training.recording import Recorder, small_job, train
@@ -48,12 +51,21 @@ def test_metrics_are_sent_before_the_checkpoint_that_comes_after_them(tmp_path: 
     recorder, _ = train(small_job(checkpoint={"every_steps": 5, "every_s": 3600}), tmp_path)
     kinds = [kind for kind, _ in recorder.log]
     written = [i for i, kind in enumerate(kinds) if kind == "CheckpointWritten"]
-    assert [recorder.log[i][1].step for i in written] == [5, 10, 12, 15, 20, 24]
+    assert [recorder.log[i][1].step for i in written] == [5, 10, 15, 20, 24]
     for i in written:
         step = recorder.log[i][1].step
         assert kinds[i - 1] == "flush"
         assert ("metric", ("train/loss", step)) in recorder.log[:i]
         assert ("metric", ("train/loss", step + 1)) not in recorder.log[:i]
+
+
+@pytest.mark.parametrize(("share", "steps"), [(0.1, [36]), (0.0, [12, 24, 36])])
+def test_an_epoch_ends_with_a_checkpoint_when_that_share_of_the_interval_is_over(
+    share: float, steps: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_AT_EPOCHS", share)
+    recorder, _ = train(small_job(epochs=3, checkpoint={"every_s": 3600}), tmp_path)
+    assert [c.step for c in recorder.named_checkpoints()] == steps
 
 
 def test_evaluation_can_be_rarer_than_epochs_but_the_end_is_always_evaluated(

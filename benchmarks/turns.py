@@ -1,0 +1,112 @@
+"""Processes that work in turns of milliseconds, so that other work here slows all of them alike."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
+from typing import Any, Callable, Dict, Mapping, NamedTuple
+
+from normlab.host.processes import die_with_parent
+
+_FORK = multiprocessing.get_context("fork")  # what is imported by now is imported in all of them
+
+
+class Spent(NamedTuple):
+    """What a process took for its work in its own turns, and what the work returned."""
+
+    wall_s: float
+    cpu_s: float  # of all its threads
+    result: Any
+
+
+class Turn:
+    """
+    The turn of one process: its work calls it between any two pieces.
+
+    Args:
+        parent: says when the turn begins, and is told when it is over.
+        pieces: of one turn.
+    """
+
+    def __init__(self, parent: Connection, pieces: int) -> None:
+        self._parent = parent
+        self._pieces = pieces
+        self._done = 0
+        self._wall_s = self._cpu_s = 0.0
+        self._began = (0.0, 0.0)
+
+    def start(self) -> None:
+        """Let the others get as far, then count from here: what came before is no part of it."""
+        self._pass_on()
+        self._done, self._wall_s, self._cpu_s = 0, 0.0, 0.0
+
+    def __call__(self) -> None:
+        """Let the others work if the pieces of this turn are done."""
+        self._done += 1
+        if self._done % self._pieces == 0:
+            self._pass_on()
+
+    def do(self, work: Callable[[Turn], Any]) -> None:
+        """Do *work* in this process's turns, and tell the parent what it took."""
+        self._wait()
+        result = work(self)
+        self._count()
+        self._parent.send(Spent(self._wall_s, self._cpu_s, result))
+
+    def _pass_on(self) -> None:
+        self._count()
+        self._parent.send(None)
+        self._wait()
+
+    def _wait(self) -> None:
+        self._parent.recv()
+        self._began = (time.perf_counter(), time.process_time())
+
+    def _count(self) -> None:
+        self._wall_s += time.perf_counter() - self._began[0]
+        self._cpu_s += time.process_time() - self._began[1]
+
+
+Work = Callable[[Turn], Any]
+
+
+def in_turns(works: Mapping[str, Work], pieces: int) -> Dict[str, Spent]:
+    """
+    Do each of *works* in a process of its own, *pieces* of each in turn; return what each took.
+
+    They should have as many pieces each: when the others have ended, the last works alone.
+
+    Raises:
+        SystemExit: one of them failed; its traceback is on standard error.
+    """
+    spent: Dict[str, Spent] = {}
+    with ExitStack() as stack:
+        working = {
+            name: stack.enter_context(_started(work, pieces)) for name, work in works.items()
+        }
+        while working:
+            for name, child in list(working.items()):
+                child.send(None)
+                try:
+                    answer = child.recv()
+                except EOFError as e:
+                    raise SystemExit(f"{name}: its process ended before its work") from e
+                if answer is not None:
+                    spent[name] = answer
+                    del working[name]
+    return {name: spent[name] for name in works}
+
+
+def _started(work: Work, pieces: int) -> Connection:
+    ours, theirs = _FORK.Pipe()
+    _FORK.Process(target=_be_child, args=(work, ours, theirs, pieces), daemon=True).start()
+    theirs.close()
+    return ours
+
+
+def _be_child(work: Work, ours: Connection, theirs: Connection, pieces: int) -> None:
+    ours.close()
+    die_with_parent()
+    Turn(theirs, pieces).do(work)
