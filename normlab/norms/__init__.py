@@ -102,7 +102,7 @@ def make(
     Args:
         normalizer: a kind's name, a dictionary with its options, or a spec.
         num_features: C, the number of channels.
-        activation: "relu", "silu", "gelu" or None.
+        activation: "relu", "silu", "gelu" or None; a kind that brings its own puts it there.
         dims: dimensions of positions: 1 takes (N, C) and (N, C, L), 2 (N, C, H, W), and so on.
         plain: use plain operators only, which any backend can differentiate.
 
@@ -118,17 +118,20 @@ def make(
 
 
 def _build(spec: NormSpec, num_features: int, activation: Optional[str], dims: int) -> nn.Module:
-    if not isinstance(spec, ActivationNormSpec):
+    spec = spec.for_activations()
+    if spec.layer is None:
         return nn.Identity() if activation is None else ACTIVATION_MODULES[activation]()
     layer = LAYERS[spec.kind]
     options = spec.model_dump(exclude=_NOT_THE_LAYERS)
-    if spec.proxy and activation is not None:
+    if isinstance(spec, ActivationNormSpec) and spec.proxy:
+        if activation is None:
+            return ScaleOnlyNorm(layer(num_features, dims=dims, **options))
         norm = layer(num_features, dims=dims, **{**options, "affine": False})
         return ProxyNorm(norm, activation, spec.proxy_eps, spec.quadrature, spec.proxy_weight_decay)
     norm = layer(num_features, dims=dims, **options)
-    if spec.proxy:
-        return ScaleOnlyNorm(norm)
-    return norm if activation is None else NormActivation(norm, activation)
+    if activation is None:
+        return norm.without_activation()
+    return norm.with_its_own() if spec.fuses_activation else NormActivation(norm, activation)
 
 
 def plain_operators(model: nn.Module, on: bool = True) -> nn.Module:

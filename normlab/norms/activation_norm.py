@@ -106,6 +106,14 @@ class ActivationNorm(nn.Module):
             self._recalled.note(self, self.moved, x)
         return self.normalize(x, weight, bias)
 
+    def with_its_own(self) -> nn.Module:
+        """Return the layer with the activation that it brings along, if its kind has one."""
+        return self
+
+    def without_activation(self) -> nn.Module:
+        """Return what stands where no activation follows."""
+        return self
+
     def begin(self, x: Tensor) -> None:
         """Do what belongs to a training forward and not to its recomputation."""
 

@@ -17,7 +17,6 @@ from normlab.specs.normalizers import (
     ActivationNormSpec,
     BatchNormSpec,
     GroupNormSpec,
-    LayerNormSpec,
     NormSpec,
 )
 
@@ -48,7 +47,7 @@ def successor(
     assert known is not None
     own = with_options_of(old, spec)
     channels, activation = channels_of(old), fused_activation(place, spec)
-    alone = isinstance(spec, (LayerNormSpec, GroupNormSpec))  # as the old layer: within a token
+    alone = spec.within_token  # as the old layer
     tokens = known.layout is Layout.TOKENS or (known.layout is Layout.POSITIONS and alone)
     own_dims = 1 if tokens else known.dims or _guess_dims(model, dims)
     core = make(own, channels, activation, own_dims)

@@ -9,6 +9,7 @@ from typing_extensions import Annotated, Literal
 
 from normlab.errors import FieldProblem, InvalidSpec, told
 from normlab.specs.norm_base import ActivationNormSpec, BatchStatisticsSpec, NormSpec
+from normlab.specs.norms_by_mean_square import RmsNormSpec
 from normlab.specs.norms_mixed import MetaNormSpec, SparseSwitchableNormSpec, SwitchableNormSpec
 from normlab.specs.norms_of_weights import BoundedWeightNormSpec, NoNormSpec, WeightNormSpec
 from normlab.specs.norms_over_batches import (
@@ -45,6 +46,7 @@ __all__ = [
     "NormSpec",
     "NormalizerSpec",
     "OnlineNormSpec",
+    "RmsNormSpec",
     "SparseSwitchableNormSpec",
     "StreamingNormSpec",
     "SwitchableNormSpec",
@@ -59,6 +61,7 @@ SPECS: Tuple[Type[NormSpec], ...] = (
     LayerNormSpec,
     InstanceNormSpec,
     GroupNormSpec,
+    RmsNormSpec,
     BatchRenormSpec,
     StreamingNormSpec,
     L1BatchNormSpec,

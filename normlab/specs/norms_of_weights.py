@@ -7,7 +7,7 @@ from typing import ClassVar, Optional
 from pydantic import Field
 from typing_extensions import Literal
 
-from normlab.specs.norm_base import NormSpec
+from normlab.specs.norm_base import ActsOn, NormSpec
 
 
 class WeightNormSpec(NormSpec):
@@ -17,7 +17,7 @@ class WeightNormSpec(NormSpec):
     source: ClassVar[str] = "Salimans and Kingma 2016, arXiv:1602.07868"
     graph_refusal: ClassVar[Optional[str]] = None
     keeps_channels_last: ClassVar[bool] = True
-    acts_on: ClassVar[Literal["activations", "weights", "nothing"]] = "weights"
+    acts_on: ClassVar[ActsOn] = "weights"
 
     kind: Literal["weight"] = "weight"
     include_linear: bool = Field(False, description="linear layers too, not only convolutions")
@@ -30,7 +30,7 @@ class BoundedWeightNormSpec(NormSpec):
     source: ClassVar[str] = "Hoffer, Banner, Golan and Soudry 2018, arXiv:1803.01814"
     graph_refusal: ClassVar[Optional[str]] = None
     keeps_channels_last: ClassVar[bool] = True
-    acts_on: ClassVar[Literal["activations", "weights", "nothing"]] = "weights"
+    acts_on: ClassVar[ActsOn] = "weights"
 
     kind: Literal["bounded_weight"] = "bounded_weight"
     rho: Literal["rms", "mean", "learned"] = Field(
@@ -52,6 +52,6 @@ class NoNormSpec(NormSpec):
     source: ClassVar[str] = "the baseline"
     graph_refusal: ClassVar[Optional[str]] = None
     keeps_channels_last: ClassVar[bool] = True
-    acts_on: ClassVar[Literal["activations", "weights", "nothing"]] = "nothing"
+    acts_on: ClassVar[ActsOn] = "nothing"
 
     kind: Literal["none"] = "none"

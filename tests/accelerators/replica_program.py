@@ -26,6 +26,7 @@ STATELESS = [
     "layer",
     "instance",
     "group",
+    "rms",
     "l1_batch",
     "linf_batch",
     "topk_batch",

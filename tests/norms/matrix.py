@@ -28,6 +28,8 @@ KINDS: Dict[str, Tuple[Any, Optional[str]]] = {
     "instance": ("instance", None),
     "group": ({"kind": "group", "groups": 2}, None),
     "group, strided": ({"kind": "group", "groups": 2, "grouping": "strided"}, None),
+    "rms": ("rms", None),
+    "rms, partial": ({"kind": "rms", "p": 0.5, "groups": 2}, None),
     "group, proxy": ({"kind": "group", "groups": 2, "proxy": True}, "relu"),
     "batch_renorm": ("batch_renorm", None),
     "batch_renorm, keras": (

@@ -18,6 +18,7 @@ WIDTH, CLASSES, STEPS = 6, 5, 7
 TAKEN: list[Any] = [
     "none", "layer", {"kind": "group", "groups": 2}, "online",
     {"kind": "online", "error_compensation": "clamp"}, {"kind": "layer", "affine": False},
+    "rms", {"kind": "rms", "p": 0.5},
 ]  # fmt: skip
 
 
@@ -73,6 +74,14 @@ def test_each_gate_is_normalized_by_itself(normalizer: Any, alone: nn.Module) ->
     gates = torch.randn(3, 4 * WIDTH)
     expected = torch.cat([alone(gate) for gate in gates.chunk(4, dim=1)], dim=1)
     torch.testing.assert_close(make(normalizer).norm(gates, 0), expected)
+
+
+@pytest.mark.parametrize("p", [1.0, 0.5])
+def test_each_gate_is_divided_by_its_own_mean_square(p: float) -> None:
+    gates = torch.randn(3, 4, WIDTH)
+    squares = gates[:, :, : int(WIDTH * p)].square().mean(2, keepdim=True)
+    expected = (gates / (squares + 1e-5).sqrt()).flatten(1)
+    torch.testing.assert_close(make({"kind": "rms", "p": p}).norm(gates.flatten(1), 0), expected)
 
 
 def test_online_gates_together_are_the_four_alone() -> None:

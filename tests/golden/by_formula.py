@@ -1,0 +1,114 @@
+"""Golden vectors of kinds without a reference to run: their formulas in numpy, in float64.
+
+Nothing here is shared with the layers. Gradients are complex steps, Im f(x + ih) / h with
+h = 1e-30, which are exact to the last digits: no derivative is written down twice, or once.
+`python -m tests.golden.by_formula` writes the files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Callable, Dict, NamedTuple, Tuple
+
+import numpy as np
+
+FOLDER = Path(__file__).parent
+STEP = 1e-30
+TIMES = 2  # inputs, with the same parameters
+
+Arrays = Dict[str, Any]
+Formula = Callable[[Any, Arrays], Any]
+
+
+class Case(NamedTuple):
+    """A formula of x and the parameters, where it is from, and the shapes of both."""
+
+    formula: Formula
+    source: str
+    args: Dict[str, Any]  # of the specification
+    shape: Tuple[int, ...]
+    parameters: Dict[str, Tuple[Tuple[int, ...], float]]  # shape, and the value that noise is about
+    scale: float = 1.0  # of x
+
+
+def rms(x: Any, p: Arrays, share: float = 1.0, groups: int = 1, eps: float = 1e-5) -> Any:
+    """Equations 4 and 5 of arXiv:1910.07467, over the first channels of each group."""
+    n, c = x.shape[:2]
+    seen = math.ceil(share * (c // groups))
+    parts = x.reshape(n, groups, c // groups, -1)
+    squares = (parts[:, :, :seen] ** 2).mean((2, 3), keepdims=True)
+    return affine((parts / np.sqrt(squares + eps)).reshape(x.shape), p)
+
+
+def affine(y: Any, p: Arrays) -> Any:
+    """Scale and shift each channel."""
+    return y * by_channel(p["weight"], y) + by_channel(p["bias"], y)
+
+
+def by_channel(v: Any, like: Any) -> Any:
+    """Return (C,) as (C, 1, ...)."""
+    return v.reshape(-1, *[1] * (like.ndim - 2))
+
+
+_RMS = "Zhang and Sennrich 2019, arXiv:1910.07467, equations 4 and 5"
+_AFFINE = {"weight": ((6,), 1.0), "bias": ((6,), 0.0)}
+
+CASES: Dict[str, Case] = {
+    "rms_2d": Case(rms, _RMS, {"kind": "rms"}, (2, 6, 4, 3), _AFFINE),
+    "rms_vectors": Case(rms, _RMS, {"kind": "rms"}, (3, 6), _AFFINE),
+    "rms_partial": Case(
+        lambda x, p: rms(x, p, 0.4, 2),
+        _RMS,
+        {"kind": "rms", "p": 0.4, "groups": 2},
+        (2, 6, 4, 3),
+        _AFFINE,
+    ),
+}
+
+
+def vectors(name: str) -> Arrays:
+    """Compute one file's arrays."""
+    case = CASES[name]
+    rng = np.random.default_rng(sum(name.encode()))
+    p = {k: v + 0.5 * rng.standard_normal(shape) for k, (shape, v) in case.parameters.items()}
+    x = case.scale * rng.standard_normal((TIMES, *case.shape)) + 0.3
+    gy = rng.standard_normal(x.shape)
+    found: Arrays = {"x": x, "gy": gy, **p, "meta": json.dumps(_meta(case))}
+    found["y"] = np.stack([case.formula(each, p) for each in x])
+    found["gx"] = np.stack(
+        [_slope(lambda t: case.formula(t, p), each, g) for each, g in zip(x, gy)]
+    )
+    for k in p:
+        slopes = [_of_parameter(case.formula, each, g, p, k) for each, g in zip(x, gy)]
+        found[f"g_{k}"] = np.stack(slopes)
+    return found
+
+
+def _of_parameter(formula: Formula, x: Any, gy: Any, p: Arrays, name: str) -> Any:
+    return _slope(lambda t: formula(x, {**p, name: t}), p[name], gy)
+
+
+def _slope(function: Callable[[Any], Any], at: Any, gy: Any) -> Any:
+    """Return the gradient of sum(gy * function) there, an entry at a time."""
+    slope = np.empty(at.shape)
+    for index in np.ndindex(*at.shape):
+        moved = at.astype(complex)
+        moved[index] += 1j * STEP
+        slope[index] = (gy * function(moved).imag).sum() / STEP
+    return slope
+
+
+def _meta(case: Case) -> Dict[str, Any]:
+    return {"source": case.source, "args": case.args, "dtype": "float64", "by": "by_formula.py"}
+
+
+def main() -> None:
+    """Write every file."""
+    for name in CASES:
+        np.savez_compressed(FOLDER / f"{name}.npz", **vectors(name))
+
+
+if __name__ == "__main__":
+    main()
