@@ -16,7 +16,7 @@ from normlab.norms.fast_paths import leave_fast_paths
 from normlab.norms.foreign_norms import is_norm_of_torch, known, why_kept
 from normlab.norms.successors import Successor, fused_activation, successor
 from normlab.norms.weight import apply_weight_normalization
-from normlab.specs.normalizers import ActivationNormSpec, NormSpec, parse_normalizer
+from normlab.specs.normalizers import NormSpec, parse_normalizer
 
 
 class _Change(NamedTuple):
@@ -74,7 +74,7 @@ def convert(
     left, skipped = split_skipped(model, find_places(model), skip)
     places = [p for p in left if _can_change(p)]
     kept = [Kept(p.path, p.kind, why_kept(p.layer) or "") for p in left if not _can_change(p)]
-    if not places and not skipped and isinstance(spec, ActivationNormSpec):
+    if not places and not skipped and spec.for_activations().layer is not None:
         raise InvalidSpec(_nothing_there(model, kept))
     changes = _plan(model, places, spec, dims)
     whole = model

@@ -14,7 +14,6 @@ from normlab.norms.conversion_places import ACTIVATIONS, Place
 from normlab.norms.foreign_norms import Layout, channels_of, held
 from normlab.norms.token_norm import TokenNorm
 from normlab.specs.normalizers import (
-    ActivationNormSpec,
     BatchNormSpec,
     GroupNormSpec,
     NormSpec,
@@ -41,7 +40,7 @@ def successor(
         InvalidSpec: the kind cannot be built for the layer's channels and options.
     """
     old = place.layer
-    if not isinstance(spec, ActivationNormSpec):
+    if spec.for_activations().layer is None:
         return Successor(_with_held(old, nn.Identity()), [], [])
     known = foreign_norms.known(old)
     assert known is not None
@@ -62,13 +61,13 @@ def successor(
         if not alone:
             notes.append("statistics over the tokens of a sample: they see each other")
     core.train(old.training)
-    fused = spec.proxy and activation is not None
+    fused = spec.fuses_activation and activation is not None
     return Successor(_with_held(old, core, fused), carried, notes)
 
 
 def fused_activation(place: Place, spec: NormSpec) -> Optional[str]:
     """Return the activation that becomes part of what is built at *place*, if any does."""
-    if not isinstance(spec, ActivationNormSpec) or not spec.proxy:
+    if not spec.fuses_activation:
         return None
     act = held(place.layer, "act")
     if act is None and place.follower is not None:
@@ -76,7 +75,7 @@ def fused_activation(place: Place, spec: NormSpec) -> Optional[str]:
     return None if act is None else ACTIVATIONS[type(act)]
 
 
-def with_options_of(old: Any, spec: ActivationNormSpec) -> ActivationNormSpec:
+def with_options_of(old: Any, spec: NormSpec) -> NormSpec:
     """
     Return *spec* with what it leaves to its default taken from *old*.
 
@@ -88,7 +87,7 @@ def with_options_of(old: Any, spec: ActivationNormSpec) -> ActivationNormSpec:
         field = type(spec).model_fields.get(name)
         if field is not None and field.default == common and hasattr(old, name):
             mine[name] = getattr(old, name)
-    if not spec.proxy:
+    if "affine" in type(spec).model_fields and not getattr(spec, "proxy", False):
         mine["affine"] = getattr(old, "weight", None) is not None
     if isinstance(spec, GroupNormSpec) and isinstance(old, nn.GroupNorm):
         mine["groups"] = old.num_groups

@@ -9,6 +9,7 @@ from typing_extensions import Annotated, Literal
 
 from normlab.errors import FieldProblem, InvalidSpec, told
 from normlab.specs.norm_base import ActivationNormSpec, BatchStatisticsSpec, NormSpec
+from normlab.specs.norms_by_elements import DynamicTanhSpec
 from normlab.specs.norms_by_mean_square import RmsNormSpec
 from normlab.specs.norms_mixed import MetaNormSpec, SparseSwitchableNormSpec, SwitchableNormSpec
 from normlab.specs.norms_of_weights import BoundedWeightNormSpec, NoNormSpec, WeightNormSpec
@@ -35,6 +36,7 @@ __all__ = [
     "BatchRenormSpec",
     "BatchStatisticsSpec",
     "BoundedWeightNormSpec",
+    "DynamicTanhSpec",
     "GroupNormSpec",
     "InstanceNormSpec",
     "Kind",
@@ -62,6 +64,7 @@ SPECS: Tuple[Type[NormSpec], ...] = (
     InstanceNormSpec,
     GroupNormSpec,
     RmsNormSpec,
+    DynamicTanhSpec,
     BatchRenormSpec,
     StreamingNormSpec,
     L1BatchNormSpec,

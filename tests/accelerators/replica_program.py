@@ -27,6 +27,7 @@ STATELESS = [
     "instance",
     "group",
     "rms",
+    "dyt",
     "l1_batch",
     "linf_batch",
     "topk_batch",

@@ -19,6 +19,7 @@ STEP = 1e-30
 TIMES = 2  # inputs, with the same parameters
 
 Arrays = Dict[str, Any]
+Shapes = Dict[str, Tuple[Tuple[int, ...], float]]  # of parameters, and what their noise is about
 Formula = Callable[[Any, Arrays], Any]
 
 
@@ -29,7 +30,7 @@ class Case(NamedTuple):
     source: str
     args: Dict[str, Any]  # of the specification
     shape: Tuple[int, ...]
-    parameters: Dict[str, Tuple[Tuple[int, ...], float]]  # shape, and the value that noise is about
+    parameters: Shapes
     scale: float = 1.0  # of x
 
 
@@ -40,6 +41,11 @@ def rms(x: Any, p: Arrays, share: float = 1.0, groups: int = 1, eps: float = 1e-
     parts = x.reshape(n, groups, c // groups, -1)
     squares = (parts[:, :, :seen] ** 2).mean((2, 3), keepdims=True)
     return affine((parts / np.sqrt(squares + eps)).reshape(x.shape), p)
+
+
+def dynamic_tanh(x: Any, p: Arrays) -> Any:
+    """Equation 1 of arXiv:2503.10622."""
+    return affine(np.tanh(p["alpha"] * x), p)
 
 
 def affine(y: Any, p: Arrays) -> Any:
@@ -53,7 +59,9 @@ def by_channel(v: Any, like: Any) -> Any:
 
 
 _RMS = "Zhang and Sennrich 2019, arXiv:1910.07467, equations 4 and 5"
-_AFFINE = {"weight": ((6,), 1.0), "bias": ((6,), 0.0)}
+_DYT = "Zhu et al. 2025, arXiv:2503.10622, equation 1"
+_AFFINE: Shapes = {"weight": ((6,), 1.0), "bias": ((6,), 0.0)}
+_SLOPED: Shapes = {**_AFFINE, "alpha": ((1,), 0.5)}
 
 CASES: Dict[str, Case] = {
     "rms_2d": Case(rms, _RMS, {"kind": "rms"}, (2, 6, 4, 3), _AFFINE),
@@ -65,6 +73,8 @@ CASES: Dict[str, Case] = {
         (2, 6, 4, 3),
         _AFFINE,
     ),
+    "dyt_2d": Case(dynamic_tanh, _DYT, {"kind": "dyt"}, (2, 6, 4, 3), _SLOPED, 3.0),
+    "dyt_vectors": Case(dynamic_tanh, _DYT, {"kind": "dyt"}, (3, 6), _SLOPED, 3.0),
 }
 
 

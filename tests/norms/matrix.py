@@ -30,6 +30,7 @@ KINDS: Dict[str, Tuple[Any, Optional[str]]] = {
     "group, strided": ({"kind": "group", "groups": 2, "grouping": "strided"}, None),
     "rms": ("rms", None),
     "rms, partial": ({"kind": "rms", "p": 0.5, "groups": 2}, None),
+    "dyt": ("dyt", None),
     "group, proxy": ({"kind": "group", "groups": 2, "proxy": True}, "relu"),
     "batch_renorm": ("batch_renorm", None),
     "batch_renorm, keras": (

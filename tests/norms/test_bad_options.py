@@ -52,6 +52,7 @@ BAD_ARGUMENTS = [
     ("rms", {"p": 0.0}),
     ("rms", {"p": 1.5}),
     ("rms", {"groups": 3}),
+    ("dyt", {"alpha": 0.0}),
     ("batch_renorm", {"r_max": 0.5}),
     ("batch_renorm", {"r_min": 1.5}),
     ("batch_renorm", {"d_max": -1.0}),

@@ -19,6 +19,7 @@ EVERY: Dict[str, Dict[str, Any]] = {
     "instance": {"kind": "instance"},
     "group": {"kind": "group", "groups": 2, "grouping": "strided"},
     "rms": {"kind": "rms", "groups": 2},
+    "dyt": {"kind": "dyt"},
     "meta, own": {"kind": "meta", "gate_init": "own"},
     "meta, default": {"kind": "meta"},
     "small eps": {"kind": "batch", "eps": 1e-8},

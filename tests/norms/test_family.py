@@ -24,6 +24,7 @@ OPTIONS: Dict[str, Dict[str, Any]] = {
 BATCH_INDEPENDENT = [k for k in KINDS if not BY_KIND[k].batch_dependent]
 STATELESS = [k for k in KINDS if not BY_KIND[k].stateful]
 SAMPLE_ALONE = [k for k in STATELESS if not BY_KIND[k].batch_dependent]
+TAKES_PROXY = [k for k in KINDS if "proxy" in BY_KIND[k].model_fields]
 BATCH_DEPENDENT = [k for k in KINDS if BY_KIND[k].batch_dependent]
 HAS_PLAIN = [k for k in KINDS if k != "online"]  # its backward is no gradient
 # A sample counts before those that come later, in the order of the batch.
@@ -238,7 +239,8 @@ def test_plain_operators_compute_the_same(kind: str, dtype: torch.dtype) -> None
 
 @pytest.mark.parametrize("kind", HAS_PLAIN)
 def test_plain_operators_have_no_custom_function(kind: str) -> None:
-    layer = norms.plain_operators(make(spec(kind, proxy=True), 8, "relu"))
+    proxy = {"proxy": True} if kind in TAKES_PROXY else {}
+    layer = norms.plain_operators(make(spec(kind, **proxy), 8, "relu"))
     y = layer(torch.randn(4, 8, 5, 3, requires_grad=True))
     seen, todo = set(), [y.grad_fn]
     while todo:
@@ -304,7 +306,12 @@ def test_channels_may_be_scaled_and_shifted_freely(kind: str) -> None:
 
 # What takes no mean off, so that a shift stays.
 NOT_CENTRED = ("rms",)
-CENTRED = [k for k in (*SAMPLE_ALONE, "meta", "switchable") if k not in NOT_CENTRED]
+WITHOUT_STATISTICS = ("dyt",)
+CENTRED = [
+    k
+    for k in (*SAMPLE_ALONE, "meta", "switchable")
+    if k not in NOT_CENTRED and k not in WITHOUT_STATISTICS
+]
 
 
 @pytest.mark.parametrize("kind", [k for k in NOT_CENTRED if k in KINDS])
@@ -313,6 +320,15 @@ def test_a_common_scale_makes_no_difference_where_a_shift_does(kind: str) -> Non
     layer = make(spec(kind), 8)
     torch.testing.assert_close(layer(50 * x), layer(x), rtol=1e-3, atol=1e-3)
     assert not torch.allclose(layer(x + 3), layer(x), atol=0.1)
+
+
+@pytest.mark.parametrize("kind", WITHOUT_STATISTICS)
+def test_a_value_does_not_feel_any_other(kind: str) -> None:
+    x, g = torch.randn(4, 8, 5, 3), torch.randn(4, 8, 5, 3)
+    y, gx = run(layer_of(kind), x, g)
+    alone = run(layer_of(kind), x[:, :, 2:3, 1:2], g[:, :, 2:3, 1:2])
+    torch.testing.assert_close(alone[0], y[:, :, 2:3, 1:2])
+    torch.testing.assert_close(alone[1], gx[:, :, 2:3, 1:2])
 
 
 @pytest.mark.parametrize("kind", CENTRED)
@@ -400,8 +416,13 @@ def test_integers_are_refused(kind: str) -> None:
         layer_of(kind)(torch.zeros(4, 8, 5, 3, dtype=torch.long))
 
 
-@every_kind
-@pytest.mark.parametrize("bad", [{"num_features": 0}, {"eps": 0.0}, {"dims": 4}])
+HAVE_EPS = [k for k in KINDS if "eps" in BY_KIND[k].model_fields]
+BAD: List[Dict[str, Any]] = [{"num_features": 0}, {"eps": 0.0}, {"dims": 4}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad"), [(k, bad) for bad in BAD for k in (HAVE_EPS if "eps" in bad else KINDS)]
+)
 def test_arguments_out_of_range_are_refused_at_construction(
     kind: str, bad: "dict[str, Any]"
 ) -> None:
@@ -421,9 +442,9 @@ def test_other_kinds_give_just_the_activation(kind: str) -> None:
     assert torch.equal(make(kind, 8, "relu")(x), x.relu())
 
 
-@every_kind
+@pytest.mark.parametrize("kind", TAKES_PROXY)
 @pytest.mark.parametrize("activation", ["relu", "silu", "gelu"])
-def test_every_kind_takes_the_proxy_activation(kind: str, activation: str) -> None:
+def test_every_kind_with_an_eps_takes_the_proxy_activation(kind: str, activation: str) -> None:
     layer = make(spec(kind, proxy=True), 8, activation)
     y, gx = run(layer, torch.randn(4, 8, 5, 3), torch.randn(4, 8, 5, 3))
     assert y.isfinite().all()
