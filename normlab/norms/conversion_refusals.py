@@ -107,19 +107,17 @@ def _fusing(place: Place, spec: NormSpec) -> Optional[str]:
     act, drop = held(place.layer, "act"), held(place.layer, "drop")
     if not spec.fuses_activation:
         return None
+    out = f"{spec.to_keep_activation}, or " if spec.to_keep_activation else ""
+    out += _skipping(place)
     what = "proxy=true" if getattr(spec, "proxy", False) else f"{spec.kind!r}"
     if act is not None and (drop is not None or type(act) not in ACTIVATIONS):
         holds = "a dropout before its activation" if drop is not None else f"{type(act).__name__}"
         known = ", ".join(sorted(kind.__name__ for kind in ACTIVATIONS))
-        return (
-            f"{what} takes {known} right after the norm, and this one holds {holds}; "
-            + _skipping(place)
-        )
+        return f"{what} takes {known} right after the norm, and this one holds {holds}; " + out
     if act is None and place.alone:
         return (
             f"{what} needs to see the activation after the norm, and only an nn.Sequential "
-            "shows it; put both in one, or build this pair with normlab.norms.make and "
-            + _skipping(place)
+            "shows it; put both in one, or build this pair with normlab.norms.make and " + out
         )
     return None
 

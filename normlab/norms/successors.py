@@ -11,6 +11,7 @@ from normlab.errors import InvalidSpec
 from normlab.norms import carrying, foreign_norms, make
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.conversion_places import ACTIVATIONS, Place
+from normlab.norms.evonorm import ScaleAndShift
 from normlab.norms.foreign_norms import Layout, channels_of, held
 from normlab.norms.token_norm import TokenNorm
 from normlab.specs.normalizers import (
@@ -55,6 +56,8 @@ def successor(
     if getattr(old, "bias", None) is None and old.weight is not None and not _asks(spec, "affine"):
         norm.register_parameter("bias", None)  # as LayerNorm(bias=False)
     carried, notes = carrying.carry(model, old, core, norm)
+    if isinstance(norm, ScaleAndShift):
+        notes.append("no activation follows, where this kind is a scale and a shift alone")
     if tokens:
         last, second = known.layout is Layout.TOKENS, _counts_samples_second(place)
         core = TokenNorm(core, channels, alone, last, second and last)

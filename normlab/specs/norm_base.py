@@ -37,6 +37,7 @@ class NormSpec(Spec):
     runs_on_ipu: ClassVar[bool] = True
     ipu_reason: ClassVar[str] = "plain operators differentiate it"
     without_proxy: ClassVar[str] = "has no affine of a normalized activation to replace"
+    to_keep_activation: ClassVar[str] = ""  # how its activation is left apart, if it can be
     # Why a recorded step cannot be replayed; None: it can.
     graph_refusal: ClassVar[Optional[str]] = "nobody has shown that a recording of it is complete"
     keeps_channels_last: ClassVar[bool] = False  # at no cost, so that tensor cores gain from it

@@ -10,7 +10,7 @@ from typing_extensions import Annotated, Literal
 from normlab.errors import FieldProblem, InvalidSpec, told
 from normlab.specs.norm_base import ActivationNormSpec, BatchStatisticsSpec, NormSpec
 from normlab.specs.norms_by_elements import DynamicTanhSpec
-from normlab.specs.norms_by_mean_square import RmsNormSpec
+from normlab.specs.norms_by_mean_square import FilterResponseNormSpec, RmsNormSpec
 from normlab.specs.norms_mixed import MetaNormSpec, SparseSwitchableNormSpec, SwitchableNormSpec
 from normlab.specs.norms_of_weights import BoundedWeightNormSpec, NoNormSpec, WeightNormSpec
 from normlab.specs.norms_over_batches import (
@@ -27,6 +27,7 @@ from normlab.specs.norms_over_samples import (
     LayerNormSpec,
     OnlineNormSpec,
 )
+from normlab.specs.norms_with_activation import EvoNormS0Spec
 
 __all__ = [
     "BY_KIND",
@@ -37,6 +38,8 @@ __all__ = [
     "BatchStatisticsSpec",
     "BoundedWeightNormSpec",
     "DynamicTanhSpec",
+    "EvoNormS0Spec",
+    "FilterResponseNormSpec",
     "GroupNormSpec",
     "InstanceNormSpec",
     "Kind",
@@ -65,6 +68,8 @@ SPECS: Tuple[Type[NormSpec], ...] = (
     GroupNormSpec,
     RmsNormSpec,
     DynamicTanhSpec,
+    FilterResponseNormSpec,
+    EvoNormS0Spec,
     BatchRenormSpec,
     StreamingNormSpec,
     L1BatchNormSpec,

@@ -28,6 +28,8 @@ STATELESS = [
     "group",
     "rms",
     "dyt",
+    "filter_response",
+    "evonorm_s0",
     "l1_batch",
     "linf_batch",
     "topk_batch",

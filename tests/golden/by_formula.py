@@ -48,6 +48,28 @@ def dynamic_tanh(x: Any, p: Arrays) -> Any:
     return affine(np.tanh(p["alpha"] * x), p)
 
 
+def filter_response(x: Any, p: Arrays, eps: float = 1e-6) -> Any:
+    """Equations 1 to 3 of arXiv:1911.09737; a learned |e| and tau where there are."""
+    squares = (x**2).mean(tuple(range(2, x.ndim)), keepdims=True) + eps
+    if "learned_eps" in p:
+        squares = squares + np.where(p["learned_eps"].real < 0, -1, 1) * p["learned_eps"]
+    y = affine(x / np.sqrt(squares), p)
+    if "tau" not in p:
+        return y
+    tau = by_channel(p["tau"], y)
+    return np.where(y.real > tau.real, y, tau)
+
+
+def evonorm_s0(x: Any, p: Arrays, groups: int = 2, eps: float = 1e-5) -> Any:
+    """EvoNorm-S0 of arXiv:2004.02967."""
+    n, c = x.shape[:2]
+    parts = x.reshape(n, groups, -1)
+    variance = ((parts - parts.mean(2, keepdims=True)) ** 2).mean(2)
+    deviation = np.repeat(np.sqrt(variance + eps), c // groups, axis=1)
+    swish = x / (1 + np.exp(-by_channel(p["v"], x) * x))
+    return affine(swish / deviation.reshape(n, c, *[1] * (x.ndim - 2)), p)
+
+
 def affine(y: Any, p: Arrays) -> Any:
     """Scale and shift each channel."""
     return y * by_channel(p["weight"], y) + by_channel(p["bias"], y)
@@ -61,6 +83,13 @@ def by_channel(v: Any, like: Any) -> Any:
 _RMS = "Zhang and Sennrich 2019, arXiv:1910.07467, equations 4 and 5"
 _DYT = "Zhu et al. 2025, arXiv:2503.10622, equation 1"
 _AFFINE: Shapes = {"weight": ((6,), 1.0), "bias": ((6,), 0.0)}
+_FRN = "Singh and Krishnan 2020, arXiv:1911.09737, equations 1 to 3"
+_EVO = "Liu et al. 2020, arXiv:2004.02967, EvoNorm-S0"
+_PLAIN: Dict[str, Any] = {"kind": "filter_response", "threshold": False}
+_LEARNED: Dict[str, Any] = {"kind": "filter_response", "learned_eps": True}
+_TAU: Shapes = {**_AFFINE, "tau": ((6,), 0.0)}
+_E: Shapes = {"learned_eps": ((1,), 0.1)}
+_V: Shapes = {**_AFFINE, "v": ((6,), 1.0)}
 _SLOPED: Shapes = {**_AFFINE, "alpha": ((1,), 0.5)}
 
 CASES: Dict[str, Case] = {
@@ -75,6 +104,13 @@ CASES: Dict[str, Case] = {
     ),
     "dyt_2d": Case(dynamic_tanh, _DYT, {"kind": "dyt"}, (2, 6, 4, 3), _SLOPED, 3.0),
     "dyt_vectors": Case(dynamic_tanh, _DYT, {"kind": "dyt"}, (3, 6), _SLOPED, 3.0),
+    "frn_2d": Case(filter_response, _FRN, _PLAIN, (2, 6, 4, 3), _AFFINE),
+    "frn_tlu_2d": Case(filter_response, _FRN, {"kind": "filter_response"}, (2, 6, 4, 3), _TAU),
+    "frn_tlu_learned": Case(filter_response, _FRN, _LEARNED, (3, 6, 1, 1), {**_TAU, **_E}),
+    "evonorm_s0_2d": Case(evonorm_s0, _EVO, {"kind": "evonorm_s0", "groups": 2}, (2, 6, 4, 3), _V),
+    "evonorm_s0_vectors": Case(
+        evonorm_s0, _EVO, {"kind": "evonorm_s0", "groups": 2}, (3, 6), _V, 2.0
+    ),
 }
 
 

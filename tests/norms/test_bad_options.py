@@ -53,6 +53,7 @@ BAD_ARGUMENTS = [
     ("rms", {"p": 1.5}),
     ("rms", {"groups": 3}),
     ("dyt", {"alpha": 0.0}),
+    ("evonorm_s0", {"groups": 3}),
     ("batch_renorm", {"r_max": 0.5}),
     ("batch_renorm", {"r_min": 1.5}),
     ("batch_renorm", {"d_max": -1.0}),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from normlab.norms import make, plain_operators
+from normlab.norms import NormActivation, make, plain_operators
 from tests.golden import by_formula
 from tests.norms.golden import Golden, assert_same
 
@@ -19,10 +19,14 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 def layer_of(golden: Golden, plain: bool) -> nn.Module:
     x, spec = golden["x"], golden.arguments["args"]
     layer = make(spec, x.shape[2], "relu", max(x.dim() - 3, 1))
-    layer = getattr(layer, "norm", layer)
+    layer = layer.norm if isinstance(layer, NormActivation) else layer
     layer = plain_operators(layer.to(x.dtype), plain)
-    layer.load_state_dict({name: golden[name] for name in layer.state_dict()})
+    layer.load_state_dict({name: golden[_short(name)] for name in layer.state_dict()})
     return layer
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def gradients(layer: nn.Module, x: Tensor, gy: Tensor) -> Dict[str, Any]:
@@ -30,7 +34,7 @@ def gradients(layer: nn.Module, x: Tensor, gy: Tensor) -> Dict[str, Any]:
     x = x.clone().requires_grad_()
     y = layer(x)
     y.backward(gy)
-    found = {f"g_{name}": p.grad for name, p in layer.named_parameters()}
+    found = {f"g_{_short(name)}": p.grad for name, p in layer.named_parameters()}
     return {"y": y, "gx": x.grad, **found}
 
 

@@ -20,6 +20,8 @@ EVERY: Dict[str, Dict[str, Any]] = {
     "group": {"kind": "group", "groups": 2, "grouping": "strided"},
     "rms": {"kind": "rms", "groups": 2},
     "dyt": {"kind": "dyt"},
+    "filter_response": {"kind": "filter_response", "learned_eps": True},
+    "evonorm_s0": {"kind": "evonorm_s0", "groups": 2},
     "meta, own": {"kind": "meta", "gate_init": "own"},
     "meta, default": {"kind": "meta"},
     "small eps": {"kind": "batch", "eps": 1e-8},

@@ -20,7 +20,9 @@ OPTIONS: Dict[str, Dict[str, Any]] = {
     "group": {"groups": 2},
     "topk_batch": {"k": 3},
     "meta": {"samples": "batch"},
+    "evonorm_s0": {"groups": 2},
 }
+BRINGS = {"evonorm_s0": "relu"}  # what is an activation as well, and without one just an affine
 BATCH_INDEPENDENT = [k for k in KINDS if not BY_KIND[k].batch_dependent]
 STATELESS = [k for k in KINDS if not BY_KIND[k].stateful]
 SAMPLE_ALONE = [k for k in STATELESS if not BY_KIND[k].batch_dependent]
@@ -41,7 +43,7 @@ def layer_of(kind: str, channels: int = 8, **more: Any) -> nn.Module:
     """Build a layer whose parameters and state are not the initial ones."""
     torch.manual_seed(7)
     dims = more.pop("dims", 2)
-    layer = make(spec(kind, **more), channels, dims=dims)
+    layer = make(spec(kind, **more), channels, BRINGS.get(kind), dims)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if "gate" not in name:
@@ -68,7 +70,11 @@ def test_shape_is_kept_in_one_two_and_three_dimensions(kind: str, dims: int) -> 
     assert x.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k != "instance"])
+# What takes its statistics over the positions of one channel of one sample.
+OVER_POSITIONS = ("instance", "filter_response")
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in OVER_POSITIONS])
 def test_vectors_are_normalized_too(kind: str) -> None:
     x = torch.randn(6, 8, requires_grad=True)
     y = layer_of(kind, dims=1)(x)
@@ -172,7 +178,7 @@ def test_a_layer_goes_through_a_state_dict_and_a_file(kind: str) -> None:
     file = io.BytesIO()
     torch.save(layer.state_dict(), file)
     file.seek(0)
-    other = make(spec(kind), 8)
+    other = make(spec(kind), 8, BRINGS.get(kind))
     other.load_state_dict(torch.load(file, weights_only=True))
     assert torch.equal(other.eval()(x), layer.eval()(x))
 
@@ -272,8 +278,8 @@ def test_gradients_are_those_of_the_output(kind: str, training: bool) -> None:
 def test_gradients_are_those_of_the_output_in_one_and_three_dimensions(
     kind: str, size: "tuple[int, ...]"
 ) -> None:
-    if kind == "instance" and len(size) == 2:
-        pytest.skip("one position has no variance")
+    if kind in OVER_POSITIONS and len(size) == 2:
+        pytest.skip("one position has no spread")
     layer = layer_of(kind, 4, dims=max(1, len(size) - 2)).double()
     x = torch.randn(size, dtype=torch.float64, requires_grad=True)
     parameters = [p for name, p in layer.named_parameters() if "gate" not in name]
@@ -305,12 +311,12 @@ def test_channels_may_be_scaled_and_shifted_freely(kind: str) -> None:
 
 
 # What takes no mean off, so that a shift stays.
-NOT_CENTRED = ("rms",)
+NOT_CENTRED = ("rms", "filter_response")
 WITHOUT_STATISTICS = ("dyt",)
 CENTRED = [
     k
     for k in (*SAMPLE_ALONE, "meta", "switchable")
-    if k not in NOT_CENTRED and k not in WITHOUT_STATISTICS
+    if k not in (*NOT_CENTRED, *WITHOUT_STATISTICS, *BRINGS)
 ]
 
 
@@ -357,14 +363,20 @@ def test_constant_channels_stay_finite(kind: str) -> None:
 def test_a_mean_of_a_thousand_deviations_costs_few_digits(kind: str) -> None:
     x = 1000 + torch.randn(4, 8, 16, 16)
     torch.testing.assert_close(
-        make(spec(kind), 8)(x).double(),
-        make(spec(kind), 8).double()(x.double()),
+        make(spec(kind), 8, BRINGS.get(kind))(x).double(),
+        make(spec(kind), 8, BRINGS.get(kind)).double()(x.double()),
         atol=5e-3,
         rtol=5e-3,
     )
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k != "instance"])
+@pytest.mark.parametrize("kind", [k for k in KINDS if k in OVER_POSITIONS])
+def test_one_value_for_each_channel_of_a_sample_is_refused_with_another_kind(kind: str) -> None:
+    with pytest.raises(InvalidSpec, match="another kind"):
+        layer_of(kind)(torch.randn(6, 8, 1, 1))
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in OVER_POSITIONS])
 def test_maps_of_one_position_are_normalized(kind: str) -> None:
     x = torch.randn(6, 8, 1, 1)
     y, gx = run(layer_of(kind), x, torch.randn_like(x))
@@ -525,7 +537,7 @@ def test_any_shape_is_normalized_or_refused(
     kind: str, n: int, log_c: int, size: "list[int]", virtual: "int | None"
 ) -> None:
     options = {"virtual_batch_size": virtual} if kind in VIRTUAL else {}
-    layer = make(spec(kind, **options), 2**log_c)
+    layer = make(spec(kind, **options), 2**log_c, BRINGS.get(kind))
     x = torch.randn(n, 2**log_c, *size, requires_grad=True)
     try:
         y = layer(x)

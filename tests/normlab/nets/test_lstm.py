@@ -118,6 +118,8 @@ def test_over_gates_keeps_a_size_that_was_asked_for() -> None:
         ("streaming", "batch statistics"),
         ("switchable", "batch statistics"),
         ("instance", "one value"),
+        ("filter_response", "one value"),
+        ("evonorm_s0", "an activation as well"),
         ("weight", "filters"),
         ("bounded_weight", "filters"),
         ({"kind": "layer", "proxy": True}, "set proxy to false"),
