@@ -37,7 +37,7 @@ class DynamicTanh(ActivationNorm):
 
     Source:
         Zhu, Chen, He, LeCun and Liu, "Transformers without Normalization", 2025,
-        arXiv:2503.10622, equation 1 and algorithm 1.
+        arXiv:2503.10622, algorithm 1.
     """
 
     def __init__(

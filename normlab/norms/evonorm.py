@@ -40,7 +40,7 @@ class EvoNormS0(ActivationNorm):
 
     Source:
         Liu, Brock, Simonyan and Le, "Evolving Normalization-Activation Layers", 2020,
-        arXiv:2004.02967, table of EvoNorm-S0. The authors take 32 groups.
+        arXiv:2004.02967, EvoNorm-S0. The authors take 32 groups.
     """
 
     def __init__(

@@ -40,8 +40,8 @@ class RMSNorm(ActivationNorm):
 
     Source:
         Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019, arXiv:1910.07467,
-        equations 4 and 5. The authors' code adds its eps of 1e-8 to the root, has no bias unless
-        asked, and rounds the channels of a part down; the paper rounds up.
+        equation 4, and the section on pRMSNorm. The authors' code adds its eps of 1e-8 to the
+        root, has no bias unless asked, and rounds the channels of a part down; the paper up.
     """
 
     def __init__(

@@ -16,10 +16,13 @@ from normlab.norms.foreign_norms import Layout, channels_of, held
 from normlab.norms.token_norm import TokenNorm
 from normlab.specs.normalizers import (
     BatchNormSpec,
+    EvoNormS0Spec,
     GroupNormSpec,
     NormSpec,
+    WeightStandardizedSpec,
 )
 
+_IN_GROUPS = (GroupNormSpec, WeightStandardizedSpec, EvoNormS0Spec)  # variances, as group norm
 _CONV_DIMS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
 
 
@@ -92,7 +95,7 @@ def with_options_of(old: Any, spec: NormSpec) -> NormSpec:
             mine[name] = getattr(old, name)
     if "affine" in type(spec).model_fields and not getattr(spec, "proxy", False):
         mine["affine"] = getattr(old, "weight", None) is not None
-    if isinstance(spec, GroupNormSpec) and isinstance(old, nn.GroupNorm):
+    if isinstance(spec, _IN_GROUPS) and isinstance(old, nn.GroupNorm):
         mine["groups"] = old.num_groups
     if isinstance(spec, BatchNormSpec) and isinstance(old, nn.SyncBatchNorm):
         mine["sync"] = True

@@ -12,7 +12,13 @@ from normlab.specs.norm_base import ActivationNormSpec, BatchStatisticsSpec, Nor
 from normlab.specs.norms_by_elements import DynamicTanhSpec
 from normlab.specs.norms_by_mean_square import FilterResponseNormSpec, RmsNormSpec
 from normlab.specs.norms_mixed import MetaNormSpec, SparseSwitchableNormSpec, SwitchableNormSpec
-from normlab.specs.norms_of_weights import BoundedWeightNormSpec, NoNormSpec, WeightNormSpec
+from normlab.specs.norms_of_weights import (
+    BoundedWeightNormSpec,
+    NoNormSpec,
+    ScaledWeightStandardizedSpec,
+    WeightNormSpec,
+    WeightStandardizedSpec,
+)
 from normlab.specs.norms_over_batches import (
     BatchNormSpec,
     BatchRenormSpec,
@@ -52,11 +58,13 @@ __all__ = [
     "NormalizerSpec",
     "OnlineNormSpec",
     "RmsNormSpec",
+    "ScaledWeightStandardizedSpec",
     "SparseSwitchableNormSpec",
     "StreamingNormSpec",
     "SwitchableNormSpec",
     "TopkBatchNormSpec",
     "WeightNormSpec",
+    "WeightStandardizedSpec",
     "check_channels",
     "parse_normalizer",
 ]
@@ -81,6 +89,8 @@ SPECS: Tuple[Type[NormSpec], ...] = (
     MetaNormSpec,
     WeightNormSpec,
     BoundedWeightNormSpec,
+    WeightStandardizedSpec,
+    ScaledWeightStandardizedSpec,
     NoNormSpec,
 )
 BY_KIND: Dict[str, Type[NormSpec]] = {

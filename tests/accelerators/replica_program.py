@@ -38,6 +38,8 @@ STATELESS = [
     "meta",
     "weight",
     "bounded_weight",
+    "weight_standardized",
+    "scaled_weight_standardized",
     "none",
     "segmentation",
     "language",

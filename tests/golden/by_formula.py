@@ -35,7 +35,7 @@ class Case(NamedTuple):
 
 
 def rms(x: Any, p: Arrays, share: float = 1.0, groups: int = 1, eps: float = 1e-5) -> Any:
-    """Equations 4 and 5 of arXiv:1910.07467, over the first channels of each group."""
+    """Equation 4 of arXiv:1910.07467, over the first channels of each group."""
     n, c = x.shape[:2]
     seen = math.ceil(share * (c // groups))
     parts = x.reshape(n, groups, c // groups, -1)
@@ -44,7 +44,7 @@ def rms(x: Any, p: Arrays, share: float = 1.0, groups: int = 1, eps: float = 1e-
 
 
 def dynamic_tanh(x: Any, p: Arrays) -> Any:
-    """Equation 1 of arXiv:2503.10622."""
+    """Algorithm 1 of arXiv:2503.10622."""
     return affine(np.tanh(p["alpha"] * x), p)
 
 
@@ -70,6 +70,22 @@ def evonorm_s0(x: Any, p: Arrays, groups: int = 2, eps: float = 1e-5) -> Any:
     return affine(swish / deviation.reshape(n, c, *[1] * (x.ndim - 2)), p)
 
 
+def standardized(v: Any, p: Arrays, eps: float = 1e-10) -> Any:
+    """Weight standardization of arXiv:1903.10520, of filters that the first dimension counts."""
+    rows = v.reshape(len(v), -1)
+    centred = rows - rows.mean(1, keepdims=True)
+    return (centred / np.sqrt((centred**2).mean(1, keepdims=True) + eps)).reshape(v.shape)
+
+
+def scaled_standardized(v: Any, p: Arrays, gamma: float, eps: float = 1e-4) -> Any:
+    """Scaled weight standardization of arXiv:2101.08692, with the gain of its code."""
+    rows = v.reshape(len(v), -1)
+    centred = rows - rows.mean(1, keepdims=True)
+    total = (centred**2).sum(1, keepdims=True)
+    total = np.where(total.real > eps, total, eps)
+    return (gamma * p["gain"].reshape(-1, 1) * centred / np.sqrt(total)).reshape(v.shape)
+
+
 def affine(y: Any, p: Arrays) -> Any:
     """Scale and shift each channel."""
     return y * by_channel(p["weight"], y) + by_channel(p["bias"], y)
@@ -80,13 +96,18 @@ def by_channel(v: Any, like: Any) -> Any:
     return v.reshape(-1, *[1] * (like.ndim - 2))
 
 
-_RMS = "Zhang and Sennrich 2019, arXiv:1910.07467, equations 4 and 5"
-_DYT = "Zhu et al. 2025, arXiv:2503.10622, equation 1"
+_RMS = "Zhang and Sennrich 2019, arXiv:1910.07467, equation 4 and pRMSNorm"
+_DYT = "Zhu et al. 2025, arXiv:2503.10622, algorithm 1"
 _AFFINE: Shapes = {"weight": ((6,), 1.0), "bias": ((6,), 0.0)}
 _FRN = "Singh and Krishnan 2020, arXiv:1911.09737, equations 1 to 3"
 _EVO = "Liu et al. 2020, arXiv:2004.02967, EvoNorm-S0"
 _PLAIN: Dict[str, Any] = {"kind": "filter_response", "threshold": False}
 _LEARNED: Dict[str, Any] = {"kind": "filter_response", "learned_eps": True}
+_WS = "Qiao et al. 2019, arXiv:1903.10520"
+_SWS = "Brock, De and Smith 2021, arXiv:2101.08692"
+_RELU_GAMMA = (2 / (1 - 1 / math.pi)) ** 0.5
+_SCALED: Dict[str, Any] = {"kind": "scaled_weight_standardized"}
+_GAIN: Shapes = {"gain": ((4, 1, 1, 1), 1.0)}
 _TAU: Shapes = {**_AFFINE, "tau": ((6,), 0.0)}
 _E: Shapes = {"learned_eps": ((1,), 0.1)}
 _V: Shapes = {**_AFFINE, "v": ((6,), 1.0)}
@@ -107,6 +128,18 @@ CASES: Dict[str, Case] = {
     "frn_2d": Case(filter_response, _FRN, _PLAIN, (2, 6, 4, 3), _AFFINE),
     "frn_tlu_2d": Case(filter_response, _FRN, {"kind": "filter_response"}, (2, 6, 4, 3), _TAU),
     "frn_tlu_learned": Case(filter_response, _FRN, _LEARNED, (3, 6, 1, 1), {**_TAU, **_E}),
+    "ws_filters": Case(standardized, _WS, {"kind": "weight_standardized"}, (4, 3, 3, 2), {}),
+    "scaled_ws_filters": Case(
+        lambda v, p: scaled_standardized(v, p, _RELU_GAMMA), _SWS, _SCALED, (4, 3, 3, 2), _GAIN
+    ),
+    "scaled_ws_small": Case(  # some filters are below the least variance
+        lambda v, p: scaled_standardized(v, p, 1.0),
+        _SWS,
+        {**_SCALED, "nonlinearity": "none"},
+        (4, 3, 3, 2),
+        _GAIN,
+        2.4e-3,
+    ),
     "evonorm_s0_2d": Case(evonorm_s0, _EVO, {"kind": "evonorm_s0", "groups": 2}, (2, 6, 4, 3), _V),
     "evonorm_s0_vectors": Case(
         evonorm_s0, _EVO, {"kind": "evonorm_s0", "groups": 2}, (3, 6), _V, 2.0
@@ -119,7 +152,7 @@ def vectors(name: str) -> Arrays:
     case = CASES[name]
     rng = np.random.default_rng(sum(name.encode()))
     p = {k: v + 0.5 * rng.standard_normal(shape) for k, (shape, v) in case.parameters.items()}
-    x = case.scale * rng.standard_normal((TIMES, *case.shape)) + 0.3
+    x = case.scale * (rng.standard_normal((TIMES, *case.shape)) + 0.3)
     gy = rng.standard_normal(x.shape)
     found: Arrays = {"x": x, "gy": gy, **p, "meta": json.dumps(_meta(case))}
     found["y"] = np.stack([case.formula(each, p) for each in x])

@@ -35,10 +35,8 @@ CASTS = {
     "to half": (lambda m: m.to(torch.float16), torch.float16),
     "half of float32": (lambda m: m.float().half(), torch.float16),
 }
-assert {s["kind"] for s in EVERY.values()} >= set(BY_KIND) - {
-    "none",
-    "weight",
-    "bounded_weight",
+assert {s["kind"] for s in EVERY.values()} >= {
+    kind for kind, spec in BY_KIND.items() if spec.acts_on == "activations"
 }
 
 

@@ -79,7 +79,7 @@ def test_a_state_dict_in_a_file_goes_on_alike(name: str) -> None:
 
 
 # torch cannot pickle a parametrized module, and says that a state dict can be saved instead
-WHOLE = [name for name in SPECS if SPECS[name]["kind"] not in ("weight", "bounded_weight")]
+WHOLE = [n for n, s in SPECS.items() if BY_KIND[s["kind"]].acts_on not in ("weights", "both")]
 
 
 @pytest.mark.parametrize("name", WHOLE)

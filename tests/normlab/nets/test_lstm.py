@@ -122,6 +122,8 @@ def test_over_gates_keeps_a_size_that_was_asked_for() -> None:
         ("evonorm_s0", "an activation as well"),
         ("weight", "filters"),
         ("bounded_weight", "filters"),
+        ("weight_standardized", "filters"),
+        ("scaled_weight_standardized", "filters"),
         ({"kind": "layer", "proxy": True}, "set proxy to false"),
         ({"kind": "group", "grouping": "strided"}, "contiguous"),
         ({"kind": "group", "groups": 4}, "divide"),
