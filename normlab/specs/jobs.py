@@ -131,6 +131,8 @@ class JobSpec(Spec):
         if self.optimizer.norms_of is None:  # then they say nothing
             for field in ("norms_of", "norm_mode", "norm_ratio_limit"):
                 del science["optimizer"][field]
+        if self.optimizer.clip_ratio is None:
+            del science["optimizer"]["clip_ratio"]
         text = json.dumps(science, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

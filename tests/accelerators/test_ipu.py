@@ -142,6 +142,7 @@ def test_a_short_last_batch_counts_for_what_it_is() -> None:
         ({"replicas": 3}, "power of two"),
         ({"replicas": 2, "ipu_runtime": "ipu_model"}, "IPU Model"),
         ({"optimizer": {"name": "rmsprop", "clip_norm": 1.0}}, "does not clip"),
+        ({"optimizer": {"name": "sgd", "clip_ratio": 0.01}}, "use clip_norm"),
     ],
 )
 def test_what_an_ipu_cannot_do_is_refused_with_the_reason(
