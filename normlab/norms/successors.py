@@ -89,10 +89,12 @@ def with_options_of(old: Any, spec: NormSpec) -> NormSpec:
     is an affine; the groups of a group norm; whether statistics are shared over replicas.
     """
     mine: Dict[str, Any] = {}
+    theirs = {"eps": foreign_norms.eps_of(old)} if foreign_norms.eps_of(old) is not None else {}
+    theirs.update({"momentum": old.momentum} if hasattr(old, "momentum") else {})
     for name, common in (("eps", 1e-5), ("momentum", 0.1)):
         field = type(spec).model_fields.get(name)
-        if field is not None and field.default == common and hasattr(old, name):
-            mine[name] = getattr(old, name)
+        if field is not None and field.default == common and name in theirs:
+            mine[name] = theirs[name]
     if "affine" in type(spec).model_fields and not getattr(spec, "proxy", False):
         mine["affine"] = getattr(old, "weight", None) is not None
     if isinstance(spec, _IN_GROUPS) and isinstance(old, nn.GroupNorm):

@@ -18,6 +18,7 @@ from normlab.norms.batch_renorm import BatchRenorm
 from normlab.norms.conversion import convert
 from normlab.norms.filter_response import FilterResponseNorm
 from normlab.norms.lp_batch import L1BatchNorm
+from normlab.norms.mean_square import RMSNorm
 from normlab.norms.online import OnlineNorm
 from normlab.norms.per_sample import GroupNorm, InstanceNorm, LayerNorm
 from normlab.norms.token_norm import TokenNorm
@@ -128,6 +129,19 @@ SAME: list[tuple[Callable[[], nn.Module], Any, type, tuple[int, ...]]] = [
     (lambda: nn.LayerNorm(4), "layer", TokenNorm, (5, 4)),
     (lambda: nn.LayerNorm([4, 3, 3]), "layer", LayerNorm, (5, 4, 3, 3)),
 ]
+
+
+if hasattr(nn, "RMSNorm"):
+    SAME += [
+        (lambda: _scaled(nn.RMSNorm(8)), "rms", TokenNorm, (5, 3, 8)),
+        (lambda: _scaled(nn.RMSNorm(8, eps=1e-2)), "rms", TokenNorm, (5, 8)),
+        (lambda: nn.RMSNorm([4, 3, 3], elementwise_affine=False), "rms", RMSNorm, (5, 4, 3, 3)),
+    ]
+
+
+def _scaled(norm: nn.Module) -> nn.Module:
+    nn.init.normal_(norm.weight)  # type: ignore[arg-type]
+    return norm
 
 
 @pytest.mark.parametrize(("make_old", "normalizer", "kind", "shape"), SAME)
