@@ -55,6 +55,18 @@ def test_a_token_does_not_feel_the_others_of_its_sample(kind: str) -> None:
     torch.testing.assert_close(norm(x), make(kind, 8, dims=1)(x.flatten(0, 1)).view(x.shape))
 
 
+def test_norm_and_activation_in_one_formula_stay_within_a_token_too() -> None:
+    torch.manual_seed(0)
+    block = nn.Sequential(nn.LayerNorm(8), nn.GELU())
+    convert(block, {"kind": "evonorm_s0", "groups": 2})
+    x = torch.randn(4, 6, 8)
+    torch.testing.assert_close(block(x)[:, 2:3], block(x[:, 2:3]))
+    tokens = x.view(24, 2, 4)
+    deviation = (tokens.var(2, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    expected = (nn.functional.silu(tokens) / deviation).view(x.shape)
+    torch.testing.assert_close(block(x), expected)
+
+
 @pytest.mark.parametrize("kind", OVER_TOKENS)
 def test_every_other_kind_takes_tokens_as_positions(kind: str) -> None:
     torch.manual_seed(0)
