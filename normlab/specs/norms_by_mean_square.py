@@ -78,5 +78,7 @@ class FilterResponseNormSpec(NormSpec):
 
     def problem_in_recurrence(self) -> Optional[FieldProblem]:
         """Say that a channel has one value in a time step."""
+        if self.learned_eps:
+            return None
         rule = "has one value for each channel in a time step, of which it would leave the sign"
-        return self.problem_of_kind(f"{rule}; use 'rms', 'layer', 'group', 'online' or 'none'")
+        return self.problem_of_kind(f"{rule}; set learned_eps to true, or use 'rms'")

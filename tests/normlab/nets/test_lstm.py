@@ -18,7 +18,7 @@ WIDTH, CLASSES, STEPS = 6, 5, 7
 TAKEN: list[Any] = [
     "none", "layer", {"kind": "group", "groups": 2}, "online",
     {"kind": "online", "error_compensation": "clamp"}, {"kind": "layer", "affine": False},
-    "rms", {"kind": "rms", "p": 0.5}, "dyt",
+    "rms", {"kind": "rms", "p": 0.5}, "dyt", {"kind": "filter_response", "learned_eps": True},
 ]  # fmt: skip
 
 
