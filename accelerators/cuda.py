@@ -153,7 +153,7 @@ class CudaSession(TorchSession):
         self._scaler.scale(loss).backward()
 
     def _update(self) -> None:
-        if self._spec.optimizer.clip_norm is not None or self._clipped_together:
+        if self._spec.optimizer.clips or self._clipped_together:
             self._scaler.unscale_(self.optimizer)
         self._clip()
         self._scaler.step(self.optimizer)

@@ -24,8 +24,8 @@ def graphs_refusal(spec: JobSpec) -> Optional[str]:
         )
     if spec.replicas > 1 and getattr(spec.normalizer, "sync", False):
         return "acceleration 'cuda_graphs' cannot record what replicas with sync tell each other"
-    if spec.precision == "float16" and spec.optimizer.clip_norm is not None:
-        return "acceleration 'cuda_graphs' with float16 and clip_norm: use bfloat16, or do not clip"
+    if spec.precision == "float16" and spec.optimizer.clips:
+        return "acceleration 'cuda_graphs' with float16 and clipping: use bfloat16, or do not clip"
     return None
 
 

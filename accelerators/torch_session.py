@@ -12,6 +12,7 @@ from accelerators.thread_choice import take_threads
 from normlab import norms
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import StepResult
+from normlab.training.clipping import adaptive_clipping
 from normlab.training.losses import cross_entropy
 from normlab.training.optimizers import make_optimizer
 from normlab.training.tasks import tally_of
@@ -47,6 +48,7 @@ class TorchSession:
         self._parameters = list(model.parameters())
         self._normalizers = norms.activation_norms(model)  # once: a walk per update takes time
         self._clipped_together = norms.clipped_together(model)
+        self._clip_units = adaptive_clipping(model, spec)
         self._tally = tally_of(spec)
 
     def place(self, x: Tensor) -> Tensor:
@@ -91,6 +93,8 @@ class TorchSession:
         clip = self._spec.optimizer.clip_norm
         if clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, clip)
+        if self._clip_units is not None:
+            self._clip_units()
 
     def _switch(self, training: bool) -> None:
         if self.model.training != training:  # setting it on every module takes time

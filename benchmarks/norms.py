@@ -32,8 +32,16 @@ EXTRA: Dict[str, Any] = {
     "online, none": {"kind": "online", "error_compensation": "none"},
     "meta, batch": {"kind": "meta", "samples": "batch", "channels": "own"},
 }
+OVER_POSITIONS = ("instance", "filter_response")
+OWN_ACTIVATION = {"evonorm_s0": "relu"}  # measured with it, as there is no norm without
 LIMIT_S = 45.0  # for all rounds of one form, shape and number of threads
-NOT_ENGINE = {"l1_batch": 1.5, "linf_batch": 3.0, "topk_batch": 3.0}
+NOT_ENGINE = {
+    "l1_batch": 1.5,
+    "linf_batch": 3.0,
+    "topk_batch": 3.0,
+    "dyt": 3.0,
+    "evonorm_s0": 6.0,
+}
 
 
 def limit(name: str, shape: Shape) -> Optional[float]:
@@ -52,10 +60,10 @@ def layers(shape: Shape) -> Dict[str, nn.Module]:
     native = nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d
     specs = {k: OPTIONS.get(k, k) for k in LAYERS}
     if len(shape) == 2:
-        del specs["instance"]
+        specs = {kind: spec for kind, spec in specs.items() if kind not in OVER_POSITIONS}
     built: Dict[str, nn.Module] = {"torch batch norm": native(channels)}
     for name, spec in {**specs, **EXTRA}.items():
-        built[name] = make(spec, channels, dims=dims)
+        built[name] = make(spec, channels, OWN_ACTIVATION.get(name), dims)
     built["group + relu"] = make(GROUP, channels, "relu", dims)
     built["group + proxy relu"] = make({**GROUP, "proxy": True}, channels, "relu", dims)
     return built

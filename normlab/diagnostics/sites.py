@@ -10,13 +10,15 @@ from torch import Tensor, nn
 
 from normlab.norms import ACTIVATION_MODULES, NormActivation
 from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.evonorm import EvoNormS0
+from normlab.norms.filter_response import Thresholded
 from normlab.norms.proxy import ProxyNorm
 
 TORCH_NORMS: Tuple[Type[nn.Module], ...] = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm,
     nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
 )  # fmt: skip
-_WHOLE_SITES: Tuple[Type[nn.Module], ...] = (NormActivation, ProxyNorm)
+_WHOLE_SITES: Tuple[Type[nn.Module], ...] = (NormActivation, ProxyNorm, Thresholded, EvoNormS0)
 _SITES: Tuple[Type[nn.Module], ...] = (*_WHOLE_SITES, ActivationNorm, *TORCH_NORMS)
 
 

@@ -77,10 +77,12 @@ class StepSizeMeter:
 
 def scale_free_layers(model: nn.Module) -> List[Tuple[str, nn.Module]]:
     """List the layers with filters, without the last one, whose scale does matter."""
-    layers: List[Tuple[str, nn.Module]] = [
-        (name, module) for name, module in model.named_modules() if isinstance(module, _FILTERS)
-    ]
-    return layers[:-1]
+    return filter_layers(model)[:-1]
+
+
+def filter_layers(model: nn.Module) -> List[Tuple[str, nn.Module]]:
+    """List the layers with filters: convolutions, transposed ones, and linear layers."""
+    return [(name, m) for name, m in model.named_modules() if isinstance(m, _FILTERS)]
 
 
 def scale_invariance(layer: nn.Module) -> float:

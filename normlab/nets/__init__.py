@@ -44,6 +44,6 @@ def build(
     initialize(net)
     if model.zero_last_scale:
         zero_last_scales(net)
-    if normalizer.acts_on == "weights":
+    if normalizer.acts_on_weights:
         norms.apply_weight_normalization(net, normalizer)
     return net

@@ -111,7 +111,7 @@ def make(
     Args:
         normalizer: a kind's name, a dictionary with its options, or a spec.
         num_features: C, the number of channels.
-        activation: "relu", "silu", "gelu" or None.
+        activation: "relu", "silu", "gelu" or None; a kind that brings its own puts it there.
         dims: dimensions of positions: 1 takes (N, C) and (N, C, L), 2 (N, C, H, W), and so on.
         plain: use plain operators only, which any backend can differentiate.
 
@@ -134,19 +134,22 @@ def _layer_of(spec: NormSpec) -> Any:
 
 
 def _build(spec: NormSpec, num_features: int, activation: Optional[str], dims: int) -> nn.Module:
+    spec = spec.for_activations()
     if spec.layer is None:
         return nn.Identity() if activation is None else ACTIVATION_MODULES[activation]()
     layer = _layer_of(spec)
     options = spec.model_dump(exclude=_NOT_THE_LAYERS)
-    if not isinstance(spec, ActivationNormSpec):
+    if not issubclass(layer, ActivationNorm):
         return _of_its_author(layer, num_features, activation, {**options, "dims": dims})
-    if spec.proxy and activation is not None:
-        norm = layer(num_features, dims=dims, **{**options, "affine": False})
-        return ProxyNorm(norm, activation, spec.proxy_eps, spec.quadrature, spec.proxy_weight_decay)
-    norm = layer(num_features, dims=dims, **options)
-    if spec.proxy:
-        return ScaleOnlyNorm(norm)
-    return norm if activation is None else NormActivation(norm, activation)
+    if isinstance(spec, ActivationNormSpec) and spec.proxy:
+        if activation is None:
+            return ScaleOnlyNorm(layer(num_features, dims=dims, **options))
+        bare = layer(num_features, dims=dims, **{**options, "affine": False})
+        return ProxyNorm(bare, activation, spec.proxy_eps, spec.quadrature, spec.proxy_weight_decay)
+    norm: ActivationNorm = layer(num_features, dims=dims, **options)
+    if activation is None:
+        return norm.without_activation()
+    return norm.with_its_own() if spec.fuses_activation else NormActivation(norm, activation)
 
 
 def _of_its_author(

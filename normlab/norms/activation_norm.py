@@ -112,6 +112,14 @@ class ActivationNorm(nn.Module):
             self._recalled.note(self, dict.fromkeys((*self.moved, *self.reads)), x)
         return self.normalize(x, weight, bias)
 
+    def with_its_own(self) -> nn.Module:
+        """Return the layer with the activation that it brings along, if its kind has one."""
+        return self
+
+    def without_activation(self) -> nn.Module:
+        """Return what stands where no activation follows."""
+        return self
+
     def begin(self, x: Tensor) -> None:
         """Prepare a training forward; a recomputed forward does not call it."""
 

@@ -34,11 +34,12 @@ def convert(
     """
     Replace every norm layer of *model* by *normalizer*; return the model.
 
-    Exchanged are the BatchNorm, SyncBatchNorm, GroupNorm, InstanceNorm and LayerNorm of torch and
-    their forms in timm (`BatchNormAct2d`, `GroupNormAct`, `LayerNorm2d`, ..., whose dropout and
-    activation stay) and torchvision (`LayerNorm2d`). What else normalizes, such as RMSNorm, frozen
-    batch norm or weight normalization, is kept and reported. A layer that would change its meaning
-    is refused by name, all of them in one error, before anything has changed.
+    Exchanged are the BatchNorm, SyncBatchNorm, GroupNorm, InstanceNorm, LayerNorm and RMSNorm of
+    torch and their forms in timm (`BatchNormAct2d`, `GroupNormAct`, `LayerNorm2d`, `RmsNorm`, ...,
+    whose dropout and activation stay), torchvision (`LayerNorm2d`) and transformers
+    (`LlamaRMSNorm`, `T5LayerNorm`, ...). What else normalizes, such as frozen batch norm, weight
+    normalization or an RMSNorm that scales by 1 + weight, is kept and reported. A layer that would
+    change its meaning is refused by name, all of them in one error, before anything has changed.
 
     Works in place, except that a *model* that is itself a norm layer is not changed and its
     successor is returned, with the same parameters. Kept are weight and bias (the same parameters,
@@ -48,10 +49,11 @@ def convert(
     on weights, and "none", leave an identity and, for the former, normalize the convolutions.
     Parameters may be new: make the optimizer afterwards.
 
-    A LayerNorm over the last dimension normalizes tokens, (N, ..., C). "layer" and "group" then
-    take their statistics within each token, so "layer" computes the same; every other kind takes
-    the tokens of a sample as its positions, so they see each other, which a causal model must not
-    have. Beside a torch.nn.MultiheadAttention with batch_first=False the input is (tokens, N, C).
+    A LayerNorm or RMSNorm over the last dimension normalizes tokens, (N, ..., C). "layer", "group",
+    "rms", "dyt" and "evonorm_s0" then stay within each token, so "layer" computes what LayerNorm
+    does and "rms" what RMSNorm does; every other kind takes the tokens of a sample as its
+    positions, so they see each other, which a causal model must not have. Beside a
+    torch.nn.MultiheadAttention with batch_first=False the input is (tokens, N, C).
     A LayerNorm over several dimensions has its channels first, (C, H, W). `LayerNorm2d`
     normalizes every position over its channels, (N, C, H, W), and so do "layer" and "group" there.
 
@@ -74,7 +76,7 @@ def convert(
     left, skipped = split_skipped(model, find_places(model), skip)
     places = [p for p in left if _can_change(p)]
     kept = [Kept(p.path, p.kind, why_kept(p.layer) or "") for p in left if not _can_change(p)]
-    if not places and not skipped and spec.layer is not None:
+    if not places and not skipped and spec.for_activations().layer is not None:
         raise InvalidSpec(_nothing_there(model, kept))
     changes = _plan(model, places, spec, dims)
     whole = model

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 from normlab.norms import foreign_norms
 from normlab.norms.conversion_places import ACTIVATIONS, Place
 from normlab.norms.foreign_norms import held
-from normlab.specs.normalizers import ActivationNormSpec, BatchNormSpec, InstanceNormSpec, NormSpec
+from normlab.specs.normalizers import BatchNormSpec, InstanceNormSpec, NormSpec
 
 _STATE_HOOKS = ("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
                 "_load_state_dict_post_hooks")  # fmt: skip
@@ -19,9 +19,9 @@ _STATE_HOOKS = ("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_
 def refusals(place: Place, spec: NormSpec) -> Iterator[str]:
     """Yield why the layer at *place* cannot become *spec*, each reason with its way out."""
     yield from _of_the_object(place)
-    if foreign_norms.known(place.layer) is None or not isinstance(spec, ActivationNormSpec):
+    if foreign_norms.known(place.layer) is None or spec.for_activations().layer is None:
         return
-    for reason in (_tracking(place, spec), _syncing(place, spec), _proxy(place, spec)):
+    for reason in (_tracking(place, spec), _syncing(place, spec), _fusing(place, spec)):
         if reason is not None:
             yield reason
 
@@ -59,7 +59,7 @@ def _of_the_object(place: Place) -> Iterator[str]:
         yield "it has hooks on its state dict; take them off first, or " + _skipping(place)
 
 
-def _tracking(place: Place, spec: ActivationNormSpec) -> Optional[str]:
+def _tracking(place: Place, spec: NormSpec) -> Optional[str]:
     layer: Any = place.layer
     kind = spec.model_dump()["kind"]
     tracked = getattr(layer, "track_running_stats", False)
@@ -79,7 +79,7 @@ def _tracking(place: Place, spec: ActivationNormSpec) -> Optional[str]:
     return None
 
 
-def _syncing(place: Place, spec: ActivationNormSpec) -> Optional[str]:
+def _syncing(place: Place, spec: NormSpec) -> Optional[str]:
     layer = place.layer
     if not isinstance(layer, nn.SyncBatchNorm) or not spec.batch_dependent:
         return None
@@ -104,22 +104,21 @@ def _syncing(place: Place, spec: ActivationNormSpec) -> Optional[str]:
     return None
 
 
-def _proxy(place: Place, spec: ActivationNormSpec) -> Optional[str]:
+def _fusing(place: Place, spec: NormSpec) -> Optional[str]:
     act, drop = held(place.layer, "act"), held(place.layer, "drop")
-    if not spec.proxy:
+    if not spec.fuses_activation:
         return None
+    out = f"{spec.to_keep_activation}, or " if spec.to_keep_activation else ""
+    out += _skipping(place)
+    what = "proxy=true" if getattr(spec, "proxy", False) else f"{spec.kind!r}"
     if act is not None and (drop is not None or type(act) not in ACTIVATIONS):
-        what = "a dropout before its activation" if drop is not None else f"{type(act).__name__}"
+        holds = "a dropout before its activation" if drop is not None else f"{type(act).__name__}"
         known = ", ".join(sorted(kind.__name__ for kind in ACTIVATIONS))
-        return (
-            f"proxy=true takes {known} right after the norm, and this one holds {what}; "
-            + _skipping(place)
-        )
+        return f"{what} takes {known} right after the norm, and this one holds {holds}; " + out
     if act is None and place.alone:
         return (
-            "proxy=true needs to see the activation after the norm, and only an nn.Sequential "
-            "shows it; put both in one, or build this pair with normlab.norms.make and "
-            + _skipping(place)
+            f"{what} needs to see the activation after the norm, and only an nn.Sequential "
+            "shows it; put both in one, or build this pair with normlab.norms.make and " + out
         )
     return None
 

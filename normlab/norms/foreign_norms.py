@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, Dict, NamedTuple, Optional, Tuple, Type
 
+import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -40,6 +41,8 @@ _OF_TORCH: Dict[Type[nn.Module], Known] = {
     nn.GroupNorm: Known(nn.GroupNorm, _FIRST, None),
     nn.LayerNorm: Known(nn.LayerNorm, _TOKENS, None),
 }
+if hasattr(nn, "RMSNorm"):  # since torch 2.4
+    _OF_TORCH[nn.RMSNorm] = Known(nn.RMSNorm, _TOKENS, None)
 # By package and class, wherever in the package: neither has to be installed.
 _ELSEWHERE: Dict[Tuple[str, str], Known] = {
     ("timm", "BatchNormAct2d"): Known(nn.BatchNorm2d, _FIRST, 2),
@@ -57,11 +60,30 @@ _ELSEWHERE: Dict[Tuple[str, str], Known] = {
     ("timm", "LayerNormExp2d"): Known(nn.LayerNorm, _POSITIONS, 2),
     ("timm", "LayerNormAct2d"): Known(nn.LayerNorm, _POSITIONS, 2),
     ("timm", "LayerNormAct2dFp32"): Known(nn.LayerNorm, _POSITIONS, 2),
+    ("timm", "RmsNorm"): Known(nn.Module, _TOKENS, None),
+    ("timm", "RmsNormFp32"): Known(nn.Module, _TOKENS, None),
+    ("timm", "RmsNormAct"): Known(nn.Module, _TOKENS, None),
+    ("timm", "RmsNormActFp32"): Known(nn.Module, _TOKENS, None),
+    ("timm", "RmsNorm2d"): Known(nn.Module, _POSITIONS, 2),
+    ("timm", "RmsNorm2dFp32"): Known(nn.Module, _POSITIONS, 2),
+    ("timm", "RmsNormAct2d"): Known(nn.Module, _POSITIONS, 2),
+    ("timm", "RmsNormAct2dFp32"): Known(nn.Module, _POSITIONS, 2),
+    ("transformers", "LlamaRMSNorm"): Known(nn.Module, _TOKENS, None),
+    ("transformers", "MistralRMSNorm"): Known(nn.Module, _TOKENS, None),
+    ("transformers", "MixtralRMSNorm"): Known(nn.Module, _TOKENS, None),
+    ("transformers", "Phi3RMSNorm"): Known(nn.Module, _TOKENS, None),
+    ("transformers", "Qwen2RMSNorm"): Known(nn.Module, _TOKENS, None),
+    ("transformers", "Qwen3RMSNorm"): Known(nn.Module, _TOKENS, None),
+    ("transformers", "T5LayerNorm"): Known(nn.Module, _TOKENS, None),
     ("torchvision", "LayerNorm2d"): Known(nn.LayerNorm, _POSITIONS, 2),
 }
+_OTHER_RMS = (
+    "divides by the root mean square in a way that convert does not know (some scale by 1 + "
+    "weight); exchange it by hand if it should be"
+)
 _KEPT: Tuple[Tuple[str, str], ...] = (  # a part of the class's name: why no kind is its like
-    ("RMSNorm", "divides by the root mean square and takes no mean off, which no kind does"),
-    ("RmsNorm", "divides by the root mean square and takes no mean off, which no kind does"),
+    ("RMSNorm", _OTHER_RMS),
+    ("RmsNorm", _OTHER_RMS),
     ("FrozenBatchNorm", "its statistics and its affine are constants, so it normalizes nothing"),
     ("LocalResponseNorm", "divides by neighbouring channels, and learns and tracks nothing"),
     ("CrossMapLRN", "divides by neighbouring channels, and learns and tracks nothing"),
@@ -90,15 +112,34 @@ def is_norm_of_torch(module: nn.Module) -> bool:
 
 
 def shape_of(module: Any) -> Tuple[int, ...]:
-    """Return the normalized shape of a layer norm."""
-    return tuple(module.normalized_shape)
+    """Return the normalized shape of a layer norm, or of a root mean square norm."""
+    return tuple(module.weight.shape if _says_eps_so(module) else module.normalized_shape)
+
+
+def eps_of(module: Any) -> Optional[float]:
+    """Return the eps of a known norm layer; None: it has none."""
+    if _says_eps_so(module):
+        return float(module.variance_epsilon)
+    eps = getattr(module, "eps", None)
+    if eps is None and _is_rms_of_torch(module):  # the rounding of its input's dtype
+        like = module.weight
+        return torch.finfo(torch.get_default_dtype() if like is None else like.dtype).eps
+    return None if eps is None else float(eps)
+
+
+def _says_eps_so(module: nn.Module) -> bool:
+    return hasattr(module, "variance_epsilon")  # the root mean square norms of transformers
+
+
+def _is_rms_of_torch(module: nn.Module) -> bool:
+    return hasattr(nn, "RMSNorm") and isinstance(module, nn.RMSNorm)
 
 
 def channels_of(module: Any) -> int:
     """Return C of a known norm layer."""
     if isinstance(module, nn.GroupNorm):
         return module.num_channels
-    return int(shape_of(module)[0] if isinstance(module, nn.LayerNorm) else module.num_features)
+    return int(module.num_features if hasattr(module, "num_features") else shape_of(module)[0])
 
 
 def held(module: nn.Module, name: str) -> Optional[nn.Module]:

@@ -11,16 +11,18 @@ from normlab.errors import InvalidSpec
 from normlab.norms import carrying, foreign_norms, make
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.conversion_places import ACTIVATIONS, Place
+from normlab.norms.evonorm import ScaleAndShift
 from normlab.norms.foreign_norms import Layout, channels_of, held
 from normlab.norms.token_norm import TokenNorm
 from normlab.specs.normalizers import (
-    ActivationNormSpec,
     BatchNormSpec,
+    EvoNormS0Spec,
     GroupNormSpec,
-    LayerNormSpec,
     NormSpec,
+    WeightStandardizedSpec,
 )
 
+_IN_GROUPS = (GroupNormSpec, WeightStandardizedSpec, EvoNormS0Spec)  # variances, as group norm
 _CONV_DIMS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
 
 
@@ -42,13 +44,13 @@ def successor(
         InvalidSpec: the kind cannot be built for the layer's channels and options.
     """
     old = place.layer
-    if spec.layer is None:
+    if spec.for_activations().layer is None:
         return Successor(_with_held(old, nn.Identity()), [], [])
     known = foreign_norms.known(old)
     assert known is not None
     own = with_options_of(old, spec)
     channels, activation = channels_of(old), fused_activation(place, spec)
-    alone = isinstance(spec, (LayerNormSpec, GroupNormSpec))  # as the old layer: within a token
+    alone = spec.within_token  # as the old layer
     tokens = known.layout is Layout.TOKENS or (known.layout is Layout.POSITIONS and alone)
     own_dims = 1 if tokens else known.dims or _guess_dims(model, dims)
     core = make(own, channels, activation, own_dims)
@@ -59,18 +61,21 @@ def successor(
         if not biased and not _asks(spec, "affine"):
             norm.register_parameter("bias", None)  # as LayerNorm(bias=False)
     carried, notes = carrying.carry(model, old, core, norm)
+    if isinstance(norm, ScaleAndShift):
+        notes.append("no activation follows, where this kind is a scale and a shift alone")
     if tokens:
         last, second = known.layout is Layout.TOKENS, _counts_samples_second(place)
         core = TokenNorm(core, channels, alone, last, second and last)
         if not alone:
             notes.append("statistics over the tokens of a sample: they see each other")
     core.train(old.training)
-    return Successor(_with_held(old, core, fused=activation is not None), carried, notes)
+    fused = spec.fuses_activation and activation is not None
+    return Successor(_with_held(old, core, fused), carried, notes)
 
 
 def fused_activation(place: Place, spec: NormSpec) -> Optional[str]:
     """Return the activation that becomes part of the successor at *place*, if any."""
-    if not isinstance(spec, ActivationNormSpec) or not spec.proxy:
+    if not spec.fuses_activation:
         return None
     act = held(place.layer, "act")
     if act is None and place.follower is not None:
@@ -83,19 +88,18 @@ def with_options_of(old: Any, spec: NormSpec) -> NormSpec:
     Return *spec* with what it leaves to its default taken from *old*.
 
     eps and momentum unless the kind has a default of its own, which has its reasons; whether there
-    is an affine; the groups of a group norm; whether statistics are shared over replicas. A module
-    of a plugin's author has options of his own, which mean what he says.
+    is an affine; the groups of a group norm; whether statistics are shared over replicas.
     """
-    if not isinstance(spec, ActivationNormSpec):
-        return spec
     mine: Dict[str, Any] = {}
+    theirs = {"eps": foreign_norms.eps_of(old)} if foreign_norms.eps_of(old) is not None else {}
+    theirs.update({"momentum": old.momentum} if hasattr(old, "momentum") else {})
     for name, common in (("eps", 1e-5), ("momentum", 0.1)):
         field = type(spec).model_fields.get(name)
-        if field is not None and field.default == common and hasattr(old, name):
-            mine[name] = getattr(old, name)
-    if not spec.proxy:
+        if field is not None and field.default == common and name in theirs:
+            mine[name] = theirs[name]
+    if "affine" in type(spec).model_fields and not getattr(spec, "proxy", False):
         mine["affine"] = getattr(old, "weight", None) is not None
-    if isinstance(spec, GroupNormSpec) and isinstance(old, nn.GroupNorm):
+    if isinstance(spec, _IN_GROUPS) and isinstance(old, nn.GroupNorm):
         mine["groups"] = old.num_groups
     if isinstance(spec, BatchNormSpec) and isinstance(old, nn.SyncBatchNorm):
         mine["sync"] = True

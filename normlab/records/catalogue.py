@@ -48,7 +48,7 @@ class NormalizerRecord(BaseModel):
     title: str
     summary: str
     source: str
-    acts_on: str = Field(description="activations, weights or nothing")
+    acts_on: str = Field(description="activations, weights, both or nothing")
     takes_proxy: bool
     batch_dependent: bool = Field(description="a sample's output depends on the rest of its batch")
     stateful: bool = Field(description="it keeps state that changes while training")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 from typing import (
     Any,
     Callable,
@@ -20,8 +21,9 @@ from typing import (
 from pydantic import ValidationError
 
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.specs import registries
 from normlab.specs.exclusions import Exclusions, put
-from normlab.specs.jobs import JobSpec, fingerprints
+from normlab.specs.jobs import JobSpec, fingerprints, plugins_named
 from normlab.specs.problems import explain
 from normlab.specs.studies import MAX_CELLS, StudySpec
 
@@ -112,7 +114,7 @@ class _Maker:
     Makes the cells of one study, and validates each value of a field once, not in every cell.
 
     It may, because a field of a job is valid whatever the other fields are: what concerns several
-    of them is in `job_rules`.
+    of them is in `job_rules`. Only `code` follows from others, so it is found for each cell.
     """
 
     def __init__(self, study: StudySpec) -> None:
@@ -120,6 +122,7 @@ class _Maker:
         self._paths: Dict[str, List[str]] = {}
         self._first: Optional[Tuple[JobSpec, Dict[str, str]]] = None
         self._known: Dict[Hashable, _Field] = {}
+        self._named = plugins_named(study.base.get("code"))
 
     def cells(self, coordinates: Coordinates, seeds: Sequence[int]) -> Iterator[Cell]:
         """Yield the cells at *coordinates*, which name the same paths in every call."""
@@ -134,9 +137,19 @@ class _Maker:
             first, texts = self._first
             spec = first.model_copy(update={name: field.value for name, field in found.items()})
             texts = {**texts, **{n: field.text for n, field in found.items() if n in texts}}
+            spec, texts = self._with_code(spec, texts)
         for seed, key in zip(seeds, fingerprints(texts, seeds)):
             of = spec if seed == spec.seed else spec.model_copy(update={"seed": seed})
             yield Cell(key, coordinates, seed, of)
+
+    def _with_code(self, spec: JobSpec, texts: Dict[str, str]) -> Tuple[JobSpec, Dict[str, str]]:
+        with registries.naming(self._named):
+            if not registries.in_force():
+                return spec, texts
+            code = spec.code_in_use()
+        rest = {name: text for name, text in texts.items() if name != "code"}
+        own = {"code": json.dumps(code, separators=(",", ":"))} if code else {}
+        return spec.model_copy(update={"code": code}), dict(sorted({**rest, **own}.items()))
 
     def _fields(self, coordinates: Coordinates) -> Dict[str, Hashable]:
         """Return for each field that *coordinates* change what tells its values apart."""

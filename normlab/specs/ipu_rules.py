@@ -29,6 +29,9 @@ def _problems(spec: JobSpec) -> Iterator[FieldProblem]:
     if isinstance(spec.optimizer, RMSprop) and spec.optimizer.clip_norm is not None:
         rule = "PopTorch's RMSprop does not clip; use sgd or adamw, or leave clip_norm out"
         yield FieldProblem("optimizer.clip_norm", rule)
+    if spec.optimizer.clip_ratio is not None:
+        rule = "PopTorch clips by the norm of the whole gradient alone; use clip_norm"
+        yield FieldProblem("optimizer.clip_ratio", rule)
     if spec.diagnostics:
         rule = "look into the model while it runs, and a compiled model is closed"
         yield FieldProblem("diagnostics", f"{rule}; leave them out or use cpu or cuda")

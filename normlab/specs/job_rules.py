@@ -167,7 +167,7 @@ def _optimization(spec: JobSpec) -> Problems:
 def _norms(spec: JobSpec) -> Problems:
     if spec.optimizer.norms_of is None:
         return
-    if spec.normalizer.acts_on == "weights":
+    if spec.normalizer.acts_on_weights:
         rule = f"normalizer {spec.normalizer.kind!r} sets the norms itself; leave norms_of out"
         yield FieldProblem("optimizer.norms_of", rule)
     if spec.replicas > 1:

@@ -164,6 +164,10 @@ class JobSpec(Spec):
         text = json.dumps(self._science(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def code_in_use(self) -> Tuple[str, ...]:
+        """Return the digests of the plugins in force whose names the job uses."""
+        return tuple(sorted({plugin.digest for plugin in _plugins_of(self)}))
+
     def texts(self) -> Dict[str, str]:
         """Return what a fingerprint is made of: the JSON of each field, in alphabetical order."""
         science = self._science()
@@ -177,6 +181,8 @@ class JobSpec(Spec):
         if self.optimizer.norms_of is None:  # without it they have no effect
             for field in ("norms_of", "norm_mode", "norm_ratio_limit"):
                 del science["optimizer"][field]
+        if self.optimizer.clip_ratio is None:
+            del science["optimizer"]["clip_ratio"]
         if not self.code:
             del science["code"]
         return science
@@ -194,9 +200,9 @@ class JobSpec(Spec):
         if isinstance(values, JobSpec) or is_stored(info):
             return handler(values)
         given = values.get("code") if isinstance(values, Mapping) else None
-        with registries.naming(_found(given)):
+        with registries.naming(plugins_named(given)):
             spec = handler(values)
-            used = tuple(sorted({plugin.digest for plugin in _plugins_of(spec)}))
+            used = spec.code_in_use()
         object.__setattr__(spec, "code", used)  # in place: a constructor's caller has this object
         return spec
 
@@ -222,7 +228,8 @@ AcceptedSpec = Annotated[JobSpec, BeforeValidator(_accepted)]
 """A job that a service accepted, to be read wherever: without the plugins that it names."""
 
 
-def _found(digests: Any) -> List[registries.Plugin]:
+def plugins_named(digests: Any) -> List[registries.Plugin]:
+    """Return the plugins in a job's `code` that this process can find."""
     named = digests if isinstance(digests, (list, tuple)) else ()
     found = [registries.find(digest) for digest in named if isinstance(digest, str)]
     return [plugin for plugin in found if plugin is not None]

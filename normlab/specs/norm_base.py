@@ -11,7 +11,9 @@ from normlab.errors import FieldProblem, InvalidSpec, refuse
 from normlab.specs.base import Spec
 from normlab.specs.problems import explain
 
-_FOR_GATES = "use 'layer', 'group', 'online' or 'none'"
+ActsOn = Literal["activations", "weights", "both", "nothing"]
+
+_FOR_GATES = "use 'layer', 'group', 'rms', 'dyt', 'online' or 'none'"
 
 
 class NormSpec(Spec):
@@ -31,12 +33,29 @@ class NormSpec(Spec):
     stateful: ClassVar[bool] = False  # buffers change while training
     channelwise: ClassVar[bool] = False  # every channel ends with mean 0 and variance 1
     keeps_expressivity: ClassVar[bool] = True  # no statistic of a sample is lost
-    acts_on: ClassVar[Literal["activations", "weights", "nothing"]] = "activations"
+    within_token: ClassVar[bool] = False  # of tokens, each is normalized alone, as by layer norm
+    acts_on: ClassVar[ActsOn] = "activations"
     runs_on_ipu: ClassVar[bool] = True
     ipu_reason: ClassVar[str] = "plain operators differentiate it"
+    without_proxy: ClassVar[str] = "has no affine of a normalized activation to replace"
+    to_keep_activation: ClassVar[str] = ""  # how its activation is left apart, if it can be
     # Why a recorded step cannot be replayed; None: it can.
     graph_refusal: ClassVar[Optional[str]] = "no test has shown that a recording of it is complete"
     keeps_channels_last: ClassVar[bool] = False  # at no cost, so that tensor cores gain from it
+
+    @property
+    def acts_on_weights(self) -> bool:
+        """Whether it computes the weights of filters."""
+        return self.acts_on in ("weights", "both")
+
+    @property
+    def fuses_activation(self) -> bool:
+        """Whether the activation after it becomes a part of it."""
+        return False
+
+    def for_activations(self) -> NormSpec:
+        """Return the spec of what stands where activations are to be normalized."""
+        return self
 
     @classmethod
     def checked(cls, channels: int, /, **options: Any) -> Self:
@@ -62,7 +81,7 @@ class NormSpec(Spec):
 
     def problem_in_recurrence(self) -> Optional[FieldProblem]:
         """Return why it cannot be used at the gates of a recurrent net; None if it can."""
-        if self.acts_on == "weights":
+        if self.acts_on_weights:
             rule = "is laid out for filters, and a recurrent net has none"
             return self.problem_of_kind(f"{rule}; {_FOR_GATES}")
         if self.batch_dependent:
@@ -91,8 +110,8 @@ class NormSpec(Spec):
         if isinstance(values, Mapping) and "proxy" in values and unknown:
             kind = cls.model_fields["kind"].default
             raise ValueError(
-                f"{kind!r} cannot take proxy: it normalizes {cls.acts_on}, so no affine of an "
-                "activation is there to replace; leave proxy out, or use a kind such as 'group'"
+                f"{kind!r} cannot take proxy: it {cls.without_proxy}; leave proxy out, or use a "
+                "kind such as 'group'"
             )
         return values
 
@@ -114,6 +133,11 @@ class ActivationNormSpec(NormSpec):
     proxy_weight_decay: float = Field(
         0.0, ge=0, le=1, description="pulls the proxy's extra mean and scale back to N(0, 1)"
     )
+
+    @property
+    def fuses_activation(self) -> bool:
+        """Whether the activation after it becomes a part of it."""
+        return self.proxy
 
     def problem_in_recurrence(self) -> Optional[FieldProblem]:
         """Return why it cannot be used at the gates of a recurrent net; None if it can."""

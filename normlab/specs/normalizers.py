@@ -12,8 +12,16 @@ from typing_extensions import Annotated
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.base import is_stored
 from normlab.specs.norm_base import ActivationNormSpec, BatchStatisticsSpec, NormSpec
+from normlab.specs.norms_by_elements import DynamicTanhSpec
+from normlab.specs.norms_by_mean_square import FilterResponseNormSpec, RmsNormSpec
 from normlab.specs.norms_mixed import MetaNormSpec, SparseSwitchableNormSpec, SwitchableNormSpec
-from normlab.specs.norms_of_weights import BoundedWeightNormSpec, NoNormSpec, WeightNormSpec
+from normlab.specs.norms_of_weights import (
+    BoundedWeightNormSpec,
+    NoNormSpec,
+    ScaledWeightStandardizedSpec,
+    WeightNormSpec,
+    WeightStandardizedSpec,
+)
 from normlab.specs.norms_over_batches import (
     BatchNormSpec,
     BatchRenormSpec,
@@ -28,6 +36,7 @@ from normlab.specs.norms_over_samples import (
     LayerNormSpec,
     OnlineNormSpec,
 )
+from normlab.specs.norms_with_activation import EvoNormS0Spec
 from normlab.specs.problems import explain
 from normlab.specs.registries import NORMALIZERS, Registry
 
@@ -39,6 +48,9 @@ __all__ = [
     "BatchRenormSpec",
     "BatchStatisticsSpec",
     "BoundedWeightNormSpec",
+    "DynamicTanhSpec",
+    "EvoNormS0Spec",
+    "FilterResponseNormSpec",
     "GroupNormSpec",
     "InstanceNormSpec",
     "L1BatchNormSpec",
@@ -49,11 +61,14 @@ __all__ = [
     "NormSpec",
     "NormalizerSpec",
     "OnlineNormSpec",
+    "RmsNormSpec",
+    "ScaledWeightStandardizedSpec",
     "SparseSwitchableNormSpec",
     "StreamingNormSpec",
     "SwitchableNormSpec",
     "TopkBatchNormSpec",
     "WeightNormSpec",
+    "WeightStandardizedSpec",
     "check_channels",
     "parse_normalizer",
 ]
@@ -63,6 +78,10 @@ SPECS: Tuple[Type[NormSpec], ...] = (
     LayerNormSpec,
     InstanceNormSpec,
     GroupNormSpec,
+    RmsNormSpec,
+    DynamicTanhSpec,
+    FilterResponseNormSpec,
+    EvoNormS0Spec,
     BatchRenormSpec,
     StreamingNormSpec,
     L1BatchNormSpec,
@@ -74,6 +93,8 @@ SPECS: Tuple[Type[NormSpec], ...] = (
     MetaNormSpec,
     WeightNormSpec,
     BoundedWeightNormSpec,
+    WeightStandardizedSpec,
+    ScaledWeightStandardizedSpec,
     NoNormSpec,
 )
 BY_KIND: Registry[Type[NormSpec]] = Registry(

@@ -1,4 +1,4 @@
-"""Kinds that do not change activations: options with their limits, and facts."""
+"""Kinds that act on weights, and the one that acts on nothing: options with their limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import ClassVar, Optional
 from pydantic import Field
 from typing_extensions import Literal
 
-from normlab.specs.norm_base import NormSpec
+from normlab.errors import FieldProblem
+from normlab.specs.norm_base import ActivationNormSpec, ActsOn, NormSpec, groups_problem
+from normlab.specs.norms_over_samples import GroupNormSpec
 
 
 class WeightNormSpec(NormSpec):
@@ -17,7 +19,7 @@ class WeightNormSpec(NormSpec):
     source: ClassVar[str] = "Salimans and Kingma 2016, arXiv:1602.07868"
     graph_refusal: ClassVar[Optional[str]] = None
     keeps_channels_last: ClassVar[bool] = True
-    acts_on: ClassVar[Literal["activations", "weights", "nothing"]] = "weights"
+    acts_on: ClassVar[ActsOn] = "weights"
 
     kind: Literal["weight"] = "weight"
     include_linear: bool = Field(False, description="linear layers too, not only convolutions")
@@ -30,7 +32,7 @@ class BoundedWeightNormSpec(NormSpec):
     source: ClassVar[str] = "Hoffer, Banner, Golan and Soudry 2018, arXiv:1803.01814"
     graph_refusal: ClassVar[Optional[str]] = None
     keeps_channels_last: ClassVar[bool] = True
-    acts_on: ClassVar[Literal["activations", "weights", "nothing"]] = "weights"
+    acts_on: ClassVar[ActsOn] = "weights"
 
     kind: Literal["bounded_weight"] = "bounded_weight"
     rho: Literal["rms", "mean", "learned"] = Field(
@@ -45,6 +47,53 @@ class BoundedWeightNormSpec(NormSpec):
     include_linear: bool = Field(False, description="linear layers too, not only convolutions")
 
 
+class WeightStandardizedSpec(ActivationNormSpec):
+    """Filters of mean 0 and variance 1, and group norm at the activations."""
+
+    title: ClassVar[str] = "Weight Standardization with Group Normalization"
+    source: ClassVar[str] = "Qiao, Wang, Liu, Shen and Yuille 2019, arXiv:1903.10520"
+    graph_refusal: ClassVar[Optional[str]] = None
+    within_token: ClassVar[bool] = True
+    acts_on: ClassVar[ActsOn] = "both"
+
+    kind: Literal["weight_standardized"] = "weight_standardized"
+    groups: int = Field(
+        4, ge=1, le=65536, description="of the group norm; must divide the channels of every layer"
+    )
+    weight_eps: float = Field(
+        1e-10, gt=0, le=1, description="added to the variance of a filter's weights"
+    )
+    include_linear: bool = Field(False, description="linear layers too, not only convolutions")
+
+    def for_activations(self) -> NormSpec:
+        """Return the group norm."""
+        own = {"kind", "weight_eps", "include_linear"}
+        return GroupNormSpec.model_validate(self.model_dump(exclude=own))
+
+    def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:
+        """Say that the groups do not divide the channels."""
+        return groups_problem(self.groups, channels)
+
+
+class ScaledWeightStandardizedSpec(NormSpec):
+    """Filters of mean 0 that keep the variance of what they see, with a learned gain."""
+
+    title: ClassVar[str] = "Scaled Weight Standardization"
+    source: ClassVar[str] = "Brock, De and Smith 2021, arXiv:2101.08692; with Simonyan 2102.06171"
+    graph_refusal: ClassVar[Optional[str]] = None
+    keeps_channels_last: ClassVar[bool] = True
+    acts_on: ClassVar[ActsOn] = "weights"
+
+    kind: Literal["scaled_weight_standardized"] = "scaled_weight_standardized"
+    nonlinearity: Literal["relu", "silu", "gelu", "none"] = Field(
+        "relu", description="activation of the network, whose gamma multiplies the weights"
+    )
+    weight_eps: float = Field(
+        1e-4, gt=0, le=1, description="least value of the fan-in times a filter's variance"
+    )
+    include_linear: bool = Field(False, description="linear layers too, not only convolutions")
+
+
 class NoNormSpec(NormSpec):
     """No normalization: the activation alone."""
 
@@ -52,6 +101,6 @@ class NoNormSpec(NormSpec):
     source: ClassVar[str] = "the baseline"
     graph_refusal: ClassVar[Optional[str]] = None
     keeps_channels_last: ClassVar[bool] = True
-    acts_on: ClassVar[Literal["activations", "weights", "nothing"]] = "nothing"
+    acts_on: ClassVar[ActsOn] = "nothing"
 
     kind: Literal["none"] = "none"

@@ -18,6 +18,7 @@ class LayerNormSpec(ActivationNormSpec):
     source: ClassVar[str] = "Ba, Kiros and Hinton 2016, arXiv:1607.06450"
     layer: ClassVar[Optional[str]] = "normlab.norms.per_sample:LayerNorm"
     graph_refusal: ClassVar[Optional[str]] = None
+    within_token: ClassVar[bool] = True
 
     kind: Literal["layer"] = "layer"
 
@@ -59,6 +60,7 @@ class GroupNormSpec(ActivationNormSpec):
     source: ClassVar[str] = "Wu and He 2018, arXiv:1803.08494"
     layer: ClassVar[Optional[str]] = "normlab.norms.per_sample:GroupNorm"
     graph_refusal: ClassVar[Optional[str]] = None
+    within_token: ClassVar[bool] = True
 
     kind: Literal["group"] = "group"
     groups: int = Field(4, ge=1, le=65536, description="must divide the channels of every layer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Literal, Union
 
 from pydantic import BeforeValidator, Field, model_validator
-from typing_extensions import Annotated
+from typing_extensions import Annotated, Self
 
 from normlab.specs.base import Spec
 from normlab.specs.json_values import Count
@@ -49,6 +49,13 @@ class _Optimizer(Spec):
     clip_norm: Union[float, None] = Field(
         None, gt=0, description="largest norm of the whole gradient; null does not clip"
     )
+    clip_ratio: Union[float, None] = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="largest norm of a unit's gradient in that of its weights (adaptive gradient "
+        "clipping); null does not clip",
+    )
     norms_of: Union[str, None] = Field(
         None,
         pattern=_JOB_OR_TWIN,
@@ -63,6 +70,20 @@ class _Optimizer(Spec):
     norm_ratio_limit: Union[float, None] = Field(
         None, gt=1, description="keep that ratio within [1 / limit, limit]; null: as published"
     )
+
+    @property
+    def clips(self) -> bool:
+        """Whether gradients are clipped, in either way."""
+        return self.clip_norm is not None or self.clip_ratio is not None
+
+    @model_validator(mode="after")
+    def _clips_once(self) -> Self:
+        if self.clip_norm is not None and self.clip_ratio is not None:
+            raise ValueError(
+                f"clip_norm={self.clip_norm:g} with clip_ratio={self.clip_ratio:g}: one clips the "
+                "whole gradient, the other each unit's by its weights; choose one"
+            )
+        return self
 
 
 class SGD(_Optimizer):

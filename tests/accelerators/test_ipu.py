@@ -135,6 +135,7 @@ def test_a_short_last_batch_counts_by_its_size() -> None:
         ({"replicas": 3}, "power of two"),
         ({"replicas": 2, "ipu_runtime": "ipu_model"}, "IPU Model"),
         ({"optimizer": {"name": "rmsprop", "clip_norm": 1.0}}, "does not clip"),
+        ({"optimizer": {"name": "sgd", "clip_ratio": 0.01}}, "use clip_norm"),
     ],
 )
 def test_jobs_that_an_ipu_cannot_run_are_refused_with_the_reason(

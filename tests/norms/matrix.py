@@ -30,6 +30,12 @@ KINDS: Dict[str, Tuple[Any, Optional[str]]] = {
     "instance": ("instance", None),
     "group": ({"kind": "group", "groups": 2}, None),
     "group, strided": ({"kind": "group", "groups": 2, "grouping": "strided"}, None),
+    "rms": ("rms", None),
+    "rms, partial": ({"kind": "rms", "p": 0.5, "groups": 2}, None),
+    "dyt": ("dyt", None),
+    "filter_response": ("filter_response", None),
+    "filter_response, thresholded": ({"kind": "filter_response", "learned_eps": True}, "relu"),
+    "evonorm_s0": ({"kind": "evonorm_s0", "groups": 2}, "relu"),
     "group, proxy": ({"kind": "group", "groups": 2, "proxy": True}, "relu"),
     "batch_renorm": ("batch_renorm", None),
     "batch_renorm, keras": (

@@ -52,6 +52,8 @@ TOGETHER: list[tuple[str, str, dict[str, Any]]] = [
     ("group", "groups", {"groups": 3}),
     ("meta", "groups", {"channels": "groups", "groups": 3}),
     ("online", "layer_scaling_group_size", {"layer_scaling_group_size": 3}),
+    ("rms", "groups", {"groups": 3}),
+    ("evonorm_s0", "groups", {"groups": 3}),
 ]
 BY_HAND = [*((kind, name, {name: bad}) for kind, name, bad in OF_LAYERS), *TOGETHER]
 

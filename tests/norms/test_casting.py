@@ -18,6 +18,10 @@ EVERY: Dict[str, Dict[str, Any]] = {
     "layer": {"kind": "layer"},
     "instance": {"kind": "instance"},
     "group": {"kind": "group", "groups": 2, "grouping": "strided"},
+    "rms": {"kind": "rms", "groups": 2},
+    "dyt": {"kind": "dyt"},
+    "filter_response": {"kind": "filter_response", "learned_eps": True},
+    "evonorm_s0": {"kind": "evonorm_s0", "groups": 2},
     "meta, own": {"kind": "meta", "gate_init": "own"},
     "meta, default": {"kind": "meta"},
     "small eps": {"kind": "batch", "eps": 1e-8},
@@ -31,10 +35,8 @@ CASTS = {
     "to half": (lambda m: m.to(torch.float16), torch.float16),
     "half of float32": (lambda m: m.float().half(), torch.float16),
 }
-assert {s["kind"] for s in EVERY.values()} >= set(BY_KIND) - {
-    "none",
-    "weight",
-    "bounded_weight",
+assert {s["kind"] for s in EVERY.values()} >= {
+    kind for kind, spec in BY_KIND.items() if spec.acts_on == "activations"
 }
 
 

@@ -12,15 +12,17 @@ from torch import Tensor, nn
 
 import normlab
 from normlab.errors import InvalidSpec
-from normlab.norms import ProxyNorm, ScaleOnlyNorm
+from normlab.norms import ProxyNorm, ScaleOnlyNorm, make
 from normlab.norms.batch import BatchNorm
 from normlab.norms.batch_renorm import BatchRenorm
 from normlab.norms.conversion import convert
+from normlab.norms.filter_response import FilterResponseNorm
 from normlab.norms.lp_batch import L1BatchNorm
+from normlab.norms.mean_square import RMSNorm
 from normlab.norms.online import OnlineNorm
 from normlab.norms.per_sample import GroupNorm, InstanceNorm, LayerNorm
 from normlab.norms.token_norm import TokenNorm
-from normlab.specs.normalizers import BY_KIND
+from normlab.specs.normalizers import BY_KIND, parse_normalizer
 
 
 class Block(nn.Module):
@@ -50,12 +52,58 @@ def _lived(layer: Any) -> Any:
     return layer
 
 
-@pytest.mark.parametrize("kind", list(BY_KIND))
+OWN_ACTIVATION = [kind for kind in BY_KIND if parse_normalizer(kind).fuses_activation]
+
+
+@pytest.mark.parametrize("kind", [k for k in BY_KIND if k not in OWN_ACTIVATION])
 def test_every_kind_replaces_every_norm_of_a_network(kind: str) -> None:
     net = convert(_net(), kind)
     assert not [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     net(torch.randn(16, 3, 6, 6)).sum().backward()
     assert all(p.grad is not None for p in net.parameters())
+
+
+@pytest.mark.parametrize("kind", OWN_ACTIVATION)
+def test_a_kind_with_an_activation_of_its_own_takes_the_place_of_both(kind: str) -> None:
+    block = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.GELU())
+    torch.manual_seed(0)
+    nn.init.normal_(block[1].weight)
+    affine = block[1].weight
+    convert(block, kind)
+    assert isinstance(block[2], nn.Identity)
+    assert affine is dict(block.named_parameters())[_weight_of(block)]
+    other = make(kind, 8, "gelu")
+    other.load_state_dict(block[1].state_dict())
+    x = torch.randn(2, 8, 5, 5)
+    assert torch.equal(block[1](x), other(x))
+
+
+def _weight_of(block: nn.Module) -> str:
+    return next(n for n, _ in block.named_parameters() if n.startswith("1.") and "weight" in n)
+
+
+@pytest.mark.parametrize("kind", OWN_ACTIVATION)
+def test_it_is_refused_where_the_activation_is_applied_by_hand(kind: str) -> None:
+    with pytest.raises(InvalidSpec, match=r"3\.bn .*needs to see the activation"):
+        convert(_net(), kind)
+
+
+def test_a_threshold_can_be_left_out_so_that_the_activation_stays() -> None:
+    with pytest.raises(InvalidSpec, match="set threshold to false"):
+        convert(_net(), "filter_response")
+    net = convert(_net(), {"kind": "filter_response", "threshold": False})
+    assert isinstance(net[2], nn.ReLU)
+    assert type(net[3].bn) is FilterResponseNorm
+
+
+def test_what_an_activation_does_not_follow_says_what_is_left_of_it() -> None:
+    found: list[Any] = []
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1))
+    convert(net, "evonorm_s0", report=found.append)
+    said = "no activation follows, where this kind is a scale and a shift alone"
+    assert said in found[0].converted[0].notes
+    x = torch.randn(2, 8, 5, 5)
+    torch.testing.assert_close(net[1](x), x)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -81,6 +129,19 @@ SAME: list[tuple[Callable[[], nn.Module], Any, type, tuple[int, ...]]] = [
     (lambda: nn.LayerNorm(4), "layer", TokenNorm, (5, 4)),
     (lambda: nn.LayerNorm([4, 3, 3]), "layer", LayerNorm, (5, 4, 3, 3)),
 ]
+
+
+if hasattr(nn, "RMSNorm"):
+    SAME += [
+        (lambda: _scaled(nn.RMSNorm(8)), "rms", TokenNorm, (5, 3, 8)),
+        (lambda: _scaled(nn.RMSNorm(8, eps=1e-2)), "rms", TokenNorm, (5, 8)),
+        (lambda: nn.RMSNorm([4, 3, 3], elementwise_affine=False), "rms", RMSNorm, (5, 4, 3, 3)),
+    ]
+
+
+def _scaled(norm: nn.Module) -> nn.Module:
+    nn.init.normal_(norm.weight)  # type: ignore[arg-type]
+    return norm
 
 
 @pytest.mark.parametrize(("make_old", "normalizer", "kind", "shape"), SAME)

@@ -14,7 +14,7 @@ from normlab.errors import InvalidSpec
 from normlab.norms import ProxyNorm, make
 from normlab.norms.conversion import convert
 from normlab.norms.conversion_report import ConversionReport
-from normlab.specs.normalizers import BY_KIND
+from normlab.specs.normalizers import BY_KIND, parse_normalizer
 
 
 class _Fused:
@@ -71,13 +71,49 @@ class TorchvisionLayerNorm2d(LayerNorm2d):
     pass
 
 
+class RmsNorm(nn.Module):
+    def __init__(self, channels: int, eps: float = 1e-3) -> None:
+        super().__init__()
+        self.normalized_shape, self.eps = (channels,), eps
+        self.weight = nn.Parameter(torch.rand(channels) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
+
+
+class RmsNorm2d(RmsNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class RmsNormAct2d(RmsNorm2d, _Fused):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.finish(super().forward(x))
+
+
+class LlamaRMSNorm(nn.Module):
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(hidden_size) + 0.5)
+        self.variance_epsilon = 1e-3
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-3))
+
+
+class GemmaRMSNorm(LlamaRMSNorm):
+    pass
+
+
 def _belongs_to(module: str, *kinds: type) -> None:
     for kind in kinds:
         kind.__module__ = module
 
 
 _belongs_to("timm.layers.norm_act", BatchNormAct2d, GroupNormAct, LayerNormAct2d, InstanceNormAct2d)
-_belongs_to("timm.layers.norm", LayerNorm2d, LayerNorm, GroupNorm)
+_belongs_to("timm.layers.norm_act", RmsNormAct2d)
+_belongs_to("timm.layers.norm", LayerNorm2d, LayerNorm, GroupNorm, RmsNorm, RmsNorm2d)
+_belongs_to("transformers.models.llama.modeling_llama", LlamaRMSNorm, GemmaRMSNorm)
 _belongs_to("torchvision.models.convnext", TorchvisionLayerNorm2d)
 _belongs_to("torchvision.ops.misc", FrozenBatchNorm2d)
 TorchvisionLayerNorm2d.__name__ = "LayerNorm2d"
@@ -104,7 +140,12 @@ SAME: list[tuple[Callable[[], nn.Module], Any, tuple[int, ...]]] = [
     (lambda: TorchvisionLayerNorm2d(8), "layer", (4, 8, 8, 8)),
     (lambda: LayerNorm(8), "layer", (4, 5, 8)),
     (lambda: GroupNorm(8, 2), "group", (4, 8, 5, 5)),
+    (lambda: RmsNorm(8), "rms", (4, 5, 8)),
+    (lambda: RmsNorm2d(8), "rms", (4, 8, 5, 3)),
+    (lambda: _fused(RmsNormAct2d, nn.SiLU(), nn.Identity(), 8), "rms", (4, 8, 5, 3)),
+    (lambda: LlamaRMSNorm(8), "rms", (4, 5, 8)),
 ]
+TOKENS = (LayerNorm, LlamaRMSNorm)
 
 
 @pytest.mark.parametrize(("build", "kind", "shape"), SAME)
@@ -135,10 +176,10 @@ def test_layer_norm_2d_is_converted_to_the_groups_and_positions_of_the_kind() ->
         torch.testing.assert_close(convert(LayerNorm2d(8), kind)(x), make(kind, 8)(x))
 
 
-@pytest.mark.parametrize("kind", list(BY_KIND))
+@pytest.mark.parametrize("kind", [k for k in BY_KIND if not parse_normalizer(k).fuses_activation])
 def test_every_kind_can_replace_every_layer(kind: str) -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 1), *[build() for build, _, shape in SAME if shape[-1] > 3])
-    net = nn.Sequential(*[m for m in net if not isinstance(m, LayerNorm)])
+    net = nn.Sequential(*[m for m in net if not isinstance(m, TOKENS) and type(m) is not RmsNorm])
     for module in net.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
@@ -160,6 +201,14 @@ def test_proxy_takes_the_fused_activation_and_only_one_it_knows() -> None:
 def test_kinds_for_weights_keep_the_fused_operations() -> None:
     net = convert(nn.Sequential(nn.Conv2d(3, 8, 1), _batch(nn.ReLU())), "weight")
     assert [type(part).__name__ for part in net[1]] == ["Identity", "ReLU"]
+
+
+def test_a_root_mean_square_norm_of_another_formula_is_kept_with_the_reason() -> None:
+    found: list[ConversionReport] = []
+    net = nn.Sequential(GemmaRMSNorm(8), LlamaRMSNorm(8))
+    convert(net, "layer", report=found.append)
+    assert [(kept.path, "1 + weight" in kept.why) for kept in found[0].kept] == [("0", True)]
+    assert [new.path for new in found[0].converted] == ["1"]
 
 
 def test_frozen_batch_norm_is_kept_and_unknown_classes_are_refused() -> None:

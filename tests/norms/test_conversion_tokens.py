@@ -15,8 +15,8 @@ from normlab.norms.conversion import convert
 from normlab.norms.token_norm import TokenNorm
 from normlab.specs.normalizers import BY_KIND
 
-OVER_TOKENS = [kind for kind in BY_KIND if kind not in ("layer", "group")]
-OVER_TOKENS = [k for k in OVER_TOKENS if k not in ("weight", "bounded_weight", "none")]
+ON_TOKENS = [kind for kind, spec in BY_KIND.items() if spec.acts_on == "activations"]
+OVER_TOKENS = [kind for kind in ON_TOKENS if not BY_KIND[kind].within_token]
 
 
 class Tokens(nn.Module):
@@ -45,6 +45,26 @@ def test_groups_of_channels_are_within_a_token() -> None:
     new = convert(nn.LayerNorm(8), {"kind": "group", "groups": 2})
     expected = nn.GroupNorm(2, 8)(x.reshape(10, 8)).reshape(2, 5, 8)
     torch.testing.assert_close(new(x), expected)
+
+
+@pytest.mark.parametrize("kind", [k for k in ON_TOKENS if k not in OVER_TOKENS])
+def test_a_token_does_not_feel_the_others_of_its_sample(kind: str) -> None:
+    torch.manual_seed(0)
+    x, norm = torch.randn(4, 6, 8), convert(nn.LayerNorm(8), kind)
+    torch.testing.assert_close(norm(x)[:, 2:3], norm(x[:, 2:3]))
+    torch.testing.assert_close(norm(x), make(kind, 8, dims=1)(x.flatten(0, 1)).view(x.shape))
+
+
+def test_norm_and_activation_in_one_formula_stay_within_a_token_too() -> None:
+    torch.manual_seed(0)
+    block = nn.Sequential(nn.LayerNorm(8), nn.GELU())
+    convert(block, {"kind": "evonorm_s0", "groups": 2})
+    x = torch.randn(4, 6, 8)
+    torch.testing.assert_close(block(x)[:, 2:3], block(x[:, 2:3]))
+    tokens = x.view(24, 2, 4)
+    deviation = (tokens.var(2, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    expected = (nn.functional.silu(tokens) / deviation).view(x.shape)
+    torch.testing.assert_close(block(x), expected)
 
 
 @pytest.mark.parametrize("kind", OVER_TOKENS)

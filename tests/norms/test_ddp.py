@@ -20,7 +20,7 @@ REPLICAS = 2
 
 def net_of(kind: str) -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 1), make(kind, 8)).double()
+    return nn.Sequential(nn.Conv2d(3, 8, 1), make(kind, 8, "relu")).double()
 
 
 def gradients(model: nn.Module, x: Tensor) -> List[Tensor]:

@@ -13,17 +13,20 @@ from torch import Tensor, nn
 from normlab import norms
 from normlab.errors import InvalidSpec
 from normlab.norms import make
-from normlab.specs.normalizers import BY_KIND, ActivationNormSpec
+from normlab.specs.normalizers import BY_KIND
 
 KINDS = list(norms.LAYERS)
 OPTIONS: Dict[str, Dict[str, Any]] = {
     "group": {"groups": 2},
     "topk_batch": {"k": 3},
     "meta": {"samples": "batch"},
+    "evonorm_s0": {"groups": 2},
 }
+BRINGS = {"evonorm_s0": "relu"}  # what is an activation as well, and without one just an affine
 BATCH_INDEPENDENT = [k for k in KINDS if not BY_KIND[k].batch_dependent]
 STATELESS = [k for k in KINDS if not BY_KIND[k].stateful]
 SAMPLE_ALONE = [k for k in STATELESS if not BY_KIND[k].batch_dependent]
+TAKES_PROXY = [k for k in KINDS if "proxy" in BY_KIND[k].model_fields]
 BATCH_DEPENDENT = [k for k in KINDS if BY_KIND[k].batch_dependent]
 HAS_PLAIN = [k for k in KINDS if k != "online"]  # its backward pass is not a gradient
 # A sample affects only later samples, in the order of the batch.
@@ -40,7 +43,7 @@ def layer_of(kind: str, channels: int = 8, **more: Any) -> nn.Module:
     """Build a layer whose parameters and state are not the initial ones."""
     torch.manual_seed(7)
     dims = more.pop("dims", 2)
-    layer = make(spec(kind, **more), channels, dims=dims)
+    layer = make(spec(kind, **more), channels, BRINGS.get(kind), dims)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if "gate" not in name:
@@ -67,7 +70,11 @@ def test_shape_is_kept_in_one_two_and_three_dimensions(kind: str, dims: int) -> 
     assert x.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k != "instance"])
+# What takes its statistics over the positions of one channel of one sample.
+OVER_POSITIONS = ("instance", "filter_response")
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in OVER_POSITIONS])
 def test_vectors_are_normalized_too(kind: str) -> None:
     x = torch.randn(6, 8, requires_grad=True)
     y = layer_of(kind, dims=1)(x)
@@ -171,7 +178,7 @@ def test_a_layer_goes_through_a_state_dict_and_a_file(kind: str) -> None:
     file = io.BytesIO()
     torch.save(layer.state_dict(), file)
     file.seek(0)
-    other = make(spec(kind), 8)
+    other = make(spec(kind), 8, BRINGS.get(kind))
     other.load_state_dict(torch.load(file, weights_only=True))
     assert torch.equal(other.eval()(x), layer.eval()(x))
 
@@ -238,7 +245,8 @@ def test_plain_operators_compute_the_same(kind: str, dtype: torch.dtype) -> None
 
 @pytest.mark.parametrize("kind", HAS_PLAIN)
 def test_plain_operators_have_no_custom_function(kind: str) -> None:
-    layer = norms.plain_operators(make(spec(kind, proxy=True), 8, "relu"))
+    proxy = {"proxy": True} if kind in TAKES_PROXY else {}
+    layer = norms.plain_operators(make(spec(kind, **proxy), 8, "relu"))
     y = layer(torch.randn(4, 8, 5, 3, requires_grad=True))
     seen, todo = set(), [y.grad_fn]
     while todo:
@@ -270,8 +278,8 @@ def test_gradients_are_those_of_the_output(kind: str, training: bool) -> None:
 def test_gradients_are_those_of_the_output_in_one_and_three_dimensions(
     kind: str, size: "tuple[int, ...]"
 ) -> None:
-    if kind == "instance" and len(size) == 2:
-        pytest.skip("one position has no variance")
+    if kind in OVER_POSITIONS and len(size) == 2:
+        pytest.skip("one position has no spread")
     layer = layer_of(kind, 4, dims=max(1, len(size) - 2)).double()
     x = torch.randn(size, dtype=torch.float64, requires_grad=True)
     parameters = [p for name, p in layer.named_parameters() if "gate" not in name]
@@ -302,7 +310,34 @@ def test_channels_may_be_scaled_and_shifted_freely(kind: str) -> None:
     torch.testing.assert_close(layer(scale * x + shift), other(x), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", [*SAMPLE_ALONE, "meta", "switchable"])
+# What takes no mean off, so that a shift stays.
+NOT_CENTRED = ("rms", "filter_response")
+WITHOUT_STATISTICS = ("dyt",)
+CENTRED = [
+    k
+    for k in (*SAMPLE_ALONE, "meta", "switchable")
+    if k not in (*NOT_CENTRED, *WITHOUT_STATISTICS, *BRINGS)
+]
+
+
+@pytest.mark.parametrize("kind", [k for k in NOT_CENTRED if k in KINDS])
+def test_a_common_scale_makes_no_difference_where_a_shift_does(kind: str) -> None:
+    x = torch.randn(4, 8, 5, 3)
+    layer = make(spec(kind), 8)
+    torch.testing.assert_close(layer(50 * x), layer(x), rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(layer(x + 3), layer(x), atol=0.1)
+
+
+@pytest.mark.parametrize("kind", WITHOUT_STATISTICS)
+def test_a_value_does_not_feel_any_other(kind: str) -> None:
+    x, g = torch.randn(4, 8, 5, 3), torch.randn(4, 8, 5, 3)
+    y, gx = run(layer_of(kind), x, g)
+    alone = run(layer_of(kind), x[:, :, 2:3, 1:2], g[:, :, 2:3, 1:2])
+    torch.testing.assert_close(alone[0], y[:, :, 2:3, 1:2])
+    torch.testing.assert_close(alone[1], gx[:, :, 2:3, 1:2])
+
+
+@pytest.mark.parametrize("kind", CENTRED)
 def test_a_common_scale_and_shift_make_no_difference(kind: str) -> None:
     x = torch.randn(4, 8, 5, 3)
     layer, other = make(spec(kind), 8), make(spec(kind), 8)
@@ -328,14 +363,20 @@ def test_constant_channels_stay_finite(kind: str) -> None:
 def test_a_mean_of_a_thousand_deviations_costs_few_digits(kind: str) -> None:
     x = 1000 + torch.randn(4, 8, 16, 16)
     torch.testing.assert_close(
-        make(spec(kind), 8)(x).double(),
-        make(spec(kind), 8).double()(x.double()),
+        make(spec(kind), 8, BRINGS.get(kind))(x).double(),
+        make(spec(kind), 8, BRINGS.get(kind)).double()(x.double()),
         atol=5e-3,
         rtol=5e-3,
     )
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k != "instance"])
+@pytest.mark.parametrize("kind", [k for k in KINDS if k in OVER_POSITIONS])
+def test_one_value_for_each_channel_of_a_sample_is_refused_with_another_kind(kind: str) -> None:
+    with pytest.raises(InvalidSpec, match="another kind"):
+        layer_of(kind)(torch.randn(6, 8, 1, 1))
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in OVER_POSITIONS])
 def test_maps_of_one_position_are_normalized(kind: str) -> None:
     x = torch.randn(6, 8, 1, 1)
     y, gx = run(layer_of(kind), x, torch.randn_like(x))
@@ -387,8 +428,13 @@ def test_integers_are_refused(kind: str) -> None:
         layer_of(kind)(torch.zeros(4, 8, 5, 3, dtype=torch.long))
 
 
-@every_kind
-@pytest.mark.parametrize("bad", [{"num_features": 0}, {"eps": 0.0}, {"dims": 4}])
+HAVE_EPS = [k for k in KINDS if "eps" in BY_KIND[k].model_fields]
+BAD: List[Dict[str, Any]] = [{"num_features": 0}, {"eps": 0.0}, {"dims": 4}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad"), [(k, bad) for bad in BAD for k in (HAVE_EPS if "eps" in bad else KINDS)]
+)
 def test_arguments_out_of_range_are_refused_at_construction(
     kind: str, bad: "dict[str, Any]"
 ) -> None:
@@ -397,20 +443,22 @@ def test_arguments_out_of_range_are_refused_at_construction(
 
 
 def test_every_activation_kind_of_the_specs_has_a_layer() -> None:
-    expected = {k for k, s in BY_KIND.items() if issubclass(s, ActivationNormSpec)}
+    expected = {k for k, s in BY_KIND.items() if s.acts_on == "activations"}
     assert set(norms.LAYERS) == expected
 
 
-@pytest.mark.parametrize("kind", [k for k in BY_KIND if k not in norms.LAYERS])
+@pytest.mark.parametrize(
+    "kind", [k for k in BY_KIND if BY_KIND[k]().for_activations().layer is None]
+)
 def test_other_kinds_return_only_the_activation(kind: str) -> None:
     x = torch.randn(2, 8, 3, 3)
     assert torch.equal(make(kind, 8)(x), x)
     assert torch.equal(make(kind, 8, "relu")(x), x.relu())
 
 
-@every_kind
+@pytest.mark.parametrize("kind", TAKES_PROXY)
 @pytest.mark.parametrize("activation", ["relu", "silu", "gelu"])
-def test_every_kind_takes_the_proxy_activation(kind: str, activation: str) -> None:
+def test_every_kind_with_an_eps_takes_the_proxy_activation(kind: str, activation: str) -> None:
     layer = make(spec(kind, proxy=True), 8, activation)
     y, gx = run(layer, torch.randn(4, 8, 5, 3), torch.randn(4, 8, 5, 3))
     assert y.isfinite().all()
@@ -491,7 +539,7 @@ def test_any_shape_is_normalized_or_refused(
     kind: str, n: int, log_c: int, size: "list[int]", virtual: "int | None"
 ) -> None:
     options = {"virtual_batch_size": virtual} if kind in VIRTUAL else {}
-    layer = make(spec(kind, **options), 2**log_c)
+    layer = make(spec(kind, **options), 2**log_c, BRINGS.get(kind))
     x = torch.randn(n, 2**log_c, *size, requires_grad=True)
     try:
         y = layer(x)

@@ -16,6 +16,8 @@ SPECS: Dict[str, Dict[str, Any]] = {
     "group": {"kind": "group", "groups": 2},
     "group, strided": {"kind": "group", "groups": 2, "grouping": "strided"},
     "instance": {"kind": "instance"},
+    "rms": {"kind": "rms"},
+    "rms, partial": {"kind": "rms", "p": 0.5, "groups": 2},
     "meta, learned": {"kind": "meta"},
     "meta, groups": {"kind": "meta", "channels": "groups", "groups": 2},
     "switchable without batch": {"kind": "switchable", "batch_statistics": False},

@@ -79,7 +79,7 @@ def test_a_state_dict_in_a_file_continues_like_the_original(name: str) -> None:
 
 
 # torch cannot pickle a parametrized module, and recommends to save a state dict
-WHOLE = [name for name in SPECS if SPECS[name]["kind"] not in ("weight", "bounded_weight")]
+WHOLE = [n for n, s in SPECS.items() if BY_KIND[s["kind"]].acts_on not in ("weights", "both")]
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -19,6 +19,8 @@ EVERY = [
     {"kind": "bounded_weight", "p": "inf"},
     {"kind": "bounded_weight", "rho": "learned", "p": "inf"},
     {"kind": "bounded_weight", "renormalize": True},
+    {"kind": "weight_standardized", "weight_eps": 1e-30},
+    {"kind": "scaled_weight_standardized"},
     FIXED,
     LEARNED,
 ]

@@ -18,6 +18,7 @@ WIDTH, CLASSES, STEPS = 6, 5, 7
 TAKEN: list[Any] = [
     "none", "layer", {"kind": "group", "groups": 2}, "online",
     {"kind": "online", "error_compensation": "clamp"}, {"kind": "layer", "affine": False},
+    "rms", {"kind": "rms", "p": 0.5}, "dyt", {"kind": "filter_response", "learned_eps": True},
 ]  # fmt: skip
 
 
@@ -75,6 +76,14 @@ def test_each_gate_is_normalized_separately(normalizer: Any, alone: nn.Module) -
     torch.testing.assert_close(make(normalizer).norm(gates, 0), expected)
 
 
+@pytest.mark.parametrize("p", [1.0, 0.5])
+def test_each_gate_is_divided_by_its_own_mean_square(p: float) -> None:
+    gates = torch.randn(3, 4, WIDTH)
+    squares = gates[:, :, : int(WIDTH * p)].square().mean(2, keepdim=True)
+    expected = (gates / (squares + 1e-5).sqrt()).flatten(1)
+    torch.testing.assert_close(make({"kind": "rms", "p": p}).norm(gates.flatten(1), 0), expected)
+
+
 def test_online_over_all_gates_equals_four_separate_layers() -> None:
     norm = make("online").norm
     four = [OnlineNorm(WIDTH, dims=1) for _ in range(4)]
@@ -109,8 +118,12 @@ def test_over_gates_keeps_a_requested_size() -> None:
         ("streaming", "batch statistics"),
         ("switchable", "batch statistics"),
         ("instance", "one value"),
+        ("filter_response", "one value"),
+        ("evonorm_s0", "an activation as well"),
         ("weight", "filters"),
         ("bounded_weight", "filters"),
+        ("weight_standardized", "filters"),
+        ("scaled_weight_standardized", "filters"),
         ({"kind": "layer", "proxy": True}, "set proxy to false"),
         ({"kind": "group", "grouping": "strided"}, "contiguous"),
         ({"kind": "group", "groups": 4}, "divide"),

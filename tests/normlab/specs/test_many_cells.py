@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
 
 from normlab.errors import InvalidSpec
+from normlab.plugins.loading import load
+from normlab.specs import registries
 from normlab.specs.cells import Cell, expand, make_cell, make_cells
 from normlab.specs.exclusions import put
 from normlab.specs.jobs import JobSpec, fingerprints
 from normlab.specs.studies import StudySpec
+from tests.normlab.plugins.authors import mine, no_plugins
 
+__all__ = ["no_plugins"]
 KINDS: List[Any] = ["batch", {"kind": "group", "groups": 4}, {"kind": "batch"}]
 GRIDS: List[Dict[str, Any]] = [
     {"axes": {"normalizer": KINDS, "batch_size": [32, 8.0, 2], "optimizer.lr": [0.1, 1, 1e-5]}},
@@ -48,7 +53,8 @@ def test_every_cell_is_as_if_it_was_validated_alone(grid: Dict[str, Any]) -> Non
 
 def test_no_rule_of_a_job_concerns_several_fields() -> None:
     """Those are in `job_rules`: otherwise a cell could not be put together of valid fields."""
-    assert not JobSpec.__pydantic_decorators__.model_validators
+    of_all = JobSpec.__pydantic_decorators__.model_validators
+    assert set(of_all) == {"_with_the_code_it_uses"}  # which the maker of cells repeats
     assert not JobSpec.__pydantic_decorators__.root_validators
     for validator in JobSpec.__pydantic_decorators__.field_validators.values():
         assert len(validator.info.fields) == 1
@@ -60,3 +66,18 @@ def test_a_wrong_value_is_found_wherever_it_stands() -> None:
         with pytest.raises(InvalidSpec) as refused:
             expand(StudySpec(name="s", axes=axes))
         assert [p.field for p in refused.value.problems] == ["axes.batch_size"]
+
+
+def test_each_cell_has_the_code_that_it_uses(tmp_path: Path, no_plugins: None) -> None:
+    plugin = load(mine().written_below(tmp_path), "my_norms.py").plugin()
+    registries.find_with({plugin.digest: plugin}.get)
+    kinds = ["batch", "dyt_of_mine", "layer", {"kind": "power_of_mine", "share": 0.5}]
+    axes = {"batch_size": [4, 2], "normalizer": kinds}
+    for code, everywhere in (((plugin.digest,), ()), ((), (plugin,))):
+        registries.put_in_force(everywhere)
+        study = StudySpec(name="s", base={"code": code}, axes=axes, seeds=(0, 1))
+        for cell in expand(study):
+            assert cell.spec == alone(study, cell)
+            assert cell.key == alone(study, cell).fingerprint()
+            theirs = cell.spec.normalizer.kind.endswith("_of_mine")
+            assert cell.spec.code == ((plugin.digest,) if theirs else ())

@@ -91,7 +91,9 @@ def test_an_unknown_kind_lists_the_known_ones() -> None:
         parse_normalizer("bath")
 
 
-@pytest.mark.parametrize("kind", ["weight", "bounded_weight", "none"])
+@pytest.mark.parametrize(
+    "kind", ["weight", "scaled_weight_standardized", "none", "dyt", "evonorm_s0"]
+)
 def test_kinds_without_an_affine_refuse_proxy_with_the_reason(kind: str) -> None:
     with pytest.raises(InvalidSpec, match="cannot take proxy"):
         parse_normalizer({"kind": kind, "proxy": True})

@@ -23,6 +23,11 @@ REPORTS = {
     "switchable": {"switch/"},
     "meta": {"group_size/"},
     "none": {"step_size/", "landscape/", "ablation/"},
+    "filter_response": {"power/", "scale_invariance/", "batch_statistics/", "ablation/"},
+    "evonorm_s0": {"power/", "scale_invariance/", "batch_statistics/", "ablation/"},
+    "dyt": {"power/", "step_size/", "batch_statistics/", "ablation/"},
+    "weight_standardized": {"power/", "step_size/", "ablation/"},
+    "scaled_weight_standardized": {"step_size/", "landscape/", "ablation/"},
 }  # fmt: skip
 
 
@@ -32,7 +37,20 @@ def test_one_enum_one_table() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["batch", "batch_renorm", "online", "streaming", "sparse_switchable", "bounded_weight", "none"],
+    [
+        "batch",
+        "batch_renorm",
+        "online",
+        "streaming",
+        "sparse_switchable",
+        "bounded_weight",
+        "none",
+        "rms",
+        "dyt",
+        "filter_response",
+        "evonorm_s0",
+        "weight_standardized",
+    ],
 )
 def test_all_diagnostics_together_change_no_bit(kind: str, tmp_path: Path) -> None:
     plain, _ = train(small_job(normalizer=kind), tmp_path / "plain")

@@ -1,0 +1,66 @@
+"""Dynamic Tanh: what layer norm does to most values, without its statistics."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.channels import by_channel
+from normlab.norms.passes import statistics_dtype
+from normlab.specs.norms_by_elements import DynamicTanhSpec
+
+_DYT = DynamicTanhSpec()
+
+
+class DynamicTanh(ActivationNorm):
+    """
+    Squash each value by a tanh whose slope is learned, the same for all channels.
+
+    y = weight * tanh(slope * x) + bias. Nothing is averaged: training and evaluation compute the
+    same thing, and no value depends on another.
+
+    Args:
+        num_features: C, the number of channels.
+        alpha: where the slope starts; inputs of a size of 1 / alpha reach the bend.
+        affine: learn weight and bias, one of each per channel.
+        dims: 1, 2 or 3 dimensions of positions.
+
+    Shape:
+        (N, C, positions...) -> the same, dtype kept.
+
+    Raises:
+        InvalidSpec: if *alpha* is not positive.
+
+    Source:
+        Zhu, Chen, He, LeCun and Liu, "Transformers without Normalization", 2025,
+        arXiv:2503.10622, algorithm 1.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        alpha: float = _DYT.alpha,
+        affine: bool = _DYT.affine,
+        dims: int = 2,
+    ) -> None:
+        super().__init__(num_features, affine=affine, dims=dims)
+        DynamicTanhSpec.checked(num_features, alpha=alpha)
+        self.start = alpha
+        self.alpha = nn.Parameter(torch.full((1,), alpha))
+
+    def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+        """Squash each value."""
+        dtype = statistics_dtype(x)
+        y = torch.tanh(x.to(dtype) * self.alpha.to(dtype))
+        if weight is not None:
+            y = y * by_channel(weight.to(dtype), y)
+        if bias is not None:
+            y = y + by_channel(bias.to(dtype), y)
+        return y.to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """Show what the constructor was given."""
+        return f"{self.num_features}, alpha={self.start:g}, affine={self.affine}, dims={self.dims}"

@@ -1,0 +1,80 @@
+"""Adaptive gradient clipping: each unit's gradient by the norm of its weights."""
+
+from __future__ import annotations
+
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from normlab.diagnostics.step_size import TRANSPOSED, filter_layers
+from normlab.specs.jobs import JobSpec
+
+_LEAST_NORM = 1e-3  # of weights, so that those of 0 can start to learn
+_TINY = 1e-6  # of a gradient, in the denominator
+
+
+class _Unit(NamedTuple):
+    parameter: nn.Parameter
+    dims: Tuple[int, ...]
+    """What one norm is over; all of a vector."""
+
+
+class AdaptiveClipping:
+    """
+    Scale down the gradient of each unit that is long against the unit's weights.
+
+    G <- G min(1, ratio max(||W||, 1e-3) / ||G||), where a unit is what belongs to one output
+    channel of a filter or linear layer, and any other parameter as a whole. The last layer with
+    filters learns freely.
+
+    Args:
+        model: whose gradients are clipped.
+        ratio: largest norm of a gradient in that of the weights.
+
+    Source:
+        Brock, De, Smith and Simonyan, "High-Performance Large-Scale Image Recognition Without
+        Normalization", 2021, arXiv:2102.06171, equation 3. Theirs leaves out the last linear
+        layer, too.
+    """
+
+    def __init__(self, model: nn.Module, ratio: float) -> None:
+        self._ratio = ratio
+        self._units = _units(model)
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        """Clip the gradients that are there."""
+        for parameter, dims in self._units:
+            if parameter.grad is not None:
+                most = _norm(parameter, dims).clamp_min(_LEAST_NORM) * self._ratio
+                found = _norm(parameter.grad, dims).clamp_min(_TINY)
+                parameter.grad.mul_((most / found).clamp_max(1.0))
+
+
+def adaptive_clipping(model: nn.Module, spec: JobSpec) -> Optional[AdaptiveClipping]:
+    """Return what clips the gradients of *model* as *spec* asks; None if it does not."""
+    ratio = spec.optimizer.clip_ratio
+    return None if ratio is None else AdaptiveClipping(model, ratio)
+
+
+def _units(model: nn.Module) -> List[_Unit]:
+    layers = filter_layers(model)
+    free = {id(p) for _, layer in layers[-1:] for p in layer.parameters()}
+    across: Dict[int, int] = {}  # parameters whose output channels the second dimension counts
+    for _, layer in layers:
+        if isinstance(layer, TRANSPOSED):
+            across.update({id(p): 1 for p in layer.parameters() if p.dim() > 1})
+    return [
+        _Unit(p, _others(p, across.get(id(p), 0))) for p in model.parameters() if id(p) not in free
+    ]
+
+
+def _others(parameter: Tensor, channel: int) -> Tuple[int, ...]:
+    dims = range(parameter.dim())
+    return tuple(dims) if parameter.dim() < 2 else tuple(d for d in dims if d != channel)
+
+
+def _norm(x: Tensor, dims: Sequence[int]) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(x, dim=tuple(dims) or None, keepdim=True)
+    return norm
