@@ -11,6 +11,7 @@ import typer
 
 from normlab.cli import (
     catalogue,
+    checking,
     deciding,
     doctor,
     exporting,
@@ -47,6 +48,7 @@ GROUPS = (
     exporting,
     catalogue,
     plugins,
+    checking,
     tokens,
     doctor,
 )

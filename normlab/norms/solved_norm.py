@@ -56,6 +56,9 @@ def solved_layer(function: Callable[..., Any]) -> Type[ActivationNorm]:
 
             return engine.normalize(x, solve, (weight, bias), self.plain)[0]
 
+        def __reduce__(self) -> Any:
+            return _bare, (function,), vars(self)  # the class has no name of its own to be found by
+
         def extra_repr(self) -> str:
             said = "".join(f", {name}={value!r}" for name, value in self.options.items())
             return f"{function.__name__}, {super().extra_repr()}{said}"
@@ -64,6 +67,11 @@ def solved_layer(function: Callable[..., Any]) -> Type[ActivationNorm]:
     SolvedNorm.__module__ = function.__module__
     SolvedNorm.__doc__ = function.__doc__
     return SolvedNorm
+
+
+def _bare(function: Callable[..., Any]) -> ActivationNorm:
+    layer = solved_layer(function)
+    return layer.__new__(layer)
 
 
 def _checked(function: Any, solved: Any, mean: Tensor) -> Any:

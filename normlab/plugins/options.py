@@ -31,7 +31,9 @@ def described_options(target: Callable[..., Any], given: Collection[str]) -> Dic
     Raises:
         InvalidSpec: an argument without annotation, or of a type that no form can show.
     """
-    function: Any = vars(target)["__init__"] if inspect.isclass(target) else target
+    function: Any = target
+    if inspect.isclass(target):  # perhaps that of a class that it inherits from
+        function = next(vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c))
     parameters = list(inspect.signature(target).parameters.values())
     hints = get_type_hints(function, include_extras=True)
     own = [p for p in parameters if p.name not in given]

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, Optional, Tuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from normlab.laws import ways
+from normlab.laws.modes import MODES
 from normlab.norms import make
-from tests.norms import rounding, ways
-from tests.norms.ways import Record, Way
 
 PAGE = Path("docs/normalizers.md")
 _BLOCK = re.compile(r"<!-- table: ways -->\n.*?<!-- end of table -->", re.S)
@@ -89,45 +89,13 @@ KINDS: Dict[str, Tuple[Any, Optional[str]]] = {
 }
 
 
-class Column(NamedTuple):
-    """A mode of PyTorch, the float64 result that it must equal, and the precision."""
-
-    way: Way
-    reference: Way = ways.eager
-    tolerance: float = 2e-5  # relative to the length of the compared tensor
-    rounding: Optional[torch.dtype] = None  # what this costs is tolerated, and no fixed part
-    refused: Tuple[str, ...] = ()  # kinds, with all their variants
-
-
 CONTROLLED = ("online", "streaming")  # their backward pass changes state
 ALL = tuple({name.split(",")[0]: None for name in KINDS})
-
-COLUMNS: Dict[str, Column] = {
-    "eager": Column(ways.eager),
-    "in-place operator after it": Column(ways.in_place, ways.out_of_place),
-    "channels last": Column(ways.channels_last),
-    "half": Column(ways.half, rounding=torch.float16),
-    "bfloat16": Column(ways.bfloat16, rounding=torch.bfloat16),
-    "autocast": Column(ways.autocast, rounding=torch.bfloat16),
-    "accumulation": Column(ways.accumulated, ways.accumulated),
-    "double backward": Column(ways.penalized, ways.penalized, 2e-4, refused=CONTROLLED),
-    "checkpoint, reentrant": Column(ways.reentrant),
-    "checkpoint, hooks": Column(ways.hooks),
-    "DDP": Column(ways.ddp),
-    "functional_call": Column(ways.functional),
-    "pickle, deepcopy": Column(ways.copied),
-    "meta device": Column(ways.on_meta),
-    "compiled, with breaks": Column(ways.broken),
-    "compiled, fullgraph": Column(ways.fullgraph),
-    "checkpoint around compiled, reentrant": Column(ways.around_reentrant),
-    "checkpoint around compiled, hooks": Column(ways.around_hooks),
-    "checkpoint inside compiled": Column(ways.checkpoint_inside),
-    "compiled evaluation": Column(ways.compiled_eval, ways.evaluated),
-    "vmap over models": Column(ways.vmapped, ways.each, refused=CONTROLLED),
-    "func.grad, evaluation": Column(ways.transformed, ways.evaluated),
-    "export, training": Column(ways.exported, refused=CONTROLLED),
-    "export, evaluation": Column(ways.exported_eval, ways.evaluated),
-    "jit.script": Column(ways.scripted, refused=ALL),
+REFUSED: Dict[str, Tuple[str, ...]] = {  # kinds, with all their variants
+    "double backward": CONTROLLED,
+    "vmap over models": CONTROLLED,
+    "export, training": CONTROLLED,
+    "jit.script": ALL,
 }
 
 
@@ -138,41 +106,17 @@ def net_of(kind: str) -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, ways.CHANNELS, 1, bias=False), make(spec, 8, activation))
 
 
-def is_refused(kind: str, way: str) -> bool:
-    """Return whether *kind* refuses *way* in the table."""
-    return kind.split(",")[0] in COLUMNS[way].refused
-
-
-def tolerated(kind: str, way: str, exact: Record) -> Dict[str, float]:
-    """Return which part of its length each value of *exact* may be off in *way*."""
-    column = COLUMNS[way]
-    if column.rounding is None:
-        return dict.fromkeys(exact, column.tolerance)
-    wide = column.way is ways.autocast  # parameters stay in float32
-    return rounding.tolerances(lambda: net_of(kind), exact, column.rounding, wide, _off)
-
-
-def differences(
-    found: Record, expected: Record, tolerance: Union[float, Dict[str, float]]
-) -> Dict[str, float]:
-    """Return the tensors that differ by more than *tolerance* of their length, and by how much."""
-    names = [n for n, e in expected.items() if n in found or bool(e.any())]  # None is no gradient
-    limits = tolerance if isinstance(tolerance, dict) else dict.fromkeys(names, tolerance)
-    off = {n: _off(found[n], expected[n]) for n in names}
-    return {n: o for n, o in off.items() if not o <= limits[n]}
-
-
-def _off(found: Tensor, expected: Tensor) -> float:
-    found, expected = found.detach().double(), expected.detach().double()
-    return float((found - expected).norm() / (expected.norm() + 1e-2))
+def is_refused(kind: str, mode: str) -> bool:
+    """Return whether *kind* refuses *mode* in the table."""
+    return kind.split(",")[0] in REFUSED.get(mode, ())
 
 
 def table() -> str:
-    """Return the table: one row per way, one column per kind with its variants."""
+    """Return the table: one row per mode, one column per kind with its variants."""
     lines = [f"| | {' | '.join(f'`{k}`' for k in ALL)} |", f"|---|{'---|' * len(ALL)}"]
-    for way, column in COLUMNS.items():
-        cells = ["refused" if kind in column.refused else "equal" for kind in ALL]
-        lines.append(f"| {way} | {' | '.join(cells)} |")
+    for mode in MODES:
+        cells = ["refused" if is_refused(kind, mode) else "equal" for kind in ALL]
+        lines.append(f"| {mode} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

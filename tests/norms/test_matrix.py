@@ -2,20 +2,19 @@ from __future__ import annotations
 
 import copy
 import shutil
-import warnings
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 import torch
 from torch import nn
 
 from normlab.errors import NormlabError
-from tests.norms import matrix, ways
-from tests.norms.matrix import COLUMNS, KINDS
-from tests.norms.ways import Record, Way
+from normlab.laws import ways
+from normlab.laws.modes import MODES, differences, tolerated, torchs_own_warnings
+from normlab.laws.ways import Record, Way
+from tests.norms import matrix
+from tests.norms.matrix import KINDS
 from tests.where import DEVICE
 
 pytestmark = [
@@ -26,35 +25,26 @@ pytestmark = [
 ]
 
 
-@contextmanager
-def torchs_own_warnings() -> Iterator[None]:
-    """Allow torch's deprecation warnings about its own functions."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
-        # from the code that the compiler generates for the rest of a function after a graph break
-        warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor")
-        yield
-
-
 @lru_cache(maxsize=None)
 def expected(kind: str, way: Way) -> Record:
     """The results of the kind in eager mode, in float64."""
     return way(matrix.net_of(kind).double())
 
 
-@pytest.mark.parametrize("way", COLUMNS)
+@pytest.mark.parametrize("name", MODES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_layer_equals_eager_float64_or_refuses_with_an_alternative(kind: str, way: str) -> None:
-    column = COLUMNS[way]
-    if matrix.is_refused(kind, way):
+def test_a_layer_equals_eager_float64_or_refuses_with_an_alternative(kind: str, name: str) -> None:
+    mode = MODES[name]
+    if matrix.is_refused(kind, name):
         with pytest.raises(NormlabError, match=r"[:;] (train|put|use|run) "), torchs_own_warnings():
-            column.way(matrix.net_of(kind))
+            mode.way(matrix.net_of(kind))
         return
     with torchs_own_warnings():
-        found = column.way(matrix.net_of(kind))
-    if column.way is not ways.on_meta:  # shapes, which it compared itself
-        right = expected(kind, column.reference)
-        assert matrix.differences(found, right, matrix.tolerated(kind, way, right)) == {}
+        found = mode.way(matrix.net_of(kind))
+    if mode.way is not ways.on_meta:  # shapes, which it compared itself
+        right = expected(kind, mode.reference)
+        limits = tolerated(lambda: matrix.net_of(kind), mode, right)
+        assert differences(found, right, limits) == {}
 
 
 @pytest.mark.skipif(
@@ -71,7 +61,7 @@ def test_a_network_compiled_as_in_a_job_learns_like_an_eager_one() -> None:
     right = ways.eager(copy.deepcopy(net).double())
     with torchs_own_warnings():
         found = ways.inductor(net)
-    assert matrix.differences(found, right, 2e-4) == {}
+    assert differences(found, right, 2e-4) == {}
 
 
 def test_the_table_on_the_page_matches_the_matrix() -> None:
@@ -82,6 +72,6 @@ def test_the_table_on_the_page_matches_the_matrix() -> None:
 
 def test_a_wrong_number_is_a_difference() -> None:
     right = {"y": torch.ones(3), "no gradient": torch.zeros(2)}
-    assert matrix.differences({"y": torch.ones(3)}, right, 1e-6) == {}
-    assert matrix.differences({"y": torch.full((3,), 1.1)}, right, 1e-6).keys() == {"y"}
-    assert matrix.differences({"y": torch.full((3,), float("nan"))}, right, 1e-6).keys() == {"y"}
+    assert differences({"y": torch.ones(3)}, right, 1e-6) == {}
+    assert differences({"y": torch.full((3,), 1.1)}, right, 1e-6).keys() == {"y"}
+    assert differences({"y": torch.full((3,), float("nan"))}, right, 1e-6).keys() == {"y"}

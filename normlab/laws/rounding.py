@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.norms import ways
-from tests.norms.ways import Record
+from normlab.laws import ways
+from normlab.laws.ways import Record
 
 RUNS = 12
 FACTOR = 1.5  # rounding to nearest is nearer than rounding at random: 0.9 is the most of all kinds

@@ -1,0 +1,1 @@
+"""Laws that every normalizer obeys, ours and anybody's: in each mode of PyTorch the same."""

@@ -1,0 +1,138 @@
+"""Check a kind of normalizer against all laws: properties, modes, an IPU's operators, its cost."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Dict, Iterator, NamedTuple, Sequence
+
+import torch
+from torch import nn
+
+from normlab.errors import NormlabError
+from normlab.laws.cost import SHAPE, cost
+from normlab.laws.modes import MODES, Mode, differences, tolerated, torchs_own_warnings
+from normlab.laws.properties import PROPERTIES
+from normlab.laws.ways import CHANNELS, Broken, on_meta
+from normlab.norms import make
+from normlab.plugins.loading import load, use
+from normlab.plugins.sources import read_source
+from normlab.specs.jobs import JobSpec
+from normlab.specs.normalizers import NormSpec, parse_normalizer
+from normlab.specs.registries import NORMALIZERS
+
+OK, BROKEN, REFUSED, TOLD = "ok", "broken", "refused", "told"
+# torch.jit.script needs more of a module's code than it computes with, so it says nothing here
+LAWS = (*PROPERTIES, *(name for name in MODES if name != "jit.script"), "IPU op check", "cost")
+
+
+class Finding(NamedTuple):
+    """
+    What a law says about a kind.
+
+    Attributes:
+        verdict: ok, broken, refused (by an error of normlab's or of torch's that says so), or
+            told: a fact without a verdict.
+    """
+
+    kind: str
+    law: str
+    verdict: str
+    detail: str = ""
+
+
+def check(normalizer: Any, laws: Sequence[str] = LAWS) -> Iterator[Finding]:
+    """Check *normalizer*, a kind's name or a dictionary with its options, against *laws*."""
+    spec = parse_normalizer(normalizer)
+    for law in laws:
+        verdict, detail = _verdict(spec, law)
+        yield Finding(spec.kind, law, verdict, detail)
+
+
+def kinds_in(path: Path) -> Sequence[str]:
+    """Load the plugin at *path* into this process, and list the kinds that it declares."""
+    source = read_source(path)
+    folder = TemporaryDirectory(prefix="normlab-laws-")  # as long as the process, or its last use
+    found = load(source.written_below(Path(folder.name)), source.name)
+    use([found])
+    return [entry.name for entry in found.entries if entry.part == NORMALIZERS]
+
+
+def _verdict(spec: NormSpec, law: str) -> Any:
+    try:
+        if law in PROPERTIES:
+            PROPERTIES[law](partial(_layer, spec, CHANNELS), spec)
+        elif law in MODES:
+            _hold(MODES[law], spec)
+        elif law == "cost":
+            times = cost(partial(_layer, spec, SHAPE[1]))
+            return TOLD, f"{times:.1f} times torch's batch norm at {list(SHAPE)}"
+        else:
+            return _op_check(spec)
+    except Broken as e:
+        return BROKEN, str(e)
+    except NormlabError as e:
+        return REFUSED, str(e)
+    except Exception as e:  # of the author's code, or of torch about it
+        return BROKEN, f"{type(e).__name__}: {_shortened(e)}"
+    return OK, ""
+
+
+def _hold(mode: Mode, spec: NormSpec) -> None:
+    """Raise Broken unless *spec* gives in *mode* what it gives eagerly in float64."""
+    net = partial(_net, spec)
+    with torchs_own_warnings():
+        found = mode.way(net())
+        if mode.way is on_meta:  # it compares shapes itself
+            return
+        right = mode.reference(net().double())
+        off = differences(found, right, tolerated(net, mode, right))
+    if off:
+        worst = max(off, key=lambda name: off[name])
+        raise Broken(f"{worst} is off by {off[worst]:.2g} of its length")
+
+
+def _op_check(spec: NormSpec) -> Any:
+    from normlab.ipu_check.jobs import check_job
+
+    fields: Dict[str, Any] = {"normalizer": spec, "dataset": {"name": "digits"}}
+    found = check_job(JobSpec.model_validate(fields))
+    return (OK if found.passes else REFUSED), found.message
+
+
+def _layer(spec: NormSpec, channels: int) -> nn.Module:
+    torch.manual_seed(0)
+    return make(spec, channels)
+
+
+def _net(spec: NormSpec) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, CHANNELS, 1, bias=False), make(spec, CHANNELS))
+
+
+def _shortened(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [""])[0][:300]
+
+
+def main(path: Path) -> int:
+    """Check every kind that *path* declares; print one finding as JSON per line."""
+    torch.set_num_threads(1)
+    broken = False
+    try:
+        kinds = kinds_in(path)
+    except Exception as e:
+        print(json.dumps({"error": str(e) if isinstance(e, NormlabError) else repr(e)}))
+        return 2
+    for kind in kinds:
+        for found in check(kind):
+            broken = broken or found.verdict == BROKEN
+            print(json.dumps(found._asdict()), flush=True)
+    return int(broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,91 @@
+"""
+The laws as tests: `pytest --norms my_norms.py` has one test for each kind and law.
+
+pytest loads this for every project on the machine, so that it imports nothing of torch before the
+option is given.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Iterator, List
+
+import pytest
+
+if TYPE_CHECKING:
+    from normlab.laws.checking import Finding
+
+_OPTION = "normlab_norms"
+
+
+class LawBroken(Exception):
+    """A law of normalizers is broken; the message is what is shown."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option."""
+    group = parser.getgroup("normlab")
+    group.addoption(
+        "--norms",
+        dest=_OPTION,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="check the normalizers that FILE declares for normlab (repeatable)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect the files of the option besides all others, or alone if nothing else is named."""
+    paths: List[str] = config.getoption(_OPTION)
+    if paths:
+        named = config.invocation_params.args
+        others = [arg for arg in config.args if arg in map(str, named) and arg not in paths]
+        config.args[:] = [*others, *paths]
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> Any:
+    """Make the tests of a file of the option, which is no module of tests."""
+    return (
+        _NormsFile.from_parent(parent, path=module_path) if _is_ours(module_path, parent) else None
+    )
+
+
+def _is_ours(path: Path, parent: pytest.Collector) -> bool:
+    paths: List[str] = parent.config.getoption(_OPTION)
+    return any(path == Path(given).absolute() for given in paths)
+
+
+class _NormsFile(pytest.File):
+    def collect(self) -> Iterator[pytest.Item]:
+        from normlab.laws.checking import LAWS, kinds_in
+
+        for kind in kinds_in(self.path):
+            for law in LAWS:
+                yield _LawItem.from_parent(self, name=f"{kind}: {law}", kind=kind, law=law)
+
+
+class _LawItem(pytest.Item):
+    def __init__(self, kind: str, law: str, **others: Any) -> None:
+        super().__init__(**others)
+        self.kind, self.law = kind, law
+
+    def runtest(self) -> None:
+        """Fail if the law is broken, skip if it is refused."""
+        from normlab.laws.checking import BROKEN, REFUSED, check
+
+        found: Finding = next(iter(check(self.kind, [self.law])))
+        if found.verdict == REFUSED:
+            pytest.skip(found.detail)
+        if found.verdict == BROKEN:
+            raise LawBroken(found.detail)
+
+    def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
+        """Show a broken law in one line."""
+        if isinstance(excinfo.value, LawBroken):
+            return f"{self.kind} breaks the law {self.law!r}: {excinfo.value}"
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> Any:
+        """Name the test."""
+        return self.path, 0, self.name
