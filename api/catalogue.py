@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from normlab.records import (
     DatasetRecord,
@@ -16,6 +17,7 @@ from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.models import MODELS, ModelFacts
 from normlab.specs.normalizers import BY_KIND, NormSpec
 from normlab.specs.options import options
+from normlab.specs.registries import Registry
 
 
 def normalizers() -> tuple[NormalizerRecord, ...]:
@@ -36,6 +38,11 @@ def datasets(data_root: Path) -> list[DatasetRecord]:
 def diagnostics() -> list[DiagnosticKindRecord]:
     """Describe every diagnostic."""
     return [DiagnosticKindRecord.model_validate(vars(facts)) for facts in DIAGNOSTICS.values()]
+
+
+def _code(registry: Registry[Any], name: str) -> str | None:
+    plugin = registry.plugin_of(name)
+    return None if plugin is None else plugin.name
 
 
 @cache
@@ -67,6 +74,8 @@ def _model(facts: ModelFacts) -> ModelRecord:
         min_image_size=facts.min_image_size,
         normalizers=len(channels),
         channels=sorted(set(channels)),
+        options=options(facts.options),
+        code=_code(MODELS, facts.name),
     )
 
 
@@ -83,4 +92,6 @@ def _dataset(facts: DatasetFacts, data_root: Path) -> DatasetRecord:
         test_size=facts.test_size,
         available=not missing,
         missing=missing,
+        options=options(facts.options),
+        code=_code(DATASETS, facts.name),
     )

@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from normlab.client import Client
 
 __version__ = "0.1.0"
-__all__ = ["Client", "__version__", "convert", "normalizer"]
+__all__ = ["Client", "__version__", "convert", "dataset", "network", "normalizer"]
 
 normalizer: Callable[..., Any]
+network: Callable[..., Any]
+dataset: Callable[..., Any]
 convert: Callable[..., Any]  # not imported for type checkers: the import contracts would see torch
 
 # name: its module, imported when somebody asks; `import normlab` itself stays light
@@ -19,6 +21,8 @@ _LATER: Dict[str, str] = {
     "Client": "normlab.client",
     "convert": "normlab.norms.conversion",
     "normalizer": "normlab.plugins.declaring",
+    "network": "normlab.plugins.declaring_data",
+    "dataset": "normlab.plugins.declaring_data",
 }
 
 

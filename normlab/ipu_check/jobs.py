@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab import norms
+from normlab.errors import InvalidSpec
 from normlab.ipu_check import OpCheck
 from normlab.ipu_check.trace import check_model, meta_batch
 from normlab.nets import build
@@ -55,7 +56,14 @@ def meta_model(spec: JobSpec) -> nn.Module:
 
 
 def inputs(spec: JobSpec) -> Tuple[int, int, int]:
-    """Return the channels of the job's images, their classes, and the pixels of a side."""
+    """
+    Return the channels of the job's images, their classes, and the pixels of a side.
+
+    Raises:
+        InvalidSpec: only the dataset's file tells its channels.
+    """
     facts = DATASETS[spec.dataset.name]
+    if facts.channels is None:
+        raise InvalidSpec(f"dataset.file: only {spec.dataset.name} itself tells its sizes")
     size = facts.image_size or spec.dataset.image_size or IMAGE_FOLDER_SIZE
     return facts.channels, facts.num_classes or _UNKNOWN_CLASSES, size

@@ -79,16 +79,22 @@ def normalizer(
         "recurrent": recurrent,
         "runs_on_ipu": runs_on_ipu,
     }
-    return _declare(NORMALIZERS, name, facts)
+    return declare(NORMALIZERS, name, facts)
 
 
-def _declare(part: str, name: str, facts: Dict[str, Any]) -> Callable[[TargetT], TargetT]:
+def declare(part: str, name: str, facts: Dict[str, Any]) -> Callable[[TargetT], TargetT]:
+    """
+    Return the decorator that declares what follows as the *part* called *name*.
+
+    Raises:
+        InvalidSpec: the name cannot be used.
+    """
     if not (name.isidentifier() and name.isascii() and name == name.lower() and name[0] != "_"):
         raise InvalidSpec(
             f"{name!r} is no name of a {part}: use lower-case letters, digits and underscores"
         )
 
-    def declare(target: TargetT) -> TargetT:
+    def declared_as(target: TargetT) -> TargetT:
         declared = Declared(part, name, target, facts)
         gathered = _gathered.get()
         if gathered is None:
@@ -99,4 +105,4 @@ def _declare(part: str, name: str, facts: Dict[str, Any]) -> Callable[[TargetT],
             gathered.append(declared)
         return target
 
-    return declare
+    return declared_as

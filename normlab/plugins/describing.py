@@ -128,11 +128,12 @@ def _ended(code: int, within_s: float) -> Dict[str, str]:
 
 def _describe_here(place: Path) -> int:
     from normlab.plugins.loading import load
+    from normlab.plugins.trying import with_places
 
     die_with_parent()
     _bound_memory()
     try:
-        found = load(place, place.name)
+        found = with_places(load(place, place.name))
     except MemoryError:
         _write(place, {"reason": "its code takes too much memory", "traceback": ""})
     except BaseException as e:  # a plugin may also call sys.exit

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from normlab.errors import InvalidSpec
+from normlab.plugins import parts
 from normlab.plugins.declaring import Declared, gathering
 from normlab.plugins.descriptions import EntryDescription, PluginDescription
 from normlab.plugins.options import described_options
@@ -142,4 +143,4 @@ def _normalizer(declared: Declared, path: str) -> EntryDescription:
     )
 
 
-_DESCRIBED_BY_PART: Dict[str, Any] = {NORMALIZERS: _normalizer}
+_DESCRIBED_BY_PART: Dict[str, Any] = {NORMALIZERS: _normalizer, **parts.DESCRIBED}

@@ -63,10 +63,14 @@ class ModelRecord(BaseModel):
     name: str
     summary: str
     task: str = Field(description="what it predicts; a job's dataset has the same")
-    default_width: int
+    default_width: Union[int, None] = Field(description="null: it has no width")
     min_image_size: int
-    normalizers: int = Field(description="places where a normalizer stands")
+    normalizers: int = Field(
+        description="places where a normalizer stands; 0: only building it can tell"
+    )
     channels: List[int] = Field(description="distinct channel counts at the default width")
+    options: List[OptionRecord] = []
+    code: Union[str, None] = Field(None, description="name of the plugin that it comes from")
 
 
 class DatasetRecord(BaseModel):
@@ -76,7 +80,7 @@ class DatasetRecord(BaseModel):
     summary: str
     task: str = Field(description="what is to be predicted; a job's model has the same")
     num_classes: Union[int, None]
-    channels: int
+    channels: Union[int, None]
     image_size: Union[int, None]
     train_size: Union[int, None]
     test_size: Union[int, None]
@@ -88,6 +92,8 @@ class DatasetRecord(BaseModel):
         description="files to put there, relative to the data root; in "
         "parentheses, what is wrong with one that is there"
     )
+    options: List[OptionRecord] = []
+    code: Union[str, None] = Field(None, description="name of the plugin that it comes from")
 
 
 class DiagnosticKindRecord(BaseModel):

@@ -41,9 +41,13 @@ class Cost(NamedTuple):
 
 
 def cost(spec: JobSpec) -> Optional[Cost]:
-    """Return what *spec*'s updates consist of; None for a network or images that are unknown."""
+    """
+    Return what *spec*'s updates consist of; None for a network or images that are unknown.
+
+    A network of somebody's own is: between its normalizers may be anything.
+    """
     facts, side = MODELS.get(spec.model.name), image_size(spec)
-    if facts is None or side is None:
+    if facts is None or facts.sites_of is None or side is None:
         return None
     sites = facts.sites(spec.model.width, side)
     python = spec.normalizer.kind not in _NATIVE or getattr(spec.normalizer, "proxy", False)
@@ -108,7 +112,7 @@ def least_memory_bytes(spec: JobSpec) -> int:
     N being `batch_size`, of 4 bytes, or 2 at half precision. 0 where nothing is trained or known.
     """
     facts, side = MODELS.get(spec.model.name), image_size(spec)
-    if facts is None or side is None or spec.epochs == 0:
+    if facts is None or facts.sites_of is None or side is None or spec.epochs == 0:
         return 0
     sites = facts.sites(spec.model.width, side)
     values = spec.batch_size * sum(site.channels * site.side**2 for site in sites)

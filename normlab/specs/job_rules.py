@@ -11,6 +11,7 @@ from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS, ModelFacts
+from normlab.specs.norm_places import places, why_unfit
 from normlab.specs.normalizers import check_channels
 from normlab.specs.optimization import SGD, RMSprop
 from normlab.specs.sizes import image_size, train_size
@@ -119,6 +120,13 @@ def _network(spec: JobSpec) -> Problems:
     if known is None:
         return
     model, _, side = known
+    unfit = why_unfit(spec)
+    if unfit is not None:
+        yield FieldProblem("model.name", f"{model.name} and {spec.dataset.name}: {unfit}")
+        return
+    if spec.model.width is not None and model.default_width is None:
+        rule = f"{model.name} has no width; see its options, or leave it out"
+        yield FieldProblem("model.width", rule)
     if side < model.min_image_size:
         rule = f"{model.name} needs images of {model.min_image_size} pixels, not {side}"
         yield FieldProblem("model.name", rule)
@@ -131,7 +139,8 @@ def _network(spec: JobSpec) -> Problems:
         rule = f"normalizer {norm.kind!r} has no scale here; leave it out, or set affine to true"
         yield FieldProblem("model.zero_last_scale", rule)
     # Widths double from stage to stage: what fits the narrowest layer fits the others.
-    yield from check_channels(spec.normalizer, model.channels(spec.model.width))[:1]
+    channels = [place.channels for place in places(spec) or ()]
+    yield from check_channels(spec.normalizer, channels)[:1]
     if spec.augmentation.crop >= side:
         yield FieldProblem("augmentation.crop", f"must be less than the images' side, {side}")
 
@@ -146,7 +155,10 @@ def _statistics(spec: JobSpec) -> Problems:
     known = _known(spec)
     if known is None or known[2] < known[0].min_image_size:
         return
-    side = min(site.side for site in known[0].sites(spec.model.width, known[2]))
+    sides = [place.side for place in places(spec) or ()]
+    if not sides:
+        return
+    side = min(sides)
     samples = getattr(spec.normalizer, "virtual_batch_size", None) or spec.batch_size
     problem = spec.normalizer.problem_with_values(samples, side)
     if problem is not None:

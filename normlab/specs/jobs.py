@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Iterator, List, Literal, Mapping, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Literal, Mapping, Tuple, Union
 
 from pydantic import (
     BeforeValidator,
@@ -31,6 +31,7 @@ from normlab.specs.optimization import (
     OptimizerSpec,
     ScheduleSpec,
 )
+from normlab.specs.own_options import checked_options
 
 IpuRuntime = Literal["hardware", "ipu_model", "emulated"]
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 # How a job is run, not what it computes: not part of its fingerprint.
 _ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
+_ADDED_LATER = (("", "code"), ("model", "options"), ("dataset", "options"))
 
 
 class ModelSpec(Spec):
@@ -61,6 +63,19 @@ class ModelSpec(Spec):
         description="start the scale of the last normalizer of each residual branch at 0, so that "
         "every block starts as its shortcut (resnets only)",
     )
+    options: Dict[str, Any] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="of a network of one's own, as `GET /v1/models` lists them",
+    )
+
+    @field_validator("options")
+    @classmethod
+    def _options_of_the_network(cls, given: Dict[str, Any], info: ValidationInfo) -> Dict[str, Any]:
+        facts = MODELS.get(info.data.get("name", ""))
+        if facts is None or is_stored(info):
+            return given
+        return checked_options(facts.options, f"the network {facts.name!r}", given)
 
 
 class DatasetSpec(Spec):
@@ -82,6 +97,19 @@ class DatasetSpec(Spec):
     test_size: Union[Count, None] = Field(
         None, description="evaluate on the first so many samples; null: all"
     )
+    options: Dict[str, Any] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="of a dataset of one's own, as `GET /v1/datasets` lists them",
+    )
+
+    @field_validator("options")
+    @classmethod
+    def _options_of_the_dataset(cls, given: Dict[str, Any], info: ValidationInfo) -> Dict[str, Any]:
+        facts = DATASETS.get(info.data.get("name", ""))
+        if facts is None or is_stored(info):
+            return given
+        return checked_options(facts.options, f"the dataset {facts.name!r}", given)
 
 
 class JobSpec(Spec):
@@ -151,8 +179,10 @@ class JobSpec(Spec):
         if self.optimizer.norms_of is None:  # then they say nothing
             for field in ("norms_of", "norm_mode", "norm_ratio_limit"):
                 del science["optimizer"][field]
-        if not self.code:
-            del science["code"]
+        for part, field in _ADDED_LATER:
+            holder = science[part] if part else science
+            if not holder[field]:  # a job without it is the job that it was before
+                del holder[field]
         text = json.dumps(science, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -205,12 +235,12 @@ def _found(digests: Any) -> List[registries.Plugin]:
 
 def _plugins_of(spec: JobSpec) -> Iterator[registries.Plugin]:
     """List the plugins of the names in *spec*, without those of normlab's own names."""
-    names = (
-        (registries.NORMALIZERS, spec.normalizer.kind, BY_KIND),
-        (registries.NETWORKS, spec.model.name, MODELS),
-        (registries.DATASETS, spec.dataset.name, DATASETS),
-    )
-    for part, name, registry in names:
-        plugin = None if name in registry.own else registries.provider(part, name)
+    names: List[Tuple[registries.Registry[Any], str]] = [
+        (BY_KIND, spec.normalizer.kind),
+        (MODELS, spec.model.name),
+        (DATASETS, spec.dataset.name),
+    ]
+    for registry, name in names:
+        plugin = registry.plugin_of(name)
         if plugin is not None:
             yield plugin
