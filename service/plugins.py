@@ -15,6 +15,7 @@ from normlab.plugins.describing import Trouble, describe
 from normlab.plugins.descriptions import PluginDescription
 from normlab.plugins.sources import Source, read_source, unpacked
 from normlab.specs import registries
+from normlab.specs.dataset_contents import look_below
 from normlab.specs.registries import Plugin
 from service.settings import Settings
 from service.store.database import Database
@@ -44,6 +45,7 @@ class OperatorPlugins:
         self._database = database
         self._paths = settings.plugin_paths
         self._code = settings.code
+        self._data_root = settings.datasets
         self._python = settings.job_python.get("cpu")
         self.good: list[PluginDescription] = []
         self.troubles: list[Trouble] = []
@@ -68,6 +70,7 @@ class OperatorPlugins:
             log.error("plugin_unusable", plugin=trouble.name, reason=trouble.reason)
         registries.put_in_force([one.plugin() for one in self.good])
         registries.find_with(finder(self._database))
+        look_below(self._data_root)
 
 
 def _read(paths: Sequence[Path]) -> tuple[list[Source], list[Trouble]]:

@@ -14,10 +14,9 @@ from normlab.errors import InvalidSpec
 from normlab.ipu_check import OpCheck
 from normlab.ipu_check.trace import check_model, meta_batch
 from normlab.nets import build
-from normlab.specs.datasets import DATASETS, IMAGE_FOLDER_SIZE
 from normlab.specs.devices import problems
 from normlab.specs.jobs import JobSpec
-from normlab.specs.tasks import TASKS
+from normlab.specs.sizes import image_size, task_of
 from normlab.training.losses import cross_entropy
 
 _UNKNOWN_CLASSES = 1000  # where only the files can tell; the operators are the same
@@ -44,7 +43,7 @@ def _check(model: nn.Module, spec: JobSpec) -> OpCheck:
 def example(spec: JobSpec, rows: int) -> Tuple[Tensor, Tensor]:
     """Return a batch of *rows* samples without data, and their classes."""
     channels, _, size = inputs(spec)
-    task = TASKS[DATASETS[spec.dataset.name].task]
+    task = task_of(spec)
     return meta_batch(rows, task.input_shape(channels, size), task.target_shape(size))
 
 
@@ -60,10 +59,9 @@ def inputs(spec: JobSpec) -> Tuple[int, int, int]:
     Return the channels of the job's images, their classes, and the pixels of a side.
 
     Raises:
-        InvalidSpec: only the dataset's file tells its channels.
+        InvalidSpec: the dataset is unknown, or nobody looked into its file.
     """
-    facts = DATASETS[spec.dataset.name]
-    if facts.channels is None:
-        raise InvalidSpec(f"dataset.file: only {spec.dataset.name} itself tells its sizes")
-    size = facts.image_size or spec.dataset.image_size or IMAGE_FOLDER_SIZE
+    facts, size = spec.dataset.facts(), image_size(spec)
+    if facts is None or facts.channels is None or size is None:
+        raise InvalidSpec(f"dataset.name: nobody knows the sizes of {spec.dataset.name!r} here")
     return facts.channels, facts.num_classes or _UNKNOWN_CLASSES, size

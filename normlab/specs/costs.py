@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import List, NamedTuple, Optional, Tuple
 
-from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS, NormPlace
 from normlab.specs.sizes import image_size, steps_per_epoch, train_size
@@ -98,7 +97,7 @@ def _evaluations(spec: JobSpec, steps: int) -> int:
 
 
 def _test_size(spec: JobSpec) -> Optional[int]:
-    facts = DATASETS.get(spec.dataset.name)
+    facts = spec.dataset.facts()
     known = facts.test_size if facts else None
     asked = spec.dataset.test_size
     return asked if known is None else min(known, asked or known)

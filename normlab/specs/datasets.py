@@ -24,6 +24,7 @@ class DatasetFacts:
         gzip_too: FILE.gz stands for FILE.
         task: a name of specs/tasks.py.
         tree: of pictures, in a folder that a job names.
+        of_arrays: in a file that a job names, which tells what is not known here.
         factory: module:function of a dataset of somebody's own, which *loader* calls.
         options: of that factory.
         standardize: bring each channel to mean 0 and deviation 1, where *factory* is read.
@@ -42,6 +43,7 @@ class DatasetFacts:
     gzip_too: bool = False
     task: str = "classification"
     tree: bool = False
+    of_arrays: bool = False
     factory: str = ""
     options: Type[Spec] = Spec
     standardize: bool = True
@@ -172,6 +174,18 @@ _OWN = (
         None,
         None,
         tree=True,
+    ),
+    DatasetFacts(
+        "file",
+        "arrays train_x, train_y, test_x, test_y in a .npz or .safetensors file below the data "
+        "root",
+        "normlab.data.arrays:load",
+        None,
+        None,
+        None,
+        None,
+        None,
+        of_arrays=True,
     ),
     DatasetFacts(
         "scenes32",

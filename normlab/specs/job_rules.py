@@ -56,9 +56,11 @@ def _names(spec: JobSpec) -> Problems:
 
 
 def _task(spec: JobSpec) -> Problems:
-    model, dataset = MODELS.get(spec.model.name), DATASETS.get(spec.dataset.name)
+    model, dataset = MODELS.get(spec.model.name), spec.dataset.facts()
     if model is None or dataset is None:
         return
+    if dataset.of_arrays and dataset.num_classes is None:
+        return  # only the file tells its task
     if model.task != dataset.task:
         fitting = ", ".join(m.name for m in MODELS.values() if m.task == dataset.task)
         rule = (
@@ -73,7 +75,7 @@ def _task(spec: JobSpec) -> Problems:
 
 
 def _known(spec: JobSpec) -> Union[Tuple[ModelFacts, DatasetFacts, int], None]:
-    model, dataset = MODELS.get(spec.model.name), DATASETS.get(spec.dataset.name)
+    model, dataset = MODELS.get(spec.model.name), spec.dataset.facts()
     side = image_size(spec)
     if model is None or dataset is None or side is None or model.task != dataset.task:
         return None
@@ -81,17 +83,18 @@ def _known(spec: JobSpec) -> Union[Tuple[ModelFacts, DatasetFacts, int], None]:
 
 
 def _dataset(spec: JobSpec) -> Problems:
-    facts = DATASETS.get(spec.dataset.name)
+    facts = spec.dataset.facts()
     if facts is None:
         return
-    if facts.tree:
-        if spec.dataset.folder is None:
-            yield FieldProblem("dataset.folder", "image_folder needs the name of its folder")
-    else:
-        for field in ("folder", "image_size"):
-            if getattr(spec.dataset, field) is not None:
-                rule = f"only dataset 'image_folder' takes it, not {facts.name!r}; leave it out"
-                yield FieldProblem(f"dataset.{field}", rule)
+    if facts.tree and spec.dataset.folder is None:
+        yield FieldProblem("dataset.folder", "image_folder needs the name of its folder")
+    if facts.of_arrays and spec.dataset.file is None:
+        yield FieldProblem("dataset.file", "file needs the name of a file below the data root")
+    takers = {"folder": "image_folder", "image_size": "image_folder", "file": "file"}
+    for field, taker in takers.items():
+        if getattr(spec.dataset, field) is not None and facts.name != taker:
+            rule = f"only dataset {taker!r} takes it, not {facts.name!r}; leave it out"
+            yield FieldProblem(f"dataset.{field}", rule)
     for field in ("train_size", "test_size"):
         asked, there = getattr(spec.dataset, field), getattr(facts, field)
         if asked is not None and there is not None and asked > there:
@@ -201,7 +204,7 @@ def _first(spec: JobSpec, kind: str) -> str:
 
 
 def _files(spec: JobSpec, data_root: Path) -> Problems:
-    facts = DATASETS.get(spec.dataset.name)
+    facts = spec.dataset.facts()
     if facts is None or (facts.tree and spec.dataset.folder is None):
         return
     missing = facts.missing(data_root, spec.dataset.folder)

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Literal, Mapping, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Literal,
+    Mapping,
+    Optional,
+    Tuple,
+    Union,
+)
 
 from pydantic import (
     BeforeValidator,
@@ -19,7 +31,8 @@ from typing_extensions import Annotated
 
 from normlab.specs import devices, registries
 from normlab.specs.base import Label, Spec, is_stored
-from normlab.specs.datasets import DATASETS
+from normlab.specs.dataset_contents import FileContents, contents_of
+from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.json_values import Count
 from normlab.specs.models import MODELS
 from normlab.specs.normalizers import BY_KIND, NormalizerSpec
@@ -48,7 +61,13 @@ Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 # How a job is run, not what it computes: not part of its fingerprint.
 _ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
-_ADDED_LATER = (("", "code"), ("model", "options"), ("dataset", "options"))
+_ADDED_LATER = (
+    ("", "code"),
+    ("model", "options"),
+    ("dataset", "options"),
+    ("dataset", "file"),
+    ("dataset", "contents"),
+)
 
 
 class ModelSpec(Spec):
@@ -68,6 +87,10 @@ class ModelSpec(Spec):
         validate_default=True,
         description="of a network of one's own, as `GET /v1/models` lists them",
     )
+
+    def __hash__(self) -> int:
+        """Hash by value: the options are a dictionary, which has no hash."""
+        return hash(self.model_dump_json())
 
     @field_validator("options")
     @classmethod
@@ -91,6 +114,17 @@ class DatasetSpec(Spec):
     image_size: Union[int, None] = Field(
         None, ge=8, le=1024, description="image_folder only: pixels of a side after resizing"
     )
+    file: Union[str, None] = Field(
+        None,
+        max_length=256,
+        pattern=r"^[A-Za-z0-9_./-]+\.(npz|safetensors)$",
+        description="file only: the .npz or .safetensors file below the operator's data root",
+    )
+    contents: Union[FileContents, None] = Field(
+        None,
+        validate_default=True,
+        description="file only: what the file holds, filled in when the job is accepted",
+    )
     train_size: Union[Count, None] = Field(
         None, description="train on the first so many samples; null: all"
     )
@@ -102,6 +136,36 @@ class DatasetSpec(Spec):
         validate_default=True,
         description="of a dataset of one's own, as `GET /v1/datasets` lists them",
     )
+
+    def __hash__(self) -> int:
+        """Hash by value: the options are a dictionary, which has no hash."""
+        return hash(self.model_dump_json())
+
+    def facts(self) -> Optional[DatasetFacts]:
+        """Return what is known of the dataset, with what its file holds; None if it is unknown."""
+        facts = DATASETS.get(self.name)
+        if facts is None or self.contents is None:
+            return facts
+        return dataclasses.replace(facts, **self.contents.model_dump(exclude={"sha256"}))
+
+    @field_validator("file")
+    @classmethod
+    def _file_is_below_the_data_root(cls, file: Optional[str], info: ValidationInfo) -> Any:
+        if file is None or is_stored(info):
+            return file
+        if file.startswith("/") or ".." in file.split("/"):
+            raise ValueError(f"{file} leads out of the operator's data root; name a file below it")
+        if info.data.get("name") == "file":
+            contents_of(file)
+        return file
+
+    @field_validator("contents")
+    @classmethod
+    def _contents_of_the_file(cls, given: Any, info: ValidationInfo) -> Any:
+        if is_stored(info):
+            return given
+        file = info.data.get("file") if info.data.get("name") == "file" else None
+        return None if file is None else contents_of(file) or given
 
     @field_validator("options")
     @classmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import List, Optional
 
-from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS, ModelFacts, NormPlace, SampleSize
 from normlab.specs.sizes import image_size
@@ -39,7 +38,7 @@ def why_unfit(spec: JobSpec) -> Optional[str]:
 
 def sample_size(spec: JobSpec) -> Optional[SampleSize]:
     """Return what *spec*'s network is built for; None where only the dataset's files tell."""
-    facts, side = DATASETS.get(spec.dataset.name), image_size(spec)
+    facts, side = spec.dataset.facts(), image_size(spec)
     if facts is None or side is None or facts.channels is None or facts.num_classes is None:
         return None
     return SampleSize(facts.channels, facts.num_classes, side)

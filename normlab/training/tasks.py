@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import JobSpec
-from normlab.specs.tasks import TASKS
+from normlab.specs.sizes import task_of
 from normlab.training.losses import by_prediction
 
 
@@ -79,7 +78,7 @@ MEASURES: Dict[str, Measure] = {
 
 def measure_of(spec: JobSpec) -> Optional[str]:
     """Return the name of the measure of *spec*'s task, or None."""
-    return TASKS[DATASETS[spec.dataset.name].task].measure or None
+    return task_of(spec).measure or None
 
 
 def tally_of(spec: JobSpec) -> Callable[[Tensor, Tensor], Optional[Tensor]]:
