@@ -12,9 +12,8 @@ from accelerators.thread_choice import take_threads
 from normlab import norms
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import StepResult
-from normlab.training.losses import cross_entropy
 from normlab.training.optimizers import make_optimizer
-from normlab.training.tasks import tally_of
+from normlab.training.tasks import Task, tallies_of
 
 _TOGETHER_NORM = 1.0  # norm of their joint gradient, in the code of Shao et al., arXiv:1903.03793
 _PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -47,7 +46,8 @@ class TorchSession:
         self._parameters = list(model.parameters())
         self._normalizers = norms.activation_norms(model)  # once: a walk per update takes time
         self._clipped_together = norms.clipped_together(model)
-        self._tally = tally_of(spec)
+        self._task = Task(spec)
+        self._tallies = tallies_of(spec)
 
     def place(self, x: Tensor) -> Tensor:
         """Return *x* on the device."""
@@ -106,11 +106,11 @@ class TorchSession:
 
     def _backward(self, x: Tensor, y: Tensor) -> Tuple[Tensor, Tensor]:
         logits = self._forward(x)
-        loss = cross_entropy(logits, y, self._spec.label_smoothing)
+        loss = self._task.loss(logits, y)
         if self._spec.gradient_accumulation > 1:
             loss = loss / self._spec.gradient_accumulation
         self._differentiate(loss)
-        return loss.detach(), (logits.detach().argmax(1) == y).sum()
+        return loss.detach(), self._task.correct(logits.detach(), y)
 
     def _differentiate(self, loss: Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
@@ -128,9 +128,9 @@ class TorchSession:
         """Compute the loss of *x* in evaluation mode, and change nothing."""
         self._switch(training=False)
         logits = self._forward(x)
-        loss = cross_entropy(logits, y, self._spec.label_smoothing)
-        hits = (logits.argmax(1) == y).sum()
-        return StepResult(loss, hits, y.numel(), self._tally(logits, y))
+        loss = self._task.loss(logits, y)
+        hits = self._task.correct(logits, y)
+        return StepResult(loss, hits, y.numel(), self._tallies(logits, y))
 
     def inspect(self) -> nn.Module:
         """Return the model."""

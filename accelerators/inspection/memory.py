@@ -19,8 +19,8 @@ from normlab.specs.datasets import DatasetFacts
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import task_of
 from normlab.training.evaluation import batch_rows
-from normlab.training.losses import cross_entropy
 from normlab.training.optimizers import make_optimizer
+from normlab.training.tasks import Task
 
 # Fitted to measured peaks of our networks, all within 15 % (docs/devices.md; tests repeat some).
 _WORKSPACE = 1.75  # convolutions copy operands into blocks, and the allocator keeps freed memory
@@ -84,12 +84,12 @@ def _model(spec: JobSpec) -> int:
 
 
 def _train(model: torch.nn.Module, spec: JobSpec) -> None:
-    optimizer = make_optimizer(model, spec)
+    optimizer, task = make_optimizer(model, spec), Task(spec)
     model.train()
     for _ in range(2):  # the optimizer's state exists from the second update on
         x, y = example(spec, spec.batch_size)
         optimizer.zero_grad(set_to_none=True)
-        cross_entropy(model(x), y, spec.label_smoothing).backward()  # type: ignore[no-untyped-call]
+        task.loss(model(x), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         del x, y
 
@@ -100,7 +100,7 @@ def _evaluate(model: torch.nn.Module, spec: JobSpec) -> None:
     test = spec.dataset.test_size or _facts(spec).test_size or 10**9
     rows = min(test, batch_rows(spec.batch_size, size))
     x, y = example(spec, rows)
-    cross_entropy(model.eval()(x), y, spec.label_smoothing)
+    Task(spec).loss(model.eval()(x), y)
 
 
 def _dataset(spec: JobSpec) -> int:

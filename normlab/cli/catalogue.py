@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     )(normalizers)
     app.command(epilog=examples("normlab models", "normlab models --json"))(models)
     app.command(epilog=examples("normlab datasets", "normlab datasets --json"))(datasets)
+    app.command(epilog=examples("normlab parts", "normlab parts --json"))(parts)
     app.command(epilog=examples("normlab devices", "normlab devices --json"))(devices)
 
 
@@ -77,6 +78,12 @@ def datasets(
     columns = ["name", "task", "available", "num_classes", "train_size", "test_size", "missing"]
     with connect(ctx) as client:
         _list_or_one("dataset", name, client.datasets(), columns, as_json)
+
+
+def parts(ctx: typer.Context, as_json: bool = AsJson) -> None:
+    """List the tasks, metrics and hooks, and the plugins that they come from."""
+    with connect(ctx) as client:
+        _list(client.parts(), ["part", "name", "code", "summary"], as_json)
 
 
 def devices(ctx: typer.Context, as_json: bool = AsJson) -> None:

@@ -101,7 +101,11 @@ def load(spec: DatasetSpec, data_root: Path) -> Data:
         raise NotFound(f"no dataset {spec.name!r}; there are {', '.join(DATASETS)}")
     raw: Raw = named_object(DATASETS[spec.name].loader)(spec, data_root)
     for name, y in (("train", raw.train_y), ("test", raw.test_y)):
-        if len(y) and not 0 <= int(y.min()) <= int(y.max()) < raw.num_classes:
+        if (
+            len(y)
+            and not y.is_floating_point()
+            and not 0 <= int(y.min()) <= int(y.max()) < raw.num_classes
+        ):
             wrong = ((y < 0) | (y >= raw.num_classes)).flatten(1 if y.dim() > 1 else 0)
             first = int((wrong if y.dim() == 1 else wrong.any(1)).nonzero()[0])
             raise DatasetUnusable(

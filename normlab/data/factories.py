@@ -109,12 +109,12 @@ class _Reader:
 
     def _y(self, i: int, given: Any) -> Tensor:
         y = self._tensor(i, given)
-        if y.dtype.is_floating_point or y.dtype.is_complex:
+        if y.dtype.is_complex or (y.dtype.is_floating_point and self._task.classes):
             raise self._refused(i, f"has y of {y.dtype}; {self._task.name} has integer classes")
         if tuple(y.shape) != self._y_shape:
             found = f"has y of shape {tuple(y.shape)}"
             raise self._refused(i, f"{found}; {self._task.name} has {self._y_shape} here")
-        return y.long()
+        return y.long() if self._task.classes else y.float()
 
     def _tensor(self, i: int, given: Any) -> Tensor:
         if isinstance(given, Tensor):

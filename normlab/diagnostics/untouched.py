@@ -13,10 +13,17 @@ from torch import nn
 @contextmanager
 def in_use(model: nn.Module) -> Iterator[None]:
     """Put *model* into evaluation without gradients; modes and random numbers come back."""
+    with torch.no_grad(), unturned(model):
+        model.eval()
+        yield
+
+
+@contextmanager
+def unturned(model: nn.Module) -> Iterator[None]:
+    """Give *model* its modes back afterwards, and torch its random numbers."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=_cuda_devices(model)):
+        with torch.random.fork_rng(devices=_cuda_devices(model)):
             yield
     finally:
         for module, training in modes:

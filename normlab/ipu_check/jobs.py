@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 from typing import Tuple
 
 import torch
@@ -17,7 +16,7 @@ from normlab.nets import build
 from normlab.specs.devices import problems
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import image_size, task_of
-from normlab.training.losses import cross_entropy
+from normlab.training.tasks import Task
 
 _UNKNOWN_CLASSES = 1000  # where only the files can tell; the operators are the same
 
@@ -36,15 +35,15 @@ def check_for_training(model: nn.Module, spec: JobSpec) -> OpCheck:
 
 
 def _check(model: nn.Module, spec: JobSpec) -> OpCheck:
-    loss = partial(cross_entropy, label_smoothing=spec.label_smoothing)
-    return check_model(model, loss, *example(spec, spec.batch_size))
+    return check_model(model, Task(spec).loss, *example(spec, spec.batch_size))
 
 
 def example(spec: JobSpec, rows: int) -> Tuple[Tensor, Tensor]:
     """Return a batch of *rows* samples without data, and their classes."""
     channels, _, size = inputs(spec)
     task = task_of(spec)
-    return meta_batch(rows, task.input_shape(channels, size), task.target_shape(size))
+    x, y = meta_batch(rows, task.input_shape(channels, size), task.target_shape(size))
+    return x, y if task.classes else y.float()
 
 
 def meta_model(spec: JobSpec) -> nn.Module:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterator, List, Optional, TypeVar
 
 from normlab.errors import InvalidSpec
-from normlab.specs.registries import NORMALIZERS
+from normlab.specs.registries import METRICS, NORMALIZERS
 
 TargetT = TypeVar("TargetT", bound=Callable[..., Any])
 
@@ -89,7 +89,10 @@ def declare(part: str, name: str, facts: Dict[str, Any]) -> Callable[[TargetT], 
     Raises:
         InvalidSpec: the name cannot be used.
     """
-    if not (name.isidentifier() and name.isascii() and name == name.lower() and name[0] != "_"):
+    bare = name[len("val/") :] if part == METRICS and name.startswith("val/") else name
+    if part == METRICS and bare == name:
+        raise InvalidSpec(f"{name!r} is no name of a metric: begin it with val/, as in val/top5")
+    if not (bare.isidentifier() and bare.isascii() and bare == bare.lower() and bare[0] != "_"):
         raise InvalidSpec(
             f"{name!r} is no name of a {part}: use lower-case letters, digits and underscores"
         )

@@ -9,8 +9,11 @@ from pydantic import create_model
 from normlab.plugins.options import fields
 from normlab.specs.base import Spec
 from normlab.specs.datasets import DatasetFacts
+from normlab.specs.diagnostics import DiagnosticFacts
+from normlab.specs.measures import HookFacts, MetricFacts
 from normlab.specs.models import ModelFacts, NormPlace, SampleSize
-from normlab.specs.registries import DATASETS, NETWORKS
+from normlab.specs.registries import DATASETS, DIAGNOSTICS, HOOKS, METRICS, NETWORKS, TASKS
+from normlab.specs.tasks import TaskFacts
 
 if TYPE_CHECKING:
     from normlab.plugins.descriptions import EntryDescription
@@ -49,6 +52,27 @@ def dataset(entry: EntryDescription) -> DatasetFacts:
     )
 
 
+def task(entry: EntryDescription) -> TaskFacts:
+    """Return the facts about a task of somebody's own."""
+    return TaskFacts(name=entry.name, path=entry.path, **entry.facts)
+
+
+def metric(entry: EntryDescription) -> MetricFacts:
+    """Return the facts about a metric of somebody's own."""
+    return MetricFacts(entry.name, entry.summary, entry.path, tuple(entry.facts["tasks"]))
+
+
+def hook(entry: EntryDescription) -> HookFacts:
+    """Return the facts about a hook of somebody's own."""
+    return HookFacts(entry.name, entry.summary, entry.path)
+
+
+def diagnostic(entry: EntryDescription) -> DiagnosticFacts:
+    """Return the facts about a diagnostic of somebody's own."""
+    facts = {"metrics": "what its author reports", "cost": "unknown", "source": "its author"}
+    return DiagnosticFacts(entry.name, entry.summary, **entry.facts, **facts, path=entry.path)
+
+
 def options_of(entry: EntryDescription) -> Type[Spec]:
     """Return a model of the entry's options."""
     return create_model(f"{entry.name}_options", __base__=Spec, **fields(entry.options))
@@ -67,4 +91,11 @@ def _places(found: List[List[int]]) -> List[NormPlace]:
     return [NormPlace(channels, side) for channels, side in found]
 
 
-MADE: Dict[str, Callable[[EntryDescription], Any]] = {NETWORKS: network, DATASETS: dataset}
+MADE: Dict[str, Callable[[EntryDescription], Any]] = {
+    NETWORKS: network,
+    DATASETS: dataset,
+    TASKS: task,
+    METRICS: metric,
+    HOOKS: hook,
+    DIAGNOSTICS: diagnostic,
+}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Callable, Collection, Dict
+from typing import Any, Callable, Collection, Dict, Sequence
 
 from normlab.errors import InvalidSpec
 from normlab.plugins.declaring import Declared
 from normlab.plugins.descriptions import EntryDescription
 from normlab.plugins.options import described_options
-from normlab.specs.registries import DATASETS, NETWORKS
+from normlab.specs.registries import DATASETS, DIAGNOSTICS, HOOKS, METRICS, NETWORKS, TASKS
 
 OF_A_NETWORK = ("norm", "num_classes", "in_channels", "image_size")
+MOMENTS = ("after_update", "after_epoch", "at_end")
 OF_A_DATASET = ("split", "data_root")
 
 
@@ -31,6 +32,55 @@ def described_dataset(declared: Declared, path: str) -> EntryDescription:
             "which is 'train' or 'test'"
         )
     return _described(declared, path, "", OF_A_DATASET)
+
+
+def described_task(declared: Declared, path: str) -> EntryDescription:
+    """Describe a task: whether its loss smooths labels, and whether it counts what is correct."""
+    target = _class(declared, ("loss",))
+    smooths = "label_smoothing" in inspect.signature(target.loss).parameters
+    counts = hasattr(target, "correct")
+    entry = _described(declared, path, "", ())
+    return entry.model_copy(update={"facts": {**entry.facts, "smooths": smooths, "counts": counts}})
+
+
+def described_metric(declared: Declared, path: str) -> EntryDescription:
+    """Describe a metric: a class with tally and value, or a function of (output, y)."""
+    target = declared.target
+    if inspect.isclass(target):
+        _class(declared, ("tally", "value"))
+        return _described(declared, path, "", ())
+    takes = list(inspect.signature(_callable(declared)).parameters)
+    if len(takes) != 2:
+        raise InvalidSpec(
+            f"{target.__name__}({', '.join(takes)}): a metric is a function of (output, y), or a "
+            "class with tally(output, y) and value(sums)"
+        )
+    return _described(declared, path, "", takes)
+
+
+def described_observer(declared: Declared, path: str) -> EntryDescription:
+    """Describe a hook or a diagnostic: a class with at least one of its moments."""
+    if not any(hasattr(declared.target, name) for name in MOMENTS):
+        raise InvalidSpec(
+            f"the {declared.part} {declared.name!r} has none of {', '.join(MOMENTS)}, so it would "
+            "never run"
+        )
+    _class(declared, ())
+    return _described(declared, path, "", ())
+
+
+def _class(declared: Declared, methods: Sequence[str]) -> Any:
+    target = declared.target
+    lacking = [name for name in methods if not hasattr(target, name)]
+    if not inspect.isclass(target) or lacking:
+        wanted = f" with {' and '.join(methods)}" if methods else ""
+        raise InvalidSpec(f"the {declared.part} {declared.name!r} must be a class{wanted}")
+    taken = list(inspect.signature(target).parameters)
+    if taken:
+        raise InvalidSpec(
+            f"{target.__name__}({', '.join(taken)}): a {declared.part} is made without arguments"
+        )
+    return target
 
 
 def summary_of(declared: Declared) -> str:
@@ -62,4 +112,8 @@ def _described(
 DESCRIBED: Dict[str, Callable[[Declared, str], EntryDescription]] = {
     NETWORKS: described_network,
     DATASETS: described_dataset,
+    TASKS: described_task,
+    METRICS: described_metric,
+    HOOKS: described_observer,
+    DIAGNOSTICS: described_observer,
 }

@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterator, List
 from normlab.errors import InvalidSpec
 from normlab.plugins.descriptions import EntryDescription, PluginDescription
 from normlab.plugins.making import size_key
+from normlab.specs import registries
 from normlab.specs.datasets import DATASETS
 from normlab.specs.models import SampleSize
 from normlab.specs.named_objects import named_object
@@ -41,7 +42,8 @@ def _tried(entry: EntryDescription, plugin: PluginDescription) -> EntryDescripti
     places: Dict[str, List[List[int]]] = {}
     unfit: Dict[str, str] = {}
     factory, takes_norm = named_object(entry.path), entry.form == "norm"
-    task = TASKS.get(entry.facts["task"])
+    tasks = {**plugin.plugin().entries.get(registries.TASKS, {}), **TASKS.own}
+    task = tasks.get(entry.facts["task"])
     for size in sizes:
         try:
             found = recording.record(factory, takes_norm, task, size, options)

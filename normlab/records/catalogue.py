@@ -105,3 +105,12 @@ class DiagnosticKindRecord(BaseModel):
     metrics: str = Field(description="where it reports")
     cost: str
     source: str
+
+
+class PartRecord(BaseModel):
+    """A task, a metric or a hook that jobs can use."""
+
+    part: str = Field(description="task, metric or hook")
+    name: str
+    summary: str
+    code: Union[str, None] = Field(None, description="name of the plugin that it comes from")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 from normlab.errors import FieldProblem, refuse
 from normlab.specs import devices
 from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
+from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS, ModelFacts
 from normlab.specs.norm_places import places, why_unfit
 from normlab.specs.normalizers import check_channels
 from normlab.specs.optimization import SGD, RMSprop
 from normlab.specs.sizes import image_size, train_size
+from normlab.specs.tasks import TASKS
 
 Problems = Iterator[FieldProblem]
 
@@ -49,10 +51,16 @@ def _names(spec: JobSpec) -> Problems:
     for field, name, known in tables:
         if name not in known:
             yield FieldProblem(field, f"unknown name {name!r}; choose one of {', '.join(known)}")
-    for name in spec.diagnostics:
-        if name not in DIAGNOSTICS:
-            known = ", ".join(DIAGNOSTICS)
-            yield FieldProblem("diagnostics", f"unknown name {name!r}; choose from {known}")
+    several: Tuple[Tuple[str, Sequence[str], Iterable[str]], ...] = (
+        ("diagnostics", spec.diagnostics, DIAGNOSTICS),
+        ("metrics", spec.metrics, METRICS),
+        ("hooks", spec.hooks, HOOKS),
+    )
+    for field, names, table in several:
+        for name in names:
+            if name not in table:
+                known = ", ".join(table) or "none, for nobody added one"
+                yield FieldProblem(field, f"unknown name {name!r}; choose from {known}")
 
 
 def _task(spec: JobSpec) -> Problems:
@@ -68,10 +76,29 @@ def _task(spec: JobSpec) -> Problems:
             f"use {fitting}, or another dataset"
         )
         yield FieldProblem("model.name", rule)
+    yield from _of_task(spec, dataset.task)
     for field in ("crop", "flip"):
         if getattr(spec.augmentation, field) and dataset.task != "classification":
             rule = f"changes samples and not the classes within them, which {dataset.task} has"
             yield FieldProblem(f"augmentation.{field}", f"{rule}; leave it out")
+
+
+def _of_task(spec: JobSpec, name: str) -> Problems:
+    task = TASKS.get(name)
+    if task is None:
+        rule = f"its task {name!r} is unknown; choose from {', '.join(TASKS)}"
+        yield FieldProblem("dataset.name", rule)
+        return
+    if spec.label_smoothing and not task.smooths:
+        yield FieldProblem("label_smoothing", f"the loss of {name} takes none; leave it out")
+    if "ablation" in spec.diagnostics and not task.classes:
+        rule = f"'ablation' counts predicted classes, and {name} has none; leave it out"
+        yield FieldProblem("diagnostics", rule)
+    for metric in spec.metrics:
+        tasks = METRICS[metric].tasks if metric in METRICS else ()
+        if tasks and name not in tasks:
+            rule = f"{metric!r} is for {', '.join(tasks)}, not for {name}; leave it out"
+            yield FieldProblem("metrics", rule)
 
 
 def _known(spec: JobSpec) -> Union[Tuple[ModelFacts, DatasetFacts, int], None]:

@@ -33,7 +33,9 @@ from normlab.specs import devices, registries
 from normlab.specs.base import Label, Spec, is_stored
 from normlab.specs.dataset_contents import FileContents, contents_of
 from normlab.specs.datasets import DATASETS, DatasetFacts
+from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.json_values import Count
+from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
 from normlab.specs.normalizers import BY_KIND, NormalizerSpec
 from normlab.specs.optimization import (
@@ -45,6 +47,7 @@ from normlab.specs.optimization import (
     ScheduleSpec,
 )
 from normlab.specs.own_options import checked_options
+from normlab.specs.tasks import TASKS
 
 IpuRuntime = Literal["hardware", "ipu_model", "emulated"]
 if TYPE_CHECKING:
@@ -63,6 +66,8 @@ Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 _ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
 _ADDED_LATER = (
     ("", "code"),
+    ("", "metrics"),
+    ("", "hooks"),
     ("model", "options"),
     ("dataset", "options"),
     ("dataset", "file"),
@@ -219,6 +224,12 @@ class JobSpec(Spec):
     diagnostics: tuple[Label, ...] = Field(
         (), max_length=32, description="names of GET /v1/diagnostics"
     )
+    metrics: Tuple[Label, ...] = Field(
+        (), max_length=32, description="of the test set, besides those of the task"
+    )
+    hooks: Tuple[Label, ...] = Field(
+        (), max_length=32, description="of one's own, run at the end of updates and epochs"
+    )
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec)
     code: Tuple[Digest, ...] = Field(
         (),
@@ -277,9 +288,9 @@ class JobSpec(Spec):
                 raise ValueError(f"no plugin has the digest {digest}; upload its source first")
         return digests
 
-    @field_validator("diagnostics")
+    @field_validator("diagnostics", "metrics", "hooks")
     @classmethod
-    def _each_diagnostic_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _each_name_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(names))
 
 
@@ -303,7 +314,13 @@ def _plugins_of(spec: JobSpec) -> Iterator[registries.Plugin]:
         (BY_KIND, spec.normalizer.kind),
         (MODELS, spec.model.name),
         (DATASETS, spec.dataset.name),
+        *((METRICS, name) for name in spec.metrics),
+        *((HOOKS, name) for name in spec.hooks),
+        *((DIAGNOSTICS, name) for name in spec.diagnostics),
     ]
+    facts = spec.dataset.facts()
+    if facts is not None:
+        names.append((TASKS, facts.task))
     for registry, name in names:
         plugin = registry.plugin_of(name)
         if plugin is not None:

@@ -16,7 +16,7 @@ from normlab.nets import build
 from normlab.norms.conversion_report import ConversionReport
 from normlab.specs.job_rules import admit
 from normlab.specs.jobs import JobSpec
-from normlab.specs.sizes import total_steps
+from normlab.specs.sizes import task_of, total_steps
 from normlab.training.accelerator import Accelerator, Session
 from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.clock import Clock
@@ -120,7 +120,7 @@ class Training:
         self.checkpoints = checkpoints
         self.replicas = replicas
         self.leads = replicas.rank == 0
-        self.results = StepResults(reporter)
+        self.results = StepResults(reporter, task_of(spec).counts)
         self.clock = Clock()
         self.overflows = Overflows(session)
         self.step = 0  # updates done

@@ -56,6 +56,7 @@ MAY: dict[tuple[str, str], str] = {
     ("GET", "/v1/models"): "known",
     ("GET", "/v1/datasets"): "known",
     ("GET", "/v1/diagnostics"): "known",
+    ("GET", "/v1/parts"): "known",
     ("GET", "/v1/devices"): "known",
     ("POST", "/v1/studies"): "submitters",
     ("POST", "/v1/studies:preview"): "known",
