@@ -88,7 +88,9 @@ def use_here(declared: Declared) -> None:
     package, where = f"normlab_here_{digest[:16]}", declared.target.__module__
     sys.modules[package] = types.ModuleType(package)
     entries = tuple(_described([declared], where, package))
-    others = [p for p in registries.in_force() if declared.name not in p.entries[declared.part]]
+    others = [
+        p for p in registries.in_force() if declared.name not in p.entries.get(declared.part, ())
+    ]
     ours = PluginDescription(digest=digest, name=where, entries=entries).plugin()
     registries.put_in_force([*others, ours])
 
