@@ -11,18 +11,17 @@ from accelerators.thread_choice import take_threads
 from normlab.specs.jobs import JobSpec
 from normlab.specs.optimization import AdamW, RMSprop
 from normlab.training.accelerator import StepResult
-from normlab.training.losses import cross_entropy
 from normlab.training.optimizers import parameter_groups, scaled_rate
-from normlab.training.tasks import tally_of
+from normlab.training.tasks import Task, tallies_of
 
 
 class Program(nn.Module):
     """The network with its loss inside, as a compiled program requires."""
 
-    def __init__(self, library: Any, model: nn.Module, label_smoothing: float) -> None:
+    def __init__(self, library: Any, model: nn.Module, task: Task) -> None:
         super().__init__()
         self.model = model
-        self.label_smoothing = label_smoothing
+        self.task = task
         self._identity_loss = library.identity_loss
 
     def forward(self, x: Tensor, y: Optional[Tensor] = None) -> Any:
@@ -30,8 +29,8 @@ class Program(nn.Module):
         logits = self.model(x)
         if y is None:
             return logits
-        loss = cross_entropy(logits, y, self.label_smoothing)
-        hits = (logits.detach().argmax(1) == y).sum()
+        loss = self.task.loss(logits, y)
+        hits = self.task.correct(logits.detach(), y)
         return hits, self._identity_loss(loss, reduction="none")
 
 
@@ -49,7 +48,9 @@ class IpuSession:
         self._library = library
         self._spec = spec
         self._model = model
-        self._program = Program(library, model, spec.label_smoothing)
+        self._task = Task(spec)
+        self._tallies = tallies_of(spec)
+        self._program = Program(library, model, self._task)
         self._optimizer = make_optimizer(library, self._program, spec)
         self._learning_rate: Optional[float] = None
         self._trainer = library.trainingModel(
@@ -88,9 +89,9 @@ class IpuSession:
             self._evaluator = self._make_evaluator(len(x))
         _hand_over(self._trainer, self._evaluator)
         logits = self._evaluator(_filled(x, self._rows))[: len(x)]
-        loss = cross_entropy(logits, y, self._spec.label_smoothing)
-        hits = (logits.argmax(1) == y).sum()
-        return StepResult(loss, hits, y.numel(), tally_of(self._spec)(logits, y))
+        hits = self._task.correct(logits, y)
+        loss = self._task.loss(logits, y)
+        return StepResult(loss, hits, y.numel(), self._tallies(logits, y))
 
     def inspect(self) -> nn.Module:
         """Return the model with the device's weights."""

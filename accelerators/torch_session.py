@@ -13,9 +13,8 @@ from normlab import norms
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import StepResult
 from normlab.training.clipping import adaptive_clipping
-from normlab.training.losses import cross_entropy
 from normlab.training.optimizers import make_optimizer
-from normlab.training.tasks import tally_of
+from normlab.training.tasks import Task, tallies_of
 
 _TOGETHER_NORM = 1.0  # norm of their joint gradient, in the code of Shao et al., arXiv:1903.03793
 _PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -49,7 +48,8 @@ class TorchSession:
         self._normalizers = norms.activation_norms(model)  # once: a walk per update takes time
         self._clipped_together = norms.clipped_together(model)
         self._clip_units = adaptive_clipping(model, spec)
-        self._tally = tally_of(spec)
+        self._task = Task(spec)
+        self._tallies = tallies_of(spec)
 
     def place(self, x: Tensor) -> Tensor:
         """Return *x* on the device."""
@@ -111,11 +111,11 @@ class TorchSession:
 
     def _backward(self, x: Tensor, y: Tensor) -> Tuple[Tensor, Tensor]:
         logits = self._forward(x)
-        loss = cross_entropy(logits, y, self._spec.label_smoothing)
+        loss = self._task.loss(logits, y)
         if self._spec.gradient_accumulation > 1:
             loss = loss / self._spec.gradient_accumulation
         self._differentiate(loss)
-        return loss.detach(), (logits.detach().argmax(1) == y).sum()
+        return loss.detach(), self._task.correct(logits.detach(), y)
 
     def _differentiate(self, loss: Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
@@ -133,9 +133,9 @@ class TorchSession:
         """Compute the loss of *x* in evaluation mode, and change nothing."""
         self._switch(training=False)
         logits = self._forward(x)
-        loss = cross_entropy(logits, y, self._spec.label_smoothing)
-        hits = (logits.argmax(1) == y).sum()
-        return StepResult(loss, hits, y.numel(), self._tally(logits, y))
+        loss = self._task.loss(logits, y)
+        hits = self._task.correct(logits, y)
+        return StepResult(loss, hits, y.numel(), self._tallies(logits, y))
 
     def inspect(self) -> nn.Module:
         """Return the model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from starlette.responses import Response
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs import registries
+from normlab.specs.dataset_contents import contents_of
 from normlab.specs.jobs import MOST_PLUGINS
 from normlab.specs.json_values import MAX_DEPTH, json_problem
 
@@ -55,16 +57,41 @@ class _Request(Request):
             found = decode(body)
         else:
             found = await run_in_threadpool(decode, body)  # others are served in the meantime
-        if _code_in(found):
-            # the database is asked here, so that validation, which holds up all, need not
-            await run_in_threadpool(lambda: [registries.find(digest) for digest in _code_in(found)])
+        if _outside_of(found):
+            # the database and the disk are asked here, so that validation, which holds up all
+            # requests, finds their answers at hand
+            await run_in_threadpool(_look_up, found)
         return found
+
+
+def _look_up(body: Any) -> None:
+    file = _base(body).get("dataset", {}).get("file") if _names_file(body) else None
+    for digest in _code_in(body):
+        registries.find(digest)
+    if file is not None:
+        with contextlib.suppress(
+            ValueError, NormlabError, OSError
+        ):  # validation says what is wrong
+            contents_of(file)
+
+
+def _outside_of(body: Any) -> bool:
+    return _names_file(body) or bool(_code_in(body))
+
+
+def _base(body: Any) -> dict[str, Any]:
+    base = body.get("base", body) if isinstance(body, dict) else None
+    return base if isinstance(base, dict) else {}
+
+
+def _names_file(body: Any) -> bool:
+    dataset = _base(body).get("dataset")
+    return isinstance(dataset, dict) and isinstance(dataset.get("file"), str)
 
 
 def _code_in(body: Any) -> list[str]:
     """List the plugins that a job or a study names."""
-    base = body.get("base", body) if isinstance(body, dict) else None
-    code = base.get("code") if isinstance(base, dict) else None
+    code = _base(body).get("code")
     return [d for d in code[:MOST_PLUGINS] if isinstance(d, str)] if isinstance(code, list) else []
 
 

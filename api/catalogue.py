@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from normlab.records import (
     DatasetRecord,
     DiagnosticKindRecord,
     ModelRecord,
     NormalizerRecord,
+    PartRecord,
 )
 from normlab.specs.datasets import DATASETS, DatasetFacts
-from normlab.specs.diagnostics import DIAGNOSTICS
+from normlab.specs.diagnostics import DIAGNOSTICS, DiagnosticFacts
+from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS, ModelFacts
 from normlab.specs.normalizers import BY_KIND, NormSpec
 from normlab.specs.options import options
+from normlab.specs.registries import Registry
+from normlab.specs.tasks import TASKS
 
 
 def normalizers() -> tuple[NormalizerRecord, ...]:
@@ -35,7 +40,30 @@ def datasets(data_root: Path) -> list[DatasetRecord]:
 
 def diagnostics() -> list[DiagnosticKindRecord]:
     """Describe every diagnostic."""
-    return [DiagnosticKindRecord.model_validate(vars(facts)) for facts in DIAGNOSTICS.values()]
+    return [DiagnosticKindRecord.model_validate(_shown(facts)) for facts in DIAGNOSTICS.values()]
+
+
+def parts() -> list[PartRecord]:
+    """List the tasks, metrics and hooks."""
+    summaries: list[tuple[Registry[Any], dict[str, str]]] = [
+        (TASKS, {name: facts.predicts for name, facts in TASKS.items()}),
+        (METRICS, {name: facts.summary for name, facts in METRICS.items()}),
+        (HOOKS, {name: facts.summary for name, facts in HOOKS.items()}),
+    ]
+    return [
+        PartRecord(part=registry.part, name=name, summary=text, code=_code(registry, name))
+        for registry, found in summaries
+        for name, text in found.items()
+    ]
+
+
+def _shown(facts: DiagnosticFacts) -> dict[str, str]:
+    return {name: value for name, value in vars(facts).items() if name != "path"}
+
+
+def _code(registry: Registry[Any], name: str) -> str | None:
+    plugin = registry.plugin_of(name)
+    return None if plugin is None else plugin.name
 
 
 @cache
@@ -67,6 +95,8 @@ def _model(facts: ModelFacts) -> ModelRecord:
         min_image_size=facts.min_image_size,
         normalizers=len(channels),
         channels=sorted(set(channels)),
+        options=options(facts.options),
+        code=_code(MODELS, facts.name),
     )
 
 
@@ -83,4 +113,6 @@ def _dataset(facts: DatasetFacts, data_root: Path) -> DatasetRecord:
         test_size=facts.test_size,
         available=not missing,
         missing=missing,
+        options=options(facts.options),
+        code=_code(DATASETS, facts.name),
     )

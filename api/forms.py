@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from pydantic import BaseModel
 
 from normlab.specs import registries
+from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import DatasetSpec, JobSpec, ModelSpec
+from normlab.specs.models import MODELS
 from normlab.specs.normalizers import BY_KIND
 from normlab.specs.optimization import (
     SGD,
@@ -22,6 +25,7 @@ from normlab.specs.optimization import (
     Step,
 )
 from normlab.specs.options import OptionRecord, options
+from normlab.specs.registries import Registry
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Chooser:
-    """A field whose value determines which further fields are shown."""
+    """A field whose value determines which further fields are shown; a study varies *axis*."""
 
     path: str
+    axis: str
     label: str
     default: str
     choices: tuple[Choice, ...]
@@ -78,8 +83,11 @@ def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
         Group("Normalizer", (_normalizer(),), ()),
         Group(
             "Network and data",
-            (),
-            (*_fields(ModelSpec, "model"), *_fields(DatasetSpec, "dataset")),
+            (
+                _named("model", ModelSpec, MODELS),
+                _named("dataset", DatasetSpec, DATASETS),
+            ),
+            (*_but_name(ModelSpec, "model"), *_but_name(DatasetSpec, "dataset")),
         ),
         Group("Training", (), _job_fields(_RUN)),
         Group(
@@ -109,7 +117,7 @@ def paths() -> list[str]:
     found: dict[str, None] = {}
     for group in job_form():
         for chooser in group.choosers:
-            found[chooser.path.split(".")[0]] = None
+            found[chooser.axis] = None
             found.update((f.path, None) for choice in chooser.choices for f in choice.fields)
         found.update((f.path, None) for f in group.fields)
     return [path for path in found if path not in ("seed", "name")]
@@ -120,12 +128,25 @@ def _normalizer() -> Chooser:
         Choice(spec.model_fields["kind"].default, spec.title, _fields(spec, "normalizer"))
         for spec in BY_KIND.values()
     )
-    return Chooser("normalizer.kind", "Kind", "batch", choices)
+    return Chooser("normalizer.kind", "normalizer", "Kind", "batch", choices)
+
+
+def _named(part: str, spec: type[BaseModel], registry: Registry[Any]) -> Chooser:
+    choices = tuple(
+        Choice(name, "", _fields(facts.options, f"{part}.options"))
+        for name, facts in registry.items()
+    )
+    path = f"{part}.name"
+    return Chooser(path, path, part, spec.model_fields["name"].default, choices)
+
+
+def _but_name(spec: type[BaseModel], part: str) -> tuple[FormField, ...]:
+    return tuple(field for field in _fields(spec, part) if field.option.name != "name")
 
 
 def _by_name(path: str, label: str, models: tuple[type[BaseModel], ...]) -> Chooser:
     choices = tuple(Choice(m.model_fields["name"].default, "", _fields(m, path)) for m in models)
-    return Chooser(f"{path}.name", label, choices[0].name, choices)
+    return Chooser(f"{path}.name", path, label, choices[0].name, choices)
 
 
 def _fields(model: type[BaseModel], prefix: str) -> tuple[FormField, ...]:

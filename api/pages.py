@@ -17,8 +17,6 @@ from api.rendering import render
 from api.state import StateDep
 from normlab.errors import InvalidSpec
 from normlab.records import ENDED, JobPage
-from normlab.specs.datasets import DATASETS
-from normlab.specs.models import MODELS
 from normlab.specs.normalizers import BY_KIND
 from service.jobs import listing, reading, workers
 from service.jobs.listing import JobFilters
@@ -108,8 +106,6 @@ def show_new_job(request: Request, reader: ReaderDep, state: StateDep) -> Respon
         "new_job.html",
         reader,
         groups=job_form(),
-        models=list(MODELS.values()),
-        datasets=list(DATASETS.values()),
         spec=spec,
         section="/jobs",
     )

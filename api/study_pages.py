@@ -12,8 +12,6 @@ from api.forms import job_form, paths
 from api.rendering import render
 from api.state import StateDep
 from normlab.specs.cells import label
-from normlab.specs.datasets import DATASETS
-from normlab.specs.models import MODELS
 from service.store import events
 from service.studies import decisions, studies
 
@@ -44,8 +42,6 @@ def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Resp
         "new_study.html",
         reader,
         groups=job_form(),
-        models=list(MODELS.values()),
-        datasets=list(DATASETS.values()),
         paths=paths(),
         spec=spec,
         section=_SECTION,

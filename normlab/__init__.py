@@ -9,9 +9,26 @@ if TYPE_CHECKING:
     from normlab.client import Client
 
 __version__ = "0.1.0"
-__all__ = ["Client", "__version__", "convert", "normalizer"]
+__all__ = [
+    "Client",
+    "__version__",
+    "convert",
+    "dataset",
+    "diagnostic",
+    "hook",
+    "metric",
+    "network",
+    "normalizer",
+    "task",
+]
 
 normalizer: Callable[..., Any]
+network: Callable[..., Any]
+dataset: Callable[..., Any]
+task: Callable[..., Any]
+metric: Callable[..., Any]
+hook: Callable[..., Any]
+diagnostic: Callable[..., Any]
 convert: Callable[..., Any]  # not imported for type checkers: the import contracts would see torch
 
 # name: its module, imported at the first use, so that `import normlab` is fast
@@ -19,6 +36,12 @@ _LATER: Dict[str, str] = {
     "Client": "normlab.client",
     "convert": "normlab.norms.conversion",
     "normalizer": "normlab.plugins.declaring",
+    "network": "normlab.plugins.declaring_data",
+    "dataset": "normlab.plugins.declaring_data",
+    "task": "normlab.plugins.declaring_measures",
+    "metric": "normlab.plugins.declaring_measures",
+    "hook": "normlab.plugins.declaring_measures",
+    "diagnostic": "normlab.plugins.declaring_measures",
 }
 
 

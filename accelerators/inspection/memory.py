@@ -13,13 +13,14 @@ import torch._inductor  # deterministic operators do
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from normlab.errors import InvalidSpec
 from normlab.ipu_check.jobs import example, inputs, meta_model
-from normlab.specs.datasets import DATASETS
+from normlab.specs.datasets import DatasetFacts
 from normlab.specs.jobs import JobSpec
-from normlab.specs.tasks import TASKS
+from normlab.specs.sizes import task_of
 from normlab.training.evaluation import batch_rows
-from normlab.training.losses import cross_entropy
 from normlab.training.optimizers import make_optimizer
+from normlab.training.tasks import Task
 
 # Fitted to measured peaks of our networks, all within 15 % (docs/devices.md; tests repeat some).
 _WORKSPACE = 1.75  # convolutions copy operands into blocks, and the allocator keeps freed memory
@@ -83,12 +84,12 @@ def _model(spec: JobSpec) -> int:
 
 
 def _train(model: torch.nn.Module, spec: JobSpec) -> None:
-    optimizer = make_optimizer(model, spec)
+    optimizer, task = make_optimizer(model, spec), Task(spec)
     model.train()
     for _ in range(2):  # the optimizer's state exists from the second update on
         x, y = example(spec, spec.batch_size)
         optimizer.zero_grad(set_to_none=True)
-        cross_entropy(model(x), y, spec.label_smoothing).backward()  # type: ignore[no-untyped-call]
+        task.loss(model(x), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         del x, y
 
@@ -96,21 +97,28 @@ def _train(model: torch.nn.Module, spec: JobSpec) -> None:
 @torch.no_grad()
 def _evaluate(model: torch.nn.Module, spec: JobSpec) -> None:
     _, _, size = inputs(spec)
-    test = spec.dataset.test_size or DATASETS[spec.dataset.name].test_size or 10**9
+    test = spec.dataset.test_size or _facts(spec).test_size or 10**9
     rows = min(test, batch_rows(spec.batch_size, size))
     x, y = example(spec, rows)
-    cross_entropy(model.eval()(x), y, spec.label_smoothing)
+    Task(spec).loss(model.eval()(x), y)
 
 
 def _dataset(spec: JobSpec) -> int:
-    facts = DATASETS[spec.dataset.name]
+    facts = _facts(spec)
     channels, _, size = inputs(spec)
     train = spec.dataset.train_size or facts.train_size or 0
     test = spec.dataset.test_size or facts.test_size or 0
-    task = TASKS[facts.task]
+    task = task_of(spec)
     from_files = bool(facts.files) or facts.train_size is None
     inputs_bytes = math.prod(task.input_shape(channels, size)) * (1 if from_files else 4)
     return (train + test) * (inputs_bytes + 8 * math.prod(task.target_shape(size)))
+
+
+def _facts(spec: JobSpec) -> DatasetFacts:
+    facts = spec.dataset.facts()
+    if facts is None:
+        raise InvalidSpec(f"dataset.name: unknown name {spec.dataset.name!r}")
+    return facts
 
 
 def _interpreter() -> int:

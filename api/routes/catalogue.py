@@ -7,7 +7,13 @@ from fastapi import APIRouter
 from api import catalogue
 from api.auth import ReaderDep
 from api.state import StateDep
-from normlab.records import DatasetRecord, DiagnosticKindRecord, ModelRecord, NormalizerRecord
+from normlab.records import (
+    DatasetRecord,
+    DiagnosticKindRecord,
+    ModelRecord,
+    NormalizerRecord,
+    PartRecord,
+)
 
 router = APIRouter(tags=["catalogue"])
 
@@ -28,6 +34,12 @@ async def list_models(reader: ReaderDep) -> list[ModelRecord]:
 def list_datasets(reader: ReaderDep, state: StateDep) -> list[DatasetRecord]:
     """List every dataset, and its missing files below the operator's data root."""
     return catalogue.datasets(state.settings.datasets)
+
+
+@router.get("/parts")
+async def list_parts(reader: ReaderDep) -> list[PartRecord]:
+    """List the tasks, metrics and hooks that a job can use, and the plugins that they are from."""
+    return catalogue.parts()
 
 
 @router.get("/diagnostics")

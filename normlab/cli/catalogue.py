@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
 
 import typer
 
-from normlab.cli.completion import kinds
+from normlab.cli.completion import data, kinds, networks
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_table, size
 from normlab.errors import NotFound
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from normlab.records import DeviceRecord, WorkerRecord
+    from normlab.specs.options import OptionRecord
 
 
 def register(app: typer.Typer) -> None:
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     )(normalizers)
     app.command(epilog=examples("normlab models", "normlab models --json"))(models)
     app.command(epilog=examples("normlab datasets", "normlab datasets --json"))(datasets)
+    app.command(epilog=examples("normlab parts", "normlab parts --json"))(parts)
     app.command(epilog=examples("normlab devices", "normlab devices --json"))(devices)
 
 
@@ -49,24 +51,39 @@ def normalizers(
         print_json(chosen)
         return
     print(f"{chosen.title}: {chosen.summary}\n{chosen.source}\n")
-    rows = [
-        [o.name, o.type, "required" if o.required else _text(o.default), o.limits(), o.description]
-        for o in chosen.options
-    ]
-    print_table(["option", "type", "default", "accepts", "meaning"], rows)
+    _print_options(chosen.options)
 
 
-def models(ctx: typer.Context, as_json: bool = AsJson) -> None:
-    """List the networks."""
+def models(
+    ctx: typer.Context,
+    name: Optional[str] = typer.Argument(
+        None, help="Show the options of this network.", show_default=False, autocompletion=networks
+    ),
+    as_json: bool = AsJson,
+) -> None:
+    """List the networks; with a name, the options of one that somebody added."""
+    columns = ["name", "task", "default_width", "normalizers", "summary"]
     with connect(ctx) as client:
-        _list(client.models(), ["name", "task", "default_width", "normalizers", "summary"], as_json)
+        _list_or_one("network", name, client.models(), columns, as_json)
 
 
-def datasets(ctx: typer.Context, as_json: bool = AsJson) -> None:
-    """List the datasets, and the files that are missing."""
+def datasets(
+    ctx: typer.Context,
+    name: Optional[str] = typer.Argument(
+        None, help="Show the options of this dataset.", show_default=False, autocompletion=data
+    ),
+    as_json: bool = AsJson,
+) -> None:
+    """List the datasets, and the files that are missing; with a name, its options."""
     columns = ["name", "task", "available", "num_classes", "train_size", "test_size", "missing"]
     with connect(ctx) as client:
-        _list(client.datasets(), columns, as_json)
+        _list_or_one("dataset", name, client.datasets(), columns, as_json)
+
+
+def parts(ctx: typer.Context, as_json: bool = AsJson) -> None:
+    """List the tasks, metrics and hooks, and the plugins that they come from."""
+    with connect(ctx) as client:
+        _list(client.parts(), ["part", "name", "code", "summary"], as_json)
 
 
 def devices(ctx: typer.Context, as_json: bool = AsJson) -> None:
@@ -106,6 +123,30 @@ def _hardware(worker: WorkerRecord) -> str:
 
 def _versions(versions: Dict[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _list_or_one(
+    what: str, name: Optional[str], found: Sequence[Any], columns: List[str], as_json: bool
+) -> None:
+    if name is None:
+        _list(found, columns, as_json)
+        return
+    chosen = next((one for one in found if one.name == name), None)
+    if chosen is None:
+        raise NotFound(f"no {what} {name!r}; there are {', '.join(one.name for one in found)}")
+    if as_json:
+        print_json(chosen)
+        return
+    print(f"{chosen.name}: {chosen.summary}{f' (from {chosen.code})' if chosen.code else ''}\n")
+    _print_options(chosen.options)
+
+
+def _print_options(options: Sequence[OptionRecord]) -> None:
+    rows = [
+        [o.name, o.type, "required" if o.required else _text(o.default), o.limits(), o.description]
+        for o in options
+    ]
+    print_table(["option", "type", "default", "accepts", "meaning"], rows)
 
 
 def _list(found: Sequence[BaseModel], columns: List[str], as_json: bool) -> None:

@@ -1,12 +1,17 @@
-"""Tab completion: jobs and kinds of normalizer, or nothing if the API does not answer."""
+"""Tab completion: jobs and names of the catalogue, without jobs if the API does not answer."""
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import TYPE_CHECKING, Callable, List, Optional, Tuple, TypeVar
 
 import typer
 
 from normlab.errors import NormlabError
+
+if TYPE_CHECKING:
+    from normlab.client import Client
+
+AnswerT = TypeVar("AnswerT")
 
 # The Tab key must not hang: no list is better than a slow one.
 PATIENCE_S = 0.7
@@ -14,6 +19,36 @@ PATIENCE_S = 0.7
 
 def job_ids(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
     """Complete the newest jobs, each with its state and normalizer."""
+    jobs = _asked(ctx, lambda client: client.page(limit=50).jobs)
+    return [(j.id, f"{j.state} {j.normalizer}") for j in jobs or () if j.id.startswith(incomplete)]
+
+
+def kinds(ctx: typer.Context, incomplete: str) -> List[str]:
+    """Complete the kinds of normalizer."""
+    from normlab.specs.normalizers import BY_KIND
+
+    found = _asked(ctx, lambda client: [one.kind for one in client.normalizers()])
+    return [kind for kind in found or BY_KIND if kind.startswith(incomplete)]
+
+
+def networks(ctx: typer.Context, incomplete: str) -> List[str]:
+    """Complete the names of networks."""
+    from normlab.specs.models import MODELS
+
+    found = _asked(ctx, lambda client: [one.name for one in client.models()])
+    return [name for name in found or MODELS if name.startswith(incomplete)]
+
+
+def data(ctx: typer.Context, incomplete: str) -> List[str]:
+    """Complete the names of datasets."""
+    from normlab.specs.datasets import DATASETS
+
+    found = _asked(ctx, lambda client: [one.name for one in client.datasets()])
+    return [name for name in found or DATASETS if name.startswith(incomplete)]
+
+
+def _asked(ctx: typer.Context, ask: Callable[[Client], AnswerT]) -> Optional[AnswerT]:
+    """Return what the API answers, which knows the names of plugins too; None if it does not."""
     from normlab.cli.connecting import Address, resolve
     from normlab.client import Client
 
@@ -22,17 +57,9 @@ def job_ids(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
     try:
         found = resolve(address)
         with Client(found.url, found.token, tries=1, timeout_s=PATIENCE_S) as client:
-            jobs = client.page(limit=50).jobs
+            return ask(client)
     except (NormlabError, ValueError):
-        return []
-    return [(j.id, f"{j.state} {j.normalizer}") for j in jobs if j.id.startswith(incomplete)]
-
-
-def kinds(incomplete: str) -> List[str]:
-    """Complete the kinds of normalizer."""
-    from normlab.specs.normalizers import BY_KIND
-
-    return [kind for kind in BY_KIND if kind.startswith(incomplete)]
+        return None
 
 
 JobArgument = typer.Argument(

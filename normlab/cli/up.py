@@ -49,7 +49,7 @@ def up(
         [],
         "--with",
         exists=True,
-        help="A .py file or a folder (repeatable): its normalizers can be used in every job.",
+        help="A .py file or a folder (repeatable): what it declares can be used in every job.",
     ),
 ) -> None:
     """Start PostgreSQL, Redis, the API and a worker here; Ctrl-C stops them."""

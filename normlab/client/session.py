@@ -44,6 +44,7 @@ from normlab.records import (
     LogPage,
     ModelRecord,
     NormalizerRecord,
+    PartRecord,
     SeriesRecord,
     Validation,
 )
@@ -301,6 +302,10 @@ class Client:
     def datasets(self) -> List[DatasetRecord]:
         """List the datasets and their missing files."""
         return self._records("/datasets", DatasetRecord)
+
+    def parts(self) -> List[PartRecord]:
+        """List the tasks, metrics and hooks that jobs can use."""
+        return self._records("/parts", PartRecord)
 
     def diagnostic_kinds(self) -> List[DiagnosticKindRecord]:
         """List the diagnostics that jobs can ask for."""

@@ -101,10 +101,16 @@ def load(spec: DatasetSpec, data_root: Path) -> Data:
         raise NotFound(f"no dataset {spec.name!r}; there are {', '.join(DATASETS)}")
     raw: Raw = named_object(DATASETS[spec.name].loader)(spec, data_root)
     for name, y in (("train", raw.train_y), ("test", raw.test_y)):
-        if len(y) and not 0 <= int(y.min()) <= int(y.max()) < raw.num_classes:
+        if (
+            len(y)
+            and not y.is_floating_point()
+            and not 0 <= int(y.min()) <= int(y.max()) < raw.num_classes
+        ):
+            wrong = ((y < 0) | (y >= raw.num_classes)).flatten(1 if y.dim() > 1 else 0)
+            first = int((wrong if y.dim() == 1 else wrong.any(1)).nonzero()[0])
             raise DatasetUnusable(
                 f"{spec.name}: {name} labels from {int(y.min())} to {int(y.max())}, "
-                f"expected 0 to {raw.num_classes - 1}"
+                f"expected 0 to {raw.num_classes - 1}; sample {first} is the first outside"
             )
     return _standardized(raw, spec)
 
@@ -134,8 +140,10 @@ def _moments(x: Tensor) -> Tuple[Tensor, Tensor]:
         deviation = (share * (value - mean[:, None]).square()).sum(dim=1).sqrt()
     else:
         # In one pass by image, then in float64 over the images.
-        mean = x.mean(dim=(2, 3)).double().mean(dim=0)
-        length = torch.linalg.vector_norm(x, dim=(2, 3)).double()
+        positions = tuple(range(2, x.dim()))
+        mean = x.mean(dim=positions).double().mean(dim=0)
+        length = torch.linalg.vector_norm(x, dim=positions).double()
         square = length.square().mean(dim=0) / x[0, 0].numel()
         deviation = (square - mean.square()).clamp(min=0).sqrt()
-    return mean.float().view(1, c, 1, 1), deviation.float().view(1, c, 1, 1)
+    shape = (1, c) + (1,) * (x.dim() - 2)
+    return mean.float().view(shape), deviation.float().view(shape)

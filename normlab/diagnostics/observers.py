@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from normlab.diagnostics.ablation import AblationCurve, Clamp, ablate
+from normlab.diagnostics.authors import LookingObserver
 from normlab.diagnostics.batch_noise import GradientBiasObserver, RegularizationObserver
 from normlab.diagnostics.batch_statistics import BatchScatter
 from normlab.diagnostics.landscape import measure_landscape
@@ -21,6 +22,7 @@ from normlab.events import Diagnostic
 from normlab.norms.meta import MetaNorm
 from normlab.norms.switchable import SwitchableNorm
 from normlab.specs.diagnostics import DIAGNOSTICS
+from normlab.specs.named_objects import named_object
 
 _SAMPLES = 512  # of the test set that are looked at
 _ROWS = 128  # at once
@@ -201,7 +203,12 @@ OBSERVERS: Dict[str, Type[Observer]] = {
 
 def make_observers(names: Sequence[str]) -> Dict[str, Observer]:
     """Make the observers that a job names; the names were checked at admission."""
-    return {name: OBSERVERS[name]() for name in DIAGNOSTICS if name in names}
+    return {name: _observer(name) for name in DIAGNOSTICS if name in names}
+
+
+def _observer(name: str) -> Observer:
+    path = DIAGNOSTICS[name].path
+    return LookingObserver(named_object(path)()) if path else OBSERVERS[name]()
 
 
 def _described(curve: AblationCurve) -> Dict[str, List[Any]]:

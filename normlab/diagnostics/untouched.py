@@ -13,10 +13,17 @@ from torch import nn
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put *model* into evaluation mode without gradients; restore modes and random numbers."""
+    with torch.no_grad(), unturned(model):
+        model.eval()
+        yield
+
+
+@contextmanager
+def unturned(model: nn.Module) -> Iterator[None]:
+    """Restore the modes of *model* and torch's random numbers afterwards."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=_cuda_devices(model)):
+        with torch.random.fork_rng(devices=_cuda_devices(model)):
             yield
     finally:
         for module, training in modes:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 from typing import Tuple
 
 import torch
 from torch import Tensor, nn
 
 from normlab import norms
+from normlab.errors import InvalidSpec
 from normlab.ipu_check import OpCheck
 from normlab.ipu_check.trace import check_model, meta_batch
 from normlab.nets import build
-from normlab.specs.datasets import DATASETS, IMAGE_FOLDER_SIZE
 from normlab.specs.devices import problems
 from normlab.specs.jobs import JobSpec
-from normlab.specs.tasks import TASKS
-from normlab.training.losses import cross_entropy
+from normlab.specs.sizes import image_size, task_of
+from normlab.training.tasks import Task
 
 _UNKNOWN_CLASSES = 1000  # if it depends on the files; the operators are the same
 
@@ -36,15 +35,15 @@ def check_for_training(model: nn.Module, spec: JobSpec) -> OpCheck:
 
 
 def _check(model: nn.Module, spec: JobSpec) -> OpCheck:
-    loss = partial(cross_entropy, label_smoothing=spec.label_smoothing)
-    return check_model(model, loss, *example(spec, spec.batch_size))
+    return check_model(model, Task(spec).loss, *example(spec, spec.batch_size))
 
 
 def example(spec: JobSpec, rows: int) -> Tuple[Tensor, Tensor]:
     """Return a batch of *rows* samples without data, and their classes."""
     channels, _, size = inputs(spec)
-    task = TASKS[DATASETS[spec.dataset.name].task]
-    return meta_batch(rows, task.input_shape(channels, size), task.target_shape(size))
+    task = task_of(spec)
+    x, y = meta_batch(rows, task.input_shape(channels, size), task.target_shape(size))
+    return x, y if task.classes else y.float()
 
 
 def meta_model(spec: JobSpec) -> nn.Module:
@@ -55,7 +54,13 @@ def meta_model(spec: JobSpec) -> nn.Module:
 
 
 def inputs(spec: JobSpec) -> Tuple[int, int, int]:
-    """Return the channels of the job's images, their classes, and the pixels of a side."""
-    facts = DATASETS[spec.dataset.name]
-    size = facts.image_size or spec.dataset.image_size or IMAGE_FOLDER_SIZE
+    """
+    Return the channels of the job's images, their classes, and the pixels of a side.
+
+    Raises:
+        InvalidSpec: the dataset is unknown, or nobody looked into its file.
+    """
+    facts, size = spec.dataset.facts(), image_size(spec)
+    if facts is None or facts.channels is None or size is None:
+        raise InvalidSpec(f"dataset.name: nobody knows the sizes of {spec.dataset.name!r} here")
     return facts.channels, facts.num_classes or _UNKNOWN_CLASSES, size

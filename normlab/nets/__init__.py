@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from normlab import norms
 from normlab.errors import InvalidSpec
-from normlab.nets.initialization import initialize, zero_last_scales
+from normlab.nets.factories import FORMS, Report
+from normlab.nets.initialization import zero_last_scales
 from normlab.nets.sites import NetSpec, Site
 from normlab.specs.jobs import ModelSpec
 from normlab.specs.models import MODELS
@@ -17,10 +17,19 @@ __all__ = ["NetSpec", "Site", "build"]
 
 
 def build(
-    model: ModelSpec, normalizer: NormSpec, in_channels: int, num_classes: int, image_size: int
+    model: ModelSpec,
+    normalizer: NormSpec,
+    in_channels: int,
+    num_classes: int,
+    image_size: int,
+    report: Report = None,
 ) -> nn.Module:
     """
     Build a network with fresh weights from torch's global random numbers.
+
+    Args:
+        report: gets what was done with each norm layer, where these are exchanged for
+            *normalizer*; None: nothing.
 
     Shape:
         (N, *in_channels*, *image_size*, *image_size*) -> (N, *num_classes*), the logits; a
@@ -38,12 +47,10 @@ def build(
         raise InvalidSpec(
             f"{model.name} needs images of {facts.min_image_size} pixels or more, not {image_size}"
         )
-    width = model.width or facts.default_width
+    width = model.width or facts.default_width or 0
     spec = NetSpec(normalizer, in_channels, num_classes, width, image_size)
-    net: nn.Module = named_object(facts.factory)(spec)
-    initialize(net)
+    make = FORMS[facts.form]
+    net: nn.Module = make(named_object(facts.factory), spec, model.options, report)
     if model.zero_last_scale:
         zero_last_scales(net)
-    if normalizer.acts_on_weights:
-        norms.apply_weight_normalization(net, normalizer)
     return net

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterator, List, Optional, TypeVar
 
 from normlab.errors import InvalidSpec
-from normlab.specs.registries import NORMALIZERS
+from normlab.specs.registries import METRICS, NORMALIZERS
 
 TargetT = TypeVar("TargetT", bound=Callable[..., Any])
 
@@ -79,16 +79,25 @@ def normalizer(
         "recurrent": recurrent,
         "runs_on_ipu": runs_on_ipu,
     }
-    return _declare(NORMALIZERS, name, facts)
+    return declare(NORMALIZERS, name, facts)
 
 
-def _declare(part: str, name: str, facts: Dict[str, Any]) -> Callable[[TargetT], TargetT]:
-    if not (name.isidentifier() and name.isascii() and name == name.lower() and name[0] != "_"):
+def declare(part: str, name: str, facts: Dict[str, Any]) -> Callable[[TargetT], TargetT]:
+    """
+    Return the decorator that declares what follows as the *part* called *name*.
+
+    Raises:
+        InvalidSpec: the name cannot be used.
+    """
+    bare = name[len("val/") :] if part == METRICS and name.startswith("val/") else name
+    if part == METRICS and bare == name:
+        raise InvalidSpec(f"{name!r} is no name of a metric: begin it with val/, as in val/top5")
+    if not (bare.isidentifier() and bare.isascii() and bare == bare.lower() and bare[0] != "_"):
         raise InvalidSpec(
             f"{name!r} is no name of a {part}: use lower-case letters, digits and underscores"
         )
 
-    def declare(target: TargetT) -> TargetT:
+    def declared_as(target: TargetT) -> TargetT:
         declared = Declared(part, name, target, facts)
         gathered = _gathered.get()
         if gathered is None:
@@ -99,4 +108,4 @@ def _declare(part: str, name: str, facts: Dict[str, Any]) -> Callable[[TargetT],
             gathered.append(declared)
         return target
 
-    return declare
+    return declared_as

@@ -16,6 +16,7 @@ from typing import Any, Dict, Mapping, Union
 from normlab.plugins.descriptions import PluginDescription
 from normlab.plugins.loading import load
 from normlab.plugins.sources import Source, unpacked
+from normlab.plugins.trying import with_places
 
 _SAID = 4000  # characters of a traceback that are kept
 
@@ -45,7 +46,7 @@ def asked(question: Mapping[str, str]) -> Source:
 def described_here(source: Source, folder: Path) -> Dict[str, Any]:
     """Run the code of *source* in this process, and return the answer."""
     try:
-        found = load(source.written_below(folder), source.name)
+        found = with_places(load(source.written_below(folder), source.name))
     except MemoryError:
         return {"reason": "its code takes too much memory", "traceback": ""}
     except BaseException as e:  # a plugin may also call sys.exit

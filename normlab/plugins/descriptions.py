@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from typing_extensions import Literal
 
 from normlab.errors import FieldProblem
+from normlab.plugins import making
 from normlab.plugins.options import fields
 from normlab.specs.norm_base import ActivationNormSpec, NormSpec
 from normlab.specs.registries import NORMALIZERS, Plugin
@@ -22,7 +23,9 @@ class EntryDescription(BaseModel):
     name: str
     path: str = Field(description="module:object, once the plugin is loaded")
     summary: str = ""
-    form: str = Field("", description="of a normalizer: module or moments")
+    form: str = Field(
+        "", description="of a normalizer: module or moments; of a network: norm or converted"
+    )
     facts: Dict[str, Any] = Field(default_factory=dict)
     options: Dict[str, Dict[str, Any]] = Field(default_factory=dict)
 
@@ -74,4 +77,7 @@ def _spec_class(entry: EntryDescription) -> Type[NormSpec]:
     return made
 
 
-_MADE_BY_PART: Dict[str, Callable[[EntryDescription], Any]] = {NORMALIZERS: _spec_class}
+_MADE_BY_PART: Dict[str, Callable[[EntryDescription], Any]] = {
+    NORMALIZERS: _spec_class,
+    **making.MADE,
+}

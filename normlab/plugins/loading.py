@@ -11,17 +11,29 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from normlab.errors import InvalidSpec
+from normlab.plugins import parts
 from normlab.plugins.declaring import Declared, gathering
 from normlab.plugins.descriptions import EntryDescription, PluginDescription
 from normlab.plugins.options import described_options
 from normlab.plugins.sources import read_source
 from normlab.specs import registries
 from normlab.specs.datasets import DATASETS
+from normlab.specs.diagnostics import DIAGNOSTICS
+from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
 from normlab.specs.normalizers import BY_KIND
 from normlab.specs.registries import NORMALIZERS, Registry
+from normlab.specs.tasks import TASKS
 
-_OWN: Sequence[Registry[Any]] = (BY_KIND, MODELS, DATASETS)
+_OWN: Sequence[Registry[Any]] = (
+    BY_KIND,
+    MODELS,
+    DATASETS,
+    TASKS,
+    METRICS,
+    HOOKS,
+    DIAGNOSTICS,
+)
 _MOMENTS = ("mean", "var")
 _loaded: Dict[str, Tuple[EntryDescription, ...]] = {}  # by digest: the same code is run once
 
@@ -47,13 +59,17 @@ def load(place: Path, name: str, wanted: Optional[str] = None) -> PluginDescript
         raise InvalidSpec(f"{place} was changed: the digest of its files is {digest} now")
     if digest not in _loaded:
         package = f"normlab_plugin_{digest[:16]}"
-        with gathering() as declared:
-            _import_all(place, package)
-        if not declared:
-            raise InvalidSpec(
-                f"{name} declares nothing; put @normlab.normalizer('my_norm') before a class"
-            )
-        _loaded[digest] = tuple(_described(declared, name, package))
+        try:
+            with gathering() as declared:
+                _import_all(place, package)
+            if not declared:
+                raise InvalidSpec(
+                    f"{name} declares nothing; put @normlab.normalizer('my_norm') before a class"
+                )
+            _loaded[digest] = tuple(_described(declared, name, package))
+        except BaseException:
+            _forget(package)  # so that another try finds the same fault
+            raise
     return PluginDescription(digest=digest, name=name, entries=_loaded[digest])
 
 
@@ -72,13 +88,14 @@ def use_here(declared: Declared) -> None:
     package, where = f"normlab_here_{digest[:16]}", declared.target.__module__
     sys.modules[package] = types.ModuleType(package)
     entries = tuple(_described([declared], where, package))
-    others = [p for p in registries.in_force() if declared.name not in p.entries[declared.part]]
+    others = [
+        p for p in registries.in_force() if declared.name not in p.entries.get(declared.part, ())
+    ]
     ours = PluginDescription(digest=digest, name=where, entries=entries).plugin()
     registries.put_in_force([*others, ours])
 
 
 def _import_all(place: Path, package: str) -> None:
-    before = set(sys.modules)
     init = place / "__init__.py"
     parent = types.ModuleType(package)
     parent.__path__ = [str(place)]
@@ -86,14 +103,13 @@ def _import_all(place: Path, package: str) -> None:
     if str(place) not in sys.path:
         sys.path.append(str(place))  # modules of the folder may import each other by name
     names = [path.stem for path in sorted(place.glob("*.py")) if path != init]
-    try:
-        for name in ["__init__"] * init.exists() + names:
-            importlib.import_module(f"{package}.{name}")
-    except BaseException:
-        for name in set(sys.modules) - before:
-            if name.startswith(package):
-                del sys.modules[name]
-        raise
+    for name in ["__init__"] * init.exists() + names:
+        importlib.import_module(f"{package}.{name}")
+
+
+def _forget(package: str) -> None:
+    for name in [name for name in sys.modules if name.startswith(package)]:
+        del sys.modules[name]
 
 
 def _described(declared: Sequence[Declared], plugin: str, package: str) -> List[EntryDescription]:
@@ -142,4 +158,4 @@ def _normalizer(declared: Declared, path: str) -> EntryDescription:
     )
 
 
-_DESCRIBED_BY_PART: Dict[str, Any] = {NORMALIZERS: _normalizer}
+_DESCRIBED_BY_PART: Dict[str, Any] = {NORMALIZERS: _normalizer, **parts.DESCRIBED}

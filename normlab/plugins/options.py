@@ -31,13 +31,17 @@ def described_options(target: Callable[..., Any], given: Collection[str]) -> Dic
     Raises:
         InvalidSpec: an argument without annotation, or of a type that no form can show.
     """
-    function: Any = target
-    if inspect.isclass(target):  # perhaps that of a class that it inherits from
-        function = next(vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c))
+    function: Any = _constructor(target) if inspect.isclass(target) else target
     parameters = list(inspect.signature(target).parameters.values())
     hints = get_type_hints(function, include_extras=True)
     own = [p for p in parameters if p.name not in given]
     return {p.name: _schema(target, p, hints.get(p.name)) for p in own}
+
+
+def _constructor(target: type) -> Any:
+    # of the class that has one: a subclass may take its parent's
+    found = next((c for c in target.__mro__[:-1] if "__init__" in vars(c)), None)
+    return target if found is None else vars(found)["__init__"]
 
 
 def _schema(target: Any, parameter: inspect.Parameter, hint: Any) -> Schema:

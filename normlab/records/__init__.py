@@ -6,6 +6,7 @@ from normlab.records.catalogue import (
     DiagnosticKindRecord,
     ModelRecord,
     NormalizerRecord,
+    PartRecord,
     WorkerRecord,
 )
 from normlab.records.findings import (
@@ -70,6 +71,7 @@ __all__ = [
     "LogPage",
     "ModelRecord",
     "NormalizerRecord",
+    "PartRecord",
     "Refusal",
     "ResultRow",
     "ResultTable",

@@ -65,10 +65,14 @@ class ModelRecord(BaseModel):
     name: str
     summary: str
     task: str = Field(description="what it predicts; a job's dataset has the same")
-    default_width: int
+    default_width: Union[int, None] = Field(description="null: it has no width")
     min_image_size: int
-    normalizers: int = Field(description="number of places with a normalizer")
+    normalizers: int = Field(
+        description="number of places with a normalizer; 0: only building it can tell"
+    )
     channels: List[int] = Field(description="distinct channel counts at the default width")
+    options: List[OptionRecord] = []
+    code: Union[str, None] = Field(None, description="name of the plugin that it comes from")
 
 
 class DatasetRecord(BaseModel):
@@ -78,7 +82,7 @@ class DatasetRecord(BaseModel):
     summary: str
     task: str = Field(description="what is to be predicted; a job's model has the same")
     num_classes: Union[int, None]
-    channels: int
+    channels: Union[int, None]
     image_size: Union[int, None]
     train_size: Union[int, None]
     test_size: Union[int, None]
@@ -90,6 +94,8 @@ class DatasetRecord(BaseModel):
         description="missing files, relative to the data root; in "
         "parentheses, what is wrong with an existing one"
     )
+    options: List[OptionRecord] = []
+    code: Union[str, None] = Field(None, description="name of the plugin that it comes from")
 
 
 class DiagnosticKindRecord(BaseModel):
@@ -101,3 +107,12 @@ class DiagnosticKindRecord(BaseModel):
     metrics: str = Field(description="where it reports")
     cost: str
     source: str
+
+
+class PartRecord(BaseModel):
+    """A task, a metric or a hook that jobs can use."""
+
+    part: str = Field(description="task, metric or hook")
+    name: str
+    summary: str
+    code: Union[str, None] = Field(None, description="name of the plugin that it comes from")

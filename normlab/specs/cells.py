@@ -136,7 +136,7 @@ class _Maker:
             found = {name: field for name, field in known.items() if field is not None}
             first, texts = self._first
             spec = first.model_copy(update={name: field.value for name, field in found.items()})
-            texts = {**texts, **{n: field.text for n, field in found.items() if n in texts}}
+            texts = _told({**texts, **{name: field.text for name, field in found.items()}})
             spec, texts = self._with_code(spec, texts)
         for seed, key in zip(seeds, fingerprints(texts, seeds)):
             of = spec if seed == spec.seed else spec.model_copy(update={"seed": seed})
@@ -147,9 +147,8 @@ class _Maker:
             if not registries.in_force():
                 return spec, texts
             code = spec.code_in_use()
-        rest = {name: text for name, text in texts.items() if name != "code"}
-        own = {"code": json.dumps(code, separators=(",", ":"))} if code else {}
-        return spec.model_copy(update={"code": code}), dict(sorted({**rest, **own}.items()))
+        text = json.dumps(code, separators=(",", ":")) if code else ""
+        return spec.model_copy(update={"code": code}), _told({**texts, "code": text})
 
     def _fields(self, coordinates: Coordinates) -> Dict[str, Hashable]:
         """Return for each field that *coordinates* change what tells its values apart."""
@@ -174,8 +173,13 @@ class _Maker:
             self._known[key] = _Field(coordinates, getattr(spec, name), texts.get(name, ""))
 
 
+def _told(texts: Dict[str, str]) -> Dict[str, str]:
+    """Return *texts* in the order of a fingerprint, without the fields that it leaves out."""
+    return {name: texts[name] for name in sorted(texts) if texts[name]}
+
+
 class _Field(NamedTuple):
-    """The validated value of a field, and its text."""
+    """The validated value of a field, and its text; empty where a fingerprint leaves it out."""
 
     coordinates: Coordinates  # kept, so that no other value gets the identity of one of these
     value: Any

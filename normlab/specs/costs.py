@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import List, NamedTuple, Optional, Tuple
 
-from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS, NormPlace
 from normlab.specs.sizes import image_size, steps_per_epoch, train_size
@@ -42,9 +41,13 @@ class Cost(NamedTuple):
 
 
 def cost(spec: JobSpec) -> Optional[Cost]:
-    """Return the cost of *spec*'s updates; None for an unknown network or image size."""
+    """
+    Return the cost of *spec*'s updates; None for an unknown network or image size.
+
+    A network from a plugin is unknown: anything may be between its normalizers.
+    """
     facts, side = MODELS.get(spec.model.name), image_size(spec)
-    if facts is None or side is None:
+    if facts is None or facts.sites_of is None or side is None:
         return None
     sites = facts.sites(spec.model.width, side)
     python = spec.normalizer.kind not in _NATIVE or getattr(spec.normalizer, "proxy", False)
@@ -104,7 +107,7 @@ def _evaluations(spec: JobSpec, steps: int) -> int:
 
 
 def _test_size(spec: JobSpec) -> Optional[int]:
-    facts = DATASETS.get(spec.dataset.name)
+    facts = spec.dataset.facts()
     known = facts.test_size if facts else None
     asked = spec.dataset.test_size
     return asked if known is None else min(known, asked or known)
@@ -118,7 +121,7 @@ def least_memory_bytes(spec: JobSpec) -> int:
     N being `batch_size`, of 4 bytes, or 2 in half precision. 0 if it is unknown, or for no epochs.
     """
     facts, side = MODELS.get(spec.model.name), image_size(spec)
-    if facts is None or side is None or spec.epochs == 0:
+    if facts is None or facts.sites_of is None or side is None or spec.epochs == 0:
         return 0
     sites = facts.sites(spec.model.width, side)
     values = spec.batch_size * sum(site.channels * site.side**2 for site in sites)

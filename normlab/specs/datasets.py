@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import List, Optional, Tuple, Type
 
 from normlab.specs import picture_trees, registries
+from normlab.specs.base import Spec
 from normlab.specs.dataset_files import damage
 from normlab.specs.registries import Registry
 
@@ -23,13 +24,17 @@ class DatasetFacts:
         gzip_too: FILE.gz stands for FILE.
         task: a name of specs/tasks.py.
         tree: of pictures, in a folder that a job names.
+        of_arrays: in a file that a job names, which tells what is not known here.
+        factory: module:function of a dataset of somebody's own, which *loader* calls.
+        options: of that factory.
+        standardize: bring each channel to mean 0 and deviation 1, where *factory* is read.
     """
 
     name: str
     summary: str
     loader: str
     num_classes: Optional[int]
-    channels: int
+    channels: Optional[int]
     image_size: Optional[int]
     train_size: Optional[int]
     test_size: Optional[int]
@@ -38,6 +43,10 @@ class DatasetFacts:
     gzip_too: bool = False
     task: str = "classification"
     tree: bool = False
+    of_arrays: bool = False
+    factory: str = ""
+    options: Type[Spec] = Spec
+    standardize: bool = True
 
     def missing(self, data_root: Path, folder: Optional[str] = None) -> List[str]:
         """
@@ -165,6 +174,18 @@ _OWN = (
         None,
         None,
         tree=True,
+    ),
+    DatasetFacts(
+        "file",
+        "arrays train_x, train_y, test_x, test_y in a .npz or .safetensors file below the data "
+        "root",
+        "normlab.data.arrays:load",
+        None,
+        None,
+        None,
+        None,
+        None,
+        of_arrays=True,
     ),
     DatasetFacts(
         "scenes32",

@@ -161,6 +161,11 @@ def _problems(spec: JobSpec, facts: DeviceFacts) -> Iterator[FieldProblem]:
         rule = f"weights are steered on the host, which {facts.kind} does not allow; use {able}"
         yield FieldProblem("optimizer.norms_of", rule)
 
+    if spec.hooks and not facts.steers_weights:
+        able = _those(lambda other: other.steers_weights)
+        rule = f"hooks see the weights on the host, which {facts.kind} does not allow; use {able}"
+        yield FieldProblem("hooks", rule)
+
 
 def _those(can: Callable[[DeviceFacts], bool]) -> str:
     return _either([facts.kind for facts in DEVICES.values() if can(facts)]) or "no device"

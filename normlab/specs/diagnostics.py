@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict
+
+from normlab.specs import registries
+from normlab.specs.registries import Registry
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class DiagnosticFacts:
     metrics: str
     cost: str
     source: str
+    path: str = ""  # module:class, of one that somebody added
 
 
 _ALL = (
@@ -113,4 +116,6 @@ _ALL = (
         "Morcos et al. 2018, arXiv:1803.06959",
     ),
 )
-DIAGNOSTICS: Dict[str, DiagnosticFacts] = {facts.name: facts for facts in _ALL}
+DIAGNOSTICS: Registry[DiagnosticFacts] = Registry(
+    registries.DIAGNOSTICS, {facts.name: facts for facts in _ALL}
+)

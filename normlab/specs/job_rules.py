@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 from normlab.errors import FieldProblem, refuse
 from normlab.specs import devices
 from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
+from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS, ModelFacts
+from normlab.specs.norm_places import places, why_unfit
 from normlab.specs.normalizers import check_channels
 from normlab.specs.optimization import SGD, RMSprop
 from normlab.specs.sizes import image_size, train_size
+from normlab.specs.tasks import TASKS
 
 Problems = Iterator[FieldProblem]
 
@@ -48,16 +51,24 @@ def _names(spec: JobSpec) -> Problems:
     for field, name, known in tables:
         if name not in known:
             yield FieldProblem(field, f"unknown name {name!r}; choose one of {', '.join(known)}")
-    for name in spec.diagnostics:
-        if name not in DIAGNOSTICS:
-            known = ", ".join(DIAGNOSTICS)
-            yield FieldProblem("diagnostics", f"unknown name {name!r}; choose from {known}")
+    several: Tuple[Tuple[str, Sequence[str], Iterable[str]], ...] = (
+        ("diagnostics", spec.diagnostics, DIAGNOSTICS),
+        ("metrics", spec.metrics, METRICS),
+        ("hooks", spec.hooks, HOOKS),
+    )
+    for field, names, table in several:
+        for name in names:
+            if name not in table:
+                known = ", ".join(table) or "none, for nobody added one"
+                yield FieldProblem(field, f"unknown name {name!r}; choose from {known}")
 
 
 def _task(spec: JobSpec) -> Problems:
-    model, dataset = MODELS.get(spec.model.name), DATASETS.get(spec.dataset.name)
+    model, dataset = MODELS.get(spec.model.name), spec.dataset.facts()
     if model is None or dataset is None:
         return
+    if dataset.of_arrays and dataset.num_classes is None:
+        return  # only the file tells its task
     if model.task != dataset.task:
         fitting = ", ".join(m.name for m in MODELS.values() if m.task == dataset.task)
         rule = (
@@ -65,14 +76,33 @@ def _task(spec: JobSpec) -> Problems:
             f"use {fitting}, or another dataset"
         )
         yield FieldProblem("model.name", rule)
+    yield from _of_task(spec, dataset.task)
     for field in ("crop", "flip"):
         if getattr(spec.augmentation, field) and dataset.task != "classification":
             rule = f"changes samples and not the classes within them, which {dataset.task} has"
             yield FieldProblem(f"augmentation.{field}", f"{rule}; leave it out")
 
 
+def _of_task(spec: JobSpec, name: str) -> Problems:
+    task = TASKS.get(name)
+    if task is None:
+        rule = f"its task {name!r} is unknown; choose from {', '.join(TASKS)}"
+        yield FieldProblem("dataset.name", rule)
+        return
+    if spec.label_smoothing and not task.smooths:
+        yield FieldProblem("label_smoothing", f"the loss of {name} takes none; leave it out")
+    if "ablation" in spec.diagnostics and not task.classes:
+        rule = f"'ablation' counts predicted classes, and {name} has none; leave it out"
+        yield FieldProblem("diagnostics", rule)
+    for metric in spec.metrics:
+        tasks = METRICS[metric].tasks if metric in METRICS else ()
+        if tasks and name not in tasks:
+            rule = f"{metric!r} is for {', '.join(tasks)}, not for {name}; leave it out"
+            yield FieldProblem("metrics", rule)
+
+
 def _known(spec: JobSpec) -> Union[Tuple[ModelFacts, DatasetFacts, int], None]:
-    model, dataset = MODELS.get(spec.model.name), DATASETS.get(spec.dataset.name)
+    model, dataset = MODELS.get(spec.model.name), spec.dataset.facts()
     side = image_size(spec)
     if model is None or dataset is None or side is None or model.task != dataset.task:
         return None
@@ -80,17 +110,18 @@ def _known(spec: JobSpec) -> Union[Tuple[ModelFacts, DatasetFacts, int], None]:
 
 
 def _dataset(spec: JobSpec) -> Problems:
-    facts = DATASETS.get(spec.dataset.name)
+    facts = spec.dataset.facts()
     if facts is None:
         return
-    if facts.tree:
-        if spec.dataset.folder is None:
-            yield FieldProblem("dataset.folder", "image_folder needs the name of its folder")
-    else:
-        for field in ("folder", "image_size"):
-            if getattr(spec.dataset, field) is not None:
-                rule = f"only dataset 'image_folder' takes it, not {facts.name!r}; leave it out"
-                yield FieldProblem(f"dataset.{field}", rule)
+    if facts.tree and spec.dataset.folder is None:
+        yield FieldProblem("dataset.folder", "image_folder needs the name of its folder")
+    if facts.of_arrays and spec.dataset.file is None:
+        yield FieldProblem("dataset.file", "file needs the name of a file below the data root")
+    takers = {"folder": "image_folder", "image_size": "image_folder", "file": "file"}
+    for field, taker in takers.items():
+        if getattr(spec.dataset, field) is not None and facts.name != taker:
+            rule = f"only dataset {taker!r} takes it, not {facts.name!r}; leave it out"
+            yield FieldProblem(f"dataset.{field}", rule)
     for field in ("train_size", "test_size"):
         asked, there = getattr(spec.dataset, field), getattr(facts, field)
         if asked is not None and there is not None and asked > there:
@@ -119,6 +150,13 @@ def _network(spec: JobSpec) -> Problems:
     if known is None:
         return
     model, _, side = known
+    unfit = why_unfit(spec)
+    if unfit is not None:
+        yield FieldProblem("model.name", f"{model.name} and {spec.dataset.name}: {unfit}")
+        return
+    if spec.model.width is not None and model.default_width is None:
+        rule = f"{model.name} has no width; see its options, or leave it out"
+        yield FieldProblem("model.width", rule)
     if side < model.min_image_size:
         rule = f"{model.name} needs images of {model.min_image_size} pixels, not {side}"
         yield FieldProblem("model.name", rule)
@@ -131,7 +169,8 @@ def _network(spec: JobSpec) -> Problems:
         rule = f"normalizer {norm.kind!r} has no scale here; leave it out, or set affine to true"
         yield FieldProblem("model.zero_last_scale", rule)
     # Widths double from stage to stage: what fits the narrowest layer fits the others.
-    yield from check_channels(spec.normalizer, model.channels(spec.model.width))[:1]
+    channels = [place.channels for place in places(spec) or ()]
+    yield from check_channels(spec.normalizer, channels)[:1]
     if spec.augmentation.crop >= side:
         yield FieldProblem("augmentation.crop", f"must be less than the images' side, {side}")
 
@@ -146,7 +185,10 @@ def _statistics(spec: JobSpec) -> Problems:
     known = _known(spec)
     if known is None or known[2] < known[0].min_image_size:
         return
-    side = min(site.side for site in known[0].sites(spec.model.width, known[2]))
+    sides = [place.side for place in places(spec) or ()]
+    if not sides:
+        return
+    side = min(sides)
     samples = getattr(spec.normalizer, "virtual_batch_size", None) or spec.batch_size
     problem = spec.normalizer.problem_with_values(samples, side)
     if problem is not None:
@@ -189,7 +231,7 @@ def _first(spec: JobSpec, kind: str) -> str:
 
 
 def _files(spec: JobSpec, data_root: Path) -> Problems:
-    facts = DATASETS.get(spec.dataset.name)
+    facts = spec.dataset.facts()
     if facts is None or (facts.tree and spec.dataset.folder is None):
         return
     missing = facts.missing(data_root, spec.dataset.folder)

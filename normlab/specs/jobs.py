@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from typing import (
@@ -13,6 +14,7 @@ from typing import (
     List,
     Literal,
     Mapping,
+    Optional,
     Tuple,
     Union,
 )
@@ -30,8 +32,11 @@ from typing_extensions import Annotated
 
 from normlab.specs import devices, registries
 from normlab.specs.base import Label, Spec, is_stored
-from normlab.specs.datasets import DATASETS
+from normlab.specs.dataset_contents import FileContents, contents_of
+from normlab.specs.datasets import DATASETS, DatasetFacts
+from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.json_values import Count
+from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
 from normlab.specs.normalizers import BY_KIND, NormalizerSpec
 from normlab.specs.optimization import (
@@ -42,6 +47,8 @@ from normlab.specs.optimization import (
     OptimizerSpec,
     ScheduleSpec,
 )
+from normlab.specs.own_options import checked_options
+from normlab.specs.tasks import TASKS
 
 IpuRuntime = Literal["hardware", "ipu_model", "emulated"]
 if TYPE_CHECKING:
@@ -59,6 +66,15 @@ Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 # How a job is run, not what it computes: not part of its fingerprint.
 _ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
+_ADDED_LATER = (
+    ("", "code"),
+    ("", "metrics"),
+    ("", "hooks"),
+    ("model", "options"),
+    ("dataset", "options"),
+    ("dataset", "file"),
+    ("dataset", "contents"),
+)
 
 
 class ModelSpec(Spec):
@@ -73,6 +89,23 @@ class ModelSpec(Spec):
         description="start the scale of the last normalizer of each residual branch at 0, so that "
         "every block starts as its shortcut (resnets only)",
     )
+    options: Dict[str, Any] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="of a network of one's own, as `GET /v1/models` lists them",
+    )
+
+    def __hash__(self) -> int:
+        """Hash by value: the options are a dictionary, which has no hash."""
+        return hash(self.model_dump_json())
+
+    @field_validator("options")
+    @classmethod
+    def _options_of_the_network(cls, given: Dict[str, Any], info: ValidationInfo) -> Dict[str, Any]:
+        facts = MODELS.get(info.data.get("name", ""))
+        if facts is None or is_stored(info):
+            return given
+        return checked_options(facts.options, f"the network {facts.name!r}", given)
 
 
 class DatasetSpec(Spec):
@@ -88,12 +121,66 @@ class DatasetSpec(Spec):
     image_size: Union[int, None] = Field(
         None, ge=8, le=1024, description="image_folder only: pixels of a side after resizing"
     )
+    file: Union[str, None] = Field(
+        None,
+        max_length=256,
+        pattern=r"^[A-Za-z0-9_./-]+\.(npz|safetensors)$",
+        description="file only: the .npz or .safetensors file below the operator's data root",
+    )
+    contents: Union[FileContents, None] = Field(
+        None,
+        validate_default=True,
+        description="file only: what the file holds, filled in when the job is accepted",
+    )
     train_size: Union[Count, None] = Field(
         None, description="train on this many samples, from the first on; null: all"
     )
     test_size: Union[Count, None] = Field(
         None, description="evaluate on this many samples, from the first on; null: all"
     )
+    options: Dict[str, Any] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="of a dataset of one's own, as `GET /v1/datasets` lists them",
+    )
+
+    def __hash__(self) -> int:
+        """Hash by value: the options are a dictionary, which has no hash."""
+        return hash(self.model_dump_json())
+
+    def facts(self) -> Optional[DatasetFacts]:
+        """Return what is known of the dataset, with what its file holds; None if it is unknown."""
+        facts = DATASETS.get(self.name)
+        if facts is None or self.contents is None:
+            return facts
+        return dataclasses.replace(facts, **self.contents.model_dump(exclude={"sha256"}))
+
+    @field_validator("file")
+    @classmethod
+    def _file_is_below_the_data_root(cls, file: Optional[str], info: ValidationInfo) -> Any:
+        if file is None or is_stored(info):
+            return file
+        if file.startswith("/") or ".." in file.split("/"):
+            raise ValueError(f"{file} leads out of the operator's data root; name a file below it")
+        if info.data.get("name") == "file":
+            contents_of(file)
+        return file
+
+    @field_validator("contents")
+    @classmethod
+    def _contents_of_the_file(cls, given: Any, info: ValidationInfo) -> Any:
+        if is_stored(info):
+            return given
+        file = info.data.get("file") if info.data.get("name") == "file" else None
+        return None if file is None else contents_of(file) or given
+
+    @field_validator("options")
+    @classmethod
+    def _options_of_the_dataset(cls, given: Dict[str, Any], info: ValidationInfo) -> Dict[str, Any]:
+        facts = DATASETS.get(info.data.get("name", ""))
+        if facts is None or is_stored(info):
+            return given
+        return checked_options(facts.options, f"the dataset {facts.name!r}", given)
 
 
 class JobSpec(Spec):
@@ -141,6 +228,12 @@ class JobSpec(Spec):
     diagnostics: tuple[Label, ...] = Field(
         (), max_length=32, description="names of GET /v1/diagnostics"
     )
+    metrics: Tuple[Label, ...] = Field(
+        (), max_length=32, description="of the test set, besides those of the task"
+    )
+    hooks: Tuple[Label, ...] = Field(
+        (), max_length=32, description="of one's own, run at the end of updates and epochs"
+    )
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec)
     code: Tuple[Digest, ...] = Field(
         (),
@@ -183,8 +276,10 @@ class JobSpec(Spec):
                 del science["optimizer"][field]
         if self.optimizer.clip_ratio is None:
             del science["optimizer"]["clip_ratio"]
-        if not self.code:
-            del science["code"]
+        for part, field in _ADDED_LATER:
+            holder = science[part] if part else science
+            if not holder[field]:  # a job without it is the job that it was before
+                del holder[field]
         return science
 
     def twin(self) -> JobSpec:
@@ -214,9 +309,9 @@ class JobSpec(Spec):
                 raise ValueError(f"no plugin has the digest {digest}; upload its source first")
         return digests
 
-    @field_validator("diagnostics")
+    @field_validator("diagnostics", "metrics", "hooks")
     @classmethod
-    def _each_diagnostic_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _each_name_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(names))
 
 
@@ -237,13 +332,19 @@ def plugins_named(digests: Any) -> List[registries.Plugin]:
 
 def _plugins_of(spec: JobSpec) -> Iterator[registries.Plugin]:
     """List the plugins of the names in *spec*, without those of normlab's own names."""
-    names = (
-        (registries.NORMALIZERS, spec.normalizer.kind, BY_KIND),
-        (registries.NETWORKS, spec.model.name, MODELS),
-        (registries.DATASETS, spec.dataset.name, DATASETS),
-    )
-    for part, name, registry in names:
-        plugin = None if name in registry.own else registries.provider(part, name)
+    names: List[Tuple[registries.Registry[Any], str]] = [
+        (BY_KIND, spec.normalizer.kind),
+        (MODELS, spec.model.name),
+        (DATASETS, spec.dataset.name),
+        *((METRICS, name) for name in spec.metrics),
+        *((HOOKS, name) for name in spec.hooks),
+        *((DIAGNOSTICS, name) for name in spec.diagnostics),
+    ]
+    facts = spec.dataset.facts()
+    if facts is not None:
+        names.append((TASKS, facts.task))
+    for registry, name in names:
+        plugin = registry.plugin_of(name)
         if plugin is not None:
             yield plugin
 

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 EntryT = TypeVar("EntryT")
 
 NORMALIZERS, NETWORKS, DATASETS = "normalizer", "network", "dataset"
+TASKS, METRICS, HOOKS, DIAGNOSTICS = "task", "metric", "hook", "diagnostic"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class Registry(Mapping[str, EntryT]):
             raise KeyError(name)
         found: EntryT = plugin.entries[self.part][name]
         return found
+
+    def plugin_of(self, name: str) -> Optional[Plugin]:
+        """Return the plugin that *name* comes from; None for normlab's own, and if unknown."""
+        return None if name in self.own else provider(self.part, name)
 
     def __iter__(self) -> Iterator[str]:
         """List the names, normlab's own first."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Optional
 
-from normlab.specs.datasets import DATASETS, IMAGE_FOLDER_SIZE
+from normlab.errors import InvalidSpec
+from normlab.specs.datasets import IMAGE_FOLDER_SIZE
 from normlab.specs.jobs import JobSpec
+from normlab.specs.tasks import TASKS, TaskFacts
 
 
 def steps(spec: JobSpec) -> Optional[int]:
@@ -31,15 +33,30 @@ def total_steps(spec: JobSpec, per_epoch: Optional[int]) -> Optional[int]:
 
 def train_size(spec: JobSpec) -> Optional[int]:
     """Return the number of training samples, or None if only the files tell."""
-    facts = DATASETS.get(spec.dataset.name)
+    facts = spec.dataset.facts()
     if facts is None or facts.train_size is None:
         return None
     return min(facts.train_size, spec.dataset.train_size or facts.train_size)
 
 
 def image_size(spec: JobSpec) -> Optional[int]:
-    """Return the side of the job's images; None for an unknown dataset."""
-    facts = DATASETS.get(spec.dataset.name)
+    """Return the side of the job's images; None for an unknown dataset, or an unread file."""
+    facts = spec.dataset.facts()
     if facts is None:
         return None
-    return facts.image_size or spec.dataset.image_size or IMAGE_FOLDER_SIZE
+    if facts.tree:
+        return spec.dataset.image_size or IMAGE_FOLDER_SIZE
+    return facts.image_size
+
+
+def task_of(spec: JobSpec) -> TaskFacts:
+    """
+    Return the task of the job's dataset.
+
+    Raises:
+        InvalidSpec: the dataset or its task is unknown.
+    """
+    facts = spec.dataset.facts()
+    if facts is None or facts.task not in TASKS:
+        raise InvalidSpec(f"dataset.name: nobody knows the task of {spec.dataset.name!r} here")
+    return TASKS[facts.task]

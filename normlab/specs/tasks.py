@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Tuple
+from typing import Tuple
+
+from normlab.specs import registries
+from normlab.specs.registries import Registry
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,10 @@ class TaskFacts:
         dims: dimensions of a sample's positions: 2 of an image, 1 of a sequence.
         dense: whether every position has a class, or the sample as a whole.
         measure: the metric of the test set besides val/loss and val/accuracy, if any.
+        path: module:class with its loss; see `training.tasks.Task`.
+        classes: a target is a class; else a number.
+        smooths: the loss takes label_smoothing.
+        counts: it says which predictions are correct, so there is an accuracy.
     """
 
     name: str
@@ -23,6 +30,10 @@ class TaskFacts:
     dims: int
     dense: bool
     measure: str = ""
+    path: str = "normlab.training.tasks:ClassTask"
+    classes: bool = True
+    smooths: bool = True
+    counts: bool = True
 
     def input_shape(self, channels: int, side: int) -> Tuple[int, ...]:
         """Return the shape of a sample with *side* positions in each dimension."""
@@ -33,11 +44,9 @@ class TaskFacts:
         return self.dims * (side,) if self.dense else ()
 
 
-TASKS: Dict[str, TaskFacts] = {
-    facts.name: facts
-    for facts in (
-        TaskFacts("classification", "the class of an image", dims=2, dense=False),
-        TaskFacts("segmentation", "the class of each pixel", 2, True, "val/jaccard"),
-        TaskFacts("language", "the character after each one", 1, True, "val/perplexity"),
-    )
-}
+_OWN = (
+    TaskFacts("classification", "the class of an image", dims=2, dense=False),
+    TaskFacts("segmentation", "the class of each pixel", 2, True, "val/jaccard"),
+    TaskFacts("language", "the character after each one", 1, True, "val/perplexity"),
+)
+TASKS: Registry[TaskFacts] = Registry(registries.TASKS, {facts.name: facts for facts in _OWN})

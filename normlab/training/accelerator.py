@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ContextManager, Dict, Optional
+from typing import Any, ContextManager, Dict, Mapping, Optional
 
 from torch import Tensor, nn
 from typing_extensions import Protocol
@@ -32,13 +32,13 @@ class StepResult:
         loss: mean loss of the predictions, (), float32.
         correct: the number of correct predictions, ().
         predictions: the number of predictions: one per sample, or one per position.
-        tally: in an evaluation, the sums for the task's measure (`training/tasks.py`).
+        tallies: in an evaluation, the sums for each measure (`training/tasks.py`).
     """
 
     loss: Tensor
     correct: Tensor
     predictions: int
-    tally: Optional[Tensor] = None
+    tallies: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Session(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Dict, Tuple
 
 from torch import Tensor
@@ -13,13 +12,14 @@ from normlab.diagnostics.moment import Moment
 from normlab.diagnostics.observers import make_observers
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import Session
-from normlab.training.losses import cross_entropy
+from normlab.training.hooks import make_hooks
 from normlab.training.reporting import Reporter
+from normlab.training.tasks import Task
 
 
 class Diagnosis:
     """
-    The observers that a job asks for; without any, nothing is done.
+    The diagnostics and hooks that a job asks for; without any, nothing is done.
 
     Args:
         spec: of the job.
@@ -37,7 +37,8 @@ class Diagnosis:
         self._data = data
         self._reporter = reporter
         self._steps_per_epoch = steps_per_epoch
-        self._observers = make_observers(spec.diagnostics)
+        self._task = Task(spec)
+        self._observers = {**make_observers(spec.diagnostics), **make_hooks(spec.hooks)}
 
     def after_update(self, step: int, learning_rate: float, batches: EpochBatches) -> None:
         """Run the observers that are due."""
@@ -77,7 +78,7 @@ class Diagnosis:
             learning_rate=learning_rate,
             batch_size=self._spec.batch_size,
             model=self._session.inspect(),
-            loss=partial(cross_entropy, label_smoothing=self._spec.label_smoothing),
+            loss=self._task.loss,
             train=lambda: batches[(step - 1) % self._steps_per_epoch],
             test=self._test,
             metric=lambda name, value: self._reporter.metric(name, step, value),

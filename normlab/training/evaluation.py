@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Dict, List
+from typing import Dict
 
 import torch
 
 from normlab.data import Data
 from normlab.specs.jobs import JobSpec
-from normlab.training.accelerator import Session, StepResult
-from normlab.training.tasks import MEASURES, measure_of
+from normlab.specs.sizes import task_of
+from normlab.training.accelerator import Session
+from normlab.training.tasks import measures_of
 
 _PIXELS = 2**18  # of a batch: large enough to be fast, small enough for the caches
 
@@ -18,7 +19,7 @@ def evaluate(session: Session, data: Data, spec: JobSpec) -> Dict[str, float]:
     """
     Return the metrics of the whole test set, in batches of the job's size or more.
 
-    They are the mean loss and accuracy over all predictions, and the task's own measure.
+    They are the mean loss and accuracy over all predictions, and the measures of task and job.
     """
     size = batch_rows(spec.batch_size, data.image_size)
     batches = zip(torch.split(data.test.x, size), torch.split(data.test.y, size))
@@ -26,15 +27,13 @@ def evaluate(session: Session, data: Data, spec: JobSpec) -> Dict[str, float]:
     n = sum(result.predictions for result in results)
     losses = torch.stack([result.loss.double() * result.predictions for result in results])
     correct = torch.stack([result.correct for result in results])
-    found = {"val/loss": float(losses.sum()) / n, "val/accuracy": int(correct.sum()) / n}
-    name = measure_of(spec)
-    if name is not None:
-        found[name] = MEASURES[name].value(_total(results))
+    found = {"val/loss": float(losses.sum()) / n}
+    if task_of(spec).counts:
+        found["val/accuracy"] = int(correct.sum()) / n
+    for name, measure in measures_of(spec).items():
+        total = torch.stack([result.tallies[name] for result in results]).sum(0).cpu()
+        found[name] = float(measure.value(total))
     return found
-
-
-def _total(results: List[StepResult]) -> torch.Tensor:
-    return torch.stack([r.tally for r in results if r.tally is not None]).sum(0).cpu()
 
 
 def batch_rows(batch_size: int, image_size: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
 
@@ -14,9 +14,10 @@ from normlab.errors import InvalidSpec, JobDrained, JobStopped
 from normlab.events import Progress, Started
 from normlab.host.provenance import provenance
 from normlab.nets import build
+from normlab.norms.conversion_report import ConversionReport
 from normlab.specs.job_rules import admit
 from normlab.specs.jobs import JobSpec
-from normlab.specs.sizes import total_steps
+from normlab.specs.sizes import task_of, total_steps
 from normlab.training.accelerator import Accelerator, Session
 from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.clock import Clock
@@ -70,13 +71,18 @@ def fit(
     admit(spec, data_root)
     torch.manual_seed(spec.seed)
     data = load(spec.dataset, data_root)
-    model = build(spec.model, spec.normalizer, data.channels, data.num_classes, data.image_size)
+    conversions: List[ConversionReport] = []
+    sizes = (data.channels, data.num_classes, data.image_size)
+    model = build(spec.model, spec.normalizer, *sizes, report=conversions.append)
     with accelerator.session(model, spec) as session:
         placed = data.placed(session.place)
         training = Training(spec, session, placed, reporter, checkpoints, replicas or Alone())
         training.steer = steering(session, spec, norms)
         training.resume()
         environment = {**_environment(accelerator), "threads": training.threads}
+        if conversions:
+            print(conversions[0], flush=True)
+            environment["conversion"] = str(conversions[0])
         started = {**environment, **provenance()}
         reporter.event(Started(step=training.step, environment=started))
         training.run(should_stop)
@@ -117,7 +123,7 @@ class Training:
         self.checkpoints = checkpoints
         self.replicas = replicas
         self.leads = replicas.rank == 0
-        self.results = StepResults(reporter)
+        self.results = StepResults(reporter, task_of(spec).counts)
         self.clock = Clock()
         self.overflows = Overflows(session)
         self.step = 0  # updates done

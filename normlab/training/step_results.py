@@ -25,10 +25,12 @@ class StepResults:
 
     Args:
         reporter: receives every number.
+        counts: whether the task says which predictions are correct.
     """
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: Reporter, counts: bool = True) -> None:
         self._reporter = reporter
+        self._counts = counts
         self._waiting: List[Tuple[int, StepResult, float]] = []
         self._drained_at = time.monotonic()
         self.last: Dict[str, float] = {}  # the newest value of each metric
@@ -68,7 +70,7 @@ class StepResults:
     def end_epoch(self, step: int) -> None:
         """Report the epoch's training accuracy and begin the next."""
         self.drain()
-        if self._predictions:
+        if self._predictions and self._counts:
             self.report("train/accuracy", step, self._correct / self._predictions)
         self._correct = self._predictions = 0
 

@@ -1,17 +1,21 @@
-"""Measures of a task on the test set, beyond loss and accuracy."""
+"""The tasks as the sessions use them: loss, correct predictions, measures of the test set."""
 
 from __future__ import annotations
 
-from typing import Callable, Dict, NamedTuple, Optional
+import inspect
+from functools import partial
+from typing import Any, Callable, Dict, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from normlab.specs.datasets import DATASETS
+from normlab.errors import InvalidSpec
 from normlab.specs.jobs import JobSpec
-from normlab.specs.tasks import TASKS
-from normlab.training.losses import by_prediction
+from normlab.specs.measures import METRICS
+from normlab.specs.named_objects import named_object
+from normlab.specs.sizes import task_of
+from normlab.training.losses import by_prediction, cross_entropy
 
 
 class Measure(NamedTuple):
@@ -71,18 +75,75 @@ def perplexity(sums: Tensor) -> float:
     return float((sums[0] / sums[1]).exp())
 
 
-MEASURES: Dict[str, Measure] = {
-    "val/jaccard": Measure(overlaps, jaccard),
-    "val/perplexity": Measure(surprise, perplexity),
-}
+JACCARD = Measure(overlaps, jaccard)
+PERPLEXITY = Measure(surprise, perplexity)
 
 
-def measure_of(spec: JobSpec) -> Optional[str]:
-    """Return the name of the measure of *spec*'s task, or None."""
-    return TASKS[DATASETS[spec.dataset.name].task].measure or None
+class ClassTask:
+    """A class for each sample, or for each of its positions: cross entropy, and the largest."""
+
+    def loss(self, output: Tensor, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Return the mean cross entropy."""
+        return cross_entropy(output, y, label_smoothing)
+
+    def correct(self, output: Tensor, y: Tensor) -> Tensor:
+        """Count the predictions that are true."""
+        return (output.argmax(1) == y).sum()
 
 
-def tally_of(spec: JobSpec) -> Callable[[Tensor, Tensor], Optional[Tensor]]:
+class Task:
+    """
+    The task of a job, as the sessions use it.
+
+    Args:
+        spec: of the job.
+    """
+
+    def __init__(self, spec: JobSpec) -> None:
+        facts = task_of(spec)
+        self._author: Any = named_object(facts.path)()
+        self._smoothing = {"label_smoothing": spec.label_smoothing} if facts.smooths else {}
+        self.counts = facts.counts
+
+    def loss(self, output: Tensor, y: Tensor) -> Tensor:
+        """Return the mean loss, ()."""
+        found: Tensor = self._author.loss(output, y, **self._smoothing)
+        return found
+
+    def correct(self, output: Tensor, y: Tensor) -> Tensor:
+        """Count the correct predictions; 0 where the task does not say which these are."""
+        if not self.counts:
+            return torch.zeros((), dtype=torch.int64, device=output.device)
+        found: Tensor = self._author.correct(output, y)
+        return found
+
+
+def measures_of(spec: JobSpec) -> Dict[str, Measure]:
+    """Return the measures of *spec*'s task and those that it asks for, by metric."""
+    own = task_of(spec).measure
+    names = dict.fromkeys([own] if own else [])
+    names.update(dict.fromkeys(spec.metrics))
+    return {name: _measure(name, named_object(METRICS[name].path)) for name in names}
+
+
+def _measure(name: str, target: Any) -> Measure:
+    if isinstance(target, Measure):
+        return target
+    if inspect.isclass(target):
+        made: Any = target()
+        return Measure(made.tally, made.value)
+    return Measure(partial(_summed, name, target), lambda sums: float(sums[0] / sums[1]))
+
+
+def _summed(name: str, each: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
+    found = each(x, y)
+    if not isinstance(found, Tensor) or found.dim() == 0:
+        raise InvalidSpec(f"{name} returned {found!r}; it returns a tensor, one number a sample")
+    total = found.double().sum()
+    return torch.stack([total, torch.full_like(total, found.numel())])
+
+
+def tallies_of(spec: JobSpec) -> Callable[[Tensor, Tensor], Dict[str, Tensor]]:
     """Return the function whose values the sessions of *spec* add up in an evaluation."""
-    name = measure_of(spec)
-    return (lambda logits, y: None) if name is None else MEASURES[name].tally
+    measures = measures_of(spec)
+    return lambda output, y: {name: m.tally(output, y) for name, m in measures.items()}

@@ -18,6 +18,8 @@ _ALIKE = "finished jobs of this kind"
 _OTHERS = "other finished jobs, scaled by the cost of an update"
 _MODEL = "a calibration on one core of a CPU, for no job has finished here yet"
 _NOBODY = "unknown, for no job has finished on its device yet"
+_FILES = "unknown, for only the files tell how many updates it makes"
+_OWN_NETWORK = "unknown, for nobody knows the cost of a network of one's own"
 _NEAR = 0.2  # jobs whose updates differ by less than a fifth are equally similar
 _OTHER_NETWORK = math.log(2)
 _OTHER_KIND = math.log(1.5)
@@ -75,7 +77,7 @@ class Pace:
         asked = {"models": [p[0] for p in pairs], "datasets": [p[1] for p in pairs]}
         self._runs = []
         for row in connection.execute(_HISTORY, asked):
-            spec = JobSpec.model_validate(row.spec)
+            spec = JobSpec.from_store(row.spec)
             predicted, each = job_s(spec, row.step), update_s(spec)
             if predicted is not None and each is not None:
                 self._runs.append(_Run(row.device, spec, each, row.ran_s / predicted))
@@ -92,7 +94,7 @@ class Pace:
     def _estimate(self, spec: JobSpec, device: str, steps: int | None) -> Estimate:
         predicted = None if steps is None else job_s(spec, steps)
         if predicted is None:
-            return Estimate(None, "unknown, for only the files tell how many updates it makes")
+            return Estimate(None, _FILES if steps is None else _OWN_NETWORK)
         there = [run for run in self._runs if run.device == device]
         alike = [run.ratio for run in there if _shape(run.spec) == _shape(spec)]
         if alike:
@@ -137,8 +139,9 @@ def duration(seconds: float) -> str:
 def _shape(spec: JobSpec) -> tuple[object, ...]:
     normalizer = (spec.normalizer.kind, getattr(spec.normalizer, "proxy", False))
     work = (spec.batch_size, spec.gradient_accumulation, spec.replicas)
-    return (spec.model.name, spec.model.width, spec.dataset.name, spec.dataset.image_size,
-            normalizer, work, spec.precision, spec.acceleration, spec.threads)  # fmt: skip
+    return (spec.model.name, spec.model.width, spec.dataset.name,
+            spec.dataset.image_size, spec.dataset.file, normalizer, work, spec.precision,
+            spec.acceleration, spec.threads)  # fmt: skip
 
 
 def _nearest(runs: Sequence[_Run], spec: JobSpec) -> list[float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from normlab.errors import NormlabError
+from normlab.errors import NormlabError, ServiceUnavailable
 from normlab.plugins import installed
 from normlab.plugins.describing import Described, Trouble
 from normlab.plugins.descriptions import PluginDescription
@@ -15,6 +15,7 @@ from normlab.plugins.origins import origin_of
 from normlab.plugins.sources import Source, read_source
 from normlab.records.plugins import PluginTrouble
 from normlab.specs import registries
+from normlab.specs.dataset_contents import look_below
 from service.inspector import Inspector
 from service.plugins import store
 from service.settings import Settings
@@ -57,6 +58,7 @@ class OperatorPlugins:
             log.error("plugin_unusable", plugin=trouble.name, reason=trouble.reason)
         registries.put_in_force([one.plugin() for one in self.good])
         registries.find_with(store.Known(self._database))
+        look_below(self._settings.datasets)
 
     def troubles_for(self, *, admin: bool) -> list[PluginTrouble]:
         """Return the plugins that cannot be used; their tracebacks are for admins."""
@@ -79,7 +81,10 @@ class OperatorPlugins:
         known = store.find(self._database, source.digest)
         if known is not None:
             return known.model_copy(update={"name": source.name})
-        found = self._inspector.describe(source)
+        try:
+            found = self._inspector.describe(source)
+        except ServiceUnavailable as e:  # jobs without it need not wait
+            return Trouble(source.name, f"{e}; restart the API when it runs")
         if isinstance(found, PluginDescription):
             with self._database.begin() as connection:
                 store.keep(connection, source, found, owner=None, origin=origin_of(path))

@@ -55,7 +55,7 @@ def _specs(database: Database, cells: Sequence[CellValue]) -> dict[str | None, J
     jobs = [UUID(cell.job) for cell in cells if cell.job is not None]
     with database.autocommit() as connection:
         rows = connection.execute(_SPECS, {"jobs": jobs})
-        return {str(row.id): JobSpec.model_validate(row.spec) for row in rows}
+        return {str(row.id): JobSpec.from_store(row.spec) for row in rows}
 
 
 def _filled(

@@ -15,7 +15,6 @@ from service.store import token_changes
 from service.store.audit import Actor
 from service.store.database import Database
 from tests.api.conftest import OPERATORS_TOKEN, a_job
-from tests.normlab.plugins.authors import MY_NORMS
 from tests.tokens import create_token
 
 STUDY = {
@@ -61,11 +60,13 @@ MAY: dict[tuple[str, str], str] = {
     ("GET", "/v1/plugins"): "known",
     ("POST", "/v1/plugins"): "submitters",
     ("GET", "/v1/plugins/{digest}/source"): "known",
+    ("GET", "/v1/parts"): "known",
     ("GET", "/v1/devices"): "known",
     ("POST", "/v1/studies"): "submitters",
     ("POST", "/v1/studies:preview"): "known",
     ("GET", "/v1/studies"): "known",
     ("GET", "/v1/studies/{study}"): "known",
+    ("GET", "/v1/studies/{study}/cells"): "known",
     ("PUT", "/v1/studies/{study}"): "owner",
     ("POST", "/v1/studies/{study}/priority"): "owner",
     ("POST", "/v1/studies/{study}/{verb}"): "owner",
@@ -103,7 +104,7 @@ BODIES: dict[tuple[str, str], dict[str, object]] = {
     ("PUT", "/v1/studies/{study}"): {"json": STUDY},
     ("POST", "/v1/studies:preview"): {"json": STUDY},
     ("POST", "/v1/studies/{study}/priority"): {"json": {"priority": 1}},
-    ("POST", "/v1/plugins"): {"json": {"name": "my.py", "files": {"my.py": MY_NORMS}}},
+    ("POST", "/v1/plugins"): {"json": {"name": "my", "files": {"no.txt": ""}}},
     ("POST", "/v1/tokens"): {"json": {"owner": "eve"}},
     ("POST", "/v1/tokens/{token}/rotate"): {"json": {}},
     ("POST", "/login"): {"data": {"token": OPERATORS_TOKEN}},

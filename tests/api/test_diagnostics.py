@@ -20,3 +20,9 @@ def test_norms_of_an_unknown_job_are_refused_on_submission(client: httpx.Client)
     (problem,) = answer.json()["errors"]
     assert problem["field"] == "optimizer.norms_of"
     assert "there is no job" in problem["rule"]
+
+
+def test_parts_are_listed_with_the_plugin_that_they_come_from(client: httpx.Client) -> None:
+    found = {(one["part"], one["name"]): one for one in client.get("/v1/parts").json()}
+    assert ("task", "segmentation") in found
+    assert found["metric", "val/jaccard"]["code"] is None

@@ -24,6 +24,12 @@ MINE = {"kind": "dyt_of_mine", "alpha": 0.8}
 
 
 @pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """With a process that describes plugins."""
+    return settings.model_copy(update={"inspector_socket": None})
+
+
+@pytest.fixture
 def uploaded(client: httpx.Client) -> str:
     answer = client.post("/v1/plugins", json=UPLOAD)
     assert answer.status_code == 201, answer.text
@@ -151,3 +157,17 @@ def test_the_operators_plugins_are_in_the_catalogue_the_forms_and_the_schema(
         (trouble,) = found["troubles"]
         assert trouble["name"] == "divides.py"
         assert "1 / 0" in trouble["traceback"]
+
+
+def test_without_a_process_that_describes_them_the_api_starts_and_says_so(
+    settings: Settings, tmp_path: Path
+) -> None:
+    nobody = {"inspector_socket": tmp_path / "nobody", "plugins": str(written(tmp_path))}
+    app = create_app(settings.model_copy(update=nobody), SilentDoorbell())
+    assert settings.token is not None
+    headers = {"Authorization": f"Bearer {settings.token.get_secret_value()}"}
+    with serve(app) as url, httpx.Client(base_url=url, headers=headers, timeout=60) as client:
+        (trouble,) = client.get("/v1/plugins").json()["troubles"]
+        assert "no process here describes plugins" in trouble["reason"]
+        assert client.post("/v1/jobs", json=a_job()).status_code == 202
+        assert client.post("/v1/plugins", json=UPLOAD).status_code == 503

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from normlab.events import Failed
+from normlab.events import Failed, Finished
 from normlab.plugins.loading import load, use
 from tests.normlab.plugins.authors import mine, no_plugins
+from tests.normlab.plugins.own_networks import JOB, my_nets
 from workers.job_order import CodeReference
 from workers.process import Launcher
 
@@ -38,3 +39,18 @@ def test_a_plugin_that_is_not_what_was_accepted_is_not_run(
     assert isinstance(failed, Failed)
     assert "was changed" in failed.message
     assert b"it ran" not in log
+
+
+def test_a_network_and_a_dataset_of_ones_own_train(
+    launcher: Launcher, tmp_path: Path, no_plugins: None
+) -> None:
+    place = my_nets().written_below(tmp_path / "code")
+    code = CodeReference(digest=my_nets().digest, name="my_nets.py", folder=str(place))
+    use([load(place, "my_nets.py")])
+    spec = {**JOB, "model": {"name": "torches_of_mine"}, "normalizer": "group"}
+    events, log = read_to_the_end(launcher.start(make_order(tmp_path, spec, code=[code])))
+    finished = events[-1]
+    assert isinstance(finished, Finished), log
+    assert finished.summary["steps"] == 8
+    assert finished.summary["conversion"].startswith("converted to group: 1, kept: 0")
+    assert b"body.1" in log

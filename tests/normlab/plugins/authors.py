@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, List, Sequence
 
 import pytest
 
+from normlab.plugins.describing import Described, to_question, understood
 from normlab.plugins.sources import Source
 from normlab.specs import registries
 
@@ -73,6 +78,42 @@ BROKEN = {
 
 def source(name: str, text: str) -> Source:
     return Source(name, {name: text.encode()})
+
+
+_DESCRIBE = """
+import json, sys, time
+from pathlib import Path
+import torch
+from normlab.host.processes import Forks
+from normlab.plugins.describing import asked, described_here
+
+def answer(question, folder):
+    (folder / "answer").write_text(json.dumps(described_here(asked(question), folder)))
+    return 0
+
+forks = Forks()
+for i, question in enumerate(json.load(sys.stdin)):
+    folder = Path(sys.argv[1]) / str(i)
+    folder.mkdir()
+    started = forks.start(lambda: answer(question, folder), 60)
+    while started not in forks.ended():
+        time.sleep(0.01)
+"""
+
+
+def described(sources: Sequence[Source], folder: Path) -> List[Described]:
+    """Describe each of *sources* in a fork of one process, as the inspecting process does."""
+    subprocess.run(
+        [sys.executable, "-c", _DESCRIBE, str(folder)],
+        input=json.dumps([to_question(one) for one in sources]),
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    )
+    answers = [folder / str(i) / "answer" for i in range(len(sources))]
+    found = [json.loads(one.read_text()) if one.exists() else {} for one in answers]
+    return [understood(answer, one) for answer, one in zip(found, sources)]
 
 
 def mine() -> Source:

@@ -19,7 +19,7 @@ from normlab.plugins.loading import load, use
 from normlab.specs import registries
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import BY_KIND
-from tests.normlab.plugins.authors import mine, no_plugins
+from tests.normlab.plugins.authors import mine, no_plugins, source
 
 __all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
@@ -138,6 +138,26 @@ def test_a_stored_job_is_read_where_its_code_is_not_known(tmp_path: Path) -> Non
     stored = JobSpec(normalizer={"kind": "power_of_mine", "proxy": True}).model_dump(mode="json")
     registries.put_in_force([])
     assert JobSpec.from_store(stored).model_dump(mode="json") == stored
+
+
+def test_a_fault_is_found_again_at_the_next_try(tmp_path: Path) -> None:
+    text = "import normlab\n@normlab.normalizer('bare')\ndef bare(mean): ...\n"
+    place = source("bare.py", text).written_below(tmp_path)
+    for _ in range(2):
+        with pytest.raises(InvalidSpec, match="a normalizer is a class, or a function"):
+            load(place, "bare.py")
+
+
+def test_a_class_takes_the_options_of_the_constructor_that_it_inherits() -> None:
+    class Parent(nn.Module):
+        def __init__(self, num_features: int, share: float = 0.5) -> None:
+            super().__init__()
+
+    @normlab.normalizer("inherits")
+    class Child(Parent):
+        """It adds nothing."""
+
+    assert BY_KIND["inherits"].model_fields["share"].default == 0.5
 
 
 def test_declaring_needs_no_torch() -> None:

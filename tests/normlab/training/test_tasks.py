@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from normlab.specs.datasets import DATASETS
+from normlab.specs.measures import METRICS
 from normlab.specs.models import MODELS
 from normlab.specs.tasks import TASKS
-from normlab.training.tasks import MEASURES, jaccard, overlaps, perplexity, surprise
+from normlab.training.tasks import jaccard, overlaps, perplexity, surprise
 from tests.normlab.training.recording import small_job, train
 
 SEGMENTATION: dict[str, Any] = {
@@ -38,7 +39,7 @@ def test_every_model_and_dataset_has_a_task_that_another_one_has_too() -> None:
 
 
 def test_every_measure_that_a_task_names_exists() -> None:
-    assert {facts.measure for facts in TASKS.values() if facts.measure} == set(MEASURES)
+    assert {facts.measure for facts in TASKS.values() if facts.measure} == set(METRICS)
 
 
 def test_jaccard_is_the_mean_over_classes_of_shared_over_any() -> None:

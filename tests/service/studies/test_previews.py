@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import text
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.events import Finished
+from normlab.plugins.loading import load, use
 from normlab.records import StudyPreview
+from normlab.specs import registries
 from normlab.specs.costs import job_s
+from normlab.specs.dataset_contents import look_below
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.jobs import leases, submissions
 from service.store.database import Database
 from service.studies import previews, studies
+from tests.normlab.plugins.own_networks import my_nets
 
 GRID = {"normalizer": ["batch", "layer"], "batch_size": [32, 8]}
 
@@ -170,3 +176,28 @@ def test_a_search_that_would_be_refused_is_refused_by_its_preview(database: Data
     base = {"normalizer": "batch"}
     with pytest.raises(InvalidSpec, match=r"search\.space\.batch_size"):
         preview(database, axes=(), base=base, search=search)
+
+
+def test_a_finished_job_whose_file_is_gone_stops_no_preview(
+    database: Database, tmp_path: Path
+) -> None:
+    x, y = np.zeros((64, 1, 8, 8), np.float32), np.arange(64) % 2
+    np.savez(tmp_path / "gone.npz", train_x=x, train_y=y, test_x=x, test_y=y)
+    look_below(tmp_path)
+    try:
+        ran(database, 0.1, dataset={"name": "file", "file": "gone.npz"})
+        (tmp_path / "gone.npz").unlink()
+        assert preview(database, axes=ONE).cells == 1
+    finally:
+        look_below(None)
+
+
+def test_a_network_of_ones_own_has_no_estimate_and_says_why(
+    database: Database, tmp_path: Path
+) -> None:
+    use([load(my_nets().written_below(tmp_path), "my_nets.py")])
+    try:
+        found = preview(database, axes=ONE, base={"model": {"name": "tower_of_mine"}})
+    finally:
+        registries.put_in_force([])
+    assert "nobody knows the cost of a network of one's own" in found.estimate

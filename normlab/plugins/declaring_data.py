@@ -1,0 +1,79 @@
+"""The decorators for networks and datasets of one's own."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from normlab.errors import InvalidSpec
+from normlab.plugins.declaring import TargetT, declare
+from normlab.specs.registries import DATASETS, NETWORKS
+
+
+def network(
+    name: str,
+    *,
+    task: str = "classification",
+    min_image_size: int = 1,
+    recurrent: bool = False,
+) -> Callable[[TargetT], TargetT]:
+    """
+    Declare a network, for `model: {name: NAME, options: {...}}` in jobs.
+
+    The factory may take `norm`, `num_classes`, `in_channels` and `image_size`; its other annotated
+    arguments are the options. `norm(channels, activation=None, dims=2)` makes the job's normalizer
+    with the activation after it ("relu", "silu", "gelu" or None), for (N, C, positions...). Without
+    `norm`, the norm layers of the module that it returns are exchanged as `normlab.convert` does
+    it. The initial weights are those that the factory makes.
+
+    Args:
+        name: lower-case letters, digits and underscores, starting with a letter.
+        task: what it predicts: "classification", "segmentation", "language", or one of your own.
+        min_image_size: pixels of a side, below which it cannot be built.
+        recurrent: its normalizers stand at gates, where not every kind can.
+
+    Raises:
+        InvalidSpec: the name cannot be used.
+    """
+    _positive("min_image_size", min_image_size)
+    facts = {"task": task, "min_image_size": min_image_size, "recurrent": recurrent}
+    return declare(NETWORKS, name, facts)
+
+
+def dataset(
+    name: str,
+    *,
+    num_classes: int,
+    channels: int,
+    image_size: int,
+    task: str = "classification",
+    standardize: bool = True,
+) -> Callable[[TargetT], TargetT]:
+    """
+    Declare a dataset, for `dataset: {name: NAME, options: {...}}` in jobs.
+
+    The factory takes `split`, which is "train" or "test", and may take `data_root`, the operator's
+    folder of datasets; its other annotated arguments are the options. It returns anything with
+    `__len__` and `__getitem__`, or an iterable, of pairs (x, y): x a tensor or array of shape
+    (*channels*, *image_size*, *image_size*), bytes or float, and y what the task predicts.
+    All of it is read into memory before the first update.
+
+    Args:
+        name: lower-case letters, digits and underscores, starting with a letter.
+        num_classes: classes are 0 to *num_classes* - 1.
+        channels: of each sample.
+        image_size: pixels of a side; of a sequence, its length.
+        task: "classification", "segmentation", "language", or one of your own.
+        standardize: bring each channel to mean 0 and deviation 1 over the training set.
+
+    Raises:
+        InvalidSpec: the name or a size cannot be used.
+    """
+    facts = {"num_classes": num_classes, "channels": channels, "image_size": image_size}
+    for field, value in facts.items():
+        _positive(field, value)
+    return declare(DATASETS, name, {**facts, "task": task, "standardize": standardize})
+
+
+def _positive(field: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidSpec(f"{field}={value!r}: give an integer of at least 1")

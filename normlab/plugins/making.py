@@ -1,0 +1,101 @@
+"""From the description of a part to its entry in the registry, besides normalizers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Type
+
+from pydantic import create_model
+
+from normlab.plugins.options import fields
+from normlab.specs.base import Spec
+from normlab.specs.datasets import DatasetFacts
+from normlab.specs.diagnostics import DiagnosticFacts
+from normlab.specs.measures import HookFacts, MetricFacts
+from normlab.specs.models import ModelFacts, NormPlace, SampleSize
+from normlab.specs.registries import DATASETS, DIAGNOSTICS, HOOKS, METRICS, NETWORKS, TASKS
+from normlab.specs.tasks import TaskFacts
+
+if TYPE_CHECKING:
+    from normlab.plugins.descriptions import EntryDescription
+
+READER = "normlab.data.factories:load"
+
+
+def network(entry: EntryDescription) -> ModelFacts:
+    """Return the facts about a network of somebody's own."""
+    facts = dict(entry.facts)
+    return ModelFacts(
+        name=entry.name,
+        summary=entry.summary,
+        factory=entry.path,
+        default_width=None,
+        sites_of=None,
+        form="norm" if entry.form == "norm" else "converted",
+        options=options_of(entry),
+        recorded=_by_size(facts.pop("places", {}), _places),
+        unfit=_by_size(facts.pop("unfit", {}), str),
+        **facts,
+    )
+
+
+def dataset(entry: EntryDescription) -> DatasetFacts:
+    """Return the facts about a dataset of somebody's own."""
+    return DatasetFacts(
+        name=entry.name,
+        summary=entry.summary,
+        loader=READER,
+        factory=entry.path,
+        train_size=None,
+        test_size=None,
+        options=options_of(entry),
+        **entry.facts,
+    )
+
+
+def task(entry: EntryDescription) -> TaskFacts:
+    """Return the facts about a task of somebody's own."""
+    return TaskFacts(name=entry.name, path=entry.path, **entry.facts)
+
+
+def metric(entry: EntryDescription) -> MetricFacts:
+    """Return the facts about a metric of somebody's own."""
+    return MetricFacts(entry.name, entry.summary, entry.path, tuple(entry.facts["tasks"]))
+
+
+def hook(entry: EntryDescription) -> HookFacts:
+    """Return the facts about a hook of somebody's own."""
+    return HookFacts(entry.name, entry.summary, entry.path)
+
+
+def diagnostic(entry: EntryDescription) -> DiagnosticFacts:
+    """Return the facts about a diagnostic of somebody's own."""
+    facts = {"metrics": "what its author reports", "cost": "unknown", "source": "its author"}
+    return DiagnosticFacts(entry.name, entry.summary, **entry.facts, **facts, path=entry.path)
+
+
+def options_of(entry: EntryDescription) -> Type[Spec]:
+    """Return a model of the entry's options."""
+    return create_model(f"{entry.name}_options", __base__=Spec, **fields(entry.options))
+
+
+def size_key(size: SampleSize) -> str:
+    """Write a size as the key of a JSON object: channels x classes x side."""
+    return "x".join(map(str, size))
+
+
+def _by_size(found: Mapping[str, Any], read: Callable[[Any], Any]) -> Dict[SampleSize, Any]:
+    return {SampleSize(*map(int, key.split("x"))): read(value) for key, value in found.items()}
+
+
+def _places(found: List[List[int]]) -> List[NormPlace]:
+    return [NormPlace(channels, side) for channels, side in found]
+
+
+MADE: Dict[str, Callable[[EntryDescription], Any]] = {
+    NETWORKS: network,
+    DATASETS: dataset,
+    TASKS: task,
+    METRICS: metric,
+    HOOKS: hook,
+    DIAGNOSTICS: diagnostic,
+}

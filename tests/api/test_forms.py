@@ -1,0 +1,38 @@
+"""The form shows the options of everything that a job can name, those of plugins too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from api.forms import Choice, job_form, paths
+from normlab.plugins.loading import load, use
+from tests.normlab.plugins.authors import no_plugins
+from tests.normlab.plugins.own_networks import my_nets
+
+__all__ = ["no_plugins"]
+pytestmark = pytest.mark.usefixtures("no_plugins")
+
+
+def choices(path: str) -> dict[str, Choice]:
+    found = [c for group in job_form() for c in group.choosers if c.path == path]
+    return {choice.name: choice for choice in found[0].choices}
+
+
+def test_networks_and_datasets_of_ones_own_have_fields_with_ranges(tmp_path: Path) -> None:
+    assert choices("model.name")["resnet20"].fields == ()
+    use([load(my_nets().written_below(tmp_path), "my_nets.py")])
+    depth, width = choices("model.name")["tower_of_mine"].fields
+    assert (depth.path, depth.option.default) == ("model.options.depth", 2)
+    assert depth.option.limits() == "≥ 1, ≤ 8"
+    assert width.path == "model.options.width"
+    (period,) = choices("dataset.name")["stripes_of_mine"].fields
+    assert period.path == "dataset.options.period"
+
+
+def test_a_study_can_vary_them(tmp_path: Path) -> None:
+    use([load(my_nets().written_below(tmp_path), "my_nets.py")])
+    found = paths()
+    assert {"normalizer", "model.name", "model.width", "model.options.depth"} <= set(found)
+    assert {"dataset.name", "dataset.options.period", "optimizer"} <= set(found)
