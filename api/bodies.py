@@ -65,14 +65,11 @@ class _Request(Request):
 
 
 def _look_up(body: Any) -> None:
-    file = _base(body).get("dataset", {}).get("file") if _names_file(body) else None
     for digest in _code_in(body):
         registries.find(digest)
-    if file is not None:
-        with contextlib.suppress(
-            ValueError, NormlabError, OSError
-        ):  # validation says what is wrong
-            contents_of(file)
+    if _names_file(body):
+        with contextlib.suppress(ValueError, OSError):  # validation says what is wrong
+            contents_of(_base(body)["dataset"]["file"])
 
 
 def _outside_of(body: Any) -> bool:
