@@ -82,6 +82,7 @@ def _normalizer(spec: type[NormSpec]) -> NormalizerRecord:
         runs_on_ipu=spec.runs_on_ipu,
         ipu_reason=spec.ipu_reason,
         options=options(spec),
+        code=_code(BY_KIND, spec.model_fields["kind"].default),
     )
 
 

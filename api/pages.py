@@ -122,10 +122,16 @@ def show_job(job: str, request: Request, reader: ReaderDep, state: StateDep) -> 
 
 
 @router.get("/normalizers")
-def show_normalizers(request: Request, reader: ReaderDep) -> Response:
-    """Show the kinds of normalizer and their options."""
-    kinds = catalogue.normalizers()
-    return render(request, "normalizers.html", reader, kinds=kinds, section="/normalizers")
+def show_normalizers(request: Request, reader: ReaderDep, state: StateDep) -> Response:
+    """Show the kinds of normalizer, their options, and plugins that cannot be used."""
+    return render(
+        request,
+        "normalizers.html",
+        reader,
+        kinds=catalogue.normalizers(),
+        troubles=state.plugins.troubles,
+        section="/normalizers",
+    )
 
 
 def _page(state: StateDep, query: ListQuery) -> JobPage:

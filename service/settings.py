@@ -76,6 +76,9 @@ class Settings(BaseSettings):
         description="code of the operator's: files and folders with `:` between them, whose "
         "normalizers, networks and datasets every job may use",
     )
+    plugin_folder: Path | None = Field(
+        None, description="each .py file and each folder with one in it is a plugin too"
+    )
     allow_code: str = Field(
         "",
         description="owners, with commas, who may upload code for their jobs; `*`: everybody who "
@@ -128,8 +131,9 @@ class Settings(BaseSettings):
 
     @property
     def plugin_paths(self) -> list[Path]:
-        """The operator's plugins."""
-        return [Path(path).absolute() for path in self.plugins.split(os.pathsep) if path]
+        """The operator's plugins, by name where they lie in one folder."""
+        named = [Path(path).absolute() for path in self.plugins.split(os.pathsep) if path]
+        return [*named, *_plugins_in(self.plugin_folder)]
 
     def lets_upload(self, owner: str) -> bool:
         """Return whether *owner* may upload code."""
@@ -154,6 +158,13 @@ class Settings(BaseSettings):
         except ValidationError as e:
             problems = [FieldProblem(_variable(p["loc"]), p["msg"]) for p in e.errors()]
             raise InvalidSpec(f"settings cannot be used: {told(problems)}", problems) from e
+
+
+def _plugins_in(folder: Path | None) -> list[Path]:
+    if folder is None or not folder.is_dir():
+        return []
+    found = [*folder.glob("*.py"), *(path.parent for path in folder.glob("*/*.py"))]
+    return sorted(set(found))
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

@@ -17,6 +17,7 @@ from normlab.cli.connecting import Address, data_dir_of, resolve
 from normlab.cli.output import console, print_json
 from normlab.client import Client
 from normlab.errors import NormlabError, Unauthorized
+from normlab.records.plugins import PluginList
 from normlab.stacks.checks import SET_CLOCKS, Finding, Verdict
 from normlab.stacks.connection import Connection
 from normlab.stacks.proxies import http_client
@@ -101,10 +102,20 @@ def _clock(answer: httpx.Response, middle: float) -> Finding:
     return Finding("clock", "ok", "agrees with the API's host")
 
 
+def _plugins(found: PluginList) -> Iterator[Finding]:
+    for plugin in found.plugins:
+        if plugin.everywhere:
+            adds = ", ".join(f"{entry.part} {entry.name}" for entry in plugin.entries)
+            yield Finding("plugin", "ok", f"{plugin.name} adds {adds}")
+    for trouble in found.troubles:
+        mend = "correct it, then restart the API; `normlab plugins` shows the traceback"
+        yield Finding("plugin", "bad", f"{trouble.name}: {trouble.reason}", mend)
+
+
 def _token_and_workers(connection: Connection) -> Iterator[Finding]:
     try:
         with Client(connection.url, connection.token, tries=1, timeout_s=PATIENCE_S) as client:
-            devices = client.devices()
+            devices, plugins = client.devices(), client.plugins.list()
     except Unauthorized as e:
         yield Finding("token", "bad", str(e), "give --token or NORMLAB_TOKEN as `up` printed it")
         return
@@ -113,6 +124,7 @@ def _token_and_workers(connection: Connection) -> Iterator[Finding]:
         yield Finding("token", "warn", f"not tried: {e}", mend)
         return
     yield Finding("token", "ok", "accepted")
+    yield from _plugins(plugins)
     live = [worker for device in devices for worker in device.workers]
     for worker in live:
         text = f"{worker.id} on {worker.device}, {worker.busy} of {worker.slots} slots busy"

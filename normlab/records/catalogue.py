@@ -57,6 +57,7 @@ class NormalizerRecord(BaseModel):
     runs_on_ipu: bool
     ipu_reason: str
     options: List[OptionRecord]
+    code: Union[str, None] = Field(None, description="name of the plugin that it comes from")
 
 
 class ModelRecord(BaseModel):

@@ -154,6 +154,9 @@ def test_the_operators_plugins_are_in_the_catalogue_the_forms_and_the_schema(
         assert client.post("/v1/jobs", json={**a_job(), "normalizer": MINE}).status_code == 202
         found = client.get("/v1/plugins").json()
         assert [plugin["name"] for plugin in found["plugins"]] == ["my_norms.py"]
+        page = client.get("/normalizers").text
+        assert "From the plugin my_norms.py." in page
+        assert "The plugin divides.py cannot be used: ZeroDivisionError" in page
         (trouble,) = found["troubles"]
         assert trouble["name"] == "divides.py"
         assert "1 / 0" in trouble["traceback"]

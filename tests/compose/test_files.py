@@ -25,8 +25,9 @@ def test_the_example_names_each_variable_with_its_default() -> None:
     assert set(named) == asked
     defaults = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", COMPOSE))
     assert set(defaults) == asked - SECRETS
-    example = named.pop("NORMLAB_DATASETS")  # the default is a volume, the example is a folder
-    assert (example, defaults.pop("NORMLAB_DATASETS")) == ("/srv/datasets", "datasets")
+    for name in ("datasets", "plugins"):  # the default is a volume, the example is a folder
+        example = named.pop(f"NORMLAB_{name.upper()}")
+        assert (example, defaults.pop(f"NORMLAB_{name.upper()}")) == (f"/srv/{name}", name)
     assert {k: v for k, v in named.items() if k not in SECRETS} == defaults
 
 

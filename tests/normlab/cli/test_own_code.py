@@ -34,8 +34,13 @@ Run = Callable[..., "tuple[int, str, str]"]
 @pytest.fixture(scope="module")
 def connection() -> Iterator[Connection]:
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="normlab-test-"))
-        yield stack.enter_context(own_stack(Path(folder), SETTINGS))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="normlab-test-")))
+        operators = folder / "plugins"
+        operators.mkdir()
+        (operators / "house.py").write_text(MY_NORMS.replace("_of_mine", "_of_the_house"))
+        (operators / "divides.py").write_text(BROKEN["divides.py"][0])
+        settings = {**SETTINGS, "NORMLAB_PLUGIN_FOLDER": str(operators)}
+        yield stack.enter_context(own_stack(folder / "data", settings))
 
 
 @pytest.fixture
@@ -123,7 +128,17 @@ def test_broken_code_is_one_line_and_exit_2(cli: Run, name: str) -> None:
 
 
 def test_the_stacks_plugins_are_listed_with_what_they_add(cli: Run) -> None:
+    assert cli("submit", "--code", "my_norms.py", "-s", "normalizer=dyt_of_mine", "-s", "epochs=0")
     code, out, _ = cli("plugins")
-    assert code == 0
-    assert "my_norms.py" in out
+    assert code == 1
     assert "normalizer dyt_of_mine" in out
+    assert "normalizer dyt_of_the_house" in out
+    assert "divides.py cannot be used: ZeroDivisionError" in out
+    assert "1 / 0" in out
+
+
+def test_the_doctor_names_the_operators_plugins_and_what_is_wrong(cli: Run) -> None:
+    code, out, _ = cli("doctor")
+    assert code == 1
+    assert "house.py adds normalizer dyt_of_the_house" in out
+    assert "divides.py: ZeroDivisionError: division by zero" in " ".join(out.split())
