@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import copy
+import re
 import shutil
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
+from typing import Iterator
 
 import pytest
 import torch
@@ -13,10 +16,13 @@ from normlab.errors import NormlabError
 from normlab.laws import ways
 from normlab.laws.modes import MODES, differences, tolerated, torchs_own_warnings
 from normlab.laws.ways import Record, Way
+from normlab.norms import fused_kernels
 from tests.norms import matrix
+from tests.norms.compiling import load_or_skip
 from tests.norms.matrix import KINDS
 from tests.where import DEVICE
 
+IN_PLAIN_OPERATORS = re.compile("compiled|export|vmap|func|jit|meta|half|bfloat16|autocast")
 pytestmark = [
     pytest.mark.skipif(
         not hasattr(torch, "compiler"), reason="PyTorch 2.0 lacks most of these modes"
@@ -45,6 +51,25 @@ def test_a_layer_equals_eager_float64_or_refuses_with_an_alternative(kind: str, 
         right = expected(kind, mode.reference)
         limits = tolerated(lambda: matrix.net_of(kind), mode, right)
         assert differences(found, right, limits) == {}
+
+
+@pytest.fixture(scope="module")
+def loops() -> Iterator[None]:
+    """The compiled C++ loops, while the tests that ask for them run."""
+    with ExitStack() as stack:
+        load_or_skip(lambda: stack.enter_context(fused_kernels(True)))
+        yield
+
+
+# the compiler, the exporter and vmap see plain operators, with loops as without
+@pytest.mark.parametrize("name", [n for n in MODES if not IN_PLAIN_OPERATORS.search(n)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_compiled_loops_equal_eager_float64_too(loops: None, kind: str, name: str) -> None:
+    try:
+        test_a_layer_equals_eager_float64_or_refuses_with_an_alternative(kind, name)
+    except RuntimeError as e:  # from C++, which cannot raise an error of ours
+        assert name == "double backward"
+        assert "switch the model with normlab.norms.plain_operators first" in str(e)
 
 
 @pytest.mark.skipif(
