@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check docs format bench bench-norms bench-threads bench-diagnostics \
-	bench-api bench-studies drill mlflow test-compose test-cuda test-py38 reproduce constraints hooks clean
+	bench-api bench-studies bench-plugins drill mlflow test-compose test-cuda test-py38 reproduce constraints hooks clean
 
 ## Show this list.
 help:
@@ -76,6 +76,10 @@ bench-api: install
 ## Measure what the largest study costs its owner (no answer over 2 s is promised).
 bench-studies: install
 	$(PY) -m benchmarks.large_study
+
+## Measure what plugins cost: a layer on the engine, the start of a stack, a submission.
+bench-plugins: install
+	$(PY) -m benchmarks.plugins
 
 ## Install an MLflow server into .bench/, for bench-api and the export test (about a minute).
 mlflow: install

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks.options import parser_of
 from benchmarks.table import show
 from service.servers.launcher import Stack, launch
 from service.settings import Settings
@@ -35,9 +36,10 @@ GRID: dict[str, Any] = {
 
 def main() -> int:
     """Measure; return 1 if an answer took too long."""
+    parser_of(__doc__).parse_args()
     with tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder, _stack(folder) as client:
         rows = list(_measured(client))
-    show(NAME, rows, f"20,000 cells; promised: no answer over {LONGEST_S:g} s, and none refused")
+    show(NAME, rows, f"20,000 cells; target: no answer over {LONGEST_S:g} s, and none refused")
     well = all(r["answer_s"] <= LONGEST_S and r["submit_most_s"] <= LONGEST_S for r in rows)
     return 0 if well and all(row["status"] < 400 for row in rows) else 1
 
