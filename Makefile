@@ -10,7 +10,7 @@ FAULTS ?= 100
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check docs format bench bench-norms bench-threads bench-diagnostics \
+.PHONY: help install demo test check docs format bench bench-norms bench-threads bench-diagnostics bench-calibration \
 	bench-api drill mlflow test-compose test-cuda test-py38 reproduce constraints hooks clean
 
 ## Show this list.
@@ -69,6 +69,10 @@ bench-threads: install
 ## Measure what each diagnostic costs.
 bench-diagnostics: install
 	$(PY) -m benchmarks.diagnostics
+
+## Simulate how often decisions err, by the shape of the differences (about ten minutes).
+bench-calibration: install
+	$(PY) -m benchmarks.calibration
 
 ## Measure the API against a named peer on the same machine.
 bench-api: install

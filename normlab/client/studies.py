@@ -215,7 +215,7 @@ class Studies:
 
         Args:
             study: its id; nobody has decided it yet.
-            asked: the fields of `decide`: by, power, at_most, metric, reduction, compare.
+            asked: the fields of `decide`: by, power, at_most, rarest, metric, reduction, compare.
         """
         spec = self.get(study).spec.model_dump(mode="json")
         return self.extend(study, {**spec, "decide": asked})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, Mapping, Sequence, Tuple, Union
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from normlab.specs.base import Label, Spec
 from normlab.specs.json_values import DottedPath
@@ -13,6 +14,8 @@ from normlab.specs.json_values import DottedPath
 REDUCTION = re.compile(r"last|best|area|mean_last:([1-9]\d{0,5})")
 """Ways to make one number of a job's metric."""
 REDUCTION_RULE = "one of last, best, area, mean_last:K (K points)"
+MISSED = 0.03
+"""Probability with which the first look may have missed what strikes as rarely as is named."""
 
 
 class Contrast(Spec):
@@ -35,7 +38,11 @@ class Decide(Spec):
     power: float = Field(
         0.9, ge=0.5, le=0.95, description="probability that an effect of `by` shows"
     )
-    at_most: int = Field(64, ge=3, le=1000, description="seeds of each cell")
+    at_most: int = Field(64, ge=6, le=1000, description="seeds of each cell")
+    rarest: float = Field(
+        0.2, ge=0.01, le=0.5, description="share of the seeds that something must strike, such as "
+        "a collapse, to be met with 97 % before the first look: 0.2 takes 16 seeds, 0.5 takes 6"
+    )  # fmt: skip
     metric: Label = Field("val/accuracy", max_length=200, description="what is compared")
     reduction: Label = Field(
         "last", max_length=50, description="of each job: last, best, area, mean_last:K"
@@ -50,6 +57,21 @@ class Decide(Spec):
         if not REDUCTION.fullmatch(reduction):
             raise ValueError(f"{reduction!r} is none: {REDUCTION_RULE}")
         return reduction
+
+    @model_validator(mode="after")
+    def _there_are_seeds_for_a_look(self) -> Decide:
+        if self.at_most < self.first_look:
+            raise ValueError(
+                f"at_most {self.at_most} is fewer than the {self.first_look} seeds of the first "
+                f"look, by which what strikes one seed in {1 / self.rarest:g} has been met: raise "
+                "at_most, or rarest"
+            )
+        return self
+
+    @property
+    def first_look(self) -> int:
+        """Seeds before the first look: fewer miss what strikes a share *rarest* too often."""
+        return math.ceil(math.log(MISSED) / math.log1p(-self.rarest))
 
     def refuse_wrong_axis(self, axes: Sequence[Mapping[str, Sequence[Any]]]) -> None:
         """Raise ValueError if there is no such axis, or nothing on it to compare."""

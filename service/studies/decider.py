@@ -90,6 +90,11 @@ def with_seeds(spec: StudySpec, n: int) -> StudySpec:
     return spec.model_copy(update={"seeds": seeds})
 
 
+def first_look(spec: StudySpec, decide: Decide) -> int:
+    """Return how many seeds there are at the first look: as many as are needed, or were given."""
+    return min(max(len(spec.seeds), decide.first_look), decide.at_most)
+
+
 def question_of(decide: Decide) -> Question:
     """Return which number of each job is compared."""
     return Question(decide.metric, decide.reduction)
@@ -103,7 +108,7 @@ def rule_of(decide: Decide) -> Rule:
 def _due(spec: StudySpec, decide: Decide, seeds: Sequence[int]) -> int | None:
     """Return how many seeds the next look needs; None after the last one."""
     if not seeds:
-        return deciding.sizes(len(spec.seeds), decide.at_most)[0]
+        return first_look(spec, decide)
     return deciding.following(seeds[-1], decide.at_most) if seeds[-1] < decide.at_most else None
 
 
