@@ -8,22 +8,26 @@ from typing import List, Sequence
 from normlab.claims.claim import Claim, Effect
 from normlab.claims.gathering import name_of, settings
 from normlab.claims.verdicts import Found, Verdict
+from normlab.presentation.deciding import UNDECIDED, Finding
 from normlab.presentation.intervals import smaller_is_better
 from normlab.presentation.tables import markdown
 from normlab.specs.cells import expand
 
 _EXPLAINED = """\
-A claim *shows* where every effect that it predicts has its whole 95 % interval over seeds on the
-expected side; otherwise it *does not show* at this scale. Of accuracies, a difference counts from
-0.01 on, and kinds match that are within 0.03, about what so few seeds can tell. Where several
-learning rates were tried, each side of a difference has, for each seed, its accuracy at the rate
-that is best over the *other* seeds; the table has the grid. They are accuracies of a small net on
-a procedural dataset: compare signs and order with the papers, not figures."""
+An effect *shows* where its whole interval over seeds lies on the expected side of its limit, and
+*contradicts* where it lies on the other side; otherwise it is *undecided*, with what so many seeds
+could have seen. A claim *shows* where every effect does, *contradicts* where any does. Intervals
+are corrected for all effects of a claim (Holm), for skewness and for repeated looks; ties and
+failed seeds are counted. Of accuracies, a difference counts from 0.01 on, and kinds match that are
+within 0.03, about what so few seeds can tell. Where several learning rates were tried, each side of
+a difference has, for each seed, its accuracy at the rate that is best over the *other* seeds; the
+table has the grid. They are accuracies of a small net on a procedural dataset: compare signs and
+order with the papers, not figures."""
 
 
 def effect_lines(verdict: Verdict) -> List[str]:
     """Say each effect on a line: the difference, its interval, what was expected."""
-    return [f"{'yes' if f.shows else 'no '}  {_sentence(f)}" for f in verdict.found]
+    return [f"{f.verdict:11s}  {_sentence(f)}" for f in verdict.found]
 
 
 def section(verdict: Verdict, plot: str) -> str:
@@ -31,7 +35,8 @@ def section(verdict: Verdict, plot: str) -> str:
     claim = verdict.claim
     lines = [f"## {claim.key}: {verdict.words}", "", claim.says, ""]
     lines += [f"- {_linked(source.paper)}, {source.figure}" for source in claim.sources]
-    lines += ["", "| effect | expected | difference | 95 % interval | seeds | shows |",
+    lines += ["", f"Effects: {verdict.counts}. {_protocol(claim)}"]
+    lines += ["", "| effect | expected | difference | interval | seeds | verdict |",
               "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
     lines += [_effect_row(f) for f in verdict.found]
     lines += ["", markdown(verdict.table), *_best_lines(verdict)]
@@ -48,8 +53,7 @@ def section(verdict: Verdict, plot: str) -> str:
 def page(verdicts: Sequence[Verdict], machine: str, command: str, folder: str) -> str:
     """Write the page of all claims: a table of verdicts, then a section each."""
     rows = [
-        f"| [{v.claim.key}](#{_anchor(v)}) | {v.claim.title} | {v.words} | "
-        f"{sum(f.shows for f in v.found)} of {len(v.found)} |"
+        f"| [{v.claim.key}](#{_anchor(v)}) | {v.claim.title} | {v.words} | {v.counts} |"
         for v in verdicts
     ]
     head = [
@@ -102,27 +106,49 @@ def _expected(e: Effect) -> str:
     }[e.expect]
 
 
+def _protocol(claim: Claim) -> str:
+    tuned = f", tuned on seeds {_span(claim.tuning_seeds)}" if claim.tuning_seeds else ""
+    return f"Protocol `{claim.protocol()[:12]}` of `studies/{claim.key}.yaml`{tuned}."
+
+
+def _span(seeds: Sequence[int]) -> str:
+    whole = list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))) and len(seeds) > 2
+    return f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
+
+
 def _sentence(f: Found) -> str:
-    e = f.effect
-    expected = _expected(e)
-    if f.estimate is None or f.estimate.low is None or f.estimate.high is None:
-        return f"{e.name}: {f.why} (expected {expected})"
+    expected = _expected(f.effect)
+    k = f.finding
+    if k is None or k.mean is None or k.low is None or k.high is None:
+        return f"{f.effect.name}: {f.why} (expected {expected})"
     return (
-        f"{e.name}: {f.estimate.mean:+.4f} [{f.estimate.low:+.4f}, {f.estimate.high:+.4f}] "
-        f"over {f.estimate.n} seeds (expected {expected})"
+        f"{f.effect.name}: {k.mean:+.4f} [{k.low:+.4f}, {k.high:+.4f}] "
+        f"over {_seeds(k)} seeds (expected {expected}){_undecided(k)}"
     )
 
 
 def _effect_row(f: Found) -> str:
-    e = f.effect
-    if f.estimate is None or f.estimate.low is None or f.estimate.high is None:
-        numbers = f"— | {f.why} | {f.estimate.n if f.estimate else 0}"
+    k = f.finding
+    if k is None or k.mean is None or k.low is None or k.high is None:
+        numbers = f"— | {f.why} | {_seeds(k) if k else 0}"
+        said = ""
     else:
-        numbers = (
-            f"{f.estimate.mean:+.4f} | {f.estimate.low:+.4f} to {f.estimate.high:+.4f} "
-            f"| {f.estimate.n}"
-        )
-    return f"| {e.name} | {_expected(e)} | {numbers} | {'yes' if f.shows else 'no'} |"
+        numbers = f"{k.mean:+.4f} | {k.low:+.4f} to {k.high:+.4f} | {_seeds(k)}"
+        said = _undecided(k)
+    return f"| {f.effect.name} | {_expected(f.effect)} | {numbers} | {f.verdict}{said} |"
+
+
+def _seeds(k: Finding) -> str:
+    """Say over how many seeds, and how many of them are ties or failed."""
+    parts = [f"{n} {what}" for n, what in ((k.failed, "failed"), (k.ties, "equal")) if n]
+    return f"{k.pairs + k.failed}" + (f" ({', '.join(parts)})" if parts else "")
+
+
+def _undecided(k: Finding) -> str:
+    if k.verdict != UNDECIDED or k.seen is None:
+        return ""
+    more = f", about {k.more} more seeds would decide" if k.more is not None else ""
+    return f": {k.seen:.2g} inside the limit would have shown{more}"
 
 
 def _anchor(v: Verdict) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from typing import Any, Mapping, Sequence, Tuple, Union
@@ -31,8 +32,8 @@ class Contrast(Spec):
     )
 
 
-class Decide(Spec):
-    """Add seeds until it is decided which values of an axis are better, or a limit is met."""
+class SeedRounds(Spec):
+    """How seeds are added, round after round, until something is decided."""
 
     by: float = Field(gt=0, description="the margin: the effect that must not be missed")
     power: float = Field(
@@ -43,6 +44,26 @@ class Decide(Spec):
         0.2, ge=0.01, le=0.5, description="share of the seeds that something must strike, such as "
         "a collapse, to be met with 97 % before the first look: 0.2 takes 16 seeds, 0.5 takes 6"
     )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _there_are_seeds_for_a_look(self) -> SeedRounds:
+        if self.at_most < self.first_look:
+            raise ValueError(
+                f"at_most {self.at_most} is fewer than the {self.first_look} seeds of the first "
+                f"look, by which what strikes one seed in {1 / self.rarest:g} has been met: raise "
+                "at_most, or rarest"
+            )
+        return self
+
+    @property
+    def first_look(self) -> int:
+        """Seeds before the first look: fewer miss what strikes a share *rarest* too often."""
+        return math.ceil(math.log(MISSED) / math.log1p(-self.rarest))
+
+
+class Decide(SeedRounds):
+    """Add seeds until it is decided which values of an axis are better, or a limit is met."""
+
     metric: Label = Field("val/accuracy", max_length=200, description="what is compared")
     reduction: Label = Field(
         "last", max_length=50, description="of each job: last, best, area, mean_last:K"
@@ -58,21 +79,6 @@ class Decide(Spec):
             raise ValueError(f"{reduction!r} is none: {REDUCTION_RULE}")
         return reduction
 
-    @model_validator(mode="after")
-    def _there_are_seeds_for_a_look(self) -> Decide:
-        if self.at_most < self.first_look:
-            raise ValueError(
-                f"at_most {self.at_most} is fewer than the {self.first_look} seeds of the first "
-                f"look, by which what strikes one seed in {1 / self.rarest:g} has been met: raise "
-                "at_most, or rarest"
-            )
-        return self
-
-    @property
-    def first_look(self) -> int:
-        """Seeds before the first look: fewer miss what strikes a share *rarest* too often."""
-        return math.ceil(math.log(MISSED) / math.log1p(-self.rarest))
-
     def refuse_wrong_axis(self, axes: Sequence[Mapping[str, Sequence[Any]]]) -> None:
         """Raise ValueError if there is no such axis, or nothing on it to compare."""
         values = {path: of for axis in axes for path, of in axis.items()}
@@ -83,3 +89,10 @@ class Decide(Spec):
             raise ValueError(f"compare.axis {axis!r} is no axis: one of {', '.join(values)}")
         if len(values[axis]) < 2:
             raise ValueError(f"axis {axis!r} has one value: needs two or more to compare")
+
+
+def with_more(seeds: Sequence[int], n: int, without: Sequence[int] = ()) -> Tuple[int, ...]:
+    """Return *n* seeds or more: the given ones, then the smallest others that are not *without*."""
+    taken = {*seeds, *without}
+    more = (seed for seed in itertools.count() if seed not in taken)
+    return (*seeds, *itertools.islice(more, max(0, n - len(seeds))))

@@ -7,7 +7,6 @@ look is taken twice, and any number of processes may take turns.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -20,7 +19,7 @@ from normlab.presentation.deciding import UNDECIDED, Rule, Sample
 from normlab.presentation.intervals import smaller_is_better
 from normlab.specs.cells import Cell, expand
 from normlab.specs.contrasts import Comparison, comparisons
-from normlab.specs.decisions import Decide
+from normlab.specs.decisions import Decide, with_more
 from normlab.specs.studies import StudySpec
 from service.jobs.quota import room
 from service.studies import cell_values, looks
@@ -84,10 +83,7 @@ class Decider(Rounds):
 
 def with_seeds(spec: StudySpec, n: int) -> StudySpec:
     """Return *spec* with *n* seeds: its own, then the smallest that it does not name."""
-    given = set(spec.seeds)
-    more = (seed for seed in itertools.count() if seed not in given)
-    seeds = (*spec.seeds, *itertools.islice(more, max(0, n - len(spec.seeds))))
-    return spec.model_copy(update={"seeds": seeds})
+    return spec.model_copy(update={"seeds": with_more(spec.seeds, n)})
 
 
 def first_look(spec: StudySpec, decide: Decide) -> int:
