@@ -8,7 +8,7 @@ from typing import List, Sequence
 from normlab.claims.claim import Claim, Effect
 from normlab.claims.gathering import name_of, settings
 from normlab.claims.verdicts import Found, Verdict
-from normlab.presentation.deciding import UNDECIDED, Finding
+from normlab.presentation.deciding import UNDECIDED, Finding, Rule, largest_sd
 from normlab.presentation.intervals import smaller_is_better
 from normlab.presentation.tables import markdown
 from normlab.specs.cells import expand
@@ -108,7 +108,21 @@ def _expected(e: Effect) -> str:
 
 def _protocol(claim: Claim) -> str:
     tuned = f", tuned on seeds {_span(claim.tuning_seeds)}" if claim.tuning_seeds else ""
-    return f"Protocol `{claim.protocol()[:12]}` of `studies/{claim.key}.yaml`{tuned}."
+    said = f"Protocol `{claim.protocol()[:12]}` of `studies/{claim.key}.yaml`{tuned}."
+    return f"{said} {_power(claim)}" if claim.decide else said
+
+
+def _power(claim: Claim) -> str:
+    """Say what the rounds of a claim that decides can find."""
+    d = claim.decide
+    if d is None:
+        return ""
+    looks = [len(claim.judging(part)) for part in claim.rounds(claim.study)]
+    sd = largest_sd(looks, Rule(d.by, d.power, d.at_most), len(claim.effects))
+    return (
+        f"Up to {looks[-1]} seeds: a difference {d.by:g} inside its limit shows with a power of "
+        f"{d.power:g} where differences have a standard deviation of {sd:.2g} or less."
+    )
 
 
 def _span(seeds: Sequence[int]) -> str:

@@ -169,6 +169,12 @@ def test_a_claim_that_decides_adds_seeds_round_after_round() -> None:
     assert len({part.name for part in rounds}) == 4
 
 
+def test_the_report_says_what_the_rounds_can_find() -> None:
+    claim = claim_of(effect("above"), decide=DECIDE)
+    said = report.section(Verdict(claim, table(), ()), "b.png")
+    assert "Up to 24 seeds: a difference 0.01 inside its limit shows with a power of 0.9" in said
+
+
 def test_tuning_seeds_choose_and_are_not_judged() -> None:
     def at(rate: str, tuned: float, judged: float) -> ResultRow:
         both = {"normalizer": "a", "optimizer.lr": rate}
