@@ -10,7 +10,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check docs format bench bench-norms bench-threads bench-diagnostics \
-	bench-api bench-studies bench-plugins drill mlflow test-compose test-cuda test-py38 reproduce constraints hooks clean
+	bench-calibration bench-api bench-studies bench-plugins drill mlflow test-compose test-cuda test-py38 \
+	reproduce constraints hooks clean
 
 ## Show this list.
 help:
@@ -68,6 +69,10 @@ bench-threads: install
 ## Measure what each diagnostic costs.
 bench-diagnostics: install
 	$(PY) -m benchmarks.diagnostics
+
+## Simulate how often decisions err, by the shape of the differences (about ten minutes).
+bench-calibration: install
+	$(PY) -m benchmarks.calibration
 
 ## Compare the API with an MLflow server on the same machine.
 bench-api: install

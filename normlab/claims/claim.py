@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Tuple, Union
 
@@ -9,10 +11,13 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from normlab.errors import InvalidSpec, NotFound
+from normlab.presentation import deciding
+from normlab.presentation.deciding import Claimed
 from normlab.specs.base import Spec
+from normlab.specs.decisions import SeedRounds, with_more
 from normlab.specs.exclusions import put
 from normlab.specs.optimization import TWIN
-from normlab.specs.studies import StudySpec
+from normlab.specs.studies import Seed, StudySpec
 
 # beside the package in a checkout, inside it in a wheel
 _FOLDERS = (Path(__file__).parents[2] / "studies", Path(__file__).parents[1] / "studies")
@@ -37,8 +42,9 @@ class Effect(Spec):
     """
     A difference that the claim predicts: a minus b, or a minus a number, for each seed.
 
-    It is shown if the whole interval lies above *by*, below -*by*, or, for `within`, between -by
-    and by; `not_below` means above -by: equal or better.
+    It shows if the whole interval lies above *by*, below -*by*, or, for `within`, between -by
+    and by; `not_below` means above -by: equal or better. It is contradicted if the whole
+    interval lies on the other side of that limit, and undecided otherwise.
     """
 
     name: str
@@ -57,6 +63,16 @@ class Effect(Spec):
         if (self.b is None) == (self.than is None):
             raise ValueError(f"effect {self.name!r} needs either b or than")
         return self
+
+    @property
+    def claimed(self) -> Claimed:
+        """What it claims of the difference's mean."""
+        return {
+            "above": Claimed(above=self.by),
+            "below": Claimed(below=-self.by),
+            "not_below": Claimed(above=-self.by),
+            "within": Claimed(above=-self.by, below=self.by),
+        }[self.expect]
 
 
 class Picture(Spec):
@@ -87,6 +103,12 @@ class Claim(Spec):
     published: Tuple[Published, ...] = ()
     study: StudySpec
     effects: Tuple[Effect, ...] = Field(min_length=1)
+    decide: Union[SeedRounds, None] = Field(
+        None, description="add seeds until each effect is decided; default: only those of the study"
+    )
+    tuning_seeds: Tuple[Seed, ...] = Field(
+        (), description="choose the best of `best_over`; no effect is judged on them"
+    )
     best_over: Union[str, None] = Field(
         None, description="a path whose best value each side of an effect takes; see `verdicts`"
     )
@@ -99,6 +121,54 @@ class Claim(Spec):
     plot: Picture = Picture()
     note: str = Field("", description="the limits of the answer at this scale")
     quick: Quick = Quick()
+
+    @model_validator(mode="after")
+    def _tuning_and_judging_are_apart(self) -> Claim:
+        shared = sorted(set(self.tuning_seeds) & set(self.study.seeds))
+        if shared:
+            raise ValueError(
+                f"seeds {shared} are among tuning_seeds and the study's: judge on other seeds than "
+                "those that were tuned on"
+            )
+        if self.tuning_seeds and self.best_over is None:
+            raise ValueError("tuning_seeds choose the best of `best_over`: name its path")
+        if self.study.decide is not None or (self.decide and not self.study.reuse):
+            raise ValueError("a claim decides by its own `decide`, with a study that has `reuse`")
+        return self
+
+    def protocol(self) -> str:
+        """Hash what is asked and by which rule, in 64 hex digits; no text for readers counts."""
+        rule = self.model_dump(
+            mode="json", exclude_defaults=True,
+            include={"effects", "best_over", "decide", "tuning_seeds"},
+        )  # fmt: skip
+        for effect in rule["effects"]:
+            del effect["name"]
+        text = json.dumps([self.study.fingerprint(), rule], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def rounds(self, study: StudySpec) -> List[StudySpec]:
+        """
+        List *study* as each round of seeds has it; a claim that decides nothing has one round.
+
+        Args:
+            study: of `at`; its own seeds are the first ones that are judged.
+        """
+        if self.decide is None:
+            return [self._with_tuning(study, study.seeds)]
+        looks = deciding.sizes(max(self.decide.first_look, len(study.seeds)), self.decide.at_most)
+        return [
+            self._with_tuning(study, with_more(study.seeds, n, self.tuning_seeds))
+            .model_copy(update={"name": f"{study.name}, {n} seeds"[:200]})
+            for n in looks
+        ]  # fmt: skip
+
+    def _with_tuning(self, study: StudySpec, judging: Tuple[int, ...]) -> StudySpec:
+        return study.model_copy(update={"seeds": (*self.tuning_seeds, *judging)})
+
+    def judging(self, study: StudySpec) -> List[int]:
+        """List the seeds of *study* that are judged, in their order."""
+        return [seed for seed in study.seeds if seed not in self.tuning_seeds]
 
     def at(
         self, *, quick: bool = False, seeds: Union[int, None] = None, first_seed: int = 0

@@ -8,23 +8,27 @@ from typing import List, Sequence
 from normlab.claims.claim import Claim, Effect
 from normlab.claims.gathering import name_of, settings
 from normlab.claims.verdicts import Found, Verdict
+from normlab.presentation.deciding import UNDECIDED, Finding, Rule, largest_sd
 from normlab.presentation.intervals import smaller_is_better
 from normlab.presentation.tables import markdown
 from normlab.specs.cells import expand
 
 _EXPLAINED = """\
-A claim *shows* if every effect that it predicts has its whole 95 % interval over seeds on the
-expected side. Otherwise it *does not show* at this scale. A difference of accuracies counts if it
-is at least 0.01, and two kinds match if they differ by at most 0.03; so few seeds cannot resolve
-much less. If several learning rates were tried, each side of a difference takes, for each seed,
-the accuracy at the rate that is best over the *other* seeds; the table shows all rates. The
-accuracies are those of a small network on a procedural dataset. Compare signs and order with the
-papers, not numbers."""
+An effect *shows* if its whole interval over seeds is on the expected side of its limit, and
+*contradicts* if the whole interval is on the other side. Otherwise it is *undecided*; then the
+line says what this many seeds could have shown. A claim *shows* if every effect shows, and
+*contradicts* if any effect contradicts. Intervals are corrected for all effects of a claim (Holm),
+for skewness and for repeated looks; ties and failed seeds are counted. A difference of accuracies
+counts if it is at least 0.01, and two kinds match if they differ by at most 0.03; so few seeds
+cannot resolve much less. If several learning rates were tried, each side of a difference takes,
+for each seed, the accuracy at the rate that is best over the *other* seeds; the table shows all
+rates. The accuracies are those of a small network on a procedural dataset. Compare signs and order
+with the papers, not numbers."""
 
 
 def effect_lines(verdict: Verdict) -> List[str]:
     """Return one line per effect: the difference, its interval, and the expectation."""
-    return [f"{'yes' if f.shows else 'no '}  {_sentence(f)}" for f in verdict.found]
+    return [f"{f.verdict:11s}  {_sentence(f)}" for f in verdict.found]
 
 
 def section(verdict: Verdict, plot: str) -> str:
@@ -32,7 +36,8 @@ def section(verdict: Verdict, plot: str) -> str:
     claim = verdict.claim
     lines = [f"## {claim.key}: {verdict.words}", "", claim.says, ""]
     lines += [f"- {_linked(source.paper)}, {source.figure}" for source in claim.sources]
-    lines += ["", "| effect | expected | difference | 95 % interval | seeds | shows |",
+    lines += ["", f"Effects: {verdict.counts}. {_protocol(claim)}"]
+    lines += ["", "| effect | expected | difference | interval | seeds | verdict |",
               "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
     lines += [_effect_row(f) for f in verdict.found]
     lines += ["", markdown(verdict.table), *_best_lines(verdict)]
@@ -49,8 +54,7 @@ def section(verdict: Verdict, plot: str) -> str:
 def page(verdicts: Sequence[Verdict], machine: str, command: str, folder: str) -> str:
     """Write the page of all claims: a table of verdicts, then one section per claim."""
     rows = [
-        f"| [{v.claim.key}](#{_anchor(v)}) | {v.claim.title} | {v.words} | "
-        f"{sum(f.shows for f in v.found)} of {len(v.found)} |"
+        f"| [{v.claim.key}](#{_anchor(v)}) | {v.claim.title} | {v.words} | {v.counts} |"
         for v in verdicts
     ]
     head = [
@@ -103,27 +107,63 @@ def _expected(e: Effect) -> str:
     }[e.expect]
 
 
-def _sentence(f: Found) -> str:
-    e = f.effect
-    expected = _expected(e)
-    if f.estimate is None or f.estimate.low is None or f.estimate.high is None:
-        return f"{e.name}: {f.why} (expected {expected})"
+def _protocol(claim: Claim) -> str:
+    tuned = f", tuned on seeds {_span(claim.tuning_seeds)}" if claim.tuning_seeds else ""
+    said = f"Protocol `{claim.protocol()[:12]}` of `studies/{claim.key}.yaml`{tuned}."
+    return f"{said} {_power(claim)}" if claim.decide else said
+
+
+def _power(claim: Claim) -> str:
+    """Say what the rounds of a claim that decides can find."""
+    d = claim.decide
+    if d is None:
+        return ""
+    looks = [len(claim.judging(part)) for part in claim.rounds(claim.study)]
+    sd = largest_sd(looks, Rule(d.by, d.power, d.at_most), len(claim.effects))
     return (
-        f"{e.name}: {f.estimate.mean:+.4f} [{f.estimate.low:+.4f}, {f.estimate.high:+.4f}] "
-        f"over {f.estimate.n} seeds (expected {expected})"
+        f"Up to {looks[-1]} seeds: a difference {d.by:g} inside its limit shows with a power of "
+        f"{d.power:g} where differences have a standard deviation of {sd:.2g} or less."
+    )
+
+
+def _span(seeds: Sequence[int]) -> str:
+    whole = list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))) and len(seeds) > 2
+    return f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
+
+
+def _sentence(f: Found) -> str:
+    expected = _expected(f.effect)
+    k = f.finding
+    if k is None or k.mean is None or k.low is None or k.high is None:
+        return f"{f.effect.name}: {f.why} (expected {expected})"
+    return (
+        f"{f.effect.name}: {k.mean:+.4f} [{k.low:+.4f}, {k.high:+.4f}] "
+        f"over {_seeds(k)} seeds (expected {expected}){_undecided(k)}"
     )
 
 
 def _effect_row(f: Found) -> str:
-    e = f.effect
-    if f.estimate is None or f.estimate.low is None or f.estimate.high is None:
-        numbers = f"— | {f.why} | {f.estimate.n if f.estimate else 0}"
+    k = f.finding
+    if k is None or k.mean is None or k.low is None or k.high is None:
+        numbers = f"— | {f.why} | {_seeds(k) if k else 0}"
+        said = ""
     else:
-        numbers = (
-            f"{f.estimate.mean:+.4f} | {f.estimate.low:+.4f} to {f.estimate.high:+.4f} "
-            f"| {f.estimate.n}"
-        )
-    return f"| {e.name} | {_expected(e)} | {numbers} | {'yes' if f.shows else 'no'} |"
+        numbers = f"{k.mean:+.4f} | {k.low:+.4f} to {k.high:+.4f} | {_seeds(k)}"
+        said = _undecided(k)
+    return f"| {f.effect.name} | {_expected(f.effect)} | {numbers} | {f.verdict}{said} |"
+
+
+def _seeds(k: Finding) -> str:
+    """Say over how many seeds, and how many of them are ties or failed."""
+    parts = [f"{n} {what}" for n, what in ((k.failed, "failed"), (k.ties, "equal")) if n]
+    return f"{k.pairs + k.failed}" + (f" ({', '.join(parts)})" if parts else "")
+
+
+def _undecided(k: Finding) -> str:
+    if k.verdict != UNDECIDED or k.seen is None:
+        return ""
+    more = f", about {k.more} more seeds would decide" if k.more is not None else ""
+    return f": {k.seen:.2g} inside the limit would have shown{more}"
 
 
 def _anchor(v: Verdict) -> str:

@@ -1,4 +1,4 @@
-"""The verdict on a claim: each effect with its interval over seeds, shown or not."""
+"""The verdict on a claim: each effect shows, is contradicted, or is undecided by its seeds."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from typing import Dict, List, Mapping, Protocol, Sequence, Tuple
 
 from normlab.claims.claim import Claim, Effect
 from normlab.errors import InvalidSpec
-from normlab.presentation.intervals import Estimate, paired_difference, smaller_is_better
+from normlab.presentation import deciding
+from normlab.presentation.deciding import CONTRADICTS, SHOWS, UNDECIDED, Finding, Rule, Sample
+from normlab.presentation.intervals import smaller_is_better
+from normlab.presentation.mean_bounds import SMALLEST
 from normlab.records import ResultRow, ResultTable
+
+WORDS = (SHOWS, CONTRADICTS, UNDECIDED)
+_POWER = 0.9  # of a claim that names none
 
 
 class Results(Protocol):
@@ -32,9 +38,13 @@ class Found:
     """The result for an effect; *why* says what is missing if there is no estimate."""
 
     effect: Effect
-    estimate: Estimate | None
-    shows: bool
-    why: str
+    finding: Finding | None
+    why: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in a word."""
+        return self.finding.verdict if self.finding else UNDECIDED
 
 
 @dataclass(frozen=True)
@@ -46,36 +56,41 @@ class Verdict:
     found: Tuple[Found, ...]
 
     @property
-    def shows(self) -> bool:
-        """Whether every effect is as the claim predicts."""
-        return all(f.shows for f in self.found)
+    def words(self) -> str:
+        """*shows* if every effect does, *contradicts* if any does, else *undecided*."""
+        each = [f.verdict for f in self.found]
+        if CONTRADICTS in each:
+            return CONTRADICTS
+        return SHOWS if all(word == SHOWS for word in each) else UNDECIDED
 
     @property
-    def words(self) -> str:
-        """The verdict in words."""
-        return "shows" if self.shows else "does not show"
+    def counts(self) -> str:
+        """How many effects have which verdict, in words."""
+        each = [f.verdict for f in self.found]
+        return ", ".join(f"{each.count(v)} {v}" for v in WORDS if v in each)
 
 
-def judge(claim: Claim, studies: Results, study: str) -> Verdict:
-    """Compute every effect of *claim* from *study*, and the table to print beside them."""
-    tables: Dict[Tuple[str, str], ResultTable] = {}
-    found = []
+def judge(
+    claim: Claim, studies: Results, study: str, seeds: Sequence[int], looks: Sequence[int]
+) -> Verdict:
+    """
+    Judge every effect of *claim* from *study*, and return the table to print next to it.
+
+    The looks are taken again from the first on, each with the seeds that it had: so what was
+    decided stays, whenever somebody asks. All effects are one family, corrected after Holm.
+
+    Args:
+        claim: what is judged.
+        studies: where results come from.
+        study: its id.
+        seeds: those to judge, in the order in which they were added.
+        looks: how many of them there were at each look; of a claim that decides nothing, one.
+    """
+    tables: Dict[Tuple[str, str], List[ResultRow] | str] = {}
     for effect in claim.effects:
         key = (effect.metric, effect.reduction)
-        try:
-            if key not in tables:
-                tables[key] = studies.results(
-                    study,
-                    metric=effect.metric,
-                    reduction=effect.reduction,
-                    confidence=claim.confidence,
-                )
-        except (
-            InvalidSpec
-        ) as e:  # no job reported it, such as the logarithm of a value that is not positive
-            found.append(Found(effect, None, False, str(e)))
-            continue
-        found.append(weigh(effect, tables[key].rows, claim.confidence, claim.best_over))
+        if key not in tables:
+            tables[key] = _rows(studies, study, effect)
     table = studies.results(
         study,
         group_by=list(claim.group_by) or None,
@@ -83,53 +98,110 @@ def judge(claim: Claim, studies: Results, study: str) -> Verdict:
         reduction=claim.reduction,
         confidence=claim.confidence,
     )
-    return Verdict(claim, table, tuple(found))
+    rows = [tables[e.metric, e.reduction] for e in claim.effects]
+    return Verdict(claim, table, weigh(claim, rows, seeds, looks))
 
 
 def weigh(
-    effect: Effect, rows: Sequence[ResultRow], confidence: float, best_over: str | None = None
-) -> Found:
+    claim: Claim,
+    rows: Sequence[List[ResultRow] | str],
+    seeds: Sequence[int],
+    looks: Sequence[int],
+) -> Tuple[Found, ...]:
     """
-    Compare the two sides of *effect* over the seeds that both have.
+    Compare the two sides of each effect, look after look.
 
-    With *best_over*, such as a learning rate, each side has for each seed its value at the rate
-    that is best on average over the *other* seeds: no seed influences the choice of its own rate.
+    Args:
+        claim: what is judged.
+        rows: of each effect, or why there are none.
+        seeds: those to judge, in the order in which they were added.
+        looks: how many of them there were at each look.
     """
+    found = [Found(effect, None) for effect in claim.effects]
+    rule = _rule(claim, len(seeds))
+    for i, n in enumerate(looks, 1):
+        samples: Dict[int, Sample] = {}
+        for k, effect in enumerate(claim.effects):
+            if found[k].verdict == UNDECIDED:
+                sample = _sample(claim, effect, rows[k], seeds[:n])
+                if isinstance(sample, str):
+                    found[k] = Found(effect, None, sample)
+                else:
+                    samples[k] = sample
+        decided = [f.verdict for f in found if f.verdict != UNDECIDED]
+        new = deciding.look(samples, looks[:i], rule, len(found), decided)
+        for k, finding in new.items():
+            why = f"needs {SMALLEST} seeds or more" if finding.low is None else ""
+            found[k] = Found(claim.effects[k], finding, why)
+    return tuple(found)
+
+
+def _rule(claim: Claim, seeds: int) -> Rule:
+    if claim.decide is None:
+        return Rule(0.0, _POWER, seeds)
+    return Rule(claim.decide.by, claim.decide.power, claim.decide.at_most)
+
+
+def _rows(studies: Results, study: str, effect: Effect) -> List[ResultRow] | str:
     try:
-        smaller = smaller_is_better(effect.metric)
-        a = _values(rows, effect.a, best_over, smaller)
+        return studies.results(study, metric=effect.metric, reduction=effect.reduction).rows
+    except InvalidSpec as e:  # no job reported it: a log of what is not positive, say
+        return str(e)
+
+
+def _sample(
+    claim: Claim, effect: Effect, rows: List[ResultRow] | str, seeds: Sequence[int]
+) -> Sample | str:
+    """Return the differences of *seeds*; those that a side lacks have failed."""
+    if isinstance(rows, str):
+        return rows
+    try:
+        a = _values(claim, effect, rows, effect.a, seeds)
+        b = dict.fromkeys(a, effect.than or 0.0)
         if effect.b is not None:
-            b = _values(rows, effect.b, best_over, smaller)
-        else:
-            b = dict.fromkeys(a, effect.than or 0.0)
-        estimate = paired_difference(a, b, confidence=confidence)
+            b = _values(claim, effect, rows, effect.b, seeds)
     except InvalidSpec as e:
-        return Found(effect, None, False, str(e))
-    if estimate.low is None or estimate.high is None:
-        return Found(effect, estimate, False, "one seed has no interval; use two or more")
-    return Found(effect, estimate, _holds(effect, estimate.low, estimate.high), "")
-
-
-def _holds(effect: Effect, low: float, high: float) -> bool:
-    if effect.expect == "above":
-        return low > effect.by
-    if effect.expect == "below":
-        return high < -effect.by
-    if effect.expect == "not_below":
-        return low > -effect.by
-    return -effect.by < low and high < effect.by
+        return str(e)
+    shared = [seed for seed in seeds if seed in a and seed in b]
+    whole = tuple(a[seed] - b[seed] for seed in shared)
+    return Sample(whole, len(seeds) - len(shared), effect.claimed)
 
 
 def _values(
-    rows: Sequence[ResultRow], where: Mapping[str, str], best_over: str | None, smaller: bool
+    claim: Claim,
+    effect: Effect,
+    rows: Sequence[ResultRow],
+    where: Mapping[str, str],
+    seeds: Sequence[int],
 ) -> Dict[int, float]:
     """
-    Return the value at *where* for each seed, at the best value of *best_over*.
+    Return the value at *where* for each of *seeds*, at the best value of `best_over`.
+
+    That is the value which is best on the tuning seeds; without such seeds, for each seed the one
+    that is best on average over the *other* seeds: no seed helps to choose its own.
 
     Raises:
         InvalidSpec: there is no value, or there are several cells for one seed, which are never
             averaged.
     """
+    settings = _settings(rows, where, claim.best_over)
+    smaller = smaller_is_better(effect.metric)
+    if claim.tuning_seeds and len(settings) > 1:
+        best = best_on(settings, claim.tuning_seeds, smaller)
+        found = {seed: best[seed] for seed in seeds if seed in best}
+    else:
+        wanted = [{seed: of[seed] for seed in seeds if seed in of} for of in settings]
+        found = best_by_other_seeds(wanted, smaller)
+    if not found:
+        named = ", ".join(f"{path} {name}" for path, name in where.items())
+        raise InvalidSpec(f"no {'seed has a value' if settings else 'cell is'} at {named}")
+    return found
+
+
+def _settings(
+    rows: Sequence[ResultRow], where: Mapping[str, str], best_over: str | None
+) -> List[Mapping[int, float]]:
+    """List the values by seed of each cell at *where*: one for each value of *best_over*."""
     settings: Dict[str, List[ResultRow]] = {}
     for row in rows:
         if all(row.labels.get(path) == name for path, name in where.items()):
@@ -142,10 +214,16 @@ def _values(
                 f"{wanted} are cells that differ in {', '.join(differing)}, and such cells are "
                 "not averaged: give its value on this side of the effect"
             )
-    found = best_by_other_seeds([rows[0].values for rows in settings.values()], smaller)
-    if not found:
-        raise InvalidSpec(f"no {'seed has a value' if settings else 'cell is'} at {wanted}")
-    return found
+    return [matching[0].values for matching in settings.values()]
+
+
+def best_on(
+    settings: Sequence[Mapping[int, float]], tuning: Sequence[int], smaller: bool = False
+) -> Mapping[int, float]:
+    """Take the setting whose mean over *tuning* seeds is the best; one that lacks one is none."""
+    sign = -1 if smaller else 1
+    whole = [of for of in settings if all(seed in of for seed in tuning)]
+    return max(whole, key=lambda of: sign * sum(of[s] for s in tuning), default={})
 
 
 def best_by_other_seeds(

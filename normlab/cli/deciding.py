@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 By = typer.Option(0.01, help="The margin: the effect that must not be missed.")
 Power = typer.Option(0.9, help="Probability that an effect of --by shows, 0.5 to 0.95.")
-AtMost = typer.Option(64, "--at-most", help="Seeds of each cell, 3 to 1000.")
+AtMost = typer.Option(64, "--at-most", help="Seeds of each cell, 6 to 1000.")
+Rarest = typer.Option(
+    0.2, help="Share of seeds that a collapse must strike to be met before the first look."
+)
 Metric = typer.Option("val/accuracy", "--metric", "-m", help="The metric that is compared.")
 Reduction = typer.Option("last", help="Of each job: last, best, area, mean_last:K.")
 Axis = typer.Option(None, help="The path whose values are compared.")
@@ -43,6 +46,7 @@ def compare(
     by: float = By,
     power: float = Power,
     at_most: int = AtMost,
+    rarest: float = Rarest,
     metric: str = Metric,
     reduction: str = Reduction,
     axis: Optional[str] = Axis,
@@ -59,8 +63,8 @@ def compare(
             print_comparison(client, study, [path, a, b], question, as_json)
             return
         contrast = {"axis": path, "against": b, "values": [a]}
-        asked = {"by": by, "power": power, "at_most": at_most, "metric": metric,
-                 "reduction": reduction, "compare": contrast}  # fmt: skip
+        asked = {"by": by, "power": power, "at_most": at_most, "rarest": rarest,
+                 "metric": metric, "reduction": reduction, "compare": contrast}  # fmt: skip
         _decide(client, study, asked, wait, as_json)
 
 
@@ -71,6 +75,7 @@ def decide_study(
     by: float = By,
     power: float = Power,
     at_most: int = AtMost,
+    rarest: float = Rarest,
     metric: str = Metric,
     reduction: str = Reduction,
     axis: Optional[str] = Axis,
@@ -81,8 +86,9 @@ def decide_study(
     """Add seeds until each value of an axis is better than the first one, or is not."""
     with connect(ctx) as client:
         path = axis or client.studies.summary(study).paths[0]
-        asked = {"by": by, "power": power, "at_most": at_most, "metric": metric,
-                 "reduction": reduction, "compare": {"axis": path, "against": against}}  # fmt: skip
+        contrast = {"axis": path, "against": against}
+        asked = {"by": by, "power": power, "at_most": at_most, "rarest": rarest,
+                 "metric": metric, "reduction": reduction, "compare": contrast}  # fmt: skip
         _decide(client, study, asked, wait, as_json)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Set, Tuple
 
 import typer
 
+from normlab.cli.claims_progress import ClaimsProgress
 from normlab.cli.output import AsJson, examples, print_json
 from normlab.cli.own_stack import running_or_own_stack
 from normlab.host.limits import usable_cores
@@ -71,6 +72,8 @@ def reproduce(
     chosen = list(known.values()) if everything else [find_claim(c) for c in claims or []]
     if not chosen:
         raise InvalidSpec("no claim: name some, or --all; `normlab reproduce --list` has them")
+    if quick or seeds:  # so many, and no more
+        chosen = [c.model_copy(update={"decide": None}) for c in chosen]
     studies = [
         _changed(c.at(quick=quick, seeds=seeds, first_seed=first_seed), sets) for c in chosen
     ]
@@ -114,6 +117,8 @@ def _run_all(
 ) -> Tuple[List[Verdict], bool]:
     verdicts: List[Verdict] = []
     whole = True
+    cells = {key for study in studies for key in _keys(study)}
+    progress = ClaimsProgress(len(claims), len(cells))
     waiting = list(studies)
     queued: Set[str] = set()
     done: Set[str] = set()
@@ -123,6 +128,8 @@ def _run_all(
         done |= _keys(study)
         verdicts.append(verdict)
         whole = whole and complete
+        if not quiet:
+            progress.claim_ended(len(verdicts), [v.words for v in verdicts], len(done))
     return verdicts, whole
 
 
@@ -153,30 +160,49 @@ def _keys(study: StudySpec) -> Set[str]:
     return {cell.key for cell in expand(study)}
 
 
-def _run(client: Any, claim: Claim, spec: StudySpec, quiet: bool) -> Any:
-    from normlab.claims.claim import first_part
+def _run(client: Any, claim: Claim, spec: StudySpec, quiet: bool) -> Tuple[Verdict, bool]:
     from normlab.claims.report import effect_lines
     from normlab.claims.verdicts import judge
     from normlab.cli.results import print_results
-    from normlab.cli.studies import StudyProgress
+    from normlab.presentation.deciding import UNDECIDED
 
     if not quiet:
         print(f"\n{claim.title}\n{claim.says}\n", flush=True)
-    parts = [part for part in (first_part(spec), spec) if part is not None]
-    for part in parts:
+    looks: List[int] = []
+    for part in claim.rounds(spec):
+        study, whole = _run_round(client, part, quiet)
+        seeds = claim.judging(part)
+        looks.append(len(seeds))
+        verdict = judge(claim, client.studies, study, seeds, looks)
+        if not whole or all(f.verdict != UNDECIDED for f in verdict.found):
+            break
+        if not quiet:
+            print(
+                f"{claim.key} after {len(seeds)} seeds: {verdict.counts}",
+                file=sys.stderr,
+                flush=True,
+            )
+    if not quiet:
+        print_results(client, verdict.table)
+        print()
+        print("\n".join(effect_lines(verdict)))
+        print(f"\nverdict: {claim.key} {verdict.words} ({verdict.counts})", flush=True)
+    return verdict, whole
+
+
+def _run_round(client: Any, spec: StudySpec, quiet: bool) -> Tuple[str, bool]:
+    """Run *spec*, and first the part that must be complete before the rest."""
+    from normlab.claims.claim import first_part
+    from normlab.cli.studies import StudyProgress
+
+    for part in [part for part in (first_part(spec), spec) if part is not None]:
         study = client.studies.create(part).id
         done = client.studies.wait(
             client.studies.complete(study).id, None if quiet else StudyProgress()
         )
         if done.counts.get("succeeded", 0) < done.cells:
-            break  # the following steps need all of it
-    verdict = judge(claim, client.studies, study)
-    if not quiet:
-        print_results(client, verdict.table)
-        print()
-        print("\n".join(effect_lines(verdict)))
-        print(f"\nverdict: {claim.key} {verdict.words}", flush=True)
-    return verdict, done.counts.get("succeeded", 0) == done.cells
+            return study, False  # the following steps need all of it
+    return study, True
 
 
 def _write_page(client: Any, verdicts: List[Verdict], page: Path) -> None:
@@ -209,13 +235,14 @@ def _machine(client: Any) -> str:
 def _summary(verdict: Verdict) -> Dict[str, Any]:
     return {
         "claim": verdict.claim.key,
-        "shows": verdict.shows,
+        "verdict": verdict.words,
+        "protocol": verdict.claim.protocol(),
         "effects": [
             {
                 "name": f.effect.name,
-                "shows": f.shows,
+                "verdict": f.verdict,
                 "why": f.why,
-                **(vars(f.estimate) if f.estimate else {}),
+                **(vars(f.finding) if f.finding else {}),
             }
             for f in verdict.found
         ],

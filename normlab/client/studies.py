@@ -228,7 +228,7 @@ class Studies:
 
         Args:
             study: its id; it has no `decide` yet.
-            asked: the fields of `decide`: by, power, at_most, metric, reduction, compare.
+            asked: the fields of `decide`: by, power, at_most, rarest, metric, reduction, compare.
         """
         spec = self.summary(study).spec.model_dump(mode="json")
         return self.extend(study, {**spec, "decide": asked})

@@ -31,6 +31,10 @@ class LookRecord(BaseModel):
     more: Union[int, None] = Field(
         description="estimate of the seeds that would decide, with the same mean and spread"
     )
+    unseen: Union[float, None] = Field(
+        None, description="what strikes fewer than this share of seeds has been missed with a "
+        "probability above 3 %"
+    )  # fmt: skip
 
 
 class DecisionRow(BaseModel):
@@ -55,6 +59,9 @@ class DecisionTable(BaseModel):
     by: float
     power: float
     at_most: int
+    rarest: float = Field(
+        description="share of the seeds that something must strike to be met before the first look"
+    )
     largest_sd: float = Field(
         description="of the differences, at which an effect of `by` shows with this power"
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from typing import Any, Mapping, Sequence, Tuple, Union
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from normlab.specs.base import Label, Spec
 from normlab.specs.json_values import DottedPath
@@ -13,6 +15,8 @@ from normlab.specs.json_values import DottedPath
 REDUCTION = re.compile(r"last|best|area|mean_last:([1-9]\d{0,5})")
 """The ways to reduce a job's metric to one number."""
 REDUCTION_RULE = "one of last, best, area, mean_last:K (K points)"
+MISSED = 0.03
+"""Probability with which the first look may have missed what strikes as rarely as is named."""
 
 
 class Contrast(Spec):
@@ -28,14 +32,38 @@ class Contrast(Spec):
     )
 
 
-class Decide(Spec):
-    """Add seeds until it is decided which values of an axis are better, or a limit is met."""
+class SeedRounds(Spec):
+    """How seeds are added, round after round, until something is decided."""
 
     by: float = Field(gt=0, description="the margin: the effect that must not be missed")
     power: float = Field(
         0.9, ge=0.5, le=0.95, description="probability that an effect of `by` shows"
     )
-    at_most: int = Field(64, ge=3, le=1000, description="seeds of each cell")
+    at_most: int = Field(64, ge=6, le=1000, description="seeds of each cell")
+    rarest: float = Field(
+        0.2, ge=0.01, le=0.5, description="share of the seeds that something must strike, such as "
+        "a collapse, to be met with 97 % before the first look: 0.2 takes 16 seeds, 0.5 takes 6"
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _there_are_seeds_for_a_look(self) -> SeedRounds:
+        if self.at_most < self.first_look:
+            raise ValueError(
+                f"at_most {self.at_most} is fewer than the {self.first_look} seeds of the first "
+                f"look, by which what strikes one seed in {1 / self.rarest:g} has been met: raise "
+                "at_most, or rarest"
+            )
+        return self
+
+    @property
+    def first_look(self) -> int:
+        """Seeds before the first look: fewer miss what strikes a share *rarest* too often."""
+        return math.ceil(math.log(MISSED) / math.log1p(-self.rarest))
+
+
+class Decide(SeedRounds):
+    """Add seeds until it is decided which values of an axis are better, or a limit is met."""
+
     metric: Label = Field("val/accuracy", max_length=200, description="what is compared")
     reduction: Label = Field(
         "last", max_length=50, description="of each job: last, best, area, mean_last:K"
@@ -63,3 +91,10 @@ class Decide(Spec):
             )
         if len(values[axis]) < 2:
             raise ValueError(f"axis {axis!r} has one value: needs two or more to compare")
+
+
+def with_more(seeds: Sequence[int], n: int, without: Sequence[int] = ()) -> Tuple[int, ...]:
+    """Return *n* seeds or more: the given ones, then the smallest others that are not *without*."""
+    taken = {*seeds, *without}
+    more = (seed for seed in itertools.count() if seed not in taken)
+    return (*seeds, *itertools.islice(more, max(0, n - len(seeds))))

@@ -7,7 +7,6 @@ look is taken twice, and any number of processes may take turns.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -20,7 +19,7 @@ from normlab.presentation.deciding import UNDECIDED, Rule, Sample
 from normlab.presentation.intervals import smaller_is_better
 from normlab.specs.cells import Cell, expand
 from normlab.specs.contrasts import Comparison, comparisons
-from normlab.specs.decisions import Decide
+from normlab.specs.decisions import Decide, with_more
 from normlab.specs.studies import StudySpec
 from service.jobs.quota import room
 from service.studies import cell_values, looks
@@ -83,10 +82,12 @@ class Decider(Rounds):
 
 def with_seeds(spec: StudySpec, n: int) -> StudySpec:
     """Return *spec* with *n* seeds: its own, then the smallest that it does not name."""
-    given = set(spec.seeds)
-    more = (seed for seed in itertools.count() if seed not in given)
-    seeds = (*spec.seeds, *itertools.islice(more, max(0, n - len(spec.seeds))))
-    return spec.model_copy(update={"seeds": seeds})
+    return spec.model_copy(update={"seeds": with_more(spec.seeds, n)})
+
+
+def first_look(spec: StudySpec, decide: Decide) -> int:
+    """Return how many seeds there are at the first look: as many as are needed, or were given."""
+    return min(max(len(spec.seeds), decide.first_look), decide.at_most)
 
 
 def question_of(decide: Decide) -> Question:
@@ -102,7 +103,7 @@ def rule_of(decide: Decide) -> Rule:
 def _due(spec: StudySpec, decide: Decide, seeds: Sequence[int]) -> int | None:
     """Return how many seeds the next look needs; None after the last one."""
     if not seeds:
-        return deciding.sizes(len(spec.seeds), decide.at_most)[0]
+        return first_look(spec, decide)
     return deciding.following(seeds[-1], decide.at_most) if seeds[-1] < decide.at_most else None
 
 

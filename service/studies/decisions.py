@@ -15,7 +15,7 @@ from service.store import patience
 from service.store.database import Database
 from service.store.identity import parse_id
 from service.studies import looks, studies
-from service.studies.decider import rule_of
+from service.studies.decider import first_look, rule_of
 
 
 def decision(database: Database, study: str) -> DecisionTable:
@@ -35,7 +35,7 @@ def decision(database: Database, study: str) -> DecisionTable:
     every = comparisons(spec, lay_out(one_seed, patience.check).cells)
     rows = [_row(c, taken.get(c.key, []), decide) for c in every]
     seeds = looks.seeds_of(taken)
-    planned = deciding.sizes(seeds[-1] if seeds else len(spec.seeds), decide.at_most)
+    planned = deciding.sizes(seeds[-1] if seeds else first_look(spec, decide), decide.at_most)
     return DecisionTable(
         study=str(row.id),
         state=row.state,
@@ -44,6 +44,7 @@ def decision(database: Database, study: str) -> DecisionTable:
         by=decide.by,
         power=decide.power,
         at_most=decide.at_most,
+        rarest=decide.rarest,
         largest_sd=deciding.largest_sd([*seeds[:-1], *planned], rule_of(decide), len(every)),
         counts=dict(Counter(row.verdict for row in rows)),
         rows=rows,
@@ -68,14 +69,21 @@ def _words(comparison: Comparison, last: LookRecord | None, decide: Decide) -> s
         return f"{value} and {against}: no look yet"
     found = _found(last)
     if last.verdict == SHOWS:
-        return f"{value} is better than {against}: {found}"
+        return f"{value} is better than {against}: {found}{_unseen(last)}"
     if last.verdict == CONTRADICTS and last.high is not None and last.high < 0:
-        return f"{value} is worse than {against}: {found}"
+        return f"{value} is worse than {against}: {found}{_unseen(last)}"
     if last.verdict == CONTRADICTS:
-        return f"{value} is not better than {against} by {decide.by:g}: {found}"
+        return f"{value} is not better than {against} by {decide.by:g}: {found}{_unseen(last)}"
     seen = "" if last.seen is None else f"; an effect of {last.seen:.2g} would have shown"
     more = "" if last.more is None else f"; about {last.more} more would decide"
     return f"{value} or {against} is undecided: {found}{seen}{more}"
+
+
+def _unseen(last: LookRecord) -> str:
+    """Say what is assumed: so many seeds cannot have shown what is rarer."""
+    if last.unseen is None:
+        return ""
+    return f", if nothing counts that strikes fewer than one seed in {1 / last.unseen:.2g}"
 
 
 def _found(last: LookRecord) -> str:

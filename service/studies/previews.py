@@ -17,6 +17,7 @@ from normlab.specs.studies import StudySpec
 from service.jobs.estimates import Pace, total
 from service.store import patience
 from service.store.database import Database
+from service.studies.decider import first_look
 from service.studies.grids import finished_jobs
 from service.studies.places import Check, Place
 from service.studies.spaces import corners, refuse_wrong_space
@@ -71,7 +72,7 @@ def _cost(
     every = comparisons(spec, cells)
     keys = {key for c in every for side in (c.cells, c.others) for key in side.values()}
     compared = [cell for cell in cells if cell.key in keys]
-    looks = deciding.sizes(len(spec.seeds), decide.at_most)
+    looks = deciding.sizes(first_look(spec, decide), decide.at_most)
     costs: dict[str, Any] = {}
     for word, n in (("least", looks[0]), ("most", decide.at_most)):
         work = _work(compared, n / len(spec.seeds), pace, place, steps)

@@ -16,7 +16,7 @@ GRID: dict[str, Any] = {
     "base": {"dataset": {"name": "digits"}, "epochs": 2},
     "axes": {"normalizer": ["batch", "layer"], "batch_size": [32, 2]},
     "seeds": 3,
-    "decide": {"by": 0.01, "at_most": 12, "compare": {"axis": "batch_size"}},
+    "decide": {"by": 0.01, "at_most": 24, "rarest": 0.5, "compare": {"axis": "batch_size"}},
 }
 
 
@@ -66,9 +66,9 @@ def test_a_preview_gives_the_lowest_and_the_highest_cost_of_deciding(client: htt
     found = client.post("/v1/studies:preview", json=grid).json()
     cost = found["decision"]
     assert (found["cells"], cost["comparisons"]) == (4, 2)
-    assert (cost["least_cells"], cost["least_epochs"]) == (12, 24)
+    assert (cost["least_cells"], cost["least_epochs"]) == (64, 128)
     assert (cost["most_cells"], cost["most_epochs"]) == (80, 160)
-    assert cost["most_s"] > 6 * cost["least_s"] > 0
+    assert cost["most_s"] > 1.2 * cost["least_s"] > 0
     assert 0.005 < cost["largest_sd"] < 0.015
 
 
@@ -79,7 +79,9 @@ def test_a_preview_gives_the_lowest_and_the_highest_cost_of_deciding(client: htt
      ({}, "decide.by", "required"),
      ({"by": 0.01, "power": 1}, "decide.power", "0.95"),
      ({"by": 0.01, "power": 0}, "decide.power", "0.5"),
-     ({"by": 0.01, "at_most": 2}, "decide.at_most", "greater than or equal to 3"),
+     ({"by": 0.01, "at_most": 2}, "decide.at_most", "greater than or equal to 6"),
+     ({"by": 0.01, "at_most": 15}, "decide", "fewer than the 16 seeds of the first look"),
+     ({"by": 0.01, "rarest": 0.6}, "decide.rarest", "less than or equal to 0.5"),
      ({"by": 0.01, "metrik": "x"}, "decide.metrik", "did you mean 'metric'"),
      ({"by": 0.01, "reduction": "first"}, "decide.reduction", "mean_last:K"),
      ({"by": 0.01, "compare": {"axis": "optimizer.lr"}}, "decide", "one of normalizer, batch_size"),
@@ -103,7 +105,7 @@ def test_a_wrong_question_is_refused_by_field_and_rule(
     ("changes", "rule"),
     [({"axes": {}}, "needs an axis"),
      ({"axes": {"batch_size": [8]}}, "two or more"),
-     ({"seeds": 20}, "fewer than the 20 seeds"),
+     ({"seeds": 30}, "fewer than the 30 seeds"),
      ({"decide": {"by": 0.01, "at_most": 1000}, "axes": {"batch_size": list(range(1, 30))}},
       "at most 20000"),
      ({"axes": {}, "seeds": 1, "search": {"space": {"optimizer.lr": {"low": 0.1, "high": 1}}}},
@@ -112,7 +114,7 @@ def test_a_wrong_question_is_refused_by_field_and_rule(
 def test_a_grid_that_cannot_be_decided_is_refused(
     client: httpx.Client, changes: dict[str, Any], rule: str
 ) -> None:
-    grid = {**GRID, "decide": {"by": 0.01, "at_most": 12}, **changes}
+    grid = {**GRID, "decide": {"by": 0.01, "at_most": 24}, **changes}
     answer = client.post("/v1/studies", json=grid)
     assert answer.status_code == 422
     assert [p["field"] for p in answer.json()["errors"]] == ["decide"]

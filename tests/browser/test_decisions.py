@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_intervals_narrow_on_the_page_until_the_verdict(page: Page, database: Database) -> None:
-    study = create(database, {"at_most": 64}, seeds=3)
+    study = create(database, {"at_most": 64}, seeds=6)
     work(database, better(0.03))
     decider(database).round()
     page.goto(f"/studies/{study.id}")

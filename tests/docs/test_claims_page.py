@@ -1,8 +1,10 @@
-"""The committed page of claims has the words of the claims' files and of the report."""
+"""The page of claims has the words of the files, and verdicts that follow from its intervals."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Dict, List
 
 import pytest
 
@@ -12,6 +14,53 @@ from normlab.claims.verdicts import Verdict
 from normlab.records import ResultTable
 
 PAGE = (Path(__file__).parents[2] / "docs" / "claims.md").read_text(encoding="utf-8")
+_ROW = re.compile(
+    r"^\| .+? \| (above|below|within|not below) ±?(-?[\d.]+) \| [+-][\d.]+ "
+    r"\| ([+-][\d.]+) to ([+-][\d.]+) \| [^|]+ \| (\w+)[^|]*\|$",
+    re.M,
+)
+SECTIONS: Dict[str, str] = {
+    match[1]: match[0] for match in re.finditer(r"^## ([\w-]+): .*?(?=^## |\Z)", PAGE, re.M | re.S)
+}
+every_section = pytest.mark.parametrize("key", SECTIONS)
+
+
+def word(expected: str, limit: float, low: float, high: float) -> str:
+    if expected == "within":
+        inside, outside = -limit < low and high < limit, low > limit or high < -limit
+    elif expected == "below":
+        inside, outside = high < limit, low > limit
+    else:
+        inside, outside = low > limit, high < limit
+    return "shows" if inside else "contradicts" if outside else "undecided"
+
+
+def words(section: str) -> List[str]:
+    return [row[4] for row in _ROW.findall(section)]
+
+
+@every_section
+def test_each_word_is_that_of_its_interval(key: str) -> None:
+    rows = _ROW.findall(SECTIONS[key])
+    assert rows
+    for expected, limit, low, high, said in rows:
+        assert said == word(expected, float(limit), float(low), float(high))
+
+
+@every_section
+def test_a_claims_word_and_its_line_in_the_list_are_those_of_its_effects(key: str) -> None:
+    each = words(SECTIONS[key])
+    whole = "shows" if set(each) == {"shows"} else "undecided"
+    whole = "contradicts" if "contradicts" in each else whole
+    counted = ", ".join(
+        f"{each.count(w)} {w}" for w in ("shows", "contradicts", "undecided") if w in each
+    )
+    assert SECTIONS[key].startswith(f"## {key}: {whole}\n")
+    (line,) = re.findall(rf"^\| \[{key}\].*$", PAGE, re.M)
+    assert line.startswith(f"| [{key}](#{key}-{whole}) |")
+    assert line.endswith(f"| {whole} | {counted} |")
+
+
 CLAIMS = load_claims()
 
 
@@ -35,12 +84,8 @@ def test_the_section_of_a_claim_has_the_words_of_its_file(claim: Claim) -> None:
         "| effect |"
     )
     words = [*before.splitlines()[1:], *after.partition("![")[2].splitlines()]
-    assert [line for line in words if line not in section] == []
-
-
-def test_the_page_explains_the_verdicts_as_the_report_does() -> None:
-    head = report.page([], "a machine", "normlab reproduce", "claims").split("\n\n")
-    assert [part for part in head[2:] if part.rstrip() not in PAGE] == []
+    of_results = "Effects: "  # counts of a run, and its protocol
+    assert [w for w in words if w not in section and not w.startswith(of_results)] == []
 
 
 def test_the_table_of_verdicts_has_the_titles_of_the_files() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from normlab.claims import report
 from normlab.claims.claim import Claim, Effect, find_claim, first_part, load_claims
-from normlab.claims.verdicts import Verdict, best_by_other_seeds, judge, weigh
+from normlab.claims.verdicts import Found, Verdict, best_by_other_seeds, judge, weigh
 from normlab.errors import InvalidSpec, NotFound
 from normlab.records import ResultRow, ResultTable
 from normlab.specs.cells import expand, label
@@ -66,46 +66,157 @@ def effect(expect: str, by: float = 0.0) -> Effect:
     return Effect.model_validate({"name": "e", "expect": expect, "by": by, **sides})
 
 
-ROWS = [row("a", {0: 0.90, 1: 0.91, 2: 0.92}), row("b", {0: 0.80, 1: 0.82, 2: 0.81})]
+ROWS = [row("a", {i: 0.90 + 0.01 * (i % 3) for i in range(16)}),
+        row("b", {i: 0.80 + 0.01 * (i % 2) for i in range(16)})]  # fmt: skip
+
+
+def claim_of(*effects: Effect, **fields: Any) -> Claim:
+    raw = CLAIMS["b-collapse"].model_dump(mode="json", exclude_defaults=True)
+    return Claim.model_validate({**raw, "effects": [e.model_dump() for e in effects], **fields})
+
+
+def found(of: Effect, rows: Sequence[ResultRow] = ROWS, seeds: int = 16, **fields: Any) -> Found:
+    return weigh(claim_of(of, **fields), [list(rows)], range(seeds), [seeds])[0]
 
 
 @pytest.mark.parametrize(
-    ("expect", "by", "shows"),
-    [("above", 0.0, True), ("above", 0.1, False), ("below", 0.0, False), ("within", 0.2, True),
-     ("within", 0.05, False), ("not_below", 0.0, True)],
+    ("expect", "by", "verdict"),
+    [("above", 0.0, "shows"), ("above", 0.105, "undecided"), ("above", 0.2, "contradicts"),
+     ("below", 0.0, "contradicts"), ("within", 0.2, "shows"), ("within", 0.05, "contradicts"),
+     ("within", 0.105, "undecided"), ("not_below", 0.0, "shows")],
 )  # fmt: skip
-def test_an_effect_shows_when_its_whole_interval_does(expect: str, by: float, shows: bool) -> None:
-    assert weigh(effect(expect, by), ROWS, 0.95).shows is shows
+def test_the_side_of_its_whole_interval_decides_an_effect(
+    expect: str, by: float, verdict: str
+) -> None:
+    assert found(effect(expect, by)).verdict == verdict
 
 
-@pytest.mark.parametrize("b", [{}, {7: 0.5}, {0: 0.8}])
-def test_without_enough_seeds_nothing_shows_and_the_reason_is_given(b: dict[int, float]) -> None:
-    found = weigh(effect("above"), [ROWS[0], row("b", b)], 0.95)
-    assert not found.shows
-    assert "seed" in found.why
+def test_what_is_not_below_may_be_lower_by_the_margin() -> None:
+    swapped = [row("a", ROWS[1].values), row("b", ROWS[0].values)]  # a is 0.10 below b
+    assert found(effect("not_below", 0.05), swapped).verdict == "contradicts"
+    assert found(effect("not_below", 0.2), swapped).verdict == "shows"
+
+
+def test_undecided_says_what_would_have_shown_and_how_many_more_would_decide() -> None:
+    claim = claim_of(effect("above", 0.1), effect("above", 0.0))
+    verdict = Verdict(claim, table(), weigh(claim, [ROWS, ROWS], range(16), [16]))
+    line, other = report.effect_lines(verdict)
+    assert line.startswith("undecided")
+    assert "inside the limit would have shown, about" in line
+    assert "more seeds would decide" in line
+    assert other.startswith("shows ")
+    assert (verdict.words, verdict.counts) == ("undecided", "1 shows, 1 undecided")
+
+
+def test_failed_seeds_and_ties_are_counted_and_stand_against_either_verdict() -> None:
+    b = {i: v for i, v in ROWS[1].values.items() if i > 2}
+    lacking = found(effect("above"), [ROWS[0], row("b", {**b, 3: ROWS[0].values[3]})])
+    assert lacking.finding is not None
+    assert (lacking.finding.pairs, lacking.finding.failed, lacking.finding.ties) == (13, 3, 1)
+    assert found(effect("above", 0.05)).verdict == "shows"
+    assert found(effect("above", 0.05), [ROWS[0], row("b", b)]).verdict == "undecided"
+
+
+def test_many_effects_are_corrected_together() -> None:
+    near = effect("above", 0.0957)
+    alone, many = found(near), claim_of(near, *[effect("above", 0.105)] * 9)
+    assert alone.verdict == "shows"
+    assert weigh(many, [ROWS] * 10, range(16), [16])[0].verdict == "undecided"
+
+
+def test_without_enough_seeds_nothing_shows_and_the_reason_is_said() -> None:
+    elsewhere = found(effect("above"), [ROWS[0], row("b", {40: 0.5})])
+    assert (elsewhere.verdict, elsewhere.why) == (
+        "undecided", "no seed has a value at normalizer b"
+    )  # fmt: skip
+    for seeds in (1, 2):
+        few = found(effect("above"), seeds=seeds)
+        assert (few.verdict, few.why) == ("undecided", "needs 3 seeds or more")
 
 
 def test_a_side_without_a_value_is_named() -> None:
-    nowhere = weigh(effect("above"), [ROWS[0]], 0.95)
-    assert nowhere.why == "no cell is at normalizer b"
-    assert weigh(effect("above"), [ROWS[0], row("b", {})], 0.95).why == (
-        "no seed has a value at normalizer b"
-    )
+    assert found(effect("above"), [ROWS[0]]).why == "no cell is at normalizer b"
+    nothing = found(effect("above"), [ROWS[0], row("b", {})])
+    assert nothing.why == "no seed has a value at normalizer b"
 
 
 def test_an_effect_compares_with_a_number_too() -> None:
     raw = {"name": "e", "expect": "above", "a": {"normalizer": "a"}}
-    assert weigh(Effect.model_validate({**raw, "than": 0.8}), ROWS, 0.95).shows
-    assert not weigh(Effect.model_validate({**raw, "than": 0.9}), ROWS, 0.95).shows
+    assert found(Effect.model_validate({**raw, "than": 0.8})).verdict == "shows"
+    assert found(Effect.model_validate({**raw, "than": 0.95})).verdict == "contradicts"
     for sides in ({}, {"than": 1, "b": {"normalizer": "b"}}):
         with pytest.raises(ValueError, match="either b or than"):
             Effect.model_validate({**raw, **sides})
 
 
-def test_not_below_accepts_equal_and_better_values() -> None:
-    swapped = [row("a", ROWS[1].values), row("b", ROWS[0].values)]  # a is 0.10 below b
-    assert not weigh(effect("not_below", 0.09), swapped, 0.95).shows
-    assert weigh(effect("not_below", 0.2), swapped, 0.95).shows
+DECIDE = {"by": 0.01, "at_most": 24, "rarest": 0.5}
+
+
+def test_what_an_early_look_decided_stays() -> None:
+    claim = claim_of(effect("above"), decide=DECIDE)
+    turning = [row("a", {i: 0.9 + 0.001 * (i % 3) if i < 6 else 0.1 for i in range(24)}),
+               row("b", dict.fromkeys(range(24), 0.5))]  # fmt: skip
+    first = weigh(claim, [turning], range(6), [6])[0]
+    assert first.verdict == "shows"
+    assert weigh(claim, [turning], range(24), [6, 9, 14, 24])[0] == first
+
+
+def test_a_claim_that_decides_adds_seeds_round_after_round() -> None:
+    claim = claim_of(effect("above"), decide=DECIDE)
+    rounds = claim.rounds(claim.at(first_seed=100))
+    assert [len(claim.judging(part)) for part in rounds] == [6, 9, 14, 24]
+    assert rounds[0].seeds == (100, 101, 102, 0, 1, 2)
+    assert len({part.name for part in rounds}) == 4
+
+
+def test_the_report_says_what_the_rounds_can_find() -> None:
+    claim = claim_of(effect("above"), decide=DECIDE)
+    said = report.section(Verdict(claim, table(), ()), "b.png")
+    assert "Up to 24 seeds: a difference 0.01 inside its limit shows with a power of 0.9" in said
+
+
+def test_tuning_seeds_choose_and_are_not_judged() -> None:
+    def at(rate: str, tuned: float, judged: float) -> ResultRow:
+        both = {"normalizer": "a", "optimizer.lr": rate}
+        values = {i: tuned if i >= 50 else judged + 0.001 * (i % 2) for i in [*range(16), 50, 51]}
+        return row("a", values).model_copy(update={"labels": both, "coordinates": both})
+
+    rows = [at("0.1", 0.9, 0.5), at("0.2", 0.8, 0.7), ROWS[1]]
+    tuned = {"tuning_seeds": [50, 51], "best_over": "optimizer.lr"}
+    on_tuning, on_others = (
+        found(effect("above"), rows, **fields).finding
+        for fields in (tuned, {"best_over": "optimizer.lr"})
+    )
+    assert on_tuning is not None
+    assert on_others is not None
+    assert (on_tuning.mean or 0) < -0.25 < -0.15 < (on_others.mean or 0)
+    claim = claim_of(effect("above"), decide=DECIDE, **{**tuned, "tuning_seeds": [3, 4]})
+    assert claim.rounds(claim.at())[0].seeds == (3, 4, 0, 1, 2, 5, 6, 7)
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [({"tuning_seeds": [2, 9], "best_over": "optimizer.lr"}, r"seeds \[2\] are among"),
+     ({"tuning_seeds": [9]}, "name its path"),
+     ({"decide": {"by": 0.01, "at_most": 8}}, "fewer than the 16 seeds")],
+)  # fmt: skip
+def test_a_protocol_that_cannot_hold_is_refused(fields: Any, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        claim_of(effect("above"), **fields)
+
+
+def test_the_protocol_changes_with_the_question_and_not_with_its_words() -> None:
+    claim = claim_of(effect("above"))
+    renamed = effect("above").model_copy(update={"name": "another"})
+    assert claim_of(renamed, says="other words", title="t").protocol() == claim.protocol()
+    for changed in (claim_of(effect("above", 0.02)), claim_of(effect("above"), decide=DECIDE),
+                    claim_of(effect("above"), best_over="optimizer.lr")):  # fmt: skip
+        assert changed.protocol() != claim.protocol()
+
+
+def table() -> ResultTable:
+    return ResultTable(study="s", metric="val/accuracy", reduction="last", interval="t",
+                       confidence=0.95, group_by=["normalizer"], rows=ROWS)  # fmt: skip
 
 
 def test_each_seed_takes_the_rate_that_is_best_for_the_others() -> None:
@@ -126,11 +237,11 @@ def test_an_effect_compares_each_side_at_its_own_best_rate() -> None:
         return row(kind, values).model_copy(update={"labels": both, "coordinates": both})
 
     rows = [at("0.1", "a", 0.7), at("0.2", "a", 0.9), at("0.1", "b", 0.8), at("0.2", "b", 0.4)]
-    found = weigh(effect("above"), rows, 0.95, "optimizer.lr").estimate
-    assert found is not None
-    assert found.mean == pytest.approx(0.1)
-    blind = weigh(effect("above"), rows, 0.95)
-    assert blind.estimate is None
+    best = found(effect("above"), rows, 3, best_over="optimizer.lr").finding
+    assert best is not None
+    assert best.mean == pytest.approx(0.1)
+    blind = found(effect("above"), rows, 3)
+    assert blind.finding is None
     assert "differ in optimizer.lr, and such cells are not averaged" in blind.why
 
 
@@ -191,26 +302,24 @@ class Answers:
     ) -> ResultTable:
         if metric == "unheard/of":
             raise InvalidSpec("no job of this study reported it")
-        return ResultTable(study=study, metric="val/accuracy", reduction="last", interval="t",
-                           confidence=0.95, group_by=["normalizer"], rows=ROWS)  # fmt: skip
+        return table()
 
 
-def test_a_metric_that_no_job_reported_does_not_show() -> None:
-    raw = CLAIMS["a-batch-size"].model_dump(mode="json", exclude_defaults=True)
-    effects = [{**effect("above").model_dump(), "metric": "unheard/of"}]
-    verdict = judge(Claim.model_validate({**raw, "effects": effects}), Answers(), "s")
-    assert not verdict.shows
+def test_a_metric_that_no_job_reported_is_undecided_and_said() -> None:
+    unheard = effect("above").model_copy(update={"metric": "unheard/of"})
+    verdict = judge(claim_of(unheard), Answers(), "s", range(16), [16])
+    assert verdict.words == "undecided"
     assert "no job" in verdict.found[0].why
 
 
-def test_a_verdict_needs_every_effect() -> None:
-    raw = CLAIMS["a-batch-size"].model_dump(mode="json", exclude_defaults=True)
-    both = [effect("above").model_dump(), effect("below").model_dump()]
-    for effects, words in ((both[:1], "shows"), (both, "does not show")):
-        verdict = judge(Claim.model_validate({**raw, "effects": effects}), Answers(), "s")
+def test_a_verdict_shows_with_every_effect_and_contradicts_with_any() -> None:
+    high, low, open_ = effect("above"), effect("below"), effect("above", 0.105)
+    for effects, words in (((high,), "shows"), ((high, low), "contradicts"),
+                           ((high, open_), "undecided")):  # fmt: skip
+        verdict = judge(claim_of(*effects), Answers(), "s", range(16), [16])
         assert verdict.words == words
         page = report.page([verdict], "a test", "normlab reproduce", "claims")
-        assert f"## a-batch-size: {words}" in page
-        assert "+0.1000" in page
-        assert "[arXiv:1803.08494](https://arxiv.org/abs/1803.08494)" in page
+        assert f"## b-collapse: {words}" in page
+        assert f"Effects: {verdict.counts}. Protocol `{verdict.claim.protocol()[:12]}`" in page
+        assert "[arXiv:2106.03743](https://arxiv.org/abs/2106.03743)" in page
         assert len(report.effect_lines(verdict)) == len(effects)

@@ -37,9 +37,9 @@ def test_claims_run_in_their_quick_form_and_end_with_verdicts(
             "e-norm-correction": 5, "j-ablation": 2, "k-priors": 5, "l-renorm": 4
         }  # fmt: skip
         both = [effects["e-norm-correction"][2], *effects["j-ablation"], *effects["l-renorm"]]
-        assert [effect["n"] for effect in both] == [2] * 7, both
+        assert [effect["pairs"] for effect in both] == [2] * 7, both
         text = page.read_text(encoding="utf-8")
-        assert "## e-norm-correction: does not show" in text
+        assert "## e-norm-correction: undecided" in text
         assert all((page.with_suffix("") / f"{key}.png").exists() for key in effects)
 
 

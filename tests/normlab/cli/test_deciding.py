@@ -32,7 +32,7 @@ def test_a_rate_that_trains_is_soon_shown_to_be_better_than_none(
     cli: Run, connection: Connection, tmp_path: Path
 ) -> None:
     file = tmp_path / "rates.yaml"
-    decide = {"by": 0.02, "at_most": 18}
+    decide = {"by": 0.02, "at_most": 18, "rarest": 0.5}
     axes = {"optimizer.lr": [1e-9, 0.1]}
     dataset = {"name": "digits", "train_size": 512, "test_size": 200}
     base = {**BASE, "dataset": dataset, "epochs": 5}
@@ -47,7 +47,7 @@ def test_a_rate_that_trains_is_soon_shown_to_be_better_than_none(
         (study,) = client.studies.list()
         (row,) = client.studies.decision(study.id).rows
         assert (study.state, row.verdict) == ("complete", "shows")
-        assert row.looks[0].seeds == 3
+        assert row.looks[0].seeds == 6
         assert study.cells == 2 * row.looks[-1].seeds < 36
     for line in (["study", "show"], ["results"]):
         code, out, _ = cli(*line, study.id)
@@ -62,11 +62,11 @@ def test_comparisons_undecided_at_the_limit_are_reported(cli: Run, connection: C
         client.studies.wait(study.id)
     code, out, _ = cli("compare", study.id, "layer", "batch")
     assert (code, "difference" in out) == (0, True)
-    line = ["--decide", "--by", "0.0001", "--at-most", "5", "--json"]
+    line = ["--decide", "--by", "0.0001", "--at-most", "7", "--rarest", "0.5", "--json"]
     code, out, _ = cli("compare", study.id, "layer", "batch", *line)
     found = json.loads(out)
     assert (code, found["state"], found["counts"]) == (0, "complete", {"undecided": 1})
-    assert [look["seeds"] for look in found["rows"][0]["looks"]] == [3, 5]
+    assert [look["seeds"] for look in found["rows"][0]["looks"]] == [6, 7]
     assert found["rows"][0]["looks"][-1]["more"] >= 1
     code, out, err = cli("study", "decide", study.id, "--by", "0.5")
     assert (code, out) == (2, "")
@@ -80,7 +80,7 @@ def test_bad_questions_are_one_line_and_exit_2(cli: Run, connection: Connection)
     for line, said in (
         (["compare", study.id, "8", "17", "--decide"], "no axis has both"),
         (["compare", study.id, "8", "16", "--decide", "--by", "0"], "greater than 0"),
-        (["study", "decide", study.id, "--at-most", "2"], "greater than or equal to 3"),
+        (["study", "decide", study.id, "--at-most", "2"], "greater than or equal to 6"),
         (["study", "decide", study.id, "--axis", "width"], "one of batch_size"),
     ):
         code, out, err = cli(*line)

@@ -32,7 +32,8 @@ def place(spec: JobSpec) -> tuple[str, str]:
 
 def spec_of(decide: dict[str, Any] | None, **fields: Any) -> StudySpec:
     axes = {"normalizer": ["batch", "layer"]}
-    decides = {} if decide is None else {"decide": {"by": 0.01, "at_most": 12, **decide}}
+    asked = {"by": 0.01, "at_most": 12, "rarest": 0.5, **(decide or {})}
+    decides = {} if decide is None else {"decide": asked}
     return StudySpec.model_validate({"name": "d", "axes": axes, **decides, **fields})
 
 
@@ -121,27 +122,27 @@ def test_comparisons_undecided_at_the_limit_name_the_effect_that_would_have_show
     assert last.more is not None
     assert "more would decide" in found.rows[0].words
     assert studies.get(database, study.id).state == "complete"
-    assert [look.seeds for look in found.rows[0].looks] == [3, 5, 8, 12]
+    assert [look.seeds for look in found.rows[0].looks] == [6, 9, 12]
 
 
 def test_a_look_waits_until_its_whole_round_has_ended(database: Database) -> None:
     study = create(database, {})
     assert decider(database).round() == 0  # the first seed is queued
     work(database, better(0.3))
-    assert decider(database).round() == 4  # two more seeds of two kinds
-    work(database, better(0.3), most=3)
+    assert decider(database).round() == 10  # five more seeds of two kinds
+    work(database, better(0.3), most=9)
     assert decider(database).round() == 0
     assert decision(database, study.id).rows[0].looks == []
     work(database, better(0.3))
     assert decider(database).round() == 1
-    assert [look.seeds for look in decision(database, study.id).rows[0].looks] == [3]
+    assert [look.seeds for look in decision(database, study.id).rows[0].looks] == [6]
 
 
 def test_each_look_is_taken_once(database: Database) -> None:
-    study = create(database, {}, seeds=3)
+    study = create(database, {}, seeds=6)
     work(database, better(0.004))
     assert decider(database).round() == 1
-    assert decider(database).round() == 4
+    assert decider(database).round() == 6
     assert decider(database).round() == 0
     assert len(decision(database, study.id).rows[0].looks) == 1
 
@@ -182,10 +183,10 @@ def test_a_metric_that_nobody_reports_fails_the_study_with_the_reason(database: 
 def test_rounds_wait_for_room_in_the_queue(database: Database) -> None:
     study = create(database, {})
     work(database, better(0.3))
-    assert decider(database, max_queued=3).round() == 3
+    assert [decider(database, max_queued=4).round() for _ in range(2)] == [4, 0]
     work(database, better(0.3))
-    assert decider(database, max_queued=3).round() == 1
-    run(database, better(0.3), max_queued=3)
+    assert decider(database, max_queued=4).round() == 4
+    run(database, better(0.3), max_queued=4)
     assert verdicts(decision(database, study.id)) == ["shows"]
 
 
@@ -212,20 +213,20 @@ def test_a_cancelled_study_continues_when_it_is_completed(database: Database) ->
 
 
 def test_an_existing_grid_can_be_decided(database: Database) -> None:
-    study = create(database, None, seeds=5)
+    study = create(database, None, seeds=7)
     work(database, better(0.3))
     assert studies.get(database, study.id).state == "complete"
-    assert extend(database, study.id, spec_of({}, seeds=5)).state == "active"
+    assert extend(database, study.id, spec_of({}, seeds=7)).state == "active"
     run(database, better(0.3))
-    assert decision(database, study.id).rows[0].looks[0].seeds == 5
+    assert decision(database, study.id).rows[0].looks[0].seeds == 7
 
 
 def test_no_question_is_changed_after_a_look(database: Database) -> None:
-    study = create(database, {}, seeds=3)
+    study = create(database, {}, seeds=6)
     work(database, better(0.004))
     decider(database).round()
     with pytest.raises(Conflict, match="another name"):
-        extend(database, study.id, spec_of({"by": 0.05}, seeds=3))
+        extend(database, study.id, spec_of({"by": 0.05}, seeds=6))
 
 
 def test_a_study_without_a_question_has_no_decision(database: Database) -> None:
@@ -241,7 +242,7 @@ def test_a_value_that_the_axis_lacks_is_refused_with_those_it_has(database: Data
 
 
 def test_a_job_that_somebody_cancels_counts_as_one_without_a_value(database: Database) -> None:
-    study = create(database, {}, seeds=3)
+    study = create(database, {}, seeds=6)
     job = studies.get(database, study.id).grid[0].job
     assert job is not None
     changes.cancel(database, job)
