@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, List, Mapping, Sequence, Tuple, Type, Union
 
-from pydantic import ConfigDict, GetJsonSchemaHandler, TypeAdapter, ValidationError, ValidationInfo
+from pydantic import (
+    ConfigDict,
+    GetJsonSchemaHandler,
+    SerializationInfo,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 from typing_extensions import Annotated
@@ -123,9 +130,7 @@ class _AnyKind:
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.with_info_plain_validator_function(
             _validated,
-            serialization=core_schema.plain_serializer_function_ser_schema(
-                lambda spec, info: spec.model_dump(mode=info.mode), info_arg=True
-            ),
+            serialization=core_schema.plain_serializer_function_ser_schema(_dumped, info_arg=True),
         )
 
     @classmethod
@@ -138,6 +143,15 @@ class _AnyKind:
             for kind, spec in BY_KIND.items()
         ]
         return {"anyOf": [{"enum": list(BY_KIND), "type": "string"}, {"oneOf": kinds}]}
+
+
+def _dumped(spec: NormSpec, info: SerializationInfo) -> Any:
+    return spec.model_dump(
+        mode=info.mode,
+        exclude_unset=info.exclude_unset,
+        exclude_defaults=info.exclude_defaults,
+        exclude_none=info.exclude_none,
+    )
 
 
 def _validated(value: Any, info: ValidationInfo) -> NormSpec:

@@ -71,5 +71,5 @@ def test_too_few_batches_or_another_shape_are_refused() -> None:
     meter.update(torch.randn(4, 3))
     with pytest.raises(InvalidSpec, match="at least 2"):
         meter.statistics()
-    with pytest.raises(InvalidSpec, match="after 4"):
+    with pytest.raises(InvalidSpec, match="the first batch had 4"):
         meter.update(torch.randn(5, 3))

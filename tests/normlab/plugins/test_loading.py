@@ -133,6 +133,13 @@ def test_a_job_names_code_that_is_not_everybodys_by_its_digest(tmp_path: Path) -
         JobSpec(normalizer="batch", code=["1" * 64])
 
 
+def test_a_job_is_dumped_with_what_is_not_the_default_alone(tmp_path: Path) -> None:
+    loaded(tmp_path)
+    spec = JobSpec(normalizer={"kind": "power_of_mine", "share": 0.5})
+    assert spec.model_dump(exclude_defaults=True)["normalizer"] == {"share": 0.5}
+    assert JobSpec(normalizer="group").model_dump(exclude_defaults=True)["normalizer"] == {}
+
+
 def test_a_stored_job_is_read_where_its_code_is_not_known(tmp_path: Path) -> None:
     loaded(tmp_path)
     stored = JobSpec(normalizer={"kind": "power_of_mine", "proxy": True}).model_dump(mode="json")

@@ -115,7 +115,7 @@ def test_steered_layers_do_not_decay_and_the_last_does() -> None:
 
 
 def test_missing_or_foreign_norms_are_refused(decayed: Recorder, tmp_path: Path) -> None:
-    with pytest.raises(InvalidSpec, match="not handed"):
+    with pytest.raises(InvalidSpec, match="were not given"):
         train(small_job(optimizer=TWIN), tmp_path)
     with pytest.raises(InvalidSpec, match="same model"):
         train(small_job(optimizer=TWIN), tmp_path, norms=[{"0": [1.0]}] * 2)
