@@ -11,8 +11,9 @@ from pydantic import BaseModel
 
 from normlab.specs import registries
 from normlab.specs.datasets import DATASETS
-from normlab.specs.jobs import DatasetSpec, JobSpec, ModelSpec
+from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
+from normlab.specs.network_and_data import DatasetSpec, ModelSpec
 from normlab.specs.normalizers import BY_KIND
 from normlab.specs.optimization import (
     SGD,

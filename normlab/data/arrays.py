@@ -12,7 +12,7 @@ from normlab.data.raw import Raw
 from normlab.errors import DatasetUnusable
 from normlab.specs.array_files import array
 from normlab.specs.dataset_contents import KEYS, sha256
-from normlab.specs.jobs import DatasetSpec
+from normlab.specs.network_and_data import DatasetSpec
 
 
 def load(spec: DatasetSpec, data_root: Path) -> Raw:

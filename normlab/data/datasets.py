@@ -12,8 +12,8 @@ from torch import Tensor
 from normlab.data.raw import Raw
 from normlab.errors import DatasetUnusable, NotFound
 from normlab.specs.datasets import DATASETS
-from normlab.specs.jobs import DatasetSpec
 from normlab.specs.named_objects import named_object
+from normlab.specs.network_and_data import DatasetSpec
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from normlab.data.raw import Raw
 from normlab.errors import DatasetUnusable
-from normlab.specs.jobs import DatasetSpec
+from normlab.specs.network_and_data import DatasetSpec
 
 _TRAIN = 1200
 

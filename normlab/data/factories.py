@@ -13,8 +13,8 @@ from torch import Tensor
 from normlab.data.raw import Raw
 from normlab.errors import DatasetUnusable
 from normlab.specs.datasets import DATASETS, DatasetFacts
-from normlab.specs.jobs import DatasetSpec
 from normlab.specs.named_objects import named_object
+from normlab.specs.network_and_data import DatasetSpec
 from normlab.specs.tasks import TASKS, TaskFacts
 
 Shape = Tuple[int, ...]

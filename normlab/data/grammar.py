@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.data.raw import Raw
-from normlab.specs.jobs import DatasetSpec
+from normlab.specs.network_and_data import DatasetSpec
 
 WINDOW = 32  # characters
 _TRAIN, _TEST = 2000, 500  # windows

@@ -13,7 +13,7 @@ from normlab.data.files import check_size, read
 from normlab.data.raw import Raw
 from normlab.errors import DatasetUnusable
 from normlab.specs.datasets import DATASETS
-from normlab.specs.jobs import DatasetSpec
+from normlab.specs.network_and_data import DatasetSpec
 
 _BYTES = 0x08  # the only element type of these datasets
 

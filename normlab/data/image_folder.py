@@ -14,7 +14,7 @@ from normlab.data.raw import Raw
 from normlab.errors import DatasetUnusable
 from normlab.specs import picture_trees
 from normlab.specs.datasets import IMAGE_FOLDER_SIZE
-from normlab.specs.jobs import DatasetSpec
+from normlab.specs.network_and_data import DatasetSpec
 
 
 def load(spec: DatasetSpec, data_root: Path) -> Raw:

@@ -26,7 +26,7 @@ from normlab.data.drawing import (
     value_noise,
 )
 from normlab.data.raw import Raw
-from normlab.specs.jobs import DatasetSpec
+from normlab.specs.network_and_data import DatasetSpec
 
 _TRAIN, _TEST = 2000, 500
 _OBJECTS = 2

@@ -28,7 +28,7 @@ from normlab.data.drawing import (
     value_noise,
 )
 from normlab.data.raw import Raw
-from normlab.specs.jobs import DatasetSpec
+from normlab.specs.network_and_data import DatasetSpec
 
 _TRAIN, _TEST = 6000, 3000
 _PIECE = 500  # images drawn at a time: they stay in the processor's cache

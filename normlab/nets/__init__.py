@@ -8,9 +8,9 @@ from normlab.errors import InvalidSpec
 from normlab.nets.factories import FORMS, Report
 from normlab.nets.initialization import zero_last_scales
 from normlab.nets.sites import NetSpec, Site
-from normlab.specs.jobs import ModelSpec
 from normlab.specs.models import MODELS
 from normlab.specs.named_objects import named_object
+from normlab.specs.network_and_data import ModelSpec
 from normlab.specs.normalizers import NormSpec
 
 __all__ = ["NetSpec", "Site", "build"]

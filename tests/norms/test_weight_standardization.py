@@ -15,7 +15,7 @@ from normlab.norms import apply_weight_normalization, make
 from normlab.norms.conversion import convert
 from normlab.norms.per_sample import GroupNorm
 from normlab.norms.weight_standardization import GAMMAS
-from normlab.specs.jobs import ModelSpec
+from normlab.specs.network_and_data import ModelSpec
 from normlab.specs.normalizers import parse_normalizer
 
 SCALED = "scaled_weight_standardized"

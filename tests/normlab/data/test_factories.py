@@ -14,7 +14,8 @@ import normlab
 from normlab.data import load
 from normlab.errors import DatasetUnusable
 from normlab.specs.datasets import DATASETS
-from normlab.specs.jobs import DatasetSpec, JobSpec
+from normlab.specs.jobs import JobSpec
+from normlab.specs.network_and_data import DatasetSpec
 from tests.normlab.plugins.authors import no_plugins
 
 __all__ = ["no_plugins"]

@@ -14,7 +14,7 @@ from normlab.data import load
 from normlab.data.idx import parse
 from normlab.errors import DatasetUnusable
 from normlab.specs.datasets import DATASETS
-from normlab.specs.jobs import DatasetSpec
+from normlab.specs.network_and_data import DatasetSpec
 
 
 def write_cifar10(root: Path) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 from normlab.data import load
 from normlab.data.grammar import ALPHABET, RULES, WINDOW, stream, windows
 from normlab.specs.datasets import DATASETS
-from normlab.specs.jobs import DatasetSpec
+from normlab.specs.network_and_data import DatasetSpec
 
 NOWHERE = Path("/nonexistent")
 

@@ -10,7 +10,7 @@ from normlab.data.drawing import EASY, HARD
 from normlab.data.shapes32 import draw
 from normlab.errors import NotFound
 from normlab.specs.datasets import DATASETS
-from normlab.specs.jobs import DatasetSpec
+from normlab.specs.network_and_data import DatasetSpec
 
 NOWHERE = Path("/nonexistent")
 

@@ -7,7 +7,7 @@ import torch
 from normlab.data import load
 from normlab.data.scenes32 import draw
 from normlab.specs.datasets import DATASETS
-from normlab.specs.jobs import DatasetSpec
+from normlab.specs.network_and_data import DatasetSpec
 
 NOWHERE = Path("/nonexistent")
 

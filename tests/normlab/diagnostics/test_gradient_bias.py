@@ -12,7 +12,7 @@ from normlab.diagnostics.gradient_bias import GradientBias, measure_gradient_bia
 from normlab.errors import InvalidSpec
 from normlab.nets import build
 from normlab.norms import make
-from normlab.specs.jobs import ModelSpec
+from normlab.specs.network_and_data import ModelSpec
 from normlab.specs.normalizers import parse_normalizer
 
 ONLINE = {"kind": "online", "error_compensation": "none", "affine": False, "eps": 1e-12}

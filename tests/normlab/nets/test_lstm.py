@@ -11,7 +11,7 @@ from normlab.errors import InvalidSpec
 from normlab.nets import build
 from normlab.nets.lstm import GATES
 from normlab.norms.online import OnlineNorm
-from normlab.specs.jobs import ModelSpec
+from normlab.specs.network_and_data import ModelSpec
 from normlab.specs.normalizers import parse_normalizer
 
 WIDTH, CLASSES, STEPS = 6, 5, 7

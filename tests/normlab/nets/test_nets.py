@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from normlab.errors import InvalidSpec
 from normlab.nets import Site, build
 from normlab.nets.resnet import Residual
-from normlab.specs.jobs import ModelSpec
 from normlab.specs.models import MODELS
+from normlab.specs.network_and_data import ModelSpec
 from normlab.specs.normalizers import BY_KIND, NormSpec, parse_normalizer
 from normlab.specs.tasks import TASKS
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from normlab.nets import build
-from normlab.specs.jobs import ModelSpec
+from normlab.specs.network_and_data import ModelSpec
 from normlab.specs.normalizers import BY_KIND, parse_normalizer
 
 

@@ -1,0 +1,121 @@
+"""The network and the dataset of a job, by name and with their options."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Dict, Optional, Union
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from normlab.specs.base import Label, Spec, is_stored
+from normlab.specs.dataset_contents import FileContents, contents_of
+from normlab.specs.datasets import DATASETS, DatasetFacts
+from normlab.specs.json_values import Count
+from normlab.specs.models import MODELS
+from normlab.specs.own_options import checked_options
+
+
+class ModelSpec(Spec):
+    """A network of the catalogue (`GET /v1/models`)."""
+
+    name: Label = Field("preresnet8", max_length=64, description="a name of GET /v1/models")
+    width: Union[int, None] = Field(
+        None, ge=1, le=4096, description="channels of the first stage; null: the model's own"
+    )
+    zero_last_scale: bool = Field(
+        False,
+        description="start the scale of the last normalizer of each residual branch at 0, so that "
+        "every block starts as its shortcut (resnets only)",
+    )
+    options: Dict[str, Any] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="of a network of one's own, as `GET /v1/models` lists them",
+    )
+
+    def __hash__(self) -> int:
+        """Hash by value: the options are a dictionary, which has no hash."""
+        return hash(self.model_dump_json())
+
+    @field_validator("options")
+    @classmethod
+    def _options_of_the_network(cls, given: Dict[str, Any], info: ValidationInfo) -> Dict[str, Any]:
+        facts = MODELS.get(info.data.get("name", ""))
+        if facts is None or is_stored(info):
+            return given
+        return checked_options(facts.options, f"the network {facts.name!r}", given)
+
+
+class DatasetSpec(Spec):
+    """A dataset of the catalogue (`GET /v1/datasets`)."""
+
+    name: Label = Field("shapes32", max_length=64, description="a name of GET /v1/datasets")
+    folder: Union[str, None] = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        max_length=128,
+        description="image_folder only: the folder's name below the operator's data root",
+    )
+    image_size: Union[int, None] = Field(
+        None, ge=8, le=1024, description="image_folder only: pixels of a side after resizing"
+    )
+    file: Union[str, None] = Field(
+        None,
+        max_length=256,
+        pattern=r"^[A-Za-z0-9_./-]+\.(npz|safetensors)$",
+        description="file only: the .npz or .safetensors file below the operator's data root",
+    )
+    contents: Union[FileContents, None] = Field(
+        None,
+        validate_default=True,
+        description="file only: what the file holds, filled in when the job is accepted",
+    )
+    train_size: Union[Count, None] = Field(
+        None, description="train on this many samples, from the first on; null: all"
+    )
+    test_size: Union[Count, None] = Field(
+        None, description="evaluate on this many samples, from the first on; null: all"
+    )
+    options: Dict[str, Any] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="of a dataset of one's own, as `GET /v1/datasets` lists them",
+    )
+
+    def __hash__(self) -> int:
+        """Hash by value: the options are a dictionary, which has no hash."""
+        return hash(self.model_dump_json())
+
+    def facts(self) -> Optional[DatasetFacts]:
+        """Return what is known of the dataset, with what its file holds; None if it is unknown."""
+        facts = DATASETS.get(self.name)
+        if facts is None or self.contents is None:
+            return facts
+        return dataclasses.replace(facts, **self.contents.model_dump(exclude={"sha256"}))
+
+    @field_validator("file")
+    @classmethod
+    def _file_is_below_the_data_root(cls, file: Optional[str], info: ValidationInfo) -> Any:
+        if file is None or is_stored(info):
+            return file
+        if file.startswith("/") or ".." in file.split("/"):
+            raise ValueError(f"{file} leads out of the operator's data root; name a file below it")
+        if info.data.get("name") == "file":
+            contents_of(file)
+        return file
+
+    @field_validator("contents")
+    @classmethod
+    def _contents_of_the_file(cls, given: Any, info: ValidationInfo) -> Any:
+        if is_stored(info):
+            return given
+        file = info.data.get("file") if info.data.get("name") == "file" else None
+        return None if file is None else contents_of(file) or given
+
+    @field_validator("options")
+    @classmethod
+    def _options_of_the_dataset(cls, given: Dict[str, Any], info: ValidationInfo) -> Dict[str, Any]:
+        facts = DATASETS.get(info.data.get("name", ""))
+        if facts is None or is_stored(info):
+            return given
+        return checked_options(facts.options, f"the dataset {facts.name!r}", given)
