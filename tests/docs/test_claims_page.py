@@ -88,5 +88,16 @@ def test_the_section_of_a_claim_has_the_words_of_its_file(claim: Claim) -> None:
     assert [w for w in words if w not in section and not w.startswith(of_results)] == []
 
 
+def test_the_page_explains_the_verdicts_of_claims_and_accuracies_as_the_report_does() -> None:
+    explained = " ".join(report.page([], "a machine", "normlab reproduce", "claims").split())
+    of_claims = re.search(r"A claim \*shows\* .*? contradicts\.", explained)
+    of_accuracies = re.search(r"A difference of accuracies .*? not numbers\.", explained)
+    assert of_claims
+    assert of_accuracies  # what is between them is about the intervals of a run
+    page = " ".join(PAGE.split())
+    assert of_claims[0] in page
+    assert of_accuracies[0] in page
+
+
 def test_the_table_of_verdicts_has_the_titles_of_the_files() -> None:
     assert [c.title for c in CLAIMS.values() if f" | {c.title} | " not in PAGE] == []
