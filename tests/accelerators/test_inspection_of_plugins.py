@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from accelerators.inspection.server import answer
+from normlab.plugins.describing import to_question
 from normlab.plugins.loading import load, use
 from normlab.specs.jobs import JobSpec
 from tests.normlab.plugins.authors import no_plugins
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("no_plugins")
 def test_its_parameters_memory_and_operators_are_looked_at(name: str, tmp_path: Path) -> None:
     use([load(my_nets().written_below(tmp_path), "my_nets.py")])
     spec = JobSpec.model_validate({**JOB, "model": {"name": name}})
-    found = answer(spec.model_dump_json().encode(), tmp_path)
+    question = {**spec.model_dump(mode="json"), "sources": [to_question(my_nets())]}
+    found = answer(json.dumps(question).encode())
     assert found["parameters"] == {"tower_of_mine": 206, "torches_of_mine": 114}[name]
     assert found["ipu_passes"], found["ipu_message"]
