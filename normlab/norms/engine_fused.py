@@ -7,6 +7,7 @@ from typing import Any, List, Optional
 import torch
 from torch import Tensor
 
+from normlab.errors import InvalidSpec
 from normlab.norms import capture, compiled
 
 _SOURCES = ("engine_fused.cpp", "pooled_fused.cpp")
@@ -57,4 +58,36 @@ def nodes_for(x: Tensor, plain: bool, *parameters: Optional[Tensor]) -> Any:
         return None
     if x.dim() < 3 or x.dtype not in (torch.float32, torch.float64) or not x.is_contiguous():
         return None
-    return _kernels[0] if all(p is None or p.dtype == x.dtype for p in parameters) else None
+    fit = all(p is None or p.dtype == x.dtype for p in parameters)
+    return _Nodes(_kernels[0]) if fit else None
+
+
+class _Nodes:
+    """The compiled nodes, which refuse a second derivative with an error of ours."""
+
+    def __init__(self, kernels: Any) -> None:
+        self._kernels = kernels
+
+    def mixed(self, *given: Any, **options: Any) -> Any:
+        return _differentiable_once(self._kernels.mixed(*given, **options))
+
+    def renormalized(self, *given: Any, **options: Any) -> Any:
+        return _differentiable_once(self._kernels.renormalized(*given, **options))
+
+    def streamed(self, *given: Any, **options: Any) -> Any:
+        return _differentiable_once(self._kernels.streamed(*given, **options))
+
+
+def _differentiable_once(outputs: Any) -> Any:
+    node = outputs[0].grad_fn
+    if node is not None:
+        node.register_prehook(_refuse_a_graph)
+    return outputs
+
+
+def _refuse_a_graph(gradients: Any) -> None:
+    if torch.is_grad_enabled():
+        raise InvalidSpec(
+            "compiled normalizers can be differentiated once, and create_graph was requested: "
+            "use normlab.norms.plain_operators(model) first"
+        )
