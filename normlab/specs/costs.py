@@ -25,6 +25,7 @@ _PRODUCT_S = 0.04e-9  # forward and backward, a multiplication of a 3x3 convolut
 _ELEMENT_S = 14e-9
 _PYTHON_ELEMENT_S = 10e-9
 _WEIGHT_S = 2e-9
+HEAVY_S = 0.05  # of a micro-batch on one core
 _FORWARD = 1 / 3  # of a sample's time: what evaluation needs
 _NETWORK = {"unet": 2.7, "lstm": 9.0}  # more than the normalizers' places tell of
 _NATIVE = {"none", "batch", "layer", "group", "instance", "dyt", "weight", "bounded_weight",
@@ -76,12 +77,18 @@ def update_s(spec: JobSpec) -> Optional[float]:
 
 
 def parallel_share(spec: JobSpec) -> Optional[float]:
-    """Return the share of a micro-batch's time that is for its samples: threads divide it."""
+    """
+    Return the share of a micro-batch's time that is for its samples: threads divide it.
+
+    None for an unknown network, and for light updates: these lose more time by waking threads than
+    they gain (on two cores, updates of 11 and 16 ms took 1.9 and 1.5 times as long with two).
+    """
     found = cost(spec)
     if found is None:
         return None
     samples_s = spec.batch_size * found.sample_s
-    return samples_s / (samples_s + found.call_s + found.update_s)
+    whole_s = samples_s + found.call_s + found.update_s
+    return samples_s / whole_s if whole_s >= HEAVY_S else None
 
 
 def job_s(spec: JobSpec, steps: int) -> Optional[float]:

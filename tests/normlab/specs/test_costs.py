@@ -100,10 +100,17 @@ def test_an_unknown_network_has_no_cost() -> None:
     assert job_s(job(dataset={"name": "unheard"}), 10) is None
 
 
-def test_threads_divide_more_of_an_update_the_more_samples_it_has() -> None:
-    small = {"normalizer": "batch", "dataset": {"name": "digits"}}
+def test_threads_divide_more_of_a_heavy_update_the_more_samples_it_has() -> None:
+    large = {"normalizer": "batch", "model": {"name": "resnet20"}}
     shares = [
-        parallel_share(JobSpec.model_validate({**small, "batch_size": n})) for n in (2, 32, 512)
+        parallel_share(JobSpec.model_validate({**large, "batch_size": n})) for n in (16, 64, 512)
     ]
-    assert shares == sorted(shares)
-    assert 0 < shares[0] < 0.1 < 0.5 < shares[-1] < 1
+    known = [share for share in shares if share is not None]
+    assert len(known) == 3
+    assert 0.5 < known[0] < known[1] < known[2] < 1
+
+
+@pytest.mark.parametrize("batch_size", [2, 32])
+def test_threads_divide_nothing_of_a_light_update(batch_size: int) -> None:
+    small = {"normalizer": "batch", "dataset": {"name": "digits"}, "batch_size": batch_size}
+    assert parallel_share(JobSpec.model_validate(small)) is None
