@@ -128,7 +128,8 @@ def test_broken_code_is_one_line_and_exit_2(cli: Run, name: str) -> None:
 
 
 def test_the_stacks_plugins_are_listed_with_what_they_add(cli: Run) -> None:
-    assert cli("submit", "--code", "my_norms.py", "-s", "normalizer=dyt_of_mine", "-s", "epochs=0")
+    given = ["-s", "normalizer=dyt_of_mine", "-s", "epochs=0"]
+    assert cli("submit", "--code", "my_norms.py", *given)[0] == 0
     code, out, _ = cli("plugins")
     assert code == 1
     assert "normalizer dyt_of_mine" in out
