@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from normlab.norms import make
+from normlab.norms import make, set_training_progress
 
 _STEPS = {"warmup_steps": 1, "r_steps": 5, "d_steps": 4}
 
@@ -75,3 +75,21 @@ def twins(name: str) -> Tuple[nn.Sequential, nn.Sequential]:
     """Build the same network twice."""
     net = net_of(name)
     return net, copy.deepcopy(net)
+
+
+def train_in_parts(net: nn.Sequential, run: Callable[[Tensor], Tensor]) -> Dict[str, Tensor]:
+    """Make three updates with two backward passes each; return all state and gradients."""
+    torch.manual_seed(1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    inputs: Dict[str, Tensor] = {}
+    for step in range(3):
+        set_training_progress(net, step / 3)
+        optimizer.zero_grad()
+        for part in range(2):
+            x = torch.randn(5, 3, 6, 6).double() * (1 + step) + part
+            y = run(x.requires_grad_())
+            (y * torch.randn(y.shape).double()).sum().backward()
+            assert x.grad is not None
+            inputs[f"input {step}, {part}"] = x.grad
+        optimizer.step()
+    return {**state_of(net), **inputs}

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from normlab.errors import Conflict
-from normlab.norms import set_training_progress
-from tests.norms.stateful import layer_of, state_of, twins
-from tests.norms.test_matrix import torchs_own_warnings
+from normlab.laws.modes import torchs_own_warnings
+from tests.norms.stateful import layer_of, state_of, train_in_parts, twins
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch.library, "register_autograd"), reason="operators are registered since 2.4"
@@ -57,32 +56,15 @@ FORMS: Dict[str, Form] = {
 }
 
 
-def _train(net: nn.Sequential, run: Run) -> Dict[str, Tensor]:
-    """Make three updates of two backward passes each; return all state and gradients."""
-    torch.manual_seed(1)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
-    inputs: Dict[str, Tensor] = {}
-    for step in range(3):
-        set_training_progress(net, step / 3)
-        optimizer.zero_grad()
-        for part in range(2):
-            x = torch.randn(5, 3, 6, 6).double() * (1 + step) + part
-            y = run(x.requires_grad_())
-            (y * torch.randn(y.shape).double()).sum().backward()
-            assert x.grad is not None
-            inputs[f"input {step}, {part}"] = x.grad
-        optimizer.step()
-    state = state_of(net)
-    return {**{name: value for name, value in state.items() if "seen_weight" not in name}, **inputs}
-
-
 def _compare(name: str, form: Form) -> None:
     torch._dynamo.reset()
     net, twin = twins(name)
     with torchs_own_warnings():
-        found = _train(twin, form(twin))
-    right = _train(net, net)
+        found = train_in_parts(twin, form(twin))
+    right = train_in_parts(net, net)
     for key, value in right.items():
+        if "seen_weight" in key:
+            continue
         torch.testing.assert_close(found[key], value, rtol=1e-6, atol=1e-9, msg=key)
 
 
@@ -196,7 +178,7 @@ def test_operators_that_are_counted_are_recomputed_once_as_well() -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     net, twin = twins("renorm")
-    right = _train(net, net)
+    right = train_in_parts(net, net)
     with FlopCounterMode(display=False):
-        found = _train(twin, partial(checkpoint, twin, use_reentrant=False))
+        found = train_in_parts(twin, partial(checkpoint, twin, use_reentrant=False))
     torch.testing.assert_close(found, right)

@@ -12,8 +12,17 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from normlab.errors import Conflict, DeviceUnavailable
-from normlab.norms import fused_kernels, make, set_training_progress
-from tests.norms.stateful import ONLINE, SPECS, assert_equal, every_spec, layer_of, state_of, twins
+from normlab.norms import fused_kernels, make
+from tests.norms.stateful import (
+    ONLINE,
+    SPECS,
+    assert_equal,
+    every_spec,
+    layer_of,
+    state_of,
+    train_in_parts,
+    twins,
+)
 
 Run = Callable[[nn.Sequential, Tensor], Tensor]
 
@@ -52,34 +61,11 @@ FORMS: Dict[str, Run] = {
 }
 
 
-def _train(net: nn.Sequential, run: Run) -> Dict[str, Tensor]:
-    """Make three updates with two backward passes each; return all state and gradients."""
-    torch.manual_seed(1)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
-    inputs: Dict[str, Tensor] = {}
-    for step in range(3):
-        set_training_progress(net, step / 3)
-        optimizer.zero_grad()
-        for part in range(2):
-            x = torch.randn(5, 3, 6, 6).double() * (1 + step) + part
-            y = run(net, x.requires_grad_())
-            (y * torch.randn(y.shape).double()).sum().backward()
-            assert x.grad is not None
-            inputs[f"input {step}, {part}"] = x.grad
-        optimizer.step()
-    return {**state_of(net), **inputs}
-
-
-def _direct(net: nn.Sequential, x: Tensor) -> Tensor:
-    y: Tensor = net(x)
-    return y
-
-
 @every_spec
 @pytest.mark.parametrize("form", FORMS)
 def test_a_checkpoint_changes_no_bit_of_gradients_and_state(name: str, form: str) -> None:
     net, twin = twins(name)
-    assert_equal(_train(net, _direct), _train(twin, FORMS[form]))
+    assert_equal(train_in_parts(net, net), train_in_parts(twin, partial(FORMS[form], twin)))
 
 
 @every_spec
@@ -88,7 +74,7 @@ def test_a_checkpoint_changes_no_bit_in_compiled_loops(name: str, form: str) -> 
     net, twin = twins(name)
     try:
         with fused_kernels(True):
-            assert_equal(_train(net, _direct), _train(twin, FORMS[form]))
+            assert_equal(train_in_parts(net, net), train_in_parts(twin, partial(FORMS[form], twin)))
     except DeviceUnavailable as e:
         pytest.skip(str(e))
 
