@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
+from benchmarks.options import at_least_one, parser_of
 from benchmarks.table import show
 from normlab.presentation.deciding import ONE_SIDED, Rule, largest_sd, level_of, sizes
 from normlab.presentation.mean_bounds import lower, upper
@@ -127,7 +128,11 @@ def power(rule: Rule, first: int, simulations: int = 10_000) -> float:
 
 
 def main() -> int:
-    simulations = 40_000
+    """Simulate; return 1 if more verdicts are false than is promised."""
+    parser = parser_of(__doc__)
+    text = "studies simulated of each kind; %(default)s by default, fewer are faster and less exact"
+    parser.add_argument("--simulations", type=at_least_one, default=40_000, help=text)
+    simulations: int = parser.parse_args().simulations
     promised = Decide(by=1.0).first_look
     rows: List[Dict[str, Any]] = []
     broken = False

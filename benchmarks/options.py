@@ -12,11 +12,12 @@ def parser_of(doc: Optional[str], rounds: Optional[int] = None) -> argparse.Argu
     parser = argparse.ArgumentParser(description=description)
     if rounds is not None:
         text = "measurements of each by turns; %(default)s by default, fewer are faster"
-        parser.add_argument("--rounds", type=_positive, default=rounds, help=text)
+        parser.add_argument("--rounds", type=at_least_one, default=rounds, help=text)
     return parser
 
 
-def _positive(text: str) -> int:
+def at_least_one(text: str) -> int:
+    """Read a whole number from 1, for argparse."""
     number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: not a whole number from 1")
