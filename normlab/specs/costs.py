@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import List, NamedTuple, Optional, Tuple
 
 from normlab.specs.jobs import JobSpec
-from normlab.specs.models import MODELS, NormPlace
+from normlab.specs.model_facts import NormPlace
+from normlab.specs.models import MODELS
 from normlab.specs.sizes import image_size, steps_per_epoch, train_size
 
 START_S = 0.5  # a process from a warm host, its data and its first update

@@ -71,18 +71,20 @@ def fit(
     admit(spec, data_root)
     torch.manual_seed(spec.seed)
     data = load(spec.dataset, data_root)
-    conversions: List[ConversionReport] = []
+    made: List[Any] = []  # reports of what was exchanged and loaded
     sizes = (data.channels, data.num_classes, data.image_size)
-    model = build(spec.model, spec.normalizer, *sizes, report=conversions.append)
+    task = task_of(spec).name
+    model = build(spec.model, spec.normalizer, *sizes, made.append, task, data_root)
     with accelerator.session(model, spec) as session:
         placed = data.placed(session.place)
         training = Training(spec, session, placed, reporter, checkpoints, replicas or Alone())
         training.steer = steering(session, spec, norms)
         training.resume()
         environment = {**_environment(accelerator), "threads": training.threads}
-        if conversions:
-            print(conversions[0], flush=True)
-            environment["conversion"] = str(conversions[0])
+        for report in made:
+            print(report, flush=True)
+            kind = "conversion" if isinstance(report, ConversionReport) else "weights"
+            environment[kind] = str(report)
         started = {**environment, **provenance()}
         reporter.event(Started(step=training.step, environment=started))
         training.run(should_stop)
