@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 
@@ -66,6 +66,7 @@ class Inspection:
     ipu_message: str
     conversion: str = ""
     """What was done with the norm layers of a network of another library."""
+    lasts: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ class Unfit:
     problems: tuple[FieldProblem, ...]
     lacks: str | None = None
     """The package that is not installed where networks are inspected."""
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the answer stays true: a package may be installed at any time."""
+        return self.lacks is None
 
 
 class Inspector:
@@ -132,7 +138,7 @@ class Inspector:
             return None
         finally:
             self._turns.release()
-        if answer is not None:
+        if answer is not None and answer.lasts:
             self._remember(question, answer)
         return answer
 
