@@ -37,7 +37,6 @@ class ZooOptions(Spec):
         description="start with this file below the operator's data root",
     )
 
-
     @model_validator(mode="before")
     @classmethod
     def _leave_what_the_job_tells(cls, given: Any) -> Any:

@@ -32,7 +32,10 @@ class Answers:
 
 
 def problems(
-    database: Database, answer: Inspection | Unfit | None, name: str = "timm/resnet50", **fields: Any
+    database: Database,
+    answer: Inspection | Unfit | None,
+    name: str = "timm/resnet50",
+    **fields: Any,
 ) -> list[str]:
     admission = Admission(database, Settings(), Answers(answer))  # type: ignore[arg-type]
     spec = JobSpec.model_validate({"normalizer": "batch", "model": {"name": name}, **fields})

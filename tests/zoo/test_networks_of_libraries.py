@@ -147,7 +147,10 @@ def test_a_head_of_other_classes_is_drawn_anew_and_said(tmp_path: Path) -> None:
     [
         ("none.safetensors", "none.safetensors: No such file"),
         ("bad.safetensors", "bad.safetensors is damaged, or no safetensors file"),
-        ("deep.safetensors", r"deep.safetensors does not fit VisionTransformer: the network has no"),
+        (
+            "deep.safetensors",
+            r"deep.safetensors does not fit VisionTransformer: the network has no",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_by_name(file: str, says: str, tmp_path: Path) -> None:
