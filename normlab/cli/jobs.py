@@ -22,6 +22,7 @@ from normlab.cli.output import (
     short_ids,
     state,
 )
+from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import NAMES
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def ls(
                 *(
                     device_of(j),
                     f"{j.epoch}/{j.epochs}",
-                    last(j, "val/accuracy"),
+                    in_accuracys_place(j) or last(j, "val/accuracy"),
                     ago(j.created_at),
                 ),
             ]

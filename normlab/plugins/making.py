@@ -54,7 +54,8 @@ def dataset(entry: EntryDescription) -> DatasetFacts:
 
 def task(entry: EntryDescription) -> TaskFacts:
     """Return the facts about a task of somebody's own."""
-    return TaskFacts(name=entry.name, path=entry.path, **entry.facts)
+    shown = "val/accuracy" if entry.facts["counts"] else "val/loss"
+    return TaskFacts(name=entry.name, path=entry.path, headline=shown, **entry.facts)
 
 
 def metric(entry: EntryDescription) -> MetricFacts:

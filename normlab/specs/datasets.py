@@ -6,10 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional, Tuple, Type
 
+from pydantic import Field
+from typing_extensions import Literal
+
 from normlab.specs import picture_trees, registries
 from normlab.specs.base import Spec
 from normlab.specs.dataset_files import damage
 from normlab.specs.registries import Registry
+
+
+class TextureOptions(Spec):
+    """What `textures32` is to look like."""
+
+    style: Literal["checks", "stripes", "waves", "blobs"] = Field(
+        "checks", description="the texture whose style the pictures get"
+    )
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,7 @@ class DatasetFacts:
         tree: of pictures, in a folder that a job names.
         of_arrays: in a file that a job names, which tells what is not known here.
         factory: module:function of a dataset of somebody's own, which *loader* calls.
-        options: of that factory.
+        options: of that factory, or of *loader*.
         standardize: bring each channel to mean 0 and deviation 1, where *factory* is read.
     """
 
@@ -208,6 +219,29 @@ _OWN = (
         2000,
         500,
         task="language",
+    ),
+    DatasetFacts(
+        "objects32",
+        "one to four shapes with their boxes, drawn in memory; the outline is the class",
+        "normlab.data.objects32:load",
+        4,
+        3,
+        32,
+        2000,
+        500,
+        task="detection",
+    ),
+    DatasetFacts(
+        "textures32",
+        "scenes of any contrast, drawn in memory, to be shown in the style of one texture",
+        "normlab.data.textures32:load",
+        1,
+        3,
+        32,
+        1000,
+        200,
+        task="style",
+        options=TextureOptions,
     ),
 )
 DATASETS: Registry[DatasetFacts] = Registry(

@@ -31,8 +31,8 @@ def evaluate(session: Session, data: Data, spec: JobSpec) -> Dict[str, float]:
     if task_of(spec).counts:
         found["val/accuracy"] = int(correct.sum()) / n
     for name, measure in measures_of(spec).items():
-        total = torch.stack([result.tallies[name] for result in results]).sum(0).cpu()
-        found[name] = float(measure.value(total))
+        whole = measure.whole([result.tallies[name] for result in results])
+        found[name] = float(measure.value(whole.cpu()))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
-from typing import Any, Callable, Dict, NamedTuple
+from typing import Any, Callable, Dict, NamedTuple, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,18 +18,30 @@ from normlab.specs.sizes import task_of
 from normlab.training.losses import by_prediction, cross_entropy
 
 
+def added(tallies: Sequence[Tensor]) -> Tensor:
+    """Add up the sums over the batches."""
+    return torch.stack(list(tallies)).sum(0)
+
+
+def joined(tallies: Sequence[Tensor]) -> Tensor:
+    """Join the rows of the batches."""
+    return torch.cat(list(tallies))
+
+
 class Measure(NamedTuple):
     """
     A measure that is not a mean over batches.
 
     Args:
-        tally: sums over the predictions of a batch, from logits and classes: the sums of all
-            batches are added up.
-        value: the number, from the sums over the whole test set.
+        tally: what a batch contributes, from predictions and targets, such as sums.
+        value: the number, from the contributions of the whole test set.
+        whole: makes these from those of each batch: `added`, or `joined` where the number
+            depends on every prediction.
     """
 
     tally: Callable[[Tensor, Tensor], Tensor]
     value: Callable[[Tensor], float]
+    whole: Callable[[Sequence[Tensor]], Tensor] = added
 
 
 def overlaps(logits: Tensor, y: Tensor) -> Tensor:
@@ -120,8 +132,7 @@ class Task:
 
 def measures_of(spec: JobSpec) -> Dict[str, Measure]:
     """Return the measures of *spec*'s task and those that it asks for, by metric."""
-    own = task_of(spec).measure
-    names = dict.fromkeys([own] if own else [])
+    names = dict.fromkeys(task_of(spec).measures)
     names.update(dict.fromkeys(spec.metrics))
     return {name: _measure(name, named_object(METRICS[name].path)) for name in names}
 
