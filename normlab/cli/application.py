@@ -9,6 +9,7 @@ from typing import Any, Optional, Sequence
 
 import typer
 
+from normlab import __version__
 from normlab.cli import (
     catalogue,
     checking,
@@ -16,6 +17,7 @@ from normlab.cli import (
     doctor,
     exporting,
     jobs,
+    looking,
     plugins,
     reproduce,
     rerun,
@@ -41,6 +43,7 @@ GROUPS = (
     submitting,
     watching,
     jobs,
+    looking,
     trash,
     studies,
     results,
@@ -71,6 +74,12 @@ for group in GROUPS:
     group.register(app)
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"normlab {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     ctx: typer.Context,
@@ -84,6 +93,9 @@ def options(
         None,
         envvar="NORMLAB_DATA_DIR",
         help="Data folder of the stack to use; default: the running stack.",
+    ),
+    version: bool = typer.Option(
+        False, "--version", callback=_say_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
     """Train networks with any normalizer, on any device, and compare how well they learn.
