@@ -9,7 +9,13 @@ from normlab.specs.registries import DIAGNOSTICS, HOOKS, METRICS, TASKS
 
 
 def task(
-    name: str, *, predicts: str = "", dims: int = 2, dense: bool = False, classes: bool = True
+    name: str,
+    *,
+    predicts: str = "",
+    dims: int = 2,
+    dense: bool = False,
+    classes: bool = True,
+    needs: Sequence[str] = (),
 ) -> Callable[[TargetT], TargetT]:
     """
     Declare a task, for `task="NAME"` of a network and of a dataset.
@@ -23,15 +29,18 @@ def task(
         dims: dimensions of a sample's positions: 2 of an image, 1 of a sequence.
         dense: every position has a target, or the sample as a whole.
         classes: a target is an integer class; else a number.
+        needs: packages, as for a normalizer.
 
     Raises:
         InvalidSpec: the name cannot be used.
     """
     facts = {"predicts": predicts or name, "dims": dims, "dense": dense, "classes": classes}
-    return declare(TASKS, name, facts)
+    return declare(TASKS, name, facts, needs)
 
 
-def metric(name: str, *, tasks: Sequence[str] = ()) -> Callable[[TargetT], TargetT]:
+def metric(
+    name: str, *, tasks: Sequence[str] = (), needs: Sequence[str] = ()
+) -> Callable[[TargetT], TargetT]:
     """
     Declare a number over the test set, for `metrics: [NAME]` in jobs.
 
@@ -41,14 +50,15 @@ def metric(name: str, *, tasks: Sequence[str] = ()) -> Callable[[TargetT], Targe
     Args:
         name: val/ and lower-case letters, digits and underscores.
         tasks: those that it has a meaning for; none: every one.
+        needs: packages, as for a normalizer.
 
     Raises:
         InvalidSpec: the name cannot be used.
     """
-    return declare(METRICS, name, {"tasks": list(tasks)})
+    return declare(METRICS, name, {"tasks": list(tasks)}, needs)
 
 
-def hook(name: str) -> Callable[[TargetT], TargetT]:
+def hook(name: str, *, needs: Sequence[str] = ()) -> Callable[[TargetT], TargetT]:
     """
     Declare what runs during a training, for `hooks: [NAME]` in jobs.
 
@@ -57,13 +67,19 @@ def hook(name: str) -> Callable[[TargetT], TargetT]:
     `moment.step`, and `moment.metric(name, value)`. With `state_dict()` and
     `load_state_dict(state)` it continues where a job is resumed.
 
+    Args:
+        name: lower-case letters, digits and underscores, starting with a letter.
+        needs: packages, as for a normalizer.
+
     Raises:
         InvalidSpec: the name cannot be used.
     """
-    return declare(HOOKS, name, {})
+    return declare(HOOKS, name, {}, needs)
 
 
-def diagnostic(name: str, *, when: str = "each epoch") -> Callable[[TargetT], TargetT]:
+def diagnostic(
+    name: str, *, when: str = "each epoch", needs: Sequence[str] = ()
+) -> Callable[[TargetT], TargetT]:
     """
     Declare what looks at a training, for `diagnostics: [NAME]` in jobs.
 
@@ -73,8 +89,9 @@ def diagnostic(name: str, *, when: str = "each epoch") -> Callable[[TargetT], Ta
     Args:
         name: lower-case letters, digits and underscores, starting with a letter.
         when: it reports, in words.
+        needs: packages, as for a normalizer.
 
     Raises:
         InvalidSpec: the name cannot be used.
     """
-    return declare(DIAGNOSTICS, name, {"when": when})
+    return declare(DIAGNOSTICS, name, {"when": when}, needs)
