@@ -21,7 +21,8 @@ def task(
     Declare a task, for `task="NAME"` of a network and of a dataset.
 
     The class has `loss(output, y)`, the mean over the batch, which may take `label_smoothing` too,
-    and, if there is an accuracy, `correct(output, y)`, the number of correct predictions.
+    and, if there is an accuracy, `correct(output, y)`, the number of correct predictions. The
+    annotated arguments of its constructor are the options, for `task: {OPTION: ...}` in jobs.
 
     Args:
         name: lower-case letters, digits and underscores, starting with a letter.
@@ -42,10 +43,11 @@ def metric(
     name: str, *, tasks: Sequence[str] = (), needs: Sequence[str] = ()
 ) -> Callable[[TargetT], TargetT]:
     """
-    Declare a number over the test set, for `metrics: [NAME]` in jobs.
+    Declare a number over the test set, for `metrics: [NAME]`, or `[{name: NAME, OPTION: ...}]`.
 
     A function of (output, y) returns a number for each sample, whose mean is the metric. A class
-    has `tally(output, y)`, a tensor that is summed over the batches, and `value(sums)`.
+    has `tally(output, y)`, a tensor that is summed over the batches, and `value(sums)`. Further
+    annotated arguments of the function, or those of the constructor, are the options.
 
     Args:
         name: val/ and lower-case letters, digits and underscores.
@@ -60,12 +62,13 @@ def metric(
 
 def hook(name: str, *, needs: Sequence[str] = ()) -> Callable[[TargetT], TargetT]:
     """
-    Declare what runs during a training, for `hooks: [NAME]` in jobs.
+    Declare what runs during a training, for `hooks: [NAME]`, or `[{name: NAME, OPTION: ...}]`.
 
     The class has `after_update(moment)`, `after_epoch(moment)` or `at_end(moment)`, each with a
     `normlab.diagnostics.moment.Moment`: `moment.model`, whose weights it may change in place,
     `moment.step`, and `moment.metric(name, value)`. With `state_dict()` and
-    `load_state_dict(state)` it continues where a job is resumed.
+    `load_state_dict(state)` it continues where a job is resumed. The annotated arguments of its
+    constructor are the options.
 
     Args:
         name: lower-case letters, digits and underscores, starting with a letter.

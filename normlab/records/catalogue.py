@@ -119,4 +119,5 @@ class PartRecord(BaseModel):
     part: str = Field(description="task, metric or hook")
     name: str
     summary: str
+    options: List[OptionRecord] = []
     code: Union[str, None] = Field(None, description="name of the plugin that it comes from")

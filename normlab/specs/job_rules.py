@@ -53,8 +53,8 @@ def _names(spec: JobSpec) -> Problems:
             yield FieldProblem(field, f"unknown name {name!r}; choose one of {', '.join(known)}")
     several: Tuple[Tuple[str, Sequence[str], Iterable[str]], ...] = (
         ("diagnostics", spec.diagnostics, DIAGNOSTICS),
-        ("metrics", spec.metrics, METRICS),
-        ("hooks", spec.hooks, HOOKS),
+        ("metrics", [part.name for part in spec.metrics], METRICS),
+        ("hooks", [part.name for part in spec.hooks], HOOKS),
     )
     for field, names, table in several:
         for name in names:
@@ -94,7 +94,7 @@ def _of_task(spec: JobSpec, name: str) -> Problems:
     if "ablation" in spec.diagnostics and not task.classes:
         rule = f"'ablation' counts predicted classes, and {name} has none; leave it out"
         yield FieldProblem("diagnostics", rule)
-    for metric in spec.metrics:
+    for metric in [part.name for part in spec.metrics]:
         tasks = METRICS[metric].tasks if metric in METRICS else ()
         if tasks and name not in tasks:
             rule = f"{metric!r} is for {', '.join(tasks)}, not for {name}; leave it out"
