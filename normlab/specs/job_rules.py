@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
+from pydantic import ValidationError
+
 from normlab.errors import FieldProblem, refuse
 from normlab.specs import devices
 from normlab.specs.datasets import DATASETS, DatasetFacts
@@ -15,6 +17,8 @@ from normlab.specs.models import MODELS, ModelFacts
 from normlab.specs.norm_places import places, why_unfit
 from normlab.specs.normalizers import check_channels
 from normlab.specs.optimization import SGD, RMSprop
+from normlab.specs.own_options import checked_options
+from normlab.specs.problems import explain
 from normlab.specs.sizes import image_size, train_size
 from normlab.specs.tasks import TASKS
 
@@ -91,6 +95,12 @@ def _of_task(spec: JobSpec, name: str) -> Problems:
         return
     if spec.label_smoothing and not task.smooths:
         yield FieldProblem("label_smoothing", f"the loss of {name} takes none; leave it out")
+    try:
+        checked_options(task.options, f"the task {name!r}", spec.task.values)
+    except ValidationError as e:
+        yield from explain(e.errors(), spec.task.values, task.options, at="task")
+    except ValueError as e:
+        yield FieldProblem("task", str(e))
     if "ablation" in spec.diagnostics and not task.classes:
         rule = f"'ablation' counts predicted classes, and {name} has none; leave it out"
         yield FieldProblem("diagnostics", rule)

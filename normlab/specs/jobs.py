@@ -35,7 +35,7 @@ from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.json_values import Count
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
-from normlab.specs.named_parts import HookPart, MetricPart, NamedPart, TaskOptions, each_once
+from normlab.specs.named_parts import HookParts, MetricParts, TaskOptions
 from normlab.specs.network_and_data import DatasetSpec, ModelSpec
 from normlab.specs.normalizers import BY_KIND, NormalizerSpec
 from normlab.specs.optimization import (
@@ -85,7 +85,6 @@ class JobSpec(Spec):
     dataset: DatasetSpec = Field(default_factory=DatasetSpec)
     task: TaskOptions = Field(
         default_factory=TaskOptions,
-        validate_default=True,
         description="options of the dataset's task, if it is one's own",
     )
     batch_size: int = Field(32, ge=1, le=65_536, description="samples in one call of a normalizer")
@@ -126,10 +125,10 @@ class JobSpec(Spec):
     diagnostics: tuple[Label, ...] = Field(
         (), max_length=32, description="names of GET /v1/diagnostics"
     )
-    metrics: Tuple[MetricPart, ...] = Field(
+    metrics: MetricParts = Field(
         (), max_length=32, description="of the test set, besides those of the task"
     )
-    hooks: Tuple[HookPart, ...] = Field(
+    hooks: HookParts = Field(
         (), max_length=32, description="of one's own, run at the end of updates and epochs"
     )
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec)
@@ -207,23 +206,10 @@ class JobSpec(Spec):
                 raise ValueError(f"no plugin has the digest {digest}; upload its source first")
         return digests
 
-    @field_validator("task")
-    @classmethod
-    def _options_of_the_task(cls, given: TaskOptions, info: ValidationInfo) -> TaskOptions:
-        dataset = info.data.get("dataset")
-        if dataset is None or is_stored(info):
-            return given
-        return given.checked(dataset.facts())
-
     @field_validator("diagnostics")
     @classmethod
     def _each_name_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(names))
-
-    @field_validator("metrics", "hooks")
-    @classmethod
-    def _each_part_once(cls, parts: Tuple[NamedPart, ...]) -> Tuple[NamedPart, ...]:
-        return each_once(parts)
 
 
 def _accepted(value: Any) -> Any:

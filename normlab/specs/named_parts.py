@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Mapping, Tuple, Type, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Tuple, Type, Union
 
 from pydantic import (
     AfterValidator,
@@ -16,11 +16,9 @@ from pydantic import (
 from typing_extensions import Annotated
 
 from normlab.specs.base import Label, Spec, is_stored
-from normlab.specs.datasets import DatasetFacts
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.own_options import checked_options
 from normlab.specs.registries import Registry
-from normlab.specs.tasks import TASKS
 
 
 class NamedPart(Spec):
@@ -48,21 +46,8 @@ class TaskOptions(Spec):
 
     @property
     def values(self) -> Dict[str, Any]:
-        """The options, with their defaults."""
+        """The options as they were given; `job_rules` checks them."""
         return dict(self.model_extra or {})
-
-    def checked(self, dataset: Union[DatasetFacts, None]) -> TaskOptions:
-        """
-        Return the options with the defaults of what is left out; as they are of an unknown task.
-
-        Raises:
-            ValueError: the task of *dataset* has no such option, or a value is out of its range.
-        """
-        task = None if dataset is None else TASKS.get(dataset.task)
-        if task is None:
-            return self
-        found = checked_options(task.options, f"the task {task.name!r}", self.values)
-        return TaskOptions.model_validate(found)
 
 
 def each_once(parts: Tuple[NamedPart, ...]) -> Tuple[NamedPart, ...]:
@@ -100,6 +85,15 @@ def _options_by(part: str, registry: Registry[Any]) -> Callable[[NamedPart, Vali
     return checked
 
 
-_InShort = BeforeValidator(_named, json_schema_input_type=Union[str, NamedPart])
-MetricPart = Annotated[NamedPart, AfterValidator(_options_by("metric", METRICS)), _InShort]
-HookPart = Annotated[NamedPart, AfterValidator(_options_by("hook", HOOKS)), _InShort]
+def _parts(part: str, registry: Registry[Any]) -> Any:
+    in_short = BeforeValidator(_named, json_schema_input_type=Union[str, NamedPart])
+    one = Annotated[NamedPart, AfterValidator(_options_by(part, registry)), in_short]
+    return Annotated[Tuple[one, ...], AfterValidator(each_once)]
+
+
+if TYPE_CHECKING:
+    MetricParts = Tuple[NamedPart, ...]
+    HookParts = Tuple[NamedPart, ...]
+else:
+    MetricParts = _parts("metric", METRICS)
+    HookParts = _parts("hook", HOOKS)

@@ -14,6 +14,7 @@ from normlab.errors import InvalidSpec
 from normlab.specs.jobs import JobSpec
 from normlab.specs.measures import METRICS
 from normlab.specs.named_objects import named_object
+from normlab.specs.own_options import checked_options
 from normlab.specs.sizes import task_of
 from normlab.training.losses import by_prediction, cross_entropy
 
@@ -101,7 +102,8 @@ class Task:
 
     def __init__(self, spec: JobSpec) -> None:
         facts = task_of(spec)
-        self._author: Any = named_object(facts.path)(**spec.task.values)
+        options = checked_options(facts.options, f"the task {facts.name!r}", spec.task.values)
+        self._author: Any = named_object(facts.path)(**options)
         self._smoothing = {"label_smoothing": spec.label_smoothing} if facts.smooths else {}
         self.counts = facts.counts
 

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from normlab.plugins.loading import load, use
+from normlab.specs.job_rules import check
 from normlab.specs.jobs import JobSpec
 from normlab.specs.problems import explain
 from tests.normlab.plugins.authors import no_plugins, source
@@ -132,14 +133,18 @@ def test_wrong_options_are_refused_with_field_and_rule() -> None:
         in (problems(metrics=["val/top2", {"name": "val/within", "tolerence": 1}])["metrics.1"])
     )
     assert "it has none" in problems(hooks=[{"name": "clamp_weights", "to": 1}])["hooks.0"]
-    assert "greater than 0" in problems(task={"weight": -1})["task.weight"]
-    assert "has no option 'wait'" in problems(task={"wait": 1})["task"]
     twice = [{"name": "val/moment", "order": 1}, {"name": "val/moment", "order": 2}]
     assert "twice with other options" in problems(metrics=twice)["metrics"]
     assert "JSON object" in problems(metrics=[3])["metrics.0"]
     assert "required" in problems(hooks=[{"to": 1}])["hooks.0.name"]
 
 
-def test_a_task_of_normlabs_own_takes_no_options() -> None:
-    refused = problems(dataset={"name": "digits"}, model={"name": "convnet"}, task={"weight": 1})
-    assert refused == {"task": "the task 'classification' has no option 'weight'; it has none"}
+def test_the_options_of_a_task_are_checked_with_the_dataset_that_has_it() -> None:
+    def refused(**fields: Any) -> Dict[str, str]:
+        return {problem.field: problem.rule for problem in check(job(**fields), None)}
+
+    assert "greater than 0" in refused(task={"weight": -1})["task.weight"]
+    assert "did you mean 'weight'" in refused(task={"wait": 1})["task"]
+    ours = refused(dataset={"name": "digits"}, model={"name": "convnet"}, task={"weight": 1})
+    assert ours == {"task": "the task 'classification' has no option 'weight'; it has none"}
+    assert refused(task={"weight": 2}) == {}
