@@ -23,6 +23,7 @@ from normlab.cli import (
     studies,
     submitting,
     tokens,
+    trash,
     up,
     watching,
 )
@@ -40,6 +41,7 @@ GROUPS = (
     submitting,
     watching,
     jobs,
+    trash,
     studies,
     results,
     deciding,
