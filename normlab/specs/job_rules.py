@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
+from pydantic import ValidationError
+
 from normlab.errors import FieldProblem, refuse
 from normlab.specs import devices
 from normlab.specs.datasets import DATASETS, DatasetFacts
@@ -15,6 +17,8 @@ from normlab.specs.models import MODELS, ModelFacts
 from normlab.specs.norm_places import places, why_unfit
 from normlab.specs.normalizers import check_channels
 from normlab.specs.optimization import SGD, RMSprop
+from normlab.specs.own_options import checked_options
+from normlab.specs.problems import explain
 from normlab.specs.sizes import image_size, train_size
 from normlab.specs.tasks import TASKS
 
@@ -53,8 +57,8 @@ def _names(spec: JobSpec) -> Problems:
             yield FieldProblem(field, f"unknown name {name!r}; choose one of {', '.join(known)}")
     several: Tuple[Tuple[str, Sequence[str], Iterable[str]], ...] = (
         ("diagnostics", spec.diagnostics, DIAGNOSTICS),
-        ("metrics", spec.metrics, METRICS),
-        ("hooks", spec.hooks, HOOKS),
+        ("metrics", [part.name for part in spec.metrics], METRICS),
+        ("hooks", [part.name for part in spec.hooks], HOOKS),
     )
     for field, names, table in several:
         for name in names:
@@ -91,10 +95,16 @@ def _of_task(spec: JobSpec, name: str) -> Problems:
         return
     if spec.label_smoothing and not task.smooths:
         yield FieldProblem("label_smoothing", f"the loss of {name} takes none; leave it out")
+    try:
+        checked_options(task.options, f"the task {name!r}", spec.task.values)
+    except ValidationError as e:
+        yield from explain(e.errors(), spec.task.values, task.options, at="task")
+    except ValueError as e:
+        yield FieldProblem("task", str(e))
     if "ablation" in spec.diagnostics and not task.classes:
         rule = f"'ablation' counts predicted classes, and {name} has none; leave it out"
         yield FieldProblem("diagnostics", rule)
-    for metric in spec.metrics:
+    for metric in [part.name for part in spec.metrics]:
         tasks = METRICS[metric].tasks if metric in METRICS else ()
         if tasks and name not in tasks:
             rule = f"{metric!r} is for {', '.join(tasks)}, not for {name}; leave it out"
