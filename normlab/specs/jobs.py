@@ -33,6 +33,7 @@ from normlab.specs.base import Label, Spec, is_stored
 from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.json_values import Count
+from normlab.specs.loading import LoadingSpec
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
 from normlab.specs.network_and_data import DatasetSpec, ModelSpec
@@ -62,7 +63,7 @@ Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 """SHA-256 of a plugin's source, in hex digits."""
 
 # How a job is run, not what it computes: not part of its fingerprint.
-_ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
+_ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint", "loading"}
 _ADDED_LATER = (
     ("", "code"),
     ("", "metrics"),
@@ -71,6 +72,7 @@ _ADDED_LATER = (
     ("dataset", "options"),
     ("dataset", "file"),
     ("dataset", "contents"),
+    ("dataset", "skip_broken"),
 )
 
 
@@ -126,6 +128,7 @@ class JobSpec(Spec):
         (), max_length=32, description="of one's own, run at the end of updates and epochs"
     )
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec)
+    loading: LoadingSpec = Field(default_factory=LoadingSpec)
     code: Tuple[Digest, ...] = Field(
         (),
         max_length=MOST_PLUGINS,
