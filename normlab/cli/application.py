@@ -12,6 +12,7 @@ import typer
 from normlab.cli import (
     catalogue,
     checking,
+    datasets,
     deciding,
     doctor,
     exporting,
@@ -47,6 +48,7 @@ GROUPS = (
     rerun,
     exporting,
     catalogue,
+    datasets,
     plugins,
     checking,
     tokens,

@@ -63,7 +63,7 @@ class Readers:
         self._questions.now = questions
         with _as_many_as_asked():
             found = iter(self._loader)
-        for number, result, trouble in found:
+        for number, result, trouble in _received(found):
             if trouble is not None:
                 raise DatasetUnusable(trouble)
             yield number, result
@@ -71,6 +71,26 @@ class Readers:
     def close(self) -> None:
         """End the workers."""
         self._loader = ()  # its last reference: the workers end, and are waited for
+
+
+def _received(answers: Iterator[Any]) -> Iterator[Any]:
+    """Yield *answers*; a worker that has died before its answer was taken is named."""
+    while True:
+        try:
+            answer = next(answers)
+        except StopIteration:
+            return
+        except (ConnectionError, EOFError, FileNotFoundError) as e:
+            # its socket is gone before the kernel says that it is
+            raise ReaderLost(_lost(f"{type(e).__name__}: {e}")) from e
+        yield answer
+
+
+def _lost(said: str) -> str:
+    return (
+        f"a process that reads the data died ({said}); if memory is short, lower loading.workers "
+        "or loading.prefetch"
+    )
 
 
 class _Questions(Sampler):  # type: ignore[type-arg]
@@ -127,10 +147,7 @@ def lost_readers_named() -> Iterator[None]:
     except RuntimeError as e:
         if not str(e).startswith(_LOST):
             raise
-        raise ReaderLost(
-            f"a process that reads the data died ({str(e).splitlines()[0]}); if memory is short, "
-            "lower loading.workers or loading.prefetch"
-        ) from e
+        raise ReaderLost(_lost(str(e).splitlines()[0])) from e
 
 
 def batches_of(source: Source, size: int) -> Iterator[Asked]:

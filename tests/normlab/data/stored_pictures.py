@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import tarfile
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 from PIL import Image
 
 CLASSES = ("cat", "dog", "emu")
-Sample = tuple[bytes, int]
+Sample = Tuple[bytes, int]
 
 
 def samples(count: int, seed: int, side: int = 12) -> list[Sample]:
@@ -64,7 +64,7 @@ def write_parquet(folder: Path, split: str, given: list[Sample]) -> None:
     pyarrow.parquet.write_table(_arrow_table(given), path, row_group_size=10)
 
 
-def _arrow_table(given: list[Sample]):  # type: ignore[no-untyped-def]
+def _arrow_table(given: list[Sample]) -> Any:
     import pyarrow as pa
 
     pictures = [{"bytes": content, "path": None} for content, _ in given]
@@ -73,7 +73,7 @@ def _arrow_table(given: list[Sample]):  # type: ignore[no-untyped-def]
     return pa.table({"image": pa.array(pictures, kind), "label": labels})
 
 
-WRITERS: dict[str, Callable[[Path, str, list[Sample]], None]] = {
+WRITERS: Dict[str, Callable[[Path, str, List[Sample]], None]] = {
     "image_folder": write_tree,
     "webdataset": write_tar,
     "huggingface": write_arrow,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Tuple
 
 import numpy as np
 import psutil
@@ -22,8 +22,8 @@ from normlab.specs.optimization import AugmentationSpec
 from tests.normlab.data.stored_pictures import WRITERS, write
 
 SIZE = 8
-FORMS = [form for form in WRITERS]
-Batch = tuple[torch.Tensor, torch.Tensor]
+FORMS = list(WRITERS)
+Batch = Tuple[torch.Tensor, torch.Tensor]
 
 
 def job(form: str, mode: str, workers: int = 2, **dataset: Any) -> JobSpec:
@@ -146,13 +146,9 @@ def test_compressed_arrays_cannot_be_streamed(
     x, y = np.zeros((20, 1, 4, 4), np.uint8), np.arange(20) % 2
     np.savez_compressed(tmp_path / "pets.npz", train_x=x, train_y=y, test_x=x, test_y=y)
     monkeypatch.setattr(dataset_contents, "_root", [tmp_path])
-    with (  # noqa: SIM117
-        pytest.raises(
-            DatasetUnusable, match=r"train_x\.npy.* compressed; write it with numpy\.savez"
-        )
-    ):
-        with opened(job("file", "stream"), tmp_path, never):
-            pass
+    spec, said = job("file", "stream"), r"train_x\.npy.* compressed; write it with numpy\.savez"
+    with pytest.raises(DatasetUnusable, match=said), opened(spec, tmp_path, never):
+        pass
 
 
 def test_torch_own_random_numbers_are_left_to_the_training(tmp_path: Path) -> None:
@@ -190,15 +186,19 @@ def test_readers_end_with_the_stream(tmp_path: Path) -> None:
 
 def test_a_reader_that_dies_is_an_error_worth_another_attempt(tmp_path: Path) -> None:
     write(tmp_path, "image_folder")
-    with (
-        pytest.raises(ReaderLost, match="a process that reads the data died") as lost,
-        opened(job("image_folder", "stream"), tmp_path, never) as data,
-    ):
-        epochs(data)
-        for child in psutil.Process().children():
-            os.kill(child.pid, 9)
-        epochs(data)
+    spec = job("image_folder", "stream")
+    with pytest.raises(ReaderLost, match="that reads") as lost, opened(
+        spec, tmp_path, never
+    ) as data:
+        _take_updates_from_readers_that_are_killed(data)
     assert lost.value.retryable
+
+
+def _take_updates_from_readers_that_are_killed(data: TrainingData) -> None:
+    epochs(data)
+    for child in psutil.Process().children():
+        os.kill(child.pid, 9)
+    epochs(data)
 
 
 def test_all_pictures_are_looked_at_once_and_not_again(
@@ -215,6 +215,6 @@ def test_all_pictures_are_looked_at_once_and_not_again(
 
 def test_a_request_to_stop_is_heeded_while_all_pictures_are_looked_at(tmp_path: Path) -> None:
     write(tmp_path, "image_folder")
-    with pytest.raises(JobCancelled):  # noqa: SIM117
-        with opened(job("image_folder", "stream"), tmp_path, lambda: JobCancelled("enough")):
-            pass
+    spec, stop = job("image_folder", "stream"), JobCancelled("enough")
+    with pytest.raises(JobCancelled), opened(spec, tmp_path, lambda: stop):
+        pass

@@ -67,7 +67,11 @@ def train(
     norms: Any = None,
     data_root: Path | None = None,
 ) -> tuple[Recorder, dict[str, Any] | JobStopped]:
-    """Run an attempt with its files in *folder*; return its reports, and its summary or the reason of its stop."""
+    """
+    Run an attempt with its files in *folder*, where its data are too unless they are elsewhere.
+
+    Return its reports, and its summary or the reason of its stop.
+    """
     recorder = Recorder()
     checkpoints = CheckpointFolder(folder, spec.fingerprint(), resume or ())
     accelerator = open_accelerator(DEVICE if spec.device == "auto" else spec.device, spec, 1)
