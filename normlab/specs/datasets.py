@@ -56,6 +56,16 @@ class DatasetFacts:
         return self.tree or bool(self.shards)
 
     @property
+    def way_out(self) -> str:
+        """Say how files that are missing get below the data root."""
+        setting = (
+            "the folder that NORMLAB_DATA_ROOT names, or `datasets` in the stack's data folder"
+        )
+        if self.files:
+            return f"`normlab datasets fetch {self.name}` brings it into the data root, {setting}"
+        return f"put it below the data root, {setting}"
+
+    @property
     def streams(self) -> bool:
         """Whether its samples can be read one by one, so that it need not fit into memory."""
         return self.of_pictures or self.of_arrays

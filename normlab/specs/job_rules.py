@@ -244,6 +244,7 @@ def _files(spec: JobSpec, data_root: Path) -> Problems:
     if missing:
         names = ", ".join(missing)
         rule = f"{facts.name} is not complete: the operator's data root lacks {names}"
+        rule = f"{rule}; {facts.way_out}"
         yield FieldProblem("dataset.folder" if spec.dataset.folder else "dataset.name", rule)
 
 
