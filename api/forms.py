@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from normlab.specs import registries
 from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import JobSpec
+from normlab.specs.loading import LoadingSpec
 from normlab.specs.models import MODELS
 from normlab.specs.network_and_data import DatasetSpec, ModelSpec
 from normlab.specs.normalizers import BY_KIND
@@ -107,6 +108,7 @@ def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
                 *_job_fields(name for name in _JOB if name not in {*shown, "label_smoothing"}),
                 *_fields(AugmentationSpec, "augmentation"),
                 *_fields(CheckpointSpec, "checkpoint"),
+                *_fields(LoadingSpec, "loading"),
             ),
             open=False,
         ),

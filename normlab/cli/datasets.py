@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
 
 
 @group.command(
-    epilog=examples("normlab datasets", "normlab datasets cifar10", "normlab datasets --json")
+    epilog=examples("normlab datasets", "normlab datasets show cifar10", "normlab datasets --json")
 )
 def show(
     ctx: typer.Context,
@@ -73,6 +73,7 @@ def fetch(
     mirror: Optional[str] = typer.Option(
         None, help="Fetch URL/NAME/FILE in place of the publisher's files."
     ),
+    as_json: bool = AsJson,
 ) -> None:
     """Download a public dataset into the data root, check it, and unpack it.
 
@@ -89,7 +90,10 @@ def fetch(
     root = _root(ctx, data_root)
     folder = fetch_all(name, publication, root, _Lines, mirror)
     _refuse_if_not_whole(name, folder, root)
-    print(f"{folder} is there; normlab submit -s normalizer=batch {publication.use}")
+    if as_json:
+        print_json({"name": name, "folder": str(folder), "use": publication.use})
+    else:
+        print(f"{folder} is there; normlab submit -s normalizer=batch {publication.use}")
 
 
 @group.command(

@@ -63,7 +63,7 @@ Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 """SHA-256 of a plugin's source, in hex digits."""
 
 # How a job is run, not what it computes: not part of its fingerprint.
-_ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint", "loading"}
+ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint", "loading"}
 _ADDED_LATER = (
     ("", "code"),
     ("", "metrics"),
@@ -164,7 +164,7 @@ class JobSpec(Spec):
         }
 
     def _science(self) -> Dict[str, Any]:
-        science = self.model_dump(mode="json", exclude=_ERRANDS)
+        science = self.model_dump(mode="json", exclude=ERRANDS)
         if self.optimizer.norms_of is None:  # without it they have no effect
             for field in ("norms_of", "norm_mode", "norm_ratio_limit"):
                 del science["optimizer"][field]

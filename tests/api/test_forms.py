@@ -36,3 +36,9 @@ def test_a_study_can_vary_them(tmp_path: Path) -> None:
     found = paths()
     assert {"normalizer", "model.name", "model.width", "model.options.depth"} <= set(found)
     assert {"dataset.name", "dataset.options.period", "optimizer"} <= set(found)
+
+
+def test_how_data_are_read_can_be_chosen_in_the_form() -> None:
+    fields = {field.path: field.option for group in job_form() for field in group.fields}
+    assert fields["loading.mode"].choices == ["auto", "memory", "stream"]
+    assert {"loading.workers", "loading.prefetch", "dataset.skip_broken"} <= set(fields)

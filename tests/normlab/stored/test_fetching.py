@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 import tarfile
 from pathlib import Path
 from typing import Optional
@@ -144,11 +146,14 @@ def test_the_command_fetches_and_verifies_from_a_mirror(
 ) -> None:
     black = cifar10()
     known = published(black, "cifar-10-binary.tar.gz", "cifar-10-batches-bin")
+    known = dataclasses.replace(known, use="-s dataset.name=cifar10")
     monkeypatch.setitem(addresses.PUBLICATIONS, "cifar10", known)
     root = ("--data-root", tmp_path)
     with serving(Publisher({"/cifar10/cifar-10-binary.tar.gz": black})) as server:
         assert run("fetch", "cifar10", *root, "--mirror", f"{server.url}/") == 0
-        assert run("fetch", "cifar10", *root, "--mirror", server.url) == 0
+        assert "submit -s normalizer=batch -s dataset" in capsys.readouterr().out
+        assert run("fetch", "cifar10", *root, "--mirror", server.url, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["folder"] == f"{tmp_path}/cifar-10-batches-bin"
     assert len(server.asked) == 1
     assert run("verify", "cifar10", *root) == 0
     path = tmp_path / "cifar-10-batches-bin" / "data_batch_2.bin"
