@@ -13,6 +13,7 @@ from normlab import __version__
 from normlab.cli import (
     catalogue,
     checking,
+    datasets,
     deciding,
     doctor,
     exporting,
@@ -52,6 +53,7 @@ GROUPS = (
     rerun,
     exporting,
     catalogue,
+    datasets,
     plugins,
     checking,
     tokens,

@@ -123,15 +123,21 @@ def _dataset(spec: JobSpec) -> Problems:
     facts = spec.dataset.facts()
     if facts is None:
         return
-    if facts.tree and spec.dataset.folder is None:
-        yield FieldProblem("dataset.folder", "image_folder needs the name of its folder")
+    if facts.of_pictures and spec.dataset.folder is None:
+        yield FieldProblem("dataset.folder", f"{facts.name} needs the name of its folder")
     if facts.of_arrays and spec.dataset.file is None:
         yield FieldProblem("dataset.file", "file needs the name of a file below the data root")
-    takers = {"folder": "image_folder", "image_size": "image_folder", "file": "file"}
-    for field, taker in takers.items():
-        if getattr(spec.dataset, field) is not None and facts.name != taker:
-            rule = f"only dataset {taker!r} takes it, not {facts.name!r}; leave it out"
+    pictures = [name for name, one in DATASETS.items() if one.of_pictures]
+    takers = {"folder": pictures, "image_size": pictures, "skip_broken": pictures, "file": ["file"]}
+    for field, names in takers.items():
+        if getattr(spec.dataset, field) not in (None, False) and facts.name not in names:
+            known = " or ".join(map(repr, names))
+            rule = f"only dataset {known} takes it, not {facts.name!r}; leave it out"
             yield FieldProblem(f"dataset.{field}", rule)
+    if spec.loading.mode == "stream" and not facts.streams:
+        names = [name for name, one in DATASETS.items() if one.streams]
+        rule = f"{facts.name} is made in memory; 'stream' is for {', '.join(names)}; use 'auto'"
+        yield FieldProblem("loading.mode", rule)
     for field in ("train_size", "test_size"):
         asked, there = getattr(spec.dataset, field), getattr(facts, field)
         if asked is not None and there is not None and asked > there:
@@ -242,12 +248,13 @@ def _first(spec: JobSpec, kind: str) -> str:
 
 def _files(spec: JobSpec, data_root: Path) -> Problems:
     facts = spec.dataset.facts()
-    if facts is None or (facts.tree and spec.dataset.folder is None):
+    if facts is None or (facts.of_pictures and spec.dataset.folder is None):
         return
     missing = facts.missing(data_root, spec.dataset.folder)
     if missing:
         names = ", ".join(missing)
         rule = f"{facts.name} is not complete: the operator's data root lacks {names}"
+        rule = f"{rule}; {facts.way_out}"
         yield FieldProblem("dataset.folder" if spec.dataset.folder else "dataset.name", rule)
 
 

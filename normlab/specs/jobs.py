@@ -33,6 +33,7 @@ from normlab.specs.base import Label, Spec, is_stored
 from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.json_values import Count
+from normlab.specs.loading import LoadingSpec
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
 from normlab.specs.named_parts import HookParts, MetricParts, TaskOptions
@@ -63,7 +64,7 @@ Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 """SHA-256 of a plugin's source, in hex digits."""
 
 # How a job is run, not what it computes: not part of its fingerprint.
-_ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
+ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint", "loading"}
 _ADDED_LATER = (
     ("", "code"),
     ("", "metrics"),
@@ -73,6 +74,7 @@ _ADDED_LATER = (
     ("dataset", "options"),
     ("dataset", "file"),
     ("dataset", "contents"),
+    ("dataset", "skip_broken"),
 )
 
 
@@ -132,6 +134,7 @@ class JobSpec(Spec):
         (), max_length=32, description="of one's own, run at the end of updates and epochs"
     )
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec)
+    loading: LoadingSpec = Field(default_factory=LoadingSpec)
     code: Tuple[Digest, ...] = Field(
         (),
         max_length=MOST_PLUGINS,
@@ -167,7 +170,7 @@ class JobSpec(Spec):
         }
 
     def _science(self) -> Dict[str, Any]:
-        science = self.model_dump(mode="json", exclude=_ERRANDS)
+        science = self.model_dump(mode="json", exclude=ERRANDS)
         if self.optimizer.norms_of is None:  # without it they have no effect
             for field in ("norms_of", "norm_mode", "norm_ratio_limit"):
                 del science["optimizer"][field]

@@ -18,13 +18,13 @@ from sqlalchemy import text
 
 from normlab.specs.cells import label
 from normlab.specs.differences import differing
-from normlab.specs.jobs import JobSpec
+from normlab.specs.jobs import ERRANDS, JobSpec
 from service.store.database import Database
 from service.studies.cell_values import CellValue
 
 _SPECS = text("select id, spec from job where id = any(:jobs)")
 _WHOLE = {"normalizer"}  # a field that counts as one value, even if it has options
-_NO_PLACE = {"seed", "name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
+_NO_PLACE = {"seed", *ERRANDS}
 
 
 def place_all(
