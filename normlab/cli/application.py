@@ -25,6 +25,7 @@ from normlab.cli import (
     tokens,
     up,
     watching,
+    weights,
 )
 from normlab.cli.connecting import Address
 from normlab.cli.output import examples
@@ -46,6 +47,7 @@ GROUPS = (
     reproduce,
     rerun,
     exporting,
+    weights,
     catalogue,
     plugins,
     checking,

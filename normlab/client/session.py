@@ -282,14 +282,11 @@ class Client:
 
     def download(self, job: str, name: str, target: Path) -> Path:
         """Download the file *name* of *job* to *target*, atomically."""
-        part = target.with_name(target.name + ".part")
-        with self.transport.stream(
-            f"/jobs/{self.job_id(job)}/artifacts/{name}"
-        ) as answer, part.open("wb") as f:
-            for block in answer.iter_bytes():
-                f.write(block)
-        part.replace(target)
-        return target
+        return self.transport.save(f"/jobs/{self.job_id(job)}/artifacts/{name}", target)
+
+    def save_weights(self, job: str, target: Path) -> Path:
+        """Download the final weights of *job* to the safetensors file *target*, atomically."""
+        return self.transport.save(f"/jobs/{self.job_id(job)}/weights", target)
 
     def normalizers(self) -> List[NormalizerRecord]:
         """List the kinds of normalizer with their options, defaults, ranges and sources."""

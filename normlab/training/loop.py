@@ -30,7 +30,7 @@ from normlab.training.replicas import Alone, Replicas, rows_of
 from normlab.training.reporting import Reporter
 from normlab.training.schedules import factor
 from normlab.training.step_results import StepResults
-from normlab.training.weights import write_weights
+from normlab.training.weights import SIZES, write_weights
 
 StopRequest = Callable[[], Optional[JobStopped]]
 _SAVE, _STOP = 1, 2  # what a pause may be for
@@ -87,7 +87,8 @@ def fit(
         reporter.event(Started(step=training.step, environment=started))
         training.run(should_stop)
         if training.leads:
-            reporter.event(write_weights(session.inspect(), spec, checkpoints.folder))
+            last, said = training.results.last, dict(zip(SIZES, sizes))
+            reporter.event(write_weights(session.inspect(), spec, checkpoints.folder, last, said))
     parameters = sum(p.numel() for p in model.parameters())
     return {"parameters": parameters, **training.summary(), **environment}
 

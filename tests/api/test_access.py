@@ -52,6 +52,7 @@ MAY: dict[tuple[str, str], str] = {
     ("GET", "/v1/jobs/{job}/logs"): "known",
     ("GET", "/v1/jobs/{job}/artifacts"): "known",
     ("GET", "/v1/jobs/{job}/artifacts/{name}"): "known",
+    ("GET", "/v1/jobs/{job}/weights"): "known",
     ("GET", "/v1/jobs/{job}/diagnostics"): "known",
     ("GET", "/v1/normalizers"): "known",
     ("GET", "/v1/models"): "known",
