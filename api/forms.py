@@ -27,6 +27,7 @@ from normlab.specs.optimization import (
 )
 from normlab.specs.options import OptionRecord, options
 from normlab.specs.registries import Registry
+from normlab.specs.starting_weights import InitFrom
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
                 *_job_fields(name for name in _JOB if name not in {*shown, "label_smoothing"}),
                 *_fields(AugmentationSpec, "augmentation"),
                 *_fields(CheckpointSpec, "checkpoint"),
+                *_fields(InitFrom, "init_from"),
             ),
             open=False,
         ),

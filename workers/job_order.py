@@ -44,6 +44,7 @@ class JobOrder(BaseModel):
         None,
         description="weight norms of the job that optimizer.norms_of names, one entry per epoch",
     )
+    weights: Union[str, None] = Field(None, description="the file that init_from names")
     gpus: Union[List[str], None] = Field(
         None, description="GPUs that the process sees, one per replica"
     )

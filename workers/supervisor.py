@@ -15,6 +15,7 @@ from service.jobs import leases
 from service.jobs.leases import Lease
 from service.plugins.store import written
 from service.results.norm_sources import norms_for
+from service.results.weight_sources import weights_for
 from service.settings import Settings
 from service.store.database import Database
 from workers.endings import Ending, Released, StopReason, ending_of, memory_kills
@@ -101,6 +102,7 @@ class Supervisor:
             threads=self.threads,
             memory_bytes=self.settings.job_memory_bytes,
             norms=norms_for(self.database, claim.spec),
+            weights=weights_for(self.database, claim.spec, self.settings.datasets),
             gpus=None if self.gpus is None else self.gpus.of(claim.job),
         )
 

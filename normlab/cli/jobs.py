@@ -117,6 +117,8 @@ def show(ctx: typer.Context, job: str = JobArgument, as_json: bool = AsJson) -> 
 
 
 def _show(job: JobDetail) -> None:
+    from normlab.presentation.beginnings import beginnings
+
     facts = [
         ("job", job.id),
         ("name", job.name),
@@ -127,6 +129,7 @@ def _show(job: JobDetail) -> None:
         ("update", f"{job.step} of {job.steps if job.steps is not None else '?'}"),
         ("epoch", f"{job.epoch} of {job.epochs}"),
         ("attempt", f"{job.attempt} of {job.max_attempts}"),
+        *beginnings(job),
         ("error", f"{job.error.failure_kind}: {job.error.message}" if job.error else None),
     ]
     print_table(["what", "value"], [fact for fact in facts if fact[1] is not None])

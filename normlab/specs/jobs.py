@@ -45,6 +45,7 @@ from normlab.specs.optimization import (
     OptimizerSpec,
     ScheduleSpec,
 )
+from normlab.specs.starting_weights import InitFrom
 from normlab.specs.tasks import TASKS
 
 IpuRuntime = Literal["hardware", "ipu_model", "emulated"]
@@ -71,6 +72,8 @@ _ADDED_LATER = (
     ("dataset", "options"),
     ("dataset", "file"),
     ("dataset", "contents"),
+    ("", "init_from"),
+    ("", "freeze"),
 )
 
 
@@ -126,6 +129,14 @@ class JobSpec(Spec):
         (), max_length=32, description="of one's own, run at the end of updates and epochs"
     )
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec)
+    init_from: Union[InitFrom, None] = Field(
+        None, description="trained weights to start from: a job's id, a file, or an object"
+    )
+    freeze: Tuple[Label, ...] = Field(
+        (),
+        max_length=64,
+        description='parameters that are not trained: patterns of names, such as "0.*"',
+    )
     code: Tuple[Digest, ...] = Field(
         (),
         max_length=MOST_PLUGINS,
@@ -167,6 +178,8 @@ class JobSpec(Spec):
                 del science["optimizer"][field]
         if self.optimizer.clip_ratio is None:
             del science["optimizer"]["clip_ratio"]
+        if self.init_from is not None:
+            science["init_from"] = self.init_from.science()
         for part, field in _ADDED_LATER:
             holder = science[part] if part else science
             if not holder[field]:  # a job without it is the job that it was before

@@ -29,6 +29,7 @@ from normlab.training.overflows import Overflows
 from normlab.training.replicas import Alone, Replicas, rows_of
 from normlab.training.reporting import Reporter
 from normlab.training.schedules import factor
+from normlab.training.starting import start_from
 from normlab.training.step_results import StepResults
 from normlab.training.weights import SIZES, write_weights
 
@@ -46,6 +47,7 @@ def fit(
     should_stop: StopRequest,
     replicas: Optional[Replicas] = None,
     norms: Optional[Sequence[EpochNorms]] = None,
+    weights: Optional[Path] = None,
 ) -> Dict[str, Any]:
     """
     Train as *spec* says, and return the summary: final metrics, size and speed.
@@ -60,6 +62,7 @@ def fit(
         replicas: this process among others that fit the same spec, each with a model of its own;
             None where *accelerator* holds them all.
         norms: the records of the job `optimizer.norms_of`, one entry per epoch.
+        weights: the file that `init_from` names.
 
     Raises:
         InvalidSpec: the spec breaks a rule that binds several of its fields.
@@ -74,12 +77,13 @@ def fit(
     conversions: List[ConversionReport] = []
     sizes = (data.channels, data.num_classes, data.image_size)
     model = build(spec.model, spec.normalizer, *sizes, report=conversions.append)
+    beginning = start_from(model, spec, data, weights)
     with accelerator.session(model, spec) as session:
         placed = data.placed(session.place)
         training = Training(spec, session, placed, reporter, checkpoints, replicas or Alone())
         training.steer = steering(session, spec, norms)
         training.resume()
-        environment = {**_environment(accelerator), "threads": training.threads}
+        environment = {**_environment(accelerator), "threads": training.threads, **beginning}
         if conversions:
             print(conversions[0], flush=True)
             environment["conversion"] = str(conversions[0])

@@ -1,22 +1,36 @@
-"""The final weights of jobs: where their files are, and which content they have."""
+"""The weights that jobs start from: final ones of other jobs, or files below the data root."""
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from normlab.errors import Conflict
+from normlab.errors import Conflict, InvalidSpec, NormlabError
+from normlab.specs.array_files import heads
+from normlab.specs.dataset_contents import sha256
+from normlab.specs.jobs import JobSpec
+from normlab.specs.starting_weights import InitFrom
 from service.jobs.reading import unknown
 from service.store.database import Database
 from service.store.identity import parse_id
 
 NAME = "weights.safetensors"
+REMEMBERED = 1024
+FORGET_S = 1.0  # what was not there is not looked for again before
 _OF_JOB = text("""
     select job.state, artifact.path, artifact.sha256
     from job left join artifact on artifact.job = job.id and artifact.name = :name
     where job.id = :job
+""")
+_OF_CONTENT = text("""
+    select path from artifact where kind = 'weights' and name = :name and sha256 = :sha256
+    order by created_at desc limit 100
 """)
 
 
@@ -39,6 +53,88 @@ def of_job(database: Database, job: str) -> StoredWeights:
         return _of_job(connection, job)
 
 
+def weights_for(database: Database, spec: JobSpec, data_root: Path) -> str | None:
+    """
+    Return the file of the weights that *spec* starts from; None if it names none.
+
+    Raises:
+        InvalidSpec: it is on this host's disk no more.
+    """
+    start = spec.init_from
+    if start is None:
+        return None
+    if start.file is not None:
+        return str((data_root / start.file).absolute())
+    with database.autocommit() as connection:
+        values = {"name": NAME, "sha256": start.sha256}
+        paths = [Path(path) for path in connection.execute(_OF_CONTENT, values).scalars()]
+    there = next((path for path in paths if path.is_file()), None)
+    if there is None:
+        looked = ", ".join(map(str, paths)) or "no job has such"
+        raise InvalidSpec(f"init_from: the weights of {start.named} are gone from disk ({looked})")
+    return str(there)
+
+
+class WeightSources:
+    """
+    Finds the content of the weights that jobs name, and remembers those of jobs.
+
+    Final weights stay as they are: a job that has succeeded does not run again.
+
+    Args:
+        data_root: the operator's folder of datasets.
+    """
+
+    def __init__(self, database: Database, data_root: Path) -> None:
+        self._database = database
+        self._data_root = data_root
+        self._known: OrderedDict[str, str] = OrderedDict()
+        self._missing: dict[str, tuple[float, str]] = {}
+        self._lock = Lock()
+
+    def __call__(self, start: InitFrom) -> str:
+        """Return the SHA-256 of the weights; raise ValueError with the reason if there are none."""
+        if start.file is not None:
+            return _of_file(self._data_root, start.file)
+        asked = str(start.job or start.sha256)
+        with self._lock:
+            if asked in self._known:
+                self._known.move_to_end(asked)
+                return self._known[asked]
+            until, reason = self._missing.get(asked, (0.0, ""))
+            if until > time.monotonic():
+                raise ValueError(reason)
+        try:
+            with self._database.autocommit() as connection:
+                found = _content(connection, start)
+        except NormlabError as e:
+            self._remember_missing(asked, str(e))
+            raise ValueError(str(e)) from e
+        self._remember(asked, found)
+        return found
+
+    def _remember(self, asked: str, found: str) -> None:
+        with self._lock:
+            self._known[asked] = found
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+
+    def _remember_missing(self, asked: str, reason: str) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._missing = {a: left for a, left in self._missing.items() if left[0] > now}
+            self._missing[asked] = (now + FORGET_S, reason)
+
+
+def _content(connection: Connection, start: InitFrom) -> str:
+    if start.job is not None:
+        return _of_job(connection, start.job).sha256
+    values = {"name": NAME, "sha256": start.sha256}
+    if connection.execute(_OF_CONTENT, values).first() is None:
+        raise InvalidSpec(f"no job has final weights with the SHA-256 {start.sha256}")
+    return str(start.sha256)
+
+
 def _of_job(connection: Connection, job: str) -> StoredWeights:
     row = connection.execute(_OF_JOB, {"job": parse_id(job), "name": NAME}).first()
     if row is None:
@@ -48,3 +144,22 @@ def _of_job(connection: Connection, job: str) -> StoredWeights:
     if row.path is None:
         raise Conflict(f"job {job} kept no weights: it trained for no epochs")
     return StoredWeights(Path(row.path), row.sha256)
+
+
+def _of_file(data_root: Path, file: str) -> str:
+    path = data_root / file
+    try:
+        stat = path.stat()
+        return _sha256(path, stat.st_mtime_ns, stat.st_size)
+    except OSError as e:
+        reason = e.strerror or str(e)
+        raise ValueError(f"{file}: {reason}; put it below the operator's data root") from e
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: Path, changed_ns: int, size: int) -> str:
+    try:
+        heads(path)
+    except ValueError as e:
+        raise ValueError(f"{path.name} {e}") from e
+    return sha256(path)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +17,14 @@ from safetensors.torch import load_file
 pytest.importorskip("service.up", reason="the server's packages are not installed")
 
 import normlab
-from normlab.cli.application import run
-from normlab.cli.own_stack import own_stack
 from normlab.client import Client
 from normlab.errors import Conflict, InvalidSpec, NotFound
 from normlab.loading import Loaded
 from normlab.loading.export import CARD, write_program
 from normlab.records import JobDetail
 from normlab.stacks.connection import Connection
+from tests.normlab.loading.conftest import SMALL, Cli
 
-SETTINGS = {"NORMLAB_PORT": "0", "NORMLAB_SLOTS": "2", "OMP_NUM_THREADS": "1"}
-SMALL: dict[str, Any] = {
-    "model": {"name": "preresnet8", "width": 4},
-    "dataset": {"name": "digits", "train_size": 96, "test_size": 150},
-    "batch_size": 8,
-    "epochs": 1,
-}
 JOBS: dict[str, dict[str, Any]] = {
     "batch": {"normalizer": "batch"},
     "online": {"normalizer": "online"},
@@ -50,19 +39,6 @@ JOBS: dict[str, dict[str, Any]] = {
         "dataset": {"name": "scenes32", "train_size": 32, "test_size": 24},
     },
 }
-
-
-@pytest.fixture(scope="module")
-def connection() -> Iterator[Connection]:
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="normlab-test-"))
-        yield stack.enter_context(own_stack(Path(folder), SETTINGS))
-
-
-@pytest.fixture(scope="module")
-def client(connection: Connection) -> Iterator[Client]:
-    with Client(connection.url, connection.token) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -169,24 +145,6 @@ def test_a_network_that_torch_cannot_trace_is_refused_with_the_reason(
     _, data = _load(client, trained["batch"].id)
     with pytest.raises(InvalidSpec, match=r"cannot trace preresnet8 with 'batch' \("):
         write_program(Loaded(Branching(), data), tmp_path / "net.pt2")
-
-
-Cli = Callable[..., "tuple[int, str, str]"]
-
-
-@pytest.fixture
-def cli(
-    connection: Connection, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: Any
-) -> Cli:
-    """Run a command line in an empty folder; return its exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*line: str) -> tuple[int, str, str]:
-        code = run(["--url", connection.url, "--token", str(connection.token), *line])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
 
 
 def test_the_command_writes_weights_and_a_card(

@@ -65,13 +65,15 @@ def train(
     resume: list[NamedCheckpoint] | None = None,
     should_stop: Callable[[], Optional[JobStopped]] = lambda: None,
     norms: Any = None,
+    weights: Path | None = None,
 ) -> tuple[Recorder, dict[str, Any] | JobStopped]:
     """Run an attempt; return its reports, and its summary or the reason of its stop."""
     recorder = Recorder()
     checkpoints = CheckpointFolder(folder, spec.fingerprint(), resume or ())
     accelerator = open_accelerator(DEVICE if spec.device == "auto" else spec.device, spec, 1)
     try:
-        summary = fit(spec, accelerator, recorder, checkpoints, folder, should_stop, norms=norms)
+        given = {"norms": norms, "weights": weights}
+        summary = fit(spec, accelerator, recorder, checkpoints, folder, should_stop, **given)
     except JobStopped as e:
         return recorder, e
     return recorder, summary
