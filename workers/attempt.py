@@ -33,7 +33,7 @@ def train(
     checkpoints = CheckpointFolder(
         Path(order.folder) / "checkpoints",
         order.spec.fingerprint(),
-        [NamedCheckpoint(c.step, Path(c.path), c.sha256) for c in order.resume],
+        [NamedCheckpoint(c.step, Path(c.path), c.sha256, c.fingerprint) for c in order.resume],
         max(2, order.spec.checkpoint.keep),  # the newest may not be recorded yet
     )
     accelerator = open_accelerator(order.device, order.spec, order.threads, group)

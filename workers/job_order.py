@@ -15,6 +15,9 @@ class CheckpointReference(BaseModel):
     step: int
     path: str
     sha256: str
+    fingerprint: Union[str, None] = Field(
+        None, description="of the other job that this one continues; null: its own"
+    )
 
 
 class CodeReference(BaseModel):

@@ -12,6 +12,7 @@ import typer
 from normlab.cli import (
     catalogue,
     checking,
+    continuing,
     deciding,
     doctor,
     exporting,
@@ -41,6 +42,7 @@ GROUPS = (
     submitting,
     watching,
     jobs,
+    continuing,
     studies,
     results,
     deciding,

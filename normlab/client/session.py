@@ -160,6 +160,37 @@ class Client:
         """Queue a failed or cancelled job again; it continues from its checkpoint."""
         return self.transport.record(JobRecord, "POST", f"/jobs/{self.job_id(job)}/retry")
 
+    def go_on(
+        self,
+        job: str,
+        *,
+        epochs: Optional[int] = None,
+        max_steps: Optional[int] = None,
+        anyway: bool = False,
+        idempotency_key: Optional[str] = None,
+    ) -> JobCreated:
+        """
+        Queue a longer job that goes on from the last checkpoint of *job*, which has ended.
+
+        Args:
+            job: its id.
+            epochs: in all, those of *job* counted.
+            max_steps: updates in all.
+            anyway: accept that the result differs from that of one longer job, as it does if the
+                schedule follows the length of the training.
+            idempotency_key: two requests with the same key are one job; None: a new key.
+
+        Raises:
+            InvalidSpec: it is not longer, or would differ from one longer job; with the reason.
+            Conflict: *job* has not ended, or wrote no checkpoint.
+        """
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        asked = {"epochs": epochs, "max_steps": max_steps, "anyway": anyway}
+        path = f"/jobs/{self.job_id(job)}/continue"
+        return self.transport.record(
+            JobCreated, "POST", path, json=asked, headers=headers, repeatable=True
+        )
+
     def metrics(
         self,
         job: str,

@@ -25,6 +25,10 @@ def _facts(job: JobDetail) -> Iterator[Tuple[str, str]]:
     start = job.spec.init_from
     if start is not None:
         yield "started from", f"the weights of {start.named}"
+    goes_on = job.spec.continues
+    if goes_on is not None:
+        rates = "" if goes_on.schedule == "same" else ", with the rates of the longer training"
+        yield "goes on", f"from update {goes_on.step} of job {goes_on.job}{rates}"
     if "init_from" in found:
         yield "what became of them", _told(found["init_from"])
     if "frozen" in found:

@@ -30,6 +30,7 @@ from typing_extensions import Annotated
 
 from normlab.specs import devices, registries
 from normlab.specs.base import Label, Spec, is_stored
+from normlab.specs.continuations import Continuation
 from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.json_values import Count
@@ -74,6 +75,7 @@ _ADDED_LATER = (
     ("dataset", "contents"),
     ("", "init_from"),
     ("", "freeze"),
+    ("", "continues"),
 )
 
 
@@ -136,6 +138,9 @@ class JobSpec(Spec):
         (),
         max_length=64,
         description='parameters that are not trained: patterns of names, such as "0.*"',
+    )
+    continues: Union[Continuation, None] = Field(
+        None, description="the checkpoint of a shorter job; `normlab continue` fills it in"
     )
     code: Tuple[Digest, ...] = Field(
         (),

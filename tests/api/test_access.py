@@ -44,6 +44,7 @@ MAY: dict[tuple[str, str], str] = {
     ("GET", "/v1/jobs/{job}"): "known",
     ("POST", "/v1/jobs/{job}/cancel"): "owner",
     ("POST", "/v1/jobs/{job}/retry"): "owner",
+    ("POST", "/v1/jobs/{job}/continue"): "submitters",
     ("GET", "/v1/jobs/{job}/metrics"): "known",
     ("GET", "/v1/jobs/{job}/metrics:names"): "known",
     ("GET", "/v1/series"): "known",
@@ -101,6 +102,7 @@ MAY: dict[tuple[str, str], str] = {
 BODIES: dict[tuple[str, str], dict[str, object]] = {
     ("POST", "/v1/jobs"): {"json": a_job()},
     ("POST", "/v1/jobs:validate"): {"json": a_job()},
+    ("POST", "/v1/jobs/{job}/continue"): {"json": {"epochs": 50}},
     ("POST", "/v1/studies"): {"json": STUDY},
     ("PUT", "/v1/studies/{study}"): {"json": STUDY},
     ("POST", "/v1/studies:preview"): {"json": STUDY},
