@@ -119,7 +119,8 @@ def show_job(job: str, request: Request, reader: ReaderDep, state: StateDep) -> 
     detail = reading.get(state.reads, job)
     others = listing.list_jobs(state.reads, limit=200).jobs
     comparable = [other for other in others if other.id != detail.id]
-    values = {"others": comparable, "beginnings": beginnings(detail), "section": "/jobs"}
+    values: dict[str, Any] = {"others": comparable, "section": "/jobs"}
+    values["beginnings"] = beginnings(detail)
     return render(request, "job.html", reader, job=detail, **values)
 
 

@@ -62,7 +62,8 @@ def _first_change(
     spec: JobSpec, done: int, steps: int, longer: int, per_epoch: int
 ) -> Optional[int]:
     stride = -(-done // _LOOKS)
-    for step in [*range(1, done, stride), done]:
+    looks: List[int] = [*range(1, done, stride), done]
+    for step in looks:
         if _rate(spec, step, steps, per_epoch) != _rate(spec, step, longer, per_epoch):
             return step
     return None

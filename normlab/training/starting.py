@@ -129,7 +129,7 @@ def head_of(model: nn.Module, num_classes: int) -> str:
     Raises:
         InvalidSpec: there is none.
     """
-    found = [
+    found: List[str] = [
         name
         for name, module in model.named_modules()
         if isinstance(module, (nn.Linear, *CONVS)) and _rows(module) == num_classes
