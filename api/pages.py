@@ -54,7 +54,8 @@ class ListQuery:
         """The same filters for the service."""
         several = {k: (v,) for k, v in self.given.items() if k in ("state", "device", "normalizer")}
         single = {k: self.given.get(k) for k in ("study", "owner", "name")}
-        return JobFilters(**several, **single, where=self.given.get("filter"))  # type: ignore[arg-type]
+        where, trash = self.given.get("filter"), "trash" in self.given
+        return JobFilters(**several, **single, where=where, trash=trash)  # type: ignore[arg-type]
 
     def link(self, cursor: str | None) -> str:
         """Return the URL of this list at *cursor*."""

@@ -125,6 +125,7 @@ def list_jobs(
     sort: Annotated[str, Query(max_length=200)] = "-created_at",
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    trash: Annotated[bool, Query(description="those in the trash, instead of the others")] = False,
 ) -> Response:
     """
     List jobs, newest first, in pages.
@@ -142,6 +143,7 @@ def list_jobs(
         owner=owner,
         name=name,
         where=where,
+        trash=trash,
     )
     page = listing.list_jobs(state.reads, filters, sort, cursor, limit)
     return answer(page.model_dump_json())

@@ -28,6 +28,7 @@ from normlab.client.plugins import Plugins
 from normlab.client.studies import Studies
 from normlab.client.tokens import Tokens, audit
 from normlab.client.transport import AnyRecord, Transport
+from normlab.client.trash import Trash
 from normlab.errors import ServiceUnavailable
 from normlab.records import (
     ENDED,
@@ -91,6 +92,7 @@ class Client:
         self.studies = Studies(self.transport)
         self.tokens = Tokens(self.transport)
         self.plugins = Plugins(self.transport)
+        self.trash = Trash(self.transport)
         self.job_id = references.jobs(self.transport).full
 
     def __enter__(self) -> Client:

@@ -20,7 +20,7 @@ from service.store.identity import parse_id
 _FIELD = "continues"
 _MAY_DIFFER = {"epochs", "max_steps", "device", "continues", "evaluate_every", "threads"}
 _JOB = text("""
-    select id, state, spec, fingerprint, device, steps, epochs from job where id = :job
+    select id, state, trashed_at, spec, fingerprint, device, steps, epochs from job where id = :job
 """)
 _NEWEST = text("""
     select step, path, sha256 from artifact
@@ -57,6 +57,8 @@ def longer(database: Database, job: str, asked: Longer) -> JobSpec:
         last = connection.execute(_NEWEST, {"job": row.id}).first()
     if row.state not in ENDED:
         raise Conflict(f"job {job} is {row.state}; it can be continued once it has ended")
+    if row.trashed_at is not None:
+        raise Conflict(f"job {job} is in the trash; restore it first")
     if last is None:
         raise Conflict(f"job {job} wrote no checkpoint, so there is nothing to go on from")
     before = JobSpec.from_store(row.spec)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from normlab.errors import Conflict, InvalidSpec, NormlabError
+from normlab.errors import Conflict, InvalidSpec, NormlabError, NotFound
 from normlab.specs.array_files import heads
 from normlab.specs.dataset_contents import sha256
 from normlab.specs.jobs import JobSpec
@@ -21,10 +20,9 @@ from service.store.database import Database
 from service.store.identity import parse_id
 
 NAME = "weights.safetensors"
-REMEMBERED = 1024
-FORGET_S = 1.0  # what was not there is not looked for again before
+REMEMBER_S = 2.0
 _OF_JOB = text("""
-    select job.state, artifact.path, artifact.sha256
+    select job.state, job.trashed_at, artifact.path, artifact.sha256
     from job left join artifact on artifact.job = job.id and artifact.name = :name
     where job.id = :job
 """)
@@ -77,9 +75,9 @@ def weights_for(database: Database, spec: JobSpec, data_root: Path) -> str | Non
 
 class WeightSources:
     """
-    Finds the content of the weights that jobs name, and remembers those of jobs.
+    Finds the content of the weights that jobs name, and remembers the answers for a moment.
 
-    Final weights stay as they are: a job that has succeeded does not run again.
+    A request is looked up in a thread before it is validated, where nothing may wait.
 
     Args:
         data_root: the operator's folder of datasets.
@@ -88,8 +86,7 @@ class WeightSources:
     def __init__(self, database: Database, data_root: Path) -> None:
         self._database = database
         self._data_root = data_root
-        self._known: OrderedDict[str, str] = OrderedDict()
-        self._missing: dict[str, tuple[float, str]] = {}
+        self._known: dict[str, tuple[float, str | NormlabError]] = {}  # until when, and what
         self._lock = Lock()
 
     def __call__(self, start: InitFrom) -> str:
@@ -98,49 +95,44 @@ class WeightSources:
             return _of_file(self._data_root, start.file)
         asked = str(start.job or start.sha256)
         with self._lock:
-            if asked in self._known:
-                self._known.move_to_end(asked)
-                return self._known[asked]
-            until, reason = self._missing.get(asked, (0.0, ""))
-            if until > time.monotonic():
-                raise ValueError(reason)
+            until, found = self._known.get(asked, (0.0, ""))
+        if until < time.monotonic():
+            found = self._look_up(asked, start)
+        if isinstance(found, NormlabError):
+            raise ValueError(str(found)) from found
+        return found
+
+    def _look_up(self, asked: str, start: InitFrom) -> str | NormlabError:
+        found: str | NormlabError
         try:
             with self._database.autocommit() as connection:
                 found = _content(connection, start)
-        except NormlabError as e:
-            self._remember_missing(asked, str(e))
-            raise ValueError(str(e)) from e
-        self._remember(asked, found)
-        return found
-
-    def _remember(self, asked: str, found: str) -> None:
-        with self._lock:
-            self._known[asked] = found
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-
-    def _remember_missing(self, asked: str, reason: str) -> None:
+        except (NotFound, Conflict, InvalidSpec) as e:
+            found = e
         now = time.monotonic()
         with self._lock:
-            self._missing = {a: left for a, left in self._missing.items() if left[0] > now}
-            self._missing[asked] = (now + FORGET_S, reason)
+            self._known = {one: kept for one, kept in self._known.items() if kept[0] > now}
+            self._known[asked] = (now + REMEMBER_S, found)
+        return found
 
 
 def _content(connection: Connection, start: InitFrom) -> str:
     if start.job is not None:
-        return _of_job(connection, start.job).sha256
+        return _of_job(connection, start.job, usable=True).sha256
     values = {"name": NAME, "sha256": start.sha256}
     if connection.execute(_OF_CONTENT, values).first() is None:
         raise InvalidSpec(f"no job has final weights with the SHA-256 {start.sha256}")
     return str(start.sha256)
 
 
-def _of_job(connection: Connection, job: str) -> StoredWeights:
+def _of_job(connection: Connection, job: str, *, usable: bool = False) -> StoredWeights:
     row = connection.execute(_OF_JOB, {"job": parse_id(job), "name": NAME}).first()
     if row is None:
         raise unknown(job)
     if row.state != "succeeded":
         raise Conflict(f"job {job} is {row.state}; only one that succeeded has final weights")
+    if usable and row.trashed_at is not None:
+        raise Conflict(f"job {job} is in the trash; restore it first")
     if row.path is None:
         raise Conflict(f"job {job} kept no weights: it trained for no epochs")
     return StoredWeights(Path(row.path), row.sha256)

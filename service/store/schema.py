@@ -57,8 +57,15 @@ study = Table(
     Column("asked_at", MOMENT),
     Column("cancelling", Boolean, nullable=False, server_default="false"),
     Column("priority", SmallInteger),
+    Column("trashed_at", MOMENT),  # since when it has been in the trash
     Index("study_by_age", text("created_at desc"), "id"),
-    Index("study_once", "owner", "fingerprint", unique=True),
+    Index(
+        "study_once",
+        "owner",
+        "fingerprint",
+        unique=True,
+        postgresql_where=text("trashed_at is null"),
+    ),
     Index("study_planned", "owner", postgresql_where=text("planned > 0")),
     Index("study_held", "id", postgresql_where=text("state = 'paused' or cancelling")),
 )
@@ -109,6 +116,7 @@ job = Table(
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
     Column("started_at", MOMENT),
     Column("finished_at", MOMENT),
+    Column("trashed_at", MOMENT),
     CheckConstraint(
         "state in ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
     ),
@@ -126,6 +134,7 @@ job = Table(
     ),
     Index("job_leases", "lease_until", postgresql_where=text("state = 'running'")),
     Index("job_by_fingerprint", "fingerprint"),
+    Index("job_trashed", "trashed_at", postgresql_where=text("trashed_at is not null")),
 )
 
 study_cell = Table(

@@ -375,3 +375,21 @@ def test_killed_servers_are_restarted_while_the_stack_keeps_running(tmp_path: Pa
             spec = {"normalizer": "batch", "dataset": {"name": "digits"}, "epochs": 0, "threads": 1}
             ended = client.wait(client.submit(spec).id, timeout_s=120)
     assert ended.state == "succeeded", ended.error
+
+
+def test_a_job_is_deleted_found_in_the_trash_and_restored_by_the_end_of_its_id(
+    cli: Run, client: Client
+) -> None:
+    job = client.submit({"normalizer": "batch", "dataset": {"name": "digits"}, "epochs": 1000}).id
+    client.cancel(job)
+    client.wait(job, timeout_s=60)
+    code, out, _ = cli("rm", job[-8:])
+    assert (code, "in the trash; purged after 30 days" in out) == (0, True)
+    assert job in cli("ls", "--trash", "--ids")[1]
+    assert job not in cli("ls", "--ids")[1]
+    assert "would purge 1 jobs and 0 studies" in cli("gc", "--dry-run")[1]
+    assert cli("restore", job[-8:])[0] == 0
+    assert job in cli("ls", "--ids")[1]
+    code, _, err = cli("rm")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "name jobs, or studies with --study" in err
