@@ -30,6 +30,7 @@ from normlab.specs.optimization import (
 )
 from normlab.specs.options import OptionRecord, options
 from normlab.specs.registries import Registry
+from normlab.specs.starting_weights import InitFrom
 from normlab.specs.tasks import TASKS
 
 
@@ -123,6 +124,7 @@ def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
                 *_fields(AugmentationSpec, "augmentation"),
                 *_fields(CheckpointSpec, "checkpoint"),
                 *_fields(LoadingSpec, "loading"),
+                *_fields(InitFrom, "init_from"),
             ),
             open=False,
         ),

@@ -15,7 +15,7 @@ from service.inspector import Inspector
 from service.jobs import workers
 from service.jobs.placement import Estimate, Placement, place, too_large
 from service.plugins import abilities
-from service.results import norm_sources
+from service.results import continuing, norm_sources
 from service.settings import Settings
 from service.store.database import Database
 
@@ -42,7 +42,8 @@ class Admission:
         if spec.device != "auto" and DEVICES[spec.device].traced and not found:
             found = self._op_problems(spec)
         found = found or self._memory_problems(spec)
-        return found + norm_sources.problems(self._database, spec)
+        found += norm_sources.problems(self._database, spec)
+        return found + continuing.problems(self._database, spec)
 
     def admit(self, spec: JobSpec, memory_bytes: int = 0) -> Placement:
         """

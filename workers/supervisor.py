@@ -15,7 +15,9 @@ from normlab.events import AnyEvent, Failed, Finished
 from service.jobs import leases
 from service.jobs.leases import Lease
 from service.plugins.store import written
+from service.results.continuing import checkpoint_for
 from service.results.norm_sources import norms_for
+from service.results.weight_sources import weights_for
 from service.settings import Settings
 from service.store.database import Database
 from workers.endings import Ending, Released, StopReason, ending_of, memory_kills
@@ -105,14 +107,20 @@ class Supervisor:
             device=claim.device,
             folder=str(folder.absolute()),
             data_root=str(self.settings.datasets.absolute()),
-            resume=[
-                CheckpointReference(step=c.step, path=c.path, sha256=c.sha256) for c in claim.resume
-            ],
+            resume=self._checkpoints(claim),
             threads=self.threads,
             memory_bytes=self.settings.job_memory_bytes,
             norms=norms_for(self.database, claim.spec),
+            weights=weights_for(self.database, claim.spec, self.settings.datasets),
             gpus=None if self.gpus is None else self.gpus.of(claim.job),
         )
+
+    def _checkpoints(self, claim: Lease) -> list[CheckpointReference]:
+        own = [CheckpointReference(step=c.step, path=c.path, sha256=c.sha256) for c in claim.resume]
+        if own:  # later than those of the job that this one continues
+            return own
+        earlier = checkpoint_for(self.database, claim.spec)
+        return [CheckpointReference(**c._asdict()) for c in earlier]
 
     def _code(self, digest: str) -> CodeReference:
         name, folder = written(self.database, digest, self.settings.code)

@@ -13,6 +13,7 @@ from normlab import __version__
 from normlab.cli import (
     catalogue,
     checking,
+    continuing,
     datasets,
     deciding,
     doctor,
@@ -29,6 +30,7 @@ from normlab.cli import (
     trash,
     up,
     watching,
+    weights,
 )
 from normlab.cli.connecting import Address
 from normlab.cli.output import examples
@@ -45,6 +47,7 @@ GROUPS = (
     watching,
     jobs,
     looking,
+    continuing,
     trash,
     studies,
     results,
@@ -52,6 +55,7 @@ GROUPS = (
     reproduce,
     rerun,
     exporting,
+    weights,
     catalogue,
     datasets,
     plugins,

@@ -119,6 +119,8 @@ def show(ctx: typer.Context, job: str = JobArgument, as_json: bool = AsJson) -> 
 
 
 def _show(job: JobDetail) -> None:
+    from normlab.presentation.beginnings import beginnings
+
     facts = [
         ("job", job.id),
         ("name", job.name),
@@ -130,6 +132,7 @@ def _show(job: JobDetail) -> None:
         ("epoch", f"{job.epoch} of {job.epochs}"),
         ("in the trash", f"since {job.trashed_at:%Y-%m-%d %H:%M %Z}" if job.trashed_at else None),
         ("attempt", f"{job.attempt} of {job.max_attempts}"),
+        *beginnings(job),
         ("error", f"{job.error.failure_kind}: {job.error.message}" if job.error else None),
     ]
     print_table(["what", "value"], [fact for fact in facts if fact[1] is not None])

@@ -30,6 +30,7 @@ from typing_extensions import Annotated
 
 from normlab.specs import devices, registries
 from normlab.specs.base import Label, Spec, is_stored
+from normlab.specs.continuations import Continuation
 from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.json_values import Count
@@ -47,6 +48,7 @@ from normlab.specs.optimization import (
     OptimizerSpec,
     ScheduleSpec,
 )
+from normlab.specs.starting_weights import InitFrom
 from normlab.specs.tasks import TASKS
 
 IpuRuntime = Literal["hardware", "ipu_model", "emulated"]
@@ -75,6 +77,9 @@ _ADDED_LATER = (
     ("dataset", "file"),
     ("dataset", "contents"),
     ("dataset", "skip_broken"),
+    ("", "init_from"),
+    ("", "freeze"),
+    ("", "continues"),
 )
 
 
@@ -135,6 +140,17 @@ class JobSpec(Spec):
     )
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec)
     loading: LoadingSpec = Field(default_factory=LoadingSpec)
+    init_from: Union[InitFrom, None] = Field(
+        None, description="trained weights to start from: a job's id, a file, or an object"
+    )
+    freeze: Tuple[Label, ...] = Field(
+        (),
+        max_length=64,
+        description='parameters that are not trained: patterns of names, such as "0.*"',
+    )
+    continues: Union[Continuation, None] = Field(
+        None, description="the checkpoint of a shorter job; `normlab continue` fills it in"
+    )
     code: Tuple[Digest, ...] = Field(
         (),
         max_length=MOST_PLUGINS,
@@ -176,6 +192,8 @@ class JobSpec(Spec):
                 del science["optimizer"][field]
         if self.optimizer.clip_ratio is None:
             del science["optimizer"]["clip_ratio"]
+        if self.init_from is not None:
+            science["init_from"] = self.init_from.science()
         for part, field in _ADDED_LATER:
             holder = science[part] if part else science
             if not holder[field]:  # a job without it is the job that it was before
