@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Optional, Tuple
+from typing import Callable, Optional, Tuple, Type
 
 from normlab.specs import registries
+from normlab.specs.base import Spec
 from normlab.specs.registries import Registry
 
 Shape = Tuple[int, ...]
@@ -32,6 +33,7 @@ class TaskFacts:
         check: module:function (name, y, num_classes) that refuses targets of the wrong form.
         target: from channels and side to the shape of a target, where it is not that of classes.
         output: from channels, classes and side to the shape of a prediction, likewise.
+        options: what a job may set.
     """
 
     name: str
@@ -47,6 +49,7 @@ class TaskFacts:
     check: str = ""
     target: Optional[Callable[[int, int], Shape]] = None
     output: Optional[Callable[[int, int, int], Shape]] = None
+    options: Type[Spec] = Spec
 
     def input_shape(self, channels: int, side: int) -> Shape:
         """Return the shape of a sample with *side* positions in each dimension."""
