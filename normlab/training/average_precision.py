@@ -44,7 +44,8 @@ def average_precision(rows: Tensor, overlap: Optional[float] = None) -> float:
     """
     Return the mean average precision over classes, and over the overlaps if none is given.
 
-    A class without any object has none and is left out; 0 if there are no objects at all.
+    A class without any object has none and is left out; 0 if there are no objects at all, or
+    nothing was found.
 
     Args:
         rows: of `found_and_true`, for the whole test set.
@@ -53,7 +54,7 @@ def average_precision(rows: Tensor, overlap: Optional[float] = None) -> float:
     from faster_coco_eval import COCO, COCOeval_faster
 
     true, found = _annotations(rows)
-    if not true:
+    if not true or not found:
         return 0.0
     kinds = sorted({note["category_id"] for note in true})
     truth = COCO(
