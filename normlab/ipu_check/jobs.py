@@ -58,7 +58,9 @@ def meta_model(spec: JobSpec, report: Report = None) -> nn.Module:
         report: gets what was done with each norm layer, where these are exchanged.
     """
     channels, classes, size = inputs(spec)
-    fresh = spec.model.model_copy(update={"options": without_weights(spec.model.options)})
+    fresh = spec.model.model_copy(
+        update={"options": without_weights(spec.model.name, spec.model.options)}
+    )
     make = partial(
         build, fresh, spec.normalizer, channels, classes, size, report, task_of(spec).name
     )
