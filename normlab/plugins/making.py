@@ -11,7 +11,7 @@ from normlab.specs.base import Spec
 from normlab.specs.datasets import DatasetFacts
 from normlab.specs.diagnostics import DiagnosticFacts
 from normlab.specs.measures import HookFacts, MetricFacts
-from normlab.specs.models import ModelFacts, NormPlace, SampleSize
+from normlab.specs.model_facts import ModelFacts, NormPlace, SampleSize
 from normlab.specs.registries import DATASETS, DIAGNOSTICS, HOOKS, METRICS, NETWORKS, TASKS
 from normlab.specs.tasks import TaskFacts
 
