@@ -34,7 +34,12 @@ SHOWN = [c.name for c in _SHOWN]
 """The columns of the table that form a record."""
 JOBS = select(*_SHOWN, literal_column(HELD).label("held"))
 """These columns for all jobs; callers add conditions."""
-_LIVE = text("select distinct device from worker where live_until > clock_timestamp()")
+LIVE = """
+    select device, count(distinct coalesce(facts ->> 'address', id)) as hosts
+    from worker where live_until > clock_timestamp() group by device
+"""
+"""The kinds of device with a live worker, and on how many hosts these are."""
+_LIVE = text(LIVE)
 _key, _last = schema.metric_key.c, schema.metric_last.c
 USUAL = or_(*(_key.name.startswith(start) for start in ("train/", "val/", "device/")))
 """Metrics that every list shows."""
@@ -76,15 +81,15 @@ def records_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[JobReco
     return [record_of(dict(zip(names, row)), live) for row in rows]
 
 
-def _live_devices(connection: Connection, rows: Sequence[Row[Any]]) -> set[str]:
+def _live_devices(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, int]:
     if not any(row.state == "queued" for row in rows):
-        return set()
-    return {row.device for row in connection.execute(_LIVE)}
+        return {}
+    return {row.device: row.hosts for row in connection.execute(_LIVE)}
 
 
-def record_of(row: Mapping[str, Any], live: set[str]) -> JobRecord:
+def record_of(row: Mapping[str, Any], live: Mapping[str, int]) -> JobRecord:
     """
-    Make a record from a *row*, given the kinds of device that are live.
+    Make a record from a *row*, given the kinds of device that are live, with their hosts.
 
     Args:
         row: the columns SHOWN; in `last` the last values of metrics, if there are any; and `held`,
@@ -101,14 +106,21 @@ def record_of(row: Mapping[str, Any], live: set[str]) -> JobRecord:
     return JobRecord.model_validate(values)
 
 
-def _waiting_for(row: Mapping[str, Any], live: set[str]) -> str | None:
+def _waiting_for(row: Mapping[str, Any], live: Mapping[str, int]) -> str | None:
     if row["state"] != "queued":
         return None
     if row.get("held"):
         return "its study, which is paused or being cancelled"
     if row["device"] not in live:
         return f"a worker for {row['device']}: none is live now"
+    if row["hosts"] > live[row["device"]]:
+        return (
+            f"workers for {row['device']} on {row['hosts']} hosts: "
+            f"{live[row['device']]} of them live now"
+        )
     if row["not_before"] is not None:
         pause = f"a pause until {row['not_before']:%H:%M:%S %Z}"
         return f"{pause}, before attempt {row['attempt'] + 1}"
+    if row["hosts"] > 1:
+        return f"its turn at workers for {row['device']} on {row['hosts']} hosts"
     return f"its turn at a worker for {row['device']}"
