@@ -127,7 +127,8 @@ def _token_and_workers(connection: Connection) -> Iterator[Finding]:
     yield from _plugins(plugins)
     live = [worker for device in devices for worker in device.workers]
     for worker in live:
-        text = f"{worker.id} on {worker.device}, {worker.busy} of {worker.slots} slots busy"
+        where = f"{worker.device} at {worker.address}" if worker.address else worker.device
+        text = f"{worker.id} on {where}, {worker.busy} of {worker.slots} slots busy"
         yield Finding("worker", "ok", f"{text}, heard {worker.last_seen_s:.0f} s ago")
     for device in devices:
         if device.queued and not device.workers:
@@ -136,7 +137,7 @@ def _token_and_workers(connection: Connection) -> Iterator[Finding]:
             yield Finding("workers", "bad", found, mend)
         elif device.queued and all(worker.busy == 0 for worker in device.workers):
             found = f"{device.queued} jobs wait for {device.kind}, and its workers are idle"
-            mend = "if this persists, restart the worker: it receives no messages"
+            mend = "see with `normlab show` if they wait for more hosts; else restart the worker"
             yield Finding("workers", "warn", found, mend)
     if not live:
         yield Finding(
