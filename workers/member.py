@@ -40,6 +40,7 @@ class Member:
     Args:
         start: starts the job process, given the endpoint of the meeting.
         leaving: set when this worker drains.
+        cannot_load: told the digest of a plugin that the job process could not load, and why.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class Member:
         seat: Seat,
         start: Callable[[str], JobProcess],
         leaving: Flag,
+        cannot_load: Callable[[str, str], None] | None = None,
     ) -> None:
         self._database = database
         self._settings = settings
         self._seat = seat
         self._start = start
         self._leaving = leaving
+        self._cannot_load = cannot_load
         self._leaves_at: float | None = None
         self._last_word: AnyEvent | None = None
         self._log_tail = b""
@@ -132,4 +135,12 @@ class Member:
         if isinstance(ending, Failed) and ending.code not in _STOPS:
             log = self._log_tail.decode(errors="replace")
             _log.warning("seat_failed", code=ending.code, message=ending.message, log=log)
-            self.fail(ending)
+            self.fail(self._left_to_others(ending))
+
+    def _left_to_others(self, failed: Failed) -> Failed:
+        """Let another attempt take another host, once this worker knows what it cannot load."""
+        if self._cannot_load is None or not failed.cannot_load:
+            return failed
+        self._cannot_load(failed.cannot_load, failed.message)
+        changes = {"cannot_load": "", "retryable": True, "failure_kind": "lost"}
+        return failed.model_copy(update=changes)

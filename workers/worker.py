@@ -29,6 +29,7 @@ from service.store.database import Database, own_address
 from workers.bell import Bell
 from workers.gpus import GpuPool, gpu_names
 from workers.host_facts import host_facts, probe, unprobed
+from workers.loads import Loads
 from workers.process import FreshLauncher, Launcher, import_path
 from workers.slots import SlotGroup
 from workers.supervisor import Supervisor
@@ -68,6 +69,9 @@ class Worker:
         self._python = str(settings.job_python.get(device) or sys.executable)
         self._environment = job_environment(environment, device, settings.data_dir)
         self._facts = unprobed(device)
+        self._loads = Loads(
+            self._database, self.id, settings.code, self._python, self._job_imports()
+        )
         self._warm: WarmLauncher | None = None
         self._gpus: GpuPool | None = None
         if DEVICES[device].owns_units:
@@ -81,9 +85,11 @@ class Worker:
             threads=max(1, usable_cores() // slots),
             leaving=leaving,
             gpus=self._gpus,
+            cannot_load=self._loads.learn,
         )
         self._slots = SlotGroup(slots, self._claim, self._work_on, bell, leaving, settings.poll_s)
         self._presence = Loop("presence", self._beat, settings.heartbeat_s)
+        self._looking = Loop("loads", self._loads.look, settings.heartbeat_s)
 
     def start(self) -> None:
         """Start to take jobs and to send heartbeats."""
@@ -92,6 +98,7 @@ class Worker:
             self._warm.warm_up()
         self._presence.start()
         self._slots.start()
+        self._looking.start()
         threading.Thread(target=self._probe, name="probe", daemon=True).start()
 
     def leave(self) -> None:
@@ -99,6 +106,8 @@ class Worker:
         _log.info("worker_leaves", worker=self.id, busy=self._slots.busy)
         self._slots.drain()
         self._presence.stop()
+        self._loads.close()
+        self._looking.stop()
         if self._warm is not None:
             self._warm.close()
         try:
@@ -117,9 +126,11 @@ class Worker:
     ) -> Lease | Seat | Offer | None:
         lease_s = self._settings.lease_s
         if self._address is None:  # not known before the first heartbeat
-            return leases.claim(self._database, self.device, self.id, lease_s, most_replicas)
+            return leases.claim(
+                self._database, self.device, self.id, lease_s, most_replicas, self._loads
+            )
         chair = Chair(self.id, self.device, self._address, most_replicas, offer)
-        return seats.claim(self._database, chair, lease_s)
+        return seats.claim(self._database, chair, lease_s, self._loads)
 
     def _work_on(self, work: Lease | Seat) -> None:
         if isinstance(work, Seat):
@@ -136,10 +147,14 @@ class Worker:
         return self._warm
 
     def _probe(self) -> None:
-        environment = {**self._environment, **import_path(self._python, self._environment)}
-        self._facts = probe(self.device, self._python, environment)
+        self._facts = probe(self.device, self._python, self._job_imports())
+        if self._facts.packages is not None:
+            self._loads.know_packages(self._facts.packages)
         if not self._facts.available:
             _log.error("device_unavailable", device=self.device, reason=self._facts.reason)
+
+    def _job_imports(self) -> dict[str, str]:
+        return {**self._environment, **import_path(self._python, self._environment)}
 
     def _beat(self) -> None:
         workers.beat(

@@ -51,6 +51,7 @@ class JobRecord(BaseModel):
     created_at: datetime
     started_at: Union[datetime, None]
     finished_at: Union[datetime, None]
+    trashed_at: Union[datetime, None] = Field(None, description="since when it is in the trash")
     worker: Union[str, None]
     waiting_for: Union[str, None] = Field(description="what a queued job waits for")
     cancel_requested: bool

@@ -22,6 +22,7 @@ from normlab.records import HostRecord, JobState
 from normlab.specs.jobs import JobSpec
 from service.jobs import states
 from service.jobs.records import HELD
+from service.plugins.abilities import Ability
 from service.store import events, schema
 from service.store.database import Database, cursor_of
 
@@ -69,6 +70,7 @@ _CLAIMABLE = (
     " and (cast(:most_replicas as int) is null"
     " or coalesce((spec ->> 'replicas')::int, 1) / hosts <= cast(:most_replicas as int))"
     " and hosts <= :most_hosts"
+    " and not code && cast(:unloadable as text[])"
 )
 # Owners in fair order: by priority, then fewest running jobs, then longest wait.
 _TURNS = text(f"""
@@ -88,7 +90,7 @@ _TURNS = text(f"""
         head.created_at
 """)
 _HEAD = text(f"""
-    select id, hosts, coalesce((spec ->> 'replicas')::int, 1) / hosts as each from job
+    select id, code, hosts, coalesce((spec ->> 'replicas')::int, 1) / hosts as each from job
     where owner = :owner and priority = :priority and {_CLAIMABLE}
     order by created_at, id limit 1 for update skip locked
 """)
@@ -146,41 +148,75 @@ _EXPIRED_STILL = text("""
 """)
 
 
+@dataclass(frozen=True)
+class Unjudged:
+    """The plugins of the next job, of which the worker has to find out whether it can load them."""
+
+    code: Sequence[str]
+
+
 def claim(
     database: Database,
     device: str,
     worker: str,
     lease_s: float,
     most_replicas: int | None = None,
+    ability: Ability | None = None,
 ) -> Lease | None:
     """
     Claim the next job for *device*, or None: by priority, then fairly by owner, then by age.
 
-    Jobs with more than *most_replicas* are left for other workers or for later, and jobs on
-    several hosts for `seats.claim`. A job whose stored specification is no longer valid fails, and
-    the next job is claimed.
+    Jobs with more than *most_replicas*, and with plugins that the worker cannot load, are left for
+    other workers or for later, and jobs on several hosts for `seats.claim`. A job whose stored
+    specification is no longer valid fails, and the next job is claimed.
     """
-    room = {"device": device, "most_replicas": most_replicas, "most_hosts": 1}
-    with database.begin() as connection:
-        return in_turn(
-            connection, room, lambda job: take(connection, job.id, device, worker, lease_s)
-        )
+    room: dict[str, Any] = {"device": device, "most_replicas": most_replicas, "most_hosts": 1}
+
+    def find(unloadable: Sequence[str]) -> Lease | Unjudged | None:
+        with database.begin() as connection:
+
+            def accept(job: Any) -> Lease | None:
+                return take(connection, job.id, device, worker, lease_s)
+
+            return in_turn(connection, {**room, "unloadable": [*unloadable]}, ability, accept)
+
+    return judging(ability, find)
+
+
+def judging(ability: Ability | None, find: Callable[[Sequence[str]], T | Unjudged]) -> T:
+    """
+    Return what *find* returns, which is given the plugins that the worker cannot load.
+
+    As long as it comes to a job with plugins that were not judged, they are judged, outside of its
+    transaction, and it looks again.
+    """
+    unloadable = set(ability.unloadable()) if ability is not None else set()
+    while isinstance(found := find([*unloadable]), Unjudged):
+        if ability is not None:
+            unloadable |= {*ability.judge(found.code)}
+    return found
 
 
 def in_turn(
-    connection: Connection, room: Mapping[str, Any], accept: Callable[[Any], T]
-) -> T | None:
+    connection: Connection,
+    room: Mapping[str, Any],
+    ability: Ability | None,
+    accept: Callable[[Any], T],
+) -> T | Unjudged | None:
     """
     Lock claimable jobs in their order, until *accept* returns something for one; return that.
 
     If it returns None for a job, it must have taken that job from the queue.
 
     Args:
-        room: the device, and the most replicas (per host) and hosts that a job may have.
+        room: the device, the most replicas (per host) and hosts that a job may have, and the
+            plugins that it may not use.
     """
     for turn in connection.execute(_TURNS, room).all():
         values = {**room, "owner": turn.owner, "priority": turn.priority}
         while (job := connection.execute(_HEAD, values).first()) is not None:
+            if ability is not None and ability.unjudged(job.code):
+                return Unjudged(job.code)
             accepted = accept(job)
             if accepted is not None:
                 return accepted

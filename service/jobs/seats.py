@@ -19,7 +19,8 @@ from sqlalchemy import Connection, text
 from normlab.records import HostRecord
 from normlab.specs.jobs import MOST_HOSTS, JobSpec
 from service.jobs import leases
-from service.jobs.leases import Lease
+from service.jobs.leases import Lease, Unjudged
+from service.plugins.abilities import Ability
 from service.store.database import Database
 from service.store.identity import new_id
 
@@ -94,6 +95,9 @@ _OFFERS = text("""
     select id, worker, address from seat
     where job is null and device = :device and address <> :address
         and live_until > clock_timestamp() and (units is null or units >= :each)
+        and not exists (
+            select 1 from worker w, jsonb_each_text(w.loads) l
+            where w.id = seat.worker and l.value <> '' and l.key = any(cast(:code as text[])))
     order by id for update skip locked
 """)
 _OFFER = text("""
@@ -113,23 +117,28 @@ _FORGET = text("""
 """)
 
 
-def claim(database: Database, chair: Chair, lease_s: float) -> Lease | Seat | Offer | None:
+def claim(
+    database: Database, chair: Chair, lease_s: float, ability: Ability | None = None
+) -> Lease | Seat | Offer | None:
     """
     Return a seat that *chair* was given, or claim the next job; an offer: wait with it, and return.
 
     A job on several hosts has its turn like others, if so many hosts have live workers. Then a slot
     that comes to it takes no job behind it, or a busy queue would never let several slots be free.
     """
-    with database.begin() as connection:
-        connection.execute(_ONE_BY_ONE, {"device": chair.device})
-        if chair.offer is not None:
-            seat = _given(connection, chair.offer, lease_s)
+
+    def find(unloadable: Sequence[str]) -> Lease | Seat | Offer | Unjudged | None:
+        with database.begin() as connection:
+            connection.execute(_ONE_BY_ONE, {"device": chair.device})
+            seat = None if chair.offer is None else _given(connection, chair.offer, lease_s)
             if seat is not None:
                 return seat
-        found = _next(connection, chair, lease_s)
-        if chair.offer is not None and not isinstance(found, Offer):
-            connection.execute(_DROP, {"seat": chair.offer})
-        return found
+            found = _next(connection, chair, lease_s, ability, unloadable)
+            if chair.offer is not None and not isinstance(found, (Offer, Unjudged)):
+                connection.execute(_DROP, {"seat": chair.offer})
+            return found
+
+    return leases.judging(ability, find)
 
 
 def _given(connection: Connection, offer: UUID, lease_s: float) -> Seat | None:
@@ -155,8 +164,15 @@ def _given(connection: Connection, offer: UUID, lease_s: float) -> Seat | None:
     return Seat(offer, row.number, lease)
 
 
-def _next(connection: Connection, chair: Chair, lease_s: float) -> Lease | Offer | None:
-    room = {"device": chair.device, "most_replicas": chair.units, "most_hosts": MOST_HOSTS}
+def _next(
+    connection: Connection,
+    chair: Chair,
+    lease_s: float,
+    ability: Ability | None,
+    unloadable: Sequence[str],
+) -> Lease | Offer | Unjudged | None:
+    room: dict[str, Any] = {"device": chair.device, "most_replicas": chair.units}
+    room |= {"most_hosts": MOST_HOSTS, "unloadable": [*unloadable]}
 
     def accept(job: Any) -> Lease | Offer | _TooFew | None:
         if job.hosts == 1:
@@ -164,7 +180,7 @@ def _next(connection: Connection, chair: Chair, lease_s: float) -> Lease | Offer
         return _lead_or_wait(connection, chair, job, lease_s)
 
     while True:
-        found = leases.in_turn(connection, room, accept)
+        found = leases.in_turn(connection, room, ability, accept)
         if not isinstance(found, _TooFew):
             return found
         room["most_hosts"] = found.hosts  # fewer than that job has: it waits, and lets others pass
@@ -174,7 +190,7 @@ def _lead_or_wait(
     connection: Connection, chair: Chair, job: Any, lease_s: float
 ) -> Lease | Offer | _TooFew | None:
     asked = {"device": chair.device, "address": chair.address, "each": job.each}
-    others = {row.address: row for row in connection.execute(_OFFERS, asked)}
+    others = {row.address: row for row in connection.execute(_OFFERS, {**asked, "code": job.code})}
     chosen = list(others.values())[: job.hosts - 1]
     if len(chosen) == job.hosts - 1:
         return _lead(connection, chair, job.id, chosen, lease_s)

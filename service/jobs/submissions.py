@@ -23,6 +23,7 @@ _WRITTEN = (
     "id", "owner", "name", "request_hash", "spec", "fingerprint", "normalizer", "proxy", "model",
     "dataset", "batch_size", "samples_per_update", "seed", "device", "device_reason", "priority",
     "max_attempts", "time_limit_s", "hosts", "epochs", "idempotency_key", "study", "cell", "steps",
+    "code",
 )  # fmt: skip
 # One round trip, and one commit. An owner's queued jobs are counted up to the limit, and
 # before the job is added. The last row has the result: no job if its key or cell already exists.
@@ -153,6 +154,7 @@ def row_of(spec: JobSpec, owner: str, device: str, device_reason: str) -> dict[s
         "time_limit_s": spec.time_limit_s,
         "hosts": spec.hosts or 1,
         "epochs": spec.epochs,
+        "code": list(spec.code),
     }
 
 
