@@ -8,10 +8,10 @@ database's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, func, text
@@ -21,12 +21,10 @@ from normlab.events import Failed, Finished
 from normlab.records import HostRecord, JobState
 from normlab.specs.jobs import JobSpec
 from service.jobs import states
-from service.jobs.records import HELD
+from service.jobs.turns import Unjudged, in_turn, judging
 from service.plugins.abilities import Ability
 from service.store import events, schema
 from service.store.database import Database, cursor_of
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,37 +61,6 @@ class Renewal:
     cancel_requested: bool
 
 
-_CLAIMABLE = (
-    f"state = 'queued' and device = :device and not cancel_requested and not {HELD}"
-    " and attempt - forgiven < max_attempts"
-    " and (not_before is null or not_before <= clock_timestamp())"
-    " and (cast(:most_replicas as int) is null"
-    " or coalesce((spec ->> 'replicas')::int, 1) / hosts <= cast(:most_replicas as int))"
-    " and hosts <= :most_hosts"
-    " and not code && cast(:unloadable as text[])"
-)
-# Owners in fair order: by priority, then fewest running jobs, then longest wait.
-_TURNS = text(f"""
-    select t.owner, head.priority
-    from turn t
-    cross join lateral (
-        select priority, created_at from job
-        where owner = t.owner and {_CLAIMABLE}
-        order by priority desc, created_at, id limit 1
-    ) head
-    left join (
-        select owner, count(*) as running from job
-        where state = 'running' and device = :device group by owner
-    ) busy on busy.owner = t.owner
-    where t.device = :device
-    order by head.priority desc, coalesce(busy.running, 0), t.served_at nulls first,
-        head.created_at
-""")
-_HEAD = text(f"""
-    select id, code, hosts, coalesce((spec ->> 'replicas')::int, 1) / hosts as each from job
-    where owner = :owner and priority = :priority and {_CLAIMABLE}
-    order by created_at, id limit 1 for update skip locked
-""")
 _TAKEN = text("""
     select attempt, owner, spec, time_limit_s - ran_s as time_left_s from job where id = :job
 """)
@@ -148,13 +115,6 @@ _EXPIRED_STILL = text("""
 """)
 
 
-@dataclass(frozen=True)
-class Unjudged:
-    """The plugins of the next job, of which the worker has to find out whether it can load them."""
-
-    code: Sequence[str]
-
-
 def claim(
     database: Database,
     device: str,
@@ -181,46 +141,6 @@ def claim(
             return in_turn(connection, {**room, "unloadable": [*unloadable]}, ability, accept)
 
     return judging(ability, find)
-
-
-def judging(ability: Ability | None, find: Callable[[Sequence[str]], T | Unjudged]) -> T:
-    """
-    Return what *find* returns, which is given the plugins that the worker cannot load.
-
-    As long as it comes to a job with plugins that were not judged, they are judged, outside of its
-    transaction, and it looks again.
-    """
-    unloadable = set(ability.unloadable()) if ability is not None else set()
-    while isinstance(found := find([*unloadable]), Unjudged):
-        if ability is not None:
-            unloadable |= {*ability.judge(found.code)}
-    return found
-
-
-def in_turn(
-    connection: Connection,
-    room: Mapping[str, Any],
-    ability: Ability | None,
-    accept: Callable[[Any], T],
-) -> T | Unjudged | None:
-    """
-    Lock claimable jobs in their order, until *accept* returns something for one; return that.
-
-    If it returns None for a job, it must have taken that job from the queue.
-
-    Args:
-        room: the device, the most replicas (per host) and hosts that a job may have, and the
-            plugins that it may not use.
-    """
-    for turn in connection.execute(_TURNS, room).all():
-        values = {**room, "owner": turn.owner, "priority": turn.priority}
-        while (job := connection.execute(_HEAD, values).first()) is not None:
-            if ability is not None and ability.unjudged(job.code):
-                return Unjudged(job.code)
-            accepted = accept(job)
-            if accepted is not None:
-                return accepted
-    return None
 
 
 def take(

@@ -19,7 +19,8 @@ from sqlalchemy import Connection, text
 from normlab.records import HostRecord
 from normlab.specs.jobs import MOST_HOSTS, JobSpec
 from service.jobs import leases
-from service.jobs.leases import Lease, Unjudged
+from service.jobs.leases import Lease
+from service.jobs.turns import Unjudged, in_turn, judging
 from service.plugins.abilities import Ability
 from service.store.database import Database
 from service.store.identity import new_id
@@ -138,7 +139,7 @@ def claim(
                 connection.execute(_DROP, {"seat": chair.offer})
             return found
 
-    return leases.judging(ability, find)
+    return judging(ability, find)
 
 
 def _given(connection: Connection, offer: UUID, lease_s: float) -> Seat | None:
@@ -180,7 +181,7 @@ def _next(
         return _lead_or_wait(connection, chair, job, lease_s)
 
     while True:
-        found = leases.in_turn(connection, room, ability, accept)
+        found = in_turn(connection, room, ability, accept)
         if not isinstance(found, _TooFew):
             return found
         room["most_hosts"] = found.hosts  # fewer than that job has: it waits, and lets others pass
