@@ -148,7 +148,7 @@ def _show(job: JobDetail) -> None:
         print()
         attempts = [
             (
-                *(a.number, a.worker, a.outcome or "running", a.resumed_from_step),
+                *(a.number, a.where, a.outcome or "running", a.resumed_from_step),
                 *(a.environment.get("threads"), a.message),
             )
             for a in job.attempts

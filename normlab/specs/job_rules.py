@@ -244,6 +244,16 @@ def _norms(spec: JobSpec) -> Problems:
         yield FieldProblem("optimizer.norms_of", rule)
 
 
+def _hosts(spec: JobSpec) -> Problems:
+    hosts = spec.hosts or 1
+    if hosts > spec.replicas:
+        rule = f"{hosts} hosts need a replica each, and replicas={spec.replicas}; raise it"
+        yield FieldProblem("hosts", rule)
+    elif spec.replicas % hosts:
+        rule = f"{hosts} does not divide replicas={spec.replicas}; use a divisor of it"
+        yield FieldProblem("hosts", rule)
+
+
 def _device(spec: JobSpec) -> Problems:
     if spec.device != "auto":
         yield from devices.problems(spec, spec.device)
@@ -279,5 +289,6 @@ _RULES: Tuple[Callable[[JobSpec], Problems], ...] = (
     _statistics,
     _optimization,
     _norms,
+    _hosts,
     _device,
 )

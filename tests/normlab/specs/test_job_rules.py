@@ -41,6 +41,9 @@ BROKEN = [
     ({"batch_size": 6001}, "batch_size", "6000"),
     ({"batch_size": 3000, "gradient_accumulation": 3}, "gradient_accumulation", "9000"),
     ({"normalizer": {"kind": "group", "groups": 3}}, "normalizer.groups", "1, 2, 4, 8"),
+    ({"replicas": 2, "hosts": 4}, "hosts", "replicas=2"),
+    ({"replicas": 6, "hosts": 4}, "hosts", "does not divide replicas=6"),
+    ({"replicas": 2, "hosts": 2, "device": "ipu"}, "hosts", "cpu or cuda"),
     (
         {"normalizer": {"kind": "batch", "virtual_batch_size": 64}},
         "normalizer.virtual_batch_size",
