@@ -206,6 +206,7 @@ class Training:
             epoch,
             self.session.place,
             rows,
+            self.steps,
         )
 
     def _update(self, batches: EpochBatches, number: int) -> None:

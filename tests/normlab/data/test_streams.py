@@ -124,6 +124,14 @@ def test_a_replica_reads_its_own_rows_alone(tmp_path: Path) -> None:
     assert len(asked) == 4 * len(whole)
 
 
+def test_nothing_is_read_ahead_beyond_the_last_update(tmp_path: Path) -> None:
+    write(tmp_path, "image_folder")
+    with opened(job("image_folder", "stream"), tmp_path, never) as data:
+        given = EpochBatches(data, 8, AugmentationSpec(), seed=5, epoch=1, updates=9)
+        assert [number for number, _ in given._upcoming(1)] == [7, 8]
+        given[2]
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 def test_arrays_in_a_file_are_streamed_with_the_bits_they_have_in_memory(
     dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
