@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     session_idle_s: float = Field(
         86_400, ge=120, description="without a request until a login ends"
     )
+    trash_days: int = Field(
+        30, ge=0, le=36_500, description="until deleted jobs and studies are purged"
+    )
     audit_days: int = Field(365, ge=1, description="for which the audit trail is kept")
     max_queued_per_owner: int = Field(20_000, ge=1)
     small_batch_limit: int = Field(16, ge=1, description="batches up to this prefer an IPU")

@@ -33,17 +33,17 @@ def train(
     checkpoints = CheckpointFolder(
         Path(order.folder) / "checkpoints",
         order.spec.fingerprint(),
-        [NamedCheckpoint(c.step, Path(c.path), c.sha256) for c in order.resume],
+        [NamedCheckpoint(c.step, Path(c.path), c.sha256, c.fingerprint) for c in order.resume],
         max(2, order.spec.checkpoint.keep),  # the newest may not be recorded yet
     )
     accelerator = open_accelerator(order.device, order.spec, order.threads, group)
     data_root = Path(order.data_root)
+    weights = None if order.weights is None else Path(order.weights)
     if group is not None and group.rank > 0:
-        reporter = SilentReporter()
-        summary = fit(order.spec, accelerator, reporter, checkpoints, data_root, stop, group)
+        of_others = (SilentReporter(), checkpoints, data_root, stop, group, None, weights)
+        summary = fit(order.spec, accelerator, *of_others)
     else:
         with BufferedReporter(send) as sender:
-            summary = fit(
-                order.spec, accelerator, sender, checkpoints, data_root, stop, group, order.norms
-            )
+            given = (sender, checkpoints, data_root, stop, group, order.norms, weights)
+            summary = fit(order.spec, accelerator, *given)
     return Finished(step=summary["steps"], summary=summary)

@@ -15,6 +15,9 @@ class CheckpointReference(BaseModel):
     step: int
     path: str
     sha256: str
+    fingerprint: Union[str, None] = Field(
+        None, description="of the other job that this one continues; null: its own"
+    )
 
 
 class CodeReference(BaseModel):
@@ -44,6 +47,7 @@ class JobOrder(BaseModel):
         None,
         description="weight norms of the job that optimizer.norms_of names, one entry per epoch",
     )
+    weights: Union[str, None] = Field(None, description="the file that init_from names")
     gpus: Union[List[str], None] = Field(
         None, description="GPUs that the process sees, one per replica"
     )

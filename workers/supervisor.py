@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event as Flag
 
@@ -14,7 +15,9 @@ from normlab.events import AnyEvent, Failed, Finished
 from service.jobs import leases
 from service.jobs.leases import Lease
 from service.plugins.store import written
+from service.results.continuing import checkpoint_for
 from service.results.norm_sources import norms_for
+from service.results.weight_sources import weights_for
 from service.settings import Settings
 from service.store.database import Database
 from workers.endings import Ending, Released, StopReason, ending_of, memory_kills
@@ -40,6 +43,7 @@ class Supervisor:
         threads: the share of the cores per slot.
         leaving: set when the worker drains.
         gpus: the GPUs that claims get; None for other kinds of device.
+        cannot_load: told the digest of a plugin that a job process could not load, and why.
     """
 
     database: Database
@@ -48,6 +52,7 @@ class Supervisor:
     threads: int
     leaving: Flag
     gpus: GpuPool | None = None
+    cannot_load: Callable[[str, str], None] | None = None
 
     def work_on(self, claim: Lease) -> None:
         """Run *claim* to its end; in every case, none of its processes is left behind."""
@@ -82,7 +87,14 @@ class Supervisor:
         ledger.take(process.reader.take())
         ending = watch.ending(memory_kills() - kills_before)
         log.info("attempt_ended", ending=type(ending).__name__, exit=process.poll())
-        return ending
+        return self._left_to_others(ending)
+
+    def _left_to_others(self, ending: Ending) -> Ending:
+        """Give a job back whose code this worker cannot load, once this worker knows it."""
+        if self.cannot_load is None or not isinstance(ending, Failed) or not ending.cannot_load:
+            return ending
+        self.cannot_load(ending.cannot_load, ending.message)
+        return Released(f"left to a worker that can load its code: {ending.message}")
 
     def _order(self, claim: Lease) -> JobOrder:
         # Each attempt has its own folder, so that a frozen one cannot damage later files.
@@ -95,14 +107,20 @@ class Supervisor:
             device=claim.device,
             folder=str(folder.absolute()),
             data_root=str(self.settings.datasets.absolute()),
-            resume=[
-                CheckpointReference(step=c.step, path=c.path, sha256=c.sha256) for c in claim.resume
-            ],
+            resume=self._checkpoints(claim),
             threads=self.threads,
             memory_bytes=self.settings.job_memory_bytes,
             norms=norms_for(self.database, claim.spec),
+            weights=weights_for(self.database, claim.spec, self.settings.datasets),
             gpus=None if self.gpus is None else self.gpus.of(claim.job),
         )
+
+    def _checkpoints(self, claim: Lease) -> list[CheckpointReference]:
+        own = [CheckpointReference(step=c.step, path=c.path, sha256=c.sha256) for c in claim.resume]
+        if own:  # later than those of the job that this one continues
+            return own
+        earlier = checkpoint_for(self.database, claim.spec)
+        return [CheckpointReference(**c._asdict()) for c in earlier]
 
     def _code(self, digest: str) -> CodeReference:
         name, folder = written(self.database, digest, self.settings.code)

@@ -118,10 +118,11 @@ def list_studies(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     name: Annotated[Label | None, Query(max_length=200, description="exactly this name")] = None,
     mine: Annotated[bool, Query(description="only those of the token's owner")] = False,
+    trash: Annotated[bool, Query(description="those in the trash, instead of the others")] = False,
 ) -> StudyPage:
     """List studies in pages, newest first."""
     owner = reader.owner if mine else None
-    return studies.list_studies(state.reads, cursor, limit, name=name, owner=owner)
+    return studies.list_studies(state.reads, cursor, limit, name=name, owner=owner, trash=trash)
 
 
 @router.get("/studies/{study}")

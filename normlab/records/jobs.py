@@ -50,6 +50,7 @@ class JobRecord(BaseModel):
     created_at: datetime
     started_at: Union[datetime, None]
     finished_at: Union[datetime, None]
+    trashed_at: Union[datetime, None] = Field(None, description="since when it is in the trash")
     worker: Union[str, None]
     waiting_for: Union[str, None] = Field(description="what a queued job waits for")
     cancel_requested: bool
@@ -132,6 +133,9 @@ class Validation(BaseModel):
     samples_per_update: int
     steps: Union[int, None]
     parameters: Union[int, None]
+    conversion: str = Field(
+        "", description="what is done with the norm layers of a network of another library"
+    )
     memory_bytes: Union[int, None] = Field(description="estimated peak of the training process")
     estimated_s: Union[float, None] = Field(None, description="estimated running time")
     estimate: str = Field(

@@ -5,17 +5,26 @@ from __future__ import annotations
 from typing import Dict
 
 import torch
+from torch import Tensor
+from typing_extensions import Protocol
 
 from normlab.data.training_data import TrainingData
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import task_of
-from normlab.training.accelerator import Session
+from normlab.training.accelerator import StepResult
 from normlab.training.tasks import measures_of
 
 _PIXELS = 2**18  # of a batch: large enough to be fast, small enough for the caches
 
 
-def evaluate(session: Session, data: TrainingData, spec: JobSpec) -> Dict[str, float]:
+class Evaluates(Protocol):
+    """What evaluates a batch: a device's session, or a network in plain PyTorch."""
+
+    def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
+        """Compute the loss of *x* in evaluation mode, and change nothing."""
+
+
+def evaluate(session: Evaluates, data: TrainingData, spec: JobSpec) -> Dict[str, float]:
     """
     Return the metrics of the whole test set, in batches of the job's size or more.
 

@@ -31,8 +31,9 @@ from normlab.training.overflows import Overflows
 from normlab.training.replicas import Alone, Replicas, rows_of
 from normlab.training.reporting import Reporter
 from normlab.training.schedules import factor
+from normlab.training.starting import start_from
 from normlab.training.step_results import StepResults
-from normlab.training.weights import write_weights
+from normlab.training.weights import SIZES, write_weights
 
 StopRequest = Callable[[], Optional[JobStopped]]
 _SAVE, _STOP = 1, 2  # what a pause may be for
@@ -48,6 +49,7 @@ def fit(
     should_stop: StopRequest,
     replicas: Optional[Replicas] = None,
     norms: Optional[Sequence[EpochNorms]] = None,
+    weights: Optional[Path] = None,
 ) -> Dict[str, Any]:
     """
     Train as *spec* says, and return the summary: final metrics, size and speed.
@@ -62,6 +64,7 @@ def fit(
         replicas: this process among others that fit the same spec, each with a model of its own;
             None where *accelerator* holds them all.
         norms: the records of the job `optimizer.norms_of`, one entry per epoch.
+        weights: the file that `init_from` names.
 
     Raises:
         InvalidSpec: the spec breaks a rule that binds several of its fields.
@@ -72,11 +75,13 @@ def fit(
         return {"parameters": 0, "epochs": 0, "steps": 0, "seconds": 0.0}
     admit(spec, data_root)
     torch.manual_seed(spec.seed)
-    conversions: List[ConversionReport] = []
+    made: List[Any] = []  # reports of what was exchanged and loaded
     with ExitStack() as stack:
         data = stack.enter_context(opened(spec, data_root, should_stop))
         sizes = (data.channels, data.num_classes, data.image_size)
-        model = build(spec.model, spec.normalizer, *sizes, report=conversions.append)
+        task = task_of(spec).name
+        model = build(spec.model, spec.normalizer, *sizes, made.append, task, data_root)
+        beginning = start_from(model, spec, data, weights)
         session = stack.enter_context(accelerator.session(model, spec))
         placed = data.placed(session.place)
         training = Training(spec, session, placed, reporter, checkpoints, replicas or Alone())
@@ -86,20 +91,23 @@ def fit(
             **_environment(accelerator),
             "threads": training.threads,
             "loading": data.loading,
+            **beginning,
         }
         if data.broken:
             print(*data.broken, sep="\n", flush=True)
             environment["broken_samples"] = len(data.broken)
             if training.step == 0:
                 training.results.report("data/broken", 0, len(data.broken))
-        if conversions:
-            print(conversions[0], flush=True)
-            environment["conversion"] = str(conversions[0])
+        for report in made:
+            print(report, flush=True)
+            kind = "conversion" if isinstance(report, ConversionReport) else "weights"
+            environment[kind] = str(report)
         started = {**environment, **provenance()}
         reporter.event(Started(step=training.step, environment=started))
         training.run(should_stop)
         if training.leads:
-            reporter.event(write_weights(session.inspect(), spec, checkpoints.folder))
+            last, said = training.results.last, dict(zip(SIZES, sizes))
+            reporter.event(write_weights(session.inspect(), spec, checkpoints.folder, last, said))
     parameters = sum(p.numel() for p in model.parameters())
     return {"parameters": parameters, **training.summary(), **environment}
 

@@ -57,8 +57,15 @@ study = Table(
     Column("asked_at", MOMENT),
     Column("cancelling", Boolean, nullable=False, server_default="false"),
     Column("priority", SmallInteger),
+    Column("trashed_at", MOMENT),  # since when it has been in the trash
     Index("study_by_age", text("created_at desc"), "id"),
-    Index("study_once", "owner", "fingerprint", unique=True),
+    Index(
+        "study_once",
+        "owner",
+        "fingerprint",
+        unique=True,
+        postgresql_where=text("trashed_at is null"),
+    ),
     Index("study_planned", "owner", postgresql_where=text("planned > 0")),
     Index("study_held", "id", postgresql_where=text("state = 'paused' or cancelling")),
 )
@@ -88,6 +95,7 @@ job = Table(
     Column("priority", SmallInteger, nullable=False),
     Column("max_attempts", Integer, nullable=False),
     Column("time_limit_s", Double),
+    Column("code", ARRAY(Text), nullable=False, server_default="{}"),  # digests of plugins
     # The life cycle.
     Column("state", Text, nullable=False, server_default="queued"),
     Column("attempt", Integer, nullable=False, server_default="0"),
@@ -109,6 +117,7 @@ job = Table(
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
     Column("started_at", MOMENT),
     Column("finished_at", MOMENT),
+    Column("trashed_at", MOMENT),
     CheckConstraint(
         "state in ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
     ),
@@ -126,6 +135,7 @@ job = Table(
     ),
     Index("job_leases", "lease_until", postgresql_where=text("state = 'running'")),
     Index("job_by_fingerprint", "fingerprint"),
+    Index("job_trashed", "trashed_at", postgresql_where=text("trashed_at is not null")),
 )
 
 study_cell = Table(
@@ -153,6 +163,7 @@ plugin = Table(
     Column("description", JSONB, nullable=False),
     Column("origin", JSONB, nullable=False, server_default="{}"),
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
+    Column("in_force", Boolean, nullable=False, server_default="false"),  # for every job
     Index("plugin_by_owner", "owner"),
 )
 
@@ -293,6 +304,10 @@ worker = Table(
     Column("started_at", MOMENT, nullable=False, server_default=NOW),
     Column("seen_at", MOMENT, nullable=False, server_default=NOW),
     Column("live_until", MOMENT, nullable=False),
+    # What its jobs find: packages by name (null: not known yet), and the plugins that were tried,
+    # by digest, with the reason why they cannot be loaded, or with none.
+    Column("packages", JSONB),
+    Column("loads", JSONB, nullable=False, server_default="{}"),
 )
 
 token = Table(

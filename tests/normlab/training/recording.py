@@ -66,6 +66,7 @@ def train(
     should_stop: Callable[[], Optional[JobStopped]] = lambda: None,
     norms: Any = None,
     data_root: Path | None = None,
+    weights: Path | None = None,
 ) -> tuple[Recorder, dict[str, Any] | JobStopped]:
     """
     Run an attempt with its files in *folder*, where its data are too unless they are elsewhere.
@@ -77,7 +78,8 @@ def train(
     accelerator = open_accelerator(DEVICE if spec.device == "auto" else spec.device, spec, 1)
     try:
         root = data_root or folder
-        summary = fit(spec, accelerator, recorder, checkpoints, root, should_stop, norms=norms)
+        given = {"norms": norms, "weights": weights}
+        summary = fit(spec, accelerator, recorder, checkpoints, root, should_stop, **given)
     except JobStopped as e:
         return recorder, e
     return recorder, summary
