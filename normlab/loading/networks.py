@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from normlab.data import Data
+from normlab.data.training_data import TrainingData
 from normlab.errors import InvalidSpec
 from normlab.nets import build
 from normlab.specs.jobs import JobSpec
@@ -16,7 +16,7 @@ from normlab.specs.sizes import task_of
 from normlab.specs.zoo import without_weights
 
 
-def network_of(spec: JobSpec, data: Data, weights: Path) -> nn.Module:
+def network_of(spec: JobSpec, data: TrainingData, weights: Path) -> nn.Module:
     """
     Return *spec*'s network for *data* with the *weights*, in evaluation mode, on the CPU.
 
