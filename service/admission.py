@@ -11,6 +11,7 @@ from normlab.specs import job_rules
 from normlab.specs.costs import least_memory_bytes
 from normlab.specs.devices import DEVICES
 from normlab.specs.jobs import JobSpec
+from normlab.specs.shared_answers import SharedAnswers
 from service.inspector import Inspector
 from service.jobs import workers
 from service.jobs.placement import Estimate, Placement, place, too_large
@@ -38,10 +39,23 @@ class Admission:
 
     def problems(self, spec: JobSpec) -> list[FieldProblem]:
         """List every rule that *spec* breaks, the operator's files included."""
-        found = job_rules.check(spec, self._settings.datasets)
+        return self._problems(spec, job_rules.check(spec, self._settings.datasets))
+
+    def checking(self) -> Callable[[JobSpec], list[FieldProblem]]:
+        """Return `problems` for many jobs that differ in few fields, each rule asked as needed."""
+        rules = job_rules.checker(self._settings.datasets)
+        memory = SharedAnswers(self._memory_problems)
+        return lambda spec: self._problems(spec, rules(spec), memory)
+
+    def _problems(
+        self,
+        spec: JobSpec,
+        found: list[FieldProblem],
+        memory: Callable[[JobSpec], list[FieldProblem]] | None = None,
+    ) -> list[FieldProblem]:
         if spec.device != "auto" and DEVICES[spec.device].traced and not found:
             found = self._op_problems(spec)
-        found = found or self._memory_problems(spec)
+        found = found or (memory or self._memory_problems)(spec)
         return found + norm_sources.problems(self._database, spec)
 
     def admit(self, spec: JobSpec, memory_bytes: int = 0) -> Placement:
