@@ -101,6 +101,7 @@ class Failed(Event):
     failure_kind: str
     retryable: bool
     message: str
+    cannot_load: str = Field("", description="the digest of a plugin that this Python cannot load")
 
     @classmethod
     def from_error(cls, error: JobError) -> Failed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event as Flag
 
@@ -42,6 +43,7 @@ class Supervisor:
         threads: the share of the cores per slot.
         leaving: set when the worker drains.
         gpus: the GPUs that claims get; None for other kinds of device.
+        cannot_load: told the digest of a plugin that a job process could not load, and why.
     """
 
     database: Database
@@ -50,6 +52,7 @@ class Supervisor:
     threads: int
     leaving: Flag
     gpus: GpuPool | None = None
+    cannot_load: Callable[[str, str], None] | None = None
 
     def work_on(self, claim: Lease) -> None:
         """Run *claim* to its end; in every case, none of its processes is left behind."""
@@ -84,7 +87,14 @@ class Supervisor:
         ledger.take(process.reader.take())
         ending = watch.ending(memory_kills() - kills_before)
         log.info("attempt_ended", ending=type(ending).__name__, exit=process.poll())
-        return ending
+        return self._left_to_others(ending)
+
+    def _left_to_others(self, ending: Ending) -> Ending:
+        """Give a job back whose code this worker cannot load, once this worker knows it."""
+        if self.cannot_load is None or not isinstance(ending, Failed) or not ending.cannot_load:
+            return ending
+        self.cannot_load(ending.cannot_load, ending.message)
+        return Released(f"left to a worker that can load its code: {ending.message}")
 
     def _order(self, claim: Lease) -> JobOrder:
         # Each attempt has its own folder, so that a frozen one cannot damage later files.

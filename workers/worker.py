@@ -27,6 +27,7 @@ from service.store.database import Database
 from workers.bell import Bell
 from workers.gpus import GpuPool, gpu_names
 from workers.host_facts import host_facts, probe, unprobed
+from workers.loads import Loads
 from workers.process import FreshLauncher, Launcher, import_path
 from workers.slots import SlotGroup
 from workers.supervisor import Supervisor
@@ -66,6 +67,9 @@ class Worker:
         self._python = str(settings.job_python.get(device) or sys.executable)
         self._environment = job_environment(environment, device, settings.data_dir)
         self._facts = unprobed(device)
+        self._loads = Loads(
+            self._database, self.id, settings.code, self._python, self._job_imports()
+        )
         self._warm: WarmLauncher | None = None
         self._gpus: GpuPool | None = None
         if DEVICES[device].owns_units:
@@ -78,11 +82,13 @@ class Worker:
             threads=max(1, usable_cores() // slots),
             leaving=leaving,
             gpus=self._gpus,
+            cannot_load=self._loads.learn,
         )
         self._slots = SlotGroup(
             slots, self._claim, supervisor.work_on, bell, leaving, settings.poll_s
         )
         self._presence = Loop("presence", self._beat, settings.heartbeat_s)
+        self._looking = Loop("loads", self._loads.look, settings.heartbeat_s)
 
     def start(self) -> None:
         """Start to take jobs and to send heartbeats."""
@@ -91,6 +97,7 @@ class Worker:
             self._warm.warm_up()
         self._presence.start()
         self._slots.start()
+        self._looking.start()
         threading.Thread(target=self._probe, name="probe", daemon=True).start()
 
     def leave(self) -> None:
@@ -98,6 +105,8 @@ class Worker:
         _log.info("worker_leaves", worker=self.id, busy=self._slots.busy)
         self._slots.drain()
         self._presence.stop()
+        self._loads.close()
+        self._looking.stop()
         if self._warm is not None:
             self._warm.close()
         try:
@@ -111,7 +120,9 @@ class Worker:
 
     def _take(self, most_replicas: int | None = None) -> Lease | None:
         lease_s = self._settings.lease_s
-        return leases.claim(self._database, self.device, self.id, lease_s, most_replicas)
+        return leases.claim(
+            self._database, self.device, self.id, lease_s, most_replicas, self._loads
+        )
 
     def _launcher(self) -> Launcher:
         fresh = FreshLauncher(self._python, self._environment)
@@ -122,10 +133,14 @@ class Worker:
         return self._warm
 
     def _probe(self) -> None:
-        environment = {**self._environment, **import_path(self._python, self._environment)}
-        self._facts = probe(self.device, self._python, environment)
+        self._facts = probe(self.device, self._python, self._job_imports())
+        if self._facts.packages is not None:
+            self._loads.know_packages(self._facts.packages)
         if not self._facts.available:
             _log.error("device_unavailable", device=self.device, reason=self._facts.reason)
+
+    def _job_imports(self) -> dict[str, str]:
+        return {**self._environment, **import_path(self._python, self._environment)}
 
     def _beat(self) -> None:
         workers.beat(

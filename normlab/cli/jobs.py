@@ -121,6 +121,7 @@ def show(ctx: typer.Context, job: str = JobArgument, as_json: bool = AsJson) -> 
 def _show(job: JobDetail) -> None:
     from normlab.presentation.beginnings import beginnings
 
+    made = job.attempts[-1].environment if job.attempts else {}
     facts = [
         ("job", job.id),
         ("name", job.name),
@@ -133,6 +134,8 @@ def _show(job: JobDetail) -> None:
         ("in the trash", f"since {job.trashed_at:%Y-%m-%d %H:%M %Z}" if job.trashed_at else None),
         ("attempt", f"{job.attempt} of {job.max_attempts}"),
         *beginnings(job),
+        ("norm layers", made.get("conversion")),
+        ("weights", made.get("weights")),
         ("error", f"{job.error.failure_kind}: {job.error.message}" if job.error else None),
     ]
     print_table(["what", "value"], [fact for fact in facts if fact[1] is not None])

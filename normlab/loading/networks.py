@@ -12,6 +12,8 @@ from normlab.data import Data
 from normlab.errors import InvalidSpec
 from normlab.nets import build
 from normlab.specs.jobs import JobSpec
+from normlab.specs.sizes import task_of
+from normlab.specs.zoo import without_weights
 
 
 def network_of(spec: JobSpec, data: Data, weights: Path) -> nn.Module:
@@ -25,7 +27,9 @@ def network_of(spec: JobSpec, data: Data, weights: Path) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         sizes = (data.channels, data.num_classes, data.image_size)
-        model = build(spec.model, spec.normalizer, *sizes)
+        options = without_weights(spec.model.name, spec.model.options)  # ours replace them
+        fresh = spec.model.model_copy(update={"options": options})
+        model = build(fresh, spec.normalizer, *sizes, task=task_of(spec).name)
     try:
         model.load_state_dict(safetensors.torch.load_file(str(weights)))
     except RuntimeError as e:

@@ -13,7 +13,7 @@ from normlab.nets.factories import Factory, NormMaker, built
 from normlab.nets.sites import NetSpec
 from normlab.norms.conversion_places import find_places
 from normlab.norms.foreign_norms import known
-from normlab.specs.models import NormPlace, SampleSize
+from normlab.specs.model_facts import NormPlace, SampleSize
 from normlab.specs.normalizers import parse_normalizer
 from normlab.specs.tasks import TASKS, TaskFacts
 

@@ -22,6 +22,9 @@ class WorkerRecord(BaseModel):
     versions: Dict[str, str]
     able: bool = Field(True, description="whether its host has the device itself")
     why: str = Field("", description="what its host reports about the device")
+    cannot_load: Dict[str, str] = Field(
+        default_factory=dict, description="plugins of the operator's, with the reason"
+    )
     last_seen_s: float = Field(description="seconds since its last heartbeat")
 
 
@@ -116,4 +119,5 @@ class PartRecord(BaseModel):
     part: str = Field(description="task, metric or hook")
     name: str
     summary: str
+    options: List[OptionRecord] = []
     code: Union[str, None] = Field(None, description="name of the plugin that it comes from")

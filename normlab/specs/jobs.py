@@ -34,8 +34,10 @@ from normlab.specs.continuations import Continuation
 from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.json_values import Count
+from normlab.specs.loading import LoadingSpec
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
+from normlab.specs.named_parts import HookParts, MetricParts, TaskOptions
 from normlab.specs.network_and_data import DatasetSpec, ModelSpec
 from normlab.specs.normalizers import BY_KIND, NormalizerSpec
 from normlab.specs.optimization import (
@@ -64,15 +66,17 @@ Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 """SHA-256 of a plugin's source, in hex digits."""
 
 # How a job is run, not what it computes: not part of its fingerprint.
-_ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
+ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint", "loading"}
 _ADDED_LATER = (
     ("", "code"),
     ("", "metrics"),
     ("", "hooks"),
+    ("", "task"),
     ("model", "options"),
     ("dataset", "options"),
     ("dataset", "file"),
     ("dataset", "contents"),
+    ("dataset", "skip_broken"),
     ("", "init_from"),
     ("", "freeze"),
     ("", "continues"),
@@ -86,6 +90,10 @@ class JobSpec(Spec):
     normalizer: NormalizerSpec = Field(description="a kind's name, or an object with its options")
     model: ModelSpec = Field(default_factory=ModelSpec)
     dataset: DatasetSpec = Field(default_factory=DatasetSpec)
+    task: TaskOptions = Field(
+        default_factory=TaskOptions,
+        description="options of the dataset's task, if it is one's own",
+    )
     batch_size: int = Field(32, ge=1, le=65_536, description="samples in one call of a normalizer")
     gradient_accumulation: int = Field(
         1, ge=1, le=4096, description="micro-batches whose gradients are averaged per update"
@@ -124,13 +132,14 @@ class JobSpec(Spec):
     diagnostics: tuple[Label, ...] = Field(
         (), max_length=32, description="names of GET /v1/diagnostics"
     )
-    metrics: Tuple[Label, ...] = Field(
+    metrics: MetricParts = Field(
         (), max_length=32, description="of the test set, besides those of the task"
     )
-    hooks: Tuple[Label, ...] = Field(
+    hooks: HookParts = Field(
         (), max_length=32, description="of one's own, run at the end of updates and epochs"
     )
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec)
+    loading: LoadingSpec = Field(default_factory=LoadingSpec)
     init_from: Union[InitFrom, None] = Field(
         None, description="trained weights to start from: a job's id, a file, or an object"
     )
@@ -177,7 +186,7 @@ class JobSpec(Spec):
         }
 
     def _science(self) -> Dict[str, Any]:
-        science = self.model_dump(mode="json", exclude=_ERRANDS)
+        science = self.model_dump(mode="json", exclude=ERRANDS)
         if self.optimizer.norms_of is None:  # without it they have no effect
             for field in ("norms_of", "norm_mode", "norm_ratio_limit"):
                 del science["optimizer"][field]
@@ -218,7 +227,7 @@ class JobSpec(Spec):
                 raise ValueError(f"no plugin has the digest {digest}; upload its source first")
         return digests
 
-    @field_validator("diagnostics", "metrics", "hooks")
+    @field_validator("diagnostics")
     @classmethod
     def _each_name_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(names))
@@ -245,8 +254,8 @@ def _plugins_of(spec: JobSpec) -> Iterator[registries.Plugin]:
         (BY_KIND, spec.normalizer.kind),
         (MODELS, spec.model.name),
         (DATASETS, spec.dataset.name),
-        *((METRICS, name) for name in spec.metrics),
-        *((HOOKS, name) for name in spec.hooks),
+        *((METRICS, part.name) for part in spec.metrics),
+        *((HOOKS, part.name) for part in spec.hooks),
         *((DIAGNOSTICS, name) for name in spec.diagnostics),
     ]
     facts = spec.dataset.facts()

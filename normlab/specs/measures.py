@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Tuple, Type
 
+from normlab.specs.base import Spec
 from normlab.specs.registries import HOOKS as HOOK
 from normlab.specs.registries import METRICS as METRIC
 from normlab.specs.registries import Registry
@@ -18,12 +19,14 @@ class MetricFacts:
     Attributes:
         path: module:object, a `training.tasks.Measure` or what an author declared.
         tasks: it has a meaning for; none: for every one.
+        options: what a job may set.
     """
 
     name: str
     summary: str
     path: str
     tasks: Tuple[str, ...] = ()
+    options: Type[Spec] = Spec
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class HookFacts:
     name: str
     summary: str
     path: str
+    options: Type[Spec] = Spec
 
 
 _CLASSES = ("classification", "segmentation", "language")

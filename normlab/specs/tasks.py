@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Tuple, Type
 
 from normlab.specs import registries
+from normlab.specs.base import Spec
 from normlab.specs.registries import Registry
 
 
@@ -23,6 +24,7 @@ class TaskFacts:
         classes: a target is a class; else a number.
         smooths: the loss takes label_smoothing.
         counts: it says which predictions are correct, so there is an accuracy.
+        options: what a job may set.
     """
 
     name: str
@@ -34,6 +36,7 @@ class TaskFacts:
     classes: bool = True
     smooths: bool = True
     counts: bool = True
+    options: Type[Spec] = Spec
 
     def input_shape(self, channels: int, side: int) -> Tuple[int, ...]:
         """Return the shape of a sample with *side* positions in each dimension."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Protocol
 
-from normlab.data import Data
+from normlab.data.training_data import TrainingData
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import task_of
 from normlab.training.accelerator import StepResult
@@ -24,15 +24,14 @@ class Evaluates(Protocol):
         """Compute the loss of *x* in evaluation mode, and change nothing."""
 
 
-def evaluate(session: Evaluates, data: Data, spec: JobSpec) -> Dict[str, float]:
+def evaluate(session: Evaluates, data: TrainingData, spec: JobSpec) -> Dict[str, float]:
     """
     Return the metrics of the whole test set, in batches of the job's size or more.
 
     They are the mean loss and accuracy over all predictions, and the measures of task and job.
     """
     size = batch_rows(spec.batch_size, data.image_size)
-    batches = zip(torch.split(data.test.x, size), torch.split(data.test.y, size))
-    results = [session.evaluate(data.standardize(x), y) for x, y in batches]
+    results = [session.evaluate(x, y) for x, y in data.test_batches(size)]
     n = sum(result.predictions for result in results)
     losses = torch.stack([result.loss.double() * result.predictions for result in results])
     correct = torch.stack([result.correct for result in results])

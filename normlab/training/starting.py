@@ -11,7 +11,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
-from normlab.data import Data
+from normlab.data.training_data import TrainingData
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.norms import apply_weight_normalization, remove_weight_normalization
 from normlab.specs.jobs import JobSpec
@@ -26,7 +26,7 @@ _SHOWN = 8  # names in an error
 
 
 def start_from(
-    model: nn.Module, spec: JobSpec, data: Data, weights: Optional[Path]
+    model: nn.Module, spec: JobSpec, data: TrainingData, weights: Optional[Path]
 ) -> Dict[str, Any]:
     """
     Load *weights* into *model*, and freeze what *spec* names; return what was done, for people.
@@ -50,7 +50,7 @@ def start_from(
 
 
 def _load(
-    model: nn.Module, spec: JobSpec, start: InitFrom, data: Data, weights: Optional[Path]
+    model: nn.Module, spec: JobSpec, start: InitFrom, data: TrainingData, weights: Optional[Path]
 ) -> Dict[str, Any]:
     tensors, said = _read(weights, start)
     source = _normalizer_in(said)
@@ -114,7 +114,7 @@ def _layout(norm: NormSpec) -> Tuple[Any, ...]:
     return norm.kind, getattr(norm, "proxy", False), getattr(norm, "affine", None)
 
 
-def _sizes(said: Mapping[str, str], data: Data) -> Tuple[int, int, int]:
+def _sizes(said: Mapping[str, str], data: TrainingData) -> Tuple[int, int, int]:
     """Return channels, classes and side that the file's network was built for."""
     sizes = json.loads(said.get("sizes", "{}"))
     ours = (data.channels, data.num_classes, data.image_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
-from typing import Any, Callable, Dict, NamedTuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from normlab.errors import InvalidSpec
 from normlab.specs.jobs import JobSpec
 from normlab.specs.measures import METRICS
 from normlab.specs.named_objects import named_object
+from normlab.specs.own_options import checked_options
 from normlab.specs.sizes import task_of
 from normlab.training.losses import by_prediction, cross_entropy
 
@@ -101,7 +102,8 @@ class Task:
 
     def __init__(self, spec: JobSpec) -> None:
         facts = task_of(spec)
-        self._author: Any = named_object(facts.path)()
+        options = checked_options(facts.options, f"the task {facts.name!r}", spec.task.values)
+        self._author: Any = named_object(facts.path)(**options)
         self._smoothing = {"label_smoothing": spec.label_smoothing} if facts.smooths else {}
         self.counts = facts.counts
 
@@ -121,18 +123,22 @@ class Task:
 def measures_of(spec: JobSpec) -> Dict[str, Measure]:
     """Return the measures of *spec*'s task and those that it asks for, by metric."""
     own = task_of(spec).measure
-    names = dict.fromkeys([own] if own else [])
-    names.update(dict.fromkeys(spec.metrics))
-    return {name: _measure(name, named_object(METRICS[name].path)) for name in names}
+    names: Dict[str, Dict[str, Any]] = {own: {}} if own else {}
+    names.update({part.name: part.options for part in spec.metrics})
+    return {
+        name: _measure(name, named_object(METRICS[name].path), options)
+        for name, options in names.items()
+    }
 
 
-def _measure(name: str, target: Any) -> Measure:
+def _measure(name: str, target: Any, options: Mapping[str, Any]) -> Measure:
     if isinstance(target, Measure):
         return target
     if inspect.isclass(target):
-        made: Any = target()
+        made: Any = target(**options)
         return Measure(made.tally, made.value)
-    return Measure(partial(_summed, name, target), lambda sums: float(sums[0] / sums[1]))
+    each = partial(target, **options)
+    return Measure(partial(_summed, name, each), lambda sums: float(sums[0] / sums[1]))
 
 
 def _summed(name: str, each: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ database's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from normlab.records import JobState
 from normlab.specs.jobs import JobSpec
 from service.jobs import states
 from service.jobs.records import HELD
+from service.plugins.abilities import Ability
 from service.store import schema
 from service.store.database import Database, cursor_of
 
@@ -63,6 +65,7 @@ _CLAIMABLE = (
     " and (not_before is null or not_before <= clock_timestamp())"
     " and (cast(:most_replicas as int) is null"
     " or coalesce((spec ->> 'replicas')::int, 1) <= cast(:most_replicas as int))"
+    " and not code && cast(:unloadable as text[])"
 )
 # Owners in fair order: by priority, then fewest running jobs, then longest wait.
 _TURNS = text(f"""
@@ -82,7 +85,7 @@ _TURNS = text(f"""
         head.created_at
 """)
 _HEAD = text(f"""
-    select id from job where owner = :owner and priority = :priority and {_CLAIMABLE}
+    select id, code from job where owner = :owner and priority = :priority and {_CLAIMABLE}
     order by created_at, id limit 1 for update skip locked
 """)
 _TAKEN = text("""
@@ -134,27 +137,53 @@ _EXPIRED_STILL = text("""
 """)
 
 
+@dataclass(frozen=True)
+class _Unjudged:
+    """The plugins of the next job, of which the worker has to find out whether it can load them."""
+
+    code: Sequence[str]
+
+
 def claim(
     database: Database,
     device: str,
     worker: str,
     lease_s: float,
     most_replicas: int | None = None,
+    ability: Ability | None = None,
 ) -> Lease | None:
     """
     Claim the next job for *device*, or None: by priority, then fairly by owner, then by age.
 
-    Jobs with more than *most_replicas* are left for other workers or for later. A job whose stored
-    specification is no longer valid fails, and the next job is claimed.
+    Jobs with more than *most_replicas*, and with plugins that the worker cannot load, are left for
+    other workers or for later. A job whose stored specification is no longer valid fails, and the
+    next job is claimed.
     """
-    room = {"device": device, "most_replicas": most_replicas}
-    with database.begin() as connection:
-        for turn in connection.execute(_TURNS, room).all():
-            values = {**room, "owner": turn.owner, "priority": turn.priority}
-            while (job := connection.execute(_HEAD, values).scalar()) is not None:
-                taken = _take(connection, job, device, worker, lease_s)
-                if taken is not None:
-                    return taken
+    unloadable = set(ability.unloadable()) if ability is not None else set()
+    while True:
+        room = {"device": device, "most_replicas": most_replicas, "unloadable": [*unloadable]}
+        with database.begin() as connection:
+            found = _next(connection, room, worker, lease_s, ability)
+        if not isinstance(found, _Unjudged) or ability is None:
+            return found if isinstance(found, Lease) else None
+        unloadable |= {*ability.judge(found.code)}
+
+
+def _next(
+    connection: Connection,
+    room: dict[str, Any],
+    worker: str,
+    lease_s: float,
+    ability: Ability | None,
+) -> Lease | _Unjudged | None:
+    for turn in connection.execute(_TURNS, room).all():
+        values = {**room, "owner": turn.owner, "priority": turn.priority}
+        while (job := connection.execute(_HEAD, values).first()) is not None:
+            if ability is not None and ability.unjudged(job.code):
+                return _Unjudged(job.code)
+            taken = _take(connection, job.id, room["device"], worker, lease_s)
+            if taken is not None:
+                return taken
     return None
 
 

@@ -22,7 +22,7 @@ from service.store.identity import new_id, parse_id
 _WRITTEN = (
     "id", "owner", "name", "request_hash", "spec", "fingerprint", "normalizer", "proxy", "model",
     "dataset", "batch_size", "samples_per_update", "seed", "device", "device_reason", "priority",
-    "max_attempts", "time_limit_s", "epochs", "idempotency_key", "study", "cell", "steps",
+    "max_attempts", "time_limit_s", "epochs", "idempotency_key", "study", "cell", "steps", "code",
 )  # fmt: skip
 # One round trip, and one commit. An owner's queued jobs are counted up to the limit, and
 # before the job is added. The last row has the result: no job if its key or cell already exists.
@@ -152,6 +152,7 @@ def row_of(spec: JobSpec, owner: str, device: str, device_reason: str) -> dict[s
         "max_attempts": spec.max_attempts,
         "time_limit_s": spec.time_limit_s,
         "epochs": spec.epochs,
+        "code": list(spec.code),
     }
 
 

@@ -32,6 +32,8 @@ _LIVE = text("""
     select id, device, hostname, slots, busy, description, memory_bytes, versions,
         coalesce((facts ->> 'able')::boolean, true) as able,
         coalesce(facts ->> 'device', '') as why,
+        (select coalesce(jsonb_object_agg(p.name, l.value), '{}') from jsonb_each_text(loads) l
+            join plugin p on p.digest = l.key where p.in_force and l.value <> '') as cannot_load,
         extract(epoch from clock_timestamp() - seen_at)::float8 as last_seen_s
     from worker where live_until > clock_timestamp() order by device, id
 """)

@@ -95,6 +95,7 @@ job = Table(
     Column("priority", SmallInteger, nullable=False),
     Column("max_attempts", Integer, nullable=False),
     Column("time_limit_s", Double),
+    Column("code", ARRAY(Text), nullable=False, server_default="{}"),  # digests of plugins
     # The life cycle.
     Column("state", Text, nullable=False, server_default="queued"),
     Column("attempt", Integer, nullable=False, server_default="0"),
@@ -162,6 +163,7 @@ plugin = Table(
     Column("description", JSONB, nullable=False),
     Column("origin", JSONB, nullable=False, server_default="{}"),
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
+    Column("in_force", Boolean, nullable=False, server_default="false"),  # for every job
     Index("plugin_by_owner", "owner"),
 )
 
@@ -302,6 +304,10 @@ worker = Table(
     Column("started_at", MOMENT, nullable=False, server_default=NOW),
     Column("seen_at", MOMENT, nullable=False, server_default=NOW),
     Column("live_until", MOMENT, nullable=False),
+    # What its jobs find: packages by name (null: not known yet), and the plugins that were tried,
+    # by digest, with the reason why they cannot be loaded, or with none.
+    Column("packages", JSONB),
+    Column("loads", JSONB, nullable=False, server_default="{}"),
 )
 
 token = Table(

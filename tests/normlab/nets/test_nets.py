@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -41,12 +42,12 @@ def parameters(model: nn.Module) -> int:
 @every_map
 @pytest.mark.parametrize("size", [32, 45])
 def test_the_catalogue_knows_each_normalizers_channels_and_side(name: str, size: int) -> None:
-    model = make(name, width=4)
+    model = make(name, width=4, image_size=size)
     met: list[tuple[int, int]] = []
 
     def note(site: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         assert isinstance(site, Site)
-        met.append((site.channels, output.shape[-1]))
+        met.append((site.channels, math.isqrt(output[0].numel() // site.channels)))
 
     for module in model.modules():
         if isinstance(module, Site):

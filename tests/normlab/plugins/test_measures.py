@@ -182,7 +182,16 @@ BROKEN_MEASURES = {
     "asks.py": (
         HEAD + "@normlab.hook('asks')\nclass A:\n    def __init__(self, path): ...\n"
         "    def at_end(self, moment): ...\n",
-        "a hook is made without arguments",
+        "an option needs an annotation",
+    ),
+    "looks.py": (
+        HEAD + "@normlab.diagnostic('looks')\nclass A:\n    def __init__(self, k: int = 1): ...\n"
+        "    def at_end(self, moment): ...\n",
+        "a diagnostic is made without arguments",
+    ),
+    "named.py": (
+        HEAD + "@normlab.metric('val/a')\ndef f(o, y, *, name: str = ''): ...\n",
+        "no option can be called that",
     ),
     "lossless.py": (HEAD + "@normlab.task('t')\nclass A: ...\n", "must be a class with loss"),
     "splitless.py": (
