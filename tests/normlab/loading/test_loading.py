@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors import safe_open
@@ -148,6 +150,25 @@ def test_a_network_that_torch_cannot_trace_is_refused_with_the_reason(
     _, data = _load(client, trained["batch"].id)
     with pytest.raises(InvalidSpec, match=r"cannot trace preresnet8 with 'batch' \("):
         write_program(Loaded(Branching(), data), tmp_path / "net.pt2")
+
+
+def test_a_set_that_was_streamed_is_streamed_again(client: Client, folder: Path) -> None:
+    root = folder / "datasets"
+    root.mkdir(exist_ok=True)
+    x = np.random.default_rng(0).integers(0, 255, (60, 1, 8, 8), dtype=np.uint8)
+    y = np.arange(60) % 3
+    np.savez(root / "own.npz", train_x=x[:40], train_y=y[:40], test_x=x[40:], test_y=y[40:])
+    data = {"name": "file", "file": "own.npz"}
+    model = {"name": "convnet", "width": 4}
+    fields = {"dataset": data, "model": model, "loading": {"mode": "stream", "workers": 1}}
+    job = done(client, normalizer="batch", **fields)
+    assert job.state == "succeeded", job.error
+    before = set(psutil.Process().children())
+    net, test = normlab.load(job.id, client=client, data_root=root)
+    assert len(test) == 20
+    assert test.evaluate(net)["val/loss"] == job.last["val/loss"].value
+    test.close()
+    assert set(psutil.Process().children()) <= before
 
 
 def test_code_that_somebody_uploaded_runs_here_only_if_it_is_trusted(
