@@ -87,13 +87,20 @@ def devices(ctx: typer.Context, as_json: bool = AsJson) -> None:
     runs = [(d.kind, _but(d, found), ", ".join(d.precisions), d.replicas) for d in found]
     print_table(["device", "normalizers", "precisions", "one replica uses"], runs)
     workers = [
-        (w.id, f"{w.busy}/{w.slots}", _hardware(w), size(w.memory_bytes), _versions(w.versions))
+        (
+            w.id,
+            w.address,
+            f"{w.busy}/{w.slots}",
+            _hardware(w),
+            size(w.memory_bytes),
+            _versions(w.versions),
+        )
         for d in found
         for w in d.workers
     ]
     if workers:
         print()
-        print_table(["worker", "busy", "hardware", "memory", "versions"], workers)
+        print_table(["worker", "address", "busy", "hardware", "memory", "versions"], workers)
 
 
 def _but(device: DeviceRecord, others: Sequence[DeviceRecord]) -> str:

@@ -214,6 +214,7 @@ class Training:
             epoch,
             self.session.place,
             rows,
+            self.steps,
         )
 
     def _update(self, batches: EpochBatches, number: int) -> None:
