@@ -52,7 +52,13 @@ def parts() -> list[PartRecord]:
         (HOOKS, {name: facts.summary for name, facts in HOOKS.items()}),
     ]
     return [
-        PartRecord(part=registry.part, name=name, summary=text, code=_code(registry, name))
+        PartRecord(
+            part=registry.part,
+            name=name,
+            summary=text,
+            options=options(registry[name].options),
+            code=_code(registry, name),
+        )
         for registry, found in summaries
         for name, text in found.items()
     ]

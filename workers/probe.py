@@ -1,5 +1,5 @@
 """
-Describe a device as one line of JSON: `python -m workers.probe cpu`.
+Describe a device, and the packages of its jobs, as a line of JSON: `python -m workers.probe cpu`.
 
 It runs in a separate process, in the interpreter of the device's jobs, because a worker
 never imports torch. Runs on Python 3.8.
@@ -29,6 +29,8 @@ def main() -> int:
         found["versions"].update(_libraries())
     except JobError as e:
         found = {"available": False, "reason": str(e), "description": kind, "memory_bytes": None}
+    seen = provenance()
+    found["packages"] = {**seen["packages"], "python": seen["python"]}
     print(json.dumps(found))
     return 0
 

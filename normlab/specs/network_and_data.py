@@ -59,10 +59,15 @@ class DatasetSpec(Spec):
         None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
         max_length=128,
-        description="image_folder only: the folder's name below the operator's data root",
+        description="for pictures: the folder's name below the operator's data root",
     )
     image_size: Union[int, None] = Field(
-        None, ge=8, le=1024, description="image_folder only: pixels of a side after resizing"
+        None, ge=8, le=1024, description="for pictures: pixels of a side after resizing"
+    )
+    skip_broken: bool = Field(
+        False,
+        description="for pictures: count and leave out those that cannot be read, instead of "
+        "ending the job",
     )
     file: Union[str, None] = Field(
         None,

@@ -46,9 +46,10 @@ class ZooOptions(Spec):
         return given
 
 
-def without_weights(options: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return *options* without those that say which weights a network of a library starts with."""
-    return {name: value for name, value in options.items() if name not in ZooOptions.model_fields}
+def without_weights(network: str, options: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the *options* of a *network* without the weights that one of a library starts with."""
+    said = ZooOptions.model_fields if network.partition("/")[0] in LIBRARIES else ()
+    return {name: value for name, value in options.items() if name not in said}
 
 
 class Library(NamedTuple):
