@@ -185,6 +185,7 @@ def _validation(state: State, spec: JobSpec) -> Validation:
         samples_per_update=spec.samples_per_update,
         steps=steps(spec),
         parameters=inspection.parameters if inspection else None,
+        conversion=inspection.conversion if inspection else "",
         memory_bytes=inspection.memory_bytes if inspection else None,
         estimated_s=time.seconds,
         estimate=time.words,

@@ -22,6 +22,7 @@ from normlab.cli.output import (
     short_ids,
     state,
 )
+from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import NAMES
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def ls(
                 *(
                     device_of(j),
                     f"{j.epoch}/{j.epochs}",
-                    last(j, "val/accuracy"),
+                    in_accuracys_place(j) or last(j, "val/accuracy"),
                     ago(j.created_at),
                 ),
             ]
@@ -121,6 +122,7 @@ def show(ctx: typer.Context, job: str = JobArgument, as_json: bool = AsJson) -> 
 def _show(job: JobDetail) -> None:
     from normlab.presentation.beginnings import beginnings
 
+    made = job.attempts[-1].environment if job.attempts else {}
     facts = [
         ("job", job.id),
         ("name", job.name),
@@ -133,6 +135,8 @@ def _show(job: JobDetail) -> None:
         ("in the trash", f"since {job.trashed_at:%Y-%m-%d %H:%M %Z}" if job.trashed_at else None),
         ("attempt", f"{job.attempt} of {job.max_attempts}"),
         *beginnings(job),
+        ("norm layers", made.get("conversion")),
+        ("weights", made.get("weights")),
         ("error", f"{job.error.failure_kind}: {job.error.message}" if job.error else None),
     ]
     print_table(["what", "value"], [fact for fact in facts if fact[1] is not None])

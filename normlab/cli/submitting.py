@@ -89,6 +89,7 @@ def validate(
         ("samples per update", found.samples_per_update),
         ("updates", found.steps),
         ("parameters", found.parameters),
+        *([("norm layers", found.conversion)] if found.conversion else []),
         ("memory (estimate)", size(found.memory_bytes)),
         ("running time", found.estimate),
         ("queue position", found.queue_position),

@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional
 from torch import nn
 
 from normlab.client import Client
-from normlab.data import load as load_data
+from normlab.data.opening import data_of
 from normlab.errors import Conflict
 from normlab.loading.code import spec_with_code
 from normlab.loading.networks import network_of
@@ -79,7 +79,7 @@ def _local() -> Client:
 
 def _loaded(client: Client, job: JobDetail, data_root: Path, trust_code: bool) -> Loaded:
     spec = spec_with_code(client, job, trust_code)
-    data = load_data(spec.dataset, data_root)
+    data = data_of(spec, data_root)
     with tempfile.TemporaryDirectory(prefix="normlab-weights-") as folder:
         path = client.save_weights(job.id, Path(folder) / "weights.safetensors")
         model = network_of(spec, data, path)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab import norms
-from normlab.data import Data
+from normlab.data.training_data import TrainingData
 from normlab.specs.jobs import JobSpec
 from normlab.training.evaluation import batch_rows, evaluate
 from normlab.training.scoring import PlainSession
@@ -28,21 +28,19 @@ class TestData:
 
     __test__ = False  # not a class of tests, whatever its name says
 
-    def __init__(self, spec: JobSpec, data: Data, threads: Optional[int] = None) -> None:
+    def __init__(self, spec: JobSpec, data: TrainingData, threads: Optional[int] = None) -> None:
         self.spec = spec
         self.num_classes = data.num_classes
         self._data = data
         self._threads = threads
 
     def __len__(self) -> int:
-        return len(self._data.test)
+        return self._data.test_size
 
     def __iter__(self) -> Iterator[Tuple[Tensor, Tensor]]:
         """Yield batches as the network takes them, standardized, and their classes."""
         size = batch_rows(self.spec.batch_size, self._data.image_size)
-        test = self._data.test
-        for x, y in zip(torch.split(test.x, size), torch.split(test.y, size)):
-            yield self._data.standardize(x), y
+        yield from self._data.test_batches(size)
 
     def evaluate(self, model: nn.Module) -> Dict[str, float]:
         """Return the metrics of *model* as the job's own evaluation computes them."""

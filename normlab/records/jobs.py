@@ -149,6 +149,9 @@ class Validation(BaseModel):
     samples_per_update: int
     steps: Union[int, None]
     parameters: Union[int, None]
+    conversion: str = Field(
+        "", description="what is done with the norm layers of a network of another library"
+    )
     memory_bytes: Union[int, None] = Field(description="estimated peak of the training process")
     estimated_s: Union[float, None] = Field(None, description="estimated running time")
     estimate: str = Field(

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Callable, Container, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 from pydantic import ValidationError
 
 from normlab.errors import FieldProblem, refuse
-from normlab.specs import devices
+from normlab.specs import devices, zoo
 from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
 from normlab.specs.measures import HOOKS, METRICS
-from normlab.specs.models import MODELS, ModelFacts
+from normlab.specs.model_facts import ModelFacts
+from normlab.specs.models import MODELS
 from normlab.specs.norm_places import places, why_unfit
 from normlab.specs.normalizers import check_channels
 from normlab.specs.optimization import SGD, RMSprop
 from normlab.specs.own_options import checked_options
 from normlab.specs.problems import explain
+from normlab.specs.shared_answers import ManySharedAnswers
 from normlab.specs.sizes import image_size, train_size
 from normlab.specs.tasks import TASKS
+from normlab.specs.under_code import under_its_code
 
 Problems = Iterator[FieldProblem]
+Rule = Callable[[JobSpec], Problems]
 
 
 def admit(spec: JobSpec, data_root: Optional[Path]) -> None:
@@ -35,26 +39,42 @@ def admit(spec: JobSpec, data_root: Optional[Path]) -> None:
     refuse(check(spec, data_root))
 
 
+@under_its_code
 def check(spec: JobSpec, data_root: Optional[Path]) -> List[FieldProblem]:
     """
     List every rule that *spec* breaks; empty if it can be run.
 
     Files are checked below *data_root*, or not at all if it is None.
     """
-    problems = [p for rule in _RULES for p in rule(spec)]
-    if data_root is not None:
-        problems += _files(spec, data_root)
-    return problems
+    return [problem for rule in _rules(data_root) for problem in rule(spec)]
+
+
+def checker(data_root: Optional[Path]) -> Callable[[JobSpec], List[FieldProblem]]:
+    """
+    Return `check` for many jobs that differ in few fields, such as the cells of a grid.
+
+    Files, and what plugins are in force, count as they are when a rule first reads them.
+    """
+    rules = ManySharedAnswers([under_its_code(_in_whole(rule)) for rule in _rules(data_root)])
+    return lambda spec: [problem for problems in rules(spec) for problem in problems]
+
+
+def _rules(data_root: Optional[Path]) -> Sequence[Rule]:
+    return _RULES if data_root is None else (*_RULES, lambda spec: _files(spec, data_root))
+
+
+def _in_whole(rule: Rule) -> Callable[[JobSpec], List[FieldProblem]]:
+    return lambda spec: list(rule(spec))
 
 
 def _names(spec: JobSpec) -> Problems:
-    tables: Tuple[Tuple[str, str, Iterable[str]], ...] = (
-        ("model.name", spec.model.name, MODELS),
-        ("dataset.name", spec.dataset.name, DATASETS),
+    tables: Tuple[Tuple[str, str, Container[str], Iterable[str]], ...] = (
+        ("model.name", spec.model.name, MODELS, (*MODELS, zoo.PATTERNS)),
+        ("dataset.name", spec.dataset.name, DATASETS, DATASETS),
     )
-    for field, name, known in tables:
+    for field, name, known, listed in tables:
         if name not in known:
-            yield FieldProblem(field, f"unknown name {name!r}; choose one of {', '.join(known)}")
+            yield FieldProblem(field, f"unknown name {name!r}; choose one of {', '.join(listed)}")
     several: Tuple[Tuple[str, Sequence[str], Iterable[str]], ...] = (
         ("diagnostics", spec.diagnostics, DIAGNOSTICS),
         ("metrics", [part.name for part in spec.metrics], METRICS),
@@ -73,8 +93,8 @@ def _task(spec: JobSpec) -> Problems:
         return
     if dataset.of_arrays and dataset.num_classes is None:
         return  # only the file tells its task
-    if model.task != dataset.task:
-        fitting = ", ".join(m.name for m in MODELS.values() if m.task == dataset.task)
+    if not model.does(dataset.task):
+        fitting = ", ".join(m.name for m in MODELS.values() if m.does(dataset.task))
         rule = (
             f"{model.name} is for {model.task} and {dataset.name} for {dataset.task}; "
             f"use {fitting}, or another dataset"
@@ -114,7 +134,7 @@ def _of_task(spec: JobSpec, name: str) -> Problems:
 def _known(spec: JobSpec) -> Union[Tuple[ModelFacts, DatasetFacts, int], None]:
     model, dataset = MODELS.get(spec.model.name), spec.dataset.facts()
     side = image_size(spec)
-    if model is None or dataset is None or side is None or model.task != dataset.task:
+    if model is None or dataset is None or side is None or not model.does(dataset.task):
         return None
     return model, dataset, side
 
@@ -195,6 +215,16 @@ def _recurrence(spec: JobSpec) -> Problems:
     model = MODELS.get(spec.model.name)
     if model is not None and model.recurrent:
         yield from filter(None, [spec.normalizer.problem_in_recurrence()])
+    elif model is not None and model.package is not None:
+        yield from _foresight(spec)
+
+
+def _foresight(spec: JobSpec) -> Problems:
+    dataset, norm = spec.dataset.facts(), spec.normalizer
+    reads = dataset is not None and dataset.task == "language"
+    if reads and not norm.within_token and norm.layer is not None:
+        rule = "lets the tokens of a sample see each other, and so what is to be predicted"
+        yield norm.problem_of_kind(f"{rule}; use 'layer', 'rms', 'dyt' or 'none'")
 
 
 def _statistics(spec: JobSpec) -> Problems:
@@ -268,7 +298,7 @@ def _files(spec: JobSpec, data_root: Path) -> Problems:
         yield FieldProblem("dataset.folder" if spec.dataset.folder else "dataset.name", rule)
 
 
-_RULES: Tuple[Callable[[JobSpec], Problems], ...] = (
+_RULES: Tuple[Rule, ...] = (
     _names,
     _task,
     _dataset,

@@ -75,11 +75,12 @@ def fit(
         return {"parameters": 0, "epochs": 0, "steps": 0, "seconds": 0.0}
     admit(spec, data_root)
     torch.manual_seed(spec.seed)
-    conversions: List[ConversionReport] = []
+    made: List[Any] = []  # reports of what was exchanged and loaded
     with ExitStack() as stack:
         data = stack.enter_context(opened(spec, data_root, should_stop))
         sizes = (data.channels, data.num_classes, data.image_size)
-        model = build(spec.model, spec.normalizer, *sizes, report=conversions.append)
+        task = task_of(spec).name
+        model = build(spec.model, spec.normalizer, *sizes, made.append, task, data_root)
         beginning = start_from(model, spec, data, weights)
         session = stack.enter_context(accelerator.session(model, spec))
         placed = data.placed(session.place)
@@ -97,9 +98,10 @@ def fit(
             environment["broken_samples"] = len(data.broken)
             if training.step == 0:
                 training.results.report("data/broken", 0, len(data.broken))
-        if conversions:
-            print(conversions[0], flush=True)
-            environment["conversion"] = str(conversions[0])
+        for report in made:
+            print(report, flush=True)
+            kind = "conversion" if isinstance(report, ConversionReport) else "weights"
+            environment[kind] = str(report)
         started = {**environment, **provenance()}
         reporter.event(Started(step=training.step, environment=started))
         training.run(should_stop)
@@ -212,6 +214,7 @@ class Training:
             epoch,
             self.session.place,
             rows,
+            self.steps,
         )
 
     def _update(self, batches: EpochBatches, number: int) -> None:

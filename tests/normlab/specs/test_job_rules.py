@@ -15,6 +15,8 @@ from normlab.specs.sizes import steps
 FOLDER = {"name": "image_folder"}
 SCENES = {"model": {"name": "unet"}, "dataset": {"name": "scenes32"}}
 TEXT = {"model": {"name": "lstm"}, "dataset": {"name": "grammar"}}
+OBJECTS = {"model": {"name": "detector"}, "dataset": {"name": "objects32"}}
+TEXTURES = {"model": {"name": "stylizer"}, "dataset": {"name": "textures32"}}
 
 
 def job(**fields: Any) -> JobSpec:
@@ -90,6 +92,15 @@ BROKEN = [
     ({"model": {"name": "unet"}}, "model.name", "unet is for segmentation and shapes32 for class"),
     ({"dataset": {"name": "scenes32"}}, "model.name", "use unet"),
     ({"dataset": {"name": "grammar"}}, "model.name", "use lstm"),
+    ({"model": {"name": "detector"}}, "model.name", "detector is for detection and shapes32 for"),
+    ({"dataset": {"name": "objects32"}}, "model.name", "use detector"),
+    ({"dataset": {"name": "textures32"}}, "model.name", "use stylizer"),
+    ({**OBJECTS, "label_smoothing": 0.1}, "label_smoothing", "the loss of detection takes none"),
+    ({**OBJECTS, "augmentation": {"flip": True}}, "augmentation.flip", "which detection has"),
+    ({**OBJECTS, "diagnostics": ["ablation"]}, "diagnostics", "detection has none"),
+    ({**OBJECTS, "metrics": ["val/jaccard"]}, "metrics", "not for detection"),
+    ({**TEXTURES, "metrics": ["val/map"]}, "metrics", "is for detection, not for style"),
+    ({**TEXTURES, "label_smoothing": 0.1}, "label_smoothing", "the loss of style takes none"),
     ({**SCENES, "augmentation": {"flip": True}}, "augmentation.flip", "leave it out"),
     ({**TEXT, "augmentation": {"crop": 2}}, "augmentation.crop", "leave it out"),
     ({**TEXT, "normalizer": "batch"}, "normalizer.kind", "use 'layer'"),
