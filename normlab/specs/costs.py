@@ -29,13 +29,14 @@ _PYTHON_ELEMENT_S = 10e-9
 _WEIGHT_S = 2e-9
 HEAVY_S = 0.05  # of a micro-batch on one core
 _FORWARD = 1 / 3  # of a sample's time: what evaluation needs
+# More than the normalizers' places tell of.
 _NETWORK = {
     "unet": 2.7,
     "lstm": 9.0,
     "vit": 1.3,
     "convnext": 1.5,
     "stylizer": 1.5,  # its loss runs the features three times
-}  # more than the normalizers' places tell of
+}
 _NATIVE = {"none", "batch", "layer", "group", "instance", "dyt", "weight", "bounded_weight",
            "weight_standardized", "scaled_weight_standardized"}  # fmt: skip
 _KERNEL = 9  # weights of a 3x3 convolution for each pair of channels
