@@ -28,6 +28,14 @@ class CodeReference(BaseModel):
     folder: str
 
 
+class HostOrder(BaseModel):
+    """This host among those of a job: seat 0 leads."""
+
+    seat: int
+    address: str = Field(description="of this host, as the others reach it")
+    endpoint: Union[str, None] = Field(None, description="where they meet; null: open that place")
+
+
 class JobOrder(BaseModel):
     """One attempt at one job, as the supervisor passes it to the job process."""
 
@@ -51,6 +59,8 @@ class JobOrder(BaseModel):
     gpus: Union[List[str], None] = Field(
         None, description="GPUs that the process sees, one per replica"
     )
+
+    host: Union[HostOrder, None] = Field(None, description="null: the job has no other hosts")
 
     def to_line(self) -> bytes:
         """Encode as one line of JSON, including the newline."""

@@ -10,6 +10,7 @@ from normlab.cli.completion import kinds, networks
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_table, size
 from normlab.errors import NotFound
+from normlab.specs.zoo import PATTERNS
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -87,13 +88,20 @@ def devices(ctx: typer.Context, as_json: bool = AsJson) -> None:
     runs = [(d.kind, _but(d, found), ", ".join(d.precisions), d.replicas) for d in found]
     print_table(["device", "normalizers", "precisions", "one replica uses"], runs)
     workers = [
-        (w.id, f"{w.busy}/{w.slots}", _hardware(w), size(w.memory_bytes), _versions(w.versions))
+        (
+            w.id,
+            w.address,
+            f"{w.busy}/{w.slots}",
+            _hardware(w),
+            size(w.memory_bytes),
+            _versions(w.versions),
+        )
         for d in found
         for w in d.workers
     ]
     if workers:
         print()
-        print_table(["worker", "busy", "hardware", "memory", "versions"], workers)
+        print_table(["worker", "address", "busy", "hardware", "memory", "versions"], workers)
 
 
 def _but(device: DeviceRecord, others: Sequence[DeviceRecord]) -> str:
@@ -120,7 +128,10 @@ def list_or_one(
         return
     chosen = next((one for one in found if one.name == name), None)
     if chosen is None:
-        raise NotFound(f"no {what} {name!r}; there are {', '.join(one.name for one in found)}")
+        there = ", ".join(one.name for one in found)
+        if what == "network":
+            there += f", and {PATTERNS}, which `normlab validate -s model.name=...` looks at"
+        raise NotFound(f"no {what} {name!r} is listed; there are {there}")
     if as_json:
         print_json(chosen)
         return

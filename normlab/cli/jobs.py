@@ -22,6 +22,7 @@ from normlab.cli.output import (
     short_ids,
     state,
 )
+from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import NAMES
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def ls(
                 *(
                     device_of(j),
                     f"{j.epoch}/{j.epochs}",
-                    last(j, "val/accuracy"),
+                    in_accuracys_place(j) or last(j, "val/accuracy"),
                     ago(j.created_at),
                 ),
             ]
@@ -147,7 +148,7 @@ def _show(job: JobDetail) -> None:
         print()
         attempts = [
             (
-                *(a.number, a.worker, a.outcome or "running", a.resumed_from_step),
+                *(a.number, a.where, a.outcome or "running", a.resumed_from_step),
                 *(a.environment.get("threads"), a.message),
             )
             for a in job.attempts

@@ -19,6 +19,7 @@ from normlab.specs.devices import problems
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
 from normlab.specs.sizes import image_size, task_of
+from normlab.specs.tasks import filled
 from normlab.specs.zoo import without_weights
 from normlab.training.tasks import Task
 
@@ -46,7 +47,8 @@ def example(spec: JobSpec, rows: int) -> Tuple[Tensor, Tensor]:
     """Return a batch of *rows* samples without data, and their classes."""
     channels, _, size = inputs(spec)
     task = task_of(spec)
-    x, y = meta_batch(rows, task.input_shape(channels, size), task.target_shape(size))
+    target = filled(task.target_shape(channels, size))
+    x, y = meta_batch(rows, task.input_shape(channels, size), target)
     return x, y if task.classes else y.float()
 
 

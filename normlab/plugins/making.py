@@ -54,7 +54,14 @@ def dataset(entry: EntryDescription) -> DatasetFacts:
 
 def task(entry: EntryDescription) -> TaskFacts:
     """Return the facts about a task of somebody's own."""
-    return TaskFacts(name=entry.name, path=entry.path, options=options_of(entry), **entry.facts)
+    shown = "val/accuracy" if entry.facts["counts"] else "val/loss"
+    return TaskFacts(
+        name=entry.name,
+        path=entry.path,
+        headline=shown,
+        options=options_of(entry),
+        **entry.facts,
+    )
 
 
 def metric(entry: EntryDescription) -> MetricFacts:

@@ -9,6 +9,7 @@ from typing import List, Optional, Tuple, Type
 from normlab.specs import picture_trees, registries, shard_folders
 from normlab.specs.base import Spec
 from normlab.specs.dataset_files import damage
+from normlab.specs.dataset_options import TextureOptions
 from normlab.specs.registries import Registry
 
 
@@ -27,7 +28,7 @@ class DatasetFacts:
         shards: suffix of files with many samples each, in a folder that a job names; "": none.
         of_arrays: in a file that a job names, which tells what is not known here.
         factory: module:function of a dataset of somebody's own, which *loader* calls.
-        options: of that factory.
+        options: of that factory, or of *loader*.
         standardize: bring each channel to mean 0 and deviation 1, where *factory* is read.
     """
 
@@ -268,6 +269,29 @@ _OWN = (
         2000,
         500,
         task="language",
+    ),
+    DatasetFacts(
+        "objects32",
+        "one to four shapes with their boxes, drawn in memory; the outline is the class",
+        "normlab.data.objects32:load",
+        4,
+        3,
+        32,
+        2000,
+        500,
+        task="detection",
+    ),
+    DatasetFacts(
+        "textures32",
+        "scenes of any contrast, drawn in memory, to be shown in the style of one texture",
+        "normlab.data.textures32:load",
+        1,
+        3,
+        32,
+        1000,
+        200,
+        task="style",
+        options=TextureOptions,
     ),
 )
 DATASETS: Registry[DatasetFacts] = Registry(

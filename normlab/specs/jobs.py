@@ -62,6 +62,7 @@ else:  # the names in the table of devices
     Acceleration = Literal[devices.ACCELERATIONS]
 
 MOST_PLUGINS = 16
+MOST_HOSTS = 64
 Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 """SHA-256 of a plugin's source, in hex digits."""
 
@@ -80,6 +81,7 @@ _ADDED_LATER = (
     ("", "init_from"),
     ("", "freeze"),
     ("", "continues"),
+    ("", "hosts"),
 )
 
 
@@ -99,6 +101,12 @@ class JobSpec(Spec):
         1, ge=1, le=4096, description="micro-batches whose gradients are averaged per update"
     )
     replicas: int = Field(1, ge=1, le=64, description="data-parallel copies of the model")
+    hosts: Union[int, None] = Field(
+        None,
+        ge=1,
+        le=MOST_HOSTS,
+        description="to divide the replicas among; null: one",
+    )
     device: Device = Field("auto", description="where to train; auto gives its reason")
     ipu_runtime: IpuRuntime = Field(
         "hardware", description="ipu only: the device, Graphcore's simulator, or host emulation"
@@ -168,6 +176,11 @@ class JobSpec(Spec):
         """The number of samples whose gradients one update averages."""
         return self.batch_size * self.gradient_accumulation * self.replicas
 
+    @property
+    def replicas_per_host(self) -> int:
+        """The number of replicas that each host of the job trains."""
+        return self.replicas // (self.hosts or 1)
+
     def fingerprint(self) -> str:
         """Hash what the job computes, in 64 hex digits; equal jobs have equal fingerprints."""
         text = json.dumps(self._science(), sort_keys=True, separators=(",", ":"))
@@ -226,6 +239,11 @@ class JobSpec(Spec):
             if not is_stored(info) and registries.find(digest) is None:
                 raise ValueError(f"no plugin has the digest {digest}; upload its source first")
         return digests
+
+    @field_validator("hosts")
+    @classmethod
+    def _one_host_is_the_usual(cls, hosts: Union[int, None]) -> Union[int, None]:
+        return None if hosts == 1 else hosts  # both are the same job, with one fingerprint
 
     @field_validator("diagnostics")
     @classmethod

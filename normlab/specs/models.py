@@ -82,6 +82,19 @@ def _lstm(width: int, side: int) -> List[NormPlace]:
     return 4 * [NormPlace(width, 1)]  # one per gate, at every time step
 
 
+def _detector(width: int, side: int) -> List[NormPlace]:
+    half, quarter = _halved(side), _halved(_halved(side))
+    fine, coarse = NormPlace(2 * width, half), NormPlace(4 * width, quarter)
+    return [NormPlace(width, side), fine, fine, coarse, coarse, fine]
+
+
+def _stylizer(width: int, side: int) -> List[NormPlace]:
+    half, quarter = _halved(side), _halved(_halved(side))
+    middle, coarse = NormPlace(2 * width, half), NormPlace(4 * width, quarter)
+    outer = NormPlace(width, side)
+    return [outer, middle, *5 * [coarse], middle, outer]
+
+
 def _vit(width: int, side: int) -> List[NormPlace]:
     return 9 * [NormPlace(width, side // 4)]  # two in each block, and one before the head
 
@@ -190,6 +203,24 @@ _OWN = (
         sites_of=_lstm,
         task="language",
         recurrent=True,
+    ),
+    ModelFacts(
+        "detector",
+        "one-stage detector without anchors: the centre of each object on a grid, and its edges",
+        factory="normlab.nets.detector:Detector",
+        default_width=16,
+        min_image_size=8,
+        sites_of=_detector,
+        task="detection",
+    ),
+    ModelFacts(
+        "stylizer",
+        "feed-forward net that draws a picture in another style: down, two residual blocks, up",
+        factory="normlab.nets.stylizer:Stylizer",
+        default_width=8,
+        min_image_size=8,
+        sites_of=_stylizer,
+        task="style",
     ),
 )
 MODELS = Networks(NETWORKS, {facts.name: facts for facts in _OWN})

@@ -39,8 +39,8 @@ def evaluate(session: Evaluates, data: TrainingData, spec: JobSpec) -> Dict[str,
     if task_of(spec).counts:
         found["val/accuracy"] = int(correct.sum()) / n
     for name, measure in measures_of(spec).items():
-        total = torch.stack([result.tallies[name] for result in results]).sum(0).cpu()
-        found[name] = float(measure.value(total))
+        whole = measure.whole([result.tallies[name] for result in results])
+        found[name] = float(measure.value(whole.cpu()))
     return found
 
 

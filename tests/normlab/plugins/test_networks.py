@@ -147,7 +147,7 @@ BROKEN_NETWORKS = {
     ),
     "logits.py": (
         HEAD + "def bad(norm):\n    return nn.Sequential(norm(1), nn.Flatten())\n",
-        "its output is (2, 256); expected logits of shape (2, 10)",
+        "its output is (2, 256); expected predictions of shape (2, 10)",
     ),
     "raises.py": (HEAD + "def bad(norm):\n    return norm(1) / 0\n", "cannot be built for samples"),
     "unannotated.py": (
