@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from pathlib import Path
 from typing import Any, Tuple
@@ -230,3 +231,16 @@ def test_a_request_to_stop_is_heeded_while_all_pictures_are_looked_at(tmp_path: 
     spec, stop = job("image_folder", "stream"), JobCancelled("enough")
     with pytest.raises(JobCancelled), opened(spec, tmp_path, lambda: stop):
         pass
+
+
+def test_readers_are_forks_whatever_the_default_of_the_interpreter_is(tmp_path: Path) -> None:
+    write(tmp_path, "image_folder")
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        with opened(job("image_folder", "stream", workers=1), tmp_path, never) as data:
+            epochs(data)
+            (reader,) = psutil.Process().children()
+            assert reader.cmdline() == psutil.Process().cmdline()
+    finally:
+        multiprocessing.set_start_method(before, force=True)
