@@ -177,6 +177,11 @@ def test_code_that_somebody_uploaded_runs_here_only_if_it_is_trusted(
         _load(client, job.id)
     model, data = normlab.load(job.id, client=client, trust_code=True)
     assert data.evaluate(model)["val/loss"] == job.last["val/loss"].value
+    longer = client.wait(client.go_on(job.id, epochs=2, anyway=True).id, timeout_s=240)
+    assert (longer.state, longer.attempts[-1].resumed_from_step) == ("succeeded", 12)
+    tuned = done(client, normalizer="rms", init_from={"from": job.id, "normalizers": "swap"})
+    assert tuned.state == "succeeded", tuned.error
+    assert "4.layer.norm.weight" in tuned.attempts[-1].environment["init_from"]["carried"]
 
 
 def test_the_command_writes_weights_and_a_card(
