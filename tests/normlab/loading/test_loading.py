@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -202,18 +200,6 @@ def test_the_command_writes_weights_and_a_card(
 def test_the_command_lists_the_names(cli: Cli, trained: dict[str, JobDetail]) -> None:
     code, out, _ = cli("weights", trained["batch"].id, "--list", "--json")
     assert (code, json.loads(out)["0.weight"]["shape"]) == (0, [4, 1, 3, 3])
-
-
-def test_the_command_exports_a_program(
-    cli: Cli, trained: dict[str, JobDetail], tmp_path: Path
-) -> None:
-    code, _, err = cli("weights", trained["batch"].id, "-f", "torch-export", "-o", "net.pt2")
-    assert (code, err) == (0, "")
-    look = "import torch; print(type(torch.export.load('net.pt2')).__name__)"
-    done = subprocess.run(
-        [sys.executable, "-c", look], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "ExportedProgram"
 
 
 def test_bad_input_of_the_command_is_one_line(cli: Cli, trained: dict[str, JobDetail]) -> None:
