@@ -16,7 +16,8 @@ from normlab.records import (
 from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.diagnostics import DIAGNOSTICS, DiagnosticFacts
 from normlab.specs.measures import HOOKS, METRICS
-from normlab.specs.models import MODELS, ModelFacts
+from normlab.specs.model_facts import ModelFacts
+from normlab.specs.models import MODELS
 from normlab.specs.normalizers import BY_KIND, NormSpec
 from normlab.specs.options import options
 from normlab.specs.registries import Registry

@@ -13,6 +13,7 @@ from normlab.specs import registries
 from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
+from normlab.specs.loading import LoadingSpec
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
 from normlab.specs.network_and_data import DatasetSpec, ModelSpec
@@ -29,6 +30,7 @@ from normlab.specs.optimization import (
 )
 from normlab.specs.options import OptionRecord, options
 from normlab.specs.registries import Registry
+from normlab.specs.starting_weights import InitFrom
 from normlab.specs.tasks import TASKS
 
 
@@ -121,6 +123,8 @@ def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
                 *_job_fields(name for name in _JOB if name not in {*shown, "label_smoothing"}),
                 *_fields(AugmentationSpec, "augmentation"),
                 *_fields(CheckpointSpec, "checkpoint"),
+                *_fields(LoadingSpec, "loading"),
+                *_fields(InitFrom, "init_from"),
             ),
             open=False,
         ),

@@ -85,6 +85,13 @@ class Diagnostic(Event):
     record: Dict[str, Any]
 
 
+class MeetingOpened(Event):
+    """The first host of a job waits for the others at this address and port."""
+
+    type: Literal["meeting"] = "meeting"
+    endpoint: str
+
+
 class Finished(Event):
     """The training succeeded."""
 
@@ -122,6 +129,7 @@ AnyEvent = Annotated[
         CheckpointWritten,
         ArtifactWritten,
         Diagnostic,
+        MeetingOpened,
         Finished,
         Failed,
     ],

@@ -11,12 +11,14 @@ from normlab.specs import job_rules
 from normlab.specs.costs import least_memory_bytes
 from normlab.specs.devices import DEVICES
 from normlab.specs.jobs import JobSpec
+from normlab.specs.models import MODELS
 from normlab.specs.shared_answers import SharedAnswers
-from service.inspector import Inspector
+from normlab.specs.zoo import INSTALL
+from service.inspector import Inspector, Unfit
 from service.jobs import workers
 from service.jobs.placement import Estimate, Placement, place, too_large
 from service.plugins import abilities
-from service.results import norm_sources
+from service.results import continuing, norm_sources
 from service.settings import Settings
 from service.store.database import Database
 
@@ -54,9 +56,10 @@ class Admission:
         memory: Callable[[JobSpec], list[FieldProblem]] | None = None,
     ) -> list[FieldProblem]:
         if spec.device != "auto" and DEVICES[spec.device].traced and not found:
-            found = self._op_problems(spec)
-        found = found or (memory or self._memory_problems)(spec)
-        return found + norm_sources.problems(self._database, spec)
+            found = self._library_problems(spec) or self._op_problems(spec)
+        found = found or self._library_problems(spec) or (memory or self._memory_problems)(spec)
+        found += norm_sources.problems(self._database, spec)
+        return found + continuing.problems(self._database, spec)
 
     def admit(self, spec: JobSpec, memory_bytes: int = 0) -> Placement:
         """
@@ -123,6 +126,21 @@ class Admission:
         rule = f"{spec.batch_size} is too large here: {trouble}; {way_out}"
         return [FieldProblem("batch_size", rule)]
 
+    def _library_problems(self, spec: JobSpec) -> list[FieldProblem]:
+        facts = MODELS.get(spec.model.name)
+        if facts is None or facts.package is None:
+            return []
+        live = workers.live(self._database)
+        serving = [w for w in live if spec.device in ("auto", w.device)]
+        probed = [w for w in serving if "torch" in w.versions]  # others have not said yet
+        having = [w for w in probed if facts.package in w.versions]
+        if serving and len(probed) == len(serving) and not having:
+            return [FieldProblem("model.name", _lacking(facts.package))]
+        found = self._inspector.look(spec)
+        if not isinstance(found, Unfit) or (found.lacks is not None and having):
+            return []  # the job process looks again
+        return list(found.problems)
+
     def _op_problems(self, spec: JobSpec) -> list[FieldProblem]:
         inspection = self._inspector.ask(spec)
         if inspection is None or inspection.ipu_passes:  # unknown: the job process checks again
@@ -138,6 +156,13 @@ class Admission:
             return Estimate()
         refused = None if inspection.ipu_passes else inspection.ipu_message
         return Estimate(memory_bytes=inspection.memory_bytes, ipu_problem=refused)
+
+
+def _lacking(package: str) -> str:
+    return (
+        f"no live worker has {package}: install it in the environment of its jobs with {INSTALL}, "
+        "and start the worker again"
+    )
 
 
 def _with_memory(placed: Placement, live: Sequence[WorkerRecord], needed_bytes: int) -> Placement:

@@ -9,13 +9,17 @@ from typing import Any, Optional, Sequence
 
 import typer
 
+from normlab import __version__
 from normlab.cli import (
     catalogue,
     checking,
+    continuing,
+    datasets,
     deciding,
     doctor,
     exporting,
     jobs,
+    looking,
     plugins,
     reproduce,
     rerun,
@@ -26,6 +30,7 @@ from normlab.cli import (
     trash,
     up,
     watching,
+    weights,
 )
 from normlab.cli.connecting import Address
 from normlab.cli.output import examples
@@ -41,6 +46,8 @@ GROUPS = (
     submitting,
     watching,
     jobs,
+    looking,
+    continuing,
     trash,
     studies,
     results,
@@ -48,7 +55,9 @@ GROUPS = (
     reproduce,
     rerun,
     exporting,
+    weights,
     catalogue,
+    datasets,
     plugins,
     checking,
     tokens,
@@ -71,6 +80,12 @@ for group in GROUPS:
     group.register(app)
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"normlab {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     ctx: typer.Context,
@@ -84,6 +99,9 @@ def options(
         None,
         envvar="NORMLAB_DATA_DIR",
         help="Data folder of the stack to use; default: the running stack.",
+    ),
+    version: bool = typer.Option(
+        False, "--version", callback=_say_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
     """Train networks with any normalizer, on any device, and compare how well they learn.

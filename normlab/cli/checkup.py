@@ -127,7 +127,8 @@ def _token_and_workers(connection: Connection) -> Iterator[Finding]:
     yield from _plugins(plugins)
     live = [worker for device in devices for worker in device.workers]
     for worker in live:
-        text = f"{worker.id} on {worker.device}, {worker.busy} of {worker.slots} slots busy"
+        where = f"{worker.device} at {worker.address}" if worker.address else worker.device
+        text = f"{worker.id} on {where}, {worker.busy} of {worker.slots} slots busy"
         yield Finding("worker", "ok", f"{text}, heard {worker.last_seen_s:.0f} s ago")
         for name, reason in worker.cannot_load.items():
             found = f"{worker.id} cannot load {name}: {reason}"

@@ -22,6 +22,7 @@ from normlab.cli.output import (
     short_ids,
     state,
 )
+from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import NAMES
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def ls(
                 *(
                     device_of(j),
                     f"{j.epoch}/{j.epochs}",
-                    last(j, "val/accuracy"),
+                    in_accuracys_place(j) or last(j, "val/accuracy"),
                     ago(j.created_at),
                 ),
             ]
@@ -119,6 +120,9 @@ def show(ctx: typer.Context, job: str = JobArgument, as_json: bool = AsJson) -> 
 
 
 def _show(job: JobDetail) -> None:
+    from normlab.presentation.beginnings import beginnings
+
+    made = job.attempts[-1].environment if job.attempts else {}
     facts = [
         ("job", job.id),
         ("name", job.name),
@@ -130,6 +134,9 @@ def _show(job: JobDetail) -> None:
         ("epoch", f"{job.epoch} of {job.epochs}"),
         ("in the trash", f"since {job.trashed_at:%Y-%m-%d %H:%M %Z}" if job.trashed_at else None),
         ("attempt", f"{job.attempt} of {job.max_attempts}"),
+        *beginnings(job),
+        ("norm layers", made.get("conversion")),
+        ("weights", made.get("weights")),
         ("error", f"{job.error.failure_kind}: {job.error.message}" if job.error else None),
     ]
     print_table(["what", "value"], [fact for fact in facts if fact[1] is not None])
@@ -141,7 +148,7 @@ def _show(job: JobDetail) -> None:
         print()
         attempts = [
             (
-                *(a.number, a.worker, a.outcome or "running", a.resumed_from_step),
+                *(a.number, a.where, a.outcome or "running", a.resumed_from_step),
                 *(a.environment.get("threads"), a.message),
             )
             for a in job.attempts

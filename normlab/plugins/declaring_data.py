@@ -28,7 +28,8 @@ def network(
 
     Args:
         name: lower-case letters, digits and underscores, starting with a letter.
-        task: what it predicts: "classification", "segmentation", "language", or one of your own.
+        task: what it predicts: "classification", "segmentation", "language", "detection", "style",
+            or one of your own.
         min_image_size: pixels of a side, below which it cannot be built.
         recurrent: its normalizers stand at gates, where not every kind can.
         needs: packages, as for a normalizer.
@@ -65,7 +66,8 @@ def dataset(
         num_classes: classes are 0 to *num_classes* - 1.
         channels: of each sample.
         image_size: pixels of a side; of a sequence, its length.
-        task: "classification", "segmentation", "language", or one of your own.
+        task: "classification", "segmentation", "language", "detection", "style", or one of your
+            own.
         standardize: bring each channel to mean 0 and deviation 1 over the training set.
         needs: packages, as for a normalizer.
 

@@ -46,7 +46,8 @@ def metric(
     Declare a number over the test set, for `metrics: [NAME]`, or `[{name: NAME, OPTION: ...}]`.
 
     A function of (output, y) returns a number for each sample, whose mean is the metric. A class
-    has `tally(output, y)`, a tensor that is summed over the batches, and `value(sums)`. Further
+    has `tally(output, y)`, a tensor that is summed over the batches, and `value(sums)`; with
+    `whole(tallies)` it puts those of the batches together itself, such as by `torch.cat`. Further
     annotated arguments of the function, or those of the constructor, are the options.
 
     Args:

@@ -11,7 +11,7 @@ from normlab.specs.base import Spec
 from normlab.specs.datasets import DatasetFacts
 from normlab.specs.diagnostics import DiagnosticFacts
 from normlab.specs.measures import HookFacts, MetricFacts
-from normlab.specs.models import ModelFacts, NormPlace, SampleSize
+from normlab.specs.model_facts import ModelFacts, NormPlace, SampleSize
 from normlab.specs.registries import DATASETS, DIAGNOSTICS, HOOKS, METRICS, NETWORKS, TASKS
 from normlab.specs.tasks import TaskFacts
 
@@ -54,7 +54,14 @@ def dataset(entry: EntryDescription) -> DatasetFacts:
 
 def task(entry: EntryDescription) -> TaskFacts:
     """Return the facts about a task of somebody's own."""
-    return TaskFacts(name=entry.name, path=entry.path, options=options_of(entry), **entry.facts)
+    shown = "val/accuracy" if entry.facts["counts"] else "val/loss"
+    return TaskFacts(
+        name=entry.name,
+        path=entry.path,
+        headline=shown,
+        options=options_of(entry),
+        **entry.facts,
+    )
 
 
 def metric(entry: EntryDescription) -> MetricFacts:

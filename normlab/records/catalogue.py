@@ -15,6 +15,7 @@ class WorkerRecord(BaseModel):
     id: str
     device: str
     hostname: str
+    address: Union[str, None] = Field(None, description="by which workers of other hosts reach it")
     slots: int
     busy: int
     description: str = Field(description="the device's own name")

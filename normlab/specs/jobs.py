@@ -30,9 +30,11 @@ from typing_extensions import Annotated
 
 from normlab.specs import devices, registries
 from normlab.specs.base import Label, Spec, is_stored
+from normlab.specs.continuations import Continuation
 from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.json_values import Count
+from normlab.specs.loading import LoadingSpec
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
 from normlab.specs.named_parts import HookParts, MetricParts, TaskOptions
@@ -46,6 +48,7 @@ from normlab.specs.optimization import (
     OptimizerSpec,
     ScheduleSpec,
 )
+from normlab.specs.starting_weights import InitFrom
 from normlab.specs.tasks import TASKS
 
 IpuRuntime = Literal["hardware", "ipu_model", "emulated"]
@@ -59,11 +62,12 @@ else:  # the names in the table of devices
     Acceleration = Literal[devices.ACCELERATIONS]
 
 MOST_PLUGINS = 16
+MOST_HOSTS = 64
 Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 """SHA-256 of a plugin's source, in hex digits."""
 
 # How a job is run, not what it computes: not part of its fingerprint.
-_ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
+ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint", "loading"}
 _ADDED_LATER = (
     ("", "code"),
     ("", "metrics"),
@@ -73,6 +77,11 @@ _ADDED_LATER = (
     ("dataset", "options"),
     ("dataset", "file"),
     ("dataset", "contents"),
+    ("dataset", "skip_broken"),
+    ("", "init_from"),
+    ("", "freeze"),
+    ("", "continues"),
+    ("", "hosts"),
 )
 
 
@@ -92,6 +101,12 @@ class JobSpec(Spec):
         1, ge=1, le=4096, description="micro-batches whose gradients are averaged per update"
     )
     replicas: int = Field(1, ge=1, le=64, description="data-parallel copies of the model")
+    hosts: Union[int, None] = Field(
+        None,
+        ge=1,
+        le=MOST_HOSTS,
+        description="to divide the replicas among; null: one",
+    )
     device: Device = Field("auto", description="where to train; auto gives its reason")
     ipu_runtime: IpuRuntime = Field(
         "hardware", description="ipu only: the device, Graphcore's simulator, or host emulation"
@@ -132,6 +147,18 @@ class JobSpec(Spec):
         (), max_length=32, description="of one's own, run at the end of updates and epochs"
     )
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec)
+    loading: LoadingSpec = Field(default_factory=LoadingSpec)
+    init_from: Union[InitFrom, None] = Field(
+        None, description="trained weights to start from: a job's id, a file, or an object"
+    )
+    freeze: Tuple[Label, ...] = Field(
+        (),
+        max_length=64,
+        description='parameters that are not trained: patterns of names, such as "0.*"',
+    )
+    continues: Union[Continuation, None] = Field(
+        None, description="the checkpoint of a shorter job; `normlab continue` fills it in"
+    )
     code: Tuple[Digest, ...] = Field(
         (),
         max_length=MOST_PLUGINS,
@@ -148,6 +175,11 @@ class JobSpec(Spec):
     def samples_per_update(self) -> int:
         """The number of samples whose gradients one update averages."""
         return self.batch_size * self.gradient_accumulation * self.replicas
+
+    @property
+    def replicas_per_host(self) -> int:
+        """The number of replicas that each host of the job trains."""
+        return self.replicas // (self.hosts or 1)
 
     def fingerprint(self) -> str:
         """Hash what the job computes, in 64 hex digits; equal jobs have equal fingerprints."""
@@ -167,12 +199,14 @@ class JobSpec(Spec):
         }
 
     def _science(self) -> Dict[str, Any]:
-        science = self.model_dump(mode="json", exclude=_ERRANDS)
+        science = self.model_dump(mode="json", exclude=ERRANDS)
         if self.optimizer.norms_of is None:  # without it they have no effect
             for field in ("norms_of", "norm_mode", "norm_ratio_limit"):
                 del science["optimizer"][field]
         if self.optimizer.clip_ratio is None:
             del science["optimizer"]["clip_ratio"]
+        if self.init_from is not None:
+            science["init_from"] = self.init_from.science()
         for part, field in _ADDED_LATER:
             holder = science[part] if part else science
             if not holder[field]:  # a job without it is the job that it was before
@@ -205,6 +239,11 @@ class JobSpec(Spec):
             if not is_stored(info) and registries.find(digest) is None:
                 raise ValueError(f"no plugin has the digest {digest}; upload its source first")
         return digests
+
+    @field_validator("hosts")
+    @classmethod
+    def _one_host_is_the_usual(cls, hosts: Union[int, None]) -> Union[int, None]:
+        return None if hosts == 1 else hosts  # both are the same job, with one fingerprint
 
     @field_validator("diagnostics")
     @classmethod

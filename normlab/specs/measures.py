@@ -55,6 +55,30 @@ METRICS: Registry[MetricFacts] = Registry(
             "normlab.training.tasks:PERPLEXITY",
             _CLASSES,
         ),
+        "val/map": MetricFacts(
+            "val/map",
+            "mean over classes and overlaps of .5 to .95 of the average precision, as COCO has it",
+            "normlab.training.average_precision:MAP",
+            ("detection",),
+        ),
+        "val/map50": MetricFacts(
+            "val/map50",
+            "mean over classes of the average precision at an overlap of .5",
+            "normlab.training.average_precision:MAP50",
+            ("detection",),
+        ),
+        "val/content_loss": MetricFacts(
+            "val/content_loss",
+            "distance of the features from those of the content",
+            "normlab.training.style:CONTENT",
+            ("style",),
+        ),
+        "val/style_loss": MetricFacts(
+            "val/style_loss",
+            "distance of the features' products from those of the style, weighted",
+            "normlab.training.style:STYLE",
+            ("style",),
+        ),
     },
 )
 HOOKS: Registry[HookFacts] = Registry(HOOK, {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
-from typing import Any, Callable, Dict, Mapping, NamedTuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,18 +19,30 @@ from normlab.specs.sizes import task_of
 from normlab.training.losses import by_prediction, cross_entropy
 
 
+def added(tallies: Sequence[Tensor]) -> Tensor:
+    """Add up the sums over the batches."""
+    return torch.stack(list(tallies)).sum(0)
+
+
+def joined(tallies: Sequence[Tensor]) -> Tensor:
+    """Join the rows of the batches."""
+    return torch.cat(list(tallies))
+
+
 class Measure(NamedTuple):
     """
     A measure that is not a mean over batches.
 
     Args:
-        tally: sums over the predictions of a batch, from logits and classes: the sums of all
-            batches are added up.
-        value: the number, from the sums over the whole test set.
+        tally: what a batch contributes, from predictions and targets, such as sums.
+        value: the number, from the contributions of the whole test set.
+        whole: makes these from those of each batch: `added`, or `joined` where the number
+            depends on every prediction.
     """
 
     tally: Callable[[Tensor, Tensor], Tensor]
     value: Callable[[Tensor], float]
+    whole: Callable[[Sequence[Tensor]], Tensor] = added
 
 
 def overlaps(logits: Tensor, y: Tensor) -> Tensor:
@@ -122,8 +134,7 @@ class Task:
 
 def measures_of(spec: JobSpec) -> Dict[str, Measure]:
     """Return the measures of *spec*'s task and those that it asks for, by metric."""
-    own = task_of(spec).measure
-    names: Dict[str, Dict[str, Any]] = {own: {}} if own else {}
+    names: Dict[str, Dict[str, Any]] = {own: {} for own in task_of(spec).measures}
     names.update({part.name: part.options for part in spec.metrics})
     return {
         name: _measure(name, named_object(METRICS[name].path), options)
@@ -136,7 +147,7 @@ def _measure(name: str, target: Any, options: Mapping[str, Any]) -> Measure:
         return target
     if inspect.isclass(target):
         made: Any = target(**options)
-        return Measure(made.tally, made.value)
+        return Measure(made.tally, made.value, getattr(made, "whole", added))
     each = partial(target, **options)
     return Measure(partial(_summed, name, each), lambda sums: float(sums[0] / sums[1]))
 

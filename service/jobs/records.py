@@ -36,7 +36,12 @@ SHOWN = [c.name for c in _SHOWN]
 """The columns of the table that form a record."""
 JOBS = select(*_SHOWN, literal_column(HELD).label("held"))
 """These columns for all jobs; callers add conditions."""
-_LIVE = text("select distinct device from worker where live_until > clock_timestamp()")
+LIVE = """
+    select device, count(distinct coalesce(facts ->> 'address', id)) as hosts
+    from worker where live_until > clock_timestamp() group by device
+"""
+"""The kinds of device with a live worker, and on how many hosts these are."""
+_LIVE = text(LIVE)
 Unable = Mapping[tuple[str, tuple[str, ...]], str | None]
 """Why no live worker can load plugins, by the kind of device and their digests."""
 _NOBODY: Unable = {}
@@ -77,7 +82,7 @@ def records_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[JobReco
     if not rows:
         return []
     queued = [row for row in rows if row.state == "queued"]
-    live = {row.device for row in connection.execute(_LIVE)} if queued else set()
+    live = {row.device: row.hosts for row in connection.execute(_LIVE)} if queued else {}
     unable = _unable(connection, {(row.device, tuple(row.code)) for row in queued if row.code})
     names = rows[0]._fields  # of all rows: a dictionary from each row's own names takes longer
     return [record_of(dict(zip(names, row)), live, unable) for row in rows]
@@ -99,9 +104,11 @@ def _unable(connection: Connection, asked: Collection[tuple[str, tuple[str, ...]
     }
 
 
-def record_of(row: Mapping[str, Any], live: set[str], unable: Unable = _NOBODY) -> JobRecord:
+def record_of(
+    row: Mapping[str, Any], live: Mapping[str, int], unable: Unable = _NOBODY
+) -> JobRecord:
     """
-    Make a record from a *row*, given the kinds of device that are live.
+    Make a record from a *row*, given the kinds of device that are live, with their hosts.
 
     Args:
         row: the columns SHOWN; in `last` the last values of metrics, if there are any; and `held`,
@@ -119,17 +126,24 @@ def record_of(row: Mapping[str, Any], live: set[str], unable: Unable = _NOBODY) 
     return JobRecord.model_validate(values)
 
 
-def _waiting_for(row: Mapping[str, Any], live: set[str], unable: Unable) -> str | None:
+def _waiting_for(row: Mapping[str, Any], live: Mapping[str, int], unable: Unable) -> str | None:
     if row["state"] != "queued":
         return None
     if row.get("held"):
         return "its study, which is paused or being cancelled"
     if row["device"] not in live:
         return f"a worker for {row['device']}: none is live now"
+    if row["hosts"] > live[row["device"]]:
+        return (
+            f"workers for {row['device']} on {row['hosts']} hosts: "
+            f"{live[row['device']]} of them live now"
+        )
     lacking = unable.get((row["device"], tuple(row["code"])))
     if lacking is not None:
         return f"a worker for {row['device']} that can load its code; no live one can ({lacking})"
     if row["not_before"] is not None:
         pause = f"a pause until {row['not_before']:%H:%M:%S %Z}"
         return f"{pause}, before attempt {row['attempt'] + 1}"
+    if row["hosts"] > 1:
+        return f"its turn at workers for {row['device']} on {row['hosts']} hosts"
     return f"its turn at a worker for {row['device']}"

@@ -95,6 +95,7 @@ job = Table(
     Column("priority", SmallInteger, nullable=False),
     Column("max_attempts", Integer, nullable=False),
     Column("time_limit_s", Double),
+    Column("hosts", Integer, nullable=False, server_default="1"),
     Column("code", ARRAY(Text), nullable=False, server_default="{}"),  # digests of plugins
     # The life cycle.
     Column("state", Text, nullable=False, server_default="queued"),
@@ -133,6 +134,7 @@ job = Table(
         "id",
         postgresql_where=text("state = 'queued'"),
     ),
+    Index("job_of_hosts", "device", postgresql_where=text("state = 'queued' and hosts > 1")),
     Index("job_leases", "lease_until", postgresql_where=text("state = 'running'")),
     Index("job_by_fingerprint", "fingerprint"),
     Index("job_trashed", "trashed_at", postgresql_where=text("trashed_at is not null")),
@@ -201,6 +203,28 @@ attempt = Table(
     Column("message", Text),
     Column("resumed_from_step", BigInteger),  # null until the job process has reported it
     Column("environment", JSONB, nullable=False, server_default="{}"),
+    # Of several: each host's worker and address, by seat, and where they meet once that is open.
+    Column("hosts", JSONB, nullable=False, server_default="[]"),
+    Column("meeting", Text),
+)
+
+# A slot that waits to be one of a job's hosts, and after that its seat in an attempt.
+seat = Table(
+    "seat",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("worker", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("units", Integer),  # of the device that are free there; null: it has no units
+    Column("live_until", MOMENT, nullable=False),
+    Column("job", Uuid, ForeignKey("job.id", ondelete="CASCADE")),
+    Column("attempt", Integer),
+    Column("number", Integer),
+    Column("leaving", Boolean, nullable=False, server_default="false"),
+    Column("ended", JSONB),  # the last word of its job process
+    Index("seat_by_job", "job"),
+    Index("seat_offers", "device", postgresql_where=text("job is null")),
 )
 
 metric_key = Table(

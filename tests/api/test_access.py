@@ -44,6 +44,7 @@ MAY: dict[tuple[str, str], str] = {
     ("GET", "/v1/jobs/{job}"): "known",
     ("POST", "/v1/jobs/{job}/cancel"): "owner",
     ("POST", "/v1/jobs/{job}/retry"): "owner",
+    ("POST", "/v1/jobs/{job}/continue"): "submitters",
     ("DELETE", "/v1/jobs/{job}"): "owner",
     ("POST", "/v1/jobs/{job}/restore"): "owner",
     ("GET", "/v1/jobs/{job}/metrics"): "known",
@@ -54,6 +55,7 @@ MAY: dict[tuple[str, str], str] = {
     ("GET", "/v1/jobs/{job}/logs"): "known",
     ("GET", "/v1/jobs/{job}/artifacts"): "known",
     ("GET", "/v1/jobs/{job}/artifacts/{name}"): "known",
+    ("GET", "/v1/jobs/{job}/weights"): "known",
     ("GET", "/v1/jobs/{job}/diagnostics"): "known",
     ("GET", "/v1/normalizers"): "known",
     ("GET", "/v1/models"): "known",
@@ -107,6 +109,7 @@ MAY: dict[tuple[str, str], str] = {
 BODIES: dict[tuple[str, str], dict[str, object]] = {
     ("POST", "/v1/jobs"): {"json": a_job()},
     ("POST", "/v1/jobs:validate"): {"json": a_job()},
+    ("POST", "/v1/jobs/{job}/continue"): {"json": {"epochs": 50}},
     ("POST", "/v1/studies"): {"json": STUDY},
     ("PUT", "/v1/studies/{study}"): {"json": STUDY},
     ("POST", "/v1/studies:preview"): {"json": STUDY},

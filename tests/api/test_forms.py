@@ -60,3 +60,9 @@ def test_the_form_lists_metrics_and_hooks_with_options_and_those_of_a_datasets_t
     assert {"metrics", "hooks", "diagnostics", "task.weight"} <= set(paths())
     described = {part.name: part for part in parts()}
     assert [option.name for option in described["set_weights"].options] == ["to"]
+
+
+def test_how_data_are_read_can_be_chosen_in_the_form() -> None:
+    fields = {field.path: field.option for group in job_form() for field in group.fields}
+    assert fields["loading.mode"].choices == ["auto", "memory", "stream"]
+    assert {"loading.workers", "loading.prefetch", "dataset.skip_broken"} <= set(fields)
