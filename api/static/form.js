@@ -28,7 +28,14 @@ export class JobForm {
       if (JSON.stringify(value) === JSON.stringify(standard) && !needed(input)) continue;
       put(spec, input.dataset.path, value);
     }
+    for (const [name, part] of Object.entries(spec)) {
+      if (Array.isArray(part) && this.listed(name)) spec[name] = part.filter(Boolean); // places left free
+    }
     return spec;
+  }
+
+  listed(name) {
+    return this.form.querySelector(`[data-path="${name}.0.name"]`) !== null;
   }
 
   fill(spec) {
@@ -88,7 +95,9 @@ export function valueOf(input) {
 function put(spec, path, value) {
   const parts = path.split(".");
   const last = parts.pop();
-  for (const part of parts) spec = spec[part] ??= {};
+  parts.forEach((part, i) => {
+    spec = spec[part] ??= /^\d+$/.test(parts[i + 1] ?? last) ? [] : {};
+  });
   spec[last] = value;
 }
 

@@ -46,6 +46,7 @@ class Data:
     Args:
         shift, scale: (1, C, 1, 1), mean and reciprocal deviation of each channel of the
             training images; None if x is already standardized.
+        moments: mean and deviation of the channels before they were standardized, if x is.
     """
 
     train: Split
@@ -53,6 +54,7 @@ class Data:
     num_classes: int
     shift: Optional[Tensor] = None
     scale: Optional[Tensor] = None
+    moments: Optional[Tuple[Tensor, Tensor]] = None
 
     @property
     def channels(self) -> int:
@@ -72,13 +74,14 @@ class Data:
 
     def placed(self, place: Callable[[Tensor], Tensor]) -> Data:
         """Return the same data with *place* applied to its tensors."""
-        shift, scale = self.shift, self.scale
+        shift, scale, moments = self.shift, self.scale, self.moments
         return replace(
             self,
             train=Split(place(self.train.x), place(self.train.y)),
             test=Split(place(self.test.x), place(self.test.y)),
             shift=None if shift is None else place(shift),
             scale=None if scale is None else place(scale),
+            moments=None if moments is None else (place(moments[0]), place(moments[1])),
         )
 
 
@@ -124,7 +127,8 @@ def _standardized(raw: Raw, spec: DatasetSpec) -> Data:
     if raw.train_x.dtype == torch.float32:
         train = Split((train.x - shift).mul_(scale), train.y)
         test = Split((test.x - shift).mul_(scale), test.y)
-        return Data(train.first(spec.train_size), test.first(spec.test_size), raw.num_classes)
+        train, test = train.first(spec.train_size), test.first(spec.test_size)
+        return Data(train, test, raw.num_classes, moments=(mean, 1 / scale))
     train, test = train.first(spec.train_size), test.first(spec.test_size)
     return Data(train, test, raw.num_classes, shift, scale)
 

@@ -48,7 +48,8 @@ def build(
             f"{model.name} needs images of {facts.min_image_size} pixels or more, not {image_size}"
         )
     width = model.width or facts.default_width or 0
-    spec = NetSpec(normalizer, in_channels, num_classes, width, image_size)
+    drops = (model.dropout, model.stochastic_depth)
+    spec = NetSpec(normalizer, in_channels, num_classes, width, image_size, *drops)
     make = FORMS[facts.form]
     net: nn.Module = make(named_object(facts.factory), spec, model.options, report)
     if model.zero_last_scale:

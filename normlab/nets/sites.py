@@ -19,6 +19,8 @@ class NetSpec:
     num_classes: int
     width: int  # channels of the first stage
     side: int  # of the images, or time steps of the sequences
+    dropout: float = 0.0  # of the inputs of the last layer
+    stochastic_depth: float = 0.0  # probability that the last residual branch is left out
 
 
 class Site(nn.Module):

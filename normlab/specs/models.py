@@ -44,6 +44,7 @@ class ModelFacts:
             neither, and its norm layers are converted.
         options: of the factory.
         recorded: the places that it has with default options, where it was built to see them.
+        drops: fields of a job's model that it has: "dropout", "stochastic_depth".
         unfit: why it cannot be built for samples of a size, where that was tried.
     """
 
@@ -60,6 +61,7 @@ class ModelFacts:
     options: Type[Spec] = Spec
     recorded: Mapping[SampleSize, Sequence[NormPlace]] = field(default_factory=dict)
     unfit: Mapping[SampleSize, str] = field(default_factory=dict)
+    drops: Tuple[str, ...] = ()
 
     def sites(self, width: Optional[int], image_size: int) -> List[NormPlace]:
         """List the normalizers in the order in which a sample passes them; none if unknown."""
@@ -155,6 +157,7 @@ def _lstm(width: int, side: int) -> List[NormPlace]:
     return 4 * [NormPlace(width, 1)]  # one per gate, at every time step
 
 
+_DROPS = ("dropout", "stochastic_depth")
 _OWN = (
     ModelFacts(
         "preresnet8",
@@ -163,6 +166,7 @@ _OWN = (
         default_width=8,
         min_image_size=8,
         sites_of=_preresnet8,
+        drops=_DROPS,
     ),
     ModelFacts(
         "convnet",
@@ -171,6 +175,7 @@ _OWN = (
         default_width=16,
         min_image_size=8,
         sites_of=_convnet,
+        drops=("dropout",),
     ),
     ModelFacts(
         "resnet20",
@@ -180,6 +185,7 @@ _OWN = (
         min_image_size=8,
         sites_of=_cifar_resnet(3),
         norm_ends_branch=True,
+        drops=_DROPS,
     ),
     ModelFacts(
         "resnet56",
@@ -189,6 +195,7 @@ _OWN = (
         min_image_size=8,
         sites_of=_cifar_resnet(9),
         norm_ends_branch=True,
+        drops=_DROPS,
     ),
     ModelFacts(
         "resnet18",
@@ -198,6 +205,7 @@ _OWN = (
         min_image_size=32,
         sites_of=_resnet18,
         norm_ends_branch=True,
+        drops=_DROPS,
     ),
     ModelFacts(
         "resnet50",
@@ -207,6 +215,7 @@ _OWN = (
         min_image_size=32,
         sites_of=_resnet50,
         norm_ends_branch=True,
+        drops=_DROPS,
     ),
     ModelFacts(
         "randomplain100",
@@ -234,6 +243,7 @@ _OWN = (
         sites_of=_lstm,
         task="language",
         recurrent=True,
+        drops=("dropout",),
     ),
 )
 MODELS: Registry[ModelFacts] = Registry(NETWORKS, {facts.name: facts for facts in _OWN})

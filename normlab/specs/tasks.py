@@ -23,6 +23,7 @@ class TaskFacts:
         classes: a target is a class; else a number.
         smooths: the loss takes label_smoothing.
         counts: it says which predictions are correct, so there is an accuracy.
+        mixes: the loss takes the mixed targets of mixed samples, probabilities of classes.
     """
 
     name: str
@@ -34,6 +35,7 @@ class TaskFacts:
     classes: bool = True
     smooths: bool = True
     counts: bool = True
+    mixes: bool = False
 
     def input_shape(self, channels: int, side: int) -> Tuple[int, ...]:
         """Return the shape of a sample with *side* positions in each dimension."""
@@ -45,7 +47,7 @@ class TaskFacts:
 
 
 _OWN = (
-    TaskFacts("classification", "the class of an image", dims=2, dense=False),
+    TaskFacts("classification", "the class of an image", 2, False, mixes=True),
     TaskFacts("segmentation", "the class of each pixel", 2, True, "val/jaccard"),
     TaskFacts("language", "the character after each one", 1, True, "val/perplexity"),
 )

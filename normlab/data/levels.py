@@ -1,0 +1,46 @@
+"""Between standardized samples and images from 0, black, to 1, white."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from normlab.data.datasets import Data
+
+
+@dataclass(frozen=True)
+class Levels:
+    """
+    The levels of a dataset: image = standardized * span + floor.
+
+    Args:
+        span, floor: for each channel, (1, C, 1, 1).
+    """
+
+    span: Tensor
+    floor: Tensor
+
+    def image(self, x: Tensor) -> Tensor:
+        """Return standardized *x* in [0, 1]."""
+        return x * self.span + self.floor
+
+    def standardized(self, image: Tensor) -> Tensor:
+        """Return *image* as the network gets it."""
+        return (image - self.floor) / self.span
+
+
+def levels_of(data: Data) -> Levels:
+    """
+    Return the levels of *data*: bytes have 0 to 255, floats those of the training set.
+
+    All channels have the same black and white, so that colors stay what they are.
+    """
+    if data.shift is not None and data.scale is not None:  # bytes
+        return Levels(1 / (255 * data.scale), data.shift / 255)
+    ones = data.train.x.new_ones(1, data.channels, 1, 1)
+    mean, deviation = data.moments or (ones * 0, ones)
+    ends = [f(data.train.x, dim=(0, 2, 3)).view_as(ones) for f in (Tensor.amin, Tensor.amax)]
+    low, high = (end * deviation + mean for end in ends)
+    white = (high.amax() - low.amin()).clamp(min=1e-6)
+    return Levels(deviation / white, (mean - low.amin()) / white)
