@@ -22,8 +22,8 @@ class Levels:
     floor: Tensor
 
     def image(self, x: Tensor) -> Tensor:
-        """Return standardized *x* in [0, 1]."""
-        return x * self.span + self.floor
+        """Return standardized *x* in [0, 1]; what an earlier change took out of it is cut off."""
+        return (x * self.span + self.floor).clamp(0, 1)
 
     def standardized(self, image: Tensor) -> Tensor:
         """Return *image* as the network gets it."""

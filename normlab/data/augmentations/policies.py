@@ -86,7 +86,7 @@ def _factors(most: float) -> Tuple[Change, ...]:
 
 
 _SOLARIZE = Change(lambda strength, sign: 1 - strength, colors.solarize)
-_RAND = (
+RAND = (
     *_places(shear=0.3, move=0.45, turn=30),
     *_factors(0.9),
     _SOLARIZE,
@@ -96,7 +96,7 @@ _RAND = (
     Change(_nothing, colors.equalize),
     Change(_nothing, colors.invert),
 )
-_TRIVIAL = (
+TRIVIAL = (
     Change(_nothing, lambda x, amount: x),
     *_places(shear=0.99, move=32 / 224, turn=135),
     *_factors(0.99),
@@ -136,14 +136,14 @@ class RandAugment:
         normal = torch.randn(shape, generator=generator)
         strength = ((self._magnitude + self._deviation * normal) / 10).clamp(0, 1)
         u = torch.rand(*shape, 3, generator=generator)
-        which = (u[..., 0] * len(_RAND)).floor()
+        which = (u[..., 0] * len(RAND)).floor()
         which = torch.where(u[..., 1] < self._probability, which, torch.full_like(which, -1))
         return torch.stack([which, strength, (u[..., 2] < 0.5) * 2.0 - 1], dim=2)
 
     def __call__(self, x: Tensor, drawn: Tensor) -> Tensor:
         """Change *x* (N, C, H, W) in [0, 1]."""
         for i in range(self._num_ops):
-            x = apply(_RAND, x, drawn[:, i])
+            x = apply(RAND, x, drawn[:, i])
         return x
 
 
@@ -162,12 +162,12 @@ class TrivialAugment:
     def draw(self, n: int, generator: Generator) -> Tensor:
         """Return change, strength and sign, (n, 3)."""
         u = torch.rand(n, 3, generator=generator)
-        which, strength = (u[:, 0] * len(_TRIVIAL)).floor(), (u[:, 1] * 31).floor() / 30
+        which, strength = (u[:, 0] * len(TRIVIAL)).floor(), (u[:, 1] * 31).floor() / 30
         return torch.stack([which, strength, (u[:, 2] < 0.5) * 2.0 - 1], dim=1)
 
     def __call__(self, x: Tensor, drawn: Tensor) -> Tensor:
         """Change *x* (N, C, H, W) in [0, 1]."""
-        return apply(_TRIVIAL, x, drawn)
+        return apply(TRIVIAL, x, drawn)
 
 
 def apply(changes: Sequence[Change], x: Tensor, drawn: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Callable
+from typing import Any, Callable, List
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from normlab.training.layer_rates import layer_factors
 from normlab.training.lion import Lion
 from normlab.training.optimizers import make_optimizer, parameter_groups
 
-Arrays = list[Any]
+Arrays = List[Any]
 STEPS = 5
 
 
