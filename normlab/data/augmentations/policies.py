@@ -40,8 +40,12 @@ def _nothing(strength: Tensor, sign: Tensor) -> Tensor:
     return strength
 
 
-def _falling_bits(most: float, range_of: float) -> Amount:
-    return lambda strength, sign: most - (range_of * strength).floor()
+def _whole(strength: Tensor, sign: Tensor) -> Tensor:
+    return 4 - (4 * strength).floor()
+
+
+def _rounded(strength: Tensor, sign: Tensor) -> Tensor:
+    return 8 - (6 * strength).round()
 
 
 def _shear_x(a: Tensor) -> List[Tensor]:
@@ -90,7 +94,7 @@ RAND = (
     *_places(shear=0.3, move=0.45, turn=30),
     *_factors(0.9),
     _SOLARIZE,
-    Change(_falling_bits(4, 4), colors.posterize),
+    Change(_whole, colors.posterize),
     Change(lambda strength, sign: strength * 110 / 255, colors.solarize_add),
     Change(_nothing, colors.autocontrast),
     Change(_nothing, colors.equalize),
@@ -101,7 +105,7 @@ TRIVIAL = (
     *_places(shear=0.99, move=32 / 224, turn=135),
     *_factors(0.99),
     _SOLARIZE,
-    Change(_falling_bits(8, 6), colors.posterize),
+    Change(_rounded, colors.posterize),
     Change(_nothing, colors.autocontrast),
     Change(_nothing, colors.equalize),
 )
@@ -116,8 +120,8 @@ class RandAugment:
 
     Source:
         Cubuk et al., "RandAugment", arXiv:1909.13719, in the form and with the ranges of timm's
-        `rand-m<magnitude>-mstd<deviation>-inc1`, as they are remembered: timm's fills with the
-        mean, and draws the interpolation.
+        `rand-m<magnitude>-mstd<deviation>-inc1`. Timm's fills with the mean, and draws the
+        interpolation.
     """
 
     on_host = True  # which image gets which change decides what is computed
@@ -153,8 +157,7 @@ class TrivialAugment:
 
     Source:
         Müller and Hutter, "TrivialAugment", arXiv:2103.10158, with the wide ranges of
-        torchvision's `TrivialAugmentWide`, as they are remembered. Its moves of 32 pixels are
-        shares of a side of 224 here.
+        torchvision's `TrivialAugmentWide`. Its moves of 32 pixels are shares of a side of 224.
     """
 
     on_host = True
