@@ -197,7 +197,8 @@ def make_optimizer(library: Any, program: nn.Module, spec: JobSpec) -> Any:
         return library.optim.RMSprop(
             groups, lr=lr, alpha=optimizer.alpha, eps=optimizer.eps, momentum=momentum
         )
-    return library.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=optimizer.nesterov, **clip)
+    nesterov = bool(optimizer.own.get("nesterov"))
+    return library.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, **clip)
 
 
 def _clip(norm: Optional[float]) -> Dict[str, float]:

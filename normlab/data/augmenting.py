@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from normlab.data.datasets import Data
 from normlab.data.levels import Levels
 from normlab.errors import InvalidSpec
 from normlab.specs.augmentations import Augmentation
@@ -59,7 +58,7 @@ class EpochAugmentation:
 
     Args:
         augmenting: of the job.
-        data: the dataset.
+        samples, classes: of the training set.
         seed, epoch: of the job, and from 0.
         generator: of the epoch's order, after the order was drawn.
         place: moves tensors to the device of the samples.
@@ -68,20 +67,22 @@ class EpochAugmentation:
     def __init__(
         self,
         augmenting: Augmenting,
-        data: Data,
+        samples: int,
+        classes: int,
         seed: int,
         epoch: int,
         generator: Generator,
         place: Place,
     ) -> None:
-        n = len(data.train)
-        self._classes = data.num_classes
+        self._classes = classes
         self._micro_batch = augmenting.micro_batch
         self._levels = augmenting.levels
-        self._steps: List[_Step] = [_step(spec, n, generator, place) for spec in augmenting.first]
+        self._steps: List[_Step] = [
+            _step(spec, samples, generator, place) for spec in augmenting.first
+        ]
         for i, spec in enumerate(augmenting.others):
             own = Generator().manual_seed(mixed_seed(seed, epoch, i, spec.name))
-            self._steps.append(_step(spec, n, own, place))
+            self._steps.append(_step(spec, samples, own, place))
         self._softens = any(step.spec.mixes for step in self._steps)
 
     def __call__(self, x: Tensor, y: Tensor, part: Part, host: Part) -> Tuple[Tensor, Tensor]:
@@ -109,7 +110,7 @@ class EpochAugmentation:
         if not step.spec.mixes:
             return _whole(step.spec, step.change(x, drawn), x), y
         size = self._micro_batch
-        pieces = zip(x.split(size), y.split(size), drawn.split(size))
+        pieces = zip(*(torch.split(part, size) for part in (x, y, drawn)))
         mixed = [step.change(*piece) for piece in pieces]
         xs, ys = zip(*mixed)
         return torch.cat(xs), torch.cat(ys)

@@ -44,7 +44,7 @@ class EpochBatches:
         n = len(data.train)
         g = torch.Generator().manual_seed(mixed_seed(seed, epoch))
         self._order = place(torch.randperm(n, generator=g))
-        self._augment = EpochAugmentation(augmenting, data, seed, epoch, g, place)
+        self._augment = EpochAugmentation(augmenting, n, data.num_classes, seed, epoch, g, place)
 
     def __len__(self) -> int:
         return len(self._data.train) // self._size

@@ -200,7 +200,7 @@ def apply(changes: Sequence[Change], x: Tensor, drawn: Tensor) -> Tensor:
 def _matrices(changes: Sequence[Change], drawn: Tensor) -> Tensor:
     """Return the affine maps of images whose changes are all of places, (N, 2, 3)."""
     found = torch.empty(len(drawn), 6)
-    for i in drawn[:, 0].unique().long().tolist():
+    for i in sorted({int(which) for which in drawn[:, 0].tolist()}):
         these = drawn[:, 0] == i
         amount = changes[i].amount(drawn[these, 1], drawn[these, 2])
         matrix = changes[i].matrix
