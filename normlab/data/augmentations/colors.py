@@ -16,7 +16,7 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow's conversion to grey
 
 def brightness(x: Tensor, factor: Tensor) -> Tensor:
     """Multiply by *factor*."""
-    return (x * _each(factor)).clamp(0, 1)
+    return (x * _each(factor)).clamp_(0, 1)
 
 
 def contrast(x: Tensor, factor: Tensor) -> Tensor:
@@ -109,12 +109,12 @@ def grey(x: Tensor) -> Tensor:
     """Return the brightness of each pixel, (N, 1, H, W)."""
     if x.shape[1] != 3:
         return x.mean(dim=1, keepdim=True)
-    weight = torch.tensor(_LUMA, dtype=x.dtype, device=x.device).view(1, 3, 1, 1)
-    return (x * weight).sum(dim=1, keepdim=True)
+    red, green, blue = (x[:, i : i + 1] * share for i, share in enumerate(_LUMA))
+    return red.add_(green).add_(blue)
 
 
 def _blend(x: Tensor, start: Tensor, factor: Tensor) -> Tensor:
-    return (start + (x - start) * _each(factor)).clamp(0, 1)
+    return torch.lerp(start, x, _each(factor)).clamp_(0, 1)
 
 
 def _each(number: Tensor) -> Tensor:
