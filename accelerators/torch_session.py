@@ -14,11 +14,11 @@ from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import StepResult
 from normlab.training.clipping import adaptive_clipping
 from normlab.training.optimizers import make_optimizer
-from normlab.training.tasks import Task, tallies_of
+from normlab.training.scoring import Scorer, outputs, reduced_precision
+from normlab.training.tasks import Task
 from normlab.training.weight_average import weight_average
 
 _TOGETHER_NORM = 1.0  # norm of their joint gradient, in the code of Shao et al., arXiv:1903.03793
-_PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class TorchSession:
@@ -44,8 +44,8 @@ class TorchSession:
         self.optimizer = make_optimizer(model, spec)
         self._spec = spec
         self._group = group
-        self._dtype = _PRECISIONS.get(spec.precision)
-        self._parameters = list(model.parameters())
+        self._dtype = reduced_precision(spec)
+        self._parameters = [p for p in model.parameters() if p.requires_grad]  # not the frozen
         self._normalizers = norms.activation_norms(model)  # once: a walk per update takes time
         self._average = weight_average(model, spec)
         if self._average is not None:
@@ -54,7 +54,7 @@ class TorchSession:
         self._clipped_together = norms.clipped_together(model)
         self._clip_units = adaptive_clipping(model, spec)
         self._task = Task(spec)
-        self._tallies = tallies_of(spec)
+        self._score = Scorer(spec)
 
     def place(self, x: Tensor) -> Tensor:
         """Return *x* on the device."""
@@ -134,22 +134,14 @@ class TorchSession:
         loss.backward()  # type: ignore[no-untyped-call]
 
     def _forward(self, model: nn.Module, x: Tensor) -> Tensor:
-        if self._dtype is None:
-            logits: Tensor = model(x)
-        else:
-            with torch.autocast(self.device.type, dtype=self._dtype):
-                logits = model(x)
-        return logits
+        return outputs(model, x, self._dtype)
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
         """Compute the loss of *x* in evaluation mode, and change nothing."""
         if self._average is None:
             self._switch(training=False)
-        logits = self._forward(self.evaluated(), x)
-        loss = self._task.loss(logits, y)
-        hits = self._task.correct(logits, y)
-        return StepResult(loss, hits, self._task.predictions(y), self._tallies(logits, y))
+        return self._score(self._forward(self.evaluated(), x), y)
 
     def inspect(self) -> nn.Module:
         """Return the model."""

@@ -12,7 +12,10 @@ from pydantic import BaseModel
 from normlab.specs import registries
 from normlab.specs.augmentations import AUGMENTATIONS
 from normlab.specs.datasets import DATASETS
+from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import MOST_AUGMENTATIONS, JobSpec
+from normlab.specs.loading import LoadingSpec
+from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
 from normlab.specs.network_and_data import DatasetSpec, ModelSpec
 from normlab.specs.normalizers import BY_KIND
@@ -21,6 +24,8 @@ from normlab.specs.optimizers import OPTIMIZERS
 from normlab.specs.options import OptionRecord, options
 from normlab.specs.registries import Registry
 from normlab.specs.schedules import SCHEDULES
+from normlab.specs.starting_weights import InitFrom
+from normlab.specs.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,14 @@ class Chooser:
 
 
 @dataclass(frozen=True)
+class Several:
+    """A field that lists parts by their names; the paths of their options are relative to them."""
+
+    path: str
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
 class Group:
     """Fields under one heading; *choosers* come first."""
 
@@ -59,12 +72,14 @@ class Group:
     choosers: tuple[Chooser, ...]
     fields: tuple[FormField, ...]
     open: bool = True
+    several: tuple[Several, ...] = ()
 
 
 _JOB = {option.name: option for option in options(JobSpec)}
 _RUN = ("batch_size", "gradient_accumulation", "replicas", "epochs", "max_steps", "seed")
 _AUGMENTATIONS_SHOWN = MOST_AUGMENTATIONS
 LOSS = LossSpec.model_fields["name"].default
+_SEVERAL = ("metrics", "hooks", "diagnostics")
 _PLACE = ("device", "ipu_runtime", "precision", "threads", "tf32", "acceleration")
 
 
@@ -75,7 +90,7 @@ def job_form() -> tuple[Group, ...]:
 
 @cache
 def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
-    shown = {"name", "label_smoothing", "augmentations", *_RUN, *_PLACE}
+    shown = {"name", "label_smoothing", "augmentations", *_RUN, *_PLACE, *_SEVERAL}
     return (
         Group("Normalizer", (_normalizer(),), ()),
         Group(
@@ -98,6 +113,7 @@ def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
         ),
         Group("Augmentation", _augmentations(), (), open=False),
         Group("Device", (), _job_fields(_PLACE)),
+        Group("Measures and hooks", (), (), several=_several()),
         Group(
             "Everything else",
             (),
@@ -105,6 +121,8 @@ def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
                 *_job_fields(name for name in _JOB if name not in shown),
                 *_fields(AugmentationSpec, "augmentation"),
                 *_fields(CheckpointSpec, "checkpoint"),
+                *_fields(LoadingSpec, "loading"),
+                *_fields(InitFrom, "init_from"),
             ),
             open=False,
         ),
@@ -120,6 +138,7 @@ def paths() -> list[str]:
             varied = () if chooser.axis == "augmentations" else chooser.choices  # as a whole
             found.update((f.path, None) for choice in varied for f in choice.fields)
         found.update((f.path, None) for f in group.fields)
+        found.update((several.path, None) for several in group.several)
     return [path for path in found if path not in ("seed", "name")]
 
 
@@ -133,11 +152,30 @@ def _normalizer() -> Chooser:
 
 def _named(part: str, spec: type[BaseModel], registry: Registry[Any]) -> Chooser:
     choices = tuple(
-        Choice(name, "", _fields(facts.options, f"{part}.options"))
+        Choice(name, "", (*_fields(facts.options, f"{part}.options"), *_of_task(part, facts)))
         for name, facts in registry.items()
     )
     path = f"{part}.name"
     return Chooser(path, path, part, spec.model_fields["name"].default, choices)
+
+
+def _of_task(part: str, facts: Any) -> tuple[FormField, ...]:
+    task = TASKS.get(facts.task) if part == "dataset" else None
+    return () if task is None else _fields(task.options, "task")
+
+
+def _several() -> tuple[Several, ...]:
+    parts: dict[str, Registry[Any]] = {"metrics": METRICS, "hooks": HOOKS}
+    found = [
+        Several(path, tuple(Choice(f.name, f.summary, _options(f.options)) for f in known.values()))
+        for path, known in parts.items()
+    ]
+    looks = tuple(Choice(facts.name, facts.summary, ()) for facts in DIAGNOSTICS.values())
+    return (*found, Several("diagnostics", looks))
+
+
+def _options(model: type[BaseModel]) -> tuple[FormField, ...]:
+    return tuple(FormField(option.name, option) for option in options(model))
 
 
 def _but_name(spec: type[BaseModel], part: str) -> tuple[FormField, ...]:

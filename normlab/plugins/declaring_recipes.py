@@ -9,7 +9,7 @@ from normlab.plugins.declaring import TargetT, declare
 from normlab.specs.registries import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
 
 
-def optimizer(name: str) -> Callable[[TargetT], TargetT]:
+def optimizer(name: str, *, needs: Sequence[str] = ()) -> Callable[[TargetT], TargetT]:
     """
     Declare an optimizer, for `optimizer: {name: NAME, ...}` in jobs.
 
@@ -20,14 +20,15 @@ def optimizer(name: str) -> Callable[[TargetT], TargetT]:
 
     Args:
         name: lower-case letters, digits and underscores, starting with a letter.
+        needs: packages, as for a normalizer.
 
     Raises:
         InvalidSpec: the name cannot be used.
     """
-    return declare(OPTIMIZERS, name, {})
+    return declare(OPTIMIZERS, name, {}, needs)
 
 
-def schedule(name: str) -> Callable[[TargetT], TargetT]:
+def schedule(name: str, *, needs: Sequence[str] = ()) -> Callable[[TargetT], TargetT]:
     """
     Declare a schedule of the learning rate, for `schedule: {name: NAME, ...}` in jobs.
 
@@ -39,11 +40,12 @@ def schedule(name: str) -> Callable[[TargetT], TargetT]:
 
     Args:
         name: lower-case letters, digits and underscores, starting with a letter.
+        needs: packages, as for a normalizer.
 
     Raises:
         InvalidSpec: the name cannot be used.
     """
-    return declare(SCHEDULES, name, {})
+    return declare(SCHEDULES, name, {}, needs)
 
 
 def augmentation(
@@ -52,6 +54,7 @@ def augmentation(
     draws: int = 1,
     pixels: bool = False,
     tasks: Sequence[str] = ("classification",),
+    needs: Sequence[str] = (),
 ) -> Callable[[TargetT], TargetT]:
     """
     Declare a random change of training samples, for `augmentations: [NAME, ...]` in jobs.
@@ -68,10 +71,12 @@ def augmentation(
         draws: of a function, random numbers for each sample.
         pixels: x is in [0, 1], black to white; else it is standardized.
         tasks: whose targets stay right; where targets are mixed, every task whose loss takes them.
+        needs: packages, as for a normalizer.
 
     Raises:
         InvalidSpec: the name cannot be used.
     """
     if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
         raise InvalidSpec(f"draws={draws!r}: give an integer of at least 1")
-    return declare(AUGMENTATIONS, name, {"draws": draws, "pixels": pixels, "tasks": list(tasks)})
+    facts = {"draws": draws, "pixels": pixels, "tasks": list(tasks)}
+    return declare(AUGMENTATIONS, name, facts, needs)

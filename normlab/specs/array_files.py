@@ -17,6 +17,7 @@ _MOST_HEAD_BYTES = 1 << 24  # of a safetensors file
 _NUMPY = {
     "U8": "uint8", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64",
     "F16": "float16", "F32": "float32", "F64": "float64", "BOOL": "bool",
+    "BF16": "bfloat16",
 }  # fmt: skip
 
 
@@ -26,6 +27,7 @@ class Head(NamedTuple):
     shape: Tuple[int, ...]
     dtype: str
     begin: int = 0
+    bytes: int = 0
 
 
 def heads(path: Path) -> Dict[str, Head]:
@@ -79,7 +81,9 @@ def _of_safetensors(path: Path) -> Dict[str, Head]:
             raise ValueError("is damaged, or no .safetensors file: its head is too long")
         head = json.loads(file.read(size))
     head.pop("__metadata__", None)
-    return {
-        key: Head(tuple(one["shape"]), _NUMPY[one["dtype"]], 8 + size + one["data_offsets"][0])
-        for key, one in head.items()
-    }
+    found = {}
+    for key, one in head.items():
+        begin, end = one["data_offsets"]
+        place = (8 + size + begin, end - begin)
+        found[key] = Head(tuple(one["shape"]), _NUMPY[one["dtype"]], *place)
+    return found

@@ -30,6 +30,9 @@ def _problems(spec: JobSpec) -> Iterator[FieldProblem]:
         rule = "PopTorch's RMSprop does not clip; use sgd or adamw, or leave clip_norm out"
         yield FieldProblem("optimizer.clip_norm", rule)
     yield from _of_optimizer(spec)
+    if spec.freeze:
+        rule = "a compiled update moves every parameter"
+        yield FieldProblem("freeze", f"{rule}; leave it out or use cpu or cuda")
     if spec.diagnostics:
         rule = "look into the model while it runs, and a compiled model is closed"
         yield FieldProblem("diagnostics", f"{rule}; leave them out or use cpu or cuda")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from normlab.data import Data
 from normlab.data.augmenting import Augmenting
 from normlab.data.levels import levels_of
+from normlab.data.training_data import TrainingData
 from normlab.specs.jobs import JobSpec
 
 
-def augmenting_of(spec: JobSpec, data: Data) -> Augmenting:
+def augmenting_of(spec: JobSpec, data: TrainingData) -> Augmenting:
     """Return the augmentations of *spec*, for *data* where its samples are."""
     sees_images = any(one.pixels for one in spec.augmentations)
     return Augmenting(

@@ -206,6 +206,48 @@ def test_what_code_returns_is_checked_in_the_training(
     assert said in str(caught.value)
 
 
+MIXABLE = '''
+import torch
+from torch import nn
+import normlab
+
+
+@normlab.task("steepness", classes=False, mixes=True)
+class Steepness:
+    """The squared error."""
+
+    def loss(self, output, y):
+        return (output[:, 0] - y).square().mean()
+
+
+@normlab.dataset("slopes", num_classes=1, channels=1, image_size=8, task="steepness")
+def slopes(split):
+    """How steep a ramp is."""
+    return [(torch.linspace(0, i / 32, 8).expand(1, 8, 8).clone(), i / 32) for i in range(32)]
+
+
+@normlab.network("plane", task="steepness")
+def plane(norm, in_channels, num_classes):
+    """A line."""
+    return nn.Sequential(norm(in_channels), nn.Flatten(), nn.Linear(64, num_classes))
+'''
+
+
+def test_a_task_that_says_so_has_its_samples_mixed(tmp_path: Path) -> None:
+    use([load(source("mixable.py", MIXABLE).written_below(tmp_path / "c"), "mixable.py")])
+    fields: dict[str, Any] = {
+        "model": {"name": "plane"},
+        "dataset": {"name": "slopes"},
+        "optimizer": {"lr": 0.005},
+        "augmentations": ["mixup"],
+    }
+    assert problems(**fields) == {}
+    _, summary = train(small_job(**fields), tmp_path / "run")
+    assert isinstance(summary, dict)
+    refused = problems(**{**fields, "loss": {}})
+    assert "steepness has a loss of its own" in refused["loss"]
+
+
 WRONG = {
     "no_rate.py": ("optimizer('a')\ndef f(params): ...", "takes the groups of parameters first"),
     "taken.py": ("optimizer('sgd')\ndef f(params, lr): ...", "'sgd' is normlab's own"),
