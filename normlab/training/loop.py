@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
 
+from normlab.data.augmenting import mixed_seed
 from normlab.data.batches import EpochBatches
 from normlab.data.opening import opened
 from normlab.data.training_data import TrainingData
@@ -21,6 +22,7 @@ from normlab.specs.job_rules import admit
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import task_of, total_steps
 from normlab.training.accelerator import Accelerator, Session
+from normlab.training.augmenting import augmenting_of
 from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.clock import Clock
 from normlab.training.diagnosis import Diagnosis
@@ -107,7 +109,8 @@ def fit(
         training.run(should_stop)
         if training.leads:
             last, said = training.results.last, dict(zip(SIZES, sizes))
-            reporter.event(write_weights(session.inspect(), spec, checkpoints.folder, last, said))
+            final = session.evaluated()
+            reporter.event(write_weights(final, spec, checkpoints.folder, last, said))
     parameters = sum(p.numel() for p in model.parameters())
     return {"parameters": parameters, **training.summary(), **environment}
 
@@ -152,6 +155,8 @@ class Training:
         self.diagnosis = Diagnosis(spec, session, data, reporter, self.steps_per_epoch)
         self.rate = scaled_rate(spec.optimizer, spec.samples_per_update).learning_rate
         self.steer: Steer = lambda epoch: None
+        self.drops = spec.model.drops
+        self.augmenting = augmenting_of(spec, data)
         self.threads = torch.get_num_threads()
         self._saved_step = -1
         self._saved_at = time.monotonic()
@@ -209,7 +214,7 @@ class Training:
         return EpochBatches(
             self.data,
             self.spec.samples_per_update,
-            self.spec.augmentation,
+            self.augmenting,
             self.spec.seed,
             epoch,
             self.session.place,
@@ -221,6 +226,8 @@ class Training:
         learning_rate = self._learning_rate(number)
         with self.clock.training():
             self.session.prepare(learning_rate, (number - 1) / self.steps)
+            if self.drops:  # so that masks need no state in a checkpoint, wherever they are drawn
+                torch.manual_seed(mixed_seed(self.spec.seed, number, self.replicas.rank))
             x, y = batches[(number - 1) % self.steps_per_epoch]
             self.steer((number - 1) // self.steps_per_epoch)
             result = self.session.train(x, y)
