@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check docs format bench bench-norms bench-threads bench-diagnostics \
-	bench-calibration bench-api bench-studies bench-plugins drill mlflow test-compose test-cuda test-py38 \
+	bench-calibration bench-api bench-studies bench-plugins bench-packs drill mlflow test-compose test-cuda test-py38 \
 	reproduce constraints hooks clean
 
 ## Show this list.
@@ -85,6 +85,10 @@ bench-studies: install
 ## Measure what plugins cost: a layer on the engine, the start of a stack, a submission.
 bench-plugins: install
 	$(PY) -m benchmarks.plugins
+
+## Compare a pack of runs with the same runs one after another, and with vmap (about 5 minutes).
+bench-packs: install
+	$(PY) -m benchmarks.packs
 
 ## Install an MLflow server into .bench/, for bench-api and the export test (about a minute).
 mlflow: install

@@ -17,6 +17,7 @@ from normlab.nets import build
 from normlab.norms.conversion_report import ConversionReport
 from normlab.specs.job_rules import admit
 from normlab.specs.jobs import JobSpec
+from normlab.specs.network_and_data import DatasetSpec
 from normlab.specs.sizes import task_of, total_steps
 from normlab.training.accelerator import Accelerator, Session
 from normlab.training.checkpoints import CheckpointFolder
@@ -26,14 +27,14 @@ from normlab.training.evaluation import evaluate
 from normlab.training.norm_control import EpochNorms, Steer, steering
 from normlab.training.optimizers import scaled_rate
 from normlab.training.overflows import Overflows
-from normlab.training.replicas import Alone, Replicas, rows_of
+from normlab.training.replicas import SAVE, STOP, Alone, Replicas, rows_of
 from normlab.training.reporting import Reporter
 from normlab.training.schedules import factor
 from normlab.training.step_results import StepResults
 from normlab.training.weights import write_weights
 
 StopRequest = Callable[[], Optional[JobStopped]]
-_SAVE, _STOP = 1, 2  # what a pause may be for
+Loader = Callable[[DatasetSpec, Path], Data]
 _AT_EPOCHS = 0.1  # of every_s: a short epoch costs less than its checkpoint
 
 
@@ -46,6 +47,7 @@ def fit(
     should_stop: StopRequest,
     replicas: Optional[Replicas] = None,
     norms: Optional[Sequence[EpochNorms]] = None,
+    loader: Loader = load,
 ) -> Dict[str, Any]:
     """
     Train as *spec* says, and return the summary: final metrics, size and speed.
@@ -60,6 +62,7 @@ def fit(
         replicas: this process among others that fit the same spec, each with a model of its own;
             None where *accelerator* holds them all.
         norms: the records of the job `optimizer.norms_of`, one entry per epoch.
+        loader: gives the dataset, for trainings that share it.
 
     Raises:
         InvalidSpec: the spec breaks a rule that binds several of its fields.
@@ -70,7 +73,7 @@ def fit(
         return {"parameters": 0, "epochs": 0, "steps": 0, "seconds": 0.0}
     admit(spec, data_root)
     torch.manual_seed(spec.seed)
-    data = load(spec.dataset, data_root)
+    data = loader(spec.dataset, data_root)
     conversions: List[ConversionReport] = []
     sizes = (data.channels, data.num_classes, data.image_size)
     model = build(spec.model, spec.normalizer, *sizes, report=conversions.append)
@@ -229,7 +232,7 @@ class Training:
             self._save()
 
     def _is_worth_saving(self) -> int:
-        return _SAVE if self._unsaved_s() >= _AT_EPOCHS * self.spec.checkpoint.every_s else 0
+        return SAVE if self._unsaved_s() >= _AT_EPOCHS * self.spec.checkpoint.every_s else 0
 
     def _evaluate(self) -> None:
         self.session.prepare(self.rate, self.step / self.steps)
@@ -255,19 +258,19 @@ class Training:
 
     def _pause(self, should_stop: StopRequest) -> None:
         decision = self.replicas.agree(lambda: self._decide(should_stop))
-        if decision == _STOP:
+        if decision == STOP:
             self._save()
             raise self._stop or should_stop() or JobDrained("the first replica was asked to stop")
         every = self.spec.checkpoint.every_steps
         due = every is not None and self.step % every == 0 and self.step > 0
-        if due or decision == _SAVE:
+        if due or decision == SAVE:
             self._save()
 
     def _decide(self, should_stop: StopRequest) -> int:
         self._stop = should_stop()
         if self._stop is not None:
-            return _STOP
-        return _SAVE if self._unsaved_s() >= self.spec.checkpoint.every_s else 0
+            return STOP
+        return SAVE if self._unsaved_s() >= self.spec.checkpoint.every_s else 0
 
     def _unsaved_s(self) -> float:
         return time.monotonic() - self._saved_at
