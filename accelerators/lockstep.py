@@ -1,9 +1,9 @@
-"""Threads that take turns: one runs at a time, and all meet at each call that they make together."""
+"""Threads that take turns: one runs at a time, and all meet at the calls that they make as one."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import torch
 
@@ -36,12 +36,26 @@ class Lockstep:
         self._results: Mapping[int, Any] = {}
         self._failure: Optional[BaseException] = None
 
-    def run(self, works: List[Callable[[], Any]]) -> List[Any]:
-        """Do the *works* of the members, and return what each returned or raised."""
+    def run(
+        self, works: Sequence[Callable[[], Any]], ended: Callable[[int, Any], None]
+    ) -> List[Any]:
+        """Do the *works* of the members; list what each returned or raised, and tell *ended*."""
         found: List[Any] = [None] * len(works)
+
+        def work_on(member: int) -> None:
+            self._turns[member].acquire()
+            try:
+                found[member] = works[member]()
+            except BaseException as e:  # of this member: the others go on
+                found[member] = e
+            try:
+                ended(member, found[member])
+            finally:
+                self._leave(member)
+
         threads = [
-            threading.Thread(target=self._work, args=(i, work, found), name=f"member-{i}")
-            for i, work in enumerate(works)
+            threading.Thread(target=work_on, args=(i,), name=f"member-{i}")
+            for i in range(len(works))
         ]
         for thread in threads:
             thread.start()
@@ -66,12 +80,7 @@ class Lockstep:
             raise self._failure
         return self._results[member]
 
-    def _work(self, member: int, work: Callable[[], Any], found: List[Any]) -> None:
-        self._turns[member].acquire()
-        try:
-            found[member] = work()
-        except BaseException as e:  # of this member: the others go on
-            found[member] = e
+    def _leave(self, member: int) -> None:
         self.left.remove(member)
         self._calls.pop(member, None)
         self._pass_on(member)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,10 @@ class _Evaluate(NamedTuple):
 
 
 def fit_pack(
-    members: Sequence[Member], data_root: Path, threads: Optional[int] = None
+    members: Sequence[Member],
+    data_root: Path,
+    threads: Optional[int] = None,
+    ended: Callable[[int, Any], None] = lambda member, outcome: None,
 ) -> List[Any]:
     """
     Train the *members* as one pack on this CPU; return what each one's `fit` returned or raised.
@@ -69,6 +72,7 @@ def fit_pack(
 
     Args:
         threads: of the pack; None is one.
+        ended: told a member's number and outcome when it leaves, while the others go on.
 
     Raises:
         InvalidSpec: the jobs cannot be members of one pack; the message names the field.
@@ -94,7 +98,7 @@ def fit_pack(
         for i, member in enumerate(members)
     ]
     with host_computation(specs[0].threads or threads or 1, specs[0]):
-        return pack.lockstep.run(works)
+        return pack.lockstep.run(works, ended)
 
 
 class _Shared:
@@ -192,7 +196,10 @@ class _Pack:
 
 
 class _MemberAccelerator(CpuAccelerator):
-    """The CPU as a member of a pack has it."""
+    """The CPU as a member of a pack has it: its time is that of all members."""
+
+    runtime = "packed"
+    timing_valid = False
 
     def __init__(self, pack: _Pack, member: int) -> None:
         super().__init__()

@@ -47,6 +47,9 @@ class JobOrder(BaseModel):
     gpus: Union[List[str], None] = Field(
         None, description="GPUs that the process sees, one per replica"
     )
+    mates: List[JobOrder] = Field(
+        default_factory=list, description="orders of the jobs that train with it as one pack"
+    )
 
     def to_line(self) -> bytes:
         """Encode as one line of JSON, including the newline."""

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from normlab.errors import ServiceUnavailable
 from normlab.host.limits import driver_gpus, usable_cores
 from normlab.plain_text import shown
 from normlab.specs.devices import DEVICES
-from service.jobs import leases, workers
+from service.jobs import pack_leases, workers
 from service.jobs.leases import Lease
 from service.loops import Loop
 from service.settings import Settings
@@ -27,6 +28,7 @@ from service.store.database import Database
 from workers.bell import Bell
 from workers.gpus import GpuPool, gpu_names
 from workers.host_facts import host_facts, probe, unprobed
+from workers.pack_supervisor import work_on
 from workers.process import FreshLauncher, Launcher, import_path
 from workers.slots import SlotGroup
 from workers.supervisor import Supervisor
@@ -80,7 +82,7 @@ class Worker:
             gpus=self._gpus,
         )
         self._slots = SlotGroup(
-            slots, self._claim, supervisor.work_on, bell, leaving, settings.poll_s
+            slots, self._claim, partial(work_on, supervisor), bell, leaving, settings.poll_s
         )
         self._presence = Loop("presence", self._beat, settings.heartbeat_s)
 
@@ -111,7 +113,7 @@ class Worker:
 
     def _take(self, most_replicas: int | None = None) -> Lease | None:
         lease_s = self._settings.lease_s
-        return leases.claim(self._database, self.device, self.id, lease_s, most_replicas)
+        return pack_leases.claim(self._database, self.device, self.id, lease_s, most_replicas)
 
     def _launcher(self) -> Launcher:
         fresh = FreshLauncher(self._python, self._environment)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Dict, Iterator, Optional, Sequence, Set
 
 from normlab.errors import FieldProblem
 from normlab.specs.base import Spec
 from normlab.specs.jobs import JobSpec
 
-# What a member has of its own: fields, or with a point all fields of a part.
-_OWN = {"seed", "name", "priority", "max_attempts", "time_limit_s", "label_smoothing", "schedule."}
+# What a member has of its own.
+_OWN = {"seed", "name", "priority", "max_attempts", "time_limit_s", "label_smoothing", "schedule"}
 _NUMBERS_OF_OPTIMIZERS = {
     "lr", "lr_reference_batch", "batch_scaling", "momentum", "weight_decay", "decay_normalizers",
     "clip_norm", "clip_ratio", "beta1", "beta2", "eps", "alpha",
@@ -18,7 +19,7 @@ _SAME = {
     "normalizer", "model", "dataset", "batch_size", "gradient_accumulation", "device",
     "ipu_runtime", "epochs", "max_steps", "evaluate_every", "optimizer", "augmentation",
     "precision", "tf32", "deterministic", "threads", "diagnostics", "metrics", "checkpoint",
-    "code", "schedule",
+    "code",
 }  # fmt: skip
 _OF_OPTIMIZERS = {*_NUMBERS_OF_OPTIMIZERS, "name", "nesterov", "norm_mode", "norm_ratio_limit"}
 _ONLY: Dict[str, Sequence[Any]] = {  # other values have no packed form
@@ -41,7 +42,12 @@ def obstacle(specs: Sequence[JobSpec]) -> Optional[FieldProblem]:
         problem = next(_unknown_in(spec), None)
         if problem is not None:
             return problem
-    return next(_differences([_flat(spec) for spec in specs]), None)
+    return next(_differences([_common(spec) for spec in specs]), None)
+
+
+def common_text(spec: JobSpec) -> str:
+    """Return what the members of a pack have in common, as text: jobs with equal ones fit."""
+    return json.dumps(_common(spec), sort_keys=True, default=str)
 
 
 def _unknown_in(spec: JobSpec) -> Iterator[FieldProblem]:
@@ -65,12 +71,16 @@ def _set_in(part: Spec) -> Set[str]:
     return {name for name, default in defaults.items() if getattr(part, name) != default}
 
 
-def _flat(spec: JobSpec) -> Dict[str, Any]:
+def _common(spec: JobSpec) -> Dict[str, Any]:
     found: Dict[str, Any] = {}
     for field, value in spec.model_dump().items():
-        if field in ("optimizer", "normalizer"):
-            found.update({f"{field}.{name}": own for name, own in value.items()})
-        elif field not in _OWN and f"{field}." not in _OWN:
+        if field == "optimizer":
+            rest = {name: own for name, own in value.items() if name not in _NUMBERS_OF_OPTIMIZERS}
+            found.update({f"optimizer.{name}": own for name, own in rest.items()})
+        elif field == "normalizer":
+            rest = {name: own for name, own in value.items() if not _is_number(own)}
+            found.update({f"normalizer.{name}": own for name, own in rest.items()})
+        elif field not in _OWN:
             found[field] = value
     return found
 
@@ -80,15 +90,8 @@ def _differences(members: Sequence[Dict[str, Any]]) -> Iterator[FieldProblem]:
     for other in members[1:]:
         for field in sorted({*first, *other}):
             a, b = first.get(field), other.get(field)
-            if a != b and not _may_differ(field, a, b):
+            if a != b:
                 yield _refused(field, f"members have {a!r} and {b!r}")
-
-
-def _may_differ(field: str, a: Any, b: Any) -> bool:
-    part, _, name = field.partition(".")
-    if part == "optimizer":
-        return name in _NUMBERS_OF_OPTIMIZERS
-    return part == "normalizer" and all(_is_number(value) for value in (a, b))
 
 
 def _is_number(value: Any) -> bool:

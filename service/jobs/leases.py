@@ -48,6 +48,8 @@ class Lease:
     """Newest first; empty if nothing was saved."""
     time_left_s: float | None
     """Of the job's time limit, over all its attempts."""
+    mates: tuple[Lease, ...] = ()
+    """Of the jobs that this worker trains with it as one pack."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Renewal:
     cancel_requested: bool
 
 
-_CLAIMABLE = (
+CLAIMABLE = (
     f"state = 'queued' and device = :device and not cancel_requested and not {HELD}"
     " and attempt - forgiven < max_attempts"
     " and (not_before is null or not_before <= clock_timestamp())"
@@ -70,7 +72,7 @@ _TURNS = text(f"""
     from turn t
     cross join lateral (
         select priority, created_at from job
-        where owner = t.owner and {_CLAIMABLE}
+        where owner = t.owner and {CLAIMABLE}
         order by priority desc, created_at, id limit 1
     ) head
     left join (
@@ -82,7 +84,7 @@ _TURNS = text(f"""
         head.created_at
 """)
 _HEAD = text(f"""
-    select id from job where owner = :owner and priority = :priority and {_CLAIMABLE}
+    select id from job where owner = :owner and priority = :priority and {CLAIMABLE}
     order by created_at, id limit 1 for update skip locked
 """)
 _TAKEN = text("""
@@ -152,15 +154,16 @@ def claim(
         for turn in connection.execute(_TURNS, room).all():
             values = {**room, "owner": turn.owner, "priority": turn.priority}
             while (job := connection.execute(_HEAD, values).scalar()) is not None:
-                taken = _take(connection, job, device, worker, lease_s)
+                taken = take(connection, job, device, worker, lease_s)
                 if taken is not None:
                     return taken
     return None
 
 
-def _take(
+def take(
     connection: Connection, job: UUID, device: str, worker: str, lease_s: float
 ) -> Lease | None:
+    """Give a locked, claimable job to *worker*; None: its specification breaks a rule, it fails."""
     row = connection.execute(_TAKEN, {"job": job}).one()
     attempt = row.attempt + 1
     now = func.clock_timestamp()

@@ -1,4 +1,4 @@
-"""The example of the page on packs runs as it is."""
+"""The examples of the page on packs are valid, and run as they are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+
+from normlab.specs.studies import StudySpec
 
 PAGE = Path(__file__).parents[2] / "docs" / "packs.md"
 
@@ -17,10 +20,11 @@ def test_the_example_trains_a_pack_of_four(
     (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
     exec(compile(example, str(PAGE), "exec"), {})
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [line[:2] for line in lines] == [
-        ["0", "0.01"],
-        ["0", "0.1"],
-        ["1", "0.01"],
-        ["1", "0.1"],
-    ]
+    assert [tuple(line[:2]) for line in lines] == [(s, lr) for s in "01" for lr in ("0.01", "0.1")]
     assert {line[3] for line in lines} == {"4"}
+
+
+def test_the_study_is_valid_and_asks_for_packs() -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    study = StudySpec.model_validate(yaml.safe_load(example))
+    assert (study.pack, study.size) == ("auto", 48)
