@@ -145,7 +145,7 @@ class MemberReader:
     def take(self) -> Harvest:
         """Take all data that has arrived."""
         with self._changed:
-            harvest = Harvest(self._events, [0] * len(self._events), bytes(self._log))
+            harvest = Harvest(self._events, bytes(self._log), [0] * len(self._events))
             self._events, self._log = [], bytearray()
         return harvest
 

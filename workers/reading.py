@@ -21,9 +21,9 @@ class Harvest:
     """The data since the last call."""
 
     events: list[AnyEvent] = field(default_factory=list)
+    log: bytes = b""
     members: list[int] = field(default_factory=list)
     """Whose the events are: of a job alone, 0."""
-    log: bytes = b""
 
 
 class JobReader:
@@ -57,7 +57,7 @@ class JobReader:
         """Take all data that has arrived."""
         with self._changed:
             members, events = [m for m, _ in self._events], [e for _, e in self._events]
-            harvest = Harvest(events, members, bytes(self._log))
+            harvest = Harvest(events, bytes(self._log), members)
             self._events, self._log, self._waiting_bytes = [], bytearray(), 0
             self._changed.notify_all()
         return harvest
