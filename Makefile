@@ -10,7 +10,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check docs format bench bench-norms bench-threads bench-diagnostics \
-	bench-calibration bench-api bench-studies bench-plugins bench-packs drill mlflow test-compose test-cuda test-py38 \
+	bench-calibration bench-api bench-studies bench-plugins bench-packs bench-stream bench-zoo drill mlflow \
+	test-compose test-cuda test-py38 test-zoo \
 	reproduce constraints hooks clean
 
 ## Show this list.
@@ -74,6 +75,10 @@ bench-diagnostics: install
 bench-calibration: install
 	$(PY) -m benchmarks.calibration
 
+## Compare a job that trains a network of timm with timm's own training loop, in .venv-zoo.
+bench-zoo: install
+	tests/zoo/run --python -m benchmarks.timm_loop
+
 ## Compare the API with an MLflow server on the same machine.
 bench-api: install
 	$(PY) -m benchmarks.api_peer
@@ -90,6 +95,10 @@ bench-plugins: install
 bench-packs: install
 	$(PY) -m benchmarks.packs
 
+## Measure streamed data: memory with 100,000 pictures, speed against a bare loader (3 minutes).
+bench-stream: install
+	$(PY) -m benchmarks.stream
+
 ## Install an MLflow server into .bench/, for bench-api and the export test (about a minute).
 mlflow: install
 	$(PY) -m benchmarks.peer_mlflow
@@ -105,6 +114,10 @@ test-compose: install
 ## Run the tests of library, adapters and job processes on Python 3.8 with torch 2.0.1 (skips without them).
 test-py38:
 	tests/py38/run $(ARGS)
+
+## Run the tests of timm's, torchvision's and transformers' networks, in .venv-zoo (200 MB beside .venv).
+test-zoo: install
+	tests/zoo/run $(ARGS)
 
 ## Run the tests of layers, trainings and the CUDA adapter on an NVIDIA GPU (skips without one).
 test-cuda: install

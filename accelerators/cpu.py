@@ -148,7 +148,10 @@ def _kernels(spec: JobSpec) -> Iterator[None]:
 
 def replica_facts(group: Optional[ReplicaGroup]) -> Dict[str, Any]:
     """Return the description of the replicas for a result."""
-    return {} if group is None else {"replicas": group.count, "backend": group.backend}
+    if group is None:
+        return {}
+    facts = {"replicas": group.count, "backend": group.backend}
+    return facts if group.hosts == 1 else {**facts, "hosts": group.hosts}
 
 
 def resident_peak_bytes() -> int:

@@ -40,9 +40,9 @@ def open_device(
     if not found.available:
         raise DeviceUnavailable(found.reason)
     check_replicas(spec, group)
-    if group is not None and torch.cuda.device_count() < group.count:
+    if group is not None and torch.cuda.device_count() < group.local_count:
         raise DeviceUnavailable(
-            f"replicas={group.count} need a GPU each, and this job sees "
+            f"{group.local_count} replicas need a GPU each, and this job sees "
             f"{torch.cuda.device_count()}; give the worker as many slots, or lower replicas"
         )
     refusal = graphs_refusal(spec) if spec.acceleration == "cuda_graphs" else None
@@ -89,7 +89,7 @@ class CudaAccelerator:
     @contextmanager
     def session(self, model: nn.Module, spec: JobSpec) -> Iterator[CudaSession]:
         """Move *model* to the GPU; on exit, move its weights back to the host."""
-        device = torch.device("cuda", 0 if self._group is None else self._group.rank)
+        device = torch.device("cuda", 0 if self._group is None else self._group.local_rank)
         torch.cuda.reset_peak_memory_stats(device)
         with _backend(spec), host_computation(self.threads, spec):
             try:
@@ -120,8 +120,8 @@ class CudaSession(TorchSession):
         self._run: Any = torch.compile(model) if spec.acceleration == "compile" else model
 
     def place(self, x: Tensor) -> Tensor:
-        """Return *x* on the GPU: image datasets fit there, and no step waits for a copy."""
-        return x.to(self.device)
+        """Return *x* on the GPU; the host does not wait for the copy of a pinned batch."""
+        return x.to(self.device, non_blocking=x.is_pinned())
 
     def train(self, x: Tensor, y: Tensor) -> Any:
         """Make one update; gradients keep the addresses that a graph writes to."""

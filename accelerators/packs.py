@@ -19,10 +19,10 @@ from accelerators.cpu import (
 from accelerators.lockstep import Lockstep
 from accelerators.member_decisions import Agreement, Decisions
 from accelerators.thread_choice import take_threads
-from normlab.data import Data, load
-from normlab.errors import InvalidSpec, refuse
+from normlab.data.opening import loading, opened
+from normlab.data.training_data import TrainingData
+from normlab.errors import InvalidSpec, PackFellApart, refuse
 from normlab.specs.jobs import JobSpec
-from normlab.specs.network_and_data import DatasetSpec
 from normlab.specs.packs import obstacle
 from normlab.training.accelerator import Probe, StepResult
 from normlab.training.checkpoints import CheckpointFolder
@@ -82,7 +82,7 @@ def fit_pack(
     refuse([] if problem is None else [problem])
     pack = _Pack(len(members))
     decisions = Decisions(pack.lockstep, [member.should_stop for member in members])
-    loader = _Shared()
+    shared = _Shared()
     works = [
         partial(
             fit,
@@ -93,7 +93,7 @@ def fit_pack(
             data_root,
             partial(decisions.stop, i),
             Agreement(decisions),
-            loader=loader,
+            open_data=shared,
         )
         for i, member in enumerate(members)
     ]
@@ -102,20 +102,24 @@ def fit_pack(
 
 
 class _Shared:
-    """Loads a dataset once for all members, if loading it takes no random numbers of a member."""
+    """Opens the data once for all members, if that takes no random numbers of a member."""
 
     def __init__(self) -> None:
-        self._loaded: Dict[str, Data] = {}
+        self._data: Optional[TrainingData] = None
 
-    def __call__(self, spec: DatasetSpec, root: Path) -> Data:
-        name = spec.model_dump_json()
-        if name in self._loaded:
-            return self._loaded[name]
+    @contextmanager
+    def __call__(self, spec: JobSpec, root: Path, stop: StopRequest) -> Iterator[TrainingData]:
+        how, streams = loading(spec, root)
+        if streams:
+            raise PackFellApart(f"a pack holds its data in memory, and these are {how}")
+        if self._data is not None:
+            yield self._data
+            return
         before = torch.get_rng_state()
-        data = load(spec, root)
-        if torch.equal(before, torch.get_rng_state()):
-            self._loaded[name] = data
-        return data
+        with opened(spec, root, stop) as data:
+            if torch.equal(before, torch.get_rng_state()):
+                self._data = data
+            yield data
 
 
 class _Pack:
@@ -139,7 +143,7 @@ class _Pack:
         kinds = {type(call) for call in calls.values()}
         if len(kinds) > 1:
             names = ", ".join(sorted(kind.__name__.strip("_").lower() for kind in kinds))
-            raise InvalidSpec(f"members of a pack are at different places: {names}")
+            raise PackFellApart(f"members of a pack are at different places: {names}")
         do: Any = {_Enter: self._enter, _Train: self._train, _Evaluate: self._evaluate}[kinds.pop()]
         found: Mapping[int, Any] = do(calls)
         return found
@@ -177,8 +181,8 @@ class _Pack:
         self._keep(members)
         each = [calls[member] for member in members]
         if len({call.progress for call in each}) > 1:
-            raise InvalidSpec(
-                "members of a pack have done different numbers of updates; resume them from "
+            raise PackFellApart(
+                "members of a pack have done different numbers of updates: resume them from "
                 "checkpoints of the same step, or train them one by one"
             )
         self.session.prepare([call.learning_rate for call in each], each[0].progress)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from accelerators.dead_connections import notice_dead_connections
+from accelerators.meeting import LOOPBACK, Meeting, interface_of, use_interface
+from accelerators.network_mean import NetworkMean
 from accelerators.shared_mean import SharedMean, is_supported
 from normlab.host.limits import usable_cores
 from normlab.specs.devices import DEVICES
@@ -21,25 +22,39 @@ from normlab.training.accelerator import StepResult
 # The others wait while the first one evaluates and saves. A dead peer closes its connection.
 _PATIENCE = timedelta(days=7)
 # Messages of the libraries when a peer has ended; they raise RuntimeError or a subclass.
-_GONE = ("gloo", "connection closed by peer", "connection reset by peer", "nccl")
+_GONE = ("gloo", "connection closed by peer", "connection reset by peer", "nccl", "broken pipe")
+# In torch 2.0, a store raises RuntimeError with one of the messages above.
+_NETWORK = tuple(
+    getattr(dist, name) for name in ("DistNetworkError", "DistStoreError") if hasattr(dist, name)
+)
 
 
 class ReplicaGroup:
     """
-    The processes of one training, all on this host; `joined` makes it.
+    The processes of one training; `joined` makes it.
 
     Args:
-        device: a kind whose replicas are processes; replica i uses GPU i of the job.
+        device: a kind whose replicas are processes; replica i of a host uses its GPU i.
         control: a process group whose messages never wait for a GPU.
-        shared: averages over the CPUs of one host, if the system supports it.
+        averager: averages over CPUs; None: torch.distributed's own sum does.
+        hosts: their number; each has as many replicas, with numbers in a row.
     """
 
-    def __init__(self, device: str, control: Any, shared: Optional[SharedMean] = None) -> None:
+    def __init__(
+        self,
+        device: str,
+        control: Any,
+        averager: Union[SharedMean, NetworkMean, None] = None,
+        hosts: int = 1,
+    ) -> None:
         self.rank = dist.get_rank()
         self.count = dist.get_world_size()
+        self.hosts = hosts
+        self.local_count = self.count // hosts
+        self.local_rank = self.rank % self.local_count
         self.backend = DEVICES[device].collectives
         self._control = control
-        self._shared = shared
+        self._averager = averager
         self._decision = 0  # the newest request of replica 0; the others have none
         self._agreed = 0  # the decision of the previous update
         self._note = torch.zeros(1, dtype=torch.int64)
@@ -82,6 +97,12 @@ class ReplicaGroup:
         dist.gather_object(state, states, dst=0, group=self._control)
         return states or []
 
+    def share(self, value: Any) -> Any:
+        """Return the *value* of replica 0 in all replicas."""
+        values = [value]
+        dist.broadcast_object_list(values, 0, group=self._control)
+        return values[0]
+
     def total(self, value: int) -> int:
         """Return the sum of *value* over the replicas."""
         sums = torch.tensor([value])
@@ -95,8 +116,8 @@ class ReplicaGroup:
         return int(found)
 
     def share_of(self, threads: Optional[int]) -> int:
-        """Return how many of the job's *threads* (None: one per core) this replica may use."""
-        return max(1, (threads or usable_cores()) // self.count)
+        """Return how many of the *threads* per host (None: one per core) this replica may use."""
+        return max(1, (threads or usable_cores()) // self.local_count)
 
     def leave(self) -> None:
         """
@@ -107,8 +128,8 @@ class ReplicaGroup:
         would wait forever; a backend it destroys without, so each backend goes after its group.
         """
         self._received()
-        if self._shared is not None:
-            self._shared.close()
+        if self._averager is not None:
+            self._averager.close()
         everybody: Any = dist.group.WORLD
         device = "cuda" if self.backend == "nccl" else "cpu"
         groups = [(everybody, device), (self._control, "cpu")]
@@ -118,8 +139,8 @@ class ReplicaGroup:
         backends.clear()
 
     def _mean(self, flat: Tensor) -> Tensor:
-        if self._shared is not None:
-            return self._shared.mean(flat)
+        if self._averager is not None:
+            return self._averager.mean(flat)
         dist.all_reduce(flat)
         return flat / self.count
 
@@ -132,30 +153,49 @@ class ReplicaGroup:
 
 
 @contextmanager
-def joined(device: str, rank: int, count: int, folder: Path) -> Iterator[ReplicaGroup]:
+def joined(
+    device: str, rank: int, count: int, folder: Path, meeting: Optional[Meeting] = None
+) -> Iterator[ReplicaGroup]:
     """
     Join the other replicas, which name the same new *folder*, and leave the group at the end.
 
-    They communicate over the loopback interface, so other hosts cannot reach them.
+    Without a *meeting*, they communicate over the loopback interface, so other hosts cannot reach
+    them. With one, they communicate over the interface that has its address, and *folder* is
+    common to those of one host.
     """
-    loopback = "lo" if sys.platform == "linux" else "lo0"
-    os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = loopback
+    use_interface(LOOPBACK if meeting is None else interface_of(meeting.address))
+    hosts = 1 if meeting is None else meeting.hosts
     if device == "cuda":
-        torch.cuda.set_device(rank)
+        torch.cuda.set_device(rank % (count // hosts))
     dist.init_process_group(
         DEVICES[device].collectives,
-        init_method=f"file://{folder}/peers",
         rank=rank,
         world_size=count,
         timeout=_PATIENCE,
+        **_found(folder, meeting),
     )
     control = dist.new_group(backend="gloo", timeout=_PATIENCE)
-    shares = device == "cpu" and is_supported()
-    shared = SharedMean(rank, count, folder, control) if shares else None
-    group = ReplicaGroup(device, control, shared)
+    if hosts > 1:
+        notice_dead_connections()
+    averager = _averager(rank, count, folder, control, hosts) if device == "cpu" else None
+    group = ReplicaGroup(device, control, averager, hosts)
     yield group
     # Only after success: without its peers, a replica would wait here forever.
     group.leave()
+
+
+def _found(folder: Path, meeting: Optional[Meeting]) -> Dict[str, Any]:
+    if meeting is None:
+        return {"init_method": f"file://{folder}/peers"}
+    return {"store": meeting.store()}
+
+
+def _averager(
+    rank: int, count: int, folder: Path, control: Any, hosts: int
+) -> Union[SharedMean, NetworkMean, None]:
+    if hosts > 1:
+        return NetworkMean(count)
+    return SharedMean(rank, count, folder, control) if is_supported() else None
 
 
 def own_state(model: nn.Module) -> Dict[str, Any]:
@@ -166,5 +206,7 @@ def own_state(model: nn.Module) -> Dict[str, Any]:
 
 def is_lost_peer(error: BaseException) -> bool:
     """Return whether *error* only means that another replica has ended."""
+    if isinstance(error, _NETWORK):
+        return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(words in text for words in _GONE)

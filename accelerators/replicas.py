@@ -1,22 +1,31 @@
-"""Start and watch the processes of a job's replicas with torchrun's elastic launcher."""
+"""Start and watch this host's replicas of a job with torchrun's elastic launcher."""
 
 from __future__ import annotations
 
 import os
 import uuid
 from pathlib import Path
-from typing import Callable, Dict
+from typing import Any, Callable, Dict, Optional
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous.api import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-__all__ = ["SignalException", "launch"]
+from accelerators.meeting import JOIN, Meeting
+
+__all__ = ["HostsParted", "SignalException", "launch"]
 
 _LOOK_S = 0.05  # between two checks of the processes
 
 
-def launch(replicas: int, work: Callable[[int], None], folder: Path) -> Dict[int, int]:
+class HostsParted(Exception):
+    """The hosts of a training did not all meet, or the first of them is no longer there."""
+
+
+def launch(
+    replicas: int, work: Callable[[int], None], folder: Path, meeting: Optional[Meeting] = None
+) -> Dict[int, int]:
     """
     Run *work* with the numbers from 0 on in forks of this process, and wait for them.
 
@@ -25,36 +34,63 @@ def launch(replicas: int, work: Callable[[int], None], folder: Path) -> Dict[int
     not have computed with torch, because its threads would be missing in the forks.
 
     Args:
+        replicas: on this host.
         folder: a new folder for the launcher's state.
+        meeting: the other hosts, which start theirs at the same time; None: there are none.
 
     Returns:
         The exit status of the replica that failed first, by its number; empty if none failed.
 
     Raises:
         SignalException: raised by torch's launcher after it has passed a signal on to the replicas.
+        HostsParted: another host did not come in time, or is gone.
     """
     # The launcher looks for GPUs; in this way it does not start CUDA, which forks could not use.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # no other host needs to find us
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # replicas use `Meeting.store`
     config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
+        **(_alone(folder) if meeting is None else _among(meeting)),
         nproc_per_node=replicas,
-        run_id=uuid.uuid4().hex,
         rdzv_backend="c10d",
-        rdzv_endpoint=str(folder / "launcher"),
-        rdzv_configs={"store_type": "file"},
         max_restarts=0,
         monitor_interval=_LOOK_S,
         start_method="fork",
-        local_addr="127.0.0.1",
     )
 
     def replica() -> None:
-        work(int(os.environ["RANK"]))
+        # not RANK: the launcher numbers hosts by name, and the job's leader must have the first
+        work(int(os.environ["LOCAL_RANK"]))
 
     try:
         elastic_launch(config, replica)()
     except ChildFailedError as e:
-        return {rank: failure.exitcode for rank, failure in e.failures.items()}
+        return {failure.local_rank: failure.exitcode for failure in e.failures.values()}
+    except RendezvousError as e:
+        raise HostsParted(str(e)) from e
     return {}
+
+
+def _alone(folder: Path) -> Dict[str, Any]:
+    return {
+        "min_nodes": 1,
+        "max_nodes": 1,
+        "run_id": uuid.uuid4().hex,
+        "rdzv_endpoint": str(folder / "launcher"),
+        "rdzv_configs": {"store_type": "file"},
+        "local_addr": "127.0.0.1",
+    }
+
+
+def _among(meeting: Meeting) -> Dict[str, Any]:
+    return {
+        "min_nodes": meeting.hosts,
+        "max_nodes": meeting.hosts,
+        "run_id": meeting.run,
+        "rdzv_endpoint": meeting.endpoint,
+        "rdzv_configs": {
+            "is_host": False,
+            "join_timeout": int(JOIN.total_seconds()),
+            "read_timeout": 20,
+        },
+        "local_addr": meeting.address,
+    }

@@ -14,10 +14,10 @@ from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import StepResult
 from normlab.training.clipping import adaptive_clipping
 from normlab.training.optimizers import make_optimizer
-from normlab.training.tasks import Task, tallies_of
+from normlab.training.scoring import Scorer, outputs, reduced_precision
+from normlab.training.tasks import Task
 
 _TOGETHER_NORM = 1.0  # norm of their joint gradient, in the code of Shao et al., arXiv:1903.03793
-_PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class TorchSession:
@@ -43,13 +43,13 @@ class TorchSession:
         self.optimizer = make_optimizer(model, spec)
         self._spec = spec
         self._group = group
-        self._dtype = _PRECISIONS.get(spec.precision)
-        self._parameters = list(model.parameters())
+        self._dtype = reduced_precision(spec)
+        self._parameters = [p for p in model.parameters() if p.requires_grad]  # not the frozen
         self._normalizers = norms.activation_norms(model)  # once: a walk per update takes time
         self._clipped_together = norms.clipped_together(model)
         self._clip_units = adaptive_clipping(model, spec)
         self._task = Task(spec)
-        self._tallies = tallies_of(spec)
+        self._score = Scorer(spec)
 
     def place(self, x: Tensor) -> Tensor:
         """Return *x* on the device."""
@@ -121,21 +121,13 @@ class TorchSession:
         loss.backward()  # type: ignore[no-untyped-call]
 
     def _forward(self, x: Tensor) -> Tensor:
-        if self._dtype is None:
-            logits: Tensor = self.model(x)
-        else:
-            with torch.autocast(self.device.type, dtype=self._dtype):
-                logits = self.model(x)
-        return logits
+        return outputs(self.model, x, self._dtype)
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
         """Compute the loss of *x* in evaluation mode, and change nothing."""
         self._switch(training=False)
-        logits = self._forward(x)
-        loss = self._task.loss(logits, y)
-        hits = self._task.correct(logits, y)
-        return StepResult(loss, hits, y.numel(), self._tallies(logits, y))
+        return self._score(self._forward(x), y)
 
     def inspect(self) -> nn.Module:
         """Return the model."""

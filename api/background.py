@@ -1,4 +1,4 @@
-"""The background work of every API process: relay, reaper, studies, compaction."""
+"""The background work of every API process: relay, reaper, studies, compaction, purging."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from service.loops import Loop
 from service.results.compaction import Compactor
 from service.store import audit, sessions
 from service.studies.decider import Decider
+from service.studies.purging import Purger
 from service.studies.rounds import Rounds
 from service.studies.searches import Searcher
 from service.studies.slices import Slices
@@ -20,6 +21,7 @@ from service.studies.slices import Slices
 _RELAY_S = 1.0
 _STUDIES_S = 1.0
 _COMPACT_S = 10.0
+_PURGE_S = 5.0
 _TRIM_S = 600.0
 _ROUNDS: Mapping[str, type[Rounds]] = {
     "searcher": Searcher,
@@ -30,7 +32,7 @@ _ROUNDS: Mapping[str, type[Rounds]] = {
 
 @contextmanager
 def loops(state: State) -> Iterator[None]:
-    """Run the relay, reaper, rounds of studies, compactor, trimmer; several processes may."""
+    """Run the relay, reaper, rounds of studies, compactor, purger, trimmer; as others may."""
     settings = state.settings
     relay = Relay(state.database, state.doorbell, settings.ring_s)
     failures = state.measures.failed_items
@@ -46,11 +48,15 @@ def loops(state: State) -> Iterator[None]:
         for name, kind in _ROUNDS.items()
     }
     compactor = Compactor(state.database, failed=failures.labels("compactor").inc)
+    purger = Purger(
+        state.database, settings.jobs, settings.trash_days, failures.labels("purger").inc
+    )
     running = [
         Loop("relay", _counted(state, "relay", relay.round), min(_RELAY_S, settings.ring_s)),
         Loop("reaper", _counted(state, "reaper", reaper.round), settings.reap_s),
         *[Loop(n, _counted(state, n, of.round), _STUDIES_S) for n, of in rounds.items()],
         Loop("compactor", _counted(state, "compactor", compactor.round), _COMPACT_S),
+        Loop("purger", _counted(state, "purger", purger.round), _PURGE_S),
         Loop("trimmer", _counted(state, "trimmer", partial(_trim, state)), _TRIM_S),
     ]
     for loop in running:

@@ -18,6 +18,7 @@ from normlab.specs import registries
 from normlab.specs.dataset_contents import contents_of
 from normlab.specs.jobs import MOST_PLUGINS
 from normlab.specs.json_values import MAX_DEPTH, json_problem
+from normlab.specs.starting_weights import InitFrom
 
 _AT_ONCE_BYTES = 16 * 1024
 
@@ -70,10 +71,14 @@ def _look_up(body: Any) -> None:
     if _names_file(body):
         with contextlib.suppress(ValueError, OSError):  # validation says what is wrong
             contents_of(_base(body)["dataset"]["file"])
+    if _base(body).get("init_from") is not None:
+        with contextlib.suppress(ValueError):
+            InitFrom.model_validate(_base(body)["init_from"])
 
 
 def _outside_of(body: Any) -> bool:
-    return _names_file(body) or bool(_code_in(body))
+    named = _names_file(body) or bool(_code_in(body))
+    return named or _base(body).get("init_from") is not None
 
 
 def _base(body: Any) -> dict[str, Any]:

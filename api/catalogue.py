@@ -16,7 +16,8 @@ from normlab.records import (
 from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.diagnostics import DIAGNOSTICS, DiagnosticFacts
 from normlab.specs.measures import HOOKS, METRICS
-from normlab.specs.models import MODELS, ModelFacts
+from normlab.specs.model_facts import ModelFacts
+from normlab.specs.models import MODELS
 from normlab.specs.normalizers import BY_KIND, NormSpec
 from normlab.specs.options import options
 from normlab.specs.registries import Registry
@@ -51,7 +52,13 @@ def parts() -> list[PartRecord]:
         (HOOKS, {name: facts.summary for name, facts in HOOKS.items()}),
     ]
     return [
-        PartRecord(part=registry.part, name=name, summary=text, code=_code(registry, name))
+        PartRecord(
+            part=registry.part,
+            name=name,
+            summary=text,
+            options=options(registry[name].options),
+            code=_code(registry, name),
+        )
         for registry, found in summaries
         for name, text in found.items()
     ]

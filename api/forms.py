@@ -11,7 +11,10 @@ from pydantic import BaseModel
 
 from normlab.specs import registries
 from normlab.specs.datasets import DATASETS
+from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
+from normlab.specs.loading import LoadingSpec
+from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
 from normlab.specs.network_and_data import DatasetSpec, ModelSpec
 from normlab.specs.normalizers import BY_KIND
@@ -27,6 +30,8 @@ from normlab.specs.optimization import (
 )
 from normlab.specs.options import OptionRecord, options
 from normlab.specs.registries import Registry
+from normlab.specs.starting_weights import InitFrom
+from normlab.specs.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,14 @@ class Chooser:
 
 
 @dataclass(frozen=True)
+class Several:
+    """A field that lists parts by their names; the paths of their options are relative to them."""
+
+    path: str
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
 class Group:
     """Fields under one heading; *choosers* come first."""
 
@@ -65,10 +78,12 @@ class Group:
     choosers: tuple[Chooser, ...]
     fields: tuple[FormField, ...]
     open: bool = True
+    several: tuple[Several, ...] = ()
 
 
 _JOB = {option.name: option for option in options(JobSpec)}
 _RUN = ("batch_size", "gradient_accumulation", "replicas", "epochs", "max_steps", "seed")
+_SEVERAL = ("metrics", "hooks", "diagnostics")
 _PLACE = ("device", "ipu_runtime", "precision", "threads", "tf32", "acceleration")
 
 
@@ -79,7 +94,7 @@ def job_form() -> tuple[Group, ...]:
 
 @cache
 def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
-    shown = {"name", *_RUN, *_PLACE}
+    shown = {"name", *_RUN, *_PLACE, *_SEVERAL}
     return (
         Group("Normalizer", (_normalizer(),), ()),
         Group(
@@ -100,6 +115,7 @@ def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
             _job_fields(["label_smoothing"]),
         ),
         Group("Device", (), _job_fields(_PLACE)),
+        Group("Measures and hooks", (), (), several=_several()),
         Group(
             "Everything else",
             (),
@@ -107,6 +123,8 @@ def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
                 *_job_fields(name for name in _JOB if name not in {*shown, "label_smoothing"}),
                 *_fields(AugmentationSpec, "augmentation"),
                 *_fields(CheckpointSpec, "checkpoint"),
+                *_fields(LoadingSpec, "loading"),
+                *_fields(InitFrom, "init_from"),
             ),
             open=False,
         ),
@@ -121,6 +139,7 @@ def paths() -> list[str]:
             found[chooser.axis] = None
             found.update((f.path, None) for choice in chooser.choices for f in choice.fields)
         found.update((f.path, None) for f in group.fields)
+        found.update((several.path, None) for several in group.several)
     return [path for path in found if path not in ("seed", "name")]
 
 
@@ -134,11 +153,30 @@ def _normalizer() -> Chooser:
 
 def _named(part: str, spec: type[BaseModel], registry: Registry[Any]) -> Chooser:
     choices = tuple(
-        Choice(name, "", _fields(facts.options, f"{part}.options"))
+        Choice(name, "", (*_fields(facts.options, f"{part}.options"), *_of_task(part, facts)))
         for name, facts in registry.items()
     )
     path = f"{part}.name"
     return Chooser(path, path, part, spec.model_fields["name"].default, choices)
+
+
+def _of_task(part: str, facts: Any) -> tuple[FormField, ...]:
+    task = TASKS.get(facts.task) if part == "dataset" else None
+    return () if task is None else _fields(task.options, "task")
+
+
+def _several() -> tuple[Several, ...]:
+    parts: dict[str, Registry[Any]] = {"metrics": METRICS, "hooks": HOOKS}
+    found = [
+        Several(path, tuple(Choice(f.name, f.summary, _options(f.options)) for f in known.values()))
+        for path, known in parts.items()
+    ]
+    looks = tuple(Choice(facts.name, facts.summary, ()) for facts in DIAGNOSTICS.values())
+    return (*found, Several("diagnostics", looks))
+
+
+def _options(model: type[BaseModel]) -> tuple[FormField, ...]:
+    return tuple(FormField(option.name, option) for option in options(model))
 
 
 def _but_name(spec: type[BaseModel], part: str) -> tuple[FormField, ...]:

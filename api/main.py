@@ -26,12 +26,14 @@ from api.strangers import Strangers
 from api.streams import OpenStreams
 from api.wakeups import Wakeups
 from normlab import __version__
+from normlab.specs import starting_weights
 from service.admission import Admission
 from service.inspector import Inspector
 from service.jobs.doorbell import Doorbell, make_doorbell
 from service.plugins import store as plugin_store
 from service.plugins.operators import OperatorPlugins
 from service.plugins.uploads import Uploads
+from service.results.weight_sources import WeightSources
 from service.settings import Settings
 from service.store import audit
 from service.store.database import Database
@@ -127,6 +129,8 @@ def _lifespan(state: State) -> Callable[[FastAPI], AbstractAsyncContextManager[N
             stack.callback(state.reads.close)
             stack.callback(state.inspector.close)
             await run_in_threadpool(state.plugins.install)
+            starting_weights.find_with(WeightSources(state.database, state.settings.datasets))
+            stack.callback(starting_weights.find_with, None)
             await stack.enter_async_context(state.wakeups.listening(state.database.conninfo))
             stack.enter_context(state.ringer.running())
             stack.enter_context(loops(state))

@@ -16,6 +16,7 @@ from api.forms import job_form
 from api.rendering import render
 from api.state import StateDep
 from normlab.errors import InvalidSpec
+from normlab.presentation.beginnings import beginnings
 from normlab.records import ENDED, JobPage
 from normlab.specs.normalizers import BY_KIND
 from service.jobs import listing, reading, workers
@@ -53,7 +54,8 @@ class ListQuery:
         """The same filters for the service."""
         several = {k: (v,) for k, v in self.given.items() if k in ("state", "device", "normalizer")}
         single = {k: self.given.get(k) for k in ("study", "owner", "name")}
-        return JobFilters(**several, **single, where=self.given.get("filter"))  # type: ignore[arg-type]
+        where, trash = self.given.get("filter"), "trash" in self.given
+        return JobFilters(**several, **single, where=where, trash=trash)  # type: ignore[arg-type]
 
     def link(self, cursor: str | None) -> str:
         """Return the URL of this list at *cursor*."""
@@ -118,7 +120,9 @@ def show_job(job: str, request: Request, reader: ReaderDep, state: StateDep) -> 
     detail = reading.get(state.reads, job)
     others = listing.list_jobs(state.reads, limit=200).jobs
     comparable = [other for other in others if other.id != detail.id]
-    return render(request, "job.html", reader, job=detail, others=comparable, section="/jobs")
+    values: dict[str, Any] = {"others": comparable, "section": "/jobs"}
+    values["beginnings"] = beginnings(detail)
+    return render(request, "job.html", reader, job=detail, **values)
 
 
 @router.get("/normalizers")

@@ -16,6 +16,7 @@ from starlette.types import Scope
 
 from api.callers import Caller
 from normlab.plain_text import shown
+from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import KINDS
 
 
@@ -32,6 +33,7 @@ _templates = Jinja2Templates(
     )
 )
 _templates.env.globals["device_kinds"] = KINDS
+_templates.env.globals["in_accuracys_place"] = in_accuracys_place
 
 
 class Static(StaticFiles):

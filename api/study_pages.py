@@ -12,6 +12,7 @@ from api.forms import job_form, paths
 from api.rendering import render
 from api.state import StateDep
 from normlab.specs.cells import label
+from normlab.specs.headlines import headline_of
 from service.store import events
 from service.studies import decisions, studies
 
@@ -61,6 +62,7 @@ def show_study(study: str, request: Request, reader: ReaderDep, state: StateDep)
         "study.html",
         reader,
         study=detail,
+        metric=headline_of(detail.spec.base),
         after=after,
         decision=decision,
         charts=charts,

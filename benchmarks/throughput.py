@@ -61,7 +61,7 @@ def _compare(normalizer: str, batch_size: int, rounds: int, epochs: int) -> Dict
             "optimizer": {"name": "sgd", "lr": 0.1, "weight_decay": 5e-4},
         }
     )
-    works = {"job": lambda turn: _job(spec, turn), "bare": lambda turn: _bare(spec, turn)}
+    works = {"job": lambda turn: train_job(spec, turn), "bare": lambda turn: _bare(spec, turn)}
     pieces = max(1, round(_TURN_S / (update_s(spec) or _TURN_S)))
     found: Dict[str, List[Spent]] = {name: [] for name in works}
     for i in range(rounds):
@@ -80,7 +80,7 @@ def _compare(normalizer: str, batch_size: int, rounds: int, epochs: int) -> Dict
     }
 
 
-def _job(spec: JobSpec, turn: Turn) -> None:
+def train_job(spec: JobSpec, turn: Turn) -> None:
     """Train as a job process does, with a process that reads what it reports."""
     reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert reader.stdin is not None

@@ -16,6 +16,7 @@ __all__ = [
     "dataset",
     "diagnostic",
     "hook",
+    "load",
     "metric",
     "network",
     "normalizer",
@@ -30,11 +31,13 @@ metric: Callable[..., Any]
 hook: Callable[..., Any]
 diagnostic: Callable[..., Any]
 convert: Callable[..., Any]  # not imported for type checkers: the import contracts would see torch
+load: Callable[..., Any]
 
 # name: its module, imported at the first use, so that `import normlab` is fast
 _LATER: Dict[str, str] = {
     "Client": "normlab.client",
     "convert": "normlab.norms.conversion",
+    "load": "normlab.loading",
     "normalizer": "normlab.plugins.declaring",
     "network": "normlab.plugins.declaring_data",
     "dataset": "normlab.plugins.declaring_data",

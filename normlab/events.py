@@ -85,6 +85,13 @@ class Diagnostic(Event):
     record: Dict[str, Any]
 
 
+class MeetingOpened(Event):
+    """The first host of a job waits for the others at this address and port."""
+
+    type: Literal["meeting"] = "meeting"
+    endpoint: str
+
+
 class Finished(Event):
     """The training succeeded."""
 
@@ -101,6 +108,7 @@ class Failed(Event):
     failure_kind: str
     retryable: bool
     message: str
+    cannot_load: str = Field("", description="the digest of a plugin that this Python cannot load")
 
     @classmethod
     def from_error(cls, error: JobError) -> Failed:
@@ -121,6 +129,7 @@ AnyEvent = Annotated[
         CheckpointWritten,
         ArtifactWritten,
         Diagnostic,
+        MeetingOpened,
         Finished,
         Failed,
     ],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 from normlab.errors import FieldProblem, refuse
 from normlab.records import Verdict, WorkerRecord
@@ -10,10 +11,13 @@ from normlab.specs import job_rules
 from normlab.specs.costs import least_memory_bytes
 from normlab.specs.devices import DEVICES
 from normlab.specs.jobs import JobSpec
-from service.inspector import Inspector
+from normlab.specs.models import MODELS
+from normlab.specs.zoo import INSTALL
+from service.inspector import Inspector, Unfit
 from service.jobs import workers
 from service.jobs.placement import Estimate, Placement, place, too_large
-from service.results import norm_sources
+from service.plugins import abilities
+from service.results import continuing, norm_sources
 from service.settings import Settings
 from service.store.database import Database
 
@@ -38,9 +42,10 @@ class Admission:
         """List every rule that *spec* breaks, the operator's files included."""
         found = job_rules.check(spec, self._settings.datasets)
         if spec.device != "auto" and DEVICES[spec.device].traced and not found:
-            found = self._op_problems(spec)
-        found = found or self._memory_problems(spec)
-        return found + norm_sources.problems(self._database, spec)
+            found = self._library_problems(spec) or self._op_problems(spec)
+        found = found or self._library_problems(spec) or self._memory_problems(spec)
+        found += norm_sources.problems(self._database, spec)
+        return found + continuing.problems(self._database, spec)
 
     def admit(self, spec: JobSpec, memory_bytes: int = 0) -> Placement:
         """
@@ -54,14 +59,17 @@ class Admission:
         """
         refuse(self.problems(spec))
         live = workers.live(self._database)
-        placed = self._place(spec, live, self._estimate(spec, live))
+        placed = self._place(
+            spec, live, self._estimate(spec, live), abilities.unable(self._database, spec.code)
+        )
         return _with_memory(placed, live, max(memory_bytes, least_memory_bytes(spec)))
 
     def placing(self) -> Callable[[JobSpec], tuple[str, str]]:
         """Return a function that chooses devices for many jobs, with one query for live workers."""
         live = workers.live(self._database)
+        unable = cache(lambda code: abilities.unable(self._database, code))
         return lambda spec: _with_memory(
-            self._place(spec, live, Estimate()), live, least_memory_bytes(spec)
+            self._place(spec, live, Estimate(), unable(spec.code)), live, least_memory_bytes(spec)
         )
 
     def verdicts(self, spec: JobSpec) -> list[Verdict]:
@@ -69,8 +77,14 @@ class Admission:
         live = workers.live(self._database)
         return [self._verdict(spec, kind, live) for kind in DEVICES]
 
-    def _place(self, spec: JobSpec, live: Sequence[WorkerRecord], estimate: Estimate) -> Placement:
-        return place(spec, live, estimate, small_batch_limit=self._settings.small_batch_limit)
+    def _place(
+        self,
+        spec: JobSpec,
+        live: Sequence[WorkerRecord],
+        estimate: Estimate,
+        unable: Mapping[str, str],
+    ) -> Placement:
+        return place(spec, live, estimate, self._settings.small_batch_limit, unable)
 
     def _verdict(self, spec: JobSpec, kind: str, live: Sequence[WorkerRecord]) -> Verdict:
         asked = spec.model_copy(update={"device": kind})
@@ -78,6 +92,9 @@ class Admission:
         if found:
             return Verdict(device=kind, accepted=False, reason=found[0].rule)
         reason = _serving([worker for worker in live if worker.device == kind], asked)
+        lacking = abilities.unable(self._database, asked.code).get(kind)
+        if lacking is not None:
+            reason = f"{reason}, but none can load its code: {lacking}"
         inspection = self._inspector.ask(asked) if DEVICES[kind].traced else None
         if inspection is not None:
             reason = f"{inspection.ipu_message}; {reason}"
@@ -95,6 +112,21 @@ class Admission:
         rule = f"{spec.batch_size} is too large here: {trouble}; {way_out}"
         return [FieldProblem("batch_size", rule)]
 
+    def _library_problems(self, spec: JobSpec) -> list[FieldProblem]:
+        facts = MODELS.get(spec.model.name)
+        if facts is None or facts.package is None:
+            return []
+        live = workers.live(self._database)
+        serving = [w for w in live if spec.device in ("auto", w.device)]
+        probed = [w for w in serving if "torch" in w.versions]  # others have not said yet
+        having = [w for w in probed if facts.package in w.versions]
+        if serving and len(probed) == len(serving) and not having:
+            return [FieldProblem("model.name", _lacking(facts.package))]
+        found = self._inspector.look(spec)
+        if not isinstance(found, Unfit) or (found.lacks is not None and having):
+            return []  # the job process looks again
+        return list(found.problems)
+
     def _op_problems(self, spec: JobSpec) -> list[FieldProblem]:
         inspection = self._inspector.ask(spec)
         if inspection is None or inspection.ipu_passes:  # unknown: the job process checks again
@@ -110,6 +142,13 @@ class Admission:
             return Estimate()
         refused = None if inspection.ipu_passes else inspection.ipu_message
         return Estimate(memory_bytes=inspection.memory_bytes, ipu_problem=refused)
+
+
+def _lacking(package: str) -> str:
+    return (
+        f"no live worker has {package}: install it in the environment of its jobs with {INSTALL}, "
+        "and start the worker again"
+    )
 
 
 def _with_memory(placed: Placement, live: Sequence[WorkerRecord], needed_bytes: int) -> Placement:

@@ -18,11 +18,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 
-from normlab.errors import ServiceUnavailable
+from normlab.errors import FieldProblem, ServiceUnavailable
 from normlab.host.private_files import append_privately
 from normlab.plugins.describing import Described, to_question, understood
 from normlab.plugins.sources import Source
@@ -64,6 +64,23 @@ class Inspection:
     memory_bytes: int
     ipu_passes: bool
     ipu_message: str
+    conversion: str = ""
+    """What was done with the norm layers of a network of another library."""
+    lasts: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """Why a network of another library cannot be trained."""
+
+    problems: tuple[FieldProblem, ...]
+    lacks: str | None = None
+    """The package that is not installed where networks are inspected."""
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the answer stays true: a package may be installed at any time."""
+        return self.lacks is None
 
 
 class Inspector:
@@ -81,7 +98,7 @@ class Inspector:
         self._external = settings.inspector_socket
         self._python = str(settings.job_python.get("cpu") or sys.executable)
         self._logs = settings.data_dir / "logs"
-        self._answers: OrderedDict[str, Inspection] = OrderedDict()
+        self._answers: OrderedDict[str, Inspection | Unfit] = OrderedDict()
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
@@ -90,8 +107,13 @@ class Inspector:
         self._turns = threading.BoundedSemaphore(AT_ONCE)
 
     def ask(self, spec: JobSpec) -> Inspection | None:
+        """Return the properties of *spec*'s model; None if they are not available now."""
+        found = self.look(spec)
+        return found if isinstance(found, Inspection) else None
+
+    def look(self, spec: JobSpec) -> Inspection | Unfit | None:
         """
-        Return the properties of *spec*'s model; None if they are not available now.
+        Return the properties of *spec*'s model, or why it cannot be trained; None: not known now.
 
         After a timeout, a model is not inspected again for a while. If AT_ONCE questions are
         already in progress, another one is not asked, because each caller blocks a thread.
@@ -116,7 +138,7 @@ class Inspector:
             return None
         finally:
             self._turns.release()
-        if answer is not None:
+        if answer is not None and answer.lasts:
             self._remember(question, answer)
         return answer
 
@@ -138,7 +160,7 @@ class Inspector:
             self._too_slow = {q: until for q, until in self._too_slow.items() if until > now}
             self._too_slow[question] = now + PAUSE_S
 
-    def _remember(self, question: str, answer: Inspection) -> None:
+    def _remember(self, question: str, answer: Inspection | Unfit) -> None:
         with self._lock:
             self._answers[question] = answer
             if len(self._answers) > REMEMBERED:
@@ -157,11 +179,14 @@ class Inspector:
             raise ServiceUnavailable(f"no process here describes plugins: {e}") from e
         return understood(answer, source)
 
-    def _inspection(self, question: str) -> Inspection | None:
+    def _inspection(self, question: str) -> Inspection | Unfit | None:
         answer = self._ask(self._with_sources(question), ANSWER_WITHIN_S)
         if "error" in answer:
             log.warning("a model cannot be inspected", reason=answer["error"])
             return None
+        if "problems" in answer:
+            problems = tuple(FieldProblem(*problem) for problem in answer["problems"])
+            return Unfit(problems, answer.get("lacks"))
         return Inspection(**answer)
 
     def _with_sources(self, question: str) -> str:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, IPvAnyAddress, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from normlab.errors import FieldProblem, InvalidSpec, told
@@ -63,6 +63,11 @@ class Settings(BaseSettings):
         description="kinds, separated by commas: `normlab up` starts one worker for each",
     )
     slots: int = Field(1, ge=1, le=1024, description="jobs that a worker runs at once")
+    address: IPvAnyAddress | None = Field(
+        None,
+        description="IP address of the worker's host for other hosts; none: the one from which it "
+        "reaches the database",
+    )
     warm_host: bool = Field(True, description="keep a process with torch imported")
     job_memory_bytes: int | None = Field(
         None, ge=1 << 28, description="memory for the data of a job process; none: no limit"
@@ -99,6 +104,9 @@ class Settings(BaseSettings):
     )
     session_idle_s: float = Field(
         86_400, ge=120, description="without a request until a login ends"
+    )
+    trash_days: int = Field(
+        30, ge=0, le=36_500, description="until deleted jobs and studies are purged"
     )
     audit_days: int = Field(365, ge=1, description="for which the audit trail is kept")
     max_queued_per_owner: int = Field(20_000, ge=1)

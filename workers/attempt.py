@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Any, Callable, Dict, Optional
 
 from accelerators import open_accelerator
 from accelerators.replica_group import ReplicaGroup
@@ -30,20 +30,37 @@ def train(
     Raises:
         JobError: the reason for an early end; `InvalidSpec` and unexpected errors also pass.
     """
-    checkpoints = CheckpointFolder(
+    checkpoints = _Checkpoints(
+        group,
         Path(order.folder) / "checkpoints",
         order.spec.fingerprint(),
-        [NamedCheckpoint(c.step, Path(c.path), c.sha256) for c in order.resume],
+        [NamedCheckpoint(c.step, Path(c.path), c.sha256, c.fingerprint) for c in order.resume],
         max(2, order.spec.checkpoint.keep),  # the newest may not be recorded yet
     )
     accelerator = open_accelerator(order.device, order.spec, order.threads, group)
     data_root = Path(order.data_root)
+    weights = None if order.weights is None else Path(order.weights)
     if group is not None and group.rank > 0:
-        reporter = SilentReporter()
-        summary = fit(order.spec, accelerator, reporter, checkpoints, data_root, stop, group)
+        of_others = (SilentReporter(), checkpoints, data_root, stop, group, None, weights)
+        summary = fit(order.spec, accelerator, *of_others)
     else:
         with BufferedReporter(send) as sender:
-            summary = fit(
-                order.spec, accelerator, sender, checkpoints, data_root, stop, group, order.norms
-            )
+            given = (sender, checkpoints, data_root, stop, group, order.norms, weights)
+            summary = fit(order.spec, accelerator, *given)
     return Finished(step=summary["steps"], summary=summary)
+
+
+class _Checkpoints(CheckpointFolder):
+    """The checkpoints of an attempt, whose hosts may not all be able to read them."""
+
+    def __init__(self, group: Optional[ReplicaGroup], *values: Any) -> None:
+        super().__init__(*values)
+        self._group = group
+
+    def load(self) -> Optional[Dict[str, Any]]:
+        """Read the state in each replica, or on the first of several hosts, which sends it."""
+        group = self._group
+        if group is None or group.hosts == 1:
+            return super().load()
+        state: Optional[Dict[str, Any]] = group.share(None if group.rank else super().load())
+        return state

@@ -60,10 +60,24 @@ def ending_of(
             )
         )
     return Failed(
-        code="job_process_lost",
+        code=PROCESS_LOST,
         failure_kind="lost",
         retryable=True,
         message=f"the job process {_manner(exit_status)} before it reported how the job ended",
+    )
+
+
+HOST_LOST = "host_lost"
+PROCESS_LOST = "job_process_lost"
+
+
+def host_lost(reason: str) -> Failed:
+    """Return the end of an attempt on one host whose connection to another host broke."""
+    return Failed(
+        code=HOST_LOST,
+        failure_kind="lost",
+        retryable=True,
+        message=f"the connection to the replicas on another host broke: {reason}",
     )
 
 

@@ -8,6 +8,9 @@ from uuid import UUID
 
 from normlab.errors import InvalidSpec
 from service.jobs.leases import Lease
+from service.jobs.seats import Offer, Seat
+
+Work = Lease | Seat | Offer
 
 
 class GpuPool:
@@ -21,22 +24,29 @@ class GpuPool:
     def __init__(self, names: list[str]) -> None:
         self._free = list(names)
         self._held: dict[UUID, list[str]] = {}
+        self._offered: dict[UUID | None, list[str]] = {}
         self._lock = threading.Lock()
 
-    def claim(self, take: Callable[[int], Lease | None]) -> Lease | None:
+    def claim(self, take: Callable[[int], Work | None], offer: UUID | None = None) -> Work | None:
         """
-        Claim a job, and assign one GPU per replica.
+        Claim work, and assign one GPU per replica of it on this host.
+
+        The GPUs of an offer are kept, until its slot claims again and names that *offer*.
 
         Args:
-            take: claims a job with at most the given number of replicas.
+            take: claims work with at most the given number of replicas on this host.
         """
         with self._lock:
-            claim = take(len(self._free)) if self._free else None
-            if claim is not None:
-                wanted = claim.spec.replicas
-                self._held[claim.job] = self._free[:wanted]
-                del self._free[:wanted]
-            return claim
+            free = [*self._offered.get(offer, []), *self._free]
+            work = take(len(free)) if free else None
+            self._offered.pop(offer, None)
+            wanted = _units(work)
+            self._free = free[wanted:]
+            if isinstance(work, Offer):
+                self._offered[work.id] = free[:wanted]
+            elif work is not None:
+                self._held[_job(work)] = free[:wanted]
+            return work
 
     def of(self, job: UUID) -> list[str]:
         """Return the GPUs of *job*."""
@@ -72,3 +82,16 @@ def gpu_names(slots: int, environment: Mapping[str, str], there: int | None = No
             f"start the worker with --slots {max(1, len(names))}, or give it more"
         )
     return names[:slots]
+
+
+def _units(work: Work | None) -> int:
+    if work is None:
+        return 0
+    if isinstance(work, Offer):
+        return work.units
+    lease = work.lease if isinstance(work, Seat) else work
+    return lease.spec.replicas_per_host
+
+
+def _job(work: Lease | Seat) -> UUID:
+    return work.lease.job if isinstance(work, Seat) else work.job

@@ -29,6 +29,8 @@ class DeviceFacts:
     memory_bytes: int | None
     versions: dict[str, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    packages: dict[str, str] | None = None
+    """Versions by name, with that of Python; None: not known."""
 
 
 def unprobed(device: str) -> DeviceFacts:

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from normlab.errors import InvalidSpec, JobStopped
 from normlab.specs.devices import DEVICES
-from workers.job_errors import describe
+from workers.job_errors import CannotLoad, describe
 from workers.job_order import CodeReference, JobOrder
 from workers.job_pipes import EventPipe, StopRequest, watch_lifeline
 
@@ -41,6 +41,10 @@ def main(stdin: Optional[BinaryIO] = None) -> int:
     except ValidationError as e:
         pipe.send(describe(InvalidSpec(f"the job process cannot read its order: {e}"), ""))
         return 0
+    except CannotLoad as e:
+        traceback.print_exc()
+        pipe.send(describe(e, ""))
+        return 0
     except BaseException as e:  # whatever a plugin does, its own process says it
         traceback.print_exc()
         pipe.send(describe(InvalidSpec(f"{type(e).__name__}: {e}"), ""))
@@ -56,7 +60,8 @@ def load_code(order: bytes) -> None:
     Load the plugins that *order* names, before its spec is read, which uses their names.
 
     Raises:
-        InvalidSpec: one is not what it was when the job was accepted, or cannot be loaded here.
+        CannotLoad: one needs a package, or a newer Python, that is not here.
+        InvalidSpec: one is not what it was when the job was accepted, or fails otherwise.
     """
     named = json.loads(order or b"{}").get("code") or ()
     if not named:
@@ -68,9 +73,10 @@ def load_code(order: bytes) -> None:
         try:
             found.append(load(Path(given.folder), given.name, given.digest))
         except BaseException as e:
-            raise InvalidSpec(
-                f"the plugin {given.name} cannot be loaded here: {type(e).__name__}: {e}"
-            ) from e
+            told = f"the plugin {given.name} cannot be loaded here: {type(e).__name__}: {e}"
+            if isinstance(e, (ImportError, SyntaxError)):
+                raise CannotLoad(given.digest, told) from e
+            raise InvalidSpec(told) from e
     use(found)
 
 

@@ -12,13 +12,25 @@ _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ALLOCATOR_SAYS = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
 
 
+class CannotLoad(InvalidSpec):
+    """This Python lacks what the plugin with *digest* needs; that of another worker may have it."""
+
+    def __init__(self, digest: str, message: str) -> None:
+        super().__init__(message)
+        self.digest = digest
+
+
 def describe(error: BaseException, folder: str) -> Failed:
     """Return why an attempt ended; *folder* has its files."""
     if isinstance(error, JobError):
         return Failed.from_error(error)
     if isinstance(error, InvalidSpec):
         return Failed(
-            code=error.code, failure_kind="user", retryable=False, message=_with_problems(error)
+            code=error.code,
+            failure_kind="user",
+            retryable=False,
+            message=_with_problems(error),
+            cannot_load=error.digest if isinstance(error, CannotLoad) else "",
         )
     if isinstance(error, OSError) and error.errno in _DISK_IS_FULL:
         return Failed.from_error(

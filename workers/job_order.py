@@ -15,6 +15,9 @@ class CheckpointReference(BaseModel):
     step: int
     path: str
     sha256: str
+    fingerprint: Union[str, None] = Field(
+        None, description="of the other job that this one continues; null: its own"
+    )
 
 
 class CodeReference(BaseModel):
@@ -23,6 +26,14 @@ class CodeReference(BaseModel):
     digest: str
     name: str
     folder: str
+
+
+class HostOrder(BaseModel):
+    """This host among those of a job: seat 0 leads."""
+
+    seat: int
+    address: str = Field(description="of this host, as the others reach it")
+    endpoint: Union[str, None] = Field(None, description="where they meet; null: open that place")
 
 
 class JobOrder(BaseModel):
@@ -44,12 +55,15 @@ class JobOrder(BaseModel):
         None,
         description="weight norms of the job that optimizer.norms_of names, one entry per epoch",
     )
+    weights: Union[str, None] = Field(None, description="the file that init_from names")
     gpus: Union[List[str], None] = Field(
         None, description="GPUs that the process sees, one per replica"
     )
     mates: List[JobOrder] = Field(
         default_factory=list, description="orders of the jobs that train with it as one pack"
     )
+
+    host: Union[HostOrder, None] = Field(None, description="null: the job has no other hosts")
 
     def to_line(self) -> bytes:
         """Encode as one line of JSON, including the newline."""

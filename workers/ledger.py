@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from normlab.events import AnyEvent, Failed, Finished
+from normlab.events import AnyEvent, Failed, Finished, MeetingOpened
 from service.jobs.leases import Lease
 from service.results.reports import keep_all
 from service.store.database import Database
 from workers.reading import Harvest
 
 _TAIL_BYTES = 4096
+_NOT_RESULTS = (MeetingOpened, Finished, Failed)
 
 
 class FencedOff(Exception):
@@ -48,8 +49,8 @@ class Ledger:
         return bool(self._sealed or self._open)
 
     def take(self, harvest: Harvest) -> None:
-        """Take new events; the ledger does not handle the end of the attempt."""
-        self._open.events += [e for e in harvest.events if not isinstance(e, (Finished, Failed))]
+        """Take new events; the ledger does not handle the attempt's meeting and its end."""
+        self._open.events += [e for e in harvest.events if not isinstance(e, _NOT_RESULTS)]
         self._open.log += harvest.log
         self.log_tail = (self.log_tail + harvest.log)[-_TAIL_BYTES:]
 

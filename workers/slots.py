@@ -5,14 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from uuid import UUID
 
 import structlog
 
 from normlab.errors import ServiceUnavailable
 from service.jobs.leases import Lease
+from service.jobs.seats import OFFER_S, Offer, Seat
 from workers.bell import Bell
 
+_LOOK_S = OFFER_S / 5  # of a slot that waits with its offer
 _log = structlog.get_logger()
+Claim = Callable[[UUID | None], Lease | Seat | Offer | None]
+WorkOn = Callable[[Lease | Seat], None]
 
 
 class Slot(threading.Thread):
@@ -20,7 +25,7 @@ class Slot(threading.Thread):
     Runs one job after another.
 
     Args:
-        claim: claims the next job, or returns None.
+        claim: claims the next work, or returns None; it is given the offer that it returned before.
         work_on: runs a claim to its end.
         poll_s: the interval at which an idle slot looks for work without a message.
     """
@@ -28,8 +33,8 @@ class Slot(threading.Thread):
     def __init__(
         self,
         number: int,
-        claim: Callable[[], Lease | None],
-        work_on: Callable[[Lease], None],
+        claim: Claim,
+        work_on: WorkOn,
         bell: Bell,
         leaving: threading.Event,
         poll_s: float,
@@ -37,6 +42,7 @@ class Slot(threading.Thread):
         super().__init__(name=f"slot-{number}", daemon=True)
         self.busy = False
         self.looked_at = time.monotonic()
+        self._offer: UUID | None = None
         self._claim = claim
         self._work_on = work_on
         self._bell = bell
@@ -48,12 +54,14 @@ class Slot(threading.Thread):
         while not self._leaving.is_set():
             rings = self._bell.rings
             if not self._work_once():
-                self._bell.wait(rings, self._poll_s)
+                waits = self._offer is not None
+                self._bell.wait(rings, min(_LOOK_S, self._poll_s) if waits else self._poll_s)
 
     def _work_once(self) -> bool:
         """Run the next job; return whether there was one."""
         try:
-            claim = self._claim()
+            claim = self._claim(self._offer)
+            self._offer = claim.id if isinstance(claim, Offer) else None
             self.looked_at = time.monotonic()
         except ServiceUnavailable as e:
             _log.warning("cannot_look_for_work", reason=str(e))
@@ -61,13 +69,14 @@ class Slot(threading.Thread):
         except Exception:
             _log.exception("cannot_look_for_work")
             return False
-        if claim is None:
+        if claim is None or isinstance(claim, Offer):
             return False
         self.busy = True
         try:
             self._work_on(claim)
         except Exception:
-            _log.exception("slot_survives", job=str(claim.job))
+            job = claim.lease.job if isinstance(claim, Seat) else claim.job
+            _log.exception("slot_survives", job=str(job))
         finally:
             self.busy = False
         return True
@@ -79,8 +88,8 @@ class SlotGroup:
     def __init__(
         self,
         slots: int,
-        claim: Callable[[], Lease | None],
-        work_on: Callable[[Lease], None],
+        claim: Claim,
+        work_on: WorkOn,
         bell: Bell,
         leaving: threading.Event,
         poll_s: float,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event as Flag
 
@@ -13,14 +14,19 @@ from normlab.errors import DeviceUnavailable, InvalidSpec, NormlabError, Service
 from normlab.events import AnyEvent, Failed, Finished
 from service.jobs import leases
 from service.jobs.leases import Lease
+from service.jobs.seats import Seat
 from service.plugins.store import written
+from service.results.continuing import checkpoint_for
 from service.results.norm_sources import norms_for
+from service.results.weight_sources import weights_for
 from service.settings import Settings
 from service.store.database import Database
 from workers.endings import Ending, Released, StopReason, ending_of, memory_kills
 from workers.gpus import GpuPool
-from workers.job_order import CheckpointReference, CodeReference, JobOrder
+from workers.job_order import CheckpointReference, CodeReference, HostOrder, JobOrder
 from workers.ledger import FencedOff, Ledger
+from workers.member import Member
+from workers.other_hosts import OtherHosts
 from workers.process import JobProcess, Launcher
 
 _LOOK_S = 0.25  # the longest delay until a drain or a time limit is noticed
@@ -40,6 +46,7 @@ class Supervisor:
         threads: the share of the cores per slot.
         leaving: set when the worker drains.
         gpus: the GPUs that claims get; None for other kinds of device.
+        cannot_load: told the digest of a plugin that a job process could not load, and why.
     """
 
     database: Database
@@ -48,6 +55,7 @@ class Supervisor:
     threads: int
     leaving: Flag
     gpus: GpuPool | None = None
+    cannot_load: Callable[[str, str], None] | None = None
 
     def work_on(self, claim: Lease) -> None:
         """Run *claim* to its end; in every case, none of its processes is left behind."""
@@ -64,11 +72,29 @@ class Supervisor:
             if self.gpus is not None:
                 self.gpus.give_back(claim.job)
 
+    def attend(self, seat: Seat) -> None:
+        """Take part in another worker's attempt; in every case, no process is left behind."""
+
+        def start(endpoint: str) -> JobProcess:
+            host = HostOrder(seat=seat.number, address=seat.address, endpoint=endpoint)
+            return self.launcher.start(self._order(seat.lease, host))
+
+        member = Member(self.database, self.settings, seat, start, self.leaving, self.cannot_load)
+        try:
+            member.serve()
+        except OSError as e:
+            member.fail(_cannot_start(e))
+        except (InvalidSpec, ServiceUnavailable) as e:
+            member.fail(_cannot_order(e))
+        finally:
+            if self.gpus is not None:
+                self.gpus.give_back(seat.lease.job)
+
     def _run(self, claim: Lease, ledger: Ledger) -> Ending:
         log = _log.bind(job=str(claim.job), attempt=claim.attempt)
         kills_before = memory_kills()
         try:
-            process = self.launcher.start(self._order(claim))
+            process = self.launcher.start(self._order(claim, _leading(claim)))
         except OSError as e:
             return _cannot_start(e)
         except (InvalidSpec, ServiceUnavailable) as e:
@@ -82,11 +108,21 @@ class Supervisor:
         ledger.take(process.reader.take())
         ending = watch.ending(memory_kills() - kills_before)
         log.info("attempt_ended", ending=type(ending).__name__, exit=process.poll())
-        return ending
+        return self._left_to_others(ending)
 
-    def _order(self, claim: Lease) -> JobOrder:
+    def _left_to_others(self, ending: Ending) -> Ending:
+        """Give a job back whose code this worker cannot load, once this worker knows it."""
+        if self.cannot_load is None or not isinstance(ending, Failed) or not ending.cannot_load:
+            return ending
+        self.cannot_load(ending.cannot_load, ending.message)
+        return Released(f"left to a worker that can load its code: {ending.message}")
+
+    def _order(self, claim: Lease, host: HostOrder | None) -> JobOrder:
         # Each attempt has its own folder, so that a frozen one cannot damage later files.
-        folder = self.settings.jobs / str(claim.job) / f"attempt-{claim.attempt}"
+        name = f"attempt-{claim.attempt}"
+        if host is not None and host.seat:
+            name += f"-host-{host.seat}"
+        folder = self.settings.jobs / str(claim.job) / name
         return JobOrder(
             job=str(claim.job),
             attempt=claim.attempt,
@@ -95,14 +131,21 @@ class Supervisor:
             device=claim.device,
             folder=str(folder.absolute()),
             data_root=str(self.settings.datasets.absolute()),
-            resume=[
-                CheckpointReference(step=c.step, path=c.path, sha256=c.sha256) for c in claim.resume
-            ],
+            resume=self._checkpoints(claim),
             threads=self.threads,
             memory_bytes=self.settings.job_memory_bytes,
             norms=norms_for(self.database, claim.spec),
+            weights=weights_for(self.database, claim.spec, self.settings.datasets),
             gpus=None if self.gpus is None else self.gpus.of(claim.job),
+            host=host,
         )
+
+    def _checkpoints(self, claim: Lease) -> list[CheckpointReference]:
+        own = [CheckpointReference(step=c.step, path=c.path, sha256=c.sha256) for c in claim.resume]
+        if own:  # later than those of the job that this one continues
+            return own
+        earlier = checkpoint_for(self.database, claim.spec)
+        return [CheckpointReference(**c._asdict()) for c in earlier]
 
     def _code(self, digest: str) -> CodeReference:
         name, folder = written(self.database, digest, self.settings.code)
@@ -133,6 +176,8 @@ class _Watch:
         self._claim = claim
         self._process = process
         self._ledger = ledger
+        lease_s = supervisor.settings.lease_s
+        self._others = OtherHosts(supervisor.database, claim, lease_s)
         self._last_word: AnyEvent | None = None
         self._asked: StopReason | None = None
         now = time.monotonic()
@@ -165,9 +210,10 @@ class _Watch:
 
     def ending(self, kills: int) -> Ending:
         """Return how the attempt ended."""
-        return ending_of(
+        ending = ending_of(
             self._last_word, self._process.poll(), self._asked, kills, self._ledger.log_tail
         )
+        return self._others.cause_of(ending)
 
     def _read(self) -> None:
         harvest = self._process.reader.take()
@@ -175,15 +221,16 @@ class _Watch:
             if isinstance(event, (Finished, Failed)):
                 self._last_word = event
         self._ledger.take(harvest)
+        self._others.hear(harvest.events)
 
     def _heed(self) -> None:
         """Pass on a request to stop the job; after the grace period, kill it."""
         now = time.monotonic()
-        if self._supervisor.leaving.is_set():
+        if self._supervisor.leaving.is_set() or self._others.leaves:
             self._ask("drained")
         if now >= self._time_up_at:
             self._ask("timeout")
-        if now >= self._kill_at:
+        if now >= self._kill_at or self._others.ends_it():
             self._process.kill()
 
     def _ask(self, reason: StopReason) -> None:
@@ -217,6 +264,11 @@ class _Watch:
             raise FencedOff("another worker may have the job")
         if renewal.cancel_requested:
             self._ask("cancelled")
+        self._others.look()
+
+
+def _leading(claim: Lease) -> HostOrder | None:
+    return HostOrder(seat=0, address=claim.hosts[0].address) if claim.hosts else None
 
 
 def _write_end(database: Database, claim: Lease, ending: Ending, backoff_s: float) -> bool:

@@ -9,9 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import structlog
 from sqlalchemy import text
@@ -20,14 +20,17 @@ from normlab.errors import ServiceUnavailable
 from normlab.host.limits import driver_gpus, usable_cores
 from normlab.plain_text import shown
 from normlab.specs.devices import DEVICES
-from service.jobs import pack_leases, workers
+from service.jobs import leases, seats, workers
 from service.jobs.leases import Lease
+from service.jobs.pack_leases import with_mates
+from service.jobs.seats import Chair, Offer, Seat
 from service.loops import Loop
 from service.settings import Settings
-from service.store.database import Database
+from service.store.database import Database, own_address
 from workers.bell import Bell
 from workers.gpus import GpuPool, gpu_names
 from workers.host_facts import host_facts, probe, unprobed
+from workers.loads import Loads
 from workers.pack_supervisor import work_on
 from workers.process import FreshLauncher, Launcher, import_path
 from workers.slots import SlotGroup
@@ -68,23 +71,27 @@ class Worker:
         self._python = str(settings.job_python.get(device) or sys.executable)
         self._environment = job_environment(environment, device, settings.data_dir)
         self._facts = unprobed(device)
+        self._loads = Loads(
+            self._database, self.id, settings.code, self._python, self._job_imports()
+        )
         self._warm: WarmLauncher | None = None
         self._gpus: GpuPool | None = None
         if DEVICES[device].owns_units:
             self._gpus = GpuPool(gpu_names(slots, environment, driver_gpus()))
+        self._address = None if settings.address is None else str(settings.address)
         leaving = threading.Event()
-        supervisor = Supervisor(
+        self._supervisor = Supervisor(
             database=self._database,
             settings=settings,
             launcher=self._launcher(),
             threads=max(1, usable_cores() // slots),
             leaving=leaving,
             gpus=self._gpus,
+            cannot_load=self._loads.learn,
         )
-        self._slots = SlotGroup(
-            slots, self._claim, partial(work_on, supervisor), bell, leaving, settings.poll_s
-        )
+        self._slots = SlotGroup(slots, self._claim, self._work_on, bell, leaving, settings.poll_s)
         self._presence = Loop("presence", self._beat, settings.heartbeat_s)
+        self._looking = Loop("loads", self._loads.look, settings.heartbeat_s)
 
     def start(self) -> None:
         """Start to take jobs and to send heartbeats."""
@@ -93,6 +100,7 @@ class Worker:
             self._warm.warm_up()
         self._presence.start()
         self._slots.start()
+        self._looking.start()
         threading.Thread(target=self._probe, name="probe", daemon=True).start()
 
     def leave(self) -> None:
@@ -100,6 +108,8 @@ class Worker:
         _log.info("worker_leaves", worker=self.id, busy=self._slots.busy)
         self._slots.drain()
         self._presence.stop()
+        self._loads.close()
+        self._looking.stop()
         if self._warm is not None:
             self._warm.close()
         try:
@@ -108,12 +118,29 @@ class Worker:
             _log.warning("no_farewell", reason=str(e))
         self._database.close()
 
-    def _claim(self) -> Lease | None:
-        return self._take() if self._gpus is None else self._gpus.claim(self._take)
+    def _claim(self, offer: UUID | None) -> Lease | Seat | Offer | None:
+        if self._gpus is None:
+            return self._take(offer)
+        return self._gpus.claim(lambda units: self._take(offer, units), offer)
 
-    def _take(self, most_replicas: int | None = None) -> Lease | None:
+    def _take(
+        self, offer: UUID | None, most_replicas: int | None = None
+    ) -> Lease | Seat | Offer | None:
         lease_s = self._settings.lease_s
-        return pack_leases.claim(self._database, self.device, self.id, lease_s, most_replicas)
+        if self._address is None:  # not known before the first heartbeat
+            alone = leases.claim(
+                self._database, self.device, self.id, lease_s, most_replicas, self._loads
+            )
+            return None if alone is None else with_mates(self._database, alone, lease_s)
+        chair = Chair(self.id, self.device, self._address, most_replicas, offer)
+        found = seats.claim(self._database, chair, lease_s, self._loads)
+        return with_mates(self._database, found, lease_s) if isinstance(found, Lease) else found
+
+    def _work_on(self, work: Lease | Seat) -> None:
+        if isinstance(work, Seat):
+            self._supervisor.attend(work)
+        else:
+            work_on(self._supervisor, work)
 
     def _launcher(self) -> Launcher:
         fresh = FreshLauncher(self._python, self._environment)
@@ -124,10 +151,14 @@ class Worker:
         return self._warm
 
     def _probe(self) -> None:
-        environment = {**self._environment, **import_path(self._python, self._environment)}
-        self._facts = probe(self.device, self._python, environment)
+        self._facts = probe(self.device, self._python, self._job_imports())
+        if self._facts.packages is not None:
+            self._loads.know_packages(self._facts.packages)
         if not self._facts.available:
             _log.error("device_unavailable", device=self.device, reason=self._facts.reason)
+
+    def _job_imports(self) -> dict[str, str]:
+        return {**self._environment, **import_path(self._python, self._environment)}
 
     def _beat(self) -> None:
         workers.beat(
@@ -151,14 +182,16 @@ class Worker:
             "device": self._facts.reason,
             "able": self._facts.available,
             "clock_offset_s": round(self._clock_offset_s(), 3),
+            "address": self._address,
             "last_look_s": round(self._slots.idle_and_blind_s, 1),
         }
 
     def _clock_offset_s(self) -> float:
-        """Return how far this host's clock is ahead of the database's clock."""
+        """Return how far this host's clock is ahead of the database's; learn its own address."""
         asked = time.time()
         with self._database.begin() as connection:
             there = float(connection.execute(_CLOCK).scalar_one())
+            self._address = self._address or own_address(connection)
         return (asked + time.time()) / 2 - there
 
 

@@ -19,10 +19,12 @@ def main() -> int:
     parser.add_argument("--lifeline", action="store_true", help="exit when stdin closes")
     options = parser.parse_args()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would be missing in every fork
+    from accelerators.inspection.library_networks import import_libraries
     from accelerators.inspection.server import InspectionServer, inspect
     from normlab.host.processes import require_one_thread
     from normlab.specs.jobs import JobSpec
 
+    import_libraries()
     inspect(JobSpec(normalizer="group"))  # loads the meta operators, which every answer needs
     require_one_thread()
     os.umask(0o077)

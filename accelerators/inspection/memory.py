@@ -18,6 +18,7 @@ from normlab.ipu_check.jobs import example, inputs, meta_model
 from normlab.specs.datasets import DatasetFacts
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import task_of
+from normlab.specs.tasks import filled
 from normlab.training.evaluation import batch_rows
 from normlab.training.optimizers import make_optimizer
 from normlab.training.tasks import Task
@@ -111,7 +112,8 @@ def _dataset(spec: JobSpec) -> int:
     task = task_of(spec)
     from_files = bool(facts.files) or facts.train_size is None
     inputs_bytes = math.prod(task.input_shape(channels, size)) * (1 if from_files else 4)
-    return (train + test) * (inputs_bytes + 8 * math.prod(task.target_shape(size)))
+    numbers = math.prod(filled(task.target_shape(channels, size)))
+    return (train + test) * (inputs_bytes + (8 if task.classes else 4) * numbers)
 
 
 def _facts(spec: JobSpec) -> DatasetFacts:

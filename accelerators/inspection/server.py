@@ -22,6 +22,7 @@ from typing import Any, Dict
 
 from pydantic import ValidationError
 
+from accelerators.inspection.library_networks import look_at
 from accelerators.inspection.memory import estimate
 from normlab.errors import NormlabError
 from normlab.host.processes import Forks
@@ -29,6 +30,7 @@ from normlab.ipu_check.jobs import check_job, meta_model
 from normlab.plugins.describing import asked, described_here
 from normlab.plugins.loading import load, use
 from normlab.specs.jobs import JobSpec
+from normlab.specs.models import MODELS
 
 MOST_BYTES = 16 << 20  # per question, which may bring code
 ALLOWANCE_BYTES = 2 << 30  # of address space, above the server's own
@@ -120,9 +122,20 @@ def _answered(question: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def inspect(spec: JobSpec) -> Dict[str, Any]:
-    """Return parameters, estimated memory and the IPU's verdict, as plain values."""
+    """
+    Return parameters, estimated memory and the IPU's verdict, as plain values.
+
+    Of a network of another library, also what was done with its norm layers; or only why the job
+    cannot train it.
+    """
+    facts = MODELS.get(spec.model.name)
+    of_a_library = facts is not None and facts.package is not None
+    found = look_at(spec) if of_a_library else {}
+    if "problems" in found:
+        return found
     check = check_job(spec)
     return {
+        **found,
         "parameters": sum(p.numel() for p in meta_model(spec).parameters()),
         "memory_bytes": estimate(spec),
         "ipu_passes": check.passes,

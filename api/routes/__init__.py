@@ -15,6 +15,7 @@ from api.routes import (
     plugins,
     studies,
     tokens,
+    trash,
 )
 
 ROUTERS = (
@@ -26,6 +27,7 @@ ROUTERS = (
     diagnostics.router,
     catalogue.router,
     devices.router,
+    trash.router,  # before studies, whose route for verbs would take `restore`
     studies.router,
     plugins.router,
     tokens.router,

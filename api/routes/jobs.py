@@ -8,14 +8,17 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import CallerDep, ReaderDep, SubmitterDep
 from api.bodies import IdempotencyKey, JsonRoute, answer
+from api.callers import Caller
 from api.costly import UNDER_WAY, costly
 from api.state import State, StateDep
 from normlab.errors import refuse
 from normlab.records import JobCreated, JobDetail, JobPage, JobState, Validation
+from normlab.specs.continuations import Longer
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps
 from service.jobs import changes, estimates, listing, reading, submissions
 from service.jobs.listing import JobFilters
+from service.results import continuing
 
 router = APIRouter(tags=["jobs"], route_class=JsonRoute)
 
@@ -36,6 +39,29 @@ def submit_job(
     poll. A job for a device without a live worker is accepted, and
     shows what it is waiting for.
     """
+    return _queued(state, spec, caller, idempotency_key)
+
+
+@router.post("/jobs/{job}/continue", status_code=202, response_model=JobCreated)
+def continue_job(
+    job: str,
+    asked: Longer,
+    caller: SubmitterDep,
+    state: StateDep,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """
+    Queue a longer job that goes on from the last checkpoint of *job*, which has ended.
+
+    It ends with the same numbers as if the longer job had been asked for at once. If the schedule
+    or the normalizer depends on the length of the training, it cannot, and is refused with the
+    reason; `anyway` accepts that.
+    """
+    spec = continuing.longer(state.database, job, asked)
+    return _queued(state, spec, caller, idempotency_key)
+
+
+def _queued(state: State, spec: JobSpec, caller: Caller, key: str | None) -> Response:
     placed = state.admission.admit(spec)
     job, created = submissions.submit(
         state.database,
@@ -43,7 +69,7 @@ def submit_job(
         owner=caller.owner,
         device=placed.device,
         device_reason=placed.reason,
-        idempotency_key=idempotency_key,
+        idempotency_key=key,
         steps=steps(spec),
         max_queued=state.settings.max_queued_per_owner,
         by=caller.actor,
@@ -99,6 +125,7 @@ def list_jobs(
     sort: Annotated[str, Query(max_length=200)] = "-created_at",
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    trash: Annotated[bool, Query(description="those in the trash, instead of the others")] = False,
 ) -> Response:
     """
     List jobs, newest first, in pages.
@@ -116,6 +143,7 @@ def list_jobs(
         owner=owner,
         name=name,
         where=where,
+        trash=trash,
     )
     page = listing.list_jobs(state.reads, filters, sort, cursor, limit)
     return answer(page.model_dump_json())
@@ -157,6 +185,7 @@ def _validation(state: State, spec: JobSpec) -> Validation:
         samples_per_update=spec.samples_per_update,
         steps=steps(spec),
         parameters=inspection.parameters if inspection else None,
+        conversion=inspection.conversion if inspection else "",
         memory_bytes=inspection.memory_bytes if inspection else None,
         estimated_s=time.seconds,
         estimate=time.words,

@@ -28,6 +28,7 @@ from normlab.records.decisions import DecisionTable
 from normlab.specs.base import Label
 from normlab.specs.cells import read_where
 from normlab.specs.devices import KINDS
+from normlab.specs.headlines import headline_of
 from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
 from service.studies import comparisons, decisions, previews, results, studies
@@ -41,6 +42,9 @@ _TABLE: dict[str, Any] = {
     "description": "the table, in the format asked for",
     "content": {kind: {} for kind in (*_TYPES.values(), _PARQUET)},
 }
+_METRIC = Query(
+    max_length=200, description="default: val/accuracy, or what the study's task has in its place"
+)
 _PATHS = Query(
     description="paths that form the rows; all by default; with seed: one row per job. "
     "A path that is left out may not vary within a row"
@@ -118,10 +122,11 @@ def list_studies(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     name: Annotated[Label | None, Query(max_length=200, description="exactly this name")] = None,
     mine: Annotated[bool, Query(description="only those of the token's owner")] = False,
+    trash: Annotated[bool, Query(description="those in the trash, instead of the others")] = False,
 ) -> StudyPage:
     """List studies in pages, newest first."""
     owner = reader.owner if mine else None
-    return studies.list_studies(state.reads, cursor, limit, name=name, owner=owner)
+    return studies.list_studies(state.reads, cursor, limit, name=name, owner=owner, trash=trash)
 
 
 @router.get("/studies/{study}")
@@ -230,7 +235,7 @@ def get_results(
     state: StateDep,
     group_by: Annotated[list[str] | None, _PATHS] = None,
     where: Annotated[list[str] | None, _WHERE] = None,
-    metric: Annotated[str, Query(max_length=200)] = "val/accuracy",
+    metric: Annotated[str | None, _METRIC] = None,
     reduction: Annotated[str, Query(max_length=50)] = "last",
     interval: Literal["t", "bootstrap"] = "t",
     confidence: Annotated[float, Query(gt=0, lt=1)] = 0.95,
@@ -246,7 +251,7 @@ def get_results(
     dropped. CSV and Parquet have one row per job for any `group_by`. A large study takes a while:
     the answer is 202 with `Retry-After` then, and who asks for the same again gets the table.
     """
-    question = Question(metric, reduction, interval, confidence)
+    question = Question(metric or _shown(state, study), reduction, interval, confidence)
     one_row_per_job = form in ("csv", "parquet")
     paths = None if one_row_per_job else group_by
     table = results.results(state.reads, study, question, paths, read_where(where or []))
@@ -273,13 +278,13 @@ def compare_results(
     b: str,
     reader: ReaderDep,
     state: StateDep,
-    metric: Annotated[str, Query(max_length=200)] = "val/accuracy",
+    metric: Annotated[str | None, _METRIC] = None,
     reduction: Annotated[str, Query(max_length=50)] = "last",
     interval: Literal["t", "bootstrap"] = "t",
     confidence: Annotated[float, Query(gt=0, lt=1)] = 0.95,
 ) -> ComparisonTable:
     """Compare two values of one axis, seed by seed: a minus b, with its interval."""
-    question = Question(metric, reduction, interval, confidence)
+    question = Question(metric or _shown(state, study), reduction, interval, confidence)
     return comparisons.compare(state.reads, study, question, axis, a, b)
 
 
@@ -298,6 +303,10 @@ def get_decision(request: Request, study: str, reader: ReaderDep, state: StateDe
     data were looked at before. Effects are turned so that positive is better.
     """
     return decisions.decision(state.reads, study)
+
+
+def _shown(state: State, study: str) -> str:
+    return headline_of(studies.get(state.reads, study, 0).spec.base)
 
 
 def _check_owner(state: State, study: str, caller: Caller) -> None:

@@ -122,13 +122,14 @@ export function throttled(work, wait) {
   return () => { if (timer) again = true; else run(); };
 }
 
-// <button data-post="/v1/..." data-confirm="..."> posts, then reloads the page.
+// <button data-post="/v1/..." data-confirm="..."> posts, then reloads the page; data-delete deletes.
 document.addEventListener("click", async (event) => {
-  const button = event.target.closest("button[data-post]");
+  const button = event.target.closest("button[data-post], button[data-delete]");
   if (!button || (button.dataset.confirm && !confirm(button.dataset.confirm))) return;
   button.disabled = true;
   try {
-    await post(button.dataset.post);
+    if (button.dataset.delete) await ask(button.dataset.delete, { method: "DELETE" });
+    else await post(button.dataset.post);
     location.reload();
   } catch (error) {
     fail(error.message);

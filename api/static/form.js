@@ -6,6 +6,7 @@ export class JobForm {
     this.form = form;
     form.addEventListener("change", (event) => {
       if (event.target.matches("[data-chooser]")) this.choose(event.target);
+      if (event.target.matches("[data-list]")) showOptions(event.target);
     });
   }
 
@@ -19,15 +20,19 @@ export class JobForm {
     return [...this.form.querySelectorAll("[data-path]")].filter((i) => !i.closest(".choice[hidden]"));
   }
 
+  /** The boxes of parts that a field lists by name, such as metrics. */
+  get parts() {
+    return [...this.form.querySelectorAll("[data-list]")];
+  }
+
   /** The spec without default values. Input that cannot be parsed is sent as text, so that the server explains the problem. */
   spec() {
     const spec = {};
     for (const input of this.inputs) {
-      const value = valueOf(input);
-      const standard = JSON.parse(input.dataset.default);
-      if (JSON.stringify(value) === JSON.stringify(standard) && !needed(input)) continue;
-      put(spec, input.dataset.path, value);
+      if (isDefault(input) && !needed(input)) continue;
+      put(spec, input.dataset.path, valueOf(input));
     }
+    for (const box of this.parts.filter((b) => b.checked)) (spec[box.dataset.list] ??= []).push(partOf(box));
     return spec;
   }
 
@@ -37,10 +42,13 @@ export class JobForm {
       if (value !== undefined) { select.value = value; this.choose(select); }
     }
     for (const input of this.inputs) {
-      const value = at(spec, input.dataset.path);
-      if (value === undefined) continue;
-      if (input.type === "checkbox") input.checked = value;
-      else input.value = value === null ? "" : Array.isArray(value) ? value.join(", ") : value;
+      show(input, at(spec, input.dataset.path));
+    }
+    for (const box of this.parts) {
+      const part = (spec[box.dataset.list] ?? []).find((named) => (named.name ?? named) === box.value);
+      box.checked = part !== undefined;
+      for (const input of optionsOf(box)) show(input, part?.[input.dataset.option]);
+      showOptions(box);
     }
   }
 
@@ -53,12 +61,21 @@ export class JobForm {
     return problems.filter((problem) => !this.mark(problem));
   }
 
+  /** The input for a field such as metrics.0.k: the option of the first metric, or else its box. */
+  part(field) {
+    const [list, index, option] = field.split(".");
+    const boxes = this.parts.filter((box) => box.dataset.list === list);
+    const box = boxes.filter((b) => b.checked)[index] ?? boxes[0];
+    return box && (optionsOf(box).find((input) => input.dataset.option === option) ?? box);
+  }
+
   mark({ field, rule }) {
     const input = this.inputs.find((i) => i.dataset.path === field)
       || this.inputs.find((i) => i.dataset.chooser !== undefined && i.dataset.path.split(".")[0] === field)
-      || this.inputs.find((i) => field.startsWith(`${i.dataset.path}.`));
+      || this.inputs.find((i) => field.startsWith(`${i.dataset.path}.`))
+      || this.part(field);
     if (!input) return false;
-    const line = input.closest(".field").querySelector(".wrong");
+    const line = input.closest(".field").querySelector(":scope > .wrong");
     input.setAttribute("aria-invalid", "true");
     input.setAttribute("aria-errormessage", line.id);
     line.textContent = rule;
@@ -66,6 +83,27 @@ export class JobForm {
     for (let around = input.closest("details"); around; around = around.parentElement.closest("details")) around.open = true;
     return true;
   }
+}
+
+const isDefault = (input) => JSON.stringify(valueOf(input)) === JSON.stringify(JSON.parse(input.dataset.default));
+
+const optionsOf = (box) => [...box.closest(".part").querySelectorAll("[data-option]")];
+
+function showOptions(box) {
+  const options = box.closest(".part").querySelector("[data-options]");
+  if (options) options.hidden = !box.checked;
+}
+
+function partOf(box) {
+  const changed = optionsOf(box).filter((input) => !isDefault(input));
+  const options = Object.fromEntries(changed.map((input) => [input.dataset.option, valueOf(input)]));
+  return changed.length ? { name: box.value, ...options } : box.value;
+}
+
+function show(input, value) {
+  if (value === undefined) return;
+  if (input.type === "checkbox") input.checked = value;
+  else input.value = value === null ? "" : Array.isArray(value) ? value.join(", ") : value;
 }
 
 const needed = (input) => input.dataset.path === "normalizer.kind"

@@ -4,7 +4,7 @@ import { Chart } from "./charts.js";
 
 const article = document.getElementById("job");
 const id = article.dataset.job;
-const USUAL = ["train/loss", "val/accuracy", "val/jaccard", "val/perplexity", "val/loss", "train/accuracy", "train/images_per_s"];
+const USUAL = ["train/loss", "val/accuracy", "val/jaccard", "val/perplexity", "val/map", "val/map50", "val/content_loss", "val/style_loss", "val/loss", "train/accuracy", "train/images_per_s"];
 const ENDED = ["succeeded", "failed", "cancelled"];
 
 const charts = new Map();

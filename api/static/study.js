@@ -21,7 +21,7 @@ let view = null;
 let plots = {};
 
 const query = (extra = {}) => new URLSearchParams({
-  metric: form.metric.value.trim() || "val/accuracy", reduction: form.reduction.value, interval: form.interval.value, ...extra,
+  metric: form.metric.value.trim() || form.metric.defaultValue, reduction: form.reduction.value, interval: form.interval.value, ...extra,
 });
 
 function wrong(message) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Tuple, Union
 
@@ -176,6 +177,8 @@ class Claim(Spec):
         """
         Return the study, optionally small for a test, or with other seeds.
 
+        Other seeds are those from *first_seed* on that are not among `tuning_seeds`.
+
         Args:
             quick: apply the changes in `quick`.
             seeds: the number of seeds; None: the claim's own.
@@ -185,9 +188,10 @@ class Claim(Spec):
         if quick:
             for path, value in self.quick.set.items():
                 put(raw, path, value)
-        count = seeds or len(StudySpec.model_validate(raw).seeds)
-        if seeds or first_seed:
-            raw["seeds"] = list(range(first_seed, first_seed + count))
+        own = StudySpec.model_validate(raw).seeds
+        if seeds or first_seed or set(own) & set(self.tuning_seeds):
+            free = (seed for seed in count(first_seed) if seed not in self.tuning_seeds)
+            raw["seeds"] = list(islice(free, seeds or len(own)))
         if quick or seeds or first_seed:
             raw["name"] = f"{self.study.name} ({'quick, ' if quick else ''}seeds from {first_seed})"
         return StudySpec.model_validate(raw)

@@ -9,13 +9,17 @@ from typing import Any, Optional, Sequence
 
 import typer
 
+from normlab import __version__
 from normlab.cli import (
     catalogue,
     checking,
+    continuing,
+    datasets,
     deciding,
     doctor,
     exporting,
     jobs,
+    looking,
     plugins,
     reproduce,
     rerun,
@@ -23,8 +27,10 @@ from normlab.cli import (
     studies,
     submitting,
     tokens,
+    trash,
     up,
     watching,
+    weights,
 )
 from normlab.cli.connecting import Address
 from normlab.cli.output import examples
@@ -40,13 +46,18 @@ GROUPS = (
     submitting,
     watching,
     jobs,
+    looking,
+    continuing,
+    trash,
     studies,
     results,
     deciding,
     reproduce,
     rerun,
     exporting,
+    weights,
     catalogue,
+    datasets,
     plugins,
     checking,
     tokens,
@@ -69,6 +80,12 @@ for group in GROUPS:
     group.register(app)
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"normlab {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     ctx: typer.Context,
@@ -82,6 +99,9 @@ def options(
         None,
         envvar="NORMLAB_DATA_DIR",
         help="Data folder of the stack to use; default: the running stack.",
+    ),
+    version: bool = typer.Option(
+        False, "--version", callback=_say_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
     """Train networks with any normalizer, on any device, and compare how well they learn.

@@ -1,4 +1,4 @@
-"""`normlab normalizers`, `models`, `datasets` and `devices`: the building blocks of a job."""
+"""`normlab normalizers`, `models`, `parts` and `devices`: the building blocks of a job."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
 
 import typer
 
-from normlab.cli.completion import data, kinds, networks
+from normlab.cli.completion import kinds, networks
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_table, size
 from normlab.errors import NotFound
@@ -26,7 +26,6 @@ def register(app: typer.Typer) -> None:
         )
     )(normalizers)
     app.command(epilog=examples("normlab models", "normlab models --json"))(models)
-    app.command(epilog=examples("normlab datasets", "normlab datasets --json"))(datasets)
     app.command(epilog=examples("normlab parts", "normlab parts --json"))(parts)
     app.command(epilog=examples("normlab devices", "normlab devices --json"))(devices)
 
@@ -64,20 +63,7 @@ def models(
     """List the networks; with a name, the options of one that somebody added."""
     columns = ["name", "task", "default_width", "normalizers", "summary"]
     with connect(ctx) as client:
-        _list_or_one("network", name, client.models(), columns, as_json)
-
-
-def datasets(
-    ctx: typer.Context,
-    name: Optional[str] = typer.Argument(
-        None, help="Show the options of this dataset.", show_default=False, autocompletion=data
-    ),
-    as_json: bool = AsJson,
-) -> None:
-    """List the datasets, and the files that are missing; with a name, its options."""
-    columns = ["name", "task", "available", "num_classes", "train_size", "test_size", "missing"]
-    with connect(ctx) as client:
-        _list_or_one("dataset", name, client.datasets(), columns, as_json)
+        list_or_one("network", name, client.models(), columns, as_json)
 
 
 def parts(ctx: typer.Context, as_json: bool = AsJson) -> None:
@@ -101,13 +87,20 @@ def devices(ctx: typer.Context, as_json: bool = AsJson) -> None:
     runs = [(d.kind, _but(d, found), ", ".join(d.precisions), d.replicas) for d in found]
     print_table(["device", "normalizers", "precisions", "one replica uses"], runs)
     workers = [
-        (w.id, f"{w.busy}/{w.slots}", _hardware(w), size(w.memory_bytes), _versions(w.versions))
+        (
+            w.id,
+            w.address,
+            f"{w.busy}/{w.slots}",
+            _hardware(w),
+            size(w.memory_bytes),
+            _versions(w.versions),
+        )
         for d in found
         for w in d.workers
     ]
     if workers:
         print()
-        print_table(["worker", "busy", "hardware", "memory", "versions"], workers)
+        print_table(["worker", "address", "busy", "hardware", "memory", "versions"], workers)
 
 
 def _but(device: DeviceRecord, others: Sequence[DeviceRecord]) -> str:
@@ -125,9 +118,10 @@ def _versions(versions: Dict[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def _list_or_one(
+def list_or_one(
     what: str, name: Optional[str], found: Sequence[Any], columns: List[str], as_json: bool
 ) -> None:
+    """Print the columns of all that were *found*, or the options of the one called *name*."""
     if name is None:
         _list(found, columns, as_json)
         return

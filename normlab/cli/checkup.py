@@ -127,8 +127,13 @@ def _token_and_workers(connection: Connection) -> Iterator[Finding]:
     yield from _plugins(plugins)
     live = [worker for device in devices for worker in device.workers]
     for worker in live:
-        text = f"{worker.id} on {worker.device}, {worker.busy} of {worker.slots} slots busy"
+        where = f"{worker.device} at {worker.address}" if worker.address else worker.device
+        text = f"{worker.id} on {where}, {worker.busy} of {worker.slots} slots busy"
         yield Finding("worker", "ok", f"{text}, heard {worker.last_seen_s:.0f} s ago")
+        for name, reason in worker.cannot_load.items():
+            found = f"{worker.id} cannot load {name}: {reason}"
+            mend = "install what is missing for the Python of its jobs, then restart the worker"
+            yield Finding("plugin", "warn", found, mend)
     for device in devices:
         if device.queued and not device.workers:
             found = f"{device.queued} jobs wait for {device.kind}, and no worker serves it"
@@ -136,7 +141,7 @@ def _token_and_workers(connection: Connection) -> Iterator[Finding]:
             yield Finding("workers", "bad", found, mend)
         elif device.queued and all(worker.busy == 0 for worker in device.workers):
             found = f"{device.queued} jobs wait for {device.kind}, and its workers are idle"
-            mend = "if this persists, restart the worker: it receives no messages"
+            mend = "normlab show JOB says what it waits for; if for its turn, restart the worker"
             yield Finding("workers", "warn", found, mend)
     if not live:
         yield Finding(

@@ -21,7 +21,13 @@ AtMost = typer.Option(64, "--at-most", help="Seeds of each cell, 6 to 1000.")
 Rarest = typer.Option(
     0.2, help="Share of seeds that a collapse must strike to be met before the first look."
 )
-Metric = typer.Option("val/accuracy", "--metric", "-m", help="The metric that is compared.")
+Metric = typer.Option(
+    None,
+    "--metric",
+    "-m",
+    help="The metric that is compared; default: val/accuracy, or what the task has in its place.",
+    show_default=False,
+)
 Reduction = typer.Option("last", help="Of each job: last, best, area, mean_last:K.")
 Axis = typer.Option(None, help="The path whose values are compared.")
 Wait = typer.Option(True, help="Show progress until all is decided, or the limit is met.")
@@ -47,7 +53,7 @@ def compare(
     power: float = Power,
     at_most: int = AtMost,
     rarest: float = Rarest,
-    metric: str = Metric,
+    metric: Optional[str] = Metric,
     reduction: str = Reduction,
     axis: Optional[str] = Axis,
     wait: bool = Wait,
@@ -57,14 +63,16 @@ def compare(
     from normlab.cli.results import print_comparison
 
     with connect(ctx) as client:
-        path = axis or _axis_of(client.studies.summary(study), a, b)
+        found = client.studies.summary(study)
+        path = axis or _axis_of(found, a, b)
         if not decide:
             question = {"metric": metric, "reduction": reduction}
             print_comparison(client, study, [path, a, b], question, as_json)
             return
         contrast = {"axis": path, "against": b, "values": [a]}
         asked = {"by": by, "power": power, "at_most": at_most, "rarest": rarest,
-                 "metric": metric, "reduction": reduction, "compare": contrast}  # fmt: skip
+                 "metric": metric or _shown(found), "reduction": reduction,
+                 "compare": contrast}  # fmt: skip
         _decide(client, study, asked, wait, as_json)
 
 
@@ -76,7 +84,7 @@ def decide_study(
     power: float = Power,
     at_most: int = AtMost,
     rarest: float = Rarest,
-    metric: str = Metric,
+    metric: Optional[str] = Metric,
     reduction: str = Reduction,
     axis: Optional[str] = Axis,
     against: Optional[str] = typer.Option(None, help="The value that others are compared with."),
@@ -85,11 +93,19 @@ def decide_study(
 ) -> None:
     """Add seeds until each value of an axis is better than the first one, or is not."""
     with connect(ctx) as client:
-        path = axis or client.studies.summary(study).paths[0]
+        found = client.studies.summary(study)
+        path = axis or found.paths[0]
         contrast = {"axis": path, "against": against}
         asked = {"by": by, "power": power, "at_most": at_most, "rarest": rarest,
-                 "metric": metric, "reduction": reduction, "compare": contrast}  # fmt: skip
+                 "metric": metric or _shown(found), "reduction": reduction,
+                 "compare": contrast}  # fmt: skip
         _decide(client, study, asked, wait, as_json)
+
+
+def _shown(study: StudyDetail) -> str:
+    from normlab.specs.headlines import headline_of
+
+    return headline_of(study.spec.base)
 
 
 def print_verdicts(table: DecisionTable) -> None:

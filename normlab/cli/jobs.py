@@ -22,6 +22,7 @@ from normlab.cli.output import (
     short_ids,
     state,
 )
+from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import NAMES
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def register(app: typer.Typer) -> None:
             "normlab ls --state failed --limit 5",
             "normlab ls --normalizer group --sort -val/accuracy",
             "normlab ls --filter 'normalizer = online and val/accuracy > 0.9'",
+            "normlab ls --trash",
             "normlab ls --json | jq '.[].id'",
         )
     )(ls)
@@ -76,6 +78,7 @@ def ls(
         None, help="A column or metric; put - in front: largest first."
     ),
     limit: int = typer.Option(20, "--limit", "-n", min=1, help="Number of jobs."),
+    trash: bool = typer.Option(False, "--trash", help="Jobs in the trash instead."),
     ids: bool = typer.Option(False, "--ids", help="Print only ids, one per line."),
     as_json: bool = AsJson,
 ) -> None:
@@ -83,7 +86,7 @@ def ls(
     filters = {"state": state_is, "device": device, "normalizer": kind, "study": study}
     filters["filter"] = where
     with connect(ctx) as client:
-        jobs = list(client.list(limit=limit, sort=sort, **filters))
+        jobs = list(client.list(limit=limit, sort=sort, trash=trash or None, **filters))
     if as_json:
         print_json(jobs)
     elif ids:
@@ -97,7 +100,7 @@ def ls(
                 *(
                     device_of(j),
                     f"{j.epoch}/{j.epochs}",
-                    last(j, "val/accuracy"),
+                    in_accuracys_place(j) or last(j, "val/accuracy"),
                     ago(j.created_at),
                 ),
             ]
@@ -117,6 +120,9 @@ def show(ctx: typer.Context, job: str = JobArgument, as_json: bool = AsJson) -> 
 
 
 def _show(job: JobDetail) -> None:
+    from normlab.presentation.beginnings import beginnings
+
+    made = job.attempts[-1].environment if job.attempts else {}
     facts = [
         ("job", job.id),
         ("name", job.name),
@@ -126,7 +132,11 @@ def _show(job: JobDetail) -> None:
         ("waits for", job.waiting_for),
         ("update", f"{job.step} of {job.steps if job.steps is not None else '?'}"),
         ("epoch", f"{job.epoch} of {job.epochs}"),
+        ("in the trash", f"since {job.trashed_at:%Y-%m-%d %H:%M %Z}" if job.trashed_at else None),
         ("attempt", f"{job.attempt} of {job.max_attempts}"),
+        *beginnings(job),
+        ("norm layers", made.get("conversion")),
+        ("weights", made.get("weights")),
         ("error", f"{job.error.failure_kind}: {job.error.message}" if job.error else None),
     ]
     print_table(["what", "value"], [fact for fact in facts if fact[1] is not None])
@@ -138,7 +148,7 @@ def _show(job: JobDetail) -> None:
         print()
         attempts = [
             (
-                *(a.number, a.worker, a.outcome or "running", a.resumed_from_step),
+                *(a.number, a.where, a.outcome or "running", a.resumed_from_step),
                 *(a.environment.get("threads"), a.message),
             )
             for a in job.attempts

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Callable, ContextManager, Dict, List, Sequence, Tuple
 
 from normlab.cli.output import last, normalizer
+from normlab.presentation.headlines import headline
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -59,12 +60,9 @@ def describe(job: JobRecord) -> str:
         return job.waiting_for or "waiting"
     if job.state == "failed" and job.error:
         return f"{job.error.failure_kind}: {job.error.message}"
-    values: List[Tuple[str, float]] = []
-    for name in ("train/loss", "val/accuracy"):
-        value = last(job, name)
-        if value is not None:
-            values.append((name, value))
-    return "  ".join(f"{name} {value:.3f}" for name, value in values)
+    loss = last(job, "train/loss")
+    values = [None if loss is None else ("train/loss", loss), headline(job)]
+    return "  ".join(f"{name} {value:.3f}" for name, value in filter(None, values))
 
 
 def _nothing() -> ContextManager[Show]:

@@ -117,15 +117,17 @@ def _run_all(
 ) -> Tuple[List[Verdict], bool]:
     verdicts: List[Verdict] = []
     whole = True
-    cells = {key for study in studies for key in _keys(study)}
+    # the round that each begins with: queued with other cells, it would train them once more
+    firsts = [claim.rounds(study)[0] for claim, study in zip(claims, studies)]
+    cells = {key for first in firsts for key in _keys(first)}
     progress = ClaimsProgress(len(claims), len(cells))
-    waiting = list(studies)
+    waiting = list(firsts)
     queued: Set[str] = set()
     done: Set[str] = set()
-    for claim, study in zip(claims, studies):
+    for claim, study, first in zip(claims, studies, firsts):
         waiting = _queue(client, waiting, queued, done)
         verdict, complete = _run(client, claim, study, quiet)
-        done |= _keys(study)
+        done |= _keys(first)
         verdicts.append(verdict)
         whole = whole and complete
         if not quiet:

@@ -40,7 +40,13 @@ def results(
     study: str = typer.Argument(
         ..., help="A study's id, its end as `study ls` shows it, or its name.", show_default=False
     ),
-    metric: str = typer.Option("val/accuracy", "--metric", "-m", help="What to tabulate."),
+    metric: Optional[str] = typer.Option(
+        None,
+        "--metric",
+        "-m",
+        help="What to tabulate; default: val/accuracy, or what the task has in its place.",
+        show_default=False,
+    ),
     reduction: str = typer.Option("last", help="last, best, area (under the curve), mean_last:K."),
     group_by: Optional[List[str]] = typer.Option(
         None,

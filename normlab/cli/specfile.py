@@ -12,6 +12,7 @@ from typing import Any, Dict, Iterator, Optional, Sequence
 import yaml
 
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.specs.exclusions import SHORT_FOR
 
 _BEYOND = "nested too deeply, or a number with thousands of digits; a job has neither"
 
@@ -77,8 +78,8 @@ def _set(spec: Dict[str, Any], names: Sequence[str], value: Any, override: str) 
     target = spec
     for depth, name in enumerate(names[:-1]):
         inner = target.get(name)
-        if isinstance(inner, str) and name == "normalizer":
-            inner = {"kind": inner}  # "online" is short for {"kind": "online"}
+        if isinstance(inner, str) and name in SHORT_FOR:
+            inner = {SHORT_FOR[name]: inner}  # "online" is short for {"kind": "online"}
         elif inner is None:
             inner = {}
         if not isinstance(inner, dict):

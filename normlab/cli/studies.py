@@ -10,6 +10,7 @@ import typer
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, ago, examples, print_json, print_table, short_ids
 from normlab.cli.plugins import Code, with_code
+from normlab.cli.whole_ids import with_whole_ids
 
 if TYPE_CHECKING:
     from normlab.records import StudyPreview, StudyRecord
@@ -64,7 +65,7 @@ def run(
 
     spec = read_spec(file, overrides)
     with connect(ctx) as client:
-        spec = with_code(client, spec, code, file)
+        spec = with_code(client, with_whole_ids(client, spec), code, file)
         study = client.studies.extend(extend, spec) if extend else client.studies.create(spec)
         if any(study.counts.get(state) for state in ("failed", "cancelled")):
             study = client.studies.complete(study.id)
@@ -94,7 +95,7 @@ def preview(
 
     spec = read_spec(file, overrides)
     with connect(ctx) as client:
-        found = client.studies.preview(with_code(client, spec, code, file))
+        found = client.studies.preview(with_code(client, with_whole_ids(client, spec), code, file))
     if as_json:
         print_json(found)
     else:

@@ -9,6 +9,7 @@ import typer
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_table, size
 from normlab.cli.plugins import Code, with_code
+from normlab.cli.whole_ids import with_whole_ids
 
 File = typer.Argument(None, help="JSON or YAML; - reads standard input.", show_default=False)
 Set = typer.Option(
@@ -52,7 +53,9 @@ def submit(
 
     spec = read_spec(file, overrides)
     with connect(ctx) as client:
-        created = client.submit(with_code(client, spec, code, file), idempotency_key=key)
+        created = client.submit(
+            with_code(client, with_whole_ids(client, spec), code, file), idempotency_key=key
+        )
         if wait:
             from normlab.cli.watching import watch_until_ended
 
@@ -77,7 +80,7 @@ def validate(
 
     spec = read_spec(file, [*overrides, *([f"device={device}"] if device else [])])
     with connect(ctx) as client:
-        found = client.validate(with_code(client, spec, code, file))
+        found = client.validate(with_code(client, with_whole_ids(client, spec), code, file))
     if as_json:
         print_json(found)
         return 0
@@ -86,6 +89,7 @@ def validate(
         ("samples per update", found.samples_per_update),
         ("updates", found.steps),
         ("parameters", found.parameters),
+        *([("norm layers", found.conversion)] if found.conversion else []),
         ("memory (estimate)", size(found.memory_bytes)),
         ("running time", found.estimate),
         ("queue position", found.queue_position),

@@ -9,7 +9,8 @@ import typer
 
 from normlab.cli.completion import JobArgument, JobsArgument
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, examples, last, print_json, print_json_line
+from normlab.cli.output import AsJson, examples, print_json, print_json_line
+from normlab.presentation.headlines import headline
 
 if TYPE_CHECKING:
     from normlab.client import Client
@@ -63,9 +64,9 @@ def watch_until_ended(client: Client, ids: Sequence[str], *, as_json: bool) -> i
 
 def _ending(job: JobRecord) -> str:
     text = f"{job.id}  {job.state} after {job.step} updates"
-    accuracy = last(job, "val/accuracy")
-    if accuracy is not None:
-        text += f", val/accuracy {accuracy:.4f}"
+    shown = headline(job)
+    if shown is not None:
+        text += f", {shown[0]} {shown[1]:.4f}"
     if job.error:
         text += f": {job.error.failure_kind}: {job.error.message}"
     return text

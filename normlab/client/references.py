@@ -97,25 +97,34 @@ def _is_whole(text: str) -> bool:
     return True
 
 
-def jobs(transport: Transport) -> References:
-    """Complete the ids of jobs; the server searches for them."""
+def jobs(transport: Transport, *, trash: bool = False) -> References:
+    """Complete the ids of jobs, or of those in the trash; the server searches for them."""
 
     def candidates(part: str) -> Iterator[str]:
-        return _ids(transport, "jobs", {"filter": f'id ~ "{part}"'})
+        return _ids(transport, "jobs", {"filter": f'id ~ "{part}"', **_in(trash)})
 
     return References("job", candidates)
 
 
-def studies(transport: Transport) -> References:
-    """Complete the ids of studies; the caller's own may be given by their names too."""
+def studies(transport: Transport, *, trash: bool = False) -> References:
+    """
+    Complete the ids of studies; the caller's own may be given by their names too.
+
+    Args:
+        trash: those in the trash, instead of the others.
+    """
 
     def candidates(part: str) -> Iterator[str]:
-        return _ids(transport, "studies", {})
+        return _ids(transport, "studies", _in(trash))
 
     def named(name: str) -> Iterator[str]:
-        return _ids(transport, "studies", {"name": name, "mine": "true"})
+        return _ids(transport, "studies", {"name": name, "mine": "true", **_in(trash)})
 
     return References("study", candidates, named)
+
+
+def _in(trash: bool) -> Dict[str, str]:
+    return {"trash": "true"} if trash else {}
 
 
 def _ids(transport: Transport, what: str, filters: Dict[str, str]) -> Iterator[str]:

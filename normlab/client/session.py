@@ -28,6 +28,7 @@ from normlab.client.plugins import Plugins
 from normlab.client.studies import Studies
 from normlab.client.tokens import Tokens, audit
 from normlab.client.transport import AnyRecord, Transport
+from normlab.client.trash import Trash
 from normlab.errors import ServiceUnavailable
 from normlab.records import (
     ENDED,
@@ -91,6 +92,7 @@ class Client:
         self.studies = Studies(self.transport)
         self.tokens = Tokens(self.transport)
         self.plugins = Plugins(self.transport)
+        self.trash = Trash(self.transport)
         self.job_id = references.jobs(self.transport).full
 
     def __enter__(self) -> Client:
@@ -159,6 +161,37 @@ class Client:
     def retry(self, job: str) -> JobRecord:
         """Queue a failed or cancelled job again; it continues from its checkpoint."""
         return self.transport.record(JobRecord, "POST", f"/jobs/{self.job_id(job)}/retry")
+
+    def go_on(
+        self,
+        job: str,
+        *,
+        epochs: Optional[int] = None,
+        max_steps: Optional[int] = None,
+        anyway: bool = False,
+        idempotency_key: Optional[str] = None,
+    ) -> JobCreated:
+        """
+        Queue a longer job that goes on from the last checkpoint of *job*, which has ended.
+
+        Args:
+            job: its id.
+            epochs: in all, those of *job* counted.
+            max_steps: updates in all.
+            anyway: accept that the result differs from that of one longer job, as it does if the
+                schedule follows the length of the training.
+            idempotency_key: two requests with the same key are one job; None: a new key.
+
+        Raises:
+            InvalidSpec: it is not longer, or would differ from one longer job; with the reason.
+            Conflict: *job* has not ended, or wrote no checkpoint.
+        """
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        asked = {"epochs": epochs, "max_steps": max_steps, "anyway": anyway}
+        path = f"/jobs/{self.job_id(job)}/continue"
+        return self.transport.record(
+            JobCreated, "POST", path, json=asked, headers=headers, repeatable=True
+        )
 
     def metrics(
         self,
@@ -282,14 +315,11 @@ class Client:
 
     def download(self, job: str, name: str, target: Path) -> Path:
         """Download the file *name* of *job* to *target*, atomically."""
-        part = target.with_name(target.name + ".part")
-        with self.transport.stream(
-            f"/jobs/{self.job_id(job)}/artifacts/{name}"
-        ) as answer, part.open("wb") as f:
-            for block in answer.iter_bytes():
-                f.write(block)
-        part.replace(target)
-        return target
+        return self.transport.save(f"/jobs/{self.job_id(job)}/artifacts/{name}", target)
+
+    def save_weights(self, job: str, target: Path) -> Path:
+        """Download the final weights of *job* to the safetensors file *target*, atomically."""
+        return self.transport.save(f"/jobs/{self.job_id(job)}/weights", target)
 
     def normalizers(self) -> List[NormalizerRecord]:
         """List the kinds of normalizer with their options, defaults, ranges and sources."""

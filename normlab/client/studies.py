@@ -140,7 +140,7 @@ class Studies:
         *,
         group_by: Optional[Sequence[str]] = None,
         where: Optional[Mapping[str, str]] = None,
-        metric: str = "val/accuracy",
+        metric: Optional[str] = None,
         reduction: str = "last",
         interval: str = "t",
         confidence: float = 0.95,
@@ -153,7 +153,7 @@ class Studies:
             group_by: paths that form the rows; None: all that vary; with `seed`: one row per job.
                 Omitted paths may not vary within a row.
             where: path to label, as in the rows: only the cells with these values.
-            metric: its name.
+            metric: its name; None: the accuracy, or what the task shows in its place.
             reduction: last, best, area, or mean_last:K.
             interval: t or bootstrap.
             confidence: its coverage.
@@ -206,7 +206,13 @@ class Studies:
         return frame(self.get(study), tables)
 
     def compare(
-        self, study: str, axis: str, a: str, b: str, metric: str = "val/accuracy", **question: Any
+        self,
+        study: str,
+        axis: str,
+        a: str,
+        b: str,
+        metric: Optional[str] = None,
+        **question: Any,
     ) -> ComparisonTable:
         """Compare two values of *axis* seed by seed: a minus b, with its interval."""
         params = {"axis": axis, "a": a, "b": b, "metric": metric, **question}

@@ -6,6 +6,7 @@ import random
 import time
 from contextlib import contextmanager
 from json import dumps
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Type, TypeVar
 from urllib.parse import urlsplit
 
@@ -132,6 +133,15 @@ class Transport:
                 answer.close()
         except httpx.TransportError as e:
             raise self.unreachable(e) from e
+
+    def save(self, path: str, target: Path) -> Path:
+        """Download the file at *path* to *target*, atomically."""
+        part = target.with_name(target.name + ".part")
+        with self.stream(path) as answer, part.open("wb") as f:
+            for block in answer.iter_bytes():
+                f.write(block)
+        part.replace(target)
+        return target
 
     def unreachable(self, cause: Exception) -> ServiceUnavailable:
         """Return the error for a server that does not answer."""

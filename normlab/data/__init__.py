@@ -1,4 +1,4 @@
-"""Datasets in memory, batches from them, and the random changes to images."""
+"""Datasets in memory and as streams, batches from them, and the random changes to images."""
 
 from __future__ import annotations
 

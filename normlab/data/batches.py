@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Callable, Optional, Tuple
+import itertools
+from typing import Callable, Iterator, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from normlab.data.datasets import Data
+from normlab.data.training_data import TrainingData
 from normlab.specs.optimization import AugmentationSpec
 
 
@@ -31,7 +32,7 @@ class EpochBatches:
 
     def __init__(
         self,
-        data: Data,
+        data: TrainingData,
         samples_per_update: int,
         augmentation: AugmentationSpec,
         seed: int,
@@ -42,7 +43,9 @@ class EpochBatches:
         self._data = data
         self._rows = None if rows is None else place(rows)
         self._size = samples_per_update
-        n = len(data.train)
+        self._seed = seed
+        self._epoch = epoch
+        n = data.train_size
         g = torch.Generator().manual_seed(epoch_seed(seed, epoch))
         self._order = place(torch.randperm(n, generator=g))
         self._crop = augmentation.crop
@@ -54,20 +57,30 @@ class EpochBatches:
             self._flips = place(torch.rand(n, generator=g) < 0.5)
 
     def __len__(self) -> int:
-        return len(self._data.train) // self._size
+        return self._data.train_size // self._size
 
     def __getitem__(self, i: int) -> Tuple[Tensor, Tensor]:
         """Return the samples (n, C, H, W) and classes (n,) of update *i* of the epoch."""
         begin = i * self._size
         every = slice(begin, begin + self._size)
         part = every if self._rows is None else self._rows + begin
-        index = self._order[part]
-        x = self._data.standardize(self._data.train.x[index])
+        x, y = self._data.take(
+            self._order[part], self._epoch * len(self) + i, lambda: self._upcoming(i)
+        )
         if self._shifts is not None:
             x = crop(x, self._shifts[part], self._crop)
         if self._flips is not None:
             x = flip(x, self._flips[part])
-        return x, self._data.train.y[index]
+        return x, y
+
+    def _upcoming(self, i: int) -> Iterator[Tuple[int, List[int]]]:
+        rows = torch.arange(self._size) if self._rows is None else self._rows.cpu()
+        for epoch in itertools.count(self._epoch):
+            g = torch.Generator().manual_seed(epoch_seed(self._seed, epoch))
+            order = torch.randperm(self._data.train_size, generator=g)
+            for number in range(i, len(self)):
+                yield epoch * len(self) + number, order[rows + number * self._size].tolist()
+            i = 0
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, Optional, Tuple
+from typing import Callable, Iterator, Optional, Tuple
 
 import torch
 from torch import Tensor
 
+from normlab.data.moments import (
+    Moments,
+    by_sample,
+    byte_counts,
+    of_counts,
+    of_samples,
+    shift_and_scale,
+)
 from normlab.data.raw import Raw
+from normlab.data.training_data import Upcoming
 from normlab.errors import DatasetUnusable, NotFound
 from normlab.specs.datasets import DATASETS
 from normlab.specs.named_objects import named_object
@@ -46,6 +55,8 @@ class Data:
     Args:
         shift, scale: (1, C, 1, 1), mean and reciprocal deviation of each channel of the
             training images; None if x is already standardized.
+        broken: what could not be read and was left out; a message for each.
+        loading: how it is read and why, for people.
     """
 
     train: Split
@@ -53,6 +64,13 @@ class Data:
     num_classes: int
     shift: Optional[Tensor] = None
     scale: Optional[Tensor] = None
+    broken: Tuple[str, ...] = ()
+    loading: str = "in memory"
+
+    @property
+    def train_size(self) -> int:
+        """Return the number of training samples."""
+        return len(self.train)
 
     @property
     def channels(self) -> int:
@@ -69,6 +87,20 @@ class Data:
         if self.shift is None or self.scale is None:
             return x
         return (x.float() - self.shift) * self.scale
+
+    def take(self, index: Tensor, number: int, upcoming: Upcoming) -> Tuple[Tensor, Tensor]:
+        """Return the training samples at *index*, standardized."""
+        return self.standardize(self.train.x[index]), self.train.y[index]
+
+    def first(self, split: str, n: int) -> Tuple[Tensor, Tensor]:
+        """Return the first *n* samples of "train" or "test", standardized."""
+        part = self.train if split == "train" else self.test
+        return self.standardize(part.x[:n]), part.y[:n]
+
+    def test_batches(self, size: int) -> Iterator[Tuple[Tensor, Tensor]]:
+        """Yield the test set in batches of *size*, standardized."""
+        for x, y in zip(torch.split(self.test.x, size), torch.split(self.test.y, size)):
+            yield self.standardize(x), y
 
     def placed(self, place: Callable[[Tensor], Tensor]) -> Data:
         """Return the same data with *place* applied to its tensors."""
@@ -112,15 +144,14 @@ def load(spec: DatasetSpec, data_root: Path) -> Data:
                 f"{spec.name}: {name} labels from {int(y.min())} to {int(y.max())}, "
                 f"expected 0 to {raw.num_classes - 1}; sample {first} is the first outside"
             )
-    return _standardized(raw, spec)
+    return replace(_standardized(raw, spec), broken=raw.broken)
 
 
 def _standardized(raw: Raw, spec: DatasetSpec) -> Data:
     train, test = Split(raw.train_x, raw.train_y), Split(raw.test_x, raw.test_y)
     if not raw.standardize:
         return Data(train.first(spec.train_size), test.first(spec.test_size), raw.num_classes)
-    mean, deviation = _moments(raw.train_x)
-    shift, scale = mean, 1 / deviation.clamp(min=1e-6)
+    shift, scale = shift_and_scale(_moments(raw.train_x), raw.train_x.dim())
     if raw.train_x.dtype == torch.float32:
         train = Split((train.x - shift).mul_(scale), train.y)
         test = Split((test.x - shift).mul_(scale), test.y)
@@ -129,21 +160,7 @@ def _standardized(raw: Raw, spec: DatasetSpec) -> Data:
     return Data(train, test, raw.num_classes, shift, scale)
 
 
-def _moments(x: Tensor) -> Tuple[Tensor, Tensor]:
-    c = x.shape[1]
+def _moments(x: Tensor) -> Moments:
     if x.dtype == torch.uint8:
-        # From the counts of each byte: exact, and without converting images to floats.
-        counts = torch.stack([torch.bincount(x[:, i].flatten(), minlength=256) for i in range(c)])
-        share = counts.double() / counts.sum(dim=1, keepdim=True)  # (C, 256)
-        value = torch.arange(256, dtype=torch.float64)
-        mean = (share * value).sum(dim=1)
-        deviation = (share * (value - mean[:, None]).square()).sum(dim=1).sqrt()
-    else:
-        # In one pass by image, then in float64 over the images.
-        positions = tuple(range(2, x.dim()))
-        mean = x.mean(dim=positions).double().mean(dim=0)
-        length = torch.linalg.vector_norm(x, dim=positions).double()
-        square = length.square().mean(dim=0) / x[0, 0].numel()
-        deviation = (square - mean.square()).clamp(min=0).sqrt()
-    shape = (1, c) + (1,) * (x.dim() - 2)
-    return mean.float().view(shape), deviation.float().view(shape)
+        return of_counts(byte_counts(x))
+    return of_samples(by_sample(x), x[0, 0].numel())

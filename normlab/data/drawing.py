@@ -26,6 +26,16 @@ class Nuisance:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where shapes lie, each (n,): their radius, their centre and their angle, in pixels."""
+
+    radius: Tensor
+    x: Tensor
+    y: Tensor
+    angle: Tensor
+
+
+@dataclass(frozen=True)
 class Extent:
     """The size of a shape and the position of its centre, in sides of the image."""
 
@@ -44,13 +54,23 @@ def distances(shape: Tensor, extent: Extent, g: Generator) -> Tensor:
     Shape:
         (n,) -> (n, S, S), the signed distance to the outline in pixels, positive inside.
     """
-    n = len(shape)
+    return distances_at(shape, places(len(shape), extent, g))
+
+
+def places(n: int, extent: Extent, g: Generator) -> Places:
+    """Draw the places of *n* shapes, slightly turned."""
     (small, large), (low, high) = extent.radius, extent.centre
-    r = _column(uniform(n, small * S, large * S, g))
-    cx, cy = (_column(uniform(n, low * S, high * S, g)) for _ in "xy")
-    angle = _column(uniform(n, -0.35, 0.35, g))
+    r = uniform(n, small * S, large * S, g)
+    cx, cy = (uniform(n, low * S, high * S, g) for _ in "xy")
+    return Places(r, cx, cy, uniform(n, -0.35, 0.35, g))
+
+
+def distances_at(shape: Tensor, at: Places) -> Tensor:
+    """Return the signed distances to shapes *shape* (n,) *at* their places: (n, S, S)."""
+    r, angle = _column(at.radius), _column(at.angle)
+    n = len(shape)
     rows, columns = _grid()
-    dx, dy = columns - cx, rows - cy
+    dx, dy = columns - _column(at.x), rows - _column(at.y)
     u = angle.cos() * dx + angle.sin() * dy  # the pixel as the turned shape sees it
     v = angle.cos() * dy - angle.sin() * dx
     distance = torch.empty(n, S, S)  # to the outline, positive inside

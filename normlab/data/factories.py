@@ -15,9 +15,7 @@ from normlab.errors import DatasetUnusable
 from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.named_objects import named_object
 from normlab.specs.network_and_data import DatasetSpec
-from normlab.specs.tasks import TASKS, TaskFacts
-
-Shape = Tuple[int, ...]
+from normlab.specs.tasks import TASKS, Shape, TaskFacts, fits, written
 
 
 def load(spec: DatasetSpec, data_root: Path) -> Raw:
@@ -32,13 +30,17 @@ def load(spec: DatasetSpec, data_root: Path) -> Raw:
     if classes is None or size is None or facts.channels is None:
         raise DatasetUnusable(f"{facts.name}: declared without its sizes")
     task = TASKS[facts.task]
-    x_shape, y_shape = task.input_shape(facts.channels, size), task.target_shape(size)
+    x_shape = task.input_shape(facts.channels, size)
+    y_shape = task.target_shape(facts.channels, size)
     train, test = (
         _Reader(f"{facts.name}: {split}", x_shape, y_shape, task).read(
             _samples(facts, spec, split, data_root)
         )
         for split in ("train", "test")
     )
+    if task.check:
+        for split, (_, y) in (("train", train), ("test", test)):
+            named_object(task.check)(f"{facts.name}: {split}", y, classes)
     return Raw(*train, *test, num_classes=classes, standardize=facts.standardize)
 
 
@@ -111,9 +113,10 @@ class _Reader:
         y = self._tensor(i, given)
         if y.dtype.is_complex or (y.dtype.is_floating_point and self._task.classes):
             raise self._refused(i, f"has y of {y.dtype}; {self._task.name} has integer classes")
-        if tuple(y.shape) != self._y_shape:
-            found = f"has y of shape {tuple(y.shape)}"
-            raise self._refused(i, f"{found}; {self._task.name} has {self._y_shape} here")
+        if not fits(tuple(y.shape), self._y_shape):
+            found, expected = f"has y of shape {tuple(y.shape)}", written(self._y_shape)
+            raise self._refused(i, f"{found}; {self._task.name} has {expected} here")
+        self._y_shape = tuple(y.shape)  # the same in every sample
         return y.long() if self._task.classes else y.float()
 
     def _tensor(self, i: int, given: Any) -> Tensor:

@@ -21,7 +21,7 @@ def read(facts: DatasetFacts, data_root: Path, name: str) -> bytes:
     if path is None:
         raise DatasetUnusable(
             f"{facts.name}: no file {name} below the data root {data_root}; it needs "
-            f"{', '.join(facts.files)}"
+            f"{', '.join(facts.files)}; {facts.way_out}"
         )
     try:
         if path.suffix == ".gz":

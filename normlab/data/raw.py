@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Tuple
 
 from torch import Tensor
 
@@ -14,8 +15,10 @@ class Raw:
 
     Args:
         train_x, test_x: images (N, C, H, W), float32 or bytes, or one-hot sequences (N, K, T).
-        train_y, test_y: int64, (N,), or (N, H, W) or (N, T) where each position has a class.
+        train_y, test_y: int64, (N,), or (N, H, W) or (N, T) where each position has a class;
+            float32 where a target is no class, as `specs.tasks.TaskFacts.target_shape` has it.
         standardize: whether to give the channels mean 0 and deviation 1; not for one-hot samples.
+        broken: what could not be read and was left out; a message for each.
     """
 
     train_x: Tensor
@@ -24,3 +27,4 @@ class Raw:
     test_y: Tensor
     num_classes: int
     standardize: bool = True
+    broken: Tuple[str, ...] = ()

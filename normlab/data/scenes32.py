@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Tuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from normlab.data.drawing import (
     EASY,
@@ -42,6 +42,12 @@ def load(spec: DatasetSpec, data_root: Path) -> Raw:
 def draw(n: int, seed: int) -> Tuple[Tensor, Tensor]:
     """Draw *n* scenes (n, 3, 32, 32) and the classes of their pixels (n, 32, 32)."""
     g = torch.Generator().manual_seed(seed)
+    x, y = drawn(n, g)
+    return disturbed(x, g, EASY), y
+
+
+def drawn(n: int, g: Generator) -> Tuple[Tensor, Tensor]:
+    """Draw scenes as `draw` does, before contrast, brightness, colour and noise change them."""
     x = 0.5 * coloured(value_noise(n, g), 0.5, g)
     frequencies = torch.tensor(_FREQUENCIES)
     y = torch.zeros(n, S, S, dtype=torch.int64)
@@ -52,4 +58,4 @@ def draw(n: int, seed: int) -> Tuple[Tensor, Tensor]:
         front = coloured(pattern, 1.0, g)
         x = torch.lerp(x, front, torch.sigmoid(1.2 * distance).unsqueeze(1))
         y = torch.where(distance > 0, (texture + 1).view(n, 1, 1), y)
-    return disturbed(x, g, EASY), y
+    return x, y

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Tuple
 
 import torch
@@ -13,9 +14,13 @@ from normlab.errors import InvalidSpec
 from normlab.ipu_check import OpCheck
 from normlab.ipu_check.trace import check_model, meta_batch
 from normlab.nets import build
+from normlab.nets.factories import Report
 from normlab.specs.devices import problems
 from normlab.specs.jobs import JobSpec
+from normlab.specs.models import MODELS
 from normlab.specs.sizes import image_size, task_of
+from normlab.specs.tasks import filled
+from normlab.specs.zoo import without_weights
 from normlab.training.tasks import Task
 
 _UNKNOWN_CLASSES = 1000  # if it depends on the files; the operators are the same
@@ -42,15 +47,32 @@ def example(spec: JobSpec, rows: int) -> Tuple[Tensor, Tensor]:
     """Return a batch of *rows* samples without data, and their classes."""
     channels, _, size = inputs(spec)
     task = task_of(spec)
-    x, y = meta_batch(rows, task.input_shape(channels, size), task.target_shape(size))
+    target = filled(task.target_shape(channels, size))
+    x, y = meta_batch(rows, task.input_shape(channels, size), target)
     return x, y if task.classes else y.float()
 
 
-def meta_model(spec: JobSpec) -> nn.Module:
-    """Build the job's network on the meta device: shapes, and no memory."""
+def meta_model(spec: JobSpec, report: Report = None) -> nn.Module:
+    """
+    Build the job's network on the meta device: shapes, and no memory.
+
+    Args:
+        report: gets what was done with each norm layer, where these are exchanged.
+    """
     channels, classes, size = inputs(spec)
-    with torch.device("meta"):
-        return build(spec.model, spec.normalizer, channels, classes, size)
+    fresh = spec.model.model_copy(
+        update={"options": without_weights(spec.model.name, spec.model.options)}
+    )
+    make = partial(
+        build, fresh, spec.normalizer, channels, classes, size, report, task_of(spec).name
+    )
+    try:
+        with torch.device("meta"):
+            return make()
+    except RuntimeError:  # it reads a value while it is built; the CPU has one, or says more
+        if MODELS[spec.model.name].package is None:
+            raise
+        return make().to("meta")
 
 
 def inputs(spec: JobSpec) -> Tuple[int, int, int]:

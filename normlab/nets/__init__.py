@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Optional
+
 from torch import nn
 
 from normlab.errors import InvalidSpec
@@ -23,13 +26,17 @@ def build(
     num_classes: int,
     image_size: int,
     report: Report = None,
+    task: str = "classification",
+    data_root: Optional[Path] = None,
 ) -> nn.Module:
     """
     Build a network with fresh weights from torch's global random numbers.
 
     Args:
         report: gets what was done with each norm layer, where these are exchanged for
-            *normalizer*; None: nothing.
+            *normalizer*, and the weights that were loaded; None: nothing.
+        task: for which it gets its head, where it has several.
+        data_root: the folder in which it finds files of weights; None: there are none.
 
     Shape:
         (N, *in_channels*, *image_size*, *image_size*) -> (N, *num_classes*), the logits; a
@@ -48,9 +55,9 @@ def build(
             f"{model.name} needs images of {facts.min_image_size} pixels or more, not {image_size}"
         )
     width = model.width or facts.default_width or 0
-    spec = NetSpec(normalizer, in_channels, num_classes, width, image_size)
-    make = FORMS[facts.form]
-    net: nn.Module = make(named_object(facts.factory), spec, model.options, report)
+    spec = NetSpec(normalizer, in_channels, num_classes, width, image_size, task, data_root)
+    make, options = FORMS[facts.form], {**model.options, **facts.given}
+    net: nn.Module = make(named_object(facts.factory), spec, options, report)
     if model.zero_last_scale:
         zero_last_scales(net)
     return net

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional, Union
 
 from torch import nn
 
 from normlab import norms
 from normlab.errors import InvalidSpec
 from normlab.nets.initialization import initialize
+from normlab.nets.loaded_weights import LoadedWeights
 from normlab.nets.sites import NetSpec
 from normlab.norms.conversion import convert
 from normlab.norms.conversion_report import ConversionReport
 from normlab.specs.normalizers import NormSpec
 
 Factory = Callable[..., nn.Module]
-Report = Optional[Callable[[ConversionReport], object]]
+Report = Optional[Callable[[Union[ConversionReport, LoadedWeights]], object]]
 
 
 class NormMaker:
@@ -70,14 +71,19 @@ def converted(
     Raises:
         InvalidSpec: there is none to exchange, or one cannot be.
     """
-    return convert(built(factory, net, options), net.normalizer, report=report)
+    made = built(factory, net, options, report=report)
+    return convert(made, net.normalizer, report=report)
 
 
 FORMS = {"spec": from_spec, "norm": with_norm, "converted": converted}
 
 
 def built(
-    factory: Factory, net: NetSpec, options: Mapping[str, Any], norm: Optional[NormMaker] = None
+    factory: Factory,
+    net: NetSpec,
+    options: Mapping[str, Any],
+    norm: Optional[NormMaker] = None,
+    report: Report = None,
 ) -> nn.Module:
     """
     Call the *factory* of an author with what it takes.
@@ -90,6 +96,9 @@ def built(
         "num_classes": net.num_classes,
         "in_channels": net.in_channels,
         "image_size": net.side,
+        "task": net.task,
+        "data_root": net.data_root,
+        "report": report,
     }
     takes = inspect.signature(factory).parameters
     made = factory(**{name: offered[name] for name in offered if name in takes}, **options)

@@ -6,6 +6,7 @@ from torch import nn
 
 from normlab.errors import InvalidSpec
 from normlab.nets.lstm import GATES, GateLinear
+from normlab.nets.patches import PatchConv, TokenLinear
 from normlab.nets.resnet import Residual
 from normlab.norms import ActivationNorm
 
@@ -16,13 +17,20 @@ def initialize(net: nn.Module) -> None:
 
     Convolutions, transposed ones too: N(0, 2 / fan-out), He's initialization. Linear: N(0, 0.01^2),
     biases 0, so that the first predictions are nearly uniform. In front of gates: U(-k, k) with
-    k = 1 / sqrt(width), biases 0.
+    k = 1 / sqrt(width), biases 0. In the blocks of the nets of patches: Xavier's for linear layers,
+    N(0, 1 / fan-in) for convolutions, biases 0.
 
     Source:
         He et al., "Delving Deep into Rectifiers", arXiv:1502.01852, its backward-propagation case.
+        Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
+        networks", 2010, for the blocks of transformers, as Dosovitskiy et al. have it.
     """
     for module in net.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, PatchConv):
+            nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, nn.ConvTranspose2d):  # torch counts its fans the other way round
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
@@ -31,6 +39,9 @@ def initialize(net: nn.Module) -> None:
             nn.init.uniform_(module.weight, -bound, bound)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, TokenLinear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01)
             nn.init.zeros_(module.bias)

@@ -13,9 +13,9 @@ from normlab.nets.factories import Factory, NormMaker, built
 from normlab.nets.sites import NetSpec
 from normlab.norms.conversion_places import find_places
 from normlab.norms.foreign_norms import known
-from normlab.specs.models import NormPlace, SampleSize
+from normlab.specs.model_facts import NormPlace, SampleSize
 from normlab.specs.normalizers import parse_normalizer
-from normlab.specs.tasks import TASKS, TaskFacts
+from normlab.specs.tasks import TASKS, Shape, TaskFacts, fits, written
 
 _SAMPLES = 2
 
@@ -89,7 +89,7 @@ def _record(
             _watch(model, shapes)
         logits = model(torch.zeros(_SAMPLES, *shape))
     if task is not None and task.name in TASKS.own:  # others say themselves what they take
-        _check(logits, (_SAMPLES, size.classes, *task.target_shape(size.side)))
+        _check(logits, task.output_shape(size.channels, size.classes, size.side))
     return _squares(shapes)
 
 
@@ -108,10 +108,11 @@ def _watch(model: nn.Module, shapes: List[Tuple[int, ...]]) -> None:
         layer.register_forward_pre_hook(lambda _, args: shapes.append(tuple(args[0].shape)))
 
 
-def _check(logits: Any, expected: Tuple[int, ...]) -> None:
+def _check(logits: Any, expected: Shape) -> None:
     found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if found != expected:
-        raise InvalidSpec(f"its output is {found}; expected logits of shape {expected}")
+    whole = (_SAMPLES, *expected)
+    if isinstance(found, str) or not fits(found, whole):
+        raise InvalidSpec(f"its output is {found}; expected predictions of shape {written(whole)}")
 
 
 def _squares(shapes: List[Tuple[int, ...]]) -> Optional[List[NormPlace]]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
 
 from torch import Tensor, nn
 
 from normlab import norms
+from normlab.norms.token_norm import TokenNorm
 from normlab.specs.normalizers import NormSpec
 
 
@@ -19,6 +22,8 @@ class NetSpec:
     num_classes: int
     width: int  # channels of the first stage
     side: int  # of the images, or time steps of the sequences
+    task: str = "classification"
+    data_root: Optional[Path] = None  # of the operator's files, where this process may read them
 
 
 class Site(nn.Module):
@@ -51,6 +56,23 @@ def conv3x3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
 def conv1x1(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
     """Return a 1x1 convolution without bias."""
     return nn.Conv2d(c_in, c_out, 1, stride=stride, bias=False)
+
+
+class PositionSite(Site):
+    """
+    A place for a normalizer in a net whose layers treat each position alone; nothing follows.
+
+    Kinds that stay within a token take the channels of each position by themselves, as layer norm
+    does in transformers; all others take the positions of a sample together, as in a convolution.
+
+    Args:
+        channels_last: the channels are the last dimension; otherwise the second one.
+    """
+
+    def __init__(self, net: NetSpec, channels: int, channels_last: bool) -> None:
+        super().__init__(net, channels, activation=False, dims=1)
+        alone = net.normalizer.within_token
+        self.layer = TokenNorm(self.layer, channels, alone, channels_last)
 
 
 class PositionLinear(nn.Linear):

@@ -34,7 +34,7 @@ def carry(
     carried = [name for name in ("weight", "bias") if _carry_parameter(old, holder, name)]
     notes = _lost_affine(old, holder, carried)
     if getattr(old, "running_mean", None) is not None:
-        names = _carry_statistics(old, norm)
+        names = carry_statistics(old, norm)
         carried += names
         notes += [] if names else [f"{type(norm).__name__} has no running statistics to go on"]
     return carried, notes
@@ -101,7 +101,12 @@ def _lost_affine(old: Any, holder: Any, carried: List[str]) -> List[str]:
     return notes
 
 
-def _carry_statistics(old: Any, norm: nn.Module) -> List[str]:
+def carry_statistics(old: Any, norm: nn.Module) -> List[str]:
+    """
+    Copy the running statistics of *old* to *norm*, where it has some; return their names there.
+
+    *old* has running_mean, running_var, eps and num_batches_tracked, as torch's layers do.
+    """
     carried = []
     with torch.no_grad():
         for name, value in _statistics(old, norm):

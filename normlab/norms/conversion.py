@@ -96,7 +96,7 @@ def _can_change(place: Place) -> bool:
 
 def _nothing_there(model: nn.Module, kept: Sequence[Kept]) -> str:
     said = f"{type(model).__name__} has no norm layer of torch to convert; looked for "
-    said += ", ".join(foreign_norms.NAMES)
+    said += ", ".join(foreign_norms.NAMES) + " (normalizer 'none' leaves it as it is)"
     found = "; ".join(f"{k.path or 'the model'} ({k.kind}) {k.why}" for k in kept[:3])
     return said + (f". Found {found}" if found else "")
 

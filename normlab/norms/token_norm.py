@@ -64,7 +64,8 @@ class TokenNorm(nn.Module):
         images = first.movedim(-1, 1) if self.channels_last else first  # (N, C, ...)
         y: Tensor = self.norm(images.flatten(2)).reshape(images.shape)
         back = y.movedim(1, -1) if self.channels_last else y
-        return back.transpose(0, 1) if self.samples_second else back
+        back = back.transpose(0, 1) if self.samples_second else back
+        return back.contiguous() if x.is_contiguous() else back  # a view of it may follow
 
     def _check_input(self, x: Tensor) -> None:
         channels = x.shape[-1 if self.channels_last else 1] if x.dim() > 1 else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterator, List, Optional, TypeVar
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, TypeVar
 
 from normlab.errors import InvalidSpec
 from normlab.specs.registries import METRICS, NORMALIZERS
@@ -21,6 +21,7 @@ class Declared:
     name: str
     target: Any
     facts: Dict[str, Any] = field(default_factory=dict)
+    needs: Sequence[str] = ()
 
 
 _gathered: ContextVar[Optional[List[Declared]]] = ContextVar("declarations", default=None)
@@ -46,6 +47,7 @@ def normalizer(
     stateful: bool = False,
     recurrent: bool = False,
     runs_on_ipu: bool = True,
+    needs: Sequence[str] = (),
 ) -> Callable[[TargetT], TargetT]:
     """
     Declare a kind of normalizer, for `normalizer: {kind: NAME, ...}` in jobs.
@@ -67,6 +69,8 @@ def normalizer(
         stateful: buffers change in training.
         recurrent: it may stand at the gates of a recurrent net.
         runs_on_ipu: False where plain operators cannot express it.
+        needs: packages besides torch and numpy, such as "einops>=0.7" or "python>=3.10"; jobs wait
+            for a worker that has them.
 
     Raises:
         InvalidSpec: the name cannot be used.
@@ -79,10 +83,12 @@ def normalizer(
         "recurrent": recurrent,
         "runs_on_ipu": runs_on_ipu,
     }
-    return declare(NORMALIZERS, name, facts)
+    return declare(NORMALIZERS, name, facts, needs)
 
 
-def declare(part: str, name: str, facts: Dict[str, Any]) -> Callable[[TargetT], TargetT]:
+def declare(
+    part: str, name: str, facts: Dict[str, Any], needs: Sequence[str] = ()
+) -> Callable[[TargetT], TargetT]:
     """
     Return the decorator that declares what follows as the *part* called *name*.
 
@@ -98,7 +104,7 @@ def declare(part: str, name: str, facts: Dict[str, Any]) -> Callable[[TargetT], 
         )
 
     def declared_as(target: TargetT) -> TargetT:
-        declared = Declared(part, name, target, facts)
+        declared = Declared(part, name, target, facts, needs)
         gathered = _gathered.get()
         if gathered is None:
             from normlab.plugins.loading import use_here

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Callable, Sequence
 
 from normlab.errors import InvalidSpec
 from normlab.plugins.declaring import TargetT, declare
@@ -15,6 +15,7 @@ def network(
     task: str = "classification",
     min_image_size: int = 1,
     recurrent: bool = False,
+    needs: Sequence[str] = (),
 ) -> Callable[[TargetT], TargetT]:
     """
     Declare a network, for `model: {name: NAME, options: {...}}` in jobs.
@@ -27,16 +28,18 @@ def network(
 
     Args:
         name: lower-case letters, digits and underscores, starting with a letter.
-        task: what it predicts: "classification", "segmentation", "language", or one of your own.
+        task: what it predicts: "classification", "segmentation", "language", "detection", "style",
+            or one of your own.
         min_image_size: pixels of a side, below which it cannot be built.
         recurrent: its normalizers stand at gates, where not every kind can.
+        needs: packages, as for a normalizer.
 
     Raises:
         InvalidSpec: the name cannot be used.
     """
     _positive("min_image_size", min_image_size)
     facts = {"task": task, "min_image_size": min_image_size, "recurrent": recurrent}
-    return declare(NETWORKS, name, facts)
+    return declare(NETWORKS, name, facts, needs)
 
 
 def dataset(
@@ -47,6 +50,7 @@ def dataset(
     image_size: int,
     task: str = "classification",
     standardize: bool = True,
+    needs: Sequence[str] = (),
 ) -> Callable[[TargetT], TargetT]:
     """
     Declare a dataset, for `dataset: {name: NAME, options: {...}}` in jobs.
@@ -62,8 +66,10 @@ def dataset(
         num_classes: classes are 0 to *num_classes* - 1.
         channels: of each sample.
         image_size: pixels of a side; of a sequence, its length.
-        task: "classification", "segmentation", "language", or one of your own.
+        task: "classification", "segmentation", "language", "detection", "style", or one of your
+            own.
         standardize: bring each channel to mean 0 and deviation 1 over the training set.
+        needs: packages, as for a normalizer.
 
     Raises:
         InvalidSpec: the name or a size cannot be used.
@@ -71,7 +77,7 @@ def dataset(
     facts = {"num_classes": num_classes, "channels": channels, "image_size": image_size}
     for field, value in facts.items():
         _positive(field, value)
-    return declare(DATASETS, name, {**facts, "task": task, "standardize": standardize})
+    return declare(DATASETS, name, {**facts, "task": task, "standardize": standardize}, needs)
 
 
 def _positive(field: str, value: object) -> None:

@@ -9,13 +9,20 @@ from normlab.specs.registries import DIAGNOSTICS, HOOKS, METRICS, TASKS
 
 
 def task(
-    name: str, *, predicts: str = "", dims: int = 2, dense: bool = False, classes: bool = True
+    name: str,
+    *,
+    predicts: str = "",
+    dims: int = 2,
+    dense: bool = False,
+    classes: bool = True,
+    needs: Sequence[str] = (),
 ) -> Callable[[TargetT], TargetT]:
     """
     Declare a task, for `task="NAME"` of a network and of a dataset.
 
     The class has `loss(output, y)`, the mean over the batch, which may take `label_smoothing` too,
-    and, if there is an accuracy, `correct(output, y)`, the number of correct predictions.
+    and, if there is an accuracy, `correct(output, y)`, the number of correct predictions. The
+    annotated arguments of its constructor are the options, for `task: {OPTION: ...}` in jobs.
 
     Args:
         name: lower-case letters, digits and underscores, starting with a letter.
@@ -23,47 +30,60 @@ def task(
         dims: dimensions of a sample's positions: 2 of an image, 1 of a sequence.
         dense: every position has a target, or the sample as a whole.
         classes: a target is an integer class; else a number.
+        needs: packages, as for a normalizer.
 
     Raises:
         InvalidSpec: the name cannot be used.
     """
     facts = {"predicts": predicts or name, "dims": dims, "dense": dense, "classes": classes}
-    return declare(TASKS, name, facts)
+    return declare(TASKS, name, facts, needs)
 
 
-def metric(name: str, *, tasks: Sequence[str] = ()) -> Callable[[TargetT], TargetT]:
+def metric(
+    name: str, *, tasks: Sequence[str] = (), needs: Sequence[str] = ()
+) -> Callable[[TargetT], TargetT]:
     """
-    Declare a number over the test set, for `metrics: [NAME]` in jobs.
+    Declare a number over the test set, for `metrics: [NAME]`, or `[{name: NAME, OPTION: ...}]`.
 
     A function of (output, y) returns a number for each sample, whose mean is the metric. A class
-    has `tally(output, y)`, a tensor that is summed over the batches, and `value(sums)`.
+    has `tally(output, y)`, a tensor that is summed over the batches, and `value(sums)`; with
+    `whole(tallies)` it puts those of the batches together itself, such as by `torch.cat`. Further
+    annotated arguments of the function, or those of the constructor, are the options.
 
     Args:
         name: val/ and lower-case letters, digits and underscores.
         tasks: those that it has a meaning for; none: every one.
+        needs: packages, as for a normalizer.
 
     Raises:
         InvalidSpec: the name cannot be used.
     """
-    return declare(METRICS, name, {"tasks": list(tasks)})
+    return declare(METRICS, name, {"tasks": list(tasks)}, needs)
 
 
-def hook(name: str) -> Callable[[TargetT], TargetT]:
+def hook(name: str, *, needs: Sequence[str] = ()) -> Callable[[TargetT], TargetT]:
     """
-    Declare what runs during a training, for `hooks: [NAME]` in jobs.
+    Declare what runs during a training, for `hooks: [NAME]`, or `[{name: NAME, OPTION: ...}]`.
 
     The class has `after_update(moment)`, `after_epoch(moment)` or `at_end(moment)`, each with a
     `normlab.diagnostics.moment.Moment`: `moment.model`, whose weights it may change in place,
     `moment.step`, and `moment.metric(name, value)`. With `state_dict()` and
-    `load_state_dict(state)` it continues where a job is resumed.
+    `load_state_dict(state)` it continues where a job is resumed. The annotated arguments of its
+    constructor are the options.
+
+    Args:
+        name: lower-case letters, digits and underscores, starting with a letter.
+        needs: packages, as for a normalizer.
 
     Raises:
         InvalidSpec: the name cannot be used.
     """
-    return declare(HOOKS, name, {})
+    return declare(HOOKS, name, {}, needs)
 
 
-def diagnostic(name: str, *, when: str = "each epoch") -> Callable[[TargetT], TargetT]:
+def diagnostic(
+    name: str, *, when: str = "each epoch", needs: Sequence[str] = ()
+) -> Callable[[TargetT], TargetT]:
     """
     Declare what looks at a training, for `diagnostics: [NAME]` in jobs.
 
@@ -73,8 +93,9 @@ def diagnostic(name: str, *, when: str = "each epoch") -> Callable[[TargetT], Ta
     Args:
         name: lower-case letters, digits and underscores, starting with a letter.
         when: it reports, in words.
+        needs: packages, as for a normalizer.
 
     Raises:
         InvalidSpec: the name cannot be used.
     """
-    return declare(DIAGNOSTICS, name, {"when": when})
+    return declare(DIAGNOSTICS, name, {"when": when}, needs)

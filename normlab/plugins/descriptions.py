@@ -38,13 +38,14 @@ class PluginDescription(BaseModel):
     digest: str
     name: str
     entries: Tuple[EntryDescription, ...] = ()
+    needs: Tuple[str, ...] = Field((), description="packages, as requirements, to load it")
 
     def plugin(self) -> Plugin:
         """Return the plugin as jobs, forms and rules see it."""
         parts: Dict[str, Dict[str, Any]] = {}
         for entry in self.entries:
             parts.setdefault(entry.part, {})[entry.name] = _MADE_BY_PART[entry.part](entry)
-        return Plugin(self.digest, self.name, parts)
+        return Plugin(self.digest, self.name, parts, self.needs)
 
 
 class _ModuleNormSpec(NormSpec):

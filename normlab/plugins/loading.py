@@ -14,6 +14,7 @@ from normlab.errors import InvalidSpec
 from normlab.plugins import parts
 from normlab.plugins.declaring import Declared, gathering
 from normlab.plugins.descriptions import EntryDescription, PluginDescription
+from normlab.plugins.needs import checked_needs
 from normlab.plugins.options import described_options
 from normlab.plugins.sources import read_source
 from normlab.specs import registries
@@ -35,7 +36,7 @@ _OWN: Sequence[Registry[Any]] = (
     DIAGNOSTICS,
 )
 _MOMENTS = ("mean", "var")
-_loaded: Dict[str, Tuple[EntryDescription, ...]] = {}  # by digest: the same code is run once
+_loaded: Dict[str, PluginDescription] = {}  # by digest: the same code is run once
 
 
 def load(place: Path, name: str, wanted: Optional[str] = None) -> PluginDescription:
@@ -66,11 +67,11 @@ def load(place: Path, name: str, wanted: Optional[str] = None) -> PluginDescript
                 raise InvalidSpec(
                     f"{name} declares nothing; put @normlab.normalizer('my_norm') before a class"
                 )
-            _loaded[digest] = tuple(_described(declared, name, package))
+            _loaded[digest] = _as_plugin(declared, digest, name, package)
         except BaseException:
             _forget(package)  # so that another try finds the same fault
             raise
-    return PluginDescription(digest=digest, name=name, entries=_loaded[digest])
+    return _loaded[digest].model_copy(update={"name": name})
 
 
 def use(descriptions: Sequence[PluginDescription]) -> None:
@@ -87,12 +88,11 @@ def use_here(declared: Declared) -> None:
     digest = hashlib.sha256(text.encode()).hexdigest()
     package, where = f"normlab_here_{digest[:16]}", declared.target.__module__
     sys.modules[package] = types.ModuleType(package)
-    entries = tuple(_described([declared], where, package))
     others = [
         p for p in registries.in_force() if declared.name not in p.entries.get(declared.part, ())
     ]
-    ours = PluginDescription(digest=digest, name=where, entries=entries).plugin()
-    registries.put_in_force([*others, ours])
+    ours = _as_plugin([declared], digest, where, package)
+    registries.put_in_force([*others, ours.plugin()])
 
 
 def _import_all(place: Path, package: str) -> None:
@@ -110,6 +110,17 @@ def _import_all(place: Path, package: str) -> None:
 def _forget(package: str) -> None:
     for name in [name for name in sys.modules if name.startswith(package)]:
         del sys.modules[name]
+
+
+def _as_plugin(
+    declared: Sequence[Declared], digest: str, name: str, package: str
+) -> PluginDescription:
+    return PluginDescription(
+        digest=digest,
+        name=name,
+        entries=tuple(_described(declared, name, package)),
+        needs=checked_needs([need for one in declared for need in checked_needs(one.needs)]),
+    )
 
 
 def _described(declared: Sequence[Declared], plugin: str, package: str) -> List[EntryDescription]:

@@ -11,7 +11,7 @@ from normlab.specs.base import Spec
 from normlab.specs.datasets import DatasetFacts
 from normlab.specs.diagnostics import DiagnosticFacts
 from normlab.specs.measures import HookFacts, MetricFacts
-from normlab.specs.models import ModelFacts, NormPlace, SampleSize
+from normlab.specs.model_facts import ModelFacts, NormPlace, SampleSize
 from normlab.specs.registries import DATASETS, DIAGNOSTICS, HOOKS, METRICS, NETWORKS, TASKS
 from normlab.specs.tasks import TaskFacts
 
@@ -54,17 +54,25 @@ def dataset(entry: EntryDescription) -> DatasetFacts:
 
 def task(entry: EntryDescription) -> TaskFacts:
     """Return the facts about a task of somebody's own."""
-    return TaskFacts(name=entry.name, path=entry.path, **entry.facts)
+    shown = "val/accuracy" if entry.facts["counts"] else "val/loss"
+    return TaskFacts(
+        name=entry.name,
+        path=entry.path,
+        headline=shown,
+        options=options_of(entry),
+        **entry.facts,
+    )
 
 
 def metric(entry: EntryDescription) -> MetricFacts:
     """Return the facts about a metric of somebody's own."""
-    return MetricFacts(entry.name, entry.summary, entry.path, tuple(entry.facts["tasks"]))
+    tasks = tuple(entry.facts["tasks"])
+    return MetricFacts(entry.name, entry.summary, entry.path, tasks, options_of(entry))
 
 
 def hook(entry: EntryDescription) -> HookFacts:
     """Return the facts about a hook of somebody's own."""
-    return HookFacts(entry.name, entry.summary, entry.path)
+    return HookFacts(entry.name, entry.summary, entry.path, options_of(entry))
 
 
 def diagnostic(entry: EntryDescription) -> DiagnosticFacts:

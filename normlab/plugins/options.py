@@ -10,11 +10,12 @@ from pydantic.errors import PydanticSchemaGenerationError
 from typing_extensions import Literal, get_type_hints
 
 from normlab.errors import InvalidSpec
+from normlab.specs.base import Label
 
 Schema = Mapping[str, Any]
 Fields = Dict[str, Any]  # what `create_model` takes
 
-_TYPES: Mapping[str, Any] = {"integer": int, "number": float, "boolean": bool, "string": str}
+_TYPES: Mapping[str, Any] = {"integer": int, "number": float, "boolean": bool, "string": Label}
 _LIMITS = {"minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt"}
 _ALLOWED = "bool, int, float, str, Literal[...] and Optional of these"
 

@@ -50,16 +50,27 @@ def described_metric(declared: Declared, path: str) -> EntryDescription:
         _class(declared, ("tally", "value"))
         return _described(declared, path, "", ())
     takes = list(inspect.signature(_callable(declared)).parameters)
-    if len(takes) != 2:
+    if len(takes) < 2:
         raise InvalidSpec(
-            f"{target.__name__}({', '.join(takes)}): a metric is a function of (output, y), or a "
-            "class with tally(output, y) and value(sums)"
+            f"{target.__name__}({', '.join(takes)}): a metric is a function of (output, y) and "
+            "of options, or a class with tally(output, y) and value(sums)"
         )
-    return _described(declared, path, "", takes)
+    return _described(declared, path, "", takes[:2])
+
+
+def described_diagnostic(declared: Declared, path: str) -> EntryDescription:
+    """Describe a diagnostic, which a job can only name: it takes no options."""
+    entry = described_observer(declared, path)
+    if entry.options:
+        raise InvalidSpec(
+            f"{declared.target.__name__}({', '.join(entry.options)}): a diagnostic is made without "
+            "arguments"
+        )
+    return entry
 
 
 def described_observer(declared: Declared, path: str) -> EntryDescription:
-    """Describe a hook or a diagnostic: a class with at least one of its moments."""
+    """Describe a class with at least one of the moments of a training."""
     if not any(hasattr(declared.target, name) for name in MOMENTS):
         raise InvalidSpec(
             f"the {declared.part} {declared.name!r} has none of {', '.join(MOMENTS)}, so it would "
@@ -75,11 +86,6 @@ def _class(declared: Declared, methods: Sequence[str]) -> Any:
     if not inspect.isclass(target) or lacking:
         wanted = f" with {' and '.join(methods)}" if methods else ""
         raise InvalidSpec(f"the {declared.part} {declared.name!r} must be a class{wanted}")
-    taken = list(inspect.signature(target).parameters)
-    if taken:
-        raise InvalidSpec(
-            f"{target.__name__}({', '.join(taken)}): a {declared.part} is made without arguments"
-        )
     return target
 
 
@@ -98,6 +104,12 @@ def _callable(declared: Declared) -> Callable[..., Any]:
 def _described(
     declared: Declared, path: str, form: str, given: Collection[str]
 ) -> EntryDescription:
+    options = described_options(declared.target, given)
+    if "name" in options and declared.part in (METRICS, HOOKS):
+        raise InvalidSpec(
+            f"{declared.target.__name__}(name): a job names the {declared.part} by `name`, so no "
+            "option can be called that"
+        )
     return EntryDescription(
         part=declared.part,
         name=declared.name,
@@ -105,7 +117,7 @@ def _described(
         summary=summary_of(declared),
         form=form,
         facts=declared.facts,
-        options=described_options(declared.target, given),
+        options=options,
     )
 
 
@@ -115,5 +127,5 @@ DESCRIBED: Dict[str, Callable[[Declared, str], EntryDescription]] = {
     TASKS: described_task,
     METRICS: described_metric,
     HOOKS: described_observer,
-    DIAGNOSTICS: described_observer,
+    DIAGNOSTICS: described_diagnostic,
 }

@@ -10,7 +10,7 @@ from normlab.plugins.descriptions import EntryDescription, PluginDescription
 from normlab.plugins.making import size_key
 from normlab.specs import registries
 from normlab.specs.datasets import DATASETS
-from normlab.specs.models import SampleSize
+from normlab.specs.model_facts import SampleSize
 from normlab.specs.named_objects import named_object
 from normlab.specs.registries import DATASETS as DATASET
 from normlab.specs.registries import NETWORKS

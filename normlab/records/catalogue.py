@@ -15,6 +15,7 @@ class WorkerRecord(BaseModel):
     id: str
     device: str
     hostname: str
+    address: Union[str, None] = Field(None, description="by which workers of other hosts reach it")
     slots: int
     busy: int
     description: str = Field(description="the device's own name")
@@ -22,6 +23,9 @@ class WorkerRecord(BaseModel):
     versions: Dict[str, str]
     able: bool = Field(True, description="whether its host has the device itself")
     why: str = Field("", description="what its host reports about the device")
+    cannot_load: Dict[str, str] = Field(
+        default_factory=dict, description="plugins of the operator's, with the reason"
+    )
     last_seen_s: float = Field(description="seconds since its last heartbeat")
 
 
@@ -116,4 +120,5 @@ class PartRecord(BaseModel):
     part: str = Field(description="task, metric or hook")
     name: str
     summary: str
+    options: List[OptionRecord] = []
     code: Union[str, None] = Field(None, description="name of the plugin that it comes from")

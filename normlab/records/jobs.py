@@ -35,6 +35,7 @@ class JobRecord(BaseModel):
     dataset: str
     batch_size: int
     samples_per_update: int
+    hosts: int = Field(1, description="hosts among which the replicas are divided")
     seed: int
     device: str = Field(description="the kind of device that was chosen")
     device_reason: str
@@ -52,6 +53,7 @@ class JobRecord(BaseModel):
     created_at: datetime
     started_at: Union[datetime, None]
     finished_at: Union[datetime, None]
+    trashed_at: Union[datetime, None] = Field(None, description="since when it is in the trash")
     worker: Union[str, None]
     waiting_for: Union[str, None] = Field(description="what a queued job waits for")
     cancel_requested: bool
@@ -59,6 +61,13 @@ class JobRecord(BaseModel):
     study: Union[str, None]
     fingerprint: str
     last: Dict[str, LastValue]
+
+
+class HostRecord(BaseModel):
+    """One of the hosts of an attempt: its worker, and its address for the other hosts."""
+
+    worker: str
+    address: str
 
 
 class AttemptRecord(BaseModel):
@@ -73,6 +82,14 @@ class AttemptRecord(BaseModel):
     message: Union[str, None]
     resumed_from_step: int
     environment: Dict[str, Any]
+    hosts: List[HostRecord] = Field([], description="empty if the job has one host")
+
+    @property
+    def where(self) -> str:
+        """Its worker, or the workers of all its hosts with their addresses."""
+        if not self.hosts:
+            return self.worker
+        return ", ".join(f"{host.worker} ({host.address})" for host in self.hosts)
 
 
 class JobDetail(JobRecord):
@@ -134,6 +151,9 @@ class Validation(BaseModel):
     samples_per_update: int
     steps: Union[int, None]
     parameters: Union[int, None]
+    conversion: str = Field(
+        "", description="what is done with the norm layers of a network of another library"
+    )
     memory_bytes: Union[int, None] = Field(description="estimated peak of the training process")
     estimated_s: Union[float, None] = Field(None, description="estimated running time")
     estimate: str = Field(

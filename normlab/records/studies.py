@@ -37,6 +37,7 @@ class StudyRecord(BaseModel):
     reused: int
     paths: List[str] = Field(description="paths that vary besides the seed")
     reason: Union[str, None] = Field(None, description="why it failed, or does not continue now")
+    trashed_at: Union[datetime, None] = Field(None, description="since when it is in the trash")
 
 
 class StudyDetail(StudyRecord):

@@ -17,6 +17,7 @@ _MOST_HEAD_BYTES = 1 << 24  # of a safetensors file
 _NUMPY = {
     "U8": "uint8", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64",
     "F16": "float16", "F32": "float32", "F64": "float64", "BOOL": "bool",
+    "BF16": "bfloat16",
 }  # fmt: skip
 
 

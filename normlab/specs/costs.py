@@ -4,7 +4,7 @@ The time of a job on one CPU core, from its specification: a model fitted to mea
 An update has a cost for its weights, a cost for each call of the network (a micro-batch:
 a part for each site of a normalizer, more if the kind is computed in Python), and a cost
 for each sample (its products, and its elements, which Python kinds pass over more often). The
-figures are a least squares fit of the logarithms to trainings of nine networks with batches of 1
+figures are a least squares fit of the logarithms to trainings of eleven networks with batches of 1
 to 128 on a 2-core x86 host with torch 2.13; `tests/normlab/specs/recorded_updates.json` has them.
 It is meant for ratios between jobs: if jobs have finished, their times set its scale.
 """
@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import List, NamedTuple, Optional, Tuple
 
 from normlab.specs.jobs import JobSpec
-from normlab.specs.models import MODELS, NormPlace
+from normlab.specs.model_facts import NormPlace
+from normlab.specs.models import MODELS
 from normlab.specs.sizes import image_size, steps_per_epoch, train_size
 
 START_S = 0.5  # a process from a warm host, its data and its first update
@@ -27,7 +28,13 @@ _PYTHON_ELEMENT_S = 10e-9
 _WEIGHT_S = 2e-9
 HEAVY_S = 0.05  # of a micro-batch on one core
 _FORWARD = 1 / 3  # of a sample's time: what evaluation needs
-_NETWORK = {"unet": 2.7, "lstm": 9.0}  # more than the normalizers' places tell of
+_NETWORK = {
+    "unet": 2.7,
+    "lstm": 9.0,
+    "vit": 1.3,
+    "convnext": 1.5,
+    "stylizer": 1.5,  # its loss runs the features three times
+}  # more than the normalizers' places tell of
 _NATIVE = {"none", "batch", "layer", "group", "instance", "dyt", "weight", "bounded_weight",
            "weight_standardized", "scaled_weight_standardized"}  # fmt: skip
 _KERNEL = 9  # weights of a 3x3 convolution for each pair of channels

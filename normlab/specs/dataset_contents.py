@@ -54,7 +54,9 @@ def contents_of(file: str) -> Optional[FileContents]:
         return _contents(path, stat.st_mtime_ns, stat.st_size)
     except OSError as e:
         reason = e.strerror or str(e)
-        raise ValueError(f"{file}: {reason}; put it below the operator's data root") from e
+        raise ValueError(
+            f"{file}: {reason}; put it below the operator's data root (NORMLAB_DATA_ROOT)"
+        ) from e
 
 
 @lru_cache(maxsize=256)

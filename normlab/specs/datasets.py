@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional, Tuple, Type
 
-from normlab.specs import picture_trees, registries
+from normlab.specs import picture_trees, registries, shard_folders
 from normlab.specs.base import Spec
 from normlab.specs.dataset_files import damage
+from normlab.specs.dataset_options import TextureOptions
 from normlab.specs.registries import Registry
 
 
@@ -24,9 +25,10 @@ class DatasetFacts:
         gzip_too: FILE.gz stands for FILE.
         task: a name of specs/tasks.py.
         tree: of pictures, in a folder that a job names.
+        shards: suffix of files with many samples each, in a folder that a job names; "": none.
         of_arrays: in a file that a job names, which tells what is not known here.
         factory: module:function of a dataset of somebody's own, which *loader* calls.
-        options: of that factory.
+        options: of that factory, or of *loader*.
         standardize: bring each channel to mean 0 and deviation 1, where *factory* is read.
     """
 
@@ -43,18 +45,41 @@ class DatasetFacts:
     gzip_too: bool = False
     task: str = "classification"
     tree: bool = False
+    shards: str = ""
     of_arrays: bool = False
     factory: str = ""
     options: Type[Spec] = Spec
     standardize: bool = True
+
+    @property
+    def of_pictures(self) -> bool:
+        """Whether it is a folder of encoded pictures that a job names."""
+        return self.tree or bool(self.shards)
+
+    @property
+    def way_out(self) -> str:
+        """Say how files that are missing get below the data root."""
+        setting = (
+            "the folder that NORMLAB_DATA_ROOT names, or `datasets` in the stack's data folder"
+        )
+        if self.files:
+            return f"`normlab datasets fetch {self.name}` brings it into the data root, {setting}"
+        return f"put it below the data root, {setting}"
+
+    @property
+    def streams(self) -> bool:
+        """Whether its samples can be read one by one, so that it need not fit into memory."""
+        return self.of_pictures or self.of_arrays
 
     def missing(self, data_root: Path, folder: Optional[str] = None) -> List[str]:
         """
         List what is not there or not whole, relative to *data_root*, with what is wrong.
 
         Args:
-            folder: the tree of pictures that is meant; None: whether there is any.
+            folder: the folder of pictures that is meant; None: whether there is any.
         """
+        if self.shards:
+            return shard_folders.lacking(data_root, folder, self.shards)
         if self.tree:
             return picture_trees.lacking(data_root, folder)
         sizes = self.file_bytes or (None,) * len(self.files)
@@ -167,13 +192,49 @@ _OWN = (
     DatasetFacts(
         "image_folder",
         "a tree FOLDER/{train,test or val}/CLASS/*.{png,jpg,...} below the data root",
-        "normlab.data.image_folder:load",
+        "normlab.data.pictures:load",
         None,
         3,
         None,
         None,
         None,
         tree=True,
+    ),
+    DatasetFacts(
+        "webdataset",
+        "tar shards FOLDER/{train,test or val}/*.tar of NAME.jpg (or .png) and NAME.cls "
+        "below the data root",
+        "normlab.data.pictures:load",
+        None,
+        3,
+        None,
+        None,
+        None,
+        shards=".tar",
+    ),
+    DatasetFacts(
+        "huggingface",
+        "a dataset with pictures that `save_to_disk` wrote, FOLDER/{train,test}/*.arrow "
+        "below the data root",
+        "normlab.data.pictures:load",
+        None,
+        3,
+        None,
+        None,
+        None,
+        shards=".arrow",
+    ),
+    DatasetFacts(
+        "parquet",
+        "Parquet files with pictures, FOLDER/{train,test}/*.parquet or "
+        "FOLDER/data/train-*.parquet below the data root",
+        "normlab.data.pictures:load",
+        None,
+        3,
+        None,
+        None,
+        None,
+        shards=".parquet",
     ),
     DatasetFacts(
         "file",
@@ -209,10 +270,33 @@ _OWN = (
         500,
         task="language",
     ),
+    DatasetFacts(
+        "objects32",
+        "one to four shapes with their boxes, drawn in memory; the outline is the class",
+        "normlab.data.objects32:load",
+        4,
+        3,
+        32,
+        2000,
+        500,
+        task="detection",
+    ),
+    DatasetFacts(
+        "textures32",
+        "scenes of any contrast, drawn in memory, to be shown in the style of one texture",
+        "normlab.data.textures32:load",
+        1,
+        3,
+        32,
+        1000,
+        200,
+        task="style",
+        options=TextureOptions,
+    ),
 )
 DATASETS: Registry[DatasetFacts] = Registry(
     registries.DATASETS, {facts.name: facts for facts in _OWN}
 )
 
-# Side to which an image folder's pictures are brought where the job does not say.
+# Side to which pictures from files are brought where the job does not say.
 IMAGE_FOLDER_SIZE = 64

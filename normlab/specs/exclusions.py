@@ -48,13 +48,17 @@ class Exclusions:
         return satisfied != 0
 
 
+SHORT_FOR = {"normalizer": "kind", "init_from": "from"}
+"""The field of an object that a bare text stands for, where it is not `name`."""
+
+
 def put(raw: Dict[str, Any], path: str, value: Any) -> None:
     """Set the field at the dotted *path* of *raw*, creating missing objects on the way."""
     *parents, last = path.split(".")
     for part in parents:
         child = raw.get(part)
         if isinstance(child, str):  # "group" is short for {"kind": "group"}
-            child = {"kind" if part == "normalizer" else "name": child}
+            child = {SHORT_FOR.get(part, "name"): child}
         raw[part] = child = child if isinstance(child, dict) else {}
         raw = child
     raw[last] = value

@@ -32,6 +32,9 @@ def _problems(spec: JobSpec) -> Iterator[FieldProblem]:
     if spec.optimizer.clip_ratio is not None:
         rule = "PopTorch clips by the norm of the whole gradient alone; use clip_norm"
         yield FieldProblem("optimizer.clip_ratio", rule)
+    if spec.freeze:
+        rule = "a compiled update moves every parameter"
+        yield FieldProblem("freeze", f"{rule}; leave it out or use cpu or cuda")
     if spec.diagnostics:
         rule = "look into the model while it runs, and a compiled model is closed"
         yield FieldProblem("diagnostics", f"{rule}; leave them out or use cpu or cuda")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Callable, Container, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+
+from pydantic import ValidationError
 
 from normlab.errors import FieldProblem, refuse
-from normlab.specs import devices
+from normlab.specs import devices, zoo
 from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
 from normlab.specs.measures import HOOKS, METRICS
-from normlab.specs.models import MODELS, ModelFacts
+from normlab.specs.model_facts import ModelFacts
+from normlab.specs.models import MODELS
 from normlab.specs.norm_places import places, why_unfit
 from normlab.specs.normalizers import check_channels
 from normlab.specs.optimization import SGD, RMSprop
+from normlab.specs.own_options import checked_options
+from normlab.specs.problems import explain
 from normlab.specs.sizes import image_size, train_size
 from normlab.specs.tasks import TASKS
 
@@ -44,17 +49,17 @@ def check(spec: JobSpec, data_root: Optional[Path]) -> List[FieldProblem]:
 
 
 def _names(spec: JobSpec) -> Problems:
-    tables: Tuple[Tuple[str, str, Iterable[str]], ...] = (
-        ("model.name", spec.model.name, MODELS),
-        ("dataset.name", spec.dataset.name, DATASETS),
+    tables: Tuple[Tuple[str, str, Container[str], Iterable[str]], ...] = (
+        ("model.name", spec.model.name, MODELS, (*MODELS, zoo.PATTERNS)),
+        ("dataset.name", spec.dataset.name, DATASETS, DATASETS),
     )
-    for field, name, known in tables:
+    for field, name, known, listed in tables:
         if name not in known:
-            yield FieldProblem(field, f"unknown name {name!r}; choose one of {', '.join(known)}")
+            yield FieldProblem(field, f"unknown name {name!r}; choose one of {', '.join(listed)}")
     several: Tuple[Tuple[str, Sequence[str], Iterable[str]], ...] = (
         ("diagnostics", spec.diagnostics, DIAGNOSTICS),
-        ("metrics", spec.metrics, METRICS),
-        ("hooks", spec.hooks, HOOKS),
+        ("metrics", [part.name for part in spec.metrics], METRICS),
+        ("hooks", [part.name for part in spec.hooks], HOOKS),
     )
     for field, names, table in several:
         for name in names:
@@ -69,8 +74,8 @@ def _task(spec: JobSpec) -> Problems:
         return
     if dataset.of_arrays and dataset.num_classes is None:
         return  # only the file tells its task
-    if model.task != dataset.task:
-        fitting = ", ".join(m.name for m in MODELS.values() if m.task == dataset.task)
+    if not model.does(dataset.task):
+        fitting = ", ".join(m.name for m in MODELS.values() if m.does(dataset.task))
         rule = (
             f"{model.name} is for {model.task} and {dataset.name} for {dataset.task}; "
             f"use {fitting}, or another dataset"
@@ -91,10 +96,16 @@ def _of_task(spec: JobSpec, name: str) -> Problems:
         return
     if spec.label_smoothing and not task.smooths:
         yield FieldProblem("label_smoothing", f"the loss of {name} takes none; leave it out")
+    try:
+        checked_options(task.options, f"the task {name!r}", spec.task.values)
+    except ValidationError as e:
+        yield from explain(e.errors(), spec.task.values, task.options, at="task")
+    except ValueError as e:
+        yield FieldProblem("task", str(e))
     if "ablation" in spec.diagnostics and not task.classes:
         rule = f"'ablation' counts predicted classes, and {name} has none; leave it out"
         yield FieldProblem("diagnostics", rule)
-    for metric in spec.metrics:
+    for metric in [part.name for part in spec.metrics]:
         tasks = METRICS[metric].tasks if metric in METRICS else ()
         if tasks and name not in tasks:
             rule = f"{metric!r} is for {', '.join(tasks)}, not for {name}; leave it out"
@@ -104,7 +115,7 @@ def _of_task(spec: JobSpec, name: str) -> Problems:
 def _known(spec: JobSpec) -> Union[Tuple[ModelFacts, DatasetFacts, int], None]:
     model, dataset = MODELS.get(spec.model.name), spec.dataset.facts()
     side = image_size(spec)
-    if model is None or dataset is None or side is None or model.task != dataset.task:
+    if model is None or dataset is None or side is None or not model.does(dataset.task):
         return None
     return model, dataset, side
 
@@ -113,15 +124,21 @@ def _dataset(spec: JobSpec) -> Problems:
     facts = spec.dataset.facts()
     if facts is None:
         return
-    if facts.tree and spec.dataset.folder is None:
-        yield FieldProblem("dataset.folder", "image_folder needs the name of its folder")
+    if facts.of_pictures and spec.dataset.folder is None:
+        yield FieldProblem("dataset.folder", f"{facts.name} needs the name of its folder")
     if facts.of_arrays and spec.dataset.file is None:
         yield FieldProblem("dataset.file", "file needs the name of a file below the data root")
-    takers = {"folder": "image_folder", "image_size": "image_folder", "file": "file"}
-    for field, taker in takers.items():
-        if getattr(spec.dataset, field) is not None and facts.name != taker:
-            rule = f"only dataset {taker!r} takes it, not {facts.name!r}; leave it out"
+    pictures = [name for name, one in DATASETS.items() if one.of_pictures]
+    takers = {"folder": pictures, "image_size": pictures, "skip_broken": pictures, "file": ["file"]}
+    for field, names in takers.items():
+        if getattr(spec.dataset, field) not in (None, False) and facts.name not in names:
+            known = " or ".join(map(repr, names))
+            rule = f"only dataset {known} takes it, not {facts.name!r}; leave it out"
             yield FieldProblem(f"dataset.{field}", rule)
+    if spec.loading.mode == "stream" and not facts.streams:
+        names = [name for name, one in DATASETS.items() if one.streams]
+        rule = f"{facts.name} is made in memory; 'stream' is for {', '.join(names)}; use 'auto'"
+        yield FieldProblem("loading.mode", rule)
     for field in ("train_size", "test_size"):
         asked, there = getattr(spec.dataset, field), getattr(facts, field)
         if asked is not None and there is not None and asked > there:
@@ -179,6 +196,16 @@ def _recurrence(spec: JobSpec) -> Problems:
     model = MODELS.get(spec.model.name)
     if model is not None and model.recurrent:
         yield from filter(None, [spec.normalizer.problem_in_recurrence()])
+    elif model is not None and model.package is not None:
+        yield from _foresight(spec)
+
+
+def _foresight(spec: JobSpec) -> Problems:
+    dataset, norm = spec.dataset.facts(), spec.normalizer
+    reads = dataset is not None and dataset.task == "language"
+    if reads and not norm.within_token and norm.layer is not None:
+        rule = "lets the tokens of a sample see each other, and so what is to be predicted"
+        yield norm.problem_of_kind(f"{rule}; use 'layer', 'rms', 'dyt' or 'none'")
 
 
 def _statistics(spec: JobSpec) -> Problems:
@@ -217,6 +244,16 @@ def _norms(spec: JobSpec) -> Problems:
         yield FieldProblem("optimizer.norms_of", rule)
 
 
+def _hosts(spec: JobSpec) -> Problems:
+    hosts = spec.hosts or 1
+    if hosts > spec.replicas:
+        rule = f"{hosts} hosts need a replica each, and replicas={spec.replicas}; raise it"
+        yield FieldProblem("hosts", rule)
+    elif spec.replicas % hosts:
+        rule = f"{hosts} does not divide replicas={spec.replicas}; use a divisor of it"
+        yield FieldProblem("hosts", rule)
+
+
 def _device(spec: JobSpec) -> Problems:
     if spec.device != "auto":
         yield from devices.problems(spec, spec.device)
@@ -232,12 +269,13 @@ def _first(spec: JobSpec, kind: str) -> str:
 
 def _files(spec: JobSpec, data_root: Path) -> Problems:
     facts = spec.dataset.facts()
-    if facts is None or (facts.tree and spec.dataset.folder is None):
+    if facts is None or (facts.of_pictures and spec.dataset.folder is None):
         return
     missing = facts.missing(data_root, spec.dataset.folder)
     if missing:
         names = ", ".join(missing)
         rule = f"{facts.name} is not complete: the operator's data root lacks {names}"
+        rule = f"{rule}; {facts.way_out}"
         yield FieldProblem("dataset.folder" if spec.dataset.folder else "dataset.name", rule)
 
 
@@ -251,5 +289,6 @@ _RULES: Tuple[Callable[[JobSpec], Problems], ...] = (
     _statistics,
     _optimization,
     _norms,
+    _hosts,
     _device,
 )

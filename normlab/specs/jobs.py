@@ -30,11 +30,14 @@ from typing_extensions import Annotated
 
 from normlab.specs import devices, registries
 from normlab.specs.base import Label, Spec, is_stored
+from normlab.specs.continuations import Continuation
 from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.json_values import Count
+from normlab.specs.loading import LoadingSpec
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
+from normlab.specs.named_parts import HookParts, MetricParts, TaskOptions
 from normlab.specs.network_and_data import DatasetSpec, ModelSpec
 from normlab.specs.normalizers import BY_KIND, NormalizerSpec
 from normlab.specs.optimization import (
@@ -45,6 +48,7 @@ from normlab.specs.optimization import (
     OptimizerSpec,
     ScheduleSpec,
 )
+from normlab.specs.starting_weights import InitFrom
 from normlab.specs.tasks import TASKS
 
 IpuRuntime = Literal["hardware", "ipu_model", "emulated"]
@@ -58,19 +62,26 @@ else:  # the names in the table of devices
     Acceleration = Literal[devices.ACCELERATIONS]
 
 MOST_PLUGINS = 16
+MOST_HOSTS = 64
 Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 """SHA-256 of a plugin's source, in hex digits."""
 
 # How a job is run, not what it computes: not part of its fingerprint.
-_ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
+ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint", "loading"}
 _ADDED_LATER = (
     ("", "code"),
     ("", "metrics"),
     ("", "hooks"),
+    ("", "task"),
     ("model", "options"),
     ("dataset", "options"),
     ("dataset", "file"),
     ("dataset", "contents"),
+    ("dataset", "skip_broken"),
+    ("", "init_from"),
+    ("", "freeze"),
+    ("", "continues"),
+    ("", "hosts"),
 )
 
 
@@ -81,11 +92,21 @@ class JobSpec(Spec):
     normalizer: NormalizerSpec = Field(description="a kind's name, or an object with its options")
     model: ModelSpec = Field(default_factory=ModelSpec)
     dataset: DatasetSpec = Field(default_factory=DatasetSpec)
+    task: TaskOptions = Field(
+        default_factory=TaskOptions,
+        description="options of the dataset's task, if it is one's own",
+    )
     batch_size: int = Field(32, ge=1, le=65_536, description="samples in one call of a normalizer")
     gradient_accumulation: int = Field(
         1, ge=1, le=4096, description="micro-batches whose gradients are averaged per update"
     )
     replicas: int = Field(1, ge=1, le=64, description="data-parallel copies of the model")
+    hosts: Union[int, None] = Field(
+        None,
+        ge=1,
+        le=MOST_HOSTS,
+        description="to divide the replicas among; null: one",
+    )
     device: Device = Field("auto", description="where to train; auto gives its reason")
     ipu_runtime: IpuRuntime = Field(
         "hardware", description="ipu only: the device, Graphcore's simulator, or host emulation"
@@ -119,13 +140,25 @@ class JobSpec(Spec):
     diagnostics: tuple[Label, ...] = Field(
         (), max_length=32, description="names of GET /v1/diagnostics"
     )
-    metrics: Tuple[Label, ...] = Field(
+    metrics: MetricParts = Field(
         (), max_length=32, description="of the test set, besides those of the task"
     )
-    hooks: Tuple[Label, ...] = Field(
+    hooks: HookParts = Field(
         (), max_length=32, description="of one's own, run at the end of updates and epochs"
     )
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec)
+    loading: LoadingSpec = Field(default_factory=LoadingSpec)
+    init_from: Union[InitFrom, None] = Field(
+        None, description="trained weights to start from: a job's id, a file, or an object"
+    )
+    freeze: Tuple[Label, ...] = Field(
+        (),
+        max_length=64,
+        description='parameters that are not trained: patterns of names, such as "0.*"',
+    )
+    continues: Union[Continuation, None] = Field(
+        None, description="the checkpoint of a shorter job; `normlab continue` fills it in"
+    )
     code: Tuple[Digest, ...] = Field(
         (),
         max_length=MOST_PLUGINS,
@@ -142,6 +175,11 @@ class JobSpec(Spec):
     def samples_per_update(self) -> int:
         """The number of samples whose gradients one update averages."""
         return self.batch_size * self.gradient_accumulation * self.replicas
+
+    @property
+    def replicas_per_host(self) -> int:
+        """The number of replicas that each host of the job trains."""
+        return self.replicas // (self.hosts or 1)
 
     def fingerprint(self) -> str:
         """Hash what the job computes, in 64 hex digits; equal jobs have equal fingerprints."""
@@ -161,12 +199,14 @@ class JobSpec(Spec):
         }
 
     def _science(self) -> Dict[str, Any]:
-        science = self.model_dump(mode="json", exclude=_ERRANDS)
+        science = self.model_dump(mode="json", exclude=ERRANDS)
         if self.optimizer.norms_of is None:  # without it they have no effect
             for field in ("norms_of", "norm_mode", "norm_ratio_limit"):
                 del science["optimizer"][field]
         if self.optimizer.clip_ratio is None:
             del science["optimizer"]["clip_ratio"]
+        if self.init_from is not None:
+            science["init_from"] = self.init_from.science()
         for part, field in _ADDED_LATER:
             holder = science[part] if part else science
             if not holder[field]:  # a job without it is the job that it was before
@@ -200,7 +240,12 @@ class JobSpec(Spec):
                 raise ValueError(f"no plugin has the digest {digest}; upload its source first")
         return digests
 
-    @field_validator("diagnostics", "metrics", "hooks")
+    @field_validator("hosts")
+    @classmethod
+    def _one_host_is_the_usual(cls, hosts: Union[int, None]) -> Union[int, None]:
+        return None if hosts == 1 else hosts  # both are the same job, with one fingerprint
+
+    @field_validator("diagnostics")
     @classmethod
     def _each_name_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(names))
@@ -227,8 +272,8 @@ def _plugins_of(spec: JobSpec) -> Iterator[registries.Plugin]:
         (BY_KIND, spec.normalizer.kind),
         (MODELS, spec.model.name),
         (DATASETS, spec.dataset.name),
-        *((METRICS, name) for name in spec.metrics),
-        *((HOOKS, name) for name in spec.hooks),
+        *((METRICS, part.name) for part in spec.metrics),
+        *((HOOKS, part.name) for part in spec.hooks),
         *((DIAGNOSTICS, name) for name in spec.diagnostics),
     ]
     facts = spec.dataset.facts()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Tuple, Type
 
+from normlab.specs.base import Spec
 from normlab.specs.registries import HOOKS as HOOK
 from normlab.specs.registries import METRICS as METRIC
 from normlab.specs.registries import Registry
@@ -18,12 +19,14 @@ class MetricFacts:
     Attributes:
         path: module:object, a `training.tasks.Measure` or what an author declared.
         tasks: it has a meaning for; none: for every one.
+        options: what a job may set.
     """
 
     name: str
     summary: str
     path: str
     tasks: Tuple[str, ...] = ()
+    options: Type[Spec] = Spec
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class HookFacts:
     name: str
     summary: str
     path: str
+    options: Type[Spec] = Spec
 
 
 _CLASSES = ("classification", "segmentation", "language")
@@ -50,6 +54,30 @@ METRICS: Registry[MetricFacts] = Registry(
             "exp of the mean negative log-likelihood, without smoothing",
             "normlab.training.tasks:PERPLEXITY",
             _CLASSES,
+        ),
+        "val/map": MetricFacts(
+            "val/map",
+            "mean over classes and overlaps of .5 to .95 of the average precision, as COCO has it",
+            "normlab.training.average_precision:MAP",
+            ("detection",),
+        ),
+        "val/map50": MetricFacts(
+            "val/map50",
+            "mean over classes of the average precision at an overlap of .5",
+            "normlab.training.average_precision:MAP50",
+            ("detection",),
+        ),
+        "val/content_loss": MetricFacts(
+            "val/content_loss",
+            "distance of the features from those of the content",
+            "normlab.training.style:CONTENT",
+            ("style",),
+        ),
+        "val/style_loss": MetricFacts(
+            "val/style_loss",
+            "distance of the features' products from those of the style, weighted",
+            "normlab.training.style:STYLE",
+            ("style",),
         ),
     },
 )

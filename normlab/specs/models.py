@@ -2,84 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import Callable, List
 
-from typing_extensions import Literal
-
-from normlab.specs.base import Spec
-from normlab.specs.registries import NETWORKS, Registry
-
-
-@dataclass(frozen=True)
-class NormPlace:
-    """A place for a normalizer in a network: its channels, and the side of its map."""
-
-    channels: int
-    side: int
-
-
-class SampleSize(NamedTuple):
-    """What a network is built for: the channels and side of its samples, and the classes."""
-
-    channels: int
-    classes: int
-    side: int
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """
-    The facts about a network that are known before it is built.
-
-    Attributes:
-        factory: module:function that makes it.
-        sites_of: from width and image side to the places of its normalizers; a test holds it to
-            the network that the factory makes. None: only *recorded* tells.
-        norm_ends_branch: the last layer of each residual branch is a normalizer.
-        task: a name of specs/tasks.py.
-        recurrent: then only some normalizers can be used in it.
-        form: what the factory takes: a `nets.sites.NetSpec`; `norm`, which makes normalizers; or
-            neither, and its norm layers are converted.
-        options: of the factory.
-        recorded: the places that it has with default options, where it was built to see them.
-        unfit: why it cannot be built for samples of a size, where that was tried.
-    """
-
-    name: str
-    summary: str
-    factory: str
-    default_width: Optional[int]
-    min_image_size: int
-    sites_of: Optional[Callable[[int, int], List[NormPlace]]]
-    norm_ends_branch: bool = False
-    task: str = "classification"
-    recurrent: bool = False
-    form: Literal["spec", "norm", "converted"] = "spec"
-    options: Type[Spec] = Spec
-    recorded: Mapping[SampleSize, Sequence[NormPlace]] = field(default_factory=dict)
-    unfit: Mapping[SampleSize, str] = field(default_factory=dict)
-
-    def sites(self, width: Optional[int], image_size: int) -> List[NormPlace]:
-        """List the normalizers in the order in which a sample passes them; none if unknown."""
-        asked = width or self.default_width
-        if self.sites_of is None or asked is None:
-            return []
-        return list(_sites(self.sites_of, asked, image_size))
-
-    def channels(self, width: Optional[int]) -> List[int]:
-        """List the channels of each normalizer; with default options, where it was built."""
-        first = next(iter(self.recorded.values()), ())
-        sites = first if self.sites_of is None else self.sites(width, 4 * self.min_image_size)
-        return [site.channels for site in sites]
-
-
-@lru_cache(4096)  # a grid asks for the same in each of its cells
-def _sites(
-    sites_of: Callable[[int, int], List[NormPlace]], width: int, image_size: int
-) -> Tuple[NormPlace, ...]:
-    return tuple(sites_of(width, image_size))
+from normlab.specs.model_facts import ModelFacts, NormPlace
+from normlab.specs.registries import NETWORKS
+from normlab.specs.zoo import Networks
 
 
 def _halved(side: int) -> int:
@@ -155,6 +82,32 @@ def _lstm(width: int, side: int) -> List[NormPlace]:
     return 4 * [NormPlace(width, 1)]  # one per gate, at every time step
 
 
+def _detector(width: int, side: int) -> List[NormPlace]:
+    half, quarter = _halved(side), _halved(_halved(side))
+    fine, coarse = NormPlace(2 * width, half), NormPlace(4 * width, quarter)
+    return [NormPlace(width, side), fine, fine, coarse, coarse, fine]
+
+
+def _stylizer(width: int, side: int) -> List[NormPlace]:
+    half, quarter = _halved(side), _halved(_halved(side))
+    middle, coarse = NormPlace(2 * width, half), NormPlace(4 * width, quarter)
+    outer = NormPlace(width, side)
+    return [outer, middle, *5 * [coarse], middle, outer]
+
+
+def _vit(width: int, side: int) -> List[NormPlace]:
+    return 9 * [NormPlace(width, side // 4)]  # two in each block, and one before the head
+
+
+def _convnext(width: int, side: int) -> List[NormPlace]:
+    sites = [NormPlace(width, side // 2)]
+    for stage in range(3):
+        side = side // 2
+        sites += 2 * [NormPlace(width * 2**stage, side)]
+        sites.append(NormPlace(width * 2**stage, side))  # before smaller patches, or the head
+    return sites
+
+
 _OWN = (
     ModelFacts(
         "preresnet8",
@@ -209,6 +162,22 @@ _OWN = (
         norm_ends_branch=True,
     ),
     ModelFacts(
+        "vit",
+        "vision transformer of four blocks on patches of 4 x 4 pixels",
+        factory="normlab.nets.vit:VisionTransformer",
+        default_width=64,
+        min_image_size=8,
+        sites_of=_vit,
+    ),
+    ModelFacts(
+        "convnext",
+        "ConvNeXt of three stages with two blocks each on patches of 2 x 2 pixels",
+        factory="normlab.nets.convnext:convnext",
+        default_width=32,
+        min_image_size=16,
+        sites_of=_convnext,
+    ),
+    ModelFacts(
         "randomplain100",
         "100 plain convolutions with random scales and shifts, for untrained diagnostics",
         factory="normlab.nets.randomplain:randomplain100",
@@ -235,5 +204,23 @@ _OWN = (
         task="language",
         recurrent=True,
     ),
+    ModelFacts(
+        "detector",
+        "one-stage detector without anchors: the centre of each object on a grid, and its edges",
+        factory="normlab.nets.detector:Detector",
+        default_width=16,
+        min_image_size=8,
+        sites_of=_detector,
+        task="detection",
+    ),
+    ModelFacts(
+        "stylizer",
+        "feed-forward net that draws a picture in another style: down, two residual blocks, up",
+        factory="normlab.nets.stylizer:Stylizer",
+        default_width=8,
+        min_image_size=8,
+        sites_of=_stylizer,
+        task="style",
+    ),
 )
-MODELS: Registry[ModelFacts] = Registry(NETWORKS, {facts.name: facts for facts in _OWN})
+MODELS = Networks(NETWORKS, {facts.name: facts for facts in _OWN})

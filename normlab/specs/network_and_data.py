@@ -18,7 +18,11 @@ from normlab.specs.own_options import checked_options
 class ModelSpec(Spec):
     """A network of the catalogue (`GET /v1/models`)."""
 
-    name: Label = Field("preresnet8", max_length=64, description="a name of GET /v1/models")
+    name: Label = Field(
+        "preresnet8",
+        max_length=128,
+        description="a name of GET /v1/models, or one of another library, as timm/convnext_tiny",
+    )
     width: Union[int, None] = Field(
         None, ge=1, le=4096, description="channels of the first stage; null: the model's own"
     )
@@ -30,7 +34,8 @@ class ModelSpec(Spec):
     options: Dict[str, Any] = Field(
         default_factory=dict,
         validate_default=True,
-        description="of a network of one's own, as `GET /v1/models` lists them",
+        description="of a network of one's own, as `GET /v1/models` lists them, or of another "
+        "library's, as its documentation has them",
     )
 
     def __hash__(self) -> int:
@@ -54,10 +59,15 @@ class DatasetSpec(Spec):
         None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
         max_length=128,
-        description="image_folder only: the folder's name below the operator's data root",
+        description="for pictures: the folder's name below the operator's data root",
     )
     image_size: Union[int, None] = Field(
-        None, ge=8, le=1024, description="image_folder only: pixels of a side after resizing"
+        None, ge=8, le=1024, description="for pictures: pixels of a side after resizing"
+    )
+    skip_broken: bool = Field(
+        False,
+        description="for pictures: count and leave out those that cannot be read, instead of "
+        "ending the job",
     )
     file: Union[str, None] = Field(
         None,

@@ -89,6 +89,11 @@ class NormSpec(Spec):
             return self.problem_of_kind(f"{rule}; {_FOR_GATES}")
         return None
 
+    @property
+    def follows_progress(self) -> bool:
+        """Whether it depends on the finished share of the training, and so on its length."""
+        return False
+
     def over_gates(self, gates: int, width: int) -> NormSpec:
         """Return a spec that normalizes *gates* of *width* units together as this does each one."""
         return self

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import List, Optional
 
 from normlab.specs.jobs import JobSpec
-from normlab.specs.models import MODELS, ModelFacts, NormPlace, SampleSize
+from normlab.specs.model_facts import ModelFacts, NormPlace, SampleSize
+from normlab.specs.models import MODELS
 from normlab.specs.sizes import image_size
 
 

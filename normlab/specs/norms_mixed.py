@@ -74,6 +74,11 @@ class SparseSwitchableNormSpec(MixtureSpec):
     )
     radius_end: float = Field(1.0, ge=0, le=1, description="radius at the end of the run")
 
+    @property
+    def follows_progress(self) -> bool:
+        """Whether its radius grows with the run's progress."""
+        return self.radius is None
+
 
 class MetaNormSpec(BatchStatisticsSpec):
     """Statistics shared over the samples and channels that binary matrices U and V connect."""

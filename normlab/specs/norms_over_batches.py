@@ -87,6 +87,11 @@ class BatchRenormSpec(BatchStatisticsSpec):
         None, ge=0, le=1, description="keras: that of the inference statistics; null: momentum"
     )
 
+    @property
+    def follows_progress(self) -> bool:
+        """Whether its limits relax with the run's progress."""
+        return self.clipping == "progress"
+
     @model_validator(mode="after")
     def _limits_end_after_the_warmup(self) -> Self:
         if min(self.r_steps, self.d_steps) <= self.warmup_steps:

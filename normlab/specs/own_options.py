@@ -13,10 +13,12 @@ def checked_options(options: Type[Spec], who: str, given: Mapping[str, Any]) -> 
     Return *given* with the defaults of what it leaves out.
 
     Raises:
-        ValueError: *who* has no such option, or a value is out of its range.
+        ValueError: *who* has no such option, where its options are known, or a value is out of
+            its range.
     """
+    closed = options.model_config.get("extra") != "allow"
     for name in given:
-        if name not in options.model_fields:
+        if closed and name not in options.model_fields:
             raise ValueError(f"{who} has no option {name!r}; {_offered(options, name)}")
     return options.model_validate(dict(given)).model_dump(mode="json")
 

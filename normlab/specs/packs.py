@@ -19,11 +19,16 @@ _SAME = {
     "normalizer", "model", "dataset", "batch_size", "gradient_accumulation", "device",
     "ipu_runtime", "epochs", "max_steps", "evaluate_every", "optimizer", "augmentation",
     "precision", "tf32", "deterministic", "threads", "diagnostics", "metrics", "checkpoint",
-    "code",
+    "task",
 }  # fmt: skip
 _OF_OPTIMIZERS = {*_NUMBERS_OF_OPTIMIZERS, "name", "nesterov", "norm_mode", "norm_ratio_limit"}
+_NETWORKS = (
+    "preresnet8", "convnet", "resnet20", "resnet56", "resnet18", "resnet50", "randomplain100",
+    "unet",
+)  # fmt: skip
 _ONLY: Dict[str, Sequence[Any]] = {  # other values have no packed form
     "replicas": (1,),
+    "code": ((),),  # what a plugin's layers do with channels is not known
     "acceleration": ("none",),
     "hooks": ((),),
     "precision": ("float32", "bfloat16"),
@@ -55,6 +60,9 @@ def _unknown_in(spec: JobSpec) -> Iterator[FieldProblem]:
         value = getattr(spec, field)
         if value not in values:
             yield _refused(field, f"{value!r} has no form for packs")
+    if spec.model.name not in _NETWORKS:
+        known_ones = ", ".join(_NETWORKS)
+        yield _refused("model.name", f"{spec.model.name!r} is none of {known_ones}")
     # a field that is newer than these lists may change what an update is
     for field in _set_in(spec) - {*_OWN, *_SAME, *_ONLY}:
         yield _refused(field, "it has no form for packs")

@@ -22,11 +22,13 @@ class Plugin:
         digest: SHA-256 of its source, in hex digits.
         name: for people, such as "my_norms.py".
         entries: from the part (`NORMALIZERS`, ...) to the entries by name.
+        needs: packages that an interpreter must have to load it, as requirements.
     """
 
     digest: str
     name: str
     entries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+    needs: Tuple[str, ...] = field(default=(), compare=False)
 
 
 Finder = Callable[[str], Optional[Plugin]]

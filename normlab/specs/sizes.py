@@ -44,7 +44,7 @@ def image_size(spec: JobSpec) -> Optional[int]:
     facts = spec.dataset.facts()
     if facts is None:
         return None
-    if facts.tree:
+    if facts.of_pictures:
         return spec.dataset.image_size or IMAGE_FOLDER_SIZE
     return facts.image_size
 

@@ -11,8 +11,9 @@ from typing import Any, Dict, List, Literal, Mapping, Sequence, Tuple, Union
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Annotated
 
-from normlab.specs.base import Label, Spec
+from normlab.specs.base import Label, Spec, is_stored
 from normlab.specs.decisions import Decide
+from normlab.specs.headlines import ACCURACY, headline_of
 from normlab.specs.json_values import DottedPath, Json, JsonValues
 from normlab.specs.pack_sizes import MOST
 
@@ -155,6 +156,17 @@ class StudySpec(Spec):
                 "a search proposes its cells itself, with one seed: give no `axes` and no "
                 "`exclude`, and put what shall vary into `search.space`, as choices if need be"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _its_jobs_have_the_metric(self, info: ValidationInfo) -> StudySpec:
+        shown = headline_of(self.base)
+        for name, asked in (("decide", self.decide), ("search", self.search)):
+            if asked and asked.metric == ACCURACY != shown and not is_stored(info):
+                raise ValueError(
+                    f"{name}.metric: the task of this dataset has no {ACCURACY}; use {shown}, or "
+                    "another metric of it"
+                )
         return self
 
     @field_validator("decide")

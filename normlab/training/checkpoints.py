@@ -25,11 +25,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NamedCheckpoint:
-    """A checkpoint that may be resumed from, with the hash of its file."""
+    """
+    A checkpoint that may be resumed from, with the hash of its file.
+
+    *fingerprint* is that of the other job that this one continues; None: it is the job's own.
+    """
 
     step: int
     path: Path
     sha256: str
+    fingerprint: Optional[str] = None
 
 
 class CheckpointFolder:
@@ -55,7 +60,9 @@ class CheckpointFolder:
         self.fingerprint = fingerprint
         self.keep = keep
         self._resume = sorted(resume, key=lambda named: named.step, reverse=True)
-        self._kept: List[Path] = [named.path for named in reversed(self._resume)]
+        # another job's checkpoint is not ours to delete
+        own = [named for named in self._resume if named.fingerprint is None]
+        self._kept: List[Path] = [named.path for named in reversed(own)]
 
     def load(self) -> Optional[Dict[str, Any]]:
         """
@@ -64,12 +71,15 @@ class CheckpointFolder:
         A missing or damaged file is skipped, with a warning in the log.
 
         Raises:
-            CheckpointUnusable: a checkpoint is whole, but of another spec.
+            CheckpointUnusable: a checkpoint is whole, but of another spec; or the one of the job
+                that this one continues is missing or damaged.
         """
         for named in self._resume:
             try:
-                return _read(named, self.fingerprint)
+                return _read(named, named.fingerprint or self.fingerprint)
             except _Damaged as e:
+                if named.fingerprint is not None:
+                    raise CheckpointUnusable(f"the job cannot go on from another's: {e}") from e
                 _log.warning("%s; trying an older checkpoint", e)
         return None
 

@@ -6,8 +6,8 @@ from typing import Any, Dict, Tuple
 
 from torch import Tensor
 
-from normlab.data import Data
 from normlab.data.batches import EpochBatches
+from normlab.data.training_data import TrainingData
 from normlab.diagnostics.moment import Moment
 from normlab.diagnostics.observers import make_observers
 from normlab.specs.jobs import JobSpec
@@ -30,7 +30,12 @@ class Diagnosis:
     """
 
     def __init__(
-        self, spec: JobSpec, session: Session, data: Data, reporter: Reporter, steps_per_epoch: int
+        self,
+        spec: JobSpec,
+        session: Session,
+        data: TrainingData,
+        reporter: Reporter,
+        steps_per_epoch: int,
     ) -> None:
         self._spec = spec
         self._session = session
@@ -86,4 +91,4 @@ class Diagnosis:
         )
 
     def _test(self, n: int) -> Tuple[Tensor, Tensor]:
-        return self._data.standardize(self._data.test.x[:n]), self._data.test.y[:n]
+        return self._data.first("test", n)

@@ -5,25 +5,33 @@ from __future__ import annotations
 from typing import Dict
 
 import torch
+from torch import Tensor
+from typing_extensions import Protocol
 
-from normlab.data import Data
+from normlab.data.training_data import TrainingData
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import task_of
-from normlab.training.accelerator import Session
+from normlab.training.accelerator import StepResult
 from normlab.training.tasks import measures_of
 
 _PIXELS = 2**18  # of a batch: large enough to be fast, small enough for the caches
 
 
-def evaluate(session: Session, data: Data, spec: JobSpec) -> Dict[str, float]:
+class Evaluates(Protocol):
+    """What evaluates a batch: a device's session, or a network in plain PyTorch."""
+
+    def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
+        """Compute the loss of *x* in evaluation mode, and change nothing."""
+
+
+def evaluate(session: Evaluates, data: TrainingData, spec: JobSpec) -> Dict[str, float]:
     """
     Return the metrics of the whole test set, in batches of the job's size or more.
 
     They are the mean loss and accuracy over all predictions, and the measures of task and job.
     """
     size = batch_rows(spec.batch_size, data.image_size)
-    batches = zip(torch.split(data.test.x, size), torch.split(data.test.y, size))
-    results = [session.evaluate(data.standardize(x), y) for x, y in batches]
+    results = [session.evaluate(x, y) for x, y in data.test_batches(size)]
     n = sum(result.predictions for result in results)
     losses = torch.stack([result.loss.double() * result.predictions for result in results])
     correct = torch.stack([result.correct for result in results])
@@ -31,8 +39,8 @@ def evaluate(session: Session, data: Data, spec: JobSpec) -> Dict[str, float]:
     if task_of(spec).counts:
         found["val/accuracy"] = int(correct.sum()) / n
     for name, measure in measures_of(spec).items():
-        total = torch.stack([result.tallies[name] for result in results]).sum(0).cpu()
-        found[name] = float(measure.value(total))
+        whole = measure.whole([result.tallies[name] for result in results])
+        found[name] = float(measure.value(whole.cpu()))
     return found
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, ContextManager, Dict, List, Optional, Sequence
 
 import torch
 
-from normlab.data import Data, load
 from normlab.data.batches import EpochBatches
+from normlab.data.opening import opened
+from normlab.data.training_data import TrainingData
 from normlab.errors import InvalidSpec, JobDrained, JobStopped
 from normlab.events import Progress, Started
 from normlab.host.provenance import provenance
@@ -17,7 +19,6 @@ from normlab.nets import build
 from normlab.norms.conversion_report import ConversionReport
 from normlab.specs.job_rules import admit
 from normlab.specs.jobs import JobSpec
-from normlab.specs.network_and_data import DatasetSpec
 from normlab.specs.sizes import task_of, total_steps
 from normlab.training.accelerator import Accelerator, Session
 from normlab.training.checkpoints import CheckpointFolder
@@ -30,11 +31,12 @@ from normlab.training.overflows import Overflows
 from normlab.training.replicas import SAVE, STOP, Alone, Replicas, rows_of
 from normlab.training.reporting import Reporter
 from normlab.training.schedules import factor
+from normlab.training.starting import start_from
 from normlab.training.step_results import StepResults
-from normlab.training.weights import write_weights
+from normlab.training.weights import SIZES, write_weights
 
 StopRequest = Callable[[], Optional[JobStopped]]
-Loader = Callable[[DatasetSpec, Path], Data]
+Opener = Callable[[JobSpec, Path, StopRequest], ContextManager[TrainingData]]
 _AT_EPOCHS = 0.1  # of every_s: a short epoch costs less than its checkpoint
 
 
@@ -47,7 +49,8 @@ def fit(
     should_stop: StopRequest,
     replicas: Optional[Replicas] = None,
     norms: Optional[Sequence[EpochNorms]] = None,
-    loader: Loader = load,
+    weights: Optional[Path] = None,
+    open_data: Opener = opened,
 ) -> Dict[str, Any]:
     """
     Train as *spec* says, and return the summary: final metrics, size and speed.
@@ -62,7 +65,8 @@ def fit(
         replicas: this process among others that fit the same spec, each with a model of its own;
             None where *accelerator* holds them all.
         norms: the records of the job `optimizer.norms_of`, one entry per epoch.
-        loader: gives the dataset, for trainings that share it.
+        weights: the file that `init_from` names.
+        open_data: opens the data, for trainings that share them.
 
     Raises:
         InvalidSpec: the spec breaks a rule that binds several of its fields.
@@ -73,24 +77,39 @@ def fit(
         return {"parameters": 0, "epochs": 0, "steps": 0, "seconds": 0.0}
     admit(spec, data_root)
     torch.manual_seed(spec.seed)
-    data = loader(spec.dataset, data_root)
-    conversions: List[ConversionReport] = []
-    sizes = (data.channels, data.num_classes, data.image_size)
-    model = build(spec.model, spec.normalizer, *sizes, report=conversions.append)
-    with accelerator.session(model, spec) as session:
+    made: List[Any] = []  # reports of what was exchanged and loaded
+    with ExitStack() as stack:
+        data = stack.enter_context(open_data(spec, data_root, should_stop))
+        sizes = (data.channels, data.num_classes, data.image_size)
+        task = task_of(spec).name
+        model = build(spec.model, spec.normalizer, *sizes, made.append, task, data_root)
+        beginning = start_from(model, spec, data, weights)
+        session = stack.enter_context(accelerator.session(model, spec))
         placed = data.placed(session.place)
         training = Training(spec, session, placed, reporter, checkpoints, replicas or Alone())
         training.steer = steering(session, spec, norms)
         training.resume()
-        environment = {**_environment(accelerator), "threads": training.threads}
-        if conversions:
-            print(conversions[0], flush=True)
-            environment["conversion"] = str(conversions[0])
+        environment = {
+            **_environment(accelerator),
+            "threads": training.threads,
+            "loading": data.loading,
+            **beginning,
+        }
+        if data.broken:
+            print(*data.broken, sep="\n", flush=True)
+            environment["broken_samples"] = len(data.broken)
+            if training.step == 0:
+                training.results.report("data/broken", 0, len(data.broken))
+        for report in made:
+            print(report, flush=True)
+            kind = "conversion" if isinstance(report, ConversionReport) else "weights"
+            environment[kind] = str(report)
         started = {**environment, **provenance()}
         reporter.event(Started(step=training.step, environment=started))
         training.run(should_stop)
         if training.leads:
-            reporter.event(write_weights(session.inspect(), spec, checkpoints.folder))
+            last, said = training.results.last, dict(zip(SIZES, sizes))
+            reporter.event(write_weights(session.inspect(), spec, checkpoints.folder, last, said))
     parameters = sum(p.numel() for p in model.parameters())
     return {"parameters": parameters, **training.summary(), **environment}
 
@@ -114,7 +133,7 @@ class Training:
         self,
         spec: JobSpec,
         session: Session,
-        data: Data,
+        data: TrainingData,
         reporter: Reporter,
         checkpoints: CheckpointFolder,
         replicas: Replicas,
@@ -130,7 +149,7 @@ class Training:
         self.clock = Clock()
         self.overflows = Overflows(session)
         self.step = 0  # updates done
-        self.steps_per_epoch = len(data.train) // spec.samples_per_update
+        self.steps_per_epoch = data.train_size // spec.samples_per_update
         self.steps = total_steps(spec, self.steps_per_epoch) or 0
         self.diagnosis = Diagnosis(spec, session, data, reporter, self.steps_per_epoch)
         self.rate = scaled_rate(spec.optimizer, spec.samples_per_update).learning_rate
@@ -142,7 +161,7 @@ class Training:
         if self.steps == 0:
             raise InvalidSpec(
                 f"batch_size: {spec.samples_per_update} samples per update, but there are "
-                f"{len(data.train)} training samples; lower it"
+                f"{data.train_size} training samples; lower it"
             )
 
     def resume(self) -> None:
@@ -162,9 +181,8 @@ class Training:
         self.step = self._saved_step = state["step"]
 
     def _settle_threads(self, recorded: Optional[int]) -> int:
-        first = slice(self.spec.batch_size)
-        x = self.data.standardize(self.data.train.x[first])
-        return self.session.settle_threads(recorded, x, self.data.train.y[first], self.steps)
+        x, y = self.data.first("train", self.spec.batch_size)
+        return self.session.settle_threads(recorded, x, y, self.steps)
 
     def run(self, should_stop: StopRequest) -> None:
         """Make the remaining updates."""
@@ -198,6 +216,7 @@ class Training:
             epoch,
             self.session.place,
             rows,
+            self.steps,
         )
 
     def _update(self, batches: EpochBatches, number: int) -> None:

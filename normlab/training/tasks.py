@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
-from typing import Any, Callable, Dict, NamedTuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +14,19 @@ from normlab.errors import InvalidSpec
 from normlab.specs.jobs import JobSpec
 from normlab.specs.measures import METRICS
 from normlab.specs.named_objects import named_object
+from normlab.specs.own_options import checked_options
 from normlab.specs.sizes import task_of
 from normlab.training.losses import by_prediction, cross_entropy
+
+
+def added(tallies: Sequence[Tensor]) -> Tensor:
+    """Add up the sums over the batches."""
+    return torch.stack(list(tallies)).sum(0)
+
+
+def joined(tallies: Sequence[Tensor]) -> Tensor:
+    """Join the rows of the batches."""
+    return torch.cat(list(tallies))
 
 
 class Measure(NamedTuple):
@@ -23,13 +34,15 @@ class Measure(NamedTuple):
     A measure that is not a mean over batches.
 
     Args:
-        tally: sums over the predictions of a batch, from logits and classes: the sums of all
-            batches are added up.
-        value: the number, from the sums over the whole test set.
+        tally: what a batch contributes, from predictions and targets, such as sums.
+        value: the number, from the contributions of the whole test set.
+        whole: makes these from those of each batch: `added`, or `joined` where the number
+            depends on every prediction.
     """
 
     tally: Callable[[Tensor, Tensor], Tensor]
     value: Callable[[Tensor], float]
+    whole: Callable[[Sequence[Tensor]], Tensor] = added
 
 
 def overlaps(logits: Tensor, y: Tensor) -> Tensor:
@@ -101,7 +114,8 @@ class Task:
 
     def __init__(self, spec: JobSpec) -> None:
         facts = task_of(spec)
-        self._author: Any = named_object(facts.path)()
+        options = checked_options(facts.options, f"the task {facts.name!r}", spec.task.values)
+        self._author: Any = named_object(facts.path)(**options)
         self._smoothing = {"label_smoothing": spec.label_smoothing} if facts.smooths else {}
         self.counts = facts.counts
 
@@ -120,19 +134,22 @@ class Task:
 
 def measures_of(spec: JobSpec) -> Dict[str, Measure]:
     """Return the measures of *spec*'s task and those that it asks for, by metric."""
-    own = task_of(spec).measure
-    names = dict.fromkeys([own] if own else [])
-    names.update(dict.fromkeys(spec.metrics))
-    return {name: _measure(name, named_object(METRICS[name].path)) for name in names}
+    names: Dict[str, Dict[str, Any]] = {own: {} for own in task_of(spec).measures}
+    names.update({part.name: part.options for part in spec.metrics})
+    return {
+        name: _measure(name, named_object(METRICS[name].path), options)
+        for name, options in names.items()
+    }
 
 
-def _measure(name: str, target: Any) -> Measure:
+def _measure(name: str, target: Any, options: Mapping[str, Any]) -> Measure:
     if isinstance(target, Measure):
         return target
     if inspect.isclass(target):
-        made: Any = target()
-        return Measure(made.tally, made.value)
-    return Measure(partial(_summed, name, target), lambda sums: float(sums[0] / sums[1]))
+        made: Any = target(**options)
+        return Measure(made.tally, made.value, getattr(made, "whole", added))
+    each = partial(target, **options)
+    return Measure(partial(_summed, name, each), lambda sums: float(sums[0] / sums[1]))
 
 
 def _summed(name: str, each: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:

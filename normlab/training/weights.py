@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any, Dict, Mapping, Optional
 
 import safetensors.torch
 from torch import nn
@@ -13,13 +15,28 @@ from normlab.specs.jobs import JobSpec
 from normlab.training.checkpoints import write_whole
 
 NAME = "weights.safetensors"
+SIZES = ("channels", "num_classes", "image_size")
 
 
-def write_weights(model: nn.Module, spec: JobSpec, folder: Path) -> ArtifactWritten:
+_OF_MACHINES = ("time/", "device/", "train/images_per_s")
+
+
+def write_weights(
+    model: nn.Module,
+    spec: JobSpec,
+    folder: Path,
+    metrics: Optional[Mapping[str, float]] = None,
+    sizes: Optional[Mapping[str, int]] = None,
+) -> ArtifactWritten:
     """
-    Write *model*'s parameters and buffers below *folder*, with *spec* in the file's head.
+    Write *model*'s parameters and buffers below *folder*, with a description in the file's head.
 
     The file is written atomically; an earlier one is replaced.
+
+    Args:
+        metrics: their last values; those of the machine are left out, so that the same training
+            has the same file.
+        sizes: channels and side of the images, and number of classes.
 
     Raises:
         StorageFull: no space is left.
@@ -29,8 +46,20 @@ def write_weights(model: nn.Module, spec: JobSpec, folder: Path) -> ArtifactWrit
         name: value.detach().cpu().contiguous().clone()
         for name, value in model.state_dict().items()
     }
-    content = safetensors.torch.save(tensors, {"format": "pt", "job": spec.model_dump_json()})
+    content = safetensors.torch.save(tensors, _described(spec, metrics or {}, sizes or {}))
     path = folder / NAME
     write_whole(path, memoryview(content))
     sha256 = hashlib.sha256(content).hexdigest()
     return ArtifactWritten(name=NAME, path=str(path), sha256=sha256, bytes=len(content))
+
+
+def _described(
+    spec: JobSpec, metrics: Mapping[str, float], sizes: Mapping[str, int]
+) -> Dict[str, str]:
+    kept: Dict[str, Any] = {n: v for n, v in metrics.items() if not n.startswith(_OF_MACHINES)}
+    return {
+        "format": "pt",
+        "job": spec.model_dump_json(),
+        "metrics": json.dumps(kept, sort_keys=True),
+        "sizes": json.dumps(dict(sizes), sort_keys=True),
+    }

@@ -17,7 +17,9 @@ from service.store.audit import Actor
 from service.store.database import Database
 from service.store.identity import parse_id
 
-_STATE = text("select state, owner, cancel_requested from job where id = :job for update")
+_STATE = text(
+    "select state, owner, cancel_requested, trashed_at from job where id = :job for update"
+)
 
 
 def cancel(database: Database, job: str, by: Actor | None = None) -> JobDetail:
@@ -89,6 +91,8 @@ def _locked(connection: Connection, job: UUID) -> Any:
     row = connection.execute(_STATE, {"job": job}).first()
     if row is None:
         raise unknown(str(job))
+    if row.trashed_at is not None:
+        raise Conflict(f"job {job} is in the trash; restore it first")
     return row
 
 

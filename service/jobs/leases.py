@@ -8,6 +8,7 @@ database's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,11 +18,12 @@ from sqlalchemy import Connection, func, text
 
 from normlab.errors import InvalidSpec
 from normlab.events import Failed, Finished
-from normlab.records import JobState
+from normlab.records import HostRecord, JobState
 from normlab.specs.jobs import JobSpec
 from service.jobs import states
-from service.jobs.records import HELD
-from service.store import schema
+from service.jobs.turns import Unjudged, in_turn, judging
+from service.plugins.abilities import Ability
+from service.store import events, schema
 from service.store.database import Database, cursor_of
 
 
@@ -48,6 +50,8 @@ class Lease:
     """Newest first; empty if nothing was saved."""
     time_left_s: float | None
     """Of the job's time limit, over all its attempts."""
+    hosts: tuple[HostRecord, ...] = ()
+    """By seat, the leader's first; empty if there are no others."""
     mates: tuple[Lease, ...] = ()
     """Of the jobs that this worker trains with it as one pack."""
 
@@ -59,41 +63,16 @@ class Renewal:
     cancel_requested: bool
 
 
-CLAIMABLE = (
-    f"state = 'queued' and device = :device and not cancel_requested and not {HELD}"
-    " and attempt - forgiven < max_attempts"
-    " and (not_before is null or not_before <= clock_timestamp())"
-    " and (cast(:most_replicas as int) is null"
-    " or coalesce((spec ->> 'replicas')::int, 1) <= cast(:most_replicas as int))"
-)
-# Owners in fair order: by priority, then fewest running jobs, then longest wait.
-_TURNS = text(f"""
-    select t.owner, head.priority
-    from turn t
-    cross join lateral (
-        select priority, created_at from job
-        where owner = t.owner and {CLAIMABLE}
-        order by priority desc, created_at, id limit 1
-    ) head
-    left join (
-        select owner, count(*) as running from job
-        where state = 'running' and device = :device group by owner
-    ) busy on busy.owner = t.owner
-    where t.device = :device
-    order by head.priority desc, coalesce(busy.running, 0), t.served_at nulls first,
-        head.created_at
-""")
-_HEAD = text(f"""
-    select id from job where owner = :owner and priority = :priority and {CLAIMABLE}
-    order by created_at, id limit 1 for update skip locked
-""")
 _TAKEN = text("""
     select attempt, owner, spec, time_limit_s - ran_s as time_left_s from job where id = :job
 """)
 _SERVE = text(
     "update turn set served_at = clock_timestamp() where device = :device and owner = :owner"
 )
-_BEGIN_ATTEMPT = text("insert into attempt (job, number, worker) values (:job, :attempt, :worker)")
+_BEGIN_ATTEMPT = text("""
+    insert into attempt (job, number, worker, hosts)
+    values (:job, :attempt, :worker, cast(:hosts as jsonb))
+""")
 _CHECKPOINTS = text(
     "select step, path, sha256 from artifact"
     " where job = :job and kind = 'checkpoint' order by step desc"
@@ -109,6 +88,8 @@ _END_ATTEMPT = text("""
             outcome = :outcome, failure_kind = :failure_kind, message = :message
         where job = :job and number = :attempt and ended_at is null
         returning ended_at - started_at as ran
+    ), freed as (
+        delete from seat where job = :job
     )
     update job set ran_s = ran_s + greatest(0, extract(epoch from ended.ran))
     from ended where id = :job
@@ -142,28 +123,37 @@ def claim(
     worker: str,
     lease_s: float,
     most_replicas: int | None = None,
+    ability: Ability | None = None,
 ) -> Lease | None:
     """
     Claim the next job for *device*, or None: by priority, then fairly by owner, then by age.
 
-    Jobs with more than *most_replicas* are left for other workers or for later. A job whose stored
+    Jobs with more than *most_replicas*, and with plugins that the worker cannot load, are left for
+    other workers or for later, and jobs on several hosts for `seats.claim`. A job whose stored
     specification is no longer valid fails, and the next job is claimed.
     """
-    room = {"device": device, "most_replicas": most_replicas}
-    with database.begin() as connection:
-        for turn in connection.execute(_TURNS, room).all():
-            values = {**room, "owner": turn.owner, "priority": turn.priority}
-            while (job := connection.execute(_HEAD, values).scalar()) is not None:
-                taken = take(connection, job, device, worker, lease_s)
-                if taken is not None:
-                    return taken
-    return None
+    room: dict[str, Any] = {"device": device, "most_replicas": most_replicas, "most_hosts": 1}
+
+    def find(unloadable: Sequence[str]) -> Lease | Unjudged | None:
+        with database.begin() as connection:
+
+            def accept(job: Any) -> Lease | None:
+                return take(connection, job.id, device, worker, lease_s)
+
+            return in_turn(connection, {**room, "unloadable": [*unloadable]}, ability, accept)
+
+    return judging(ability, find)
 
 
 def take(
-    connection: Connection, job: UUID, device: str, worker: str, lease_s: float
+    connection: Connection,
+    job: UUID,
+    device: str,
+    worker: str,
+    lease_s: float,
+    hosts: Sequence[HostRecord] = (),
 ) -> Lease | None:
-    """Give a locked, claimable job to *worker*; None: its specification breaks a rule, it fails."""
+    """Begin an attempt at *job*, locked and queued; None: it failed, as it cannot be read."""
     row = connection.execute(_TAKEN, {"job": job}).one()
     attempt = row.attempt + 1
     now = func.clock_timestamp()
@@ -175,7 +165,9 @@ def take(
         "started_at": func.coalesce(schema.job.c.started_at, now),
     }
     states.move(connection, job, ["queued"], "running", changes=changes, payload={"worker": worker})
-    connection.execute(_BEGIN_ATTEMPT, {"job": job, "attempt": attempt, "worker": worker})
+    named = events.to_json([host.model_dump() for host in hosts])
+    begun = {"job": job, "attempt": attempt, "worker": worker, "hosts": named}
+    connection.execute(_BEGIN_ATTEMPT, begun)
     connection.execute(_SERVE, {"device": device, "owner": row.owner})
     try:
         spec = JobSpec.from_store(row.spec)
@@ -192,6 +184,7 @@ def take(
         spec=spec,
         resume=tuple(Checkpoint(c.step, c.path, c.sha256) for c in resume),
         time_left_s=row.time_left_s,
+        hosts=tuple(hosts),
     )
 
 

@@ -68,10 +68,13 @@ class JobFilters:
     """A part of the name of the job, or of its study if it has none; ignores case."""
     where: str | None = None
     """A filter in the language of `service.jobs.filters`."""
+    trash: bool = False
+    """Those in the trash, instead of the others."""
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Translate the filters into SQL."""
         found: list[ColumnElement[bool]] = []
+        found.append(_j.trashed_at.isnot(None) if self.trash else _j.trashed_at.is_(None))
         for column, wanted in ((_j.state, self.state), (_j.device, self.device)):
             if wanted is not None:
                 found.append(column.in_(wanted))

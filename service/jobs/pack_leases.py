@@ -17,7 +17,8 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.pack_sizes import PackSize, members_of
 from normlab.specs.packs import obstacle
 from service.jobs import leases
-from service.jobs.leases import CLAIMABLE, Lease
+from service.jobs.leases import Lease
+from service.jobs.turns import CLAIMABLE
 from service.store.database import Database
 
 _CANDIDATES = 4  # looked at for each member that is wanted
@@ -39,23 +40,16 @@ _MATES = text(f"""
 """)
 
 
-def claim(
-    database: Database,
-    device: str,
-    worker: str,
-    lease_s: float,
-    most_replicas: int | None = None,
-) -> Lease | None:
-    """Claim the next job for *device* as `leases.claim` does, with mates where its study packs."""
-    head = leases.claim(database, device, worker, lease_s, most_replicas)
-    if head is None or device != "cpu":
+def with_mates(database: Database, head: Lease, lease_s: float) -> Lease:
+    """Return *head* with the leases of mates that its worker takes now, if its study packs."""
+    if head.device != "cpu" or obstacle([head.spec]) is not None:
         return head
     with database.begin() as connection:
         asked = connection.execute(_ASKED, {"job": head.job}).first()
         if asked is None or asked.pack is None:
             return head
         wanted = members_of(head.spec, _size(asked.pack)) - 1
-        if wanted < 1 or obstacle([head.spec]) is not None:
+        if wanted < 1:
             return head
         return replace(head, mates=tuple(_mates(connection, head, asked, wanted, lease_s)))
 
@@ -75,6 +69,8 @@ def _mates(
         "owner": head.owner,
         "device": head.device,
         "most_replicas": 1,
+        "most_hosts": 1,
+        "unloadable": [],
         "normalizer": spec.normalizer.kind,
         "model": spec.model.name,
         "dataset": spec.dataset.name,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from normlab.records import WorkerRecord
 from normlab.specs.devices import DEVICES, KINDS, DeviceFacts, problems, takers
 from normlab.specs.jobs import JobSpec
+
+_NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ def place(
     workers: Sequence[WorkerRecord],
     estimate: Estimate = Estimate(),
     small_batch_limit: int = 16,
+    unable: Mapping[str, str] = _NOTHING,
 ) -> Placement:
     """
     Choose a device for *spec*, given the live *workers*.
@@ -39,19 +42,33 @@ def place(
     If the job names a device, that is chosen, even without a live worker. Otherwise: an IPU for a
     small batch if no known rule forbids it; else a CUDA device with enough memory; else a CPU.
     If only one kind of device can run the specification, the job waits for that kind.
+
+    Args:
+        unable: by kind of device why none of its live workers can load the job's code.
     """
     if spec.device != "auto":
-        return Placement(spec.device, _asked_for(spec, workers))
+        reason = _asked_for(spec, workers)
+        return Placement(spec.device, _with_code(reason, spec.device, unable))
     against: list[str] = []
     for facts in reversed(DEVICES.values()):
-        refusal = _against(facts, spec, workers, estimate, small_batch_limit)
+        refusal = _against(facts, spec, workers, estimate, small_batch_limit, unable)
         if refusal is None:
             reason = _for(facts, spec, workers, small_batch_limit)
-            return Placement(facts.kind, "; ".join([reason, *against]))
+            told = "; ".join([reason, *against])
+            return Placement(facts.kind, _with_code(told, facts.kind, unable))
         against.append(f"no {facts.title} is taken: {refusal}")
     waits = "no other device can take the job, and no worker for this one is live, so it waits"
     kind = takers(spec)[0]  # admission refuses specifications that no device can run
     return Placement(kind, "; ".join([waits, *against]))
+
+
+def _with_code(reason: str, device: str, unable: Mapping[str, str]) -> str:
+    if device not in unable:
+        return reason
+    return (
+        f"{reason}; but no live worker for {device} can load its code ({unable[device]}), so it "
+        "waits for one"
+    )
 
 
 def too_large(device: str, needed_bytes: int, rooms: Sequence[int | None]) -> str | None:
@@ -100,6 +117,7 @@ def _against(
     workers: Sequence[WorkerRecord],
     estimate: Estimate,
     small_batch_limit: int,
+    unable: Mapping[str, str],
 ) -> str | None:
     refused = problems(spec, facts.kind)
     if refused:
@@ -109,6 +127,8 @@ def _against(
     missing = _missing(workers, facts.kind)
     if missing:
         return missing
+    if facts.kind in unable:
+        return f"no live worker for it can load the job's code ({unable[facts.kind]})"
     if facts.prefers_small_batches and spec.batch_size > small_batch_limit:
         return f"batch_size {spec.batch_size} is above {small_batch_limit}"
     if facts.traced and estimate.ipu_problem:

@@ -17,7 +17,9 @@ from service.store.identity import parse_id
 _AHEAD = text(
     "select count(*) from job where state = 'queued' and device = :device and priority >= :priority"
 )
-_COUNTS = text("select state, device, count(*) as n from job group by state, device")
+_COUNTS = text(
+    "select state, device, count(*) as n from job where trashed_at is null group by state, device"
+)
 _ONE = text("select 1 from job where id = :job")
 _ATTEMPTS = text("select * from attempt where job = :job order by number")
 

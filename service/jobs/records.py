@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from sqlalchemy import (
 )
 
 from normlab.records import JobRecord
+from service.plugins import abilities
 from service.store import schema
 
 HELD = (
@@ -29,12 +31,20 @@ HELD = (
     "select id from study where state = 'paused' or cancelling)))"
 )
 """Of a job in SQL: its study holds it back. The few such studies are found once a statement."""
-_SHOWN = [c for c in schema.job.c if c.name in {*JobRecord.model_fields, "not_before"}]
+_SHOWN = [c for c in schema.job.c if c.name in {*JobRecord.model_fields, "not_before", "code"}]
 SHOWN = [c.name for c in _SHOWN]
 """The columns of the table that form a record."""
 JOBS = select(*_SHOWN, literal_column(HELD).label("held"))
 """These columns for all jobs; callers add conditions."""
-_LIVE = text("select distinct device from worker where live_until > clock_timestamp()")
+LIVE = """
+    select device, count(distinct coalesce(facts ->> 'address', id)) as hosts
+    from worker where live_until > clock_timestamp() group by device
+"""
+"""The kinds of device with a live worker, and on how many hosts these are."""
+_LIVE = text(LIVE)
+Unable = Mapping[tuple[str, tuple[str, ...]], str | None]
+"""Why no live worker can load plugins, by the kind of device and their digests."""
+_NOBODY: Unable = {}
 _key, _last = schema.metric_key.c, schema.metric_last.c
 USUAL = or_(*(_key.name.startswith(start) for start in ("train/", "val/", "device/")))
 """Metrics that every list shows."""
@@ -71,44 +81,69 @@ def records_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[JobReco
     """Make records from *rows* of JOBS, in the same order."""
     if not rows:
         return []
-    live = _live_devices(connection, rows)
+    queued = [row for row in rows if row.state == "queued"]
+    live = {row.device: row.hosts for row in connection.execute(_LIVE)} if queued else {}
+    unable = _unable(connection, {(row.device, tuple(row.code)) for row in queued if row.code})
     names = rows[0]._fields  # of all rows: a dictionary from each row's own names takes longer
-    return [record_of(dict(zip(names, row)), live) for row in rows]
+    return [record_of(dict(zip(names, row)), live, unable) for row in rows]
 
 
-def _live_devices(connection: Connection, rows: Sequence[Row[Any]]) -> set[str]:
-    if not any(row.state == "queued" for row in rows):
-        return set()
-    return {row.device for row in connection.execute(_LIVE)}
+def _unable(connection: Connection, asked: Collection[tuple[str, tuple[str, ...]]]) -> Unable:
+    if not asked:
+        return {}
+    plugins = {
+        plugin.digest: plugin
+        for plugin in abilities.wanted(connection, itertools.chain(*(code for _, code in asked)))
+    }
+    offered = abilities.offers(connection)
+    return {
+        (device, code): abilities.nobody_loads(
+            device, [plugins[digest] for digest in code if digest in plugins], offered
+        )
+        for device, code in asked
+    }
 
 
-def record_of(row: Mapping[str, Any], live: set[str]) -> JobRecord:
+def record_of(
+    row: Mapping[str, Any], live: Mapping[str, int], unable: Unable = _NOBODY
+) -> JobRecord:
     """
-    Make a record from a *row*, given the kinds of device that are live.
+    Make a record from a *row*, given the kinds of device that are live, with their hosts.
 
     Args:
         row: the columns SHOWN; in `last` the last values of metrics, if there are any; and `held`,
             if its study may hold it back.
+        unable: for the plugins of the row's job, if it has some.
     """
     study = row["study"]
     values = {
         **row,
         "id": str(row["id"]),
         "study": None if study is None else str(study),
-        "waiting_for": _waiting_for(row, live),
+        "waiting_for": _waiting_for(row, live, unable),
         "last": row.get("last") or {},
     }
     return JobRecord.model_validate(values)
 
 
-def _waiting_for(row: Mapping[str, Any], live: set[str]) -> str | None:
+def _waiting_for(row: Mapping[str, Any], live: Mapping[str, int], unable: Unable) -> str | None:
     if row["state"] != "queued":
         return None
     if row.get("held"):
         return "its study, which is paused or being cancelled"
     if row["device"] not in live:
         return f"a worker for {row['device']}: none is live now"
+    if row["hosts"] > live[row["device"]]:
+        return (
+            f"workers for {row['device']} on {row['hosts']} hosts: "
+            f"{live[row['device']]} of them live now"
+        )
+    lacking = unable.get((row["device"], tuple(row["code"])))
+    if lacking is not None:
+        return f"a worker for {row['device']} that can load its code; no live one can ({lacking})"
     if row["not_before"] is not None:
         pause = f"a pause until {row['not_before']:%H:%M:%S %Z}"
         return f"{pause}, before attempt {row['attempt'] + 1}"
+    if row["hosts"] > 1:
+        return f"its turn at workers for {row['device']} on {row['hosts']} hosts"
     return f"its turn at a worker for {row['device']}"

@@ -12,7 +12,7 @@ from normlab.errors import FieldProblem, IdempotencyReuse, QuotaExceeded
 from normlab.records import JobRecord
 from normlab.specs.jobs import JobSpec
 from service.jobs.quota import LOCK, LOCK_SHARED, MARGIN
-from service.jobs.records import SHOWN, read_records, record_of
+from service.jobs.records import LIVE, SHOWN, read_records, record_of
 from service.store import audit, schema
 from service.store.audit import Actor
 from service.store.database import Database, cursor_of
@@ -22,7 +22,8 @@ from service.store.identity import new_id, parse_id
 _WRITTEN = (
     "id", "owner", "name", "request_hash", "spec", "fingerprint", "normalizer", "proxy", "model",
     "dataset", "batch_size", "samples_per_update", "seed", "device", "device_reason", "priority",
-    "max_attempts", "time_limit_s", "epochs", "idempotency_key", "study", "cell", "steps",
+    "max_attempts", "time_limit_s", "hosts", "epochs", "idempotency_key", "study", "cell", "steps",
+    "code",
 )  # fmt: skip
 # One round trip, and one commit. An owner's queued jobs are counted up to the limit, and
 # before the job is added. The last row has the result: no job if its key or cell already exists.
@@ -51,7 +52,7 @@ _SUBMIT = f"""
     ), audited as (
         {audit.WRITE.format(action="job.submit", target="id::text", source="added")}
     )
-    select few.n, array(select distinct device from worker where live_until > clock_timestamp()),
+    select few.n, (select json_object_agg(device, hosts) from ({LIVE}) as live),
         pg_notify(%(channel)s, told.job::text)::text, {", ".join(f"added.{name}" for name in SHOWN)}
     from few left join added on true left join told on true
 """
@@ -105,7 +106,7 @@ def submit(
 
 def _write(
     connection: Connection, row: dict[str, Any], most: int | None
-) -> tuple[dict[str, Any], set[str]]:
+) -> tuple[dict[str, Any], dict[str, int]]:
     """Add the job if it is new and within the limit; return it (or None), and the live devices."""
     if most is not None and most > MARGIN:
         job, live = _added(connection, row, most - MARGIN, LOCK_SHARED)
@@ -116,7 +117,7 @@ def _write(
 
 def _added(
     connection: Connection, row: dict[str, Any], most: int | None, lock: str
-) -> tuple[dict[str, Any], set[str]]:
+) -> tuple[dict[str, Any], dict[str, int]]:
     values = {**row, "spec": orjson.dumps(row["spec"]).decode(), "most": most, "channel": CHANNEL}
     cursor = cursor_of(connection)
     # One round trip and one transaction; the second statement sees what the first one waited for.
@@ -126,7 +127,7 @@ def _added(
         answer = cursor.execute(_SUBMIT, values).fetchone()
     assert answer is not None
     _, live, _, *written = answer
-    return dict(zip(SHOWN, written, strict=True)), set(live)
+    return dict(zip(SHOWN, written, strict=True)), live or {}
 
 
 def row_of(spec: JobSpec, owner: str, device: str, device_reason: str) -> dict[str, Any]:
@@ -151,7 +152,9 @@ def row_of(spec: JobSpec, owner: str, device: str, device_reason: str) -> dict[s
         "priority": spec.priority,
         "max_attempts": spec.max_attempts,
         "time_limit_s": spec.time_limit_s,
+        "hosts": spec.hosts or 1,
         "epochs": spec.epochs,
+        "code": list(spec.code),
     }
 
 

@@ -26,12 +26,19 @@ _BEAT = text("""
         facts = excluded.facts, seen_at = excluded.seen_at, live_until = excluded.live_until
 """)
 _LEAVE = text("delete from worker where id = :id")
+# Nobody sits there any more: an offer is withdrawn, and a seat's leader need not wait for silence.
+_STAND_UP = text("""
+    with withdrawn as (delete from seat where worker = :id and job is null)
+    update seat set live_until = clock_timestamp() where worker = :id and job is not null
+""")
 # Rows of workers that died without signing off are deleted after a day.
 _FORGET = text("delete from worker where seen_at < clock_timestamp() - interval '1 day'")
 _LIVE = text("""
     select id, device, hostname, slots, busy, description, memory_bytes, versions,
         coalesce((facts ->> 'able')::boolean, true) as able,
-        coalesce(facts ->> 'device', '') as why,
+        coalesce(facts ->> 'device', '') as why, facts ->> 'address' as address,
+        (select coalesce(jsonb_object_agg(p.name, l.value), '{}') from jsonb_each_text(loads) l
+            join plugin p on p.digest = l.key where p.in_force and l.value <> '') as cannot_load,
         extract(epoch from clock_timestamp() - seen_at)::float8 as last_seen_s
     from worker where live_until > clock_timestamp() order by device, id
 """)
@@ -86,6 +93,7 @@ def beat(
 def leave(database: Database, worker: str) -> None:
     """Record that *worker* has left."""
     with database.begin() as connection:
+        connection.execute(_STAND_UP, {"id": worker})
         connection.execute(_LEAVE, {"id": worker})
         connection.execute(_FORGET)
 
@@ -122,8 +130,10 @@ def _device(kind: str, workers: list[WorkerRecord], load: Any) -> DeviceRecord:
     serving = [worker for worker in workers if worker.device == kind]
     slots = sum(worker.slots for worker in serving)
     facts = table.DEVICES[kind]
+    hosts = len({worker.address or worker.id for worker in serving})
     reason = (
         f"{len(serving)} live, {slots} {'slot' if slots == 1 else 'slots'} in all"
+        + (f", on {hosts} hosts" if hosts > 1 else "")
         if serving
         else f"no worker for {kind} is live; start one with: python -m workers --device {kind}"
     )

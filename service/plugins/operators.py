@@ -56,6 +56,8 @@ class OperatorPlugins:
                 self.good.append(one)
         for trouble in self.troubles:
             log.error("plugin_unusable", plugin=trouble.name, reason=trouble.reason)
+        with self._database.begin() as connection:
+            store.put_in_force(connection, [one.digest for one in self.good])
         registries.put_in_force([one.plugin() for one in self.good])
         registries.find_with(store.Known(self._database))
         look_below(self._settings.datasets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -31,6 +31,11 @@ _FACTS = "select digest, name, owner, description, origin, created_at from plugi
 _ONE = text(f"{_FACTS} where digest = :digest")
 _ALL = text(f"{_FACTS} order by created_at desc, digest limit :limit")
 _SOURCE = text("select name, source from plugin where digest = :digest")
+_IN_FORCE = text("""
+    update plugin set in_force = (digest = any(:digests))
+    where in_force <> (digest = any(:digests))
+""")
+_THESE = text("select digest from plugin where in_force order by digest")
 
 
 def keep(
@@ -51,6 +56,17 @@ def keep(
         "origin": to_json(dict(origin)),
     }
     return connection.execute(_KEEP, values).scalar() is not None
+
+
+def put_in_force(connection: Connection, digests: Sequence[str]) -> None:
+    """Mark the plugins that every job may use, so that workers try to load them."""
+    connection.execute(_IN_FORCE, {"digests": list(digests)})
+
+
+def in_force(database: Database) -> list[str]:
+    """Return the digests of the plugins that every job may use."""
+    with database.autocommit() as connection:
+        return list(connection.execute(_THESE).scalars())
 
 
 def find(database: Database, digest: str) -> PluginDescription | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import select
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -104,6 +106,13 @@ def cursor_of(connection: Connection) -> psycopg.Cursor[Any]:
     driver: Any = connection.connection.driver_connection
     cursor: psycopg.Cursor[Any] = driver.cursor(binary=True)  # binary columns without conversion
     return cursor
+
+
+def own_address(connection: Connection) -> str:
+    """Return this host's IP address of *connection*; that of the loopback for a local socket."""
+    driver: Any = connection.connection.driver_connection
+    with socket.socket(fileno=os.dup(driver.fileno())) as ours:
+        return "127.0.0.1" if ours.family == socket.AF_UNIX else str(ours.getsockname()[0])
 
 
 @contextmanager

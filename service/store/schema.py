@@ -57,8 +57,15 @@ study = Table(
     Column("asked_at", MOMENT),
     Column("cancelling", Boolean, nullable=False, server_default="false"),
     Column("priority", SmallInteger),
+    Column("trashed_at", MOMENT),  # since when it has been in the trash
     Index("study_by_age", text("created_at desc"), "id"),
-    Index("study_once", "owner", "fingerprint", unique=True),
+    Index(
+        "study_once",
+        "owner",
+        "fingerprint",
+        unique=True,
+        postgresql_where=text("trashed_at is null"),
+    ),
     Index("study_planned", "owner", postgresql_where=text("planned > 0")),
     Index("study_held", "id", postgresql_where=text("state = 'paused' or cancelling")),
 )
@@ -88,6 +95,8 @@ job = Table(
     Column("priority", SmallInteger, nullable=False),
     Column("max_attempts", Integer, nullable=False),
     Column("time_limit_s", Double),
+    Column("hosts", Integer, nullable=False, server_default="1"),
+    Column("code", ARRAY(Text), nullable=False, server_default="{}"),  # digests of plugins
     # The life cycle.
     Column("state", Text, nullable=False, server_default="queued"),
     Column("attempt", Integer, nullable=False, server_default="0"),
@@ -109,6 +118,7 @@ job = Table(
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
     Column("started_at", MOMENT),
     Column("finished_at", MOMENT),
+    Column("trashed_at", MOMENT),
     CheckConstraint(
         "state in ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
     ),
@@ -124,8 +134,10 @@ job = Table(
         "id",
         postgresql_where=text("state = 'queued'"),
     ),
+    Index("job_of_hosts", "device", postgresql_where=text("state = 'queued' and hosts > 1")),
     Index("job_leases", "lease_until", postgresql_where=text("state = 'running'")),
     Index("job_by_fingerprint", "fingerprint"),
+    Index("job_trashed", "trashed_at", postgresql_where=text("trashed_at is not null")),
 )
 
 study_cell = Table(
@@ -153,6 +165,7 @@ plugin = Table(
     Column("description", JSONB, nullable=False),
     Column("origin", JSONB, nullable=False, server_default="{}"),
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
+    Column("in_force", Boolean, nullable=False, server_default="false"),  # for every job
     Index("plugin_by_owner", "owner"),
 )
 
@@ -190,6 +203,28 @@ attempt = Table(
     Column("message", Text),
     Column("resumed_from_step", BigInteger),  # null until the job process has reported it
     Column("environment", JSONB, nullable=False, server_default="{}"),
+    # Of several: each host's worker and address, by seat, and where they meet once that is open.
+    Column("hosts", JSONB, nullable=False, server_default="[]"),
+    Column("meeting", Text),
+)
+
+# A slot that waits to be one of a job's hosts, and after that its seat in an attempt.
+seat = Table(
+    "seat",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("worker", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("units", Integer),  # of the device that are free there; null: it has no units
+    Column("live_until", MOMENT, nullable=False),
+    Column("job", Uuid, ForeignKey("job.id", ondelete="CASCADE")),
+    Column("attempt", Integer),
+    Column("number", Integer),
+    Column("leaving", Boolean, nullable=False, server_default="false"),
+    Column("ended", JSONB),  # the last word of its job process
+    Index("seat_by_job", "job"),
+    Index("seat_offers", "device", postgresql_where=text("job is null")),
 )
 
 metric_key = Table(
@@ -293,6 +328,10 @@ worker = Table(
     Column("started_at", MOMENT, nullable=False, server_default=NOW),
     Column("seen_at", MOMENT, nullable=False, server_default=NOW),
     Column("live_until", MOMENT, nullable=False),
+    # What its jobs find: packages by name (null: not known yet), and the plugins that were tried,
+    # by digest, with the reason why they cannot be loaded, or with none.
+    Column("packages", JSONB),
+    Column("loads", JSONB, nullable=False, server_default="{}"),
 )
 
 token = Table(

@@ -8,7 +8,7 @@ a path that is no longer in its file, or that differ in a base field. All these 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -17,13 +17,14 @@ from pydantic import BaseModel
 from sqlalchemy import text
 
 from normlab.specs.cells import label
-from normlab.specs.jobs import JobSpec
+from normlab.specs.differences import differing
+from normlab.specs.jobs import ERRANDS, JobSpec
 from service.store.database import Database
 from service.studies.cell_values import CellValue
 
 _SPECS = text("select id, spec from job where id = any(:jobs)")
 _WHOLE = {"normalizer"}  # a field that counts as one value, even if it has options
-_NO_PLACE = {"seed", "name", "priority", "max_attempts", "time_limit_s", "checkpoint"}
+_NO_PLACE = {"seed", *ERRANDS}
 
 
 def place_all(
@@ -37,9 +38,10 @@ def place_all(
         return every, placed
     specs = _specs(database, cells)
     placed = [_filled(every, cell, specs) for cell in cells]
-    differing = list(_differing([specs[c.job] for c in _twice(every, placed) if c.job in specs]))
-    if differing:
-        every += [path for path in differing if path not in every]
+    alike = [specs[c.job] for c in _twice(every, placed) if c.job in specs]
+    found = differing([s.model_dump(mode="json", exclude=_NO_PLACE) for s in alike], _WHOLE)
+    if found:
+        every += [path for path in found if path not in every]
         placed = [_filled(every, cell, specs) for cell in placed]
     return every, placed
 
@@ -79,21 +81,3 @@ def _value(spec: JobSpec, path: str) -> Any:
     short = value.model_dump(mode="json", exclude_defaults=True)
     names = {k: v for k, v in value.model_dump(mode="json").items() if k in ("kind", "name")}
     return {**names, **short}
-
-
-def _differing(specs: Sequence[JobSpec]) -> Iterator[str]:
-    if not specs:
-        return
-    flat = [dict(_flat(spec.model_dump(mode="json", exclude=_NO_PLACE))) for spec in specs]
-    for path in dict.fromkeys(path for fields in flat for path in fields):
-        if len({repr(fields.get(path)) for fields in flat}) > 1:
-            yield path
-
-
-def _flat(fields: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in fields.items():
-        path = f"{above}{name}"
-        if isinstance(value, dict) and path not in _WHOLE:
-            yield from _flat(value, f"{path}.")
-        else:
-            yield path, value

@@ -18,7 +18,8 @@ from service.studies.queueing import queue_slice
 _KEYS = text("select key from study_cell where study = :study")
 _FINISHED = text("""
     select distinct on (fingerprint) fingerprint, id from job
-    where owner = :owner and state = 'succeeded' and fingerprint = any(:keys)
+    where owner = :owner and state = 'succeeded' and trashed_at is null
+        and fingerprint = any(:keys)
     order by fingerprint, created_at
 """)
 _PLAN = text("update study set planned = planned + :more where id = :study returning *")

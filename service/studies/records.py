@@ -80,6 +80,7 @@ def _record(row: Any, counts: dict[str, int], reused: int) -> StudyRecord:
         reused=reused,
         paths=paths_of(row.spec),
         reason=row.reason,
+        trashed_at=row.trashed_at,
     )
 
 

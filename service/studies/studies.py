@@ -37,6 +37,7 @@ _PAGE = text("""
     select * from study where (cast(:before as uuid) is null or id < :before)
         and (cast(:name as text) is null or name = :name)
         and (cast(:owner as text) is null or owner = :owner)
+        and (trashed_at is not null) = :trash
     order by id desc limit :limit
 """)
 _REPORTED = text("""
@@ -124,7 +125,7 @@ def extend(
     refuse_unpackable(spec)
     comparisons(spec, cells)
     with database.begin() as connection:
-        row = _locked(connection, study)
+        row = _changeable(connection, study)
         looks.refuse_if_taken(connection, row.id)
         _refuse_to_grow(row, spec)
         changes = _row(spec, row.owner)
@@ -155,7 +156,7 @@ def complete(
         QuotaExceeded: the study's owner would have too many jobs queued; then nothing is queued.
     """
     with database.begin() as connection:
-        row = _locked(connection, study)
+        row = _changeable(connection, study)
         before = _unstarted(read_records(connection, [row.id])[0])
         wanted = connection.execute(_UNFINISHED, {"study": row.id}).scalar_one()
         row = connection.execute(_ASK, {"study": row.id, "planned": wanted}).one()
@@ -183,13 +184,13 @@ def cancel(database: Database, study: str, by: Actor | None = None) -> StudyReco
     None of them starts from now on. In a large study they are ended slice by slice afterwards.
     """
     with database.begin() as connection:
-        row = _locked(connection, study)
+        row = _changeable(connection, study)
         connection.execute(_CANCEL, {"study": row.id})
         audit.write(connection, by, "study.cancel", row.id)
     # In a second transaction, so that no worker claims a job that this one has not seen: what was
     # claimed before stood first in the queue, so that it is in the first slice.
     with database.begin() as connection:
-        row = _locked(connection, study)
+        row = _changeable(connection, study)
         if row.cancelling:
             cancel_slice(connection, row.id)
         return read_records(connection, [row.id])[0]
@@ -200,7 +201,7 @@ def set_priority(
 ) -> StudyRecord:
     """Move the queued jobs of the study up or down; in a large one slice by slice."""
     with database.begin() as connection:
-        row = _locked(connection, study)
+        row = _changeable(connection, study)
         row = connection.execute(_PRIORITY, {"study": row.id, "priority": priority}).one()
         prioritize_slice(connection, row)
         audit.write(connection, by, "study.priority", row.id, priority=priority)
@@ -274,11 +275,18 @@ def list_studies(
     *,
     name: str | None = None,
     owner: str | None = None,
+    trash: bool = False,
 ) -> StudyPage:
-    """Return one page of studies, newest first: all, or those with this *name* or *owner*."""
+    """
+    Return one page of studies, newest first: all, or those with this *name* or *owner*.
+
+    Args:
+        trash: those in the trash, instead of the others.
+    """
     before = None if cursor is None else decode_cursor(cursor, "studies", [UUID])[0]
     with database.autocommit() as connection:
         values = {"before": before, "limit": limit + 1, "name": name, "owner": owner}
+        values["trash"] = trash
         found = [row.id for row in connection.execute(_PAGE, values)]
         records = read_records(connection, found[:limit])
     more = len(found) > limit
@@ -302,6 +310,7 @@ def _row(spec: StudySpec, owner: str) -> dict[str, Any]:
 def _refuse_another(connection: Connection, row: Any, fingerprint: str) -> None:
     s = schema.study.c
     query = select(s.id).where(s.owner == row.owner, s.fingerprint == fingerprint, s.id != row.id)
+    query = query.where(s.trashed_at.is_(None))
     other = connection.execute(query).scalar()
     if other is not None:
         raise Conflict(f"study {other} asks for this grid already; complete that one instead")
@@ -310,6 +319,7 @@ def _refuse_another(connection: Connection, row: Any, fingerprint: str) -> None:
 def _same(connection: Connection, row: dict[str, Any]) -> UUID:
     s = schema.study.c
     query = select(s.id).where(s.owner == row["owner"], s.fingerprint == row["fingerprint"])
+    query = query.where(s.trashed_at.is_(None))
     found: UUID = connection.execute(query).scalar_one()
     return found
 
@@ -318,7 +328,7 @@ def _switch(
     database: Database, study: str, origin: set[str], to: str, by: Actor | None, action: Action
 ) -> StudyRecord:
     with database.begin() as connection:
-        row = _locked(connection, study)
+        row = _changeable(connection, study)
         if row.state not in origin:
             raise Conflict(f"study {study} is {row.state}, so it cannot become {to}")
         update = schema.study.update().where(schema.study.c.id == row.id)
@@ -336,10 +346,18 @@ def _found(database: Database, study: str) -> Any:
     return row
 
 
-def _locked(connection: Connection, study: str) -> Any:
+def locked(connection: Connection, study: str) -> Any:
+    """Return the row of *study*, locked; raise NotFound if it does not exist."""
     row = connection.execute(_LOCK, {"study": parse_id(study, "study")}).first()
     if row is None:
         raise _unknown(study)
+    return row
+
+
+def _changeable(connection: Connection, study: str) -> Any:
+    row = locked(connection, study)
+    if row.trashed_at is not None:
+        raise Conflict(f"study {study} is in the trash; restore it first")
     return row
 
 

@@ -1,15 +1,23 @@
-"""Two replicas train one case after another: `python -m ...replica_program FOLDER DEVICE`."""
+"""
+Two replicas train one case after another: `python -m ...replica_program FOLDER DEVICE`.
+
+With a third argument, the number of a host, there are two hosts with a replica each: this one, and
+one whose folder is beside this one's. They train the cases of `ON_HOSTS` alone.
+"""
 
 from __future__ import annotations
 
 import sys
+import time
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from accelerators import open_accelerator
+from accelerators.meeting import Meeting, opened
 from accelerators.replica_group import joined
 from accelerators.replicas import launch
 from normlab.specs.jobs import JobSpec
@@ -95,15 +103,36 @@ def train(spec: JobSpec, folder: Path, group: Any = None, device: str = "cpu") -
     return {"points": points, "session": saved}
 
 
+ON_HOSTS = ("batch", "synced")
+
+
 def main() -> int:
     """Train every case, and save the results in the folder that the argument names."""
-    folder, device = Path(sys.argv[1]), sys.argv[2]
+    folder, device, *host = Path(sys.argv[1]), *sys.argv[2:]
+    if not host:
+        return _run(folder, device, CASES, None)
+    cases = {name: CASES[name].model_copy(update={"hosts": 2}) for name in ON_HOSTS}
+    note = folder.parent / "endpoint"
+    with ExitStack() as stack:
+        if host == ["0"]:
+            endpoint = stack.enter_context(opened("127.0.0.1"))
+            note.with_suffix(".part").write_text(endpoint)
+            note.with_suffix(".part").rename(note)
+        while not note.exists():
+            time.sleep(0.01)
+        meeting = Meeting("a-run", 2, int(host[0]), "127.0.0.1", note.read_text())
+        return _run(folder, device, cases, meeting)
 
-    def work(rank: int) -> None:
+
+def _run(folder: Path, device: str, cases: dict[str, JobSpec], meeting: Meeting | None) -> int:
+    first = 0 if meeting is None else meeting.seat
+
+    def work(number: int) -> None:
+        rank = first + number
         try:
-            with joined(device, rank, REPLICAS, folder) as group:
+            with joined(device, rank, REPLICAS, folder, meeting) as group:
                 found = {
-                    name: train(spec, folder / name, group, device) for name, spec in CASES.items()
+                    name: train(spec, folder / name, group, device) for name, spec in cases.items()
                 }
         except BaseException:
             traceback.print_exc()
@@ -111,7 +140,8 @@ def main() -> int:
         if rank == 0:
             torch.save(found, folder / "found.pt")
 
-    return max(launch(REPLICAS, work, folder).values(), default=0)
+    here = REPLICAS if meeting is None else REPLICAS // meeting.hosts
+    return max(launch(here, work, folder, meeting).values(), default=0)
 
 
 if __name__ == "__main__":

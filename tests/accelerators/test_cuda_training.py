@@ -18,7 +18,7 @@ from normlab.specs.normalizers import BY_KIND
 from normlab.training.accelerator import StepResult
 from tests.normlab.training.recording import small_job, train
 from tests.normlab.training.test_resume import check_resume
-from tests.normlab.training.test_tasks import LANGUAGE, SEGMENTATION
+from tests.normlab.training.test_tasks import EXAMPLES
 
 pytestmark = [
     pytest.mark.cuda,
@@ -73,8 +73,8 @@ def test_a_gpu_trains_as_a_cpu_does(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [m for m in MODELS if m != "randomplain100"])
 def test_every_net_trains_deterministically(name: str, tmp_path: Path) -> None:
-    tasks = {"segmentation": SEGMENTATION, "language": LANGUAGE, "classification": PICTURES}
-    fields = {**tasks[MODELS[name].task], "model": {"name": name}, "epochs": 1, "max_steps": 4}
+    example = EXAMPLES.get(MODELS[name].task, PICTURES)
+    fields = {**example, "model": {"name": name}, "epochs": 1, "max_steps": 4}
     spec = small_job(device="cuda", **fields)
     once, _ = train(spec, tmp_path / "once")
     again, _ = train(spec, tmp_path / "again")

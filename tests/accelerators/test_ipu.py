@@ -21,7 +21,7 @@ from normlab.nets import build
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import BY_KIND
 from tests.normlab.training.recording import small_job, train
-from tests.normlab.training.test_tasks import LANGUAGE, SEGMENTATION
+from tests.normlab.training.test_tasks import EXAMPLES
 
 on_ipu = [kind for kind, spec in BY_KIND.items() if spec.runs_on_ipu]
 
@@ -40,7 +40,7 @@ def test_the_emulation_learns_what_the_cpu_learns(kind: str, tmp_path: Path) -> 
     torch.testing.assert_close(*losses, rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("fields", [SEGMENTATION, LANGUAGE], ids=["unet", "lstm"])
+@pytest.mark.parametrize("fields", EXAMPLES.values(), ids=list(EXAMPLES))
 def test_other_tasks_train_as_on_the_cpu_too(fields: dict[str, Any], tmp_path: Path) -> None:
     fields = {**fields, "epochs": 1, "optimizer": {"name": "sgd", "lr": 0.02}}
     _, emulated = train(emulated_job(**fields), tmp_path / "ipu")

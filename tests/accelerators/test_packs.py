@@ -10,7 +10,14 @@ import torch
 from safetensors.torch import load_file
 
 from accelerators.packs import Member, fit_pack
-from normlab.errors import InvalidSpec, JobCancelled, JobDrained, JobStopped, LossNotFinite
+from normlab.errors import (
+    InvalidSpec,
+    JobCancelled,
+    JobDrained,
+    JobStopped,
+    LossNotFinite,
+    PackFellApart,
+)
 from normlab.specs.jobs import JobSpec
 from normlab.training.checkpoints import CheckpointFolder, NamedCheckpoint
 from tests.normlab.training.recording import Recorder, small_job, train
@@ -165,5 +172,5 @@ def test_members_at_different_steps_are_refused(tmp_path: Path) -> None:
     late = run_pack(jobs(2), tmp_path / "b", [after(9, JobDrained("")) for _ in range(2)])
     named = [early[0].recorder.named_checkpoints(), late[1].recorder.named_checkpoints()]
     for run in run_pack(jobs(2), tmp_path / "c", resume=named):
-        assert isinstance(run.outcome, InvalidSpec)
+        assert isinstance(run.outcome, PackFellApart)
         assert "checkpoints of the same step" in str(run.outcome)

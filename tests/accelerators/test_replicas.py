@@ -95,6 +95,30 @@ def test_each_replica_keeps_the_statistics_of_its_own_samples(replicated: Any) -
         assert not torch.equal(first[name], second[name])
 
 
+@pytest.fixture(scope="module")
+def on_two_hosts(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Train some of the cases in two groups of processes, which only share a network."""
+    folder = tmp_path_factory.mktemp("hosts")
+    program = [sys.executable, "-m", "tests.accelerators.replica_program"]
+    hosts = []
+    for number in ("0", "1"):
+        (folder / number).mkdir()
+        command = [*program, str(folder / number), "cpu", number]
+        hosts.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+    said = [host.communicate(timeout=120)[0].decode() for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], said
+    return torch.load(folder / "0" / "found.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("name", program.ON_HOSTS)
+def test_two_hosts_train_what_one_host_does_to_the_bit(
+    name: str, on_two_hosts: Any, replicated: Any
+) -> None:
+    assert on_two_hosts[name]["points"] == replicated[name]["points"]
+    sessions = [found[name]["session"] for found in (on_two_hosts, replicated)]
+    torch.testing.assert_close(*sessions, rtol=0, atol=0)
+
+
 @needs_gpus
 @pytest.mark.cuda
 def test_two_gpus_average_what_two_processes_do(replicated: Any, tmp_path: Path) -> None:

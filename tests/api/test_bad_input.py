@@ -30,6 +30,13 @@ from tests.api.conftest import a_job
         ({"dataset": {"name": "cifar10"}}, "dataset.name", "data_batch_1.bin"),
         ({"model": {"name": "vgg"}}, "model.name", "preresnet8"),
         ({"model": {"name": "unet"}}, "model.name", "is for segmentation"),
+        ({"model": {"name": "detector"}}, "model.name", "detector is for detection and digits for"),
+        ({"dataset": {"name": "textures32"}}, "model.name", "use stylizer"),
+        (
+            {"dataset": {"name": "textures32", "options": {"style": "monet"}}},
+            "dataset.options.style",
+            "'checks', 'stripes', 'waves' or 'blobs'",
+        ),
         ({"optimizer": {"name": "sgd", "lr": -1}}, "optimizer.lr", "greater than 0"),
         ({"device": "tpu"}, "device", "'auto', 'cpu', 'cuda' or 'ipu'"),
         ({"device": "ipu", "normalizer": "online"}, "normalizer.kind", "backward control process"),

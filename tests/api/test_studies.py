@@ -167,6 +167,30 @@ def test_a_preview_lists_what_is_refused(client: httpx.Client) -> None:
     assert found["epochs"] == 4
 
 
+OBJECTS = {"dataset": {"name": "objects32"}, "model": {"name": "detector"}, "epochs": 2}
+
+
+def test_tables_of_a_task_without_accuracy_show_its_own_metric(
+    client: httpx.Client, database: Database
+) -> None:
+    detectors = {**GRID, "base": OBJECTS, "axes": {"normalizer": ["batch", "group"]}}
+    study = client.post("/v1/studies", json=detectors).json()["id"]
+    while (claim := leases.claim(database, "cpu", "w", 30)) is not None:
+        value = 0.4 if claim.spec.normalizer.kind == "group" else 0.3
+        series = Series(steps=[1], values=[value + claim.spec.seed / 100], times=[time.time()])
+        with database.begin() as connection:
+            metrics.append(connection, claim, {"val/map": series})
+        leases.finish(database, claim, Finished(step=2, summary={}))
+    table = client.get(f"/v1/studies/{study}/results").json()
+    assert table["metric"] == "val/map"
+    assert [row["mean"] for row in table["rows"]] == pytest.approx([0.305, 0.405])
+    asked = {"axis": "normalizer", "a": "group", "b": "batch"}
+    compared = client.get(f"/v1/studies/{study}/compare", params=asked).json()
+    assert compared["metric"] == "val/map"
+    log_in(client, OPERATORS_TOKEN)
+    assert 'name="metric" value="val/map"' in client.get(f"/studies/{study}").text
+
+
 @pytest.mark.parametrize(
     ("params", "rule"),
     [

@@ -28,10 +28,28 @@ JOB: Dict[str, Any] = {
 }
 
 
+LAYER = '''
+import normlab
+import torch
+
+
+@normlab.normalizer("my_dyt", batch_independent=True)
+class DyT(torch.nn.Module):
+    """tanh(alpha x)."""
+
+    def __init__(self, num_features: int, alpha: float = 0.5) -> None:
+        super().__init__()
+        self.alpha = torch.nn.Parameter(torch.tensor(alpha))
+
+    def forward(self, x):
+        return torch.tanh(self.alpha * x)
+'''
+
+
 class Compose:
     """docker-compose with a separate project and separate secrets."""
 
-    def __init__(self) -> None:
+    def __init__(self, plugins: Path) -> None:
         self.command = _compose_command()
         self.port, postgres, redis = _free_ports(3)
         self.token = secrets.token_hex(24)
@@ -44,6 +62,7 @@ class Compose:
             "NORMLAB_PORT": str(self.port),
             "NORMLAB_POSTGRES_PORT": str(postgres),
             "NORMLAB_REDIS_PORT": str(redis),
+            "NORMLAB_PLUGINS": str(plugins),
         }
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -97,8 +116,18 @@ def _get_base_images() -> None:
 
 
 @pytest.fixture(scope="module")
-def compose() -> Iterator[Compose]:
-    compose = Compose()
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the containers' user may read, whoever made it."""
+    folder = tmp_path_factory.mktemp("plugins")
+    for above in (folder, *folder.parents[:-2]):
+        above.chmod(0o755)
+    (folder / "my_layer.py").write_text(LAYER)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compose(plugins: Path) -> Iterator[Compose]:
+    compose = Compose(plugins)
     _get_base_images()
     try:
         compose.run("build")
@@ -162,6 +191,17 @@ def test_the_inspector_answers_for_the_api(compose: Compose) -> None:
     assert "passes the op check" in ipu.reason
 
 
+def test_a_study_compares_a_layer_of_the_mounted_folder_with_ours(compose: Compose) -> None:
+    own = {"kind": "my_dyt", "alpha": 0.8}
+    study = {"name": "own", "base": JOB, "axes": {"normalizer": [own, "group"]}, "seeds": 2}
+    with compose.client() as client:
+        created = client.studies.create(study)
+        client.studies.wait(created.id, timeout_s=WITHIN_S)
+        table = client.studies.results(created.id)
+    found = {row.labels["normalizer"]: row.n for row in table.rows}
+    assert found == {"my_dyt(alpha=0.8)": 2, "group": 2}
+
+
 @pytest.mark.parametrize("service", ["postgres", "redis", "inspector", "worker-cpu"])
 def test_every_service_reports_that_it_is_healthy(compose: Compose, service: str) -> None:
     _wait_until_well(compose, service)
@@ -181,8 +221,8 @@ def test_no_process_of_ours_is_root(compose: Compose) -> None:
 
 
 @pytest.mark.parametrize("missing", ["POSTGRES_PASSWORD", "REDIS_PASSWORD", "NORMLAB_TOKEN"])
-def test_nothing_starts_without_a_secret(missing: str) -> None:
-    compose = Compose()
+def test_nothing_starts_without_a_secret(missing: str, tmp_path: Path) -> None:
+    compose = Compose(tmp_path)
     compose.environment[missing] = ""
     refused = compose.run("config", check=False)
     assert refused.returncode != 0

@@ -19,7 +19,8 @@ from normlab.stacks.connection import Connection
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = ["quickstart.md", "tutorials/small-batches.md", "tutorials/convert.md"]
-PAGES += ["how-to/own-layer.md"]
+PAGES += ["how-to/own-layer.md", "how-to/large-data.md", "how-to/weights.md"]
+PAGES += ["how-to/detect-and-stylize.md", "how-to/several-hosts.md"]
 SETTINGS = {"NORMLAB_PORT": "0", "NORMLAB_SLOTS": "2", "OMP_NUM_THREADS": "1"}
 
 
@@ -40,19 +41,30 @@ def blocks(page: str) -> list[Block]:
 
 
 @pytest.fixture(scope="module")
-def connection() -> Iterator[Connection]:
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("datasets")
+
+
+@pytest.fixture(scope="module")
+def connection(data_root: Path) -> Iterator[Connection]:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="normlab-docs-"))
-        yield stack.enter_context(own_stack(Path(folder), SETTINGS))
+        settings = {**SETTINGS, "NORMLAB_DATA_ROOT": str(data_root)}
+        yield stack.enter_context(own_stack(Path(folder), settings))
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_on_the_page_work_as_described(
-    page: str, connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str,
+    connection: Connection,
+    data_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NORMLAB_URL", connection.url)
     monkeypatch.setenv("NORMLAB_TOKEN", str(connection.token))
+    monkeypatch.setenv("NORMLAB_DATA_ROOT", str(data_root))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     known: dict[str, Any] = {}
     typed = [block for block in blocks(page) if block.language != "console"]

@@ -53,8 +53,8 @@ def test_a_reader_who_types_the_page_has_five_parts_of_his_own(
             assert (named["my_tower"].code, named["my_tower"].channels) == ("my_nets.py", [8])
             details = [client.get(job.id) for job in jobs]
     (measured,) = [job for job in details if job.spec.metrics]
-    assert measured.spec.metrics == ("val/top2",)
-    assert {"val/top2", "my_norm/all"} <= set(measured.last)
+    assert measured.spec.metrics[0].options == {"k": 3}
+    assert {"val/top_k", "my_norm/all"} <= set(measured.last)
     assert str(jobs[0].name).startswith("rerun of ")
     said = json.dumps([job.model_dump(mode="json") for job in jobs])
     assert all(name in said for name in ("my_dyt", "my_rms", "my_tower", "my_stripes", "my_line"))

@@ -158,3 +158,9 @@ def test_layers_for_any_number_of_dimensions_still_accept_any(
 
 def test_token_norm_shows_its_options() -> None:
     assert "8, alone=True, channels_last=True" in repr(TokenNorm(make("layer", 8, dims=1), 8, True))
+
+
+@pytest.mark.parametrize("kind", ["batch", "layer"])
+def test_a_view_of_the_output_may_follow_as_after_a_layer_norm(kind: str) -> None:
+    net = convert(Tokens(), kind)
+    assert net(torch.randn(2, 5, 16)).view(2, -1).shape == (2, 80)

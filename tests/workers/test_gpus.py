@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -8,6 +9,7 @@ import pytest
 from normlab.errors import InvalidSpec
 from normlab.specs.jobs import JobSpec
 from service.jobs.leases import Lease
+from service.jobs.seats import Offer, Seat
 from workers.gpus import GpuPool, gpu_names
 from workers.process import own_environment
 
@@ -53,6 +55,25 @@ def test_no_job_is_requested_while_no_gpu_is_free() -> None:
     second = pool.claim(lambda room: claim(room))
     assert second is not None
     assert pool.of(second.job) == ["0"]
+
+
+def test_the_gpus_of_an_offer_wait_for_the_seat_that_its_slot_may_get() -> None:
+    pool = GpuPool(["0", "1", "2"])
+    offer = Offer(uuid4(), 2)
+    assert pool.claim(lambda room: offer) == offer
+    rooms = []
+    assert pool.claim(lambda room: rooms.append(room)) is None  # another slot
+    lease = claim(4)
+    lease = replace(lease, spec=lease.spec.model_copy(update={"hosts": 2}))
+    seat = Seat(offer.id, 1, lease)
+    assert pool.claim(lambda room: rooms.append(room) or seat, offer.id) == seat
+    assert rooms == [1, 3]
+    assert pool.of(lease.job) == ["0", "1"]
+    pool.give_back(lease.job)
+    assert pool.claim(lambda room: offer) == offer
+    assert pool.claim(lambda room: rooms.append(room), offer.id) is None  # no longer offered
+    assert pool.claim(lambda room: rooms.append(room)) is None
+    assert rooms == [1, 3, 3, 3]
 
 
 def test_a_worker_passes_on_the_gpus_that_it_was_given() -> None:

@@ -16,8 +16,9 @@ from sqlalchemy import text
 
 from normlab.records import JobDetail
 from normlab.specs.studies import StudySpec
-from service.jobs import changes, pack_leases
+from service.jobs import changes
 from service.jobs.leases import Lease
+from service.jobs.pack_leases import with_mates
 from service.store.database import Database
 from service.studies import studies
 from tests.workers.test_supervisor import LEASE_S, Bench
@@ -47,9 +48,7 @@ class PackBench(Bench):
         return [str(job) for job in found]
 
     def claim(self) -> Lease:
-        claim = pack_leases.claim(self.database, "cpu", "a-worker", LEASE_S)
-        assert claim is not None
-        return claim
+        return with_mates(self.database, super().claim(), LEASE_S)
 
     def work(self) -> None:
         work_on(self.supervisor, self.claim())

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,14 @@ class Floor:
         }
         self._started: list[subprocess.Popen[bytes]] = []
 
-    def hire(self, slots: int = 1, **changes: Any) -> subprocess.Popen[bytes]:
+    def hire(
+        self, slots: int = 1, inside: Sequence[str] = (), **changes: Any
+    ) -> subprocess.Popen[bytes]:
         """Start a worker, and wait until it reports that it is live."""
         settings = {**SETTINGS, **changes}
         environment = {**self._environment, **{k: str(v) for k, v in settings.items()}}
         process = subprocess.Popen(
-            [sys.executable, "-m", "workers", f"--slots={slots}"],
+            [*inside, sys.executable, "-m", "workers", f"--slots={slots}"],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

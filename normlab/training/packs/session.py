@@ -13,9 +13,7 @@ from normlab.training.accelerator import StepResult
 from normlab.training.packs.losses import Losses
 from normlab.training.packs.network import PackedNetwork
 from normlab.training.packs.updates import Updates
-from normlab.training.tasks import tallies_of
-
-_PRECISIONS = {"bfloat16": torch.bfloat16}
+from normlab.training.scoring import Scorer, reduced_precision
 
 
 class PackResult(NamedTuple):
@@ -51,8 +49,8 @@ class PackSession:
         self._updates = Updates(self.network, nets, specs)
         self._normalizers = norms.activation_norms(self.network.module)
         self._losses = Losses(specs)
-        self._tallies = [tallies_of(spec) for spec in specs]
-        self._dtype = _PRECISIONS.get(specs[0].precision)
+        self._scorers = [Scorer(spec) for spec in specs]
+        self._dtype = reduced_precision(specs[0])
         self._device = self.network.parameters[0].tensors[0].device
         self._rates = self._column([0.0 for _ in specs])
 
@@ -87,12 +85,7 @@ class PackSession:
         self._switch(training=False)
         members = len(self.specs)
         outputs = self._forward(x.expand(members, *x.shape))
-        losses, correct = self._losses(outputs, y.expand(members, *y.shape))
-        results = zip(losses, correct, outputs, self._tallies)
-        return [
-            StepResult(loss, hits, y.numel(), tallies(output, y))
-            for loss, hits, output, tallies in results
-        ]
+        return [score(output, y) for score, output in zip(self._scorers, outputs)]
 
     def state_of(self, member: int) -> Dict[str, Any]:
         """Return a copy of one member's state, as the session of that job alone would have it."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from normlab.claims.claim import load_claims
+from normlab.claims.claim import Claim, load_claims
+from normlab.cli import reproduce
 from normlab.cli.reproduce import _keys, _queue, _write_page
 
 CLAIMS = load_claims()
@@ -45,6 +46,26 @@ def test_the_first_part_of_a_steered_study_is_queued() -> None:
     client, queued = Recorder(), set[str]()
     assert _queue(client, [CLAIMS["e-norm-correction"].study], queued, set()) == []
     assert client.names == [f"{CLAIMS['e-norm-correction'].study.name}, first part"]
+
+
+def test_the_first_round_of_a_claim_that_decides_is_queued_and_trained_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = Recorder()
+    decide = {"by": 0.05, "at_most": 24, "rarest": 0.5}
+    raw = [CLAIMS[key].model_dump(mode="json", exclude_defaults=True) for key in ("d-l1", "m-unet")]
+    claims = [Claim.model_validate({**one, "decide": decide}) for one in raw]
+    firsts = [claim.rounds(claim.study)[0] for claim in claims]
+
+    def run(client: Recorder, claim: Any, spec: Any, quiet: bool) -> tuple[Any, bool]:
+        client.create(claim.rounds(spec)[0])
+        return SimpleNamespace(words="shows"), True
+
+    monkeypatch.setattr(reproduce, "_run", run)
+    reproduce._run_all(client, claims, [claim.study for claim in claims], quiet=True)
+    names = [first.name for first in firsts]
+    assert client.names == [*names, *names]  # a study of the same name and cells is the same
+    assert [len(first.seeds) for first in firsts] == [6, 6]
 
 
 def test_every_claim_gets_its_turn() -> None:

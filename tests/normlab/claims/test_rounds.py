@@ -78,6 +78,22 @@ def test_rounds_go_on_until_it_is_decided_or_the_limit_is_met(
     assert verdict.words == word
 
 
+def test_quick_runs_and_other_seeds_leave_the_tuning_seeds_alone() -> None:
+    raw = claim().model_dump(mode="json", exclude_defaults=True)
+    raw["study"]["seeds"] = [11, 12, 13]
+    tuning = {"tuning_seeds": [1, 2], "best_over": "optimizer.lr"}
+    tuned = Claim.model_validate({**raw, **tuning, "quick": {"set": {"seeds": 2}}})
+    assert tuned.at(quick=True).seeds == (0, 3)
+    assert tuned.at(seeds=3).seeds == (0, 3, 4)
+    assert tuned.at(first_seed=2).seeds == (3, 4, 5)
+    assert tuned.at(seeds=2, first_seed=5).seeds == (5, 6)
+    assert tuned.at().seeds == (11, 12, 13)
+    for study in (tuned.at(quick=True), tuned.at(seeds=3)):
+        for part in tuned.rounds(study):
+            assert part.seeds[:2] == (1, 2)
+            assert len(set(part.seeds)) == len(part.seeds)
+
+
 def test_a_round_that_failed_is_the_last_one() -> None:
     client = Studies(0.05, fails=True)
     assert not _run(client, claim(), claim().at(), quiet=True)[1]

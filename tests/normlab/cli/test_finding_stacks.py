@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from normlab.cli import connecting
 from normlab.cli.application import run
 from normlab.cli.connecting import Address, data_dir_of, resolve
 from normlab.errors import InvalidSpec, ServiceUnavailable
+from normlab.stacks import addresses
 from normlab.stacks.connection import Connection
 from normlab.stacks.running import register_stack, running_stacks
 from tests.normlab.cli.stacks import running
@@ -25,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("NORMLAB_URL", "NORMLAB_TOKEN", "NORMLAB_DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(connecting, "default_data_dir", lambda: tmp_path / "default")
+    monkeypatch.setattr(addresses, "default_data_dir", lambda: tmp_path / "default")
     return tmp_path
 
 

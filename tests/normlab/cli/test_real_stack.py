@@ -375,3 +375,48 @@ def test_killed_servers_are_restarted_while_the_stack_keeps_running(tmp_path: Pa
             spec = {"normalizer": "batch", "dataset": {"name": "digits"}, "epochs": 0, "threads": 1}
             ended = client.wait(client.submit(spec).id, timeout_s=120)
     assert ended.state == "succeeded", ended.error
+
+
+def test_a_job_is_deleted_found_in_the_trash_and_restored_by_the_end_of_its_id(
+    cli: Run, client: Client
+) -> None:
+    job = client.submit({"normalizer": "batch", "dataset": {"name": "digits"}, "epochs": 1000}).id
+    client.cancel(job)
+    client.wait(job, timeout_s=60)
+    code, out, _ = cli("rm", job[-8:])
+    assert (code, "in the trash; purged after 30 days" in out) == (0, True)
+    assert job in cli("ls", "--trash", "--ids")[1]
+    assert job not in cli("ls", "--ids")[1]
+    assert "would purge 1 jobs and 0 studies" in cli("gc", "--dry-run")[1]
+    assert cli("restore", job[-8:])[0] == 0
+    assert job in cli("ls", "--ids")[1]
+    code, _, err = cli("rm")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "name jobs, or studies with --study" in err
+
+
+def test_jobs_are_looked_at_side_by_side_and_at_their_best(
+    cli: Run, client: Client, trained: str
+) -> None:
+    spec = {"normalizer": "group", "dataset": {"name": "digits", "train_size": 128}, "epochs": 2}
+    other = client.submit({**spec, "threads": 1, "seed": 5}).id
+    client.cancel(other)
+    out = cli("diff", trained, other)[1]
+    assert "normalizer.kind" in out
+    assert "seed" in out
+    assert "batch_size" not in out
+    assert cli("diff", trained, trained)[1] == "the specifications are equal\n"
+    code, _, err = cli("diff", trained)
+    assert (code, err) == (2, "normlab: 1 job: name at least two to compare\n")
+    assert trained in [job["id"] for job in json.loads(cli("best", "--json")[1])]
+    assert cli("best", "--metric", "no/such")[1] == "no job has succeeded with a value of no/such\n"
+    tail = cli("tail", trained)[1]
+    assert "succeeded" in tail
+    assert "train/loss" in tail
+    assert cli("open", trained[-8:], "--print")[1].endswith(f"/jobs/{trained}\n")
+
+
+def test_the_version_is_printed(cli: Run) -> None:
+    from normlab import __version__
+
+    assert cli("--version") == (0, f"normlab {__version__}\n", "")

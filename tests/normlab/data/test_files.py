@@ -14,6 +14,8 @@ from normlab.data import load
 from normlab.data.idx import parse
 from normlab.errors import DatasetUnusable
 from normlab.specs.datasets import DATASETS
+from normlab.specs.job_rules import check
+from normlab.specs.jobs import JobSpec
 from normlab.specs.network_and_data import DatasetSpec
 
 
@@ -187,8 +189,25 @@ def test_a_file_that_may_not_be_read_is_named(
 
 
 def test_a_missing_file_is_named_with_what_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(DatasetUnusable, match=r"no file mnist/train-images.*t10k-labels"):
+    said = (
+        r"no file mnist/train-images.*t10k-labels.*; `normlab datasets fetch mnist` brings it into"
+    )
+    with pytest.raises(DatasetUnusable, match=said):
         load(DatasetSpec(name="mnist"), tmp_path)
+
+
+def test_a_job_on_missing_files_is_told_how_to_fetch_them_and_where_they_lie(
+    tmp_path: Path,
+) -> None:
+    for name, says in (
+        ("mnist", "`normlab datasets fetch mnist`"),
+        ("image_folder", "put it below"),
+    ):
+        dataset = {"name": name, **({"folder": "pets"} if name == "image_folder" else {})}
+        spec = JobSpec.model_validate({"normalizer": "batch", "dataset": dataset})
+        rule = next(problem.rule for problem in check(spec, tmp_path))
+        assert says in rule
+        assert "NORMLAB_DATA_ROOT" in rule
 
 
 def test_a_folder_of_pictures_is_read_by_class(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from normlab.ipu_check.jobs import check_job
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
 from normlab.specs.normalizers import BY_KIND, ActivationNormSpec
+from tests.normlab.training.test_tasks import EXAMPLES
 
 
 def job(normalizer: Any, **fields: Any) -> JobSpec:
@@ -32,12 +33,12 @@ def test_online_is_refused_for_its_backward_process() -> None:
     assert "backward control process" in check_job(job("online")).message
 
 
-DATASET_OF = {"classification": "shapes32", "segmentation": "scenes32", "language": "grammar"}
+PICTURES = {"name": "shapes32"}
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS if name != "randomplain100"])
 def test_every_net_passes_with_group_norm(model: str) -> None:
-    dataset = {"name": DATASET_OF[MODELS[model].task]}
+    dataset = EXAMPLES.get(MODELS[model].task, {"dataset": PICTURES})["dataset"]
     check = check_job(job("group", model={"name": model}, dataset=dataset))
     assert check.passes, check.message
 

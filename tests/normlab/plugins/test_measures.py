@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+import normlab
 from normlab.errors import InvalidSpec
 from normlab.plugins.describing import Trouble
 from normlab.plugins.loading import load, use
 from normlab.specs.job_rules import check
 from normlab.specs.jobs import JobSpec
+from normlab.training.tasks import measures_of
 from tests.normlab.plugins.authors import described, no_plugins, source
 from tests.normlab.training.recording import small_job, train
 
@@ -182,7 +184,16 @@ BROKEN_MEASURES = {
     "asks.py": (
         HEAD + "@normlab.hook('asks')\nclass A:\n    def __init__(self, path): ...\n"
         "    def at_end(self, moment): ...\n",
-        "a hook is made without arguments",
+        "an option needs an annotation",
+    ),
+    "looks.py": (
+        HEAD + "@normlab.diagnostic('looks')\nclass A:\n    def __init__(self, k: int = 1): ...\n"
+        "    def at_end(self, moment): ...\n",
+        "a diagnostic is made without arguments",
+    ),
+    "named.py": (
+        HEAD + "@normlab.metric('val/a')\ndef f(o, y, *, name: str = ''): ...\n",
+        "no option can be called that",
     ),
     "lossless.py": (HEAD + "@normlab.task('t')\nclass A: ...\n", "must be a class with loss"),
     "splitless.py": (
@@ -206,3 +217,22 @@ def test_broken_parts_are_refused_when_they_are_described(tmp_path: Path) -> Non
     for (name, (_, reason)), one in zip(BROKEN_MEASURES.items(), found):
         assert isinstance(one, Trouble), name
         assert reason in one.reason, (name, one.reason)
+
+
+def test_a_metric_may_put_the_batches_together_itself() -> None:
+    @normlab.metric("val/median")
+    class Median:
+        def tally(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return output.amax(1)
+
+        def whole(self, tallies: list[torch.Tensor]) -> torch.Tensor:
+            return torch.cat(tallies)
+
+        def value(self, largest: torch.Tensor) -> float:
+            return float(largest.median())
+
+    measure = measures_of(small_job(metrics=["val/median"]))["val/median"]
+    outputs = [torch.tensor([[1.0, 0], [9, 0]]), torch.tensor([[2.0, 0]])]
+    y = torch.zeros(2, dtype=torch.int64)
+    tallies = [measure.tally(output, y[: len(output)]) for output in outputs]
+    assert measure.value(measure.whole(tallies)) == 2

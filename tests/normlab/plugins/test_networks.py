@@ -22,7 +22,8 @@ from normlab.specs import registries
 from normlab.specs.costs import cost, least_memory_bytes
 from normlab.specs.job_rules import check
 from normlab.specs.jobs import JobSpec
-from normlab.specs.models import MODELS, NormPlace
+from normlab.specs.model_facts import NormPlace
+from normlab.specs.models import MODELS
 from normlab.specs.norm_places import places
 from tests.normlab.plugins.authors import described, no_plugins, source
 from tests.normlab.plugins.own_networks import JOB, my_nets
@@ -146,7 +147,7 @@ BROKEN_NETWORKS = {
     ),
     "logits.py": (
         HEAD + "def bad(norm):\n    return nn.Sequential(norm(1), nn.Flatten())\n",
-        "its output is (2, 256); expected logits of shape (2, 10)",
+        "its output is (2, 256); expected predictions of shape (2, 10)",
     ),
     "raises.py": (HEAD + "def bad(norm):\n    return norm(1) / 0\n", "cannot be built for samples"),
     "unannotated.py": (

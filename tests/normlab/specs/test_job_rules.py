@@ -15,6 +15,8 @@ from normlab.specs.sizes import steps
 FOLDER = {"name": "image_folder"}
 SCENES = {"model": {"name": "unet"}, "dataset": {"name": "scenes32"}}
 TEXT = {"model": {"name": "lstm"}, "dataset": {"name": "grammar"}}
+OBJECTS = {"model": {"name": "detector"}, "dataset": {"name": "objects32"}}
+TEXTURES = {"model": {"name": "stylizer"}, "dataset": {"name": "textures32"}}
 
 
 def job(**fields: Any) -> JobSpec:
@@ -39,6 +41,9 @@ BROKEN = [
     ({"batch_size": 6001}, "batch_size", "6000"),
     ({"batch_size": 3000, "gradient_accumulation": 3}, "gradient_accumulation", "9000"),
     ({"normalizer": {"kind": "group", "groups": 3}}, "normalizer.groups", "1, 2, 4, 8"),
+    ({"replicas": 2, "hosts": 4}, "hosts", "replicas=2"),
+    ({"replicas": 6, "hosts": 4}, "hosts", "does not divide replicas=6"),
+    ({"replicas": 2, "hosts": 2, "device": "ipu"}, "hosts", "cpu or cuda"),
     (
         {"normalizer": {"kind": "batch", "virtual_batch_size": 64}},
         "normalizer.virtual_batch_size",
@@ -87,6 +92,15 @@ BROKEN = [
     ({"model": {"name": "unet"}}, "model.name", "unet is for segmentation and shapes32 for class"),
     ({"dataset": {"name": "scenes32"}}, "model.name", "use unet"),
     ({"dataset": {"name": "grammar"}}, "model.name", "use lstm"),
+    ({"model": {"name": "detector"}}, "model.name", "detector is for detection and shapes32 for"),
+    ({"dataset": {"name": "objects32"}}, "model.name", "use detector"),
+    ({"dataset": {"name": "textures32"}}, "model.name", "use stylizer"),
+    ({**OBJECTS, "label_smoothing": 0.1}, "label_smoothing", "the loss of detection takes none"),
+    ({**OBJECTS, "augmentation": {"flip": True}}, "augmentation.flip", "which detection has"),
+    ({**OBJECTS, "diagnostics": ["ablation"]}, "diagnostics", "detection has none"),
+    ({**OBJECTS, "metrics": ["val/jaccard"]}, "metrics", "not for detection"),
+    ({**TEXTURES, "metrics": ["val/map"]}, "metrics", "is for detection, not for style"),
+    ({**TEXTURES, "label_smoothing": 0.1}, "label_smoothing", "the loss of style takes none"),
     ({**SCENES, "augmentation": {"flip": True}}, "augmentation.flip", "leave it out"),
     ({**TEXT, "augmentation": {"crop": 2}}, "augmentation.crop", "leave it out"),
     ({**TEXT, "normalizer": "batch"}, "normalizer.kind", "use 'layer'"),

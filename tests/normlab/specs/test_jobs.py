@@ -36,6 +36,14 @@ def test_a_spec_survives_json() -> None:
     assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
+def test_a_job_on_one_host_is_the_job_that_it_was_before_there_were_several() -> None:
+    pair = job(replicas=2)
+    assert "hosts" not in pair.texts()
+    assert job(replicas=2, hosts=1).fingerprint() == pair.fingerprint()
+    assert job(replicas=2, hosts=2).fingerprint() != pair.fingerprint()
+    assert (job(replicas=6, hosts=2).replicas_per_host, pair.replicas_per_host) == (3, 2)
+
+
 @pytest.mark.parametrize("errand", [{"name": "x"}, {"priority": 3}, {"max_attempts": 1}])
 def test_options_for_running_a_job_do_not_change_its_fingerprint(errand: dict[str, Any]) -> None:
     assert job(**errand).fingerprint() == job().fingerprint()

@@ -28,6 +28,7 @@ GRIDS: List[Dict[str, Any]] = [
     {"axes": {"label_smoothing": [0.0, -0.0, 0], "tf32": [True, False]}},
     {"axes": {"batch_size": [8, 4], "metrics": [[], ["val/jaccard"], []]}},
     {"axes": {"metrics": [["val/jaccard"], []], "optimizer.clip_ratio": [None, 0.01]}},
+    {"axes": {"hooks": [[], ["mine"], [{"name": "mine", "k": 3}]], "task": [{"a": 1}, {}]}},
     {"axes": {}, "seeds": [5, 0, 2**63 - 1]},
 ]
 

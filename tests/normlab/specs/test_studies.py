@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from normlab.errors import InvalidSpec
 from normlab.specs.cells import expand, label, lay_out
+from normlab.specs.headlines import headline_of
 from normlab.specs.studies import StudySpec
 
 KINDS = ["batch", "layer", {"kind": "group", "groups": 4, "proxy": True}]
@@ -168,3 +169,36 @@ def test_a_label_does_not_depend_on_the_order_of_fields() -> None:
     given = {"kind": "batch_renorm", "virtual_batch_size": 4, "clipping": "progress"}
     turned = dict(reversed(given.items()))
     assert label(given) == label(turned) == "batch_renorm(clipping=progress, virtual_batch_size=4)"
+
+
+OBJECTS = {"dataset": {"name": "objects32"}, "model": {"name": "detector"}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ({"decide": {"by": 0.02}, "axes": {"normalizer": ["batch", "group"]}}, "decide"),
+        ({"search": {"space": {"optimizer.lr": {"low": 0.01, "high": 0.1}}}}, "search"),
+    ],
+)
+def test_an_accuracy_that_no_job_reports_cannot_be_decided_or_searched(
+    asked: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(ValidationError, match=rf"{name}.metric: .* no val/accuracy; use val/map"):
+        study(base=OBJECTS, **asked)
+    asked[name]["metric"] = "val/map50"
+    assert study(base=OBJECTS, **asked).base == OBJECTS
+
+
+@pytest.mark.parametrize(
+    ("base", "metric"),
+    [
+        ({}, "val/accuracy"),
+        ({"dataset": {"name": "scenes32"}}, "val/accuracy"),
+        (OBJECTS, "val/map"),
+        ({"dataset": {"name": "textures32"}}, "val/loss"),
+        ({"dataset": {"name": "unheard"}}, "val/accuracy"),
+    ],
+)
+def test_a_study_shows_the_metric_of_its_task(base: dict[str, Any], metric: str) -> None:
+    assert headline_of(base) == metric

@@ -65,13 +65,21 @@ def train(
     resume: list[NamedCheckpoint] | None = None,
     should_stop: Callable[[], Optional[JobStopped]] = lambda: None,
     norms: Any = None,
+    data_root: Path | None = None,
+    weights: Path | None = None,
 ) -> tuple[Recorder, dict[str, Any] | JobStopped]:
-    """Run an attempt; return its reports, and its summary or the reason of its stop."""
+    """
+    Run an attempt with its files in *folder*, where its data are too unless they are elsewhere.
+
+    Return its reports, and its summary or the reason of its stop.
+    """
     recorder = Recorder()
     checkpoints = CheckpointFolder(folder, spec.fingerprint(), resume or ())
     accelerator = open_accelerator(DEVICE if spec.device == "auto" else spec.device, spec, 1)
     try:
-        summary = fit(spec, accelerator, recorder, checkpoints, folder, should_stop, norms=norms)
+        root = data_root or folder
+        given = {"norms": norms, "weights": weights}
+        summary = fit(spec, accelerator, recorder, checkpoints, root, should_stop, **given)
     except JobStopped as e:
         return recorder, e
     return recorder, summary

@@ -10,7 +10,7 @@ import torch
 from normlab.errors import CheckpointUnusable, JobDrained, JobStopped
 from normlab.specs.normalizers import BY_KIND
 from tests.normlab.training.recording import Recorder, small_job, train
-from tests.normlab.training.test_tasks import LANGUAGE, SEGMENTATION
+from tests.normlab.training.test_tasks import DETECTION, LANGUAGE, SEGMENTATION, STYLE
 
 TIMED = ("time/epoch_s", "train/images_per_s", "device/memory_peak_bytes")
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -30,6 +30,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "part of an epoch": {"max_steps": 17},
     "segmentation": {**SEGMENTATION, "normalizer": "online"},
     "language": {**LANGUAGE, "normalizer": "online"},
+    "detection": {**DETECTION, "normalizer": "batch"},
+    "style": {**STYLE, "normalizer": "batch"},
 }
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from normlab.events import Failed
 from normlab.specs.studies import StudySpec
-from service.jobs import leases, pack_leases
+from service.jobs import leases
 from service.jobs.leases import Lease
+from service.jobs.pack_leases import with_mates
 from service.store.database import Database
 from service.studies import studies
 
@@ -25,8 +26,11 @@ def queue(database: Database, **fields: Any) -> None:
 
 
 def claim(database: Database) -> list[Lease]:
-    found = pack_leases.claim(database, "cpu", "w", 30)
-    return [] if found is None else [found, *found.mates]
+    found = leases.claim(database, "cpu", "w", 30)
+    if found is None:
+        return []
+    found = with_mates(database, found, 30)
+    return [found, *found.mates]
 
 
 def seeds(claims: list[Lease]) -> list[int]:

@@ -1,0 +1,103 @@
+"""Networks of other libraries: whether they can be made, and where their normalizers stand."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+import sys
+from typing import Any, Dict, Iterator, List, Tuple
+
+from torch import Tensor, nn
+
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.ipu_check.jobs import example, inputs, meta_model
+from normlab.nets.zoo.packages import package
+from normlab.norms.activation_norm import ActivationNorm
+from normlab.norms.conversion_report import ConversionReport
+from normlab.specs.jobs import JobSpec
+from normlab.specs.models import MODELS
+from normlab.specs.sizes import task_of
+from normlab.specs.zoo import INSTALL, LIBRARIES
+
+Met = Tuple[str, Tuple[int, ...]]
+"""The name of a normalizer, and the shape of what passes it."""
+
+
+def import_libraries() -> None:
+    """Import the libraries that are installed here, so that no fork has to."""
+    for library in LIBRARIES.values():
+        if importlib.util.find_spec(library.package) is None:
+            continue
+        importlib.import_module(library.factory.partition(":")[0])
+        try:
+            package(library.package)
+        except InvalidSpec as e:  # jobs that name it are told the same
+            print(e, file=sys.stderr, flush=True)
+
+
+def look_at(spec: JobSpec) -> Dict[str, Any]:
+    """
+    Build the network of *spec*, run it without data, and return what was found.
+
+    Returns:
+        `lacks`, the package that is not installed here; or `problems`, why it cannot be trained;
+        or `conversion`, what was done with its norm layers.
+    """
+    needed = MODELS[spec.model.name].package
+    if needed is not None and importlib.util.find_spec(needed) is None:
+        rule = f"{needed} is not installed where jobs run: {INSTALL}"
+        return {"lacks": needed, "problems": [["model.name", rule]]}
+    reports: List[Any] = []
+    try:
+        problems = list(_problems(meta_model(spec, reports.append), spec))
+    except InvalidSpec as e:
+        problems = _of_the_job(e)
+    if problems:
+        return {"problems": [[p.field, p.rule] for p in problems]}
+    return {"conversion": next(str(r) for r in reports if isinstance(r, ConversionReport))}
+
+
+def _of_the_job(error: InvalidSpec) -> List[FieldProblem]:
+    """Return the problems of *error*; those of many layers as one."""
+    ours = [p for p in error.problems if p.field.partition(".")[0] in ("model", "normalizer")]
+    layers = [p for p in error.problems if p not in ours]
+    if layers:
+        more = f", and {len(layers) - 1} other layers" if len(layers) > 1 else ""
+        return [FieldProblem("normalizer", f"{layers[0]}{more}"), *ours]
+    return ours or [FieldProblem("model.name", str(error))]
+
+
+def _problems(model: nn.Module, spec: JobSpec) -> Iterator[FieldProblem]:
+    x, _ = example(spec, spec.batch_size)
+    met: List[Met] = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, ActivationNorm):
+            layer.register_forward_pre_hook(_noting(name, met))
+    try:
+        logits = model.train()(x)
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as e:
+        said = str(e).strip().splitlines() or [type(e).__name__]
+        yield FieldProblem("model.name", f"{spec.model.name} cannot take these samples: {said[0]}")
+        return
+    _, classes, size = inputs(spec)
+    expected = (len(x), classes, *task_of(spec).target_shape(size))
+    found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if found != expected:
+        rule = f"it returns {found} in training, and logits of shape {expected} are needed"
+        yield FieldProblem("model.options", f"{rule}; see its options")
+    yield from _too_few_values(met, spec)
+
+
+def _noting(name: str, met: List[Met]) -> Any:
+    return lambda _, args: met.append((name, tuple(args[0].shape)))
+
+
+def _too_few_values(met: List[Met], spec: JobSpec) -> Iterator[FieldProblem]:
+    virtual = getattr(spec.normalizer, "virtual_batch_size", None)
+    for name, (samples, _, *positions) in met:
+        values = (virtual or samples) * math.prod(positions)
+        problem = spec.normalizer.problem_with_values(values, 1)
+        if problem is not None:
+            yield FieldProblem(problem.field, f"{problem.rule} ({spec.model.name}, {name})")
+            return

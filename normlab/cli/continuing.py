@@ -1,0 +1,53 @@
+"""`normlab continue`: train an ended job for longer."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import typer
+
+from normlab.cli.completion import JobArgument
+from normlab.cli.connecting import connect
+from normlab.cli.output import AsJson, examples, print_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to *app*."""
+    app.command(
+        "continue",
+        epilog=examples(
+            "normlab continue 5f0c9a41 --epochs 50",
+            "normlab continue 5f0c9a41 --epochs 50 --anyway --wait",
+        ),
+    )(go_on)
+
+
+def go_on(
+    ctx: typer.Context,
+    job: str = JobArgument,
+    epochs: Optional[int] = typer.Option(
+        None, help="Epochs in all, those of the earlier job counted."
+    ),
+    max_steps: Optional[int] = typer.Option(None, help="Updates in all."),
+    anyway: bool = typer.Option(
+        False, help="Go on with the longer schedule even if the rates so far were others."
+    ),
+    wait: bool = typer.Option(False, "--wait", "-w", help="Show progress until the job has ended."),
+    as_json: bool = AsJson,
+) -> int:
+    """Queue a longer job that goes on from the last checkpoint of an ended one.
+
+    It ends with the same bits as if the longer job had been asked for at once. If that cannot be,
+    for example after a cosine schedule, it is refused with the reason.
+    """
+    with connect(ctx) as client:
+        created = client.go_on(job, epochs=epochs, max_steps=max_steps, anyway=anyway)
+        if wait:
+            from normlab.cli.watching import watch_until_ended
+
+            return watch_until_ended(client, [created.id], as_json=as_json)
+    if as_json:
+        print_json(created)
+    else:
+        print(f"{created.id}  {created.state} for {created.device}: {created.device_reason}")
+    return 0

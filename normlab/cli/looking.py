@@ -1,0 +1,151 @@
+"""`normlab diff`, `best`, `tail` and `open`: look at jobs side by side, at their best, at work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
+
+import typer
+
+from normlab.cli.completion import JobArgument, JobsArgument
+from normlab.cli.connecting import connect, resolve
+from normlab.cli.output import AsJson, examples, last, print_json, print_table, short_ids, state
+from normlab.cli.results import sparkline
+from normlab.errors import InvalidSpec
+
+if TYPE_CHECKING:
+    from normlab.client import Client
+    from normlab.records import JobRecord, SeriesRecord
+
+_NOT_COMPARED = {"name", "priority", "code"}
+_WIDTH = 30  # points of a sparkline
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    app.command(epilog=examples("normlab diff 5f0c9a41 77aa01b2", "normlab diff A B C --json"))(
+        diff
+    )
+    app.command(
+        epilog=examples(
+            "normlab best",
+            'normlab best --study "small batches" -n 3',
+            "normlab best --metric val/loss --lowest --filter 'batch_size <= 4'",
+        )
+    )(best)
+    app.command(
+        epilog=examples("normlab tail 5f0c9a41", "normlab tail 5f0c9a41 -m train/loss -n 5")
+    )(tail)
+    app.command("open", epilog=examples("normlab open", "normlab open 5f0c9a41 --print"))(open_page)
+
+
+def diff(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJson) -> None:
+    """Show the fields in which the specifications of jobs differ, and nothing else."""
+    from normlab.specs.differences import differing
+
+    if len(jobs) < 2:
+        raise InvalidSpec(f"{len(jobs)} job: name at least two to compare")
+    with connect(ctx) as client:
+        found = [client.get(job) for job in jobs]
+    specs = [job.spec.model_dump(mode="json", exclude=_NOT_COMPARED) for job in found]
+    fields = differing(specs)
+    if as_json:
+        print_json({"jobs": [job.id for job in found], "fields": fields})
+    elif not fields:
+        print("the specifications are equal")
+    else:
+        rows = [[path, *values] for path, values in fields.items()]
+        print_table(["field", *short_ids([job.id for job in found])], rows)
+
+
+def best(
+    ctx: typer.Context,
+    metric: str = typer.Option("val/accuracy", "--metric", "-m", help="By its last value."),
+    lowest: bool = typer.Option(False, "--lowest", help="The lowest value is best, as for losses."),
+    study: Optional[str] = typer.Option(
+        None, "--study", help="A study's id, its end, or its name."
+    ),
+    where: Optional[str] = typer.Option(
+        None, "--filter", "-f", help="For example: batch_size <= 4 and seed = 0"
+    ),
+    limit: int = typer.Option(10, "--limit", "-n", min=1, help="Number of jobs."),
+    as_json: bool = AsJson,
+) -> None:
+    """List the succeeded jobs with the best last value of a metric."""
+    sort = metric if lowest else f"-{metric}"
+    with connect(ctx) as client:
+        study_id = None if study is None else client.studies.study_id(study)
+        filters: Dict[str, Any] = {"state": "succeeded", "study": study_id, "filter": where}
+        found = list(client.list(limit=limit, sort=sort, **filters))
+    found = [job for job in found if last(job, metric) is not None]
+    if as_json:
+        print_json(found)
+    elif not found:
+        print(f"no job has succeeded with a value of {metric}")
+    else:
+        _print_best(found, metric)
+
+
+def tail(
+    ctx: typer.Context,
+    job: str = JobArgument,
+    metric: Optional[List[str]] = typer.Option(
+        None, "--metric", "-m", help="A metric (repeatable); default: those of train/ and val/."
+    ),
+    points: int = typer.Option(3, "--points", "-n", min=1, max=20, help="Last values to show."),
+    as_json: bool = AsJson,
+) -> None:
+    """Show the last values of a job's metrics, and their whole course."""
+    with connect(ctx) as client:
+        found = client.get(job)
+        names = metric or [name for name in found.last if name.startswith(("train/", "val/"))]
+        series = client.metrics(found.id, *names) if names else {}
+    if as_json:
+        print_json(series)
+        return
+    print(f"{found.id}  {found.state}, update {found.step} of {found.steps or '?'}")
+    rows = [[name, sparkline(_thinned(one)), *_ends(one, points)] for name, one in series.items()]
+    if rows:
+        print_table(["metric", "course", *[f"{i - points}" for i in range(points)]], rows)
+
+
+def open_page(
+    ctx: typer.Context,
+    job: Optional[str] = typer.Argument(None, help="A job or a study, by id; default: all jobs."),
+    only_print: bool = typer.Option(False, "--print", help="Print the address, open nothing."),
+) -> None:
+    """Open the page of a job, a study, or all jobs in the browser."""
+    with connect(ctx) as client:
+        path = "/jobs" if job is None else _path_of(client, job)
+    url = resolve(ctx.find_root().obj).url.rstrip("/") + path
+    print(url)
+    if not only_print:
+        typer.launch(url)
+
+
+def _print_best(jobs: List[JobRecord], metric: str) -> None:
+    rows = [
+        [short, job.name, state(job), job.normalizer, job.model, job.dataset, job.batch_size,
+         job.seed, last(job, metric)]
+        for short, job in zip(short_ids([job.id for job in jobs]), jobs)
+    ]  # fmt: skip
+    columns = ["job", "name", "state", "normalizer", "model", "dataset", "batch", "seed", metric]
+    print_table(columns, rows, spare=["state", "dataset", "model", "name", "batch", "seed"])
+
+
+def _thinned(series: SeriesRecord) -> List[Optional[float]]:
+    step = max(1, len(series.values) // _WIDTH)
+    return list(series.values)[::-step][::-1]
+
+
+def _ends(series: SeriesRecord, points: int) -> List[Optional[float]]:
+    found = list(series.values)[-points:]
+    return [None] * (points - len(found)) + found
+
+
+def _path_of(client: Client, text: str) -> str:
+    from normlab.errors import NotFound
+
+    try:
+        return f"/jobs/{client.get(text).id}"
+    except NotFound:
+        return f"/studies/{client.studies.study_id(text)}"

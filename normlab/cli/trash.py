@@ -1,0 +1,117 @@
+"""`normlab rm`, `restore`, `gc` and `usage`: delete jobs, and see what takes space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, List, Optional, Union
+
+import typer
+
+from normlab.cli.completion import job_ids
+from normlab.cli.connecting import connect
+from normlab.cli.output import AsJson, ago, examples, print_json, print_table, size
+from normlab.errors import InvalidSpec
+
+if TYPE_CHECKING:
+    from normlab.records import JobDetail, StudyRecord
+
+_Jobs = typer.Argument(
+    None,
+    help="Ids of jobs, or their ends as `ls` shows them.",
+    autocompletion=job_ids,
+    metavar="[JOB]...",
+    show_default=False,
+)
+_Studies = typer.Option(
+    None, "--study", "-s", help="A study with its jobs, by id or name (repeatable)."
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    app.command(
+        epilog=examples(
+            "normlab rm 5f0c9a41",
+            "normlab rm $(normlab ls --state failed --ids)",
+            'normlab rm --study "small batches"',
+        )
+    )(rm)
+    app.command(
+        epilog=examples(
+            "normlab ls --trash", "normlab restore 5f0c9a41", "normlab restore --study 5f0c9a41"
+        )
+    )(restore)
+    app.command(epilog=examples("normlab gc --dry-run", "normlab gc"))(gc)
+    app.command(epilog=examples("normlab usage"))(usage)
+
+
+def rm(
+    ctx: typer.Context,
+    jobs: Optional[List[str]] = _Jobs,
+    study: Optional[List[str]] = _Studies,
+    as_json: bool = AsJson,
+) -> None:
+    """Move ended jobs, or studies with their jobs, into the trash."""
+    _refuse_nothing(jobs, study)
+    with connect(ctx) as client:
+        gone: List[Union[JobDetail, StudyRecord]] = []
+        gone += [client.trash.delete_job(job) for job in jobs or ()]
+        gone += [client.trash.delete_study(one) for one in study or ()]
+        days = client.trash.summary().days
+    if as_json:
+        print_json(gone)
+        return
+    for one in gone:
+        print(f"{one.id}  in the trash; purged after {days} days, or by normlab gc")
+
+
+def restore(
+    ctx: typer.Context,
+    jobs: Optional[List[str]] = _Jobs,
+    study: Optional[List[str]] = _Studies,
+    as_json: bool = AsJson,
+) -> None:
+    """Take jobs, or studies with their jobs, out of the trash."""
+    _refuse_nothing(jobs, study)
+    with connect(ctx) as client:
+        back: List[Union[JobDetail, StudyRecord]] = []
+        back += [client.trash.restore_job(job) for job in jobs or ()]
+        back += [client.trash.restore_study(one) for one in study or ()]
+    if as_json:
+        print_json(back)
+        return
+    for one in back:
+        print(f"{one.id}  {one.state}")
+
+
+def gc(
+    ctx: typer.Context,
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be purged."),
+    as_json: bool = AsJson,
+) -> None:
+    """Purge all that you have in the trash, with its files; it cannot be undone."""
+    with connect(ctx) as client:
+        found = client.trash.summary()
+        if not dry_run:
+            client.trash.empty()
+    if as_json:
+        print_json(found)
+        return
+    what = f"{found.jobs} jobs and {found.studies} studies, {size(found.bytes)} of files"
+    oldest = f", the oldest {ago(found.oldest)} ago" if found.oldest else ""
+    print(f"{'would purge' if dry_run else 'purging'} {what}{oldest}")
+
+
+def usage(ctx: typer.Context, as_json: bool = AsJson) -> None:
+    """Show how much disk the files of each owner's jobs take."""
+    with connect(ctx) as client:
+        found = client.trash.usage()
+    if as_json:
+        print_json(found)
+        return
+    rows = [(one.owner, one.jobs, size(one.bytes), size(one.trashed_bytes)) for one in found]
+    print_table(["owner", "jobs", "files", "of them in the trash"], rows)
+
+
+def _refuse_nothing(jobs: Optional[List[str]], study: Optional[List[str]]) -> None:
+    if not jobs and not study:
+        raise InvalidSpec("name jobs, or studies with --study; normlab ls and study ls list them")

@@ -1,0 +1,46 @@
+"""The targets of detection: a row for each object, and empty rows where a picture has fewer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from normlab.errors import DatasetUnusable
+
+
+def check(name: str, y: Tensor, num_classes: int) -> None:
+    """
+    Refuse rows that are no objects.
+
+    Args:
+        name: of the dataset and its split, for messages.
+        y: the class, and the left, top, right and bottom edge in sides of the picture; a class of
+            -1 is an empty row.
+
+    Shape:
+        (N, rows, 5)
+
+    Raises:
+        DatasetUnusable: the message has the first sample whose rows are wrong.
+    """
+    kind, low, high = y[:, :, 0], y[:, :, 1:3], y[:, :, 3:]
+    is_empty = kind == -1
+    is_class = (kind == kind.round()) & (kind >= 0) & (kind < num_classes)
+    is_box = ((low >= 0) & (low < high) & (high <= 1)).all(2)
+    wrong = ~(is_empty | (is_class & is_box))  # a NaN is wrong, too
+    if bool(wrong.any()):
+        i, row = (int(k) for k in wrong.nonzero()[0])
+        found = [round(value, 4) for value in y[i, row].tolist()]
+        raise DatasetUnusable(
+            f"{name} sample {i} has the row {found}; expected a class of 0 to {num_classes - 1} "
+            "and 0 <= left < right <= 1, 0 <= top < bottom <= 1 in sides of the picture, in the "
+            "order class, left, top, right, bottom, or the class -1 for no object"
+        )
+    if bool(is_empty.all()):
+        raise DatasetUnusable(f"{name} has no object in any picture, so nothing can be found")
+
+
+def centres_and_sizes(y: Tensor) -> Tensor:
+    """Return the centres x and y, and the widths and heights: (..., 5) -> (..., 4)."""
+    low, high = y[..., 1:3], y[..., 3:]
+    return torch.cat([(low + high) / 2, high - low], dim=-1)

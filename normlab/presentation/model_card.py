@@ -1,0 +1,71 @@
+"""A model card: what a file of weights is, how well it did, and how to use it, as Markdown."""
+
+from __future__ import annotations
+
+from typing import Dict, List
+
+from normlab.plain_text import shown
+from normlab.records import JobDetail
+
+_OF_MACHINES = ("time/", "device/", "train/images_per_s")
+
+
+def model_card(job: JobDetail, file: str, sha256: str) -> str:
+    """
+    Describe the final weights of *job*: specification, last metrics, environment and hash.
+
+    Args:
+        file: the name of the file beside the card.
+        sha256: of that file, in hex digits.
+    """
+    lines = [
+        f"# {shown(job.name or job.id)}",
+        "",
+        f"`{job.model}` with `{job.normalizer}` normalization"
+        f"{' and proxy-normalized activations' if job.proxy else ''}, trained on `{job.dataset}` "
+        f"for {job.epoch} epochs ({job.step} updates of {job.samples_per_update} samples).",
+        "",
+        *_table(
+            {
+                "file": f"`{file}`",
+                "SHA-256": f"`{sha256}`",
+                "job": f"`{job.id}`",
+                "fingerprint": f"`{job.fingerprint}`",
+                "device": job.runtime or job.device,
+            },
+            "what",
+        ),
+        *_table(_metrics(job), "metric, last value"),
+        "## How to use it",
+        "",
+        *_fenced("python", f'import normlab\n\nmodel, data = normlab.load("{job.id}")\n'
+        "print(data.evaluate(model))"),
+        "## Environment",
+        "",
+        *_table(_environment(job), "what"),
+        "## Specification",
+        "",
+        *_fenced("json", job.spec.model_dump_json(indent=2)),
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _metrics(job: JobDetail) -> Dict[str, str]:
+    last = {name: found.value for name, found in sorted(job.last.items())}
+    return {n: f"{v!r}" for n, v in last.items() if not n.startswith(_OF_MACHINES)}
+
+
+def _environment(job: JobDetail) -> Dict[str, str]:
+    found = job.attempts[-1].environment if job.attempts else {}
+    versions = found.get("versions") or {}
+    plain = {name: str(found[name]) for name in ("description", "threads") if name in found}
+    return {**plain, **{name: str(version) for name, version in sorted(versions.items())}}
+
+
+def _table(rows: Dict[str, str], head: str) -> List[str]:
+    body = [f"| {shown(name)} | {shown(value)} |" for name, value in rows.items()]
+    return [f"| {head} | |", "|---|---|", *body, ""]
+
+
+def _fenced(language: str, text: str) -> List[str]:
+    return [f"```{language}", text, "```", ""]

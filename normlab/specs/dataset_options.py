@@ -1,0 +1,16 @@
+"""The options of normlab's own datasets."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from typing_extensions import Literal
+
+from normlab.specs.base import Spec
+
+
+class TextureOptions(Spec):
+    """What `textures32` is to look like."""
+
+    style: Literal["checks", "stripes", "waves", "blobs"] = Field(
+        "checks", description="the texture whose style the pictures get"
+    )

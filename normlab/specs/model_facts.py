@@ -1,0 +1,91 @@
+"""What is known about a network before it is built: its places for normalizers, its options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
+
+from typing_extensions import Literal
+
+from normlab.specs.base import Spec
+
+
+@dataclass(frozen=True)
+class NormPlace:
+    """A place for a normalizer in a network: its channels, and the side of its map."""
+
+    channels: int
+    side: int
+
+
+class SampleSize(NamedTuple):
+    """What a network is built for: the channels and side of its samples, and the classes."""
+
+    channels: int
+    classes: int
+    side: int
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """
+    The facts about a network that are known before it is built.
+
+    Attributes:
+        factory: module:function that makes it.
+        sites_of: from width and image side to the places of its normalizers; a test holds it to
+            the network that the factory makes. None: only *recorded* tells.
+        norm_ends_branch: the last layer of each residual branch is a normalizer.
+        task: a name of specs/tasks.py.
+        recurrent: then only some normalizers can be used in it.
+        form: what the factory takes: a `nets.sites.NetSpec`; `norm`, which makes normalizers; or
+            neither, and its norm layers are converted.
+        options: of the factory.
+        recorded: the places that it has with default options, where it was built to see them.
+        unfit: why it cannot be built for samples of a size, where that was tried.
+        given: what the factory is told besides the options.
+        also: further tasks, for each of which it gets another head.
+        package: of another library that the factory needs; None: nothing but torch.
+    """
+
+    name: str
+    summary: str
+    factory: str
+    default_width: Optional[int]
+    min_image_size: int
+    sites_of: Optional[Callable[[int, int], List[NormPlace]]]
+    norm_ends_branch: bool = False
+    task: str = "classification"
+    recurrent: bool = False
+    form: Literal["spec", "norm", "converted"] = "spec"
+    options: Type[Spec] = Spec
+    recorded: Mapping[SampleSize, Sequence[NormPlace]] = field(default_factory=dict)
+    unfit: Mapping[SampleSize, str] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
+    also: Tuple[str, ...] = ()
+    package: Optional[str] = None
+
+    def does(self, task: str) -> bool:
+        """Return whether it can be built for *task*."""
+        return task == self.task or task in self.also
+
+    def sites(self, width: Optional[int], image_size: int) -> List[NormPlace]:
+        """List the normalizers in the order in which a sample passes them; none if unknown."""
+        asked = width or self.default_width
+        if self.sites_of is None or asked is None:
+            return []
+        return list(_sites(self.sites_of, asked, image_size))
+
+    def channels(self, width: Optional[int]) -> List[int]:
+        """List the channels of each normalizer; with default options, where it was built."""
+        first = next(iter(self.recorded.values()), ())
+        sites = first if self.sites_of is None else self.sites(width, 4 * self.min_image_size)
+        return [site.channels for site in sites]
+
+
+@lru_cache(4096)  # a grid asks for the same in each of its cells
+def _sites(
+    sites_of: Callable[[int, int], List[NormPlace]], width: int, image_size: int
+) -> Tuple[NormPlace, ...]:
+    return tuple(sites_of(width, image_size))

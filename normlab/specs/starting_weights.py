@@ -1,0 +1,138 @@
+"""The trained weights that a job starts from: whose they are, and what may differ."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Callable, Dict, List, Literal, Tuple, Union
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import Annotated, Self
+
+from normlab.specs.base import Label, Spec, is_stored
+
+SUFFIX = ".safetensors"
+EVERYTHING = ("*",)
+_JOB = re.compile(r"[0-9A-Fa-f]{8}-?([0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE = re.compile(r"[A-Za-z0-9_./-]+\.safetensors")
+Patterns = Annotated[Tuple[Label, ...], Field(max_length=64)]
+
+
+class InitFrom(Spec):
+    """
+    Weights to start from, one of *job*, *file* and *sha256*.
+
+    A text is short for one of them, and so is `from` in an object: the id of a job, a file, or a
+    SHA-256.
+    """
+
+    job: Union[str, None] = Field(None, description="id of a job that has succeeded")
+    file: Union[str, None] = Field(
+        None, max_length=256, description="a .safetensors file below the operator's data root"
+    )
+    sha256: Union[str, None] = Field(
+        None,
+        pattern=f"^{_SHA256.pattern}$",
+        description="of the file of weights; filled in when the job is accepted. By itself: the "
+        "final weights of any job with this content",
+    )
+    normalizers: Literal["load", "swap"] = Field(
+        "load",
+        description="load: those of the file, which must be of the same kind. swap: those of this "
+        "job are new and get the affine; running statistics too, where both kinds have them",
+    )
+    head: Literal["load", "new"] = Field(
+        "load", description="new: the last layer starts anew, for other classes"
+    )
+    missing: Patterns = Field(
+        (),
+        description="patterns of names that start anew if the file lacks them or has another "
+        'shape, such as "5.conv*"; allow: all',
+    )
+    unused: Patterns = Field(
+        (), description="patterns of names in the file that the network need not have; allow: all"
+    )
+
+    def science(self) -> Dict[str, Any]:
+        """Return what a fingerprint depends on: the content, and not by which name it was found."""
+        named = {} if self.sha256 is None else {"job", "file"}
+        return self.model_dump(mode="json", exclude=set(named))
+
+    @property
+    def named(self) -> str:
+        """Say whose weights they are."""
+        if self.job is not None:
+            return f"job {self.job}"
+        return self.file or f"SHA-256 {self.sha256}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelled_out(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return _place(given)
+        if isinstance(given, dict) and isinstance(given.get("from"), str):
+            rest = {name: value for name, value in given.items() if name != "from"}
+            return {**rest, **_place(given["from"])}
+        return given
+
+    @field_validator("missing", "unused", mode="before")
+    @classmethod
+    def _allowed(cls, given: Any) -> Any:
+        return EVERYTHING if given == "allow" else given
+
+    @field_validator("job")
+    @classmethod
+    def _whole_id(cls, job: Union[str, None]) -> Union[str, None]:
+        if job is not None and not _JOB.fullmatch(job):
+            raise ValueError(
+                f"{job!r} is no id of a job; write the whole id, a {SUFFIX} file below the data "
+                "root, or the SHA-256 of weights"
+            )
+        return job
+
+    @field_validator("file")
+    @classmethod
+    def _below_the_data_root(cls, file: Union[str, None]) -> Union[str, None]:
+        if file is None:
+            return file
+        if not _FILE.fullmatch(file):
+            raise ValueError(f"{file!r} is no {SUFFIX} file; weights are read from such files")
+        if file.startswith("/") or ".." in file.split("/"):
+            raise ValueError(f"{file} leads out of the operator's data root; name a file below it")
+        return file
+
+    @model_validator(mode="after")
+    def _with_its_content(self, info: ValidationInfo) -> Self:
+        if is_stored(info):
+            return self
+        if self.job is not None and self.file is not None:
+            raise ValueError("job and file are both given; name one")
+        if self.job is None and self.file is None and self.sha256 is None:
+            raise ValueError("names no weights; give the id of a job, or a file")
+        found = _finder[0](self) if _finder else self.sha256
+        if self.sha256 not in (None, found):
+            raise ValueError(
+                f"the weights of {self.named} have the SHA-256 {found} now, not {self.sha256}; "
+                "leave sha256 out to use these"
+            )
+        object.__setattr__(self, "sha256", found)  # in place: a caller has this object
+        return self
+
+
+Finder = Callable[[InitFrom], str]
+_finder: List[Finder] = []  # at most one: of the service, where this process has it
+
+
+def find_with(finder: Union[Finder, None]) -> None:
+    """
+    Find the SHA-256 of weights that a job names by *finder*; None: take what the job says.
+
+    It raises ValueError if there are none, with the reason and the way out.
+    """
+    _finder[:] = [] if finder is None else [finder]
+
+
+def _place(text: str) -> Dict[str, str]:
+    if text.endswith(SUFFIX):
+        return {"file": text}
+    return {"sha256": text} if _SHA256.fullmatch(text) else {"job": text}

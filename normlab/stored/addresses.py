@@ -1,0 +1,89 @@
+"""Where the public datasets are published, with the checksums that their publishers give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, Tuple
+
+
+@dataclass(frozen=True)
+class Published:
+    """
+    A file to be fetched.
+
+    Attributes:
+        name: of the file.
+        md5: in 32 hex digits.
+    """
+
+    name: str
+    md5: str
+
+
+@dataclass(frozen=True)
+class Publication:
+    """
+    A dataset that can be fetched.
+
+    Attributes:
+        address: of the folder of its files.
+        files: that are fetched.
+        folder: below the data root, where they are unpacked (archives bring it along) or kept.
+        use: the dataset of a job that reads it, as for `normlab submit`.
+    """
+
+    address: str
+    files: Tuple[Published, ...]
+    folder: str
+    use: str
+
+
+_IDX = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+
+
+def _idx(*md5s: str) -> Tuple[Published, ...]:
+    return tuple(Published(f"{stem}-ubyte.gz", md5) for stem, md5 in zip(_IDX, md5s))
+
+
+PUBLICATIONS: Dict[str, Publication] = {
+    "cifar10": Publication(
+        "https://www.cs.toronto.edu/~kriz/",
+        (Published("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),),
+        "cifar-10-batches-bin",
+        "-s dataset.name=cifar10",
+    ),
+    "cifar100": Publication(
+        "https://www.cs.toronto.edu/~kriz/",
+        (Published("cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"),),
+        "cifar-100-binary",
+        "-s dataset.name=cifar100",
+    ),
+    "mnist": Publication(
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        _idx(
+            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "d53e105ee54ea40749a09fcbcd1e9432",
+            "9fb629c4189551a2d022fa330f9573f3",
+            "ec29112dd5afa0611ce80d1b7f02629c",
+        ),
+        "mnist",
+        "-s dataset.name=mnist",
+    ),
+    "fashion_mnist": Publication(
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        _idx(
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "25c81989df183df01b3e8a0aad5dffbe",
+            "bef4ecab320f06d8554ea6380940ec79",
+            "bb300cfdad3c16e7a12a480ee83cd310",
+        ),
+        "fashion_mnist",
+        "-s dataset.name=fashion_mnist",
+    ),
+    "imagenette": Publication(
+        "https://s3.amazonaws.com/fast-ai-imageclas/",
+        (Published("imagenette2-320.tgz", "3df6f0d01a2c9592104656642f5e78a3"),),
+        "imagenette2-320",
+        "-s dataset.name=image_folder -s dataset.folder=imagenette2-320",
+    ),
+}

@@ -1,0 +1,41 @@
+"""Decode a picture: shorter side to the wanted size, the middle cut out, RGB bytes."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from normlab.errors import DatasetUnusable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def decoded(content: bytes, size: int, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """
+    Decode the picture *content*.
+
+    Shape:
+        bytes -> (3, size, size)
+
+    Raises:
+        DatasetUnusable: it is no picture; the message has *name*.
+    """
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            image = opened.convert("RGB")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as e:
+        said = str(e).replace(" <_io.BytesIO object", "").split(" at 0x")[0]
+        raise DatasetUnusable(
+            f"{name}: expected a picture, but {said}; replace or remove it, or leave such pictures "
+            "out with dataset.skip_broken"
+        ) from e
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    image = image.resize(
+        (size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
+    )
+    return np.array(image).transpose(2, 0, 1)  # (H, W, 3) -> (3, H, W)

@@ -1,0 +1,119 @@
+"""Download a file: resumed where a connection broke, checked, and whole or not there at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import time
+from pathlib import Path
+from typing import Callable, Dict, Optional
+
+import httpx
+
+from normlab.errors import DatasetUnusable, ServiceUnavailable, StorageFull
+
+Progress = Callable[[int, Optional[int]], None]
+"""Takes the bytes that are here, and those of the whole file, if they are known."""
+
+_TRIES = 5  # without a single new byte
+_PATIENCE_S = 30.0
+_PARTIAL = 206
+_PAST_THE_END = 416
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def download(
+    url: str,
+    path: Path,
+    md5: str,
+    progress: Progress = lambda here, whole: None,
+    wait: Callable[[float], None] = time.sleep,
+) -> None:
+    """
+    Bring the file at *url* to *path*, which appears when it is whole and right.
+
+    Its beginning stays in PATH.part, and the next call goes on from there.
+
+    Args:
+        wait: seconds, before a broken connection is tried again.
+
+    Raises:
+        ServiceUnavailable: the server does not answer, or not with the file.
+        StorageFull: no space is left; what was written stays.
+        DatasetUnusable: the file has another checksum; it was removed.
+    """
+    part = path.with_name(f"{path.name}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    tries = 0
+    with httpx.Client(follow_redirects=True, timeout=_PATIENCE_S) as client:
+        while True:
+            before = _size(part)
+            try:
+                _go_on(client, url, part, progress)
+                break
+            except OSError as e:
+                if e.errno not in _FULL:
+                    raise
+                raise StorageFull(
+                    f"no space for {part} ({e.strerror}); free some, fetch again"
+                ) from e
+            except httpx.TransportError as e:
+                tries = tries + 1 if _size(part) == before else 1
+                if tries >= _TRIES:
+                    raise ServiceUnavailable(
+                        f"{url}: {e}; {_size(part)} bytes are kept in {part}, fetch again to go on"
+                    ) from e
+                wait(2.0 ** (tries - 1))
+    _accept(url, part, path, md5)
+
+
+def _go_on(client: httpx.Client, url: str, part: Path, progress: Progress) -> None:
+    here = _size(part)
+    # uncompressed on the way: offsets count the file's own bytes
+    headers: Dict[str, str] = {"Accept-Encoding": "identity"}
+    if here:
+        headers["Range"] = f"bytes={here}-"
+    with client.stream("GET", url, headers=headers) as answer:
+        if answer.status_code == _PAST_THE_END and here:
+            return  # all of it is here already
+        if answer.status_code not in (200, _PARTIAL):
+            raise ServiceUnavailable(
+                f"{url}: the server answers {answer.status_code} {answer.reason_phrase}; "
+                "name another with --mirror"
+            )
+        resumes = answer.status_code == _PARTIAL
+        here = here if resumes else 0
+        length = answer.headers.get("Content-Length")
+        whole = None if length is None else here + int(length)
+        with part.open("ab" if resumes else "wb") as file:
+            for chunk in answer.iter_raw():
+                file.write(chunk)
+                here += len(chunk)
+                progress(here, whole)
+
+
+def _accept(url: str, part: Path, path: Path, md5: str) -> None:
+    found = md5_of(part)
+    if found != md5:
+        size = _size(part)
+        part.unlink()
+        raise DatasetUnusable(
+            f"{url}: MD5 {found} of {size} bytes, published is {md5}; the file was removed; "
+            "fetch it again, or from another --mirror"
+        )
+    part.replace(path)
+
+
+def md5_of(path: Path) -> str:
+    """Hash the file at *path*, in 32 hex digits."""
+    whole = hashlib.md5()
+    with path.open("rb") as file:
+        while True:
+            chunk = file.read(1 << 20)
+            if not chunk:
+                return whole.hexdigest()
+            whole.update(chunk)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -1,0 +1,85 @@
+"""Fetch a published dataset into the data root: all of it, or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Callable, Optional
+
+from normlab.errors import DatasetUnusable
+from normlab.host.locks import held
+from normlab.stored.addresses import Publication
+from normlab.stored.downloads import Progress, download
+from normlab.stored.kept import FOLDER
+
+Tell = Callable[[str], Progress]
+"""Takes the name of a file, and returns what its progress is reported to."""
+
+
+def fetch(
+    name: str, publication: Publication, data_root: Path, tell: Tell, mirror: Optional[str] = None
+) -> Path:
+    """
+    Download and unpack *publication*, unless it is there, and return its folder.
+
+    Args:
+        mirror: an address below which the files are at NAME/FILE, in place of the publisher's.
+
+    Raises:
+        ServiceUnavailable: a server does not answer.
+        DatasetUnusable: a checksum differs, or an archive holds something else.
+        Conflict: another process is fetching it.
+    """
+    folder = data_root / publication.folder
+    if folder.is_dir():
+        return folder
+    address = publication.address if mirror is None else f"{mirror.rstrip('/')}/{name}/"
+    draft = data_root / FOLDER / f"fetching-{name}"
+    draft.mkdir(parents=True, exist_ok=True)
+    busy = f"another process is fetching {name}; wait for it"
+    with held(draft.with_suffix(".lock"), busy):
+        for file in publication.files:
+            path = draft / "files" / file.name
+            if not path.exists():
+                download(f"{address}{file.name}", path, file.md5, tell(file.name))
+        (_unpacked(draft, publication) or draft / "files").replace(folder)
+        shutil.rmtree(draft)
+    return folder
+
+
+def _unpacked(draft: Path, publication: Publication) -> Optional[Path]:
+    """Unpack the archive; return the folder that it brings along, or None if there is none."""
+    archives = [file.name for file in publication.files if file.name.endswith((".tgz", ".tar.gz"))]
+    if not archives:
+        return None
+    unpacked = draft / "unpacked"
+    shutil.rmtree(unpacked, ignore_errors=True)  # of a process that was stopped
+    for name in archives:
+        try:
+            with tarfile.open(draft / "files" / name) as archive:
+                for member in archive:
+                    _extract(archive, member, unpacked)
+        except (OSError, EOFError, tarfile.TarError) as e:
+            raise DatasetUnusable(f"{name}: cannot be unpacked: {e}") from e
+    found = unpacked / publication.folder
+    if not found.is_dir():
+        raise DatasetUnusable(f"{', '.join(archives)}: has no folder {publication.folder}")
+    return found
+
+
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write a plain file or folder; what else an archive can hold, no dataset needs."""
+    path = Path(os.path.normpath(folder / member.name))
+    if folder not in path.parents and path != folder:
+        raise DatasetUnusable(f"{archive.name}: {member.name} leads out of its folder")
+    if member.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    content = archive.extractfile(member) if member.isfile() else None
+    if content is None:
+        raise DatasetUnusable(f"{archive.name}: {member.name} is neither a file nor a folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with content, path.open("wb") as file:
+        shutil.copyfileobj(content, file)

@@ -1,0 +1,79 @@
+"""Whether a longer training would have gone the same way so far. Needs no torch."""
+
+from __future__ import annotations
+
+from typing import Iterator, List, Optional
+
+from normlab.errors import FieldProblem
+from normlab.specs.jobs import JobSpec
+from normlab.specs.normalizers import BY_KIND
+from normlab.specs.sizes import total_steps
+from normlab.training.schedules import factor
+
+_LOOKS = 20_000  # updates of a very long training whose rates are compared
+_ANYWAY = "--anyway (anyway: true) goes on with the longer schedule from here"
+
+
+def too_short(after: JobSpec, done: int, per_epoch: int) -> List[FieldProblem]:
+    """Return that *after* asks for no more updates than the *done* ones; empty if it does."""
+    longer = total_steps(after, per_epoch) or 0
+    if longer > done:
+        return []
+    rule = f"{longer} updates in all were asked for, and {done} are made already; ask for more"
+    return [FieldProblem("epochs" if after.max_steps is None else "max_steps", rule)]
+
+
+def differences(before: JobSpec, after: JobSpec, done: int, per_epoch: int) -> List[FieldProblem]:
+    """
+    Return why *after* would not have made the first *done* updates as *before* did.
+
+    Args:
+        before, after: the same job but for its length.
+        done: updates.
+        per_epoch: updates in an epoch.
+    """
+    return list(_differences(before, after, done, per_epoch))
+
+
+def _differences(
+    before: JobSpec, after: JobSpec, done: int, per_epoch: int
+) -> Iterator[FieldProblem]:
+    steps, longer = total_steps(before, per_epoch) or 0, total_steps(after, per_epoch) or 0
+    change = _first_change(after, done, steps, longer, per_epoch)
+    if change is not None:
+        rule = (
+            f"{after.schedule.name!r} follows the length of the training: in {longer} updates, "
+            f"update {change} would have had {_rate(after, change, longer, per_epoch):.4g} of the "
+            f"learning rate, and had {_rate(after, change, steps, per_epoch):.4g}; {_ANYWAY}"
+        )
+        yield FieldProblem("schedule", rule)
+    if _follows_progress(after):
+        rule = f"{after.normalizer.kind!r} follows the finished share of the training; {_ANYWAY}"
+        yield FieldProblem("normalizer", rule)
+    if done == steps and done % per_epoch:
+        rule = (
+            f"{done} updates end within an epoch of {per_epoch}, where the job took its results, "
+            f"which a longer one would not; {_ANYWAY}"
+        )
+        yield FieldProblem("max_steps", rule)
+
+
+def _first_change(
+    spec: JobSpec, done: int, steps: int, longer: int, per_epoch: int
+) -> Optional[int]:
+    stride = -(-done // _LOOKS)
+    looks: List[int] = [*range(1, done, stride), done]
+    for step in looks:
+        if _rate(spec, step, steps, per_epoch) != _rate(spec, step, longer, per_epoch):
+            return step
+    return None
+
+
+def _rate(spec: JobSpec, step: int, steps: int, per_epoch: int) -> float:
+    return factor(spec.schedule, step, steps, per_epoch)
+
+
+def _follows_progress(spec: JobSpec) -> bool:
+    # what a layer of a plugin follows is not known
+    foreign = BY_KIND.plugin_of(spec.normalizer.kind) is not None
+    return foreign or spec.normalizer.follows_progress

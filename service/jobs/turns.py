@@ -1,0 +1,93 @@
+"""Turns: which queued job is next for a worker, by priority, then fairly by owner, then by age."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, text
+
+from service.jobs.records import HELD
+from service.plugins.abilities import Ability
+
+T = TypeVar("T")
+
+CLAIMABLE = (
+    f"state = 'queued' and device = :device and not cancel_requested and not {HELD}"
+    " and attempt - forgiven < max_attempts"
+    " and (not_before is null or not_before <= clock_timestamp())"
+    " and (cast(:most_replicas as int) is null"
+    " or coalesce((spec ->> 'replicas')::int, 1) / hosts <= cast(:most_replicas as int))"
+    " and hosts <= :most_hosts"
+    " and not code && cast(:unloadable as text[])"
+)
+# Owners in fair order: by priority, then fewest running jobs, then longest wait.
+_TURNS = text(f"""
+    select t.owner, head.priority
+    from turn t
+    cross join lateral (
+        select priority, created_at from job
+        where owner = t.owner and {CLAIMABLE}
+        order by priority desc, created_at, id limit 1
+    ) head
+    left join (
+        select owner, count(*) as running from job
+        where state = 'running' and device = :device group by owner
+    ) busy on busy.owner = t.owner
+    where t.device = :device
+    order by head.priority desc, coalesce(busy.running, 0), t.served_at nulls first,
+        head.created_at
+""")
+_HEAD = text(f"""
+    select id, code, hosts, coalesce((spec ->> 'replicas')::int, 1) / hosts as each from job
+    where owner = :owner and priority = :priority and {CLAIMABLE}
+    order by created_at, id limit 1 for update skip locked
+""")
+
+
+@dataclass(frozen=True)
+class Unjudged:
+    """The plugins of the next job, of which the worker has to find out whether it can load them."""
+
+    code: Sequence[str]
+
+
+def judging(ability: Ability | None, find: Callable[[Sequence[str]], T | Unjudged]) -> T:
+    """
+    Return what *find* returns, which is given the plugins that the worker cannot load.
+
+    As long as it comes to a job with plugins that were not judged, they are judged, outside of its
+    transaction, and it looks again.
+    """
+    unloadable = set(ability.unloadable()) if ability is not None else set()
+    while isinstance(found := find([*unloadable]), Unjudged):
+        if ability is not None:
+            unloadable |= {*ability.judge(found.code)}
+    return found
+
+
+def in_turn(
+    connection: Connection,
+    room: Mapping[str, Any],
+    ability: Ability | None,
+    accept: Callable[[Any], T],
+) -> T | Unjudged | None:
+    """
+    Lock claimable jobs in their order, until *accept* returns something for one; return that.
+
+    If it returns None for a job, it must have taken that job from the queue.
+
+    Args:
+        room: the device, the most replicas (per host) and hosts that a job may have, and the
+            plugins that it may not use.
+    """
+    for turn in connection.execute(_TURNS, room).all():
+        values = {**room, "owner": turn.owner, "priority": turn.priority}
+        while (job := connection.execute(_HEAD, values).first()) is not None:
+            if ability is not None and ability.unjudged(job.code):
+                return Unjudged(job.code)
+            accepted = accept(job)
+            if accepted is not None:
+                return accepted
+    return None

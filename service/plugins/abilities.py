@@ -1,0 +1,128 @@
+"""What workers can load: the packages that a plugin needs, and the plugins that were tried."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, text
+
+from normlab.plugins.needs import unmet
+from service.store.database import Database
+from service.store.events import to_json
+
+_NEEDS = text("""
+    select digest, name, coalesce(description -> 'needs', '[]') as needs from plugin
+    where digest = any(:digests)
+""")
+_OFFERS = text("""
+    select device, hostname, packages, loads from worker
+    where live_until > clock_timestamp() order by device, id
+""")
+_ADVERTISE = text("""
+    update worker set packages = cast(:packages as jsonb), loads = cast(:loads as jsonb)
+    where id = :worker
+""")
+
+
+class Ability(Protocol):
+    """What a worker knows of the plugins that its jobs can load."""
+
+    def unloadable(self) -> Collection[str]:
+        """Return the digests of those that they cannot load, as far as is known."""
+
+    def unjudged(self, code: Sequence[str]) -> bool:
+        """Return whether one of the digests *code* has not been judged."""
+
+    def judge(self, code: Sequence[str]) -> Collection[str]:
+        """Judge the digests *code*, and return those that cannot be loaded now."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A plugin that jobs use, with the packages that it needs."""
+
+    digest: str
+    name: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Offer:
+    """
+    What the jobs of one worker find.
+
+    Args:
+        packages: versions by name; None: not known yet.
+        loads: by digest why a plugin cannot be loaded, and "" if it was loaded.
+    """
+
+    device: str
+    hostname: str
+    packages: Mapping[str, str] | None = None
+    loads: Mapping[str, str] = field(default_factory=dict)
+
+    def lacks(self, plugin: Wanted) -> list[str]:
+        """Return why *plugin* cannot be loaded there; none while nothing speaks against it."""
+        tried = self.loads.get(plugin.digest)
+        if tried is not None:
+            return [tried] if tried else []
+        return [] if self.packages is None else unmet(plugin.needs, self.packages)
+
+
+def wanted(connection: Connection, digests: Iterable[str]) -> list[Wanted]:
+    """Return the plugins with *digests*, as far as they are known."""
+    asked = sorted(set(digests))
+    if not asked:
+        return []
+    rows = connection.execute(_NEEDS, {"digests": asked})
+    return [Wanted(row.digest, row.name, tuple(row.needs)) for row in rows]
+
+
+def offers(connection: Connection) -> list[Offer]:
+    """Return what each live worker offers."""
+    rows: Sequence[Any] = connection.execute(_OFFERS).all()
+    return [Offer(row.device, row.hostname, row.packages, row.loads) for row in rows]
+
+
+def advertise(
+    database: Database, worker: str, packages: Mapping[str, str] | None, loads: Mapping[str, str]
+) -> bool:
+    """Write down what *worker* offers; False before its first heartbeat."""
+    values = {
+        "worker": worker,
+        "packages": None if packages is None else to_json(dict(packages)),
+        "loads": to_json(dict(loads)),
+    }
+    with database.begin() as connection:
+        return connection.execute(_ADVERTISE, values).rowcount > 0
+
+
+def unable(database: Database, code: Sequence[str]) -> dict[str, str]:
+    """Return for each kind of device whose live workers cannot load the plugins *code*, why."""
+    if not code:
+        return {}
+    with database.autocommit() as connection:
+        plugins, offered = wanted(connection, code), offers(connection)
+    told = {offer.device: nobody_loads(offer.device, plugins, offered) for offer in offered}
+    return {device: reason for device, reason in told.items() if reason is not None}
+
+
+def nobody_loads(device: str, plugins: Sequence[Wanted], offered: Sequence[Offer]) -> str | None:
+    """
+    Say what no live worker for *device* can load of *plugins*; None if one can load them all.
+
+    Without a live worker nothing is said: then the job waits for any.
+    """
+    told = [
+        (offer.hostname, [f"{p.name}: {why}" for p in plugins for why in offer.lacks(p)])
+        for offer in offered
+        if offer.device == device
+    ]
+    if not told or not all(lacks for _, lacks in told):
+        return None
+    reasons = dict.fromkeys("; ".join(lacks) for _, lacks in told)
+    if len(reasons) == 1:
+        return next(iter(reasons))
+    return "; ".join(f"on {host} {', '.join(lacks)}" for host, lacks in told)

@@ -1,0 +1,122 @@
+"""Purge what has been in the trash for long enough: rows, and the folders of jobs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import text
+
+from normlab.records.trash import OwnerUsage, TrashRecord
+from service.one_by_one import OneByOne
+from service.store import audit
+from service.store.audit import Actor
+from service.store.database import Database
+
+_JOBS_A_ROUND = 100
+_OLD = "trashed_at < clock_timestamp() - make_interval(days => :days)"
+_DUE = text(f"select id from job where {_OLD} order by trashed_at limit :limit")
+# It may have been restored since, or another process may be purging it
+_LOCK = text(f"select 1 from job where id = :job and {_OLD} for update skip locked")
+_DELETE = text("delete from job where id = :job")
+# after its jobs, so that a study can be restored for as long as they can
+_DELETE_STUDIES = text(f"""
+    delete from study s where {_OLD}
+        and not exists (select from job where study = s.id and trashed_at is not null)
+""")
+_SUMMARY = text("""
+    select
+        (select count(*) from job where owner = :owner and trashed_at is not null) as jobs,
+        (select count(*) from study where owner = :owner and trashed_at is not null) as studies,
+        (select coalesce(sum(a.bytes), 0) from artifact a join job j on j.id = a.job
+            where j.owner = :owner and j.trashed_at is not null) as bytes,
+        (select min(trashed_at) from job where owner = :owner) as oldest
+""")
+# so long ago that the next round takes them
+_EMPTY = tuple(
+    text(f"update {table} set trashed_at = to_timestamp(0) where owner = :owner"
+         " and trashed_at is not null")
+    for table in ("job", "study")
+)  # fmt: skip
+_USAGE = text("""
+    select j.owner, count(distinct j.id) as jobs, coalesce(sum(a.bytes), 0) as bytes,
+        coalesce(sum(a.bytes) filter (where j.trashed_at is not null), 0) as trashed_bytes
+    from job j left join artifact a on a.job = j.id
+    where cast(:owner as text) is null or j.owner = :owner
+    group by j.owner order by bytes desc, j.owner
+""")
+_log = structlog.get_logger(__name__)
+
+
+class Purger:
+    """
+    Purges jobs and studies that have been in the trash for *days*; several processes may.
+
+    A job's folder goes before its row: if either cannot be deleted, the row stays in the trash,
+    and a later round goes on. A job that cannot be purged does not keep the others.
+
+    Args:
+        jobs: the folder of job folders.
+        days: in the trash.
+        failed: called for each job that could not be purged.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        jobs: Path,
+        days: int,
+        failed: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._days = {"days": days}
+        self._one_by_one = OneByOne("jobs to purge", self._purge, lambda *_: failed())
+
+    def round(self) -> int:
+        """Purge some jobs, and the studies that have none left; return how many in all."""
+        with self._database.autocommit() as connection:
+            due = connection.execute(_DUE, {**self._days, "limit": _JOBS_A_ROUND}).scalars().all()
+        jobs = self._one_by_one.round(due)
+        with self._database.begin() as connection:
+            studies = connection.execute(_DELETE_STUDIES, self._days).rowcount
+        if jobs or studies:
+            _log.info("purged", jobs=jobs, studies=studies)
+        return jobs + studies
+
+    def _purge(self, job: UUID) -> int:
+        with self._database.begin() as connection:
+            if connection.execute(_LOCK, {"job": job, **self._days}).first() is None:
+                return 0
+            folder = self._jobs / str(job)
+            if folder.exists():
+                shutil.rmtree(folder)
+            connection.execute(_DELETE, {"job": job})
+        return 1
+
+
+def summary(database: Database, owner: str, days: int) -> TrashRecord:
+    """Say what of *owner* is in the trash, and how large the files are."""
+    with database.autocommit() as connection:
+        row = connection.execute(_SUMMARY, {"owner": owner}).mappings().one()
+    return TrashRecord(**row, days=days)
+
+
+def empty(database: Database, owner: str, days: int, by: Actor | None = None) -> TrashRecord:
+    """Let all that *owner* has in the trash be purged now, in the background."""
+    with database.begin() as connection:
+        for statement in _EMPTY:
+            connection.execute(statement, {"owner": owner})
+        audit.write(connection, by, "trash.empty", owner)
+    return summary(database, owner, days)
+
+
+def usage(database: Database, owner: str | None = None) -> list[OwnerUsage]:
+    """Sum up the files of each owner's jobs, largest first; None: of all owners."""
+    with database.autocommit() as connection:
+        rows: list[Any] = list(connection.execute(_USAGE, {"owner": owner}).mappings())
+    return [OwnerUsage(**row) for row in rows]
