@@ -136,8 +136,9 @@ def _streamed(root: Path, spec: JobSpec) -> Spent:
     with opened(spec, root, lambda: None) as data:
         begun = _now()
         flip = AugmentationSpec(flip=True)
-        batches = EpochBatches(data, spec.batch_size, flip, seed=0, epoch=0)
-        for i in range(len(batches)):
+        updates = data.train_size // spec.batch_size
+        batches = EpochBatches(data, spec.batch_size, flip, seed=0, epoch=0, updates=updates)
+        for i in range(updates):
             batches[i]
         wall_s = time.perf_counter() - begun.wall_s
     return Spent(wall_s, _now().cpu_s - begun.cpu_s)

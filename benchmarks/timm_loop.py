@@ -1,4 +1,4 @@
-"""A job that trains a network of timm, against timm's own training loop with the network as it is."""
+"""A job that trains a network of timm, against timm's own loop with the network as it is."""
 
 from __future__ import annotations
 

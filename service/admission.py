@@ -12,6 +12,7 @@ from normlab.specs.costs import least_memory_bytes
 from normlab.specs.devices import DEVICES
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
+from normlab.specs.shared_answers import SharedAnswers
 from normlab.specs.zoo import INSTALL
 from service.inspector import Inspector, Unfit
 from service.jobs import workers
@@ -40,10 +41,23 @@ class Admission:
 
     def problems(self, spec: JobSpec) -> list[FieldProblem]:
         """List every rule that *spec* breaks, the operator's files included."""
-        found = job_rules.check(spec, self._settings.datasets)
+        return self._problems(spec, job_rules.check(spec, self._settings.datasets))
+
+    def checking(self) -> Callable[[JobSpec], list[FieldProblem]]:
+        """Return `problems` for many jobs that differ in few fields, each rule asked as needed."""
+        rules = job_rules.checker(self._settings.datasets)
+        memory = SharedAnswers(self._memory_problems)
+        return lambda spec: self._problems(spec, rules(spec), memory)
+
+    def _problems(
+        self,
+        spec: JobSpec,
+        found: list[FieldProblem],
+        memory: Callable[[JobSpec], list[FieldProblem]] | None = None,
+    ) -> list[FieldProblem]:
         if spec.device != "auto" and DEVICES[spec.device].traced and not found:
             found = self._library_problems(spec) or self._op_problems(spec)
-        found = found or self._library_problems(spec) or self._memory_problems(spec)
+        found = found or self._library_problems(spec) or (memory or self._memory_problems)(spec)
         found += norm_sources.problems(self._database, spec)
         return found + continuing.problems(self._database, spec)
 

@@ -18,6 +18,7 @@ from normlab.norms.conversion_report import ConversionReport
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
 from normlab.specs.sizes import task_of
+from normlab.specs.tasks import fits, written
 from normlab.specs.zoo import INSTALL, LIBRARIES
 
 Met = Tuple[str, Tuple[int, ...]]
@@ -80,11 +81,10 @@ def _problems(model: nn.Module, spec: JobSpec) -> Iterator[FieldProblem]:
         said = str(e).strip().splitlines() or [type(e).__name__]
         yield FieldProblem("model.name", f"{spec.model.name} cannot take these samples: {said[0]}")
         return
-    _, classes, size = inputs(spec)
-    expected = (len(x), classes, *task_of(spec).target_shape(size))
+    expected = (len(x), *task_of(spec).output_shape(*inputs(spec)))
     found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if found != expected:
-        rule = f"it returns {found} in training, and logits of shape {expected} are needed"
+    if not isinstance(found, tuple) or not fits(found, expected):
+        rule = f"it returns {found} in training, and logits of shape {written(expected)} are needed"
         yield FieldProblem("model.options", f"{rule}; see its options")
     yield from _too_few_values(met, spec)
 

@@ -78,7 +78,7 @@ def create_study(
         spec,
         owner=caller.owner,
         place=state.admission.placing(),
-        check=state.admission.problems,
+        check=state.admission.checking(),
         max_queued=state.settings.max_queued_per_owner,
         by=caller.actor,
     )
@@ -103,7 +103,7 @@ async def preview_study(spec: StudySpec, caller: ReaderDep, state: StateDep) -> 
             spec,
             owner=owner,
             place=state.admission.placing(),
-            check=state.admission.problems,
+            check=state.admission.checking(),
             steps=steps,
         )
         return answer(found.model_dump_json())
@@ -166,7 +166,7 @@ def extend_study(study: str, spec: StudySpec, caller: SubmitterDep, state: State
         spec,
         owner=caller.owner,
         place=state.admission.placing(),
-        check=state.admission.problems,
+        check=state.admission.checking(),
         max_queued=state.settings.max_queued_per_owner,
         by=caller.actor,
     )

@@ -28,6 +28,7 @@ class EpochBatches:
         samples_per_update: the number of samples in one update.
         place: moves the order to the device of the samples.
         rows: the indices of the wanted samples in an update; None: all.
+        updates: of the whole training, after which nothing is read ahead; None: not known.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class EpochBatches:
         epoch: int,
         place: Callable[[Tensor], Tensor] = lambda x: x,
         rows: Optional[Tensor] = None,
+        updates: Optional[int] = None,
     ) -> None:
         self._data = data
         self._rows = None if rows is None else place(rows)
         self._size = samples_per_update
         self._seed = seed
         self._epoch = epoch
+        self._updates = updates
         n = data.train_size
         g = torch.Generator().manual_seed(epoch_seed(seed, epoch))
         self._order = place(torch.randperm(n, generator=g))
@@ -79,6 +82,8 @@ class EpochBatches:
             g = torch.Generator().manual_seed(epoch_seed(self._seed, epoch))
             order = torch.randperm(self._data.train_size, generator=g)
             for number in range(i, len(self)):
+                if epoch * len(self) + number == self._updates:
+                    return
                 yield epoch * len(self) + number, order[rows + number * self._size].tolist()
             i = 0
 

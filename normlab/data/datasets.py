@@ -73,6 +73,11 @@ class Data:
         return len(self.train)
 
     @property
+    def test_size(self) -> int:
+        """Return the number of test samples."""
+        return len(self.test)
+
+    @property
     def channels(self) -> int:
         """Return C."""
         return self.train.x.shape[1]

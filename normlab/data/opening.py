@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Iterator, Optional, Tuple
+from typing import Iterator, Optional, Tuple, Union
 
-from normlab.data.datasets import load
+from normlab.data.datasets import Data, load
 from normlab.data.moments import shift_and_scale
 from normlab.data.sources import Pictures, Rows
 from normlab.data.stream import Stream
@@ -34,6 +34,23 @@ def opened(spec: JobSpec, data_root: Path, stop: Stop) -> Iterator[TrainingData]
     """
     Give the data of *spec*; they and the processes that read them are gone afterwards.
 
+    Raises:
+        ReaderLost: a process that reads the data died.
+        NormlabError: as `data_of`.
+    """
+    with lost_readers_named():
+        data = data_of(spec, data_root, stop)
+        try:
+            yield data
+        finally:
+            if isinstance(data, Stream):
+                data.close()
+
+
+def data_of(spec: JobSpec, data_root: Path, stop: Stop = lambda: None) -> Union[Data, Stream]:
+    """
+    Return the data of *spec*, in memory or as a stream.
+
     Either way the samples are the same to the bit, and so is what a job computes.
 
     Args:
@@ -41,31 +58,31 @@ def opened(spec: JobSpec, data_root: Path, stop: Stop) -> Iterator[TrainingData]
 
     Raises:
         DatasetUnusable: files are missing, damaged or of another format.
-        ReaderLost: a process that reads the data died.
+        JobStopped: *stop* asked for it.
     """
-    how, streams = loading(spec, data_root)
+    facts = DATASETS.get(spec.dataset.name)
+    reads = facts is not None and facts.of_pictures and spec.loading.mode != "memory"
+    index = index_of(spec.dataset, data_root) if reads else None
+    how, streams = loading(spec, data_root, index)
     if not streams:
-        yield replace(load(spec.dataset, data_root), loading=how)
-        return
-    with lost_readers_named():
-        workers = _workers(spec)
-        make = _rows if DATASETS[spec.dataset.name].of_arrays else _pictures
-        stream = make(spec, data_root, workers, stop)
-        try:
-            yield replace(stream, loading=f"{how}; {workers} processes read")
-        finally:
-            stream.close()
+        return replace(load(spec.dataset, data_root), loading=how)
+    workers = _workers(spec)
+    if index is None:
+        stream = _rows(spec, data_root, workers, stop)
+    else:
+        stream = _pictures(spec, index, data_root, workers, stop)
+    return replace(stream, loading=f"{how}; {workers} processes read")
 
 
-def loading(spec: JobSpec, data_root: Path) -> Tuple[str, bool]:
+def loading(spec: JobSpec, data_root: Path, index: Optional[Index]) -> Tuple[str, bool]:
     """Say how the data of *spec* are read and why, and whether they are streamed."""
     mode = spec.loading.mode
     if mode != "auto":
         return ("streamed" if mode == "stream" else "in memory") + ", as asked", mode == "stream"
-    facts = DATASETS[spec.dataset.name]
-    if not facts.streams:
+    facts = DATASETS.get(spec.dataset.name)
+    if facts is None or not facts.streams:
         return "in memory, where it is made", False
-    size, obstacle = _decoded_bytes(spec, data_root)
+    size, obstacle = _decoded_bytes(spec, data_root, index)
     said = f"{size / 2**20:.4g} MiB decoded"
     if size <= IN_MEMORY_BYTES:
         return f"in memory: {said}, at most {IN_MEMORY_BYTES >> 20} MiB", False
@@ -74,11 +91,10 @@ def loading(spec: JobSpec, data_root: Path) -> Tuple[str, bool]:
     return f"streamed: {said}, more than {IN_MEMORY_BYTES >> 20} MiB", True
 
 
-def _decoded_bytes(spec: JobSpec, data_root: Path) -> Tuple[int, str]:
+def _decoded_bytes(spec: JobSpec, data_root: Path, index: Optional[Index]) -> Tuple[int, str]:
     """Return the bytes of the samples in memory, and why they cannot be streamed ("": they can)."""
     dataset = spec.dataset
-    if not DATASETS[dataset.name].of_arrays:
-        index = index_of(dataset, data_root)
+    if index is not None:
         side = dataset.image_size or IMAGE_FOLDER_SIZE
         return (len(index.train) + len(index.test)) * 3 * side * side, ""
     path = data_root / str(dataset.file)
@@ -102,10 +118,9 @@ def _workers(spec: JobSpec) -> int:
     return max(1, min(_MOST_WORKERS, usable_cores() // spec.replicas))
 
 
-def _pictures(spec: JobSpec, data_root: Path, workers: int, stop: Stop) -> Stream:
+def _pictures(spec: JobSpec, index: Index, data_root: Path, workers: int, stop: Stop) -> Stream:
     dataset = spec.dataset
     size = dataset.image_size or IMAGE_FOLDER_SIZE
-    index: Index = index_of(dataset, data_root)
     splits = {"train": Pictures(index.train, size), "test": Pictures(index.test, size)}
     found = survey_pictures(splits, Kept(data_root), workers, dataset.skip_broken, stop)
     shift, scale = shift_and_scale(found.moments, dims=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List, Tuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,7 +39,7 @@ def load(spec: DatasetSpec, data_root: Path) -> Raw:
 def _decode_all(
     table: Table, size: int, skip_broken: bool, broken: List[str]
 ) -> Tuple[Tensor, Tensor]:
-    x = torch.empty(len(table), 3, size, size, dtype=torch.uint8)
+    x = np.empty((len(table), 3, size, size), np.uint8)
     y: List[int] = []
     for i in range(len(table)):
         try:
@@ -48,6 +49,6 @@ def _decode_all(
                 raise
             broken.append(str(e))
         else:
-            x[len(y)] = torch.from_numpy(picture)
+            x[len(y)] = picture
             y.append(int(table.labels[i]))
-    return x[: len(y)], torch.tensor(y, dtype=torch.int64)
+    return torch.from_numpy(x[: len(y)]), torch.tensor(y, dtype=torch.int64)

@@ -55,6 +55,11 @@ class Stream:
         return len(self.train)
 
     @property
+    def test_size(self) -> int:
+        """Return the number of test samples."""
+        return len(self.test)
+
+    @property
     def channels(self) -> int:
         """Return C."""
         return self.train.shape[0]

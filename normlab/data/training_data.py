@@ -29,6 +29,10 @@ class TrainingData(Protocol):
         """Return the number of training samples."""
 
     @property
+    def test_size(self) -> int:
+        """Return the number of test samples."""
+
+    @property
     def num_classes(self) -> int:
         """Return K."""
 

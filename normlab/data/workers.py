@@ -36,6 +36,7 @@ class Readers:
 
     def __init__(self, read: Read, workers: int, prefetch: int, pin: bool = False) -> None:
         self._questions = _Questions()
+        self._running: Any = None
         several: Dict[str, Any] = (
             {"prefetch_factor": prefetch, "persistent_workers": True} if workers else {}
         )
@@ -61,29 +62,33 @@ class Readers:
             DatasetUnusable: a sample cannot be read.
         """
         self._questions.now = questions
-        with _as_many_as_asked():
-            found = iter(self._loader)
-        for number, result, trouble in _received(found):
+        with _as_many_as_asked(), _dead_sockets_named():
+            self._running = iter(self._loader)  # it takes what was asked before from the workers
+        while True:
+            with _dead_sockets_named():
+                answer = next(self._running, None)
+            if answer is None:
+                return
+            number, result, trouble = answer
             if trouble is not None:
                 raise DatasetUnusable(trouble)
             yield number, result
 
     def close(self) -> None:
-        """End the workers."""
-        self._loader = ()  # its last reference: the workers end, and are waited for
+        """End the workers, and wait for them."""
+        # not by its last reference, as torch does: the traceback of an error may hold others, and
+        # until then the death of any worker would be raised wherever this process is
+        if self._loader.num_workers and self._running is not None:
+            self._running._shutdown_workers()
 
 
-def _received(answers: Iterator[Any]) -> Iterator[Any]:
-    """Yield *answers*; a worker that has died before its answer was taken is named."""
-    while True:
-        try:
-            answer = next(answers)
-        except StopIteration:
-            return
-        except (ConnectionError, EOFError, FileNotFoundError) as e:
-            # its socket is gone before the kernel says that it is
-            raise ReaderLost(_lost(f"{type(e).__name__}: {e}")) from e
-        yield answer
+@contextmanager
+def _dead_sockets_named() -> Iterator[None]:
+    """Name a worker whose socket is gone, which can be before the kernel says that it died."""
+    try:
+        yield
+    except (ConnectionError, EOFError, FileNotFoundError) as e:
+        raise ReaderLost(_lost(f"{type(e).__name__}: {e}")) from e
 
 
 def _lost(said: str) -> str:

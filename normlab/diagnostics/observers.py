@@ -84,7 +84,7 @@ class ScaleInvarianceObserver(Observer):
     def after_epoch(self, moment: Moment) -> None:
         """Take one gradient on a copy."""
         with replica(moment.model) as twin:
-            twin.train()
+            twin.train().requires_grad_(True)  # frozen ones have a gradient as well
             x, y = moment.train()
             moment.loss(twin(x[: moment.batch_size]), y[: moment.batch_size]).backward()  # type: ignore[no-untyped-call]
             for name, layer in scale_free_layers(twin):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 from torch import nn
 
 from normlab.client import Client
-from normlab.data import load as load_data
+from normlab.data.opening import opened
 from normlab.errors import Conflict
 from normlab.loading.code import spec_with_code
 from normlab.loading.networks import network_of
@@ -79,9 +80,10 @@ def _local() -> Client:
 
 def _loaded(client: Client, job: JobDetail, data_root: Path, trust_code: bool) -> Loaded:
     spec = spec_with_code(client, job, trust_code)
-    data = load_data(spec.dataset, data_root)
-    with tempfile.TemporaryDirectory(prefix="normlab-weights-") as folder:
+    threads = job.attempts[-1].environment.get("threads") if job.attempts else None
+    with ExitStack() as stack:
+        data = stack.enter_context(opened(spec, data_root, lambda: None))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="normlab-weights-"))
         path = client.save_weights(job.id, Path(folder) / "weights.safetensors")
         model = network_of(spec, data, path)
-    threads = job.attempts[-1].environment.get("threads") if job.attempts else None
-    return Loaded(model, TestData(spec, data, threads))
+        return Loaded(model, TestData(spec, data, threads, stack.pop_all().close))

@@ -5,18 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from torch import nn
 
-from normlab.data import Data
+from normlab.data.training_data import TrainingData
 from normlab.errors import InvalidSpec
-from normlab.nets import build
 from normlab.specs.jobs import JobSpec
-from normlab.specs.sizes import task_of
-from normlab.specs.zoo import without_weights
+from normlab.training.bare import bare_network
 
 
-def network_of(spec: JobSpec, data: Data, weights: Path) -> nn.Module:
+def network_of(spec: JobSpec, data: TrainingData, weights: Path) -> nn.Module:
     """
     Return *spec*'s network for *data* with the *weights*, in evaluation mode, on the CPU.
 
@@ -25,11 +22,8 @@ def network_of(spec: JobSpec, data: Data, weights: Path) -> nn.Module:
     Raises:
         InvalidSpec: the weights are of another network.
     """
-    with torch.random.fork_rng(devices=[]):
-        sizes = (data.channels, data.num_classes, data.image_size)
-        options = without_weights(spec.model.name, spec.model.options)  # ours replace them
-        fresh = spec.model.model_copy(update={"options": options})
-        model = build(fresh, spec.normalizer, *sizes, task=task_of(spec).name)
+    sizes = (data.channels, data.num_classes, data.image_size)
+    model = bare_network(spec, spec.normalizer, sizes)
     try:
         model.load_state_dict(safetensors.torch.load_file(str(weights)))
     except RuntimeError as e:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from contextlib import contextmanager
-from typing import Dict, Iterator, Optional, Tuple
+from typing import Callable, Dict, Iterator, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from normlab import norms
-from normlab.data import Data
+from normlab.data.training_data import TrainingData
 from normlab.specs.jobs import JobSpec
 from normlab.training.evaluation import batch_rows, evaluate
 from normlab.training.scoring import PlainSession
@@ -19,30 +20,38 @@ class TestData:
     """
     The test set of a job: iterate over its batches, or evaluate a network on it.
 
+    Data that do not fit into memory are streamed, as in the job; `close` ends the processes that
+    read them, and so does the end of this object.
+
     Args:
         spec: of the job.
         data: its dataset.
         threads: on which the job computed, None: as many as torch uses here; the order of sums
             depends on it.
+        close: lets the data go.
     """
 
     __test__ = False  # not a class of tests, whatever its name says
 
-    def __init__(self, spec: JobSpec, data: Data, threads: Optional[int] = None) -> None:
+    def __init__(
+        self,
+        spec: JobSpec,
+        data: TrainingData,
+        threads: Optional[int] = None,
+        close: Callable[[], object] = lambda: None,
+    ) -> None:
         self.spec = spec
         self.num_classes = data.num_classes
         self._data = data
         self._threads = threads
+        self.close = weakref.finalize(self, close)
 
     def __len__(self) -> int:
-        return len(self._data.test)
+        return self._data.test_size
 
     def __iter__(self) -> Iterator[Tuple[Tensor, Tensor]]:
         """Yield batches as the network takes them, standardized, and their classes."""
-        size = batch_rows(self.spec.batch_size, self._data.image_size)
-        test = self._data.test
-        for x, y in zip(torch.split(test.x, size), torch.split(test.y, size)):
-            yield self._data.standardize(x), y
+        return self._data.test_batches(batch_rows(self.spec.batch_size, self._data.image_size))
 
     def evaluate(self, model: nn.Module) -> Dict[str, float]:
         """Return the metrics of *model* as the job's own evaluation computes them."""

@@ -86,7 +86,7 @@ def use_here(declared: Declared) -> None:
     except (OSError, TypeError):  # typed into an interpreter that keeps no text
         text = repr(declared)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    package, where = f"normlab_here_{digest[:16]}", declared.target.__module__
+    package, where = f"normlab_here_{digest[:16]}", declared.target.__module__ or "exec"
     sys.modules[package] = types.ModuleType(package)
     others = [
         p for p in registries.in_force() if declared.name not in p.entries.get(declared.part, ())

@@ -27,6 +27,7 @@ class Head(NamedTuple):
     shape: Tuple[int, ...]
     dtype: str
     begin: int = 0
+    bytes: int = 0
 
 
 def heads(path: Path) -> Dict[str, Head]:
@@ -80,7 +81,9 @@ def _of_safetensors(path: Path) -> Dict[str, Head]:
             raise ValueError("is damaged, or no .safetensors file: its head is too long")
         head = json.loads(file.read(size))
     head.pop("__metadata__", None)
-    return {
-        key: Head(tuple(one["shape"]), _NUMPY[one["dtype"]], 8 + size + one["data_offsets"][0])
-        for key, one in head.items()
-    }
+    found = {}
+    for key, one in head.items():
+        begin, end = one["data_offsets"]
+        place = (8 + size + begin, end - begin)
+        found[key] = Head(tuple(one["shape"]), _NUMPY[one["dtype"]], *place)
+    return found

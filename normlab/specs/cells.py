@@ -143,9 +143,9 @@ class _Maker:
             yield Cell(key, coordinates, seed, of)
 
     def _with_code(self, spec: JobSpec, texts: Dict[str, str]) -> Tuple[JobSpec, Dict[str, str]]:
+        if not self._named and not registries.in_force():
+            return spec, texts
         with registries.naming(self._named):
-            if not registries.in_force():
-                return spec, texts
             code = spec.code_in_use()
         text = json.dumps(code, separators=(",", ":")) if code else ""
         return spec.model_copy(update={"code": code}), _told({**texts, "code": text})
@@ -170,7 +170,10 @@ class _Maker:
         if self._first is None:
             self._first = (spec, texts)
         for name, key in fields.items():
-            self._known[key] = _Field(coordinates, getattr(spec, name), texts.get(name, ""))
+            # kept from then on: cells that are alike in a field share one object
+            self._known.setdefault(
+                key, _Field(coordinates, getattr(spec, name), texts.get(name, ""))
+            )
 
 
 def _told(texts: Dict[str, str]) -> Dict[str, str]:

@@ -17,6 +17,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.model_facts import NormPlace
 from normlab.specs.models import MODELS
 from normlab.specs.sizes import image_size, steps_per_epoch, train_size
+from normlab.specs.under_code import under_its_code
 
 START_S = 0.5  # a process from a warm host, its data and its first update
 _CALL_S = 0.5e-3
@@ -28,13 +29,14 @@ _PYTHON_ELEMENT_S = 10e-9
 _WEIGHT_S = 2e-9
 HEAVY_S = 0.05  # of a micro-batch on one core
 _FORWARD = 1 / 3  # of a sample's time: what evaluation needs
+# More than the normalizers' places tell of.
 _NETWORK = {
     "unet": 2.7,
     "lstm": 9.0,
     "vit": 1.3,
     "convnext": 1.5,
     "stylizer": 1.5,  # its loss runs the features three times
-}  # more than the normalizers' places tell of
+}
 _NATIVE = {"none", "batch", "layer", "group", "instance", "dyt", "weight", "bounded_weight",
            "weight_standardized", "scaled_weight_standardized"}  # fmt: skip
 _KERNEL = 9  # weights of a 3x3 convolution for each pair of channels
@@ -48,6 +50,7 @@ class Cost(NamedTuple):
     sample_s: float
 
 
+@under_its_code
 def cost(spec: JobSpec) -> Optional[Cost]:
     """
     Return the cost of *spec*'s updates; None for an unknown network or image size.
@@ -98,6 +101,7 @@ def parallel_share(spec: JobSpec) -> Optional[float]:
     return samples_s / whole_s if whole_s >= HEAVY_S else None
 
 
+@under_its_code
 def job_s(spec: JobSpec, steps: int) -> Optional[float]:
     """Return the seconds of a job with *steps* updates, including its start and evaluations."""
     found, each = cost(spec), update_s(spec)
@@ -127,6 +131,7 @@ def _test_size(spec: JobSpec) -> Optional[int]:
     return asked if known is None else min(known, asked or known)
 
 
+@under_its_code
 def least_memory_bytes(spec: JobSpec) -> int:
     """
     Return bytes that each training process of *spec* must hold at once; it will hold more.

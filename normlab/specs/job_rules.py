@@ -20,10 +20,13 @@ from normlab.specs.normalizers import check_channels
 from normlab.specs.optimization import SGD, RMSprop
 from normlab.specs.own_options import checked_options
 from normlab.specs.problems import explain
+from normlab.specs.shared_answers import ManySharedAnswers
 from normlab.specs.sizes import image_size, train_size
 from normlab.specs.tasks import TASKS
+from normlab.specs.under_code import under_its_code
 
 Problems = Iterator[FieldProblem]
+Rule = Callable[[JobSpec], Problems]
 
 
 def admit(spec: JobSpec, data_root: Optional[Path]) -> None:
@@ -36,16 +39,32 @@ def admit(spec: JobSpec, data_root: Optional[Path]) -> None:
     refuse(check(spec, data_root))
 
 
+@under_its_code
 def check(spec: JobSpec, data_root: Optional[Path]) -> List[FieldProblem]:
     """
     List every rule that *spec* breaks; empty if it can be run.
 
     Files are checked below *data_root*, or not at all if it is None.
     """
-    problems = [p for rule in _RULES for p in rule(spec)]
-    if data_root is not None:
-        problems += _files(spec, data_root)
-    return problems
+    return [problem for rule in _rules(data_root) for problem in rule(spec)]
+
+
+def checker(data_root: Optional[Path]) -> Callable[[JobSpec], List[FieldProblem]]:
+    """
+    Return `check` for many jobs that differ in few fields, such as the cells of a grid.
+
+    Files, and what plugins are in force, count as they are when a rule first reads them.
+    """
+    rules = ManySharedAnswers([under_its_code(_in_whole(rule)) for rule in _rules(data_root)])
+    return lambda spec: [problem for problems in rules(spec) for problem in problems]
+
+
+def _rules(data_root: Optional[Path]) -> Sequence[Rule]:
+    return _RULES if data_root is None else (*_RULES, lambda spec: _files(spec, data_root))
+
+
+def _in_whole(rule: Rule) -> Callable[[JobSpec], List[FieldProblem]]:
+    return lambda spec: list(rule(spec))
 
 
 def _names(spec: JobSpec) -> Problems:
@@ -279,7 +298,7 @@ def _files(spec: JobSpec, data_root: Path) -> Problems:
         yield FieldProblem("dataset.folder" if spec.dataset.folder else "dataset.name", rule)
 
 
-_RULES: Tuple[Callable[[JobSpec], Problems], ...] = (
+_RULES: Tuple[Rule, ...] = (
     _names,
     _task,
     _dataset,

@@ -8,8 +8,10 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.model_facts import ModelFacts, NormPlace, SampleSize
 from normlab.specs.models import MODELS
 from normlab.specs.sizes import image_size
+from normlab.specs.under_code import under_its_code
 
 
+@under_its_code
 def places(spec: JobSpec) -> Optional[List[NormPlace]]:
     """
     List the normalizers of *spec*'s network in the order in which a sample meets them.
@@ -29,6 +31,7 @@ def places(spec: JobSpec) -> Optional[List[NormPlace]]:
     return None if found is None else list(found)
 
 
+@under_its_code
 def why_unfit(spec: JobSpec) -> Optional[str]:
     """Return why *spec*'s network cannot take its samples; None: nobody knows of a reason."""
     facts, size = MODELS.get(spec.model.name), sample_size(spec)
@@ -37,6 +40,7 @@ def why_unfit(spec: JobSpec) -> Optional[str]:
     return facts.unfit.get(size)
 
 
+@under_its_code
 def sample_size(spec: JobSpec) -> Optional[SampleSize]:
     """Return what *spec*'s network is built for; None where only the dataset's files tell."""
     facts, side = spec.dataset.facts(), image_size(spec)

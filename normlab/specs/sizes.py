@@ -8,8 +8,10 @@ from normlab.errors import InvalidSpec
 from normlab.specs.datasets import IMAGE_FOLDER_SIZE
 from normlab.specs.jobs import JobSpec
 from normlab.specs.tasks import TASKS, TaskFacts
+from normlab.specs.under_code import under_its_code
 
 
+@under_its_code
 def steps(spec: JobSpec) -> Optional[int]:
     """Return the updates of the whole job, or None if only the dataset's files tell."""
     per_epoch = steps_per_epoch(spec, train_size(spec))
@@ -31,6 +33,7 @@ def total_steps(spec: JobSpec, per_epoch: Optional[int]) -> Optional[int]:
     return full if spec.max_steps is None else min(full, spec.max_steps)
 
 
+@under_its_code
 def train_size(spec: JobSpec) -> Optional[int]:
     """Return the number of training samples, or None if only the files tell."""
     facts = spec.dataset.facts()
@@ -39,6 +42,7 @@ def train_size(spec: JobSpec) -> Optional[int]:
     return min(facts.train_size, spec.dataset.train_size or facts.train_size)
 
 
+@under_its_code
 def image_size(spec: JobSpec) -> Optional[int]:
     """Return the side of the job's images; None for an unknown dataset, or an unread file."""
     facts = spec.dataset.facts()
@@ -49,6 +53,7 @@ def image_size(spec: JobSpec) -> Optional[int]:
     return facts.image_size
 
 
+@under_its_code
 def task_of(spec: JobSpec) -> TaskFacts:
     """
     Return the task of the job's dataset.

@@ -38,4 +38,4 @@ def decoded(content: bytes, size: int, name: str) -> np.ndarray[Any, np.dtype[np
     image = image.resize(
         (size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
     )
-    return np.array(image).transpose(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+    return np.asarray(image).transpose(2, 0, 1)  # (H, W, 3) -> (3, H, W)

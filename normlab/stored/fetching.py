@@ -73,13 +73,13 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) ->
     """Write a plain file or folder; what else an archive can hold, no dataset needs."""
     path = Path(os.path.normpath(folder / member.name))
     if folder not in path.parents and path != folder:
-        raise DatasetUnusable(f"{archive.name}: {member.name} leads out of its folder")
+        raise DatasetUnusable(f"{archive.name!s}: {member.name} leads out of its folder")
     if member.isdir():
         path.mkdir(parents=True, exist_ok=True)
         return
     content = archive.extractfile(member) if member.isfile() else None
     if content is None:
-        raise DatasetUnusable(f"{archive.name}: {member.name} is neither a file nor a folder")
+        raise DatasetUnusable(f"{archive.name!s}: {member.name} is neither a file nor a folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     with content, path.open("wb") as file:
         shutil.copyfileobj(content, file)

@@ -56,7 +56,7 @@ def _load(
     source = _normalizer_in(said)
     swap = start.normalizers == "swap" and not _alike(source, spec.normalizer)
     if swap and source is not None and source.acts_on_weights:
-        tensors = plain_weights(spec.model, source, tensors, _sizes(said, data))
+        tensors = plain_weights(spec, source, tensors, _sizes(said, data))
     if swap:  # what our kind does to weights starts from those of the file
         remove_weight_normalization(model)
     fitting = Fitting(model, tensors)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
-import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
-from normlab.nets import Site, build
+from normlab.nets import Site
 from normlab.norms import (
     ActivationNorm,
     NormActivation,
@@ -20,9 +19,10 @@ from normlab.norms import (
 )
 from normlab.norms.carrying import carry_statistics
 from normlab.norms.token_norm import TokenNorm
-from normlab.specs.network_and_data import ModelSpec
+from normlab.specs.jobs import JobSpec
 from normlab.specs.norm_base import BatchStatisticsSpec
 from normlab.specs.normalizers import NormSpec
+from normlab.training.bare import bare_network
 from normlab.training.fitting import Fitting
 
 # An identity stands where a kind has no layer.
@@ -57,7 +57,7 @@ def norm_places(model: nn.Module, prefix: str = "") -> Iterator[Tuple[str, nn.Mo
 
 
 def plain_weights(
-    model: ModelSpec, source: NormSpec, tensors: Mapping[str, Tensor], sizes: Tuple[int, int, int]
+    spec: JobSpec, source: NormSpec, tensors: Mapping[str, Tensor], sizes: Tuple[int, int, int]
 ) -> Dict[str, Tensor]:
     """
     Return the weights that a network with *source*, a normalization of weights, computes with.
@@ -68,14 +68,12 @@ def plain_weights(
     Raises:
         InvalidSpec: *tensors* are of another network.
     """
-    with torch.random.fork_rng(devices=[]):
-        net = build(model, source, *sizes)
+    net = bare_network(spec, source, sizes)
     try:
         net.load_state_dict(dict(tensors))
     except RuntimeError as e:
-        raise InvalidSpec(
-            f"init_from: the file is not of {model.name}, {source.kind!r}: {e}"
-        ) from e
+        of = f"{spec.model.name} with {source.kind!r}"
+        raise InvalidSpec(f"init_from: the file has not the weights of {of}: {e}") from e
     plain = remove_weight_normalization(net).state_dict()
     return {name: value.detach() for name, value in plain.items()}
 

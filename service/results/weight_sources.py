@@ -151,7 +151,10 @@ def _of_file(data_root: Path, file: str) -> str:
 @lru_cache(maxsize=256)
 def _sha256(path: Path, changed_ns: int, size: int) -> str:
     try:
-        heads(path)
+        ends = [head.begin + head.bytes for head in heads(path).values()]
     except ValueError as e:
         raise ValueError(f"{path.name} {e}") from e
+    if max(ends, default=0) > size:
+        rule = f"{path.name} ends early: it has {size} bytes, and its head tells of {max(ends)}"
+        raise ValueError(f"{rule}; copy it again")
     return sha256(path)

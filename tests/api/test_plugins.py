@@ -9,12 +9,17 @@ import pytest
 from fastapi import FastAPI
 
 from api.main import create_app
+from normlab.plugins.loading import load
 from service.jobs.doorbell import SilentDoorbell
+from service.plugins import store
 from service.settings import Settings
 from service.store.database import Database
 from tests.api.conftest import a_job
 from tests.api.serving import serve
-from tests.normlab.plugins.authors import BROKEN, MY_NORMS, mine, no_plugins, written
+from tests.normlab.plugins.authors import BROKEN, MY_NORMS, mine, no_plugins, source, written
+from tests.normlab.plugins.own_networks import JOB as NETS
+from tests.normlab.plugins.own_networks import my_nets
+from tests.normlab.plugins.test_options_of_measures import WITH_OPTIONS
 from tests.tokens import create_token
 
 __all__ = ["no_plugins"]
@@ -174,3 +179,27 @@ def test_without_a_process_that_describes_them_the_api_starts_and_says_so(
         assert "no process here describes plugins" in trouble["reason"]
         assert client.post("/v1/jobs", json=a_job()).status_code == 202
         assert client.post("/v1/plugins", json=UPLOAD).status_code == 503
+
+
+def test_networks_datasets_metrics_and_hooks_of_an_upload_are_known_to_its_jobs(
+    client: httpx.Client, database: Database, tmp_path: Path
+) -> None:
+    """Those of the operator are in force everywhere; these are not."""
+    digests = []
+    for plugin in (my_nets(), source("mine.py", WITH_OPTIONS)):
+        described = load(plugin.written_below(tmp_path), plugin.name)
+        with database.begin() as connection:
+            store.keep(connection, plugin, described, owner="ada", origin={})
+        digests.append(plugin.digest)
+    hooks = [{"name": "set_weights", "to": 0.5}]
+    job = {**a_job(), **NETS, "metrics": ["val/top2"], "hooks": hooks, "code": digests}
+    created = client.post("/v1/jobs", json=job)
+    assert created.status_code == 202, created.text
+    base = {name: value for name, value in job.items() if name != "normalizer"}
+    study = {"name": "s", "base": base, "axes": {"normalizer": ["batch", "group"]}}
+    preview = client.post("/v1/studies:preview", json=study).json()
+    assert (preview["cells"], preview["refused"]) == (2, [])
+    assert client.post("/v1/studies", json=study).status_code == 202
+    wrong = {**job, "batch_size": 4, "model": {"name": "tower_of_mine", "width": 3}}
+    (error,) = client.post("/v1/jobs", json=wrong).json()["errors"]
+    assert error["field"] == "model.width"

@@ -11,8 +11,17 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from normlab.events import AnyEvent, CheckpointWritten, Failed, Finished, Metrics, Started
+from normlab.events import (
+    AnyEvent,
+    ArtifactWritten,
+    CheckpointWritten,
+    Failed,
+    Finished,
+    Metrics,
+    Started,
+)
 from workers.job_order import CheckpointReference
 from workers.process import FreshLauncher, JobProcess, Launcher
 from workers.replicas import Word, last_word
@@ -135,6 +144,27 @@ def test_a_killed_replica_ends_the_attempt_and_the_next_ends_with_the_same_numbe
     states = [_session(_checkpoints(e)[0]) for e in (resumed, whole)]
     torch.testing.assert_close(*states, rtol=0, atol=0)
     assert events
+
+
+def test_replicas_start_from_the_same_weights_and_freeze_the_same_parts(
+    warm: Launcher, tmp_path: Path
+) -> None:
+    source = warm.start(make_order(tmp_path / "source", {**SHORT, "normalizer": "group"}))
+    events, _ = read_to_the_end(source)
+    source.close()
+    file = next(e for e in events if isinstance(e, ArtifactWritten))
+    start = {"sha256": file.sha256, "normalizers": "swap"}
+    spec = {**PAIR, "max_steps": 20, "init_from": start, "freeze": ["0.*"]}
+    process = warm.start(make_order(tmp_path / "pair", spec, threads=2, weights=file.path))
+    events, log = read_to_the_end(process)
+    process.close()
+    assert isinstance(events[-1], Finished), log
+    assert isinstance(events[0], Started)
+    assert events[0].environment["frozen"] == ["0.weight"]
+    ended = next(e for e in events if isinstance(e, ArtifactWritten))
+    before, after = load_file(file.path), load_file(ended.path)
+    assert torch.equal(after["0.weight"], before["0.weight"])
+    assert not torch.equal(after["2.weight"], before["2.weight"])
 
 
 def test_replicas_asked_to_stop_write_a_checkpoint_and_give_the_reason(

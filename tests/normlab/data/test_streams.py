@@ -19,6 +19,7 @@ from normlab.errors import DatasetUnusable, JobCancelled, ReaderLost
 from normlab.specs import dataset_contents
 from normlab.specs.jobs import JobSpec
 from normlab.specs.optimization import AugmentationSpec
+from normlab.stored.indexes import index_of
 from tests.normlab.data.stored_pictures import WRITERS, write
 
 SIZE = 8
@@ -124,6 +125,14 @@ def test_a_replica_reads_its_own_rows_alone(tmp_path: Path) -> None:
     assert len(asked) == 4 * len(whole)
 
 
+def test_nothing_is_read_ahead_beyond_the_last_update(tmp_path: Path) -> None:
+    write(tmp_path, "image_folder")
+    with opened(job("image_folder", "stream"), tmp_path, never) as data:
+        given = EpochBatches(data, 8, AugmentationSpec(), seed=5, epoch=1, updates=9)
+        assert [number for number, _ in given._upcoming(1)] == [7, 8]
+        given[2]
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 def test_arrays_in_a_file_are_streamed_with_the_bits_they_have_in_memory(
     dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -166,14 +175,15 @@ def test_size_chooses_and_the_reason_is_given(
 ) -> None:
     write(tmp_path, "image_folder")
     spec = job("image_folder", "auto")
-    how, streams = loading(spec, tmp_path)
+    index = index_of(spec.dataset, tmp_path)
+    how, streams = loading(spec, tmp_path, index)
     assert (how, streams) == ("in memory: 0.01282 MiB decoded, at most 1024 MiB", False)
     monkeypatch.setattr("normlab.data.opening.IN_MEMORY_BYTES", 10_000)
-    how, streams = loading(spec, tmp_path)
+    how, streams = loading(spec, tmp_path, index)
     assert streams
     assert how.startswith("streamed: 0.01282 MiB decoded, more than")
     small = JobSpec.model_validate({"normalizer": "batch"})
-    assert loading(small, tmp_path) == ("in memory, where it is made", False)
+    assert loading(small, tmp_path, None) == ("in memory, where it is made", False)
 
 
 def test_readers_end_with_the_stream(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors import safe_open
@@ -23,7 +25,10 @@ from normlab.loading import Loaded
 from normlab.loading.export import CARD, write_program
 from normlab.records import JobDetail
 from normlab.stacks.connection import Connection
-from tests.normlab.loading.conftest import SMALL, Cli
+from tests.normlab.loading.conftest import SMALL, Cli, done
+from tests.normlab.plugins.authors import no_plugins, written
+
+__all__ = ["no_plugins"]
 
 JOBS: dict[str, dict[str, Any]] = {
     "batch": {"normalizer": "batch"},
@@ -145,6 +150,37 @@ def test_a_network_that_torch_cannot_trace_is_refused_with_the_reason(
     _, data = _load(client, trained["batch"].id)
     with pytest.raises(InvalidSpec, match=r"cannot trace preresnet8 with 'batch' \("):
         write_program(Loaded(Branching(), data), tmp_path / "net.pt2")
+
+
+def test_a_set_that_was_streamed_is_streamed_again(client: Client, folder: Path) -> None:
+    root = folder / "datasets"
+    root.mkdir(exist_ok=True)
+    x = np.random.default_rng(0).integers(0, 255, (60, 1, 8, 8), dtype=np.uint8)
+    y = np.arange(60) % 3
+    np.savez(root / "own.npz", train_x=x[:40], train_y=y[:40], test_x=x[40:], test_y=y[40:])
+    data = {"name": "file", "file": "own.npz"}
+    model = {"name": "convnet", "width": 4}
+    fields = {"dataset": data, "model": model, "loading": {"mode": "stream", "workers": 1}}
+    job = done(client, normalizer="batch", **fields)
+    assert job.state == "succeeded", job.error
+    before = set(psutil.Process().children())
+    net, test = normlab.load(job.id, client=client, data_root=root)
+    assert len(test) == 20
+    assert test.evaluate(net)["val/loss"] == job.last["val/loss"].value
+    test.close()
+    assert set(psutil.Process().children()) <= before
+
+
+def test_code_that_somebody_uploaded_runs_here_only_if_it_is_trusted(
+    client: Client, tmp_path: Path, no_plugins: None
+) -> None:
+    code = client.plugins.upload(written(tmp_path)).digest
+    job = done(client, normalizer="dyt_of_mine", code=[code])
+    assert job.state == "succeeded", job.error
+    with pytest.raises(InvalidSpec, match="give trust_code=True"):
+        _load(client, job.id)
+    model, data = normlab.load(job.id, client=client, trust_code=True)
+    assert data.evaluate(model)["val/loss"] == job.last["val/loss"].value
 
 
 def test_the_command_writes_weights_and_a_card(

@@ -11,8 +11,10 @@ from normlab.errors import InvalidSpec
 from normlab.plugins.descriptions import PluginDescription
 from normlab.plugins.loading import load
 from normlab.plugins.needs import unmet
-from tests.normlab.plugins.authors import MY_NORMS, source
+from normlab.specs import registries
+from tests.normlab.plugins.authors import MY_NORMS, no_plugins, source
 
+__all__ = ["no_plugins"]
 HERE = {"Foo_Bar": "0.7.2", "odd": "built by hand", "python": "3.8.10"}
 
 
@@ -59,3 +61,9 @@ def test_a_plugin_needs_what_any_of_its_names_needs(tmp_path: Path) -> None:
 def test_needs_that_nobody_can_compare_are_refused(needs: str, rule: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidSpec, match=rule):
         loaded(with_needs(needs), tmp_path)
+
+
+@pytest.mark.usefixtures("no_plugins")
+def test_what_is_declared_in_a_text_without_a_module_is_in_force_with_its_needs() -> None:
+    exec(with_needs("('rich',)"), {})
+    assert {plugin.needs for plugin in registries.in_force()} == {(), ("rich",)}

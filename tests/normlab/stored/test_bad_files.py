@@ -7,10 +7,8 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from normlab.cli import application
 from normlab.errors import DatasetUnusable
 from normlab.specs.job_rules import check
 from normlab.specs.jobs import JobSpec
@@ -149,30 +147,3 @@ def test_only_datasets_in_files_can_be_streamed() -> None:
     (problem,) = check(JobSpec.model_validate(spec), None)
     assert problem.field == "loading.mode"
     assert problem.rule.startswith("shapes32 is made in memory; 'stream' is for image_folder")
-
-
-def test_verify_names_each_picture_and_shard(
-    shards: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["datasets", "verify", "webdataset", "--folder", "pets"]
-    arguments += ["--data-root", str(shards)]
-    assert application.run(arguments) == 0
-    path = shards / "pets" / "test" / "001.tar"
-    content = bytearray(path.read_bytes())
-    content[600:700] = b"?" * 100  # within the first picture
-    path.write_bytes(bytes(content[:-11_000]))
-    capsys.readouterr()
-    assert application.run(arguments) == 1
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(f"{path}: ends early")
-    assert lines[1].startswith(f"{path} at byte 512: expected a picture, but")
-    assert len(lines) == 2
-
-
-def test_verify_reads_arrays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    x, y = np.zeros((20, 1, 4, 4), np.uint8), np.arange(20) % 2
-    path = tmp_path / "my.npz"
-    np.savez(path, train_x=x, train_y=y, test_x=x)
-    arguments = ["datasets", "verify", "file", "--file", "my.npz", "--data-root", str(tmp_path)]
-    assert application.run(arguments) == 1
-    assert f"{path}: test_y cannot be read" in capsys.readouterr().out

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import tarfile
 from pathlib import Path
 from typing import Optional
 
 import pytest
 
-from normlab.cli import application
 from normlab.errors import Conflict, DatasetUnusable, ServiceUnavailable, StorageFull
 from normlab.host.locks import held
-from normlab.stored import addresses
 from normlab.stored.downloads import Progress, download
 from normlab.stored.fetching import fetch
-from tests.normlab.stored.publisher import Publisher, archive, cifar10, published, serving
+from tests.normlab.stored.publisher import Publisher, archive, published, serving
 
 CONTENT = bytes(range(256)) * 1000
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -135,52 +131,3 @@ def test_one_process_fetches_at_a_time(tmp_path: Path) -> None:
     said = "another process is fetching pets"
     with held(tmp_path / ".normlab" / "fetching-pets.lock"), pytest.raises(Conflict, match=said):
         fetch("pets", published(b"", "pets.tgz", "pets"), tmp_path, quiet, "http://x")
-
-
-def run(*arguments: object) -> int:
-    return application.run(["datasets", *map(str, arguments)])
-
-
-def test_the_command_fetches_and_verifies_from_a_mirror(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    black = cifar10()
-    known = published(black, "cifar-10-binary.tar.gz", "cifar-10-batches-bin")
-    known = dataclasses.replace(known, use="-s dataset.name=cifar10")
-    monkeypatch.setitem(addresses.PUBLICATIONS, "cifar10", known)
-    root = ("--data-root", tmp_path)
-    with serving(Publisher({"/cifar10/cifar-10-binary.tar.gz": black})) as server:
-        assert run("fetch", "cifar10", *root, "--mirror", f"{server.url}/") == 0
-        assert "submit -s normalizer=batch -s dataset" in capsys.readouterr().out
-        assert run("fetch", "cifar10", *root, "--mirror", server.url, "--json") == 0
-        assert json.loads(capsys.readouterr().out)["folder"] == f"{tmp_path}/cifar-10-batches-bin"
-    assert len(server.asked) == 1
-    assert run("verify", "cifar10", *root) == 0
-    path = tmp_path / "cifar-10-batches-bin" / "data_batch_2.bin"
-    path.write_bytes(b"short")
-    capsys.readouterr()
-    assert run("verify", "cifar10", *root) == 1
-    said = capsys.readouterr().out
-    assert said.startswith(f"{path}: truncated: 5 bytes of 30730000; remove its folder")
-    assert run("fetch", "cifar10", *root) == 2
-    assert "was there before, and lacks" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (("fetch", "cifar11"), "no address of 'cifar11' is known; there are cifar10"),
-        (("fetch", "mnist", "--mirror", "ftp://x"), "--mirror ftp://x: expected an address with"),
-        (("verify", "nope"), "no dataset 'nope'; there are"),
-        (("verify", "image_folder"), "needs the name of its folder: --folder"),
-        (("verify", "file"), "needs the name of its file: --file"),
-        (("verify", "digits"), "is made in memory and has no files"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_code_2(
-    arguments: tuple[str, ...], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(*arguments, "--data-root", tmp_path) == 2
-    err = capsys.readouterr().err
-    assert says in err
-    assert len(err.splitlines()) == 1

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from normlab.data import load
-from normlab.errors import InvalidSpec
+from normlab.errors import InvalidSpec, UnsupportedModel
 from normlab.nets import build
 from normlab.norms import activation_norms, remove_weight_normalization
 from normlab.specs.jobs import JobSpec
@@ -218,6 +218,25 @@ def test_frozen_parameters_stay_and_the_others_learn(tmp_path: Path) -> None:
     assert recorder.events("Started")[0].environment["frozen"][0] == "0.weight"
     for name, parameter in fresh.named_parameters():
         assert torch.equal(after[name], parameter) == name.startswith(("0.", "1.")), name
+
+
+def test_diagnostics_look_at_frozen_layers_too(tmp_path: Path) -> None:
+    looks = ["scale_invariance", "landscape", "gradient_bias"]
+    recorder, _ = train(small_job(**NET, freeze=["0.*"], epochs=1, diagnostics=looks), tmp_path)
+    assert len(recorder.points["scale_invariance/0"]) == 1
+    assert {"landscape/beta", "gradient_bias/relative_error"} <= set(recorder.points)
+
+
+def test_an_emulated_ipu_starts_from_weights(batch: Path, tmp_path: Path) -> None:
+    start = {"file": "net.safetensors", "normalizers": "swap"}
+    fields = {**NET, "normalizer": "group", "epochs": 1, "init_from": start}
+    emulated = {"device": "ipu", "ipu_runtime": "emulated"}
+    recorder, _ = train(small_job(**fields, **emulated), tmp_path / "ipu", weights=batch)
+    plain, _ = train(small_job(**fields), tmp_path / "cpu", weights=batch)
+    losses = [torch.tensor(r.points["train/loss"]) for r in (recorder, plain)]
+    torch.testing.assert_close(*losses, rtol=1e-3, atol=1e-4)
+    with pytest.raises(UnsupportedModel, match="freeze: a compiled update moves every parameter"):
+        train(small_job(**fields, **emulated, freeze=["0.*"]), tmp_path / "no", weights=batch)
 
 
 def test_freezing_nothing_or_everything_is_refused(tmp_path: Path) -> None:

@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from normlab.data.opening import data_of
+from normlab.data.stream import Stream
 from normlab.errors import DatasetUnusable, JobStopped
+from normlab.loading.test_data import TestData
+from normlab.nets import build
 from normlab.specs.jobs import JobSpec
 from tests.normlab.data.stored_pictures import write
 from tests.normlab.training.recording import Recorder, train
@@ -118,3 +123,15 @@ def test_broken_pictures_are_counted_and_left_out_if_that_is_asked(tmp_path: Pat
         found.append(recorder)
     assert_same_points([found[1]], found[0])
     assert_same(final_state(found[0]), final_state(found[1]))
+
+
+def test_loaded_test_data_are_streamed_where_the_job_was(root: Path) -> None:
+    found = []
+    for mode in ("memory", "stream"):
+        spec = job(mode)
+        data = TestData(spec, data_of(spec, root))
+        model = build(spec.model, spec.normalizer, 3, 3, 32)
+        model.load_state_dict({k: torch.ones_like(v) for k, v in model.state_dict().items()})
+        found.append((len(data), [x for x, _ in data], data.evaluate(model)))
+    assert_same(found[1], found[0])
+    assert isinstance(data._data, Stream)

@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from normlab.errors import Conflict, InvalidSpec
 from normlab.events import ArtifactWritten, CheckpointWritten, Finished
@@ -102,6 +104,16 @@ def test_a_file_is_no_weights_by_its_name_alone(door: WeightSources, tmp_path: P
     (tmp_path / "no.safetensors").write_bytes(b"\x05" + bytes(7) + b"nothi")
     with pytest.raises(ValueError, match=r"no\.safetensors"):
         InitFrom.model_validate("no.safetensors")
+
+
+def test_a_file_that_ends_early_is_named_at_the_door(door: WeightSources, tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(save({"w": np.zeros(8, dtype=np.float32)})[:-1])
+    size = path.stat().st_size
+    with pytest.raises(
+        ValueError, match=f"ends early: it has {size} bytes, .* of {size + 1}; copy"
+    ):
+        InitFrom.model_validate("net.safetensors")
 
 
 def test_an_answer_is_remembered_for_a_moment(database: Database, job: str, tmp_path: Path) -> None:

@@ -1,0 +1,29 @@
+"""Facts about a job's network, data and measures, where its own code may be what has them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Callable, TypeVar, cast
+
+from normlab.specs import registries
+from normlab.specs.jobs import plugins_named
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+def under_its_code(function: FunctionT) -> FunctionT:
+    """
+    Let *function*, whose first argument is a job, find the names of the plugins in its `code`.
+
+    The tables of networks, datasets, tasks, metrics and hooks have those of the operator's plugins
+    everywhere, and those of a plugin that somebody uploaded only for the jobs that name it.
+    """
+
+    @functools.wraps(function)
+    def found(spec: Any, *rest: Any, **named: Any) -> Any:
+        if not spec.code:
+            return function(spec, *rest, **named)
+        with registries.naming(plugins_named(spec.code)):
+            return function(spec, *rest, **named)
+
+    return cast("FunctionT", found)
