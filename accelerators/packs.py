@@ -19,7 +19,8 @@ from accelerators.cpu import (
 from accelerators.lockstep import Lockstep
 from accelerators.member_decisions import Agreement, Decisions
 from accelerators.thread_choice import take_threads
-from normlab.data.opening import loading, opened
+from normlab.data.opening import opened
+from normlab.data.stream import Stream
 from normlab.data.training_data import TrainingData
 from normlab.errors import InvalidSpec, PackFellApart, refuse
 from normlab.specs.jobs import JobSpec
@@ -109,14 +110,13 @@ class _Shared:
 
     @contextmanager
     def __call__(self, spec: JobSpec, root: Path, stop: StopRequest) -> Iterator[TrainingData]:
-        how, streams = loading(spec, root)
-        if streams:
-            raise PackFellApart(f"a pack holds its data in memory, and these are {how}")
         if self._data is not None:
             yield self._data
             return
         before = torch.get_rng_state()
         with opened(spec, root, stop) as data:
+            if isinstance(data, Stream):
+                raise PackFellApart(f"a pack holds its data in memory; these are {data.loading}")
             if torch.equal(before, torch.get_rng_state()):
                 self._data = data
             yield data
