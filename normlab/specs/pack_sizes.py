@@ -10,6 +10,8 @@ from normlab.specs.jobs import JobSpec
 MOST = 64
 PackSize = Union[Literal["auto", "off"], int]
 _MOST_BY_ITSELF = 16
+_BY_MEMBER = {"streaming", "sparse_switchable"}  # kinds whose layers run one member after another
+_SHARED = 0.35  # of their calls
 _DOUBLING = 1.1  # what more members must gain
 _WORTH = 1.25
 _MEMORY_BYTES = 2**28  # of what the backward pass keeps: beyond, caches and not calls are the limit
@@ -25,8 +27,10 @@ def expected_gain(spec: JobSpec, members: int) -> Optional[float]:
     found = cost(spec)
     if found is None:
         return None
-    own_s = spec.batch_size * found.sample_s * spec.gradient_accumulation + found.update_s
-    calls_s = found.call_s * spec.gradient_accumulation
+    shared = _SHARED if spec.normalizer.kind in _BY_MEMBER else 1.0
+    own_call_s = (1 - shared) * found.call_s + spec.batch_size * found.sample_s
+    own_s = own_call_s * spec.gradient_accumulation + found.update_s
+    calls_s = shared * found.call_s * spec.gradient_accumulation
     return members * (calls_s + own_s) / (calls_s + members * own_s)
 
 

@@ -64,12 +64,22 @@ def test_packs_leave_the_fingerprint_of_a_study_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "members", "measured"), [(2, 8, 4.7), (2, 16, 5.9), (8, 8, 2.7), (32, 4, 1.6)]
+    ("kind", "batch_size", "members", "measured"),
+    [
+        ("batch", 2, 8, 4.7),
+        ("batch", 2, 16, 5.9),
+        ("batch", 8, 8, 2.7),
+        ("batch", 32, 4, 1.6),
+        ("online", 2, 16, 9.5),
+        ("streaming", 2, 8, 1.5),
+        ("sparse_switchable", 2, 16, 1.6),
+    ],
 )
 def test_the_expected_gain_is_near_the_measured_one(
-    batch_size: int, members: int, measured: float
+    kind: str, batch_size: int, members: int, measured: float
 ) -> None:
-    assert expected_gain(job(batch_size), members) == pytest.approx(measured, rel=0.2)
+    spec = job(batch_size, normalizer=kind)
+    assert expected_gain(spec, members) == pytest.approx(measured, rel=0.2)
 
 
 def test_auto_takes_fewer_members_where_samples_are_the_cost() -> None:
