@@ -6,7 +6,7 @@ import os
 import socket
 from contextlib import suppress
 
-AFTER_S = 30
+AFTER_S = 15
 """Without an answer of the other host for this time, a connection is closed."""
 _PROBE_S = 5
 

@@ -30,6 +30,8 @@ _SORTS = (
     ("-created_at", "newest first"),
     ("created_at", "oldest first"),
     ("-val/accuracy", "best validation accuracy"),
+    ("-val/map", "best average precision"),
+    ("val/loss", "lowest validation loss"),
     ("train/loss", "lowest training loss"),
     ("name", "name"),
     ("normalizer", "normalizer"),

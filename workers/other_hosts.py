@@ -47,7 +47,6 @@ class OtherHosts:
         self._lost: Failed | None = None
         self._lost_at = math.inf
         self._ended_it = False
-        # No host could renew its seat during an outage of the database.
         self._trusted_from = clock()
 
     def hear(self, events: Sequence[AnyEvent]) -> None:
@@ -62,6 +61,10 @@ class OtherHosts:
         """Look at the other hosts, if there are any."""
         if self._lease.hosts:
             self._try(self._look)
+
+    def miss(self) -> None:
+        """Note that the database was away, so that no host could renew its seat."""
+        self._trusted_from = self._clock()
 
     def ends_it(self) -> bool:
         """Return whether the job process is of no use, as another host was lost some time ago."""
@@ -105,7 +108,7 @@ class OtherHosts:
         try:
             act()
         except ServiceUnavailable as e:
-            self._trusted_from = self._clock()
+            self.miss()
             _log.warning("other_hosts_unseen", job=str(self._lease.job), reason=str(e))
 
 

@@ -257,6 +257,7 @@ class _Watch:
             renewal = leases.renew(self._supervisor.database, self._claim, settings.lease_s)
         except ServiceUnavailable:
             # A database outage is no reason to end a healthy job.
+            self._others.miss()
             self._renew_at = time.monotonic() + min(_AGAIN_S, settings.heartbeat_s)
             return
         self._renew_at = time.monotonic() + settings.heartbeat_s

@@ -10,6 +10,7 @@ from normlab.cli.completion import kinds, networks
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_table, size
 from normlab.errors import NotFound
+from normlab.specs.zoo import PATTERNS
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -127,7 +128,10 @@ def list_or_one(
         return
     chosen = next((one for one in found if one.name == name), None)
     if chosen is None:
-        raise NotFound(f"no {what} {name!r}; there are {', '.join(one.name for one in found)}")
+        there = ", ".join(one.name for one in found)
+        if what == "network":
+            there += f", and {PATTERNS}, which `normlab validate -s model.name=...` looks at"
+        raise NotFound(f"no {what} {name!r} is listed; there are {there}")
     if as_json:
         print_json(chosen)
         return

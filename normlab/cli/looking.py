@@ -60,7 +60,12 @@ def diff(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJ
 def best(
     ctx: typer.Context,
     metric: str = typer.Option("val/accuracy", "--metric", "-m", help="By its last value."),
-    lowest: bool = typer.Option(False, "--lowest", help="The lowest value is best, as for losses."),
+    lowest: Optional[bool] = typer.Option(
+        None,
+        "--lowest/--highest",
+        help="Which value is best; default: the lowest of losses, errors, perplexities and times.",
+        show_default=False,
+    ),
     study: Optional[str] = typer.Option(
         None, "--study", help="A study's id, its end, or its name."
     ),
@@ -71,7 +76,10 @@ def best(
     as_json: bool = AsJson,
 ) -> None:
     """List the succeeded jobs with the best last value of a metric."""
-    sort = metric if lowest else f"-{metric}"
+    from normlab.presentation.intervals import smaller_is_better
+
+    rising = smaller_is_better(metric) if lowest is None else lowest
+    sort = metric if rising else f"-{metric}"
     with connect(ctx) as client:
         study_id = None if study is None else client.studies.study_id(study)
         filters: Dict[str, Any] = {"state": "succeeded", "study": study_id, "filter": where}

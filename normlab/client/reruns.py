@@ -38,12 +38,14 @@ def start_again(job: JobDetail, source: Client, target: Client) -> JobCreated:
     Queue *job* of *source* once more at *target*, with its code and its number of threads.
 
     Raises:
-        Conflict: the job has not succeeded, so there is nothing to compare with.
+        Conflict: the job has not succeeded, so there is nothing to compare with; or it starts from
+            what another job of *source* left, and *target* is another stack.
         Forbidden: *target* takes no code from you.
     """
     if job.state != "succeeded":
         raise Conflict(f"job {job.id} is {job.state}; only one that succeeded can be reproduced")
     if source is not target:
+        _refuse_if_bound(job)
         for digest in job.spec.code:
             source_of = source.plugins.source(digest)
             target.plugins.send(PluginUpload(name=source_of.name, files=source_of.files))
@@ -51,6 +53,16 @@ def start_again(job: JobDetail, source: Client, target: Client) -> JobCreated:
     spec["threads"] = _environment(job).get("threads", spec["threads"])
     spec["name"] = f"rerun of {job.name or job.id}"[:200]
     return target.submit(spec)
+
+
+def _refuse_if_bound(job: JobDetail) -> None:
+    start = job.spec.init_from
+    bound = job.spec.continues or (start if start is not None and start.file is None else None)
+    if bound is not None:
+        raise Conflict(
+            f"job {job.id} starts from what another job of its stack left, which other stacks have "
+            "not; download the weights, and name them there as a file in init_from"
+        )
 
 
 def compare(before: JobDetail, now: JobDetail, source: Client, target: Client) -> Comparison:

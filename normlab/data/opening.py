@@ -115,7 +115,7 @@ def _decoded_bytes(spec: JobSpec, data_root: Path, index: Optional[Index]) -> Tu
 def _workers(spec: JobSpec) -> int:
     if spec.loading.workers is not None:
         return spec.loading.workers
-    return max(1, min(_MOST_WORKERS, usable_cores() // spec.replicas))
+    return max(1, min(_MOST_WORKERS, usable_cores() // spec.replicas_per_host))
 
 
 def _pictures(spec: JobSpec, index: Index, data_root: Path, workers: int, stop: Stop) -> Stream:

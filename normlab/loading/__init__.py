@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 from torch import nn
 
 from normlab.client import Client
-from normlab.data.opening import opened
+from normlab.data.opening import data_of
 from normlab.errors import Conflict
 from normlab.loading.code import spec_with_code
 from normlab.loading.networks import network_of
@@ -80,10 +79,9 @@ def _local() -> Client:
 
 def _loaded(client: Client, job: JobDetail, data_root: Path, trust_code: bool) -> Loaded:
     spec = spec_with_code(client, job, trust_code)
-    threads = job.attempts[-1].environment.get("threads") if job.attempts else None
-    with ExitStack() as stack:
-        data = stack.enter_context(opened(spec, data_root, lambda: None))
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="normlab-weights-"))
+    data = data_of(spec, data_root)
+    with tempfile.TemporaryDirectory(prefix="normlab-weights-") as folder:
         path = client.save_weights(job.id, Path(folder) / "weights.safetensors")
         model = network_of(spec, data, path)
-        return Loaded(model, TestData(spec, data, threads, stack.pop_all().close))
+    threads = job.attempts[-1].environment.get("threads") if job.attempts else None
+    return Loaded(model, TestData(spec, data, threads))

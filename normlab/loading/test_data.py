@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import weakref
 from contextlib import contextmanager
-from typing import Callable, Dict, Iterator, Optional, Tuple
+from typing import Dict, Iterator, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -20,38 +19,28 @@ class TestData:
     """
     The test set of a job: iterate over its batches, or evaluate a network on it.
 
-    Data that do not fit into memory are streamed, as in the job; `close` ends the processes that
-    read them, and so does the end of this object.
-
     Args:
         spec: of the job.
         data: its dataset.
         threads: on which the job computed, None: as many as torch uses here; the order of sums
             depends on it.
-        close: lets the data go.
     """
 
     __test__ = False  # not a class of tests, whatever its name says
 
-    def __init__(
-        self,
-        spec: JobSpec,
-        data: TrainingData,
-        threads: Optional[int] = None,
-        close: Callable[[], object] = lambda: None,
-    ) -> None:
+    def __init__(self, spec: JobSpec, data: TrainingData, threads: Optional[int] = None) -> None:
         self.spec = spec
         self.num_classes = data.num_classes
         self._data = data
         self._threads = threads
-        self.close = weakref.finalize(self, close)
 
     def __len__(self) -> int:
         return self._data.test_size
 
     def __iter__(self) -> Iterator[Tuple[Tensor, Tensor]]:
         """Yield batches as the network takes them, standardized, and their classes."""
-        return self._data.test_batches(batch_rows(self.spec.batch_size, self._data.image_size))
+        size = batch_rows(self.spec.batch_size, self._data.image_size)
+        yield from self._data.test_batches(size)
 
     def evaluate(self, model: nn.Module) -> Dict[str, float]:
         """Return the metrics of *model* as the job's own evaluation computes them."""

@@ -94,7 +94,7 @@ def _asked_for(spec: JobSpec, workers: Sequence[WorkerRecord]) -> str:
     missing = _missing(workers, spec.device) if spec.ipu_runtime == "hardware" else None
     if missing:
         return f"the job asks for it, though {missing}"
-    too_few = _too_few_units(DEVICES[spec.device], spec, serving)
+    too_few = _too_few(DEVICES[spec.device], spec, serving)
     return f"the job asks for it; {too_few}, so it waits" if too_few else "the job asks for it"
 
 
@@ -134,21 +134,22 @@ def _against(
     if facts.traced and estimate.ipu_problem:
         return estimate.ipu_problem
     serving = [worker for worker in _serving(workers, facts.kind) if worker.able]
-    too_few = _too_few_units(facts, spec, serving)
+    too_few = _too_few(facts, spec, serving)
     if too_few or estimate.memory_bytes is None:
         return too_few
     return too_large(facts.kind, estimate.memory_bytes, [w.memory_bytes for w in serving])
 
 
-def _too_few_units(
-    facts: DeviceFacts, spec: JobSpec, serving: Sequence[WorkerRecord]
-) -> str | None:
+def _too_few(facts: DeviceFacts, spec: JobSpec, serving: Sequence[WorkerRecord]) -> str | None:
+    hosts = len({worker.address or worker.id for worker in serving})
+    if (spec.hosts or 1) > hosts:
+        return f"it needs {spec.hosts} hosts, and live workers for {facts.kind} are on {hosts}"
     # Each replica uses one unit, and a worker has one unit per slot.
-    most = max(worker.slots for worker in serving)
-    if not facts.owns_units or spec.replicas <= most:
+    most, each = max(worker.slots for worker in serving), spec.replicas_per_host
+    if not facts.owns_units or each <= most:
         return None
     return (
-        f"each of {spec.replicas} replicas needs a {facts.title} of its own, and no live worker "
+        f"each of {each} replicas needs a {facts.title} of its own, and no live worker "
         f"has more than {most}"
     )
 

@@ -136,8 +136,8 @@ def test_a_cut_cable_ends_the_attempt_although_both_hosts_reach_the_database(
     cut(hosts[0])
     begun = time.monotonic()
     (attempt,) = floor.until_state(job, "failed").attempts
-    assert (attempt.outcome, attempt.failure_kind) == ("failed", "lost")
-    assert time.monotonic() - begun < 2 * AFTER_S
+    assert (attempt.outcome, attempt.failure_kind) == ("lost", "lost")
+    assert time.monotonic() - begun < 3 * AFTER_S
 
 
 @pytest.mark.slow

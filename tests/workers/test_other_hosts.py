@@ -103,6 +103,23 @@ def test_a_silent_host_ends_the_attempt_unless_the_database_was_silent_too(
     assert (found.code, found.message) == ("worker_lost", "worker a at a fell silent")
 
 
+def test_hosts_have_a_whole_lease_after_an_outage_to_renew_their_seats(
+    database: Database, pair: tuple[Lease, Seat]
+) -> None:
+    clock = Clock()
+    others = _others(database, pair[0], clock=clock)
+    workers.leave(database, "a")
+    clock.now += 60
+    others.miss()
+    others.look()
+    clock.now += 6
+    assert not others.ends_it()
+    clock.now += 10
+    others.look()
+    clock.now += 6
+    assert others.ends_it()
+
+
 def test_a_host_whose_process_lost_the_connection_ends_the_attempt(
     database: Database, pair: tuple[Lease, Seat]
 ) -> None:

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("service.up", reason="the server's packages are not installed")
 
 from normlab.client import Client
-from normlab.errors import InvalidSpec
+from normlab.client.reruns import start_again
+from normlab.errors import Conflict, InvalidSpec
 from normlab.records import JobDetail
 from normlab.stacks.connection import Connection
 from tests.normlab.loading.conftest import SMALL, Cli, done
@@ -140,6 +141,17 @@ def test_a_study_starts_from_a_job_with_every_seed_and_kind(
     assert len({job.fingerprint for job in jobs}) == 4
     again = client.studies.get("swapped")
     assert [cell.key for cell in again.grid] == [job.fingerprint for job in jobs]
+
+
+def test_another_stack_has_not_the_weights_that_a_rerun_would_need(
+    client: Client, batch: JobDetail, connection: Connection
+) -> None:
+    job = done(client, normalizer="batch", init_from=batch.id, seed=3)
+    with Client(connection.url, connection.token) as other:
+        with pytest.raises(Conflict, match="name them there as a file in init_from"):
+            start_again(job, client, other)
+        assert start_again(batch, client, other).state == "queued"
+    assert start_again(job, client, client).state == "queued"
 
 
 def test_the_page_shows_the_start_and_the_weights(

@@ -30,6 +30,8 @@ def _worker(device: str, memory: int | None = None, able: bool = True) -> Worker
 ALL = [_worker("cpu"), _worker("cuda", 8 * GIB), _worker("ipu")]
 SMALL: dict[str, Any] = {"batch_size": 2, "normalizer": "group"}
 BIG: dict[str, Any] = {"batch_size": 32, "normalizer": "group"}
+PAIR: dict[str, Any] = {"normalizer": "group", "replicas": 2, "hosts": 2}
+ELSEWHERE = _worker("cuda").model_copy(update={"address": "10.0.0.2"})
 EMULATOR = _worker("ipu", able=False)
 UNRUNNABLE = Estimate(ipu_problem="operator x::y is not supported")
 
@@ -51,6 +53,9 @@ CASES = [
     ("no worker", BIG, [], Estimate(), "cpu", "no worker for cuda is live"),
     ("an unknown memory", BIG, [_worker("cuda")], Estimate(memory_bytes=GIB), "cuda", "is live"),
     ("too many replicas", {**BIG, "replicas": 2}, ALL, Estimate(), "cpu", "more than 1"),
+    ("too few hosts", {**BIG, **PAIR}, ALL, Estimate(), "cpu", "2 hosts, and live workers for"),
+    ("a GPU on each host", {**BIG, **PAIR}, [*ALL, ELSEWHERE], Estimate(), "cuda", "is live"),
+    ("requested with too few hosts", {**PAIR, "device": "cpu"}, ALL, Estimate(), "cpu", "it waits"),
     (
         "requested with too many replicas",
         {**BIG, "replicas": 2, "device": "cuda"},
