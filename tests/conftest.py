@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Dict, Iterator, List
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:  # Python 3.8 runs some of the tests, and has no service
     from service.servers.embedded import Servers
@@ -18,6 +19,10 @@ if TYPE_CHECKING:  # Python 3.8 runs some of the tests, and has no service
 
 _FOLDER = "NORMLAB_TEST_SERVERS"
 _running: List[Servers] = []
+
+# how long an example takes says more about the machine than about the code
+settings.register_profile("normlab", deadline=None)
+settings.load_profile("normlab")
 
 
 def pytest_configure(config: pytest.Config) -> None:
