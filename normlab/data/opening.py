@@ -21,7 +21,6 @@ from normlab.specs.dataset_contents import sha256
 from normlab.specs.datasets import DATASETS, IMAGE_FOLDER_SIZE
 from normlab.specs.jobs import JobSpec
 from normlab.specs.loading import IN_MEMORY_BYTES
-from normlab.specs.sizes import task_of
 from normlab.stored.arrays import records, why_not
 from normlab.stored.indexes import Index, index_of
 from normlab.stored.kept import Kept
@@ -159,7 +158,7 @@ def _rows(spec: JobSpec, data_root: Path, workers: int, stop: Stop) -> Stream:
 
     def split(name: str, asked: Optional[int]) -> Rows:
         x, y = arrays[f"{name}_x"], arrays[f"{name}_y"]
-        return Rows(str(dataset.file), x, y, len(x) if asked is None else asked, task_of(spec))
+        return Rows(str(dataset.file), x, y, len(x) if asked is None else asked)
 
     shift = scale = None
     if len(arrays["train_x"].shape) == 3:

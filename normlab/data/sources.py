@@ -10,7 +10,6 @@ from torch import Tensor
 from typing_extensions import Protocol
 
 from normlab.errors import DatasetUnusable
-from normlab.specs.tasks import TaskFacts
 from normlab.stored.arrays import Records
 from normlab.stored.decoding import decoded
 from normlab.stored.table import Table
@@ -68,14 +67,12 @@ class Rows:
     Args:
         name: of the file, for messages.
         count: of the samples, from the first on.
-        task: what the targets are.
     """
 
-    def __init__(self, name: str, x: Records, y: Records, count: int, task: TaskFacts) -> None:
+    def __init__(self, name: str, x: Records, y: Records, count: int) -> None:
         self._name = name
         self._x, self._y = x, y
         self._count = min(count, len(x))
-        self._task = task
         self.shape = x.shape
         self.bytes_stay = np.dtype(x.dtype) == np.uint8 and len(x.shape) == 3
 
