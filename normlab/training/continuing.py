@@ -7,6 +7,7 @@ from typing import Iterator, List, Optional
 from normlab.errors import FieldProblem
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import BY_KIND
+from normlab.specs.schedules import SCHEDULES
 from normlab.specs.sizes import total_steps
 from normlab.specs.under_code import under_its_code
 from normlab.training.schedules import factor
@@ -40,8 +41,12 @@ def _differences(
     before: JobSpec, after: JobSpec, done: int, per_epoch: int
 ) -> Iterator[FieldProblem]:
     steps, longer = total_steps(before, per_epoch) or 0, total_steps(after, per_epoch) or 0
-    change = _first_change(after, done, steps, longer, per_epoch)
-    if change is not None:
+    known = _has_known_rates(after)
+    change = _first_change(after, done, steps, longer, per_epoch) if known else None
+    if not known:
+        rule = f"{after.schedule.name!r} is of a plugin, and may follow the length of the training"
+        yield FieldProblem("schedule", f"{rule}; {_ANYWAY}")
+    elif change is not None:
         rule = (
             f"{after.schedule.name!r} follows the length of the training: in {longer} updates, "
             f"update {change} would have had {_rate(after, change, longer, per_epoch):.4g} of the "
@@ -51,6 +56,9 @@ def _differences(
     follows = _follows_progress(after)
     if follows is not None:
         yield FieldProblem("normalizer", f"{after.normalizer.kind!r} {follows}; {_ANYWAY}")
+    if after.ema is not None and after.ema.start > 0:
+        rule = f"weights are averaged from the share {after.ema.start:g} of the training on"
+        yield FieldProblem("ema.start", f"{rule}, which is another update; {_ANYWAY}")
     if done == steps and done % per_epoch:
         rule = (
             f"{done} updates end within an epoch of {per_epoch}, where the job took its results, "
@@ -72,6 +80,12 @@ def _first_change(
 
 def _rate(spec: JobSpec, step: int, steps: int, per_epoch: int) -> float:
     return factor(spec.schedule, step, steps, per_epoch)
+
+
+@under_its_code
+def _has_known_rates(spec: JobSpec) -> bool:
+    # the code of a plugin is not run in the process that asks
+    return SCHEDULES.plugin_of(spec.schedule.name) is None
 
 
 @under_its_code

@@ -35,6 +35,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "group, proxy": {"normalizer": {"kind": "group", "groups": 2, "proxy": True}},
     "weight": {"normalizer": "weight"},
     "bfloat16": {"normalizer": "layer", "precision": "bfloat16"},
+    "averaged weights": {"normalizer": "batch", "ema": {"decay": 0.9}},
     "segmentation": {
         "normalizer": "batch_renorm",
         "model": {"name": "unet", "width": 4},

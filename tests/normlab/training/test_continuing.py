@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import normlab
 from normlab.errors import CheckpointUnusable
 from normlab.plugins.loading import load
 from normlab.specs import registries
@@ -94,6 +95,8 @@ def test_the_earlier_jobs_checkpoint_is_not_deleted_and_must_be_whole(tmp_path: 
         ({"schedule": "cosine"}, "schedule", "'cosine' follows the length of the training"),
         ({"schedule": STEP, "epochs": 2}, "schedule", "update 16 would have had 1 of"),
         ({"normalizer": "sparse_switchable"}, "normalizer", "the finished share"),
+        ({"ema": {"decay": 0.9, "start": 0.5}}, "ema.start", "from the share 0.5"),
+        ({"schedule": "polynomial"}, "schedule", "'polynomial' follows the length"),
         ({"max_steps": 7}, "max_steps", "7 updates end within an epoch of 12"),
     ],
 )
@@ -117,6 +120,18 @@ def test_what_a_layer_of_a_plugin_follows_is_not_known(tmp_path: Path, no_plugin
     (problem,) = differences(before, after, 12, 12)
     assert problem.field == "normalizer"
     assert "'dyt_of_mine' is of a plugin" in problem.rule
+
+
+def test_the_rates_of_a_plugins_schedule_are_not_known(no_plugins: None) -> None:
+    @normlab.schedule("flat_of_mine")
+    def flat(progress: float) -> float:
+        return 1.0
+
+    before = small_job(schedule="flat_of_mine", epochs=1)
+    after = before.model_copy(update={"epochs": 2})
+    (problem,) = differences(before, after, 12, 12)
+    assert problem.field == "schedule"
+    assert "'flat_of_mine' is of a plugin" in problem.rule
 
 
 def test_a_drop_that_is_found_between_many_updates() -> None:
