@@ -103,6 +103,7 @@ class ActivationNorm(nn.Module):
             return registered_replays.normalize(self, x, weight, bias)
         known = capture.has_values(x)
         if not known:
+            registered.check_first_forward(self)
             self._check_first()
         elif in_backward():
             with self._recalled.replay(self, x):

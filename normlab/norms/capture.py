@@ -68,9 +68,17 @@ def is_transform_traced() -> bool:
     return innermost is not None and innermost.key() != _FUNCTIONALIZED
 
 
-# A compiler does not trace it, but asks it while it traces. That is what
+# A compiler does not trace these, but asks them while it traces. That is what
 # `torch.compiler.assume_constant_result` does, which imports the whole compiler.
 is_transform_traced._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def is_traced_in_backward() -> bool:
+    """Return whether a backward pass runs, also to a compiler that traces the question there."""
+    return int(torch._C._current_graph_task_id()) != -1
+
+
+is_traced_in_backward._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def is_exported() -> bool:

@@ -86,6 +86,23 @@ def check(layer: Any) -> None:
         )
 
 
+def check_first_forward(layer: Any) -> None:
+    """
+    Check, where operators cannot be registered, that no checkpoint recomputes a compiled *layer*.
+
+    Seen is a recomputation that a compiler traces: the first one of a reentrant checkpoint.
+
+    Raises:
+        InvalidSpec: its state would move a second time.
+    """
+    if not is_possible() and capture.is_compiled() and capture.is_traced_in_backward():
+        raise InvalidSpec(
+            f"{type(layer).__name__} has state that an activation checkpoint around compiled code "
+            f"would move twice with PyTorch {torch.__version__}, and not with 2.4: train it "
+            "without the checkpoint, or without torch.compile"
+        )
+
+
 def operator(name: str) -> Any:
     """Return the registered operator *name*."""
     return getattr(getattr(torch.ops, NAMESPACE), name)
