@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check docs format bench bench-norms bench-threads bench-diagnostics \
-	bench-calibration bench-api bench-studies bench-plugins bench-stream bench-zoo drill mlflow \
+	bench-calibration bench-api bench-studies bench-plugins bench-packs bench-stream bench-zoo drill mlflow \
 	test-compose test-cuda test-py38 test-zoo \
 	reproduce constraints hooks clean
 
@@ -90,6 +90,10 @@ bench-studies: install
 ## Measure what plugins cost: a layer on the engine, the start of a stack, a submission.
 bench-plugins: install
 	$(PY) -m benchmarks.plugins
+
+## Compare a pack of runs with the same runs one after another, and with vmap (about 5 minutes).
+bench-packs: install
+	$(PY) -m benchmarks.packs
 
 ## Measure streamed data: memory with 100,000 pictures, speed against a bare loader (3 minutes).
 bench-stream: install

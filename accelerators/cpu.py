@@ -180,15 +180,23 @@ def host_computation(threads: Optional[int], spec: JobSpec) -> Iterator[None]:
     torch.set_num_threads(threads or threads_before)
     _set_deterministic(spec.deterministic)
     try:
+        with errors_in_our_words(spec):
+            yield
+    finally:
+        torch.set_num_threads(threads_before)
+        _set_deterministic(deterministic)
+
+
+@contextmanager
+def errors_in_our_words(spec: JobSpec) -> Iterator[None]:
+    """Translate what torch raises for memory and for operators in a random order of sums."""
+    try:
         yield
     except RuntimeError as e:
         ours = _in_our_words(e, spec)
         if ours is None:
             raise
         raise ours from e
-    finally:
-        torch.set_num_threads(threads_before)
-        _set_deterministic(deterministic)
 
 
 def _in_our_words(error: RuntimeError, spec: JobSpec) -> Optional[JobError]:

@@ -115,7 +115,8 @@ class CudaSession(TorchSession):
         self._memory_format = (
             torch.channels_last if prefers_channels_last(spec) else torch.contiguous_format
         )
-        model.to(memory_format=self._memory_format)  # type: ignore[call-overload]
+        for one in (model, self.evaluated()):
+            one.to(memory_format=self._memory_format)  # type: ignore[call-overload]
         self._graph = GraphedStep(self._accumulate_eagerly) if _is_graphed(spec) else None
         self._run: Any = torch.compile(model) if spec.acceleration == "compile" else model
 
@@ -143,10 +144,11 @@ class CudaSession(TorchSession):
     def _shaped(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=self._memory_format) if x.dim() == 4 else x
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def _forward(self, model: nn.Module, x: Tensor) -> Tensor:
         enabled = self._dtype is not None
+        run = self._run if model is self.model else model
         with torch.autocast("cuda", dtype=self._dtype or torch.bfloat16, enabled=enabled):
-            logits: Tensor = self._run(x)
+            logits: Tensor = run(x)
         return logits
 
     def _differentiate(self, loss: Tensor) -> None:
@@ -158,6 +160,7 @@ class CudaSession(TorchSession):
         self._clip()
         self._scaler.step(self.optimizer)
         self._scaler.update()
+        self._follow()
 
     def state_dict(self) -> Dict[str, Any]:
         """Copy the state to the host, including the loss scale."""

@@ -72,7 +72,7 @@ class IpuSession:
         if learning_rate == self._learning_rate:
             return
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["lr_factor"]
         self._trainer.setOptimizer(self._optimizer)
         self._learning_rate = learning_rate
 
@@ -81,7 +81,7 @@ class IpuSession:
         _hand_over(self._evaluator, self._trainer)
         hits, loss = self._trainer(x, y)
         micro_batches = self._spec.gradient_accumulation * self._spec.replicas
-        return StepResult(loss.sum() / micro_batches, hits.sum(), y.numel())
+        return StepResult(loss.sum() / micro_batches, hits.sum(), self._task.predictions(y))
 
     def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
         """Compute the loss of *x* in evaluation mode; pad a short last batch, and cut it again."""
@@ -91,13 +91,17 @@ class IpuSession:
         logits = self._evaluator(_filled(x, self._rows))[: len(x)]
         hits = self._task.correct(logits, y)
         loss = self._task.loss(logits, y)
-        return StepResult(loss, hits, y.numel(), self._tallies(logits, y))
+        return StepResult(loss, hits, self._task.predictions(y), self._tallies(logits, y))
 
     def inspect(self) -> nn.Module:
         """Return the model with the device's weights."""
         if _holds_device(self._trainer):  # otherwise they were copied when it was detached
             self._trainer.copyWeightsToHost()
         return self._model
+
+    def evaluated(self) -> nn.Module:
+        """Return the model: a program has no average of its weights."""
+        return self.inspect()
 
     def state_dict(self) -> Dict[str, Any]:
         """Fetch the weights and the optimizer's state from the device."""
@@ -193,7 +197,8 @@ def make_optimizer(library: Any, program: nn.Module, spec: JobSpec) -> Any:
         return library.optim.RMSprop(
             groups, lr=lr, alpha=optimizer.alpha, eps=optimizer.eps, momentum=momentum
         )
-    return library.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=optimizer.nesterov, **clip)
+    nesterov = bool(optimizer.own.get("nesterov"))
+    return library.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, **clip)
 
 
 def _clip(norm: Optional[float]) -> Dict[str, float]:

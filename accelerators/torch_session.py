@@ -16,6 +16,7 @@ from normlab.training.clipping import adaptive_clipping
 from normlab.training.optimizers import make_optimizer
 from normlab.training.scoring import Scorer, outputs, reduced_precision
 from normlab.training.tasks import Task
+from normlab.training.weight_average import weight_average
 
 _TOGETHER_NORM = 1.0  # norm of their joint gradient, in the code of Shao et al., arXiv:1903.03793
 
@@ -46,6 +47,10 @@ class TorchSession:
         self._dtype = reduced_precision(spec)
         self._parameters = [p for p in model.parameters() if p.requires_grad]  # not the frozen
         self._normalizers = norms.activation_norms(model)  # once: a walk per update takes time
+        self._average = weight_average(model, spec)
+        if self._average is not None:
+            self._normalizers += norms.activation_norms(self._average.model)
+        self._progress = 0.0
         self._clipped_together = norms.clipped_together(model)
         self._clip_units = adaptive_clipping(model, spec)
         self._task = Task(spec)
@@ -65,6 +70,7 @@ class TorchSession:
             group["lr"] = learning_rate * group["lr_factor"]
         for layer in self._normalizers:
             layer.set_progress(progress)
+        self._progress = progress
 
     def train(self, x: Tensor, y: Tensor) -> StepResult:
         """
@@ -86,13 +92,20 @@ class TorchSession:
     def _update(self) -> None:
         self._clip()
         self.optimizer.step()
+        self._follow()
+
+    def _follow(self) -> None:
+        if self._average is not None:
+            self._average.follow(self._progress)
 
     def _clip(self) -> None:
         if self._clipped_together:
             nn.utils.clip_grad_norm_(self._clipped_together, _TOGETHER_NORM)
-        clip = self._spec.optimizer.clip_norm
-        if clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters, clip)
+        optimizer = self._spec.optimizer
+        if optimizer.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._parameters, optimizer.clip_norm)
+        if optimizer.clip_value is not None:
+            nn.utils.clip_grad_value_(self._parameters, optimizer.clip_value)
         if self._clip_units is not None:
             self._clip_units()
 
@@ -107,10 +120,10 @@ class TorchSession:
             part = slice(i * self._spec.batch_size, (i + 1) * self._spec.batch_size)
             part_loss, part_correct = self._backward(x[part], y[part])
             loss, correct = loss + part_loss, correct + part_correct
-        return StepResult(loss, correct, y.numel())
+        return StepResult(loss, correct, self._task.predictions(y))
 
     def _backward(self, x: Tensor, y: Tensor) -> Tuple[Tensor, Tensor]:
-        logits = self._forward(x)
+        logits = self._forward(self.model, x)
         loss = self._task.loss(logits, y)
         if self._spec.gradient_accumulation > 1:
             loss = loss / self._spec.gradient_accumulation
@@ -120,18 +133,23 @@ class TorchSession:
     def _differentiate(self, loss: Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
 
-    def _forward(self, x: Tensor) -> Tensor:
-        return outputs(self.model, x, self._dtype)
+    def _forward(self, model: nn.Module, x: Tensor) -> Tensor:
+        return outputs(model, x, self._dtype)
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
         """Compute the loss of *x* in evaluation mode, and change nothing."""
-        self._switch(training=False)
-        return self._score(self._forward(x), y)
+        if self._average is None:
+            self._switch(training=False)
+        return self._score(self._forward(self.evaluated(), x), y)
 
     def inspect(self) -> nn.Module:
         """Return the model."""
         return self.model
+
+    def evaluated(self) -> nn.Module:
+        """Return the model, or the average of its weights."""
+        return self.model if self._average is None else self._average.model
 
     def state_dict(self) -> Dict[str, Any]:
         """Copy the state of model and optimizer to the host; all replicas are asked at once."""
@@ -139,6 +157,8 @@ class TorchSession:
             "model": _on_host(dict(self.model.state_dict())),
             "optimizer": _on_host(self.optimizer.state_dict()),
         }
+        if self._average is not None:
+            state["average"] = _on_host(self._average.state_dict())
         if self._group is not None:
             state["replicas"] = self._group.gather(_on_host(own_state(self.model)))
         return state
@@ -147,6 +167,8 @@ class TorchSession:
         """Resume from the result of `state_dict`."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
         if self._group is not None:
             self.model.load_state_dict(state["replicas"][self._group.rank], strict=False)
 

@@ -13,14 +13,17 @@ from normlab.records import (
     NormalizerRecord,
     PartRecord,
 )
+from normlab.specs.augmentations import AUGMENTATIONS
 from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.diagnostics import DIAGNOSTICS, DiagnosticFacts
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.model_facts import ModelFacts
 from normlab.specs.models import MODELS
 from normlab.specs.normalizers import BY_KIND, NormSpec
+from normlab.specs.optimizers import OPTIMIZERS
 from normlab.specs.options import options
 from normlab.specs.registries import Registry
+from normlab.specs.schedules import SCHEDULES
 from normlab.specs.tasks import TASKS
 
 
@@ -45,7 +48,7 @@ def diagnostics() -> list[DiagnosticKindRecord]:
 
 
 def parts() -> list[PartRecord]:
-    """List the tasks, metrics and hooks."""
+    """List what else jobs can name, with its options."""
     summaries: list[tuple[Registry[Any], dict[str, str]]] = [
         (TASKS, {name: facts.predicts for name, facts in TASKS.items()}),
         (METRICS, {name: facts.summary for name, facts in METRICS.items()}),
@@ -61,7 +64,21 @@ def parts() -> list[PartRecord]:
         )
         for registry, found in summaries
         for name, text in found.items()
-    ]
+    ] + [_recipe(registry, name) for registry in _RECIPES for name in registry]
+
+
+_RECIPES: tuple[Registry[Any], ...] = (OPTIMIZERS, SCHEDULES, AUGMENTATIONS)
+
+
+def _recipe(registry: Registry[Any], name: str) -> PartRecord:
+    spec = registry[name]
+    return PartRecord(
+        part=registry.part,
+        name=name,
+        summary=(spec.__doc__ or "").strip().splitlines()[0],
+        options=[option for option in options(spec) if option.name != "name"],
+        code=_code(registry, name),
+    )
 
 
 def _shown(facts: DiagnosticFacts) -> dict[str, str]:

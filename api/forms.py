@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -10,26 +10,20 @@ from typing import Any
 from pydantic import BaseModel
 
 from normlab.specs import registries
+from normlab.specs.augmentations import AUGMENTATIONS
 from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
-from normlab.specs.jobs import JobSpec
+from normlab.specs.jobs import MOST_AUGMENTATIONS, JobSpec
 from normlab.specs.loading import LoadingSpec
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
 from normlab.specs.network_and_data import DatasetSpec, ModelSpec
 from normlab.specs.normalizers import BY_KIND
-from normlab.specs.optimization import (
-    SGD,
-    AdamW,
-    AugmentationSpec,
-    CheckpointSpec,
-    Constant,
-    Cosine,
-    RMSprop,
-    Step,
-)
+from normlab.specs.optimization import AugmentationSpec, AverageSpec, CheckpointSpec, LossSpec
+from normlab.specs.optimizers import OPTIMIZERS
 from normlab.specs.options import OptionRecord, options
 from normlab.specs.registries import Registry
+from normlab.specs.schedules import SCHEDULES
 from normlab.specs.starting_weights import InitFrom
 from normlab.specs.tasks import TASKS
 
@@ -44,7 +38,7 @@ class FormField:
 
 @dataclass(frozen=True)
 class Choice:
-    """Fields that belong to one kind of normalizer, optimizer or schedule."""
+    """Fields that belong to one kind of normalizer, optimizer, ...; "" is none of them."""
 
     name: str
     title: str
@@ -83,6 +77,8 @@ class Group:
 
 _JOB = {option.name: option for option in options(JobSpec)}
 _RUN = ("batch_size", "gradient_accumulation", "replicas", "epochs", "max_steps", "seed")
+_AUGMENTATIONS_SHOWN = MOST_AUGMENTATIONS
+LOSS = LossSpec.model_fields["name"].default
 _SEVERAL = ("metrics", "hooks", "diagnostics")
 _PLACE = ("device", "ipu_runtime", "precision", "threads", "tf32", "acceleration")
 
@@ -94,7 +90,7 @@ def job_form() -> tuple[Group, ...]:
 
 @cache
 def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
-    shown = {"name", *_RUN, *_PLACE, *_SEVERAL}
+    shown = {"name", "label_smoothing", "augmentations", *_RUN, *_PLACE, *_SEVERAL}
     return (
         Group("Normalizer", (_normalizer(),), ()),
         Group(
@@ -109,18 +105,20 @@ def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
         Group(
             "Optimization",
             (
-                _by_name("optimizer", "Optimizer", (SGD, AdamW, RMSprop)),
-                _by_name("schedule", "Schedule", (Cosine, Step, Constant)),
+                _by_name("optimizer", "Optimizer", OPTIMIZERS),
+                _by_name("schedule", "Schedule", SCHEDULES),
+                _or_none("loss", "Loss", "of the task", [LOSS], lambda _: LossSpec),
             ),
-            _job_fields(["label_smoothing"]),
+            (*_job_fields(["label_smoothing"]), *_average()),
         ),
+        Group("Augmentation", _augmentations(), (), open=False),
         Group("Device", (), _job_fields(_PLACE)),
         Group("Measures and hooks", (), (), several=_several()),
         Group(
             "Everything else",
             (),
             (
-                *_job_fields(name for name in _JOB if name not in {*shown, "label_smoothing"}),
+                *_job_fields(name for name in _JOB if name not in shown),
                 *_fields(AugmentationSpec, "augmentation"),
                 *_fields(CheckpointSpec, "checkpoint"),
                 *_fields(LoadingSpec, "loading"),
@@ -137,7 +135,8 @@ def paths() -> list[str]:
     for group in job_form():
         for chooser in group.choosers:
             found[chooser.axis] = None
-            found.update((f.path, None) for choice in chooser.choices for f in choice.fields)
+            varied = () if chooser.axis == "augmentations" else chooser.choices  # as a whole
+            found.update((f.path, None) for choice in varied for f in choice.fields)
         found.update((f.path, None) for f in group.fields)
         found.update((several.path, None) for several in group.several)
     return [path for path in found if path not in ("seed", "name")]
@@ -183,9 +182,35 @@ def _but_name(spec: type[BaseModel], part: str) -> tuple[FormField, ...]:
     return tuple(field for field in _fields(spec, part) if field.option.name != "name")
 
 
-def _by_name(path: str, label: str, models: tuple[type[BaseModel], ...]) -> Chooser:
-    choices = tuple(Choice(m.model_fields["name"].default, "", _fields(m, path)) for m in models)
+def _by_name(path: str, label: str, registry: Registry[Any]) -> Chooser:
+    choices = tuple(Choice(name, "", _fields(spec, path)) for name, spec in registry.items())
     return Chooser(f"{path}.name", path, label, choices[0].name, choices)
+
+
+def _or_none(
+    path: str, label: str, none: str, names: Iterable[str], spec_of: Callable[[str], Any]
+) -> Chooser:
+    chosen = (Choice(name, "", _fields(spec_of(name), path)) for name in names)
+    axis = path.partition(".")[0]
+    return Chooser(f"{path}.name", axis, label, "", (Choice("", none, ()), *chosen))
+
+
+def _augmentations() -> tuple[Chooser, ...]:
+    return tuple(
+        _or_none(f"augmentations.{i}", f"{i + 1}", "none", AUGMENTATIONS, AUGMENTATIONS.__getitem__)
+        for i in range(_AUGMENTATIONS_SHOWN)
+    )
+
+
+def _average() -> Iterator[FormField]:
+    """Yield the fields of the average, of which a decay asks for one."""
+    for path, option in ((f.path, f.option) for f in _fields(AverageSpec, "ema")):
+        if option.name == "decay":
+            words = f"{option.description}; null: weights are not averaged"
+            empty = {"default": None, "nullable": True, "description": words}
+            yield FormField(path, option.model_copy(update=empty))
+        else:
+            yield FormField(path, option)
 
 
 def _fields(model: type[BaseModel], prefix: str) -> tuple[FormField, ...]:

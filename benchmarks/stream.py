@@ -24,10 +24,11 @@ from torch.utils.data import DataLoader, Dataset
 from accelerators.cpu import resident_peak_bytes
 from benchmarks.options import at_least_one, parser_of
 from benchmarks.table import show
+from normlab.data.augmenting import Augmenting
 from normlab.data.batches import EpochBatches
 from normlab.data.opening import opened
+from normlab.specs.augmentations import Flip
 from normlab.specs.jobs import JobSpec
-from normlab.specs.optimization import AugmentationSpec
 
 NAME = "stream"
 TARGET = 0.95
@@ -80,7 +81,7 @@ def _peaks(root: Path, count: int, workers: int) -> Dict[str, Any]:
     begun = time.monotonic()
     with opened(spec, root, lambda: None) as data:
         opened_s = time.monotonic() - begun
-        batches = EpochBatches(data, 64, AugmentationSpec(flip=True), seed=0, epoch=0)
+        batches = EpochBatches(data, 64, Augmenting(first=[Flip()]), seed=0, epoch=0)
         for i in range(min(100, len(batches))):
             batches[i]
         readers = [_peak_of(child) for child in psutil.Process().children()]
@@ -135,7 +136,7 @@ def _streamed(root: Path, spec: JobSpec) -> Spent:
     torch.set_num_threads(1)
     with opened(spec, root, lambda: None) as data:
         begun = _now()
-        flip = AugmentationSpec(flip=True)
+        flip = Augmenting(first=[Flip()])
         updates = data.train_size // spec.batch_size
         batches = EpochBatches(data, spec.batch_size, flip, seed=0, epoch=0, updates=updates)
         for i in range(updates):

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Client",
     "__version__",
+    "augmentation",
     "convert",
     "dataset",
     "diagnostic",
@@ -20,6 +21,8 @@ __all__ = [
     "metric",
     "network",
     "normalizer",
+    "optimizer",
+    "schedule",
     "task",
 ]
 
@@ -30,6 +33,9 @@ task: Callable[..., Any]
 metric: Callable[..., Any]
 hook: Callable[..., Any]
 diagnostic: Callable[..., Any]
+optimizer: Callable[..., Any]
+schedule: Callable[..., Any]
+augmentation: Callable[..., Any]
 convert: Callable[..., Any]  # not imported for type checkers: the import contracts would see torch
 load: Callable[..., Any]
 
@@ -45,6 +51,9 @@ _LATER: Dict[str, str] = {
     "metric": "normlab.plugins.declaring_measures",
     "hook": "normlab.plugins.declaring_measures",
     "diagnostic": "normlab.plugins.declaring_measures",
+    "optimizer": "normlab.plugins.declaring_recipes",
+    "schedule": "normlab.plugins.declaring_recipes",
+    "augmentation": "normlab.plugins.declaring_recipes",
 }
 
 

@@ -15,6 +15,7 @@
     └── JobError               a job's attempt ended; `failure_kind` says why
         ├── DatasetUnusable    files are missing, truncated or of another format
         ├── ReaderLost         a process that reads the data died; try again
+        ├── PackFellApart      its pack cannot go on; it goes on alone
         ├── LossNotFinite      the loss became NaN or infinite
         ├── CheckpointUnusable a checkpoint is corrupt, or of another spec
         ├── StorageFull        no space left where results are written
@@ -161,6 +162,14 @@ class ReaderLost(JobError):
     """A process that reads the data died, for example for want of memory."""
 
     code = "reader_lost"
+    retryable = True
+    failure_kind = "lost"
+
+
+class PackFellApart(JobError):
+    """The jobs of a pack cannot go on together; each goes on alone."""
+
+    code = "pack_fell_apart"
     retryable = True
     failure_kind = "lost"
 

@@ -86,7 +86,10 @@ def carry_out(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
         if order.memory_bytes is not None:
             resource.setrlimit(resource.RLIMIT_DATA, (order.memory_bytes, order.memory_bytes))
         Path(order.folder).mkdir(parents=True, exist_ok=True)
-        _train(order, pipe, stop)
+        if order.mates:
+            _train_together(order, pipe, stop)
+        else:
+            _train(order, pipe, stop)
     except BaseException as e:
         failed = describe(e, order.folder)
         traceback.print_exc()
@@ -102,6 +105,13 @@ def _train(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
         else:
             from workers.attempt import train
     pipe.send(train(order, pipe.send, stop))
+
+
+def _train_together(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
+    # imported late for the same reason; a stop request waits until training has begun
+    from workers.pack_job import carry_out_pack
+
+    carry_out_pack(order, pipe, stop)
 
 
 def _leave(asked: JobStopped, order: JobOrder, pipe: EventPipe) -> NoReturn:

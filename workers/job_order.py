@@ -59,6 +59,9 @@ class JobOrder(BaseModel):
     gpus: Union[List[str], None] = Field(
         None, description="GPUs that the process sees, one per replica"
     )
+    mates: List[JobOrder] = Field(
+        default_factory=list, description="orders of the jobs that train with it as one pack"
+    )
 
     host: Union[HostOrder, None] = Field(None, description="null: the job has no other hosts")
 

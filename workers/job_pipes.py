@@ -33,9 +33,10 @@ class EventPipe:
         self._fd = fd
         self._lock = threading.Lock()
 
-    def send(self, event: Event) -> None:
-        """Write the whole *event*, and wait while the supervisor is behind."""
-        rest = memoryview(event.to_line())
+    def send(self, event: Event, member: Optional[int] = None) -> None:
+        """Write the whole *event*, of a *member* of a pack; wait while the supervisor is behind."""
+        mark = b"" if member is None else f"{member}\t".encode()
+        rest = memoryview(mark + event.to_line())
         with self._lock:
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
@@ -50,6 +51,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._note = mmap.mmap(-1, 2)  # whether a stop was requested; the reason's number, from 1
+        self._members: Dict[int, str] = {}  # of a pack, which are asked one by one
         self.signalled = False  # whether this process itself got the signal
         self._leave: Optional[Callable[[JobStopped], None]] = None
 
@@ -73,7 +75,15 @@ class StopRequest:
             self._leave = None
 
     def give(self, reason: str) -> None:
-        """Record the reason; an unknown reason counts as a drain, after which the job continues."""
+        """
+        Record the reason; an unknown reason counts as a drain, after which the job continues.
+
+        A reason and a number, with a space between, are for one member of a pack.
+        """
+        word, _, member = reason.partition(" ")
+        if member.isdigit():
+            self._members.setdefault(int(member), word if word in STOP_REASONS else "drained")
+            return
         self._note[1] = _REASONS.index(reason if reason in STOP_REASONS else "drained") + 1
         self._note[0] = 1
         self._heed()
@@ -84,6 +94,15 @@ class StopRequest:
             return None
         reason = _REASONS[self._note[1] - 1] if self._note[1] else "drained"
         return STOP_REASONS[reason](_MESSAGES[reason])
+
+    def of(self, member: int) -> Callable[[], Optional[JobStopped]]:
+        """Return what asks for the request to one *member* of a pack, or to all."""
+
+        def ask() -> Optional[JobStopped]:
+            own = self._members.get(member)
+            return self() if own is None else STOP_REASONS[own](_MESSAGES[own])
+
+        return ask
 
     def _on_sigterm(self, _signal: int, _frame: Optional[FrameType]) -> None:
         self._note[0] = 1

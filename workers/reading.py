@@ -22,6 +22,8 @@ class Harvest:
 
     events: list[AnyEvent] = field(default_factory=list)
     log: bytes = b""
+    members: list[int] = field(default_factory=list)
+    """Whose the events are: of a job alone, 0."""
 
 
 class JobReader:
@@ -31,7 +33,7 @@ class JobReader:
         self._events_fd = events_fd
         self._log_fd = log_fd
         self._changed = threading.Condition()
-        self._events: list[AnyEvent] = []
+        self._events: list[tuple[int, AnyEvent]] = []
         self._log = bytearray()
         self._waiting_bytes = 0
         self._tail = b""
@@ -54,7 +56,8 @@ class JobReader:
     def take(self) -> Harvest:
         """Take all data that has arrived."""
         with self._changed:
-            harvest = Harvest(self._events, bytes(self._log))
+            members, events = [m for m, _ in self._events], [e for _, e in self._events]
+            harvest = Harvest(events, bytes(self._log), members)
             self._events, self._log, self._waiting_bytes = [], bytearray(), 0
             self._changed.notify_all()
         return harvest
@@ -86,7 +89,7 @@ class JobReader:
     def _on_log(self, data: bytes) -> None:
         self._add([], data, len(data))
 
-    def _add(self, events: list[AnyEvent | bytes], log: bytes, size: int) -> None:
+    def _add(self, events: list[tuple[int, AnyEvent] | bytes], log: bytes, size: int) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting_bytes < MAX_WAITING_BYTES)
             for event in events:
@@ -99,8 +102,11 @@ class JobReader:
             self._changed.notify_all()
 
 
-def _parsed(line: bytes) -> AnyEvent | bytes:
+def _parsed(line: bytes) -> tuple[int, AnyEvent] | bytes:
+    # a member of a pack marks its events by its number
+    number, tab, rest = line.partition(b"\t")
+    marked = bool(tab) and number.isdigit()
     try:
-        return from_line(line)
+        return (int(number), from_line(rest)) if marked else (0, from_line(line))
     except ValidationError:
         return line

@@ -22,6 +22,7 @@ from normlab.plain_text import shown
 from normlab.specs.devices import DEVICES
 from service.jobs import leases, seats, workers
 from service.jobs.leases import Lease
+from service.jobs.pack_leases import with_mates
 from service.jobs.seats import Chair, Offer, Seat
 from service.loops import Loop
 from service.settings import Settings
@@ -30,6 +31,7 @@ from workers.bell import Bell
 from workers.gpus import GpuPool, gpu_names
 from workers.host_facts import host_facts, probe, unprobed
 from workers.loads import Loads
+from workers.pack_supervisor import work_on
 from workers.process import FreshLauncher, Launcher, import_path
 from workers.slots import SlotGroup
 from workers.supervisor import Supervisor
@@ -126,17 +128,19 @@ class Worker:
     ) -> Lease | Seat | Offer | None:
         lease_s = self._settings.lease_s
         if self._address is None:  # not known before the first heartbeat
-            return leases.claim(
+            alone = leases.claim(
                 self._database, self.device, self.id, lease_s, most_replicas, self._loads
             )
+            return None if alone is None else with_mates(self._database, alone, lease_s)
         chair = Chair(self.id, self.device, self._address, most_replicas, offer)
-        return seats.claim(self._database, chair, lease_s, self._loads)
+        found = seats.claim(self._database, chair, lease_s, self._loads)
+        return with_mates(self._database, found, lease_s) if isinstance(found, Lease) else found
 
     def _work_on(self, work: Lease | Seat) -> None:
         if isinstance(work, Seat):
             self._supervisor.attend(work)
         else:
-            self._supervisor.work_on(work)
+            work_on(self._supervisor, work)
 
     def _launcher(self) -> Launcher:
         fresh = FreshLauncher(self._python, self._environment)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from normlab.errors import InvalidSpec
-from normlab.ipu_check.jobs import example, inputs, meta_model
+from normlab.ipu_check.jobs import example, inputs, meta_model, training_example
 from normlab.specs.datasets import DatasetFacts
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import task_of
@@ -22,6 +22,7 @@ from normlab.specs.tasks import filled
 from normlab.training.evaluation import batch_rows
 from normlab.training.optimizers import make_optimizer
 from normlab.training.tasks import Task
+from normlab.training.weight_average import weight_average
 
 # Fitted to measured peaks of our networks, all within 15 % (docs/devices.md; tests repeat some).
 _WORKSPACE = 1.75  # convolutions copy operands into blocks, and the allocator keeps freed memory
@@ -79,8 +80,10 @@ def _model(spec: JobSpec) -> int:
     for tensor in (*model.parameters(), *model.buffers()):
         live.add(tensor)
     with live:
+        average = weight_average(model, spec)  # kept, as the training keeps it
         _train(model, spec)
         _evaluate(model, spec)
+        del average
     return live.peak
 
 
@@ -88,7 +91,7 @@ def _train(model: torch.nn.Module, spec: JobSpec) -> None:
     optimizer, task = make_optimizer(model, spec), Task(spec)
     model.train()
     for _ in range(2):  # the optimizer's state exists from the second update on
-        x, y = example(spec, spec.batch_size)
+        x, y = training_example(spec, spec.batch_size)
         optimizer.zero_grad(set_to_none=True)
         task.loss(model(x), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()

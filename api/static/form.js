@@ -32,8 +32,15 @@ export class JobForm {
       if (isDefault(input) && !needed(input)) continue;
       put(spec, input.dataset.path, valueOf(input));
     }
+    for (const [name, part] of Object.entries(spec)) {
+      if (Array.isArray(part) && this.listed(name)) spec[name] = part.filter(Boolean); // places left free
+    }
     for (const box of this.parts.filter((b) => b.checked)) (spec[box.dataset.list] ??= []).push(partOf(box));
     return spec;
+  }
+
+  listed(name) {
+    return this.form.querySelector(`[data-path="${name}.0.name"]`) !== null;
   }
 
   fill(spec) {
@@ -126,7 +133,9 @@ export function valueOf(input) {
 function put(spec, path, value) {
   const parts = path.split(".");
   const last = parts.pop();
-  for (const part of parts) spec = spec[part] ??= {};
+  parts.forEach((part, i) => {
+    spec = spec[part] ??= /^\d+$/.test(parts[i + 1] ?? last) ? [] : {};
+  });
   spec[last] = value;
 }
 

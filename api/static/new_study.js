@@ -99,6 +99,7 @@ const check = throttled(async () => {
       line(`${found.cells} cells, ${found.epochs} epochs in total`),
       ...(found.reusable ? [line(`${found.reusable} already exist`)] : []),
       line(`Run one after another: ${found.estimate}`),
+      ...(found.packs ? [line(packs(found))] : []),
       ...refusals(found.refused),
     );
   } catch (error) {
@@ -110,6 +111,11 @@ const check = throttled(async () => {
     preview.replaceChildren(line("Please correct:"), ul);
   }
 }, 500);
+
+function packs({packed, packs, pack_gain: gain}) {
+  const faster = gain ? `, about ${gain} times as fast` : "";
+  return `${packed} cells train together in ${packs} packs${faster}`;
+}
 
 function refusals(refused) {
   if (!refused.length) return [];

@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
         )
     )(normalizers)
     app.command(epilog=examples("normlab models", "normlab models --json"))(models)
-    app.command(epilog=examples("normlab parts", "normlab parts --json"))(parts)
+    app.command(
+        epilog=examples("normlab parts", "normlab parts rand_augment", "normlab parts --json")
+    )(parts)
     app.command(epilog=examples("normlab devices", "normlab devices --json"))(devices)
 
 
@@ -67,10 +69,19 @@ def models(
         list_or_one("network", name, client.models(), columns, as_json)
 
 
-def parts(ctx: typer.Context, as_json: bool = AsJson) -> None:
-    """List the tasks, metrics and hooks, and the plugins that they come from."""
+def parts(
+    ctx: typer.Context,
+    name: Optional[str] = typer.Argument(
+        None, help="Show the options of this part.", show_default=False
+    ),
+    as_json: bool = AsJson,
+) -> None:
+    """List what else jobs can name: tasks, metrics, hooks, optimizers, schedules, augmentations.
+
+    With a name, its options.
+    """
     with connect(ctx) as client:
-        _list(client.parts(), ["part", "name", "code", "summary"], as_json)
+        list_or_one("part", name, client.parts(), ["part", "name", "code", "summary"], as_json)
 
 
 def devices(ctx: typer.Context, as_json: bool = AsJson) -> None:

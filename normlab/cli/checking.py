@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Optional
 
 import typer
 
@@ -25,13 +25,14 @@ def register(app: typer.Typer) -> None:
 
 
 def check(
-    path: Path = typer.Argument(..., exists=True, help="A .py file or a folder with normalizers."),
+    path: Path = typer.Argument(..., exists=True, help="A .py file or a folder of a plugin."),
     as_json: bool = AsJson,
 ) -> int:
-    """Check normalizers of your own: in every mode of PyTorch, on an IPU, and their cost.
+    """Check what you declare: normalizers in every mode of PyTorch, on an IPU, and their cost.
 
-    Each is compared with itself in float64, eagerly. "refused" is an error that says so. Nothing
-    is uploaded, and no stack is needed. Exits 1 if a law is broken.
+    Each is compared with itself in float64, eagerly. Optimizers, schedules and augmentations have
+    laws of their own: that they repeat, that they continue. "refused" is an error that says so.
+    Nothing is uploaded, and no stack is needed. Exits 1 if a law is broken.
     """
     found: List[Dict[str, Any]] = []
     for finding in _findings(path):
@@ -72,12 +73,14 @@ def _show(found: List[Dict[str, Any]]) -> None:
     kinds = list(dict.fromkeys(finding["kind"] for finding in found))
     laws = list(dict.fromkeys(finding["law"] for finding in found))
     by_place = {(finding["law"], finding["kind"]): finding for finding in found}
-    rows = [[law, *(_cell(by_place[law, kind]) for kind in kinds)] for law in laws]
+    rows = [[law, *(_cell(by_place.get((law, kind))) for kind in kinds)] for law in laws]
     print_table(["law", *kinds], rows)
     for finding in found:
         if finding["verdict"] in ("broken", "refused"):
             print(f"{finding['kind']}, {finding['law']}: {finding['detail']}")
 
 
-def _cell(finding: Dict[str, Any]) -> str:
+def _cell(finding: Optional[Dict[str, Any]]) -> str:
+    if finding is None:  # a law of another part
+        return ""
     return _SHOWN[finding["verdict"]] or str(finding["detail"]).partition(" times")[0]

@@ -224,6 +224,7 @@ def _print_preview(found: StudyPreview) -> None:
             ("total epochs", found.epochs),
             ("total updates", found.steps),
             ("time, one after another", found.estimate),
+            *_packs(found),
             *_cost_of_deciding(found),
         ],
     )
@@ -235,6 +236,13 @@ def _print_preview(found: StudyPreview) -> None:
         where = ", ".join(f"{k} = {v}" for k, v in refusal.coordinates.items())
         rules = "; ".join(f"{p['field']}: {p['rule']}" for p in refusal.problems)
         print(f"refused: {where}: {rules}", file=sys.stderr)
+
+
+def _packs(found: StudyPreview) -> List[Any]:
+    if not found.packs:
+        return []
+    gain = "" if found.pack_gain is None else f", about {found.pack_gain:g} times as fast"
+    return [("trained together", f"{found.packed} cells in {found.packs} packs{gain}")]
 
 
 def _cost_of_deciding(found: StudyPreview) -> List[Any]:

@@ -55,6 +55,7 @@ class Data:
     Args:
         shift, scale: (1, C, 1, 1), mean and reciprocal deviation of each channel of the
             training images; None if x is already standardized.
+        moments: mean and deviation of the channels before they were standardized, if x is.
         broken: what could not be read and was left out; a message for each.
         loading: how it is read and why, for people.
     """
@@ -64,6 +65,7 @@ class Data:
     num_classes: int
     shift: Optional[Tensor] = None
     scale: Optional[Tensor] = None
+    moments: Optional[Tuple[Tensor, Tensor]] = None
     broken: Tuple[str, ...] = ()
     loading: str = "in memory"
 
@@ -109,13 +111,14 @@ class Data:
 
     def placed(self, place: Callable[[Tensor], Tensor]) -> Data:
         """Return the same data with *place* applied to its tensors."""
-        shift, scale = self.shift, self.scale
+        shift, scale, moments = self.shift, self.scale, self.moments
         return replace(
             self,
             train=Split(place(self.train.x), place(self.train.y)),
             test=Split(place(self.test.x), place(self.test.y)),
             shift=None if shift is None else place(shift),
             scale=None if scale is None else place(scale),
+            moments=None if moments is None else (place(moments[0]), place(moments[1])),
         )
 
 
@@ -160,7 +163,8 @@ def _standardized(raw: Raw, spec: DatasetSpec) -> Data:
     if raw.train_x.dtype == torch.float32:
         train = Split((train.x - shift).mul_(scale), train.y)
         test = Split((test.x - shift).mul_(scale), test.y)
-        return Data(train.first(spec.train_size), test.first(spec.test_size), raw.num_classes)
+        train, test = train.first(spec.train_size), test.first(spec.test_size)
+        return Data(train, test, raw.num_classes, moments=(shift, 1 / scale))
     train, test = train.first(spec.train_size), test.first(spec.test_size)
     return Data(train, test, raw.num_classes, shift, scale)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import warnings
 from contextlib import contextmanager
 from functools import partial
@@ -37,9 +38,14 @@ class Readers:
     def __init__(self, read: Read, workers: int, prefetch: int, pin: bool = False) -> None:
         self._questions = _Questions()
         self._running: Any = None
-        several: Dict[str, Any] = (
-            {"prefetch_factor": prefetch, "persistent_workers": True} if workers else {}
-        )
+        several: Dict[str, Any] = {}
+        if workers:
+            several = {
+                "prefetch_factor": prefetch,
+                "persistent_workers": True,
+                # whatever this Python's default is: forks share the index, and start at once
+                "multiprocessing_context": "fork" if sys.platform == "linux" else None,
+            }
         with _as_many_as_asked():
             self._loader: Any = DataLoader(
                 _Answers(read),

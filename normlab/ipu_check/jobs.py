@@ -15,6 +15,7 @@ from normlab.ipu_check import OpCheck
 from normlab.ipu_check.trace import check_model, meta_batch
 from normlab.nets import build
 from normlab.nets.factories import Report
+from normlab.specs.augmentations import RandomResizedCrop
 from normlab.specs.devices import problems
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
@@ -40,12 +41,27 @@ def check_for_training(model: nn.Module, spec: JobSpec) -> OpCheck:
 
 
 def _check(model: nn.Module, spec: JobSpec) -> OpCheck:
-    return check_model(model, Task(spec).loss, *example(spec, spec.batch_size))
+    return check_model(model, Task(spec).loss, *training_example(spec, spec.batch_size))
+
+
+def training_example(spec: JobSpec, rows: int) -> Tuple[Tensor, Tensor]:
+    """Return what an update sees of *rows* samples: of another side, and with mixed targets."""
+    channels, classes, size = inputs(spec)
+    for one in spec.augmentations:
+        size = (one.size if isinstance(one, RandomResizedCrop) else None) or size
+    x, y = _batch(spec, rows, channels, size)
+    if any(one.mixes for one in spec.augmentations) and not y.is_floating_point():
+        y = torch.empty(rows, classes, device="meta")
+    return x, y
 
 
 def example(spec: JobSpec, rows: int) -> Tuple[Tensor, Tensor]:
     """Return a batch of *rows* samples without data, and their classes."""
     channels, _, size = inputs(spec)
+    return _batch(spec, rows, channels, size)
+
+
+def _batch(spec: JobSpec, rows: int, channels: int, size: int) -> Tuple[Tensor, Tensor]:
     task = task_of(spec)
     target = filled(task.target_shape(channels, size))
     x, y = meta_batch(rows, task.input_shape(channels, size), target)

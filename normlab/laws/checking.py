@@ -1,4 +1,4 @@
-"""Check a kind of normalizer against all laws: properties, modes, an IPU's operators, its cost."""
+"""Check what a plugin declares against all laws: of a normalizer, or of a part of a recipe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Dict, Iterator, NamedTuple, Sequence
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from normlab.errors import NormlabError
 from normlab.laws.cost import SHAPE, cost
 from normlab.laws.modes import MODES, Mode, differences, tolerated, torchs_own_warnings
 from normlab.laws.properties import PROPERTIES
+from normlab.laws.recipe_laws import RECIPE_LAWS, hold
 from normlab.laws.ways import CHANNELS, Broken, on_meta
 from normlab.norms import make
 from normlab.plugins.loading import load, use
@@ -52,33 +53,60 @@ def check(normalizer: Any, laws: Sequence[str] = LAWS) -> Iterator[Finding]:
         yield Finding(spec.kind, law, verdict, detail)
 
 
+def check_part(part: str, name: str, laws: Sequence[str] = ()) -> Iterator[Finding]:
+    """Check an optimizer, a schedule or an augmentation against *laws*; none: all of its part."""
+    for law in laws or RECIPE_LAWS[part]:
+        verdict, detail = _said(partial(hold, part, name, law))
+        yield Finding(name, law, verdict, detail)
+
+
 def kinds_in(path: Path) -> Sequence[str]:
     """Load the plugin at *path* into this process, and list the kinds that it declares."""
+    return [name for part, name in declared_in(path) if part == NORMALIZERS]
+
+
+def declared_in(path: Path) -> Sequence[Tuple[str, str]]:
+    """Load the plugin at *path* into this process, and list its parts that have laws."""
     source = read_source(path)
     folder = TemporaryDirectory(prefix="normlab-laws-")  # as long as the process, or its last use
     found = load(source.written_below(Path(folder.name)), source.name)
     use([found])
-    return [entry.name for entry in found.entries if entry.part == NORMALIZERS]
+    parts = (NORMALIZERS, *RECIPE_LAWS)
+    return [(entry.part, entry.name) for entry in found.entries if entry.part in parts]
 
 
-def _verdict(spec: NormSpec, law: str) -> Any:
+def findings(part: str, name: str) -> Iterator[Finding]:
+    """Check what a plugin declares against all laws of its part."""
+    return check(name) if part == NORMALIZERS else check_part(part, name)
+
+
+def _verdict(spec: NormSpec, law: str) -> Tuple[str, str]:
+    return _said(partial(_of_law, spec, law))
+
+
+def _of_law(spec: NormSpec, law: str) -> Optional[Tuple[str, str]]:
+    if law in PROPERTIES:
+        PROPERTIES[law](partial(_layer, spec, CHANNELS), spec)
+    elif law in MODES:
+        _hold(MODES[law], spec)
+    elif law == "cost":
+        times = cost(partial(_layer, spec, SHAPE[1]))
+        return TOLD, f"{times:.1f} times torch's batch norm at {list(SHAPE)}"
+    else:
+        return _op_check(spec)
+    return None
+
+
+def _said(test: Callable[[], Optional[Tuple[str, str]]]) -> Tuple[str, str]:
     try:
-        if law in PROPERTIES:
-            PROPERTIES[law](partial(_layer, spec, CHANNELS), spec)
-        elif law in MODES:
-            _hold(MODES[law], spec)
-        elif law == "cost":
-            times = cost(partial(_layer, spec, SHAPE[1]))
-            return TOLD, f"{times:.1f} times torch's batch norm at {list(SHAPE)}"
-        else:
-            return _op_check(spec)
+        found = test()
     except Broken as e:
         return BROKEN, str(e)
     except NormlabError as e:
         return REFUSED, str(e)
     except Exception as e:  # of the author's code, or of torch about it
         return BROKEN, f"{type(e).__name__}: {_shortened(e)}"
-    return OK, ""
+    return found or (OK, "")
 
 
 def _hold(mode: Mode, spec: NormSpec) -> None:
@@ -95,7 +123,7 @@ def _hold(mode: Mode, spec: NormSpec) -> None:
         raise Broken(f"{worst} is off by {off[worst]:.2g} of its length")
 
 
-def _op_check(spec: NormSpec) -> Any:
+def _op_check(spec: NormSpec) -> Tuple[str, str]:
     from normlab.ipu_check.jobs import check_job
 
     fields: Dict[str, Any] = {"normalizer": spec, "dataset": {"name": "digits"}}
@@ -119,16 +147,16 @@ def _shortened(error: Exception) -> str:
 
 
 def main(path: Path) -> int:
-    """Check every kind that *path* declares; print one finding as JSON per line."""
+    """Check what *path* declares; print one finding as JSON per line."""
     torch.set_num_threads(1)
     broken = False
     try:
-        kinds = kinds_in(path)
+        declared = declared_in(path)
     except Exception as e:
         print(json.dumps({"error": str(e) if isinstance(e, NormlabError) else repr(e)}))
         return 2
-    for kind in kinds:
-        for found in check(kind):
+    for part, name in declared:
+        for found in findings(part, name):
             broken = broken or found.verdict == BROKEN
             print(json.dumps(found._asdict()), flush=True)
     return int(broken)

@@ -58,23 +58,32 @@ def _is_ours(path: Path, parent: pytest.Collector) -> bool:
 
 class _NormsFile(pytest.File):
     def collect(self) -> Iterator[pytest.Item]:
-        from normlab.laws.checking import LAWS, kinds_in
+        from normlab.laws.checking import LAWS, declared_in
+        from normlab.laws.recipe_laws import RECIPE_LAWS
 
-        for kind in kinds_in(self.path):
-            for law in LAWS:
-                yield _LawItem.from_parent(self, name=f"{kind}: {law}", kind=kind, law=law)
+        for part, kind in declared_in(self.path):
+            for law in RECIPE_LAWS.get(part, LAWS):
+                named = {"part": part, "kind": kind, "law": law}
+                yield _LawItem.from_parent(self, name=f"{kind}: {law}", **named)
 
 
 class _LawItem(pytest.Item):
-    def __init__(self, kind: str, law: str, **others: Any) -> None:
+    def __init__(self, part: str, kind: str, law: str, **others: Any) -> None:
         super().__init__(**others)
-        self.kind, self.law = kind, law
+        self.part, self.kind, self.law = part, kind, law
 
     def runtest(self) -> None:
         """Fail if the law is broken, skip if it is refused."""
-        from normlab.laws.checking import BROKEN, REFUSED, check
+        from normlab.laws.checking import BROKEN, REFUSED, check, check_part
+        from normlab.laws.recipe_laws import RECIPE_LAWS
 
-        found: Finding = next(iter(check(self.kind, [self.law])))
+        of_recipe = self.part in RECIPE_LAWS
+        checked = (
+            check_part(self.part, self.kind, [self.law])
+            if of_recipe
+            else check(self.kind, [self.law])
+        )
+        found: Finding = next(iter(checked))
         if found.verdict == REFUSED:
             pytest.skip(found.detail)
         if found.verdict == BROKEN:

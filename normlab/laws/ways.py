@@ -279,8 +279,8 @@ def gradients_of(net: nn.Module) -> Record:
     return {"y": y.detach(), **grads, **state}
 
 
-def vmapped(net: nn.Module) -> Record:
-    """Two models at once, by vmap."""
+def vmapped(net: nn.Module, made: Callable[[Any], Any] = lambda step: step) -> Record:
+    """Two models at once, by vmap; *made* may compile the step."""
     nets = models(net)
     x, c = next(data(net))
     parameters, buffers = torch.func.stack_module_state(list(nets))
@@ -290,7 +290,7 @@ def vmapped(net: nn.Module) -> Record:
         y = torch.func.functional_call(skeleton, (parameters, buffers), (x,))
         return (y * c).sum(), y
 
-    step = torch.func.vmap(torch.func.grad(loss, has_aux=True))
+    step = made(torch.func.vmap(torch.func.grad(loss, has_aux=True)))
     grads, y = step(parameters, buffers)
     state = {name: b for name, b in buffers.items() if name in net.state_dict()}
     return {"y": y.detach(), **grads, **state}

@@ -55,7 +55,8 @@ def build(
             f"{model.name} needs images of {facts.min_image_size} pixels or more, not {image_size}"
         )
     width = model.width or facts.default_width or 0
-    spec = NetSpec(normalizer, in_channels, num_classes, width, image_size, task, data_root)
+    fixed = (width, image_size, task, data_root, model.dropout, model.stochastic_depth)
+    spec = NetSpec(normalizer, in_channels, num_classes, *fixed)
     make, options = FORMS[facts.form], {**model.options, **facts.given}
     net: nn.Module = make(named_object(facts.factory), spec, options, report)
     if model.zero_last_scale:

@@ -6,7 +6,8 @@ from typing import List
 
 from torch import nn
 
-from normlab.nets.sites import MeanPool, NetSpec, Site, conv3x3
+from normlab.nets.dropping import head
+from normlab.nets.sites import NetSpec, Site, conv3x3
 
 
 def convnet(net: NetSpec) -> nn.Module:
@@ -19,4 +20,4 @@ def convnet(net: NetSpec) -> nn.Module:
             stride = 2 if stage and i == 0 else 1
             layers += [conv3x3(before, width, stride), Site(net, width)]
             before = width
-    return nn.Sequential(*layers, MeanPool(), nn.Linear(before, net.num_classes))
+    return nn.Sequential(*layers, *head(net, before))

@@ -79,6 +79,7 @@ class Lstm(nn.Module):
         self.input = GateLinear(net.in_channels, GATES * net.width)
         self.state = GateLinear(net.width, GATES * net.width, bias=False)
         self.norm = GateNorm(net)
+        self.drop = nn.Dropout(net.dropout) if net.dropout else nn.Identity()
         self.head = PositionLinear(net.width, net.num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,5 +93,5 @@ class Lstm(nn.Module):
             c = f * c + i * gates[:, -self.width :].tanh()
             h = o * c.tanh()
             states.append(h)
-        y: Tensor = self.head(torch.stack(states, dim=2))
+        y: Tensor = self.head(self.drop(torch.stack(states, dim=2)))
         return y

@@ -11,7 +11,8 @@ from typing import List, Optional
 
 from torch import Tensor, nn
 
-from normlab.nets.sites import MeanPool, NetSpec, Site, conv1x1, conv3x3
+from normlab.nets.dropping import Depths, head
+from normlab.nets.sites import NetSpec, Site, conv1x1, conv3x3
 
 
 class PreActivationBlock(nn.Module):
@@ -22,7 +23,7 @@ class PreActivationBlock(nn.Module):
         (N, *c_in*, H, W) -> (N, *c_out*, H / *stride*, W / *stride*)
     """
 
-    def __init__(self, net: NetSpec, c_in: int, c_out: int, stride: int) -> None:
+    def __init__(self, net: NetSpec, c_in: int, c_out: int, stride: int, depths: Depths) -> None:
         super().__init__()
         self.norm1 = Site(net, c_in)
         self.conv1 = conv3x3(c_in, c_out, stride)
@@ -31,27 +32,27 @@ class PreActivationBlock(nn.Module):
         self.projection: Optional[nn.Module] = None
         if stride > 1 or c_in != c_out:
             self.projection = conv1x1(c_in, c_out, stride)
+        self.end = nn.Sequential(*depths.after([]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the branch to *x*."""
         h = self.norm1(x)
         shortcut = x if self.projection is None else self.projection(h)
-        y: Tensor = shortcut + self.conv2(self.norm2(self.conv1(h)))
+        y: Tensor = shortcut + self.end(self.conv2(self.norm2(self.conv1(h))))
         return y
 
 
 def preresnet8(net: NetSpec) -> nn.Module:
     """Build a stem with stride 2 and three blocks of widths w, 2w, 4w, stride 2 between them."""
     blocks: List[nn.Module] = []
-    before = net.width
+    before, depths = net.width, Depths(net, 3)
     for stage in range(3):
         width = net.width * 2**stage
-        blocks.append(PreActivationBlock(net, before, width, stride=2 if stage else 1))
+        blocks.append(PreActivationBlock(net, before, width, 2 if stage else 1, depths))
         before = width
     return nn.Sequential(
         conv3x3(net.in_channels, net.width, stride=2),
         *blocks,
         Site(net, before),
-        MeanPool(),
-        nn.Linear(before, net.num_classes),
+        *head(net, before),
     )

@@ -14,7 +14,8 @@ from typing import List, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from normlab.nets.sites import MeanPool, NetSpec, Site, conv1x1, conv3x3
+from normlab.nets.dropping import Depths, head
+from normlab.nets.sites import NetSpec, Site, conv1x1, conv3x3
 
 
 class Residual(nn.Module):
@@ -76,23 +77,24 @@ def resnet50(net: NetSpec) -> nn.Module:
 
 def _cifar_resnet(net: NetSpec, blocks: int) -> nn.Module:
     layers: List[nn.Module] = [conv3x3(net.in_channels, net.width), Site(net, net.width)]
-    before = net.width
+    before, depths = net.width, Depths(net, 3 * blocks)
     for stage in range(3):
         width = net.width * 2**stage
         for block in range(blocks):
             stride = 2 if stage and block == 0 else 1
             same = stride == 1 and before == width
             shortcut = nn.Identity() if same else PaddedShortcut(width - before, stride)
-            layers.append(Residual(_basic(net, before, width, stride), shortcut))
+            branch = nn.Sequential(*depths.after(_basic(net, before, width, stride)))
+            layers.append(Residual(branch, shortcut))
             before = width
-    return nn.Sequential(*layers, MeanPool(), nn.Linear(before, net.num_classes))
+    return nn.Sequential(*layers, *head(net, before))
 
 
 def _imagenet_resnet(net: NetSpec, blocks: Sequence[int], bottleneck: bool) -> nn.Module:
     stem = nn.Conv2d(net.in_channels, net.width, 7, stride=2, padding=3, bias=False)
     pool = nn.MaxPool2d(3, stride=2, padding=1)
     layers: List[nn.Module] = [stem, Site(net, net.width), pool]
-    before = net.width
+    before, depths = net.width, Depths(net, sum(blocks))
     for stage, count in enumerate(blocks):
         narrow = net.width * 2**stage
         wide = 4 * narrow if bottleneck else narrow
@@ -102,29 +104,30 @@ def _imagenet_resnet(net: NetSpec, blocks: Sequence[int], bottleneck: bool) -> n
                 branch = _bottleneck(net, before, narrow, wide, stride)
             else:
                 branch = _basic(net, before, wide, stride)
-            layers.append(Residual(branch, _projection(net, before, wide, stride)))
+            whole = nn.Sequential(*depths.after(branch))
+            layers.append(Residual(whole, _projection(net, before, wide, stride)))
             before = wide
-    return nn.Sequential(*layers, MeanPool(), nn.Linear(before, net.num_classes))
+    return nn.Sequential(*layers, *head(net, before))
 
 
-def _basic(net: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module:
-    return nn.Sequential(
+def _basic(net: NetSpec, c_in: int, c_out: int, stride: int) -> List[nn.Module]:
+    return [
         conv3x3(c_in, c_out, stride),
         Site(net, c_out),
         conv3x3(c_out, c_out),
         Site(net, c_out, activation=False),
-    )
+    ]
 
 
-def _bottleneck(net: NetSpec, c_in: int, narrow: int, c_out: int, stride: int) -> nn.Module:
-    return nn.Sequential(
+def _bottleneck(net: NetSpec, c_in: int, narrow: int, c_out: int, stride: int) -> List[nn.Module]:
+    return [
         conv1x1(c_in, narrow),
         Site(net, narrow),
         conv3x3(narrow, narrow, stride),
         Site(net, narrow),
         conv1x1(narrow, c_out),
         Site(net, c_out, activation=False),
-    )
+    ]
 
 
 def _projection(net: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module:

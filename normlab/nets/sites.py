@@ -24,6 +24,8 @@ class NetSpec:
     side: int  # of the images, or time steps of the sequences
     task: str = "classification"
     data_root: Optional[Path] = None  # of the operator's files, where this process may read them
+    dropout: float = 0.0  # of the inputs of the last layer
+    stochastic_depth: float = 0.0  # probability that the last residual branch is left out
 
 
 class Site(nn.Module):

@@ -39,8 +39,12 @@ class Up(nn.Module):
         missing = (0, skip.shape[3] - up.shape[3], 0, skip.shape[2] - up.shape[2])
         if any(missing):
             up = F.pad(up, missing)
-        y: Tensor = self.level(torch.cat([skip, up], dim=1))
+        y: Tensor = self.level(self.join(skip, up))
         return y
+
+    def join(self, skip: Tensor, up: Tensor) -> Tensor:
+        """Put the channels of *up* behind those of *skip*."""
+        return torch.cat([skip, up], dim=1)
 
 
 class UNet(nn.Module):

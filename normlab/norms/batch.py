@@ -101,6 +101,11 @@ class BatchNorm(BatchStatisticsNorm):
         # The kernel updates its running statistics even if they are not finite.
         if not self.plain and capture.is_readable(self.running_mean):
             return self._normalize_reading(x, weight, bias)
+        return self._normalize_tracking(x, weight, bias)
+
+    def _normalize_tracking(
+        self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
+    ) -> Tensor:
         mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
         y = F.batch_norm(x, mean, var, weight, bias, True, 1.0, self.eps)  # the batch's own
         self.track(mean, var)

@@ -22,6 +22,7 @@ _torch: Any = torch  # functions that its annotations leave out
 _is_compiling: Callable[[], bool] = getattr(_torch, "compiler", _torch._utils).is_compiling
 # of C, because every forward asks
 _transform = _torch._C._functorch.peek_interpreter_stack
+_FUNCTIONALIZED = _torch._C._functorch.TransformType.Functionalize  # a compiler's own transform
 _is_traced: Callable[[], bool] = _torch._C._is_tracing
 _dispatchers: Callable[[], int] = _torch._C._len_torch_dispatch_stack
 
@@ -59,6 +60,17 @@ def is_transformed() -> bool:
     """Return whether a transform of torch.func runs: vmap, grad, jvp and those made of them."""
     # a compiler that traces the question is on the stack itself
     return not _is_compiling() and _transform() is not None
+
+
+def is_transform_traced() -> bool:
+    """Return whether a transform of torch.func runs, or a compiler that asks traces one."""
+    innermost = _transform()
+    return innermost is not None and innermost.key() != _FUNCTIONALIZED
+
+
+# A compiler does not trace it, but asks it while it traces. That is what
+# `torch.compiler.assume_constant_result` does, which imports the whole compiler.
+is_transform_traced._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def is_exported() -> bool:

@@ -54,12 +54,16 @@ class DynamicTanh(ActivationNorm):
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Squash each value."""
         dtype = statistics_dtype(x)
-        y = torch.tanh(x.to(dtype) * self.alpha.to(dtype))
+        y = torch.tanh(x.to(dtype) * by_channel(self.slope().to(dtype), x))
         if weight is not None:
             y = y * by_channel(weight.to(dtype), y)
         if bias is not None:
             y = y + by_channel(bias.to(dtype), y)
         return y.to(x.dtype)
+
+    def slope(self) -> Tensor:
+        """Return the slope of all channels, (1,), or of each, (C,)."""
+        return self.alpha
 
     def extra_repr(self) -> str:
         """Show what the constructor was given."""

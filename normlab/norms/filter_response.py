@@ -76,7 +76,11 @@ class FilterResponseNorm(ActivationNorm):
             shift = scale * mean  # y = scale * (x - mean) + shift
             return Solved(scale, shift if bias is None else shift + bias)
 
-        return engine.normalize(x, solve, (weight, bias, self.learned_eps), self.plain)[0]
+        return engine.normalize(x, solve, (weight, bias, self.added()), self.plain)[0]
+
+    def added(self) -> Optional[Tensor]:
+        """Return e of all channels, (1,), or of each, (C,); None if it is not learned."""
+        return self.learned_eps
 
     def with_its_own(self) -> nn.Module:
         """Return the layer with its thresholded unit."""

@@ -63,6 +63,7 @@ class MetaNorm(BatchStatisticsNorm):
     """
 
     decisive = ("channel_gates", "sample_gate")
+    has_node = True  # among the compiled ones
 
     def __init__(
         self,
@@ -91,7 +92,7 @@ class MetaNorm(BatchStatisticsNorm):
         """Normalize by the shared moments."""
         self._check_values(x)
         tensors = (weight, bias, self.channel_gates, self.sample_gate)
-        if self.samples == "own" or (self.training and self.samples == "batch"):
+        if self.has_node and (self.samples == "own" or (self.training and self.samples == "batch")):
             nodes = engine_fused.nodes_for(x, self.plain, *tensors)
             if nodes is not None:
                 return self._normalize_fused(x, weight, bias, nodes)
@@ -136,7 +137,7 @@ class MetaNorm(BatchStatisticsNorm):
             m, v = pool(mean.reshape(shape), var.reshape(shape), 2)
             wide = (mean.shape[0], groups, c // groups)
             return (m.expand(wide).reshape(-1, c), v.expand(wide).reshape(-1, c)), c // groups
-        g = _straight_through(gates)
+        g = straight_through(gates)
         return _pool_by_gates(g, mean, var), (1 + g.detach()).prod()
 
     def channel_matrix(self) -> Tensor:
@@ -158,7 +159,7 @@ class MetaNorm(BatchStatisticsNorm):
             batch = (self.running_mean.to(own[0])[None], self.running_var.to(own[1])[None])
         if gate is None:
             return batch, batch
-        g = _straight_through(gate)
+        g = straight_through(gate)
         n = samples_sharing(own[0], self.virtual_batch_size)
         share = g * n / (g * n + 1 - g)
         m = own[0] + share * (batch[0] - own[0])
@@ -203,7 +204,8 @@ def kronecker_groups(gates: Tensor) -> Tensor:
     return products[index.unsqueeze(0) ^ index.unsqueeze(1)]
 
 
-def _straight_through(gates: Tensor) -> Tensor:
+def straight_through(gates: Tensor) -> Tensor:
+    """Return 1 for positive *gates* and else 0, with the gradient 1/2."""
     # The derivative of (sign(x) + 1) / 2 with sign's taken as 1.
     binary = (gates.detach() > 0).to(gates.dtype)
     return binary + 0.5 * (gates - gates.detach())

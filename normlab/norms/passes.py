@@ -113,7 +113,8 @@ def reshaped(y: Tensor, x: Tensor) -> Tensor:
 
 def like(y: Tensor, x: Tensor) -> Tensor:
     """Return *y* in the memory format of *x*: channels last stays channels last."""
-    if x.is_contiguous() or capture.is_transformed():  # a transform hides the format
+    # a transform hides the format, from a compiler that traces it too
+    if x.is_contiguous() or capture.is_transformed() or capture.is_transform_traced():
         return y
     if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
         return y.contiguous(memory_format=torch.channels_last)

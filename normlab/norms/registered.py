@@ -43,7 +43,8 @@ def compose(schema: str, function: Callable[..., Any]) -> None:
     """Register *function*, made of operators, as one: dynamo does not look inside, AOT does."""
     if is_possible():
         _HERE.define(schema, tags=_TAGS)
-        _HERE.impl(schema.split("(", 1)[0], function, "CompositeImplicitAutograd")
+        for key in ("CompositeImplicitAutograd", "FuncTorchBatched"):
+            _HERE.impl(schema.split("(", 1)[0], function, key)
 
 
 def batch(name: str, rule: Callable[..., Any]) -> None:
@@ -71,7 +72,7 @@ def check(layer: Any) -> None:
         InvalidSpec: in a transform of torch.func, an export, or a PyTorch before 2.4.
     """
     name, reason = type(layer).__name__, None
-    if capture.is_transformed():
+    if capture.is_transformed() or capture.is_transform_traced():
         reason = "a transform of torch.func (vmap, grad, jvp) cannot carry that"
     elif capture.is_exported():
         reason = "an exported program cannot carry that"

@@ -56,6 +56,7 @@ class SwitchableNorm(BatchStatisticsNorm):
     """
 
     decisive = ("mean_weight", "var_weight")
+    has_node = True  # among the compiled ones
 
     def __init__(
         self,
@@ -104,7 +105,7 @@ class SwitchableNorm(BatchStatisticsNorm):
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Normalize by the mixture, with the statistics of the batch or the running ones."""
         self._check_unbiased(x)
-        if self.training and not self.unbiased_reference:
+        if self.training and self.has_node and not self.unbiased_reference:
             logits = (self.mean_weight, self.var_weight)
             nodes = engine_fused.nodes_for(x, self.plain, weight, bias, *logits)
             if nodes is not None:
@@ -157,10 +158,13 @@ class SwitchableNorm(BatchStatisticsNorm):
         if "instance" in wanted:
             found["instance"] = (mean, var)
         if "layer" in wanted:
-            found["layer"] = self._unbias(pool(mean, var, 1), mean.shape[1] * d)
+            found["layer"] = self._layer_moments(mean, var, d)
         if "batch" in wanted:
             found["batch"] = self._batch_moments(mean, var, d)
         return found
+
+    def _layer_moments(self, mean: Tensor, var: Tensor, d: int) -> Moments:
+        return self._unbias(pool(mean, var, 1), mean.shape[1] * d)
 
     def _batch_moments(self, mean: Tensor, var: Tensor, d: int) -> Moments:
         if not self.training:

@@ -69,7 +69,12 @@ class BoundedWeightNorm(nn.Module):
     def forward(self, v: Tensor) -> Tensor:
         """Return w."""
         x = wide(v)
-        return (x * (self.rho / channel_norm(x, self.dim, self.p))).to(v.dtype)
+        norms = channel_norm(x, self.dim, self.p)
+        return (x * (self.length(norms) / norms)).to(v.dtype)
+
+    def length(self, norms: Tensor) -> Tensor:
+        """Return rho, which broadcasts against the *norms* of the channels."""
+        return self.rho
 
     def right_inverse(self, w: Tensor) -> Tensor:
         """Return a v: *w* itself, its lengths are replaced by rho."""
@@ -100,10 +105,14 @@ class BoundedTotalWeightNorm(nn.Module):
 
     def forward(self, g: Tensor, v: Tensor) -> Tensor:
         """Return w."""
-        x, lengths = wide(v), wide(g)
-        lengths = lengths * (self.total / lengths.norm())
+        x, lengths = wide(v), self.with_total(wide(g))
         w: Tensor = x * (lengths / channel_norm(x, self.dim, self.p))
         return w.to(v.dtype)
+
+    def with_total(self, lengths: Tensor) -> Tensor:
+        """Scale *lengths* to the norm G."""
+        kept: Tensor = lengths * (self.total / lengths.norm())
+        return kept
 
     def right_inverse(self, w: Tensor) -> Tuple[Tensor, Tensor]:
         """Return the g and v that give *w* if its total is G."""

@@ -15,6 +15,7 @@ def task(
     dims: int = 2,
     dense: bool = False,
     classes: bool = True,
+    mixes: bool = False,
     needs: Sequence[str] = (),
 ) -> Callable[[TargetT], TargetT]:
     """
@@ -30,13 +31,15 @@ def task(
         dims: dimensions of a sample's positions: 2 of an image, 1 of a sequence.
         dense: every position has a target, or the sample as a whole.
         classes: a target is an integer class; else a number.
+        mixes: loss and accuracy take the targets of mixed samples: means of numbers, or for
+            classes their probabilities, (N, K).
         needs: packages, as for a normalizer.
 
     Raises:
         InvalidSpec: the name cannot be used.
     """
-    facts = {"predicts": predicts or name, "dims": dims, "dense": dense, "classes": classes}
-    return declare(TASKS, name, facts, needs)
+    form = {"dims": dims, "dense": dense, "classes": classes, "mixes": mixes}
+    return declare(TASKS, name, {"predicts": predicts or name, **form}, needs)
 
 
 def metric(

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from typing_extensions import Literal
 
 from normlab.errors import FieldProblem
-from normlab.plugins import making
+from normlab.plugins import making, making_recipes
 from normlab.plugins.options import fields
 from normlab.specs.norm_base import ActivationNormSpec, NormSpec
 from normlab.specs.registries import NORMALIZERS, Plugin
@@ -81,4 +81,5 @@ def _spec_class(entry: EntryDescription) -> Type[NormSpec]:
 _MADE_BY_PART: Dict[str, Callable[[EntryDescription], Any]] = {
     NORMALIZERS: _spec_class,
     **making.MADE,
+    **making_recipes.MADE,
 }

@@ -11,19 +11,22 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from normlab.errors import InvalidSpec
-from normlab.plugins import parts
+from normlab.plugins import parts, recipe_parts
 from normlab.plugins.declaring import Declared, gathering
 from normlab.plugins.descriptions import EntryDescription, PluginDescription
 from normlab.plugins.needs import checked_needs
 from normlab.plugins.options import described_options
 from normlab.plugins.sources import read_source
 from normlab.specs import registries
+from normlab.specs.augmentations import AUGMENTATIONS
 from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
 from normlab.specs.normalizers import BY_KIND
+from normlab.specs.optimizers import OPTIMIZERS
 from normlab.specs.registries import NORMALIZERS, Registry
+from normlab.specs.schedules import SCHEDULES
 from normlab.specs.tasks import TASKS
 
 _OWN: Sequence[Registry[Any]] = (
@@ -34,6 +37,9 @@ _OWN: Sequence[Registry[Any]] = (
     METRICS,
     HOOKS,
     DIAGNOSTICS,
+    OPTIMIZERS,
+    SCHEDULES,
+    AUGMENTATIONS,
 )
 _MOMENTS = ("mean", "var")
 _loaded: Dict[str, PluginDescription] = {}  # by digest: the same code is run once
@@ -169,4 +175,8 @@ def _normalizer(declared: Declared, path: str) -> EntryDescription:
     )
 
 
-_DESCRIBED_BY_PART: Dict[str, Any] = {NORMALIZERS: _normalizer, **parts.DESCRIBED}
+_DESCRIBED_BY_PART: Dict[str, Any] = {
+    NORMALIZERS: _normalizer,
+    **parts.DESCRIBED,
+    **recipe_parts.DESCRIBED,
+}

@@ -115,9 +115,9 @@ class DiagnosticKindRecord(BaseModel):
 
 
 class PartRecord(BaseModel):
-    """A task, a metric or a hook that jobs can use."""
+    """A task, a metric, a hook, an optimizer, a schedule or an augmentation for jobs."""
 
-    part: str = Field(description="task, metric or hook")
+    part: str = Field(description="task, metric, hook, optimizer, schedule or augmentation")
     name: str
     summary: str
     options: List[OptionRecord] = []

@@ -40,7 +40,9 @@ class JobRecord(BaseModel):
     device: str = Field(description="the kind of device that was chosen")
     device_reason: str
     runtime: Union[str, None] = Field(description="what runs it, once it has started")
-    timing_valid: bool = Field(description="false if the speed is that of an emulation")
+    timing_valid: bool = Field(
+        description="false if the speed is that of an emulation, or of a pack of jobs"
+    )
     priority: int
     attempt: int = Field(description="attempts begun")
     max_attempts: int

@@ -104,6 +104,11 @@ class StudyPreview(BaseModel):
     estimated_from: str = Field(description="the source of the estimate")
     estimate: str = Field("", description="both in words")
     decision: Union[DecisionCost, None] = Field(None, description="of a study that decides")
+    packs: int = Field(0, description="of the cells that would run, as `pack` asks")
+    packed: int = Field(0, description="cells in packs")
+    pack_gain: Union[float, None] = Field(
+        None, description="how many times as fast the packed cells are, by a model"
+    )
     refused: List[Refusal]
     first: List[CellRecord] = Field(
         description="the first cells, as an example; a reused one with the job that filled it"

@@ -6,7 +6,7 @@ from typing import Iterator, List
 
 from normlab.errors import FieldProblem
 from normlab.specs.jobs import JobSpec
-from normlab.specs.optimization import RMSprop
+from normlab.specs.optimizers import OPTIMIZERS, RMSprop
 
 MOST_IPUS = 64  # that one process may use
 
@@ -29,12 +29,28 @@ def _problems(spec: JobSpec) -> Iterator[FieldProblem]:
     if isinstance(spec.optimizer, RMSprop) and spec.optimizer.clip_norm is not None:
         rule = "PopTorch's RMSprop does not clip; use sgd or adamw, or leave clip_norm out"
         yield FieldProblem("optimizer.clip_norm", rule)
-    if spec.optimizer.clip_ratio is not None:
-        rule = "PopTorch clips by the norm of the whole gradient alone; use clip_norm"
-        yield FieldProblem("optimizer.clip_ratio", rule)
+    yield from _of_optimizer(spec)
     if spec.freeze:
         rule = "a compiled update moves every parameter"
         yield FieldProblem("freeze", f"{rule}; leave it out or use cpu or cuda")
     if spec.diagnostics:
         rule = "look into the model while it runs, and a compiled model is closed"
         yield FieldProblem("diagnostics", f"{rule}; leave them out or use cpu or cuda")
+
+
+def _of_optimizer(spec: JobSpec) -> Iterator[FieldProblem]:
+    if not spec.optimizer.compiled:
+        known = ", ".join(name for name, kind in OPTIMIZERS.items() if kind.compiled)
+        rule = f"an IPU updates weights within its program, and {spec.optimizer.name!r} is not"
+        yield FieldProblem("optimizer.name", f"{rule} among PopTorch's forms here; use {known}")
+    for field in ("clip_ratio", "clip_value"):
+        if getattr(spec.optimizer, field) is not None:
+            rule = "PopTorch clips by the norm of the whole gradient alone; use clip_norm"
+            yield FieldProblem(f"optimizer.{field}", rule)
+    if spec.ema is not None:
+        rule = "the weights live in a compiled program, and no average of them is kept there"
+        yield FieldProblem("ema", f"{rule}; leave it out or use cpu or cuda")
+    for field in ("dropout", "stochastic_depth"):
+        if getattr(spec.model, field):
+            rule = "the device's random state is in no checkpoint, so a resumed job would drop"
+            yield FieldProblem(f"model.{field}", f"{rule} others; leave it out or use cpu or cuda")

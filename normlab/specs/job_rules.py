@@ -8,7 +8,7 @@ from typing import Callable, Container, Iterable, Iterator, List, Optional, Sequ
 from pydantic import ValidationError
 
 from normlab.errors import FieldProblem, refuse
-from normlab.specs import devices, zoo
+from normlab.specs import devices, recipe_rules, zoo
 from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
@@ -17,7 +17,6 @@ from normlab.specs.model_facts import ModelFacts
 from normlab.specs.models import MODELS
 from normlab.specs.norm_places import places, why_unfit
 from normlab.specs.normalizers import check_channels
-from normlab.specs.optimization import SGD, RMSprop
 from normlab.specs.own_options import checked_options
 from normlab.specs.problems import explain
 from normlab.specs.shared_answers import ManySharedAnswers
@@ -101,10 +100,6 @@ def _task(spec: JobSpec) -> Problems:
         )
         yield FieldProblem("model.name", rule)
     yield from _of_task(spec, dataset.task)
-    for field in ("crop", "flip"):
-        if getattr(spec.augmentation, field) and dataset.task != "classification":
-            rule = f"changes samples and not the classes within them, which {dataset.task} has"
-            yield FieldProblem(f"augmentation.{field}", f"{rule}; leave it out")
 
 
 def _of_task(spec: JobSpec, name: str) -> Problems:
@@ -207,8 +202,6 @@ def _network(spec: JobSpec) -> Problems:
     # Widths double from stage to stage: what fits the narrowest layer fits the others.
     channels = [place.channels for place in places(spec) or ()]
     yield from check_channels(spec.normalizer, channels)[:1]
-    if spec.augmentation.crop >= side:
-        yield FieldProblem("augmentation.crop", f"must be less than the images' side, {side}")
 
 
 def _recurrence(spec: JobSpec) -> Problems:
@@ -239,17 +232,6 @@ def _statistics(spec: JobSpec) -> Problems:
     problem = spec.normalizer.problem_with_values(samples, side)
     if problem is not None:
         yield FieldProblem(problem.field, f"{problem.rule} ({spec.model.name})")
-
-
-def _optimization(spec: JobSpec) -> Problems:
-    optimizer, schedule = spec.optimizer, spec.schedule
-    momentum = optimizer.momentum if isinstance(optimizer, (SGD, RMSprop)) else 0.0
-    if optimizer.batch_scaling == "time_constant" and momentum == 0:
-        rule = "time_constant needs sgd or rmsprop with momentum > 0; use 'linear'"
-        yield FieldProblem("optimizer.batch_scaling", rule)
-    if 0 < spec.epochs < schedule.warmup_epochs:
-        rule = f"{schedule.warmup_epochs:g} epochs of warm-up in a job of {spec.epochs}"
-        yield FieldProblem("schedule.warmup_epochs", rule)
 
 
 def _norms(spec: JobSpec) -> Problems:
@@ -304,9 +286,12 @@ _RULES: Tuple[Rule, ...] = (
     _dataset,
     _batches,
     _network,
+    recipe_rules.drops,
+    recipe_rules.augmentations,
+    recipe_rules.loss,
     _recurrence,
     _statistics,
-    _optimization,
+    recipe_rules.optimization,
     _norms,
     _hosts,
     _device,

@@ -29,6 +29,7 @@ from pydantic import (
 from typing_extensions import Annotated
 
 from normlab.specs import devices, registries
+from normlab.specs.augmentations import AUGMENTATIONS, AugmentationByName
 from normlab.specs.base import Label, Spec, is_stored
 from normlab.specs.continuations import Continuation
 from normlab.specs.datasets import DATASETS
@@ -43,11 +44,15 @@ from normlab.specs.normalizers import BY_KIND, NormalizerSpec
 from normlab.specs.optimization import (
     SGD,
     AugmentationSpec,
+    AverageSpec,
     CheckpointSpec,
     Cosine,
+    LossSpec,
     OptimizerSpec,
     ScheduleSpec,
 )
+from normlab.specs.optimizers import OPTIMIZERS
+from normlab.specs.schedules import SCHEDULES
 from normlab.specs.starting_weights import InitFrom
 from normlab.specs.tasks import TASKS
 
@@ -61,8 +66,7 @@ else:  # the names in the table of devices
     Precision = Literal[devices.PRECISIONS]
     Acceleration = Literal[devices.ACCELERATIONS]
 
-MOST_PLUGINS = 16
-MOST_HOSTS = 64
+MOST_PLUGINS, MOST_AUGMENTATIONS, MOST_HOSTS = 16, 6, 64
 Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 """SHA-256 of a plugin's source, in hex digits."""
 
@@ -77,6 +81,15 @@ _ADDED_LATER = (
     ("dataset", "options"),
     ("dataset", "file"),
     ("dataset", "contents"),
+    ("", "augmentations"),
+    ("", "loss"),
+    ("", "ema"),
+    ("optimizer", "layer_decay"),
+    ("optimizer", "clip_ratio"),
+    ("optimizer", "clip_value"),
+    ("schedule", "warmup_from"),
+    ("model", "dropout"),
+    ("model", "stochastic_depth"),
     ("dataset", "skip_broken"),
     ("", "init_from"),
     ("", "freeze"),
@@ -121,7 +134,17 @@ class JobSpec(Spec):
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="probability that is spread over all classes"
     )
+    loss: Union[LossSpec, None] = Field(None, description="null: of the task")
     augmentation: AugmentationSpec = Field(default_factory=AugmentationSpec)
+    augmentations: Tuple[AugmentationByName, ...] = Field(
+        (),
+        max_length=MOST_AUGMENTATIONS,
+        description="random changes to the training samples, in this order: names, or objects "
+        "with their options",
+    )
+    ema: Union[AverageSpec, None] = Field(
+        None, description="average the weights, and evaluate the average; null: do not"
+    )
     precision: Precision = Field("float32", description="of activations; statistics stay float32")
     tf32: bool = Field(False, description="cuda only: let float32 products round to TF32")
     acceleration: Acceleration = Field(
@@ -203,8 +226,6 @@ class JobSpec(Spec):
         if self.optimizer.norms_of is None:  # without it they have no effect
             for field in ("norms_of", "norm_mode", "norm_ratio_limit"):
                 del science["optimizer"][field]
-        if self.optimizer.clip_ratio is None:
-            del science["optimizer"]["clip_ratio"]
         if self.init_from is not None:
             science["init_from"] = self.init_from.science()
         for part, field in _ADDED_LATER:
@@ -272,6 +293,9 @@ def _plugins_of(spec: JobSpec) -> Iterator[registries.Plugin]:
         (BY_KIND, spec.normalizer.kind),
         (MODELS, spec.model.name),
         (DATASETS, spec.dataset.name),
+        (OPTIMIZERS, spec.optimizer.name),
+        (SCHEDULES, spec.schedule.name),
+        *((AUGMENTATIONS, one.name) for one in spec.augmentations),
         *((METRICS, part.name) for part in spec.metrics),
         *((HOOKS, part.name) for part in spec.hooks),
         *((DIAGNOSTICS, name) for name in spec.diagnostics),

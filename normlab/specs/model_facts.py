@@ -43,6 +43,7 @@ class ModelFacts:
             neither, and its norm layers are converted.
         options: of the factory.
         recorded: the places that it has with default options, where it was built to see them.
+        drops: fields of a job's model that it has: "dropout", "stochastic_depth".
         unfit: why it cannot be built for samples of a size, where that was tried.
         given: what the factory is told besides the options.
         also: further tasks, for each of which it gets another head.
@@ -65,6 +66,7 @@ class ModelFacts:
     given: Mapping[str, Any] = field(default_factory=dict)
     also: Tuple[str, ...] = ()
     package: Optional[str] = None
+    drops: Tuple[str, ...] = ()
 
     def does(self, task: str) -> bool:
         """Return whether it can be built for *task*."""

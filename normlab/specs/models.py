@@ -108,6 +108,7 @@ def _convnext(width: int, side: int) -> List[NormPlace]:
     return sites
 
 
+_DROPS = ("dropout", "stochastic_depth")
 _OWN = (
     ModelFacts(
         "preresnet8",
@@ -116,6 +117,7 @@ _OWN = (
         default_width=8,
         min_image_size=8,
         sites_of=_preresnet8,
+        drops=_DROPS,
     ),
     ModelFacts(
         "convnet",
@@ -124,6 +126,7 @@ _OWN = (
         default_width=16,
         min_image_size=8,
         sites_of=_convnet,
+        drops=("dropout",),
     ),
     ModelFacts(
         "resnet20",
@@ -133,6 +136,7 @@ _OWN = (
         min_image_size=8,
         sites_of=_cifar_resnet(3),
         norm_ends_branch=True,
+        drops=_DROPS,
     ),
     ModelFacts(
         "resnet56",
@@ -142,6 +146,7 @@ _OWN = (
         min_image_size=8,
         sites_of=_cifar_resnet(9),
         norm_ends_branch=True,
+        drops=_DROPS,
     ),
     ModelFacts(
         "resnet18",
@@ -151,6 +156,7 @@ _OWN = (
         min_image_size=32,
         sites_of=_resnet18,
         norm_ends_branch=True,
+        drops=_DROPS,
     ),
     ModelFacts(
         "resnet50",
@@ -160,6 +166,7 @@ _OWN = (
         min_image_size=32,
         sites_of=_resnet50,
         norm_ends_branch=True,
+        drops=_DROPS,
     ),
     ModelFacts(
         "vit",
@@ -203,6 +210,7 @@ _OWN = (
         sites_of=_lstm,
         task="language",
         recurrent=True,
+        drops=("dropout",),
     ),
     ModelFacts(
         "detector",

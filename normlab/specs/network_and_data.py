@@ -31,6 +31,16 @@ class ModelSpec(Spec):
         description="start the scale of the last normalizer of each residual branch at 0, so that "
         "every block starts as its shortcut (resnets only)",
     )
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="probability that an input of the last layer is left out"
+    )
+    stochastic_depth: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="probability that a sample skips the last residual branch; it rises linearly "
+        "from 0 at the stem (resnets only)",
+    )
     options: Dict[str, Any] = Field(
         default_factory=dict,
         validate_default=True,
@@ -41,6 +51,11 @@ class ModelSpec(Spec):
     def __hash__(self) -> int:
         """Hash by value: the options are a dictionary, which has no hash."""
         return hash(self.model_dump_json())
+
+    @property
+    def drops(self) -> bool:
+        """Whether parts of the network are left out at random in training."""
+        return self.dropout > 0 or self.stochastic_depth > 0
 
     @field_validator("options")
     @classmethod

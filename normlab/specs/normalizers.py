@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, List, Mapping, Sequence, Tuple, Type, Union
 
-from pydantic import (
-    ConfigDict,
-    GetJsonSchemaHandler,
-    SerializationInfo,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import Annotated
 
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.specs.base import is_stored
+from normlab.specs.by_name import ByName
 from normlab.specs.norm_base import ActivationNormSpec, BatchStatisticsSpec, NormSpec
 from normlab.specs.norms_by_elements import DynamicTanhSpec
 from normlab.specs.norms_by_mean_square import FilterResponseNormSpec, RmsNormSpec
@@ -118,66 +109,7 @@ class ForgottenNormSpec(NormSpec):
     kind: str
 
 
-class _AnyKind:
-    """Validates by the kind that the value names, whoever registered it."""
-
-    @staticmethod
-    def members() -> List[Type[NormSpec]]:
-        """List the specs of which a value is one."""
-        return list(BY_KIND.values())
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
-        return core_schema.with_info_plain_validator_function(
-            _validated,
-            serialization=core_schema.plain_serializer_function_ser_schema(_dumped, info_arg=True),
-        )
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        # with a reference, so that a schema with several jobs describes each kind once
-        kinds = [
-            handler({**spec.__pydantic_core_schema__, "ref": f"{spec.__qualname__}:{kind}"})
-            for kind, spec in BY_KIND.items()
-        ]
-        return {"anyOf": [{"enum": list(BY_KIND), "type": "string"}, {"oneOf": kinds}]}
-
-
-def _dumped(spec: NormSpec, info: SerializationInfo) -> Any:
-    return spec.model_dump(
-        mode=info.mode,
-        exclude_unset=info.exclude_unset,
-        exclude_defaults=info.exclude_defaults,
-        exclude_none=info.exclude_none,
-    )
-
-
-def _validated(value: Any, info: ValidationInfo) -> NormSpec:
-    if isinstance(value, NormSpec):
-        return value
-    if isinstance(value, str):  # "online" is short for {"kind": "online"}
-        value = {"kind": value}
-    if not isinstance(value, Mapping):
-        raise PydanticCustomError("model_type", "Input should be a valid dictionary or a kind")
-    if "kind" not in value:
-        raise PydanticCustomError("union_tag_not_found", "no kind", {"discriminator": "'kind'"})
-    kind = value["kind"]
-    spec = BY_KIND.get(kind) if isinstance(kind, str) else None
-    if spec is None and is_stored(info) and isinstance(kind, str):
-        spec = ForgottenNormSpec
-    if spec is None:
-        known = ", ".join(repr(name) for name in BY_KIND)
-        raise PydanticCustomError(
-            "union_tag_invalid",
-            "'{tag}' is unknown; use one of {expected_tags}",
-            {"tag": str(kind), "expected_tags": known},
-        )
-    return spec.model_validate(dict(value), context=info.context)
-
-
-NormalizerSpec = Annotated[NormSpec, _AnyKind]
+NormalizerSpec = Annotated[NormSpec, ByName(BY_KIND, NormSpec, ForgottenNormSpec, tag="kind")]
 
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(NormalizerSpec)
 

@@ -100,7 +100,10 @@ def _walk(
         path.append(part)
         if i < len(loc) - 1:
             value = _child(value, part)
-            candidates = _chosen([m for c in candidates for m in _models_of(c, part)], value)
+            if not isinstance(part, int):  # the members of a list are what its field can be
+                candidates = [m for c in candidates for m in _models_of(c, part, value)]
+            if not isinstance(value, list):
+                candidates = _chosen(candidates, value)
     return path, candidates[0] if len(candidates) == 1 else None
 
 
@@ -131,18 +134,22 @@ def _tags_of(model: Type[BaseModel]) -> List[Any]:
     return [model.model_fields[tag].default for tag in _TAGS if tag in model.model_fields]
 
 
-def _models_of(model: Type[BaseModel], field: Any) -> List[Type[BaseModel]]:
+def _models_of(model: Type[BaseModel], field: Any, value: Any = None) -> List[Type[BaseModel]]:
     fields: Dict[str, Any] = dict(model.model_fields)
     if field not in fields:
         return []
-    several = [m for m in fields[field].metadata if hasattr(m, "members")]  # registered kinds
-    if several:
-        return list(several[0].members())
+    registered = [m for m in fields[field].metadata if hasattr(m, "members")]
+    if registered:
+        return list(registered[0].members(value))
     return list(_models_in(fields[field].annotation))
 
 
 def _models_in(annotation: Any) -> Iterator[Type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
+    registered = [m for m in getattr(annotation, "__metadata__", ()) if hasattr(m, "members")]
+    if registered:
+        yield from registered[0].members()
+        return
     for argument in get_args(annotation):
         yield from _models_in(argument)

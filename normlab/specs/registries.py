@@ -11,6 +11,7 @@ EntryT = TypeVar("EntryT")
 
 NORMALIZERS, NETWORKS, DATASETS = "normalizer", "network", "dataset"
 TASKS, METRICS, HOOKS, DIAGNOSTICS = "task", "metric", "hook", "diagnostic"
+OPTIMIZERS, SCHEDULES, AUGMENTATIONS = "optimizer", "schedule", "augmentation"
 
 
 @dataclass(frozen=True)

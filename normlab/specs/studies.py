@@ -15,6 +15,7 @@ from normlab.specs.base import Label, Spec, is_stored
 from normlab.specs.decisions import Decide
 from normlab.specs.headlines import ACCURACY, headline_of
 from normlab.specs.json_values import DottedPath, Json, JsonValues
+from normlab.specs.pack_sizes import MOST
 
 MAX_CELLS = 20_000
 MAX_RULES = 2000
@@ -103,6 +104,11 @@ class StudySpec(Spec):
         True, description="reuse what this owner's jobs have computed; false: compute it again"
     )
     priority: int = Field(0, ge=-100, le=100, description="of every cell's job")
+    pack: Union[Literal["auto", "off"], Annotated[int, Field(ge=2, le=MOST)]] = Field(
+        "off",
+        description="train cells that differ in seeds and numbers as one network: up to so many, "
+        "or as many as gain",
+    )
 
     @field_validator("axes", mode="before")
     @classmethod
@@ -197,7 +203,7 @@ class StudySpec(Spec):
 
     def fingerprint(self) -> str:
         """Hash the content of the study, in 64 hex digits: the same file is the same study."""
-        asked = self.model_dump(mode="json", exclude={"priority"})
+        asked = self.model_dump(mode="json", exclude={"priority", "pack"})
         if asked["decide"] is None:  # the same hash as before this field existed
             del asked["decide"]
         asked["reuse"] = False  # which job computes a cell is not part of the question

@@ -29,6 +29,7 @@ class TaskFacts:
         classes: a target is a class; else a number.
         smooths: the loss takes label_smoothing.
         counts: it says which predictions are correct, so there is an accuracy.
+        mixes: the loss takes the mixed targets of mixed samples, probabilities of classes.
         headline: the metric that is shown where nobody asks for another.
         check: module:function (name, y, num_classes) that refuses targets of the wrong form.
         target: from channels and side to the shape of a target, where it is not that of classes.
@@ -50,6 +51,7 @@ class TaskFacts:
     target: Optional[Callable[[int, int], Shape]] = None
     output: Optional[Callable[[int, int, int], Shape]] = None
     options: Type[Spec] = Spec
+    mixes: bool = False
 
     def input_shape(self, channels: int, side: int) -> Shape:
         """Return the shape of a sample with *side* positions in each dimension."""
@@ -84,7 +86,7 @@ def filled(shape: Shape) -> Shape:
 
 
 _OWN = (
-    TaskFacts("classification", "the class of an image", dims=2, dense=False),
+    TaskFacts("classification", "the class of an image", 2, False, mixes=True),
     TaskFacts("segmentation", "the class of each pixel", 2, True, ("val/jaccard",)),
     TaskFacts("language", "the character after each one", 1, True, ("val/perplexity",)),
     TaskFacts(

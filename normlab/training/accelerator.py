@@ -71,6 +71,9 @@ class Session(Protocol):
     def inspect(self) -> nn.Module:
         """Return the current model for reading; do not change it."""
 
+    def evaluated(self) -> nn.Module:
+        """Return the model that evaluations use: with averaged weights, or that of `inspect`."""
+
     def state_dict(self) -> Dict[str, Any]:
         """Copy the whole state to the host: tensors and plain numbers in dictionaries."""
 

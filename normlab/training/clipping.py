@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,9 @@ _LEAST_NORM = 1e-3  # of weights, so that those of 0 can start to learn
 _TINY = 1e-6  # of a gradient, in the denominator
 
 
-class _Unit(NamedTuple):
+class Unit(NamedTuple):
+    """What is clipped by itself: the parameter, or each of its output channels."""
+
     parameter: nn.Parameter
     dims: Tuple[int, ...]
     """What one norm is over; all of a vector."""
@@ -40,16 +42,23 @@ class AdaptiveClipping:
 
     def __init__(self, model: nn.Module, ratio: float) -> None:
         self._ratio = ratio
-        self._units = _units(model)
+        self._units = clipped_units(model)
 
     @torch.no_grad()
     def __call__(self) -> None:
         """Clip the gradients that are there."""
         for parameter, dims in self._units:
             if parameter.grad is not None:
-                most = _norm(parameter, dims).clamp_min(_LEAST_NORM) * self._ratio
-                found = _norm(parameter.grad, dims).clamp_min(_TINY)
-                parameter.grad.mul_((most / found).clamp_max(1.0))
+                clip_units(parameter, parameter.grad, dims, self._ratio)
+
+
+def clip_units(
+    weights: Tensor, gradient: Tensor, dims: Sequence[int], ratio: Union[float, Tensor]
+) -> None:
+    """Clip *gradient* in place, by norms over *dims*."""
+    most = _norm(weights, dims).clamp_min(_LEAST_NORM) * ratio
+    found = _norm(gradient, dims).clamp_min(_TINY)
+    gradient.mul_((most / found).clamp_max(1.0))
 
 
 def adaptive_clipping(model: nn.Module, spec: JobSpec) -> Optional[AdaptiveClipping]:
@@ -58,7 +67,8 @@ def adaptive_clipping(model: nn.Module, spec: JobSpec) -> Optional[AdaptiveClipp
     return None if ratio is None else AdaptiveClipping(model, ratio)
 
 
-def _units(model: nn.Module) -> List[_Unit]:
+def clipped_units(model: nn.Module) -> List[Unit]:
+    """List the units of *model*, without those of its last layer with filters."""
     layers = filter_layers(model)
     free = {id(p) for _, layer in layers[-1:] for p in layer.parameters()}
     across: Dict[int, int] = {}  # parameters whose output channels the second dimension counts
@@ -66,7 +76,7 @@ def _units(model: nn.Module) -> List[_Unit]:
         if isinstance(layer, TRANSPOSED):
             across.update({id(p): 1 for p in layer.parameters() if p.dim() > 1})
     return [
-        _Unit(p, _others(p, across.get(id(p), 0))) for p in model.parameters() if id(p) not in free
+        Unit(p, _others(p, across.get(id(p), 0))) for p in model.parameters() if id(p) not in free
     ]
 
 

@@ -8,6 +8,7 @@ from normlab.errors import FieldProblem
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import BY_KIND
 from normlab.specs.sizes import total_steps
+from normlab.specs.under_code import under_its_code
 from normlab.training.schedules import factor
 
 _LOOKS = 20_000  # updates of a very long training whose rates are compared
@@ -47,9 +48,9 @@ def _differences(
             f"learning rate, and had {_rate(after, change, steps, per_epoch):.4g}; {_ANYWAY}"
         )
         yield FieldProblem("schedule", rule)
-    if _follows_progress(after):
-        rule = f"{after.normalizer.kind!r} follows the finished share of the training; {_ANYWAY}"
-        yield FieldProblem("normalizer", rule)
+    follows = _follows_progress(after)
+    if follows is not None:
+        yield FieldProblem("normalizer", f"{after.normalizer.kind!r} {follows}; {_ANYWAY}")
     if done == steps and done % per_epoch:
         rule = (
             f"{done} updates end within an epoch of {per_epoch}, where the job took its results, "
@@ -73,7 +74,11 @@ def _rate(spec: JobSpec, step: int, steps: int, per_epoch: int) -> float:
     return factor(spec.schedule, step, steps, per_epoch)
 
 
-def _follows_progress(spec: JobSpec) -> bool:
-    # what a layer of a plugin follows is not known
-    foreign = BY_KIND.plugin_of(spec.normalizer.kind) is not None
-    return foreign or spec.normalizer.follows_progress
+@under_its_code
+def _follows_progress(spec: JobSpec) -> Optional[str]:
+    """Return how the normalizer depends on the length of the training; None if it does not."""
+    if BY_KIND.plugin_of(spec.normalizer.kind) is not None:
+        return "is of a plugin, and may follow the finished share of the training"
+    if spec.normalizer.follows_progress:
+        return "follows the finished share of the training"
+    return None

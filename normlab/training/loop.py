@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, ContextManager, Dict, List, Optional, Sequence
 
 import torch
 
+from normlab.data.augmenting import mixed_seed
 from normlab.data.batches import EpochBatches
 from normlab.data.opening import opened
 from normlab.data.training_data import TrainingData
@@ -21,6 +22,7 @@ from normlab.specs.job_rules import admit
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import task_of, total_steps
 from normlab.training.accelerator import Accelerator, Session
+from normlab.training.augmenting import augmenting_of
 from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.clock import Clock
 from normlab.training.diagnosis import Diagnosis
@@ -28,7 +30,7 @@ from normlab.training.evaluation import evaluate
 from normlab.training.norm_control import EpochNorms, Steer, steering
 from normlab.training.optimizers import scaled_rate
 from normlab.training.overflows import Overflows
-from normlab.training.replicas import Alone, Replicas, rows_of
+from normlab.training.replicas import SAVE, STOP, Alone, Replicas, rows_of
 from normlab.training.reporting import Reporter
 from normlab.training.schedules import factor
 from normlab.training.starting import start_from
@@ -36,7 +38,7 @@ from normlab.training.step_results import StepResults
 from normlab.training.weights import SIZES, write_weights
 
 StopRequest = Callable[[], Optional[JobStopped]]
-_SAVE, _STOP = 1, 2  # what a pause may be for
+Opener = Callable[[JobSpec, Path, StopRequest], ContextManager[TrainingData]]
 _AT_EPOCHS = 0.1  # of every_s: a short epoch costs less than its checkpoint
 
 
@@ -50,6 +52,7 @@ def fit(
     replicas: Optional[Replicas] = None,
     norms: Optional[Sequence[EpochNorms]] = None,
     weights: Optional[Path] = None,
+    open_data: Opener = opened,
 ) -> Dict[str, Any]:
     """
     Train as *spec* says, and return the summary: final metrics, size and speed.
@@ -65,6 +68,7 @@ def fit(
             None where *accelerator* holds them all.
         norms: the records of the job `optimizer.norms_of`, one entry per epoch.
         weights: the file that `init_from` names.
+        open_data: opens the data, for trainings that share them.
 
     Raises:
         InvalidSpec: the spec breaks a rule that binds several of its fields.
@@ -77,7 +81,7 @@ def fit(
     torch.manual_seed(spec.seed)
     made: List[Any] = []  # reports of what was exchanged and loaded
     with ExitStack() as stack:
-        data = stack.enter_context(opened(spec, data_root, should_stop))
+        data = stack.enter_context(open_data(spec, data_root, should_stop))
         sizes = (data.channels, data.num_classes, data.image_size)
         task = task_of(spec).name
         model = build(spec.model, spec.normalizer, *sizes, made.append, task, data_root)
@@ -107,7 +111,8 @@ def fit(
         training.run(should_stop)
         if training.leads:
             last, said = training.results.last, dict(zip(SIZES, sizes))
-            reporter.event(write_weights(session.inspect(), spec, checkpoints.folder, last, said))
+            final = session.evaluated()
+            reporter.event(write_weights(final, spec, checkpoints.folder, last, said))
     parameters = sum(p.numel() for p in model.parameters())
     return {"parameters": parameters, **training.summary(), **environment}
 
@@ -152,6 +157,8 @@ class Training:
         self.diagnosis = Diagnosis(spec, session, data, reporter, self.steps_per_epoch)
         self.rate = scaled_rate(spec.optimizer, spec.samples_per_update).learning_rate
         self.steer: Steer = lambda epoch: None
+        self.drops = spec.model.drops
+        self.augmenting = augmenting_of(spec, data)
         self.threads = torch.get_num_threads()
         self._saved_step = -1
         self._saved_at = time.monotonic()
@@ -209,7 +216,7 @@ class Training:
         return EpochBatches(
             self.data,
             self.spec.samples_per_update,
-            self.spec.augmentation,
+            self.augmenting,
             self.spec.seed,
             epoch,
             self.session.place,
@@ -221,6 +228,8 @@ class Training:
         learning_rate = self._learning_rate(number)
         with self.clock.training():
             self.session.prepare(learning_rate, (number - 1) / self.steps)
+            if self.drops:  # so that masks need no state in a checkpoint, wherever they are drawn
+                torch.manual_seed(mixed_seed(self.spec.seed, number, self.replicas.rank))
             x, y = batches[(number - 1) % self.steps_per_epoch]
             self.steer((number - 1) // self.steps_per_epoch)
             result = self.session.train(x, y)
@@ -249,7 +258,7 @@ class Training:
             self._save()
 
     def _is_worth_saving(self) -> int:
-        return _SAVE if self._unsaved_s() >= _AT_EPOCHS * self.spec.checkpoint.every_s else 0
+        return SAVE if self._unsaved_s() >= _AT_EPOCHS * self.spec.checkpoint.every_s else 0
 
     def _evaluate(self) -> None:
         self.session.prepare(self.rate, self.step / self.steps)
@@ -275,19 +284,19 @@ class Training:
 
     def _pause(self, should_stop: StopRequest) -> None:
         decision = self.replicas.agree(lambda: self._decide(should_stop))
-        if decision == _STOP:
+        if decision == STOP:
             self._save()
             raise self._stop or should_stop() or JobDrained("the first replica was asked to stop")
         every = self.spec.checkpoint.every_steps
         due = every is not None and self.step % every == 0 and self.step > 0
-        if due or decision == _SAVE:
+        if due or decision == SAVE:
             self._save()
 
     def _decide(self, should_stop: StopRequest) -> int:
         self._stop = should_stop()
         if self._stop is not None:
-            return _STOP
-        return _SAVE if self._unsaved_s() >= self.spec.checkpoint.every_s else 0
+            return STOP
+        return SAVE if self._unsaved_s() >= self.spec.checkpoint.every_s else 0
 
     def _unsaved_s(self) -> float:
         return time.monotonic() - self._saved_at

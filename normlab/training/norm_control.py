@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from normlab.diagnostics.step_size import TRANSPOSED, scale_free_layers
 from normlab.errors import InvalidSpec
 from normlab.specs.jobs import JobSpec
-from normlab.specs.optimization import OptimizerSpec
+from normlab.specs.optimizers import Optimizer
 from normlab.training.accelerator import Session
 
 EpochNorms = Mapping[str, Sequence[float]]
@@ -65,9 +65,7 @@ class NormControl:
         schedule the drops of the learning rate are norms as well; here the rate keeps its own.
     """
 
-    def __init__(
-        self, model: nn.Module, optimizer: OptimizerSpec, norms: Sequence[EpochNorms]
-    ) -> None:
+    def __init__(self, model: nn.Module, optimizer: Optimizer, norms: Sequence[EpochNorms]) -> None:
         self._mode = optimizer.norm_mode
         self._limit = optimizer.norm_ratio_limit
         self._weights = {name: _by_channel(layer) for name, layer in scale_free_layers(model)}

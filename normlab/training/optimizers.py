@@ -9,9 +9,12 @@ import torch
 from torch import nn
 
 from normlab.diagnostics.step_size import scale_free_layers
+from normlab.errors import InvalidSpec
 from normlab.norms import ParameterHint, parameter_hints
 from normlab.specs.jobs import JobSpec
-from normlab.specs.optimization import SGD, AdamW, OptimizerSpec, RMSprop
+from normlab.specs.named_objects import named_object
+from normlab.specs.optimizers import Optimizer
+from normlab.training.layer_rates import layer_factors
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Rate:
     momentum: Optional[float]  # None: the optimizer has none that may be scaled
 
 
-def scaled_rate(optimizer: OptimizerSpec, samples_per_update: int) -> Rate:
+def scaled_rate(optimizer: Optimizer, samples_per_update: int) -> Rate:
     """
     Scale learning rate and momentum from the reference batch to *samples_per_update*.
 
@@ -35,7 +38,7 @@ def scaled_rate(optimizer: OptimizerSpec, samples_per_update: int) -> Rate:
         Neural Networks", arXiv:1905.05894.
     """
     lr = optimizer.lr
-    momentum = optimizer.momentum if isinstance(optimizer, (SGD, RMSprop)) else None
+    momentum: Optional[float] = optimizer.own.get("momentum")
     if optimizer.lr_reference_batch is None:
         return Rate(lr, momentum)
     k = samples_per_update / optimizer.lr_reference_batch
@@ -51,36 +54,30 @@ def make_optimizer(model: nn.Module, spec: JobSpec) -> torch.optim.Optimizer:
     """
     Build the job's optimizer over the parameters of *model*.
 
-    A small network's update is mostly overhead, so it is made in torch's fused form on a CPU
-    where there is one, and else on lists of tensors (torch's "foreach").
+    Raises:
+        InvalidSpec: the code of a plugin makes something else.
     """
-    groups = parameter_groups(model, spec)
-    if _has_fused(model, spec.optimizer):
-        return _counting(_optimizer(groups, spec, fused=True))
-    return _optimizer(groups, spec, foreach=True)
-
-
-def _optimizer(groups: List[Dict[str, Any]], spec: JobSpec, **form: bool) -> torch.optim.Optimizer:
     optimizer = spec.optimizer
     rate = scaled_rate(optimizer, spec.samples_per_update)
-    lr, momentum = rate.learning_rate, rate.momentum or 0.0
-    if isinstance(optimizer, AdamW):
-        betas = (optimizer.beta1, optimizer.beta2)
-        return torch.optim.AdamW(groups, lr, betas=betas, eps=optimizer.eps, **form)
-    if isinstance(optimizer, RMSprop):
-        return torch.optim.RMSprop(groups, lr, optimizer.alpha, optimizer.eps, 0, momentum, **form)
-    return torch.optim.SGD(groups, lr, momentum, nesterov=optimizer.nesterov, **form)
+    options = optimizer.own if rate.momentum is None else _with_momentum(optimizer, rate.momentum)
+    groups = parameter_groups(model, spec)
+    made = named_object(optimizer.factory)(groups, lr=rate.learning_rate, **options)
+    if not isinstance(made, torch.optim.Optimizer):
+        raise InvalidSpec(
+            f"optimizer {optimizer.name!r} made {type(made).__name__}; it makes a "
+            "torch.optim.Optimizer"
+        )
+    return _counting(made)
 
 
-def _has_fused(model: nn.Module, optimizer: OptimizerSpec) -> bool:
-    # Since torch 2.4, as is the counting of versions. CUDA's graphs were made for lists.
-    on_cpu = all(p.device.type == "cpu" for p in model.parameters())
-    counts = hasattr(torch.autograd.graph, "increment_version")
-    return on_cpu and counts and not isinstance(optimizer, RMSprop)
+def _with_momentum(optimizer: Optimizer, momentum: float) -> Dict[str, Any]:
+    return {**optimizer.own, "momentum": momentum}
 
 
 def _counting(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """Count up the parameters' versions, by which streaming normalization knows of an update."""
+    if not hasattr(torch.autograd.graph, "increment_version"):  # since torch 2.4
+        return optimizer
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def count(*_: object) -> None:
@@ -97,17 +94,21 @@ def parameter_groups(model: nn.Module, spec: JobSpec) -> List[Dict[str, Any]]:
     Matrices and filters decay. Those with one value per channel (biases, scales, shifts, lengths)
     do not, unless `decay_normalizers` is set. Parameters for which their normalizer has a hint
     follow that: proxy normalization's beta' and gamma' decay by `proxy_weight_decay`. Layers that
-    the norms of another job steer do not decay.
+    the norms of another job steer do not decay. With `layer_decay` the rate falls towards the
+    input.
     """
     hints = parameter_hints(model)
     if spec.optimizer.norms_of is not None:
         for _, layer in scale_free_layers(model):
             hints[layer.weight] = ParameterHint()  # type: ignore[index]
     decay = spec.optimizer.weight_decay
+    rates = layer_factors(model, spec.optimizer.layer_decay)
     groups: Dict[ParameterHint, List[nn.Parameter]] = {}
     for parameter in model.parameters():
         decays = spec.optimizer.decay_normalizers or _is_matrix(parameter)
         own = hints.get(parameter, ParameterHint(weight_decay=decay if decays else 0.0))
+        if parameter in rates:
+            own = own._replace(lr_factor=own.lr_factor * rates[parameter])
         groups.setdefault(own, []).append(parameter)
     return [
         {"params": params, "weight_decay": hint.weight_decay, "lr_factor": hint.lr_factor}

@@ -10,6 +10,8 @@ from typing_extensions import Protocol
 
 from normlab.specs.jobs import JobSpec
 
+SAVE, STOP = 1, 2  # what a training pauses for, other than 0 for nothing
+
 
 class Replicas(Protocol):
     """

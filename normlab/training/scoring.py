@@ -45,7 +45,7 @@ class Scorer:
         """Return loss, correct predictions and tallies of *output*, the truth being *y*."""
         loss = self._task.loss(output, y)
         hits = self._task.correct(output, y)
-        return StepResult(loss, hits, y.numel(), self._tallies(output, y))
+        return StepResult(loss, hits, self._task.predictions(y), self._tallies(output, y))
 
 
 class PlainSession:

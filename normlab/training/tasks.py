@@ -16,7 +16,12 @@ from normlab.specs.measures import METRICS
 from normlab.specs.named_objects import named_object
 from normlab.specs.own_options import checked_options
 from normlab.specs.sizes import task_of
-from normlab.training.losses import by_prediction, cross_entropy
+from normlab.training.losses import (
+    binary_cross_entropy,
+    by_prediction,
+    cross_entropy,
+    is_soft,
+)
 
 
 def added(tallies: Sequence[Tensor]) -> Tensor:
@@ -100,8 +105,9 @@ class ClassTask:
         return cross_entropy(output, y, label_smoothing)
 
     def correct(self, output: Tensor, y: Tensor) -> Tensor:
-        """Count the predictions that are true."""
-        return (output.argmax(1) == y).sum()
+        """Count the predictions that are true; of mixed classes, the likeliest is."""
+        true = y.argmax(1) if is_soft(y) else y
+        return (output.argmax(1) == true).sum()
 
 
 class Task:
@@ -118,11 +124,18 @@ class Task:
         self._author: Any = named_object(facts.path)(**options)
         self._smoothing = {"label_smoothing": spec.label_smoothing} if facts.smooths else {}
         self.counts = facts.counts
+        self._dense = facts.dense
+        self._loss: Callable[..., Tensor] = self._author.loss
+        if spec.loss is not None:
+            self._loss = partial(binary_cross_entropy, threshold=spec.loss.threshold)
 
     def loss(self, output: Tensor, y: Tensor) -> Tensor:
         """Return the mean loss, ()."""
-        found: Tensor = self._author.loss(output, y, **self._smoothing)
-        return found
+        return self._loss(output, y, **self._smoothing)
+
+    def predictions(self, y: Tensor) -> int:
+        """Count the predictions that *y* has targets of: one per sample, or one per position."""
+        return y.numel() if self._dense else len(y)
 
     def correct(self, output: Tensor, y: Tensor) -> Tensor:
         """Count the correct predictions; 0 where the task does not say which these are."""

@@ -52,6 +52,8 @@ class Lease:
     """Of the job's time limit, over all its attempts."""
     hosts: tuple[HostRecord, ...] = ()
     """By seat, the leader's first; empty if there are no others."""
+    mates: tuple[Lease, ...] = ()
+    """Of the jobs that this worker trains with it as one pack."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from service.plugins.abilities import Ability
 
 T = TypeVar("T")
 
-_CLAIMABLE = (
+CLAIMABLE = (
     f"state = 'queued' and device = :device and not cancel_requested and not {HELD}"
     " and attempt - forgiven < max_attempts"
     " and (not_before is null or not_before <= clock_timestamp())"
@@ -28,7 +28,7 @@ _TURNS = text(f"""
     from turn t
     cross join lateral (
         select priority, created_at from job
-        where owner = t.owner and {_CLAIMABLE}
+        where owner = t.owner and {CLAIMABLE}
         order by priority desc, created_at, id limit 1
     ) head
     left join (
@@ -41,7 +41,7 @@ _TURNS = text(f"""
 """)
 _HEAD = text(f"""
     select id, code, hosts, coalesce((spec ->> 'replicas')::int, 1) / hosts as each from job
-    where owner = :owner and priority = :priority and {_CLAIMABLE}
+    where owner = :owner and priority = :priority and {CLAIMABLE}
     order by created_at, id limit 1 for update skip locked
 """)
 

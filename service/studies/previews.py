@@ -19,6 +19,7 @@ from service.store import patience
 from service.store.database import Database
 from service.studies.decider import first_look
 from service.studies.grids import finished_jobs
+from service.studies.packs import planned_packs, refuse_unpackable
 from service.studies.places import Check, Place
 from service.studies.spaces import corners, refuse_wrong_space
 
@@ -39,6 +40,7 @@ def preview(
         InvalidSpec: the grid itself is invalid. (Cells that break a rule are listed instead.)
     """
     refuse_wrong_space(spec, check)
+    refuse_unpackable(spec)
     # a search is judged by its two outermost trials: what it will try is not known yet
     layout = Grid(corners(spec), 0, 0) if spec.search else lay_out(spec, patience.check)
     cells = layout.cells
@@ -60,6 +62,7 @@ def preview(
         first=[] if spec.search else [_shown(cell, reused) for cell in cells[:_FIRST]],
         decision=_cost(spec, good, pace, place, steps) if len(good) == len(cells) else None,
         **_work(to_run, stands_for, pace, place, steps),
+        **planned_packs(spec, to_run),
     )
 
 

@@ -23,6 +23,7 @@ from service.studies import looks
 from service.studies.cell_states import CELLS, UNFINISHED
 from service.studies.grids import add_cells, refuse_wrong_cells
 from service.studies.moves import cancel_slice, prioritize_slice
+from service.studies.packs import refuse_unpackable
 from service.studies.places import Check, Place
 from service.studies.queueing import queue_slice
 from service.studies.records import paths_of, read_cells, read_records
@@ -86,6 +87,7 @@ def create(
     cells = [] if spec.search else expand(spec)  # a search proposes its cells over time
     refuse_wrong_cells(cells, check)
     refuse_wrong_space(spec, check)
+    refuse_unpackable(spec)
     comparisons(spec, cells)  # refuses what cannot be compared
     row = _row(spec, owner)
     with database.begin() as connection:
@@ -120,6 +122,7 @@ def extend(
     """
     cells = expand(spec)
     refuse_wrong_cells(cells, check)
+    refuse_unpackable(spec)
     comparisons(spec, cells)
     with database.begin() as connection:
         row = _changeable(connection, study)

@@ -124,3 +124,13 @@ def test_a_client_that_asks_nothing_is_disconnected_and_delays_nobody(tmp_path: 
             assert silent.recv(1) == b""
     finally:
         server.communicate(timeout=30)  # closes its lifeline
+
+
+def test_an_average_of_the_weights_takes_its_memory() -> None:
+    wide: dict[str, Any] = {"model": {"name": "resnet20", "width": 64}, "batch_size": 2}
+    fields = {"normalizer": "layer", "dataset": {"name": "digits", "test_size": 2}, **wide}
+    plain, averaged = (
+        inspect(JobSpec.model_validate({**fields, **ema})) for ema in ({}, {"ema": {}})
+    )
+    more = averaged["memory_bytes"] - plain["memory_bytes"]
+    assert more > 4 * plain["parameters"]

@@ -66,6 +66,24 @@ def test_every_optimizer_trains_as_on_the_cpu(optimizer: dict[str, Any], tmp_pat
     assert emulated["val/accuracy"] == pytest.approx(plain["val/accuracy"], abs=0.02)
 
 
+RECIPE: dict[str, Any] = {
+    "normalizer": "layer",
+    "epochs": 1,
+    "augmentations": ["random_resized_crop", "rand_augment", "cutmix"],
+    "optimizer": {"name": "adamw", "lr": 1e-3, "layer_decay": 0.5},
+    "schedule": {"name": "polynomial", "warmup_epochs": 0.5},
+}
+
+
+@pytest.mark.parametrize("loss", [None, {"threshold": 0.2}])
+def test_mixed_targets_and_layer_wise_rates_train_as_on_the_cpu(loss: Any, tmp_path: Path) -> None:
+    emulated, _ = train(emulated_job(loss=loss, **RECIPE), tmp_path / "ipu")
+    plain, _ = train(small_job(device="cpu", loss=loss, **RECIPE), tmp_path / "cpu")
+    losses = [torch.tensor(r.points["train/loss"]) for r in (emulated, plain)]
+    torch.testing.assert_close(*losses, rtol=2e-3, atol=2e-3)
+    assert emulated.points["train/accuracy"] == plain.points["train/accuracy"]
+
+
 def test_replicas_train_like_accumulated_micro_batches(tmp_path: Path) -> None:
     fields = {"normalizer": {"kind": "group", "groups": 2}, "batch_size": 4, "epochs": 1}
     replicas, summary = train(emulated_job(replicas=2, **fields), tmp_path / "a")
@@ -136,6 +154,10 @@ def test_a_short_last_batch_counts_by_its_size() -> None:
         ({"replicas": 2, "ipu_runtime": "ipu_model"}, "IPU Model"),
         ({"optimizer": {"name": "rmsprop", "clip_norm": 1.0}}, "does not clip"),
         ({"optimizer": {"name": "sgd", "clip_ratio": 0.01}}, "use clip_norm"),
+        ({"optimizer": {"name": "sgd", "clip_value": 0.01}}, "use clip_norm"),
+        ({"optimizer": "lamb"}, "use sgd, adamw, rmsprop"),
+        ({"ema": {}}, "no average of them is kept"),
+        ({"model": {"dropout": 0.1}}, "random state is in no checkpoint"),
     ],
 )
 def test_jobs_that_an_ipu_cannot_run_are_refused_with_the_reason(

@@ -12,6 +12,7 @@ from normlab.plugins.loading import load, use
 from tests.normlab.plugins.authors import no_plugins, source
 from tests.normlab.plugins.own_networks import my_nets
 from tests.normlab.plugins.test_options_of_measures import WITH_OPTIONS
+from tests.normlab.plugins.test_recipes import MINE
 
 __all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
@@ -66,3 +67,30 @@ def test_how_data_are_read_can_be_chosen_in_the_form() -> None:
     fields = {field.path: field.option for group in job_form() for field in group.fields}
     assert fields["loading.mode"].choices == ["auto", "memory", "stream"]
     assert {"loading.workers", "loading.prefetch", "dataset.skip_broken"} <= set(fields)
+
+
+def test_recipes_have_fields_for_what_plugins_add(tmp_path: Path) -> None:
+    assert list(choices("optimizer.name"))[:3] == ["sgd", "adamw", "rmsprop"]
+    assert list(choices("loss.name")) == ["", "binary_cross_entropy"]
+    use([load(source("mine.py", MINE).written_below(tmp_path), "mine.py")])
+    share = [f for f in choices("optimizer.name")["my_sign"].fields if f.path == "optimizer.share"]
+    assert share[0].option.limits() == "≥ 0, < 1"
+    low = [f for f in choices("schedule.name")["my_saw"].fields if f.path == "schedule.low"]
+    assert low[0].option.default == 0.1
+    for place in (0, 5):
+        found = choices(f"augmentations.{place}.name")
+        assert next(iter(found)) == ""
+        assert [f.path for f in found["my_dark"].fields] == [f"augmentations.{place}.least"]
+
+
+def test_a_study_varies_augmentations_as_a_whole() -> None:
+    found = paths()
+    assert {"augmentations", "ema.decay", "loss", "optimizer.layer_decay"} <= set(found)
+    assert not [path for path in found if path.startswith("augmentations.")]
+
+
+def test_the_catalogue_lists_the_parts_of_recipes_with_their_options() -> None:
+    found = {(record.part, record.name): record for record in parts()}
+    rand = found["augmentation", "rand_augment"]
+    assert [option.name for option in rand.options][:2] == ["num_ops", "magnitude"]
+    assert {("optimizer", "lamb"), ("schedule", "one_cycle")} <= set(found)

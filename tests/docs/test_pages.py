@@ -20,7 +20,7 @@ from normlab.stacks.connection import Connection
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = ["quickstart.md", "tutorials/small-batches.md", "tutorials/convert.md"]
 PAGES += ["how-to/own-layer.md", "how-to/large-data.md", "how-to/weights.md"]
-PAGES += ["how-to/detect-and-stylize.md", "how-to/several-hosts.md"]
+PAGES += ["how-to/detect-and-stylize.md", "how-to/several-hosts.md", "how-to/recipes.md"]
 SETTINGS = {"NORMLAB_PORT": "0", "NORMLAB_SLOTS": "2", "OMP_NUM_THREADS": "1"}
 
 

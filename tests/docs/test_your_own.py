@@ -70,4 +70,4 @@ def test_the_files_of_the_page_need_no_checkout(tmp_path: Path) -> None:
     paths = files(tmp_path)
     for path in paths:
         subprocess.run([sys.executable, path.name], cwd=tmp_path, check=True)
-    assert len(paths) == 5
+    assert len(paths) == 6

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 import pytest
-from sqlalchemy import text
 
 from normlab.plugins.descriptions import EntryDescription, PluginDescription
 from normlab.plugins.sources import Source
@@ -103,14 +102,3 @@ def test_the_door_says_that_a_job_will_wait_and_auto_takes_who_can(database: Dat
     assert "none can load its code" in verdict.reason
     live(database, "node1", {"einops": "0.7"})
     assert admission.admit(wanted).reason == "the job asks for it"
-
-
-def test_without_unloadable_code_a_claim_costs_what_it_cost(database: Database) -> None:
-    for priority in range(3):
-        submit(database, priority=priority)
-    plan = text(f"explain {leases._HEAD.text}")
-    values = {"device": "cpu", "owner": "ada", "priority": 0, "most_replicas": None}
-    with database.begin() as connection:
-        connection.execute(text("set local enable_seqscan = off"))
-        rows = connection.execute(plan, {**values, "unloadable": []}).scalars().all()
-    assert any("Index Scan using job_queue" in row for row in rows), rows

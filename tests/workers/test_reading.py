@@ -10,6 +10,7 @@ import pytest
 
 from normlab.events import Metrics, Progress, Series
 from workers import reading
+from workers.job_pipes import EventPipe
 from workers.reading import JobReader
 
 
@@ -39,6 +40,18 @@ def test_events_and_log_arrive_in_order(pipes: tuple[JobReader, int, int]) -> No
     harvest = reader.take()
     assert reader.ended
     assert (harvest.events, harvest.log) == (sent, b"hello\n")
+
+
+def test_events_of_a_pack_say_whose_they_are(pipes: tuple[JobReader, int, int]) -> None:
+    reader, events, log = pipes
+    sent = [Progress(step=n, steps=9, epoch=0, epochs=1) for n in range(3)]
+    for member, event in zip((2, 0, 11), sent, strict=True):
+        EventPipe(events).send(event, member)
+    os.write(events, sent[0].to_line())
+    _close(events, log)
+    reader.join(10)
+    harvest = reader.take()
+    assert (harvest.events, harvest.members) == ([*sent, sent[0]], [2, 0, 11, 0])
 
 
 def test_a_line_that_is_not_an_event_goes_to_the_log(pipes: tuple[JobReader, int, int]) -> None:

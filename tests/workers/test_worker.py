@@ -16,12 +16,14 @@ import pytest
 
 from normlab.records import JobDetail
 from normlab.specs.jobs import JobSpec
+from normlab.specs.studies import StudySpec
 from service.jobs import changes, doorbell, reading, submissions, workers
 from service.jobs.reaper import Reaper
 from service.jobs.relay import Relay
 from service.loops import Loop
 from service.results import metrics
 from service.store.database import Database
+from service.studies import studies
 from tests.processes import command_of
 
 from .conftest import LONG, NOTHING, SHORT
@@ -261,3 +263,21 @@ def test_jobs_do_not_see_the_services_secrets(floor: Floor) -> None:
     changes.cancel(floor.database, job)
     floor.until_state(job, "cancelled")
     assert not {"NORMLAB_DATABASE_URL", "NORMLAB_BROKER_URL", "NORMLAB_TOKEN"} & names
+
+
+def test_a_worker_trains_the_cells_of_a_study_together(floor: Floor) -> None:
+    study = {"name": "s", "base": SHORT, "seeds": 3, "pack": "auto"}
+    record, _ = studies.create(
+        floor.database,
+        StudySpec.model_validate(study),
+        owner="me",
+        place=lambda _: ("cpu", "it is asked for"),
+        check=lambda _: [],
+    )
+    floor.hire()
+    floor.bell.ring("cpu")
+    cells = studies.list_cells(floor.database, record.id).cells
+    jobs = [str(cell.job) for cell in cells]
+    done = [floor.until_state(job, "succeeded", "failed") for job in jobs]
+    assert [job.state for job in done] == 3 * ["succeeded"]
+    assert {job.attempts[0].environment["packed"] for job in done} == {3}

@@ -3,10 +3,12 @@ from __future__ import annotations
 import torch
 
 from normlab.data import Data, Split
-from normlab.data.batches import EpochBatches, crop, flip
-from normlab.specs.optimization import AugmentationSpec
+from normlab.data.augmentations.framing import crop, flip
+from normlab.data.augmenting import Augmenting
+from normlab.data.batches import EpochBatches
+from normlab.specs.augmentations import Crop, Flip
 
-PLAIN, BOTH = AugmentationSpec(), AugmentationSpec(crop=2, flip=True)
+PLAIN, BOTH = Augmenting(), Augmenting(first=[Crop(pad=2), Flip()])
 
 
 def numbered(n: int) -> Data:
@@ -63,7 +65,7 @@ def test_crop_moves_each_image_by_its_own_shift() -> None:
 
 
 def test_crop_by_every_shift_is_reachable() -> None:
-    many = EpochBatches(numbered(2000), 2000, AugmentationSpec(crop=2), seed=0, epoch=0)
+    many = EpochBatches(numbered(2000), 2000, Augmenting(first=[Crop(pad=2)]), seed=0, epoch=0)
     empty_rows = (many[0][0][:, 0].amax(dim=2) == 0).sum(dim=1)
     assert empty_rows.unique().tolist() == [0, 1, 2]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from pathlib import Path
 from typing import Any, Tuple
@@ -11,18 +12,20 @@ import psutil
 import pytest
 import torch
 
+from normlab.data.augmenting import Augmenting
 from normlab.data.batches import EpochBatches
 from normlab.data.opening import loading, opened
 from normlab.data.stream import Stream
 from normlab.data.training_data import TrainingData
 from normlab.errors import DatasetUnusable, JobCancelled, ReaderLost
 from normlab.specs import dataset_contents
+from normlab.specs.augmentations import Crop, Flip
 from normlab.specs.jobs import JobSpec
-from normlab.specs.optimization import AugmentationSpec
 from normlab.stored.indexes import index_of
 from tests.normlab.data.stored_pictures import WRITERS, write
 
 SIZE = 8
+CROPS_AND_FLIPS = Augmenting(first=[Crop(pad=1), Flip()])
 FORMS = list(WRITERS)
 Batch = Tuple[torch.Tensor, torch.Tensor]
 
@@ -41,7 +44,7 @@ def job(form: str, mode: str, workers: int = 2, **dataset: Any) -> JobSpec:
 
 def epochs(data: TrainingData, begin: int = 0, rows: torch.Tensor | None = None) -> list[Batch]:
     """Return the updates of two epochs from number *begin* on."""
-    augmentation = AugmentationSpec(crop=1, flip=True)
+    augmentation = CROPS_AND_FLIPS
     found = []
     for epoch in range(2):
         batches = EpochBatches(data, 8, augmentation, seed=5, epoch=epoch, rows=rows)
@@ -106,7 +109,7 @@ def test_an_update_can_be_taken_again_and_in_any_order(tmp_path: Path) -> None:
     with opened(job("image_folder", "memory"), tmp_path, never) as data:
         whole = epochs(data)
     with opened(job("image_folder", "stream"), tmp_path, never) as data:
-        batches = EpochBatches(data, 8, AugmentationSpec(crop=1, flip=True), seed=5, epoch=0)
+        batches = EpochBatches(data, 8, CROPS_AND_FLIPS, seed=5, epoch=0)
         order = [2, 2, 3, 0, 5, 5, 4]
         assert_equal([batches[i] for i in order], [whole[i] for i in order])
 
@@ -128,7 +131,7 @@ def test_a_replica_reads_its_own_rows_alone(tmp_path: Path) -> None:
 def test_nothing_is_read_ahead_beyond_the_last_update(tmp_path: Path) -> None:
     write(tmp_path, "image_folder")
     with opened(job("image_folder", "stream"), tmp_path, never) as data:
-        given = EpochBatches(data, 8, AugmentationSpec(), seed=5, epoch=1, updates=9)
+        given = EpochBatches(data, 8, Augmenting(), seed=5, epoch=1, updates=9)
         assert [number for number, _ in given._upcoming(1)] == [7, 8]
         given[2]
 
@@ -230,3 +233,16 @@ def test_a_request_to_stop_is_heeded_while_all_pictures_are_looked_at(tmp_path: 
     spec, stop = job("image_folder", "stream"), JobCancelled("enough")
     with pytest.raises(JobCancelled), opened(spec, tmp_path, lambda: stop):
         pass
+
+
+def test_readers_are_forks_whatever_the_default_of_the_interpreter_is(tmp_path: Path) -> None:
+    write(tmp_path, "image_folder")
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        with opened(job("image_folder", "stream", workers=1), tmp_path, never) as data:
+            epochs(data)
+            (reader,) = psutil.Process().children()
+            assert reader.cmdline() == psutil.Process().cmdline()
+    finally:
+        multiprocessing.set_start_method(before, force=True)

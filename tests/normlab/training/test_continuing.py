@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 
 from normlab.errors import CheckpointUnusable
+from normlab.plugins.loading import load
+from normlab.specs import registries
 from normlab.specs.jobs import JobSpec
 from normlab.training.checkpoints import CheckpointFolder, NamedCheckpoint
 from normlab.training.continuing import differences, too_short
+from tests.normlab.plugins.authors import mine, no_plugins
 from tests.normlab.training.recording import small_job, train
 from tests.normlab.training.test_resume import TIMED, assert_same, final_state, stopper
 
+__all__ = ["no_plugins"]
 CONTINUES = {"job": "01890000-0000-7000-8000-000000000000", "step": 12, "sha256": "0" * 64}
 STEP = {"name": "step", "milestones": [0.6], "gamma": 0.5}
 WAYS: dict[str, dict[str, Any]] = {
@@ -103,6 +107,16 @@ def test_where_a_longer_training_would_have_gone_another_way_the_reason_is_said(
     assert problem.field == field
     assert rule in problem.rule
     assert "--anyway" in problem.rule
+
+
+def test_what_a_layer_of_a_plugin_follows_is_not_known(tmp_path: Path, no_plugins: None) -> None:
+    plugin = load(mine().written_below(tmp_path), "my_norms.py").plugin()
+    registries.find_with({plugin.digest: plugin}.get)
+    fields = {"normalizer": "dyt_of_mine", "code": [plugin.digest], "schedule": "constant"}
+    before, after = small_job(**fields, epochs=1), small_job(**fields, epochs=2)
+    (problem,) = differences(before, after, 12, 12)
+    assert problem.field == "normalizer"
+    assert "'dyt_of_mine' is of a plugin" in problem.rule
 
 
 def test_a_drop_that_is_found_between_many_updates() -> None:

@@ -1,0 +1,64 @@
+"""What the members of a pack decide together: when to save, and which requests to stop they see."""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, List, Optional, Sequence
+
+from accelerators.lockstep import Lockstep
+from normlab.errors import JobStopped
+from normlab.training.loop import StopRequest
+from normlab.training.replicas import STOP
+
+
+class Decisions:
+    """
+    Save the members after the same updates, so that they can be a pack again.
+
+    Whether time has passed differs between members; the first that is asked decides for all. Each
+    stops for itself, and all see the requests as they are at the beginning of a round: one that
+    comes to all of them finds all after the same update.
+
+    Args:
+        lockstep: of the members.
+        stops: the request of each member.
+    """
+
+    def __init__(self, lockstep: Lockstep, stops: Sequence[StopRequest]) -> None:
+        self._lockstep = lockstep
+        self._stops = stops
+        self._seen: List[Optional[JobStopped]] = [None for _ in stops]
+        self._seen_in = -1
+        self._made: Dict[int, int] = {}
+
+    def stop(self, member: int) -> Optional[JobStopped]:
+        """Return the request that *member* should heed in this round."""
+        if self._seen_in != self._lockstep.rounds:
+            self._seen_in = self._lockstep.rounds
+            self._seen = [ask() for ask in self._stops]
+        return self._seen[member]
+
+    def common(self, number: int, own: int) -> int:
+        """Return the decision *number* of all members, counted by each; *own* if it is first."""
+        self._made = {n: made for n, made in self._made.items() if n > number - _KEPT}
+        return self._made.setdefault(number, 0 if own == STOP else own)
+
+
+_KEPT = 8  # members are at most an update apart, with two decisions
+
+
+class Agreement:
+    """A member in its own training, where it is the only process."""
+
+    rank = 0
+    count = 1
+
+    def __init__(self, decisions: Decisions) -> None:
+        self._decisions = decisions
+        self._asked = 0
+
+    def agree(self, decide: Callable[[], int]) -> int:
+        """Return this member's decision to stop, or else the decision of all."""
+        own = decide()
+        self._asked += 1
+        common = self._decisions.common(self._asked, own)
+        return own if own == STOP else common

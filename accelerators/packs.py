@@ -1,0 +1,281 @@
+"""A pack of jobs in one process: each runs its ordinary training, and their updates are one."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from accelerators.cpu import (
+    CpuAccelerator,
+    errors_in_our_words,
+    host_computation,
+    resident_peak_bytes,
+)
+from accelerators.lockstep import Lockstep
+from accelerators.member_decisions import Agreement, Decisions
+from accelerators.thread_choice import take_threads
+from normlab.data.opening import opened
+from normlab.data.stream import Stream
+from normlab.data.training_data import TrainingData
+from normlab.errors import InvalidSpec, PackFellApart, refuse
+from normlab.specs.jobs import JobSpec
+from normlab.specs.packs import obstacle
+from normlab.training.accelerator import Probe, StepResult
+from normlab.training.checkpoints import CheckpointFolder
+from normlab.training.loop import StopRequest, fit
+from normlab.training.packs.session import PackSession
+from normlab.training.reporting import Reporter
+
+
+class Member(NamedTuple):
+    """A job of a pack, with what `fit` takes for it."""
+
+    spec: JobSpec
+    reporter: Reporter
+    checkpoints: CheckpointFolder
+    should_stop: StopRequest
+
+
+class _Enter(NamedTuple):
+    model: nn.Module
+    spec: JobSpec
+
+
+class _Train(NamedTuple):
+    learning_rate: float
+    progress: float
+    x: Tensor
+    y: Tensor
+
+
+class _Evaluate(NamedTuple):
+    x: Tensor
+    y: Tensor
+
+
+def fit_pack(
+    members: Sequence[Member],
+    data_root: Path,
+    threads: Optional[int] = None,
+    ended: Callable[[int, Any], None] = lambda member, outcome: None,
+) -> List[Any]:
+    """
+    Train the *members* as one pack on this CPU; return what each one's `fit` returned or raised.
+
+    Each has its own data order, initial weights, metrics, events and checkpoints, which are those
+    of the same job alone. One that fails, is stopped or diverges leaves, and the others go on.
+    Members that resume have done the same number of updates.
+
+    Args:
+        threads: of the pack; None is one.
+        ended: told a member's number and outcome when it leaves, while the others go on.
+
+    Raises:
+        InvalidSpec: the jobs cannot be members of one pack; the message names the field.
+    """
+    specs = [member.spec for member in members]
+    problem = obstacle(specs)
+    refuse([] if problem is None else [problem])
+    pack = _Pack(len(members))
+    decisions = Decisions(pack.lockstep, [member.should_stop for member in members])
+    shared = _Shared()
+    works = [
+        partial(
+            fit,
+            member.spec,
+            _MemberAccelerator(pack, i),
+            member.reporter,
+            member.checkpoints,
+            data_root,
+            partial(decisions.stop, i),
+            Agreement(decisions),
+            open_data=shared,
+        )
+        for i, member in enumerate(members)
+    ]
+    with host_computation(specs[0].threads or threads or 1, specs[0]):
+        return pack.lockstep.run(works, ended)
+
+
+class _Shared:
+    """Opens the data once for all members, if that takes no random numbers of a member."""
+
+    def __init__(self) -> None:
+        self._data: Optional[TrainingData] = None
+
+    @contextmanager
+    def __call__(self, spec: JobSpec, root: Path, stop: StopRequest) -> Iterator[TrainingData]:
+        if self._data is not None:
+            yield self._data
+            return
+        before = torch.get_rng_state()
+        with opened(spec, root, stop) as data:
+            if isinstance(data, Stream):
+                raise PackFellApart(f"a pack holds its data in memory; these are {data.loading}")
+            if torch.equal(before, torch.get_rng_state()):
+                self._data = data
+            yield data
+
+
+class _Pack:
+    def __init__(self, members: int) -> None:
+        self.members = members
+        self.lockstep = Lockstep(members, self._perform)
+        self._entered: Dict[int, _Enter] = {}
+        self._inside: List[int] = []  # those whose updates the session makes, in its order
+        self._session: Optional[PackSession] = None
+
+    def row_of(self, member: int) -> int:
+        return self._inside.index(member)
+
+    @property
+    def session(self) -> PackSession:
+        if self._session is None:
+            raise InvalidSpec("the members of a pack have not met yet: enter its session first")
+        return self._session
+
+    def _perform(self, calls: Mapping[int, Any]) -> Mapping[int, Any]:
+        kinds = {type(call) for call in calls.values()}
+        if len(kinds) > 1:
+            names = ", ".join(sorted(kind.__name__.strip("_").lower() for kind in kinds))
+            raise PackFellApart(f"members of a pack are at different places: {names}")
+        do: Any = {_Enter: self._enter, _Train: self._train, _Evaluate: self._evaluate}[kinds.pop()]
+        found: Mapping[int, Any] = do(calls)
+        return found
+
+    def _enter(self, calls: Mapping[int, _Enter]) -> Mapping[int, Any]:
+        self._entered = dict(calls)
+        self._inside = sorted(calls)
+        self._session = self._made()
+        return dict.fromkeys(calls)
+
+    def _made(self) -> PackSession:
+        inside = [self._entered[member] for member in self._inside]
+        return PackSession([each.model for each in inside], [each.spec for each in inside])
+
+    def _keep(self, members: Sequence[int]) -> None:
+        """Go on with fewer members."""
+        if list(members) == self._inside:
+            return
+        before = {member: self.session.state_of(self.row_of(member)) for member in members}
+        for member in members:
+            self.write_to_model(member)
+        self._inside = list(members)
+        self._session = self._made()
+        for row, member in enumerate(members):
+            self._session.load_state_of(row, before[member])
+
+    def write_to_model(self, member: int) -> nn.Module:
+        """Give a member's own network its present weights."""
+        model = self._entered[member].model
+        self.session.network.write_to(self.row_of(member), model)
+        return model
+
+    def _train(self, calls: Mapping[int, _Train]) -> Mapping[int, StepResult]:
+        members = sorted(calls)
+        self._keep(members)
+        each = [calls[member] for member in members]
+        if len({call.progress for call in each}) > 1:
+            raise PackFellApart(
+                "members of a pack have done different numbers of updates: resume them from "
+                "checkpoints of the same step, or train them one by one"
+            )
+        self.session.prepare([call.learning_rate for call in each], each[0].progress)
+        x, y = torch.stack([call.x for call in each]), torch.stack([call.y for call in each])
+        result = self.session.train(x, y)
+        rows = zip(result.losses.unbind(), result.correct.unbind())
+        found = [StepResult(loss, correct, result.predictions) for loss, correct in rows]
+        return dict(zip(members, found))
+
+    def _evaluate(self, calls: Mapping[int, _Evaluate]) -> Mapping[int, StepResult]:
+        members = sorted(calls)
+        self._keep(members)
+        x, y = calls[members[0]]  # the same test set for all
+        return dict(zip(members, self.session.evaluate(x, y)))
+
+
+class _MemberAccelerator(CpuAccelerator):
+    """The CPU as a member of a pack has it: its time is that of all members."""
+
+    runtime = "packed"
+    timing_valid = False
+
+    def __init__(self, pack: _Pack, member: int) -> None:
+        super().__init__()
+        self._pack = pack
+        self._member = member
+
+    def probe(self) -> Probe:
+        """Describe the processor, and say how many jobs shared the updates."""
+        probe = super().probe()
+        return Probe(
+            available=probe.available,
+            reason=probe.reason,
+            description=probe.description,
+            memory_bytes=probe.memory_bytes,
+            versions=probe.versions,
+            facts={**probe.facts, "packed": self._pack.members},
+        )
+
+    @contextmanager
+    def session(self, model: nn.Module, spec: JobSpec) -> Iterator[Any]:
+        """Train *model* in place, together with those of the other members."""
+        with errors_in_our_words(spec):
+            self._pack.lockstep.meet(self._member, _Enter(model, spec))
+            try:
+                yield _MemberSession(self._pack, self._member)
+            finally:
+                self._pack.write_to_model(self._member)
+
+
+class _MemberSession:
+    """The part of a pack's session that is one member's."""
+
+    def __init__(self, pack: _Pack, member: int) -> None:
+        self._pack = pack
+        self._member = member
+        self._learning_rate = self._progress = 0.0
+
+    def place(self, x: Tensor) -> Tensor:
+        """Return *x*: batches are taken from it on the host."""
+        return x
+
+    def settle_threads(self, recorded: Optional[int], x: Tensor, y: Tensor, updates: int) -> int:
+        """Use the threads of an earlier attempt, or those of the pack."""
+        return take_threads(recorded)
+
+    def prepare(self, learning_rate: float, progress: float) -> None:
+        """Set the learning rate and progress for the next update."""
+        self._learning_rate, self._progress = learning_rate, progress
+
+    def train(self, x: Tensor, y: Tensor) -> StepResult:
+        """Make one update, with those of all members."""
+        call = _Train(self._learning_rate, self._progress, x, y)
+        result: StepResult = self._pack.lockstep.meet(self._member, call)
+        return result
+
+    def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
+        """Compute the loss of *x*, with those of all members."""
+        result: StepResult = self._pack.lockstep.meet(self._member, _Evaluate(x, y))
+        return result
+
+    def inspect(self) -> nn.Module:
+        """Return this member's network with its present weights."""
+        return self._pack.write_to_model(self._member)
+
+    def state_dict(self) -> Dict[str, Any]:
+        """Copy the state, as the session of this job alone would have it."""
+        return self._pack.session.state_of(self._pack.row_of(self._member))
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Resume from a state of this job, alone or in a pack."""
+        self._pack.session.load_state_of(self._pack.row_of(self._member), state)
+
+    def memory_peak_bytes(self) -> int:
+        """Return the peak memory of this process, in which all members are."""
+        return resident_peak_bytes()

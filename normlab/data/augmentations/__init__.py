@@ -1,0 +1,1 @@
+"""Random changes to training samples, in batches, each sample by numbers of its own."""

@@ -1,0 +1,166 @@
+"""The augmentations of an epoch: what is drawn for each sample, and how it is applied."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Callable, List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from normlab.data.levels import Levels
+from normlab.errors import InvalidSpec
+from normlab.specs.augmentations import Augmentation
+from normlab.specs.named_objects import named_object
+
+Place = Callable[[Tensor], Tensor]
+Part = Any  # of an epoch's samples: a slice, or their places in it
+
+
+@dataclass(frozen=True)
+class Augmenting:
+    """
+    The augmentations of a job.
+
+    An author's object has `draw(n, generator)`, which returns a tensor with a row for each of the
+    *n* samples of an epoch, and is called with samples and their rows: `(x, drawn)`, or
+    `(x, y, drawn)` where it changes targets too, which are then rows of probabilities.
+
+    Args:
+        first: those that draw from the generator of the epoch's order.
+        others: those that have a generator each.
+        micro_batch: samples that may be mixed with each other.
+        levels: of the dataset, where one of them sees images in [0, 1].
+    """
+
+    first: Sequence[Augmentation] = ()
+    others: Sequence[Augmentation] = ()
+    micro_batch: int = 1
+    levels: Optional[Levels] = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class _Step:
+    spec: Augmentation
+    change: Callable[..., Any]
+    drawn: Tensor
+
+
+class EpochAugmentation:
+    """
+    The changes of one epoch's samples: a function of the seed, the epoch and a sample's place.
+
+    So it matters neither which update is made first nor who makes it.
+
+    Args:
+        augmenting: of the job.
+        samples, classes: of the training set.
+        seed, epoch: of the job, and from 0.
+        generator: of the epoch's order, after the order was drawn.
+        place: moves tensors to the device of the samples.
+    """
+
+    def __init__(
+        self,
+        augmenting: Augmenting,
+        samples: int,
+        classes: int,
+        seed: int,
+        epoch: int,
+        generator: Generator,
+        place: Place,
+    ) -> None:
+        self._classes = classes
+        self._micro_batch = augmenting.micro_batch
+        self._levels = augmenting.levels
+        self._steps: List[_Step] = [
+            _step(spec, samples, generator, place) for spec in augmenting.first
+        ]
+        for i, spec in enumerate(augmenting.others):
+            own = Generator().manual_seed(mixed_seed(seed, epoch, i, spec.name))
+            self._steps.append(_step(spec, samples, own, place))
+        self._softens = any(step.spec.mixes for step in self._steps)
+
+    def __call__(self, x: Tensor, y: Tensor, part: Part, host: Part) -> Tuple[Tensor, Tensor]:
+        """
+        Change the samples at *part* of the epoch.
+
+        Args:
+            x: standardized, (N, C, H, W).
+            host: *part*, with indices on the host.
+        """
+        if self._softens and not y.is_floating_point():
+            y = F.one_hot(y, self._classes).float()
+        as_image = False
+        for step in self._steps:
+            if step.spec.pixels != as_image and self._levels is not None:
+                x = self._levels.standardized(x) if as_image else self._levels.image(x)
+                as_image = step.spec.pixels
+            drawn = step.drawn[part if step.drawn.device == x.device else host]
+            x, y = self._changed(step, x, y, drawn)
+        if as_image and self._levels is not None:
+            x = self._levels.standardized(x)
+        return x, y
+
+    def _changed(self, step: _Step, x: Tensor, y: Tensor, drawn: Tensor) -> Tuple[Tensor, Tensor]:
+        if not step.spec.mixes:
+            return _whole(step.spec, step.change(x, drawn), x), y
+        size = self._micro_batch
+        pieces = zip(*(torch.split(part, size) for part in (x, y, drawn)))
+        mixed = [step.change(*piece) for piece in pieces]
+        xs, ys = zip(*mixed)
+        return torch.cat(xs), torch.cat(ys)
+
+
+def _step(spec: Augmentation, n: int, generator: Generator, place: Place) -> _Step:
+    made = made_augmentation(spec)
+    drawn = made.draw(n, generator)
+    if not isinstance(drawn, Tensor) or drawn.dim() == 0 or len(drawn) != n:
+        raise InvalidSpec(
+            f"augmentation {spec.name!r} drew no tensor with a row for each of {n} samples"
+        )
+    return _Step(spec, made, drawn if getattr(made, "on_host", False) else place(drawn))
+
+
+class _Function:
+    """An augmentation that is a plain function of samples, uniform numbers and options."""
+
+    def __init__(self, function: Callable[..., Any], draws: int) -> None:
+        self._function = function
+        self._draws = draws
+
+    def draw(self, n: int, generator: Generator) -> Tensor:
+        """Return uniform numbers, (n, draws)."""
+        return torch.rand(n, self._draws, generator=generator)
+
+    def __call__(self, *given: Tensor) -> Any:
+        """Call the function."""
+        return self._function(*given)
+
+
+def made_augmentation(spec: Augmentation) -> Any:
+    """Make the object that *spec* describes."""
+    target = named_object(spec.factory)
+    if spec.draws and not inspect.isclass(target):
+        return _Function(partial(target, **spec.own), spec.draws)
+    return target(**spec.own)
+
+
+def _whole(spec: Augmentation, found: Any, x: Tensor) -> Tensor:
+    if isinstance(found, Tensor) and len(found) == len(x) and found.dtype == x.dtype:
+        return found
+    said = f"{tuple(found.shape)} of {found.dtype}" if isinstance(found, Tensor) else repr(found)
+    raise InvalidSpec(
+        f"augmentation {spec.name!r} returned {said} for samples {tuple(x.shape)} of {x.dtype}; it "
+        "returns as many, of the same type"
+    )
+
+
+def mixed_seed(*parts: object) -> int:
+    """Mix *parts* into a seed for a generator."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits on every version

@@ -1,0 +1,59 @@
+"""From the description of an optimizer, a schedule or an augmentation to its spec."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, Dict, Type, TypeVar
+
+from pydantic import Field, create_model
+from typing_extensions import Literal
+
+from normlab.plugins.options import fields
+from normlab.specs.augmentations import Augmentation
+from normlab.specs.base import Spec
+from normlab.specs.optimizers import Optimizer
+from normlab.specs.registries import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
+from normlab.specs.schedules import Schedule
+
+if TYPE_CHECKING:
+    from normlab.plugins.descriptions import EntryDescription
+
+SpecT = TypeVar("SpecT", bound=Spec)
+
+
+def optimizer(entry: EntryDescription) -> Type[Optimizer]:
+    """Return the spec of an optimizer of somebody's own."""
+    facts = dict(entry.facts)
+    own: Dict[str, Any] = {}
+    if "lr" in facts:
+        of_all = Optimizer.model_fields["lr"]
+        own["lr"] = (float, Field(facts.pop("lr"), gt=0, le=1000, description=of_all.description))
+    return _made(entry, Optimizer, facts, own)
+
+
+def schedule(entry: EntryDescription) -> Type[Schedule]:
+    """Return the spec of a schedule of somebody's own."""
+    return _made(entry, Schedule, entry.facts, {})
+
+
+def augmentation(entry: EntryDescription) -> Type[Augmentation]:
+    """Return the spec of an augmentation of somebody's own."""
+    facts = {**entry.facts, "tasks": () if entry.facts["mixes"] else tuple(entry.facts["tasks"])}
+    return _made(entry, Augmentation, facts, {})
+
+
+def _made(
+    entry: EntryDescription, base: Type[SpecT], facts: Dict[str, Any], own: Dict[str, Any]
+) -> Type[SpecT]:
+    name: Any = (Literal[entry.name], entry.name)
+    title = f"{entry.name}_{entry.part}"  # a part of each kind may have the same name
+    made = create_model(title, __base__=base, name=name, **own, **fields(entry.options))
+    for fact, value in {**facts, "__doc__": entry.summary, "factory": entry.path}.items():
+        setattr(made, fact, value)
+    return made
+
+
+MADE: Dict[str, Callable[[EntryDescription], Any]] = {
+    OPTIMIZERS: optimizer,
+    SCHEDULES: schedule,
+    AUGMENTATIONS: augmentation,
+}

@@ -1,0 +1,195 @@
+"""The random changes to training samples that jobs can name, with their options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Dict, Literal, Tuple, Type, Union
+
+from pydantic import ConfigDict, Field, model_validator
+from typing_extensions import Annotated, Self
+
+from normlab.specs.base import Spec
+from normlab.specs.by_name import ByName, own_options
+from normlab.specs.registries import AUGMENTATIONS as AUGMENTATION
+from normlab.specs.registries import Registry
+
+_IMAGES = ("classification",)
+
+
+class Augmentation(Spec):
+    """
+    The base of all augmentations.
+
+    Attributes:
+        factory: module:object that makes it from its options; see `data.augmenting.Augmenting`.
+        tasks: whose targets stay right; none: those that mixed targets are right for.
+        mixes: it changes targets too, by mixing samples of one micro-batch.
+        pixels: it sees images from 0, black, to 1, white; else standardized samples.
+        draws: random numbers for each sample, where the factory is a plain function.
+    """
+
+    if TYPE_CHECKING:
+        name: Any = ""  # each says its own, as a literal
+
+    factory: ClassVar[str]
+    tasks: ClassVar[Tuple[str, ...]] = _IMAGES
+    mixes: ClassVar[bool] = False
+    pixels: ClassVar[bool] = False
+    draws: ClassVar[int] = 0
+
+    @property
+    def own(self) -> Dict[str, Any]:
+        """Return its options."""
+        return own_options(self, Augmentation)
+
+
+class Crop(Augmentation):
+    """Pad with zeros, and cut the image's size out anywhere."""
+
+    factory: ClassVar[str] = "normlab.data.augmentations.framing:Crop"
+    name: Literal["crop"] = "crop"
+    pad: int = Field(4, ge=1, le=64, description="pixels on each side")
+
+
+class Flip(Augmentation):
+    """Mirror left to right."""
+
+    factory: ClassVar[str] = "normlab.data.augmentations.framing:Flip"
+    name: Literal["flip"] = "flip"
+    probability: float = Field(0.5, gt=0, le=1, description="for each sample")
+
+
+class RandomResizedCrop(Augmentation):
+    """Cut out a part of random area and aspect ratio, and resize it (Szegedy et al., 2015)."""
+
+    factory: ClassVar[str] = "normlab.data.augmentations.framing:RandomResizedCrop"
+    name: Literal["random_resized_crop"] = "random_resized_crop"
+    size: Union[int, None] = Field(
+        None, ge=8, le=1024, description="side of the result; null: as before"
+    )
+    scale_min: float = Field(0.08, gt=0, le=1, description="smallest share of the area")
+    scale_max: float = Field(1.0, gt=0, le=1, description="largest share of the area")
+    ratio_max: float = Field(
+        4 / 3, ge=1, le=10, description="largest ratio of the sides, either way"
+    )
+
+    @model_validator(mode="after")
+    def _scales_are_in_order(self) -> Self:
+        _check_order(self.scale_min, self.scale_max)
+        return self
+
+
+class RandomErasing(Augmentation):
+    """Set a rectangle to the mean of the training set (Zhong et al., 2020)."""
+
+    factory: ClassVar[str] = "normlab.data.augmentations.framing:RandomErasing"
+    tasks: ClassVar[Tuple[str, ...]] = _IMAGES
+    name: Literal["random_erasing"] = "random_erasing"
+    probability: float = Field(0.25, gt=0, le=1, description="for each sample")
+    scale_min: float = Field(0.02, gt=0, lt=1, description="smallest share of the area")
+    scale_max: float = Field(0.33, gt=0, lt=1, description="largest share of the area")
+    ratio_max: float = Field(3.3, ge=1, le=10, description="largest ratio of the sides, either way")
+
+    @model_validator(mode="after")
+    def _scales_are_in_order(self) -> Self:
+        _check_order(self.scale_min, self.scale_max)
+        return self
+
+
+class ColorJitter(Augmentation):
+    """Change brightness, contrast, saturation and hue, in this order."""
+
+    factory: ClassVar[str] = "normlab.data.augmentations.jitter:ColorJitter"
+    tasks: ClassVar[Tuple[str, ...]] = (*_IMAGES, "segmentation")
+    pixels: ClassVar[bool] = True
+    name: Literal["color_jitter"] = "color_jitter"
+    brightness: float = Field(0.4, ge=0, le=1, description="factors of 1 - b to 1 + b")
+    contrast: float = Field(0.4, ge=0, le=1, description="factors of 1 - c to 1 + c")
+    saturation: float = Field(0.4, ge=0, le=1, description="factors of 1 - s to 1 + s")
+    hue: float = Field(0.0, ge=0, le=0.5, description="turns of -h to h; three channels have one")
+
+
+class RandAugment(Augmentation):
+    """Some of fifteen changes in turn, all of one strength (Cubuk et al., 2020)."""
+
+    factory: ClassVar[str] = "normlab.data.augmentations.policies:RandAugment"
+    pixels: ClassVar[bool] = True
+    name: Literal["rand_augment"] = "rand_augment"
+    num_ops: int = Field(2, ge=1, le=8, description="changes of each sample")
+    magnitude: float = Field(9.0, ge=0, le=10, description="their strength; 10 is the largest")
+    deviation: float = Field(0.5, ge=0, le=10, description="of the strength, which is normal")
+    probability: float = Field(0.5, gt=0, le=1, description="of each chosen change")
+
+
+class TrivialAugment(Augmentation):
+    """One of fourteen changes, of any strength (Müller and Hutter, 2021)."""
+
+    factory: ClassVar[str] = "normlab.data.augmentations.policies:TrivialAugment"
+    pixels: ClassVar[bool] = True
+    name: Literal["trivial_augment"] = "trivial_augment"
+
+
+class Mixup(Augmentation):
+    """Average each sample and its target with the one before it (Zhang et al., 2018)."""
+
+    factory: ClassVar[str] = "normlab.data.augmentations.mixing:mixup"
+    tasks: ClassVar[Tuple[str, ...]] = ()
+    mixes: ClassVar[bool] = True
+    name: Literal["mixup"] = "mixup"
+    alpha: float = Field(0.2, gt=0, le=100, description="shares are Beta(alpha, alpha)")
+    probability: float = Field(1.0, gt=0, le=1, description="for each micro-batch")
+
+
+class CutMix(Augmentation):
+    """Put a rectangle of the sample before it into each sample (Yun et al., 2019)."""
+
+    factory: ClassVar[str] = "normlab.data.augmentations.mixing:cutmix"
+    tasks: ClassVar[Tuple[str, ...]] = ()
+    mixes: ClassVar[bool] = True
+    name: Literal["cutmix"] = "cutmix"
+    alpha: float = Field(1.0, gt=0, le=100, description="areas that stay are Beta(alpha, alpha)")
+    probability: float = Field(1.0, gt=0, le=1, description="for each micro-batch")
+
+
+class MixupOrCutMix(Augmentation):
+    """One of both for each micro-batch."""
+
+    factory: ClassVar[str] = "normlab.data.augmentations.mixing:Mixing"
+    tasks: ClassVar[Tuple[str, ...]] = ()
+    mixes: ClassVar[bool] = True
+    name: Literal["mixup_or_cutmix"] = "mixup_or_cutmix"
+    mixup_alpha: float = Field(0.2, gt=0, le=100, description="as of mixup")
+    cutmix_alpha: float = Field(1.0, gt=0, le=100, description="as of cutmix")
+    cutmix_share: float = Field(0.5, ge=0, le=1, description="of the mixed micro-batches")
+    probability: float = Field(1.0, gt=0, le=1, description="for each micro-batch")
+
+
+class ForgottenAugmentation(Augmentation):
+    """A stored augmentation of a plugin that this process does not have, for display only."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+
+def _check_order(least: float, most: float) -> None:
+    if least > most:
+        raise ValueError(f"scale_min={least:g} is more than scale_max={most:g}; swap them")
+
+
+_OWN: Tuple[Type[Augmentation], ...] = (
+    Crop,
+    Flip,
+    RandomResizedCrop,
+    RandomErasing,
+    ColorJitter,
+    RandAugment,
+    TrivialAugment,
+    Mixup,
+    CutMix,
+    MixupOrCutMix,
+)
+AUGMENTATIONS: Registry[Type[Augmentation]] = Registry(
+    AUGMENTATION, {str(spec.model_fields["name"].default): spec for spec in _OWN}
+)
+AugmentationByName = Annotated[
+    Augmentation, ByName(AUGMENTATIONS, Augmentation, ForgottenAugmentation)
+]

@@ -1,0 +1,112 @@
+"""Fields whose value names one of several specs, whoever registered it: kinds, optimizers, ..."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Generic, List, Mapping, Optional, Type, TypeVar
+
+from pydantic import GetJsonSchemaHandler, SerializationInfo, ValidationInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError, core_schema
+
+from normlab.specs.base import Spec, is_stored
+from normlab.specs.registries import Registry
+
+SpecT = TypeVar("SpecT", bound=Spec)
+
+
+class ByName(Generic[SpecT]):
+    """
+    Validates an object by the spec that it names, for `Annotated[Base, ByName(...)]`.
+
+    A bare name is short for an object without options.
+
+    Args:
+        registry: from name to spec.
+        base: of all these specs.
+        forgotten: reads what an earlier process accepted and this one does not know.
+        tag: the field with the name.
+        default: of *tag*, where an object does not have it; None: it must.
+    """
+
+    def __init__(
+        self,
+        registry: Registry[Type[SpecT]],
+        base: Type[SpecT],
+        forgotten: Type[SpecT],
+        *,
+        tag: str = "name",
+        default: Optional[str] = None,
+    ) -> None:
+        self._registry = registry
+        self._base = base
+        self._forgotten = forgotten
+        self._tag = tag
+        self._default = default
+
+    def members(self, value: Any = None) -> List[Type[SpecT]]:
+        """List the specs of which *value* is one: the default, for an object without a name."""
+        if self._default is not None and isinstance(value, Mapping) and self._tag not in value:
+            return [self._registry[self._default]]
+        return list(self._registry.values())
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        dumped: Callable[..., Any] = _dumped
+        return core_schema.with_info_plain_validator_function(
+            self._validated,
+            serialization=core_schema.plain_serializer_function_ser_schema(dumped, info_arg=True),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        # with a reference, so that a schema with several jobs describes each spec once
+        specs = [
+            handler({**spec.__pydantic_core_schema__, "ref": f"{spec.__qualname__}:{name}"})
+            for name, spec in self._registry.items()
+        ]
+        return {"anyOf": [{"enum": list(self._registry), "type": "string"}, {"oneOf": specs}]}
+
+    def _validated(self, value: Any, info: ValidationInfo) -> SpecT:
+        if isinstance(value, self._base):
+            return value
+        if isinstance(value, str):  # "online" is short for {"kind": "online"}
+            value = {self._tag: value}
+        if not isinstance(value, Mapping):
+            raise PydanticCustomError("model_type", "Input should be a valid dictionary or a name")
+        if self._tag not in value:
+            value = self._with_default(value)
+        return self._named(value[self._tag], info).model_validate(dict(value), context=info.context)
+
+    def _with_default(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self._default is None:
+            tag = {"discriminator": repr(self._tag)}
+            raise PydanticCustomError("union_tag_not_found", "no name", tag)
+        return {self._tag: self._default, **value}
+
+    def _named(self, name: Any, info: ValidationInfo) -> Type[SpecT]:
+        spec = self._registry.get(name) if isinstance(name, str) else None
+        if spec is None and is_stored(info) and isinstance(name, str):
+            return self._forgotten
+        if spec is None:
+            known = ", ".join(repr(one) for one in self._registry)
+            raise PydanticCustomError(
+                "union_tag_invalid",
+                "'{tag}' is unknown; use one of {expected_tags}",
+                {"tag": str(name), "expected_tags": known},
+            )
+        return spec
+
+
+def own_options(spec: Spec, base: Type[Spec]) -> Dict[str, Any]:
+    """Return the options of *spec* that the others of its *base* do not have."""
+    names = [n for n in type(spec).model_fields if n != "name" and n not in base.model_fields]
+    return {name: getattr(spec, name) for name in names}
+
+
+def _dumped(spec: Spec, info: SerializationInfo) -> Any:
+    return spec.model_dump(
+        mode=info.mode,
+        exclude_unset=info.exclude_unset,
+        exclude_defaults=info.exclude_defaults,
+        exclude_none=info.exclude_none,
+    )

@@ -1,0 +1,197 @@
+"""The optimizers that jobs can name, with their options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Dict, Literal, Tuple, Type, Union
+
+from pydantic import ConfigDict, Field, model_validator
+from typing_extensions import Annotated, Self
+
+from normlab.specs.base import Spec
+from normlab.specs.by_name import ByName, own_options
+from normlab.specs.registries import OPTIMIZERS as OPTIMIZER
+from normlab.specs.registries import Registry
+
+BatchScaling = Literal["linear", "square_root", "time_constant"]
+NormMode = Literal["rate", "schedule"]
+TWIN = "twin"
+_JOB_OR_TWIN = r"^(twin|[0-9A-Fa-f]{8}-?([0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12})$"
+
+
+class Optimizer(Spec):
+    """
+    The options of every optimizer.
+
+    Attributes:
+        factory: module:object that makes it from groups of parameters, lr and its own options.
+        decays: it reads `weight_decay`.
+        compiled: an IPU's program can contain it.
+    """
+
+    if TYPE_CHECKING:
+        name: Any = ""  # each says its own, as a literal
+
+    factory: ClassVar[str]
+    decays: ClassVar[bool] = True
+    compiled: ClassVar[bool] = False
+
+    lr: float = Field(0.1, gt=0, le=1000, description="learning rate before any scaling")
+    lr_reference_batch: Union[int, None] = Field(
+        None,
+        ge=1,
+        le=1_048_576,
+        description="samples per update at which *lr* holds; null leaves *lr* as it is",
+    )
+    batch_scaling: BatchScaling = Field(
+        "linear",
+        description="how lr follows the samples per update b: linear lr*b/b_ref, square_root "
+        "lr*sqrt(b/b_ref), time_constant also moves momentum to m^(b/b_ref) (needs momentum)",
+    )
+    weight_decay: float = Field(0.0, ge=0, le=10, description="L2 on matrices and filters")
+    decay_normalizers: bool = Field(
+        False, description="apply weight decay to biases and normalizer parameters as well"
+    )
+    layer_decay: Union[float, None] = Field(
+        None,
+        gt=0,
+        le=1,
+        description="factor of the rate from each block of the network to the block before it; "
+        "the last has the full rate; null: all have it",
+    )
+    clip_norm: Union[float, None] = Field(
+        None, gt=0, description="largest norm of the whole gradient; null does not clip"
+    )
+    clip_ratio: Union[float, None] = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="largest norm of a unit's gradient in that of its weights (adaptive gradient "
+        "clipping); null does not clip",
+    )
+    clip_value: Union[float, None] = Field(
+        None, gt=0, description="largest magnitude of a gradient's entry; null does not clip"
+    )
+    norms_of: Union[str, None] = Field(
+        None,
+        pattern=_JOB_OR_TWIN,
+        description="a finished job with diagnostic 'weight_norms', by id, whose weight norms "
+        "steer this one; 'twin': the same job without this field. Steered layers do not decay",
+    )
+    norm_mode: NormMode = Field(
+        "rate",
+        description="with norms_of: rate multiplies updates by ||w||^2 / ||recorded w||^2, "
+        "schedule gives the weights the recorded norms",
+    )
+    norm_ratio_limit: Union[float, None] = Field(
+        None, gt=1, description="keep that ratio within [1 / limit, limit]; null: as published"
+    )
+
+    @property
+    def clips(self) -> bool:
+        """Whether gradients are clipped, in any way."""
+        return bool(self._clippings())
+
+    @property
+    def own(self) -> Dict[str, Any]:
+        """Return the options that other optimizers do not have."""
+        return own_options(self, Optimizer)
+
+    def _clippings(self) -> Dict[str, float]:
+        found = {name: getattr(self, name) for name in ("clip_norm", "clip_ratio", "clip_value")}
+        return {name: value for name, value in found.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _clips_once(self) -> Self:
+        found = self._clippings()
+        if len(found) > 1:
+            given = " with ".join(f"{name}={value:g}" for name, value in found.items())
+            raise ValueError(
+                f"{given}: clip_norm clips the whole gradient, clip_ratio each unit's by its "
+                "weights, clip_value each entry; choose one"
+            )
+        return self
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum."""
+
+    factory: ClassVar[str] = "normlab.training.torch_optimizers:sgd"
+    compiled: ClassVar[bool] = True
+
+    name: Literal["sgd"] = "sgd"
+    momentum: float = Field(0.9, ge=0, lt=1, description="0 turns momentum off")
+    nesterov: bool = Field(False, description="look ahead along the momentum (needs momentum > 0)")
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> SGD:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs momentum > 0; set momentum or leave nesterov out")
+        return self
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay."""
+
+    factory: ClassVar[str] = "normlab.training.torch_optimizers:adamw"
+    compiled: ClassVar[bool] = True
+
+    name: Literal["adamw"] = "adamw"
+    lr: float = Field(0.001, gt=0, le=1000, description="learning rate before any scaling")
+    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the mean of gradients")
+    beta2: float = Field(0.999, ge=0, lt=1, description="decay of the mean of squared gradients")
+    eps: float = Field(1e-8, gt=0, description="added to the root of the second moment")
+
+
+class RMSprop(Optimizer):
+    """RMSprop with momentum."""
+
+    factory: ClassVar[str] = "normlab.training.torch_optimizers:rmsprop"
+    compiled: ClassVar[bool] = True
+
+    name: Literal["rmsprop"] = "rmsprop"
+    lr: float = Field(0.01, gt=0, le=1000, description="learning rate before any scaling")
+    alpha: float = Field(0.99, ge=0, lt=1, description="decay of the mean of squared gradients")
+    momentum: float = Field(0.0, ge=0, lt=1, description="0 turns momentum off")
+    eps: float = Field(1e-8, gt=0, description="added to the root of the second moment")
+
+
+class Lamb(Optimizer):
+    """Adam whose step in each tensor is as long as its weights (You et al., 2020)."""
+
+    factory: ClassVar[str] = "normlab.training.lamb:Lamb"
+
+    name: Literal["lamb"] = "lamb"
+    lr: float = Field(0.001, gt=0, le=1000, description="learning rate before any scaling")
+    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the mean of gradients")
+    beta2: float = Field(0.999, ge=0, lt=1, description="decay of the mean of squared gradients")
+    eps: float = Field(1e-6, gt=0, description="added to the root of the second moment")
+    adapt_all: bool = Field(
+        False, description="also fit the steps of tensors without weight decay to their lengths"
+    )
+
+
+class Lion(Optimizer):
+    """The sign of a mean of gradients, with decoupled weight decay (Chen et al., 2023)."""
+
+    factory: ClassVar[str] = "normlab.training.lion:Lion"
+
+    name: Literal["lion"] = "lion"
+    lr: float = Field(1e-4, gt=0, le=1000, description="learning rate before any scaling")
+    beta1: float = Field(0.9, ge=0, lt=1, description="share of the mean in a step")
+    beta2: float = Field(0.99, ge=0, lt=1, description="decay of the mean of gradients")
+
+
+class ForgottenOptimizer(Optimizer):
+    """A stored optimizer of a plugin that this process does not have, for display only."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+
+_OWN: Tuple[Type[Optimizer], ...] = (SGD, AdamW, RMSprop, Lamb, Lion)
+OPTIMIZERS: Registry[Type[Optimizer]] = Registry(
+    OPTIMIZER, {str(spec.model_fields["name"].default): spec for spec in _OWN}
+)
+OptimizerSpec = Annotated[
+    Optimizer, ByName(OPTIMIZERS, Optimizer, ForgottenOptimizer, default="sgd")
+]

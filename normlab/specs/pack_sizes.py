@@ -1,0 +1,50 @@
+"""How many runs are worth a pack: from the cost of what a pack does once for all of them."""
+
+from __future__ import annotations
+
+from typing import Literal, Optional, Union
+
+from normlab.specs.costs import cost, least_memory_bytes
+from normlab.specs.jobs import JobSpec
+
+MOST = 64
+PackSize = Union[Literal["auto", "off"], int]
+_MOST_BY_ITSELF = 16
+_BY_MEMBER = {"streaming", "sparse_switchable"}  # kinds whose layers run one member after another
+_SHARED = 0.35  # of their calls
+_DOUBLING = 1.1  # what more members must gain
+_WORTH = 1.25
+_MEMORY_BYTES = 2**28  # of what the backward pass keeps: beyond, caches and not calls are the limit
+
+
+def expected_gain(spec: JobSpec, members: int) -> Optional[float]:
+    """
+    Return how many times as fast *members* such runs are as one pack; None if it is unknown.
+
+    The calls of operators are made once for all, and samples and weights cost what they cost. Held
+    against updates of `preresnet8` on one core (`make bench-packs`), it is within a fifth.
+    """
+    found = cost(spec)
+    if found is None:
+        return None
+    shared = _SHARED if spec.normalizer.kind in _BY_MEMBER else 1.0
+    own_call_s = (1 - shared) * found.call_s + spec.batch_size * found.sample_s
+    own_s = own_call_s * spec.gradient_accumulation + found.update_s
+    calls_s = shared * found.call_s * spec.gradient_accumulation
+    return members * (calls_s + own_s) / (calls_s + members * own_s)
+
+
+def members_of(spec: JobSpec, asked: PackSize) -> int:
+    """Return how many such runs should be one pack at most; 1: each alone."""
+    if asked == "off":
+        return 1
+    if asked != "auto":
+        return asked
+    members, gain = 1, 1.0
+    while members < _MOST_BY_ITSELF:
+        more = expected_gain(spec, 2 * members)
+        fits = 2 * members * least_memory_bytes(spec) <= _MEMORY_BYTES
+        if more is None or not fits or more < _DOUBLING * gain:
+            break
+        members, gain = 2 * members, more
+    return members if gain >= _WORTH else 1

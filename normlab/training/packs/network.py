@@ -1,0 +1,92 @@
+"""The network of a pack, and where in it each member's tensors are."""
+
+from __future__ import annotations
+
+from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from normlab.training.packs.packing import pack
+from normlab.training.packs.per_member import PerMember, apart, together
+
+
+class Block(NamedTuple):
+    """A tensor that each member has: in one tensor of the pack, or in one for each member."""
+
+    name: str  # in a member's network
+    tensors: Sequence[Tensor]
+    shape: torch.Size  # of a member's
+
+    def of_members(self) -> List[Tensor]:
+        """Return views of the members' tensors, without a graph."""
+        if len(self.tensors) > 1:
+            return [tensor.detach() for tensor in self.tensors]
+        return list(self.tensors[0].detach().view(-1, *self.shape).unbind())
+
+
+class PackedNetwork:
+    """
+    The networks of S members as one wide network.
+
+    Args:
+        nets: of the members, built from specs that may differ in seeds and numbers.
+
+    Attributes:
+        module: the wide network; it maps (N, S * C, ...) to (N, S * K, ...).
+
+    Raises:
+        InvalidSpec: a layer has no packed form.
+    """
+
+    def __init__(self, nets: Sequence[nn.Module]) -> None:
+        self.members = len(nets)
+        self.module = pack(nets)
+        self._shapes = _shapes(nets[0])
+        self._tensors = dict(_tensors(self.module))
+        # in the order of a member's own, which the states of optimizers number
+        self.parameters = [self._block(name) for name, _ in nets[0].named_parameters()]
+        self.states = [self._block(name) for name in nets[0].state_dict()]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the outputs of the members, (S, N, K, ...), for their inputs, (S, N, C, ...)."""
+        return apart(self.module(together(x)), self.members)
+
+    def state_of(self, member: int) -> Dict[str, Tensor]:
+        """Return a copy of the state of one member's network, as its own `state_dict`."""
+        return {block.name: block.of_members()[member].clone() for block in self.states}
+
+    @torch.no_grad()
+    def load_state_of(self, member: int, state: Dict[str, Tensor]) -> None:
+        """Take the state of one member's network, from its own `state_dict`."""
+        for block in self.states:
+            block.of_members()[member].copy_(state[block.name])
+
+    @torch.no_grad()
+    def write_to(self, member: int, net: nn.Module) -> None:
+        """Give one member's network its tensors, also those in no state."""
+        for name, tensor in (*net.named_parameters(), *net.named_buffers()):
+            tensor.copy_(self._block(name).of_members()[member])
+
+    def _block(self, name: str) -> Block:
+        return Block(name, self._tensors[name], self._shapes[name])
+
+
+def _shapes(net: nn.Module) -> Dict[str, torch.Size]:
+    tensors = [*net.named_parameters(), *net.named_buffers()]
+    return {name: tensor.shape for name, tensor in tensors}
+
+
+def _tensors(module: nn.Module, path: str = "") -> Iterator[Tuple[str, List[Tensor]]]:
+    """Name the tensors of the pack as a member does, with one of each member where they differ."""
+    if isinstance(module, PerMember):
+        own = [dict((*m.named_parameters(), *m.named_buffers())) for m in module.layers]
+        for name in own[0]:
+            yield f"{path}{name}", [tensors[name] for tensors in own]
+        return
+    for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+        if tensor is not None:
+            yield f"{path}{name}", [tensor]
+    for name, child in module._modules.items():
+        if child is not None:
+            yield from _tensors(child, f"{path}{name}.")

@@ -1,0 +1,169 @@
+"""Normalizers over S * C channels whose state or numbers belong to a member, and not to a layer."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from normlab.norms.batch import BatchNorm
+from normlab.norms.batch_renorm import BatchRenorm
+from normlab.norms.capture import Number
+from normlab.norms.dynamic_tanh import DynamicTanh
+from normlab.norms.filter_response import FilterResponseNorm
+from normlab.norms.finite import Truth, count_if, count_unless, finiteness, keep, read_finite
+from normlab.norms.lp_batch import L1BatchNorm, LinfBatchNorm, TopkBatchNorm
+from normlab.norms.online import OnlineNorm
+from normlab.norms.running import BatchStatisticsNorm
+from normlab.norms.weight_lengths import BoundedTotalWeightNorm, BoundedWeightNorm
+from normlab.training.packs.per_member import to_channels
+
+
+class MemberStatistics(BatchStatisticsNorm):
+    """
+    Running statistics of S members side by side, with a count of batches for each.
+
+    Statistics of a member that are not finite move nothing of that member, and the others' move.
+    """
+
+    members: int
+
+    def count_batch(self, mean: Tensor, spread: Tensor) -> Truth:
+        """Count one more batch of each member; return which channels' statistics are finite."""
+        finite = finite_members(mean, spread, self.members)
+        count_if(finite, self.num_batches_tracked)
+        count_unless(finite, self.nonfinite_statistics)
+        return _of_channels(finite, self.num_features)
+
+    def weight_of_new(self) -> Any:
+        """Return the weight of this batch, one number or that of each channel."""
+        step = super().weight_of_new()
+        return to_channels(step, self.num_features) if isinstance(step, Tensor) else step
+
+
+class PackedBatchNorm(MemberStatistics, BatchNorm):
+    """Batch normalization of S members."""
+
+    def _normalize_reading(
+        self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
+    ) -> Tensor:
+        if self.momentum is None:  # the kernel takes one number for all
+            return self._normalize_tracking(x, weight, bias)
+        mean, var = self.running_mean, self.running_var
+        before = torch.stack((mean, var))
+        y = torch.batch_norm(x, weight, bias, mean, var, True, self.momentum, self.eps, False)
+        self.num_batches_tracked.add_(1)
+        if not read_finite(mean, var):
+            self._put_back(before)
+        return y
+
+    @torch.no_grad()
+    def _put_back(self, before: Tensor) -> None:
+        finite = _finite_by_member(self.running_mean, self.running_var, self.members)
+        channels = to_channels(finite, self.num_features)
+        # by data, because graphs of other forwards hold these two and have no use for them
+        for running, old in zip((self.running_mean, self.running_var), before):
+            running.data.copy_(torch.where(channels, running, old))
+        lost = ~finite
+        self.num_batches_tracked.sub_(lost.to(self.num_batches_tracked.dtype))
+        self.nonfinite_statistics.add_(lost.to(self.nonfinite_statistics.dtype))
+
+
+class PackedBatchRenorm(MemberStatistics, BatchRenorm):
+    """Batch renormalization of S members, which have made the same number of steps."""
+
+    def _step(self) -> Number:
+        if self.clipping == "constant":
+            return super()._step()
+        if self.clipping == "progress":
+            return float(self.progress.max()) * self.progress_steps
+        # a member has fewer only after an overflow, with which its training ends
+        return float(self.num_batches_tracked.max())
+
+
+class PackedL1BatchNorm(MemberStatistics, L1BatchNorm):
+    """L1 batch norm of S members."""
+
+
+class PackedLinfBatchNorm(MemberStatistics, LinfBatchNorm):
+    """L-infinity batch norm of S members."""
+
+
+class PackedTopkBatchNorm(MemberStatistics, TopkBatchNorm):
+    """Top-k batch norm of S members."""
+
+
+class PackedOnlineNorm(OnlineNorm):
+    """Online normalization of S members; the channels of one are scaled together."""
+
+    members: int
+
+    def move(self, mu: Tensor, var: Tensor) -> None:
+        """Take the statistics of the members whose ones are finite."""
+        finite = finite_members(mu, var, self.members)
+        channels = _of_channels(finite, self.num_features)
+        keep(self.mu, mu, channels)
+        keep(self.var, var, channels)
+        count_unless(finite, self.nonfinite_statistics)
+
+    def move_control(self, control: Tuple[Tensor, Tensor], u: Tensor, v: Tensor) -> None:
+        """Take *u* and *v* of the members whose ones are finite."""
+        channels = _of_channels(finite_members(u, v, self.members), self.num_features)
+        for state, new in zip(control, (u, v)):
+            keep(state, new, channels)
+
+
+class PackedDynamicTanh(DynamicTanh):
+    """Dynamic tanh of S members, each with its slope."""
+
+    def slope(self) -> Tensor:
+        """Return the slope of each channel."""
+        return to_channels(self.alpha, self.num_features)
+
+
+class PackedFilterResponseNorm(FilterResponseNorm):
+    """Filter response normalization of S members, each with its learned e."""
+
+    def added(self) -> Optional[Tensor]:
+        """Return e of each channel; None if it is not learned."""
+        if self.learned_eps is None:
+            return None
+        return to_channels(self.learned_eps, self.num_features)
+
+
+class PackedBoundedWeightNorm(BoundedWeightNorm):
+    """Bounded weight normalization of S layers, each with its rho."""
+
+    def length(self, norms: Tensor) -> Tensor:
+        """Return rho of each output channel."""
+        return to_channels(self.rho, norms.numel()).view_as(norms)
+
+
+class PackedBoundedTotalWeightNorm(BoundedTotalWeightNorm):
+    """Learned lengths of S layers, the total of each as it was."""
+
+    members: int
+
+    def with_total(self, lengths: Tensor) -> Tensor:
+        """Scale the lengths of each member to its G."""
+        by_member = lengths.view(self.members, -1)
+        totals: Tensor = self.total / by_member.norm(dim=1)
+        return (by_member * totals.unsqueeze(1)).view_as(lengths)
+
+
+def finite_members(first: Tensor, second: Tensor, members: int) -> Truth:
+    """Return whether two statistics, (S * C,), are finite: true for all, or (S,)."""
+    if finiteness(first, second) is True:
+        return True
+    return _finite_by_member(first, second, members)
+
+
+def _finite_by_member(first: Tensor, second: Tensor, members: int) -> Tensor:
+    both = torch.stack((first, second)).isfinite().view(2, members, -1)
+    finite: Tensor = both.all(2).all(0)
+    return finite
+
+
+def _of_channels(finite: Truth, channels: int) -> Truth:
+    return to_channels(finite, channels) if isinstance(finite, Tensor) else finite

@@ -1,0 +1,162 @@
+"""One wide network from the networks of a pack's members, layer by layer."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Callable, Dict, List, Sequence, Type
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from normlab.errors import InvalidSpec
+from normlab.nets.preresnet import PreActivationBlock
+from normlab.nets.randomplain import RandomSite
+from normlab.nets.resnet import PaddedShortcut, Residual
+from normlab.nets.sites import MeanPool, PositionLinear, Site
+from normlab.nets.unet import UNet, Up
+from normlab.norms import ActivationNorm, NormActivation, ProxyNorm, ScaleOnlyNorm
+from normlab.norms.filter_response import Thresholded
+from normlab.norms.weight_lengths import WeightNorm
+from normlab.norms.weight_standardization import (
+    ScaledWeightStandardization,
+    WeightStandardization,
+)
+from normlab.training.packs import layers
+from normlab.training.packs.normalizer_rules import NORMALIZERS, WEIGHTS
+from normlab.training.packs.per_member import PerMember, join
+
+Rule = Callable[[Any, int], bool]
+"""Widen the copy of a member's layer for so many members; false if it has no packed form."""
+
+
+def pack(nets: Sequence[nn.Module]) -> nn.Module:
+    """
+    Make the network whose channels are those of all *nets*, each by itself.
+
+    Raises:
+        InvalidSpec: a layer of theirs has no packed form, and cannot run by itself either.
+    """
+    return _widened("", copy.deepcopy(nets[0]), nets)
+
+
+def _widened(path: str, wide: nn.Module, members: Sequence[nn.Module]) -> nn.Module:
+    kind = parametrize.type_before_parametrizations(wide)
+    rule = _RULES.get(kind, _alone if isinstance(wide, ActivationNorm) else None)
+    if rule is None:
+        raise InvalidSpec(
+            f"{path or 'the network'} is a {kind.__name__}, which has no packed form: train its "
+            "jobs one by one (pack: off), or use a network of convolutions in sequence such as "
+            "'preresnet8' or 'resnet20'"
+        )
+    if not _alike(members) or not rule(wide, len(members)):
+        return _each_its_own(members)
+    _join_tensors(wide, members)
+    for name, child in wide.named_children():
+        children = [member.get_submodule(name) for member in members]
+        wide._modules[name] = _widened(f"{path}.{name}" if path else name, child, children)
+    if isinstance(wide, _AROUND_A_NORM) and isinstance(wide.norm, PerMember):
+        return _each_its_own(members)
+    return wide
+
+
+def _each_its_own(members: Sequence[nn.Module]) -> nn.Module:
+    return PerMember([copy.deepcopy(member) for member in members])
+
+
+def _join_tensors(wide: nn.Module, members: Sequence[nn.Module]) -> None:
+    for name, parameter in list(wide._parameters.items()):
+        if parameter is not None:
+            joined = join([member._parameters[name].detach() for member in members])  # type: ignore[union-attr]
+            wide._parameters[name] = nn.Parameter(joined)
+    for name, buffer in list(wide._buffers.items()):
+        if buffer is not None:
+            wide._buffers[name] = join([member._buffers[name] for member in members])  # type: ignore[misc]
+
+
+def _alike(members: Sequence[nn.Module]) -> bool:
+    """Tell whether the layers differ in their tensors alone."""
+    first, *others = (_options(member) for member in members)
+    return all(options == first for options in others)
+
+
+def _options(module: nn.Module) -> List[Dict[str, Any]]:
+    of_weights = getattr(module, "parametrizations", None)  # belong to their filter
+    parts = [module, *(of_weights.modules() if isinstance(of_weights, nn.Module) else ())]
+    return [
+        {k: v for k, v in vars(part).items() if k[0] != "_" and not isinstance(v, Tensor)}
+        for part in parts
+    ]
+
+
+def _as_it_is(wide: Any, members: int) -> bool:
+    return True  # it computes by channel, or lets its parts compute
+
+
+def _alone(wide: Any, members: int) -> bool:
+    return False
+
+
+def _site(wide: Site, members: int) -> bool:
+    wide.channels *= members
+    return True
+
+
+def _filters(wide: Any, members: int) -> bool:
+    wide.in_channels *= members
+    wide.out_channels *= members
+    wide.groups *= members
+    return True
+
+
+def _transposed(wide: Any, members: int) -> bool:
+    # a normalization of its weights is over the second dimension, which is not joined
+    return not parametrize.is_parametrized(wide) and _filters(wide, members)
+
+
+def _becomes(packed: Type[nn.Module]) -> Rule:
+    def change(wide: Any, members: int) -> bool:
+        if parametrize.is_parametrized(wide):
+            return False
+        wide.__class__ = packed
+        wide.members = members
+        return True
+
+    return change
+
+
+_AROUND_A_NORM = (ProxyNorm, Thresholded)  # they ask it more than to normalize
+_TRANSPARENT = (
+    nn.Sequential,
+    nn.ModuleList,
+    nn.ModuleDict,
+    nn.Identity,
+    nn.ReLU,
+    nn.SiLU,
+    nn.GELU,
+    nn.MaxPool2d,
+    MeanPool,
+    NormActivation,
+    ScaleOnlyNorm,
+    ProxyNorm,
+    Thresholded,
+    Residual,
+    PreActivationBlock,
+    UNet,
+    parametrize.ParametrizationList,
+    WeightNorm,
+    WeightStandardization,
+    ScaledWeightStandardization,
+)
+_RULES: Dict[Type[nn.Module], Rule] = {
+    **dict.fromkeys(_TRANSPARENT, _as_it_is),
+    **NORMALIZERS,
+    **WEIGHTS,
+    Site: _site,
+    RandomSite: _site,
+    nn.Conv2d: _filters,
+    nn.ConvTranspose2d: _transposed,
+    nn.Linear: _becomes(layers.PackedLinear),
+    PositionLinear: _becomes(layers.PackedPositionLinear),
+    PaddedShortcut: _becomes(layers.PackedShortcut),
+    Up: _becomes(layers.PackedUp),
+}

@@ -1,0 +1,60 @@
+"""
+The layout of a pack, and the form of a layer that is right for every kind: each member's own.
+
+S is the number of members. Activations of a pack are (N, S * C, positions...): the channels of the
+first member, then those of the second. Tensors of a layer are joined along their first dimension,
+(S * C, ...), and scalars become (S,), so that `view(S, ...)` shows them member by member.
+"""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class PerMember(nn.Module):
+    """
+    Let each member's own layer take the member's channels: for layers without a packed form.
+
+    Args:
+        layers: of the members; each maps (N, C, positions...) to (N, C', positions...).
+
+    Shape:
+        (N, S * C, positions...) -> (N, S * C', positions...)
+    """
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take *x* apart and put the results together."""
+        parts = x.chunk(len(self.layers), dim=1)
+        return torch.cat([layer(part) for layer, part in zip(self.layers, parts)], dim=1)
+
+
+def together(x: Tensor) -> Tensor:
+    """Put the samples of the members side by side: (S, N, C, ...) -> (N, S * C, ...)."""
+    return x.transpose(0, 1).flatten(1, 2)
+
+
+def apart(y: Tensor, members: int) -> Tensor:
+    """Take channels apart by member: (N, S * C, ...) -> (S, N, C, ...)."""
+    return by_member(y, members, 1).transpose(0, 1)
+
+
+def by_member(x: Tensor, members: int, dim: int = 0) -> Tensor:
+    """Split a dimension that members share: (..., S * C, ...) -> (..., S, C, ...)."""
+    return x.reshape(*x.shape[:dim], members, -1, *x.shape[dim + 1 :])
+
+
+def join(tensors: Sequence[Tensor]) -> Tensor:
+    """Join a tensor of each member: S of (C, ...) -> (S * C, ...), and S of () -> (S,)."""
+    return torch.stack(list(tensors)) if tensors[0].dim() == 0 else torch.cat(list(tensors))
+
+
+def to_channels(per_member: Tensor, channels: int) -> Tensor:
+    """Repeat a number of each member for each of its channels: (S,) -> (*channels*,)."""
+    return per_member.repeat_interleave(channels // per_member.numel())

@@ -1,0 +1,120 @@
+"""A pack on a device: one update of all its members."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from normlab import norms
+from normlab.specs.jobs import JobSpec
+from normlab.training.accelerator import StepResult
+from normlab.training.packs.losses import Losses
+from normlab.training.packs.network import PackedNetwork
+from normlab.training.packs.updates import Updates
+from normlab.training.scoring import Scorer, reduced_precision
+
+
+class PackResult(NamedTuple):
+    """
+    The results of an update, still on the device.
+
+    Args:
+        losses: mean loss of each member, (S,).
+        correct: the number of correct predictions of each, (S,).
+        predictions: of one member.
+    """
+
+    losses: Tensor
+    correct: Tensor
+    predictions: int
+
+
+class PackSession:
+    """
+    The members of a pack on a device, with their optimizers.
+
+    Args:
+        nets: of the members, built from *specs* and on the device; they keep their weights.
+        specs: of the members; see `specs.packs` for where they may differ.
+
+    Raises:
+        InvalidSpec: a layer or the optimizer has no packed form.
+    """
+
+    def __init__(self, nets: Sequence[nn.Module], specs: Sequence[JobSpec]) -> None:
+        self.network = PackedNetwork(nets)
+        self.specs = specs
+        self._updates = Updates(self.network, nets, specs)
+        self._normalizers = norms.activation_norms(self.network.module)
+        self._losses = Losses(specs)
+        self._scorers = [Scorer(spec) for spec in specs]
+        self._dtype = reduced_precision(specs[0])
+        self._device = self.network.parameters[0].tensors[0].device
+        self._rates = self._column([0.0 for _ in specs])
+
+    def prepare(self, learning_rates: Sequence[float], progress: float) -> None:
+        """Set the members' rates for the next update; *progress* is the finished share, 0 to 1."""
+        self._rates = self._column(learning_rates)
+        for layer in self._normalizers:
+            layer.set_progress(progress)
+
+    def train(self, x: Tensor, y: Tensor) -> PackResult:
+        """
+        Make one update of each member.
+
+        Args:
+            x: samples of the members, (S, samples per update, C, ...).
+            y: their classes, (S, samples per update, ...).
+        """
+        self._switch(training=True)
+        self._updates.forget_gradients()
+        size, parts = self.specs[0].batch_size, self.specs[0].gradient_accumulation
+        losses, correct = self._backward(x[:, :size], y[:, :size])
+        for i in range(1, parts):
+            part = slice(i * size, (i + 1) * size)
+            more, hits = self._backward(x[:, part], y[:, part])
+            losses, correct = losses + more, correct + hits
+        self._updates.step(self._rates)
+        return PackResult(losses, correct, y[0].numel())
+
+    @torch.no_grad()
+    def evaluate(self, x: Tensor, y: Tensor) -> List[StepResult]:
+        """Compute each member's loss of *x*, (N, C, ...), in evaluation mode; change nothing."""
+        self._switch(training=False)
+        members = len(self.specs)
+        outputs = self._forward(x.expand(members, *x.shape))
+        return [score(output, y) for score, output in zip(self._scorers, outputs)]
+
+    def state_of(self, member: int) -> Dict[str, Any]:
+        """Return a copy of one member's state, as the session of that job alone would have it."""
+        return {
+            "model": self.network.state_of(member),
+            "optimizer": self._updates.state_of(member),
+        }
+
+    def load_state_of(self, member: int, state: Dict[str, Any]) -> None:
+        """Take one member's state, of a session alone or of a pack, after as many updates."""
+        self.network.load_state_of(member, state["model"])
+        self._updates.load_state_of(member, state["optimizer"])
+
+    def _column(self, values: Sequence[float]) -> Tensor:
+        weights = self.network.parameters[0].tensors[0]
+        return torch.tensor(values, dtype=weights.dtype, device=weights.device).unsqueeze(1)
+
+    def _switch(self, training: bool) -> None:
+        if self.network.module.training != training:
+            self.network.module.train(training)
+
+    def _backward(self, x: Tensor, y: Tensor) -> Tuple[Tensor, Tensor]:
+        losses, correct = self._losses(self._forward(x), y)
+        losses = losses / self.specs[0].gradient_accumulation
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        return losses.detach(), correct
+
+    def _forward(self, x: Tensor) -> Tensor:
+        if self._dtype is None:
+            return self.network(x)
+        with torch.autocast(self._device.type, dtype=self._dtype):
+            return self.network(x)

@@ -1,0 +1,123 @@
+"""The optimizers for all members at once: a row for each member, a column for each weight.
+
+S members have P weights each: gradients, weights and states are (S, P), numbers of a member (S, 1).
+The equations are those of torch's optimizers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Type
+
+import torch
+from torch import Tensor
+
+from normlab.specs.optimization import SGD, AdamW, OptimizerSpec, RMSprop
+from normlab.training.optimizers import Rate
+
+
+class Moment(NamedTuple):
+    """
+    What an update is made from.
+
+    Args:
+        gradient: (S, P), which may be changed.
+        weights: (S, P), before the update; None where nothing decays.
+        decay: (S, P) or (S, 1).
+        rate: (S, P) or (S, 1).
+        number: of the update, from 1.
+    """
+
+    gradient: Tensor
+    weights: Optional[Tensor]
+    decay: Tensor
+    rate: Tensor
+    number: int
+
+
+class UpdateRule:
+    """
+    An optimizer of S members.
+
+    Args:
+        optimizers: of the members, of one kind.
+        rates: learning rate and momentum of each, scaled to its samples per update.
+        like: a tensor whose shape is (S, P).
+    """
+
+    states: Tuple[str, ...] = ()  # as torch names them
+    counts = True  # torch keeps the number of updates with them
+
+    def __init__(
+        self, optimizers: Sequence[OptimizerSpec], rates: Sequence[Rate], like: Tensor
+    ) -> None:
+        self.optimizers = optimizers
+        self.momentum = _column([rate.momentum or 0.0 for rate in rates], like)
+        self.state: Dict[str, Tensor] = {name: torch.zeros_like(like) for name in self.states}
+
+    def change(self, now: Moment) -> Tensor:
+        """Return what the update takes off the weights, (S, P)."""
+        raise NotImplementedError
+
+    def numbers(self, name: str) -> Tensor:
+        """Return an option of the members, (S, 1)."""
+        values = [getattr(optimizer, name) for optimizer in self.optimizers]
+        return _column(values, next(iter(self.state.values())))
+
+
+def _column(values: Sequence[float], like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=like.dtype, device=like.device).unsqueeze(1)
+
+
+def _decayed(now: Moment) -> Tensor:
+    return now.gradient if now.weights is None else now.gradient.addcmul_(now.decay, now.weights)
+
+
+class _Sgd(UpdateRule):
+    states = ("momentum_buffer",)
+    counts = False
+
+    def __init__(self, optimizers: Sequence[Any], rates: Sequence[Rate], like: Tensor) -> None:
+        super().__init__(optimizers, rates, like)
+        self.nesterov = bool(optimizers[0].nesterov)
+
+    def change(self, now: Moment) -> Tensor:
+        g = _decayed(now)
+        buffer = self.state["momentum_buffer"].mul_(self.momentum).add_(g)
+        ahead = g.addcmul_(buffer, self.momentum) if self.nesterov else buffer
+        return ahead * now.rate
+
+
+class _AdamW(UpdateRule):
+    states = ("exp_avg", "exp_avg_sq")
+
+    def __init__(self, optimizers: Sequence[Any], rates: Sequence[Rate], like: Tensor) -> None:
+        super().__init__(optimizers, rates, like)
+        self.beta1, self.beta2 = self.numbers("beta1"), self.numbers("beta2")
+        self.eps = self.numbers("eps")
+
+    def change(self, now: Moment) -> Tensor:
+        g, (first, second) = now.gradient, self.state.values()
+        first.mul_(self.beta1).addcmul_(g, 1 - self.beta1)
+        second.mul_(self.beta2).addcmul_(g * g, 1 - self.beta2)
+        bias1, bias2 = (1 - beta**now.number for beta in (self.beta1, self.beta2))
+        found = (first / bias1).div_((second / bias2).sqrt_().add_(self.eps))
+        if now.weights is not None:
+            found.addcmul_(now.decay, now.weights)
+        return found.mul_(now.rate)
+
+
+class _RMSprop(UpdateRule):
+    states = ("square_avg", "momentum_buffer")
+
+    def __init__(self, optimizers: Sequence[Any], rates: Sequence[Rate], like: Tensor) -> None:
+        super().__init__(optimizers, rates, like)
+        self.alpha, self.eps = self.numbers("alpha"), self.numbers("eps")
+
+    def change(self, now: Moment) -> Tensor:
+        g, (squares, buffer) = _decayed(now), self.state.values()
+        squares.mul_(self.alpha).addcmul_(g * g, 1 - self.alpha)
+        buffer.mul_(self.momentum).addcdiv_(g, squares.sqrt().add_(self.eps))
+        return buffer * now.rate
+
+
+RULES: Dict[Type[Any], Type[UpdateRule]] = {SGD: _Sgd, AdamW: _AdamW, RMSprop: _RMSprop}

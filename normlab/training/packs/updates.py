@@ -1,0 +1,186 @@
+"""The updates of a pack: its members' gradients as one matrix, clipped and applied at once."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from normlab.errors import InvalidSpec
+from normlab.norms import clipped_together
+from normlab.specs.jobs import JobSpec
+from normlab.training.clipping import clip_units, clipped_units
+from normlab.training.optimizers import make_optimizer, parameter_groups, scaled_rate
+from normlab.training.packs.network import PackedNetwork
+from normlab.training.packs.update_rules import RULES, Moment
+
+_TOGETHER_NORM = 1.0  # as in a training alone
+_TINY = 1e-6  # in torch's own clipping
+
+
+class Updates:
+    """
+    The optimizers of S members, each with its own rate, decay and limits of the gradient.
+
+    Args:
+        network: whose parameters are updated.
+        nets: of the members, which tell how each parameter learns.
+        specs: of the members, with optimizers of one kind.
+
+    Raises:
+        InvalidSpec: the optimizer has no form for packs.
+    """
+
+    def __init__(
+        self, network: PackedNetwork, nets: Sequence[nn.Module], specs: Sequence[JobSpec]
+    ) -> None:
+        self._blocks = network.parameters
+        self._nets, self._specs = nets, specs
+        sizes = [block.shape.numel() for block in self._blocks]
+        ends = torch.tensor(sizes).cumsum(0).tolist()
+        self._columns = {
+            block.name: slice(end - size, end)
+            for block, size, end in zip(self._blocks, sizes, ends)
+        }
+        self._sizes = sizes
+        like = self._weights()
+        self._decay, factors = self._hints(like)
+        self._decays = bool(self._decay.any())
+        self._factors = None if bool((factors == 1).all()) else factors
+        self._limits = _limits(specs, like)
+        self._units = _units(nets[0]) if self._limits["clip_ratio"] is not None else []
+        self._together = self._joint_columns(nets[0])
+        self._rule = _rule_for(specs, like)
+        self.number = 0  # of the last update
+
+    def step(self, rates: Tensor) -> None:
+        """Make one update from the gradients that are there; *rates* is (S, 1)."""
+        self.number += 1
+        with torch.no_grad():
+            gradient = self._gradient()
+            self._clip(gradient)
+            weights = self._weights() if self._decays else None
+            rate = rates if self._factors is None else rates * self._factors
+            now = Moment(gradient, weights, self._decay, rate, self.number)
+            self._take_off(self._rule.change(now))
+
+    def forget_gradients(self) -> None:
+        """Drop the gradients of the update before."""
+        for block in self._blocks:
+            for tensor in block.tensors:
+                tensor.grad = None
+
+    def state_of(self, member: int) -> Dict[str, Any]:
+        """Return the state of one member's optimizer, as torch's own would have it."""
+        optimizer = make_optimizer(self._nets[member], self._specs[member])
+        rows = {name: state[member] for name, state in self._rule.state.items()}
+        for name, parameter in self._nets[member].named_parameters():
+            own = {key: row[self._columns[name]] for key, row in rows.items()}
+            state: Dict[str, Any] = {k: v.view_as(parameter).clone() for k, v in own.items()}
+            if self._rule.counts:
+                state["step"] = torch.tensor(float(self.number))
+            optimizer.state[parameter] = state
+        return optimizer.state_dict()
+
+    def load_state_of(self, member: int, state: Dict[str, Any]) -> None:
+        """Take the state of one member's optimizer, as torch's own has it."""
+        optimizer = make_optimizer(self._nets[member], self._specs[member])
+        optimizer.load_state_dict(state)
+        for name, parameter in self._nets[member].named_parameters():
+            for key, matrix in self._rule.state.items():
+                own = optimizer.state[parameter].get(key)  # none without momentum
+                if own is not None:
+                    matrix[member, self._columns[name]] = own.flatten()
+            if self._rule.counts:  # the same for all
+                self.number = int(optimizer.state[parameter]["step"])
+
+    def _matrix(self, tensors: Sequence[Sequence[Tensor]]) -> Tensor:
+        members = len(self._specs)
+        parts = [
+            own[0].reshape(members, -1) if len(own) < members else torch.stack(list(own)).flatten(1)
+            for own in tensors
+        ]
+        return torch.cat(parts, dim=1)
+
+    def _gradient(self) -> Tensor:
+        return self._matrix([[_gradient_of(t) for t in block.tensors] for block in self._blocks])
+
+    def _weights(self) -> Tensor:
+        return self._matrix([[t.detach() for t in block.tensors] for block in self._blocks])
+
+    def _take_off(self, change: Tensor) -> None:
+        for block, part in zip(self._blocks, torch.split(change, self._sizes, dim=1)):
+            if len(block.tensors) == 1:
+                block.tensors[0].sub_(part.reshape(block.tensors[0].shape))
+                continue
+            for tensor, row in zip(block.tensors, part):
+                tensor.sub_(row.view(tensor.shape))
+
+    def _clip(self, gradient: Tensor) -> None:
+        if self._together is not None:
+            part = gradient[:, self._together]
+            gradient[:, self._together] = part * _factor(part, _TOGETHER_NORM)
+        if self._limits["clip_norm"] is not None:
+            gradient.mul_(_factor(gradient, self._limits["clip_norm"]))
+        for name, dims in self._units:
+            block = next(block for block in self._blocks if block.name == name)
+            weights = torch.stack(block.of_members())
+            own = gradient[:, self._columns[name]].view(-1, *block.shape)
+            ratio = self._limits["clip_ratio"]
+            shape = (-1, *[1] * len(block.shape))
+            clip_units(weights, own, [dim + 1 for dim in dims], ratio.view(shape))
+
+    def _hints(self, like: Tensor) -> Tuple[Tensor, Tensor]:
+        decay, factors = torch.zeros_like(like), torch.ones_like(like)
+        for member, (net, spec) in enumerate(zip(self._nets, self._specs)):
+            names = {id(p): name for name, p in net.named_parameters()}
+            for group in parameter_groups(net, spec):
+                for parameter in group["params"]:
+                    columns = self._columns[names[id(parameter)]]
+                    decay[member, columns] = group["weight_decay"]
+                    factors[member, columns] = group["lr_factor"]
+        return decay, factors
+
+    def _joint_columns(self, net: nn.Module) -> Any:
+        names = {id(p): name for name, p in net.named_parameters()}
+        parts = [self._columns[names[id(p)]] for p in clipped_together(net)]
+        if not parts:
+            return None
+        return torch.cat([torch.arange(part.start, part.stop) for part in parts])
+
+
+def _gradient_of(parameter: Tensor) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def _factor(gradient: Tensor, most: Any) -> Tensor:
+    norms = gradient.norm(dim=1, keepdim=True)
+    return (most / (norms + _TINY)).clamp(max=1.0)  # type: ignore[no-any-return]
+
+
+def _limits(specs: Sequence[JobSpec], like: Tensor) -> Dict[str, Any]:
+    found: Dict[str, Any] = {}
+    for name in ("clip_norm", "clip_ratio"):
+        given = [getattr(spec.optimizer, name) for spec in specs]
+        limits = [float("inf") if limit is None else limit for limit in given]
+        every = all(limit is None for limit in given)
+        found[name] = None if every else like.new_tensor(limits).unsqueeze(1)
+    return found
+
+
+def _units(net: nn.Module) -> List[Tuple[str, Sequence[int]]]:
+    names = {id(p): name for name, p in net.named_parameters()}
+    return [(names[id(unit.parameter)], unit.dims) for unit in clipped_units(net)]
+
+
+def _rule_for(specs: Sequence[JobSpec], like: Tensor) -> Any:
+    optimizer = specs[0].optimizer
+    rule = RULES.get(type(optimizer))
+    if rule is None:
+        raise InvalidSpec(
+            f"optimizer.name: {optimizer.name!r} has no form for packs; use pack: off, or one of "
+            f"{', '.join(str(kind.model_fields['name'].default) for kind in RULES)}"
+        )
+    rates = [scaled_rate(spec.optimizer, spec.samples_per_update) for spec in specs]
+    return rule([spec.optimizer for spec in specs], rates, like)

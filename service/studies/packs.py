@@ -1,0 +1,63 @@
+"""The packs that a study's cells would train in, and a refusal where `pack: N` cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.specs.cells import Cell, lay_out
+from normlab.specs.jobs import JobSpec
+from normlab.specs.pack_sizes import expected_gain, members_of
+from normlab.specs.packs import common_text, obstacle
+from normlab.specs.studies import StudySpec
+from service.store import patience
+from service.studies.spaces import corners
+
+
+def planned_packs(study: StudySpec, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Return how many packs the *cells* make, of how many cells, and by how much they gain."""
+    if study.pack == "off" or study.search is not None:
+        return {}
+    packs = packed = 0
+    alone_s = together_s = 0.0
+    for group in _groups([cell.spec for cell in cells]):
+        size = min(len(group), members_of(group[0], study.pack))
+        if size < 2:
+            continue
+        whole, rest = divmod(len(group), size)
+        packs += whole + (rest > 1)
+        packed += len(group) - (rest == 1)
+        gain = expected_gain(group[0], size)
+        alone_s += len(group)
+        together_s += len(group) / (gain or 1.0)
+    gained = round(alone_s / together_s, 1) if together_s else None
+    return {"packs": packs, "packed": packed, "pack_gain": gained}
+
+
+def refuse_unpackable(study: StudySpec) -> None:
+    """
+    Refuse a number of members where no two cells can be members of one pack.
+
+    Raises:
+        InvalidSpec: the problem of `pack` names the field that stands in the way.
+    """
+    if isinstance(study.pack, str):
+        return
+    cells = corners(study) if study.search else lay_out(study, patience.check).cells
+    specs = [cell.spec for cell in cells]
+    groups = _groups(specs)
+    if any(len(group) > 1 for group in groups):
+        return
+    found = obstacle(specs[:1]) or obstacle(specs)
+    why = "there is one cell" if found is None else f"{found.field}: {found.rule}"
+    rule = f"{study.pack} cells cannot be one pack: {why}; leave it out, or use 'auto'"
+    raise InvalidSpec.of([FieldProblem("pack", rule)])
+
+
+def _groups(specs: Sequence[JobSpec]) -> list[list[JobSpec]]:
+    found: dict[str, list[JobSpec]] = {}
+    for spec in specs:
+        if spec.device in ("auto", "cpu") and obstacle([spec]) is None:
+            found.setdefault(common_text(spec), []).append(spec)
+    return list(found.values())

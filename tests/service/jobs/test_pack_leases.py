@@ -1,0 +1,91 @@
+"""A worker claims the cells of a study together if they can be one pack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from normlab.events import Failed
+from normlab.specs.studies import StudySpec
+from service.jobs import leases
+from service.jobs.leases import Lease
+from service.jobs.pack_leases import with_mates
+from service.store.database import Database
+from service.studies import studies
+
+SEEDS = {"base": {"normalizer": "batch", "batch_size": 2, "dataset": "digits"}, "seeds": 6}
+
+
+def queue(database: Database, **fields: Any) -> None:
+    asked = {"name": "s", "pack": 4, **SEEDS, **fields}
+    asked["base"] = {**asked["base"], "dataset": {"name": "digits"}}
+    spec = StudySpec.model_validate(asked)
+    place = ("cpu", "the only device of this test")
+    studies.create(database, spec, owner="ada", place=lambda _: place, check=lambda _: [])
+
+
+def claim(database: Database) -> list[Lease]:
+    found = leases.claim(database, "cpu", "w", 30)
+    if found is None:
+        return []
+    found = with_mates(database, found, 30)
+    return [found, *found.mates]
+
+
+def seeds(claims: list[Lease]) -> list[int]:
+    return sorted(claim.spec.seed for claim in claims)
+
+
+def test_a_claim_takes_as_many_mates_as_asked_for_and_the_next_the_rest(database: Database) -> None:
+    queue(database)
+    first, second, third = claim(database), claim(database), claim(database)
+    assert (len(first), len(second), third) == (4, 2, [])
+    assert seeds([*first, *second]) == list(range(6))
+    assert {one.attempt for one in first} == {1}
+    assert all(leases.renew(database, one, 30) for one in first)
+
+
+def test_a_claim_of_auto_takes_what_gains(database: Database) -> None:
+    queue(database, pack="auto", axes=[{"batch_size": [2, 1024]}], seeds=3)
+    sizes = sorted(len(claim(database)) for _ in range(4))
+    assert sizes == [1, 1, 1, 3]  # at batch 1024, operators have enough to do
+
+
+def test_without_pack_each_cell_is_claimed_alone(database: Database) -> None:
+    queue(database, pack="off")
+    assert len(claim(database)) == 1
+
+
+def test_cells_of_other_shapes_or_kinds_are_left_to_other_packs(database: Database) -> None:
+    queue(
+        database, axes=[{"normalizer": ["batch", "layer"]}, {"optimizer.lr": [0.1, 0.2]}], seeds=1
+    )
+    packs = [claim(database), claim(database)]
+    kinds = [{one.spec.normalizer.kind for one in pack} for pack in packs]
+    assert sorted(map(tuple, kinds)) == [("batch",), ("layer",)]
+    assert [len({one.spec.optimizer.lr for one in pack}) for pack in packs] == [2, 2]
+
+
+def test_jobs_of_different_studies_are_not_mixed(database: Database) -> None:
+    queue(database, seeds=[0], pack="auto")
+    queue(database, name="another", seeds=[1], pack="auto")
+    assert [len(claim(database)), len(claim(database))] == [1, 1]
+
+
+def test_a_job_that_failed_in_a_pack_runs_alone_afterwards(database: Database) -> None:
+    queue(database, seeds=3)
+    lost = Failed(code="x", failure_kind="lost", retryable=True, message="lost")
+    for one in claim(database):
+        assert leases.fail(database, one, lost)
+    assert [len(claim(database)) for _ in range(3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("pack", [4, "auto"])
+def test_a_drained_pack_comes_back_whole(database: Database, pack: Any) -> None:
+    queue(database, seeds=3, pack=pack)
+    before = claim(database)
+    assert all(leases.release(database, one) for one in before)
+    again = claim(database)
+    assert seeds(again) == seeds(before) == [0, 1, 2]
+    assert {one.attempt for one in again} == {2}

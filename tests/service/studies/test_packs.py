@@ -1,0 +1,87 @@
+"""A preview says how many packs a study makes; a number that cannot be one is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from normlab.errors import InvalidSpec
+from normlab.specs.jobs import JobSpec
+from normlab.specs.pack_sizes import expected_gain, members_of
+from normlab.specs.studies import StudySpec
+from service.store.database import Database
+from service.studies import studies
+from tests.service.studies.test_previews import preview
+
+BATCHES = {"axes": [{"normalizer": ["batch", "layer"]}, {"batch_size": [2, 128]}]}
+
+
+def job(batch_size: int, **fields: Any) -> JobSpec:
+    dataset = {"name": "shapes32"}
+    return JobSpec.model_validate(
+        {"normalizer": "batch", "dataset": dataset, "batch_size": batch_size, **fields}
+    )
+
+
+def test_a_preview_counts_the_packs_that_gain(database: Database) -> None:
+    found = preview(database, seeds=20, pack="auto", **BATCHES)
+    assert (found.cells, found.packs, found.packed) == (80, 4, 40)  # 16 and 4 of each normalizer
+    assert found.pack_gain is not None
+    assert found.pack_gain > 3
+
+
+def test_a_preview_without_packs_says_none(database: Database) -> None:
+    found = preview(database, seeds=20, **BATCHES)
+    assert (found.packs, found.packed, found.pack_gain) == (0, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"axes": [{"batch_size": [2, 4]}], "seeds": 1}, "batch_size: members have 2 and 4"),
+        ({"axes": [], "base": {"normalizer": "batch", "replicas": 2}, "seeds": 4}, "replicas: 2"),
+        ({"axes": [], "base": {"normalizer": "batch"}, "seeds": 1}, "there is one cell"),
+    ],
+)
+def test_a_pack_that_cannot_be_is_refused_with_the_field(
+    database: Database, fields: dict[str, Any], said: str
+) -> None:
+    base = {"base": {"normalizer": "batch"}, **fields}
+    with pytest.raises(InvalidSpec) as raised:
+        preview(database, pack=64, **base)
+    assert [problem.field for problem in raised.value.problems] == ["pack"]
+    assert said in raised.value.problems[0].rule
+    spec = StudySpec.model_validate({"name": "s", "pack": 64, **base})
+    with pytest.raises(InvalidSpec, match="cannot be one pack"):
+        studies.create(database, spec, owner="ada", place=lambda _: ("cpu", ""), check=lambda _: [])
+
+
+def test_packs_leave_the_fingerprint_of_a_study_alone() -> None:
+    alone = StudySpec.model_validate({"name": "s", "seeds": 3})
+    packed = StudySpec.model_validate({"name": "s", "seeds": 3, "pack": "auto"})
+    assert packed.fingerprint() == alone.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("kind", "batch_size", "members", "measured"),
+    [
+        ("batch", 2, 8, 4.7),
+        ("batch", 2, 16, 5.9),
+        ("batch", 8, 8, 2.7),
+        ("batch", 32, 4, 1.6),
+        ("online", 2, 16, 9.5),
+        ("streaming", 2, 8, 1.5),
+        ("sparse_switchable", 2, 16, 1.6),
+    ],
+)
+def test_the_expected_gain_is_near_the_measured_one(
+    kind: str, batch_size: int, members: int, measured: float
+) -> None:
+    spec = job(batch_size, normalizer=kind)
+    assert expected_gain(spec, members) == pytest.approx(measured, rel=0.2)
+
+
+def test_auto_takes_fewer_members_where_samples_are_the_cost() -> None:
+    assert [members_of(job(n), "auto") for n in (2, 32, 128)] == [16, 4, 1]
+    assert [members_of(job(2), asked) for asked in ("off", 7)] == [1, 7]

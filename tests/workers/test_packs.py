@@ -1,0 +1,146 @@
+"""A pack is one process, and each of its members a job with a life of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from normlab.records import JobDetail
+from normlab.specs.studies import StudySpec
+from service.jobs import changes
+from service.jobs.leases import Lease
+from service.jobs.pack_leases import with_mates
+from service.store.database import Database
+from service.studies import studies
+from tests.workers.test_supervisor import LEASE_S, Bench
+from workers.pack_supervisor import work_on
+from workers.warm_launcher import WarmLauncher
+
+from .conftest import LONG, SHORT
+
+_JOBS = text("select id from job order by (spec ->> 'seed')::int")
+
+
+class PackBench(Bench):
+    """A database, a supervisor, and studies whose cells are packs of three."""
+
+    def queue(self, base: dict[str, Any], **fields: Any) -> list[str]:
+        asked = {"name": "s", "base": base, "seeds": 3, "pack": 3, **fields}
+        place = ("cpu", "it is asked for")
+        studies.create(
+            self.database,
+            StudySpec.model_validate(asked),
+            owner="me",
+            place=lambda _: place,
+            check=lambda _: [],
+        )
+        with self.database.begin() as connection:
+            found: list[UUID] = list(connection.execute(_JOBS).scalars())
+        return [str(job) for job in found]
+
+    def claim(self) -> Lease:
+        return with_mates(self.database, super().claim(), LEASE_S)
+
+    def work(self) -> None:
+        work_on(self.supervisor, self.claim())
+
+    @contextmanager
+    def training(self, jobs: list[str]) -> Iterator[None]:
+        """Work in a thread until all *jobs* learn; on leaving, wait for the end of all."""
+        with self.working():
+            for job in jobs:
+                self.until(job, lambda record: record.step > 0)
+            yield
+
+
+def outcomes(bench: Bench, jobs: list[str]) -> list[tuple[str, int]]:
+    records: list[JobDetail] = [bench.job(job) for job in jobs]
+    return [(record.state, record.attempt) for record in records]
+
+
+@pytest.fixture
+def bench(database: Database, tmp_path: Path, warm: WarmLauncher) -> PackBench:
+    return PackBench(database, tmp_path, warm)
+
+
+def test_a_pack_is_one_process_and_each_member_has_its_own_results(bench: PackBench) -> None:
+    jobs = bench.queue(SHORT)
+    bench.work()
+    assert len(bench.launcher.started) == 1
+    assert outcomes(bench, jobs) == 3 * [("succeeded", 1)]
+    for job in jobs:
+        record = bench.job(job)
+        assert record.attempts[0].environment["packed"] == 3
+        assert (record.runtime, record.timing_valid) == ("packed", False)
+        assert bench.losses(job)[0] == list(range(1, 21))
+    assert len({tuple(bench.losses(job)[1]) for job in jobs}) == 3
+    assert bench.nothing_is_left()
+
+
+def test_a_cancelled_member_leaves_and_the_others_go_on(bench: PackBench) -> None:
+    jobs = bench.queue(LONG)
+    with bench.training(jobs):
+        changes.cancel(bench.database, jobs[1])
+        bench.until(jobs[1], lambda record: record.state == "cancelled")
+        step = bench.job(jobs[0]).step
+        bench.until(jobs[0], lambda record: record.step > step)
+        for job in (jobs[0], jobs[2]):
+            changes.cancel(bench.database, job)
+    assert outcomes(bench, jobs) == 3 * [("cancelled", 1)]
+    assert bench.nothing_is_left()
+
+
+def test_a_member_that_diverges_fails_alone(bench: PackBench) -> None:
+    # each update multiplies the weights of the second by -9999
+    rates = [{"optimizer.lr": [0.1, 1000.0], "optimizer.weight_decay": [0.0, 10.0]}]
+    base = {**SHORT, "normalizer": "none"}
+    jobs = bench.queue(base, axes=rates, seeds=1, pack=2)
+    bench.work()
+    by_rate = {bench.job(job).spec.optimizer.lr: bench.job(job) for job in jobs}
+    assert by_rate[0.1].state == "succeeded"
+    assert by_rate[1000.0].state == "failed"
+    assert by_rate[1000.0].error is not None
+    assert by_rate[1000.0].error.code == "loss_not_finite"
+
+
+def test_members_of_a_killed_pack_go_on_alone_from_their_checkpoints(bench: PackBench) -> None:
+    jobs = bench.queue({**LONG, "epochs": 4})
+    with bench.training(jobs):
+        for job in jobs:
+            bench.until(job, lambda record: record.step > 20)
+        os.kill(bench.launcher.started[-1].pid, signal.SIGKILL)
+    assert outcomes(bench, jobs) == 3 * [("queued", 1)]
+    for _ in jobs:
+        bench.work()
+    assert len(bench.launcher.started) == 4
+    assert outcomes(bench, jobs) == 3 * [("succeeded", 2)]
+    for job in jobs:
+        assert bench.job(job).attempts[1].resumed_from_step > 0
+        assert bench.losses(job)[0] == list(range(1, bench.job(job).step + 1))
+
+
+def test_a_drained_pack_goes_on_as_a_pack_from_the_same_step(bench: PackBench) -> None:
+    jobs = bench.queue(LONG)
+    with bench.training(jobs):
+        bench.leaving.set()
+    assert outcomes(bench, jobs) == 3 * [("queued", 1)]
+    bench.leaving.clear()
+    claim = bench.claim()
+    assert len(claim.mates) == 2
+    assert len({one.resume[0].step for one in (claim, *claim.mates)}) == 1
+    thread = threading.Thread(target=work_on, args=(bench.supervisor, claim), daemon=True)
+    thread.start()
+    for job in jobs:
+        bench.until(job, lambda record: record.step > claim.resume[0].step)
+        changes.cancel(bench.database, job)
+    thread.join(60)
+    assert outcomes(bench, jobs) == 3 * [("cancelled", 2)]

@@ -1,0 +1,77 @@
+"""The job process of a pack: several jobs, one network. Runs on Python 3.8; imports torch."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, List
+
+from accelerators.packs import Member, fit_pack
+from normlab.events import Event, Failed, Finished
+from normlab.training.checkpoints import CheckpointFolder, NamedCheckpoint
+from normlab.training.reporting import BufferedReporter
+from workers.job_errors import describe
+from workers.job_order import JobOrder
+from workers.job_pipes import EventPipe, StopRequest
+
+
+class MemberPipe:
+    """The event pipe as one member uses it: each of its events is sent with its number."""
+
+    def __init__(self, pipe: EventPipe, member: int) -> None:
+        self._pipe = pipe
+        self._member = member
+        self.ended = False
+
+    def send(self, event: Event) -> None:
+        """Send *event* of this member."""
+        self.ended = self.ended or isinstance(event, (Finished, Failed))
+        self._pipe.send(event, self._member)
+
+
+def carry_out_pack(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
+    """Train all jobs of *order*; the last event of each is `finished` or `failed`."""
+    orders = [order, *order.mates]
+    pipes = [MemberPipe(pipe, i) for i in range(len(orders))]
+    try:
+        _train(orders, pipes, stop)
+    except BaseException as e:  # of all: each one hears it
+        traceback.print_exc()
+        sys.stderr.flush()
+        for own, member in zip(orders, pipes):
+            if not member.ended:
+                member.send(describe(e, own.folder))
+
+
+def _train(orders: List[JobOrder], pipes: List[MemberPipe], stop: StopRequest) -> None:
+    with ExitStack() as stack:
+        reporters = [stack.enter_context(BufferedReporter(pipe.send)) for pipe in pipes]
+
+        def ended(member: int, outcome: Any) -> None:
+            reporters[member].flush()
+            pipes[member].send(_last_event(outcome, orders[member].folder))
+
+        members = [
+            Member(order.spec, reporter, _checkpoints(order), stop.of(i))
+            for i, (order, reporter) in enumerate(zip(orders, reporters))
+        ]
+        fit_pack(members, Path(orders[0].data_root), ended=ended)
+
+
+def _checkpoints(order: JobOrder) -> CheckpointFolder:
+    return CheckpointFolder(
+        Path(order.folder) / "checkpoints",
+        order.spec.fingerprint(),
+        [NamedCheckpoint(c.step, Path(c.path), c.sha256) for c in order.resume],
+        max(2, order.spec.checkpoint.keep),  # the newest may not be recorded yet
+    )
+
+
+def _last_event(outcome: Any, folder: str) -> Event:
+    if isinstance(outcome, BaseException):
+        traceback.print_exception(type(outcome), outcome, outcome.__traceback__)
+        sys.stderr.flush()
+        return describe(outcome, folder)
+    return Finished(step=outcome["steps"], summary=outcome)
