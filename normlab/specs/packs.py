@@ -34,6 +34,7 @@ _ONLY: Dict[str, Sequence[Any]] = {  # other values have no packed form
     "precision": ("float32", "bfloat16"),
     "device": ("auto", "cpu"),
 }
+_OPTIMIZERS = ("sgd", "adamw", "rmsprop")
 
 
 def obstacle(specs: Sequence[JobSpec]) -> Optional[FieldProblem]:
@@ -63,6 +64,11 @@ def _unknown_in(spec: JobSpec) -> Iterator[FieldProblem]:
     if spec.model.name not in _NETWORKS:
         known_ones = ", ".join(_NETWORKS)
         yield _refused("model.name", f"{spec.model.name!r} is none of {known_ones}")
+    if spec.model.drops:
+        yield _refused("model", "dropout and stochastic depth have no form for packs")
+    if spec.optimizer.name not in _OPTIMIZERS:
+        rule = f"{spec.optimizer.name!r} is none of {', '.join(_OPTIMIZERS)}"
+        yield _refused("optimizer.name", rule)
     # a field that is newer than these lists may change what an update is
     for field in _set_in(spec) - {*_OWN, *_SAME, *_ONLY}:
         yield _refused(field, "it has no form for packs")

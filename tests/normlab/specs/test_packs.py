@@ -58,6 +58,12 @@ def test_the_field_that_differs_is_named(field: str, fields: Dict[str, Any]) -> 
         ("hooks", {"hooks": ("mine",)}),
         ("model.name", {"model": {"name": "lstm"}, "dataset": {"name": "grammar"}}),
         ("optimizer.norms_of", {"optimizer": {"norms_of": "twin"}}),
+        ("optimizer.name", {"optimizer": "lamb"}),
+        ("optimizer.layer_decay", {"optimizer": {"layer_decay": 0.9}}),
+        ("model", {"model": {"dropout": 0.1}}),
+        ("ema", {"ema": {}}),
+        ("augmentations", {"augmentations": ["mixup"]}),
+        ("loss", {"loss": {}}),
     ],
 )
 def test_what_has_no_form_for_packs_is_named(field: str, fields: Dict[str, Any]) -> None:
