@@ -22,6 +22,7 @@ _RELAY_S = 1.0
 _STUDIES_S = 1.0
 _COMPACT_S = 10.0
 _PURGE_S = 5.0
+_PLUGINS_S = 1.0
 _TRIM_S = 600.0
 _ROUNDS: Mapping[str, type[Rounds]] = {
     "searcher": Searcher,
@@ -56,6 +57,7 @@ def loops(state: State) -> Iterator[None]:
         Loop("reaper", _counted(state, "reaper", reaper.round), settings.reap_s),
         *[Loop(n, _counted(state, n, of.round), _STUDIES_S) for n, of in rounds.items()],
         Loop("compactor", _counted(state, "compactor", compactor.round), _COMPACT_S),
+        Loop("plugins", _counted(state, "plugins", state.plugins.record), _PLUGINS_S),
         Loop("purger", _counted(state, "purger", purger.round), _PURGE_S),
         Loop("trimmer", _counted(state, "trimmer", partial(_trim, state)), _TRIM_S),
     ]

@@ -39,6 +39,7 @@ class OperatorPlugins:
         self._inspector = inspector
         self.good: list[PluginDescription] = []
         self.troubles: list[Trouble] = []
+        self._recorded = False
 
     def install(self) -> None:
         """
@@ -46,7 +47,7 @@ class OperatorPlugins:
 
         A plugin that cannot be used is left out; the others are not affected.
         """
-        self.good, self.troubles = [], []
+        self.good, self.troubles, self._recorded = [], [], False
         for path, source in self._read().items():
             one = self._describe(path, source)
             trouble = one if isinstance(one, Trouble) else _clash(one, self.good)
@@ -56,11 +57,25 @@ class OperatorPlugins:
                 self.good.append(one)
         for trouble in self.troubles:
             log.error("plugin_unusable", plugin=trouble.name, reason=trouble.reason)
-        with self._database.begin() as connection:
-            store.put_in_force(connection, [one.digest for one in self.good])
         registries.put_in_force([one.plugin() for one in self.good])
         registries.find_with(store.Known(self._database))
         look_below(self._settings.datasets)
+
+    def record(self) -> int:
+        """
+        Tell the workers, through the database, which plugins are in force, once after `install`.
+
+        Returns how many there are, or 0 if they were told before.
+
+        Raises:
+            ServiceUnavailable: the database does not answer; the next call tries again.
+        """
+        if self._recorded:
+            return 0
+        with self._database.begin() as connection:
+            store.put_in_force(connection, [one.digest for one in self.good])
+        self._recorded = True
+        return len(self.good)
 
     def troubles_for(self, *, admin: bool) -> list[PluginTrouble]:
         """Return the plugins that cannot be used; their tracebacks are for admins."""
