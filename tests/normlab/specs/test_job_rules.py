@@ -96,7 +96,11 @@ BROKEN = [
     ({"dataset": {"name": "objects32"}}, "model.name", "use detector"),
     ({"dataset": {"name": "textures32"}}, "model.name", "use stylizer"),
     ({**OBJECTS, "label_smoothing": 0.1}, "label_smoothing", "the loss of detection takes none"),
-    ({**OBJECTS, "augmentation": {"flip": True}}, "augmentation.flip", "not the targets of detection"),
+    (
+        {**OBJECTS, "augmentation": {"flip": True}},
+        "augmentation.flip",
+        "not the targets of detection",
+    ),
     ({**OBJECTS, "diagnostics": ["ablation"]}, "diagnostics", "detection has none"),
     ({**OBJECTS, "metrics": ["val/jaccard"]}, "metrics", "not for detection"),
     ({**TEXTURES, "metrics": ["val/map"]}, "metrics", "is for detection, not for style"),
