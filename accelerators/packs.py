@@ -268,6 +268,10 @@ class _MemberSession:
         """Return this member's network with its present weights."""
         return self._pack.write_to_model(self._member)
 
+    def evaluated(self) -> nn.Module:
+        """Return the same model: averaged weights are not packed."""
+        return self.inspect()
+
     def state_dict(self) -> Dict[str, Any]:
         """Copy the state, as the session of this job alone would have it."""
         return self._pack.session.state_of(self._pack.row_of(self._member))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Union
 
 from torch import nn
 
@@ -31,7 +31,7 @@ def load(
     job: str,
     *,
     client: Optional[Client] = None,
-    data_root: Optional[Path] = None,
+    data_root: Union[str, Path, None] = None,
     trust_code: bool = False,
 ) -> Loaded:
     """
@@ -55,7 +55,7 @@ def load(
     try:
         found = here.get(job)
         check_finished(found)
-        return _loaded(here, found, data_root or datasets_here(), trust_code)
+        return _loaded(here, found, Path(data_root) if data_root else datasets_here(), trust_code)
     finally:
         if client is None:
             here.close()

@@ -32,9 +32,12 @@ def test_a_reader_trains_a_network_of_timm_with_three_normalizers(
                 _type(block, PAGE, known)
         with Client(connection.url, connection.token) as client:
             details = [client.get(job.id) for job in client.list()]
+            (stopped,) = [job for job in details if job.name == "stopped" and len(job.attempts) > 1]
+            (swapped,) = [job for job in details if job.name == "swapped"]
             (device,) = [d for d in client.devices() if d.kind == "cpu"]
     assert "timm" in device.workers[0].versions
-    failed, *trained = details
+    trained = [job for job in details if job.study is not None]
+    (failed,) = [job for job in details if job.state == "failed"]
     assert failed.error is not None
     assert "is not in the cache of this worker" in failed.error.message
     assert {(j.normalizer, j.batch_size) for j in trained} == {
@@ -44,3 +47,6 @@ def test_a_reader_trains_a_network_of_timm_with_three_normalizers(
     for job in trained:
         conversion = job.attempts[-1].environment["conversion"]
         assert conversion.startswith(f"converted to {job.normalizer}: 15, kept: 0, skipped: 0")
+    assert 60 <= stopped.attempts[-1].resumed_from_step < 60 * 48
+    assert stopped.attempts[-1].environment["loading"].startswith("streamed")
+    assert swapped.attempts[-1].environment["init_from"]["carried"]
