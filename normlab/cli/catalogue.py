@@ -10,7 +10,6 @@ from normlab.cli.completion import kinds, networks
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_table, size
 from normlab.errors import NotFound
-from normlab.specs.zoo import PATTERNS
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -141,6 +140,8 @@ def list_or_one(
     if chosen is None:
         there = ", ".join(one.name for one in found)
         if what == "network":
+            from normlab.specs.zoo import PATTERNS
+
             there += f", and {PATTERNS}, which `normlab validate -s model.name=...` looks at"
         raise NotFound(f"no {what} {name!r} is listed; there are {there}")
     if as_json:

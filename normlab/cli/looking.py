@@ -120,13 +120,17 @@ def open_page(
     ctx: typer.Context,
     job: Optional[str] = typer.Argument(None, help="A job or a study, by id; default: all jobs."),
     only_print: bool = typer.Option(False, "--print", help="Print the address, open nothing."),
+    as_json: bool = AsJson,
 ) -> None:
     """Open the page of a job, a study, or all jobs in the browser."""
     with connect(ctx) as client:
         path = "/jobs" if job is None else _path_of(client, job)
     url = resolve(ctx.find_root().obj).url.rstrip("/") + path
-    print(url)
-    if not only_print:
+    if as_json:
+        print_json({"url": url})
+    else:
+        print(url)
+    if not only_print and not as_json:
         typer.launch(url)
 
 

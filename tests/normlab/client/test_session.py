@@ -20,7 +20,7 @@ def client_of(answer: Callable[[httpx.Request], httpx.Response]) -> Client:
 
 def job(number: int) -> Dict[str, Any]:
     return {
-        **dict.fromkeys(JobRecord.model_fields),
+        **{n: None if f.is_required() else f.default for n, f in JobRecord.model_fields.items()},
         "id": f"j{number}",
         "owner": "me",
         "state": "queued",
