@@ -118,6 +118,7 @@ const needed = (input) => input.dataset.path === "normalizer.kind"
 
 export function valueOf(input) {
   if (input.type === "checkbox") return input.checked;
+  if (input.dataset.chooser !== undefined) return input.value;
   const text = input.value.trim();
   if (text === "") return input.dataset.type === "list" ? [] : null;
   if (input.dataset.type === "integer" || input.dataset.type === "number") {
