@@ -45,7 +45,7 @@ def test_events_and_log_arrive_in_order(pipes: tuple[JobReader, int, int]) -> No
 def test_events_of_a_pack_say_whose_they_are(pipes: tuple[JobReader, int, int]) -> None:
     reader, events, log = pipes
     sent = [Progress(step=n, steps=9, epoch=0, epochs=1) for n in range(3)]
-    for member, event in zip((2, 0, 11), sent, strict=True):
+    for member, event in zip((2, 0, 11), sent):
         EventPipe(events).send(event, member)
     os.write(events, sent[0].to_line())
     _close(events, log)
