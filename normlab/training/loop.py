@@ -96,16 +96,13 @@ def fit(
             "threads": training.threads,
             "loading": data.loading,
             **beginning,
+            **_told(made),
         }
         if data.broken:
             print(*data.broken, sep="\n", flush=True)
             environment["broken_samples"] = len(data.broken)
             if training.step == 0:
                 training.results.report("data/broken", 0, len(data.broken))
-        for report in made:
-            print(report, flush=True)
-            kind = "conversion" if isinstance(report, ConversionReport) else "weights"
-            environment[kind] = str(report)
         started = {**environment, **provenance()}
         reporter.event(Started(step=training.step, environment=started))
         training.run(should_stop)
@@ -115,6 +112,16 @@ def fit(
             reporter.event(write_weights(final, spec, checkpoints.folder, last, said))
     parameters = sum(p.numel() for p in model.parameters())
     return {"parameters": parameters, **training.summary(), **environment}
+
+
+def _told(made: Sequence[Any]) -> Dict[str, str]:
+    """Print what was exchanged and loaded in a network, and return it for the record."""
+    for report in made:
+        print(report, flush=True)
+    return {
+        "conversion" if isinstance(report, ConversionReport) else "weights": str(report)
+        for report in made
+    }
 
 
 def _environment(accelerator: Accelerator) -> Dict[str, Any]:
