@@ -285,7 +285,7 @@ artifact = Table(
     Column("name", Text, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("path", Text, nullable=False),
+    Column("path", Text, nullable=False),  # in the folder of job folders
     Column("sha256", Text, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("step", BigInteger),
@@ -378,4 +378,14 @@ audit = Table(
     Column("target", Text),
     Column("details", JSONB, nullable=False, server_default="{}"),
     Index("audit_by_owner", "owner", "seq"),
+)
+
+# The version of the API that started last: workers of another one take no jobs.
+release = Table(
+    "release",
+    metadata,
+    Column("one", Boolean, primary_key=True, server_default="true"),
+    Column("version", Text, nullable=False),
+    Column("since", MOMENT, nullable=False, server_default=NOW),
+    CheckConstraint("one", name="one"),
 )
