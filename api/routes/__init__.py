@@ -14,12 +14,16 @@ from api.routes import (
     metrics,
     plugins,
     studies,
+    tables,
     tokens,
     trash,
+    views,
 )
 
 ROUTERS = (
+    tables.router,  # before jobs, whose routes for one job would take its verbs
     jobs.router,
+    views.router,
     metrics.router,
     events.router,
     logs.router,
