@@ -332,6 +332,8 @@ worker = Table(
     Column("started_at", MOMENT, nullable=False, server_default=NOW),
     Column("seen_at", MOMENT, nullable=False, server_default=NOW),
     Column("live_until", MOMENT, nullable=False),
+    Column("version", Text),  # of normlab, and the schema that it knows; null: too old to say it
+    Column("revision", Text),
     # What its jobs find: packages by name (null: not known yet), and the plugins that were tried,
     # by digest, with the reason why they cannot be loaded, or with none.
     Column("packages", JSONB),
@@ -384,7 +386,7 @@ audit = Table(
     Index("audit_by_owner", "owner", "seq"),
 )
 
-# The version of the API that started last: workers of another one take no jobs.
+# The version of the API that started last. A trigger lets workers of others take no jobs.
 release = Table(
     "release",
     metadata,
