@@ -21,6 +21,7 @@ from normlab.cli import (
     jobs,
     looking,
     plugins,
+    projects,
     reproduce,
     rerun,
     results,
@@ -60,6 +61,7 @@ GROUPS = (
     datasets,
     plugins,
     checking,
+    projects,
     tokens,
     doctor,
 )

@@ -69,6 +69,7 @@ def best(
     study: Optional[str] = typer.Option(
         None, "--study", help="A study's id, its end, or its name."
     ),
+    project: Optional[str] = OfProject,
     where: Optional[str] = typer.Option(
         None, "--filter", "-f", help="For example: batch_size <= 4 and seed = 0"
     ),
@@ -83,6 +84,7 @@ def best(
     with connect(ctx) as client:
         study_id = None if study is None else client.studies.study_id(study)
         filters: Dict[str, Any] = {"state": "succeeded", "study": study_id, "filter": where}
+        filters["project"] = project
         found = list(client.list(limit=limit, sort=sort, **filters))
     found = [job for job in found if last(job, metric) is not None]
     if as_json:
