@@ -9,6 +9,7 @@ import typer
 from normlab.cli.completion import JobArgument, JobsArgument
 from normlab.cli.connecting import connect, resolve
 from normlab.cli.output import AsJson, examples, last, print_json, print_table, short_ids, state
+from normlab.cli.projects import OfProject
 from normlab.cli.results import sparkline
 from normlab.errors import InvalidSpec
 
