@@ -209,7 +209,8 @@ def test_bad_input_of_the_command_is_one_line(cli: Cli, trained: dict[str, JobDe
     assert "choose one of safetensors, torch-export" in err
 
 
-def test_the_stack_says_where_its_datasets_are(folder: Path) -> None:
+def test_the_stack_says_where_its_datasets_are(connection: Connection, folder: Path) -> None:
     found = read_connection(folder)
     assert found is not None
+    assert found.url == connection.url
     assert found.data_root == str(folder.absolute() / "datasets")
