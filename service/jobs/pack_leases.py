@@ -70,7 +70,7 @@ def _mates(
         "device": head.device,
         "most_replicas": 1,
         "most_hosts": 1,
-        "unloadable": [],
+        "unloadable": [],  # packs have no plugins and only networks of ours: `obstacle`
         "normalizer": spec.normalizer.kind,
         "model": spec.model.name,
         "dataset": spec.dataset.name,
