@@ -15,12 +15,16 @@ from api.routes import (
     plugins,
     projects,
     studies,
+    tables,
     tokens,
     trash,
+    views,
 )
 
 ROUTERS = (
+    tables.router,  # before jobs, whose routes for one job would take its verbs
     jobs.router,
+    views.router,
     metrics.router,
     events.router,
     logs.router,

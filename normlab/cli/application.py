@@ -11,6 +11,7 @@ import typer
 
 from normlab import __version__
 from normlab.cli import (
+    backups,
     catalogue,
     checking,
     continuing,
@@ -50,6 +51,7 @@ GROUPS = (
     looking,
     continuing,
     trash,
+    backups,
     studies,
     results,
     deciding,

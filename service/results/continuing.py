@@ -96,9 +96,12 @@ def problems(database: Database, spec: JobSpec) -> list[FieldProblem]:
     return _of_length(row, before, spec, spec.continues)
 
 
-def checkpoint_for(database: Database, spec: JobSpec) -> list[EarlierCheckpoint]:
+def checkpoint_for(database: Database, spec: JobSpec, jobs: Path) -> list[EarlierCheckpoint]:
     """
     Return the checkpoint of another job that *spec* goes on from, if there is one.
+
+    Args:
+        jobs: the folder of job folders.
 
     Raises:
         InvalidSpec: it is on record or on disk no more.
@@ -109,9 +112,10 @@ def checkpoint_for(database: Database, spec: JobSpec) -> list[EarlierCheckpoint]
         row, found = _source(database, spec.continues)
     except NotFound as e:
         raise InvalidSpec(f"continues: {e}") from e
-    if not Path(found.path).is_file():
-        raise InvalidSpec(f"continues: the checkpoint of job {row.id} is gone: {found.path}")
-    return [EarlierCheckpoint(found.step, found.path, found.sha256, row.fingerprint)]
+    path = jobs / found.path
+    if not path.is_file():
+        raise InvalidSpec(f"continues: the checkpoint of job {row.id} is gone: {path}")
+    return [EarlierCheckpoint(found.step, str(path), found.sha256, row.fingerprint)]
 
 
 def _source(database: Database, goes_on: Continuation) -> tuple[Any, Any]:

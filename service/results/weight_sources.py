@@ -36,9 +36,9 @@ _OF_CONTENT = text(f"""
 
 
 class StoredWeights(NamedTuple):
-    """A file of weights, and the SHA-256 of its content."""
+    """A file of weights in the folder of job folders, and the SHA-256 of its content."""
 
-    path: Path
+    place: str
     sha256: str
 
 
@@ -54,9 +54,13 @@ def of_job(database: Database, job: str) -> StoredWeights:
         return _of_job(connection, job)
 
 
-def weights_for(database: Database, spec: JobSpec, data_root: Path) -> str | None:
+def weights_for(database: Database, spec: JobSpec, data_root: Path, jobs: Path) -> str | None:
     """
     Return the file of the weights that *spec* starts from; None if it names none.
+
+    Args:
+        data_root: the operator's folder of datasets.
+        jobs: the folder of job folders.
 
     Raises:
         InvalidSpec: it is on this host's disk no more.
@@ -68,7 +72,7 @@ def weights_for(database: Database, spec: JobSpec, data_root: Path) -> str | Non
         return str((data_root / start.file).absolute())
     with database.autocommit() as connection:
         values = {"name": NAME, "sha256": start.sha256, **current().values}
-        paths = [Path(path) for path in connection.execute(_OF_CONTENT, values).scalars()]
+        paths = [jobs / path for path in connection.execute(_OF_CONTENT, values).scalars()]
     there = next((path for path in paths if path.is_file()), None)
     if there is None:
         looked = ", ".join(map(str, paths)) or "no job has such"
@@ -139,7 +143,7 @@ def _of_job(connection: Connection, job: str, *, usable: bool = False) -> Stored
         raise Conflict(f"job {job} is in the trash; restore it first")
     if row.path is None:
         raise Conflict(f"job {job} kept no weights: it trained for no epochs")
-    return StoredWeights(Path(row.path), row.sha256)
+    return StoredWeights(row.path, row.sha256)
 
 
 def _of_file(data_root: Path, file: str) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     text,
 )
@@ -266,7 +267,11 @@ metric_last = Table(
     Column("min_step", Integer, nullable=False),
     Column("max", Double, nullable=False),
     Column("max_step", Integer, nullable=False),
+    # For the mean of the whole curve; null: of an earlier version, and not added up yet.
+    Column("total", Double),
+    Column("points", BigInteger),
     ForeignKeyConstraint(["key"], ["metric_key.id"]),
+    Index("metric_last_to_add_up", "job", "key", postgresql_where=text("points is null")),
 )
 
 event = Table(
@@ -289,7 +294,7 @@ artifact = Table(
     Column("name", Text, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("path", Text, nullable=False),
+    Column("path", Text, nullable=False),  # in the folder of job folders
     Column("sha256", Text, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("step", BigInteger),
@@ -336,4 +341,26 @@ worker = Table(
     # by digest, with the reason why they cannot be loaded, or with none.
     Column("packages", JSONB),
     Column("loads", JSONB, nullable=False, server_default="{}"),
+)
+
+# The version of the API that started last: workers of another one take no jobs.
+release = Table(
+    "release",
+    metadata,
+    Column("one", Boolean, primary_key=True, server_default="true"),
+    Column("version", Text, nullable=False),
+    Column("since", MOMENT, nullable=False, server_default=NOW),
+    CheckConstraint("one", name="one"),
+)
+
+# What somebody chose to see of a table of jobs; others can open it by its link.
+saved_view = Table(
+    "saved_view",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("content", JSONB, nullable=False),
+    Column("changed_at", MOMENT, nullable=False, server_default=NOW),
+    UniqueConstraint("owner", "name"),
 )
