@@ -16,7 +16,6 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    UniqueConstraint,
     Uuid,
     text,
 )
@@ -27,6 +26,7 @@ from service.store.table_parts import metadata as metadata
 from service.store.tables_of_people import audit as audit
 from service.store.tables_of_people import member as member
 from service.store.tables_of_people import project as project
+from service.store.tables_of_people import saved_view as saved_view
 from service.store.tables_of_people import session as session
 from service.store.tables_of_people import token as token
 from service.store.tables_of_people import upload as upload
@@ -337,13 +337,15 @@ worker = Table(
     Column("started_at", MOMENT, nullable=False, server_default=NOW),
     Column("seen_at", MOMENT, nullable=False, server_default=NOW),
     Column("live_until", MOMENT, nullable=False),
+    Column("version", Text),  # of normlab, and the schema that it knows; null: too old to say it
+    Column("revision", Text),
     # What its jobs find: packages by name (null: not known yet), and the plugins that were tried,
     # by digest, with the reason why they cannot be loaded, or with none.
     Column("packages", JSONB),
     Column("loads", JSONB, nullable=False, server_default="{}"),
 )
 
-# The version of the API that started last: workers of another one take no jobs.
+# The version of the API that started last. A trigger lets workers of others take no jobs.
 release = Table(
     "release",
     metadata,
@@ -351,16 +353,4 @@ release = Table(
     Column("version", Text, nullable=False),
     Column("since", MOMENT, nullable=False, server_default=NOW),
     CheckConstraint("one", name="one"),
-)
-
-# What somebody chose to see of a table of jobs; others can open it by its link.
-saved_view = Table(
-    "saved_view",
-    metadata,
-    Column("id", Uuid, primary_key=True),
-    Column("owner", Text, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("content", JSONB, nullable=False),
-    Column("changed_at", MOMENT, nullable=False, server_default=NOW),
-    UniqueConstraint("owner", "name"),
 )

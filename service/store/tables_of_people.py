@@ -95,3 +95,15 @@ audit = Table(
     Column("details", JSONB, nullable=False, server_default="{}"),
     Index("audit_by_owner", "owner", "seq"),
 )
+
+# What somebody chose to see of a table of jobs; others can open it by its link.
+saved_view = Table(
+    "saved_view",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("content", JSONB, nullable=False),
+    Column("changed_at", MOMENT, nullable=False, server_default=NOW),
+    UniqueConstraint("owner", "name"),
+)
