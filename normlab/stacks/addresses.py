@@ -39,6 +39,14 @@ def data_dir_of(address: Address) -> Path:
     return others[0].data_dir if others else default
 
 
+def datasets_of(address: Address) -> Path:
+    """Return the folder of datasets of the stack that *address* names, as it said when it began."""
+    data_dir = data_dir_of(address)
+    found = running_stack(data_dir)
+    said = None if found is None else found.connection.data_root
+    return data_dir / "datasets" if said is None else Path(said)
+
+
 def resolve(address: Address) -> Connection:
     """
     Complete *address* with the connection of a running stack on this machine.

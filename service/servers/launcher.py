@@ -85,7 +85,8 @@ def launch(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
         servers = embedded.start(settings)
         stopping.callback(servers.stop)
         token = _prepare(servers.database_url, settings)
-        connection = Connection(f"http://{_reachable(settings.host)}:{_free_port(settings)}", token)
+        url = f"http://{_reachable(settings.host)}:{_free_port(settings)}"
+        connection = Connection(url, token, str(settings.datasets.absolute()))
         environment = _environment(settings, servers, connection)
         running = Stack(connection, data_dir, servers)
         stopping.callback(_stop, running, settings.grace_s)
