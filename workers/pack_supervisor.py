@@ -2,8 +2,8 @@
 Supervise a pack: the supervision of each job is that of a job alone.
 
 What may be the pack's failure is no attempt of its members: one that does not fit into memory is
-split into halves, and after anything else each member goes on alone, and fails alone if the fault is
-its own. So limits only fall, and no member can take the others along twice.
+split into halves, and after anything else each member goes on alone, and fails alone if the fault
+is its own. So limits only fall, and no member can take the others along twice.
 """
 
 from __future__ import annotations
@@ -38,16 +38,13 @@ class MemberSupervisor(Supervisor):
         if not isinstance(ending, Failed) or ending.code in _OF_ITS_OWN:
             return ending
         if ending.failure_kind == "oom":
-            most = self.members // 2
-            then = f"in packs of at most {most}" if most > 1 else "alone"
-            return FellApart(
-                _pack_failed(f"did not fit into memory; it goes on {then}", ending), most
-            )
-        return FellApart(_pack_failed("fell apart; it goes on alone", ending), 1)
+            return _apart("did not fit into memory", self.members // 2, ending)
+        return _apart("fell apart", 1, ending)
 
 
-def _pack_failed(how: str, why: Failed) -> str:
-    return f"its pack {how} ({why.message})"[:1000]
+def _apart(how: str, most: int, why: Failed) -> FellApart:
+    then = f"in packs of at most {most}" if most > 1 else "alone"
+    return FellApart(f"its pack {how}; it goes on {then} ({why.message})"[:1000], most)
 
 
 def work_on(supervisor: Supervisor, claim: Lease) -> None:
