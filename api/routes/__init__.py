@@ -13,6 +13,7 @@ from api.routes import (
     logs,
     metrics,
     plugins,
+    projects,
     studies,
     tables,
     tokens,
@@ -34,6 +35,7 @@ ROUTERS = (
     trash.router,  # before studies, whose route for verbs would take `restore`
     studies.router,
     plugins.router,
+    projects.router,
     tokens.router,
     audit.router,
 )
