@@ -15,11 +15,13 @@ from api.background import loops
 from api.callers import Callers
 from api.costly import CostlyReads
 from api.description import describe
+from api.forwarded import Forwarded
 from api.gate import Gate
 from api.hosts import AllowedHosts, allowed_hosts
 from api.limits import BodyLimit
 from api.measures import Measures, RequestTimer, StoreCollector
 from api.ringing import Ringer
+from api.root_path import RootPath
 from api.routes import ROUTERS, health
 from api.state import State
 from api.strangers import Strangers
@@ -71,6 +73,8 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
     app.add_middleware(Gate, callers=state.callers)
     app.add_middleware(AllowedHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))
     app.add_middleware(RequestTimer, measures=state.measures)
+    app.add_middleware(RootPath, root=settings.root_path)
+    app.add_middleware(Forwarded, trusted_hosts=settings.trusted_proxies)
     errors.install(app, page=rendering.error_page)
     for router in ROUTERS:
         app.include_router(router, prefix="/v1", dependencies=[Depends(caller_of)])
@@ -78,7 +82,7 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
     for router in (pages.router, study_pages.router, account_pages.router):
         app.include_router(router, include_in_schema=False)
     app.mount("/static", rendering.Static(), name="static")
-    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    app.openapi = lambda: describe(app, settings.root_path)  # type: ignore[method-assign]
     return app
 
 

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.root_path import inner_path
 from normlab.errors import ServiceUnavailable
 from service.jobs import reading, workers
 from service.store.database import Database
@@ -157,4 +158,4 @@ def _pattern(scope: Scope) -> str:
     route = getattr(scope.get("route"), "path", None)
     if route is None:
         return "unknown"
-    return f"/v1{route}" if scope["path"].startswith("/v1/") else str(route)
+    return f"/v1{route}" if inner_path(scope).startswith("/v1/") else str(route)

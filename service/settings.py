@@ -41,6 +41,19 @@ class Settings(BaseSettings):
         description="further host names of the API, with commas, besides the loopback names and "
         "`host`; `*.example.org`: all names below it",
     )
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9_.~@%-]+)*$",
+        description="path below which a proxy shows the service, such as `/normlab`",
+    )
+    trusted_proxies: str = Field(
+        "",
+        pattern=r"^(\*|[0-9a-fA-F.:/, ]*)$",
+        description="addresses and networks, with commas, whose X-Forwarded-For, -Proto and -Host "
+        "are believed; `*`: everybody's; none: nobody's",
+    )
+    tls_cert: Path | None = Field(None, description="certificate chain (PEM): serve HTTPS with it")
+    tls_key: Path | None = Field(None, description="private key of `tls_cert` (PEM)")
     max_body_bytes: int = Field(1 << 20, ge=1024)
 
     lease_s: float = Field(
@@ -120,6 +133,13 @@ class Settings(BaseSettings):
                 f"NORMLAB_HEARTBEAT_S={self.heartbeat_s:g} must be at most half of "
                 f"NORMLAB_LEASE_S={self.lease_s:g}, or one late heartbeat loses a healthy job"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _tls_has_both_files(self) -> Settings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            given, other = ("KEY", "CERT") if self.tls_cert is None else ("CERT", "KEY")
+            raise ValueError(f"NORMLAB_TLS_{given} needs NORMLAB_TLS_{other} as well")
         return self
 
     @property

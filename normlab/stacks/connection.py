@@ -18,6 +18,8 @@ class Connection:
 
     url: str
     token: Optional[str] = None
+    certificate: Optional[str] = None
+    """The file with the server's own certificate; None: it serves HTTP."""
 
     def write(self, data_dir: Path) -> Path:
         """Write this connection to *data_dir*, readable only by its owner."""
@@ -30,7 +32,7 @@ def read_connection(data_dir: Path) -> Optional[Connection]:
     """Return the connection that a stack wrote to *data_dir*, or None if there is none."""
     try:
         left = json.loads((data_dir / FILE_NAME).read_text())
-        return Connection(url=str(left["url"]), token=left["token"])
+        return Connection(str(left["url"]), left["token"], left.get("certificate"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -53,8 +53,8 @@ class Manifest(BaseModel):
     damaged: list[str] = Field([], description="files that differ from what their job wrote")
 
     @property
-    def bytes(self) -> int:
-        """The size of all files."""
+    def size(self) -> int:
+        """The bytes of all files."""
         return sum(file.bytes for file in self.files)
 
     @classmethod
