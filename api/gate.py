@@ -11,6 +11,7 @@ from api.callers import Callers
 from api.origins import check_same_origin
 from api.root_path import inner_path
 from normlab.errors import NormlabError
+from service.store import sight
 
 LOGIN = "/login"  # its body contains the token, so unauthenticated callers may send one
 
@@ -33,6 +34,7 @@ class Gate:
             await self.app(scope, receive, send)
             return
         request = Request(scope)
+        sight.look_with(sight.NOTHING)  # until the caller is known
         try:
             await self._check(request)
         except NormlabError as e:

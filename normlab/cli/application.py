@@ -22,6 +22,7 @@ from normlab.cli import (
     jobs,
     looking,
     plugins,
+    projects,
     reproduce,
     rerun,
     results,
@@ -62,6 +63,7 @@ GROUPS = (
     datasets,
     plugins,
     checking,
+    projects,
     tokens,
     doctor,
 )

@@ -16,11 +16,13 @@ from normlab.training.continuing import differences, too_short
 from service.jobs.reading import unknown
 from service.store.database import Database
 from service.store.identity import parse_id
+from service.store.sight import current
 
 _FIELD = "continues"
 _MAY_DIFFER = {"epochs", "max_steps", "device", "continues", "evaluate_every", "threads"}
 _JOB = text("""
-    select id, state, trashed_at, spec, fingerprint, device, steps, epochs from job where id = :job
+    select id, project, state, trashed_at, spec, fingerprint, device, steps, epochs from job
+    where id = :job
 """)
 _NEWEST = text("""
     select step, path, sha256 from artifact
@@ -130,7 +132,7 @@ def _source(database: Database, goes_on: Continuation) -> tuple[Any, Any]:
 
 
 def _row(row: Any, job: str) -> Any:
-    if row is None:
+    if row is None or not current().sees(row.project):
         raise unknown(job)
     return row
 
