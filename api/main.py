@@ -19,10 +19,11 @@ from api.forwarded import Forwarded
 from api.gate import Gate
 from api.hosts import AllowedHosts, allowed_hosts
 from api.limits import BodyLimit
-from api.measures import Measures, RequestTimer, StoreCollector
+from api.measures import Measures, RequestTimer
 from api.ringing import Ringer
 from api.root_path import RootPath
 from api.routes import ROUTERS, health
+from api.stack_measures import StoreCollector
 from api.state import State
 from api.strangers import Strangers
 from api.streams import OpenStreams

@@ -219,5 +219,5 @@ def _environment(
 
 def _given(settings: Settings) -> dict[str, object]:
     # the children must get this process's settings, whatever their source
-    values = settings.model_dump(exclude={"token"}, exclude_none=True)
+    values = settings.model_dump(exclude={"token", "webhook_secret"}, exclude_none=True)
     return {**values, "data_dir": settings.data_dir.absolute()}
