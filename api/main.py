@@ -15,12 +15,15 @@ from api.background import loops
 from api.callers import Callers
 from api.costly import CostlyReads
 from api.description import describe
+from api.forwarded import Forwarded
 from api.gate import Gate
 from api.hosts import AllowedHosts, allowed_hosts
 from api.limits import BodyLimit
-from api.measures import Measures, RequestTimer, StoreCollector
+from api.measures import Measures, RequestTimer
 from api.ringing import Ringer
+from api.root_path import RootPath
 from api.routes import ROUTERS, health
+from api.stack_measures import StoreCollector
 from api.state import State
 from api.strangers import Strangers
 from api.streams import OpenStreams
@@ -72,6 +75,8 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
     app.add_middleware(Gate, callers=state.callers)
     app.add_middleware(AllowedHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))
     app.add_middleware(RequestTimer, measures=state.measures)
+    app.add_middleware(RootPath, root=settings.root_path)
+    app.add_middleware(Forwarded, trusted_hosts=settings.trusted_proxies)
     errors.install(app, page=rendering.error_page)
     for router in ROUTERS:
         app.include_router(router, prefix="/v1", dependencies=[Depends(things_of)])
@@ -79,7 +84,7 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
     for of_pages in (pages, study_pages, account_pages, project_pages):
         app.include_router(of_pages.router, include_in_schema=False)
     app.mount("/static", rendering.Static(), name="static")
-    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    app.openapi = lambda: describe(app, settings.root_path)  # type: ignore[method-assign]
     return app
 
 
