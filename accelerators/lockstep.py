@@ -7,6 +7,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import torch
 
+from normlab.errors import NormlabError, PackFellApart
+
 Perform = Callable[[Mapping[int, Any]], Mapping[int, Any]]
 
 
@@ -69,15 +71,19 @@ class Lockstep:
         Return the result of *call*, once all members have called.
 
         Raises:
-            BaseException: what performing the calls raised, to every member.
+            NormlabError: what performing the calls raised, to every member.
+            PackFellApart: it raised something else, which may be the fault of one of them.
         """
         random = torch.get_rng_state()
         self._calls[member] = call
         self._pass_on(member)
         self._turns[member].acquire()
         torch.set_rng_state(random)
-        if self._failure is not None:
+        if isinstance(self._failure, NormlabError):
             raise self._failure
+        if self._failure is not None:
+            said = f"{type(self._failure).__name__}: {self._failure}"
+            raise PackFellApart(f"the update of all members failed: {said}") from self._failure
         return self._results[member]
 
     def _leave(self, member: int) -> None:

@@ -12,6 +12,7 @@ from service.jobs.relay import Relay
 from service.loops import Loop
 from service.results.compaction import Compactor
 from service.store import audit, sessions
+from service.store.releases import Announcement
 from service.studies.decider import Decider
 from service.studies.purging import Purger
 from service.studies.rounds import Rounds
@@ -24,6 +25,7 @@ _COMPACT_S = 10.0
 _PURGE_S = 5.0
 _PLUGINS_S = 1.0
 _TRIM_S = 600.0
+_RELEASE_S = 1.0
 _ROUNDS: Mapping[str, type[Rounds]] = {
     "searcher": Searcher,
     "decider": Decider,
@@ -58,6 +60,7 @@ def loops(state: State) -> Iterator[None]:
         *[Loop(n, _counted(state, n, of.round), _STUDIES_S) for n, of in rounds.items()],
         Loop("compactor", _counted(state, "compactor", compactor.round), _COMPACT_S),
         Loop("plugins", _counted(state, "plugins", state.plugins.record), _PLUGINS_S),
+        Loop("release", Announcement(state.database).round, _RELEASE_S),
         Loop("purger", _counted(state, "purger", purger.round), _PURGE_S),
         Loop("trimmer", _counted(state, "trimmer", partial(_trim, state)), _TRIM_S),
     ]

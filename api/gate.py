@@ -10,6 +10,7 @@ from api.auth import bearer_token, identify
 from api.callers import Callers
 from api.origins import check_same_origin
 from normlab.errors import NormlabError
+from service.store import sight
 
 LOGIN = "/login"  # its body contains the token, so unauthenticated callers may send one
 
@@ -32,6 +33,7 @@ class Gate:
             await self.app(scope, receive, send)
             return
         request = Request(scope)
+        sight.look_with(sight.NOTHING)  # until the caller is known
         try:
             await self._check(request)
         except NormlabError as e:

@@ -9,8 +9,8 @@ from functools import partial
 from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 
-from api import account_pages, errors, inside_pages, pages, rendering, study_pages
-from api.auth import caller_of
+from api import account_pages, errors, inside_pages, pages, project_pages, rendering, study_pages
+from api.auth import things_of
 from api.background import loops
 from api.callers import Callers
 from api.costly import CostlyReads
@@ -24,6 +24,7 @@ from api.routes import ROUTERS, health
 from api.state import State
 from api.strangers import Strangers
 from api.streams import OpenStreams
+from api.things import Things
 from api.wakeups import Wakeups
 from normlab import __version__
 from normlab.specs import starting_weights
@@ -73,10 +74,10 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
     app.add_middleware(RequestTimer, measures=state.measures)
     errors.install(app, page=rendering.error_page)
     for router in ROUTERS:
-        app.include_router(router, prefix="/v1", dependencies=[Depends(caller_of)])
+        app.include_router(router, prefix="/v1", dependencies=[Depends(things_of)])
     app.include_router(health.router)
-    for router in (pages.router, inside_pages.router, study_pages.router, account_pages.router):
-        app.include_router(router, include_in_schema=False)
+    for of_pages in (pages, inside_pages, study_pages, account_pages, project_pages):
+        app.include_router(of_pages.router, include_in_schema=False)
     app.mount("/static", rendering.Static(), name="static")
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
@@ -107,6 +108,7 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
         wakeups=Wakeups(),
         measures=measures,
         streams=OpenStreams(),
+        things=Things(database),
         callers=Callers(
             database,
             settings.token,

@@ -74,9 +74,8 @@ class Admission:
         """
         refuse(self.problems(spec))
         live = workers.live(self._database)
-        placed = self._place(
-            spec, live, self._estimate(spec, live), abilities.unable(self._database, spec.code)
-        )
+        unable = abilities.unable(self._database, spec.code) if live else {}
+        placed = self._place(spec, live, self._estimate(spec, live), unable)
         return _with_memory(placed, live, max(memory_bytes, least_memory_bytes(spec)))
 
     def placing(self) -> Callable[[JobSpec], tuple[str, str]]:

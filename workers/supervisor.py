@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event as Flag
 
 import structlog
@@ -122,29 +123,36 @@ class Supervisor:
         name = f"attempt-{claim.attempt}"
         if host is not None and host.seat:
             name += f"-host-{host.seat}"
-        folder = self.settings.jobs / str(claim.job) / name
+        folder = self._jobs / str(claim.job) / name
         return JobOrder(
             job=str(claim.job),
             attempt=claim.attempt,
             code=[self._code(digest) for digest in claim.spec.code],
             spec=claim.spec,
             device=claim.device,
-            folder=str(folder.absolute()),
+            folder=str(folder),
             data_root=str(self.settings.datasets.absolute()),
             resume=self._checkpoints(claim),
             threads=self.threads,
             memory_bytes=self.settings.job_memory_bytes,
             norms=norms_for(self.database, claim.spec),
-            weights=weights_for(self.database, claim.spec, self.settings.datasets),
+            weights=weights_for(self.database, claim.spec, self.settings.datasets, self._jobs),
             gpus=None if self.gpus is None else self.gpus.of(claim.job),
             host=host,
         )
 
+    @property
+    def _jobs(self) -> Path:
+        return self.settings.jobs.absolute()
+
     def _checkpoints(self, claim: Lease) -> list[CheckpointReference]:
-        own = [CheckpointReference(step=c.step, path=c.path, sha256=c.sha256) for c in claim.resume]
+        own = [
+            CheckpointReference(step=c.step, path=str(self._jobs / c.path), sha256=c.sha256)
+            for c in claim.resume
+        ]
         if own:  # later than those of the job that this one continues
             return own
-        earlier = checkpoint_for(self.database, claim.spec)
+        earlier = checkpoint_for(self.database, claim.spec, self._jobs)
         return [CheckpointReference(**c._asdict()) for c in earlier]
 
     def _code(self, digest: str) -> CodeReference:

@@ -16,6 +16,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import text
 
+from normlab import __version__
 from normlab.errors import ServiceUnavailable
 from normlab.host.limits import driver_gpus, usable_cores
 from normlab.plain_text import shown
@@ -26,7 +27,8 @@ from service.jobs.pack_leases import with_mates
 from service.jobs.seats import Chair, Offer, Seat
 from service.loops import Loop
 from service.settings import Settings
-from service.store.database import Database, own_address
+from service.store import releases
+from service.store.database import Database, newest_revision, own_address
 from workers.bell import Bell
 from workers.gpus import GpuPool, gpu_names
 from workers.host_facts import host_facts, probe, unprobed
@@ -74,6 +76,8 @@ class Worker:
         self._loads = Loads(
             self._database, self.id, settings.code, self._python, self._job_imports()
         )
+        self._bell = bell
+        self._refusal: str | None = "its release has not been compared yet"
         self._warm: WarmLauncher | None = None
         self._gpus: GpuPool | None = None
         if DEVICES[device].owns_units:
@@ -119,6 +123,8 @@ class Worker:
         self._database.close()
 
     def _claim(self, offer: UUID | None) -> Lease | Seat | Offer | None:
+        if self._refusal is not None:
+            return None
         if self._gpus is None:
             return self._take(offer)
         return self._gpus.claim(lambda units: self._take(offer, units), offer)
@@ -161,6 +167,7 @@ class Worker:
         return {**self._environment, **import_path(self._python, self._environment)}
 
     def _beat(self) -> None:
+        self._check_release()
         workers.beat(
             self._database,
             worker=self.id,
@@ -175,12 +182,23 @@ class Worker:
             silence_s=self._settings.worker_silence_s,
         )
 
+    def _check_release(self) -> None:
+        serves = releases.served(self._database)
+        refusal = releases.refusal(__version__, newest_revision(), serves)
+        if refusal is not None and refusal != self._refusal:
+            _log.error("worker_refused", worker=self.id, reason=refusal)
+        elif refusal is None and self._refusal is not None:
+            _log.info("worker_accepted", worker=self.id)
+            self._refusal = None
+            self._bell.ring()  # its slots have looked in vain before
+        self._refusal = refusal
+
     def _all_facts(self) -> dict[str, Any]:
         return {
             **self._facts.facts,
             **host_facts(self._settings.data_dir),
-            "device": self._facts.reason,
-            "able": self._facts.available,
+            "device": self._refusal or self._facts.reason,
+            "able": self._facts.available and self._refusal is None,
             "clock_offset_s": round(self._clock_offset_s(), 3),
             "address": self._address,
             "last_look_s": round(self._slots.idle_and_blind_s, 1),

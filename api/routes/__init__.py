@@ -14,13 +14,18 @@ from api.routes import (
     logs,
     metrics,
     plugins,
+    projects,
     studies,
+    tables,
     tokens,
     trash,
+    views,
 )
 
 ROUTERS = (
+    tables.router,  # before jobs, whose routes for one job would take its verbs
     jobs.router,
+    views.router,
     metrics.router,
     events.router,
     logs.router,
@@ -32,6 +37,7 @@ ROUTERS = (
     trash.router,  # before studies, whose route for verbs would take `restore`
     studies.router,
     plugins.router,
+    projects.router,
     tokens.router,
     audit.router,
 )

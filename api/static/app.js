@@ -44,6 +44,12 @@ export async function ask(path, options = {}) {
   return body;
 }
 
+/** Add the project that the form of a new thing names to *path*, if there is a choice. */
+export function inProject(path) {
+  const chosen = document.getElementById("project");
+  return chosen ? `${path}?project=${encodeURIComponent(chosen.value)}` : path;
+}
+
 export function post(path, body, headers = {}) {
   return ask(path, {
     method: "POST",

@@ -118,7 +118,7 @@ def _power(claim: Claim) -> str:
     d = claim.decide
     if d is None:
         return ""
-    looks = [len(claim.judging(part)) for part in claim.rounds(claim.study)]
+    looks = [len(part.seeds) for part in claim.rounds(claim.study)]
     sd = largest_sd(looks, Rule(d.by, d.power, d.at_most), len(claim.effects))
     return (
         f"Up to {looks[-1]} seeds: a difference {d.by:g} inside its limit shows with a power of "

@@ -129,7 +129,11 @@ def _token_and_workers(connection: Connection) -> Iterator[Finding]:
     for worker in live:
         where = f"{worker.device} at {worker.address}" if worker.address else worker.device
         text = f"{worker.id} on {where}, {worker.busy} of {worker.slots} slots busy"
-        yield Finding("worker", "ok", f"{text}, heard {worker.last_seen_s:.0f} s ago")
+        if worker.able:
+            yield Finding("worker", "ok", f"{text}, heard {worker.last_seen_s:.0f} s ago")
+        else:
+            mend = "mend what the reason names on its host, then restart the worker"
+            yield Finding("worker", "bad", f"{worker.id} takes no jobs: {worker.why}", mend)
         for name, reason in worker.cannot_load.items():
             found = f"{worker.id} cannot load {name}: {reason}"
             mend = "install what is missing for the Python of its jobs, then restart the worker"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Set, Tuple
 
 import typer
 
+from normlab.cli.claim_rounds import run_claim
 from normlab.cli.claims_progress import ClaimsProgress
 from normlab.cli.output import AsJson, examples, print_json
 from normlab.cli.own_stack import running_or_own_stack
@@ -115,10 +116,15 @@ def _changed(study: StudySpec, overrides: List[str]) -> StudySpec:
 def _run_all(
     client: Any, claims: List[Claim], studies: List[StudySpec], quiet: bool
 ) -> Tuple[List[Verdict], bool]:
+    from normlab.claims.tuning import tuning_study
+
     verdicts: List[Verdict] = []
     whole = True
     # the round that each begins with: queued with other cells, it would train them once more
-    firsts = [claim.rounds(study)[0] for claim, study in zip(claims, studies)]
+    firsts = [
+        tuning_study(claim, study) or claim.rounds(study)[0]
+        for claim, study in zip(claims, studies)
+    ]
     cells = {key for first in firsts for key in _keys(first)}
     progress = ClaimsProgress(len(claims), len(cells))
     waiting = list(firsts)
@@ -126,7 +132,7 @@ def _run_all(
     done: Set[str] = set()
     for claim, study, first in zip(claims, studies, firsts):
         waiting = _queue(client, waiting, queued, done)
-        verdict, complete = _run(client, claim, study, quiet)
+        verdict, complete = run_claim(client, claim, study, quiet)
         done |= _keys(first)
         verdicts.append(verdict)
         whole = whole and complete
@@ -160,51 +166,6 @@ def _keys(study: StudySpec) -> Set[str]:
     from normlab.specs.cells import expand
 
     return {cell.key for cell in expand(study)}
-
-
-def _run(client: Any, claim: Claim, spec: StudySpec, quiet: bool) -> Tuple[Verdict, bool]:
-    from normlab.claims.report import effect_lines
-    from normlab.claims.verdicts import judge
-    from normlab.cli.results import print_results
-    from normlab.presentation.deciding import UNDECIDED
-
-    if not quiet:
-        print(f"\n{claim.title}\n{claim.says}\n", flush=True)
-    looks: List[int] = []
-    for part in claim.rounds(spec):
-        study, whole = _run_round(client, part, quiet)
-        seeds = claim.judging(part)
-        looks.append(len(seeds))
-        verdict = judge(claim, client.studies, study, seeds, looks)
-        if not whole or all(f.verdict != UNDECIDED for f in verdict.found):
-            break
-        if not quiet:
-            print(
-                f"{claim.key} after {len(seeds)} seeds: {verdict.counts}",
-                file=sys.stderr,
-                flush=True,
-            )
-    if not quiet:
-        print_results(client, verdict.table)
-        print()
-        print("\n".join(effect_lines(verdict)))
-        print(f"\nverdict: {claim.key} {verdict.words} ({verdict.counts})", flush=True)
-    return verdict, whole
-
-
-def _run_round(client: Any, spec: StudySpec, quiet: bool) -> Tuple[str, bool]:
-    """Run *spec*, and first the part that must be complete before the rest."""
-    from normlab.claims.claim import first_part
-    from normlab.cli.studies import StudyProgress
-
-    for part in [part for part in (first_part(spec), spec) if part is not None]:
-        study = client.studies.create(part).id
-        done = client.studies.wait(
-            client.studies.complete(study).id, None if quiet else StudyProgress()
-        )
-        if done.counts.get("succeeded", 0) < done.cells:
-            return study, False  # the following steps need all of it
-    return study, True
 
 
 def _write_page(client: Any, verdicts: List[Verdict], page: Path) -> None:

@@ -33,6 +33,7 @@ class Checkpoint:
 
     step: int
     path: str
+    """In the folder of job folders."""
     sha256: str
 
 
@@ -243,19 +244,31 @@ def release(database: Database, claim: Lease, message: str = "its worker is leav
     with database.begin() as connection:
         if not hold(connection, claim):
             return False
-        _end_attempt(connection, claim.job, claim.attempt, "released", message=message)
-        cancel = connection.execute(_LEFT, {"job": claim.job}).one().cancel_requested
-        forgiven = schema.job.c.forgiven + 1
-        changes = {"worker": None, "lease_until": None} | ({} if cancel else {"forgiven": forgiven})
-        return states.move(
-            connection,
-            claim.job,
-            ["running"],
-            "cancelled" if cancel else "queued",
-            attempt=claim.attempt,
-            changes=changes,
-            payload={"cause": "released", "message": message},
-        )
+        return give_back(connection, claim.job, claim.attempt, message)
+
+
+def give_back(
+    connection: Connection, job: UUID, attempt: int, message: str, no_later: Any = None
+) -> bool:
+    """
+    Give *job*, locked and running at *attempt*, back to the queue; the attempt does not count.
+
+    Args:
+        no_later: when the attempt ended, if it was before now.
+    """
+    _end_attempt(connection, job, attempt, "released", message=message, no_later=no_later)
+    cancel = connection.execute(_LEFT, {"job": job}).one().cancel_requested
+    forgiven = schema.job.c.forgiven + 1
+    changes = {"worker": None, "lease_until": None} | ({} if cancel else {"forgiven": forgiven})
+    return states.move(
+        connection,
+        job,
+        ["running"],
+        "cancelled" if cancel else "queued",
+        attempt=attempt,
+        changes=changes,
+        payload={"cause": "released", "message": message},
+    )
 
 
 def expired(database: Database) -> list[UUID]:

@@ -7,37 +7,38 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     Table,
     Text,
-    UniqueConstraint,
     Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-metadata = MetaData(
-    naming_convention={
-        "pk": "%(table_name)s_pkey",
-        "fk": "%(table_name)s_%(column_0_name)s_fkey",
-        "uq": "%(table_name)s_%(column_0_N_name)s_key",
-        "ck": "%(table_name)s_%(constraint_name)s_check",
-    }
-)
-NOW = text("clock_timestamp()")
-MOMENT = DateTime(timezone=True)
+from service.store.table_parts import MOMENT, NOW
+from service.store.table_parts import metadata as metadata
+from service.store.tables_of_people import audit as audit
+from service.store.tables_of_people import member as member
+from service.store.tables_of_people import project as project
+from service.store.tables_of_people import saved_view as saved_view
+from service.store.tables_of_people import session as session
+from service.store.tables_of_people import token as token
+from service.store.tables_of_people import upload as upload
 
 
 def _job_column() -> Column[object]:
     return Column("job", Uuid, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+
+
+def _project_column() -> Column[object]:
+    belongs = ForeignKey("project.name")
+    return Column("project", Text, belongs, nullable=False, server_default="default")
 
 
 study = Table(
@@ -46,6 +47,7 @@ study = Table(
     Column("id", Uuid, primary_key=True),
     Column("name", Text, nullable=False),
     Column("owner", Text, nullable=False),
+    _project_column(),
     Column("spec", JSONB, nullable=False),
     Column("state", Text, nullable=False),
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
@@ -62,6 +64,7 @@ study = Table(
     Index(
         "study_once",
         "owner",
+        "project",
         "fingerprint",
         unique=True,
         postgresql_where=text("trashed_at is null"),
@@ -75,6 +78,7 @@ job = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("owner", Text, nullable=False),
+    _project_column(),
     Column("name", Text),
     Column("idempotency_key", Text),
     Column("request_hash", Text, nullable=False),
@@ -122,9 +126,10 @@ job = Table(
     CheckConstraint(
         "state in ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
     ),
-    Index("job_once_per_key", "owner", "idempotency_key", unique=True),
+    Index("job_once_per_key", "owner", "project", "idempotency_key", unique=True),
     Index("job_once_per_cell", "study", "cell", unique=True),
     Index("job_by_age", text("created_at desc"), text("id desc")),
+    Index("job_by_project", "project", text("created_at desc"), text("id desc")),
     Index(
         "job_queue",
         "device",
@@ -262,7 +267,11 @@ metric_last = Table(
     Column("min_step", Integer, nullable=False),
     Column("max", Double, nullable=False),
     Column("max_step", Integer, nullable=False),
+    # For the mean of the whole curve; null: of an earlier version, and not added up yet.
+    Column("total", Double),
+    Column("points", BigInteger),
     ForeignKeyConstraint(["key"], ["metric_key.id"]),
+    Index("metric_last_to_add_up", "job", "key", postgresql_where=text("points is null")),
 )
 
 event = Table(
@@ -285,7 +294,7 @@ artifact = Table(
     Column("name", Text, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("path", Text, nullable=False),
+    Column("path", Text, nullable=False),  # in the folder of job folders
     Column("sha256", Text, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("step", BigInteger),
@@ -328,54 +337,20 @@ worker = Table(
     Column("started_at", MOMENT, nullable=False, server_default=NOW),
     Column("seen_at", MOMENT, nullable=False, server_default=NOW),
     Column("live_until", MOMENT, nullable=False),
+    Column("version", Text),  # of normlab, and the schema that it knows; null: too old to say it
+    Column("revision", Text),
     # What its jobs find: packages by name (null: not known yet), and the plugins that were tried,
     # by digest, with the reason why they cannot be loaded, or with none.
     Column("packages", JSONB),
     Column("loads", JSONB, nullable=False, server_default="{}"),
 )
 
-token = Table(
-    "token",
+# The version of the API that started last. A trigger lets workers of others take no jobs.
+release = Table(
+    "release",
     metadata,
-    Column("sha256", LargeBinary, primary_key=True),
-    Column("id", Uuid, nullable=False, unique=True),
-    Column("owner", Text, nullable=False),
-    Column("scopes", ARRAY(Text), nullable=False),
-    Column("note", Text, nullable=False, server_default=""),
-    Column("created_at", MOMENT, nullable=False, server_default=NOW),
-    Column("expires_at", MOMENT),
-    Column("revoked_at", MOMENT),
-    Column("last_used_at", MOMENT),  # to the minute
-    Column("created_by", Text),
-    Column("idempotency_key", Text),
-    Column("successor", Uuid),  # what a rotation put in its place
-    UniqueConstraint("created_by", "idempotency_key"),
-)
-
-# A browser that has logged in. Its token may be an operator's own, which has no row.
-session = Table(
-    "session",
-    metadata,
-    Column("sha256", LargeBinary, primary_key=True),
-    Column("id", Uuid, nullable=False, unique=True),
-    Column("token_sha256", LargeBinary, nullable=False),
-    Column("owner", Text, nullable=False),
-    Column("agent", Text, nullable=False),
-    Column("created_at", MOMENT, nullable=False, server_default=NOW),
-    Column("seen_at", MOMENT, nullable=False, server_default=NOW),  # to the minute
-    Column("expires_at", MOMENT, nullable=False),
-    Column("ended_at", MOMENT),
-)
-
-audit = Table(
-    "audit",
-    metadata,
-    Column("seq", BigInteger, primary_key=True),
-    Column("at", MOMENT, nullable=False, server_default=NOW),
-    Column("owner", Text),  # who did it
-    Column("token", Uuid),  # with which token
-    Column("action", Text, nullable=False),
-    Column("target", Text),
-    Column("details", JSONB, nullable=False, server_default="{}"),
-    Index("audit_by_owner", "owner", "seq"),
+    Column("one", Boolean, primary_key=True, server_default="true"),
+    Column("version", Text, nullable=False),
+    Column("since", MOMENT, nullable=False, server_default=NOW),
+    CheckConstraint("one", name="one"),
 )

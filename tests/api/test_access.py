@@ -83,6 +83,11 @@ MAY: dict[tuple[str, str], str] = {
     ("GET", "/v1/trash"): "known",
     ("POST", "/v1/trash:empty"): "submitters",
     ("GET", "/v1/usage"): "known",
+    ("GET", "/v1/projects"): "known",
+    ("POST", "/v1/projects"): "admins",
+    ("GET", "/v1/projects/{project}"): "known",
+    ("PUT", "/v1/projects/{project}/members"): "admins",
+    ("DELETE", "/v1/projects/{project}/members"): "admins",
     ("POST", "/v1/tokens"): "admins",
     ("GET", "/v1/tokens"): "admins",
     ("DELETE", "/v1/tokens/{token}"): "admins",
@@ -105,6 +110,10 @@ MAY: dict[tuple[str, str], str] = {
     ("POST", "/account/sessions/{session}/end"): "known",
     ("POST", "/account/tokens/{token}/revoke"): "same name",
     ("GET", "/audit"): "admins",
+    ("GET", "/projects"): "known",
+    ("POST", "/projects"): "admins",
+    ("POST", "/projects/{project}/members"): "admins",
+    ("POST", "/projects/{project}/members/remove"): "admins",
 }
 BODIES: dict[tuple[str, str], dict[str, object]] = {
     ("POST", "/v1/jobs"): {"json": a_job()},
@@ -115,6 +124,12 @@ BODIES: dict[tuple[str, str], dict[str, object]] = {
     ("POST", "/v1/studies:preview"): {"json": STUDY},
     ("POST", "/v1/studies/{study}/priority"): {"json": {"priority": 1}},
     ("POST", "/v1/plugins"): {"json": {"name": "my", "files": {"no.txt": ""}}},
+    ("POST", "/v1/projects"): {"json": {"name": "new"}},
+    ("PUT", "/v1/projects/{project}/members"): {"json": {"owner": "eve"}},
+    ("DELETE", "/v1/projects/{project}/members"): {"params": {"owner": "eve"}},
+    ("POST", "/projects"): {"data": {"name": "newer"}},
+    ("POST", "/projects/{project}/members"): {"data": {"owner": "eve"}},
+    ("POST", "/projects/{project}/members/remove"): {"data": {"owner": "eve"}},
     ("POST", "/v1/tokens"): {"json": {"owner": "eve"}},
     ("POST", "/v1/tokens/{token}/rotate"): {"json": {}},
     ("POST", "/login"): {"data": {"token": OPERATORS_TOKEN}},
@@ -157,7 +172,7 @@ def places(database: Database, client: httpx.Client) -> dict[str, str]:
     spare = TokenRequest.read({"owner": "ada"})
     token = token_changes.issue(database, spare, Actor("root")).id
     return {"job": job, "study": study, "token": token, "session": "x", "name": "x",
-            "digest": "x", "verb": "pause"}  # fmt: skip
+            "digest": "x", "verb": "pause", "project": "default"}  # fmt: skip
 
 
 def test_a_new_route_must_declare_its_permissions(app: FastAPI) -> None:

@@ -164,7 +164,7 @@ def test_what_an_early_look_decided_stays() -> None:
 def test_a_claim_that_decides_adds_seeds_round_after_round() -> None:
     claim = claim_of(effect("above"), decide=DECIDE)
     rounds = claim.rounds(claim.at(first_seed=100))
-    assert [len(claim.judging(part)) for part in rounds] == [6, 9, 14, 24]
+    assert [len(part.seeds) for part in rounds] == [6, 9, 14, 24]
     assert rounds[0].seeds == (100, 101, 102, 0, 1, 2)
     assert len({part.name for part in rounds}) == 4
 
@@ -173,25 +173,6 @@ def test_the_report_says_what_the_rounds_can_find() -> None:
     claim = claim_of(effect("above"), decide=DECIDE)
     said = report.section(Verdict(claim, table(), ()), "b.png")
     assert "Up to 24 seeds: a difference 0.01 inside its limit shows with a power of 0.9" in said
-
-
-def test_tuning_seeds_choose_and_are_not_judged() -> None:
-    def at(rate: str, tuned: float, judged: float) -> ResultRow:
-        both = {"normalizer": "a", "optimizer.lr": rate}
-        values = {i: tuned if i >= 50 else judged + 0.001 * (i % 2) for i in [*range(16), 50, 51]}
-        return row("a", values).model_copy(update={"labels": both, "coordinates": both})
-
-    rows = [at("0.1", 0.9, 0.5), at("0.2", 0.8, 0.7), ROWS[1]]
-    tuned = {"tuning_seeds": [50, 51], "best_over": "optimizer.lr"}
-    on_tuning, on_others = (
-        found(effect("above"), rows, **fields).finding
-        for fields in (tuned, {"best_over": "optimizer.lr"})
-    )
-    assert on_tuning is not None
-    assert on_others is not None
-    assert (on_tuning.mean or 0) < -0.25 < -0.15 < (on_others.mean or 0)
-    claim = claim_of(effect("above"), decide=DECIDE, **{**tuned, "tuning_seeds": [3, 4]})
-    assert claim.rounds(claim.at())[0].seeds == (3, 4, 0, 1, 2, 5, 6, 7)
 
 
 @pytest.mark.parametrize(
