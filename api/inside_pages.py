@@ -34,6 +34,8 @@ def show_inside(
     job: str, request: Request, reader: ReaderDep, state: StateDep, beside: str | None = None
 ) -> Response:
     """Show what the diagnostics of a job found, next to those of the job *beside*."""
+    if beside and beside not in listing.in_sight(state.reads, [beside]):
+        raise reading.unknown(beside)
     shown = [reading.get(state.reads, one) for one in (job, *([beside] if beside else []))]
     missing = [name for name in DIAGNOSTICS.own if name not in shown[0].spec.diagnostics]
     return render(

@@ -46,7 +46,7 @@ class Team:
     def places(self) -> dict[str, str]:
         """What stands in the paths of routes."""
         return {"job": self.job, "study": self.study, "project": "red", "digest": self.digest,
-                "name": "x", "verb": "pause"}  # fmt: skip
+                "name": "x", "verb": "pause", "kind": "batch"}  # fmt: skip
 
     @property
     def secrets(self) -> list[str]:

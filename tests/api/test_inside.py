@@ -18,7 +18,8 @@ from normlab.events import Diagnostic, Metrics
 from normlab.specs.normalizers import BY_KIND
 from service.results import reports
 from service.store.database import Database
-from tests.api.conftest import OPERATORS_TOKEN, log_in
+from tests.api.conftest import OPERATORS_TOKEN, a_job, log_in
+from tests.api.team import a_team
 from tests.service.work import claim, series, submit
 
 _LAYER = {
@@ -156,3 +157,17 @@ def test_an_unknown_run_beside_another_is_not_found(
     job = submit(database).id
     assert client.get(f"/jobs/{job}/inside?beside=nobody").status_code == 404
     assert client.get(f"/jobs/{job}/inside?beside={submit(database).id}").status_code == 200
+
+
+def test_a_run_of_another_project_does_not_stand_beside_ones_own(
+    client: httpx.Client, database: Database
+) -> None:
+    team = a_team(database, client)
+    theirs = {"Authorization": f"Bearer {OPERATORS_TOKEN}"}
+    own = client.post("/v1/jobs", json=a_job(), params={"project": "blue"}, headers=theirs).json()
+    page = f"/jobs/{own['id']}/inside"
+    assert client.get(page, headers=team.headers["bea"]).status_code == 200
+    for other in (team.job, team.ended):
+        answer = client.get(page, params={"beside": other}, headers=team.headers["bea"])
+        assert answer.status_code == 404
+        assert f"there is no job '{other}'" in answer.text
