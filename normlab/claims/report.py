@@ -12,6 +12,7 @@ from normlab.presentation.deciding import UNDECIDED, Finding, Rule, largest_sd
 from normlab.presentation.intervals import smaller_is_better
 from normlab.specs.cells import expand
 
+
 def effect_lines(verdict: Verdict) -> List[str]:
     """Return one line per effect: the difference, its interval, and the expectation."""
     return [f"{f.verdict:11s}  {_sentence(f)}" for f in verdict.found]
@@ -114,4 +115,3 @@ def _undecided(k: Finding) -> str:
         return ""
     more = f", about {k.more} more seeds would decide" if k.more is not None else ""
     return f": {k.seen:.2g} inside the limit would have shown{more}"
-
