@@ -9,27 +9,35 @@ from api.routes import (
     devices,
     diagnostics,
     events,
+    inside,
     jobs,
     logs,
     metrics,
     plugins,
+    projects,
     studies,
+    tables,
     tokens,
     trash,
+    views,
 )
 
 ROUTERS = (
+    tables.router,  # before jobs, whose routes for one job would take its verbs
     jobs.router,
+    views.router,
     metrics.router,
     events.router,
     logs.router,
     artifacts.router,
     diagnostics.router,
+    inside.router,
     catalogue.router,
     devices.router,
     trash.router,  # before studies, whose route for verbs would take `restore`
     studies.router,
     plugins.router,
+    projects.router,
     tokens.router,
     audit.router,
 )

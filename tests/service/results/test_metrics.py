@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 from normlab.errors import InvalidSpec, NotFound
 from normlab.events import Failed, Metrics, Series, Started
-from service.jobs import leases, reading
+from normlab.records.tables import TableQuestion
+from service.jobs import leases, reading, table
 from service.jobs.leases import Lease
 from service.results import metrics, reports
 from service.store.database import Database
@@ -187,3 +188,36 @@ def test_a_hundred_thousand_points_are_thinned_out_within_a_moment(database: Dat
         took.append(time.perf_counter() - began)
     assert len(found.steps) == 500
     assert min(took) < 0.05  # a tenth of that on an idle machine
+
+
+def _points(steps: list[int], values: list[float]) -> Series:
+    return Series(steps=steps, values=values, times=[float(step) for step in steps])
+
+
+def _mean(database: Database, job: str) -> float | None:
+    asked = TableQuestion(columns=["train/loss:mean"])
+    found = table.read(database, asked)
+    (row,) = [row for row in found.rows if str(row.id) == job]
+    value: float | None = found.values(row)[0]
+    return value
+
+
+def test_the_mean_of_a_curve_counts_a_step_once_that_two_attempts_reported(
+    database: Database,
+) -> None:
+    submit(database)
+    held = claim(database)
+    _report(database, held, train_loss=_points([1, 2, 3], [1, 2, 9]))
+    held = _again(database, held, 2)
+    _report(database, held, train_loss=_points([2, 3], [4, 4]))
+    _report(database, held, train_loss=_points([4], [3]))
+    curve = metrics.read_arrays(database, str(held.job), "train/loss")["values"]
+    assert list(curve) == [1, 4, 4, 3]
+    assert _mean(database, str(held.job)) == 3.0
+
+
+def test_the_mean_of_a_curve_with_a_value_that_is_not_finite_is_none(database: Database) -> None:
+    submit(database)
+    held = claim(database)
+    _report(database, held, train_loss=_points([1, 2, 3], [1.0, math.nan, 3.0]))
+    assert _mean(database, str(held.job)) is None
