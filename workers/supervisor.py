@@ -23,7 +23,7 @@ from service.results.norm_sources import norms_for
 from service.results.weight_sources import weights_for
 from service.settings import Settings
 from service.store.database import Database
-from workers.endings import Ending, Released, StopReason, ending_of, memory_kills
+from workers.endings import Ending, FellApart, Released, StopReason, ending_of, memory_kills
 from workers.gpus import GpuPool
 from workers.job_order import CheckpointReference, CodeReference, HostOrder, JobOrder
 from workers.lags import Lags
@@ -304,6 +304,8 @@ def _leading(claim: Lease) -> HostOrder | None:
 def _write_end(database: Database, claim: Lease, ending: Ending, backoff_s: float) -> bool:
     if isinstance(ending, Finished):
         return leases.finish(database, claim, ending)
+    if isinstance(ending, FellApart):
+        return leases.release(database, claim, ending.message, ending.most)
     if isinstance(ending, Released):
         return leases.release(database, claim, ending.message)
     return leases.fail(database, claim, ending, backoff_s)

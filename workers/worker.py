@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from normlab import __version__
 from normlab.errors import ServiceUnavailable
-from normlab.host.limits import driver_gpus, usable_cores
+from normlab.host.limits import driver_gpus, usable_cores, usable_memory_bytes
 from normlab.plain_text import shown
 from normlab.specs.devices import DEVICES
 from service.jobs import leases, seats, workers
@@ -140,10 +140,15 @@ class Worker:
             alone = leases.claim(
                 self._database, self.device, self.id, lease_s, most_replicas, self._loads
             )
-            return None if alone is None else with_mates(self._database, alone, lease_s)
+            return None if alone is None else self._packed(alone)
         chair = Chair(self.id, self.device, self._address, most_replicas, offer)
         found = seats.claim(self._database, chair, lease_s, self._loads)
-        return with_mates(self._database, found, lease_s) if isinstance(found, Lease) else found
+        return self._packed(found) if isinstance(found, Lease) else found
+
+    def _packed(self, alone: Lease) -> Lease:
+        settings = self._settings
+        room = settings.job_memory_bytes or usable_memory_bytes() // settings.slots
+        return with_mates(self._database, alone, settings.lease_s, room)
 
     def _work_on(self, work: Lease | Seat) -> None:
         if isinstance(work, Seat):

@@ -23,6 +23,7 @@ from typing import (
 import httpx
 
 from normlab.client import references, streams
+from normlab.client.inside import Inside
 from normlab.client.pages import all_items
 from normlab.client.plugins import Plugins
 from normlab.client.projects import Projects
@@ -104,6 +105,7 @@ class Client:
         self.projects = Projects(self.transport)
         self.trash = Trash(self.transport)
         self.job_id = references.jobs(self.transport).full
+        self.inside = Inside(self.transport, self.job_id)
 
     def __enter__(self) -> Client:
         return self

@@ -51,9 +51,19 @@ def obstacle(specs: Sequence[JobSpec]) -> Optional[FieldProblem]:
     return next(_differences([_common(spec) for spec in specs]), None)
 
 
-def common_text(spec: JobSpec) -> str:
-    """Return what the members of a pack have in common, as text: jobs with equal ones fit."""
-    return json.dumps(_common(spec), sort_keys=True, default=str)
+def group_text(spec: JobSpec, *, by_itself: bool) -> str:
+    """
+    Return what the members of a pack have in common, as text: jobs with equal ones fit.
+
+    Args:
+        by_itself: nobody asks for a number of members, so those with other numbers of the
+            normalizer, whose layers run one member after the other, are left out.
+    """
+    common = _common(spec)
+    if by_itself:
+        common["normalizer"] = spec.normalizer.model_dump()
+        common["time_limit_s"] = spec.time_limit_s
+    return json.dumps(common, sort_keys=True, default=str)
 
 
 def _unknown_in(spec: JobSpec) -> Iterator[FieldProblem]:

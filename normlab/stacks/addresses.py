@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
@@ -39,6 +39,14 @@ def data_dir_of(address: Address) -> Path:
     return others[0].data_dir if others else default
 
 
+def datasets_of(address: Address) -> Path:
+    """Return the folder of datasets of the stack that *address* names, as it said when it began."""
+    data_dir = data_dir_of(address)
+    found = running_stack(data_dir)
+    said = None if found is None else found.connection.data_root
+    return data_dir / "datasets" if said is None else Path(said)
+
+
 def resolve(address: Address) -> Connection:
     """
     Complete *address* with the connection of a running stack on this machine.
@@ -50,7 +58,7 @@ def resolve(address: Address) -> Connection:
     if address.url is not None:
         there = _stack_at(address)
         own = Connection(address.url) if there is None else there
-        return Connection(address.url, address.token or own.token, own.certificate)
+        return replace(own, url=address.url, token=address.token or own.token)
     data_dir = data_dir_of(address)
     found = running_stack(data_dir)
     if found is None:
@@ -59,7 +67,7 @@ def resolve(address: Address) -> Connection:
             f"{data_dir}; start one with `normlab up`"
         )
     left = found.connection
-    return Connection(left.url, address.token or left.token, left.certificate)
+    return replace(left, token=address.token or left.token)
 
 
 def _stack_at(address: Address) -> Optional[Connection]:

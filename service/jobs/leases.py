@@ -244,27 +244,47 @@ def fail(database: Database, claim: Lease, failed: Failed, backoff_s: float = 0.
         return _end(connection, claim.job, claim.attempt, failed, backoff_s)
 
 
-def release(database: Database, claim: Lease, message: str = "its worker is leaving") -> bool:
-    """Give the job back to the queue; the attempt does not count. False if *claim* is over."""
+def release(
+    database: Database,
+    claim: Lease,
+    message: str = "its worker is leaving",
+    pack_limit: int | None = None,
+) -> bool:
+    """
+    Give the job back to the queue; the attempt does not count. False if *claim* is over.
+
+    Args:
+        pack_limit: most members of a pack with it from now on, as its pack failed; 1: alone.
+    """
     with database.begin() as connection:
         if not hold(connection, claim):
             return False
-        return give_back(connection, claim.job, claim.attempt, message)
+        job, attempt = claim.job, claim.attempt
+        return give_back(connection, job, attempt, message, pack_limit=pack_limit)
 
 
 def give_back(
-    connection: Connection, job: UUID, attempt: int, message: str, no_later: Any = None
+    connection: Connection,
+    job: UUID,
+    attempt: int,
+    message: str,
+    no_later: Any = None,
+    pack_limit: int | None = None,
 ) -> bool:
     """
     Give *job*, locked and running at *attempt*, back to the queue; the attempt does not count.
 
     Args:
         no_later: when the attempt ended, if it was before now.
+        pack_limit: as of `release`.
     """
     _end_attempt(connection, job, attempt, "released", message=message, no_later=no_later)
     cancel = connection.execute(_LEFT, {"job": job}).one().cancel_requested
-    forgiven = schema.job.c.forgiven + 1
-    changes = {"worker": None, "lease_until": None} | ({} if cancel else {"forgiven": forgiven})
+    changes: dict[str, Any] = {"worker": None, "lease_until": None}
+    if not cancel:
+        changes["forgiven"] = schema.job.c.forgiven + 1
+    if pack_limit is not None:
+        changes["pack_limit"] = pack_limit
     return states.move(
         connection,
         job,

@@ -100,9 +100,10 @@ def launch(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
 
 def _connection(settings: Settings, token: str) -> Connection:
     place = f"{_reachable(settings.host)}:{_free_port(settings)}"
+    datasets = str(settings.datasets.absolute())
     if settings.tls_cert is None:
-        return Connection(f"http://{place}", token)
-    return Connection(f"https://{place}", token, str(settings.tls_cert.absolute()))
+        return Connection(f"http://{place}", token, datasets)
+    return Connection(f"https://{place}", token, datasets, str(settings.tls_cert.absolute()))
 
 
 def _told(part: Child) -> str:

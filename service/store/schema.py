@@ -111,6 +111,7 @@ job = Table(
     Column("state", Text, nullable=False, server_default="queued"),
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("forgiven", Integer, nullable=False, server_default="0"),
+    Column("pack_limit", SmallInteger),  # most members of a pack with it, after one failed
     Column("lease_until", MOMENT),
     Column("not_before", MOMENT),
     Column("rung_at", MOMENT),
