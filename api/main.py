@@ -9,7 +9,7 @@ from functools import partial
 from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 
-from api import account_pages, errors, pages, rendering, study_pages
+from api import account_pages, errors, pages, rendering, run_pages, study_pages
 from api.auth import caller_of
 from api.background import loops
 from api.callers import Callers
@@ -75,7 +75,7 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, prefix="/v1", dependencies=[Depends(caller_of)])
     app.include_router(health.router)
-    for router in (pages.router, study_pages.router, account_pages.router):
+    for router in (pages.router, run_pages.router, study_pages.router, account_pages.router):
         app.include_router(router, include_in_schema=False)
     app.mount("/static", rendering.Static(), name="static")
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]

@@ -27,7 +27,8 @@ MAX_NAME = 200
 
 _STANDS = (
     "select k.name, k.id, l.attempt, l.step, l.min, l.min_step, l.max, l.max_step,"
-    " l.total, l.points, l.value from metric_key k left join metric_last l on l.job = %s and l.key = k.id"
+    " l.total, l.points, l.value from metric_key k"
+    " left join metric_last l on l.job = %s and l.key = k.id"
     " where k.name = any(%s)"
 )
 _NEW_KEYS = "insert into metric_key (name) select unnest(%s::text[]) on conflict do nothing"

@@ -18,6 +18,7 @@ def test_runs_are_compared_seed_by_seed_against_the_reference(database: Database
     assert found.reference == 1
     assert found.differing["normalizer.kind"] == ["group", "batch"]
     assert "seed" not in found.differing
+    assert (found.telling, found.groups[0].label) == (["normalizer.kind"], "group")
     difference = found.groups[0].difference
     assert difference is not None
     assert (difference.n, difference.mean) == (3, pytest.approx(0.4 / 3))
@@ -43,7 +44,7 @@ def test_why_there_is_no_test_is_said(database: Database) -> None:
 
 def test_two_thousand_runs_are_refused_with_the_limit_and_the_way_out(database: Database) -> None:
     question = CompareQuestion(jobs=[f"{i}" for i in range(2000)])
-    with pytest.raises(InvalidSpec, match="2,000 runs, and at most 100.*group the table"):
+    with pytest.raises(InvalidSpec, match=r"2,000 runs, and at most 100.*group the table"):
         run_comparison.compare(database, question)
 
 

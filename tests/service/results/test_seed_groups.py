@@ -31,15 +31,15 @@ def test_a_mean_is_over_seeds_and_over_nothing_else(database: Database) -> None:
     assert three.values[0] == "batch"
     assert (three.values[1].n, three.values[1].mean) == (3, pytest.approx(0.6))
     assert three.values[1].sd == pytest.approx(0.1)
-    assert three.values[2] == {"varies": [2, 1, 0]}
+    assert three.values[2] == {"varies": [0, 1, 2]}
     assert (other.values[1].mean, other.values[1].low) == (0.1, None)
 
 
 def test_fields_that_differ_where_the_columns_look_alike_are_named(database: Database) -> None:
     run(database, 0.5)
-    run(database, 0.6, optimizer={"lr": 0.3})
+    run(database, 0.6, optimizer={"lr": 0.3}, name="another", seed=1)
     run(database, 0.7, normalizer={"kind": "group", "groups": 2})
-    found = grouped(database, "normalizer", "val/accuracy")
+    found = grouped(database, "name", "normalizer", "val/accuracy", "seed", "created_at")
     assert found.differing == {"optimizer.lr": [0.1, 0.3]}
     assert grouped(database, "normalizer", "optimizer.lr").differing == {}
 
@@ -62,6 +62,6 @@ def test_more_jobs_than_can_be_grouped_are_refused_with_the_way_out(
     monkeypatch.setattr(seed_groups, "MOST_JOBS", 2)
     for seed in range(3):
         submit(database, seed=seed)
-    with pytest.raises(InvalidSpec, match="more than 2 jobs.*narrow the filter"):
+    with pytest.raises(InvalidSpec, match=r"more than 2 jobs.*narrow the filter"):
         grouped(database, "name")
     assert len(grouped(database, "name", filter="seed > 0").rows) == 1
