@@ -43,7 +43,7 @@ load: Callable[..., Any]
 _LATER: Dict[str, str] = {
     "Client": "normlab.client",
     "convert": "normlab.norms.conversion",
-    "load": "normlab.loading",
+    "load": "normlab.trained",
     "normalizer": "normlab.plugins.declaring",
     "network": "normlab.plugins.declaring_data",
     "dataset": "normlab.plugins.declaring_data",

@@ -1,4 +1,5 @@
 // The table of a comparison: what differs, the mean over seeds, and the paired difference from the reference.
+import { at } from "./app.js";
 import { colour, readable } from "./charts.js";
 import { mean } from "./runs_values.js";
 
@@ -65,7 +66,7 @@ function runs(found, i, hue) {
   for (const run of mine.slice(0, 12)) {
     const link = make("a", run.name ?? run.study_name ?? run.id.slice(-6));
     if (mine.length > 1) link.textContent = run.seed;
-    link.href = `/jobs/${run.id}`;
+    link.href = at(`/jobs/${run.id}`);
     link.title = `${run.name ?? run.id}, seed ${run.seed}, ${run.state}${run.study_name ? `, of ${run.study_name}` : ""}`;
     if (mine.length > 1) link.setAttribute("aria-label", `Run of seed ${run.seed}`);
     cell.append(link, " ");

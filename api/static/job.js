@@ -1,5 +1,5 @@
 // The page of one job: live curves, the log, events, artifacts, comparison with other jobs.
-import { ask, fail, follow, throttled } from "./app.js";
+import { ask, at, fail, follow, throttled } from "./app.js";
 import { Chart } from "./charts.js";
 import { moment } from "./times.js";
 
@@ -57,7 +57,7 @@ function compare(other, label) {
   jobs.push({ id: other, label });
   const item = document.createElement("li");
   const link = document.createElement("a");
-  link.href = `/jobs/${other}`;
+  link.href = at(`/jobs/${other}`);
   link.textContent = label;
   const button = document.createElement("button");
   button.type = "button";
@@ -114,7 +114,7 @@ const readArtifacts = throttled(async () => {
   const found = await ask(`/v1/jobs/${id}/artifacts`);
   const rows = found.map((artifact) => {
     const link = document.createElement("a");
-    link.href = `/v1/jobs/${id}/artifacts/${encodeURIComponent(artifact.name)}`;
+    link.href = at(`/v1/jobs/${id}/artifacts/${encodeURIComponent(artifact.name)}`);
     link.download = "";
     link.textContent = artifact.name;
     return row([link, artifact.kind, [artifact.bytes.toLocaleString()], [artifact.step ?? "–"]]);

@@ -1,5 +1,5 @@
 // New job: every change is validated on the server, which knows all the rules.
-import { fail, post, throttled } from "./app.js";
+import { at, fail, inProject, post, throttled } from "./app.js";
 import { JobForm, validate } from "./form.js";
 
 const element = document.getElementById("form");
@@ -59,12 +59,12 @@ element.addEventListener("submit", async (event) => {
   event.preventDefault();
   const button = document.getElementById("submit");
   const spec = form.spec();
-  const text = JSON.stringify(spec);
+  const text = inProject("/v1/jobs") + JSON.stringify(spec);
   if (keyFor !== text) { keyFor = text; key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join(""); }
   button.disabled = true;
   try {
-    const job = await post("/v1/jobs", spec, { "Idempotency-Key": key });
-    location.assign(`/jobs/${job.id}`);
+    const job = await post(inProject("/v1/jobs"), spec, { "Idempotency-Key": key });
+    location.assign(at(`/jobs/${job.id}`));
   } catch (error) {
     form.complain(error.problem?.errors || []);
     fail(error.message);

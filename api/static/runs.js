@@ -1,5 +1,5 @@
 // The page of the table of runs: its parts put together, and its state in the address.
-import { fail, follow, onReturn, throttled } from "./app.js";
+import { at, fail, follow, onReturn, throttled } from "./app.js";
 import { columnSuggestions, Completion, filterSuggestions } from "./completion.js";
 import { Grid } from "./runs_grid.js";
 import { Head, remove } from "./runs_head.js";
@@ -14,7 +14,7 @@ let view = null;
 let rows = null;
 let question = null;
 
-const place = (row) => (row.jobs.length > 1 ? `/compare?${new URLSearchParams(row.jobs.slice(0, 100).map((job) => ["job", job]))}` : `/jobs/${row.id}`);
+const place = (row) => at(row.jobs.length > 1 ? `/compare?${new URLSearchParams(row.jobs.slice(0, 100).map((job) => ["job", job]))}` : `/jobs/${row.id}`);
 const selection = new Selection(() => ({ state, rows, question }), () => grid.redraw(), () => renew());
 const grid = new Grid(element("box"), selection, {
   href: place,

@@ -1,5 +1,5 @@
 // The selected runs, and what is done to all of them: compare, cancel, delete, write to a file.
-import { computed, fail, post } from "./app.js";
+import { at, computed, fail, post } from "./app.js";
 
 const MOST_COMPARED = 100;
 const MOST_SELECTED = 1000;
@@ -63,7 +63,7 @@ export class Selection {
     }
     fail("");
     const query = new URLSearchParams([...this.jobs].map((job) => ["job", job]));
-    location.assign(`/compare?${query}`);
+    location.assign(at(`/compare?${query}`));
   }
 
   async change(verb, label) {

@@ -11,6 +11,7 @@ import typer
 
 from normlab import __version__
 from normlab.cli import (
+    backups,
     catalogue,
     checking,
     continuing,
@@ -21,6 +22,7 @@ from normlab.cli import (
     jobs,
     looking,
     plugins,
+    projects,
     reproduce,
     rerun,
     results,
@@ -49,6 +51,7 @@ GROUPS = (
     looking,
     continuing,
     trash,
+    backups,
     studies,
     results,
     deciding,
@@ -60,6 +63,7 @@ GROUPS = (
     datasets,
     plugins,
     checking,
+    projects,
     tokens,
     doctor,
 )

@@ -22,6 +22,7 @@ from normlab.cli.output import (
     short_ids,
     state,
 )
+from normlab.cli.projects import OfProject
 from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import NAMES
 
@@ -71,6 +72,7 @@ def ls(
         None, "--normalizer", help="A kind of normalizer.", autocompletion=kinds
     ),
     study: Optional[str] = typer.Option(None, help="A study's id, its end, or its name."),
+    project: Optional[str] = OfProject,
     where: Optional[str] = typer.Option(
         None, "--filter", "-f", help="For example: batch_size <= 4 and val/accuracy > 0.9"
     ),
@@ -84,7 +86,7 @@ def ls(
 ) -> None:
     """List jobs, newest first. Every command accepts the shown end of an id."""
     filters = {"state": state_is, "device": device, "normalizer": kind, "study": study}
-    filters["filter"] = where
+    filters.update({"project": project, "filter": where})
     with connect(ctx) as client:
         jobs = list(client.list(limit=limit, sort=sort, trash=trash or None, **filters))
     if as_json:
@@ -126,6 +128,7 @@ def _show(job: JobDetail) -> None:
     facts = [
         ("job", job.id),
         ("name", job.name),
+        ("project", None if job.project == "default" else job.project),
         ("state", state(job)),
         ("device", f"{device_of(job)}: {job.device_reason}"),
         ("worker", job.worker),
@@ -137,6 +140,7 @@ def _show(job: JobDetail) -> None:
         *beginnings(job),
         ("norm layers", made.get("conversion")),
         ("weights", made.get("weights")),
+        ("sharding", made.get("sharding")),
         ("error", f"{job.error.failure_kind}: {job.error.message}" if job.error else None),
     ]
     print_table(["what", "value"], [fact for fact in facts if fact[1] is not None])

@@ -9,6 +9,7 @@ import typer
 from normlab.cli.completion import JobArgument, JobsArgument
 from normlab.cli.connecting import connect, resolve
 from normlab.cli.output import AsJson, examples, last, print_json, print_table, short_ids, state
+from normlab.cli.projects import OfProject
 from normlab.cli.results import sparkline
 from normlab.errors import InvalidSpec
 
@@ -69,6 +70,7 @@ def best(
     study: Optional[str] = typer.Option(
         None, "--study", help="A study's id, its end, or its name."
     ),
+    project: Optional[str] = OfProject,
     where: Optional[str] = typer.Option(
         None, "--filter", "-f", help="For example: batch_size <= 4 and seed = 0"
     ),
@@ -83,6 +85,7 @@ def best(
     with connect(ctx) as client:
         study_id = None if study is None else client.studies.study_id(study)
         filters: Dict[str, Any] = {"state": "succeeded", "study": study_id, "filter": where}
+        filters["project"] = project
         found = list(client.list(limit=limit, sort=sort, **filters))
     found = [job for job in found if last(job, metric) is not None]
     if as_json:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Dict, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from normlab.client.session import Client
 from normlab.errors import Conflict
@@ -33,9 +33,17 @@ class Comparison:
     differences: List[str] = field(default_factory=list)
 
 
-def start_again(job: JobDetail, source: Client, target: Client) -> JobCreated:
+def start_again(
+    job: JobDetail, source: Client, target: Client, project: Optional[str] = None
+) -> JobCreated:
     """
     Queue *job* of *source* once more at *target*, with its code and its number of threads.
+
+    Args:
+        job: that has succeeded.
+        source: where it is.
+        target: the same client, or one of another stack.
+        project: where it belongs at *target*; None: on the same stack to the project of *job*.
 
     Raises:
         Conflict: the job has not succeeded, so there is nothing to compare with; or it starts from
@@ -48,11 +56,12 @@ def start_again(job: JobDetail, source: Client, target: Client) -> JobCreated:
         _refuse_if_bound(job)
         for digest in job.spec.code:
             source_of = source.plugins.source(digest)
-            target.plugins.send(PluginUpload(name=source_of.name, files=source_of.files))
+            target.plugins.send(PluginUpload(name=source_of.name, files=source_of.files), project)
     spec = job.spec.model_dump(mode="json")
     spec["threads"] = _environment(job).get("threads", spec["threads"])
     spec["name"] = f"rerun of {job.name or job.id}"[:200]
-    return target.submit(spec)
+    here = job.project if source is target else None
+    return target.submit(spec, project=project or here)
 
 
 def _refuse_if_bound(job: JobDetail) -> None:

@@ -28,6 +28,7 @@ class JobRecord(BaseModel):
     id: str
     name: Union[str, None]
     owner: str
+    project: str = "default"
     state: JobState
     normalizer: str
     proxy: bool

@@ -27,6 +27,7 @@ class StudyRecord(BaseModel):
     id: str
     name: str
     owner: str
+    project: str = "default"
     state: str = Field(
         description="active, paused, cancelled, failed, or complete: every cell succeeded; "
         "queueing while cells are planned, and cancelling while some have not been cancelled yet"
@@ -94,7 +95,9 @@ class StudyPreview(BaseModel):
     cells: int
     excluded: int = Field(description="combinations that a rule of `exclude` leaves out")
     identical: int = Field(description="combinations that compute the same as another cell")
-    reusable: int = Field(description="cells that other jobs of this owner have filled")
+    reusable: int = Field(
+        description="cells that other jobs of this owner have filled, in this project"
+    )
     priority: int
     epochs: int = Field(description="of all cells that would run")
     steps: Union[int, None]

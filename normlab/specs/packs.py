@@ -13,13 +13,13 @@ from normlab.specs.jobs import JobSpec
 _OWN = {"seed", "name", "priority", "max_attempts", "time_limit_s", "label_smoothing", "schedule"}
 _NUMBERS_OF_OPTIMIZERS = {
     "lr", "lr_reference_batch", "batch_scaling", "momentum", "weight_decay", "decay_normalizers",
-    "clip_norm", "clip_ratio", "beta1", "beta2", "eps", "alpha",
+    "layer_decay", "clip_norm", "clip_ratio", "clip_value", "beta1", "beta2", "eps", "alpha",
 }  # fmt: skip
 _SAME = {
     "normalizer", "model", "dataset", "batch_size", "gradient_accumulation", "device",
     "ipu_runtime", "epochs", "max_steps", "evaluate_every", "optimizer", "augmentation",
-    "precision", "tf32", "deterministic", "threads", "diagnostics", "metrics", "checkpoint",
-    "task",
+    "augmentations", "loss", "ema", "precision", "tf32", "deterministic", "threads",
+    "diagnostics", "metrics", "checkpoint", "loading", "task", "init_from",
 }  # fmt: skip
 _OF_OPTIMIZERS = {*_NUMBERS_OF_OPTIMIZERS, "name", "nesterov", "norm_mode", "norm_ratio_limit"}
 _NETWORKS = (
@@ -51,9 +51,19 @@ def obstacle(specs: Sequence[JobSpec]) -> Optional[FieldProblem]:
     return next(_differences([_common(spec) for spec in specs]), None)
 
 
-def common_text(spec: JobSpec) -> str:
-    """Return what the members of a pack have in common, as text: jobs with equal ones fit."""
-    return json.dumps(_common(spec), sort_keys=True, default=str)
+def group_text(spec: JobSpec, *, by_itself: bool) -> str:
+    """
+    Return what the members of a pack have in common, as text: jobs with equal ones fit.
+
+    Args:
+        by_itself: nobody asks for a number of members, so those with other numbers of the
+            normalizer, whose layers run one member after the other, are left out.
+    """
+    common = _common(spec)
+    if by_itself:
+        common["normalizer"] = spec.normalizer.model_dump()
+        common["time_limit_s"] = spec.time_limit_s
+    return json.dumps(common, sort_keys=True, default=str)
 
 
 def _unknown_in(spec: JobSpec) -> Iterator[FieldProblem]:
@@ -66,6 +76,8 @@ def _unknown_in(spec: JobSpec) -> Iterator[FieldProblem]:
         yield _refused("model.name", f"{spec.model.name!r} is none of {known_ones}")
     if spec.model.drops:
         yield _refused("model", "dropout and stochastic depth have no form for packs")
+    if spec.loading.mode == "stream":
+        yield _refused("loading.mode", "a pack has its data in memory")
     if spec.optimizer.name not in _OPTIMIZERS:
         rule = f"{spec.optimizer.name!r} is none of {', '.join(_OPTIMIZERS)}"
         yield _refused("optimizer.name", rule)

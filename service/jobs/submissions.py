@@ -10,9 +10,11 @@ from sqlalchemy import Connection, select
 
 from normlab.errors import FieldProblem, IdempotencyReuse, QuotaExceeded
 from normlab.records import JobRecord
+from normlab.records.projects import DEFAULT
 from normlab.specs.jobs import JobSpec
 from service.jobs.quota import LOCK, LOCK_SHARED, MARGIN
 from service.jobs.records import LIVE, SHOWN, read_records, record_of
+from service.requests import current_request
 from service.store import audit, schema
 from service.store.audit import Actor
 from service.store.database import Database, cursor_of
@@ -20,10 +22,10 @@ from service.store.events import CHANNEL
 from service.store.identity import new_id, parse_id
 
 _WRITTEN = (
-    "id", "owner", "name", "request_hash", "spec", "fingerprint", "normalizer", "proxy", "model",
-    "dataset", "batch_size", "samples_per_update", "seed", "device", "device_reason", "priority",
-    "max_attempts", "time_limit_s", "hosts", "epochs", "idempotency_key", "study", "cell", "steps",
-    "code",
+    "id", "owner", "project", "name", "request_hash", "spec", "fingerprint", "normalizer", "proxy",
+    "model", "dataset", "batch_size", "samples_per_update", "seed", "device", "device_reason",
+    "priority", "max_attempts", "time_limit_s", "hosts", "epochs", "idempotency_key", "study",
+    "cell", "steps", "code", "request",
 )  # fmt: skip
 # One round trip, and one commit. An owner's queued jobs are counted up to the limit, and
 # before the job is added. The last row has the result: no job if its key or cell already exists.
@@ -49,6 +51,11 @@ _SUBMIT = f"""
         insert into event (job, kind, payload)
         select id, 'queued', jsonb_build_object('device', device, 'attempt', 0) from added
         returning job
+    ), shown as (
+        insert into upload (digest, project, owner)
+        select p.digest, added.project, added.owner from added
+        join plugin p on p.digest = any(added.code) and p.owner is not null
+        on conflict do nothing
     ), audited as (
         {audit.WRITE.format(action="job.submit", target="id::text", source="added")}
     )
@@ -63,6 +70,7 @@ def submit(
     spec: JobSpec,
     *,
     owner: str,
+    project: str = DEFAULT,
     device: str,
     device_reason: str,
     idempotency_key: str | None = None,
@@ -75,8 +83,8 @@ def submit(
     """
     Queue a job for *device*; return it and whether it is new.
 
-    The same *idempotency_key* with the same spec returns the existing job, and so
-    does the same *cell* of the same *study*.
+    The same *idempotency_key* with the same spec, in the same project, returns the existing job,
+    and so does the same *cell* of the same *study*.
 
     Args:
         steps: updates in all, where known.
@@ -87,7 +95,7 @@ def submit(
         IdempotencyReuse: if the key was used with another spec before.
         QuotaExceeded: if *owner* has too many jobs queued.
     """
-    row = row_of(spec, owner, device, device_reason)
+    row = row_of(spec, owner, device, device_reason, project)
     row |= {"idempotency_key": idempotency_key, "cell": cell, "steps": steps}
     row |= Actor.values(by)
     row["study"] = None if study is None else parse_id(study, "study")
@@ -130,12 +138,15 @@ def _added(
     return dict(zip(SHOWN, written, strict=True)), live or {}
 
 
-def row_of(spec: JobSpec, owner: str, device: str, device_reason: str) -> dict[str, Any]:
+def row_of(
+    spec: JobSpec, owner: str, device: str, device_reason: str, project: str = DEFAULT
+) -> dict[str, Any]:
     """Make the table row of a new job."""
     content = spec.model_dump(mode="json")
     return {
         "id": new_id(),
         "owner": owner,
+        "project": project,
         "name": spec.name,
         "request_hash": hashlib.sha256(orjson.dumps(content)).hexdigest(),
         "spec": content,
@@ -155,13 +166,15 @@ def row_of(spec: JobSpec, owner: str, device: str, device_reason: str) -> dict[s
         "hosts": spec.hosts or 1,
         "epochs": spec.epochs,
         "code": list(spec.code),
+        "request": current_request(),
     }
 
 
 def _existing(connection: Connection, row: dict[str, Any]) -> JobRecord | None:
     j = schema.job.c
     known = select(j.id, j.request_hash)
-    by_key = known.where(j.owner == row["owner"], j.idempotency_key == row["idempotency_key"])
+    whose = known.where(j.owner == row["owner"], j.project == row["project"])
+    by_key = whose.where(j.idempotency_key == row["idempotency_key"])
     by_cell = known.where(j.study == row["study"], j.cell == row["cell"])
     found = None
     if row["idempotency_key"] is not None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, text
 
 from normlab.plugins.needs import unmet
+from normlab.specs.jobs import plugins_named
 from service.store.database import Database
 from service.store.events import to_json
 
@@ -101,10 +102,11 @@ def advertise(
 
 def unable(database: Database, code: Sequence[str]) -> dict[str, str]:
     """Return for each kind of device whose live workers cannot load the plugins *code*, why."""
-    if not code:
+    plugins = [Wanted(found.digest, found.name, found.needs) for found in plugins_named(code)]
+    if not plugins:
         return {}
     with database.autocommit() as connection:
-        plugins, offered = wanted(connection, code), offers(connection)
+        offered = offers(connection)
     told = {offer.device: nobody_loads(offer.device, plugins, offered) for offer in offered}
     return {device: reason for device, reason in told.items() if reason is not None}
 

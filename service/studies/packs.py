@@ -9,7 +9,7 @@ from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.cells import Cell, lay_out
 from normlab.specs.jobs import JobSpec
 from normlab.specs.pack_sizes import expected_gain, members_of
-from normlab.specs.packs import common_text, obstacle
+from normlab.specs.packs import group_text, obstacle
 from normlab.specs.studies import StudySpec
 from service.store import patience
 from service.studies.spaces import corners
@@ -21,7 +21,7 @@ def planned_packs(study: StudySpec, cells: Sequence[Cell]) -> dict[str, Any]:
         return {}
     packs = packed = 0
     alone_s = together_s = 0.0
-    for group in _groups([cell.spec for cell in cells]):
+    for group in _groups([cell.spec for cell in cells], by_itself=study.pack == "auto"):
         size = min(len(group), members_of(group[0], study.pack))
         if size < 2:
             continue
@@ -46,7 +46,7 @@ def refuse_unpackable(study: StudySpec) -> None:
         return
     cells = corners(study) if study.search else lay_out(study, patience.check).cells
     specs = [cell.spec for cell in cells]
-    groups = _groups(specs)
+    groups = _groups(specs, by_itself=False)
     if any(len(group) > 1 for group in groups):
         return
     found = obstacle(specs[:1]) or obstacle(specs)
@@ -55,9 +55,9 @@ def refuse_unpackable(study: StudySpec) -> None:
     raise InvalidSpec.of([FieldProblem("pack", rule)])
 
 
-def _groups(specs: Sequence[JobSpec]) -> list[list[JobSpec]]:
+def _groups(specs: Sequence[JobSpec], *, by_itself: bool) -> list[list[JobSpec]]:
     found: dict[str, list[JobSpec]] = {}
     for spec in specs:
         if spec.device in ("auto", "cpu") and obstacle([spec]) is None:
-            found.setdefault(common_text(spec), []).append(spec)
+            found.setdefault(group_text(spec, by_itself=by_itself), []).append(spec)
     return list(found.values())

@@ -61,7 +61,7 @@ def test_the_first_round_of_a_claim_that_decides_is_queued_and_trained_once(
         client.create(claim.rounds(spec)[0])
         return SimpleNamespace(words="shows"), True
 
-    monkeypatch.setattr(reproduce, "_run", run)
+    monkeypatch.setattr(reproduce, "run_claim", run)
     reproduce._run_all(client, claims, [claim.study for claim in claims], quiet=True)
     names = [first.name for first in firsts]
     assert client.names == [*names, *names]  # a study of the same name and cells is the same
