@@ -14,7 +14,8 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
 from normlab.specs.shared_answers import SharedAnswers
 from normlab.specs.zoo import INSTALL
-from service.inspector import Inspector, Unfit
+from service.inspections import Unfit
+from service.inspector import Inspector
 from service.jobs import workers
 from service.jobs.placement import Estimate, Placement, place, too_large
 from service.plugins import abilities

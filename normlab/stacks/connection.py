@@ -19,6 +19,8 @@ class Connection:
     url: str
     token: Optional[str] = None
     data_root: Optional[str] = None
+    certificate: Optional[str] = None
+    """The file with the server's own certificate; None: it serves HTTP."""
 
     def write(self, data_dir: Path) -> Path:
         """Write this connection to *data_dir*, readable only by its owner."""
@@ -32,7 +34,8 @@ def read_connection(data_dir: Path) -> Optional[Connection]:
     try:
         left = json.loads((data_dir / FILE_NAME).read_text())
         # a stack of an older version does not say where its datasets are
-        return Connection(str(left["url"]), left["token"], left.get("data_root"))
+        rest = left.get("data_root"), left.get("certificate")
+        return Connection(str(left["url"]), left["token"], *rest)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
