@@ -32,6 +32,7 @@ from service.store.database import Database, newest_revision, own_address
 from workers.bell import Bell
 from workers.gpus import GpuPool, gpu_names
 from workers.host_facts import host_facts, probe, unprobed
+from workers.lags import Lags
 from workers.loads import Loads
 from workers.pack_supervisor import work_on
 from workers.process import FreshLauncher, Launcher, import_path
@@ -78,6 +79,7 @@ class Worker:
         )
         self._bell = bell
         self._refusal: str | None = "its release has not been compared yet"
+        self._lags = Lags()
         self._warm: WarmLauncher | None = None
         self._gpus: GpuPool | None = None
         if DEVICES[device].owns_units:
@@ -92,6 +94,7 @@ class Worker:
             leaving=leaving,
             gpus=self._gpus,
             cannot_load=self._loads.learn,
+            lags=self._lags,
         )
         self._slots = SlotGroup(slots, self._claim, self._work_on, bell, leaving, settings.poll_s)
         self._presence = Loop("presence", self._beat, settings.heartbeat_s)
@@ -206,6 +209,7 @@ class Worker:
             "able": self._facts.available and self._refusal is None,
             "clock_offset_s": round(self._clock_offset_s(), 3),
             "address": self._address,
+            "ingest_lag_s": round(self._lags.longest_s, 1),
             "last_look_s": round(self._slots.idle_and_blind_s, 1),
         }
 

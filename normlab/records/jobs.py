@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Literal, Union
 
 from pydantic import BaseModel, Field
 
+from normlab.records.as_html import job_facts
 from normlab.records.findings import LastValue
 from normlab.specs.jobs import AcceptedSpec
 
@@ -65,6 +66,9 @@ class JobRecord(BaseModel):
     study: Union[str, None]
     fingerprint: str
     last: Dict[str, LastValue]
+
+    def _repr_html_(self) -> str:
+        return job_facts(self)
 
 
 class HostRecord(BaseModel):

@@ -96,7 +96,7 @@ def _fitting(connection: Connection, head: Lease, asked: Any, members: int) -> l
         "device": head.device,
         "most_replicas": 1,
         "most_hosts": 1,
-        "unloadable": [],
+        "unloadable": [],  # packs have no plugins and only networks of ours: `obstacle`
         "normalizer": spec.normalizer.kind,
         "model": spec.model.name,
         "dataset": spec.dataset.name,

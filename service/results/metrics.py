@@ -50,7 +50,7 @@ _READ = (
     "select attempt, n, t0, steps, vals, times from metric_chunk"
     " where job = %s and key = %s and step1 >= %s and step0 <= %s order by attempt, step0"
 )
-_RESUMED = (
+RESUMED = (
     "select number, resumed_from_step from attempt where job = %s and resumed_from_step is not null"
 )
 _AHEAD = "select key from metric_last where job = %s and step > %s"
@@ -259,7 +259,7 @@ def _read(
 ) -> Columns:
     first = 0 if from_step is None else min(max(from_step, 0), 2**31 - 1)
     last = 2**31 - 1 if to_step is None else min(max(to_step, 0), 2**31 - 1)
-    resumed = dict(cursor.execute(_RESUMED, (job,)).fetchall())
+    resumed = dict(cursor.execute(RESUMED, (job,)).fetchall())
     by_attempt: dict[int, list[Any]] = {}
     for attempt, *chunk in cursor.execute(_READ, (job, key, first, last)).fetchall():
         by_attempt.setdefault(attempt, []).append(chunk)
