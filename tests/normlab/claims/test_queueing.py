@@ -35,13 +35,13 @@ class Recorder:
 
 
 def test_a_study_that_shares_cells_waits_until_they_are_done() -> None:
-    a, l, h = (CLAIMS[key].study for key in ("a-batch-size", "l-renorm", "h-switchable"))
+    a, renorm, h = (CLAIMS[key].study for key in ("a-batch-size", "l-renorm", "h-switchable"))
     client, queued, done = Recorder(), set[str](), set[str]()
-    assert _queue(client, [a, l, h], queued, done) == [l]
+    assert _queue(client, [a, renorm, h], queued, done) == [renorm]
     assert client.names == [a.name, h.name]
     done |= _keys(a)
-    assert _queue(client, [l], queued, done) == []
-    assert client.names[-1] == l.name
+    assert _queue(client, [renorm], queued, done) == []
+    assert client.names[-1] == renorm.name
 
 
 def test_the_first_part_of_a_steered_study_is_queued() -> None:
