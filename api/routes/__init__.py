@@ -10,6 +10,7 @@ from api.routes import (
     diagnostics,
     events,
     jobs,
+    limits,
     logs,
     metrics,
     plugins,
@@ -36,6 +37,7 @@ ROUTERS = (
     studies.router,
     plugins.router,
     projects.router,
+    limits.router,
     tokens.router,
     audit.router,
 )

@@ -23,6 +23,7 @@ from typing import (
 import httpx
 
 from normlab.client import references, streams
+from normlab.client.limits import Limits
 from normlab.client.pages import all_items
 from normlab.client.plugins import Plugins
 from normlab.client.projects import Projects
@@ -94,6 +95,7 @@ class Client:
         self.tokens = Tokens(self.transport)
         self.plugins = Plugins(self.transport)
         self.projects = Projects(self.transport)
+        self.limits = Limits(self.transport)
         self.trash = Trash(self.transport)
         self.job_id = references.jobs(self.transport).full
 

@@ -18,6 +18,7 @@ from normlab.specs.pack_sizes import PackSize, members_of
 from normlab.specs.packs import obstacle
 from service.jobs import leases
 from service.jobs.leases import Lease
+from service.jobs.running_limits import refusal
 from service.jobs.turns import CLAIMABLE
 from service.store.database import Database
 
@@ -33,7 +34,7 @@ _ASKED = text(f"""
     where head.id = :job and head.attempt - 1 = head.forgiven
 """)
 _MATES = text(f"""
-    select id, spec, {_STEP.format(job="job")} as step from job
+    select id, project, spec, {_STEP.format(job="job")} as step from job
     where study = :study and owner = :owner and normalizer = :normalizer and model = :model
         and dataset = :dataset and batch_size = :batch_size and attempt = forgiven and {CLAIMABLE}
     order by priority desc, created_at, id limit :limit for update skip locked
@@ -71,6 +72,7 @@ def _mates(
         "most_replicas": 1,
         "most_hosts": 1,
         "unloadable": [],
+        "full": [],
         "normalizer": spec.normalizer.kind,
         "model": spec.model.name,
         "dataset": spec.dataset.name,
@@ -82,6 +84,8 @@ def _mates(
         if len(found) == wanted:
             break
         if row.step == asked.step and _fits(spec, row.spec):
+            if refusal(connection, head.owner, row.project, 1) is not None:
+                break
             mate = leases.take(connection, row.id, head.device, head.worker, lease_s)
             found += [] if mate is None else [mate]
     return found
