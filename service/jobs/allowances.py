@@ -82,11 +82,9 @@ def read(
     """
     with database.autocommit() as connection:
         held = _held(connection, subject, name, most_queued)
-        used: Mapping[str, Any] = (
-            {}
-            if name == EACH
-            else connection.execute(_USED[subject], {"name": name}).mappings().one()
-        )
+        used: dict[str, Any] = {}
+        if name != EACH:
+            used.update(connection.execute(_USED[subject], {"name": name}).mappings().one())
     return [
         LimitRecord(
             subject=subject, name=name, what=what, most=most, source=source, used=used.get(what)

@@ -106,9 +106,9 @@ def room(
         return wanted
     connection.execute(_LOCK, {"owner": owner, "project": project})
     stand = _stand(connection, owner, project, most)
-    left = stand.of_owner - stand.owners
+    left = int(stand.of_owner - stand.owners)
     if stand.of_project is not None:
-        left = min(left, stand.of_project - stand.projects)
+        left = min(left, int(stand.of_project - stand.projects))
     return min(wanted, left if over else max(0, left))
 
 
