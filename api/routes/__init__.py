@@ -9,6 +9,7 @@ from api.routes import (
     devices,
     diagnostics,
     events,
+    inside,
     jobs,
     limits,
     logs,
@@ -31,6 +32,7 @@ ROUTERS = (
     logs.router,
     artifacts.router,
     diagnostics.router,
+    inside.router,
     catalogue.router,
     devices.router,
     trash.router,  # before studies, whose route for verbs would take `restore`

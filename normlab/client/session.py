@@ -23,6 +23,7 @@ from typing import (
 import httpx
 
 from normlab.client import references, streams
+from normlab.client.inside import Inside
 from normlab.client.limits import Limits
 from normlab.client.pages import all_items
 from normlab.client.plugins import Plugins
@@ -71,6 +72,7 @@ class Client:
         tries: the number of tries for a request that may be repeated; 1 never repeats.
         http: another transport of httpx, for tests.
         sleep: waits between tries.
+        certificate: the file of the server's certificate, if no authority has signed it.
 
     A job or study is given by its id, or by a unique beginning or end of it; `job_id` completes
     such a part. A study may also be given by its name, if it is unique among yours. Every method
@@ -87,9 +89,16 @@ class Client:
         tries: int = 5,
         http: Optional[httpx.BaseTransport] = None,
         sleep: Callable[[float], None] = time.sleep,
+        certificate: Union[str, Path, None] = None,
     ) -> None:
         self.transport = Transport(
-            url, token, timeout_s=timeout_s, tries=tries, http=http, sleep=sleep
+            url,
+            token,
+            timeout_s=timeout_s,
+            tries=tries,
+            http=http,
+            sleep=sleep,
+            certificate=None if certificate is None else Path(certificate),
         )
         self.studies = Studies(self.transport)
         self.tokens = Tokens(self.transport)
@@ -98,6 +107,7 @@ class Client:
         self.limits = Limits(self.transport)
         self.trash = Trash(self.transport)
         self.job_id = references.jobs(self.transport).full
+        self.inside = Inside(self.transport, self.job_id)
 
     def __enter__(self) -> Client:
         return self

@@ -50,7 +50,7 @@ _READ = (
     "select attempt, n, t0, steps, vals, times from metric_chunk"
     " where job = %s and key = %s and step1 >= %s and step0 <= %s order by attempt, step0"
 )
-_RESUMED = (
+RESUMED = (
     "select number, resumed_from_step from attempt where job = %s and resumed_from_step is not null"
 )
 _AHEAD = "select key from metric_last where job = %s and step > %s"
@@ -77,8 +77,8 @@ class _Stand:
 
 
 def is_timing(metric: str) -> bool:
-    """Whether *metric* measures the speed of a device, which an emulation cannot."""
-    return metric.startswith("time/") or metric.endswith("_per_s")
+    """Whether *metric* measures speed or memory of a job, which an emulation or a pack cannot."""
+    return metric.startswith(("time/", "device/")) or metric.endswith("_per_s")
 
 
 def append(connection: Connection, claim: Lease, series: Mapping[str, Series]) -> None:
@@ -259,7 +259,7 @@ def _read(
 ) -> Columns:
     first = 0 if from_step is None else min(max(from_step, 0), 2**31 - 1)
     last = 2**31 - 1 if to_step is None else min(max(to_step, 0), 2**31 - 1)
-    resumed = dict(cursor.execute(_RESUMED, (job,)).fetchall())
+    resumed = dict(cursor.execute(RESUMED, (job,)).fetchall())
     by_attempt: dict[int, list[Any]] = {}
     for attempt, *chunk in cursor.execute(_READ, (job, key, first, last)).fetchall():
         by_attempt.setdefault(attempt, []).append(chunk)

@@ -48,7 +48,8 @@ class Team:
     def places(self) -> dict[str, str]:
         """What stands in the paths of routes."""
         return {"job": self.job, "study": self.study, "project": "red", "digest": self.digest,
-                "view": self.view, "name": "x", "verb": "pause", "session": "x"}  # fmt: skip
+                "view": self.view, "name": "x", "verb": "pause", "session": "x",
+                "kind": "batch"}  # fmt: skip
 
     @property
     def secrets(self) -> list[str]:

@@ -72,6 +72,9 @@ MAY: dict[tuple[str, str], str] = {
     ("GET", "/v1/jobs/{job}/artifacts/{name}"): "known",
     ("GET", "/v1/jobs/{job}/weights"): "known",
     ("GET", "/v1/jobs/{job}/diagnostics"): "known",
+    ("GET", "/v1/jobs/{job}/inside"): "known",
+    ("GET", "/v1/jobs/{job}/network"): "known",
+    ("GET", "/v1/normalizers/{kind}/sample"): "known",
     ("GET", "/v1/normalizers"): "known",
     ("GET", "/v1/models"): "known",
     ("GET", "/v1/datasets"): "known",
@@ -115,8 +118,12 @@ MAY: dict[tuple[str, str], str] = {
     ("GET", "/jobs/rows"): "known",
     ("GET", "/jobs/new"): "known",
     ("GET", "/jobs/{job}"): "known",
+    ("GET", "/jobs/{job}/inside"): "known",
     ("GET", "/normalizers"): "known",
+    ("GET", "/normalizers/{kind}"): "known",
     ("GET", "/devices"): "known",
+    ("GET", "/runs"): "known",
+    ("GET", "/compare"): "known",
     ("GET", "/studies"): "known",
     ("GET", "/studies/new"): "known",
     ("GET", "/studies/{study}"): "known",
@@ -199,7 +206,8 @@ def places(database: Database, client: httpx.Client) -> dict[str, str]:
     spare = TokenRequest.read({"owner": "ada"})
     token = token_changes.issue(database, spare, Actor("root")).id
     return {"job": job, "study": study, "token": token, "session": "x", "name": "x",
-            "digest": "x", "verb": "pause", "project": "default", "view": view}  # fmt: skip
+            "digest": "x", "verb": "pause", "project": "default", "view": view,
+            "kind": "batch"}  # fmt: skip
 
 
 def test_a_new_route_must_declare_its_permissions(app: FastAPI) -> None:
