@@ -17,8 +17,10 @@ from api.main import create_app
 from api.server import tls_files
 from normlab.client import Client
 from normlab.errors import InvalidSpec, ServiceUnavailable
+from normlab.stacks.connection import Connection
 from normlab.stacks.pinned import pinned
 from service.jobs.doorbell import SilentDoorbell
+from service.servers.launcher import _answers
 from service.settings import Settings
 from tests.api.conftest import OPERATORS_TOKEN, a_job
 from tests.api.process import TOKEN, api_process
@@ -41,7 +43,7 @@ def behind(settings: Settings) -> Iterator[str]:
 def test_everything_that_a_page_or_an_answer_names_is_below_the_root_path(
     behind: str, how: str
 ) -> None:
-    with proxied(behind, ROOT, how) as url, httpx.Client(follow_redirects=False) as browser:
+    with proxied(behind, ROOT, how) as url, httpx.Client(timeout=60) as browser:
         refused = browser.get(f"{url}/devices", headers={"Accept": "text/html"})
         assert refused.headers["location"] == f"{ROOT}/login?next=/devices"
         login = browser.post(f"{url}/login", data={"token": OPERATORS_TOKEN, "next": "/devices"})
@@ -126,6 +128,8 @@ def test_the_api_serves_https_itself_and_the_stacks_own_clients_know_its_certifi
         assert api.url.startswith("https://127.0.0.1:")
         with Client(api.url, TOKEN, certificate=TLS[0]) as client:
             assert len(client.devices()) > 0
+        assert _answers(Connection(api.url, TOKEN, certificate=str(TLS[0])))  # of a stack to its starter
+        assert not _answers(Connection(api.url, TOKEN))
         refused = pytest.raises(ServiceUnavailable, match="CERTIFICATE_VERIFY_FAILED")
         with Client(api.url, TOKEN, tries=1) as stranger, refused:
             stranger.devices()
@@ -146,8 +150,10 @@ def test_files_that_are_no_certificate_are_refused_at_the_start(tmp_path: Path) 
 
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "api" / "static").glob("*.js"))
-# these add it
-ADDED = "".join(rf"(?<!{name}\()" for name in ("ask", "post", "tryOut", "follow", "at", "inProject"))
+# these functions add it
+ADDED = "".join(
+    rf"(?<!{name}\()" for name in ("ask", "post", "tryOut", "follow", "at", "inProject")
+)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
