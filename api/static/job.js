@@ -1,6 +1,7 @@
 // The page of one job: live curves, the log, events, artifacts, comparison with other jobs.
 import { ask, at, fail, follow, throttled } from "./app.js";
 import { Chart } from "./charts.js";
+import { moment } from "./times.js";
 
 const article = document.getElementById("job");
 const id = article.dataset.job;
@@ -134,15 +135,10 @@ function row(cells) {
 const eventRows = document.getElementById("events");
 eventRows.replaceChildren();
 
-/** In UTC, as all times of the page. */
-function moment(at) {
-  return new Date(at).toISOString().slice(0, 19).replace("T", " ");
-}
-
 function tell(event) {
   const details = Object.entries(event.payload).filter(([, v]) => v !== null)
     .map(([k, v]) => `${k}: ${typeof v === "object" ? JSON.stringify(v) : v}`).join(", ");
-  eventRows.prepend(row([moment(event.at), event.kind, details]));
+  eventRows.prepend(row([moment(event.at, true), event.kind, details]));
 }
 
 function progress(record) {
