@@ -55,8 +55,9 @@ class Lockstep:
             finally:
                 self._leave(member)
 
+        # those that wait must not keep a process whose other threads cannot start
         threads = [
-            threading.Thread(target=work_on, args=(i,), name=f"member-{i}")
+            threading.Thread(target=work_on, args=(i,), name=f"member-{i}", daemon=True)
             for i in range(len(works))
         ]
         for thread in threads:

@@ -299,6 +299,10 @@ class _MemberSession:
         """Return this member's network, or one with the average of its weights."""
         return self._pack.evaluated(self._member)
 
+    def weights(self) -> Dict[str, Tensor]:
+        """Copy the parameters and buffers."""
+        return {n: t.detach().cpu().clone() for n, t in self.inspect().state_dict().items()}
+
     def state_dict(self) -> Dict[str, Any]:
         """Copy the state, as the session of this job alone would have it."""
         return self._pack.session.state_of(self._pack.row_of(self._member))

@@ -13,6 +13,7 @@ from api.auth import COOKIE, OLD_COOKIE, AdminDep, ReaderDep, credential_of, hos
 from api.callers import Caller, Credential
 from api.costly import costly
 from api.rendering import render
+from api.root_path import root_of
 from api.state import State, StateDep
 from normlab.errors import Forbidden, Unauthorized
 from normlab.records.access import TokenRecord
@@ -51,10 +52,11 @@ async def log_in(
     local = next if next.startswith("/") and not next.startswith(("//", "/\\")) else "/jobs"
     response = RedirectResponse(local, status_code=303)
     secure = request.url.scheme == "https"
+    path = _cookie_path(request)
     response.set_cookie(
-        COOKIE, session, round(lasts_s), httponly=True, samesite="strict", secure=secure
+        COOKIE, session, round(lasts_s), path=path, httponly=True, samesite="strict", secure=secure
     )
-    response.delete_cookie(OLD_COOKIE, httponly=True, samesite="strict")
+    response.delete_cookie(OLD_COOKIE, path, httponly=True, samesite="strict")
     return response
 
 
@@ -67,7 +69,7 @@ async def log_out(request: Request, state: StateDep) -> Response:
         state.callers.forget()
     response = RedirectResponse("/login", status_code=303)
     for cookie in (COOKIE, OLD_COOKIE):
-        response.delete_cookie(cookie, httponly=True, samesite="strict")
+        response.delete_cookie(cookie, _cookie_path(request), httponly=True, samesite="strict")
     return response
 
 
@@ -134,6 +136,10 @@ def show_audit(
         cursor=cursor,
         section="/audit",
     )
+
+
+def _cookie_path(request: Request) -> str:
+    return root_of(request.scope) or "/"
 
 
 async def _who_leaves(request: Request, state: State) -> Caller | None:

@@ -85,9 +85,19 @@ async def things_of(request: Request, caller: CallerDep, state: StateDep) -> lis
     """Find the jobs and studies that the path names; what is not in sight does not exist."""
     found = await state.things.named_by(request)
     for thing in found:
-        if not caller.sight.sees(thing.project):
-            raise thing.unknown
+        _check_seen(caller, thing)
     return found
+
+
+def _check_seen(caller: Caller, thing: Thing) -> None:
+    if not caller.sight.sees(thing.project):
+        raise thing.unknown
+
+
+def check_may_change(caller: Caller, thing: Thing) -> None:
+    """Raise NotFound unless *caller* sees *thing*, and Forbidden unless it may change it."""
+    _check_seen(caller, thing)
+    caller.check_may_change(thing.owner, thing.project, str(thing))
 
 
 ThingsDep = Annotated[list[Thing], Depends(things_of)]
@@ -119,7 +129,7 @@ AdminDep = Annotated[Caller, _needing("admin")]
 
 async def _changer(caller: SubmitterDep, things: ThingsDep) -> Caller:
     for thing in things:
-        caller.check_may_change(thing.owner, thing.project, str(thing))
+        check_may_change(caller, thing)
     return caller
 
 

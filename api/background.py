@@ -18,6 +18,8 @@ from service.studies.purging import Purger
 from service.studies.rounds import Rounds
 from service.studies.searches import Searcher
 from service.studies.slices import Slices
+from service.webhooks import deliveries
+from service.webhooks.news import Herald
 
 _RELAY_S = 1.0
 _STUDIES_S = 1.0
@@ -26,6 +28,7 @@ _PURGE_S = 5.0
 _PLUGINS_S = 1.0
 _TRIM_S = 600.0
 _RELEASE_S = 1.0
+_NEWS_S = 2.0
 _ROUNDS: Mapping[str, type[Rounds]] = {
     "searcher": Searcher,
     "decider": Decider,
@@ -62,6 +65,7 @@ def loops(state: State) -> Iterator[None]:
         Loop("plugins", _counted(state, "plugins", state.plugins.record), _PLUGINS_S),
         Loop("release", Announcement(state.database).round, _RELEASE_S),
         Loop("purger", _counted(state, "purger", purger.round), _PURGE_S),
+        *_webhooks(state),
         Loop("trimmer", _counted(state, "trimmer", partial(_trim, state)), _TRIM_S),
     ]
     for loop in running:
@@ -73,8 +77,22 @@ def loops(state: State) -> Iterator[None]:
             loop.stop()
 
 
+def _webhooks(state: State) -> list[Loop]:
+    settings = state.settings
+    urls = [url for url in settings.webhooks.split(",") if url]
+    herald = Herald(state.database, urls, settings.lease_s)
+    running = [Loop("herald", _counted(state, "herald", herald.round), _NEWS_S)]
+    if settings.webhook_secret is not None:
+        deliverer = deliveries.Deliverer(state.database, settings.webhook_secret)
+        work = _counted(state, "deliverer", deliverer.round)
+        running.append(Loop("deliverer", work, _NEWS_S))
+    return running
+
+
 def _trim(state: State) -> int:
-    return audit.trim(state.database, state.settings.audit_days) + sessions.trim(state.database)
+    database = state.database
+    trimmed = audit.trim(database, state.settings.audit_days) + sessions.trim(database)
+    return trimmed + deliveries.trim(database)
 
 
 def _counted(state: State, name: str, work: Callable[[], int]) -> Callable[[], None]:

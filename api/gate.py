@@ -9,6 +9,7 @@ from api import errors
 from api.auth import bearer_token, identify
 from api.callers import Callers
 from api.origins import check_same_origin
+from api.root_path import inner_path
 from normlab.errors import NormlabError
 from service.store import sight
 
@@ -45,7 +46,7 @@ class Gate:
     async def _check(self, request: Request) -> None:
         if bearer_token(request) is None:  # then a browser may authenticate it with the cookie
             check_same_origin(request)
-        if has_body(request) and request.url.path != LOGIN:
+        if has_body(request) and inner_path(request.scope) != LOGIN:
             await identify(request, self._callers)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Literal
 from uuid import UUID
 
@@ -51,6 +52,7 @@ class Things:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: OrderedDict[tuple[Kind, UUID], tuple[str, str]] = OrderedDict()
+        self._lock = Lock()
 
     async def named_by(self, request: Request) -> list[Thing]:
         """
@@ -63,21 +65,26 @@ class Things:
 
     async def find(self, kind: Kind, given: str) -> Thing:
         """Return the thing whose id is *given*; raise NotFound if there is none."""
-        key = (kind, parse_id(given, kind))
-        found = self._known.get(key)
+        found = self._known.get((kind, parse_id(given, kind)))
         if found is None:
-            found = await run_in_threadpool(self._look_up, key)
-            if found is None:
-                raise unknown(kind, given)
+            return await run_in_threadpool(self.look_up, kind, given)
+        return Thing(kind, given, *found)
+
+    def look_up(self, kind: Kind, given: str) -> Thing:
+        """Do the same, waiting for the database in this thread."""
+        key = parse_id(given, kind)
+        with self._database.autocommit() as connection:
+            row: Any = connection.execute(_FIND[kind], {"id": key}).first()
+        if row is None:
+            raise unknown(kind, given)
+        self._remember((kind, key), (row.project, row.owner))
+        return Thing(kind, given, row.project, row.owner)
+
+    def _remember(self, key: tuple[Kind, UUID], found: tuple[str, str]) -> None:
+        with self._lock:
             self._known[key] = found
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-        return Thing(kind, given, *found)
-
-    def _look_up(self, key: tuple[Kind, UUID]) -> tuple[str, str] | None:
-        with self._database.autocommit() as connection:
-            row: Any = connection.execute(_FIND[key[0]], {"id": key[1]}).first()
-        return None if row is None else (row.project, row.owner)
 
 
 def unknown(kind: Kind, given: str) -> NotFound:

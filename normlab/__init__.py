@@ -47,7 +47,7 @@ _LATER: Dict[str, str] = {
     "runs": "normlab.client",
     "stack": "normlab.client",
     "convert": "normlab.norms.conversion",
-    "load": "normlab.loading",
+    "load": "normlab.trained",
     "normalizer": "normlab.plugins.declaring",
     "network": "normlab.plugins.declaring_data",
     "dataset": "normlab.plugins.declaring_data",

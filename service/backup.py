@@ -93,7 +93,7 @@ class _Progress:
 
 def _summary(manifest: Manifest, path: Path) -> dict[str, object]:
     told = manifest.model_dump(mode="json", exclude={"files"})
-    return {"path": str(path), **told, "files": len(manifest.files), "bytes": manifest.bytes}
+    return {"path": str(path), **told, "files": len(manifest.files), "bytes": manifest.size}
 
 
 def _say(line: dict[str, object]) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from normlab import __version__
 from normlab.errors import ServiceUnavailable
-from normlab.host.limits import driver_gpus, usable_cores
+from normlab.host.limits import driver_gpus, usable_cores, usable_memory_bytes
 from normlab.plain_text import shown
 from normlab.specs.devices import DEVICES
 from service.jobs import leases, seats, workers
@@ -32,6 +32,7 @@ from service.store.database import Database, newest_revision, own_address
 from workers.bell import Bell
 from workers.gpus import GpuPool, gpu_names
 from workers.host_facts import host_facts, probe, unprobed
+from workers.lags import Lags
 from workers.loads import Loads
 from workers.pack_supervisor import work_on
 from workers.process import FreshLauncher, Launcher, import_path
@@ -78,6 +79,7 @@ class Worker:
         )
         self._bell = bell
         self._refusal: str | None = "its release has not been compared yet"
+        self._lags = Lags()
         self._warm: WarmLauncher | None = None
         self._gpus: GpuPool | None = None
         if DEVICES[device].owns_units:
@@ -92,6 +94,7 @@ class Worker:
             leaving=leaving,
             gpus=self._gpus,
             cannot_load=self._loads.learn,
+            lags=self._lags,
         )
         self._slots = SlotGroup(slots, self._claim, self._work_on, bell, leaving, settings.poll_s)
         self._presence = Loop("presence", self._beat, settings.heartbeat_s)
@@ -137,10 +140,15 @@ class Worker:
             alone = leases.claim(
                 self._database, self.device, self.id, lease_s, most_replicas, self._loads
             )
-            return None if alone is None else with_mates(self._database, alone, lease_s)
+            return None if alone is None else self._packed(alone)
         chair = Chair(self.id, self.device, self._address, most_replicas, offer)
         found = seats.claim(self._database, chair, lease_s, self._loads)
-        return with_mates(self._database, found, lease_s) if isinstance(found, Lease) else found
+        return self._packed(found) if isinstance(found, Lease) else found
+
+    def _packed(self, alone: Lease) -> Lease:
+        settings = self._settings
+        room = settings.job_memory_bytes or usable_memory_bytes() // settings.slots
+        return with_mates(self._database, alone, settings.lease_s, room)
 
     def _work_on(self, work: Lease | Seat) -> None:
         if isinstance(work, Seat):
@@ -201,6 +209,7 @@ class Worker:
             "able": self._facts.available and self._refusal is None,
             "clock_offset_s": round(self._clock_offset_s(), 3),
             "address": self._address,
+            "ingest_lag_s": round(self._lags.longest_s, 1),
             "last_look_s": round(self._slots.idle_and_blind_s, 1),
         }
 

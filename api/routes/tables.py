@@ -10,9 +10,8 @@ from functools import partial
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
-from api.auth import ReaderDep, SubmitterDep
+from api.auth import ReaderDep, SubmitterDep, check_may_change
 from api.bodies import JsonRoute, answer
-from api.callers import Caller
 from api.costly import UNDER_WAY, costly, load_for_tables
 from api.state import State, StateDep
 from normlab.presentation.columns import plain_cell
@@ -28,7 +27,7 @@ from normlab.records.tables import (
     TableRecord,
 )
 from normlab.specs.cells import label
-from service.jobs import changes, names, reading, several, table, trash
+from service.jobs import changes, names, several, table, trash
 from service.results import run_comparison, seed_groups
 
 router = APIRouter(tags=["tables"], route_class=JsonRoute)
@@ -108,7 +107,7 @@ def cancel_jobs(asked: SeveralJobs, caller: SubmitterDep, state: StateDep) -> Ch
     """Cancel several jobs; the answer says which cannot be, and why."""
 
     def cancel(job: str) -> None:
-        _check_owner(state, caller, job)
+        check_may_change(caller, state.things.look_up("job", job))
         changes.cancel(state.database, job, by=caller.actor)
 
     return several.change(asked.jobs, cancel)
@@ -119,14 +118,10 @@ def delete_jobs(asked: SeveralJobs, caller: SubmitterDep, state: StateDep) -> Ch
     """Move several jobs into the trash; the answer says which cannot be, and why."""
 
     def delete(job: str) -> None:
-        _check_owner(state, caller, job)
+        check_may_change(caller, state.things.look_up("job", job))
         trash.trash(state.database, job, by=caller.actor)
 
     return several.change(asked.jobs, delete)
-
-
-def _check_owner(state: State, caller: Caller, job: str) -> None:
-    caller.check_owns(reading.get(state.database, job).owner, f"job {job}")
 
 
 def _page(state: State, question: TableQuestion) -> Response:

@@ -1,6 +1,7 @@
 // The page of one job: live curves, the log, events, artifacts, comparison with other jobs.
-import { ask, fail, follow, throttled } from "./app.js";
+import { ask, at, fail, follow, throttled } from "./app.js";
 import { Chart } from "./charts.js";
+import { moment } from "./times.js";
 
 const article = document.getElementById("job");
 const id = article.dataset.job;
@@ -56,7 +57,7 @@ function compare(other, label) {
   jobs.push({ id: other, label });
   const item = document.createElement("li");
   const link = document.createElement("a");
-  link.href = `/jobs/${other}`;
+  link.href = at(`/jobs/${other}`);
   link.textContent = label;
   const button = document.createElement("button");
   button.type = "button";
@@ -122,7 +123,7 @@ const readArtifacts = throttled(async () => {
   const found = await ask(`/v1/jobs/${id}/artifacts`);
   const rows = found.map((artifact) => {
     const link = document.createElement("a");
-    link.href = `/v1/jobs/${id}/artifacts/${encodeURIComponent(artifact.name)}`;
+    link.href = at(`/v1/jobs/${id}/artifacts/${encodeURIComponent(artifact.name)}`);
     link.download = "";
     link.textContent = artifact.name;
     return row([link, artifact.kind, [artifact.bytes.toLocaleString()], [artifact.step ?? "–"]]);
@@ -143,15 +144,10 @@ function row(cells) {
 const eventRows = document.getElementById("events");
 eventRows.replaceChildren();
 
-/** In UTC, as all times of the page. */
-function moment(at) {
-  return new Date(at).toISOString().slice(0, 19).replace("T", " ");
-}
-
 function tell(event) {
   const details = Object.entries(event.payload).filter(([, v]) => v !== null)
     .map(([k, v]) => `${k}: ${typeof v === "object" ? JSON.stringify(v) : v}`).join(", ");
-  eventRows.prepend(row([moment(event.at), event.kind, details]));
+  eventRows.prepend(row([moment(event.at, true), event.kind, details]));
   if (empty) readLog(); // which tells what happened where nothing was printed
 }
 

@@ -1,5 +1,5 @@
 // New job: every change is validated on the server, which knows all the rules.
-import { fail, inProject, post, throttled } from "./app.js";
+import { at, fail, inProject, post, throttled } from "./app.js";
 import { JobForm, validate } from "./form.js";
 
 const element = document.getElementById("form");
@@ -64,7 +64,7 @@ element.addEventListener("submit", async (event) => {
   button.disabled = true;
   try {
     const job = await post(inProject("/v1/jobs"), spec, { "Idempotency-Key": key });
-    location.assign(`/jobs/${job.id}`);
+    location.assign(at(`/jobs/${job.id}`));
   } catch (error) {
     form.complain(error.problem?.errors || []);
     fail(error.message);

@@ -1,5 +1,5 @@
 // New study: axes over a base job, and a preview from the server with every change.
-import { fail, inProject, post, throttled, tryOut } from "./app.js";
+import { at, fail, inProject, post, throttled, tryOut } from "./app.js";
 import { JobForm } from "./form.js";
 
 const element = document.getElementById("form");
@@ -144,7 +144,7 @@ element.addEventListener("submit", async (event) => {
   button.disabled = true;
   try {
     const made = await post(inProject("/v1/studies"), study());
-    location.assign(`/studies/${made.id}`);
+    location.assign(at(`/studies/${made.id}`));
   } catch (error) {
     complain(error.problem?.errors || []);
     fail(error.message);

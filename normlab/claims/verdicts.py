@@ -57,7 +57,7 @@ class Verdict:
     tuned: ResultTable | None = None
     """Of the tuning seeds, one row per combination; None if there are none."""
     seconds: float | None = None
-    """From the first job to the last one, with what ran beside; None if it is unknown."""
+    """For how long some job of it ran; None if it is unknown."""
 
     @property
     def words(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
@@ -25,10 +24,9 @@ def run_claim(client: Any, claim: Claim, spec: StudySpec, quiet: bool) -> Tuple[
 
     if not quiet:
         print(f"\n{claim.title}\n{claim.says}\n", flush=True)
-    start = time.monotonic()
     spec, tuned = _tune(client, claim, spec, quiet)
     verdict, whole = _judge(client, claim, spec, quiet)
-    verdict = replace(verdict, tuned=tuned, seconds=time.monotonic() - start)
+    verdict = replace(verdict, tuned=tuned)
     if not quiet:
         print_results(client, verdict.table)
         print()

@@ -65,14 +65,13 @@ def metric_names(ctx: typer.Context, incomplete: str) -> List[str]:
 
 def _asked(ctx: typer.Context, ask: Callable[[Client], AnswerT]) -> Optional[AnswerT]:
     """Return what the API answers, which knows the names of plugins too; None if it does not."""
-    from normlab.cli.connecting import Address, resolve
-    from normlab.client import Client
+    from normlab.cli.connecting import Address, client_of, resolve
 
     params = ctx.find_root().params
     address = Address(params.get("url"), params.get("token"), params.get("data_dir"))
     try:
         found = resolve(address)
-        with Client(found.url, found.token, tries=1, timeout_s=PATIENCE_S) as client:
+        with client_of(found, tries=1, timeout_s=PATIENCE_S) as client:
             return ask(client)
     except (NormlabError, ValueError):
         return None

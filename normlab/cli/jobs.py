@@ -148,6 +148,7 @@ def _show(job: JobDetail) -> None:
         *beginnings(job),
         ("norm layers", made.get("conversion")),
         ("weights", made.get("weights")),
+        ("sharding", made.get("sharding")),
         ("error", f"{job.error.failure_kind}: {job.error.message}" if job.error else None),
     ]
     print_table(["what", "value"], [fact for fact in facts if fact[1] is not None])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Dict, Iterator
 
 import typer
 
-from normlab.cli.connecting import Address, connect, data_dir_of
+from normlab.cli.connecting import Address, client_of, connect, data_dir_of
 from normlab.errors import NormlabError
 from normlab.host.limits import usable_cores
 from normlab.stacks.connection import forget_connection
@@ -34,7 +34,6 @@ def running_or_own_stack(ctx: typer.Context) -> Iterator[Client]:
         with connect(ctx) as client:
             yield client
         return
-    from normlab.client import Client
 
     data_dir = data_dir_of(address)
     forget_connection(data_dir)  # of a stack that was killed
@@ -45,7 +44,7 @@ def running_or_own_stack(ctx: typer.Context) -> Iterator[Client]:
         file=sys.stderr,
         flush=True,
     )
-    with own_stack(data_dir, settings) as own, Client(own.url, own.token) as client:
+    with own_stack(data_dir, settings) as own, client_of(own) as client:
         yield client
 
 
@@ -53,11 +52,10 @@ def _answers(address: Address) -> bool:
     found = running_stack(data_dir_of(address))
     if found is None:
         return False
-    from normlab.client import Client
 
     left = found.connection
     try:
-        with Client(left.url, left.token, tries=1, timeout_s=10.0) as client:
+        with client_of(left, tries=1, timeout_s=10.0) as client:
             client.devices()
     except NormlabError:
         return False

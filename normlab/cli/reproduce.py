@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 import platform
-import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Set, Tuple
 
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
             "normlab reproduce a                          one claim, with its verdict",
             "normlab reproduce a --first-seed 100         the same with other seeds",
             "normlab reproduce --all --page docs/claims.md",
-            "normlab reproduce a -s base.device=cuda -s base.dataset.name=cifar10",
+            "normlab reproduce a --on cifar10 -s base.device=cuda",
         )
     )(reproduce)
 
@@ -53,7 +53,17 @@ def reproduce(
         metavar="FIELD=VALUE",
         help="Change the study, for example base.device=cuda.",
     ),
-    page: Optional[Path] = typer.Option(None, help="Write a page with all verdicts and plots."),
+    on: Optional[str] = typer.Option(
+        None,
+        "--on",
+        metavar="DATASET",
+        help="Train on all of this dataset, such as cifar10; with --all, claims about another "
+        "task are left out.",
+        show_default=False,
+    ),
+    page: Optional[Path] = typer.Option(
+        None, help="Write a page of verdicts and plots; what it has of other claims stays."
+    ),
     as_json: bool = AsJson,
 ) -> int:
     """Run claims of the papers as studies, and report which of them hold here.
@@ -75,8 +85,11 @@ def reproduce(
         raise InvalidSpec("no claim: name some, or --all; `normlab reproduce --list` has them")
     if quick or seeds:  # so many, and no more
         chosen = [c.model_copy(update={"decide": None}) for c in chosen]
+    if on and everything:
+        chosen = _for_task_of(on, chosen)
     studies = [
-        _changed(c.at(quick=quick, seeds=seeds, first_seed=first_seed), sets) for c in chosen
+        _changed(_elsewhere(c.at(quick=quick, seeds=seeds, first_seed=first_seed), on), sets)
+        for c in chosen
     ]
     with running_or_own_stack(ctx) as client:
         try:
@@ -89,6 +102,24 @@ def reproduce(
     if as_json:
         print_json([_summary(v) for v in verdicts])
     return 0 if whole else 1
+
+
+def _elsewhere(study: StudySpec, dataset: Optional[str]) -> StudySpec:
+    from normlab.claims.elsewhere import on_dataset
+
+    return study if dataset is None else on_dataset(study, dataset)
+
+
+def _for_task_of(dataset: str, claims: List[Claim]) -> List[Claim]:
+    """Leave out, and name, the claims whose task *dataset* is not for."""
+    from normlab.specs.datasets import DATASETS
+
+    task = DATASETS[dataset].task if dataset in DATASETS else None
+    fitting = [c for c in claims if DATASETS[c.study.base["dataset"]["name"]].task == task]
+    left = [c.key for c in claims if c not in fitting]
+    if fitting and left:
+        print(f"left out, about another task: {', '.join(left)}", file=sys.stderr, flush=True)
+    return fitting or claims
 
 
 def _changed(study: StudySpec, overrides: List[str]) -> StudySpec:
@@ -169,7 +200,9 @@ def _keys(study: StudySpec) -> Set[str]:
 
 
 def _write_page(client: Any, verdicts: List[Verdict], page: Path) -> None:
-    from normlab.claims import report
+    from normlab.claims import page as pages
+    from normlab.claims.claim import load_claims
+    from normlab.claims.gathering import running_s
     from normlab.claims.pictures import draw_claim
     from normlab.errors import InvalidSpec
 
@@ -180,9 +213,15 @@ def _write_page(client: Any, verdicts: List[Verdict], page: Path) -> None:
             draw_claim(verdict, client, folder / f"{verdict.claim.key}.png")
         except InvalidSpec as e:
             print(f"no plot of {verdict.claim.key}: {e}", file=sys.stderr)
-    words = sys.argv[sys.argv.index("reproduce") :] if "reproduce" in sys.argv else ["reproduce"]
-    command = f"normlab {shlex.join(words)}"  # without global options, such as a token
-    text = report.page(verdicts, _machine(client), command, folder.name)
+    machine = _machine(client)
+    timed = (replace(v, seconds=running_s(v, client)) for v in verdicts)
+    new = {v.claim.key: pages.entry(v, folder.name, machine) for v in timed}
+    known = load_claims()
+    before = page.read_text(encoding="utf-8") if page.is_file() else ""
+    found = {**pages.kept(before, known), **new}
+    entries = [found[key] for key in known if key in found]
+    lacking = [claim for key, claim in known.items() if key not in found]
+    text = pages.page(entries, lacking, folder.name)
     page.write_text(text, encoding="utf-8")
     print(f"wrote {page}", file=sys.stderr)
 

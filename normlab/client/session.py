@@ -54,6 +54,7 @@ from normlab.records import (
 from normlab.records.access import AuditRecord
 from normlab.records.outlook import OutlookRecord
 from normlab.specs.jobs import JobSpec
+from normlab.stacks.connection import Connection
 
 # between two requests for a log that is followed
 FOLLOW_S = 0.5
@@ -72,6 +73,7 @@ class Client:
         tries: the number of tries for a request that may be repeated; 1 never repeats.
         http: another transport of httpx, for tests.
         sleep: waits between tries.
+        certificate: the file of the server's certificate, if no authority has signed it.
 
     A job or study is given by its id, or by a unique beginning or end of it; `job_id` completes
     such a part. A study may also be given by its name, if it is unique among yours. Every method
@@ -88,9 +90,16 @@ class Client:
         tries: int = 5,
         http: Optional[httpx.BaseTransport] = None,
         sleep: Callable[[float], None] = time.sleep,
+        certificate: Union[str, Path, None] = None,
     ) -> None:
         self.transport = Transport(
-            url, token, timeout_s=timeout_s, tries=tries, http=http, sleep=sleep
+            url,
+            token,
+            timeout_s=timeout_s,
+            tries=tries,
+            http=http,
+            sleep=sleep,
+            certificate=None if certificate is None else Path(certificate),
         )
         self.studies = Studies(self.transport)
         self.tokens = Tokens(self.transport)
@@ -99,6 +108,11 @@ class Client:
         self.trash = Trash(self.transport)
         self.job_id = references.jobs(self.transport).full
         self.inside = Inside(self.transport, self.job_id)
+
+    @classmethod
+    def of(cls, found: Connection, **how: Any) -> Client:
+        """Return a client of the stack that *found* connects to; *how* is that of `Client`."""
+        return cls(found.url, found.token, certificate=found.certificate, **how)
 
     def __enter__(self) -> Client:
         return self

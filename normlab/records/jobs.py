@@ -45,6 +45,9 @@ class JobRecord(BaseModel):
     timing_valid: bool = Field(
         description="false if the speed is that of an emulation, or of a pack of jobs"
     )
+    packed: Union[int, None] = Field(
+        None, description="jobs that were trained as one with it, itself among them; null: alone"
+    )
     priority: int
     attempt: int = Field(description="attempts begun")
     max_attempts: int

@@ -68,7 +68,7 @@ class _TarWriter:
         about = tarfile.TarInfo(name)
         about.size, about.mode = size, 0o600
         reading = _Hashing(source)
-        self._tar.addfile(about, reading)  # type: ignore[arg-type]  # it only reads
+        self._tar.addfile(about, reading)
         return reading.as_file(name)
 
 

@@ -53,8 +53,8 @@ class Manifest(BaseModel):
     damaged: list[str] = Field([], description="files that differ from what their job wrote")
 
     @property
-    def bytes(self) -> int:
-        """The size of all files."""
+    def size(self) -> int:
+        """The bytes of all files."""
         return sum(file.bytes for file in self.files)
 
     @classmethod
@@ -75,7 +75,7 @@ class Manifest(BaseModel):
         if self.revision not in known_revisions():
             raise InvalidSpec(
                 f"{where} was written by normlab {self.version} at revision {self.revision} of the "
-                f"database, and this version knows revisions up to {newest_revision()}; restore it "
+                f"database; the newest that this version knows is {newest_revision()}; restore it "
                 f"with normlab {self.version} or a later one"
             )
 

@@ -71,7 +71,7 @@ def _refuse_data(data_dir: Path) -> None:
 def _extract(archive: Archive, half: Path, progress: Progress) -> None:
     (half / JOBS).mkdir(mode=0o700, parents=True)
     half.chmod(0o700)
-    done, whole = 0, archive.manifest.bytes
+    done, whole = 0, archive.manifest.size
     for file in archive.manifest.files:
         path = half / file.name
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -59,7 +59,7 @@ def write_backup(
 def check_backup(source: Path, progress: Progress = lambda *_: None) -> Manifest:
     """Read the backup at *source* to its end; raise InvalidSpec if anything of it is damaged."""
     with reading(source) as archive, open(os.devnull, "wb") as nowhere:
-        done, whole = 0, archive.manifest.bytes
+        done, whole = 0, archive.manifest.size
         for file in archive.manifest.files:
             archive.copy(file, nowhere)
             done += file.bytes

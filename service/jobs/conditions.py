@@ -42,8 +42,8 @@ NAME: ColumnElement[str] = func.coalesce(_j.name, STUDY_NAME)
 COLUMNS: Mapping[str, ColumnElement[Any]] = {
     name: schema.job.c[name]
     for name in (
-        "owner", "project", "state", "device", "runtime", "normalizer", "proxy", "model", "dataset",
-        "batch_size", "samples_per_update", "seed", "priority", "attempt", "step", "epoch",
+        "owner", "project", "state", "device", "runtime", "packed", "normalizer", "proxy", "model",
+        "dataset", "batch_size", "samples_per_update", "seed", "priority", "attempt", "step", "epoch",
         "epochs", "worker", "fingerprint",
     )
 } | {

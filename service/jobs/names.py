@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select, true
 
 from normlab.records.tables import FieldList, FieldRecord
 from normlab.specs.datasets import DATASETS
@@ -14,6 +14,7 @@ from normlab.specs.options import options
 from service.jobs.columns import FIXED, column, known_fields
 from service.store import schema
 from service.store.database import Database
+from service.store.sight import current
 
 _MOST_METRICS = 2000
 _STATES = ("queued", "running", "succeeded", "failed", "cancelled")
@@ -27,16 +28,27 @@ _MEANINGS = {
 
 
 def names(database: Database) -> FieldList:
-    """List the columns of jobs, the fields of their specification, and all reported metrics."""
+    """List the columns of jobs, the fields of their specification, and metrics in sight."""
     key = schema.metric_key.c
     with database.autocommit() as connection:
-        query = select(key.name).order_by(key.name).limit(_MOST_METRICS + 1)
+        query = select(key.name).where(reported_in_sight()).order_by(key.name)
+        query = query.limit(_MOST_METRICS + 1)
         metrics = list(connection.execute(query).scalars())
     fields = [FieldRecord(name=name, kind="metric", type="number") for name in metrics]
     return FieldList(
         fields=[*_columns(), *_of_spec(), *fields[:_MOST_METRICS]],
         more_metrics=len(metrics) > _MOST_METRICS,
     )
+
+
+def reported_in_sight() -> ColumnElement[bool]:
+    """Whether a job in sight has reported the metric of a row of `metric_key`."""
+    if current().projects is None:
+        return true()
+    last = schema.metric_last.c
+    of_jobs = schema.metric_last.join(schema.job, schema.job.c.id == last.job)
+    found = select(last.key).select_from(of_jobs).where(current().condition(schema.job.c.project))
+    return schema.metric_key.c.id.in_(found)
 
 
 def _columns() -> list[FieldRecord]:

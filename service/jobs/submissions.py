@@ -14,6 +14,7 @@ from normlab.records.projects import DEFAULT
 from normlab.specs.jobs import JobSpec
 from service.jobs.quota import LOCK, LOCK_SHARED, MARGIN
 from service.jobs.records import LIVE, SHOWN, read_records, record_of
+from service.requests import current_request
 from service.store import audit, schema
 from service.store.audit import Actor
 from service.store.database import Database, cursor_of
@@ -24,7 +25,7 @@ _WRITTEN = (
     "id", "owner", "project", "name", "request_hash", "spec", "fingerprint", "normalizer", "proxy",
     "model", "dataset", "batch_size", "samples_per_update", "seed", "device", "device_reason",
     "priority", "max_attempts", "time_limit_s", "hosts", "epochs", "idempotency_key", "study",
-    "cell", "steps", "code",
+    "cell", "steps", "code", "request",
 )  # fmt: skip
 # One round trip, and one commit. An owner's queued jobs are counted up to the limit, and
 # before the job is added. The last row has the result: no job if its key or cell already exists.
@@ -165,6 +166,7 @@ def row_of(
         "hosts": spec.hosts or 1,
         "epochs": spec.epochs,
         "code": list(spec.code),
+        "request": current_request(),
     }
 
 

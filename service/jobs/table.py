@@ -32,6 +32,7 @@ from service.jobs.columns import Column, column
 from service.jobs.filter_costs import comparisons
 from service.jobs.filters import parse
 from service.jobs.listing import JobFilters
+from service.jobs.names import reported_in_sight
 from service.store import schema
 from service.store.cursors import decode_cursor, encode_cursor
 from service.store.database import Database
@@ -159,7 +160,7 @@ def gone_metrics(
     columns: Sequence[Column],
     order: Order | None = None,
 ) -> list[str]:
-    """List the metrics of *question* that no job has reported, those of its filter included."""
+    """List the metrics of *question*, and of its filter, that no job in sight has reported."""
     asked = [of.metric for of in columns] + ([order.of.metric] if order else [])
     if question.filter:
         asked += [
@@ -169,7 +170,8 @@ def gone_metrics(
     if not names:
         return []
     key = schema.metric_key.c
-    known = set(connection.execute(select(key.name).where(key.name.in_(names))).scalars())
+    query = select(key.name).where(key.name.in_(names), reported_in_sight())
+    known = set(connection.execute(query).scalars())
     return [name for name in names if name not in known]
 
 

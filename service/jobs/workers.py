@@ -25,7 +25,7 @@ _BEAT = text("""
         slots = excluded.slots, busy = excluded.busy, description = excluded.description,
         memory_bytes = excluded.memory_bytes, versions = excluded.versions,
         facts = excluded.facts, version = excluded.version, revision = excluded.revision,
-        seen_at = excluded.seen_at, live_until = excluded.live_until
+        lost_at = null, seen_at = excluded.seen_at, live_until = excluded.live_until
 """)
 _LEAVE = text("delete from worker where id = :id")
 # Nobody sits there any more: an offer is withdrawn, and a seat's leader need not wait for silence.

@@ -60,6 +60,12 @@ study = Table(
     Column("cancelling", Boolean, nullable=False, server_default="false"),
     Column("priority", SmallInteger),
     Column("trashed_at", MOMENT),  # since when it has been in the trash
+    Column("announced_at", MOMENT),  # to webhooks: that it has ended
+    Index(
+        "study_unannounced",
+        "id",
+        postgresql_where=text("announced_at is null or announced_at < asked_at"),
+    ),
     Index("study_by_age", text("created_at desc"), "id"),
     Index(
         "study_once",
@@ -105,6 +111,8 @@ job = Table(
     Column("state", Text, nullable=False, server_default="queued"),
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("forgiven", Integer, nullable=False, server_default="0"),
+    Column("pack_limit", SmallInteger),  # most members of a pack with it, after one failed
+    Column("packed", SmallInteger),  # members of the largest pack that trained it; null: none
     Column("lease_until", MOMENT),
     Column("not_before", MOMENT),
     Column("rung_at", MOMENT),
@@ -122,6 +130,7 @@ job = Table(
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
     Column("started_at", MOMENT),
     Column("finished_at", MOMENT),
+    Column("request", Text),  # that submitted it, which is also the id of its trace
     Column("trashed_at", MOMENT),
     CheckConstraint(
         "state in ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
@@ -337,6 +346,7 @@ worker = Table(
     Column("started_at", MOMENT, nullable=False, server_default=NOW),
     Column("seen_at", MOMENT, nullable=False, server_default=NOW),
     Column("live_until", MOMENT, nullable=False),
+    Column("lost_at", MOMENT),  # since when webhooks know that it is silent
     Column("version", Text),  # of normlab, and the schema that it knows; null: too old to say it
     Column("revision", Text),
     # What its jobs find: packages by name (null: not known yet), and the plugins that were tried,
@@ -353,4 +363,31 @@ release = Table(
     Column("version", Text, nullable=False),
     Column("since", MOMENT, nullable=False, server_default=NOW),
     CheckConstraint("one", name="one"),
+)
+
+# Counts that only grow, which many processes add to.
+tally = Table(
+    "tally",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("device", Text, primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("failure_kind", Text, primary_key=True),
+    Column("n", BigInteger, nullable=False),
+)
+
+# A message to a webhook, until it is delivered.
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", JSONB, nullable=False),
+    Column("created_at", MOMENT, nullable=False, server_default=NOW),
+    Column("due_at", MOMENT, nullable=False, server_default=NOW),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("delivered_at", MOMENT),
+    Column("problem", Text),
+    Index("delivery_due", "due_at", postgresql_where=text("delivered_at is null")),
 )

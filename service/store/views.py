@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 
 from normlab.errors import Conflict, NotFound, QuotaExceeded
+from normlab.records.projects import EVERYBODY
 from normlab.records.views import NewView, ViewList, ViewRecord
 from service.store import schema
 from service.store.database import Database
 from service.store.identity import new_id, parse_id
+from service.store.sight import current
 
 MOST = 200
 _v = schema.saved_view.c
@@ -71,11 +73,20 @@ def delete(database: Database, view: str) -> None:
 
 
 def _get(connection: Connection, view: str) -> ViewRecord:
-    query = select(schema.saved_view).where(_v.id == parse_id(view, "view"))
+    query = select(schema.saved_view).where(_v.id == parse_id(view, "view"), _of_a_colleague())
     row = connection.execute(query).first()
     if row is None:
         raise NotFound(f"there is no view {view!r}; it may have been deleted")
     return _record(row)
+
+
+def _of_a_colleague() -> ColumnElement[bool]:
+    """Whether the owner of a view is a member of a project in sight."""
+    if current().projects is None:
+        return true()
+    member = schema.member.c
+    shares = select(member.project).where(member.owner.in_((_v.owner, EVERYBODY)))
+    return shares.where(current().condition(member.project)).exists()
 
 
 def _record(row: Row[Any]) -> ViewRecord:

@@ -15,8 +15,9 @@ from service.plugins import store
 from service.results import reports
 from service.store.database import Database
 from tests.api.conftest import a_job, token_header
+from tests.api.test_access import VIEW
 
-RED = {"ann": "admin", "rob": "submit", "rhea": "read"}
+RED = {"ann": "admin", "rhea": "read", "rob": "submit"}  # rob last, who deletes his view
 BLUE = {"bo": "admin", "bea": "submit"}
 SHA256 = "5" * 64
 STUDY = {
@@ -41,17 +42,19 @@ class Team:
     ended: str
     study: str
     digest: str
+    view: str
 
     @property
     def places(self) -> dict[str, str]:
         """What stands in the paths of routes."""
         return {"job": self.job, "study": self.study, "project": "red", "digest": self.digest,
-                "name": "x", "verb": "pause", "kind": "batch"}  # fmt: skip
+                "view": self.view, "name": "x", "verb": "pause", "session": "x",
+                "kind": "batch"}  # fmt: skip
 
     @property
     def secrets(self) -> list[str]:
         """What nobody outside of red may read anywhere."""
-        things = [self.job, self.ended, self.study, self.digest, SHA256]
+        things = [self.job, self.ended, self.study, self.digest, self.view, SHA256]
         return [*things, "crimson", '"rob"', ">rob<"]
 
 
@@ -73,6 +76,7 @@ def a_team(database: Database, admin: httpx.Client) -> Team:
         ended=ended,
         study=add(admin, headers["rob"], "/v1/studies", STUDY),
         digest=_uploaded(database),
+        view=add(admin, headers["rob"], "/v1/views", {**VIEW, "name": "crimson view"}),
     )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
+from pathlib import Path
 
 import httpx
 
@@ -112,6 +115,15 @@ def test_a_view_is_saved_opened_by_others_and_changed_by_its_owner_alone(
     assert client.delete(path, headers=ada).status_code == 204
     gone = client.get(path, headers=ada)
     assert (gone.status_code, "may have been deleted" in gone.json()["detail"]) == (404, True)
+
+
+def test_the_documented_export_is_answered(client: httpx.Client, database: Database) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "many-runs.md").read_text()
+    (body,) = re.findall(r"-d '(.*)'", page)
+    submit(database, seed=5, name="of the docs")
+    report(database, {"val/accuracy": [0.5]})
+    response = client.post("/v1/jobs:export", json=json.loads(body))
+    assert "of the docs,5,0.1,0.5" in response.text
 
 
 def test_a_job_can_be_submitted_and_read_beside_the_routes_of_tables(client: httpx.Client) -> None:

@@ -7,8 +7,9 @@ from typing import Any, Sequence
 
 import pytest
 
-from normlab.claims import report
+from normlab.claims import page, report
 from normlab.claims.claim import Claim, Effect, find_claim, first_part, load_claims
+from normlab.claims.elsewhere import on_dataset
 from normlab.claims.verdicts import Found, Verdict, best_by_other_seeds, judge, weigh
 from normlab.errors import InvalidSpec, NotFound
 from normlab.records import ResultRow, ResultTable
@@ -39,7 +40,7 @@ def test_a_quick_study_is_not_the_real_one() -> None:
     claim = find_claim("a")
     assert claim.at(quick=True).fingerprint() != claim.study.fingerprint()
     assert claim.at() == claim.study
-    assert claim.at(first_seed=100).seeds == (100, 101, 102, 103, 104)
+    assert claim.at(first_seed=100).seeds == tuple(range(100, 120))
 
 
 def test_an_unknown_claim_points_to_the_list() -> None:
@@ -171,7 +172,7 @@ def test_a_claim_that_decides_adds_seeds_round_after_round() -> None:
 
 def test_the_report_says_what_the_rounds_can_find() -> None:
     claim = claim_of(effect("above"), decide=DECIDE)
-    said = report.section(Verdict(claim, table(), ()), "b.png")
+    said = page.section(Verdict(claim, table(), ()), "b.png")
     assert "Up to 24 seeds: a difference 0.01 inside its limit shows with a power of 0.9" in said
 
 
@@ -193,6 +194,24 @@ def test_the_protocol_changes_with_the_question_and_not_with_its_words() -> None
     for changed in (claim_of(effect("above", 0.02)), claim_of(effect("above"), decide=DECIDE),
                     claim_of(effect("above"), best_over="optimizer.lr")):  # fmt: skip
         assert changed.protocol() != claim.protocol()
+
+
+def test_a_study_on_another_dataset_is_the_same_but_for_its_samples() -> None:
+    own = find_claim("a").study
+    other = on_dataset(own, "cifar10")
+    assert other.base["dataset"] == {"name": "cifar10"}
+    same = {"base": own.base, "name": own.name}
+    assert other.model_copy(update=same) == own
+    assert {c.spec.dataset.name for c in expand(other)} == {"cifar10"}
+
+
+@pytest.mark.parametrize(
+    ("key", "dataset", "rule"),
+    [("a", "cifar11", "no such dataset"), ("m", "cifar10", "it is for classification")],
+)
+def test_a_dataset_that_cannot_answer_is_refused(key: str, dataset: str, rule: str) -> None:
+    with pytest.raises(InvalidSpec, match=rule):
+        on_dataset(find_claim(key).study, dataset)
 
 
 def table() -> ResultTable:
@@ -245,7 +264,8 @@ def test_a_report_never_names_a_rate_at_which_a_seed_diverged_as_best() -> None:
         group_by=["normalizer", "optimizer.lr"], rows=rows,
     )  # fmt: skip
     verdict = Verdict(claim, table, ())
-    assert "Best `optimizer.lr` over all seeds: batch 0.1." in report.section(verdict, "c.png")
+    said = "Chosen `optimizer.lr` by the tuning seeds: batch 0.1."
+    assert said in page.section(verdict, "c.png")
 
 
 @every_claim
@@ -299,8 +319,11 @@ def test_a_verdict_shows_with_every_effect_and_contradicts_with_any() -> None:
                            ((high, open_), "undecided")):  # fmt: skip
         verdict = judge(claim_of(*effects), Answers(), "s", range(16), [16])
         assert verdict.words == words
-        page = report.page([verdict], "a test", "normlab reproduce", "claims")
-        assert f"## b-collapse: {words}" in page
-        assert f"Effects: {verdict.counts}. Protocol `{verdict.claim.protocol()[:12]}`" in page
-        assert "[arXiv:2106.03743](https://arxiv.org/abs/2106.03743)" in page
+        text = page.page([page.entry(verdict, "claims", "a machine")], [], "claims")
+        assert f"## b-collapse: {words}" in text
+        assert f"1 claims: **{int(words == 'shows')}** shows, " in text
+        assert f"| **{words}**: {verdict.claim.title} |" in text
+        assert f"**{page.sentence(verdict)}**" in text
+        assert f"Effects: {verdict.counts}. Protocol `{verdict.claim.protocol()[:12]}`" in text
+        assert "[arXiv:2106.03743](https://arxiv.org/abs/2106.03743)" in text
         assert len(report.effect_lines(verdict)) == len(effects)

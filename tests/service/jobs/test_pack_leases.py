@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from normlab.events import Failed
+from normlab.specs.costs import least_memory_bytes
 from normlab.specs.studies import StudySpec
-from service.jobs import leases
+from service.jobs import leases, workers
 from service.jobs.leases import Lease
 from service.jobs.pack_leases import with_mates
 from service.store.database import Database
@@ -79,6 +81,56 @@ def test_a_job_that_failed_in_a_pack_runs_alone_afterwards(database: Database) -
     for one in claim(database):
         assert leases.fail(database, one, lost)
     assert [len(claim(database)) for _ in range(3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("limit", "sizes"), [(2, [2, 1]), (1, [1, 1, 1])])
+def test_a_pack_that_failed_comes_back_in_smaller_ones(
+    database: Database, limit: int, sizes: list[int]
+) -> None:
+    queue(database, seeds=3)
+    before = claim(database)
+    assert all(leases.release(database, one, "its pack failed", limit) for one in before)
+    again = [claim(database) for _ in sizes]
+    assert [len(claims) for claims in again] == sizes
+    used = text("select distinct attempt - forgiven from job")
+    with database.begin() as connection:
+        assert list(connection.execute(used).scalars()) == [1]
+
+
+def test_a_pack_is_as_large_as_the_memory_of_a_process_allows(database: Database) -> None:
+    queue(database)
+    found = leases.claim(database, "cpu", "w", 30)
+    assert found is not None
+    room = 2 * least_memory_bytes(found.spec)
+    assert len(with_mates(database, found, 30, room).mates) == 1
+
+
+@pytest.mark.parametrize(("slots", "size"), [(1, 16), (2, 8), (4, 4)])
+def test_a_claim_of_auto_leaves_cells_to_the_other_slots(
+    database: Database, slots: int, size: int
+) -> None:
+    host = {"hostname": "h", "busy": 0, "description": "", "memory_bytes": None, "versions": {}}
+    workers.beat(database, worker="w", device="cpu", slots=slots, **host)
+    queue(database, seeds=16, pack="auto")
+    assert len(claim(database)) == size
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"axes": [{"normalizer.momentum": [0.1, 0.2]}], "seeds": 1},
+        {"base": {**SEEDS["base"], "time_limit_s": 60.0}},
+        {
+            "axes": [{"optimizer.lr": [0.1, 0.2]}],
+            "decide": {"metric": "train/images_per_s", "by": 10.0},
+        },
+    ],
+)
+def test_auto_packs_nothing_whose_gain_or_time_is_not_known(
+    database: Database, fields: dict[str, Any]
+) -> None:
+    queue(database, pack="auto", **fields)
+    assert len(claim(database)) == 1
 
 
 @pytest.mark.parametrize("pack", [4, "auto"])

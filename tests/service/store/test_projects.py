@@ -18,7 +18,7 @@ from service.store.database import _MIGRATIONS, Database
 from service.store.sight import NOTHING, Sight, seeing
 from tests.service.work import spec
 
-BEFORE = "0011"
+PROJECTS = "0015"
 OLD_JOB = text("""
     insert into job (id, owner, request_hash, spec, fingerprint, normalizer, proxy, model, dataset,
         batch_size, samples_per_update, seed, device, device_reason, priority, max_attempts, epochs)
@@ -43,7 +43,8 @@ def moved_to(database: Database, revision: str, way: str) -> None:
 def test_whatever_existed_belongs_to_the_default_project_which_everybody_shares(
     database: Database,
 ) -> None:
-    moved_to(database, BEFORE, "downgrade")
+    moved_to(database, PROJECTS, "downgrade")
+    moved_to(database, "-1", "downgrade")
     with database.begin() as connection:
         connection.execute(OLD_JOB)
         connection.execute(OLD_PLUGIN)

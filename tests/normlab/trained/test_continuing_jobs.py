@@ -12,7 +12,7 @@ pytest.importorskip("service.up", reason="the server's packages are not installe
 from normlab.client import Client
 from normlab.errors import Conflict, InvalidSpec
 from normlab.records import JobDetail
-from tests.normlab.loading.conftest import SMALL, Cli, done
+from tests.normlab.trained.conftest import SMALL, Cli, done
 
 FIELDS = {"normalizer": "batch", "schedule": "constant"}
 

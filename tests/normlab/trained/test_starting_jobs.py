@@ -15,7 +15,7 @@ from normlab.client.reruns import start_again
 from normlab.errors import Conflict, InvalidSpec
 from normlab.records import JobDetail
 from normlab.stacks.connection import Connection
-from tests.normlab.loading.conftest import SMALL, Cli, done
+from tests.normlab.trained.conftest import SMALL, Cli, done
 
 NOBODY = "01890000-0000-7000-8000-000000000000"
 SWAP = {"normalizers": "swap"}

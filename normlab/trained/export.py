@@ -1,7 +1,7 @@
 """
 Export a job's network as a program of torch.export, in a process that has torch.
 
-    python -m normlab.loading.export < order.json
+    python -m normlab.trained.export < order.json
 
 The order has url, token, job, out, data_root and trust_code; the answer is one line of JSON,
 with `written` or `error`.
@@ -20,8 +20,8 @@ from torch import nn
 
 from normlab.client import Client
 from normlab.errors import InvalidSpec, NormlabError
-from normlab.loading import Loaded, load
 from normlab.presentation.model_card import model_card
+from normlab.trained import Loaded, load
 
 CARD = "model_card.md"  # in the archive, where torch.export.load finds it as an extra file
 

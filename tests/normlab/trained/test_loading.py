@@ -18,12 +18,12 @@ pytest.importorskip("service.up", reason="the server's packages are not installe
 import normlab
 from normlab.client import Client
 from normlab.errors import Conflict, InvalidSpec, NotFound
-from normlab.loading import Loaded
-from normlab.loading.export import CARD, write_program
 from normlab.records import JobDetail
-from normlab.stacks.connection import Connection
-from tests.normlab.loading.conftest import SMALL, Cli, done
+from normlab.stacks.connection import Connection, read_connection
+from normlab.trained import Loaded
+from normlab.trained.export import CARD, write_program
 from tests.normlab.plugins.authors import no_plugins, written
+from tests.normlab.trained.conftest import SMALL, Cli, done
 
 __all__ = ["no_plugins"]
 
@@ -207,3 +207,10 @@ def test_bad_input_of_the_command_is_one_line(cli: Cli, trained: dict[str, JobDe
     code, _, err = cli("weights", trained["batch"].id, "--format", "onnx")
     assert (code, err.count("\n")) == (2, 1)
     assert "choose one of safetensors, torch-export" in err
+
+
+def test_the_stack_says_where_its_datasets_are(connection: Connection, folder: Path) -> None:
+    found = read_connection(folder)
+    assert found is not None
+    assert found.url == connection.url
+    assert found.data_root == str(folder.absolute() / "datasets")

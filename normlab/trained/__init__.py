@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
@@ -11,11 +12,11 @@ from torch import nn
 from normlab.client import Client
 from normlab.data.opening import data_of
 from normlab.errors import Conflict
-from normlab.loading.code import spec_with_code
-from normlab.loading.networks import network_of
-from normlab.loading.test_data import TestData
 from normlab.records import JobDetail
-from normlab.stacks.addresses import Address, data_dir_of, resolve
+from normlab.stacks.addresses import Address, datasets_of, resolve
+from normlab.trained.code import spec_with_code
+from normlab.trained.networks import network_of
+from normlab.trained.test_data import TestData
 
 __all__ = ["Loaded", "TestData", "load"]
 
@@ -43,7 +44,8 @@ def load(
     Args:
         job: its id, or a unique end of it.
         client: a connection; None: the stack that runs on this machine.
-        data_root: the folder of datasets that are files; None: that of the stack's data folder.
+        data_root: the folder of datasets that are files; None: NORMLAB_DATA_ROOT, or that of the
+            stack on this machine.
         trust_code: run the plugins that the job uses, which are code that somebody uploaded.
 
     Raises:
@@ -68,13 +70,13 @@ def check_finished(job: JobDetail) -> None:
 
 
 def datasets_here() -> Path:
-    """Return the folder of datasets of the stack on this machine."""
-    return data_dir_of(Address(None, None)) / "datasets"
+    """Return the folder that NORMLAB_DATA_ROOT names, or that of the stack on this machine."""
+    named = os.environ.get("NORMLAB_DATA_ROOT")
+    return Path(named) if named else datasets_of(Address(None, None))
 
 
 def _local() -> Client:
-    found = resolve(Address(None, None))
-    return Client(found.url, found.token)
+    return Client.of(resolve(Address(None, None)))
 
 
 def _loaded(client: Client, job: JobDetail, data_root: Path, trust_code: bool) -> Loaded:
