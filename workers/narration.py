@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Callable, Dict, Optional
 
-from normlab.events import AnyEvent, CheckpointWritten, Finished, Metrics, Progress, Started
+from normlab.events import CheckpointWritten, Event, Finished, Metrics, Progress, Started
 
 _TOLD = ("train/", "val/")
 _MOST = 6  # values in a line
@@ -21,14 +21,14 @@ class Narrator:
     """
 
     def __init__(
-        self, send: Callable[[AnyEvent], None], say: Optional[Callable[[str], None]] = None
+        self, send: Callable[[Event], None], say: Optional[Callable[[str], None]] = None
     ) -> None:
         self._send = send
         self._say = say or _to_the_log
         self._last: Dict[str, float] = {}
         self._epoch: Optional[int] = None
 
-    def send(self, event: AnyEvent) -> None:
+    def send(self, event: Event) -> None:
         """Tell of *event*, and pass it on."""
         if isinstance(event, Metrics):
             news = {name: series.values[-1] for name, series in event.series.items()}
@@ -39,7 +39,7 @@ class Narrator:
                 self._say(line)
         self._send(event)
 
-    def _line(self, event: AnyEvent) -> str:
+    def _line(self, event: Event) -> str:
         if isinstance(event, Started):
             whence = f"goes on from update {event.step}" if event.step else "begins"
             made = event.environment
