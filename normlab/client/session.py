@@ -53,6 +53,7 @@ from normlab.records import (
     Validation,
 )
 from normlab.records.access import AuditRecord
+from normlab.records.outlook import OutlookRecord
 from normlab.specs.jobs import JobSpec
 from normlab.stacks.connection import Connection
 
@@ -179,6 +180,10 @@ class Client:
             return page.jobs, page.next_cursor
 
         return all_items(ask, limit)
+
+    def outlook(self, job: str) -> OutlookRecord:
+        """Return the time left for *job*, its place in the queue, and what would change it."""
+        return self.transport.record(OutlookRecord, "GET", f"/jobs/{self.job_id(job)}/outlook")
 
     def cancel(self, job: str) -> JobRecord:
         """Ask a job to stop; a running one first writes a checkpoint."""

@@ -387,4 +387,4 @@ def _refuse_to_grow(row: Any, spec: StudySpec) -> None:
 
 def unknown(study: str) -> NotFound:
     """Return the error for an unknown study."""
-    return NotFound(f"there is no study {study!r}; GET /v1/studies lists all")
+    return NotFound(f"there is no study {study!r}; the list of studies has all")

@@ -74,6 +74,7 @@ MAY: dict[tuple[str, str], str] = {
     ("GET", "/v1/jobs/{job}/diagnostics"): "known",
     ("GET", "/v1/jobs/{job}/inside"): "known",
     ("GET", "/v1/jobs/{job}/network"): "known",
+    ("GET", "/v1/jobs/{job}/outlook"): "known",
     ("GET", "/v1/normalizers/{kind}/sample"): "known",
     ("GET", "/v1/normalizers"): "known",
     ("GET", "/v1/models"): "known",
