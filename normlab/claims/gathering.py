@@ -145,9 +145,7 @@ def running_s(verdict: Verdict, store: Store) -> float | None:
     """
     tables = [table for table in (verdict.table, verdict.tuned) if table is not None]
     records = [store.get(job) for t in tables for row in t.rows for job in row.jobs.values()]
-    spans = sorted(
-        (r.started_at, r.finished_at) for r in records if r.started_at and r.finished_at
-    )
+    spans = sorted((r.started_at, r.finished_at) for r in records if r.started_at and r.finished_at)
     if not spans:
         return None
     total, end = 0.0, spans[0][0]

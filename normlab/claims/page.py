@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Iterator, List, Sequence
+import re
+from collections import Counter
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Sequence
 
 from normlab.claims import report
 from normlab.claims.claim import Claim
@@ -11,6 +13,8 @@ from normlab.presentation.deciding import CONTRADICTS, SHOWS, UNDECIDED
 from normlab.presentation.tables import markdown
 
 _COLUMNS = 3  # of the gallery
+_LINE = re.compile(r"^\| \[([\w-]+)\]\(#[\w-]+\) \| (.+?) \| (\w+) \| (.*?) \|$", re.M)
+_COUNT = re.compile(rf"(\d+) ({'|'.join(WORDS)})")
 _EXPLAINED = """\
 An effect *shows* if its whole interval over seeds is on the expected side of its limit, and
 *contradicts* if the whole interval is on the other side. Otherwise it is *undecided*; then the
@@ -22,46 +26,96 @@ the history of each claim says what came out of earlier protocols. The accuracie
 small networks on small datasets. Compare signs and order with the papers, not numbers."""
 
 
-def page(verdicts: Sequence[Verdict], machine: str, command: str, folder: str) -> str:
+class Entry(NamedTuple):
+    """One claim on the page."""
+
+    key: str
+    title: str
+    words: str
+    counts: str
+    """How many effects have which verdict."""
+    text: str
+    """Its section."""
+
+    @property
+    def anchor(self) -> str:
+        """Return the anchor of its heading."""
+        return f"{self.key}-{self.words}"
+
+
+def entry(verdict: Verdict, folder: str, machine: str) -> Entry:
+    """
+    Describe what came out for a claim.
+
+    Args:
+        verdict: of a run.
+        folder: of the pictures, from the page.
+        machine: that ran the jobs, and when.
+    """
+    claim = verdict.claim
+    text = section(verdict, f"{folder}/{claim.key}.png", machine)
+    return Entry(claim.key, claim.title, verdict.words, verdict.counts, text)
+
+
+def kept(text: str, claims: Mapping[str, Claim]) -> Dict[str, Entry]:
+    """
+    Find the claims on a page that was written before, if they still ask the same.
+
+    Args:
+        text: of the page.
+        claims: of today, by key; one with another protocol has no result any more.
+    """
+    found: Dict[str, Entry] = {}
+    for key, title, words, counts in _LINE.findall(text):
+        _, _, rest = text.partition(f"\n## {key}: {words}\n")
+        body = rest.partition("\n## ")[0].rstrip("\n") + "\n"
+        claim = claims.get(key)
+        if claim is not None and f"Protocol `{claim.protocol()[:12]}`" in body:
+            found[key] = Entry(key, title, words, counts, f"## {key}: {words}\n{body}")
+    return found
+
+
+def page(entries: Sequence[Entry], lacking: Sequence[Claim], folder: str) -> str:
     """
     Write the page.
 
     Args:
-        verdicts: of the claims, in the order of the page.
-        machine: that ran the jobs.
-        command: that made the page.
+        entries: of the claims with results, in the order of the page.
+        lacking: the other claims.
         folder: of the pictures, from the page.
     """
     head = [
         "# The claims of the papers, run here",
         "",
-        _headline(verdicts),
+        _headline(entries),
         "",
-        *_gallery(verdicts, folder),
-        "",
-        f"Made by `{command}` on {machine}.",
+        *_gallery(entries, folder),
         "",
         _EXPLAINED,
         "",
         "| claim | what it says | verdict | effects |",
         "| --- | --- | --- | --- |",
-        *(
-            f"| [{v.claim.key}](#{anchor(v)}) | {v.claim.title} | {v.words} | {v.counts} |"
-            for v in verdicts
-        ),
+        *(f"| [{e.key}](#{e.anchor}) | {e.title} | {e.words} | {e.counts} |" for e in entries),
+        *(f"| {c.key} | {c.title} | not run with this protocol | |" for c in lacking),
         "",
     ]
-    sections = (section(v, f"{folder}/{v.claim.key}.png") for v in verdicts)
-    return "\n".join(head) + "\n" + "\n".join(sections)
+    return "\n".join(head) + "\n" + "\n".join(e.text for e in entries)
 
 
-def section(verdict: Verdict, plot: str) -> str:
-    """Write the part of the page about one claim; *plot* is the picture's path from the page."""
+def section(verdict: Verdict, plot: str, machine: str = "") -> str:
+    """
+    Write the part of the page about one claim.
+
+    Args:
+        verdict: of a run.
+        plot: the picture's path from the page.
+        machine: that ran the jobs, and when.
+    """
     claim = verdict.claim
     lines = [f"## {claim.key}: {verdict.words}", "", f"**{sentence(verdict)}**", ""]
     lines += [f"![{claim.title}]({plot})", "", claim.says, ""]
     lines += [f"- {report.linked(source.paper)}, {source.figure}" for source in claim.sources]
-    lines += ["", _how(verdict), ""]
+    lines += ["", _how(verdict, machine), ""]
     lines += ["| effect | expected | difference | interval | seeds | verdict |",
               "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
     lines += [report.effect_row(f) for f in verdict.found]
@@ -83,35 +137,32 @@ def sentence(verdict: Verdict) -> str:
     return f"{len(of[UNDECIDED])} of {many} cannot be decided with these seeds: {named}."
 
 
-def anchor(verdict: Verdict) -> str:
-    """Return the anchor of a claim's heading."""
-    return f"{verdict.claim.key}-{verdict.words}"
+def _headline(entries: Sequence[Entry]) -> str:
+    each = [e.words for e in entries]
+    claims = ", ".join(f"**{each.count(word)}** {word}" for word in WORDS)
+    effects = Counter[str]()
+    for e in entries:
+        effects.update({word: int(n) for n, word in _COUNT.findall(e.counts)})
+    parts = ", ".join(f"{effects[word]} {word}" for word in WORDS)
+    return f"{len(each)} claims: {claims}. {sum(effects.values())} effects: {parts}."
 
 
-def _headline(verdicts: Sequence[Verdict]) -> str:
-    each = [v.words for v in verdicts]
-    effects = [f.verdict for v in verdicts for f in v.found]
-    claims, parts = (
-        ", ".join(f"**{of.count(word)}** {word}" for word in WORDS) for of in (each, effects)
-    )
-    return f"{len(each)} claims: {claims}. {len(effects)} effects: {parts}."
-
-
-def _gallery(verdicts: Sequence[Verdict], folder: str) -> Iterator[str]:
+def _gallery(entries: Sequence[Entry], folder: str) -> Iterator[str]:
     """One picture for each claim, as a table: pages of Markdown have no other grid."""
-    for i in range(0, len(verdicts), _COLUMNS):
-        row = list(verdicts[i : i + _COLUMNS])
+    for i in range(0, len(entries), _COLUMNS):
+        row = list(entries[i : i + _COLUMNS])
         blank = [""] * (_COLUMNS - len(row))
-        pictures = [f"[![{v.claim.title}]({folder}/{v.claim.key}.png)](#{anchor(v)})" for v in row]
-        captions = [f"**{v.words}**: {v.claim.title}" for v in row]
+        pictures = [f"[![{e.title}]({folder}/{e.key}.png)](#{e.anchor})" for e in row]
+        captions = [f"**{e.words}**: {e.title}" for e in row]
         yield "| " + " | ".join([*pictures, *blank]) + " |"
         if not i:
             yield "| " + " | ".join([":---:"] * _COLUMNS) + " |"
         yield "| " + " | ".join([*captions, *blank]) + " |"
 
 
-def _how(verdict: Verdict) -> str:
-    took = "" if verdict.seconds is None else f" Its jobs ran for {_duration(verdict.seconds)}."
+def _how(verdict: Verdict, machine: str) -> str:
+    took = "" if verdict.seconds is None else f" Its jobs ran for {_duration(verdict.seconds)}"
+    took += f" on {machine}." if took and machine else ""
     key = verdict.claim.key
     return (
         f"`normlab reproduce {key.partition('-')[0]}`. Effects: {verdict.counts}. "

@@ -115,4 +115,3 @@ def _undecided(k: Finding) -> str:
         return ""
     more = f", about {k.more} more seeds would decide" if k.more is not None else ""
     return f": {k.seen:.2g} inside the limit would have shown{more}"
-

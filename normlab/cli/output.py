@@ -125,7 +125,9 @@ def normalizer(job: JobRecord) -> str:
 
 
 def device_of(job: JobRecord) -> str:
-    """Name a job's device, or the emulation that replaced it."""
+    """Name a job's device, or the emulation that replaced it, or the jobs that shared it."""
+    if job.packed is not None:
+        return f"{job.device} (packed: {job.packed})"
     return job.device if job.timing_valid else f"{job.device} ({job.runtime})"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import platform
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +61,9 @@ def reproduce(
         "task are left out.",
         show_default=False,
     ),
-    page: Optional[Path] = typer.Option(None, help="Write a page with all verdicts and plots."),
+    page: Optional[Path] = typer.Option(
+        None, help="Write a page of verdicts and plots; what it has of other claims stays."
+    ),
     as_json: bool = AsJson,
 ) -> int:
     """Run claims of the papers as studies, and report which of them hold here.
@@ -200,6 +201,7 @@ def _keys(study: StudySpec) -> Set[str]:
 
 def _write_page(client: Any, verdicts: List[Verdict], page: Path) -> None:
     from normlab.claims import page as pages
+    from normlab.claims.claim import load_claims
     from normlab.claims.gathering import running_s
     from normlab.claims.pictures import draw_claim
     from normlab.errors import InvalidSpec
@@ -211,10 +213,15 @@ def _write_page(client: Any, verdicts: List[Verdict], page: Path) -> None:
             draw_claim(verdict, client, folder / f"{verdict.claim.key}.png")
         except InvalidSpec as e:
             print(f"no plot of {verdict.claim.key}: {e}", file=sys.stderr)
-    words = sys.argv[sys.argv.index("reproduce") :] if "reproduce" in sys.argv else ["reproduce"]
-    command = f"normlab {shlex.join(words)}"  # without global options, such as a token
-    timed = [replace(v, seconds=running_s(v, client)) for v in verdicts]
-    text = pages.page(timed, _machine(client), command, folder.name)
+    machine = _machine(client)
+    timed = (replace(v, seconds=running_s(v, client)) for v in verdicts)
+    new = {v.claim.key: pages.entry(v, folder.name, machine) for v in timed}
+    known = load_claims()
+    before = page.read_text(encoding="utf-8") if page.is_file() else ""
+    found = {**pages.kept(before, known), **new}
+    entries = [found[key] for key in known if key in found]
+    lacking = [claim for key, claim in known.items() if key not in found]
+    text = pages.page(entries, lacking, folder.name)
     page.write_text(text, encoding="utf-8")
     print(f"wrote {page}", file=sys.stderr)
 

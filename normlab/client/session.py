@@ -53,6 +53,7 @@ from normlab.records import (
 )
 from normlab.records.access import AuditRecord
 from normlab.specs.jobs import JobSpec
+from normlab.stacks.connection import Connection
 
 # between two requests for a log that is followed
 FOLLOW_S = 0.5
@@ -106,6 +107,11 @@ class Client:
         self.trash = Trash(self.transport)
         self.job_id = references.jobs(self.transport).full
         self.inside = Inside(self.transport, self.job_id)
+
+    @classmethod
+    def of(cls, found: Connection, **how: Any) -> Client:
+        """Return a client of the stack that *found* connects to; *how* is that of `Client`."""
+        return cls(found.url, found.token, certificate=found.certificate, **how)
 
     def __enter__(self) -> Client:
         return self

@@ -83,7 +83,8 @@ def records_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[JobReco
         return []
     queued = [row for row in rows if row.state == "queued"]
     live = {row.device: row.hosts for row in connection.execute(_LIVE)} if queued else {}
-    unable = _unable(connection, {(row.device, tuple(row.code)) for row in queued if row.code})
+    needing = {_requirement(row._mapping) for row in queued}
+    unable = _unable(connection, {one for one in needing if one[1]})
     names = rows[0]._fields  # of all rows: a dictionary from each row's own names takes longer
     return [record_of(dict(zip(names, row)), live, unable) for row in rows]
 
@@ -102,6 +103,10 @@ def _unable(connection: Connection, asked: Collection[tuple[str, tuple[str, ...]
         )
         for device, code in asked
     }
+
+
+def _requirement(row: Mapping[Any, Any]) -> tuple[str, tuple[str, ...]]:
+    return row["device"], abilities.required(row["code"], row["model"])
 
 
 def record_of(
@@ -138,7 +143,7 @@ def _waiting_for(row: Mapping[str, Any], live: Mapping[str, int], unable: Unable
             f"workers for {row['device']} on {row['hosts']} hosts: "
             f"{live[row['device']]} of them live now"
         )
-    lacking = unable.get((row["device"], tuple(row["code"])))
+    lacking = unable.get(_requirement(row))
     if lacking is not None:
         return f"a worker for {row['device']} that can load its code; no live one can ({lacking})"
     if row["not_before"] is not None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, text
 
 from service.jobs.records import HELD
-from service.plugins.abilities import Ability
+from service.plugins.abilities import REQUIRED, Ability
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ CLAIMABLE = (
     " and (cast(:most_replicas as int) is null"
     " or coalesce((spec ->> 'replicas')::int, 1) / hosts <= cast(:most_replicas as int))"
     " and hosts <= :most_hosts"
-    " and not code && cast(:unloadable as text[])"
+    f" and not {REQUIRED} && cast(:unloadable as text[])"
 )
 # Owners in fair order: by priority, then fewest running jobs, then longest wait.
 _TURNS = text(f"""
@@ -40,7 +40,8 @@ _TURNS = text(f"""
         head.created_at
 """)
 _HEAD = text(f"""
-    select id, code, hosts, coalesce((spec ->> 'replicas')::int, 1) / hosts as each from job
+    select id, {REQUIRED} as code, hosts,
+        coalesce((spec ->> 'replicas')::int, 1) / hosts as each from job
     where owner = :owner and priority = :priority and {CLAIMABLE}
     order by created_at, id limit 1 for update skip locked
 """)
@@ -48,7 +49,7 @@ _HEAD = text(f"""
 
 @dataclass(frozen=True)
 class Unjudged:
-    """The plugins of the next job, of which the worker has to find out whether it can load them."""
+    """What the next job requires, and the worker has to find out whether it can load."""
 
     code: Sequence[str]
 

@@ -77,8 +77,8 @@ class _Stand:
 
 
 def is_timing(metric: str) -> bool:
-    """Whether *metric* measures the speed of a device, which an emulation cannot."""
-    return metric.startswith("time/") or metric.endswith("_per_s")
+    """Whether *metric* measures speed or memory of a job, which an emulation or a pack cannot."""
+    return metric.startswith(("time/", "device/")) or metric.endswith("_per_s")
 
 
 def append(connection: Connection, claim: Lease, series: Mapping[str, Series]) -> None:

@@ -112,6 +112,7 @@ job = Table(
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("forgiven", Integer, nullable=False, server_default="0"),
     Column("pack_limit", SmallInteger),  # most members of a pack with it, after one failed
+    Column("packed", SmallInteger),  # members of the largest pack that trained it; null: none
     Column("lease_until", MOMENT),
     Column("not_before", MOMENT),
     Column("rung_at", MOMENT),

@@ -147,7 +147,7 @@ def test_files_that_are_no_certificate_are_refused_at_the_start(tmp_path: Path) 
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "api" / "static").glob("*.js"))
 # these add it
-ADDED = "".join(rf"(?<!{name}\()" for name in ("ask", "post", "tryOut", "follow", "at"))
+ADDED = "".join(rf"(?<!{name}\()" for name in ("ask", "post", "tryOut", "follow", "at", "inProject"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

@@ -40,7 +40,7 @@ def test_a_quick_study_is_not_the_real_one() -> None:
     claim = find_claim("a")
     assert claim.at(quick=True).fingerprint() != claim.study.fingerprint()
     assert claim.at() == claim.study
-    assert claim.at(first_seed=100).seeds == (100, 101, 102, 103, 104)
+    assert claim.at(first_seed=100).seeds == tuple(range(100, 120))
 
 
 def test_an_unknown_claim_points_to_the_list() -> None:
@@ -264,7 +264,8 @@ def test_a_report_never_names_a_rate_at_which_a_seed_diverged_as_best() -> None:
         group_by=["normalizer", "optimizer.lr"], rows=rows,
     )  # fmt: skip
     verdict = Verdict(claim, table, ())
-    assert "Best `optimizer.lr` over all seeds: batch 0.1." in page.section(verdict, "c.png")
+    said = "Chosen `optimizer.lr` by the tuning seeds: batch 0.1."
+    assert said in page.section(verdict, "c.png")
 
 
 @every_claim
@@ -318,8 +319,11 @@ def test_a_verdict_shows_with_every_effect_and_contradicts_with_any() -> None:
                            ((high, open_), "undecided")):  # fmt: skip
         verdict = judge(claim_of(*effects), Answers(), "s", range(16), [16])
         assert verdict.words == words
-        text = page.page([verdict], "a test", "normlab reproduce", "claims")
+        text = page.page([page.entry(verdict, "claims", "a machine")], [], "claims")
         assert f"## b-collapse: {words}" in text
+        assert f"1 claims: **{int(words == 'shows')}** shows, " in text
+        assert f"| **{words}**: {verdict.claim.title} |" in text
+        assert f"**{page.sentence(verdict)}**" in text
         assert f"Effects: {verdict.counts}. Protocol `{verdict.claim.protocol()[:12]}`" in text
         assert "[arXiv:2106.03743](https://arxiv.org/abs/2106.03743)" in text
         assert len(report.effect_lines(verdict)) == len(effects)

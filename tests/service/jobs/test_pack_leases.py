@@ -120,6 +120,10 @@ def test_a_claim_of_auto_leaves_cells_to_the_other_slots(
     [
         {"axes": [{"normalizer.momentum": [0.1, 0.2]}], "seeds": 1},
         {"base": {**SEEDS["base"], "time_limit_s": 60.0}},
+        {
+            "axes": [{"optimizer.lr": [0.1, 0.2]}],
+            "decide": {"metric": "train/images_per_s", "by": 10.0},
+        },
     ],
 )
 def test_auto_packs_nothing_whose_gain_or_time_is_not_known(

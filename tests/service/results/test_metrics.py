@@ -175,6 +175,20 @@ def test_the_start_records_the_environment_of_the_job(database: Database) -> Non
     assert found.attempts[0].environment == environment
 
 
+def test_a_job_that_was_in_a_pack_says_so_unless_it_began_anew(database: Database) -> None:
+    job = submit(database)
+    packed = {"runtime": "packed", "timing_valid": False, "packed": 8}
+    alone = {"runtime": "cpu", "timing_valid": True}
+    found = []
+    for step, environment in [(0, packed), (20, alone), (0, alone)]:
+        held = claim(database)
+        reports.keep_all(database, held, [Started(step=step, environment=environment)])
+        record = reading.get(database, job.id)
+        found.append((record.packed, record.timing_valid))
+        assert leases.release(database, held)
+    assert found == [(8, False), (8, False), (None, True)]
+
+
 def test_a_hundred_thousand_points_are_thinned_out_within_a_moment(database: Database) -> None:
     job = submit(database)
     held = claim(database)
