@@ -15,19 +15,23 @@ _CODE = re.compile(r"`([^`]+)`|\*(\w+)\*")
 def hint(option: OptionRecord) -> Markup:
     """Say what *option* means, with its range and default; names stand in `code` elements."""
     parts = [part for part in _parts(option) if not _EMPTY.match(part)]
+    empty = when_empty(option)
+    if option.nullable and not empty:
+        parts.append("may be left empty")
     facts = [option.limits() if option.type != "choice" else "", _default(option)]
     known = "; ".join(fact for fact in facts if fact)
     text = "; ".join(parts) + (f" ({known})" if known else "")
-    return Markup("").join(_marked(text))
+    told = [text] if text else []
+    return Markup("").join(_marked(". ".join([*told, f"Empty: {empty}"] if empty else told)))
 
 
 def when_empty(option: OptionRecord) -> str:
-    """Say what an empty field means: what the description says of null; or that it may be empty."""
+    """Say what an empty field means, as the description says it of null; or nothing."""
     for part in _parts(option):
         found = _EMPTY.match(part)
         if found is not None:
             return _CODE.sub(lambda m: m[1] or m[2], found["words"])
-    return "may be left empty" if option.nullable else ""
+    return ""
 
 
 def _parts(option: OptionRecord) -> list[str]:
@@ -41,7 +45,8 @@ def _default(option: OptionRecord) -> str:
         return f"default {'on' if option.default else 'off'}"
     if isinstance(option.default, list):
         return f"default {', '.join(map(str, option.default))}"
-    return f"default {option.default}"
+    shown = f"{option.default:g}" if isinstance(option.default, float) else option.default
+    return f"default {shown}"
 
 
 def _marked(text: str) -> list[Markup | str]:

@@ -20,11 +20,18 @@ def option(description: str, **fields: Any) -> OptionRecord:
         ("updates; null: by time only", "by time only"),
         ("samples at which *lr* holds; null leaves *lr* as it is", "leaves lr as it is"),
         ("largest norm; null does not clip", "does not clip"),
-        ("a label", "may be left empty"),
+        ("a label", ""),
     ],
 )
 def test_an_empty_field_says_in_words_what_it_means(description: str, words: str) -> None:
     assert when_empty(option(description, nullable=True)) == words
+
+
+def test_a_hint_says_what_empty_means_or_that_it_may_be_empty() -> None:
+    assert hint(option("updates; null: by time only", nullable=True)) == (
+        "updates. Empty: by time only"
+    )
+    assert hint(option("a label", nullable=True)) == "a label; may be left empty"
 
 
 def test_a_hint_has_the_range_and_the_default_and_no_markup() -> None:
