@@ -21,10 +21,12 @@ from api.routes import (
     tokens,
     trash,
     views,
+    written,
 )
 
 ROUTERS = (
     tables.router,  # before jobs, whose routes for one job would take its verbs
+    written.router,
     jobs.router,
     views.router,
     metrics.router,

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from api import account_pages, pages, study_pages
+from api import account_pages, pages, run_pages, study_pages
 from api.main import create_app
 from api.server import tls_files
 from normlab.client import Client
@@ -154,11 +154,12 @@ def test_files_that_are_no_certificate_are_refused_at_the_start(tmp_path: Path) 
 SCRIPTS = sorted((Path(__file__).parents[2] / "api" / "static").glob("*.js"))
 # functions that add it
 ADDING = re.compile(r"\b(?:ask|post|tryOut|follow|at|inProject|read)\(")
+PAGES = (pages, run_pages, study_pages, account_pages)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_pass_every_address_through_what_adds_the_root_path(script: Path) -> None:
-    routes = [r for module in (pages, study_pages, account_pages) for r in module.router.routes]
+    routes = [r for module in PAGES for r in module.router.routes]
     places = {"v1", "static", *(getattr(r, "path", "/").split("/")[1] for r in routes)} - {""}
     address = re.compile(rf"""[`"']/(?:{"|".join(sorted(places))})\b""")
     assert {"v1", "jobs", "studies"} <= places
