@@ -14,13 +14,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from normlab.specs.headlines import is_timing
 from normlab.specs.jobs import JobSpec
 from normlab.specs.pack_sizes import MOST, PackSize, members_now, members_of
 from normlab.specs.packs import group_of, obstacle
 from service.jobs import leases
 from service.jobs.leases import Lease
 from service.jobs.turns import CLAIMABLE
-from service.results.metrics import is_timing
 from service.store.database import Database
 
 _CANDIDATES = 4  # looked at for each member that is wanted

@@ -15,10 +15,10 @@ from normlab.presentation.intervals import estimate
 from normlab.records.tables import GroupQuestion, GroupRow, GroupTable, SeedMean
 from normlab.specs.cells import label
 from normlab.specs.differences import differing
+from normlab.specs.headlines import is_timing
 from normlab.specs.jobs import ERRANDS, JobSpec
 from service.jobs.columns import Column, known_fields
 from service.jobs.table import columns_of, conditions, gone_metrics, record_of
-from service.results.metrics import is_timing
 from service.store import patience, schema
 from service.store.database import Database
 

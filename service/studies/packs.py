@@ -8,6 +8,7 @@ from typing import Any
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.cells import Cell, lay_out
+from normlab.specs.headlines import is_timing
 from normlab.specs.jobs import JobSpec
 from normlab.specs.pack_sizes import expected_gain, members_of
 from normlab.specs.packs import group_of, is_own, obstacle
@@ -18,7 +19,8 @@ from service.studies.spaces import corners
 
 def planned_packs(study: StudySpec, cells: Sequence[Cell]) -> dict[str, Any]:
     """Return how many packs the *cells* make, of how many cells, and by how much they gain."""
-    if study.pack == "off" or study.search is not None:
+    by_time = study.decide is not None and is_timing(study.decide.metric)
+    if study.pack == "off" or study.search is not None or (study.pack == "auto" and by_time):
         return {}
     packs = packed = 0
     alone_s = together_s = 0.0
