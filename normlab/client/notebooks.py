@@ -60,7 +60,7 @@ def stack(data_dir: Union[str, Path, None] = None, **settings: Union[str, int]) 
         wished = {f"NORMLAB_{name.upper()}": str(value) for name, value in settings.items()}
         chosen = {"NORMLAB_PORT": "0", "NORMLAB_HOST": "127.0.0.1", **wished}
         connection = found.connection if found else opened.enter_context(own_stack(folder, chosen))
-        client = opened.enter_context(Client(connection.url, connection.token))
+        client = opened.enter_context(Client.of(connection))
         _open.append(client)
         opened.callback(_open.remove, client)
         yield client
@@ -71,5 +71,5 @@ def _usual() -> Client:
         return _open[-1]
     found = resolve(Address(None, None))
     if found not in _clients:
-        _clients[found] = Client(found.url, found.token)
+        _clients[found] = Client.of(found)
     return _clients[found]

@@ -1,4 +1,4 @@
-"""Metrics by name: what a study shows where nobody asks, and which of them measure a machine."""
+"""The metric of a study that is shown and compared where nobody asks for another."""
 
 from __future__ import annotations
 
@@ -22,8 +22,3 @@ def headline_of(base: Mapping[str, Any]) -> str:
     facts = DATASETS.get(name) if isinstance(name, str) else None
     task = None if facts is None else TASKS.get(facts.task)
     return ACCURACY if task is None else task.headline
-
-
-def is_timing(metric: str) -> bool:
-    """Whether *metric* measures speed or memory of a job, which an emulation or a pack cannot."""
-    return metric.startswith(("time/", "device/")) or metric.endswith("_per_s")

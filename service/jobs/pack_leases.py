@@ -14,12 +14,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from normlab.specs.headlines import is_timing
 from normlab.specs.jobs import JobSpec
 from normlab.specs.pack_sizes import MOST, PackSize, members_now, members_of
 from normlab.specs.packs import group_of, obstacle
+from normlab.specs.timings import is_timing
 from service.jobs import leases
 from service.jobs.leases import Lease
+from service.jobs.running_limits import refusal
 from service.jobs.turns import CLAIMABLE
 from service.store.database import Database
 
@@ -31,7 +32,8 @@ _STEP = """
               where artifact.job = {job}.id and artifact.kind = 'checkpoint'), -1)
 """
 _ASKED = text(f"""
-    select coalesce(study.spec ->> 'pack', 'auto') as pack, head.study, head.pack_limit,
+    select coalesce(study.spec ->> 'pack', 'auto') as pack, head.study, head.project,
+        head.pack_limit,
         coalesce(study.spec #>> '{{search,metric}}', study.spec #>> '{{decide,metric}}') as metric,
         {_STEP.format(job="head")} as step,
         (select coalesce(sum(slots), 1) from worker
@@ -87,10 +89,11 @@ def _mates(
         # slots that other jobs keep busy do not wait for these
         free = max(1, asked.slots - max(0, asked.queued - len(fitting)))
         members = members_now(head.spec, members, 1 + len(fitting), free)
-    taken = (
-        leases.take(connection, job, head.device, head.worker, lease_s)
-        for job in fitting[: members - 1]
-    )
+    taken = []
+    for job in fitting[: members - 1]:
+        if refusal(connection, head.owner, asked.project, 1) is not None:
+            break  # the others keep their places in the queue
+        taken.append(leases.take(connection, job, head.device, head.worker, lease_s))
     return [mate for mate in taken if mate is not None]
 
 
@@ -103,6 +106,7 @@ def _fitting(connection: Connection, head: Lease, asked: Any, members: int) -> l
         "most_replicas": 1,
         "most_hosts": 1,
         "unloadable": [],  # packs have no plugins and only networks of ours: `obstacle`
+        "full": [],
         "normalizer": spec.normalizer.kind,
         "model": spec.model.name,
         "dataset": spec.dataset.name,

@@ -249,6 +249,11 @@ def _extreme(points: Columns, find: Any) -> tuple[float, int]:
     return float(points.values[at]), int(points.steps[at])
 
 
+def stored_points(cursor: psycopg.Cursor[Any], job: UUID, key: int) -> Columns:
+    """Return all points of the metric *key* of *job*, those of all attempts merged."""
+    return _read(cursor, job, key, None, None)
+
+
 def _read(
     cursor: psycopg.Cursor[Any], job: UUID, key: int, from_step: int | None, to_step: int | None
 ) -> Columns:

@@ -8,11 +8,11 @@ from typing import Any
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.cells import Cell, lay_out
-from normlab.specs.headlines import is_timing
 from normlab.specs.jobs import JobSpec
 from normlab.specs.pack_sizes import expected_gain, members_of
 from normlab.specs.packs import group_of, is_own, obstacle
 from normlab.specs.studies import StudySpec
+from normlab.specs.timings import is_timing
 from service.store import patience
 from service.studies.spaces import corners
 

@@ -17,8 +17,8 @@ from sqlalchemy import Connection, text
 
 from normlab.errors import InvalidSpec
 from normlab.specs.cells import Cell, make_cell
-from normlab.specs.headlines import is_timing
 from normlab.specs.studies import Search, StudySpec
+from normlab.specs.timings import is_timing
 from service.jobs import changes
 from service.jobs.quota import room
 from service.studies.grids import add_cells, refuse_wrong_cells
@@ -77,7 +77,7 @@ class Searcher(Rounds):
         stopped = self._prune(connection, study, search, trials, known)
         live = sum(trial.state in ("queued", "running") for trial in trials)
         wanted = min(search.parallel - live, search.trials - len(trials))
-        wanted = room(connection, row.owner, self._max_queued, max(0, wanted))
+        wanted = room(connection, row.owner, row.project, self._max_queued, max(0, wanted))
         found = self._proposals(spec, wanted, trials, known)
         if found.used_up and not live:
             end(connection, study, *_verdict(found, len(trials)))

@@ -8,6 +8,7 @@ from typing import Dict, List
 
 import pytest
 
+from normlab.claims import page
 from normlab.claims.claim import Claim, load_claims
 from normlab.claims.verdicts import Verdict
 from normlab.records import ResultTable
