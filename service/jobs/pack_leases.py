@@ -25,6 +25,7 @@ from service.jobs.turns import CLAIMABLE
 from service.store.database import Database
 
 _CANDIDATES = 4  # looked at for each member that is wanted
+_ENOUGH = 2048  # queued jobs, to keep the slots busy: more are not counted
 # the newest checkpoint: members train the same updates
 _STEP = """
     coalesce((select max(step) from artifact
@@ -36,7 +37,10 @@ _ASKED = text(f"""
         coalesce(study.spec #>> '{{search,metric}}', study.spec #>> '{{decide,metric}}') as metric,
         {_STEP.format(job="head")} as step,
         (select coalesce(sum(slots), 1) from worker
-            where device = 'cpu' and live_until > clock_timestamp())::int as slots
+            where device = 'cpu' and live_until > clock_timestamp())::int as slots,
+        (select count(*) from (
+            select from job where state = 'queued' and device = 'cpu' limit {_ENOUGH}
+        ) waiting)::int as queued
     from job head join study on study.id = head.study
     where head.id = :job and head.attempt - 1 = head.forgiven
 """)
@@ -82,7 +86,9 @@ def _mates(
 ) -> list[Lease]:
     fitting = _fitting(connection, head, asked, members)
     if asked.pack == "auto":
-        members = members_now(head.spec, members, 1 + len(fitting), asked.slots)
+        # slots that other jobs keep busy do not wait for these
+        free = max(1, asked.slots - max(0, asked.queued - len(fitting)))
+        members = members_now(head.spec, members, 1 + len(fitting), free)
     taken = []
     for job in fitting[: members - 1]:
         if refusal(connection, head.owner, asked.project, 1) is not None:

@@ -12,13 +12,15 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.pack_sizes import expected_gain, members_of
 from normlab.specs.packs import group_of, is_own, obstacle
 from normlab.specs.studies import StudySpec
+from normlab.specs.timings import is_timing
 from service.store import patience
 from service.studies.spaces import corners
 
 
 def planned_packs(study: StudySpec, cells: Sequence[Cell]) -> dict[str, Any]:
     """Return how many packs the *cells* make, of how many cells, and by how much they gain."""
-    if study.pack == "off" or study.search is not None:
+    by_time = study.decide is not None and is_timing(study.decide.metric)
+    if study.pack == "off" or study.search is not None or (study.pack == "auto" and by_time):
         return {}
     packs = packed = 0
     alone_s = together_s = 0.0

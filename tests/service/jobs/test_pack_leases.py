@@ -18,7 +18,10 @@ from service.store.audit import Actor
 from service.store.database import Database
 from service.studies import studies
 
-SEEDS = {"base": {"normalizer": "batch", "batch_size": 2, "dataset": "digits"}, "seeds": 6}
+SEEDS: dict[str, Any] = {
+    "base": {"normalizer": "batch", "batch_size": 2, "dataset": "digits"},
+    "seeds": 6,
+}
 
 
 def queue(database: Database, **fields: Any) -> None:
@@ -111,10 +114,17 @@ def test_a_pack_is_as_large_as_the_memory_of_a_process_allows(database: Database
 def test_a_claim_of_auto_leaves_cells_to_the_other_slots(
     database: Database, slots: int, size: int
 ) -> None:
-    host = {"hostname": "h", "busy": 0, "description": "", "memory_bytes": None, "versions": {}}
-    workers.beat(database, worker="w", device="cpu", slots=slots, **host)
+    host: dict[str, Any] = {"hostname": "h", "description": "", "memory_bytes": None}
+    workers.beat(database, worker="w", device="cpu", slots=slots, busy=0, versions={}, **host)
     queue(database, seeds=16, pack="auto")
     assert len(claim(database)) == size
+
+
+def test_a_claim_of_auto_takes_all_where_others_keep_the_slots_busy(database: Database) -> None:
+    host: dict[str, Any] = {"hostname": "h", "description": "", "memory_bytes": None}
+    workers.beat(database, worker="w", device="cpu", slots=4, busy=0, versions={}, **host)
+    queue(database, seeds=16, axes=[{"normalizer": ["batch", "group"]}], pack="auto")
+    assert len(claim(database)) == 16
 
 
 @pytest.mark.parametrize(
