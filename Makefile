@@ -63,6 +63,10 @@ bench: install
 bench-norms: install
 	$(PY) -m benchmarks.norms
 
+## Compare updates of small batches with a plain PyTorch loop.
+bench-small-batches: install
+	$(PY) -m benchmarks.small_batches
+
 ## Compare the number of threads that a job chooses with every power of two.
 bench-threads: install
 	$(PY) -m benchmarks.threads

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from accelerators.host_heap import keep_freed_memory
+from accelerators.lean_convolutions import lean_convolutions, suit
 from accelerators.replica_group import ReplicaGroup
 from accelerators.thread_choice import choose_threads
 from accelerators.torch_session import TorchSession
@@ -21,7 +22,7 @@ from normlab.errors import DeviceUnavailable, JobError, OutOfDeviceMemory, Unsup
 from normlab.host.limits import usable_cores, usable_memory_bytes
 from normlab.specs.costs import parallel_share
 from normlab.specs.jobs import JobSpec
-from normlab.training.accelerator import Probe
+from normlab.training.accelerator import Probe, StepResult
 
 
 def open_device(
@@ -113,6 +114,12 @@ class _CpuSession(TorchSession):
     ) -> None:
         super().__init__(model, spec, device, group)
         self._chooses = chooses
+        self._lean = suit(model, spec)
+
+    def train(self, x: Tensor, y: Tensor) -> StepResult:
+        """Make one update, as every session does."""
+        with lean_convolutions(self._lean):
+            return super().train(x, y)
 
     def settle_threads(self, recorded: Optional[int], x: Tensor, y: Tensor, updates: int) -> int:
         """Choose the number of threads if neither the job nor an earlier attempt has set it."""
@@ -124,7 +131,7 @@ class _CpuSession(TorchSession):
     def _choice(self, most: int, x: Tensor, y: Tensor, updates: int) -> int:
         # a copy, and random states restored: the choice does not change the job's results
         spec = self._spec.model_copy(update={"gradient_accumulation": 1})
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), lean_convolutions(self._lean):
             trial = TorchSession(copy.deepcopy(self.model), spec, self.device)
             trial.prepare(0.0, 0.0)
             return choose_threads(lambda: trial.train(x, y), most, updates, parallel_share(spec))

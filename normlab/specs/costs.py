@@ -102,6 +102,18 @@ def parallel_share(spec: JobSpec) -> Optional[float]:
 
 
 @under_its_code
+def convolution_products(spec: JobSpec) -> Optional[float]:
+    """
+    Return the multiplications of one convolution's forward for a micro-batch, on average.
+
+    None for an unknown network or image size, as with `cost`.
+    """
+    facts, side = MODELS.get(spec.model.name), image_size(spec)
+    sites = [] if facts is None or side is None else facts.sites(spec.model.width, side)
+    return spec.batch_size * _sizes(sites)[0] / len(sites) if sites else None
+
+
+@under_its_code
 def job_s(spec: JobSpec, steps: int) -> Optional[float]:
     """Return the seconds of a job with *steps* updates, including its start and evaluations."""
     found, each = cost(spec), update_s(spec)

@@ -1,0 +1,46 @@
+"""Convolutions of small updates without oneDNN, whose every call costs more than their arithmetic.
+
+torch takes oneDNN for each batch of more than one sample. It is fast with many products, and each
+call needs about 50 microseconds to reorder its operands and to find its code; torch's own form, a
+matrix product for each sample, needs a few.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, Iterator
+
+import torch
+from torch import nn
+
+from normlab.specs.costs import convolution_products
+from normlab.specs.jobs import JobSpec
+
+_FEW_PRODUCTS = 0.75e6  # of a convolution: with 1.5e6 both take as long for a narrow network
+
+_torch: Any = torch._C  # the public switch warns about devices that are not there
+
+
+def suit(model: nn.Module, spec: JobSpec) -> bool:
+    """
+    Return whether lean convolutions are faster for the updates of *spec*.
+
+    The specification and the network alone decide, so that every attempt computes the same bits.
+    """
+    products = convolution_products(spec)
+    if products is None or products > _FEW_PRODUCTS or spec.precision != "float32":
+        return False
+    return all(  # torch's own form takes one group after another
+        layer.groups == 1 for layer in model.modules() if isinstance(layer, nn.modules.conv._ConvNd)
+    )
+
+
+@contextmanager
+def lean_convolutions(on: bool) -> Iterator[None]:
+    """Compute without oneDNN if *on*; afterwards as before."""
+    before: bool = _torch._get_mkldnn_enabled()
+    _torch._set_mkldnn_enabled(before and not on)
+    try:
+        yield
+    finally:
+        _torch._set_mkldnn_enabled(before)
