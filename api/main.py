@@ -9,7 +9,16 @@ from functools import partial
 from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 
-from api import account_pages, errors, inside_pages, pages, project_pages, rendering, study_pages
+from api import (
+    account_pages,
+    errors,
+    inside_pages,
+    pages,
+    project_pages,
+    rendering,
+    run_pages,
+    study_pages,
+)
 from api.auth import things_of
 from api.background import loops
 from api.callers import Callers
@@ -81,7 +90,7 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, prefix="/v1", dependencies=[Depends(things_of)])
     app.include_router(health.router)
-    for of_pages in (pages, inside_pages, study_pages, account_pages, project_pages):
+    for of_pages in (pages, run_pages, inside_pages, study_pages, account_pages, project_pages):
         app.include_router(of_pages.router, include_in_schema=False)
     app.mount("/static", rendering.Static(), name="static")
     app.openapi = lambda: describe(app, settings.root_path)  # type: ignore[method-assign]

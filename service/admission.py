@@ -75,7 +75,7 @@ class Admission:
         """
         refuse(self.problems(spec))
         live = workers.live(self._database)
-        unable = abilities.unable(self._database, spec.code) if live else {}
+        unable = abilities.unable(self._database, _required(spec)) if live else {}
         placed = self._place(spec, live, self._estimate(spec, live), unable)
         return _with_memory(placed, live, max(memory_bytes, least_memory_bytes(spec)))
 
@@ -84,7 +84,9 @@ class Admission:
         live = workers.live(self._database)
         unable = cache(lambda code: abilities.unable(self._database, code))
         return lambda spec: _with_memory(
-            self._place(spec, live, Estimate(), unable(spec.code)), live, least_memory_bytes(spec)
+            self._place(spec, live, Estimate(), unable(_required(spec))),
+            live,
+            least_memory_bytes(spec),
         )
 
     def verdicts(self, spec: JobSpec) -> list[Verdict]:
@@ -107,7 +109,7 @@ class Admission:
         if found:
             return Verdict(device=kind, accepted=False, reason=found[0].rule)
         reason = _serving([worker for worker in live if worker.device == kind], asked)
-        lacking = abilities.unable(self._database, asked.code).get(kind)
+        lacking = abilities.unable(self._database, _required(asked)).get(kind)
         if lacking is not None:
             reason = f"{reason}, but none can load its code: {lacking}"
         inspection = self._inspector.ask(asked) if DEVICES[kind].traced else None
@@ -172,6 +174,10 @@ class Admission:
             return Estimate()
         refused = None if inspection.ipu_passes else inspection.ipu_message
         return Estimate(memory_bytes=inspection.memory_bytes, ipu_problem=refused)
+
+
+def _required(spec: JobSpec) -> tuple[str, ...]:
+    return abilities.required(spec.code, spec.model.name)
 
 
 def _lacking(package: str) -> str:

@@ -1,5 +1,6 @@
 // Keeps the list of jobs up to date: an event of any job reloads the rows of this page.
 import { at, follow, onReturn, throttled } from "./app.js";
+import { moment } from "./times.js";
 
 const rows = document.getElementById("rows");
 const live = document.getElementById("live");
@@ -11,7 +12,7 @@ const refresh = throttled(async () => {
   rows.innerHTML = await answer.text();
   // The focused element keeps the focus, although its row is replaced.
   if (focused) rows.querySelector(`tr[data-job="${focused}"] a`)?.focus();
-  live.textContent = `Up to date at ${new Date().toLocaleTimeString()}`;
+  live.textContent = `Up to date at ${moment(Date.now(), true)}`;
 }, 1000);
 
 follow("/v1/events", refresh, live.dataset.after);

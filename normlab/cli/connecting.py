@@ -25,4 +25,4 @@ def client_of(found: Connection, **how: Any) -> Client:
     """Return a client for *found*; *how* is that of `Client`."""
     from normlab.client import Client
 
-    return Client(found.url, found.token, certificate=found.certificate, **how)
+    return Client.of(found, **how)

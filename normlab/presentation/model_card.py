@@ -32,6 +32,7 @@ def model_card(job: JobDetail, file: str, sha256: str) -> str:
                 "job": f"`{job.id}`",
                 "fingerprint": f"`{job.fingerprint}`",
                 "device": job.runtime or job.device,
+                **({} if job.packed is None else {"packed": str(job.packed)}),
             },
             "what",
         ),

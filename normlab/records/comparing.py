@@ -19,7 +19,9 @@ class CompareQuestion(BaseModel):
         "val/accuracy", description="a metric with what is taken of it, such as val/accuracy:best"
     )
     reference: Union[JobId, None] = Field(
-        None, description="a job of the group that others are compared with; default: the first"
+        None,
+        description="a job of the group that others are compared with; default: of the first one "
+        "that has a value",
     )
 
 
@@ -54,7 +56,7 @@ class PairedDifference(BaseModel):
 class ComparedGroup(BaseModel):
     """Runs that differ in nothing that they compute but their seed."""
 
-    label: str = Field(description="its values of the fields that differ")
+    label: str = Field(description="what tells it apart from the other groups")
     jobs: List[str]
     seeds: List[int]
     repeated: int = Field(description="runs whose seed a newer run of the group has too")
@@ -73,4 +75,7 @@ class RunComparison(BaseModel):
     groups: List[ComparedGroup]
     reference: int
     differing: Dict[str, List[Any]] = Field(description="for each field its value in each group")
+    telling: List[str] = Field(
+        description="of these fields as many as tell the groups apart; the others follow from them"
+    )
     metrics: List[str] = Field(description="that any of the runs has reported")

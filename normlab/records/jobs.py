@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Literal, Union
 
 from pydantic import BaseModel, Field
 
+from normlab.records.as_html import job_facts
 from normlab.records.findings import LastValue
 from normlab.specs.jobs import AcceptedSpec
 
@@ -44,6 +45,9 @@ class JobRecord(BaseModel):
     timing_valid: bool = Field(
         description="false if the speed is that of an emulation, or of a pack of jobs"
     )
+    packed: Union[int, None] = Field(
+        None, description="jobs that were trained as one with it, itself among them; null: alone"
+    )
     priority: int
     attempt: int = Field(description="attempts begun")
     max_attempts: int
@@ -62,6 +66,9 @@ class JobRecord(BaseModel):
     study: Union[str, None]
     fingerprint: str
     last: Dict[str, LastValue]
+
+    def _repr_html_(self) -> str:
+        return job_facts(self)
 
 
 class HostRecord(BaseModel):

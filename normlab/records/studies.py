@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Union
 
 from pydantic import BaseModel, Field
 
+from normlab.records.as_html import study_facts
 from normlab.specs.studies import StudySpec
 
 
@@ -39,6 +40,9 @@ class StudyRecord(BaseModel):
     paths: List[str] = Field(description="paths that vary besides the seed")
     reason: Union[str, None] = Field(None, description="why it failed, or does not continue now")
     trashed_at: Union[datetime, None] = Field(None, description="since when it is in the trash")
+
+    def _repr_html_(self) -> str:
+        return study_facts(self)
 
 
 class StudyDetail(StudyRecord):

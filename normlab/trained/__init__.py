@@ -76,8 +76,7 @@ def datasets_here() -> Path:
 
 
 def _local() -> Client:
-    found = resolve(Address(None, None))
-    return Client(found.url, found.token, certificate=found.certificate)
+    return Client.of(resolve(Address(None, None)))
 
 
 def _loaded(client: Client, job: JobDetail, data_root: Path, trust_code: bool) -> Loaded:

@@ -42,9 +42,9 @@ NAME: ColumnElement[str] = func.coalesce(_j.name, STUDY_NAME)
 COLUMNS: Mapping[str, ColumnElement[Any]] = {
     name: schema.job.c[name]
     for name in (
-        "owner", "project", "state", "device", "runtime", "normalizer", "proxy", "model", "dataset",
-        "batch_size", "samples_per_update", "seed", "priority", "attempt", "step", "epoch",
-        "epochs", "worker", "fingerprint",
+        "owner", "project", "state", "device", "runtime", "packed", "normalizer", "proxy", "model",
+        "dataset", "batch_size", "samples_per_update", "seed", "priority", "attempt", "step",
+        "epoch", "epochs", "worker", "fingerprint",
     )
 } | {
     "name": NAME,
@@ -119,6 +119,9 @@ def _column(name: str, value: Value) -> ColumnElement[Any]:
     if name in COLUMNS:
         return _typed(COLUMNS[name], name, value)
     known = {*COLUMNS, *field_names(JobSpec)}
+    whole = [path for path in known if path.endswith(f".{name}")]
+    if name not in known and len(whole) == 1:  # such as lr, of optimizer.lr
+        return _in_spec(whole[0], value)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         said = ", ".join(near or sorted([*COLUMNS, *JobSpec.model_fields]))

@@ -16,10 +16,12 @@ from sqlalchemy import Connection, text
 
 from normlab.specs.jobs import JobSpec
 from normlab.specs.pack_sizes import MOST, PackSize, members_now, members_of
-from normlab.specs.packs import group_text, obstacle
+from normlab.specs.packs import group_of, obstacle
 from service.jobs import leases
 from service.jobs.leases import Lease
+from service.jobs.running_limits import refusal
 from service.jobs.turns import CLAIMABLE
+from service.results.metrics import is_timing
 from service.store.database import Database
 
 _CANDIDATES = 4  # looked at for each member that is wanted
@@ -29,7 +31,9 @@ _STEP = """
               where artifact.job = {job}.id and artifact.kind = 'checkpoint'), -1)
 """
 _ASKED = text(f"""
-    select study.spec ->> 'pack' as pack, head.study, head.pack_limit,
+    select coalesce(study.spec ->> 'pack', 'auto') as pack, head.study, head.project,
+        head.pack_limit,
+        coalesce(study.spec #>> '{{search,metric}}', study.spec #>> '{{decide,metric}}') as metric,
         {_STEP.format(job="head")} as step,
         (select coalesce(sum(slots), 1) from worker
             where device = 'cpu' and live_until > clock_timestamp())::int as slots
@@ -58,19 +62,19 @@ def with_mates(
         return head
     with database.begin() as connection:
         asked = connection.execute(_ASKED, {"job": head.job}).first()
-        if asked is None or asked.pack is None:
+        if asked is None:
             return head
-        most = members_of(head.spec, _size(asked.pack), memory_bytes)
+        most = members_of(head.spec, _size(asked), memory_bytes)
         members = min(most, asked.pack_limit or MOST)
         if members < 2:
             return head
         return replace(head, mates=tuple(_mates(connection, head, asked, members, lease_s)))
 
 
-def _size(asked: str) -> PackSize:
-    if asked == "auto":
-        return "auto"
-    return int(asked) if asked.isdecimal() else "off"
+def _size(asked: Any) -> PackSize:
+    if asked.pack == "auto":  # a study that looks at times needs those of jobs alone
+        return "off" if is_timing(asked.metric or "") else "auto"
+    return int(asked.pack) if asked.pack.isdecimal() else "off"
 
 
 def _mates(
@@ -79,10 +83,11 @@ def _mates(
     fitting = _fitting(connection, head, asked, members)
     if asked.pack == "auto":
         members = members_now(head.spec, members, 1 + len(fitting), asked.slots)
-    taken = (
-        leases.take(connection, job, head.device, head.worker, lease_s)
-        for job in fitting[: members - 1]
-    )
+    taken = []
+    for job in fitting[: members - 1]:
+        if refusal(connection, head.owner, asked.project, 1) is not None:
+            break  # the others keep their places in the queue
+        taken.append(leases.take(connection, job, head.device, head.worker, lease_s))
     return [mate for mate in taken if mate is not None]
 
 
@@ -94,7 +99,8 @@ def _fitting(connection: Connection, head: Lease, asked: Any, members: int) -> l
         "device": head.device,
         "most_replicas": 1,
         "most_hosts": 1,
-        "unloadable": [],
+        "unloadable": [],  # packs have no plugins and only networks of ours: `obstacle`
+        "full": [],
         "normalizer": spec.normalizer.kind,
         "model": spec.model.name,
         "dataset": spec.dataset.name,
@@ -103,14 +109,13 @@ def _fitting(connection: Connection, head: Lease, asked: Any, members: int) -> l
         "limit": _CANDIDATES * members,
     }
     by_itself = asked.pack == "auto"
+    group = group_of(spec, by_itself=by_itself)
     rows = connection.execute(_MATES, values).all()
-    return [r.id for r in rows if r.step == asked.step and _fits(spec, r.spec, by_itself)]
+    return [r.id for r in rows if r.step == asked.step and _group(r.spec, by_itself) == group]
 
 
-def _fits(spec: JobSpec, stored: Any, by_itself: bool) -> bool:
+def _group(stored: Any, by_itself: bool) -> str | None:
     try:
-        other = JobSpec.from_store(stored)
+        return group_of(JobSpec.from_store(stored), by_itself=by_itself)
     except ValueError:  # its own claim says why it cannot be read
-        return False
-    same = group_text(spec, by_itself=by_itself) == group_text(other, by_itself=by_itself)
-    return same and obstacle([other]) is None
+        return None

@@ -61,14 +61,19 @@ def compare(database: Database, question: CompareQuestion) -> RunComparison:
         metrics = list(connection.execute(_ALL, {"jobs": _ids(groups)}).scalars())
     _refuse_missing(jobs, groups)
     groups.sort(key=lambda group: min(jobs.index(str(row.id)) for row in group.rows))
-    at = _reference(question, groups)
+    timing = is_timing(by.metric)
+    values = [seed_groups.by_seed_of(g.rows, seed_groups.FIRST, timing=timing) for g in groups]
+    at = _reference(question, groups, values)
     fields = _differences(groups)
+    telling = _telling(fields, len(groups))
+    labels = [_label(telling, fields, i) for i in range(len(groups))]
     return RunComparison(
         metric=by.name,
         runs=[_run(row, i) for i, group in enumerate(groups) for row in group.rows],
-        groups=_compared(groups, by, at, fields),
+        groups=_compared(groups, values, at, labels),
         reference=at,
         differing=fields,
+        telling=telling,
         metrics=metrics,
     )
 
@@ -96,9 +101,11 @@ def _refuse_missing(jobs: Sequence[str], groups: Sequence[Group]) -> None:
             raise unknown(job)
 
 
-def _reference(question: CompareQuestion, groups: Sequence[Group]) -> int:
+def _reference(
+    question: CompareQuestion, groups: Sequence[Group], values: Sequence[Mapping[int, float]]
+) -> int:
     if question.reference is None:
-        return 0
+        return next((i for i, found in enumerate(values) if found), 0)
     for i, group in enumerate(groups):
         if question.reference in {str(row.id) for row in group.rows}:
             return i
@@ -110,6 +117,31 @@ def _differences(groups: Sequence[Group]) -> dict[str, list[Any]]:
     """Find the fields that differ; an option that some kinds lack comes after the kind."""
     found = differing([group.spec for group in groups])
     return dict(sorted(found.items(), key=lambda field: field[0] != _KIND))
+
+
+def _telling(fields: Mapping[str, list[Any]], groups: int) -> list[str]:
+    """Choose fields until their values tell all groups apart."""
+    chosen: list[str] = []
+    looks = [""] * groups
+    for path, found in fields.items():
+        finer = [f"{look} {label(value)}" for look, value in zip(looks, found, strict=True)]
+        if len(set(finer)) > len(set(looks)):
+            chosen.append(path)
+            looks = finer
+    return chosen
+
+
+def _label(telling: Sequence[str], fields: Mapping[str, list[Any]], group: int) -> str:
+    return ", ".join(_said(path, fields[path][group]) for path in telling) or "all runs"
+
+
+def _said(path: str, value: Any) -> str:
+    name = path.rpartition(".")[2]
+    if isinstance(value, bool):
+        return name if value else f"no {name}"
+    if isinstance(value, int | float):
+        return f"{name} {label(value)}"
+    return f"no {name}" if value is None else label(value)
 
 
 def _run(row: Any, group: int) -> ComparedRun:
@@ -129,22 +161,23 @@ def _run(row: Any, group: int) -> ComparedRun:
 
 
 def _compared(
-    groups: Sequence[Group], by: Column, at: int, fields: Mapping[str, list[Any]]
+    groups: Sequence[Group],
+    values: Sequence[Mapping[int, float]],
+    at: int,
+    labels: Sequence[str],
 ) -> list[ComparedGroup]:
-    timing = by.metric is not None and is_timing(by.metric)
-    values = [seed_groups.by_seed_of(g.rows, seed_groups.FIRST, timing=timing) for g in groups]
     pairs = [_pairs(found, values[at]) if i != at else [] for i, found in enumerate(values)]
     ps = [paired_t(found) for found in pairs]
     adjusted = holm(ps)
     return [
         ComparedGroup(
-            label=", ".join(label(found[i]) for found in fields.values()) or "all runs",
+            label=labels[i],
             jobs=[str(row.id) for row in group.rows],
             seeds=sorted({row.seed for row in group.rows}),
             repeated=len(group.rows) - len({row.seed for row in group.rows}),
             states=dict(Counter(row.state for row in group.rows)),
             mean=_mean(values[i]),
-            values=values[i],
+            values=dict(values[i]),
             difference=_difference(pairs[i], ps[i], adjusted[i]),
             why=_why(i == at, values[i], values[at], pairs[i]),
         )

@@ -12,11 +12,11 @@ from sqlalchemy import ARRAY, Connection, Row, Text, cast, func, literal, select
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.presentation.intervals import estimate
-from normlab.records.tables import GroupQuestion, GroupRow, GroupTable, SeedMean
+from normlab.records.tables import GroupQuestion, GroupRow, GroupTable, JobsQuestion, SeedMean
 from normlab.specs.cells import label
 from normlab.specs.differences import differing
 from normlab.specs.jobs import ERRANDS, JobSpec
-from service.jobs.columns import Column
+from service.jobs.columns import Column, known_fields
 from service.jobs.table import columns_of, conditions, gone_metrics, record_of
 from service.results.metrics import is_timing
 from service.store import patience, schema
@@ -71,7 +71,7 @@ def table(database: Database, question: GroupQuestion) -> GroupTable:
 
 
 def read(
-    connection: Connection, question: GroupQuestion, columns: Sequence[Column] = ()
+    connection: Connection, question: JobsQuestion, columns: Sequence[Column] = ()
 ) -> list[Group]:
     """Read the jobs of *question* in groups, in the order of their newest jobs."""
     shown = [of.value.label(f"value{i}") for i, of in enumerate(columns)]
@@ -104,7 +104,7 @@ def _sciences(
     # Read as specifications: one that was stored before a field existed is like one without it
     query = select(_j.id, _j.spec).where(_j.id.in_(list(firsts.values())))
     stored = {row.id: row.spec for row in connection.execute(query)}
-    found = {}
+    found: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for alike, job in firsts.items():
         patience.check()
         spec = JobSpec.from_store({**stored[job], "seed": 0})
@@ -125,7 +125,9 @@ def _value(group: Group, i: int, of: Column) -> Any:
     place = FIRST + i
     if of.metric is None and of.name not in _AVERAGED:
         found = list(dict.fromkeys(_hashable(row[place]) for row in group.rows))
-        return group.rows[0][place] if len(found) == 1 else {"varies": found[:_MOST_NAMED]}
+        if len(found) == 1:
+            return group.rows[0][place]
+        return {"varies": sorted(found, key=_by_type)[:_MOST_NAMED]}
     by_seed = by_seed_of(group.rows, place, timing=of.metric is None or is_timing(of.metric))
     if not by_seed:
         return None
@@ -142,6 +144,10 @@ def by_seed_of(rows: Sequence[Row[Any]], place: int, *, timing: bool) -> dict[in
     return dict(sorted(found.items()))
 
 
+def _by_type(value: Any) -> tuple[bool, Any]:
+    return isinstance(value, str), value if isinstance(value, str | int | float) else str(value)
+
+
 def _hashable(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
@@ -150,13 +156,15 @@ def _unseen(
     groups: Sequence[Group], columns: Sequence[Column], values: Sequence[Sequence[Any]]
 ) -> dict[str, list[Any]]:
     """Find the fields in which groups differ that look alike in the columns of their fields."""
-    shown = {_SHOWS.get(of.name, of.name) for of in columns}
+    names = [_SHOWS.get(of.name, of.name) for of in columns]
+    shown = set(names)
     paths = {
         path: found
         for path, found in differing([group.spec for group in groups]).items()
         if path not in shown
     }
-    seen = [i for i, of in enumerate(columns) if of.metric is None]
+    science = known_fields().keys() - set(_LEFT_OUT)
+    seen = [i for i, name in enumerate(names) if name in science]
     looks = [str([row[i] for i in seen]) for row in values]
     return dict(_varying(paths, looks))
 

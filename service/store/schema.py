@@ -23,6 +23,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from service.store.table_parts import MOMENT, NOW
 from service.store.table_parts import metadata as metadata
+from service.store.tables_of_people import allowance as allowance
 from service.store.tables_of_people import audit as audit
 from service.store.tables_of_people import member as member
 from service.store.tables_of_people import project as project
@@ -112,6 +113,7 @@ job = Table(
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("forgiven", Integer, nullable=False, server_default="0"),
     Column("pack_limit", SmallInteger),  # most members of a pack with it, after one failed
+    Column("packed", SmallInteger),  # members of the largest pack that trained it; null: none
     Column("lease_until", MOMENT),
     Column("not_before", MOMENT),
     Column("rung_at", MOMENT),

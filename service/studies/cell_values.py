@@ -24,7 +24,7 @@ _VALUES = text("""
     select c.key, c.coordinates, c.seed, c.job, l.value, l.min, l.max,
         l.job is not null as reported,
         case when j.state = 'succeeded' and :timing and not j.timing_valid
-                then case when j.runtime = 'packed' then 'packed' else 'emulated' end
+                then case when j.packed is null then 'emulated' else 'packed' end
             when j.state = 'cancelled' and c.pruned then 'pruned'
             else coalesce(j.state, 'missing') end as state
     from study_cell c

@@ -77,7 +77,7 @@ class Searcher(Rounds):
         stopped = self._prune(connection, study, search, trials, known)
         live = sum(trial.state in ("queued", "running") for trial in trials)
         wanted = min(search.parallel - live, search.trials - len(trials))
-        wanted = room(connection, row.owner, self._max_queued, max(0, wanted))
+        wanted = room(connection, row.owner, row.project, self._max_queued, max(0, wanted))
         found = self._proposals(spec, wanted, trials, known)
         if found.used_up and not live:
             end(connection, study, *_verdict(found, len(trials)))

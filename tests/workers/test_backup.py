@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -41,8 +42,19 @@ def held_still(stack: Stack, job: str) -> Iterator[None]:
         assert not working.is_alive()
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder whose way another run of the tests does not close for the server's user."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 def test_a_backup_of_a_working_stack_finishes_its_jobs_elsewhere_with_the_same_bits(
-    database: Database, tmp_path: Path, warm: WarmLauncher, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    tmp_path: Path,
+    open_folder: Path,
+    warm: WarmLauncher,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     here = Stack(database, tmp_path / "here", warm)
     ended = here.submit(SHORT)
@@ -54,7 +66,7 @@ def test_a_backup_of_a_working_stack_finishes_its_jobs_elsewhere_with_the_same_b
         environment.setenv("NORMLAB_DATABASE_URL", database.conninfo)
         assert run(["--data-dir", str(tmp_path / "here"), "backup", str(target)]) == 0
     here.work()
-    there = tmp_path / "there"
+    there = open_folder / "there"
     assert run(["restore", "--from", str(target), "--into", str(there)]) == 0
     (tmp_path / "here" / "jobs").rename(tmp_path / "gone")
     servers = embedded.start(Settings(data_dir=there, database_url=None, broker_url="memory://"))

@@ -60,6 +60,8 @@ def test_the_field_that_differs_is_named(field: str, fields: Dict[str, Any]) -> 
         ("acceleration", {"acceleration": "kernels"}),
         ("hooks", {"hooks": ("mine",)}),
         ("model.name", {"model": {"name": "lstm"}, "dataset": {"name": "grammar"}}),
+        ("model.name", {"model": {"name": "timm/resnet18"}}),
+        ("sharding", {"sharding": "off"}),
         ("optimizer.norms_of", {"optimizer": {"norms_of": "twin"}}),
         ("optimizer.name", {"optimizer": "lamb"}),
         ("loading.mode", {"loading": {"mode": "stream"}}),

@@ -18,6 +18,7 @@ def test_runs_are_compared_seed_by_seed_against_the_reference(database: Database
     assert found.reference == 1
     assert found.differing["normalizer.kind"] == ["group", "batch"]
     assert "seed" not in found.differing
+    assert (found.telling, found.groups[0].label) == (["normalizer.kind"], "group")
     difference = found.groups[0].difference
     assert difference is not None
     assert (difference.n, difference.mean) == (3, pytest.approx(0.4 / 3))

@@ -31,15 +31,15 @@ def test_a_mean_is_over_seeds_and_over_nothing_else(database: Database) -> None:
     assert three.values[0] == "batch"
     assert (three.values[1].n, three.values[1].mean) == (3, pytest.approx(0.6))
     assert three.values[1].sd == pytest.approx(0.1)
-    assert three.values[2] == {"varies": [2, 1, 0]}
+    assert three.values[2] == {"varies": [0, 1, 2]}
     assert (other.values[1].mean, other.values[1].low) == (0.1, None)
 
 
 def test_fields_that_differ_where_the_columns_look_alike_are_named(database: Database) -> None:
     run(database, 0.5)
-    run(database, 0.6, optimizer={"lr": 0.3})
+    run(database, 0.6, optimizer={"lr": 0.3}, name="another", seed=1)
     run(database, 0.7, normalizer={"kind": "group", "groups": 2})
-    found = grouped(database, "normalizer", "val/accuracy")
+    found = grouped(database, "name", "normalizer", "val/accuracy", "seed", "created_at")
     assert found.differing == {"optimizer.lr": [0.1, 0.3]}
     assert grouped(database, "normalizer", "optimizer.lr").differing == {}
 
