@@ -17,11 +17,11 @@ from sqlalchemy import Connection, text
 from normlab.specs.jobs import JobSpec
 from normlab.specs.pack_sizes import MOST, PackSize, members_now, members_of
 from normlab.specs.packs import group_of, obstacle
+from normlab.specs.timings import is_timing
 from service.jobs import leases
 from service.jobs.leases import Lease
 from service.jobs.running_limits import refusal
 from service.jobs.turns import CLAIMABLE
-from service.results.metrics import is_timing
 from service.store.database import Database
 
 _CANDIDATES = 4  # looked at for each member that is wanted

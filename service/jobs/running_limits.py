@@ -83,7 +83,7 @@ def refusal(connection: Connection, owner: str, project: str, devices: int) -> H
         devices: that the job would use.
     """
     names: dict[Subject, str] = {"owner": owner, "project": project}
-    limits = connection.execute(_LIMITS, dict(**names)).mappings().one()
+    limits = connection.execute(_LIMITS, {"owner": owner, "project": project}).mappings().one()
     if all(most is None for most in limits.values()):
         return None
     connection.execute(_LOCK)
