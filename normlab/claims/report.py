@@ -10,7 +10,7 @@ from normlab.claims.gathering import name_of, settings
 from normlab.claims.verdicts import Found, Verdict
 from normlab.presentation.deciding import UNDECIDED, Finding, Rule, largest_sd
 from normlab.presentation.intervals import smaller_is_better
-from normlab.specs.cells import expand
+from normlab.specs.cells import expand, label
 
 
 def effect_lines(verdict: Verdict) -> List[str]:
@@ -19,8 +19,19 @@ def effect_lines(verdict: Verdict) -> List[str]:
 
 
 def list_lines(claims: Sequence[Claim]) -> List[str]:
-    """Return one line per claim, with the size of its study."""
-    return [f"{c.key:24s} {len(expand(c.study)):4d} jobs  {c.title}" for c in claims]
+    """Return one line per claim, with the number of jobs before seeds are added."""
+    return [f"{c.key:24s} {_jobs(c):4d} jobs  {c.title}" for c in claims]
+
+
+def _jobs(claim: Claim) -> int:
+    """Count the jobs of the tuning seeds, and of what they choose on the first judging seeds."""
+    cells = expand(claim.study)
+    if not claim.tuning_seeds:
+        return len(cells)
+    judging = len(claim.study.seeds)
+    combinations = [{p: label(v) for p, v in c.coordinates.items()} for c in cells[::judging]]
+    rest = {tuple(v for p, v in c.items() if p != claim.best_over) for c in combinations}
+    return len(combinations) * len(claim.tuning_seeds) + len(rest) * judging
 
 
 def best_lines(verdict: Verdict) -> List[str]:

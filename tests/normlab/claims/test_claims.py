@@ -72,7 +72,7 @@ ROWS = [row("a", {i: 0.90 + 0.01 * (i % 3) for i in range(16)}),
 
 
 def claim_of(*effects: Effect, **fields: Any) -> Claim:
-    raw = CLAIMS["b-collapse"].model_dump(mode="json", exclude_defaults=True)
+    raw = CLAIMS["m-unet"].model_dump(mode="json", exclude_defaults=True)
     return Claim.model_validate({**raw, "effects": [e.model_dump() for e in effects], **fields})
 
 
@@ -320,10 +320,10 @@ def test_a_verdict_shows_with_every_effect_and_contradicts_with_any() -> None:
         verdict = judge(claim_of(*effects), Answers(), "s", range(16), [16])
         assert verdict.words == words
         text = page.page([page.entry(verdict, "claims", "a machine")], [], "claims")
-        assert f"## b-collapse: {words}" in text
+        assert f"## m-unet: {words}" in text
         assert f"1 claims: **{int(words == 'shows')}** shows, " in text
         assert f"| **{words}**: {verdict.claim.title} |" in text
         assert f"**{page.sentence(verdict)}**" in text
         assert f"Effects: {verdict.counts}. Protocol `{verdict.claim.protocol()[:12]}`" in text
-        assert "[arXiv:2106.03743](https://arxiv.org/abs/2106.03743)" in text
+        assert "[arXiv:1905.05894](https://arxiv.org/abs/1905.05894)" in text
         assert len(report.effect_lines(verdict)) == len(effects)

@@ -59,6 +59,8 @@ def test_the_first_round_of_a_claim_that_decides_is_queued_and_trained_once(
         CLAIMS[key].model_dump(mode="json", exclude_defaults=True)
         for key in ("b-collapse", "m-unet")
     ]
+    for one in raw:
+        one["study"]["seeds"] = [0, 1, 2]
     claims = [Claim.model_validate({**one, "decide": decide}) for one in raw]
     firsts = [claim.rounds(claim.study)[0] for claim in claims]
 
