@@ -83,7 +83,8 @@ def refusal(connection: Connection, owner: str, project: str, devices: int) -> H
         devices: that the job would use.
     """
     names: dict[Subject, str] = {"owner": owner, "project": project}
-    limits = connection.execute(_LIMITS, dict(**names)).mappings().one()
+    asked = {"owner": owner, "project": project}
+    limits = connection.execute(_LIMITS, asked).mappings().one()
     if all(most is None for most in limits.values()):
         return None
     connection.execute(_LOCK)
