@@ -128,9 +128,8 @@ def test_the_api_serves_https_itself_and_the_stacks_own_clients_know_its_certifi
         assert api.url.startswith("https://127.0.0.1:")
         with Client(api.url, TOKEN, certificate=TLS[0]) as client:
             assert len(client.devices()) > 0
-        assert _answers(
-            Connection(api.url, TOKEN, certificate=str(TLS[0]))
-        )  # of a stack to its starter
+        own = Connection(api.url, TOKEN, certificate=str(TLS[0]))
+        assert _answers(own)  # to who started the stack
         assert not _answers(Connection(api.url, TOKEN))
         refused = pytest.raises(ServiceUnavailable, match="CERTIFICATE_VERIFY_FAILED")
         with Client(api.url, TOKEN, tries=1) as stranger, refused:
