@@ -10,6 +10,7 @@ from api.state import State
 from service.jobs.reaper import Reaper
 from service.jobs.relay import Relay
 from service.loops import Loop
+from service.results.adding_up import AddingUp
 from service.results.compaction import Compactor
 from service.store import audit, sessions
 from service.store.releases import Announcement
@@ -54,6 +55,7 @@ def loops(state: State) -> Iterator[None]:
         for name, kind in _ROUNDS.items()
     }
     compactor = Compactor(state.database, failed=failures.labels("compactor").inc)
+    adding_up = AddingUp(state.database, failures.labels("adding_up").inc)
     purger = Purger(
         state.database, settings.jobs, settings.trash_days, failures.labels("purger").inc
     )
@@ -62,6 +64,7 @@ def loops(state: State) -> Iterator[None]:
         Loop("reaper", _counted(state, "reaper", reaper.round), settings.reap_s),
         *[Loop(n, _counted(state, n, of.round), _STUDIES_S) for n, of in rounds.items()],
         Loop("compactor", _counted(state, "compactor", compactor.round), _COMPACT_S),
+        Loop("adding_up", _counted(state, "adding_up", adding_up.round), _COMPACT_S),
         Loop("plugins", _counted(state, "plugins", state.plugins.record), _PLUGINS_S),
         Loop("release", Announcement(state.database).round, _RELEASE_S),
         Loop("purger", _counted(state, "purger", purger.round), _PURGE_S),

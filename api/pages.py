@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
-from api import catalogue
+from api import catalogue, presets
 from api.auth import ReaderDep
 from api.costly import costly
 from api.forms import job_form
@@ -102,15 +102,19 @@ def show_job_rows(
 
 @router.get("/jobs/new")
 def show_new_job(request: Request, reader: ReaderDep, state: StateDep) -> Response:
-    """Show the job form, filled in from the job that *from* names."""
-    origin = request.query_params.get("from")
+    """Show the job form, filled in from the job that *from* names, or from a *recipe*."""
+    origin, preset = request.query_params.get("from"), request.query_params.get("recipe")
     found = reading.get(state.database, origin) if origin else None
+    start = presets.recipe(preset) if preset and not found else None
     return render(
         request,
         "new_job.html",
         reader,
         groups=job_form(),
-        spec=found.spec.model_dump(mode="json") if found else None,
+        spec=found.spec.model_dump(mode="json") if found else start,
+        origin=(found.name or found.id[-12:]) if found else preset,
+        recipes=list(presets.recipes()),
+        preset=preset,
         project=found.project if found else None,
         targets=reader.targets,
         section="/jobs",

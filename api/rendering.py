@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from api.callers import Caller
+from api.hints import hint, when_empty
 from api.root_path import inner_path, root_of
 from api.template_addresses import RootedAddresses
 from normlab.plain_text import shown
@@ -36,6 +37,7 @@ _templates = Jinja2Templates(
     )
 )
 _templates.env.globals["device_kinds"] = KINDS
+_templates.env.globals |= {"hint": hint, "when_empty": when_empty}
 _templates.env.globals["in_accuracys_place"] = in_accuracys_place
 
 

@@ -11,6 +11,7 @@ from api.routes import (
     events,
     inside,
     jobs,
+    limits,
     logs,
     metrics,
     plugins,
@@ -20,10 +21,12 @@ from api.routes import (
     tokens,
     trash,
     views,
+    written,
 )
 
 ROUTERS = (
     tables.router,  # before jobs, whose routes for one job would take its verbs
+    written.router,
     jobs.router,
     views.router,
     metrics.router,
@@ -38,6 +41,7 @@ ROUTERS = (
     studies.router,
     plugins.router,
     projects.router,
+    limits.router,
     tokens.router,
     audit.router,
 )

@@ -27,7 +27,7 @@ export function fill(table, found, hues, choose) {
   const others = Object.keys(found.differing).filter((path) => !found.telling.includes(path));
   const fields = { first: found.telling, last: others };
   const head = make("tr");
-  const names = ["reference", "runs by seed", ...fields.first, found.metric, "difference", "95 % interval", "p (paired t, Holm)", "", ...fields.last];
+  const names = ["reference", "runs by seed", ...fields.first, found.metric, "difference", "95 % interval", "p", "", ...fields.last];
   head.append(...names.map((name) => { const th = make(name ? "th" : "td", name); if (name) th.scope = "col"; return th; }));
   const thead = make("thead");
   thead.append(head);

@@ -1,6 +1,7 @@
 // New job: every change is validated on the server, which knows all the rules.
 import { at, fail, inProject, post, throttled } from "./app.js";
 import { JobForm, validate } from "./form.js";
+import { compare, reading, write } from "./form_yaml.js";
 
 const element = document.getElementById("form");
 const form = new JobForm(element);
@@ -20,6 +21,7 @@ function line(text, name = "p", kind = "") {
 const check = throttled(async () => {
   const spec = form.spec();
   document.getElementById("json").textContent = JSON.stringify(spec, null, 2);
+  await write(spec);
   const { validation, problems } = await validate(spec);
   const elsewhere = form.complain(problems || []);
   document.getElementById("submit").disabled = Boolean(problems);
@@ -28,6 +30,7 @@ const check = throttled(async () => {
     verdict.replaceChildren(line(`${found} not valid yet:`), list(problems));
     return elsewhere;
   }
+  if (given) compare(given, validation.spec);
   verdict.replaceChildren(
     line(`On ${validation.device}: ${validation.device_reason}`),
     line(`${validation.samples_per_update} samples per update, ${validation.steps ?? "an unknown number of"} updates`),
@@ -53,6 +56,10 @@ function verdicts(found) {
 }
 
 if (given) form.fill(given);
+reading(form, check);
+document.getElementById("preset").addEventListener("change", ({ target }) => {
+  location.assign(at(`/jobs/new${target.value ? `?recipe=${encodeURIComponent(target.value)}` : ""}`));
+});
 element.addEventListener("input", check);
 element.addEventListener("change", check);
 element.addEventListener("submit", async (event) => {

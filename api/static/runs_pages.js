@@ -1,12 +1,10 @@
 // The rows of the table of runs, fetched in pages by cursor as they come into sight.
-import { ask, computed, post } from "./app.js";
+import { ask, tryOut } from "./app.js";
 import { order, plain } from "./runs_values.js";
 
 const PAGE = 200;
 
 export const refused = (error) => error.problem?.status === 422 || Boolean(error.problem?.errors);
-
-const read = (path, body) => computed(() => post(path, body));
 
 /** Runs one by one: row *i* is there once its page has come. */
 export class Pages {
@@ -56,7 +54,7 @@ export class Pages {
 
   async fetch(page) {
     const from = Math.max(...[...this.cursors.keys()].filter((known) => known <= page));
-    return read("/v1/jobs:table", {
+    return tryOut("/v1/jobs:table", {
       ...this.question, cursor: this.cursors.get(from), skip: (page - from) * PAGE, limit: PAGE, count: this.total === null || page === 0,
     });
   }
@@ -70,7 +68,7 @@ export class Pages {
 
   /** The ids of the first *most* runs. */
   async first(most) {
-    const found = await read("/v1/jobs:table", { ...this.question, columns: ["state"], limit: Math.min(1000, most) });
+    const found = await tryOut("/v1/jobs:table", { ...this.question, columns: ["state"], limit: Math.min(1000, most) });
     return found.rows.map((row) => row.id);
   }
 }
@@ -94,7 +92,7 @@ export class Groups {
     if (this.loaded || this.busy) return;
     this.busy = true;
     try {
-      const found = await read("/v1/jobs:groups", this.question);
+      const found = await tryOut("/v1/jobs:groups", this.question);
       this.list = found.rows.map((row) => ({ ...row, id: row.jobs[0] }));
       this.total = found.rows.length;
       this.columns = found.columns;

@@ -24,6 +24,7 @@ import httpx
 
 from normlab.client import references, streams
 from normlab.client.inside import Inside
+from normlab.client.limits import Limits
 from normlab.client.pages import all_items
 from normlab.client.plugins import Plugins
 from normlab.client.projects import Projects
@@ -105,6 +106,7 @@ class Client:
         self.tokens = Tokens(self.transport)
         self.plugins = Plugins(self.transport)
         self.projects = Projects(self.transport)
+        self.limits = Limits(self.transport)
         self.trash = Trash(self.transport)
         self.job_id = references.jobs(self.transport).full
         self.inside = Inside(self.transport, self.job_id)

@@ -125,7 +125,7 @@ class JobSpec(Spec):
     sharding: Union[Sharding, None] = Field(
         None,
         description="divide weights, gradients and optimizer state among the replicas: off, full, "
-        "or auto, which is null: where a replica's memory would not hold them",
+        "or auto; null: auto, where a replica's memory would not hold them",
     )
     device: Device = Field("auto", description="where to train; auto gives its reason")
     ipu_runtime: IpuRuntime = Field(

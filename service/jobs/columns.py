@@ -120,7 +120,7 @@ def _taken(name: str, reduction: str) -> ColumnElement[Any]:
     if reduction == "best":
         reduction = "min" if smaller_is_better(name) else "max"
     if reduction == "mean":
-        return _last.total / _last.points
+        return _last.total / func.nullif(_last.points, 0)
     return {"last": _last.value, "min": _last.min, "max": _last.max}[reduction]
 
 

@@ -71,7 +71,7 @@ class Order:
         of_value = _TYPES[self.of.kind]
         types = [of_value, UUID] if self.of.required else [int, of_value, UUID]
         *flags, value, job = decode_cursor(cursor, self.sort, types)
-        bound = literal(value)
+        bound: ColumnElement[Any] = literal(value)
         if self.of.kind == "field":
             bound = cast(bound, JSONB)
         if self.of.kind == "number":

@@ -76,11 +76,6 @@ class _Stand:
     points: int | None
 
 
-def is_timing(metric: str) -> bool:
-    """Whether *metric* measures speed or memory of a job, which an emulation or a pack cannot."""
-    return metric.startswith(("time/", "device/")) or metric.endswith("_per_s")
-
-
 def append(connection: Connection, claim: Lease, series: Mapping[str, Series]) -> None:
     """
     Store points, in a transaction that holds *claim*; skip points that it stored before.
@@ -252,6 +247,11 @@ def _extreme(points: Columns, find: Any) -> tuple[float, int]:
     known = np.flatnonzero(~np.isnan(points.values))
     at = known[find(points.values[known])] if len(known) else len(points) - 1
     return float(points.values[at]), int(points.steps[at])
+
+
+def stored_points(cursor: psycopg.Cursor[Any], job: UUID, key: int) -> Columns:
+    """Return all points of the metric *key* of *job*, those of all attempts merged."""
+    return _read(cursor, job, key, None, None)
 
 
 def _read(

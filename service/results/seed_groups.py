@@ -12,13 +12,13 @@ from sqlalchemy import ARRAY, Connection, Row, Text, cast, func, literal, select
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.presentation.intervals import estimate
-from normlab.records.tables import GroupQuestion, GroupRow, GroupTable, SeedMean
+from normlab.records.tables import GroupQuestion, GroupRow, GroupTable, JobsQuestion, SeedMean
 from normlab.specs.cells import label
 from normlab.specs.differences import differing
 from normlab.specs.jobs import ERRANDS, JobSpec
+from normlab.specs.timings import is_timing
 from service.jobs.columns import Column, known_fields
 from service.jobs.table import columns_of, conditions, gone_metrics, record_of
-from service.results.metrics import is_timing
 from service.store import patience, schema
 from service.store.database import Database
 
@@ -71,7 +71,7 @@ def table(database: Database, question: GroupQuestion) -> GroupTable:
 
 
 def read(
-    connection: Connection, question: GroupQuestion, columns: Sequence[Column] = ()
+    connection: Connection, question: JobsQuestion, columns: Sequence[Column] = ()
 ) -> list[Group]:
     """Read the jobs of *question* in groups, in the order of their newest jobs."""
     shown = [of.value.label(f"value{i}") for i, of in enumerate(columns)]
@@ -104,7 +104,7 @@ def _sciences(
     # Read as specifications: one that was stored before a field existed is like one without it
     query = select(_j.id, _j.spec).where(_j.id.in_(list(firsts.values())))
     stored = {row.id: row.spec for row in connection.execute(query)}
-    found = {}
+    found: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for alike, job in firsts.items():
         patience.check()
         spec = JobSpec.from_store({**stored[job], "seed": 0})

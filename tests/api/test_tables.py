@@ -7,6 +7,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -17,18 +18,26 @@ from tests.service.jobs.test_table import report
 from tests.service.work import submit
 
 
+def ask(client: httpx.Client, path: str, json: dict[str, Any]) -> httpx.Response:
+    """Ask the same again while a slow machine works on it, as the page does."""
+    while True:
+        response = client.post(path, json=json)
+        if response.status_code != 202:
+            return response
+
+
 def test_a_table_is_one_request_for_chosen_columns(
     client: httpx.Client, database: Database
 ) -> None:
     submit(database, name="one", seed=4)
     report(database, {"val/accuracy": [0.25, 0.5]})
     asked = {"columns": ["name", "seed", "val/accuracy:best", "created_at"], "count": True}
-    response = client.post("/v1/jobs:table", json=asked)
+    response = ask(client, "/v1/jobs:table", json=asked)
     found = TableRecord.model_validate_json(response.content)
     assert (found.total, found.next_cursor) == (1, None)
     assert found.rows[0].values[:3] == ["one", 4, 0.5]
     assert (found.rows[0].state, found.rows[0].owner) == ("succeeded", "ada")
-    grouped = client.post("/v1/jobs:groups", json={"columns": ["val/accuracy:mean"]})
+    grouped = ask(client, "/v1/jobs:groups", json={"columns": ["val/accuracy:mean"]})
     (row,) = GroupTable.model_validate_json(grouped.content).rows
     assert row.values[0]["mean"] == 0.375
 
@@ -39,7 +48,7 @@ def test_an_unknown_column_or_order_is_a_problem_of_its_field(client: httpx.Clie
         ({"columns": ["name"], "sort": "-optimizer.l"}, "sort"),
         ({"columns": ["name"], "filter": "seed >"}, "filter"),
     ):
-        response = client.post("/v1/jobs:table", json=asked)
+        response = ask(client, "/v1/jobs:table", json=asked)
         assert response.status_code == 422
         assert [e["field"] for e in response.json()["errors"]] == [field]
 
@@ -47,12 +56,12 @@ def test_an_unknown_column_or_order_is_a_problem_of_its_field(client: httpx.Clie
 def test_an_export_has_all_rows_and_no_formulas(client: httpx.Client, database: Database) -> None:
     jobs = [submit(database, seed=i, name="=1+1" if i else None).id for i in range(3)]
     asked = {"columns": ["name", "seed", "normalizer.proxy"], "sort": "seed"}
-    response = client.post("/v1/jobs:export", json=asked)
+    response = ask(client, "/v1/jobs:export", json=asked)
     assert response.headers["content-type"].startswith("text/csv")
     rows = list(csv.reader(io.StringIO(response.text)))
     assert rows[0] == ["id", "name", "seed", "normalizer.proxy"]
     assert rows[2] == [jobs[1], "'=1+1", "1", "False"]
-    listed = client.post("/v1/jobs:export", json={**asked, "form": "json", "jobs": jobs[:1]})
+    listed = ask(client, "/v1/jobs:export", json={**asked, "form": "json", "jobs": jobs[:1]})
     assert listed.json() == [{"id": jobs[0], "name": None, "seed": 0, "normalizer.proxy": False}]
 
 
@@ -90,7 +99,7 @@ def test_names_for_completion_are_columns_fields_and_metrics(
 
 def test_two_thousand_runs_are_not_compared(client: httpx.Client) -> None:
     asked = {"jobs": [str(i) for i in range(2000)]}
-    response = client.post("/v1/jobs:compare", json=asked)
+    response = ask(client, "/v1/jobs:compare", json=asked)
     assert response.status_code == 422
     assert "at most 100 are compared at once" in response.json()["detail"]
 
@@ -122,7 +131,7 @@ def test_the_documented_export_is_answered(client: httpx.Client, database: Datab
     (body,) = re.findall(r"-d '(.*)'", page)
     submit(database, seed=5, name="of the docs")
     report(database, {"val/accuracy": [0.5]})
-    response = client.post("/v1/jobs:export", json=json.loads(body))
+    response = ask(client, "/v1/jobs:export", json=json.loads(body))
     assert "of the docs,5,0.1,0.5" in response.text
 
 

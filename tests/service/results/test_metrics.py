@@ -13,6 +13,7 @@ from normlab.records.tables import TableQuestion
 from service.jobs import leases, reading, table
 from service.jobs.leases import Lease
 from service.results import metrics, reports
+from service.results.adding_up import AddingUp
 from service.store.database import Database
 from tests.service.work import claim, series, submit
 
@@ -235,3 +236,15 @@ def test_the_mean_of_a_curve_with_a_value_that_is_not_finite_is_none(database: D
     held = claim(database)
     _report(database, held, train_loss=_points([1, 2, 3], [1.0, math.nan, 3.0]))
     assert _mean(database, str(held.job)) is None
+
+
+def test_curves_of_an_earlier_version_are_added_up_in_the_background(database: Database) -> None:
+    submit(database)
+    held = claim(database)
+    _report(database, held, train_loss=_points([1, 2, 3], [1, 2, 6]))
+    with database.begin() as connection:
+        connection.execute(text("update metric_last set total = null, points = null"))
+    assert _mean(database, str(held.job)) is None
+    assert AddingUp(database).round() == 1
+    assert _mean(database, str(held.job)) == 3.0
+    assert AddingUp(database).round() == 0
