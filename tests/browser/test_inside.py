@@ -12,6 +12,7 @@ from normlab.events import Diagnostic, Metrics, Progress, Series
 from service.results import reports
 from service.store.database import Database
 from tests.browser import seeding
+from tests.browser.test_access import AXE
 
 pytestmark = pytest.mark.browser
 _STEPS = [60, 120, 180]
@@ -155,3 +156,25 @@ def test_a_kind_is_drawn_at_work_and_says_which_option_is_wrong(page: Page) -> N
     )
     page.get_by_text("Means and deviations").click()
     expect(page.locator("#moments tbody tr")).to_have_count(2)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_inside_a_network_and_on_the_page_of_a_kind(
+    page: Page, database: Database, scheme: str
+) -> None:
+    with_network(page)
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    found = []
+    for address in (f"/jobs/{measured_job(database)}/inside", "/normalizers/group"):
+        page.goto(address)
+        for summary in page.locator("main summary").all():
+            if summary.is_visible():
+                summary.click()
+        page.evaluate(AXE.read_text())
+        report = page.evaluate("() => axe.run({ resultTypes: ['violations'] })")
+        found += [
+            f"{address}: {v['id']} at {[n['target'] for n in v['nodes']][:3]}: {v['help']}"
+            for v in report["violations"]
+            if v["impact"] in ("serious", "critical")
+        ]
+    assert found == []
