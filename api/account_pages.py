@@ -14,9 +14,11 @@ from api.callers import Caller, Credential
 from api.costly import costly
 from api.rendering import render
 from api.root_path import root_of
+from api.routes.limits import limits_of
 from api.state import State, StateDep
 from normlab.errors import Forbidden, Unauthorized
 from normlab.records.access import TokenRecord
+from normlab.records.limits import LimitRecord
 from service.store import audit, sessions, token_changes
 
 router = APIRouter()
@@ -85,6 +87,7 @@ def show_account(request: Request, reader: ReaderDep, state: StateDep) -> Respon
         sessions=sessions.open_of(state.database, reader.owner, idle_s),
         tokens=[token for token in found.tokens if token.state == "active"],
         may_end=lambda token: _allows_no_more(token, reader),
+        limits=_limits(state, reader),
         section=_SECTION,
     )
 
@@ -136,6 +139,13 @@ def show_audit(
         cursor=cursor,
         section="/audit",
     )
+
+
+def _limits(state: State, reader: Caller) -> list[LimitRecord]:
+    """Return those of the caller, and those that are set for its projects."""
+    own = limits_of(state, reader, "owner", reader.owner).limits
+    of_projects = (limits_of(state, reader, "project", name) for name in reader.projects())
+    return [*own, *(one for of in of_projects for one in of.limits if one.most is not None)]
 
 
 def _cookie_path(request: Request) -> str:

@@ -21,6 +21,7 @@ COOKIE = "normlab_session"
 OLD_COOKIE = "normlab_token"
 """Contained the token itself in earlier versions; it is not accepted any more."""
 
+_COUNTED = "normlab.counted"
 _bearer = HTTPBearer(auto_error=False, description="a token of `normlab up` or of an operator")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="set by the page's login")
 
@@ -32,9 +33,14 @@ async def identify(request: HTTPConnection, callers: Callers) -> Caller:
     Raises:
         Unauthorized: there is no token or session, or it is unknown or has ended.
         QuotaExceeded: too many wrong tokens came from the same address.
+        TooManyRequests: the token makes more requests than it may.
     """
-    caller = await callers.admit(credential_of(request), host_of(request))
+    credential = credential_of(request)
+    caller = await callers.admit(credential, host_of(request))
     sight.look_with(caller.sight)
+    if not request.scope.get(_COUNTED):  # the gate and a route identify the caller of a body
+        request.scope[_COUNTED] = True
+        callers.count(caller, credential)
     return caller
 
 

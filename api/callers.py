@@ -13,9 +13,11 @@ from uuid import UUID
 from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 
+from api.rates import Rates
 from api.strangers import Strangers
 from normlab.errors import Forbidden, ServiceUnavailable, Unauthorized
 from normlab.records.projects import DEFAULT, Role
+from service.jobs import allowances
 from service.store import projects, sessions, tokens
 from service.store.audit import Actor
 from service.store.database import Database
@@ -48,6 +50,7 @@ class Caller:
     Args:
         token: None for the operator's token, which has no row.
         roles: in its projects; an admin may do everything in every project.
+        per_minute: how many requests it may make; None: any number.
     """
 
     owner: str
@@ -55,6 +58,7 @@ class Caller:
     token: UUID | None = None
     session: UUID | None = None
     roles: Mapping[str, Role] = field(default_factory=dict, hash=False)
+    per_minute: int | None = None
 
     @property
     def actor(self) -> Actor:
@@ -127,6 +131,7 @@ class Callers:
         self._session_idle_s = session_idle_s
         self._looking_up = asyncio.Semaphore(_LOOK_UPS)
         self._known: dict[Credential, tuple[float, Caller]] = {}
+        self._rates = Rates()
 
     async def admit(self, credential: Credential, host: str) -> Caller:
         """Find the caller with *credential*; answers to unknown ones of *host* are delayed."""
@@ -148,13 +153,22 @@ class Callers:
         self._known[credential] = (now + min(self._keep_s, left_s), caller)
         return caller
 
+    def count(self, caller: Caller, credential: Credential) -> None:
+        """Count a request of *caller*; raise TooManyRequests if it makes too many."""
+        if caller.per_minute is not None:
+            # a browser's sessions share the rate of their token
+            key = caller.token or credential
+            self._rates.take(key, caller.owner, caller.per_minute)
+
     def forget(self) -> None:
         """Empty the cache, because a token, a session or a role has just ended."""
         self._known = {}
 
     def _with_roles(self, credential: Credential) -> tuple[Caller, float]:
         caller, left_s = self._look_up(credential)
-        return replace(caller, roles=projects.roles_of(self._database, caller.owner)), left_s
+        roles = projects.roles_of(self._database, caller.owner)
+        rate = allowances.rate_of(self._database, caller.owner)
+        return replace(caller, roles=roles, per_minute=rate), left_s
 
     def _look_up(self, credential: Credential) -> tuple[Caller, float]:
         if credential.kind == "session":

@@ -118,6 +118,8 @@ async def answer(request: Request, error: Exception) -> Response:
     status = status_of(type(error))
     fields = error.problems if isinstance(error, InvalidSpec) else ()
     headers = {"Retry-After": _RETRY_AFTER_S} if error.retryable else {}
+    if isinstance(error, errors.TooManyRequests):
+        headers["Retry-After"] = str(error.wait_s)
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:

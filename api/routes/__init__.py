@@ -11,6 +11,7 @@ from api.routes import (
     events,
     inside,
     jobs,
+    limits,
     logs,
     metrics,
     plugins,
@@ -40,6 +41,7 @@ ROUTERS = (
     studies.router,
     plugins.router,
     projects.router,
+    limits.router,
     tokens.router,
     audit.router,
 )

@@ -117,7 +117,7 @@ def _sample(state: State, asked: dict[str, Any], code: list[str]) -> SampleRecor
 
 def _checked(kind: str, options: str) -> dict[str, Any]:
     if kind not in BY_KIND:
-        raise NotFound(f"there is no normalizer {kind!r}; GET /v1/normalizers lists all")
+        raise NotFound(f"there is no normalizer {kind!r}; the list of normalizers has all")
     try:
         given = decode(options.encode())
     except json.JSONDecodeError as e:

@@ -14,10 +14,11 @@ from api.state import State, StateDep
 from api.targets import TargetDep
 from normlab.errors import refuse
 from normlab.records import JobCreated, JobDetail, JobPage, JobState, Validation
+from normlab.records.outlook import OutlookRecord
 from normlab.specs.continuations import Longer
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps
-from service.jobs import changes, estimates, listing, reading, submissions
+from service.jobs import changes, estimates, listing, outlook, reading, submissions
 from service.jobs.listing import JobFilters
 from service.results import continuing
 
@@ -159,6 +160,13 @@ def list_jobs(
 def read_job(job: str, reader: ReaderDep, state: StateDep) -> JobDetail:
     """Return one job: its specification, progress and attempts."""
     return reading.get(state.database, job)
+
+
+@router.get("/jobs/{job}/outlook", response_model=OutlookRecord)
+@costly
+def read_outlook(job: str, request: Request, reader: ReaderDep, state: StateDep) -> OutlookRecord:
+    """Return the time that is left, the place in the queue, and what would change it."""
+    return outlook.outlook(state.reads, job)
 
 
 @router.post("/jobs/{job}/cancel")

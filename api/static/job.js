@@ -96,9 +96,18 @@ const MOST_CHARACTERS = 500_000;
 let offset = -65_536;
 let empty = true;
 
+/** Why there is nothing, and where to look instead: a log has only what the training printed. */
+function emptyLog(ended) {
+  const state = article.dataset.state;
+  if (state === "queued") return "Nothing is printed before the job runs.";
+  if (!ended) return "The training has printed nothing so far. What it measures is in the curves above.";
+  const story = [...eventRows.rows].reverse().map((tr) => [...tr.cells].map((cell) => cell.textContent).join("  ").trim());
+  return ["The training printed nothing. What happened:", ...story].join("\n");
+}
+
 const readLog = throttled(async () => {
   const page = await ask(`/v1/jobs/${id}/logs?offset=${offset}`);
-  if (empty) log.textContent = page.text ? "" : `The log is empty${page.ended ? "" : " so far"}.`;
+  if (empty) log.textContent = page.text ? "" : emptyLog(page.ended);
   if (page.text) {
     empty = false;
     log.append(page.text);
@@ -139,6 +148,7 @@ function tell(event) {
   const details = Object.entries(event.payload).filter(([, v]) => v !== null)
     .map(([k, v]) => `${k}: ${typeof v === "object" ? JSON.stringify(v) : v}`).join(", ");
   eventRows.prepend(row([moment(event.at, true), event.kind, details]));
+  if (empty) readLog(); // which tells what happened where nothing was printed
 }
 
 function progress(record) {

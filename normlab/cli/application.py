@@ -20,6 +20,7 @@ from normlab.cli import (
     doctor,
     exporting,
     jobs,
+    limits,
     looking,
     plugins,
     projects,
@@ -48,6 +49,7 @@ GROUPS = (
     submitting,
     watching,
     jobs,
+    limits,
     looking,
     continuing,
     trash,
@@ -64,6 +66,7 @@ GROUPS = (
     plugins,
     checking,
     projects,
+    limits,
     tokens,
     doctor,
 )

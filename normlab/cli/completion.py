@@ -47,6 +47,22 @@ def data(ctx: typer.Context, incomplete: str) -> List[str]:
     return [name for name in found or DATASETS if name.startswith(incomplete)]
 
 
+def fields(ctx: typer.Context, incomplete: str) -> List[str]:
+    """Complete the fields of a job, as `--set` takes them."""
+    from normlab.specs.jobs import JobSpec
+    from normlab.specs.problems import field_names
+
+    known = dict.fromkeys([*JobSpec.model_fields, *field_names(JobSpec)])
+    return [f"{name}=" for name in known if name.startswith(incomplete)]
+
+
+def metric_names(ctx: typer.Context, incomplete: str) -> List[str]:
+    """Complete the metrics that the newest jobs have reported."""
+    jobs = _asked(ctx, lambda client: client.page(limit=20).jobs) or []
+    names = dict.fromkeys(name for job in jobs for name in job.last)
+    return [name for name in sorted(names) if name.startswith(incomplete)]
+
+
 def _asked(ctx: typer.Context, ask: Callable[[Client], AnswerT]) -> Optional[AnswerT]:
     """Return what the API answers, which knows the names of plugins too; None if it does not."""
     from normlab.cli.connecting import Address, client_of, resolve

@@ -11,6 +11,8 @@ from normlab.cli.completion import JobArgument, JobsArgument, kinds
 from normlab.cli.connecting import connect
 from normlab.cli.output import (
     AsJson,
+    Form,
+    Output,
     ago,
     console,
     device_of,
@@ -82,6 +84,7 @@ def ls(
     limit: int = typer.Option(20, "--limit", "-n", min=1, help="Number of jobs."),
     trash: bool = typer.Option(False, "--trash", help="Jobs in the trash instead."),
     ids: bool = typer.Option(False, "--ids", help="Print only ids, one per line."),
+    output: Optional[Form] = Output,
     as_json: bool = AsJson,
 ) -> None:
     """List jobs, newest first. Every command accepts the shown end of an id."""
@@ -111,7 +114,12 @@ def ls(
         print_table([*COLUMNS, "epoch", "val/accuracy", "age"], rows, spare=SPARE)
 
 
-def show(ctx: typer.Context, job: str = JobArgument, as_json: bool = AsJson) -> None:
+def show(
+    ctx: typer.Context,
+    job: str = JobArgument,
+    output: Optional[Form] = Output,
+    as_json: bool = AsJson,
+) -> None:
     """Show one job: its progress, last metric values, attempts and specification."""
     with connect(ctx) as client:
         found = client.get(job)

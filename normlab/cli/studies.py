@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, List, Optional
 import typer
 
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, ago, examples, print_json, print_table, short_ids
+from normlab.cli.output import (
+    AsJson,
+    Form,
+    Output,
+    ago,
+    examples,
+    print_json,
+    print_table,
+    short_ids,
+)
 from normlab.cli.plugins import Code, with_code
 from normlab.cli.projects import OfProject, Project
 from normlab.cli.whole_ids import with_whole_ids
@@ -111,7 +120,12 @@ def preview(
 
 
 @studies.command(epilog=examples("normlab study ls", "normlab study ls --json"))
-def ls(ctx: typer.Context, project: Optional[str] = OfProject, as_json: bool = AsJson) -> None:
+def ls(
+    ctx: typer.Context,
+    project: Optional[str] = OfProject,
+    output: Optional[Form] = Output,
+    as_json: bool = AsJson,
+) -> None:
     """List studies, newest first."""
     with connect(ctx) as client:
         found = list(client.studies.list(project))
@@ -127,7 +141,9 @@ def ls(ctx: typer.Context, project: Optional[str] = OfProject, as_json: bool = A
 @studies.command(
     epilog=examples("normlab study show 5f0c9a41", "normlab study show 5f0c9a41 --json")
 )
-def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
+def show(
+    ctx: typer.Context, study: str = Study, output: Optional[Form] = Output, as_json: bool = AsJson
+) -> None:
     """Show a study's cells and the jobs that fill them."""
     from normlab.cli.deciding import print_verdicts
     from normlab.specs.cells import label

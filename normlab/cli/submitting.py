@@ -6,6 +6,7 @@ from typing import List, Optional
 
 import typer
 
+from normlab.cli.completion import fields
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_table, size
 from normlab.cli.plugins import Code, with_code
@@ -14,7 +15,12 @@ from normlab.cli.whole_ids import with_whole_ids
 
 File = typer.Argument(None, help="JSON or YAML; - reads standard input.", show_default=False)
 Set = typer.Option(
-    [], "--set", "-s", metavar="FIELD=VALUE", help="Set a field, for example optimizer.lr=0.05."
+    [],
+    "--set",
+    "-s",
+    metavar="FIELD=VALUE",
+    help="Set a field, for example optimizer.lr=0.05.",
+    autocompletion=fields,
 )
 
 

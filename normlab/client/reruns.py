@@ -12,9 +12,9 @@ from normlab.client.session import Client
 from normlab.errors import Conflict
 from normlab.records import JobCreated, JobDetail
 from normlab.records.plugins import PluginUpload
+from normlab.specs.timings import is_timing
 
 WEIGHTS = "weights.safetensors"
-_OF_MACHINES = ("time/", "device/", "train/images_per_s")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def compare(before: JobDetail, now: JobDetail, source: Client, target: Client) -
 
 def _last_values(job: JobDetail) -> Dict[str, Any]:
     """Return the last value of each metric that is not a measure of time or of the machine."""
-    return {n: found.value for n, found in job.last.items() if not n.startswith(_OF_MACHINES)}
+    return {n: found.value for n, found in job.last.items() if not is_timing(n)}
 
 
 def _environment(job: JobDetail) -> Dict[str, Any]:

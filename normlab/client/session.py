@@ -24,6 +24,7 @@ import httpx
 
 from normlab.client import references, streams
 from normlab.client.inside import Inside
+from normlab.client.limits import Limits
 from normlab.client.pages import all_items
 from normlab.client.plugins import Plugins
 from normlab.client.projects import Projects
@@ -52,6 +53,7 @@ from normlab.records import (
     Validation,
 )
 from normlab.records.access import AuditRecord
+from normlab.records.outlook import OutlookRecord
 from normlab.specs.jobs import JobSpec
 from normlab.stacks.connection import Connection
 
@@ -104,6 +106,7 @@ class Client:
         self.tokens = Tokens(self.transport)
         self.plugins = Plugins(self.transport)
         self.projects = Projects(self.transport)
+        self.limits = Limits(self.transport)
         self.trash = Trash(self.transport)
         self.job_id = references.jobs(self.transport).full
         self.inside = Inside(self.transport, self.job_id)
@@ -177,6 +180,10 @@ class Client:
             return page.jobs, page.next_cursor
 
         return all_items(ask, limit)
+
+    def outlook(self, job: str) -> OutlookRecord:
+        """Return the time left for *job*, its place in the queue, and what would change it."""
+        return self.transport.record(OutlookRecord, "GET", f"/jobs/{self.job_id(job)}/outlook")
 
     def cancel(self, job: str) -> JobRecord:
         """Ask a job to stop; a running one first writes a checkpoint."""

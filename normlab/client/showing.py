@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Callable
+from typing import Any, Callable, List
 
 
 def in_place() -> Callable[[Any], None]:
@@ -11,7 +11,7 @@ def in_place() -> Callable[[Any], None]:
     shell = sys.modules.get("IPython")
     if shell is None or shell.get_ipython() is None:  # nothing is imported for that
         return lambda value: None
-    handles = []
+    handles: List[Any] = []
 
     def show(value: Any) -> None:
         if handles:

@@ -12,13 +12,11 @@ from torch import Tensor
 
 from normlab.events import ArtifactWritten
 from normlab.specs.jobs import JobSpec
+from normlab.specs.timings import is_timing
 from normlab.training.checkpoints import write_whole
 
 NAME = "weights.safetensors"
 SIZES = ("channels", "num_classes", "image_size")
-
-
-_OF_MACHINES = ("time/", "device/", "train/images_per_s")
 
 
 def write_weights(
@@ -54,7 +52,7 @@ def write_weights(
 def _described(
     spec: JobSpec, metrics: Mapping[str, float], sizes: Mapping[str, int]
 ) -> Dict[str, str]:
-    kept: Dict[str, Any] = {n: v for n, v in metrics.items() if not n.startswith(_OF_MACHINES)}
+    kept: Dict[str, Any] = {n: v for n, v in metrics.items() if not is_timing(n)}
     return {
         "format": "pt",
         "job": spec.model_dump_json(),

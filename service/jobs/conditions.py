@@ -43,8 +43,8 @@ COLUMNS: Mapping[str, ColumnElement[Any]] = {
     name: schema.job.c[name]
     for name in (
         "owner", "project", "state", "device", "runtime", "packed", "normalizer", "proxy", "model",
-        "dataset", "batch_size", "samples_per_update", "seed", "priority", "attempt", "step", "epoch",
-        "epochs", "worker", "fingerprint",
+        "dataset", "batch_size", "samples_per_update", "seed", "priority", "attempt", "step",
+        "epoch", "epochs", "worker", "fingerprint",
     )
 } | {
     "name": NAME,

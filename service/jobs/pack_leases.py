@@ -17,10 +17,11 @@ from sqlalchemy import Connection, text
 from normlab.specs.jobs import JobSpec
 from normlab.specs.pack_sizes import MOST, PackSize, members_now, members_of
 from normlab.specs.packs import group_of, obstacle
+from normlab.specs.timings import is_timing
 from service.jobs import leases
 from service.jobs.leases import Lease
+from service.jobs.running_limits import refusal
 from service.jobs.turns import CLAIMABLE
-from service.results.metrics import is_timing
 from service.store.database import Database
 
 _CANDIDATES = 4  # looked at for each member that is wanted
@@ -30,7 +31,8 @@ _STEP = """
               where artifact.job = {job}.id and artifact.kind = 'checkpoint'), -1)
 """
 _ASKED = text(f"""
-    select coalesce(study.spec ->> 'pack', 'auto') as pack, head.study, head.pack_limit,
+    select coalesce(study.spec ->> 'pack', 'auto') as pack, head.study, head.project,
+        head.pack_limit,
         coalesce(study.spec #>> '{{search,metric}}', study.spec #>> '{{decide,metric}}') as metric,
         {_STEP.format(job="head")} as step,
         (select coalesce(sum(slots), 1) from worker
@@ -81,10 +83,11 @@ def _mates(
     fitting = _fitting(connection, head, asked, members)
     if asked.pack == "auto":
         members = members_now(head.spec, members, 1 + len(fitting), asked.slots)
-    taken = (
-        leases.take(connection, job, head.device, head.worker, lease_s)
-        for job in fitting[: members - 1]
-    )
+    taken = []
+    for job in fitting[: members - 1]:
+        if refusal(connection, head.owner, asked.project, 1) is not None:
+            break  # the others keep their places in the queue
+        taken.append(leases.take(connection, job, head.device, head.worker, lease_s))
     return [mate for mate in taken if mate is not None]
 
 
@@ -97,6 +100,7 @@ def _fitting(connection: Connection, head: Lease, asked: Any, members: int) -> l
         "most_replicas": 1,
         "most_hosts": 1,
         "unloadable": [],  # packs have no plugins and only networks of ours: `obstacle`
+        "full": [],
         "normalizer": spec.normalizer.kind,
         "model": spec.model.name,
         "dataset": spec.dataset.name,

@@ -75,7 +75,7 @@ def path_of(database: Database, job: str, name: str, jobs: Path) -> Path:
     with database.autocommit() as connection:
         path: str | None = connection.execute(_ONE, {"job": parse_id(job), "name": name}).scalar()
     if path is None:
-        raise NotFound(f"job {job} has no file {name!r}; GET /v1/jobs/{job}/artifacts lists all")
+        raise NotFound(f"job {job} has no file {name!r}; the list of its files has all")
     return jobs / path
 
 

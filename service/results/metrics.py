@@ -76,11 +76,6 @@ class _Stand:
     points: int | None
 
 
-def is_timing(metric: str) -> bool:
-    """Whether *metric* measures speed or memory of a job, which an emulation or a pack cannot."""
-    return metric.startswith(("time/", "device/")) or metric.endswith("_per_s")
-
-
 def append(connection: Connection, claim: Lease, series: Mapping[str, Series]) -> None:
     """
     Store points, in a transaction that holds *claim*; skip points that it stored before.

@@ -23,6 +23,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from service.store.table_parts import MOMENT, NOW
 from service.store.table_parts import metadata as metadata
+from service.store.tables_of_people import allowance as allowance
 from service.store.tables_of_people import audit as audit
 from service.store.tables_of_people import member as member
 from service.store.tables_of_people import project as project

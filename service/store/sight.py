@@ -80,4 +80,4 @@ def check_in_sight(project: str) -> None:
 
 def unknown_project(project: str) -> NotFound:
     """Return the error for an unknown project."""
-    return NotFound(f"there is no project {project!r}; GET /v1/projects lists yours")
+    return NotFound(f"there is no project {project!r}; the list of projects has yours")

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Column,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     Table,
     Text,
@@ -37,6 +38,17 @@ member = Table(
     Column("added_at", MOMENT, nullable=False, server_default=NOW),
     CheckConstraint("role in ('read', 'submit', 'admin')", name="role"),
     Index("member_by_owner", "owner"),
+)
+
+# Limits that admins set; '*' is each owner, or each project, without a row of its own.
+allowance = Table(
+    "allowance",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("what", Text, primary_key=True),
+    Column("most", Integer, nullable=False),
+    CheckConstraint("subject in ('owner', 'project')", name="subject"),
 )
 
 # Who uploaded a plugin to a project, or first used it there; its members see it.

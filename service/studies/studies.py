@@ -103,7 +103,7 @@ def create(
         add_cells(connection, study, cells, place, reuse=spec.reuse)
         audit.write(connection, by, "study.create", row["id"], cells=len(cells))
         record = read_records(connection, [row["id"]])[0]
-        keep_within(connection, owner, _unstarted(record), max_queued)
+        keep_within(connection, owner, project, _unstarted(record), max_queued)
         return record, True
 
 
@@ -142,7 +142,7 @@ def extend(
         add_cells(connection, row, cells, place, reuse=spec.reuse)
         audit.write(connection, by, "study.extend", row.id, cells=len(cells))
         record = read_records(connection, [row.id])[0]
-        keep_within(connection, row.owner, _unstarted(record) - before, max_queued)
+        keep_within(connection, row.owner, row.project, _unstarted(record) - before, max_queued)
         return record
 
 
@@ -168,7 +168,7 @@ def complete(
         queue_slice(connection, row, place)
         audit.write(connection, by, "study.complete", row.id)
         record = read_records(connection, [row.id])[0]
-        keep_within(connection, row.owner, _unstarted(record) - before, max_queued)
+        keep_within(connection, row.owner, row.project, _unstarted(record) - before, max_queued)
         return record
 
 
@@ -387,4 +387,4 @@ def _refuse_to_grow(row: Any, spec: StudySpec) -> None:
 
 def unknown(study: str) -> NotFound:
     """Return the error for an unknown study."""
-    return NotFound(f"there is no study {study!r}; GET /v1/studies lists all")
+    return NotFound(f"there is no study {study!r}; the list of studies has all")

@@ -17,8 +17,10 @@ from api.main import create_app
 from api.server import tls_files
 from normlab.client import Client
 from normlab.errors import InvalidSpec, ServiceUnavailable
+from normlab.stacks.connection import Connection
 from normlab.stacks.pinned import pinned
 from service.jobs.doorbell import SilentDoorbell
+from service.servers.launcher import _answers
 from service.settings import Settings
 from tests.api.conftest import OPERATORS_TOKEN, a_job
 from tests.api.process import TOKEN, api_process
@@ -32,7 +34,7 @@ LINK = re.compile(r'(?:href|src|action)="(/[^"]*)"')
 @pytest.fixture
 def behind(settings: Settings) -> Iterator[str]:
     """The service itself, which is shown below ROOT, and trusts the proxies of this host."""
-    changes = {"root_path": ROOT, "trusted_proxies": "127.0.0.0/8"}
+    changes = {"root_path": ROOT, "trusted_proxies": "127.0.0.0/8", "read_timeout_s": 30}
     with serve(create_app(settings.model_copy(update=changes), SilentDoorbell())) as url:
         yield url
 
@@ -41,7 +43,7 @@ def behind(settings: Settings) -> Iterator[str]:
 def test_everything_that_a_page_or_an_answer_names_is_below_the_root_path(
     behind: str, how: str
 ) -> None:
-    with proxied(behind, ROOT, how) as url, httpx.Client(follow_redirects=False) as browser:
+    with proxied(behind, ROOT, how) as url, httpx.Client(timeout=60) as browser:
         refused = browser.get(f"{url}/devices", headers={"Accept": "text/html"})
         assert refused.headers["location"] == f"{ROOT}/login?next=/devices"
         login = browser.post(f"{url}/login", data={"token": OPERATORS_TOKEN, "next": "/devices"})
@@ -126,6 +128,10 @@ def test_the_api_serves_https_itself_and_the_stacks_own_clients_know_its_certifi
         assert api.url.startswith("https://127.0.0.1:")
         with Client(api.url, TOKEN, certificate=TLS[0]) as client:
             assert len(client.devices()) > 0
+        assert _answers(
+            Connection(api.url, TOKEN, certificate=str(TLS[0]))
+        )  # of a stack to its starter
+        assert not _answers(Connection(api.url, TOKEN))
         refused = pytest.raises(ServiceUnavailable, match="CERTIFICATE_VERIFY_FAILED")
         with Client(api.url, TOKEN, tries=1) as stranger, refused:
             stranger.devices()
@@ -146,16 +152,17 @@ def test_files_that_are_no_certificate_are_refused_at_the_start(tmp_path: Path) 
 
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "api" / "static").glob("*.js"))
+# functions that add it
+ADDING = re.compile(r"\b(?:ask|post|tryOut|follow|at|inProject|read)\(")
 PAGES = (pages, run_pages, study_pages, account_pages)
-# these add it
-ADDED = "".join(rf"(?<!{name}\()" for name in ("ask", "post", "tryOut", "follow", "at", "inProject"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_pass_every_address_through_what_adds_the_root_path(script: Path) -> None:
     routes = [r for module in PAGES for r in module.router.routes]
     places = {"v1", "static", *(getattr(r, "path", "/").split("/")[1] for r in routes)} - {""}
-    bare = re.compile(rf"""{ADDED}[`"'](?=/(?:{"|".join(sorted(places))})\b)""")
+    address = re.compile(rf"""[`"']/(?:{"|".join(sorted(places))})\b""")
     assert {"v1", "jobs", "studies"} <= places
     code = re.sub(r"^\s*//.*$", "", script.read_text(), flags=re.M)
-    assert [line.strip() for line in code.splitlines() if bare.search(line)] == []
+    lines = [line.strip() for line in code.splitlines() if address.search(line)]
+    assert [line for line in lines if not ADDING.search(line)] == []

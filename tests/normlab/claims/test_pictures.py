@@ -11,8 +11,8 @@ pytest.importorskip("matplotlib")
 
 from normlab.claims.claim import Claim, load_claims
 from normlab.claims.gathering import best_table, cells, last_values, lines, name_of, short
-from normlab.claims.pictures import draw_claim
 from normlab.claims.page import section
+from normlab.claims.pictures import draw_claim
 from normlab.claims.verdicts import Verdict
 from normlab.errors import InvalidSpec
 from normlab.presentation.intervals import estimate

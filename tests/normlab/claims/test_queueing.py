@@ -12,7 +12,7 @@ from normlab.claims import page
 from normlab.claims.claim import Claim, load_claims
 from normlab.claims.report import protocol
 from normlab.cli import reproduce
-from normlab.cli.reproduce import _keys, _queue, _write_page
+from normlab.cli.reproduce import _for_task_of, _keys, _queue, _write_page
 
 CLAIMS = load_claims()
 
@@ -35,13 +35,13 @@ class Recorder:
 
 
 def test_a_study_that_shares_cells_waits_until_they_are_done() -> None:
-    a, l, h = (CLAIMS[key].study for key in ("a-batch-size", "l-renorm", "h-switchable"))
+    a, renorm, h = (CLAIMS[key].study for key in ("a-batch-size", "l-renorm", "h-switchable"))
     client, queued, done = Recorder(), set[str](), set[str]()
-    assert _queue(client, [a, l, h], queued, done) == [l]
+    assert _queue(client, [a, renorm, h], queued, done) == [renorm]
     assert client.names == [a.name, h.name]
     done |= _keys(a)
-    assert _queue(client, [l], queued, done) == []
-    assert client.names[-1] == l.name
+    assert _queue(client, [renorm], queued, done) == []
+    assert client.names[-1] == renorm.name
 
 
 def test_the_first_part_of_a_steered_study_is_queued() -> None:
@@ -55,7 +55,10 @@ def test_the_first_round_of_a_claim_that_decides_is_queued_and_trained_once(
 ) -> None:
     client = Recorder()
     decide = {"by": 0.05, "at_most": 24, "rarest": 0.5}
-    raw = [CLAIMS[key].model_dump(mode="json", exclude_defaults=True) for key in ("b-collapse", "m-unet")]
+    raw = [
+        CLAIMS[key].model_dump(mode="json", exclude_defaults=True)
+        for key in ("b-collapse", "m-unet")
+    ]
     claims = [Claim.model_validate({**one, "decide": decide}) for one in raw]
     firsts = [claim.rounds(claim.study)[0] for claim in claims]
 
@@ -102,3 +105,14 @@ def test_a_page_keeps_what_it_says_of_claims_that_were_not_run(tmp_path: Path) -
     assert f"## d-l1: shows\n\nProtocol `{claim.protocol()[:12]}`" in text
     assert "## c-proxy-gap" not in text
     assert text.count("not run with this protocol") == len(CLAIMS) - 1
+
+
+def test_on_another_dataset_claims_about_other_tasks_are_left_out_and_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    claims = list(CLAIMS.values())
+    kept = [claim.key for claim in _for_task_of("cifar10", claims)]
+    left = [key for key in CLAIMS if key not in kept]
+    assert left == ["m-unet", "n-lstm", "o-detection", "p-style"]
+    assert f"left out, about another task: {', '.join(left)}" in capsys.readouterr().err
+    assert _for_task_of("cifar11", claims) == claims  # then the name is refused, with the reason

@@ -90,3 +90,20 @@ def test_jobs_and_studies_go_where_the_option_or_the_environment_says(
     asked(capsys, "submit", *JOB, "-s", "seed=3")
     assert len(asked(capsys, "ls", "--filter", "project = vision")) == 4
     assert "there is no project 'x'" in refused(capsys, "submit", *JOB, "--project", "x")
+
+
+def test_limits_are_set_shown_and_taken_away(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["limits", "set", "--owner", "grace", "queued=1", "running=2"]
+    assert {one["what"]: one["most"] for one in asked(capsys, *words)}["queued"] == 1
+    assert run(["submit", *JOB]) == 0
+    capsys.readouterr()
+    shown = {one["what"]: (one["most"], one["used"]) for one in asked(capsys, "limits", "show")}
+    assert (shown["queued"], shown["running"]) == ((1, 1), (2, 0))
+    assert run(["limits", "show"]) == 0
+    assert "owner grace" in capsys.readouterr().out
+    asked(capsys, "limits", "set", "--owner", "grace", "queued=none")
+    assert run(["submit", *JOB, "-s", "seed=1"]) == 0
+    assert "'lots' is no limit; write LIMIT=NUMBER" in refused(
+        capsys, "limits", "set", "--owner", "grace", "lots"
+    )
+    assert "either --owner or --project" in refused(capsys, "limits", "set", "queued=1")

@@ -164,7 +164,7 @@ def test_jobs_that_ran_are_queued_again_and_no_attempt_or_time_is_used_up(stack:
 
 
 def _seen(stack: Stack) -> int:
-    return events.since_of_all(stack.database, EVERYTHING).looked_at
+    return events.since_of_all(stack.database, EVERYTHING).read
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ import pytest
 from sqlalchemy import text
 
 from normlab.events import Failed
+from normlab.records.limits import LimitRequest
 from normlab.specs.costs import least_memory_bytes
 from normlab.specs.studies import StudySpec
-from service.jobs import leases, workers
+from service.jobs import allowances, leases, workers
 from service.jobs.leases import Lease
 from service.jobs.pack_leases import with_mates
+from service.store.audit import Actor
 from service.store.database import Database
 from service.studies import studies
 
@@ -141,3 +143,11 @@ def test_a_drained_pack_comes_back_whole(database: Database, pack: Any) -> None:
     again = claim(database)
     assert seeds(again) == seeds(before) == [0, 1, 2]
     assert {one.attempt for one in again} == {2}
+
+
+def test_a_pack_has_no_more_members_than_a_limit_lets_run(database: Database) -> None:
+    asked = LimitRequest(subject="owner", name="ada", running=3)
+    allowances.put(database, asked, Actor("root"))
+    queue(database)
+    assert len(claim(database)) == 3
+    assert claim(database) == []
