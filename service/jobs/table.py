@@ -60,9 +60,8 @@ class Order:
         value = self.of.value
         if self.of.required:
             return [value, _j.id]
-        if (
-            self.of.kind == "number"
-        ):  # written once: to find a metric's value takes most of the time
+        # written once: to find a metric's value for each job takes most of the time
+        if self.of.kind == "number":
             return [func.coalesce(value, self._last), _j.id]
         if self.of.kind == "field":
             value = func.nullif(value, cast(literal("null"), JSONB))
