@@ -54,9 +54,12 @@ def main() -> int:
     with _stack() as (page, database):
         compared = _curves(database)
         _copies(database)
-        rows = list(_measured(page, compared))
+        rows = []
+        for row in _measured(page, compared):
+            print(row, flush=True)  # who waits for minutes sees what there is
+            rows.append(row)
     show(NAME, rows, f"{JOBS:,} jobs; {CURVES} curves of {POINTS:,} points; first paint within 1 s")
-    return 0 if rows[0]["ms"] <= 1000 else 1
+    return 0 if rows[0]["ms"] <= 1000 and not any(row.get("refused") for row in rows) else 1
 
 
 @contextmanager
@@ -133,9 +136,11 @@ def _timed(what: str, page: Page, work: Any, until: str | None = None) -> dict[s
     began = time.perf_counter()
     work()
     if until is not None:
-        page.wait_for_function(f"() => {until}")
+        page.wait_for_function(f"() => ({until}) || !failure.hidden")
     page.evaluate(_PAINTED)
-    return {"what": what, "ms": round(1000 * (time.perf_counter() - began))}
+    took = round(1000 * (time.perf_counter() - began))
+    refused = page.locator("#failure:visible").all_inner_texts()
+    return {"what": what, "ms": took, **({"refused": refused[0]} if refused else {})}
 
 
 def _scrolled(page: Page) -> int:

@@ -4,7 +4,8 @@ import { order, plain } from "./runs_values.js";
 
 const PAGE = 200;
 
-export const refused = (error) => error.problem?.status === 422 || Boolean(error.problem?.errors);
+/** Whether the question was refused, and not only too much for now. */
+export const refused = (error) => Boolean(error.problem?.errors?.length);
 
 /** Runs one by one: row *i* is there once its page has come. */
 export class Pages {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -41,7 +42,7 @@ from service.store.identity import parse_id
 _j = schema.job.c
 _HEAD = (_j.id, _j.state, _j.owner)
 _TYPES: dict[str, Any] = {
-    "text": str, "number": float, "moment": AwareDatetime, "truth": bool, "field": str,
+    "text": str, "number": float | None, "moment": AwareDatetime, "truth": bool, "field": str,
 }  # fmt: skip
 
 
@@ -59,6 +60,9 @@ class Order:
         value = self.of.value
         if self.of.required:
             return [value, _j.id]
+        # written once: to find a metric's value for each job takes most of the time
+        if self.of.kind == "number":
+            return [func.coalesce(value, self._last), _j.id]
         if self.of.kind == "field":
             value = func.nullif(value, cast(literal("null"), JSONB))
         known, unknown = (1, 0) if self.descending else (0, 1)
@@ -69,13 +73,13 @@ class Order:
     def after(self, cursor: str) -> ColumnElement[bool]:
         """Whether a job comes after the place of *cursor*."""
         of_value = _TYPES[self.of.kind]
-        types = [of_value, UUID] if self.of.required else [int, of_value, UUID]
+        types = [of_value, UUID] if self._has_no_flag else [int, of_value, UUID]
         *flags, value, job = decode_cursor(cursor, self.sort, types)
         bound: ColumnElement[Any] = literal(value)
         if self.of.kind == "field":
             bound = cast(bound, JSONB)
         if self.of.kind == "number":
-            bound = cast(bound, Double)
+            bound = cast(literal(self._last if value is None else value), Double)
         keys, place = tuple_(*self.keys), tuple_(*map(literal, flags), bound, literal(job))
         return keys < place if self.descending else keys > place
 
@@ -88,15 +92,24 @@ class Order:
         if self.of.kind == "moment":
             value = value.isoformat()
         if self.of.kind == "number":
-            value = float(value)
+            value = float(value) if math.isfinite(value) else None
         return encode_cursor(self.sort, [*place[:-2], value, str(place[-1])])
+
+    @property
+    def _has_no_flag(self) -> bool:
+        return self.of.required or self.of.kind == "number"
+
+    @property
+    def _last(self) -> float:
+        """Stands for a missing number, which comes last in either direction; JSON has it not."""
+        return -math.inf if self.descending else math.inf
 
     def _filler(self) -> ColumnElement[Any]:
         if self.of.kind == "moment":
             return func.to_timestamp(0)
         if self.of.kind == "field":
             return cast(literal("null"), JSONB)
-        return literal({"text": "", "number": 0.0, "truth": False}[self.of.kind])
+        return literal({"text": "", "truth": False}[self.of.kind])
 
 
 @dataclass(frozen=True)

@@ -222,6 +222,14 @@ def test_a_hundred_thousand_runs_are_scrolled_with_few_rows_and_few_requests(
     assert "/runs" in page.url
 
 
+def test_a_table_that_takes_too_long_says_so_and_the_filter_is_not_blamed(page: Page) -> None:
+    problem = {"status": 429, "detail": "this takes longer than a read may", "errors": []}
+    page.route("**/v1/jobs:table", lambda route: route.fulfill(status=429, json=problem))
+    page.goto("/runs")
+    expect(page.locator("#failure")).to_contain_text("takes longer than a read may")
+    expect(page.locator("#filter-wrong")).to_be_hidden()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_in_the_table_and_in_a_comparison(
     page: Page, runs: dict[str, str], scheme: str
