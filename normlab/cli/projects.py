@@ -106,8 +106,13 @@ def add(
         print(f"{member.owner}  {member.role} in {name}")
 
 
-def remove(ctx: typer.Context, name: str = Name, owner: str = Owner) -> None:
+def remove(
+    ctx: typer.Context, name: str = Name, owner: str = Owner, as_json: bool = AsJson
+) -> None:
     """Remove a member from a project; what it added stays there."""
     with connect(ctx) as client:
         client.projects.remove(name, owner)
-    print(f"{owner}  no member of {name} any more")
+    if as_json:
+        print_json({"project": name, "removed": owner})
+    else:
+        print(f"{owner}  no member of {name} any more")
