@@ -18,7 +18,7 @@ from accelerators.cpu import open_device
 from benchmarks.options import parser_of
 from benchmarks.table import show
 from normlab.nets import build
-from normlab.norms import BatchNorm
+from normlab.norms.batch import BatchNorm
 from normlab.specs.jobs import JobSpec
 
 NAME = "small_batches"
