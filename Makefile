@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check docs format bench bench-norms bench-threads bench-diagnostics \
-	bench-calibration bench-api bench-studies bench-plugins bench-packs bench-stream bench-zoo drill mlflow \
+	bench-calibration bench-api bench-page bench-studies bench-plugins bench-packs bench-stream bench-zoo drill mlflow \
 	test-compose test-cuda test-py38 test-zoo \
 	reproduce constraints hooks clean
 
@@ -86,6 +86,10 @@ bench-zoo: install
 ## Compare the API with an MLflow server on the same machine.
 bench-api: install
 	$(PY) -m benchmarks.api_peer
+
+## Measure the pages with 100,000 jobs and 100 curves of 100,000 points (needs Chromium).
+bench-page: install
+	$(PY) -m benchmarks.page
 
 ## Measure what the largest study costs its owner (no answer over 2 s is promised).
 bench-studies: install

@@ -158,6 +158,8 @@ def replica_facts(group: Optional[ReplicaGroup]) -> Dict[str, Any]:
     if group is None:
         return {}
     facts = {"replicas": group.count, "backend": group.backend}
+    if group.sharding is not None:
+        facts["sharding"] = group.sharding
     return facts if group.hosts == 1 else {**facts, "hosts": group.hosts}
 
 

@@ -97,7 +97,8 @@ class CudaAccelerator:
             except torch.cuda.OutOfMemoryError as e:
                 raise OutOfDeviceMemory(_explain(e, model, spec, device)) from e
             finally:
-                model.to("cpu")
+                if self._group is None or not self._group.sharded:  # parts stay where they are
+                    model.to("cpu")
 
 
 class CudaSession(TorchSession):
@@ -115,7 +116,7 @@ class CudaSession(TorchSession):
         self._memory_format = (
             torch.channels_last if prefers_channels_last(spec) else torch.contiguous_format
         )
-        for one in (model, self.evaluated()):
+        for one in (model, self.evaluated()) if self._shards is None else ():  # parts are rows
             one.to(memory_format=self._memory_format)  # type: ignore[call-overload]
         self._graph = GraphedStep(self._accumulate_eagerly) if _is_graphed(spec) else None
         self._run: Any = torch.compile(model) if spec.acceleration == "compile" else model

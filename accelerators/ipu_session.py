@@ -103,6 +103,10 @@ class IpuSession:
         """Return the model: a program has no average of its weights."""
         return self.inspect()
 
+    def weights(self) -> Dict[str, Tensor]:
+        """Copy the parameters and buffers."""
+        return {n: t.detach().cpu().clone() for n, t in self.inspect().state_dict().items()}
+
     def state_dict(self) -> Dict[str, Any]:
         """Fetch the weights and the optimizer's state from the device."""
         _hand_over(self._evaluator, self._trainer)  # only the program has the state

@@ -7,6 +7,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import torch
 
+from normlab.errors import NormlabError, PackFellApart
+
 Perform = Callable[[Mapping[int, Any]], Mapping[int, Any]]
 
 
@@ -53,8 +55,9 @@ class Lockstep:
             finally:
                 self._leave(member)
 
+        # those that wait must not keep a process whose other threads cannot start
         threads = [
-            threading.Thread(target=work_on, args=(i,), name=f"member-{i}")
+            threading.Thread(target=work_on, args=(i,), name=f"member-{i}", daemon=True)
             for i in range(len(works))
         ]
         for thread in threads:
@@ -69,15 +72,19 @@ class Lockstep:
         Return the result of *call*, once all members have called.
 
         Raises:
-            BaseException: what performing the calls raised, to every member.
+            NormlabError: what performing the calls raised, to every member.
+            PackFellApart: it raised something else, which may be the fault of one of them.
         """
         random = torch.get_rng_state()
         self._calls[member] = call
         self._pass_on(member)
         self._turns[member].acquire()
         torch.set_rng_state(random)
-        if self._failure is not None:
+        if isinstance(self._failure, NormlabError):
             raise self._failure
+        if self._failure is not None:
+            said = f"{type(self._failure).__name__}: {self._failure}"
+            raise PackFellApart(f"the update of all members failed: {said}") from self._failure
         return self._results[member]
 
     def _leave(self, member: int) -> None:

@@ -51,6 +51,7 @@ class Agreement:
 
     rank = 0
     count = 1
+    sharded = False
 
     def __init__(self, decisions: Decisions) -> None:
         self._decisions = decisions

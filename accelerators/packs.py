@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ class Member(NamedTuple):
     reporter: Reporter
     checkpoints: CheckpointFolder
     should_stop: StopRequest
+    weights: Optional[Path] = None  # the file that its `init_from` names
 
 
 class _Enter(NamedTuple):
@@ -54,6 +56,8 @@ class _Train(NamedTuple):
 
 
 class _Evaluate(NamedTuple):
+    learning_rate: float
+    progress: float
     x: Tensor
     y: Tensor
 
@@ -81,7 +85,7 @@ def fit_pack(
     specs = [member.spec for member in members]
     problem = obstacle(specs)
     refuse([] if problem is None else [problem])
-    pack = _Pack(len(members))
+    pack = _Pack(specs)
     decisions = Decisions(pack.lockstep, [member.should_stop for member in members])
     shared = _Shared()
     works = [
@@ -94,6 +98,7 @@ def fit_pack(
             data_root,
             partial(decisions.stop, i),
             Agreement(decisions),
+            weights=member.weights,
             open_data=shared,
         )
         for i, member in enumerate(members)
@@ -123,9 +128,10 @@ class _Shared:
 
 
 class _Pack:
-    def __init__(self, members: int) -> None:
-        self.members = members
-        self.lockstep = Lockstep(members, self._perform)
+    def __init__(self, specs: Sequence[JobSpec]) -> None:
+        self.members = len(specs)
+        self.lockstep = Lockstep(self.members, self._perform)
+        self._spec = specs[0]
         self._entered: Dict[int, _Enter] = {}
         self._inside: List[int] = []  # those whose updates the session makes, in its order
         self._session: Optional[PackSession] = None
@@ -145,7 +151,8 @@ class _Pack:
             names = ", ".join(sorted(kind.__name__.strip("_").lower() for kind in kinds))
             raise PackFellApart(f"members of a pack are at different places: {names}")
         do: Any = {_Enter: self._enter, _Train: self._train, _Evaluate: self._evaluate}[kinds.pop()]
-        found: Mapping[int, Any] = do(calls)
+        with errors_in_our_words(self._spec):
+            found: Mapping[int, Any] = do(calls)
         return found
 
     def _enter(self, calls: Mapping[int, _Enter]) -> Mapping[int, Any]:
@@ -176,7 +183,32 @@ class _Pack:
         self.session.network.write_to(self.row_of(member), model)
         return model
 
+    def evaluated(self, member: int) -> nn.Module:
+        """Return a member's network as evaluations use it."""
+        averaged = self.session.averaged
+        if averaged is None:
+            return self.write_to_model(member)
+        model = copy.deepcopy(self._entered[member].model).eval()
+        averaged.write_to(self.row_of(member), model)
+        return model
+
     def _train(self, calls: Mapping[int, _Train]) -> Mapping[int, StepResult]:
+        each = self._prepared(calls)
+        x, y = torch.stack([call.x for call in each]), torch.stack([call.y for call in each])
+        result = self.session.train(x, y)
+        rows = zip(result.losses.unbind(), result.correct.unbind())
+        found = [StepResult(loss, correct, result.predictions) for loss, correct in rows]
+        return dict(zip(sorted(calls), found))
+
+    def _evaluate(self, calls: Mapping[int, _Evaluate]) -> Mapping[int, StepResult]:
+        each = self._prepared(calls)
+        x, y = each[0].x, each[0].y
+        if not all(_same(x, call.x) for call in each):
+            raise PackFellApart("members of a pack have different test sets")
+        return dict(zip(sorted(calls), self.session.evaluate(x, y)))
+
+    def _prepared(self, calls: Mapping[int, Any]) -> List[Any]:
+        """Go on with those that called, at their place in the training; list their calls."""
         members = sorted(calls)
         self._keep(members)
         each = [calls[member] for member in members]
@@ -186,17 +218,11 @@ class _Pack:
                 "checkpoints of the same step, or train them one by one"
             )
         self.session.prepare([call.learning_rate for call in each], each[0].progress)
-        x, y = torch.stack([call.x for call in each]), torch.stack([call.y for call in each])
-        result = self.session.train(x, y)
-        rows = zip(result.losses.unbind(), result.correct.unbind())
-        found = [StepResult(loss, correct, result.predictions) for loss, correct in rows]
-        return dict(zip(members, found))
+        return each
 
-    def _evaluate(self, calls: Mapping[int, _Evaluate]) -> Mapping[int, StepResult]:
-        members = sorted(calls)
-        self._keep(members)
-        x, y = calls[members[0]]  # the same test set for all
-        return dict(zip(members, self.session.evaluate(x, y)))
+
+def _same(x: Tensor, other: Tensor) -> bool:
+    return x.data_ptr() == other.data_ptr() or torch.equal(x, other)
 
 
 class _MemberAccelerator(CpuAccelerator):
@@ -261,7 +287,8 @@ class _MemberSession:
 
     def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
         """Compute the loss of *x*, with those of all members."""
-        result: StepResult = self._pack.lockstep.meet(self._member, _Evaluate(x, y))
+        call = _Evaluate(self._learning_rate, self._progress, x, y)
+        result: StepResult = self._pack.lockstep.meet(self._member, call)
         return result
 
     def inspect(self) -> nn.Module:
@@ -269,8 +296,12 @@ class _MemberSession:
         return self._pack.write_to_model(self._member)
 
     def evaluated(self) -> nn.Module:
-        """Return the same model: averaged weights are not packed."""
-        return self.inspect()
+        """Return this member's network, or one with the average of its weights."""
+        return self._pack.evaluated(self._member)
+
+    def weights(self) -> Dict[str, Tensor]:
+        """Copy the parameters and buffers."""
+        return {n: t.detach().cpu().clone() for n, t in self.inspect().state_dict().items()}
 
     def state_dict(self) -> Dict[str, Any]:
         """Copy the state, as the session of this job alone would have it."""

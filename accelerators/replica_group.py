@@ -38,6 +38,10 @@ class ReplicaGroup:
         control: a process group whose messages never wait for a GPU.
         averager: averages over CPUs; None: torch.distributed's own sum does.
         hosts: their number; each has as many replicas, with numbers in a row.
+
+    Attributes:
+        sharded: whether each replica holds a part of the model; `divided` decides.
+        sharding: the same in words, with the reason.
     """
 
     def __init__(
@@ -50,6 +54,8 @@ class ReplicaGroup:
         self.rank = dist.get_rank()
         self.count = dist.get_world_size()
         self.hosts = hosts
+        self.sharded = False
+        self.sharding: Optional[str] = None
         self.local_count = self.count // hosts
         self.local_rank = self.rank % self.local_count
         self.backend = DEVICES[device].collectives
@@ -114,6 +120,10 @@ class ReplicaGroup:
         found = torch.tensor([value])
         dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self._control)
         return int(found)
+
+    def smallest(self, value: int) -> int:
+        """Return the smallest *value* of any replica."""
+        return -self.largest(-value)
 
     def share_of(self, threads: Optional[int]) -> int:
         """Return how many of the *threads* per host (None: one per core) this replica may use."""

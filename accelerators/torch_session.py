@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from accelerators.replica_group import ReplicaGroup, own_state
+from accelerators.shards import Shards
 from accelerators.thread_choice import take_threads
 from normlab import norms
 from normlab.specs.jobs import JobSpec
@@ -16,7 +17,7 @@ from normlab.training.clipping import adaptive_clipping
 from normlab.training.optimizers import make_optimizer
 from normlab.training.scoring import Scorer, outputs, reduced_precision
 from normlab.training.tasks import Task
-from normlab.training.weight_average import weight_average
+from normlab.training.weight_average import WeightAverage, weight_average
 
 _TOGETHER_NORM = 1.0  # norm of their joint gradient, in the code of Shao et al., arXiv:1903.03793
 
@@ -41,13 +42,16 @@ class TorchSession:
     ) -> None:
         self.model = model
         self.device = device
-        self.optimizer = make_optimizer(model, spec)
         self._spec = spec
         self._group = group
+        self._average = weight_average(model, spec)
+        self._shards = _shards(device, group)
+        if self._shards is not None:  # before anybody else holds the parameters
+            self._divide(self._shards)
+        self.optimizer = make_optimizer(model, spec)
         self._dtype = reduced_precision(spec)
         self._parameters = [p for p in model.parameters() if p.requires_grad]  # not the frozen
         self._normalizers = norms.activation_norms(model)  # once: a walk per update takes time
-        self._average = weight_average(model, spec)
         if self._average is not None:
             self._normalizers += norms.activation_norms(self._average.model)
         self._progress = 0.0
@@ -83,9 +87,16 @@ class TorchSession:
             parameter.grad = None
         return self._conclude(self._accumulate(x, y))
 
+    def _divide(self, shards: Shards) -> None:
+        shards.divide(self.model)
+        if self._average is not None:
+            shards.divide(self._average.model)
+            self._average.pair()
+
     def _conclude(self, result: StepResult) -> StepResult:
-        if self._group is not None:
-            result = self._group.average(self._parameters, result)
+        if self._group is not None:  # the gradients of shards are averages already
+            gradients = self._parameters if self._shards is None else ()
+            result = self._group.average(gradients, result)
         self._update()
         return result
 
@@ -151,30 +162,56 @@ class TorchSession:
         """Return the model, or the average of its weights."""
         return self.model if self._average is None else self._average.model
 
+    def weights(self) -> Dict[str, Tensor]:
+        """Copy what evaluations use to the host; all replicas are asked at once."""
+        found: Dict[str, Tensor] = self._on_host(dict(self.evaluated().state_dict()))
+        return found
+
     def state_dict(self) -> Dict[str, Any]:
         """Copy the state of model and optimizer to the host; all replicas are asked at once."""
         state = {
-            "model": _on_host(dict(self.model.state_dict())),
-            "optimizer": _on_host(self.optimizer.state_dict()),
+            "model": self._on_host(dict(self.model.state_dict())),
+            "optimizer": self._on_host(self.optimizer.state_dict()),
         }
         if self._average is not None:
-            state["average"] = _on_host(self._average.state_dict())
+            state["average"] = self._on_host(self._average.state_dict())
         if self._group is not None:
             state["replicas"] = self._group.gather(_on_host(own_state(self.model)))
+        if self._shards is not None:
+            state["sharded"] = True
         return state
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Resume from the result of `state_dict`."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Resume from the result of `state_dict`, in whole or divided among replicas."""
+        if self._shards is None:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        else:
+            self._shards.load(self.model, state["model"])
+            self._shards.load_optimizer(self.optimizer, state["optimizer"])
         if self._average is not None:
-            self._average.load_state_dict(state["average"])
+            self._load_average(self._average, state["average"])
         if self._group is not None:
             self.model.load_state_dict(state["replicas"][self._group.rank], strict=False)
+
+    def _load_average(self, average: WeightAverage, state: Dict[str, Any]) -> None:
+        if self._shards is None:
+            average.load_state_dict(state)
+        else:
+            self._shards.load(average.model, state["model"])
+            average.load_state_dict({**state, "model": average.model.state_dict()})
+
+    def _on_host(self, value: Any) -> Any:
+        return _on_host(value) if self._shards is None else self._shards.whole(value)
 
     def memory_peak_bytes(self) -> Optional[int]:
         """Return None; subclasses may know the value."""
         return None
+
+
+def _shards(device: torch.device, group: Optional[ReplicaGroup]) -> Optional[Shards]:
+    """Return what divides a model among *group*; None: each replica has all of it."""
+    return Shards(device.type, group.rank) if group is not None and group.sharded else None
 
 
 def _on_host(value: Any) -> Any:

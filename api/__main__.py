@@ -9,7 +9,7 @@ import sys
 
 from api import lean  # noqa: F401  # before what would load more
 from api.main import create_app
-from api.server import ApiServer
+from api.server import ApiServer, tls_files
 from normlab.errors import NormlabError
 from normlab.host.private_files import keep_private
 from service.journal import configure
@@ -23,6 +23,7 @@ def main() -> int:
     try:
         settings = Settings.from_env()
         configure(settings.log_level, settings.secrets)
+        tls = tls_files(settings.tls_cert, settings.tls_key)
         app = create_app(settings)
     except NormlabError as e:
         print(f"normlab: {e}", file=sys.stderr)
@@ -33,6 +34,7 @@ def main() -> int:
         settings.port,
         on_listening=_say_where,
         on_stopping=app.state.normlab.wakeups.close,
+        tls=tls,
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         # The server handles signals while it runs, and then restores the earlier handlers

@@ -13,9 +13,12 @@ from api.auth import COOKIE, OLD_COOKIE, AdminDep, ReaderDep, credential_of, hos
 from api.callers import Caller, Credential
 from api.costly import costly
 from api.rendering import render
+from api.root_path import root_of
+from api.routes.limits import limits_of
 from api.state import State, StateDep
 from normlab.errors import Forbidden, Unauthorized
 from normlab.records.access import TokenRecord
+from normlab.records.limits import LimitRecord
 from service.store import audit, sessions, token_changes
 
 router = APIRouter()
@@ -51,10 +54,11 @@ async def log_in(
     local = next if next.startswith("/") and not next.startswith(("//", "/\\")) else "/jobs"
     response = RedirectResponse(local, status_code=303)
     secure = request.url.scheme == "https"
+    path = _cookie_path(request)
     response.set_cookie(
-        COOKIE, session, round(lasts_s), httponly=True, samesite="strict", secure=secure
+        COOKIE, session, round(lasts_s), path=path, httponly=True, samesite="strict", secure=secure
     )
-    response.delete_cookie(OLD_COOKIE, httponly=True, samesite="strict")
+    response.delete_cookie(OLD_COOKIE, path, httponly=True, samesite="strict")
     return response
 
 
@@ -67,7 +71,7 @@ async def log_out(request: Request, state: StateDep) -> Response:
         state.callers.forget()
     response = RedirectResponse("/login", status_code=303)
     for cookie in (COOKIE, OLD_COOKIE):
-        response.delete_cookie(cookie, httponly=True, samesite="strict")
+        response.delete_cookie(cookie, _cookie_path(request), httponly=True, samesite="strict")
     return response
 
 
@@ -83,6 +87,7 @@ def show_account(request: Request, reader: ReaderDep, state: StateDep) -> Respon
         sessions=sessions.open_of(state.database, reader.owner, idle_s),
         tokens=[token for token in found.tokens if token.state == "active"],
         may_end=lambda token: _allows_no_more(token, reader),
+        limits=_limits(state, reader),
         section=_SECTION,
     )
 
@@ -134,6 +139,17 @@ def show_audit(
         cursor=cursor,
         section="/audit",
     )
+
+
+def _limits(state: State, reader: Caller) -> list[LimitRecord]:
+    """Return those of the caller, and those that are set for its projects."""
+    own = limits_of(state, reader, "owner", reader.owner).limits
+    of_projects = (limits_of(state, reader, "project", name) for name in reader.projects())
+    return [*own, *(one for of in of_projects for one in of.limits if one.most is not None)]
+
+
+def _cookie_path(request: Request) -> str:
+    return root_of(request.scope) or "/"
 
 
 async def _who_leaves(request: Request, state: State) -> Caller | None:

@@ -11,26 +11,37 @@ from starlette.requests import HTTPConnection
 
 from api.callers import Caller, Callers, Credential, Standing
 from api.state import StateDep
+from api.things import Thing
 from normlab.errors import Forbidden, Unauthorized
+from service.store import sight
+from service.store.sight import Sight
 from service.store.tokens import Scope
 
 COOKIE = "normlab_session"
 OLD_COOKIE = "normlab_token"
 """Contained the token itself in earlier versions; it is not accepted any more."""
 
+_COUNTED = "normlab.counted"
 _bearer = HTTPBearer(auto_error=False, description="a token of `normlab up` or of an operator")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="set by the page's login")
 
 
 async def identify(request: HTTPConnection, callers: Callers) -> Caller:
     """
-    Authenticate the caller from the head of *request* alone.
+    Authenticate the caller from the head of *request* alone; from now on it sees its projects.
 
     Raises:
         Unauthorized: there is no token or session, or it is unknown or has ended.
         QuotaExceeded: too many wrong tokens came from the same address.
+        TooManyRequests: the token makes more requests than it may.
     """
-    return await callers.admit(credential_of(request), host_of(request))
+    credential = credential_of(request)
+    caller = await callers.admit(credential, host_of(request))
+    sight.look_with(caller.sight)
+    if not request.scope.get(_COUNTED):  # the gate and a route identify the caller of a body
+        request.scope[_COUNTED] = True
+        callers.count(caller, credential)
+    return caller
 
 
 def credential_of(request: HTTPConnection) -> Credential:
@@ -73,16 +84,41 @@ async def caller_of(
     return await identify(request, state.callers)
 
 
-async def _standing(request: Request, state: StateDep) -> Standing:
-    return Standing(state.callers, credential_of(request))
-
-
 CallerDep = Annotated[Caller, Depends(caller_of)]
+
+
+async def things_of(request: Request, caller: CallerDep, state: StateDep) -> list[Thing]:
+    """Find the jobs and studies that the path names; what is not in sight does not exist."""
+    found = await state.things.named_by(request)
+    for thing in found:
+        _check_seen(caller, thing)
+    return found
+
+
+def _check_seen(caller: Caller, thing: Thing) -> None:
+    if not caller.sight.sees(thing.project):
+        raise thing.unknown
+
+
+def check_may_change(caller: Caller, thing: Thing) -> None:
+    """Raise NotFound unless *caller* sees *thing*, and Forbidden unless it may change it."""
+    _check_seen(caller, thing)
+    caller.check_may_change(thing.owner, thing.project, str(thing))
+
+
+ThingsDep = Annotated[list[Thing], Depends(things_of)]
+
+
+async def _standing(request: Request, state: StateDep, things: ThingsDep) -> Standing:
+    needed = Sight(frozenset(thing.project for thing in things))
+    return Standing(state.callers, credential_of(request), needed)
+
+
 StandingDep = Annotated[Standing, Depends(_standing)]
 
 
 def _needing(scope: Scope) -> Caller:
-    async def check(caller: CallerDep) -> Caller:
+    async def check(caller: CallerDep, things: ThingsDep) -> Caller:
         if scope not in caller.scopes:
             held = ", ".join(sorted(caller.scopes))
             raise Forbidden(f"this needs a token with the scope {scope!r}; this one has {held}")
@@ -95,3 +131,13 @@ def _needing(scope: Scope) -> Caller:
 ReaderDep = Annotated[Caller, _needing("read")]
 SubmitterDep = Annotated[Caller, _needing("submit")]
 AdminDep = Annotated[Caller, _needing("admin")]
+
+
+async def _changer(caller: SubmitterDep, things: ThingsDep) -> Caller:
+    for thing in things:
+        check_may_change(caller, thing)
+    return caller
+
+
+ChangerDep = Annotated[Caller, Depends(_changer)]
+"""May change the jobs and studies that the path names."""

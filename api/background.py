@@ -10,13 +10,17 @@ from api.state import State
 from service.jobs.reaper import Reaper
 from service.jobs.relay import Relay
 from service.loops import Loop
+from service.results.adding_up import AddingUp
 from service.results.compaction import Compactor
 from service.store import audit, sessions
+from service.store.releases import Announcement
 from service.studies.decider import Decider
 from service.studies.purging import Purger
 from service.studies.rounds import Rounds
 from service.studies.searches import Searcher
 from service.studies.slices import Slices
+from service.webhooks import deliveries
+from service.webhooks.news import Herald
 
 _RELAY_S = 1.0
 _STUDIES_S = 1.0
@@ -24,6 +28,8 @@ _COMPACT_S = 10.0
 _PURGE_S = 5.0
 _PLUGINS_S = 1.0
 _TRIM_S = 600.0
+_RELEASE_S = 1.0
+_NEWS_S = 2.0
 _ROUNDS: Mapping[str, type[Rounds]] = {
     "searcher": Searcher,
     "decider": Decider,
@@ -49,6 +55,7 @@ def loops(state: State) -> Iterator[None]:
         for name, kind in _ROUNDS.items()
     }
     compactor = Compactor(state.database, failed=failures.labels("compactor").inc)
+    adding_up = AddingUp(state.database, failures.labels("adding_up").inc)
     purger = Purger(
         state.database, settings.jobs, settings.trash_days, failures.labels("purger").inc
     )
@@ -57,8 +64,11 @@ def loops(state: State) -> Iterator[None]:
         Loop("reaper", _counted(state, "reaper", reaper.round), settings.reap_s),
         *[Loop(n, _counted(state, n, of.round), _STUDIES_S) for n, of in rounds.items()],
         Loop("compactor", _counted(state, "compactor", compactor.round), _COMPACT_S),
+        Loop("adding_up", _counted(state, "adding_up", adding_up.round), _COMPACT_S),
         Loop("plugins", _counted(state, "plugins", state.plugins.record), _PLUGINS_S),
+        Loop("release", Announcement(state.database).round, _RELEASE_S),
         Loop("purger", _counted(state, "purger", purger.round), _PURGE_S),
+        *_webhooks(state),
         Loop("trimmer", _counted(state, "trimmer", partial(_trim, state)), _TRIM_S),
     ]
     for loop in running:
@@ -70,8 +80,22 @@ def loops(state: State) -> Iterator[None]:
             loop.stop()
 
 
+def _webhooks(state: State) -> list[Loop]:
+    settings = state.settings
+    urls = [url for url in settings.webhooks.split(",") if url]
+    herald = Herald(state.database, urls, settings.lease_s)
+    running = [Loop("herald", _counted(state, "herald", herald.round), _NEWS_S)]
+    if settings.webhook_secret is not None:
+        deliverer = deliveries.Deliverer(state.database, settings.webhook_secret)
+        work = _counted(state, "deliverer", deliverer.round)
+        running.append(Loop("deliverer", work, _NEWS_S))
+    return running
+
+
 def _trim(state: State) -> int:
-    return audit.trim(state.database, state.settings.audit_days) + sessions.trim(state.database)
+    database = state.database
+    trimmed = audit.trim(database, state.settings.audit_days) + sessions.trim(database)
+    return trimmed + deliveries.trim(database)
 
 
 def _counted(state: State, name: str, work: Callable[[], int]) -> Callable[[], None]:

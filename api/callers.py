@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 from uuid import UUID
@@ -12,14 +13,18 @@ from uuid import UUID
 from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 
+from api.rates import Rates
 from api.strangers import Strangers
 from normlab.errors import Forbidden, ServiceUnavailable, Unauthorized
-from service.store import sessions, tokens
+from normlab.records.projects import DEFAULT, Role
+from service.jobs import allowances
+from service.store import projects, sessions, tokens
 from service.store.audit import Actor
 from service.store.database import Database
+from service.store.projects import OPERATOR
+from service.store.sight import EVERYTHING, NOTHING, Sight
 from service.store.tokens import Scope, Token, hashed
 
-OPERATOR = "admin"  # the owner of the token in the settings
 _LOOK_UPS = 4  # concurrent look-ups: invalid tokens cannot use up all threads and connections
 
 _INCLUDED: dict[Scope, frozenset[Scope]] = {
@@ -39,17 +44,61 @@ class Credential:
 
 @dataclass(frozen=True)
 class Caller:
-    """A caller and its permissions; *token* is None for the operator's token, which has no row."""
+    """
+    A caller and its permissions.
+
+    Args:
+        token: None for the operator's token, which has no row.
+        roles: in its projects; an admin may do everything in every project.
+        per_minute: how many requests it may make; None: any number.
+    """
 
     owner: str
     scopes: frozenset[Scope]
     token: UUID | None = None
     session: UUID | None = None
+    roles: Mapping[str, Role] = field(default_factory=dict, hash=False)
+    per_minute: int | None = None
 
     @property
     def actor(self) -> Actor:
         """The actor that the audit trail names."""
         return Actor(self.owner, self.token)
+
+    @property
+    def sight(self) -> Sight:
+        """What it may see."""
+        return EVERYTHING if "admin" in self.scopes else Sight(frozenset(self.roles))
+
+    @property
+    def targets(self) -> list[str]:
+        """The projects that it is a member of and may submit to, the default one first."""
+        return [name for name in self.projects() if self.may("submit", name)]
+
+    def projects(self, *further: str | None) -> list[str]:
+        """Return the projects that it is a member of, and *further* ones; the default one first."""
+        names = {*self.roles, *(name for name in further if name)}
+        return sorted(names, key=lambda name: (name != DEFAULT, name))
+
+    def may(self, role: Role, project: str) -> bool:
+        """Return whether it has *role*, or a larger one, in *project*."""
+        if "admin" in self.scopes:
+            return True
+        held = self.roles.get(project)
+        if held is None or (role != "read" and "submit" not in self.scopes):
+            return False
+        return projects.RANKS[held] >= projects.RANKS[role]
+
+    def check_may_change(self, owner: str, project: str, what: str) -> None:
+        """Raise unless this caller may change *what*, which *owner* added to *project*."""
+        if owner == self.owner and self.may("submit", project):
+            return
+        if not self.may("admin", project):
+            raise Forbidden(
+                f"{what} belongs to {owner!r} and this token to {self.owner!r}, whose role in "
+                f"project {project!r} is {self.roles.get(project)!r}; its owner with the role "
+                "'submit', somebody who administers the project, or an admin token can do this"
+            )
 
     def check_owns(self, owner: str, what: str) -> None:
         """Raise unless *what* of *owner* belongs to this caller, or the caller is an admin."""
@@ -82,6 +131,7 @@ class Callers:
         self._session_idle_s = session_idle_s
         self._looking_up = asyncio.Semaphore(_LOOK_UPS)
         self._known: dict[Credential, tuple[float, Caller]] = {}
+        self._rates = Rates()
 
     async def admit(self, credential: Credential, host: str) -> Caller:
         """Find the caller with *credential*; answers to unknown ones of *host* are delayed."""
@@ -98,14 +148,27 @@ class Callers:
         if kept is not None and kept[0] > now:
             return kept[1]
         async with self._looking_up:
-            caller, left_s = await run_in_threadpool(self._look_up, credential)
+            caller, left_s = await run_in_threadpool(self._with_roles, credential)
         self._known = {c: known for c, known in self._known.items() if known[0] > now}
         self._known[credential] = (now + min(self._keep_s, left_s), caller)
         return caller
 
+    def count(self, caller: Caller, credential: Credential) -> None:
+        """Count a request of *caller*; raise TooManyRequests if it makes too many."""
+        if caller.per_minute is not None:
+            # a browser's sessions share the rate of their token
+            key = caller.token or credential
+            self._rates.take(key, caller.owner, caller.per_minute)
+
     def forget(self) -> None:
-        """Empty the cache, because a token or session was ended just now."""
+        """Empty the cache, because a token, a session or a role has just ended."""
         self._known = {}
+
+    def _with_roles(self, credential: Credential) -> tuple[Caller, float]:
+        caller, left_s = self._look_up(credential)
+        roles = projects.roles_of(self._database, caller.owner)
+        rate = allowances.rate_of(self._database, caller.owner)
+        return replace(caller, roles=roles, per_minute=rate), left_s
 
     def _look_up(self, credential: Credential) -> tuple[Caller, float]:
         if credential.kind == "session":
@@ -145,17 +208,33 @@ class Callers:
 
 @dataclass(frozen=True)
 class Standing:
-    """Whether the credential of a long request, such as a stream, is still valid."""
+    """
+    Whether a long request, such as a stream, may still go on.
+
+    Args:
+        needed: the projects that it reads.
+    """
 
     callers: Callers
     credential: Credential
+    needed: Sight = NOTHING
 
     async def holds(self) -> bool:
         """Check again; during a database outage, the last answer stays valid."""
+        return await self.sight() is not None
+
+    async def sight(self, before: Sight | None = NOTHING) -> Sight | None:
+        """
+        Return what its caller sees now; None if the request may not go on.
+
+        Args:
+            before: the answer during a database outage.
+        """
         try:
             caller = await self.callers.find(self.credential)
         except Unauthorized:
-            return False
+            return None
         except ServiceUnavailable:
-            return True
-        return "read" in caller.scopes
+            return before
+        sees_all = all(caller.sight.sees(project) for project in self.needed.projects or ())
+        return caller.sight if "read" in caller.scopes and sees_all else None

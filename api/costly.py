@@ -18,6 +18,7 @@ from starlette.responses import Response
 from api.bodies import answer
 from normlab.errors import TooBusy
 from normlab.records import UnderWay
+from service.store import sight
 from service.store.patience import Patience
 
 Endpoint = Callable[..., Any]
@@ -99,6 +100,7 @@ class CostlyReads:
         Raises:
             TooBusy: no turn in time.
         """
+        key = (sight.current(), key)  # what it reads depends on it
         working = self._going_on.get(key)
         if working is None:
             await self._take_turn(owner)

@@ -17,14 +17,20 @@ _PROBLEM = {
 }
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI description of *app*; every error in it is a problem."""
+def describe(app: FastAPI, root: str = "") -> dict[str, Any]:
+    """
+    Return the OpenAPI description of *app*; every error in it is a problem.
+
+    Args:
+        root: the path below which a proxy shows it.
+    """
     if app.openapi_schema is None:
         description = get_openapi(
             title=app.title,
             version=app.version,
             description=app.description,
             routes=app.routes,
+            servers=[{"url": root}] if root else None,
         )
         for methods in description["paths"].values():
             for operation in methods.values():

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api.root_path import inner_path
 from normlab import errors
 from normlab.errors import FieldProblem, InvalidSpec, NormlabError, told
 from normlab.specs.problems import MOST, explain
@@ -108,7 +109,7 @@ def problem(
 
 def _is_for_a_person(request: Request) -> bool:
     html = "text/html" in request.headers.get("accept", "")
-    return html and not request.url.path.startswith("/v1/")
+    return html and not inner_path(request.scope).startswith("/v1/")
 
 
 async def answer(request: Request, error: Exception) -> Response:
@@ -117,6 +118,8 @@ async def answer(request: Request, error: Exception) -> Response:
     status = status_of(type(error))
     fields = error.problems if isinstance(error, InvalidSpec) else ()
     headers = {"Retry-After": _RETRY_AFTER_S} if error.retryable else {}
+    if isinstance(error, errors.TooManyRequests):
+        headers["Retry-After"] = str(error.wait_s)
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -9,7 +9,9 @@ from api import errors
 from api.auth import bearer_token, identify
 from api.callers import Callers
 from api.origins import check_same_origin
+from api.root_path import inner_path
 from normlab.errors import NormlabError
+from service.store import sight
 
 LOGIN = "/login"  # its body contains the token, so unauthenticated callers may send one
 
@@ -32,6 +34,7 @@ class Gate:
             await self.app(scope, receive, send)
             return
         request = Request(scope)
+        sight.look_with(sight.NOTHING)  # until the caller is known
         try:
             await self._check(request)
         except NormlabError as e:
@@ -43,7 +46,7 @@ class Gate:
     async def _check(self, request: Request) -> None:
         if bearer_token(request) is None:  # then a browser may authenticate it with the cookie
             check_same_origin(request)
-        if has_body(request) and request.url.path != LOGIN:
+        if has_body(request) and inner_path(request.scope) != LOGIN:
             await identify(request, self._callers)
 
 

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.gate import LOGIN
+from api.root_path import inner_path
 
 MAX_BODY_BYTES = 1 << 20
 _CLOSE = {"Connection": "close"}  # do not wait for the rest of the body
@@ -64,7 +65,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        room = self._strangers if scope["path"] == LOGIN else self._known
+        room = self._strangers if inner_path(scope) == LOGIN else self._known
         body = _Body(room, receive, Headers(scope=scope).get("content-length", ""))
         try:
             await self.app(scope, body.receive, send)

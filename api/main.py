@@ -9,21 +9,34 @@ from functools import partial
 from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 
-from api import account_pages, errors, pages, rendering, study_pages
-from api.auth import caller_of
+from api import (
+    account_pages,
+    errors,
+    inside_pages,
+    pages,
+    project_pages,
+    rendering,
+    run_pages,
+    study_pages,
+)
+from api.auth import things_of
 from api.background import loops
 from api.callers import Callers
 from api.costly import CostlyReads
 from api.description import describe
+from api.forwarded import Forwarded
 from api.gate import Gate
 from api.hosts import AllowedHosts, allowed_hosts
 from api.limits import BodyLimit
-from api.measures import Measures, RequestTimer, StoreCollector
+from api.measures import Measures, RequestTimer
 from api.ringing import Ringer
+from api.root_path import RootPath
 from api.routes import ROUTERS, health
+from api.stack_measures import StoreCollector
 from api.state import State
 from api.strangers import Strangers
 from api.streams import OpenStreams
+from api.things import Things
 from api.wakeups import Wakeups
 from normlab import __version__
 from normlab.specs import starting_weights
@@ -71,14 +84,16 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
     app.add_middleware(Gate, callers=state.callers)
     app.add_middleware(AllowedHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))
     app.add_middleware(RequestTimer, measures=state.measures)
+    app.add_middleware(RootPath, root=settings.root_path)
+    app.add_middleware(Forwarded, trusted_hosts=settings.trusted_proxies)
     errors.install(app, page=rendering.error_page)
     for router in ROUTERS:
-        app.include_router(router, prefix="/v1", dependencies=[Depends(caller_of)])
+        app.include_router(router, prefix="/v1", dependencies=[Depends(things_of)])
     app.include_router(health.router)
-    for router in (pages.router, study_pages.router, account_pages.router):
-        app.include_router(router, include_in_schema=False)
+    for of_pages in (pages, run_pages, inside_pages, study_pages, account_pages, project_pages):
+        app.include_router(of_pages.router, include_in_schema=False)
     app.mount("/static", rendering.Static(), name="static")
-    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    app.openapi = lambda: describe(app, settings.root_path)  # type: ignore[method-assign]
     return app
 
 
@@ -107,6 +122,7 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
         wakeups=Wakeups(),
         measures=measures,
         streams=OpenStreams(),
+        things=Things(database),
         callers=Callers(
             database,
             settings.token,

@@ -1,22 +1,17 @@
-"""Prometheus metrics: requests as they are answered, and jobs and workers from the database."""
+"""Prometheus metrics of this process: requests as they are answered, and background rounds."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from uuid import uuid4
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from normlab.errors import ServiceUnavailable
-from service.jobs import reading, workers
-from service.store.database import Database
+from api.root_path import inner_path
+from service.requests import answering
 
 REQUEST_ID = "normlab.request"
 """The key of the request's id in its scope."""
@@ -67,41 +62,6 @@ class Measures:
         )
 
 
-class StoreCollector(Collector):
-    """Queries the database at each scrape, so that every API process reports the same values."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def describe(self) -> Iterable[Metric]:
-        """Describe nothing in advance: registration must not access the database."""
-        return []
-
-    def collect(self) -> Iterable[Metric]:
-        """Yield jobs by state and device, and workers by device."""
-        up = GaugeMetricFamily("normlab_database_up", "1 if the database answers")
-        try:
-            families = [self._jobs(), self._workers()]
-        except ServiceUnavailable:
-            up.add_metric([], 0)
-            yield up
-            return
-        up.add_metric([], 1)
-        yield from [up, *families]
-
-    def _jobs(self) -> Metric:
-        family = GaugeMetricFamily("normlab_jobs", "Jobs", labels=["state", "device"])
-        for (state, device), count in reading.count_by_state(self._database).items():
-            family.add_metric([state, device], count)
-        return family
-
-    def _workers(self) -> Metric:
-        family = GaugeMetricFamily("normlab_workers", "Live workers", labels=["device", "worker"])
-        for worker in workers.live(self._database):
-            family.add_metric([worker.device, worker.id], 1)
-        return family
-
-
 class RequestTimer:
     """
     Measure each request until its response begins; a stream may last for hours.
@@ -132,11 +92,12 @@ class RequestTimer:
                 MutableHeaders(scope=message)["X-Request-Id"] = request
             await send(message)
 
-        try:
-            await self.app(scope, receive, timed)
-        except Exception as e:
-            self._failed(scope, e, began, answered)
-            raise
+        with answering(request):
+            try:
+                await self.app(scope, receive, timed)
+            except Exception as e:
+                self._failed(scope, e, began, answered)
+                raise
 
     def _observe(self, scope: Scope, status: int, began: float) -> None:
         labels = (scope["method"], _pattern(scope), str(status))
@@ -157,4 +118,4 @@ def _pattern(scope: Scope) -> str:
     route = getattr(scope.get("route"), "path", None)
     if route is None:
         return "unknown"
-    return f"/v1{route}" if scope["path"].startswith("/v1/") else str(route)
+    return f"/v1{route}" if inner_path(scope).startswith("/v1/") else str(route)

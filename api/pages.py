@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
-from api import catalogue
+from api import catalogue, presets
 from api.auth import ReaderDep
 from api.costly import costly
 from api.forms import job_form
@@ -55,7 +55,7 @@ class ListQuery:
     def filters(self) -> JobFilters:
         """The same filters for the service."""
         several = {k: (v,) for k, v in self.given.items() if k in ("state", "device", "normalizer")}
-        single = {k: self.given.get(k) for k in ("study", "owner", "name")}
+        single = {k: self.given.get(k) for k in ("study", "owner", "project", "name")}
         where, trash = self.given.get("filter"), "trash" in self.given
         return JobFilters(**several, **single, where=where, trash=trash)  # type: ignore[arg-type]
 
@@ -87,7 +87,7 @@ def show_jobs(request: Request, reader: ReaderDep, state: StateDep, query: Query
     status = 422 if problem else 200
     kinds = list(BY_KIND)
     values = {"kinds": kinds, "sorts": _SORTS, "problem": problem, "after": after}
-    values |= {"section": "/jobs"} | _rows(query, page)
+    values |= {"section": "/jobs", "projects": reader.projects(query.project)} | _rows(query, page)
     return render(request, "jobs.html", reader, status, **values)
 
 
@@ -102,15 +102,21 @@ def show_job_rows(
 
 @router.get("/jobs/new")
 def show_new_job(request: Request, reader: ReaderDep, state: StateDep) -> Response:
-    """Show the job form, filled in from the job that *from* names."""
-    origin = request.query_params.get("from")
-    spec = reading.get(state.database, origin).spec.model_dump(mode="json") if origin else None
+    """Show the job form, filled in from the job that *from* names, or from a *recipe*."""
+    origin, preset = request.query_params.get("from"), request.query_params.get("recipe")
+    found = reading.get(state.database, origin) if origin else None
+    start = presets.recipe(preset) if preset and not found else None
     return render(
         request,
         "new_job.html",
         reader,
         groups=job_form(),
-        spec=spec,
+        spec=found.spec.model_dump(mode="json") if found else start,
+        origin=(found.name or found.id[-12:]) if found else preset,
+        recipes=list(presets.recipes()),
+        preset=preset,
+        project=found.project if found else None,
+        targets=reader.targets,
         section="/jobs",
     )
 

@@ -15,6 +15,9 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from api.callers import Caller
+from api.hints import hint, when_empty
+from api.root_path import inner_path, root_of
+from api.template_addresses import RootedAddresses
 from normlab.plain_text import shown
 from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import KINDS
@@ -30,9 +33,11 @@ _templates = Jinja2Templates(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         finalize=_shown,
+        extensions=[RootedAddresses],
     )
 )
 _templates.env.globals["device_kinds"] = KINDS
+_templates.env.globals |= {"hint": hint, "when_empty": when_empty}
 _templates.env.globals["in_accuracys_place"] = in_accuracys_place
 
 
@@ -53,7 +58,7 @@ def render(
     request: Request, template: str, caller: Caller | None = None, status: int = 200, **values: Any
 ) -> HTMLResponse:
     """Render *template* for *caller*."""
-    context = {"caller": caller, "section": "", **values}
+    context = {"caller": caller, "section": "", "root": root_of(request.scope), **values}
     response = _templates.TemplateResponse(request, template, context, status_code=status)
     # Everything comes from this server; a script that is injected through a name does not run
     response.headers["Content-Security-Policy"] = (
@@ -67,6 +72,6 @@ def render(
 def error_page(request: Request, status: int, title: str, detail: str) -> Response:
     """Answer a browser: with the login if a token is missing, otherwise with an error page."""
     if status == 401:
-        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        here = inner_path(request.scope) + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/login?next={quote(here)}", status_code=303)
     return render(request, "error.html", status=status, title=title, detail=detail)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
 from api.connections import BoundedProtocol, Bounds
+from normlab.errors import InvalidSpec
 
 _GRACE_S = 5
 _KEEP_ALIVE_S = 15  # longer than clients keep a connection, because the client must close first
@@ -30,6 +33,9 @@ class ApiServer(uvicorn.Server):
 
     Streams wait for news without a limit: *on_stopping* must wake them, or a stop
     would wait for the last client to disconnect.
+
+    Args:
+        tls: files of a certificate and its key, for HTTPS.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class ApiServer(uvicorn.Server):
         on_listening: Callable[[str], None],
         on_stopping: Callable[[], None],
         bounds: Bounds | None = None,
+        tls: tuple[Path, Path] | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -55,8 +62,12 @@ class ApiServer(uvicorn.Server):
                 ws="none",  # nothing uses WebSockets, and the library is large
                 server_header=False,
                 timeout_graceful_shutdown=_GRACE_S,
+                proxy_headers=False,  # `Forwarded` believes only those of the settings
+                ssl_certfile=tls and tls[0],
+                ssl_keyfile=tls and tls[1],
             )
         )
+        self._scheme = "http" if tls is None else "https"
         self._on_listening = on_listening
         self._on_stopping = on_stopping
 
@@ -73,4 +84,19 @@ class ApiServer(uvicorn.Server):
 
     def _url(self) -> str:
         host, port = self.servers[0].sockets[0].getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        name = f"[{host}]" if ":" in host else host
+        return f"{self._scheme}://{name}:{port}"
+
+
+def tls_files(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
+    """Return both files for HTTPS, or None; raise InvalidSpec if they cannot be used."""
+    if certificate is None or key is None:
+        return None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (OSError, ssl.SSLError) as e:
+        raise InvalidSpec(
+            f"NORMLAB_TLS_CERT={certificate} and NORMLAB_TLS_KEY={key} cannot be used: {e}; "
+            "give a certificate chain and its key without a passphrase, both as PEM"
+        ) from e
+    return certificate, key

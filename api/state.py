@@ -12,6 +12,7 @@ from api.costly import CostlyReads
 from api.measures import Measures
 from api.ringing import Ringer
 from api.streams import OpenStreams
+from api.things import Things
 from api.wakeups import Wakeups
 from service.admission import Admission
 from service.inspector import Inspector
@@ -40,6 +41,7 @@ class State:
     wakeups: Wakeups
     measures: Measures
     callers: Callers
+    things: Things
     streams: OpenStreams
     inspector: Inspector
     plugins: OperatorPlugins

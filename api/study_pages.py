@@ -25,11 +25,24 @@ _PAGE_SIZE = 50
 @router.get("/studies")
 @costly
 def show_studies(
-    request: Request, reader: ReaderDep, state: StateDep, cursor: str | None = None
+    request: Request,
+    reader: ReaderDep,
+    state: StateDep,
+    cursor: str | None = None,
+    project: str | None = None,
 ) -> Response:
     """Show the list of studies."""
-    page = studies.list_studies(state.reads, cursor, _PAGE_SIZE)
-    return render(request, "studies.html", reader, page=page, cursor=cursor, section=_SECTION)
+    page = studies.list_studies(state.reads, cursor, _PAGE_SIZE, project=project or None)
+    return render(
+        request,
+        "studies.html",
+        reader,
+        page=page,
+        cursor=cursor,
+        project=project,
+        projects=reader.projects(project),
+        section=_SECTION,
+    )
 
 
 @router.get("/studies/new")
@@ -37,14 +50,16 @@ def show_studies(
 def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Response:
     """Show the study form, filled in from the study that *from* names."""
     origin = request.query_params.get("from")
-    spec = studies.get(state.reads, origin, 0).spec.model_dump(mode="json") if origin else None
+    found = studies.get(state.reads, origin, 0) if origin else None
     return render(
         request,
         "new_study.html",
         reader,
         groups=job_form(),
         paths=paths(),
-        spec=spec,
+        spec=found.spec.model_dump(mode="json") if found else None,
+        project=found.project if found else None,
+        targets=reader.targets,
         section=_SECTION,
     )
 

@@ -18,6 +18,7 @@ from accelerators.torch_session import TorchSession
 from benchmarks.options import parser_of
 from benchmarks.table import show
 from normlab.data import Data, load
+from normlab.data.augmenting import Augmenting
 from normlab.data.batches import EpochBatches
 from normlab.nets import build
 from normlab.specs.jobs import JobSpec
@@ -99,7 +100,7 @@ def _net(spec: JobSpec, data: Data) -> nn.Module:
 
 def _batch(spec: JobSpec, data: Data) -> Tuple[Tensor, Tensor]:
     size = spec.samples_per_update
-    return EpochBatches(data, size, spec.augmentation, spec.seed, 0)[0]
+    return EpochBatches(data, size, Augmenting(), spec.seed, 0)[0]
 
 
 def _alone(net: nn.Module, spec: JobSpec, data: Data) -> Step:

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Callable, Dict
 
 if TYPE_CHECKING:
-    from normlab.client import Client
+    from normlab.client import Client, runs, stack
 
 __version__ = "0.1.0"
 __all__ = [
@@ -22,7 +22,9 @@ __all__ = [
     "network",
     "normalizer",
     "optimizer",
+    "runs",
     "schedule",
+    "stack",
     "task",
 ]
 
@@ -42,8 +44,10 @@ load: Callable[..., Any]
 # name: its module, imported at the first use, so that `import normlab` is fast
 _LATER: Dict[str, str] = {
     "Client": "normlab.client",
+    "runs": "normlab.client",
+    "stack": "normlab.client",
     "convert": "normlab.norms.conversion",
-    "load": "normlab.loading",
+    "load": "normlab.trained",
     "normalizer": "normlab.plugins.declaring",
     "network": "normlab.plugins.declaring_data",
     "dataset": "normlab.plugins.declaring_data",

@@ -10,6 +10,7 @@
     │   └── Forbidden          a known token that does not allow this
     ├── QuotaExceeded          more than one owner may have; try later
     │   ├── TooBusy            too many costly reads at once; try later
+    │   ├── TooManyRequests    more requests than a token may make; wait
     │   └── ReadTimedOut       the request takes longer than a read may
     ├── ServiceUnavailable     a server that we need does not answer; try later
     └── JobError               a job's attempt ended; `failure_kind` says why
@@ -130,6 +131,16 @@ class TooBusy(QuotaExceeded):
     """The limit of concurrent costly reads is reached; try again."""
 
     code = "too_busy"
+
+
+class TooManyRequests(QuotaExceeded):
+    """A token makes more requests than it may; *wait_s* says when there is room for another."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, wait_s: int = 5) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class ReadTimedOut(QuotaExceeded):

@@ -11,13 +11,14 @@ import getpass
 import json
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from normlab.errors import Conflict, InvalidSpec, NormlabError, ServiceUnavailable
 from normlab.host.private_files import keep_private
 from normlab.records.access import Rotation, TokenIssued, TokenPage, TokenRecord, TokenRequest
-from normlab.stacks.connection import Connection, read_connection
+from normlab.stacks.connection import read_connection
 from service.servers.launcher import OWN_TOKEN, write_own_token
 from service.servers.servers_file import read_servers
 from service.settings import Settings
@@ -79,7 +80,7 @@ def _rotate(
         write_own_token(settings.data_dir, issued.secret)
         left = read_connection(settings.data_dir)
         if left is not None:
-            Connection(left.url, issued.secret).write(settings.data_dir)
+            replace(left, token=issued.secret).write(settings.data_dir)
     return issued
 
 

@@ -7,14 +7,15 @@ from functools import cache
 
 from normlab.errors import FieldProblem, refuse
 from normlab.records import Verdict, WorkerRecord
-from normlab.specs import job_rules
+from normlab.specs import job_rules, sharding
 from normlab.specs.costs import least_memory_bytes
 from normlab.specs.devices import DEVICES
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
 from normlab.specs.shared_answers import SharedAnswers
 from normlab.specs.zoo import INSTALL
-from service.inspector import Inspector, Unfit
+from service.inspections import Unfit
+from service.inspector import Inspector
 from service.jobs import workers
 from service.jobs.placement import Estimate, Placement, place, too_large
 from service.plugins import abilities
@@ -57,6 +58,7 @@ class Admission:
     ) -> list[FieldProblem]:
         if spec.device != "auto" and DEVICES[spec.device].traced and not found:
             found = self._library_problems(spec) or self._op_problems(spec)
+        found = found or self._engine_problems(spec)
         found = found or self._library_problems(spec) or (memory or self._memory_problems)(spec)
         found += norm_sources.problems(self._database, spec)
         return found + continuing.problems(self._database, spec)
@@ -73,9 +75,8 @@ class Admission:
         """
         refuse(self.problems(spec))
         live = workers.live(self._database)
-        placed = self._place(
-            spec, live, self._estimate(spec, live), abilities.unable(self._database, spec.code)
-        )
+        unable = abilities.unable(self._database, _required(spec)) if live else {}
+        placed = self._place(spec, live, self._estimate(spec, live), unable)
         return _with_memory(placed, live, max(memory_bytes, least_memory_bytes(spec)))
 
     def placing(self) -> Callable[[JobSpec], tuple[str, str]]:
@@ -83,7 +84,9 @@ class Admission:
         live = workers.live(self._database)
         unable = cache(lambda code: abilities.unable(self._database, code))
         return lambda spec: _with_memory(
-            self._place(spec, live, Estimate(), unable(spec.code)), live, least_memory_bytes(spec)
+            self._place(spec, live, Estimate(), unable(_required(spec))),
+            live,
+            least_memory_bytes(spec),
         )
 
     def verdicts(self, spec: JobSpec) -> list[Verdict]:
@@ -106,7 +109,7 @@ class Admission:
         if found:
             return Verdict(device=kind, accepted=False, reason=found[0].rule)
         reason = _serving([worker for worker in live if worker.device == kind], asked)
-        lacking = abilities.unable(self._database, asked.code).get(kind)
+        lacking = abilities.unable(self._database, _required(asked)).get(kind)
         if lacking is not None:
             reason = f"{reason}, but none can load its code: {lacking}"
         inspection = self._inspector.ask(asked) if DEVICES[kind].traced else None
@@ -126,15 +129,30 @@ class Admission:
         rule = f"{spec.batch_size} is too large here: {trouble}; {way_out}"
         return [FieldProblem("batch_size", rule)]
 
+    def _engine_problems(self, spec: JobSpec) -> list[FieldProblem]:
+        if spec.sharding != "full":
+            return []
+        probed = self._probed(spec)
+        found = {worker.versions["torch"] for worker in probed or ()}
+        if not found or any(map(sharding.has_engine, found)):
+            return []
+        least = ".".join(map(str, sharding.LEAST_TORCH))
+        rule = f"'full' needs torch {least} or newer, and live workers have {', '.join(found)}"
+        return [FieldProblem("sharding", f"{rule}; set it to 'off', or start a worker with one")]
+
+    def _probed(self, spec: JobSpec) -> list[WorkerRecord] | None:
+        """Return the live workers for *spec*; None if one has not said yet what it has."""
+        live = workers.live(self._database)
+        serving = [w for w in live if spec.device in ("auto", w.device)]
+        return serving if all("torch" in w.versions for w in serving) else None
+
     def _library_problems(self, spec: JobSpec) -> list[FieldProblem]:
         facts = MODELS.get(spec.model.name)
         if facts is None or facts.package is None:
             return []
-        live = workers.live(self._database)
-        serving = [w for w in live if spec.device in ("auto", w.device)]
-        probed = [w for w in serving if "torch" in w.versions]  # others have not said yet
-        having = [w for w in probed if facts.package in w.versions]
-        if serving and len(probed) == len(serving) and not having:
+        probed = self._probed(spec)
+        having = [w for w in probed or () if facts.package in w.versions]
+        if probed and not having:
             return [FieldProblem("model.name", _lacking(facts.package))]
         found = self._inspector.look(spec)
         if not isinstance(found, Unfit) or (found.lacks is not None and having):
@@ -156,6 +174,10 @@ class Admission:
             return Estimate()
         refused = None if inspection.ipu_passes else inspection.ipu_message
         return Estimate(memory_bytes=inspection.memory_bytes, ipu_problem=refused)
+
+
+def _required(spec: JobSpec) -> tuple[str, ...]:
+    return abilities.required(spec.code, spec.model.name)
 
 
 def _lacking(package: str) -> str:

@@ -13,12 +13,14 @@ from pathlib import Path
 from kombu.connection import Connection as Broker
 from sqlalchemy import text
 
+from normlab import __version__
 from normlab.errors import InvalidSpec, NormlabError
 from normlab.host.limits import free_disk_bytes
 from normlab.stacks.checks import SET_CLOCKS, Finding
 from service.servers.servers_file import read_servers
 from service.settings import Settings
 from service.store.database import Database, revisions
+from service.store.releases import refusal, served
 
 LEAST_FREE_BYTES = 1 << 30
 CLOCK_OFF_S = 1.0
@@ -111,6 +113,7 @@ def _database(url: str) -> Iterator[Finding]:
                 now = connection.execute(_CLOCK).scalar_one()
                 off = abs(now - (before + time.time()) / 2)
             current, needed = revisions(database)
+            serves = served(database) if current == needed else (needed, None)
     except NormlabError as e:
         mend = "start PostgreSQL, or correct NORMLAB_DATABASE_URL"
         yield Finding("database", "bad", str(e), mend)
@@ -121,6 +124,10 @@ def _database(url: str) -> Iterator[Finding]:
     else:
         found = f"the database is at {current}, this version needs {needed}"
         yield Finding("migrations", "bad", found, "python -m service.migrate")
+    refused = refusal(__version__, needed, serves)
+    if refused is not None:
+        mend = f"install normlab {serves[1]} here; until then, workers of this host take no jobs"
+        yield Finding("release", "bad", f"a worker here is refused: {refused}", mend)
     if off > CLOCK_OFF_S:
         yield Finding("database clock", "warn", f"{off:.1f} s from this machine's", SET_CLOCKS)
     else:

@@ -15,10 +15,9 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import structlog
 
@@ -27,6 +26,7 @@ from normlab.host.private_files import append_privately
 from normlab.plugins.describing import Described, to_question, understood
 from normlab.plugins.sources import Source
 from normlab.specs.jobs import JobSpec
+from service.inspections import Inspection, Picture, Unfit
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -56,31 +56,7 @@ _RELEVANT = {
 }
 
 
-@dataclass(frozen=True)
-class Inspection:
-    """The properties of a job's model that are known before training."""
-
-    parameters: int
-    memory_bytes: int
-    ipu_passes: bool
-    ipu_message: str
-    conversion: str = ""
-    """What was done with the norm layers of a network of another library."""
-    lasts: ClassVar[bool] = True
-
-
-@dataclass(frozen=True)
-class Unfit:
-    """Why a network of another library cannot be trained."""
-
-    problems: tuple[FieldProblem, ...]
-    lacks: str | None = None
-    """The package that is not installed where networks are inspected."""
-
-    @property
-    def lasts(self) -> bool:
-        """Whether the answer stays true: a package may be installed at any time."""
-        return self.lacks is None
+_SILENT = {"reason": "the process that builds networks does not answer now; ask again in a minute"}
 
 
 class Inspector:
@@ -98,7 +74,7 @@ class Inspector:
         self._external = settings.inspector_socket
         self._python = str(settings.job_python.get("cpu") or sys.executable)
         self._logs = settings.data_dir / "logs"
-        self._answers: OrderedDict[str, Inspection | Unfit] = OrderedDict()
+        self._answers: OrderedDict[str, Any] = OrderedDict()
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
@@ -119,6 +95,34 @@ class Inspector:
         already in progress, another one is not asked, because each caller blocks a thread.
         """
         question = _without_rates(spec).model_dump_json(include=_RELEVANT)
+        found: Inspection | Unfit | None = self._known_or_asked(question, self._inspection)
+        return found
+
+    def anatomy(self, spec: JobSpec) -> Mapping[str, Any]:
+        """Return the layers of *spec*'s network, or the `reason` why they are not known now."""
+        relevant = _without_rates(spec).model_dump(mode="json", include=_RELEVANT)
+        return self._picture({**relevant, "anatomy": True})
+
+    def sample(self, asked: Mapping[str, Any], code: Sequence[str]) -> Mapping[str, Any]:
+        """
+        Return values in front of a normalizer and behind it, or the `reason` why there are none.
+
+        Args:
+            asked: the normalizer, and what goes in.
+            code: the digest of the plugin that it is from, if it is from one.
+        """
+        return self._picture({"sample": asked, "code": list(code)})
+
+    def _picture(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        asked = json.dumps(question, sort_keys=True)
+        found: Picture | None = self._known_or_asked(asked, self._drawn)
+        return _SILENT if found is None else found.found
+
+    def _drawn(self, question: str) -> Picture | None:
+        answer = self._ask(self._with_sources(question), ANSWER_WITHIN_S)
+        return Picture({"reason": answer["error"]} if "error" in answer else answer)
+
+    def _known_or_asked(self, question: str, asking: Callable[[str], Any]) -> Any:
         with self._lock:
             known = self._answers.get(question)
             if known is not None:
@@ -130,7 +134,7 @@ class Inspector:
             log.warning("the inspector is busy", questions=AT_ONCE)
             return None
         try:
-            answer = self._inspection(question)
+            answer = asking(question)
         except OSError as e:
             log.warning("the inspector does not answer", reason=str(e))
             if isinstance(e, TimeoutError):
@@ -160,7 +164,7 @@ class Inspector:
             self._too_slow = {q: until for q, until in self._too_slow.items() if until > now}
             self._too_slow[question] = now + PAUSE_S
 
-    def _remember(self, question: str, answer: Inspection | Unfit) -> None:
+    def _remember(self, question: str, answer: Inspection | Unfit | Picture) -> None:
         with self._lock:
             self._answers[question] = answer
             if len(self._answers) > REMEMBERED:

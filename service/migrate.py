@@ -1,10 +1,16 @@
-"""`python -m service.migrate`: bring the database of `NORMLAB_DATABASE_URL` up to date."""
+"""
+`python -m service.migrate`: bring the database of `NORMLAB_DATABASE_URL` up to date.
+
+With `--restored`, after its restoration from a backup and before the API and workers start: jobs
+that ran when it was dumped return to the queue.
+"""
 
 from __future__ import annotations
 
 import sys
 
 from normlab.errors import NormlabError
+from service.backups.settling import settle
 from service.settings import Settings
 from service.store.database import Database, migrate, revisions
 
@@ -19,6 +25,8 @@ def main() -> int:
         migrate(settings.database_url)
         with Database(settings.database_url) as database:
             print(f"the database is at revision {revisions(database)[0]}")
+            if "--restored" in sys.argv[1:]:
+                print(f"{settle(database)} jobs that ran are queued again")
     except NormlabError as e:
         print(e, file=sys.stderr)
         return 1

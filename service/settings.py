@@ -41,6 +41,19 @@ class Settings(BaseSettings):
         description="further host names of the API, with commas, besides the loopback names and "
         "`host`; `*.example.org`: all names below it",
     )
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9_.~@%-]+)*$",
+        description="path below which a proxy shows the service, such as `/normlab`",
+    )
+    trusted_proxies: str = Field(
+        "",
+        pattern=r"^(\*|[0-9a-fA-F.:/, ]*)$",
+        description="addresses and networks, with commas, whose X-Forwarded-For, -Proto and -Host "
+        "are believed; `*`: everybody's; none: nobody's",
+    )
+    tls_cert: Path | None = Field(None, description="certificate chain (PEM): serve HTTPS with it")
+    tls_key: Path | None = Field(None, description="private key of `tls_cert` (PEM)")
     max_body_bytes: int = Field(1 << 20, ge=1024)
 
     lease_s: float = Field(
@@ -109,6 +122,14 @@ class Settings(BaseSettings):
         30, ge=0, le=36_500, description="until deleted jobs and studies are purged"
     )
     audit_days: int = Field(365, ge=1, description="for which the audit trail is kept")
+    webhooks: str = Field(
+        "",
+        pattern=r"^(https?://[^\s,]+(,https?://[^\s,]+)*)?$",
+        description="URLs, with commas, that are told of ended studies and lost workers",
+    )
+    webhook_secret: SecretStr | None = Field(
+        None, min_length=16, description="signs the messages to webhooks"
+    )
     max_queued_per_owner: int = Field(20_000, ge=1)
     small_batch_limit: int = Field(16, ge=1, description="batches up to this prefer an IPU")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -120,6 +141,21 @@ class Settings(BaseSettings):
                 f"NORMLAB_HEARTBEAT_S={self.heartbeat_s:g} must be at most half of "
                 f"NORMLAB_LEASE_S={self.lease_s:g}, or one late heartbeat loses a healthy job"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _webhooks_are_signed(self) -> Settings:
+        if self.webhooks and self.webhook_secret is None:
+            raise ValueError(
+                "NORMLAB_WEBHOOKS needs NORMLAB_WEBHOOK_SECRET, which signs the messages"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tls_has_both_files(self) -> Settings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            given, other = ("KEY", "CERT") if self.tls_cert is None else ("CERT", "KEY")
+            raise ValueError(f"NORMLAB_TLS_{given} needs NORMLAB_TLS_{other} as well")
         return self
 
     @property
@@ -156,7 +192,8 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Texts that no log may contain."""
-        return () if self.token is None else (self.token.get_secret_value(),)
+        hidden = (self.token, self.webhook_secret)
+        return tuple(secret.get_secret_value() for secret in hidden if secret is not None)
 
     @classmethod
     def from_env(cls) -> Settings:

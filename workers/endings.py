@@ -25,6 +25,14 @@ class Released:
     message: str
 
 
+@dataclass(frozen=True)
+class FellApart(Released):
+    """The pack of the job failed, which need not be the job's fault: it goes on in smaller ones."""
+
+    most: int
+    """Members of the next pack; 1: the job alone."""
+
+
 Ending = Union[Finished, Failed, Released]
 
 

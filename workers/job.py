@@ -25,6 +25,7 @@ from normlab.specs.devices import DEVICES
 from workers.job_errors import CannotLoad, describe
 from workers.job_order import CodeReference, JobOrder
 from workers.job_pipes import EventPipe, StopRequest, watch_lifeline
+from workers.narration import Narrator
 
 
 def main(stdin: Optional[BinaryIO] = None) -> int:
@@ -104,7 +105,8 @@ def _train(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
             from workers.replicas import train_replicas as train
         else:
             from workers.attempt import train
-    pipe.send(train(order, pipe.send, stop))
+    narrator = Narrator(pipe.send)
+    narrator.send(train(order, narrator.send, stop))
 
 
 def _train_together(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:

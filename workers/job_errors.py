@@ -8,8 +8,11 @@ from normlab.errors import InvalidSpec, JobError, OutOfDeviceMemory, StorageFull
 from normlab.events import Failed
 
 _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
-# torch raises a plain RuntimeError when the host's allocator fails.
-_ALLOCATOR_SAYS = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
+# A plain RuntimeError: torch's when the host's allocator fails, Python's for a thread's stack.
+_ALLOCATOR_SAYS = (
+    "can't allocate memory", "not enough memory", "out of memory", "bad_alloc",
+    "can't start new thread",
+)  # fmt: skip
 
 
 class CannotLoad(InvalidSpec):

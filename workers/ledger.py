@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from normlab.events import AnyEvent, Failed, Finished, MeetingOpened
@@ -40,6 +41,7 @@ class Ledger:
         self._claim = claim
         self._sealed = _Batch()
         self._open = _Batch()
+        self._since: float | None = None  # when the oldest pending data came
         self._log_bytes = 0  # bytes of the attempt's log that are in the database
         self.log_tail = b""
 
@@ -48,10 +50,18 @@ class Ledger:
         """Whether some events are not in the database yet."""
         return bool(self._sealed or self._open)
 
+    @property
+    def waits_s(self) -> float:
+        """The time for which the oldest pending data has waited; 0 if there is none."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
     def take(self, harvest: Harvest) -> None:
         """Take new events; the ledger does not handle the attempt's meeting and its end."""
         self._open.events += [e for e in harvest.events if not isinstance(e, _NOT_RESULTS)]
         self._open.log += harvest.log
+        if self.pending and self._since is None:
+            self._since = time.monotonic()
         self.log_tail = (self.log_tail + harvest.log)[-_TAIL_BYTES:]
 
     def flush(self) -> None:
@@ -68,6 +78,7 @@ class Ledger:
             self._write(self._sealed)
             self._log_bytes += len(self._sealed.log)
             self._sealed = _Batch()
+        self._since = None
 
     def _write(self, batch: _Batch) -> None:
         log = bytes(batch.log)

@@ -1,4 +1,4 @@
-"""What the jobs of a worker can load: packages, the operator's plugins, and what has been seen."""
+"""What a worker's jobs can load: packages and libraries, the operator's plugins, what was seen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 class Loads:
     """
-    Knows which plugins the jobs of this worker can load; for all of its threads.
+    Knows which plugins and libraries the jobs of this worker can load; for all of its threads.
 
     Args:
         worker: its id.
@@ -43,7 +43,7 @@ class Loads:
         self._python = python
         self._environment = environment
         self._packages: dict[str, str] | None = None
-        self._judged: dict[str, bool] = {}  # by digest, whether it can be loaded
+        self._judged: dict[str, bool] = {}  # by digest or library, whether it can be loaded
         self._tried: dict[str, str] = {}  # by digest, why it cannot be loaded, or ""
         self._asked: set[str] = set()  # each of the operator's is tried once
         self._written: tuple[dict[str, str] | None, dict[str, str]] = (None, {})
@@ -67,16 +67,16 @@ class Loads:
             self._judged[digest] = not reason
 
     def unloadable(self) -> Collection[str]:
-        """Return the digests of the plugins that jobs cannot load, as far as is known."""
+        """Return the plugins and libraries that jobs cannot load, as far as is known."""
         with self._lock:
             return [digest for digest, can in self._judged.items() if not can]
 
     def unjudged(self, code: Sequence[str]) -> bool:
-        """Return whether one of the digests *code* has not been judged."""
+        """Return whether one of *code*, which a job requires, has not been judged."""
         return any(digest not in self._judged for digest in code)
 
     def judge(self, code: Sequence[str]) -> Collection[str]:
-        """Judge the digests *code*, and return those that cannot be loaded now."""
+        """Judge *code*, which a job requires, and return what cannot be loaded now."""
         with self._database.autocommit() as connection:
             plugins = {p.digest: p for p in abilities.wanted(connection, code)}
         with self._lock:

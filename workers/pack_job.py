@@ -6,7 +6,7 @@ import sys
 import traceback
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, List
+from typing import Any, List, Optional
 
 from accelerators.packs import Member, fit_pack
 from normlab.events import Event, Failed, Finished
@@ -54,10 +54,14 @@ def _train(orders: List[JobOrder], pipes: List[MemberPipe], stop: StopRequest) -
             pipes[member].send(_last_event(outcome, orders[member].folder))
 
         members = [
-            Member(order.spec, reporter, _checkpoints(order), stop.of(i))
+            Member(order.spec, reporter, _checkpoints(order), stop.of(i), _weights(order))
             for i, (order, reporter) in enumerate(zip(orders, reporters))
         ]
         fit_pack(members, Path(orders[0].data_root), ended=ended)
+
+
+def _weights(order: JobOrder) -> Optional[Path]:
+    return None if order.weights is None else Path(order.weights)
 
 
 def _checkpoints(order: JobOrder) -> CheckpointFolder:

@@ -29,6 +29,7 @@ class PackProcess:
 
     def __init__(self, launcher: Launcher, members: int) -> None:
         self.changed = threading.Condition()
+        self.members = members
         self._launcher = launcher
         self._missing = set(range(members))
         self._orders: dict[int, JobOrder] = {}

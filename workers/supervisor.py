@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Event as Flag
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from normlab.errors import DeviceUnavailable, InvalidSpec, NormlabError, ServiceUnavailable
 from normlab.events import AnyEvent, Failed, Finished
-from service.jobs import leases
+from service.jobs import leases, tallies
 from service.jobs.leases import Lease
 from service.jobs.seats import Seat
 from service.plugins.store import written
@@ -21,9 +23,10 @@ from service.results.norm_sources import norms_for
 from service.results.weight_sources import weights_for
 from service.settings import Settings
 from service.store.database import Database
-from workers.endings import Ending, Released, StopReason, ending_of, memory_kills
+from workers.endings import Ending, FellApart, Released, StopReason, ending_of, memory_kills
 from workers.gpus import GpuPool
 from workers.job_order import CheckpointReference, CodeReference, HostOrder, JobOrder
+from workers.lags import Lags
 from workers.ledger import FencedOff, Ledger
 from workers.member import Member
 from workers.other_hosts import OtherHosts
@@ -47,6 +50,7 @@ class Supervisor:
         leaving: set when the worker drains.
         gpus: the GPUs that claims get; None for other kinds of device.
         cannot_load: told the digest of a plugin that a job process could not load, and why.
+        lags: knows the ledgers of the attempts.
     """
 
     database: Database
@@ -56,21 +60,33 @@ class Supervisor:
     leaving: Flag
     gpus: GpuPool | None = None
     cannot_load: Callable[[str, str], None] | None = None
+    lags: Lags = field(default_factory=Lags)
 
     def work_on(self, claim: Lease) -> None:
         """Run *claim* to its end; in every case, none of its processes is left behind."""
         ledger = Ledger(self.database, claim)
+        with self.lags.watching(ledger), bound_contextvars(**_named(claim)):
+            self._work_on(claim, ledger)
+
+    def _work_on(self, claim: Lease, ledger: Ledger) -> None:
         try:
             ending = self._run(claim, ledger)
             self._settle(claim, ledger, ending)
         except FencedOff as e:
             _log.warning("attempt_fenced_off", job=str(claim.job), reason=str(e))
+            self._count_fenced(claim)
         except Exception as e:
             _log.exception("attempt_broken", job=str(claim.job), attempt=claim.attempt)
             self._settle(claim, Ledger(self.database, claim), _cannot_keep(e))
         finally:
             if self.gpus is not None:
                 self.gpus.give_back(claim.job)
+
+    def _count_fenced(self, claim: Lease) -> None:
+        try:
+            tallies.count(self.database, tallies.FENCED, claim.device)
+        except ServiceUnavailable as e:
+            _log.warning("fencing_not_counted", reason=str(e))
 
     def attend(self, seat: Seat) -> None:
         """Take part in another worker's attempt; in every case, no process is left behind."""
@@ -122,29 +138,36 @@ class Supervisor:
         name = f"attempt-{claim.attempt}"
         if host is not None and host.seat:
             name += f"-host-{host.seat}"
-        folder = self.settings.jobs / str(claim.job) / name
+        folder = self._jobs / str(claim.job) / name
         return JobOrder(
             job=str(claim.job),
             attempt=claim.attempt,
             code=[self._code(digest) for digest in claim.spec.code],
             spec=claim.spec,
             device=claim.device,
-            folder=str(folder.absolute()),
+            folder=str(folder),
             data_root=str(self.settings.datasets.absolute()),
             resume=self._checkpoints(claim),
             threads=self.threads,
             memory_bytes=self.settings.job_memory_bytes,
             norms=norms_for(self.database, claim.spec),
-            weights=weights_for(self.database, claim.spec, self.settings.datasets),
+            weights=weights_for(self.database, claim.spec, self.settings.datasets, self._jobs),
             gpus=None if self.gpus is None else self.gpus.of(claim.job),
             host=host,
         )
 
+    @property
+    def _jobs(self) -> Path:
+        return self.settings.jobs.absolute()
+
     def _checkpoints(self, claim: Lease) -> list[CheckpointReference]:
-        own = [CheckpointReference(step=c.step, path=c.path, sha256=c.sha256) for c in claim.resume]
+        own = [
+            CheckpointReference(step=c.step, path=str(self._jobs / c.path), sha256=c.sha256)
+            for c in claim.resume
+        ]
         if own:  # later than those of the job that this one continues
             return own
-        earlier = checkpoint_for(self.database, claim.spec)
+        earlier = checkpoint_for(self.database, claim.spec, self._jobs)
         return [CheckpointReference(**c._asdict()) for c in earlier]
 
     def _code(self, digest: str) -> CodeReference:
@@ -268,6 +291,12 @@ class _Watch:
         self._others.look()
 
 
+def _named(claim: Lease) -> dict[str, str | int]:
+    """Return what every line of the log within the attempt has."""
+    names: dict[str, str | int] = {"job": str(claim.job), "attempt": claim.attempt}
+    return names if claim.request is None else {**names, "request": claim.request}
+
+
 def _leading(claim: Lease) -> HostOrder | None:
     return HostOrder(seat=0, address=claim.hosts[0].address) if claim.hosts else None
 
@@ -275,6 +304,8 @@ def _leading(claim: Lease) -> HostOrder | None:
 def _write_end(database: Database, claim: Lease, ending: Ending, backoff_s: float) -> bool:
     if isinstance(ending, Finished):
         return leases.finish(database, claim, ending)
+    if isinstance(ending, FellApart):
+        return leases.release(database, claim, ending.message, ending.most)
     if isinstance(ending, Released):
         return leases.release(database, claim, ending.message)
     return leases.fail(database, claim, ending, backoff_s)

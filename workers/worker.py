@@ -16,8 +16,9 @@ from uuid import UUID
 import structlog
 from sqlalchemy import text
 
+from normlab import __version__
 from normlab.errors import ServiceUnavailable
-from normlab.host.limits import driver_gpus, usable_cores
+from normlab.host.limits import driver_gpus, usable_cores, usable_memory_bytes
 from normlab.plain_text import shown
 from normlab.specs.devices import DEVICES
 from service.jobs import leases, seats, workers
@@ -26,10 +27,12 @@ from service.jobs.pack_leases import with_mates
 from service.jobs.seats import Chair, Offer, Seat
 from service.loops import Loop
 from service.settings import Settings
-from service.store.database import Database, own_address
+from service.store import releases
+from service.store.database import Database, newest_revision, own_address
 from workers.bell import Bell
 from workers.gpus import GpuPool, gpu_names
 from workers.host_facts import host_facts, probe, unprobed
+from workers.lags import Lags
 from workers.loads import Loads
 from workers.pack_supervisor import work_on
 from workers.process import FreshLauncher, Launcher, import_path
@@ -74,6 +77,9 @@ class Worker:
         self._loads = Loads(
             self._database, self.id, settings.code, self._python, self._job_imports()
         )
+        self._bell = bell
+        self._refusal: str | None = "its release has not been compared yet"
+        self._lags = Lags()
         self._warm: WarmLauncher | None = None
         self._gpus: GpuPool | None = None
         if DEVICES[device].owns_units:
@@ -88,6 +94,7 @@ class Worker:
             leaving=leaving,
             gpus=self._gpus,
             cannot_load=self._loads.learn,
+            lags=self._lags,
         )
         self._slots = SlotGroup(slots, self._claim, self._work_on, bell, leaving, settings.poll_s)
         self._presence = Loop("presence", self._beat, settings.heartbeat_s)
@@ -119,6 +126,8 @@ class Worker:
         self._database.close()
 
     def _claim(self, offer: UUID | None) -> Lease | Seat | Offer | None:
+        if self._refusal is not None:
+            return None
         if self._gpus is None:
             return self._take(offer)
         return self._gpus.claim(lambda units: self._take(offer, units), offer)
@@ -131,10 +140,15 @@ class Worker:
             alone = leases.claim(
                 self._database, self.device, self.id, lease_s, most_replicas, self._loads
             )
-            return None if alone is None else with_mates(self._database, alone, lease_s)
+            return None if alone is None else self._packed(alone)
         chair = Chair(self.id, self.device, self._address, most_replicas, offer)
         found = seats.claim(self._database, chair, lease_s, self._loads)
-        return with_mates(self._database, found, lease_s) if isinstance(found, Lease) else found
+        return self._packed(found) if isinstance(found, Lease) else found
+
+    def _packed(self, alone: Lease) -> Lease:
+        settings = self._settings
+        room = settings.job_memory_bytes or usable_memory_bytes() // settings.slots
+        return with_mates(self._database, alone, settings.lease_s, room)
 
     def _work_on(self, work: Lease | Seat) -> None:
         if isinstance(work, Seat):
@@ -161,6 +175,7 @@ class Worker:
         return {**self._environment, **import_path(self._python, self._environment)}
 
     def _beat(self) -> None:
+        self._check_release()
         workers.beat(
             self._database,
             worker=self.id,
@@ -175,14 +190,26 @@ class Worker:
             silence_s=self._settings.worker_silence_s,
         )
 
+    def _check_release(self) -> None:
+        serves = releases.served(self._database)
+        refusal = releases.refusal(__version__, newest_revision(), serves)
+        if refusal is not None and refusal != self._refusal:
+            _log.error("worker_refused", worker=self.id, reason=refusal)
+        elif refusal is None and self._refusal is not None:
+            _log.info("worker_accepted", worker=self.id)
+            self._refusal = None
+            self._bell.ring()  # its slots have looked in vain before
+        self._refusal = refusal
+
     def _all_facts(self) -> dict[str, Any]:
         return {
             **self._facts.facts,
             **host_facts(self._settings.data_dir),
-            "device": self._facts.reason,
-            "able": self._facts.available,
+            "device": self._refusal or self._facts.reason,
+            "able": self._facts.available and self._refusal is None,
             "clock_offset_s": round(self._clock_offset_s(), 3),
             "address": self._address,
+            "ingest_lag_s": round(self._lags.longest_s, 1),
             "last_look_s": round(self._slots.idle_and_blind_s, 1),
         }
 

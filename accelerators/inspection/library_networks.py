@@ -12,15 +12,21 @@ from torch import Tensor, nn
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.ipu_check.jobs import example, inputs, meta_model
+from normlab.nets.loaded_weights import file_hash
 from normlab.nets.zoo.packages import package
+from normlab.nets.zoo.starting import check_content
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.conversion_report import ConversionReport
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
+from normlab.specs.named_objects import named_object
 from normlab.specs.sizes import task_of
 from normlab.specs.tasks import fits, written
-from normlab.specs.zoo import INSTALL, LIBRARIES
+from normlab.specs.zoo import INSTALL, LIBRARIES, ZooOptions
 
+_WEIGHTS = {
+    library: f"normlab.nets.zoo.of_{library}:weights_file" for library in ("timm", "torchvision")
+}
 Met = Tuple[str, Tuple[int, ...]]
 """The name of a normalizer, and the shape of what passes it."""
 
@@ -54,9 +60,26 @@ def look_at(spec: JobSpec) -> Dict[str, Any]:
         problems = list(_problems(meta_model(spec, reports.append), spec))
     except InvalidSpec as e:
         problems = _of_the_job(e)
+    problems = problems or list(_unnamed_weights(spec))
     if problems:
         return {"problems": [[p.field, p.rule] for p in problems]}
     return {"conversion": next(str(r) for r in reports if isinstance(r, ConversionReport))}
+
+
+def _unnamed_weights(spec: JobSpec) -> Iterator[FieldProblem]:
+    """Yield that the job does not name the pretrained weights that lie in the cache here."""
+    asked = ZooOptions.model_validate(spec.model.options)
+    library, _, name = spec.model.name.partition("/")
+    if not asked.pretrained or asked.sha256 is not None or library not in _WEIGHTS:
+        return
+    try:
+        found = file_hash(named_object(_WEIGHTS[library])(name, "refuse"))
+    except InvalidSpec:  # they may be where the job will run
+        return
+    try:
+        check_content(found, None, spec.model.name)
+    except InvalidSpec as e:
+        yield from e.problems
 
 
 def _of_the_job(error: InvalidSpec) -> List[FieldProblem]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import weakref
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict
 
 import psutil
 import torch
 import torch._dynamo  # torch.optim imports it with the first optimizer
 import torch._inductor  # deterministic operators do
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from accelerators.inspection.operations import Operations, tensors
 from normlab.errors import InvalidSpec
 from normlab.ipu_check.jobs import example, inputs, meta_model, training_example
 from normlab.specs.datasets import DatasetFacts
@@ -29,11 +29,10 @@ _WORKSPACE = 1.75  # convolutions copy operands into blocks, and the allocator k
 _LOADING = 1.9  # the raw data and the tensors made from it exist together for a moment
 
 
-class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all live storages while it is active, and their peak."""
+class LiveBytes:
+    """Counts the bytes of all live storages that it is told of, and their peak."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
         self.peak = 0
         self._known: Dict[int, Any] = {}
@@ -53,19 +52,10 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.now -= size
         del self._known[key]
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: Tuple[Any, ...] = (),
-        kwargs: Optional[Mapping[str, Any]] = None,
-    ) -> Any:
-        """Call *func*, and count the tensors that it creates."""
-        result = func(*args, **(kwargs or {}))
-        for x in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(x, Tensor):
-                self.add(x)
-        return result
+    def performed(self, func: Any, given: Any, result: Any) -> None:
+        """Count the tensors that *func* has created."""
+        for x in tensors(result):
+            self.add(x)
 
 
 def estimate(spec: JobSpec) -> int:
@@ -79,7 +69,7 @@ def _model(spec: JobSpec) -> int:
     live = LiveBytes()
     for tensor in (*model.parameters(), *model.buffers()):
         live.add(tensor)
-    with live:
+    with Operations(live.performed):
         average = weight_average(model, spec)  # kept, as the training keeps it
         _train(model, spec)
         _evaluate(model, spec)

@@ -22,8 +22,10 @@ from typing import Any, Dict
 
 from pydantic import ValidationError
 
+from accelerators.inspection.anatomy import anatomy
 from accelerators.inspection.library_networks import look_at
 from accelerators.inspection.memory import estimate
+from accelerators.inspection.samples import sample
 from normlab.errors import NormlabError
 from normlab.host.processes import Forks
 from normlab.ipu_check.jobs import check_job, meta_model
@@ -101,7 +103,7 @@ def _answer(connection: socket.socket, within_s: float) -> int:
 
 
 def answer(question: bytes) -> Dict[str, Any]:
-    """Return the inspection of the spec in *question*, what its plugin declares, or an error."""
+    """Return what *question* asks about a spec, what its plugin declares, or an error."""
     try:
         return _answered(json.loads(question))
     except (ValidationError, NormlabError) as e:
@@ -118,7 +120,10 @@ def _answered(question: Dict[str, Any]) -> Dict[str, Any]:
             return described_here(asked(question["describe"]), Path(folder))
         sources = map(asked, question.pop("sources", ()))
         use([load(source.written_below(Path(folder)), source.name) for source in sources])
-        return inspect(JobSpec.model_validate(question))
+        if "sample" in question:
+            return sample(question["sample"])
+        ask = anatomy if question.pop("anatomy", False) else inspect
+        return ask(JobSpec.model_validate(question))
 
 
 def inspect(spec: JobSpec) -> Dict[str, Any]:

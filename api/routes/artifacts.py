@@ -51,7 +51,7 @@ _PARTS: dict[int | str, dict[str, Any]] = {
 @router.get("/jobs/{job}/artifacts/{name}", response_class=Download, responses=_PARTS)
 def download_artifact(job: str, name: str, reader: ReaderDep, state: StateDep) -> Download:
     """Download a file, or a part of it with the header `Range`."""
-    return _sent(artifacts.path_of(state.database, job, name), job, name)
+    return _sent(artifacts.path_of(state.database, job, name, state.settings.jobs), job, name)
 
 
 @router.get("/jobs/{job}/weights", response_class=Download, responses=_PARTS)
@@ -62,7 +62,7 @@ def download_weights(job: str, reader: ReaderDep, state: StateDep) -> Download:
     Its metadata have the job's specification (`job`), its last metrics (`metrics`) and the sizes
     that the network was built for (`sizes`). Only a job that has succeeded has final weights.
     """
-    path = weight_sources.of_job(state.database, job).path
+    path = state.settings.jobs / weight_sources.of_job(state.database, job).place
     return _sent(path, job, path.name)
 
 

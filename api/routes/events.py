@@ -19,6 +19,9 @@ from normlab.errors import ServiceUnavailable
 from normlab.records import ENDED, EventRecord, JobRecord
 from service.jobs import reading
 from service.store import events
+from service.store import sight as sights
+from service.store.events import Found
+from service.store.sight import Sight
 
 router = APIRouter(tags=["events"])
 
@@ -68,7 +71,7 @@ async def stream_all_events(
     last_event_id: LastEventId = None,
     after: After | None = None,
 ) -> EventStream:
-    """Follow all jobs, from now on or after an event; the stream ends when the server stops."""
+    """Follow all jobs that you may read, from now on or after an event, until the server stops."""
     seq = after if last_event_id is None else last_event_id
     if seq is None:
         seq = await run_in_threadpool(events.latest, state.database)
@@ -77,18 +80,22 @@ async def stream_all_events(
 
 
 async def _follow_all(state: State, standing: Standing, seq: int) -> AsyncGenerator[bytes, None]:
+    sight: Sight | None = sights.current()
     with state.wakeups.watch(None) as watch:
         while not state.wakeups.closing:
             watch.clear()
-            found = await _look(state, None, seq)
-            for event in found:
-                seq = event.seq
-                yield encoded(event, seq)
-            if len(found) < _MOST_EVENTS:
+            sight = await standing.sight(sight)  # its caller may have left a project since
+            if sight is None:
+                return
+            found = await _look_at_all(state, sight, seq)
+            for event in found.events:
+                yield encoded(event, event.seq)
+            seq = found.last
+            if found.read < _MOST_EVENTS:
                 await asyncio.sleep(_COALESCE_S)
-            if not found:
+            if not found.events:
                 yield KEEPALIVE
-            pause = _LOOK_AGAIN_S if len(found) < _MOST_EVENTS else 0
+            pause = _LOOK_AGAIN_S if found.read < _MOST_EVENTS else 0
             if not await wait_while_allowed(watch.news, pause, standing):
                 return
 
@@ -120,7 +127,16 @@ async def _follow_job(
                 return
 
 
-async def _look(state: State, job: str | None, seq: int) -> list[EventRecord]:
+async def _look_at_all(state: State, sight: Sight, seq: int) -> Found:
+    try:
+        return await run_in_threadpool(
+            events.since_of_all, state.database, sight, seq, _MOST_EVENTS
+        )
+    except ServiceUnavailable:
+        return Found([], 0, seq)
+
+
+async def _look(state: State, job: str, seq: int) -> list[EventRecord]:
     try:
         return await run_in_threadpool(events.since, state.database, job, seq, _MOST_EVENTS)
     except ServiceUnavailable:

@@ -6,17 +6,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api.auth import CallerDep, ReaderDep, SubmitterDep
+from api.auth import CallerDep, ChangerDep, ReaderDep, SubmitterDep
 from api.bodies import IdempotencyKey, JsonRoute, answer
 from api.callers import Caller
 from api.costly import UNDER_WAY, costly
 from api.state import State, StateDep
+from api.targets import TargetDep
 from normlab.errors import refuse
 from normlab.records import JobCreated, JobDetail, JobPage, JobState, Validation
+from normlab.records.outlook import OutlookRecord
 from normlab.specs.continuations import Longer
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps
-from service.jobs import changes, estimates, listing, reading, submissions
+from service.jobs import changes, estimates, listing, outlook, reading, submissions
 from service.jobs.listing import JobFilters
 from service.results import continuing
 
@@ -30,6 +32,7 @@ def submit_job(
     spec: JobSpec,
     caller: SubmitterDep,
     state: StateDep,
+    project: TargetDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """
@@ -39,7 +42,7 @@ def submit_job(
     poll. A job for a device without a live worker is accepted, and
     shows what it is waiting for.
     """
-    return _queued(state, spec, caller, idempotency_key)
+    return _queued(state, spec, caller, project, idempotency_key)
 
 
 @router.post("/jobs/{job}/continue", status_code=202, response_model=JobCreated)
@@ -48,6 +51,7 @@ def continue_job(
     asked: Longer,
     caller: SubmitterDep,
     state: StateDep,
+    project: TargetDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """
@@ -58,15 +62,16 @@ def continue_job(
     reason; `anyway` accepts that.
     """
     spec = continuing.longer(state.database, job, asked)
-    return _queued(state, spec, caller, idempotency_key)
+    return _queued(state, spec, caller, project, idempotency_key)
 
 
-def _queued(state: State, spec: JobSpec, caller: Caller, key: str | None) -> Response:
+def _queued(state: State, spec: JobSpec, caller: Caller, project: str, key: str | None) -> Response:
     placed = state.admission.admit(spec)
     job, created = submissions.submit(
         state.database,
         spec,
         owner=caller.owner,
+        project=project,
         device=placed.device,
         device_reason=placed.reason,
         idempotency_key=key,
@@ -113,6 +118,7 @@ def list_jobs(
     normalizer: Annotated[list[str] | None, _NAME] = None,
     study: Annotated[str | None, _NAME] = None,
     owner: Annotated[str | None, _NAME] = None,
+    project: Annotated[str | None, _NAME] = None,
     name: Annotated[str | None, _NAME] = None,
     where: Annotated[
         str | None,
@@ -141,6 +147,7 @@ def list_jobs(
         normalizer=tuple(normalizer) if normalizer else None,
         study=study,
         owner=owner,
+        project=project,
         name=name,
         where=where,
         trash=trash,
@@ -155,17 +162,22 @@ def read_job(job: str, reader: ReaderDep, state: StateDep) -> JobDetail:
     return reading.get(state.database, job)
 
 
+@router.get("/jobs/{job}/outlook", response_model=OutlookRecord)
+@costly
+def read_outlook(job: str, request: Request, reader: ReaderDep, state: StateDep) -> OutlookRecord:
+    """Return the time that is left, the place in the queue, and what would change it."""
+    return outlook.outlook(state.reads, job)
+
+
 @router.post("/jobs/{job}/cancel")
-def cancel_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
+def cancel_job(job: str, caller: ChangerDep, state: StateDep) -> JobDetail:
     """Cancel a queued job immediately; a running one writes a checkpoint, then stops."""
-    caller.check_owns(reading.get(state.database, job).owner, f"job {job}")
     return changes.cancel(state.database, job, by=caller.actor)
 
 
 @router.post("/jobs/{job}/retry")
-def retry_job(job: str, caller: SubmitterDep, state: StateDep) -> JobDetail:
+def retry_job(job: str, caller: ChangerDep, state: StateDep) -> JobDetail:
     """Queue a failed or cancelled job again; it continues from its last checkpoint."""
-    caller.check_owns(reading.get(state.database, job).owner, f"job {job}")
     most = state.settings.max_queued_per_owner
     retried = changes.retry(state.database, job, most, by=caller.actor)
     state.ringer.ring(retried.device)

@@ -43,7 +43,9 @@ async def read_log(
             if left <= 0:
                 break
             if not await wait_while_allowed(watch.news, left, standing):
-                raise Unauthorized("the token was revoked while the log was followed")
+                raise Unauthorized(
+                    "while the log was followed, the token ended, or its owner left the project"
+                )
             here = page.next_offset  # a negative offset would move with the end
             page = await run_in_threadpool(logs.read, state.database, job, here, limit)
         return page

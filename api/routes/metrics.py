@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import orjson
@@ -13,6 +14,7 @@ from api.costly import costly
 from api.state import StateDep
 from normlab.errors import NotFound
 from normlab.records import LastValue, SeriesRecord
+from service.jobs import listing, reading
 from service.results import metrics
 from service.store.database import Database
 
@@ -69,11 +71,15 @@ def read_series_of_jobs(
     max_points: MaxPoints = 500,
 ) -> Response:
     """Return one metric of several jobs, in their order; empty for a job without the metric."""
-    return _json([_or_empty(state.reads, j, name, from_step, to_step, max_points) for j in job])
+    seen = listing.in_sight(state.reads, job)
+    return _json(
+        [_or_empty(state.reads, seen, j, name, from_step, to_step, max_points) for j in job]
+    )
 
 
 def _or_empty(
     database: Database,
+    seen: Collection[str],
     job: str,
     name: str,
     from_step: int | None,
@@ -81,6 +87,8 @@ def _or_empty(
     max_points: int | None,
 ) -> dict[str, Any]:
     try:
+        if job not in seen:
+            raise reading.unknown(job)
         return metrics.read_arrays(database, job, name, from_step, to_step, max_points)
     except NotFound:
         nothing: dict[str, Any] = {column: [] for column in ("steps", "values", "times")}

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from api.auth import ReaderDep, SubmitterDep
 from api.bodies import JsonRoute
 from api.state import StateDep
+from api.targets import TargetDep
 from normlab.errors import Forbidden
 from normlab.records.plugins import PluginList, PluginRecord, PluginSource, PluginUpload
 from service.plugins import store
@@ -24,16 +25,21 @@ def list_plugins(reader: ReaderDep, state: StateDep) -> PluginList:
 
 @router.post("/plugins", status_code=201)
 def upload_plugin(
-    upload: PluginUpload, caller: SubmitterDep, state: StateDep, response: Response
+    upload: PluginUpload,
+    caller: SubmitterDep,
+    state: StateDep,
+    project: TargetDep,
+    response: Response,
 ) -> PluginRecord:
     """
     Upload code; its `digest` goes into `code` of jobs, which then may use the names it declares.
 
-    The same content is the same plugin (200). The code runs in a process of its own that describes
-    it, and in the processes of the jobs that name it.
+    The same content is the same plugin (200). Those who may read the project see it, and so do
+    those of each project with a job that uses it. The code runs in a process of its own that
+    describes it, and in the processes of the jobs that name it.
     """
     check_allowed(state.settings, caller.owner)
-    record, new = state.uploads.take(upload, caller.actor)
+    record, new = state.uploads.take(upload, caller.actor, project)
     response.status_code = 201 if new else 200
     return record
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from api.auth import ReaderDep, SubmitterDep
+from api.auth import ChangerDep, ReaderDep, SubmitterDep
 from api.bodies import JsonRoute, answer
-from api.callers import Caller
 from api.costly import UNDER_WAY, costly, going_on, load_for_tables
 from api.state import State, StateDep
+from api.targets import LookedAtDep, TargetDep
 from normlab.presentation.tables import parquet, render, tidy
 from normlab.records import (
     CellPage,
@@ -63,7 +63,11 @@ class Priority(BaseModel):
 
 @router.post("/studies", status_code=202)
 def create_study(
-    spec: StudySpec, caller: SubmitterDep, state: StateDep, response: Response
+    spec: StudySpec,
+    caller: SubmitterDep,
+    state: StateDep,
+    project: TargetDep,
+    response: Response,
 ) -> StudyRecord:
     """
     Accept a whole grid, and queue its jobs.
@@ -77,6 +81,7 @@ def create_study(
         state.database,
         spec,
         owner=caller.owner,
+        project=project,
         place=state.admission.placing(),
         check=state.admission.checking(),
         max_queued=state.settings.max_queued_per_owner,
@@ -88,7 +93,9 @@ def create_study(
 
 
 @router.post("/studies:preview", response_model=StudyPreview, responses=UNDER_WAY)
-async def preview_study(spec: StudySpec, caller: ReaderDep, state: StateDep) -> Response:
+async def preview_study(
+    spec: StudySpec, caller: ReaderDep, state: StateDep, project: LookedAtDep
+) -> Response:
     """
     Report what a study would run, how long it may take, and what is refused; store nothing.
 
@@ -102,13 +109,14 @@ async def preview_study(spec: StudySpec, caller: ReaderDep, state: StateDep) -> 
             state.database,
             spec,
             owner=owner,
+            project=project,
             place=state.admission.placing(),
             check=state.admission.checking(),
             steps=steps,
         )
         return answer(found.model_dump_json())
 
-    key = (owner, spec.fingerprint(), spec.priority)
+    key = (owner, project, spec.fingerprint(), spec.priority)
     return await state.previews.answer_or_go_on(owner, key, work)
 
 
@@ -122,11 +130,14 @@ def list_studies(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     name: Annotated[Label | None, Query(max_length=200, description="exactly this name")] = None,
     mine: Annotated[bool, Query(description="only those of the token's owner")] = False,
+    project: Annotated[str | None, Query(max_length=200)] = None,
     trash: Annotated[bool, Query(description="those in the trash, instead of the others")] = False,
 ) -> StudyPage:
     """List studies in pages, newest first."""
     owner = reader.owner if mine else None
-    return studies.list_studies(state.reads, cursor, limit, name=name, owner=owner, trash=trash)
+    return studies.list_studies(
+        state.reads, cursor, limit, name=name, owner=owner, project=project, trash=trash
+    )
 
 
 @router.get("/studies/{study}")
@@ -157,9 +168,8 @@ def list_cells(
 
 
 @router.put("/studies/{study}", status_code=202)
-def extend_study(study: str, spec: StudySpec, caller: SubmitterDep, state: StateDep) -> StudyRecord:
+def extend_study(study: str, spec: StudySpec, caller: ChangerDep, state: StateDep) -> StudyRecord:
     """Extend a study to a larger grid; only new cells are queued."""
-    _check_owner(state, study, caller)
     record = studies.extend(
         state.database,
         study,
@@ -176,10 +186,9 @@ def extend_study(study: str, spec: StudySpec, caller: SubmitterDep, state: State
 
 @router.post("/studies/{study}/priority", status_code=202)
 def set_priority(
-    study: str, priority: Priority, caller: SubmitterDep, state: StateDep
+    study: str, priority: Priority, caller: ChangerDep, state: StateDep
 ) -> StudyRecord:
     """Move the queued cells of a study up or down."""
-    _check_owner(state, study, caller)
     return studies.set_priority(state.database, study, priority.priority, by=caller.actor)
 
 
@@ -187,7 +196,7 @@ def set_priority(
 def change_study(
     study: str,
     verb: Literal["complete", "pause", "resume", "cancel"],
-    caller: SubmitterDep,
+    caller: ChangerDep,
     state: StateDep,
 ) -> StudyRecord:
     """
@@ -197,7 +206,6 @@ def change_study(
     `pause` holds back queued cells, and `resume` releases them. After the answer to `cancel` no
     cell starts; a large study is `cancelling` until all its cells are cancelled.
     """
-    _check_owner(state, study, caller)
     if verb == "complete":
         record = studies.complete(
             state.database,
@@ -307,10 +315,6 @@ def get_decision(request: Request, study: str, reader: ReaderDep, state: StateDe
 
 def _shown(state: State, study: str) -> str:
     return headline_of(studies.get(state.reads, study, 0).spec.base)
-
-
-def _check_owner(state: State, study: str, caller: Caller) -> None:
-    caller.check_owns(studies.owner_of(state.database, study), f"study {study}")
 
 
 def _ring(state: State, study: StudyRecord) -> None:

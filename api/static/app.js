@@ -10,6 +10,10 @@ themeButton.addEventListener("click", () => {
   document.dispatchEvent(new CustomEvent("themechange"));
 });
 
+// The path below which a proxy shows the service. Addresses are written as if it were empty.
+const root = document.documentElement.dataset.root;
+export const at = (path) => root + path;
+
 export function fail(message) {
   const box = document.getElementById("failure");
   box.textContent = message;
@@ -24,7 +28,7 @@ export function connected(yes) {
 export async function ask(path, options = {}) {
   let answer;
   try {
-    answer = await fetch(path, { headers: { Accept: "application/json", ...options.headers }, ...options });
+    answer = await fetch(at(path), { headers: { Accept: "application/json", ...options.headers }, ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     connected(false);
@@ -32,7 +36,7 @@ export async function ask(path, options = {}) {
   }
   connected(true);
   if (answer.status === 401) {
-    location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+    location.assign(at(`/login?next=${encodeURIComponent(location.pathname.slice(root.length) + location.search)}`));
     throw new Error("The token is no longer valid.");
   }
   const body = (answer.headers.get("content-type") || "").includes("json") ? await answer.json() : await answer.text();
@@ -42,6 +46,12 @@ export async function ask(path, options = {}) {
     throw error;
   }
   return body;
+}
+
+/** Add the project that the form of a new thing names to *path*, if there is a choice. */
+export function inProject(path) {
+  const chosen = document.getElementById("project");
+  return chosen ? `${path}?project=${encodeURIComponent(chosen.value)}` : path;
 }
 
 export function post(path, body, headers = {}) {
@@ -82,7 +92,7 @@ export function follow(path, onEvent, after = null) {
   const stream = { close: () => { ended = true; shut(); } };
   const open = () => {
     if (ended || source || document.hidden) return;
-    source = new EventSource(last === null ? path : `${path}?after=${last}`);
+    source = new EventSource(at(last === null ? path : `${path}?after=${last}`));
     source.onopen = () => connected(true);
     source.onerror = () => {
       if (!source) return;

@@ -43,10 +43,23 @@ export class JobForm {
     return this.form.querySelector(`[data-path="${name}.0.name"]`) !== null;
   }
 
+  /** Take everything back to its default, and fill in *spec*. */
+  refill(spec) {
+    for (const input of [...this.form.querySelectorAll("[data-path], [data-option]")]) {
+      show(input, JSON.parse(input.dataset.default));
+      if (input.dataset.chooser !== undefined) this.choose(input);
+    }
+    this.fill(spec);
+  }
+
   fill(spec) {
     for (const select of this.form.querySelectorAll("[data-chooser]")) {
       const value = at(spec, select.dataset.path);
-      if (value !== undefined) { select.value = value; this.choose(select); }
+      if (value === undefined || value === null) continue;
+      // a network of another library has a name that no list has
+      if (![...select.options].some((option) => option.value === value)) select.add(new Option(value));
+      select.value = value;
+      this.choose(select);
     }
     for (const input of this.inputs) {
       show(input, at(spec, input.dataset.path));

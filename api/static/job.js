@@ -1,6 +1,7 @@
 // The page of one job: live curves, the log, events, artifacts, comparison with other jobs.
-import { ask, fail, follow, throttled } from "./app.js";
+import { ask, at, fail, follow, throttled } from "./app.js";
 import { Chart } from "./charts.js";
+import { moment } from "./times.js";
 
 const article = document.getElementById("job");
 const id = article.dataset.job;
@@ -56,7 +57,7 @@ function compare(other, label) {
   jobs.push({ id: other, label });
   const item = document.createElement("li");
   const link = document.createElement("a");
-  link.href = `/jobs/${other}`;
+  link.href = at(`/jobs/${other}`);
   link.textContent = label;
   const button = document.createElement("button");
   button.type = "button";
@@ -95,9 +96,18 @@ const MOST_CHARACTERS = 500_000;
 let offset = -65_536;
 let empty = true;
 
+/** Why there is nothing, and where to look instead: a log has only what the training printed. */
+function emptyLog(ended) {
+  const state = article.dataset.state;
+  if (state === "queued") return "Nothing is printed before the job runs.";
+  if (!ended) return "The training has printed nothing so far. What it measures is in the curves above.";
+  const story = [...eventRows.rows].reverse().map((tr) => [...tr.cells].map((cell) => cell.textContent).join("  ").trim());
+  return ["The training printed nothing. What happened:", ...story].join("\n");
+}
+
 const readLog = throttled(async () => {
   const page = await ask(`/v1/jobs/${id}/logs?offset=${offset}`);
-  if (empty) log.textContent = page.text ? "" : `The log is empty${page.ended ? "" : " so far"}.`;
+  if (empty) log.textContent = page.text ? "" : emptyLog(page.ended);
   if (page.text) {
     empty = false;
     log.append(page.text);
@@ -113,7 +123,7 @@ const readArtifacts = throttled(async () => {
   const found = await ask(`/v1/jobs/${id}/artifacts`);
   const rows = found.map((artifact) => {
     const link = document.createElement("a");
-    link.href = `/v1/jobs/${id}/artifacts/${encodeURIComponent(artifact.name)}`;
+    link.href = at(`/v1/jobs/${id}/artifacts/${encodeURIComponent(artifact.name)}`);
     link.download = "";
     link.textContent = artifact.name;
     return row([link, artifact.kind, [artifact.bytes.toLocaleString()], [artifact.step ?? "–"]]);
@@ -134,15 +144,11 @@ function row(cells) {
 const eventRows = document.getElementById("events");
 eventRows.replaceChildren();
 
-/** In UTC, as all times of the page. */
-function moment(at) {
-  return new Date(at).toISOString().slice(0, 19).replace("T", " ");
-}
-
 function tell(event) {
   const details = Object.entries(event.payload).filter(([, v]) => v !== null)
     .map(([k, v]) => `${k}: ${typeof v === "object" ? JSON.stringify(v) : v}`).join(", ");
-  eventRows.prepend(row([moment(event.at), event.kind, details]));
+  eventRows.prepend(row([moment(event.at, true), event.kind, details]));
+  if (empty) readLog(); // which tells what happened where nothing was printed
 }
 
 function progress(record) {

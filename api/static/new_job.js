@@ -1,6 +1,7 @@
 // New job: every change is validated on the server, which knows all the rules.
-import { fail, post, throttled } from "./app.js";
+import { at, fail, inProject, post, throttled } from "./app.js";
 import { JobForm, validate } from "./form.js";
+import { compare, reading, write } from "./form_yaml.js";
 
 const element = document.getElementById("form");
 const form = new JobForm(element);
@@ -20,6 +21,7 @@ function line(text, name = "p", kind = "") {
 const check = throttled(async () => {
   const spec = form.spec();
   document.getElementById("json").textContent = JSON.stringify(spec, null, 2);
+  await write(spec);
   const { validation, problems } = await validate(spec);
   const elsewhere = form.complain(problems || []);
   document.getElementById("submit").disabled = Boolean(problems);
@@ -28,6 +30,7 @@ const check = throttled(async () => {
     verdict.replaceChildren(line(`${found} not valid yet:`), list(problems));
     return elsewhere;
   }
+  if (given) compare(given, validation.spec);
   verdict.replaceChildren(
     line(`On ${validation.device}: ${validation.device_reason}`),
     line(`${validation.samples_per_update} samples per update, ${validation.steps ?? "an unknown number of"} updates`),
@@ -53,18 +56,22 @@ function verdicts(found) {
 }
 
 if (given) form.fill(given);
+reading(form, check);
+document.getElementById("preset").addEventListener("change", ({ target }) => {
+  location.assign(at(`/jobs/new${target.value ? `?recipe=${encodeURIComponent(target.value)}` : ""}`));
+});
 element.addEventListener("input", check);
 element.addEventListener("change", check);
 element.addEventListener("submit", async (event) => {
   event.preventDefault();
   const button = document.getElementById("submit");
   const spec = form.spec();
-  const text = JSON.stringify(spec);
+  const text = inProject("/v1/jobs") + JSON.stringify(spec);
   if (keyFor !== text) { keyFor = text; key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join(""); }
   button.disabled = true;
   try {
-    const job = await post("/v1/jobs", spec, { "Idempotency-Key": key });
-    location.assign(`/jobs/${job.id}`);
+    const job = await post(inProject("/v1/jobs"), spec, { "Idempotency-Key": key });
+    location.assign(at(`/jobs/${job.id}`));
   } catch (error) {
     form.complain(error.problem?.errors || []);
     fail(error.message);

@@ -1,5 +1,5 @@
 // New study: axes over a base job, and a preview from the server with every change.
-import { fail, post, throttled, tryOut } from "./app.js";
+import { at, fail, inProject, post, throttled, tryOut } from "./app.js";
 import { JobForm } from "./form.js";
 
 const element = document.getElementById("form");
@@ -92,7 +92,7 @@ const check = throttled(async () => {
   document.getElementById("json").textContent = JSON.stringify(spec, null, 2);
   const button = document.getElementById("submit");
   try {
-    const found = await tryOut("/v1/studies:preview", spec);
+    const found = await tryOut(inProject("/v1/studies:preview"), spec);
     complain([]);
     button.disabled = found.refused.length > 0;
     preview.replaceChildren(
@@ -143,8 +143,8 @@ element.addEventListener("submit", async (event) => {
   const button = document.getElementById("submit");
   button.disabled = true;
   try {
-    const made = await post("/v1/studies", study());
-    location.assign(`/studies/${made.id}`);
+    const made = await post(inProject("/v1/studies"), study());
+    location.assign(at(`/studies/${made.id}`));
   } catch (error) {
     complain(error.problem?.errors || []);
     fail(error.message);

@@ -1,5 +1,5 @@
 // The page of one study: heat map of two factors, lines with bands over seeds, learning curves, table, exports.
-import { ask, computed, fail, follow, onReturn, throttled } from "./app.js";
+import { ask, at, computed, fail, follow, onReturn, throttled } from "./app.js";
 import { aligned, colour, cssColour, readable, WHOLE } from "./charts.js";
 import { gather } from "./study_curves.js";
 import { factorsOf, firstView, View } from "./study_factors.js";
@@ -44,7 +44,7 @@ async function load() {
   factors = factorsOf(table, axes);
   offer();
   for (const link of document.querySelectorAll("#exports a")) {
-    link.href = `/v1/studies/${id}/results?${query({ format: link.dataset.format })}`;
+    link.href = at(`/v1/studies/${id}/results?${query({ format: link.dataset.format })}`);
   }
   const some = table.rows.some((row) => row.n > 0);
   const empty = document.getElementById("no-results");

@@ -1,4 +1,5 @@
 // The table of a study: each row with its interval, its cells without a value, and its jobs.
+import { at } from "./app.js";
 import { readable } from "./charts.js";
 
 const MOST_ROWS = 500;
@@ -45,7 +46,7 @@ function tableRow(row, shown) {
   const jobs = make("td");
   for (const [seed, job] of Object.entries(row.jobs)) {
     const link = make("a", `${seed}`);
-    link.href = `/jobs/${job}`;
+    link.href = at(`/jobs/${job}`);
     link.title = row.states[seed] || "";
     link.setAttribute("aria-label", `Job of seed ${seed}: ${row.states[seed] || "not run"}`);
     jobs.append(link, " ");

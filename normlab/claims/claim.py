@@ -76,6 +76,21 @@ class Effect(Spec):
         }[self.expect]
 
 
+class Tried(Spec):
+    """What was tried on tuning seeds before the protocol was written down."""
+
+    what: str
+    found: str
+
+
+class Edition(Spec):
+    """An earlier protocol of the claim, or the beginning of this one."""
+
+    date: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
+    protocol: str = Field(description="what was asked, and what had been seen by then")
+    verdict: str = Field("", description="what came out; empty: it is the current one")
+
+
 class Picture(Spec):
     """The plot that is drawn beside the claim's table."""
 
@@ -108,7 +123,7 @@ class Claim(Spec):
         None, description="add seeds until each effect is decided; default: only those of the study"
     )
     tuning_seeds: Tuple[Seed, ...] = Field(
-        (), description="choose the best of `best_over`; no effect is judged on them"
+        (), description="choose the best of `best_over` by `metric`; no effect is judged on them"
     )
     best_over: Union[str, None] = Field(
         None, description="a path whose best value each side of an effect takes; see `verdicts`"
@@ -121,6 +136,11 @@ class Claim(Spec):
     confidence: float = Field(0.95, gt=0, lt=1)
     plot: Picture = Picture()
     note: str = Field("", description="the limits of the answer at this scale")
+    lacks: str = Field(
+        "", description="the property of the paper's data, without which the effect cannot show"
+    )
+    tried: Tuple[Tried, ...] = Field((), description="the search for this protocol")
+    history: Tuple[Edition, ...] = Field((), description="the oldest first")
     quick: Quick = Quick()
 
     @model_validator(mode="after")
@@ -150,26 +170,19 @@ class Claim(Spec):
 
     def rounds(self, study: StudySpec) -> List[StudySpec]:
         """
-        List *study* as each round of seeds has it; a claim that decides nothing has one round.
+        List *study* as each round of judging seeds has it; without `decide` there is one round.
 
         Args:
             study: of `at`; its own seeds are the first ones that are judged.
         """
         if self.decide is None:
-            return [self._with_tuning(study, study.seeds)]
+            return [study]
         looks = deciding.sizes(max(self.decide.first_look, len(study.seeds)), self.decide.at_most)
+        seeds = {n: with_more(study.seeds, n, self.tuning_seeds) for n in looks}
         return [
-            self._with_tuning(study, with_more(study.seeds, n, self.tuning_seeds))
-            .model_copy(update={"name": f"{study.name}, {n} seeds"[:200]})
+            study.model_copy(update={"seeds": seeds[n], "name": f"{study.name}, {n} seeds"[:200]})
             for n in looks
-        ]  # fmt: skip
-
-    def _with_tuning(self, study: StudySpec, judging: Tuple[int, ...]) -> StudySpec:
-        return study.model_copy(update={"seeds": (*self.tuning_seeds, *judging)})
-
-    def judging(self, study: StudySpec) -> List[int]:
-        """List the seeds of *study* that are judged, in their order."""
-        return [seed for seed in study.seeds if seed not in self.tuning_seeds]
+        ]
 
     def at(
         self, *, quick: bool = False, seeds: Union[int, None] = None, first_seed: int = 0

@@ -89,7 +89,7 @@ def _batches(verdict: Verdict, store: Store, rows: Sequence[ResultRow]) -> Figur
     """Accuracy against the samples of a statistic: batch norm as a line, others level."""
     figure, (axes,) = _panels(1)
     found = [row for row in best_table(verdict, rows).rows if row.mean is not None]
-    over = {row.labels["setting"]: _samples(row.coordinates["normalizer"]) for row in found}
+    over = {row.labels["setting"]: _samples(row.coordinates) for row in found}
     line = sorted((over[r.labels["setting"]], r) for r in found if over[r.labels["setting"]])
     xs = [x for x, _ in line]
     means, low, high = zip(*(_interval(row) for _, row in line))
@@ -111,14 +111,15 @@ def _batches(verdict: Verdict, store: Store, rows: Sequence[ResultRow]) -> Figur
     return figure
 
 
-def _samples(normalizer: Any) -> int:
+def _samples(coordinates: Dict[str, Any]) -> int:
     """Return over how many samples batch norm takes its statistics, 0 for other kinds."""
+    normalizer = coordinates["normalizer"]
     options: Dict[str, Any] = (
         {"kind": normalizer} if isinstance(normalizer, str) else dict(normalizer)
     )
     if options.get("kind") != "batch":
         return 0
-    return int(options.get("virtual_batch_size") or 32)
+    return int(options.get("virtual_batch_size") or coordinates.get("batch_size", 32))
 
 
 def _interval(row: ResultRow) -> Tuple[float, float, float]:

@@ -1,4 +1,4 @@
-"""Reports: a claim's verdict for the terminal, and the page of all claims."""
+"""A claim's verdict in words: for the terminal, and parts of the page of all claims."""
 
 from __future__ import annotations
 
@@ -10,20 +10,7 @@ from normlab.claims.gathering import name_of, settings
 from normlab.claims.verdicts import Found, Verdict
 from normlab.presentation.deciding import UNDECIDED, Finding, Rule, largest_sd
 from normlab.presentation.intervals import smaller_is_better
-from normlab.presentation.tables import markdown
-from normlab.specs.cells import expand
-
-_EXPLAINED = """\
-An effect *shows* if its whole interval over seeds is on the expected side of its limit, and
-*contradicts* if the whole interval is on the other side. Otherwise it is *undecided*; then the
-line says what this many seeds could have shown. A claim *shows* if every effect shows, and
-*contradicts* if any effect contradicts. Intervals are corrected for all effects of a claim (Holm),
-for skewness and for repeated looks; ties and failed seeds are counted. A difference of accuracies
-counts if it is at least 0.01, and two kinds match if they differ by at most 0.03; so few seeds
-cannot resolve much less. If several learning rates were tried, each side of a difference takes,
-for each seed, the accuracy at the rate that is best over the *other* seeds; the table shows all
-rates. The accuracies are those of a small network on a procedural dataset. Compare signs and order
-with the papers, not numbers."""
+from normlab.specs.cells import expand, label
 
 
 def effect_lines(verdict: Verdict) -> List[str]:
@@ -31,54 +18,23 @@ def effect_lines(verdict: Verdict) -> List[str]:
     return [f"{f.verdict:11s}  {_sentence(f)}" for f in verdict.found]
 
 
-def section(verdict: Verdict, plot: str) -> str:
-    """Write the part of the page about one claim; *plot* is the picture's path from the page."""
-    claim = verdict.claim
-    lines = [f"## {claim.key}: {verdict.words}", "", claim.says, ""]
-    lines += [f"- {_linked(source.paper)}, {source.figure}" for source in claim.sources]
-    lines += ["", f"Effects: {verdict.counts}. {_protocol(claim)}"]
-    lines += ["", "| effect | expected | difference | interval | seeds | verdict |",
-              "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
-    lines += [_effect_row(f) for f in verdict.found]
-    lines += ["", markdown(verdict.table), *_best_lines(verdict)]
-    lines += [f"![{claim.title}]({plot})", ""]
-    if claim.published:
-        lines += ["Published, for comparison:", ""]
-        lines += [f"- {p.what}: {p.value} ({_linked(p.source)})" for p in claim.published]
-        lines += [""]
-    if claim.note:
-        lines += [claim.note, ""]
-    return "\n".join(lines)
-
-
-def page(verdicts: Sequence[Verdict], machine: str, command: str, folder: str) -> str:
-    """Write the page of all claims: a table of verdicts, then one section per claim."""
-    rows = [
-        f"| [{v.claim.key}](#{_anchor(v)}) | {v.claim.title} | {v.words} | {v.counts} |"
-        for v in verdicts
-    ]
-    head = [
-        "# The claims of the papers, run here",
-        "",
-        f"Made by `{command}` on {machine}.",
-        "",
-        _EXPLAINED,
-        "",
-        "| claim | what it says | verdict | effects |",
-        "| --- | --- | --- | --- |",
-        *rows,
-        "",
-    ]
-    return "\n".join(head) + "\n" + "\n".join(section(v, f"{folder}/{v.claim.key}.png")
-                                              for v in verdicts)  # fmt: skip
-
-
 def list_lines(claims: Sequence[Claim]) -> List[str]:
-    """Return one line per claim, with the size of its study."""
-    return [f"{c.key:24s} {len(expand(c.study)):4d} jobs  {c.title}" for c in claims]
+    """Return one line per claim, with the number of jobs before seeds are added."""
+    return [f"{c.key:24s} {_jobs(c):4d} jobs  {c.title}" for c in claims]
 
 
-def _best_lines(verdict: Verdict) -> List[str]:
+def _jobs(claim: Claim) -> int:
+    """Count the jobs of the tuning seeds, and of what they choose on the first judging seeds."""
+    cells = expand(claim.study)
+    if not claim.tuning_seeds:
+        return len(cells)
+    judging = len(claim.study.seeds)
+    combinations = [{p: label(v) for p, v in c.coordinates.items()} for c in cells[::judging]]
+    rest = {tuple(v for p, v in c.items() if p != claim.best_over) for c in combinations}
+    return len(combinations) * len(claim.tuning_seeds) + len(rest) * judging
+
+
+def best_lines(verdict: Verdict) -> List[str]:
     """Return the value of `best_over` at which each setting has its best mean."""
     over = verdict.claim.best_over
     if over is None or over not in verdict.table.group_by:
@@ -91,10 +47,13 @@ def _best_lines(verdict: Verdict) -> List[str]:
         if whole:
             best.append(max(whole, key=lambda row: sign * (row.mean or 0.0)))
     said = ", ".join(f"{name_of(row, over)} {row.labels[over]}" for row in best)
-    return [f"Best `{over}` over all seeds: {said}.", ""] if said else []
+    how = "Chosen" if verdict.claim.tuning_seeds else "Best"
+    whose = "by the tuning seeds" if verdict.claim.tuning_seeds else "over all seeds"
+    return [f"{how} `{over}` {whose}: {said}.", ""] if said else []
 
 
-def _linked(text: str) -> str:
+def linked(text: str) -> str:
+    """Return *text* with a link for each arXiv id."""
     return re.sub(r"arXiv:(\d{4}\.\d{5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
 
 
@@ -107,8 +66,9 @@ def _expected(e: Effect) -> str:
     }[e.expect]
 
 
-def _protocol(claim: Claim) -> str:
-    tuned = f", tuned on seeds {_span(claim.tuning_seeds)}" if claim.tuning_seeds else ""
+def protocol(claim: Claim) -> str:
+    """Name the protocol by its file and hash, and say what its seeds can find."""
+    tuned = f", tuned on seeds {span(claim.tuning_seeds)}" if claim.tuning_seeds else ""
     said = f"Protocol `{claim.protocol()[:12]}` of `studies/{claim.key}.yaml`{tuned}."
     return f"{said} {_power(claim)}" if claim.decide else said
 
@@ -118,7 +78,7 @@ def _power(claim: Claim) -> str:
     d = claim.decide
     if d is None:
         return ""
-    looks = [len(claim.judging(part)) for part in claim.rounds(claim.study)]
+    looks = [len(part.seeds) for part in claim.rounds(claim.study)]
     sd = largest_sd(looks, Rule(d.by, d.power, d.at_most), len(claim.effects))
     return (
         f"Up to {looks[-1]} seeds: a difference {d.by:g} inside its limit shows with a power of "
@@ -126,7 +86,8 @@ def _power(claim: Claim) -> str:
     )
 
 
-def _span(seeds: Sequence[int]) -> str:
+def span(seeds: Sequence[int]) -> str:
+    """Say which seeds they are."""
     whole = list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))) and len(seeds) > 2
     return f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
 
@@ -142,7 +103,8 @@ def _sentence(f: Found) -> str:
     )
 
 
-def _effect_row(f: Found) -> str:
+def effect_row(f: Found) -> str:
+    """Return an effect's row of the table."""
     k = f.finding
     if k is None or k.mean is None or k.low is None or k.high is None:
         numbers = f"— | {f.why} | {_seeds(k) if k else 0}"
@@ -164,7 +126,3 @@ def _undecided(k: Finding) -> str:
         return ""
     more = f", about {k.more} more seeds would decide" if k.more is not None else ""
     return f": {k.seen:.2g} inside the limit would have shown{more}"
-
-
-def _anchor(v: Verdict) -> str:
-    return f"{v.claim.key}-{v.words}".replace(" ", "-")

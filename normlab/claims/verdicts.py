@@ -54,6 +54,10 @@ class Verdict:
     claim: Claim
     table: ResultTable
     found: Tuple[Found, ...]
+    tuned: ResultTable | None = None
+    """Of the tuning seeds, one row per combination; None if there are none."""
+    seconds: float | None = None
+    """For how long some job of it ran; None if it is unknown."""
 
     @property
     def words(self) -> str:
@@ -177,21 +181,16 @@ def _values(
     """
     Return the value at *where* for each of *seeds*, at the best value of `best_over`.
 
-    That is the value which is best on the tuning seeds; without such seeds, for each seed the one
-    that is best on average over the *other* seeds: no seed helps to choose its own.
+    Tuning seeds have chosen one value before; without them, each seed takes the value that is best
+    on average over the *other* seeds: no seed helps to choose its own.
 
     Raises:
         InvalidSpec: there is no value, or there are several cells for one seed, which are never
             averaged.
     """
     settings = _settings(rows, where, claim.best_over)
-    smaller = smaller_is_better(effect.metric)
-    if claim.tuning_seeds and len(settings) > 1:
-        best = best_on(settings, claim.tuning_seeds, smaller)
-        found = {seed: best[seed] for seed in seeds if seed in best}
-    else:
-        wanted = [{seed: of[seed] for seed in seeds if seed in of} for of in settings]
-        found = best_by_other_seeds(wanted, smaller)
+    wanted = [{seed: of[seed] for seed in seeds if seed in of} for of in settings]
+    found = best_by_other_seeds(wanted, smaller_is_better(effect.metric))
     if not found:
         named = ", ".join(f"{path} {name}" for path, name in where.items())
         raise InvalidSpec(f"no {'seed has a value' if settings else 'cell is'} at {named}")
@@ -215,15 +214,6 @@ def _settings(
                 "not averaged: give its value on this side of the effect"
             )
     return [matching[0].values for matching in settings.values()]
-
-
-def best_on(
-    settings: Sequence[Mapping[int, float]], tuning: Sequence[int], smaller: bool = False
-) -> Mapping[int, float]:
-    """Take the setting whose mean over *tuning* seeds is the best; one that lacks one is none."""
-    sign = -1 if smaller else 1
-    whole = [of for of in settings if all(seed in of for seed in tuning)]
-    return max(whole, key=lambda of: sign * sum(of[s] for s in tuning), default={})
 
 
 def best_by_other_seeds(

@@ -11,6 +11,7 @@ import typer
 
 from normlab import __version__
 from normlab.cli import (
+    backups,
     catalogue,
     checking,
     continuing,
@@ -19,8 +20,10 @@ from normlab.cli import (
     doctor,
     exporting,
     jobs,
+    limits,
     looking,
     plugins,
+    projects,
     reproduce,
     rerun,
     results,
@@ -46,9 +49,11 @@ GROUPS = (
     submitting,
     watching,
     jobs,
+    limits,
     looking,
     continuing,
     trash,
+    backups,
     studies,
     results,
     deciding,
@@ -60,6 +65,8 @@ GROUPS = (
     datasets,
     plugins,
     checking,
+    projects,
+    limits,
     tokens,
     doctor,
 )

@@ -9,13 +9,13 @@ import sys
 import time
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
 import httpx
 
-from normlab.cli.connecting import Address, data_dir_of, resolve
+from normlab.cli.connecting import Address, client_of, data_dir_of, resolve
 from normlab.cli.output import console, print_json
-from normlab.client import Client
 from normlab.errors import NormlabError, Unauthorized
 from normlab.records.plugins import PluginList
 from normlab.stacks.checks import SET_CLOCKS, Finding, Verdict
@@ -58,7 +58,9 @@ def _api(address: Address) -> Iterator[Finding]:
         return
     try:
         sent = time.time()
-        with http_client(connection.url, timeout=httpx.Timeout(PATIENCE_S)) as http:
+        pinned = None if connection.certificate is None else Path(connection.certificate)
+        timeout = httpx.Timeout(PATIENCE_S)
+        with http_client(connection.url, timeout=timeout, certificate=pinned) as http:
             answer = http.get("/readyz")
     except (httpx.HTTPError, NormlabError) as e:
         mend = "start it (`normlab up`), or correct --url"
@@ -114,7 +116,7 @@ def _plugins(found: PluginList) -> Iterator[Finding]:
 
 def _token_and_workers(connection: Connection) -> Iterator[Finding]:
     try:
-        with Client(connection.url, connection.token, tries=1, timeout_s=PATIENCE_S) as client:
+        with client_of(connection, tries=1, timeout_s=PATIENCE_S) as client:
             devices, plugins = client.devices(), client.plugins.list()
     except Unauthorized as e:
         yield Finding("token", "bad", str(e), "give --token or NORMLAB_TOKEN as `up` printed it")
@@ -129,7 +131,11 @@ def _token_and_workers(connection: Connection) -> Iterator[Finding]:
     for worker in live:
         where = f"{worker.device} at {worker.address}" if worker.address else worker.device
         text = f"{worker.id} on {where}, {worker.busy} of {worker.slots} slots busy"
-        yield Finding("worker", "ok", f"{text}, heard {worker.last_seen_s:.0f} s ago")
+        if worker.able:
+            yield Finding("worker", "ok", f"{text}, heard {worker.last_seen_s:.0f} s ago")
+        else:
+            mend = "mend what the reason names on its host, then restart the worker"
+            yield Finding("worker", "bad", f"{worker.id} takes no jobs: {worker.why}", mend)
         for name, reason in worker.cannot_load.items():
             found = f"{worker.id} cannot load {name}: {reason}"
             mend = "install what is missing for the Python of its jobs, then restart the worker"

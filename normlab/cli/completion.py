@@ -47,16 +47,31 @@ def data(ctx: typer.Context, incomplete: str) -> List[str]:
     return [name for name in found or DATASETS if name.startswith(incomplete)]
 
 
+def fields(ctx: typer.Context, incomplete: str) -> List[str]:
+    """Complete the fields of a job, as `--set` takes them."""
+    from normlab.specs.jobs import JobSpec
+    from normlab.specs.problems import field_names
+
+    known = dict.fromkeys([*JobSpec.model_fields, *field_names(JobSpec)])
+    return [f"{name}=" for name in known if name.startswith(incomplete)]
+
+
+def metric_names(ctx: typer.Context, incomplete: str) -> List[str]:
+    """Complete the metrics that the newest jobs have reported."""
+    jobs = _asked(ctx, lambda client: client.page(limit=20).jobs) or []
+    names = dict.fromkeys(name for job in jobs for name in job.last)
+    return [name for name in sorted(names) if name.startswith(incomplete)]
+
+
 def _asked(ctx: typer.Context, ask: Callable[[Client], AnswerT]) -> Optional[AnswerT]:
     """Return what the API answers, which knows the names of plugins too; None if it does not."""
-    from normlab.cli.connecting import Address, resolve
-    from normlab.client import Client
+    from normlab.cli.connecting import Address, client_of, resolve
 
     params = ctx.find_root().params
     address = Address(params.get("url"), params.get("token"), params.get("data_dir"))
     try:
         found = resolve(address)
-        with Client(found.url, found.token, tries=1, timeout_s=PATIENCE_S) as client:
+        with client_of(found, tries=1, timeout_s=PATIENCE_S) as client:
             return ask(client)
     except (NormlabError, ValueError):
         return None

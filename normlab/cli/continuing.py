@@ -32,6 +32,9 @@ def go_on(
     anyway: bool = typer.Option(
         False, help="Go on with the longer schedule even if the rates so far were others."
     ),
+    project: Optional[str] = typer.Option(
+        None, help="Where it belongs; default: that of the earlier job."
+    ),
     wait: bool = typer.Option(False, "--wait", "-w", help="Show progress until the job has ended."),
     as_json: bool = AsJson,
 ) -> int:
@@ -41,7 +44,9 @@ def go_on(
     for example after a cosine schedule, it is refused with the reason.
     """
     with connect(ctx) as client:
-        created = client.go_on(job, epochs=epochs, max_steps=max_steps, anyway=anyway)
+        created = client.go_on(
+            job, epochs=epochs, max_steps=max_steps, anyway=anyway, project=project
+        )
         if wait:
             from normlab.cli.watching import watch_until_ended
 

@@ -10,9 +10,10 @@ import typer
 from typer.core import TyperGroup
 
 from normlab.cli.completion import data
-from normlab.cli.connecting import connect, data_dir_of
+from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json
 from normlab.errors import InvalidSpec, NotFound
+from normlab.stacks.addresses import datasets_of
 
 if TYPE_CHECKING:
     from normlab.specs.network_and_data import DatasetSpec
@@ -129,7 +130,7 @@ def verify(
 
 
 def _root(ctx: typer.Context, given: Optional[Path]) -> Path:
-    return given or data_dir_of(ctx.find_root().obj) / "datasets"
+    return given or datasets_of(ctx.find_root().obj)
 
 
 def _spec(name: str, folder: Optional[str], file: Optional[str]) -> DatasetSpec:

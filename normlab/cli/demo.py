@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
+from normlab.cli.connecting import client_of
 from normlab.cli.output import last, print_json, print_table
 from normlab.cli.own_stack import own_stack
 from normlab.cli.progress import follow
@@ -62,7 +63,7 @@ def run(
         _tell(f"starting PostgreSQL, Redis, API and a worker with {slots} slots in {folder}")
         with own_stack(folder, _settings(slots, device)) as connection:
             _tell(f"up after {time.monotonic() - begun:.1f} s: {connection.url}")
-            with Client(connection.url, connection.token) as client:
+            with client_of(connection) as client:
                 ended = _train(client, epochs, seeds, device)
         _tell("stopped")
     failed = [job for job in ended if job.state != "succeeded"]

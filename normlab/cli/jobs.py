@@ -11,6 +11,8 @@ from normlab.cli.completion import JobArgument, JobsArgument, kinds
 from normlab.cli.connecting import connect
 from normlab.cli.output import (
     AsJson,
+    Form,
+    Output,
     ago,
     console,
     device_of,
@@ -22,6 +24,7 @@ from normlab.cli.output import (
     short_ids,
     state,
 )
+from normlab.cli.projects import OfProject
 from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import NAMES
 
@@ -71,6 +74,7 @@ def ls(
         None, "--normalizer", help="A kind of normalizer.", autocompletion=kinds
     ),
     study: Optional[str] = typer.Option(None, help="A study's id, its end, or its name."),
+    project: Optional[str] = OfProject,
     where: Optional[str] = typer.Option(
         None, "--filter", "-f", help="For example: batch_size <= 4 and val/accuracy > 0.9"
     ),
@@ -80,11 +84,12 @@ def ls(
     limit: int = typer.Option(20, "--limit", "-n", min=1, help="Number of jobs."),
     trash: bool = typer.Option(False, "--trash", help="Jobs in the trash instead."),
     ids: bool = typer.Option(False, "--ids", help="Print only ids, one per line."),
+    output: Optional[Form] = Output,
     as_json: bool = AsJson,
 ) -> None:
     """List jobs, newest first. Every command accepts the shown end of an id."""
     filters = {"state": state_is, "device": device, "normalizer": kind, "study": study}
-    filters["filter"] = where
+    filters.update({"project": project, "filter": where})
     with connect(ctx) as client:
         jobs = list(client.list(limit=limit, sort=sort, trash=trash or None, **filters))
     if as_json:
@@ -109,7 +114,12 @@ def ls(
         print_table([*COLUMNS, "epoch", "val/accuracy", "age"], rows, spare=SPARE)
 
 
-def show(ctx: typer.Context, job: str = JobArgument, as_json: bool = AsJson) -> None:
+def show(
+    ctx: typer.Context,
+    job: str = JobArgument,
+    output: Optional[Form] = Output,
+    as_json: bool = AsJson,
+) -> None:
     """Show one job: its progress, last metric values, attempts and specification."""
     with connect(ctx) as client:
         found = client.get(job)
@@ -126,6 +136,7 @@ def _show(job: JobDetail) -> None:
     facts = [
         ("job", job.id),
         ("name", job.name),
+        ("project", None if job.project == "default" else job.project),
         ("state", state(job)),
         ("device", f"{device_of(job)}: {job.device_reason}"),
         ("worker", job.worker),
@@ -137,6 +148,7 @@ def _show(job: JobDetail) -> None:
         *beginnings(job),
         ("norm layers", made.get("conversion")),
         ("weights", made.get("weights")),
+        ("sharding", made.get("sharding")),
         ("error", f"{job.error.failure_kind}: {job.error.message}" if job.error else None),
     ]
     print_table(["what", "value"], [fact for fact in facts if fact[1] is not None])

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import typer
 
-from normlab.cli.completion import JobArgument, JobsArgument
+from normlab.cli.completion import JobArgument, JobsArgument, metric_names
 from normlab.cli.connecting import connect, resolve
-from normlab.cli.output import AsJson, examples, last, print_json, print_table, short_ids, state
+from normlab.cli.output import (
+    AsJson,
+    Form,
+    Output,
+    console,
+    examples,
+    last,
+    print_json,
+    print_table,
+    short_ids,
+    state,
+    table_of,
+)
+from normlab.cli.projects import OfProject
 from normlab.cli.results import sparkline
 from normlab.errors import InvalidSpec
 
@@ -38,7 +51,12 @@ def register(app: typer.Typer) -> None:
     app.command("open", epilog=examples("normlab open", "normlab open 5f0c9a41 --print"))(open_page)
 
 
-def diff(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJson) -> None:
+def diff(
+    ctx: typer.Context,
+    jobs: List[str] = JobsArgument,
+    output: Optional[Form] = Output,
+    as_json: bool = AsJson,
+) -> None:
     """Show the fields in which the specifications of jobs differ, and nothing else."""
     from normlab.specs.differences import differing
 
@@ -59,7 +77,9 @@ def diff(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJ
 
 def best(
     ctx: typer.Context,
-    metric: str = typer.Option("val/accuracy", "--metric", "-m", help="By its last value."),
+    metric: str = typer.Option(
+        "val/accuracy", "--metric", "-m", help="By its last value.", autocompletion=metric_names
+    ),
     lowest: Optional[bool] = typer.Option(
         None,
         "--lowest/--highest",
@@ -69,10 +89,12 @@ def best(
     study: Optional[str] = typer.Option(
         None, "--study", help="A study's id, its end, or its name."
     ),
+    project: Optional[str] = OfProject,
     where: Optional[str] = typer.Option(
         None, "--filter", "-f", help="For example: batch_size <= 4 and seed = 0"
     ),
     limit: int = typer.Option(10, "--limit", "-n", min=1, help="Number of jobs."),
+    output: Optional[Form] = Output,
     as_json: bool = AsJson,
 ) -> None:
     """List the succeeded jobs with the best last value of a metric."""
@@ -83,6 +105,7 @@ def best(
     with connect(ctx) as client:
         study_id = None if study is None else client.studies.study_id(study)
         filters: Dict[str, Any] = {"state": "succeeded", "study": study_id, "filter": where}
+        filters["project"] = project
         found = list(client.list(limit=limit, sort=sort, **filters))
     found = [job for job in found if last(job, metric) is not None]
     if as_json:
@@ -97,23 +120,58 @@ def tail(
     ctx: typer.Context,
     job: str = JobArgument,
     metric: Optional[List[str]] = typer.Option(
-        None, "--metric", "-m", help="A metric (repeatable); default: those of train/ and val/."
+        None,
+        "--metric",
+        "-m",
+        help="A metric (repeatable); default: those of train/ and val/.",
+        autocompletion=metric_names,
     ),
     points: int = typer.Option(3, "--points", "-n", min=1, max=20, help="Last values to show."),
+    follow: bool = typer.Option(
+        False, "--follow", "-f", help="Refresh in place until the job has ended."
+    ),
+    output: Optional[Form] = Output,
     as_json: bool = AsJson,
 ) -> None:
     """Show the last values of a job's metrics, and their whole course."""
     with connect(ctx) as client:
-        found = client.get(job)
-        names = metric or [name for name in found.last if name.startswith(("train/", "val/"))]
-        series = client.metrics(found.id, *names) if names else {}
+        id_ = client.job_id(job)
+        if follow and not as_json:
+            _follow(client, id_, metric, points)
+            return
+        found, series = _courses(client, id_, metric)
     if as_json:
         print_json(series)
-        return
-    print(f"{found.id}  {found.state}, update {found.step} of {found.steps or '?'}")
+    else:
+        console().print(_of_courses(found, series, points))
+
+
+def _courses(
+    client: Client, job: str, metric: Optional[List[str]]
+) -> Tuple[JobRecord, Dict[str, SeriesRecord]]:
+    found = client.get(job)
+    names = metric or [name for name in found.last if name.startswith(("train/", "val/"))]
+    return found, client.metrics(found.id, *names) if names else {}
+
+
+def _of_courses(job: JobRecord, series: Dict[str, SeriesRecord], points: int) -> Any:
+    from rich.console import Group
+
+    head = f"{job.id}  {job.state}, update {job.step} of {job.steps or '?'}"
     rows = [[name, sparkline(_thinned(one)), *_ends(one, points)] for name, one in series.items()]
-    if rows:
-        print_table(["metric", "course", *[f"{i - points}" for i in range(points)]], rows)
+    columns = ["metric", "course", *[f"{i - points}" for i in range(points)]]
+    return Group(head, *([table_of(columns, rows)] if rows else []))
+
+
+def _follow(client: Client, job: str, metric: Optional[List[str]], points: int) -> None:
+    """Show the courses until the job has ended: in a terminal in place, elsewhere at the end."""
+    from rich.live import Live
+
+    with Live(console=console(), auto_refresh=False) as live:
+        live.update(_of_courses(*_courses(client, job, metric), points), refresh=True)
+        for _ in client.events(job):
+            live.update(_of_courses(*_courses(client, job, metric), points), refresh=True)
+        live.update(_of_courses(*_courses(client, job, metric), points), refresh=True)
 
 
 def open_page(

@@ -8,8 +8,7 @@ import sys
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, List, Optional, Sequence
 
-import typer
-
+from normlab.cli.forms import AsJson, Form, Output, text_of
 from normlab.plain_text import shown
 
 if TYPE_CHECKING:
@@ -18,6 +17,11 @@ if TYPE_CHECKING:
 
     from normlab.records import JobRecord
 
+__all__ = [
+    "STYLES", "AsJson", "Form", "Output", "ago", "console", "device_of", "examples", "last",
+    "normalizer", "print_json", "print_json_line", "print_table", "short_ids", "size", "state",
+    "table_of",
+]  # fmt: skip
 STYLES = {
     "queued": "yellow",
     "running": "cyan",
@@ -27,7 +31,6 @@ STYLES = {
 }
 SHORT_ID = 8  # characters: among a thousand jobs, two have the same end once in ten thousand lists
 _TAG, _ESCAPED = re.compile(r"(\[[a-z#/@][^\[]*?\])"), r"\\\1"
-AsJson = typer.Option(False, "--json", help="Print JSON for programs.")
 
 
 def console() -> Console:
@@ -39,8 +42,8 @@ def console() -> Console:
 
 
 def print_json(value: Any) -> None:
-    """Print *value*, a record or plain data, as JSON."""
-    print(shown(json.dumps(_plain(value), indent=2, ensure_ascii=False)))
+    """Print *value*, a record or plain data, as JSON, or in the form that `--output` names."""
+    print(shown(text_of(_plain(value))))
 
 
 def print_json_line(value: Any) -> None:
@@ -72,19 +75,20 @@ def print_table(
     """
     out = console()
     left_out: List[str] = []
-    table = _table(columns, rows)
+    table = table_of(columns, rows)
     for name in spare:
         if table.__rich_measure__(out, out.options.update(max_width=10_000)).maximum <= out.width:
             break
         left_out.append(name)
         kept = [i for i, column in enumerate(columns) if column not in left_out]
-        table = _table([columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
+        table = table_of([columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
     if title:
         out.print(title, style="bold", markup=False)
     out.print(table)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """Return *rows* under *columns* as a table of rich."""
     from rich.table import Table
     from rich.text import Text
 
@@ -125,7 +129,9 @@ def normalizer(job: JobRecord) -> str:
 
 
 def device_of(job: JobRecord) -> str:
-    """Name a job's device, or the emulation that replaced it."""
+    """Name a job's device, or the emulation that replaced it, or the jobs that shared it."""
+    if job.packed is not None:
+        return f"{job.device} (packed: {job.packed})"
     return job.device if job.timing_valid else f"{job.device} ({job.runtime})"
 
 

@@ -65,7 +65,11 @@ def _adds(plugin: PluginRecord) -> str:
 
 
 def with_code(
-    client: Client, spec: Dict[str, Any], paths: Sequence[str], file: Optional[str]
+    client: Client,
+    spec: Dict[str, Any],
+    paths: Sequence[str],
+    file: Optional[str],
+    project: Optional[str] = None,
 ) -> Dict[str, Any]:
     """
     Return *spec* with the digests of its code, which is uploaded where it is not yet.
@@ -74,10 +78,11 @@ def with_code(
         spec: a job, or a study, whose `code` goes into its base.
         paths: from the command line.
         file: the file of *spec*; paths in its `code` are relative to its folder.
+        project: where *spec* belongs, and so does what is uploaded.
     """
     rest = {name: value for name, value in spec.items() if name != "code"}
-    digests = [*_named(client, spec.get("code", ()), file)]
-    digests += [client.plugins.upload(path).digest for path in paths]
+    digests = [*_named(client, spec.get("code", ()), file, project)]
+    digests += [client.plugins.upload(path, project).digest for path in paths]
     if not digests:
         return spec
     if "base" not in rest:
@@ -86,10 +91,10 @@ def with_code(
     return {**rest, "base": {**base, "code": [*base.get("code", ()), *digests]}}
 
 
-def _named(client: Client, code: Any, file: Optional[str]) -> Iterator[str]:
+def _named(client: Client, code: Any, file: Optional[str], project: Optional[str]) -> Iterator[str]:
     named: List[Any] = [code] if isinstance(code, str) else list(code)
     folder = Path() if file in (None, "-") else Path(str(file)).parent
     for one in named:
         if not isinstance(one, str):
             raise InvalidSpec(f"code: {one!r} is neither a path nor a digest of a plugin")
-        yield one if _DIGEST.match(one) else client.plugins.upload(folder / one).digest
+        yield one if _DIGEST.match(one) else client.plugins.upload(folder / one, project).digest

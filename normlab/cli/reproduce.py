@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime
 import platform
-import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Set, Tuple
 
 import typer
 
+from normlab.cli.claim_rounds import run_claim
 from normlab.cli.claims_progress import ClaimsProgress
 from normlab.cli.output import AsJson, examples, print_json
 from normlab.cli.own_stack import running_or_own_stack
@@ -30,7 +31,7 @@ def register(app: typer.Typer) -> None:
             "normlab reproduce a                          one claim, with its verdict",
             "normlab reproduce a --first-seed 100         the same with other seeds",
             "normlab reproduce --all --page docs/claims.md",
-            "normlab reproduce a -s base.device=cuda -s base.dataset.name=cifar10",
+            "normlab reproduce a --on cifar10 -s base.device=cuda",
         )
     )(reproduce)
 
@@ -52,7 +53,17 @@ def reproduce(
         metavar="FIELD=VALUE",
         help="Change the study, for example base.device=cuda.",
     ),
-    page: Optional[Path] = typer.Option(None, help="Write a page with all verdicts and plots."),
+    on: Optional[str] = typer.Option(
+        None,
+        "--on",
+        metavar="DATASET",
+        help="Train on all of this dataset, such as cifar10; with --all, claims about another "
+        "task are left out.",
+        show_default=False,
+    ),
+    page: Optional[Path] = typer.Option(
+        None, help="Write a page of verdicts and plots; what it has of other claims stays."
+    ),
     as_json: bool = AsJson,
 ) -> int:
     """Run claims of the papers as studies, and report which of them hold here.
@@ -74,8 +85,11 @@ def reproduce(
         raise InvalidSpec("no claim: name some, or --all; `normlab reproduce --list` has them")
     if quick or seeds:  # so many, and no more
         chosen = [c.model_copy(update={"decide": None}) for c in chosen]
+    if on and everything:
+        chosen = _for_task_of(on, chosen)
     studies = [
-        _changed(c.at(quick=quick, seeds=seeds, first_seed=first_seed), sets) for c in chosen
+        _changed(_elsewhere(c.at(quick=quick, seeds=seeds, first_seed=first_seed), on), sets)
+        for c in chosen
     ]
     with running_or_own_stack(ctx) as client:
         try:
@@ -88,6 +102,24 @@ def reproduce(
     if as_json:
         print_json([_summary(v) for v in verdicts])
     return 0 if whole else 1
+
+
+def _elsewhere(study: StudySpec, dataset: Optional[str]) -> StudySpec:
+    from normlab.claims.elsewhere import on_dataset
+
+    return study if dataset is None else on_dataset(study, dataset)
+
+
+def _for_task_of(dataset: str, claims: List[Claim]) -> List[Claim]:
+    """Leave out, and name, the claims whose task *dataset* is not for."""
+    from normlab.specs.datasets import DATASETS
+
+    task = DATASETS[dataset].task if dataset in DATASETS else None
+    fitting = [c for c in claims if DATASETS[c.study.base["dataset"]["name"]].task == task]
+    left = [c.key for c in claims if c not in fitting]
+    if fitting and left:
+        print(f"left out, about another task: {', '.join(left)}", file=sys.stderr, flush=True)
+    return fitting or claims
 
 
 def _changed(study: StudySpec, overrides: List[str]) -> StudySpec:
@@ -115,10 +147,15 @@ def _changed(study: StudySpec, overrides: List[str]) -> StudySpec:
 def _run_all(
     client: Any, claims: List[Claim], studies: List[StudySpec], quiet: bool
 ) -> Tuple[List[Verdict], bool]:
+    from normlab.claims.tuning import tuning_study
+
     verdicts: List[Verdict] = []
     whole = True
     # the round that each begins with: queued with other cells, it would train them once more
-    firsts = [claim.rounds(study)[0] for claim, study in zip(claims, studies)]
+    firsts = [
+        tuning_study(claim, study) or claim.rounds(study)[0]
+        for claim, study in zip(claims, studies)
+    ]
     cells = {key for first in firsts for key in _keys(first)}
     progress = ClaimsProgress(len(claims), len(cells))
     waiting = list(firsts)
@@ -126,7 +163,7 @@ def _run_all(
     done: Set[str] = set()
     for claim, study, first in zip(claims, studies, firsts):
         waiting = _queue(client, waiting, queued, done)
-        verdict, complete = _run(client, claim, study, quiet)
+        verdict, complete = run_claim(client, claim, study, quiet)
         done |= _keys(first)
         verdicts.append(verdict)
         whole = whole and complete
@@ -162,53 +199,10 @@ def _keys(study: StudySpec) -> Set[str]:
     return {cell.key for cell in expand(study)}
 
 
-def _run(client: Any, claim: Claim, spec: StudySpec, quiet: bool) -> Tuple[Verdict, bool]:
-    from normlab.claims.report import effect_lines
-    from normlab.claims.verdicts import judge
-    from normlab.cli.results import print_results
-    from normlab.presentation.deciding import UNDECIDED
-
-    if not quiet:
-        print(f"\n{claim.title}\n{claim.says}\n", flush=True)
-    looks: List[int] = []
-    for part in claim.rounds(spec):
-        study, whole = _run_round(client, part, quiet)
-        seeds = claim.judging(part)
-        looks.append(len(seeds))
-        verdict = judge(claim, client.studies, study, seeds, looks)
-        if not whole or all(f.verdict != UNDECIDED for f in verdict.found):
-            break
-        if not quiet:
-            print(
-                f"{claim.key} after {len(seeds)} seeds: {verdict.counts}",
-                file=sys.stderr,
-                flush=True,
-            )
-    if not quiet:
-        print_results(client, verdict.table)
-        print()
-        print("\n".join(effect_lines(verdict)))
-        print(f"\nverdict: {claim.key} {verdict.words} ({verdict.counts})", flush=True)
-    return verdict, whole
-
-
-def _run_round(client: Any, spec: StudySpec, quiet: bool) -> Tuple[str, bool]:
-    """Run *spec*, and first the part that must be complete before the rest."""
-    from normlab.claims.claim import first_part
-    from normlab.cli.studies import StudyProgress
-
-    for part in [part for part in (first_part(spec), spec) if part is not None]:
-        study = client.studies.create(part).id
-        done = client.studies.wait(
-            client.studies.complete(study).id, None if quiet else StudyProgress()
-        )
-        if done.counts.get("succeeded", 0) < done.cells:
-            return study, False  # the following steps need all of it
-    return study, True
-
-
 def _write_page(client: Any, verdicts: List[Verdict], page: Path) -> None:
-    from normlab.claims import report
+    from normlab.claims import page as pages
+    from normlab.claims.claim import load_claims
+    from normlab.claims.gathering import running_s
     from normlab.claims.pictures import draw_claim
     from normlab.errors import InvalidSpec
 
@@ -219,9 +213,15 @@ def _write_page(client: Any, verdicts: List[Verdict], page: Path) -> None:
             draw_claim(verdict, client, folder / f"{verdict.claim.key}.png")
         except InvalidSpec as e:
             print(f"no plot of {verdict.claim.key}: {e}", file=sys.stderr)
-    words = sys.argv[sys.argv.index("reproduce") :] if "reproduce" in sys.argv else ["reproduce"]
-    command = f"normlab {shlex.join(words)}"  # without global options, such as a token
-    text = report.page(verdicts, _machine(client), command, folder.name)
+    machine = _machine(client)
+    timed = (replace(v, seconds=running_s(v, client)) for v in verdicts)
+    new = {v.claim.key: pages.entry(v, folder.name, machine) for v in timed}
+    known = load_claims()
+    before = page.read_text(encoding="utf-8") if page.is_file() else ""
+    found = {**pages.kept(before, known), **new}
+    entries = [found[key] for key in known if key in found]
+    lacking = [claim for key, claim in known.items() if key not in found]
+    text = pages.page(entries, lacking, folder.name)
     page.write_text(text, encoding="utf-8")
     print(f"wrote {page}", file=sys.stderr)
 

@@ -29,6 +29,9 @@ def rerun(
     job: str = JobArgument,
     to: Optional[str] = typer.Option(None, metavar="URL", help="Another stack; default: the same."),
     to_token: Optional[str] = typer.Option(None, "--to-token", help="The token for --to."),
+    project: Optional[str] = typer.Option(
+        None, help="Where the new job belongs; default, on the same stack: where the old one does."
+    ),
     as_json: bool = AsJson,
 ) -> int:
     """Run a job again with its code and its number of threads, and compare to the bit.
@@ -44,7 +47,7 @@ def rerun(
         before = source.get(job)
         target = source if to is None else Client(to, to_token)
         try:
-            created = start_again(before, source, target)
+            created = start_again(before, source, target, project)
             follow(target, [created.id], quiet=as_json)
             found = compare(before, target.get(created.id), source, target)
         finally:

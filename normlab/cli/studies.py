@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Any, List, Optional
 import typer
 
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, ago, examples, print_json, print_table, short_ids
+from normlab.cli.output import (
+    AsJson,
+    Form,
+    Output,
+    ago,
+    examples,
+    print_json,
+    print_table,
+    short_ids,
+)
 from normlab.cli.plugins import Code, with_code
+from normlab.cli.projects import OfProject, Project
 from normlab.cli.whole_ids import with_whole_ids
 
 if TYPE_CHECKING:
@@ -51,6 +61,7 @@ def run(
     extend: Optional[str] = typer.Option(
         None, "--extend", metavar="STUDY", help="Extend this study to the larger grid of the file."
     ),
+    project: Optional[str] = Project,
     code: List[str] = Code,
     wait: bool = typer.Option(True, help="Show progress until every cell has ended."),
     as_json: bool = AsJson,
@@ -65,8 +76,11 @@ def run(
 
     spec = read_spec(file, overrides)
     with connect(ctx) as client:
-        spec = with_code(client, with_whole_ids(client, spec), code, file)
-        study = client.studies.extend(extend, spec) if extend else client.studies.create(spec)
+        spec = with_code(client, with_whole_ids(client, spec), code, file, project)
+        if extend:
+            study = client.studies.extend(extend, spec)
+        else:
+            study = client.studies.create(spec, project)
         if any(study.counts.get(state) for state in ("failed", "cancelled")):
             study = client.studies.complete(study.id)
         if wait:
@@ -87,6 +101,7 @@ def preview(
     ctx: typer.Context,
     file: str = File,
     overrides: List[str] = Set,
+    project: Optional[str] = Project,
     code: List[str] = Code,
     as_json: bool = AsJson,
 ) -> int:
@@ -95,7 +110,8 @@ def preview(
 
     spec = read_spec(file, overrides)
     with connect(ctx) as client:
-        found = client.studies.preview(with_code(client, with_whole_ids(client, spec), code, file))
+        spec = with_code(client, with_whole_ids(client, spec), code, file, project)
+        found = client.studies.preview(spec, project)
     if as_json:
         print_json(found)
     else:
@@ -104,10 +120,15 @@ def preview(
 
 
 @studies.command(epilog=examples("normlab study ls", "normlab study ls --json"))
-def ls(ctx: typer.Context, as_json: bool = AsJson) -> None:
+def ls(
+    ctx: typer.Context,
+    project: Optional[str] = OfProject,
+    output: Optional[Form] = Output,
+    as_json: bool = AsJson,
+) -> None:
     """List studies, newest first."""
     with connect(ctx) as client:
-        found = list(client.studies.list())
+        found = list(client.studies.list(project))
     if as_json:
         print_json(found)
         return
@@ -120,7 +141,9 @@ def ls(ctx: typer.Context, as_json: bool = AsJson) -> None:
 @studies.command(
     epilog=examples("normlab study show 5f0c9a41", "normlab study show 5f0c9a41 --json")
 )
-def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
+def show(
+    ctx: typer.Context, study: str = Study, output: Optional[Form] = Output, as_json: bool = AsJson
+) -> None:
     """Show a study's cells and the jobs that fill them."""
     from normlab.cli.deciding import print_verdicts
     from normlab.specs.cells import label

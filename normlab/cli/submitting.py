@@ -6,14 +6,21 @@ from typing import List, Optional
 
 import typer
 
+from normlab.cli.completion import fields
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_table, size
 from normlab.cli.plugins import Code, with_code
+from normlab.cli.projects import Project
 from normlab.cli.whole_ids import with_whole_ids
 
 File = typer.Argument(None, help="JSON or YAML; - reads standard input.", show_default=False)
 Set = typer.Option(
-    [], "--set", "-s", metavar="FIELD=VALUE", help="Set a field, for example optimizer.lr=0.05."
+    [],
+    "--set",
+    "-s",
+    metavar="FIELD=VALUE",
+    help="Set a field, for example optimizer.lr=0.05.",
+    autocompletion=fields,
 )
 
 
@@ -44,6 +51,7 @@ def submit(
     key: Optional[str] = typer.Option(
         None, "--key", help="Idempotency key: two submissions with the same key are one job."
     ),
+    project: Optional[str] = Project,
     code: List[str] = Code,
     wait: bool = typer.Option(False, "--wait", "-w", help="Show progress until the job has ended."),
     as_json: bool = AsJson,
@@ -53,9 +61,8 @@ def submit(
 
     spec = read_spec(file, overrides)
     with connect(ctx) as client:
-        created = client.submit(
-            with_code(client, with_whole_ids(client, spec), code, file), idempotency_key=key
-        )
+        spec = with_code(client, with_whole_ids(client, spec), code, file, project)
+        created = client.submit(spec, idempotency_key=key, project=project)
         if wait:
             from normlab.cli.watching import watch_until_ended
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional, Union
 
 import typer
 
+from normlab.cli.backups import restore_from
 from normlab.cli.completion import job_ids
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, ago, examples, print_json, print_table, size
@@ -37,7 +39,10 @@ def register(app: typer.Typer) -> None:
     )(rm)
     app.command(
         epilog=examples(
-            "normlab ls --trash", "normlab restore 5f0c9a41", "normlab restore --study 5f0c9a41"
+            "normlab ls --trash",
+            "normlab restore 5f0c9a41",
+            "normlab restore --study 5f0c9a41",
+            "normlab restore --from /backups/monday --into /var/lib/normlab   (a backup)",
         )
     )(restore)
     app.command(epilog=examples("normlab gc --dry-run", "normlab gc"))(gc)
@@ -68,9 +73,19 @@ def restore(
     ctx: typer.Context,
     jobs: Optional[List[str]] = _Jobs,
     study: Optional[List[str]] = _Studies,
+    backup: Optional[Path] = typer.Option(
+        None, "--from", help="Instead, restore the stack of this backup, on this host."
+    ),
+    into: Optional[Path] = typer.Option(
+        None, help="With --from: the new stack's data folder; default: that of `normlab up`."
+    ),
     as_json: bool = AsJson,
 ) -> None:
-    """Take jobs, or studies with their jobs, out of the trash."""
+    """Take jobs, or studies with their jobs, out of the trash; or restore a backup."""
+    if backup is not None:
+        _refuse_both(jobs, study)
+        restore_from(backup, into or ctx.find_root().obj.data_dir, as_json=as_json)
+        return
     _refuse_nothing(jobs, study)
     with connect(ctx) as client:
         back: List[Union[JobDetail, StudyRecord]] = []
@@ -110,6 +125,11 @@ def usage(ctx: typer.Context, as_json: bool = AsJson) -> None:
         return
     rows = [(one.owner, one.jobs, size(one.bytes), size(one.trashed_bytes)) for one in found]
     print_table(["owner", "jobs", "files", "of them in the trash"], rows)
+
+
+def _refuse_both(jobs: Optional[List[str]], study: Optional[List[str]]) -> None:
+    if jobs or study:
+        raise InvalidSpec("--from restores a whole stack; name a backup, or jobs and studies")
 
 
 def _refuse_nothing(jobs: Optional[List[str]], study: Optional[List[str]]) -> None:

@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
             "normlab up",
             "normlab up --slots 2 --port 9000",
             "normlab up --device cpu --device ipu",
+            "normlab up --host 0.0.0.0 --tls-cert lab.pem --tls-key lab.key   (HTTPS)",
             "normlab up --with my_norms.py   (a file or folder with layers of your own)",
             "NORMLAB_DATABASE_URL=postgresql://... normlab up   (your own server)",
         )
@@ -45,6 +46,13 @@ def up(
     device: List[str] = typer.Option(
         [], help=f"{NAMES} (repeatable): one worker for each; default: cpu."
     ),
+    root_path: Optional[str] = typer.Option(
+        None, help="Path below which a proxy shows it, such as /normlab."
+    ),
+    tls_cert: Optional[Path] = typer.Option(
+        None, exists=True, help="Certificate chain (PEM), for HTTPS."
+    ),
+    tls_key: Optional[Path] = typer.Option(None, exists=True, help="Its private key (PEM)."),
     plugin: List[Path] = typer.Option(
         [],
         "--with",
@@ -58,6 +66,7 @@ def up(
     require_server()
     given: Dict[str, object] = {"PORT": port, "HOST": host, "SLOTS": slots}
     given["DATA_DIR"] = data_dir or ctx.find_root().obj.data_dir
+    given.update(ROOT_PATH=root_path, TLS_CERT=tls_cert, TLS_KEY=tls_key)
     given["DEVICES"] = ",".join(device) or None
     given["PLUGINS"] = os.pathsep.join(str(path.absolute()) for path in plugin) or None
     told: Dict[str, str] = {f"NORMLAB_{k}": str(v) for k, v in given.items() if v is not None}

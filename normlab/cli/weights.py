@@ -46,7 +46,9 @@ def weights(
     ),
     names: bool = typer.Option(False, "--list", help="Write nothing; list the tensors."),
     data_root: Optional[Path] = typer.Option(
-        None, help="torch-export: the folder of datasets that are files."
+        None,
+        envvar="NORMLAB_DATA_ROOT",
+        help="torch-export: the folder of datasets that are files; default: that of the stack.",
     ),
     trust_code: bool = typer.Option(
         False, "--trust-code", help="torch-export: run the plugins that the job uses, here."
@@ -96,7 +98,7 @@ def _export(ctx: typer.Context, order: Dict[str, Any]) -> None:
         raise InvalidSpec("--format torch-export needs torch here; pip install 'normlab[train]'")
     address = resolve(ctx.find_root().obj)
     asked = json.dumps({**order, "url": address.url, "token": address.token})
-    command = [sys.executable, "-m", "normlab.loading.export"]
+    command = [sys.executable, "-m", "normlab.trained.export"]
     done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:

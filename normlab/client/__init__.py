@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from normlab.client.notebooks import runs, stack
 from normlab.client.session import Client
 
-__all__ = ["Client"]
+__all__ = ["Client", "runs", "stack"]

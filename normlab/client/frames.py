@@ -25,7 +25,7 @@ def frame(study: StudyDetail, tables: Sequence[ResultTable]) -> pd.DataFrame:
     import pandas as pd  # large, and only this function needs it
 
     paths = typed_columns([cell.coordinates for cell in study.grid])
-    columns = {path: pd.Series(values, dtype=_dtype(values)) for path, values in paths.items()}
+    columns = {path: pd.Series(values, dtype=dtype(values)) for path, values in paths.items()}
     columns["seed"] = pd.Series([cell.seed for cell in study.grid], dtype="int64")
     columns["job"] = pd.Series([cell.job for cell in study.grid], dtype="string")
     columns["state"] = pd.Series([cell.state for cell in study.grid], dtype="category")
@@ -36,7 +36,8 @@ def frame(study: StudyDetail, tables: Sequence[ResultTable]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _dtype(values: List[Any]) -> str:
+def dtype(values: List[Any]) -> str:
+    """Return the type of pandas for *values*, which are of one type, and None."""
     types = {type(value) for value in values}
     kinds = types - {type(None)}
     if not kinds:

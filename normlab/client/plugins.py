@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 from normlab.client.transport import Transport
 from normlab.errors import InvalidSpec
@@ -22,11 +22,15 @@ class Plugins:
         """Return the plugins of the stack, and the operator's that cannot be used."""
         return PluginList.model_validate_json(self.transport.send("GET", "/plugins").content)
 
-    def upload(self, path: Union[str, Path]) -> PluginRecord:
+    def upload(self, path: Union[str, Path], project: Optional[str] = None) -> PluginRecord:
         """
         Upload a file or a folder; its `digest` goes into `code` of a job.
 
-        The same content is uploaded once, whatever its name and whoever has it.
+        The same content is kept once, whatever its name and whoever has it.
+
+        Args:
+            path: of the file or folder.
+            project: whose members see it; None: `default`, or the only one that you may submit to.
 
         Raises:
             NotFound: nothing is at *path*.
@@ -41,13 +45,13 @@ class Plugins:
                 files[name] = content.decode()
             except UnicodeDecodeError as e:
                 raise InvalidSpec(f"{path}: {name} is no text in UTF-8; keep data elsewhere") from e
-        return self.send(PluginUpload(name=source.name, files=files, origin=origin_of(path)))
+        made = PluginUpload(name=source.name, files=files, origin=origin_of(path))
+        return self.send(made, project)
 
-    def send(self, upload: PluginUpload) -> PluginRecord:
+    def send(self, upload: PluginUpload, project: Optional[str] = None) -> PluginRecord:
         """Upload files that are read already."""
-        answer = self.transport.send(
-            "POST", "/plugins", json=upload.model_dump(mode="json"), repeatable=True
-        )
+        body, params = upload.model_dump(mode="json"), {"project": project}
+        answer = self.transport.send("POST", "/plugins", json=body, params=params, repeatable=True)
         return PluginRecord.model_validate_json(answer.content)
 
     def source(self, digest: str) -> PluginSource:

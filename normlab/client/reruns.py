@@ -6,15 +6,15 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Dict, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from normlab.client.session import Client
 from normlab.errors import Conflict
 from normlab.records import JobCreated, JobDetail
 from normlab.records.plugins import PluginUpload
+from normlab.specs.timings import is_timing
 
 WEIGHTS = "weights.safetensors"
-_OF_MACHINES = ("time/", "device/", "train/images_per_s")
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,17 @@ class Comparison:
     differences: List[str] = field(default_factory=list)
 
 
-def start_again(job: JobDetail, source: Client, target: Client) -> JobCreated:
+def start_again(
+    job: JobDetail, source: Client, target: Client, project: Optional[str] = None
+) -> JobCreated:
     """
     Queue *job* of *source* once more at *target*, with its code and its number of threads.
+
+    Args:
+        job: that has succeeded.
+        source: where it is.
+        target: the same client, or one of another stack.
+        project: where it belongs at *target*; None: on the same stack to the project of *job*.
 
     Raises:
         Conflict: the job has not succeeded, so there is nothing to compare with; or it starts from
@@ -48,11 +56,12 @@ def start_again(job: JobDetail, source: Client, target: Client) -> JobCreated:
         _refuse_if_bound(job)
         for digest in job.spec.code:
             source_of = source.plugins.source(digest)
-            target.plugins.send(PluginUpload(name=source_of.name, files=source_of.files))
+            target.plugins.send(PluginUpload(name=source_of.name, files=source_of.files), project)
     spec = job.spec.model_dump(mode="json")
     spec["threads"] = _environment(job).get("threads", spec["threads"])
     spec["name"] = f"rerun of {job.name or job.id}"[:200]
-    return target.submit(spec)
+    here = job.project if source is target else None
+    return target.submit(spec, project=project or here)
 
 
 def _refuse_if_bound(job: JobDetail) -> None:
@@ -71,13 +80,14 @@ def compare(before: JobDetail, now: JobDetail, source: Client, target: Client) -
     names = sorted(set(then) | set(today))
     metrics = [(n, then.get(n), today.get(n)) for n in names if then.get(n) != today.get(n)]
     same = not metrics and _weights(before, source) == _weights(now, target)
-    differences = list(_differences(_environment(before), _environment(now)))
+    then_in, now_in = _environment(before), _environment(now)
+    differences = [*_packs(then_in, now_in), *_differences(then_in, now_in)]
     return Comparison(same and now.state == "succeeded", metrics, differences)
 
 
 def _last_values(job: JobDetail) -> Dict[str, Any]:
     """Return the last value of each metric that is not a measure of time or of the machine."""
-    return {n: found.value for n, found in job.last.items() if not n.startswith(_OF_MACHINES)}
+    return {n: found.value for n, found in job.last.items() if not is_timing(n)}
 
 
 def _environment(job: JobDetail) -> Dict[str, Any]:
@@ -93,6 +103,14 @@ def _weights(job: JobDetail, client: Client) -> bytes:
     head = json.loads(content[8:end])
     head.pop("__metadata__", None)  # the specification, whose name differs
     return json.dumps(head, sort_keys=True).encode() + content[end:]
+
+
+def _packs(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    if before.get("packed") != now.get("packed"):
+        yield (
+            "numbers of a job in a pack agree with those alone, or in another pack, to rounding "
+            "and not to the bit; where bits matter, give the study pack: off"
+        )
 
 
 def _differences(

@@ -23,8 +23,11 @@ from typing import (
 import httpx
 
 from normlab.client import references, streams
+from normlab.client.inside import Inside
+from normlab.client.limits import Limits
 from normlab.client.pages import all_items
 from normlab.client.plugins import Plugins
+from normlab.client.projects import Projects
 from normlab.client.studies import Studies
 from normlab.client.tokens import Tokens, audit
 from normlab.client.transport import AnyRecord, Transport
@@ -50,7 +53,9 @@ from normlab.records import (
     Validation,
 )
 from normlab.records.access import AuditRecord
+from normlab.records.outlook import OutlookRecord
 from normlab.specs.jobs import JobSpec
+from normlab.stacks.connection import Connection
 
 # between two requests for a log that is followed
 FOLLOW_S = 0.5
@@ -69,6 +74,7 @@ class Client:
         tries: the number of tries for a request that may be repeated; 1 never repeats.
         http: another transport of httpx, for tests.
         sleep: waits between tries.
+        certificate: the file of the server's certificate, if no authority has signed it.
 
     A job or study is given by its id, or by a unique beginning or end of it; `job_id` completes
     such a part. A study may also be given by its name, if it is unique among yours. Every method
@@ -85,15 +91,30 @@ class Client:
         tries: int = 5,
         http: Optional[httpx.BaseTransport] = None,
         sleep: Callable[[float], None] = time.sleep,
+        certificate: Union[str, Path, None] = None,
     ) -> None:
         self.transport = Transport(
-            url, token, timeout_s=timeout_s, tries=tries, http=http, sleep=sleep
+            url,
+            token,
+            timeout_s=timeout_s,
+            tries=tries,
+            http=http,
+            sleep=sleep,
+            certificate=None if certificate is None else Path(certificate),
         )
         self.studies = Studies(self.transport)
         self.tokens = Tokens(self.transport)
         self.plugins = Plugins(self.transport)
+        self.projects = Projects(self.transport)
+        self.limits = Limits(self.transport)
         self.trash = Trash(self.transport)
         self.job_id = references.jobs(self.transport).full
+        self.inside = Inside(self.transport, self.job_id)
+
+    @classmethod
+    def of(cls, found: Connection, **how: Any) -> Client:
+        """Return a client of the stack that *found* connects to; *how* is that of `Client`."""
+        return cls(found.url, found.token, certificate=found.certificate, **how)
 
     def __enter__(self) -> Client:
         return self
@@ -110,18 +131,24 @@ class Client:
         """Close the connections."""
         self.transport.close()
 
-    def submit(self, spec: AnySpec, *, idempotency_key: Optional[str] = None) -> JobCreated:
+    def submit(
+        self,
+        spec: AnySpec,
+        *,
+        idempotency_key: Optional[str] = None,
+        project: Optional[str] = None,
+    ) -> JobCreated:
         """
         Queue a job; after a lost answer the request is repeated, but there is only one job.
 
         Args:
             spec: a JobSpec, or a dictionary that the server checks.
             idempotency_key: two submissions with the same key are one job; None: a new key.
+            project: where it belongs; None: `default`, or the only one that you may submit to.
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        return self.transport.record(
-            JobCreated, "POST", "/jobs", json=_body(spec), headers=headers, repeatable=True
-        )
+        how: Any = {"json": _body(spec), "headers": headers, "params": {"project": project}}
+        return self.transport.record(JobCreated, "POST", "/jobs", repeatable=True, **how)
 
     def validate(self, spec: AnySpec) -> Validation:
         """Check a job and return what would run where, without queueing it."""
@@ -145,7 +172,7 @@ class Client:
 
         Args:
             limit: the largest number of jobs; None: all.
-            filters: state, device, normalizer, study, sort, as in `GET /v1/jobs`.
+            filters: state, device, normalizer, study, project, sort, as in `GET /v1/jobs`.
         """
 
         def ask(cursor: Optional[str], size: int) -> Tuple[List[JobRecord], Optional[str]]:
@@ -153,6 +180,10 @@ class Client:
             return page.jobs, page.next_cursor
 
         return all_items(ask, limit)
+
+    def outlook(self, job: str) -> OutlookRecord:
+        """Return the time left for *job*, its place in the queue, and what would change it."""
+        return self.transport.record(OutlookRecord, "GET", f"/jobs/{self.job_id(job)}/outlook")
 
     def cancel(self, job: str) -> JobRecord:
         """Ask a job to stop; a running one first writes a checkpoint."""
@@ -170,6 +201,7 @@ class Client:
         max_steps: Optional[int] = None,
         anyway: bool = False,
         idempotency_key: Optional[str] = None,
+        project: Optional[str] = None,
     ) -> JobCreated:
         """
         Queue a longer job that goes on from the last checkpoint of *job*, which has ended.
@@ -181,6 +213,7 @@ class Client:
             anyway: accept that the result differs from that of one longer job, as it does if the
                 schedule follows the length of the training.
             idempotency_key: two requests with the same key are one job; None: a new key.
+            project: where it belongs; None: that of *job*.
 
         Raises:
             InvalidSpec: it is not longer, or would differ from one longer job; with the reason.
@@ -189,9 +222,8 @@ class Client:
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         asked = {"epochs": epochs, "max_steps": max_steps, "anyway": anyway}
         path = f"/jobs/{self.job_id(job)}/continue"
-        return self.transport.record(
-            JobCreated, "POST", path, json=asked, headers=headers, repeatable=True
-        )
+        how: Any = {"json": asked, "headers": headers, "params": {"project": project}}
+        return self.transport.record(JobCreated, "POST", path, repeatable=True, **how)
 
     def metrics(
         self,

@@ -48,21 +48,23 @@ class Studies:
         self.transport = transport
         self.study_id = references.studies(transport).full
 
-    def create(self, spec: AnyStudy) -> StudyRecord:
+    def create(self, spec: AnyStudy, project: Optional[str] = None) -> StudyRecord:
         """
         Queue every cell of a study; the same specification is the same study.
 
         A large study is accepted as a whole, and `queueing` until its last cell is queued.
-        """
-        return self.transport.record(
-            StudyRecord, "POST", "/studies", json=_body(spec), repeatable=True
-        )
 
-    def preview(self, spec: AnyStudy) -> StudyPreview:
-        """Return what a study would run, without queueing anything."""
-        return self.transport.record(
-            StudyPreview, "POST", "/studies:preview", json=_body(spec), repeatable=True
-        )
+        Args:
+            spec: a StudySpec, or a dictionary that the server checks.
+            project: where it belongs; None: `default`, or the only one that you may submit to.
+        """
+        how: Any = {"json": _body(spec), "params": {"project": project}, "repeatable": True}
+        return self.transport.record(StudyRecord, "POST", "/studies", **how)
+
+    def preview(self, spec: AnyStudy, project: Optional[str] = None) -> StudyPreview:
+        """Return what a study would run in *project*, without queueing anything."""
+        how: Any = {"json": _body(spec), "params": {"project": project}, "repeatable": True}
+        return self.transport.record(StudyPreview, "POST", "/studies:preview", **how)
 
     def extend(self, study: str, spec: AnyStudy) -> StudyRecord:
         """Extend a study to a larger grid; only the new cells are queued."""
@@ -79,11 +81,11 @@ class Studies:
         """Return a study without its cells, however large it is."""
         return self._detail(study, cells=0)
 
-    def list(self) -> Iterator[StudyRecord]:
-        """Iterate over studies, newest first, page by page."""
+    def list(self, project: Optional[str] = None) -> Iterator[StudyRecord]:
+        """Iterate over studies, or those of *project*, newest first, page by page."""
 
         def ask(cursor: Optional[str], size: int) -> Tuple[Sequence[StudyRecord], Optional[str]]:
-            params = {"cursor": cursor, "limit": size}
+            params = {"cursor": cursor, "limit": size, "project": project}
             page = self.transport.record(StudyPage, "GET", "/studies", params=params)
             return page.studies, page.next_cursor
 

@@ -35,6 +35,7 @@ class Transport:
         tries: the number of tries for a request that may be repeated.
         http: another transport of httpx, for tests.
         sleep: waits between tries.
+        certificate: the server has exactly this one; None: one that the system trusts.
 
     Raises:
         InvalidSpec: *url* is not the address of a server.
@@ -49,12 +50,15 @@ class Transport:
         tries: int = 5,
         http: Optional[httpx.BaseTransport] = None,
         sleep: Callable[[float], None] = time.sleep,
+        certificate: Optional[Path] = None,
     ) -> None:
         self.url = _checked(url)
         self.tries = tries
         self.sleep = sleep
         timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0))
-        self.client = http_client(self.url + API, transport=http, timeout=timeout)
+        self.client = http_client(
+            self.url + API, transport=http, timeout=timeout, certificate=certificate
+        )
         if token:
             self.client.headers["Authorization"] = f"Bearer {token}"
 

@@ -87,7 +87,8 @@ class MlflowServer:
     def _created(self, experiment: str, run: Run) -> Dict[str, Any]:
         job = run.job
         tags = {_TAG: job.id, "normlab.device": job.device, "normlab.owner": job.owner,
-                "normlab.runtime": job.runtime or "", "normlab.study": job.study or ""}  # fmt: skip
+                "normlab.runtime": job.runtime or "", "normlab.study": job.study or "",
+                "normlab.packed": str(job.packed or "")}  # fmt: skip
         body = {
             "experiment_id": experiment,
             "run_name": run.label,

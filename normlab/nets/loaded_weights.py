@@ -58,7 +58,10 @@ def load_state(
     wrong = _misfits(own, {n: t for n, t in state.items() if n not in fresh}, fresh)
     if wrong:
         rest = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        rule = f"{source} does not fit {type(net).__name__}: {'; '.join(wrong[:_SHOWN])}{rest}"
+        rule = (
+            f"{source} does not fit {type(net).__name__}: {'; '.join(wrong[:_SHOWN])}{rest}; name "
+            "another file, or use init_from, with patterns of what may be missing and unused"
+        )
         raise InvalidSpec.of([FieldProblem(field, rule)])
     net.load_state_dict({**state, **{n: own[n] for n in fresh}})
     return tuple(fresh)

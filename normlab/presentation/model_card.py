@@ -6,8 +6,7 @@ from typing import Dict, List
 
 from normlab.plain_text import shown
 from normlab.records import JobDetail
-
-_OF_MACHINES = ("time/", "device/", "train/images_per_s")
+from normlab.specs.timings import is_timing
 
 
 def model_card(job: JobDetail, file: str, sha256: str) -> str:
@@ -32,6 +31,7 @@ def model_card(job: JobDetail, file: str, sha256: str) -> str:
                 "job": f"`{job.id}`",
                 "fingerprint": f"`{job.fingerprint}`",
                 "device": job.runtime or job.device,
+                **({} if job.packed is None else {"packed": str(job.packed)}),
             },
             "what",
         ),
@@ -52,7 +52,7 @@ def model_card(job: JobDetail, file: str, sha256: str) -> str:
 
 def _metrics(job: JobDetail) -> Dict[str, str]:
     last = {name: found.value for name, found in sorted(job.last.items())}
-    return {n: f"{v!r}" for n, v in last.items() if not n.startswith(_OF_MACHINES)}
+    return {n: f"{v!r}" for n, v in last.items() if not is_timing(n)}
 
 
 def _environment(job: JobDetail) -> Dict[str, str]:

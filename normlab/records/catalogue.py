@@ -21,8 +21,11 @@ class WorkerRecord(BaseModel):
     description: str = Field(description="the device's own name")
     memory_bytes: Union[int, None]
     versions: Dict[str, str]
-    able: bool = Field(True, description="whether its host has the device itself")
-    why: str = Field("", description="what its host reports about the device")
+    able: bool = Field(
+        True, description="whether it takes jobs: its host has the device, and it is of our release"
+    )
+    why: str = Field("", description="what its host reports about the device, or why not")
+    version: Union[str, None] = Field(None, description="of normlab; null: an earlier release")
     cannot_load: Dict[str, str] = Field(
         default_factory=dict, description="plugins of the operator's, with the reason"
     )

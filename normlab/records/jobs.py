@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Literal, Union
 
 from pydantic import BaseModel, Field
 
+from normlab.records.as_html import job_facts
 from normlab.records.findings import LastValue
 from normlab.specs.jobs import AcceptedSpec
 
@@ -28,6 +29,7 @@ class JobRecord(BaseModel):
     id: str
     name: Union[str, None]
     owner: str
+    project: str = "default"
     state: JobState
     normalizer: str
     proxy: bool
@@ -42,6 +44,9 @@ class JobRecord(BaseModel):
     runtime: Union[str, None] = Field(description="what runs it, once it has started")
     timing_valid: bool = Field(
         description="false if the speed is that of an emulation, or of a pack of jobs"
+    )
+    packed: Union[int, None] = Field(
+        None, description="jobs that were trained as one with it, itself among them; null: alone"
     )
     priority: int
     attempt: int = Field(description="attempts begun")
@@ -61,6 +66,9 @@ class JobRecord(BaseModel):
     study: Union[str, None]
     fingerprint: str
     last: Dict[str, LastValue]
+
+    def _repr_html_(self) -> str:
+        return job_facts(self)
 
 
 class HostRecord(BaseModel):

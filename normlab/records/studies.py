@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Union
 
 from pydantic import BaseModel, Field
 
+from normlab.records.as_html import study_facts
 from normlab.specs.studies import StudySpec
 
 
@@ -27,6 +28,7 @@ class StudyRecord(BaseModel):
     id: str
     name: str
     owner: str
+    project: str = "default"
     state: str = Field(
         description="active, paused, cancelled, failed, or complete: every cell succeeded; "
         "queueing while cells are planned, and cancelling while some have not been cancelled yet"
@@ -38,6 +40,9 @@ class StudyRecord(BaseModel):
     paths: List[str] = Field(description="paths that vary besides the seed")
     reason: Union[str, None] = Field(None, description="why it failed, or does not continue now")
     trashed_at: Union[datetime, None] = Field(None, description="since when it is in the trash")
+
+    def _repr_html_(self) -> str:
+        return study_facts(self)
 
 
 class StudyDetail(StudyRecord):
@@ -94,7 +99,9 @@ class StudyPreview(BaseModel):
     cells: int
     excluded: int = Field(description="combinations that a rule of `exclude` leaves out")
     identical: int = Field(description="combinations that compute the same as another cell")
-    reusable: int = Field(description="cells that other jobs of this owner have filled")
+    reusable: int = Field(
+        description="cells that other jobs of this owner have filled, in this project"
+    )
     priority: int
     epochs: int = Field(description="of all cells that would run")
     steps: Union[int, None]

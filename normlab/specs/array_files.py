@@ -30,6 +30,11 @@ class Head(NamedTuple):
     bytes: int = 0
 
 
+_DAMAGED = (
+    zipfile.BadZipFile, KeyError, struct.error, EOFError, UnicodeDecodeError, json.JSONDecodeError,
+)  # fmt: skip
+
+
 def heads(path: Path) -> Dict[str, Head]:
     """
     Return the shape and dtype of each array in the file at *path*.
@@ -40,8 +45,10 @@ def heads(path: Path) -> Dict[str, Head]:
     """
     try:
         return _of_npz(path) if path.suffix == ".npz" else _of_safetensors(path)
-    except (zipfile.BadZipFile, KeyError, struct.error, EOFError, UnicodeDecodeError) as e:
-        raise ValueError(f"is damaged, or no {path.suffix} file: {e}") from e
+    except _DAMAGED as e:
+        raise ValueError(
+            f"is damaged, or no {path.suffix} file ({e}); write or copy it again"
+        ) from e
 
 
 def array(path: Path, key: str) -> np.ndarray[Any, Any]:
@@ -76,10 +83,15 @@ def _of_npz(path: Path) -> Dict[str, Head]:
 
 def _of_safetensors(path: Path) -> Dict[str, Head]:
     with path.open("rb") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
+        begins = file.read(8)
+        if len(begins) < 8:
+            raise EOFError(f"it has {len(begins)} bytes")
+        (size,) = struct.unpack("<Q", begins)
         if size > _MOST_HEAD_BYTES:
-            raise ValueError("is damaged, or no .safetensors file: its head is too long")
+            raise EOFError(f"a head of {size} bytes is too long")
         head = json.loads(file.read(size))
+    if not isinstance(head, dict) or not all(isinstance(one, dict) for one in head.values()):
+        raise EOFError("its head does not name arrays")
     head.pop("__metadata__", None)
     found = {}
     for key, one in head.items():

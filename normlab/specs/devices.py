@@ -160,6 +160,10 @@ def _problems(spec: JobSpec, facts: DeviceFacts) -> Iterator[FieldProblem]:
         able = _those(lambda other: other.collectives is not None)
         rule = f"one process holds all replicas of an {facts.title}; use {able}, or leave it out"
         yield FieldProblem("hosts", rule)
+    if spec.sharding == "full" and facts.collectives is None:
+        able = _those(lambda other: other.collectives is not None)
+        rule = f"one process holds all replicas of an {facts.title}; use {able}, or leave it out"
+        yield FieldProblem("sharding", rule)
     if spec.optimizer.norms_of is not None and not facts.steers_weights:
         able = _those(lambda other: other.steers_weights)
         rule = f"weights are steered on the host, which {facts.kind} does not allow; use {able}"

@@ -8,7 +8,7 @@ from typing import Callable, Container, Iterable, Iterator, List, Optional, Sequ
 from pydantic import ValidationError
 
 from normlab.errors import FieldProblem, refuse
-from normlab.specs import devices, recipe_rules, zoo
+from normlab.specs import devices, recipe_rules, sharding, zoo
 from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
@@ -255,6 +255,11 @@ def _hosts(spec: JobSpec) -> Problems:
         yield FieldProblem("hosts", rule)
 
 
+def _sharding(spec: JobSpec) -> Problems:
+    if spec.sharding == "full":
+        yield from sharding.obstacles(spec)
+
+
 def _device(spec: JobSpec) -> Problems:
     if spec.device != "auto":
         yield from devices.problems(spec, spec.device)
@@ -294,5 +299,6 @@ _RULES: Tuple[Rule, ...] = (
     recipe_rules.optimization,
     _norms,
     _hosts,
+    _sharding,
     _device,
 )

@@ -53,6 +53,7 @@ from normlab.specs.optimization import (
 )
 from normlab.specs.optimizers import OPTIMIZERS
 from normlab.specs.schedules import SCHEDULES
+from normlab.specs.sharding import Sharding
 from normlab.specs.starting_weights import InitFrom
 from normlab.specs.tasks import TASKS
 
@@ -95,6 +96,7 @@ _ADDED_LATER = (
     ("", "freeze"),
     ("", "continues"),
     ("", "hosts"),
+    ("", "sharding"),
 )
 
 
@@ -119,6 +121,11 @@ class JobSpec(Spec):
         ge=1,
         le=MOST_HOSTS,
         description="to divide the replicas among; null: one",
+    )
+    sharding: Union[Sharding, None] = Field(
+        None,
+        description="divide weights, gradients and optimizer state among the replicas: off, full, "
+        "or auto; null: auto, where a replica's memory would not hold them",
     )
     device: Device = Field("auto", description="where to train; auto gives its reason")
     ipu_runtime: IpuRuntime = Field(
@@ -265,6 +272,11 @@ class JobSpec(Spec):
     @classmethod
     def _one_host_is_the_usual(cls, hosts: Union[int, None]) -> Union[int, None]:
         return None if hosts == 1 else hosts  # both are the same job, with one fingerprint
+
+    @field_validator("sharding")
+    @classmethod
+    def _auto_is_the_usual(cls, sharding: Union[Sharding, None]) -> Union[Sharding, None]:
+        return None if sharding == "auto" else sharding
 
     @field_validator("diagnostics")
     @classmethod

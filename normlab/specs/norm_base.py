@@ -41,6 +41,7 @@ class NormSpec(Spec):
     to_keep_activation: ClassVar[str] = ""  # how its activation is left apart, if it can be
     # Why a recorded step cannot be replayed; None: it can.
     graph_refusal: ClassVar[Optional[str]] = "no test has shown that a recording of it is complete"
+    shard_refusal: ClassVar[Optional[str]] = None  # why replicas cannot divide its parameters
     keeps_channels_last: ClassVar[bool] = False  # at no cost, so that tensor cores gain from it
 
     @property

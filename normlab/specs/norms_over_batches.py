@@ -109,6 +109,9 @@ class StreamingNormSpec(ActivationNormSpec):
     source: ClassVar[str] = "Liao, Kawaguchi and Poggio 2016, arXiv:1610.06160"
     layer: ClassVar[Optional[str]] = "normlab.norms.streaming:StreamingNorm"
     graph_refusal: ClassVar[Optional[str]] = "it notices in Python when the weights have changed"
+    shard_refusal: ClassVar[Optional[str]] = (
+        "it notices an update by its weights, and those of a shard are new at each step"
+    )
     batch_dependent: ClassVar[bool] = True
     stateful: ClassVar[bool] = True
     runs_on_ipu: ClassVar[bool] = False

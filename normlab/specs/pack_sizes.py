@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Optional, Union
 
-from normlab.specs.costs import cost, least_memory_bytes
+from normlab.specs.costs import cost, least_memory_bytes, parallel_share
 from normlab.specs.jobs import JobSpec
 
 MOST = 64
@@ -34,12 +34,33 @@ def expected_gain(spec: JobSpec, members: int) -> Optional[float]:
     return members * (calls_s + own_s) / (calls_s + members * own_s)
 
 
-def members_of(spec: JobSpec, asked: PackSize) -> int:
-    """Return how many such runs should be one pack at most; 1: each alone."""
+def members_of(spec: JobSpec, asked: PackSize, memory_bytes: Optional[int] = None) -> int:
+    """
+    Return how many such runs should be one pack at most; 1: each alone.
+
+    Args:
+        memory_bytes: that a process may use; a pack that needs more is made smaller.
+    """
+    least = least_memory_bytes(spec)
+    room = MOST if memory_bytes is None or least == 0 else max(1, memory_bytes // least)
     if asked == "off":
         return 1
-    if asked != "auto":
-        return asked
+    return min(room, _most_by_itself(spec) if asked == "auto" else asked)
+
+
+def members_now(spec: JobSpec, most: int, waiting: int, slots: int) -> int:
+    """Return how many of *waiting* such runs are the next pack, so that *slots* end all soonest."""
+
+    def rounds(members: int) -> float:
+        packs = -(-waiting // members)
+        return -(-packs // slots) * members / (expected_gain(spec, members) or 1.0)
+
+    return min(range(1, min(most, waiting) + 1), key=rounds)
+
+
+def _most_by_itself(spec: JobSpec) -> int:
+    if spec.time_limit_s is not None or _may_be_streamed(spec):
+        return 1  # its time is that of a job alone; only data in memory are shared
     members, gain = 1, 1.0
     while members < _MOST_BY_ITSELF:
         more = expected_gain(spec, 2 * members)
@@ -47,4 +68,10 @@ def members_of(spec: JobSpec, asked: PackSize) -> int:
         if more is None or not fits or more < _DOUBLING * gain:
             break
         members, gain = 2 * members, more
-    return members if gain >= _WORTH else 1
+    by_threads = 1 / (1 - (parallel_share(spec) or 0.0))  # at best: a pack has one
+    return members if gain >= _WORTH * by_threads else 1
+
+
+def _may_be_streamed(spec: JobSpec) -> bool:
+    facts = spec.dataset.facts()
+    return spec.loading.mode == "auto" and (facts is None or facts.streams)

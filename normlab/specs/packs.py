@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Iterator, Optional, Sequence, Set
+from functools import lru_cache
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Type
+
+from pydantic import BaseModel
 
 from normlab.errors import FieldProblem
 from normlab.specs.base import Spec
@@ -13,13 +16,13 @@ from normlab.specs.jobs import JobSpec
 _OWN = {"seed", "name", "priority", "max_attempts", "time_limit_s", "label_smoothing", "schedule"}
 _NUMBERS_OF_OPTIMIZERS = {
     "lr", "lr_reference_batch", "batch_scaling", "momentum", "weight_decay", "decay_normalizers",
-    "clip_norm", "clip_ratio", "beta1", "beta2", "eps", "alpha",
+    "layer_decay", "clip_norm", "clip_ratio", "clip_value", "beta1", "beta2", "eps", "alpha",
 }  # fmt: skip
 _SAME = {
     "normalizer", "model", "dataset", "batch_size", "gradient_accumulation", "device",
     "ipu_runtime", "epochs", "max_steps", "evaluate_every", "optimizer", "augmentation",
-    "precision", "tf32", "deterministic", "threads", "diagnostics", "metrics", "checkpoint",
-    "task",
+    "augmentations", "loss", "ema", "precision", "tf32", "deterministic", "threads",
+    "diagnostics", "metrics", "checkpoint", "loading", "task", "init_from",
 }  # fmt: skip
 _OF_OPTIMIZERS = {*_NUMBERS_OF_OPTIMIZERS, "name", "nesterov", "norm_mode", "norm_ratio_limit"}
 _NETWORKS = (
@@ -35,6 +38,7 @@ _ONLY: Dict[str, Sequence[Any]] = {  # other values have no packed form
     "device": ("auto", "cpu"),
 }
 _OPTIMIZERS = ("sgd", "adamw", "rmsprop")
+_APART = {*_OWN, "normalizer", "optimizer"}
 
 
 def obstacle(specs: Sequence[JobSpec]) -> Optional[FieldProblem]:
@@ -45,18 +49,40 @@ def obstacle(specs: Sequence[JobSpec]) -> Optional[FieldProblem]:
     labels, and in numbers of one kind of normalizer.
     """
     for spec in specs:
-        problem = next(_unknown_in(spec), None)
+        problem = _unknown_in(spec) or _unknown_in_optimizer(spec)
         if problem is not None:
             return problem
-    return next(_differences([_common(spec) for spec in specs]), None)
+    return next(_differences([{**_common(s), **_common_in_optimizer(s)} for s in specs]), None)
 
 
-def common_text(spec: JobSpec) -> str:
-    """Return what the members of a pack have in common, as text: jobs with equal ones fit."""
-    return json.dumps(_common(spec), sort_keys=True, default=str)
+def group_of(spec: JobSpec, *, by_itself: bool) -> Optional[str]:
+    """
+    Return what jobs that can be members of one pack have in common; None: *spec* is in no pack.
+
+    Args:
+        by_itself: nobody asks for a number of members, so those with other numbers of the
+            normalizer, whose layers run one member after the other, are left apart.
+    """
+    if obstacle([spec]) is not None:
+        return None
+    common = {**_common(spec), **_common_in_optimizer(spec)}
+    if by_itself:
+        common["normalizer"] = _plain(spec.normalizer)
+        common["time_limit_s"] = spec.time_limit_s
+    return json.dumps(common, sort_keys=True, default=str)
 
 
-def _unknown_in(spec: JobSpec) -> Iterator[FieldProblem]:
+def is_own(path: str) -> bool:
+    """Return whether members may differ at *path* of their specifications, whatever is there."""
+    part, _, field = path.partition(".")
+    return part in _OWN or (part == "optimizer" and field in _NUMBERS_OF_OPTIMIZERS)
+
+
+def _unknown_in(spec: JobSpec) -> Optional[FieldProblem]:
+    return next(_problems_of(spec), None)
+
+
+def _problems_of(spec: JobSpec) -> Iterator[FieldProblem]:
     for field, values in _ONLY.items():
         value = getattr(spec, field)
         if value not in values:
@@ -66,37 +92,53 @@ def _unknown_in(spec: JobSpec) -> Iterator[FieldProblem]:
         yield _refused("model.name", f"{spec.model.name!r} is none of {known_ones}")
     if spec.model.drops:
         yield _refused("model", "dropout and stochastic depth have no form for packs")
-    if spec.optimizer.name not in _OPTIMIZERS:
-        rule = f"{spec.optimizer.name!r} is none of {', '.join(_OPTIMIZERS)}"
-        yield _refused("optimizer.name", rule)
+    if spec.loading.mode == "stream":
+        yield _refused("loading.mode", "a pack has its data in memory")
     # a field that is newer than these lists may change what an update is
-    for field in _set_in(spec) - {*_OWN, *_SAME, *_ONLY}:
+    for field in _set_in(JobSpec, spec, {*_OWN, *_SAME, *_ONLY}):
         yield _refused(field, "it has no form for packs")
-    for field in _set_in(spec.optimizer) - _OF_OPTIMIZERS:
-        yield _refused(f"optimizer.{field}", "it has no form for packs")
 
 
-def _set_in(part: Spec) -> Set[str]:
-    """Name the fields of *part* that do not have their default."""
-    defaults = {
-        name: field.get_default(call_default_factory=True)
-        for name, field in type(part).model_fields.items()
-    }
-    return {name for name, default in defaults.items() if getattr(part, name) != default}
+def _unknown_in_optimizer(spec: JobSpec) -> Optional[FieldProblem]:
+    optimizer = spec.optimizer
+    if optimizer.name not in _OPTIMIZERS:
+        rule = f"{optimizer.name!r} is none of {', '.join(_OPTIMIZERS)}"
+        return _refused("optimizer.name", rule)
+    for field in _set_in(type(optimizer), optimizer, _OF_OPTIMIZERS):
+        return _refused(f"optimizer.{field}", "it has no form for packs")
+    return None
+
+
+def _set_in(kind: Type[Spec], part: Any, known: Set[str]) -> List[str]:
+    """Name the fields of *part* that do not have their default, besides the *known* ones."""
+    unknown = {name: default for name, default in _defaults(kind).items() if name not in known}
+    return sorted(name for name, default in unknown.items() if getattr(part, name) != default)
+
+
+@lru_cache(maxsize=None)
+def _defaults(kind: Type[Spec]) -> Dict[str, Any]:
+    fields = kind.model_fields.items()
+    return {name: field.get_default(call_default_factory=True) for name, field in fields}
 
 
 def _common(spec: JobSpec) -> Dict[str, Any]:
-    found: Dict[str, Any] = {}
-    for field, value in spec.model_dump().items():
-        if field == "optimizer":
-            rest = {name: own for name, own in value.items() if name not in _NUMBERS_OF_OPTIMIZERS}
-            found.update({f"optimizer.{name}": own for name, own in rest.items()})
-        elif field == "normalizer":
-            rest = {name: own for name, own in value.items() if not _is_number(own)}
-            found.update({f"normalizer.{name}": own for name, own in rest.items()})
-        elif field not in _OWN:
-            found[field] = value
+    """Return what is the same in all members, besides the optimizer's."""
+    fields = [field for field in JobSpec.model_fields if field not in _APART]
+    found = {field: _plain(getattr(spec, field)) for field in fields}
+    options = _plain(spec.normalizer).items()
+    found.update({f"normalizer.{n}": own for n, own in options if not _is_number(own)})
     return found
+
+
+def _common_in_optimizer(spec: JobSpec) -> Dict[str, Any]:
+    options = _plain(spec.optimizer).items()
+    return {f"optimizer.{n}": own for n, own in options if n not in _NUMBERS_OF_OPTIMIZERS}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value.model_dump() if isinstance(value, BaseModel) else value
 
 
 def _differences(members: Sequence[Dict[str, Any]]) -> Iterator[FieldProblem]:

@@ -109,12 +109,7 @@ class InitFrom(Spec):
             raise ValueError("job and file are both given; name one")
         if self.job is None and self.file is None and self.sha256 is None:
             raise ValueError("names no weights; give the id of a job, or a file")
-        found = _finder[0](self) if _finder else self.sha256
-        if self.sha256 not in (None, found):
-            raise ValueError(
-                f"the weights of {self.named} have the SHA-256 {found} now, not {self.sha256}; "
-                "leave sha256 out to use these"
-            )
+        found = _content(self)
         object.__setattr__(self, "sha256", found)  # in place: a caller has this object
         return self
 
@@ -130,6 +125,26 @@ def find_with(finder: Union[Finder, None]) -> None:
     It raises ValueError if there are none, with the reason and the way out.
     """
     _finder[:] = [] if finder is None else [finder]
+
+
+def content_of(file: str, sha256: Union[str, None]) -> Union[str, None]:
+    """
+    Return the SHA-256 of the weights in *file*; *sha256* where nobody can look at them.
+
+    Raises:
+        ValueError: there are none, or they have another; with the reason and the way out.
+    """
+    return _content(InitFrom.model_construct(file=file, sha256=sha256))
+
+
+def _content(start: InitFrom) -> Union[str, None]:
+    found = _finder[0](start) if _finder else start.sha256
+    if start.sha256 not in (None, found):
+        raise ValueError(
+            f"the weights of {start.named} have the SHA-256 {found} now, not {start.sha256}; "
+            "leave sha256 out to use these"
+        )
+    return found
 
 
 def _place(text: str) -> Dict[str, str]:

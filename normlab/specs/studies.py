@@ -105,9 +105,9 @@ class StudySpec(Spec):
     )
     priority: int = Field(0, ge=-100, le=100, description="of every cell's job")
     pack: Union[Literal["auto", "off"], Annotated[int, Field(ge=2, le=MOST)]] = Field(
-        "off",
+        "auto",
         description="train cells that differ in seeds and numbers as one network: up to so many, "
-        "or as many as gain",
+        "or (auto) as many as gain",
     )
 
     @field_validator("axes", mode="before")

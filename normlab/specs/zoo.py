@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar, Dict, Mapping, NamedTuple, Optional, Tuple, Union
 
-from pydantic import ConfigDict, Field, model_validator
-from typing_extensions import Literal
+from pydantic import ConfigDict, Field, model_serializer, model_validator
+from typing_extensions import Literal, Self
 
 from normlab.specs.base import Spec
 from normlab.specs.model_facts import ModelFacts
 from normlab.specs.registries import Registry
+from normlab.specs.starting_weights import content_of
 
 INSTALL = "pip install 'normlab[zoo]'"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # no path, and no address of a hub
@@ -36,6 +37,28 @@ class ZooOptions(Spec):
         pattern=r"^([A-Za-z0-9_-]+[./])+safetensors$",
         description="start with this file below the operator's data root",
     )
+    sha256: Union[str, None] = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="of the file that it starts with: filled in for weights when the job is "
+        "accepted, and to be given with pretrained, whose file lies on the worker",
+    )
+
+    @model_validator(mode="after")
+    def _with_the_content_of_its_weights(self) -> Self:
+        if self.weights is not None:
+            found = content_of(self.weights, self.sha256)
+            object.__setattr__(self, "sha256", found)  # in place: a caller has this object
+        elif self.sha256 is not None and not self.pretrained:
+            raise ValueError("sha256 is of the file in weights, or of pretrained weights; add one")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_a_content_of_nothing(self, write: Any) -> Dict[str, Any]:
+        said: Dict[str, Any] = write(self)
+        if self.sha256 is None:  # a job without it is the job that it was before
+            said.pop("sha256", None)
+        return said
 
     @model_validator(mode="before")
     @classmethod

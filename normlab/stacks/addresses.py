@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
@@ -39,6 +39,14 @@ def data_dir_of(address: Address) -> Path:
     return others[0].data_dir if others else default
 
 
+def datasets_of(address: Address) -> Path:
+    """Return the folder of datasets of the stack that *address* names, as it said when it began."""
+    data_dir = data_dir_of(address)
+    found = running_stack(data_dir)
+    said = None if found is None else found.connection.data_root
+    return data_dir / "datasets" if said is None else Path(said)
+
+
 def resolve(address: Address) -> Connection:
     """
     Complete *address* with the connection of a running stack on this machine.
@@ -48,7 +56,9 @@ def resolve(address: Address) -> Connection:
         InvalidSpec: several stacks are running, and none is named.
     """
     if address.url is not None:
-        return Connection(address.url, address.token or _token_for(address))
+        there = _stack_at(address)
+        own = Connection(address.url) if there is None else there
+        return replace(own, url=address.url, token=address.token or own.token)
     data_dir = data_dir_of(address)
     found = running_stack(data_dir)
     if found is None:
@@ -56,13 +66,14 @@ def resolve(address: Address) -> Connection:
             f"no API is known: no --url, no NORMLAB_URL, no stack of this user runs in "
             f"{data_dir}; start one with `normlab up`"
         )
-    return Connection(found.connection.url, address.token or found.connection.token)
+    left = found.connection
+    return replace(left, token=address.token or left.token)
 
 
-def _token_for(address: Address) -> Optional[str]:
+def _stack_at(address: Address) -> Optional[Connection]:
     one = running_stack(address.data_dir or default_data_dir())
     known = [one] if one is not None else []
     for stack in [*known, *([] if address.data_dir else running_stacks())]:
         if stack.connection.url.rstrip("/") == str(address.url).rstrip("/"):
-            return stack.connection.token
+            return stack.connection
     return None

@@ -14,10 +14,13 @@ FILE_NAME = "connection.json"
 
 @dataclass(frozen=True)
 class Connection:
-    """The address of an API and a token that it knows."""
+    """The address of an API, a token that it knows, and the folder of its datasets on this host."""
 
     url: str
     token: Optional[str] = None
+    data_root: Optional[str] = None
+    certificate: Optional[str] = None
+    """The file with the server's own certificate; None: it serves HTTP."""
 
     def write(self, data_dir: Path) -> Path:
         """Write this connection to *data_dir*, readable only by its owner."""
@@ -30,7 +33,9 @@ def read_connection(data_dir: Path) -> Optional[Connection]:
     """Return the connection that a stack wrote to *data_dir*, or None if there is none."""
     try:
         left = json.loads((data_dir / FILE_NAME).read_text())
-        return Connection(url=str(left["url"]), token=left["token"])
+        # a stack of an older version does not say where its datasets are
+        rest = left.get("data_root"), left.get("certificate")
+        return Connection(str(left["url"]), left["token"], *rest)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

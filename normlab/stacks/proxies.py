@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Optional
 from urllib.parse import urlsplit
 
 import httpx
 
 from normlab.errors import InvalidSpec
+from normlab.stacks.pinned import pinned
 
 
 def is_loopback(url: str) -> bool:
@@ -25,7 +27,11 @@ def is_loopback(url: str) -> bool:
 
 
 def http_client(
-    url: str, *, transport: Optional[httpx.BaseTransport] = None, timeout: httpx.Timeout
+    url: str,
+    *,
+    transport: Optional[httpx.BaseTransport] = None,
+    timeout: httpx.Timeout,
+    certificate: Optional[Path] = None,
 ) -> httpx.Client:
     """
     Return a client whose addresses begin with *url*.
@@ -33,13 +39,21 @@ def http_client(
     HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in upper or lower case, apply to other hosts; a
     proxy cannot reach the loopback interface of this one.
 
+    Args:
+        certificate: the server has exactly this one; None: one that the system trusts.
+
     Raises:
-        InvalidSpec: the environment's proxy cannot be used.
+        InvalidSpec: the environment's proxy, or the certificate, cannot be used.
     """
     direct = is_loopback(url)
+    verify = True if certificate is None else pinned(certificate)
     try:
         return httpx.Client(
-            base_url=url, transport=transport, timeout=timeout, trust_env=not direct
+            base_url=url,
+            transport=transport,
+            timeout=timeout,
+            trust_env=not direct,
+            verify=verify,
         )
     except (ImportError, ValueError, httpx.InvalidURL) as e:
         raise InvalidSpec(

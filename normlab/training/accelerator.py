@@ -74,6 +74,9 @@ class Session(Protocol):
     def evaluated(self) -> nn.Module:
         """Return the model that evaluations use: with averaged weights, or that of `inspect`."""
 
+    def weights(self) -> Dict[str, Tensor]:
+        """Copy parameters and buffers of `evaluated` to the host; replicas are asked at once."""
+
     def state_dict(self) -> Dict[str, Any]:
         """Copy the whole state to the host: tensors and plain numbers in dictionaries."""
 

@@ -106,9 +106,9 @@ def fit(
         started = {**environment, **provenance()}
         reporter.event(Started(step=training.step, environment=started))
         training.run(should_stop)
+        final = session.weights()
         if training.leads:
             last, said = training.results.last, dict(zip(SIZES, sizes))
-            final = session.evaluated()
             reporter.event(write_weights(final, spec, checkpoints.folder, last, said))
     parameters = sum(p.numel() for p in model.parameters())
     return {"parameters": parameters, **training.summary(), **environment}
@@ -269,10 +269,12 @@ class Training:
 
     def _evaluate(self) -> None:
         self.session.prepare(self.rate, self.step / self.steps)
-        if not self.leads:
+        if not self.leads and not self.replicas.sharded:
             return  # the others wait in the next update
-        for name, value in evaluate(self.session, self.data, self.spec).items():
-            self.results.report(name, self.step, value)
+        found = evaluate(self.session, self.data, self.spec)
+        if self.leads:
+            for name, value in found.items():
+                self.results.report(name, self.step, value)
 
     def _report_speed(self) -> None:
         seconds, steps = self.clock.end_epoch()

@@ -17,11 +17,13 @@ class Replicas(Protocol):
     """
     This process among the processes of one training, which all run the same loop.
 
-    *rank* counts from 0; replica 0 reports, evaluates and writes checkpoints.
+    *rank* counts from 0; replica 0 reports, evaluates and writes checkpoints. If the model is
+    *sharded*, each has a part of it, so that all have to evaluate with replica 0.
     """
 
     rank: int
     count: int
+    sharded: bool
 
     def agree(self, decide: Callable[[], int]) -> int:
         """Return the decision of replica 0 in all replicas, at their same call; 0 means none."""
@@ -32,6 +34,7 @@ class Alone:
 
     rank = 0
     count = 1
+    sharded = False
 
     def agree(self, decide: Callable[[], int]) -> int:
         """Return the decision of this process."""

@@ -33,8 +33,11 @@ def _form(params: Groups) -> Dict[str, bool]:
     Choose how an update is computed: fused, or on lists of tensors (torch's "foreach").
 
     A small network's update is mostly overhead, so on a CPU the fused form is used where there
-    is one: since torch 2.4, as is the counting of versions. CUDA's graphs were made for lists.
+    is one: since torch 2.4, as is the counting of versions. CUDA's graphs were made for lists,
+    and SGD on distributed tensors has no fused form.
     """
-    on_cpu = all(p.device.type == "cpu" for group in params for p in group["params"])
+    all_of_them = [p for group in params for p in group["params"]]
+    on_cpu = all(p.device.type == "cpu" for p in all_of_them)
     counts = hasattr(torch.autograd.graph, "increment_version")
-    return {"fused": True} if on_cpu and counts else {"foreach": True}
+    divided = any(hasattr(p, "full_tensor") for p in all_of_them)  # among replicas
+    return {"fused": True} if on_cpu and counts and not divided else {"foreach": True}

@@ -35,7 +35,11 @@ class WeightAverage:
         self._spec = spec
         self._updates = 0
         self._live = model
-        self._pairs = (list(self.model.parameters()), list(model.parameters()))
+        self.pair()
+
+    def pair(self) -> None:
+        """Find the parameters that belong together; again, once they were exchanged in both."""
+        self._pairs = (list(self.model.parameters()), list(self._live.parameters()))
 
     @torch.no_grad()
     def follow(self, progress: float) -> None:

@@ -8,32 +8,31 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
 
 import safetensors.torch
-from torch import nn
+from torch import Tensor
 
 from normlab.events import ArtifactWritten
 from normlab.specs.jobs import JobSpec
+from normlab.specs.timings import is_timing
 from normlab.training.checkpoints import write_whole
 
 NAME = "weights.safetensors"
 SIZES = ("channels", "num_classes", "image_size")
 
 
-_OF_MACHINES = ("time/", "device/", "train/images_per_s")
-
-
 def write_weights(
-    model: nn.Module,
+    tensors: Mapping[str, Tensor],
     spec: JobSpec,
     folder: Path,
     metrics: Optional[Mapping[str, float]] = None,
     sizes: Optional[Mapping[str, int]] = None,
 ) -> ArtifactWritten:
     """
-    Write *model*'s parameters and buffers below *folder*, with a description in the file's head.
+    Write a network's *tensors* below *folder*, with a description in the file's head.
 
     The file is written atomically; an earlier one is replaced.
 
     Args:
+        tensors: parameters and buffers, on the host.
         metrics: their last values; those of the machine are left out, so that the same training
             has the same file.
         sizes: channels and side of the images, and number of classes.
@@ -42,11 +41,8 @@ def write_weights(
         StorageFull: no space is left.
     """
     # each tensor by itself: the format refuses two names for one piece of memory
-    tensors = {
-        name: value.detach().cpu().contiguous().clone()
-        for name, value in model.state_dict().items()
-    }
-    content = safetensors.torch.save(tensors, _described(spec, metrics or {}, sizes or {}))
+    alone = {name: value.contiguous().clone() for name, value in tensors.items()}
+    content = safetensors.torch.save(alone, _described(spec, metrics or {}, sizes or {}))
     path = folder / NAME
     write_whole(path, memoryview(content))
     sha256 = hashlib.sha256(content).hexdigest()
@@ -56,7 +52,7 @@ def write_weights(
 def _described(
     spec: JobSpec, metrics: Mapping[str, float], sizes: Mapping[str, int]
 ) -> Dict[str, str]:
-    kept: Dict[str, Any] = {n: v for n, v in metrics.items() if not n.startswith(_OF_MACHINES)}
+    kept: Dict[str, Any] = {n: v for n, v in metrics.items() if not is_timing(n)}
     return {
         "format": "pt",
         "job": spec.model_dump_json(),

@@ -18,7 +18,7 @@ from service.store.database import Database
 from service.store.identity import parse_id
 
 _STATE = text(
-    "select state, owner, cancel_requested, trashed_at from job where id = :job for update"
+    "select state, owner, project, cancel_requested, trashed_at from job where id = :job for update"
 )
 
 
@@ -73,7 +73,7 @@ def retry_within(connection: Connection, job: UUID, max_queued: int | None = Non
     state = row.state
     if state not in ("failed", "cancelled"):
         raise Conflict(f"job {job} is {state}; only a failed or cancelled job can be tried again")
-    reserve(connection, row.owner, 1, max_queued)
+    reserve(connection, row.owner, row.project, 1, max_queued)
     changes = {
         "forgiven": schema.job.c.attempt,
         "cancel_requested": False,

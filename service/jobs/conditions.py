@@ -31,20 +31,20 @@ from service.jobs.filters import All, Comparison, Either, Filter, Not, Operator,
 from service.store import schema
 
 _j = schema.job.c
-_STUDY_NAME = (
+STUDY_NAME = (
     select(schema.study.c.name)
     .where(schema.study.c.id == _j.study)
     .correlate(schema.job)
     .scalar_subquery()
 )
 # the cells of a study have its name, unless its base sets another
-NAME: ColumnElement[str] = func.coalesce(_j.name, _STUDY_NAME)
+NAME: ColumnElement[str] = func.coalesce(_j.name, STUDY_NAME)
 COLUMNS: Mapping[str, ColumnElement[Any]] = {
     name: schema.job.c[name]
     for name in (
-        "owner", "state", "device", "runtime", "normalizer", "proxy", "model", "dataset",
-        "batch_size", "samples_per_update", "seed", "priority", "attempt", "step", "epoch",
-        "epochs", "worker", "fingerprint",
+        "owner", "project", "state", "device", "runtime", "packed", "normalizer", "proxy", "model",
+        "dataset", "batch_size", "samples_per_update", "seed", "priority", "attempt", "step",
+        "epoch", "epochs", "worker", "fingerprint",
     )
 } | {
     "name": NAME,
@@ -115,10 +115,13 @@ def _column(name: str, value: Value) -> ColumnElement[Any]:
     if "/" in name:
         return _typed(_metric(name), name, value)
     if name == "study" and not _is_id(value):
-        return _typed(_STUDY_NAME, name, value)
+        return _typed(STUDY_NAME, name, value)
     if name in COLUMNS:
         return _typed(COLUMNS[name], name, value)
     known = {*COLUMNS, *field_names(JobSpec)}
+    whole = [path for path in known if path.endswith(f".{name}")]
+    if name not in known and len(whole) == 1:  # such as lr, of optimizer.lr
+        return _in_spec(whole[0], value)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         said = ", ".join(near or sorted([*COLUMNS, *JobSpec.model_fields]))

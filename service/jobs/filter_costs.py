@@ -26,7 +26,7 @@ def refuse_costly(of: Filter, columns: Container[str]) -> None:
         columns: names that are columns of the table; other names are fields of the spec.
     """
     cost = 0
-    for comparison, depth in _comparisons(of):
+    for comparison, depth in comparisons(of):
         cost += _cost(comparison, columns)
         if depth > MOST_DEPTH:
             rule = f"nested more than {MOST_DEPTH} levels deep; write it with fewer `not`"
@@ -40,7 +40,8 @@ def refuse_costly(of: Filter, columns: Container[str]) -> None:
         raise FilterTooCostly(f"filter: {rule}", [FieldProblem("filter", rule)])
 
 
-def _comparisons(of: Filter) -> Iterator[tuple[Comparison, int]]:
+def comparisons(of: Filter) -> Iterator[tuple[Comparison, int]]:
+    """Yield the comparisons in *of*, with the depth at which each stands."""
     waiting: list[tuple[Filter, int]] = [(of, 0)]
     while waiting:
         found, depth = waiting.pop()

@@ -20,7 +20,7 @@ from normlab.errors import InvalidSpec
 from normlab.events import Failed, Finished
 from normlab.records import HostRecord, JobState
 from normlab.specs.jobs import JobSpec
-from service.jobs import states
+from service.jobs import states, tallies
 from service.jobs.turns import Unjudged, in_turn, judging
 from service.plugins.abilities import Ability
 from service.store import events, schema
@@ -33,6 +33,7 @@ class Checkpoint:
 
     step: int
     path: str
+    """In the folder of job folders."""
     sha256: str
 
 
@@ -54,6 +55,8 @@ class Lease:
     """By seat, the leader's first; empty if there are no others."""
     mates: tuple[Lease, ...] = ()
     """Of the jobs that this worker trains with it as one pack."""
+    request: str | None = None
+    """That submitted the job."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class Renewal:
 
 
 _TAKEN = text("""
-    select attempt, owner, spec, time_limit_s - ran_s as time_left_s from job where id = :job
+    select attempt, owner, spec, request, time_limit_s - ran_s as time_left_s
+    from job where id = :job
 """)
 _SERVE = text(
     "update turn set served_at = clock_timestamp() where device = :device and owner = :owner"
@@ -82,15 +86,16 @@ _RENEW = text("""
     where id = :job and attempt = :attempt and state = 'running' returning cancel_requested
 """)
 _HOLD = "select 1 from job where id = %s and attempt = %s and state = 'running' for no key update"
-_END_ATTEMPT = text("""
+_END_ATTEMPT = text(f"""
     with ended as (
         update attempt set ended_at = least(clock_timestamp(), cast(:no_later as timestamptz)),
             outcome = :outcome, failure_kind = :failure_kind, message = :message
         where job = :job and number = :attempt and ended_at is null
-        returning ended_at - started_at as ran
+        returning ended_at - started_at as ran,
+            (select device from job where id = :job) as device
     ), freed as (
         delete from seat where job = :job
-    )
+    ), counted as ({tallies.ATTEMPT.format(source="ended")})
     update job set ran_s = ran_s + greatest(0, extract(epoch from ended.ran))
     from ended where id = :job
 """)
@@ -185,6 +190,7 @@ def take(
         resume=tuple(Checkpoint(c.step, c.path, c.sha256) for c in resume),
         time_left_s=row.time_left_s,
         hosts=tuple(hosts),
+        request=row.request,
     )
 
 
@@ -238,24 +244,56 @@ def fail(database: Database, claim: Lease, failed: Failed, backoff_s: float = 0.
         return _end(connection, claim.job, claim.attempt, failed, backoff_s)
 
 
-def release(database: Database, claim: Lease, message: str = "its worker is leaving") -> bool:
-    """Give the job back to the queue; the attempt does not count. False if *claim* is over."""
+def release(
+    database: Database,
+    claim: Lease,
+    message: str = "its worker is leaving",
+    pack_limit: int | None = None,
+) -> bool:
+    """
+    Give the job back to the queue; the attempt does not count. False if *claim* is over.
+
+    Args:
+        pack_limit: most members of a pack with it from now on, as its pack failed; 1: alone.
+    """
     with database.begin() as connection:
         if not hold(connection, claim):
             return False
-        _end_attempt(connection, claim.job, claim.attempt, "released", message=message)
-        cancel = connection.execute(_LEFT, {"job": claim.job}).one().cancel_requested
-        forgiven = schema.job.c.forgiven + 1
-        changes = {"worker": None, "lease_until": None} | ({} if cancel else {"forgiven": forgiven})
-        return states.move(
-            connection,
-            claim.job,
-            ["running"],
-            "cancelled" if cancel else "queued",
-            attempt=claim.attempt,
-            changes=changes,
-            payload={"cause": "released", "message": message},
-        )
+        job, attempt = claim.job, claim.attempt
+        return give_back(connection, job, attempt, message, pack_limit=pack_limit)
+
+
+def give_back(
+    connection: Connection,
+    job: UUID,
+    attempt: int,
+    message: str,
+    no_later: Any = None,
+    pack_limit: int | None = None,
+) -> bool:
+    """
+    Give *job*, locked and running at *attempt*, back to the queue; the attempt does not count.
+
+    Args:
+        no_later: when the attempt ended, if it was before now.
+        pack_limit: as of `release`.
+    """
+    _end_attempt(connection, job, attempt, "released", message=message, no_later=no_later)
+    cancel = connection.execute(_LEFT, {"job": job}).one().cancel_requested
+    changes: dict[str, Any] = {"worker": None, "lease_until": None}
+    if not cancel:
+        changes["forgiven"] = schema.job.c.forgiven + 1
+    if pack_limit is not None:
+        changes["pack_limit"] = pack_limit
+    return states.move(
+        connection,
+        job,
+        ["running"],
+        "cancelled" if cancel else "queued",
+        attempt=attempt,
+        changes=changes,
+        payload={"cause": "released", "message": message},
+    )
 
 
 def expired(database: Database) -> list[UUID]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -27,7 +28,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from normlab.errors import FieldProblem, InvalidSpec
+from normlab.errors import FieldProblem, InvalidSpec, NotFound
 from normlab.records import JobPage
 from service.jobs.conditions import NAME, condition
 from service.jobs.filters import parse
@@ -36,6 +37,7 @@ from service.store import schema
 from service.store.cursors import decode_cursor, encode_cursor
 from service.store.database import Database
 from service.store.identity import parse_id
+from service.store.sight import Sight, current
 
 _j = schema.job.c
 _NUMBERS: Mapping[str, ColumnElement[Any]] = {
@@ -51,7 +53,7 @@ _NUMBERS: Mapping[str, ColumnElement[Any]] = {
 _NUMBER = float | None  # as in a cursor
 _TEXTS: Mapping[str, ColumnElement[Any]] = {
     name: schema.job.c[name]
-    for name in ("name", "owner", "state", "device", "normalizer", "model", "dataset")
+    for name in ("name", "owner", "project", "state", "device", "normalizer", "model", "dataset")
 }
 
 
@@ -64,17 +66,23 @@ class JobFilters:
     normalizer: tuple[str, ...] | None = None
     study: str | None = None
     owner: str | None = None
+    project: str | None = None
     name: str | None = None
     """A part of the name of the job, or of its study if it has none; ignores case."""
     where: str | None = None
     """A filter in the language of `service.jobs.filters`."""
     trash: bool = False
     """Those in the trash, instead of the others."""
+    sight: Sight = field(default_factory=current)
+    """Of whoever asks; it is a part of the filters, because queries are remembered by them."""
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Translate the filters into SQL."""
         found: list[ColumnElement[bool]] = []
         found.append(_j.trashed_at.isnot(None) if self.trash else _j.trashed_at.is_(None))
+        found.append(self.sight.condition(_j.project))
+        if self.project is not None:
+            found.append(_j.project == self.project)
         for column, wanted in ((_j.state, self.state), (_j.device, self.device)):
             if wanted is not None:
                 found.append(column.in_(wanted))
@@ -120,13 +128,13 @@ class _Order:
 
 def list_jobs(
     database: Database,
-    filters: JobFilters = JobFilters(),
+    filters: JobFilters | None = None,
     sort: str = "-created_at",
     cursor: str | None = None,
     limit: int = 100,
 ) -> JobPage:
     """
-    Return one page of jobs.
+    Return one page of the jobs in sight.
 
     Args:
         sort: a column, or a metric's name such as `val/accuracy` for its last value; a minus
@@ -139,12 +147,24 @@ def list_jobs(
     if not 1 <= limit <= 1000:
         rule = "must lie between 1 and 1000"
         raise InvalidSpec(f"limit={limit} {rule}", [FieldProblem("limit", rule)])
-    order, query = _page_query(sort, filters, cursor, limit + 1)
+    order, query = _page_query(sort, filters or JobFilters(), cursor, limit + 1)
     with database.autocommit() as connection:
         rows = connection.execute(query).all()
         jobs = records_of(connection, rows[:limit])
     more = len(rows) > limit
     return JobPage(jobs=jobs, next_cursor=_cursor_after(order, rows[limit - 1]) if more else None)
+
+
+def in_sight(database: Database, jobs: Sequence[str]) -> set[str]:
+    """Return those of the ids *jobs* that belong to jobs in sight."""
+    keys: dict[str, UUID] = {}
+    for job in jobs:
+        with suppress(NotFound):  # it cannot be an id
+            keys[job] = parse_id(job)
+    query = select(_j.id).where(_j.id.in_(keys.values()), current().condition(_j.project))
+    with database.autocommit() as connection:
+        found = set(connection.execute(query).scalars())
+    return {job for job, key in keys.items() if key in found}
 
 
 def _order(sort: str) -> _Order:

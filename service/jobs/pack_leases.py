@@ -2,33 +2,45 @@
 Claims of packs: with a job of a study, a worker takes others that can be trained with it.
 
 Each member has a lease of its own, so that it is renewed, cancelled and ended as a job alone.
-Jobs are packed in their first attempt, and again after their worker was drained; after any
-failure a job runs alone, so that one that ends its process cannot take others along twice.
+Jobs are packed in their first attempt, and again after their worker was drained; after a failure
+of its own a job runs alone, and after one of its pack in smaller packs, or alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from normlab.specs.jobs import JobSpec
-from normlab.specs.pack_sizes import PackSize, members_of
-from normlab.specs.packs import obstacle
+from normlab.specs.pack_sizes import MOST, PackSize, members_now, members_of
+from normlab.specs.packs import group_of, obstacle
+from normlab.specs.timings import is_timing
 from service.jobs import leases
 from service.jobs.leases import Lease
+from service.jobs.running_limits import refusal
 from service.jobs.turns import CLAIMABLE
 from service.store.database import Database
 
 _CANDIDATES = 4  # looked at for each member that is wanted
+_ENOUGH = 2048  # queued jobs, to keep the slots busy: more are not counted
 # the newest checkpoint: members train the same updates
 _STEP = """
     coalesce((select max(step) from artifact
               where artifact.job = {job}.id and artifact.kind = 'checkpoint'), -1)
 """
 _ASKED = text(f"""
-    select study.spec ->> 'pack' as pack, head.study, {_STEP.format(job="head")} as step
+    select coalesce(study.spec ->> 'pack', 'auto') as pack, head.study, head.project,
+        head.pack_limit,
+        coalesce(study.spec #>> '{{search,metric}}', study.spec #>> '{{decide,metric}}') as metric,
+        {_STEP.format(job="head")} as step,
+        (select coalesce(sum(slots), 1) from worker
+            where device = 'cpu' and live_until > clock_timestamp())::int as slots,
+        (select count(*) from (
+            select from job where state = 'queued' and device = 'cpu' limit {_ENOUGH}
+        ) waiting)::int as queued
     from job head join study on study.id = head.study
     where head.id = :job and head.attempt - 1 = head.forgiven
 """)
@@ -36,33 +48,56 @@ _MATES = text(f"""
     select id, spec, {_STEP.format(job="job")} as step from job
     where study = :study and owner = :owner and normalizer = :normalizer and model = :model
         and dataset = :dataset and batch_size = :batch_size and attempt = forgiven and {CLAIMABLE}
+        and coalesce(pack_limit, :members) >= :members
     order by priority desc, created_at, id limit :limit for update skip locked
 """)
 
 
-def with_mates(database: Database, head: Lease, lease_s: float) -> Lease:
-    """Return *head* with the leases of mates that its worker takes now, if its study packs."""
+def with_mates(
+    database: Database, head: Lease, lease_s: float, memory_bytes: int | None = None
+) -> Lease:
+    """
+    Return *head* with the leases of mates that its worker takes now, if its study packs.
+
+    Args:
+        memory_bytes: that a job process may use.
+    """
     if head.device != "cpu" or obstacle([head.spec]) is not None:
         return head
     with database.begin() as connection:
         asked = connection.execute(_ASKED, {"job": head.job}).first()
-        if asked is None or asked.pack is None:
+        if asked is None:
             return head
-        wanted = members_of(head.spec, _size(asked.pack)) - 1
-        if wanted < 1:
+        most = members_of(head.spec, _size(asked), memory_bytes)
+        members = min(most, asked.pack_limit or MOST)
+        if members < 2:
             return head
-        return replace(head, mates=tuple(_mates(connection, head, asked, wanted, lease_s)))
+        return replace(head, mates=tuple(_mates(connection, head, asked, members, lease_s)))
 
 
-def _size(asked: str) -> PackSize:
-    if asked == "auto":
-        return "auto"
-    return int(asked) if asked.isdecimal() else "off"
+def _size(asked: Any) -> PackSize:
+    if asked.pack == "auto":  # a study that looks at times needs those of jobs alone
+        return "off" if is_timing(asked.metric or "") else "auto"
+    return int(asked.pack) if asked.pack.isdecimal() else "off"
 
 
 def _mates(
-    connection: Connection, head: Lease, asked: Any, wanted: int, lease_s: float
+    connection: Connection, head: Lease, asked: Any, members: int, lease_s: float
 ) -> list[Lease]:
+    fitting = _fitting(connection, head, asked, members)
+    if asked.pack == "auto":
+        # slots that other jobs keep busy do not wait for these
+        free = max(1, asked.slots - max(0, asked.queued - len(fitting)))
+        members = members_now(head.spec, members, 1 + len(fitting), free)
+    taken = []
+    for job in fitting[: members - 1]:
+        if refusal(connection, head.owner, asked.project, 1) is not None:
+            break  # the others keep their places in the queue
+        taken.append(leases.take(connection, job, head.device, head.worker, lease_s))
+    return [mate for mate in taken if mate is not None]
+
+
+def _fitting(connection: Connection, head: Lease, asked: Any, members: int) -> list[UUID]:
     spec = head.spec
     values = {
         "study": asked.study,
@@ -70,25 +105,23 @@ def _mates(
         "device": head.device,
         "most_replicas": 1,
         "most_hosts": 1,
-        "unloadable": [],
+        "unloadable": [],  # packs have no plugins and only networks of ours: `obstacle`
+        "full": [],
         "normalizer": spec.normalizer.kind,
         "model": spec.model.name,
         "dataset": spec.dataset.name,
         "batch_size": spec.batch_size,
-        "limit": _CANDIDATES * wanted,
+        "members": members,
+        "limit": _CANDIDATES * members,
     }
-    found: list[Lease] = []
-    for row in connection.execute(_MATES, values).all():
-        if len(found) == wanted:
-            break
-        if row.step == asked.step and _fits(spec, row.spec):
-            mate = leases.take(connection, row.id, head.device, head.worker, lease_s)
-            found += [] if mate is None else [mate]
-    return found
+    by_itself = asked.pack == "auto"
+    group = group_of(spec, by_itself=by_itself)
+    rows = connection.execute(_MATES, values).all()
+    return [r.id for r in rows if r.step == asked.step and _group(r.spec, by_itself) == group]
 
 
-def _fits(spec: JobSpec, stored: Any) -> bool:
+def _group(stored: Any, by_itself: bool) -> str | None:
     try:
-        return obstacle([spec, JobSpec.from_store(stored)]) is None
+        return group_of(JobSpec.from_store(stored), by_itself=by_itself)
     except ValueError:  # its own claim says why it cannot be read
-        return False
+        return None

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from normlab.records import WorkerRecord
 from normlab.specs.devices import DEVICES, KINDS, DeviceFacts, problems, takers
 from normlab.specs.jobs import JobSpec
+from normlab.specs.sharding import share_of
 
 _NOTHING: Mapping[str, str] = {}
 
@@ -137,7 +138,8 @@ def _against(
     too_few = _too_few(facts, spec, serving)
     if too_few or estimate.memory_bytes is None:
         return too_few
-    return too_large(facts.kind, estimate.memory_bytes, [w.memory_bytes for w in serving])
+    needed = share_of(spec, estimate.memory_bytes)
+    return too_large(facts.kind, needed, [w.memory_bytes for w in serving])
 
 
 def _too_few(facts: DeviceFacts, spec: JobSpec, serving: Sequence[WorkerRecord]) -> str | None:

@@ -1,83 +1,152 @@
 """
-The limit on an owner's queued jobs: requests of one owner are counted one after another.
+The limits on the queued jobs of an owner and of a project: requests are counted one after another.
 
-Cells that a study has accepted and not queued yet count as queued.
+Cells that a study has accepted and not queued yet count as queued. A limit that an admin has set
+counts instead of the service's own.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Connection, text
 
 from normlab.errors import QuotaExceeded
+from service.jobs.allowances import MOST
 
-# A request that adds to an owner's queue holds this lock until it commits. Otherwise each of
-# two concurrent requests would not count the other. Far from the limit, requests share the lock.
-_KEY = "hashtextextended('normlab queue of ' || {owner}, 0)"
-LOCK = f"select pg_advisory_xact_lock({_KEY.format(owner='%s')})"
-"""For the driver's own cursor, with the owner."""
-LOCK_SHARED = f"select pg_advisory_xact_lock_shared({_KEY.format(owner='%s')})"
+# A request that adds to a queue holds these locks until it commits, that of the owner first.
+# Otherwise each of two concurrent requests would not count the other. Far from the limits,
+# requests share the locks.
+_OWNER = "hashtextextended('normlab queue of ' || {owner}, 0)"
+_PROJECT = "hashtextextended('normlab queue of the project ' || {project}, 0)"
+_BOTH = (
+    f"select pg_advisory_xact_lock{{shared}}({_OWNER}), pg_advisory_xact_lock{{shared}}({_PROJECT})"
+)
+LOCK = _BOTH.format(shared="", owner="%(owner)s::text", project="%(project)s::text")
+"""For the driver's own cursor, with the owner and the project."""
+LOCK_SHARED = _BOTH.format(shared="_shared", owner="%(owner)s::text", project="%(project)s::text")
 """Like LOCK, for a single job while at least MARGIN more jobs fit."""
 MARGIN = 1000
 """More than the connections of a database, and so more than concurrent single submissions."""
 
-_LOCK = text(f"select pg_advisory_xact_lock({_KEY.format(owner='cast(:owner as text)')})")
-_QUEUED = text("""
-    select (select count(*) from job where owner = :owner and state = 'queued')
+
+def limits(owner: str, project: str, fallback: str) -> str:
+    """Return the SQL of both limits: `of_owner`, and `of_project`, which may be null."""
+    return f"""
+        coalesce({MOST.format(subject="owner", what="queued", name=owner)}, {fallback}) as of_owner,
+        {MOST.format(subject="project", what="queued", name=project)} as of_project
+    """
+
+
+_LOCK = text(
+    _BOTH.format(shared="", owner="cast(:owner as text)", project="cast(:project as text)")
+)
+_LIMITS = limits("cast(:owner as text)", "cast(:project as text)", "cast(:most as int)")
+_STAND = text(f"""
+    select {_LIMITS},
+        (select count(*) from job where owner = :owner and state = 'queued')
         + (select coalesce(sum(planned), 0) from study where owner = :owner and planned > 0)
+        as owners,
+        case when {MOST.format(subject="project", what="queued", name=":project")} is null then 0
+        else (select count(*) from job where project = :project and state = 'queued')
+        + (select coalesce(sum(planned), 0) from study where project = :project and planned > 0)
+        end as projects
 """)
 
 
-def reserve(connection: Connection, owner: str, wanted: int, most: int | None) -> None:
+def reserve(
+    connection: Connection, owner: str, project: str, wanted: int, most: int | None
+) -> None:
     """
     Let this transaction queue *wanted* more jobs of *owner*; call it before adding them.
 
     Args:
-        most: the limit of queued jobs for *owner*; None: no limit.
+        most: the service's limit of queued jobs for *owner*; None: no limit at all.
 
     Raises:
         QuotaExceeded: with the numbers; then nothing may be queued.
     """
-    if room(connection, owner, most, wanted) < wanted:
-        raise _exceeded(owner, _queued(connection, owner), wanted, most)
+    if room(connection, owner, project, most, wanted) < wanted:
+        raise refusal(connection, owner, project, wanted, most)
 
 
-def keep_within(connection: Connection, owner: str, added: int, most: int | None) -> None:
+def keep_within(
+    connection: Connection, owner: str, project: str, added: int, most: int | None
+) -> None:
     """
-    Count *owner*'s jobs after this transaction has queued or planned *added* more.
+    Count the queued jobs after this transaction has queued or planned *added* more.
 
-    Call it last: the other requests of the owner wait from here until the transaction ends.
+    Call it last: other requests of the owner wait from here until the transaction ends.
 
     Raises:
         QuotaExceeded: with the numbers; then the transaction must not commit.
     """
     if most is None or added <= 0:
         return
-    connection.execute(_LOCK, {"owner": owner})
-    queued = _queued(connection, owner)
-    if queued > most:
-        raise _exceeded(owner, queued - added, added, most)
+    if room(connection, owner, project, most, 1, over=True) < 0:
+        raise refusal(connection, owner, project, added, most, counted=True)
 
 
-def room(connection: Connection, owner: str, most: int | None, wanted: int) -> int:
-    """Return how many of *wanted* jobs this transaction may queue; the rest must wait."""
+def room(
+    connection: Connection,
+    owner: str,
+    project: str,
+    most: int | None,
+    wanted: int,
+    *,
+    over: bool = False,
+) -> int:
+    """
+    Return how many of *wanted* jobs this transaction may queue; the rest must wait.
+
+    Args:
+        over: return less than zero, if there are more than are allowed.
+    """
     if most is None or wanted == 0:
         return wanted
-    connection.execute(_LOCK, {"owner": owner})
-    return max(0, min(wanted, most - _queued(connection, owner)))
+    connection.execute(_LOCK, {"owner": owner, "project": project})
+    stand = _stand(connection, owner, project, most)
+    left = int(stand.of_owner - stand.owners)
+    if stand.of_project is not None:
+        left = min(left, int(stand.of_project - stand.projects))
+    return min(wanted, left if over else max(0, left))
 
 
-def _queued(connection: Connection, owner: str) -> int:
-    return int(connection.execute(_QUEUED, {"owner": owner}).scalar_one())
+def refusal(
+    connection: Connection,
+    owner: str,
+    project: str,
+    wanted: int,
+    most: int | None,
+    *,
+    counted: bool = False,
+) -> QuotaExceeded:
+    """
+    Return the error of a request that would exceed a limit.
 
-
-def _exceeded(owner: str, queued: int, wanted: int, most: int | None) -> QuotaExceeded:
+    Args:
+        counted: the *wanted* jobs are among those that are queued.
+    """
+    stand = _stand(connection, owner, project, most)
+    more = wanted if counted else 0
+    whose, queued, limit = f"{owner!r}", stand.owners - more, stand.of_owner
+    if limit is None or queued + wanted <= limit:
+        whose, queued, limit = f"project {project!r}", stand.projects - more, stand.of_project
     return QuotaExceeded(
-        f"{owner!r} has {queued} jobs queued, and this adds {wanted}: the most that this "
-        f"service allows are {most}; {_way_out(wanted, most)}"
+        f"{whose} has {queued} jobs queued, and this adds {wanted}: the most that it may have are "
+        f"{limit}; {_way_out(wanted, limit)}"
     )
+
+
+def _stand(connection: Connection, owner: str, project: str, most: int | None) -> Any:
+    values = {"owner": owner, "project": project, "most": most}
+    return connection.execute(_STAND, values).one()
 
 
 def _way_out(wanted: int, most: int | None) -> str:
     if most is not None and wanted > most:
-        return "ask for fewer at once, or have NORMLAB_MAX_QUEUED_PER_OWNER raised"
+        return (
+            "ask for fewer at once, or have an admin raise it with normlab limits set, or "
+            "NORMLAB_MAX_QUEUED_PER_OWNER for all owners"
+        )
     return "try again when enough of them have started, or ask for fewer"

@@ -68,4 +68,4 @@ def check_exists(connection: Connection, job: UUID) -> None:
 
 def unknown(job: str) -> NotFound:
     """Return the error for an unknown job."""
-    return NotFound(f"there is no job {job!r}; GET /v1/jobs lists all")
+    return NotFound(f"there is no job {job!r}; the list of jobs has all")

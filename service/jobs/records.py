@@ -23,6 +23,8 @@ from sqlalchemy import (
 )
 
 from normlab.records import JobRecord
+from service.jobs import running_limits
+from service.jobs.running_limits import holding_back
 from service.plugins import abilities
 from service.store import schema
 
@@ -45,6 +47,9 @@ _LIVE = text(LIVE)
 Unable = Mapping[tuple[str, tuple[str, ...]], str | None]
 """Why no live worker can load plugins, by the kind of device and their digests."""
 _NOBODY: Unable = {}
+Held = Mapping[tuple[str, str], running_limits.Held]
+"""The limits that are reached, by whose they are."""
+_UNLIMITED: Held = {}
 _key, _last = schema.metric_key.c, schema.metric_last.c
 USUAL = or_(*(_key.name.startswith(start) for start in ("train/", "val/", "device/")))
 """Metrics that every list shows."""
@@ -83,9 +88,11 @@ def records_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[JobReco
         return []
     queued = [row for row in rows if row.state == "queued"]
     live = {row.device: row.hosts for row in connection.execute(_LIVE)} if queued else {}
-    unable = _unable(connection, {(row.device, tuple(row.code)) for row in queued if row.code})
+    needing = {_requirement(row._mapping) for row in queued}
+    unable = _unable(connection, {one for one in needing if one[1]})
+    held = holding_back(connection, queued)
     names = rows[0]._fields  # of all rows: a dictionary from each row's own names takes longer
-    return [record_of(dict(zip(names, row)), live, unable) for row in rows]
+    return [record_of(dict(zip(names, row)), live, unable, held) for row in rows]
 
 
 def _unable(connection: Connection, asked: Collection[tuple[str, tuple[str, ...]]]) -> Unable:
@@ -104,8 +111,15 @@ def _unable(connection: Connection, asked: Collection[tuple[str, tuple[str, ...]
     }
 
 
+def _requirement(row: Mapping[Any, Any]) -> tuple[str, tuple[str, ...]]:
+    return row["device"], abilities.required(row["code"], row["model"])
+
+
 def record_of(
-    row: Mapping[str, Any], live: Mapping[str, int], unable: Unable = _NOBODY
+    row: Mapping[str, Any],
+    live: Mapping[str, int],
+    unable: Unable = _NOBODY,
+    held: Held = _UNLIMITED,
 ) -> JobRecord:
     """
     Make a record from a *row*, given the kinds of device that are live, with their hosts.
@@ -114,23 +128,29 @@ def record_of(
         row: the columns SHOWN; in `last` the last values of metrics, if there are any; and `held`,
             if its study may hold it back.
         unable: for the plugins of the row's job, if it has some.
+        held: for the limits of its owner and project that are reached.
     """
     study = row["study"]
     values = {
         **row,
         "id": str(row["id"]),
         "study": None if study is None else str(study),
-        "waiting_for": _waiting_for(row, live, unable),
+        "waiting_for": _waiting_for(row, live, unable, held),
         "last": row.get("last") or {},
     }
     return JobRecord.model_validate(values)
 
 
-def _waiting_for(row: Mapping[str, Any], live: Mapping[str, int], unable: Unable) -> str | None:
+def _waiting_for(
+    row: Mapping[str, Any], live: Mapping[str, int], unable: Unable, held: Held
+) -> str | None:
     if row["state"] != "queued":
         return None
     if row.get("held"):
         return "its study, which is paused or being cancelled"
+    for whose in (("owner", row["owner"]), ("project", row["project"])):
+        if whose in held:
+            return str(held[whose])
     if row["device"] not in live:
         return f"a worker for {row['device']}: none is live now"
     if row["hosts"] > live[row["device"]]:
@@ -138,7 +158,7 @@ def _waiting_for(row: Mapping[str, Any], live: Mapping[str, int], unable: Unable
             f"workers for {row['device']} on {row['hosts']} hosts: "
             f"{live[row['device']]} of them live now"
         )
-    lacking = unable.get((row["device"], tuple(row["code"])))
+    lacking = unable.get(_requirement(row))
     if lacking is not None:
         return f"a worker for {row['device']} that can load its code; no live one can ({lacking})"
     if row["not_before"] is not None:

@@ -21,7 +21,7 @@ from normlab.specs.jobs import MOST_HOSTS, JobSpec
 from service.jobs import leases
 from service.jobs.leases import Lease
 from service.jobs.turns import Unjudged, in_turn, judging
-from service.plugins.abilities import Ability
+from service.plugins.abilities import Ability, packages_of
 from service.store.database import Database
 from service.store.identity import new_id
 
@@ -99,6 +99,9 @@ _OFFERS = text("""
         and not exists (
             select 1 from worker w, jsonb_each_text(w.loads) l
             where w.id = seat.worker and l.value <> '' and l.key = any(cast(:code as text[])))
+        and (cast(:packages as text[]) = '{}' or exists (
+            select 1 from worker w where w.id = seat.worker
+                and jsonb_exists_all(w.packages, cast(:packages as text[]))))
     order by id for update skip locked
 """)
 _OFFER = text("""
@@ -191,7 +194,8 @@ def _lead_or_wait(
     connection: Connection, chair: Chair, job: Any, lease_s: float
 ) -> Lease | Offer | _TooFew | None:
     asked = {"device": chair.device, "address": chair.address, "each": job.each}
-    others = {row.address: row for row in connection.execute(_OFFERS, {**asked, "code": job.code})}
+    code = {"code": job.code, "packages": packages_of(job.code)}
+    others = {row.address: row for row in connection.execute(_OFFERS, {**asked, **code})}
     chosen = list(others.values())[: job.hosts - 1]
     if len(chosen) == job.hosts - 1:
         return _lead(connection, chair, job.id, chosen, lease_s)

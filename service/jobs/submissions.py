@@ -8,11 +8,14 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, select
 
-from normlab.errors import FieldProblem, IdempotencyReuse, QuotaExceeded
+from normlab.errors import FieldProblem, IdempotencyReuse
 from normlab.records import JobRecord
+from normlab.records.projects import DEFAULT
 from normlab.specs.jobs import JobSpec
-from service.jobs.quota import LOCK, LOCK_SHARED, MARGIN
+from service.jobs import quota
+from service.jobs.quota import LOCK, LOCK_SHARED, MARGIN, limits
 from service.jobs.records import LIVE, SHOWN, read_records, record_of
+from service.requests import current_request
 from service.store import audit, schema
 from service.store.audit import Actor
 from service.store.database import Database, cursor_of
@@ -20,28 +23,40 @@ from service.store.events import CHANNEL
 from service.store.identity import new_id, parse_id
 
 _WRITTEN = (
-    "id", "owner", "name", "request_hash", "spec", "fingerprint", "normalizer", "proxy", "model",
-    "dataset", "batch_size", "samples_per_update", "seed", "device", "device_reason", "priority",
-    "max_attempts", "time_limit_s", "hosts", "epochs", "idempotency_key", "study", "cell", "steps",
-    "code",
+    "id", "owner", "project", "name", "request_hash", "spec", "fingerprint", "normalizer", "proxy",
+    "model", "dataset", "batch_size", "samples_per_update", "seed", "device", "device_reason",
+    "priority", "max_attempts", "time_limit_s", "hosts", "epochs", "idempotency_key", "study",
+    "cell", "steps", "code", "request",
 )  # fmt: skip
-# One round trip, and one commit. An owner's queued jobs are counted up to the limit, and
-# before the job is added. The last row has the result: no job if its key or cell already exists.
+# One round trip, and one commit. Queued jobs are counted up to the limits, and before the job is
+# added. The last row has the result: no job if its key or cell already exists.
 _SUBMIT = f"""
-    with few as (
+    with most as (
+        select {limits("%(owner)s", "%(project)s", "%(most)s::int")}
+    ), few as (
         select (
             select count(*) from (
                 select 1 from job
                 where %(most)s::int is not null and owner = %(owner)s and state = 'queued'
-                limit %(most)s::int
+                limit (select greatest(of_owner, 0) from most)
             ) as queued
         ) + (
             select coalesce(sum(planned), 0) from study where owner = %(owner)s and planned > 0
-        ) as n
+        ) as owners, (
+            select count(*) from (
+                select 1 from job where project = %(project)s and state = 'queued'
+                limit (select coalesce(greatest(of_project, 0), 0) from most)
+            ) as queued
+        ) + (
+            select coalesce(sum(planned), 0) from study where project = %(project)s and planned > 0
+                and (select of_project from most) is not null
+        ) as projects
     ), added as (
         insert into job ({", ".join(_WRITTEN)})
         select {", ".join(f"%({name})s" for name in _WRITTEN)}
-        from few where %(most)s::int is null or few.n < %(most)s::int
+        from few, most where %(most)s::int is null or (
+            few.owners < most.of_owner - %(margin)s
+            and (most.of_project is null or few.projects < most.of_project - %(margin)s))
         on conflict do nothing returning {", ".join(SHOWN)}
     ), taking_turns as (
         insert into turn (device, owner) select device, owner from added on conflict do nothing
@@ -49,10 +64,15 @@ _SUBMIT = f"""
         insert into event (job, kind, payload)
         select id, 'queued', jsonb_build_object('device', device, 'attempt', 0) from added
         returning job
+    ), shown as (
+        insert into upload (digest, project, owner)
+        select p.digest, added.project, added.owner from added
+        join plugin p on p.digest = any(added.code) and p.owner is not null
+        on conflict do nothing
     ), audited as (
         {audit.WRITE.format(action="job.submit", target="id::text", source="added")}
     )
-    select few.n, (select json_object_agg(device, hosts) from ({LIVE}) as live),
+    select few.owners, (select json_object_agg(device, hosts) from ({LIVE}) as live),
         pg_notify(%(channel)s, told.job::text)::text, {", ".join(f"added.{name}" for name in SHOWN)}
     from few left join added on true left join told on true
 """
@@ -63,6 +83,7 @@ def submit(
     spec: JobSpec,
     *,
     owner: str,
+    project: str = DEFAULT,
     device: str,
     device_reason: str,
     idempotency_key: str | None = None,
@@ -75,19 +96,20 @@ def submit(
     """
     Queue a job for *device*; return it and whether it is new.
 
-    The same *idempotency_key* with the same spec returns the existing job, and so
-    does the same *cell* of the same *study*.
+    The same *idempotency_key* with the same spec, in the same project, returns the existing job,
+    and so does the same *cell* of the same *study*.
 
     Args:
         steps: updates in all, where known.
-        max_queued: the most jobs that *owner* may have queued.
+        max_queued: the most jobs that *owner* may have queued, if no limit is set for it; None: no
+            limit is asked about.
         by: the actor for the audit trail; None: no person requested it.
 
     Raises:
         IdempotencyReuse: if the key was used with another spec before.
-        QuotaExceeded: if *owner* has too many jobs queued.
+        QuotaExceeded: if *owner* or *project* has too many jobs queued.
     """
-    row = row_of(spec, owner, device, device_reason)
+    row = row_of(spec, owner, device, device_reason, project)
     row |= {"idempotency_key": idempotency_key, "cell": cell, "steps": steps}
     row |= Actor.values(by)
     row["study"] = None if study is None else parse_id(study, "study")
@@ -96,46 +118,47 @@ def submit(
         if job["id"] is not None:
             return record_of(job, live), True
         existing = _existing(connection, row)
-    if existing is None:
-        raise QuotaExceeded(
-            f"{owner!r} has {max_queued} jobs queued, which is the most this service allows; "
-            "try again when some have started"
-        )
+        if existing is None:
+            raise quota.refusal(connection, owner, project, 1, max_queued)
     return existing, False
 
 
 def _write(
     connection: Connection, row: dict[str, Any], most: int | None
 ) -> tuple[dict[str, Any], dict[str, int]]:
-    """Add the job if it is new and within the limit; return it (or None), and the live devices."""
+    """Add the job if it is new and within the limits; return it (or None), and the live devices."""
     if most is not None and most > MARGIN:
-        job, live = _added(connection, row, most - MARGIN, LOCK_SHARED)
+        job, live = _added(connection, row, most, LOCK_SHARED, MARGIN)
         if job["id"] is not None:
             return job, live
     return _added(connection, row, most, LOCK)
 
 
 def _added(
-    connection: Connection, row: dict[str, Any], most: int | None, lock: str
+    connection: Connection, row: dict[str, Any], most: int | None, lock: str, margin: int = 0
 ) -> tuple[dict[str, Any], dict[str, int]]:
     values = {**row, "spec": orjson.dumps(row["spec"]).decode(), "most": most, "channel": CHANNEL}
+    values["margin"] = margin
     cursor = cursor_of(connection)
     # One round trip and one transaction; the second statement sees what the first one waited for.
     with cursor.connection.pipeline():
         if most is not None:
-            cursor.execute(lock, (row["owner"],))
+            cursor.execute(lock, {"owner": row["owner"], "project": row["project"]})
         answer = cursor.execute(_SUBMIT, values).fetchone()
     assert answer is not None
     _, live, _, *written = answer
     return dict(zip(SHOWN, written, strict=True)), live or {}
 
 
-def row_of(spec: JobSpec, owner: str, device: str, device_reason: str) -> dict[str, Any]:
+def row_of(
+    spec: JobSpec, owner: str, device: str, device_reason: str, project: str = DEFAULT
+) -> dict[str, Any]:
     """Make the table row of a new job."""
     content = spec.model_dump(mode="json")
     return {
         "id": new_id(),
         "owner": owner,
+        "project": project,
         "name": spec.name,
         "request_hash": hashlib.sha256(orjson.dumps(content)).hexdigest(),
         "spec": content,
@@ -155,13 +178,15 @@ def row_of(spec: JobSpec, owner: str, device: str, device_reason: str) -> dict[s
         "hosts": spec.hosts or 1,
         "epochs": spec.epochs,
         "code": list(spec.code),
+        "request": current_request(),
     }
 
 
 def _existing(connection: Connection, row: dict[str, Any]) -> JobRecord | None:
     j = schema.job.c
     known = select(j.id, j.request_hash)
-    by_key = known.where(j.owner == row["owner"], j.idempotency_key == row["idempotency_key"])
+    whose = known.where(j.owner == row["owner"], j.project == row["project"])
+    by_key = whose.where(j.idempotency_key == row["idempotency_key"])
     by_cell = known.where(j.study == row["study"], j.cell == row["cell"])
     found = None
     if row["idempotency_key"] is not None:

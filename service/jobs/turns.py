@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, text
 
 from service.jobs.records import HELD
-from service.plugins.abilities import Ability
+from service.jobs.running_limits import LIMITED, Held, refusal
+from service.plugins.abilities import REQUIRED, Ability
 
 T = TypeVar("T")
 
@@ -20,11 +21,12 @@ CLAIMABLE = (
     " and (cast(:most_replicas as int) is null"
     " or coalesce((spec ->> 'replicas')::int, 1) / hosts <= cast(:most_replicas as int))"
     " and hosts <= :most_hosts"
-    " and not code && cast(:unloadable as text[])"
+    f" and not {REQUIRED} && cast(:unloadable as text[])"
+    " and not project = any(cast(:full as text[]))"
 )
 # Owners in fair order: by priority, then fewest running jobs, then longest wait.
 _TURNS = text(f"""
-    select t.owner, head.priority
+    select t.owner, head.priority, {LIMITED} as limited
     from turn t
     cross join lateral (
         select priority, created_at from job
@@ -40,7 +42,9 @@ _TURNS = text(f"""
         head.created_at
 """)
 _HEAD = text(f"""
-    select id, code, hosts, coalesce((spec ->> 'replicas')::int, 1) / hosts as each from job
+    select id, {REQUIRED} as code, hosts, project,
+        coalesce((spec ->> 'replicas')::int, 1) as replicas,
+        coalesce((spec ->> 'replicas')::int, 1) / hosts as each from job
     where owner = :owner and priority = :priority and {CLAIMABLE}
     order by created_at, id limit 1 for update skip locked
 """)
@@ -48,7 +52,7 @@ _HEAD = text(f"""
 
 @dataclass(frozen=True)
 class Unjudged:
-    """The plugins of the next job, of which the worker has to find out whether it can load them."""
+    """What the next job requires, and the worker has to find out whether it can load."""
 
     code: Sequence[str]
 
@@ -76,18 +80,33 @@ def in_turn(
     """
     Lock claimable jobs in their order, until *accept* returns something for one; return that.
 
-    If it returns None for a job, it must have taken that job from the queue.
+    If it returns None for a job, it must have taken that job from the queue. Jobs beyond a limit on
+    running ones keep their place in it.
 
     Args:
         room: the device, the most replicas (per host) and hosts that a job may have, and the
-            plugins that it may not use.
+            plugins that it may not use; in `full` the projects that may not start another one.
     """
+    room = {"full": [], **room}
     for turn in connection.execute(_TURNS, room).all():
         values = {**room, "owner": turn.owner, "priority": turn.priority}
         while (job := connection.execute(_HEAD, values).first()) is not None:
             if ability is not None and ability.unjudged(job.code):
                 return Unjudged(job.code)
+            held = _held(connection, turn, job)
+            if held is not None and held.subject == "project":
+                # its owner may have another job, of a lower priority, in another project
+                full = [*room["full"], job.project]
+                return in_turn(connection, {**room, "full": full}, ability, accept)
+            if held is not None:
+                break
             accepted = accept(job)
             if accepted is not None:
                 return accepted
     return None
+
+
+def _held(connection: Connection, turn: Any, job: Any) -> Held | None:
+    if not turn.limited:
+        return None
+    return refusal(connection, turn.owner, job.project, job.replicas)

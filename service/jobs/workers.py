@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import text
 
+from normlab import __version__
 from normlab.records import DeviceRecord, WorkerRecord
 from normlab.specs import devices as table
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import BY_KIND
-from service.store import events
-from service.store.database import Database
+from service.store import events, releases
+from service.store.database import Database, newest_revision
 
 _BEAT = text("""
     insert into worker (id, device, hostname, slots, busy, description, memory_bytes, versions,
-        facts, seen_at, live_until)
+        facts, version, revision, seen_at, live_until)
     values (:id, :device, :hostname, :slots, :busy, :description, :memory_bytes,
-        cast(:versions as jsonb), cast(:facts as jsonb), clock_timestamp(),
+        cast(:versions as jsonb), cast(:facts as jsonb), :version, :revision, clock_timestamp(),
         clock_timestamp() + make_interval(secs => :silence_s))
     on conflict (id) do update set device = excluded.device, hostname = excluded.hostname,
         slots = excluded.slots, busy = excluded.busy, description = excluded.description,
         memory_bytes = excluded.memory_bytes, versions = excluded.versions,
-        facts = excluded.facts, seen_at = excluded.seen_at, live_until = excluded.live_until
+        facts = excluded.facts, version = excluded.version, revision = excluded.revision,
+        lost_at = null, seen_at = excluded.seen_at, live_until = excluded.live_until
 """)
 _LEAVE = text("delete from worker where id = :id")
 # Nobody sits there any more: an offer is withdrawn, and a seat's leader need not wait for silence.
@@ -35,6 +37,7 @@ _STAND_UP = text("""
 _FORGET = text("delete from worker where seen_at < clock_timestamp() - interval '1 day'")
 _LIVE = text("""
     select id, device, hostname, slots, busy, description, memory_bytes, versions,
+        version, revision,
         coalesce((facts ->> 'able')::boolean, true) as able,
         coalesce(facts ->> 'device', '') as why, facts ->> 'address' as address,
         (select coalesce(jsonb_object_agg(p.name, l.value), '{}') from jsonb_each_text(loads) l
@@ -66,6 +69,8 @@ def beat(
     versions: Mapping[str, str],
     facts: Mapping[str, Any] | None = None,
     silence_s: float = 15.0,
+    version: str | None = __version__,
+    revision: str | None = newest_revision(),
 ) -> None:
     """
     Record a heartbeat of *worker*.
@@ -73,6 +78,8 @@ def beat(
     Args:
         facts: further facts about its host for the operator.
         silence_s: it counts as gone after this time without another heartbeat.
+        version: of normlab there.
+        revision: of the schema that it knows.
     """
     values = {
         "id": worker,
@@ -85,6 +92,8 @@ def beat(
         "versions": events.to_json(dict(versions)),
         "facts": events.to_json(dict(facts or {})),
         "silence_s": silence_s,
+        "version": version,
+        "revision": revision,
     }
     with database.begin() as connection:
         connection.execute(_BEAT, values)
@@ -102,7 +111,16 @@ def live(database: Database) -> list[WorkerRecord]:
     """Return the live workers, by device."""
     with database.autocommit() as connection:
         rows = connection.execute(_LIVE).mappings().all()
-    return [WorkerRecord.model_validate(dict(row)) for row in rows]
+    return _records(rows, releases.served(database))
+
+
+def _records(rows: Iterable[Any], serves: tuple[str, str | None]) -> list[WorkerRecord]:
+    return [WorkerRecord.model_validate({**row, **_skew(row, serves)}) for row in rows]
+
+
+def _skew(row: Any, serves: tuple[str, str | None]) -> dict[str, Any]:
+    reason = releases.refusal(row["version"], row["revision"], serves)
+    return {} if reason is None else {"able": False, "why": reason}
 
 
 def rooms(database: Database, device: str) -> list[int | None]:
@@ -122,7 +140,7 @@ def devices(database: Database) -> list[DeviceRecord]:
     with database.autocommit() as connection:
         rows = connection.execute(_LIVE).mappings().all()
         load = {row.device: row for row in connection.execute(_LOAD)}
-    workers = [WorkerRecord.model_validate(dict(row)) for row in rows]
+    workers = _records(rows, releases.served(database))
     return [_device(kind, workers, load.get(kind)) for kind in table.DEVICES]
 
 
@@ -130,10 +148,12 @@ def _device(kind: str, workers: list[WorkerRecord], load: Any) -> DeviceRecord:
     serving = [worker for worker in workers if worker.device == kind]
     slots = sum(worker.slots for worker in serving)
     facts = table.DEVICES[kind]
+    idle = sum(not worker.able for worker in serving)
     hosts = len({worker.address or worker.id for worker in serving})
     reason = (
         f"{len(serving)} live, {slots} {'slot' if slots == 1 else 'slots'} in all"
         + (f", on {hosts} hosts" if hosts > 1 else "")
+        + (f"; {idle} of them take no jobs, for the reasons below" if idle else "")
         if serving
         else f"no worker for {kind} is live; start one with: python -m workers --device {kind}"
     )

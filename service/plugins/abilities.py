@@ -1,4 +1,8 @@
-"""What workers can load: the packages that a plugin needs, and the plugins that were tried."""
+"""
+What workers can load: the packages that plugins and networks need, and the plugins that were tried.
+
+What a job requires are names: the digests of its plugins, and the library of its network.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,13 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, text
 
 from normlab.plugins.needs import unmet
+from normlab.specs.jobs import plugins_named
+from normlab.specs.zoo import LIBRARIES, zoo_facts
 from service.store.database import Database
 from service.store.events import to_json
 
+REQUIRED = "(code || array_remove(array[split_part(model, '/', 1)], model))"
+"""SQL of what a job requires, as `required` says it."""
 _NEEDS = text("""
     select digest, name, coalesce(description -> 'needs', '[]') as needs from plugin
     where digest = any(:digests)
@@ -27,21 +35,21 @@ _ADVERTISE = text("""
 
 
 class Ability(Protocol):
-    """What a worker knows of the plugins that its jobs can load."""
+    """What a worker knows of the plugins and libraries that its jobs can load."""
 
     def unloadable(self) -> Collection[str]:
-        """Return the digests of those that they cannot load, as far as is known."""
+        """Return the names of those that they cannot load, as far as is known."""
 
     def unjudged(self, code: Sequence[str]) -> bool:
-        """Return whether one of the digests *code* has not been judged."""
+        """Return whether one of *code*, which a job requires, has not been judged."""
 
     def judge(self, code: Sequence[str]) -> Collection[str]:
-        """Judge the digests *code*, and return those that cannot be loaded now."""
+        """Judge *code*, which a job requires, and return what cannot be loaded now."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A plugin that jobs use, with the packages that it needs."""
+    """A plugin that jobs use, or a library of networks, with the packages that it needs."""
 
     digest: str
     name: str
@@ -71,13 +79,30 @@ class Offer:
         return [] if self.packages is None else unmet(plugin.needs, self.packages)
 
 
-def wanted(connection: Connection, digests: Iterable[str]) -> list[Wanted]:
-    """Return the plugins with *digests*, as far as they are known."""
-    asked = sorted(set(digests))
-    if not asked:
-        return []
-    rows = connection.execute(_NEEDS, {"digests": asked})
-    return [Wanted(row.digest, row.name, tuple(row.needs)) for row in rows]
+def required(code: Iterable[str], model: str) -> tuple[str, ...]:
+    """Return what a job with the plugins *code* and the network *model* requires."""
+    facts = zoo_facts(model)
+    return (*code,) if facts is None else (*code, model.partition("/")[0])
+
+
+def packages_of(code: Iterable[str]) -> list[str]:
+    """Return the packages of the libraries in *code*, which a job requires."""
+    return [LIBRARIES[name].package for name in code if name in LIBRARIES]
+
+
+def wanted(connection: Connection, code: Iterable[str]) -> list[Wanted]:
+    """Return the plugins and libraries in *code*, as far as they are known."""
+    asked = sorted(set(code))
+    found = [
+        Wanted(name, f"networks of {name}", (LIBRARIES[name].package,))
+        for name in asked
+        if name in LIBRARIES
+    ]
+    digests = [name for name in asked if name not in LIBRARIES]
+    if digests:
+        rows = connection.execute(_NEEDS, {"digests": digests})
+        found += [Wanted(row.digest, row.name, tuple(row.needs)) for row in rows]
+    return found
 
 
 def offers(connection: Connection) -> list[Offer]:
@@ -100,11 +125,12 @@ def advertise(
 
 
 def unable(database: Database, code: Sequence[str]) -> dict[str, str]:
-    """Return for each kind of device whose live workers cannot load the plugins *code*, why."""
-    if not code:
+    """Return for each kind of device whose live workers cannot load all that is required, why."""
+    plugins = [Wanted(found.digest, found.name, found.needs) for found in plugins_named(code)]
+    if not plugins:
         return {}
     with database.autocommit() as connection:
-        plugins, offered = wanted(connection, code), offers(connection)
+        offered = offers(connection)
     told = {offer.device: nobody_loads(offer.device, plugins, offered) for offer in offered}
     return {device: reason for device, reason in told.items() if reason is not None}
 

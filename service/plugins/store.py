@@ -19,6 +19,7 @@ from normlab.specs import registries
 from normlab.specs.registries import Plugin
 from service.store.database import Database
 from service.store.events import to_json
+from service.store.sight import IN_SIGHT, Sight, current
 
 REMEMBERED = 256
 FORGET_S = 1.0  # an unknown digest is not looked for again before
@@ -27,10 +28,30 @@ _KEEP = text("""
     values (:digest, :name, :owner, :source, cast(:description as jsonb), cast(:origin as jsonb))
     on conflict (digest) do nothing returning digest
 """)
-_FACTS = "select digest, name, owner, description, origin, created_at from plugin"
-_ONE = text(f"{_FACTS} where digest = :digest")
+# One that people uploaded is in sight where it was uploaded to a project, or is used in one
+_SEEN = f"""
+    from plugin p left join lateral (
+        select u.owner, u.origin, u.created_at from upload u
+        where u.digest = p.digest and {IN_SIGHT.format(project="u.project")}
+        order by u.created_at, u.project limit 1
+    ) u on true
+    where (p.owner is null or p.in_force or u.owner is not null)
+"""
+_FACTS = f"""
+    select p.digest, p.name, p.description, case when p.owner is not null then u.owner end as owner,
+        coalesce(u.origin, p.origin) as origin, coalesce(u.created_at, p.created_at) as created_at
+    {_SEEN}
+"""
+_ONE = text(f"{_FACTS} and p.digest = :digest")
 _ALL = text(f"{_FACTS} order by created_at desc, digest limit :limit")
-_SOURCE = text("select name, source from plugin where digest = :digest")
+_SOURCE = text(f"select p.name, p.source {_SEEN} and p.digest = :digest")
+_SHOW = text("""
+    insert into upload (digest, project, owner, origin)
+    select digest, :project, :owner, cast(:origin as jsonb) from plugin
+    where digest = :digest and owner is not null
+    on conflict do nothing returning digest
+""")
+_KNOWN = text("select 1 from plugin where digest = :digest")
 _IN_FORCE = text("""
     update plugin set in_force = (digest = any(:digests))
     where in_force <> (digest = any(:digests))
@@ -58,6 +79,20 @@ def keep(
     return connection.execute(_KEEP, values).scalar() is not None
 
 
+def is_kept(database: Database, digest: str) -> bool:
+    """Return whether the plugin with *digest* is kept, in sight or not."""
+    with database.autocommit() as connection:
+        return connection.execute(_KNOWN, {"digest": digest}).first() is not None
+
+
+def show(
+    connection: Connection, digest: str, project: str, owner: str, origin: Mapping[str, str]
+) -> bool:
+    """Let those who see *project* see an uploaded plugin; return whether that is new."""
+    values = {"digest": digest, "project": project, "owner": owner, "origin": to_json(dict(origin))}
+    return connection.execute(_SHOW, values).scalar() is not None
+
+
 def put_in_force(connection: Connection, digests: Sequence[str]) -> None:
     """Mark the plugins that every job may use, so that workers try to load them."""
     connection.execute(_IN_FORCE, {"digests": list(digests)})
@@ -70,9 +105,9 @@ def in_force(database: Database) -> list[str]:
 
 
 def find(database: Database, digest: str) -> PluginDescription | None:
-    """Return the description of the plugin with *digest*; None if there is none."""
+    """Return the description of the plugin with *digest*; None if there is none in sight."""
     with database.autocommit() as connection:
-        row = connection.execute(_ONE, {"digest": digest}).one_or_none()
+        row = connection.execute(_ONE, _asked(digest)).one_or_none()
     return None if row is None else PluginDescription.model_validate(row.description)
 
 
@@ -82,29 +117,31 @@ class Known:
     def __init__(self, database: Database, forget_s: float = FORGET_S) -> None:
         self._database = database
         self._forget_s = forget_s
-        self._found: OrderedDict[str, Plugin] = OrderedDict()
-        self._missing: dict[str, float] = {}
+        # What is found depends on who asks
+        self._found: OrderedDict[tuple[str, Sight], Plugin] = OrderedDict()
+        self._missing: dict[tuple[str, Sight], float] = {}
         self._lock = Lock()
 
     def __call__(self, digest: str) -> Plugin | None:
         """Return the plugin with *digest*; None if there is none, or was none a moment ago."""
+        asked = (digest, current())
         with self._lock:
-            if digest in self._found:
-                self._found.move_to_end(digest)
-                return self._found[digest]
-            if self._missing.get(digest, 0.0) > time.monotonic():
+            if asked in self._found:
+                self._found.move_to_end(asked)
+                return self._found[asked]
+            if self._missing.get(asked, 0.0) > time.monotonic():
                 return None
         described = find(self._database, digest)
-        return self._remember(digest, None if described is None else described.plugin())
+        return self._remember(asked, None if described is None else described.plugin())
 
-    def _remember(self, digest: str, plugin: Plugin | None) -> Plugin | None:
+    def _remember(self, asked: tuple[str, Sight], plugin: Plugin | None) -> Plugin | None:
         now = time.monotonic()
         with self._lock:
             self._missing = {d: until for d, until in self._missing.items() if until > now}
             if plugin is None:
-                self._missing[digest] = now + self._forget_s
+                self._missing[asked] = now + self._forget_s
             else:
-                self._found[digest] = plugin
+                self._found[asked] = plugin
                 while len(self._found) > REMEMBERED:
                     self._found.popitem(last=False)
         return plugin
@@ -113,16 +150,17 @@ class Known:
 def get(database: Database, digest: str) -> PluginRecord:
     """Return the record of the plugin with *digest*; raise NotFound."""
     with database.autocommit() as connection:
-        row = connection.execute(_ONE, {"digest": digest}).one_or_none()
+        row = connection.execute(_ONE, _asked(digest)).one_or_none()
     if row is None:
         raise NotFound(f"no plugin has the digest {digest!r}")
     return _record(row)
 
 
 def newest(database: Database, limit: int = 1000) -> list[PluginRecord]:
-    """Return the newest plugins, at most *limit*."""
+    """Return the newest plugins in sight, at most *limit*."""
+    values = {"limit": limit, **current().values}
     with database.autocommit() as connection:
-        return [_record(row) for row in connection.execute(_ALL, {"limit": limit})]
+        return [_record(row) for row in connection.execute(_ALL, values)]
 
 
 def source_text(database: Database, digest: str) -> PluginSource:
@@ -149,10 +187,14 @@ def written(database: Database, digest: str, folder: Path) -> tuple[str, Path]:
 def source_of(database: Database, digest: str) -> Source:
     """Return the source of the plugin with *digest*; raise NotFound."""
     with database.autocommit() as connection:
-        row = connection.execute(_SOURCE, {"digest": digest}).one_or_none()
+        row = connection.execute(_SOURCE, _asked(digest)).one_or_none()
     if row is None:
         raise NotFound(f"no plugin has the digest {digest!r}")
     return unpacked(row.name, bytes(row.source))
+
+
+def _asked(digest: str) -> dict[str, Any]:
+    return {"digest": digest, **current().values}
 
 
 def _record(row: Any) -> PluginRecord:

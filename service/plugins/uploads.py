@@ -8,6 +8,7 @@ from normlab.errors import FieldProblem, InvalidSpec, TooBusy
 from normlab.plugins.describing import Described, Trouble
 from normlab.plugins.sources import Source, checked
 from normlab.records.plugins import PluginRecord, PluginUpload
+from normlab.records.projects import DEFAULT
 from service.inspector import Inspector
 from service.plugins import store
 from service.store import audit
@@ -25,9 +26,11 @@ class Uploads:
         self._inspector = inspector
         self._turns = BoundedSemaphore(AT_ONCE)
 
-    def take(self, upload: PluginUpload, actor: Actor) -> tuple[PluginRecord, bool]:
+    def take(
+        self, upload: PluginUpload, actor: Actor, project: str = DEFAULT
+    ) -> tuple[PluginRecord, bool]:
         """
-        Keep *upload*; return its record, and whether it is new.
+        Keep *upload* for *project*; return its record, and whether it is new there.
 
         Raises:
             InvalidSpec: it cannot be described; the message has the reason, and the problem the
@@ -35,14 +38,16 @@ class Uploads:
             TooBusy: enough others are being described now.
         """
         source = _source_of(upload)
-        if store.find(self._database, source.digest) is not None:
-            return store.get(self._database, source.digest), False
-        described = self._describe(source)
+        described: Described | Trouble | None = None
+        if not store.is_kept(self._database, source.digest):
+            described = self._describe(source)
         if isinstance(described, Trouble):
             raise _refusal(described)
+        owner, origin = actor.owner, upload.origin
         with self._database.begin() as connection:
-            owner = actor.owner
-            new = store.keep(connection, source, described, owner=owner, origin=upload.origin)
+            if described is not None:
+                store.keep(connection, source, described, owner=owner, origin=origin)
+            new = store.show(connection, source.digest, project, owner, origin)
             if new:
                 audit.write(connection, actor, "plugin.upload", source.digest, name=source.name)
         return store.get(self._database, source.digest), new

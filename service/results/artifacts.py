@@ -1,8 +1,14 @@
-"""Files that jobs write: checkpoints, and files for download."""
+"""
+Files that jobs write: checkpoints, and files for download.
+
+Their places are kept relative to the folder of job folders, so that a stack's data can be moved,
+restored elsewhere, and mounted at another place on each host.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import UUID
 
 from sqlalchemy import Connection, text
 
@@ -59,13 +65,24 @@ def read_all(database: Database, job: str) -> list[ArtifactRecord]:
     return [ArtifactRecord.model_validate(dict(row)) for row in rows]
 
 
-def path_of(database: Database, job: str, name: str) -> Path:
-    """Return the path of the file *name* of *job*; raise NotFound if there is none."""
+def path_of(database: Database, job: str, name: str, jobs: Path) -> Path:
+    """
+    Return the path of the file *name* of *job*; raise NotFound if there is none.
+
+    Args:
+        jobs: the folder of job folders.
+    """
     with database.autocommit() as connection:
-        path = connection.execute(_ONE, {"job": parse_id(job), "name": name}).scalar()
+        path: str | None = connection.execute(_ONE, {"job": parse_id(job), "name": name}).scalar()
     if path is None:
-        raise NotFound(f"job {job} has no file {name!r}; GET /v1/jobs/{job}/artifacts lists all")
-    return Path(path)
+        raise NotFound(f"job {job} has no file {name!r}; the list of its files has all")
+    return jobs / path
+
+
+def place_of(path: str, job: UUID) -> str:
+    """Return where *path*, below the folder of *job*, is in the folder of job folders."""
+    _, inside, rest = path.rpartition(f"/{job}/")
+    return f"{job}/{rest}" if inside else path
 
 
 def _keep(
@@ -77,7 +94,8 @@ def _keep(
     step: int | None,
 ) -> None:
     values = {"job": claim.job, "attempt": claim.attempt, "name": name, "kind": kind, "step": step}
-    values |= {"path": written.path, "sha256": written.sha256, "bytes": written.bytes}
+    values |= {"path": place_of(written.path, claim.job), "sha256": written.sha256}
+    values["bytes"] = written.bytes
     connection.execute(_KEEP, values)
 
 

@@ -16,11 +16,13 @@ from normlab.training.continuing import differences, too_short
 from service.jobs.reading import unknown
 from service.store.database import Database
 from service.store.identity import parse_id
+from service.store.sight import current
 
 _FIELD = "continues"
 _MAY_DIFFER = {"epochs", "max_steps", "device", "continues", "evaluate_every", "threads"}
 _JOB = text("""
-    select id, state, trashed_at, spec, fingerprint, device, steps, epochs from job where id = :job
+    select id, project, state, trashed_at, spec, fingerprint, device, steps, epochs from job
+    where id = :job
 """)
 _NEWEST = text("""
     select step, path, sha256 from artifact
@@ -94,9 +96,12 @@ def problems(database: Database, spec: JobSpec) -> list[FieldProblem]:
     return _of_length(row, before, spec, spec.continues)
 
 
-def checkpoint_for(database: Database, spec: JobSpec) -> list[EarlierCheckpoint]:
+def checkpoint_for(database: Database, spec: JobSpec, jobs: Path) -> list[EarlierCheckpoint]:
     """
     Return the checkpoint of another job that *spec* goes on from, if there is one.
+
+    Args:
+        jobs: the folder of job folders.
 
     Raises:
         InvalidSpec: it is on record or on disk no more.
@@ -107,9 +112,10 @@ def checkpoint_for(database: Database, spec: JobSpec) -> list[EarlierCheckpoint]
         row, found = _source(database, spec.continues)
     except NotFound as e:
         raise InvalidSpec(f"continues: {e}") from e
-    if not Path(found.path).is_file():
-        raise InvalidSpec(f"continues: the checkpoint of job {row.id} is gone: {found.path}")
-    return [EarlierCheckpoint(found.step, found.path, found.sha256, row.fingerprint)]
+    path = jobs / found.path
+    if not path.is_file():
+        raise InvalidSpec(f"continues: the checkpoint of job {row.id} is gone: {path}")
+    return [EarlierCheckpoint(found.step, str(path), found.sha256, row.fingerprint)]
 
 
 def _source(database: Database, goes_on: Continuation) -> tuple[Any, Any]:
@@ -126,7 +132,7 @@ def _source(database: Database, goes_on: Continuation) -> tuple[Any, Any]:
 
 
 def _row(row: Any, job: str) -> Any:
-    if row is None:
+    if row is None or not current().sees(row.project):
         raise unknown(job)
     return row
 

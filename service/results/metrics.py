@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +26,8 @@ from service.store.identity import parse_id
 MAX_NAME = 200
 
 _STANDS = (
-    "select k.name, k.id, l.attempt, l.step, l.min, l.min_step, l.max, l.max_step, l.value"
+    "select k.name, k.id, l.attempt, l.step, l.min, l.min_step, l.max, l.max_step,"
+    " l.total, l.points, l.value"
     " from metric_key k left join metric_last l on l.job = %s and l.key = k.id"
     " where k.name = any(%s)"
 )
@@ -37,17 +38,19 @@ WRITE_CHUNK = (
     " on conflict do nothing"
 )
 _STAND = (
-    "insert into metric_last (job, key, attempt, step, value, min, min_step, max, max_step)"
-    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+    "insert into metric_last"
+    " (job, key, attempt, step, value, min, min_step, max, max_step, total, points)"
+    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
     " on conflict (job, key) do update set attempt = excluded.attempt, step = excluded.step,"
     " value = excluded.value, min = excluded.min, min_step = excluded.min_step,"
-    " max = excluded.max, max_step = excluded.max_step"
+    " max = excluded.max, max_step = excluded.max_step,"
+    " total = excluded.total, points = excluded.points"
 )
 _READ = (
     "select attempt, n, t0, steps, vals, times from metric_chunk"
     " where job = %s and key = %s and step1 >= %s and step0 <= %s order by attempt, step0"
 )
-_RESUMED = (
+RESUMED = (
     "select number, resumed_from_step from attempt where job = %s and resumed_from_step is not null"
 )
 _AHEAD = "select key from metric_last where job = %s and step > %s"
@@ -60,7 +63,7 @@ _FORGET = "delete from metric_last where job = %s and key = %s"
 
 @dataclass(frozen=True)
 class _Stand:
-    """The last point of a metric, and its extremes up to there."""
+    """The last point of a metric, and its extremes and its sum up to there."""
 
     attempt: int
     step: int
@@ -68,11 +71,9 @@ class _Stand:
     min_step: int
     max: float
     max_step: int
-
-
-def is_timing(metric: str) -> bool:
-    """Whether *metric* measures the speed of a device, which an emulation cannot."""
-    return metric.startswith("time/") or metric.endswith("_per_s")
+    total: float | None
+    """None: not known of the points that an earlier version stored."""
+    points: int | None
 
 
 def append(connection: Connection, claim: Lease, series: Mapping[str, Series]) -> None:
@@ -97,6 +98,10 @@ def append(connection: Connection, claim: Lease, series: Mapping[str, Series]) -
         if stand is not None and stand.attempt == claim.attempt:
             points = points.within(stand.step + 1, None)
         if len(points):
+            if stand is not None and points.steps[0] <= stand.step:
+                # what this attempt repeats counts once in the sum, as it does in the curve
+                before = _read(cursor, claim.job, key, None, int(points.steps[0]) - 1)
+                stand = replace(stand, total=float(before.values.sum()), points=len(before))
             identity = (claim.job, key, claim.attempt)
             chunks += [(*identity, *vars(chunk).values()) for chunk in pack(points)]
             lasts.append(_advanced(identity, points, stand))
@@ -187,7 +192,7 @@ def _found(
         cursor = cursor_of(connection)
         found = cursor.execute(_STANDS, (key, [name])).fetchone()
         if found is not None and found[2] is not None:
-            _, metric, _, step, low, _, high, _, value = found
+            _, metric, _, step, low, _, high, *_, value = found
             last = {"step": step, "value": _known(value), "min": _known(low), "max": _known(high)}
             return last, _read(cursor, key, metric, from_step, to_step)
         known = [row[0] for row in cursor.execute(_NAMES, (key,)).fetchall()]
@@ -225,7 +230,17 @@ def _advanced(
     if stand is not None and not (high > stand.max or math.isnan(stand.max)):
         high, high_step = stand.max, stand.max_step
     last = (int(points.steps[-1]), float(points.values[-1]))
-    return (*identity, *last, low, low_step, high, high_step)
+    return (*identity, *last, low, low_step, high, high_step, *_sums(points, stand))
+
+
+def _sums(points: Columns, stand: _Stand | None) -> tuple[float | None, int | None]:
+    # NaN if a value is NaN: a mean over a part of the curve would look better than the curve
+    total, count = float(points.values.sum()), len(points)
+    if stand is None:
+        return total, count
+    if stand.total is None or stand.points is None:
+        return None, None
+    return stand.total + total, stand.points + count
 
 
 def _extreme(points: Columns, find: Any) -> tuple[float, int]:
@@ -234,12 +249,17 @@ def _extreme(points: Columns, find: Any) -> tuple[float, int]:
     return float(points.values[at]), int(points.steps[at])
 
 
+def stored_points(cursor: psycopg.Cursor[Any], job: UUID, key: int) -> Columns:
+    """Return all points of the metric *key* of *job*, those of all attempts merged."""
+    return _read(cursor, job, key, None, None)
+
+
 def _read(
     cursor: psycopg.Cursor[Any], job: UUID, key: int, from_step: int | None, to_step: int | None
 ) -> Columns:
     first = 0 if from_step is None else min(max(from_step, 0), 2**31 - 1)
     last = 2**31 - 1 if to_step is None else min(max(to_step, 0), 2**31 - 1)
-    resumed = dict(cursor.execute(_RESUMED, (job,)).fetchall())
+    resumed = dict(cursor.execute(RESUMED, (job,)).fetchall())
     by_attempt: dict[int, list[Any]] = {}
     for attempt, *chunk in cursor.execute(_READ, (job, key, first, last)).fetchall():
         by_attempt.setdefault(attempt, []).append(chunk)

@@ -15,14 +15,16 @@ from service.jobs.reading import unknown
 from service.results import diagnostics
 from service.store.database import Database
 from service.store.identity import parse_id
+from service.store.sight import IN_SIGHT, current
 
 _FIELD = "optimizer.norms_of"
 _RECORD = "weight_norms"
-_JOB = text("select id, state, spec from job where id = :job")
+_JOB = text("select id, project, state, spec from job where id = :job")
 # The oldest: the same one for every attempt.
-_TWIN = text("""
+_TWIN = text(f"""
     select id, state, spec from job
-    where fingerprint = :fingerprint and state = 'succeeded' order by id limit 1
+    where fingerprint = :fingerprint and state = 'succeeded'
+        and {IN_SIGHT.format(project="project")} order by id limit 1
 """)
 _EPOCHS = text("""
     select count(distinct step) from diagnostic where job = :job and name = :name
@@ -81,7 +83,8 @@ def _find(connection: Connection, spec: JobSpec) -> UUID:
 def _named(connection: Connection, spec: JobSpec) -> Any:
     name = str(spec.optimizer.norms_of)
     if name == TWIN:
-        row = connection.execute(_TWIN, {"fingerprint": spec.twin().fingerprint()}).first()
+        values = {"fingerprint": spec.twin().fingerprint(), **current().values}
+        row = connection.execute(_TWIN, values).first()
         if row is None:
             raise InvalidSpec(
                 "no job with this spec, but without norms_of, has succeeded; run that one first"
@@ -89,7 +92,7 @@ def _named(connection: Connection, spec: JobSpec) -> Any:
         return row
     try:
         row = connection.execute(_JOB, {"job": parse_id(name)}).first()
-        if row is None:
+        if row is None or not current().sees(row.project):
             raise unknown(name)
     except NotFound as e:
         raise InvalidSpec(str(e)) from e

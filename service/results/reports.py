@@ -26,7 +26,14 @@ _STARTED = text("""
     where job = :job and number = :attempt
 """)
 _RUNTIME = text("""
-    update job set runtime = :runtime, timing_valid = :timing_valid, step = :step where id = :job
+    with shared as (
+        select case when :step = 0 then cast(:packed as smallint)
+            else greatest(packed, cast(:packed as smallint)) end as packed
+        from job where id = :job
+    )
+    update job set runtime = :runtime, step = :step, packed = shared.packed,
+        timing_valid = :timing_valid and shared.packed is null
+    from shared where id = :job
 """)
 _PROGRESS = text("""
     update job set step = :step, steps = :steps, epoch = :epoch, epochs = :epochs where id = :job
@@ -86,6 +93,7 @@ def _begin(connection: Connection, claim: Lease, started: Started) -> None:
         "step": started.step,
         "runtime": started.environment.get("runtime"),
         "timing_valid": bool(started.environment.get("timing_valid", True)),
+        "packed": started.environment.get("packed"),
     }
     connection.execute(_RUNTIME, runtime)
     if claim.attempt > 1:

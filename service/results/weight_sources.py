@@ -18,24 +18,27 @@ from normlab.specs.starting_weights import InitFrom
 from service.jobs.reading import unknown
 from service.store.database import Database
 from service.store.identity import parse_id
+from service.store.sight import IN_SIGHT, Sight, current
 
 NAME = "weights.safetensors"
 REMEMBER_S = 2.0
 _OF_JOB = text("""
-    select job.state, job.trashed_at, artifact.path, artifact.sha256
+    select job.state, job.project, job.trashed_at, artifact.path, artifact.sha256
     from job left join artifact on artifact.job = job.id and artifact.name = :name
     where job.id = :job
 """)
-_OF_CONTENT = text("""
-    select path from artifact where kind = 'weights' and name = :name and sha256 = :sha256
-    order by created_at desc limit 100
+_OF_CONTENT = text(f"""
+    select a.path from artifact a join job j on j.id = a.job
+    where a.kind = 'weights' and a.name = :name and a.sha256 = :sha256
+        and {IN_SIGHT.format(project="j.project")}
+    order by a.created_at desc limit 100
 """)
 
 
 class StoredWeights(NamedTuple):
-    """A file of weights, and the SHA-256 of its content."""
+    """A file of weights in the folder of job folders, and the SHA-256 of its content."""
 
-    path: Path
+    place: str
     sha256: str
 
 
@@ -51,9 +54,13 @@ def of_job(database: Database, job: str) -> StoredWeights:
         return _of_job(connection, job)
 
 
-def weights_for(database: Database, spec: JobSpec, data_root: Path) -> str | None:
+def weights_for(database: Database, spec: JobSpec, data_root: Path, jobs: Path) -> str | None:
     """
     Return the file of the weights that *spec* starts from; None if it names none.
+
+    Args:
+        data_root: the operator's folder of datasets.
+        jobs: the folder of job folders.
 
     Raises:
         InvalidSpec: it is on this host's disk no more.
@@ -64,8 +71,8 @@ def weights_for(database: Database, spec: JobSpec, data_root: Path) -> str | Non
     if start.file is not None:
         return str((data_root / start.file).absolute())
     with database.autocommit() as connection:
-        values = {"name": NAME, "sha256": start.sha256}
-        paths = [Path(path) for path in connection.execute(_OF_CONTENT, values).scalars()]
+        values = {"name": NAME, "sha256": start.sha256, **current().values}
+        paths = [jobs / path for path in connection.execute(_OF_CONTENT, values).scalars()]
     there = next((path for path in paths if path.is_file()), None)
     if there is None:
         looked = ", ".join(map(str, paths)) or "no job has such"
@@ -86,14 +93,15 @@ class WeightSources:
     def __init__(self, database: Database, data_root: Path) -> None:
         self._database = database
         self._data_root = data_root
-        self._known: dict[str, tuple[float, str | NormlabError]] = {}  # until when, and what
+        # until when, and what; what is found depends on who asks
+        self._known: dict[tuple[str, Sight], tuple[float, str | NormlabError]] = {}
         self._lock = Lock()
 
     def __call__(self, start: InitFrom) -> str:
         """Return the SHA-256 of the weights; raise ValueError with the reason if there are none."""
         if start.file is not None:
             return _of_file(self._data_root, start.file)
-        asked = str(start.job or start.sha256)
+        asked = (str(start.job or start.sha256), current())
         with self._lock:
             until, found = self._known.get(asked, (0.0, ""))
         if until < time.monotonic():
@@ -102,7 +110,7 @@ class WeightSources:
             raise ValueError(str(found)) from found
         return found
 
-    def _look_up(self, asked: str, start: InitFrom) -> str | NormlabError:
+    def _look_up(self, asked: tuple[str, Sight], start: InitFrom) -> str | NormlabError:
         found: str | NormlabError
         try:
             with self._database.autocommit() as connection:
@@ -119,7 +127,7 @@ class WeightSources:
 def _content(connection: Connection, start: InitFrom) -> str:
     if start.job is not None:
         return _of_job(connection, start.job, usable=True).sha256
-    values = {"name": NAME, "sha256": start.sha256}
+    values = {"name": NAME, "sha256": start.sha256, **current().values}
     if connection.execute(_OF_CONTENT, values).first() is None:
         raise InvalidSpec(f"no job has final weights with the SHA-256 {start.sha256}")
     return str(start.sha256)
@@ -127,7 +135,7 @@ def _content(connection: Connection, start: InitFrom) -> str:
 
 def _of_job(connection: Connection, job: str, *, usable: bool = False) -> StoredWeights:
     row = connection.execute(_OF_JOB, {"job": parse_id(job), "name": NAME}).first()
-    if row is None:
+    if row is None or not current().sees(row.project):
         raise unknown(job)
     if row.state != "succeeded":
         raise Conflict(f"job {job} is {row.state}; only one that succeeded has final weights")
@@ -135,7 +143,7 @@ def _of_job(connection: Connection, job: str, *, usable: bool = False) -> Stored
         raise Conflict(f"job {job} is in the trash; restore it first")
     if row.path is None:
         raise Conflict(f"job {job} kept no weights: it trained for no epochs")
-    return StoredWeights(Path(row.path), row.sha256)
+    return StoredWeights(row.path, row.sha256)
 
 
 def _of_file(data_root: Path, file: str) -> str:

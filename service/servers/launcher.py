@@ -20,6 +20,7 @@ from normlab.errors import ServiceUnavailable
 from normlab.host.locks import held
 from normlab.host.private_files import tighten, write_privately
 from normlab.stacks.connection import Connection, forget_connection
+from normlab.stacks.pinned import pinned
 from normlab.stacks.running import LOCK_NAME
 from service.servers import embedded
 from service.servers.children import Child, restart_ended
@@ -85,7 +86,7 @@ def launch(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
         servers = embedded.start(settings)
         stopping.callback(servers.stop)
         token = _prepare(servers.database_url, settings)
-        connection = Connection(f"http://{_reachable(settings.host)}:{_free_port(settings)}", token)
+        connection = _connection(settings, token)
         environment = _environment(settings, servers, connection)
         running = Stack(connection, data_dir, servers)
         stopping.callback(_stop, running, settings.grace_s)
@@ -95,6 +96,14 @@ def launch(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
         connection.write(data_dir)
         stopping.callback(forget_connection, data_dir)
         yield running
+
+
+def _connection(settings: Settings, token: str) -> Connection:
+    place = f"{_reachable(settings.host)}:{_free_port(settings)}"
+    datasets = str(settings.datasets.absolute())
+    if settings.tls_cert is None:
+        return Connection(f"http://{place}", token, datasets)
+    return Connection(f"https://{place}", token, datasets, str(settings.tls_cert.absolute()))
 
 
 def _told(part: Child) -> str:
@@ -127,7 +136,7 @@ def _start(running: Stack, environment: dict[str, str], devices: list[str]) -> N
 
 def _wait_until_ready(running: Stack) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
-    while not _answers(running.url + "/readyz"):
+    while not _answers(running.connection):
         for child in running.children:
             if not child.running:
                 raise ServiceUnavailable(
@@ -142,11 +151,13 @@ def _wait_until_ready(running: Stack) -> None:
         time.sleep(LOOK_S)
 
 
-def _answers(url: str) -> bool:
+def _answers(own: Connection) -> bool:
     # the stack's own API, on this host: a proxy from the environment would lead elsewhere
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    trusted = None if own.certificate is None else pinned(Path(own.certificate))
+    handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusted))
+    direct = urllib.request.build_opener(*handlers)
     try:
-        with direct.open(url, timeout=2) as answer:
+        with direct.open(f"{own.url}/readyz", timeout=2) as answer:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False
@@ -209,5 +220,5 @@ def _environment(
 
 def _given(settings: Settings) -> dict[str, object]:
     # the children must get this process's settings, whatever their source
-    values = settings.model_dump(exclude={"token"}, exclude_none=True)
+    values = settings.model_dump(exclude={"token", "webhook_secret"}, exclude_none=True)
     return {**values, "data_dir": settings.data_dir.absolute()}

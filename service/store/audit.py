@@ -20,6 +20,8 @@ Action = Literal[
     "study.cancel", "study.priority", "study.delete", "study.restore", "trash.empty",
     "token.create", "token.revoke", "token.rotate",
     "plugin.upload",
+    "limits.set",
+    "project.create", "project.add", "project.remove",
     "session.login", "session.logout", "session.end",
     "token.guessed",
 ]  # fmt: skip

@@ -169,20 +169,33 @@ def revisions(database: Database) -> tuple[str | None, str]:
     with database.begin() as connection:
         known = connection.execute(_KNOWN).scalar()
         current = connection.execute(_CURRENT).scalar() if known else None
-    return current, _newest_revision()
+    return current, newest_revision()
+
+
+def known_revisions() -> frozenset[str]:
+    """Return all revisions of the database that this code can bring up to date."""
+    return frozenset(_revisions())
 
 
 @cache
-def _newest_revision() -> str:
+def newest_revision() -> str:
+    """Return the revision that this code needs."""
+    before = _revisions()
+    newest = set(before) - set(before.values())
+    if len(newest) != 1:
+        raise ServiceUnavailable("the package's migrations are damaged; install normlab again")
+    return newest.pop()
+
+
+@cache
+def _revisions() -> dict[str, str]:
+    """Return each revision and the one before it."""
     # Alembic could tell this too, but it would cost a serving process 11 MB
     before: dict[str, str] = {}
     for path in (_MIGRATIONS / "versions").glob("r*.py"):
         found = dict(_REVISION.findall(path.read_text()))
         before[found["revision"]] = found.get("down_revision", "")
-    newest = set(before) - set(before.values())
-    if len(newest) != 1:
-        raise ServiceUnavailable("the package's migrations are damaged; install normlab again")
-    return newest.pop()
+    return before
 
 
 def _refuse_closed(driver: psycopg.Connection[Any], *_: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, text
 from normlab.records import EventRecord
 from service.store.database import Database, cursor_of
 from service.store.identity import parse_id
+from service.store.sight import IN_SIGHT, Sight
 
 CHANNEL = "normlab_events"
 _MERELY_NEWS = "~"  # before the job id: new metrics or log, but no event
@@ -31,11 +33,12 @@ _SINCE = text(
     " where job = :job and seq > :seq order by seq limit :limit"
 )
 # Another transaction may commit a lower number later: stop before any open transaction.
-_SINCE_ALL = text(
-    "select seq, job, kind, at, payload from event"
-    " where seq > :seq and writer < txid_snapshot_xmin(txid_current_snapshot())"
-    " order by seq limit :limit"
-)
+_SINCE_ALL = text(f"""
+    select e.seq, e.job, e.kind, e.at, e.payload, {IN_SIGHT.format(project="j.project")} as seen
+    from event e join job j on j.id = e.job
+    where e.seq > :seq and e.writer < txid_snapshot_xmin(txid_current_snapshot())
+    order by e.seq limit :limit
+""")
 _LATEST = text(
     "select coalesce(max(seq), 0) from event"
     " where writer < txid_snapshot_xmin(txid_current_snapshot())"
@@ -71,20 +74,42 @@ def heard(notification: str) -> tuple[str, bool]:
     return job, job == notification
 
 
-def since(
-    database: Database, job: str | None, seq: int = 0, limit: int = 1000
-) -> list[EventRecord]:
-    """Return the events after number *seq*, of one job or of all."""
-    query = _SINCE_ALL if job is None else _SINCE
-    values: dict[str, Any] = {"seq": seq, "limit": limit}
-    if job is not None:
-        values["job"] = parse_id(job)
+@dataclass(frozen=True)
+class Found:
+    """
+    Events of all jobs, as far as they are in sight.
+
+    Args:
+        read: how many were read, whether or not they are in sight.
+        last: the number after which to go on.
+    """
+
+    events: list[EventRecord]
+    read: int
+    last: int
+
+
+def since(database: Database, job: str, seq: int = 0, limit: int = 1000) -> list[EventRecord]:
+    """Return the events of *job* after number *seq*."""
+    values: dict[str, Any] = {"seq": seq, "limit": limit, "job": parse_id(job)}
     with database.autocommit() as connection:
-        rows = connection.execute(query, values).mappings().all()
-    return [EventRecord.model_validate({**row, "job": str(row["job"])}) for row in rows]
+        return [_record(row) for row in connection.execute(_SINCE, values).mappings()]
+
+
+def since_of_all(database: Database, sight: Sight, seq: int = 0, limit: int = 1000) -> Found:
+    """Return those of the next *limit* events after number *seq* that are in *sight*."""
+    values = {"seq": seq, "limit": limit, **sight.values}
+    with database.autocommit() as connection:
+        rows = connection.execute(_SINCE_ALL, values).mappings().all()
+    seen = [_record(row) for row in rows if row["seen"]]
+    return Found(seen, len(rows), rows[-1]["seq"] if rows else seq)
 
 
 def latest(database: Database) -> int:
     """Return the number after which `since` finds only future events of all jobs."""
     with database.autocommit() as connection:
         return int(connection.execute(_LATEST).scalar_one())
+
+
+def _record(row: Mapping[Any, Any]) -> EventRecord:
+    return EventRecord.model_validate({**row, "job": str(row["job"])})

@@ -23,7 +23,9 @@ def parse_id(text: str, kind: str = "job") -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise NotFound(f"there is no {kind} {text!r}; GET /v1/{_plural(kind)} lists all") from None
+        raise NotFound(
+            f"there is no {kind} {text!r}; the list of {_plural(kind)} has all"
+        ) from None
 
 
 def _plural(kind: str) -> str:

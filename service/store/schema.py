@@ -7,37 +7,39 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     Table,
     Text,
-    UniqueConstraint,
     Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-metadata = MetaData(
-    naming_convention={
-        "pk": "%(table_name)s_pkey",
-        "fk": "%(table_name)s_%(column_0_name)s_fkey",
-        "uq": "%(table_name)s_%(column_0_N_name)s_key",
-        "ck": "%(table_name)s_%(constraint_name)s_check",
-    }
-)
-NOW = text("clock_timestamp()")
-MOMENT = DateTime(timezone=True)
+from service.store.table_parts import MOMENT, NOW
+from service.store.table_parts import metadata as metadata
+from service.store.tables_of_people import allowance as allowance
+from service.store.tables_of_people import audit as audit
+from service.store.tables_of_people import member as member
+from service.store.tables_of_people import project as project
+from service.store.tables_of_people import saved_view as saved_view
+from service.store.tables_of_people import session as session
+from service.store.tables_of_people import token as token
+from service.store.tables_of_people import upload as upload
 
 
 def _job_column() -> Column[object]:
     return Column("job", Uuid, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+
+
+def _project_column() -> Column[object]:
+    belongs = ForeignKey("project.name")
+    return Column("project", Text, belongs, nullable=False, server_default="default")
 
 
 study = Table(
@@ -46,6 +48,7 @@ study = Table(
     Column("id", Uuid, primary_key=True),
     Column("name", Text, nullable=False),
     Column("owner", Text, nullable=False),
+    _project_column(),
     Column("spec", JSONB, nullable=False),
     Column("state", Text, nullable=False),
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
@@ -58,10 +61,17 @@ study = Table(
     Column("cancelling", Boolean, nullable=False, server_default="false"),
     Column("priority", SmallInteger),
     Column("trashed_at", MOMENT),  # since when it has been in the trash
+    Column("announced_at", MOMENT),  # to webhooks: that it has ended
+    Index(
+        "study_unannounced",
+        "id",
+        postgresql_where=text("announced_at is null or announced_at < asked_at"),
+    ),
     Index("study_by_age", text("created_at desc"), "id"),
     Index(
         "study_once",
         "owner",
+        "project",
         "fingerprint",
         unique=True,
         postgresql_where=text("trashed_at is null"),
@@ -75,6 +85,7 @@ job = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("owner", Text, nullable=False),
+    _project_column(),
     Column("name", Text),
     Column("idempotency_key", Text),
     Column("request_hash", Text, nullable=False),
@@ -101,6 +112,8 @@ job = Table(
     Column("state", Text, nullable=False, server_default="queued"),
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("forgiven", Integer, nullable=False, server_default="0"),
+    Column("pack_limit", SmallInteger),  # most members of a pack with it, after one failed
+    Column("packed", SmallInteger),  # members of the largest pack that trained it; null: none
     Column("lease_until", MOMENT),
     Column("not_before", MOMENT),
     Column("rung_at", MOMENT),
@@ -118,13 +131,15 @@ job = Table(
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
     Column("started_at", MOMENT),
     Column("finished_at", MOMENT),
+    Column("request", Text),  # that submitted it, which is also the id of its trace
     Column("trashed_at", MOMENT),
     CheckConstraint(
         "state in ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
     ),
-    Index("job_once_per_key", "owner", "idempotency_key", unique=True),
+    Index("job_once_per_key", "owner", "project", "idempotency_key", unique=True),
     Index("job_once_per_cell", "study", "cell", unique=True),
     Index("job_by_age", text("created_at desc"), text("id desc")),
+    Index("job_by_project", "project", text("created_at desc"), text("id desc")),
     Index(
         "job_queue",
         "device",
@@ -262,7 +277,11 @@ metric_last = Table(
     Column("min_step", Integer, nullable=False),
     Column("max", Double, nullable=False),
     Column("max_step", Integer, nullable=False),
+    # For the mean of the whole curve; null: of an earlier version, and not added up yet.
+    Column("total", Double),
+    Column("points", BigInteger),
     ForeignKeyConstraint(["key"], ["metric_key.id"]),
+    Index("metric_last_to_add_up", "job", "key", postgresql_where=text("points is null")),
 )
 
 event = Table(
@@ -285,7 +304,7 @@ artifact = Table(
     Column("name", Text, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("path", Text, nullable=False),
+    Column("path", Text, nullable=False),  # in the folder of job folders
     Column("sha256", Text, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("step", BigInteger),
@@ -328,54 +347,48 @@ worker = Table(
     Column("started_at", MOMENT, nullable=False, server_default=NOW),
     Column("seen_at", MOMENT, nullable=False, server_default=NOW),
     Column("live_until", MOMENT, nullable=False),
+    Column("lost_at", MOMENT),  # since when webhooks know that it is silent
+    Column("version", Text),  # of normlab, and the schema that it knows; null: too old to say it
+    Column("revision", Text),
     # What its jobs find: packages by name (null: not known yet), and the plugins that were tried,
     # by digest, with the reason why they cannot be loaded, or with none.
     Column("packages", JSONB),
     Column("loads", JSONB, nullable=False, server_default="{}"),
 )
 
-token = Table(
-    "token",
+# The version of the API that started last. A trigger lets workers of others take no jobs.
+release = Table(
+    "release",
     metadata,
-    Column("sha256", LargeBinary, primary_key=True),
-    Column("id", Uuid, nullable=False, unique=True),
-    Column("owner", Text, nullable=False),
-    Column("scopes", ARRAY(Text), nullable=False),
-    Column("note", Text, nullable=False, server_default=""),
-    Column("created_at", MOMENT, nullable=False, server_default=NOW),
-    Column("expires_at", MOMENT),
-    Column("revoked_at", MOMENT),
-    Column("last_used_at", MOMENT),  # to the minute
-    Column("created_by", Text),
-    Column("idempotency_key", Text),
-    Column("successor", Uuid),  # what a rotation put in its place
-    UniqueConstraint("created_by", "idempotency_key"),
+    Column("one", Boolean, primary_key=True, server_default="true"),
+    Column("version", Text, nullable=False),
+    Column("since", MOMENT, nullable=False, server_default=NOW),
+    CheckConstraint("one", name="one"),
 )
 
-# A browser that has logged in. Its token may be an operator's own, which has no row.
-session = Table(
-    "session",
+# Counts that only grow, which many processes add to.
+tally = Table(
+    "tally",
     metadata,
-    Column("sha256", LargeBinary, primary_key=True),
-    Column("id", Uuid, nullable=False, unique=True),
-    Column("token_sha256", LargeBinary, nullable=False),
-    Column("owner", Text, nullable=False),
-    Column("agent", Text, nullable=False),
-    Column("created_at", MOMENT, nullable=False, server_default=NOW),
-    Column("seen_at", MOMENT, nullable=False, server_default=NOW),  # to the minute
-    Column("expires_at", MOMENT, nullable=False),
-    Column("ended_at", MOMENT),
+    Column("name", Text, primary_key=True),
+    Column("device", Text, primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("failure_kind", Text, primary_key=True),
+    Column("n", BigInteger, nullable=False),
 )
 
-audit = Table(
-    "audit",
+# A message to a webhook, until it is delivered.
+delivery = Table(
+    "delivery",
     metadata,
-    Column("seq", BigInteger, primary_key=True),
-    Column("at", MOMENT, nullable=False, server_default=NOW),
-    Column("owner", Text),  # who did it
-    Column("token", Uuid),  # with which token
-    Column("action", Text, nullable=False),
-    Column("target", Text),
-    Column("details", JSONB, nullable=False, server_default="{}"),
-    Index("audit_by_owner", "owner", "seq"),
+    Column("id", Uuid, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", JSONB, nullable=False),
+    Column("created_at", MOMENT, nullable=False, server_default=NOW),
+    Column("due_at", MOMENT, nullable=False, server_default=NOW),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("delivered_at", MOMENT),
+    Column("problem", Text),
+    Index("delivery_due", "due_at", postgresql_where=text("delivered_at is null")),
 )

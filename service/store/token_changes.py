@@ -171,7 +171,7 @@ def _locked(connection: Connection, token: str) -> Any:
     connection.execute(_ONE_BY_ONE)
     row = connection.execute(_LOCKED, {"id": key}).mappings().first()
     if row is None:
-        raise NotFound(f"there is no token {token!r}; GET /v1/tokens lists all")
+        raise NotFound(f"there is no token {token!r}; the list of tokens has all")
     return row
 
 

@@ -16,6 +16,7 @@ from normlab.errors import FieldProblem, InvalidSpec
 from normlab.presentation.intervals import Method, smaller_is_better
 from normlab.specs.cells import Coordinates
 from normlab.specs.decisions import REDUCTION, REDUCTION_RULE
+from normlab.specs.timings import is_timing
 from service.results import metrics
 from service.store.database import Database
 from service.store.identity import parse_id
@@ -24,7 +25,7 @@ _VALUES = text("""
     select c.key, c.coordinates, c.seed, c.job, l.value, l.min, l.max,
         l.job is not null as reported,
         case when j.state = 'succeeded' and :timing and not j.timing_valid
-                then case when j.runtime = 'packed' then 'packed' else 'emulated' end
+                then case when j.packed is null then 'emulated' else 'packed' end
             when j.state = 'cancelled' and c.pruned then 'pruned'
             else coalesce(j.state, 'missing') end as state
     from study_cell c
@@ -80,7 +81,7 @@ def read(database: Database, study: str, question: Question) -> list[CellValue]:
     """
     key = parse_id(study, "study")
     with database.begin() as connection:
-        asked = {"metric": question.metric, "timing": metrics.is_timing(question.metric)}
+        asked = {"metric": question.metric, "timing": is_timing(question.metric)}
         rows = connection.execute(_VALUES, {"study": key, **asked}).all()
         if rows and all(row.value is None for row in rows):
             _refuse_unknown_metric(connection, key, question.metric)

@@ -75,7 +75,8 @@ class Decider(Rounds):
 
     def _add(self, connection: Connection, row: Any, spec: StudySpec, cells: Sequence[Cell]) -> int:
         refuse_wrong_cells(cells, self._check)
-        fitting = cells[: room(connection, row.owner, self._max_queued, len(cells))]
+        n = room(connection, row.owner, row.project, self._max_queued, len(cells))
+        fitting = cells[:n]
         add_cells(connection, row, fitting, self._place(), reuse=spec.reuse)
         return len(fitting)
 

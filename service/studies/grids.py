@@ -18,7 +18,7 @@ from service.studies.queueing import queue_slice
 _KEYS = text("select key from study_cell where study = :study")
 _FINISHED = text("""
     select distinct on (fingerprint) fingerprint, id from job
-    where owner = :owner and state = 'succeeded' and trashed_at is null
+    where owner = :owner and project = :project and state = 'succeeded' and trashed_at is null
         and fingerprint = any(:keys)
     order by fingerprint, created_at
 """)
@@ -51,12 +51,12 @@ def add_cells(
 
     Args:
         row: the study, locked, with its present specification.
-        reuse: take the jobs of the study's owner that have computed a cell already.
+        reuse: take the jobs of the study's owner that have computed a cell already, in its project.
     """
     keys = connection.execute(_KEYS, {"study": row.id}).scalars()
     known = set(keys)
     new = [cell for cell in cells if cell.key not in known]
-    filled = finished_jobs(connection, row.owner, new) if reuse else {}
+    filled = finished_jobs(connection, row.owner, row.project, new) if reuse else {}
     insert_rows(
         connection,
         schema.study_cell,
@@ -80,8 +80,10 @@ def add_cells(
     return more
 
 
-def finished_jobs(connection: Connection, owner: str, cells: Sequence[Cell]) -> dict[str, UUID]:
-    """Find succeeded jobs of *owner* that have already computed *cells*."""
+def finished_jobs(
+    connection: Connection, owner: str, project: str, cells: Sequence[Cell]
+) -> dict[str, UUID]:
+    """Find succeeded jobs of *owner* in *project* that have already computed *cells*."""
     keys = [cell.key for cell in cells]
-    rows = connection.execute(_FINISHED, {"owner": owner, "keys": keys})
+    rows = connection.execute(_FINISHED, {"owner": owner, "project": project, "keys": keys})
     return {row.fingerprint: row.id for row in rows}

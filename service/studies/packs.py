@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,19 +10,21 @@ from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.cells import Cell, lay_out
 from normlab.specs.jobs import JobSpec
 from normlab.specs.pack_sizes import expected_gain, members_of
-from normlab.specs.packs import common_text, obstacle
+from normlab.specs.packs import group_of, is_own, obstacle
 from normlab.specs.studies import StudySpec
+from normlab.specs.timings import is_timing
 from service.store import patience
 from service.studies.spaces import corners
 
 
 def planned_packs(study: StudySpec, cells: Sequence[Cell]) -> dict[str, Any]:
     """Return how many packs the *cells* make, of how many cells, and by how much they gain."""
-    if study.pack == "off" or study.search is not None:
+    by_time = study.decide is not None and is_timing(study.decide.metric)
+    if study.pack == "off" or study.search is not None or (study.pack == "auto" and by_time):
         return {}
     packs = packed = 0
     alone_s = together_s = 0.0
-    for group in _groups([cell.spec for cell in cells]):
+    for group in _groups(cells, by_itself=study.pack == "auto"):
         size = min(len(group), members_of(group[0], study.pack))
         if size < 2:
             continue
@@ -46,7 +49,7 @@ def refuse_unpackable(study: StudySpec) -> None:
         return
     cells = corners(study) if study.search else lay_out(study, patience.check).cells
     specs = [cell.spec for cell in cells]
-    groups = _groups(specs)
+    groups = _groups(cells, by_itself=False)
     if any(len(group) > 1 for group in groups):
         return
     found = obstacle(specs[:1]) or obstacle(specs)
@@ -55,9 +58,16 @@ def refuse_unpackable(study: StudySpec) -> None:
     raise InvalidSpec.of([FieldProblem("pack", rule)])
 
 
-def _groups(specs: Sequence[JobSpec]) -> list[list[JobSpec]]:
+def _groups(cells: Sequence[Cell], *, by_itself: bool) -> list[list[JobSpec]]:
+    known: dict[str, str | None] = {}
     found: dict[str, list[JobSpec]] = {}
-    for spec in specs:
-        if spec.device in ("auto", "cpu") and obstacle([spec]) is None:
-            found.setdefault(common_text(spec), []).append(spec)
+    for cell in cells:
+        # by what members may not differ in: a grid has few such values, and many cells
+        shared = {path: value for path, value in cell.coordinates.items() if not is_own(path)}
+        place = json.dumps(shared, sort_keys=True)
+        if place not in known:
+            known[place] = group_of(cell.spec, by_itself=by_itself)
+        group = known[place]
+        if group is not None:
+            found.setdefault(group, []).append(cell.spec)
     return list(found.values())

@@ -10,6 +10,7 @@ from normlab.errors import FieldProblem
 from normlab.presentation import deciding
 from normlab.presentation.deciding import Rule
 from normlab.records import CellRecord, DecisionCost, Refusal, StudyPreview
+from normlab.records.projects import DEFAULT
 from normlab.specs.cells import Cell, Grid, lay_out
 from normlab.specs.contrasts import comparisons
 from normlab.specs.jobs import JobSpec
@@ -31,7 +32,14 @@ _FIRST = 10
 
 
 def preview(
-    database: Database, spec: StudySpec, *, owner: str, place: Place, check: Check, steps: Steps
+    database: Database,
+    spec: StudySpec,
+    *,
+    owner: str,
+    project: str = DEFAULT,
+    place: Place,
+    check: Check,
+    steps: Steps,
 ) -> StudyPreview:
     """
     Return what *spec* would run; store nothing.
@@ -47,7 +55,8 @@ def preview(
     problems = _problems(cells, check)
     good = [cell for cell in cells if not problems[cell.key]]
     with database.begin() as connection:
-        reusable = finished_jobs(connection, owner, good) if good and not spec.search else {}
+        looks = good if not spec.search else []
+        reusable = finished_jobs(connection, owner, project, looks) if looks else {}
         pace = Pace(connection, [cell.spec for cell in good])
     reused = reusable if spec.reuse else {}
     stands_for = spec.search.trials / len(cells) if spec.search else 1.0

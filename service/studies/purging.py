@@ -16,6 +16,7 @@ from service.one_by_one import OneByOne
 from service.store import audit
 from service.store.audit import Actor
 from service.store.database import Database
+from service.store.sight import IN_SIGHT, current
 
 _JOBS_A_ROUND = 100
 _OLD = "trashed_at < clock_timestamp() - make_interval(days => :days)"
@@ -28,25 +29,26 @@ _DELETE_STUDIES = text(f"""
     delete from study s where {_OLD}
         and not exists (select from job where study = s.id and trashed_at is not null)
 """)
-_SUMMARY = text("""
+_OWN = f"owner = :owner and trashed_at is not null and {IN_SIGHT.format(project='project')}"
+_SUMMARY = text(f"""
     select
-        (select count(*) from job where owner = :owner and trashed_at is not null) as jobs,
-        (select count(*) from study where owner = :owner and trashed_at is not null) as studies,
-        (select coalesce(sum(a.bytes), 0) from artifact a join job j on j.id = a.job
-            where j.owner = :owner and j.trashed_at is not null) as bytes,
-        (select min(trashed_at) from job where owner = :owner) as oldest
+        (select count(*) from job where {_OWN}) as jobs,
+        (select count(*) from study where {_OWN}) as studies,
+        (select coalesce(sum(bytes), 0) from artifact
+            where job in (select id from job where {_OWN})) as bytes,
+        (select min(trashed_at) from job where {_OWN}) as oldest
 """)
 # so long ago that the next round takes them
 _EMPTY = tuple(
-    text(f"update {table} set trashed_at = to_timestamp(0) where owner = :owner"
-         " and trashed_at is not null")
+    text(f"update {table} set trashed_at = to_timestamp(0) where {_OWN}")
     for table in ("job", "study")
 )  # fmt: skip
-_USAGE = text("""
+_USAGE = text(f"""
     select j.owner, count(distinct j.id) as jobs, coalesce(sum(a.bytes), 0) as bytes,
         coalesce(sum(a.bytes) filter (where j.trashed_at is not null), 0) as trashed_bytes
     from job j left join artifact a on a.job = j.id
-    where cast(:owner as text) is null or j.owner = :owner
+    where (cast(:owner as text) is null or j.owner = :owner)
+        and {IN_SIGHT.format(project="j.project")}
     group by j.owner order by bytes desc, j.owner
 """)
 _log = structlog.get_logger(__name__)
@@ -100,23 +102,24 @@ class Purger:
 
 
 def summary(database: Database, owner: str, days: int) -> TrashRecord:
-    """Say what of *owner* is in the trash, and how large the files are."""
+    """Say what of *owner* is in the trash and in sight, and how large the files are."""
     with database.autocommit() as connection:
-        row = connection.execute(_SUMMARY, {"owner": owner}).mappings().one()
+        row = connection.execute(_SUMMARY, {"owner": owner, **current().values}).mappings().one()
     return TrashRecord(**row, days=days)
 
 
 def empty(database: Database, owner: str, days: int, by: Actor | None = None) -> TrashRecord:
-    """Let all that *owner* has in the trash be purged now, in the background."""
+    """Let all in sight that *owner* has in the trash be purged now, in the background."""
     with database.begin() as connection:
         for statement in _EMPTY:
-            connection.execute(statement, {"owner": owner})
+            connection.execute(statement, {"owner": owner, **current().values})
         audit.write(connection, by, "trash.empty", owner)
     return summary(database, owner, days)
 
 
 def usage(database: Database, owner: str | None = None) -> list[OwnerUsage]:
-    """Sum up the files of each owner's jobs, largest first; None: of all owners."""
+    """Sum up the files of each owner's jobs in sight, largest first; None: of all owners."""
+    values = {"owner": owner, **current().values}
     with database.autocommit() as connection:
-        rows: list[Any] = list(connection.execute(_USAGE, {"owner": owner}).mappings())
+        rows: list[Any] = list(connection.execute(_USAGE, values).mappings())
     return [OwnerUsage(**row) for row in rows]

@@ -29,6 +29,11 @@ _LEFT = text("""
     where id = :study
 """)
 _TURNS = text("insert into turn (device, owner) values (:device, :owner) on conflict do nothing")
+_SHOW = text("""
+    insert into upload (digest, project, owner)
+    select digest, :project, :owner from plugin where digest = any(:code) and owner is not null
+    on conflict do nothing
+""")
 _QUEUED = text("""
     insert into event (job, kind, payload)
     select id, 'queued', jsonb_build_object('device', device, 'attempt', 0)
@@ -79,13 +84,21 @@ def _queue_new(connection: Connection, row: Any, cells: Iterator[Cell], place: P
         # Cells that differ only in their seed go to the same device.
         where = orjson.dumps(cell.coordinates).decode()
         device, reason = placed.get(where) or placed.setdefault(where, place(cell.spec))
-        made = submissions.row_of(cell.spec, row.owner, device, reason)
+        made = submissions.row_of(cell.spec, row.owner, device, reason, row.project)
         rows.append(made | {"study": row.id, "cell": cell.key})
     insert_rows(connection, schema.job, rows)
     for device in {made["device"] for made in rows}:
         connection.execute(_TURNS, {"device": device, "owner": row.owner})
     jobs: list[UUID] = [made["id"] for made in rows]
     connection.execute(_QUEUED, {"jobs": jobs})
+    _show_plugins(connection, row, rows)
     keys = [made["cell"] for made in rows]
     connection.execute(_FILLED, {"study": row.id, "keys": keys, "jobs": jobs})
     events.notify(connection, jobs[0])
+
+
+def _show_plugins(connection: Connection, row: Any, jobs: Sequence[dict[str, Any]]) -> None:
+    """Let those who see the project of *row* see the code that its *jobs* name."""
+    code = sorted({digest for made in jobs for digest in made["code"]})
+    if code:
+        connection.execute(_SHOW, {"project": row.project, "owner": row.owner, "code": code})

@@ -73,6 +73,7 @@ def _record(row: Any, counts: dict[str, int], reused: int) -> StudyRecord:
         id=str(row.id),
         name=row.name,
         owner=row.owner,
+        project=row.project,
         state=_state(row, counts),
         created_at=row.created_at,
         cells=sum(counts.values()),

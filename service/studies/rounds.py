@@ -10,6 +10,8 @@ from sqlalchemy import Connection, text
 
 from service.one_by_one import OneByOne
 from service.store.database import Database
+from service.store.projects import sight_of
+from service.store.sight import seeing
 from service.studies.places import Check, Place
 
 _END = text("""
@@ -22,7 +24,8 @@ class Rounds:
     """
     Advances every study of which a condition holds; any number of processes may do so at once.
 
-    A failing study does not affect others; it stores the reason.
+    A failing study does not affect others; it stores the reason. Each is advanced with what its
+    owner sees.
 
     Args:
         place: makes a function that chooses devices, once per study and round.
@@ -71,7 +74,8 @@ class Rounds:
             if row is None:
                 return 0  # another process is handling it
             connection.execute(self._note, {"study": study, "reason": None})
-            return self.advance(connection, row)
+            with seeing(sight_of(connection, row.owner, row.project)):
+                return self.advance(connection, row)
 
     def _failed(self, study: UUID, error: Exception, pause_s: float) -> None:
         self._count_failure()

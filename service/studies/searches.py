@@ -18,9 +18,9 @@ from sqlalchemy import Connection, text
 from normlab.errors import InvalidSpec
 from normlab.specs.cells import Cell, make_cell
 from normlab.specs.studies import Search, StudySpec
+from normlab.specs.timings import is_timing
 from service.jobs import changes
 from service.jobs.quota import room
-from service.results import metrics
 from service.studies.grids import add_cells, refuse_wrong_cells
 from service.studies.rounds import Rounds, end
 from service.studies.sampling import distributions, pruner_of, rebuilt
@@ -77,7 +77,7 @@ class Searcher(Rounds):
         stopped = self._prune(connection, study, search, trials, known)
         live = sum(trial.state in ("queued", "running") for trial in trials)
         wanted = min(search.parallel - live, search.trials - len(trials))
-        wanted = room(connection, row.owner, self._max_queued, max(0, wanted))
+        wanted = room(connection, row.owner, row.project, self._max_queued, max(0, wanted))
         found = self._proposals(spec, wanted, trials, known)
         if found.used_up and not live:
             end(connection, study, *_verdict(found, len(trials)))
@@ -145,5 +145,5 @@ def _is_over(search: Search, trials: Sequence[Any]) -> bool:
 
 
 def _trials(connection: Connection, study: UUID, metric: str) -> Sequence[Any]:
-    asked = {"metric": metric, "timing": metrics.is_timing(metric)}
+    asked = {"metric": metric, "timing": is_timing(metric)}
     return connection.execute(_TRIALS, {"study": study, **asked}).all()

@@ -10,15 +10,17 @@ from sqlalchemy.dialects.postgresql import insert
 
 from normlab.errors import Conflict, NotFound
 from normlab.records import CellPage, StudyDetail, StudyPage, StudyRecord
+from normlab.records.projects import DEFAULT
 from normlab.specs.cells import expand
 from normlab.specs.contrasts import comparisons
 from normlab.specs.studies import StudySpec
 from service.jobs.quota import keep_within
-from service.store import audit, schema
+from service.store import audit, schema, sight
 from service.store.audit import Action, Actor
 from service.store.cursors import decode_cursor, encode_cursor
 from service.store.database import Database
 from service.store.identity import new_id, parse_id
+from service.store.sight import IN_SIGHT
 from service.studies import looks
 from service.studies.cell_states import CELLS, UNFINISHED
 from service.studies.grids import add_cells, refuse_wrong_cells
@@ -33,8 +35,10 @@ MOST_CELLS = 1000
 """The most cells on one page."""
 
 _LOCK = text("select * from study where id = :study for update")
-_PAGE = text("""
+_PAGE = text(f"""
     select * from study where (cast(:before as uuid) is null or id < :before)
+        and {IN_SIGHT.format(project="project")}
+        and (cast(:project as text) is null or project = :project)
         and (cast(:name as text) is null or name = :name)
         and (cast(:owner as text) is null or owner = :owner)
         and (trashed_at is not null) = :trash
@@ -64,6 +68,7 @@ def create(
     spec: StudySpec,
     *,
     owner: str,
+    project: str = DEFAULT,
     place: Place,
     check: Check,
     max_queued: int | None = None,
@@ -74,7 +79,7 @@ def create(
 
     The planned cells count to the limit of *owner*, and are queued slice by slice afterwards.
     Returns the study and whether it is new: the same specification of the same owner is the
-    same study, so sending a file twice runs nothing twice.
+    same study within a project, so sending a file twice runs nothing twice.
 
     Args:
         max_queued: the most jobs that *owner* may have queued.
@@ -89,7 +94,7 @@ def create(
     refuse_wrong_space(spec, check)
     refuse_unpackable(spec)
     comparisons(spec, cells)  # refuses what cannot be compared
-    row = _row(spec, owner)
+    row = _row(spec, owner, project)
     with database.begin() as connection:
         new = insert(schema.study).values(row).on_conflict_do_nothing().returning(schema.study)
         study = connection.execute(new).first()
@@ -98,7 +103,7 @@ def create(
         add_cells(connection, study, cells, place, reuse=spec.reuse)
         audit.write(connection, by, "study.create", row["id"], cells=len(cells))
         record = read_records(connection, [row["id"]])[0]
-        keep_within(connection, owner, _unstarted(record), max_queued)
+        keep_within(connection, owner, project, _unstarted(record), max_queued)
         return record, True
 
 
@@ -128,7 +133,7 @@ def extend(
         row = _changeable(connection, study)
         looks.refuse_if_taken(connection, row.id)
         _refuse_to_grow(row, spec)
-        changes = _row(spec, row.owner)
+        changes = _row(spec, row.owner, row.project)
         _refuse_another(connection, row, changes["fingerprint"])
         before = _unstarted(read_records(connection, [row.id])[0])
         update = schema.study.update().where(schema.study.c.id == row.id).returning(schema.study)
@@ -137,7 +142,7 @@ def extend(
         add_cells(connection, row, cells, place, reuse=spec.reuse)
         audit.write(connection, by, "study.extend", row.id, cells=len(cells))
         record = read_records(connection, [row.id])[0]
-        keep_within(connection, owner, _unstarted(record) - before, max_queued)
+        keep_within(connection, row.owner, row.project, _unstarted(record) - before, max_queued)
         return record
 
 
@@ -163,7 +168,7 @@ def complete(
         queue_slice(connection, row, place)
         audit.write(connection, by, "study.complete", row.id)
         record = read_records(connection, [row.id])[0]
-        keep_within(connection, row.owner, _unstarted(record) - before, max_queued)
+        keep_within(connection, row.owner, row.project, _unstarted(record) - before, max_queued)
         return record
 
 
@@ -218,7 +223,7 @@ def get(database: Database, study: str, cells: int = MOST_CELLS) -> StudyDetail:
         key = parse_id(study, "study")
         found = read_records(connection, [key])
         if not found:
-            raise _unknown(study)
+            raise unknown(study)
         spec = select(schema.study.c.spec).where(schema.study.c.id == key)
         content = connection.execute(spec).scalar_one()
         page = _cells(connection, key, None, cells)
@@ -262,12 +267,6 @@ def factors(database: Database, study: str) -> list[list[str]]:
     return stored(database, study)[1].factors
 
 
-def owner_of(database: Database, study: str) -> str:
-    """Return the owner of *study*."""
-    owner: str = _found(database, study).owner
-    return owner
-
-
 def list_studies(
     database: Database,
     cursor: str | None = None,
@@ -275,10 +274,13 @@ def list_studies(
     *,
     name: str | None = None,
     owner: str | None = None,
+    project: str | None = None,
     trash: bool = False,
 ) -> StudyPage:
     """
-    Return one page of studies, newest first: all, or those with this *name* or *owner*.
+    Return one page of the studies in sight, newest first.
+
+    Only those with this *name*, *owner* or *project*, if given.
 
     Args:
         trash: those in the trash, instead of the others.
@@ -286,7 +288,7 @@ def list_studies(
     before = None if cursor is None else decode_cursor(cursor, "studies", [UUID])[0]
     with database.autocommit() as connection:
         values = {"before": before, "limit": limit + 1, "name": name, "owner": owner}
-        values["trash"] = trash
+        values |= {"trash": trash, "project": project, **sight.current().values}
         found = [row.id for row in connection.execute(_PAGE, values)]
         records = read_records(connection, found[:limit])
     more = len(found) > limit
@@ -296,11 +298,12 @@ def list_studies(
     )
 
 
-def _row(spec: StudySpec, owner: str) -> dict[str, Any]:
+def _row(spec: StudySpec, owner: str, project: str) -> dict[str, Any]:
     return {
         "id": new_id(),
         "name": spec.name,
         "owner": owner,
+        "project": project,
         "state": "active",
         "spec": spec.model_dump(mode="json", exclude_defaults=True),
         "fingerprint": spec.fingerprint(),
@@ -309,8 +312,8 @@ def _row(spec: StudySpec, owner: str) -> dict[str, Any]:
 
 def _refuse_another(connection: Connection, row: Any, fingerprint: str) -> None:
     s = schema.study.c
-    query = select(s.id).where(s.owner == row.owner, s.fingerprint == fingerprint, s.id != row.id)
-    query = query.where(s.trashed_at.is_(None))
+    query = select(s.id).where(s.owner == row.owner, s.project == row.project, s.id != row.id)
+    query = query.where(s.fingerprint == fingerprint, s.trashed_at.is_(None))
     other = connection.execute(query).scalar()
     if other is not None:
         raise Conflict(f"study {other} asks for this grid already; complete that one instead")
@@ -318,8 +321,8 @@ def _refuse_another(connection: Connection, row: Any, fingerprint: str) -> None:
 
 def _same(connection: Connection, row: dict[str, Any]) -> UUID:
     s = schema.study.c
-    query = select(s.id).where(s.owner == row["owner"], s.fingerprint == row["fingerprint"])
-    query = query.where(s.trashed_at.is_(None))
+    query = select(s.id).where(s.owner == row["owner"], s.project == row["project"])
+    query = query.where(s.fingerprint == row["fingerprint"], s.trashed_at.is_(None))
     found: UUID = connection.execute(query).scalar_one()
     return found
 
@@ -342,7 +345,7 @@ def _found(database: Database, study: str) -> Any:
         query = select(schema.study).where(schema.study.c.id == parse_id(study, "study"))
         row = connection.execute(query).first()
     if row is None:
-        raise _unknown(study)
+        raise unknown(study)
     return row
 
 
@@ -350,7 +353,7 @@ def locked(connection: Connection, study: str) -> Any:
     """Return the row of *study*, locked; raise NotFound if it does not exist."""
     row = connection.execute(_LOCK, {"study": parse_id(study, "study")}).first()
     if row is None:
-        raise _unknown(study)
+        raise unknown(study)
     return row
 
 
@@ -382,5 +385,6 @@ def _refuse_to_grow(row: Any, spec: StudySpec) -> None:
         )
 
 
-def _unknown(study: str) -> NotFound:
-    return NotFound(f"there is no study {study!r}; GET /v1/studies lists all")
+def unknown(study: str) -> NotFound:
+    """Return the error for an unknown study."""
+    return NotFound(f"there is no study {study!r}; the list of studies has all")

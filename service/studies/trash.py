@@ -32,7 +32,8 @@ _RESTORE_JOBS = text("""
 """)
 _ANOTHER = text("""
     select id from study
-    where owner = :owner and fingerprint = :fingerprint and trashed_at is null
+    where owner = :owner and project = :project and fingerprint = :fingerprint
+        and trashed_at is null
 """)
 
 
@@ -84,7 +85,7 @@ def _refuse_if_open(record: StudyRecord, row: Any) -> None:
 
 
 def _refuse_if_made_again(connection: Connection, row: Any) -> None:
-    values = {"owner": row.owner, "fingerprint": row.fingerprint}
+    values = {"owner": row.owner, "project": row.project, "fingerprint": row.fingerprint}
     other = connection.execute(_ANOTHER, values).scalar()
     if other is not None:
         raise Conflict(f"study {other} has the same specification; delete that one first")

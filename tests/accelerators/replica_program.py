@@ -20,6 +20,7 @@ from accelerators import open_accelerator
 from accelerators.meeting import Meeting, opened
 from accelerators.replica_group import joined
 from accelerators.replicas import launch
+from normlab.specs import sharding
 from normlab.specs.jobs import JobSpec
 from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.loop import fit
@@ -85,11 +86,15 @@ def whole_batch() -> JobSpec:
 
 
 CASES = {**{kind: averaged(kind) for kind in STATELESS}, "synced": synced()}
+SHARDED = ["sharded"] if sharding.has_engine(torch.__version__) else []
+CASES.update({name: synced().model_copy(update={"sharding": "full"}) for name in SHARDED})
 
 
 def train(spec: JobSpec, folder: Path, group: Any = None, device: str = "cpu") -> dict[str, Any]:
     """Train, and return the losses and the state of the session."""
     leads = group is None or group.rank == 0
+    if group is not None:
+        group.sharded = spec.sharding == "full"
     recorder = Recorder()
     accelerator = open_accelerator(device, spec, 1, group)
     reporter = recorder if leads else SilentReporter()
@@ -103,7 +108,7 @@ def train(spec: JobSpec, folder: Path, group: Any = None, device: str = "cpu") -
     return {"points": points, "session": saved}
 
 
-ON_HOSTS = ("batch", "synced")
+ON_HOSTS = ("batch", "synced", *SHARDED)
 
 
 def main() -> int:

@@ -85,6 +85,16 @@ def test_replicas_with_sync_are_one_large_batch(replicated: Any, tmp_path: Path)
     torch.testing.assert_close(model, alone["session"]["model"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", program.SHARDED)
+def test_sharded_replicas_with_sync_are_one_large_batch(
+    name: str, replicated: Any, tmp_path: Path
+) -> None:
+    alone = program.train(program.whole_batch(), tmp_path)
+    _assert_same_training(replicated[name], alone)
+    model = replicated[name]["session"]["model"]
+    torch.testing.assert_close(model, alone["session"]["model"], rtol=1e-4, atol=1e-5)
+
+
 def test_each_replica_keeps_the_statistics_of_its_own_samples(replicated: Any) -> None:
     first, second = replicated["batch"]["session"]["replicas"]
     model = replicated["batch"]["session"]["model"]

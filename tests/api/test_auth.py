@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -20,7 +22,7 @@ def test_every_route_except_the_health_checks_requires_a_token(
     assert len(paths) > 20
     for path, methods in paths.items():
         for method in set(methods) - {"parameters"}:
-            url = path.format(job="x", name="x", study="x", verb="cancel", token="x", digest="x")
+            url = re.sub(r"\{\w+\}", "x", path)
             response = nobody.request(method, url)
             if path in OPEN:
                 assert response.status_code == 200

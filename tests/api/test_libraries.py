@@ -15,6 +15,7 @@ from tests.service.work import claim, submit
 MADE = {
     "conversion": "converted to batch: 2, kept: 1, skipped: 0\n  kept FrozenBatchNorm2d: constants",
     "weights": "weights of mine.safetensors (SHA-256 12ab)",
+    "sharding": "full: a replica needs about 3.20 GiB, and has 2.00 GiB",
 }
 
 
@@ -41,3 +42,4 @@ def test_its_command_shows_the_same(url: str, job: str, capsys: pytest.CaptureFi
     assert "norm layers" in shown
     assert "kept FrozenBatchNorm2d: constants" in shown
     assert MADE["weights"] in shown
+    assert MADE["sharding"] in shown

@@ -22,6 +22,8 @@ def addresses(page: Page, database: Database, tmp_path: Path) -> list[str]:
     study = seeding.fill_study(database, tmp_path, done=4)
     return [
         "/jobs",
+        "/runs",
+        "/compare",
         *(f"/jobs/{made[state]}" for state in ("succeeded", "failed", "queued")),
         "/jobs/new",
         "/jobs/nothing",

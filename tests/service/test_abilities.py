@@ -11,7 +11,9 @@ from normlab.plugins.sources import Source
 from normlab.specs import registries
 from service.admission import Admission
 from service.inspector import Inspector
-from service.jobs import leases, reading, workers
+from service.jobs import leases, reading, seats, workers
+from service.jobs.leases import Lease
+from service.jobs.seats import Chair, Offer
 from service.plugins import abilities, store
 from service.settings import Settings
 from service.store.database import Database
@@ -58,10 +60,12 @@ def needy(database: Database) -> None:
     registries.put_in_force([NEEDY.plugin()])
 
 
-def live(database: Database, worker: str, packages: Mapping[str, str]) -> None:
+def live(
+    database: Database, worker: str, packages: Mapping[str, str], address: str | None = None
+) -> None:
     workers.beat(
         database, worker=worker, device="cpu", hostname=worker, slots=1, busy=0, description="",
-        memory_bytes=None, versions={},
+        memory_bytes=None, versions={}, facts={"address": address} if address else {},
     )  # fmt: skip
     assert abilities.advertise(database, worker, packages, {})
 
@@ -73,6 +77,42 @@ def test_a_claim_leaves_a_job_whose_code_the_worker_cannot_load(database: Databa
     lacking, able = Known([DIGEST]), Known([])
     found = [leases.claim(database, "cpu", "w", 30, None, who) for who in (lacking, lacking, able)]
     assert [str(one.job) if one else None for one in found] == [plain.id, None, urgent.id]
+
+
+ZOO = {"name": "timm/resnet50"}
+
+
+def test_a_claim_leaves_a_network_whose_library_the_worker_lacks(database: Database) -> None:
+    urgent = submit(database, model=ZOO, priority=3)
+    plain = submit(database)
+    lacking, able = Known(["timm"]), Known([])
+    found = [leases.claim(database, "cpu", "w", 30, None, who) for who in (lacking, lacking, able)]
+    assert [str(one.job) if one else None for one in found] == [plain.id, None, urgent.id]
+
+
+def test_a_waiting_network_names_the_library_that_no_live_worker_has(database: Database) -> None:
+    job = submit(database, model=ZOO).id
+    live(database, "node1", {"torch": "2.13.0", "torchvision": "0.28"})
+    assert reading.get(database, job).waiting_for == (
+        "a worker for cpu that can load its code; no live one can "
+        "(networks of timm: timm is not installed)"
+    )
+    live(database, "node2", {"timm": "1.0"})
+    assert reading.get(database, job).waiting_for == "its turn at a worker for cpu"
+
+
+@pytest.mark.parametrize(("packages", "who"), [({"timm": "1.0"}, Lease), ({}, Offer)])
+def test_a_host_without_the_library_gets_no_seat(
+    packages: dict[str, str], who: type, database: Database
+) -> None:
+    submit(database, model=ZOO, replicas=2, hosts=2)
+    chairs = [
+        Chair(name, "cpu", address) for name, address in (("a", "10.0.0.1"), ("b", "10.0.0.2"))
+    ]
+    for chair, has in zip(chairs, (packages, {"timm": "1.0"})):
+        live(database, chair.worker, has, chair.address)
+    seats.claim(database, chairs[0], 30, Known([]))  # it offers a slot, whatever it can load
+    assert isinstance(seats.claim(database, chairs[1], 30, Known([])), who)
 
 
 @pytest.mark.usefixtures("needy")

@@ -9,7 +9,7 @@ import pytest
 from normlab.errors import FieldProblem
 from normlab.specs.jobs import JobSpec
 from service.admission import Admission
-from service.inspector import Inspection, Unfit
+from service.inspections import Inspection, Unfit
 from service.jobs import workers
 from service.settings import Settings
 from service.store.database import Database

@@ -80,7 +80,7 @@ def _kill_host(worker: subprocess.Popen[bytes]) -> None:
 def _state(floor: Floor, job: str) -> Any:
     with floor.database.begin() as connection:
         path = connection.execute(_CHECKPOINT, {"job": job}).scalar_one()
-    return torch.load(path, weights_only=True)["state"]["session"]
+    return torch.load(floor.jobs / path, weights_only=True)["state"]["session"]
 
 
 def _until_saved(floor: Floor, job: str, attempt: int) -> AttemptRecord:

@@ -54,6 +54,7 @@ def test_a_full_disk_names_the_folder_and_may_be_retried(number: int) -> None:
             "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"
         ),
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("can't start new thread"),
     ],
 )
 def test_a_job_out_of_memory_is_never_retried_unchanged(error: Exception) -> None:

@@ -108,3 +108,19 @@ def test_a_job_python_of_3_8_says_which_code_is_too_new_for_it(
     floor.hire(**POLL, NORMLAB_JOB_PYTHON_CPU=python)
     floor.until(lambda: bool(workers.live(floor.database)[0].cannot_load))
     assert "SyntaxError" in workers.live(floor.database)[0].cannot_load["house.py"]
+
+
+def test_a_network_waits_for_a_worker_whose_jobs_find_its_library(
+    floor: Floor, tmp_path: Path
+) -> None:
+    folder = tmp_path / "packages" / "timm-9.9.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 9.9\n")
+    floor.hire(**POLL)
+    job = floor.submit({**NOTHING, "model": {"name": "timm/resnet18"}})
+    floor.until(lambda: "timm is not installed" in str(floor.job(job).waiting_for))
+    floor.until_state(floor.submit(NOTHING), "succeeded")
+    assert floor.job(job).attempt == 0
+    able = floor.hire(**POLL, PYTHONPATH=str(folder.parent))
+    found = floor.until_state(job, "succeeded")
+    assert [f"-{able.pid}-" in attempt.worker for attempt in found.attempts] == [True]

@@ -22,11 +22,14 @@ from service.jobs.pack_leases import with_mates
 from service.store.database import Database
 from service.studies import studies
 from tests.workers.test_supervisor import LEASE_S, Bench
+from workers.job_order import JobOrder
 from workers.pack_supervisor import work_on
+from workers.process import JobProcess, Launcher
 from workers.warm_launcher import WarmLauncher
 
 from .conftest import LONG, SHORT
 
+_LIMIT = text("update job set time_limit_s = 2 where id = :job")
 _JOBS = text("select id from job order by (spec ->> 'seed')::int")
 
 
@@ -128,6 +131,57 @@ def test_members_of_a_killed_pack_go_on_alone_from_their_checkpoints(bench: Pack
         assert bench.losses(job)[0] == list(range(1, bench.job(job).step + 1))
 
 
+def test_a_job_with_one_attempt_survives_the_end_of_its_pack(bench: PackBench) -> None:
+    jobs = bench.queue({**LONG, "epochs": 1, "max_attempts": 1})
+    with bench.training(jobs):
+        os.kill(bench.launcher.started[-1].pid, signal.SIGKILL)
+    assert outcomes(bench, jobs) == 3 * [("queued", 1)]
+    assert "fell apart; it goes on alone" in (bench.job(jobs[0]).attempts[0].message or "")
+    for _ in jobs:
+        bench.work()
+    assert len(bench.launcher.started) == 4
+    assert outcomes(bench, jobs) == 3 * [("succeeded", 2)]
+
+
+class Cramped:
+    """A launcher that leaves no memory to packs of more than two."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+
+    def start(self, order: JobOrder) -> JobProcess:
+        room = 2**20 if len(order.mates) > 1 else None
+        return self._launcher.start(order.model_copy(update={"memory_bytes": room}))
+
+
+def test_a_pack_that_does_not_fit_into_memory_is_split(
+    database: Database, tmp_path: Path, warm: WarmLauncher
+) -> None:
+    bench = PackBench(database, tmp_path, Cramped(warm))
+    jobs = bench.queue({**SHORT, "max_attempts": 1}, seeds=4, pack=4)
+    for _ in range(3):
+        bench.work()
+    assert [1 + len(order.mates) for order in bench.launcher.orders] == [4, 2, 2]
+    assert outcomes(bench, jobs) == 4 * [("succeeded", 2)]
+    first = bench.job(jobs[0]).attempts[0]
+    assert "did not fit into memory; it goes on in packs of at most 2" in (first.message or "")
+
+
+def test_the_time_limit_of_a_member_ends_that_member_alone(bench: PackBench) -> None:
+    limited, free = bench.queue({**LONG, "epochs": 1000}, seeds=2, pack=2)
+    with bench.database.begin() as connection:
+        connection.execute(_LIMIT, {"job": limited})
+    with bench.training([free]):
+        bench.until(limited, lambda record: record.state == "failed")
+        step = bench.job(free).step
+        bench.until(free, lambda record: record.step > step)
+        changes.cancel(bench.database, free)
+    assert outcomes(bench, [free]) == [("cancelled", 1)]
+    error = bench.job(limited).error
+    assert error is not None
+    assert "time_limit_s" in error.message
+
+
 def test_a_drained_pack_goes_on_as_a_pack_from_the_same_step(bench: PackBench) -> None:
     jobs = bench.queue(LONG)
     with bench.training(jobs):
@@ -144,3 +198,19 @@ def test_a_drained_pack_goes_on_as_a_pack_from_the_same_step(bench: PackBench) -
         changes.cancel(bench.database, job)
     thread.join(60)
     assert outcomes(bench, jobs) == 3 * [("cancelled", 2)]
+
+
+def test_a_member_that_cannot_be_trained_fails_alone_with_its_own_message(
+    bench: PackBench,
+) -> None:
+    base = {**SHORT, "dataset": {"name": "mnist"}, "max_attempts": 1}  # whose files are not there
+    jobs = bench.queue(base, seeds=2, pack=2)
+    bench.work()
+    assert outcomes(bench, jobs) == 2 * [("queued", 1)]
+    for _ in jobs:
+        bench.work()
+    assert outcomes(bench, jobs) == 2 * [("failed", 2)]
+    for job in jobs:
+        error = bench.job(job).error
+        assert error is not None
+        assert "mnist" in error.message

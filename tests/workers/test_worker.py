@@ -47,6 +47,7 @@ class Floor:
     ) -> None:
         self.database = database
         self.broker_url = broker_url
+        self.jobs = folder / "jobs"
         self.bell = doorbell.CeleryDoorbell(broker_url)
         self._environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("NORMLAB_")},

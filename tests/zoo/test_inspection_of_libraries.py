@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,6 +80,23 @@ def test_statistics_over_one_value_are_refused_where_they_would_be_taken() -> No
 def test_weights_are_not_looked_for() -> None:
     found = asked("timm/test_vit", options={"pretrained": True, "weights": "none.safetensors"})
     assert found["conversion"].startswith("converted to layer: 13")
+
+
+def test_the_content_of_pretrained_weights_that_are_here_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torchvision
+
+    name = Path(torchvision.models.get_model_weights("resnet18").DEFAULT.url).name
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / name).write_bytes(b"theirs")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    ((field, rule),) = asked("torchvision/resnet18", options={"pretrained": True})["problems"]
+    digest = hashlib.sha256(b"theirs").hexdigest()
+    assert field == "model.options.sha256"
+    assert f"have the SHA-256 {digest}; give it" in rule
+    told = {"pretrained": True, "sha256": digest}
+    assert "problems" not in asked("torchvision/resnet18", options=told)
 
 
 def test_a_network_that_reads_values_while_it_is_built_is_built_with_some(

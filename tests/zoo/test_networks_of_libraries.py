@@ -12,7 +12,7 @@ from torch import nn
 
 from normlab.errors import InvalidSpec
 from normlab.nets import build
-from normlab.nets.loaded_weights import LoadedWeights
+from normlab.nets.loaded_weights import LoadedWeights, file_hash
 from normlab.norms import activation_norms
 from normlab.norms.conversion_report import ConversionReport
 from normlab.specs.network_and_data import ModelSpec
@@ -132,6 +132,12 @@ def test_a_file_of_weights_is_what_it_starts_with(tmp_path: Path) -> None:
     assert str(reports[0]).startswith("weights of mine.safetensors (SHA-256 ")
 
 
+def test_weights_that_changed_since_the_job_was_accepted_are_refused(tmp_path: Path) -> None:
+    _stored(tmp_path, "mine.safetensors")
+    with pytest.raises(InvalidSpec, match="submit a new job to use these"):
+        make("timm/test_vit", weights="mine.safetensors", sha256="0" * 64, data_root=tmp_path)
+
+
 def test_a_head_of_other_classes_is_drawn_anew_and_said(tmp_path: Path) -> None:
     reports: list[Any] = []
     state = _stored(tmp_path, "other.safetensors")
@@ -175,8 +181,13 @@ def test_pretrained_weights_come_from_the_cache_alone(
     (folder.parents[1] / "refs" / "main").write_text("a1")
     theirs = timm.create_model("test_vit", num_classes=1000)
     save_file(theirs.state_dict(), str(folder / "model.safetensors"))
+    with pytest.raises(InvalidSpec, match=r"cache here have the SHA-256 [0-9a-f]{64}; give it"):
+        make("timm/test_vit", pretrained=True)
+    with pytest.raises(InvalidSpec, match=f"and the job names {'0' * 64}; put those there"):
+        make("timm/test_vit", pretrained=True, sha256="0" * 64)
     reports: list[Any] = []
-    net = make("timm/test_vit", pretrained=True, reports=reports)
+    digest = file_hash(folder / "model.safetensors")
+    net = make("timm/test_vit", pretrained=True, sha256=digest, reports=reports)
     name = "blocks.1.mlp.fc1.weight"
     torch.testing.assert_close(net.state_dict()[name], theirs.state_dict()[name])
     assert reports[0].source == "timm/test_vit"

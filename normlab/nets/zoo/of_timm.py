@@ -10,7 +10,7 @@ from torch import nn
 from normlab.nets.factories import Report
 from normlab.nets.zoo import cached
 from normlab.nets.zoo.packages import check_name, check_options, package, refuse, refused_by
-from normlab.nets.zoo.starting import Start, tell_file
+from normlab.nets.zoo.starting import Start, tell
 
 _FILES = "names files of the worker; use weights, or pretrained"
 _OURS = {
@@ -47,9 +47,9 @@ def network(
     if settings is not None and settings.fixed_input_size:
         given["img_size"] = image_size
     if start.pretrained:
-        file = _file(name, settings, start.download)
+        file = weights_file(name, start.download)
+        tell(report, start.pretrained_weights(f"timm/{name}", file))
         given.update(pretrained=True, pretrained_cfg_overlay={"file": str(file)})
-        tell_file(report, f"timm/{name}", file)
     try:
         net: nn.Module = timm.create_model(name, **given)
     except (TypeError, ValueError, AssertionError, RuntimeError) as e:
@@ -57,7 +57,17 @@ def network(
     return start.load(net, data_root, num_classes, report)
 
 
-def _file(name: str, settings: Any, download: str) -> Path:
+def weights_file(name: str, download: str) -> Path:
+    """
+    Return the file with timm's weights for the network *name*.
+
+    Args:
+        download: allow: fetch it if it is not in the user's cache.
+
+    Raises:
+        InvalidSpec: timm has none, or it is not there.
+    """
+    settings = package("timm").get_pretrained_cfg(name)
     if settings is None or not settings.has_weights:
         refuse("model.options.pretrained", f"timm has no weights for {name}; leave it out")
     if settings.hf_hub_id:

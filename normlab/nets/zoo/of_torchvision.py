@@ -12,7 +12,7 @@ from normlab.nets.factories import Report
 from normlab.nets.loaded_weights import load_state
 from normlab.nets.zoo import cached
 from normlab.nets.zoo.packages import check_name, check_options, package, refuse, refused_by
-from normlab.nets.zoo.starting import Start, tell_file
+from normlab.nets.zoo.starting import Start, tell
 
 _CHANNELS = 3
 _OURS = {
@@ -51,10 +51,24 @@ def network(
     except (TypeError, ValueError, RuntimeError) as e:
         refused_by("torchvision", name, e)
     if start.pretrained:
-        weights = models.get_model_weights(name).DEFAULT
-        path = cached.from_url(weights.url, start.download)
-        tell_file(report, f"torchvision/{name}", path, _load(net, path, num_classes))
+        path = weights_file(name, start.download)
+        loaded = start.pretrained_weights(f"torchvision/{name}", path)
+        tell(report, loaded._replace(fresh=_load(net, path, num_classes)))
     return start.load(net, data_root, num_classes, report)
+
+
+def weights_file(name: str, download: str) -> Path:
+    """
+    Return the file with torchvision's weights for the network *name*.
+
+    Args:
+        download: allow: fetch it if it is not in the user's cache.
+
+    Raises:
+        InvalidSpec: it is not there.
+    """
+    weights = package("torchvision").models.get_model_weights(name).DEFAULT
+    return cached.from_url(weights.url, download)
 
 
 def _load(net: nn.Module, path: Path, num_classes: int) -> Tuple[str, ...]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional
 
 from torch import nn
 
 from normlab.nets.factories import Report
 from normlab.nets.loaded_weights import LoadedWeights, below, file_hash, load_file
+from normlab.nets.zoo.packages import refuse
 from normlab.specs.zoo import ZooOptions
 
 _FIELD = "model.options.weights"
+_CONTENT = "model.options.sha256"
 
 
 class Start:
@@ -41,16 +43,42 @@ class Start:
         """
         if self._asked.weights is not None:
             path = below(data_root, self._asked.weights, _FIELD)
-            tell(report, load_file(net, path, num_classes, _FIELD))
+            loaded = load_file(net, path, num_classes, _FIELD)
+            check_content(loaded.sha256, self._asked.sha256 or loaded.sha256, loaded.source)
+            tell(report, loaded)
         return net
+
+    def pretrained_weights(self, network: str, path: Path) -> LoadedWeights:
+        """
+        Return the library's weights for *network* in the file at *path*, before they are read.
+
+        Raises:
+            InvalidSpec: they are not those that the job names.
+        """
+        found = LoadedWeights(network, file_hash(path))
+        check_content(found.sha256, self._asked.sha256, network)
+        return found
+
+
+def check_content(found: str, asked: Optional[str], source: str) -> None:
+    """
+    Refuse weights of *source* with the SHA-256 *found*, unless the job has *asked* for these.
+
+    Raises:
+        InvalidSpec: it asked for others, or did not say for which.
+    """
+    if asked is None:
+        rule = (
+            f"the weights of {source} in the cache here have the SHA-256 {found}; give it, so that "
+            "the job says what it starts from, wherever it runs"
+        )
+        refuse(_CONTENT, rule)
+    if asked != found:
+        rule = f"the weights of {source} here have the SHA-256 {found}, and the job names {asked}"
+        refuse(_CONTENT, f"{rule}; put those there, or submit a new job to use these")
 
 
 def tell(report: Report, loaded: LoadedWeights) -> None:
     """Pass *loaded* on to who wants to know."""
     if report is not None:
         report(loaded)
-
-
-def tell_file(report: Report, name: str, path: Path, fresh: Tuple[str, ...] = ()) -> None:
-    """Pass on that *name* started with the library's weights in the file at *path*."""
-    tell(report, LoadedWeights(name, file_hash(path), fresh))

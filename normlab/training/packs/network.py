@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ class PackedNetwork:
 
     Args:
         nets: of the members, built from specs that may differ in seeds and numbers.
+        module: the wide network, such as a copy of another one's; None: made of *nets*.
 
     Attributes:
         module: the wide network; it maps (N, S * C, ...) to (N, S * K, ...).
@@ -39,9 +40,9 @@ class PackedNetwork:
         InvalidSpec: a layer has no packed form.
     """
 
-    def __init__(self, nets: Sequence[nn.Module]) -> None:
+    def __init__(self, nets: Sequence[nn.Module], module: Optional[nn.Module] = None) -> None:
         self.members = len(nets)
-        self.module = pack(nets)
+        self.module = pack(nets) if module is None else module
         self._shapes = _shapes(nets[0])
         self._tensors = dict(_tensors(self.module))
         # in the order of a member's own, which the states of optimizers number

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from normlab.training.packs.losses import Losses
 from normlab.training.packs.network import PackedNetwork
 from normlab.training.packs.updates import Updates
 from normlab.training.scoring import Scorer, reduced_precision
+from normlab.training.weight_average import weight_average
 
 
 class PackResult(NamedTuple):
@@ -39,6 +40,10 @@ class PackSession:
         nets: of the members, built from *specs* and on the device; they keep their weights.
         specs: of the members; see `specs.packs` for where they may differ.
 
+    Attributes:
+        network: that is trained.
+        averaged: with averaged weights, which evaluations use; None: they use *network*.
+
     Raises:
         InvalidSpec: a layer or the optimizer has no packed form.
     """
@@ -48,6 +53,12 @@ class PackSession:
         self.specs = specs
         self._updates = Updates(self.network, nets, specs)
         self._normalizers = norms.activation_norms(self.network.module)
+        self._average = weight_average(self.network.module, specs[0])
+        self.averaged: Optional[PackedNetwork] = None
+        if self._average is not None:
+            self.averaged = PackedNetwork(nets, self._average.model)
+            self._normalizers += norms.activation_norms(self._average.model)
+        self._progress = 0.0
         self._losses = Losses(specs)
         self._scorers = [Scorer(spec) for spec in specs]
         self._dtype = reduced_precision(specs[0])
@@ -59,6 +70,7 @@ class PackSession:
         self._rates = self._column(learning_rates)
         for layer in self._normalizers:
             layer.set_progress(progress)
+        self._progress = progress
 
     def train(self, x: Tensor, y: Tensor) -> PackResult:
         """
@@ -77,27 +89,38 @@ class PackSession:
             more, hits = self._backward(x[:, part], y[:, part])
             losses, correct = losses + more, correct + hits
         self._updates.step(self._rates)
-        return PackResult(losses, correct, y[0].numel())
+        if self._average is not None:
+            self._average.follow(self._progress)
+        return PackResult(losses, correct, self._losses.predictions(y[0]))
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> List[StepResult]:
         """Compute each member's loss of *x*, (N, C, ...), in evaluation mode; change nothing."""
-        self._switch(training=False)
-        members = len(self.specs)
-        outputs = self._forward(x.expand(members, *x.shape))
+        if self.averaged is None:
+            self._switch(training=False)
+        network = self.averaged or self.network
+        outputs = self._forward(network, x.expand(len(self.specs), *x.shape))
         return [score(output, y) for score, output in zip(self._scorers, outputs)]
 
     def state_of(self, member: int) -> Dict[str, Any]:
         """Return a copy of one member's state, as the session of that job alone would have it."""
-        return {
+        state = {
             "model": self.network.state_of(member),
             "optimizer": self._updates.state_of(member),
         }
+        if self._average is not None and self.averaged is not None:
+            updates = self._average.state_dict()["updates"]
+            state["average"] = {"model": self.averaged.state_of(member), "updates": updates}
+        return state
 
     def load_state_of(self, member: int, state: Dict[str, Any]) -> None:
         """Take one member's state, of a session alone or of a pack, after as many updates."""
         self.network.load_state_of(member, state["model"])
         self._updates.load_state_of(member, state["optimizer"])
+        if self._average is not None and self.averaged is not None:
+            self.averaged.load_state_of(member, state["average"]["model"])
+            whole = dict(self._average.model.state_dict())  # the tensors that are there
+            self._average.load_state_dict({"model": whole, "updates": state["average"]["updates"]})
 
     def _column(self, values: Sequence[float]) -> Tensor:
         weights = self.network.parameters[0].tensors[0]
@@ -108,13 +131,13 @@ class PackSession:
             self.network.module.train(training)
 
     def _backward(self, x: Tensor, y: Tensor) -> Tuple[Tensor, Tensor]:
-        losses, correct = self._losses(self._forward(x), y)
+        losses, correct = self._losses(self._forward(self.network, x), y)
         losses = losses / self.specs[0].gradient_accumulation
         losses.sum().backward()  # type: ignore[no-untyped-call]
         return losses.detach(), correct
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def _forward(self, network: PackedNetwork, x: Tensor) -> Tensor:
         if self._dtype is None:
-            return self.network(x)
+            return network(x)
         with torch.autocast(self._device.type, dtype=self._dtype):
-            return self.network(x)
+            return network(x)

@@ -60,7 +60,14 @@ class UpdateRule:
 
     def numbers(self, name: str) -> Tensor:
         """Return an option of the members, (S, 1)."""
-        values = [getattr(optimizer, name) for optimizer in self.optimizers]
+        return self.column([getattr(optimizer, name) for optimizer in self.optimizers])
+
+    def rest(self, name: str, power: int = 1) -> Tensor:
+        """Return 1 - option^power of each, (S, 1), rounded once: the option may be near 1."""
+        return self.column([1 - getattr(o, name) ** power for o in self.optimizers])
+
+    def column(self, values: Sequence[float]) -> Tensor:
+        """Return a number of each member as (S, 1)."""
         return _column(values, next(iter(self.state.values())))
 
 
@@ -93,13 +100,14 @@ class _AdamW(UpdateRule):
     def __init__(self, optimizers: Sequence[Any], rates: Sequence[Rate], like: Tensor) -> None:
         super().__init__(optimizers, rates, like)
         self.beta1, self.beta2 = self.numbers("beta1"), self.numbers("beta2")
+        self.new1, self.new2 = self.rest("beta1"), self.rest("beta2")
         self.eps = self.numbers("eps")
 
     def change(self, now: Moment) -> Tensor:
         g, (first, second) = now.gradient, self.state.values()
-        first.mul_(self.beta1).addcmul_(g, 1 - self.beta1)
-        second.mul_(self.beta2).addcmul_(g * g, 1 - self.beta2)
-        bias1, bias2 = (1 - beta**now.number for beta in (self.beta1, self.beta2))
+        first.mul_(self.beta1).addcmul_(g, self.new1)
+        second.mul_(self.beta2).addcmul_(g * g, self.new2)
+        bias1, bias2 = (self.rest(name, now.number) for name in ("beta1", "beta2"))
         found = (first / bias1).div_((second / bias2).sqrt_().add_(self.eps))
         if now.weights is not None:
             found.addcmul_(now.decay, now.weights)
@@ -112,10 +120,11 @@ class _RMSprop(UpdateRule):
     def __init__(self, optimizers: Sequence[Any], rates: Sequence[Rate], like: Tensor) -> None:
         super().__init__(optimizers, rates, like)
         self.alpha, self.eps = self.numbers("alpha"), self.numbers("eps")
+        self.new = self.rest("alpha")
 
     def change(self, now: Moment) -> Tensor:
         g, (squares, buffer) = _decayed(now), self.state.values()
-        squares.mul_(self.alpha).addcmul_(g * g, 1 - self.alpha)
+        squares.mul_(self.alpha).addcmul_(g * g, self.new)
         buffer.mul_(self.momentum).addcdiv_(g, squares.sqrt().add_(self.eps))
         return buffer * now.rate
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence, Tuple
+from functools import partial
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -58,12 +59,13 @@ class Updates:
         """Make one update from the gradients that are there; *rates* is (S, 1)."""
         self.number += 1
         with torch.no_grad():
-            gradient = self._gradient()
+            absent, gradient = self._absent(), self._gradient()
             self._clip(gradient)
             weights = self._weights() if self._decays else None
             rate = rates if self._factors is None else rates * self._factors
             now = Moment(gradient, weights, self._decay, rate, self.number)
-            self._take_off(self._rule.change(now))
+            change = self._rule.change if absent is None else partial(self._change_rest, absent)
+            self._take_off(change(now))
 
     def forget_gradients(self) -> None:
         """Drop the gradients of the update before."""
@@ -103,6 +105,21 @@ class Updates:
         ]
         return torch.cat(parts, dim=1)
 
+    def _absent(self) -> Optional[Tensor]:
+        """Return where no gradient came, (S, P); None: it came everywhere."""
+        if all(t.grad is not None for block in self._blocks for t in block.tensors):
+            return None
+        without = [[_is_absent(t) for t in block.tensors] for block in self._blocks]
+        return self._matrix(without)
+
+    def _change_rest(self, absent: Tensor, now: Moment) -> Tensor:
+        # as torch does: what has no gradient keeps its value and its state, such as a fixed ratio
+        before = {name: state.clone() for name, state in self._rule.state.items()}
+        change: Tensor = self._rule.change(now).masked_fill_(absent, 0.0)
+        for name, state in self._rule.state.items():
+            state.copy_(torch.where(absent, before[name], state))
+        return change
+
     def _gradient(self) -> Tensor:
         return self._matrix([[_gradient_of(t) for t in block.tensors] for block in self._blocks])
 
@@ -123,13 +140,21 @@ class Updates:
             gradient[:, self._together] = part * _factor(part, _TOGETHER_NORM)
         if self._limits["clip_norm"] is not None:
             gradient.mul_(_factor(gradient, self._limits["clip_norm"]))
+        if self._limits["clip_value"] is not None:
+            most = self._limits["clip_value"]
+            torch.minimum(torch.maximum(gradient, -most, out=gradient), most, out=gradient)
         for name, dims in self._units:
             block = next(block for block in self._blocks if block.name == name)
             weights = torch.stack(block.of_members())
-            own = gradient[:, self._columns[name]].view(-1, *block.shape)
-            ratio = self._limits["clip_ratio"]
-            shape = (-1, *[1] * len(block.shape))
-            clip_units(weights, own, [dim + 1 for dim in dims], ratio.view(shape))
+            self._clip_units(gradient[:, self._columns[name]], weights, [dim + 1 for dim in dims])
+
+    def _clip_units(self, gradient: Tensor, weights: Tensor, dims: Sequence[int]) -> None:
+        ratio = self._limits["clip_ratio"]
+        clipped = ratio.isfinite().squeeze(1)  # the others' may be infinite
+        own = gradient[clipped].view(-1, *weights.shape[1:])
+        limits = ratio[clipped].view(-1, *[1] * (weights.dim() - 1))
+        clip_units(weights[clipped], own, dims, limits)
+        gradient[clipped] = own.flatten(1)
 
     def _hints(self, like: Tensor) -> Tuple[Tensor, Tensor]:
         decay, factors = torch.zeros_like(like), torch.ones_like(like)
@@ -150,18 +175,25 @@ class Updates:
         return torch.cat([torch.arange(part.start, part.stop) for part in parts])
 
 
+def _is_absent(parameter: Tensor) -> Tensor:
+    return torch.full_like(parameter, parameter.grad is None, dtype=torch.bool)
+
+
 def _gradient_of(parameter: Tensor) -> Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
 def _factor(gradient: Tensor, most: Any) -> Tensor:
     norms = gradient.norm(dim=1, keepdim=True)
-    return (most / (norms + _TINY)).clamp(max=1.0)  # type: ignore[no-any-return]
+    limits = torch.as_tensor(most, dtype=norms.dtype, device=norms.device).expand_as(norms)
+    factor = (limits / (norms + _TINY)).clamp(max=1.0)
+    # without a limit, not even a norm that overflows changes anything
+    return torch.where(limits.isinf(), torch.ones_like(factor), factor)
 
 
 def _limits(specs: Sequence[JobSpec], like: Tensor) -> Dict[str, Any]:
     found: Dict[str, Any] = {}
-    for name in ("clip_norm", "clip_ratio"):
+    for name in ("clip_norm", "clip_ratio", "clip_value"):
         given = [getattr(spec.optimizer, name) for spec in specs]
         limits = [float("inf") if limit is None else limit for limit in given]
         every = all(limit is None for limit in given)

@@ -7,8 +7,9 @@ from typing import Any, Sequence
 
 import pytest
 
-from normlab.claims import report
+from normlab.claims import page, report
 from normlab.claims.claim import Claim, Effect, find_claim, first_part, load_claims
+from normlab.claims.elsewhere import on_dataset
 from normlab.claims.verdicts import Found, Verdict, best_by_other_seeds, judge, weigh
 from normlab.errors import InvalidSpec, NotFound
 from normlab.records import ResultRow, ResultTable
@@ -39,7 +40,7 @@ def test_a_quick_study_is_not_the_real_one() -> None:
     claim = find_claim("a")
     assert claim.at(quick=True).fingerprint() != claim.study.fingerprint()
     assert claim.at() == claim.study
-    assert claim.at(first_seed=100).seeds == (100, 101, 102, 103, 104)
+    assert claim.at(first_seed=100).seeds == tuple(range(100, 120))
 
 
 def test_an_unknown_claim_points_to_the_list() -> None:
@@ -71,7 +72,7 @@ ROWS = [row("a", {i: 0.90 + 0.01 * (i % 3) for i in range(16)}),
 
 
 def claim_of(*effects: Effect, **fields: Any) -> Claim:
-    raw = CLAIMS["b-collapse"].model_dump(mode="json", exclude_defaults=True)
+    raw = CLAIMS["m-unet"].model_dump(mode="json", exclude_defaults=True)
     return Claim.model_validate({**raw, "effects": [e.model_dump() for e in effects], **fields})
 
 
@@ -164,34 +165,15 @@ def test_what_an_early_look_decided_stays() -> None:
 def test_a_claim_that_decides_adds_seeds_round_after_round() -> None:
     claim = claim_of(effect("above"), decide=DECIDE)
     rounds = claim.rounds(claim.at(first_seed=100))
-    assert [len(claim.judging(part)) for part in rounds] == [6, 9, 14, 24]
+    assert [len(part.seeds) for part in rounds] == [6, 9, 14, 24]
     assert rounds[0].seeds == (100, 101, 102, 0, 1, 2)
     assert len({part.name for part in rounds}) == 4
 
 
 def test_the_report_says_what_the_rounds_can_find() -> None:
     claim = claim_of(effect("above"), decide=DECIDE)
-    said = report.section(Verdict(claim, table(), ()), "b.png")
+    said = page.section(Verdict(claim, table(), ()), "b.png")
     assert "Up to 24 seeds: a difference 0.01 inside its limit shows with a power of 0.9" in said
-
-
-def test_tuning_seeds_choose_and_are_not_judged() -> None:
-    def at(rate: str, tuned: float, judged: float) -> ResultRow:
-        both = {"normalizer": "a", "optimizer.lr": rate}
-        values = {i: tuned if i >= 50 else judged + 0.001 * (i % 2) for i in [*range(16), 50, 51]}
-        return row("a", values).model_copy(update={"labels": both, "coordinates": both})
-
-    rows = [at("0.1", 0.9, 0.5), at("0.2", 0.8, 0.7), ROWS[1]]
-    tuned = {"tuning_seeds": [50, 51], "best_over": "optimizer.lr"}
-    on_tuning, on_others = (
-        found(effect("above"), rows, **fields).finding
-        for fields in (tuned, {"best_over": "optimizer.lr"})
-    )
-    assert on_tuning is not None
-    assert on_others is not None
-    assert (on_tuning.mean or 0) < -0.25 < -0.15 < (on_others.mean or 0)
-    claim = claim_of(effect("above"), decide=DECIDE, **{**tuned, "tuning_seeds": [3, 4]})
-    assert claim.rounds(claim.at())[0].seeds == (3, 4, 0, 1, 2, 5, 6, 7)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +194,24 @@ def test_the_protocol_changes_with_the_question_and_not_with_its_words() -> None
     for changed in (claim_of(effect("above", 0.02)), claim_of(effect("above"), decide=DECIDE),
                     claim_of(effect("above"), best_over="optimizer.lr")):  # fmt: skip
         assert changed.protocol() != claim.protocol()
+
+
+def test_a_study_on_another_dataset_is_the_same_but_for_its_samples() -> None:
+    own = find_claim("a").study
+    other = on_dataset(own, "cifar10")
+    assert other.base["dataset"] == {"name": "cifar10"}
+    same = {"base": own.base, "name": own.name}
+    assert other.model_copy(update=same) == own
+    assert {c.spec.dataset.name for c in expand(other)} == {"cifar10"}
+
+
+@pytest.mark.parametrize(
+    ("key", "dataset", "rule"),
+    [("a", "cifar11", "no such dataset"), ("m", "cifar10", "it is for classification")],
+)
+def test_a_dataset_that_cannot_answer_is_refused(key: str, dataset: str, rule: str) -> None:
+    with pytest.raises(InvalidSpec, match=rule):
+        on_dataset(find_claim(key).study, dataset)
 
 
 def table() -> ResultTable:
@@ -264,7 +264,8 @@ def test_a_report_never_names_a_rate_at_which_a_seed_diverged_as_best() -> None:
         group_by=["normalizer", "optimizer.lr"], rows=rows,
     )  # fmt: skip
     verdict = Verdict(claim, table, ())
-    assert "Best `optimizer.lr` over all seeds: batch 0.1." in report.section(verdict, "c.png")
+    said = "Chosen `optimizer.lr` by the tuning seeds: batch 0.1."
+    assert said in page.section(verdict, "c.png")
 
 
 @every_claim
@@ -318,8 +319,11 @@ def test_a_verdict_shows_with_every_effect_and_contradicts_with_any() -> None:
                            ((high, open_), "undecided")):  # fmt: skip
         verdict = judge(claim_of(*effects), Answers(), "s", range(16), [16])
         assert verdict.words == words
-        page = report.page([verdict], "a test", "normlab reproduce", "claims")
-        assert f"## b-collapse: {words}" in page
-        assert f"Effects: {verdict.counts}. Protocol `{verdict.claim.protocol()[:12]}`" in page
-        assert "[arXiv:2106.03743](https://arxiv.org/abs/2106.03743)" in page
+        text = page.page([page.entry(verdict, "claims", "a machine")], [], "claims")
+        assert f"## m-unet: {words}" in text
+        assert f"1 claims: **{int(words == 'shows')}** shows, " in text
+        assert f"| **{words}**: {verdict.claim.title} |" in text
+        assert f"**{page.sentence(verdict)}**" in text
+        assert f"Effects: {verdict.counts}. Protocol `{verdict.claim.protocol()[:12]}`" in text
+        assert "[arXiv:1905.05894](https://arxiv.org/abs/1905.05894)" in text
         assert len(report.effect_lines(verdict)) == len(effects)

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from normlab.claims import page
 from normlab.claims.claim import Claim, load_claims
+from normlab.claims.report import protocol
 from normlab.cli import reproduce
-from normlab.cli.reproduce import _keys, _queue, _write_page
+from normlab.cli.reproduce import _for_task_of, _keys, _queue, _write_page
 
 CLAIMS = load_claims()
 
@@ -33,13 +35,13 @@ class Recorder:
 
 
 def test_a_study_that_shares_cells_waits_until_they_are_done() -> None:
-    a, c, h = (CLAIMS[key].study for key in ("a-batch-size", "c-proxy-gap", "h-switchable"))
+    a, renorm, h = (CLAIMS[key].study for key in ("a-batch-size", "l-renorm", "h-switchable"))
     client, queued, done = Recorder(), set[str](), set[str]()
-    assert _queue(client, [a, c, h], queued, done) == [c]
+    assert _queue(client, [a, renorm, h], queued, done) == [renorm]
     assert client.names == [a.name, h.name]
     done |= _keys(a)
-    assert _queue(client, [c], queued, done) == []
-    assert client.names[-1] == c.name
+    assert _queue(client, [renorm], queued, done) == []
+    assert client.names[-1] == renorm.name
 
 
 def test_the_first_part_of_a_steered_study_is_queued() -> None:
@@ -53,7 +55,12 @@ def test_the_first_round_of_a_claim_that_decides_is_queued_and_trained_once(
 ) -> None:
     client = Recorder()
     decide = {"by": 0.05, "at_most": 24, "rarest": 0.5}
-    raw = [CLAIMS[key].model_dump(mode="json", exclude_defaults=True) for key in ("d-l1", "m-unet")]
+    raw = [
+        CLAIMS[key].model_dump(mode="json", exclude_defaults=True)
+        for key in ("b-collapse", "m-unet")
+    ]
+    for one in raw:
+        one["study"]["seeds"] = [0, 1, 2]
     claims = [Claim.model_validate({**one, "decide": decide}) for one in raw]
     firsts = [claim.rounds(claim.study)[0] for claim in claims]
 
@@ -61,7 +68,7 @@ def test_the_first_round_of_a_claim_that_decides_is_queued_and_trained_once(
         client.create(claim.rounds(spec)[0])
         return SimpleNamespace(words="shows"), True
 
-    monkeypatch.setattr(reproduce, "_run", run)
+    monkeypatch.setattr(reproduce, "run_claim", run)
     reproduce._run_all(client, claims, [claim.study for claim in claims], quiet=True)
     names = [first.name for first in firsts]
     assert client.names == [*names, *names]  # a study of the same name and cells is the same
@@ -79,16 +86,35 @@ def test_every_claim_gets_its_turn() -> None:
 
 
 def test_one_kind_is_trained_once_for_all_claims() -> None:
-    shared = _keys(CLAIMS["a-batch-size"].study) & _keys(CLAIMS["c-proxy-gap"].study)
-    assert len(shared) == 30  # batch, group + proxy and layer + proxy, two rates, five seeds
+    shared = _keys(CLAIMS["a-batch-size"].study) & _keys(CLAIMS["l-renorm"].study)
+    assert len(shared) == 200  # batch and group + proxy at 2, five rates, twenty seeds
 
 
-def test_the_page_names_its_command_without_the_token(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_page_keeps_what_it_says_of_claims_that_were_not_run(tmp_path: Path) -> None:
+    target = tmp_path / "claims.md"
+    _write_page(Recorder(), [], target)
+    text = target.read_text(encoding="utf-8")
+    assert text.count("not run with this protocol") == len(CLAIMS)
+    claim = CLAIMS["d-l1"]
+    old = page.Entry(
+        "d-l1", claim.title, "shows", "7 shows", "## d-l1: shows\n\n" + protocol(claim)
+    )
+    stale = page.Entry("c-proxy-gap", "of old", "shows", "6 shows", "## c-proxy-gap: shows\n\nold")
+    target.write_text(page.page([old, stale], [], "claims"), encoding="utf-8")
+    _write_page(Recorder(), [], target)
+    text = target.read_text(encoding="utf-8")
+    assert "1 claims: **1** shows" in text
+    assert f"## d-l1: shows\n\nProtocol `{claim.protocol()[:12]}`" in text
+    assert "## c-proxy-gap" not in text
+    assert text.count("not run with this protocol") == len(CLAIMS) - 1
+
+
+def test_on_another_dataset_claims_about_other_tasks_are_left_out_and_named(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    line = "normlab --token secret reproduce --all --page docs/claims.md"
-    monkeypatch.setattr("sys.argv", line.split())
-    _write_page(Recorder(), [], tmp_path / "claims.md")
-    text = (tmp_path / "claims.md").read_text(encoding="utf-8")
-    assert "Made by `normlab reproduce --all --page docs/claims.md` on a CPU; " in text
-    assert "secret" not in text
+    claims = list(CLAIMS.values())
+    kept = [claim.key for claim in _for_task_of("cifar10", claims)]
+    left = [key for key in CLAIMS if key not in kept]
+    assert left == ["m-unet", "n-lstm", "o-detection", "p-style"]
+    assert f"left out, about another task: {', '.join(left)}" in capsys.readouterr().err
+    assert _for_task_of("cifar11", claims) == claims  # then the name is refused, with the reason

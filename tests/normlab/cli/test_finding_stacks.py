@@ -14,6 +14,7 @@ from normlab.errors import InvalidSpec, ServiceUnavailable
 from normlab.stacks import addresses
 from normlab.stacks.connection import Connection
 from normlab.stacks.running import register_stack, running_stacks
+from normlab.trained import datasets_here
 from tests.normlab.cli.stacks import running
 
 ANY = Address(None, None)
@@ -27,6 +28,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(addresses, "default_data_dir", lambda: tmp_path / "default")
     return tmp_path
+
+
+def test_the_datasets_are_where_the_stack_says_unless_the_user_says_more(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NORMLAB_DATA_ROOT", raising=False)
+    assert datasets_here() == home / "default" / "datasets"
+    with running(home / "default", "http://127.0.0.1:7", data_root="/pictures"):
+        assert datasets_here() == Path("/pictures")
+    monkeypatch.setenv("NORMLAB_DATA_ROOT", "/mine")
+    assert datasets_here() == Path("/mine")
 
 
 def test_a_stack_with_its_data_elsewhere_is_found_automatically(home: Path) -> None:

@@ -147,6 +147,25 @@ def test_a_path_that_leads_to_no_dataset_is_refused(root: Path, file: str, rule:
         job(file)
 
 
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        (b"text", r"\(it has 4 bytes\)"),
+        (b"\2" + bytes(7) + b"no", r"\(Expecting value: line 1 column 1 \(char 0\)\)"),
+        (b"\2" + bytes(7) + b"[]", r"\(its head does not name arrays\)"),
+        (b"\7" + bytes(7) + b'{"a":1}', r"\(its head does not name arrays\)"),
+        (b"\xff" * 8, r"\(a head of \d+ bytes is too long\)"),
+    ],
+)
+def test_whatever_a_damaged_head_says_the_file_and_the_way_out_are_named(
+    root: Path, content: bytes, rule: str
+) -> None:
+    (root / "my.safetensors").write_bytes(content)
+    said = rf"my.safetensors is damaged, or no .safetensors file {rule}; write or copy it again"
+    with pytest.raises(ValidationError, match=said):
+        job("my.safetensors")
+
+
 def test_what_runs_code_when_it_is_read_is_not_read(root: Path) -> None:
     write(root / "my.npz", train_y=np.array([print] * 12, dtype=object))
     with pytest.raises(ValidationError, match="train_y of object"):

@@ -44,6 +44,28 @@ BROKEN = [
     ({"replicas": 2, "hosts": 4}, "hosts", "replicas=2"),
     ({"replicas": 6, "hosts": 4}, "hosts", "does not divide replicas=6"),
     ({"replicas": 2, "hosts": 2, "device": "ipu"}, "hosts", "cpu or cuda"),
+    ({"sharding": "full"}, "sharding", "raise replicas"),
+    ({"replicas": 2, "sharding": "full", "device": "ipu"}, "sharding", "cpu or cuda"),
+    (
+        {"replicas": 2, "sharding": "full", "device": "cuda", "acceleration": "cuda_graphs"},
+        "acceleration",
+        "set sharding to 'off'",
+    ),
+    (
+        {"replicas": 2, "sharding": "full", "device": "cuda", "precision": "float16"},
+        "precision",
+        "use bfloat16",
+    ),
+    (
+        {"replicas": 2, "sharding": "full", "normalizer": "streaming"},
+        "normalizer.kind",
+        "set sharding to 'off'",
+    ),
+    (
+        {"replicas": 2, "sharding": "full", "diagnostics": ["power"]},
+        "diagnostics",
+        "no replica has them",
+    ),
     (
         {"normalizer": {"kind": "batch", "virtual_batch_size": 64}},
         "normalizer.virtual_batch_size",

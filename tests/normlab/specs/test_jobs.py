@@ -44,6 +44,13 @@ def test_a_job_on_one_host_is_the_job_that_it_was_before_there_were_several() ->
     assert (job(replicas=6, hosts=2).replicas_per_host, pair.replicas_per_host) == (3, 2)
 
 
+def test_sharding_by_memory_is_the_job_that_it_was_before_there_was_a_choice() -> None:
+    pair = job(replicas=2)
+    assert "sharding" not in pair.texts()
+    assert job(replicas=2, sharding="auto") == pair
+    assert job(replicas=2, sharding="full").fingerprint() != pair.fingerprint()
+
+
 @pytest.mark.parametrize("errand", [{"name": "x"}, {"priority": 3}, {"max_attempts": 1}])
 def test_options_for_running_a_job_do_not_change_its_fingerprint(errand: dict[str, Any]) -> None:
     assert job(**errand).fingerprint() == job().fingerprint()

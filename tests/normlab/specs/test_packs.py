@@ -41,6 +41,9 @@ def test_seeds_and_numbers_may_differ(fields: Dict[str, Any]) -> None:
         ("optimizer.name", {"optimizer": {"name": "adamw"}}),
         ("optimizer.nesterov", {"optimizer": {"name": "sgd", "nesterov": True}}),
         ("augmentation", {"augmentation": {"flip": True}}),
+        ("augmentations", {"augmentations": ["mixup"]}),
+        ("ema", {"ema": {}}),
+        ("loss", {"loss": {}}),
     ],
 )
 def test_the_field_that_differs_is_named(field: str, fields: Dict[str, Any]) -> None:
@@ -57,13 +60,13 @@ def test_the_field_that_differs_is_named(field: str, fields: Dict[str, Any]) -> 
         ("acceleration", {"acceleration": "kernels"}),
         ("hooks", {"hooks": ("mine",)}),
         ("model.name", {"model": {"name": "lstm"}, "dataset": {"name": "grammar"}}),
+        ("model.name", {"model": {"name": "timm/resnet18"}}),
+        ("sharding", {"sharding": "off"}),
         ("optimizer.norms_of", {"optimizer": {"norms_of": "twin"}}),
         ("optimizer.name", {"optimizer": "lamb"}),
-        ("optimizer.layer_decay", {"optimizer": {"layer_decay": 0.9}}),
+        ("loading.mode", {"loading": {"mode": "stream"}}),
         ("model", {"model": {"dropout": 0.1}}),
-        ("ema", {"ema": {}}),
-        ("augmentations", {"augmentations": ["mixup"]}),
-        ("loss", {"loss": {}}),
+        ("freeze", {"freeze": ["0.*"]}),
     ],
 )
 def test_what_has_no_form_for_packs_is_named(field: str, fields: Dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from normlab.specs import starting_weights
 from normlab.specs.costs import cost
 from normlab.specs.job_rules import check
 from normlab.specs.jobs import JobSpec
@@ -33,6 +34,31 @@ def test_names_of_three_libraries_are_networks_and_none_is_listed() -> None:
 def test_other_names_are_unknown(name: str) -> None:
     (problem,) = check(job(name), None)
     assert "timm/NAME, torchvision/NAME, transformers/NAME" in problem.rule
+
+
+def test_the_content_of_weights_is_a_part_of_the_job() -> None:
+    contents = {"mine.safetensors": "a" * 64}
+    plain = job(options={"weights": "mine.safetensors"})
+    assert "sha256" not in plain.model.options
+    starting_weights.find_with(lambda start: contents[str(start.file)])
+    try:
+        first = job(options={"weights": "mine.safetensors"})
+        assert first.model.options["sha256"] == "a" * 64
+        contents["mine.safetensors"] = "b" * 64
+        second = job(options={"weights": "mine.safetensors"})
+        assert second.fingerprint() != first.fingerprint()
+        with pytest.raises(ValidationError, match="leave sha256 out to use these"):
+            job(options={"weights": "mine.safetensors", "sha256": "a" * 64})
+    finally:
+        starting_weights.find_with(None)
+
+
+def test_a_content_without_weights_is_refused_and_a_job_without_both_is_the_old_one() -> None:
+    with pytest.raises(ValidationError, match="or of pretrained weights; add one"):
+        job(options={"sha256": "a" * 64})
+    assert "sha256" not in job().model.options
+    named = job(options={"pretrained": True, "sha256": "a" * 64})
+    assert named.fingerprint() != job(options={"pretrained": True}).fingerprint()
 
 
 def test_options_of_the_library_pass_and_count() -> None:

@@ -11,9 +11,9 @@ import torch
 from normlab.data.opening import data_of
 from normlab.data.stream import Stream
 from normlab.errors import DatasetUnusable, JobStopped
-from normlab.loading.test_data import TestData
 from normlab.nets import build
 from normlab.specs.jobs import JobSpec
+from normlab.trained.test_data import TestData
 from tests.normlab.data.stored_pictures import write
 from tests.normlab.training.recording import Recorder, train
 from tests.normlab.training.test_resume import TIMED, assert_same, final_state, stopper

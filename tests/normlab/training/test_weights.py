@@ -46,7 +46,7 @@ def test_the_weights_are_those_of_the_last_checkpoint(tmp_path: Path) -> None:
 
 def test_the_file_names_its_job(tmp_path: Path) -> None:
     spec = small_job(normalizer="group")
-    written = write_weights(network(spec), spec, tmp_path)
+    written = write_weights(network(spec).state_dict(), spec, tmp_path)
     with safe_open(written.path, framework="pt") as file:
         said = json.loads(file.metadata()["job"])
     assert JobSpec.model_validate(said) == spec
@@ -56,5 +56,5 @@ def test_the_file_names_its_job(tmp_path: Path) -> None:
 def test_every_normalizer_can_be_written(kind: str, tmp_path: Path) -> None:
     spec = small_job(normalizer=kind)
     net = network(spec)
-    found = load_file(write_weights(net, spec, tmp_path).path)
+    found = load_file(write_weights(net.state_dict(), spec, tmp_path).path)
     assert found.keys() == net.state_dict().keys()

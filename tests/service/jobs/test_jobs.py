@@ -10,6 +10,7 @@ from service.jobs import changes, leases, listing, reading, submissions, workers
 from service.store import events, schema
 from service.store.database import Database
 from service.store.identity import new_id
+from service.store.sight import EVERYTHING
 from tests.service.work import claim, spec, submit
 
 OOM = Failed(code="oom", failure_kind="oom", retryable=False, message="does not fit")
@@ -198,7 +199,7 @@ def test_the_events_of_a_job_are_in_order_and_readable_from_any_point(database: 
     told = events.since(database, job.id)
     assert [event.kind for event in told] == ["queued", "running", "succeeded"]
     assert events.since(database, job.id, told[1].seq) == told[2:]
-    assert events.since(database, None) == told
+    assert events.since_of_all(database, EVERYTHING).events == told
 
 
 def test_a_job_without_a_live_worker_says_that_it_waits_for_one(database: Database) -> None:

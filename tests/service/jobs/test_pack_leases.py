@@ -5,16 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from normlab.events import Failed
+from normlab.records.limits import LimitRequest
+from normlab.specs.costs import least_memory_bytes
 from normlab.specs.studies import StudySpec
-from service.jobs import leases
+from service.jobs import allowances, leases, workers
 from service.jobs.leases import Lease
 from service.jobs.pack_leases import with_mates
+from service.store.audit import Actor
 from service.store.database import Database
 from service.studies import studies
 
-SEEDS = {"base": {"normalizer": "batch", "batch_size": 2, "dataset": "digits"}, "seeds": 6}
+SEEDS: dict[str, Any] = {
+    "base": {"normalizer": "batch", "batch_size": 2, "dataset": "digits"},
+    "seeds": 6,
+}
 
 
 def queue(database: Database, **fields: Any) -> None:
@@ -81,6 +88,63 @@ def test_a_job_that_failed_in_a_pack_runs_alone_afterwards(database: Database) -
     assert [len(claim(database)) for _ in range(3)] == [1, 1, 1]
 
 
+@pytest.mark.parametrize(("limit", "sizes"), [(2, [2, 1]), (1, [1, 1, 1])])
+def test_a_pack_that_failed_comes_back_in_smaller_ones(
+    database: Database, limit: int, sizes: list[int]
+) -> None:
+    queue(database, seeds=3)
+    before = claim(database)
+    assert all(leases.release(database, one, "its pack failed", limit) for one in before)
+    again = [claim(database) for _ in sizes]
+    assert [len(claims) for claims in again] == sizes
+    used = text("select distinct attempt - forgiven from job")
+    with database.begin() as connection:
+        assert list(connection.execute(used).scalars()) == [1]
+
+
+def test_a_pack_is_as_large_as_the_memory_of_a_process_allows(database: Database) -> None:
+    queue(database)
+    found = leases.claim(database, "cpu", "w", 30)
+    assert found is not None
+    room = 2 * least_memory_bytes(found.spec)
+    assert len(with_mates(database, found, 30, room).mates) == 1
+
+
+@pytest.mark.parametrize(("slots", "size"), [(1, 16), (2, 8), (4, 4)])
+def test_a_claim_of_auto_leaves_cells_to_the_other_slots(
+    database: Database, slots: int, size: int
+) -> None:
+    host: dict[str, Any] = {"hostname": "h", "description": "", "memory_bytes": None}
+    workers.beat(database, worker="w", device="cpu", slots=slots, busy=0, versions={}, **host)
+    queue(database, seeds=16, pack="auto")
+    assert len(claim(database)) == size
+
+
+def test_a_claim_of_auto_takes_all_where_others_keep_the_slots_busy(database: Database) -> None:
+    host: dict[str, Any] = {"hostname": "h", "description": "", "memory_bytes": None}
+    workers.beat(database, worker="w", device="cpu", slots=4, busy=0, versions={}, **host)
+    queue(database, seeds=16, axes=[{"normalizer": ["batch", "group"]}], pack="auto")
+    assert len(claim(database)) == 16
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"axes": [{"normalizer.momentum": [0.1, 0.2]}], "seeds": 1},
+        {"base": {**SEEDS["base"], "time_limit_s": 60.0}},
+        {
+            "axes": [{"optimizer.lr": [0.1, 0.2]}],
+            "decide": {"metric": "train/images_per_s", "by": 10.0},
+        },
+    ],
+)
+def test_auto_packs_nothing_whose_gain_or_time_is_not_known(
+    database: Database, fields: dict[str, Any]
+) -> None:
+    queue(database, pack="auto", **fields)
+    assert len(claim(database)) == 1
+
+
 @pytest.mark.parametrize("pack", [4, "auto"])
 def test_a_drained_pack_comes_back_whole(database: Database, pack: Any) -> None:
     queue(database, seeds=3, pack=pack)
@@ -89,3 +153,11 @@ def test_a_drained_pack_comes_back_whole(database: Database, pack: Any) -> None:
     again = claim(database)
     assert seeds(again) == seeds(before) == [0, 1, 2]
     assert {one.attempt for one in again} == {2}
+
+
+def test_a_pack_has_no_more_members_than_a_limit_lets_run(database: Database) -> None:
+    asked = LimitRequest(subject="owner", name="ada", running=3)
+    allowances.put(database, asked, Actor("root"))
+    queue(database)
+    assert len(claim(database)) == 3
+    assert claim(database) == []

@@ -32,6 +32,7 @@ SMALL: dict[str, Any] = {"batch_size": 2, "normalizer": "group"}
 BIG: dict[str, Any] = {"batch_size": 32, "normalizer": "group"}
 PAIR: dict[str, Any] = {"normalizer": "group", "replicas": 2, "hosts": 2}
 ELSEWHERE = _worker("cuda").model_copy(update={"address": "10.0.0.2"})
+TWO_GPUS = [_worker("cpu"), _worker("cuda", 8 * GIB).model_copy(update={"slots": 2})]
 EMULATOR = _worker("ipu", able=False)
 UNRUNNABLE = Estimate(ipu_problem="operator x::y is not supported")
 
@@ -49,6 +50,22 @@ CASES = [
     ("cpu loops", {**BIG, "acceleration": "kernels"}, ALL, Estimate(), "cpu", "is for cpu"),
     ("it fits", BIG, ALL, Estimate(memory_bytes=8 * GIB), "cuda", "a CUDA device is live"),
     ("it does not", BIG, ALL, Estimate(memory_bytes=9 * GIB), "cpu", "9.0 GiB"),
+    (
+        "a part",
+        {**BIG, "replicas": 2},
+        TWO_GPUS,
+        Estimate(9 * GIB),
+        "cuda",
+        "a CUDA device is live",
+    ),
+    (
+        "a replica",
+        {**BIG, "replicas": 2, "sharding": "off"},
+        TWO_GPUS,
+        Estimate(9 * GIB),
+        "cpu",
+        "9.0 GiB",
+    ),
     ("only a cpu", BIG, ALL[:1], Estimate(), "cpu", "no worker for cuda is live"),
     ("no worker", BIG, [], Estimate(), "cpu", "no worker for cuda is live"),
     ("an unknown memory", BIG, [_worker("cuda")], Estimate(memory_bytes=GIB), "cuda", "is live"),

@@ -8,8 +8,10 @@ import pytest
 
 from normlab.errors import QuotaExceeded
 from normlab.records import StudyRecord
+from normlab.records.limits import LimitRequest
 from normlab.specs.studies import StudySpec
-from service.jobs import changes, quota, reading, submissions
+from service.jobs import allowances, changes, quota, reading, submissions
+from service.store.audit import Actor
 from service.store.database import Database
 from service.studies import studies
 from tests.service.work import at_once, spec, submit
@@ -100,4 +102,42 @@ def test_the_limit_applies_to_a_larger_grid_and_the_study_stays(database: Databa
 def test_others_are_not_counted(database: Database) -> None:
     study(database)
     with database.begin() as connection:
-        assert quota.room(connection, "bob", MOST, 99) == MOST
+        assert quota.room(connection, "bob", "default", MOST, 99) == MOST
+
+
+def allow(database: Database, subject: str, name: str, **limits: int | None) -> None:
+    asked = LimitRequest.read({"subject": subject, "name": name, **limits})
+    allowances.put(database, asked, Actor("root"))
+
+
+@pytest.mark.parametrize("subject", ["owner", "project"])
+def test_a_limit_that_an_admin_has_set_counts_instead(database: Database, subject: str) -> None:
+    name = "ada" if subject == "owner" else "default"
+    allow(database, subject, name, queued=4)
+    refused = at_once(*[partial(one, database, 20_000)] * 9, partial(study, database))
+    assert (refused, queued(database)) == (6, 4)
+    words = f"{'project ' if subject == 'project' else ''}{name!r} has 4 jobs queued, and this adds"
+    with pytest.raises(QuotaExceeded, match=words):
+        one(database, 20_000)
+    allow(database, subject, name, queued=None)
+    one(database, 20_000)
+    assert queued(database) == 5
+
+
+def test_the_limit_of_each_counts_for_those_without_one_of_their_own(database: Database) -> None:
+    allow(database, "owner", "*", queued=1)
+    allow(database, "owner", "ada", queued=2)
+    assert at_once(*[partial(one, database, 20_000)] * 4) == 2
+    with database.begin() as connection:
+        assert quota.room(connection, "bob", "default", MOST, 99) == 1
+
+
+def test_of_two_people_in_one_project_both_count(database: Database) -> None:
+    allow(database, "project", "default", queued=3)
+
+    def submit_as(owner: str) -> None:
+        submissions.submit(
+            database, spec(), owner=owner, device="cpu", device_reason="", max_queued=20_000
+        )
+
+    assert at_once(*[partial(submit_as, owner) for owner in ("ada", "bob")] * 4) == 5

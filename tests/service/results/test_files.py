@@ -51,9 +51,25 @@ def test_only_the_newest_checkpoints_are_remembered(database: Database) -> None:
 def test_a_file_is_found_by_its_name(database: Database) -> None:
     job = submit(database)
     reports.keep_all(database, claim(database), [_artifact("a.csv")])
-    assert artifacts.path_of(database, job.id, "a.csv") == Path("/jobs/1/a.csv")
+    found = artifacts.path_of(database, job.id, "a.csv", Path("/jobs"))
+    assert found == Path("/jobs/1/a.csv")
     with pytest.raises(NotFound, match=r"no file '\.\./a\.csv'"):
-        artifacts.path_of(database, job.id, "../a.csv")
+        artifacts.path_of(database, job.id, "../a.csv", Path("/jobs"))
+
+
+def test_a_file_is_found_again_when_the_folder_of_jobs_has_moved(database: Database) -> None:
+    job = submit(database)
+    folder = f"/here/jobs/{job.id}/attempt-1"
+    written = [
+        ArtifactWritten(name="a.csv", path=f"{folder}/a.csv", sha256="a", bytes=1),
+        CheckpointWritten(step=1, path=f"{folder}/1.pt", sha256="b", bytes=1),
+    ]
+    held = claim(database)
+    reports.keep_all(database, held, written)
+    found = artifacts.path_of(database, job.id, "a.csv", Path("/there"))
+    assert found == Path(f"/there/{job.id}/attempt-1/a.csv")
+    leases.fail(database, held, LOST)
+    assert claim(database).resume[0].path == f"{job.id}/attempt-1/1.pt"
 
 
 @pytest.mark.parametrize("read", [artifacts.read_all, diagnostics.read_all])

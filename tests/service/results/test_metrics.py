@@ -9,9 +9,11 @@ from sqlalchemy import text
 
 from normlab.errors import InvalidSpec, NotFound
 from normlab.events import Failed, Metrics, Series, Started
-from service.jobs import leases, reading
+from normlab.records.tables import TableQuestion
+from service.jobs import leases, reading, table
 from service.jobs.leases import Lease
 from service.results import metrics, reports
+from service.results.adding_up import AddingUp
 from service.store.database import Database
 from tests.service.work import claim, series, submit
 
@@ -173,6 +175,20 @@ def test_the_start_records_the_environment_of_the_job(database: Database) -> Non
     assert found.attempts[0].environment == environment
 
 
+def test_a_job_that_was_in_a_pack_says_so_unless_it_began_anew(database: Database) -> None:
+    job = submit(database)
+    packed = {"runtime": "packed", "timing_valid": False, "packed": 8}
+    alone = {"runtime": "cpu", "timing_valid": True}
+    found = []
+    for step, environment in [(0, packed), (20, alone), (0, alone)]:
+        held = claim(database)
+        reports.keep_all(database, held, [Started(step=step, environment=environment)])
+        record = reading.get(database, job.id)
+        found.append((record.packed, record.timing_valid))
+        assert leases.release(database, held)
+    assert found == [(8, False), (8, False), (None, True)]
+
+
 def test_a_hundred_thousand_points_are_thinned_out_within_a_moment(database: Database) -> None:
     job = submit(database)
     held = claim(database)
@@ -187,3 +203,48 @@ def test_a_hundred_thousand_points_are_thinned_out_within_a_moment(database: Dat
         took.append(time.perf_counter() - began)
     assert len(found.steps) == 500
     assert min(took) < 0.05  # a tenth of that on an idle machine
+
+
+def _points(steps: list[int], values: list[float]) -> Series:
+    return Series(steps=steps, values=values, times=[float(step) for step in steps])
+
+
+def _mean(database: Database, job: str) -> float | None:
+    asked = TableQuestion(columns=["train/loss:mean"])
+    found = table.read(database, asked)
+    (row,) = [row for row in found.rows if str(row.id) == job]
+    value: float | None = found.values(row)[0]
+    return value
+
+
+def test_the_mean_of_a_curve_counts_a_step_once_that_two_attempts_reported(
+    database: Database,
+) -> None:
+    submit(database)
+    held = claim(database)
+    _report(database, held, train_loss=_points([1, 2, 3], [1, 2, 9]))
+    held = _again(database, held, 2)
+    _report(database, held, train_loss=_points([2, 3], [4, 4]))
+    _report(database, held, train_loss=_points([4], [3]))
+    curve = metrics.read_arrays(database, str(held.job), "train/loss")["values"]
+    assert list(curve) == [1, 4, 4, 3]
+    assert _mean(database, str(held.job)) == 3.0
+
+
+def test_the_mean_of_a_curve_with_a_value_that_is_not_finite_is_none(database: Database) -> None:
+    submit(database)
+    held = claim(database)
+    _report(database, held, train_loss=_points([1, 2, 3], [1.0, math.nan, 3.0]))
+    assert _mean(database, str(held.job)) is None
+
+
+def test_curves_of_an_earlier_version_are_added_up_in_the_background(database: Database) -> None:
+    submit(database)
+    held = claim(database)
+    _report(database, held, train_loss=_points([1, 2, 3], [1, 2, 6]))
+    with database.begin() as connection:
+        connection.execute(text("update metric_last set total = null, points = null"))
+    assert _mean(database, str(held.job)) is None
+    assert AddingUp(database).round() == 1
+    assert _mean(database, str(held.job)) == 3.0
+    assert AddingUp(database).round() == 0

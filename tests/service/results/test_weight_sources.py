@@ -21,6 +21,7 @@ from service.store.database import Database
 from tests.service.work import claim, spec, submit
 
 CONTENT = b"weights"
+JOBS = Path("/jobs")  # these files are elsewhere
 SHA = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -59,7 +60,7 @@ def test_the_content_of_a_jobs_weights_is_filled_in(
     for named in (job, {"from": job}, SHA):
         start = InitFrom.model_validate(named)
         assert start.sha256 == SHA
-        path = weights_for(database, spec(init_from=start.model_dump()), tmp_path)
+        path = weights_for(database, spec(init_from=start.model_dump()), tmp_path, JOBS)
         assert path == str(tmp_path / "weights.safetensors")
 
 
@@ -95,9 +96,9 @@ def test_weights_that_are_gone_from_disk_are_named(
     for name in ("weights.safetensors", "step-64.pt"):
         (tmp_path / name).unlink()
     with pytest.raises(InvalidSpec, match=f"the weights of job {job} are gone from disk"):
-        weights_for(database, start, tmp_path)
+        weights_for(database, start, tmp_path, JOBS)
     with pytest.raises(InvalidSpec, match=r"the checkpoint of job .* is gone"):
-        continuing.checkpoint_for(database, longer)
+        continuing.checkpoint_for(database, longer, JOBS)
 
 
 def test_a_file_is_no_weights_by_its_name_alone(door: WeightSources, tmp_path: Path) -> None:

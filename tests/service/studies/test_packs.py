@@ -31,8 +31,27 @@ def test_a_preview_counts_the_packs_that_gain(database: Database) -> None:
     assert found.pack_gain > 3
 
 
+def test_a_study_that_says_nothing_of_packs_trains_in_them_where_they_gain() -> None:
+    assert StudySpec.model_validate({"name": "s", "seeds": 3}).pack == "auto"
+    gains = [expected_gain(job(batch), members_of(job(batch), "auto")) for batch in (1, 8, 32, 128)]
+    assert all(gain is not None and gain >= 1 for gain in gains)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"time_limit_s": 60.0},  # which is that of a job alone
+        {"dataset": {"name": "image_folder"}},  # which may be streamed
+        {"batch_size": 128},  # whose operators have enough to do
+    ],
+)
+def test_auto_leaves_alone_what_a_pack_would_not_serve(fields: dict[str, Any]) -> None:
+    spec = JobSpec.model_validate({"normalizer": "batch", "batch_size": 2, **fields})
+    assert members_of(spec, "auto") == 1
+
+
 def test_a_preview_without_packs_says_none(database: Database) -> None:
-    found = preview(database, seeds=20, **BATCHES)
+    found = preview(database, seeds=20, pack="off", **BATCHES)
     assert (found.packs, found.packed, found.pack_gain) == (0, 0, None)
 
 

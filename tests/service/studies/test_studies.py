@@ -181,7 +181,7 @@ def test_one_wrong_cell_refuses_the_whole_study(database: Database) -> None:
 def test_an_unknown_study_is_not_found(database: Database) -> None:
     complete = partial(studies.complete, place=place)
     for verb in (studies.get, complete, studies.pause, studies.cancel):
-        with pytest.raises(NotFound, match="GET /v1/studies"):
+        with pytest.raises(NotFound, match="the list of studies"):
             verb(database, "nope")
 
 

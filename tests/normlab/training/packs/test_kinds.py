@@ -79,7 +79,7 @@ def test_members_with_other_options_of_a_kind_run_their_own_layers() -> None:
     assert farthest(made, specs, [batches_of(spec, 10) for spec in specs]) < 1e-10
 
 
-@pytest.mark.parametrize("name", ["batch", "batch, averaged", "l1_batch", "batch_renorm", "online"])
+@pytest.mark.parametrize("name", [*BY_KIND.own, "batch, averaged"])
 def test_a_member_whose_values_overflow_does_not_touch_the_others(name: str) -> None:
     specs = two_members(normalizer=parse_normalizer(VARIANTS[name][0]))
     batches = [batches_of(spec, 10) for spec in specs]

@@ -1,0 +1,179 @@
+"""How each diagnostic is drawn on the page inside a network, and how its picture is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Scale = Literal["share", "ratio", "log", "linear"]
+Form = Literal["layers", "bands", "ablation", "line", "numbers"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """
+    One measure, as it is named in metrics, and its colours.
+
+    Attributes:
+        scale: share: from 0 to 1; ratio: on both sides of 1, logarithmic; log; linear.
+    """
+
+    name: str
+    title: str
+    scale: Scale = "linear"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Measures that add up to a whole."""
+
+    name: str
+    title: str
+    terms: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """
+    One diagnostic on the page.
+
+    Attributes:
+        form: layers: a heat map with a row for each layer, and stacked areas of one layer.
+        reading: what to look for, in a sentence or two.
+    """
+
+    diagnostic: str
+    title: str
+    reading: str
+    form: Form = "layers"
+    measures: tuple[Measure, ...] = ()
+    stacks: tuple[Stack, ...] = ()
+
+
+_TERMS = (
+    ("channel_mean", "channel means"),
+    ("sample_mean", "sample means"),
+    ("channel_std", "channel deviations"),
+    ("sample_std", "sample deviations"),
+)
+_PLACES = (("norm", "behind the norm"), ("out", "behind the activation"))
+_SOURCES = (("instance", "instance"), ("layer", "layer"), ("batch", "batch"))
+_MOMENTS = (("mean", "of the mean"), ("var", "of the variance"))
+
+PANELS = (
+    Panel(
+        "power",
+        "Power of the signal",
+        "The power behind each normalizer, split into four terms that add up. Where the channel "
+        "means take all of it, every sample and position carries the same value: the layer has "
+        "collapsed, channel by channel.",
+        measures=tuple(
+            Measure(f"{place}/{term}", f"{title} {where}")
+            for place, where in _PLACES
+            for term, title in (*_TERMS, ("total", "whole power"))
+        ),
+        stacks=tuple(
+            Stack(place, where, tuple((f"{place}/{term}", title) for term, title in _TERMS))
+            for place, where in _PLACES
+        ),
+    ),
+    Panel(
+        "effective_step",
+        "Effective step",
+        "Before a normalizer only the direction of a channel's weights counts, and an update turns "
+        "it by the rate over the squared length. A dark layer hardly moves; a bright one is thrown "
+        "about.",
+        measures=(
+            Measure("effective", "effective step, rate / length²", "log"),
+            Measure("turn", "measured turn in radians", "log"),
+            Measure("weight_norm", "length of the weights", "log"),
+        ),
+    ),
+    Panel(
+        "scale_invariance",
+        "Independence of scale",
+        "The cosine between weights and gradient: 0 where a normalizer follows and the scale of "
+        "the weights does not matter, up to its eps.",
+        measures=(Measure("", "largest cosine of weights and gradient", "log"),),
+    ),
+    Panel(
+        "switch_weights",
+        "Switch weights",
+        "How much instance, layer and batch statistics count in each switchable normalizer. They "
+        "add up to 1; `largest` is 1 where a layer has decided.",
+        measures=tuple(
+            Measure(f"{moment}/{source}", f"{title} {where}", "share")
+            for moment, where in _MOMENTS
+            for source, title in (*_SOURCES, ("largest", "largest share"))
+        ),
+        stacks=tuple(
+            Stack(moment, where, tuple((f"{moment}/{source}", title) for source, title in _SOURCES))
+            for moment, where in _MOMENTS
+        ),
+    ),
+    Panel(
+        "group_sizes",
+        "Learned groups",
+        "How many channels share their statistics under learned meta normalization.",
+        measures=(Measure("", "channels in a group", "log"),),
+    ),
+    Panel(
+        "batch_statistics",
+        "Batch statistics against their priors",
+        "How much the statistics of batches scatter, over what independent Gaussian values would "
+        "do. 1 is the prior; above it neighbouring positions are alike, and a batch counts as "
+        "fewer values than it has.",
+        measures=(
+            Measure("mean_ratio", "scatter of the means over its prior", "ratio"),
+            Measure("std_ratio", "scatter of the deviations over its prior", "ratio"),
+            Measure("effective_share", "share of values that count as independent", "log"),
+            Measure("mean_exponent", "slope of the means' scatter against size; -1 for 1 / M"),
+            Measure("std_exponent", "slope of the deviations' scatter against size; -1 for 1 / M"),
+        ),
+    ),
+    Panel(
+        "weight_norms",
+        "Lengths of the weights",
+        "The length of the weights of each output channel: the mean over a layer, and its "
+        "extremes.",
+        measures=(
+            Measure("mean", "mean length", "log"),
+            Measure("smallest", "smallest length", "log"),
+            Measure("largest", "largest length", "log"),
+        ),
+    ),
+    Panel(
+        "landscape",
+        "Landscape along the gradient",
+        "The range of the loss, and of the gradient's change, over steps of half to four learning "
+        "rates along one gradient. A narrow band is a smooth landscape.",
+        form="bands",
+        measures=(Measure("loss", "loss"), Measure("change", "change of the gradient")),
+    ),
+    Panel(
+        "ablation",
+        "Ablation of channels",
+        "Accuracy while more and more random channels are silenced. A curve that stays high long "
+        "is a network that does not lean on single channels.",
+        form="ablation",
+    ),
+    Panel(
+        "regularization",
+        "Noise of batches in the loss",
+        "By how much the noise of batch statistics raises the loss at each batch size M, against "
+        "1 / M: a line through 0 where it is inversely proportional to the batch.",
+        form="line",
+    ),
+    Panel(
+        "gradient_bias",
+        "Bias of the gradient",
+        "The average gradient over batches against that of all samples at once. Cosine and ratio "
+        "of lengths are 1, and the error 0, where a normalizer does not need the batch.",
+        form="numbers",
+        measures=(
+            Measure("cosine", "cosine"),
+            Measure("norm_ratio", "ratio of lengths"),
+            Measure("relative_error", "relative error"),
+        ),
+    ),
+)

@@ -1,0 +1,30 @@
+"""Where a job form can start: the recipes that come with normlab."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import normlab
+from normlab.errors import NotFound
+from normlab.specs.jobs import JobSpec
+from normlab.specs.written import parse
+
+# in a checkout, and in an installed package
+_FOLDERS = (Path(__file__).parents[1] / "recipes", Path(normlab.__file__).parent / "recipes")
+
+
+@cache
+def recipes() -> dict[str, str]:
+    """Return the text of each recipe by its name."""
+    found = (path for folder in _FOLDERS for path in sorted(folder.glob("*.yaml")))
+    return {path.stem: path.read_text(encoding="utf-8") for path in found}
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """Return the whole specification of a recipe; raise NotFound if there is none of this name."""
+    text = recipes().get(name)
+    if text is None:
+        raise NotFound(f"there is no recipe {name!r}; there are {', '.join(recipes())}")
+    return JobSpec.model_validate(parse(text, name)).model_dump(mode="json")

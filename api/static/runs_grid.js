@@ -1,0 +1,204 @@
+// The table of runs: only the rows in sight exist, whatever their number; moved through by keyboard.
+import { text, whole } from "./runs_values.js";
+
+const HEIGHT = 34; // of a row, as in the style sheet
+const BEYOND = 12; // rows above and below those in sight
+const PICK = 44;
+const WIDTHS = { name: 220, state: 120, study: 180, created_at: 150, started_at: 150, finished_at: 150, fingerprint: 160, id: 160 };
+
+const widthOf = (name) => WIDTHS[name] ?? Math.min(220, Math.max(110, 40 + 8 * name.length));
+
+function make(tag, kind = "", content = "") {
+  const element = document.createElement(tag);
+  element.className = kind;
+  element.textContent = content;
+  return element;
+}
+
+/** What a run is called: by its name, or the end of its id; of runs with several names, their number. */
+function called(row, value, shown) {
+  if (value !== null && typeof value === "object" && "varies" in value) return `${row.jobs.length} runs`;
+  return shown === "–" ? row.id.slice(-12) : shown;
+}
+
+export class Grid {
+  /** *selection* knows what is selected; *open(row)* and *failed(error)* are called. */
+  constructor(box, selection, { open, failed, href }) {
+    Object.assign(this, { box, selection, openRow: open, failed, href, active: 0, anchor: 0, columns: [] });
+    this.table = box.querySelector("table");
+    this.body = this.table.tBodies[0];
+    box.addEventListener("scroll", () => this.draw(), { passive: true });
+    new ResizeObserver(() => this.draw()).observe(box);
+    this.table.addEventListener("keydown", (event) => { if (event.target === this.table) this.key(event); });
+    this.body.addEventListener("click", (event) => this.click(event));
+  }
+
+  /** Show *rows* (Pages or Groups, which are *means*) in *columns* of {name, kind}; the first *pinned* stay in sight. */
+  show(rows, columns, pinned, means) {
+    const same = columns.map((c) => c.name).join() === this.columns.map((c) => c.name).join() && pinned === this.pinned;
+    Object.assign(this, { rows, columns, pinned, means });
+    if (!same) this.box.scrollLeft = 0;
+    const group = this.table.querySelector("colgroup");
+    group.replaceChildren(...[PICK, ...columns.map((c) => this.width(c))].map((width) => {
+      const column = document.createElement("col");
+      column.style.width = `${width}px`;
+      return column;
+    }));
+    this.drawn = null;
+    this.draw();
+  }
+
+  /** Means over seeds need room for their intervals. */
+  width({ name }) { return widthOf(name) + (this.means && name.includes("/") ? 80 : 0); }
+
+  get total() { return this.rows?.total ?? 0; }
+
+  get headHeight() { return this.table.tHead.offsetHeight; }
+
+  draw() {
+    if (!this.rows) return;
+    const first = Math.max(0, Math.floor(this.box.scrollTop / HEIGHT) - BEYOND);
+    const last = Math.min(this.total, first + Math.ceil(this.box.clientHeight / HEIGHT) + 2 * BEYOND);
+    this.rows.want(first, Math.max(first, last - 1)).catch(this.failed);
+    const drawn = `${first} ${last} ${this.total}`;
+    if (this.drawn === drawn) return;
+    this.drawn = drawn;
+    const lines = [];
+    for (let i = first; i < last; i += 1) lines.push(this.line(i));
+    this.body.replaceChildren(this.filler(first), ...lines, this.filler(this.total - last));
+    this.table.setAttribute("aria-rowcount", String(this.total + 1));
+    this.mark();
+  }
+
+  /** Draw again what is in sight, because rows have come or changed. */
+  redraw() {
+    this.drawn = null;
+    this.draw();
+  }
+
+  filler(rows) {
+    const line = make("tr", "filler");
+    line.setAttribute("aria-hidden", "true");
+    const cell = make("td");
+    cell.colSpan = this.columns.length + 1;
+    cell.style.height = `${rows * HEIGHT}px`;
+    line.hidden = rows <= 0;
+    line.append(cell);
+    return line;
+  }
+
+  line(i) {
+    const row = this.rows.row(i);
+    const line = make("tr");
+    line.id = `run-${i}`;
+    line.dataset.at = i;
+    line.setAttribute("aria-rowindex", String(i + 2));
+    if (!row) {
+      const cell = make("td", "quiet", "Loading…");
+      cell.colSpan = this.columns.length + 1;
+      line.append(cell);
+      return line;
+    }
+    line.setAttribute("aria-selected", String(this.selection.has(row)));
+    line.append(this.picker(row), ...this.columns.map((column, place) => this.cell(row, column, place)));
+    return line;
+  }
+
+  picker(row) {
+    const cell = make("td", this.pinned ? "pick pinned" : "pick");
+    const box = document.createElement("input");
+    box.type = "checkbox";
+    box.tabIndex = -1;
+    box.checked = this.selection.has(row);
+    box.setAttribute("aria-label", `Select ${this.nameOf(row)}`);
+    cell.style.left = "0";
+    cell.append(box);
+    return cell;
+  }
+
+  nameOf(row) {
+    const value = row.values[this.columns.findIndex((c) => c.name === "name")];
+    return called(row, value, typeof value === "string" ? value : "–");
+  }
+
+  cell(row, column, place) {
+    const value = row.values[place];
+    const cell = make("td", column.kind === "number" ? "number" : "");
+    this.pin(cell, place);
+    const shown = text(value, column.kind, column.name);
+    if (place === 0 || column.name === "name") cell.append(this.link(row, called(row, value, shown)));
+    else if (column.name === "state" && typeof value === "string") cell.append(make("span", `state ${value}`, value));
+    else if (column.name === "state") cell.textContent = Object.entries(row.states).map(([state, n]) => `${n} ${state}`).join(", ");
+    else cell.textContent = shown;
+    cell.title = whole(value, column.kind, column.name);
+    return cell;
+  }
+
+  link(row, shown) {
+    const link = make("a", "", shown);
+    link.href = this.href(row);
+    link.tabIndex = -1;
+    return link;
+  }
+
+  /** Keep a cell of a pinned column in sight; on a narrow screen only the first one. */
+  pin(cell, place) {
+    const kept = this.box.clientWidth < 640 ? Math.min(1, this.pinned) : this.pinned;
+    if (place >= kept) return;
+    cell.classList.add("pinned");
+    cell.style.left = `${PICK + this.columns.slice(0, place).reduce((sum, c) => sum + this.width(c), 0)}px`;
+  }
+
+  key(event) {
+    const page = Math.max(1, Math.floor((this.box.clientHeight - this.headHeight) / HEIGHT) - 1);
+    const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    const row = this.rows?.row(this.active);
+    if (event.key in moves) this.move(moves[event.key], event.shiftKey);
+    else if (event.key === " " && row) { this.selection.toggle(row); this.anchor = this.active; }
+    else if (event.key === "Enter" && row) this.openRow(row);
+    else if (event.key === "Escape") this.selection.clear();
+    else if (event.key.toLowerCase() === "a" && (event.ctrlKey || event.metaKey)) this.selection.all();
+    else return;
+    event.preventDefault();
+  }
+
+  move(by, extending) {
+    this.active = Math.max(0, Math.min(this.total - 1, this.active + by));
+    const top = this.active * HEIGHT;
+    const room = this.box.clientHeight - this.headHeight;
+    if (top < this.box.scrollTop) this.box.scrollTop = top;
+    if (top + HEIGHT > this.box.scrollTop + room) this.box.scrollTop = top + HEIGHT - room;
+    if (extending) this.range(this.anchor, this.active);
+    else this.anchor = this.active;
+    this.draw();
+    this.mark();
+  }
+
+  range(from, to) {
+    const rows = [];
+    for (let i = Math.min(from, to); i <= Math.max(from, to); i += 1) if (this.rows.row(i)) rows.push(this.rows.row(i));
+    this.selection.add(rows);
+  }
+
+  mark() {
+    this.active = Math.max(0, Math.min(this.active, this.total - 1));
+    for (const line of this.body.querySelectorAll("tr.active")) line.classList.remove("active");
+    const line = document.getElementById(`run-${this.active}`);
+    line?.classList.add("active");
+    if (line) this.table.setAttribute("aria-activedescendant", line.id);
+    else this.table.removeAttribute("aria-activedescendant");
+  }
+
+  click(event) {
+    const line = event.target.closest("tr[data-at]");
+    if (!line || event.target.closest("a")) return;
+    const at = Number(line.dataset.at);
+    const row = this.rows.row(at);
+    if (!row) return;
+    if (event.shiftKey) this.range(this.anchor, at);
+    else { this.selection.toggle(row); this.anchor = at; }
+    this.active = at;
+    this.table.focus({ preventScroll: true });
+    this.mark();
+  }
+}

@@ -1,0 +1,43 @@
+// The values of the table of runs as text: numbers, moments, durations, means over seeds.
+import { readable } from "./charts.js";
+import { moment } from "./times.js";
+
+/** Write seconds as people say them: 42 s, 3 min 20 s, 2 h 5 min. */
+export function duration(seconds) {
+  if (seconds < 60) return `${+seconds.toPrecision(3)} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${Math.round(seconds % 60)} s`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** Write a mean over seeds with half the width of its interval, and how many seeds it has. */
+export function mean(found) {
+  const half = found.low === null ? "" : ` ± ${Number(((found.high - found.low) / 2).toPrecision(2))}`;
+  return `${readable(found.mean)}${half} (n = ${found.n})`;
+}
+
+export function text(value, kind, name) {
+  if (value === null || value === undefined) return "–";
+  if (typeof value === "object" && "varies" in value) return value.varies.length > 4 ? `${value.varies.length} values` : value.varies.map((v) => text(v, kind, name)).join(", ");
+  if (typeof value === "object" && "mean" in value) return mean(value);
+  if (kind === "moment") return moment(value);
+  if (name === "duration" || name === "running_s") return duration(value);
+  if (typeof value === "number") return Number.isInteger(value) ? String(value) : readable(value);
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+/** All of a value, for what is too long for its cell. */
+export function whole(value, kind, name) {
+  if (value !== null && typeof value === "object" && "varies" in value) return value.varies.join(", ");
+  return text(value, kind, name);
+}
+
+/** What a group is sorted by: its mean, or its value. */
+export const plain = (value) => (value !== null && typeof value === "object" ? value.mean ?? null : value);
+
+/** Compare two values, those that are missing last in either direction. */
+export function order(a, b, turned) {
+  if (a === null || b === null) return (a === null) - (b === null);
+  const found = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+  return turned ? -found : found;
+}

@@ -1,0 +1,105 @@
+"""Final accuracies of many seeds in packs and alone: is the mean difference next to nothing?"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
+
+from accelerators import open_accelerator
+from accelerators.packs import Member, fit_pack
+from benchmarks.options import at_least_one, parser_of
+from benchmarks.table import show
+from normlab.specs.jobs import JobSpec
+from normlab.training.checkpoints import CheckpointFolder
+from normlab.training.loop import fit
+from normlab.training.reporting import SilentReporter
+
+NAME = "pack_equivalence"
+KINDS = ("batch", "group", "online")
+MARGIN = 0.005  # of a mean difference: a tenth of what studies of normalizers call an effect
+_Z = 1.645  # two one-sided tests at 5%
+
+
+def main() -> int:
+    """Compare each kind, and return 1 unless all are equivalent."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), help="batch, group, online")
+    parser.add_argument("--seeds", type=at_least_one, default=100, help="%(default)s by default")
+    parser.add_argument("--members", type=at_least_one, default=20, help="of a pack: %(default)s")
+    parser.add_argument("--epochs", type=at_least_one, default=2, help="%(default)s by default")
+    chosen = parser.parse_args()
+    rows = [_row(kind, chosen.seeds, chosen.members, chosen.epochs) for kind in chosen.kinds]
+    note = (
+        f"val/accuracy of preresnet8 (width 4) on 480 digits, batch 8, {chosen.epochs} epochs, "
+        f"{chosen.seeds} seeds, alone and in packs of {chosen.members}, float32; equivalent: the "
+        f"90% interval of the mean paired difference lies within {MARGIN:g} of 0 (two one-sided "
+        f"tests at 5%); load {os.getloadavg()[0]:.1f}"
+    )
+    show(NAME, rows, note)
+    return int(not all(row["equivalent"] for row in rows))
+
+
+def _row(kind: str, seeds: int, members: int, epochs: int) -> Dict[str, Any]:
+    specs = [_spec(kind, seed, epochs) for seed in range(seeds)]
+    with tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder:
+        alone = [_alone(spec, Path(folder)) for spec in specs]
+        parts = [specs[i : i + members] for i in range(0, seeds, members)]
+        packed = [value for part in parts for value in _together(part, Path(folder))]
+    differences = [b - a for a, b in zip(alone, packed)]
+    mean = statistics.fmean(differences)
+    error = statistics.stdev(differences) / math.sqrt(seeds)
+    return {
+        "kind": kind,
+        "alone": statistics.fmean(alone),
+        "packed": statistics.fmean(packed),
+        "sd over seeds": statistics.stdev(alone),
+        "equal to the sample": sum(d == 0 for d in differences),
+        "mean difference": mean,
+        "90% half width": _Z * error,
+        "equivalent": abs(mean) + _Z * error < MARGIN,
+    }
+
+
+def _spec(kind: str, seed: int, epochs: int) -> JobSpec:
+    return JobSpec.model_validate(
+        {
+            "normalizer": kind,
+            "model": {"name": "preresnet8", "width": 4},
+            "dataset": {"name": "digits", "train_size": 480},
+            "batch_size": 8,
+            "epochs": epochs,
+            "evaluate_every": epochs,
+            "optimizer": {"lr": 0.05},
+            "device": "cpu",
+            "checkpoint": {"every_s": 86_400},
+            "seed": seed,
+        }
+    )
+
+
+def _alone(spec: JobSpec, folder: Path) -> float:
+    checkpoints = CheckpointFolder(folder / f"alone-{spec.seed}", spec.fingerprint())
+    device = open_accelerator("cpu", spec, 1)
+    summary = fit(spec, device, SilentReporter(), checkpoints, folder, lambda: None)
+    return float(summary["val/accuracy"])
+
+
+def _together(specs: Sequence[JobSpec], folder: Path) -> List[float]:
+    members = [
+        Member(
+            spec,
+            SilentReporter(),
+            CheckpointFolder(folder / f"packed-{spec.seed}", spec.fingerprint()),
+            lambda: None,
+        )
+        for spec in specs
+    ]
+    return [float(ended["val/accuracy"]) for ended in fit_pack(members, folder)]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,202 @@
+"""The page of all claims: how many show, a gallery, and a section for each claim."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Sequence
+
+from normlab.claims import report
+from normlab.claims.claim import Claim
+from normlab.claims.verdicts import WORDS, Verdict
+from normlab.presentation.deciding import CONTRADICTS, SHOWS, UNDECIDED
+from normlab.presentation.tables import markdown
+
+_COLUMNS = 3  # of the gallery
+_LINE = re.compile(r"^\| \[([\w-]+)\]\(#[\w-]+\) \| (.+?) \| (\w+) \| (.*?) \|$", re.M)
+_COUNT = re.compile(rf"(\d+) ({'|'.join(WORDS)})")
+_EXPLAINED = """\
+An effect *shows* if its whole interval over seeds is on the expected side of its limit, and
+*contradicts* if the whole interval is on the other side. Otherwise it is *undecided*; then the
+line says what this many seeds could have shown. A claim *shows* if every effect shows, and
+*contradicts* if any effect contradicts. Intervals are corrected for all effects of a claim (Holm),
+for skewness and for repeated looks; ties and failed seeds are counted. Limits, margins and seeds
+were written down and committed before the judging seeds ran, and rates were tuned on other seeds;
+the history of each claim says what came out of earlier protocols. The accuracies are those of
+small networks on small datasets. Compare signs and order with the papers, not numbers."""
+
+
+class Entry(NamedTuple):
+    """One claim on the page."""
+
+    key: str
+    title: str
+    words: str
+    counts: str
+    """How many effects have which verdict."""
+    text: str
+    """Its section."""
+
+    @property
+    def anchor(self) -> str:
+        """Return the anchor of its heading."""
+        return f"{self.key}-{self.words}"
+
+
+def entry(verdict: Verdict, folder: str, machine: str) -> Entry:
+    """
+    Describe what came out for a claim.
+
+    Args:
+        verdict: of a run.
+        folder: of the pictures, from the page.
+        machine: that ran the jobs, and when.
+    """
+    claim = verdict.claim
+    text = section(verdict, f"{folder}/{claim.key}.png", machine)
+    return Entry(claim.key, claim.title, verdict.words, verdict.counts, text)
+
+
+def kept(text: str, claims: Mapping[str, Claim]) -> Dict[str, Entry]:
+    """
+    Find the claims on a page that was written before, if they still ask the same.
+
+    Args:
+        text: of the page.
+        claims: of today, by key; one with another protocol has no result any more.
+    """
+    found: Dict[str, Entry] = {}
+    for key, title, words, counts in _LINE.findall(text):
+        _, _, rest = text.partition(f"\n## {key}: {words}\n")
+        body = rest.partition("\n## ")[0].rstrip("\n") + "\n"
+        claim = claims.get(key)
+        if claim is not None and f"Protocol `{claim.protocol()[:12]}`" in body:
+            found[key] = Entry(key, title, words, counts, f"## {key}: {words}\n{body}")
+    return found
+
+
+def page(entries: Sequence[Entry], lacking: Sequence[Claim], folder: str) -> str:
+    """
+    Write the page.
+
+    Args:
+        entries: of the claims with results, in the order of the page.
+        lacking: the other claims.
+        folder: of the pictures, from the page.
+    """
+    head = [
+        "# The claims of the papers, run here",
+        "",
+        _headline(entries),
+        "",
+        *_gallery(entries, folder),
+        "",
+        _EXPLAINED,
+        "",
+        "| claim | what it says | verdict | effects |",
+        "| --- | --- | --- | --- |",
+        *(f"| [{e.key}](#{e.anchor}) | {e.title} | {e.words} | {e.counts} |" for e in entries),
+        *(f"| {c.key} | {c.title} | not run with this protocol | |" for c in lacking),
+        "",
+    ]
+    return "\n".join(head) + "\n" + "\n".join(e.text for e in entries)
+
+
+def section(verdict: Verdict, plot: str, machine: str = "") -> str:
+    """
+    Write the part of the page about one claim.
+
+    Args:
+        verdict: of a run.
+        plot: the picture's path from the page.
+        machine: that ran the jobs, and when.
+    """
+    claim = verdict.claim
+    lines = [f"## {claim.key}: {verdict.words}", "", f"**{sentence(verdict)}**", ""]
+    lines += [f"![{claim.title}]({plot})", "", claim.says, ""]
+    lines += [f"- {report.linked(source.paper)}, {source.figure}" for source in claim.sources]
+    lines += ["", _how(verdict, machine), ""]
+    lines += ["| effect | expected | difference | interval | seeds | verdict |",
+              "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    lines += [report.effect_row(f) for f in verdict.found]
+    lines += ["", markdown(verdict.table), *report.best_lines(verdict), *_tuned(verdict)]
+    return "\n".join([*lines, *_remarks(claim)])
+
+
+def sentence(verdict: Verdict) -> str:
+    """Say in one sentence what came out."""
+    of = {word: [f for f in verdict.found if f.verdict == word] for word in WORDS}
+    many = len(verdict.found)
+    if verdict.words == SHOWS:
+        seeds = max((f.finding.pairs for f in verdict.found if f.finding), default=0)
+        each = "The effect shows" if many == 1 else f"Each of {many} effects shows"
+        return f"{each}, with up to {seeds} seeds."
+    named = "; ".join(f.effect.name for f in of[verdict.words])
+    if verdict.words == CONTRADICTS:
+        return f"{len(of[CONTRADICTS])} of {many} contradicts what was claimed: {named}."
+    return f"{len(of[UNDECIDED])} of {many} cannot be decided with these seeds: {named}."
+
+
+def _headline(entries: Sequence[Entry]) -> str:
+    each = [e.words for e in entries]
+    claims = ", ".join(f"**{each.count(word)}** {word}" for word in WORDS)
+    effects = Counter[str]()
+    for e in entries:
+        effects.update({word: int(n) for n, word in _COUNT.findall(e.counts)})
+    parts = ", ".join(f"{effects[word]} {word}" for word in WORDS)
+    return f"{len(each)} claims: {claims}. {sum(effects.values())} effects: {parts}."
+
+
+def _gallery(entries: Sequence[Entry], folder: str) -> Iterator[str]:
+    """One picture for each claim, as a table: pages of Markdown have no other grid."""
+    for i in range(0, len(entries), _COLUMNS):
+        row = list(entries[i : i + _COLUMNS])
+        blank = [""] * (_COLUMNS - len(row))
+        pictures = [f"[![{e.title}]({folder}/{e.key}.png)](#{e.anchor})" for e in row]
+        captions = [f"**{e.words}**: {e.title}" for e in row]
+        yield "| " + " | ".join([*pictures, *blank]) + " |"
+        if not i:
+            yield "| " + " | ".join([":---:"] * _COLUMNS) + " |"
+        yield "| " + " | ".join([*captions, *blank]) + " |"
+
+
+def _how(verdict: Verdict, machine: str) -> str:
+    took = "" if verdict.seconds is None else f" Its jobs ran for {_duration(verdict.seconds)}"
+    took += f" on {machine}." if took and machine else ""
+    key = verdict.claim.key
+    return (
+        f"`normlab reproduce {key.partition('-')[0]}`. Effects: {verdict.counts}. "
+        f"{report.protocol(verdict.claim)}{took}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _tuned(verdict: Verdict) -> List[str]:
+    if verdict.tuned is None:
+        return []
+    said = f"The search, on tuning seeds {report.span(verdict.claim.tuning_seeds)} alone:"
+    return [said, "", markdown(verdict.tuned)]
+
+
+def _remarks(claim: Claim) -> Iterator[str]:
+    """Yield what the claim's file says besides what is asked."""
+    if claim.published:
+        yield from ("Published, for comparison:", "")
+        yield from (f"- {p.what}: {p.value} ({report.linked(p.source)})" for p in claim.published)
+        yield ""
+    if claim.note:
+        yield from (claim.note, "")
+    if claim.lacks:
+        yield from (f"What this data lacks: {claim.lacks}", "")
+    if claim.tried:
+        yield from ("Tried before the protocol was written down:", "")
+        yield from (f"- {t.what}: {t.found}" for t in claim.tried)
+        yield ""
+    if claim.history:
+        yield from ("History:", "")
+        for e in claim.history:
+            yield f"- {e.date}: {e.protocol}" + (f"; {e.verdict}" if e.verdict else "")
+        yield ""

@@ -1,0 +1,84 @@
+"""Forms of output for programs: JSON, YAML and CSV, chosen by `--output`, or `--json`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from contextvars import ContextVar
+from enum import Enum
+from typing import Any, Dict, Iterator, Optional, Tuple
+
+import typer
+
+
+class Form(str, Enum):
+    """What a list or a record is printed as."""
+
+    table = "table"
+    json = "json"
+    yaml = "yaml"
+    csv = "csv"
+
+
+_chosen: ContextVar[Form] = ContextVar("form of the output", default=Form.json)
+_IN_CONTEXT = "normlab.form"
+
+
+def _choose(ctx: typer.Context, form: Optional[Form]) -> Optional[Form]:
+    ctx.meta[_IN_CONTEXT] = form
+    return form
+
+
+def _for_programs(ctx: typer.Context, as_json: bool) -> bool:
+    form = ctx.meta.get(_IN_CONTEXT)
+    _chosen.set(Form.json if form in (None, Form.table) else form)
+    return as_json if form is None else form is not Form.table
+
+
+AsJson = typer.Option(False, "--json", callback=_for_programs, help="Print JSON for programs.")
+Output = typer.Option(
+    None,
+    "--output",
+    "-o",
+    callback=_choose,
+    is_eager=True,  # before --json, which is told of it
+    help="table, json, yaml or csv.",
+    show_choices=False,
+    metavar="FORM",
+)
+
+
+def text_of(plain: Any) -> str:
+    """Return *plain* data in the form that the command line asks for."""
+    form = _chosen.get()
+    if form is Form.yaml:
+        import yaml
+
+        text: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+        return text.rstrip("\n")
+    if form is Form.csv:
+        return _csv(plain)
+    return json.dumps(plain, indent=2, ensure_ascii=False)
+
+
+def _csv(plain: Any) -> str:
+    """Return a row for each record, a column for each path; lists in a cell are JSON."""
+    from normlab.presentation.columns import plain_cell
+
+    rows = [dict(_flat(one)) for one in (plain if isinstance(plain, list) else [plain])]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([plain_cell(row.get(name)) for name in columns] for row in rows)
+    return out.getvalue().rstrip("\n")
+
+
+def _flat(value: Any, above: str = "") -> Iterator[Tuple[str, Any]]:
+    if not isinstance(value, dict):
+        yield above or "value", json.dumps(value) if isinstance(value, list) else value
+        return
+    fields: Dict[str, Any] = value
+    for name, below in fields.items():
+        yield from _flat(below, f"{above}.{name}" if above else str(name))

@@ -1,0 +1,96 @@
+"""`normlab limits`: what owners and projects may have, and what they use of it."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional, Tuple
+
+import typer
+
+from normlab.cli.connecting import connect
+from normlab.cli.output import AsJson, examples, print_json, print_table
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.records.limits import LimitRecord
+
+OfOwner: Optional[str] = typer.Option(None, "--owner", help="Of this owner; '*': of each.")
+OfProject: Optional[str] = typer.Option(None, "--project", help="Of this project; '*': of each.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    group = typer.Typer(
+        no_args_is_help=True, help="Show and set the limits of owners and projects."
+    )
+    group.command(
+        epilog=examples("normlab limits show", "normlab limits show --project vision --json")
+    )(show)
+    group.command(
+        "set",
+        epilog=examples(
+            "normlab limits set --owner ada queued=500 running=4",
+            "normlab limits set --project vision devices=8",
+            "normlab limits set --owner '*' requests_per_minute=600",
+            "normlab limits set --owner ada queued=none",
+        ),
+    )(set_limits)
+    app.add_typer(group, name="limits")
+
+
+def show(
+    ctx: typer.Context,
+    owner: Optional[str] = OfOwner,
+    project: Optional[str] = OfProject,
+    as_json: bool = AsJson,
+) -> None:
+    """Show your limits with their use, or those of an owner or a project."""
+    with connect(ctx) as client:
+        _print(client.limits.show(owner, project), as_json)
+
+
+def set_limits(
+    ctx: typer.Context,
+    limits: List[str] = typer.Argument(
+        ..., metavar="LIMIT=NUMBER...", help="queued, running, devices, requests_per_minute; none."
+    ),
+    owner: Optional[str] = OfOwner,
+    project: Optional[str] = OfProject,
+    as_json: bool = AsJson,
+) -> None:
+    """Set limits of an owner or a project, or take them away with `none`; for admins."""
+    subject, name = _subject(owner, project)
+    with connect(ctx) as client:
+        _print(client.limits.set(subject, name, _read(limits)), as_json)
+
+
+def _subject(owner: Optional[str], project: Optional[str]) -> Tuple[str, str]:
+    if (owner is None) == (project is None):
+        raise InvalidSpec.of([FieldProblem("--owner", "give either --owner or --project")])
+    return ("project", str(project)) if owner is None else ("owner", owner)
+
+
+def _read(limits: List[str]) -> Dict[str, Optional[int]]:
+    found: Dict[str, Optional[int]] = {}
+    for text in limits:
+        name, _, value = text.partition("=")
+        if value != "none" and not value.isdecimal():
+            rule = f"{text!r} is no limit; write LIMIT=NUMBER or LIMIT=none, such as running=4"
+            raise InvalidSpec.of([FieldProblem(name or "limit", rule)])
+        found[name] = None if value == "none" else int(value)
+    return found
+
+
+def _print(found: List[LimitRecord], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [f"{one.subject} {one.name}", one.what.replace("_", " "), one.used,
+         "none" if one.most is None else one.most, _source(one)]
+        for one in found
+    ]  # fmt: skip
+    print_table(["of", "what", "used", "most", "set for"], rows)
+
+
+def _source(limit: LimitRecord) -> str:
+    if limit.most is None:
+        return ""
+    return f"each {limit.subject}" if limit.source == "*" else limit.source

@@ -1,0 +1,113 @@
+"""`normlab project`: who works on what together, and sees it."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import typer
+
+from normlab.cli.connecting import connect
+from normlab.cli.output import AsJson, ago, examples, print_json, print_table
+
+Project: Optional[str] = typer.Option(
+    None,
+    "--project",
+    envvar="NORMLAB_PROJECT",
+    help="A project; default: `default`, or the only one that you may submit to.",
+)
+OfProject: Optional[str] = typer.Option(
+    None, "--project", envvar="NORMLAB_PROJECT", help="Only those of this project."
+)
+Name = typer.Argument(..., help="The name of a project.", show_default=False)
+Owner = typer.Argument(
+    ..., help="An owner of tokens; '*' is everybody with a token.", show_default=False
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    group = typer.Typer(
+        no_args_is_help=True, help="Create and list projects, and change their members."
+    )
+    group.command(epilog=examples('normlab project create vision --note "the vision group"'))(
+        create
+    )
+    group.command("list", epilog=examples("normlab project list", "normlab project list --json"))(
+        list_projects
+    )
+    group.command(epilog=examples("normlab project members vision"))(members)
+    group.command(
+        epilog=examples(
+            "normlab project add vision ada",
+            "normlab project add vision grace --role admin",
+            "normlab project add vision '*' --role read",
+        )
+    )(add)
+    group.command(
+        epilog=examples("normlab project remove vision ada", "normlab project remove default '*'")
+    )(remove)
+    app.add_typer(group, name="project")
+
+
+def create(
+    ctx: typer.Context,
+    name: str = typer.Argument(..., help="Small letters, digits, and . _ - between them."),
+    note: str = typer.Option("", help="The purpose of the project."),
+    as_json: bool = AsJson,
+) -> None:
+    """Create a project, whose only member you are; for admins."""
+    with connect(ctx) as client:
+        made = client.projects.create(name, note)
+    if as_json:
+        print_json(made)
+    else:
+        print(f"{made.name}  add members with: normlab project add {made.name} OWNER")
+
+
+def list_projects(ctx: typer.Context, as_json: bool = AsJson) -> None:
+    """List your projects; as an admin, all of them."""
+    with connect(ctx) as client:
+        found = client.projects.list()
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [p.name, p.role, p.jobs, p.studies, len(p.members), ago(p.created_at), p.note]
+        for p in found
+    ]
+    print_table(["project", "your role", "jobs", "studies", "members", "age", "note"], rows)
+
+
+def members(ctx: typer.Context, name: str = Name, as_json: bool = AsJson) -> None:
+    """List the members of a project, with their roles."""
+    with connect(ctx) as client:
+        found = client.projects.get(name).members
+    if as_json:
+        print_json(found)
+    else:
+        print_table(["member", "role", "age"], [(m.owner, m.role, ago(m.added_at)) for m in found])
+
+
+def add(
+    ctx: typer.Context,
+    name: str = Name,
+    owner: str = Owner,
+    role: str = typer.Option(
+        "submit", help="read, submit (add, and change one's own) or admin (all, and members)."
+    ),
+    as_json: bool = AsJson,
+) -> None:
+    """Add a member to a project, or give it another role."""
+    with connect(ctx) as client:
+        member = client.projects.add(name, owner, role)
+    if as_json:
+        print_json(member)
+    else:
+        print(f"{member.owner}  {member.role} in {name}")
+
+
+def remove(ctx: typer.Context, name: str = Name, owner: str = Owner) -> None:
+    """Remove a member from a project; what it added stays there."""
+    with connect(ctx) as client:
+        client.projects.remove(name, owner)
+    print(f"{owner}  no member of {name} any more")

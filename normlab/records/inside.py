@@ -1,0 +1,78 @@
+"""Inside a network: its layers with their shapes and costs, and what was measured there."""
+
+from __future__ import annotations
+
+from typing import List, Literal, Union
+
+from pydantic import BaseModel, Field
+
+from normlab.records.findings import DiagnosticRecord
+
+Number = Union[float, None]
+Role = Literal["filter", "normalizer", "join", "other"]
+
+
+class MatrixRecord(BaseModel):
+    """One measure of a diagnostic: a row for each layer, a column for each reading."""
+
+    diagnostic: str
+    measure: str = Field(description="such as norm/channel_mean; empty: there is only one")
+    sites: List[str] = Field(description="layers; empty name: the network, all: the mean over them")
+    steps: List[int] = Field(description="updates, or the first update of a bucket of readings")
+    values: List[List[Number]] = Field(
+        description="of each layer, at each reading; null: not finite, or not read"
+    )
+
+
+class InsideRecord(BaseModel):
+    """Everything that the diagnostics of a job found."""
+
+    job: str
+    state: str
+    step: int
+    steps_per_epoch: Number = Field(description="null while nobody knows it")
+    asked: List[str] = Field(description="the diagnostics of the job")
+    matrices: List[MatrixRecord]
+    findings: List[DiagnosticRecord] = Field(description="what is not a series, such as ablation")
+
+
+class LayerRecord(BaseModel):
+    """One layer of a network, in the order in which a sample passes them."""
+
+    name: str
+    role: Role
+    type: str = Field(description="the class, with what it was made with")
+    input: List[int] = Field(description="shape of one sample, channels first as a rule")
+    output: List[int]
+    parameters: int
+    state: int = Field(description="numbers in its buffers, which training changes")
+    products: int = Field(description="multiplications of one sample in a forward pass")
+    values: int = Field(description="numbers that it puts out for one sample")
+    calls: int = Field(description="in one forward pass; more than 1 in a recurrent network")
+    weights_normalized: bool = Field(description="its weights are computed by a normalizer")
+    after: List[int] = Field(description="places in this list of the layers whose outputs it takes")
+
+
+class NetworkRecord(BaseModel):
+    """The network of a job as it is built, or why nobody can build it now."""
+
+    layers: List[LayerRecord]
+    reason: str = Field("", description="why there are no layers")
+
+
+class SampleRecord(BaseModel):
+    """
+    A normalizer at work on a few random values, one entry per value in each list.
+
+    Forward: *y* from *x*. Backward: *dx* is the gradient of *x* where *dy* is that of *y*.
+    """
+
+    what: Literal["activations", "weights", "nothing"]
+    shape: List[int] = Field(description="samples, channels, positions; of weights: 1, filters, n")
+    x: List[Number] = []
+    y: List[Number] = []
+    dy: List[Number] = []
+    dx: List[Number] = []
+    evaluated: List[Number] = Field([], description="y of the same values in evaluation")
+    doc: str = Field("", description="the layer's own description, with its formula")
+    reason: str = Field("", description="why there are no values")

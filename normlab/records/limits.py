@@ -1,0 +1,50 @@
+"""Records of limits: what an owner or a project may have, and has."""
+
+from __future__ import annotations
+
+from typing import List, Literal, Union
+
+from pydantic import BaseModel, Field
+
+from normlab.records.access import Asked
+
+Subject = Literal["owner", "project"]
+EACH = "*"
+"""Stands for each owner, or each project, without a limit of its own."""
+_Most = Union[int, None]
+
+
+class LimitRequest(Asked):
+    """
+    New limits of one owner or project.
+
+    A field that is left out keeps its limit, and null takes it away.
+    """
+
+    subject: Subject
+    name: str = Field(min_length=1, max_length=200, description="*: each without one of its own")
+    queued: _Most = Field(None, ge=0, le=10_000_000, description="jobs that wait")
+    running: _Most = Field(None, ge=0, le=1_000_000, description="jobs that run at once")
+    devices: _Most = Field(
+        None, ge=0, le=1_000_000, description="devices in use at once: the replicas of its jobs"
+    )
+    requests_per_minute: _Most = Field(
+        None, ge=1, le=1_000_000, description="with one token; of owners only"
+    )
+
+
+class LimitRecord(BaseModel):
+    """One limit, with its use."""
+
+    subject: Subject
+    name: str
+    what: Literal["queued", "running", "devices", "requests_per_minute"]
+    most: Union[int, None] = Field(description="null: no limit")
+    used: Union[int, None] = Field(description="now; null: it is not counted here")
+    source: str = Field(description="whose limit it is: the name, * for each, or service")
+
+
+class LimitList(BaseModel):
+    """The limits of one owner or project."""
+
+    limits: List[LimitRecord]

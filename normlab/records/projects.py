@@ -1,0 +1,85 @@
+"""Records of projects and their members."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import List, Literal, Union
+
+from pydantic import BaseModel, Field, field_validator
+
+from normlab.plain_text import unseen_in
+from normlab.records.access import Asked
+
+Role = Literal["read", "submit", "admin"]
+DEFAULT = "default"
+"""The project of whatever names none; at first, everybody is its member."""
+EVERYBODY = "*"
+"""Stands for all owners as a member."""
+
+
+class ProjectRequest(Asked):
+    """The properties of a new project."""
+
+    name: str = Field(
+        max_length=64,
+        pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        description="small letters, digits, and . _ - between them; it stays as it is",
+    )
+    note: str = Field("", max_length=200, description="its purpose")
+
+    @field_validator("note")
+    @classmethod
+    def _is_plain(cls, text: str) -> str:
+        return _plain(text)
+
+
+class MemberRequest(Asked):
+    """A member, with the role that it gets."""
+
+    owner: str = Field(
+        min_length=1, max_length=200, description="as in tokens; *: everybody with a token"
+    )
+    role: Role = Field(
+        "submit",
+        description="read: see all of the project. submit: also add to it, and change one's own. "
+        "admin: also change what others added, and the members",
+    )
+
+    @field_validator("owner")
+    @classmethod
+    def _is_plain(cls, text: str) -> str:
+        return _plain(text)
+
+
+class MemberRecord(BaseModel):
+    """A member of a project."""
+
+    owner: str = Field(description="*: everybody with a token")
+    role: Role
+    added_at: datetime
+
+
+class ProjectRecord(BaseModel):
+    """A project, as the caller sees it."""
+
+    name: str
+    note: str
+    created_at: datetime
+    created_by: Union[str, None]
+    role: Role = Field(description="of the caller")
+    jobs: int = Field(description="that are not in the trash")
+    studies: int
+    members: List[MemberRecord]
+
+
+class ProjectList(BaseModel):
+    """Projects, the default one first."""
+
+    projects: List[ProjectRecord]
+
+
+def _plain(text: str) -> str:
+    unseen = unseen_in(text)
+    if unseen:
+        raise ValueError(f"{unseen} cannot be shown; use visible characters")
+    return text

@@ -1,0 +1,149 @@
+"""Questions for tables of jobs, and the tables: chosen columns of many jobs, by job or by seeds."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Literal, Union
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from typing_extensions import Annotated
+
+MOST_COLUMNS, MOST_JOBS, MOST_SKIPPED = 60, 1000, 10_000_000
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=220)]
+JobId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+ColumnKind = Literal["text", "number", "moment", "truth", "field"]
+
+
+class JobsQuestion(BaseModel):
+    """Which jobs: those that a filter finds, and only the named ones, if some are named."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    filter: Union[str, None] = Field(
+        None, max_length=2000, description="such as: normalizer = online and val/accuracy > 0.9"
+    )
+    jobs: Union[List[JobId], None] = Field(None, min_length=1, max_length=MOST_JOBS)
+
+
+class TableQuestion(JobsQuestion):
+    """Which columns of which jobs, in which order, from where on."""
+
+    columns: List[ColumnName] = Field(
+        min_length=1,
+        max_length=MOST_COLUMNS,
+        description="a column of lists, a field of the specification such as optimizer.lr, or a "
+        "metric with what is taken of it: val/accuracy (its last value), val/accuracy:best, "
+        ":min, :max or :mean",
+    )
+    sort: ColumnName = Field(
+        "-created_at", description="such a column; a minus in front lists the largest first"
+    )
+    cursor: Union[str, None] = Field(
+        None, max_length=2000, description="the `next_cursor` of a page with the same order"
+    )
+    skip: int = Field(0, ge=0, le=MOST_SKIPPED, description="rows to leave out after the cursor")
+    limit: int = Field(100, ge=1, le=1000)
+    count: bool = Field(False, description="also count all jobs of the filter")
+
+
+class ExportQuestion(JobsQuestion):
+    """Which columns of which jobs are written to a file, and in which form."""
+
+    columns: List[ColumnName] = Field(min_length=1, max_length=MOST_COLUMNS)
+    sort: ColumnName = "-created_at"
+    form: Literal["csv", "json"] = "csv"
+
+
+class GroupQuestion(JobsQuestion):
+    """Which columns of which jobs are averaged over seeds."""
+
+    columns: List[ColumnName] = Field(min_length=1, max_length=MOST_COLUMNS)
+
+
+class ColumnRecord(BaseModel):
+    """A column of a table."""
+
+    name: str
+    kind: ColumnKind
+
+
+class TableRow(BaseModel):
+    """One job, with a value for each column."""
+
+    id: str
+    state: str
+    owner: str
+    values: List[Any]
+
+
+class TableRecord(BaseModel):
+    """Some rows of a table, and the cursor of the next ones."""
+
+    columns: List[ColumnRecord]
+    rows: List[TableRow]
+    next_cursor: Union[str, None]
+    total: Union[int, None] = Field(None, description="all jobs of the filter, if asked for")
+    gone: List[str] = Field([], description="metrics asked for that no job has ever reported")
+
+
+class SeedMean(BaseModel):
+    """A number averaged over seeds: of the newest succeeded job of each seed."""
+
+    n: int = Field(description="seeds that have a value")
+    mean: float
+    sd: Union[float, None]
+    low: Union[float, None] = Field(description="of the 95 % interval by Student's t")
+    high: Union[float, None]
+
+
+class GroupRow(BaseModel):
+    """Jobs that differ in nothing that they compute but their seed."""
+
+    jobs: List[str] = Field(description="newest first")
+    seeds: List[int]
+    states: Dict[str, int]
+    values: List[Any] = Field(
+        description="for each column a SeedMean, a value that all share, or {varies: [...]}"
+    )
+
+
+class GroupTable(BaseModel):
+    """Jobs in groups that differ in their seed alone."""
+
+    columns: List[ColumnRecord]
+    rows: List[GroupRow]
+    gone: List[str] = Field([], description="metrics asked for that no job has ever reported")
+    differing: Dict[str, List[Any]] = Field(
+        description="the fields in which groups differ and that no column shows, with their values"
+    )
+
+
+class Changed(BaseModel):
+    """Which jobs of several were changed, and why the others were not."""
+
+    done: List[str]
+    refused: Dict[str, str]
+
+
+class SeveralJobs(BaseModel):
+    """Jobs that something is done to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    jobs: List[JobId] = Field(min_length=1, max_length=MOST_JOBS)
+
+
+class FieldRecord(BaseModel):
+    """A name that filters and tables know."""
+
+    name: str
+    kind: str = Field(description="column, field or metric")
+    type: str = ""
+    description: str = ""
+    choices: List[str] = []
+
+
+class FieldList(BaseModel):
+    """The names that filters and tables know: columns, fields of the specification, metrics."""
+
+    fields: List[FieldRecord]
+    more_metrics: bool = Field(False, description="there are more metrics than were listed")

@@ -1,0 +1,12 @@
+"""The metrics that tell of a machine and not of what was learned. Needs no torch."""
+
+from __future__ import annotations
+
+
+def is_timing(metric: str) -> bool:
+    """
+    Whether *metric* is the speed or the memory of a job.
+
+    Other bits are expected there on another machine, and an emulation or a pack cannot measure it.
+    """
+    return metric.startswith(("time/", "device/")) or metric.endswith("_per_s")

@@ -1,0 +1,71 @@
+"""Specifications as people write them: YAML, or JSON, which is YAML too."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, Mapping
+
+import yaml
+
+from normlab.errors import InvalidSpec
+
+_BEYOND = "nested too deeply, or a number with thousands of digits; a job has neither"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with JSON's number format: `1e-3` is a number, not text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: list(resolvers) for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$"),
+    list("-+0123456789."),
+)
+
+
+def parse(text: str, source: str) -> Dict[str, Any]:
+    """Parse the JSON or YAML *text* of *source*, which must be a mapping."""
+    with said_of(source, "neither JSON nor YAML"):
+        try:
+            value = json.loads(text) if text.lstrip().startswith("{") else value_of(text)
+        except json.JSONDecodeError:  # what begins like JSON may still be YAML in flow style
+            value = value_of(text)
+    if not isinstance(value, dict):
+        found = type(value).__name__
+        raise InvalidSpec(f"{source}: a job is a mapping of fields to values, not a {found}")
+    return value
+
+
+@contextmanager
+def said_of(source: str, rule: str) -> Iterator[None]:
+    """Translate the errors of a parser: *source* breaks the *rule*, or is too deep or long."""
+    try:
+        yield
+    except yaml.YAMLError as e:
+        raise InvalidSpec(f"{source}: {rule}: {' '.join(str(e).split())}") from e
+    except (RecursionError, ValueError) as e:
+        raise InvalidSpec(f"{source}: {_BEYOND}") from e
+
+
+def value_of(text: str) -> Any:
+    """Read YAML; raise yaml.YAMLError if it is none."""
+    return yaml.load(text, Loader=_Loader)  # a SafeLoader: it creates only plain data
+
+
+def refuse_aliases(text: str, source: str) -> None:
+    """Raise InvalidSpec if *text* repeats parts by name: a few lines could stand for gigabytes."""
+    with said_of(source, "neither JSON nor YAML"):
+        events = yaml.parse(text, Loader=_Loader)
+        named = [event.anchor for event in events if isinstance(event, yaml.AliasEvent)]
+    if named:
+        raise InvalidSpec(f"{source}: *{named[0]} repeats a part by its name; write it out")
+
+
+def as_yaml(spec: Mapping[str, Any]) -> str:
+    """Write plain data as YAML that `parse` reads back, in the order of its fields."""
+    return str(yaml.safe_dump(dict(spec), sort_keys=False, allow_unicode=True))

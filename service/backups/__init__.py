@@ -1,0 +1,1 @@
+"""Back a stack up while it works, and restore it elsewhere."""

@@ -1,0 +1,48 @@
+"""What a restored database says about a stack that is elsewhere, or is no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import text
+
+from service.jobs import leases
+from service.store.database import Database
+
+_RUNNING = text("select id from job where state = 'running' order by id")
+_LOCKED = text(
+    "select attempt, lease_until from job where id = :job and state = 'running' for update"
+)
+_FORGET = (text("delete from worker"), text("delete from seat where job is null"))
+# Numbers of transactions of the old server: all of them were committed before the dump.
+_WRITERS = text("update event set writer = 0 where writer <> 0")
+_DROP = text("delete from artifact where job = cast(:job as uuid) and name = :name"
+             " and kind = 'checkpoint'")  # fmt: skip
+_WHY = "the database was restored from a backup"
+
+
+def settle(database: Database, lost: Sequence[tuple[str, str]] = ()) -> int:
+    """
+    Let the restored jobs go on: those that ran return to the queue, and no attempt is used up.
+
+    Run it while no worker and no API use the database, or it takes running jobs from them.
+
+    Args:
+        lost: jobs and names of files that the backup does not have; no job resumes from them.
+
+    Returns:
+        The number of jobs that ran.
+    """
+    with database.begin() as connection:
+        for statement in (*_FORGET, _WRITERS):
+            connection.execute(statement)
+        for job, name in lost:
+            connection.execute(_DROP, {"job": job, "name": name})
+        running = connection.execute(_RUNNING).scalars().all()
+    for job in running:
+        with database.begin() as connection:
+            row = connection.execute(_LOCKED, {"job": job}).first()
+            if row is not None:
+                # the time since the dump was no work
+                leases.give_back(connection, job, row.attempt, _WHY, no_later=row.lease_until)
+    return len(running)

@@ -1,0 +1,129 @@
+"""The columns of tables of jobs, by name: of the list, of the specification, and of metrics."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    DateTime,
+    Double,
+    Integer,
+    SmallInteger,
+    case,
+    cast,
+    func,
+    select,
+)
+
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.presentation.intervals import smaller_is_better
+from normlab.records.tables import ColumnKind
+from normlab.specs.jobs import JobSpec
+from normlab.specs.problems import field_names
+from service.jobs.conditions import COLUMNS, STUDY_NAME
+from service.store import schema
+
+_j, _last = schema.job.c, schema.metric_last.c
+REDUCTIONS = ("last", "best", "min", "max", "mean")
+_NOW = func.coalesce(_j.finished_at, func.now())
+FIXED: Mapping[str, ColumnElement[Any]] = {
+    **COLUMNS,
+    "study": STUDY_NAME,
+    "created_at": _j.created_at,
+    "started_at": _j.started_at,
+    "finished_at": _j.finished_at,
+    "duration": cast(func.extract("epoch", _NOW - _j.started_at), Double),
+}
+"""The columns that every job has, besides its specification."""
+_REQUIRED = {"created_at", "owner", "state", "normalizer", "batch_size", "seed", "id"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its SQL for a row of the table of jobs."""
+
+    name: str
+    kind: ColumnKind
+    value: ColumnElement[Any]
+    metric: str | None = None
+    """The metric that it shows."""
+
+    @property
+    def required(self) -> bool:
+        """Whether every job has a value."""
+        return self.name in _REQUIRED
+
+
+def column(name: str, field: str = "columns") -> Column:
+    """
+    Return the column *name*.
+
+    Raises:
+        InvalidSpec: there is no such column; the problem is with *field*.
+    """
+    if name in FIXED:
+        return Column(name, _kind(FIXED[name]), FIXED[name])
+    metric, reduction = metric_of(name)
+    if metric is not None:
+        return Column(name, "number", _metric(metric, reduction), metric)
+    if name not in known_fields():
+        near = difflib.get_close_matches(name, [*FIXED, *known_fields()], n=3, cutoff=0.4)
+        rule = f"{name!r} is no column: {_nearest(near)}, or a metric such as val/accuracy:best"
+        raise InvalidSpec(f"{field}: {rule}", [FieldProblem(field, rule)])
+    return Column(name, "field", _j.spec[tuple(name.split("."))])
+
+
+def _nearest(near: list[str]) -> str:
+    return f"the nearest are {', '.join(near)}" if near else "use a field such as optimizer.lr"
+
+
+def metric_of(name: str) -> tuple[str | None, str]:
+    """Divide `val/accuracy:best` into the metric and what is taken of it; None: no metric."""
+    metric, _, reduction = name.rpartition(":")
+    if not metric or reduction not in REDUCTIONS:
+        metric, reduction = name, "last"
+    return (metric if "/" in metric else None), reduction
+
+
+@cache
+def known_fields() -> Mapping[str, None]:
+    """List the dotted names of a job's fields, in their order."""
+    return dict.fromkeys(field_names(JobSpec))
+
+
+def _kind(value: ColumnElement[Any]) -> ColumnKind:
+    if isinstance(value.type, DateTime):
+        return "moment"
+    if isinstance(value.type, Boolean):
+        return "truth"
+    numbers = (Integer, BigInteger, SmallInteger, Double)
+    return "number" if isinstance(value.type, numbers) else "text"
+
+
+def _metric(name: str, reduction: str) -> ColumnElement[Any]:
+    key = schema.metric_key.c
+    wanted = select(key.id).where(key.name == name).scalar_subquery()
+    found = select(_finite(_taken(name, reduction))).where(_last.job == _j.id, _last.key == wanted)
+    # There is only one. With this limit the planner does not join the whole tables.
+    return found.limit(1).correlate(schema.job).scalar_subquery()
+
+
+def _taken(name: str, reduction: str) -> ColumnElement[Any]:
+    if reduction == "best":
+        reduction = "min" if smaller_is_better(name) else "max"
+    if reduction == "mean":
+        return _last.total / func.nullif(_last.points, 0)
+    return {"last": _last.value, "min": _last.min, "max": _last.max}[reduction]
+
+
+def _finite(number: ColumnElement[Any]) -> ColumnElement[Any]:
+    # for PostgreSQL, NaN is larger than infinity; JSON has neither
+    return case((func.abs(number) < math.inf, number), else_=None)

@@ -1,0 +1,43 @@
+"""How a stack stands now: how long jobs wait, leases last, and workers are silent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import text
+
+from service.jobs.records import HELD
+from service.store.database import Database
+
+_BY_DEVICE = text(f"""
+    select device,
+        extract(epoch from clock_timestamp() - min(greatest(created_at, not_before)) filter (
+            where state = 'queued' and not cancel_requested and not {HELD}))::float8 as waits_s,
+        extract(epoch from min(lease_until) filter (where state = 'running')
+            - clock_timestamp())::float8 as lease_left_s
+    from job where state in ('queued', 'running') group by device order by device
+""")
+_BY_WORKER = text("""
+    select id, device, extract(epoch from clock_timestamp() - seen_at)::float8 as silent_s,
+        coalesce((facts ->> 'ingest_lag_s')::float8, 0) as ingest_lag_s
+    from worker where seen_at > clock_timestamp() - interval '1 hour' order by device, id
+""")
+_SIZE = text("select pg_database_size(current_database())")
+
+
+def by_device(database: Database) -> list[Any]:
+    """Return for each device how long its oldest job waits, and the shortest rest of a lease."""
+    with database.autocommit() as connection:
+        return list(connection.execute(_BY_DEVICE))
+
+
+def by_worker(database: Database) -> list[Any]:
+    """Return for each worker of the last hour how long it is silent, and its unwritten results."""
+    with database.autocommit() as connection:
+        return list(connection.execute(_BY_WORKER))
+
+
+def database_bytes(database: Database) -> int:
+    """Return the size of the database."""
+    with database.autocommit() as connection:
+        return int(connection.execute(_SIZE).scalar_one())

@@ -1,0 +1,122 @@
+"""What the diagnostics of a job measured, as matrices: layers by readings, from one query."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+
+from normlab.records import DiagnosticRecord
+from normlab.specs.diagnostic_names import Measured, measured
+from service.results.chunks import Columns, merge, thin_out
+from service.results.metrics import RESUMED, joined
+from service.store.database import Database, cursor_of
+from service.store.identity import parse_id
+
+_KEYS = (
+    "select k.id, k.name from metric_last l join metric_key k on k.id = l.key"
+    " where l.job = %s order by k.name"
+)
+_READ = (
+    "select key, attempt, n, t0, steps, vals, times from metric_chunk"
+    " where job = %s and key = any(%s) order by key, attempt, step0"
+)
+_NUMBERS = re.compile(r"(\d+)")
+_NORMS = "weight_norms"
+_SPREAD = (("smallest", np.min), ("mean", np.mean), ("largest", np.max))
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One measure: *values* has a row for each of *sites*, a column for each of *steps*."""
+
+    diagnostic: str
+    measure: str
+    sites: list[str]
+    steps: NDArray[Any]
+    values: NDArray[np.float64]
+
+
+def read(database: Database, job: str, most_readings: int) -> list[Matrix]:
+    """
+    Return every measure of the diagnostics of *job*, its layers by name.
+
+    Args:
+        most_readings: more of them become so many buckets of updates, each with its mean.
+    """
+    key = parse_id(job)
+    with database.autocommit() as connection:
+        cursor = cursor_of(connection)
+        named = ((k, measured(name)) for k, name in cursor.execute(_KEYS, (key,)).fetchall())
+        wanted = {k: found for k, found in named if found is not None}
+        series = _series(cursor, key, list(wanted)) if wanted else {}
+    return _matrices(wanted, series, most_readings)
+
+
+def _series(cursor: psycopg.Cursor[Any], job: UUID, keys: Sequence[int]) -> dict[int, Columns]:
+    resumed = dict(cursor.execute(RESUMED, (job,)).fetchall())
+    parts: dict[int, dict[int, list[Any]]] = defaultdict(lambda: defaultdict(list))
+    for key, attempt, *chunk in cursor.execute(_READ, (job, list(keys))).fetchall():
+        parts[key][attempt].append(chunk)
+    return {
+        key: merge({attempt: joined(chunks) for attempt, chunks in found.items()}, resumed)
+        for key, found in parts.items()
+    }
+
+
+def _matrices(
+    wanted: Mapping[int, Measured], series: Mapping[int, Columns], most: int
+) -> list[Matrix]:
+    grouped: dict[tuple[str, str], dict[str, tuple[Any, Any]]] = defaultdict(dict)
+    for key, points in series.items():
+        found = wanted[key]
+        grouped[found.diagnostic, found.measure][found.site] = _thinned(points, most)
+    return [_matrix(*names, rows) for names, rows in sorted(grouped.items())]
+
+
+def _thinned(points: Columns, most: int) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    if len(points) <= most:
+        return points.steps, points.values
+    buckets = thin_out(points, most)
+    return buckets.steps, buckets.mean
+
+
+def _matrix(diagnostic: str, measure: str, rows: Mapping[str, tuple[Any, Any]]) -> Matrix:
+    sites = sorted(rows, key=_naturally)
+    steps = np.unique(np.concatenate([at for at, _ in rows.values()]))
+    values = np.full((len(rows), len(steps)), np.nan)
+    for row, site in zip(values, sites, strict=True):
+        at, found = rows[site]
+        row[np.searchsorted(steps, at)] = np.where(np.isfinite(found), found, np.nan)
+    return Matrix(diagnostic, measure, sites, steps, values)
+
+
+def _naturally(site: str) -> list[tuple[int, str]]:
+    """Let block 2 come before block 10."""
+    return [(int(part or 0), "") if part.isdigit() else (0, part) for part in _NUMBERS.split(site)]
+
+
+def of_norms(records: Iterable[DiagnosticRecord]) -> list[Matrix]:
+    """Return the recorded norms of weights as matrices: the extremes and the mean of each layer."""
+    found = [one for one in records if one.name == _NORMS]
+    if not found:
+        return []
+    sites = list(found[0].record["norms"])
+    steps = np.array([one.step for one in found])
+    return [
+        Matrix(_NORMS, name, sites, steps, _spread(found, sites, reduce))
+        for name, reduce in _SPREAD
+    ]
+
+
+def _spread(
+    found: Sequence[DiagnosticRecord], sites: Sequence[str], reduce: Any
+) -> NDArray[np.float64]:
+    return np.array([[reduce(one.record["norms"][site]) for one in found] for site in sites])

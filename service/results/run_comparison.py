@@ -1,0 +1,222 @@
+"""Compare runs: the fields in which they differ, and a number, paired over their seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import text
+
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.presentation.intervals import estimate
+from normlab.presentation.paired_tests import holm, paired_t
+from normlab.records.comparing import (
+    ComparedGroup,
+    ComparedRun,
+    CompareQuestion,
+    PairedDifference,
+    RunComparison,
+)
+from normlab.records.tables import JobsQuestion, SeedMean
+from normlab.specs.cells import label
+from normlab.specs.differences import differing
+from normlab.specs.timings import is_timing
+from service.jobs.columns import FIXED, Column, column
+from service.jobs.reading import unknown
+from service.results import seed_groups
+from service.results.seed_groups import Group
+from service.store import schema
+from service.store.database import Database
+
+MOST = 100
+_j = schema.job.c
+_SHOWN = ("name", "owner", "study", "steps", "epochs", "samples_per_update")
+_ALL = text("""
+    select distinct k.name from metric_last l join metric_key k on k.id = l.key
+    where l.job = any(:jobs) order by 1
+""")
+_KIND = "normalizer.kind"
+
+
+def compare(database: Database, question: CompareQuestion) -> RunComparison:
+    """
+    Compare runs, of whichever studies: each group has the runs that differ in their seed alone.
+
+    Raises:
+        InvalidSpec: more than MOST runs, no number to compare by, or a reference that is not
+            among them.
+        NotFound: one of the runs does not exist, or is in the trash.
+    """
+    jobs = list(dict.fromkeys(question.jobs))
+    if len(jobs) > MOST:
+        raise _too_many(len(jobs))
+    by = column(question.metric, "metric")
+    if by.metric is None:
+        rule = f"a metric such as val/accuracy or val/accuracy:best, not {by.name}"
+        raise InvalidSpec(f"metric: {rule}", [FieldProblem("metric", rule)])
+    columns = (by, *(_shown(name) for name in _SHOWN), Column("of", "text", _j.study))
+    with database.autocommit() as connection:
+        groups = seed_groups.read(connection, JobsQuestion(jobs=jobs), columns)
+        metrics = list(connection.execute(_ALL, {"jobs": _ids(groups)}).scalars())
+    _refuse_missing(jobs, groups)
+    groups.sort(key=lambda group: min(jobs.index(str(row.id)) for row in group.rows))
+    timing = is_timing(by.metric)
+    values = [seed_groups.by_seed_of(g.rows, seed_groups.FIRST, timing=timing) for g in groups]
+    at = _reference(question, groups, values)
+    fields = _differences(groups)
+    telling = _telling(fields, len(groups))
+    labels = [_label(telling, fields, i) for i in range(len(groups))]
+    return RunComparison(
+        metric=by.name,
+        runs=[_run(row, i) for i, group in enumerate(groups) for row in group.rows],
+        groups=_compared(groups, values, at, labels),
+        reference=at,
+        differing=fields,
+        telling=telling,
+        metrics=metrics,
+    )
+
+
+def _too_many(found: int) -> InvalidSpec:
+    rule = (
+        f"{found:,} runs, and at most {MOST} are compared at once; choose fewer, or group the "
+        "table over seeds, which compares any number of runs by their means"
+    )
+    return InvalidSpec(f"jobs: {rule}", [FieldProblem("jobs", rule)])
+
+
+def _shown(name: str) -> Column:
+    return column(name) if name in FIXED else Column(name, "number", _j[name])
+
+
+def _ids(groups: Sequence[Group]) -> list[Any]:
+    return [row.id for group in groups for row in group.rows]
+
+
+def _refuse_missing(jobs: Sequence[str], groups: Sequence[Group]) -> None:
+    found = {str(row.id) for group in groups for row in group.rows}
+    for job in jobs:
+        if job not in found:
+            raise unknown(job)
+
+
+def _reference(
+    question: CompareQuestion, groups: Sequence[Group], values: Sequence[Mapping[int, float]]
+) -> int:
+    if question.reference is None:
+        return next((i for i, found in enumerate(values) if found), 0)
+    for i, group in enumerate(groups):
+        if question.reference in {str(row.id) for row in group.rows}:
+            return i
+    rule = f"one of the runs that are compared, not {question.reference!r}"
+    raise InvalidSpec(f"reference: {rule}", [FieldProblem("reference", rule)])
+
+
+def _differences(groups: Sequence[Group]) -> dict[str, list[Any]]:
+    """Find the fields that differ; an option that some kinds lack comes after the kind."""
+    found = differing([group.spec for group in groups])
+    return dict(sorted(found.items(), key=lambda field: field[0] != _KIND))
+
+
+def _telling(fields: Mapping[str, list[Any]], groups: int) -> list[str]:
+    """Choose fields until their values tell all groups apart."""
+    chosen: list[str] = []
+    looks = [""] * groups
+    for path, found in fields.items():
+        finer = [f"{look} {label(value)}" for look, value in zip(looks, found, strict=True)]
+        if len(set(finer)) > len(set(looks)):
+            chosen.append(path)
+            looks = finer
+    return chosen
+
+
+def _label(telling: Sequence[str], fields: Mapping[str, list[Any]], group: int) -> str:
+    return ", ".join(_said(path, fields[path][group]) for path in telling) or "all runs"
+
+
+def _said(path: str, value: Any) -> str:
+    name = path.rpartition(".")[2]
+    if isinstance(value, bool):
+        return name if value else f"no {name}"
+    if isinstance(value, int | float):
+        return f"{name} {label(value)}"
+    return f"no {name}" if value is None else label(value)
+
+
+def _run(row: Any, group: int) -> ComparedRun:
+    _, name, owner, study_name, steps, epochs, samples, study = row[-8:]
+    return ComparedRun(
+        id=str(row.id),
+        name=name,
+        owner=owner,
+        state=row.state,
+        seed=row.seed,
+        study=None if study is None else str(study),
+        study_name=study_name,
+        group=group,
+        updates_per_epoch=steps / epochs if steps and epochs else None,
+        samples_per_update=samples,
+    )
+
+
+def _compared(
+    groups: Sequence[Group],
+    values: Sequence[Mapping[int, float]],
+    at: int,
+    labels: Sequence[str],
+) -> list[ComparedGroup]:
+    pairs = [_pairs(found, values[at]) if i != at else [] for i, found in enumerate(values)]
+    ps = [paired_t(found) for found in pairs]
+    adjusted = holm(ps)
+    return [
+        ComparedGroup(
+            label=labels[i],
+            jobs=[str(row.id) for row in group.rows],
+            seeds=sorted({row.seed for row in group.rows}),
+            repeated=len(group.rows) - len({row.seed for row in group.rows}),
+            states=dict(Counter(row.state for row in group.rows)),
+            mean=_mean(values[i]),
+            values=dict(values[i]),
+            difference=_difference(pairs[i], ps[i], adjusted[i]),
+            why=_why(i == at, values[i], values[at], pairs[i]),
+        )
+        for i, group in enumerate(groups)
+    ]
+
+
+def _pairs(found: Mapping[int, float], reference: Mapping[int, float]) -> list[float]:
+    return [found[seed] - reference[seed] for seed in sorted(set(found) & set(reference))]
+
+
+def _mean(values: Mapping[int, float]) -> SeedMean | None:
+    if not values:
+        return None
+    found = estimate(list(values.values()))
+    return SeedMean(n=found.n, mean=found.mean, sd=found.sd, low=found.low, high=found.high)
+
+
+def _difference(
+    pairs: Sequence[float], p: float | None, adjusted: float | None
+) -> PairedDifference | None:
+    if not pairs:
+        return None
+    found = estimate(pairs)
+    return PairedDifference(
+        n=found.n, mean=found.mean, low=found.low, high=found.high, p=p, p_adjusted=adjusted
+    )
+
+
+def _why(
+    reference: bool,
+    found: Mapping[int, float],
+    other: Mapping[int, float],
+    pairs: Sequence[float],
+) -> str:
+    if reference:
+        return "the reference"
+    if not found or not other:
+        return "no succeeded run has this number" + ("" if not found else " in the reference")
+    if not pairs:
+        return "no seed in common with the reference"
+    return "one seed in common: no interval, no test" if len(pairs) == 1 else ""

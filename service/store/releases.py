@@ -1,0 +1,79 @@
+"""
+The release that serves a database, and which workers may take its jobs.
+
+A worker takes jobs only if its code knows exactly this schema, and if it has the major and minor
+version of the API that started last. A trigger enforces this in the transaction of each claim,
+whatever the code of the worker is.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from normlab import __version__
+from service.store.database import Database, newest_revision
+
+_SERVE = text("""
+    insert into release (version) values (:version)
+    on conflict (one) do update set version = excluded.version, since = excluded.since
+""")
+_SERVED = text(
+    "select (select version_num from alembic_version) as revision,"
+    " (select version from release) as version"
+)
+
+
+class Announcement:
+    """
+    Announces, once, that an API of this version serves *database*.
+
+    Args:
+        version: of the API.
+    """
+
+    def __init__(self, database: Database, version: str = __version__) -> None:
+        self._database = database
+        self._version = version
+        self._done = False
+
+    def round(self) -> int:
+        """Announce it if that is still to be done, and the schema is ours; return 1 if so."""
+        if self._done or served(self._database)[0] != newest_revision():
+            return 0
+        with self._database.begin() as connection:
+            connection.execute(_SERVE, {"version": self._version})
+        self._done = True
+        return 1
+
+
+def served(database: Database) -> tuple[str, str | None]:
+    """Return the revision of the database, and the version of the API; None: none has started."""
+    with database.autocommit() as connection:
+        row = connection.execute(_SERVED).one()
+    return row.revision, row.version
+
+
+def refusal(
+    version: str | None, revision: str | None, serves: tuple[str, str | None]
+) -> str | None:
+    """
+    Return why a worker may take no jobs; None: it may.
+
+    Args:
+        version: of the worker; None: it is too old to say it.
+        revision: of the schema that its code knows.
+        serves: what `served` returned.
+    """
+    needed, api = serves
+    same_release = api is None or (version is not None and _minor(version) == _minor(api))
+    if revision == needed and same_release:
+        return None
+    own = f"it has normlab {version or 'of an earlier release'} (schema {revision or 'unknown'})"
+    return (
+        f"{own}, and the stack has {api or 'another one'} (schema {needed}); install the same "
+        "release on its host, then restart the worker"
+    )
+
+
+def _minor(version: str) -> list[str]:
+    return version.split(".")[:2]

@@ -1,0 +1,93 @@
+"""The command line prints lists and records as tables, JSON, YAML and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+
+import pytest
+import yaml
+
+from normlab.cli import completion
+from normlab.cli.application import run
+from normlab.cli.connecting import Address
+from normlab.events import Finished, Metrics
+from service.jobs import leases
+from service.results import reports
+from service.store.database import Database
+from tests.api.conftest import OPERATORS_TOKEN
+from tests.service.work import claim, series, submit
+
+Say = Callable[..., str]
+
+
+@pytest.fixture
+def say(url: str, capsys: pytest.CaptureFixture[str]) -> Say:
+    """Run a command that succeeds, and return what it prints."""
+
+    def command(*arguments: str) -> str:
+        assert run(["--url", url, "--token", OPERATORS_TOKEN, *arguments]) == 0
+        return capsys.readouterr().out
+
+    return command
+
+
+@pytest.fixture
+def job(database: Database) -> str:
+    submitted = submit(database, name="=1+1", batch_size=8)
+    held = claim(database)
+    reports.keep_all(database, held, [Metrics(series={"val/accuracy": series(1, 2, 3)})])
+    leases.finish(database, held, Finished(step=3, summary={}))
+    return submitted.id
+
+
+def test_lists_and_records_have_the_form_that_is_asked_for(say: Say, job: str) -> None:
+    as_json = json.loads(say("ls", "-o", "json"))
+    assert as_json[0]["id"] == job
+    assert as_json == json.loads(say("ls", "--json")) == yaml.safe_load(say("ls", "-o", "yaml"))
+    (row,) = csv.DictReader(io.StringIO(say("ls", "-o", "csv")))
+    assert (row["id"], row["batch_size"], row["last.val/accuracy.value"]) == (job, "8", "0.5")
+    assert row["name"] == "'=1+1"  # not a formula of a spreadsheet
+    assert yaml.safe_load(say("show", job, "-o", "yaml"))["spec"]["batch_size"] == 8
+    kinds = list(csv.DictReader(io.StringIO(say("normalizers", "-o", "csv"))))
+    assert "batch" in [kind["kind"] for kind in kinds]
+
+
+def test_a_table_is_what_people_see_and_one_form_does_not_stay_for_the_next(
+    say: Say, job: str
+) -> None:
+    assert yaml.safe_load(say("ls", "-o", "yaml"))
+    assert say("ls", "-o", "table").startswith("job ")
+    assert say("ls").startswith("job ")
+    assert json.loads(say("ls", "--json"))
+
+
+def test_an_unknown_form_is_bad_input(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--url", url, "ls", "-o", "xml"]) == 2
+    assert "'xml' is not one of" in capsys.readouterr().err
+
+
+def test_tail_follows_a_job_to_its_end(say: Say, job: str) -> None:
+    shown = say("tail", job, "--follow")
+    assert "succeeded" in shown
+    assert "val/accuracy" in shown
+
+
+def test_fields_and_metrics_are_completed(url: str, job: str) -> None:
+    root = type("Root", (), {"params": vars(Address(url, OPERATORS_TOKEN))})
+    context = type("Context", (), {"find_root": lambda self: root})()
+    assert completion.metric_names(context, "val/") == ["val/accuracy"]
+    assert completion.fields(context, "optimizer.layer_d") == ["optimizer.layer_decay="]
+
+
+@pytest.mark.parametrize("asked", [["show", "0" * 8 + "-0000-7000-8000-" + "0" * 12],
+                                   ["study", "show", "nothing"]])  # fmt: skip
+def test_what_is_unknown_is_told_without_words_of_http(
+    url: str, asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--url", url, "--token", OPERATORS_TOKEN, *asked]) == 2
+    said = capsys.readouterr().err
+    assert "there is no" in said
+    assert not any(word in said for word in ("GET", "POST", "/v1", "404", "HTTP"))

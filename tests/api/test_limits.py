@@ -1,0 +1,111 @@
+"""Limits over HTTP: admins set them, people see theirs with their use, and rates end in 429."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from api.rates import Rates
+from normlab.errors import TooManyRequests
+from service.store.database import Database
+from tests.api.conftest import a_job, log_in, token_header
+from tests.tokens import create_token
+
+STUDY = {"name": "s", "base": a_job(), "seeds": 3, "axes": {"normalizer": ["batch", "layer"]}}
+
+
+def allow(client: httpx.Client, **asked: Any) -> Any:
+    return client.put("/v1/limits", json=asked).raise_for_status().json()["limits"]
+
+
+def test_limits_hold_for_jobs_and_studies_and_name_their_numbers(
+    client: httpx.Client, database: Database
+) -> None:
+    allow(client, subject="owner", name="ada", queued=2)
+    ada = token_header(database, "ada", "submit")
+    assert client.post("/v1/jobs", json=a_job(), headers=ada).status_code == 202
+    study = client.post("/v1/studies", json=STUDY, headers=ada)
+    assert (study.status_code, study.json()["code"]) == (429, "quota_exceeded")
+    assert "'ada' has 1 jobs queued, and this adds 6: the most that it may have are 2" in study.text
+    assert client.post("/v1/jobs", json=a_job(), headers=ada).status_code == 202
+    refused = client.post("/v1/jobs", json=a_job(), headers=ada)
+    assert "'ada' has 2 jobs queued, and this adds 1" in refused.json()["detail"]
+    assert refused.headers["retry-after"]
+
+
+def test_people_see_their_own_limits_and_those_of_their_projects(
+    client: httpx.Client, database: Database
+) -> None:
+    allow(client, subject="project", name="default", running=5)
+    ada = token_header(database, "ada", "submit")
+    client.post("/v1/jobs", json=a_job(), headers=ada)
+    own = client.get("/v1/limits", headers=ada).json()["limits"]
+    assert {one["what"]: (one["most"], one["used"]) for one in own} == {
+        "queued": (20_000, 1), "running": (None, 0), "devices": (None, 0),
+        "requests_per_minute": (None, None),
+    }  # fmt: skip
+    of_project = client.get("/v1/limits", params={"project": "default"}, headers=ada).json()
+    assert [(one["most"], one["used"]) for one in of_project["limits"]][1] == (5, 0)
+    other = client.get("/v1/limits", params={"owner": "bob"}, headers=ada)
+    assert (other.status_code, other.json()["code"]) == (403, "forbidden")
+    nowhere = client.get("/v1/limits", params={"project": "secret"}, headers=ada)
+    assert nowhere.status_code == 404
+    assert client.get("/v1/limits", params={"owner": "bob"}).status_code == 200
+
+
+def test_the_account_page_shows_limits_with_their_use(
+    client: httpx.Client, database: Database, nobody: httpx.Client
+) -> None:
+    allow(client, subject="owner", name="ada", queued=7)
+    allow(client, subject="project", name="default", devices=4)
+    log_in(nobody, create_token(database, "ada", ["read"]))
+    page = nobody.get("/account").text
+    assert '<td class="number" data-label="At most">7</td>' in page
+    assert "project default" in page
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"subject": "owner", "name": "ada"}, "limits"),
+        ({"subject": "owner", "name": "ada", "queued": -1}, "queued"),
+        ({"subject": "project", "name": "*", "requests_per_minute": 9}, "requests_per_minute"),
+        ({"subject": "team", "name": "a", "queued": 1}, "subject"),
+    ],
+)
+def test_a_wrong_limit_is_named_with_its_rule(
+    client: httpx.Client, asked: dict[str, Any], field: str
+) -> None:
+    answer = client.put("/v1/limits", json=asked)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+
+
+def test_a_token_with_too_many_requests_is_told_when_to_come_back(
+    client: httpx.Client, database: Database
+) -> None:
+    allow(client, subject="owner", name="ada", requests_per_minute=30)  # and 5 at once
+    ada, bob = (token_header(database, owner, "submit") for owner in ("ada", "bob"))
+    answers = [client.post("/v1/jobs", json=a_job(), headers=ada) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [202] * 5 + [429]
+    assert answers[-1].json()["code"] == "too_many_requests"
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 2
+    assert "may make 30 requests a minute" in answers[-1].json()["detail"]
+    assert client.get("/v1/jobs", headers=ada).status_code == 429
+    assert client.get("/v1/jobs", headers=bob).status_code == 200
+    again = token_header(database, "ada", "read")
+    assert client.get("/v1/jobs", headers=again).status_code == 200
+
+
+def test_a_bucket_is_filled_again_with_time() -> None:
+    now = [0.0]
+    rates = Rates(lambda: now[0])
+    for _ in range(10):
+        rates.take("token", "ada", 60)
+    with pytest.raises(TooManyRequests, match="wait 1 s"):
+        rates.take("token", "ada", 60)
+    now[0] += 1.5
+    rates.take("token", "ada", 60)
+    with pytest.raises(TooManyRequests):
+        rates.take("token", "ada", 60)

@@ -1,0 +1,47 @@
+"""YAML of jobs over HTTP, and the recipes that a form can start from."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from api import presets
+from normlab.errors import NotFound
+from normlab.specs.jobs import JobSpec
+
+
+def test_yaml_becomes_a_whole_job_and_a_job_becomes_yaml(client: httpx.Client) -> None:
+    text = "normalizer: {kind: group, groups: 2}\noptimizer: {lr: 1e-3}\n"
+    spec = client.post("/v1/jobs:read", json={"text": text}).json()["spec"]
+    assert (spec["normalizer"]["groups"], spec["optimizer"]["lr"]) == (2, 0.001)
+    assert spec["batch_size"] == 32
+    written = client.post("/v1/jobs:write", json={"spec": spec}).json()["text"]
+    again = client.post("/v1/jobs:read", json={"text": written}).json()["spec"]
+    assert JobSpec.model_validate(again) == JobSpec.model_validate(spec)
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "rule"),
+    [
+        ("normalizer: group\nbatch_size: many", "batch_size", "integer"),
+        ("normalizer: [", "text", "neither JSON nor YAML"),
+        ("- a\n- b", "text", "a mapping"),
+        ("normalizer: &a {kind: group}\nmodel: *a", "text", "write it out"),
+        ("normalizer: group\nname: 2026-01-01", "name", "string"),
+    ],
+)
+def test_what_cannot_be_read_is_a_problem_of_its_field(
+    client: httpx.Client, text: str, field: str, rule: str
+) -> None:
+    response = client.post("/v1/jobs:read", json={"text": text})
+    assert response.status_code == 422, response.text
+    (error,) = response.json()["errors"]
+    assert (error["field"], rule in error["rule"]) == (field, True), error
+
+
+def test_every_recipe_is_a_whole_job_and_an_unknown_one_is_not_found() -> None:
+    assert len(presets.recipes()) >= 2
+    for name in presets.recipes():
+        assert JobSpec.model_validate(presets.recipe(name)).name
+    with pytest.raises(NotFound, match="torchvision-resnet50"):
+        presets.recipe("nothing")

@@ -1,0 +1,115 @@
+"""The comparison of runs in Chromium: differences, curves, and a paired table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from service.store.database import Database
+from tests.browser import seeding
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def runs(page: Page, database: Database, tmp_path: Path) -> str:
+    """Batch and group norm with two seeds each, of a study and outside, as a query."""
+    seeding.beat(database)
+    made = []
+    for seed in range(2):
+        for kind in ("batch", "group"):
+            made.append(seeding.submit(database, seed=seed, normalizer=kind, batch_size=4))
+            seeding.finish(database, seeding.claim(database), tmp_path)
+    return "&".join(f"job={job}" for job in made)
+
+
+def labels(page: Page) -> list[str]:
+    shown: list[str] = page.locator("#chart .u-legend .u-series .u-label").all_inner_texts()
+    return [text for text in shown[1:] if text]
+
+
+def test_runs_are_compared_by_what_differs_with_seeds_as_bands_and_a_paired_test(
+    page: Page, runs: str
+) -> None:
+    page.goto(f"/compare?{runs}")
+    table = page.locator("#groups")
+    expect(table.locator("tbody tr")).to_have_count(2)
+    heads = table.locator("thead th").all_inner_texts()
+    assert heads[2:4] == ["normalizer.kind", "val/accuracy"]
+    assert "seed" not in heads
+    row = table.locator("tbody tr").nth(1)
+    expect(row).to_contain_text("group")
+    expect(row).to_contain_text("+0.")
+    expect(page.locator("#chart canvas")).to_be_visible()
+    assert labels(page) == ["batch (n = 2)", "group (n = 2)"]
+    page.get_by_label("Compare with group").check()
+    expect(table.locator("tbody tr").nth(0)).to_contain_text("-0.")
+    page.get_by_label("Seeds as bands").uncheck()
+    expect(page.locator("#chart .u-legend")).to_contain_text("batch, seed 1")
+    assert len(labels(page)) == 4
+    page.get_by_label("In the table").select_option("best")
+    expect(table.locator("thead")).to_contain_text("val/accuracy:best")
+
+
+def test_curves_are_drawn_along_updates_epochs_samples_and_time(page: Page, runs: str) -> None:
+    page.goto(f"/compare?{runs}")
+    expect(page.locator("#chart canvas")).to_be_visible()
+    ends = {}
+    for axis in ("update", "epoch", "sample", "time"):
+        page.get_by_label("Along", exact=True).select_option(axis)
+        words = {"update": "updates", "epoch": "epochs", "sample": "samples", "time": "seconds"}
+        expect(page.locator("#chart .u-legend .u-label").first).to_have_text(words[axis])
+        ends[axis] = axis
+    page.get_by_label("Logarithmic x").check()
+    page.get_by_label("Ignore outliers").check()
+    expect(page.locator("#curve-note")).to_contain_text("outside of the picture")
+    page.get_by_label("Smoothing").fill("0.9")
+    expect(page.locator("#curve-note")).to_contain_text("Smoothed with weight 0.9")
+    page.reload()
+    expect(page.locator("#curve-note")).to_contain_text("Smoothed with weight 0.9")
+    expect(page.get_by_label("Along", exact=True)).to_have_value("time")
+
+
+def test_curves_are_smoothed_joined_and_put_on_other_axes_as_their_formulas_say(
+    page: Page,
+) -> None:
+    page.goto("/compare")
+    found = page.evaluate(
+        """async () => {
+          const c = await import("/static/compare_curves.js");
+          const curve = (xs, values) => ({ xs, values, low: values, high: values });
+          const two = c.joined([curve([1, 2, 3], [1, 2, 3]), curve([2, 4], [4, 8])]);
+          const series = { steps: [10, 20], values: [1, 2], times: [5, 7], min: null, max: null };
+          const run = { updates_per_epoch: 5, samples_per_update: 8 };
+          const flat = [...Array(20).keys()].map((i) => i / 20);
+          return {
+            smoothed: c.smoothed([1, null, 3], 0.5),
+            joined: [two.xs, two.values, two.low, two.high],
+            epochs: c.along(series, run, "epoch").xs,
+            samples: c.along(series, run, "sample").xs,
+            time: c.along(series, run, "time").xs,
+            unknown: c.along(series, { updates_per_epoch: null }, "epoch"),
+            outliers: c.withoutOutliers([curve([], [...flat, 1000])]).ignored,
+          };
+        }"""
+    )
+    assert found["smoothed"] == [1, None, pytest.approx(7 / 3)]  # (.25 * 1 + .5 * 3) / .75
+    assert found["joined"] == [[2, 3], [3, 3.5], [2, 3], [4, 4]]
+    assert (found["epochs"], found["samples"], found["time"]) == ([2, 4], [80, 160], [0, 2])
+    assert (found["unknown"], found["outliers"]) == (None, 1)
+
+
+def test_any_two_columns_are_points_and_text_has_its_places(page: Page, runs: str) -> None:
+    page.goto(f"/compare?{runs}")
+    page.get_by_label("Up", exact=True).select_option("val/loss")
+    plot = page.locator("#scatter [role=img]")
+    expect(plot).to_have_attribute("aria-label", "val/loss against normalizer.kind, 4 runs")
+
+
+def test_too_many_runs_are_refused_with_the_limit_and_the_way_out(page: Page) -> None:
+    page.goto("/compare?" + "&".join(f"job={i}" for i in range(150)))
+    expect(page.locator("#failure")).to_contain_text("at most 100 are compared at once")
+    page.goto("/compare")
+    expect(page.get_by_text("Choose two or more runs")).to_be_visible()

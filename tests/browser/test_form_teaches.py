@@ -1,0 +1,47 @@
+"""The job form in Chromium: words instead of null, recipes, YAML both ways, what was changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from service.store.database import Database
+from tests.browser import seeding
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_copied_job_says_what_was_changed_and_goes_through_yaml_and_back(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    made = seeding.submit(database, name="<i>first</i>", batch_size=4)
+    page.goto(f"/jobs/new?from={made}")
+    expect(page.locator("#changes h3")).to_have_text("Changed from <i>first</i>")
+    expect(page.locator("#changed")).to_contain_text("nothing yet")
+    page.get_by_role("textbox", name="batch size").fill("16")
+    expect(page.locator("#changed")).to_have_text("batch_size: 4 → 16")
+    page.get_by_text("As YAML").click()
+    text = page.get_by_label("The job in YAML")
+    expect(text).not_to_have_value("")
+    assert "batch_size: 16\n" in text.input_value()
+    text.fill("normalizer: {kind: group, groups: 2}\nbatch_size: 8\nepochs: many\n")
+    page.get_by_role("button", name="Fill in the form from it").click()
+    expect(page.locator("#yaml-wrong")).to_contain_text("epochs:")
+    text.fill("normalizer: {kind: group, groups: 2}\nbatch_size: 8\ndataset: {name: digits}\n")
+    page.get_by_role("button", name="Fill in the form from it").click()
+    expect(page.get_by_label("Kind")).to_have_value("group")
+    expect(page.get_by_role("textbox", name="batch size")).to_have_value("8")
+    expect(page.get_by_label("name", exact=True)).to_have_value("")
+
+
+def test_a_form_starts_from_a_recipe_and_its_hints_have_no_null(page: Page) -> None:
+    page.goto("/jobs/new")
+    assert page.locator("[placeholder=null]").count() == 0
+    hint = page.locator('[data-field="batch_size"] .hint')
+    expect(hint).to_have_text("samples in one call of a normalizer (≥ 1, ≤ 65536; default 32)")
+    page.get_by_label("Start from").select_option("timm-resnet50-a3")
+    expect(page.get_by_label("name", exact=True)).to_have_value("timm ResNet-50 A3")
+    expect(page.locator("#f-optimizer-name")).to_have_value("lamb")
+    expect(page.locator("#f-augmentations-0-name")).to_have_value("random_resized_crop")

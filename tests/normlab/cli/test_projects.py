@@ -1,0 +1,109 @@
+"""`normlab project`, and where the other commands take a project."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+
+from api.main import create_app
+from normlab.cli.application import run
+from service.jobs.doorbell import SilentDoorbell
+from service.settings import Settings
+from service.store.database import Database
+from tests.api.serving import serve
+from tests.tokens import create_token
+
+JOB = ["-s", "normalizer=batch", "-s", "dataset.name=digits", "-s", "batch_size=8"]
+STUDY = (
+    "{name: s, base: {dataset: {name: digits}, batch_size: 8}, axes: {normalizer: [batch, layer]}}"
+)
+
+
+@pytest.fixture(autouse=True)
+def _as_an_admin(
+    database_url: str, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    settings = Settings(
+        database_url=database_url, data_dir=tmp_path, inspector_socket=tmp_path / "nobody"
+    )
+    monkeypatch.delenv("NORMLAB_PROJECT", raising=False)
+    monkeypatch.setenv("NORMLAB_TOKEN", create_token(database, "grace", ["admin"]))
+    with serve(create_app(settings, SilentDoorbell())) as url:
+        monkeypatch.setenv("NORMLAB_URL", url)
+        yield
+
+
+def asked(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    assert run([*words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    capsys.readouterr()
+    assert run(list(words)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_a_project_is_made_gets_members_and_loses_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["project", "create", "vision", "--note", "the vision group"]) == 0
+    assert run(["project", "add", "vision", "ada", "--role", "read"]) == 0
+    assert run(["project", "add", "vision", "ada"]) == 0
+    capsys.readouterr()
+    members = asked(capsys, "project", "members", "vision")
+    assert [(m["owner"], m["role"]) for m in members] == [("ada", "submit"), ("grace", "admin")]
+    assert run(["project", "remove", "vision", "ada"]) == 0
+    capsys.readouterr()
+    default, vision = asked(capsys, "project", "list")
+    assert (default["name"], [m["owner"] for m in default["members"]]) == ("default", ["*"])
+    assert (vision["note"], vision["role"], len(vision["members"])) == (
+        "the vision group", "admin", 1
+    )  # fmt: skip
+    assert "there is a project 'vision' already" in refused(capsys, "project", "create", "vision")
+    assert "name: " in refused(capsys, "project", "create", "Vi sion")
+    assert "there is no project 'x'" in refused(capsys, "project", "add", "x", "ada")
+    assert "'ada' is no member" in refused(capsys, "project", "remove", "vision", "ada")
+
+
+def test_jobs_and_studies_go_where_the_option_or_the_environment_says(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = tmp_path / "grid.yaml"
+    grid.write_text(STUDY)
+    assert run(["project", "create", "vision"]) == 0
+    assert run(["submit", *JOB]) == 0
+    capsys.readouterr()
+    one = asked(capsys, "submit", *JOB, "--project", "vision")["id"]
+    study = asked(capsys, "study", "run", str(grid), "--no-wait", "--project", "vision")
+    assert study["project"] == "vision"
+    assert len(asked(capsys, "ls")) == 4
+    assert asked(capsys, "study", "ls", "--project", "default") == []
+    monkeypatch.setenv("NORMLAB_PROJECT", "vision")
+    assert {job["project"] for job in asked(capsys, "ls")} == {"vision"}
+    assert len(asked(capsys, "ls", "--project", "default")) == 1
+    assert asked(capsys, "show", one)["project"] == "vision"
+    asked(capsys, "submit", *JOB, "-s", "seed=3")
+    assert len(asked(capsys, "ls", "--filter", "project = vision")) == 4
+    assert "there is no project 'x'" in refused(capsys, "submit", *JOB, "--project", "x")
+
+
+def test_limits_are_set_shown_and_taken_away(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["limits", "set", "--owner", "grace", "queued=1", "running=2"]
+    assert {one["what"]: one["most"] for one in asked(capsys, *words)}["queued"] == 1
+    assert run(["submit", *JOB]) == 0
+    capsys.readouterr()
+    shown = {one["what"]: (one["most"], one["used"]) for one in asked(capsys, "limits", "show")}
+    assert (shown["queued"], shown["running"]) == ((1, 1), (2, 0))
+    assert run(["limits", "show"]) == 0
+    assert "owner grace" in capsys.readouterr().out
+    asked(capsys, "limits", "set", "--owner", "grace", "queued=none")
+    assert run(["submit", *JOB, "-s", "seed=1"]) == 0
+    assert "'lots' is no limit; write LIMIT=NUMBER" in refused(
+        capsys, "limits", "set", "--owner", "grace", "lots"
+    )
+    assert "either --owner or --project" in refused(capsys, "limits", "set", "queued=1")

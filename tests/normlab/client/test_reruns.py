@@ -1,0 +1,44 @@
+"""What may explain that a job's rerun has other bits."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+from normlab.client.reruns import compare
+from normlab.records import JobDetail
+from normlab.records.findings import LastValue
+from normlab.records.jobs import AttemptRecord
+
+
+class NoFiles:
+    """A client of a stack whose jobs have left no files."""
+
+    def artifacts(self, job: str) -> List[Any]:
+        return []
+
+
+def job(loss: float, **environment: Any) -> JobDetail:
+    attempt: Dict[str, Any] = {"environment": environment}
+    last: Dict[str, Any] = {"step": 3, "value": loss}
+    found: Dict[str, Any] = {
+        "id": "a",
+        "state": "succeeded",
+        "attempts": [AttemptRecord.model_construct(**attempt)],
+        "last": {"val/loss": LastValue.model_construct(**last)},
+    }
+    return JobDetail.model_construct(**found)
+
+
+def told(before: JobDetail, now: JobDetail) -> List[str]:
+    client: Any = NoFiles()
+    return compare(before, now, client, client).differences
+
+
+def test_a_pack_is_named_as_the_reason_for_other_last_bits() -> None:
+    differences = told(job(0.5, packed=8, runtime="packed"), job(0.50001, runtime="cpu"))
+    assert "agree with those alone, or in another pack, to rounding" in differences[0]
+    assert "packed: 8 then, none now" in differences
+
+
+def test_two_jobs_alone_are_told_nothing_of_packs() -> None:
+    assert told(job(0.5, runtime="cpu"), job(0.6, runtime="cpu")) == []

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from normlab.errors import InvalidSpec, NotFound
+from normlab.records.comparing import CompareQuestion
+from service.results import run_comparison
+from service.store.database import Database
+from tests.service.results.test_seed_groups import run
+from tests.service.work import submit
+
+
+def test_runs_are_compared_seed_by_seed_against_the_reference(database: Database) -> None:
+    batch = [run(database, v, seed=i) for i, v in enumerate([0.5, 0.6, 0.7])]
+    group = [run(database, v, seed=i, normalizer="group") for i, v in enumerate([0.6, 0.8, 0.8])]
+    question = CompareQuestion(jobs=[*group, *batch], reference=batch[1])
+    found = run_comparison.compare(database, question)
+    assert found.reference == 1
+    assert found.differing["normalizer.kind"] == ["group", "batch"]
+    assert "seed" not in found.differing
+    assert (found.telling, found.groups[0].label) == (["normalizer.kind"], "group")
+    difference = found.groups[0].difference
+    assert difference is not None
+    assert (difference.n, difference.mean) == (3, pytest.approx(0.4 / 3))
+    # by hand: differences .1 .2 .1, sd .057735, t = 4.0 with 2 degrees of freedom
+    assert difference.p == pytest.approx(0.0572, abs=1e-4)
+    assert difference.p_adjusted == difference.p
+    assert (found.groups[1].difference, found.groups[1].why) == (None, "the reference")
+    assert [r.group for r in found.runs] == [0, 0, 0, 1, 1, 1]
+
+
+def test_why_there_is_no_test_is_said(database: Database) -> None:
+    jobs = [run(database, 0.5, seed=0), run(database, 0.6, seed=0, epochs=2)]
+    jobs += [run(database, 0.6, seed=7, epochs=3), submit(database, epochs=4).id]
+    found = run_comparison.compare(database, CompareQuestion(jobs=jobs))
+    assert [group.why for group in found.groups] == [
+        "the reference",
+        "one seed in common: no interval, no test",
+        "no seed in common with the reference",
+        "no succeeded run has this number",
+    ]
+    assert found.differing == {"epochs": [5, 2, 3, 4]}
+
+
+def test_two_thousand_runs_are_refused_with_the_limit_and_the_way_out(database: Database) -> None:
+    question = CompareQuestion(jobs=[f"{i}" for i in range(2000)])
+    with pytest.raises(InvalidSpec, match=r"2,000 runs, and at most 100.*group the table"):
+        run_comparison.compare(database, question)
+
+
+def test_a_run_that_does_not_exist_is_not_found(database: Database) -> None:
+    jobs = [submit(database).id, "01890000-0000-7000-8000-000000000000"]
+    with pytest.raises(NotFound, match="01890000"):
+        run_comparison.compare(database, CompareQuestion(jobs=jobs))
+
+
+@pytest.mark.parametrize("metric", ["seed", "optimizer.lr"])
+def test_only_metrics_are_compared(database: Database, metric: str) -> None:
+    question = CompareQuestion(jobs=[submit(database).id], metric=metric)
+    with pytest.raises(InvalidSpec, match="a metric such as"):
+        run_comparison.compare(database, question)

@@ -1,0 +1,192 @@
+"""News reach webhooks: written with the news itself, signed, and tried again until they arrive."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from service.jobs import workers
+from service.settings import Settings
+from service.store.database import Database
+from service.studies import studies
+from service.webhooks.deliveries import Deliverer, waiting
+from service.webhooks.news import Herald
+from tests.service.finishing import finish_all, made
+
+SECRET = "a secret of two sides"
+STUDY = {
+    "name": "kinds",
+    "base": {"normalizer": "batch", "dataset": {"name": "digits"}, "batch_size": 2},
+    "axes": [{"normalizer": ["batch", "layer"]}],
+}
+
+
+class Receiver:
+    """A webhook that answers with what is in *answers*, and then with 200."""
+
+    def __init__(self) -> None:
+        self.answers: list[int] = []
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.got.append((dict(self.headers.items()), body))
+                self.send_response(receiver.answers.pop(0) if receiver.answers else 200)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+
+    @property
+    def kinds(self) -> list[str]:
+        return [json.loads(body)["kind"] for _, body in self.got]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    thread = threading.Thread(target=made.server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield made
+    made.server.shutdown()
+    thread.join(10)
+    made.server.server_close()
+
+
+def _deliverer(database: Database) -> Deliverer:
+    return Deliverer(database, SecretStr(SECRET))
+
+
+def _wait_is_over(database: Database) -> None:
+    with database.begin() as connection:
+        connection.execute(text("update delivery set due_at = clock_timestamp()"))
+
+
+def test_an_ended_study_is_told_once_and_signed(database: Database, receiver: Receiver) -> None:
+    herald = Herald(database, [receiver.url], 0)
+    study = made(database, STUDY)
+    assert herald.round() == 0
+    finish_all(database)
+    assert (herald.round(), herald.round()) == (1, 0)
+    assert (_deliverer(database).round(), _deliverer(database).round()) == (1, 0)
+    ((headers, body),) = receiver.got
+    told = json.loads(body)
+    assert (told["kind"], told["study"]["id"]) == ("study.ended", study)
+    assert told["study"]["counts"] == {"succeeded": 2}
+    moment, _, signed = headers["X-Normlab-Signature"].removeprefix("t=").partition(",v1=")
+    expected = hmac.new(SECRET.encode(), moment.encode() + b"." + body, "sha256").hexdigest()
+    assert hmac.compare_digest(signed, expected)
+    assert headers["X-Normlab-Delivery"] == told["id"]
+
+
+def test_a_study_that_goes_on_is_told_again_when_it_ends(
+    database: Database, receiver: Receiver
+) -> None:
+    herald = Herald(database, [receiver.url], 0)
+    study = made(database, STUDY)
+    finish_all(database, failing=("layer", 0))
+    assert herald.round() == 1
+    studies.complete(database, study, place=lambda _: ("cpu", "test"))
+    assert herald.round() == 0
+    finish_all(database)
+    assert herald.round() == 1
+
+
+def test_a_message_is_tried_again_until_the_receiver_takes_it(
+    database: Database, receiver: Receiver
+) -> None:
+    made(database, STUDY)
+    finish_all(database)
+    Herald(database, [receiver.url], 0).round()
+    receiver.answers = [500, 302]
+    for _ in range(2):
+        assert _deliverer(database).round() == 0
+        assert _deliverer(database).round() == 0  # not at once
+        _wait_is_over(database)
+    _deliverer(database)._take()  # a process takes it, and dies
+    assert _deliverer(database).round() == 0
+    assert waiting(database).n == 1
+    _wait_is_over(database)
+    assert _deliverer(database).round() == 1
+    assert waiting(database) == (0, 0)
+    assert len({body for _, body in receiver.got}) == 1
+
+
+def test_a_receiver_that_is_away_does_not_keep_others_from_their_messages(
+    database: Database, receiver: Receiver
+) -> None:
+    made(database, STUDY)
+    finish_all(database)
+    Herald(database, ["http://127.0.0.1:1/", receiver.url], 0).round()
+    assert _deliverer(database).round() == 1
+    with database.begin() as connection:
+        problem = connection.execute(text("select problem from delivery where tries = 1"
+                                          " and delivered_at is null")).scalar_one()  # fmt: skip
+    assert "ConnectError" in problem
+
+
+def _beat(database: Database, silence_s: float) -> None:
+    workers.beat(
+        database,
+        worker="w",
+        device="cpu",
+        hostname="h",
+        slots=1,
+        busy=1,
+        description="a CPU",
+        memory_bytes=None,
+        versions={},
+        silence_s=silence_s,
+    )
+
+
+def test_a_worker_that_falls_silent_is_told_once_each_time(
+    database: Database, receiver: Receiver
+) -> None:
+    herald = Herald(database, [receiver.url], 0)
+    _beat(database, 30)
+    assert herald.round() == 0
+    for _ in range(2):
+        _beat(database, -1)  # as if that time had passed
+        assert (herald.round(), herald.round()) == (1, 0)
+    workers.leave(database, "w")
+    assert herald.round() == 0
+    _deliverer(database).round()
+    assert receiver.kinds == ["worker.lost"] * 2
+    assert json.loads(receiver.got[0][1])["worker"]["hostname"] == "h"
+
+
+def test_workers_are_not_lost_just_because_the_database_was_away(database: Database) -> None:
+    _beat(database, -(10**6))
+    assert Herald(database, [], patience_s=10**5).round() == 0  # longer than the server is up
+
+
+def test_what_ended_before_there_was_a_webhook_is_not_told(
+    database: Database, receiver: Receiver
+) -> None:
+    made(database, STUDY)
+    finish_all(database)
+    assert Herald(database, [], 0).round() == 1
+    assert Herald(database, [receiver.url], 0).round() == 0
+
+
+def test_webhooks_need_a_secret_which_no_log_shows() -> None:
+    with pytest.raises(ValueError, match="NORMLAB_WEBHOOKS needs NORMLAB_WEBHOOK_SECRET"):
+        Settings(webhooks="https://chat.example/hook")
+    settings = Settings(webhooks="https://chat.example/hook", webhook_secret=SECRET)
+    assert SECRET in settings.secrets
+    with pytest.raises(ValueError, match="webhooks"):
+        Settings(webhooks="file:///etc/passwd", webhook_secret=SECRET)

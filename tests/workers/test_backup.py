@@ -1,0 +1,84 @@
+"""A backup of a working stack, restored elsewhere, finishes its jobs with the same bits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from normlab.cli.application import run
+from service.results import artifacts
+from service.servers import embedded
+from service.settings import Settings
+from service.store.database import Database
+from workers.warm_launcher import WarmLauncher
+
+from .conftest import LONG, SHORT
+from .stack import Stack
+
+
+@contextmanager
+def held_still(stack: Stack, job: str) -> Iterator[None]:
+    """Work on *job* in a thread; after its first checkpoint, its process stands still."""
+    working = threading.Thread(target=stack.work, daemon=True)
+    working.start()
+    deadline = time.monotonic() + 60
+    while not artifacts.read_all(stack.database, job):
+        assert time.monotonic() < deadline, stack.job(job)
+        time.sleep(0.01)
+    os.killpg(stack.processes[-1].pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(stack.processes[-1].pid, signal.SIGCONT)
+        working.join(120)
+        assert not working.is_alive()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder whose way another run of the tests does not close for the server's user."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_a_backup_of_a_working_stack_finishes_its_jobs_elsewhere_with_the_same_bits(
+    database: Database,
+    tmp_path: Path,
+    open_folder: Path,
+    warm: WarmLauncher,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = Stack(database, tmp_path / "here", warm)
+    ended = here.submit(SHORT)
+    here.work()
+    torn = here.submit({**LONG, "epochs": 2, "max_attempts": 1})
+    waiting = here.submit({**SHORT, "seed": 2})
+    target = tmp_path / "monday.tar"
+    with held_still(here, torn), monkeypatch.context() as environment:
+        environment.setenv("NORMLAB_DATABASE_URL", database.conninfo)
+        assert run(["--data-dir", str(tmp_path / "here"), "backup", str(target)]) == 0
+    here.work()
+    there = open_folder / "there"
+    assert run(["restore", "--from", str(target), "--into", str(there)]) == 0
+    (tmp_path / "here" / "jobs").rename(tmp_path / "gone")
+    servers = embedded.start(Settings(data_dir=there, database_url=None, broker_url="memory://"))
+    try:
+        with Database(servers.database_url) as restored:
+            elsewhere = Stack(restored, there, warm)
+            elsewhere.work()
+            elsewhere.work()
+            for job in (ended, torn, waiting):
+                assert elsewhere.result(job) == here.result(job)
+            attempts = elsewhere.job(torn).attempts
+            assert [attempt.outcome for attempt in attempts] == ["released", "succeeded"]
+            assert (attempts[1].resumed_from_step or 0) > 0
+    finally:
+        servers.stop()

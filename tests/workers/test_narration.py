@@ -1,0 +1,40 @@
+"""What a training says in its job's log."""
+
+from __future__ import annotations
+
+from typing import Any, List
+
+from normlab.events import Finished, Metrics, Progress, Series, Started
+from workers.narration import Narrator
+
+
+def told(*events: Any) -> List[str]:
+    lines: List[str] = []
+    passed: List[Any] = []
+    narrator = Narrator(passed.append, lines.append)
+    for event in events:
+        narrator.send(event)
+    assert passed == list(events)
+    return lines
+
+
+def test_a_log_tells_the_beginning_each_epoch_and_the_end() -> None:
+    loss = Series(steps=[9, 10], values=[0.5, 0.25], times=[1.0, 2.0])
+    lines = told(
+        Started(step=0, environment={"runtime": "cpu", "torch": "2.13.0"}),
+        Progress(step=0, steps=20, epoch=0, epochs=2),
+        Metrics(series={"train/loss": loss, "device/memory_peak_bytes": loss}),
+        Progress(step=10, steps=20, epoch=1, epochs=2),
+        Progress(step=12, steps=20, epoch=1, epochs=2),
+        Finished(step=20, summary={}),
+    )
+    assert lines == [
+        "training begins on cpu, torch 2.13.0",
+        "epoch 1 of 2, update 10: train/loss 0.25",
+        "finished after 20 updates",
+    ]
+
+
+def test_a_later_attempt_says_where_it_goes_on() -> None:
+    (line,) = told(Started(step=40, environment={"runtime": "cpu", "torch": "2"}))
+    assert line == "training goes on from update 40 on cpu, torch 2"

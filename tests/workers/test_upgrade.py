@@ -1,0 +1,72 @@
+"""
+Rows and files of an earlier release are brought up to date, and its jobs end.
+
+`earlier/` was written by the code of 2026-11-26 (revision 0002): a dump of its database and the
+job folders while one job ran, one had ended and two cells of a study waited, and the losses that
+that code computed for all of them when it went on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from service.backups import tools
+from service.backups.settling import settle
+from service.results import artifacts, weight_sources
+from service.store.database import Database, migrate, revisions
+from service.studies import studies
+from workers.warm_launcher import WarmLauncher
+
+from .stack import Stack
+
+EARLIER = Path(__file__).parent / "earlier"
+EXPECTED: dict[str, Any] = json.loads((EARLIER / "expected.json").read_text())
+JOBS: dict[str, Any] = EXPECTED["jobs"]
+
+
+@pytest.fixture
+def earlier_url(servers: dict[str, str]) -> Iterator[str]:
+    """A database as the earlier release left it."""
+    name = f"earlier_{uuid4().hex}"
+    maintenance = servers["database_url"].replace("/normlab?", "/postgres?")
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+        url = servers["database_url"].replace("/normlab?", f"/{name}?")
+        tools.load(url, EARLIER / "database.dump")
+        yield url
+        connection.execute(f"drop database {name} with (force)")
+
+
+def test_jobs_of_an_earlier_release_end_with_the_numbers_of_that_release(
+    earlier_url: str, tmp_path: Path, warm: WarmLauncher
+) -> None:
+    migrate(earlier_url)
+    shutil.copytree(EARLIER / "jobs", tmp_path / "jobs")
+    with Database(earlier_url) as database:
+        assert len(set(revisions(database))) == 1
+        assert settle(database) == 1
+        stack = Stack(database, tmp_path, warm)
+        for _ in range(3):
+            stack.work()
+        for name, earlier in JOBS.items():
+            record = stack.job(earlier["job"])
+            assert record.state == "succeeded", (name, record)
+            assert stack.losses(earlier["job"]) == pytest.approx(earlier["losses"], rel=1e-3)
+        assert stack.job(JOBS["torn"]["job"]).attempts[1].resumed_from_step == 30
+        assert studies.get(database, EXPECTED["study"]).state == "complete"
+        _has_its_weights(database, JOBS["ended"]["job"], tmp_path / "jobs")
+
+
+def _has_its_weights(database: Database, job: str, jobs: Path) -> None:
+    stored = weight_sources.of_job(database, job)
+    assert hashlib.sha256((jobs / stored.place).read_bytes()).hexdigest() == stored.sha256
+    assert artifacts.path_of(database, job, "weights.safetensors", jobs).is_file()
