@@ -18,6 +18,7 @@ from accelerators.cpu import open_device
 from benchmarks.options import parser_of
 from benchmarks.table import show
 from normlab.nets import build
+from normlab.norms.batch import BatchNorm
 from normlab.specs.jobs import JobSpec
 
 NAME = "small_batches"
@@ -74,7 +75,7 @@ def _spec(net: str, batch: int) -> JobSpec:
 def native(model: nn.Module) -> nn.Module:
     """Put torch's batch norm in the place of ours."""
     for name, child in model.named_children():
-        if isinstance(child, nn.Module) and type(child).__name__ == "BatchNorm":
+        if isinstance(child, BatchNorm):
             setattr(model, name, nn.BatchNorm2d(child.num_features))
         else:
             native(child)
@@ -90,7 +91,8 @@ def plain(model: nn.Module, x: Tensor, y: Tensor) -> Step:
 
     def step() -> None:
         optimizer.zero_grad()
-        F.cross_entropy(model(x), y).backward()
+        loss: Any = F.cross_entropy(model(x), y)
+        loss.backward()
         optimizer.step()
 
     return step

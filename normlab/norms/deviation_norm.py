@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple, cast
 
 import torch
 from torch import Tensor
 
-from normlab.norms import deviations, passes
+from normlab.norms import deviations, engine_fused, passes
 from normlab.norms.deviations import Measured
 from normlab.norms.running import BatchStatisticsNorm
 from normlab.specs.norms_over_batches import L1BatchNormSpec
@@ -49,6 +49,7 @@ class DeviationBatchNorm(BatchStatisticsNorm):
     """
 
     closed_form = True  # whether there is a `measure` for the fast form; baselines have none
+    largest: Optional[int] = None  # how many deviations the compiled node averages; 0 is all
 
     def __init__(
         self,
@@ -76,6 +77,9 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         n = x.shape[0]
         size = min(n, self.virtual_batch_size or n)
         rows = passes.dense(x)
+        fused = self._normalize_fused(rows, size, weight, bias)
+        if fused is not None:
+            return passes.like(fused.to(x.dtype), x)
         # Not sliced unless necessary, because the gradient of a slice is a copy.
         cuts = [(rows, size)] if n % size == 0 else _cut(rows, size)
         parts = [self._normalize_groups(part, samples, weight, bias) for part, samples in cuts]
@@ -102,6 +106,21 @@ class DeviationBatchNorm(BatchStatisticsNorm):
     def extra_repr(self) -> str:
         """Show what the constructor was given."""
         return f"{super().extra_repr()}, constant={self.constant!r}, running={self.running!r}"
+
+    def _normalize_fused(
+        self, x: Tensor, size: int, weight: Optional[Tensor], bias: Optional[Tensor]
+    ) -> Optional[Tensor]:
+        affine = [p if p is None or p.dtype == x.dtype else p.to(x.dtype) for p in (weight, bias)]
+        nodes = engine_fused.nodes_for(x, self.plain, *affine)
+        if nodes is None or self.largest is None:
+            return None
+        samples = (size, x.shape[0] % size or size)  # of a statistic, and of a smaller rest
+        constants = [self.constant_for(n * passes.positions(x)) for n in samples]
+        y, mean, new = nodes.deviated(
+            x, *affine, size, self.largest, constants, self.eps, self.running == "reference"
+        )
+        self.track(mean, new)
+        return cast("Tensor", y)
 
     def _normalize_groups(
         self, x: Tensor, size: int, weight: Optional[Tensor], bias: Optional[Tensor]

@@ -10,7 +10,7 @@ from torch import Tensor
 from normlab.errors import InvalidSpec
 from normlab.norms import capture, compiled
 
-_SOURCES = ("engine_fused.cpp", "pooled_fused.cpp")
+_SOURCES = ("engine_fused.cpp", "pooled_fused.cpp", "deviations_fused.cpp")
 
 _kernels: List[Any] = []  # empty until `load`
 
@@ -50,13 +50,14 @@ def nodes_for(x: Tensor, plain: bool, *parameters: Optional[Tensor]) -> Any:
     """
     Return the compiled nodes of the graph if they are loaded and take these tensors, else None.
 
-    A node is a whole normalizer, its derivative by hand: `mixed`, `renormalized`, `streamed`. Each
-    takes pools as three numbers each (samples in turn, channels in turn, or every so many channels)
-    and returns y and, averaged over the samples, the moments of the last pool.
+    A node is a whole normalizer, its derivative by hand. `mixed`, `renormalized` and `streamed`
+    take pools as three numbers each (samples in turn, channels in turn, or every so many channels)
+    and return y and, averaged over the samples, the moments of the last pool. `deviated` divides by
+    a deviation, and returns y and, averaged in the same way, the mean and the value to track.
     """
     if plain or kernels_for(x) is None:
         return None
-    if x.dim() < 3 or x.dtype not in (torch.float32, torch.float64) or not x.is_contiguous():
+    if x.dtype not in (torch.float32, torch.float64) or not x.is_contiguous():
         return None
     fit = all(p is None or p.dtype == x.dtype for p in parameters)
     return _Nodes(_kernels[0]) if fit else None
@@ -73,6 +74,9 @@ class _Nodes:
 
     def renormalized(self, *given: Any, **options: Any) -> Any:
         return _differentiable_once(self._kernels.renormalized(*given, **options))
+
+    def deviated(self, *given: Any, **options: Any) -> Any:
+        return _differentiable_once(self._kernels.deviated(*given, **options))
 
     def streamed(self, *given: Any, **options: Any) -> Any:
         return _differentiable_once(self._kernels.streamed(*given, **options))

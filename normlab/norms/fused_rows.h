@@ -2,8 +2,19 @@
 
 #pragma once
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cstdint>
+
+// No two rows of a loop overlap, but compilers cannot know it of so many pointers.
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define INDEPENDENT
+#endif
 
 namespace normlab {
 
@@ -27,6 +38,25 @@ double sum(int64_t d, const Term& term) {
     for (const T lane : lanes) total += lane;
   }
   return total;
+}
+
+// Does of_row(r)(place) for every value of every row, in threads: what a row needs is read once,
+// and rows of one value are as fast as values of one row.
+template <typename OfRow>
+void each_value(int64_t rows, int64_t d, const OfRow& of_row) {
+  at::parallel_for(0, rows, grain(d), [&](int64_t begin, int64_t end) {
+    if (d == 1) {
+      INDEPENDENT
+      for (int64_t r = begin; r < end; ++r) of_row(r)(r);
+      return;
+    }
+    for (int64_t r = begin; r < end; ++r) {
+      const auto of_value = of_row(r);
+      const int64_t start = r * d;
+      INDEPENDENT
+      for (int64_t k = 0; k < d; ++k) of_value(start + k);
+    }
+  });
 }
 
 // Mean and biased variance, about a first mean so that no digit is lost.

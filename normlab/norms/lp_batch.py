@@ -40,6 +40,8 @@ class L1BatchNorm(DeviationBatchNorm):
         L1 batch norm.
     """
 
+    largest = 0
+
     def measure(self, x: Tensor, mean: Tensor) -> Measured:
         """Measure the mean absolute deviation."""
         return deviations.mean_deviation(x, mean)
@@ -91,7 +93,7 @@ class TopkBatchNorm(DeviationBatchNorm):
             num_features, eps, affine, dims, momentum, virtual_batch_size, constant, running
         )
         TopkBatchNormSpec.checked(num_features, k=k)
-        self.k = k
+        self.k = self.largest = k
 
     def measure(self, x: Tensor, mean: Tensor) -> Measured:
         """Measure the mean of the k largest absolute deviations."""

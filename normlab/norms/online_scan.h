@@ -10,14 +10,7 @@
 #include <utility>
 #include <vector>
 
-// No two rows of a loop overlap, but compilers cannot know it of so many pointers.
-#if defined(__clang__)
-#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#elif defined(__GNUC__)
-#define INDEPENDENT _Pragma("GCC ivdep")
-#else
-#define INDEPENDENT
-#endif
+#include "fused_rows.h"
 
 namespace normlab {
 
@@ -48,9 +41,8 @@ std::vector<T> row_of(const MaybeTensor& t, int64_t c, double value) {
 template <typename T>
 void spread_group_means(T* row, int64_t c, int64_t size) {
   for (int64_t start = 0; start < c; start += size) {
-    double sum = 0;
-    for (int64_t i = start; i < start + size; ++i) sum += row[i];
-    const T mean = static_cast<T>(sum / size);
+    const double total = sum<double>(size, [=](int64_t i) { return row[start + i]; });
+    const T mean = static_cast<T>(total / size);
     for (int64_t i = start; i < start + size; ++i) row[i] = mean;
   }
 }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "fused_rows.h"
+#include "pooled_gradients.h"
 #include "pooled_moments.h"
 
 namespace {
@@ -28,97 +29,91 @@ using torch::autograd::variable_list;
 using MaybeTensor = decltype(std::declval<at::IValue&>().toOptional<Tensor>());
 using Three = std::tuple<Tensor, Tensor, Tensor>;
 
+// (2, N, C); without positions there is nothing to keep.
 template <typename T>
 Tensor moments_of(const Tensor& x) {
   const int64_t rows = x.size(0) * x.size(1), d = x.numel() / rows;
+  if (d == 1) return {};
   Tensor found = at::empty({2, x.size(0), x.size(1)}, x.options());
   const T* data = x.data_ptr<T>();
   T *mean = found.data_ptr<T>(), *var = mean + rows;
-  at::parallel_for(0, rows, normlab::grain(d), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) normlab::row_moments(data + i * d, d, mean[i], var[i]);
+  at::parallel_for(0, rows, grain(d), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) row_moments(data + i * d, d, mean[i], var[i]);
   });
   return found;
 }
 
+template <typename T>
+Rows<T> rows_of(const Tensor& two, const Tensor& values) {
+  const int64_t n = values.size(0), c = values.size(1);
+  if (!two.defined()) return {values.data_ptr<T>(), nullptr, c};
+  return {two.data_ptr<T>(), two.data_ptr<T>() + n * c, c};
+}
+
 // y = a (x - b) + c
 template <typename T>
-Tensor affine(const Tensor& x, const Solution& s, const Values& weight, const Values& bias) {
-  const int64_t rows = s.n * s.c, d = x.numel() / rows;
-  Tensor y = at::empty_like(x);
-  const T* data = x.data_ptr<T>();
-  T* out = y.data_ptr<T>();
-  at::parallel_for(0, rows, normlab::grain(d), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const double w = weight.empty() ? 1.0 : weight[i % s.c];
-      const double scale = w * s.r[i] * s.inverse[i];
-      const T a = static_cast<T>(scale), b = static_cast<T>(s.mixed.mean[i]);
+Map<T> affine_map(const Solution<T>& s, const Values& weight, const Values& bias) {
+  Map<T> map(s.n * s.c);
+  Line line(s.c);
+  const double *w = weight.data(), *add = bias.data();
+  const double *mean = line.mean.data(), *inverse = line.inverse.data();
+  const double *r = line.r.data(), *d = line.d.data();
+  for (int64_t i = 0; i < s.n; ++i) {
+    s.solve(i, line);
+    T *a = &map.a[i * s.c], *b = &map.b[i * s.c], *c = &map.c[i * s.c];
+    INDEPENDENT
+    for (int64_t j = 0; j < s.c; ++j) {
+      const double scale = w[j] * r[j] * inverse[j];
+      a[j] = static_cast<T>(scale);
+      b[j] = static_cast<T>(mean[j]);
       // what the mean lost as a T is in the shift
-      const double shift = w * s.d[i] + (bias.empty() ? 0.0 : bias[i % s.c]);
-      const T c = static_cast<T>(shift - scale * (s.mixed.mean[i] - static_cast<double>(b)));
-      const T* __restrict row = data + i * d;
-      T* __restrict to = out + i * d;
-      for (int64_t k = 0; k < d; ++k) to[k] = a * (row[k] - b) + c;
+      c[j] = static_cast<T>(w[j] * d[j] + add[j] - scale * (mean[j] - static_cast<double>(b[j])));
     }
+  }
+  return map;
+}
+
+template <typename T>
+Tensor affine(const Tensor& x, const Map<T>& map) {
+  Tensor y = at::empty_like(x);
+  const int64_t rows = map.rows;
+  const T *from = x.data_ptr<T>(), *a = map.a.get(), *b = map.b.get(), *c = map.c.get();
+  T* to = y.data_ptr<T>();
+  each_value(rows, x.numel() / rows, [=](int64_t r) {
+    const T ar = a[r], br = b[r], cr = c[r];
+    return [=](int64_t k) { to[k] = ar * (from[k] - br) + cr; };
   });
   return y;
 }
 
-// Sums of g, and of g times what is centred by the row's own mean.
+// Sums of g, and of g times what is centred by the row's own mean, (2, N, C); without positions
+// they are g and 0, and nothing is summed.
 template <typename T>
-Moments dots_of(const Tensor& g, const Tensor& x, const Tensor& moments) {
+Tensor dots_of(const Tensor& g, const Tensor& x, const Tensor& moments) {
+  if (!moments.defined()) return {};
   const int64_t rows = moments.numel() / 2, d = x.numel() / rows;
-  Moments out{Values(rows), Values(rows)};
+  Tensor found = at::empty_like(moments);
   const T *gs = g.data_ptr<T>(), *xs = x.data_ptr<T>(), *mean = moments.data_ptr<T>();
-  at::parallel_for(0, rows, normlab::grain(d), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      T s0, s1;
-      normlab::row_dots(gs + i * d, xs + i * d, mean[i], d, s0, s1);
-      out.mean[i] = s0;
-      out.var[i] = s1;
-    }
+  T *s0 = found.data_ptr<T>(), *s1 = s0 + rows;
+  at::parallel_for(0, rows, grain(d), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) row_dots(gs + i * d, xs + i * d, mean[i], d, s0[i], s1[i]);
   });
-  return out;
+  return found;
 }
 
-// gx = scale g + 2 dvar / d (x - mean) + dmean / d, about the row's own mean.
+// gx = a g + b (x - mean) + c, about the row's own mean.
 template <typename T>
-Tensor input_grad(const Tensor& g, const Tensor& x, const Tensor& moments, const Values& scale,
-                  const Moments& grad) {
-  const int64_t rows = moments.numel() / 2, d = x.numel() / rows;
+Tensor input_grad(const Tensor& g, const Tensor& x, const Rows<T>& own, const Map<T>& map) {
   Tensor gx = at::empty_like(x);
-  const T *gs = g.data_ptr<T>(), *xs = x.data_ptr<T>(), *mean = moments.data_ptr<T>();
-  T* out = gx.data_ptr<T>();
-  at::parallel_for(0, rows, normlab::grain(d), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const T of_g = static_cast<T>(scale[i]), of_x = static_cast<T>(2 * grad.var[i] / d);
-      const T rest = static_cast<T>(grad.mean[i] / d), m = mean[i];
-      const T *__restrict gr = gs + i * d, *__restrict xr = xs + i * d;
-      T* __restrict to = out + i * d;
-      for (int64_t k = 0; k < d; ++k) to[k] = of_g * gr[k] + (of_x * (xr[k] - m) + rest);
-    }
+  const int64_t rows = map.rows;
+  const T *gs = g.data_ptr<T>(), *xs = x.data_ptr<T>(), *mean = own.first;
+  const T *a = map.a.get(), *b = map.b.get(), *c = map.c.get();
+  T* to = gx.data_ptr<T>();
+  each_value(rows, x.numel() / rows, [=](int64_t r) {
+    const T ar = a[r], br = b[r], cr = c[r], m = mean[r];
+    return [=](int64_t k) { to[k] = ar * gs[k] + (br * (xs[k] - m) + cr); };
   });
   return gx;
-}
-
-// The gradient of the batch's moments takes in its own past: see streaming.py. That of moments that
-// were not finite, or that is not finite itself, is used and not kept.
-void stream(Values& dmean, Values& dvar, const Constants& constants, double share, bool sound) {
-  const int64_t c = dmean.size();
-  Tensor now = at::empty({2, c}, at::TensorOptions(at::kDouble));
-  std::copy(dmean.begin(), dmean.end(), now.data_ptr<double>());
-  std::copy(dvar.begin(), dvar.end(), now.data_ptr<double>() + c);
-  Tensor recent = constants.state[0], gradients = constants.state[2];
-  const Tensor &past = constants.state[1], &batches = constants.state[3];
-  const double count = gradients.item<double>();
-  const Tensor next = (recent * count + now.to(recent.scalar_type())) / (count + 1);
-  if (batches.item<int64_t>() == 0) share = 1;
-  const Values used = values_of(next * share + past * (1 - share));
-  if (sound && at::isfinite(next).all().item<bool>()) {
-    recent.copy_(next);
-    gradients.add_(1);
-  }
-  dmean.assign(used.begin(), used.begin() + c);
-  dvar.assign(used.begin() + c, used.end());
 }
 
 Tensor narrow(const Values& values, const Tensor& like) {
@@ -127,104 +122,96 @@ Tensor narrow(const Values& values, const Tensor& like) {
   return wide.to(like.options());
 }
 
-// The gradients of everything that has one value a channel or less, and those of the rows' moments.
-struct Gradients {
-  Values weight, bias, p, q, gates, scale;
-  Moments rows;
+Values or_else(const Tensor& t, int64_t c, double value) {
+  return t.defined() ? values_of(t) : Values(c, value);
+}
 
-  Gradients(const Solution& s, const Moments& dots, const Values& w, const Constants& constants)
-      : weight(s.c), bias(s.c), p(s.pools.size()), q(s.pools.size()), gates(s.gates.size()),
-        scale(s.n * s.c), rows{Values(s.n * s.c), Values(s.n * s.c)} {
-    const Moments mixed = of_mixture(s, dots, w);
-    for (size_t k = 0; k < s.pools.size(); ++k) through(s, k, mixed, constants);
-    for (size_t k = s.gates.size(); k-- > 0;) {
-      const double share = share_of(s.gates[k]);
-      // d share / d g is (1 - share)^2, and a straight-through gate moves g by half
-      gates[k] = 0.5 * (1 - share) * (1 - share) * turn_back(s.turns[k], s.step(k), share, rows);
-    }
+// What forward keeps, in this order; moments and what a kind does not have are undefined.
+struct Kept {
+  Tensor x, moments, weight, bias, p, q, gates, pooled;
+  Constants constants;
+
+  static Kept of(AutogradContext* ctx) {
+    const variable_list s = ctx->get_saved_variables();
+    Kept kept{s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], {s[8], s[9], s[10], {}}};
+    const auto state = ctx->saved_data.find("state");
+    if (state != ctx->saved_data.end()) kept.constants.state = state->second.toTensorVector();
+    return kept;
   }
 
- private:
-  Moments of_mixture(const Solution& s, const Moments& dots, const Values& w) {
-    Moments grad{Values(s.n * s.c), Values(s.n * s.c)};
-    for (int64_t i = 0; i < s.n * s.c; ++i) {
-      const double wi = w.empty() ? 1.0 : w[i % s.c], s0 = dots.mean[i];
-      const double along = dots.var[i] + s0 * (s.turns[0].mean[i] - s.mixed.mean[i]);
-      scale[i] = wi * s.r[i] * s.inverse[i];
-      weight[i % s.c] += along * s.inverse[i] * s.r[i] + s0 * s.d[i];
-      bias[i % s.c] += s0;
-      grad.mean[i] = -scale[i] * s0;
-      grad.var[i] = along * wi * s.r[i] * s.slope[i];
-    }
-    return grad;
+  void save(AutogradContext* ctx) const {
+    ctx->save_for_backward({x, moments, weight, bias, p, q, gates, pooled, constants.mu,
+                            constants.sigma, constants.base});
+    // not as a saved variable: other backward passes may move it before this one
+    if (!constants.state.empty()) ctx->saved_data["state"] = constants.state;
   }
 
-  void through(const Solution& s, size_t k, const Moments& mixed, const Constants& constants) {
-    const Pool& pool = s.pools[k];
-    Values dmean = pool.rows.add(mixed.mean), dvar = pool.rows.add(mixed.var);
-    for (int64_t u = 0; u < pool.rows.count; ++u) {
-      p[k] += dmean[u] * pool.moments.mean[u];
-      q[k] += dvar[u] * pool.moments.var[u];
-      dmean[u] *= s.p[k];
-      dvar[u] *= s.q[k];
-    }
-    if (constants.base.defined())
-      stream(dmean, dvar, constants, s.recipe.share, s.mixed.are_finite());
-    pool.spread(dmean, dvar, s.turns.back(), rows);
+  template <typename T>
+  Solution<T> solution(const Recipe& recipe) const {
+    const int64_t n = x.size(0), c = x.size(1);
+    return {n, c, rows_of<T>(moments, x), recipe, constants, p, q, gates, pooled};
   }
 };
 
+template <typename T>
+variable_list forward_of(Kept& kept, const Recipe& recipe) {
+  kept.moments = moments_of<T>(kept.x);
+  const Solution<T> s = kept.solution<T>(recipe);
+  kept.pooled = s.pooled;
+  const Values w = or_else(kept.weight, s.c, 1), b = or_else(kept.bias, s.c, 0);
+  const int64_t d = kept.x.numel() / (s.n * s.c);
+  const auto [mean, var] = s.statistics(kept.x.options(), d);
+  return {affine(kept.x, affine_map(s, w, b)), mean, var};
+}
+
+template <typename T>
+variable_list backward_of(const Kept& kept, const Recipe& recipe, const Tensor& g, bool of_x) {
+  const Solution<T> s = kept.solution<T>(recipe);
+  const Tensor dots = dots_of<T>(g, kept.x, kept.moments);
+  const Gradients<T> found(s, rows_of<T>(dots, g), or_else(kept.weight, s.c, 1), kept.constants,
+                           kept.x.numel() / (s.n * s.c));
+  variable_list result(8);
+  if (of_x) result[0] = input_grad(g, kept.x, s.own, found.map);
+  const Values* parts[] = {&found.weight, &found.bias, &found.p, &found.q, &found.gates};
+  const Tensor likes[] = {kept.weight, kept.bias, kept.p, kept.q, kept.gates};
+  for (int k = 0; k < 5; ++k)
+    if (likes[k].defined()) result[1 + k] = narrow(*parts[k], likes[k]);
+  return result;
+}
+
 class Normalize : public torch::autograd::Function<Normalize> {
  public:
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, const MaybeTensor& maybe_weight,
-                               const MaybeTensor& maybe_bias, const MaybeTensor& maybe_p,
-                               const MaybeTensor& maybe_q, const MaybeTensor& maybe_gates,
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, const MaybeTensor& weight,
+                               const MaybeTensor& bias, const MaybeTensor& p,
+                               const MaybeTensor& q, const MaybeTensor& gates,
                                const Recipe& recipe, const Constants& constants) {
-    const Tensor weight = maybe_weight.value_or(Tensor()), bias = maybe_bias.value_or(Tensor());
-    const Tensor p = maybe_p.value_or(Tensor()), q = maybe_q.value_or(Tensor());
-    const Tensor gates = maybe_gates.value_or(Tensor());
+    Kept kept{x, {}, or_none(weight), or_none(bias), or_none(p), or_none(q), or_none(gates), {},
+              constants};
     const bool wide = x.scalar_type() == at::kDouble;
-    const Tensor moments = wide ? moments_of<double>(x) : moments_of<float>(x);
-    const Solution s(moments, recipe, constants, p, q, gates);
-    const Values w = values_of(weight), b = values_of(bias);
-    const Tensor y = wide ? affine<double>(x, s, w, b) : affine<float>(x, s, w, b);
-    const auto [mean, var] = s.statistics(x.options(), constants.mu.defined(),
-                                         x.numel() / (s.n * s.c));
-    ctx->save_for_backward({x, moments, weight, bias, p, q, gates, constants.mu, constants.sigma,
-                            constants.base});
-    // not as a saved variable: other backward passes may move it before this one
-    if (!constants.state.empty()) ctx->saved_data["state"] = constants.state;
+    const variable_list found =
+        wide ? forward_of<double>(kept, recipe) : forward_of<float>(kept, recipe);
+    kept.save(ctx);
     ctx->saved_data["pools"] = recipe.pools;
     ctx->saved_data["numbers"] = recipe.numbers();
-    ctx->mark_non_differentiable({mean, var});
-    return {y, mean, var};
+    ctx->mark_non_differentiable({found[1], found[2]});
+    return found;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     TORCH_CHECK(!at::GradMode::is_enabled(),
                 "compiled normalizers can be differentiated once (create_graph was asked); switch "
                 "the model with normlab.norms.plain_operators first");
-    const variable_list saved = ctx->get_saved_variables();
-    const Tensor &x = saved[0], &moments = saved[1];
+    const Kept kept = Kept::of(ctx);
     const Recipe recipe = Recipe::of(ctx->saved_data["pools"].toIntVector(),
                                      ctx->saved_data["numbers"].toDoubleVector());
-    Constants constants{saved[7], saved[8], saved[9], {}};
-    const auto state = ctx->saved_data.find("state");
-    if (state != ctx->saved_data.end()) constants.state = state->second.toTensorVector();
-    const Solution s(moments, recipe, constants, saved[4], saved[5], saved[6]);
-    const Tensor g = grads[0].to(x.scalar_type()).contiguous();
-    const bool wide = x.scalar_type() == at::kDouble;
-    const Moments dots = wide ? dots_of<double>(g, x, moments) : dots_of<float>(g, x, moments);
-    const Gradients found(s, dots, values_of(saved[2]), constants);
-    variable_list result(8);
-    if (ctx->needs_input_grad(0))
-      result[0] = wide ? input_grad<double>(g, x, moments, found.scale, found.rows)
-                       : input_grad<float>(g, x, moments, found.scale, found.rows);
-    const Values* parts[] = {&found.weight, &found.bias, &found.p, &found.q, &found.gates};
-    for (int k = 0; k < 5; ++k)
-      if (saved[2 + k].defined()) result[1 + k] = narrow(*parts[k], saved[2 + k]);
-    return result;
+    const Tensor g = grads[0].to(kept.x.scalar_type()).contiguous();
+    const bool of_x = ctx->needs_input_grad(0), wide = kept.x.scalar_type() == at::kDouble;
+    return wide ? backward_of<double>(kept, recipe, g, of_x)
+                : backward_of<float>(kept, recipe, g, of_x);
   }
+
+ private:
+  static Tensor or_none(const MaybeTensor& t) { return t.value_or(Tensor()); }
 };
 
 Three apply(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,

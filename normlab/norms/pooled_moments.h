@@ -1,5 +1,5 @@
 // Mixtures of pooled moments: from the moments of rows (a row is one channel of one sample) to what
-// normalizes them. All of it has one value a row, and is computed in double.
+// normalizes them, sample after sample so that it stays in cache, and in double.
 
 #pragma once
 
@@ -11,10 +11,13 @@
 #include <utility>
 #include <vector>
 
+#include "channel_gates.h"
+#include "fused_rows.h"
+#include "pooled_unions.h"
+
 namespace normlab {
 
 using at::Tensor;
-using Values = std::vector<double>;
 
 // How y is made of the moments, apart from tensors.
 struct Recipe {
@@ -34,6 +37,9 @@ struct Recipe {
   static Recipe of(std::vector<int64_t> pools, const Values& v) {
     return {std::move(pools), v[0], v[1], v[2], v[3], v[4] != 0, v[5], v[6]};
   }
+  double sigma(double var) const {  // a NaN stays
+    return eps_outside ? std::sqrt(var < 1e-30 ? 1e-30 : var) + eps : std::sqrt(var + eps);
+  }
 };
 
 // Tensors that are constants for the gradient, and state that it moves; each may be undefined.
@@ -52,193 +58,182 @@ inline Values values_of(const Tensor& t) {
   return Values(data, data + wide.numel());
 }
 
-// The rows that are merged: *samples* in turn, with *block* channels in turn or every
-// *strided*-th one.
-struct Union {
-  int64_t count;
-  std::vector<int64_t> of;  // of each row
+// What normalizes one sample, for each channel: y = weight * (r (x - mean) inverse + d) + bias.
+struct Line {
+  Values mean, var, inverse, slope;  // 1 / sigma, and its derivative for V
+  Values r, d;
 
-  Union(const int64_t* pool, int64_t n, int64_t c) : of(n * c) {
-    const int64_t samples = pool[0], block = pool[1], strided = pool[2];
-    const int64_t wide = strided > 0 ? strided : c / block;
-    count = (n + samples - 1) / samples * wide;
-    for (int64_t i = 0, row = 0; i < n; ++i)
-      for (int64_t j = 0; j < c; ++j, ++row)
-        of[row] = i / samples * wide + (strided > 0 ? j % strided : j / block);
-  }
-
-  Values add(const Values& rows) const {
-    Values total(count);
-    for (size_t i = 0; i < of.size(); ++i) total[of[i]] += rows[i];
-    return total;
-  }
+  explicit Line(int64_t c) : mean(c), var(c), inverse(c), slope(c), r(c, 1.0), d(c) {}
 };
 
-struct Moments {
-  Values mean, var;
-
-  bool are_finite() const {
-    const auto finite = [](double value) { return std::isfinite(value); };
-    return std::all_of(mean.begin(), mean.end(), finite) &&
-           std::all_of(var.begin(), var.end(), finite);
-  }
-};
-
-struct Pool {
-  Union rows;
-  Values size;
-  Moments moments;
-
-  Pool(const int64_t* pool, int64_t n, int64_t c, const Moments& own) : rows(pool, n, c) {
-    size = rows.add(Values(n * c, 1.0));
-    moments.mean = rows.add(own.mean);
-    for (int64_t k = 0; k < rows.count; ++k) moments.mean[k] /= size[k];
-    Values about(n * c);
-    for (size_t i = 0; i < about.size(); ++i) {
-      const double off = own.mean[i] - moments.mean[rows.of[i]];
-      about[i] = own.var[i] + off * off;
-    }
-    moments.var = rows.add(about);
-    for (int64_t k = 0; k < rows.count; ++k) moments.var[k] /= size[k];
-  }
-
-  // Hand the gradients of its moments, one a union, to the rows'.
-  void spread(const Values& dmean, const Values& dvar, const Moments& own, Moments& grad) const {
-    for (size_t i = 0; i < rows.of.size(); ++i) {
-      const int64_t k = rows.of[i];
-      const double off = own.mean[i] - moments.mean[k];
-      grad.mean[i] += (dmean[k] + 2 * off * dvar[k]) / size[k];
-      grad.var[i] += dvar[k] / size[k];
-    }
-  }
-};
-
-// Merge each channel with the one *step* away; share is 0 or 1/2 (see meta.py).
-inline Moments turn(const Moments& own, int64_t step, double share) {
-  Moments out = own;
-  for (size_t i = 0; i < own.mean.size(); ++i) {
-    const size_t j = i / step % 2 == 0 ? i + step : i - step;
-    const double apart = own.mean[j] - own.mean[i];
-    out.mean[i] += share * apart;
-    out.var[i] += share * (own.var[j] - own.var[i]) + share * (1 - share) * apart * apart;
-  }
-  return out;
-}
-
-// Replace the gradients after a turn by those before it; return that of its share.
-inline double turn_back(const Moments& own, int64_t step, double share, Moments& grad) {
-  const Moments g = grad;
-  double dshare = 0;
-  for (size_t i = 0; i < own.mean.size(); ++i) {
-    const size_t j = i / step % 2 == 0 ? i + step : i - step;
-    const double apart = own.mean[j] - own.mean[i];
-    dshare += g.mean[i] * apart;
-    dshare += g.var[i] * (own.var[j] - own.var[i] + (1 - 2 * share) * apart * apart);
-    const double pull = 2 * share * (1 - share) * apart * (g.var[i] + g.var[j]);
-    grad.mean[i] = (1 - share) * g.mean[i] + share * g.mean[j] - pull;
-    grad.var[i] = (1 - share) * g.var[i] + share * g.var[j];
-  }
-  return dshare;
-}
-
-inline double share_of(double gate) { return gate > 0 ? 0.5 : 0.0; }
-
-// What both passes need of the moments; one value a row.
+// What both passes need of the moments.
+template <typename T>
 struct Solution {
   int64_t n, c;
   const Recipe& recipe;
-  Values gates, p, q;
-  std::vector<Moments> turns;  // before each turn, and after the last
+  Values gates, p, q, mu, sigma, base;
+  Rows<T> own;    // moments of the rows
+  Tensor pooled;  // the moments of all pools
   std::vector<Pool> pools;
-  Moments mixed;
-  Values inverse, slope;  // 1 / sigma, and its derivative for V
-  Values r, d;
+  int64_t chunk;  // samples of whole unions, and enough for the gates' lanes
 
-  Solution(const Tensor& moments, const Recipe& recipe, const Constants& constants, const Tensor& p,
-           const Tensor& q, const Tensor& gates)
-      : n(moments.size(1)), c(moments.size(2)), recipe(recipe), gates(values_of(gates)),
-        p(values_of(p)), q(values_of(q)) {
-    const Values both = values_of(moments);
-    const size_t rows = n * c;
-    turns.push_back({Values(both.begin(), both.begin() + rows),
-                     Values(both.begin() + rows, both.end())});
-    for (size_t k = 0; k < this->gates.size(); ++k)
-      turns.push_back(turn(turns.back(), step(k), share_of(this->gates[k])));
-    for (size_t k = 0; k < recipe.pools.size(); k += 3)
-      pools.emplace_back(&recipe.pools[k], n, c, turns.back());
+  // *known* are the moments of the pools, if another solution has found them.
+  Solution(int64_t n, int64_t c, const Rows<T>& own, const Recipe& recipe,
+           const Constants& constants, const Tensor& p, const Tensor& q, const Tensor& gates,
+           const Tensor& known)
+      : n(n), c(c), recipe(recipe), gates(values_of(gates)), p(values_of(p)), q(values_of(q)),
+        mu(values_of(constants.mu)), sigma(values_of(constants.sigma)),
+        base(values_of(constants.base)), own(own), pooled(known) {
+    lay_out();
     if (this->p.empty()) this->p.assign(pools.size(), 1.0);
     if (this->q.empty()) this->q.assign(pools.size(), 1.0);
-    mix(values_of(constants.base));
-    divide();
-    renormalize(values_of(constants.mu), values_of(constants.sigma));
+    if (!known.defined())
+      for (int64_t start = 0; start < n; start += chunk) pool(start, std::min(chunk, n - start));
   }
 
-  int64_t step(size_t gate) const { return c >> (gate + 1); }
-
-  void mix(const Values& base) {
-    mixed = {Values(n * c), Values(n * c)};
-    for (size_t k = 0; k < pools.size(); ++k) {
-      for (int64_t i = 0; i < n * c; ++i) {
-        mixed.mean[i] += p[k] * recipe.gain * pools[k].moments.mean[pools[k].rows.of[i]];
-        mixed.var[i] += q[k] * recipe.gain * pools[k].moments.var[pools[k].rows.of[i]];
-      }
-    }
-    if (base.empty()) return;
-    for (int64_t i = 0; i < n * c; ++i) {
-      mixed.mean[i] += base[i % c];
-      mixed.var[i] += base[c + i % c];
-    }
+  // Fills *line* for sample i, after that of the sample before it.
+  void solve(int64_t i, Line& line) const {
+    const auto goes_on = [i](const Pool& pool) { return i % pool.rows.samples != 0; };
+    if (std::all_of(pools.begin(), pools.end(), goes_on)) return;  // of the same unions
+    mix(i, line.mean.data(), line.var.data());
+    divide(line.var.data(), line.inverse.data(), line.slope.data());
+    if (!mu.empty()) renormalize(line);
   }
 
-  void divide() {
-    inverse.resize(n * c);
-    slope.resize(n * c);
-    for (int64_t i = 0; i < n * c; ++i) {
-      if (recipe.eps_outside) {
-        const double root = std::sqrt(std::max(mixed.var[i], 1e-30));
-        inverse[i] = 1 / (root + recipe.eps);
-        slope[i] = mixed.var[i] < 1e-30 ? 0 : -0.5 * inverse[i] * inverse[i] / root;
-        if (std::isnan(mixed.var[i])) inverse[i] = slope[i] = mixed.var[i];
-      } else {
-        inverse[i] = 1 / std::sqrt(mixed.var[i] + recipe.eps);
-        slope[i] = -0.5 * inverse[i] * inverse[i] * inverse[i];
-      }
-    }
-  }
-
-  void renormalize(const Values& mu, const Values& sigma) {
-    r.assign(n * c, 1.0);
-    d.assign(n * c, 0.0);
-    if (mu.empty()) return;
-    for (int64_t i = 0; i < n * c; ++i) {
-      const double s = sigma[i % c], limit = recipe.d_limit;
-      r[i] = clip(1 / (inverse[i] * s), recipe.r_least, recipe.r_limit);
-      d[i] = clip((mixed.mean[i] - mu[i % c]) / s, -limit, limit);
-    }
-  }
-
-  static double clip(double value, double low, double high) {
-    return value < low ? low : value > high ? high : value;  // a NaN stays
+  bool are_finite() const {
+    return std::all_of(base.begin(), base.end(), [](double v) { return std::isfinite(v); }) &&
+           at::isfinite(pooled).all().template item<bool>();
   }
 
   // The mean over the samples of the last pool's moments, or of sigma for its variance.
   // A variance is made unbiased in its own union, of *positions* values a row.
-  std::tuple<Tensor, Tensor> statistics(const at::TensorOptions& options, bool sigma,
-                                        int64_t positions) const {
+  std::tuple<Tensor, Tensor> statistics(const at::TensorOptions& options, int64_t positions) const {
     double values = positions;  // of each row, with the rows that gates merged into it
     for (const double gate : gates) values *= gate > 0 ? 2 : 1;
     Tensor found = at::zeros({2, c}, options.dtype(at::kDouble));
     double *mean = found.data_ptr<double>(), *var = mean + c;
     const Pool& last = pools.back();
-    for (int64_t i = 0; i < n * c; ++i) {
-      const int64_t k = last.rows.of[i];
-      const double count = last.size[k] * values;
-      const double factor = recipe.unbiased ? count / (count - 1) : 1;
-      mean[i % c] += last.moments.mean[k] / n;
-      var[i % c] += (sigma ? 1 / inverse[i] : last.moments.var[k] * factor) / n;
+    const double *m = last.mean, *v = last.var;
+    for (int64_t i = 0; i < n; i += last.rows.samples) {
+      const double merged = static_cast<double>(std::min(last.rows.samples, n - i));
+      const double share = merged / n, count = merged * (c / last.rows.wide) * values;
+      const double of_var = recipe.unbiased ? share * count / (count - 1) : share;
+      const bool root = !mu.empty();
+      last.rows.each(i, [=](int64_t k) {
+        const double mk = share * m[k], vk = of_var * (root ? recipe.sigma(v[k]) : v[k]);
+        return [=](int64_t j) {
+          mean[j] += mk;
+          var[j] += vk;
+        };
+      });
     }
     const Tensor narrow = found.to(options);
     return {narrow[0], narrow[1]};
+  }
+
+ private:
+  void lay_out() {
+    int64_t size = 0, most = 1;
+    for (size_t k = 0; k < recipe.pools.size(); k += 3) {
+      const Union rows(&recipe.pools[k], n, c);
+      most = std::max(most, std::min(n, rows.samples));
+      size += 2 * rows.count;
+      pools.push_back({rows, nullptr, nullptr});
+    }
+    chunk = (kTile + most - 1) / most * most;
+    if (!pooled.defined()) pooled = at::zeros({size}, at::TensorOptions(at::kDouble));
+    double* from = pooled.data_ptr<double>();
+    for (Pool& pool : pools) {
+      pool.mean = from;
+      pool.var = from + pool.rows.count;
+      from += 2 * pool.rows.count;
+    }
+  }
+
+  // Fill the pools of *samples* from *start* on, whole unions.
+  void pool(int64_t start, int64_t samples) {
+    Moments rows = gates.empty() ? Moments(c) : turned(start, samples);
+    const auto place = [&](int64_t l) {  // of a sample's moments among *rows*
+      if (!gates.empty()) return l * c;
+      own.read(start + l, rows.mean.data(), rows.var.data());
+      return int64_t(0);
+    };
+    for (int64_t l = 0; l < samples; ++l) {
+      const int64_t at = place(l);
+      for (Pool& pool : pools) pool.add_mean(start + l, &rows.mean[at]);
+    }
+    for (Pool& pool : pools) pool.divide(start, samples, pool.mean);
+    for (int64_t l = 0; l < samples; ++l) {
+      const int64_t at = place(l);
+      for (Pool& pool : pools) pool.add_about(start + l, &rows.mean[at], &rows.var[at]);
+    }
+    for (Pool& pool : pools) pool.divide(start, samples, pool.var);
+  }
+
+  Moments turned(int64_t start, int64_t samples) const {
+    Moments rows(samples * c);
+    Turns turns(gates, c);
+    for (int64_t l = 0; l < samples; ++l)
+      own.read(start + l, &rows.mean[l * c], &rows.var[l * c]);
+    for (int64_t l = 0; l < samples; l += kTile)
+      turns.merge(&rows.mean[l * c], &rows.var[l * c], std::min(kTile, samples - l),
+                  &rows.mean[l * c], &rows.var[l * c]);
+    return rows;
+  }
+
+  void mix(int64_t i, double* mean, double* var) const {
+    if (base.empty()) {
+      std::fill(mean, mean + c, 0.0);
+      std::fill(var, var + c, 0.0);
+    } else {
+      std::copy(base.begin(), base.begin() + c, mean);
+      std::copy(base.begin() + c, base.end(), var);
+    }
+    for (size_t k = 0; k < pools.size(); ++k) {
+      const double of_mean = p[k] * recipe.gain, of_var = q[k] * recipe.gain;
+      const double *m = pools[k].mean, *v = pools[k].var;
+      pools[k].rows.each(i, [=](int64_t u) {
+        const double mu = of_mean * m[u], vu = of_var * v[u];
+        return [=](int64_t j) {
+          mean[j] += mu;
+          var[j] += vu;
+        };
+      });
+    }
+  }
+
+  void divide(const double* var, double* inverse, double* slope) const {
+    const double eps = recipe.eps;
+    if (recipe.eps_outside) {
+      INDEPENDENT
+      for (int64_t j = 0; j < c; ++j) {
+        const double root = std::sqrt(var[j] < 1e-30 ? 1e-30 : var[j]);  // a NaN stays
+        inverse[j] = 1 / (root + eps);
+        slope[j] = var[j] < 1e-30 ? 0 : -0.5 * inverse[j] * inverse[j] / root;
+      }
+      return;
+    }
+    INDEPENDENT
+    for (int64_t j = 0; j < c; ++j) {
+      inverse[j] = T(1) / std::sqrt(static_cast<T>(var[j] + eps));  // a root as a double is dear
+      slope[j] = -0.5 * inverse[j] * inverse[j] * inverse[j];
+    }
+  }
+
+  void renormalize(Line& line) const {
+    const double least = recipe.r_least, most = recipe.r_limit, limit = recipe.d_limit;
+    const double *mean = line.mean.data(), *inverse = line.inverse.data();
+    const double *m = mu.data(), *s = sigma.data();
+    double *r = line.r.data(), *d = line.d.data();
+    INDEPENDENT
+    for (int64_t j = 0; j < c; ++j) {
+      r[j] = clip(1 / (inverse[j] * s[j]), least, most);
+      d[j] = clip((mean[j] - m[j]) / s[j], -limit, limit);
+    }
+  }
+
+  static double clip(double value, double low, double high) {
+    return value < low ? low : value > high ? high : value;  // a NaN stays
   }
 };
 

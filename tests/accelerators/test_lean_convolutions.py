@@ -52,7 +52,8 @@ def test_a_network_with_groups_of_channels_keeps_onednn() -> None:
 
 
 def test_an_update_is_lean_and_what_comes_after_it_is_not() -> None:
-    spec, seen = job(2), []
+    spec = job(2)
+    seen: List[bool] = []
     model = network(spec)
     model.register_forward_pre_hook(lambda *_: seen.append(_torch._get_mkldnn_enabled()))
     before = _torch._get_mkldnn_enabled()

@@ -29,6 +29,11 @@ CASES: Dict[str, Dict[str, Any]] = {
     "learned groups over the batch": {"kind": "meta", "samples": "batch"},
     "given groups": {"kind": "meta", "channels": "groups", "groups": 2},
     "everything": {"kind": "meta", "channels": "all", "samples": "batch"},
+    "mean deviation": {"kind": "l1_batch"},
+    "mean deviation of ghosts": {"kind": "l1_batch", "virtual_batch_size": 3},
+    "largest deviation": {"kind": "linf_batch", "running": "reference"},
+    "largest deviations": {"kind": "topk_batch", "k": 3, "constant": "consistent"},
+    "largest of ghosts": {"kind": "topk_batch", "k": 2, "virtual_batch_size": 3, "affine": False},
 }
 # Constants for the gradient, straight-through gates, ratios that freeze when one-hot.
 NO_DERIVATIVE = [
@@ -44,9 +49,11 @@ def fused() -> Iterator[None]:
     engine_fused.unload()
 
 
-def some_layer(case: str, dtype: torch.dtype = torch.float64) -> nn.Module:
+def some_layer(case: str, dtype: torch.dtype = torch.float64, dims: int = 2) -> nn.Module:
     torch.manual_seed(1)
-    layer = make(CASES[case], 8).to(dtype)
+    if dims == 1 and case == "switchable without batch":
+        pytest.skip("in one dimension there would be nothing to mix")
+    layer = make(CASES[case], 8, dims=dims).to(dtype)
     for parameter in layer.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     return layer
@@ -76,8 +83,29 @@ def test_the_compiled_node_equals_the_definition(
     layer = some_layer(case, dtype)
     inputs, gradients = torch.randn(2, 3, 4, 8, 5, 3, dtype=dtype)
     inputs = 1 + inputs * torch.arange(1, 9, dtype=dtype).view(8, 1, 1)
-    other = copy.deepcopy(layer)
-    stock = three_steps(other, inputs, gradients)
+    compare_forms(layer, inputs, gradients, tolerance, request)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("case", CASES)
+def test_the_compiled_node_equals_the_definition_without_positions(
+    case: str, dtype: torch.dtype, request: pytest.FixtureRequest
+) -> None:
+    layer = some_layer(case, dtype, dims=1)
+    inputs, gradients = torch.randn(2, 3, 14, 8).to(dtype)  # samples for one vector, and a rest
+    tolerance = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.1}[dtype]
+    compare_forms(layer, 1 + inputs, gradients, tolerance, request)
+
+
+def compare_forms(
+    layer: nn.Module,
+    inputs: Tensor,
+    gradients: Tensor,
+    tolerance: float,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Train a copy of *layer* in stock operators, and *layer* in compiled ones."""
+    stock = three_steps(copy.deepcopy(layer), inputs, gradients)
     request.getfixturevalue("fused")
     for a, b in zip(three_steps(layer, inputs, gradients), stock):
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
@@ -97,6 +125,22 @@ def test_the_compiled_node_is_executed() -> None:
     layer = some_layer("switchable", torch.float32)
     node = layer(torch.randn(2, 8, 3, 3)).grad_fn
     assert "Normalize" in node.name()
+
+
+@pytest.mark.usefixtures("fused")
+@pytest.mark.parametrize("case", ["ghost batches", "switchable", "mean deviation"])
+def test_the_compiled_node_is_executed_without_positions(case: str) -> None:
+    layer = some_layer(case, torch.float32, dims=1)
+    assert "Normalize" in layer(torch.randn(4, 8)).grad_fn.name()
+
+
+@pytest.mark.usefixtures("fused")
+def test_a_nan_is_the_largest_deviation_of_its_channel_alone() -> None:
+    x = torch.randn(6, 8, 2, 2)
+    x[1, 2, 0, 0] = torch.nan
+    y = make(CASES["largest deviations"], 8)(x)
+    assert y[:, 2].isnan().all()
+    assert not y[:, [0, 1, 3, 4, 5, 6, 7]].isnan().any()
 
 
 @pytest.mark.usefixtures("fused")

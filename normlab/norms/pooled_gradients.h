@@ -1,0 +1,161 @@
+// The gradients of normalizers that divide by a mixture of pooled moments: those of everything that
+// has one value a channel or less, and the map to that of the data. pooled_moments.h goes forward.
+
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "pooled_moments.h"
+
+namespace normlab {
+
+// Three numbers of each row, for one pass over the data.
+template <typename T>
+struct Map {
+  int64_t rows;
+  std::unique_ptr<T[]> a, b, c;
+  explicit Map(int64_t rows) : rows(rows), a(new T[rows]), b(new T[rows]), c(new T[rows]) {}
+};
+
+// The gradient of the batch's moments takes in its own past: see streaming.py. That of moments that
+// were not finite, or that is not finite itself, is used and not kept.
+inline void stream(Values& dmean, Values& dvar, const Constants& constants, double share, bool sound) {
+  const int64_t c = dmean.size();
+  Tensor now = at::empty({2, c}, at::TensorOptions(at::kDouble));
+  std::copy(dmean.begin(), dmean.end(), now.data_ptr<double>());
+  std::copy(dvar.begin(), dvar.end(), now.data_ptr<double>() + c);
+  Tensor recent = constants.state[0], gradients = constants.state[2];
+  const Tensor &past = constants.state[1], &batches = constants.state[3];
+  const double count = gradients.item<double>();
+  const Tensor next = (recent * count + now.to(recent.scalar_type())) / (count + 1);
+  if (batches.item<int64_t>() == 0) share = 1;
+  const Values used = values_of(next * share + past * (1 - share));
+  if (sound && at::isfinite(next).all().item<bool>()) {
+    recent.copy_(next);
+    gradients.add_(1);
+  }
+  dmean.assign(used.begin(), used.begin() + c);
+  dvar.assign(used.begin() + c, used.end());
+}
+
+// The gradients of everything that has one value a channel or less, and the map to that of x.
+template <typename T>
+struct Gradients {
+  const Solution<T>& s;
+  Values weight, bias, p, q, gates;
+  Map<T> map;
+
+  // *dots* are the sums of the gradients of rows, *d* the values of each.
+  Gradients(const Solution<T>& s, const Rows<T>& dots, const Values& w, const Constants& constants,
+            int64_t d)
+      : s(s), weight(s.c), bias(s.c), p(s.pools.size()), q(s.pools.size()), gates(s.gates.size()),
+        map(s.n * s.c), turns_(s.gates, s.c), own_(kTile * s.c), grad_(kTile * s.c),
+        turned_(s.gates.empty() ? 0 : kTile * s.c) {
+    for (const Pool& pool : s.pools) pooled_.emplace_back(pool.rows.count);
+    Line line(s.c);
+    for (int64_t start = 0; start < s.n; start += s.chunk) {
+      const int64_t samples = std::min(s.chunk, s.n - start);
+      of_mixture(start, samples, dots, w, line);
+      for (size_t k = 0; k < s.pools.size(); ++k) through(k, start, samples, constants);
+      for (int64_t l = 0; l < samples; l += kTile) of_rows(start + l, std::min(kTile, samples - l), d);
+    }
+  }
+
+ private:
+  void of_mixture(int64_t start, int64_t samples, const Rows<T>& dots, const Values& w,
+                  Line& line) {
+    Moments own(s.c), dot(s.c), grad(s.c);
+    for (int64_t i = start; i < start + samples; ++i) {
+      s.solve(i, line);
+      s.own.read(i, own.mean.data(), own.var.data());
+      dots.read(i, dot.mean.data(), dot.var.data());
+      of_sample(i, line, own.mean.data(), dot, w.data(), grad);
+      const double *m = grad.mean.data(), *v = grad.var.data();
+      for (size_t k = 0; k < s.pools.size(); ++k) {
+        s.pools[k].rows.add(i, pooled_[k].mean.data(),
+                            [=](int64_t) { return [=](int64_t j) { return m[j]; }; });
+        s.pools[k].rows.add(i, pooled_[k].var.data(),
+                            [=](int64_t) { return [=](int64_t j) { return v[j]; }; });
+      }
+    }
+  }
+
+  void of_sample(int64_t i, const Line& line, const double* own, const Moments& dot,
+                 const double* w, Moments& grad) {
+    const double *mean = line.mean.data(), *inverse = line.inverse.data();
+    const double *slope = line.slope.data(), *r = line.r.data(), *d = line.d.data();
+    const double *s0 = dot.mean.data(), *s1 = dot.var.data();
+    double *of_weight = weight.data(), *of_bias = bias.data();
+    double *of_mean = grad.mean.data(), *of_var = grad.var.data();
+    T* of_g = &map.a[i * s.c];
+    INDEPENDENT
+    for (int64_t j = 0; j < s.c; ++j) {
+      const double along = s1[j] + s0[j] * (own[j] - mean[j]), wr = w[j] * r[j];
+      of_weight[j] += along * inverse[j] * r[j] + s0[j] * d[j];
+      of_bias[j] += s0[j];
+      of_g[j] = static_cast<T>(wr * inverse[j]);
+      of_mean[j] = -wr * inverse[j] * s0[j];
+      of_var[j] = along * wr * slope[j];
+    }
+  }
+
+  void through(size_t k, int64_t start, int64_t samples, const Constants& constants) {
+    const Pool& pool = s.pools[k];
+    Moments& grad = pooled_[k];
+    double *m = grad.mean.data(), *v = grad.var.data(), of_p = 0, of_q = 0;
+    const double *mean = pool.mean, *var = pool.var, share = s.p[k], spread = s.q[k];
+    pool.rows.sized(start, samples, [&](int64_t u, double) {
+      of_p += m[u] * mean[u];
+      of_q += v[u] * var[u];
+      m[u] *= share;
+      v[u] *= spread;
+    });
+    p[k] += of_p;
+    q[k] += of_q;
+    if (constants.base.defined())
+      stream(grad.mean, grad.var, constants, s.recipe.share, s.are_finite());
+    pool.divide(start, samples, m);
+    pool.divide(start, samples, v);
+  }
+
+  // From the gradients of the pools' moments, as many samples as the gates take at a time.
+  void of_rows(int64_t i, int64_t samples, int64_t d) {
+    Moments& last = s.gates.empty() ? own_ : turned_;
+    for (int64_t l = 0; l < samples; ++l)
+      s.own.read(i + l, &own_.mean[l * s.c], &own_.var[l * s.c]);
+    if (!s.gates.empty())
+      turns_.merge(own_.mean.data(), own_.var.data(), samples, last.mean.data(), last.var.data());
+    spread(i, samples, last);
+    if (!s.gates.empty()) turns_.back(samples, grad_, gates);
+    keep(i * s.c, samples * s.c, d);
+  }
+
+  void spread(int64_t i, int64_t samples, const Moments& last) {
+    std::fill(grad_.mean.begin(), grad_.mean.end(), 0.0);
+    std::fill(grad_.var.begin(), grad_.var.end(), 0.0);
+    for (int64_t l = 0; l < samples; ++l)
+      for (size_t k = 0; k < s.pools.size(); ++k)
+        s.pools[k].spread(i + l, pooled_[k], &last.mean[l * s.c], &grad_.mean[l * s.c],
+                          &grad_.var[l * s.c]);
+  }
+
+  void keep(int64_t start, int64_t count, int64_t d) {
+    const double *m = grad_.mean.data(), *v = grad_.var.data(), share = 1.0 / d;
+    T *of_x = &map.b[start], *rest = &map.c[start];
+    INDEPENDENT
+    for (int64_t j = 0; j < count; ++j) {
+      of_x[j] = static_cast<T>(2 * v[j] * share);
+      rest[j] = static_cast<T>(m[j] * share);
+    }
+  }
+
+  std::vector<Moments> pooled_;  // gradients of the moments of each pool, in the end divided
+  Turns turns_;
+  Moments own_, grad_, turned_;  // of the rows in hand
+};
+
+}  // namespace normlab

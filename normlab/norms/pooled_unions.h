@@ -1,0 +1,131 @@
+// Unions of rows and their moments: a row is one channel of one sample. All of it is double.
+
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "fused_rows.h"
+
+namespace normlab {
+
+using Values = std::vector<double>;
+
+struct Moments {
+  Values mean, var;
+
+  explicit Moments(int64_t size = 0) : mean(size), var(size) {}
+};
+
+// Two numbers of each row, (N, C) both; without a second one it is 0.
+template <typename T>
+struct Rows {
+  const T *first, *second;
+  int64_t c;
+
+  void read(int64_t i, double* a, double* b) const {
+    const T *from = first + i * c, *other = second == nullptr ? nullptr : second + i * c;
+    INDEPENDENT
+    for (int64_t j = 0; j < c; ++j) a[j] = from[j];
+    if (other == nullptr) std::fill(b, b + c, 0.0);
+    else
+      INDEPENDENT
+      for (int64_t j = 0; j < c; ++j) b[j] = other[j];
+  }
+};
+
+// The rows that are merged: *samples* in turn, with *block* channels in turn, or, with a block of
+// one, every *wide*-th channel.
+struct Union {
+  int64_t n, c, samples, block, wide, count;
+
+  Union(const int64_t* pool, int64_t n, int64_t c)
+      : n(n), c(c), samples(pool[0]), block(pool[2] > 0 ? 1 : pool[1]),
+        wide(pool[2] > 0 ? pool[2] : c / pool[1]), count((n + samples - 1) / samples * wide) {}
+
+  // Calls take(k, rows) for each union k of *some* samples from *start* on, and its number of rows.
+  template <typename Take>
+  void sized(int64_t start, int64_t some, const Take& take) const {
+    for (int64_t i = start; i < start + some; i += samples) {
+      const int64_t base = i / samples * wide;
+      const double rows = static_cast<double>(std::min(samples, n - i) * (c / wide));
+      INDEPENDENT
+      for (int64_t k = base; k < base + wide; ++k) take(k, rows);
+    }
+  }
+
+  // Adds of_union(k)(j) for each channel j of sample i to the total of its union k.
+  template <typename OfUnion>
+  void add(int64_t i, double* totals, const OfUnion& of_union) const {
+    const int64_t base = i / samples * wide;
+    if (block > 1) {
+      for (int64_t k = 0; k < wide; ++k) {
+        const auto term = of_union(base + k);
+        totals[base + k] += sum<double>(block, [&](int64_t j) { return term(k * block + j); });
+      }
+      return;
+    }
+    for (int64_t start = 0; start < c; start += wide)
+      INDEPENDENT
+      for (int64_t k = 0; k < wide; ++k) totals[base + k] += of_union(base + k)(start + k);
+  }
+
+  // Calls of_union(k)(j) for each channel j of sample i and its union k.
+  template <typename OfUnion>
+  void each(int64_t i, const OfUnion& of_union) const {
+    const int64_t base = i / samples * wide;
+    if (block > 1) {
+      for (int64_t k = 0; k < wide; ++k) {
+        const auto take = of_union(base + k);
+        INDEPENDENT
+        for (int64_t j = k * block; j < (k + 1) * block; ++j) take(j);
+      }
+      return;
+    }
+    for (int64_t start = 0; start < c; start += wide)
+      INDEPENDENT
+      for (int64_t k = 0; k < wide; ++k) of_union(base + k)(start + k);
+  }
+};
+
+// The moments of unions, (count,) both: `add_mean` of samples, `divide`, then `add_about`, `divide`.
+struct Pool {
+  Union rows;
+  double *mean, *var;
+
+  void add_mean(int64_t i, const double* of_rows) {
+    rows.add(i, mean, [=](int64_t) { return [=](int64_t j) { return of_rows[j]; }; });
+  }
+
+  void add_about(int64_t i, const double* of_rows, const double* spread) {
+    const double* centre = mean;
+    rows.add(i, var, [=](int64_t k) {
+      const double middle = centre[k];
+      return [=](int64_t j) {
+        return spread[j] + (of_rows[j] - middle) * (of_rows[j] - middle);
+      };
+    });
+  }
+
+  // Divide what has one value a union, those of *samples* from *start* on, by the number of rows.
+  void divide(int64_t start, int64_t samples, double* totals) const {
+    rows.sized(start, samples, [=](int64_t k, double size) { totals[k] /= size; });
+  }
+
+  // Hand the gradients of its moments, *divided*, to those of the rows of sample i.
+  void spread(int64_t i, const Moments& divided, const double* of_rows, double* of_mean,
+              double* of_var) const {
+    const double *m = divided.mean.data(), *v = divided.var.data(), *centre = mean;
+    rows.each(i, [=](int64_t k) {
+      const double mk = m[k], vk = v[k], middle = centre[k];
+      return [=](int64_t j) {
+        of_mean[j] += mk + 2 * (of_rows[j] - middle) * vk;
+        of_var[j] += vk;
+      };
+    });
+  }
+};
+
+}  // namespace normlab
