@@ -1,8 +1,8 @@
 """
 Imported first by `python -m api`: blocks modules that this process must not load.
 
-structlog loads rich, if it is installed, for coloured tracebacks; ours are lines of JSON. That
-is 5 of the 120 MB that an API process may have.
+structlog loads rich, if it is installed, for coloured tracebacks; ours are lines of JSON. httpx
+loads pygments for its own command. Together that is 5 of the 120 MB that an API process may have.
 """
 
 from __future__ import annotations
@@ -11,4 +11,5 @@ import sys
 from typing import Any
 
 modules: dict[str, Any] = sys.modules
-modules.setdefault("rich", None)  # an import finds None, and fails as if it was not installed
+for name in ("rich", "pygments"):
+    modules.setdefault(name, None)  # an import finds None, and fails as if it was not installed

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 import typer
 
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_table
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.records.limits import LimitRecord
+
+if TYPE_CHECKING:
+    from normlab.records.limits import LimitRecord
 
 OfOwner: Optional[str] = typer.Option(None, "--owner", help="Of this owner; '*': of each.")
 OfProject: Optional[str] = typer.Option(None, "--project", help="Of this project; '*': of each.")
