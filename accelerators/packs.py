@@ -300,8 +300,8 @@ class _MemberSession:
         return self._pack.evaluated(self._member)
 
     def weights(self) -> Dict[str, Tensor]:
-        """Copy the parameters and buffers."""
-        return {n: t.detach().cpu().clone() for n, t in self.inspect().state_dict().items()}
+        """Copy the parameters and buffers that evaluations use."""
+        return {n: t.detach().cpu().clone() for n, t in self.evaluated().state_dict().items()}
 
     def state_dict(self) -> Dict[str, Any]:
         """Copy the state, as the session of this job alone would have it."""

@@ -18,9 +18,19 @@ const asked = () => {
   return reduction === "last" ? metricName() : `${metricName()}:${reduction}`;
 };
 
+/** Begin to ask; the function that it returns tells whether no later one of its kind has been asked. */
+const turns = {};
+function turn(kind) {
+  const mine = turns[kind] = (turns[kind] ?? 0) + 1;
+  return () => turns[kind] === mine;
+}
+
 async function load() {
+  const wanted = turn("load");
   const reference = query.get("reference");
-  found = await computed(() => post("/v1/jobs:compare", { jobs, metric: asked(), ...(reference ? { reference } : {}) }));
+  const answer = await computed(() => post("/v1/jobs:compare", { jobs, metric: asked(), ...(reference ? { reference } : {}) }));
+  if (!wanted()) return;
+  found = answer;
   fail("");
   element("compared").hidden = false;
   element("title").textContent = `Compare ${found.runs.length} runs`;
@@ -63,10 +73,12 @@ function hues() {
 }
 
 async function curves() {
+  const wanted = turn("curves");
   const name = metricName();
-  const wanted = new URLSearchParams({ name, max_points: POINTS });
-  for (const run of found.runs) wanted.append("job", run.id);
-  const list = await ask(`/v1/series?${wanted}`);
+  const question = new URLSearchParams({ name, max_points: POINTS });
+  for (const run of found.runs) question.append("job", run.id);
+  const list = await ask(`/v1/series?${question}`);
+  if (!wanted()) return;
   series = new Map(found.runs.map((run, i) => [run.id, list[i]]));
   draw();
 }
@@ -134,7 +146,9 @@ function note(unknown, shown, range, weight) {
 async function scatter() {
   const [x, y] = [element("scatter-x").value, element("scatter-y").value];
   if (!x || !y) return;
+  const wanted = turn("scatter");
   const page = await computed(() => post("/v1/jobs:table", { jobs, columns: [x, y], limit: 1000 }));
+  if (!wanted()) return;
   const colours = hues();
   const rows = page.rows.filter((row) => row.values.every((v) => v !== null));
   const labels = { x: texts(rows, 0), y: texts(rows, 1) };

@@ -24,6 +24,7 @@ from service.settings import Settings
 from service.store import patience
 from service.store.database import Database
 from service.store.patience import Patience
+from tests.api.apart import run_apart
 from tests.api.conftest import OPERATORS_TOKEN, token_header
 from tests.api.serving import serve
 
@@ -71,14 +72,14 @@ def sleeping(database: Database) -> Response:
 def test_a_statement_is_ended_when_its_time_is_over(database: Database) -> None:
     reads = CostlyReads(within_s=0.2)
     with pytest.raises(ReadTimedOut, match="narrow the filter"):
-        asyncio.run(reads.answer(staying(), "ada", lambda: sleeping(database)))
+        run_apart(reads.answer(staying(), "ada", lambda: sleeping(database)))
     wait_until_nobody_sleeps(database)
 
 
 def test_a_statement_is_ended_when_its_reader_disconnects(database: Database) -> None:
     began = time.monotonic()
     reads = CostlyReads(within_s=20)
-    asyncio.run(reads.answer(leaving(0.2), "ada", lambda: sleeping(database)))
+    run_apart(reads.answer(leaving(0.2), "ada", lambda: sleeping(database)))
     assert time.monotonic() - began < 5
     wait_until_nobody_sleeps(database)
 
@@ -117,7 +118,7 @@ def test_one_owner_cannot_take_all_turns() -> None:
         await asyncio.gather(*first)
         assert (await reads.answer(staying(), "ada", Response)).status_code == 200
 
-    asyncio.run(crowd())
+    run_apart(crowd())
 
 
 def test_a_turn_is_held_until_the_work_has_ended() -> None:
@@ -136,7 +137,7 @@ def test_a_turn_is_held_until_the_work_has_ended() -> None:
         end.set()
         assert (await reads.answer(staying(), "ada", Response)).status_code == 200
 
-    asyncio.run(late())
+    run_apart(late())
 
 
 def test_long_work_continues_and_its_result_answers_the_next_request() -> None:
@@ -157,7 +158,7 @@ def test_long_work_continues_and_its_result_answers_the_next_request() -> None:
         assert (await reads.answer_or_go_on("ada", "key", work)).body == b"done"
         assert len(calls) == 1
 
-    asyncio.run(again())
+    run_apart(again())
 
 
 @pytest.fixture

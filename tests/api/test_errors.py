@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 import httpx
@@ -14,6 +13,7 @@ from api.limits import BodyLimit
 from normlab import errors
 from normlab.errors import FieldProblem, InvalidSpec, NormlabError
 from normlab.specs.jobs import JobSpec
+from tests.api.apart import run_apart
 from tests.api.serving import client_of
 
 
@@ -180,6 +180,6 @@ def test_a_body_of_unknown_length_is_cut_off_while_it_arrives(app: FastAPI) -> N
             headers = {"content-type": "application/json"}
             return await client.post("/jobs", content=endless(), headers=headers)
 
-    response = asyncio.run(post())
+    response = run_apart(post())
     assert response.status_code == 413
     assert sent == 11

@@ -190,6 +190,7 @@ def test_networks_datasets_metrics_and_hooks_of_an_upload_are_known_to_its_jobs(
         described = load(plugin.written_below(tmp_path), plugin.name)
         with database.begin() as connection:
             store.keep(connection, plugin, described, owner="ada", origin={})
+            store.show(connection, plugin.digest, "default", "ada", {})
         digests.append(plugin.digest)
     hooks = [{"name": "set_weights", "to": 0.5}]
     job = {**a_job(), **NETS, "metrics": ["val/top2"], "hooks": hooks, "code": digests}

@@ -132,7 +132,7 @@ def test_members_of_a_killed_pack_go_on_alone_from_their_checkpoints(bench: Pack
 
 
 def test_a_job_with_one_attempt_survives_the_end_of_its_pack(bench: PackBench) -> None:
-    jobs = bench.queue({**LONG, "epochs": 1, "max_attempts": 1})
+    jobs = bench.queue({**LONG, "epochs": 4, "max_attempts": 1})
     with bench.training(jobs):
         os.kill(bench.launcher.started[-1].pid, signal.SIGKILL)
     assert outcomes(bench, jobs) == 3 * [("queued", 1)]
