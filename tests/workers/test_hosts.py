@@ -16,7 +16,7 @@ from accelerators.dead_connections import AFTER_S
 from normlab.records import AttemptRecord
 from service.jobs.reaper import Reaper
 from service.loops import Loop
-from service.results import metrics
+from service.results import logs, metrics
 from service.store.database import Database
 
 from .conftest import LONG, NOTHING
@@ -109,12 +109,7 @@ def test_a_job_that_loses_a_member_and_then_its_leader_ends_with_the_bits_of_one
         floor.until(lambda n=attempt: floor.job(job).attempts[n - 1].ended_at is not None)
         at[lost] = _hire(floor, by_address[lost])
     record = floor.until_state(job, "succeeded", "failed")
-    print(
-        [
-            (a.outcome, a.message, a.resumed_from_step, a.ended_at - a.started_at)
-            for a in record.attempts
-        ]
-    )
+    print(record.attempts, logs.read(floor.database, job).text, sep="\n")
     assert [a.outcome for a in record.attempts] == ["lost", "lost", "succeeded"]
     assert all(a.resumed_from_step > 0 for a in record.attempts[1:])
     whole = floor.submit(PAIR, rings=0, hosts=None, max_steps=_STEPS)
