@@ -15,6 +15,7 @@ from accelerators.free_cores import cores_are_free
 # u < .0945, and 1 + u is the gain from infinitely many threads.
 WORTH = 1.045
 ROUNDS = 5
+CLEAR = 1.2  # by this factor better or worse than needed, two looks are enough
 LOOK_S = 0.01  # of one look at most: short updates are made several times
 LONG_S = 0.25  # so long an update is looked at once: noise is short beside it
 SHARE = 0.04  # of the updates' time as it would be with the best number so far, for each doubling
@@ -95,11 +96,17 @@ def _gain(
     affordable = SHARE * updates * fewer_s / 2  # for each of the two numbers
     look_s = min(LOOK_S, affordable / ROUNDS)
     rounds = min(ROUNDS, max(1, int(affordable / max(look_s, fewer_s))))
+    gains: List[float] = []
+    while len(gains) < (1 if fewer_s >= LONG_S else rounds) and not _agree(gains):
+        took_s = _update_s(update, fewer, look_s, clock)
+        gains.append(took_s / _update_s(update, more, look_s, clock))
     # the median is not moved by a turn in which somebody else had the core
-    return statistics.median(
-        _update_s(update, fewer, look_s, clock) / _update_s(update, more, look_s, clock)
-        for _ in range(1 if fewer_s >= LONG_S else rounds)
-    )
+    return statistics.median(gains)
+
+
+def _agree(gains: List[float]) -> bool:
+    """Return whether two turns or more all say clearly that more threads help, or that not."""
+    return len(gains) > 1 and (min(gains) > CLEAR * WORTH or max(gains) * CLEAR < WORTH)
 
 
 def _update_s(update: Update, threads: int, look_s: float, clock: Clock) -> float:

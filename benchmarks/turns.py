@@ -86,8 +86,12 @@ def in_turns(works: Mapping[str, Work], pieces: int) -> Dict[str, Spent]:
         working = {
             name: stack.enter_context(_started(work, pieces)) for name, work in works.items()
         }
+        turn = 0
         while working:
-            for name, child in list(working.items()):
+            # There and back: whoever comes after a process of one thread finds a core asleep.
+            order = list(working.items())
+            turn += 1
+            for name, child in order if turn % 2 else order[::-1]:
                 child.send(None)
                 try:
                     answer = child.recv()

@@ -111,7 +111,16 @@ def test_measuring_and_training_take_a_tenth_more_than_the_best_number(
 def test_a_measurement_with_waiting_threads_ends_with_the_first_update() -> None:
     machine = Machine(lambda threads: 0.001 if threads == 1 else 0.04)
     assert machine.choose(2) == 1
-    assert machine.looks[2] == 5  # and not the fifty that one thread does in the same time
+    assert machine.looks[2] == 2  # and not the fifty that one thread does in the same time
+
+
+@pytest.mark.parametrize(("gain", "looks"), [(1.9, 2), (0.5, 2), (1.1, 5)])
+def test_two_looks_are_enough_if_both_say_clearly_which_number_is_better(
+    gain: float, looks: int
+) -> None:
+    machine = Machine(lambda threads: 0.02 if threads == 1 else 0.02 / gain)
+    assert machine.choose(2) == (2 if gain > 1 else 1)
+    assert machine.looks[2] == looks
 
 
 def test_the_number_of_threads_is_restored() -> None:

@@ -25,7 +25,7 @@ def test_processes_work_one_after_another_and_return_what_they_made(tmp_path: Pa
     file = tmp_path / "order"
     works = {letter: writing(file, letter, 4) for letter in "ab"}
     spent = in_turns(works, pieces=2)
-    assert file.read_text() == "aabbaabb"
+    assert file.read_text() == "aabbbbaa"  # there and back
     assert {name: one.result for name, one in spent.items()} == {"a": "a", "b": "b"}
 
 
