@@ -14,6 +14,7 @@ from api.auth import ReaderDep, SubmitterDep, check_may_change
 from api.bodies import JsonRoute, answer
 from api.costly import UNDER_WAY, costly, load_for_tables
 from api.state import State, StateDep
+from normlab.errors import FieldProblem, InvalidSpec
 from normlab.presentation.columns import plain_cell
 from normlab.records.comparing import CompareQuestion, RunComparison
 from normlab.records.tables import (
@@ -97,7 +98,7 @@ async def compare_runs(question: CompareQuestion, reader: ReaderDep, state: Stat
 
 @router.post("/jobs:export", responses={**UNDER_WAY, 200: _FILE})
 async def export_table(question: ExportQuestion, reader: ReaderDep, state: StateDep) -> Response:
-    """Write chosen columns of up to 100,000 jobs as CSV or JSON."""
+    """Write chosen columns of up to 100,000 jobs as CSV or JSON; more are refused, never cut."""
     key = (reader.owner, "export", question.model_dump_json())
     return await state.tables.answer_or_go_on(reader.owner, key, lambda: _exported(state, question))
 
@@ -158,6 +159,8 @@ def _all_rows(state: State, question: ExportQuestion) -> Iterator[list[object]]:
         if page.next_cursor is None:
             return
         asked = asked.model_copy(update={"cursor": page.next_cursor})
+    rule = f"more than {MOST_EXPORTED:,} jobs match, the most of one file; narrow the filter"
+    raise InvalidSpec.of([FieldProblem("filter", rule)])
 
 
 def _csv(columns: list[str], rows: Iterable[list[object]]) -> bytes:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from api.routes import tables
 from normlab.records.tables import FieldList, GroupTable, TableRecord
 from service.store.database import Database
 from tests.api.conftest import a_job, token_header
@@ -63,6 +65,20 @@ def test_an_export_has_all_rows_and_no_formulas(client: httpx.Client, database: 
     assert rows[2] == [jobs[1], "'=1+1", "1", "False"]
     listed = ask(client, "/v1/jobs:export", json={**asked, "form": "json", "jobs": jobs[:1]})
     assert listed.json() == [{"id": jobs[0], "name": None, "seed": 0, "normalizer.proxy": False}]
+
+
+def test_an_export_of_too_many_jobs_is_refused_and_never_cut(
+    client: httpx.Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "MOST_EXPORTED", 2)
+    monkeypatch.setattr(tables, "_PAGE", 1)
+    for seed in range(3):
+        submit(database, seed=seed)
+    response = ask(client, "/v1/jobs:export", json={"columns": ["seed"]})
+    assert response.status_code == 422
+    assert "more than 2 jobs match" in response.json()["errors"][0]["rule"]
+    whole = ask(client, "/v1/jobs:export", json={"columns": ["seed"], "filter": "seed < 2"})
+    assert len(whole.text.splitlines()) == 3
 
 
 def test_several_jobs_are_cancelled_and_deleted_and_each_refusal_is_told(
