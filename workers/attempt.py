@@ -36,7 +36,7 @@ def train(
         Path(order.folder) / "checkpoints",
         order.spec.fingerprint(),
         [NamedCheckpoint(c.step, Path(c.path), c.sha256, c.fingerprint) for c in order.resume],
-        max(2, order.spec.checkpoint.keep),  # the newest may not be recorded yet
+        None,  # the supervisor, which records them, deletes the older ones
     )
     accelerator = open_accelerator(order.device, order.spec, order.threads, group)
     if group is not None:

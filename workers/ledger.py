@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from normlab.events import AnyEvent, Failed, Finished, MeetingOpened
+from normlab.events import AnyEvent, CheckpointWritten, Failed, Finished, MeetingOpened
 from service.jobs.leases import Lease
 from service.results.reports import keep_all
 from service.store.database import Database
+from workers.checkpoint_files import CheckpointFiles
 from workers.reading import Harvest
 
 _TAIL_BYTES = 4096
@@ -34,11 +35,15 @@ class Ledger:
 
     A batch never changes after its first try. After a commit with a lost answer, it is written
     again unchanged, and the store recognises what it already has.
+
+    Args:
+        checkpoints: the files that are deleted once newer ones are on record.
     """
 
-    def __init__(self, database: Database, claim: Lease) -> None:
+    def __init__(self, database: Database, claim: Lease, checkpoints: CheckpointFiles) -> None:
         self._database = database
         self._claim = claim
+        self._checkpoints = checkpoints
         self._sealed = _Batch()
         self._open = _Batch()
         self._since: float | None = None  # when the oldest pending data came
@@ -58,7 +63,10 @@ class Ledger:
 
     def take(self, harvest: Harvest) -> None:
         """Take new events; the ledger does not handle the attempt's meeting and its end."""
-        self._open.events += [e for e in harvest.events if not isinstance(e, _NOT_RESULTS)]
+        results = [e for e in harvest.events if not isinstance(e, _NOT_RESULTS)]
+        self._open.events += results
+        if any(isinstance(e, CheckpointWritten) for e in results):
+            self._open.events = self._checkpoints.without_surpassed(self._open.events)
         self._open.log += harvest.log
         if self.pending and self._since is None:
             self._since = time.monotonic()
@@ -76,6 +84,7 @@ class Ledger:
             if not self._sealed:
                 self._sealed, self._open = self._open, _Batch()
             self._write(self._sealed)
+            self._checkpoints.record(self._sealed.events)
             self._log_bytes += len(self._sealed.log)
             self._sealed = _Batch()
         self._since = None

@@ -23,6 +23,7 @@ from service.results.norm_sources import norms_for
 from service.results.weight_sources import weights_for
 from service.settings import Settings
 from service.store.database import Database
+from workers.checkpoint_files import CheckpointFiles
 from workers.endings import Ending, FellApart, Released, StopReason, ending_of, memory_kills
 from workers.gpus import GpuPool
 from workers.job_order import CheckpointReference, CodeReference, HostOrder, JobOrder
@@ -64,7 +65,7 @@ class Supervisor:
 
     def work_on(self, claim: Lease) -> None:
         """Run *claim* to its end; in every case, none of its processes is left behind."""
-        ledger = Ledger(self.database, claim)
+        ledger = self._ledger(claim)
         with self.lags.watching(ledger), bound_contextvars(**_named(claim)):
             self._work_on(claim, ledger)
 
@@ -77,10 +78,13 @@ class Supervisor:
             self._count_fenced(claim)
         except Exception as e:
             _log.exception("attempt_broken", job=str(claim.job), attempt=claim.attempt)
-            self._settle(claim, Ledger(self.database, claim), _cannot_keep(e))
+            self._settle(claim, self._ledger(claim), _cannot_keep(e))
         finally:
             if self.gpus is not None:
                 self.gpus.give_back(claim.job)
+
+    def _ledger(self, claim: Lease) -> Ledger:
+        return Ledger(self.database, claim, CheckpointFiles(self._jobs, claim))
 
     def _count_fenced(self, claim: Lease) -> None:
         try:
@@ -110,6 +114,7 @@ class Supervisor:
         log = _log.bind(job=str(claim.job), attempt=claim.attempt)
         kills_before = memory_kills()
         try:
+            CheckpointFiles(self._jobs, claim).drop_unrecorded()
             process = self.launcher.start(self._order(claim, _leading(claim)))
         except OSError as e:
             return _cannot_start(e)

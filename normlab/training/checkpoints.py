@@ -46,7 +46,8 @@ class CheckpointFolder:
         fingerprint: of the job's spec; a checkpoint of another job is refused.
         resume: checkpoints of earlier attempts, in any order. No other checkpoint is used,
             even if it is in *folder*.
-        keep: the number of newest checkpoints to keep.
+        keep: the number of newest checkpoints to keep; None: all, as somebody who knows which of
+            them are on record deletes the others.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class CheckpointFolder:
         folder: Path,
         fingerprint: str,
         resume: Sequence[NamedCheckpoint] = (),
-        keep: int = 2,
+        keep: Optional[int] = 2,
     ) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
@@ -108,7 +109,7 @@ class CheckpointFolder:
     def _drop_all_but_newest(self, newest: Path) -> None:
         self._kept = [path for path in self._kept if path != newest]
         self._kept.append(newest)
-        while len(self._kept) > self.keep:
+        while self.keep is not None and len(self._kept) > self.keep:
             self._kept.pop(0).unlink(missing_ok=True)
 
 

@@ -79,7 +79,7 @@ _BEGIN_ATTEMPT = text("""
 """)
 _CHECKPOINTS = text(
     "select step, path, sha256 from artifact"
-    " where job = :job and kind = 'checkpoint' order by step desc"
+    " where job = :job and kind = 'checkpoint' order by attempt desc, step desc"
 )
 _RENEW = text("""
     update job set lease_until = clock_timestamp() + make_interval(secs => :lease_s)

@@ -31,7 +31,7 @@ _KEEP = text("""
 _PRUNE = text("""
     delete from artifact where job = :job and kind = 'checkpoint' and name not in
         (select name from artifact where job = :job and kind = 'checkpoint'
-         order by step desc limit :keep)
+         order by attempt desc, step desc limit :keep)
 """)
 _LIST = text("""
     select name, kind, attempt, path, sha256, bytes, step from artifact

@@ -26,7 +26,7 @@ _JOB = text("""
 """)
 _NEWEST = text("""
     select step, path, sha256 from artifact
-    where job = :job and kind = 'checkpoint' order by step desc limit 1
+    where job = :job and kind = 'checkpoint' order by attempt desc, step desc limit 1
 """)
 _NAMED = text("""
     select step, path, sha256 from artifact

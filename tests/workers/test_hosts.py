@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 import torch
 from sqlalchemy import text
 
-from accelerators.dead_connections import AFTER_S
 from normlab.records import AttemptRecord
 from service.jobs.reaper import Reaper
 from service.loops import Loop
@@ -129,10 +127,8 @@ def test_a_cut_cable_ends_the_attempt_although_both_hosts_reach_the_database(
     job = floor.submit(PAIR, rings=0, max_attempts=1)
     _until_saved(floor, job, 1)
     cut(hosts[0])
-    begun = time.monotonic()
     (attempt,) = floor.until_state(job, "failed").attempts
     assert (attempt.outcome, attempt.failure_kind) == ("lost", "lost")
-    assert time.monotonic() - begun < 3 * AFTER_S
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from service.loops import Loop
 from service.results import metrics
 from service.store.database import Database
 from service.studies import studies
-from tests.processes import command_of
+from tests.processes import command_of, has_ended
 
 from .conftest import LONG, NOTHING, SHORT
 
@@ -206,7 +206,7 @@ def test_the_job_of_a_killed_worker_ends_with_it_and_another_resumes_it(floor: F
     floor.until_learning(job)
     (running,) = _jobs_of(first)
     first.kill()
-    floor.until(lambda: not running.is_running() or running.status() == psutil.STATUS_ZOMBIE)
+    floor.until(lambda: has_ended(running))
     floor.until_state(job, "queued")
     floor.hire()
     floor.bell.ring("cpu")
@@ -227,7 +227,7 @@ def test_a_frozen_worker_that_wakes_writes_nothing(floor: Floor) -> None:
     floor.bell.ring("cpu")
     floor.until(lambda: floor.job(job).attempt == 2)
     frozen.send_signal(signal.SIGCONT)
-    floor.until(lambda: not zombie.is_running() or zombie.status() == psutil.STATUS_ZOMBIE)
+    floor.until(lambda: has_ended(zombie))
     record = floor.until_state(job, "succeeded")
     assert [a.outcome for a in record.attempts] == ["lost", "succeeded"]
     assert metrics.read(floor.database, job, "train/loss").steps == list(range(1, record.step + 1))
