@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, text
+from sqlalchemy import Connection, case, func, text
 
 from normlab.errors import InvalidSpec
 from normlab.events import Failed, Finished
@@ -73,9 +73,13 @@ _TAKEN = text("""
 _SERVE = text(
     "update turn set served_at = clock_timestamp() where device = :device and owner = :owner"
 )
+# In the pack of the attempt before, if that was given back: its mates are left to this one.
 _BEGIN_ATTEMPT = text("""
-    insert into attempt (job, number, worker, hosts)
-    values (:job, :attempt, :worker, cast(:hosts as jsonb))
+    insert into attempt (job, number, worker, hosts, pack)
+    values (:job, :attempt, :worker, cast(:hosts as jsonb), (
+        select pack from attempt
+        where job = :job and number = :attempt - 1 and outcome = 'released'
+    ))
 """)
 _CHECKPOINTS = text(
     "select step, path, sha256 from artifact"
@@ -254,7 +258,8 @@ def release(
     Give the job back to the queue; the attempt does not count. False if *claim* is over.
 
     Args:
-        pack_limit: most members of a pack with it from now on, as its pack failed; 1: alone.
+        pack_limit: most members of a pack with it from now on, as its pack failed; 1, and
+            where that was the limit already: alone.
     """
     with database.begin() as connection:
         if not hold(connection, claim):
@@ -283,8 +288,9 @@ def give_back(
     changes: dict[str, Any] = {"worker": None, "lease_until": None}
     if not cancel:
         changes["forgiven"] = schema.job.c.forgiven + 1
-    if pack_limit is not None:
-        changes["pack_limit"] = pack_limit
+    if pack_limit is not None:  # it only falls
+        had = schema.job.c.pack_limit
+        changes["pack_limit"] = case((had <= pack_limit, 1), else_=pack_limit)
     return states.move(
         connection,
         job,

@@ -221,6 +221,8 @@ attempt = Table(
     # Of several: each host's worker and address, by seat, and where they meet once that is open.
     Column("hosts", JSONB, nullable=False, server_default="[]"),
     Column("meeting", Text),
+    Column("pack", Uuid),  # the same for all attempts that are trained as one pack
+    Index("attempt_by_pack", "pack", postgresql_where=text("pack is not null")),
 )
 
 # A slot that waits to be one of a job's hosts, and after that its seat in an attempt.
