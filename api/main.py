@@ -29,6 +29,7 @@ from api.gate import Gate
 from api.hosts import AllowedHosts, allowed_hosts
 from api.limits import BodyLimit
 from api.measures import Measures, RequestTimer
+from api.rate_headers import RateHeaders
 from api.ringing import Ringer
 from api.root_path import RootPath
 from api.routes import ROUTERS, health
@@ -82,6 +83,7 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
     # The last one added is the first to handle a request
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Gate, callers=state.callers)
+    app.add_middleware(RateHeaders)
     app.add_middleware(AllowedHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))
     app.add_middleware(RequestTimer, measures=state.measures)
     app.add_middleware(RootPath, root=settings.root_path)

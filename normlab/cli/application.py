@@ -49,7 +49,6 @@ GROUPS = (
     submitting,
     watching,
     jobs,
-    limits,
     looking,
     continuing,
     trash,

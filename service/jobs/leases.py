@@ -20,7 +20,7 @@ from normlab.errors import InvalidSpec
 from normlab.events import Failed, Finished
 from normlab.records import HostRecord, JobState
 from normlab.specs.jobs import JobSpec
-from service.jobs import states, tallies
+from service.jobs import consumption, states, tallies
 from service.jobs.turns import Unjudged, in_turn, judging
 from service.plugins.abilities import Ability
 from service.store import events, schema
@@ -95,11 +95,12 @@ _END_ATTEMPT = text(f"""
         update attempt set ended_at = least(clock_timestamp(), cast(:no_later as timestamptz)),
             outcome = :outcome, failure_kind = :failure_kind, message = :message
         where job = :job and number = :attempt and ended_at is null
-        returning ended_at - started_at as ran,
+        returning ended_at - started_at as ran, job, started_at, ended_at, environment,
             (select device from job where id = :job) as device
     ), freed as (
         delete from seat where job = :job
-    ), counted as ({tallies.ATTEMPT.format(source="ended")})
+    ), counted as ({tallies.ATTEMPT.format(source="ended")}
+    ), spent as ({consumption.SPEND.format(source="ended")})
     update job set ran_s = ran_s + greatest(0, extract(epoch from ended.ran))
     from ended where id = :job
 """)
@@ -366,3 +367,4 @@ def _end_attempt(
     values = {"job": job, "attempt": attempt, "outcome": outcome, "no_later": no_later}
     values |= {"failure_kind": failure_kind, "message": message}
     connection.execute(_END_ATTEMPT, values)
+    consumption.recount(connection, job)

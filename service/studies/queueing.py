@@ -87,7 +87,7 @@ def _queue_new(connection: Connection, row: Any, cells: Iterator[Cell], place: P
         made = submissions.row_of(cell.spec, row.owner, device, reason, row.project)
         rows.append(made | {"study": row.id, "cell": cell.key})
     insert_rows(connection, schema.job, rows)
-    for device in {made["device"] for made in rows}:
+    for device in sorted({made["device"] for made in rows}):
         connection.execute(_TURNS, {"device": device, "owner": row.owner})
     jobs: list[UUID] = [made["id"] for made in rows]
     connection.execute(_QUEUED, {"jobs": jobs})
