@@ -247,18 +247,26 @@ class _Watch:
         Raises:
             FencedOff: if the claim is over.
         """
-        settings, began = self._supervisor.settings, time.monotonic()
+        began = time.monotonic()
         self._read()
         while self._uploads.pending and self._uploads.lost is None:
-            leaving = self._supervisor.leaving.is_set()
             waited_s = time.monotonic() - began
-            if waited_s > (settings.grace_s if leaving else settings.storage_patience_s):
+            if waited_s > self._patience_s:
                 return _cannot_store(f"the storage did not answer for {waited_s:.0f} s")
             self._uploads.wait(_LOOK_S)
             self._read()
             self._write()
             self._renew()
         return None if self._uploads.lost is None else _cannot_store(self._uploads.lost)
+
+    @property
+    def _patience_s(self) -> float:
+        """How long the storage may take; of a job with results, which somebody wants, longer."""
+        settings = self._supervisor.settings
+        wanted = isinstance(self._last_word, Finished) and self._asked is None
+        if wanted and not self._supervisor.leaving.is_set():
+            return settings.storage_patience_s
+        return settings.grace_s
 
     def ending(self, kills: int) -> Ending:
         """Return how the attempt ended."""

@@ -68,6 +68,9 @@ class Host:
         thread.start()
         try:
             yield
+        except BaseException:
+            self.leaving.set()
+            raise
         finally:
             thread.join(120)
             assert not thread.is_alive()
@@ -143,7 +146,7 @@ def test_a_job_goes_on_on_another_host_with_the_same_bits(
     job = one.submit(SAVING)
     one.work()
     two.work()
-    assert reading.get(database, job).attempts[1].resumed_from_step == 20
+    assert _resumed_from(database, job) == 20
     assert result(database, job) == result(database, expected)
 
 
@@ -182,6 +185,19 @@ def test_a_job_outlives_a_bucket_that_vanishes_and_says_so(
     record = reading.get(database, job)
     assert (record.state, len(record.attempts)) == ("cancelled", 1)
     assert "is stored now\n" in log(database, job)
+
+
+def test_a_cancelled_job_does_not_wait_for_a_bucket_that_is_away(
+    database: Database, hosts: Callable[..., Host], bucket: Bucket
+) -> None:
+    one = hosts("one", grace_s=1)
+    job = one.submit(LONG)
+    with one.working():
+        until(lambda: bool(_checkpoints(database, job)))
+        bucket.gate.shut()
+        until(lambda: "cannot be stored now" in log(database, job))
+        changes.cancel(database, job)
+    assert reading.get(database, job).state == "cancelled"
 
 
 def test_an_attempt_whose_files_cannot_be_stored_fails_as_storage_and_is_tried_again(
@@ -227,9 +243,15 @@ def test_a_damaged_checkpoint_in_the_bucket_is_passed_over(
     bucket.write(artifacts.stored(database, job, f"step-{newest:09d}.pt").place, b"other bytes")
     two = hosts("two")
     with two.working():
-        until(lambda: reading.get(database, job).attempts[1].resumed_from_step is not None)
+        until(lambda: _resumed_from(database, job) is not None)
         changes.cancel(database, job)
-    assert reading.get(database, job).attempts[1].resumed_from_step == older
+    assert _resumed_from(database, job) == older
+
+
+def _resumed_from(database: Database, job: str) -> int | None:
+    """Return the step that the second attempt begins after, once that is known."""
+    (_, *later) = reading.get(database, job).attempts
+    return later[0].resumed_from_step if later else None
 
 
 def test_objects_that_no_row_names_are_removed_and_no_later_attempts(
