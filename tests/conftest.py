@@ -1,4 +1,4 @@
-"""Real servers for the tests: one PostgreSQL and one Redis per process, one empty database per test."""
+"""Real servers for the tests: PostgreSQL and Redis per process, an empty database per test."""
 
 from __future__ import annotations
 

@@ -68,15 +68,14 @@ class Provisions:
         # The job itself skips a damaged file. What has to be copied ends with the first good one.
         found = []
         for one in own:
-            path = self.store.local(one.path)
-            fetched = path is None
             try:
-                path = path or self.fetch(one.file)
+                there = self.store.local(one.path)
+                path = there or self.fetch(one.file)
             except NotFound as e:
                 _log.warning("checkpoint_unusable", place=one.path, reason=str(e))
                 continue
             found.append(CheckpointReference(step=one.step, path=str(path), sha256=one.sha256))
-            if fetched:
+            if there is None:
                 break
         return found
 

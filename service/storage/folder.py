@@ -29,8 +29,12 @@ class FolderStore:
         return str(self.root)
 
     def local(self, place: str) -> Path:
-        """Return where *place* is, there or not."""
-        return self.root / place
+        """Return where *place* is, there or not; raise NotFound if that is outside the folder."""
+        path = self.root / place
+        # A job's code may have made a link, and a worker writes places, but others read here.
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise NotFound(f"{place} is no place among the files of jobs")
+        return path
 
     def fetch(self, file: StoredFile, into: Path) -> Path:
         """Return where the file is; its reader checks the content."""
@@ -58,7 +62,7 @@ class FolderStore:
 
     def places(self, folder: str) -> list[str]:
         """Return every file in *folder*."""
-        found = (path for path in (self.root / folder).rglob("*") if path.is_file())
+        found = (path for path in self.local(folder).rglob("*") if path.is_file())
         return sorted(str(path.relative_to(self.root)) for path in found)
 
     def remove(self, places: list[str]) -> None:
@@ -68,7 +72,7 @@ class FolderStore:
 
     def remove_folder(self, folder: str) -> None:
         """Remove a folder."""
-        path = self.root / folder
+        path = self.local(folder)
         if path.exists():
             shutil.rmtree(path)
 

@@ -40,7 +40,12 @@ class Store(Protocol):
         """Whether jobs write their files where these stay, so that nothing is moved."""
 
     def local(self, place: str) -> Path | None:
-        """Return where *place* is on this host, there or not; None: it has to be fetched."""
+        """
+        Return where *place* is on this host, there or not; None: it has to be fetched.
+
+        Raises:
+            NotFound: it is no place in this store.
+        """
 
     def fetch(self, file: StoredFile, into: Path) -> Path:
         """

@@ -23,7 +23,7 @@ from service.store.database import Database
 from tests.service.work import claim, spec, submit
 
 CONTENT = b"weights"
-FETCH = partial(FolderStore(Path("/jobs")).fetch, into=Path("/"))  # these files are elsewhere
+FETCH = partial(FolderStore(Path("/")).fetch, into=Path("/"))
 SHA = hashlib.sha256(CONTENT).hexdigest()
 
 

@@ -68,6 +68,24 @@ def test_a_file_that_is_not_there_is_not_found(store: Store, tmp_path: Path) -> 
         list(store.pieces(gone.place, 0, 3))
 
 
+@pytest.mark.parametrize("place", ["../token", "/etc/hostname", "j/../../token", "j/link/token"])
+def test_nothing_outside_the_folder_is_read_or_removed(place: str, tmp_path: Path) -> None:
+    store = open_store(Settings(storage=str(tmp_path / "kept")))
+    (tmp_path / "token").write_text("a secret")
+    (tmp_path / "kept" / "j").mkdir(parents=True)
+    (tmp_path / "kept" / "j" / "link").symlink_to(tmp_path)
+    file = StoredFile(place, "ab", 8)
+    for use in (
+        lambda: store.fetch(file, tmp_path),
+        lambda: list(store.pieces(place, 0, 8)),
+        lambda: store.remove([place]),
+        lambda: store.remove_folder(place),
+    ):
+        with pytest.raises(NotFound, match="is no place among the files of jobs"):
+            use()
+    assert (tmp_path / "token").exists()
+
+
 def test_a_large_file_goes_through_in_parts(bucket: Bucket, tmp_path: Path) -> None:
     store = BucketStore(bucket.url)
     content = os.urandom(PIECE_BYTES + 1000)
