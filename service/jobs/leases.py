@@ -23,6 +23,7 @@ from normlab.specs.jobs import JobSpec
 from service.jobs import consumption, states, tallies
 from service.jobs.turns import Unjudged, in_turn, judging
 from service.plugins.abilities import Ability
+from service.storage.store import StoredFile
 from service.store import events, schema
 from service.store.database import Database, cursor_of
 
@@ -33,8 +34,14 @@ class Checkpoint:
 
     step: int
     path: str
-    """In the folder of job folders."""
+    """Its place among the files of jobs."""
     sha256: str
+    bytes: int
+
+    @property
+    def file(self) -> StoredFile:
+        """The file."""
+        return StoredFile(self.path, self.sha256, self.bytes)
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ _BEGIN_ATTEMPT = text("""
     ))
 """)
 _CHECKPOINTS = text(
-    "select step, path, sha256 from artifact"
+    "select step, path, sha256, bytes from artifact"
     " where job = :job and kind = 'checkpoint' order by step desc"
 )
 _RENEW = text("""
@@ -192,7 +199,7 @@ def take(
         owner=row.owner,
         device=device,
         spec=spec,
-        resume=tuple(Checkpoint(c.step, c.path, c.sha256) for c in resume),
+        resume=tuple(Checkpoint(c.step, c.path, c.sha256, c.bytes) for c in resume),
         time_left_s=row.time_left_s,
         hosts=tuple(hosts),
         request=row.request,

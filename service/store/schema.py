@@ -325,6 +325,7 @@ release = Table(
     Column("one", Boolean, primary_key=True, server_default="true"),
     Column("version", Text, nullable=False),
     Column("since", MOMENT, nullable=False, server_default=NOW),
+    Column("storage", Text, nullable=False, server_default=""),  # a bucket; else a folder
     CheckConstraint("one", name="one"),
 )
 
