@@ -23,6 +23,8 @@ from service.results.norm_sources import norms_for
 from service.results.weight_sources import weights_for
 from service.settings import Settings
 from service.store.database import Database
+from service.traces import Traces
+from workers.attempt_traces import AttemptTrace, trace
 from workers.endings import Ending, FellApart, Released, StopReason, ending_of, memory_kills
 from workers.gpus import GpuPool
 from workers.job_order import CheckpointReference, CodeReference, HostOrder, JobOrder
@@ -51,6 +53,7 @@ class Supervisor:
         gpus: the GPUs that claims get; None for other kinds of device.
         cannot_load: told the digest of a plugin that a job process could not load, and why.
         lags: knows the ledgers of the attempts.
+        traces: takes the spans of the attempts; None: they are not traced.
     """
 
     database: Database
@@ -61,24 +64,31 @@ class Supervisor:
     gpus: GpuPool | None = None
     cannot_load: Callable[[str, str], None] | None = None
     lags: Lags = field(default_factory=Lags)
+    traces: Traces | None = None
 
     def work_on(self, claim: Lease) -> None:
         """Run *claim* to its end; in every case, none of its processes is left behind."""
-        ledger = Ledger(self.database, claim)
+        told = trace(self.traces, claim)
+        ledger = Ledger(self.database, claim, told.hear)
         with self.lags.watching(ledger), bound_contextvars(**_named(claim)):
-            self._work_on(claim, ledger)
+            self._work_on(claim, ledger, told)
 
-    def _work_on(self, claim: Lease, ledger: Ledger) -> None:
+    def _work_on(self, claim: Lease, ledger: Ledger, told: AttemptTrace) -> None:
+        problem = None
         try:
             ending = self._run(claim, ledger)
+            told.ended(ending)
             self._settle(claim, ledger, ending)
         except FencedOff as e:
+            problem = f"fenced off: {e}"
             _log.warning("attempt_fenced_off", job=str(claim.job), reason=str(e))
             self._count_fenced(claim)
         except Exception as e:
+            problem = f"{type(e).__name__}: {e}"
             _log.exception("attempt_broken", job=str(claim.job), attempt=claim.attempt)
             self._settle(claim, Ledger(self.database, claim), _cannot_keep(e))
         finally:
+            told.close(problem)
             if self.gpus is not None:
                 self.gpus.give_back(claim.job)
 
