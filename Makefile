@@ -10,7 +10,7 @@ FAULTS ?= 100
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check audit sbom docs format bench bench-norms bench-threads bench-diagnostics \
+.PHONY: help install demo test check audit sbom pin check-pins docs format bench bench-norms bench-threads bench-diagnostics \
 	bench-calibration bench-api bench-page bench-studies bench-plugins bench-packs bench-stream bench-zoo drill mlflow \
 	test-compose test-cuda test-py38 test-zoo \
 	reproduce constraints hooks clean
@@ -60,6 +60,14 @@ sbom: install $(AUDIT)/.installed
 	@mkdir -p dist
 	$(AUDIT)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 	  --output-format JSON --output-file dist/sbom.json $(PY)
+
+## Pin the base images of the containers by digest, as the registries know them now.
+pin: install
+	$(PY) docker/pin.py
+
+## Refuse base images without a digest, as before a release.
+check-pins: install
+	$(PY) docker/pin.py --check
 
 ## Build the documentation as a site in .site/, with strict links.
 docs: install
