@@ -45,6 +45,16 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Wait:
+    """What was before an attempt, by the clock of the database, in seconds since the epoch."""
+
+    since_s: float
+    until_s: float
+    lost_since_s: float | None
+    """When the attempt before it began, if its worker was lost."""
+
+
+@dataclass(frozen=True)
 class Lease:
     """A job that this worker may work on, as long as it keeps its lease."""
 
@@ -64,6 +74,9 @@ class Lease:
     """Of the jobs that this worker trains with it as one pack."""
     request: str | None = None
     """That submitted the job."""
+    trace: str | None = None
+    """The `traceparent` of what submitted the job."""
+    wait: Wait | None = None
 
 
 @dataclass(frozen=True)
@@ -74,8 +87,11 @@ class Renewal:
 
 
 _TAKEN = text("""
-    select attempt, owner, spec, request, time_limit_s - ran_s as time_left_s
-    from job where id = :job
+    select j.attempt, j.owner, j.spec, j.request, j.trace, j.time_limit_s - j.ran_s as time_left_s,
+        extract(epoch from coalesce(a.ended_at, j.created_at))::float8 as since_s,
+        extract(epoch from clock_timestamp())::float8 as until_s,
+        case a.outcome when 'lost' then extract(epoch from a.started_at)::float8 end as lost_since_s
+    from job j left join attempt a on a.job = j.id and a.number = j.attempt where j.id = :job
 """)
 _SERVE = text(
     "update turn set served_at = clock_timestamp() where device = :device and owner = :owner"
@@ -203,6 +219,8 @@ def take(
         time_left_s=row.time_left_s,
         hosts=tuple(hosts),
         request=row.request,
+        trace=row.trace,
+        wait=Wait(row.since_s, row.until_s, row.lost_since_s),
     )
 
 

@@ -133,7 +133,8 @@ job = Table(
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
     Column("started_at", MOMENT),
     Column("finished_at", MOMENT),
-    Column("request", Text),  # that submitted it, which is also the id of its trace
+    Column("request", Text),  # that submitted it
+    Column("trace", Text),  # the `traceparent` of what submitted it
     Column("trashed_at", MOMENT),
     CheckConstraint(
         "state in ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
