@@ -9,6 +9,7 @@ from api.routes import (
     devices,
     diagnostics,
     events,
+    figures,
     inside,
     jobs,
     limits,
@@ -39,6 +40,7 @@ ROUTERS = (
     devices.router,
     trash.router,  # before studies, whose route for verbs would take `restore`
     studies.router,
+    figures.router,
     plugins.router,
     projects.router,
     limits.router,

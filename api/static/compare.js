@@ -77,7 +77,7 @@ async function curves() {
   const name = metricName();
   const question = new URLSearchParams({ name, max_points: POINTS });
   for (const run of found.runs) question.append("job", run.id);
-  const list = await ask(`/v1/series?${question}`);
+  const list = await computed(() => ask(`/v1/series?${question}`));
   if (!wanted()) return;
   series = new Map(found.runs.map((run, i) => [run.id, list[i]]));
   draw();

@@ -9,6 +9,7 @@ from normlab.records.catalogue import (
     PartRecord,
     WorkerRecord,
 )
+from normlab.records.differences import DifferenceRow, DifferenceTable
 from normlab.records.findings import (
     ArtifactRecord,
     DiagnosticRecord,
@@ -68,6 +69,8 @@ __all__ = [
     "DeviceRecord",
     "DiagnosticKindRecord",
     "DiagnosticRecord",
+    "DifferenceRow",
+    "DifferenceTable",
     "EventRecord",
     "HostRecord",
     "InsideRecord",
