@@ -17,6 +17,7 @@ from api.routes import (
     metrics,
     plugins,
     projects,
+    searches,
     studies,
     tables,
     tokens,
@@ -41,6 +42,7 @@ ROUTERS = (
     trash.router,  # before studies, whose route for verbs would take `restore`
     studies.router,
     figures.router,
+    searches.router,
     plugins.router,
     projects.router,
     limits.router,

@@ -112,8 +112,8 @@ async function draw() {
 
 function redraw() {
   offerFixed();
-  // A search tries a new value in every trial: such an axis is only for the table.
-  const drawable = views.length <= MOST_PANELS && views.every((view) => view.columns.length <= MOST_VALUES && view.lines.length <= MOST_VALUES);
+  // A search tries a new value in every trial: its trials are drawn in a section of their own.
+  const drawable = !element("search") && views.length <= MOST_PANELS && views.every((view) => view.columns.length <= MOST_VALUES && view.lines.length <= MOST_VALUES);
   for (const box of document.querySelectorAll("#results figure, #figures")) box.hidden = !drawable;
   element("learning").hidden = !drawable;
   element("fixed").hidden = !drawable;

@@ -26,6 +26,7 @@ from normlab.records import (
     ComparisonTable,
     DifferenceTable,
     ResultTable,
+    SearchHistory,
     StudyDetail,
     StudyPage,
     StudyPreview,
@@ -244,6 +245,15 @@ class Studies:
         params = {"axis": axis, "against": against, "where": chosen, **question}
         path = self._path(study, "/differences")
         return self.transport.record(DifferenceTable, "GET", path, params=params)
+
+    def search(self, study: str) -> SearchHistory:
+        """
+        Return the trials of a search, the best one, and which parameters matter.
+
+        Raises:
+            NotFound: the study is a grid.
+        """
+        return self.transport.record(SearchHistory, "GET", self._path(study, "/search"))
 
     def decision(self, study: str) -> DecisionTable:
         """

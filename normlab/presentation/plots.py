@@ -163,7 +163,8 @@ def _fill(
             draw_lines(axes, panel, numeric[-1], series, look)
         else:
             means = _means(table.rows)
-            image = draw_heat_map(axes, panel, *paths, Look(reach=means, marked=look.marked))
+            shared = Look(reach=means, marked=look.marked)
+            image = draw_heat_map(axes, panel, paths[0], paths[1], shared)
     if len(paths) == 1 or numeric:
         for axes in places[:: _ACROSS if len(panels) > 1 else 1]:
             axes.set_ylabel(table.metric)

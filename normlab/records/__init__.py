@@ -45,6 +45,7 @@ from normlab.records.results import (
     ResultRow,
     ResultTable,
 )
+from normlab.records.searches import SearchHistory, TrialRecord
 from normlab.records.studies import (
     CellPage,
     CellRecord,
@@ -92,11 +93,13 @@ __all__ = [
     "ResultRow",
     "ResultTable",
     "SampleRecord",
+    "SearchHistory",
     "SeriesRecord",
     "StudyDetail",
     "StudyPage",
     "StudyPreview",
     "StudyRecord",
+    "TrialRecord",
     "UnderWay",
     "Validation",
     "Verdict",
