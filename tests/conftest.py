@@ -1,8 +1,7 @@
-"""Real servers for the tests: one PostgreSQL and one Redis per run, one empty database per test."""
+"""Real servers for the tests: one PostgreSQL and one Redis per process, one empty database per test."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -25,23 +24,21 @@ settings.register_profile("normlab", deadline=None)
 settings.load_profile("normlab")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the folder that all processes of this run share."""
-    if hasattr(config, "workerinput"):
-        return
+def pytest_configure() -> None:
+    """
+    Name the folder of this process's servers.
+
+    Each process of a parallel run has servers of its own: to PostgreSQL, an open transaction of
+    another database is an open transaction, and events are read up to the first of those.
+    """
     os.environ[_FOLDER] = tempfile.mkdtemp(prefix="normlab-tests-")
     os.environ["XDG_STATE_HOME"] = os.environ[
         _FOLDER
     ]  # the stacks of the tests do not belong to the user
-    if config.getoption("numprocesses", None):
-        # Servers are children of this process, which outlives the workers that share them.
-        _start_once(Path(os.environ[_FOLDER]))
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
+def pytest_unconfigure() -> None:
     """Stop the servers."""
-    if hasattr(config, "workerinput"):
-        return
     for servers in _running:
         servers.stop()
     shutil.rmtree(os.environ.pop(_FOLDER), ignore_errors=True)
@@ -49,8 +46,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def servers() -> Dict[str, str]:
-    """This run's servers: `database_url` (of a template) and `broker_url`."""
-    return _start_once(Path(os.environ[_FOLDER]))
+    """This process's servers: `database_url` (of a template) and `broker_url`."""
+    return _start(Path(os.environ[_FOLDER]))
 
 
 @pytest.fixture
@@ -81,22 +78,9 @@ def broker_url(servers: Dict[str, str]) -> str:
     """An empty Redis for this test only."""
     import redis
 
-    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 16
-    with redis.Redis(unix_socket_path=_socket(servers), db=number) as connection:
+    with redis.Redis(unix_socket_path=servers["broker_url"][len("redis+socket://") :]) as connection:
         connection.flushdb()
-    return f"{servers['broker_url']}?virtual_host={number}"
-
-
-def _socket(servers: Dict[str, str]) -> str:
-    return servers["broker_url"][len("redis+socket://") :]
-
-
-def _start_once(folder: Path) -> Dict[str, str]:
-    known = folder / "servers.json"
-    if not known.exists():
-        known.write_text(json.dumps(_start(folder)))
-    found: Dict[str, str] = json.loads(known.read_text())
-    return found
+    return servers["broker_url"]
 
 
 def _start(folder: Path) -> Dict[str, str]:
