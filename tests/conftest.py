@@ -78,7 +78,9 @@ def broker_url(servers: Dict[str, str]) -> str:
     """An empty Redis for this test only."""
     import redis
 
-    with redis.Redis(unix_socket_path=servers["broker_url"][len("redis+socket://") :]) as connection:
+    with redis.Redis(
+        unix_socket_path=servers["broker_url"][len("redis+socket://") :]
+    ) as connection:
         connection.flushdb()
     return servers["broker_url"]
 
