@@ -19,6 +19,7 @@ from workers.endings import PROCESS_LOST, Ending, FellApart
 from workers.ledger import Ledger
 from workers.pack_process import MemberLauncher, PackProcess, in_threads
 from workers.supervisor import Supervisor
+from workers.uploads import Uploads
 
 _OF_ITS_OWN = (LossNotFinite.code, JobCancelled.code, JobTimedOut.code)
 
@@ -34,8 +35,8 @@ class MemberSupervisor(Supervisor):
 
     members: int = 2
 
-    def _run(self, claim: Lease, ledger: Ledger) -> Ending:
-        ending = super()._run(claim, ledger)
+    def _run(self, claim: Lease, ledger: Ledger, uploads: Uploads) -> Ending:
+        ending = super()._run(claim, ledger, uploads)
         if not isinstance(ending, Failed) or ending.code in _OF_ITS_OWN:
             return ending
         if ending.failure_kind == "oom":

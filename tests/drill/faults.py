@@ -23,6 +23,9 @@ SILENCE_S = LEASE_S + REAP_S
 # The longest outage of the database: more than a lease.
 OUTAGE_S = 1.5 * LEASE_S
 
+# The time for a job that ended meanwhile: the longest pause by then, and a job of its own.
+STORED_WITHIN_S = 2 * OUTAGE_S + 10
+
 
 @dataclass
 class Drill:
@@ -222,6 +225,21 @@ def drain_worker(drill: Drill) -> Outcome:
     return _outcome(victims, None if over is None else took + over, GRACE_S + drill.notice_s)
 
 
+def lose_bucket(drill: Drill) -> Outcome:
+    """Break all connections to the bucket, for longer than a lease; no job loses its attempt."""
+    bucket = drill.stack.bucket
+    assert bucket is not None
+    running = drill.observer.until_running()
+    bucket.gate.shut()
+    job = drill.load.submit(priority=10)
+    time.sleep(OUTAGE_S)
+    held = all(drill.observer.state(r.job)[1] == r.attempt for r in running)
+    bucket.gate.open()
+    recovery = drill.observer.until(lambda: drill.observer.state(job)[0] == "succeeded")
+    jobs = [*(r.job for r in running), job]
+    return Outcome(tuple(jobs), recovery if held else None, STORED_WITHIN_S + drill.notice_s)
+
+
 FAULTS: dict[str, Callable[[Drill], Outcome]] = {
     "job process killed": kill_job_process,
     "process of a pack killed": kill_pack,
@@ -238,7 +256,16 @@ FAULTS: dict[str, Callable[[Drill], Outcome]] = {
     "member of a pack cancelled": cancel_member,
     "disk full": fill_disk,
     "worker drained": drain_worker,
+    "bucket vanishes": lose_bucket,
 }
+_NOT_WITH_A_BUCKET = ("disk full",)  # nobody knows the scratch folder before
+_ONLY_WITH_A_BUCKET = ("bucket vanishes",)
+
+
+def faults_of(*, bucket: bool) -> list[str]:
+    """Return the faults that a stack with a bucket, or with a folder, can have."""
+    impossible = _NOT_WITH_A_BUCKET if bucket else _ONLY_WITH_A_BUCKET
+    return [name for name in FAULTS if name not in impossible]
 
 
 def _some_process(drill: Drill) -> tuple[Running, int]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
@@ -14,7 +17,7 @@ from sqlalchemy import text
 from normlab.errors import NotFound
 from normlab.records import ENDED, JobDetail
 from service.jobs import reading
-from service.results import metrics
+from service.results import artifacts, metrics
 from tests.drill.faults import FAULTS, Drill, Outcome
 from tests.drill.load import Accepted
 
@@ -40,6 +43,7 @@ class Violations:
     numbers: set[str] = field(default_factory=set)
     attempts: set[str] = field(default_factory=set)
     zombies: set[str] = field(default_factory=set)
+    files: set[str] = field(default_factory=set)
 
     def of(self, ids: Iterable[str]) -> dict[str, int]:
         """Count each violation among *ids*."""
@@ -115,6 +119,8 @@ def _judge_job(
         found.attempts.add(job.id)
     if job.error is not None and job.error.failure_kind == "oom" and job.attempt - forgiven > 1:
         found.attempts.add(job.id)
+    if not _has_its_files(drill, job):
+        found.files.add(job.id)
     steps, values = _series(drill, job)
     complete = job.state != "succeeded" or len(steps) == job.steps
     if steps != list(range(1, len(steps) + 1)) or not complete:
@@ -139,6 +145,21 @@ def _is_same(curve: Curve, other: Curve) -> bool:
     return all(a is not None and b is not None and abs(a - b) <= _ROUNDING for a, b in pairs)
 
 
+def _has_its_files(drill: Drill, job: JobDetail) -> bool:
+    """Return whether every file on record is stored, and is what the job wrote."""
+    database, store = drill.observer.database, drill.stack.store
+    with tempfile.TemporaryDirectory() as copies:
+        for record in artifacts.read_all(database, job.id):
+            file = artifacts.stored(database, job.id, record.name)
+            try:
+                content = store.fetch(file, Path(copies)).read_bytes()
+            except NotFound:
+                return False
+            if hashlib.sha256(content).hexdigest() != file.sha256:
+                return False
+    return True
+
+
 def _series(drill: Drill, job: JobDetail) -> tuple[list[int], list[float | None]]:
     try:
         series = metrics.read(drill.observer.database, job.id, "train/loss")
@@ -153,7 +174,13 @@ def show(verdict: Verdict, console: Console) -> None:
     table.add_column("fault", no_wrap=True)
     for heading in ("times", "jobs hit", "lost", "not ended", "ended twice", "wrong end"):
         table.add_column(heading, justify="right")
-    for heading in ("steps wrong", "numbers differ", "attempts over", "zombie writes"):
+    for heading in (
+        "steps wrong",
+        "numbers differ",
+        "attempts over",
+        "zombie writes",
+        "files lost",
+    ):
         table.add_column(heading, justify="right")
     table.add_column("slowest recovery", justify="right")
     table.add_column("limit", justify="right")
