@@ -13,6 +13,7 @@ from api import (
     account_pages,
     errors,
     inside_pages,
+    label_pages,
     pages,
     project_pages,
     rendering,
@@ -53,6 +54,9 @@ from service.store import audit
 from service.store.database import Database
 from service.store.write_probe import WriteProbe
 
+_PAGES = (
+    pages, label_pages, run_pages, inside_pages, study_pages, account_pages, project_pages,
+)  # fmt: skip
 _DESCRIPTION = """
 Train networks with different normalization layers, on CPUs, GPUs and IPUs, and compare them.
 
@@ -92,7 +96,7 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, prefix="/v1", dependencies=[Depends(things_of)])
     app.include_router(health.router)
-    for of_pages in (pages, run_pages, inside_pages, study_pages, account_pages, project_pages):
+    for of_pages in _PAGES:
         app.include_router(of_pages.router, include_in_schema=False)
     app.mount("/static", rendering.Static(), name="static")
     app.openapi = lambda: describe(app, settings.root_path)  # type: ignore[method-assign]

@@ -11,6 +11,7 @@ from api.routes import (
     events,
     inside,
     jobs,
+    labels,
     limits,
     logs,
     metrics,
@@ -27,6 +28,7 @@ from api.routes import (
 ROUTERS = (
     tables.router,  # before jobs, whose routes for one job would take its verbs
     written.router,
+    labels.router,
     jobs.router,
     views.router,
     metrics.router,
