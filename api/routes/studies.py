@@ -37,7 +37,12 @@ from service.studies.cell_values import Question
 
 router = APIRouter(tags=["studies"], route_class=JsonRoute)
 
-_TYPES = {"csv": "text/csv", "latex": "application/x-tex", "markdown": "text/markdown"}
+_TYPES = {
+    "csv": "text/csv",
+    "means": "text/csv",
+    "latex": "application/x-tex",
+    "markdown": "text/markdown",
+}
 _PARQUET = "application/vnd.apache.parquet"
 _TABLE: dict[str, Any] = {
     "description": "the table, in the format asked for",
@@ -257,7 +262,7 @@ def get_results(
     interval: Literal["t", "bootstrap"] = "t",
     confidence: Annotated[float, Query(gt=0, lt=1)] = 0.95,
     form: Annotated[
-        Literal["json", "csv", "parquet", "latex", "markdown"], Query(alias="format")
+        Literal["json", "csv", "means", "parquet", "latex", "markdown"], Query(alias="format")
     ] = "json",
 ) -> Any:
     """
@@ -265,7 +270,8 @@ def get_results(
 
     Rows are means over seeds alone, with an interval. A `group_by` whose rows would pool other
     paths is refused, and named. Cells without a value are counted by state in `without`, never
-    dropped. CSV and Parquet have one row per job for any `group_by`. A large study takes a while:
+    dropped. CSV and Parquet have one row per job for any `group_by`; `means` is a CSV of the rows
+    themselves, and JSON has both. A large study takes a while:
     the answer is 202 with `Retry-After` then, and who asks for the same again gets the table.
     """
     question = Question(metric or _shown(state, study), reduction, interval, confidence)
@@ -276,8 +282,8 @@ def get_results(
         return table
     if form == "parquet":
         return partial(_parquet, table)
-    ending = {"latex": "tex", "markdown": "md"}.get(form, form)
-    return _file(render(table, form).encode(), _TYPES[form], f"results.{ending}")
+    name = {"latex": "results.tex", "markdown": "results.md", "means": "means.csv"}
+    return _file(render(table, form).encode(), _TYPES[form], name.get(form, f"results.{form}"))
 
 
 @router.get(

@@ -15,7 +15,7 @@ from normlab.specs.jobs import JobSpec
 from service.jobs import priorities, quota
 from service.jobs.quota import LOCK, LOCK_SHARED, MARGIN, limits
 from service.jobs.records import LIVE, SHOWN, read_records, record_of
-from service.requests import current_request
+from service.requests import current_request, current_trace
 from service.store import audit, schema
 from service.store.audit import Actor
 from service.store.database import Database, cursor_of
@@ -26,7 +26,7 @@ _WRITTEN = (
     "id", "owner", "project", "name", "request_hash", "spec", "fingerprint", "normalizer", "proxy",
     "model", "dataset", "batch_size", "samples_per_update", "seed", "device", "device_reason",
     "priority", "max_attempts", "time_limit_s", "hosts", "epochs", "idempotency_key", "study",
-    "cell", "steps", "code", "request",
+    "cell", "steps", "code", "request", "trace",
 )  # fmt: skip
 # One round trip, and one commit. Queued jobs are counted up to the limits, and before the job is
 # added. The last row has the result: no job if its key or cell already exists.
@@ -185,6 +185,7 @@ def row_of(
         "epochs": spec.epochs,
         "code": list(spec.code),
         "request": current_request(),
+        "trace": current_trace(),
     }
 
 

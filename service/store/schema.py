@@ -136,7 +136,8 @@ job = Table(
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
     Column("started_at", MOMENT),
     Column("finished_at", MOMENT),
-    Column("request", Text),  # that submitted it, which is also the id of its trace
+    Column("request", Text),  # that submitted it
+    Column("trace", Text),  # the `traceparent` of what submitted it
     Column("trashed_at", MOMENT),
     Column("note", Text),
     Column("tags", ARRAY(Text), nullable=False, server_default="{}"),
@@ -230,6 +231,8 @@ attempt = Table(
     # Of several: each host's worker and address, by seat, and where they meet once that is open.
     Column("hosts", JSONB, nullable=False, server_default="[]"),
     Column("meeting", Text),
+    Column("pack", Uuid),  # the same for all attempts that are trained as one pack
+    Index("attempt_by_pack", "pack", postgresql_where=text("pack is not null")),
 )
 
 # A slot that waits to be one of a job's hosts, and after that its seat in an attempt.
@@ -330,6 +333,7 @@ release = Table(
     Column("one", Boolean, primary_key=True, server_default="true"),
     Column("version", Text, nullable=False),
     Column("since", MOMENT, nullable=False, server_default=NOW),
+    Column("storage", Text, nullable=False, server_default=""),  # a bucket; else a folder
     CheckConstraint("one", name="one"),
 )
 

@@ -1,10 +1,8 @@
-"""Purge what has been in the trash for long enough: rows, and the folders of jobs."""
+"""Purge what has been in the trash for long enough: rows, and the files of jobs."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +12,7 @@ from sqlalchemy import text
 from normlab.records.trash import OwnerUsage, TrashRecord
 from service.jobs import consumption
 from service.one_by_one import OneByOne
+from service.storage.store import Store
 from service.store import audit
 from service.store.audit import Actor
 from service.store.database import Database
@@ -58,11 +57,11 @@ class Purger:
     """
     Purges jobs and studies that have been in the trash for *days*; several processes may.
 
-    A job's folder goes before its row: if either cannot be deleted, the row stays in the trash,
+    A job's files go before its row: if either cannot be deleted, the row stays in the trash,
     and a later round goes on. A job that cannot be purged does not keep the others.
 
     Args:
-        jobs: the folder of job folders.
+        files: of the jobs.
         days: in the trash.
         failed: called for each job that could not be purged.
     """
@@ -70,12 +69,12 @@ class Purger:
     def __init__(
         self,
         database: Database,
-        jobs: Path,
+        files: Store,
         days: int,
         failed: Callable[[], object] = lambda: None,
     ) -> None:
         self._database = database
-        self._jobs = jobs
+        self._files = files
         self._days = {"days": days}
         self._one_by_one = OneByOne("jobs to purge", self._purge, lambda *_: failed())
 
@@ -94,9 +93,7 @@ class Purger:
         with self._database.begin() as connection:
             if connection.execute(_LOCK, {"job": job, **self._days}).first() is None:
                 return 0
-            folder = self._jobs / str(job)
-            if folder.exists():
-                shutil.rmtree(folder)
+            self._files.remove_folder(str(job))
             connection.execute(consumption.DELETE, {"job": job})
         return 1
 
