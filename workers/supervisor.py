@@ -30,6 +30,8 @@ from service.settings import Settings
 from service.storage.folder import FolderStore
 from service.storage.store import Store
 from service.store.database import Database
+from service.traces import Traces
+from workers.attempt_traces import AttemptTrace, trace
 from workers.endings import Ending, FellApart, Released, StopReason, ending_of, memory_kills
 from workers.gpus import GpuPool
 from workers.job_order import HostOrder
@@ -62,6 +64,7 @@ class Supervisor:
         lags: knows the ledgers of the attempts.
         store: of the jobs' files; None: the folder that the settings name.
         scratch: for what jobs write until it is stored, unless they write in the store itself.
+        traces: takes the spans of the attempts; None: they are not traced.
     """
 
     database: Database
@@ -74,27 +77,34 @@ class Supervisor:
     lags: Lags = field(default_factory=Lags)
     store: Store | None = None
     scratch: Path | None = None
+    traces: Traces | None = None
 
     def work_on(self, claim: Lease) -> None:
         """Run *claim* to its end; in every case, none of its processes is left behind."""
-        ledger = Ledger(self.database, claim)
+        told = trace(self.traces, claim)
+        ledger = Ledger(self.database, claim, told.hear)
         with self.lags.watching(ledger), bound_contextvars(**_named(claim)):
-            self._work_on(claim, ledger)
+            self._work_on(claim, ledger, told)
 
-    def _work_on(self, claim: Lease, ledger: Ledger) -> None:
+    def _work_on(self, claim: Lease, ledger: Ledger, told: AttemptTrace) -> None:
         uploads = Uploads(self._files, self.database, claim)
+        problem = None
         try:
             ending = self._run(claim, ledger, uploads)
+            told.ended(ending)
             self._settle(claim, ledger, ending)
         except FencedOff as e:
+            problem = f"fenced off: {e}"
             _log.warning("attempt_fenced_off", job=str(claim.job), reason=str(e))
             self._count_fenced(claim)
         except Exception as e:
+            problem = f"{type(e).__name__}: {e}"
             _log.exception("attempt_broken", job=str(claim.job), attempt=claim.attempt)
             self._settle(claim, Ledger(self.database, claim), _cannot_keep(e))
         finally:
             uploads.close()
             self._orders.clear(claim, None)
+            told.close(problem)
             if self.gpus is not None:
                 self.gpus.give_back(claim.job)
 

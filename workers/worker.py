@@ -30,6 +30,7 @@ from service.settings import Settings
 from service.storage.opening import open_store
 from service.store import releases
 from service.store.database import Database, newest_revision, own_address
+from service.traces import exported
 from workers.bell import Bell
 from workers.gpus import GpuPool, gpu_names
 from workers.host_facts import host_facts, probe, unprobed
@@ -90,6 +91,7 @@ class Worker:
         if DEVICES[device].owns_units:
             self._gpus = GpuPool(gpu_names(slots, environment, driver_gpus()))
         self._address = None if settings.address is None else str(settings.address)
+        self._traces = exported("normlab-worker", environment)
         leaving = threading.Event()
         self._supervisor = Supervisor(
             database=self._database,
@@ -102,6 +104,7 @@ class Worker:
             lags=self._lags,
             store=self._store,
             scratch=None if self._scratch is None else self._scratch.folder,
+            traces=self._traces,
         )
         self._slots = SlotGroup(slots, self._claim, self._work_on, bell, leaving, settings.poll_s)
         self._presence = Loop("presence", self._beat, settings.heartbeat_s)
@@ -133,6 +136,8 @@ class Worker:
         except ServiceUnavailable as e:
             _log.warning("no_farewell", reason=str(e))
         self._database.close()
+        if self._traces is not None:
+            self._traces.close()
 
     def _claim(self, offer: UUID | None) -> Lease | Seat | Offer | None:
         if self._refusal is not None:
@@ -248,5 +253,5 @@ def job_environment(environment: Mapping[str, str], device: str, data_dir: Path)
 
 
 def without_our_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Remove secrets that a job must not see: the database's password, the admin's token."""
-    return {k: v for k, v in environment.items() if not k.startswith("NORMLAB_")}
+    """Remove secrets that a job must not see: the database's password, the tokens of services."""
+    return {k: v for k, v in environment.items() if not k.startswith(("NORMLAB_", "OTEL_"))}

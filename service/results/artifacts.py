@@ -34,6 +34,7 @@ _PRUNE = text("""
         (select name from artifact where job = :job and kind = 'checkpoint'
          order by step desc limit :keep)
 """)
+_FORGET = text("delete from artifact where job = :job and kind = 'checkpoint' and step > :step")
 _LIST = text("""
     select name, kind, attempt, path, sha256, bytes, step from artifact
     where job = :job order by kind, step, name
@@ -49,6 +50,15 @@ def keep_checkpoint(connection: Connection, claim: Lease, written: CheckpointWri
     connection.execute(_PRUNE, {"job": claim.job, "keep": claim.spec.checkpoint.keep})
     payload = {"step": written.step, "bytes": written.bytes, "attempt": claim.attempt}
     events.record(connection, claim.job, "checkpoint", payload)
+
+
+def forget_checkpoints(connection: Connection, claim: Lease, step: int) -> None:
+    """
+    Forget the checkpoints beyond *step*, from which *claim* continues.
+
+    What was reported on the way to them is replaced, so no later attempt may begin there.
+    """
+    connection.execute(_FORGET, {"job": claim.job, "step": step})
 
 
 def keep_artifact(connection: Connection, claim: Lease, written: ArtifactWritten) -> None:

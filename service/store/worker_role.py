@@ -17,8 +17,8 @@ _ALL = "select, insert, update, delete"
 # The life of a job, and not whose it is, what it computes, or whether it is in the trash.
 _LIFE = (
     "state", "attempt", "forgiven", "pack_limit", "packed", "lease_until", "not_before", "worker",
-    "ran_s", "runtime", "timing_valid", "step", "steps", "epoch", "epochs", "summary", "error",
-    "started_at", "finished_at",
+    "ran_s", "stored_bytes", "runtime", "timing_valid", "step", "steps", "epoch", "epochs",
+    "summary", "error", "started_at", "finished_at",
 )  # fmt: skip
 
 RIGHTS: Mapping[str, str] = {
@@ -35,6 +35,8 @@ RIGHTS: Mapping[str, str] = {
     "diagnostic": _WRITE,
     "worker": _ALL,
     "tally": _WRITE,
+    "device_time": _WRITE,
+    "storage": _WRITE,
     "study": _READ,
     "plugin": _READ,
     "upload": _READ,

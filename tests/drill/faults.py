@@ -64,6 +64,18 @@ def kill_job_process(drill: Drill) -> Outcome:
     return _outcome([victim], drill.observer.until_over([victim]), drill.notice_s)
 
 
+def kill_pack(drill: Drill) -> Outcome:
+    """SIGKILL the process of a pack; its members come back, or go on alone."""
+    members = drill.observer.until_packed(drill.load.submit_pack(priority=10))
+    pids = [drill.stack.process_of(member.job, member.attempt) for member in members]
+    while None in pids:  # the worker has not logged them yet
+        time.sleep(0.02)
+        pids = [drill.stack.process_of(member.job, member.attempt) for member in members]
+    time.sleep(drill.random.uniform(0, 2))
+    _kill(next(pid for pid in pids if pid is not None))
+    return _outcome(members, drill.observer.until_over(members), drill.notice_s)
+
+
 def kill_worker(drill: Drill) -> Outcome:
     """SIGKILL a worker with its supervisors and their jobs."""
     worker, victims = _busy_worker(drill)
@@ -167,7 +179,15 @@ def run_out_of_memory(drill: Drill) -> Outcome:
 
 def cancel(drill: Drill) -> Outcome:
     """Cancel a job at a random moment: queued, starting, running or finishing."""
-    job = drill.load.submit(ends=("cancelled", "succeeded"))
+    return _cancel(drill, drill.load.submit(ends=("cancelled", "succeeded")))
+
+
+def cancel_member(drill: Drill) -> Outcome:
+    """Cancel a member of a pack at a random moment; the others end well."""
+    return _cancel(drill, drill.load.submit_pack(("cancelled", "succeeded"))[0])
+
+
+def _cancel(drill: Drill, job: str) -> Outcome:
     time.sleep(drill.random.uniform(0, 4))
     while True:
         try:
@@ -222,6 +242,7 @@ def lose_bucket(drill: Drill) -> Outcome:
 
 FAULTS: dict[str, Callable[[Drill], Outcome]] = {
     "job process killed": kill_job_process,
+    "process of a pack killed": kill_pack,
     "worker killed": kill_worker,
     "all workers killed": kill_all_workers,
     "Redis lost with its data": lose_redis,
@@ -232,6 +253,7 @@ FAULTS: dict[str, Callable[[Drill], Outcome]] = {
     "poisoned job": poison,
     "out of memory": run_out_of_memory,
     "cancelled at random": cancel,
+    "member of a pack cancelled": cancel_member,
     "disk full": fill_disk,
     "worker drained": drain_worker,
     "bucket vanishes": lose_bucket,

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from normlab.errors import NotFound
-from normlab.events import AnyEvent, ArtifactWritten, CheckpointWritten, Diagnostic, Failed, Metrics
+from normlab.events import (
+    AnyEvent,
+    ArtifactWritten,
+    CheckpointWritten,
+    Diagnostic,
+    Failed,
+    Metrics,
+    Started,
+)
 from service.jobs import leases
 from service.results import artifacts, diagnostics, reports
 from service.store.database import Database
@@ -44,6 +52,21 @@ def test_only_the_newest_checkpoints_are_remembered(database: Database) -> None:
         written = CheckpointWritten(step=step, path=f"/x/{step}.pt", sha256="ab", bytes=1)
         reports.keep_all(database, held, [written])
     assert [file.step for file in artifacts.read_all(database, job.id)] == [2, 3]
+
+
+def test_checkpoints_beyond_the_one_that_an_attempt_continues_are_forgotten(
+    database: Database,
+) -> None:
+    submit(database)
+    held = claim(database)
+    for step in (10, 20):
+        written = CheckpointWritten(step=step, path=f"/x/{step}.pt", sha256="ab", bytes=1)
+        reports.keep_all(database, held, [written])
+    leases.fail(database, held, LOST)
+    held = claim(database)
+    reports.keep_all(database, held, [Started(step=10, environment={})])  # the later one is damaged
+    leases.fail(database, held, LOST)
+    assert [saved.step for saved in claim(database).resume] == [10]
 
 
 def test_a_file_is_found_by_its_name(database: Database) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
 from normlab.errors import Conflict, NotFound
-from service.jobs import changes, listing, reading
+from service.jobs import changes, consumption, listing, reading
 from service.jobs import trash as jobs
 from service.jobs.listing import JobFilters
 from service.storage.folder import FolderStore
@@ -199,6 +200,7 @@ def test_disk_use_is_summed_up_by_owner(database: Database) -> None:
                      " values (:job, 'a', 'table', 1, 'p', 's', :size)"),
                 {"job": job, "size": size},
             )  # fmt: skip
+            consumption.recount(connection, UUID(job))
     jobs.trash(database, theirs)
     bob, ada = purging.usage(database)
     assert (bob.owner, bob.bytes, bob.trashed_bytes) == ("bob", 5000, 5000)
