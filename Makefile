@@ -139,9 +139,9 @@ bench-stream: install
 mlflow: install
 	$(PY) -m benchmarks.peer_mlflow
 
-## Inject random faults and check that no job is lost or run twice (SEED=7 FAULTS=100).
+## Inject random faults and check that no job is lost or run twice (SEED=7 FAULTS=100; BUCKET=1: files in a bucket).
 drill: install
-	$(PY) -m tests.drill --seed $(SEED) --faults $(FAULTS)
+	$(PY) -m tests.drill --seed $(SEED) --faults $(FAULTS) $(if $(BUCKET),--bucket)
 
 ## Build the images, start the compose stack, submit a job from the host (skips without Docker).
 test-compose: install

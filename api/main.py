@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -29,6 +30,7 @@ from api.gate import Gate
 from api.hosts import AllowedHosts, allowed_hosts
 from api.limits import BodyLimit
 from api.measures import Measures, RequestTimer
+from api.rate_headers import RateHeaders
 from api.ringing import Ringer
 from api.root_path import RootPath
 from api.routes import ROUTERS, health
@@ -48,6 +50,7 @@ from service.plugins.operators import OperatorPlugins
 from service.plugins.uploads import Uploads
 from service.results.weight_sources import WeightSources
 from service.settings import Settings
+from service.storage.opening import open_store
 from service.store import audit
 from service.store.database import Database
 from service.store.write_probe import WriteProbe
@@ -86,6 +89,7 @@ def create_app(
     # The last one added is the first to handle a request
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Gate, callers=state.callers)
+    app.add_middleware(RateHeaders)
     app.add_middleware(AllowedHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))
     app.add_middleware(RequestTimer, measures=state.measures, traces=traces)
     app.add_middleware(RootPath, root=settings.root_path)
@@ -108,7 +112,8 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
     # one more, for a statement that is being cancelled
     reads_at_once = costly.at_once + tables.at_once + 1
     doorbell = doorbell or make_doorbell(settings.broker_url)
-    inspector = Inspector(settings, partial(plugin_store.source_of, database))
+    source_of = partial(plugin_store.source_of, database)
+    inspector = Inspector(settings, source_of, settings.for_code(os.environ))
     measures = Measures()
     measures.registry.register(StoreCollector(database))
     return State(
@@ -138,6 +143,7 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
         uploads=Uploads(database, inspector),
         admission=Admission(database, settings, inspector),
         write_probe=WriteProbe(database),
+        files=open_store(settings),
     )
 
 

@@ -27,6 +27,7 @@ from service.jobs.pack_leases import with_mates
 from service.jobs.seats import Chair, Offer, Seat
 from service.loops import Loop
 from service.settings import Settings
+from service.storage.opening import open_store
 from service.store import releases
 from service.store.database import Database, newest_revision, own_address
 from service.traces import exported
@@ -37,6 +38,7 @@ from workers.lags import Lags
 from workers.loads import Loads
 from workers.pack_supervisor import work_on
 from workers.process import FreshLauncher, Launcher, import_path
+from workers.scratch import Scratch
 from workers.slots import SlotGroup
 from workers.supervisor import Supervisor
 from workers.warm_launcher import WarmLauncher
@@ -73,7 +75,10 @@ class Worker:
         self._settings = settings
         self._database = Database(database_url, pool_size=slots + 1, name=self.id)
         self._python = str(settings.job_python.get(device) or sys.executable)
-        self._environment = job_environment(environment, device, settings.data_dir)
+        of_jobs = settings.for_code(environment)
+        self._environment = job_environment(of_jobs, device, settings.data_dir)
+        self._store = open_store(settings)
+        self._scratch = None if self._store.in_place else Scratch(settings.scratch, self.id)
         self._facts = unprobed(device)
         self._loads = Loads(
             self._database, self.id, settings.code, self._python, self._job_imports()
@@ -97,6 +102,8 @@ class Worker:
             gpus=self._gpus,
             cannot_load=self._loads.learn,
             lags=self._lags,
+            store=self._store,
+            scratch=None if self._scratch is None else self._scratch.folder,
             traces=self._traces,
         )
         self._slots = SlotGroup(slots, self._claim, self._work_on, bell, leaving, settings.poll_s)
@@ -122,6 +129,8 @@ class Worker:
         self._looking.stop()
         if self._warm is not None:
             self._warm.close()
+        if self._scratch is not None:
+            self._scratch.close()
         try:
             workers.leave(self._database, self.id)
         except ServiceUnavailable as e:
@@ -198,6 +207,9 @@ class Worker:
     def _check_release(self) -> None:
         serves = releases.served(self._database)
         refusal = releases.refusal(__version__, newest_revision(), serves)
+        if refusal is None and serves[1] is not None:
+            there = releases.storage_of(self._database)
+            refusal = releases.storage_refusal(self._settings.bucket, there)
         if refusal is not None and refusal != self._refusal:
             _log.error("worker_refused", worker=self.id, reason=refusal)
         elif refusal is None and self._refusal is not None:

@@ -24,7 +24,9 @@ from normlab.records import (
     CellPage,
     CellRecord,
     ComparisonTable,
+    DifferenceTable,
     ResultTable,
+    SearchHistory,
     StudyDetail,
     StudyPage,
     StudyPreview,
@@ -220,6 +222,38 @@ class Studies:
         params = {"axis": axis, "a": a, "b": b, "metric": metric, **question}
         path = self._path(study, "/compare")
         return self.transport.record(ComparisonTable, "GET", path, params=params)
+
+    def differences(
+        self,
+        study: str,
+        axis: str,
+        against: str,
+        where: Optional[Mapping[str, str]] = None,
+        **question: Any,
+    ) -> DifferenceTable:
+        """
+        Subtract from each row the one with the value *against* of *axis*, seed by seed.
+
+        Args:
+            study: its id.
+            axis: a path that the study varies.
+            against: the label of the reference value.
+            where: path to label: only the cells with these values; the tests are one family.
+            question: metric, reduction, interval, confidence, as for results.
+        """
+        chosen = [f"{path}={name}" for path, name in (where or {}).items()] or None
+        params = {"axis": axis, "against": against, "where": chosen, **question}
+        path = self._path(study, "/differences")
+        return self.transport.record(DifferenceTable, "GET", path, params=params)
+
+    def search(self, study: str) -> SearchHistory:
+        """
+        Return the trials of a search, the best one, and which parameters matter.
+
+        Raises:
+            NotFound: the study is a grid.
+        """
+        return self.transport.record(SearchHistory, "GET", self._path(study, "/search"))
 
     def decision(self, study: str) -> DecisionTable:
         """

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +28,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.problems import field_names
 from service.jobs.filter_costs import refuse_costly
 from service.jobs.filters import All, Comparison, Either, Filter, Not, Operator, Value
+from service.jobs.metric_values import LAST, whose_last
 from service.store import schema
 
 _j = schema.job.c
@@ -86,8 +87,14 @@ def _condition(of: Filter) -> ColumnElement[bool]:
 
 
 def _comparison(c: Comparison) -> ColumnElement[bool]:
+    if "/" in c.field:
+        return whose_last(c.field, _compared(c, partial(_typed, LAST, c.field)))
+    return _compared(c, partial(_column, c.field))
+
+
+def _compared(c: Comparison, column: Callable[[Value], ColumnElement[Any]]) -> ColumnElement[bool]:
     values = c.value if isinstance(c.value, tuple) else (c.value,)
-    columns = [_column(c.field, value) for value in values]
+    columns = [column(value) for value in values]
     if c.op == "in":
         return or_(*(column.in_(some) for column, some in _by_type(columns, values)))
     if c.op == "~":
@@ -100,7 +107,7 @@ def _comparison(c: Comparison) -> ColumnElement[bool]:
 def _by_type(
     columns: Sequence[ColumnElement[Any]], values: Sequence[Value]
 ) -> Iterator[tuple[ColumnElement[Any], list[Value]]]:
-    # Values of one type share one lookup of the field: a metric is read once, not once for each
+    # Values of one type share one lookup of the field
     for kind in (str, bool, (int, float)):
         fitting = [
             (column, value)
@@ -112,8 +119,6 @@ def _by_type(
 
 
 def _column(name: str, value: Value) -> ColumnElement[Any]:
-    if "/" in name:
-        return _typed(_metric(name), name, value)
     if name == "study" and not _is_id(value):
         return _typed(STUDY_NAME, name, value)
     if name in COLUMNS:
@@ -159,16 +164,6 @@ def _in_spec(name: str, value: Value) -> ColumnElement[Any]:
 
 def _only(found: Any, kind: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
     return case((func.jsonb_typeof(found) == kind, column), else_=None)
-
-
-def _metric(name: str) -> ColumnElement[Any]:
-    last, key = schema.metric_last.c, schema.metric_key.c
-    of_name = select(key.id).where(key.name == name).scalar_subquery()
-    # for PostgreSQL, NaN is larger than every number; here it counts as no value
-    value = func.nullif(last.value, math.nan, type_=Double)
-    found = select(value).where(last.job == _j.id, last.key == of_name)
-    # only of this job: a list that is sorted by a metric has its own metric_last
-    return found.correlate(schema.job).scalar_subquery()
 
 
 def _refused(field: str, rule: str) -> InvalidSpec:

@@ -24,7 +24,6 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    true,
     tuple_,
 )
 
@@ -32,6 +31,7 @@ from normlab.errors import FieldProblem, InvalidSpec, NotFound
 from normlab.records import JobPage
 from service.jobs.conditions import NAME, condition
 from service.jobs.filters import parse
+from service.jobs.metric_values import of_all_jobs
 from service.jobs.records import JOBS, USUAL, records_of, with_stands
 from service.store import schema
 from service.store.cursors import decode_cursor, encode_cursor
@@ -181,19 +181,11 @@ def _order(sort: str) -> _Order:
         raise InvalidSpec(
             f"sort={sort!r} is not accepted; use {rule}", [FieldProblem("sort", rule)]
         )
-    newest = _newest_value(metric) if metric else None
+    newest = of_all_jobs(metric) if metric else None
     column = cast(_NUMBERS[name], Double) if newest is None else newest.c.value
     nothing = -math.inf if descending else math.inf
     known = func.coalesce(func.nullif(column, math.nan), nothing)
     return _Order(sort, known, _NUMBER, descending, metric, newest)
-
-
-def _newest_value(metric: str) -> FromClause:
-    last, key = schema.metric_last.c, schema.metric_key.c
-    wanted = select(key.id).where(key.name == metric).scalar_subquery()
-    of_job = select(last.value).where(last.job == _j.id, last.key == wanted)
-    # There is only one. With this limit the planner does not join the whole tables.
-    return of_job.limit(1).correlate(schema.job).lateral("newest")
 
 
 @lru_cache(64)  # a page that refreshes repeats the same query
@@ -203,7 +195,7 @@ def _page_query(
     order = _order(sort)
     query = JOBS.add_columns(order.column.label("sorted_by")).where(*filters.conditions())
     if order.newest is not None:
-        query = query.select_from(schema.job.outerjoin(order.newest, true()))
+        query = query.select_from(schema.job.outerjoin(order.newest, order.newest.c.job == _j.id))
     place = tuple_(order.column, _j.id)
     if cursor is not None:
         value, job = decode_cursor(cursor, order.key, [order.type, UUID])

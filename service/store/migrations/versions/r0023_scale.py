@@ -1,4 +1,4 @@
-"""The trace of a job, and what stores of a million jobs and hundreds of workers need."""
+"""What stores of a million jobs and hundreds of workers need: indexes, and counts in many rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0023"
-down_revision = "0017"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 
@@ -15,7 +15,6 @@ _COUNTED = ["name", "device", "outcome", "failure_kind"]
 
 def upgrade() -> None:
     """Apply."""
-    op.add_column("job", sa.Column("trace", sa.Text(), nullable=True))
     op.create_index(
         "job_by_state", "job", ["state", "device"], postgresql_where=sa.text("trashed_at is null")
     )
@@ -42,4 +41,3 @@ def downgrade() -> None:
     op.execute("drop table summed")
     op.drop_index("job_by_end", table_name="job")
     op.drop_index("job_by_state", table_name="job")
-    op.drop_column("job", "trace")
