@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check audit sbom pin check-pins docs format bench bench-norms bench-threads bench-diagnostics \
-	bench-calibration bench-api bench-page bench-studies bench-plugins bench-packs bench-stream bench-zoo drill mlflow \
+	bench-calibration bench-api bench-page bench-studies bench-scale bench-plugins bench-packs bench-stream bench-zoo drill mlflow \
 	test-compose test-cuda test-py38 test-zoo \
 	reproduce constraints hooks clean
 
@@ -118,6 +118,10 @@ bench-page: install
 ## Measure what the largest study costs its owner (no answer over 2 s is promised).
 bench-studies: install
 	$(PY) -m benchmarks.large_study
+
+## Measure a store of 1,000,000 jobs against one of 10,000, and 200 workers (about 20 minutes, 8 GB).
+bench-scale: install
+	$(PY) -m benchmarks.scale $(ARGS)
 
 ## Measure what plugins cost: a layer on the engine, the start of a stack, a submission.
 bench-plugins: install

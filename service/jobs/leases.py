@@ -93,9 +93,12 @@ _TAKEN = text("""
         case a.outcome when 'lost' then extract(epoch from a.started_at)::float8 end as lost_since_s
     from job j left join attempt a on a.job = j.id and a.number = j.attempt where j.id = :job
 """)
-_SERVE = text(
-    "update turn set served_at = clock_timestamp() where device = :device and owner = :owner"
-)
+# A claim that holds the row now writes the same moment, so there is nothing to wait for.
+_SERVE = text("""
+    update turn set served_at = clock_timestamp() where (device, owner) in (
+        select device, owner from turn where device = :device and owner = :owner
+        for no key update skip locked)
+""")
 # In the pack of the attempt before, if that was given back: its mates are left to this one.
 _BEGIN_ATTEMPT = text("""
     insert into attempt (job, number, worker, hosts, pack)

@@ -52,7 +52,7 @@ _FACTS = text("select id, facts from worker where live_until > clock_timestamp()
 _LOAD = text("""
     select device, count(*) filter (where state = 'queued') as queued,
         count(*) filter (where state = 'running') as running
-    from job where state in ('queued', 'running') group by device
+    from job where state in ('queued', 'running') and trashed_at is null group by device
 """)
 
 

@@ -162,6 +162,9 @@ job = Table(
     Index("job_leases", "lease_until", postgresql_where=text("state = 'running'")),
     Index("job_by_fingerprint", "fingerprint"),
     Index("job_tagged", "project", postgresql_where=text("tags <> '{}'")),
+    # counts by state, and the few jobs that wait or run, without reading the many that have ended
+    Index("job_by_state", "state", "device", postgresql_where=text("trashed_at is null")),
+    Index("job_by_end", "finished_at"),
     Index("job_trashed", "trashed_at", postgresql_where=text("trashed_at is not null")),
 )
 
@@ -345,6 +348,8 @@ tally = Table(
     Column("device", Text, primary_key=True),
     Column("outcome", Text, primary_key=True),
     Column("failure_kind", Text, primary_key=True),
+    # each count is the sum of several rows, so that those who add to it need not wait
+    Column("shard", SmallInteger, primary_key=True, autoincrement=False, server_default="0"),
     Column("n", BigInteger, nullable=False),
 )
 
