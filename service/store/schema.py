@@ -62,6 +62,9 @@ study = Table(
     Column("cancelling", Boolean, nullable=False, server_default="false"),
     Column("priority", SmallInteger),
     Column("trashed_at", MOMENT),  # since when it has been in the trash
+    Column("note", Text),
+    Column("tags", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("archived_at", MOMENT),
     Column("announced_at", MOMENT),  # to webhooks: that it has ended
     Index(
         "study_unannounced",
@@ -136,6 +139,9 @@ job = Table(
     Column("request", Text),  # that submitted it
     Column("trace", Text),  # the `traceparent` of what submitted it
     Column("trashed_at", MOMENT),
+    Column("note", Text),
+    Column("tags", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("archived_at", MOMENT),
     CheckConstraint(
         "state in ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
     ),
@@ -158,6 +164,7 @@ job = Table(
     # counts by state, and the few jobs that wait or run, without reading the many that have ended
     Index("job_by_state", "state", "device", postgresql_where=text("trashed_at is null")),
     Index("job_by_end", "finished_at"),
+    Index("job_tagged", "project", postgresql_where=text("tags <> '{}'")),
     Index("job_trashed", "trashed_at", postgresql_where=text("trashed_at is not null")),
 )
 
