@@ -106,8 +106,10 @@ def test_a_job_longer_than_its_allocation_is_resumed_in_the_next_one_with_the_sa
 
 def _bits(floor: Floor, record: JobDetail) -> tuple[Any, ...]:
     losses = metrics.read(floor.database, record.id, "train/loss")
-    weights = artifacts.path_of(floor.database, record.id, "weights.safetensors", floor.jobs)
-    tensors = {name: tensor.tobytes() for name, tensor in load_file(weights).items()}
+    stored = artifacts.stored(floor.database, record.id, "weights.safetensors")
+    tensors = {
+        name: tensor.tobytes() for name, tensor in load_file(floor.jobs / stored.place).items()
+    }
     return losses.steps, losses.values, tensors
 
 
