@@ -122,7 +122,7 @@ async def preview_study(
         )
         return answer(found.model_dump_json())
 
-    key = (owner, project, spec.fingerprint(), spec.priority)
+    key = (owner, project, spec.model_dump_json())  # with what no fingerprint has, such as `pack`
     return await state.previews.answer_or_go_on(owner, key, work)
 
 

@@ -81,6 +81,14 @@ class Refusal(BaseModel):
     problems: List[Dict[str, str]]
 
 
+class PackObstacle(BaseModel):
+    """What lets cells train alone, or in packs of their own."""
+
+    field: str
+    rule: str
+    cells: int
+
+
 class DecisionCost(BaseModel):
     """The cost of deciding: for the first look alone, and for all looks up to the limit."""
 
@@ -120,6 +128,9 @@ class StudyPreview(BaseModel):
     packed: int = Field(0, description="cells in packs")
     pack_gain: Union[float, None] = Field(
         None, description="how many times as fast the packed cells are, by a model"
+    )
+    pack_obstacles: List[PackObstacle] = Field(
+        [], description="what keeps cells from training together"
     )
     refused: List[Refusal]
     first: List[CellRecord] = Field(
