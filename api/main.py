@@ -20,6 +20,7 @@ from api import (
     rendering,
     run_pages,
     study_pages,
+    usage_pages,
 )
 from api.auth import things_of
 from api.background import loops
@@ -59,6 +60,7 @@ from service.traces import Traces
 
 _PAGES = (
     pages, label_pages, run_pages, inside_pages, study_pages, account_pages, project_pages,
+    usage_pages,
 )  # fmt: skip
 _DESCRIPTION = """
 Train networks with different normalization layers, on CPUs, GPUs and IPUs, and compare them.

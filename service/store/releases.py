@@ -18,10 +18,12 @@ _SERVE = text("""
     on conflict (one) do update set version = excluded.version, since = excluded.since,
         storage = excluded.storage
 """)
-_SERVED = text(
-    "select (select version_num from alembic_version) as revision,"
-    " (select version from release) as version"
+SERVES = (
+    "(select version_num from alembic_version) as needed_revision,"
+    " (select version from release) as api_version"
 )
+"""In SQL: what `served` returns, for statements that ask for more."""
+_SERVED = text(f"select {SERVES}")
 # Backups are also written of an older schema, without such a column or even such a table
 _KNOWN = text("select to_regclass('release') is not null")
 _STORAGE = text("select coalesce((select to_jsonb(release) ->> 'storage' from release), '')")
@@ -56,7 +58,7 @@ def served(database: Database) -> tuple[str, str | None]:
     """Return the revision of the database, and the version of the API; None: none has started."""
     with database.autocommit() as connection:
         row = connection.execute(_SERVED).one()
-    return row.revision, row.version
+    return row.needed_revision, row.api_version
 
 
 def storage_of(database: Database) -> str:

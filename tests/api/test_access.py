@@ -143,6 +143,7 @@ MAY: dict[tuple[str, str], str] = {
     ("GET", "/account"): "known",
     ("POST", "/account/sessions/{session}/end"): "known",
     ("POST", "/account/tokens/{token}/revoke"): "same name",
+    ("GET", "/usage"): "known",
     ("GET", "/audit"): "admins",
     ("GET", "/projects"): "known",
     ("POST", "/projects"): "admins",

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from service.jobs import workers
 from service.store.database import Database
@@ -58,3 +59,11 @@ def test_every_kind_of_device_is_listed_with_its_load_and_a_reason(database: Dat
     assert cpu.reason == "1 live, 2 slots in all"
     assert not cuda.available
     assert "python -m workers --device ipu" in ipu.reason
+
+
+def test_who_asks_for_live_workers_asks_the_database_once(database: Database) -> None:
+    workers.live(database)  # the connection exists now
+    said: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *about: said.append(about[2]))
+    workers.live(database)
+    assert len(said) == 1
