@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 
-from api.rates import Rates
+from api.rates import Rates, Stand
 from api.strangers import Strangers
 from normlab.errors import Forbidden, ServiceUnavailable, Unauthorized
 from normlab.records.projects import DEFAULT, Role
@@ -153,12 +153,12 @@ class Callers:
         self._known[credential] = (now + min(self._keep_s, left_s), caller)
         return caller
 
-    def count(self, caller: Caller, credential: Credential) -> None:
-        """Count a request of *caller*; raise TooManyRequests if it makes too many."""
-        if caller.per_minute is not None:
-            # a browser's sessions share the rate of their token
-            key = caller.token or credential
-            self._rates.take(key, caller.owner, caller.per_minute)
+    def count(self, caller: Caller, credential: Credential) -> Stand | None:
+        """Count a request of *caller*; return how it stands, or None if it has no limit."""
+        if caller.per_minute is None:
+            return None
+        # a browser's sessions share the rate of their token
+        return self._rates.take(caller.token or credential, caller.owner, caller.per_minute)
 
     def forget(self) -> None:
         """Empty the cache, because a token, a session or a role has just ended."""

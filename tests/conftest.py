@@ -1,4 +1,4 @@
-"""Real servers for the tests: one PostgreSQL and one Redis per process, one empty database per test."""
+"""Real servers for the tests: PostgreSQL and Redis per process, an empty database per test."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterator, List
+from typing import TYPE_CHECKING, Dict, Iterator, List, Tuple
 from uuid import uuid4
 
 import pytest
@@ -15,6 +15,7 @@ from hypothesis import settings
 if TYPE_CHECKING:  # Python 3.8 runs some of the tests, and has no service
     from service.servers.embedded import Servers
     from service.store.database import Database
+    from tests.s3 import Bucket, Gate
 
 _FOLDER = "NORMLAB_TEST_SERVERS"
 _running: List[Servers] = []
@@ -78,9 +79,32 @@ def broker_url(servers: Dict[str, str]) -> str:
     """An empty Redis for this test only."""
     import redis
 
-    with redis.Redis(unix_socket_path=servers["broker_url"][len("redis+socket://") :]) as connection:
+    with redis.Redis(
+        unix_socket_path=servers["broker_url"][len("redis+socket://") :]
+    ) as connection:
         connection.flushdb()
     return servers["broker_url"]
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Tuple[Gate, int]]:
+    """This process's server of the S3 API: its gate, and its port."""
+    from tests.s3 import s3_server
+
+    with s3_server() as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(s3: Tuple[Gate, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket for this test only, with its credentials in the environment."""
+    from tests.s3 import Bucket
+
+    made = Bucket(*s3)
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    yield made
+    made.close()
 
 
 def _start(folder: Path) -> Dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from normlab.events import AnyEvent, Failed, Finished, MeetingOpened
@@ -34,11 +35,20 @@ class Ledger:
 
     A batch never changes after its first try. After a commit with a lost answer, it is written
     again unchanged, and the store recognises what it already has.
+
+    Args:
+        hear: told of new events.
     """
 
-    def __init__(self, database: Database, claim: Lease) -> None:
+    def __init__(
+        self,
+        database: Database,
+        claim: Lease,
+        hear: Callable[[Sequence[AnyEvent]], None] = lambda _: None,
+    ) -> None:
         self._database = database
         self._claim = claim
+        self._hear = hear
         self._sealed = _Batch()
         self._open = _Batch()
         self._since: float | None = None  # when the oldest pending data came
@@ -58,6 +68,7 @@ class Ledger:
 
     def take(self, harvest: Harvest) -> None:
         """Take new events; the ledger does not handle the attempt's meeting and its end."""
+        self._hear(harvest.events)
         self._open.events += [e for e in harvest.events if not isinstance(e, _NOT_RESULTS)]
         self._open.log += harvest.log
         if self.pending and self._since is None:

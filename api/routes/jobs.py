@@ -11,14 +11,14 @@ from api.bodies import IdempotencyKey, JsonRoute, answer
 from api.callers import Caller
 from api.costly import UNDER_WAY, costly
 from api.state import State, StateDep
-from api.targets import TargetDep
+from api.targets import LookedAtDep, TargetDep
 from normlab.errors import refuse
 from normlab.records import JobCreated, JobDetail, JobPage, JobState, Validation
 from normlab.records.outlook import OutlookRecord
 from normlab.specs.continuations import Longer
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps
-from service.jobs import changes, estimates, listing, outlook, reading, submissions
+from service.jobs import changes, estimates, listing, outlook, priorities, reading, submissions
 from service.jobs.listing import JobFilters
 from service.results import continuing
 
@@ -92,7 +92,9 @@ def _queued(state: State, spec: JobSpec, caller: Caller, project: str, key: str 
 
 
 @router.post("/jobs:validate", response_model=Validation, responses=UNDER_WAY)
-async def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Response:
+async def validate_job(
+    spec: JobSpec, caller: CallerDep, state: StateDep, project: LookedAtDep
+) -> Response:
     """
     Validate a job without queueing it.
 
@@ -101,9 +103,11 @@ async def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Res
     take, and the place in the queue. A deep network takes a while to inspect: the answer is
     then 202 with `Retry-After`, and a repeated request gets the result once it is known.
     """
-    key = (caller.owner, spec.model_dump_json())
+    key = (caller.owner, project, spec.model_dump_json())
     return await state.validations.answer_or_go_on(
-        caller.owner, key, lambda: answer(_validation(state, spec).model_dump_json())
+        caller.owner,
+        key,
+        lambda: answer(_validation(state, spec, caller.owner, project).model_dump_json()),
     )
 
 
@@ -184,8 +188,11 @@ def retry_job(job: str, caller: ChangerDep, state: StateDep) -> JobDetail:
     return retried
 
 
-def _validation(state: State, spec: JobSpec) -> Validation:
-    refuse(state.admission.problems(spec))
+def _validation(state: State, spec: JobSpec, owner: str, project: str) -> Validation:
+    found = state.admission.problems(spec)
+    with state.database.autocommit() as connection:
+        found += priorities.problems(connection, owner, project, spec.priority)
+    refuse(found)
     inspection = state.inspector.ask(spec)  # only for models that can be built
     placed = state.admission.admit(spec, inspection.memory_bytes if inspection else 0)
     time = estimates.of_job(state.database, spec, placed.device, steps(spec))

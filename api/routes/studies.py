@@ -31,7 +31,7 @@ from normlab.specs.devices import KINDS
 from normlab.specs.headlines import headline_of
 from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
-from service.studies import comparisons, decisions, previews, results, studies
+from service.studies import comparisons, decisions, previews, priority_changes, results, studies
 from service.studies.cell_values import Question
 
 router = APIRouter(tags=["studies"], route_class=JsonRoute)
@@ -194,7 +194,7 @@ def set_priority(
     study: str, priority: Priority, caller: ChangerDep, state: StateDep
 ) -> StudyRecord:
     """Move the queued cells of a study up or down."""
-    return studies.set_priority(state.database, study, priority.priority, by=caller.actor)
+    return priority_changes.set_priority(state.database, study, priority.priority, by=caller.actor)
 
 
 @router.post("/studies/{study}/{verb}", status_code=202)

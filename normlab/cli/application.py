@@ -34,6 +34,7 @@ from normlab.cli import (
     up,
     watching,
     weights,
+    worker,
 )
 from normlab.cli.connecting import Address
 from normlab.cli.output import examples
@@ -46,10 +47,10 @@ JOB_FAILED, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
 _UsageError: Any = typer.BadParameter.__mro__[1]
 GROUPS = (
     up,
+    worker,
     submitting,
     watching,
     jobs,
-    limits,
     looking,
     continuing,
     trash,

@@ -114,7 +114,8 @@ def test_following_a_log_waits_for_the_next_piece(
 def weights(database: Database, claim: Lease, tmp_path: Path) -> bytes:
     """A file of the job."""
     content = bytes(range(256)) * 40
-    path = tmp_path / "weights.safetensors"
+    path = tmp_path / "jobs" / str(claim.job) / "weights.safetensors"
+    path.parent.mkdir(parents=True)
     path.write_bytes(content)
     written = ArtifactWritten(
         name=path.name,
@@ -151,7 +152,7 @@ def test_an_interrupted_download_can_be_continued(
 def test_a_deleted_or_unknown_file_is_404(
     client: httpx.Client, claim: Lease, weights: bytes, tmp_path: Path
 ) -> None:
-    (tmp_path / "weights.safetensors").unlink()
+    (tmp_path / "jobs" / str(claim.job) / "weights.safetensors").unlink()
     path = f"/v1/jobs/{claim.job}/artifacts"
     assert "gone" in client.get(f"{path}/weights.safetensors").json()["detail"]
     for name in ("other", "..%2f..%2fetc%2fpasswd", "%00"):

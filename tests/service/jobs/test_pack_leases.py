@@ -145,16 +145,6 @@ def test_auto_packs_nothing_whose_gain_or_time_is_not_known(
     assert len(claim(database)) == 1
 
 
-@pytest.mark.parametrize("pack", [4, "auto"])
-def test_a_drained_pack_comes_back_whole(database: Database, pack: Any) -> None:
-    queue(database, seeds=3, pack=pack)
-    before = claim(database)
-    assert all(leases.release(database, one) for one in before)
-    again = claim(database)
-    assert seeds(again) == seeds(before) == [0, 1, 2]
-    assert {one.attempt for one in again} == {2}
-
-
 def test_a_pack_has_no_more_members_than_a_limit_lets_run(database: Database) -> None:
     asked = LimitRequest(subject="owner", name="ada", running=3)
     allowances.put(database, asked, Actor("root"))
