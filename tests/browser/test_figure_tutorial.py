@@ -63,6 +63,8 @@ def test_the_tutorial_ends_with_a_figure_and_its_numbers(
     expect(page.locator("#heat tbody td").first).to_contain_text("the reference")
     reader.choose("Around a mean", "smallest to largest")
     expect(page.locator("#heat tbody td").first).to_contain_text(" to ")
+    wide, room = page.evaluate("[heat.scrollWidth, heat.clientWidth]")
+    assert wide <= room
     shown = [text.split("\n")[0] for text in page.locator("#heat tbody td").all_inner_texts()]
     with page.expect_download() as download:
         reader.press("link", "All, with its numbers (ZIP)")
