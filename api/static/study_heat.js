@@ -61,7 +61,7 @@ function cell(row, look) {
 
 function around(row, spread) {
   const found = ends(row, spread);
-  const count = `n = ${row.n}`;
+  const count = `n\u00a0=\u00a0${row.n}`; // in one line
   if (!found) return count;
   if (spread === "range") return `${like(row, found[0])} to ${like(row, found[1])}, ${count}`;
   if (spread === "sd") return `sd ${Number(row.sd.toPrecision(2))}, ${count}`;
