@@ -61,7 +61,7 @@ function cell(row, look) {
 
 function around(row, spread) {
   const found = ends(row, spread);
-  const count = `n = ${row.n}`;
+  const count = `n\u00a0=\u00a0${row.n}`; // in one line
   if (!found) return count;
   if (spread === "range") return `${like(row, found[0])} to ${like(row, found[1])}, ${count}`;
   if (spread === "sd") return `sd ${Number(row.sd.toPrecision(2))}, ${count}`;
@@ -71,6 +71,6 @@ function around(row, spread) {
 function compared(row, { found, isReference }) {
   if (isReference(row)) return make("span", "the reference", "spread");
   const difference = found(row);
-  const text = make(isSignificant(difference) ? "strong" : "span", said(difference, (value) => Number(value.toPrecision(2)).toString()), "spread");
-  return text;
+  const words = said(difference, (value) => Number(value.toPrecision(2)).toString());
+  return make(isSignificant(difference) ? "strong" : "span", words, "spread");
 }

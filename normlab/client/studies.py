@@ -36,6 +36,8 @@ from normlab.records.decisions import DecisionTable
 from normlab.specs.studies import StudySpec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 # between two requests for a study that is waited for
@@ -253,6 +255,33 @@ class Studies:
         params = {"axis": axis, "against": against, "where": chosen, **question}
         path = self._path(study, "/differences")
         return self.transport.record(DifferenceTable, "GET", path, params=params)
+
+    def plot(
+        self,
+        study: str,
+        target: Union[str, Path],
+        group_by: Sequence[str],
+        *,
+        where: Optional[Mapping[str, str]] = None,
+        against: Optional[Tuple[str, str]] = None,
+        spread: str = "interval",
+        **question: Any,
+    ) -> Path:
+        """
+        Draw the figure of `normlab results --plot`, with its means and its table beside it.
+
+        Args:
+            study: its id.
+            target: a .pdf, .svg or .png file; beside it come NAME.means.csv and NAME.table.tex.
+            group_by: one to three paths: lines or rows; what is across; panels.
+            where: path to label: only the cells with these values.
+            against: an axis and the label of a reference; stars mark what differs from it.
+            spread: what is around a mean: interval, sd, range, none.
+            question: metric, reduction, interval, confidence, as for results.
+        """
+        from normlab.client.study_figures import draw
+
+        return draw(self, study, target, group_by, where, against, spread, question)
 
     def search(self, study: str) -> SearchHistory:
         """

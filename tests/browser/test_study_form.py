@@ -60,6 +60,9 @@ def test_a_copied_study_is_the_same_study(page: Page, database: Database) -> Non
 
 def test_a_study_starts_from_a_claim_or_a_recipe(page: Page) -> None:
     page.goto("/studies/new")
+    menu, side = page.get_by_label("Start from"), page.locator(".side")
+    ends = [box["x"] + box["width"] for box in [menu.bounding_box()] if box]
+    assert [end < box["x"] for end in ends for box in [side.bounding_box()] if box] == [True]
     page.get_by_label("Start from").select_option("claim=a-batch-size")
     expect(page.get_by_label("name", exact=True)).to_have_value("claim a: small batches, digits")
     expect(page.locator("#preview")).to_contain_text("cells")
