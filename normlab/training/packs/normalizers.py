@@ -48,8 +48,7 @@ class PackedBatchNorm(MemberStatistics, BatchNorm):
     def _normalize_reading(
         self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
     ) -> Tensor:
-        if self.momentum is None or isinstance(self.momentum, Tensor):
-            # the kernel takes one number for all
+        if not isinstance(self.momentum, (int, float)):  # the kernel takes one number for all
             return self._normalize_tracking(x, weight, bias)
         mean, var = self.running_mean, self.running_var
         before = torch.stack((mean, var))
