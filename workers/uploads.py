@@ -62,8 +62,13 @@ class Uploads:
         """Keep the events of files back, and give those whose files are stored by now."""
         if self._store.in_place:
             return harvest
-        written = [e for e in harvest.events if isinstance(e, (CheckpointWritten, ArtifactWritten))]
-        others = [e for e in harvest.events if e not in written]
+        written: list[_Written] = []
+        others: list[AnyEvent] = []
+        for event in harvest.events:
+            if isinstance(event, (CheckpointWritten, ArtifactWritten)):
+                written.append(event)
+            else:
+                others.append(event)
         with self._changed:
             self._waiting += written
             if written and self._thread is None:

@@ -123,12 +123,13 @@ def preview(
 def ls(
     ctx: typer.Context,
     project: Optional[str] = OfProject,
+    archived: bool = typer.Option(False, "--archived", help="Archived studies instead."),
     output: Optional[Form] = Output,
     as_json: bool = AsJson,
 ) -> None:
     """List studies, newest first."""
     with connect(ctx) as client:
-        found = list(client.studies.list(project))
+        found = list(client.studies.list(project, "only" if archived else None))
     if as_json:
         print_json(found)
         return

@@ -40,6 +40,11 @@ class StudyRecord(BaseModel):
     paths: List[str] = Field(description="paths that vary besides the seed")
     reason: Union[str, None] = Field(None, description="why it failed, or does not continue now")
     trashed_at: Union[datetime, None] = Field(None, description="since when it is in the trash")
+    note: Union[str, None] = None
+    tags: List[str] = []
+    archived_at: Union[datetime, None] = Field(
+        None, description="since when lists show neither it nor its jobs"
+    )
 
     def _repr_html_(self) -> str:
         return study_facts(self)
