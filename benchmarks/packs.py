@@ -146,7 +146,7 @@ def _one_of_many(spec: JobSpec, meeting: Any, found: Any) -> None:
     with ExitStack() as stack:
         step = _alone(_net(spec, data), spec, data, stack)
         times = max(2, round(_ROUND_S / _seconds(step, 2)))
-        meeting.wait()
+        meeting.wait(600)  # not for ever, if the benchmark was interrupted
         found.put(_seconds(step, times))
 
 

@@ -59,6 +59,11 @@ def test_a_claim_of_auto_takes_what_gains(database: Database) -> None:
     assert sizes == [1, 1, 1, 3]  # at batch 1024, operators have enough to do
 
 
+def test_cells_with_momenta_of_their_own_are_one_pack(database: Database) -> None:
+    queue(database, pack="auto", axes=[{"normalizer.momentum": [0.1, 0.2]}], seeds=2)
+    assert len(claim(database)) == 4
+
+
 def test_without_pack_each_cell_is_claimed_alone(database: Database) -> None:
     queue(database, pack="off")
     assert len(claim(database)) == 1
@@ -140,7 +145,7 @@ def test_a_claim_of_auto_takes_all_where_others_keep_the_slots_busy(database: Da
 @pytest.mark.parametrize(
     "fields",
     [
-        {"axes": [{"normalizer.momentum": [0.1, 0.2]}], "seeds": 1},
+        {"axes": [{"normalizer.eps": [1e-5, 1e-3]}], "seeds": 1},
         {"base": {**SEEDS["base"], "time_limit_s": 60.0}},
         {
             "axes": [{"optimizer.lr": [0.1, 0.2]}],

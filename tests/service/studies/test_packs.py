@@ -57,7 +57,7 @@ def test_auto_leaves_alone_what_a_pack_would_not_serve(fields: dict[str, Any]) -
                    "dataset": {"name": "grammar"}}}, "model.name", "'lstm' is none of", 3),
         ({"base": {"normalizer": "batch", "time_limit_s": 60.0}}, "time_limit_s", "alone", 3),
         ({"axes": [{"batch_size": [128]}]}, "pack", "times as fast", 3),
-        ({"axes": [{"normalizer.momentum": [0.1, 0.2]}]}, "normalizer.momentum", "unless", 6),
+        ({"axes": [{"normalizer.eps": [1e-5, 1e-3]}]}, "normalizer.eps", "unless", 6),
         ({"axes": [{"batch_size": [2, 4]}], "seeds": 1}, "batch_size", "the same", 2),
     ],
 )  # fmt: skip
