@@ -89,11 +89,13 @@ class Caller:
             return False
         return projects.RANKS[held] >= projects.RANKS[role]
 
+    def may_change(self, owner: str, project: str) -> bool:
+        """Return whether it may change what *owner* added to *project*."""
+        return (owner == self.owner and self.may("submit", project)) or self.may("admin", project)
+
     def check_may_change(self, owner: str, project: str, what: str) -> None:
         """Raise unless this caller may change *what*, which *owner* added to *project*."""
-        if owner == self.owner and self.may("submit", project):
-            return
-        if not self.may("admin", project):
+        if not self.may_change(owner, project):
             raise Forbidden(
                 f"{what} belongs to {owner!r} and this token to {self.owner!r}, whose role in "
                 f"project {project!r} is {self.roles.get(project)!r}; its owner with the role "

@@ -14,6 +14,7 @@ from api import (
     account_pages,
     errors,
     inside_pages,
+    label_pages,
     pages,
     project_pages,
     rendering,
@@ -56,6 +57,9 @@ from service.store.database import Database
 from service.store.write_probe import WriteProbe
 from service.traces import Traces
 
+_PAGES = (
+    pages, label_pages, run_pages, inside_pages, study_pages, account_pages, project_pages,
+)  # fmt: skip
 _DESCRIPTION = """
 Train networks with different normalization layers, on CPUs, GPUs and IPUs, and compare them.
 
@@ -98,7 +102,7 @@ def create_app(
     for router in ROUTERS:
         app.include_router(router, prefix="/v1", dependencies=[Depends(things_of)])
     app.include_router(health.router)
-    for of_pages in (pages, run_pages, inside_pages, study_pages, account_pages, project_pages):
+    for of_pages in _PAGES:
         app.include_router(of_pages.router, include_in_schema=False)
     app.mount("/static", rendering.Static(), name="static")
     app.openapi = lambda: describe(app, settings.root_path)  # type: ignore[method-assign]

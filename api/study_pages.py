@@ -31,9 +31,12 @@ def show_studies(
     state: StateDep,
     cursor: str | None = None,
     project: str | None = None,
+    archived: bool = False,
 ) -> Response:
-    """Show the list of studies."""
-    page = studies.list_studies(state.reads, cursor, _PAGE_SIZE, project=project or None)
+    """Show the list of studies, or of archived ones."""
+    page = studies.list_studies(
+        state.reads, cursor, _PAGE_SIZE, project=project or None, archived=archived
+    )
     return render(
         request,
         "studies.html",
@@ -41,6 +44,7 @@ def show_studies(
         page=page,
         cursor=cursor,
         project=project,
+        archived=archived,
         projects=reader.projects(project),
         section=_SECTION,
     )
@@ -86,6 +90,7 @@ def show_study(study: str, request: Request, reader: ReaderDep, state: StateDep)
         "study.html",
         reader,
         study=detail,
+        may_label=reader.may_change(detail.owner, detail.project),
         metric=headline_of(detail.spec.base),
         after=after,
         decision=decision,

@@ -12,6 +12,7 @@ from api.routes import (
     figures,
     inside,
     jobs,
+    labels,
     limits,
     logs,
     metrics,
@@ -29,6 +30,7 @@ from api.routes import (
 ROUTERS = (
     tables.router,  # before jobs, whose routes for one job would take its verbs
     written.router,
+    labels.router,
     jobs.router,
     views.router,
     metrics.router,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from api.archive import ARCHIVED, ArchivedQuery
 from api.auth import CallerDep, ChangerDep, ReaderDep, SubmitterDep
 from api.bodies import IdempotencyKey, JsonRoute, answer
 from api.callers import Caller
@@ -136,6 +137,7 @@ def list_jobs(
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     trash: Annotated[bool, Query(description="those in the trash, instead of the others")] = False,
+    archived: ArchivedQuery = "hide",
 ) -> Response:
     """
     List jobs, newest first, in pages.
@@ -155,6 +157,7 @@ def list_jobs(
         name=name,
         where=where,
         trash=trash,
+        archived=ARCHIVED[archived],
     )
     page = listing.list_jobs(state.reads, filters, sort, cursor, limit)
     return answer(page.model_dump_json())

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from api.archive import ARCHIVED, ArchivedQuery
 from api.auth import ChangerDep, ReaderDep, SubmitterDep
 from api.bodies import JsonRoute, answer
 from api.costly import UNDER_WAY, costly, going_on, load_for_tables
@@ -121,7 +122,7 @@ async def preview_study(
         )
         return answer(found.model_dump_json())
 
-    key = (owner, project, spec.fingerprint(), spec.priority)
+    key = (owner, project, spec.model_dump_json())  # with what no fingerprint has, such as `pack`
     return await state.previews.answer_or_go_on(owner, key, work)
 
 
@@ -137,11 +138,19 @@ def list_studies(
     mine: Annotated[bool, Query(description="only those of the token's owner")] = False,
     project: Annotated[str | None, Query(max_length=200)] = None,
     trash: Annotated[bool, Query(description="those in the trash, instead of the others")] = False,
+    archived: ArchivedQuery = "hide",
 ) -> StudyPage:
     """List studies in pages, newest first."""
     owner = reader.owner if mine else None
     return studies.list_studies(
-        state.reads, cursor, limit, name=name, owner=owner, project=project, trash=trash
+        state.reads,
+        cursor,
+        limit,
+        name=name,
+        owner=owner,
+        project=project,
+        trash=trash,
+        archived=None if trash else ARCHIVED[archived],
     )
 
 

@@ -107,6 +107,7 @@ const check = throttled(async () => {
       ...(found.reusable ? [line(`${found.reusable} already exist`)] : []),
       line(`Run one after another: ${found.estimate}`),
       ...(found.packs ? [line(packs(found))] : []),
+      ...found.pack_obstacles.map(({cells, field, rule}) => line(`${cells} cells not together: ${field}: ${rule}`)),
       ...refusals(found.refused),
     );
   } catch (error) {

@@ -83,11 +83,19 @@ class Studies:
         """Return a study without its cells, however large it is."""
         return self._detail(study, cells=0)
 
-    def list(self, project: Optional[str] = None) -> Iterator[StudyRecord]:
-        """Iterate over studies, or those of *project*, newest first, page by page."""
+    def list(
+        self, project: Optional[str] = None, archived: Optional[str] = None
+    ) -> Iterator[StudyRecord]:
+        """
+        Iterate over studies, newest first, page by page.
+
+        Args:
+            project: only those of this project.
+            archived: hide, only or show those that are archived; None: hide.
+        """
 
         def ask(cursor: Optional[str], size: int) -> Tuple[Sequence[StudyRecord], Optional[str]]:
-            params = {"cursor": cursor, "limit": size, "project": project}
+            params = {"cursor": cursor, "limit": size, "project": project, "archived": archived}
             page = self.transport.record(StudyPage, "GET", "/studies", params=params)
             return page.studies, page.next_cursor
 

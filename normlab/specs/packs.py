@@ -72,6 +72,20 @@ def group_of(spec: JobSpec, *, by_itself: bool) -> Optional[str]:
     return json.dumps(common, sort_keys=True, default=str)
 
 
+def fields_apart(spec: JobSpec, other: JobSpec) -> List[str]:
+    """Name the fields that keep two jobs out of one pack, if no number of members is asked for."""
+    first, second = (
+        {
+            **_common(job),
+            **_common_in_optimizer(job),
+            **{f"normalizer.{n}": own for n, own in _plain(job.normalizer).items()},
+            "time_limit_s": job.time_limit_s,
+        }
+        for job in (spec, other)
+    )
+    return sorted(n for n in {*first, *second} if first.get(n) != second.get(n))
+
+
 def is_own(path: str) -> bool:
     """Return whether members may differ at *path* of their specifications, whatever is there."""
     part, _, field = path.partition(".")

@@ -18,6 +18,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    literal_column,
     not_,
     or_,
     select,
@@ -40,6 +41,18 @@ STUDY_NAME = (
 )
 # the cells of a study have its name, unless its base sets another
 NAME: ColumnElement[str] = func.coalesce(_j.name, STUDY_NAME)
+# those of its study too
+TAGS: ColumnElement[str] = literal_column(
+    "(select string_agg(distinct t, ', ' order by t) from unnest(job.tags || coalesce("
+    "(select s.tags from study s where s.id = job.study), '{}')) t)",
+    Text,
+)
+_s = schema.study.c
+_archived_studies = select(_s.id).where(_s.archived_at.isnot(None))
+ARCHIVED: ColumnElement[bool] = or_(
+    _j.archived_at.isnot(None), func.coalesce(_j.study.in_(_archived_studies), False)
+)
+"""Whether a job, or its study, is archived."""
 COLUMNS: Mapping[str, ColumnElement[Any]] = {
     name: schema.job.c[name]
     for name in (
@@ -53,6 +66,9 @@ COLUMNS: Mapping[str, ColumnElement[Any]] = {
     "id": cast(_j.id, Text),
     "failure_kind": _j.error["failure_kind"].astext,
     "running_s": cast(_j.ran_s, Double),
+    "note": _j.note,
+    "tag": TAGS,
+    "archived": ARCHIVED,
 }  # fmt: skip
 _COMPARE: Mapping[Operator, Callable[[Any, Any], ColumnElement[bool]]] = {
     "=": lambda a, b: a == b,
@@ -87,6 +103,9 @@ def _condition(of: Filter) -> ColumnElement[bool]:
 
 
 def _comparison(c: Comparison) -> ColumnElement[bool]:
+    if c.field == "tag":
+        values = c.value if isinstance(c.value, tuple) else (c.value,)
+        return _tagged(c.op, [str(value) for value in values])
     if "/" in c.field:
         return whose_last(c.field, _compared(c, partial(_typed, LAST, c.field)))
     return _compared(c, partial(_column, c.field))
@@ -102,6 +121,27 @@ def _compared(c: Comparison, column: Callable[[Value], ColumnElement[Any]]) -> C
             raise _refused(c.field, "~ looks for a part of a text; use = or <= for numbers")
         return columns[0].icontains(c.value, autoescape=True)
     return _COMPARE[c.op](columns[0], literal(c.value))
+
+
+def _tagged(op: Operator, values: Sequence[str]) -> ColumnElement[bool]:
+    if op not in ("=", "!=", "in", "~"):
+        raise _refused("tag", f"{op} compares numbers; tags take = != in and ~ (contains)")
+    if op == "~":
+        found = [_having(lambda tags: func.array_to_string(tags, ",").icontains(
+            values[0], autoescape=True))]  # fmt: skip
+    else:
+        found = [_having(partial(_contains, tag)) for tag in values]
+    return not_(or_(*found)) if op == "!=" else or_(*found)
+
+
+def _contains(tag: str, tags: Any) -> ColumnElement[bool]:
+    found: ColumnElement[bool] = tags.contains([tag])
+    return found
+
+
+def _having(condition: Callable[[Any], ColumnElement[bool]]) -> ColumnElement[bool]:
+    of_study = _j.study.in_(select(_s.id).where(condition(_s.tags)))
+    return or_(condition(_j.tags), func.coalesce(of_study, False))
 
 
 def _by_type(

@@ -23,13 +23,15 @@ from sqlalchemy import (
     desc,
     func,
     literal,
+    not_,
     select,
     tuple_,
 )
 
 from normlab.errors import FieldProblem, InvalidSpec, NotFound
 from normlab.records import JobPage
-from service.jobs.conditions import NAME, condition
+from service.jobs.conditions import ARCHIVED, NAME, condition
+from service.jobs.filter_costs import comparisons
 from service.jobs.filters import parse
 from service.jobs.metric_values import of_all_jobs
 from service.jobs.records import JOBS, USUAL, records_of, with_stands
@@ -73,6 +75,8 @@ class JobFilters:
     """A filter in the language of `service.jobs.filters`."""
     trash: bool = False
     """Those in the trash, instead of the others."""
+    archived: bool | None = False
+    """Those in the archive, instead of the others; None: both, as when *where* names `archived`."""
     sight: Sight = field(default_factory=current)
     """Of whoever asks; it is a part of the filters, because queries are remembered by them."""
 
@@ -94,8 +98,12 @@ class JobFilters:
             found.append(_j.owner == self.owner)
         if self.name is not None:
             found.append(NAME.icontains(self.name, autoescape=True))
-        if self.where:
-            found.append(condition(parse(self.where)))
+        where = parse(self.where) if self.where else None
+        if where is not None:
+            found.append(condition(where))
+        asked = where is not None and any(c.field == "archived" for c, _ in comparisons(where))
+        if self.archived is not None and not asked and not self.trash:
+            found.append(ARCHIVED if self.archived else not_(ARCHIVED))
         return found
 
 

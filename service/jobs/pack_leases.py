@@ -42,6 +42,9 @@ _ASKED = text(f"""
         {_STEP.format(job="head")} as step,
         (select coalesce(sum(slots), 1) from worker
             where device = 'cpu' and live_until > clock_timestamp())::int as slots,
+        (select count(distinct coalesce(a.pack, a.job)) from job j
+            join attempt a on a.job = j.id and a.number = j.attempt
+            where j.state = 'running' and j.device = 'cpu' and j.id <> head.id)::int as busy,
         (select count(*) from (
             select from job where state = 'queued' and device = 'cpu' limit {_ENOUGH}
         ) waiting)::int as queued
@@ -137,7 +140,7 @@ def _fitting(connection: Connection, head: Lease, asked: Any, members: int) -> l
     found = [r.id for r in rows if r.step == asked.step and _group(r.spec, by_itself) == group]
     if by_itself:
         # slots that other jobs keep busy do not wait for these
-        free = max(1, asked.slots - max(0, asked.queued - len(found)))
+        free = max(1, asked.slots - asked.busy - max(0, asked.queued - len(found)))
         members = members_now(spec, members, 1 + len(found), free)
     return found[: members - 1]
 

@@ -169,7 +169,8 @@ def columns_of(names: tuple[str, ...]) -> tuple[Column, ...]:
 
 def conditions(question: JobsQuestion) -> list[ColumnElement[bool]]:
     """Translate which jobs are asked for into SQL."""
-    found = JobFilters(where=question.filter).conditions()
+    archived = False if question.jobs is None else None  # who names jobs has found them
+    found = JobFilters(where=question.filter, archived=archived).conditions()
     if question.jobs is not None:
         found.append(_j.id.in_([parse_id(job) for job in question.jobs]))
     return found

@@ -62,6 +62,9 @@ study = Table(
     Column("cancelling", Boolean, nullable=False, server_default="false"),
     Column("priority", SmallInteger),
     Column("trashed_at", MOMENT),  # since when it has been in the trash
+    Column("note", Text),
+    Column("tags", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("archived_at", MOMENT),
     Column("announced_at", MOMENT),  # to webhooks: that it has ended
     Index(
         "study_unannounced",
@@ -136,6 +139,9 @@ job = Table(
     Column("request", Text),  # that submitted it
     Column("trace", Text),  # the `traceparent` of what submitted it
     Column("trashed_at", MOMENT),
+    Column("note", Text),
+    Column("tags", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("archived_at", MOMENT),
     CheckConstraint(
         "state in ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
     ),
@@ -155,6 +161,7 @@ job = Table(
     Index("job_of_hosts", "device", postgresql_where=text("state = 'queued' and hosts > 1")),
     Index("job_leases", "lease_until", postgresql_where=text("state = 'running'")),
     Index("job_by_fingerprint", "fingerprint"),
+    Index("job_tagged", "project", postgresql_where=text("tags <> '{}'")),
     Index("job_trashed", "trashed_at", postgresql_where=text("trashed_at is not null")),
 )
 

@@ -43,6 +43,7 @@ _PAGE = text(f"""
         and (cast(:name as text) is null or name = :name)
         and (cast(:owner as text) is null or owner = :owner)
         and (trashed_at is not null) = :trash
+        and (cast(:archived as bool) is null or (archived_at is not null) = :archived)
     order by id desc limit :limit
 """)
 _REPORTED = text("""
@@ -141,6 +142,8 @@ def extend(
         before = _unstarted(read_records(connection, [row.id])[0])
         update = schema.study.update().where(schema.study.c.id == row.id).returning(schema.study)
         told = {name: changes[name] for name in ("name", "spec", "fingerprint")}
+        if spec.name == row.spec["name"]:
+            told["name"] = row.name  # it may have been renamed since
         row = connection.execute(update.values(told)).one()
         add_cells(connection, row, cells, place, reuse=spec.reuse)
         audit.write(connection, by, "study.extend", row.id, cells=len(cells))
@@ -267,6 +270,7 @@ def list_studies(
     owner: str | None = None,
     project: str | None = None,
     trash: bool = False,
+    archived: bool | None = False,
 ) -> StudyPage:
     """
     Return one page of the studies in sight, newest first.
@@ -275,12 +279,14 @@ def list_studies(
 
     Args:
         trash: those in the trash, instead of the others.
+        archived: only those that are archived, or that are not; None: both.
     """
     before = None if cursor is None else decode_cursor(cursor, "studies", [UUID])[0]
     with database.autocommit() as connection:
         values = {"before": before, "limit": limit + 1, "name": name, "owner": owner}
         values |= {
             "trash": trash,
+            "archived": archived,
             "project": project,
             **sight.current().values,
         }

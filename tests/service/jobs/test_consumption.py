@@ -15,6 +15,7 @@ from normlab.specs.studies import StudySpec
 from service.jobs import allowances, changes, leases, quota, reading, submissions, trash
 from service.jobs.leases import Lease
 from service.results import reports
+from service.storage.folder import FolderStore
 from service.store.audit import Actor
 from service.store.database import Database
 from service.studies import priority_changes, purging, studies
@@ -155,7 +156,7 @@ def test_purging_a_job_frees_its_storage_and_gives_no_device_time_back(
     finish(database, lease)
     trash.trash(database, job)
     assert used(database, "storage_bytes") == 1000
-    assert purging.Purger(database, tmp_path, 0).round() == 1
+    assert purging.Purger(database, FolderStore(tmp_path), 0).round() == 1
     assert used(database, "storage_bytes") == 0
     assert used(database, "device_hours_per_month") >= 2
 
@@ -231,7 +232,7 @@ def test_queued_jobs_wait_while_there_is_no_storage_and_start_when_there_is(
     )
     finish(database, lease)
     trash.trash(database, str(lease.job))
-    purging.Purger(database, tmp_path, 0).round()
+    purging.Purger(database, FolderStore(tmp_path), 0).round()
     assert str(claim(database).job) == waiting
 
 

@@ -110,6 +110,16 @@ def test_a_pack_is_as_large_as_the_memory_of_a_process_allows(database: Database
     assert len(with_mates(database, found, 30, room).mates) == 1
 
 
+def test_a_claim_of_auto_leaves_nothing_to_slots_that_train_already(database: Database) -> None:
+    host: dict[str, Any] = {"hostname": "h", "description": "", "memory_bytes": None}
+    workers.beat(database, worker="w", device="cpu", slots=2, busy=0, versions={}, **host)
+    queue(database, seeds=4, pack="auto", name="first")
+    assert len(claim(database)) == 2  # the other two for the other slot
+    assert len(claim(database)) == 2
+    queue(database, seeds=[7, 8], pack="auto", name="second")
+    assert len(claim(database)) == 2
+
+
 @pytest.mark.parametrize(("slots", "size"), [(1, 16), (2, 8), (4, 4)])
 def test_a_claim_of_auto_leaves_cells_to_the_other_slots(
     database: Database, slots: int, size: int
