@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,11 @@ from normlab.specs.studies import StudySpec
 from service.jobs import changes
 from service.jobs.leases import Lease
 from service.jobs.pack_leases import with_mates
+from service.results import artifacts
+from service.storage.bucket import BucketStore
 from service.store.database import Database
 from service.studies import studies
+from tests.s3 import Bucket
 from tests.workers.test_supervisor import LEASE_S, Bench
 from workers.job_order import JobOrder
 from workers.pack_supervisor import work_on
@@ -95,6 +99,21 @@ def test_a_pack_is_one_process_and_each_member_has_its_own_results(bench: PackBe
         assert bench.losses(job)[0] == list(range(1, 21))
     assert len({tuple(bench.losses(job)[1]) for job in jobs}) == 3
     assert bench.nothing_is_left()
+
+
+def test_each_member_stores_its_own_files_in_a_bucket(
+    bench: PackBench, bucket: Bucket, tmp_path: Path
+) -> None:
+    bench.supervisor = replace(
+        bench.supervisor, store=BucketStore(bucket.url), scratch=tmp_path / "scratch"
+    )
+    jobs = bench.queue(SHORT)
+    bench.work()
+    assert outcomes(bench, jobs) == 3 * [("succeeded", 1)]
+    recorded = [artifacts.recorded_places(bench.database, UUID(job)) for job in jobs]
+    assert bucket.places() == sorted(set().union(*recorded))
+    assert all(f"{job}/attempt-1/" in min(own) for job, own in zip(jobs, recorded))
+    assert [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()] == []
 
 
 def test_a_cancelled_member_leaves_and_the_others_go_on(bench: PackBench) -> None:
