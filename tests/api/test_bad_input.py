@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 import tracemalloc
 from typing import Any
 
@@ -141,13 +140,11 @@ def test_forty_million_seeds_are_refused_before_there_are_any(client: httpx.Clie
     study = {"name": "s", "base": {"normalizer": "batch"}, "seeds": 40_000_000}
     for path in ("/v1/studies:preview", "/v1/studies"):
         tracemalloc.start()
-        began = time.monotonic()
         response = client.post(path, json=study)
-        took, (_, peak) = time.monotonic() - began, tracemalloc.get_traced_memory()
+        _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert response.status_code == 422
         assert "1 to 20000 seeds" in response.json()["errors"][0]["rule"]
-        assert took < 2
         assert peak < 20e6
 
 

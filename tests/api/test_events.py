@@ -28,7 +28,7 @@ from tests.api.conftest import a_job
 def following(
     client: httpx.Client, path: str, **headers: str
 ) -> Iterator[Iterator[ServerSentEvent]]:
-    with connect_sse(client, "GET", path, headers=headers, timeout=20) as source:
+    with connect_sse(client, "GET", path, headers=headers, timeout=60) as source:
         assert source.response.status_code == 200
         yield source.iter_sse()
 
@@ -77,18 +77,19 @@ def test_a_stream_continues_after_the_last_event_seen(
         assert [e.id for e in events] == [e.id for e in rest]
 
 
-def test_events_arrive_within_a_second_and_a_half(client: httpx.Client, database: Database) -> None:
+def test_events_arrive_by_themselves(
+    client: httpx.Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "_LOOK_AGAIN_S", 600.0)
     job = submit(client)
     running = claim(database)
     with following(client, f"/v1/jobs/{job}/events") as events:
         while record(next(events)).kind != "running":
             pass
-        began = time.monotonic()
         series = Series(steps=[1], values=[0.5], times=[1.0])
         with database.begin() as connection:
             metrics.append(connection, running, {"train/loss": series})
         told = next(e for e in map(record, events) if "train/loss" in e.payload.get("last", {}))
-        assert time.monotonic() - began < 1.5
         assert told.payload["last"]["train/loss"]["value"] == 0.5
         progress = Progress(step=2, steps=9, epoch=1, epochs=5)
         reports.keep_all(database, running, [progress])
@@ -108,7 +109,7 @@ def test_all_jobs_are_followed_in_one_stream(client: httpx.Client) -> None:
     thread = threading.Thread(target=follow)
     thread.start()
     others = [submit(client), submit(client)]
-    thread.join(20)
+    thread.join(60)
     assert found[1:] == others
 
 
@@ -120,11 +121,10 @@ def test_an_open_stream_holds_no_connection_to_the_database(
     with following(client, f"/v1/jobs/{job}/events") as events:
         next(events)
         next(events)
-        for _ in range(100):
-            if pool.checkedout() == 0:
-                break
+        deadline = time.monotonic() + 60
+        while pool.checkedout() > 0:
+            assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert pool.checkedout() == 0
         changes.cancel(database, job)
         list(events)
 
@@ -154,7 +154,7 @@ _LOSE_LISTENER = text(
 
 def lose_listener(database: Database) -> None:
     """End the connection that hears of events, as soon as there is one."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     with database.autocommit() as connection:
         while connection.execute(_LOSE_LISTENER).scalars().all() != [True]:
             assert time.monotonic() < deadline, "nobody listens any more"
@@ -192,9 +192,9 @@ def test_a_stop_of_the_server_ends_its_streams(app: FastAPI) -> None:
             ended.set()
 
         threading.Thread(target=follow, daemon=True).start()
-        assert began.wait(10)
+        assert began.wait(60)
         app.state.normlab.wakeups.close()
-        assert ended.wait(10)
+        assert ended.wait(60)
 
 
 def test_an_event_is_sent_at_once_even_between_metrics(

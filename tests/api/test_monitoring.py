@@ -117,7 +117,7 @@ def test_the_request_that_submitted_a_job_is_named_in_every_line_about_it(
 
 
 def test_unwritten_results_count_from_when_the_oldest_came(database: Database) -> None:
-    ledger, lags = Ledger(database, None), Lags()  # type: ignore[arg-type]
+    ledger, lags = Ledger(database, None, None), Lags()  # type: ignore[arg-type]
     with lags.watching(ledger):
         assert lags.longest_s == 0
         ledger.take(Harvest())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -173,9 +172,7 @@ def test_a_stream_ends_when_its_reader_leaves_the_project(client: httpx.Client, 
         assert next(events).data
         gone = {"owner": "rhea"}
         client.delete("/v1/projects/red/members", params=gone).raise_for_status()
-        began = time.monotonic()
         list(events)
-    assert time.monotonic() - began < 10
     assert client.get(f"/v1/jobs/{team.job}", headers=team.headers["rhea"]).status_code == 404
 
 

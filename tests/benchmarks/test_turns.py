@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import multiprocessing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,20 +36,26 @@ def test_the_one_with_more_to_do_ends_alone(tmp_path: Path) -> None:
     assert file.read_text() == "abbbbb"
 
 
-def test_time_in_the_turns_of_others_and_before_the_start_is_not_counted() -> None:
-    def sleeping(before_s: float, each_s: float) -> Work:
+def test_time_in_the_turns_of_others_and_before_the_start_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = multiprocessing.get_context("fork").Value("d", 0.0)  # of all processes
+    clock = SimpleNamespace(perf_counter=lambda: now.value, process_time=lambda: now.value)
+    monkeypatch.setattr("benchmarks.turns.time", clock)
+
+    def working(before_s: float, each_s: float) -> Work:
         def work(turn: Turn) -> None:
-            time.sleep(before_s)
+            now.value += before_s
             turn.start()
             for _ in range(3):
-                time.sleep(each_s)
+                now.value += each_s
                 turn()
 
         return work
 
-    spent = in_turns({"short": sleeping(0.5, 0.0), "long": sleeping(0.0, 0.2)}, pieces=1)
-    assert spent["short"].wall_s < 0.5
-    assert spent["long"].wall_s >= 0.6
+    spent = in_turns({"short": working(0.5, 0.25), "long": working(0.0, 2.0)}, pieces=1)
+    assert (spent["short"].wall_s, spent["long"].wall_s) == (0.75, 6.0)
+    assert (spent["short"].cpu_s, spent["long"].cpu_s) == (0.75, 6.0)
 
 
 def test_a_process_that_fails_ends_the_measurement(capfd: pytest.CaptureFixture[str]) -> None:

@@ -95,12 +95,15 @@ def test_without_an_inspector_nothing_is_known(tmp_path: Path) -> None:
 
 
 def test_a_python_without_torch_is_not_tried_again_at_once(tmp_path: Path) -> None:
-    asking = Inspector(Settings(data_dir=tmp_path, job_python={"cpu": Path("/bin/false")}))
+    tries = tmp_path / "tries"
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho once >> {tries}\nexit 1\n")
+    python.chmod(0o700)
+    asking = Inspector(Settings(data_dir=tmp_path, job_python={"cpu": python}))
     assert asking.ask(JobSpec(normalizer="group")) is None
-    started = time.monotonic()
     assert asking.ask(JobSpec(normalizer="group")) is None
-    assert time.monotonic() - started < 0.5
     asking.close()
+    assert tries.read_text() == "once\n"
 
 
 def test_a_process_that_we_start_answers_and_ends_with_us(tmp_path: Path) -> None:
@@ -154,15 +157,17 @@ def test_a_model_that_takes_too_long_is_inspected_once(
         silent.listen()
         asking = inspector(tmp_path)
         assert asking.ask(JobSpec(normalizer="group")) is None
-        began = time.monotonic()
         assert asking.ask(JobSpec(normalizer="group", seed=1)) is None
-        assert time.monotonic() - began < 0.1
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):  # nobody asked a second time
+            silent.accept()
 
 
 def test_many_questions_do_not_occupy_as_many_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.inspector.ANSWER_WITHIN_S", 3.0)
+    monkeypatch.setattr("service.inspector.ANSWER_WITHIN_S", 600.0)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "socket"))
         silent.listen(AT_ONCE)
@@ -172,9 +177,7 @@ def test_many_questions_do_not_occupy_as_many_threads(
         for thread in threads:
             thread.start()
         connections = [silent.accept()[0] for _ in threads]
-        began = time.monotonic()
-        assert asking.ask(specs[0]) is None
-        assert time.monotonic() - began < 1
+        assert asking.ask(specs[0]) is None  # it would wait for ten minutes
         for connection in connections:
             connection.close()
         for thread in threads:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from normlab.events import (
     Metrics,
     Started,
 )
+from tests.processes import all_end
 from workers.job_order import CheckpointReference
 from workers.process import FreshLauncher, JobProcess, Launcher
 from workers.replicas import Word, last_word
@@ -93,16 +93,6 @@ def _session(checkpoint: CheckpointReference) -> Any:
     return torch.load(checkpoint.path, weights_only=True)["state"]["session"]
 
 
-def _all_gone(processes: list[psutil.Process], timeout_s: float = 10) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        left = [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-        if not left:
-            return True
-        time.sleep(0.01)
-    return False
-
-
 def _family(process: JobProcess) -> list[psutil.Process]:
     parent = psutil.Process(process.pid)
     return [parent, *parent.children()]
@@ -128,7 +118,7 @@ def test_a_killed_replica_ends_the_attempt_and_the_next_ends_with_the_same_numbe
     assert (failed.failure_kind, failed.retryable) == ("lost", True)
     assert "replica 1 of 2 died" in failed.message
     assert "SIGKILL" in failed.message
-    assert _all_gone(family)
+    assert all_end(family)
 
     # Resume from the first checkpoint of the whole run, in new processes with other addresses.
     first = _checkpoints(whole)[-1]
@@ -181,7 +171,7 @@ def test_replicas_asked_to_stop_write_a_checkpoint_and_give_the_reason(
     assert isinstance(last, Failed)
     assert (last.code, process.poll()) == ("job_cancelled", 0)
     assert len(family) == 3
-    assert _all_gone(family)
+    assert all_end(family)
 
 
 def test_sigterm_drains_all_replicas(warm: Launcher, tmp_path: Path) -> None:
@@ -202,10 +192,10 @@ def test_no_replica_outlives_its_job(how: str, warm: Launcher, tmp_path: Path) -
     family = _family(process)
     if how == "the parent is killed":
         family[0].kill()
-        assert _all_gone(family)
+        assert all_end(family)
     process.close()
     assert len(family) == 3
-    assert _all_gone(family)
+    assert all_end(family)
 
 
 def test_a_replica_without_enough_memory_fails_the_job_as_out_of_memory(

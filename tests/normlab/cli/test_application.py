@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, Iterator, cast
 
@@ -82,18 +81,15 @@ def test_every_command_that_answers_can_answer_in_json(
     assert "--json" in capsys.readouterr().out
 
 
-def test_help_is_quick_and_loads_nothing_heavy() -> None:
+def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; from normlab.cli.application import run; run(['--help']); "
         "print(sorted({'torch', 'numpy', 'pydantic', 'httpx', 'yaml'} & set(sys.modules)))"
     )
-    begun = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    seconds = time.perf_counter() - begun
     assert done.stdout.strip().splitlines()[-1] == "[]"
-    assert seconds < 5, "0.2 s on an idle machine; this bound only catches a mistake"
 
 
 @pytest.mark.parametrize(

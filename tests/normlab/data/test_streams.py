@@ -22,6 +22,7 @@ from normlab.specs.augmentations import Crop, Flip
 from normlab.specs.jobs import JobSpec
 from normlab.stored.indexes import index_of
 from tests.normlab.data.stored_pictures import WRITERS, write
+from tests.processes import has_ended
 
 SIZE = 8
 CROPS_AND_FLIPS = Augmenting(first=[Crop(pad=1), Flip()])
@@ -195,7 +196,7 @@ def test_readers_end_with_the_stream(tmp_path: Path) -> None:
         epochs(data)
         readers = set(psutil.Process().children()) - before
         assert len(readers) == 2
-    assert not [r for r in readers if r.is_running() and r.status() != psutil.STATUS_ZOMBIE]
+    assert all(map(has_ended, readers))
 
 
 def test_a_reader_that_dies_is_an_error_worth_another_attempt(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -48,19 +47,22 @@ def test_a_celery_worker_understands_the_ring(broker_url: str) -> None:
     doorbell = CeleryDoorbell(broker_url)
     doorbell.ring("cpu")
     with app.connection_for_read() as connection, connection.SimpleQueue("cpu") as queue:
-        message = queue.get(timeout=5)
+        message = queue.get(timeout=60)
         message.ack()
     doorbell.close()
     assert message.headers["task"] == "jobs.ring"
     assert message.payload[:2] == [[], {}]
 
 
-def test_a_ring_to_an_unreachable_broker_fails_silently_and_at_once(tmp_path: Path) -> None:
+def test_rings_to_an_unreachable_broker_fail_silently_and_one_of_them_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.jobs.doorbell._DEAF_S", 3600.0)
     doorbell = CeleryDoorbell(f"redis+socket://{tmp_path}/nobody.sock")
-    began = time.monotonic()
-    for _ in range(100):
-        doorbell.ring("cpu")
-    assert time.monotonic() - began < 2
+    with capture_logs() as logged:
+        for _ in range(100):
+            doorbell.ring("cpu")
+    assert [line["event"] for line in logged] == ["doorbell_failed"]
     assert "does not answer" in str(doorbell.trouble())
 
 

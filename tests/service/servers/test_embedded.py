@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import psycopg
@@ -25,6 +26,7 @@ from service.servers.children import end_leftover
 from service.servers.embedded import Servers
 from service.settings import Settings
 from service.store.database import Database, migrate
+from tests.processes import number_is_free
 from tests.service.work import claim, reap, series, submit
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
@@ -75,7 +77,7 @@ def test_servers_start_stop_and_keep_their_data(settings: Settings) -> None:
     _keep(servers, "from before")
     servers.stop()
     servers.stop()
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert all(map(number_is_free, pids))
     assert not Path(_socket(servers)).parent.exists()
     servers = embedded.start(settings)
     try:
@@ -107,7 +109,7 @@ def test_servers_that_outlived_their_starter_are_replaced(settings: Settings) ->
     servers = embedded.start(settings)
     try:
         assert left not in [server.process.pid for server in servers.started]
-        assert not psutil.pid_exists(left) or psutil.Process(left).status() == "zombie"
+        assert number_is_free(left)
         _keep(servers, "after")
     finally:
         servers.stop()
@@ -222,17 +224,23 @@ def test_killed_servers_are_restarted_under_running_clients(settings: Settings) 
         servers.stop()
 
 
-def test_a_server_that_keeps_ending_is_restarted_less_and_less_often(settings: Settings) -> None:
+def test_a_server_that_keeps_ending_is_restarted_less_and_less_often(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     servers = embedded.start(settings)
     try:
         redis_server = servers.started[-1]
-        redis_server.start = lambda: subprocess.Popen(["false"])
+        monkeypatch.setattr(redis_server, "_start", lambda: subprocess.Popen(["false"]))
         os.kill(redis_server.process.pid, signal.SIGKILL)
-        began = time.monotonic()
-        while time.monotonic() - began < 5:
-            servers.mend()
-            time.sleep(0.01)
-        assert 2 <= redis_server.starts <= 4
+        restarted_at = []
+        for second in range(10**9, 10**9 + 10):
+            redis_server.process.wait()
+            clock = SimpleNamespace(monotonic=lambda now=second: now)
+            with monkeypatch.context() as context:
+                context.setattr("service.servers.children.time", clock)
+                if servers.mend():
+                    restarted_at.append(second - 10**9)
+        assert restarted_at == [0, 2, 5, 9]  # after more than 0, 1, 2 and 3 seconds
     finally:
         servers.stop()
 
