@@ -16,6 +16,7 @@ from normlab.specs.dataset_contents import sha256
 from normlab.specs.jobs import JobSpec
 from normlab.specs.starting_weights import InitFrom
 from service.jobs.reading import unknown
+from service.results import weight_twins
 from service.store.database import Database
 from service.store.identity import parse_id
 from service.store.sight import IN_SIGHT, Sight, current
@@ -71,8 +72,12 @@ def weights_for(database: Database, spec: JobSpec, data_root: Path, jobs: Path) 
     if start.file is not None:
         return str((data_root / start.file).absolute())
     with database.autocommit() as connection:
-        values = {"name": NAME, "sha256": start.sha256, **current().values}
-        paths = [jobs / path for path in connection.execute(_OF_CONTENT, values).scalars()]
+        if start.twin is not None:
+            places = weight_twins.places(connection, spec, NAME)
+        else:
+            values = {"name": NAME, "sha256": start.sha256, **current().values}
+            places = list(connection.execute(_OF_CONTENT, values).scalars())
+    paths = [jobs / place for place in places]
     there = next((path for path in paths if path.is_file()), None)
     if there is None:
         looked = ", ".join(map(str, paths)) or "no job has such"
