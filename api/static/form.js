@@ -130,6 +130,7 @@ function partOf(box) {
 function show(input, value) {
   if (value === undefined) return;
   if (input.type === "checkbox") input.checked = value;
+  else if (input.dataset.type === "object" && value !== null) input.value = JSON.stringify(value);
   else input.value = value === null ? "" : Array.isArray(value) ? value.join(", ") : value;
 }
 
@@ -147,6 +148,9 @@ export function valueOf(input) {
   }
   if (input.dataset.type === "list") {
     return text.split(",").map((part) => part.trim()).filter(Boolean).map((part) => (Number.isFinite(Number(part)) ? Number(part) : part));
+  }
+  if (input.dataset.type === "object") {
+    try { return JSON.parse(text); } catch { return text; }
   }
   return text;
 }

@@ -16,6 +16,7 @@ from normlab.specs.dataset_contents import sha256
 from normlab.specs.jobs import JobSpec
 from normlab.specs.starting_weights import InitFrom
 from service.jobs.reading import unknown
+from service.results import weight_twins
 from service.storage.store import StoredFile
 from service.store.database import Database
 from service.store.identity import parse_id
@@ -68,8 +69,11 @@ def weights_for(
     if start.file is not None:
         return str((data_root / start.file).absolute())
     with database.autocommit() as connection:
-        values = {"name": NAME, "sha256": start.sha256, **current().values}
-        stored = [StoredFile(*row) for row in connection.execute(_OF_CONTENT, values)]
+        if start.twin is not None:
+            stored = weight_twins.stored(connection, spec, NAME)
+        else:
+            values = {"name": NAME, "sha256": start.sha256, **current().values}
+            stored = [StoredFile(*row) for row in connection.execute(_OF_CONTENT, values)]
     looked = []
     for file in stored:
         try:
