@@ -3,14 +3,15 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-EXTRAS := train,server,local,study,test,docs,dev
+AUDIT := .venv-audit
+EXTRAS := train,server,local,slurm,tracing,study,test,chart,docs,dev
 SEED ?= 7
 FAULTS ?= 100
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check docs format bench bench-norms bench-threads bench-diagnostics \
-	bench-calibration bench-api bench-page bench-studies bench-plugins bench-packs bench-stream bench-zoo drill mlflow \
+.PHONY: help install demo test check audit sbom pin check-pins docs format bench bench-norms bench-threads bench-diagnostics \
+	bench-calibration bench-api bench-page bench-studies bench-scale bench-plugins bench-packs bench-stream bench-zoo drill mlflow \
 	test-compose test-cuda test-py38 test-zoo \
 	reproduce constraints hooks clean
 
@@ -44,6 +45,29 @@ check: install
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
+
+$(AUDIT)/.installed:
+	"$(PYTHON)" -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet pip-audit==2.10.1 cyclonedx-bom==7.5.0
+	@touch $@
+
+## Look up the pinned packages among known vulnerabilities (says so where no service answers).
+audit: $(AUDIT)/.installed
+	$(AUDIT)/bin/python .ci/audit.py $(AUDIT)/bin/pip-audit constraints.txt
+
+## List all packages of .venv with versions, licences and hashes, in dist/sbom.json (CycloneDX).
+sbom: install $(AUDIT)/.installed
+	@mkdir -p dist
+	$(AUDIT)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	  --output-format JSON --output-file dist/sbom.json $(PY)
+
+## Pin the base images of the containers by digest, as the registries know them now.
+pin: install
+	$(PY) docker/pin.py
+
+## Refuse base images without a digest, as before a release.
+check-pins: install
+	$(PY) docker/pin.py --check
 
 ## Build the documentation as a site in .site/, with strict links.
 docs: install
@@ -95,6 +119,10 @@ bench-page: install
 bench-studies: install
 	$(PY) -m benchmarks.large_study
 
+## Measure a store of 1,000,000 jobs against one of 10,000, and 200 workers (about 20 minutes, 8 GB).
+bench-scale: install
+	$(PY) -m benchmarks.scale $(ARGS)
+
 ## Measure what plugins cost: a layer on the engine, the start of a stack, a submission.
 bench-plugins: install
 	$(PY) -m benchmarks.plugins
@@ -111,9 +139,9 @@ bench-stream: install
 mlflow: install
 	$(PY) -m benchmarks.peer_mlflow
 
-## Inject random faults and check that no job is lost or run twice (SEED=7 FAULTS=100).
+## Inject random faults and check that no job is lost or run twice (SEED=7 FAULTS=100; BUCKET=1: files in a bucket).
 drill: install
-	$(PY) -m tests.drill --seed $(SEED) --faults $(FAULTS)
+	$(PY) -m tests.drill --seed $(SEED) --faults $(FAULTS) $(if $(BUCKET),--bucket)
 
 ## Build the images, start the compose stack, submit a job from the host (skips without Docker).
 test-compose: install

@@ -13,10 +13,8 @@ from typing import Any, Iterator
 import torch
 from torch import nn
 
-from normlab.specs.costs import convolution_products
+from normlab.specs.costs import FEW_PRODUCTS, convolution_products
 from normlab.specs.jobs import JobSpec
-
-_FEW_PRODUCTS = 0.75e6  # of a convolution: with 1.5e6 both take as long for a narrow network
 
 _torch: Any = torch._C  # the public switch warns about devices that are not there
 
@@ -28,7 +26,7 @@ def suit(model: nn.Module, spec: JobSpec) -> bool:
     The specification and the network alone decide, so that every attempt computes the same bits.
     """
     products = convolution_products(spec)
-    if products is None or products > _FEW_PRODUCTS or spec.precision != "float32":
+    if products is None or products > FEW_PRODUCTS or spec.precision != "float32":
         return False
     return all(  # torch's own form takes one group after another
         layer.groups == 1 for layer in model.modules() if isinstance(layer, nn.modules.conv._ConvNd)

@@ -125,10 +125,11 @@ class TorchSession:
             self.model.train(training)
 
     def _accumulate(self, x: Tensor, y: Tensor) -> StepResult:
-        parts = self._spec.gradient_accumulation
-        loss, correct = self._backward(x[: self._spec.batch_size], y[: self._spec.batch_size])
+        parts, size = self._spec.gradient_accumulation, self._spec.batch_size
+        first = (x, y) if len(x) <= size else (x[:size], y[:size])  # a view takes time, too
+        loss, correct = self._backward(*first)
         for i in range(1, parts):
-            part = slice(i * self._spec.batch_size, (i + 1) * self._spec.batch_size)
+            part = slice(i * size, (i + 1) * size)
             part_loss, part_correct = self._backward(x[part], y[part])
             loss, correct = loss + part_loss, correct + part_correct
         return StepResult(loss, correct, self._task.predictions(y))

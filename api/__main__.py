@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import sys
@@ -14,6 +15,7 @@ from normlab.errors import NormlabError
 from normlab.host.private_files import keep_private
 from service.journal import configure
 from service.settings import Settings
+from service.traces import exported
 
 
 def main() -> int:
@@ -24,7 +26,7 @@ def main() -> int:
         settings = Settings.from_env()
         configure(settings.log_level, settings.secrets)
         tls = tls_files(settings.tls_cert, settings.tls_key)
-        app = create_app(settings)
+        app = create_app(settings, traces=exported("normlab-api", os.environ))
     except NormlabError as e:
         print(f"normlab: {e}", file=sys.stderr)
         return 2

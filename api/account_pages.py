@@ -17,6 +17,7 @@ from api.root_path import root_of
 from api.routes.limits import limits_of
 from api.state import State, StateDep
 from normlab.errors import Forbidden, Unauthorized
+from normlab.presentation.sizes import size
 from normlab.records.access import TokenRecord
 from normlab.records.limits import LimitRecord
 from service.store import audit, sessions, token_changes
@@ -25,6 +26,15 @@ router = APIRouter()
 
 _SECTION = "/account"
 _PAGE_SIZE = 100
+_LIMIT_WORDS = {
+    "queued": "jobs that wait",
+    "running": "jobs that run",
+    "devices": "devices in use",
+    "device_hours_per_month": "device hours this month (UTC)",
+    "storage_bytes": "storage: files, curves, logs",
+    "priority": "highest priority",
+    "requests_per_minute": "requests a minute with one token",
+}
 
 
 @router.get("/login")
@@ -88,6 +98,8 @@ def show_account(request: Request, reader: ReaderDep, state: StateDep) -> Respon
         tokens=[token for token in found.tokens if token.state == "active"],
         may_end=lambda token: _allows_no_more(token, reader),
         limits=_limits(state, reader),
+        limit_words=_LIMIT_WORDS,
+        limit_number=lambda what, n: size(n) if what == "storage_bytes" else f"{n:.10g}",
         section=_SECTION,
     )
 

@@ -10,6 +10,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import HTTPConnection
 
 from api.callers import Caller, Callers, Credential, Standing
+from api.rate_headers import RATE
 from api.state import StateDep
 from api.things import Thing
 from normlab.errors import Forbidden, Unauthorized
@@ -40,7 +41,10 @@ async def identify(request: HTTPConnection, callers: Callers) -> Caller:
     sight.look_with(caller.sight)
     if not request.scope.get(_COUNTED):  # the gate and a route identify the caller of a body
         request.scope[_COUNTED] = True
-        callers.count(caller, credential)
+        stand = callers.count(caller, credential)
+        if stand is not None:
+            request.scope[RATE] = stand
+            stand.check()
     return caller
 
 

@@ -56,9 +56,8 @@ def loops(state: State) -> Iterator[None]:
     }
     compactor = Compactor(state.database, failed=failures.labels("compactor").inc)
     adding_up = AddingUp(state.database, failures.labels("adding_up").inc)
-    purger = Purger(
-        state.database, settings.jobs, settings.trash_days, failures.labels("purger").inc
-    )
+    purger = Purger(state.database, state.files, settings.trash_days, failures.labels("purger").inc)
+    announcement = Announcement(state.database, storage=settings.bucket)
     running = [
         Loop("relay", _counted(state, "relay", relay.round), min(_RELAY_S, settings.ring_s)),
         Loop("reaper", _counted(state, "reaper", reaper.round), settings.reap_s),
@@ -66,7 +65,7 @@ def loops(state: State) -> Iterator[None]:
         Loop("compactor", _counted(state, "compactor", compactor.round), _COMPACT_S),
         Loop("adding_up", _counted(state, "adding_up", adding_up.round), _COMPACT_S),
         Loop("plugins", _counted(state, "plugins", state.plugins.record), _PLUGINS_S),
-        Loop("release", Announcement(state.database).round, _RELEASE_S),
+        Loop("release", announcement.round, _RELEASE_S),
         Loop("purger", _counted(state, "purger", purger.round), _PURGE_S),
         *_webhooks(state),
         Loop("trimmer", _counted(state, "trimmer", partial(_trim, state)), _TRIM_S),

@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 
-from api.rates import Rates
+from api.rates import Rates, Stand
 from api.strangers import Strangers
 from normlab.errors import Forbidden, ServiceUnavailable, Unauthorized
 from normlab.records.projects import DEFAULT, Role
@@ -89,11 +89,13 @@ class Caller:
             return False
         return projects.RANKS[held] >= projects.RANKS[role]
 
+    def may_change(self, owner: str, project: str) -> bool:
+        """Return whether it may change what *owner* added to *project*."""
+        return (owner == self.owner and self.may("submit", project)) or self.may("admin", project)
+
     def check_may_change(self, owner: str, project: str, what: str) -> None:
         """Raise unless this caller may change *what*, which *owner* added to *project*."""
-        if owner == self.owner and self.may("submit", project):
-            return
-        if not self.may("admin", project):
+        if not self.may_change(owner, project):
             raise Forbidden(
                 f"{what} belongs to {owner!r} and this token to {self.owner!r}, whose role in "
                 f"project {project!r} is {self.roles.get(project)!r}; its owner with the role "
@@ -153,12 +155,12 @@ class Callers:
         self._known[credential] = (now + min(self._keep_s, left_s), caller)
         return caller
 
-    def count(self, caller: Caller, credential: Credential) -> None:
-        """Count a request of *caller*; raise TooManyRequests if it makes too many."""
-        if caller.per_minute is not None:
-            # a browser's sessions share the rate of their token
-            key = caller.token or credential
-            self._rates.take(key, caller.owner, caller.per_minute)
+    def count(self, caller: Caller, credential: Credential) -> Stand | None:
+        """Count a request of *caller*; return how it stands, or None if it has no limit."""
+        if caller.per_minute is None:
+            return None
+        # a browser's sessions share the rate of their token
+        return self._rates.take(caller.token or credential, caller.owner, caller.per_minute)
 
     def forget(self) -> None:
         """Empty the cache, because a token, a session or a role has just ended."""

@@ -123,6 +123,7 @@ def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
                 *_fields(CheckpointSpec, "checkpoint"),
                 *_fields(LoadingSpec, "loading"),
                 *_fields(InitFrom, "init_from"),
+                _twin(),
             ),
             open=False,
         ),
@@ -215,6 +216,14 @@ def _average() -> Iterator[FormField]:
 
 def _fields(model: type[BaseModel], prefix: str) -> tuple[FormField, ...]:
     return tuple(FormField(f"{prefix}.{o.name}", o) for o in options(model))
+
+
+def _twin() -> FormField:
+    """The one field of the form that is an object, because its keys are paths of the job."""
+    about = InitFrom.model_fields["twin"].description or ""
+    return FormField(
+        "init_from.twin", OptionRecord(name="twin", type="object", nullable=True, description=about)
+    )
 
 
 def _job_fields(names: Iterable[str]) -> tuple[FormField, ...]:

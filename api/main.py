@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -13,11 +14,13 @@ from api import (
     account_pages,
     errors,
     inside_pages,
+    label_pages,
     pages,
     project_pages,
     rendering,
     run_pages,
     study_pages,
+    usage_pages,
 )
 from api.auth import things_of
 from api.background import loops
@@ -29,6 +32,7 @@ from api.gate import Gate
 from api.hosts import AllowedHosts, allowed_hosts
 from api.limits import BodyLimit
 from api.measures import Measures, RequestTimer
+from api.rate_headers import RateHeaders
 from api.ringing import Ringer
 from api.root_path import RootPath
 from api.routes import ROUTERS, health
@@ -48,10 +52,16 @@ from service.plugins.operators import OperatorPlugins
 from service.plugins.uploads import Uploads
 from service.results.weight_sources import WeightSources
 from service.settings import Settings
+from service.storage.opening import open_store
 from service.store import audit
 from service.store.database import Database
 from service.store.write_probe import WriteProbe
+from service.traces import Traces
 
+_PAGES = (
+    pages, label_pages, run_pages, inside_pages, study_pages, account_pages, project_pages,
+    usage_pages,
+)  # fmt: skip
 _DESCRIPTION = """
 Train networks with different normalization layers, on CPUs, GPUs and IPUs, and compare them.
 
@@ -61,20 +71,23 @@ with a stable `code` and, for each field that is wrong, the rule that it breaks.
 """
 
 
-def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, doorbell: Doorbell | None = None, traces: Traces | None = None
+) -> FastAPI:
     """
     Make the application.
 
     Args:
         settings: `database_url` must be set; `normlab up` sets it.
         doorbell: for tests; otherwise that of `settings.broker_url`.
+        traces: takes the spans of requests; None: they are not traced.
     """
     state = _state(settings, doorbell)
     app = FastAPI(
         title="normlab",
         version=__version__,
         description=_DESCRIPTION,
-        lifespan=_lifespan(state),
+        lifespan=_lifespan(state, traces),
         docs_url=None,  # the framework's pages load scripts from other servers
         redoc_url=None,
     )
@@ -82,15 +95,16 @@ def create_app(settings: Settings, doorbell: Doorbell | None = None) -> FastAPI:
     # The last one added is the first to handle a request
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Gate, callers=state.callers)
+    app.add_middleware(RateHeaders)
     app.add_middleware(AllowedHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))
-    app.add_middleware(RequestTimer, measures=state.measures)
+    app.add_middleware(RequestTimer, measures=state.measures, traces=traces)
     app.add_middleware(RootPath, root=settings.root_path)
     app.add_middleware(Forwarded, trusted_hosts=settings.trusted_proxies)
     errors.install(app, page=rendering.error_page)
     for router in ROUTERS:
         app.include_router(router, prefix="/v1", dependencies=[Depends(things_of)])
     app.include_router(health.router)
-    for of_pages in (pages, run_pages, inside_pages, study_pages, account_pages, project_pages):
+    for of_pages in _PAGES:
         app.include_router(of_pages.router, include_in_schema=False)
     app.mount("/static", rendering.Static(), name="static")
     app.openapi = lambda: describe(app, settings.root_path)  # type: ignore[method-assign]
@@ -104,7 +118,8 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
     # one more, for a statement that is being cancelled
     reads_at_once = costly.at_once + tables.at_once + 1
     doorbell = doorbell or make_doorbell(settings.broker_url)
-    inspector = Inspector(settings, partial(plugin_store.source_of, database))
+    source_of = partial(plugin_store.source_of, database)
+    inspector = Inspector(settings, source_of, settings.for_code(os.environ))
     measures = Measures()
     measures.registry.register(StoreCollector(database))
     return State(
@@ -134,13 +149,18 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
         uploads=Uploads(database, inspector),
         admission=Admission(database, settings, inspector),
         write_probe=WriteProbe(database),
+        files=open_store(settings),
     )
 
 
-def _lifespan(state: State) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    state: State, traces: Traces | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            if traces is not None:
+                stack.callback(traces.close)
             stack.callback(state.database.close)
             stack.callback(state.reads.close)
             stack.callback(state.inspector.close)

@@ -11,7 +11,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.root_path import inner_path
+from api.tracing import trace_of
 from service.requests import answering
+from service.traces import Traces
 
 REQUEST_ID = "normlab.request"
 """The key of the request's id in its scope."""
@@ -70,9 +72,10 @@ class RequestTimer:
     and logged with that id, even if it interrupts a response that has begun.
     """
 
-    def __init__(self, app: ASGIApp, measures: Measures) -> None:
+    def __init__(self, app: ASGIApp, measures: Measures, traces: Traces | None = None) -> None:
         self.app = app
         self.measures = measures
+        self.traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and record when and how it is answered."""
@@ -83,20 +86,25 @@ class RequestTimer:
         request = uuid4().hex
         scope[REQUEST_ID] = request
         answered = False
+        trace = trace_of(self.traces, scope, request)
 
         async def timed(message: Message) -> None:
             nonlocal answered
             if message["type"] == "http.response.start":
                 answered = True
                 self._observe(scope, message["status"], began)
+                if trace is not None:
+                    trace.answered(scope["method"], _pattern(scope), message["status"])
                 MutableHeaders(scope=message)["X-Request-Id"] = request
             await send(message)
 
-        with answering(request):
+        with answering(request, None if trace is None else trace.header):
             try:
                 await self.app(scope, receive, timed)
             except Exception as e:
                 self._failed(scope, e, began, answered)
+                if trace is not None and not answered:
+                    trace.answered(scope["method"], _pattern(scope), 500)
                 raise
 
     def _observe(self, scope: Scope, status: int, began: float) -> None:

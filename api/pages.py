@@ -57,7 +57,8 @@ class ListQuery:
         several = {k: (v,) for k, v in self.given.items() if k in ("state", "device", "normalizer")}
         single = {k: self.given.get(k) for k in ("study", "owner", "project", "name")}
         where, trash = self.given.get("filter"), "trash" in self.given
-        return JobFilters(**several, **single, where=where, trash=trash)  # type: ignore[arg-type]
+        archived = "archived" in self.given
+        return JobFilters(**several, **single, where=where, trash=trash, archived=archived)  # type: ignore[arg-type]
 
     def link(self, cursor: str | None) -> str:
         """Return the URL of this list at *cursor*."""
@@ -130,6 +131,7 @@ def show_job(job: str, request: Request, reader: ReaderDep, state: StateDep) -> 
     comparable = [other for other in others if other.id != detail.id]
     values: dict[str, Any] = {"others": comparable, "section": "/jobs"}
     values["beginnings"] = beginnings(detail)
+    values["may_label"] = reader.may_change(detail.owner, detail.project)
     return render(request, "job.html", reader, job=detail, **values)
 
 

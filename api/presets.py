@@ -1,4 +1,4 @@
-"""Where a job form can start: the recipes that come with normlab."""
+"""Where the forms can start: the recipes and the claims that come with normlab."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import normlab
+from normlab.claims.claim import load_claims
 from normlab.errors import NotFound
 from normlab.specs.jobs import JobSpec
 from normlab.specs.written import parse
@@ -28,3 +29,26 @@ def recipe(name: str) -> dict[str, Any]:
     if text is None:
         raise NotFound(f"there is no recipe {name!r}; there are {', '.join(recipes())}")
     return JobSpec.model_validate(parse(text, name)).model_dump(mode="json")
+
+
+@cache
+def claims() -> dict[str, str]:
+    """Return the title of each claim by its key."""
+    return {key: claim.title for key, claim in load_claims().items()}
+
+
+def study_of(*, claim: str | None, recipe_name: str | None) -> dict[str, Any] | None:
+    """
+    Return the study that a form starts from: that of a claim, or one whose base is a recipe.
+
+    Raises:
+        NotFound: there is none of this name.
+    """
+    if claim:
+        if claim not in claims():
+            raise NotFound(f"there is no claim {claim!r}; there are {', '.join(claims())}")
+        return load_claims()[claim].study.model_dump(mode="json", exclude_defaults=True)
+    if recipe_name:
+        axes = [{"normalizer": ["batch", "group"]}]
+        return {"name": recipe_name, "base": recipe(recipe_name), "axes": axes, "seeds": [0, 1]}
+    return None

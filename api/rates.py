@@ -20,6 +20,46 @@ class _Bucket:
     filled_at: float
 
 
+@dataclass(frozen=True)
+class Stand:
+    """
+    What a token may still ask for.
+
+    Args:
+        most: requests that an idle token may make at once.
+        left: of these now.
+        full_s: until they are all there again.
+        wait_s: until this request may be repeated, in whole seconds; None: it is one of them.
+    """
+
+    owner: str
+    per_minute: int
+    most: float
+    left: float
+    full_s: float
+    wait_s: int | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the header fields of draft-ietf-httpapi-ratelimit-headers-10."""
+        most = int(self.most)
+        window_s = math.ceil(most * 60 / self.per_minute)
+        return {
+            "RateLimit-Policy": f'"requests";q={most};w={window_s}',
+            "RateLimit": f'"requests";r={int(self.left)};t={math.ceil(self.full_s)}',
+        }
+
+    def check(self) -> None:
+        """Raise TooManyRequests if there were too many."""
+        if self.wait_s is not None:
+            raise TooManyRequests(
+                f"a token of {self.owner!r} may make {self.per_minute} requests a minute, and made "
+                f"more; wait {self.wait_s} s, follow events instead of asking again, or have an "
+                "admin raise it (normlab limits set)",
+                self.wait_s,
+            )
+
+
 class Rates:
     """
     Lets each token make so many requests a minute, in this process.
@@ -32,8 +72,8 @@ class Rates:
         self._now = now
         self._buckets: OrderedDict[object, _Bucket] = OrderedDict()
 
-    def take(self, key: object, owner: str, per_minute: int) -> None:
-        """Count a request with *key*; raise TooManyRequests if there were too many."""
+    def take(self, key: object, owner: str, per_minute: int) -> Stand:
+        """Count a request with *key*, unless there were too many; return how it stands now."""
         per_s = per_minute / 60
         most = max(1.0, per_s * _BURST_S)
         now = self._now()
@@ -43,15 +83,8 @@ class Rates:
         self._buckets[key] = bucket  # the last one used is the last one forgotten
         while len(self._buckets) > _REMEMBERED:
             self._buckets.popitem(last=False)
-        if bucket.left < 1:
-            raise _refusal(owner, per_minute, math.ceil((1 - bucket.left) / per_s))
-        bucket.left -= 1
-
-
-def _refusal(owner: str, per_minute: int, wait_s: int) -> TooManyRequests:
-    return TooManyRequests(
-        f"a token of {owner!r} may make {per_minute} requests a minute, and made more; wait "
-        f"{wait_s} s, follow events instead of asking again, or have an admin raise it (normlab "
-        "limits set)",
-        wait_s,
-    )
+        wait_s = None if bucket.left >= 1 else math.ceil((1 - bucket.left) / per_s)
+        if wait_s is None:
+            bucket.left -= 1
+        full_s = (most - bucket.left) / per_s
+        return Stand(owner, per_minute, most, bucket.left, full_s, wait_s)

@@ -20,6 +20,7 @@ from service.jobs.doorbell import Doorbell
 from service.plugins.operators import OperatorPlugins
 from service.plugins.uploads import Uploads
 from service.settings import Settings
+from service.storage.store import Store
 from service.store.database import Database
 from service.store.write_probe import WriteProbe
 
@@ -48,6 +49,8 @@ class State:
     uploads: Uploads
     admission: Admission
     write_probe: WriteProbe
+    files: Store
+    """Of jobs."""
 
 
 async def _state(request: Request) -> State:

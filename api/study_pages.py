@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from api import presets
 from api.auth import ReaderDep
 from api.costly import costly, load_for_tables
 from api.decision_charts import chart
@@ -30,9 +31,12 @@ def show_studies(
     state: StateDep,
     cursor: str | None = None,
     project: str | None = None,
+    archived: bool = False,
 ) -> Response:
-    """Show the list of studies."""
-    page = studies.list_studies(state.reads, cursor, _PAGE_SIZE, project=project or None)
+    """Show the list of studies, or of archived ones."""
+    page = studies.list_studies(
+        state.reads, cursor, _PAGE_SIZE, project=project or None, archived=archived
+    )
     return render(
         request,
         "studies.html",
@@ -40,6 +44,7 @@ def show_studies(
         page=page,
         cursor=cursor,
         project=project,
+        archived=archived,
         projects=reader.projects(project),
         section=_SECTION,
     )
@@ -48,16 +53,24 @@ def show_studies(
 @router.get("/studies/new")
 @costly
 def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Response:
-    """Show the study form, filled in from the study that *from* names."""
-    origin = request.query_params.get("from")
+    """Show the study form, filled in from the study that *from* names, a *claim* or a *recipe*."""
+    asked = request.query_params
+    origin, claim, recipe = (asked.get(name) for name in ("from", "claim", "recipe"))
     found = studies.get(state.reads, origin, 0) if origin else None
+    start = found.spec.model_dump(mode="json", exclude_defaults=True) if found else None
+    if start is None:
+        start = presets.study_of(claim=claim, recipe_name=recipe)
     return render(
         request,
         "new_study.html",
         reader,
         groups=job_form(),
         paths=paths(),
-        spec=found.spec.model_dump(mode="json") if found else None,
+        spec=start,
+        origin=found.name if found else None,
+        claims=presets.claims(),
+        recipes=list(presets.recipes()),
+        preset=f"claim={claim}" if claim else f"recipe={recipe}" if recipe else "",
         project=found.project if found else None,
         targets=reader.targets,
         section=_SECTION,
@@ -77,6 +90,7 @@ def show_study(study: str, request: Request, reader: ReaderDep, state: StateDep)
         "study.html",
         reader,
         study=detail,
+        may_label=reader.may_change(detail.owner, detail.project),
         metric=headline_of(detail.spec.base),
         after=after,
         decision=decision,

@@ -7,19 +7,15 @@ import os
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict
 
-from accelerators import open_accelerator
-from accelerators.packs import Member, fit_pack
 from benchmarks.options import at_least_one, parser_of
+from benchmarks.pack_runs import alone, together
 from benchmarks.table import show
 from normlab.specs.jobs import JobSpec
-from normlab.training.checkpoints import CheckpointFolder
-from normlab.training.loop import fit
-from normlab.training.reporting import SilentReporter
 
 NAME = "pack_equivalence"
-KINDS = ("batch", "group", "online")
+KINDS = ("batch", "group", "layer", "online", "switchable", "meta", "topk_batch")
 MARGIN = 0.005  # of a mean difference: a tenth of what studies of normalizers call an effect
 _Z = 1.645  # two one-sided tests at 5%
 
@@ -27,7 +23,7 @@ _Z = 1.645  # two one-sided tests at 5%
 def main() -> int:
     """Compare each kind, and return 1 unless all are equivalent."""
     parser = parser_of(__doc__)
-    parser.add_argument("--kinds", nargs="*", default=list(KINDS), help="batch, group, online")
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), help=", ".join(KINDS))
     parser.add_argument("--seeds", type=at_least_one, default=100, help="%(default)s by default")
     parser.add_argument("--members", type=at_least_one, default=20, help="of a pack: %(default)s")
     parser.add_argument("--epochs", type=at_least_one, default=2, help="%(default)s by default")
@@ -46,17 +42,17 @@ def main() -> int:
 def _row(kind: str, seeds: int, members: int, epochs: int) -> Dict[str, Any]:
     specs = [_spec(kind, seed, epochs) for seed in range(seeds)]
     with tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder:
-        alone = [_alone(spec, Path(folder)) for spec in specs]
+        single = [one.accuracy for one in alone(specs, Path(folder))]
         parts = [specs[i : i + members] for i in range(0, seeds, members)]
-        packed = [value for part in parts for value in _together(part, Path(folder))]
-    differences = [b - a for a, b in zip(alone, packed)]
+        packed = [one.accuracy for part in parts for one in together(part, Path(folder))]
+    differences = [b - a for a, b in zip(single, packed)]
     mean = statistics.fmean(differences)
     error = statistics.stdev(differences) / math.sqrt(seeds)
     return {
         "kind": kind,
-        "alone": statistics.fmean(alone),
+        "alone": statistics.fmean(single),
         "packed": statistics.fmean(packed),
-        "sd over seeds": statistics.stdev(alone),
+        "sd over seeds": statistics.stdev(single),
         "equal to the sample": sum(d == 0 for d in differences),
         "mean difference": mean,
         "90% half width": _Z * error,
@@ -79,26 +75,6 @@ def _spec(kind: str, seed: int, epochs: int) -> JobSpec:
             "seed": seed,
         }
     )
-
-
-def _alone(spec: JobSpec, folder: Path) -> float:
-    checkpoints = CheckpointFolder(folder / f"alone-{spec.seed}", spec.fingerprint())
-    device = open_accelerator("cpu", spec, 1)
-    summary = fit(spec, device, SilentReporter(), checkpoints, folder, lambda: None)
-    return float(summary["val/accuracy"])
-
-
-def _together(specs: Sequence[JobSpec], folder: Path) -> List[float]:
-    members = [
-        Member(
-            spec,
-            SilentReporter(),
-            CheckpointFolder(folder / f"packed-{spec.seed}", spec.fingerprint()),
-            lambda: None,
-        )
-        for spec in specs
-    ]
-    return [float(ended["val/accuracy"]) for ended in fit_pack(members, folder)]
 
 
 if __name__ == "__main__":

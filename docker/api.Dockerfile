@@ -7,7 +7,7 @@ WORKDIR /app
 
 # The dependencies are in a separate layer, so that a change of the code does not download them again.
 COPY pyproject.toml constraints.txt docker/requirements.py ./
-RUN python requirements.py server study > requirements.txt \
+RUN python requirements.py server study tracing > requirements.txt \
     && python -m pip install -r requirements.txt -c constraints.txt
 
 # Everything that .dockerignore does not exclude: the contents of the wheel.

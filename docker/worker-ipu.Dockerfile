@@ -10,7 +10,7 @@ COPY pyproject.toml constraints.txt docker/requirements.py docker/job-python-ipu
 # Ubuntu 20.04 has no Python 3.11, so uv installs a standalone build. It needs no torch, because it only supervises.
 RUN python3 -m pip install uv \
     && python3 -m uv venv --seed --python 3.11 /opt/supervisor \
-    && /opt/supervisor/bin/python requirements.py server > requirements.txt \
+    && /opt/supervisor/bin/python requirements.py server tracing > requirements.txt \
     && /opt/supervisor/bin/python -m pip install -r requirements.txt -c constraints.txt
 
 # The SDK's Python keeps torch 2.0.1, because PopTorch is built for it.

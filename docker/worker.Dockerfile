@@ -8,7 +8,7 @@ WORKDIR /app
 
 # The dependencies are in a separate layer, so that a change of the code does not download them again.
 COPY pyproject.toml constraints.txt docker/requirements.py ./
-RUN python requirements.py train server > requirements.txt \
+RUN python requirements.py train server tracing > requirements.txt \
     && PIP_EXTRA_INDEX_URL="$TORCH_INDEX" PIP_RETRIES=2 \
        python -m pip install -r requirements.txt -c constraints.txt
 

@@ -20,6 +20,7 @@
         ├── LossNotFinite      the loss became NaN or infinite
         ├── CheckpointUnusable a checkpoint is corrupt, or of another spec
         ├── StorageFull        no space left where results are written
+        ├── StorageAway        the bucket of results did not answer for too long
         ├── JobStopped         somebody asked the job to stop
         │   ├── JobCancelled   its owner does not want it any more
         │   ├── JobTimedOut    its time limit passed
@@ -201,6 +202,14 @@ class StorageFull(JobError):
     """No space is left where checkpoints and results are written."""
 
     code = "storage_full"
+    retryable = True
+    failure_kind = "storage"
+
+
+class StorageAway(JobError):
+    """The bucket that results are stored in did not answer for too long."""
+
+    code = "storage_away"
     retryable = True
     failure_kind = "storage"
 

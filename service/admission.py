@@ -19,7 +19,7 @@ from service.inspector import Inspector
 from service.jobs import workers
 from service.jobs.placement import Estimate, Placement, place, too_large
 from service.plugins import abilities
-from service.results import continuing, norm_sources
+from service.results import continuing, norm_sources, weight_twins
 from service.settings import Settings
 from service.store.database import Database
 
@@ -61,6 +61,7 @@ class Admission:
         found = found or self._engine_problems(spec)
         found = found or self._library_problems(spec) or (memory or self._memory_problems)(spec)
         found += norm_sources.problems(self._database, spec)
+        found += weight_twins.problems(self._database, spec)
         return found + continuing.problems(self._database, spec)
 
     def admit(self, spec: JobSpec, memory_bytes: int = 0) -> Placement:

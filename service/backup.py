@@ -18,6 +18,7 @@ from normlab.errors import InvalidSpec, NormlabError, ServiceUnavailable
 from normlab.host.locks import held, is_held
 from normlab.host.private_files import keep_private
 from normlab.stacks.running import LOCK_NAME
+from service.backups.elsewhere import refuse_elsewhere
 from service.backups.manifest import Manifest
 from service.backups.restoring import restore
 from service.backups.writing import check_backup, write_backup
@@ -52,6 +53,7 @@ def _do(verb: str, path: Path, settings: Settings) -> Manifest:
         return restore(path, settings, progress)
     if verb == "check":
         return check_backup(path, progress)
+    refuse_elsewhere(settings.storage)
     with _database_of(settings) as url:
         return write_backup(url, settings.data_dir.absolute(), path, progress)
 

@@ -19,6 +19,7 @@ from normlab.host.limits import free_disk_bytes
 from normlab.stacks.checks import SET_CLOCKS, Finding
 from service.servers.servers_file import read_servers
 from service.settings import Settings
+from service.storage.opening import open_store
 from service.store.database import Database, revisions
 from service.store.releases import refusal, served
 
@@ -35,6 +36,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Check everything that *settings* name."""
     yield from _extras(settings)
     yield _disk(settings)
+    yield _storage(settings)
     yield _data_root(settings)
     yield _job_python(settings)
     yield from _servers(settings)
@@ -58,6 +60,16 @@ def _disk(settings: Settings) -> Finding:
         mend = "remove old job folders or set NORMLAB_DATA_DIR to a larger disk"
         return Finding("disk", "bad", found, mend)
     return Finding("disk", "ok", found)
+
+
+def _storage(settings: Settings) -> Finding:
+    try:
+        store = open_store(settings)
+        store.check()
+    except NormlabError as e:
+        mend = "correct NORMLAB_STORAGE or the bucket's credentials; jobs wait for it meanwhile"
+        return Finding("storage", "bad", str(e), mend)
+    return Finding("storage", "ok", f"{store.url} can be read")
 
 
 def _data_root(settings: Settings) -> Finding:

@@ -67,9 +67,16 @@ class Inspector:
         settings: with `inspector_socket`, the process that listens there is asked; without, one
             of our own starts at the first question, and exits when there are no more questions.
         source_of: returns the source of the plugin with a digest, for jobs that use it.
+        environment: of our own one, which runs the code of plugins; None: that of this process.
     """
 
-    def __init__(self, settings: Settings, source_of: SourceOf | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        source_of: SourceOf | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._environment = environment
         self._source_of = source_of
         self._external = settings.inspector_socket
         self._python = str(settings.job_python.get("cpu") or sys.executable)
@@ -231,7 +238,11 @@ class Inspector:
             # It exits when its standard input closes, so it never outlives this process. (Its
             # parent is the thread of a request, which may end long before.)
             self._child = subprocess.Popen(
-                [*command, "--lifeline"], stdin=subprocess.PIPE, stdout=out, stderr=out
+                [*command, "--lifeline"],
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=out,
+                env=self._environment,
             )
         deadline = time.monotonic() + START_WITHIN_S
         while not path.exists():

@@ -2,7 +2,8 @@
 `python -m service.migrate`: bring the database of `NORMLAB_DATABASE_URL` up to date.
 
 With `--restored`, after its restoration from a backup and before the API and workers start: jobs
-that ran when it was dumped return to the queue.
+that ran when it was dumped return to the queue. If `NORMLAB_WORKER_ROLE` names a role, it gets the
+rights of workers for the tables as they are now.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from normlab.errors import NormlabError
 from service.backups.settling import settle
 from service.settings import Settings
+from service.store import worker_role
 from service.store.database import Database, migrate, revisions
 
 
@@ -25,12 +27,21 @@ def main() -> int:
         migrate(settings.database_url)
         with Database(settings.database_url) as database:
             print(f"the database is at revision {revisions(database)[0]}")
+            _grant(database, settings.worker_role)
             if "--restored" in sys.argv[1:]:
                 print(f"{settle(database)} jobs that ran are queued again")
     except NormlabError as e:
         print(e, file=sys.stderr)
         return 1
     return 0
+
+
+def _grant(database: Database, role: str | None) -> None:
+    if role is None:
+        return
+    with database.begin() as connection:
+        worker_role.grant(connection, role)
+    print(f"the role {role} has the rights of workers")
 
 
 if __name__ == "__main__":

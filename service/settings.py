@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from normlab.errors import FieldProblem, InvalidSpec, told
 from normlab.specs.devices import KINDS, Kind
 from normlab.stacks.running import default_data_dir
+
+_OURS = "NORMLAB_"  # the database's password, the admin's token
+_OF_BUCKETS = ("AWS_", "GOOGLE_", "AZURE_")
 
 
 class Settings(BaseSettings):
@@ -26,9 +30,26 @@ class Settings(BaseSettings):
     )
 
     database_url: str | None = Field(None, description="PostgreSQL; none: an embedded one")
+    worker_role: str | None = Field(
+        None,
+        pattern=r"^[a-z_][a-z0-9_]{0,62}$",
+        description="a database role that each migration gives the rights of workers, and no more",
+    )
     broker_url: str | None = Field(None, description="Celery's broker; none: an embedded Redis")
     data_dir: Path = Field(
         default_factory=default_data_dir, description="databases, job folders and logs"
+    )
+    storage: str = Field(
+        "",
+        pattern=r"^(/.*|(s3|gs|az)://[^/\s]+(/\S*)?)?$",
+        description="where the files of jobs are kept: a folder, or a bucket that the API and all "
+        "workers reach, such as s3://bucket/prefix, gs:// or az://; none: data_dir/jobs",
+    )
+    storage_patience_s: float = Field(
+        600.0,
+        gt=0,
+        description="after the end of a job, for its files to be stored in a bucket that does not "
+        "answer, before the attempt fails",
     )
     data_root: Path | None = Field(None, description="datasets; none: data_dir/datasets")
     token: SecretStr | None = Field(None, min_length=16, description="an admin token to accept")
@@ -164,14 +185,35 @@ class Settings(BaseSettings):
         return self.data_root or self.data_dir / "datasets"
 
     @property
+    def in_bucket(self) -> bool:
+        """Whether the files of jobs are kept in a bucket."""
+        return "://" in self.storage
+
+    @property
+    def bucket(self) -> str:
+        """The bucket of the files of jobs; empty: they are in a folder."""
+        return self.storage if self.in_bucket else ""
+
+    @property
     def jobs(self) -> Path:
-        """The folder of job folders."""
-        return self.data_dir / "jobs"
+        """The folder of job folders, unless they are kept in a bucket."""
+        kept_in_folder = self.storage and not self.in_bucket
+        return Path(self.storage) if kept_in_folder else self.data_dir / "jobs"
+
+    @property
+    def scratch(self) -> Path:
+        """The folder of what jobs write until it is stored in a bucket, and read from there."""
+        return self.data_dir / "scratch"
 
     @property
     def code(self) -> Path:
         """The folder of the plugins' files, one folder for each digest."""
         return self.data_dir / "code"
+
+    def for_code(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return *environment* without what the code of a job must not see: our credentials."""
+        hidden = (_OURS, *_OF_BUCKETS) if self.in_bucket else (_OURS,)
+        return {k: v for k, v in environment.items() if not k.startswith(hidden)}
 
     @property
     def plugin_paths(self) -> list[Path]:

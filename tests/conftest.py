@@ -1,13 +1,12 @@
-"""Real servers for the tests: one PostgreSQL and one Redis per run, one empty database per test."""
+"""Real servers for the tests: PostgreSQL and Redis per process, an empty database per test."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterator, List
+from typing import TYPE_CHECKING, Dict, Iterator, List, Tuple
 from uuid import uuid4
 
 import pytest
@@ -16,6 +15,7 @@ from hypothesis import settings
 if TYPE_CHECKING:  # Python 3.8 runs some of the tests, and has no service
     from service.servers.embedded import Servers
     from service.store.database import Database
+    from tests.s3 import Bucket, Gate
 
 _FOLDER = "NORMLAB_TEST_SERVERS"
 _running: List[Servers] = []
@@ -25,23 +25,21 @@ settings.register_profile("normlab", deadline=None)
 settings.load_profile("normlab")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the folder that all processes of this run share."""
-    if hasattr(config, "workerinput"):
-        return
+def pytest_configure() -> None:
+    """
+    Name the folder of this process's servers.
+
+    Each process of a parallel run has servers of its own: to PostgreSQL, an open transaction of
+    another database is an open transaction, and events are read up to the first of those.
+    """
     os.environ[_FOLDER] = tempfile.mkdtemp(prefix="normlab-tests-")
     os.environ["XDG_STATE_HOME"] = os.environ[
         _FOLDER
     ]  # the stacks of the tests do not belong to the user
-    if config.getoption("numprocesses", None):
-        # Servers are children of this process, which outlives the workers that share them.
-        _start_once(Path(os.environ[_FOLDER]))
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
+def pytest_unconfigure() -> None:
     """Stop the servers."""
-    if hasattr(config, "workerinput"):
-        return
     for servers in _running:
         servers.stop()
     shutil.rmtree(os.environ.pop(_FOLDER), ignore_errors=True)
@@ -49,8 +47,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def servers() -> Dict[str, str]:
-    """This run's servers: `database_url` (of a template) and `broker_url`."""
-    return _start_once(Path(os.environ[_FOLDER]))
+    """This process's servers: `database_url` (of a template) and `broker_url`."""
+    return _start(Path(os.environ[_FOLDER]))
 
 
 @pytest.fixture
@@ -81,22 +79,32 @@ def broker_url(servers: Dict[str, str]) -> str:
     """An empty Redis for this test only."""
     import redis
 
-    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 16
-    with redis.Redis(unix_socket_path=_socket(servers), db=number) as connection:
+    with redis.Redis(
+        unix_socket_path=servers["broker_url"][len("redis+socket://") :]
+    ) as connection:
         connection.flushdb()
-    return f"{servers['broker_url']}?virtual_host={number}"
+    return servers["broker_url"]
 
 
-def _socket(servers: Dict[str, str]) -> str:
-    return servers["broker_url"][len("redis+socket://") :]
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Tuple[Gate, int]]:
+    """This process's server of the S3 API: its gate, and its port."""
+    from tests.s3 import s3_server
+
+    with s3_server() as running:
+        yield running
 
 
-def _start_once(folder: Path) -> Dict[str, str]:
-    known = folder / "servers.json"
-    if not known.exists():
-        known.write_text(json.dumps(_start(folder)))
-    found: Dict[str, str] = json.loads(known.read_text())
-    return found
+@pytest.fixture
+def bucket(s3: Tuple[Gate, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket for this test only, with its credentials in the environment."""
+    from tests.s3 import Bucket
+
+    made = Bucket(*s3)
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    yield made
+    made.close()
 
 
 def _start(folder: Path) -> Dict[str, str]:

@@ -36,7 +36,7 @@ def train(
         Path(order.folder) / "checkpoints",
         order.spec.fingerprint(),
         [NamedCheckpoint(c.step, Path(c.path), c.sha256, c.fingerprint) for c in order.resume],
-        None,  # the supervisor, which records them, deletes the older ones
+        order.keep_checkpoints,
     )
     accelerator = open_accelerator(order.device, order.spec, order.threads, group)
     if group is not None:

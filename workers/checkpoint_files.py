@@ -17,14 +17,16 @@ class CheckpointFiles:
     record, and if its worker died then, no file on record would be left to resume from.
 
     Args:
-        jobs: the folder of job folders.
+        folder: of the job, with a folder for each attempt.
         claim: whose checkpoints they are; those that it may resume from are on record.
     """
 
-    def __init__(self, jobs: Path, claim: Lease) -> None:
-        self._folder = jobs / str(claim.job)
+    def __init__(self, folder: Path, claim: Lease) -> None:
+        self._folder = folder
         self._keep = claim.spec.checkpoint.keep
-        self._on_record = {Path(c.path).name: jobs / c.path for c in reversed(claim.resume)}
+        self._on_record = {
+            Path(c.path).name: folder.parent / c.path for c in reversed(claim.resume)
+        }
 
     def drop_unrecorded(self) -> None:
         """Delete what earlier attempts wrote and could not record, before an attempt begins."""

@@ -49,6 +49,9 @@ class JobOrder(BaseModel):
     folder: str = Field(description="this attempt's own folder; no other process writes there")
     data_root: str = Field(description="the folder of datasets")
     resume: List[CheckpointReference] = Field(default_factory=list, description="newest first")
+    keep_checkpoints: Union[int, None] = Field(
+        None, description="null: all; the worker deletes older ones once newer ones are on record"
+    )
     threads: Union[int, None] = Field(None, description="the slot's share of the cores")
     memory_bytes: Union[int, None] = Field(None, description="memory for the data of the process")
     norms: Union[List[Dict[str, List[float]]], None] = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from normlab.events import AnyEvent, CheckpointWritten, Failed, Finished, MeetingOpened
@@ -38,12 +39,20 @@ class Ledger:
 
     Args:
         checkpoints: the files that are deleted once newer ones are on record.
+        hear: told of new events.
     """
 
-    def __init__(self, database: Database, claim: Lease, checkpoints: CheckpointFiles) -> None:
+    def __init__(
+        self,
+        database: Database,
+        claim: Lease,
+        checkpoints: CheckpointFiles,
+        hear: Callable[[Sequence[AnyEvent]], None] = lambda _: None,
+    ) -> None:
         self._database = database
         self._claim = claim
         self._checkpoints = checkpoints
+        self._hear = hear
         self._sealed = _Batch()
         self._open = _Batch()
         self._since: float | None = None  # when the oldest pending data came
@@ -63,6 +72,7 @@ class Ledger:
 
     def take(self, harvest: Harvest) -> None:
         """Take new events; the ledger does not handle the attempt's meeting and its end."""
+        self._hear(harvest.events)
         results = [e for e in harvest.events if not isinstance(e, _NOT_RESULTS)]
         self._open.events += results
         if any(isinstance(e, CheckpointWritten) for e in results):

@@ -78,6 +78,10 @@ class Member:
         except AttemptOver as e:
             log.info("seat_over", reason=str(e))
 
+    def keep_seat(self) -> None:
+        """Renew the seat while the job process is prepared."""
+        self._attend()
+
     def fail(self, failed: Failed) -> None:
         """Tell the leader why this host cannot take part."""
         try:

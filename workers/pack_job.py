@@ -69,7 +69,7 @@ def _checkpoints(order: JobOrder) -> CheckpointFolder:
         Path(order.folder) / "checkpoints",
         order.spec.fingerprint(),
         [NamedCheckpoint(c.step, Path(c.path), c.sha256) for c in order.resume],
-        None,  # the supervisor, which records them, deletes the older ones
+        order.keep_checkpoints,
     )
 
 

@@ -1,9 +1,10 @@
 """
 Supervise a pack: the supervision of each job is that of a job alone.
 
-What may be the pack's failure is no attempt of its members: one that does not fit into memory is
-split into halves, and after anything else each member goes on alone, and fails alone if the fault
-is its own. So limits only fall, and no member can take the others along twice.
+What may be the pack's failure is no attempt of its members. One whose process was lost comes back
+with the same members, once; one that does not fit into memory is split into halves; and after
+anything else each member goes on alone, and fails alone if the fault is its own. So limits only
+fall, and no member can take the others along twice.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from functools import partial
 from normlab.errors import JobCancelled, JobTimedOut, LossNotFinite
 from normlab.events import Failed
 from service.jobs.leases import Lease
-from workers.endings import Ending, FellApart
+from workers.endings import PROCESS_LOST, Ending, FellApart
 from workers.ledger import Ledger
 from workers.pack_process import MemberLauncher, PackProcess, in_threads
 from workers.supervisor import Supervisor
+from workers.uploads import Uploads
 
 _OF_ITS_OWN = (LossNotFinite.code, JobCancelled.code, JobTimedOut.code)
 
@@ -33,18 +35,22 @@ class MemberSupervisor(Supervisor):
 
     members: int = 2
 
-    def _run(self, claim: Lease, ledger: Ledger) -> Ending:
-        ending = super()._run(claim, ledger)
+    def _run(self, claim: Lease, ledger: Ledger, uploads: Uploads) -> Ending:
+        ending = super()._run(claim, ledger, uploads)
         if not isinstance(ending, Failed) or ending.code in _OF_ITS_OWN:
             return ending
         if ending.failure_kind == "oom":
-            return _apart("did not fit into memory", self.members // 2, ending)
-        return _apart("fell apart", 1, ending)
+            most = self.members // 2
+            then = f"in packs of at most {most}" if most > 1 else "alone"
+            return _failed(f"did not fit into memory; it goes on {then}", most, ending)
+        if ending.code == PROCESS_LOST:
+            how = "was lost; it comes back as it was, or alone if that happened before"
+            return _failed(how, self.members, ending)
+        return _failed("fell apart; it goes on alone", 1, ending)
 
 
-def _apart(how: str, most: int, why: Failed) -> FellApart:
-    then = f"in packs of at most {most}" if most > 1 else "alone"
-    return FellApart(f"its pack {how}; it goes on {then} ({why.message})"[:1000], most)
+def _failed(how: str, most: int, why: Failed) -> FellApart:
+    return FellApart(f"its pack {how} ({why.message})"[:1000], most)
 
 
 def work_on(supervisor: Supervisor, claim: Lease) -> None:

@@ -6,32 +6,42 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Event as Flag
 
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from normlab.errors import DeviceUnavailable, InvalidSpec, NormlabError, ServiceUnavailable
+from normlab.errors import (
+    DeviceUnavailable,
+    InvalidSpec,
+    JobDrained,
+    JobError,
+    NormlabError,
+    ServiceUnavailable,
+    StorageAway,
+)
 from normlab.events import AnyEvent, Failed, Finished
 from service.jobs import leases, tallies
 from service.jobs.leases import Lease
 from service.jobs.seats import Seat
-from service.plugins.store import written
-from service.results.continuing import checkpoint_for
-from service.results.norm_sources import norms_for
-from service.results.weight_sources import weights_for
 from service.settings import Settings
+from service.storage.folder import FolderStore
+from service.storage.store import Store
 from service.store.database import Database
-from workers.checkpoint_files import CheckpointFiles
+from service.traces import Traces
+from workers.attempt_traces import AttemptTrace, trace
 from workers.endings import Ending, FellApart, Released, StopReason, ending_of, memory_kills
 from workers.gpus import GpuPool
-from workers.job_order import CheckpointReference, CodeReference, HostOrder, JobOrder
+from workers.job_order import HostOrder
 from workers.lags import Lags
 from workers.ledger import FencedOff, Ledger
 from workers.member import Member
+from workers.orders import Orders
 from workers.other_hosts import OtherHosts
 from workers.process import JobProcess, Launcher
+from workers.uploads import Uploads
 
 _LOOK_S = 0.25  # the longest delay until a drain or a time limit is noticed
 _WRITE_S = 0.5  # between two writes to the database, until the job has ended
@@ -52,6 +62,9 @@ class Supervisor:
         gpus: the GPUs that claims get; None for other kinds of device.
         cannot_load: told the digest of a plugin that a job process could not load, and why.
         lags: knows the ledgers of the attempts.
+        store: of the jobs' files; None: the folder that the settings name.
+        scratch: for what jobs write until it is stored, unless they write in the store itself.
+        traces: takes the spans of the attempts; None: they are not traced.
     """
 
     database: Database
@@ -62,29 +75,39 @@ class Supervisor:
     gpus: GpuPool | None = None
     cannot_load: Callable[[str, str], None] | None = None
     lags: Lags = field(default_factory=Lags)
+    store: Store | None = None
+    scratch: Path | None = None
+    traces: Traces | None = None
 
     def work_on(self, claim: Lease) -> None:
         """Run *claim* to its end; in every case, none of its processes is left behind."""
-        ledger = self._ledger(claim)
+        told = trace(self.traces, claim)
+        ledger = Ledger(self.database, claim, self._orders.checkpoints(claim), told.hear)
         with self.lags.watching(ledger), bound_contextvars(**_named(claim)):
-            self._work_on(claim, ledger)
+            self._work_on(claim, ledger, told)
 
-    def _work_on(self, claim: Lease, ledger: Ledger) -> None:
+    def _work_on(self, claim: Lease, ledger: Ledger, told: AttemptTrace) -> None:
+        uploads = Uploads(self._files, self.database, claim)
+        problem = None
         try:
-            ending = self._run(claim, ledger)
+            ending = self._run(claim, ledger, uploads)
+            told.ended(ending)
             self._settle(claim, ledger, ending)
         except FencedOff as e:
+            problem = f"fenced off: {e}"
             _log.warning("attempt_fenced_off", job=str(claim.job), reason=str(e))
             self._count_fenced(claim)
         except Exception as e:
+            problem = f"{type(e).__name__}: {e}"
             _log.exception("attempt_broken", job=str(claim.job), attempt=claim.attempt)
-            self._settle(claim, self._ledger(claim), _cannot_keep(e))
+            ledger = Ledger(self.database, claim, self._orders.checkpoints(claim))
+            self._settle(claim, ledger, _cannot_keep(e))
         finally:
+            uploads.close()
+            self._orders.clear(claim, None)
+            told.close(problem)
             if self.gpus is not None:
                 self.gpus.give_back(claim.job)
-
-    def _ledger(self, claim: Lease) -> Ledger:
-        return Ledger(self.database, claim, CheckpointFiles(self._jobs, claim))
 
     def _count_fenced(self, claim: Lease) -> None:
         try:
@@ -97,37 +120,45 @@ class Supervisor:
 
         def start(endpoint: str) -> JobProcess:
             host = HostOrder(seat=seat.number, address=seat.address, endpoint=endpoint)
-            return self.launcher.start(self._order(seat.lease, host))
+            order = self._orders.prepare(seat.lease, host, lambda: member.keep_seat())
+            return self.launcher.start(order)
 
         member = Member(self.database, self.settings, seat, start, self.leaving, self.cannot_load)
         try:
             member.serve()
         except OSError as e:
             member.fail(_cannot_start(e))
-        except (InvalidSpec, ServiceUnavailable) as e:
+        except (InvalidSpec, ServiceUnavailable, StorageAway) as e:
             member.fail(_cannot_order(e))
         finally:
+            self._orders.clear(seat.lease, seat.number)
             if self.gpus is not None:
                 self.gpus.give_back(seat.lease.job)
 
-    def _run(self, claim: Lease, ledger: Ledger) -> Ending:
+    def _run(self, claim: Lease, ledger: Ledger, uploads: Uploads) -> Ending:
         log = _log.bind(job=str(claim.job), attempt=claim.attempt)
         kills_before = memory_kills()
         try:
-            CheckpointFiles(self._jobs, claim).drop_unrecorded()
-            process = self.launcher.start(self._order(claim, _leading(claim)))
+            order = self._orders.prepare(claim, _leading(claim), partial(self._keep, claim))
+            self._orders.checkpoints(claim).drop_unrecorded()
+            process = self.launcher.start(order)
         except OSError as e:
             return _cannot_start(e)
-        except (InvalidSpec, ServiceUnavailable) as e:
+        except JobDrained as e:
+            return Released(str(e))
+        except (InvalidSpec, ServiceUnavailable, StorageAway) as e:
             return _cannot_order(e)
         log.info("attempt_started", pid=process.pid)
         try:
-            watch = _Watch(self, claim, process, ledger)
+            watch = _Watch(self, claim, process, ledger, uploads)
             watch.follow()
         finally:
             process.close()
-        ledger.take(process.reader.take())
-        ending = watch.ending(memory_kills() - kills_before)
+        kills = memory_kills() - kills_before
+        unstored = watch.await_files()
+        ending = watch.ending(kills)
+        if unstored is not None and isinstance(ending, Finished):
+            ending = unstored
         log.info("attempt_ended", ending=type(ending).__name__, exit=process.poll())
         return self._left_to_others(ending)
 
@@ -138,46 +169,25 @@ class Supervisor:
         self.cannot_load(ending.cannot_load, ending.message)
         return Released(f"left to a worker that can load its code: {ending.message}")
 
-    def _order(self, claim: Lease, host: HostOrder | None) -> JobOrder:
-        # Each attempt has its own folder, so that a frozen one cannot damage later files.
-        name = f"attempt-{claim.attempt}"
-        if host is not None and host.seat:
-            name += f"-host-{host.seat}"
-        folder = self._jobs / str(claim.job) / name
-        return JobOrder(
-            job=str(claim.job),
-            attempt=claim.attempt,
-            code=[self._code(digest) for digest in claim.spec.code],
-            spec=claim.spec,
-            device=claim.device,
-            folder=str(folder),
-            data_root=str(self.settings.datasets.absolute()),
-            resume=self._checkpoints(claim),
-            threads=self.threads,
-            memory_bytes=self.settings.job_memory_bytes,
-            norms=norms_for(self.database, claim.spec),
-            weights=weights_for(self.database, claim.spec, self.settings.datasets, self._jobs),
-            gpus=None if self.gpus is None else self.gpus.of(claim.job),
-            host=host,
+    def _keep(self, claim: Lease) -> None:
+        if self.leaving.is_set():
+            raise JobDrained("its worker left the service")
+        try:
+            renewal = leases.renew(self.database, claim, self.settings.lease_s)
+        except ServiceUnavailable:
+            return
+        if renewal is None:
+            raise FencedOff("another worker may have the job")
+
+    @property
+    def _orders(self) -> Orders:
+        return Orders(
+            self.database, self.settings, self._files, self.threads, self.gpus, self.scratch
         )
 
     @property
-    def _jobs(self) -> Path:
-        return self.settings.jobs.absolute()
-
-    def _checkpoints(self, claim: Lease) -> list[CheckpointReference]:
-        own = [
-            CheckpointReference(step=c.step, path=str(self._jobs / c.path), sha256=c.sha256)
-            for c in claim.resume
-        ]
-        if own:  # later than those of the job that this one continues
-            return own
-        earlier = checkpoint_for(self.database, claim.spec, self._jobs)
-        return [CheckpointReference(**c._asdict()) for c in earlier]
-
-    def _code(self, digest: str) -> CodeReference:
-        name, folder = written(self.database, digest, self.settings.code)
-        return CodeReference(digest=digest, name=name, folder=str(folder.absolute()))
+    def _files(self) -> Store:
+        return self.store or FolderStore(self.settings.jobs)
 
     def _settle(self, claim: Lease, ledger: Ledger, ending: Ending) -> None:
         """Write what is left and the end, trying on while the database is away."""
@@ -198,12 +208,18 @@ class _Watch:
     """Watches one process: reads events, writes them, renews the lease, requests stops."""
 
     def __init__(
-        self, supervisor: Supervisor, claim: Lease, process: JobProcess, ledger: Ledger
+        self,
+        supervisor: Supervisor,
+        claim: Lease,
+        process: JobProcess,
+        ledger: Ledger,
+        uploads: Uploads,
     ) -> None:
         self._supervisor = supervisor
         self._claim = claim
         self._process = process
         self._ledger = ledger
+        self._uploads = uploads
         lease_s = supervisor.settings.lease_s
         self._others = OtherHosts(supervisor.database, claim, lease_s)
         self._last_word: AnyEvent | None = None
@@ -236,6 +252,34 @@ class _Watch:
         self._process.reader.join(timeout_s=_FAREWELL_S)
         self._read()
 
+    def await_files(self) -> Failed | None:
+        """
+        Return when the files of the process, which has ended, are stored; or why they are not.
+
+        Raises:
+            FencedOff: if the claim is over.
+        """
+        began = time.monotonic()
+        self._read()
+        while self._uploads.pending and self._uploads.lost is None:
+            waited_s = time.monotonic() - began
+            if waited_s > self._patience_s:
+                return _cannot_store(f"the storage did not answer for {waited_s:.0f} s")
+            self._uploads.wait(_LOOK_S)
+            self._read()
+            self._write()
+            self._renew()
+        return None if self._uploads.lost is None else _cannot_store(self._uploads.lost)
+
+    @property
+    def _patience_s(self) -> float:
+        """How long the storage may take; of a job with results, which somebody wants, longer."""
+        settings = self._supervisor.settings
+        wanted = isinstance(self._last_word, Finished) and self._asked is None
+        if wanted and not self._supervisor.leaving.is_set():
+            return settings.storage_patience_s
+        return settings.grace_s
+
     def ending(self, kills: int) -> Ending:
         """Return how the attempt ended."""
         ending = ending_of(
@@ -244,7 +288,7 @@ class _Watch:
         return self._others.cause_of(ending)
 
     def _read(self) -> None:
-        harvest = self._process.reader.take()
+        harvest = self._uploads.pass_on(self._process.reader.take())
         for event in harvest.events:
             if isinstance(event, (Finished, Failed)):
                 self._last_word = event
@@ -322,7 +366,15 @@ def _cannot_start(error: OSError) -> Failed:
     )
 
 
+def _cannot_store(reason: str) -> Failed:
+    return Failed.from_error(
+        StorageAway(f"the job ended, but its files could not be stored: {reason}")
+    )
+
+
 def _cannot_order(error: NormlabError) -> Failed:
+    if isinstance(error, JobError):
+        return Failed.from_error(error)
     return Failed(
         code=error.code,
         failure_kind="lost" if error.retryable else "user",

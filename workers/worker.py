@@ -27,8 +27,10 @@ from service.jobs.pack_leases import with_mates
 from service.jobs.seats import Chair, Offer, Seat
 from service.loops import Loop
 from service.settings import Settings
+from service.storage.opening import open_store
 from service.store import releases
 from service.store.database import Database, newest_revision, own_address
+from service.traces import exported
 from workers.bell import Bell
 from workers.gpus import GpuPool, gpu_names
 from workers.host_facts import host_facts, probe, unprobed
@@ -36,6 +38,7 @@ from workers.lags import Lags
 from workers.loads import Loads
 from workers.pack_supervisor import work_on
 from workers.process import FreshLauncher, Launcher, import_path
+from workers.scratch import Scratch
 from workers.slots import SlotGroup
 from workers.supervisor import Supervisor
 from workers.warm_launcher import WarmLauncher
@@ -72,7 +75,10 @@ class Worker:
         self._settings = settings
         self._database = Database(database_url, pool_size=slots + 1, name=self.id)
         self._python = str(settings.job_python.get(device) or sys.executable)
-        self._environment = job_environment(environment, device, settings.data_dir)
+        of_jobs = settings.for_code(environment)
+        self._environment = job_environment(of_jobs, device, settings.data_dir)
+        self._store = open_store(settings)
+        self._scratch = None if self._store.in_place else Scratch(settings.scratch, self.id)
         self._facts = unprobed(device)
         self._loads = Loads(
             self._database, self.id, settings.code, self._python, self._job_imports()
@@ -85,6 +91,7 @@ class Worker:
         if DEVICES[device].owns_units:
             self._gpus = GpuPool(gpu_names(slots, environment, driver_gpus()))
         self._address = None if settings.address is None else str(settings.address)
+        self._traces = exported("normlab-worker", environment)
         leaving = threading.Event()
         self._supervisor = Supervisor(
             database=self._database,
@@ -95,6 +102,9 @@ class Worker:
             gpus=self._gpus,
             cannot_load=self._loads.learn,
             lags=self._lags,
+            store=self._store,
+            scratch=None if self._scratch is None else self._scratch.folder,
+            traces=self._traces,
         )
         self._slots = SlotGroup(slots, self._claim, self._work_on, bell, leaving, settings.poll_s)
         self._presence = Loop("presence", self._beat, settings.heartbeat_s)
@@ -119,11 +129,15 @@ class Worker:
         self._looking.stop()
         if self._warm is not None:
             self._warm.close()
+        if self._scratch is not None:
+            self._scratch.close()
         try:
             workers.leave(self._database, self.id)
         except ServiceUnavailable as e:
             _log.warning("no_farewell", reason=str(e))
         self._database.close()
+        if self._traces is not None:
+            self._traces.close()
 
     def _claim(self, offer: UUID | None) -> Lease | Seat | Offer | None:
         if self._refusal is not None:
@@ -193,6 +207,9 @@ class Worker:
     def _check_release(self) -> None:
         serves = releases.served(self._database)
         refusal = releases.refusal(__version__, newest_revision(), serves)
+        if refusal is None and serves[1] is not None:
+            there = releases.storage_of(self._database)
+            refusal = releases.storage_refusal(self._settings.bucket, there)
         if refusal is not None and refusal != self._refusal:
             _log.error("worker_refused", worker=self.id, reason=refusal)
         elif refusal is None and self._refusal is not None:
@@ -236,5 +253,5 @@ def job_environment(environment: Mapping[str, str], device: str, data_dir: Path)
 
 
 def without_our_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Remove secrets that a job must not see: the database's password, the admin's token."""
-    return {k: v for k, v in environment.items() if not k.startswith("NORMLAB_")}
+    """Remove secrets that a job must not see: the database's password, the tokens of services."""
+    return {k: v for k, v in environment.items() if not k.startswith(("NORMLAB_", "OTEL_"))}

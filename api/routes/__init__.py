@@ -9,13 +9,16 @@ from api.routes import (
     devices,
     diagnostics,
     events,
+    figures,
     inside,
     jobs,
+    labels,
     limits,
     logs,
     metrics,
     plugins,
     projects,
+    searches,
     studies,
     tables,
     tokens,
@@ -27,6 +30,7 @@ from api.routes import (
 ROUTERS = (
     tables.router,  # before jobs, whose routes for one job would take its verbs
     written.router,
+    labels.router,
     jobs.router,
     views.router,
     metrics.router,
@@ -39,6 +43,8 @@ ROUTERS = (
     devices.router,
     trash.router,  # before studies, whose route for verbs would take `restore`
     studies.router,
+    figures.router,
+    searches.router,
     plugins.router,
     projects.router,
     limits.router,

@@ -6,19 +6,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from api.archive import ARCHIVED, ArchivedQuery
 from api.auth import CallerDep, ChangerDep, ReaderDep, SubmitterDep
 from api.bodies import IdempotencyKey, JsonRoute, answer
 from api.callers import Caller
 from api.costly import UNDER_WAY, costly
 from api.state import State, StateDep
-from api.targets import TargetDep
+from api.targets import LookedAtDep, TargetDep
 from normlab.errors import refuse
 from normlab.records import JobCreated, JobDetail, JobPage, JobState, Validation
 from normlab.records.outlook import OutlookRecord
 from normlab.specs.continuations import Longer
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps
-from service.jobs import changes, estimates, listing, outlook, reading, submissions
+from service.jobs import changes, estimates, listing, outlook, priorities, reading, submissions
 from service.jobs.listing import JobFilters
 from service.results import continuing
 
@@ -92,7 +93,9 @@ def _queued(state: State, spec: JobSpec, caller: Caller, project: str, key: str 
 
 
 @router.post("/jobs:validate", response_model=Validation, responses=UNDER_WAY)
-async def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Response:
+async def validate_job(
+    spec: JobSpec, caller: CallerDep, state: StateDep, project: LookedAtDep
+) -> Response:
     """
     Validate a job without queueing it.
 
@@ -101,9 +104,11 @@ async def validate_job(spec: JobSpec, caller: CallerDep, state: StateDep) -> Res
     take, and the place in the queue. A deep network takes a while to inspect: the answer is
     then 202 with `Retry-After`, and a repeated request gets the result once it is known.
     """
-    key = (caller.owner, spec.model_dump_json())
+    key = (caller.owner, project, spec.model_dump_json())
     return await state.validations.answer_or_go_on(
-        caller.owner, key, lambda: answer(_validation(state, spec).model_dump_json())
+        caller.owner,
+        key,
+        lambda: answer(_validation(state, spec, caller.owner, project).model_dump_json()),
     )
 
 
@@ -132,6 +137,7 @@ def list_jobs(
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     trash: Annotated[bool, Query(description="those in the trash, instead of the others")] = False,
+    archived: ArchivedQuery = "hide",
 ) -> Response:
     """
     List jobs, newest first, in pages.
@@ -151,6 +157,7 @@ def list_jobs(
         name=name,
         where=where,
         trash=trash,
+        archived=ARCHIVED[archived],
     )
     page = listing.list_jobs(state.reads, filters, sort, cursor, limit)
     return answer(page.model_dump_json())
@@ -184,8 +191,11 @@ def retry_job(job: str, caller: ChangerDep, state: StateDep) -> JobDetail:
     return retried
 
 
-def _validation(state: State, spec: JobSpec) -> Validation:
-    refuse(state.admission.problems(spec))
+def _validation(state: State, spec: JobSpec, owner: str, project: str) -> Validation:
+    found = state.admission.problems(spec)
+    with state.database.autocommit() as connection:
+        found += priorities.problems(connection, owner, project, spec.priority)
+    refuse(found)
     inspection = state.inspector.ask(spec)  # only for models that can be built
     placed = state.admission.admit(spec, inspection.memory_bytes if inspection else 0)
     time = estimates.of_job(state.database, spec, placed.device, steps(spec))

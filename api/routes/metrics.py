@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import ReaderDep
 from api.bodies import answer
-from api.costly import costly
+from api.costly import UNDER_WAY, going_on
 from api.state import StateDep
 from normlab.errors import NotFound
 from normlab.records import LastValue, SeriesRecord
@@ -58,8 +58,8 @@ def read_metric_names(job: str, reader: ReaderDep, state: StateDep) -> dict[str,
     return metrics.names(state.database, job)
 
 
-@router.get("/series", response_model=list[SeriesRecord])
-@costly
+@router.get("/series", response_model=list[SeriesRecord], responses=UNDER_WAY)
+@going_on
 def read_series_of_jobs(
     request: Request,
     reader: ReaderDep,
@@ -70,7 +70,12 @@ def read_series_of_jobs(
     to_step: ToStep = None,
     max_points: MaxPoints = 500,
 ) -> Response:
-    """Return one metric of several jobs, in their order; empty for a job without the metric."""
+    """
+    Return one metric of several jobs, in their order; empty for a job without the metric.
+
+    A hundred long curves take a while: the answer is 202 with `Retry-After` then, and who asks
+    for the same again gets them.
+    """
     seen = listing.in_sight(state.reads, job)
     return _json(
         [_or_empty(state.reads, seen, j, name, from_step, to_step, max_points) for j in job]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from api.archive import ARCHIVED, ArchivedQuery
 from api.auth import ChangerDep, ReaderDep, SubmitterDep
 from api.bodies import JsonRoute, answer
 from api.costly import UNDER_WAY, costly, going_on, load_for_tables
@@ -31,12 +32,17 @@ from normlab.specs.devices import KINDS
 from normlab.specs.headlines import headline_of
 from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
-from service.studies import comparisons, decisions, previews, results, studies
+from service.studies import comparisons, decisions, previews, priority_changes, results, studies
 from service.studies.cell_values import Question
 
 router = APIRouter(tags=["studies"], route_class=JsonRoute)
 
-_TYPES = {"csv": "text/csv", "latex": "application/x-tex", "markdown": "text/markdown"}
+_TYPES = {
+    "csv": "text/csv",
+    "means": "text/csv",
+    "latex": "application/x-tex",
+    "markdown": "text/markdown",
+}
 _PARQUET = "application/vnd.apache.parquet"
 _TABLE: dict[str, Any] = {
     "description": "the table, in the format asked for",
@@ -116,7 +122,7 @@ async def preview_study(
         )
         return answer(found.model_dump_json())
 
-    key = (owner, project, spec.fingerprint(), spec.priority)
+    key = (owner, project, spec.model_dump_json())  # with what no fingerprint has, such as `pack`
     return await state.previews.answer_or_go_on(owner, key, work)
 
 
@@ -132,11 +138,19 @@ def list_studies(
     mine: Annotated[bool, Query(description="only those of the token's owner")] = False,
     project: Annotated[str | None, Query(max_length=200)] = None,
     trash: Annotated[bool, Query(description="those in the trash, instead of the others")] = False,
+    archived: ArchivedQuery = "hide",
 ) -> StudyPage:
     """List studies in pages, newest first."""
     owner = reader.owner if mine else None
     return studies.list_studies(
-        state.reads, cursor, limit, name=name, owner=owner, project=project, trash=trash
+        state.reads,
+        cursor,
+        limit,
+        name=name,
+        owner=owner,
+        project=project,
+        trash=trash,
+        archived=None if trash else ARCHIVED[archived],
     )
 
 
@@ -189,7 +203,7 @@ def set_priority(
     study: str, priority: Priority, caller: ChangerDep, state: StateDep
 ) -> StudyRecord:
     """Move the queued cells of a study up or down."""
-    return studies.set_priority(state.database, study, priority.priority, by=caller.actor)
+    return priority_changes.set_priority(state.database, study, priority.priority, by=caller.actor)
 
 
 @router.post("/studies/{study}/{verb}", status_code=202)
@@ -248,7 +262,7 @@ def get_results(
     interval: Literal["t", "bootstrap"] = "t",
     confidence: Annotated[float, Query(gt=0, lt=1)] = 0.95,
     form: Annotated[
-        Literal["json", "csv", "parquet", "latex", "markdown"], Query(alias="format")
+        Literal["json", "csv", "means", "parquet", "latex", "markdown"], Query(alias="format")
     ] = "json",
 ) -> Any:
     """
@@ -256,7 +270,8 @@ def get_results(
 
     Rows are means over seeds alone, with an interval. A `group_by` whose rows would pool other
     paths is refused, and named. Cells without a value are counted by state in `without`, never
-    dropped. CSV and Parquet have one row per job for any `group_by`. A large study takes a while:
+    dropped. CSV and Parquet have one row per job for any `group_by`; `means` is a CSV of the rows
+    themselves, and JSON has both. A large study takes a while:
     the answer is 202 with `Retry-After` then, and who asks for the same again gets the table.
     """
     question = Question(metric or _shown(state, study), reduction, interval, confidence)
@@ -267,8 +282,8 @@ def get_results(
         return table
     if form == "parquet":
         return partial(_parquet, table)
-    ending = {"latex": "tex", "markdown": "md"}.get(form, form)
-    return _file(render(table, form).encode(), _TYPES[form], f"results.{ending}")
+    name = {"latex": "results.tex", "markdown": "results.md", "means": "means.csv"}
+    return _file(render(table, form).encode(), _TYPES[form], name.get(form, f"results.{form}"))
 
 
 @router.get(

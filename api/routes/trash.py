@@ -61,5 +61,5 @@ def empty_trash(caller: SubmitterDep, state: StateDep) -> TrashRecord:
 @router.get("/usage")
 @costly
 def read_usage(request: Request, reader: ReaderDep, state: StateDep) -> Usage:
-    """List how much disk the files of each owner's jobs take, largest first."""
+    """List how much each owner's jobs store, largest first."""
     return Usage(owners=purging.usage(state.reads))

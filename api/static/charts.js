@@ -1,5 +1,5 @@
 // Curves: uPlot with a band from smallest to largest value, zoom that reloads data, and compared jobs.
-import { ask } from "./app.js";
+import { ask, computed } from "./app.js";
 
 // Okabe and Ito's palette, which colour-blind people can distinguish; the first colour is the job itself.
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a0752d", "#7a6ad8"];
@@ -75,7 +75,7 @@ export class Chart {
       query.set("from_step", Math.max(0, Math.floor(this.range[0])));
       query.set("to_step", Math.max(0, Math.ceil(this.range[1])));
     }
-    this.series = await ask(`/v1/series?${query}`, { signal: this.loading.signal });
+    this.series = await computed(() => ask(`/v1/series?${query}`, { signal: this.loading.signal }));
     this.draw();
   }
 

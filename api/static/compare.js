@@ -3,11 +3,14 @@ import { ask, computed, fail, post, throttled } from "./app.js";
 import { clear, drawCurves, drawPoints, resize } from "./compare_charts.js";
 import { aligned, along, joined, smoothed, withoutOutliers } from "./compare_curves.js";
 import { fill, said } from "./compare_table.js";
+import { drawParallel } from "./parallel.js";
 
 const element = (id) => document.getElementById(id);
 const query = new URLSearchParams(location.search);
 const jobs = [...new Set(query.getAll("job"))];
 const POINTS = 800;
+const MOST_AXES = 7;
+const COLUMNS = ["seed", "duration", "running_s", "step", "attempt", "owner", "study", "device", "worker"];
 const DRAWN = ["colour", "x", "smoothing", "bands", "log-x", "log-y", "outliers"];
 let found = null;
 let series = new Map();
@@ -36,12 +39,12 @@ async function load() {
   element("title").textContent = `Compare ${found.runs.length} runs`;
   offer(element("metric"), found.metrics, metricName());
   offer(element("colour"), ["what differs", ...Object.keys(found.differing), "study", "owner", "seed"], query.get("colour") ?? "what differs");
-  const columns = [...Object.keys(found.differing), "seed", ...found.metrics];
+  const columns = [...Object.keys(found.differing), ...COLUMNS, ...found.metrics.flatMap((name) => [name, `${name}:best`])];
   offer(element("scatter-x"), columns, query.get("sx") ?? columns[0]);
   offer(element("scatter-y"), columns, query.get("sy") ?? metricName());
   explain();
   fill(element("groups"), found, hues().groups, (job) => { query.set("reference", job); remember(); load().catch(failed); });
-  await Promise.all([curves(), scatter()]);
+  await Promise.all([curves(), scatter(), parallel()]);
 }
 
 function offer(select, names, chosen) {
@@ -77,7 +80,7 @@ async function curves() {
   const name = metricName();
   const question = new URLSearchParams({ name, max_points: POINTS });
   for (const run of found.runs) question.append("job", run.id);
-  const list = await ask(`/v1/series?${question}`);
+  const list = await computed(() => ask(`/v1/series?${question}`));
   if (!wanted()) return;
   series = new Map(found.runs.map((run, i) => [run.id, list[i]]));
   draw();
@@ -160,6 +163,28 @@ async function scatter() {
   else clear(element("scatter"), "No run has a value in both columns.");
 }
 
+/** Draw a line for each run through the fields that differ, and the number that is compared. */
+async function parallel() {
+  const fields = Object.keys(found.differing).slice(0, MOST_AXES);
+  const columns = [...fields, "seed", asked()];
+  const wanted = turn("parallel");
+  const page = await computed(() => post("/v1/jobs:table", { jobs, columns, limit: 1000 }));
+  if (!wanted()) return;
+  const rows = page.rows.map((row) => ({
+    label: `${labelOf(found.runs.find((run) => run.id === row.id))}: ${asked()} ${said(row.values[columns.length - 1])}`,
+    values: row.values.map((v, i) => (i < fields.length && typeof v !== "number" ? said(v) : v)),
+  }));
+  const left = drawParallel(element("parallel"), columns.map((name) => ({ name, logarithmic: isWide(rows.map((row) => row.values[columns.indexOf(name)])) })), rows);
+  const more = Object.keys(found.differing).length - fields.length;
+  element("parallel-note").textContent = `A line is a run, lighter where ${asked()} is larger.${left ? ` ${left} runs have no value yet, and are left out.` : ""}${more > 0 ? ` The first ${fields.length} of ${fields.length + more} fields.` : ""}`;
+}
+
+/** Numbers over more than a decade are told apart on a logarithmic axis alone. */
+function isWide(values) {
+  const numbers = values.filter((v) => typeof v === "number");
+  return numbers.length > 0 && Math.min(...numbers) > 0 && Math.max(...numbers) / Math.min(...numbers) > 10;
+}
+
 /** The labels of a column that is not all numbers. */
 function texts(rows, at) {
   if (rows.every((row) => typeof row.values[at] === "number")) return null;
@@ -196,7 +221,7 @@ for (const id of ["metric", "reduction"]) element(id).addEventListener("change",
 for (const id of DRAWN) element(id).addEventListener("input", again);
 element("colour").addEventListener("change", () => scatter().catch(failed));
 for (const id of ["scatter-x", "scatter-y"]) element(id).addEventListener("change", () => { remember(); scatter().catch(failed); });
-document.addEventListener("themechange", () => found && (again(), scatter().catch(failed)));
+document.addEventListener("themechange", () => found && (again(), scatter().catch(failed), parallel().catch(failed)));
 addEventListener("resize", throttled(resize, 300));
 restore();
 if (jobs.length) load().catch(failed);

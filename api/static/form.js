@@ -52,16 +52,23 @@ export class JobForm {
     this.fill(spec);
   }
 
+  /** The names of fields that the form has an input for. */
+  get names() {
+    const paths = [...this.form.querySelectorAll("[data-path]")].map((input) => input.dataset.path.split(".")[0]);
+    return new Set([...paths, ...this.parts.map((box) => box.dataset.list)]);
+  }
+
   fill(spec) {
     for (const select of this.form.querySelectorAll("[data-chooser]")) {
-      const value = at(spec, select.dataset.path);
+      const whole = at(spec, select.dataset.path.split(".").slice(0, -1).join("."));
+      const value = typeof whole === "string" ? whole : at(spec, select.dataset.path); // `group` is short for {kind: group}
       if (value === undefined || value === null) continue;
       // a network of another library has a name that no list has
       if (![...select.options].some((option) => option.value === value)) select.add(new Option(value));
       select.value = value;
       this.choose(select);
     }
-    for (const input of this.inputs) {
+    for (const input of this.inputs.filter((i) => i.dataset.chooser === undefined)) {
       show(input, at(spec, input.dataset.path));
     }
     for (const box of this.parts) {
@@ -123,6 +130,7 @@ function partOf(box) {
 function show(input, value) {
   if (value === undefined) return;
   if (input.type === "checkbox") input.checked = value;
+  else if (input.dataset.type === "object" && value !== null) input.value = JSON.stringify(value);
   else input.value = value === null ? "" : Array.isArray(value) ? value.join(", ") : value;
 }
 
@@ -140,6 +148,9 @@ export function valueOf(input) {
   }
   if (input.dataset.type === "list") {
     return text.split(",").map((part) => part.trim()).filter(Boolean).map((part) => (Number.isFinite(Number(part)) ? Number(part) : part));
+  }
+  if (input.dataset.type === "object") {
+    try { return JSON.parse(text); } catch { return text; }
   }
   return text;
 }

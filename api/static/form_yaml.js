@@ -1,6 +1,7 @@
-// The job of a form in YAML, both ways, and what differs from the job that it was copied from.
+// The job or study of a form in YAML, both ways, and what differs from the job that it was copied from.
 import { post } from "./app.js";
 
+const things = document.getElementById("axes") ? "studies" : "jobs";
 const part = document.getElementById("yaml-part");
 const text = document.getElementById("yaml");
 const wrong = document.getElementById("yaml-wrong");
@@ -16,7 +17,7 @@ let edited = false; // by the reader, and not filled into the form yet
 /** Write *spec*, unless the reader is writing something else. */
 export async function write(spec) {
   if (!part.open || edited) return;
-  const { text: written } = await post("/v1/jobs:write", { spec });
+  const { text: written } = await post(`/v1/${things}:write`, { spec });
   if (edited) return;
   text.value = written;
   complain("");
@@ -28,7 +29,7 @@ export function reading(form, changed) {
   text.addEventListener("input", (event) => { edited = true; event.stopPropagation(); });
   document.getElementById("yaml-use").addEventListener("click", async () => {
     try {
-      const { spec } = await post("/v1/jobs:read", { text: text.value });
+      const { spec } = await post(`/v1/${things}:read`, { text: text.value });
       complain("");
       form.refill(spec);
       edited = false;

@@ -1,12 +1,16 @@
 // New study: axes over a base job, and a preview from the server with every change.
 import { at, fail, inProject, post, throttled, tryOut } from "./app.js";
 import { JobForm } from "./form.js";
+import { reading, write } from "./form_yaml.js";
 
 const element = document.getElementById("form");
 const form = new JobForm(element);
 const axes = document.getElementById("axes");
 const preview = document.getElementById("preview");
 const given = JSON.parse(document.getElementById("spec").textContent);
+const SHOWN = ["name", "base", "axes", "seeds", "reuse"];
+let kept = {}; // what the form has no inputs for: exclude, search, decide, ...
+let keptOfBase = {};
 let count = 0;
 
 function addAxis(path, values = "", linked = false) {
@@ -52,12 +56,14 @@ function study() {
     if (part("linked").checked && found.length) Object.assign(found.at(-1), axis);
     else found.push(axis);
   }
-  const seeds = values(document.getElementById("study-seeds").value);
+  const written = document.getElementById("study-seeds").value;
+  const seeds = values(written);
   const spec = {
     name: document.getElementById("study-name").value.trim(),
-    base: form.spec(),
+    base: { ...form.spec(), ...keptOfBase },
     axes: found,
-    seeds: seeds.length === 1 ? seeds[0] : seeds,
+    seeds: seeds.length === 1 && !written.includes(",") ? seeds[0] : seeds,
+    ...kept,
   };
   if (!document.getElementById("study-reuse").checked) spec.reuse = false;
   return spec;
@@ -90,6 +96,7 @@ function line(text, name = "p", kind = "") {
 const check = throttled(async () => {
   const spec = study();
   document.getElementById("json").textContent = JSON.stringify(spec, null, 2);
+  await write(spec);
   const button = document.getElementById("submit");
   try {
     const found = await tryOut(inProject("/v1/studies:preview"), spec);
@@ -100,6 +107,7 @@ const check = throttled(async () => {
       ...(found.reusable ? [line(`${found.reusable} already exist`)] : []),
       line(`Run one after another: ${found.estimate}`),
       ...(found.packs ? [line(packs(found))] : []),
+      ...found.pack_obstacles.map(({cells, field, rule}) => line(`${cells} cells not together: ${field}: ${rule}`)),
       ...refusals(found.refused),
     );
   } catch (error) {
@@ -125,16 +133,42 @@ function refusals(refused) {
   return [line(`${refused.length} cells would be refused:`), ul];
 }
 
+/** Take the form back to its defaults, and fill in a whole study. */
+function fill(spec) {
+  document.getElementById("study-name").value = spec.name ?? "";
+  document.getElementById("study-seeds").value = seedsOf(spec.seeds ?? [0]);
+  document.getElementById("study-reuse").checked = spec.reuse ?? true;
+  form.refill(spec.base ?? {});
+  axes.replaceChildren();
+  for (const axis of spec.axes ?? []) Object.entries(axis).forEach(([path, v], i) => addAxis(path, v.map((x) => JSON.stringify(x)).join(", "), i > 0));
+  keep(spec);
+}
+
+/** One seed as a list is not a number of seeds. */
+const seedsOf = (seeds) => (seeds.every((seed, i) => seed === i) ? String(seeds.length) : seeds.length === 1 ? `${seeds[0]},` : seeds.join(", "));
+
+/** Keep what the form does not show, and say so. */
+function keep(spec) {
+  const without = (value) => value === null || value === undefined || (Array.isArray(value) && !value.length);
+  const others = (from, shown) => Object.fromEntries(Object.entries(from ?? {}).filter(([name, value]) => !shown(name) && !without(value)));
+  kept = others(spec, (name) => SHOWN.includes(name));
+  keptOfBase = others(spec.base, (name) => form.names.has(name));
+  const names = [...Object.keys(kept), ...Object.keys(keptOfBase).map((name) => `base.${name}`)];
+  const note = document.getElementById("kept");
+  note.hidden = !names.length;
+  note.textContent = `Kept, and changed in the YAML alone: ${names.join(", ")}.`;
+}
+
 if (given) {
-  document.getElementById("study-name").value = `${given.name} (copy)`;
-  document.getElementById("study-seeds").value = given.seeds.length === 1 ? `[${given.seeds}]`.slice(1, -1) : given.seeds.join(", ");
-  document.getElementById("study-reuse").checked = given.reuse;
-  form.fill(given.base);
-  for (const axis of given.axes) Object.entries(axis).forEach(([path, v], i) => addAxis(path, v.map((x) => JSON.stringify(x)).join(", "), i > 0));
+  fill({ ...given, name: document.getElementById("preset").value ? given.name : `${given.name} (copy)` });
 } else {
   addAxis("normalizer", "batch, group, group+proxy");
   addAxis("batch_size", "32, 8, 2");
 }
+reading({ refill: fill }, check);
+document.getElementById("preset").addEventListener("change", ({ target }) => {
+  location.assign(at(`/studies/new${target.value ? `?${target.value.replace(/=(.*)/, (_, name) => `=${encodeURIComponent(name)}`)}` : ""}`));
+});
 document.getElementById("add-axis").addEventListener("click", () => { addAxis().querySelector("select").focus(); check(); });
 element.addEventListener("input", check);
 element.addEventListener("change", check);

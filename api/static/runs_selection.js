@@ -14,6 +14,8 @@ export class Selection {
     element("compare").addEventListener("click", () => this.compare());
     element("cancel").addEventListener("click", () => this.change("cancel", "Cancel"));
     element("delete").addEventListener("click", () => this.change("delete", "Delete"));
+    element("tag").addEventListener("click", () => this.tag());
+    element("archive").addEventListener("click", () => this.archive());
     for (const form of ["csv", "json"]) element(form).addEventListener("click", () => this.write(form));
   }
 
@@ -46,7 +48,7 @@ export class Selection {
 
   tell() {
     const selected = this.jobs.size;
-    for (const id of ["compare", "cancel", "delete", "none"]) element(id).disabled = selected === 0;
+    for (const id of ["compare", "cancel", "delete", "tag", "archive", "none"]) element(id).disabled = selected === 0;
     element("compare").disabled = selected < 2;
     const total = this.shown().rows.total;
     const what = this.shown().state.grouped ? "group" : "run";
@@ -66,15 +68,30 @@ export class Selection {
     location.assign(at(`/compare?${query}`));
   }
 
-  async change(verb, label) {
-    const runs = `${this.jobs.size.toLocaleString()} run${this.jobs.size === 1 ? "" : "s"}`;
+  get runs() { return `${this.jobs.size.toLocaleString()} run${this.jobs.size === 1 ? "" : "s"}`; }
+
+  tag() {
+    const given = prompt(`Tags to add to ${this.runs}, with commas; a minus in front removes one:`) ?? "";
+    const tags = given.split(",").map((tag) => tag.trim()).filter(Boolean);
+    const removed = tags.filter((tag) => tag.startsWith("-")).map((tag) => tag.slice(1).trim());
+    if (tags.length) this.send("label", { add_tags: tags.filter((tag) => !tag.startsWith("-")), remove_tags: removed });
+  }
+
+  archive() {
+    if (confirm(`Archive ${this.runs}? Lists show them only if they ask: archived = true.`)) this.send("label", { archived: true });
+  }
+
+  change(verb, label) {
     const what = verb === "cancel" ? "A running one first writes a checkpoint." : "They go into the trash.";
-    if (!confirm(`${label} ${runs}? ${what}`)) return;
+    if (confirm(`${label} ${this.runs}? ${what}`)) this.send(verb, {});
+  }
+
+  async send(verb, further) {
     try {
       const jobs = [...this.jobs];
       const found = { done: [], refused: {} };
       for (let i = 0; i < jobs.length; i += MOST_SELECTED) {
-        const part = await post(`/v1/jobs:${verb}`, { jobs: jobs.slice(i, i + MOST_SELECTED) });
+        const part = await post(`/v1/jobs:${verb}`, { jobs: jobs.slice(i, i + MOST_SELECTED), ...further });
         found.done.push(...part.done);
         Object.assign(found.refused, part.refused);
       }

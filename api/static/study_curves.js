@@ -1,5 +1,5 @@
 // Learning curves of a study: for each row the mean over its seeds, at updates that all seeds have.
-import { ask } from "./app.js";
+import { ask, computed } from "./app.js";
 
 const MOST_JOBS = 100; // in one request to the server
 const MOST_POINTS = 500; // the same on every screen, so that a curve has the same numbers everywhere
@@ -8,9 +8,9 @@ const MOST_POINTS = 500; // the same on every screen, so that a curve has the sa
 const taken = (row) => Object.entries(row?.jobs || {})
   .filter(([seed]) => ["succeeded", "running"].includes(row.states[seed])).map(([, job]) => job);
 
-/** Load the curves of *lines*, {label, row}; only whole rows, as many as fit into one request. */
+/** Load the curves of *lines*, {label, hue, row}; only whole rows, as many as fit into one request. */
 export async function gather(metric, lines) {
-  const started = lines.map(({ label, row }) => ({ label, jobs: taken(row) })).filter((line) => line.jobs.length);
+  const started = lines.map(({ row, ...line }) => ({ ...line, jobs: taken(row) })).filter((line) => line.jobs.length);
   const groups = [];
   let jobs = 0;
   for (const line of started) {
@@ -21,7 +21,7 @@ export async function gather(metric, lines) {
   const found = await series(metric, groups.flatMap((group) => group.jobs));
   const curves = await Promise.all(groups.map(async (group) => {
     const list = await together(metric, group.jobs, group.jobs.map((job) => found.get(job)));
-    return { label: `${group.label} (n = ${list.length})`, ...overSeeds(list) };
+    return { label: `${group.label} (n = ${list.length})`, hue: group.hue, ...overSeeds(list) };
   }));
   return { curves: curves.filter((curve) => curve.steps.length), left: started.length - groups.length };
 }
@@ -31,7 +31,7 @@ async function series(metric, jobs, to) {
   const asked = new URLSearchParams({ name: metric, max_points: MOST_POINTS });
   if (to !== undefined) asked.set("to_step", to);
   for (const job of jobs) asked.append("job", job);
-  const found = await ask(`/v1/series?${asked}`);
+  const found = await computed(() => ask(`/v1/series?${asked}`));
   return new Map(jobs.map((job, i) => [job, found[i]]));
 }
 

@@ -25,14 +25,15 @@ export function firstView(factors) {
   return { down, across: varying.find((factor) => factor !== down) || null };
 }
 
-/** The rows at the chosen values of all factors that the view does not show. */
+/** The rows at the chosen values of all factors that the view does not show; of one value of the factor of panels. */
 export class View {
-  constructor(table, factors, down, across, chosen) {
+  constructor(table, factors, { down, across, panels }, chosen, value = null) {
     this.down = down;
     this.across = across;
-    this.fixed = factors.filter((factor) => factor !== down && factor !== across);
+    this.panel = panels ? `${panels.name} = ${value}` : "";
+    this.fixed = factors.filter((factor) => ![down, across, panels].includes(factor));
     this.chosen = new Map(this.fixed.map((factor) => [factor.name, valid(table, factor, chosen.get(factor.name))]));
-    const here = table.rows.filter((row) => this.fixed.every((f) => placeOf(row, f) === this.chosen.get(f.name)));
+    const here = table.rows.filter((row) => (!panels || placeOf(row, panels) === value) && this.fixed.every((f) => placeOf(row, f) === this.chosen.get(f.name)));
     this.rows = here;
     this.places = new Map(here.map((row) => [this.key(down && placeOf(row, down), across && placeOf(row, across)), row]));
     this.lines = down ? distinct(here.map((row) => placeOf(row, down))) : [""];
@@ -47,10 +48,35 @@ export class View {
     return this.places.get(this.key(line, column));
   }
 
+  /** The colour of a line: the same in all panels. */
+  hue(line) {
+    return Math.max(0, this.down?.values.indexOf(line) ?? 0);
+  }
+
+  /** The factors that were left to choose a value of. */
+  get open() {
+    return this.fixed.filter((factor) => factor.values.length > 1);
+  }
+
   /** Describe the selection: `optimizer.lr = 0.1`; empty if there was nothing to select. */
   get words() {
-    return this.fixed.filter((f) => f.values.length > 1).map((f) => `${f.name} = ${this.chosen.get(f.name)}`).join("; ");
+    return this.open.map((f) => `${f.name} = ${this.chosen.get(f.name)}`).join("; ");
   }
+
+  /** The selection as the server understands it: `PATH=LABEL` for each path of each factor. */
+  get where() {
+    return this.open.flatMap((factor) => {
+      const row = this.rows[0];
+      return factor.paths.map((path) => `${path}=${row.labels[path]}`);
+    });
+  }
+}
+
+/** One view, or one for each value of the factor of panels. */
+export function viewsOf(table, factors, shown, chosen) {
+  if (!shown.panels) return [new View(table, factors, shown, chosen)];
+  const all = shown.panels.values.map((value) => new View(table, factors, shown, chosen, value));
+  return all.filter((view) => view.rows.length);
 }
 
 /** The selected value, if it still exists; otherwise the first value with results. */

@@ -8,7 +8,7 @@ export const mean = (row) => (row.half_text ? `${row.mean_text} ± ${row.half_te
 export const without = (row) => Object.entries(row.without).map(([why, count]) => `${count} ${why}`).join(", ");
 
 /** Write a number with as many decimals as the row's mean has. */
-function like(row, value) {
+export function like(row, value) {
   if (value === null || !row.mean_text || row.mean_text.includes("e")) return readable(value);
   return value.toFixed((row.mean_text.split(".")[1] || "").length);
 }

@@ -213,12 +213,19 @@ class Claim(Spec):
 def first_part(study: StudySpec) -> Union[StudySpec, None]:
     """Return the part of *study* that must be complete before the rest; None if there is none.
 
-    A job that follows its twin's weight norms is accepted once the twin has succeeded.
+    A job that follows its twin's weight norms, or starts from its twin's weights, is accepted once
+    the twin has succeeded.
     """
-    path = "optimizer.norms_of"
-    if not any(TWIN in axis.get(path, ()) for axis in study.axes):
+    waiting = [
+        {path: value}
+        for axis in study.axes
+        for path in ("optimizer.norms_of", "init_from")
+        for value in axis.get(path, ())
+        if value == TWIN or (isinstance(value, dict) and value.get("twin") is not None)
+    ]
+    if not waiting:
         return None
-    rest = (*study.exclude, {path: TWIN})
+    rest = (*study.exclude, *waiting)
     return study.model_copy(update={"name": f"{study.name}, first part", "exclude": rest})
 
 

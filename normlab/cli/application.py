@@ -20,6 +20,7 @@ from normlab.cli import (
     doctor,
     exporting,
     jobs,
+    labels,
     limits,
     looking,
     plugins,
@@ -34,6 +35,7 @@ from normlab.cli import (
     up,
     watching,
     weights,
+    worker,
 )
 from normlab.cli.connecting import Address
 from normlab.cli.output import examples
@@ -46,13 +48,14 @@ JOB_FAILED, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
 _UsageError: Any = typer.BadParameter.__mro__[1]
 GROUPS = (
     up,
+    worker,
     submitting,
     watching,
     jobs,
-    limits,
     looking,
     continuing,
     trash,
+    labels,
     backups,
     studies,
     results,
@@ -132,7 +135,7 @@ def run(arguments: Sequence[str]) -> int:
         return _say(one_line(e), exit_code(e))
     except _UsageError as e:
         usage = f" (normlab {arguments[0]} --help)" if arguments else ""
-        return _say(e.format_message() + usage, BAD_INPUT)
+        return _say(_in_our_words(e).format_message() + usage, BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
@@ -156,6 +159,17 @@ def one_line(error: NormlabError) -> str:
     problems = error.problems if isinstance(error, InvalidSpec) else ()
     text = told(problems) or str(error)
     return " ".join(text.split())
+
+
+def _in_our_words(error: Any) -> Any:
+    from pydantic import ValidationError
+
+    from normlab.specs.problems import rule_of
+
+    # typer checks values with pydantic, whose messages have words of its own and not the value
+    if isinstance(error.__cause__, ValidationError):
+        error.message = "; ".join(rule_of(found) for found in error.__cause__.errors())
+    return error
 
 
 def _say(text: str, code: int) -> int:

@@ -5,37 +5,59 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from typing import Callable, Sequence
+from typing import Callable, Dict, List, Mapping, Sequence
 
 
 class ClaimsProgress:
     """
-    One line after each claim.
+    What is done and what is left of all stages of all claims: tuning, and each round of seeds.
+
+    Work that the store had before is neither, so that a command which goes on after an
+    interruption does not take its pace from what it found.
 
     Args:
-        claims: how many there are.
-        cells: different cells of all their studies; rounds that are added come on top.
+        plans: of each claim, the work of its stages, in whatever unit.
         clock: seconds, growing.
     """
 
     def __init__(
-        self, claims: int, cells: int, clock: Callable[[], float] = time.monotonic
+        self, plans: Mapping[str, Sequence[float]], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._claims = claims
-        self._cells = cells
+        self._left: Dict[str, List[float]] = {claim: list(work) for claim, work in plans.items()}
+        self._words: List[str] = []
+        self._done = 0.0
         self._clock = clock
         self._start = clock()
 
-    def claim_ended(self, ended: int, verdicts: Sequence[str], cells: int) -> None:
-        """Say where all stand; *cells* are done, as fast as the others will be."""
-        print(self.line(ended, verdicts, cells), file=sys.stderr, flush=True)
+    def found(self, claim: str, share: float) -> None:
+        """Leave out *share* of the next stage of *claim*: it was there before."""
+        left = self._left[claim]
+        left[:1] = [work * (1 - share) for work in left[:1]]
 
-    def line(self, ended: int, verdicts: Sequence[str], cells: int) -> str:
+    def stage_ended(self, claim: str) -> None:
+        """Count the next stage of *claim* as done."""
+        left = self._left[claim]
+        self._done += sum(left[:1])
+        del left[:1]
+
+    def claim_ended(self, claim: str, word: str) -> None:
+        """Print where all stand; rounds of *claim* that were not needed are no work any more."""
+        self._left[claim].clear()
+        self._words.append(word)
+        print(self.line(), file=sys.stderr, flush=True)
+
+    def line(self) -> str:
         """Return what `claim_ended` prints."""
-        said = ", ".join(f"{n} {word}" for word, n in sorted(Counter(verdicts).items()))
-        left_s = (self._clock() - self._start) / max(cells, 1) * max(self._cells - cells, 0)
-        left = f"; about {_duration(left_s)} left" if ended < self._claims else ""
-        return f"{ended} of {self._claims} claims: {said}{left}"
+        said = ", ".join(f"{n} {word}" for word, n in sorted(Counter(self._words).items()))
+        return f"{len(self._words)} of {len(self._left)} claims: {said}{self.left()}"
+
+    def left(self) -> str:
+        """Say how much time is left at the pace so far, at most; empty if nothing tells."""
+        left = sum(work for stages in self._left.values() for work in stages)
+        if not left or not self._done:
+            return ""
+        seconds = (self._clock() - self._start) / self._done * left
+        return f"; at most about {_duration(seconds)} left"
 
 
 def _duration(seconds: float) -> str:

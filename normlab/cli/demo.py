@@ -8,13 +8,14 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from normlab.cli.connecting import client_of
 from normlab.cli.output import last, print_json, print_table
 from normlab.cli.own_stack import own_stack
-from normlab.cli.progress import follow
+from normlab.cli.progress import POLL_S, follow
 from normlab.client import Client
 from normlab.records import JobRecord
 
@@ -127,15 +128,35 @@ def _clear(a: Row, b: Row) -> str:
     return "every seed agrees" if apart else "the seeds overlap"
 
 
+def study(epochs: int, seeds: int, device: str = "cpu") -> Dict[str, Any]:
+    """Return the study of all arms, whose seeds train together where that gains."""
+    base = spec(ARMS[0], 0, epochs, device)
+    shared = {name: value for name, value in base.items() if name not in ("name", "seed")}
+    names = [f"{arm.label}, statistics over {arm.statistics}" for arm in ARMS]
+    axis = {"normalizer": [arm.normalizer for arm in ARMS], "name": names}
+    # a name of its own each time, as the same study runs once
+    name = f"demo of {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}"
+    return {"name": name, "base": shared, "axes": [axis], "seeds": seeds, "reuse": False}
+
+
 def _train(client: Client, epochs: int, seeds: int, device: str) -> List[JobRecord]:
-    specs = [spec(arm, seed, epochs, device) for arm in ARMS for seed in range(seeds)]
-    ids = [client.submit(one).id for one in specs]
+    made = client.studies.create(study(epochs, seeds, device))
+    ids = _queued(client, made.id)
     _tell(f"{len(ids)} jobs queued")
     try:
         return follow(client, ids)
     except KeyboardInterrupt:
         _tell("interrupted; stopping the stack")
         raise
+
+
+def _queued(client: Client, study: str) -> List[str]:
+    """Return the jobs of all cells, once the last of a large study is queued."""
+    while True:
+        jobs = [cell.job for cell in client.studies.get(study).grid]
+        if None not in jobs:
+            return [job for job in jobs if job is not None]
+        time.sleep(POLL_S)
 
 
 def _print(

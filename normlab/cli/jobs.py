@@ -83,6 +83,7 @@ def ls(
     ),
     limit: int = typer.Option(20, "--limit", "-n", min=1, help="Number of jobs."),
     trash: bool = typer.Option(False, "--trash", help="Jobs in the trash instead."),
+    archived: bool = typer.Option(False, "--archived", help="Archived jobs instead."),
     ids: bool = typer.Option(False, "--ids", help="Print only ids, one per line."),
     output: Optional[Form] = Output,
     as_json: bool = AsJson,
@@ -90,6 +91,7 @@ def ls(
     """List jobs, newest first. Every command accepts the shown end of an id."""
     filters = {"state": state_is, "device": device, "normalizer": kind, "study": study}
     filters.update({"project": project, "filter": where})
+    filters["archived"] = "only" if archived else None
     with connect(ctx) as client:
         jobs = list(client.list(limit=limit, sort=sort, trash=trash or None, **filters))
     if as_json:
@@ -143,6 +145,9 @@ def _show(job: JobDetail) -> None:
         ("waits for", job.waiting_for),
         ("update", f"{job.step} of {job.steps if job.steps is not None else '?'}"),
         ("epoch", f"{job.epoch} of {job.epochs}"),
+        ("tags", ", ".join(job.tags) or None),
+        ("note", job.note),
+        ("archived", f"since {job.archived_at:%Y-%m-%d %H:%M %Z}" if job.archived_at else None),
         ("in the trash", f"since {job.trashed_at:%Y-%m-%d %H:%M %Z}" if job.trashed_at else None),
         ("attempt", f"{job.attempt} of {job.max_attempts}"),
         *beginnings(job),

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 import typer
 
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, examples, print_json, print_table
+from normlab.cli.output import AsJson, examples, print_json, print_table, size
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.presentation.sizes import read_size
 
 if TYPE_CHECKING:
     from normlab.records.limits import LimitRecord
 
+_FIELDS = (
+    "queued", "running", "devices", "device_hours_per_month", "storage_bytes", "priority",
+    "requests_per_minute",
+)  # fmt: skip
 OfOwner: Optional[str] = typer.Option(None, "--owner", help="Of this owner; '*': of each.")
 OfProject: Optional[str] = typer.Option(None, "--project", help="Of this project; '*': of each.")
 
@@ -29,7 +34,8 @@ def register(app: typer.Typer) -> None:
         "set",
         epilog=examples(
             "normlab limits set --owner ada queued=500 running=4",
-            "normlab limits set --project vision devices=8",
+            "normlab limits set --project vision devices=8 device_hours_per_month=500",
+            "normlab limits set --owner ada storage_bytes=200GB priority=10",
             "normlab limits set --owner '*' requests_per_minute=600",
             "normlab limits set --owner ada queued=none",
         ),
@@ -51,7 +57,7 @@ def show(
 def set_limits(
     ctx: typer.Context,
     limits: List[str] = typer.Argument(
-        ..., metavar="LIMIT=NUMBER...", help="queued, running, devices, requests_per_minute; none."
+        ..., metavar="LIMIT=NUMBER...", help=f"{', '.join(_FIELDS)}; none."
     ),
     owner: Optional[str] = OfOwner,
     project: Optional[str] = OfProject,
@@ -73,11 +79,18 @@ def _read(limits: List[str]) -> Dict[str, Optional[int]]:
     found: Dict[str, Optional[int]] = {}
     for text in limits:
         name, _, value = text.partition("=")
-        if value != "none" and not value.isdecimal():
-            rule = f"{text!r} is no limit; write LIMIT=NUMBER or LIMIT=none, such as running=4"
-            raise InvalidSpec.of([FieldProblem(name or "limit", rule)])
-        found[name] = None if value == "none" else int(value)
+        found[name] = None if value == "none" else _number(name, value, text)
     return found
+
+
+def _number(name: str, value: str, text: str) -> int:
+    try:
+        return read_size(value) if name == "storage_bytes" else int(value)
+    except ValueError as e:
+        rule = f"{text!r} is no limit; write LIMIT=NUMBER or LIMIT=none, such as running=4"
+        if name == "storage_bytes" and value:
+            rule = str(e)
+        raise InvalidSpec.of([FieldProblem(name or "limit", rule)]) from e
 
 
 def _print(found: List[LimitRecord], as_json: bool) -> None:
@@ -85,11 +98,15 @@ def _print(found: List[LimitRecord], as_json: bool) -> None:
         print_json(found)
         return
     rows = [
-        [f"{one.subject} {one.name}", one.what.replace("_", " "), one.used,
-         "none" if one.most is None else one.most, _source(one)]
+        [f"{one.subject} {one.name}", one.what.replace("_", " "), _told(one, one.used),
+         "none" if one.most is None else _told(one, one.most), _source(one)]
         for one in found
     ]  # fmt: skip
     print_table(["of", "what", "used", "most", "set for"], rows)
+
+
+def _told(limit: LimitRecord, amount: Optional[float]) -> object:
+    return size(int(amount)) if limit.what == "storage_bytes" and amount is not None else amount
 
 
 def _source(limit: LimitRecord) -> str:

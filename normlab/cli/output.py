@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, List, Optional, Sequence
 
 from normlab.cli.forms import AsJson, Form, Output, text_of
 from normlab.plain_text import shown
+from normlab.presentation import sizes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -151,13 +152,8 @@ def ago(moment: datetime) -> str:
 
 
 def size(count: Optional[int]) -> str:
-    """Format a number of bytes."""
-    if count is None:
-        return "-"
-    for power, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if count >= power:
-            return f"{count / power:.1f} {unit}"
-    return f"{count} B"
+    """Format a number of bytes, if it is known."""
+    return "-" if count is None else sizes.size(count)
 
 
 def examples(*lines: str) -> str:

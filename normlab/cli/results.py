@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
 
 import typer
 
@@ -11,7 +11,8 @@ from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_table
 
 if TYPE_CHECKING:
-    from normlab.records import ResultRow, ResultTable
+    from normlab.presentation.figures import Question
+    from normlab.records import DifferenceTable, ResultRow, ResultTable
 
 BARS = "▁▂▃▄▅▆▇█"
 _SPARK_POINTS = 12
@@ -29,7 +30,8 @@ def register(app: typer.Typer) -> None:
             "normlab results 5f0c9a41 --interval bootstrap --confidence 0.9",
             "normlab results 5f0c9a41 --format latex > table.tex",
             "normlab results 5f0c9a41 --format parquet --output rows.parquet",
-            "normlab results 5f0c9a41 --plot figure.pdf",
+            "normlab results 5f0c9a41 --format means --output means.csv",
+            "normlab results 5f0c9a41 --plot figure.pdf --against normalizer:batch --spread sd",
             "normlab results 5f0c9a41 --compare normalizer:batch:online",
         )
     )(results)
@@ -61,13 +63,24 @@ def results(
     interval: str = typer.Option("t", help="t or bootstrap."),
     confidence: float = typer.Option(0.95, help="Coverage of the interval."),
     form: Optional[str] = typer.Option(
-        None, "--format", "-f", help="markdown, latex, csv or parquet (one row per job), json."
+        None,
+        "--format",
+        "-f",
+        help="markdown, latex, means (CSV), csv or parquet (one row per job), json.",
     ),
     output: Optional[Path] = typer.Option(
         None, "--output", "-o", help="Write to this file instead of standard output."
     ),
     plot: Optional[Path] = typer.Option(
-        None, help="Draw a plot into this .png, .svg or .pdf file."
+        None, help="Draw a plot into this .png, .svg or .pdf file, with its numbers beside it."
+    ),
+    spread: str = typer.Option(
+        "interval", help="What a plot has around a mean: interval, sd, range (of seeds), none."
+    ),
+    against: Optional[str] = typer.Option(
+        None,
+        metavar="AXIS:VALUE",
+        help="A reference: show and mark what differs from it, paired by seed.",
     ),
     compare: Optional[str] = typer.Option(
         None, metavar="AXIS:A:B", help="Compare two values: A minus B over their common seeds."
@@ -76,6 +89,7 @@ def results(
 ) -> None:
     """Print the results of a study: means and intervals over seeds, for each combination."""
     from normlab.cli.deciding import print_verdicts
+    from normlab.presentation.figures import Question
     from normlab.specs.cells import read_where
 
     question: Dict[str, Any] = {"metric": metric, "reduction": reduction, "interval": interval,
@@ -87,31 +101,79 @@ def results(
         grouping = None if form in ("csv", "parquet") else group_by  # these have one row per job
         chosen = read_where(where or [])
         table = client.studies.results(study, group_by=grouping, where=chosen, **question)
+        compared = _differences(client, study, against, chosen, question)
         if plot:
-            from normlab.presentation.plots import save
-
-            print(f"wrote {save(table, plot)}")
+            _plot(Question(table=table, spread=spread, against=compared), plot)
         elif as_json or form == "json":
             print_json(table)
         elif form:
             _write(table, form, output)
         else:
-            print_results(client, table)
+            print_results(client, table, compared)
             if client.studies.summary(study).spec.decide:
                 print_verdicts(client.studies.decision(study))
 
 
-def print_results(client: Any, table: ResultTable) -> None:
-    """Print a table for people, with the course of each row's first job as a sparkline."""
+def print_results(
+    client: Any, table: ResultTable, against: Optional[DifferenceTable] = None
+) -> None:
+    """
+    Print a table for people, with the course of each row's first job as a sparkline.
+
+    With *against* also the difference of each row from its reference, and its adjusted p.
+    """
     from normlab.presentation.tables import cells
 
     sparks = [_spark_of(client, row, table.metric) for row in table.rows[:_MOST_SPARKS]]
     sparks += [""] * (len(table.rows) - len(sparks))
+    compared = _compared(table, against) if against is not None else [[] for _ in table.rows]
     rows = [
-        [*row.labels.values(), text, row.n, spark]
-        for row, text, spark in zip(table.rows, cells(table), sparks)
-    ]  # fmt: skip
-    print_table([*table.group_by, table.metric, "n", "course"], rows)
+        [*row.labels.values(), text, row.n, *found, spark]
+        for row, text, found, spark in zip(table.rows, cells(table), compared, sparks)
+    ]
+    heads = [f"- {against.against}", "p"] if against is not None else []
+    print_table([*table.group_by, table.metric, "n", *heads, "course"], rows)
+
+
+def _compared(table: ResultTable, against: DifferenceTable) -> List[List[str]]:
+    from normlab.presentation.digits import shown
+    from normlab.presentation.tables import difference_of
+    from normlab.records.results import half_width
+
+    found = [difference_of(row, table, against) for row in table.rows]
+    halves = [half_width(f.low, f.high) if f else None for f in found]
+    texts = shown([(f.mean if f else None, half) for f, half in zip(found, halves)])
+    ps = [f.p_adjusted if f else None for f in found]
+    said = ["" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}" for p in ps]
+    return [[str(text), p] for text, p in zip(texts, said)]
+
+
+def _differences(
+    client: Any,
+    study: str,
+    against: Optional[str],
+    where: Mapping[str, str],
+    question: Mapping[str, Any],
+) -> Optional[DifferenceTable]:
+    from normlab.errors import InvalidSpec
+
+    if against is None:
+        return None
+    axis, colon, value = against.partition(":")
+    if not colon:
+        raise InvalidSpec(f"--against {against}: write AXIS:VALUE, such as normalizer:batch")
+    found: DifferenceTable = client.studies.differences(study, axis, value, where, **question)
+    return found
+
+
+def _plot(question: Question, target: Path) -> None:
+    from normlab.presentation.figures import beside
+    from normlab.presentation.plots import save
+
+    print(f"wrote {save(question.table, target, question.spread, question.against)}")
+    data = target.with_name(f"{target.stem}.means.csv")
+    data.write_text(beside(question)["means.csv"], encoding="utf-8")
+    print(f"wrote {data}")
 
 
 def sparkline(values: Sequence[Optional[float]]) -> str:

@@ -123,12 +123,13 @@ def preview(
 def ls(
     ctx: typer.Context,
     project: Optional[str] = OfProject,
+    archived: bool = typer.Option(False, "--archived", help="Archived studies instead."),
     output: Optional[Form] = Output,
     as_json: bool = AsJson,
 ) -> None:
     """List studies, newest first."""
     with connect(ctx) as client:
-        found = list(client.studies.list(project))
+        found = list(client.studies.list(project, "only" if archived else None))
     if as_json:
         print_json(found)
         return
@@ -262,10 +263,14 @@ def _print_preview(found: StudyPreview) -> None:
 
 
 def _packs(found: StudyPreview) -> List[Any]:
+    apart = [
+        ("not together" if i == 0 else "", f"{each.cells} cells: {each.field}: {each.rule}")
+        for i, each in enumerate(found.pack_obstacles)
+    ]
     if not found.packs:
-        return []
+        return apart
     gain = "" if found.pack_gain is None else f", about {found.pack_gain:g} times as fast"
-    return [("trained together", f"{found.packed} cells in {found.packs} packs{gain}")]
+    return [("trained together", f"{found.packed} cells in {found.packs} packs{gain}"), *apart]
 
 
 def _cost_of_deciding(found: StudyPreview) -> List[Any]:

@@ -111,20 +111,20 @@ def gc(
     if as_json:
         print_json(found)
         return
-    what = f"{found.jobs} jobs and {found.studies} studies, {size(found.bytes)} of files"
+    what = f"{found.jobs} jobs and {found.studies} studies, {size(found.bytes)}"
     oldest = f", the oldest {ago(found.oldest)} ago" if found.oldest else ""
     print(f"{'would purge' if dry_run else 'purging'} {what}{oldest}")
 
 
 def usage(ctx: typer.Context, as_json: bool = AsJson) -> None:
-    """Show how much disk the files of each owner's jobs take."""
+    """Show how much storage each owner's jobs take: files, curves and logs."""
     with connect(ctx) as client:
         found = client.trash.usage()
     if as_json:
         print_json(found)
         return
     rows = [(one.owner, one.jobs, size(one.bytes), size(one.trashed_bytes)) for one in found]
-    print_table(["owner", "jobs", "files", "of them in the trash"], rows)
+    print_table(["owner", "jobs", "storage", "of it in the trash"], rows)
 
 
 def _refuse_both(jobs: Optional[List[str]], study: Optional[List[str]]) -> None:

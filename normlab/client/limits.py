@@ -26,7 +26,7 @@ class Limits:
         Args:
             subject: owner or project.
             name: whose; `*` is each without a limit of its own.
-            limits: queued, running, devices, requests_per_minute; None takes one away.
+            limits: such as queued or storage_bytes, as of LimitRequest; None takes one away.
         """
         asked: Dict[str, Any] = {"subject": subject, "name": name, **limits}
         answer = self.transport.record(LimitList, "PUT", "/limits", json=asked, repeatable=True)

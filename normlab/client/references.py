@@ -124,7 +124,8 @@ def studies(transport: Transport, *, trash: bool = False) -> References:
 
 
 def _in(trash: bool) -> Dict[str, str]:
-    return {"trash": "true"} if trash else {}
+    # whoever names something archived means it
+    return {"trash": "true"} if trash else {"archived": "show"}
 
 
 def _ids(transport: Transport, what: str, filters: Dict[str, str]) -> Iterator[str]:

@@ -24,6 +24,7 @@ import httpx
 
 from normlab.client import references, streams
 from normlab.client.inside import Inside
+from normlab.client.labels import Labelling
 from normlab.client.limits import Limits
 from normlab.client.pages import all_items
 from normlab.client.plugins import Plugins
@@ -108,6 +109,7 @@ class Client:
         self.projects = Projects(self.transport)
         self.limits = Limits(self.transport)
         self.trash = Trash(self.transport)
+        self.labels = Labelling(self.transport)
         self.job_id = references.jobs(self.transport).full
         self.inside = Inside(self.transport, self.job_id)
 

@@ -24,7 +24,9 @@ from normlab.records import (
     CellPage,
     CellRecord,
     ComparisonTable,
+    DifferenceTable,
     ResultTable,
+    SearchHistory,
     StudyDetail,
     StudyPage,
     StudyPreview,
@@ -34,6 +36,8 @@ from normlab.records.decisions import DecisionTable
 from normlab.specs.studies import StudySpec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 # between two requests for a study that is waited for
@@ -81,11 +85,19 @@ class Studies:
         """Return a study without its cells, however large it is."""
         return self._detail(study, cells=0)
 
-    def list(self, project: Optional[str] = None) -> Iterator[StudyRecord]:
-        """Iterate over studies, or those of *project*, newest first, page by page."""
+    def list(
+        self, project: Optional[str] = None, archived: Optional[str] = None
+    ) -> Iterator[StudyRecord]:
+        """
+        Iterate over studies, newest first, page by page.
+
+        Args:
+            project: only those of this project.
+            archived: hide, only or show those that are archived; None: hide.
+        """
 
         def ask(cursor: Optional[str], size: int) -> Tuple[Sequence[StudyRecord], Optional[str]]:
-            params = {"cursor": cursor, "limit": size, "project": project}
+            params = {"cursor": cursor, "limit": size, "project": project, "archived": archived}
             page = self.transport.record(StudyPage, "GET", "/studies", params=params)
             return page.studies, page.next_cursor
 
@@ -220,6 +232,65 @@ class Studies:
         params = {"axis": axis, "a": a, "b": b, "metric": metric, **question}
         path = self._path(study, "/compare")
         return self.transport.record(ComparisonTable, "GET", path, params=params)
+
+    def differences(
+        self,
+        study: str,
+        axis: str,
+        against: str,
+        where: Optional[Mapping[str, str]] = None,
+        **question: Any,
+    ) -> DifferenceTable:
+        """
+        Subtract from each row the one with the value *against* of *axis*, seed by seed.
+
+        Args:
+            study: its id.
+            axis: a path that the study varies.
+            against: the label of the reference value.
+            where: path to label: only the cells with these values; the tests are one family.
+            question: metric, reduction, interval, confidence, as for results.
+        """
+        chosen = [f"{path}={name}" for path, name in (where or {}).items()] or None
+        params = {"axis": axis, "against": against, "where": chosen, **question}
+        path = self._path(study, "/differences")
+        return self.transport.record(DifferenceTable, "GET", path, params=params)
+
+    def plot(
+        self,
+        study: str,
+        target: Union[str, Path],
+        group_by: Sequence[str],
+        *,
+        where: Optional[Mapping[str, str]] = None,
+        against: Optional[Tuple[str, str]] = None,
+        spread: str = "interval",
+        **question: Any,
+    ) -> Path:
+        """
+        Draw the figure of `normlab results --plot`, with its means and its table beside it.
+
+        Args:
+            study: its id.
+            target: a .pdf, .svg or .png file; beside it come NAME.means.csv and NAME.table.tex.
+            group_by: one to three paths: lines or rows; what is across; panels.
+            where: path to label: only the cells with these values.
+            against: an axis and the label of a reference; stars mark what differs from it.
+            spread: what is around a mean: interval, sd, range, none.
+            question: metric, reduction, interval, confidence, as for results.
+        """
+        from normlab.client.study_figures import draw
+
+        return draw(self, study, target, group_by, where, against, spread, question)
+
+    def search(self, study: str) -> SearchHistory:
+        """
+        Return the trials of a search, the best one, and which parameters matter.
+
+        Raises:
+            NotFound: the study is a grid.
+        """
+        return self.transport.record(SearchHistory, "GET", self._path(study, "/search"))
 
     def decision(self, study: str) -> DecisionTable:
         """

@@ -14,6 +14,8 @@ from normlab.specs.norm_base import ActivationNormSpec
 
 _DEFAULTS = ActivationNormSpec()
 
+# of C, because every forward asks; missing in PyTorch 2.0
+_any_autocast: Callable[[], bool] = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)
 _AUTOCAST_BY_DEVICE = hasattr(torch, "get_autocast_dtype")  # since torch 2.4
 
 _HALVES = (torch.float16, torch.bfloat16)
@@ -89,7 +91,7 @@ class ActivationNorm(nn.Module):
         self._check_input(x)
         if x.numel() == 0:
             return _pass_empty(x, weight, bias)
-        if not _autocast_is_on(x.device.type):
+        if not _any_autocast() or not _autocast_is_on(x.device.type):
             return self._normalize_once(x, weight, bias)
         with torch.autocast(x.device.type, enabled=False):  # statistics stay in float32
             return self._normalize_once(x, weight, bias)
@@ -99,9 +101,10 @@ class ActivationNorm(nn.Module):
     ) -> Tensor:
         if not self.training or not self.moved:
             return self.normalize(x, weight, bias)
-        if capture.is_compiled() and registered.is_possible():
+        captured = capture.is_on(x)
+        if captured and capture.is_compiled() and registered.is_possible():
             return registered_replays.normalize(self, x, weight, bias)
-        known = capture.has_values(x)
+        known = not captured or capture.has_values(x)
         if not known:
             registered.check_first_forward(self)
             self._check_first()
@@ -110,7 +113,7 @@ class ActivationNorm(nn.Module):
                 return self.normalize(x, weight, bias)
         self.begin(x)
         if known:
-            self._recalled.note(self, dict.fromkeys((*self.moved, *self.reads)), x)
+            self._recalled.note(self, x)
         return self.normalize(x, weight, bias)
 
     def with_its_own(self) -> nn.Module:
@@ -175,8 +178,9 @@ class ActivationNorm(nn.Module):
         return apply(careful, *args, **kwargs)
 
     def _check_input(self, x: Tensor) -> None:
-        right_dims = x.dim() == self.dims + 2 or (self.dims == 1 and x.dim() == 2)
-        right_dims = right_dims or (self.any_dims and x.dim() > 1)
+        dims = x.dim()
+        right_dims = dims == self.dims + 2 or (self.dims == 1 and dims == 2)
+        right_dims = right_dims or (self.any_dims and dims > 1)
         if not right_dims or x.shape[1] != self.num_features:
             raise InvalidSpec(
                 f"{type(self).__name__}(num_features={self.num_features}, dims={self.dims}) got "

@@ -65,14 +65,16 @@ class BatchNorm(BatchStatisticsNorm):
         synced = self.sync and self.training and _replicas() > 1
         if not synced:
             self._check_statistics(x)
-        whole = self.virtual_batch_size is None or self.virtual_batch_size >= x.shape[0]
-        native = (
-            whole
-            and not synced
-            and engine.is_native(x, self.plain, self.running_mean, weight, bias)
-        )
-        if not self.training or native:
-            return self._normalize_native(x, weight, bias)
+        if not self.training:
+            return self.normalize_by(x, self.running_mean, self.running_var, weight, bias)
+        size = self.virtual_batch_size
+        whole = size is None or size >= x.shape[0]
+        mean: Any = self._buffers["running_mean"]  # an attribute of a module takes longer to find
+        if whole and not synced and engine.is_native(x, self.plain, mean, weight, bias):
+            # The kernel updates its running statistics even if they are not finite.
+            if not self.plain and capture.is_readable(mean):
+                return self._normalize_reading(x, weight, bias)
+            return self._normalize_tracking(x, weight, bias)
         nodes = None if synced else engine_fused.nodes_for(x, self.plain, weight, bias)
         if nodes is not None:
             pool = [self.samples_merged(x.shape[0]), 1, 0]
@@ -93,16 +95,6 @@ class BatchNorm(BatchStatisticsNorm):
         self.track(mean, var)
         return y
 
-    def _normalize_native(
-        self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
-    ) -> Tensor:
-        if not self.training:
-            return self.normalize_by(x, self.running_mean, self.running_var, weight, bias)
-        # The kernel updates its running statistics even if they are not finite.
-        if not self.plain and capture.is_readable(self.running_mean):
-            return self._normalize_reading(x, weight, bias)
-        return self._normalize_tracking(x, weight, bias)
-
     def _normalize_tracking(
         self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
     ) -> Tensor:
@@ -114,9 +106,11 @@ class BatchNorm(BatchStatisticsNorm):
     def _normalize_reading(
         self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
     ) -> Tensor:
-        mean, var = self.running_mean, self.running_var
+        buffers: Any = self._buffers
+        mean, var = buffers["running_mean"], buffers["running_var"]
+        count = buffers["num_batches_tracked"]
         before = torch.cat((mean, var))
-        count = self.num_batches_tracked.add_(1)
+        count.add_(1)
         step = 1.0 / float(count) if self.momentum is None else self.momentum
         y = torch.batch_norm(x, weight, bias, mean, var, True, step, self.eps, False)
         if not read_finite(mean, var):

@@ -17,6 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include "aligned_values.h"
+#include "deviations_chosen.h"
 #include "fused_rows.h"
 
 namespace {
@@ -27,105 +29,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 // The standard library's optional, or in PyTorch 2.0 its own.
 using MaybeTensor = decltype(std::declval<at::IValue&>().toOptional<Tensor>());
-
-struct Sizes {
-  int64_t n, v, c, d, groups;  // v samples share statistics, and a smaller rest
-
-  Sizes(const Tensor& x, int64_t samples)
-      : n(x.size(0)), v(samples), c(x.size(1)), d(x.numel() / (n * c)), groups((n + v - 1) / v) {}
-  int64_t samples(int64_t group) const { return std::min(v, n - group * v); }
-  double values(int64_t s) const { return static_cast<double>(samples(s / c) * d); }
-  int64_t statistics() const { return groups * c; }
-};
-
-// Calls some(sample, s, begin, end) for the channels from *begin* to *end* of each sample, in
-// threads; *s* is the first statistic of its group.
-template <typename Some>
-void each_sample(const Sizes& z, const Some& some) {
-  at::parallel_for(0, z.c, grain(z.n * z.d), [&](int64_t begin, int64_t end) {
-    for (int64_t sample = 0; sample < z.n; ++sample)
-      some(sample, sample / z.v * z.c, begin, end);
-  });
-}
-
-// The sums over each statistic's values of of_statistic(s)(place).
-template <typename T, typename OfStatistic>
-std::vector<double> totals(const Sizes& z, const OfStatistic& of_statistic) {
-  std::vector<double> found(z.statistics());
-  double* to = found.data();
-  each_sample(z, [&](int64_t sample, int64_t s, int64_t begin, int64_t end) {
-    const int64_t first = sample * z.c;
-    if (z.d == 1) {
-      INDEPENDENT
-      for (int64_t j = begin; j < end; ++j) to[s + j] += of_statistic(s + j)(first + j);
-      return;
-    }
-    for (int64_t j = begin; j < end; ++j) {
-      const auto of_value = of_statistic(s + j);
-      const int64_t start = (first + j) * z.d;
-      to[s + j] += sum<T>(z.d, [&](int64_t k) { return of_value(start + k); });
-    }
-  });
-  return found;
-}
-
-// Does of_statistic(s)(place) for every value.
-template <typename OfStatistic>
-void each_place(const Sizes& z, const OfStatistic& of_statistic) {
-  each_sample(z, [&](int64_t sample, int64_t s, int64_t begin, int64_t end) {
-    const int64_t first = sample * z.c;
-    if (z.d == 1) {
-      INDEPENDENT
-      for (int64_t j = begin; j < end; ++j) of_statistic(s + j)(first + j);
-      return;
-    }
-    for (int64_t j = begin; j < end; ++j) {
-      const auto of_value = of_statistic(s + j);
-      const int64_t start = (first + j) * z.d;
-      INDEPENDENT
-      for (int64_t k = 0; k < z.d; ++k) of_value(start + k);
-    }
-  });
-}
-
-template <typename T>
-T sign(T value) {
-  return static_cast<T>((value > 0) - (value < 0));
-}
-
-// The k largest values that came, the largest first, and their places; a NaN is the largest.
-template <typename T>
-void take_in(T value, int64_t place, int64_t k, T* values, int64_t* places) {
-  int64_t i = k - 1;
-  for (; i > 0 && (value > values[i - 1] || value != value); --i) {
-    values[i] = values[i - 1];
-    places[i] = places[i - 1];
-  }
-  values[i] = value;
-  places[i] = place;
-}
-
-// The sums of the k largest deviations of each statistic, and their places.
-template <typename T>
-std::vector<double> largest(const Sizes& z, const T* x, const T* means, int64_t k,
-                            int64_t* places) {
-  std::vector<T> kept(z.statistics() * k, T(-1));  // below every deviation
-  T* values = kept.data();
-  each_sample(z, [&](int64_t sample, int64_t s, int64_t begin, int64_t end) {
-    for (int64_t j = begin; j < end; ++j) {
-      const int64_t first = (s + j) * k, start = (sample * z.c + j) * z.d;
-      const T m = means[s + j], *least = values + first + k - 1;
-      for (int64_t at = start; at < start + z.d; ++at) {
-        const T value = std::abs(x[at] - m);
-        if (value > *least || value != value) take_in(value, at, k, values + first, places + first);
-      }
-    }
-  });
-  std::vector<double> found(z.statistics());
-  for (size_t s = 0; s < found.size(); ++s)
-    for (int64_t i = 0; i < k; ++i) found[s] += kept[s * k + i];
-  return found;
-}
 
 struct Recipe {
   int64_t samples, k;            // k largest deviations; 0 is all
@@ -138,19 +41,24 @@ struct Recipe {
   }
 };
 
-// A row of numbers for each of two statistics' values, in a tensor that backward keeps.
+template <typename T>
+Chosen<T> chosen_of(const Tensor& kept, const Tensor& over) {
+  return {kept.data_ptr<T>() + 2 * over.numel(), over.data_ptr<int64_t>()};
+}
+
+// What backward keeps: means, factors and least chosen deviations, (3, G * C), and what is *over*.
 template <typename T>
 struct Found {
-  Tensor kept, places, mean, value;  // means and factors, (2, G * C); the last two (C,)
+  Tensor kept, over, mean, value;  // the last two (C,)
 
   Found(const Tensor& x, const Sizes& z, const Recipe& recipe)
-      : kept(at::empty({2, z.statistics()}, x.options())),
-        places(at::empty({z.statistics(), recipe.k}, x.options().dtype(at::kLong))) {
+      : kept(at::zeros({3, z.statistics()}, x.options())),
+        over(at::zeros({z.statistics()}, x.options().dtype(at::kLong))) {
     const T* from = x.data_ptr<T>();
     T *means = kept.data_ptr<T>(), *factors = means + z.statistics();
     const auto sums = totals<T>(z, [=](int64_t) { return [=](int64_t at) { return from[at]; }; });
     for (int64_t s = 0; s < z.statistics(); ++s) means[s] = static_cast<T>(sums[s] / z.values(s));
-    const std::vector<double> deviations = deviations_of(z, from, means, recipe);
+    const AlignedVector<double> deviations = deviations_of(z, from, means, recipe);
     Tensor tracked = at::zeros({2, z.c}, at::TensorOptions(at::kDouble));
     double *of_mean = tracked.data_ptr<double>(), *of_value = of_mean + z.c;
     for (int64_t s = 0; s < z.statistics(); ++s) {
@@ -167,9 +75,10 @@ struct Found {
   }
 
  private:
-  std::vector<double> deviations_of(const Sizes& z, const T* x, const T* means,
+  AlignedVector<double> deviations_of(const Sizes& z, const T* x, const T* means,
                                     const Recipe& recipe) {
-    if (recipe.k > 0) return largest(z, x, means, recipe.k, places.data_ptr<int64_t>());
+    const Chosen<T> chosen = chosen_of<T>(kept, over);
+    if (recipe.k > 0) return largest(z, x, means, recipe.k, chosen);
     return totals<T>(z, [=](int64_t s) {
       const T m = means[s];
       return [=](int64_t at) { return std::abs(x[at] - m); };
@@ -178,18 +87,18 @@ struct Found {
 };
 
 template <typename T>
-std::vector<T> or_else(const Tensor& t, int64_t c, T value) {
-  if (!t.defined()) return std::vector<T>(c, value);
+AlignedVector<T> or_else(const Tensor& t, int64_t c, T value) {
+  if (!t.defined()) return AlignedVector<T>(c, value);
   const Tensor dense = t.contiguous();
-  return std::vector<T>(dense.data_ptr<T>(), dense.data_ptr<T>() + c);
+  return AlignedVector<T>(dense.data_ptr<T>(), dense.data_ptr<T>() + c);
 }
 
 template <typename T>
 Tensor output(const Tensor& x, const Sizes& z, const Tensor& kept, const Tensor& weight,
               const Tensor& bias) {
   Tensor y = at::empty_like(x);
-  const std::vector<T> w = or_else<T>(weight, z.c, 1), b = or_else<T>(bias, z.c, 0);
-  std::vector<T> scales(z.statistics()), shifts(z.statistics());
+  const AlignedVector<T> w = or_else<T>(weight, z.c, 1), b = or_else<T>(bias, z.c, 0);
+  AlignedVector<T> scales(z.statistics()), shifts(z.statistics());
   const T *means = kept.data_ptr<T>(), *factors = means + z.statistics(), *from = x.data_ptr<T>();
   for (int64_t s = 0; s < z.statistics(); ++s) {
     scales[s] = factors[s] * w[s % z.c];
@@ -211,18 +120,19 @@ struct Gradients {
   Tensor x, weight, bias;
 
   Gradients(const Tensor& x_t, const Sizes& z, const Recipe& recipe, const Tensor& kept,
-            const Tensor& places, const Tensor& weight_t, const Tensor& g_t)
+            const Tensor& over, const Tensor& weight_t, const Tensor& g_t)
       : x(at::empty_like(x_t)), weight(at::zeros({2, z.c}, x_t.options().dtype(at::kDouble))) {
     const T *from = x_t.data_ptr<T>(), *g = g_t.data_ptr<T>();
     const T *means = kept.data_ptr<T>(), *factors = means + z.statistics();
-    const std::vector<T> w = or_else<T>(weight_t, z.c, 1);
+    const AlignedVector<T> w = or_else<T>(weight_t, z.c, 1);
     const auto s0 = totals<T>(z, [=](int64_t) { return [=](int64_t at) { return g[at]; }; });
     const auto s1 = totals<T>(z, [=](int64_t s) {
       const T m = means[s];
       return [=](int64_t at) { return g[at] * (from[at] - m); };
     });
-    const std::vector<double> signs = signs_of(z, recipe, from, means, places);
-    std::vector<T> scales(z.statistics()), slopes(z.statistics()), rests(z.statistics());
+    const Chosen<T> chosen = chosen_of<T>(kept, over);
+    const AlignedVector<double> signs = signs_of(z, from, means, chosen);
+    AlignedVector<T> scales(z.statistics()), slopes(z.statistics()), rests(z.statistics());
     double *of_weight = weight.template data_ptr<double>(), *of_bias = of_weight + z.c;
     for (int64_t s = 0; s < z.statistics(); ++s) {
       const double k = factors[s], wj = w[s % z.c];
@@ -234,42 +144,33 @@ struct Gradients {
       slopes[s] = static_cast<T>(slope);
       rests[s] = static_cast<T>(-(k * wj * s0[s] + slope * signs[s]) / z.values(s));
     }
-    write(z, recipe, from, g, means, places, scales.data(), slopes.data(), rests.data());
+    write(z, from, g, means, chosen, scales.data(), slopes.data(), rests.data());
   }
 
  private:
-  static std::vector<double> signs_of(const Sizes& z, const Recipe& recipe, const T* x,
-                                      const T* means, const Tensor& places) {
-    if (recipe.k == 0)
-      return totals<T>(z, [=](int64_t s) {
-        const T m = means[s];
-        return [=](int64_t at) { return sign(x[at] - m); };
-      });
-    std::vector<double> found(z.statistics());
-    const int64_t* at = places.data_ptr<int64_t>();
-    for (int64_t i = 0; i < z.statistics() * recipe.k; ++i)
-      found[i / recipe.k] += sign(x[at[i]] - means[i / recipe.k]);
+  static AlignedVector<double> signs_of(const Sizes& z, const T* x, const T* means,
+                                      const Chosen<T>& chosen) {
+    const T* least = chosen.least;
+    AlignedVector<double> found = totals<T>(z, [=](int64_t s) {
+      const T m = means[s], from = least[s];
+      return [=](int64_t at) { return sign_from(x[at] - m, from); };
+    });
+    chosen.each_left_out(z, x, means, [&](int64_t s, int64_t at) {
+      found[s] -= sign_from(x[at] - means[s], least[s]);
+    });
     return found;
   }
 
-  void write(const Sizes& z, const Recipe& recipe, const T* from, const T* g, const T* means,
-             const Tensor& places, const T* scale, const T* slope, const T* rest) {
+  void write(const Sizes& z, const T* from, const T* g, const T* means, const Chosen<T>& chosen,
+             const T* scale, const T* slope, const T* rest) {
     T* to = x.template data_ptr<T>();
-    if (recipe.k == 0) {
-      each_place(z, [=](int64_t s) {
-        const T m = means[s], as = scale[s], bs = slope[s], rs = rest[s];
-        return [=](int64_t at) { to[at] = as * g[at] + (bs * sign(from[at] - m) + rs); };
-      });
-      return;
-    }
+    const T* least = chosen.least;
     each_place(z, [=](int64_t s) {
-      const T as = scale[s], rs = rest[s];
-      return [=](int64_t at) { to[at] = as * g[at] + rs; };
+      const T m = means[s], as = scale[s], bs = slope[s], rs = rest[s], low = least[s];
+      return [=](int64_t at) { to[at] = as * g[at] + (bs * sign_from(from[at] - m, low) + rs); };
     });
-    const int64_t* at = places.data_ptr<int64_t>();
-    for (int64_t s = 0, i = 0; s < z.statistics(); ++s)
-      for (int64_t end = i + recipe.k; i < end; ++i)
-        to[at[i]] += slope[s] * sign(from[at[i]] - means[s]);
+    chosen.each_left_out(
+        z, from, means, [=](int64_t s, int64_t at) { to[at] = scale[s] * g[at] + rest[s]; });
   }
 };
 
@@ -278,7 +179,7 @@ variable_list forward_of(AutogradContext* ctx, const Tensor& x, const Tensor& we
                          const Tensor& bias, const Recipe& recipe) {
   const Sizes z(x, recipe.samples);
   const Found<T> found(x, z, recipe);
-  ctx->save_for_backward({x, weight, bias, found.kept, found.places});
+  ctx->save_for_backward({x, weight, bias, found.kept, found.over});
   return {output<T>(x, z, found.kept, weight, bias), found.mean, found.value};
 }
 

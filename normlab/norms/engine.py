@@ -169,9 +169,10 @@ def _affine_grads(g: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Any:
 
 def is_native(x: Tensor, plain: bool, *others: Optional[Tensor]) -> bool:
     """Tell whether torch's own kernels compute the same as the engine, at the precision asked."""
-    if plain or x.dtype in (torch.float32, torch.float64):
-        return all(t is None or t.dtype == x.dtype for t in others)
-    return False
+    if not plain and x.dtype not in (torch.float32, torch.float64):
+        return False
+    found = [t.dtype for t in others if t is not None]
+    return found.count(x.dtype) == len(found)
 
 
 def _needs_grad(t: Optional[Tensor]) -> bool:

@@ -26,7 +26,7 @@ template <typename T>
 std::vector<Tensor> forward_values(const Tensor& x_t, Scan<T> scan) {
   const int64_t n = x_t.size(0), c = scan.c;
   Tensor y_t = at::empty_like(x_t);
-  const std::vector<T> zero(c);
+  const AlignedVector<T> zero(c);
   const T limit = scan.o.limit;
   for (int64_t t = 0; t < n; ++t) {
     const T* x = x_t.data_ptr<T>() + t * c;
@@ -77,8 +77,8 @@ std::vector<Tensor> backward_values(const Tensor& x_t, const Tensor& g_t, Scan<T
                                     Control<T> control) {
   const int64_t n = x_t.size(0), c = scan.c;
   Tensor gx_t = at::empty_like(x_t);
-  const std::vector<T> zero(c);
-  std::vector<T> inside(c), along(c);
+  const AlignedVector<T> zero(c);
+  AlignedVector<T> inside(c), along(c);
   const T limit = scan.o.limit;
   for (int64_t t = 0; t < n; ++t) {
     const T *x = x_t.data_ptr<T>() + t * c, *g = g_t.data_ptr<T>() + t * c;
@@ -140,7 +140,7 @@ std::vector<Tensor> backward_rows(const Tensor& x_t, const Tensor& g_t, const Te
   Tensor coefficients = at::empty({3, n, c}, x_t.options()), gx_t = at::empty_like(x_t);
   const T *m = moments.data_ptr<T>(), *s0 = means.data_ptr<T>(), *s1 = s0 + rows;
   T* of = coefficients.data_ptr<T>();
-  std::vector<T> along(c);
+  AlignedVector<T> along(c);
   for (int64_t t = 0; t < n; ++t) {
     const T *mean = m + t * c, *p = s0 + t * c, *dot = s1 + t * c;
     scan.next(mean, mean + rows);

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "aligned_values.h"
 #include "fused_rows.h"
 
 namespace normlab {
@@ -30,11 +31,11 @@ struct Options {
 
 // The values of *t*, or *value* everywhere: the loops stay free of branches.
 template <typename T>
-std::vector<T> row_of(const MaybeTensor& t, int64_t c, double value) {
-  if (!t.has_value() || !t->defined()) return std::vector<T>(c, static_cast<T>(value));
+AlignedVector<T> row_of(const MaybeTensor& t, int64_t c, double value) {
+  if (!t.has_value() || !t->defined()) return AlignedVector<T>(c, static_cast<T>(value));
   const Tensor dense = t->contiguous();
   const T* data = dense.data_ptr<T>();
-  return std::vector<T>(data, data + c);
+  return AlignedVector<T>(data, data + c);
 }
 
 // The mean over each group of channels, given to every channel of it.
@@ -53,7 +54,7 @@ struct Scan {
   int64_t c;
   Options o;
   Tensor mu_t, var_t;  // (C,), moved by `next`
-  std::vector<T> weight, bias, inv, before, my, my2, factor, scale, shift;
+  AlignedVector<T> weight, bias, inv, before, my, my2, factor, scale, shift;
 
   Scan(const Tensor& mu, const Tensor& var, const MaybeTensor& weight, const MaybeTensor& bias,
        const Options& o)
@@ -98,7 +99,7 @@ template <typename T>
 struct Control {
   int64_t c;
   Tensor u_t, v_t, d_weight_t, d_bias_t;
-  std::vector<T> along, of_g, of_x, rest;
+  AlignedVector<T> along, of_g, of_x, rest;
 
   Control(const Tensor& u, const Tensor& v)
       : c(u.numel()), u_t(u.clone()), v_t(v.clone()), d_weight_t(at::zeros_like(u_t)),

@@ -86,6 +86,26 @@ Tensor affine(const Tensor& x, const Map<T>& map) {
   return y;
 }
 
+// The same at once for rows of one value, without a map as large as the data.
+template <typename T>
+Tensor affine_of_values(const Tensor& x, const Solution<T>& s, const Values& weight,
+                        const Values& bias) {
+  Tensor y = at::empty_like(x);
+  Line line(s.c);
+  const double *w = weight.data(), *add = bias.data();
+  const double *mean = line.mean.data(), *inverse = line.inverse.data();
+  const double *r = line.r.data(), *d = line.d.data();
+  for (int64_t i = 0; i < s.n; ++i) {
+    s.solve(i, line);
+    const T* from = x.data_ptr<T>() + i * s.c;
+    T* to = y.data_ptr<T>() + i * s.c;
+    INDEPENDENT
+    for (int64_t j = 0; j < s.c; ++j)
+      to[j] = static_cast<T>(w[j] * (r[j] * inverse[j] * (from[j] - mean[j]) + d[j]) + add[j]);
+  }
+  return y;
+}
+
 // Sums of g, and of g times what is centred by the row's own mean, (2, N, C); without positions
 // they are g and 0, and nothing is summed.
 template <typename T>
@@ -161,17 +181,20 @@ variable_list forward_of(Kept& kept, const Recipe& recipe) {
   const Values w = or_else(kept.weight, s.c, 1), b = or_else(kept.bias, s.c, 0);
   const int64_t d = kept.x.numel() / (s.n * s.c);
   const auto [mean, var] = s.statistics(kept.x.options(), d);
-  return {affine(kept.x, affine_map(s, w, b)), mean, var};
+  const Tensor y = d == 1 ? affine_of_values(kept.x, s, w, b) : affine(kept.x, affine_map(s, w, b));
+  return {y, mean, var};
 }
 
 template <typename T>
 variable_list backward_of(const Kept& kept, const Recipe& recipe, const Tensor& g, bool of_x) {
   const Solution<T> s = kept.solution<T>(recipe);
   const Tensor dots = dots_of<T>(g, kept.x, kept.moments);
-  const Gradients<T> found(s, rows_of<T>(dots, g), or_else(kept.weight, s.c, 1), kept.constants,
-                           kept.x.numel() / (s.n * s.c));
+  const int64_t d = kept.x.numel() / (s.n * s.c);
+  Tensor gx = d == 1 ? at::empty_like(kept.x) : Tensor();
+  const Gradients<T> found(s, rows_of<T>(dots, g), or_else(kept.weight, s.c, 1), kept.constants, d,
+                           d == 1 ? gx.data_ptr<T>() : nullptr);
   variable_list result(8);
-  if (of_x) result[0] = input_grad(g, kept.x, s.own, found.map);
+  if (of_x) result[0] = d == 1 ? gx : input_grad(g, kept.x, s.own, found.map);
   const Values* parts[] = {&found.weight, &found.bias, &found.p, &found.q, &found.gates};
   const Tensor likes[] = {kept.weight, kept.bias, kept.p, kept.q, kept.gates};
   for (int k = 0; k < 5; ++k)

@@ -49,11 +49,13 @@ struct Gradients {
   Values weight, bias, p, q, gates;
   Map<T> map;
 
-  // *dots* are the sums of the gradients of rows, *d* the values of each.
+  // *dots* are the sums of the gradients of rows, *d* the values of each; with one value each, they
+  // are gradients of values, and those of the input are written to *values* instead of a map.
   Gradients(const Solution<T>& s, const Rows<T>& dots, const Values& w, const Constants& constants,
-            int64_t d)
+            int64_t d, T* values)
       : s(s), weight(s.c), bias(s.c), p(s.pools.size()), q(s.pools.size()), gates(s.gates.size()),
-        map(s.n * s.c), turns_(s.gates, s.c), own_(kTile * s.c), grad_(kTile * s.c),
+        map(values == nullptr ? s.n * s.c : 0), values_(values), turns_(s.gates, s.c),
+        own_(kTile * s.c), grad_(kTile * s.c),
         turned_(s.gates.empty() ? 0 : kTile * s.c) {
     for (const Pool& pool : s.pools) pooled_.emplace_back(pool.rows.count);
     Line line(s.c);
@@ -61,7 +63,10 @@ struct Gradients {
       const int64_t samples = std::min(s.chunk, s.n - start);
       of_mixture(start, samples, dots, w, line);
       for (size_t k = 0; k < s.pools.size(); ++k) through(k, start, samples, constants);
-      for (int64_t l = 0; l < samples; l += kTile) of_rows(start + l, std::min(kTile, samples - l), d);
+      for (int64_t l = 0; l < samples; l += kTile) {
+        of_rows(start + l, std::min(kTile, samples - l));
+        keep((start + l) * s.c, std::min(kTile, samples - l) * s.c, dots.first, d);
+      }
     }
   }
 
@@ -91,7 +96,20 @@ struct Gradients {
     const double *s0 = dot.mean.data(), *s1 = dot.var.data();
     double *of_weight = weight.data(), *of_bias = bias.data();
     double *of_mean = grad.mean.data(), *of_var = grad.var.data();
-    T* of_g = &map.a[i * s.c];
+    T* of_g = (values_ == nullptr ? map.a.get() : values_) + i * s.c;
+    if (s.mu.empty()) {  // r is 1 and d is 0
+      INDEPENDENT
+      for (int64_t j = 0; j < s.c; ++j) {
+        const double along = (s1[j] + s0[j] * (own[j] - mean[j])) * inverse[j];
+        const double scale = w[j] * inverse[j];
+        of_weight[j] += along;
+        of_bias[j] += s0[j];
+        of_g[j] = static_cast<T>(scale);
+        of_mean[j] = -scale * s0[j];
+        of_var[j] = -0.5 * along * scale * inverse[j];
+      }
+      return;
+    }
     INDEPENDENT
     for (int64_t j = 0; j < s.c; ++j) {
       const double along = s1[j] + s0[j] * (own[j] - mean[j]), wr = w[j] * r[j];
@@ -123,7 +141,7 @@ struct Gradients {
   }
 
   // From the gradients of the pools' moments, as many samples as the gates take at a time.
-  void of_rows(int64_t i, int64_t samples, int64_t d) {
+  void of_rows(int64_t i, int64_t samples) {
     Moments& last = s.gates.empty() ? own_ : turned_;
     for (int64_t l = 0; l < samples; ++l)
       s.own.read(i + l, &own_.mean[l * s.c], &own_.var[l * s.c]);
@@ -131,20 +149,26 @@ struct Gradients {
       turns_.merge(own_.mean.data(), own_.var.data(), samples, last.mean.data(), last.var.data());
     spread(i, samples, last);
     if (!s.gates.empty()) turns_.back(samples, grad_, gates);
-    keep(i * s.c, samples * s.c, d);
   }
 
   void spread(int64_t i, int64_t samples, const Moments& last) {
+    const bool of_values = values_ != nullptr && s.gates.empty();  // they have no variance
     std::fill(grad_.mean.begin(), grad_.mean.end(), 0.0);
-    std::fill(grad_.var.begin(), grad_.var.end(), 0.0);
+    if (!of_values) std::fill(grad_.var.begin(), grad_.var.end(), 0.0);
     for (int64_t l = 0; l < samples; ++l)
       for (size_t k = 0; k < s.pools.size(); ++k)
         s.pools[k].spread(i + l, pooled_[k], &last.mean[l * s.c], &grad_.mean[l * s.c],
-                          &grad_.var[l * s.c]);
+                          of_values ? nullptr : &grad_.var[l * s.c]);
   }
 
-  void keep(int64_t start, int64_t count, int64_t d) {
+  void keep(int64_t start, int64_t count, const T* g, int64_t d) {
     const double *m = grad_.mean.data(), *v = grad_.var.data(), share = 1.0 / d;
+    if (values_ != nullptr) {  // a value is its own mean
+      T* to = values_ + start;
+      INDEPENDENT
+      for (int64_t j = 0; j < count; ++j) to[j] = static_cast<T>(to[j] * g[start + j] + m[j]);
+      return;
+    }
     T *of_x = &map.b[start], *rest = &map.c[start];
     INDEPENDENT
     for (int64_t j = 0; j < count; ++j) {
@@ -153,6 +177,7 @@ struct Gradients {
     }
   }
 
+  T* values_;
   std::vector<Moments> pooled_;  // gradients of the moments of each pool, in the end divided
   Turns turns_;
   Moments own_, grad_, turned_;  // of the rows in hand

@@ -13,6 +13,7 @@
 
 #include "channel_gates.h"
 #include "fused_rows.h"
+#include "inverse_roots.h"
 #include "pooled_unions.h"
 
 namespace normlab {
@@ -31,10 +32,10 @@ struct Recipe {
   double share = 1;            // of the recent gradient
   bool unbiased = false;       // the variance that is handed out
 
-  Values numbers() const {
+  std::vector<double> numbers() const {
     return {eps, r_least, r_limit, d_limit, eps_outside ? 1.0 : 0.0, gain, share};
   }
-  static Recipe of(std::vector<int64_t> pools, const Values& v) {
+  static Recipe of(std::vector<int64_t> pools, const std::vector<double>& v) {
     return {std::move(pools), v[0], v[1], v[2], v[3], v[4] != 0, v[5], v[6]};
   }
   double sigma(double var) const {  // a NaN stays
@@ -60,8 +61,8 @@ inline Values values_of(const Tensor& t) {
 
 // What normalizes one sample, for each channel: y = weight * (r (x - mean) inverse + d) + bias.
 struct Line {
-  Values mean, var, inverse, slope;  // 1 / sigma, and its derivative for V
-  Values r, d;
+  Values mean, var, inverse;  // 1 / sigma
+  Values slope, r, d;         // of batch renormalization, slope the derivative of inverse for V
 
   explicit Line(int64_t c) : mean(c), var(c), inverse(c), slope(c), r(c, 1.0), d(c) {}
 };
@@ -182,24 +183,66 @@ struct Solution {
   }
 
   void mix(int64_t i, double* mean, double* var) const {
-    if (base.empty()) {
-      std::fill(mean, mean + c, 0.0);
-      std::fill(var, var + c, 0.0);
-    } else {
-      std::copy(base.begin(), base.begin() + c, mean);
-      std::copy(base.begin() + c, base.end(), var);
-    }
+    double of_mean = 0, of_var = 0;  // of unions of whole samples, the same for all channels
+    bool begun = false;
     for (size_t k = 0; k < pools.size(); ++k) {
-      const double of_mean = p[k] * recipe.gain, of_var = q[k] * recipe.gain;
-      const double *m = pools[k].mean, *v = pools[k].var;
-      pools[k].rows.each(i, [=](int64_t u) {
-        const double mu = of_mean * m[u], vu = of_var * v[u];
-        return [=](int64_t j) {
-          mean[j] += mu;
-          var[j] += vu;
-        };
-      });
+      if (pools[k].rows.wide > 1) continue;
+      of_mean += part(k).mean(i / pools[k].rows.samples);
+      of_var += part(k).var(i / pools[k].rows.samples);
     }
+    if (!base.empty()) begun = begin_with_base(of_mean, of_var, mean, var);
+    for (size_t k = 0; k < pools.size(); ++k) {
+      if (pools[k].rows.wide == 1) continue;
+      begun ? add(k, i, mean, var) : begin(k, i, of_mean, of_var, mean, var);
+      begun = true;
+    }
+    if (begun) return;
+    std::fill(mean, mean + c, of_mean);
+    std::fill(var, var + c, of_var);
+  }
+
+  bool begin_with_base(double of_mean, double of_var, double* mean, double* var) const {
+    const double *m = base.data(), *v = m + c;
+    INDEPENDENT
+    for (int64_t j = 0; j < c; ++j) {
+      mean[j] = m[j] + of_mean;
+      var[j] = v[j] + of_var;
+    }
+    return true;
+  }
+
+  void begin(size_t k, int64_t i, double of_mean, double of_var, double* mean, double* var) const {
+    const Part first = part(k);
+    pools[k].rows.each(i, [=](int64_t u) {
+      const double mu = of_mean + first.mean(u), vu = of_var + first.var(u);
+      return [=](int64_t j) {
+        mean[j] = mu;
+        var[j] = vu;
+      };
+    });
+  }
+
+  void add(size_t k, int64_t i, double* mean, double* var) const {
+    const Part next = part(k);
+    pools[k].rows.each(i, [=](int64_t u) {
+      const double mu = next.mean(u), vu = next.var(u);
+      return [=](int64_t j) {
+        mean[j] += mu;
+        var[j] += vu;
+      };
+    });
+  }
+
+  // What a pool contributes to the mixture.
+  struct Part {
+    double p, q;
+    const double *m, *v;
+    double mean(int64_t u) const { return p * m[u]; }
+    double var(int64_t u) const { return q * v[u]; }
+  };
+
+  Part part(size_t k) const {
+    return {p[k] * recipe.gain, q[k] * recipe.gain, pools[k].mean, pools[k].var};
   }
 
   void divide(const double* var, double* inverse, double* slope) const {
@@ -213,11 +256,10 @@ struct Solution {
       }
       return;
     }
+    inverse_roots(var, eps, inverse, c, T());
+    if (mu.empty()) return;
     INDEPENDENT
-    for (int64_t j = 0; j < c; ++j) {
-      inverse[j] = T(1) / std::sqrt(static_cast<T>(var[j] + eps));  // a root as a double is dear
-      slope[j] = -0.5 * inverse[j] * inverse[j] * inverse[j];
-    }
+    for (int64_t j = 0; j < c; ++j) slope[j] = -0.5 * inverse[j] * inverse[j] * inverse[j];
   }
 
   void renormalize(Line& line) const {

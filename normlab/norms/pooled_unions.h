@@ -7,11 +7,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "aligned_values.h"
 #include "fused_rows.h"
 
 namespace normlab {
 
-using Values = std::vector<double>;
+using Values = AlignedVector<double>;
 
 struct Moments {
   Values mean, var;
@@ -19,7 +20,7 @@ struct Moments {
   explicit Moments(int64_t size = 0) : mean(size), var(size) {}
 };
 
-// Two numbers of each row, (N, C) both; without a second one it is 0.
+// Two numbers of each row, (N, C) both; without a second one it is 0, as in new `Moments`.
 template <typename T>
 struct Rows {
   const T *first, *second;
@@ -29,10 +30,9 @@ struct Rows {
     const T *from = first + i * c, *other = second == nullptr ? nullptr : second + i * c;
     INDEPENDENT
     for (int64_t j = 0; j < c; ++j) a[j] = from[j];
-    if (other == nullptr) std::fill(b, b + c, 0.0);
-    else
-      INDEPENDENT
-      for (int64_t j = 0; j < c; ++j) b[j] = other[j];
+    if (other == nullptr) return;
+    INDEPENDENT
+    for (int64_t j = 0; j < c; ++j) b[j] = other[j];
   }
 };
 
@@ -114,10 +114,18 @@ struct Pool {
     rows.sized(start, samples, [=](int64_t k, double size) { totals[k] /= size; });
   }
 
-  // Hand the gradients of its moments, *divided*, to those of the rows of sample i.
+  // Hand the gradients of its moments, *divided*, to those of the rows of sample i; without
+  // *of_var* to those of the means alone.
   void spread(int64_t i, const Moments& divided, const double* of_rows, double* of_mean,
               double* of_var) const {
     const double *m = divided.mean.data(), *v = divided.var.data(), *centre = mean;
+    if (of_var == nullptr) {
+      rows.each(i, [=](int64_t k) {
+        const double mk = m[k], vk = 2 * v[k], middle = centre[k];
+        return [=](int64_t j) { of_mean[j] += mk + (of_rows[j] - middle) * vk; };
+      });
+      return;
+    }
     rows.each(i, [=](int64_t k) {
       const double mk = m[k], vk = v[k], middle = centre[k];
       return [=](int64_t j) {

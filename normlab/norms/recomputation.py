@@ -67,10 +67,12 @@ class Recalled:
         self._most, self._reads = most, reads
         self._forwards: Deque[Forward] = deque(maxlen=most)
 
-    def note(self, layer: nn.Module, names: Iterable[str], x: Tensor) -> None:
-        """Note that *layer* is about to compute *x* from its buffers *names*."""
-        self.forget_recomputed()
+    def note(self, layer: Any, x: Tensor) -> None:
+        """Note that *layer* is about to compute *x* from the buffers that it moves and reads."""
+        if self._forwards:
+            self.forget_recomputed()
         if not torch.is_grad_enabled() or hooks_save():
+            names = (*layer.moved, *layer.reads)
             self.add(x, {name: _buffer(layer, name).clone() for name in names})
 
     def add(self, x: Tensor, state: Dict[str, Tensor]) -> None:

@@ -128,12 +128,12 @@ class SparseSwitchableNorm(SwitchableNorm):
             moved: Tensor = getattr(self, name)
             moved.copy_(torch.where(unused, old, moved))
 
+    @torch.no_grad()
     def begin(self, x: Tensor) -> None:
         """Freeze ratios that have become one-hot."""
         self._freeze_one_hot(self.mean_weight, self.mean_fixed)
         self._freeze_one_hot(self.var_weight, self.var_fixed)
 
-    @torch.no_grad()
     def _freeze_one_hot(self, logits: Tensor, fixed: Tensor) -> None:
         if capture.is_on(logits):
             (ratio,) = self._project([logits])
@@ -201,7 +201,14 @@ class _Projection(torch.autograd.Function):
             ratios = _project_plain(ctx.radius, ctx.variant, logits)
             needed = ctx.needs_input_grad[2:]
             return (None, None, *gradients_again(ratios, logits, g, needed))
-        return (None, None, *(each @ each.new_tensor(j) for each, j in zip(g, ctx.jacobians)))
+        return (None, None, *map(_times, g, ctx.jacobians))
+
+
+def _times(g: Tensor, jacobian: List[List[float]]) -> Tensor:
+    """Return g @ jacobian in plain numbers."""
+    numbers = g.tolist()
+    columns = zip(*jacobian)
+    return g.new_tensor([sum(a * b for a, b in zip(numbers, column)) for column in columns])
 
 
 def _project_plain(

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 from normlab.errors import InvalidSpec
-from normlab.presentation.digits import shown
-from normlab.records import ResultRow, ResultTable
+from normlab.presentation import spreads
+from normlab.presentation.panels import (
+    COLORS,
+    MARKERS,
+    SIGNIFICANT,
+    Look,
+    draw_heat_map,
+    draw_lines,
+    draw_points,
+    numeric_paths,
+    significant,
+)
+from normlab.records import DifferenceTable, ResultRow, ResultTable
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+__all__ = ["COLORS", "FORMATS", "MARKERS", "STYLE", "check", "draw", "save"]
+
 FORMATS = (".png", ".svg", ".pdf")
-# Okabe and Ito's palette, told apart by every kind of colour vision; markers tell it twice
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-MARKERS = "osD^vP*X"
 STYLE: Any = {  # matplotlib types every key of it
     "font.size": 9,
     "axes.spines.top": False,
@@ -34,131 +42,157 @@ STYLE: Any = {  # matplotlib types every key of it
     "pdf.fonttype": 42,
 }
 _WIDTH, _HEIGHT = 4.6, 3.2  # inches; a column and a half
-_TICK_CHARACTERS = 32  # then a long label goes on in another line
+_PANEL = 3.0  # of several beside each other
+_ACROSS = 3
+_MOST_PATHS, _MOST_PANELS = 3, 12
 
 
-def save(table: ResultTable, target: Path) -> Path:
+def save(
+    table: ResultTable,
+    target: Path,
+    spread: str = "interval",
+    against: Optional[DifferenceTable] = None,
+) -> Path:
     """
     Plot *table* into *target*, whose ending chooses the format.
 
     Two paths of which one is numeric: one line per value of the other, over the numeric one, with
-    a band for the interval. Two other paths: a heat map. One path: its means with intervals.
+    a band. Two other paths: a heat map. One path: its means and seeds. A third path: one such
+    panel for each of its values, on the same axis.
+
+    Args:
+        table: a row per combination of its paths.
+        target: the file.
+        spread: what is drawn around a mean, of `spreads.SPREADS`.
+        against: stars mark the rows whose difference in it is significant.
 
     Raises:
-        InvalidSpec: another ending, no value to show, or more than two paths.
+        InvalidSpec: another ending, no value to show, more than three paths, or too many panels.
     """
     if target.suffix.lower() not in FORMATS:
         raise InvalidSpec(f"{target.name}: a plot ends in one of {', '.join(FORMATS)}")
-    if not any(row.mean is not None for row in table.rows):
-        raise InvalidSpec(f"no cell has {table.metric} yet, so there is nothing to plot")
-    if not 1 <= len(table.group_by) <= 2:
-        raise InvalidSpec(
-            f"a plot shows one or two paths, found {table.group_by}; choose with --group-by, and "
-            "fix the others with --where"
-        )
-    figure = draw(table)
+    check(table, spread)
+    figure = draw(table, spread, against)
     figure.savefig(target, bbox_inches="tight")
     return target
 
 
-def draw(table: ResultTable) -> Figure:
+def check(table: ResultTable, spread: str) -> None:
+    """Raise InvalidSpec unless *table* can be drawn."""
+    spreads.check_spread(spread)
+    if not any(row.mean is not None for row in table.rows):
+        raise InvalidSpec(f"no cell has {table.metric} yet, so there is nothing to plot")
+    if not 1 <= len(table.group_by) <= _MOST_PATHS:
+        raise InvalidSpec(
+            f"a plot shows one to three paths, found {table.group_by}; choose with --group-by, and "
+            "fix the others with --where"
+        )
+    panels = len(_panels(table))
+    if panels > _MOST_PANELS:
+        raise InvalidSpec(
+            f"{table.group_by[-1]} has {panels} values, and a plot has at most {_MOST_PANELS} "
+            "panels; make it the first path, or fix it with --where"
+        )
+
+
+def draw(
+    table: ResultTable, spread: str = "interval", against: Optional[DifferenceTable] = None
+) -> Figure:
     """Draw *table* on a new figure."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    panels = _panels(table)
+    lines, columns = -(-len(panels) // _ACROSS), min(len(panels), _ACROSS)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+        alone = len(panels) == 1
+        size = (_WIDTH, _HEIGHT) if alone else (_PANEL * columns + 0.8, 2.6 * lines + 0.4)
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        numeric = [p for p in table.group_by if _is_numeric(table, p)]
-        if len(table.group_by) == 1:
-            _draw_points(axes, table)
-        elif numeric:
-            x = numeric[-1]
-            _draw_lines(axes, table, x, next(p for p in table.group_by if p != x))
-        else:
-            _draw_heat_map(figure, axes, table)
-        axes.set_title(", ".join(f"{path} = {name}" for path, name in table.where.items()))
+        places = figure.subplots(lines, columns, squeeze=False).flatten()
+        _fill(figure, places, panels, table, _look(table, spread, against))
+        for empty in places[len(panels) :]:
+            empty.remove()
+        if not alone:
+            figure.suptitle(_chosen(table), fontsize=9)
+        figure.supxlabel(_explained(table, spread, against), fontsize=7)
     return figure
 
 
-def _is_numeric(table: ResultTable, path: str) -> bool:
-    values = [row.coordinates[path] for row in table.rows]
-    return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+def _panels(table: ResultTable) -> List[ResultTable]:
+    """Divide *table* by its third path, if it has one."""
+    if len(table.group_by) < _MOST_PATHS:
+        return [table]
+    path = table.group_by[-1]
+    names = list(dict.fromkeys(row.labels[path] for row in table.rows))
+    return [
+        table.model_copy(
+            update={
+                "group_by": table.group_by[:-1],
+                "where": {path: name},
+                "rows": [row for row in table.rows if row.labels[path] == name],
+            }
+        )
+        for name in names
+    ]
 
 
-def _draw_lines(axes: Axes, table: ResultTable, x: str, series: str) -> None:
-    xs = sorted({row.coordinates[x] for row in table.rows})
-    for i, (name, rows) in enumerate(_series(table.rows, series)):
-        known = sorted((r for r in rows if r.mean is not None), key=lambda r: r.coordinates[x])
-        at = [r.coordinates[x] for r in known]
-        color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
-        axes.plot(at, [_or_nan(r.mean) for r in known], marker=marker, color=color, label=name)
-        banded = [r for r in known if r.low is not None]
-        if banded:
-            low, high = [_or_nan(r.low) for r in banded], [_or_nan(r.high) for r in banded]
-            axes.fill_between(
-                [r.coordinates[x] for r in banded], low, high, color=color, alpha=0.15, linewidth=0
-            )
-    if len(xs) > 1 and min(xs) > 0 and max(xs) / min(xs) >= 4:
-        axes.set_xscale("log", base=2)
-    axes.set_xticks(xs, [f"{v:g}" for v in xs])
-    axes.minorticks_off()
-    axes.set_xlabel(x)
-    axes.set_ylabel(table.metric)
-    axes.legend()
+def _look(table: ResultTable, spread: str, against: Optional[DifferenceTable]) -> Look:
+    paths = table.group_by[:2]
+    x = (numeric_paths(table, paths) or paths)[-1]
+    series = next((path for path in paths if path != x), x)
+    return Look(
+        spread=spread,
+        reach=spreads.reach(table.rows, spread),
+        series=list(dict.fromkeys(row.labels[series] for row in table.rows)),
+        marked=significant(table, against),
+    )
 
 
-def _draw_points(axes: Axes, table: ResultTable) -> None:
-    path = table.group_by[0]
-    known = [row for row in table.rows if row.mean is not None]
-    for i, row in enumerate(known):
-        color = COLORS[i % len(COLORS)]
-        axes.plot([i] * len(row.values), list(row.values.values()), "o", color=color, alpha=0.4)
-        if row.low is not None and row.high is not None:
-            axes.plot([i, i], [row.low, row.high], color=color)
-        axes.plot([i], [_or_nan(row.mean)], "_", color=color, markersize=16, markeredgewidth=2)
-    names = [_in_lines(r.labels[path]) for r in known]
-    axes.set_xticks(range(len(known)), names, rotation=35, ha="right", rotation_mode="anchor")
-    axes.set_xlim(-0.6, len(known) - 0.4)
-    axes.set_ylabel(table.metric)
+def _fill(
+    figure: Figure, places: Any, panels: List[ResultTable], table: ResultTable, look: Look
+) -> None:
+    paths, numeric = _kind(table)
+    for axes, panel in zip(places, panels):
+        axes.set_title(_chosen(panel))
+        if len(paths) == 1:
+            draw_points(axes, panel, paths[0], look)
+        elif numeric:
+            series = next(path for path in paths if path != numeric[-1])
+            draw_lines(axes, panel, numeric[-1], series, look)
+        else:
+            means = _means(table.rows)
+            shared = Look(reach=means, marked=look.marked)
+            image = draw_heat_map(axes, panel, paths[0], paths[1], shared)
+    if len(paths) == 1 or numeric:
+        for axes in places[:: _ACROSS if len(panels) > 1 else 1]:
+            axes.set_ylabel(table.metric)
+        if numeric and len(paths) > 1:
+            places[0].legend()
+    else:
+        figure.colorbar(image, ax=list(places[: len(panels)]), label=table.metric)
 
 
-def _in_lines(label: str) -> str:
-    return textwrap.fill(label, _TICK_CHARACTERS, break_long_words=False, break_on_hyphens=False)
+def _chosen(table: ResultTable) -> str:
+    return ", ".join(f"{path} = {name}" for path, name in table.where.items())
 
 
-def _draw_heat_map(figure: Figure, axes: Axes, table: ResultTable) -> None:
-    down, across = table.group_by
-    lines = list(dict.fromkeys(row.labels[down] for row in table.rows))
-    columns = list(dict.fromkeys(row.labels[across] for row in table.rows))
-    places = [(row.labels[down], row.labels[across]) for row in table.rows]
-    means = dict(zip(places, (row.mean for row in table.rows)))
-    texts = dict(zip(places, shown([(row.mean, row.half) for row in table.rows])))
-    grid = [[_or_nan(means.get((line, c))) for c in columns] for line in lines]
-    image = axes.imshow(grid, cmap="cividis", aspect="auto")
-    middle = sum(image.get_clim()) / 2
-    for i, values in enumerate(grid):
-        for j, value in enumerate(values):
-            text = texts.get((lines[i], columns[j]))
-            color = "white" if value < middle else "black"
-            said = (text.mean if text else "") or "—"
-            axes.text(j, i, said, ha="center", va="center", color=color)
-    axes.set_xticks(range(len(columns)), columns, rotation=20, ha="right")
-    axes.set_yticks(range(len(lines)), lines)
-    axes.set_xlabel(across)
-    axes.set_ylabel(down)
-    axes.grid(visible=False)
-    figure.colorbar(image, ax=axes, label=table.metric)
+def _kind(table: ResultTable) -> Tuple[List[str], List[str]]:
+    paths = table.group_by[:2]
+    return paths, numeric_paths(table, paths)
 
 
-def _series(rows: Sequence[ResultRow], path: str) -> Iterator[Tuple[str, List[ResultRow]]]:
-    found: Dict[str, List[ResultRow]] = {}
-    for row in rows:
-        found.setdefault(row.labels[path], []).append(row)
-    yield from found.items()
+def _means(rows: List[ResultRow]) -> Optional[Tuple[float, float]]:
+    known = [row.mean for row in rows if row.mean is not None]
+    return (min(known), max(known)) if known and min(known) < max(known) else None
 
 
-def _or_nan(value: Any) -> float:
-    return float("nan") if value is None else float(value)
+def _explained(table: ResultTable, spread: str, against: Optional[DifferenceTable]) -> str:
+    """Write below a figure what it cannot say itself."""
+    paths, numeric = _kind(table)
+    is_heat_map = len(paths) > 1 and not numeric
+    parts = [] if is_heat_map else [spreads.words(table, spread), spreads.note(table.rows, spread)]
+    if against is not None:
+        parts.append(f"* differs from {against.against} (paired t, Holm, p < {SIGNIFICANT:g})")
+    return "; ".join(part for part in parts if part)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import re
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from normlab.errors import InvalidSpec
 from normlab.presentation.columns import plain_cell, typed_columns
 from normlab.presentation.digits import shown
-from normlab.records import ResultRow, ResultTable
+from normlab.records import DifferenceRow, DifferenceTable, ResultRow, ResultTable
 
 _LATEX = {c: "\\" + c for c in "&%$#_{}"}
 _LATEX.update({"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"})
@@ -103,6 +103,55 @@ def tidy(table: ResultTable) -> List[Dict[str, Any]]:
     ]
 
 
+def means(table: ResultTable, against: Optional[DifferenceTable] = None) -> List[Dict[str, Any]]:
+    """
+    List one record for each row: coordinates, number of seeds, mean, spread, and what is missing.
+
+    With *against* also the difference from its reference, with the interval and the adjusted p.
+    """
+    columns = typed_columns([row.coordinates for row in table.rows])
+    return [
+        {
+            **{path: values[i] for path, values in columns.items()},
+            "n": row.n,
+            table.metric: row.mean,
+            "sd": row.sd,
+            "low": row.low,
+            "high": row.high,
+            "without": without(row),
+            **_difference(row, table, against),
+        }
+        for i, row in enumerate(table.rows)
+    ]
+
+
+def _difference(
+    row: ResultRow, table: ResultTable, against: Optional[DifferenceTable]
+) -> Dict[str, Any]:
+    if against is None:
+        return {}
+    found = difference_of(row, table, against)
+    name = f"difference from {against.against}"
+    if found is None:
+        return dict.fromkeys((name, "difference low", "difference high", "p adjusted"))
+    return {
+        name: found.mean,
+        "difference low": found.low,
+        "difference high": found.high,
+        "p adjusted": found.p_adjusted,
+    }
+
+
+def difference_of(
+    row: ResultRow, table: ResultTable, against: DifferenceTable
+) -> Optional[DifferenceRow]:
+    """Return the difference of a *row* of *table*; None for the reference itself."""
+    for found in against.rows:
+        if all(found.labels.get(path) == row.labels[path] for path in table.group_by):
+            return found
+    return None
+
+
 def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
     """Render records as CSV with a head; empty where a value is missing."""
     out = io.StringIO()
@@ -127,6 +176,7 @@ FORMATS: Dict[str, Callable[[ResultTable], str]] = {
     "markdown": markdown,
     "latex": latex,
     "csv": lambda table: comma_separated(tidy(table)),
+    "means": lambda table: comma_separated(means(table)),
 }
 
 

@@ -9,6 +9,7 @@ from normlab.records.catalogue import (
     PartRecord,
     WorkerRecord,
 )
+from normlab.records.differences import DifferenceRow, DifferenceTable
 from normlab.records.findings import (
     ArtifactRecord,
     DiagnosticRecord,
@@ -44,6 +45,7 @@ from normlab.records.results import (
     ResultRow,
     ResultTable,
 )
+from normlab.records.searches import SearchHistory, TrialRecord
 from normlab.records.studies import (
     CellPage,
     CellRecord,
@@ -68,6 +70,8 @@ __all__ = [
     "DeviceRecord",
     "DiagnosticKindRecord",
     "DiagnosticRecord",
+    "DifferenceRow",
+    "DifferenceTable",
     "EventRecord",
     "HostRecord",
     "InsideRecord",
@@ -89,11 +93,13 @@ __all__ = [
     "ResultRow",
     "ResultTable",
     "SampleRecord",
+    "SearchHistory",
     "SeriesRecord",
     "StudyDetail",
     "StudyPage",
     "StudyPreview",
     "StudyRecord",
+    "TrialRecord",
     "UnderWay",
     "Validation",
     "Verdict",

@@ -66,6 +66,9 @@ class JobRecord(BaseModel):
     study: Union[str, None]
     fingerprint: str
     last: Dict[str, LastValue]
+    note: Union[str, None] = None
+    tags: List[str] = []
+    archived_at: Union[datetime, None] = Field(None, description="since when lists do not show it")
 
     def _repr_html_(self) -> str:
         return job_facts(self)

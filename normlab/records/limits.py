@@ -28,6 +28,15 @@ class LimitRequest(Asked):
     devices: _Most = Field(
         None, ge=0, le=1_000_000, description="devices in use at once: the replicas of its jobs"
     )
+    device_hours_per_month: _Most = Field(
+        None, ge=0, le=10_000_000, description="of attempts in a calendar month, in UTC"
+    )
+    storage_bytes: _Most = Field(
+        None, ge=0, le=2**60, description="of its jobs' files, curves and logs"
+    )
+    priority: _Most = Field(
+        None, ge=-100, le=100, description="the highest that a job or study may ask for"
+    )
     requests_per_minute: _Most = Field(
         None, ge=1, le=1_000_000, description="with one token; of owners only"
     )
@@ -38,9 +47,12 @@ class LimitRecord(BaseModel):
 
     subject: Subject
     name: str
-    what: Literal["queued", "running", "devices", "requests_per_minute"]
+    what: Literal[
+        "queued", "running", "devices", "device_hours_per_month", "storage_bytes", "priority",
+        "requests_per_minute",
+    ]  # fmt: skip
     most: Union[int, None] = Field(description="null: no limit")
-    used: Union[int, None] = Field(description="now; null: it is not counted here")
+    used: Union[int, float, None] = Field(description="now; null: it is not counted here")
     source: str = Field(description="whose limit it is: the name, * for each, or service")
 
 

@@ -40,6 +40,11 @@ class StudyRecord(BaseModel):
     paths: List[str] = Field(description="paths that vary besides the seed")
     reason: Union[str, None] = Field(None, description="why it failed, or does not continue now")
     trashed_at: Union[datetime, None] = Field(None, description="since when it is in the trash")
+    note: Union[str, None] = None
+    tags: List[str] = []
+    archived_at: Union[datetime, None] = Field(
+        None, description="since when lists show neither it nor its jobs"
+    )
 
     def _repr_html_(self) -> str:
         return study_facts(self)
@@ -74,6 +79,14 @@ class Refusal(BaseModel):
 
     coordinates: Dict[str, Any]
     problems: List[Dict[str, str]]
+
+
+class PackObstacle(BaseModel):
+    """What lets cells train alone, or in packs of their own."""
+
+    field: str
+    rule: str
+    cells: int
 
 
 class DecisionCost(BaseModel):
@@ -115,6 +128,9 @@ class StudyPreview(BaseModel):
     packed: int = Field(0, description="cells in packs")
     pack_gain: Union[float, None] = Field(
         None, description="how many times as fast the packed cells are, by a model"
+    )
+    pack_obstacles: List[PackObstacle] = Field(
+        [], description="what keeps cells from training together"
     )
     refused: List[Refusal]
     first: List[CellRecord] = Field(

@@ -13,17 +13,17 @@ class TrashRecord(BaseModel):
 
     jobs: int
     studies: int
-    bytes: int = Field(description="of the files of these jobs")
+    bytes: int = Field(description="of the files, curves and logs of these jobs")
     oldest: Union[datetime, None] = Field(description="when the first of these jobs was deleted")
     days: int = Field(description="after which a deleted job or study is purged")
 
 
 class OwnerUsage(BaseModel):
-    """The files of one owner's jobs."""
+    """What one owner's jobs store."""
 
     owner: str
     jobs: int
-    bytes: int = Field(description="of all files: checkpoints, weights, tables")
+    bytes: int = Field(description="of files (checkpoints, weights, tables), curves and logs")
     trashed_bytes: int = Field(description="of those in the trash")
 
 

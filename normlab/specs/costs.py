@@ -23,6 +23,8 @@ START_S = 0.5  # a process from a warm host, its data and its first update
 _CALL_S = 0.5e-3
 _PLACE_S = 0.36e-3
 _PYTHON_PLACE_S = 0.79e-3
+_LEAN_PLACE_S = 0.22e-3  # of a place: what a convolution's calls cost less without oneDNN
+FEW_PRODUCTS = 0.75e6  # of such a convolution: with 1.5e6 both take as long for a narrow network
 _PRODUCT_S = 0.04e-9  # forward and backward, a multiplication of a 3x3 convolution
 _ELEMENT_S = 14e-9
 _PYTHON_ELEMENT_S = 10e-9
@@ -71,6 +73,20 @@ def cost(spec: JobSpec) -> Optional[Cost]:
         call_s=(_CALL_S + len(sites) * place_s) * factor,
         sample_s=(products * _PRODUCT_S + elements * element_s) * factor,
     )
+
+
+def lean_call_s(spec: JobSpec) -> float:
+    """
+    Return how much less a call costs a job alone on a CPU, whose small convolutions are lean.
+
+    A pack's convolutions have groups, for which torch has no lean form.
+    """
+    products = convolution_products(spec)
+    if products is None or products > FEW_PRODUCTS or spec.precision != "float32":
+        return 0.0
+    facts, side = MODELS[spec.model.name], image_size(spec)
+    places = 0 if side is None else len(facts.sites(spec.model.width, side))
+    return places * _LEAN_PLACE_S * _NETWORK.get(spec.model.name, 1.0)
 
 
 def update_s(spec: JobSpec) -> Optional[float]:

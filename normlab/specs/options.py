@@ -14,7 +14,7 @@ class OptionRecord(BaseModel):
     """One option: its name, its allowed values, and its default."""
 
     name: str
-    type: str = Field(description="integer, number, boolean, string, choice or list")
+    type: str = Field(description="integer, number, boolean, string, choice, list or object")
     default: Any = Field(None, description="null where *required* or where null is the default")
     required: bool = False
     nullable: bool = False

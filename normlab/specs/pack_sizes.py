@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, Optional, Union
 
-from normlab.specs.costs import cost, least_memory_bytes, parallel_share
+from normlab.errors import FieldProblem
+from normlab.specs.costs import cost, lean_call_s, least_memory_bytes, parallel_share
 from normlab.specs.jobs import JobSpec
 
 MOST = 64
@@ -21,8 +22,9 @@ def expected_gain(spec: JobSpec, members: int) -> Optional[float]:
     """
     Return how many times as fast *members* such runs are as one pack; None if it is unknown.
 
-    The calls of operators are made once for all, and samples and weights cost what they cost. Held
-    against updates of `preresnet8` on one core (`make bench-packs`), it is within a fifth.
+    The calls of operators are made once for all, and samples and weights cost what they cost; calls
+    of a job alone are cheaper where its convolutions are lean. Held against updates of `preresnet8`
+    on one core (`make bench-packs`), it is within a quarter.
     """
     found = cost(spec)
     if found is None:
@@ -31,7 +33,8 @@ def expected_gain(spec: JobSpec, members: int) -> Optional[float]:
     own_call_s = (1 - shared) * found.call_s + spec.batch_size * found.sample_s
     own_s = own_call_s * spec.gradient_accumulation + found.update_s
     calls_s = shared * found.call_s * spec.gradient_accumulation
-    return members * (calls_s + own_s) / (calls_s + members * own_s)
+    alone_s = calls_s + own_s - lean_call_s(spec) * spec.gradient_accumulation
+    return members * alone_s / (calls_s + members * own_s)
 
 
 def members_of(spec: JobSpec, asked: PackSize, memory_bytes: Optional[int] = None) -> int:
@@ -61,7 +64,7 @@ def members_now(spec: JobSpec, most: int, waiting: int, slots: int) -> int:
 def _most_by_itself(spec: JobSpec) -> int:
     if spec.time_limit_s is not None or _may_be_streamed(spec):
         return 1  # its time is that of a job alone; only data in memory are shared
-    members, gain = 1, 1.0
+    members, gain = 1, 0.0  # two may gain nothing where more do
     while members < _MOST_BY_ITSELF:
         more = expected_gain(spec, 2 * members)
         fits = 2 * members * least_memory_bytes(spec) <= _MEMORY_BYTES
@@ -70,6 +73,17 @@ def _most_by_itself(spec: JobSpec) -> int:
         members, gain = 2 * members, more
     by_threads = 1 / (1 - (parallel_share(spec) or 0.0))  # at best: a pack has one
     return members if gain >= _WORTH * by_threads else 1
+
+
+def reason_for_one(spec: JobSpec) -> FieldProblem:
+    """Return why `auto` lets jobs such as *spec* train alone."""
+    if spec.time_limit_s is not None:
+        return FieldProblem("time_limit_s", "it is meant for a job alone")
+    if _may_be_streamed(spec):
+        return FieldProblem("loading.mode", "the data may be streamed; say 'memory' to pack them")
+    return FieldProblem(
+        "pack", f"a pack of these is not {_WORTH:g} times as fast as they are alone"
+    )
 
 
 def _may_be_streamed(spec: JobSpec) -> bool:

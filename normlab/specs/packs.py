@@ -37,6 +37,10 @@ _ONLY: Dict[str, Sequence[Any]] = {  # other values have no packed form
     "precision": ("float32", "bfloat16"),
     "device": ("auto", "cpu"),
 }
+# Numbers of a normalizer that members may have of their own in one layer.
+_OF_ONE_LAYER = dict.fromkeys(
+    ("batch", "batch_renorm", "l1_batch", "linf_batch", "topk_batch", "meta"), ("momentum",)
+)
 _OPTIMIZERS = ("sgd", "adamw", "rmsprop")
 _APART = {*_OWN, "normalizer", "optimizer"}
 
@@ -61,15 +65,29 @@ def group_of(spec: JobSpec, *, by_itself: bool) -> Optional[str]:
 
     Args:
         by_itself: nobody asks for a number of members, so those with other numbers of the
-            normalizer, whose layers run one member after the other, are left apart.
+            normalizer, if their layers run one member after the other, are left apart.
     """
     if obstacle([spec]) is not None:
         return None
     common = {**_common(spec), **_common_in_optimizer(spec)}
     if by_itself:
-        common["normalizer"] = _plain(spec.normalizer)
+        common["normalizer"] = _in_one_layer(spec)
         common["time_limit_s"] = spec.time_limit_s
     return json.dumps(common, sort_keys=True, default=str)
+
+
+def fields_apart(spec: JobSpec, other: JobSpec) -> List[str]:
+    """Name the fields that keep two jobs out of one pack, if no number of members is asked for."""
+    first, second = (
+        {
+            **_common(job),
+            **_common_in_optimizer(job),
+            **{f"normalizer.{n}": own for n, own in _in_one_layer(job).items()},
+            "time_limit_s": job.time_limit_s,
+        }
+        for job in (spec, other)
+    )
+    return sorted(n for n in {*first, *second} if first.get(n) != second.get(n))
 
 
 def is_own(path: str) -> bool:
@@ -128,6 +146,13 @@ def _common(spec: JobSpec) -> Dict[str, Any]:
     options = _plain(spec.normalizer).items()
     found.update({f"normalizer.{n}": own for n, own in options if not _is_number(own)})
     return found
+
+
+def _in_one_layer(spec: JobSpec) -> Dict[str, Any]:
+    """Return the options of the normalizer that are the same where one layer serves all members."""
+    options: Dict[str, Any] = _plain(spec.normalizer)
+    own = _OF_ONE_LAYER.get(spec.normalizer.kind, ())
+    return {n: value is None if n in own else value for n, value in options.items()}
 
 
 def _common_in_optimizer(spec: JobSpec) -> Dict[str, Any]:

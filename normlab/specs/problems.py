@@ -37,14 +37,15 @@ def _problem(
     error: Mapping[str, Any], value: Any, model: Optional[Type[BaseModel]], at: str
 ) -> FieldProblem:
     path, owner = _walk(tuple(error["loc"]), value, model)
-    rule = _rule(error)
+    rule = rule_of(error)
     if error["type"] == "extra_forbidden" and owner is not None and path:
         rule = _unknown(str(path[-1]), sorted(owner.model_fields), model)
     parts = [at, *path] if at else path
     return FieldProblem(".".join(str(part) for part in parts) or "body", rule)
 
 
-def _rule(error: Mapping[str, Any]) -> str:
+def rule_of(error: Mapping[str, Any]) -> str:
+    """Return which rule an error of pydantic is about, with the value, in our words."""
     message = str(error["msg"])
     if error["type"] == "value_error":
         return message[len("Value error, ") :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Callable, Dict, List, Literal, Tuple, Union
 
@@ -9,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Annotated, Self
 
 from normlab.specs.base import Label, Spec, is_stored
+from normlab.specs.json_values import DottedPath, Json
 
 SUFFIX = ".safetensors"
 EVERYTHING = ("*",)
@@ -20,7 +22,7 @@ Patterns = Annotated[Tuple[Label, ...], Field(max_length=64)]
 
 class InitFrom(Spec):
     """
-    Weights to start from, one of *job*, *file* and *sha256*.
+    Weights to start from, one of *job*, *file*, *sha256* and *twin*.
 
     A text is short for one of them, and so is `from` in an object: the id of a job, a file, or a
     SHA-256.
@@ -35,6 +37,12 @@ class InitFrom(Spec):
         pattern=f"^{_SHA256.pattern}$",
         description="of the file of weights; filled in when the job is accepted. By itself: the "
         "final weights of any job with this content",
+    )
+    twin: Union[Dict[DottedPath, Json], None] = Field(
+        None,
+        max_length=64,
+        description="the final weights of the same job from fresh weights with these fields "
+        'changed, path to value: {"normalizer": "batch"}; it has succeeded before',
     )
     normalizers: Literal["load", "swap"] = Field(
         "load",
@@ -54,15 +62,24 @@ class InitFrom(Spec):
     )
 
     def science(self) -> Dict[str, Any]:
-        """Return what a fingerprint depends on: the content, and not by which name it was found."""
-        named = {} if self.sha256 is None else {"job", "file"}
-        return self.model_dump(mode="json", exclude=set(named))
+        """
+        Return what a fingerprint depends on: the content, and not by which name it was found.
+
+        Of a twin, whose content follows from its specification, that specification's changes.
+        """
+        unnamed = set() if self.sha256 is None else {"job", "file"}
+        if self.twin is None:  # as before this field existed
+            unnamed.add("twin")
+        return self.model_dump(mode="json", exclude=unnamed)
 
     @property
     def named(self) -> str:
         """Say whose weights they are."""
         if self.job is not None:
             return f"job {self.job}"
+        if self.twin is not None:
+            changes = ", ".join(f"{path} {json.dumps(v)}" for path, v in self.twin.items())
+            return f"its twin with {changes}" if changes else "its twin"
         return self.file or f"SHA-256 {self.sha256}"
 
     @model_validator(mode="before")
@@ -105,10 +122,16 @@ class InitFrom(Spec):
     def _with_its_content(self, info: ValidationInfo) -> Self:
         if is_stored(info):
             return self
-        if self.job is not None and self.file is not None:
-            raise ValueError("job and file are both given; name one")
-        if self.job is None and self.file is None and self.sha256 is None:
-            raise ValueError("names no weights; give the id of a job, or a file")
+        places = {"job": self.job, "file": self.file, "twin": self.twin}
+        given = [name for name, place in places.items() if place is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are both given; name one")
+        if not given and self.sha256 is None:
+            raise ValueError("names no weights; give the id of a job, a file, or a twin")
+        if self.twin is not None:
+            if self.sha256 is not None:
+                raise ValueError("a twin is found for each job, so it has no sha256; leave it out")
+            return self  # found for each job, once it is whole
         found = _content(self)
         object.__setattr__(self, "sha256", found)  # in place: a caller has this object
         return self

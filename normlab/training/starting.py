@@ -52,7 +52,7 @@ def start_from(
 def _load(
     model: nn.Module, spec: JobSpec, start: InitFrom, data: TrainingData, weights: Optional[Path]
 ) -> Dict[str, Any]:
-    tensors, said = _read(weights, start)
+    tensors, said, sha256 = _read(weights, start)
     source = _normalizer_in(said)
     swap = start.normalizers == "swap" and not _alike(source, spec.normalizer)
     if swap and source is not None and source.acts_on_weights:
@@ -69,11 +69,11 @@ def _load(
         raise _misfit(model, spec, start, problems)
     if swap:
         apply_weight_normalization(model, spec.normalizer)
-    return {"weights": start.named, "sha256": start.sha256, **fitting.told()}
+    return {"weights": start.named, "sha256": sha256, **fitting.told()}
 
 
-def _read(path: Optional[Path], start: InitFrom) -> Tuple[Dict[str, Tensor], Dict[str, str]]:
-    """Return the tensors of the file at *path* and its metadata."""
+def _read(path: Optional[Path], start: InitFrom) -> Tuple[Dict[str, Tensor], Dict[str, str], str]:
+    """Return the tensors of the file at *path*, its metadata, and the SHA-256 of its content."""
     if path is None:
         raise InvalidSpec(
             f"init_from: the weights of {start.named} were not given to the training; give their "
@@ -94,7 +94,7 @@ def _read(path: Optional[Path], start: InitFrom) -> Tuple[Dict[str, Tensor], Dic
     except safetensors.SafetensorError as e:
         raise InvalidSpec(f"init_from: {path.name} is damaged, or no safetensors file: {e}") from e
     head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return tensors, head.get("__metadata__", {})
+    return tensors, head.get("__metadata__", {}), found
 
 
 def _normalizer_in(said: Mapping[str, str]) -> Optional[NormSpec]:

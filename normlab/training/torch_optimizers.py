@@ -6,12 +6,16 @@ from typing import Any, Dict, List
 
 import torch
 
+from normlab.training.fused_sgd import FusedSGD
+
 Groups = List[Dict[str, Any]]
 
 
 def sgd(params: Groups, lr: float, momentum: float, nesterov: bool) -> torch.optim.Optimizer:
     """Make stochastic gradient descent."""
-    return torch.optim.SGD(params, lr, momentum, nesterov=nesterov, **_form(params))
+    form = _form(params)
+    made = FusedSGD if "fused" in form else torch.optim.SGD
+    return made(params, lr, momentum, nesterov=nesterov, **form)
 
 
 def adamw(

@@ -1,8 +1,8 @@
 """
 A moment of a working stack: a snapshot of its database, and all files that its rows name.
 
-The older checkpoints of a running job are deleted, so a file that a row names may vanish before it is
-copied. A hard link keeps a file's content: files are never changed, only replaced. So each file
+The older checkpoints of a running job are deleted, so a file that a row names may vanish before it
+is copied. A hard link keeps a file's content: files are never changed, only replaced. So each file
 gets a link right after the snapshot was taken; if one has vanished in between, a new snapshot is
 taken, which does not name it any more.
 """

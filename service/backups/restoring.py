@@ -10,6 +10,7 @@ from normlab.host.locks import held
 from normlab.stacks.running import LOCK_NAME
 from service.backups import tools
 from service.backups.archives import Archive, reading
+from service.backups.elsewhere import refuse_elsewhere
 from service.backups.manifest import DUMP, JOBS, Manifest
 from service.backups.settling import settle
 from service.backups.writing import Progress
@@ -33,6 +34,7 @@ def restore(source: Path, settings: Settings, progress: Progress = lambda *_: No
         ServiceUnavailable: the embedded PostgreSQL cannot be started.
     """
     _refuse_named_server(settings)
+    refuse_elsewhere(settings.storage)
     data_dir = settings.data_dir.absolute()
     with reading(source) as archive:
         archive.manifest.refuse_newer(str(source))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from sqlalchemy import text
 
-from service.jobs import leases
+from service.jobs import consumption, leases
 from service.store.database import Database
 
 _RUNNING = text("select id from job where state = 'running' order by id")
@@ -38,6 +39,7 @@ def settle(database: Database, lost: Sequence[tuple[str, str]] = ()) -> int:
             connection.execute(statement)
         for job, name in lost:
             connection.execute(_DROP, {"job": job, "name": name})
+            consumption.recount(connection, UUID(job))
         running = connection.execute(_RUNNING).scalars().all()
     for job in running:
         with database.begin() as connection:

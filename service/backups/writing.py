@@ -14,9 +14,11 @@ from normlab import __version__
 from normlab.host.locks import held
 from service.backups import tools
 from service.backups.archives import Writer, reading, writing
+from service.backups.elsewhere import refuse_elsewhere
 from service.backups.holding import Links, Moment, NamedFile, held_moment
 from service.backups.manifest import DUMP, JOBS, NAME, BackupFile, LostFile, Manifest, now
 from service.store.database import Database
+from service.store.releases import storage_of
 
 _BUSY = "another backup of {} is being written; wait until it has ended"
 _REVISION = text("select version_num from alembic_version")
@@ -36,7 +38,10 @@ def write_backup(
         Conflict: *target* exists, or another backup of this stack is being written.
         StorageFull: no space is left; nothing is kept at *target*.
         ServiceUnavailable: the database does not answer.
+        InvalidSpec: the files of its jobs are in a bucket.
     """
+    with Database(database_url, 1) as database:
+        refuse_elsewhere(storage_of(database))
     with _room(data_dir) as room, writing(target) as archive:
         links = Links(data_dir / "jobs", room / JOBS)
         with Database(database_url, 1) as database, held_moment(database, links) as moment:

@@ -9,13 +9,17 @@ from sqlalchemy import Connection, text
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.records.limits import EACH, LimitRecord, LimitRequest, Subject
+from service.jobs.consumption import USED
 from service.store import audit
 from service.store.audit import Actor
 from service.store.database import Database
 
+_OF_BOTH = (
+    "queued", "running", "devices", "device_hours_per_month", "storage_bytes", "priority",
+)  # fmt: skip
 WHATS: Mapping[Subject, Sequence[str]] = {
-    "owner": ("queued", "running", "devices", "requests_per_minute"),
-    "project": ("queued", "running", "devices"),
+    "owner": (*_OF_BOTH, "requests_per_minute"),
+    "project": _OF_BOTH,
 }
 MOST = """
     (select most from allowance
@@ -35,18 +39,17 @@ _SET = text("""
     select what, name, most from allowance
     where subject = :subject and name in (:name, :each) order by name = :each desc
 """)
+_QUEUED = """
+    (select count(*) from job where {subject} = {name} and state = 'queued')
+    + (select coalesce(sum(planned), 0) from study where {subject} = {name} and planned > 0)
+"""
 _USED = {
-    subject: text(f"""
-        select count(*) filter (where state = 'queued')
-            + (select coalesce(sum(planned), 0) from study
-                where {subject} = :name and planned > 0) as queued,
-            count(*) filter (where state = 'running') as running,
-            coalesce(sum(coalesce((spec ->> 'replicas')::int, 1))
-                filter (where state = 'running'), 0) as devices
-        from job where {subject} = :name and state in ('queued', 'running')
-    """)
+    subject: text("select " + ", ".join(
+        f"({used.format(subject=subject, name=':name')}) as {what}"
+        for what, used in {"queued": _QUEUED, **USED}.items()
+    ))
     for subject in WHATS
-}
+}  # fmt: skip
 
 
 def put(database: Database, asked: LimitRequest, by: Actor) -> None:
@@ -87,7 +90,12 @@ def read(
             used.update(connection.execute(_USED[subject], {"name": name}).mappings().one())
     return [
         LimitRecord(
-            subject=subject, name=name, what=what, most=most, source=source, used=used.get(what)
+            subject=subject,
+            name=name,
+            what=what,
+            most=most,
+            source=source,
+            used=_rounded(what, used.get(what)),
         )
         for what, (most, source) in held.items()
     ]
@@ -109,6 +117,12 @@ def _held(
     for row in connection.execute(_SET, values):  # its own come last, and count
         held[row.what] = (row.most, row.name)
     return held
+
+
+def _rounded(what: str, used: Any) -> float | None:
+    if used is None:
+        return None
+    return round(float(used), 3) if what == "device_hours_per_month" else int(used)
 
 
 def _refuse_unfit(subject: Subject, given: Sequence[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,22 +16,19 @@ from sqlalchemy import (
     Double,
     Integer,
     SmallInteger,
-    case,
     cast,
     func,
-    select,
 )
 
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.presentation.intervals import smaller_is_better
 from normlab.records.tables import ColumnKind
 from normlab.specs.jobs import JobSpec
 from normlab.specs.problems import field_names
 from service.jobs.conditions import COLUMNS, STUDY_NAME
+from service.jobs.metric_values import REDUCTIONS, of_one_job
 from service.store import schema
 
-_j, _last = schema.job.c, schema.metric_last.c
-REDUCTIONS = ("last", "best", "min", "max", "mean")
+_j = schema.job.c
 _NOW = func.coalesce(_j.finished_at, func.now())
 FIXED: Mapping[str, ColumnElement[Any]] = {
     **COLUMNS,
@@ -55,6 +51,8 @@ class Column:
     value: ColumnElement[Any]
     metric: str | None = None
     """The metric that it shows."""
+    reduction: str = "last"
+    """What is taken of the metric."""
 
     @property
     def required(self) -> bool:
@@ -73,7 +71,7 @@ def column(name: str, field: str = "columns") -> Column:
         return Column(name, _kind(FIXED[name]), FIXED[name])
     metric, reduction = metric_of(name)
     if metric is not None:
-        return Column(name, "number", _metric(metric, reduction), metric)
+        return Column(name, "number", of_one_job(metric, reduction), metric, reduction)
     if name not in known_fields():
         near = difflib.get_close_matches(name, [*FIXED, *known_fields()], n=3, cutoff=0.4)
         rule = f"{name!r} is no column: {_nearest(near)}, or a metric such as val/accuracy:best"
@@ -106,24 +104,3 @@ def _kind(value: ColumnElement[Any]) -> ColumnKind:
         return "truth"
     numbers = (Integer, BigInteger, SmallInteger, Double)
     return "number" if isinstance(value.type, numbers) else "text"
-
-
-def _metric(name: str, reduction: str) -> ColumnElement[Any]:
-    key = schema.metric_key.c
-    wanted = select(key.id).where(key.name == name).scalar_subquery()
-    found = select(_finite(_taken(name, reduction))).where(_last.job == _j.id, _last.key == wanted)
-    # There is only one. With this limit the planner does not join the whole tables.
-    return found.limit(1).correlate(schema.job).scalar_subquery()
-
-
-def _taken(name: str, reduction: str) -> ColumnElement[Any]:
-    if reduction == "best":
-        reduction = "min" if smaller_is_better(name) else "max"
-    if reduction == "mean":
-        return _last.total / func.nullif(_last.points, 0)
-    return {"last": _last.value, "min": _last.min, "max": _last.max}[reduction]
-
-
-def _finite(number: ColumnElement[Any]) -> ColumnElement[Any]:
-    # for PostgreSQL, NaN is larger than infinity; JSON has neither
-    return case((func.abs(number) < math.inf, number), else_=None)

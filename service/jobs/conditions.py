@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    literal_column,
     not_,
     or_,
     select,
@@ -28,6 +29,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.problems import field_names
 from service.jobs.filter_costs import refuse_costly
 from service.jobs.filters import All, Comparison, Either, Filter, Not, Operator, Value
+from service.jobs.metric_values import LAST, whose_last
 from service.store import schema
 
 _j = schema.job.c
@@ -39,6 +41,18 @@ STUDY_NAME = (
 )
 # the cells of a study have its name, unless its base sets another
 NAME: ColumnElement[str] = func.coalesce(_j.name, STUDY_NAME)
+# those of its study too
+TAGS: ColumnElement[str] = literal_column(
+    "(select string_agg(distinct t, ', ' order by t) from unnest(job.tags || coalesce("
+    "(select s.tags from study s where s.id = job.study), '{}')) t)",
+    Text,
+)
+_s = schema.study.c
+_archived_studies = select(_s.id).where(_s.archived_at.isnot(None))
+ARCHIVED: ColumnElement[bool] = or_(
+    _j.archived_at.isnot(None), func.coalesce(_j.study.in_(_archived_studies), False)
+)
+"""Whether a job, or its study, is archived."""
 COLUMNS: Mapping[str, ColumnElement[Any]] = {
     name: schema.job.c[name]
     for name in (
@@ -52,6 +66,9 @@ COLUMNS: Mapping[str, ColumnElement[Any]] = {
     "id": cast(_j.id, Text),
     "failure_kind": _j.error["failure_kind"].astext,
     "running_s": cast(_j.ran_s, Double),
+    "note": _j.note,
+    "tag": TAGS,
+    "archived": ARCHIVED,
 }  # fmt: skip
 _COMPARE: Mapping[Operator, Callable[[Any, Any], ColumnElement[bool]]] = {
     "=": lambda a, b: a == b,
@@ -86,8 +103,17 @@ def _condition(of: Filter) -> ColumnElement[bool]:
 
 
 def _comparison(c: Comparison) -> ColumnElement[bool]:
+    if c.field == "tag":
+        values = c.value if isinstance(c.value, tuple) else (c.value,)
+        return _tagged(c.op, [str(value) for value in values])
+    if "/" in c.field:
+        return whose_last(c.field, _compared(c, partial(_typed, LAST, c.field)))
+    return _compared(c, partial(_column, c.field))
+
+
+def _compared(c: Comparison, column: Callable[[Value], ColumnElement[Any]]) -> ColumnElement[bool]:
     values = c.value if isinstance(c.value, tuple) else (c.value,)
-    columns = [_column(c.field, value) for value in values]
+    columns = [column(value) for value in values]
     if c.op == "in":
         return or_(*(column.in_(some) for column, some in _by_type(columns, values)))
     if c.op == "~":
@@ -97,10 +123,31 @@ def _comparison(c: Comparison) -> ColumnElement[bool]:
     return _COMPARE[c.op](columns[0], literal(c.value))
 
 
+def _tagged(op: Operator, values: Sequence[str]) -> ColumnElement[bool]:
+    if op not in ("=", "!=", "in", "~"):
+        raise _refused("tag", f"{op} compares numbers; tags take = != in and ~ (contains)")
+    if op == "~":
+        found = [_having(lambda tags: func.array_to_string(tags, ",").icontains(
+            values[0], autoescape=True))]  # fmt: skip
+    else:
+        found = [_having(partial(_contains, tag)) for tag in values]
+    return not_(or_(*found)) if op == "!=" else or_(*found)
+
+
+def _contains(tag: str, tags: Any) -> ColumnElement[bool]:
+    found: ColumnElement[bool] = tags.contains([tag])
+    return found
+
+
+def _having(condition: Callable[[Any], ColumnElement[bool]]) -> ColumnElement[bool]:
+    of_study = _j.study.in_(select(_s.id).where(condition(_s.tags)))
+    return or_(condition(_j.tags), func.coalesce(of_study, False))
+
+
 def _by_type(
     columns: Sequence[ColumnElement[Any]], values: Sequence[Value]
 ) -> Iterator[tuple[ColumnElement[Any], list[Value]]]:
-    # Values of one type share one lookup of the field: a metric is read once, not once for each
+    # Values of one type share one lookup of the field
     for kind in (str, bool, (int, float)):
         fitting = [
             (column, value)
@@ -112,8 +159,6 @@ def _by_type(
 
 
 def _column(name: str, value: Value) -> ColumnElement[Any]:
-    if "/" in name:
-        return _typed(_metric(name), name, value)
     if name == "study" and not _is_id(value):
         return _typed(STUDY_NAME, name, value)
     if name in COLUMNS:
@@ -159,16 +204,6 @@ def _in_spec(name: str, value: Value) -> ColumnElement[Any]:
 
 def _only(found: Any, kind: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
     return case((func.jsonb_typeof(found) == kind, column), else_=None)
-
-
-def _metric(name: str) -> ColumnElement[Any]:
-    last, key = schema.metric_last.c, schema.metric_key.c
-    of_name = select(key.id).where(key.name == name).scalar_subquery()
-    # for PostgreSQL, NaN is larger than every number; here it counts as no value
-    value = func.nullif(last.value, math.nan, type_=Double)
-    found = select(value).where(last.job == _j.id, last.key == of_name)
-    # only of this job: a list that is sorted by a metric has its own metric_last
-    return found.correlate(schema.job).scalar_subquery()
 
 
 def _refused(field: str, rule: str) -> InvalidSpec:

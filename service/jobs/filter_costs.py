@@ -33,8 +33,8 @@ def refuse_costly(of: Filter, columns: Container[str]) -> None:
             raise FilterTooCostly(f"filter: {rule}", [FieldProblem("filter", rule)])
     if cost > MOST_COST:
         rule = (
-            f"costs {cost}, at most {MOST_COST} are allowed (a column {_COLUMN}, a name or study "
-            f"{_OF_STUDY}, a field of the spec {_IN_SPEC}, a metric {_METRIC}, a pattern "
+            f"costs {cost}, at most {MOST_COST} are allowed (a column {_COLUMN}, a name, tag or "
+            f"study {_OF_STUDY}, a field of the spec {_IN_SPEC}, a metric {_METRIC}, a pattern "
             f"{_PATTERN} more); ask for less at once, or use `in` for several values of one field"
         )
         raise FilterTooCostly(f"filter: {rule}", [FieldProblem("filter", rule)])
@@ -57,6 +57,6 @@ def _cost(comparison: Comparison, columns: Container[str]) -> int:
     if "/" in comparison.field:
         return _METRIC
     field = _COLUMN if comparison.field in columns else _IN_SPEC
-    if comparison.field in ("name", "study"):
+    if comparison.field in ("name", "study", "tag", "archived"):
         field = _OF_STUDY
     return field + (_PATTERN if comparison.op == "~" else 0)

@@ -15,7 +15,8 @@ _BY_DEVICE = text(f"""
             where state = 'queued' and not cancel_requested and not {HELD}))::float8 as waits_s,
         extract(epoch from min(lease_until) filter (where state = 'running')
             - clock_timestamp())::float8 as lease_left_s
-    from job where state in ('queued', 'running') group by device order by device
+    from job where state in ('queued', 'running') and trashed_at is null
+    group by device order by device
 """)
 _BY_WORKER = text("""
     select id, device, extract(epoch from clock_timestamp() - seen_at)::float8 as silent_s,

@@ -14,15 +14,16 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, text
+from sqlalchemy import Connection, case, func, text
 
 from normlab.errors import InvalidSpec
 from normlab.events import Failed, Finished
 from normlab.records import HostRecord, JobState
 from normlab.specs.jobs import JobSpec
-from service.jobs import states, tallies
+from service.jobs import consumption, states, tallies
 from service.jobs.turns import Unjudged, in_turn, judging
 from service.plugins.abilities import Ability
+from service.storage.store import StoredFile
 from service.store import events, schema
 from service.store.database import Database, cursor_of
 
@@ -33,8 +34,24 @@ class Checkpoint:
 
     step: int
     path: str
-    """In the folder of job folders."""
+    """Its place among the files of jobs."""
     sha256: str
+    bytes: int
+
+    @property
+    def file(self) -> StoredFile:
+        """The file."""
+        return StoredFile(self.path, self.sha256, self.bytes)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What was before an attempt, by the clock of the database, in seconds since the epoch."""
+
+    since_s: float
+    until_s: float
+    lost_since_s: float | None
+    """When the attempt before it began, if its worker was lost."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,9 @@ class Lease:
     """Of the jobs that this worker trains with it as one pack."""
     request: str | None = None
     """That submitted the job."""
+    trace: str | None = None
+    """The `traceparent` of what submitted the job."""
+    wait: Wait | None = None
 
 
 @dataclass(frozen=True)
@@ -67,18 +87,28 @@ class Renewal:
 
 
 _TAKEN = text("""
-    select attempt, owner, spec, request, time_limit_s - ran_s as time_left_s
-    from job where id = :job
+    select j.attempt, j.owner, j.spec, j.request, j.trace, j.time_limit_s - j.ran_s as time_left_s,
+        extract(epoch from coalesce(a.ended_at, j.created_at))::float8 as since_s,
+        extract(epoch from clock_timestamp())::float8 as until_s,
+        case a.outcome when 'lost' then extract(epoch from a.started_at)::float8 end as lost_since_s
+    from job j left join attempt a on a.job = j.id and a.number = j.attempt where j.id = :job
 """)
-_SERVE = text(
-    "update turn set served_at = clock_timestamp() where device = :device and owner = :owner"
-)
+# A claim that holds the row now writes the same moment, so there is nothing to wait for.
+_SERVE = text("""
+    update turn set served_at = clock_timestamp() where (device, owner) in (
+        select device, owner from turn where device = :device and owner = :owner
+        for no key update skip locked)
+""")
+# In the pack of the attempt before, if that was given back: its mates are left to this one.
 _BEGIN_ATTEMPT = text("""
-    insert into attempt (job, number, worker, hosts)
-    values (:job, :attempt, :worker, cast(:hosts as jsonb))
+    insert into attempt (job, number, worker, hosts, pack)
+    values (:job, :attempt, :worker, cast(:hosts as jsonb), (
+        select pack from attempt
+        where job = :job and number = :attempt - 1 and outcome = 'released'
+    ))
 """)
 _CHECKPOINTS = text(
-    "select step, path, sha256 from artifact"
+    "select step, path, sha256, bytes from artifact"
     " where job = :job and kind = 'checkpoint' order by attempt desc, step desc"
 )
 _RENEW = text("""
@@ -91,11 +121,12 @@ _END_ATTEMPT = text(f"""
         update attempt set ended_at = least(clock_timestamp(), cast(:no_later as timestamptz)),
             outcome = :outcome, failure_kind = :failure_kind, message = :message
         where job = :job and number = :attempt and ended_at is null
-        returning ended_at - started_at as ran,
+        returning ended_at - started_at as ran, job, started_at, ended_at, environment,
             (select device from job where id = :job) as device
     ), freed as (
         delete from seat where job = :job
-    ), counted as ({tallies.ATTEMPT.format(source="ended")})
+    ), counted as ({tallies.ATTEMPT.format(source="ended")}
+    ), spent as ({consumption.SPEND.format(source="ended")})
     update job set ran_s = ran_s + greatest(0, extract(epoch from ended.ran))
     from ended where id = :job
 """)
@@ -187,10 +218,12 @@ def take(
         owner=row.owner,
         device=device,
         spec=spec,
-        resume=tuple(Checkpoint(c.step, c.path, c.sha256) for c in resume),
+        resume=tuple(Checkpoint(c.step, c.path, c.sha256, c.bytes) for c in resume),
         time_left_s=row.time_left_s,
         hosts=tuple(hosts),
         request=row.request,
+        trace=row.trace,
+        wait=Wait(row.since_s, row.until_s, row.lost_since_s),
     )
 
 
@@ -254,7 +287,8 @@ def release(
     Give the job back to the queue; the attempt does not count. False if *claim* is over.
 
     Args:
-        pack_limit: most members of a pack with it from now on, as its pack failed; 1: alone.
+        pack_limit: most members of a pack with it from now on, as its pack failed; 1, and
+            where that was the limit already: alone.
     """
     with database.begin() as connection:
         if not hold(connection, claim):
@@ -283,8 +317,9 @@ def give_back(
     changes: dict[str, Any] = {"worker": None, "lease_until": None}
     if not cancel:
         changes["forgiven"] = schema.job.c.forgiven + 1
-    if pack_limit is not None:
-        changes["pack_limit"] = pack_limit
+    if pack_limit is not None:  # it only falls
+        had = schema.job.c.pack_limit
+        changes["pack_limit"] = case((had <= pack_limit, 1), else_=pack_limit)
     return states.move(
         connection,
         job,
@@ -360,3 +395,4 @@ def _end_attempt(
     values = {"job": job, "attempt": attempt, "outcome": outcome, "no_later": no_later}
     values |= {"failure_kind": failure_kind, "message": message}
     connection.execute(_END_ATTEMPT, values)
+    consumption.recount(connection, job)

@@ -23,15 +23,17 @@ from sqlalchemy import (
     desc,
     func,
     literal,
+    not_,
     select,
-    true,
     tuple_,
 )
 
 from normlab.errors import FieldProblem, InvalidSpec, NotFound
 from normlab.records import JobPage
-from service.jobs.conditions import NAME, condition
+from service.jobs.conditions import ARCHIVED, NAME, condition
+from service.jobs.filter_costs import comparisons
 from service.jobs.filters import parse
+from service.jobs.metric_values import of_all_jobs
 from service.jobs.records import JOBS, USUAL, records_of, with_stands
 from service.store import schema
 from service.store.cursors import decode_cursor, encode_cursor
@@ -73,6 +75,8 @@ class JobFilters:
     """A filter in the language of `service.jobs.filters`."""
     trash: bool = False
     """Those in the trash, instead of the others."""
+    archived: bool | None = False
+    """Those in the archive, instead of the others; None: both, as when *where* names `archived`."""
     sight: Sight = field(default_factory=current)
     """Of whoever asks; it is a part of the filters, because queries are remembered by them."""
 
@@ -94,8 +98,12 @@ class JobFilters:
             found.append(_j.owner == self.owner)
         if self.name is not None:
             found.append(NAME.icontains(self.name, autoescape=True))
-        if self.where:
-            found.append(condition(parse(self.where)))
+        where = parse(self.where) if self.where else None
+        if where is not None:
+            found.append(condition(where))
+        asked = where is not None and any(c.field == "archived" for c, _ in comparisons(where))
+        if self.archived is not None and not asked and not self.trash:
+            found.append(ARCHIVED if self.archived else not_(ARCHIVED))
         return found
 
 
@@ -181,19 +189,11 @@ def _order(sort: str) -> _Order:
         raise InvalidSpec(
             f"sort={sort!r} is not accepted; use {rule}", [FieldProblem("sort", rule)]
         )
-    newest = _newest_value(metric) if metric else None
+    newest = of_all_jobs(metric) if metric else None
     column = cast(_NUMBERS[name], Double) if newest is None else newest.c.value
     nothing = -math.inf if descending else math.inf
     known = func.coalesce(func.nullif(column, math.nan), nothing)
     return _Order(sort, known, _NUMBER, descending, metric, newest)
-
-
-def _newest_value(metric: str) -> FromClause:
-    last, key = schema.metric_last.c, schema.metric_key.c
-    wanted = select(key.id).where(key.name == metric).scalar_subquery()
-    of_job = select(last.value).where(last.job == _j.id, last.key == wanted)
-    # There is only one. With this limit the planner does not join the whole tables.
-    return of_job.limit(1).correlate(schema.job).lateral("newest")
 
 
 @lru_cache(64)  # a page that refreshes repeats the same query
@@ -203,7 +203,7 @@ def _page_query(
     order = _order(sort)
     query = JOBS.add_columns(order.column.label("sorted_by")).where(*filters.conditions())
     if order.newest is not None:
-        query = query.select_from(schema.job.outerjoin(order.newest, true()))
+        query = query.select_from(schema.job.outerjoin(order.newest, order.newest.c.job == _j.id))
     place = tuple_(order.column, _j.id)
     if cursor is not None:
         value, job = decode_cursor(cursor, order.key, [order.type, UUID])

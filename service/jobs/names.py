@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, select, true
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, select, text, true
 
 from normlab.records.tables import FieldList, FieldRecord
 from normlab.specs.datasets import DATASETS
@@ -14,15 +16,25 @@ from normlab.specs.options import options
 from service.jobs.columns import FIXED, column, known_fields
 from service.store import schema
 from service.store.database import Database
-from service.store.sight import current
+from service.store.sight import IN_SIGHT, current
 
 _MOST_METRICS = 2000
+_MOST_TAGS = 500
+_TAGS = text(f"""
+    select distinct unnest(tags) as tag from (
+        select tags from job where tags <> '{{}}' and {IN_SIGHT.format(project="project")}
+        union all
+        select tags from study where tags <> '{{}}' and {IN_SIGHT.format(project="project")}
+    ) labelled order by tag limit {_MOST_TAGS}
+""")
 _STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 _MEANINGS = {
     "created_at": "when it was submitted",
     "duration": "seconds from its start to its end, or until now",
     "running_s": "seconds of running time over all attempts",
     "study": "the name of its study",
+    "tag": "a tag of it, or of its study",
+    "archived": "whether it, or its study, is archived",
     "samples_per_update": "samples whose gradients one update averages",
 }
 
@@ -34,9 +46,10 @@ def names(database: Database) -> FieldList:
         query = select(key.name).where(reported_in_sight()).order_by(key.name)
         query = query.limit(_MOST_METRICS + 1)
         metrics = list(connection.execute(query).scalars())
+        tags = list(connection.execute(_TAGS, current().values).scalars())
     fields = [FieldRecord(name=name, kind="metric", type="number") for name in metrics]
     return FieldList(
-        fields=[*_columns(), *_of_spec(), *fields[:_MOST_METRICS]],
+        fields=[*_columns(tags), *_of_spec(), *fields[:_MOST_METRICS]],
         more_metrics=len(metrics) > _MOST_METRICS,
     )
 
@@ -51,8 +64,10 @@ def reported_in_sight() -> ColumnElement[bool]:
     return schema.metric_key.c.id.in_(found)
 
 
-def _columns() -> list[FieldRecord]:
+def _columns(tags: Sequence[str]) -> list[FieldRecord]:
     choices = {
+        "tag": [*tags],
+        "archived": ["true", "false"],
         "state": list(_STATES),
         "device": list(KINDS),
         "normalizer": list(BY_KIND),

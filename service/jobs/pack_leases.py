@@ -2,12 +2,14 @@
 Claims of packs: with a job of a study, a worker takes others that can be trained with it.
 
 Each member has a lease of its own, so that it is renewed, cancelled and ended as a job alone.
-Jobs are packed in their first attempt, and again after their worker was drained; after a failure
-of its own a job runs alone, and after one of its pack in smaller packs, or alone.
+Jobs are packed in their first attempt, and again, with the same mates, after their worker was
+drained or their process lost; after a failure of its own a job runs alone, and after one of its
+pack in smaller packs, or alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -19,7 +21,9 @@ from normlab.specs.pack_sizes import MOST, PackSize, members_now, members_of
 from normlab.specs.packs import group_of, obstacle
 from normlab.specs.timings import is_timing
 from service.jobs import leases
+from service.jobs.companies import RETURNS
 from service.jobs.leases import Lease
+from service.jobs.pack_returns import company_of, name_pack
 from service.jobs.running_limits import refusal
 from service.jobs.turns import CLAIMABLE
 from service.store.database import Database
@@ -38,6 +42,9 @@ _ASKED = text(f"""
         {_STEP.format(job="head")} as step,
         (select coalesce(sum(slots), 1) from worker
             where device = 'cpu' and live_until > clock_timestamp())::int as slots,
+        (select count(distinct coalesce(a.pack, a.job)) from job j
+            join attempt a on a.job = j.id and a.number = j.attempt
+            where j.state = 'running' and j.device = 'cpu' and j.id <> head.id)::int as busy,
         (select count(*) from (
             select from job where state = 'queued' and device = 'cpu' limit {_ENOUGH}
         ) waiting)::int as queued
@@ -48,7 +55,7 @@ _MATES = text(f"""
     select id, spec, {_STEP.format(job="job")} as step from job
     where study = :study and owner = :owner and normalizer = :normalizer and model = :model
         and dataset = :dataset and batch_size = :batch_size and attempt = forgiven and {CLAIMABLE}
-        and coalesce(pack_limit, :members) >= :members
+        and coalesce(pack_limit, :members) >= :members and not {RETURNS}
     order by priority desc, created_at, id limit :limit for update skip locked
 """)
 
@@ -66,13 +73,25 @@ def with_mates(
         return head
     with database.begin() as connection:
         asked = connection.execute(_ASKED, {"job": head.job}).first()
-        if asked is None:
-            return head
-        most = members_of(head.spec, _size(asked), memory_bytes)
-        members = min(most, asked.pack_limit or MOST)
-        if members < 2:
-            return head
-        return replace(head, mates=tuple(_mates(connection, head, asked, members, lease_s)))
+        if asked is not None:
+            most = members_of(head.spec, _size(asked), memory_bytes)
+            members = min(most, asked.pack_limit or MOST)
+            head = _with_mates(connection, head, asked, members, lease_s)
+        name_pack(connection, head)
+        return head
+
+
+def _with_mates(
+    connection: Connection, head: Lease, asked: Any, members: int, lease_s: float
+) -> Lease:
+    if members < 2:
+        return head
+    company = company_of(connection, head, _room(head))
+    if company is None or len(company.jobs) >= members:
+        fitting = _fitting(connection, head, asked, members)
+        return replace(head, mates=_taken(connection, head, asked, fitting, lease_s))
+    mates = _taken(connection, head, asked, company.jobs, lease_s)
+    return replace(company.resuming(head), mates=tuple(map(company.resuming, mates)))
 
 
 def _size(asked: Any) -> PackSize:
@@ -81,32 +100,33 @@ def _size(asked: Any) -> PackSize:
     return int(asked.pack) if asked.pack.isdecimal() else "off"
 
 
-def _mates(
-    connection: Connection, head: Lease, asked: Any, members: int, lease_s: float
-) -> list[Lease]:
-    fitting = _fitting(connection, head, asked, members)
-    if asked.pack == "auto":
-        # slots that other jobs keep busy do not wait for these
-        free = max(1, asked.slots - max(0, asked.queued - len(fitting)))
-        members = members_now(head.spec, members, 1 + len(fitting), free)
+def _taken(
+    connection: Connection, head: Lease, asked: Any, jobs: Sequence[UUID], lease_s: float
+) -> tuple[Lease, ...]:
     taken = []
-    for job in fitting[: members - 1]:
+    for job in jobs:
         if refusal(connection, head.owner, asked.project, 1) is not None:
             break  # the others keep their places in the queue
         taken.append(leases.take(connection, job, head.device, head.worker, lease_s))
-    return [mate for mate in taken if mate is not None]
+    return tuple(mate for mate in taken if mate is not None)
 
 
-def _fitting(connection: Connection, head: Lease, asked: Any, members: int) -> list[UUID]:
-    spec = head.spec
-    values = {
-        "study": asked.study,
-        "owner": head.owner,
+def _room(head: Lease) -> dict[str, Any]:
+    return {
         "device": head.device,
         "most_replicas": 1,
         "most_hosts": 1,
         "unloadable": [],  # packs have no plugins and only networks of ours: `obstacle`
         "full": [],
+    }
+
+
+def _fitting(connection: Connection, head: Lease, asked: Any, members: int) -> list[UUID]:
+    spec = head.spec
+    values = {
+        **_room(head),
+        "study": asked.study,
+        "owner": head.owner,
         "normalizer": spec.normalizer.kind,
         "model": spec.model.name,
         "dataset": spec.dataset.name,
@@ -117,7 +137,12 @@ def _fitting(connection: Connection, head: Lease, asked: Any, members: int) -> l
     by_itself = asked.pack == "auto"
     group = group_of(spec, by_itself=by_itself)
     rows = connection.execute(_MATES, values).all()
-    return [r.id for r in rows if r.step == asked.step and _group(r.spec, by_itself) == group]
+    found = [r.id for r in rows if r.step == asked.step and _group(r.spec, by_itself) == group]
+    if by_itself:
+        # slots that other jobs keep busy do not wait for these
+        free = max(1, asked.slots - asked.busy - max(0, asked.queued - len(found)))
+        members = members_now(spec, members, 1 + len(found), free)
+    return found[: members - 1]
 
 
 def _group(stored: Any, by_itself: bool) -> str | None:

@@ -1,8 +1,9 @@
 """
-The limits on the queued jobs of an owner and of a project: requests are counted one after another.
+The limits on what an owner may add to a queue, and on what a project may have in it.
 
-Cells that a study has accepted and not queued yet count as queued. A limit that an admin has set
-counts instead of the service's own.
+Queued jobs are counted one request after another. Cells that a study has accepted and not queued
+yet count as queued. A limit that an admin has set counts instead of the service's own. Who has no
+storage left may add nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from normlab.errors import QuotaExceeded
+from normlab.presentation.sizes import size
 from service.jobs.allowances import MOST
+from service.jobs.consumption import USED
 
 # A request that adds to a queue holds these locks until it commits, that of the owner first.
 # Otherwise each of two concurrent requests would not count the other. Far from the limits,
@@ -30,11 +33,31 @@ MARGIN = 1000
 """More than the connections of a database, and so more than concurrent single submissions."""
 
 
+def _most(subject: str, what: str, name: str) -> str:
+    return MOST.format(subject=subject, what=what, name=name)
+
+
+def _stored(subject: str, name: str) -> str:
+    return USED["storage_bytes"].format(subject=subject, name=name)
+
+
 def limits(owner: str, project: str, fallback: str) -> str:
-    """Return the SQL of both limits: `of_owner`, and `of_project`, which may be null."""
+    """
+    Return the SQL of the limits on adding something, each of which may be null.
+
+    On queued jobs `of_owner` and `of_project`, on the priority `highest`; and `is_full`: whether
+    one of the two has no storage left.
+    """
     return f"""
-        coalesce({MOST.format(subject="owner", what="queued", name=owner)}, {fallback}) as of_owner,
-        {MOST.format(subject="project", what="queued", name=project)} as of_project
+        coalesce({_most("owner", "queued", owner)}, {fallback}) as of_owner,
+        {_most("project", "queued", project)} as of_project,
+        least({_most("owner", "priority", owner)}, {_most("project", "priority", project)})
+        as highest,
+        case when exists (select from allowance where what = 'storage_bytes') then coalesce(
+            {_stored("owner", owner)} >= {_most("owner", "storage_bytes", owner)}, false
+        ) or coalesce(
+            {_stored("project", project)} >= {_most("project", "storage_bytes", project)}, false
+        ) else false end as is_full
     """
 
 
@@ -42,6 +65,12 @@ _LOCK = text(
     _BOTH.format(shared="", owner="cast(:owner as text)", project="cast(:project as text)")
 )
 _LIMITS = limits("cast(:owner as text)", "cast(:project as text)", "cast(:most as int)")
+_STORED = text(f"""
+    select {_most("owner", "storage_bytes", ":owner")} as of_owner,
+        {_stored("owner", ":owner")} as owners,
+        {_most("project", "storage_bytes", ":project")} as of_project,
+        {_stored("project", ":project")} as projects
+""")
 _STAND = text(f"""
     select {_LIMITS},
         (select count(*) from job where owner = :owner and state = 'queued')
@@ -109,6 +138,8 @@ def room(
     left = int(stand.of_owner - stand.owners)
     if stand.of_project is not None:
         left = min(left, int(stand.of_project - stand.projects))
+    if stand.is_full:
+        left = min(left, -1)
     return min(wanted, left if over else max(0, left))
 
 
@@ -128,6 +159,8 @@ def refusal(
         counted: the *wanted* jobs are among those that are queued.
     """
     stand = _stand(connection, owner, project, most)
+    if stand.is_full and (refused := _no_storage(connection, owner, project)) is not None:
+        return refused
     more = wanted if counted else 0
     whose, queued, limit = f"{owner!r}", stand.owners - more, stand.of_owner
     if limit is None or queued + wanted <= limit:
@@ -141,6 +174,23 @@ def refusal(
 def _stand(connection: Connection, owner: str, project: str, most: int | None) -> Any:
     values = {"owner": owner, "project": project, "most": most}
     return connection.execute(_STAND, values).one()
+
+
+def _no_storage(connection: Connection, owner: str, project: str) -> QuotaExceeded | None:
+    """Return the error of who has no storage left; None: there is some by now."""
+    found = connection.execute(_STORED, {"owner": owner, "project": project}).one()
+    of_both = (
+        (f"{owner!r}", found.owners, found.of_owner),
+        (f"project {project!r}", found.projects, found.of_project),
+    )
+    for whose, used, most in of_both:
+        if most is not None and used >= most:
+            return QuotaExceeded(
+                f"{whose} keeps {size(used)}, and may keep {size(most)}: make room with normlab rm "
+                "and normlab gc (normlab usage shows what takes it), or have an admin raise it "
+                "with normlab limits set"
+            )
+    return None
 
 
 def _way_out(wanted: int, most: int | None) -> str:

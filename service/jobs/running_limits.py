@@ -1,5 +1,8 @@
 """
-Limits on running jobs: a job that would exceed one waits, while those of others start.
+Limits on what starts: a job that would exceed one waits, while those of others start.
+
+They count running jobs and devices, and what was used already of the month's device hours and of
+the storage.
 
 Whoever claims a limited job holds a lock until the claim is committed, and counts what runs under
 it, so that two workers cannot both take the last place. It is one lock for all limits: with one
@@ -9,52 +12,52 @@ without a limit never take it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, text
 
+from normlab.presentation.sizes import size
 from service.jobs.allowances import MOST
+from service.jobs.consumption import USED
 
-LIMITED = "exists (select from allowance where what in ('running', 'devices'))"
-"""In SQL: whether there is any limit on running jobs."""
+Subject = Literal["owner", "project"]
+_SUBJECTS: Sequence[Subject] = ("owner", "project")
+_KINDS = [(subject, what) for subject in _SUBJECTS for what in USED]
+LIMITED = f"exists (select from allowance where what in ({', '.join(map(repr, USED))}))"
+"""In SQL: whether there is any limit on what starts."""
 
 _LOCK = text("select pg_advisory_xact_lock(hashtextextended('normlab running limits', 0))")
-_MOSTS = ", ".join(
-    f"{MOST.format(subject=subject, what=what, name=f'cast(:{subject} as text)')}"
-    f" as {subject}_{what}"
-    for subject in ("owner", "project")
-    for what in ("running", "devices")
-)
-_LIMITS = text(f"select {_MOSTS}")
-_DEVICES = "coalesce(sum(coalesce((spec ->> 'replicas')::int, 1)), 0)"
-_USED = {
-    subject: text(f"""
-        select count(*) as running, {_DEVICES} as devices from job
-        where state = 'running' and {subject} = :name
-    """)
-    for subject in ("owner", "project")
-}
-_FULL = text(f"""
-    select kind.subject, kind.name, kind.what, kind.most, count(j.id) as running,
-        coalesce(sum(coalesce((j.spec ->> 'replicas')::int, 1)), 0) as devices
-    from (
-        select 'owner' as subject, o.name, w.what, case w.what
-            when 'running' then {MOST.format(subject="owner", what="running", name="o.name")}
-            else {MOST.format(subject="owner", what="devices", name="o.name")} end as most
-        from unnest(cast(:owners as text[])) o(name), (values ('running'), ('devices')) w(what)
-        union all
-        select 'project', p.name, w.what, case w.what
-            when 'running' then {MOST.format(subject="project", what="running", name="p.name")}
-            else {MOST.format(subject="project", what="devices", name="p.name")} end
-        from unnest(cast(:projects as text[])) p(name), (values ('running'), ('devices')) w(what)
-    ) kind
-    left join job j on j.state = 'running'
-        and case kind.subject when 'owner' then j.owner else j.project end = kind.name
-    where kind.most is not null group by 1, 2, 3, 4
-""")
 _ANY = text(f"select {LIMITED}")
-Subject = Literal["owner", "project"]
+
+
+def _most(subject: str, what: str, name: str) -> str:
+    return MOST.format(subject=subject, what=what, name=name)
+
+
+def _used(subject: str, what: str, name: str) -> str:
+    return USED[what].format(subject=subject, name=name)
+
+
+_LIMITS = text("select " + ", ".join(
+    f"{_most(subject, what, f'cast(:{subject} as text)')} as {subject}_{what}"
+    for subject, what in _KINDS
+))  # fmt: skip
+_USED = text("select " + ", ".join(
+    f"case when cast(:{subject}_{what} as bigint) is not null"
+    f" then {_used(subject, what, f'cast(:{subject} as text)')} end as {subject}_{what}"
+    for subject, what in _KINDS
+))  # fmt: skip
+_FULL = text(" union all ".join(
+    f"""
+    select '{subject}' as subject, n.name, '{what}' as what, m.most, u.used::double precision
+    from unnest(cast(:{subject}s as text[])) n(name)
+    cross join lateral (select {_most(subject, what, "n.name")} as most) m
+    cross join lateral (select {_used(subject, what, "n.name")} as used where m.most is not null) u
+    where u.used >= m.most
+    """
+    for subject, what in _KINDS
+))  # fmt: skip
 
 
 class Held(NamedTuple):
@@ -64,15 +67,37 @@ class Held(NamedTuple):
     name: str
     what: str
     most: int
-    used: int
+    used: float
 
     def __str__(self) -> str:
         """Say what is waited for."""
-        nouns = {"running": "jobs run at once", "devices": "devices be in use at once"}
-        return (
-            f"a place: of {self.subject} {self.name!r}, at most {self.most} {nouns[self.what]}, "
-            f"and {self.used} do now (admins change it with normlab limits set)"
-        )
+        return _WORDS[self.what](self)
+
+    @property
+    def whose(self) -> str:
+        """Name the owner or project."""
+        return f"{self.subject} {self.name!r}"
+
+
+_ADMINS = "admins change it with normlab limits set"
+_WORDS: Mapping[str, Callable[[Held], str]] = {
+    "running": lambda h: (
+        f"a place: of {h.whose}, at most {h.most} jobs run at once, and {h.used:g} do now "
+        f"({_ADMINS})"
+    ),
+    "devices": lambda h: (
+        f"a place: of {h.whose}, at most {h.most} devices be in use at once, and {h.used:g} do now "
+        f"({_ADMINS})"
+    ),
+    "device_hours_per_month": lambda h: (
+        f"the next month (UTC): {h.whose} may use {h.most} device hours in a month, and has used "
+        f"{h.used:.2f} ({_ADMINS})"
+    ),
+    "storage_bytes": lambda h: (
+        f"storage: {h.whose} may keep {size(h.most)}, and keeps {size(h.used)} (make room with "
+        f"normlab rm and normlab gc; {_ADMINS})"
+    ),
+}
 
 
 def refusal(connection: Connection, owner: str, project: str, devices: int) -> Held | None:
@@ -82,18 +107,17 @@ def refusal(connection: Connection, owner: str, project: str, devices: int) -> H
     Args:
         devices: that the job would use.
     """
-    names: dict[Subject, str] = {"owner": owner, "project": project}
-    limits = connection.execute(_LIMITS, {"owner": owner, "project": project}).mappings().one()
+    names: dict[str, Any] = {"owner": owner, "project": project}
+    limits = connection.execute(_LIMITS, names).mappings().one()
     if all(most is None for most in limits.values()):
         return None
     connection.execute(_LOCK)
-    wanted = {"running": 1, "devices": devices}
-    for subject, name in names.items():
-        used = connection.execute(_USED[subject], {"name": name}).mappings().one()
-        for what, more in wanted.items():
-            most = limits[f"{subject}_{what}"]
-            if most is not None and used[what] + more > most:
-                return Held(subject, name, what, most, used[what])
+    used = connection.execute(_USED, {**names, **limits}).mappings().one()
+    more = {"running": 1, "devices": devices}
+    for subject, what in _KINDS:
+        most, now = limits[f"{subject}_{what}"], used[f"{subject}_{what}"]
+        if most is not None and _is_full(most, float(now), more.get(what)):
+            return Held(subject, names[subject], what, most, float(now))
     return None
 
 
@@ -105,9 +129,10 @@ def holding_back(connection: Connection, jobs: Sequence[Any]) -> Mapping[tuple[s
         "owners": sorted({j.owner for j in jobs}),
         "projects": sorted({j.project for j in jobs}),
     }
-    found = {}
-    for row in connection.execute(_FULL, values):
-        used = row.running if row.what == "running" else row.devices
-        if used >= row.most:
-            found[row.subject, row.name] = Held(row.subject, row.name, row.what, row.most, used)
-    return found
+    rows = connection.execute(_FULL, values)
+    return {(row.subject, row.name): Held(*row) for row in rows}
+
+
+def _is_full(most: int, used: float, more: int | None) -> bool:
+    """Whether a job that adds *more* may not start; None: it adds over time what nobody knows."""
+    return used >= most if more is None else used + more > most

@@ -8,14 +8,14 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, select
 
-from normlab.errors import FieldProblem, IdempotencyReuse
+from normlab.errors import FieldProblem, IdempotencyReuse, refuse
 from normlab.records import JobRecord
 from normlab.records.projects import DEFAULT
 from normlab.specs.jobs import JobSpec
-from service.jobs import quota
+from service.jobs import priorities, quota
 from service.jobs.quota import LOCK, LOCK_SHARED, MARGIN, limits
 from service.jobs.records import LIVE, SHOWN, read_records, record_of
-from service.requests import current_request
+from service.requests import current_request, current_trace
 from service.store import audit, schema
 from service.store.audit import Actor
 from service.store.database import Database, cursor_of
@@ -26,10 +26,13 @@ _WRITTEN = (
     "id", "owner", "project", "name", "request_hash", "spec", "fingerprint", "normalizer", "proxy",
     "model", "dataset", "batch_size", "samples_per_update", "seed", "device", "device_reason",
     "priority", "max_attempts", "time_limit_s", "hosts", "epochs", "idempotency_key", "study",
-    "cell", "steps", "code", "request",
+    "cell", "steps", "code", "request", "trace",
 )  # fmt: skip
 # One round trip, and one commit. Queued jobs are counted up to the limits, and before the job is
 # added. The last row has the result: no job if its key or cell already exists.
+_TAKE_TURNS = """
+    insert into turn (device, owner) values (%(device)s, %(owner)s) on conflict do nothing
+"""
 _SUBMIT = f"""
     with most as (
         select {limits("%(owner)s", "%(project)s", "%(most)s::int")}
@@ -55,11 +58,10 @@ _SUBMIT = f"""
         insert into job ({", ".join(_WRITTEN)})
         select {", ".join(f"%({name})s" for name in _WRITTEN)}
         from few, most where %(most)s::int is null or (
-            few.owners < most.of_owner - %(margin)s
+            not most.is_full and (most.highest is null or %(priority)s <= most.highest)
+            and few.owners < most.of_owner - %(margin)s
             and (most.of_project is null or few.projects < most.of_project - %(margin)s))
         on conflict do nothing returning {", ".join(SHOWN)}
-    ), taking_turns as (
-        insert into turn (device, owner) select device, owner from added on conflict do nothing
     ), told as (
         insert into event (job, kind, payload)
         select id, 'queued', jsonb_build_object('device', device, 'attempt', 0) from added
@@ -107,7 +109,8 @@ def submit(
 
     Raises:
         IdempotencyReuse: if the key was used with another spec before.
-        QuotaExceeded: if *owner* or *project* has too many jobs queued.
+        InvalidSpec: the priority is higher than *owner* or *project* may ask for.
+        QuotaExceeded: if *owner* or *project* has too many jobs queued, or no storage left.
     """
     row = row_of(spec, owner, device, device_reason, project)
     row |= {"idempotency_key": idempotency_key, "cell": cell, "steps": steps}
@@ -119,6 +122,7 @@ def submit(
             return record_of(job, live), True
         existing = _existing(connection, row)
         if existing is None:
+            refuse(priorities.problems(connection, owner, project, spec.priority))
             raise quota.refusal(connection, owner, project, 1, max_queued)
     return existing, False
 
@@ -142,6 +146,8 @@ def _added(
     cursor = cursor_of(connection)
     # One round trip and one transaction; the second statement sees what the first one waited for.
     with cursor.connection.pipeline():
+        # before the lock, as studies do, or each of two transactions could wait for the other
+        cursor.execute(_TAKE_TURNS, {"device": row["device"], "owner": row["owner"]})
         if most is not None:
             cursor.execute(lock, {"owner": row["owner"], "project": row["project"]})
         answer = cursor.execute(_SUBMIT, values).fetchone()
@@ -179,6 +185,7 @@ def row_of(
         "epochs": spec.epochs,
         "code": list(spec.code),
         "request": current_request(),
+        "trace": current_trace(),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Double,
+    FromClause,
     Row,
     Select,
     asc,
@@ -33,6 +34,7 @@ from service.jobs.columns import Column, column
 from service.jobs.filter_costs import comparisons
 from service.jobs.filters import parse
 from service.jobs.listing import JobFilters
+from service.jobs.metric_values import of_all_jobs
 from service.jobs.names import reported_in_sight
 from service.store import schema
 from service.store.cursors import decode_cursor, encode_cursor
@@ -53,6 +55,8 @@ class Order:
     sort: str
     of: Column
     descending: bool
+    jobs: FromClause = schema.job
+    """The jobs, joined with what they are sorted by."""
 
     @property
     def keys(self) -> list[ColumnElement[Any]]:
@@ -60,7 +64,6 @@ class Order:
         value = self.of.value
         if self.of.required:
             return [value, _j.id]
-        # written once: to find a metric's value for each job takes most of the time
         if self.of.kind == "number":
             return [func.coalesce(value, self._last), _j.id]
         if self.of.kind == "field":
@@ -129,7 +132,12 @@ class Table:
 
 def order_of(sort: str) -> Order:
     """Read a sort order; raise InvalidSpec if it is none."""
-    return Order(sort, column(sort.removeprefix("-"), "sort"), sort.startswith("-"))
+    of, descending = column(sort.removeprefix("-"), "sort"), sort.startswith("-")
+    if of.metric is None:
+        return Order(sort, of, descending)
+    values = of_all_jobs(of.metric, of.reduction)
+    jobs = schema.job.outerjoin(values, values.c.job == _j.id)
+    return Order(sort, replace(of, value=values.c.value), descending, jobs)
 
 
 def read(database: Database, question: TableQuestion) -> Table:
@@ -161,7 +169,8 @@ def columns_of(names: tuple[str, ...]) -> tuple[Column, ...]:
 
 def conditions(question: JobsQuestion) -> list[ColumnElement[bool]]:
     """Translate which jobs are asked for into SQL."""
-    found = JobFilters(where=question.filter).conditions()
+    archived = False if question.jobs is None else None  # who names jobs has found them
+    found = JobFilters(where=question.filter, archived=archived).conditions()
     if question.jobs is not None:
         found.append(_j.id.in_([parse_id(job) for job in question.jobs]))
     return found
@@ -198,7 +207,8 @@ def _query(
     """Choose the jobs first, so that only those of the page have their columns read."""
     keys = [key.label(f"key{i}") for i, key in enumerate(order.keys)]
     turned = desc if order.descending else asc
-    chosen = select(*keys).where(*where).order_by(*(turned(key.name) for key in keys))
+    chosen = select(*keys).select_from(order.jobs).where(*where)
+    chosen = chosen.order_by(*(turned(key.name) for key in keys))
     page = chosen.offset(skip).limit(limit).subquery("page")
     places = [page.c[key.name] for key in keys]
     shown = [of.value.label(f"value{i}") for i, of in enumerate(columns)]

@@ -11,18 +11,28 @@ from service.store.database import Database
 FENCED = "fenced"
 """Attempts that lost their job while their worker still worked on it."""
 
-ATTEMPT = """
-    insert into tally (name, device, outcome, failure_kind, n)
-    select 'attempt', device, :outcome, coalesce(cast(:failure_kind as text), ''), 1 from {source}
-    on conflict (name, device, outcome, failure_kind) do update set n = tally.n + 1
+# A count is a sum of rows, because whoever adds to a row locks it until its transaction has ended:
+# with one row, all workers that end a job at the same time would wait for each other.
+SHARD = "pg_backend_pid() % 256"
+"""The number of the row to which a connection adds."""
+_ADD = "on conflict (name, device, outcome, failure_kind, shard) do update set n = tally.n + 1"
+ATTEMPT = f"""
+    insert into tally (name, device, outcome, failure_kind, shard, n)
+    select 'attempt', device, :outcome, coalesce(cast(:failure_kind as text), ''), {SHARD}, 1
+    from {{source}}
+    {_ADD}
 """
 """As a part of another statement: an attempt has ended; *source* has the device."""
 
-_COUNT = text("""
-    insert into tally (name, device, outcome, failure_kind, n) values (:name, :device, '', '', 1)
-    on conflict (name, device, outcome, failure_kind) do update set n = tally.n + 1
+_COUNT = text(f"""
+    insert into tally (name, device, outcome, failure_kind, shard, n)
+    values (:name, :device, '', '', {SHARD}, 1)
+    {_ADD}
 """)
-_ALL = text("select name, device, outcome, failure_kind, n from tally order by 1, 2, 3, 4")
+_ALL = text("""
+    select name, device, outcome, failure_kind, sum(n)::bigint as n from tally
+    group by 1, 2, 3, 4 order by 1, 2, 3, 4
+""")
 
 
 class Tally(NamedTuple):

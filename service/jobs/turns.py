@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, text
 
+from service.jobs.companies import WAITS
 from service.jobs.records import HELD
 from service.jobs.running_limits import LIMITED, Held, refusal
 from service.plugins.abilities import REQUIRED, Ability
@@ -30,7 +31,7 @@ _TURNS = text(f"""
     from turn t
     cross join lateral (
         select priority, created_at from job
-        where owner = t.owner and {CLAIMABLE}
+        where owner = t.owner and {CLAIMABLE} and not {WAITS}
         order by priority desc, created_at, id limit 1
     ) head
     left join (
@@ -45,7 +46,7 @@ _HEAD = text(f"""
     select id, {REQUIRED} as code, hosts, project,
         coalesce((spec ->> 'replicas')::int, 1) as replicas,
         coalesce((spec ->> 'replicas')::int, 1) / hosts as each from job
-    where owner = :owner and priority = :priority and {CLAIMABLE}
+    where owner = :owner and priority = :priority and {CLAIMABLE} and not {WAITS}
     order by created_at, id limit 1 for update skip locked
 """)
 

@@ -35,12 +35,15 @@ _STAND_UP = text("""
 """)
 # Rows of workers that died without signing off are deleted after a day.
 _FORGET = text("delete from worker where seen_at < clock_timestamp() - interval '1 day'")
-_LIVE = text("""
-    select id, device, hostname, slots, busy, description, memory_bytes, versions,
+# With what serves them: a submission asks for both, in one round trip
+_LIVE = text(f"""
+    select {releases.SERVES},
+        id, device, hostname, slots, busy, description, memory_bytes, versions,
         version, revision,
         coalesce((facts ->> 'able')::boolean, true) as able,
         coalesce(facts ->> 'device', '') as why, facts ->> 'address' as address,
-        (select coalesce(jsonb_object_agg(p.name, l.value), '{}') from jsonb_each_text(loads) l
+        (select coalesce(jsonb_object_agg(p.name, l.value), '{{}}')
+            from jsonb_each_text(loads) l
             join plugin p on p.digest = l.key where p.in_force and l.value <> '') as cannot_load,
         extract(epoch from clock_timestamp() - seen_at)::float8 as last_seen_s
     from worker where live_until > clock_timestamp() order by device, id
@@ -52,7 +55,7 @@ _FACTS = text("select id, facts from worker where live_until > clock_timestamp()
 _LOAD = text("""
     select device, count(*) filter (where state = 'queued') as queued,
         count(*) filter (where state = 'running') as running
-    from job where state in ('queued', 'running') group by device
+    from job where state in ('queued', 'running') and trashed_at is null group by device
 """)
 
 
@@ -110,15 +113,15 @@ def leave(database: Database, worker: str) -> None:
 def live(database: Database) -> list[WorkerRecord]:
     """Return the live workers, by device."""
     with database.autocommit() as connection:
-        rows = connection.execute(_LIVE).mappings().all()
-    return _records(rows, releases.served(database))
+        return _records(connection.execute(_LIVE).mappings())
 
 
-def _records(rows: Iterable[Any], serves: tuple[str, str | None]) -> list[WorkerRecord]:
-    return [WorkerRecord.model_validate({**row, **_skew(row, serves)}) for row in rows]
+def _records(rows: Iterable[Any]) -> list[WorkerRecord]:
+    return [WorkerRecord.model_validate({**row, **_skew(row)}) for row in rows]
 
 
-def _skew(row: Any, serves: tuple[str, str | None]) -> dict[str, Any]:
+def _skew(row: Any) -> dict[str, Any]:
+    serves = row["needed_revision"], row["api_version"]
     reason = releases.refusal(row["version"], row["revision"], serves)
     return {} if reason is None else {"able": False, "why": reason}
 
@@ -138,9 +141,8 @@ def facts(database: Database) -> dict[str, dict[str, Any]]:
 def devices(database: Database) -> list[DeviceRecord]:
     """Return every kind of device: its live workers, and the number of queued and running jobs."""
     with database.autocommit() as connection:
-        rows = connection.execute(_LIVE).mappings().all()
+        workers = _records(connection.execute(_LIVE).mappings())
         load = {row.device: row for row in connection.execute(_LOAD)}
-    workers = _records(rows, releases.served(database))
     return [_device(kind, workers, load.get(kind)) for kind in table.DEVICES]
 
 

@@ -17,6 +17,7 @@ from normlab.events import ArtifactWritten, CheckpointWritten
 from normlab.records import ArtifactRecord
 from service.jobs.leases import Lease
 from service.jobs.reading import check_exists
+from service.storage.store import StoredFile
 from service.store import events
 from service.store.database import Database
 from service.store.identity import parse_id
@@ -33,11 +34,13 @@ _PRUNE = text("""
         (select name from artifact where job = :job and kind = 'checkpoint'
          order by attempt desc, step desc limit :keep)
 """)
+_FORGET = text("delete from artifact where job = :job and kind = 'checkpoint' and step > :step")
 _LIST = text("""
     select name, kind, attempt, path, sha256, bytes, step from artifact
     where job = :job order by kind, step, name
 """)
-_ONE = text("select path from artifact where job = :job and name = :name")
+_ONE = text("select path, sha256, bytes from artifact where job = :job and name = :name")
+_PLACES = text("select path from artifact where job = :job")
 
 
 def keep_checkpoint(connection: Connection, claim: Lease, written: CheckpointWritten) -> None:
@@ -47,6 +50,15 @@ def keep_checkpoint(connection: Connection, claim: Lease, written: CheckpointWri
     connection.execute(_PRUNE, {"job": claim.job, "keep": claim.spec.checkpoint.keep})
     payload = {"step": written.step, "bytes": written.bytes, "attempt": claim.attempt}
     events.record(connection, claim.job, "checkpoint", payload)
+
+
+def forget_checkpoints(connection: Connection, claim: Lease, step: int) -> None:
+    """
+    Forget the checkpoints beyond *step*, from which *claim* continues.
+
+    What was reported on the way to them is replaced, so no later attempt may begin there.
+    """
+    connection.execute(_FORGET, {"job": claim.job, "step": step})
 
 
 def keep_artifact(connection: Connection, claim: Lease, written: ArtifactWritten) -> None:
@@ -65,22 +77,23 @@ def read_all(database: Database, job: str) -> list[ArtifactRecord]:
     return [ArtifactRecord.model_validate(dict(row)) for row in rows]
 
 
-def path_of(database: Database, job: str, name: str, jobs: Path) -> Path:
-    """
-    Return the path of the file *name* of *job*; raise NotFound if there is none.
-
-    Args:
-        jobs: the folder of job folders.
-    """
+def stored(database: Database, job: str, name: str) -> StoredFile:
+    """Return where the file *name* of *job* is stored; raise NotFound if there is none."""
     with database.autocommit() as connection:
-        path: str | None = connection.execute(_ONE, {"job": parse_id(job), "name": name}).scalar()
-    if path is None:
+        row = connection.execute(_ONE, {"job": parse_id(job), "name": name}).first()
+    if row is None:
         raise NotFound(f"job {job} has no file {name!r}; the list of its files has all")
-    return jobs / path
+    return StoredFile(row.path, row.sha256, row.bytes)
+
+
+def recorded_places(database: Database, job: UUID) -> set[str]:
+    """Return the places of all files of *job* that are on record."""
+    with database.autocommit() as connection:
+        return set(connection.execute(_PLACES, {"job": job}).scalars())
 
 
 def place_of(path: str, job: UUID) -> str:
-    """Return where *path*, below the folder of *job*, is in the folder of job folders."""
+    """Return the place of the file that a process of *job* wrote to *path*."""
     _, inside, rest = path.rpartition(f"/{job}/")
     return f"{job}/{rest}" if inside else path
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from service.results.metrics import WRITE_CHUNK, joined
 from service.store.database import Database, cursor_of
 
 _JOBS_A_ROUND = 50
+_PASSING_S = 2.0  # of the ten seconds between two rounds
 # Not jobs that have just ended, because their watchers may be reading the curves now.
 _ENDED = text("""
     select id, finished_at from job
@@ -56,21 +58,35 @@ class Compactor:
         database: Database,
         settled_s: float = 60.0,
         failed: Callable[[], object] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._settled_s = settled_s
+        self._clock = clock
         self._since: datetime | None = None  # all jobs that ended before this have been examined
         self._jobs = OneByOne("ended jobs", self._compact_one, lambda *_: failed())
 
     def round(self) -> int:
-        """Examine some of the ended jobs; return how many were compacted."""
+        """
+        Examine some of the ended jobs; return how many were compacted.
+
+        After a start there may be a million that are compact already. They are cheap, so a round
+        goes on past them for a while.
+        """
+        until = self._clock() + _PASSING_S
+        while True:
+            ended, changed = self._examine()
+            if changed or len(ended) < _JOBS_A_ROUND or self._clock() >= until:
+                return changed
+
+    def _examine(self) -> tuple[Sequence[Any], int]:
         values = {"settled_s": self._settled_s, "since": self._since, "limit": _JOBS_A_ROUND}
         with self._database.autocommit() as connection:
             ended = connection.execute(_ENDED, values).all()
         changed = self._jobs.round(job for job, _ in ended)
         if ended:
             self._since = ended[-1].finished_at
-        return changed
+        return ended, changed
 
     def _compact_one(self, job: UUID) -> int:
         return compact(self._database, job) > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps_per_epoch, train_size
 from normlab.training.continuing import differences, too_short
 from service.jobs.reading import unknown
+from service.storage.store import StoredFile
 from service.store.database import Database
 from service.store.identity import parse_id
 from service.store.sight import current
@@ -29,7 +31,7 @@ _NEWEST = text("""
     where job = :job and kind = 'checkpoint' order by attempt desc, step desc limit 1
 """)
 _NAMED = text("""
-    select step, path, sha256 from artifact
+    select step, path, sha256, bytes from artifact
     where job = :job and kind = 'checkpoint' and sha256 = :sha256
 """)
 
@@ -96,15 +98,17 @@ def problems(database: Database, spec: JobSpec) -> list[FieldProblem]:
     return _of_length(row, before, spec, spec.continues)
 
 
-def checkpoint_for(database: Database, spec: JobSpec, jobs: Path) -> list[EarlierCheckpoint]:
+def checkpoint_for(
+    database: Database, spec: JobSpec, fetch: Callable[[StoredFile], Path]
+) -> list[EarlierCheckpoint]:
     """
     Return the checkpoint of another job that *spec* goes on from, if there is one.
 
     Args:
-        jobs: the folder of job folders.
+        fetch: returns a file of this host with the same content, or raises NotFound.
 
     Raises:
-        InvalidSpec: it is on record or on disk no more.
+        InvalidSpec: it is on record, or stored, no more.
     """
     if spec.continues is None:
         return []
@@ -112,9 +116,10 @@ def checkpoint_for(database: Database, spec: JobSpec, jobs: Path) -> list[Earlie
         row, found = _source(database, spec.continues)
     except NotFound as e:
         raise InvalidSpec(f"continues: {e}") from e
-    path = jobs / found.path
-    if not path.is_file():
-        raise InvalidSpec(f"continues: the checkpoint of job {row.id} is gone: {path}")
+    try:
+        path = fetch(StoredFile(found.path, found.sha256, found.bytes))
+    except NotFound as e:
+        raise InvalidSpec(f"continues: the checkpoint of job {row.id} is gone: {e}") from e
     return [EarlierCheckpoint(found.step, str(path), found.sha256, row.fingerprint)]
 
 

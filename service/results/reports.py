@@ -98,6 +98,7 @@ def _begin(connection: Connection, claim: Lease, started: Started) -> None:
     connection.execute(_RUNTIME, runtime)
     if claim.attempt > 1:
         metrics.rewind(connection, claim, started.step)
+        artifacts.forget_checkpoints(connection, claim, started.step)
     events.record(
         connection, claim.job, "started", {"attempt": claim.attempt, "step": started.step}
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -16,6 +16,8 @@ from normlab.specs.dataset_contents import sha256
 from normlab.specs.jobs import JobSpec
 from normlab.specs.starting_weights import InitFrom
 from service.jobs.reading import unknown
+from service.results import weight_twins
+from service.storage.store import StoredFile
 from service.store.database import Database
 from service.store.identity import parse_id
 from service.store.sight import IN_SIGHT, Sight, current
@@ -23,26 +25,20 @@ from service.store.sight import IN_SIGHT, Sight, current
 NAME = "weights.safetensors"
 REMEMBER_S = 2.0
 _OF_JOB = text("""
-    select job.state, job.project, job.trashed_at, artifact.path, artifact.sha256
+    select job.state, job.project, job.trashed_at, artifact.path, artifact.sha256,
+        artifact.bytes
     from job left join artifact on artifact.job = job.id and artifact.name = :name
     where job.id = :job
 """)
 _OF_CONTENT = text(f"""
-    select a.path from artifact a join job j on j.id = a.job
+    select a.path, a.sha256, a.bytes from artifact a join job j on j.id = a.job
     where a.kind = 'weights' and a.name = :name and a.sha256 = :sha256
         and {IN_SIGHT.format(project="j.project")}
     order by a.created_at desc limit 100
 """)
 
 
-class StoredWeights(NamedTuple):
-    """A file of weights in the folder of job folders, and the SHA-256 of its content."""
-
-    place: str
-    sha256: str
-
-
-def of_job(database: Database, job: str) -> StoredWeights:
+def of_job(database: Database, job: str) -> StoredFile:
     """
     Return the final weights of *job*.
 
@@ -54,16 +50,18 @@ def of_job(database: Database, job: str) -> StoredWeights:
         return _of_job(connection, job)
 
 
-def weights_for(database: Database, spec: JobSpec, data_root: Path, jobs: Path) -> str | None:
+def weights_for(
+    database: Database, spec: JobSpec, data_root: Path, fetch: Callable[[StoredFile], Path]
+) -> str | None:
     """
     Return the file of the weights that *spec* starts from; None if it names none.
 
     Args:
         data_root: the operator's folder of datasets.
-        jobs: the folder of job folders.
+        fetch: returns a file of this host with the same content, or raises NotFound.
 
     Raises:
-        InvalidSpec: it is on this host's disk no more.
+        InvalidSpec: it is stored no more.
     """
     start = spec.init_from
     if start is None:
@@ -71,13 +69,19 @@ def weights_for(database: Database, spec: JobSpec, data_root: Path, jobs: Path) 
     if start.file is not None:
         return str((data_root / start.file).absolute())
     with database.autocommit() as connection:
-        values = {"name": NAME, "sha256": start.sha256, **current().values}
-        paths = [jobs / path for path in connection.execute(_OF_CONTENT, values).scalars()]
-    there = next((path for path in paths if path.is_file()), None)
-    if there is None:
-        looked = ", ".join(map(str, paths)) or "no job has such"
-        raise InvalidSpec(f"init_from: the weights of {start.named} are gone from disk ({looked})")
-    return str(there)
+        if start.twin is not None:
+            stored = weight_twins.stored(connection, spec, NAME)
+        else:
+            values = {"name": NAME, "sha256": start.sha256, **current().values}
+            stored = [StoredFile(*row) for row in connection.execute(_OF_CONTENT, values)]
+    looked = []
+    for file in stored:
+        try:
+            return str(fetch(file))
+        except NotFound as e:
+            looked.append(str(e))
+    why = "; ".join(looked) or "no job has such"
+    raise InvalidSpec(f"init_from: the weights of {start.named} are gone: {why}")
 
 
 class WeightSources:
@@ -133,7 +137,7 @@ def _content(connection: Connection, start: InitFrom) -> str:
     return str(start.sha256)
 
 
-def _of_job(connection: Connection, job: str, *, usable: bool = False) -> StoredWeights:
+def _of_job(connection: Connection, job: str, *, usable: bool = False) -> StoredFile:
     row = connection.execute(_OF_JOB, {"job": parse_id(job), "name": NAME}).first()
     if row is None or not current().sees(row.project):
         raise unknown(job)
@@ -143,7 +147,7 @@ def _of_job(connection: Connection, job: str, *, usable: bool = False) -> Stored
         raise Conflict(f"job {job} is in the trash; restore it first")
     if row.path is None:
         raise Conflict(f"job {job} kept no weights: it trained for no epochs")
-    return StoredWeights(row.path, row.sha256)
+    return StoredFile(row.path, row.sha256, row.bytes)
 
 
 def _of_file(data_root: Path, file: str) -> str:

@@ -15,9 +15,9 @@ from service.store.database import Database
 from service.store.events import to_json
 
 Action = Literal[
-    "job.submit", "job.cancel", "job.retry", "job.delete", "job.restore",
+    "job.submit", "job.cancel", "job.retry", "job.delete", "job.restore", "job.label",
     "study.create", "study.extend", "study.complete", "study.pause", "study.resume",
-    "study.cancel", "study.priority", "study.delete", "study.restore", "trash.empty",
+    "study.cancel", "study.priority", "study.delete", "study.restore", "study.label", "trash.empty",
     "token.create", "token.revoke", "token.rotate",
     "plugin.upload",
     "limits.set",

@@ -14,13 +14,19 @@ from normlab import __version__
 from service.store.database import Database, newest_revision
 
 _SERVE = text("""
-    insert into release (version) values (:version)
-    on conflict (one) do update set version = excluded.version, since = excluded.since
+    insert into release (version, storage) values (:version, :storage)
+    on conflict (one) do update set version = excluded.version, since = excluded.since,
+        storage = excluded.storage
 """)
-_SERVED = text(
-    "select (select version_num from alembic_version) as revision,"
-    " (select version from release) as version"
+SERVES = (
+    "(select version_num from alembic_version) as needed_revision,"
+    " (select version from release) as api_version"
 )
+"""In SQL: what `served` returns, for statements that ask for more."""
+_SERVED = text(f"select {SERVES}")
+# Backups are also written of an older schema, without such a column or even such a table
+_KNOWN = text("select to_regclass('release') is not null")
+_STORAGE = text("select coalesce((select to_jsonb(release) ->> 'storage' from release), '')")
 
 
 class Announcement:
@@ -29,9 +35,11 @@ class Announcement:
 
     Args:
         version: of the API.
+        storage: the bucket with the files of jobs; empty: they are in a folder.
     """
 
-    def __init__(self, database: Database, version: str = __version__) -> None:
+    def __init__(self, database: Database, version: str = __version__, storage: str = "") -> None:
+        self._storage = storage
         self._database = database
         self._version = version
         self._done = False
@@ -41,7 +49,7 @@ class Announcement:
         if self._done or served(self._database)[0] != newest_revision():
             return 0
         with self._database.begin() as connection:
-            connection.execute(_SERVE, {"version": self._version})
+            connection.execute(_SERVE, {"version": self._version, "storage": self._storage})
         self._done = True
         return 1
 
@@ -50,7 +58,24 @@ def served(database: Database) -> tuple[str, str | None]:
     """Return the revision of the database, and the version of the API; None: none has started."""
     with database.autocommit() as connection:
         row = connection.execute(_SERVED).one()
-    return row.revision, row.version
+    return row.needed_revision, row.api_version
+
+
+def storage_of(database: Database) -> str:
+    """Return the bucket that the API has announced; empty: a folder, or none has started."""
+    with database.autocommit() as connection:
+        known = connection.execute(_KNOWN).scalar_one()
+        return str(connection.execute(_STORAGE).scalar_one()) if known else ""
+
+
+def storage_refusal(own: str, of_api: str) -> str | None:
+    """Return why a worker that keeps files in the bucket *own* may take no jobs; None: it may."""
+    if own == of_api:
+        return None
+    return (
+        f"it keeps the files of jobs in {own or 'a folder'}, and the API in "
+        f"{of_api or 'a folder'}; set NORMLAB_STORAGE alike, then restart the worker"
+    )
 
 
 def refusal(

@@ -9,7 +9,6 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
-    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -22,7 +21,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from service.store.table_parts import MOMENT, NOW
+from service.store.table_parts import job_column as _job_column
 from service.store.table_parts import metadata as metadata
+from service.store.tables_of_metrics import metric_chunk as metric_chunk
+from service.store.tables_of_metrics import metric_key as metric_key
+from service.store.tables_of_metrics import metric_last as metric_last
 from service.store.tables_of_people import allowance as allowance
 from service.store.tables_of_people import audit as audit
 from service.store.tables_of_people import member as member
@@ -31,10 +34,8 @@ from service.store.tables_of_people import saved_view as saved_view
 from service.store.tables_of_people import session as session
 from service.store.tables_of_people import token as token
 from service.store.tables_of_people import upload as upload
-
-
-def _job_column() -> Column[object]:
-    return Column("job", Uuid, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+from service.store.tables_of_use import device_time as device_time
+from service.store.tables_of_use import storage as storage
 
 
 def _project_column() -> Column[object]:
@@ -61,6 +62,9 @@ study = Table(
     Column("cancelling", Boolean, nullable=False, server_default="false"),
     Column("priority", SmallInteger),
     Column("trashed_at", MOMENT),  # since when it has been in the trash
+    Column("note", Text),
+    Column("tags", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("archived_at", MOMENT),
     Column("announced_at", MOMENT),  # to webhooks: that it has ended
     Index(
         "study_unannounced",
@@ -120,6 +124,7 @@ job = Table(
     Column("cancel_requested", Boolean, nullable=False, server_default="false"),
     Column("worker", Text),
     Column("ran_s", Double, nullable=False, server_default="0"),
+    Column("stored_bytes", BigInteger, nullable=False, server_default="0"),  # at its last end
     Column("runtime", Text),
     Column("timing_valid", Boolean, nullable=False, server_default="true"),
     Column("step", BigInteger, nullable=False, server_default="0"),
@@ -131,8 +136,12 @@ job = Table(
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
     Column("started_at", MOMENT),
     Column("finished_at", MOMENT),
-    Column("request", Text),  # that submitted it, which is also the id of its trace
+    Column("request", Text),  # that submitted it
+    Column("trace", Text),  # the `traceparent` of what submitted it
     Column("trashed_at", MOMENT),
+    Column("note", Text),
+    Column("tags", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("archived_at", MOMENT),
     CheckConstraint(
         "state in ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
     ),
@@ -152,6 +161,10 @@ job = Table(
     Index("job_of_hosts", "device", postgresql_where=text("state = 'queued' and hosts > 1")),
     Index("job_leases", "lease_until", postgresql_where=text("state = 'running'")),
     Index("job_by_fingerprint", "fingerprint"),
+    Index("job_tagged", "project", postgresql_where=text("tags <> '{}'")),
+    # counts by state, and the few jobs that wait or run, without reading the many that have ended
+    Index("job_by_state", "state", "device", postgresql_where=text("trashed_at is null")),
+    Index("job_by_end", "finished_at"),
     Index("job_trashed", "trashed_at", postgresql_where=text("trashed_at is not null")),
 )
 
@@ -221,6 +234,8 @@ attempt = Table(
     # Of several: each host's worker and address, by seat, and where they meet once that is open.
     Column("hosts", JSONB, nullable=False, server_default="[]"),
     Column("meeting", Text),
+    Column("pack", Uuid),  # the same for all attempts that are trained as one pack
+    Index("attempt_by_pack", "pack", postgresql_where=text("pack is not null")),
 )
 
 # A slot that waits to be one of a job's hosts, and after that its seat in an attempt.
@@ -240,48 +255,6 @@ seat = Table(
     Column("ended", JSONB),  # the last word of its job process
     Index("seat_by_job", "job"),
     Index("seat_offers", "device", postgresql_where=text("job is null")),
-)
-
-metric_key = Table(
-    "metric_key",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-)
-
-metric_chunk = Table(
-    "metric_chunk",
-    metadata,
-    _job_column(),
-    Column("key", Integer, primary_key=True, autoincrement=False),
-    Column("step0", Integer, primary_key=True, autoincrement=False),
-    Column("attempt", Integer, primary_key=True, autoincrement=False),
-    Column("step1", Integer, nullable=False),
-    Column("n", Integer, nullable=False),
-    Column("t0", Double, nullable=False),
-    Column("steps", LargeBinary, nullable=False),
-    Column("vals", LargeBinary, nullable=False),
-    Column("times", LargeBinary, nullable=False),
-    ForeignKeyConstraint(["key"], ["metric_key.id"]),
-)
-
-metric_last = Table(
-    "metric_last",
-    metadata,
-    _job_column(),
-    Column("key", Integer, primary_key=True, autoincrement=False),
-    Column("attempt", Integer, nullable=False),
-    Column("step", Integer, nullable=False),
-    Column("value", Double, nullable=False),
-    Column("min", Double, nullable=False),
-    Column("min_step", Integer, nullable=False),
-    Column("max", Double, nullable=False),
-    Column("max_step", Integer, nullable=False),
-    # For the mean of the whole curve; null: of an earlier version, and not added up yet.
-    Column("total", Double),
-    Column("points", BigInteger),
-    ForeignKeyConstraint(["key"], ["metric_key.id"]),
-    Index("metric_last_to_add_up", "job", "key", postgresql_where=text("points is null")),
 )
 
 event = Table(
@@ -363,6 +336,7 @@ release = Table(
     Column("one", Boolean, primary_key=True, server_default="true"),
     Column("version", Text, nullable=False),
     Column("since", MOMENT, nullable=False, server_default=NOW),
+    Column("storage", Text, nullable=False, server_default=""),  # a bucket; else a folder
     CheckConstraint("one", name="one"),
 )
 
@@ -374,6 +348,8 @@ tally = Table(
     Column("device", Text, primary_key=True),
     Column("outcome", Text, primary_key=True),
     Column("failure_kind", Text, primary_key=True),
+    # each count is the sum of several rows, so that those who add to it need not wait
+    Column("shard", SmallInteger, primary_key=True, autoincrement=False, server_default="0"),
     Column("n", BigInteger, nullable=False),
 )
 

@@ -1,8 +1,8 @@
-"""What all tables share: how their constraints are named, and their moments."""
+"""What tables share: how their constraints are named, their moments, and the job of a row."""
 
 from __future__ import annotations
 
-from sqlalchemy import DateTime, MetaData, text
+from sqlalchemy import Column, DateTime, ForeignKey, MetaData, Uuid, text
 
 metadata = MetaData(
     naming_convention={
@@ -14,3 +14,8 @@ metadata = MetaData(
 )
 NOW = text("clock_timestamp()")
 MOMENT = DateTime(timezone=True)
+
+
+def job_column() -> Column[object]:
+    """Return the first column of the key of a table whose rows go with their job."""
+    return Column("job", Uuid, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)

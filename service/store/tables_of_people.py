@@ -8,7 +8,6 @@ from sqlalchemy import (
     Column,
     ForeignKey,
     Index,
-    Integer,
     LargeBinary,
     Table,
     Text,
@@ -47,7 +46,7 @@ allowance = Table(
     Column("subject", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("what", Text, primary_key=True),
-    Column("most", Integer, nullable=False),
+    Column("most", BigInteger, nullable=False),
     CheckConstraint("subject in ('owner', 'project')", name="subject"),
 )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.presentation.intervals import paired_difference
-from normlab.records import ComparisonRow, ComparisonTable, ResultRow
+from normlab.records import ComparisonRow, ComparisonTable, ResultRow, ResultTable
 from service.store.database import Database
 from service.studies import studies
 from service.studies.cell_values import Question
@@ -26,22 +26,34 @@ def compare(
         InvalidSpec: *axis* or a label is unknown, or they share no finished seed anywhere.
     """
     table = results(database, study, question)
-    if axis not in table.group_by:
-        rule = f"one of {', '.join(table.group_by)}, not {axis!r}"
-        raise InvalidSpec(f"the study does not vary {axis!r}: {rule}", [FieldProblem("axis", rule)])
-    labels = list(dict.fromkeys(row.labels[axis] for row in table.rows))
-    for name in (a, b):
-        if name not in labels:
-            rule = f"one of {', '.join(labels)}, not {name!r}"
-            raise InvalidSpec(f"{axis} has no value {name!r}: {rule}", [FieldProblem(axis, rule)])
-    linked = [p for p in _moving_with(studies.factors(database, study), axis)
-              if _follows(table.rows, axis, p, (a, b))]  # fmt: skip
+    check_labels(table, axis, (a, b))
+    linked = linked_with(database, table, axis, (a, b))
     rows = list(_comparisons(table.rows, (axis, *linked), a, b, question))
     if not rows:
         raise InvalidSpec(f"{a} and {b} have no finished seed in common yet; wait, or complete")
     return ComparisonTable(
         study=study, metric=question.metric, axis=axis, linked=linked, a=a, b=b, rows=rows
     )
+
+
+def check_labels(table: ResultTable, axis: str, names: Sequence[str]) -> None:
+    """Raise InvalidSpec unless the study varies *axis*, and these are labels of its values."""
+    if axis not in table.group_by:
+        rule = f"one of {', '.join(table.group_by)}, not {axis!r}"
+        raise InvalidSpec(f"the study does not vary {axis!r}: {rule}", [FieldProblem("axis", rule)])
+    labels = list(dict.fromkeys(row.labels[axis] for row in table.rows))
+    for name in names:
+        if name not in labels:
+            rule = f"one of {', '.join(labels)}, not {name!r}"
+            raise InvalidSpec(f"{axis} has no value {name!r}: {rule}", [FieldProblem(axis, rule)])
+
+
+def linked_with(
+    database: Database, table: ResultTable, axis: str, names: Sequence[str]
+) -> list[str]:
+    """List the paths that vary with *axis*, of which each of these values has one value."""
+    moving = _moving_with(studies.factors(database, table.study), axis)
+    return [path for path in moving if _follows(table.rows, axis, path, names)]
 
 
 def _moving_with(factors: Sequence[Sequence[str]], axis: str) -> list[str]:

@@ -14,17 +14,19 @@ from normlab.specs.packs import group_of, is_own, obstacle
 from normlab.specs.studies import StudySpec
 from normlab.specs.timings import is_timing
 from service.store import patience
+from service.studies.pack_obstacles import obstacles
 from service.studies.spaces import corners
 
 
 def planned_packs(study: StudySpec, cells: Sequence[Cell]) -> dict[str, Any]:
-    """Return how many packs the *cells* make, of how many cells, and by how much they gain."""
+    """Return the packs that the *cells* make, their gain, and what keeps cells out of them."""
     by_time = study.decide is not None and is_timing(study.decide.metric)
     if study.pack == "off" or study.search is not None or (study.pack == "auto" and by_time):
         return {}
     packs = packed = 0
     alone_s = together_s = 0.0
-    for group in _groups(cells, by_itself=study.pack == "auto"):
+    groups, others = _groups(cells, by_itself=study.pack == "auto")
+    for group in groups:
         size = min(len(group), members_of(group[0], study.pack))
         if size < 2:
             continue
@@ -35,7 +37,8 @@ def planned_packs(study: StudySpec, cells: Sequence[Cell]) -> dict[str, Any]:
         alone_s += len(group)
         together_s += len(group) / (gain or 1.0)
     gained = round(alone_s / together_s, 1) if together_s else None
-    return {"packs": packs, "packed": packed, "pack_gain": gained}
+    found = obstacles(study.pack, groups, others)
+    return {"packs": packs, "packed": packed, "pack_gain": gained, "pack_obstacles": found}
 
 
 def refuse_unpackable(study: StudySpec) -> None:
@@ -49,7 +52,7 @@ def refuse_unpackable(study: StudySpec) -> None:
         return
     cells = corners(study) if study.search else lay_out(study, patience.check).cells
     specs = [cell.spec for cell in cells]
-    groups = _groups(cells, by_itself=False)
+    groups, _ = _groups(cells, by_itself=False)
     if any(len(group) > 1 for group in groups):
         return
     found = obstacle(specs[:1]) or obstacle(specs)
@@ -58,9 +61,11 @@ def refuse_unpackable(study: StudySpec) -> None:
     raise InvalidSpec.of([FieldProblem("pack", rule)])
 
 
-def _groups(cells: Sequence[Cell], *, by_itself: bool) -> list[list[JobSpec]]:
+def _groups(cells: Sequence[Cell], *, by_itself: bool) -> tuple[list[list[JobSpec]], list[JobSpec]]:
+    """Return the jobs that can be members of the same packs, and those that can be in none."""
     known: dict[str, str | None] = {}
     found: dict[str, list[JobSpec]] = {}
+    others: list[JobSpec] = []
     for cell in cells:
         # by what members may not differ in: a grid has few such values, and many cells
         shared = {path: value for path, value in cell.coordinates.items() if not is_own(path)}
@@ -68,6 +73,5 @@ def _groups(cells: Sequence[Cell], *, by_itself: bool) -> list[list[JobSpec]]:
         if place not in known:
             known[place] = group_of(cell.spec, by_itself=by_itself)
         group = known[place]
-        if group is not None:
-            found.setdefault(group, []).append(cell.spec)
-    return list(found.values())
+        (others if group is None else found.setdefault(group, [])).append(cell.spec)
+    return list(found.values()), others

@@ -18,6 +18,7 @@ from normlab.specs.studies import StudySpec
 from service.jobs.estimates import Pace, total
 from service.store import patience
 from service.store.database import Database
+from service.studies.asked_priorities import refuse_priority
 from service.studies.decider import first_look
 from service.studies.grids import finished_jobs
 from service.studies.packs import planned_packs, refuse_unpackable
@@ -45,7 +46,8 @@ def preview(
     Return what *spec* would run; store nothing.
 
     Raises:
-        InvalidSpec: the grid itself is invalid. (Cells that break a rule are listed instead.)
+        InvalidSpec: the grid itself is invalid, or its priority too high. (Cells that break a rule
+            are listed instead.)
     """
     refuse_wrong_space(spec, check)
     refuse_unpackable(spec)
@@ -55,6 +57,7 @@ def preview(
     problems = _problems(cells, check)
     good = [cell for cell in cells if not problems[cell.key]]
     with database.begin() as connection:
+        refuse_priority(connection, owner, project, spec, cells)
         looks = good if not spec.search else []
         reusable = finished_jobs(connection, owner, project, looks) if looks else {}
         pace = Pace(connection, [cell.spec for cell in good])

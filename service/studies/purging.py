@@ -1,10 +1,8 @@
-"""Purge what has been in the trash for long enough: rows, and the folders of jobs."""
+"""Purge what has been in the trash for long enough: rows, and the files of jobs."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +10,9 @@ import structlog
 from sqlalchemy import text
 
 from normlab.records.trash import OwnerUsage, TrashRecord
+from service.jobs import consumption
 from service.one_by_one import OneByOne
+from service.storage.store import Store
 from service.store import audit
 from service.store.audit import Actor
 from service.store.database import Database
@@ -23,7 +23,6 @@ _OLD = "trashed_at < clock_timestamp() - make_interval(days => :days)"
 _DUE = text(f"select id from job where {_OLD} order by trashed_at limit :limit")
 # It may have been restored since, or another process may be purging it
 _LOCK = text(f"select 1 from job where id = :job and {_OLD} for update skip locked")
-_DELETE = text("delete from job where id = :job")
 # after its jobs, so that a study can be restored for as long as they can
 _DELETE_STUDIES = text(f"""
     delete from study s where {_OLD}
@@ -34,8 +33,7 @@ _SUMMARY = text(f"""
     select
         (select count(*) from job where {_OWN}) as jobs,
         (select count(*) from study where {_OWN}) as studies,
-        (select coalesce(sum(bytes), 0) from artifact
-            where job in (select id from job where {_OWN})) as bytes,
+        (select coalesce(sum(stored_bytes), 0) from job where {_OWN}) as bytes,
         (select min(trashed_at) from job where {_OWN}) as oldest
 """)
 # so long ago that the next round takes them
@@ -43,10 +41,11 @@ _EMPTY = tuple(
     text(f"update {table} set trashed_at = to_timestamp(0) where {_OWN}")
     for table in ("job", "study")
 )  # fmt: skip
+_NOW = f"case when state = 'running' then {consumption.BYTES} else stored_bytes end"
 _USAGE = text(f"""
-    select j.owner, count(distinct j.id) as jobs, coalesce(sum(a.bytes), 0) as bytes,
-        coalesce(sum(a.bytes) filter (where j.trashed_at is not null), 0) as trashed_bytes
-    from job j left join artifact a on a.job = j.id
+    select j.owner, count(*) as jobs, sum({_NOW}) as bytes,
+        coalesce(sum(stored_bytes) filter (where trashed_at is not null), 0) as trashed_bytes
+    from job j
     where (cast(:owner as text) is null or j.owner = :owner)
         and {IN_SIGHT.format(project="j.project")}
     group by j.owner order by bytes desc, j.owner
@@ -58,11 +57,11 @@ class Purger:
     """
     Purges jobs and studies that have been in the trash for *days*; several processes may.
 
-    A job's folder goes before its row: if either cannot be deleted, the row stays in the trash,
+    A job's files go before its row: if either cannot be deleted, the row stays in the trash,
     and a later round goes on. A job that cannot be purged does not keep the others.
 
     Args:
-        jobs: the folder of job folders.
+        files: of the jobs.
         days: in the trash.
         failed: called for each job that could not be purged.
     """
@@ -70,12 +69,12 @@ class Purger:
     def __init__(
         self,
         database: Database,
-        jobs: Path,
+        files: Store,
         days: int,
         failed: Callable[[], object] = lambda: None,
     ) -> None:
         self._database = database
-        self._jobs = jobs
+        self._files = files
         self._days = {"days": days}
         self._one_by_one = OneByOne("jobs to purge", self._purge, lambda *_: failed())
 
@@ -94,10 +93,8 @@ class Purger:
         with self._database.begin() as connection:
             if connection.execute(_LOCK, {"job": job, **self._days}).first() is None:
                 return 0
-            folder = self._jobs / str(job)
-            if folder.exists():
-                shutil.rmtree(folder)
-            connection.execute(_DELETE, {"job": job})
+            self._files.remove_folder(str(job))
+            connection.execute(consumption.DELETE, {"job": job})
         return 1
 
 
@@ -118,7 +115,7 @@ def empty(database: Database, owner: str, days: int, by: Actor | None = None) ->
 
 
 def usage(database: Database, owner: str | None = None) -> list[OwnerUsage]:
-    """Sum up the files of each owner's jobs in sight, largest first; None: of all owners."""
+    """Sum up what each owner's jobs in sight store, largest first; None: of all owners."""
     values = {"owner": owner, **current().values}
     with database.autocommit() as connection:
         rows: list[Any] = list(connection.execute(_USAGE, values).mappings())

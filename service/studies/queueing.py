@@ -85,9 +85,10 @@ def _queue_new(connection: Connection, row: Any, cells: Iterator[Cell], place: P
         where = orjson.dumps(cell.coordinates).decode()
         device, reason = placed.get(where) or placed.setdefault(where, place(cell.spec))
         made = submissions.row_of(cell.spec, row.owner, device, reason, row.project)
-        rows.append(made | {"study": row.id, "cell": cell.key})
+        # each cell has a trace of its own, and not that of the request that queued many
+        rows.append(made | {"study": row.id, "cell": cell.key, "trace": None})
     insert_rows(connection, schema.job, rows)
-    for device in {made["device"] for made in rows}:
+    for device in sorted({made["device"] for made in rows}):
         connection.execute(_TURNS, {"device": device, "owner": row.owner})
     jobs: list[UUID] = [made["id"] for made in rows]
     connection.execute(_QUEUED, {"jobs": jobs})

@@ -82,6 +82,9 @@ def _record(row: Any, counts: dict[str, int], reused: int) -> StudyRecord:
         paths=paths_of(row.spec),
         reason=row.reason,
         trashed_at=row.trashed_at,
+        note=row.note,
+        tags=row.tags,
+        archived_at=row.archived_at,
     )
 
 

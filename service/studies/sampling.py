@@ -31,7 +31,7 @@ def rebuilt(database: Database, search: Search, trials: Sequence[Any]) -> optuna
             optuna.trial.create_trial(
                 state=state,
                 value=row.value if state == optuna.trial.TrialState.COMPLETE else None,
-                params=_params(search.space, row.coordinates),
+                params=params(search.space, row.coordinates),
                 distributions=intervals,
                 intermediate_values=course,
                 system_attrs=_rungs(row, course, first) if first else {},
@@ -132,7 +132,8 @@ def distributions(
     return found
 
 
-def _params(space: Mapping[str, Parameter], coordinates: Coordinates) -> dict[str, Any]:
+def params(space: Mapping[str, Parameter], coordinates: Coordinates) -> dict[str, Any]:
+    """Convert the coordinates of a trial to Optuna's form."""
     return {
         path: p.choices.index(coordinates[path]) if p.choices else coordinates[path]
         for path, p in space.items()

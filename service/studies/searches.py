@@ -69,7 +69,7 @@ class Searcher(Rounds):
 
     def _go_on(self, connection: Connection, row: Any, spec: StudySpec, search: Search) -> int:
         study = row.id
-        trials = _trials(connection, study, search.metric)
+        trials = trials_of(connection, study, search.metric)
         if _is_over(search, trials):
             end(connection, study, "complete", None)
             return 0
@@ -144,6 +144,7 @@ def _is_over(search: Search, trials: Sequence[Any]) -> bool:
     return ended and len(trials) >= search.trials
 
 
-def _trials(connection: Connection, study: UUID, metric: str) -> Sequence[Any]:
+def trials_of(connection: Connection, study: UUID, metric: str) -> Sequence[Any]:
+    """Return the trials of *study* in their order, each with the last value of *metric*."""
     asked = {"metric": metric, "timing": is_timing(metric)}
     return connection.execute(_TRIALS, {"study": study, **asked}).all()

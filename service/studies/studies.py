@@ -22,9 +22,10 @@ from service.store.database import Database
 from service.store.identity import new_id, parse_id
 from service.store.sight import IN_SIGHT
 from service.studies import looks
+from service.studies.asked_priorities import refuse_priority
 from service.studies.cell_states import CELLS, UNFINISHED
 from service.studies.grids import add_cells, refuse_wrong_cells
-from service.studies.moves import cancel_slice, prioritize_slice
+from service.studies.moves import cancel_slice
 from service.studies.packs import refuse_unpackable
 from service.studies.places import Check, Place
 from service.studies.queueing import queue_slice
@@ -42,6 +43,7 @@ _PAGE = text(f"""
         and (cast(:name as text) is null or name = :name)
         and (cast(:owner as text) is null or owner = :owner)
         and (trashed_at is not null) = :trash
+        and (cast(:archived as bool) is null or (archived_at is not null) = :archived)
     order by id desc limit :limit
 """)
 _REPORTED = text("""
@@ -60,7 +62,6 @@ _CANCEL = text("""
         priority = null
     where id = :study
 """)
-_PRIORITY = text("update study set priority = :priority where id = :study returning *")
 
 
 def create(
@@ -87,7 +88,8 @@ def create(
 
     Raises:
         InvalidSpec: the grid is invalid, or a cell breaks a rule; then nothing is queued.
-        QuotaExceeded: *owner* would have too many jobs queued; then nothing is stored.
+        QuotaExceeded: *owner* would have too many jobs queued, or has no storage left; then
+            nothing is stored.
     """
     cells = [] if spec.search else expand(spec)  # a search proposes its cells over time
     refuse_wrong_cells(cells, check)
@@ -96,6 +98,7 @@ def create(
     comparisons(spec, cells)  # refuses what cannot be compared
     row = _row(spec, owner, project)
     with database.begin() as connection:
+        refuse_priority(connection, owner, project, spec, cells)
         new = insert(schema.study).values(row).on_conflict_do_nothing().returning(schema.study)
         study = connection.execute(new).first()
         if study is None:
@@ -130,14 +133,17 @@ def extend(
     refuse_unpackable(spec)
     comparisons(spec, cells)
     with database.begin() as connection:
-        row = _changeable(connection, study)
+        row = changeable(connection, study)
         looks.refuse_if_taken(connection, row.id)
         _refuse_to_grow(row, spec)
+        refuse_priority(connection, row.owner, row.project, spec, cells)
         changes = _row(spec, row.owner, row.project)
         _refuse_another(connection, row, changes["fingerprint"])
         before = _unstarted(read_records(connection, [row.id])[0])
         update = schema.study.update().where(schema.study.c.id == row.id).returning(schema.study)
         told = {name: changes[name] for name in ("name", "spec", "fingerprint")}
+        if spec.name == row.spec["name"]:
+            told["name"] = row.name  # it may have been renamed since
         row = connection.execute(update.values(told)).one()
         add_cells(connection, row, cells, place, reuse=spec.reuse)
         audit.write(connection, by, "study.extend", row.id, cells=len(cells))
@@ -161,7 +167,7 @@ def complete(
         QuotaExceeded: the study's owner would have too many jobs queued; then nothing is queued.
     """
     with database.begin() as connection:
-        row = _changeable(connection, study)
+        row = changeable(connection, study)
         before = _unstarted(read_records(connection, [row.id])[0])
         wanted = connection.execute(_UNFINISHED, {"study": row.id}).scalar_one()
         row = connection.execute(_ASK, {"study": row.id, "planned": wanted}).one()
@@ -189,27 +195,15 @@ def cancel(database: Database, study: str, by: Actor | None = None) -> StudyReco
     None of them starts from now on. In a large study they are ended slice by slice afterwards.
     """
     with database.begin() as connection:
-        row = _changeable(connection, study)
+        row = changeable(connection, study)
         connection.execute(_CANCEL, {"study": row.id})
         audit.write(connection, by, "study.cancel", row.id)
     # In a second transaction, so that no worker claims a job that this one has not seen: what was
     # claimed before stood first in the queue, so that it is in the first slice.
     with database.begin() as connection:
-        row = _changeable(connection, study)
+        row = changeable(connection, study)
         if row.cancelling:
             cancel_slice(connection, row.id)
-        return read_records(connection, [row.id])[0]
-
-
-def set_priority(
-    database: Database, study: str, priority: int, by: Actor | None = None
-) -> StudyRecord:
-    """Move the queued jobs of the study up or down; in a large one slice by slice."""
-    with database.begin() as connection:
-        row = _changeable(connection, study)
-        row = connection.execute(_PRIORITY, {"study": row.id, "priority": priority}).one()
-        prioritize_slice(connection, row)
-        audit.write(connection, by, "study.priority", row.id, priority=priority)
         return read_records(connection, [row.id])[0]
 
 
@@ -276,6 +270,7 @@ def list_studies(
     owner: str | None = None,
     project: str | None = None,
     trash: bool = False,
+    archived: bool | None = False,
 ) -> StudyPage:
     """
     Return one page of the studies in sight, newest first.
@@ -284,11 +279,17 @@ def list_studies(
 
     Args:
         trash: those in the trash, instead of the others.
+        archived: only those that are archived, or that are not; None: both.
     """
     before = None if cursor is None else decode_cursor(cursor, "studies", [UUID])[0]
     with database.autocommit() as connection:
         values = {"before": before, "limit": limit + 1, "name": name, "owner": owner}
-        values |= {"trash": trash, "project": project, **sight.current().values}
+        values |= {
+            "trash": trash,
+            "archived": archived,
+            "project": project,
+            **sight.current().values,
+        }
         found = [row.id for row in connection.execute(_PAGE, values)]
         records = read_records(connection, found[:limit])
     more = len(found) > limit
@@ -331,7 +332,7 @@ def _switch(
     database: Database, study: str, origin: set[str], to: str, by: Actor | None, action: Action
 ) -> StudyRecord:
     with database.begin() as connection:
-        row = _changeable(connection, study)
+        row = changeable(connection, study)
         if row.state not in origin:
             raise Conflict(f"study {study} is {row.state}, so it cannot become {to}")
         update = schema.study.update().where(schema.study.c.id == row.id)
@@ -357,7 +358,8 @@ def locked(connection: Connection, study: str) -> Any:
     return row
 
 
-def _changeable(connection: Connection, study: str) -> Any:
+def changeable(connection: Connection, study: str) -> Any:
+    """Return the row of *study*, locked; raise Conflict if it is in the trash."""
     row = locked(connection, study)
     if row.trashed_at is not None:
         raise Conflict(f"study {study} is in the trash; restore it first")

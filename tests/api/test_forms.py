@@ -69,6 +69,12 @@ def test_how_data_are_read_can_be_chosen_in_the_form() -> None:
     assert {"loading.workers", "loading.prefetch", "dataset.skip_broken"} <= set(fields)
 
 
+def test_the_twin_that_a_job_starts_from_has_a_field_for_an_object() -> None:
+    fields = {field.path: field.option for group in job_form() for field in group.fields}
+    assert fields["init_from.twin"].type == "object"
+    assert "init_from.twin" in paths()
+
+
 def test_recipes_have_fields_for_what_plugins_add(tmp_path: Path) -> None:
     assert list(choices("optimizer.name"))[:3] == ["sgd", "adamw", "rmsprop"]
     assert list(choices("loss.name")) == ["", "binary_cross_entropy"]

@@ -44,6 +44,7 @@ def test_people_see_their_own_limits_and_those_of_their_projects(
     own = client.get("/v1/limits", headers=ada).json()["limits"]
     assert {one["what"]: (one["most"], one["used"]) for one in own} == {
         "queued": (20_000, 1), "running": (None, 0), "devices": (None, 0),
+        "device_hours_per_month": (None, 0), "storage_bytes": (None, 0), "priority": (None, None),
         "requests_per_minute": (None, None),
     }  # fmt: skip
     of_project = client.get("/v1/limits", params={"project": "default"}, headers=ada).json()
@@ -85,27 +86,68 @@ def test_a_wrong_limit_is_named_with_its_rule(
 def test_a_token_with_too_many_requests_is_told_when_to_come_back(
     client: httpx.Client, database: Database
 ) -> None:
-    allow(client, subject="owner", name="ada", requests_per_minute=30)  # and 5 at once
+    allow(client, subject="owner", name="ada", requests_per_minute=1)
     ada, bob = (token_header(database, owner, "submit") for owner in ("ada", "bob"))
-    answers = [client.post("/v1/jobs", json=a_job(), headers=ada) for _ in range(6)]
-    assert [answer.status_code for answer in answers] == [202] * 5 + [429]
+    answers = [client.post("/v1/jobs", json=a_job(), headers=ada) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 429]
     assert answers[-1].json()["code"] == "too_many_requests"
-    assert 1 <= int(answers[-1].headers["retry-after"]) <= 2
-    assert "may make 30 requests a minute" in answers[-1].json()["detail"]
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+    assert "may make 1 requests a minute" in answers[-1].json()["detail"]
     assert client.get("/v1/jobs", headers=ada).status_code == 429
     assert client.get("/v1/jobs", headers=bob).status_code == 200
     again = token_header(database, "ada", "read")
     assert client.get("/v1/jobs", headers=again).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/v1/jobs", None, 200),
+        ("POST", "/v1/jobs", a_job(), 202),
+        ("POST", "/v1/jobs", {"normalizer": "none such"}, 422),
+        ("GET", "/v1/jobs/none", None, 404),
+    ],
+)
+def test_every_answer_to_a_limited_token_says_what_is_left(
+    client: httpx.Client,
+    database: Database,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None,
+    status: int,
+) -> None:
+    allow(client, subject="owner", name="ada", requests_per_minute=1)
+    ada, bob = (token_header(database, owner, "submit") for owner in ("ada", "bob"))
+    first, second = (client.request(method, path, json=body, headers=ada) for _ in range(2))
+    assert (first.status_code, second.status_code) == (status, 429)
+    for answer in (first, second):
+        assert answer.headers["ratelimit-policy"] == '"requests";q=1;w=60'
+        assert answer.headers["ratelimit"].startswith('"requests";r=0;t=')
+    other = client.request(method, path, json=body, headers=bob)
+    assert (other.status_code, "ratelimit" in other.headers) == (status, False)
+
+
+def test_the_headers_of_a_rate_are_those_of_its_bucket() -> None:
+    now = [0.0]
+    rates = Rates(lambda: now[0])
+    for _ in range(10):
+        stand = rates.take("token", "ada", 60)
+    now[0] += 2.5
+    stand = rates.take("token", "ada", 60)
+    assert stand.headers == {
+        "RateLimit-Policy": '"requests";q=10;w=10', "RateLimit": '"requests";r=1;t=9',
+    }  # fmt: skip
+    assert rates.take("slow", "ada", 1).headers["RateLimit-Policy"] == '"requests";q=1;w=60'
+
+
 def test_a_bucket_is_filled_again_with_time() -> None:
     now = [0.0]
     rates = Rates(lambda: now[0])
     for _ in range(10):
-        rates.take("token", "ada", 60)
+        rates.take("token", "ada", 60).check()
     with pytest.raises(TooManyRequests, match="wait 1 s"):
-        rates.take("token", "ada", 60)
+        rates.take("token", "ada", 60).check()
     now[0] += 1.5
-    rates.take("token", "ada", 60)
+    rates.take("token", "ada", 60).check()
     with pytest.raises(TooManyRequests):
-        rates.take("token", "ada", 60)
+        rates.take("token", "ada", 60).check()

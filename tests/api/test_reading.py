@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import threading
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from api.main import create_app
 from normlab.events import ArtifactWritten, Diagnostic, Finished, Series
 from normlab.records import LogPage, SeriesRecord
 from service.jobs import leases
+from service.jobs.doorbell import SilentDoorbell
 from service.jobs.leases import Lease
 from service.results import artifacts, diagnostics, logs, metrics
+from service.settings import Settings
 from service.store.database import Database
-from tests.api.conftest import a_job
+from tests.api.conftest import OPERATORS_TOKEN, a_job
+from tests.api.serving import serve
 
 
 @pytest.fixture
@@ -109,7 +114,8 @@ def test_following_a_log_waits_for_the_next_piece(
 def weights(database: Database, claim: Lease, tmp_path: Path) -> bytes:
     """A file of the job."""
     content = bytes(range(256)) * 40
-    path = tmp_path / "weights.safetensors"
+    path = tmp_path / "jobs" / str(claim.job) / "weights.safetensors"
+    path.parent.mkdir(parents=True)
     path.write_bytes(content)
     written = ArtifactWritten(
         name=path.name,
@@ -146,7 +152,7 @@ def test_an_interrupted_download_can_be_continued(
 def test_a_deleted_or_unknown_file_is_404(
     client: httpx.Client, claim: Lease, weights: bytes, tmp_path: Path
 ) -> None:
-    (tmp_path / "weights.safetensors").unlink()
+    (tmp_path / "jobs" / str(claim.job) / "weights.safetensors").unlink()
     path = f"/v1/jobs/{claim.job}/artifacts"
     assert "gone" in client.get(f"{path}/weights.safetensors").json()["detail"]
     for name in ("other", "..%2f..%2fetc%2fpasswd", "%00"):
@@ -162,3 +168,27 @@ def test_the_records_of_a_diagnostic_are_read_back(
     path = f"/v1/jobs/{claim.job}/diagnostics"
     assert client.get(path).json() == [{"name": "power", "step": 3, "record": found.record}]
     assert client.get(path, params={"name": "other"}).json() == []
+
+
+def test_curves_that_take_longer_than_a_read_may_are_there_for_who_asks_again(
+    settings: Settings, database: Database, claim: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report(database, claim, "train/loss", [3.0, 1.0])
+    goes_on = threading.Event()
+    read = metrics.read_arrays
+
+    def slow(*args: Any) -> Any:
+        assert goes_on.wait(60)
+        return read(*args)
+
+    monkeypatch.setattr(metrics, "read_arrays", slow)
+    hasty = create_app(settings.model_copy(update={"read_timeout_s": 0.05}), SilentDoorbell())
+    params = {"name": "train/loss", "job": str(claim.job)}
+    headers = {"Authorization": f"Bearer {OPERATORS_TOKEN}"}
+    with serve(hasty) as url, httpx.Client(base_url=url, headers=headers, timeout=30) as client:
+        answer = client.get("/v1/series", params=params)
+        assert (answer.status_code, answer.json()["status"]) == (202, "under_way")
+        goes_on.set()
+        while answer.status_code == 202:
+            answer = client.get("/v1/series", params=params)
+        assert [series["values"] for series in answer.json()] == [[3.0, 1.0]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import httpx
@@ -13,11 +15,13 @@ import pytest
 from api.main import create_app
 from normlab.client import Client
 from normlab.events import Finished, Series
+from normlab.records import StudyPreview
 from service.jobs import leases
 from service.jobs.doorbell import SilentDoorbell
 from service.results import metrics
 from service.settings import Settings
 from service.store.database import Database
+from service.studies import previews
 from tests.api.conftest import OPERATORS_TOKEN, log_in, token_header
 from tests.api.serving import serve
 
@@ -158,6 +162,27 @@ def test_an_invalid_grid_is_422_with_field_and_rule(
         assert field in found["field"]
         assert rule in found["rule"]
     assert client.get("/v1/studies").json()["studies"] == []
+
+
+def test_a_preview_does_not_get_the_answer_of_one_with_other_packs(
+    client: httpx.Client, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on = Event(), Event()
+    compute = previews.preview
+
+    def held(*args: Any, **kwargs: Any) -> StudyPreview:
+        begun.set()
+        goes_on.wait(60)
+        return compute(*args, **kwargs)
+
+    monkeypatch.setattr(previews, "preview", held)
+    with Client(url, OPERATORS_TOKEN) as patient, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(patient.studies.preview, {**GRID, "pack": "off"})
+        assert begun.wait(60)
+        other = client.post("/v1/studies:preview", json={**GRID, "pack": "auto"})
+        assert other.json()["code"] == "too_busy"  # it waits for a turn of its own
+        goes_on.set()
+        assert first.result(60).packs == 0
 
 
 def test_a_preview_lists_what_is_refused(client: httpx.Client) -> None:

@@ -6,8 +6,10 @@ import httpx
 import pytest
 
 from api import presets
+from normlab.claims.claim import load_claims
 from normlab.errors import NotFound
 from normlab.specs.jobs import JobSpec
+from normlab.specs.studies import StudySpec
 
 
 def test_yaml_becomes_a_whole_job_and_a_job_becomes_yaml(client: httpx.Client) -> None:
@@ -45,3 +47,31 @@ def test_every_recipe_is_a_whole_job_and_an_unknown_one_is_not_found() -> None:
         assert JobSpec.model_validate(presets.recipe(name)).name
     with pytest.raises(NotFound, match="torchvision-resnet50"):
         presets.recipe("nothing")
+
+
+def test_yaml_becomes_a_study_and_a_study_becomes_yaml(client: httpx.Client) -> None:
+    text = (
+        "name: s\nbase: {dataset: {name: digits}}\naxes: {normalizer: [batch, group]}\nseeds: 3\n"
+        "exclude: [{normalizer: batch}]\n"
+    )
+    spec = client.post("/v1/studies:read", json={"text": text}).json()["spec"]
+    assert spec["seeds"] == [0, 1, 2]
+    written = client.post("/v1/studies:write", json={"spec": spec}).json()["text"]
+    again = client.post("/v1/studies:read", json={"text": written}).json()["spec"]
+    assert again == spec
+    wrong = client.post("/v1/studies:read", json={"text": "name: s\naxes: {normalizer: []}"})
+    assert wrong.status_code == 422
+    assert "at least one value" in wrong.json()["errors"][0]["rule"]
+
+
+@pytest.mark.parametrize("claim", presets.claims())
+def test_each_claim_is_a_study_that_a_form_starts_from(claim: str) -> None:
+    start = presets.study_of(claim=claim, recipe_name=None)
+    assert StudySpec.model_validate(start).name == load_claims()[claim].study.name
+
+
+def test_a_recipe_is_the_base_of_a_study_and_others_are_not_found() -> None:
+    start = presets.study_of(claim=None, recipe_name="timm-resnet50-a3")
+    assert StudySpec.model_validate(start).base["optimizer"]["name"] == "lamb"
+    with pytest.raises(NotFound, match="there is no claim 'z'; there are a-batch-size"):
+        presets.study_of(claim="z", recipe_name=None)

@@ -113,3 +113,19 @@ def test_too_many_runs_are_refused_with_the_limit_and_the_way_out(page: Page) ->
     expect(page.locator("#failure")).to_contain_text("at most 100 are compared at once")
     page.goto("/compare")
     expect(page.get_by_text("Choose two or more runs")).to_be_visible()
+
+
+def test_runs_are_lines_through_all_that_differs_and_points_of_any_two_columns(
+    page: Page, runs: str
+) -> None:
+    page.goto(f"/compare?{runs}")
+    lines = page.locator("#parallel polyline")
+    expect(lines).to_have_count(4)
+    expect(page.locator("#parallel .axis-name").last).to_have_text("val/accuracy")
+    titles = page.locator("#parallel polyline title").all_text_contents()
+    assert sum("group" in title for title in titles) == 2
+    page.get_by_label("Across").select_option("duration")
+    page.get_by_label("Up", exact=True).select_option("val/loss:best")
+    expect(page.locator("#scatter .uplot")).to_have_attribute(
+        "aria-label", "val/loss:best against duration, 4 runs"
+    )

@@ -33,6 +33,7 @@ def shown(
     """Run the notebook that the test names; its names, and what its cells show."""
     monkeypatch.setenv("NORMLAB_DATA_DIR", str(data_dir))
     monkeypatch.setenv("NORMLAB_FIGURE", str(tmp_path / "losses.pdf"))
+    monkeypatch.setenv("NORMLAB_PAPER", str(tmp_path / "figure.pdf"))
     mpl.use("agg")
     names: dict[str, Any] = {}
     cells = json.loads((FOLDER / request.param).read_text())["cells"]
@@ -63,7 +64,10 @@ def test_a_notebook_goes_from_nothing_to_a_figure(
     assert names["table"]["count"].tolist() == [2, 2, 2, 2]
     assert names["table"]["mean"].notna().all()
     assert "batch_size" in outputs[4]
-    assert (tmp_path / "losses.pdf").read_bytes().startswith(b"%PDF")
+    for name in ("losses.pdf", "figure.pdf"):
+        assert (tmp_path / name).read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "figure.means.csv").read_text().startswith("normalizer,batch_size,n,")
+    assert "toprule" in (tmp_path / "figure.table.tex").read_text()
 
 
 @pytest.mark.parametrize("shown", ["inside.ipynb"], indirect=True)

@@ -13,30 +13,40 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
 from rich.console import Console
 
 from tests.drill.drill_stack import DrillStack
-from tests.drill.faults import FAULTS, Drill, Outcome
+from tests.drill.faults import FAULTS, Drill, Outcome, faults_of
 from tests.drill.load import Load
 from tests.drill.observer import Observer
 from tests.drill.verdict import Verdict, judge, show
+from tests.s3 import Bucket, s3_server
 
 _SETTLES_WITHIN_S = 300
 
 
-def run(folder: Path, seed: int, faults: int, notice_s: float, console: Console) -> Verdict:
+def run(
+    folder: Path,
+    seed: int,
+    faults: int,
+    notice_s: float,
+    console: Console,
+    bucket: Bucket | None = None,
+) -> Verdict:
     """Inject this number of *faults*, every kind in turn, and check the jobs afterwards."""
-    stack = DrillStack(folder)
+    stack = DrillStack(folder, bucket)
+    kinds = faults_of(bucket=bucket is not None)
     random = Random(seed)
     try:
         stack.start()
         observer = Observer(stack.postgres.database_url)
         drill = Drill(stack, Load(stack, observer.unended), observer, random, notice_s)
         drill.load.start()
-        outcomes = [_inject(drill, name, console) for name in _plan(random, faults)]
+        outcomes = [_inject(drill, name, console) for name in _plan(random, faults, kinds)]
         drill.load.stop()
         observer.until(lambda: observer.unended() == 0, _SETTLES_WITHIN_S)
         verdict = judge(drill, outcomes, left_behind=_stop_workers(stack, observer))
@@ -46,10 +56,10 @@ def run(folder: Path, seed: int, faults: int, notice_s: float, console: Console)
     return verdict
 
 
-def _plan(random: Random, faults: int) -> list[str]:
+def _plan(random: Random, faults: int, kinds: list[str]) -> list[str]:
     plan: list[str] = []
     while len(plan) < faults:
-        plan += random.sample(sorted(FAULTS), len(FAULTS))
+        plan += random.sample(sorted(kinds), len(kinds))
     return plan[:faults]
 
 
@@ -85,13 +95,18 @@ def main() -> int:
         help="seconds that a busy machine may need to notice a fault",
     )
     parser.add_argument("--folder", type=Path, help="folder for all data; default: a temporary one")
+    parser.add_argument(
+        "--bucket", action="store_true", help="keep the files of jobs in a bucket, not in a folder"
+    )
     options = parser.parse_args()
     console = Console(width=160)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the stack is stopped too
-    with tempfile.TemporaryDirectory(prefix="drill-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="drill-") as temporary, ExitStack() as servers:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        verdict = run(folder, options.seed, options.faults, options.notice, console)
+        bucket = Bucket(*servers.enter_context(s3_server())) if options.bucket else None
+        how = (options.seed, options.faults, options.notice, console, bucket)
+        verdict = run(folder, *how)
     show(verdict, console)
     return 0 if verdict.passed else 1
 

@@ -21,7 +21,10 @@ import psutil
 from service.servers import embedded
 from service.servers.embedded import Servers
 from service.settings import Settings
+from service.storage.opening import open_store
+from service.storage.store import Store
 from service.store.database import migrate
+from tests.s3 import Bucket
 
 LEASE_S = 3.0
 REAP_S = 0.5
@@ -61,9 +64,15 @@ class Worker:
 
 @dataclass
 class DrillStack:
-    """PostgreSQL, Redis, an API and workers, all below one folder."""
+    """
+    PostgreSQL, Redis, an API and workers, all below one folder.
+
+    Args:
+        bucket: for the files of jobs; None: they are below the folder, too.
+    """
 
     folder: Path
+    bucket: Bucket | None = None
     workers: list[Worker] = field(default_factory=list)
     _started: int = 0
 
@@ -166,6 +175,14 @@ class DrillStack:
         """Return the folder of an attempt's files."""
         return self.folder / "data" / "jobs" / job / f"attempt-{attempt}"
 
+    @property
+    def store(self) -> Store:
+        """The files of jobs."""
+        if self.bucket is not None:
+            os.environ.update(self.bucket.environment)
+        url = "" if self.bucket is None else self.bucket.url
+        return open_store(Settings(data_dir=self.folder / "data", storage=url))
+
     def left_behind(self) -> int:
         """Count job processes that still run without a worker."""
         ours = str(self.folder)
@@ -201,8 +218,11 @@ class DrillStack:
             "RETRY_BACKOFF_S": 0.1,
             "JOB_MEMORY_BYTES": 1 << 30,
         }
+        if self.bucket is not None:
+            settings["STORAGE"] = self.bucket.url
         return {
             **{k: v for k, v in os.environ.items() if not k.startswith("NORMLAB_")},
+            **(self.bucket.environment if self.bucket is not None else {}),
             **{f"NORMLAB_{name}": str(value) for name, value in settings.items()},
             "OMP_NUM_THREADS": "1",
             "DRILL_FOLDER": str(self.folder),

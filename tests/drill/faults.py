@@ -23,6 +23,9 @@ SILENCE_S = LEASE_S + REAP_S
 # The longest outage of the database: more than a lease.
 OUTAGE_S = 1.5 * LEASE_S
 
+# The time for a job that ended meanwhile: the longest pause by then, and a job of its own.
+STORED_WITHIN_S = 2 * OUTAGE_S + 10
+
 
 @dataclass
 class Drill:
@@ -59,6 +62,18 @@ def kill_job_process(drill: Drill) -> Outcome:
     victim, pid = _some_process(drill)
     _kill(pid)
     return _outcome([victim], drill.observer.until_over([victim]), drill.notice_s)
+
+
+def kill_pack(drill: Drill) -> Outcome:
+    """SIGKILL the process of a pack; its members come back, or go on alone."""
+    members = drill.observer.until_packed(drill.load.submit_pack(priority=10))
+    pids = [drill.stack.process_of(member.job, member.attempt) for member in members]
+    while None in pids:  # the worker has not logged them yet
+        time.sleep(0.02)
+        pids = [drill.stack.process_of(member.job, member.attempt) for member in members]
+    time.sleep(drill.random.uniform(0, 2))
+    _kill(next(pid for pid in pids if pid is not None))
+    return _outcome(members, drill.observer.until_over(members), drill.notice_s)
 
 
 def kill_worker(drill: Drill) -> Outcome:
@@ -164,7 +179,15 @@ def run_out_of_memory(drill: Drill) -> Outcome:
 
 def cancel(drill: Drill) -> Outcome:
     """Cancel a job at a random moment: queued, starting, running or finishing."""
-    job = drill.load.submit(ends=("cancelled", "succeeded"))
+    return _cancel(drill, drill.load.submit(ends=("cancelled", "succeeded")))
+
+
+def cancel_member(drill: Drill) -> Outcome:
+    """Cancel a member of a pack at a random moment; the others end well."""
+    return _cancel(drill, drill.load.submit_pack(("cancelled", "succeeded"))[0])
+
+
+def _cancel(drill: Drill, job: str) -> Outcome:
     time.sleep(drill.random.uniform(0, 4))
     while True:
         try:
@@ -202,8 +225,24 @@ def drain_worker(drill: Drill) -> Outcome:
     return _outcome(victims, None if over is None else took + over, GRACE_S + drill.notice_s)
 
 
+def lose_bucket(drill: Drill) -> Outcome:
+    """Break all connections to the bucket, for longer than a lease; no job loses its attempt."""
+    bucket = drill.stack.bucket
+    assert bucket is not None
+    running = drill.observer.until_running()
+    bucket.gate.shut()
+    job = drill.load.submit(priority=10)
+    time.sleep(OUTAGE_S)
+    held = all(drill.observer.state(r.job)[1] == r.attempt for r in running)
+    bucket.gate.open()
+    recovery = drill.observer.until(lambda: drill.observer.state(job)[0] == "succeeded")
+    jobs = [*(r.job for r in running), job]
+    return Outcome(tuple(jobs), recovery if held else None, STORED_WITHIN_S + drill.notice_s)
+
+
 FAULTS: dict[str, Callable[[Drill], Outcome]] = {
     "job process killed": kill_job_process,
+    "process of a pack killed": kill_pack,
     "worker killed": kill_worker,
     "all workers killed": kill_all_workers,
     "Redis lost with its data": lose_redis,
@@ -214,9 +253,19 @@ FAULTS: dict[str, Callable[[Drill], Outcome]] = {
     "poisoned job": poison,
     "out of memory": run_out_of_memory,
     "cancelled at random": cancel,
+    "member of a pack cancelled": cancel_member,
     "disk full": fill_disk,
     "worker drained": drain_worker,
+    "bucket vanishes": lose_bucket,
 }
+_NOT_WITH_A_BUCKET = ("disk full",)  # nobody knows the scratch folder before
+_ONLY_WITH_A_BUCKET = ("bucket vanishes",)
+
+
+def faults_of(*, bucket: bool) -> list[str]:
+    """Return the faults that a stack with a bucket, or with a folder, can have."""
+    impossible = _NOT_WITH_A_BUCKET if bucket else _ONLY_WITH_A_BUCKET
+    return [name for name in FAULTS if name not in impossible]
 
 
 def _some_process(drill: Drill) -> tuple[Running, int]:

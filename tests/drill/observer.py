@@ -15,6 +15,12 @@ from service.store.database import Database
 T = TypeVar("T")
 
 _RUNNING = text("select id, attempt, worker from job where state = 'running' order by id")
+_PACKS = text("""
+    select job.id, job.attempt, job.worker from job
+    join attempt on attempt.job = job.id and attempt.number = job.attempt
+    where job.state = 'running' and job.id = any(cast(:jobs as uuid[])) and attempt.pack is not null
+    order by job.id
+""")
 _UNENDED = text("select count(*) from job where state in ('queued', 'running')")
 _OVER = text("""
     select count(*) from job
@@ -47,6 +53,19 @@ class Observer:
     def running(self) -> list[Running]:
         """Return the running attempts."""
         return [Running(str(r.id), r.attempt, r.worker) for r in self._rows(_RUNNING)]
+
+    def until_packed(self, jobs: list[str]) -> list[Running]:
+        """Wait until *jobs* are trained as one pack, and return their attempts."""
+        found: list[Running] = []
+
+        def look() -> bool:
+            rows = self._rows(_PACKS, {"jobs": jobs})
+            found[:] = [Running(str(r.id), r.attempt, r.worker) for r in rows]
+            return len(found) == len(jobs)
+
+        if self.until(look, 120) is None:
+            raise RuntimeError(f"{jobs} are not trained as a pack")
+        return found
 
     def unended(self) -> int:
         """Count the jobs that have not ended."""

@@ -12,6 +12,7 @@ from normlab.stacks.checks import Finding
 from service import doctor
 from service.settings import Settings
 from service.store.database import Database
+from tests.s3 import Bucket
 
 
 def checked(check: str, **settings: Any) -> Finding:
@@ -88,3 +89,12 @@ def test_a_job_python_that_does_not_run_is_named(
     settings = Settings(data_dir=tmp_path, job_python={"cpu": tmp_path / "python"})
     found = doctor._job_python(settings)
     assert (found.verdict, found.mend) == ("bad", "correct NORMLAB_JOB_PYTHON_CPU")
+
+
+def test_a_bucket_that_cannot_be_read_is_named(tmp_path: Path, bucket: Bucket) -> None:
+    assert checked("storage", data_dir=tmp_path).verdict == "ok"
+    assert checked("storage", data_dir=tmp_path, storage=bucket.url).verdict == "ok"
+    bucket.vanish()
+    found = checked("storage", data_dir=tmp_path, storage=bucket.url)
+    assert (found.verdict, bucket.url in found.found) == ("bad", True)
+    assert "NORMLAB_STORAGE" in found.mend

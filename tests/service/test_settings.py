@@ -72,3 +72,11 @@ structlog.get_logger().debug("too quiet")
     assert (ours["event"], ours["job"], ours["logger"]) == ("claimed", "1", "here")
     assert (theirs["event"], theirs["level"]) == ("of a library", "warning")
     assert logging.getLogger().level != logging.INFO  # this process is not affected
+
+
+def test_the_code_of_jobs_sees_no_credentials_of_ours() -> None:
+    given = {"PATH": "/bin", "NORMLAB_TOKEN": "t", "AWS_SECRET_ACCESS_KEY": "s"}
+    given |= {"GOOGLE_APPLICATION_CREDENTIALS": "f", "AZURE_STORAGE_ACCOUNT_KEY": "k"}
+    assert Settings(storage="s3://lab/x").for_code(given) == {"PATH": "/bin"}
+    ours = {name for name in given if name.startswith("NORMLAB_")}
+    assert set(Settings(storage="").for_code(given)) == set(given) - ours

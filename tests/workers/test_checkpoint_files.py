@@ -28,7 +28,7 @@ class Attempt(NamedTuple):
 
     @property
     def files(self) -> CheckpointFiles:
-        return CheckpointFiles(self.folder, self.lease)
+        return CheckpointFiles(self.folder / str(self.lease.job), self.lease)
 
     def write(self, step: int) -> CheckpointWritten:
         own = self.folder / str(self.lease.job) / f"attempt-{self.lease.attempt}" / "checkpoints"

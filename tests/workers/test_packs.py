@@ -7,6 +7,8 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,8 +21,11 @@ from normlab.specs.studies import StudySpec
 from service.jobs import changes
 from service.jobs.leases import Lease
 from service.jobs.pack_leases import with_mates
+from service.results import artifacts
+from service.storage.bucket import BucketStore
 from service.store.database import Database
 from service.studies import studies
+from tests.s3 import Bucket
 from tests.workers.test_supervisor import LEASE_S, Bench
 from workers.job_order import JobOrder
 from workers.pack_supervisor import work_on
@@ -30,7 +35,10 @@ from workers.warm_launcher import WarmLauncher
 from .conftest import LONG, SHORT
 
 _LIMIT = text("update job set time_limit_s = 2 where id = :job")
-_JOBS = text("select id from job order by (spec ->> 'seed')::int")
+_JOBS = text("""
+    select job.id from job join study on study.id = job.study
+    order by study.created_at, (job.spec ->> 'seed')::int
+""")
 
 
 class PackBench(Bench):
@@ -70,6 +78,10 @@ def outcomes(bench: Bench, jobs: list[str]) -> list[tuple[str, int]]:
     return [(record.state, record.attempt) for record in records]
 
 
+def begun(attempt: int, job: JobDetail) -> bool:
+    return job.attempt == attempt and bool(job.attempts[-1].environment)
+
+
 @pytest.fixture
 def bench(database: Database, tmp_path: Path, warm: WarmLauncher) -> PackBench:
     return PackBench(database, tmp_path, warm)
@@ -87,6 +99,21 @@ def test_a_pack_is_one_process_and_each_member_has_its_own_results(bench: PackBe
         assert bench.losses(job)[0] == list(range(1, 21))
     assert len({tuple(bench.losses(job)[1]) for job in jobs}) == 3
     assert bench.nothing_is_left()
+
+
+def test_each_member_stores_its_own_files_in_a_bucket(
+    bench: PackBench, bucket: Bucket, tmp_path: Path
+) -> None:
+    bench.supervisor = replace(
+        bench.supervisor, store=BucketStore(bucket.url), scratch=tmp_path / "scratch"
+    )
+    jobs = bench.queue(SHORT)
+    bench.work()
+    assert outcomes(bench, jobs) == 3 * [("succeeded", 1)]
+    recorded = [artifacts.recorded_places(bench.database, UUID(job)) for job in jobs]
+    assert bucket.places() == sorted(set().union(*recorded))
+    assert all(f"{job}/attempt-1/" in min(own) for job, own in zip(jobs, recorded))
+    assert [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()] == []
 
 
 def test_a_cancelled_member_leaves_and_the_others_go_on(bench: PackBench) -> None:
@@ -115,32 +142,41 @@ def test_a_member_that_diverges_fails_alone(bench: PackBench) -> None:
     assert by_rate[1000.0].error.code == "loss_not_finite"
 
 
-def test_members_of_a_killed_pack_go_on_alone_from_their_checkpoints(bench: PackBench) -> None:
-    jobs = bench.queue({**LONG, "epochs": 4})
-    with bench.training(jobs):
-        for job in jobs:
+def test_a_killed_pack_comes_back_with_the_same_members_and_the_same_bits(
+    bench: PackBench,
+) -> None:
+    base = {**LONG, "epochs": 4}
+    whole = bench.queue(base)
+    bench.work()
+    torn = bench.queue(base, name="torn", reuse=False)[3:]
+    with bench.training(torn):
+        for job in torn:
             bench.until(job, lambda record: record.step > 20)
         os.kill(bench.launcher.started[-1].pid, signal.SIGKILL)
-    assert outcomes(bench, jobs) == 3 * [("queued", 1)]
-    for _ in jobs:
-        bench.work()
-    assert len(bench.launcher.started) == 4
-    assert outcomes(bench, jobs) == 3 * [("succeeded", 2)]
-    for job in jobs:
+    assert outcomes(bench, torn) == 3 * [("queued", 1)]
+    bench.work()
+    assert [1 + len(order.mates) for order in bench.launcher.orders] == [3, 3, 3]
+    assert outcomes(bench, torn) == 3 * [("succeeded", 2)]
+    for job, undisturbed in zip(torn, whole):
         assert bench.job(job).attempts[1].resumed_from_step > 0
-        assert bench.losses(job)[0] == list(range(1, bench.job(job).step + 1))
+        assert bench.losses(job) == bench.losses(undisturbed)
 
 
-def test_a_job_with_one_attempt_survives_the_end_of_its_pack(bench: PackBench) -> None:
+def test_members_of_a_pack_that_is_killed_twice_go_on_alone(bench: PackBench) -> None:
     jobs = bench.queue({**LONG, "epochs": 4, "max_attempts": 1})
-    with bench.training(jobs):
-        os.kill(bench.launcher.started[-1].pid, signal.SIGKILL)
-    assert outcomes(bench, jobs) == 3 * [("queued", 1)]
-    assert "fell apart; it goes on alone" in (bench.job(jobs[0]).attempts[0].message or "")
+    for attempt in (1, 2):
+        with bench.working():
+            for job in jobs:
+                bench.until(job, partial(begun, attempt))
+            os.kill(bench.launcher.started[-1].pid, signal.SIGKILL)
+        assert outcomes(bench, jobs) == 3 * [("queued", attempt)]
+    assert "was lost" in (bench.job(jobs[0]).attempts[0].message or "")
     for _ in jobs:
         bench.work()
-    assert len(bench.launcher.started) == 4
-    assert outcomes(bench, jobs) == 3 * [("succeeded", 2)]
+    assert [1 + len(order.mates) for order in bench.launcher.orders] == [3, 3, 1, 1, 1]
+    assert outcomes(bench, jobs) == 3 * [("succeeded", 3)]
+    for job in jobs:
+        assert bench.losses(job)[0] == list(range(1, bench.job(job).step + 1))
 
 
 class Cramped:

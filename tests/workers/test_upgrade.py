@@ -69,4 +69,4 @@ def test_jobs_of_an_earlier_release_end_with_the_numbers_of_that_release(
 def _has_its_weights(database: Database, job: str, jobs: Path) -> None:
     stored = weight_sources.of_job(database, job)
     assert hashlib.sha256((jobs / stored.place).read_bytes()).hexdigest() == stored.sha256
-    assert artifacts.path_of(database, job, "weights.safetensors", jobs).is_file()
+    assert artifacts.stored(database, job, "weights.safetensors") == stored

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Type
+from typing import Any, Callable, Dict, Sequence, Type
 
 from torch import nn
 
@@ -95,3 +95,7 @@ WEIGHTS: Dict[Type[nn.Module], Rule] = {
     BoundedWeightNorm: _of_weights(normalizers.PackedBoundedWeightNorm),
     BoundedTotalWeightNorm: _of_weights(normalizers.PackedBoundedTotalWeightNorm),
 }
+# Numbers that members may have of their own in one layer; `specs.packs` knows these kinds too.
+NUMBERS_OF_MEMBERS: Dict[Type[nn.Module], Sequence[str]] = dict.fromkeys(
+    (BatchNorm, BatchRenorm, L1BatchNorm, LinfBatchNorm, TopkBatchNorm, MetaNorm), ("momentum",)
+)

@@ -37,7 +37,7 @@ class MemberStatistics(BatchStatisticsNorm):
         return _of_channels(finite, self.num_features)
 
     def weight_of_new(self) -> Any:
-        """Return the weight of this batch, one number or that of each channel."""
+        """Return the weight of this batch: one number, or that of each channel by its member's."""
         step = super().weight_of_new()
         return to_channels(step, self.num_features) if isinstance(step, Tensor) else step
 
@@ -48,7 +48,7 @@ class PackedBatchNorm(MemberStatistics, BatchNorm):
     def _normalize_reading(
         self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
     ) -> Tensor:
-        if self.momentum is None:  # the kernel takes one number for all
+        if not isinstance(self.momentum, (int, float)):  # the kernel takes one number for all
             return self._normalize_tracking(x, weight, bias)
         mean, var = self.running_mean, self.running_var
         before = torch.stack((mean, var))

@@ -22,7 +22,11 @@ from normlab.norms.weight_standardization import (
     WeightStandardization,
 )
 from normlab.training.packs import layers
-from normlab.training.packs.normalizer_rules import NORMALIZERS, WEIGHTS
+from normlab.training.packs.normalizer_rules import (
+    NORMALIZERS,
+    NUMBERS_OF_MEMBERS,
+    WEIGHTS,
+)
 from normlab.training.packs.per_member import PerMember, join
 
 Rule = Callable[[Any, int], bool]
@@ -48,8 +52,10 @@ def _widened(path: str, wide: nn.Module, members: Sequence[nn.Module]) -> nn.Mod
             "jobs one by one (pack: off), or use a network of convolutions in sequence such as "
             "'preresnet8' or 'resnet20'"
         )
-    if not _alike(members) or not rule(wide, len(members)):
+    own = NUMBERS_OF_MEMBERS.get(kind, ())
+    if not _alike(members, own) or not rule(wide, len(members)):
         return _each_its_own(members)
+    _give_numbers(wide, members, own)
     _join_tensors(wide, members)
     for name, child in wide.named_children():
         children = [member.get_submodule(name) for member in members]
@@ -73,19 +79,29 @@ def _join_tensors(wide: nn.Module, members: Sequence[nn.Module]) -> None:
             wide._buffers[name] = join([member._buffers[name] for member in members])  # type: ignore[misc]
 
 
-def _alike(members: Sequence[nn.Module]) -> bool:
-    """Tell whether the layers differ in their tensors alone."""
-    first, *others = (_options(member) for member in members)
+def _give_numbers(wide: nn.Module, members: Sequence[nn.Module], names: Sequence[str]) -> None:
+    for name in names:
+        values = [getattr(member, name) for member in members]
+        if len(set(values)) > 1:  # one number has the faster kernels
+            like = next(wide.buffers())
+            setattr(wide, name, like.new_tensor(values))
+
+
+def _alike(members: Sequence[nn.Module], own: Sequence[str]) -> bool:
+    """Tell whether the layers differ in their tensors, and in numbers of their *own*, alone."""
+    first, *others = (_options(member, own) for member in members)
     return all(options == first for options in others)
 
 
-def _options(module: nn.Module) -> List[Dict[str, Any]]:
+def _options(module: nn.Module, own: Sequence[str]) -> List[Dict[str, Any]]:
     of_weights = getattr(module, "parametrizations", None)  # belong to their filter
     parts = [module, *(of_weights.modules() if isinstance(of_weights, nn.Module) else ())]
-    return [
+    found = [
         {k: v for k, v in vars(part).items() if k[0] != "_" and not isinstance(v, Tensor)}
         for part in parts
     ]
+    found[0].update({name: getattr(module, name) is None for name in own})
+    return found
 
 
 def _as_it_is(wide: Any, members: int) -> bool:

@@ -15,6 +15,8 @@ from normlab.errors import InvalidSpec, NotFound
 from normlab.records import ResultRow, ResultTable
 from normlab.specs.cells import expand, label
 from normlab.specs.job_rules import check
+from normlab.specs.starting_twins import starting_twin
+from normlab.specs.studies import StudySpec
 
 CLAIMS = load_claims()
 every_claim = pytest.mark.parametrize("claim", CLAIMS.values(), ids=list(CLAIMS))
@@ -293,6 +295,24 @@ def test_jobs_that_follow_a_twin_come_after_it() -> None:
     assert {spec.twin().fingerprint() for spec in followers} <= early < keys
     assert study.reuse
     assert first_part(find_claim("a").study) is None
+
+
+def test_jobs_that_start_from_a_twin_come_after_it() -> None:
+    start = {"twin": {"normalizer": "batch", "epochs": 3}, "normalizers": "swap"}
+    study = StudySpec.model_validate({
+        "name": "two stages",
+        "axes": [{"normalizer": ["batch", "group", "group"], "init_from": [None, None, start],
+                  "epochs": [3, 1, 1]}],
+        "seeds": [0, 1],
+    })  # fmt: skip
+    first = first_part(study)
+    assert first is not None
+    early = {cell.key for cell in expand(first)}
+    late = [cell.spec for cell in expand(study) if cell.key not in early]
+    twins = [starting_twin(spec) for spec in late]
+    assert len(early) == 4
+    assert [spec.normalizer.kind for spec in late] == ["group"] * 2
+    assert {twin.fingerprint() for twin in twins if twin is not None} <= early
 
 
 class Answers:

@@ -10,6 +10,7 @@ import pytest
 from normlab.claims.claim import Claim, load_claims
 from normlab.claims.tuning import chosen, tuning_study
 from normlab.cli.claim_rounds import run_claim
+from normlab.cli.claims_progress import ClaimsProgress
 from normlab.errors import InvalidSpec
 from normlab.records import ResultRow, ResultTable
 from normlab.specs.cells import expand, label
@@ -166,3 +167,21 @@ def test_each_round_says_how_the_effects_stand(
     for seeds in (6, 9, 14):
         assert f"b-collapse after {seeds} seeds: 1 undecided" in said.err
     assert "verdict: b-collapse undecided (1 undecided)" in said.out
+
+
+def test_each_round_says_how_much_time_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("normlab.cli.results.print_results", lambda *_: None)
+    now = [0.0]
+    progress = ClaimsProgress({"b-collapse": [6.0, 3.0, 5.0, 10.0], "other": [6.0]}, lambda: now[0])
+
+    class Timed(Studies):
+        def wait(self, study: str, progress: Any) -> Any:
+            now[0] += 60.0 * (len(self.specs[-1].seeds) - (0, 6, 9, 14)[len(self.specs) - 1])
+            return super().wait(study, progress)
+
+    run_claim(Timed(0.05), claim(), claim().at(), quiet=False, progress=progress)
+    said = [line for line in capsys.readouterr().err.splitlines() if " after " in line]
+    left = [line.rpartition("; at most about ")[2] for line in said]
+    assert left == ["24 min left", "21 min left", "16 min left", "6 min left"]

@@ -189,3 +189,21 @@ def test_tab_completion_offers_no_jobs_without_a_server(
 ) -> None:
     complete("normlab show ", monkeypatch)
     assert capsys.readouterr().out.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("ls -o xml", "'xml' is not one of 'table', 'json', 'yaml', 'csv'"),
+        ("ls --limit many", "a valid integer, unable to parse string as an integer, not 'many'"),
+        ("results x --confidence high", "unable to parse string as a number, not 'high'"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_in_our_words_with_the_value(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(line.split()) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Value error" not in err
+    assert len(err.splitlines()) == 1

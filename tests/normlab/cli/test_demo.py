@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from normlab.cli.demo import ARMS, Row, spec, verdict
+from normlab.cli.demo import ARMS, Row, spec, study, verdict
+from normlab.specs.cells import expand
 from normlab.specs.ipu_rules import problems
 from normlab.specs.jobs import JobSpec
+from normlab.specs.studies import StudySpec
 
 
 def rows(*accuracies: tuple[float, float]) -> list[Row]:
@@ -31,6 +33,12 @@ def test_the_arms_are_valid_jobs_that_differ_only_in_the_normalizer() -> None:
     same = [job.model_dump(exclude={"normalizer", "name"}) for job in jobs]
     assert all(one == same[0] for one in same)
     assert len({job.fingerprint() for job in jobs}) == len(ARMS)
+
+
+def test_the_study_trains_each_arm_with_each_seed_and_nothing_else() -> None:
+    cells = expand(StudySpec.model_validate(study(12, 3)))
+    alone = [JobSpec.model_validate(spec(arm, seed, 12)) for arm in ARMS for seed in range(3)]
+    assert [cell.spec.fingerprint() for cell in cells] == [job.fingerprint() for job in alone]
 
 
 def test_the_same_grid_runs_on_an_emulated_ipu_and_says_so() -> None:

@@ -101,7 +101,17 @@ def test_limits_are_set_shown_and_taken_away(capsys: pytest.CaptureFixture[str])
     assert (shown["queued"], shown["running"]) == ((1, 1), (2, 0))
     assert run(["limits", "show"]) == 0
     assert "owner grace" in capsys.readouterr().out
-    asked(capsys, "limits", "set", "--owner", "grace", "queued=none")
+    more = ["queued=none", "storage_bytes=1.5GiB", "priority=-1", "device_hours_per_month=40"]
+    found = asked(capsys, "limits", "set", "--owner", "grace", *more)
+    assert {one["what"]: one["most"] for one in found} == {
+        "queued": 20_000, "running": 2, "devices": None, "device_hours_per_month": 40,
+        "storage_bytes": 3 << 29, "priority": -1, "requests_per_minute": None,
+    }  # fmt: skip
+    assert "0 is above -1, the highest that 'grace' may ask for" in refused(capsys, "submit", *JOB)
+    assert "'lots' is no size; write bytes, or a unit such as 200GB" in refused(
+        capsys, "limits", "set", "--owner", "grace", "storage_bytes=lots"
+    )
+    asked(capsys, "limits", "set", "--owner", "grace", "priority=none")
     assert run(["submit", *JOB, "-s", "seed=1"]) == 0
     assert "'lots' is no limit; write LIMIT=NUMBER" in refused(
         capsys, "limits", "set", "--owner", "grace", "lots"

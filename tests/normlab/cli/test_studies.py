@@ -163,8 +163,27 @@ def test_the_plot_draws_the_numbers_of_the_table(
     assert len(drawn) == 3
 
 
+def test_differences_from_a_reference_are_shown_and_drawn_with_their_numbers(
+    cli: Run, client: Client, study: StudyDetail, tmp_path: Path
+) -> None:
+    table = client.studies.differences(study.id, "normalizer", "batch")
+    assert len(table.rows) == 6
+    code, out, _ = cli("results", study.id, "--against", "normalizer:batch")
+    assert (code, "- batch" in out) == (0, True)
+    target = tmp_path / "figure.svg"
+    against = ["--against", "normalizer:batch", "--spread", "range"]
+    code, out, err = cli("results", study.id, "--plot", str(target), *against)
+    assert (code, err) == (0, "")
+    assert "smallest to largest seed" in target.read_text()
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "figure.means.csv").read_text())))
+    found = [line["difference from batch"] for line in lines]
+    assert [float(text) for text in found if text] == pytest.approx([r.mean for r in table.rows])
+    code, _, err = cli("results", study.id, "--against", "batch")
+    assert (code, "write AXIS:VALUE" in err) == (2, True)
+
+
 def test_every_format_is_written(cli: Run, study: StudyDetail, tmp_path: Path) -> None:
-    for form in ("markdown", "latex", "csv", "parquet"):
+    for form in ("markdown", "latex", "csv", "means", "parquet"):
         target = tmp_path / f"table.{form}"
         assert cli("results", study.id, "--format", form, "--output", str(target))[0] == 0
         assert target.stat().st_size > 0

@@ -87,7 +87,7 @@ def test_one_path_shows_each_seed() -> None:
     [
         ([row(0.9, a=1)], "a.bmp", "one of .png"),
         ([row(None, a=1)], "a.png", "nothing to plot"),
-        ([row(0.9, a=1, b=2, c=3)], "a.png", "--group-by"),
+        ([row(0.9, a=1, b=2, c=3, d=4)], "a.png", "--group-by"),
     ],
 )
 def test_a_table_that_cannot_be_plotted_gives_the_reason(

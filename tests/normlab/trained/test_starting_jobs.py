@@ -58,6 +58,24 @@ def test_the_same_content_under_any_name_is_the_same_cell(
         fingerprint(client, start)
 
 
+def test_a_study_starts_each_cell_from_the_twin_with_its_seed(
+    client: Client, batch: JobDetail, cli: Cli
+) -> None:
+    start = {"twin": {"normalizer": "batch"}, **SWAP}
+    study = {"name": "swapped", "base": {**SMALL, "init_from": start, "freeze": ["0.*"]},
+             "axes": {"normalizer": ["group", "rms"]}, "seeds": [batch.spec.seed]}  # fmt: skip
+    made = client.studies.create(study)
+    assert client.studies.wait(made.id, timeout_s=240).counts == {"succeeded": 2}
+    for cell in client.studies.get(made.id).grid:
+        told = client.get(str(cell.job)).attempts[-1].environment["init_from"]
+        assert told["sha256"] == digest(client, batch.id)
+    _, out, _ = cli("show", str(cell.job))
+    assert "started from         the weights of its twin with normalizer" in out
+    later = {**study, "name": "another seed", "seeds": [batch.spec.seed + 1]}
+    with pytest.raises(InvalidSpec, match=r"init_from.twin: no job has succeeded .* run that one"):
+        client.studies.create(later)
+
+
 def fingerprint(client: Client, start: object) -> str:
     """Queue a job for a device that nobody has, and return its fingerprint."""
     job = {**SMALL, "normalizer": "batch", "device": "cuda", "init_from": start}

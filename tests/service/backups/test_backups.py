@@ -28,6 +28,7 @@ from service.results import reports
 from service.settings import Settings
 from service.store import events
 from service.store.database import Database
+from service.store.releases import Announcement
 from service.store.sight import EVERYTHING
 from tests.service.work import claim, submit
 
@@ -261,6 +262,19 @@ def test_weights_are_in_a_backup_too(stack: Stack, tmp_path: Path) -> None:
     weights = ArtifactWritten(name=path.name, path=str(path), sha256=sha256, bytes=1)
     assert reports.keep_all(stack.database, stack.lease, [weights])
     assert sha256 in {file.sha256 for file in stack.back_up(tmp_path / "b").files}
+
+
+def test_a_stack_with_a_bucket_is_refused_whoever_asks(
+    stack: Stack, tmp_path: Path, empty: Settings
+) -> None:
+    stack.back_up(tmp_path / "before")
+    Announcement(stack.database, storage="s3://lab/x").round()
+    with pytest.raises(InvalidSpec, match=r"the files of jobs are in s3://lab/x .* pg_dump"):
+        stack.back_up(tmp_path / "b")
+    other = empty.model_copy(update={"storage": "s3://lab/y"})
+    with pytest.raises(InvalidSpec, match="the files of jobs are in s3://lab/y"):
+        restore(tmp_path / "before", other)
+    assert not (tmp_path / "b").exists()
 
 
 @pytest.fixture(autouse=True)

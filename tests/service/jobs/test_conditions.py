@@ -52,6 +52,7 @@ def three(database: Database) -> Database:
         ("normalizer = online and batch_size <= 4 and val/accuracy > 0.9", ["a"]),
         ("val/accuracy < 2", ["a", "b"]),
         ("not val/accuracy < 2", ["c"]),
+        ("val/accuracy != 0.95", ["b"]),
         ("normalizer.groups = 4 or optimizer.name = adamw", ["b", "c"]),
         ("normalizer.proxy = true", ["b"]),
         ("proxy = false", ["a", "c"]),

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from service.jobs import workers
 from service.store.database import Database
@@ -25,12 +26,10 @@ def _beat(database: Database, worker: str = "w", **changes: Any) -> None:
 
 def test_a_worker_with_a_heartbeat_is_live(database: Database) -> None:
     _beat(database)
-    before = time.monotonic()
     _beat(database, busy=2)
     (found,) = workers.live(database)
-    silent_s = time.monotonic() - before
     assert (found.id, found.busy, found.versions) == ("w", 2, {"torch": "2.13.0"})
-    assert 0 <= found.last_seen_s < silent_s + 0.01
+    assert 0 <= found.last_seen_s < 5
     assert workers.facts(database) == {"w": {"disk_free_bytes": 1}}
 
 
@@ -60,3 +59,11 @@ def test_every_kind_of_device_is_listed_with_its_load_and_a_reason(database: Dat
     assert cpu.reason == "1 live, 2 slots in all"
     assert not cuda.available
     assert "python -m workers --device ipu" in ipu.reason
+
+
+def test_who_asks_for_live_workers_asks_the_database_once(database: Database) -> None:
+    workers.live(database)  # the connection exists now
+    said: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *about: said.append(about[2]))
+    workers.live(database)
+    assert len(said) == 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from uuid import UUID
@@ -133,6 +134,35 @@ def test_a_compactor_checks_every_ended_job_once(database: Database) -> None:
     leases.finish(database, held, Finished(step=1, summary={}))
     _ended(database, 200)
     assert compactor.round() == 1
+
+
+_COMPACT_ALREADY = text("""
+    insert into job (id, owner, name, request_hash, spec, fingerprint, normalizer, proxy, model,
+        dataset, batch_size, samples_per_update, seed, device, device_reason, priority,
+        max_attempts, state, epochs, finished_at)
+    select md5(i::text)::uuid, 'bob', 'job ' || i, 'h', spec, md5(i::text), normalizer, proxy,
+        model, dataset, 8, 8, i, device, 'made by a test', 0, 3, 'succeeded', epochs,
+        clock_timestamp() - interval '1 day' + i * interval '1 second'
+    from job, generate_series(1, 120) as i where owner = 'ada'
+""")
+
+
+def test_jobs_that_are_compact_already_are_passed_over_in_one_round(database: Database) -> None:
+    _ended(database, points=1000)
+    with database.begin() as connection:
+        connection.execute(_COMPACT_ALREADY)
+    in_time = Compactor(database, settled_s=0.0, clock=lambda: 0.0)
+    assert in_time.round() == 1
+    assert _chunks(database) == [1000]
+
+
+def test_a_round_ends_when_its_time_is_up(database: Database) -> None:
+    _ended(database, points=1000)
+    with database.begin() as connection:
+        connection.execute(_COMPACT_ALREADY)
+    moments = itertools.count(step=10.0)
+    slow = Compactor(database, settled_s=0.0, clock=lambda: next(moments))
+    assert [slow.round(), slow.round(), slow.round()] == [0, 0, 1]
 
 
 def test_a_job_that_has_just_ended_waits(database: Database) -> None:

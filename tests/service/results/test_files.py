@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from normlab.errors import NotFound
-from normlab.events import AnyEvent, ArtifactWritten, CheckpointWritten, Diagnostic, Failed, Metrics
+from normlab.events import (
+    AnyEvent,
+    ArtifactWritten,
+    CheckpointWritten,
+    Diagnostic,
+    Failed,
+    Metrics,
+    Started,
+)
 from service.jobs import leases
 from service.results import artifacts, diagnostics, reports
 from service.store.database import Database
@@ -48,13 +54,27 @@ def test_only_the_newest_checkpoints_are_remembered(database: Database) -> None:
     assert [file.step for file in artifacts.read_all(database, job.id)] == [2, 3]
 
 
+def test_checkpoints_beyond_the_one_that_an_attempt_continues_are_forgotten(
+    database: Database,
+) -> None:
+    submit(database)
+    held = claim(database)
+    for step in (10, 20):
+        written = CheckpointWritten(step=step, path=f"/x/{step}.pt", sha256="ab", bytes=1)
+        reports.keep_all(database, held, [written])
+    leases.fail(database, held, LOST)
+    held = claim(database)
+    reports.keep_all(database, held, [Started(step=10, environment={})])  # the later one is damaged
+    leases.fail(database, held, LOST)
+    assert [saved.step for saved in claim(database).resume] == [10]
+
+
 def test_a_file_is_found_by_its_name(database: Database) -> None:
     job = submit(database)
     reports.keep_all(database, claim(database), [_artifact("a.csv")])
-    found = artifacts.path_of(database, job.id, "a.csv", Path("/jobs"))
-    assert found == Path("/jobs/1/a.csv")
+    assert artifacts.stored(database, job.id, "a.csv") == ("/jobs/1/a.csv", "ab", 3)
     with pytest.raises(NotFound, match=r"no file '\.\./a\.csv'"):
-        artifacts.path_of(database, job.id, "../a.csv", Path("/jobs"))
+        artifacts.stored(database, job.id, "../a.csv")
 
 
 def test_a_file_is_found_again_when_the_folder_of_jobs_has_moved(database: Database) -> None:
@@ -66,8 +86,8 @@ def test_a_file_is_found_again_when_the_folder_of_jobs_has_moved(database: Datab
     ]
     held = claim(database)
     reports.keep_all(database, held, written)
-    found = artifacts.path_of(database, job.id, "a.csv", Path("/there"))
-    assert found == Path(f"/there/{job.id}/attempt-1/a.csv")
+    found = artifacts.stored(database, job.id, "a.csv")
+    assert found.place == f"{job.id}/attempt-1/a.csv"
     leases.fail(database, held, LOST)
     assert claim(database).resume[0].path == f"{job.id}/attempt-1/1.pt"
 

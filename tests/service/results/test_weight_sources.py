@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,12 @@ from normlab.specs.starting_weights import InitFrom, find_with
 from service.jobs import leases, trash
 from service.results import continuing, reports, weight_sources
 from service.results.weight_sources import WeightSources, weights_for
+from service.storage.folder import FolderStore
 from service.store.database import Database
 from tests.service.work import claim, spec, submit
 
 CONTENT = b"weights"
-JOBS = Path("/jobs")  # these files are elsewhere
+FETCH = partial(FolderStore(Path("/")).fetch, into=Path("/"))
 SHA = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -60,7 +62,7 @@ def test_the_content_of_a_jobs_weights_is_filled_in(
     for named in (job, {"from": job}, SHA):
         start = InitFrom.model_validate(named)
         assert start.sha256 == SHA
-        path = weights_for(database, spec(init_from=start.model_dump()), tmp_path, JOBS)
+        path = weights_for(database, spec(init_from=start.model_dump()), tmp_path, FETCH)
         assert path == str(tmp_path / "weights.safetensors")
 
 
@@ -95,10 +97,10 @@ def test_weights_that_are_gone_from_disk_are_named(
     longer = continuing.longer(database, job, Longer(epochs=2))
     for name in ("weights.safetensors", "step-64.pt"):
         (tmp_path / name).unlink()
-    with pytest.raises(InvalidSpec, match=f"the weights of job {job} are gone from disk"):
-        weights_for(database, start, tmp_path, JOBS)
+    with pytest.raises(InvalidSpec, match=f"the weights of job {job} are gone"):
+        weights_for(database, start, tmp_path, FETCH)
     with pytest.raises(InvalidSpec, match=r"the checkpoint of job .* is gone"):
-        continuing.checkpoint_for(database, longer, JOBS)
+        continuing.checkpoint_for(database, longer, FETCH)
 
 
 def test_a_file_is_no_weights_by_its_name_alone(door: WeightSources, tmp_path: Path) -> None:

@@ -116,3 +116,23 @@ def test_the_doctor_of_a_host_says_that_its_workers_are_refused(
     (found,) = [f for f in doctor.examine(settings) if f.check == "release"]
     assert found.verdict == "bad"
     assert "install normlab 9.9.9 here" in found.mend
+
+
+@pytest.mark.parametrize("there", ["", "s3://lab/a"])
+def test_a_worker_that_keeps_files_elsewhere_takes_no_jobs_until_the_api_agrees(
+    database: Database, tmp_path: Path, there: str
+) -> None:
+    Announcement(database, storage=there).round()
+    submit(database)
+    settings = Settings(data_dir=tmp_path, storage="s3://lab/b", warm_host=False)
+    worker = Worker(settings, database.conninfo, "cpu", 1, Bell(), {})
+    with capture_logs() as logs:
+        worker._beat()
+        assert worker._claim(None) is None
+    (said,) = [line["reason"] for line in logs if line["event"] == "worker_refused"]
+    assert "files of jobs in s3://lab/b, and the API in" in said
+    assert (there or "a folder") in said
+    Announcement(database, storage="s3://lab/b").round()
+    worker._beat()
+    assert isinstance(worker._claim(None), leases.Lease)
+    worker._database.close()

@@ -19,7 +19,7 @@ from service.jobs.leases import Lease
 from service.results import metrics, reports
 from service.store.database import Database
 from service.studies import studies
-from service.studies.searches import Searcher, _trials
+from service.studies.searches import Searcher, trials_of
 
 SPACE: dict[str, Any] = {"optimizer.lr": {"low": 1e-4, "high": 1.0, "log": True}}
 
@@ -169,7 +169,7 @@ def test_a_search_learns_nothing_from_the_speed_of_an_emulation(database: Databa
         reports.keep_all(database, taken, [started, Metrics(series={metric: points})])
         leases.finish(database, taken, Finished(step=1, summary={}))
     with database.begin() as connection:
-        trials = _trials(connection, UUID(study.id), metric)
+        trials = trials_of(connection, UUID(study.id), metric)
     assert [(trial.state, trial.value) for trial in trials] == [("succeeded", None)] * 2
 
 

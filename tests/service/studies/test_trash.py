@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
 from normlab.errors import Conflict, NotFound
-from service.jobs import changes, listing, reading
+from service.jobs import changes, consumption, listing, reading
 from service.jobs import trash as jobs
 from service.jobs.listing import JobFilters
+from service.storage.folder import FolderStore
 from service.store.database import Database
 from service.studies import purging, studies
 from service.studies import trash as whole
@@ -38,7 +40,7 @@ def listed(database: Database, *, trash: bool = False) -> set[str]:
 
 
 def purge(database: Database, folder: Path, days: int = 0) -> int:
-    return Purger(database, folder, days).round()
+    return Purger(database, FolderStore(folder), days).round()
 
 
 def grown_old(database: Database, days: int) -> None:
@@ -174,7 +176,7 @@ def test_a_folder_that_cannot_be_deleted_keeps_its_job_and_no_other(
     for job in (stuck, other):
         jobs.trash(database, job)
     failures: list[None] = []
-    purger = Purger(database, tmp_path, 0, lambda: failures.append(None))
+    purger = Purger(database, FolderStore(tmp_path), 0, lambda: failures.append(None))
     assert (purger.round(), len(failures)) == (1, 1)
     assert listed(database, trash=True) == {stuck}
 
@@ -198,6 +200,7 @@ def test_disk_use_is_summed_up_by_owner(database: Database) -> None:
                      " values (:job, 'a', 'table', 1, 'p', 's', :size)"),
                 {"job": job, "size": size},
             )  # fmt: skip
+            consumption.recount(connection, UUID(job))
     jobs.trash(database, theirs)
     bob, ada = purging.usage(database)
     assert (bob.owner, bob.bytes, bob.trashed_bytes) == ("bob", 5000, 5000)

@@ -9,6 +9,7 @@ import torch
 
 from normlab.norms import activation_norms
 from normlab.specs.normalizers import BY_KIND, parse_normalizer
+from normlab.specs.packs import _OF_ONE_LAYER
 from normlab.training.packs.packing import pack
 from normlab.training.packs.per_member import PerMember
 from tests.normlab.training.packs.members import (
@@ -69,13 +70,31 @@ def test_a_kind_runs_as_one_layer_unless_it_is_known_to_run_by_member(name: str)
 
 def test_members_with_other_options_of_a_kind_run_their_own_layers() -> None:
     specs = [
-        two_members(normalizer={"kind": "batch", "momentum": momentum})[i]
-        for i, momentum in enumerate((0.1, 0.3))
+        two_members(normalizer={"kind": "batch", "eps": eps})[i]
+        for i, eps in enumerate((1e-5, 1e-3))
     ]
     made = [net_of(spec.normalizer, None, spec.seed) for spec in specs]
     wide = pack(made)
     assert sum(isinstance(m, PerMember) for m in wide.modules()) == 2
-    assert {norm.momentum for norm in activation_norms(wide)} == {0.1, 0.3}
+    assert {norm.eps for norm in activation_norms(wide)} == {1e-5, 1e-3}
+    assert farthest(made, specs, [batches_of(spec, 10) for spec in specs]) < 1e-10
+
+
+@pytest.mark.parametrize("kind", sorted(_OF_ONE_LAYER))
+@pytest.mark.parametrize("options", [{}, {"virtual_batch_size": 2}])
+def test_members_with_momenta_of_their_own_share_a_layer(kind: str, options: Any) -> None:
+    given = [{"kind": kind, "momentum": momentum, **options} for momentum in (0.1, 0.3)]
+    specs = [two_members(normalizer=normalizer)[i] for i, normalizer in enumerate(given)]
+    made = [net_of(spec.normalizer, None, spec.seed) for spec in specs]
+    assert not any(isinstance(m, PerMember) for m in pack(made).modules())
+    assert farthest(made, specs, [batches_of(spec, 10) for spec in specs]) < 1e-10
+
+
+def test_an_average_of_all_batches_does_not_share_a_layer_with_a_momentum() -> None:
+    given = [{"kind": "batch", "momentum": momentum} for momentum in (0.1, None)]
+    specs = [two_members(normalizer=normalizer)[i] for i, normalizer in enumerate(given)]
+    made = [net_of(spec.normalizer, None, spec.seed) for spec in specs]
+    assert any(isinstance(m, PerMember) for m in pack(made).modules())
     assert farthest(made, specs, [batches_of(spec, 10) for spec in specs]) < 1e-10
 
 

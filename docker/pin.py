@@ -1,0 +1,120 @@
+"""
+Pin the base images of the Dockerfiles and of compose.yaml by digest, or check that they are.
+
+    python docker/pin.py           asks the registry for the digest of each tag, and writes it
+    python docker/pin.py --check   exits with 1 and names each image without a digest
+
+A tag can be pointed at other content at any time; a digest is the content. The tag stays beside it,
+for readers and for the next run, which moves to what the tag means then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional
+
+import httpx
+
+ROOT = Path(__file__).parents[1]
+_OWN = "normlab-"  # built from here, and pulled from nowhere
+_NAMED = re.compile(r"^(?:FROM|\s+image:)\s+(?P<image>[\w./:@-]+)", re.MULTILINE)
+_HUB = "registry-1.docker.io"
+# an index of several platforms, or one platform's image
+_KINDS = (
+    "application/vnd.oci.image.index.v1+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json, "
+    "application/vnd.oci.image.manifest.v1+json, "
+    "application/vnd.docker.distribution.manifest.v2+json"
+)
+
+
+class Image(NamedTuple):
+    """A base image as a file names it."""
+
+    name: str
+    tag: str
+    digest: Optional[str]
+
+    @classmethod
+    def read(cls, text: str) -> Image:
+        """Read `name:tag` or `name:tag@sha256:...`."""
+        tagged, _, digest = text.partition("@")
+        name, _, tag = tagged.rpartition(":")
+        return cls(name, tag, digest or None)
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.tag}" + (f"@{self.digest}" if self.digest else "")
+
+
+def files() -> List[Path]:
+    """Return the files that name base images."""
+    return [*sorted((ROOT / "docker").glob("*.Dockerfile")), ROOT / "compose.yaml"]
+
+
+def images(text: str) -> List[Image]:
+    """Return the base images that a file names."""
+    found = [match["image"] for match in _NAMED.finditer(text)]
+    return [Image.read(image) for image in found if not image.startswith(_OWN)]
+
+
+def digest_of(image: Image, client: httpx.Client) -> str:
+    """Ask the registry what a tag means now; raise httpx.HTTPError if it cannot say."""
+    host, _, path = image.name.partition("/")
+    if "." not in host and ":" not in host:  # a name of Docker Hub
+        host, path = _HUB, image.name if "/" in image.name else f"library/{image.name}"
+    scheme = "http" if host.startswith("127.0.0.1:") else "https"
+    url = f"{scheme}://{host}/v2/{path}/manifests/{image.tag}"
+    answer = client.head(url, headers={"Accept": _KINDS})
+    if answer.status_code == 401:
+        token = _token(answer.headers["WWW-Authenticate"], client)
+        answer = client.head(url, headers={"Accept": _KINDS, "Authorization": f"Bearer {token}"})
+    return str(answer.raise_for_status().headers["Docker-Content-Digest"])
+
+
+def _token(challenge: str, client: httpx.Client) -> str:
+    asked: Dict[str, str] = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+    answer = client.get(asked.pop("realm"), params=asked).raise_for_status().json()
+    return str(answer.get("token") or answer["access_token"])
+
+
+def pin(text: str, client: httpx.Client) -> str:
+    """Return *text* with the digest of what each tag means now."""
+
+    def pinned(match: re.Match[str]) -> str:
+        line, named = match[0], match["image"]
+        if named.startswith(_OWN):
+            return line
+        image = Image.read(named)
+        now = image._replace(digest=digest_of(image, client))
+        return f"{line[: match.start('image') - match.start()]}{now}"
+
+    return _NAMED.sub(pinned, text)
+
+
+def main() -> int:
+    """Pin or check; 3: a registry does not answer."""
+    parser = argparse.ArgumentParser(description="Pin the base images by digest.")
+    parser.add_argument("--check", action="store_true", help="only name what is not pinned")
+    if parser.parse_args().check:
+        loose = [
+            (path.name, i) for path in files() for i in images(path.read_text()) if not i.digest
+        ]
+        for name, image in loose:
+            print(f"{name}: {image} has no digest; run: make pin")
+        return 1 if loose else 0
+    try:
+        with httpx.Client(timeout=30, follow_redirects=True) as client:
+            pinned = {path: pin(path.read_text(), client) for path in files()}
+    except httpx.HTTPError as e:
+        print(f"nothing was changed, as a registry does not answer: {e}", file=sys.stderr)
+        return 3
+    for path, text in pinned.items():
+        path.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Write what came out for claims into a page: their pictures, and a section for each."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Sequence
+
+from normlab.host.limits import usable_cores
+
+if TYPE_CHECKING:
+    from normlab.claims.verdicts import Verdict
+
+
+def write_page(client: Any, verdicts: Sequence[Verdict], page: Path) -> None:
+    """Put *verdicts* on *page*; what it says of other claims stays, if they still ask the same."""
+    from normlab.claims import page as pages
+    from normlab.claims.claim import load_claims
+    from normlab.claims.gathering import running_s
+
+    folder = page.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    _draw(client, verdicts, folder)
+    machine = _machine(client)
+    timed = (replace(v, seconds=running_s(v, client)) for v in verdicts)
+    new = {v.claim.key: pages.entry(v, folder.name, machine) for v in timed}
+    known = load_claims()
+    before = page.read_text(encoding="utf-8") if page.is_file() else ""
+    found = {**pages.kept(before, known), **new}
+    entries = [found[key] for key in known if key in found]
+    lacking = [claim for key, claim in known.items() if key not in found]
+    page.write_text(pages.page(entries, lacking, folder.name), encoding="utf-8")
+    print(f"wrote {page}", file=sys.stderr)
+
+
+def _draw(client: Any, verdicts: Sequence[Verdict], folder: Path) -> None:
+    from normlab.claims.pictures import draw_claim
+    from normlab.errors import InvalidSpec
+
+    for verdict in verdicts:
+        try:
+            draw_claim(verdict, client, folder / f"{verdict.claim.key}.png")
+        except InvalidSpec as e:
+            print(f"no plot of {verdict.claim.key}: {e}", file=sys.stderr)
+
+
+def _machine(client: Any) -> str:
+    """Name the hardware and versions that the jobs ran on, and the date."""
+    workers = [w.description for d in client.devices() for w in d.workers]
+    here = f"{platform.machine()} with {usable_cores()} cores, {platform.system()}"
+    day = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    return f"{'; '.join([*dict.fromkeys(workers), here])}, on {day}"

@@ -1,0 +1,123 @@
+"""`normlab rename`, `note`, `tag` and `archive`: what people attach to jobs and studies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, List, Optional, Union
+
+import typer
+
+from normlab.cli.completion import job_ids
+from normlab.cli.connecting import connect
+from normlab.cli.output import AsJson, examples, print_json
+from normlab.errors import InvalidSpec
+
+if TYPE_CHECKING:
+    from normlab.records import JobDetail, StudyRecord
+
+_Jobs = typer.Argument(
+    None,
+    help="Ids of jobs, or their ends as `ls` shows them.",
+    autocompletion=job_ids,
+    metavar="[JOB]...",
+    show_default=False,
+)
+_Studies = typer.Option(None, "--study", "-s", help="A study, by id or name (repeatable).")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    app.command(
+        epilog=examples(
+            'normlab rename "group norm, warm" 5f0c9a41',
+            'normlab rename "small batches, final" --study "small batches"',
+        )
+    )(rename)
+    app.command(
+        epilog=examples('normlab note "diverged: lr too high" 5f0c9a41', 'normlab note "" 5f0c9a41')
+    )(note)
+    app.command(
+        epilog=examples(
+            "normlab tag 5f0c9a41 77aa01b2 --add paper --add figure-3",
+            "normlab tag --study small --remove draft",
+            "normlab ls --filter 'tag = paper'",
+        )
+    )(tag)
+    app.command(
+        epilog=examples(
+            "normlab archive $(normlab ls --state failed --ids)",
+            "normlab archive --undo --study small",
+            "normlab ls --archived",
+        )
+    )(archive)
+
+
+def rename(
+    ctx: typer.Context,
+    name: str = typer.Argument(..., help="The new name; '' takes that of a job away."),
+    jobs: Optional[List[str]] = _Jobs,
+    study: Optional[List[str]] = _Studies,
+    as_json: bool = AsJson,
+) -> None:
+    """Rename jobs or studies; their specifications stay as they are."""
+    _change(ctx, jobs, study, as_json, name=name or None)
+
+
+def note(
+    ctx: typer.Context,
+    text: str = typer.Argument(..., help="The note, instead of any earlier one; '': none."),
+    jobs: Optional[List[str]] = _Jobs,
+    study: Optional[List[str]] = _Studies,
+    as_json: bool = AsJson,
+) -> None:
+    """Attach a note to jobs or studies."""
+    _change(ctx, jobs, study, as_json, note=text or None)
+
+
+def tag(
+    ctx: typer.Context,
+    jobs: Optional[List[str]] = _Jobs,
+    study: Optional[List[str]] = _Studies,
+    add: List[str] = typer.Option([], "--add", "-a", help="A tag to add (repeatable)."),
+    remove: List[str] = typer.Option([], "--remove", "-r", help="A tag to remove (repeatable)."),
+    as_json: bool = AsJson,
+) -> None:
+    """Tag jobs or studies, or remove tags; filters find a study's jobs by its tags too."""
+    if not add and not remove:
+        raise InvalidSpec("name tags with --add or --remove")
+    _change(ctx, jobs, study, as_json, add_tags=add, remove_tags=remove)
+
+
+def archive(
+    ctx: typer.Context,
+    jobs: Optional[List[str]] = _Jobs,
+    study: Optional[List[str]] = _Studies,
+    undo: bool = typer.Option(False, "--undo", help="Take them out of the archive."),
+    as_json: bool = AsJson,
+) -> None:
+    """Hide jobs, or studies with their jobs, in lists and tables; nothing is deleted."""
+    _change(ctx, jobs, study, as_json, archived=not undo)
+
+
+def _change(
+    ctx: typer.Context,
+    jobs: Optional[List[str]],
+    studies: Optional[List[str]],
+    as_json: bool,
+    **labels: Any,
+) -> None:
+    if not jobs and not studies:
+        raise InvalidSpec("name jobs, or studies with --study; normlab ls and study ls list them")
+    with connect(ctx) as client:
+        changed: List[Union[JobDetail, StudyRecord]] = []
+        changed += [client.labels.change_job(job, **labels) for job in jobs or ()]
+        changed += [client.labels.change_study(one, **labels) for one in studies or ()]
+    if as_json:
+        print_json(changed)
+        return
+    for one in changed:
+        print("  ".join([one.id, *_told(one)]))
+
+
+def _told(one: Union[JobDetail, StudyRecord]) -> List[str]:
+    parts = [one.name or "no name", ", ".join(one.tags), one.note or ""]
+    return [*filter(None, parts), *(["archived"] if one.archived_at else [])]

@@ -1,0 +1,32 @@
+"""Numbers of bytes, as people read and write them."""
+
+from __future__ import annotations
+
+import re
+
+_POWERS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+_UNITS = {"": 1, "B": 1, **{unit: power for power, unit in _POWERS}}
+_UNITS.update({"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12})
+_WRITTEN = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]*)")
+
+
+def size(count: float) -> str:
+    """Format a number of bytes."""
+    for power, unit in _POWERS:
+        if abs(count) >= power:
+            return f"{count / power:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def read_size(text: str) -> int:
+    """
+    Read a number of bytes, such as 500, 1.5GB or 200GiB.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _WRITTEN.fullmatch(text.strip())
+    units = {unit.lower(): factor for unit, factor in _UNITS.items()}
+    if found is None or found.group(2).lower() not in units:
+        raise ValueError(f"{text!r} is no size; write bytes, or a unit such as 200GB or 200GiB")
+    return round(float(found.group(1)) * units[found.group(2).lower()])

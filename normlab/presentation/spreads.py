@@ -1,0 +1,88 @@
+"""What is drawn around a mean, and how far an axis reaches: small samples do not flatten it."""
+
+from __future__ import annotations
+
+from typing import Optional, Sequence, Tuple
+
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.records import ResultRow, ResultTable
+
+SPREADS = ("interval", "sd", "range", "none")
+Ends = Tuple[float, float]
+_FEW = 2  # seeds, with which Student's interval is 12.7 standard errors wide to each side
+_MARGIN = 0.06
+
+
+def check_spread(spread: str) -> None:
+    """Raise InvalidSpec unless *spread* is one of SPREADS."""
+    if spread not in SPREADS:
+        rule = f"one of {', '.join(SPREADS)}, not {spread!r}"
+        raise InvalidSpec(f"spread: {rule}", [FieldProblem("spread", rule)])
+
+
+def ends(row: ResultRow, spread: str) -> Optional[Ends]:
+    """
+    Return the lower and the upper end of what is drawn around the mean of *row*.
+
+    interval: of the table; sd: mean -+ standard deviation; range: smallest and largest seed. None
+    where there is nothing to draw: `none`, or one seed.
+    """
+    if row.mean is None or row.n < _FEW or spread == "none":
+        return None
+    if spread == "range":
+        return min(row.values.values()), max(row.values.values())
+    if spread == "sd":
+        return None if row.sd is None else (row.mean - row.sd, row.mean + row.sd)
+    return None if row.low is None or row.high is None else (row.low, row.high)
+
+
+def words(table: ResultTable, spread: str) -> str:
+    """Say what is drawn around a mean; empty for `none`."""
+    kind = {"t": "Student's t", "bootstrap": "bootstrap"}.get(table.interval, table.interval)
+    return {
+        "interval": f"{100 * table.confidence:g} % interval ({kind})",
+        "sd": "standard deviation",
+        "range": "smallest to largest seed",
+    }.get(spread, "")
+
+
+def reach(rows: Sequence[ResultRow], spread: str) -> Optional[Ends]:
+    """
+    Return what an axis of *rows* covers; None: there is no value.
+
+    Every mean, every seed's value, and what is drawn around means, but for intervals of two seeds:
+    these are cut where they leave the picture, because they would make a line of everything else.
+    """
+    numbers = [value for row in rows for value in row.values.values()]
+    numbers += [row.mean for row in rows if row.mean is not None]
+    for row in rows:
+        found = ends(row, spread)
+        if found is not None and not _is_wide(row, spread):
+            numbers += found
+    if not numbers:
+        return None
+    low, high = min(numbers), max(numbers)
+    margin = _MARGIN * (high - low) or abs(high) * _MARGIN or _MARGIN
+    return low - margin, high + margin
+
+
+def cut(rows: Sequence[ResultRow], spread: str) -> int:
+    """Count the intervals of two seeds that leave the picture."""
+    view = reach(rows, spread)
+    if view is None:
+        return 0
+    wide = [ends(row, spread) for row in rows if _is_wide(row, spread)]
+    return sum(found is not None and (found[0] < view[0] or found[1] > view[1]) for found in wide)
+
+
+def note(rows: Sequence[ResultRow], spread: str) -> str:
+    """Say which intervals are cut, and what helps; empty if none is."""
+    few = cut(rows, spread)
+    if few == 0:
+        return ""
+    of = "1 interval of two seeds is" if few == 1 else f"{few} intervals of two seeds are"
+    return f"{of} cut at the edge: it takes a third seed to say more"
+
+
+def _is_wide(row: ResultRow, spread: str) -> bool:
+    return spread == "interval" and row.n == _FEW

@@ -1,0 +1,82 @@
+"""
+What owners and projects use: running jobs, devices, device time of this month, and storage.
+
+Device time and storage are added up when attempts end, so that a limit on them costs no walk over
+all jobs, and what a purged job has used stays used. Those of running attempts are added when
+somebody asks. The jobs of a pack share the time of its devices. A month is one of the calendar, in
+UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+_REPLICAS = "coalesce((j.spec ->> 'replicas')::int, 1)"
+_DEVICES = f"{_REPLICAS} / greatest(1, coalesce((a.environment ->> 'packed')::double precision, 1))"
+_MONTH = "date_trunc('month', clock_timestamp() at time zone 'UTC')"
+BYTES = """
+    ((select coalesce(sum(bytes), 0) from artifact where artifact.job = j.id)
+    + (select coalesce(sum(octet_length(steps) + octet_length(vals) + octet_length(times)), 0)
+        from metric_chunk where metric_chunk.job = j.id)
+    + (select coalesce(sum(size), 0) from log_segment where log_segment.job = j.id))::bigint
+"""
+"""In SQL: what the job *j* stores now, in files, curves and the log."""
+
+_RUNNING = "from job j where j.state = 'running' and j.{subject} = {name}"
+USED: Mapping[str, str] = {
+    "running": f"(select count(*) {_RUNNING})",
+    "devices": f"(select coalesce(sum({_REPLICAS}), 0) {_RUNNING})",
+    "device_hours_per_month": f"""
+        (((select coalesce(sum(device_s), 0) from device_time
+            where {{subject}} = {{name}} and month = {_MONTH}::date)
+        + (select coalesce(sum({_DEVICES} * greatest(0, extract(epoch from
+                clock_timestamp() - greatest(a.started_at, {_MONTH} at time zone 'UTC')))), 0)
+            from job j join attempt a on a.job = j.id and a.number = j.attempt
+            where j.state = 'running' and j.{{subject}} = {{name}})) / 3600)
+    """,
+    "storage_bytes": f"""
+        ((select coalesce(sum(bytes), 0) from storage where {{subject}} = {{name}})
+        + (select coalesce(sum({BYTES} - j.stored_bytes), 0) {_RUNNING}))
+    """,
+}
+"""In SQL: what the owner or project *name* uses now; storage in bytes of files, curves and logs."""
+
+SPEND = f"""
+    insert into device_time (owner, project, month, device_s)
+    select j.owner, j.project, m::date, {_DEVICES} * greatest(0, extract(epoch from
+        least(a.ended_at, (m + interval '1 month') at time zone 'UTC')
+        - greatest(a.started_at, m at time zone 'UTC')))
+    from {{source}} a join job j on j.id = a.job, generate_series(
+        date_trunc('month', a.started_at at time zone 'UTC'), a.ended_at at time zone 'UTC',
+        interval '1 month') m
+    on conflict (owner, project, month)
+        do update set device_s = device_time.device_s + excluded.device_s
+"""
+"""As a part of another statement: the attempts of *source* have ended."""
+
+_RECOUNT = text(f"""
+    with held as (
+        select j.id, j.owner, j.project, j.stored_bytes as before, {BYTES} as now
+        from job j where j.id = :job
+    ), added as (
+        insert into storage (owner, project, bytes)
+        select owner, project, now - before from held where now <> before
+        on conflict (owner, project) do update set bytes = storage.bytes + excluded.bytes
+    )
+    update job set stored_bytes = held.now from held
+    where job.id = held.id and held.now <> held.before
+""")
+DELETE = text("""
+    with gone as (delete from job where id = :job returning owner, project, stored_bytes)
+    update storage s set bytes = s.bytes - gone.stored_bytes
+    from gone where s.owner = gone.owner and s.project = gone.project
+""")
+"""Delete a job, with what it stores."""
+
+
+def recount(connection: Connection, job: UUID) -> None:
+    """Count anew what *job*, which is locked, stores."""
+    connection.execute(_RECOUNT, {"job": job})

@@ -1,0 +1,61 @@
+"""The final weights of a job's twin, which `init_from.twin` names by what differs in it."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+from normlab.errors import FieldProblem, InvalidSpec
+from normlab.specs.jobs import JobSpec
+from normlab.specs.starting_twins import FIELD, starting_twin
+from service.storage.store import StoredFile
+from service.store.database import Database
+from service.store.sight import IN_SIGHT, current
+
+# The oldest first: the same one for every attempt.
+_OF_TWIN = text(f"""
+    select artifact.path, artifact.sha256, artifact.bytes from job
+    join artifact on artifact.job = job.id and artifact.name = :name
+    where job.fingerprint = :fingerprint and job.state = 'succeeded' and job.trashed_at is null
+        and {IN_SIGHT.format(project="job.project")}
+    order by job.id limit 100
+""")
+_DONE = text(f"""
+    select 1 from job
+    where fingerprint = :fingerprint and state = 'succeeded' and trashed_at is null
+        and {IN_SIGHT.format(project="project")} limit 1
+""")
+
+
+def problems(database: Database, spec: JobSpec) -> list[FieldProblem]:
+    """Return why *spec* cannot start from its twin; empty if it can, or if it names none."""
+    try:
+        twin = starting_twin(spec)
+    except InvalidSpec as e:
+        return list(e.problems)
+    if twin is None:
+        return []
+    if twin.epochs == 0:
+        return [FieldProblem(FIELD, "the twin trains for no epochs, so it keeps no weights")]
+    values = {"fingerprint": twin.fingerprint(), **current().values}
+    with database.autocommit() as connection:
+        if connection.execute(_DONE, values).first() is not None:
+            return []
+    rule = (
+        f"no job has succeeded that is this one, seed {spec.seed}, from fresh weights and with "
+        "these fields changed; run that one first"
+    )
+    return [FieldProblem(FIELD, rule)]
+
+
+def stored(connection: Connection, spec: JobSpec, name: str) -> list[StoredFile]:
+    """
+    List the files *name* of *spec*'s twin.
+
+    Raises:
+        InvalidSpec: the changes make no job.
+    """
+    twin = starting_twin(spec)
+    if twin is None:
+        return []
+    values = {"name": name, "fingerprint": twin.fingerprint(), **current().values}
+    return [StoredFile(*row) for row in connection.execute(_OF_TWIN, values)]

@@ -1,0 +1,90 @@
+"""All rows of a study against a reference value of one axis, seed by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from normlab.presentation.intervals import paired_difference
+from normlab.presentation.paired_tests import holm, paired_t
+from normlab.records import DifferenceRow, DifferenceTable, ResultRow
+from service.store.database import Database
+from service.studies.cell_values import Question
+from service.studies.comparisons import check_labels, linked_with
+from service.studies.results import results
+
+Pair = tuple[ResultRow, ResultRow]
+
+
+def differences(
+    database: Database,
+    study: str,
+    question: Question,
+    axis: str,
+    against: str,
+    where: Mapping[str, str] | None = None,
+) -> DifferenceTable:
+    """
+    Subtract from each row the row that has the value *against* on *axis* and is equal otherwise.
+
+    The tests of all these rows are one family, so a narrower *where* asks fewer questions. Rows
+    without a seed in common with their reference are not listed.
+
+    Raises:
+        NotFound: no such study.
+        InvalidSpec: *axis*, *against* or a label of *where* is unknown.
+    """
+    table = results(database, study, question, where=where)
+    check_labels(table, axis, [against])
+    labels = list(dict.fromkeys(row.labels[axis] for row in table.rows))
+    linked = linked_with(database, table, axis, labels)
+    pairs = _pairs(table.rows, (axis, *linked), against)
+    return DifferenceTable(
+        study=study,
+        metric=question.metric,
+        axis=axis,
+        linked=linked,
+        against=against,
+        where=dict(where or {}),
+        rows=_tested(pairs, question),
+    )
+
+
+def _pairs(rows: Sequence[ResultRow], moving: Sequence[str], against: str) -> list[Pair]:
+    def rest(row: ResultRow) -> str:
+        return str([(k, v) for k, v in row.labels.items() if k not in moving])
+
+    references = {rest(row): row for row in rows if row.labels[moving[0]] == against}
+    found = [(row, references.get(rest(row))) for row in rows]
+    return [
+        (row, other)
+        for row, other in found
+        if other is not None and other is not row and set(row.values) & set(other.values)
+    ]
+
+
+def _tested(pairs: Sequence[Pair], question: Question) -> list[DifferenceRow]:
+    ps = [paired_t(_by_seed(row, other)) for row, other in pairs]
+    return [
+        _row(row, other, question, p, adjusted)
+        for (row, other), p, adjusted in zip(pairs, ps, holm(ps), strict=True)
+    ]
+
+
+def _by_seed(row: ResultRow, other: ResultRow) -> list[float]:
+    shared = sorted(set(row.values) & set(other.values))
+    return [row.values[seed] - other.values[seed] for seed in shared]
+
+
+def _row(
+    row: ResultRow, other: ResultRow, question: Question, p: float | None, adjusted: float | None
+) -> DifferenceRow:
+    found = paired_difference(row.values, other.values, question.interval, question.confidence)
+    return DifferenceRow(
+        labels=row.labels,
+        n=found.n,
+        mean=found.mean,
+        low=found.low,
+        high=found.high,
+        p=p,
+        p_adjusted=adjusted,
+    )

@@ -1,0 +1,58 @@
+"""What keeps the cells of a study from training together, for its preview."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from normlab.errors import FieldProblem
+from normlab.records.studies import PackObstacle
+from normlab.specs.jobs import JobSpec
+from normlab.specs.pack_sizes import PackSize, members_of, reason_for_one
+from normlab.specs.packs import fields_apart, obstacle
+
+_MOST = 5  # obstacles; a study has as many as it has axes
+_OTHERS = 100  # groups that one is compared with
+_SHARED = "members of a pack have the same"
+_NUMBER = f"{_SHARED}, unless `pack` is a number: then their normalizers run one after the other"
+
+
+def obstacles(
+    pack: PackSize, groups: Sequence[Sequence[JobSpec]], others: Sequence[JobSpec]
+) -> list[PackObstacle]:
+    """
+    Return the obstacles, those of most cells first.
+
+    Args:
+        groups: jobs that can be members of the same packs.
+        others: jobs that can be in no pack.
+    """
+    counted: Counter[tuple[str, str]] = Counter()
+    for problem in filter(None, (obstacle([spec]) for spec in others)):
+        counted[problem.field, problem.rule] += 1
+    for group in groups:
+        for problem in _of_group(pack, group, groups):
+            counted[problem.field, problem.rule] += len(group)
+    return [
+        PackObstacle(field=field, rule=rule, cells=cells)
+        for (field, rule), cells in counted.most_common(_MOST)
+    ]
+
+
+def _of_group(
+    pack: PackSize, group: Sequence[JobSpec], groups: Sequence[Sequence[JobSpec]]
+) -> Iterator[FieldProblem]:
+    if members_of(group[0], pack) < 2:
+        yield reason_for_one(group[0])
+        return
+    near = _nearest(group[0], groups)
+    numbers = [field for field in near if field.startswith("normalizer.") and pack == "auto"]
+    if len(group) == 1 or numbers == near:
+        for field in near:
+            yield FieldProblem(field, _NUMBER if numbers == near else _SHARED)
+
+
+def _nearest(spec: JobSpec, groups: Sequence[Sequence[JobSpec]]) -> list[str]:
+    """Return the fields in which *spec* differs from the group that is most like its own."""
+    apart = (fields_apart(spec, other[0]) for other in groups[:_OTHERS])
+    return min((fields for fields in apart if fields), key=len, default=[])

@@ -1,0 +1,71 @@
+"""The study form in Chromium: YAML both ways, claims and recipes, and nothing lost in a copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from service.store.database import Database
+from tests.service.finishing import made
+
+pytestmark = pytest.mark.browser
+
+
+def as_yaml(page: Page, words: str) -> str:
+    text = page.get_by_label("The study in YAML")
+    if not text.is_visible():
+        page.get_by_text("As YAML").click()
+    page.wait_for_function(
+        "words => document.getElementById('yaml').value.includes(words)", arg=words
+    )
+    return text.input_value()
+
+
+def test_a_study_goes_through_yaml_and_back_and_keeps_what_the_form_does_not_show(
+    page: Page,
+) -> None:
+    page.goto("/studies/new")
+    assert "name: Normalizers at small batches" in as_yaml(page, "batch_size:")
+    page.get_by_label("The study in YAML").fill(
+        "name: mine\nbase: {normalizer: group, dataset: {name: digits}, epochs: 2}\n"
+        "axes: {batch_size: [8, 4]}\nseeds: [7]\nexclude: [{batch_size: 4}]\n"
+    )
+    page.get_by_role("button", name="Fill in the form from it").click()
+    expect(page.get_by_label("name", exact=True)).to_have_value("mine")
+    expect(page.get_by_label("Kind")).to_have_value("group")
+    expect(page.locator("#study-seeds")).to_have_value("7,")
+    expect(page.locator("#kept")).to_contain_text("exclude")
+    expect(page.locator("#preview")).to_contain_text("1 cells, 2 epochs")
+    assert "exclude:" in as_yaml(page, "mine")
+
+
+def test_a_copied_study_is_the_same_study(page: Page, database: Database) -> None:
+    spec: dict[str, Any] = {
+        "name": "first", "base": {"normalizer": "layer", "dataset": {"name": "digits"}},
+        "axes": [{"batch_size": [8, 4], "epochs": [2, 1]}], "seeds": [5], "priority": 3,
+    }  # fmt: skip
+    study = made(database, spec)
+    page.goto(f"/studies/new?from={study}")
+    expect(page.locator("#preview")).to_contain_text("2 cells")
+    page.get_by_label("name", exact=True).fill("second")
+    page.get_by_role("button", name="Run").click()
+    expect(page.get_by_role("heading", name="second")).to_be_visible()
+    listed = page.request.get("/v1/studies").json()["studies"]
+    (copy, first) = (page.request.get(f"/v1/studies/{s['id']}").json()["spec"] for s in listed)
+    assert {**copy, "name": "first", "base": None} == {**first, "base": None}
+    assert copy["base"]["normalizer"]["kind"] == first["base"]["normalizer"] == "layer"
+
+
+def test_a_study_starts_from_a_claim_or_a_recipe(page: Page) -> None:
+    page.goto("/studies/new")
+    menu, side = page.get_by_label("Start from"), page.locator(".side")
+    ends = [box["x"] + box["width"] for box in [menu.bounding_box()] if box]
+    assert [end < box["x"] for end in ends for box in [side.bounding_box()] if box] == [True]
+    page.get_by_label("Start from").select_option("claim=a-batch-size")
+    expect(page.get_by_label("name", exact=True)).to_have_value("claim a: small batches, digits")
+    expect(page.locator("#preview")).to_contain_text("cells")
+    expect(page.locator("#preview .wrong")).to_have_count(0)
+    page.get_by_label("Start from").select_option("recipe=timm-resnet50-a3")
+    expect(page.locator("#f-optimizer-name")).to_have_value("lamb")

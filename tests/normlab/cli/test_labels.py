@@ -1,0 +1,77 @@
+"""`normlab rename`, `note`, `tag` and `archive`, and the lists that ask for archived things."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+
+from api.main import create_app
+from normlab.cli.application import run
+from service.jobs.doorbell import SilentDoorbell
+from service.settings import Settings
+from service.store.database import Database
+from tests.api.serving import serve
+from tests.tokens import create_token
+
+JOB = ["-s", "normalizer=batch", "-s", "dataset.name=digits", "-s", "batch_size=8"]
+
+
+@pytest.fixture(autouse=True)
+def _a_stack(
+    database_url: str, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    settings = Settings(
+        database_url=database_url, data_dir=tmp_path, inspector_socket=tmp_path / "nobody"
+    )
+    monkeypatch.setenv("NORMLAB_TOKEN", create_token(database, "grace", ["submit"]))
+    with serve(create_app(settings, SilentDoorbell())) as url:
+        monkeypatch.setenv("NORMLAB_URL", url)
+        yield
+
+
+def asked(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    assert run([*words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_jobs_are_renamed_noted_tagged_and_archived(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    job = asked(capsys, "submit", *JOB)["id"]
+    (study_file := tmp_path / "s.yaml").write_text(
+        "{name: small, base: {dataset: {name: digits}, batch_size: 8}, seeds: 2, axes: "
+        "{normalizer: [layer]}}"
+    )
+    study = asked(capsys, "study", "run", str(study_file), "--no-wait")["id"]
+    assert asked(capsys, "rename", "second", job[-8:])[0]["name"] == "second"
+    assert asked(capsys, "note", "a note", job)[0]["note"] == "a note"
+    assert asked(capsys, "tag", job, "--add", "paper", "-a", "old")[0]["tags"] == ["paper", "old"]
+    assert asked(capsys, "tag", "-s", "small", "--add", "paper")[0]["tags"] == ["paper"]
+    assert asked(capsys, "tag", job, "--remove", "old")[0]["tags"] == ["paper"]
+    assert len(asked(capsys, "ls", "--filter", "tag = paper")) == 3
+    assert run(["show", job]) == 0
+    assert "a note" in capsys.readouterr().out
+    asked(capsys, "archive", job, "--study", "small")
+    assert (asked(capsys, "ls"), asked(capsys, "study", "ls")) == ([], [])
+    assert len(asked(capsys, "ls", "--archived")) == 3
+    assert [one["id"] for one in asked(capsys, "study", "ls", "--archived")] == [study]
+    asked(capsys, "archive", "--undo", job[-8:])
+    assert [one["id"] for one in asked(capsys, "ls")] == [job]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["archive"], "name jobs, or studies with --study"),
+        (["tag", "x"], "name tags with --add or --remove"),
+    ],
+)
+def test_what_is_missing_is_said_in_a_line(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert run(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line

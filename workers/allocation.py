@@ -1,0 +1,72 @@
+"""A worker inside an allocation of a batch system, drained before the allocation ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from submitit.core.job_environment import JobEnvironment
+from submitit.helpers import DelayedSubmission
+
+from normlab.errors import ServiceUnavailable
+
+
+class AllocatedWorker:
+    """
+    What submitit runs in an allocation: a worker, and its drain when submitit is warned.
+
+    A batch system sends the warning to every process of the allocation. Only this one may heed it:
+    the worker and its jobs inherit that it is blocked, so that it cannot kill them before they have
+    drained. It holds no settings: those come from the environment, so no secret is in a file.
+
+    Args:
+        arguments: of `python -m workers`.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._arguments = tuple(arguments)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self) -> None:
+        """
+        Work until the worker ends by itself, or is asked to by SIGTERM.
+
+        Raises:
+            ServiceUnavailable: it ended otherwise.
+        """
+        with _warning_blocked():
+            self._process = subprocess.Popen([sys.executable, "-m", "workers", *self._arguments])
+        _await_end(self._process)
+        status = self._process.wait()
+        if status:
+            raise ServiceUnavailable(f"the worker ended with status {status}; see its log")
+
+    def checkpoint(self) -> DelayedSubmission:
+        """Drain the worker, and return what the next allocation runs: the same."""
+        if self._process is not None:
+            self._process.terminate()
+            _await_end(self._process)
+        return DelayedSubmission(AllocatedWorker(self._arguments))
+
+
+def warning() -> signal.Signals:
+    """Return the signal by which submitit is warned."""
+    return signal.Signals[f"SIG{JobEnvironment.USR_SIG}"]
+
+
+@contextmanager
+def _warning_blocked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {warning()})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _await_end(process: subprocess.Popen[bytes]) -> None:
+    """Wait without a lock, as the warning may interrupt one wait with another."""
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)

@@ -1,0 +1,102 @@
+"""Prepare the order of an attempt: its folder, and what the job process reads."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Event as Flag
+
+from service.jobs.leases import Lease
+from service.plugins.store import written
+from service.results.norm_sources import norms_for
+from service.settings import Settings
+from service.storage.store import Store
+from service.store.database import Database
+from workers.checkpoint_files import CheckpointFiles
+from workers.gpus import GpuPool
+from workers.job_order import CodeReference, HostOrder, JobOrder
+from workers.meanwhile import meanwhile
+from workers.provisions import Provisions
+
+
+@dataclass(frozen=True)
+class Orders:
+    """
+    Prepares orders of a worker.
+
+    Args:
+        files: of jobs.
+        threads: the share of the cores per slot.
+        gpus: the GPUs that claims get; None for other kinds of device.
+        scratch: for what jobs write until it is stored, unless they write in the store itself;
+            None: that of the settings.
+    """
+
+    database: Database
+    settings: Settings
+    files: Store
+    threads: int
+    gpus: GpuPool | None
+    scratch: Path | None
+
+    def prepare(self, claim: Lease, host: HostOrder | None, keep: Callable[[], object]) -> JobOrder:
+        """
+        Return the order of *claim*; call *keep* while what it reads is fetched.
+
+        Raises:
+            InvalidSpec: something that it reads is gone.
+            ServiceUnavailable: the database does not answer.
+            StorageAway: the store did not answer for too long.
+        """
+        if self.files.in_place:
+            return self._order(claim, host, Flag())
+        return meanwhile(partial(self._order, claim, host), keep, self.settings.heartbeat_s)
+
+    def clear(self, claim: Lease, seat: int | None) -> None:
+        """Remove what the attempt wrote and is stored by now, or what nobody will ask for."""
+        if not self.files.in_place:
+            shutil.rmtree(self._folder(claim, seat), ignore_errors=True)
+
+    def checkpoints(self, claim: Lease) -> CheckpointFiles:
+        """Return the files of the job's checkpoints on this host."""
+        return CheckpointFiles(self._room(claim), claim)
+
+    def _room(self, claim: Lease) -> Path:
+        scratch = (self.scratch or self.settings.scratch).absolute()
+        return self.files.local(str(claim.job)) or scratch / str(claim.job)
+
+    def _order(self, claim: Lease, host: HostOrder | None, stop: Flag) -> JobOrder:
+        folder = self._folder(claim, None if host is None else host.seat)
+        patience_s = self.settings.storage_patience_s
+        reads = Provisions(self.files, self.database, folder / "fetched", patience_s, stop)
+        leads = host is None or host.seat == 0
+        return JobOrder(
+            job=str(claim.job),
+            attempt=claim.attempt,
+            code=[self._code(digest) for digest in claim.spec.code],
+            spec=claim.spec,
+            device=claim.device,
+            folder=str(folder),
+            data_root=str(self.settings.datasets.absolute()),
+            # the leader sends its state to the other hosts
+            resume=reads.checkpoints(claim.spec, claim.resume) if leads else [],
+            # else copies are on record, and what was copied is of no use
+            keep_checkpoints=None if self.files.in_place else max(2, claim.spec.checkpoint.keep),
+            threads=self.threads,
+            memory_bytes=self.settings.job_memory_bytes,
+            norms=norms_for(self.database, claim.spec),
+            weights=reads.weights(claim.spec, self.settings.datasets),
+            gpus=None if self.gpus is None else self.gpus.of(claim.job),
+            host=host,
+        )
+
+    def _folder(self, claim: Lease, seat: int | None) -> Path:
+        # Each attempt has its own folder, so that a frozen one cannot damage later files.
+        return self._room(claim) / (f"attempt-{claim.attempt}" + (f"-host-{seat}" if seat else ""))
+
+    def _code(self, digest: str) -> CodeReference:
+        name, folder = written(self.database, digest, self.settings.code)
+        return CodeReference(digest=digest, name=name, folder=str(folder.absolute()))
