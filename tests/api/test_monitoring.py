@@ -25,6 +25,7 @@ from workers.lags import Lags
 from workers.ledger import FencedOff, Ledger
 from workers.reading import Harvest
 from workers.supervisor import Supervisor
+from workers.uploads import Uploads
 
 MONITORING = Path(__file__).parents[2] / "monitoring"
 FILES = ["alerts.yml", "grafana-dashboard.json"]
@@ -35,7 +36,7 @@ LOST = Failed(code="x", failure_kind="lost", retryable=True, message="gone")
 class Fenced(Supervisor):
     """A supervisor whose attempts lose their job."""
 
-    def _run(self, claim: leases.Lease, ledger: Ledger) -> Ending:
+    def _run(self, claim: leases.Lease, ledger: Ledger, uploads: Uploads) -> Ending:
         raise FencedOff("a test wants it")
 
 
