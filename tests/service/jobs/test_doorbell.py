@@ -10,6 +10,7 @@ import pytest
 import redis
 from celery import Celery
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from service.jobs import workers
 from service.jobs.doorbell import CeleryDoorbell, SilentDoorbell, broker, make_doorbell

@@ -26,12 +26,10 @@ def _beat(database: Database, worker: str = "w", **changes: Any) -> None:
 
 def test_a_worker_with_a_heartbeat_is_live(database: Database) -> None:
     _beat(database)
-    before = time.monotonic()
     _beat(database, busy=2)
     (found,) = workers.live(database)
-    silent_s = time.monotonic() - before
     assert (found.id, found.busy, found.versions) == ("w", 2, {"torch": "2.13.0"})
-    assert 0 <= found.last_seen_s < silent_s + 0.01
+    assert 0 <= found.last_seen_s < 5
     assert workers.facts(database) == {"w": {"disk_free_bytes": 1}}
 
 
