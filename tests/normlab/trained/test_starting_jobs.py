@@ -62,7 +62,7 @@ def test_a_study_starts_each_cell_from_the_twin_with_its_seed(
     client: Client, batch: JobDetail, cli: Cli
 ) -> None:
     start = {"twin": {"normalizer": "batch"}, **SWAP}
-    study = {"name": "swapped", "base": {**SMALL, "init_from": start, "freeze": ["0.*"]},
+    study = {"name": "twins", "base": {**SMALL, "init_from": start, "freeze": ["0.*"]},
              "axes": {"normalizer": ["group", "rms"]}, "seeds": [batch.spec.seed]}  # fmt: skip
     made = client.studies.create(study)
     assert client.studies.wait(made.id, timeout_s=240).counts == {"succeeded": 2}
@@ -71,7 +71,7 @@ def test_a_study_starts_each_cell_from_the_twin_with_its_seed(
         assert told["sha256"] == digest(client, batch.id)
     _, out, _ = cli("show", str(cell.job))
     assert "started from         the weights of its twin with normalizer" in out
-    later = {**study, "name": "another seed", "seeds": [batch.spec.seed + 1]}
+    later = {**study, "name": "twins of another seed", "seeds": [batch.spec.seed + 1]}
     with pytest.raises(InvalidSpec, match=r"init_from.twin: no job has succeeded .* run that one"):
         client.studies.create(later)
 
