@@ -185,7 +185,7 @@ def test_a_lost_message_is_rung_again(floor: Floor) -> None:
 
 def test_sigterm_drains_and_another_worker_continues(floor: Floor) -> None:
     first = floor.hire()
-    job = floor.submit(LONG, epochs=6)
+    job = floor.submit(LONG, epochs=20)
     floor.until_learning(job)
     first.terminate()
     assert first.wait(30) == 0
@@ -202,7 +202,7 @@ def test_sigterm_drains_and_another_worker_continues(floor: Floor) -> None:
 @pytest.mark.usefixtures("reaping")
 def test_the_job_of_a_killed_worker_ends_with_it_and_another_resumes_it(floor: Floor) -> None:
     first = floor.hire()
-    job = floor.submit(LONG, epochs=6)
+    job = floor.submit(LONG, epochs=20)
     floor.until_learning(job)
     (running,) = _jobs_of(first)
     first.kill()
@@ -218,7 +218,7 @@ def test_the_job_of_a_killed_worker_ends_with_it_and_another_resumes_it(floor: F
 @pytest.mark.usefixtures("reaping")
 def test_a_frozen_worker_that_wakes_writes_nothing(floor: Floor) -> None:
     frozen = floor.hire()
-    job = floor.submit(LONG, epochs=6)
+    job = floor.submit(LONG, epochs=20)
     floor.until_learning(job)
     (zombie,) = _jobs_of(frozen)
     frozen.send_signal(signal.SIGSTOP)

@@ -247,7 +247,7 @@ def test_running_time_adds_up_over_attempts(database: Database) -> None:
     with database.begin() as connection:
         connection.execute(text("update attempt set started_at = started_at - interval '30 s'"))
     leases.fail(database, first, LOST)
-    (ran,) = reading.get(database, first.job).attempts
+    (ran,) = reading.get(database, str(first.job)).attempts
     assert ran.ended_at is not None
     ran_s = (ran.ended_at - ran.started_at).total_seconds()
     assert ran_s > 30
