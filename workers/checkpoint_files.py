@@ -23,6 +23,7 @@ class CheckpointFiles:
 
     def __init__(self, folder: Path, claim: Lease) -> None:
         self._folder = folder
+        self._attempt = claim.attempt
         self._keep = claim.spec.checkpoint.keep
         self._on_record = {
             Path(c.path).name: folder.parent / c.path for c in reversed(claim.resume)
@@ -31,8 +32,9 @@ class CheckpointFiles:
     def drop_unrecorded(self) -> None:
         """Delete what earlier attempts wrote and could not record, before an attempt begins."""
         named = set(self._on_record.values())
+        own = self._folder / f"attempt-{self._attempt}" / "checkpoints"
         for path in self._folder.glob("attempt-*/checkpoints/step-*"):
-            if path not in named:
+            if path not in named and path.parent != own:
                 path.unlink(missing_ok=True)
 
     def without_surpassed(self, events: Sequence[AnyEvent]) -> list[AnyEvent]:

@@ -110,3 +110,11 @@ def test_an_attempt_that_began_again_keeps_its_own_and_not_later_ones_that_nobod
         files.record([written])
     assert again.left() == ["attempt-2: 10", "attempt-2: 20"]
     assert [c.step for c in again.next().lease.resume] == [20, 10]
+
+
+def test_the_folder_of_the_attempt_that_begins_is_left_alone(attempt: Attempt) -> None:
+    attempt.record(attempt.write(10))
+    again = attempt.next()
+    again.write(20)
+    again.files.drop_unrecorded()
+    assert again.left() == ["attempt-1: 10", "attempt-2: 20"]
