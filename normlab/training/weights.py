@@ -42,11 +42,27 @@ def write_weights(
     """
     # each tensor by itself: the format refuses two names for one piece of memory
     alone = {name: value.contiguous().clone() for name, value in tensors.items()}
-    content = safetensors.torch.save(alone, _described(spec, metrics or {}, sizes or {}))
+    described = _described(spec, metrics or {}, sizes or {})
+    content = _in_order(safetensors.torch.save(alone, described))
     path = folder / NAME
     write_whole(path, memoryview(content))
     sha256 = hashlib.sha256(content).hexdigest()
     return ArtifactWritten(name=NAME, path=str(path), sha256=sha256, bytes=len(content))
+
+
+def _in_order(content: bytes) -> bytes:
+    """
+    Return the safetensors file *content* with the description in the order of its names.
+
+    The library writes it in an order that changes from one process to the next, and with it the
+    digest of the file.
+    """
+    start = 8 + int.from_bytes(content[:8], "little")
+    head = json.loads(content[8:start])
+    ordered = {"__metadata__": dict(sorted(head.pop("__metadata__").items())), **head}
+    written = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode()
+    written += b" " * (-len(written) % 8)
+    return len(written).to_bytes(8, "little") + written + content[start:]
 
 
 def _described(

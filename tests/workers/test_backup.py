@@ -59,7 +59,7 @@ def test_a_backup_of_a_working_stack_finishes_its_jobs_elsewhere_with_the_same_b
     here = Stack(database, tmp_path / "here", warm)
     ended = here.submit(SHORT)
     here.work()
-    torn = here.submit({**LONG, "epochs": 2, "max_attempts": 1})
+    torn = here.submit({**LONG, "epochs": 20, "max_attempts": 1})
     waiting = here.submit({**SHORT, "seed": 2})
     target = tmp_path / "monday.tar"
     with held_still(here, torn), monkeypatch.context() as environment:

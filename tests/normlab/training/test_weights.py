@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,25 @@ def test_the_file_names_its_job(tmp_path: Path) -> None:
     with safe_open(written.path, framework="pt") as file:
         said = json.loads(file.metadata()["job"])
     assert JobSpec.model_validate(said) == spec
+
+
+DIGEST = """
+import sys, tempfile, torch
+from pathlib import Path
+from normlab.specs.jobs import JobSpec
+from normlab.training.weights import write_weights
+with tempfile.TemporaryDirectory() as folder:
+    spec = JobSpec.model_validate_json(sys.argv[1])
+    tensors = {"b": torch.ones(3), "a": torch.zeros(2, 5)}
+    print(write_weights(tensors, spec, Path(folder), {"loss": 0.5}, {"channels": 1}).sha256)
+"""
+
+
+def test_every_process_writes_the_same_file(tmp_path: Path) -> None:
+    spec = small_job(name="Größe").model_dump_json()
+    command = [sys.executable, "-c", DIGEST, spec]
+    found = {subprocess.run(command, check=True, capture_output=True).stdout for _ in range(4)}
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("kind", list(BY_KIND))
