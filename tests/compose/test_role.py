@@ -22,20 +22,25 @@ SCRIPT = Path(__file__).parents[2] / "docker" / "postgres-role.sh"
 
 @pytest.fixture
 def role_url(servers: dict[str, str]) -> Iterator[str]:
-    """A database made by the script, as the URL of its role."""
+    """A database made by the script, which is started twice after an interruption, as a URL."""
     role = f"role_{uuid4().hex}"
     parts = urlsplit(servers["database_url"])
     host = parse_qs(parts.query)["host"][0]
     psql = postgres_program("psql")
     assert psql is not None
     told = {
+        **os.environ,
         "PATH": f"{psql.parent}{os.pathsep}{os.environ['PATH']}",
         "PGHOST": host,
         "POSTGRES_USER": str(parts.username),
         "POSTGRES_PASSWORD": "secret",
         "SERVICE_ROLE": role,
     }
-    subprocess.run(["sh", str(SCRIPT)], env={**os.environ, **told}, check=True)
+    with psycopg.connect(servers["database_url"], autocommit=True) as connection:
+        # a start that stopped here
+        connection.execute(f"create role {role} login password 'secret'")
+    for _ in range(2):
+        subprocess.run(["sh", str(SCRIPT)], env=told, check=True)
     yield f"postgresql://{role}@/{role}?host={host}"
     with psycopg.connect(servers["database_url"], autocommit=True) as connection:
         connection.execute(f"drop database {role} with (force)")
