@@ -145,7 +145,7 @@ def test_a_member_that_diverges_fails_alone(bench: PackBench) -> None:
 def test_a_killed_pack_comes_back_with_the_same_members_and_the_same_bits(
     bench: PackBench,
 ) -> None:
-    base = {**LONG, "epochs": 4}
+    base = {**LONG, "epochs": 10}
     whole = bench.queue(base)
     bench.work()
     torn = bench.queue(base, name="torn", reuse=False)[3:]
@@ -163,7 +163,7 @@ def test_a_killed_pack_comes_back_with_the_same_members_and_the_same_bits(
 
 
 def test_members_of_a_pack_that_is_killed_twice_go_on_alone(bench: PackBench) -> None:
-    jobs = bench.queue({**LONG, "epochs": 4, "max_attempts": 1})
+    jobs = bench.queue({**LONG, "epochs": 10, "max_attempts": 1})
     for attempt in (1, 2):
         with bench.working():
             for job in jobs:
