@@ -26,7 +26,7 @@ from service.storage.bucket import BucketStore
 from service.store.database import Database
 from service.studies import studies
 from tests.s3 import Bucket
-from tests.workers.test_supervisor import LEASE_S, Bench
+from tests.workers.bench import LEASE_S, Bench
 from workers.job_order import JobOrder
 from workers.pack_supervisor import work_on
 from workers.process import JobProcess, Launcher
