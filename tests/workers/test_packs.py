@@ -96,6 +96,7 @@ def test_a_pack_is_one_process_and_each_member_has_its_own_results(bench: PackBe
         record = bench.job(job)
         assert record.attempts[0].environment["packed"] == 3
         assert (record.runtime, record.timing_valid) == ("packed", False)
+        assert record.last["device/cpu_percent"].value is not None
         assert bench.losses(job)[0] == list(range(1, 21))
     assert len({tuple(bench.losses(job)[1]) for job in jobs}) == 3
     assert bench.nothing_is_left()
