@@ -8,7 +8,8 @@ import typer
 
 from normlab.cli.completion import JobArgument
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, examples, print_json
+from normlab.cli.output import AsJson, examples
+from normlab.cli.submitting import Wait, tell
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +36,7 @@ def go_on(
     project: Optional[str] = typer.Option(
         None, help="Where it belongs; default: that of the earlier job."
     ),
-    wait: bool = typer.Option(False, "--wait", "-w", help="Show progress until the job has ended."),
+    wait: bool = Wait,
     as_json: bool = AsJson,
 ) -> int:
     """Queue a longer job that goes on from the last checkpoint of an ended one.
@@ -47,12 +48,4 @@ def go_on(
         created = client.go_on(
             job, epochs=epochs, max_steps=max_steps, anyway=anyway, project=project
         )
-        if wait:
-            from normlab.cli.watching import watch_until_ended
-
-            return watch_until_ended(client, [created.id], as_json=as_json)
-    if as_json:
-        print_json(created)
-    else:
-        print(f"{created.id}  {created.state} for {created.device}: {created.device_reason}")
-    return 0
+        return tell(client, created, wait, as_json)
