@@ -32,7 +32,15 @@ from normlab.specs.cells import read_where
 from normlab.specs.devices import KINDS
 from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
-from service.studies import comparisons, decisions, previews, priority_changes, results, studies
+from service.studies import (
+    comparisons,
+    decisions,
+    listing,
+    previews,
+    priority_changes,
+    results,
+    studies,
+)
 
 router = APIRouter(tags=["studies"], route_class=JsonRoute)
 
@@ -134,7 +142,7 @@ def list_studies(
 ) -> StudyPage:
     """List studies in pages, newest first."""
     owner = reader.owner if mine else None
-    return studies.list_studies(
+    return listing.list_studies(
         state.reads,
         cursor,
         limit,
@@ -261,7 +269,7 @@ def get_results(
     paths is refused, and named. Cells without a value are counted by state in `without`, never
     dropped. CSV and Parquet have one row per job for any `group_by`; `means` is a CSV of the rows
     themselves, and JSON has both. A large study takes a while:
-    the answer is 202 with `Retry-After` then, and who asks for the same again gets the table.
+    the answer is then 202 with `Retry-After`; ask for the same again to get the table.
     """
     asked = question(state, study)
     one_row_per_job = form in ("csv", "parquet")

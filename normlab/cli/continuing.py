@@ -27,11 +27,13 @@ def go_on(
     ctx: typer.Context,
     job: str = JobArgument,
     epochs: Optional[int] = typer.Option(
-        None, help="Epochs in all, those of the earlier job counted."
+        None, help="Total number of epochs, including those of the earlier job."
     ),
-    max_steps: Optional[int] = typer.Option(None, help="Updates in all."),
+    max_steps: Optional[int] = typer.Option(
+        None, help="Total number of updates, including those of the earlier job."
+    ),
     anyway: bool = typer.Option(
-        False, help="Go on with the longer schedule even if the rates so far were others."
+        False, help="Continue even if the longer schedule has other learning rates up to here."
     ),
     project: Optional[str] = typer.Option(
         None, help="Where it belongs; default: that of the earlier job."
@@ -41,8 +43,8 @@ def go_on(
 ) -> int:
     """Queue a longer job that goes on from the last checkpoint of an ended one.
 
-    It ends with the same bits as if the longer job had been asked for at once. If that cannot be,
-    for example after a cosine schedule, it is refused with the reason.
+    It ends with the same bits as one longer job. Where that is impossible, for example after a
+    cosine schedule, it is refused with the reason.
     """
     with connect(ctx) as client:
         created = client.go_on(
