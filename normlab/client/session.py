@@ -24,6 +24,7 @@ import httpx
 
 from normlab.client import references, streams
 from normlab.client.inside import Inside
+from normlab.client.keeping import Keeping
 from normlab.client.labels import Labelling
 from normlab.client.limits import Limits
 from normlab.client.pages import all_items
@@ -108,6 +109,7 @@ class Client:
         self.plugins = Plugins(self.transport)
         self.projects = Projects(self.transport)
         self.limits = Limits(self.transport)
+        self.keeping = Keeping(self.transport)
         self.trash = Trash(self.transport)
         self.labels = Labelling(self.transport)
         self.job_id = references.jobs(self.transport).full

@@ -23,6 +23,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from service.store.table_parts import MOMENT, NOW
 from service.store.table_parts import job_column as _job_column
 from service.store.table_parts import metadata as metadata
+from service.store.tables_of_keeping import discarded as discarded
+from service.store.tables_of_keeping import keep_rule as keep_rule
 from service.store.tables_of_metrics import metric_chunk as metric_chunk
 from service.store.tables_of_metrics import metric_key as metric_key
 from service.store.tables_of_metrics import metric_last as metric_last
