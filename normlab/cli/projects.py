@@ -1,4 +1,4 @@
-"""`normlab project`: who works on what together, sees it, and how long it is kept."""
+"""`normlab project`: projects, whose members alone see what belongs to them, and for how long."""
 
 from __future__ import annotations
 
