@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Callable, Dict, Optional
 
@@ -43,7 +44,8 @@ class Narrator:
         if isinstance(event, Started):
             whence = f"goes on from update {event.step}" if event.step else "begins"
             made = event.environment
-            return f"training {whence} on {made.get('runtime')}, torch {made.get('torch')}"
+            where = f"on {made.get('runtime')}, torch {made.get('torch')}"
+            return f"training {whence} {where}, in process {os.getpid()}"
         if isinstance(event, Progress):
             return self._of_epoch(event)
         if isinstance(event, CheckpointWritten):
