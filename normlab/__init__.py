@@ -6,10 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Callable, Dict
 
 if TYPE_CHECKING:
-    from normlab.client import Client, runs, stack
+    from normlab.client import AsyncClient, Client, runs, stack
 
 __version__ = "0.1.0"
 __all__ = [
+    "AsyncClient",
     "Client",
     "__version__",
     "augmentation",
@@ -43,6 +44,7 @@ load: Callable[..., Any]
 
 # name: its module, imported at the first use, so that `import normlab` is fast
 _LATER: Dict[str, str] = {
+    "AsyncClient": "normlab.client",
     "Client": "normlab.client",
     "runs": "normlab.client",
     "stack": "normlab.client",

@@ -15,6 +15,7 @@ from normlab.training.reporting import BufferedReporter
 from workers.job_errors import describe
 from workers.job_order import JobOrder
 from workers.job_pipes import EventPipe, StopRequest
+from workers.job_usage import Meter, Usage
 
 
 class MemberPipe:
@@ -47,7 +48,9 @@ def carry_out_pack(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
 
 def _train(orders: List[JobOrder], pipes: List[MemberPipe], stop: StopRequest) -> None:
     with ExitStack() as stack:
-        reporters = [stack.enter_context(BufferedReporter(pipe.send)) for pipe in pipes]
+        usage = Usage()  # of the one process, which is told of each member
+        meters = [Meter(pipe.send, usage) for pipe in pipes]
+        reporters = [stack.enter_context(BufferedReporter(meter.send)) for meter in meters]
 
         def ended(member: int, outcome: Any) -> None:
             reporters[member].flush()

@@ -1,5 +1,8 @@
 // Curves: uPlot with a band from smallest to largest value, zoom that reloads data, and compared jobs.
 import { ask, computed } from "./app.js";
+import { incrementsOf, measured } from "./numbers.js";
+
+export { readable } from "./numbers.js";
 
 // Okabe and Ito's palette, which colour-blind people can distinguish; the first colour is the job itself.
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a0752d", "#7a6ad8"];
@@ -48,6 +51,7 @@ export class Chart {
     this.jobs = jobs; // [{id, label}]
     this.range = null;
     this.log = false;
+    this.fromZero = false; // a share or an amount is read by its height
     this.card = document.createElement("section");
     this.card.className = "chart-card";
     this.card.dataset.metric = metric;
@@ -82,7 +86,7 @@ export class Chart {
   draw() {
     const found = this.series.map((s, i) => ({ ...s, ...this.jobs[i], colour: colour(i) }));
     const some = found.filter((s) => s.steps.length);
-    this.card.querySelector("[data-latest]").textContent = found[0].last ? latest(found[0]) : "";
+    this.card.querySelector("[data-latest]").textContent = found[0].last ? latest(this.metric, found[0]) : "";
     const note = this.box.querySelector(".note");
     if (!some.length) {
       if (note) note.textContent = "No point in this range.";
@@ -106,7 +110,7 @@ export class Chart {
   }
 
   describe(series) {
-    const described = series.map((s) => `${s.label}: ${latest(s)}`).join("; ");
+    const described = series.map((s) => `${s.label}: ${latest(this.metric, s)}`).join("; ");
     this.plot.root.setAttribute("aria-label", `${this.metric} over updates. ${described}`);
   }
 
@@ -124,7 +128,7 @@ export class Chart {
     series.forEach((s, i) => {
       const at = 1 + 3 * i;
       lines.push(
-        { label: s.label, stroke: s.colour, width: 1.75, points: { show: s.steps.length < 30 }, spanGaps: false, value: pointed(s) },
+        { label: s.label, stroke: s.colour, width: 1.75, points: { show: s.steps.length < 30 }, spanGaps: false, value: pointed(this.metric, s) },
         { show: true, stroke: "transparent", width: 0, points: { show: false }, label: "smallest", class: "hidden" },
         { show: true, stroke: "transparent", width: 0, points: { show: false }, label: "largest", class: "hidden" },
       );
@@ -133,8 +137,8 @@ export class Chart {
     return {
       width: this.box.clientWidth,
       height: 240,
-      scales: { x: { time: false }, y: { distr: this.log ? 3 : 1 } },
-      axes: [{ ...axis, incrs: WHOLE }, { ...axis, size: 64, values: (u, ticks) => ticks.map((t) => (t === null ? "" : readable(t))) }],
+      scales: { x: { time: false }, y: { distr: this.log ? 3 : 1, ...(this.fromZero ? { range: (u, low, high) => [0, high > 0 ? 1.05 * high : 1] } : {}) } },
+      axes: [{ ...axis, incrs: WHOLE }, { ...axis, ...incrementsOf(this.metric), size: 64, values: (u, ticks) => ticks.map((t) => (t === null ? "" : measured(this.metric, t))) }],
       series: lines,
       bands,
       cursor: { drag: { x: true, y: false, setScale: false }, sync: { key: "curves", setSeries: false } },
@@ -168,22 +172,17 @@ function hideBandLegends(u) {
   u.root.querySelectorAll(".u-legend .u-series.hidden").forEach((row) => row.remove());
 }
 
-export function readable(value) {
-  if (value === null || value === undefined) return "–";
-  if (value !== 0 && (Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3)) return Number(value.toPrecision(3)).toExponential();
-  return String(+value.toPrecision(4));
-}
-
 /** The stored last value of the metric: a bucket's mean would vary with the chart's width. */
-function latest({ last }) {
-  return `${last.value === null ? "not finite" : readable(last.value)} at update ${last.step}`;
+function latest(metric, { last }) {
+  return `${last.value === null ? "not finite" : measured(metric, last.value)} at update ${last.step}`;
 }
 
 /** The value for the legend; for a bucket of several updates, its mean and its range. */
-function pointed(series) {
+function pointed(metric, series) {
   return (u, v, at, i) => {
     if (i === null || i === undefined || v === null || v === undefined) return "–";
     const [low, high] = [u.data[at + 1][i], u.data[at + 2][i]];
-    return series.min ? `mean ${readable(v)} of ${readable(low)} to ${readable(high)}` : readable(v);
+    const [mean, least, most] = [v, low, high].map((value) => measured(metric, value));
+    return series.min ? `mean ${mean} of ${least} to ${most}` : mean;
   };
 }

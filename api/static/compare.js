@@ -1,7 +1,8 @@
 // The page that compares runs: what differs, by how much, their curves, and any two columns.
 import { ask, computed, fail, post, throttled } from "./app.js";
-import { clear, drawCurves, drawPoints, resize } from "./compare_charts.js";
+import { clear, drawCurves, resize } from "./compare_charts.js";
 import { aligned, along, joined, smoothed, withoutOutliers } from "./compare_curves.js";
+import { chosen, drawScatter, isWide, offerColumns, onChoice } from "./compare_scatter.js";
 import { fill, said } from "./compare_table.js";
 import { drawParallel } from "./parallel.js";
 
@@ -10,10 +11,10 @@ const query = new URLSearchParams(location.search);
 const jobs = [...new Set(query.getAll("job"))];
 const POINTS = 800;
 const MOST_AXES = 7;
-const COLUMNS = ["seed", "duration", "running_s", "step", "attempt", "owner", "study", "device", "worker"];
 const DRAWN = ["colour", "x", "smoothing", "bands", "log-x", "log-y", "outliers"];
 let found = null;
 let series = new Map();
+let gone = []; // columns of the address that no run has
 
 const metricName = () => element("metric").value || query.get("metric") || "val/accuracy";
 const asked = () => {
@@ -39,12 +40,17 @@ async function load() {
   element("title").textContent = `Compare ${found.runs.length} runs`;
   offer(element("metric"), found.metrics, metricName());
   offer(element("colour"), ["what differs", ...Object.keys(found.differing), "study", "owner", "seed"], query.get("colour") ?? "what differs");
-  const columns = [...Object.keys(found.differing), ...COLUMNS, ...found.metrics.flatMap((name) => [name, `${name}:best`])];
-  offer(element("scatter-x"), columns, query.get("sx") ?? columns[0]);
-  offer(element("scatter-y"), columns, query.get("sy") ?? metricName());
   explain();
   fill(element("groups"), found, hues().groups, (job) => { query.set("reference", job); remember(); load().catch(failed); });
-  await Promise.all([curves(), scatter(), parallel()]);
+  await Promise.all([curves(), points(), parallel()]);
+}
+
+async function points() {
+  const wanted = turn("points");
+  const missing = await offerColumns(found, query, metricName());
+  if (!wanted()) return;
+  gone = missing;
+  await scatter();
 }
 
 function offer(select, names, chosen) {
@@ -147,20 +153,10 @@ function note(unknown, shown, range, weight) {
 }
 
 async function scatter() {
-  const [x, y] = [element("scatter-x").value, element("scatter-y").value];
-  if (!x || !y) return;
-  const wanted = turn("scatter");
-  const page = await computed(() => post("/v1/jobs:table", { jobs, columns: [x, y], limit: 1000 }));
-  if (!wanted()) return;
   const colours = hues();
-  const rows = page.rows.filter((row) => row.values.every((v) => v !== null));
-  const labels = { x: texts(rows, 0), y: texts(rows, 1) };
-  const place = (known, value) => (known ? known.indexOf(said(value)) : value);
-  const points = rows.map((row) => ({ x: place(labels.x, row.values[0]), y: place(labels.y, row.values[1]), hue: colours.runs.get(row.id), label: colours.by === "what differs" ? found.groups[found.runs.find((r) => r.id === row.id).group].label : colours.values[colours.runs.get(row.id)] }));
-  const missing = page.rows.length - rows.length;
-  element("scatter-note").textContent = missing ? `${missing} runs have no value in one of the columns, and are left out.` : "";
-  if (points.length) drawPoints(element("scatter"), points, { x, y, labels });
-  else clear(element("scatter"), "No run has a value in both columns.");
+  const labels = new Map(found.runs.map((run) => [run.id, colours.by === "what differs" ? found.groups[run.group].label : colours.of(run)]));
+  const curve = (id) => ({ hue: colours.runs.get(id), label: labels.get(id) });
+  await drawScatter(found, curve, gone, turn("scatter"));
 }
 
 /** Draw a line for each run through the fields that differ, and the number that is compared. */
@@ -179,23 +175,10 @@ async function parallel() {
   element("parallel-note").textContent = `A line is a run, lighter where ${asked()} is larger.${left ? ` ${left} runs have no value yet, and are left out.` : ""}${more > 0 ? ` The first ${fields.length} of ${fields.length + more} fields.` : ""}`;
 }
 
-/** Numbers over more than a decade are told apart on a logarithmic axis alone. */
-function isWide(values) {
-  const numbers = values.filter((v) => typeof v === "number");
-  return numbers.length > 0 && Math.min(...numbers) > 0 && Math.max(...numbers) / Math.min(...numbers) > 10;
-}
-
-/** The labels of a column that is not all numbers. */
-function texts(rows, at) {
-  if (rows.every((row) => typeof row.values[at] === "number")) return null;
-  return [...new Set(rows.map((row) => said(row.values[at])))].sort();
-}
-
 function remember() {
   query.set("metric", metricName());
   query.set("colour", element("colour").value);
-  query.set("sx", element("scatter-x").value);
-  query.set("sy", element("scatter-y").value);
+  for (const [key, name] of Object.entries(chosen())) if (name) query.set(key, name);
   for (const id of DRAWN) {
     const input = element(id);
     const value = input.type === "checkbox" ? (input.checked === input.defaultChecked ? "" : String(input.checked)) : input.value === (input.defaultValue ?? "") ? "" : input.value;
@@ -220,7 +203,7 @@ for (const form of ["question", "drawing"]) element(form).addEventListener("subm
 for (const id of ["metric", "reduction"]) element(id).addEventListener("change", () => { query.set("metric", metricName()); remember(); load().catch(failed); });
 for (const id of DRAWN) element(id).addEventListener("input", again);
 element("colour").addEventListener("change", () => scatter().catch(failed));
-for (const id of ["scatter-x", "scatter-y"]) element(id).addEventListener("change", () => { remember(); scatter().catch(failed); });
+onChoice(() => { gone = []; remember(); scatter().catch(failed); });
 document.addEventListener("themechange", () => found && (again(), scatter().catch(failed), parallel().catch(failed)));
 addEventListener("resize", throttled(resize, 300));
 restore();

@@ -2,6 +2,7 @@
 import { colour, cssColour, readable, WHOLE } from "./charts.js";
 
 const HEIGHT = 380;
+const [MOST_TEXTS, MOST_LETTERS] = [12, 20]; // of the marks of an axis
 const DASHES = [undefined, [8, 5], [2, 4]]; // there are eight colours
 
 function axes(x, y) {
@@ -48,21 +49,36 @@ export function drawCurves(box, curves, data, { axis, logX, logY, range, metric 
   show(plots, box, { series, bands, scales, axes: axes(whole, {}), legend: { live: curves.length <= 20 } }, data, `${metric} along ${axis}. At the end ${described}`);
 }
 
-/** Draw *points* of {x, y, hue, label}; text stands on its axis in the order of its labels. */
-export function drawPoints(box, points, { x, y, labels }) {
-  const hues = [...new Set(points.map((p) => p.hue))];
+/** Draw *points* of {x, y, hue, label, ink}; *axes* have {text, texts, isWide, isLong}, *named*: a legend tells the hues. */
+export function drawPoints(box, points, { x, y, axes: { x: across, y: up }, named }) {
+  const hues = [...new Set(points.map((p) => p.hue))].sort((a, b) => a - b);
   const sorted = [...points].sort((a, b) => a.x - b.x);
   const data = [sorted.map((p) => p.x), ...hues.map((hue) => sorted.map((p) => (p.hue === hue ? p.y : null)))];
-  const named = new Map(points.map((p) => [p.hue, p.label]));
-  const series = [{ label: x, value: (u, v) => labelled(labels.x, v) }, ...hues.map((hue) => ({
-    label: named.get(hue), stroke: colour(hue), paths: () => null, points: { show: true, size: 9, fill: colour(hue) }, value: (u, v) => labelled(labels.y, v),
-  }))];
-  const place = (known) => (known ? { splits: known.map((_, i) => i), values: () => known } : {});
-  const padded = (known) => (known ? { range: [-0.5, known.length - 0.5] } : {});
-  show(plots, box, { series, scales: { x: { time: false, ...padded(labels.x) }, y: padded(labels.y) }, axes: axes(place(labels.x && labels.x), place(labels.y)), legend: { live: false } }, data, `${y} against ${x}, ${points.length} runs`);
+  const first = new Map([...points].reverse().map((p) => [p.hue, p]));
+  const series = [{ label: x, value: (u, v) => told(across, v) }, ...hues.map((hue) => {
+    const ink = first.get(hue).ink ?? colour(hue);
+    return { label: first.get(hue).label, stroke: ink, paths: () => null, points: { show: true, size: 9, fill: ink }, value: (u, v) => told(up, v) };
+  })];
+  const scales = { x: { time: false, ...scaleOf(across) }, y: scaleOf(up) };
+  const described = `${y} against ${x}, ${points.length} run${points.length === 1 ? "" : "s"}`;
+  show(plots, box, { series, scales, axes: axes(marksOf(across, 110), { ...marksOf(up, 40), size: up.texts || up.isLong ? 150 : 70 }), legend: { live: false, show: named } }, data, described);
 }
 
-const labelled = (known, value) => (value === null || value === undefined ? "–" : known ? known[value] : readable(value));
+const told = (axis, value) => (value === null || value === undefined ? "–" : axis.text(value));
+
+/** Texts stand half a place from the edges; numbers over decades on a logarithmic scale. */
+function scaleOf({ texts, isWide }) {
+  if (texts) return { range: [-0.5, texts.length - 0.5] };
+  return isWide ? { distr: 3 } : {};
+}
+
+function marksOf({ texts, text, isLong }, space) {
+  if (!texts) return { values: (u, ticks) => ticks.map((t) => (t === null ? "" : text(t))), ...(isLong ? { space } : {}) };
+  const most = Math.ceil(texts.length / MOST_TEXTS);
+  return { splits: texts.map((_, i) => i), values: () => texts.map((t, i) => (i % most ? "" : shortened(t))) };
+}
+
+const shortened = (text) => (text.length > MOST_LETTERS ? `${text.slice(0, MOST_LETTERS - 1)}…` : text);
 
 export function resize() {
   for (const [box, plot] of plots) if (box.clientWidth && plot.width !== box.clientWidth) plot.setSize({ width: box.clientWidth, height: HEIGHT });

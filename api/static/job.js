@@ -6,6 +6,8 @@ import { moment } from "./times.js";
 const article = document.getElementById("job");
 const id = article.dataset.job;
 const USUAL = ["train/loss", "val/accuracy", "val/jaccard", "val/perplexity", "val/map", "val/map50", "val/content_loss", "val/style_loss", "val/loss", "train/accuracy", "train/images_per_s"];
+/** What the job takes of its machine, in charts of their own; those that it has not reported are left out. */
+const OF_THE_MACHINE = ["device/cpu_percent", "device/memory_bytes", "device/gpu_percent", "device/gpu_memory_bytes"];
 const ENDED = ["succeeded", "failed", "cancelled"];
 
 const charts = new Map();
@@ -15,7 +17,9 @@ let range = null;
 
 function show(metric) {
   if (charts.has(metric)) return;
-  const chart = new Chart(document.getElementById("charts"), metric, jobs);
+  const ofTheMachine = OF_THE_MACHINE.includes(metric);
+  const chart = new Chart(document.getElementById(ofTheMachine ? "machine" : "charts"), metric, jobs);
+  chart.fromZero = ofTheMachine;
   chart.log = wantsLog(metric);
   chart.range = range;
   chart.onZoom = zoom;
@@ -34,7 +38,8 @@ function zoom(to) {
 
 function offer(names) {
   known = [...new Set([...known, ...names])].sort();
-  for (const name of USUAL) if (known.includes(name)) show(name);
+  for (const name of [...USUAL, ...OF_THE_MACHINE]) if (known.includes(name)) show(name);
+  document.getElementById("machine-charts").hidden = !OF_THE_MACHINE.some((name) => known.includes(name));
   document.getElementById("no-curves").hidden = known.length > 0;
   const menu = document.getElementById("more");
   menu.replaceChildren(new Option("choose…", ""), ...known.filter((n) => !charts.has(n)).map((n) => new Option(n)));

@@ -29,7 +29,8 @@ function scaleOf(values, logarithmic) {
   return { place, marks: [...new Set([low, high])].map((v) => [v, readable(v)]) };
 }
 
-function shade(share) {
+/** The colour of a *share* between 0 and 1. */
+export function shade(share) {
   const at = Math.max(0, Math.min(1, share)) * (SCALE.length - 1);
   const i = Math.min(SCALE.length - 2, Math.floor(at));
   return `rgb(${SCALE[i].map((from, k) => Math.round(from + (SCALE[i + 1][k] - from) * (at - i)))})`;

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from normlab.client.asynchronous import AsyncClient
 from normlab.client.notebooks import runs, stack
 from normlab.client.session import Client
 
-__all__ = ["Client", "runs", "stack"]
+__all__ = ["AsyncClient", "Client", "runs", "stack"]

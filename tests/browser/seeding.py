@@ -50,6 +50,8 @@ def report(database: Database, claimed: Lease, steps: int, folder: Path) -> None
     curves: dict[str, tuple[Curve, int]] = {
         "train/loss": (lambda s: 2.3 * math.exp(-s / 150) + spread * math.sin(7 * s + seed), 1),
         "train/learning_rate": (lambda s: 0.05 * (1 + math.cos(math.pi * s / 400)), 1),
+        "device/cpu_percent": (lambda s: 180 + 15 * math.sin(s), 40),
+        "device/memory_bytes": (lambda s: 2**29 + s * 2**18, 40),
         "val/loss": (lambda s: 2.2 * math.exp(-s / 180) + spread, 40),
         "val/accuracy": (lambda s: 0.95 - 0.8 * math.exp(-s / 120) - spread + seed / 200, 40),
     }

@@ -108,6 +108,36 @@ def test_any_two_columns_are_points_and_text_has_its_places(page: Page, runs: st
     expect(plot).to_have_attribute("aria-label", "val/loss against normalizer.kind, 4 runs")
 
 
+def test_points_are_of_any_columns_and_coloured_by_any_other_one(page: Page, runs: str) -> None:
+    page.goto(f"/compare?{runs}&sc=val/loss:mean&sy=gone/metric")
+    note, plot = page.locator("#scatter-note"), page.locator("#scatter [role=img]")
+    expect(note).to_have_text("No run here has a column gone/metric.")
+    names = page.locator("#scatter .u-legend .u-label")
+    expect(names).to_have_text(["0.8208", "0.9083"])
+    page.get_by_label("Across").select_option("created_at")
+    page.get_by_label("Up", exact=True).select_option("optimizer.momentum")
+    page.get_by_label("Coloured by").select_option("normalizer.kind")
+    expect(plot).to_have_attribute("aria-label", "optimizer.momentum against created_at, 4 runs")
+    expect(names).to_have_text(["batch", "group"])
+    page.reload()
+    expect(plot).to_have_attribute("aria-label", "optimizer.momentum against created_at, 4 runs")
+    expect(page.get_by_label("Coloured by")).to_have_value("normalizer.kind")
+
+
+def test_many_numbers_are_told_apart_by_a_scale_that_the_page_describes(
+    page: Page, database: Database
+) -> None:
+    rates = [0.001 * 2**i for i in range(9)]
+    jobs = [seeding.submit(database, optimizer={"lr": rate}) for rate in rates]
+    query = "&".join(f"job={job}" for job in jobs)
+    page.goto(f"/compare?{query}&sx=name&sy=seed&sc=optimizer.lr")
+    expect(page.locator("#scatter-note")).to_contain_text("9 runs have no value")
+    page.get_by_label("Across").select_option("optimizer.lr")
+    note = "A point is lighter where optimizer.lr is larger: from 0.001 to 0.256."
+    expect(page.locator("#scatter-note")).to_have_text(note)
+    expect(page.locator("#scatter .u-legend")).to_be_hidden()
+
+
 def test_too_many_runs_are_refused_with_the_limit_and_the_way_out(page: Page) -> None:
     page.goto("/compare?" + "&".join(f"job={i}" for i in range(150)))
     expect(page.locator("#failure")).to_contain_text("at most 100 are compared at once")

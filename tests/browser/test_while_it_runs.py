@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import Page, expect
 
-from normlab.events import Finished
+from normlab.events import Finished, Started
 from service.jobs import leases
+from service.results import reports
 from service.store.database import Database
 from tests.browser import seeding
 
@@ -33,3 +37,25 @@ def test_the_log_of_a_job_that_printed_nothing_tells_what_happened(
     expect(page.locator("#log")).to_contain_text("The training printed nothing. What happened:")
     expect(page.locator("#log")).to_contain_text("succeeded")
     expect(page.locator("#outlook")).to_have_count(0)
+
+
+def test_a_running_job_shows_what_it_takes_of_its_machine_with_units(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    job = seeding.submit(database)
+    claim = seeding.claim(database)
+    page.goto(f"/jobs/{job}")
+    machine = page.get_by_role("region", name="Machine")
+    expect(page.locator("#no-curves")).to_be_visible()
+    expect(machine).to_be_hidden()
+    seeding.report(database, claim, 200, tmp_path)
+    cards = machine.locator(".chart-card")
+    expect(cards).to_have_count(2)  # and none of a GPU, which this job has not
+    expect(cards.nth(0)).to_contain_text("device/cpu_percent")
+    expect(cards.nth(0)).to_contain_text(re.compile(r"1\d\d % at update 200"))
+    expect(cards.nth(1)).to_contain_text("562 MiB at update 200")
+    expect(machine).not_to_contain_text("pack")
+    packed = Started(step=0, environment={"runtime": "packed", "packed": 3})
+    assert reports.keep_all(database, claim, [packed])
+    page.reload()
+    expect(machine).to_contain_text("each shows what that process takes for all of them")

@@ -1,0 +1,109 @@
+// Any two columns of compared runs against each other, coloured by a third one.
+import { ask, computed, post } from "./app.js";
+import { readable } from "./charts.js";
+import { clear, drawPoints } from "./compare_charts.js";
+import { said } from "./compare_table.js";
+import { shade } from "./parallel.js";
+import { moment } from "./times.js";
+
+const AS_ABOVE = "as the curves";
+/** More different numbers than this are told apart by a scale and not by a colour each. */
+const MOST_COLOURS = 8;
+const REDUCTIONS = [["last values", ""], ["best values", ":best"], ["means", ":mean"], ["minima", ":min"], ["maxima", ":max"]];
+
+const element = (id) => document.getElementById(id);
+const selects = { sx: element("scatter-x"), sy: element("scatter-y"), sc: element("scatter-colour") };
+let names = null;
+
+/** Numbers over more than a decade are told apart on a logarithmic axis alone. */
+export function isWide(values) {
+  const numbers = values.filter((v) => typeof v === "number");
+  return numbers.length > 0 && Math.min(...numbers) > 0 && Math.max(...numbers) / Math.min(...numbers) > 10;
+}
+
+/** Offer every column that the service knows, those in which the runs of *found* differ first; return what *query* asks for in vain. */
+export async function offerColumns(found, query, metric) {
+  names ??= (await computed(() => ask("/v1/jobs:fields"))).fields;
+  const differing = Object.keys(found.differing);
+  const of = (kind) => names.filter((n) => n.kind === kind && !differing.includes(n.name)).map((n) => n.name);
+  const groups = [
+    ["what differs", differing], ["of the job", of("column")], ["of its specification", of("field")],
+    ...REDUCTIONS.map(([label, ending]) => [label, found.metrics.map((name) => `${name}${ending}`)]),
+  ];
+  const usual = { sx: differing[0] ?? "seed", sy: metric, sc: AS_ABOVE };
+  return Object.entries(selects).map(([key, select]) => {
+    const wanted = query.get(key) ?? usual[key];
+    fillGroups(select, groups, key === "sc");
+    select.value = wanted;
+    if (select.value === wanted) return null;
+    select.value = key === "sy" && found.metrics.length ? found.metrics[0] : usual[key];
+    return query.has(key) ? wanted : null;
+  }).filter((name) => name !== null);
+}
+
+function fillGroups(select, groups, isColour) {
+  select.replaceChildren(...(isColour ? [new Option(AS_ABOVE)] : []), ...groups.filter(([, all]) => all.length).map(([label, all]) => {
+    const group = document.createElement("optgroup");
+    group.label = label;
+    group.append(...all.map((name) => new Option(name)));
+    return group;
+  }));
+}
+
+/** What is chosen, for the address of the page. */
+export const chosen = () => Object.fromEntries(Object.entries(selects).map(([key, select]) => [key, select.value]));
+
+/** Draw the runs of *found*; *curves(id)* is {hue, label} of a run's curve, *gone* names that no column has. */
+export async function drawScatter(found, curves, gone, isWanted) {
+  const { sx: x, sy: y, sc } = chosen();
+  const columns = [x, y, ...(sc === AS_ABOVE ? [] : [sc])];
+  const page = await computed(() => post("/v1/jobs:table", { jobs: found.runs.map((run) => run.id), columns, limit: 1000 }));
+  if (!isWanted()) return;
+  const rows = page.rows.filter((row) => row.values.slice(0, 2).every((v) => v !== null));
+  const across = axis(rows, 0, page.columns[0].kind);
+  const up = axis(rows, 1, page.columns[1].kind);
+  const by = sc === AS_ABOVE ? { of: (row) => curves(row.id) } : colours(rows, sc, page.columns[2].kind);
+  const points = rows.map((row, i) => ({ x: across.values[i], y: up.values[i], ...by.of(row) }));
+  note(page.rows.length - rows.length, gone, by.scale);
+  if (points.length) drawPoints(element("scatter"), points, { x, y, axes: { x: across, y: up }, named: !by.scale });
+  else clear(element("scatter"), "No run has a value in both columns.");
+}
+
+function note(missing, gone, scale) {
+  const parts = gone.map((name) => `No run here has a column ${name}.`);
+  if (missing) parts.push(`${missing} run${missing === 1 ? " has" : "s have"} no value in one of the columns, and ${missing === 1 ? "is" : "are"} left out.`);
+  if (scale) parts.push(scale);
+  element("scatter-note").textContent = parts.join(" ");
+}
+
+/** Where the values of a column stand: numbers and moments on their scale, anything else in the order of its texts. */
+function axis(rows, at, kind) {
+  const values = rows.map((row) => row.values[at]);
+  if (kind === "moment") return { values: values.map((v) => Date.parse(v)), text: (v) => moment(v), isLong: true };
+  if (values.every((v) => typeof v === "number")) return { values, text: readable, isWide: isWide(values) };
+  const texts = [...new Set(values.map(said))].sort();
+  return { values: values.map((v) => texts.indexOf(said(v))), text: (v) => texts[v] ?? "", texts };
+}
+
+function colours(rows, name, kind) {
+  const values = rows.map((row) => row.values[2]);
+  const numbers = [...new Set(values.filter((v) => typeof v === "number"))].sort((a, b) => a - b);
+  if (numbers.length <= MOST_COLOURS) {
+    const text = (v) => (typeof v === "number" ? readable(v) : kind === "moment" && v !== null ? moment(v) : said(v));
+    const texts = [...new Set([...numbers, ...values.filter((v) => typeof v !== "number").sort()].map(text))];
+    return { of: (row) => ({ hue: texts.indexOf(text(row.values[2])), label: text(row.values[2]) }) };
+  }
+  const shape = isWide(numbers) ? Math.log : (v) => v;
+  const [low, high] = [numbers[0], numbers[numbers.length - 1]];
+  const share = (v) => (shape(v) - shape(low)) / (shape(high) - shape(low));
+  const none = "var(--quiet)";
+  return {
+    of: ({ values: [, , v] }) => ({ hue: numbers.indexOf(v), label: readable(v), ink: typeof v === "number" ? shade(share(v)) : none }),
+    scale: `A point is lighter where ${name} is larger: from ${readable(low)} to ${readable(high)}.`,
+  };
+}
+
+/** Call *work* when another column is chosen. */
+export function onChoice(work) {
+  for (const select of Object.values(selects)) select.addEventListener("change", work);
+}
