@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check audit sbom pin check-pins docs format bench bench-norms bench-threads bench-diagnostics \
-	bench-calibration bench-api bench-page bench-studies bench-scale bench-plugins bench-packs bench-stream bench-zoo drill mlflow \
+	bench-calibration bench-api bench-page bench-studies bench-scale bench-events bench-plugins bench-packs bench-stream bench-zoo drill mlflow \
 	test-compose test-cuda test-py38 test-zoo \
 	reproduce constraints hooks clean
 
@@ -123,6 +123,10 @@ bench-studies: install
 ## Measure a store of 1,000,000 jobs against one of 10,000, and 200 workers (about 20 minutes, 8 GB).
 bench-scale: install
 	$(PY) -m benchmarks.scale $(ARGS)
+
+## Measure 500 readers of events on one API: from an event to all of them.
+bench-events: install
+	$(PY) -m benchmarks.event_streams $(ARGS)
 
 ## Measure what plugins cost: a layer on the engine, the start of a stack, a submission.
 bench-plugins: install
