@@ -103,9 +103,10 @@ bench-diagnostics: install
 bench-calibration: install
 	$(PY) -m benchmarks.calibration
 
-## Compare a job that trains a network of timm with timm's own training loop, in .venv-zoo.
+## Compare jobs that train networks of timm with timm's own loop, from memory and from files, in .venv-zoo.
 bench-zoo: install
 	tests/zoo/run --python -m benchmarks.timm_loop
+	tests/zoo/run --python -m benchmarks.timm_stream
 
 ## Compare the API with an MLflow server on the same machine.
 bench-api: install
