@@ -43,7 +43,8 @@ class Narrator:
         if isinstance(event, Started):
             whence = f"goes on from update {event.step}" if event.step else "begins"
             made = event.environment
-            return f"training {whence} on {made.get('runtime')}, torch {made.get('torch')}"
+            torch = made.get("versions", {}).get("torch", "of an unknown version")
+            return f"training {whence} on {made.get('runtime')}, torch {torch}"
         if isinstance(event, Progress):
             return self._of_epoch(event)
         if isinstance(event, CheckpointWritten):
