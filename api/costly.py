@@ -171,7 +171,7 @@ def costly(endpoint: Endpoint) -> Callable[..., Coroutine[Any, Any, Response]]:
 
 def going_on(endpoint: Endpoint) -> Callable[..., Coroutine[Any, Any, Response]]:
     """
-    Make *endpoint* take turns with the other tables; a slow one goes on for who asks again.
+    Make *endpoint* take turns with the other tables; a slow one continues for a later request.
 
     It takes the same as a costly one.
     """

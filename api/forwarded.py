@@ -1,4 +1,4 @@
-"""What proxies say about the client that they speak for; only of trusted ones is it believed."""
+"""What proxies say about the client that they speak for; only trusted ones are believed."""
 
 from __future__ import annotations
 

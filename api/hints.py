@@ -1,4 +1,4 @@
-"""The words beside a field of a form: what it means, its range, its default, what empty means."""
+"""The hint next to a field of a form: its meaning, range and default, and what empty means."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def show_inside(
 
 @router.get("/normalizers/{kind}")
 def show_normalizer(kind: str, request: Request, reader: ReaderDep, state: StateDep) -> Response:
-    """Show one kind of normalizer: its formula, properties, devices, options, and it at work."""
+    """Show one kind of normalizer: its formula, properties, devices, options, and an example."""
     found = {one.kind: one for one in catalogue.normalizers()}
     if kind not in found:
         raise NotFound(f"there is no normalizer {kind!r}; the page of normalizers lists all")

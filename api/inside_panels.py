@@ -81,8 +81,8 @@ PANELS = (
         "effective_step",
         "Effective step",
         "Before a normalizer only the direction of a channel's weights counts, and an update turns "
-        "it by the rate over the squared length. A dark layer hardly moves; a bright one is thrown "
-        "about.",
+        "it by the rate over the squared length. A dark layer hardly moves; a bright one changes "
+        "wildly.",
         measures=(
             Measure("effective", "effective step, rate / length²", "log"),
             Measure("turn", "measured turn in radians", "log"),
@@ -154,7 +154,7 @@ PANELS = (
         "ablation",
         "Ablation of channels",
         "Accuracy while more and more random channels are silenced. A curve that stays high long "
-        "is a network that does not lean on single channels.",
+        "is a network that does not depend on single channels.",
         form="ablation",
     ),
     Panel(

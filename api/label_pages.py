@@ -4,66 +4,69 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Depends, Form
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
 from api.auth import ChangerDep
-from api.state import StateDep
+from api.callers import Caller
+from api.state import State, StateDep
 from normlab.records.labels import Labels
 from service.jobs import labels as of_jobs
 from service.studies import labels as of_studies
 
 router = APIRouter()
 
-_Name = Annotated[str, Form(max_length=500)]
-_Note = Annotated[str, Form(max_length=10_000)]
-_Tags = Annotated[str, Form(max_length=4000)]
+
+def _read_labels(
+    name: Annotated[str, Form(max_length=500)] = "",
+    note: Annotated[str, Form(max_length=10_000)] = "",
+    tags: Annotated[str, Form(max_length=4000)] = "",
+) -> Labels:
+    listed = [tag.strip() for tag in tags.split(",") if tag.strip()]
+    text = note.replace("\r\n", "\n").strip()
+    return Labels.read({"name": name.strip() or None, "note": text or None, "tags": listed})
+
+
+def _read_archived(archived: Annotated[bool, Form()]) -> Labels:
+    return Labels(archived=archived)
+
+
+_LabelsDep = Annotated[Labels, Depends(_read_labels)]
+_ArchivedDep = Annotated[Labels, Depends(_read_archived)]
 
 
 @router.post("/jobs/{job}/labels")
-def label_job(
-    job: str,
-    caller: ChangerDep,
-    state: StateDep,
-    name: _Name = "",
-    note: _Note = "",
-    tags: _Tags = "",
-) -> Response:
+def label_job(job: str, caller: ChangerDep, state: StateDep, labels: _LabelsDep) -> Response:
     """Change name, note and tags of a job."""
-    of_jobs.change(state.database, job, _asked(name, note, tags), by=caller.actor)
-    return RedirectResponse(f"/jobs/{job}", status_code=303)
+    return _change_job(job, caller, state, labels)
 
 
 @router.post("/jobs/{job}/archive")
-def archive_job(
-    job: str, caller: ChangerDep, state: StateDep, archived: Annotated[bool, Form()]
-) -> Response:
+def archive_job(job: str, caller: ChangerDep, state: StateDep, labels: _ArchivedDep) -> Response:
     """Put a job into the archive, or take it out."""
-    of_jobs.change(state.database, job, Labels(archived=archived), by=caller.actor)
-    return RedirectResponse(f"/jobs/{job}", status_code=303)
+    return _change_job(job, caller, state, labels)
 
 
 @router.post("/studies/{study}/labels")
-def label_study(
-    study: str, caller: ChangerDep, state: StateDep, name: _Name = "", note: _Note = "",
-    tags: _Tags = "",
-) -> Response:  # fmt: skip
+def label_study(study: str, caller: ChangerDep, state: StateDep, labels: _LabelsDep) -> Response:
     """Change name, note and tags of a study."""
-    of_studies.change(state.database, study, _asked(name, note, tags), by=caller.actor)
-    return RedirectResponse(f"/studies/{study}", status_code=303)
+    return _change_study(study, caller, state, labels)
 
 
 @router.post("/studies/{study}/archive")
 def archive_study(
-    study: str, caller: ChangerDep, state: StateDep, archived: Annotated[bool, Form()]
+    study: str, caller: ChangerDep, state: StateDep, labels: _ArchivedDep
 ) -> Response:
     """Put a study into the archive with its jobs, or take it out."""
-    of_studies.change(state.database, study, Labels(archived=archived), by=caller.actor)
+    return _change_study(study, caller, state, labels)
+
+
+def _change_job(job: str, caller: Caller, state: State, labels: Labels) -> Response:
+    of_jobs.change(state.database, job, labels, by=caller.actor)
+    return RedirectResponse(f"/jobs/{job}", status_code=303)
+
+
+def _change_study(study: str, caller: Caller, state: State, labels: Labels) -> Response:
+    of_studies.change(state.database, study, labels, by=caller.actor)
     return RedirectResponse(f"/studies/{study}", status_code=303)
-
-
-def _asked(name: str, note: str, tags: str) -> Labels:
-    listed = [tag.strip() for tag in tags.split(",") if tag.strip()]
-    text = note.replace("\r\n", "\n").strip()
-    return Labels.read({"name": name.strip() or None, "note": text or None, "tags": listed})

@@ -16,6 +16,7 @@ from normlab.specs.cells import label
 from normlab.specs.headlines import headline_of
 from service.store import events
 from service.studies import decisions, studies
+from service.studies.listing import list_studies
 
 router = APIRouter()
 
@@ -34,9 +35,7 @@ def show_studies(
     archived: bool = False,
 ) -> Response:
     """Show the list of studies, or of archived ones."""
-    page = studies.list_studies(
-        state.reads, cursor, _PAGE_SIZE, project=project or None, archived=archived
-    )
+    page = list_studies(state.reads, cursor, _PAGE_SIZE, project=project or None, archived=archived)
     return render(
         request,
         "studies.html",

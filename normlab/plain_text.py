@@ -23,6 +23,14 @@ def unseen_in(text: str) -> Optional[str]:
     return None if found is None else f"U+{ord(found.group()):04X}"
 
 
+def visible(text: str) -> str:
+    """Return *text*; raise ValueError, which names the first one, for invisible characters."""
+    unseen = unseen_in(text)
+    if unseen is not None:
+        raise ValueError(f"{unseen} cannot be shown; use visible characters")
+    return text
+
+
 def shown(text: str) -> str:
     r"""Return *text* with invisible characters escaped as in JSON (`\u202e`); keep line breaks."""
     return _IN_LINES.sub(_escaped, text)

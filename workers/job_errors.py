@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-
 from normlab.errors import InvalidSpec, JobError, OutOfDeviceMemory, StorageFull
 from normlab.events import Failed
+from normlab.host.disks import is_full
 
-_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 # A plain RuntimeError: torch's when the host's allocator fails, Python's for a thread's stack.
 _ALLOCATOR_SAYS = (
     "can't allocate memory", "not enough memory", "out of memory", "bad_alloc",
@@ -35,7 +33,7 @@ def describe(error: BaseException, folder: str) -> Failed:
             message=_with_problems(error),
             cannot_load=error.digest if isinstance(error, CannotLoad) else "",
         )
-    if isinstance(error, OSError) and error.errno in _DISK_IS_FULL:
+    if isinstance(error, OSError) and is_full(error):
         return Failed.from_error(
             StorageFull(f"no space is left under {folder}; free some, then retry the job")
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Callable, Dict, Optional
 
@@ -44,7 +45,8 @@ class Narrator:
             whence = f"goes on from update {event.step}" if event.step else "begins"
             made = event.environment
             torch = made.get("versions", {}).get("torch", "of an unknown version")
-            return f"training {whence} on {made.get('runtime')}, torch {torch}"
+            where = f"on {made.get('runtime')}, torch {torch}"
+            return f"training {whence} {where}, in process {os.getpid()}"
         if isinstance(event, Progress):
             return self._of_epoch(event)
         if isinstance(event, CheckpointWritten):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +20,7 @@ from normlab.errors import (
     ServiceUnavailable,
     StorageAway,
 )
-from normlab.events import AnyEvent, Failed, Finished
+from normlab.events import Failed, Finished
 from service.jobs import leases, tallies
 from service.jobs.leases import Lease
 from service.jobs.seats import Seat
@@ -32,21 +30,17 @@ from service.storage.store import Store
 from service.store.database import Database
 from service.traces import Traces
 from workers.attempt_traces import AttemptTrace, trace
-from workers.endings import Ending, FellApart, Released, StopReason, ending_of, memory_kills
+from workers.endings import Ending, FellApart, Released, memory_kills
 from workers.gpus import GpuPool
 from workers.job_order import HostOrder
 from workers.lags import Lags
 from workers.ledger import FencedOff, Ledger
 from workers.member import Member
 from workers.orders import Orders
-from workers.other_hosts import OtherHosts
 from workers.process import JobProcess, Launcher
+from workers.process_watch import AGAIN_S, ProcessWatch
 from workers.uploads import Uploads
 
-_LOOK_S = 0.25  # the longest delay until a drain or a time limit is noticed
-_WRITE_S = 0.5  # between two writes to the database, until the job has ended
-_AGAIN_S = 1.0  # between two tries while the database is away
-_FAREWELL_S = 0.5  # for a process to exit by itself after its last event
 _log = structlog.get_logger()
 
 
@@ -150,7 +144,9 @@ class Supervisor:
             return _cannot_order(e)
         log.info("attempt_started", pid=process.pid)
         try:
-            watch = _Watch(self, claim, process, ledger, uploads)
+            watch = ProcessWatch(
+                self.database, self.settings, self.leaving, claim, process, ledger, uploads
+            )
             watch.follow()
         finally:
             process.close()
@@ -200,144 +196,8 @@ class Supervisor:
                 return
             except ServiceUnavailable as e:
                 log.warning("end_not_written_yet", reason=str(e))
-                if self.leaving.wait(timeout=_AGAIN_S):
+                if self.leaving.wait(timeout=AGAIN_S):
                     return  # the lease runs out, and the reaper gives the job to another worker
-
-
-class _Watch:
-    """Watches one process: reads events, writes them, renews the lease, requests stops."""
-
-    def __init__(
-        self,
-        supervisor: Supervisor,
-        claim: Lease,
-        process: JobProcess,
-        ledger: Ledger,
-        uploads: Uploads,
-    ) -> None:
-        self._supervisor = supervisor
-        self._claim = claim
-        self._process = process
-        self._ledger = ledger
-        self._uploads = uploads
-        lease_s = supervisor.settings.lease_s
-        self._others = OtherHosts(supervisor.database, claim, lease_s)
-        self._last_word: AnyEvent | None = None
-        self._asked: StopReason | None = None
-        now = time.monotonic()
-        self._kill_at = float("inf")
-        self._time_up_at = now + (math.inf if claim.time_left_s is None else claim.time_left_s)
-        self._write_at = now
-        self._renew_at = now + supervisor.settings.heartbeat_s
-
-    def follow(self) -> None:
-        """
-        Return when the process has sent its last event or has ended.
-
-        Raises:
-            FencedOff: if the claim is over.
-        """
-        while self._last_word is None and self._process.poll() is None:
-            due = min(self._renew_at, self._kill_at, self._time_up_at)
-            if self._ledger.pending:
-                due = min(due, self._write_at)
-            self._process.reader.wait(max(0.0, min(due - time.monotonic(), _LOOK_S)))
-            self._read()
-            self._heed()
-            if self._last_word is None:
-                self._write()
-                self._renew()
-        self._process.wait(timeout_s=_FAREWELL_S)
-        self._process.kill()  # processes that it left behind hold the pipes open
-        self._process.reader.join(timeout_s=_FAREWELL_S)
-        self._read()
-
-    def await_files(self) -> Failed | None:
-        """
-        Return when the files of the process, which has ended, are stored; or why they are not.
-
-        Raises:
-            FencedOff: if the claim is over.
-        """
-        began = time.monotonic()
-        self._read()
-        while self._uploads.pending and self._uploads.lost is None:
-            waited_s = time.monotonic() - began
-            if waited_s > self._patience_s:
-                return _cannot_store(f"the storage did not answer for {waited_s:.0f} s")
-            self._uploads.wait(_LOOK_S)
-            self._read()
-            self._write()
-            self._renew()
-        return None if self._uploads.lost is None else _cannot_store(self._uploads.lost)
-
-    @property
-    def _patience_s(self) -> float:
-        """How long the storage may take; of a job with results, which somebody wants, longer."""
-        settings = self._supervisor.settings
-        wanted = isinstance(self._last_word, Finished) and self._asked is None
-        if wanted and not self._supervisor.leaving.is_set():
-            return settings.storage_patience_s
-        return settings.grace_s
-
-    def ending(self, kills: int) -> Ending:
-        """Return how the attempt ended."""
-        ending = ending_of(
-            self._last_word, self._process.poll(), self._asked, kills, self._ledger.log_tail
-        )
-        return self._others.cause_of(ending)
-
-    def _read(self) -> None:
-        harvest = self._uploads.pass_on(self._process.reader.take())
-        for event in harvest.events:
-            if isinstance(event, (Finished, Failed)):
-                self._last_word = event
-        self._ledger.take(harvest)
-        self._others.hear(harvest.events)
-
-    def _heed(self) -> None:
-        """Pass on a request to stop the job; after the grace period, kill it."""
-        now = time.monotonic()
-        if self._supervisor.leaving.is_set() or self._others.leaves:
-            self._ask("drained")
-        if now >= self._time_up_at:
-            self._ask("timeout")
-        if now >= self._kill_at or self._others.ends_it():
-            self._process.kill()
-
-    def _ask(self, reason: StopReason) -> None:
-        if self._asked is None:
-            self._asked = reason
-            self._kill_at = time.monotonic() + self._supervisor.settings.grace_s
-            self._process.ask_to_stop(reason)
-
-    def _write(self) -> None:
-        if not self._ledger.pending or time.monotonic() < self._write_at:
-            return
-        try:
-            self._ledger.flush()
-            self._write_at = time.monotonic() + _WRITE_S
-        except ServiceUnavailable as e:
-            self._write_at = time.monotonic() + _AGAIN_S
-            _log.warning("results_wait_for_the_database", reason=str(e))
-
-    def _renew(self) -> None:
-        if time.monotonic() < self._renew_at:
-            return
-        settings = self._supervisor.settings
-        try:
-            renewal = leases.renew(self._supervisor.database, self._claim, settings.lease_s)
-        except ServiceUnavailable:
-            # A database outage is no reason to end a healthy job.
-            self._others.miss()
-            self._renew_at = time.monotonic() + min(_AGAIN_S, settings.heartbeat_s)
-            return
-        self._renew_at = time.monotonic() + settings.heartbeat_s
-        if renewal is None:
-            raise FencedOff("another worker may have the job")
-        if renewal.cancel_requested:
-            self._ask("cancelled")
-        self._others.look()
 
 
 def _named(claim: Lease) -> dict[str, str | int]:
@@ -363,12 +223,6 @@ def _write_end(database: Database, claim: Lease, ending: Ending, backoff_s: floa
 def _cannot_start(error: OSError) -> Failed:
     return Failed.from_error(
         DeviceUnavailable(f"the job process cannot be started on this worker: {error}")
-    )
-
-
-def _cannot_store(reason: str) -> Failed:
-    return Failed.from_error(
-        StorageAway(f"the job ended, but its files could not be stored: {reason}")
     )
 
 

@@ -11,13 +11,12 @@ from api.auth import ReaderDep
 from api.bodies import JsonRoute
 from api.costly import UNDER_WAY, going_on, load_for_tables
 from api.drawing import drawn
-from api.state import State, StateDep
+from api.questions import QuestionDep, WhereQuery
+from api.state import StateDep
 from normlab.presentation.figures import Question as Figure
 from normlab.records import DifferenceTable
 from normlab.specs.cells import read_where
-from normlab.specs.headlines import headline_of
-from service.studies import differences, results, studies
-from service.studies.cell_values import Question
+from service.studies import differences, results
 
 router = APIRouter(tags=["studies"], route_class=JsonRoute)
 
@@ -30,8 +29,6 @@ _FILE: dict[str, Any] = {
 }
 _AXIS = Query(max_length=200, description="the path that the reference is a value of")
 _AGAINST = Query(max_length=2000, description="the label of the reference value")
-_METRIC = Query(max_length=200, description="as for the results of a study")
-_WHERE = Query(description="PATH=VALUE, as for the results of a study; may be repeated")
 _PATHS = Query(
     description="one to three paths: lines, or the rows of a heat map; what is across; panels"
 )
@@ -52,11 +49,8 @@ def get_differences(
     against: Annotated[str, _AGAINST],
     reader: ReaderDep,
     state: StateDep,
-    where: Annotated[list[str] | None, _WHERE] = None,
-    metric: Annotated[str | None, _METRIC] = None,
-    reduction: Annotated[str, Query(max_length=50)] = "last",
-    interval: Literal["t", "bootstrap"] = "t",
-    confidence: Annotated[float, Query(gt=0, lt=1)] = 0.95,
+    question: QuestionDep,
+    where: WhereQuery = None,
 ) -> DifferenceTable:
     """
     Subtract from each row the one with a reference value that is equal otherwise, by seed.
@@ -64,9 +58,9 @@ def get_differences(
     Each difference has its interval and the p of the paired t test, adjusted after Holm for all
     rows that are asked for.
     """
-    question = Question(metric or _shown(state, study), reduction, interval, confidence)
+    asked = question(state, study)
     chosen = read_where(where or [])
-    return differences.differences(state.reads, study, question, axis, against, chosen)
+    return differences.differences(state.reads, study, asked, axis, against, chosen)
 
 
 @router.get(
@@ -81,11 +75,8 @@ def get_figure(
     group_by: Annotated[list[str], _PATHS],
     reader: ReaderDep,
     state: StateDep,
-    where: Annotated[list[str] | None, _WHERE] = None,
-    metric: Annotated[str | None, _METRIC] = None,
-    reduction: Annotated[str, Query(max_length=50)] = "last",
-    interval: Literal["t", "bootstrap"] = "t",
-    confidence: Annotated[float, Query(gt=0, lt=1)] = 0.95,
+    question: QuestionDep,
+    where: WhereQuery = None,
     spread: Annotated[Literal["interval", "sd", "range", "none"], _SPREAD] = "interval",
     axis: Annotated[str | None, _AXIS] = None,
     against: Annotated[str | None, _AGAINST] = None,
@@ -97,19 +88,14 @@ def get_figure(
     One path: its means and seeds. Two: lines over the numeric one, or a heat map. A third: one
     panel for each of its values. With `axis` and `against`, stars mark what differs from it.
     """
-    question = Question(metric or _shown(state, study), reduction, interval, confidence)
+    asked = question(state, study)
     chosen = read_where(where or [])
-    table = results.results(state.reads, study, question, group_by, chosen)
+    table = results.results(state.reads, study, asked, group_by, chosen)
     compared = None
     if axis is not None and against is not None:
-        asked = (question, axis, against, chosen)
-        compared = differences.differences(state.reads, study, *asked)
+        compared = differences.differences(state.reads, study, asked, axis, against, chosen)
     figure = Figure(table=table, spread=spread, against=compared, form=form)
     return partial(_file, figure)  # drawn after the turn has ended: it reads nothing any more
-
-
-def _shown(state: State, study: str) -> str:
-    return headline_of(studies.get(state.reads, study, 0).spec.base)
 
 
 def _file(figure: Figure) -> Response:

@@ -73,8 +73,8 @@ def read_series_of_jobs(
     """
     Return one metric of several jobs, in their order; empty for a job without the metric.
 
-    A hundred long curves take a while: the answer is 202 with `Retry-After` then, and who asks
-    for the same again gets them.
+    A hundred long curves take a while: the answer is then 202 with `Retry-After`; ask for
+    the same again to get them.
     """
     seen = listing.in_sight(state.reads, job)
     return _json(

@@ -13,6 +13,7 @@ from api.archive import ARCHIVED, ArchivedQuery
 from api.auth import ChangerDep, ReaderDep, SubmitterDep
 from api.bodies import JsonRoute, answer
 from api.costly import UNDER_WAY, costly, going_on, load_for_tables
+from api.questions import QuestionDep, WhereQuery
 from api.state import State, StateDep
 from api.targets import LookedAtDep, TargetDep
 from normlab.presentation.tables import parquet, render, tidy
@@ -29,11 +30,17 @@ from normlab.records.decisions import DecisionTable
 from normlab.specs.base import Label
 from normlab.specs.cells import read_where
 from normlab.specs.devices import KINDS
-from normlab.specs.headlines import headline_of
 from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
-from service.studies import comparisons, decisions, previews, priority_changes, results, studies
-from service.studies.cell_values import Question
+from service.studies import (
+    comparisons,
+    decisions,
+    listing,
+    previews,
+    priority_changes,
+    results,
+    studies,
+)
 
 router = APIRouter(tags=["studies"], route_class=JsonRoute)
 
@@ -48,16 +55,9 @@ _TABLE: dict[str, Any] = {
     "description": "the table, in the format asked for",
     "content": {kind: {} for kind in (*_TYPES.values(), _PARQUET)},
 }
-_METRIC = Query(
-    max_length=200, description="default: val/accuracy, or what the study's task has in its place"
-)
 _PATHS = Query(
     description="paths that form the rows; all by default; with seed: one row per job. "
     "A path that is left out may not vary within a row"
-)
-_WHERE = Query(
-    description="PATH=VALUE, such as batch_size=32: only the cells with this value, as the labels "
-    "of the rows name it; may be repeated"
 )
 
 
@@ -142,7 +142,7 @@ def list_studies(
 ) -> StudyPage:
     """List studies in pages, newest first."""
     owner = reader.owner if mine else None
-    return studies.list_studies(
+    return listing.list_studies(
         state.reads,
         cursor,
         limit,
@@ -255,12 +255,9 @@ def get_results(
     study: str,
     reader: ReaderDep,
     state: StateDep,
+    question: QuestionDep,
     group_by: Annotated[list[str] | None, _PATHS] = None,
-    where: Annotated[list[str] | None, _WHERE] = None,
-    metric: Annotated[str | None, _METRIC] = None,
-    reduction: Annotated[str, Query(max_length=50)] = "last",
-    interval: Literal["t", "bootstrap"] = "t",
-    confidence: Annotated[float, Query(gt=0, lt=1)] = 0.95,
+    where: WhereQuery = None,
     form: Annotated[
         Literal["json", "csv", "means", "parquet", "latex", "markdown"], Query(alias="format")
     ] = "json",
@@ -272,12 +269,12 @@ def get_results(
     paths is refused, and named. Cells without a value are counted by state in `without`, never
     dropped. CSV and Parquet have one row per job for any `group_by`; `means` is a CSV of the rows
     themselves, and JSON has both. A large study takes a while:
-    the answer is 202 with `Retry-After` then, and who asks for the same again gets the table.
+    the answer is then 202 with `Retry-After`; ask for the same again to get the table.
     """
-    question = Question(metric or _shown(state, study), reduction, interval, confidence)
+    asked = question(state, study)
     one_row_per_job = form in ("csv", "parquet")
     paths = None if one_row_per_job else group_by
-    table = results.results(state.reads, study, question, paths, read_where(where or []))
+    table = results.results(state.reads, study, asked, paths, read_where(where or []))
     if form == "json":
         return table
     if form == "parquet":
@@ -301,14 +298,10 @@ def compare_results(
     b: str,
     reader: ReaderDep,
     state: StateDep,
-    metric: Annotated[str | None, _METRIC] = None,
-    reduction: Annotated[str, Query(max_length=50)] = "last",
-    interval: Literal["t", "bootstrap"] = "t",
-    confidence: Annotated[float, Query(gt=0, lt=1)] = 0.95,
+    question: QuestionDep,
 ) -> ComparisonTable:
     """Compare two values of one axis, seed by seed: a minus b, with its interval."""
-    question = Question(metric or _shown(state, study), reduction, interval, confidence)
-    return comparisons.compare(state.reads, study, question, axis, a, b)
+    return comparisons.compare(state.reads, study, question(state, study), axis, a, b)
 
 
 @router.get(
@@ -326,10 +319,6 @@ def get_decision(request: Request, study: str, reader: ReaderDep, state: StateDe
     data were looked at before. Effects are turned so that positive is better.
     """
     return decisions.decision(state.reads, study)
-
-
-def _shown(state: State, study: str) -> str:
-    return headline_of(studies.get(state.reads, study, 0).spec.base)
 
 
 def _ring(state: State, study: StudyRecord) -> None:

@@ -89,7 +89,10 @@ def name_of(row: ResultRow, without: str | None = None) -> str:
     kept = {p: text for p, text in row.labels.items() if p != without and text != "None"}
     if "normalizer" not in kept:
         return ", ".join(f"{path.rpartition('.')[2]} {text}" for path, text in kept.items())
-    return " @ ".join([short(kept.pop("normalizer")), *kept.values()])
+    start = " from its twin" if "twin=" in kept.get("init_from", "") else ""
+    if start:  # what differs in the twin is for the table: it would not fit a legend
+        del kept["init_from"]
+    return " @ ".join([short(kept.pop("normalizer")) + start, *kept.values()])
 
 
 def short(label: str) -> str:

@@ -42,7 +42,7 @@ from normlab.cli.output import examples
 from normlab.errors import InvalidSpec, NormlabError, QuotaExceeded, ServiceUnavailable, told
 from normlab.plain_text import shown
 
-JOB_FAILED, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
+BAD_INPUT, NO_ANSWER, INTERRUPTED = 2, 3, 130
 # one file per group: a new group is a module with `register`, and a line here
 # typer brings a click of its own or uses the installed one: this is the right one's root
 _UsageError: Any = typer.BadParameter.__mro__[1]

@@ -38,14 +38,14 @@ def backup(
     ),
     as_json: bool = AsJson,
 ) -> None:
-    """Back up the stack of this host, whether it works or not: its database and its jobs' files."""
+    """Back up the stack of this host, running or stopped: its database and its jobs' files."""
     told = run("check" if check else "write", path, data_dir_of(ctx.find_root().obj))
     if as_json:
         print_json(told)
         return
     print(f"{path}: {_contents(told)}")
     if check:
-        print("everything in it is as it was written")
+        print("everything in it is intact")
     else:
         print("not in it: datasets below the data root, the settings, and the messages in Redis")
     _print_losses(told)

@@ -1,4 +1,4 @@
-"""`normlab check`: whether a layer of one's own obeys the laws that normlab's layers obey."""
+"""`normlab check`: test your own layers against the laws that normlab's layers obey."""
 
 from __future__ import annotations
 

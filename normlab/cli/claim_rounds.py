@@ -67,7 +67,7 @@ def _tune(
     """
     Run the tuning seeds, if there are some, and return the study of what they chose.
 
-    A training that diverges says that its rate is none to choose; it does not end the claim.
+    A training that diverges only rules its rate out; it does not end the claim.
     """
     from normlab.claims.tuning import chosen, judging_study, tuning_study
 

@@ -1,4 +1,4 @@
-"""Write what came out for claims into a page: their pictures, and a section for each."""
+"""Write the results of claims into a page: their pictures, and a section for each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def write_page(client: Any, verdicts: Sequence[Verdict], page: Path) -> None:
-    """Put *verdicts* on *page*; what it says of other claims stays, if they still ask the same."""
+    """Put *verdicts* on *page*; sections on other claims stay if those have not changed."""
     from normlab.claims import page as pages
     from normlab.claims.claim import load_claims
     from normlab.claims.gathering import running_s

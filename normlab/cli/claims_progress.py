@@ -1,4 +1,4 @@
-"""How far all claims are: verdicts so far, and the time that is left."""
+"""The progress of all claims: verdicts so far, and the time that is left."""
 
 from __future__ import annotations
 

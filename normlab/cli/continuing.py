@@ -8,7 +8,8 @@ import typer
 
 from normlab.cli.completion import JobArgument
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, examples, print_json
+from normlab.cli.output import AsJson, examples
+from normlab.cli.submitting import Wait, tell
 
 
 def register(app: typer.Typer) -> None:
@@ -26,33 +27,27 @@ def go_on(
     ctx: typer.Context,
     job: str = JobArgument,
     epochs: Optional[int] = typer.Option(
-        None, help="Epochs in all, those of the earlier job counted."
+        None, help="Total number of epochs, including those of the earlier job."
     ),
-    max_steps: Optional[int] = typer.Option(None, help="Updates in all."),
+    max_steps: Optional[int] = typer.Option(
+        None, help="Total number of updates, including those of the earlier job."
+    ),
     anyway: bool = typer.Option(
-        False, help="Go on with the longer schedule even if the rates so far were others."
+        False, help="Continue even if the longer schedule has other learning rates up to here."
     ),
     project: Optional[str] = typer.Option(
         None, help="Where it belongs; default: that of the earlier job."
     ),
-    wait: bool = typer.Option(False, "--wait", "-w", help="Show progress until the job has ended."),
+    wait: bool = Wait,
     as_json: bool = AsJson,
 ) -> int:
     """Queue a longer job that goes on from the last checkpoint of an ended one.
 
-    It ends with the same bits as if the longer job had been asked for at once. If that cannot be,
-    for example after a cosine schedule, it is refused with the reason.
+    It ends with the same bits as one longer job. Where that is impossible, for example after a
+    cosine schedule, it is refused with the reason.
     """
     with connect(ctx) as client:
         created = client.go_on(
             job, epochs=epochs, max_steps=max_steps, anyway=anyway, project=project
         )
-        if wait:
-            from normlab.cli.watching import watch_until_ended
-
-            return watch_until_ended(client, [created.id], as_json=as_json)
-    if as_json:
-        print_json(created)
-    else:
-        print(f"{created.id}  {created.state} for {created.device}: {created.device_reason}")
-    return 0
+        return tell(client, created, wait, as_json)

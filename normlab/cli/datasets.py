@@ -12,11 +12,12 @@ from typer.core import TyperGroup
 from normlab.cli.completion import data
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json
-from normlab.errors import InvalidSpec, NotFound
+from normlab.errors import Conflict, InvalidSpec, NotFound
 from normlab.stacks.addresses import datasets_of
 
 if TYPE_CHECKING:
     from normlab.specs.network_and_data import DatasetSpec
+    from normlab.stored.addresses import Publication
 
 DataRoot = typer.Option(
     None,
@@ -65,32 +66,32 @@ def show(
         "normlab datasets fetch cifar10",
         "normlab datasets fetch imagenette --data-root /data",
         "normlab datasets fetch mnist --mirror http://files.example.org/datasets",
+        "normlab datasets fetch https://files.example.org/birds.tgz --sha256 3b1f...",
     )
 )
 def fetch(
     ctx: typer.Context,
-    name: str = typer.Argument(help="cifar10, cifar100, mnist, fashion_mnist or imagenette."),
+    name: str = typer.Argument(
+        help="cifar10, cifar100, mnist, fashion_mnist or imagenette; or the address of an archive "
+        "NAME.tgz or NAME.tar.gz that holds a folder NAME."
+    ),
     data_root: Optional[Path] = DataRoot,
     mirror: Optional[str] = typer.Option(
         None, help="Fetch URL/NAME/FILE in place of the publisher's files."
     ),
+    sha256: Optional[str] = typer.Option(None, help="Of an archive that is given by its address."),
     as_json: bool = AsJson,
 ) -> None:
     """Download a public dataset into the data root, check it, and unpack it.
 
     A download that broke off goes on where it stopped. The dataset appears when it is whole.
     """
-    from normlab.stored.addresses import PUBLICATIONS
     from normlab.stored.fetching import fetch as fetch_all
 
-    publication = PUBLICATIONS.get(name)
-    if publication is None:
-        raise NotFound(f"no address of {name!r} is known; there are {', '.join(PUBLICATIONS)}")
-    if mirror is not None and not mirror.startswith(("http://", "https://")):
-        raise InvalidSpec(f"--mirror {mirror}: expected an address with http:// or https://")
+    publication = _publication(name, mirror, sha256)
     root = _root(ctx, data_root)
-    folder = fetch_all(name, publication, root, _Lines, mirror)
-    _refuse_if_not_whole(name, folder, root)
+    folder = fetch_all(_short(name, publication), publication, root, _Lines, mirror)
+    _refuse_if_not_it(name, publication, folder, root)
     if as_json:
         print_json({"name": name, "folder": str(folder), "use": publication.use})
     else:
@@ -149,13 +150,43 @@ def _spec(name: str, folder: Optional[str], file: Optional[str]) -> DatasetSpec:
     return DatasetSpec.from_store({"name": name, "folder": folder, "file": file})
 
 
-def _refuse_if_not_whole(name: str, folder: Path, root: Path) -> None:
+def _publication(name: str, mirror: Optional[str], sha256: Optional[str]) -> Publication:
+    from normlab.stored.addresses import PUBLICATIONS, archive_at
+
+    if _is_address(name):
+        if sha256 is None or mirror is not None:
+            raise InvalidSpec(f"{name}: an address needs --sha256, and takes no --mirror")
+        return archive_at(name, sha256)
+    if sha256 is not None:
+        raise InvalidSpec(f"--sha256 is for an address; the checksums of {name} are known")
+    if mirror is not None and not _is_address(mirror):
+        raise InvalidSpec(f"--mirror {mirror}: expected an address with http:// or https://")
+    if name not in PUBLICATIONS:
+        raise NotFound(f"no address of {name!r} is known; there are {', '.join(PUBLICATIONS)}")
+    return PUBLICATIONS[name]
+
+
+def _is_address(name: str) -> bool:
+    return name.startswith(("http://", "https://"))
+
+
+def _short(name: str, publication: Publication) -> str:
+    return publication.folder if _is_address(name) else name
+
+
+def _refuse_if_not_it(name: str, publication: Publication, folder: Path, root: Path) -> None:
+    """Refuse a folder that was there before and is not whole, or may be something else."""
     from normlab.specs.datasets import DATASETS
+    from normlab.stored.fetching import was_fetched
 
     missing = DATASETS[name].missing(root) if name in DATASETS else []
     if missing:
         raise InvalidSpec(
             f"{folder} was there before, and lacks {', '.join(missing)}; remove it, fetch again"
+        )
+    if _is_address(name) and not was_fetched(publication, root):
+        raise Conflict(
+            f"{folder} was there before, and not from this archive; remove it, fetch again"
         )
 
 

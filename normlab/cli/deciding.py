@@ -19,7 +19,7 @@ By = typer.Option(0.01, help="The margin: the effect that must not be missed.")
 Power = typer.Option(0.9, help="Probability that an effect of --by shows, 0.5 to 0.95.")
 AtMost = typer.Option(64, "--at-most", help="Seeds of each cell, 6 to 1000.")
 Rarest = typer.Option(
-    0.2, help="Share of seeds that a collapse must strike to be met before the first look."
+    0.2, help="A collapse of at least this share of the seeds is seen before the first look."
 )
 Metric = typer.Option(
     None,

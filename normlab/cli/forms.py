@@ -42,7 +42,7 @@ Output = typer.Option(
     "--output",
     "-o",
     callback=_choose,
-    is_eager=True,  # before --json, which is told of it
+    is_eager=True,  # before --json, whose callback reads it
     help="table, json, yaml or csv.",
     show_choices=False,
     metavar="FORM",

@@ -6,22 +6,13 @@ from typing import TYPE_CHECKING, Any, List, Optional, Union
 
 import typer
 
-from normlab.cli.completion import job_ids
+from normlab.cli.chosen import Jobs, Studies, refuse_nothing
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json
 from normlab.errors import InvalidSpec
 
 if TYPE_CHECKING:
     from normlab.records import JobDetail, StudyRecord
-
-_Jobs = typer.Argument(
-    None,
-    help="Ids of jobs, or their ends as `ls` shows them.",
-    autocompletion=job_ids,
-    metavar="[JOB]...",
-    show_default=False,
-)
-_Studies = typer.Option(None, "--study", "-s", help="A study, by id or name (repeatable).")
 
 
 def register(app: typer.Typer) -> None:
@@ -54,8 +45,8 @@ def register(app: typer.Typer) -> None:
 def rename(
     ctx: typer.Context,
     name: str = typer.Argument(..., help="The new name; '' takes that of a job away."),
-    jobs: Optional[List[str]] = _Jobs,
-    study: Optional[List[str]] = _Studies,
+    jobs: Optional[List[str]] = Jobs,
+    study: Optional[List[str]] = Studies,
     as_json: bool = AsJson,
 ) -> None:
     """Rename jobs or studies; their specifications stay as they are."""
@@ -65,8 +56,8 @@ def rename(
 def note(
     ctx: typer.Context,
     text: str = typer.Argument(..., help="The note, instead of any earlier one; '': none."),
-    jobs: Optional[List[str]] = _Jobs,
-    study: Optional[List[str]] = _Studies,
+    jobs: Optional[List[str]] = Jobs,
+    study: Optional[List[str]] = Studies,
     as_json: bool = AsJson,
 ) -> None:
     """Attach a note to jobs or studies."""
@@ -75,8 +66,8 @@ def note(
 
 def tag(
     ctx: typer.Context,
-    jobs: Optional[List[str]] = _Jobs,
-    study: Optional[List[str]] = _Studies,
+    jobs: Optional[List[str]] = Jobs,
+    study: Optional[List[str]] = Studies,
     add: List[str] = typer.Option([], "--add", "-a", help="A tag to add (repeatable)."),
     remove: List[str] = typer.Option([], "--remove", "-r", help="A tag to remove (repeatable)."),
     as_json: bool = AsJson,
@@ -89,8 +80,8 @@ def tag(
 
 def archive(
     ctx: typer.Context,
-    jobs: Optional[List[str]] = _Jobs,
-    study: Optional[List[str]] = _Studies,
+    jobs: Optional[List[str]] = Jobs,
+    study: Optional[List[str]] = Studies,
     undo: bool = typer.Option(False, "--undo", help="Take them out of the archive."),
     as_json: bool = AsJson,
 ) -> None:
@@ -105,8 +96,7 @@ def _change(
     as_json: bool,
     **labels: Any,
 ) -> None:
-    if not jobs and not studies:
-        raise InvalidSpec("name jobs, or studies with --study; normlab ls and study ls list them")
+    refuse_nothing(jobs, studies)
     with connect(ctx) as client:
         changed: List[Union[JobDetail, StudyRecord]] = []
         changed += [client.labels.change_job(job, **labels) for job in jobs or ()]

@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def plugins(ctx: typer.Context, as_json: bool = AsJson) -> int:
-    """List the code that the stack was given, what it adds, and what of it cannot be used.
+    """List the code that was given to the stack, what it adds, and what cannot be used.
 
     Exits 1 if a plugin of the operator's cannot be used.
     """

@@ -1,4 +1,4 @@
-"""`normlab project`: who works on what together, and sees it."""
+"""`normlab project`: projects, whose members alone see what belongs to them."""
 
 from __future__ import annotations
 

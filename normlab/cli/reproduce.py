@@ -41,7 +41,7 @@ On = typer.Option(
     show_default=False,
 )
 Page = typer.Option(
-    None, help="Write a page of verdicts and plots; what it has of other claims stays."
+    None, help="Write a page of verdicts and plots; its sections on other claims stay."
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import TYPE_CHECKING, List, Optional
 
 import typer
 
@@ -13,6 +13,10 @@ from normlab.cli.plugins import Code, with_code
 from normlab.cli.projects import Project
 from normlab.cli.whole_ids import with_whole_ids
 
+if TYPE_CHECKING:
+    from normlab.client import Client
+    from normlab.records import JobCreated
+
 File = typer.Argument(None, help="JSON or YAML; - reads standard input.", show_default=False)
 Set = typer.Option(
     [],
@@ -22,6 +26,7 @@ Set = typer.Option(
     help="Set a field, for example optimizer.lr=0.05.",
     autocompletion=fields,
 )
+Wait = typer.Option(False, "--wait", "-w", help="Show progress until the job has ended.")
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +58,7 @@ def submit(
     ),
     project: Optional[str] = Project,
     code: List[str] = Code,
-    wait: bool = typer.Option(False, "--wait", "-w", help="Show progress until the job has ended."),
+    wait: bool = Wait,
     as_json: bool = AsJson,
 ) -> int:
     """Queue a training job; with --wait, exit 1 if it fails."""
@@ -63,10 +68,15 @@ def submit(
     with connect(ctx) as client:
         spec = with_code(client, with_whole_ids(client, spec), code, file, project)
         created = client.submit(spec, idempotency_key=key, project=project)
-        if wait:
-            from normlab.cli.watching import watch_until_ended
+        return tell(client, created, wait, as_json)
 
-            return watch_until_ended(client, [created.id], as_json=as_json)
+
+def tell(client: Client, created: JobCreated, wait: bool, as_json: bool) -> int:
+    """Say which job was queued; or, with *wait*, follow it to its end and return 1 if it fails."""
+    if wait:
+        from normlab.cli.watching import watch_until_ended
+
+        return watch_until_ended(client, [created.id], as_json=as_json)
     if as_json:
         print_json(created)
     else:

@@ -8,24 +8,13 @@ from typing import TYPE_CHECKING, List, Optional, Union
 import typer
 
 from normlab.cli.backups import restore_from
-from normlab.cli.completion import job_ids
+from normlab.cli.chosen import Jobs, Studies, refuse_nothing
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, ago, examples, print_json, print_table, size
 from normlab.errors import InvalidSpec
 
 if TYPE_CHECKING:
     from normlab.records import JobDetail, StudyRecord
-
-_Jobs = typer.Argument(
-    None,
-    help="Ids of jobs, or their ends as `ls` shows them.",
-    autocompletion=job_ids,
-    metavar="[JOB]...",
-    show_default=False,
-)
-_Studies = typer.Option(
-    None, "--study", "-s", help="A study with its jobs, by id or name (repeatable)."
-)
 
 
 def register(app: typer.Typer) -> None:
@@ -51,12 +40,12 @@ def register(app: typer.Typer) -> None:
 
 def rm(
     ctx: typer.Context,
-    jobs: Optional[List[str]] = _Jobs,
-    study: Optional[List[str]] = _Studies,
+    jobs: Optional[List[str]] = Jobs,
+    study: Optional[List[str]] = Studies,
     as_json: bool = AsJson,
 ) -> None:
     """Move ended jobs, or studies with their jobs, into the trash."""
-    _refuse_nothing(jobs, study)
+    refuse_nothing(jobs, study)
     with connect(ctx) as client:
         gone: List[Union[JobDetail, StudyRecord]] = []
         gone += [client.trash.delete_job(job) for job in jobs or ()]
@@ -71,8 +60,8 @@ def rm(
 
 def restore(
     ctx: typer.Context,
-    jobs: Optional[List[str]] = _Jobs,
-    study: Optional[List[str]] = _Studies,
+    jobs: Optional[List[str]] = Jobs,
+    study: Optional[List[str]] = Studies,
     backup: Optional[Path] = typer.Option(
         None, "--from", help="Instead, restore the stack of this backup, on this host."
     ),
@@ -86,7 +75,7 @@ def restore(
         _refuse_both(jobs, study)
         restore_from(backup, into or ctx.find_root().obj.data_dir, as_json=as_json)
         return
-    _refuse_nothing(jobs, study)
+    refuse_nothing(jobs, study)
     with connect(ctx) as client:
         back: List[Union[JobDetail, StudyRecord]] = []
         back += [client.trash.restore_job(job) for job in jobs or ()]
@@ -130,8 +119,3 @@ def usage(ctx: typer.Context, as_json: bool = AsJson) -> None:
 def _refuse_both(jobs: Optional[List[str]], study: Optional[List[str]]) -> None:
     if jobs or study:
         raise InvalidSpec("--from restores a whole stack; name a backup, or jobs and studies")
-
-
-def _refuse_nothing(jobs: Optional[List[str]], study: Optional[List[str]]) -> None:
-    if not jobs and not study:
-        raise InvalidSpec("name jobs, or studies with --study; normlab ls and study ls list them")

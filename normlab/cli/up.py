@@ -47,7 +47,7 @@ def up(
         [], help=f"{NAMES} (repeatable): one worker for each; default: cpu."
     ),
     root_path: Optional[str] = typer.Option(
-        None, help="Path below which a proxy shows it, such as /normlab."
+        None, help="Path under which a proxy serves it, such as /normlab."
     ),
     tls_cert: Optional[Path] = typer.Option(
         None, exists=True, help="Certificate chain (PEM), for HTTPS."
@@ -77,9 +77,13 @@ def up(
 
 def demo(
     epochs: int = typer.Option(12, min=1, help="Epochs of each job."),
-    seeds: int = typer.Option(2, min=1, help="Seeds, and so jobs of each kind."),
+    seeds: int = typer.Option(
+        2, min=1, help="Number of seeds, and thus of jobs with each normalizer."
+    ),
     slots: Optional[int] = typer.Option(
-        None, min=1, help="Jobs at the same time; default: one per core, or per GPU."
+        None,
+        min=1,
+        help="Number of jobs that run at the same time; default: one per core, or per GPU.",
     ),
     data_dir: Optional[Path] = typer.Option(
         None, help="Keep the stack's data in this folder; default: a temporary folder."

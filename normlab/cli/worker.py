@@ -28,9 +28,13 @@ def register(app: typer.Typer) -> None:
 def worker(
     ctx: typer.Context,
     device: str = typer.Option("cpu", help=NAMES),
-    slots: int = typer.Option(1, min=1, help="Jobs at once, of each worker."),
+    slots: int = typer.Option(
+        1, min=1, help="Number of jobs that each worker runs at the same time."
+    ),
     slurm: bool = typer.Option(False, "--slurm", help="Submit workers to SLURM."),
-    count: Optional[int] = typer.Option(None, min=1, help="Workers to submit; default: 1."),
+    count: Optional[int] = typer.Option(
+        None, min=1, help="Number of workers to submit; default: 1."
+    ),
     minutes: Optional[int] = typer.Option(
         None, min=1, help="Time of each allocation; default: 240."
     ),
@@ -38,7 +42,7 @@ def worker(
         None, min=1, help="Seconds before its end at which jobs go back to the queue; default: 120."
     ),
     renew: Optional[int] = typer.Option(
-        None, min=0, help="Allocations that follow when the time is over; default: 10."
+        None, min=0, help="Number of further allocations when the time of one is over; default: 10."
     ),
     sbatch: List[str] = typer.Option(
         [], help="An option of sbatch (repeatable), as in partition=gpu."

@@ -26,7 +26,7 @@ class Plugins:
         """
         Upload a file or a folder; its `digest` goes into `code` of a job.
 
-        The same content is kept once, whatever its name and whoever has it.
+        The same content is kept once, whatever its name or owner.
 
         Args:
             path: of the file or folder.

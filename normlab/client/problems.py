@@ -24,7 +24,12 @@ def _family(root: Type[NormlabError]) -> Iterator[Type[NormlabError]]:
         yield from _family(child)
 
 
-BY_CODE: Dict[str, Type[NormlabError]] = {kind.code: kind for kind in _family(NormlabError)}
+def by_code(root: Type[NormlabError]) -> Dict[str, Type[NormlabError]]:
+    """Return the error that each code means; a class without a code of its own is not meant."""
+    return {kind.code: kind for kind in _family(root) if "code" in vars(kind)}
+
+
+BY_CODE = by_code(NormlabError)
 # for answers without one of our codes, from a proxy or a newer server
 BY_STATUS: Dict[int, Type[NormlabError]] = {
     400: InvalidSpec,

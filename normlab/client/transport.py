@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Type, TypeVar
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Type, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -112,6 +112,10 @@ class Transport:
     def record(self, kind: Type[AnyRecord], method: str, path: str, **how: Any) -> AnyRecord:
         """Send a request and read its answer as a *kind*; *how* is that of `send`."""
         return kind.model_validate_json(self.send(method, path, **how).content)
+
+    def records(self, kind: Type[AnyRecord], path: str, **how: Any) -> List[AnyRecord]:
+        """Get a list whose members are each a *kind*; *how* is that of `send`."""
+        return [kind.model_validate(one) for one in self.send("GET", path, **how).json()]
 
     @contextmanager
     def stream(

@@ -1,5 +1,5 @@
 """
-Procedural scenes of low to high contrast, and one texture in whose style to show them.
+Procedural scenes of low to high contrast, and one texture whose style they are to get.
 
 The target of a sample is the scene itself, on top of the texture. Every sample has the same
 texture, because a net of this kind learns one style.

@@ -60,11 +60,6 @@ def check_part(part: str, name: str, laws: Sequence[str] = ()) -> Iterator[Findi
         yield Finding(name, law, verdict, detail)
 
 
-def kinds_in(path: Path) -> Sequence[str]:
-    """Load the plugin at *path* into this process, and list the kinds that it declares."""
-    return [name for part, name in declared_in(path) if part == NORMALIZERS]
-
-
 def declared_in(path: Path) -> Sequence[Tuple[str, str]]:
     """Load the plugin at *path* into this process, and list its parts that have laws."""
     source = read_source(path)

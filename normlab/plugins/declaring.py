@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,6 +23,11 @@ class Declared:
     target: Any
     facts: Dict[str, Any] = field(default_factory=dict)
     needs: Sequence[str] = ()
+
+    @property
+    def summary(self) -> str:
+        """Return the first line of the docstring, or the name."""
+        return (inspect.getdoc(self.target) or self.name).splitlines()[0]
 
 
 _gathered: ContextVar[Optional[List[Declared]]] = ContextVar("declarations", default=None)

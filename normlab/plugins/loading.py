@@ -168,7 +168,7 @@ def _normalizer(declared: Declared, path: str) -> EntryDescription:
         part=declared.part,
         name=declared.name,
         path=path,
-        summary=(inspect.getdoc(target) or declared.name).splitlines()[0],
+        summary=declared.summary,
         form=form,
         facts=declared.facts,
         options=described_options(target, given),

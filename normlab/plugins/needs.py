@@ -10,8 +10,6 @@ from packaging.version import InvalidVersion, Version
 
 from normlab.errors import InvalidSpec
 
-PYTHON = "python"  # its version is asked for like that of a package
-
 
 def checked_needs(needs: Sequence[str]) -> Tuple[str, ...]:
     """

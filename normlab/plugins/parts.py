@@ -89,11 +89,6 @@ def _class(declared: Declared, methods: Sequence[str]) -> Any:
     return target
 
 
-def summary_of(declared: Declared) -> str:
-    """Return the first line of the docstring, or the name."""
-    return (inspect.getdoc(declared.target) or declared.name).splitlines()[0]
-
-
 def _callable(declared: Declared) -> Callable[..., Any]:
     if not callable(declared.target):
         raise InvalidSpec(f"the {declared.part} {declared.name!r} is not callable")
@@ -114,7 +109,7 @@ def _described(
         part=declared.part,
         name=declared.name,
         path=path,
-        summary=summary_of(declared),
+        summary=declared.summary,
         form=form,
         facts=declared.facts,
         options=options,

@@ -93,7 +93,7 @@ def _described(
         part=declared.part,
         name=declared.name,
         path=path,
-        summary=(inspect.getdoc(declared.target) or declared.name).splitlines()[0],
+        summary=declared.summary,
         facts=facts,
         options=options,
     )

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Literal, Mapping, Type, TypeVar, Union
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from normlab.errors import InvalidSpec
-from normlab.plain_text import unseen_in
+from normlab.plain_text import visible
 from normlab.specs.problems import explain
 
 Scope = Literal["read", "submit", "admin"]
@@ -51,10 +51,7 @@ class TokenRequest(Asked):
     @field_validator("owner", "note")
     @classmethod
     def _is_plain(cls, text: str) -> str:
-        unseen = unseen_in(text)
-        if unseen:
-            raise ValueError(f"{unseen} cannot be shown; use visible characters")
-        return text
+        return visible(text)
 
     @field_validator("scopes")
     @classmethod

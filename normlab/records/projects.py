@@ -7,7 +7,7 @@ from typing import List, Literal, Union
 
 from pydantic import BaseModel, Field, field_validator
 
-from normlab.plain_text import unseen_in
+from normlab.plain_text import visible
 from normlab.records.access import Asked
 
 Role = Literal["read", "submit", "admin"]
@@ -30,7 +30,7 @@ class ProjectRequest(Asked):
     @field_validator("note")
     @classmethod
     def _is_plain(cls, text: str) -> str:
-        return _plain(text)
+        return visible(text)
 
 
 class MemberRequest(Asked):
@@ -48,7 +48,7 @@ class MemberRequest(Asked):
     @field_validator("owner")
     @classmethod
     def _is_plain(cls, text: str) -> str:
-        return _plain(text)
+        return visible(text)
 
 
 class MemberRecord(BaseModel):
@@ -76,10 +76,3 @@ class ProjectList(BaseModel):
     """Projects, the default one first."""
 
     projects: List[ProjectRecord]
-
-
-def _plain(text: str) -> str:
-    unseen = unseen_in(text)
-    if unseen:
-        raise ValueError(f"{unseen} cannot be shown; use visible characters")
-    return text

@@ -1,4 +1,4 @@
-"""Fields whose value names one of several specs, whoever registered it: kinds, optimizers, ..."""
+"""Fields whose value names one of several registered specs: kinds, optimizers, ..."""
 
 from __future__ import annotations
 

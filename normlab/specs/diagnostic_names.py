@@ -8,8 +8,6 @@ from typing import List, NamedTuple, Optional, Pattern, Tuple
 
 from normlab.specs.diagnostics import DIAGNOSTICS
 
-EVERYWHERE = "all"
-"""Where diagnostics report the mean over all layers, in place of a layer's name."""
 _PLACE = re.compile(r"\(SITE\|all\)|SITE|LAYER")
 _IN_WORDS = re.compile(r"[,:] ")  # "..., and the curves as a record"
 

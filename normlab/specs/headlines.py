@@ -1,4 +1,4 @@
-"""The metric of a study that is shown and compared where nobody asks for another."""
+"""The metric of a study that is shown and compared by default."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class TaskFacts:
         smooths: the loss takes label_smoothing.
         counts: it says which predictions are correct, so there is an accuracy.
         mixes: the loss takes the mixed targets of mixed samples, probabilities of classes.
-        headline: the metric that is shown where nobody asks for another.
+        headline: the metric that is shown by default.
         check: module:function (name, y, num_classes) that refuses targets of the wrong form.
         target: from channels and side to the shape of a target, where it is not that of classes.
         output: from channels, classes and side to the shape of a prediction, likewise.

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Dict, Tuple
+
+from normlab.errors import InvalidSpec
+
+_ARCHIVE = re.compile(r"(https?://\S+/)(([\w-][\w.-]*?)\.(?:tgz|tar\.gz))")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -13,11 +19,11 @@ class Published:
 
     Attributes:
         name: of the file.
-        md5: in 32 hex digits.
+        checksum: its MD5 in 32 hex digits, or its SHA-256 in 64.
     """
 
     name: str
-    md5: str
+    checksum: str
 
 
 @dataclass(frozen=True)
@@ -87,3 +93,24 @@ PUBLICATIONS: Dict[str, Publication] = {
         "-s dataset.name=image_folder -s dataset.folder=imagenette2-320",
     ),
 }
+
+
+def archive_at(address: str, sha256: str) -> Publication:
+    """
+    Return the publication of one archive of pictures, at *address*, with a folder of its own name.
+
+    Raises:
+        InvalidSpec: it is no address of a packed tar file, or the checksum is none.
+    """
+    found = _ARCHIVE.fullmatch(address)
+    if found is None:
+        raise InvalidSpec(
+            f"{address}: expected http:// or https://, and an archive NAME.tgz or NAME.tar.gz "
+            "with the folder NAME in it"
+        )
+    if _SHA256.fullmatch(sha256.lower()) is None:
+        raise InvalidSpec(
+            f"--sha256 {sha256}: expected 64 hex digits, as `sha256sum {found[2]}` prints them"
+        )
+    use = f"-s dataset.name=image_folder -s dataset.folder={found[3]}"
+    return Publication(found[1], (Published(found[2], sha256.lower()),), found[3], use)

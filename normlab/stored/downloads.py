@@ -19,13 +19,14 @@ _TRIES = 5  # without a single new byte
 _PATIENCE_S = 30.0
 _PARTIAL = 206
 _PAST_THE_END = 416
+_KINDS = {32: "MD5", 64: "SHA-256"}  # of checksums, by their digits
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def download(
     url: str,
     path: Path,
-    md5: str,
+    checksum: str,
     progress: Progress = lambda here, whole: None,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
@@ -35,6 +36,7 @@ def download(
     Its beginning stays in PATH.part, and the next call goes on from there.
 
     Args:
+        checksum: the file's MD5 in 32 hex digits, or its SHA-256 in 64.
         wait: seconds, before a broken connection is tried again.
 
     Raises:
@@ -64,7 +66,7 @@ def download(
                         f"{url}: {e}; {_size(part)} bytes are kept in {part}, fetch again to go on"
                     ) from e
                 wait(2.0 ** (tries - 1))
-    _accept(url, part, path, md5)
+    _accept(url, part, path, checksum)
 
 
 def _go_on(client: httpx.Client, url: str, part: Path, progress: Progress) -> None:
@@ -92,21 +94,27 @@ def _go_on(client: httpx.Client, url: str, part: Path, progress: Progress) -> No
                 progress(here, whole)
 
 
-def _accept(url: str, part: Path, path: Path, md5: str) -> None:
-    found = md5_of(part)
-    if found != md5:
+def _accept(url: str, part: Path, path: Path, checksum: str) -> None:
+    kind = _KINDS[len(checksum)]
+    found = checksum_of(part, kind)
+    if found != checksum:
         size = _size(part)
         part.unlink()
         raise DatasetUnusable(
-            f"{url}: MD5 {found} of {size} bytes, published is {md5}; the file was removed; "
-            "fetch it again, or from another --mirror"
+            f"{url}: {kind} {found} of {size} bytes, published is {checksum}; the file was "
+            "removed; fetch it again, or from another --mirror"
         )
     part.replace(path)
 
 
-def md5_of(path: Path) -> str:
-    """Hash the file at *path*, in 32 hex digits."""
-    whole = hashlib.md5()
+def is_whole(path: Path, checksum: str) -> bool:
+    """Return whether the file at *path* is there with this *checksum*."""
+    return path.exists() and checksum_of(path, _KINDS[len(checksum)]) == checksum
+
+
+def checksum_of(path: Path, kind: str = "MD5") -> str:
+    """Hash the file at *path*, in hex digits."""
+    whole = hashlib.new(kind.replace("-", ""))
     with path.open("rb") as file:
         while True:
             chunk = file.read(1 << 20)

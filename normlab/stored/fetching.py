@@ -11,7 +11,7 @@ from typing import Callable, Optional
 from normlab.errors import DatasetUnusable
 from normlab.host.locks import held
 from normlab.stored.addresses import Publication
-from normlab.stored.downloads import Progress, download
+from normlab.stored.downloads import Progress, download, is_whole
 from normlab.stored.kept import FOLDER
 
 Tell = Callable[[str], Progress]
@@ -42,11 +42,27 @@ def fetch(
     with held(draft.with_suffix(".lock"), busy):
         for file in publication.files:
             path = draft / "files" / file.name
-            if not path.exists():
-                download(f"{address}{file.name}", path, file.md5, tell(file.name))
-        (_unpacked(draft, publication) or draft / "files").replace(folder)
+            if not is_whole(path, file.checksum):
+                download(f"{address}{file.name}", path, file.checksum, tell(file.name))
+        found = _unpacked(draft, publication) or draft / "files"
+        _record(data_root, publication).write_text(_checksums(publication))
+        found.replace(folder)
         shutil.rmtree(draft)
     return folder
+
+
+def was_fetched(publication: Publication, data_root: Path) -> bool:
+    """Return whether the folder of *publication* was made from its files, and from no others."""
+    path = _record(data_root, publication)
+    return path.is_file() and path.read_text() == _checksums(publication)
+
+
+def _record(data_root: Path, publication: Publication) -> Path:
+    return data_root / FOLDER / f"fetched-{publication.folder}"
+
+
+def _checksums(publication: Publication) -> str:
+    return "".join(f"{file.checksum}  {file.name}\n" for file in publication.files)
 
 
 def _unpacked(draft: Path, publication: Publication) -> Optional[Path]:

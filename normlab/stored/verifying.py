@@ -15,7 +15,7 @@ from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.network_and_data import DatasetSpec
 from normlab.stored.addresses import PUBLICATIONS
 from normlab.stored.decoding import decoded
-from normlab.stored.downloads import md5_of
+from normlab.stored.downloads import checksum_of
 from normlab.stored.indexes import index_of
 from normlab.stored.table import Table
 
@@ -74,7 +74,9 @@ def _arrays(path: Path) -> Iterator[str]:
 
 def _files(facts: DatasetFacts, data_root: Path, seen: Seen) -> Iterator[str]:
     published = {
-        f"{one.folder}/{file.name}": file.md5 for one in PUBLICATIONS.values() for file in one.files
+        f"{one.folder}/{file.name}": file.checksum
+        for one in PUBLICATIONS.values()
+        for file in one.files
     }
     sizes = facts.file_bytes or (None,) * len(facts.files)
     for number, (name, size) in enumerate(zip(facts.files, sizes)):
@@ -84,8 +86,8 @@ def _files(facts: DatasetFacts, data_root: Path, seen: Seen) -> Iterator[str]:
             continue
         said = damage(path, size) or _unpacking(path)
         md5 = published.get(str(path.relative_to(data_root)))
-        if said is None and md5 is not None and md5_of(path) != md5:
-            said = f"has the MD5 {md5_of(path)}, published is {md5}"
+        if said is None and md5 is not None and checksum_of(path) != md5:
+            said = f"has the MD5 {checksum_of(path)}, published is {md5}"
         if said is not None:
             yield f"{path}: {said}; remove its folder, then normlab datasets fetch {facts.name}"
         seen("files", number + 1, len(facts.files))

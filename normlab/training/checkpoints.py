@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import logging
@@ -17,9 +16,9 @@ import torch
 
 from normlab.errors import CheckpointUnusable, StorageFull
 from normlab.events import CheckpointWritten
+from normlab.host.disks import is_full, sync_folder
 
 _FORMAT = 1
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _log = logging.getLogger(__name__)
 
 
@@ -161,20 +160,12 @@ def write_whole(path: Path, content: memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as e:
         part.unlink(missing_ok=True)
-        if e.errno in _FULL:
+        if is_full(e):
             raise StorageFull(
                 f"no space for {path} of {len(content)} bytes "
                 f"({e.strerror}); free some, then retry the job"
             ) from e
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import secrets
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from normlab.errors import Conflict, InvalidSpec, StorageFull
+from normlab.host.disks import is_full, sync_folder
 from service.backups.manifest import NAME, BackupFile, Manifest
 
 _PIECE_BYTES = 1 << 20
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Writer(Protocol):
@@ -77,7 +76,7 @@ def _folder_writer(folder: Path) -> Iterator[Writer]:
     folder.mkdir(mode=0o700, parents=True)
     yield _FolderWriter(folder)
     for inner, _, _ in os.walk(folder):
-        _sync_folder(Path(inner))
+        sync_folder(Path(inner))
 
 
 @contextmanager
@@ -109,9 +108,9 @@ def writing(target: Path) -> Iterator[Writer]:
             yield writer
         _refuse_existing(target)
         draft.rename(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as e:
-        if e.errno in _FULL:
+        if is_full(e):
             raise StorageFull(
                 f"no space is left for the backup {target} ({e.strerror}); nothing of it is kept"
             ) from e
@@ -196,11 +195,3 @@ def _remove(draft: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
     else:
         draft.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,8 @@
 What owners and projects use: running jobs, devices, device time of this month, and storage.
 
 Device time and storage are added up when attempts end, so that a limit on them costs no walk over
-all jobs, and what a purged job has used stays used. Those of running attempts are added when
+all jobs, and what a purged job has used stays used. Each sum is in many rows, as counts are
+(`service.jobs.tallies`), so that workers of one owner do not wait for each other. Those of running attempts are added when
 somebody asks. The jobs of a pack share the time of its devices. A month is one of the calendar, in
 UTC.
 """
@@ -13,6 +14,8 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from sqlalchemy import Connection, text
+
+from service.jobs.tallies import SHARD
 
 _REPLICAS = "coalesce((j.spec ->> 'replicas')::int, 1)"
 _DEVICES = f"{_REPLICAS} / greatest(1, coalesce((a.environment ->> 'packed')::double precision, 1))"
@@ -45,34 +48,36 @@ USED: Mapping[str, str] = {
 """In SQL: what the owner or project *name* uses now; storage in bytes of files, curves and logs."""
 
 SPEND = f"""
-    insert into device_time (owner, project, month, device_s)
-    select j.owner, j.project, m::date, {_DEVICES} * greatest(0, extract(epoch from
+    insert into device_time (owner, project, month, shard, device_s)
+    select j.owner, j.project, m::date, {SHARD}, {_DEVICES} * greatest(0, extract(epoch from
         least(a.ended_at, (m + interval '1 month') at time zone 'UTC')
         - greatest(a.started_at, m at time zone 'UTC')))
     from {{source}} a join job j on j.id = a.job, generate_series(
         date_trunc('month', a.started_at at time zone 'UTC'), a.ended_at at time zone 'UTC',
         interval '1 month') m
-    on conflict (owner, project, month)
+    on conflict (owner, project, month, shard)
         do update set device_s = device_time.device_s + excluded.device_s
 """
 """As a part of another statement: the attempts of *source* have ended."""
 
+_ADD = "on conflict (owner, project, shard) do update set bytes = storage.bytes + excluded.bytes"
 _RECOUNT = text(f"""
     with held as (
         select j.id, j.owner, j.project, j.stored_bytes as before, {BYTES} as now
         from job j where j.id = :job
     ), added as (
-        insert into storage (owner, project, bytes)
-        select owner, project, now - before from held where now <> before
-        on conflict (owner, project) do update set bytes = storage.bytes + excluded.bytes
+        insert into storage (owner, project, shard, bytes)
+        select owner, project, {SHARD}, now - before from held where now <> before
+        {_ADD}
     )
     update job set stored_bytes = held.now from held
     where job.id = held.id and held.now <> held.before
 """)
-DELETE = text("""
+DELETE = text(f"""
     with gone as (delete from job where id = :job returning owner, project, stored_bytes)
-    update storage s set bytes = s.bytes - gone.stored_bytes
-    from gone where s.owner = gone.owner and s.project = gone.project
+    insert into storage (owner, project, shard, bytes)
+    select owner, project, {SHARD}, - stored_bytes from gone
+    {_ADD}
 """)
 """Delete a job, with what it stores."""
 

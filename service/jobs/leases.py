@@ -1,5 +1,5 @@
 """
-Leases on jobs: claim a job, renew its lease, give it back, or lose it to the reaper.
+Leases on jobs: claim a job, renew its lease, give it back, or end its attempt.
 
 A claim is an attempt number. A write of a worker is valid only while the job runs at that
 attempt, so a worker that lost its lease and comes back can change nothing. All times are the
@@ -134,23 +134,6 @@ _LEFT = text("""
     select attempt - forgiven < max_attempts as again, attempt - forgiven as used, cancel_requested
     from job where id = :job
 """)
-# A worker that is frozen inside a transaction holds its job's row for as long as it is frozen.
-# It may have been frozen in the middle of a message, where no server timeout applies.
-_CUT_OFF = text("""
-    select pg_terminate_backend(a.pid, 1000)
-    from job j join pg_stat_activity a on a.application_name = left(j.worker, 63)
-    where j.state = 'running' and j.lease_until < clock_timestamp()
-        and a.xact_start < clock_timestamp() - interval '1 second'
-""")
-_EXPIRED = text("""
-    select id from job where state = 'running' and lease_until < clock_timestamp()
-    order by lease_until
-""")
-_EXPIRED_STILL = text("""
-    select id, attempt, worker, lease_until from job
-    where id = :job and state = 'running' and lease_until < clock_timestamp()
-    for update skip locked
-""")
 
 
 def claim(
@@ -208,7 +191,7 @@ def take(
     try:
         spec = JobSpec.from_store(row.spec)
     except ValueError as e:
-        _end(connection, job, attempt, _unreadable(e), 0.0)
+        end(connection, job, attempt, _unreadable(e))
         return None
     resume = connection.execute(_CHECKPOINTS, {"job": job}).all() if attempt > 1 else []
     return Lease(
@@ -274,7 +257,7 @@ def fail(database: Database, claim: Lease, failed: Failed, backoff_s: float = 0.
     with database.begin() as connection:
         if not hold(connection, claim):
             return False
-        return _end(connection, claim.job, claim.attempt, failed, backoff_s)
+        return end(connection, claim.job, claim.attempt, failed, backoff_s)
 
 
 def release(
@@ -331,37 +314,20 @@ def give_back(
     )
 
 
-def expired(database: Database) -> list[UUID]:
-    """End sessions of lost workers that hold a job's row, and list jobs with expired leases."""
-    with database.begin() as connection:
-        connection.execute(_CUT_OFF)
-        return list(connection.execute(_EXPIRED).scalars())
-
-
-def reap_one(database: Database, job: UUID) -> int:
-    """Take *job* from its worker if its lease has expired; return 1 if so, else 0."""
-    with database.begin() as connection:
-        row = connection.execute(_EXPIRED_STILL, {"job": job}).first()
-        if row is None:
-            return 0
-        lost = Failed(
-            code="worker_lost",
-            failure_kind="lost",
-            retryable=True,
-            message=f"worker {row.worker} fell silent during attempt {row.attempt}",
-        )
-        _end(connection, row.id, row.attempt, lost, 0.0, no_later=row.lease_until)
-    return 1
-
-
-def _end(
+def end(
     connection: Connection,
     job: UUID,
     attempt: int,
     failed: Failed,
-    backoff_s: float,
+    backoff_s: float = 0.0,
     no_later: Any = None,
 ) -> bool:
+    """
+    End the attempt of *job*, locked and running at it, as `fail` does.
+
+    Args:
+        no_later: when the attempt ended, if it was before now.
+    """
     left = connection.execute(_LEFT, {"job": job}).one()
     message = failed.message.replace("\0", "\ufffd")  # PostgreSQL's text cannot contain NUL
     error = {"code": failed.code, "failure_kind": failed.failure_kind, "message": message}

@@ -78,7 +78,7 @@ class JobFilters:
     archived: bool | None = False
     """Those in the archive, instead of the others; None: both, as when *where* names `archived`."""
     sight: Sight = field(default_factory=current)
-    """Of whoever asks; it is a part of the filters, because queries are remembered by them."""
+    """Of the caller; it is a part of the filters, because queries are remembered by them."""
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Translate the filters into SQL."""

@@ -1,4 +1,4 @@
-"""The highest priority that an owner, or whoever submits to a project, may ask for."""
+"""The highest priority that an owner, or anybody in a project, may ask for."""
 
 from __future__ import annotations
 

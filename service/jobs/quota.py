@@ -19,7 +19,8 @@ from service.jobs.consumption import USED
 
 # A request that adds to a queue holds these locks until it commits, that of the owner first.
 # Otherwise each of two concurrent requests would not count the other. Far from the limits,
-# requests share the locks.
+# requests share the locks. The rows that several requests may add at once, of turns and of code
+# that a project sees, are added after the lock, in order: an addition waits for the other one.
 _OWNER = "hashtextextended('normlab queue of ' || {owner}, 0)"
 _PROJECT = "hashtextextended('normlab queue of the project ' || {project}, 0)"
 _BOTH = (
@@ -83,6 +84,11 @@ _STAND = text(f"""
 """)
 
 
+def lock(connection: Connection, owner: str, project: str) -> None:
+    """Wait for others who add to the queues of *owner* and *project*, and keep them waiting."""
+    connection.execute(_LOCK, {"owner": owner, "project": project})
+
+
 def reserve(
     connection: Connection, owner: str, project: str, wanted: int, most: int | None
 ) -> None:
@@ -133,7 +139,7 @@ def room(
     """
     if most is None or wanted == 0:
         return wanted
-    connection.execute(_LOCK, {"owner": owner, "project": project})
+    lock(connection, owner, project)
     stand = _stand(connection, owner, project, most)
     left = int(stand.of_owner - stand.owners)
     if stand.of_project is not None:

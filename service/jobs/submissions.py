@@ -70,7 +70,7 @@ _SUBMIT = f"""
         insert into upload (digest, project, owner)
         select p.digest, added.project, added.owner from added
         join plugin p on p.digest = any(added.code) and p.owner is not null
-        on conflict do nothing
+        order by p.digest on conflict do nothing
     ), audited as (
         {audit.WRITE.format(action="job.submit", target="id::text", source="added")}
     )
@@ -146,10 +146,10 @@ def _added(
     cursor = cursor_of(connection)
     # One round trip and one transaction; the second statement sees what the first one waited for.
     with cursor.connection.pipeline():
-        # before the lock, as studies do, or each of two transactions could wait for the other
-        cursor.execute(_TAKE_TURNS, {"device": row["device"], "owner": row["owner"]})
+        # after the lock, as studies do, or each of two transactions could wait for the other
         if most is not None:
             cursor.execute(lock, {"owner": row["owner"], "project": row["project"]})
+        cursor.execute(_TAKE_TURNS, {"device": row["device"], "owner": row["owner"]})
         answer = cursor.execute(_SUBMIT, values).fetchone()
     assert answer is not None
     _, live, _, *written = answer

@@ -11,7 +11,7 @@ from service.store.database import Database
 FENCED = "fenced"
 """Attempts that lost their job while their worker still worked on it."""
 
-# A count is a sum of rows, because whoever adds to a row locks it until its transaction has ended:
+# A count is a sum of rows, because a transaction that adds to a row locks it until it has ended:
 # with one row, all workers that end a job at the same time would wait for each other.
 SHARD = "pg_backend_pid() % 256"
 """The number of the row to which a connection adds."""

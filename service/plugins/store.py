@@ -117,7 +117,7 @@ class Known:
     def __init__(self, database: Database, forget_s: float = FORGET_S) -> None:
         self._database = database
         self._forget_s = forget_s
-        # What is found depends on who asks
+        # The answer depends on the caller
         self._found: OrderedDict[tuple[str, Sight], Plugin] = OrderedDict()
         self._missing: dict[tuple[str, Sight], float] = {}
         self._lock = Lock()

@@ -97,7 +97,7 @@ class WeightSources:
     def __init__(self, database: Database, data_root: Path) -> None:
         self._database = database
         self._data_root = data_root
-        # until when, and what; what is found depends on who asks
+        # until when, and what; the answer depends on the caller
         self._known: dict[tuple[str, Sight], tuple[float, str | NormlabError]] = {}
         self._lock = Lock()
 

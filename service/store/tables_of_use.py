@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Date, Double, Table, Text
+from sqlalchemy import BigInteger, Column, Date, Double, SmallInteger, Table, Text
 
 from service.store.table_parts import metadata
+
+
+def _shard() -> Column[int]:
+    """Number the rows whose sum counts: who adds to one locks it until its transaction ends."""
+    return Column("shard", SmallInteger, primary_key=True, autoincrement=False, server_default="0")
+
 
 # By the calendar month in UTC. What a purged job has used stays used.
 device_time = Table(
@@ -13,14 +19,16 @@ device_time = Table(
     Column("owner", Text, primary_key=True),
     Column("project", Text, primary_key=True),
     Column("month", Date, primary_key=True),  # its first day
+    _shard(),
     Column("device_s", Double, nullable=False),
 )
 
-# The sum of `stored_bytes` of the jobs of an owner in a project.
+# Their sum is that of `stored_bytes` of the jobs of an owner in a project.
 storage = Table(
     "storage",
     metadata,
     Column("owner", Text, primary_key=True),
     Column("project", Text, primary_key=True),
+    _shard(),
     Column("bytes", BigInteger, nullable=False),
 )

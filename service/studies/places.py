@@ -1,4 +1,4 @@
-"""What a study needs to know of each of its cells: whether it can run, and where."""
+"""What a study needs to know about each cell: whether it can run, and where."""
 
 from __future__ import annotations
 

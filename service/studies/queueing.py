@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from normlab.errors import InvalidSpec
 from normlab.specs.cells import Cell, make_cells
 from normlab.specs.studies import StudySpec
-from service.jobs import submissions
+from service.jobs import quota, submissions
 from service.store import events, schema
 from service.store.bulk import insert_rows
 from service.studies.cell_states import CELLS, PLANNED
@@ -28,11 +28,24 @@ _LEFT = text("""
     update study set planned = case when :all then 0 else greatest(0, planned - :done) end
     where id = :study
 """)
-_TURNS = text("insert into turn (device, owner) values (:device, :owner) on conflict do nothing")
+# What the owner or the project uses for the first time
+_NEW_DEVICES = text("""
+    select device from unnest(cast(:devices as text[])) as of (device) where not exists
+        (select from turn where turn.device = of.device and owner = :owner)
+""")
+_NEW_CODE = text("""
+    select digest from plugin where digest = any(:code) and owner is not null and not exists
+        (select from upload where upload.digest = plugin.digest and project = :project)
+""")
+_TURNS = text("""
+    insert into turn (device, owner)
+    select device, :owner from unnest(cast(:devices as text[])) as of (device) order by device
+    on conflict do nothing
+""")
 _SHOW = text("""
     insert into upload (digest, project, owner)
-    select digest, :project, :owner from plugin where digest = any(:code) and owner is not null
-    on conflict do nothing
+    select digest, :project, :owner from unnest(cast(:code as text[])) as of (digest)
+    order by digest on conflict do nothing
 """)
 _QUEUED = text("""
     insert into event (job, kind, payload)
@@ -88,18 +101,27 @@ def _queue_new(connection: Connection, row: Any, cells: Iterator[Cell], place: P
         # each cell has a trace of its own, and not that of the request that queued many
         rows.append(made | {"study": row.id, "cell": cell.key, "trace": None})
     insert_rows(connection, schema.job, rows)
-    for device in sorted({made["device"] for made in rows}):
-        connection.execute(_TURNS, {"device": device, "owner": row.owner})
     jobs: list[UUID] = [made["id"] for made in rows]
     connection.execute(_QUEUED, {"jobs": jobs})
-    _show_plugins(connection, row, rows)
+    _use_for_the_first_time(connection, row, rows)
     keys = [made["cell"] for made in rows]
     connection.execute(_FILLED, {"study": row.id, "keys": keys, "jobs": jobs})
     events.notify(connection, jobs[0])
 
 
-def _show_plugins(connection: Connection, row: Any, jobs: Sequence[dict[str, Any]]) -> None:
-    """Let those who see the project of *row* see the code that its *jobs* name."""
-    code = sorted({digest for made in jobs for digest in made["code"]})
-    if code:
-        connection.execute(_SHOW, {"project": row.project, "owner": row.owner, "code": code})
+def _use_for_the_first_time(
+    connection: Connection, row: Any, jobs: Sequence[dict[str, Any]]
+) -> None:
+    """Give the owner of *row* turns, and let its project see the code that its *jobs* name."""
+    asked = {
+        "owner": row.owner,
+        "project": row.project,
+        "devices": list({made["device"] for made in jobs}),
+        "code": list({digest for made in jobs for digest in made["code"]}),
+    }
+    devices = connection.execute(_NEW_DEVICES, asked).scalars().all()
+    code = connection.execute(_NEW_CODE, asked).scalars().all()
+    if devices or code:
+        quota.lock(connection, row.owner, row.project)
+        connection.execute(_TURNS, {**asked, "devices": devices})
+        connection.execute(_SHOW, {**asked, "code": code})

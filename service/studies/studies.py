@@ -9,18 +9,17 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from normlab.errors import Conflict, NotFound
-from normlab.records import CellPage, StudyDetail, StudyPage, StudyRecord
+from normlab.records import CellPage, StudyDetail, StudyRecord
 from normlab.records.projects import DEFAULT
 from normlab.specs.cells import expand
 from normlab.specs.contrasts import comparisons
 from normlab.specs.studies import StudySpec
 from service.jobs.quota import keep_within
-from service.store import audit, schema, sight
+from service.store import audit, schema
 from service.store.audit import Action, Actor
 from service.store.cursors import decode_cursor, encode_cursor
 from service.store.database import Database
 from service.store.identity import new_id, parse_id
-from service.store.sight import IN_SIGHT
 from service.studies import looks
 from service.studies.asked_priorities import refuse_priority
 from service.studies.cell_states import CELLS, UNFINISHED
@@ -36,16 +35,6 @@ MOST_CELLS = 1000
 """The most cells on one page."""
 
 _LOCK = text("select * from study where id = :study for update")
-_PAGE = text(f"""
-    select * from study where (cast(:before as uuid) is null or id < :before)
-        and {IN_SIGHT.format(project="project")}
-        and (cast(:project as text) is null or project = :project)
-        and (cast(:name as text) is null or name = :name)
-        and (cast(:owner as text) is null or owner = :owner)
-        and (trashed_at is not null) = :trash
-        and (cast(:archived as bool) is null or (archived_at is not null) = :archived)
-    order by id desc limit :limit
-""")
 _REPORTED = text("""
     select distinct k.name from study_cell c
     join metric_last l on l.job = c.job join metric_key k on k.id = l.key
@@ -259,44 +248,6 @@ def stored(database: Database, study: str) -> tuple[Any, StudySpec]:
 def factors(database: Database, study: str) -> list[list[str]]:
     """Return the paths of *study* that move together, a list for each axis."""
     return stored(database, study)[1].factors
-
-
-def list_studies(
-    database: Database,
-    cursor: str | None = None,
-    limit: int = 50,
-    *,
-    name: str | None = None,
-    owner: str | None = None,
-    project: str | None = None,
-    trash: bool = False,
-    archived: bool | None = False,
-) -> StudyPage:
-    """
-    Return one page of the studies in sight, newest first.
-
-    Only those with this *name*, *owner* or *project*, if given.
-
-    Args:
-        trash: those in the trash, instead of the others.
-        archived: only those that are archived, or that are not; None: both.
-    """
-    before = None if cursor is None else decode_cursor(cursor, "studies", [UUID])[0]
-    with database.autocommit() as connection:
-        values = {"before": before, "limit": limit + 1, "name": name, "owner": owner}
-        values |= {
-            "trash": trash,
-            "archived": archived,
-            "project": project,
-            **sight.current().values,
-        }
-        found = [row.id for row in connection.execute(_PAGE, values)]
-        records = read_records(connection, found[:limit])
-    more = len(found) > limit
-    return StudyPage(
-        studies=records,
-        next_cursor=encode_cursor("studies", [str(found[limit - 1])]) if more else None,
-    )
 
 
 def _row(spec: StudySpec, owner: str, project: str) -> dict[str, Any]:

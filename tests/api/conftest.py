@@ -77,3 +77,11 @@ def log_in(client: httpx.Client, token: str = OPERATORS_TOKEN) -> None:
 def a_job(**fields: Any) -> dict[str, Any]:
     """A small job that can run."""
     return {"normalizer": "batch", "dataset": {"name": "digits"}, "batch_size": 8, **fields}
+
+
+def ask(client: httpx.Client, method: str, path: str, **question: Any) -> httpx.Response:
+    """Ask the same again while a slow machine works on it, as the page does."""
+    while True:
+        response = client.request(method, path, **question)
+        if response.status_code != 202:
+            return response

@@ -7,7 +7,6 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -15,17 +14,9 @@ import pytest
 from api.routes import tables
 from normlab.records.tables import FieldList, GroupTable, TableRecord
 from service.store.database import Database
-from tests.api.conftest import a_job, token_header
+from tests.api.conftest import a_job, ask, token_header
 from tests.service.jobs.test_table import report
 from tests.service.work import submit
-
-
-def ask(client: httpx.Client, path: str, json: dict[str, Any]) -> httpx.Response:
-    """Ask the same again while a slow machine works on it, as the page does."""
-    while True:
-        response = client.post(path, json=json)
-        if response.status_code != 202:
-            return response
 
 
 def test_a_table_is_one_request_for_chosen_columns(
@@ -34,12 +25,12 @@ def test_a_table_is_one_request_for_chosen_columns(
     submit(database, name="one", seed=4)
     report(database, {"val/accuracy": [0.25, 0.5]})
     asked = {"columns": ["name", "seed", "val/accuracy:best", "created_at"], "count": True}
-    response = ask(client, "/v1/jobs:table", json=asked)
+    response = ask(client, "POST", "/v1/jobs:table", json=asked)
     found = TableRecord.model_validate_json(response.content)
     assert (found.total, found.next_cursor) == (1, None)
     assert found.rows[0].values[:3] == ["one", 4, 0.5]
     assert (found.rows[0].state, found.rows[0].owner) == ("succeeded", "ada")
-    grouped = ask(client, "/v1/jobs:groups", json={"columns": ["val/accuracy:mean"]})
+    grouped = ask(client, "POST", "/v1/jobs:groups", json={"columns": ["val/accuracy:mean"]})
     (row,) = GroupTable.model_validate_json(grouped.content).rows
     assert row.values[0]["mean"] == 0.375
 
@@ -50,7 +41,7 @@ def test_an_unknown_column_or_order_is_a_problem_of_its_field(client: httpx.Clie
         ({"columns": ["name"], "sort": "-optimizer.l"}, "sort"),
         ({"columns": ["name"], "filter": "seed >"}, "filter"),
     ):
-        response = ask(client, "/v1/jobs:table", json=asked)
+        response = ask(client, "POST", "/v1/jobs:table", json=asked)
         assert response.status_code == 422
         assert [e["field"] for e in response.json()["errors"]] == [field]
 
@@ -58,12 +49,14 @@ def test_an_unknown_column_or_order_is_a_problem_of_its_field(client: httpx.Clie
 def test_an_export_has_all_rows_and_no_formulas(client: httpx.Client, database: Database) -> None:
     jobs = [submit(database, seed=i, name="=1+1" if i else None).id for i in range(3)]
     asked = {"columns": ["name", "seed", "normalizer.proxy"], "sort": "seed"}
-    response = ask(client, "/v1/jobs:export", json=asked)
+    response = ask(client, "POST", "/v1/jobs:export", json=asked)
     assert response.headers["content-type"].startswith("text/csv")
     rows = list(csv.reader(io.StringIO(response.text)))
     assert rows[0] == ["id", "name", "seed", "normalizer.proxy"]
     assert rows[2] == [jobs[1], "'=1+1", "1", "False"]
-    listed = ask(client, "/v1/jobs:export", json={**asked, "form": "json", "jobs": jobs[:1]})
+    listed = ask(
+        client, "POST", "/v1/jobs:export", json={**asked, "form": "json", "jobs": jobs[:1]}
+    )
     assert listed.json() == [{"id": jobs[0], "name": None, "seed": 0, "normalizer.proxy": False}]
 
 
@@ -74,10 +67,10 @@ def test_an_export_of_too_many_jobs_is_refused_and_never_cut(
     monkeypatch.setattr(tables, "_PAGE", 1)
     for seed in range(3):
         submit(database, seed=seed)
-    response = ask(client, "/v1/jobs:export", json={"columns": ["seed"]})
+    response = ask(client, "POST", "/v1/jobs:export", json={"columns": ["seed"]})
     assert response.status_code == 422
     assert "more than 2 jobs match" in response.json()["errors"][0]["rule"]
-    whole = ask(client, "/v1/jobs:export", json={"columns": ["seed"], "filter": "seed < 2"})
+    whole = ask(client, "POST", "/v1/jobs:export", json={"columns": ["seed"], "filter": "seed < 2"})
     assert len(whole.text.splitlines()) == 3
 
 
@@ -115,7 +108,7 @@ def test_names_for_completion_are_columns_fields_and_metrics(
 
 def test_two_thousand_runs_are_not_compared(client: httpx.Client) -> None:
     asked = {"jobs": [str(i) for i in range(2000)]}
-    response = ask(client, "/v1/jobs:compare", json=asked)
+    response = ask(client, "POST", "/v1/jobs:compare", json=asked)
     assert response.status_code == 422
     assert "at most 100 are compared at once" in response.json()["detail"]
 
@@ -147,7 +140,7 @@ def test_the_documented_export_is_answered(client: httpx.Client, database: Datab
     (body,) = re.findall(r"-d '(.*)'", page)
     submit(database, seed=5, name="of the docs")
     report(database, {"val/accuracy": [0.5]})
-    response = ask(client, "/v1/jobs:export", json=json.loads(body))
+    response = ask(client, "POST", "/v1/jobs:export", json=json.loads(body))
     assert "of the docs,5,0.1,0.5" in response.text
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from service.jobs import leases
+from service.jobs import reaper
 from service.servers.embedded import postgres_program
 from service.store.database import Database, migrate
 from tests.service.work import claim, reap, submit
@@ -61,7 +61,7 @@ def test_the_service_works_as_a_role_that_is_no_superuser(role_url: str) -> None
         assert rights == (False,)
         assert reap(database) == 1
         assert claim(database).attempt == 2
-        assert leases.expired(database) == []
+        assert reaper.expired(database) == []
 
 
 def test_the_role_is_made_with_the_password_of_the_services_url(role_url: str) -> None:

@@ -11,7 +11,7 @@ from normlab.errors import QuotaExceeded
 from normlab.events import Series
 from normlab.records import JobRecord
 from normlab.specs.jobs import JobSpec
-from service.jobs import leases, submissions
+from service.jobs import leases, reaper, submissions
 from service.jobs.leases import Lease
 from service.results import metrics
 from service.results.chunks import Columns
@@ -47,7 +47,7 @@ def series(*steps: int, value: float = 0.5) -> Series:
 
 def reap(database: Database) -> int:
     """Take every job with an expired lease from its worker, without the reaper's grace period."""
-    return sum(leases.reap_one(database, job) for job in leases.expired(database))
+    return sum(reaper.reap_one(database, job) for job in reaper.expired(database))
 
 
 def stored(

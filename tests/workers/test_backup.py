@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,32 +12,25 @@ from pathlib import Path
 import pytest
 
 from normlab.cli.application import run
-from service.results import artifacts
 from service.servers import embedded
 from service.settings import Settings
 from service.store.database import Database
 from workers.warm_launcher import WarmLauncher
 
+from .bench import Bench
 from .conftest import LONG, SHORT
-from .stack import Stack
 
 
 @contextmanager
-def held_still(stack: Stack, job: str) -> Iterator[None]:
+def held_still(bench: Bench, job: str) -> Iterator[None]:
     """Work on *job* in a thread; after its first checkpoint, its process stands still."""
-    working = threading.Thread(target=stack.work, daemon=True)
-    working.start()
-    deadline = time.monotonic() + 60
-    while not artifacts.read_all(stack.database, job):
-        assert time.monotonic() < deadline, stack.job(job)
-        time.sleep(0.01)
-    os.killpg(stack.processes[-1].pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.killpg(stack.processes[-1].pid, signal.SIGCONT)
-        working.join(120)
-        assert not working.is_alive()
+    with bench.working():
+        bench.until_saved(job)
+        os.killpg(bench.launcher.started[-1].pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(bench.launcher.started[-1].pid, signal.SIGCONT)
 
 
 @pytest.fixture
@@ -56,7 +47,7 @@ def test_a_backup_of_a_working_stack_finishes_its_jobs_elsewhere_with_the_same_b
     warm: WarmLauncher,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here = Stack(database, tmp_path / "here", warm)
+    here = Bench(database, tmp_path / "here", warm, lease_s=60)
     ended = here.submit(SHORT)
     here.work()
     torn = here.submit({**LONG, "epochs": 20, "max_attempts": 1})
@@ -72,7 +63,7 @@ def test_a_backup_of_a_working_stack_finishes_its_jobs_elsewhere_with_the_same_b
     servers = embedded.start(Settings(data_dir=there, database_url=None, broker_url="memory://"))
     try:
         with Database(servers.database_url) as restored:
-            elsewhere = Stack(restored, there, warm)
+            elsewhere = Bench(restored, there, warm, lease_s=60)
             elsewhere.work()
             elsewhere.work()
             for job in (ended, torn, waiting):

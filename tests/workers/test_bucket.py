@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,70 +14,22 @@ import pytest
 from normlab.errors import ServiceUnavailable
 from normlab.events import ArtifactWritten, CheckpointWritten
 from normlab.records import JobDetail
-from normlab.specs.jobs import JobSpec
-from service.jobs import changes, leases, reading, submissions
-from service.jobs.leases import Lease
-from service.results import artifacts, logs, metrics, reports
-from service.settings import Settings
+from service.jobs import changes, reading
+from service.results import artifacts, logs, reports
 from service.storage.bucket import BucketStore
 from service.storage.store import StoredFile
 from service.store.database import Database
 from service.store.identity import parse_id
 from tests.s3 import Bucket
-from workers.process import Launcher
 from workers.reading import Harvest
-from workers.supervisor import Supervisor
 from workers.uploads import Uploads
 from workers.warm_launcher import WarmLauncher
 
+from .bench import Bench
 from .conftest import LONG, SHORT
 
+Hosts = Callable[..., Bench]
 SAVING = {**SHORT, "max_steps": 60, "checkpoint": {"every_steps": 20, "keep": 9}}
-
-
-class Host:
-    """A worker's host with its own data folder."""
-
-    def __init__(
-        self, database: Database, folder: Path, launcher: Launcher, url: str, **settings: Any
-    ) -> None:
-        self.folder = folder
-        self.database = database
-        self.leaving = threading.Event()
-        values = {"lease_s": 20, "heartbeat_s": 1, "retry_backoff_s": 0, **settings}
-        self.settings = Settings(data_dir=folder, storage=url, **values)
-        store = BucketStore(url) if url else None
-        self.supervisor = Supervisor(
-            database, self.settings, launcher, 1, self.leaving, store=store
-        )
-
-    def submit(self, spec: dict[str, Any]) -> str:
-        wanted = JobSpec.model_validate(spec)
-        how = {"owner": "me", "device": "cpu", "device_reason": "it is asked for"}
-        return submissions.submit(self.database, wanted, **how)[0].id
-
-    def work(self) -> None:
-        self.supervisor.work_on(claimed(self.database))
-
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        """Work in a thread; on leaving, wait until the attempt has ended."""
-        thread = threading.Thread(target=self.work, daemon=True)
-        thread.start()
-        try:
-            yield
-        except BaseException:
-            self.leaving.set()
-            raise
-        finally:
-            thread.join(120)
-            assert not thread.is_alive()
-
-
-def claimed(database: Database) -> Lease:
-    claim = leases.claim(database, "cpu", "a-worker", 20)
-    assert claim is not None
-    return claim
 
 
 def until(condition: Callable[[], bool], timeout_s: float = 120) -> None:
@@ -89,30 +39,23 @@ def until(condition: Callable[[], bool], timeout_s: float = 120) -> None:
         time.sleep(0.02)
 
 
-def result(database: Database, job: str) -> tuple[Any, ...]:
-    losses = metrics.read(database, job, "train/loss")
-    files = {f.name: f.sha256 for f in artifacts.read_all(database, job)}
-    return losses.steps, losses.values, files["weights.safetensors"]
-
-
 def log(database: Database, job: str) -> str:
     return logs.read(database, job, 0, 1 << 20).text
 
 
 @pytest.fixture
-def hosts(
-    database: Database, tmp_path: Path, warm: WarmLauncher, bucket: Bucket
-) -> Callable[..., Host]:
-    """Makes hosts with one bucket."""
+def hosts(database: Database, tmp_path: Path, warm: WarmLauncher, bucket: Bucket) -> Hosts:
+    """Makes workers' hosts with data folders of their own and one bucket."""
 
-    def make(name: str, url: str = bucket.url, **settings: Any) -> Host:
-        return Host(database, tmp_path / name, warm, url, **settings)
+    def make(name: str, url: str = bucket.url, **settings: Any) -> Bench:
+        values = {"lease_s": 20, "heartbeat_s": 1, "storage": url, **settings}
+        return Bench(database, tmp_path / name, warm, **values)
 
     return make
 
 
 def test_a_job_leaves_everything_in_the_bucket_and_nothing_on_its_host(
-    database: Database, hosts: Callable[..., Host], bucket: Bucket
+    database: Database, hosts: Hosts, bucket: Bucket
 ) -> None:
     one = hosts("one")
     job = one.submit(SAVING)
@@ -137,7 +80,7 @@ class OnlyTheFirst(BucketStore):
 
 
 def test_a_job_goes_on_on_another_host_with_the_same_bits(
-    database: Database, hosts: Callable[..., Host], bucket: Bucket
+    database: Database, hosts: Hosts, bucket: Bucket
 ) -> None:
     one, two, alone = hosts("one", storage_patience_s=0.2), hosts("two"), hosts("alone", url="")
     one.supervisor = replace(one.supervisor, store=OnlyTheFirst(bucket.url))
@@ -147,11 +90,11 @@ def test_a_job_goes_on_on_another_host_with_the_same_bits(
     one.work()
     two.work()
     assert _resumed_from(database, job) == 20
-    assert result(database, job) == result(database, expected)
+    assert two.result(job) == alone.result(expected)
 
 
 def test_weights_of_a_job_are_fetched_for_one_that_starts_from_them(
-    database: Database, hosts: Callable[..., Host]
+    database: Database, hosts: Hosts
 ) -> None:
     one, two = hosts("one"), hosts("two")
     first = one.submit(SHORT)
@@ -162,25 +105,18 @@ def test_weights_of_a_job_are_fetched_for_one_that_starts_from_them(
     assert reading.get(database, then).state == "succeeded", log(database, then)
 
 
-def _checkpoints(database: Database, job: str) -> list[int]:
-    found = artifacts.read_all(database, job)
-    return [int(f.step or 0) for f in found if f.kind == "checkpoint"]
-
-
 def test_a_job_outlives_a_bucket_that_vanishes_and_says_so(
-    database: Database, hosts: Callable[..., Host], bucket: Bucket
+    database: Database, hosts: Hosts, bucket: Bucket
 ) -> None:
     one = hosts("one")
-    job = one.submit(LONG)
-    with one.working():
-        until(lambda: bool(_checkpoints(database, job)))
+    with one.saving(LONG) as job:
         bucket.gate.shut()
         until(lambda: "cannot be stored now, it is tried again" in log(database, job))
-        before, step = _checkpoints(database, job), reading.get(database, job).step
+        before, step = one.saved_steps(job), reading.get(database, job).step
         until(lambda: reading.get(database, job).step > step)  # it trains on
-        assert _checkpoints(database, job) == before
+        assert one.saved_steps(job) == before
         bucket.gate.open()
-        until(lambda: max(_checkpoints(database, job)) > max(before))
+        until(lambda: max(one.saved_steps(job)) > max(before))
         changes.cancel(database, job)
     record = reading.get(database, job)
     assert (record.state, len(record.attempts)) == ("cancelled", 1)
@@ -188,12 +124,9 @@ def test_a_job_outlives_a_bucket_that_vanishes_and_says_so(
 
 
 def test_a_cancelled_job_does_not_wait_for_a_bucket_that_is_away(
-    database: Database, hosts: Callable[..., Host], bucket: Bucket
+    database: Database, hosts: Hosts, bucket: Bucket
 ) -> None:
-    one = hosts("one", grace_s=1)
-    job = one.submit(LONG)
-    with one.working():
-        until(lambda: bool(_checkpoints(database, job)))
+    with hosts("one", grace_s=1).saving(LONG) as job:
         bucket.gate.shut()
         until(lambda: "cannot be stored now" in log(database, job))
         changes.cancel(database, job)
@@ -201,7 +134,7 @@ def test_a_cancelled_job_does_not_wait_for_a_bucket_that_is_away(
 
 
 def test_an_attempt_whose_files_cannot_be_stored_fails_as_storage_and_is_tried_again(
-    database: Database, hosts: Callable[..., Host], bucket: Bucket
+    database: Database, hosts: Hosts, bucket: Bucket
 ) -> None:
     one = hosts("one", storage_patience_s=0.2)
     job = one.submit(SAVING)
@@ -216,30 +149,26 @@ def test_an_attempt_whose_files_cannot_be_stored_fails_as_storage_and_is_tried_a
 
 
 def test_an_attempt_that_cannot_fetch_its_checkpoint_fails_as_storage(
-    database: Database, hosts: Callable[..., Host], bucket: Bucket
+    database: Database, hosts: Hosts, bucket: Bucket
 ) -> None:
     one = hosts("one")
-    job = one.submit(LONG)
-    with one.working():
-        until(lambda: bool(_checkpoints(database, job)))
+    with one.saving(LONG) as job:
         one.leaving.set()
-    kept = _checkpoints(database, job)
+    kept = one.saved_steps(job)
     bucket.gate.shut()
     hosts("two", storage_patience_s=0.2).work()
     record: JobDetail = reading.get(database, job)
     assert (record.state, record.attempts[1].failure_kind) == ("queued", "storage")
-    assert _checkpoints(database, job) == kept
+    assert one.saved_steps(job) == kept
 
 
 def test_a_damaged_checkpoint_in_the_bucket_is_passed_over(
-    database: Database, hosts: Callable[..., Host], bucket: Bucket
+    database: Database, hosts: Hosts, bucket: Bucket
 ) -> None:
     one = hosts("one")
-    job = one.submit(LONG)
-    with one.working():
-        until(lambda: len(_checkpoints(database, job)) > 1)
+    with one.saving(LONG, checkpoints=2) as job:
         one.leaving.set()
-    older, newest = sorted(_checkpoints(database, job))[-2:]
+    older, newest = sorted(one.saved_steps(job))[-2:]
     bucket.write(artifacts.stored(database, job, f"step-{newest:09d}.pt").place, b"other bytes")
     two = hosts("two")
     with two.working():
@@ -255,10 +184,10 @@ def _resumed_from(database: Database, job: str) -> int | None:
 
 
 def test_objects_that_no_row_names_are_removed_and_no_later_attempts(
-    database: Database, hosts: Callable[..., Host], bucket: Bucket, tmp_path: Path
+    database: Database, hosts: Hosts, bucket: Bucket, tmp_path: Path
 ) -> None:
-    job = hosts("one").submit(LONG)
-    claim = claimed(database)
+    one = hosts("one")
+    job, claim = one.submit(LONG), one.claim()
     uploads = Uploads(BucketStore(bucket.url), database, claim)
     for later in ("attempt-2/checkpoints/x.pt", "attempt-0/lost.pt"):
         bucket.write(f"{job}/{later}", b"x")
@@ -282,10 +211,11 @@ def _written(folder: Path, job: str, step: int) -> CheckpointWritten:
 
 
 def test_a_result_that_is_not_what_the_job_wrote_is_no_success(
-    database: Database, hosts: Callable[..., Host], bucket: Bucket, tmp_path: Path
+    database: Database, hosts: Hosts, bucket: Bucket, tmp_path: Path
 ) -> None:
-    job = hosts("one").submit(LONG)
-    uploads = Uploads(BucketStore(bucket.url), database, claimed(database))
+    one = hosts("one")
+    job = one.submit(LONG)
+    uploads = Uploads(BucketStore(bucket.url), database, one.claim())
     path = tmp_path / job / "a.csv"
     path.parent.mkdir()
     path.write_bytes(b"12")

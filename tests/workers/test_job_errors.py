@@ -38,7 +38,7 @@ def test_the_error_decides_whether_a_retry_may_help(
     assert (failed.code, failed.retryable) == (code, retryable)
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_disk_names_the_folder_and_may_be_retried(number: int) -> None:
     failed = describe(OSError(number, "No space left on device"), "/data/jobs/1")
     assert (failed.code, failed.failure_kind) == ("storage_full", "storage")

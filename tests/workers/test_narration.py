@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, List
 
 from normlab.events import Finished, Metrics, Progress, Series, Started
@@ -29,7 +30,7 @@ def test_a_log_tells_the_beginning_each_epoch_and_the_end() -> None:
         Finished(step=20, summary={}),
     )
     assert lines == [
-        "training begins on cpu, torch 2.13.0",
+        f"training begins on cpu, torch 2.13.0, in process {os.getpid()}",
         "epoch 1 of 2, update 10: train/loss 0.25",
         "finished after 20 updates",
     ]
@@ -37,4 +38,4 @@ def test_a_log_tells_the_beginning_each_epoch_and_the_end() -> None:
 
 def test_a_later_attempt_says_where_it_goes_on() -> None:
     (line,) = told(Started(step=40, environment={"runtime": "cpu", "versions": {"torch": "2"}}))
-    assert line == "training goes on from update 40 on cpu, torch 2"
+    assert line.startswith("training goes on from update 40 on cpu, torch 2, in process ")

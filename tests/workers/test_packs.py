@@ -26,7 +26,7 @@ from service.storage.bucket import BucketStore
 from service.store.database import Database
 from service.studies import studies
 from tests.s3 import Bucket
-from tests.workers.test_supervisor import LEASE_S, Bench
+from tests.workers.bench import LEASE_S, Bench
 from workers.job_order import JobOrder
 from workers.pack_supervisor import work_on
 from workers.process import JobProcess, Launcher
@@ -146,7 +146,7 @@ def test_a_member_that_diverges_fails_alone(bench: PackBench) -> None:
 def test_a_killed_pack_comes_back_with_the_same_members_and_the_same_bits(
     bench: PackBench,
 ) -> None:
-    base = {**LONG, "epochs": 4}
+    base = {**LONG, "epochs": 10}
     whole = bench.queue(base)
     bench.work()
     torn = bench.queue(base, name="torn", reuse=False)[3:]
@@ -164,7 +164,7 @@ def test_a_killed_pack_comes_back_with_the_same_members_and_the_same_bits(
 
 
 def test_members_of_a_pack_that_is_killed_twice_go_on_alone(bench: PackBench) -> None:
-    jobs = bench.queue({**LONG, "epochs": 4, "max_attempts": 1})
+    jobs = bench.queue({**LONG, "epochs": 10, "max_attempts": 1})
     for attempt in (1, 2):
         with bench.working():
             for job in jobs:

@@ -6,108 +6,26 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
 
 from normlab.errors import ServiceUnavailable
 from normlab.records import JobDetail
-from normlab.specs.jobs import JobSpec
-from service.jobs import changes, leases, reading, submissions
-from service.jobs.leases import Lease
-from service.results import artifacts, logs, metrics
-from service.settings import Settings
+from service.jobs import changes, leases
+from service.results import logs
 from service.store.database import Database
-from tests.processes import number_is_free
 from tests.service.work import reap
 from workers.job_order import JobOrder
-from workers.process import JobProcess, Launcher
+from workers.process import JobProcess
 from workers.supervisor import Supervisor
 from workers.warm_launcher import WarmLauncher
 
+from .bench import LEASE_S, Bench, Recording
 from .conftest import LONG, SHORT
-
-LEASE_S = 1.0
-
-
-class Recording:
-    """A launcher that records the processes that it started."""
-
-    def __init__(self, launcher: Launcher) -> None:
-        self._launcher = launcher
-        self.started: list[JobProcess] = []
-        self.orders: list[JobOrder] = []
-
-    def start(self, order: JobOrder) -> JobProcess:
-        self.orders.append(order)
-        self.started.append(self._launcher.start(order))
-        return self.started[-1]
-
-
-class Bench:
-    """A database, a supervisor, and jobs for them."""
-
-    def __init__(self, database: Database, folder: Path, launcher: Launcher) -> None:
-        self.database = database
-        self.launcher = Recording(launcher)
-        self.leaving = threading.Event()
-        self.settings = Settings(
-            data_dir=folder,
-            lease_s=LEASE_S,
-            heartbeat_s=LEASE_S / 5,
-            grace_s=10,
-            retry_backoff_s=0,
-        )
-        self.supervisor = Supervisor(database, self.settings, self.launcher, 1, self.leaving)
-
-    def submit(self, spec: dict[str, Any], **changes: Any) -> str:
-        wanted = JobSpec.model_validate({**spec, **changes})
-        return submissions.submit(
-            self.database, wanted, owner="me", device="cpu", device_reason="it is asked for"
-        )[0].id
-
-    def claim(self) -> Lease:
-        claim = leases.claim(self.database, "cpu", "a-worker", LEASE_S)
-        assert claim is not None
-        return claim
-
-    def work(self) -> None:
-        self.supervisor.work_on(self.claim())
-
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        """Work in a thread; on leaving, wait until the attempt has ended."""
-        thread = threading.Thread(target=self.work, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            thread.join(60)
-            assert not thread.is_alive()
-
-    def job(self, job: str) -> JobDetail:
-        return reading.get(self.database, job)
-
-    def until(self, job: str, seen: Callable[[JobDetail], bool], timeout_s: float = 60) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not seen(self.job(job)):
-            assert time.monotonic() < deadline, self.job(job)
-            time.sleep(0.01)
-
-    def until_saved(self, job: str) -> None:
-        """Wait until a checkpoint is on record."""
-        self.until(job, lambda _: bool(artifacts.read_all(self.database, job)))
-
-    def losses(self, job: str) -> tuple[list[int], list[float | None]]:
-        series = metrics.read(self.database, job, "train/loss")
-        return series.steps, series.values
-
-    def nothing_is_left(self) -> bool:
-        return all(number_is_free(p.pid) for p in self.launcher.started)
 
 
 def _learning(job: JobDetail) -> bool:

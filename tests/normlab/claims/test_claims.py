@@ -10,6 +10,7 @@ import pytest
 from normlab.claims import page, report
 from normlab.claims.claim import Claim, Effect, find_claim, first_part, load_claims
 from normlab.claims.elsewhere import on_dataset
+from normlab.claims.tuning import tuning_study
 from normlab.claims.verdicts import Found, Verdict, best_by_other_seeds, judge, weigh
 from normlab.errors import InvalidSpec, NotFound
 from normlab.records import ResultRow, ResultTable
@@ -313,6 +314,24 @@ def test_jobs_that_start_from_a_twin_come_after_it() -> None:
     assert len(early) == 4
     assert [spec.normalizer.kind for spec in late] == ["group"] * 2
     assert {twin.fingerprint() for twin in twins if twin is not None} <= early
+
+
+TWO_STAGES = [claim for claim in CLAIMS.values() if "init_from" in claim.study.paths]
+
+
+@pytest.mark.parametrize("claim", TWO_STAGES, ids=[claim.key for claim in TWO_STAGES])
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_twins_that_its_jobs_start_from_are_its_own_and_come_before(
+    claim: Claim, quick: bool
+) -> None:
+    study = claim.at(quick=quick)
+    for part in (study, tuning_study(claim, study) or study):
+        first = first_part(part)
+        assert first is not None
+        early = {cell.spec.fingerprint() for cell in expand(first)}
+        twins = [twin for twin in (starting_twin(cell.spec) for cell in expand(part)) if twin]
+        assert twins
+        assert {twin.fingerprint() for twin in twins} <= early
 
 
 class Answers:

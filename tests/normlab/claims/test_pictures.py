@@ -142,6 +142,8 @@ def test_labels_are_short() -> None:
     cell = Study(row).results("s").rows[0]
     assert name_of(cell) == "batch @ 32 @ 0.05"
     assert name_of(cell, "optimizer.lr") == "batch @ 32"
+    swapped = Study(CLAIMS["r-swapped-normalizer"]).results("s").rows[-1]
+    assert name_of(swapped, "optimizer.lr") == "online from its twin @ 2"
 
 
 def test_the_page_names_the_best_rate_of_each_kind() -> None:

@@ -29,15 +29,17 @@ def test_claims_run_in_their_quick_form_and_end_with_verdicts(
         with own_stack(Path(folder) / "data", SETTINGS) as stack:
             where = ["--url", stack.url, "--token", str(stack.token)]
             page = Path(folder) / "claims.md"
-            line = ["reproduce", "e", "j", "k", "l", "--quick", "--json", "--page", str(page)]
+            line = ["reproduce", "e", "j", "k", "l", "r", "--quick", "--json", "--page", str(page)]
             assert run([*where, *line]) == 0
             found = json.loads(capsys.readouterr().out)
         effects = {claim["claim"]: claim["effects"] for claim in found}
         assert {key: len(each) for key, each in effects.items()} == {
-            "e-norm-correction": 5, "j-ablation": 2, "k-priors": 5, "l-renorm": 2
+            "e-norm-correction": 5, "j-ablation": 2, "k-priors": 5, "l-renorm": 2,
+            "r-swapped-normalizer": 6,
         }  # fmt: skip
-        both = [effects["e-norm-correction"][2], *effects["j-ablation"], *effects["l-renorm"]]
-        assert [effect["pairs"] for effect in both] == [2] * 5, both
+        both = [effects["e-norm-correction"][2], *effects["j-ablation"], *effects["l-renorm"],
+                *effects["r-swapped-normalizer"]]  # fmt: skip
+        assert [effect["pairs"] for effect in both] == [2] * 11, both
         text = page.read_text(encoding="utf-8")
         assert "## e-norm-correction: undecided" in text
         assert all((page.with_suffix("") / f"{key}.png").exists() for key in effects)

@@ -11,8 +11,18 @@ import pytest
 
 from normlab.cli.application import run
 from normlab.cli.own_stack import own_stack
+from normlab.client import Client
 from normlab.stacks.connection import Connection
 
+QUICK = {
+    "NORMLAB_PORT": "0",
+    "OMP_NUM_THREADS": "1",
+    "NORMLAB_HEARTBEAT_S": "0.4",
+    "NORMLAB_GRACE_S": "10",
+    "NORMLAB_LEASE_S": "2",
+    "NORMLAB_REAP_S": "0.5",
+}
+"""Settings of a stack that notices soon what has ended."""
 Run = Callable[..., Tuple[int, str, str]]
 
 
@@ -22,6 +32,13 @@ def connection(request: pytest.FixtureRequest) -> Iterator[Connection]:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="normlab-test-"))
         yield stack.enter_context(own_stack(Path(folder), request.module.SETTINGS))
+
+
+@pytest.fixture(scope="module")
+def client(connection: Connection) -> Iterator[Client]:
+    """A client of that stack."""
+    with Client(connection.url, connection.token) as found:
+        yield found
 
 
 @pytest.fixture

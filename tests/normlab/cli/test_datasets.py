@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from normlab.cli import application
 from normlab.stored import addresses
 from tests.normlab.data.stored_pictures import write
-from tests.normlab.stored.publisher import Publisher, cifar10, published, serving
+from tests.normlab.stored.publisher import Publisher, archive, cifar10, published, serving
 
 
 def run(*arguments: object) -> int:
@@ -44,9 +45,36 @@ def test_the_command_fetches_and_verifies_from_a_mirror(
     assert "was there before, and lacks" in capsys.readouterr().err
 
 
+def test_an_archive_of_ones_own_is_fetched_by_its_address_and_checksum(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pets, others = (archive({f"pets/train/{kind}/1.png": b"1"}) for kind in ("cat", "dog"))
+    root = ("--data-root", tmp_path)
+    with serving(Publisher({"/a/pets.tgz": pets, "/b/pets.tgz": others})) as server:
+
+        def fetch(folder: str, content: bytes) -> int:
+            known = hashlib.sha256(content).hexdigest()
+            return run("fetch", f"{server.url}/{folder}/pets.tgz", "--sha256", known, *root)
+
+        assert fetch("a", others) == 2
+        assert "SHA-256" in capsys.readouterr().err
+        assert not (tmp_path / "pets").exists()
+        assert fetch("a", pets) == 0
+        assert "-s dataset.name=image_folder -s dataset.folder=pets" in capsys.readouterr().out
+        assert fetch("a", pets) == 0  # it is there
+        assert fetch("b", others) == 2
+        assert "and not from this archive; remove it" in capsys.readouterr().err
+    assert (tmp_path / "pets/train/cat/1.png").read_bytes() == b"1"
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (("fetch", "http://x/pets.tgz"), "an address needs --sha256"),
+        (("fetch", "http://x/pets.zip", "--sha256", 64 * "0"), "an archive NAME.tgz or NAME.tar"),
+        (("fetch", "http://x/...tgz", "--sha256", 64 * "0"), "an archive NAME.tgz or NAME.tar"),
+        (("fetch", "http://x/pets.tgz", "--sha256", "12"), "--sha256 12: expected 64 hex digits"),
+        (("fetch", "mnist", "--sha256", 64 * "0"), "the checksums of mnist are known"),
         (("fetch", "cifar11"), "no address of 'cifar11' is known; there are cifar10"),
         (("fetch", "mnist", "--mirror", "ftp://x"), "--mirror ftp://x: expected an address with"),
         (("verify", "nope"), "no dataset 'nope'; there are"),

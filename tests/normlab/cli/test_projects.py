@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Iterator
 
 import pytest
 
-from api.main import create_app
 from normlab.cli.application import run
-from service.jobs.doorbell import SilentDoorbell
-from service.settings import Settings
 from service.store.database import Database
-from tests.api.serving import serve
-from tests.tokens import create_token
+
+from .apis import api_for, asked
 
 JOB = ["-s", "normalizer=batch", "-s", "dataset.name=digits", "-s", "batch_size=8"]
 STUDY = (
@@ -24,21 +20,11 @@ STUDY = (
 
 @pytest.fixture(autouse=True)
 def _as_an_admin(
-    database_url: str, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    settings = Settings(
-        database_url=database_url, data_dir=tmp_path, inspector_socket=tmp_path / "nobody"
-    )
     monkeypatch.delenv("NORMLAB_PROJECT", raising=False)
-    monkeypatch.setenv("NORMLAB_TOKEN", create_token(database, "grace", ["admin"]))
-    with serve(create_app(settings, SilentDoorbell())) as url:
-        monkeypatch.setenv("NORMLAB_URL", url)
+    with api_for(monkeypatch, database, tmp_path, "admin"):
         yield
-
-
-def asked(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
-    assert run([*words, "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:

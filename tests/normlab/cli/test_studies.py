@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 from statistics import mean
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import psutil
 import pytest
@@ -27,6 +27,8 @@ from normlab.records import ResultTable, StudyDetail
 from normlab.specs.timings import is_timing
 from normlab.stacks.connection import Connection
 from tests.processes import command_of
+
+from .conftest import Run
 
 pytestmark = pytest.mark.slow
 
@@ -50,13 +52,6 @@ STUDY: Dict[str, Any] = {
     "seeds": 3,
 }  # fmt: skip
 WITHIN_S = 240.0
-Run = Callable[..., Tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def client(connection: Connection) -> Iterator[Client]:
-    with Client(connection.url, connection.token) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from normlab import errors
 from normlab.client import Client
-from normlab.client.problems import BY_CODE, from_problem
+from normlab.client.problems import BY_CODE, by_code, from_problem
 from normlab.errors import NormlabError, ServiceUnavailable
 
 CREATED = {
@@ -153,6 +153,14 @@ def test_every_error_of_the_tree_comes_back_as_itself(kind: Callable[..., Normla
     code = kind.code  # type: ignore[attr-defined]
     error = from_problem(500, {"code": code, "detail": "so it is"}, "")
     assert (type(error), str(error)) == (kind, "so it is")
+
+
+def test_a_class_that_inherits_its_code_does_not_come_back_instead() -> None:
+    class Narrower(errors.InvalidSpec):
+        """Has arguments of its own."""
+
+    found = by_code(NormlabError)
+    assert found[Narrower.code] is errors.InvalidSpec
 
 
 def test_codes_are_unique() -> None:

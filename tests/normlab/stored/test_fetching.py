@@ -112,6 +112,17 @@ def test_an_archive_appears_whole_or_not_at_all(
     assert not (tmp_path / ".normlab" / "fetching-pets").exists()
 
 
+def test_what_is_left_of_another_archive_is_not_unpacked(tmp_path: Path) -> None:
+    empty, whole = (archive({f"{name}/train/cat/1.png": b"1"}) for name in ("other", "pets"))
+    served = Publisher({"/pets/pets.tgz": empty})
+    with serving(served) as server:
+        with pytest.raises(DatasetUnusable, match="has no folder pets"):
+            fetch("pets", published(empty, "pets.tgz", "pets"), tmp_path, quiet, server.url)
+        served.files["/pets/pets.tgz"] = whole
+        fetch("pets", published(whole, "pets.tgz", "pets"), tmp_path, quiet, server.url)
+    assert (tmp_path / "pets/train/cat/1.png").exists()
+
+
 def _full(archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
     raise OSError(28, "No space left on device")
 

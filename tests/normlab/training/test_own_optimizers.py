@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from accelerators.cpu import CpuAccelerator
 from normlab.nets import build
 from normlab.specs.jobs import JobSpec
 from normlab.training.lamb import Lamb
@@ -107,6 +108,28 @@ def test_the_groups_have_the_rates_of_their_blocks() -> None:
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     assert {group["lr_factor"] for group in groups} == {0.5**i for i in range(5)}
     assert layer_factors(model, None) == {}
+
+
+def test_a_block_moves_by_its_share_of_the_step_that_it_makes_without_layer_decay() -> None:
+    torch.manual_seed(0)
+    begun = build(job().model, job().normalizer, 3, 16, 32).double()
+    x, y = torch.randn(8, 3, 32, 32).double(), torch.arange(8)
+    moves = []
+    for options in ({}, {"layer_decay": 0.5}):
+        spec = job(momentum=0, **options).model_copy(update={"batch_size": 8})
+        model = copy.deepcopy(begun)
+        with CpuAccelerator(1).session(model, spec) as session:
+            session.prepare(0.1, 0.0)
+            session.train(x, y)
+        pairs = zip(model.named_parameters(), begun.parameters())
+        moves.append({name: (p - before).detach() for (name, p), before in pairs})
+    whole, shares = moves
+    names = {parameter: name for name, parameter in begun.named_parameters()}
+    factors = {names[p]: factor for p, factor in layer_factors(begun, 0.5).items()}
+    assert factors.keys() == whole.keys()
+    for name, factor in factors.items():
+        assert whole[name].abs().max() > 0
+        torch.testing.assert_close(shares[name], factor * whole[name], rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["lamb", "lion"])

@@ -17,6 +17,7 @@ from service.jobs.filters import parse
 from service.jobs.listing import JobFilters
 from service.store.database import Database
 from service.studies import studies
+from service.studies.listing import list_studies
 
 
 def submit(database: Database, name: str, accuracy: float | None = None, **fields: Any) -> None:
@@ -113,7 +114,7 @@ def test_every_example_of_the_documentation_finds_its_jobs(
 
 
 def test_a_study_is_found_by_its_id_and_by_its_name(of_a_study: Database) -> None:
-    (study,) = studies.list_studies(of_a_study).studies
+    (study,) = list_studies(of_a_study).studies
     assert len(found(of_a_study, f"study = {study.id}")) == study.cells == 2
     assert len(found(of_a_study, "study ~ SMALL")) == 2
     assert listing.list_jobs(of_a_study, JobFilters(name="Small")).jobs

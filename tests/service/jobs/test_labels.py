@@ -17,6 +17,7 @@ from service.store.audit import Actor
 from service.store.database import Database
 from service.studies import labels as study_labels
 from service.studies import studies
+from service.studies.listing import list_studies
 from tests.service.work import submit
 
 HERE: dict[str, Any] = {"place": lambda _: ("cpu", "a test"), "check": lambda _: []}
@@ -86,8 +87,8 @@ def test_archived_jobs_are_hidden_unless_they_are_asked_for(database: Database) 
     assert found(database, archived=None) == {job, other, *cells}
     named = TableQuestion(columns=["id"], jobs=[job])
     assert len(table.read(database, named).rows) == 1
-    assert [one.id for one in studies.list_studies(database).studies] == []
-    assert [one.id for one in studies.list_studies(database, archived=True).studies] == [study]
+    assert [one.id for one in list_studies(database).studies] == []
+    assert [one.id for one in list_studies(database, archived=True).studies] == [study]
     label(database, job, archived=False)
     study_labels.change(database, study, Labels(archived=False))
     assert found(database) == {job, other, *cells}

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from normlab.errors import JobCancelled
 from normlab.events import CheckpointWritten, Failed
 from normlab.records.limits import LimitRequest
-from service.jobs import allowances, changes, leases
+from service.jobs import allowances, changes, leases, reaper
 from service.jobs.leases import Lease
 from service.jobs.pack_leases import with_mates
 from service.results import artifacts
@@ -83,7 +83,7 @@ def test_mates_of_a_first_one_whose_worker_was_lost_go_on_without_it(database: D
     with database.begin() as connection:
         past = text("update job set lease_until = clock_timestamp() where id = :job")
         connection.execute(past, {"job": first.job})
-    assert leases.reap_one(database, first.job) == 1
+    assert reaper.reap_one(database, first.job) == 1
     sizes = sorted(len(claim(database)) for _ in range(2))
     assert sizes == [1, 2]
 

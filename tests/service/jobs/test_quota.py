@@ -14,6 +14,7 @@ from service.jobs import allowances, changes, quota, reading, submissions
 from service.store.audit import Actor
 from service.store.database import Database
 from service.studies import studies
+from service.studies.listing import list_studies
 from tests.service.work import at_once, spec, submit
 
 MOST = 10
@@ -44,7 +45,7 @@ def test_a_study_that_does_not_fit_is_refused_as_a_whole_with_the_numbers(
     with pytest.raises(QuotaExceeded, match=r"8 jobs queued, and this adds 8.* are 10"):
         study(database, "second")
     assert queued(database) == 8
-    assert [s.name for s in studies.list_studies(database).studies] == ["first"]
+    assert [s.name for s in list_studies(database).studies] == ["first"]
 
 
 def test_a_study_that_could_never_fit_gets_other_advice(database: Database) -> None:

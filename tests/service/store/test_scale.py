@@ -8,13 +8,13 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from sqlalchemy import text
 
-from normlab.events import Finished
-from service.jobs import gauges, leases, tallies, workers
+from normlab.events import ArtifactWritten, Finished
+from service.jobs import allowances, gauges, leases, tallies, workers
 from service.jobs.doorbell import SilentDoorbell
 from service.jobs.listing import JobFilters, list_jobs
 from service.jobs.reaper import Reaper
 from service.jobs.relay import Relay
-from service.jobs.tallies import ATTEMPT
+from service.results import reports
 from service.results.compaction import Compactor
 from service.store.database import Database
 from tests.many_jobs import fill
@@ -84,17 +84,30 @@ def test_workers_that_end_jobs_at_the_same_time_do_not_wait_for_each_other(
     database: Database, database_url: str
 ) -> None:
     claims = []
-    for owner in ("ada", "ben"):
-        submit(database, owner)
+    for _ in range(2):  # of the same owner, in the same project
+        submit(database)
         claims.append(claim(database))
+        keep_a_file(database, claims[-1])
     with _counting_elsewhere(database, database_url) as other, database.begin() as connection:
         assert leases.hold(connection, claims[0])
-        count = text(f"with ended as (select 'cpu' as device) {ATTEMPT.format(source='ended')}")
-        connection.execute(count, {"outcome": "succeeded", "failure_kind": None})
+        assert leases.give_back(connection, claims[0].job, claims[0].attempt, "it leaves")
         # its transaction is still open, and the other one ends all the same
         assert leases.finish(other, claims[1], Finished(step=1, summary={}))
     counted = [tally.n for tally in tallies.read_all(database) if tally.name == "attempt"]
-    assert counted == [2]
+    assert counted == [1, 1]
+    used = {one.what: one.used for one in allowances.read(database, "owner", "ada")}
+    assert used["storage_bytes"] == 200
+    assert rows_of(database, "storage") == rows_of(database, "device_time") == 2
+
+
+def keep_a_file(database: Database, mine: leases.Lease) -> None:
+    file = ArtifactWritten(name="a.csv", path=f"/jobs/{mine.job}/a.csv", sha256="0" * 64, bytes=100)
+    assert reports.keep_all(database, mine, [file])
+
+
+def rows_of(database: Database, table: str) -> int:
+    with database.autocommit() as connection:
+        return int(connection.execute(text(f"select count(*) from {table}")).scalar_one())
 
 
 def test_a_claim_does_not_wait_for_another_one_of_the_same_owner(

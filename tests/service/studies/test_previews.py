@@ -20,7 +20,8 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.jobs import leases, submissions
 from service.store.database import Database
-from service.studies import previews, studies
+from service.studies import previews
+from service.studies.listing import list_studies
 from tests.normlab.plugins.own_networks import my_nets
 
 GRID = {"normalizer": ["batch", "layer"], "batch_size": [32, 8]}
@@ -67,7 +68,7 @@ def test_a_preview_counts_and_stores_nothing(database: Database) -> None:
     found = preview(database, seeds=3)
     assert (found.cells, found.epochs, found.steps) == (12, 24, 2400)
     assert len(found.first) == 10
-    assert studies.list_studies(database).studies == []
+    assert list_studies(database).studies == []
 
 
 ONE = {"normalizer": ["batch"], "batch_size": [32]}

@@ -19,6 +19,7 @@ from service.jobs.leases import Lease
 from service.results import metrics, reports
 from service.store.database import Database
 from service.studies import studies
+from service.studies.listing import list_studies
 from service.studies.searches import Searcher, trials_of
 
 SPACE: dict[str, Any] = {"optimizer.lr": {"low": 1e-4, "high": 1.0, "log": True}}
@@ -207,7 +208,7 @@ def test_a_search_that_this_version_cannot_read_hides_no_other_study(database: D
     bad, good = create(database), create(database, seed=7)
     spoil(database, bad.id, '{"seeds": [-1]}')
     assert searcher(database).round() == 3
-    records = {s.id: s for s in studies.list_studies(database).studies}
+    records = {s.id: s for s in list_studies(database).studies}
     assert (records[bad.id].state, records[good.id].state) == ("failed", "active")
 
 

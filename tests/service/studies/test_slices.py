@@ -17,6 +17,7 @@ from service.jobs import changes, leases, listing, submissions
 from service.jobs.listing import JobFilters
 from service.store.database import Database
 from service.studies import priority_changes, slices, studies
+from service.studies.listing import list_studies
 from service.studies.moves import SLICE
 from service.studies.places import Place
 from service.studies.queueing import queue_slice
@@ -93,7 +94,7 @@ def test_of_large_studies_at_once_only_those_that_fit_are_accepted(database: Dat
     made = [partial(study, database, MANY, f"s{i}", 2 * MANY) for i in range(4)]
     assert at_once(*made) == 2
     slicer(database).round()
-    assert len(studies.list_studies(database).studies) == 2
+    assert len(list_studies(database).studies) == 2
 
 
 def test_nobody_waits_for_a_slice_that_is_being_queued(database: Database) -> None:

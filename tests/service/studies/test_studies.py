@@ -16,6 +16,7 @@ from normlab.specs.studies import StudySpec
 from service.jobs import changes, leases, listing, reading
 from service.store.database import Database
 from service.studies import priority_changes, studies
+from service.studies.listing import list_studies
 
 GRID = {"normalizer": ["batch", "layer", "instance"], "batch_size": [32, 8, 2]}
 
@@ -174,7 +175,7 @@ def test_one_wrong_cell_refuses_the_whole_study(database: Database) -> None:
     spec = StudySpec.model_validate({"name": "small", "axes": GRID})
     with pytest.raises(InvalidSpec, match="batch_size = 2 cannot run"):
         studies.create(database, spec, owner="ada", place=place, check=check)
-    assert studies.list_studies(database).studies == []
+    assert list_studies(database).studies == []
     assert listing.list_jobs(database).jobs == []
 
 
@@ -187,8 +188,8 @@ def test_an_unknown_study_is_not_found(database: Database) -> None:
 
 def test_pages_of_studies_go_back_in_time(database: Database) -> None:
     made = [study(database, axes={"normalizer": ["batch"]}, name=n).id for n in "abc"]
-    first = studies.list_studies(database, limit=2)
-    second = studies.list_studies(database, first.next_cursor, limit=2)
+    first = list_studies(database, limit=2)
+    second = list_studies(database, first.next_cursor, limit=2)
     assert sorted(s.id for p in (first, second) for s in p.studies) == sorted(made)
     assert second.next_cursor is None
 
@@ -198,7 +199,7 @@ def test_a_list_of_studies_can_be_limited_to_a_name_and_to_an_owner(database: Da
     theirs = study(database, owner="bob")
 
     def found(**wanted: str) -> set[str]:
-        return {s.id for s in studies.list_studies(database, **wanted).studies}
+        return {s.id for s in list_studies(database, **wanted).studies}
 
     assert found(name="small") == {ours.id, theirs.id}
     assert found(owner="ada") == {ours.id, other.id}

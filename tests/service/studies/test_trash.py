@@ -17,6 +17,7 @@ from service.storage.folder import FolderStore
 from service.store.database import Database
 from service.studies import purging, studies
 from service.studies import trash as whole
+from service.studies.listing import list_studies
 from service.studies.purging import Purger
 from tests.service.finishing import finish_all, made
 from tests.service.work import claim, submit
@@ -103,8 +104,8 @@ def test_a_deleted_study_takes_its_jobs_along_and_brings_them_back(database: Dat
     finish_all(database)
     assert whole.trash(database, study).trashed_at is not None
     assert listed(database) == {alone}
-    assert studies.list_studies(database).studies == []
-    assert [s.id for s in studies.list_studies(database, trash=True).studies] == [study]
+    assert list_studies(database).studies == []
+    assert [s.id for s in list_studies(database, trash=True).studies] == [study]
     with pytest.raises(Conflict, match="in the trash; restore it first"):
         studies.cancel(database, study)
     whole.restore(database, study)

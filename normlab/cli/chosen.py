@@ -1,0 +1,25 @@
+"""Jobs, and studies with `--study`, as `rename`, `tag`, `rm` and their like take them."""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+import typer
+
+from normlab.cli.completion import job_ids
+from normlab.errors import InvalidSpec
+
+Jobs = typer.Argument(
+    None,
+    help="Ids of jobs, or their ends as `ls` shows them.",
+    autocompletion=job_ids,
+    metavar="[JOB]...",
+    show_default=False,
+)
+Studies = typer.Option(None, "--study", "-s", help="A study, by id or name (repeatable).")
+
+
+def refuse_nothing(jobs: Optional[List[str]], studies: Optional[List[str]]) -> None:
+    """Raise InvalidSpec if neither jobs nor studies are named."""
+    if not jobs and not studies:
+        raise InvalidSpec("name jobs, or studies with --study; normlab ls and study ls list them")
