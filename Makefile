@@ -11,7 +11,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check audit sbom pin check-pins docs format bench bench-norms bench-threads bench-diagnostics \
-	bench-calibration bench-api bench-page bench-studies bench-scale bench-events bench-plugins bench-packs bench-stream bench-zoo drill mlflow \
+	bench-calibration bench-api bench-page pictures bench-studies bench-scale bench-events bench-plugins bench-packs bench-stream \
+	bench-zoo drill mlflow \
 	test-compose test-cuda test-py38 test-zoo \
 	reproduce constraints hooks clean
 
@@ -115,6 +116,10 @@ bench-api: install
 ## Measure the pages with 100,000 jobs and 100 curves of 100,000 points (needs Chromium).
 bench-page: install
 	$(PY) -m benchmarks.page
+
+## Take the pictures of the pages at three sizes, in docs/images/pages (needs Chromium).
+pictures: install
+	$(PY) docs/pictures.py
 
 ## Measure what the largest study costs its owner (no answer over 2 s is promised).
 bench-studies: install
