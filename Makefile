@@ -11,7 +11,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check audit sbom pin check-pins docs format bench bench-norms bench-threads bench-diagnostics \
-	bench-calibration bench-api bench-page bench-studies bench-scale bench-events bench-plugins bench-packs bench-stream bench-zoo drill mlflow \
+	bench-calibration bench-api bench-page pictures bench-studies bench-scale bench-events bench-plugins bench-packs bench-stream \
+	bench-zoo drill mlflow \
 	test-compose test-cuda test-py38 test-zoo \
 	reproduce constraints hooks clean
 
@@ -103,9 +104,10 @@ bench-diagnostics: install
 bench-calibration: install
 	$(PY) -m benchmarks.calibration
 
-## Compare a job that trains a network of timm with timm's own training loop, in .venv-zoo.
+## Compare jobs that train networks of timm with timm's own loop, from memory and from files, in .venv-zoo.
 bench-zoo: install
 	tests/zoo/run --python -m benchmarks.timm_loop
+	tests/zoo/run --python -m benchmarks.timm_stream
 
 ## Compare the API with an MLflow server on the same machine.
 bench-api: install
@@ -114,6 +116,10 @@ bench-api: install
 ## Measure the pages with 100,000 jobs and 100 curves of 100,000 points (needs Chromium).
 bench-page: install
 	$(PY) -m benchmarks.page
+
+## Take the pictures of the pages at three sizes, in docs/images/pages (needs Chromium).
+pictures: install
+	$(PY) docs/pictures.py
 
 ## Measure what the largest study costs its owner (no answer over 2 s is promised).
 bench-studies: install
