@@ -118,6 +118,7 @@ def show_new_job(request: Request, reader: ReaderDep, state: StateDep) -> Respon
         preset=preset,
         project=found.project if found else None,
         targets=reader.targets,
+        may_upload=state.settings.lets_upload(reader.owner),
         section="/jobs",
     )
 

@@ -72,6 +72,7 @@ def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Resp
         preset=f"claim={claim}" if claim else f"recipe={recipe}" if recipe else "",
         project=found.project if found else None,
         targets=reader.targets,
+        may_upload=state.settings.lets_upload(reader.owner),
         section=_SECTION,
     )
 

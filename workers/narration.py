@@ -44,7 +44,8 @@ class Narrator:
         if isinstance(event, Started):
             whence = f"goes on from update {event.step}" if event.step else "begins"
             made = event.environment
-            where = f"on {made.get('runtime')}, torch {made.get('torch')}"
+            torch = made.get("versions", {}).get("torch", "of an unknown version")
+            where = f"on {made.get('runtime')}, torch {torch}"
             return f"training {whence} {where}, in process {os.getpid()}"
         if isinstance(event, Progress):
             return self._of_epoch(event)

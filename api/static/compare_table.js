@@ -28,7 +28,8 @@ export function fill(table, found, hues, choose) {
   const fields = { first: found.telling, last: others };
   const head = make("tr");
   const names = ["reference", "runs by seed", ...fields.first, found.metric, "difference", "95 % interval", "p", "", ...fields.last];
-  head.append(...names.map((name) => { const th = make(name ? "th" : "td", name); if (name) th.scope = "col"; return th; }));
+  const numbers = [found.metric, "difference", "95 % interval", "p"];
+  head.append(...names.map((name) => { const th = make(name ? "th" : "td", name, numbers.includes(name) ? "number" : ""); if (name) th.scope = "col"; return th; }));
   const thead = make("thead");
   thead.append(head);
   const body = make("tbody");

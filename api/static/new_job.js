@@ -1,5 +1,6 @@
 // New job: every change is validated on the server, which knows all the rules.
 import { at, fail, inProject, post, throttled } from "./app.js";
+import { uploading } from "./code_upload.js";
 import { JobForm, validate } from "./form.js";
 import { compare, reading, write } from "./form_yaml.js";
 
@@ -57,6 +58,7 @@ function verdicts(found) {
 
 if (given) form.fill(given);
 reading(form, check);
+uploading(form, check);
 document.getElementById("preset").addEventListener("change", ({ target }) => {
   location.assign(at(`/jobs/new${target.value ? `?recipe=${encodeURIComponent(target.value)}` : ""}`));
 });

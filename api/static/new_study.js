@@ -1,5 +1,6 @@
 // New study: axes over a base job, and a preview from the server with every change.
 import { at, fail, inProject, post, throttled, tryOut } from "./app.js";
+import { uploading } from "./code_upload.js";
 import { JobForm } from "./form.js";
 import { reading, write } from "./form_yaml.js";
 
@@ -166,6 +167,7 @@ if (given) {
   addAxis("batch_size", "32, 8, 2");
 }
 reading({ refill: fill }, check);
+uploading(form, check);
 document.getElementById("preset").addEventListener("change", ({ target }) => {
   location.assign(at(`/studies/new${target.value ? `?${target.value.replace(/=(.*)/, (_, name) => `=${encodeURIComponent(name)}`)}` : ""}`));
 });

@@ -14,7 +14,7 @@ from normlab.specs.packs import fields_apart, obstacle
 _MOST = 5  # obstacles; a study has as many as it has axes
 _OTHERS = 100  # groups that one is compared with
 _SHARED = "members of a pack have the same"
-_NUMBER = f"{_SHARED}, unless `pack` is a number: then their normalizers run one after the other"
+_NUMBER = f"{_SHARED}, unless pack is a number: then their normalizers run one after the other"
 
 
 def obstacles(

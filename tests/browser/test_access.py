@@ -1,4 +1,4 @@
-"""The page is accessible: axe finds nothing serious, the keyboard suffices, every size fits."""
+"""The page is accessible: axe finds nothing, the keyboard suffices, every size fits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.browser import seeding
 pytestmark = pytest.mark.browser
 
 AXE = Path(__file__).parent / "vendor" / "axe" / "axe.min.js"
-SIZES = {"phone": (390, 844), "laptop": (1280, 800), "wide": (1920, 1080)}
+SIZES = {"phone": (390, 844), "laptop": (1280, 800), "wide": (2560, 1440)}
 
 
 @pytest.fixture
@@ -32,6 +32,8 @@ def addresses(page: Page, database: Database, tmp_path: Path) -> list[str]:
         "/studies/new",
         "/devices",
         "/normalizers",
+        "/projects",
+        "/usage",
         "/account",
         "/audit",
         "/login",
@@ -45,7 +47,7 @@ def settle(page: Page, address: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_has_no_serious_finding(page: Page, addresses: list[str], scheme: str) -> None:
+def test_axe_finds_nothing_on_any_page(page: Page, addresses: list[str], scheme: str) -> None:
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
     found = []
     for address in addresses:
@@ -55,7 +57,6 @@ def test_axe_has_no_serious_finding(page: Page, addresses: list[str], scheme: st
         found += [
             f"{address}: {v['id']} at {[n['target'] for n in v['nodes']][:3]}: {v['help']}"
             for v in report["violations"]
-            if v["impact"] in ("serious", "critical")
         ]
     assert found == []
 

@@ -23,7 +23,6 @@ OPTIONS: Dict[str, Dict[str, Any]] = {
     "evonorm_s0": {"groups": 2},
 }
 BRINGS = {"evonorm_s0": "relu"}  # what is an activation as well, and without one just an affine
-BATCH_INDEPENDENT = [k for k in KINDS if not BY_KIND[k].batch_dependent]
 STATELESS = [k for k in KINDS if not BY_KIND[k].stateful]
 SAMPLE_ALONE = [k for k in STATELESS if not BY_KIND[k].batch_dependent]
 TAKES_PROXY = [k for k in KINDS if "proxy" in BY_KIND[k].model_fields]

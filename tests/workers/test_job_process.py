@@ -40,7 +40,7 @@ def _wait_until(seen: Callable[[], bool], timeout_s: float = 30) -> None:
 
 def test_a_job_starts_trains_and_finishes(launcher: Launcher, tmp_path: Path) -> None:
     process = launcher.start(make_order(tmp_path, SHORT))
-    events, _ = read_to_the_end(process)
+    events, log = read_to_the_end(process)
     process.close()
     assert process.poll() == 0
     assert isinstance(events[0], Started)
@@ -49,6 +49,8 @@ def test_a_job_starts_trains_and_finishes(launcher: Launcher, tmp_path: Path) ->
     batches = [e.series for e in events if isinstance(e, Metrics)]  # sorted by time, not by name
     losses = [series["train/loss"] for series in batches if "train/loss" in series]
     assert [step for part in losses for step in part.steps] == list(range(1, 21))
+    version = events[0].environment["versions"]["torch"]
+    assert f"training begins on cpu, torch {version}, in process " in log.decode()
 
 
 def test_a_bad_order_is_a_failure_with_the_rule(launcher: Launcher, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def told(*events: Any) -> List[str]:
 def test_a_log_tells_the_beginning_each_epoch_and_the_end() -> None:
     loss = Series(steps=[9, 10], values=[0.5, 0.25], times=[1.0, 2.0])
     lines = told(
-        Started(step=0, environment={"runtime": "cpu", "torch": "2.13.0"}),
+        Started(step=0, environment={"runtime": "cpu", "versions": {"torch": "2.13.0"}}),
         Progress(step=0, steps=20, epoch=0, epochs=2),
         Metrics(series={"train/loss": loss, "device/memory_peak_bytes": loss}),
         Progress(step=10, steps=20, epoch=1, epochs=2),
@@ -37,5 +37,5 @@ def test_a_log_tells_the_beginning_each_epoch_and_the_end() -> None:
 
 
 def test_a_later_attempt_says_where_it_goes_on() -> None:
-    (line,) = told(Started(step=40, environment={"runtime": "cpu", "torch": "2"}))
+    (line,) = told(Started(step=40, environment={"runtime": "cpu", "versions": {"torch": "2"}}))
     assert line.startswith("training goes on from update 40 on cpu, torch 2, in process ")

@@ -1,0 +1,72 @@
+"""`normlab load`: Python with the trained network of a job."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Optional
+
+import typer
+
+from normlab.cli.completion import JobArgument
+from normlab.cli.connecting import connect, resolve
+from normlab.cli.output import examples
+from normlab.errors import InvalidSpec
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to *app*."""
+    app.command(
+        epilog=examples(
+            "normlab load 5f0c9a41",
+            "echo 'print(data.evaluate(model))' | normlab load 5f0c9a41",
+        )
+    )(load)
+
+
+def load(
+    ctx: typer.Context,
+    job: str = JobArgument,
+    data_root: Optional[Path] = typer.Option(
+        None,
+        envvar="NORMLAB_DATA_ROOT",
+        help="The folder of datasets that are files; default: that of the stack.",
+    ),
+    trust_code: bool = typer.Option(
+        False, "--trust-code", help="Run the plugins that the job uses, here."
+    ),
+) -> int:
+    """Open Python with a job's network as `model` and its test set as `data`.
+
+    It evaluates the network first, and shows the numbers beside those on record.
+    """
+    if find_spec("torch") is None:
+        raise InvalidSpec("load needs torch here; pip install 'normlab[train]'")
+    with connect(ctx) as client:
+        found = client.job_id(job)
+    address = resolve(ctx.find_root().obj)
+    order = {
+        "job": found,
+        "url": address.url,
+        "token": address.token,
+        "certificate": address.certificate,
+        "data_root": None if data_root is None else str(data_root),
+        "trust_code": trust_code,
+    }
+    return _open_python(json.dumps(order).encode())
+
+
+def _open_python(order: bytes) -> int:
+    """Talk in a process of its own, because this one never imports torch; return its exit code."""
+    given, end = os.pipe()  # arguments can be seen by all users of the host, and there is a token
+    with os.fdopen(end, "wb") as pipe:
+        pipe.write(order)
+    try:
+        command = [sys.executable, "-m", "normlab.trained.session", str(given)]
+        return subprocess.run(command, check=False, pass_fds=[given]).returncode
+    finally:
+        os.close(given)
