@@ -18,7 +18,8 @@ def is_interpreted() -> bool:
 
 def launch(kernel: Any, programs: int, x: Tensor, *given: Any) -> None:
     """Run *programs* of *kernel* on *x* and the other arguments, on the GPU that *x* is on."""
-    with torch.cuda.device_of(x):  # Triton takes the current one, which another replica may use
+    # Triton takes the current GPU, which need not be the replica's; -1, of a CPU, changes nothing.
+    with torch.cuda.device(x.get_device()):
         kernel[(programs,)](x, *given)
 
 
