@@ -11,7 +11,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check audit sbom pin check-pins docs format bench bench-norms bench-threads bench-diagnostics \
-	bench-calibration bench-api bench-page pictures bench-studies bench-scale bench-plugins bench-packs bench-stream bench-zoo drill mlflow \
+	bench-calibration bench-api bench-page pictures bench-studies bench-scale bench-events bench-plugins bench-packs bench-stream \
+	bench-zoo drill mlflow \
 	test-compose test-cuda test-py38 test-zoo \
 	reproduce constraints hooks clean
 
@@ -103,9 +104,10 @@ bench-diagnostics: install
 bench-calibration: install
 	$(PY) -m benchmarks.calibration
 
-## Compare a job that trains a network of timm with timm's own training loop, in .venv-zoo.
+## Compare jobs that train networks of timm with timm's own loop, from memory and from files, in .venv-zoo.
 bench-zoo: install
 	tests/zoo/run --python -m benchmarks.timm_loop
+	tests/zoo/run --python -m benchmarks.timm_stream
 
 ## Compare the API with an MLflow server on the same machine.
 bench-api: install
@@ -126,6 +128,10 @@ bench-studies: install
 ## Measure a store of 1,000,000 jobs against one of 10,000, and 200 workers (about 20 minutes, 8 GB).
 bench-scale: install
 	$(PY) -m benchmarks.scale $(ARGS)
+
+## Measure 500 readers of events on one API: from an event to all of them.
+bench-events: install
+	$(PY) -m benchmarks.event_streams $(ARGS)
 
 ## Measure what plugins cost: a layer on the engine, the start of a stack, a submission.
 bench-plugins: install

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Dict, Iterator, Optional
 
 import torch
@@ -16,6 +16,8 @@ from accelerators.cuda_graph import GraphedStep, graphs_refusal
 from accelerators.replica_group import ReplicaGroup
 from accelerators.torch_session import TorchSession
 from normlab.errors import DeviceUnavailable, OutOfDeviceMemory, UnsupportedModel
+from normlab.norms import engine_triton
+from normlab.specs.devices import GRAPHED, IN_TRITON
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import Probe
 
@@ -45,10 +47,10 @@ def open_device(
             f"{group.local_count} replicas need a GPU each, and this job sees "
             f"{torch.cuda.device_count()}; give the worker as many slots, or lower replicas"
         )
-    refusal = graphs_refusal(spec) if spec.acceleration == "cuda_graphs" else None
+    refusal = graphs_refusal(spec) if spec.acceleration in GRAPHED else None
     if refusal:
         raise UnsupportedModel(refusal)
-    return CudaAccelerator(spec.threads or threads, group)
+    return CudaAccelerator(spec.threads or threads, group, fused=spec.acceleration in IN_TRITON)
 
 
 class CudaAccelerator:
@@ -58,15 +60,23 @@ class CudaAccelerator:
     Args:
         threads: the threads for work on the host, over all replicas.
         group: the replicas that this process belongs to, if there are others.
+        fused: the job computes normalizers in Triton kernels, so its version is of interest.
     """
 
     kind = "cuda"
     runtime = "cuda"
     timing_valid = True
 
-    def __init__(self, threads: Optional[int] = None, group: Optional[ReplicaGroup] = None) -> None:
+    def __init__(
+        self,
+        threads: Optional[int] = None,
+        group: Optional[ReplicaGroup] = None,
+        *,
+        fused: bool = False,
+    ) -> None:
         self.threads = threads if group is None else group.share_of(threads)
         self._group = group
+        self._fused = fused
 
     def probe(self) -> Probe:
         """Describe the GPU that torch sees, if any."""
@@ -82,16 +92,23 @@ class CudaAccelerator:
             return Probe(False, reason, "no GPU", None, versions)
         properties = torch.cuda.get_device_properties(0)
         versions["cuda"] = str(torch.version.cuda)
+        if self._fused:
+            versions["triton"] = str(engine_triton.version())
         facts = replica_facts(self._group)
         description = f"{properties.name}, compute capability {properties.major}.{properties.minor}"
         return Probe(True, "torch sees it", description, properties.total_memory, versions, facts)
 
     @contextmanager
     def session(self, model: nn.Module, spec: JobSpec) -> Iterator[CudaSession]:
-        """Move *model* to the GPU; on exit, move its weights back to the host."""
+        """
+        Move *model* to the GPU; on exit, move its weights back to the host.
+
+        Raises:
+            DeviceUnavailable: the job asks for Triton kernels, and Triton cannot be used here.
+        """
         device = torch.device("cuda", 0 if self._group is None else self._group.local_rank)
         torch.cuda.reset_peak_memory_stats(device)
-        with _backend(spec), host_computation(self.threads, spec):
+        with _backend(spec), host_computation(self.threads, spec), _kernels(spec):
             try:
                 yield CudaSession(model.to(device), spec, device, self._group)
             except torch.cuda.OutOfMemoryError as e:
@@ -118,7 +135,9 @@ class CudaSession(TorchSession):
         )
         for one in (model, self.evaluated()) if self._shards is None else ():  # parts are rows
             one.to(memory_format=self._memory_format)  # type: ignore[call-overload]
-        self._graph = GraphedStep(self._accumulate_eagerly) if _is_graphed(spec) else None
+        self._graph = (
+            GraphedStep(self._accumulate_eagerly) if spec.acceleration in GRAPHED else None
+        )
         self._run: Any = torch.compile(model) if spec.acceleration == "compile" else model
 
     def place(self, x: Tensor) -> Tensor:
@@ -224,14 +243,21 @@ def _explain(error: Exception, model: nn.Module, spec: JobSpec, device: torch.de
     return f"batch_size={spec.batch_size} does not fit into {size}: {way_out} ({first})"
 
 
-def _is_graphed(spec: JobSpec) -> bool:
-    return spec.acceleration == "cuda_graphs"
-
-
 def _make_scaler(enabled: bool) -> Any:
     if hasattr(torch.amp, "GradScaler"):  # since torch 2.3
         return torch.amp.GradScaler("cuda", enabled=enabled)
     return torch.cuda.amp.GradScaler(enabled=enabled)
+
+
+@contextmanager
+def _kernels(spec: JobSpec) -> Iterator[None]:
+    # Exactly what was requested: a resumed job computes in the same way as before.
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(engine_triton.triton_kernels(spec.acceleration in IN_TRITON))
+        except DeviceUnavailable as e:
+            raise DeviceUnavailable(f"acceleration {spec.acceleration!r}: {e}") from e
+        yield
 
 
 @contextmanager

@@ -16,16 +16,16 @@ _WARM_UP = 3  # eager steps before recording, so that workspaces and gradients e
 
 def graphs_refusal(spec: JobSpec) -> Optional[str]:
     """Return why *spec* cannot be replayed as a CUDA graph; None if it can."""
-    norm = spec.normalizer
+    norm, how = spec.normalizer, spec.acceleration
     if norm.graph_refusal is not None:
         return (
-            f"acceleration 'cuda_graphs' replays a recording, and normalizer {norm.kind!r} cannot "
+            f"acceleration {how!r} replays a recording, and normalizer {norm.kind!r} cannot "
             f"be recorded: {norm.graph_refusal}; use acceleration 'none'"
         )
     if spec.replicas > 1 and getattr(spec.normalizer, "sync", False):
-        return "acceleration 'cuda_graphs' cannot record what replicas with sync tell each other"
+        return f"acceleration {how!r} cannot record what replicas with sync tell each other"
     if spec.precision == "float16" and spec.optimizer.clips:
-        return "acceleration 'cuda_graphs' with float16 and clipping: use bfloat16, or do not clip"
+        return f"acceleration {how!r} with float16 and clipping: use bfloat16, or do not clip"
     return None
 
 

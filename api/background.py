@@ -9,6 +9,7 @@ from functools import partial
 from api.state import State
 from service.jobs.reaper import Reaper
 from service.jobs.relay import Relay
+from service.keeping.collector import Collector
 from service.loops import Loop
 from service.results.adding_up import AddingUp
 from service.results.compaction import Compactor
@@ -26,6 +27,7 @@ _RELAY_S = 1.0
 _STUDIES_S = 1.0
 _COMPACT_S = 10.0
 _PURGE_S = 5.0
+_COLLECT_S = 60.0
 _PLUGINS_S = 1.0
 _TRIM_S = 600.0
 _RELEASE_S = 1.0
@@ -57,6 +59,7 @@ def loops(state: State) -> Iterator[None]:
     compactor = Compactor(state.database, failed=failures.labels("compactor").inc)
     adding_up = AddingUp(state.database, failures.labels("adding_up").inc)
     purger = Purger(state.database, state.files, settings.trash_days, failures.labels("purger").inc)
+    collector = Collector(state.database, state.files, failures.labels("collector").inc)
     announcement = Announcement(state.database, storage=settings.bucket)
     running = [
         Loop("relay", _counted(state, "relay", relay.round), min(_RELAY_S, settings.ring_s)),
@@ -67,6 +70,7 @@ def loops(state: State) -> Iterator[None]:
         Loop("plugins", _counted(state, "plugins", state.plugins.record), _PLUGINS_S),
         Loop("release", announcement.round, _RELEASE_S),
         Loop("purger", _counted(state, "purger", purger.round), _PURGE_S),
+        Loop("collector", _counted(state, "collector", collector.round), _COLLECT_S),
         *_webhooks(state),
         Loop("trimmer", _counted(state, "trimmer", partial(_trim, state)), _TRIM_S),
     ]

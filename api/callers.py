@@ -80,6 +80,11 @@ class Caller:
         names = {*self.roles, *(name for name in further if name)}
         return sorted(names, key=lambda name: (name != DEFAULT, name))
 
+    @property
+    def own_roles(self) -> Mapping[str, Role]:
+        """Its roles in projects; those that it sees and that are not named it administers."""
+        return {} if "admin" in self.scopes else self.roles
+
     def may(self, role: Role, project: str) -> bool:
         """Return whether it has *role*, or a larger one, in *project*."""
         if "admin" in self.scopes:

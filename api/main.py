@@ -36,6 +36,7 @@ from api.rate_headers import RateHeaders
 from api.ringing import Ringer
 from api.root_path import RootPath
 from api.routes import ROUTERS, health
+from api.shared_looks import SharedLooks
 from api.stack_measures import StoreCollector
 from api.state import State
 from api.strangers import Strangers
@@ -137,6 +138,7 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
         wakeups=Wakeups(),
         measures=measures,
         streams=OpenStreams(),
+        looks=SharedLooks(),
         things=Things(database),
         callers=Callers(
             database,

@@ -1,4 +1,4 @@
-"""The page of projects: what they hold, who their members are, and forms to change that."""
+"""The page of projects: what they hold and keep, their members, and forms to change that."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from api.rendering import render
 from api.routes.projects import check_administers
 from api.state import State, StateDep
 from normlab.errors import NormlabError
+from normlab.records.keeping import KeepRequest
 from normlab.records.projects import EVERYBODY, MemberRequest, ProjectRequest
+from service.keeping import rules
 from service.store import projects
 
 router = APIRouter()
 
 _SECTION = "/projects"
 _Text = Annotated[str, Form(max_length=500)]
+_LONGER = {"last_and_best": "the last and the best", "last": "the last", "none": "none"}
 
 
 @router.get("/projects")
@@ -71,13 +74,43 @@ def remove_member(project: str, reader: ReaderDep, state: StateDep, owner: _Text
     return _changed(state)
 
 
+@router.post("/projects/{project}/keep")
+def set_keep_rules(
+    request: Request,
+    project: str,
+    reader: ReaderDep,
+    state: StateDep,
+    checkpoints_days: _Text = "",
+    checkpoints_then: _Text = "last_and_best",
+    weights_days: _Text = "",
+    logs_days: _Text = "",
+) -> Response:
+    """Change what the project keeps; an empty number of days keeps everything."""
+    check_administers(reader, project)
+    days = {
+        "checkpoints_days": checkpoints_days,
+        "weights_days": weights_days,
+        "logs_days": logs_days,
+    }
+    given = {name: text.strip() or None for name, text in days.items()}
+    try:
+        asked = KeepRequest.read({**given, "checkpoints_then": checkpoints_then})
+        rules.put(state.database, project, asked, reader.actor)
+    except NormlabError as e:
+        return _page(request, reader, state, str(e))
+    return _changed(state)
+
+
 def _page(request: Request, caller: Caller, state: State, problem: str | None = None) -> Response:
+    shown = projects.list_projects(state.reads, caller.own_roles)
     return render(
         request,
         "projects.html",
         caller,
         422 if problem else 200,
-        projects=projects.list_projects(state.reads, caller.roles),
+        projects=shown,
+        kept=rules.read_several(state.reads, [one.name for one in shown]),
+        longer=_LONGER,
         may_change=lambda project: caller.may("admin", project),
         roles=tuple(projects.RANKS),
         everybody=EVERYBODY,

@@ -11,6 +11,7 @@ from api.callers import Callers
 from api.costly import CostlyReads
 from api.measures import Measures
 from api.ringing import Ringer
+from api.shared_looks import SharedLooks
 from api.streams import OpenStreams
 from api.things import Things
 from api.wakeups import Wakeups
@@ -44,6 +45,7 @@ class State:
     callers: Callers
     things: Things
     streams: OpenStreams
+    looks: SharedLooks
     inspector: Inspector
     plugins: OperatorPlugins
     uploads: Uploads

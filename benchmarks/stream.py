@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
-import resource
 import statistics
 import sys
 import tarfile
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import psutil
@@ -22,7 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from accelerators.cpu import resident_peak_bytes
+from benchmarks.new_processes import Spent, in_new_process, now
 from benchmarks.options import at_least_one, parser_of
+from benchmarks.pictures import pictures, write_tree
 from benchmarks.table import show
 from normlab.data.augmenting import Augmenting
 from normlab.data.batches import EpochBatches
@@ -35,16 +35,7 @@ TARGET = 0.95
 GROWTH_MIB = 32.0  # from a tenth of the pictures to all: an index of 36 bytes each, and noise
 _MIB = 2**20
 _SHARD = 10_000  # pictures in a tar file
-_KINDS = 64  # of different pictures; more would only take longer to draw
 _FAST = {"count": 1500, "side": 160, "size": 128, "batch": 32}
-_FORK, _SPAWN = (multiprocessing.get_context(name) for name in ("fork", "spawn"))
-
-
-class Spent(NamedTuple):
-    """The seconds of an epoch: on the clock, and of all processors."""
-
-    wall_s: float
-    cpu_s: float
 
 
 def main() -> int:
@@ -64,7 +55,7 @@ def _memory(pictures: int, workers: int) -> bool:
         for count in (pictures // 10, pictures):
             root = Path(name) / str(count)
             _write_shards(root / "set", count)
-            rows.append(_in_new_process(_peaks, root, count, workers))
+            rows.append(in_new_process(_peaks, root, count, workers))
     growth = rows[1]["training_peak_MiB"] - rows[0]["training_peak_MiB"]
     note = (
         f"peak of a process that reads everything once and takes 100 updates of 64; it grew by "
@@ -105,7 +96,7 @@ def _speed(rounds: int, workers: int) -> bool:
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        _write_tree(root / "set")
+        write_tree(root / "set", _FAST["side"], {"train": _FAST["count"], "test": 10})
         spec = _spec("image_folder", _FAST["size"], _FAST["batch"], workers)
         with opened(spec, root, lambda: None):
             pass  # the one look at everything, which is kept, is no part of an epoch
@@ -113,7 +104,7 @@ def _speed(rounds: int, workers: int) -> bool:
         works = {"stream": (_streamed, root, spec), "bare": (_bare, root, workers)}
         for i in range(rounds):
             for key in sorted(works, reverse=bool(i % 2)):
-                found[key].append(_in_new_process(*works[key], fork=True))
+                found[key].append(in_new_process(*works[key], fork=True))
     pairs = list(zip(found["stream"], found["bare"]))
     images = _FAST["count"] // _FAST["batch"] * _FAST["batch"]
     row = {
@@ -135,21 +126,21 @@ def _speed(rounds: int, workers: int) -> bool:
 def _streamed(root: Path, spec: JobSpec) -> Spent:
     torch.set_num_threads(1)
     with opened(spec, root, lambda: None) as data:
-        begun = _now()
+        begun = now()
         flip = Augmenting(first=[Flip()])
         updates = data.train_size // spec.batch_size
         batches = EpochBatches(data, spec.batch_size, flip, seed=0, epoch=0, updates=updates)
         for i in range(updates):
             batches[i]
         wall_s = time.perf_counter() - begun.wall_s
-    return Spent(wall_s, _now().cpu_s - begun.cpu_s)
+    return Spent(wall_s, now().cpu_s - begun.cpu_s)
 
 
 def _bare(root: Path, workers: int) -> Spent:
     torch.set_num_threads(1)
     files = _Files(sorted((root / "set" / "train").rglob("*.jpg")))
     mean, scale = torch.full((1, 3, 1, 1), 120.0), torch.full((1, 3, 1, 1), 1 / 60)
-    begun = _now()
+    begun = now()
     loader: Any = DataLoader(
         files, _FAST["batch"], shuffle=True, num_workers=workers, drop_last=True
     )
@@ -157,7 +148,7 @@ def _bare(root: Path, workers: int) -> Spent:
         x = (pixels.float() - mean) * scale
         torch.where((torch.rand(len(x)) < 0.5).view(-1, 1, 1, 1), x.flip(3), x)
     wall_s = time.perf_counter() - begun.wall_s
-    return Spent(wall_s, _now().cpu_s - begun.cpu_s)
+    return Spent(wall_s, now().cpu_s - begun.cpu_s)
 
 
 class _Files(Dataset):  # type: ignore[type-arg]
@@ -177,29 +168,6 @@ class _Files(Dataset):  # type: ignore[type-arg]
         return torch.from_numpy(np.array(image)).permute(2, 0, 1), i % 2
 
 
-def _now() -> Spent:
-    own, others = (
-        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    cpu_s = sum(used.ru_utime + used.ru_stime for used in (own, others))
-    return Spent(time.perf_counter(), cpu_s)
-
-
-def _in_new_process(work: Any, *arguments: Any, fork: bool = False) -> Any:
-    context = _FORK if fork else _SPAWN
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_send, args=(theirs, work, arguments))
-    process.start()
-    theirs.close()
-    found = ours.recv()
-    process.join()
-    return found
-
-
-def _send(answer: Any, work: Any, arguments: Any) -> None:
-    answer.send(work(*arguments))
-
-
 def _spec(form: str, size: int, batch: int, workers: int) -> JobSpec:
     return JobSpec.model_validate(
         {
@@ -211,25 +179,14 @@ def _spec(form: str, size: int, batch: int, workers: int) -> JobSpec:
     )
 
 
-def _pictures(side: int, form: str) -> List[bytes]:
-    random = np.random.RandomState(0)
-    found = []
-    for _ in range(_KINDS):
-        small = Image.fromarray(random.randint(0, 256, (8, 8, 3), np.uint8))
-        buffer = io.BytesIO()
-        small.resize((side + 20, side), Image.Resampling.BICUBIC).save(buffer, form)
-        found.append(buffer.getvalue())
-    return found
-
-
 def _write_shards(folder: Path, count: int) -> None:
-    pictures = _pictures(24, "PNG")
+    content = pictures(24, "PNG")
     for split, many in (("train", count), ("test", 100)):
         (folder / split).mkdir(parents=True)
         for begin in range(0, many, _SHARD):
             with tarfile.open(folder / split / f"{begin:07d}.tar", "w") as archive:
                 for i in range(begin, min(begin + _SHARD, many)):
-                    _add(archive, f"{i:07d}.png", pictures[i % _KINDS])
+                    _add(archive, f"{i:07d}.png", content[i % len(content)])
                     _add(archive, f"{i:07d}.cls", str(i % 4).encode())
 
 
@@ -237,15 +194,6 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(content)
     archive.addfile(member, io.BytesIO(content))
-
-
-def _write_tree(folder: Path) -> None:
-    pictures = _pictures(_FAST["side"], "JPEG")
-    for split, count in (("train", _FAST["count"]), ("test", 10)):
-        for i in range(count):
-            path = folder / split / f"class{i % 2}" / f"{i:06d}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(pictures[i % _KINDS])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Optional
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from accelerators import cpu  # noqa: F401 - so that both processes have it when
 from accelerators.host_heap import keep_freed_memory
 from benchmarks.options import parser_of
 from benchmarks.table import show
-from benchmarks.turns import Spent, Turn, in_turns
+from benchmarks.turns import Counting, Spent, Turn, in_turns
 from normlab.data import Data, load
 from normlab.events import Event, Started
 from normlab.nets import build
@@ -61,7 +61,10 @@ def _compare(normalizer: str, batch_size: int, rounds: int, epochs: int) -> Dict
             "optimizer": {"name": "sgd", "lr": 0.1, "weight_decay": 5e-4},
         }
     )
-    works = {"job": lambda turn: train_job(spec, turn), "bare": lambda turn: _bare(spec, turn)}
+    works = {
+        "job": lambda turn: train_job(spec, turn.start),
+        "bare": lambda turn: _bare(spec, turn),
+    }
     pieces = max(1, round(_TURN_S / (update_s(spec) or _TURN_S)))
     found: Dict[str, List[Spent]] = {name: [] for name in works}
     for i in range(rounds):
@@ -80,8 +83,14 @@ def _compare(normalizer: str, batch_size: int, rounds: int, epochs: int) -> Dict
     }
 
 
-def train_job(spec: JobSpec, turn: Turn) -> None:
-    """Train as a job process does, with a process that reads what it reports."""
+def train_job(spec: JobSpec, turn: Counting, data_root: Optional[Path] = None) -> None:
+    """
+    Train as a job process does, with a process that reads what it reports.
+
+    Args:
+        turn: started with the training, after all that is read and built before, and called
+            before each update.
+    """
     reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert reader.stdin is not None
     pipe = EventPipe(reader.stdin.fileno())
@@ -98,7 +107,7 @@ def train_job(spec: JobSpec, turn: Turn) -> None:
             spec=spec,
             device="cpu",
             folder=folder,
-            data_root=folder,
+            data_root=str(data_root or folder),
             threads=1,
         )
         train(order, send, turn)

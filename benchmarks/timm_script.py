@@ -1,14 +1,15 @@
-"""The training loop of timm's script, for images that lie in memory. Needs timm."""
+"""The training loop of timm's script, for images in memory or in a folder. Needs timm."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from timm.data import create_dataset, create_loader
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
@@ -25,24 +26,84 @@ Batch = tuple[Tensor, Tensor]
 
 
 def train(name: str, spec: JobSpec, turn: Turn) -> None:
-    """Train *name* for one epoch, and validate."""
+    """Train *name* for one epoch on images in memory, and validate."""
     torch.set_num_threads(1)
     keep_freed_memory()  # as in a job
     data = load(spec.dataset, Path())
-    fixed = timm.get_pretrained_cfg(name).fixed_input_size
-    size = {"img_size": data.image_size} if fixed else {}
-    torch.manual_seed(spec.seed)
-    model = timm.create_model(name, num_classes=data.num_classes, **size)
-    optimizer = create_optimizer_v2(
-        model, opt="adamw", lr=spec.optimizer.lr, weight_decay=spec.optimizer.weight_decay
-    )
-    updates = len(data.train) // spec.batch_size
-    scheduler = CosineLRScheduler(optimizer, t_initial=updates, t_in_epochs=False)
+    fit = _Fit(name, spec, data.num_classes, data.image_size, len(data.train))
     turn.start()
-    batches = _batches(data, spec.batch_size)
-    smoothed = LabelSmoothingCrossEntropy(spec.label_smoothing)
-    _train_one_epoch(model, batches, smoothed, optimizer, scheduler, turn)
-    _validate(model, data)
+    fit.train_one_epoch(_batches(data, spec.batch_size), turn)
+    fit.validate(zip(data.test.x.split(256), data.test.y.split(256), strict=True))
+
+
+def train_folder(name: str, spec: JobSpec, folder: Path, begins: Callable[[], None]) -> None:
+    """Train *name* for one epoch on a folder of images, as its script reads them, and validate."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    images = [create_dataset("folder", str(folder / split)) for split in ("train", "test")]
+    size = spec.dataset.image_size
+    how: dict[str, Any] = {"input_size": (3, size, size), "device": torch.device("cpu")}
+    how |= {"num_workers": spec.loading.workers, "no_aug": True, "crop_pct": 1.0}
+    sizes = (spec.batch_size, 256)
+    training, testing = (
+        create_loader(split, batch_size=size, is_training=size != sizes[-1], **how)
+        for split, size in zip(images, sizes, strict=True)
+    )
+    fit = _Fit(name, spec, len(images[0].reader.class_to_idx), size, len(images[0]))
+    begins()
+    fit.train_one_epoch(training)
+    fit.validate(testing)
+
+
+class _Fit:
+    """What timm's script makes of its arguments: a network, a loss, an optimizer, a schedule."""
+
+    def __init__(self, name: str, spec: JobSpec, classes: int, side: int, images: int) -> None:
+        fixed = timm.get_pretrained_cfg(name).fixed_input_size
+        size = {"img_size": side} if fixed else {}
+        torch.manual_seed(spec.seed)
+        self.model = timm.create_model(name, num_classes=classes, **size)
+        given = spec.optimizer
+        self.optimizer = create_optimizer_v2(
+            self.model, opt="adamw", lr=given.lr, weight_decay=given.weight_decay
+        )
+        updates = images // spec.batch_size
+        self.scheduler = CosineLRScheduler(self.optimizer, t_initial=updates, t_in_epochs=False)
+        self.loss = LabelSmoothingCrossEntropy(spec.label_smoothing)
+
+    def train_one_epoch(
+        self, batches: Iterable[Batch], turn: Callable[[], None] = lambda: None
+    ) -> float:
+        """Make an update from each of *batches*; return the mean loss."""
+        losses = AverageMeter()
+        self.model.train()
+        self.optimizer.zero_grad()
+        for number, (x, y) in enumerate(batches, 1):
+            turn()
+            loss = self.loss(self.model(x), y)
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            losses.update(loss.item(), x.size(0))
+            self.scheduler.step_update(num_updates=number, metric=losses.avg)
+            if number % _LOG_INTERVAL == 0:
+                print(
+                    f"Train: {number} Loss: {losses.val:#.3g} ({losses.avg:#.3g})", file=sys.stderr
+                )
+        return float(losses.avg)
+
+    @torch.no_grad()
+    def validate(self, batches: Iterable[Batch]) -> float:
+        """Return the accuracy on *batches* in percent."""
+        self.model.eval()
+        losses, top1, top5 = AverageMeter(), AverageMeter(), AverageMeter()
+        for x, y in batches:
+            output = self.model(x)
+            losses.update(nn.functional.cross_entropy(output, y).item(), x.size(0))
+            first, fifth = accuracy(output, y, topk=(1, 5))
+            top1.update(first.item(), x.size(0))
+            top5.update(fifth.item(), x.size(0))
+        return float(top1.avg)
 
 
 def _batches(data: Data, size: int) -> Iterator[Batch]:
@@ -50,40 +111,3 @@ def _batches(data: Data, size: int) -> Iterator[Batch]:
     for i in range(len(order) // size):
         index = order[i * size : (i + 1) * size]
         yield data.train.x[index], data.train.y[index]
-
-
-def _train_one_epoch(
-    model: nn.Module,
-    batches: Iterator[Batch],
-    loss_of: nn.Module,
-    optimizer: Any,
-    scheduler: Any,
-    turn: Turn,
-) -> float:
-    losses = AverageMeter()
-    model.train()
-    optimizer.zero_grad()
-    for number, (x, y) in enumerate(batches, 1):
-        turn()
-        loss = loss_of(model(x), y)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.update(loss.item(), x.size(0))
-        scheduler.step_update(num_updates=number, metric=losses.avg)
-        if number % _LOG_INTERVAL == 0:
-            print(f"Train: {number} Loss: {losses.val:#.3g} ({losses.avg:#.3g})", file=sys.stderr)
-    return float(losses.avg)
-
-
-@torch.no_grad()
-def _validate(model: nn.Module, data: Data) -> float:
-    model.eval()
-    losses, top1, top5 = AverageMeter(), AverageMeter(), AverageMeter()
-    for x, y in zip(data.test.x.split(256), data.test.y.split(256), strict=True):
-        output = model(x)
-        losses.update(nn.functional.cross_entropy(output, y).item(), x.size(0))
-        first, fifth = accuracy(output, y, topk=(1, 5))
-        top1.update(first.item(), x.size(0))
-        top5.update(fifth.item(), x.size(0))
-    return float(top1.avg)

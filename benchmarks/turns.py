@@ -6,7 +6,7 @@ import multiprocessing
 import time
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
-from typing import Any, Callable, Dict, Mapping, NamedTuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Protocol
 
 from normlab.host.processes import die_with_parent
 
@@ -19,6 +19,16 @@ class Spent(NamedTuple):
     wall_s: float
     cpu_s: float  # of all its threads
     result: Any
+
+
+class Counting(Protocol):
+    """What a training tells when it starts, and before each update."""
+
+    def start(self) -> None:
+        """Count from here."""
+
+    def __call__(self) -> None:
+        """Take note that an update begins."""
 
 
 class Turn:

@@ -18,13 +18,13 @@ from normlab.errors import InvalidSpec, NormlabError, ServiceUnavailable
 from normlab.host.locks import held, is_held
 from normlab.host.private_files import keep_private
 from normlab.stacks.running import LOCK_NAME
-from service.backups.elsewhere import refuse_elsewhere
 from service.backups.manifest import Manifest
 from service.backups.restoring import restore
 from service.backups.writing import check_backup, write_backup
 from service.servers import embedded
 from service.servers.servers_file import read_servers
 from service.settings import Settings
+from service.storage.opening import open_store
 
 _SAY_EVERY_S = 0.2
 _STARTING = "a stack on {} starts or stops just now; try again when it is up"
@@ -53,9 +53,9 @@ def _do(verb: str, path: Path, settings: Settings) -> Manifest:
         return restore(path, settings, progress)
     if verb == "check":
         return check_backup(path, progress)
-    refuse_elsewhere(settings.storage)
+    files = open_store(settings)
     with _database_of(settings) as url:
-        return write_backup(url, settings.data_dir.absolute(), path, progress)
+        return write_backup(url, settings.data_dir.absolute(), files, path, progress)
 
 
 @contextmanager

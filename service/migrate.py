@@ -2,8 +2,9 @@
 `python -m service.migrate`: bring the database of `NORMLAB_DATABASE_URL` up to date.
 
 With `--restored`, after its restoration from a backup and before the API and workers start: jobs
-that ran when it was dumped return to the queue. If `NORMLAB_WORKER_ROLE` names a role, it gets the
-rights of workers for the tables as they are now.
+that ran when it was dumped return to the queue, and files that it names and that are neither in
+the folder nor in the bucket of NORMLAB_STORAGE are listed. If `NORMLAB_WORKER_ROLE` names a role,
+it gets the rights of workers for the tables as they are now.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ from __future__ import annotations
 import sys
 
 from normlab.errors import NormlabError
-from service.backups.settling import settle
+from service.backups.settling import missing_files, settle
 from service.settings import Settings
+from service.storage.opening import open_store
+from service.storage.store import Store
 from service.store import worker_role
 from service.store.database import Database, migrate, revisions
+
+_MOST_NAMED = 20
 
 
 def main() -> int:
@@ -29,7 +34,7 @@ def main() -> int:
             print(f"the database is at revision {revisions(database)[0]}")
             _grant(database, settings.worker_role)
             if "--restored" in sys.argv[1:]:
-                print(f"{settle(database)} jobs that ran are queued again")
+                _settle(database, open_store(settings))
     except NormlabError as e:
         print(e, file=sys.stderr)
         return 1
@@ -42,6 +47,16 @@ def _grant(database: Database, role: str | None) -> None:
     with database.begin() as connection:
         worker_role.grant(connection, role)
     print(f"the role {role} has the rights of workers")
+
+
+def _settle(database: Database, files: Store) -> None:
+    missing = missing_files(database, files)
+    for file in missing[:_MOST_NAMED]:
+        print(f"warning: {file.place} is not in {files.url} (job {file.job})", file=sys.stderr)
+    if len(missing) > _MOST_NAMED:
+        print(f"warning: and {len(missing) - _MOST_NAMED} more files", file=sys.stderr)
+    queued = settle(database, [(file.job, file.name) for file in missing])
+    print(f"{queued} jobs that ran are queued again; {len(missing)} files are missing")
 
 
 if __name__ == "__main__":

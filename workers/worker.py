@@ -93,19 +93,7 @@ class Worker:
         self._address = None if settings.address is None else str(settings.address)
         self._traces = exported("normlab-worker", environment)
         leaving = threading.Event()
-        self._supervisor = Supervisor(
-            database=self._database,
-            settings=settings,
-            launcher=self._launcher(),
-            threads=max(1, usable_cores() // slots),
-            leaving=leaving,
-            gpus=self._gpus,
-            cannot_load=self._loads.learn,
-            lags=self._lags,
-            store=self._store,
-            scratch=None if self._scratch is None else self._scratch.folder,
-            traces=self._traces,
-        )
+        self._supervisor = self._supervise(slots, leaving)
         self._slots = SlotGroup(slots, self._claim, self._work_on, bell, leaving, settings.poll_s)
         self._presence = Loop("presence", self._beat, settings.heartbeat_s)
         self._looking = Loop("loads", self._loads.look, settings.heartbeat_s)
@@ -169,6 +157,21 @@ class Worker:
             self._supervisor.attend(work)
         else:
             work_on(self._supervisor, work)
+
+    def _supervise(self, slots: int, leaving: threading.Event) -> Supervisor:
+        return Supervisor(
+            database=self._database,
+            settings=self._settings,
+            launcher=self._launcher(),
+            threads=max(1, usable_cores() // slots),
+            leaving=leaving,
+            gpus=self._gpus,
+            cannot_load=self._loads.learn,
+            lags=self._lags,
+            store=self._store,
+            scratch=None if self._scratch is None else self._scratch.folder,
+            traces=self._traces,
+        )
 
     def _launcher(self) -> Launcher:
         fresh = FreshLauncher(self._python, self._environment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query
@@ -129,23 +130,24 @@ async def _follow_job(
 
 async def _look_at_all(state: State, sight: Sight, seq: int) -> Found:
     try:
-        return await run_in_threadpool(
-            events.since_of_all, state.database, sight, seq, _MOST_EVENTS
-        )
+        look = partial(events.since_of_all, state.database, sight, seq, _MOST_EVENTS)
+        return await state.looks.ask(("events", sight, seq), look)
     except ServiceUnavailable:
         return Found([], 0, seq)
 
 
 async def _look(state: State, job: str, seq: int) -> list[EventRecord]:
     try:
-        return await run_in_threadpool(events.since, state.database, job, seq, _MOST_EVENTS)
+        look = partial(events.since, state.database, job, seq, _MOST_EVENTS)
+        return await state.looks.ask(("events", job, seq), look)
     except ServiceUnavailable:
         return []  # the stream outlives database outages: the next query finds what was missed
 
 
 async def _read(state: State, job: str) -> JobRecord | None:
     try:
-        return await run_in_threadpool(reading.get, state.database, job)
+        look = partial(reading.get, state.database, job)
+        return await state.looks.ask(("job", job, sights.current()), look)
     except ServiceUnavailable:
         return None
 

@@ -29,7 +29,7 @@ router = APIRouter(tags=["projects"], route_class=JsonRoute)
 @costly
 def list_projects(request: Request, reader: ReaderDep, state: StateDep) -> ProjectList:
     """List your projects with their members; admins see all of them."""
-    return ProjectList(projects=projects.list_projects(state.reads, reader.roles))
+    return ProjectList(projects=projects.list_projects(state.reads, reader.own_roles))
 
 
 @router.post("/projects", status_code=201)
@@ -46,7 +46,7 @@ def read_project(
     request: Request, project: str, reader: ReaderDep, state: StateDep
 ) -> ProjectRecord:
     """Return one project with its members."""
-    return projects.get(state.reads, project, reader.roles)
+    return projects.get(state.reads, project, reader.own_roles)
 
 
 @router.put("/projects/{project}/members")

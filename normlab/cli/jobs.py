@@ -29,7 +29,7 @@ from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import NAMES
 
 if TYPE_CHECKING:
-    from normlab.records import JobDetail
+    from normlab.records import JobDetail, JobRecord
     from normlab.specs.jobs import JobSpec
 
 CHOOSERS = {
@@ -101,19 +101,14 @@ def ls(
     elif not jobs:
         print("no jobs found; queue one: normlab submit job.yaml", file=sys.stderr)
     else:
-        rows = [
-            [
-                *(short, j.name, state(j), normalizer(j), j.model, j.dataset, j.batch_size, j.seed),
-                *(
-                    device_of(j),
-                    f"{j.epoch}/{j.epochs}",
-                    in_accuracys_place(j) or last(j, "val/accuracy"),
-                    ago(j.created_at),
-                ),
-            ]
-            for short, j in zip(short_ids([j.id for j in jobs]), jobs)
-        ]
+        rows = [_row(short, j) for short, j in zip(short_ids([j.id for j in jobs]), jobs)]
         print_table([*COLUMNS, "epoch", "val/accuracy", "age"], rows, spare=SPARE)
+
+
+def _row(short: str, j: JobRecord) -> List[Any]:
+    reached = in_accuracys_place(j) or last(j, "val/accuracy")
+    what = [short, j.name, state(j), normalizer(j), j.model, j.dataset, j.batch_size, j.seed]
+    return [*what, device_of(j), f"{j.epoch}/{j.epochs}", reached, ago(j.created_at)]
 
 
 def show(

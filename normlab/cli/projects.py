@@ -1,4 +1,4 @@
-"""`normlab project`: projects, whose members alone see what belongs to them."""
+"""`normlab project`: projects, whose members alone see what belongs to them, and for how long."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Optional
 
 import typer
 
+from normlab.cli import keeping
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, ago, examples, print_json, print_table
 
@@ -27,7 +28,8 @@ Owner = typer.Argument(
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
     group = typer.Typer(
-        no_args_is_help=True, help="Create and list projects, and change their members."
+        no_args_is_help=True,
+        help="Create and list projects, change their members and what they keep.",
     )
     group.command(epilog=examples('normlab project create vision --note "the vision group"'))(
         create
@@ -46,6 +48,7 @@ def register(app: typer.Typer) -> None:
     group.command(
         epilog=examples("normlab project remove vision ada", "normlab project remove default '*'")
     )(remove)
+    group.command(epilog=examples(*keeping.EXAMPLES))(keeping.keep)
     app.add_typer(group, name="project")
 
 

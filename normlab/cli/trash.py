@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, List, Optional, Union
 
 import typer
 
+from normlab.cli import keeping
 from normlab.cli.backups import restore_from
 from normlab.cli.chosen import Jobs, Studies, refuse_nothing
 from normlab.cli.connecting import connect
@@ -89,17 +90,24 @@ def restore(
 
 def gc(
     ctx: typer.Context,
-    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be purged."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would go."),
     as_json: bool = AsJson,
 ) -> None:
-    """Purge all that you have in the trash, with its files; it cannot be undone."""
+    """
+    Purge your trash, and what the projects that you administer no longer keep.
+
+    Both go with their files, and cannot be undone.
+    """
     with connect(ctx) as client:
         found = client.trash.summary()
         if not dry_run:
             client.trash.empty()
+        expired = keeping.collect(client, dry_run=dry_run)
     if as_json:
-        print_json(found)
+        plain = [one.model_dump(mode="json") for one in expired]
+        print_json({**found.model_dump(mode="json"), "expired": plain})
         return
+    keeping.print_expired(expired, dry_run=dry_run)
     what = f"{found.jobs} jobs and {found.studies} studies, {size(found.bytes)}"
     oldest = f", the oldest {ago(found.oldest)} ago" if found.oldest else ""
     print(f"{'would purge' if dry_run else 'purging'} {what}{oldest}")

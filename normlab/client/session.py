@@ -21,6 +21,7 @@ from typing import (
 import httpx
 
 from normlab.client.inside import Inside
+from normlab.client.keeping import Keeping
 from normlab.client.labels import Labelling
 from normlab.client.limits import Limits
 from normlab.client.pages import all_items
@@ -95,6 +96,7 @@ class Client(JobReader):
         self.plugins = Plugins(self.transport)
         self.projects = Projects(self.transport)
         self.limits = Limits(self.transport)
+        self.keeping = Keeping(self.transport)
         self.trash = Trash(self.transport)
         self.labels = Labelling(self.transport)
         self.inside = Inside(self.transport, self.job_id)

@@ -1,151 +1,168 @@
-// Gates that merge each channel with a partner, one gate after another: see meta.py. Eight samples
-// at a time are the lanes of a vector, so that every step between partners is as fast.
+// Gates that merge each channel with a partner, one gate after another: see meta.py. A sample's
+// channels are the lanes of vectors, and what partners have is copied beside them first, so that
+// every step between partners is as fast. All of it is in the type of the data, sums in double.
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
+#include "fused_rows.h"
 #include "pooled_unions.h"
 
 namespace normlab {
 
-constexpr int64_t kTile = 8;
-typedef double Lanes __attribute__((vector_size(kTile * sizeof(double))));
+// Moments of one sample's channels, or their gradients.
+template <typename T>
+struct ChannelMoments {
+  AlignedVector<T> mean, var;
 
-// Moments or their gradients, for each channel of eight samples.
-struct Tile {
-  std::vector<Lanes> mean, var;
+  explicit ChannelMoments(int64_t channels) : mean(channels), var(channels) {}
 
-  explicit Tile(int64_t channels = 0) : mean(channels), var(channels) {}
+  template <typename U>
+  void read(const U* of_mean, const U* of_var) {
+    copy(of_mean, mean.size(), mean.data());
+    copy(of_var, var.size(), var.data());
+  }
 
-  static void load(const double* rows, int64_t samples, std::vector<Lanes>& to) {
-    const int64_t c = to.size();
-    for (int64_t j = 0; j < c; ++j) {
-      Lanes value = {};
-      for (int64_t l = 0; l < samples; ++l) value[l] = rows[l * c + j];
-      to[j] = value;
+  void write(double* to_mean, double* to_var) const {
+    copy(mean.data(), mean.size(), to_mean);
+    copy(var.data(), var.size(), to_var);
+  }
+
+ private:
+  template <typename From, typename To>
+  static void copy(const From* from, int64_t count, To* to) {
+    if (from == nullptr) {  // rows of one value have no variance
+      std::fill(to, to + count, To(0));
+      return;
     }
+    INDEPENDENT
+    for (int64_t j = 0; j < count; ++j) to[j] = static_cast<To>(from[j]);
   }
 };
 
-// The turns of a tile. A gate is open or closed, and channels that an open one has merged have the
-// same moments, so each turn keeps one of them.
+// The turns of a sample. A gate is open or closed, and what a closed one leaves as it was is kept
+// once.
+template <typename T>
 class Turns {
  public:
-  Turns(const Values& gates, int64_t channels) : c_(channels), gates_(gates) {
-    kept_.push_back({0});
+  Turns(const Values& gates, int64_t channels)
+      : c_(channels), gates_(gates), other_(channels), grad_(channels), other_grad_(channels) {
     levels_.emplace_back(c_);
-    at_.push_back(0);
     for (size_t k = 0; k < gates_.size(); ++k) {
-      std::vector<int64_t> next;
-      for (const int64_t prefix : kept_[k]) {
-        next.push_back(open(k) ? prefix : 2 * prefix);
-        next.push_back(open(k) ? prefix : 2 * prefix + 1);
-      }
-      kept_.push_back(next);
-      if (open(k)) levels_.emplace_back(levels_.back().mean.size() / 2);
       at_.push_back(levels_.size() - 1);
+      if (open(k)) levels_.emplace_back(c_);
     }
   }
 
-  // Take *samples* rows of all channels through the turns, and write their moments after the last.
-  void merge(const double* mean, const double* var, int64_t samples, double* to_mean,
-             double* to_var) {
-    Tile::load(mean, samples, levels_[0].mean);
-    Tile::load(var, samples, levels_[0].var);
+  // Take the moments of all channels through the turns, and write those after the last.
+  void merge(const T* mean, const T* var, double* to_mean, double* to_var) {
+    levels_[0].read(mean, var);
     for (size_t k = 0; k < gates_.size(); ++k)
-      if (open(k)) turn(levels_[at_[k]], step(k), levels_[at_[k + 1]]);
-    const std::vector<int64_t>& last = kept_.back();
-    const Tile& merged = levels_.back();
-    for (int64_t l = 0; l < samples; ++l) {
-      for (int64_t j = 0; j < c_; ++j) {
-        to_mean[l * c_ + j] = merged.mean[last[j]][l];
-        to_var[l * c_ + j] = merged.var[last[j]][l];
-      }
-    }
+      if (open(k)) turn(levels_[at_[k]], step(k), levels_[at_[k] + 1]);
+    levels_.back().write(to_mean, to_var);
   }
 
-  // Replace the gradients after the turns of the rows that were merged last by those before, and
+  // Replace the gradients after the turns of the sample that was merged last by those before, and
   // add those of the gates.
-  void back(int64_t samples, Moments& grad, Values& of_gates) const {
-    Tile tile(c_);
-    Tile::load(grad.mean.data(), samples, tile.mean);
-    Tile::load(grad.var.data(), samples, tile.var);
+  void back(double* of_mean, double* of_var, Values& of_gates) {
+    grad_.read(of_mean, of_var);
     for (size_t k = gates_.size(); k-- > 0;) {
-      const Lanes found = turn_back(k, tile);
-      const double rest = open(k) ? 0.5 : 1.0;
+      const ChannelMoments<T>& own = levels_[at_[k]];
+      partners(own, step(k), other_);
       // d share / d g is (1 - share)^2, and a straight-through gate moves g by half
-      for (int64_t l = 0; l < samples; ++l) of_gates[k] += 0.5 * rest * rest * found[l];
+      of_gates[k] += open(k) ? 0.125 * of_open(own) : 0.5 * of_closed(own);
+      if (open(k)) turn_back(own, step(k));
     }
-    for (int64_t l = 0; l < samples; ++l) {
-      for (int64_t j = 0; j < c_; ++j) {
-        grad.mean[l * c_ + j] = tile.mean[j][l];
-        grad.var[l * c_ + j] = tile.var[j][l];
-      }
-    }
+    grad_.write(of_mean, of_var);
   }
 
  private:
   bool open(size_t k) const { return gates_[k] > 0; }
   int64_t step(size_t k) const { return c_ >> (k + 1); }
 
-  static void turn(const Tile& own, int64_t s, Tile& out) {
-    const int64_t size = out.mean.size();
-    for (int64_t to = 0, from = 0; to < size; to += s, from += 2 * s) {
-      const Lanes *mean = own.mean.data() + from, *var = own.var.data() + from;
-      for (int64_t i = 0; i < s; ++i) {
-        const Lanes half = (mean[i + s] - mean[i]) * 0.5;
-        out.mean[to + i] = mean[i] + half;
-        out.var[to + i] = (var[i] + var[i + s]) * 0.5 + half * half;
-      }
+  static void partners(const ChannelMoments<T>& own, int64_t step, ChannelMoments<T>& to) {
+    exchange(own.mean, step, to.mean.data());
+    exchange(own.var, step, to.var.data());
+  }
+
+  static void exchange(const AlignedVector<T>& own, int64_t step, T* to) {
+    const int64_t c = own.size();
+    switch (step) {  // steps that a compiler knows become moves inside of vectors
+      case 1: return exchange_by<1>(own.data(), c, to);
+      case 2: return exchange_by<2>(own.data(), c, to);
+      case 4: return exchange_by<4>(own.data(), c, to);
+      case 8: return exchange_by<8>(own.data(), c, to);
+    }
+    for (int64_t i = 0; i < c; i += 2 * step) {
+      std::copy_n(&own[i + step], step, to + i);
+      std::copy_n(&own[i], step, to + i + step);
     }
   }
 
-  Lanes turn_back(size_t k, Tile& grad) const {
-    const int64_t s = step(k), prefixes = kept_[k].size();
-    Lanes found = {};
-    for (int64_t a = 0; a < prefixes; ++a) {
-      const Lanes* mean = levels_[at_[k]].mean.data() + kept_[k][a] * 2 * s;
-      const Lanes* var = levels_[at_[k]].var.data() + kept_[k][a] * 2 * s;
-      Lanes *m = grad.mean.data() + a * 2 * s, *v = grad.var.data() + a * 2 * s;
-      found += open(k) ? back_open(mean, var, s, m, v) : back_closed(mean, var, s, m, v);
+  template <int64_t kStep>
+  static void exchange_by(const T* __restrict own, int64_t c, T* __restrict to) {
+    for (int64_t i = 0; i < c; i += 2 * kStep) {
+      T pair[2 * kStep];
+      for (int64_t j = 0; j < 2 * kStep; ++j) pair[j] = own[i + (j ^ kStep)];
+      for (int64_t j = 0; j < 2 * kStep; ++j) to[i + j] = pair[j];
     }
-    return found;
   }
 
   // The share of the partner is 1/2.
-  static Lanes back_open(const Lanes* mean, const Lanes* var, int64_t s, Lanes* m, Lanes* v) {
-    Lanes found = {};
-    for (int64_t i = 0; i < s; ++i) {
-      const Lanes apart = mean[i + s] - mean[i];
-      found += (m[i] - m[i + s]) * apart + (v[i] - v[i + s]) * (var[i + s] - var[i]);
-      const Lanes both = (v[i] + v[i + s]) * 0.5, pull = apart * both;
-      const Lanes middle = (m[i] + m[i + s]) * 0.5;
-      m[i] = middle - pull;
-      m[i + s] = middle + pull;
-      v[i] = v[i + s] = both;
+  void turn(const ChannelMoments<T>& own, int64_t step, ChannelMoments<T>& out) {
+    partners(own, step, other_);
+    const T *mean = own.mean.data(), *var = own.var.data();
+    const T *mean2 = other_.mean.data(), *var2 = other_.var.data();
+    T *to_mean = out.mean.data(), *to_var = out.var.data();
+    INDEPENDENT
+    for (int64_t j = 0; j < c_; ++j) {
+      const T half = (mean2[j] - mean[j]) * T(0.5);
+      to_mean[j] = (mean[j] + mean2[j]) * T(0.5);
+      to_var[j] = (var[j] + var2[j]) * T(0.5) + half * half;
     }
-    return found;
   }
 
-  // The share of the partner is 0, but the gate learns.
-  static Lanes back_closed(const Lanes* mean, const Lanes* var, int64_t s, const Lanes* m,
-                           const Lanes* v) {
-    Lanes found = {};
-    for (int64_t i = 0; i < s; ++i) {
-      const Lanes apart = mean[i + s] - mean[i];
-      found += (m[i] - m[i + s]) * apart + (v[i] - v[i + s]) * (var[i + s] - var[i]);
-      found += (v[i] + v[i + s]) * (apart * apart);
+  void turn_back(const ChannelMoments<T>& own, int64_t step) {
+    partners(grad_, step, other_grad_);
+    const T *mean = own.mean.data(), *mean2 = other_.mean.data();
+    const T *m2 = other_grad_.mean.data(), *v2 = other_grad_.var.data();
+    T *m = grad_.mean.data(), *v = grad_.var.data();
+    INDEPENDENT
+    for (int64_t j = 0; j < c_; ++j) {
+      const T both = (v[j] + v2[j]) * T(0.5);
+      m[j] = (m[j] + m2[j]) * T(0.5) - (mean2[j] - mean[j]) * both;
+      v[j] = both;
     }
-    return found;
+  }
+
+  // The gradients of the share of the partner, 1/2 or 0.
+  double of_open(const ChannelMoments<T>& own) const {
+    const T *mean = own.mean.data(), *var = own.var.data();
+    const T *mean2 = other_.mean.data(), *var2 = other_.var.data();
+    const T *m = grad_.mean.data(), *v = grad_.var.data();
+    return sum<T>(c_, [=](int64_t j) {
+      return m[j] * (mean2[j] - mean[j]) + v[j] * (var2[j] - var[j]);
+    });
+  }
+
+  double of_closed(const ChannelMoments<T>& own) const {
+    const T *mean = own.mean.data(), *var = own.var.data();
+    const T *mean2 = other_.mean.data(), *var2 = other_.var.data();
+    const T *m = grad_.mean.data(), *v = grad_.var.data();
+    return sum<T>(c_, [=](int64_t j) {
+      const T apart = mean2[j] - mean[j];
+      return m[j] * apart + v[j] * (var2[j] - var[j] + apart * apart);
+    });
   }
 
   int64_t c_;
   Values gates_;
-  std::vector<std::vector<int64_t>> kept_;  // before each turn: where the moments of a prefix are
-  std::vector<Tile> levels_;  // before the first turn, and after each open gate
-  std::vector<size_t> at_;    // before each turn, and after the last: the level
+  std::vector<ChannelMoments<T>> levels_;          // before the first turn, and after each open gate
+  std::vector<size_t> at_;                         // before each turn: the level
+  ChannelMoments<T> other_, grad_, other_grad_;    // of partners, and the gradients in hand
 };
 
 }  // namespace normlab

@@ -23,13 +23,13 @@ from torch import Tensor
 
 from normlab.norms import capture
 from normlab.norms.passes import (
-    apply_affine,
-    combine,
-    dense,
+    apply_about,
+    input_gradient,
     like,
     moments,
     sizes,
     statistics_dtype,
+    taken,
     two_dots,
 )
 
@@ -93,26 +93,26 @@ def _normalize_plain(
 def _normalize_without_graph(
     x: Tensor, solve: Solve, tensors: Sequence[Optional[Tensor]]
 ) -> Tuple[Tensor, Tuple[Tensor, ...]]:
-    rows = dense(x)
+    rows = taken(x)
     mean, var = moments(rows)
     solved = solve(mean, var, *tensors)
     scale, shift = solved.scale.expand_as(mean), solved.shift.expand_as(mean)
     # to the bit as with a graph: reentrant checkpoints run both
-    y = apply_affine(rows, scale, torch.addcmul(shift, scale, mean, value=-1))
+    y = apply_about(rows, mean, scale, shift)
     return like(y.to(x.dtype), x), solved.statistics
 
 
 class _Deferred:
     """What the affine's backward leaves for that of the moments, so that gx is written once."""
 
-    g: Optional[Tensor] = None  # contiguous, in the dtype of the statistics
+    g: Optional[Tensor] = None  # as the passes take it
     scale: Optional[Tensor] = None
 
 
 class _Moments(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, deferred: _Deferred) -> Tuple[Tensor, Tensor]:
-        mean, var = moments(dense(x))
+        mean, var = moments(taken(x))
         ctx.deferred = deferred
         ctx.save_for_backward(x, mean)
         return mean, var
@@ -120,17 +120,15 @@ class _Moments(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dmean: Tensor, dvar: Tensor) -> Tuple[Tensor, None]:
         x, mean = ctx.saved_tensors
-        n, c, d = sizes(x)
         g, scale = ctx.deferred.g, ctx.deferred.scale
         if g is None or scale is None:  # create_graph: operators that can be differentiated again
+            n, c, d = sizes(x)
             rows = x.to(mean.dtype).reshape(n, c, d)
             centred = rows - rows.mean(2, keepdim=True)
             gx = centred * (dvar * (2 / d)).unsqueeze(2) + (dmean / d).unsqueeze(2)
             return like(gx.reshape(x.shape).to(x.dtype), x), None
         ctx.deferred.g = ctx.deferred.scale = None
-        slope = dvar * (2 / d)
-        shift = torch.addcmul(dmean * (1 / d), slope, mean, value=-1)
-        gx = combine(dense(x), g, slope, scale, shift)
+        gx = input_gradient(taken(x), g, mean, scale, dmean, dvar)
         return like(gx.to(x.dtype), x), None
 
 
@@ -141,7 +139,7 @@ class _Affine(torch.autograd.Function):
     ) -> Tensor:
         ctx.deferred = deferred
         ctx.save_for_backward(x, mean, scale)
-        y = apply_affine(dense(x), scale, torch.addcmul(shift, scale, mean, value=-1))
+        y = apply_about(taken(x), mean, scale, shift)
         return like(y.to(x.dtype), x)
 
     @staticmethod
@@ -150,8 +148,8 @@ class _Affine(torch.autograd.Function):
         if torch.is_grad_enabled():
             ctx.deferred.g = ctx.deferred.scale = None  # from a backward that left x out
             return _affine_grads(g, x, mean, scale)
-        g_rows = dense(g)
-        s0, s1 = two_dots(g_rows, dense(x), mean)
+        g_rows = taken(g)
+        s0, s1 = two_dots(g_rows, taken(x), mean)
         if not ctx.needs_input_grad[0]:
             return None, None, s1, s0, None
         ctx.deferred.g, ctx.deferred.scale = g_rows, scale

@@ -10,7 +10,7 @@ from torch import Tensor
 from normlab.errors import InvalidSpec
 from normlab.norms import capture, compiled
 
-_SOURCES = ("engine_fused.cpp", "pooled_fused.cpp", "deviations_fused.cpp")
+_SOURCES = ("engine_fused.cpp", "pooled_fused.cpp", "deviations_fused.cpp", "swished_fused.cpp")
 
 _kernels: List[Any] = []  # empty until `load`
 
@@ -54,6 +54,7 @@ def nodes_for(x: Tensor, plain: bool, *parameters: Optional[Tensor]) -> Any:
     take pools as three numbers each (samples in turn, channels in turn, or every so many channels)
     and return y and, averaged over the samples, the moments of the last pool. `deviated` divides by
     a deviation, and returns y and, averaged in the same way, the mean and the value to track.
+    `swished` takes groups of channels, and returns y.
     """
     if plain or kernels_for(x) is None:
         return None
@@ -80,6 +81,9 @@ class _Nodes:
 
     def streamed(self, *given: Any, **options: Any) -> Any:
         return _differentiable_once(self._kernels.streamed(*given, **options))
+
+    def swished(self, *given: Any) -> Any:
+        return _differentiable_once((self._kernels.swished(*given),))[0]
 
 
 def _differentiable_once(outputs: Any) -> Any:

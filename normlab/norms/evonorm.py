@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
+from normlab.norms import engine_fused
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.channels import by_channel
 from normlab.norms.passes import like, positions, statistics_dtype
@@ -62,6 +63,10 @@ class EvoNormS0(ActivationNorm):
                 f"EvoNormS0 on shape {tuple(x.shape)}: each group of channels has one value, and a "
                 "variance needs two; use fewer groups"
             )
+        nodes = engine_fused.nodes_for(x, self.plain, weight, bias, self.v)
+        if nodes is not None:
+            fused: Tensor = nodes.swished(x, weight, bias, self.v, self.groups, self.eps)
+            return fused
         dtype = statistics_dtype(x)
         wide = x.to(dtype)
         y = wide * torch.sigmoid(wide * by_channel(self.v.to(dtype), x))

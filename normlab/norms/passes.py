@@ -1,18 +1,19 @@
 """The passes over the data that all kinds use: moments, affine maps, sums of gradients.
 
-Each is one call of the fastest operator that torch has for it, or of the compiled loops where
-they are loaded. Maps are (N, C, positions...), what belongs to a channel of a sample is (N, C).
+Each is one call of the fastest operator that torch has for it, or of the compiled loops or of
+the Triton kernels where they are loaded. Maps are (N, C, positions...), what belongs to a channel
+of a sample is (N, C).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Tuple
+from typing import Any, Tuple
 
 import torch
 from torch import Tensor
 
-from normlab.norms import capture, engine_fused
+from normlab.norms import capture, engine_fused, engine_triton
 
 TINY = 1e-30  # inside a square root it changes no variance that float32 can tell from zero
 
@@ -22,17 +23,32 @@ def statistics_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
+def _kernels_for(x: Tensor) -> Any:
+    kernels = engine_fused.kernels_for(x)
+    return engine_triton.kernels_for(x) if kernels is None else kernels
+
+
+def taken(x: Tensor) -> Tensor:
+    """Return *x* as the passes take it: `dense`, or as it is where kernels convert as they read."""
+    kernels = engine_triton.kernels_for(x)
+    if kernels is None:
+        return dense(x)
+    read: Tensor = kernels.dense(x)
+    return read
+
+
 def moments(x: Tensor) -> Tuple[Tensor, Tensor]:
     """
-    Return mean and biased variance over the positions of contiguous float *x*.
+    Return mean and biased variance over the positions of *x*, which is `taken`.
 
     Shape:
         (N, C, positions...) -> (N, C), (N, C)
     """
     n, c, d = sizes(x)
     if d == 1:
-        return x.reshape(n, c), torch.zeros_like(x).reshape(n, c)
-    kernels = engine_fused.kernels_for(x)
+        values = x.to(statistics_dtype(x)).reshape(n, c)
+        return values, torch.zeros_like(values)
+    kernels = _kernels_for(x)
     if kernels is not None:
         fused: Tuple[Tensor, Tensor] = kernels.moments(x, n, c)
         return fused
@@ -46,7 +62,7 @@ def moments(x: Tensor) -> Tuple[Tensor, Tensor]:
 
 def apply_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Return scale * x + shift; both are (N, C), *x* is contiguous (N, C, positions...)."""
-    kernels = engine_fused.kernels_for(x)
+    kernels = _kernels_for(x)
     if kernels is not None:
         fused: Tensor = kernels.affine(x, scale, shift)
         return fused
@@ -59,6 +75,15 @@ def apply_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return reshaped(y, x)
 
 
+def apply_about(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return scale * (x - mean) + shift; all three are (N, C), *x* is `taken`."""
+    kernels = engine_triton.kernels_for(x)
+    if kernels is not None:
+        fused: Tensor = kernels.affine(x, scale, shift, mean)
+        return fused
+    return apply_affine(x, scale, torch.addcmul(shift, scale, mean, value=-1))
+
+
 def two_dots(g: Tensor, x: Tensor, mean: Tensor) -> Tuple[Tensor, Tensor]:
     """
     Return sum(g) and sum(g * (x - mean)) over the positions, in one pass.
@@ -66,7 +91,7 @@ def two_dots(g: Tensor, x: Tensor, mean: Tensor) -> Tuple[Tensor, Tensor]:
     Shape:
         (N, C, positions...) twice and (N, C) -> (N, C), (N, C)
     """
-    kernels = engine_fused.kernels_for(x)
+    kernels = _kernels_for(x)
     if kernels is not None:
         fused: Tuple[Tensor, Tensor] = kernels.two_dots(g, x, mean)
         return fused
@@ -87,7 +112,7 @@ def combine(x: Tensor, g: Tensor, of_x: Tensor, of_g: Tensor, shift: Tensor) -> 
     Shape:
         contiguous (N, C, positions...) twice and (N, C) three times -> (N, C, positions...)
     """
-    kernels = engine_fused.kernels_for(x)
+    kernels = _kernels_for(x)
     if kernels is not None:
         fused: Tensor = kernels.combine(x, g, of_x, of_g, shift)
         return fused
@@ -95,6 +120,24 @@ def combine(x: Tensor, g: Tensor, of_x: Tensor, of_g: Tensor, shift: Tensor) -> 
     y = apply_affine(x, of_x, shift)
     y.view(n * c, d).addcmul_(g.view(n * c, d), of_g.reshape(-1, 1))
     return y
+
+
+def input_gradient(
+    x: Tensor, g: Tensor, mean: Tensor, scale: Tensor, dmean: Tensor, dvar: Tensor
+) -> Tensor:
+    """
+    Return scale * g + 2 dvar / D * (x - mean) + dmean / D.
+
+    Shape:
+        (N, C, positions...) twice, both `taken`, and (N, C) four times -> (N, C, positions...)
+    """
+    kernels = engine_triton.kernels_for(x)
+    if kernels is not None:
+        fused: Tensor = kernels.combine(x, g, dvar, scale, dmean, mean)
+        return fused
+    d = positions(x)
+    slope = dvar * (2 / d)
+    return combine(x, g, slope, scale, torch.addcmul(dmean * (1 / d), slope, mean, value=-1))
 
 
 def dense(x: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 //
 //   M = sum_k p_k M_k,  V = sum_k q_k V_k,  y = weight * (r (x - M) / sqrt(V + eps) + d) + bias
 //
-// where M_k and V_k are the moments of a union of rows (a row is one channel of one sample). What
+// where M_k and V_k are the moments of a union of rows (a row is one channel of one sample), and p
+// and q are numbers that the layer has made of its logits, with their derivatives. What
 // engine.py and pooling.py compute from the layers' own formulas is the definition; here the
 // derivatives are written out. pooled_moments.h has the part about moments.
 
@@ -136,31 +137,39 @@ Tensor input_grad(const Tensor& g, const Tensor& x, const Rows<T>& own, const Ma
   return gx;
 }
 
-Tensor narrow(const Values& values, const Tensor& like) {
-  Tensor wide = at::empty(like.sizes(), like.options().dtype(at::kDouble));
+Tensor narrow(const Values& values, const at::TensorOptions& options) {
+  Tensor wide = at::empty({static_cast<int64_t>(values.size())}, options.dtype(at::kDouble));
   std::copy(values.begin(), values.end(), wide.data_ptr<double>());
-  return wide.to(like.options());
+  return wide.to(options);
 }
 
 Values or_else(const Tensor& t, int64_t c, double value) {
   return t.defined() ? values_of(t) : Values(c, value);
 }
 
+// From the gradients of ratios to those of the logits that they were made of.
+Values of_logits(const Values& of_ratios, const std::vector<double>& slopes) {
+  const size_t logits = slopes.size() / of_ratios.size();
+  Values found(logits);
+  for (size_t k = 0; k < slopes.size(); ++k) found[k % logits] += of_ratios[k / logits] * slopes[k];
+  return found;
+}
+
 // What forward keeps, in this order; moments and what a kind does not have are undefined.
 struct Kept {
-  Tensor x, moments, weight, bias, p, q, gates, pooled;
+  Tensor x, moments, weight, bias, gates, pooled;
   Constants constants;
 
   static Kept of(AutogradContext* ctx) {
     const variable_list s = ctx->get_saved_variables();
-    Kept kept{s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], {s[8], s[9], s[10], {}}};
+    Kept kept{s[0], s[1], s[2], s[3], s[4], s[5], {s[6], s[7], s[8], {}}};
     const auto state = ctx->saved_data.find("state");
     if (state != ctx->saved_data.end()) kept.constants.state = state->second.toTensorVector();
     return kept;
   }
 
   void save(AutogradContext* ctx) const {
-    ctx->save_for_backward({x, moments, weight, bias, p, q, gates, pooled, constants.mu,
+    ctx->save_for_backward({x, moments, weight, bias, gates, pooled, constants.mu,
                             constants.sigma, constants.base});
     // not as a saved variable: other backward passes may move it before this one
     if (!constants.state.empty()) ctx->saved_data["state"] = constants.state;
@@ -169,7 +178,7 @@ struct Kept {
   template <typename T>
   Solution<T> solution(const Recipe& recipe) const {
     const int64_t n = x.size(0), c = x.size(1);
-    return {n, c, rows_of<T>(moments, x), recipe, constants, p, q, gates, pooled};
+    return {n, c, rows_of<T>(moments, x), recipe, constants, gates, pooled};
   }
 };
 
@@ -195,27 +204,30 @@ variable_list backward_of(const Kept& kept, const Recipe& recipe, const Tensor& 
                            d == 1 ? gx.data_ptr<T>() : nullptr);
   variable_list result(8);
   if (of_x) result[0] = d == 1 ? gx : input_grad(g, kept.x, s.own, found.map);
-  const Values* parts[] = {&found.weight, &found.bias, &found.p, &found.q, &found.gates};
-  const Tensor likes[] = {kept.weight, kept.bias, kept.p, kept.q, kept.gates};
-  for (int k = 0; k < 5; ++k)
-    if (likes[k].defined()) result[1 + k] = narrow(*parts[k], likes[k]);
+  const auto keep = [&](int k, const Values& values, bool learned) {
+    if (learned) result[k] = narrow(values, kept.x.options());
+  };
+  keep(1, found.weight, kept.weight.defined());
+  keep(2, found.bias, kept.bias.defined());
+  keep(3, of_logits(found.p, recipe.of_p), !recipe.of_p.empty());
+  keep(4, of_logits(found.q, recipe.of_q), !recipe.of_q.empty());
+  keep(5, found.gates, kept.gates.defined());
   return result;
 }
 
 class Normalize : public torch::autograd::Function<Normalize> {
  public:
   static variable_list forward(AutogradContext* ctx, const Tensor& x, const MaybeTensor& weight,
-                               const MaybeTensor& bias, const MaybeTensor& p,
-                               const MaybeTensor& q, const MaybeTensor& gates,
+                               const MaybeTensor& bias, const MaybeTensor& /*p_logits*/,
+                               const MaybeTensor& /*q_logits*/, const MaybeTensor& gates,
                                const Recipe& recipe, const Constants& constants) {
-    Kept kept{x, {}, or_none(weight), or_none(bias), or_none(p), or_none(q), or_none(gates), {},
-              constants};
+    // not the logits, which may freeze before this backward: their numbers are in the recipe
+    Kept kept{x, {}, or_none(weight), or_none(bias), or_none(gates), {}, constants};
     const bool wide = x.scalar_type() == at::kDouble;
     const variable_list found =
         wide ? forward_of<double>(kept, recipe) : forward_of<float>(kept, recipe);
     kept.save(ctx);
-    ctx->saved_data["pools"] = recipe.pools;
-    ctx->saved_data["numbers"] = recipe.numbers();
+    recipe.save(ctx->saved_data);
     ctx->mark_non_differentiable({found[1], found[2]});
     return found;
   }
@@ -225,8 +237,7 @@ class Normalize : public torch::autograd::Function<Normalize> {
                 "compiled normalizers can be differentiated once (create_graph was asked); switch "
                 "the model with normlab.norms.plain_operators first");
     const Kept kept = Kept::of(ctx);
-    const Recipe recipe = Recipe::of(ctx->saved_data["pools"].toIntVector(),
-                                     ctx->saved_data["numbers"].toDoubleVector());
+    const Recipe recipe = Recipe::of(ctx->saved_data);
     const Tensor g = grads[0].to(kept.x.scalar_type()).contiguous();
     const bool of_x = ctx->needs_input_grad(0), wide = kept.x.scalar_type() == at::kDouble;
     return wide ? backward_of<double>(kept, recipe, g, of_x)
@@ -238,21 +249,27 @@ class Normalize : public torch::autograd::Function<Normalize> {
 };
 
 Three apply(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
-            const MaybeTensor& p, const MaybeTensor& q, const MaybeTensor& gates,
+            const MaybeTensor& p_logits, const MaybeTensor& q_logits, const MaybeTensor& gates,
             const Recipe& recipe, const Constants& constants) {
   const variable_list found =
-      Normalize::apply(x, weight, bias, p, q, gates, recipe, constants);
+      Normalize::apply(x, weight, bias, p_logits, q_logits, gates, recipe, constants);
   return {found[0], found[1], found[2]};
 }
 
 Three mixed(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
-            at::IntArrayRef pools, double eps, const MaybeTensor& p, const MaybeTensor& q,
-            const MaybeTensor& gates, bool unbiased) {
+            at::IntArrayRef pools, double eps, const MaybeTensor& p_logits,
+            const MaybeTensor& q_logits, at::ArrayRef<double> p, at::ArrayRef<double> q,
+            at::ArrayRef<double> of_p, at::ArrayRef<double> of_q, const MaybeTensor& gates,
+            bool unbiased) {
   Recipe recipe;
   recipe.pools = pools.vec();
+  recipe.p = p.vec();
+  recipe.q = q.vec();
+  recipe.of_p = of_p.vec();
+  recipe.of_q = of_q.vec();
   recipe.eps = eps;
   recipe.unbiased = unbiased;
-  return apply(x, weight, bias, p, q, gates, recipe, {});
+  return apply(x, weight, bias, p_logits, q_logits, gates, recipe, {});
 }
 
 Three renormalized(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
@@ -289,8 +306,10 @@ Three streamed(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bi
 
 TORCH_LIBRARY_FRAGMENT(normlab_engine, m) {
   m.def(
-      "mixed(Tensor x, Tensor? weight, Tensor? bias, int[] pools, float eps, Tensor? p=None,"
-      " Tensor? q=None, Tensor? gates=None, bool unbiased=False) -> (Tensor, Tensor, Tensor)",
+      "mixed(Tensor x, Tensor? weight, Tensor? bias, int[] pools, float eps,"
+      " Tensor? p_logits=None, Tensor? q_logits=None, float[] p=[], float[] q=[],"
+      " float[] of_p=[], float[] of_q=[], Tensor? gates=None, bool unbiased=False)"
+      " -> (Tensor, Tensor, Tensor)",
       &mixed);
   m.def(
       "renormalized(Tensor x, Tensor? weight, Tensor? bias, int[] pools, float eps, Tensor mu,"

@@ -54,18 +54,17 @@ struct Gradients {
   Gradients(const Solution<T>& s, const Rows<T>& dots, const Values& w, const Constants& constants,
             int64_t d, T* values)
       : s(s), weight(s.c), bias(s.c), p(s.pools.size()), q(s.pools.size()), gates(s.gates.size()),
-        map(values == nullptr ? s.n * s.c : 0), values_(values), turns_(s.gates, s.c),
-        own_(kTile * s.c), grad_(kTile * s.c),
-        turned_(s.gates.empty() ? 0 : kTile * s.c) {
+        map(values == nullptr ? s.n * s.c : 0), values_(values), turns_(s.gates, s.c), own_(s.c),
+        dot_(s.c), grad_(s.c) {
     for (const Pool& pool : s.pools) pooled_.emplace_back(pool.rows.count);
     Line line(s.c);
     for (int64_t start = 0; start < s.n; start += s.chunk) {
       const int64_t samples = std::min(s.chunk, s.n - start);
       of_mixture(start, samples, dots, w, line);
       for (size_t k = 0; k < s.pools.size(); ++k) through(k, start, samples, constants);
-      for (int64_t l = 0; l < samples; l += kTile) {
-        of_rows(start + l, std::min(kTile, samples - l));
-        keep((start + l) * s.c, std::min(kTile, samples - l) * s.c, dots.first, d);
+      for (int64_t i = start; i < start + samples; ++i) {
+        of_rows(i);
+        keep(i * s.c, dots.first_of(i), d);
       }
     }
   }
@@ -73,13 +72,12 @@ struct Gradients {
  private:
   void of_mixture(int64_t start, int64_t samples, const Rows<T>& dots, const Values& w,
                   Line& line) {
-    Moments own(s.c), dot(s.c), grad(s.c);
     for (int64_t i = start; i < start + samples; ++i) {
       s.solve(i, line);
-      s.own.read(i, own.mean.data(), own.var.data());
-      dots.read(i, dot.mean.data(), dot.var.data());
-      of_sample(i, line, own.mean.data(), dot, w.data(), grad);
-      const double *m = grad.mean.data(), *v = grad.var.data();
+      s.own.read(i, own_.mean.data(), own_.var.data());
+      dots.read(i, dot_.mean.data(), dot_.var.data());
+      of_sample(i, line, own_.mean.data(), dot_, w.data(), grad_);
+      const double *m = grad_.mean.data(), *v = grad_.var.data();
       for (size_t k = 0; k < s.pools.size(); ++k) {
         s.pools[k].rows.add(i, pooled_[k].mean.data(),
                             [=](int64_t) { return [=](int64_t j) { return m[j]; }; });
@@ -140,38 +138,38 @@ struct Gradients {
     pool.divide(start, samples, v);
   }
 
-  // From the gradients of the pools' moments, as many samples as the gates take at a time.
-  void of_rows(int64_t i, int64_t samples) {
-    Moments& last = s.gates.empty() ? own_ : turned_;
-    for (int64_t l = 0; l < samples; ++l)
-      s.own.read(i + l, &own_.mean[l * s.c], &own_.var[l * s.c]);
-    if (!s.gates.empty())
-      turns_.merge(own_.mean.data(), own_.var.data(), samples, last.mean.data(), last.var.data());
-    spread(i, samples, last);
-    if (!s.gates.empty()) turns_.back(samples, grad_, gates);
+  // From the gradients of the pools' moments.
+  void of_rows(int64_t i) {
+    if (s.gates.empty()) {
+      s.own.read(i, own_.mean.data(), own_.var.data());
+      spread(i);
+      return;
+    }
+    turns_.merge(s.own.first_of(i), s.own.second_of(i), own_.mean.data(), own_.var.data());
+    spread(i);
+    turns_.back(grad_.mean.data(), grad_.var.data(), gates);
   }
 
-  void spread(int64_t i, int64_t samples, const Moments& last) {
+  void spread(int64_t i) {
     const bool of_values = values_ != nullptr && s.gates.empty();  // they have no variance
     std::fill(grad_.mean.begin(), grad_.mean.end(), 0.0);
     if (!of_values) std::fill(grad_.var.begin(), grad_.var.end(), 0.0);
-    for (int64_t l = 0; l < samples; ++l)
-      for (size_t k = 0; k < s.pools.size(); ++k)
-        s.pools[k].spread(i + l, pooled_[k], &last.mean[l * s.c], &grad_.mean[l * s.c],
-                          of_values ? nullptr : &grad_.var[l * s.c]);
+    for (size_t k = 0; k < s.pools.size(); ++k)
+      s.pools[k].spread(i, pooled_[k], own_.mean.data(), grad_.mean.data(),
+                        of_values ? nullptr : grad_.var.data());
   }
 
-  void keep(int64_t start, int64_t count, const T* g, int64_t d) {
+  void keep(int64_t start, const T* g, int64_t d) {
     const double *m = grad_.mean.data(), *v = grad_.var.data(), share = 1.0 / d;
     if (values_ != nullptr) {  // a value is its own mean
       T* to = values_ + start;
       INDEPENDENT
-      for (int64_t j = 0; j < count; ++j) to[j] = static_cast<T>(to[j] * g[start + j] + m[j]);
+      for (int64_t j = 0; j < s.c; ++j) to[j] = static_cast<T>(to[j] * g[j] + m[j]);
       return;
     }
     T *of_x = &map.b[start], *rest = &map.c[start];
     INDEPENDENT
-    for (int64_t j = 0; j < count; ++j) {
+    for (int64_t j = 0; j < s.c; ++j) {
       of_x[j] = static_cast<T>(2 * v[j] * share);
       rest[j] = static_cast<T>(m[j] * share);
     }
@@ -179,8 +177,8 @@ struct Gradients {
 
   T* values_;
   std::vector<Moments> pooled_;  // gradients of the moments of each pool, in the end divided
-  Turns turns_;
-  Moments own_, grad_, turned_;  // of the rows in hand
+  Turns<T> turns_;
+  Moments own_, dot_, grad_;  // of the sample in hand
 };
 
 }  // namespace normlab

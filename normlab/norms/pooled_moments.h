@@ -22,7 +22,9 @@ using at::Tensor;
 
 // How y is made of the moments, apart from tensors.
 struct Recipe {
-  std::vector<int64_t> pools;  // three numbers each: see Union
+  std::vector<int64_t> pools;     // three numbers each: see Union
+  std::vector<double> p, q;       // the pools' ratios in M and in V; none are ones
+  std::vector<double> of_p, of_q; // their derivatives for each logit, ratio after ratio
   double eps = 0;
   double r_least = 1;          // of batch renormalization
   double r_limit = 1;
@@ -32,11 +34,20 @@ struct Recipe {
   double share = 1;            // of the recent gradient
   bool unbiased = false;       // the variance that is handed out
 
-  std::vector<double> numbers() const {
-    return {eps, r_least, r_limit, d_limit, eps_outside ? 1.0 : 0.0, gain, share};
+  template <typename Saved>
+  void save(Saved& saved) const {
+    const double outside = eps_outside;
+    saved["pools"] = pools;
+    saved["p"] = p, saved["q"] = q, saved["of_p"] = of_p, saved["of_q"] = of_q;
+    saved["numbers"] =
+        std::vector<double>{eps, r_least, r_limit, d_limit, outside, gain, share};
   }
-  static Recipe of(std::vector<int64_t> pools, const std::vector<double>& v) {
-    return {std::move(pools), v[0], v[1], v[2], v[3], v[4] != 0, v[5], v[6]};
+  template <typename Saved>
+  static Recipe of(Saved& saved) {
+    const auto list = [&](const char* name) { return saved[name].toDoubleVector(); };
+    const std::vector<double> v = list("numbers");
+    return {saved["pools"].toIntVector(), list("p"), list("q"), list("of_p"), list("of_q"),
+            v[0], v[1], v[2], v[3], v[4] != 0, v[5], v[6]};
   }
   double sigma(double var) const {  // a NaN stays
     return eps_outside ? std::sqrt(var < 1e-30 ? 1e-30 : var) + eps : std::sqrt(var + eps);
@@ -76,20 +87,18 @@ struct Solution {
   Rows<T> own;    // moments of the rows
   Tensor pooled;  // the moments of all pools
   std::vector<Pool> pools;
-  int64_t chunk;  // samples of whole unions, and enough for the gates' lanes
+  int64_t chunk;  // samples of whole unions
 
   // *known* are the moments of the pools, if another solution has found them.
   Solution(int64_t n, int64_t c, const Rows<T>& own, const Recipe& recipe,
-           const Constants& constants, const Tensor& p, const Tensor& q, const Tensor& gates,
-           const Tensor& known)
-      : n(n), c(c), recipe(recipe), gates(values_of(gates)), p(values_of(p)), q(values_of(q)),
-        mu(values_of(constants.mu)), sigma(values_of(constants.sigma)),
+           const Constants& constants, const Tensor& gates, const Tensor& known)
+      : n(n), c(c), recipe(recipe), gates(values_of(gates)), p(recipe.p.begin(), recipe.p.end()),
+        q(recipe.q.begin(), recipe.q.end()), mu(values_of(constants.mu)), sigma(values_of(constants.sigma)),
         base(values_of(constants.base)), own(own), pooled(known) {
     lay_out();
     if (this->p.empty()) this->p.assign(pools.size(), 1.0);
     if (this->q.empty()) this->q.assign(pools.size(), 1.0);
-    if (!known.defined())
-      for (int64_t start = 0; start < n; start += chunk) pool(start, std::min(chunk, n - start));
+    if (!known.defined()) pool_all();
   }
 
   // Fills *line* for sample i, after that of the sample before it.
@@ -141,7 +150,7 @@ struct Solution {
       size += 2 * rows.count;
       pools.push_back({rows, nullptr, nullptr});
     }
-    chunk = (kTile + most - 1) / most * most;
+    chunk = most;
     if (!pooled.defined()) pooled = at::zeros({size}, at::TensorOptions(at::kDouble));
     double* from = pooled.data_ptr<double>();
     for (Pool& pool : pools) {
@@ -151,14 +160,24 @@ struct Solution {
     }
   }
 
+  void pool_all() {
+    Turns<T> turns(gates, c);
+    Moments rows((gates.empty() ? 1 : chunk) * c);
+    for (int64_t start = 0; start < n; start += chunk)
+      pool(start, std::min(chunk, n - start), turns, rows);
+  }
+
   // Fill the pools of *samples* from *start* on, whole unions.
-  void pool(int64_t start, int64_t samples) {
-    Moments rows = gates.empty() ? Moments(c) : turned(start, samples);
+  void pool(int64_t start, int64_t samples, Turns<T>& turns, Moments& rows) {
     const auto place = [&](int64_t l) {  // of a sample's moments among *rows*
       if (!gates.empty()) return l * c;
       own.read(start + l, rows.mean.data(), rows.var.data());
       return int64_t(0);
     };
+    if (!gates.empty())
+      for (int64_t l = 0; l < samples; ++l)
+        turns.merge(own.first_of(start + l), own.second_of(start + l), &rows.mean[l * c],
+                    &rows.var[l * c]);
     for (int64_t l = 0; l < samples; ++l) {
       const int64_t at = place(l);
       for (Pool& pool : pools) pool.add_mean(start + l, &rows.mean[at]);
@@ -169,17 +188,6 @@ struct Solution {
       for (Pool& pool : pools) pool.add_about(start + l, &rows.mean[at], &rows.var[at]);
     }
     for (Pool& pool : pools) pool.divide(start, samples, pool.var);
-  }
-
-  Moments turned(int64_t start, int64_t samples) const {
-    Moments rows(samples * c);
-    Turns turns(gates, c);
-    for (int64_t l = 0; l < samples; ++l)
-      own.read(start + l, &rows.mean[l * c], &rows.var[l * c]);
-    for (int64_t l = 0; l < samples; l += kTile)
-      turns.merge(&rows.mean[l * c], &rows.var[l * c], std::min(kTile, samples - l),
-                  &rows.mean[l * c], &rows.var[l * c]);
-    return rows;
   }
 
   void mix(int64_t i, double* mean, double* var) const {

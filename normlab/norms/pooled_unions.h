@@ -26,8 +26,11 @@ struct Rows {
   const T *first, *second;
   int64_t c;
 
+  const T* first_of(int64_t i) const { return first + i * c; }
+  const T* second_of(int64_t i) const { return second == nullptr ? nullptr : second + i * c; }
+
   void read(int64_t i, double* a, double* b) const {
-    const T *from = first + i * c, *other = second == nullptr ? nullptr : second + i * c;
+    const T *from = first_of(i), *other = second_of(i);
     INDEPENDENT
     for (int64_t j = 0; j < c; ++j) a[j] = from[j];
     if (other == nullptr) return;

@@ -13,7 +13,7 @@ from normlab.norms.activation_norm import ParameterHint
 from normlab.norms.once import gradients_again
 from normlab.norms.sparsestmax import sparsestmax
 from normlab.norms.sparsestmax_numbers import project
-from normlab.norms.switchable import SwitchableNorm
+from normlab.norms.switchable import Numbers, SwitchableNorm
 from normlab.specs.norms_mixed import SparseSwitchableNormSpec
 
 _DEFAULTS = SparseSwitchableNormSpec()
@@ -113,6 +113,15 @@ class SparseSwitchableNorm(SwitchableNorm):
         found = self._project(learning)
         p = mean_weight.detach() if mean_fixed else found[0]
         return p, var_weight.detach() if var_fixed else found[-1]
+
+    def numbers(self) -> Tuple[Numbers, Numbers]:
+        """Return the ratios as plain numbers, and their derivatives; fixed ones have none."""
+        of_mean = self._numbers(self.mean_weight, self.mean_fixed)
+        return of_mean, self._numbers(self.var_weight, self.var_fixed)
+
+    def _numbers(self, logits: Tensor, fixed: Tensor) -> Numbers:
+        values = tuple(logits.tolist())
+        return (values, ()) if bool(fixed) else _projected(values, float(self.radius), self.variant)
 
     def track(self, mean: Tensor, var: Tensor) -> None:
         """Move the running statistics; where one captured graph is for all, only if chosen."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Set, Tuple
+import math
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from normlab.specs.norms_mixed import SwitchableNormSpec
 _DEFAULTS = SwitchableNormSpec()
 
 Moments = Tuple[Tensor, Tensor]
+Numbers = Tuple[Sequence[float], Sequence[Sequence[float]]]  # (K,), and (K, K) or none
 
 
 class SwitchableNorm(BatchStatisticsNorm):
@@ -102,6 +104,15 @@ class SwitchableNorm(BatchStatisticsNorm):
         """Return the weight of each of `choices` in the mean, and in the variance."""
         return mean_weight.softmax(0), var_weight.softmax(0)
 
+    def numbers(self) -> Tuple[Numbers, Numbers]:
+        """
+        Return what `ratios` returns as plain numbers, and the derivatives of each for each logit.
+
+        On a CPU they are read at once, and cheaper than small operators. Constant ratios have no
+        derivatives.
+        """
+        return softmax(self.mean_weight.tolist()), softmax(self.var_weight.tolist())
+
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Normalize by the mixture, with the statistics of the batch or the running ones."""
         self._check_unbiased(x)
@@ -132,9 +143,11 @@ class SwitchableNorm(BatchStatisticsNorm):
     ) -> Tensor:
         wanted = self._wanted()
         chosen = [i for i, name in enumerate(self.choices) if name in wanted]
-        ratios = self.ratios(self.mean_weight, self.var_weight)
-        if len(chosen) < len(self.choices):
-            ratios = ratios[0][chosen], ratios[1][chosen]
+        (p, of_p), (q, of_q) = self.numbers()
+        ratios = [[values[i] for i in chosen] for values in (p, q)]
+        slopes = [
+            [slope for i in chosen for slope in rows[i]] if rows else [] for rows in (of_p, of_q)
+        ]
         each = {
             "instance": (1, 1, 0),
             "layer": (1, self.num_features, 0),
@@ -142,7 +155,8 @@ class SwitchableNorm(BatchStatisticsNorm):
         }
         pools: List[int] = [number for i in chosen for number in each[self.choices[i]]]
         y: Tensor
-        y, mean, var = nodes.mixed(x, weight, bias, pools, self.eps, *ratios)
+        logits = (self.mean_weight, self.var_weight)
+        y, mean, var = nodes.mixed(x, weight, bias, pools, self.eps, *logits, *ratios, *slopes)
         if "batch" in wanted:
             self.track(mean, var)
         return y
@@ -197,3 +211,12 @@ class SwitchableNorm(BatchStatisticsNorm):
             if name in candidates
         ]
         return terms[0] if len(terms) == 1 else sum(terms[1:], terms[0])
+
+
+def softmax(logits: Sequence[float]) -> Numbers:
+    """Return the softmax, and its derivative for each logit; of one not finite, NaN."""
+    most = max(logits)
+    powers = [math.exp(value - most) for value in logits]
+    total = sum(powers)
+    p = [power / total for power in powers]
+    return p, [[a * ((i == j) - b) for j, b in enumerate(p)] for i, a in enumerate(p)]

@@ -96,7 +96,7 @@ DEVICES: Dict[str, DeviceFacts] = {
             adapter="accelerators.cuda",
             precisions=("float32", "bfloat16", "float16"),
             replicas="a GPU of the worker, nccl",
-            accelerations=("cuda_graphs", "compile"),
+            accelerations=("cuda_graphs", "compile", "triton", "triton_graphs"),
             collectives="nccl",
             owns_units=True,
             rounds_to_tf32=True,
@@ -125,6 +125,10 @@ if TYPE_CHECKING:
 else:
     Kind = Literal[KINDS]
 ACCELERATIONS = ("none", *(a for facts in DEVICES.values() for a in facts.accelerations))
+GRAPHED = ("cuda_graphs", "triton_graphs")
+"""Those that record an update once and replay it."""
+IN_TRITON = ("triton", "triton_graphs")
+"""Those that compute normalizers in Triton kernels."""
 PRECISIONS = tuple(dict.fromkeys(p for facts in DEVICES.values() for p in facts.precisions))
 
 

@@ -156,8 +156,10 @@ class JobSpec(Spec):
     tf32: bool = Field(False, description="cuda only: let float32 products round to TF32")
     acceleration: Acceleration = Field(
         "none",
-        description="cuda_graphs, compile: cuda only, for launch-bound steps; kernels: cpu only, "
-        "normalizers in loops compiled from C++, on workers that have a compiler",
+        description="cuda_graphs, compile: cuda only, for launch-bound steps; triton, "
+        "triton_graphs: cuda only, normalizers in Triton kernels, eager and as a graph (checked in "
+        "Triton's interpreter, never run on a GPU); kernels: cpu only, normalizers in loops "
+        "compiled from C++, on workers that have a compiler",
     )
     deterministic: bool = Field(True, description="refuse operators with random summation order")
     threads: Union[int, None] = Field(

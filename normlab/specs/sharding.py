@@ -15,7 +15,7 @@ Sharding = Literal["auto", "off", "full"]
 FIELD = "sharding"
 LEAST_TORCH = (2, 6)
 """The first release of torch with `torch.distributed.fsdp.fully_shard`."""
-_EAGER = ("none", "kernels")
+_EAGER = ("none", "kernels", "triton")
 _OFF = "set sharding to 'off'"
 _WAY_OUT = f"leave it out, or {_OFF}"
 

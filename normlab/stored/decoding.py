@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from normlab.errors import DatasetUnusable
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+# What decoders raise on bytes that are no picture: Pillow translates some of it, others not.
+_NO_PICTURE = (
+    *(OSError, EOFError, ValueError, LookupError, ArithmeticError, SyntaxError),
+    *(struct.error, zlib.error),
+)
 
 
 def decoded(content: bytes, size: int, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -22,12 +31,12 @@ def decoded(content: bytes, size: int, name: str) -> np.ndarray[Any, np.dtype[np
         DatasetUnusable: it is no picture; the message has *name*.
     """
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(io.BytesIO(content)) as opened:
             image = opened.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as e:
+    except (*_NO_PICTURE, Image.DecompressionBombError) as e:
         said = str(e).replace(" <_io.BytesIO object", "").split(" at 0x")[0]
         raise DatasetUnusable(
             f"{name}: expected a picture, but {said}; replace or remove it, or leave such pictures "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Callable, Dict, Optional
 import httpx
 
 from normlab.errors import DatasetUnusable, ServiceUnavailable, StorageFull
+from normlab.host.disks import is_full
 
 Progress = Callable[[int, Optional[int]], None]
 """Takes the bytes that are here, and those of the whole file, if they are known."""
@@ -20,7 +20,6 @@ _PATIENCE_S = 30.0
 _PARTIAL = 206
 _PAST_THE_END = 416
 _KINDS = {32: "MD5", 64: "SHA-256"}  # of checksums, by their digits
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def download(
@@ -54,7 +53,7 @@ def download(
                 _go_on(client, url, part, progress)
                 break
             except OSError as e:
-                if e.errno not in _FULL:
+                if not is_full(e):
                     raise
                 raise StorageFull(
                     f"no space for {part} ({e.strerror}); free some, fetch again"

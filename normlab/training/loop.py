@@ -97,12 +97,8 @@ def fit(
             "loading": data.loading,
             **beginning,
             **_told(made),
+            **_broken(training, data),
         }
-        if data.broken:
-            print(*data.broken, sep="\n", flush=True)
-            environment["broken_samples"] = len(data.broken)
-            if training.step == 0:
-                training.results.report("data/broken", 0, len(data.broken))
         started = {**environment, **provenance()}
         reporter.event(Started(step=training.step, environment=started))
         training.run(should_stop)
@@ -112,6 +108,16 @@ def fit(
             reporter.event(write_weights(final, spec, checkpoints.folder, last, said))
     parameters = sum(p.numel() for p in model.parameters())
     return {"parameters": parameters, **training.summary(), **environment}
+
+
+def _broken(training: Training, data: TrainingData) -> Dict[str, int]:
+    """Print which samples could not be read, report how many, and return it for the record."""
+    if not data.broken:
+        return {}
+    print(*data.broken, sep="\n", flush=True)
+    if training.step == 0:
+        training.results.report("data/broken", 0, len(data.broken))
+    return {"broken_samples": len(data.broken)}
 
 
 def _told(made: Sequence[Any]) -> Dict[str, str]:

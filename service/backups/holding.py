@@ -4,7 +4,8 @@ A moment of a working stack: a snapshot of its database, and all files that its 
 The older checkpoints of a running job are deleted, so a file that a row names may vanish before it
 is copied. A hard link keeps a file's content: files are never changed, only replaced. So each file
 gets a link right after the snapshot was taken; if one has vanished in between, a new snapshot is
-taken, which does not name it any more.
+taken, which does not name it any more. Objects of a bucket are copied at once instead
+(`service.backups.copies`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection, text
 
@@ -24,7 +25,7 @@ from service.store.database import Database
 _MOST_SNAPSHOTS = 50
 _FROZEN = text("set transaction isolation level repeatable read, read only")
 _SNAPSHOT = text("select pg_export_snapshot()")
-_FILES = text("select job::text, name, path, sha256 from artifact order by job, name")
+_FILES = text("select job::text, name, path, sha256, bytes from artifact order by job, name")
 
 
 class NamedFile(NamedTuple):
@@ -34,6 +35,7 @@ class NamedFile(NamedTuple):
     name: str
     place: str
     sha256: str
+    bytes: int
 
 
 class Moment(NamedTuple):
@@ -45,6 +47,16 @@ class Moment(NamedTuple):
     """Those that are held."""
     lost: list[NamedFile]
     """Those that were not on disk before."""
+
+
+class Holder(Protocol):
+    """Keeps the content of files while a backup is written."""
+
+    def path(self, file: NamedFile) -> Path:
+        """Return where the content of a held file is."""
+
+    def hold(self, file: NamedFile) -> bool:
+        """Keep the content of *file*; return False if there is no such file."""
 
 
 class Links:
@@ -87,8 +99,13 @@ class Links:
         return link.exists()
 
 
+def named_files(connection: Connection) -> list[NamedFile]:
+    """List the files that rows name."""
+    return [NamedFile(*row) for row in connection.execute(_FILES)]
+
+
 @contextmanager
-def held_moment(database: Database, links: Links) -> Iterator[Moment]:
+def held_moment(database: Database, links: Holder) -> Iterator[Moment]:
     """
     Take a snapshot and hold its files; the snapshot can be used while the context is open.
 
@@ -100,7 +117,7 @@ def held_moment(database: Database, links: Links) -> Iterator[Moment]:
         with database.begin() as connection:
             connection.execute(_FROZEN)
             snapshot = connection.execute(_SNAPSHOT).scalar_one()
-            files = [NamedFile(*row) for row in connection.execute(_FILES)]
+            files = named_files(connection)
             missing = {file for file in files if not links.hold(file)}
             if missing <= gone:  # they were missing before this snapshot was taken
                 there = [file for file in files if file not in missing]

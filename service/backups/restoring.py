@@ -10,12 +10,14 @@ from normlab.host.locks import held
 from normlab.stacks.running import LOCK_NAME
 from service.backups import tools
 from service.backups.archives import Archive, reading
-from service.backups.elsewhere import refuse_elsewhere
+from service.backups.copies import put_all, refuse_filled
 from service.backups.manifest import DUMP, JOBS, Manifest
 from service.backups.settling import settle
 from service.backups.writing import Progress
 from service.servers import embedded
 from service.settings import Settings
+from service.storage.opening import open_store
+from service.storage.store import Store
 from service.store.database import Database, migrate
 
 _BUSY = "a stack runs on {0}, or another restore fills it; wait, or name another --data-dir"
@@ -30,22 +32,25 @@ def restore(source: Path, settings: Settings, progress: Progress = lambda *_: No
 
     Raises:
         InvalidSpec: *source* is no backup, is damaged, or is of a later version.
-        Conflict: the data folder has data, a stack runs on it, or another restore fills it.
-        ServiceUnavailable: the embedded PostgreSQL cannot be started.
+        Conflict: the data folder or the bucket of *settings* has data, a stack runs on it, or
+            another restore fills it.
+        ServiceUnavailable: the embedded PostgreSQL cannot be started, or the bucket is away.
     """
     _refuse_named_server(settings)
-    refuse_elsewhere(settings.storage)
+    store = open_store(settings)
     data_dir = settings.data_dir.absolute()
     with reading(source) as archive:
         archive.manifest.refuse_newer(str(source))
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         with held(data_dir / LOCK_NAME, _BUSY.format(data_dir)):
             _refuse_data(data_dir)
+            refuse_filled(store)
             half = data_dir / _HALF
             shutil.rmtree(half, ignore_errors=True)  # left by one that was killed
             try:
                 _extract(archive, half, progress)
                 _fill(half, settings, archive.manifest)
+                _place(half, store, archive.manifest, progress)
                 _appear(half, data_dir)
             finally:
                 shutil.rmtree(half, ignore_errors=True)
@@ -93,6 +98,20 @@ def _fill(half: Path, settings: Settings, manifest: Manifest) -> None:
             settle(database, [(file.job, file.name) for file in manifest.lost])
     finally:
         servers.stop()
+
+
+def _place(half: Path, store: Store, manifest: Manifest, progress: Progress) -> None:
+    """Move the files to where *store* keeps them, unless that is in the data folder."""
+    jobs = half / JOBS
+    folder = store.local("")
+    if folder is None:
+        put_all(store, half, manifest.files, progress)
+        shutil.rmtree(jobs)
+        jobs.mkdir(mode=0o700)
+    elif folder != half.parent / JOBS:
+        shutil.copytree(jobs, folder, dirs_exist_ok=True)
+        shutil.rmtree(jobs)
+        jobs.mkdir(mode=0o700)
 
 
 def _appear(half: Path, data_dir: Path) -> None:

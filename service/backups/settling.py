@@ -7,7 +7,9 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from service.backups.holding import NamedFile, named_files
 from service.jobs import consumption, leases
+from service.storage.store import Store
 from service.store.database import Database
 
 _RUNNING = text("select id from job where state = 'running' order by id")
@@ -20,6 +22,13 @@ _WRITERS = text("update event set writer = 0 where writer <> 0")
 _DROP = text("delete from artifact where job = cast(:job as uuid) and name = :name"
              " and kind = 'checkpoint'")  # fmt: skip
 _WHY = "the database was restored from a backup"
+
+
+def missing_files(database: Database, files: Store) -> list[NamedFile]:
+    """List the files that the database names and *files* does not have, by their places."""
+    there = set(files.places(""))
+    with database.autocommit() as connection:
+        return [file for file in named_files(connection) if file.place not in there]
 
 
 def settle(database: Database, lost: Sequence[tuple[str, str]] = ()) -> int:

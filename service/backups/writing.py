@@ -14,9 +14,10 @@ from normlab import __version__
 from normlab.host.locks import held
 from service.backups import tools
 from service.backups.archives import Writer, reading, writing
-from service.backups.elsewhere import refuse_elsewhere
-from service.backups.holding import Links, Moment, NamedFile, held_moment
+from service.backups.copies import Copies, refuse_another
+from service.backups.holding import Holder, Links, Moment, NamedFile, held_moment
 from service.backups.manifest import DUMP, JOBS, NAME, BackupFile, LostFile, Manifest, now
+from service.storage.store import Store
 from service.store.database import Database
 from service.store.releases import storage_of
 
@@ -29,7 +30,11 @@ Progress = Callable[[int, int], None]
 
 
 def write_backup(
-    database_url: str, data_dir: Path, target: Path, progress: Progress = lambda *_: None
+    database_url: str,
+    data_dir: Path,
+    files: Store,
+    target: Path,
+    progress: Progress = lambda *_: None,
 ) -> Manifest:
     """
     Back the stack with *data_dir* up to *target*; its jobs, workers and users go on meanwhile.
@@ -37,24 +42,27 @@ def write_backup(
     Raises:
         Conflict: *target* exists, or another backup of this stack is being written.
         StorageFull: no space is left; nothing is kept at *target*.
-        ServiceUnavailable: the database does not answer.
-        InvalidSpec: the files of its jobs are in a bucket.
+        ServiceUnavailable: the database or the bucket does not answer.
+        InvalidSpec: the API keeps the files of jobs in another bucket.
+
+    Args:
+        files: of the jobs.
     """
     with Database(database_url, 1) as database:
-        refuse_elsewhere(storage_of(database))
+        refuse_another("" if files.in_place else files.url, storage_of(database))
     with _room(data_dir) as room, writing(target) as archive:
-        links = Links(data_dir / "jobs", room / JOBS)
-        with Database(database_url, 1) as database, held_moment(database, links) as moment:
+        holder = _holder(database_url, files, room / JOBS)
+        with Database(database_url, 1) as database, held_moment(database, holder) as moment:
             tools.dump(database_url, moment.snapshot, room / DUMP)
             revision, jobs = _facts(moment.connection)
-        files, damaged = _copy(archive, room / DUMP, links, moment, progress)
+        copied, damaged = _copy(archive, room / DUMP, holder, moment, progress)
         manifest = Manifest(
             version=__version__,
             revision=revision,
             created_at=now(),
             jobs=jobs,
-            files=files,
-            lost=[_lost(file) for file in moment.lost],
+            files=copied,
+            lost=[_lost(file, files) for file in moment.lost],
             damaged=damaged,
         )
         _add_manifest(archive, manifest, room)
@@ -70,6 +78,16 @@ def check_backup(source: Path, progress: Progress = lambda *_: None) -> Manifest
             done += file.bytes
             progress(done, whole)
     return archive.manifest
+
+
+def _holder(database_url: str, files: Store, folder: Path) -> Holder:
+    root = files.local("")
+    if root is not None:
+        return Links(root, folder)
+    copies = Copies(files, folder)
+    with Database(database_url, 1) as database:
+        copies.fetch_most(database)
+    return copies
 
 
 @contextmanager
@@ -91,11 +109,11 @@ def _facts(connection: Connection) -> tuple[str, dict[str, int]]:
 
 
 def _copy(
-    archive: Writer, dump: Path, links: Links, moment: Moment, progress: Progress
+    archive: Writer, dump: Path, holder: Holder, moment: Moment, progress: Progress
 ) -> tuple[list[BackupFile], list[str]]:
     """Copy everything; return the files, and those that are not what their rows say."""
     sources: dict[str, tuple[Path, str | None]] = {DUMP: (dump, None)}
-    sources |= {f"{JOBS}/{file.place}": (links.path(file), file.sha256) for file in moment.files}
+    sources |= {f"{JOBS}/{file.place}": (holder.path(file), file.sha256) for file in moment.files}
     whole = sum(path.stat().st_size for path, _ in sources.values())
     files: list[BackupFile] = []
     damaged: list[str] = []
@@ -121,5 +139,6 @@ def _add_manifest(archive: Writer, manifest: Manifest, room: Path) -> None:
         archive.add(NAME, source, draft.stat().st_size)
 
 
-def _lost(file: NamedFile) -> LostFile:
-    return LostFile(job=file.job, name=file.name, reason=f"{file.place} is not on disk")
+def _lost(file: NamedFile, files: Store) -> LostFile:
+    where = "on disk" if files.in_place else f"whole in {files.url}"
+    return LostFile(job=file.job, name=file.name, reason=f"{file.place} is not {where}")

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Double,
+    Integer,
     Text,
     and_,
     case,
@@ -106,6 +107,10 @@ def _comparison(c: Comparison) -> ColumnElement[bool]:
     if c.field == "tag":
         values = c.value if isinstance(c.value, tuple) else (c.value,)
         return _tagged(c.op, [str(value) for value in values])
+    if c.op in ("=", "in") and c.field in _BY_INDEX:
+        found = _BY_INDEX[c.field](c.value if isinstance(c.value, tuple) else (c.value,))
+        if found is not None:
+            return found
     if "/" in c.field:
         return whose_last(c.field, _compared(c, partial(_typed, LAST, c.field)))
     return _compared(c, partial(_column, c.field))
@@ -121,6 +126,28 @@ def _compared(c: Comparison, column: Callable[[Value], ColumnElement[Any]]) -> C
             raise _refused(c.field, "~ looks for a part of a text; use = or <= for numbers")
         return columns[0].icontains(c.value, autoescape=True)
     return _COMPARE[c.op](columns[0], literal(c.value))
+
+
+def _having_ids(column: ColumnElement[Any], values: Sequence[Value]) -> ColumnElement[bool] | None:
+    """Compare whole ids as such, for which there is an index; None: some value is no whole id."""
+    if not all(_is_id(value) for value in values):
+        return None
+    return column.in_([UUID(str(value)) for value in values])
+
+
+def _named(values: Sequence[Value]) -> ColumnElement[bool] | None:
+    """Compare names in a form for which there are indexes; None: some value is no text."""
+    if not all(isinstance(value, str) for value in values):
+        return None
+    studies = func.array(select(_s.id).where(_s.name.in_(values)).scalar_subquery())
+    return or_(_j.name.in_(values), and_(_j.name.is_(None), _j.study == func.any(studies)))
+
+
+_BY_INDEX: Mapping[str, Callable[[Sequence[Value]], ColumnElement[bool] | None]] = {
+    "id": partial(_having_ids, _j.id),
+    "study": partial(_having_ids, _j.study),
+    "name": _named,
+}
 
 
 def _tagged(op: Operator, values: Sequence[str]) -> ColumnElement[bool]:
@@ -148,11 +175,11 @@ def _by_type(
     columns: Sequence[ColumnElement[Any]], values: Sequence[Value]
 ) -> Iterator[tuple[ColumnElement[Any], list[Value]]]:
     # Values of one type share one lookup of the field
-    for kind in (str, bool, (int, float)):
+    for kind in (str, bool, int, float):
         fitting = [
             (column, value)
             for column, value in zip(columns, values, strict=True)
-            if isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+            if type(value) is kind
         ]
         if fitting:
             yield fitting[0][0], [value for _, value in fitting]
@@ -189,6 +216,8 @@ def _typed(column: ColumnElement[Any], name: str, value: Value) -> ColumnElement
     if wants_number != is_number or (kind is bool) != isinstance(value, bool):
         wanted = "a number" if wants_number else "true or false" if kind is bool else "a text"
         raise _refused(name, f"takes {wanted}, found {value!r}")
+    if isinstance(column.type, Integer) and isinstance(value, int):
+        return column  # as it is, for its index
     return cast(column, Double) if wants_number else column
 
 

@@ -3,9 +3,9 @@ What owners and projects use: running jobs, devices, device time of this month, 
 
 Device time and storage are added up when attempts end, so that a limit on them costs no walk over
 all jobs, and what a purged job has used stays used. Each sum is in many rows, as counts are
-(`service.jobs.tallies`), so that workers of one owner do not wait for each other. Those of running attempts are added when
-somebody asks. The jobs of a pack share the time of its devices. A month is one of the calendar, in
-UTC.
+(`service.jobs.tallies`), so that workers of one owner do not wait for each other. Those of running
+attempts are added when somebody asks. The jobs of a pack share the time of its devices. A month is
+one of the calendar, in UTC.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from normlab.events import ArtifactWritten, CheckpointWritten
 from normlab.records import ArtifactRecord
 from service.jobs.leases import Lease
 from service.jobs.reading import check_exists
+from service.results.discarded import removal
 from service.storage.store import StoredFile
 from service.store import events
 from service.store.database import Database
@@ -40,7 +41,10 @@ _LIST = text("""
     where job = :job order by kind, step, name
 """)
 _ONE = text("select path, sha256, bytes from artifact where job = :job and name = :name")
-_PLACES = text("select path from artifact where job = :job")
+_PLACES = text("""
+    select path from artifact where job = :job
+    union all select path from discarded where job = :job and freed_at is null
+""")
 
 
 def keep_checkpoint(connection: Connection, claim: Lease, written: CheckpointWritten) -> None:
@@ -79,15 +83,19 @@ def read_all(database: Database, job: str) -> list[ArtifactRecord]:
 
 def stored(database: Database, job: str, name: str) -> StoredFile:
     """Return where the file *name* of *job* is stored; raise NotFound if there is none."""
+    key = parse_id(job)
     with database.autocommit() as connection:
-        row = connection.execute(_ONE, {"job": parse_id(job), "name": name}).first()
+        row = connection.execute(_ONE, {"job": key, "name": name}).first()
+        removed = None if row is not None else removal(connection, key, name)
+    if removed is not None:
+        raise NotFound(f"the file {name!r} of job {job} was {removed}")
     if row is None:
         raise NotFound(f"job {job} has no file {name!r}; the list of its files has all")
     return StoredFile(row.path, row.sha256, row.bytes)
 
 
 def recorded_places(database: Database, job: UUID) -> set[str]:
-    """Return the places of all files of *job* that are on record."""
+    """Return the places of all files of *job* that are on record, or may come back on it."""
     with database.autocommit() as connection:
         return set(connection.execute(_PLACES, {"job": job}).scalars())
 

@@ -15,6 +15,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps_per_epoch, train_size
 from normlab.training.continuing import differences, too_short
 from service.jobs.reading import unknown
+from service.results.discarded import removal
 from service.storage.store import StoredFile
 from service.store.database import Database
 from service.store.identity import parse_id
@@ -59,10 +60,13 @@ def longer(database: Database, job: str, asked: Longer) -> JobSpec:
     with database.autocommit() as connection:
         row = _row(connection.execute(_JOB, {"job": parse_id(job)}).first(), job)
         last = connection.execute(_NEWEST, {"job": row.id}).first()
+        gone = None if last is not None else removal(connection, row.id, "checkpoint")
     if row.state not in ENDED:
         raise Conflict(f"job {job} is {row.state}; it can be continued once it has ended")
     if row.trashed_at is not None:
         raise Conflict(f"job {job} is in the trash; restore it first")
+    if gone is not None:
+        raise Conflict(f"the checkpoints of job {job} were {gone}; use init_from instead")
     if last is None:
         raise Conflict(f"job {job} wrote no checkpoint, so there is nothing to go on from")
     before = JobSpec.from_store(row.spec)

@@ -17,6 +17,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.starting_weights import InitFrom
 from service.jobs.reading import unknown
 from service.results import weight_twins
+from service.results.discarded import removal
 from service.storage.store import StoredFile
 from service.store.database import Database
 from service.store.identity import parse_id
@@ -25,7 +26,7 @@ from service.store.sight import IN_SIGHT, Sight, current
 NAME = "weights.safetensors"
 REMEMBER_S = 2.0
 _OF_JOB = text("""
-    select job.state, job.project, job.trashed_at, artifact.path, artifact.sha256,
+    select job.id, job.state, job.project, job.trashed_at, artifact.path, artifact.sha256,
         artifact.bytes
     from job left join artifact on artifact.job = job.id and artifact.name = :name
     where job.id = :job
@@ -146,7 +147,9 @@ def _of_job(connection: Connection, job: str, *, usable: bool = False) -> Stored
     if usable and row.trashed_at is not None:
         raise Conflict(f"job {job} is in the trash; restore it first")
     if row.path is None:
-        raise Conflict(f"job {job} kept no weights: it trained for no epochs")
+        gone = removal(connection, row.id, "weights")
+        why = "it trained for no epochs" if gone is None else f"they were {gone}"
+        raise Conflict(f"job {job} keeps no weights: {why}")
     return StoredFile(row.path, row.sha256, row.bytes)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import obstore
 from obstore.exceptions import BaseError
@@ -117,6 +117,10 @@ class BucketStore:
             chunks = obstore.list(self._bucket, folder.rstrip("/"))
             return sorted(found["path"] for chunk in chunks for found in chunk)
 
+    def is_empty(self) -> bool:
+        """Ask for the first name."""
+        return not self._first()
+
     def remove(self, places: list[str]) -> None:
         """Remove objects."""
         if not places:
@@ -135,8 +139,11 @@ class BucketStore:
 
     def check(self) -> None:
         """Ask for the first name in the bucket."""
+        self._first()
+
+    def _first(self) -> list[Any]:
         with self._answering("cannot be read"):
-            next(iter(obstore.list(self._bucket, chunk_size=1)), None)
+            return list(next(iter(obstore.list(self._bucket, chunk_size=1)), ()))
 
     @contextmanager
     def _answering(self, what: str) -> Iterator[None]:

@@ -65,6 +65,10 @@ class FolderStore:
         found = (path for path in self.local(folder).rglob("*") if path.is_file())
         return sorted(str(path.relative_to(self.root)) for path in found)
 
+    def is_empty(self) -> bool:
+        """Say whether the folder is empty or missing."""
+        return not self.root.exists() or not any(self.root.iterdir())
+
     def remove(self, places: list[str]) -> None:
         """Remove files."""
         for place in places:

@@ -72,6 +72,9 @@ class Store(Protocol):
     def places(self, folder: str) -> list[str]:
         """Return every place in *folder*, at any depth."""
 
+    def is_empty(self) -> bool:
+        """Say whether nothing is stored."""
+
     def remove(self, places: list[str]) -> None:
         """Remove what is at *places*; what is there no more is no error."""
 

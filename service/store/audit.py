@@ -16,12 +16,13 @@ from service.store.events import to_json
 
 Action = Literal[
     "job.submit", "job.cancel", "job.retry", "job.delete", "job.restore", "job.label",
+    "job.expire",
     "study.create", "study.extend", "study.complete", "study.pause", "study.resume",
     "study.cancel", "study.priority", "study.delete", "study.restore", "study.label", "trash.empty",
     "token.create", "token.revoke", "token.rotate",
     "plugin.upload",
     "limits.set",
-    "project.create", "project.add", "project.remove",
+    "project.create", "project.add", "project.remove", "project.keep",
     "session.login", "session.logout", "session.end",
     "token.guessed",
 ]  # fmt: skip

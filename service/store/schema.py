@@ -23,6 +23,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from service.store.table_parts import MOMENT, NOW
 from service.store.table_parts import job_column as _job_column
 from service.store.table_parts import metadata as metadata
+from service.store.tables_of_keeping import discarded as discarded
+from service.store.tables_of_keeping import keep_rule as keep_rule
 from service.store.tables_of_metrics import metric_chunk as metric_chunk
 from service.store.tables_of_metrics import metric_key as metric_key
 from service.store.tables_of_metrics import metric_last as metric_last
@@ -161,6 +163,9 @@ job = Table(
     Index("job_of_hosts", "device", postgresql_where=text("state = 'queued' and hosts > 1")),
     Index("job_leases", "lease_until", postgresql_where=text("state = 'running'")),
     Index("job_by_fingerprint", "fingerprint"),
+    # for filters that few jobs match; of those with few values, the newest jobs are read instead
+    Index("job_by_seed", "seed"),
+    Index("job_by_name", "name", postgresql_where=text("name is not null")),
     Index("job_tagged", "project", postgresql_where=text("tags <> '{}'")),
     # counts by state, and the few jobs that wait or run, without reading the many that have ended
     Index("job_by_state", "state", "device", postgresql_where=text("trashed_at is null")),

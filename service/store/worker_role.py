@@ -42,11 +42,12 @@ RIGHTS: Mapping[str, str] = {
     "upload": _READ,
     "allowance": _READ,
     "release": _READ,
+    "discarded": _READ,
     "alembic_version": _READ,
 }
 CLOSED = frozenset(
     {"token", "session", "audit", "project", "member", "saved_view", "delivery", "study_cell",
-     "study_look"}
+     "study_look", "keep_rule"}
 )  # fmt: skip
 """Tables that workers neither read nor write."""
 

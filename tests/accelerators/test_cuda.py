@@ -17,6 +17,7 @@ from accelerators.cuda import (
     CudaAccelerator,
     _backend,
     _explain,
+    _kernels,
     batch_that_fits,
     bytes_asked_for,
     prefers_channels_last,
@@ -24,6 +25,7 @@ from accelerators.cuda import (
 from accelerators.cuda_graph import GraphedStep, graphs_refusal
 from normlab import norms
 from normlab.errors import DeviceUnavailable
+from normlab.norms import engine_triton
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import BY_KIND
 from normlab.training.accelerator import StepResult
@@ -84,6 +86,24 @@ def test_the_switches_of_the_process_are_set_and_restored(
         assert not cudnn.benchmark
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert (matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark) == before
+
+
+@pytest.mark.parametrize("acceleration", ["none", "cuda_graphs", "triton", "triton_graphs"])
+def test_triton_kernels_are_used_only_on_request(
+    acceleration: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = SimpleNamespace(is_interpreted=lambda: False)
+    monkeypatch.setattr(engine_triton, "version", lambda: "3.7.1")
+    monkeypatch.setattr(engine_triton, "_imported", lambda: package)
+    with _kernels(job(acceleration=acceleration)):
+        assert engine_triton.is_loaded() == acceleration.startswith("triton")
+    assert not engine_triton.is_loaded()
+
+
+def test_a_job_that_asks_for_triton_fails_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_triton, "version", lambda: None)
+    with pytest.raises(DeviceUnavailable, match=r"acceleration 'triton': .* here is none"):
+        _kernels(job(acceleration="triton")).__enter__()
 
 
 class _FloatOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -37,6 +37,13 @@ FAST: dict[str, dict[str, Any]] = {
     "graphs of parts": {"acceleration": "cuda_graphs", "gradient_accumulation": 2},
     "graphs in bfloat16": {"acceleration": "cuda_graphs", "precision": "bfloat16"},
     "graphs in float16": {"acceleration": "cuda_graphs", "precision": "float16"},
+    "triton": {"acceleration": "triton", "normalizer": "switchable"},
+    "triton in bfloat16": {
+        "acceleration": "triton",
+        "normalizer": "switchable",
+        "precision": "bfloat16",
+    },
+    "graphs of triton": {"acceleration": "triton_graphs", "normalizer": "batch_renorm"},
 }
 
 
@@ -51,6 +58,16 @@ def test_a_replayed_step_computes_what_an_eager_one_does(kind: str, tmp_path: Pa
     eager, _ = train(small_job(**fields), tmp_path / "eager")
     replayed, _ = train(small_job(acceleration="cuda_graphs", **fields), tmp_path / "replayed")
     _assert_close(replayed.points["train/loss"], eager.points["train/loss"])
+
+
+@pytest.mark.parametrize("kind", list(BY_KIND))
+def test_triton_kernels_compute_what_stock_operators_do(kind: str, tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"device": "cuda", "normalizer": kind, "epochs": 1}
+    stock, _ = train(small_job(**fields), tmp_path / "stock")
+    hows = ["triton", "triton_graphs"] if kind in GRAPHED else ["triton"]
+    for how in hows:
+        found, _ = train(small_job(acceleration=how, **fields), tmp_path / how)
+        _assert_close(found.points["train/loss"], stock.points["train/loss"])
 
 
 @pytest.mark.slow

@@ -119,3 +119,12 @@ def test_admins_have_a_page_with_the_records(client: httpx.Client) -> None:
     assert page.status_code == 200
     assert "token.create" in page.text
     assert "<b>ada" not in page.text
+
+
+def test_the_page_shows_what_was_taken_away(client: httpx.Client, nobody: httpx.Client) -> None:
+    asked = {"subject": "owner", "name": "ada", "queued": None}
+    client.put("/v1/limits", json=asked).raise_for_status()
+    log_in(nobody, OPERATORS_TOKEN)
+    page = nobody.get("/audit")
+    assert page.status_code == 200
+    assert "queued none" in page.text

@@ -15,6 +15,7 @@ from torch import nn
 from normlab.laws import ways
 from normlab.laws.modes import MODES
 from normlab.norms import make
+from normlab.specs.normalizers import BY_KIND
 
 PAGE = Path("docs/normalizers.md")
 _BLOCK = re.compile(r"<!-- table: ways -->\n.*?<!-- end of table -->", re.S)
@@ -87,7 +88,11 @@ KINDS: Dict[str, Tuple[Any, Optional[str]]] = {
     "meta, batch": ({"kind": "meta", "samples": "batch"}, None),
     "meta, learned": ({"kind": "meta", "samples": "learned", "momentum": None}, None),
 }
-
+KINDS.update(
+    (kind, (kind, None))
+    for kind, facts in BY_KIND.own.items()
+    if facts.layer is not None and kind not in KINDS
+)
 
 CONTROLLED = ("online", "streaming")  # their backward pass changes state
 ALL = tuple({name.split(",")[0]: None for name in KINDS})

@@ -1,5 +1,6 @@
 import copy
-from typing import Any, Dict, Iterator, List
+import math
+from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
 from normlab.norms import engine_fused, make, plain_operators, set_training_progress
+from normlab.norms.switchable import softmax
 from tests.norms.compiling import load_or_skip
 
 CASES: Dict[str, Dict[str, Any]] = {
@@ -111,6 +113,24 @@ def compare_forms(
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 2e-4)])
+@pytest.mark.parametrize("positions", [(), (3,)], ids=str)
+@pytest.mark.parametrize("opened", ["101010", "010101", "000000", "111111"])
+def test_gates_between_far_and_near_channels_equal_the_definition(
+    opened: str,
+    positions: Tuple[int, ...],
+    dtype: torch.dtype,
+    tolerance: float,
+    request: pytest.FixtureRequest,
+) -> None:
+    torch.manual_seed(2)
+    layer = make("meta", 64, dims=1).to(dtype)
+    gates: Any = layer.channel_gates
+    gates.data.copy_(torch.tensor([0.1 if gate == "1" else -0.1 for gate in opened]))
+    inputs, gradients = torch.randn(2, 1, 5, 64, *positions, dtype=dtype)
+    compare_forms(layer, 1 + inputs, gradients, tolerance, request)
+
+
 @pytest.mark.usefixtures("fused")
 @pytest.mark.parametrize("case", [c for c in CASES if c not in NO_DERIVATIVE])
 def test_the_compiled_derivative_is_that_of_the_compiled_function(case: str) -> None:
@@ -179,3 +199,27 @@ def test_streamed_gradients_may_come_after_another_forward() -> None:
     second.sum().backward()
     first.sum().backward()
     assert int(layer.get_buffer("gradient_count")) == 2
+
+
+@pytest.mark.usefixtures("fused")
+def test_logits_may_freeze_between_a_forward_and_its_backward() -> None:
+    layer: Any = make({"kind": "sparse_switchable", "radius": 0.3}, 8)
+    x = torch.randn(4, 8, 3, 3)
+    y = layer(x)
+    layer.radius.fill_(2.0)
+    layer(x)
+    assert bool(layer.mean_fixed)
+    y.square().sum().backward()
+    assert layer.mean_weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "logits", [[0.3, -2.0, 1.0], [800.0, -800.0], [1.0, math.nan], [math.inf, 0.0]]
+)
+def test_a_softmax_in_numbers_is_torchs(logits: List[float]) -> None:
+    z = torch.tensor(logits, dtype=torch.float64)
+    p, slopes = softmax(logits)
+    torch.testing.assert_close(torch.tensor(p).double(), z.softmax(0), equal_nan=True)
+    differentiate: Any = torch.autograd.functional.jacobian  # it has no annotations
+    jacobian = differentiate(lambda z: z.softmax(0), z)
+    torch.testing.assert_close(torch.tensor(slopes).double(), jacobian, equal_nan=True)

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def libraries() -> None:
     if importlib.util.find_spec("timm") is None:
         pytest.skip("timm is not installed here; `make test-zoo` runs this where it is")

@@ -8,6 +8,9 @@ from typing import Iterator
 import pytest
 
 from normlab.cli.application import run
+from normlab.events import ArtifactWritten, Finished
+from service.jobs import leases
+from service.results import reports
 from service.store.database import Database
 
 from .apis import api_for, asked
@@ -103,3 +106,34 @@ def test_limits_are_set_shown_and_taken_away(capsys: pytest.CaptureFixture[str])
         capsys, "limits", "set", "--owner", "grace", "lots"
     )
     assert "either --owner or --project" in refused(capsys, "limits", "set", "queued=1")
+
+
+def test_what_a_project_keeps_is_set_and_the_collector_shows_what_would_go(
+    capsys: pytest.CaptureFixture[str], database: Database
+) -> None:
+    asked(capsys, "submit", *JOB)
+    mine = leases.claim(database, "cpu", "w", 30)
+    assert mine is not None
+    weights = ArtifactWritten(
+        name="weights.safetensors", path=f"/x/{mine.job}/w", sha256="5" * 64, bytes=2048
+    )
+    assert reports.keep_all(database, mine, [weights])
+    assert leases.finish(database, mine, Finished(step=1, summary={}))
+    kept = asked(capsys, "project", "keep", "default", "weights_days=0", "logs_days=none")
+    assert (kept["weights_days"], kept["logs_days"]) == (0, None)
+    assert asked(capsys, "gc", "--dry-run")["expired"] == [
+        {"job": str(mine.job), "kind": "weights", "files": ["weights.safetensors"], "bytes": 2048}
+    ]
+    assert run(["gc", "--dry-run"]) == 0
+    assert "would remove 2.0 KiB of 1 jobs" in capsys.readouterr().out
+    assert run(["gc"]) == 0
+    assert "removed 2.0 KiB of 1 jobs" in capsys.readouterr().out
+    assert asked(capsys, "gc", "--dry-run")["expired"] == []
+    assert run(["project", "keep", "default"]) == 0
+    assert "0 days" in capsys.readouterr().out
+    assert "'lots' is no number of days" in refused(
+        capsys, "project", "keep", "default", "logs_days=lots"
+    )
+    assert "'logs' is no rule; write RULE=VALUE" in refused(
+        capsys, "project", "keep", "default", "logs"
+    )

@@ -13,10 +13,29 @@ from normlab.errors import DatasetUnusable
 from normlab.specs.job_rules import check
 from normlab.specs.jobs import JobSpec
 from normlab.specs.network_and_data import DatasetSpec
+from normlab.stored.decoding import decoded
 from normlab.stored.indexes import index_of
 from tests.normlab.data.stored_pictures import samples, write, write_tar
 
 PICTURE = samples(1, 0)[0][0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        PICTURE[: len(PICTURE) // 2],
+        PICTURE[:11] + b"\x07" + PICTURE[12:],  # a PNG with a header chunk of 7 bytes
+        b"P6 2i 20 255 " + bytes(1200),
+        b"P5 4 4 255 1",
+        b"II*\0\x08\0\0\0\x01\0\0\x01\x03\0\x01\0\0\0\0\0\0\0\0\0\0\0",  # a TIFF without a height
+    ],
+)
+def test_bytes_that_no_decoder_takes_are_named_whatever_it_raises(content: bytes) -> None:
+    with pytest.raises(
+        DatasetUnusable, match=r"at byte 512: expected a picture, but .*skip_broken"
+    ):
+        decoded(content, 8, "000.tar at byte 512")
 
 
 def dataset(form: str, **fields: Any) -> DatasetSpec:

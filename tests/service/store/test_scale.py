@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, Engine, event, text
 
 from normlab.events import ArtifactWritten, Finished
 from service.jobs import allowances, gauges, leases, tallies, workers
@@ -16,7 +16,7 @@ from service.jobs.reaper import Reaper
 from service.jobs.relay import Relay
 from service.results import reports
 from service.results.compaction import Compactor
-from service.store.database import Database
+from service.store.database import Database, cursor_of
 from tests.many_jobs import fill
 from tests.service.work import claim, submit
 
@@ -61,6 +61,60 @@ def test_a_question_that_is_asked_all_the_time_does_not_read_every_job(
     before = rows_read(alone)
     asked(alone)
     assert rows_read(alone) - before < JOBS
+
+
+def plan_of(database: Database, where: str) -> str:
+    """Return PostgreSQL's plan for the list of the jobs that match *where*."""
+    seen: list[str] = []
+
+    def explain(
+        connection: Connection, _: object, statement: str, values: object, *__: object
+    ) -> None:
+        if "sorted_by" in statement and not seen:
+            cursor = cursor_of(connection).connection.cursor()
+            rows = cursor.execute(f"explain {statement}", values).fetchall()  # type: ignore[arg-type]
+            seen.extend(line for (line,) in rows)
+
+    event.listen(Engine, "before_cursor_execute", explain)
+    try:
+        list_jobs(database, JobFilters(where=where))
+    finally:
+        event.remove(Engine, "before_cursor_execute", explain)
+    return "\n".join(seen)
+
+
+A_STUDY = "0197b2a4-0000-7000-8000-000000000000"
+
+
+@pytest.mark.parametrize(("where", "index"), [
+    ("seed = 1717", "job_by_seed"),
+    ("seed in (1717, 18)", "job_by_seed"),
+    ("normalizer = batch and seed = 1717 and batch_size < 99", "job_by_seed"),
+    ("name = 'job 1717'", "job_by_name"),
+    ("name in ('job 1717', 'job 18')", "job_by_name"),
+    (f"id = {A_STUDY}", "job_pkey"),
+    (f"study = {A_STUDY}", "job_once_per_cell"),
+])  # fmt: skip
+def test_a_filter_that_few_jobs_match_does_not_read_the_others(
+    alone: Database, where: str, index: str
+) -> None:
+    plan = plan_of(alone, where)
+    assert index in plan, plan
+    assert "Seq Scan on job " not in plan, plan
+
+
+def test_a_filter_finds_the_same_by_an_index_and_without(alone: Database) -> None:
+    def found(where: str) -> list[str]:
+        return sorted(job.id for job in list_jobs(alone, JobFilters(where=where)).jobs)
+
+    (one,) = found("seed = 1717")
+    assert found("seed = 1717.0") == found("seed >= 1717 and seed <= 1717") == [one]
+    assert found("seed in (1717, 1717.5, 3000000000)") == [one]
+    assert found("name = 'job 1717'") == found("name ~ 'JOB 1717'") == [one]
+    assert found(f"id = {one}") == found(f"not id != {one}") == [one]
+    assert found(f"id in ({one}, nothing)") == [one]
+    assert found("name = 'no job'") == found("seed = -1") == found(f"study = {A_STUDY}") == []
+    assert len(found("not name = 'job 1717' and seed < 50")) == 50
 
 
 @contextmanager

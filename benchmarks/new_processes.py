@@ -1,0 +1,61 @@
+"""Works that are measured in processes of their own, with all that these start."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import time
+from typing import Any, NamedTuple
+
+_FORK, _SPAWN = (multiprocessing.get_context(name) for name in ("fork", "spawn"))
+
+
+class Spent(NamedTuple):
+    """Seconds on the clock, and of all processors, children that have ended included."""
+
+    wall_s: float
+    cpu_s: float
+
+
+class Watch:
+    """Counts from its start, which may be set again: what came before is no part of it."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Count from here."""
+        self._begun = now()
+
+    def __call__(self) -> None:
+        """Do nothing between updates: nobody else works in turns with this process."""
+
+    def spent(self) -> Spent:
+        """Return what was spent since the start."""
+        ended = now()
+        return Spent(ended.wall_s - self._begun.wall_s, ended.cpu_s - self._begun.cpu_s)
+
+
+def now() -> Spent:
+    """Return the clock, and what this process and its ended children have used of processors."""
+    own, others = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    cpu_s = sum(used.ru_utime + used.ru_stime for used in (own, others))
+    return Spent(time.perf_counter(), cpu_s)
+
+
+def in_new_process(work: Any, *arguments: Any, fork: bool = False) -> Any:
+    """Return what *work* returns in a process of its own, with what is imported here if forked."""
+    context = _FORK if fork else _SPAWN
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_send, args=(theirs, work, arguments))
+    process.start()
+    theirs.close()
+    found = ours.recv()
+    process.join()
+    return found
+
+
+def _send(answer: Any, work: Any, arguments: Any) -> None:
+    answer.send(work(*arguments))

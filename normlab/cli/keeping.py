@@ -1,0 +1,106 @@
+"""`normlab project keep`, and what `normlab gc` does with it: what ended jobs keep for how long."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
+
+import typer
+
+from normlab.cli.connecting import connect
+from normlab.cli.output import AsJson, print_json, print_table, size
+from normlab.errors import FieldProblem, InvalidSpec
+
+if TYPE_CHECKING:
+    from normlab.client import Client
+    from normlab.records.keeping import ExpiredRecord, KeepRules
+
+_DAYS = ("checkpoints_days", "weights_days", "logs_days")
+_WORDS = ("checkpoints_then", "best_by", "goal")
+EXAMPLES = (
+    "normlab project keep vision",
+    "normlab project keep vision checkpoints_days=14 weights_days=365 logs_days=90",
+    "normlab project keep vision checkpoints_then=last best_by=val/loss goal=minimize",
+    "normlab project keep vision logs_days=none",
+)
+
+
+def keep(
+    ctx: typer.Context,
+    name: str = typer.Argument(..., help="The name of a project.", show_default=False),
+    rules: Optional[List[str]] = typer.Argument(
+        None, metavar="[RULE=VALUE]...", help=f"{', '.join(_DAYS + _WORDS)}; days may be none."
+    ),
+    as_json: bool = AsJson,
+) -> None:
+    """Show for how long ended jobs keep their files and log, or change it for the project."""
+    changes = _read(rules or [])
+    with connect(ctx) as client:
+        kept = client.keeping.set(name, **changes) if changes else client.keeping.rules(name)
+    if as_json:
+        print_json(kept)
+    else:
+        print_table(["of ended jobs", "kept for"], _rows(kept))
+
+
+def collect(client: Client, *, dry_run: bool) -> List[ExpiredRecord]:
+    """Remove what the projects no longer keep that the caller administers; return what it is."""
+    found: List[ExpiredRecord] = []
+    for project in client.projects.list():
+        rules = client.keeping.rules(project.name)
+        if project.role != "admin" or all(getattr(rules, days) is None for days in _DAYS):
+            continue
+        of = client.keeping.expired if dry_run else client.keeping.remove_expired
+        found += of(project.name)
+    return found
+
+
+def print_expired(found: List[ExpiredRecord], *, dry_run: bool) -> None:
+    """Print what was found by job and kind, and the sum."""
+    if not found:
+        return
+    print_table(
+        ["job", "kind", "files", "storage"],
+        [(one.job, one.kind, ", ".join(one.files) or "in the database", size(one.bytes))
+         for one in found],
+    )  # fmt: skip
+    jobs, whole = len({one.job for one in found}), size(sum(one.bytes for one in found))
+    what = f"{whole} of {jobs} jobs that their projects no longer keep"
+    print(f"would remove {what}" if dry_run else f"removed {what}; files go within minutes")
+
+
+def _read(rules: List[str]) -> Dict[str, Any]:
+    found: Dict[str, Any] = {}
+    for text in rules:
+        name, _, value = text.partition("=")
+        if name not in _DAYS + _WORDS or not value:
+            rule = f"{text!r} is no rule; write RULE=VALUE, such as logs_days=90"
+            raise InvalidSpec.of([FieldProblem(name or "rule", rule)])
+        found[name] = _days(name, value) if name in _DAYS else value
+    return found
+
+
+def _days(name: str, value: str) -> Optional[int]:
+    try:
+        return None if value == "none" else int(value)
+    except ValueError as e:
+        rule = f"{value!r} is no number of days; write one, such as {name}=90, or none"
+        raise InvalidSpec.of([FieldProblem(name, rule)]) from e
+
+
+def _rows(kept: KeepRules) -> List[List[str]]:
+    best = f"the one with the {'most' if kept.goal == 'maximize' else 'least'} {kept.best_by}"
+    longer = {
+        "last_and_best": f", then the last one and {best}",
+        "last": ", then the last one",
+        "none": "",
+    }[kept.checkpoints_then]
+    after = longer if kept.checkpoints_days is not None else ""
+    return [
+        ["checkpoints", _told(kept.checkpoints_days) + after],
+        ["final weights", _told(kept.weights_days)],
+        ["log", _told(kept.logs_days)],
+    ]
+
+
+def _told(days: Optional[int]) -> str:
+    return "ever" if days is None else f"{days} days"

@@ -1,0 +1,81 @@
+"""How the kernels see data: (N, C, D) in one of two layouts, cut into tiles.
+
+In the usual layout the positions of a channel lie side by side, in channels last the channels of a
+position. A tile is longer in the direction that lies side by side, so that a warp reads whole
+lines.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Tuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from normlab.norms.triton_kernels.compiling import jit
+
+_TILE = 1024  # values of a program at a time: eight for each of 128 threads
+_LINE = 64  # channels of a tile in channels last: a line of 128 bytes in 16 bits
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+class Tiles(NamedTuple):
+    """The numbers that every kernel takes after its tensors, and its tiles."""
+
+    sizes: Tuple[int, int, int, int]  # C, D, and the strides of a channel and of a position
+    blocks: Tuple[int, int]  # channels and positions of a tile, for which it is compiled
+    rows: int  # tiles without regard to positions: of programs that run along a row
+    all: int  # tiles of the data: of programs that take one each
+
+
+def dense_format(x: Tensor) -> torch.memory_format:
+    """Return channels last for *x* that is so and not contiguous, and else the usual format."""
+    last = _CHANNELS_LAST.get(x.dim())
+    if last is None or x.is_contiguous() or not x.is_contiguous(memory_format=last):
+        return torch.contiguous_format
+    return last
+
+
+def dense(x: Tensor) -> Tensor:
+    """Return *x* itself where it lies in one of the two layouts, and else a contiguous copy."""
+    return x.contiguous(memory_format=dense_format(x))
+
+
+def tiles_of(x: Tensor) -> Tiles:
+    """Cut dense *x*, (N, C, positions...)."""
+    n, c = x.shape[:2]
+    d = x.numel() // (n * c)
+    if dense_format(x) is torch.contiguous_format:
+        strides = (d, 1)
+        along_d = min(_TILE, triton.next_power_of_2(d))
+        along_c = min(_TILE // along_d, triton.next_power_of_2(c))
+    else:
+        strides = (1, c)
+        along_c = min(_LINE, triton.next_power_of_2(c))
+        along_d = min(_TILE // along_c, triton.next_power_of_2(d))
+    rows = n * triton.cdiv(c, along_c)
+    return Tiles((c, d, *strides), (along_c, along_d), rows, rows * triton.cdiv(d, along_d))
+
+
+def strides_of(t: Tensor) -> Tuple[int, int]:
+    """Return both strides of *t*, (N, C), which are 0 where it was expanded."""
+    return t.stride(0), t.stride(1)
+
+
+@jit
+def channels_of(program: tl.tensor, channels: tl.tensor, BLOCK_C: tl.constexpr) -> tl.tensor:
+    """Return the sample of a row of tiles, and its channels as a column."""
+    blocks = tl.cdiv(channels, BLOCK_C)
+    n = (program // blocks).to(tl.int64)  # data may have more than 2^31 values
+    c = (program % blocks) * BLOCK_C + tl.arange(0, BLOCK_C)
+    return n, c[:, None].to(tl.int64)
+
+
+@jit
+def row_start(
+    n: tl.tensor, c: tl.tensor, channels: tl.tensor, positions: tl.tensor, stride_c: tl.tensor
+) -> tl.tensor:
+    """Return where channels *c* of sample *n* begin."""
+    return n * channels * positions + c * stride_c

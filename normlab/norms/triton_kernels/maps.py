@@ -1,0 +1,157 @@
+"""The maps that write data: y from x in the forward pass, and the gradient of x in the backward."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+import triton.language as tl
+from torch import Tensor
+
+from normlab.norms.triton_kernels.compiling import jit, launch
+from normlab.norms.triton_kernels.layout import (
+    channels_of,
+    dense_format,
+    row_start,
+    strides_of,
+    tiles_of,
+)
+
+
+def affine(x: Tensor, scale: Tensor, shift: Tensor, center: Optional[Tensor] = None) -> Tensor:
+    """
+    Return scale * (x - center) + shift in the dtype and layout of dense *x*.
+
+    Shape:
+        (N, C, positions...) and (N, C), which may be expanded, -> (N, C, positions...)
+    """
+    tiles = tiles_of(x)
+    y = torch.empty_like(x, memory_format=dense_format(x))
+    middle = scale if center is None else center  # not read without one
+    launch(
+        affine_kernel, tiles.all, x, y, scale, shift, middle,
+        *strides_of(scale), *strides_of(shift), *strides_of(middle),
+        *tiles.sizes, center is not None, *tiles.blocks,
+    )  # fmt: skip
+    return y
+
+
+def combine(
+    x: Tensor, g: Tensor, of_x: Tensor, of_g: Tensor, shift: Tensor, mean: Optional[Tensor] = None
+) -> Tensor:
+    """
+    Return of_x * x + of_g * g + shift or, with a *mean*, the gradient of normalized data.
+
+    That is 2 of_x / D * (x - mean) + of_g * g + shift / D: *of_x* and *shift* are then the
+    gradients of the variance and of the mean over D positions.
+
+    Shape:
+        dense (N, C, positions...), that shape, and (N, C), which may be expanded
+        -> (N, C, positions...), in the dtype and layout of x
+    """
+    g = g.contiguous(memory_format=dense_format(x))
+    tiles = tiles_of(x)
+    y = torch.empty_like(x, memory_format=dense_format(x))
+    middle = of_x if mean is None else mean
+    launch(
+        combine_kernel, tiles.all, x, g, y, of_x, of_g, shift, middle,
+        *strides_of(of_x), *strides_of(of_g), *strides_of(shift), *strides_of(middle),
+        *tiles.sizes, mean is not None, *tiles.blocks,
+    )  # fmt: skip
+    return y
+
+
+@jit
+def affine_kernel(
+    x: tl.tensor,
+    y: tl.tensor,
+    scale: tl.tensor,
+    shift: tl.tensor,
+    center: tl.tensor,
+    scale_n: tl.tensor,
+    scale_c: tl.tensor,
+    shift_n: tl.tensor,
+    shift_c: tl.tensor,
+    center_n: tl.tensor,
+    center_c: tl.tensor,
+    channels: tl.tensor,
+    positions: tl.tensor,
+    stride_c: tl.tensor,
+    stride_d: tl.tensor,
+    CENTRED: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+) -> None:
+    """Map one tile."""
+    n, c, d, inside = _tile(channels, positions, BLOCK_C, BLOCK_D)
+    place = row_start(n, c, channels, positions, stride_c) + d * stride_d
+    values = tl.load(x + place, mask=inside, other=0.0).to(scale.dtype.element_ty)
+    if CENTRED:
+        values -= _numbers(center, n, c, center_n, center_c, channels)
+    of_x = _numbers(scale, n, c, scale_n, scale_c, channels)
+    found = of_x * values + _numbers(shift, n, c, shift_n, shift_c, channels)
+    tl.store(y + place, found.to(y.dtype.element_ty), mask=inside)
+
+
+@jit
+def combine_kernel(
+    x: tl.tensor,
+    g: tl.tensor,
+    y: tl.tensor,
+    of_x: tl.tensor,
+    of_g: tl.tensor,
+    shift: tl.tensor,
+    center: tl.tensor,
+    x_n: tl.tensor,
+    x_c: tl.tensor,
+    g_n: tl.tensor,
+    g_c: tl.tensor,
+    shift_n: tl.tensor,
+    shift_c: tl.tensor,
+    center_n: tl.tensor,
+    center_c: tl.tensor,
+    channels: tl.tensor,
+    positions: tl.tensor,
+    stride_c: tl.tensor,
+    stride_d: tl.tensor,
+    CENTRED: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+) -> None:
+    """Combine one tile of each."""
+    n, c, d, inside = _tile(channels, positions, BLOCK_C, BLOCK_D)
+    place = row_start(n, c, channels, positions, stride_c) + d * stride_d
+    values = tl.load(x + place, mask=inside, other=0.0).to(of_x.dtype.element_ty)
+    slope = tl.load(g + place, mask=inside, other=0.0).to(of_x.dtype.element_ty)
+    by_x = _numbers(of_x, n, c, x_n, x_c, channels)
+    rest = _numbers(shift, n, c, shift_n, shift_c, channels)
+    if CENTRED:  # the numbers are gradients of moments
+        values -= _numbers(center, n, c, center_n, center_c, channels)
+        by_x = 2 * by_x / positions
+        rest = rest / positions
+    found = by_x * values + _numbers(of_g, n, c, g_n, g_c, channels) * slope + rest
+    tl.store(y + place, found.to(y.dtype.element_ty), mask=inside)
+
+
+@jit
+def _tile(
+    channels: tl.tensor, positions: tl.tensor, BLOCK_C: tl.constexpr, BLOCK_D: tl.constexpr
+) -> tl.tensor:
+    """Return sample, channels and positions of this program, and which of them are data."""
+    along = tl.cdiv(positions, BLOCK_D)
+    n, c = channels_of(tl.program_id(0) // along, channels, BLOCK_C)
+    d = (tl.program_id(0) % along) * BLOCK_D + tl.arange(0, BLOCK_D)[None, :]
+    return n, c, d.to(tl.int64), (c < channels) & (d < positions)
+
+
+@jit
+def _numbers(
+    t: tl.tensor,
+    n: tl.tensor,
+    c: tl.tensor,
+    stride_n: tl.tensor,
+    stride_c: tl.tensor,
+    channels: tl.tensor,
+) -> tl.tensor:
+    """Return the numbers of *t*, (N, C), for channels *c* of sample *n*, as a column."""
+    return tl.load(t + n * stride_n + c * stride_c, mask=c < channels, other=0.0)

@@ -1,0 +1,67 @@
+"""Records of what a project keeps of its ended jobs."""
+
+from __future__ import annotations
+
+from typing import List, Literal, Union
+
+from pydantic import BaseModel, Field
+
+from normlab.records.access import Asked
+
+Then = Literal["last_and_best", "last", "none"]
+Goal = Literal["maximize", "minimize"]
+Expiring = Literal["checkpoint", "weights", "log"]
+_Days = Union[int, None]
+_LONGEST = 36_500
+
+
+class KeepRequest(Asked):
+    """
+    Changes to what a project keeps.
+
+    A field that is left out stays as it is, and null for a number of days keeps everything.
+    """
+
+    checkpoints_days: _Days = Field(
+        None, ge=0, le=_LONGEST, description="after a job's end, for which all checkpoints stay"
+    )
+    checkpoints_then: Then = Field("last_and_best", description="the checkpoints that stay longer")
+    best_by: str = Field(
+        "val/accuracy", min_length=1, max_length=200, description="the metric of the best one"
+    )
+    goal: Goal = Field("maximize", description="whether the best has the most or least of it")
+    weights_days: _Days = Field(
+        None, ge=0, le=_LONGEST, description="after a job's end, for which its final weights stay"
+    )
+    logs_days: _Days = Field(
+        None, ge=0, le=_LONGEST, description="after a job's end, for which its log stays"
+    )
+
+
+class KeepRules(BaseModel):
+    """What a project keeps of its ended jobs; null: for ever."""
+
+    project: str
+    checkpoints_days: _Days
+    checkpoints_then: Then
+    best_by: str
+    goal: Goal
+    weights_days: _Days
+    logs_days: _Days
+
+
+class ExpiredRecord(BaseModel):
+    """What the rules no longer keep of one job, of one kind."""
+
+    job: str
+    kind: Expiring
+    files: List[str] = Field(description="their names; empty for the log in the database")
+    bytes: int
+
+
+class ExpiredPage(BaseModel):
+    """What goes of some jobs of a project, or has gone; those that ended first come first."""
+
+    project: str
+    expired: List[ExpiredRecord]
+    next_cursor: Union[str, None] = Field(description="of the next jobs; null: there are no more")

@@ -1,0 +1,44 @@
+"""What the Triton kernels compute on a GPU; `benchmarks.gpu_kernels` measures how fast."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+import torch
+
+from tests.norms.kernel_cases import SOME, VARIANTS, Case, check, compared
+from tests.norms.matrix import KINDS
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here"),
+    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is missing here"),
+]
+LARGE = {"wide": (256, 8, 32, 32), "deep": (2, 8, 224, 224)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_on_a_gpu_s_kernels_equals_the_definition(kind: str) -> None:
+    check(compared(Case(kind), "cuda"), torch.float32)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("kind", SOME)
+def test_other_shapes_and_precisions_on_a_gpu_equal_the_definition(kind: str, variant: str) -> None:
+    case = Case(kind)._replace(**VARIANTS[variant])
+    check(compared(case, "cuda"), case.dtype)
+
+
+@pytest.mark.parametrize("shape", LARGE.values(), ids=LARGE)
+@pytest.mark.parametrize("kind", ["group, strided", "switchable", "batch_renorm"])
+def test_large_data_on_a_gpu_equal_the_definition(kind: str, shape: tuple[int, ...]) -> None:
+    found = compared(Case(kind, shape, torch.bfloat16), "cuda")
+    for name in ("y", "gx"):  # sums over a batch are rounded more often than data
+        assert found.differences[name] <= 1.6e-2
+
+
+@pytest.mark.parametrize("kind", ["group, strided", "switchable", "online"])
+def test_two_steps_on_a_gpu_have_the_same_bits(kind: str) -> None:
+    once, again = (compared(Case(kind), "cuda") for _ in range(2))
+    assert once == again

@@ -1,0 +1,78 @@
+"""A study on two hosts, in network namespaces: one of them is lost, and every cell is finished."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from normlab.specs.studies import StudySpec
+from service.results import metrics
+from service.studies import studies
+
+from .conftest import LONG
+from .test_hosts import _family, _hire, _kill_host, hosts, reaper
+from .test_worker import Floor, floor
+from .two_hosts import Host
+
+__all__ = ["floor", "hosts", "reaper"]  # the fixtures
+
+STEPS = 60
+GRID: dict[str, Any] = {
+    "name": "on two hosts",
+    "base": {**LONG, "max_steps": STEPS},
+    "axes": {"normalizer": ["batch", "layer"]},
+    "seeds": (0, 1),
+    "pack": "off",
+}
+_RUNNING = text("""
+    select id from job where state = 'running' and strpos(worker, :process) > 0 limit 1
+""")
+
+
+def _standing_still(floor: Floor, worker: subprocess.Popen[bytes]) -> str:
+    """Wait until *worker* has a job, and let its host stand still; return the job."""
+    found: list[str] = []
+
+    def stopped() -> bool:
+        family = _family(worker)
+        for process in family:
+            process.suspend()
+        with floor.database.autocommit() as connection:
+            job = connection.execute(_RUNNING, {"process": f"-{worker.pid}-"}).scalar()
+        if job is None:  # not yet, or no more: it goes on
+            for process in family:
+                process.resume()
+            return False
+        found.append(str(job))
+        return True
+
+    floor.until(stopped)
+    return found[0]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("reaper")
+def test_a_study_that_loses_a_host_is_finished_by_the_other_one(
+    floor: Floor, hosts: tuple[Host, Host]
+) -> None:
+    lost, _ = (_hire(floor, host) for host in hosts)
+    study = studies.create(
+        floor.database,
+        StudySpec.model_validate(GRID),
+        owner="me",
+        place=lambda _: ("cpu", "it is asked for"),
+        check=lambda _: [],
+    )[0].id
+    torn = _standing_still(floor, lost)
+    _kill_host(lost)
+    floor.until(
+        lambda: studies.get(floor.database, study).counts == {"succeeded": 4}, timeout_s=180
+    )
+    assert [a.outcome for a in floor.job(torn).attempts] == ["lost", "succeeded"]
+    for cell in studies.get(floor.database, study).grid:
+        assert cell.job is not None
+        steps = metrics.read(floor.database, cell.job, "train/loss").steps
+        assert steps == list(range(1, STEPS + 1))  # each update once, whoever trained it
