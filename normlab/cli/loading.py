@@ -14,7 +14,7 @@ import typer
 
 from normlab.cli.completion import JobArgument
 from normlab.cli.connecting import connect, resolve
-from normlab.cli.output import examples
+from normlab.cli.output import AsJson, examples
 from normlab.errors import InvalidSpec
 
 
@@ -39,10 +39,12 @@ def load(
     trust_code: bool = typer.Option(
         False, "--trust-code", help="Run the plugins that the job uses, here."
     ),
+    as_json: bool = AsJson,
 ) -> int:
     """Open Python with a job's network as `model` and its test set as `data`.
 
-    It evaluates the network first, and shows the numbers beside those on record.
+    It evaluates the network first, and shows the numbers beside those on record. With --json it
+    prints them, and opens nothing.
     """
     if find_spec("torch") is None:
         raise InvalidSpec("load needs torch here; pip install 'normlab[train]'")
@@ -56,6 +58,7 @@ def load(
         "certificate": address.certificate,
         "data_root": None if data_root is None else str(data_root),
         "trust_code": trust_code,
+        "json": as_json,
     }
     return _open_python(json.dumps(order).encode())
 

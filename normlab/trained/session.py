@@ -4,8 +4,9 @@ Open Python with the trained network of a job: `model`, `data` and `job` are the
     python -m normlab.trained.session 3 3<order.json
 
 The order, which is read from the file descriptor that the argument names, has url, token,
-certificate, job, data_root and trust_code. Standard input is for Python. Before the first prompt,
-the network is evaluated, and its metrics stand beside those of the job's record.
+certificate, job, data_root, trust_code and json. Standard input is for Python.
+Before the first prompt, the network is evaluated, and its metrics stand beside those
+of the job's record.
 """
 
 from __future__ import annotations
@@ -37,16 +38,25 @@ def main() -> int:
     except NormlabError as e:
         print(e, file=sys.stderr)
         return _FAILED
+    numbers = _numbers(job, found)
+    if order["json"]:
+        print(json.dumps(numbers))
+        return 0
     names = {"model": found.model, "data": found.data, "job": job}
-    code.interact(banner=_told(job, found), local=names, exitmsg="")
+    code.interact(banner=_told(job, numbers), local=names, exitmsg="")
     return 0
 
 
-def _told(job: JobDetail, found: Loaded) -> str:
+def _numbers(job: JobDetail, found: Loaded) -> Dict[str, Dict[str, Any]]:
+    return {
+        name: {"here": value, "recorded": job.last[name].value if name in job.last else None}
+        for name, value in found.data.evaluate(found.model).items()
+    }
+
+
+def _told(job: JobDetail, numbers: Dict[str, Dict[str, Any]]) -> str:
     lines = [f"{job.model} with {job.normalizer}, trained by job {job.id}; here, and on record:"]
-    for name, value in found.data.evaluate(found.model).items():
-        recorded = job.last[name].value if name in job.last else None
-        lines.append(f"  {name}  {value!r}  {recorded!r}")
+    lines += [f"  {name}  {n['here']!r}  {n['recorded']!r}" for name, n in numbers.items()]
     lines.append(
         "model: the network; data: its test set, with data.evaluate(model); job: its record"
     )
