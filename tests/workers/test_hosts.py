@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psutil
@@ -71,8 +72,13 @@ def _family(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def _kill_host(worker: subprocess.Popen[bytes]) -> None:
-    for process in _family(worker):
-        process.kill()
+    _each(_family(worker), psutil.Process.kill)
+
+
+def _each(family: list[psutil.Process], act: Callable[[psutil.Process], None]) -> None:
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself, or with its parent
+            act(process)
 
 
 def _state(floor: Floor, job: str) -> Any:

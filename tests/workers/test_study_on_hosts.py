@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import text
 
@@ -13,7 +14,7 @@ from service.results import metrics
 from service.studies import studies
 
 from .conftest import LONG
-from .test_hosts import _family, _hire, _kill_host, hosts, reaper
+from .test_hosts import _each, _family, _hire, _kill_host, hosts, reaper
 from .test_worker import Floor, floor
 from .two_hosts import Host
 
@@ -38,13 +39,11 @@ def _standing_still(floor: Floor, worker: subprocess.Popen[bytes]) -> str:
 
     def stopped() -> bool:
         family = _family(worker)
-        for process in family:
-            process.suspend()
+        _each(family, psutil.Process.suspend)
         with floor.database.autocommit() as connection:
             job = connection.execute(_RUNNING, {"process": f"-{worker.pid}-"}).scalar()
         if job is None:  # not yet, or no more: it goes on
-            for process in family:
-                process.resume()
+            _each(family, psutil.Process.resume)
             return False
         found.append(str(job))
         return True
