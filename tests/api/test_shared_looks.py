@@ -9,6 +9,7 @@ import pytest
 
 from api.shared_looks import SharedLooks
 from normlab.errors import ServiceUnavailable
+from tests.coroutines import result_of
 
 
 def test_who_asks_at_the_same_time_shares_one_answer() -> None:
@@ -22,7 +23,7 @@ def test_who_asks_at_the_same_time_shares_one_answer() -> None:
         looks = SharedLooks()
         return await asyncio.gather(*(looks.ask("events", look) for _ in range(50)))
 
-    assert asyncio.run(ask()) == [1] * 50
+    assert result_of(ask()) == [1] * 50
     assert asked == ["the database"]
 
 
@@ -46,7 +47,7 @@ def test_who_asks_after_a_look_has_begun_gets_a_newer_answer() -> None:
         go_on.set()
         return await first, await second
 
-    assert asyncio.run(ask()) == ("old", "new")
+    assert result_of(ask()) == ("old", "new")
 
 
 def test_different_questions_have_different_answers_and_errors_reach_all_who_asked() -> None:
@@ -62,7 +63,7 @@ def test_different_questions_have_different_answers_and_errors_reach_all_who_ask
         assert one == 1
         assert [str(error) for error in both] == ["it is away"] * 2
 
-    asyncio.run(ask())
+    result_of(ask())
 
 
 def test_a_stream_that_ends_leaves_the_answer_to_the_others() -> None:
@@ -76,4 +77,4 @@ def test_a_stream_that_ends_leaves_the_answer_to_the_others() -> None:
             await gone
         return await other
 
-    assert asyncio.run(ask()) == 7
+    assert result_of(ask()) == 7

@@ -11,6 +11,7 @@ import pytest
 
 from normlab.client import AsyncClient
 from normlab.errors import NotFound, ServiceUnavailable
+from tests.coroutines import result_of
 
 from .test_session import Pages, job
 
@@ -27,7 +28,7 @@ def test_methods_and_groups_are_awaited_and_lists_are_iterated() -> None:
             listed = [one.id for one in await lab.list()]
             return [listed, [one.id async for one in lab.list(limit=3)]]
 
-    assert asyncio.run(use()) == [[f"j{i}" for i in range(5)], ["j0", "j1", "j2"]]
+    assert result_of(use()) == [[f"j{i}" for i in range(5)], ["j0", "j1", "j2"]]
 
 
 def test_errors_are_those_of_the_service() -> None:
@@ -38,7 +39,7 @@ def test_errors_are_those_of_the_service() -> None:
             await lab.studies.get("01a1d2f0-0000-7000-8000-000000000000")
 
     with pytest.raises(NotFound, match="no such study"):
-        asyncio.run(use())
+        result_of(use())
 
 
 def test_requests_are_under_way_at_the_same_time() -> None:
@@ -52,7 +53,7 @@ def test_requests_are_under_way_at_the_same_time() -> None:
         async with client_of(meet) as lab:
             return list(await asyncio.gather(*(lab.page() for _ in range(3))))
 
-    assert [page.jobs for page in asyncio.run(use())] == [[], [], []]
+    assert [page.jobs for page in result_of(use())] == [[], [], []]
 
 
 def test_closing_ends_what_pauses_between_two_tries() -> None:
@@ -70,7 +71,7 @@ def test_closing_ends_what_pauses_between_two_tries() -> None:
         await waiting
 
     with pytest.raises(ServiceUnavailable, match="closed while it waited"):
-        asyncio.run(use())
+        result_of(use())
 
 
 def test_a_job_is_waited_for_and_a_limit_is_kept() -> None:
@@ -90,4 +91,4 @@ def test_a_job_is_waited_for_and_a_limit_is_kept() -> None:
             ended = await lab.wait(known, lambda record: seen.append(record.state))
             return [*seen, ended.state]
 
-    assert asyncio.run(use()) == ["running", "succeeded", "succeeded"]
+    assert result_of(use()) == ["running", "succeeded", "succeeded"]
