@@ -157,12 +157,16 @@ def _publication(name: str, mirror: Optional[str], sha256: Optional[str]) -> Pub
         if sha256 is None or mirror is not None:
             raise InvalidSpec(f"{name}: an address needs --sha256, and takes no --mirror")
         return archive_at(name, sha256)
+    if name not in PUBLICATIONS:
+        known = ", ".join(PUBLICATIONS)
+        raise NotFound(
+            f"no address of {name!r} is known; there are {known}, and addresses with http:// or "
+            "https://"
+        )
     if sha256 is not None:
         raise InvalidSpec(f"--sha256 is for an address; the checksums of {name} are known")
     if mirror is not None and not _is_address(mirror):
         raise InvalidSpec(f"--mirror {mirror}: expected an address with http:// or https://")
-    if name not in PUBLICATIONS:
-        raise NotFound(f"no address of {name!r} is known; there are {', '.join(PUBLICATIONS)}")
     return PUBLICATIONS[name]
 
 

@@ -76,6 +76,8 @@ def test_an_archive_of_ones_own_is_fetched_by_its_address_and_checksum(
         (("fetch", "http://x/pets.tgz", "--sha256", "12"), "--sha256 12: expected 64 hex digits"),
         (("fetch", "mnist", "--sha256", 64 * "0"), "the checksums of mnist are known"),
         (("fetch", "cifar11"), "no address of 'cifar11' is known; there are cifar10"),
+        (("fetch", "cifar11", "--sha256", 64 * "0"), "no address of 'cifar11' is known"),
+        (("fetch", "ftp://x/a.tgz", "--sha256", 64 * "0"), "and addresses with http:// or https"),
         (("fetch", "mnist", "--mirror", "ftp://x"), "--mirror ftp://x: expected an address with"),
         (("verify", "nope"), "no dataset 'nope'; there are"),
         (("verify", "image_folder"), "needs the name of its folder: --folder"),
