@@ -14,7 +14,6 @@ from starlette.types import Receive, Scope, Send
 from api.callers import Standing
 from api.wakeups import wait_for_news
 from normlab.errors import QuotaExceeded
-from normlab.records import EventRecord
 
 KEEPALIVE = b": keepalive\n\n"  # a comment, so that proxies see an active connection
 MOST_OF_ONE_OWNER = 200
@@ -77,12 +76,6 @@ class EventStream(StreamingResponse):
         with self._place:
             async with aclosing(self._chunks):
                 await super().__call__(scope, receive, send)
-
-
-def encoded(event: EventRecord, seq: int | None = None) -> bytes:
-    """Format one event; a client that resumes sends *seq*."""
-    number = "" if seq is None else f"id: {seq}\n"
-    return f"data: {event.model_dump_json()}\n{number}\n".encode()
 
 
 async def wait_while_allowed(woken: asyncio.Event, seconds: float, standing: Standing) -> bool:
