@@ -85,7 +85,7 @@ async def wait_while_allowed(woken: asyncio.Event, seconds: float, standing: Sta
             woken.clear()
             return True
         piece = min(seconds, _CHECK_S)
-        if await wait_for_news(woken, piece) > 0:  # it was woken in time
+        if await wait_for_news(woken, piece):
             return await standing.holds()
         seconds -= piece
     return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -140,11 +139,12 @@ class Wakeups:
                 self.wake(*heard(notify.payload))
 
 
-async def wait_for_news(woken: asyncio.Event, seconds: float) -> float:
-    """Wait until *woken* is set, at most *seconds*; clear it and return the seconds left."""
-    began = time.monotonic()
+async def wait_for_news(woken: asyncio.Event, seconds: float) -> bool:
+    """Wait until *woken* is set, at most *seconds*; clear it and return whether it was set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):  # unlike `wait_for`, it needs no task
             await woken.wait()
+    # not whether time was left: it may be set when the time is up, and nothing would tell again
+    was_set = woken.is_set()
     woken.clear()
-    return seconds - (time.monotonic() - began)
+    return was_set
