@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import text
 
 from normlab.errors import ServiceUnavailable
-from service.jobs import reading
+from service.jobs import counts
 from service.loops import Loop
 from service.store.database import Database
 from service.store.events import CHANNEL
@@ -52,7 +52,7 @@ class Rounds:
 
     def _round(self) -> None:
         self.began.append(time.monotonic())
-        reading.count_by_state(self._database)
+        counts.by_state(self._database)
         self.well.set()
 
     def recovers(self) -> bool:
