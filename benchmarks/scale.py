@@ -116,6 +116,8 @@ def _operations(database: Database, long: str) -> Operations:
         "filter by a metric (1 in 100)": listed(where=f"{METRIC} > 0.99"),
         "filter that finds one job": listed(where="seed = 4321"),
         "a part of a name that one job has": listed(name="job 4321"),
+        "an owner that has two jobs": listed(owner="pattern"),
+        "a rate that no job has": listed(where="optimizer.lr = 0.0137"),
         "one job": lambda: reading.get(database, short),
         "curve of 1,000 points": lambda: metrics.read(database, short, CURVE),
         "100,000 points as 500 bands": lambda: metrics.read(database, long, CURVE, max_points=500),

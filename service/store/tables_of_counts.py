@@ -1,10 +1,11 @@
-"""The tables of how many jobs there are, which triggers on the jobs keep."""
+"""The tables of how many jobs there are, and of what finds them; triggers on jobs keep them."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY
 
-from service.store.table_parts import metadata
+from service.store.table_parts import job_column, metadata
 
 # Jobs that are not in the trash; what `job_move` has comes on top.
 job_count = Table(
@@ -23,4 +24,14 @@ job_move = Table(
     Column("state", Text, nullable=False),
     Column("device", Text, nullable=False),
     Column("n", BigInteger, nullable=False),
+)
+
+# What a job can be found by; written by triggers when it is added or renamed, and apart from the
+# job, whose row is written again with each heartbeat of its worker.
+job_words = Table(
+    "job_words",
+    metadata,
+    job_column(),
+    Column("words", ARRAY(Integer), nullable=False),
+    Index("job_words_by_word", "words", postgresql_using="gin"),
 )

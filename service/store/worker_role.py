@@ -48,7 +48,8 @@ RIGHTS: Mapping[str, str] = {
 }
 CLOSED = frozenset(
     {"token", "session", "audit", "project", "member", "saved_view", "delivery", "study_cell",
-     "study_look", "keep_rule", "job_count"}
+     "study_look", "keep_rule", "job_count",
+     "job_words"}
 )  # fmt: skip
 """Tables that workers neither read nor write."""
 
