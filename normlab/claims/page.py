@@ -8,6 +8,7 @@ from typing import Dict, Iterator, List, Mapping, NamedTuple, Sequence
 
 from normlab.claims import report
 from normlab.claims.claim import Claim
+from normlab.claims.gathering import readable
 from normlab.claims.verdicts import WORDS, Verdict
 from normlab.presentation.deciding import CONTRADICTS, SHOWS, UNDECIDED
 from normlab.presentation.tables import markdown
@@ -119,7 +120,7 @@ def section(verdict: Verdict, plot: str, machine: str = "") -> str:
     lines += ["| effect | expected | difference | interval | seeds | verdict |",
               "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
     lines += [report.effect_row(f) for f in verdict.found]
-    lines += ["", markdown(verdict.table), *report.best_lines(verdict), *_tuned(verdict)]
+    lines += ["", markdown(readable(verdict.table)), *report.best_lines(verdict), *_tuned(verdict)]
     return "\n".join([*lines, *_remarks(claim)])
 
 
@@ -178,7 +179,7 @@ def _tuned(verdict: Verdict) -> List[str]:
     if verdict.tuned is None:
         return []
     said = f"The search, on tuning seeds {report.span(verdict.claim.tuning_seeds)} alone:"
-    return [said, "", markdown(verdict.tuned)]
+    return [said, "", markdown(readable(verdict.tuned))]
 
 
 def _remarks(claim: Claim) -> Iterator[str]:
