@@ -134,7 +134,9 @@ def sentence(verdict: Verdict) -> str:
         return f"{each}, with up to {seeds} seeds."
     named = "; ".join(f.effect.name for f in of[verdict.words])
     if verdict.words == CONTRADICTS:
-        return f"{len(of[CONTRADICTS])} of {many} contradicts what was claimed: {named}."
+        against = len(of[CONTRADICTS])
+        verb = "contradicts" if against == 1 else "contradict"
+        return f"{against} of {many} {verb} what was claimed: {named}."
     return f"{len(of[UNDECIDED])} of {many} cannot be decided with these seeds: {named}."
 
 

@@ -354,6 +354,16 @@ def test_a_metric_that_no_job_reported_is_undecided_and_said() -> None:
     assert "no job" in verdict.found[0].why
 
 
+def test_the_sentence_of_what_contradicts_counts_in_plain_english() -> None:
+    low = effect("below")
+    for effects, said in (
+        ([low], "1 of 1 contradicts what"),
+        ([low, low], "2 of 2 contradict what"),
+    ):
+        verdict = judge(claim_of(*effects), Answers(), "s", range(16), [16])
+        assert page.sentence(verdict).startswith(said)
+
+
 def test_a_verdict_shows_with_every_effect_and_contradicts_with_any() -> None:
     high, low, open_ = effect("above"), effect("below"), effect("above", 0.105)
     for effects, words in (((high,), "shows"), ((high, low), "contradicts"),
