@@ -16,11 +16,12 @@ from normlab.cli.output import (
     examples,
     print_json,
     print_table,
+    print_told,
     short_ids,
 )
 from normlab.cli.plugins import Code, with_code
 from normlab.cli.projects import OfProject, Project
-from normlab.cli.whole_ids import with_whole_ids
+from normlab.cli.specfile import with_whole_ids
 
 if TYPE_CHECKING:
     from normlab.records import StudyPreview, StudyRecord
@@ -214,11 +215,8 @@ def _verb(ctx: typer.Context, name: str, study: str, as_json: bool) -> None:
 
 
 def _say(study: StudyRecord, as_json: bool) -> None:
-    if as_json:
-        print_json(study)
-    else:
-        reason = f"; {study.reason}" if study.reason else ""
-        print(f"{study.id}  {study.state}: {_counts(study)}{reason}")
+    reason = f"; {study.reason}" if study.reason else ""
+    print_told(study, as_json, f"{study.id}  {study.state}: {_counts(study)}{reason}")
 
 
 def _counts(study: StudyRecord) -> str:
