@@ -11,7 +11,7 @@ from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_table, size
 from normlab.cli.plugins import Code, with_code
 from normlab.cli.projects import Project
-from normlab.cli.whole_ids import with_whole_ids
+from normlab.cli.specfile import with_whole_ids
 
 if TYPE_CHECKING:
     from normlab.client import Client

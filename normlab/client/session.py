@@ -24,7 +24,7 @@ from normlab.client.inside import Inside
 from normlab.client.keeping import Keeping
 from normlab.client.labels import Labelling
 from normlab.client.limits import Limits
-from normlab.client.pages import all_items
+from normlab.client.paging import all_items
 from normlab.client.plugins import Plugins
 from normlab.client.projects import Projects
 from normlab.client.reading import JobReader

@@ -17,7 +17,7 @@ from typing import (
 )
 
 from normlab.client import references
-from normlab.client.pages import all_items
+from normlab.client.paging import all_items
 from normlab.client.transport import Transport
 from normlab.errors import ServiceUnavailable
 from normlab.records import (

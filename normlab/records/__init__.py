@@ -9,7 +9,6 @@ from normlab.records.catalogue import (
     PartRecord,
     WorkerRecord,
 )
-from normlab.records.differences import DifferenceRow, DifferenceTable
 from normlab.records.findings import (
     ArtifactRecord,
     DiagnosticRecord,
@@ -42,6 +41,8 @@ from normlab.records.jobs import (
 from normlab.records.results import (
     ComparisonRow,
     ComparisonTable,
+    DifferenceRow,
+    DifferenceTable,
     ResultRow,
     ResultTable,
 )

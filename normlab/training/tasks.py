@@ -14,7 +14,7 @@ from normlab.errors import InvalidSpec
 from normlab.specs.jobs import JobSpec
 from normlab.specs.measures import METRICS
 from normlab.specs.named_objects import named_object
-from normlab.specs.own_options import checked_options
+from normlab.specs.options import checked_options
 from normlab.specs.sizes import task_of
 from normlab.training.losses import (
     binary_cross_entropy,
