@@ -53,7 +53,7 @@ class Known:
 @pytest.fixture
 def needy(database: Database) -> None:
     class Kept(Source):
-        digest = DIGEST  # type: ignore[assignment]
+        digest = DIGEST
 
     with database.begin() as connection:
         store.keep(connection, Kept("needy.py", {"n.py": b""}), NEEDY, owner=None, origin={})

@@ -151,7 +151,7 @@ def test_residual_branches_may_start_at_zero(name: str, spec: Any) -> None:
     net = make(name, parse_normalizer(spec), width=4, zero_last_scale=True)
     x = torch.randn(2, 3, 32, 32)
     blocks = [m for m in net.modules() if isinstance(m, Residual)]
-    assert all(getattr(block.branch[-1], "channels", 0) for block in blocks)  # type: ignore[index]
+    assert all(getattr(block.branch[-1], "channels", 0) for block in blocks)
     outputs: list[Tensor] = []
     for block in blocks:
         block.branch.register_forward_hook(lambda *args: outputs.append(args[-1]))

@@ -168,7 +168,7 @@ def test_a_metric_that_returns_no_tensor_is_told_so(digest: str) -> None:
     from normlab.training.tasks import _summed
 
     with pytest.raises(InvalidSpec, match=r"val/x returned 3; it returns a tensor"):
-        _summed("val/x", lambda output, y: 3, torch.zeros(2, 3), torch.zeros(2))  # type: ignore[arg-type,return-value]
+        _summed("val/x", lambda output, y: 3, torch.zeros(2, 3), torch.zeros(2))
 
 
 HEAD = "import normlab\n"
