@@ -88,7 +88,7 @@ def results(
     as_json: bool = AsJson,
 ) -> None:
     """Print the results of a study: means and intervals over seeds, for each combination."""
-    from normlab.cli.deciding import print_verdicts
+    from normlab.cli.decisions import print_verdicts
     from normlab.presentation.figures import Question
     from normlab.specs.cells import read_where
 
