@@ -12,7 +12,8 @@ from normlab.nets import Site, build
 from normlab.nets.resnet import Residual
 from normlab.specs.models import MODELS
 from normlab.specs.network_and_data import ModelSpec
-from normlab.specs.normalizers import BY_KIND, NormSpec, parse_normalizer
+from normlab.specs.norm_base import NormSpec
+from normlab.specs.normalizers import BY_KIND, parse_normalizer
 from normlab.specs.tasks import TASKS, fits
 
 every_net = pytest.mark.parametrize("name", list(MODELS))

@@ -15,10 +15,9 @@ from normlab.plugins.loading import load, use
 from normlab.specs.job_rules import check
 from normlab.specs.jobs import JobSpec
 from normlab.training.tasks import measures_of
-from tests.normlab.plugins.authors import described, no_plugins, source
+from tests.normlab.plugins.authors import described, source
 from tests.normlab.training.recording import small_job, train
 
-__all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
 
 MINE = '''
