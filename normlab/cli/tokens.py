@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Iterator, List, Optional, Union
 
 import typer
 
-from normlab.cli.connecting import Address, connect, data_dir_of
+from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, ago, examples, print_json, print_table, print_told, short_ids
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.stacks.addresses import Address, data_dir_of
 
 if TYPE_CHECKING:
     from normlab.cli.host_tokens import HostTokens

@@ -22,7 +22,8 @@ from normlab.norms import make
 from normlab.plugins.loading import load, use
 from normlab.plugins.sources import read_source
 from normlab.specs.jobs import JobSpec
-from normlab.specs.normalizers import NormSpec, parse_normalizer
+from normlab.specs.norm_base import NormSpec
+from normlab.specs.normalizers import parse_normalizer
 from normlab.specs.registries import NORMALIZERS
 
 OK, BROKEN, REFUSED, TOLD = "ok", "broken", "refused", "told"

@@ -39,18 +39,9 @@ from normlab.specs.models import MODELS
 from normlab.specs.named_parts import HookParts, MetricParts, TaskOptions
 from normlab.specs.network_and_data import DatasetSpec, LoadingSpec, ModelSpec
 from normlab.specs.normalizers import BY_KIND, NormalizerSpec
-from normlab.specs.optimization import (
-    SGD,
-    AugmentationSpec,
-    AverageSpec,
-    CheckpointSpec,
-    Cosine,
-    LossSpec,
-    OptimizerSpec,
-    ScheduleSpec,
-)
-from normlab.specs.optimizers import OPTIMIZERS
-from normlab.specs.schedules import SCHEDULES
+from normlab.specs.optimization import AugmentationSpec, AverageSpec, CheckpointSpec, LossSpec
+from normlab.specs.optimizers import OPTIMIZERS, SGD, OptimizerSpec
+from normlab.specs.schedules import SCHEDULES, Cosine, ScheduleSpec
 from normlab.specs.sharding import Sharding
 from normlab.specs.starting_weights import Continuation, InitFrom
 from normlab.specs.tasks import TASKS
