@@ -34,9 +34,9 @@ def rerun(
     ),
     as_json: bool = AsJson,
 ) -> int:
-    """Run a job again with its code and its number of threads, and compare to the bit.
+    """Run a job again with its code and its number of threads, and compare the results bit by bit.
 
-    Exits 1 if something else came out; then it says which packages, which host or which device
+    Exits 1 if they differ; then it says which packages, which host or which device
     differ.
     """
     from normlab.cli.progress import follow

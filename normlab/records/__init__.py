@@ -46,16 +46,17 @@ from normlab.records.results import (
     ResultRow,
     ResultTable,
 )
-from normlab.records.searches import SearchHistory, TrialRecord
 from normlab.records.studies import (
     CellPage,
     CellRecord,
     DecisionCost,
     Refusal,
+    SearchHistory,
     StudyDetail,
     StudyPage,
     StudyPreview,
     StudyRecord,
+    TrialRecord,
 )
 
 __all__ = [

@@ -17,7 +17,6 @@ from normlab.events import ArtifactWritten, CheckpointWritten
 from normlab.records import ArtifactRecord
 from service.jobs.leases import Lease
 from service.jobs.reading import check_exists
-from service.results.discarded import removal
 from service.storage.store import StoredFile
 from service.store import events
 from service.store.database import Database
@@ -124,3 +123,22 @@ def _kind(name: str) -> str:
     if name.endswith((".safetensors", ".pt")):
         return "weights"
     return "log" if name.endswith((".log", ".txt")) else "table"
+
+
+_LAST = text("""
+    select to_char(max(discarded_at) at time zone 'UTC', 'YYYY-MM-DD') as day from discarded
+    where job = :job and (name = :what or kind = :what)
+""")
+
+
+def removal(connection: Connection, job: UUID, what: str) -> str | None:
+    """
+    Say when files of *job* were removed; None: none was.
+
+    Args:
+        what: the name of a file, or a kind of files.
+    """
+    day = connection.execute(_LAST, {"job": job, "what": what}).scalar()
+    if day is None:
+        return None
+    return f"removed on {day} (UTC) by the keep-rules of its project"
