@@ -17,7 +17,7 @@ from normlab.presentation.deciding import Claimed
 from normlab.specs.base import Spec
 from normlab.specs.decisions import SeedRounds, with_more
 from normlab.specs.exclusions import put
-from normlab.specs.optimizers import TWIN
+from normlab.specs.optimization import TWIN
 from normlab.specs.studies import Seed, StudySpec
 
 # beside the package in a checkout, inside it in a wheel
