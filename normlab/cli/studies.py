@@ -21,7 +21,6 @@ from normlab.cli.output import (
 )
 from normlab.cli.plugins import Code, with_code
 from normlab.cli.projects import OfProject, Project
-from normlab.cli.specfile import with_whole_ids
 
 if TYPE_CHECKING:
     from normlab.records import StudyPreview, StudyRecord
@@ -73,7 +72,7 @@ def run(
     --set reuse=false they are computed again. Ctrl-C stops watching, not the study. Exits 1
     if a cell did not succeed.
     """
-    from normlab.cli.specfile import read_spec
+    from normlab.cli.specfile import read_spec, with_whole_ids
 
     spec = read_spec(file, overrides)
     with connect(ctx) as client:
@@ -107,7 +106,7 @@ def preview(
     as_json: bool = AsJson,
 ) -> int:
     """Show what a study would run, how long it may take and what is refused; run nothing."""
-    from normlab.cli.specfile import read_spec
+    from normlab.cli.specfile import read_spec, with_whole_ids
 
     spec = read_spec(file, overrides)
     with connect(ctx) as client:
