@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import ssl
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from normlab.errors import InvalidSpec
 from normlab.host.private_files import write_privately
+
+if TYPE_CHECKING:
+    import ssl
 
 FILE_NAME = "connection.json"
 
@@ -57,6 +59,8 @@ def pinned(certificate: Path) -> ssl.SSLContext:
     Raises:
         InvalidSpec: it cannot be read.
     """
+    import ssl  # slow to load, and most stacks serve HTTP
+
     try:
         context = ssl.create_default_context(cafile=str(certificate))
     except (OSError, ssl.SSLError) as e:
