@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 import typer
 
 from normlab.cli.completion import JobArgument, JobsArgument, metric_names
-from normlab.cli.connecting import connect, resolve
+from normlab.cli.connecting import connect
 from normlab.cli.output import (
     AsJson,
     Form,
@@ -24,6 +24,7 @@ from normlab.cli.output import (
 from normlab.cli.projects import OfProject
 from normlab.cli.results import sparkline
 from normlab.errors import InvalidSpec
+from normlab.stacks.addresses import resolve
 
 if TYPE_CHECKING:
     from normlab.client import Client

@@ -11,7 +11,7 @@ from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_table
 
 if TYPE_CHECKING:
-    from normlab.presentation.figures import Question
+    from normlab.presentation.figures import FigureQuestion
     from normlab.records import DifferenceTable, ResultRow, ResultTable
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -88,8 +88,8 @@ def results(
     as_json: bool = AsJson,
 ) -> None:
     """Print the results of a study: means and intervals over seeds, for each combination."""
-    from normlab.cli.deciding import print_verdicts
-    from normlab.presentation.figures import Question
+    from normlab.cli.decisions import print_verdicts
+    from normlab.presentation.figures import FigureQuestion
     from normlab.specs.cells import read_where
 
     question: Dict[str, Any] = {"metric": metric, "reduction": reduction, "interval": interval,
@@ -103,7 +103,7 @@ def results(
         table = client.studies.results(study, group_by=grouping, where=chosen, **question)
         compared = _differences(client, study, against, chosen, question)
         if plot:
-            _plot(Question(table=table, spread=spread, against=compared), plot)
+            _plot(FigureQuestion(table=table, spread=spread, against=compared), plot)
         elif as_json or form == "json":
             print_json(table)
         elif form:
@@ -166,7 +166,7 @@ def _differences(
     return found
 
 
-def _plot(question: Question, target: Path) -> None:
+def _plot(question: FigureQuestion, target: Path) -> None:
     from normlab.presentation.figures import beside
     from normlab.presentation.plots import save
 

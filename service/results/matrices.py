@@ -14,7 +14,7 @@ import psycopg
 from numpy.typing import NDArray
 
 from normlab.records import DiagnosticRecord
-from normlab.specs.diagnostic_names import Measured, measured
+from normlab.specs.diagnostics import Measured, measured
 from service.results.chunks import Columns, merge, thin_out
 from service.results.metrics import RESUMED, joined
 from service.store.database import Database, cursor_of

@@ -76,9 +76,9 @@ class _Stand:
     points: int | None
 
 
-def append(connection: Connection, claim: Lease, series: Mapping[str, Series]) -> None:
+def append(connection: Connection, lease: Lease, series: Mapping[str, Series]) -> None:
     """
-    Store points, in a transaction that holds *claim*; skip points that it stored before.
+    Store points, in a transaction that holds *lease*; skip points that it stored before.
 
     So a batch that is sent again after a lost answer changes nothing, however it is split.
     Within an attempt, the steps of a metric only increase: a point before the last one is dropped.
@@ -89,38 +89,38 @@ def append(connection: Connection, claim: Lease, series: Mapping[str, Series]) -
     if not series:
         return
     cursor = cursor_of(connection)
-    stands = _stands(cursor, claim.job, list(series))
+    stands = _stands(cursor, lease.job, list(series))
     chunks: list[tuple[Any, ...]] = []
     lasts: list[tuple[Any, ...]] = []
     for name, reported in series.items():
         key, stand = stands[name]
         points = columns(reported.steps, reported.values, reported.times)
-        if stand is not None and stand.attempt == claim.attempt:
+        if stand is not None and stand.attempt == lease.attempt:
             points = points.within(stand.step + 1, None)
         if len(points):
             if stand is not None and points.steps[0] <= stand.step:
                 # what this attempt repeats counts once in the sum, as it does in the curve
-                before = _read(cursor, claim.job, key, None, int(points.steps[0]) - 1)
+                before = _read(cursor, lease.job, key, None, int(points.steps[0]) - 1)
                 stand = replace(stand, total=float(before.values.sum()), points=len(before))
-            identity = (claim.job, key, claim.attempt)
+            identity = (lease.job, key, lease.attempt)
             chunks += [(*identity, *vars(chunk).values()) for chunk in pack(points)]
             lasts.append(_advanced(identity, points, stand))
     if chunks:
         with cursor.connection.pipeline():  # one round trip for all
             cursor.executemany(WRITE_CHUNK, chunks)
             cursor.executemany(_STAND, lasts)
-            cursor.execute(events.NOTIFY, events.news(claim.job))
+            cursor.execute(events.NOTIFY, events.news(lease.job))
 
 
-def rewind(connection: Connection, claim: Lease, step: int) -> None:
-    """Reset the last value of each metric to that at *step*, from which *claim* continues."""
+def rewind(connection: Connection, lease: Lease, step: int) -> None:
+    """Reset the last value of each metric to that at *step*, from which *lease* continues."""
     cursor = cursor_of(connection)
-    for (key,) in cursor.execute(_AHEAD, (claim.job, step)).fetchall():
-        points = _read(cursor, claim.job, key, None, step)
-        cursor.execute(_FORGET, (claim.job, key))
+    for (key,) in cursor.execute(_AHEAD, (lease.job, step)).fetchall():
+        points = _read(cursor, lease.job, key, None, step)
+        cursor.execute(_FORGET, (lease.job, key))
         if len(points):
             # Written as the earlier attempt's, so that this attempt may repeat the same step.
-            identity = (claim.job, key, claim.attempt - 1)
+            identity = (lease.job, key, lease.attempt - 1)
             cursor.execute(_STAND, _advanced(identity, points, None))
 
 
