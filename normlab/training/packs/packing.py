@@ -55,8 +55,8 @@ def _widened(path: str, wide: nn.Module, members: Sequence[nn.Module]) -> nn.Mod
     own = NUMBERS_OF_MEMBERS.get(kind, ())
     if not _alike(members, own) or not rule(wide, len(members)):
         return _each_its_own(members)
-    _give_numbers(wide, members, own)
     _join_tensors(wide, members)
+    _give_numbers(wide, members, own)
     for name, child in wide.named_children():
         children = [member.get_submodule(name) for member in members]
         wide._modules[name] = _widened(f"{path}.{name}" if path else name, child, children)
@@ -84,7 +84,8 @@ def _give_numbers(wide: nn.Module, members: Sequence[nn.Module], names: Sequence
         values = [getattr(member, name) for member in members]
         if len(set(values)) > 1:  # one number has the faster kernels
             like = next(wide.buffers())
-            setattr(wide, name, like.new_tensor(values))
+            delattr(wide, name)  # a buffer goes to any device with its layer
+            wide.register_buffer(name, like.new_tensor(values), persistent=False)
 
 
 def _alike(members: Sequence[nn.Module], own: Sequence[str]) -> bool:
