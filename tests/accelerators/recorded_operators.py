@@ -106,6 +106,7 @@ def simulate_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         "synchronize": lambda device: None,
         "reset_peak_memory_stats": lambda device: None,
         "max_memory_allocated": lambda device: 2**20,
+        "is_bf16_supported": lambda: True,  # older releases of torch ask in autocast
         "get_rng_state": lambda device: torch.zeros(16, dtype=torch.uint8),
         "set_rng_state": lambda state, device: None,
     }.items():

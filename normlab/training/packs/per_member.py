@@ -57,4 +57,9 @@ def join(tensors: Sequence[Tensor]) -> Tensor:
 
 def to_channels(per_member: Tensor, channels: int) -> Tensor:
     """Repeat a number of each member for each of its channels: (S,) -> (*channels*,)."""
-    return per_member.repeat_interleave(channels // per_member.numel())
+    return repeated(per_member, channels // per_member.numel())
+
+
+def repeated(x: Tensor, times: int) -> Tensor:
+    """Repeat each entry of the last dimension, which IPUs have no operator of its own for."""
+    return x.unsqueeze(-1).expand(*x.shape, times).flatten(-2)

@@ -75,6 +75,26 @@ def test_a_preview_of_seeds_that_train_together_names_no_field(database: Databas
     assert preview(database, base=base, axes=[], seeds=3).pack_obstacles == []
 
 
+@pytest.mark.parametrize(
+    ("base", "device", "packs"),
+    [
+        ({"device": "cuda", "acceleration": "cuda_graphs"}, "cuda", 2),
+        ({"device": "ipu", "ipu_runtime": "emulated"}, "ipu", 2),
+        ({"device": "cuda", "acceleration": "compile"}, "cuda", 0),
+        ({"device": "ipu"}, "ipu", 0),
+    ],
+)
+def test_a_preview_counts_the_packs_of_the_chosen_device(
+    database: Database, base: dict[str, Any], device: str, packs: int
+) -> None:
+    base = {"normalizer": "batch", "dataset": {"name": "shapes32"}, "batch_size": 2, **base}
+    found = preview(database, base=base, axes=[], seeds=20, device=device)
+    assert found.packs == packs
+    fields = [each.field for each in found.pack_obstacles]
+    assert fields == ([] if packs else ["acceleration" if device == "cuda" else "ipu_runtime"])
+    assert (found.pack_gain is None) == (device == "cuda" or packs == 0)  # not measured yet
+
+
 def test_a_preview_without_packs_says_none(database: Database) -> None:
     found = preview(database, seeds=20, pack="off", **BATCHES)
     assert (found.packs, found.packed, found.pack_gain) == (0, 0, None)
