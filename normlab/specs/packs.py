@@ -29,7 +29,7 @@ _SAME = {
 _OF_OPTIMIZERS = {*_NUMBERS_OF_OPTIMIZERS, "name", "nesterov", "norm_mode", "norm_ratio_limit"}
 _NETWORKS = (
     "preresnet8", "convnet", "resnet20", "resnet56", "resnet18", "resnet50", "randomplain100",
-    "unet",
+    "unet", "detector", "stylizer", "vit", "convnext", "lstm",
 )  # fmt: skip
 _ONLY: Dict[str, Sequence[Any]] = {  # other values have no packed form
     "replicas": (1,),

@@ -20,19 +20,21 @@ class PerMember(nn.Module):
 
     Args:
         layers: of the members; each maps (N, C, positions...) to (N, C', positions...).
+        dim: of the channels, such as the last one.
 
     Shape:
         (N, S * C, positions...) -> (N, S * C', positions...)
     """
 
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
+    def __init__(self, layers: Sequence[nn.Module], dim: int = 1) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
+        self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
         """Take *x* apart and put the results together."""
-        parts = x.chunk(len(self.layers), dim=1)
-        return torch.cat([layer(part) for layer, part in zip(self.layers, parts)], dim=1)
+        parts = x.chunk(len(self.layers), dim=self.dim)
+        return torch.cat([layer(part) for layer, part in zip(self.layers, parts)], dim=self.dim)
 
 
 def together(x: Tensor) -> Tensor:

@@ -53,8 +53,8 @@ def test_auto_leaves_alone_what_a_pack_would_not_serve(fields: dict[str, Any]) -
 @pytest.mark.parametrize(
     ("fields", "field", "said", "cells"),
     [
-        ({"base": {"normalizer": "batch", "model": {"name": "lstm"},
-                   "dataset": {"name": "grammar"}}}, "model.name", "'lstm' is none of", 3),
+        ({"base": {"normalizer": "batch", "model": {"name": "timm/resnet18"},
+                   "dataset": {"name": "shapes32"}}}, "model.name", "resnet18' is none of", 3),
         ({"base": {"normalizer": "batch", "time_limit_s": 60.0}}, "time_limit_s", "alone", 3),
         ({"axes": [{"batch_size": [128]}]}, "pack", "times as fast", 3),
         ({"axes": [{"normalizer.eps": [1e-5, 1e-3]}]}, "normalizer.eps", "unless", 6),
@@ -144,6 +144,12 @@ def test_the_expected_gain_is_near_the_measured_one(
 ) -> None:
     spec = job(batch_size, normalizer=kind)
     assert expected_gain(spec, members) == pytest.approx(measured, rel=0.2)
+
+
+def test_auto_leaves_networks_alone_that_were_measured_to_lose_in_packs() -> None:
+    model = {"name": "convnext"}
+    assert members_of(job(2, normalizer="layer", model=model), "auto") == 1
+    assert members_of(job(2, normalizer="layer", model={"name": "vit"}), "auto") > 1
 
 
 def test_auto_takes_fewer_members_where_samples_are_the_cost() -> None:
