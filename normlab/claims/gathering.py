@@ -95,6 +95,23 @@ def name_of(row: ResultRow, without: str | None = None) -> str:
     return " @ ".join([short(kept.pop("normalizer")) + start, *kept.values()])
 
 
+def readable(table: ResultTable) -> ResultTable:
+    """Say in words where weights come from: `its twin`, which is one for a claim, or nowhere."""
+    path = "init_from"
+    if path not in table.group_by:
+        return table
+    said = {row.labels[path]: _origin(row.labels[path]) for row in table.rows}
+    if len(set(said.values())) < len(said):  # two kinds of twins: their settings tell them apart
+        return table
+    rows = [row.model_copy(update={"labels": {**row.labels, path: said[row.labels[path]]}})
+            for row in table.rows]  # fmt: skip
+    return table.model_copy(update={"rows": rows})
+
+
+def _origin(label: str) -> str:
+    return "its twin" if "twin=" in label else "fresh weights" if label == "None" else label
+
+
 def short(label: str) -> str:
     """Shorten the label of a normalizer: `batch(virtual_batch_size=4)` becomes `batch over 4`."""
     head, _, rest = label.partition("(")

@@ -8,6 +8,7 @@ from typing import Dict, Iterator, List, Mapping, NamedTuple, Sequence
 
 from normlab.claims import report
 from normlab.claims.claim import Claim
+from normlab.claims.gathering import readable
 from normlab.claims.verdicts import WORDS, Verdict
 from normlab.presentation.deciding import CONTRADICTS, SHOWS, UNDECIDED
 from normlab.presentation.tables import markdown
@@ -119,7 +120,7 @@ def section(verdict: Verdict, plot: str, machine: str = "") -> str:
     lines += ["| effect | expected | difference | interval | seeds | verdict |",
               "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
     lines += [report.effect_row(f) for f in verdict.found]
-    lines += ["", markdown(verdict.table), *report.best_lines(verdict), *_tuned(verdict)]
+    lines += ["", markdown(readable(verdict.table)), *report.best_lines(verdict), *_tuned(verdict)]
     return "\n".join([*lines, *_remarks(claim)])
 
 
@@ -133,7 +134,9 @@ def sentence(verdict: Verdict) -> str:
         return f"{each}, with up to {seeds} seeds."
     named = "; ".join(f.effect.name for f in of[verdict.words])
     if verdict.words == CONTRADICTS:
-        return f"{len(of[CONTRADICTS])} of {many} contradicts what was claimed: {named}."
+        against = len(of[CONTRADICTS])
+        verb = "contradicts" if against == 1 else "contradict"
+        return f"{against} of {many} {verb} what was claimed: {named}."
     return f"{len(of[UNDECIDED])} of {many} cannot be decided with these seeds: {named}."
 
 
@@ -178,7 +181,7 @@ def _tuned(verdict: Verdict) -> List[str]:
     if verdict.tuned is None:
         return []
     said = f"The search, on tuning seeds {report.span(verdict.claim.tuning_seeds)} alone:"
-    return [said, "", markdown(verdict.tuned)]
+    return [said, "", markdown(readable(verdict.tuned))]
 
 
 def _remarks(claim: Claim) -> Iterator[str]:

@@ -20,10 +20,11 @@ def pivot(table: ResultTable) -> Tuple[List[str], List[List[str]]]:
     """
     Arrange a table as papers print it: the first path down, the others across.
 
-    With one path, or none, there is one row per combination, with its mean and number of seeds.
+    With one path, or none, there is one row per combination, with its mean and number of seeds; so
+    there is if each value of the first path has one of the second, where most of a grid is empty.
     """
     texts = cells(table)
-    if len(table.group_by) != 2:
+    if len(table.group_by) != 2 or _is_a_choice(table):
         head = [*table.group_by, table.metric, "n"]
         return head, [[*row.labels.values(), text, str(row.n)]
                       for row, text in zip(table.rows, texts)]  # fmt: skip
@@ -33,6 +34,12 @@ def pivot(table: ResultTable) -> Tuple[List[str], List[List[str]]]:
     found = {(row.labels[down], row.labels[across]): t for row, t in zip(table.rows, texts)}
     head = [f"{down} \\ {across}", *columns]
     return head, [[line, *(found.get((line, c), "") for c in columns)] for line in lines]
+
+
+def _is_a_choice(table: ResultTable) -> bool:
+    """Tell whether each value of the first path stands beside a single one of the second."""
+    down, across = ([row.labels[path] for row in table.rows] for path in table.group_by)
+    return len(set(down)) == len(table.rows) and len(set(across)) > 1
 
 
 def cells(table: ResultTable) -> List[str]:

@@ -75,7 +75,9 @@ ROWS = [row("a", {i: 0.90 + 0.01 * (i % 3) for i in range(16)}),
 
 
 def claim_of(*effects: Effect, **fields: Any) -> Claim:
-    raw = CLAIMS["m-unet"].model_dump(mode="json", exclude_defaults=True)
+    looks = {"decide", "tuning_seeds", "best_over"}  # one look at all seeds, and nothing is chosen
+    raw = CLAIMS["m-unet"].model_dump(mode="json", exclude_defaults=True, exclude=looks)
+    raw["study"]["seeds"] = [1, 2, 3]
     return Claim.model_validate({**raw, "effects": [e.model_dump() for e in effects], **fields})
 
 
@@ -350,6 +352,16 @@ def test_a_metric_that_no_job_reported_is_undecided_and_said() -> None:
     verdict = judge(claim_of(unheard), Answers(), "s", range(16), [16])
     assert verdict.words == "undecided"
     assert "no job" in verdict.found[0].why
+
+
+def test_the_sentence_of_what_contradicts_counts_in_plain_english() -> None:
+    low = effect("below")
+    for effects, said in (
+        ([low], "1 of 1 contradicts what"),
+        ([low, low], "2 of 2 contradict what"),
+    ):
+        verdict = judge(claim_of(*effects), Answers(), "s", range(16), [16])
+        assert page.sentence(verdict).startswith(said)
 
 
 def test_a_verdict_shows_with_every_effect_and_contradicts_with_any() -> None:

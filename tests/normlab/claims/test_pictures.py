@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from normlab.claims.claim import Claim, load_claims
-from normlab.claims.gathering import best_table, cells, last_values, lines, name_of, short
+from normlab.claims.gathering import best_table, cells, last_values, lines, name_of, readable, short
 from normlab.claims.page import section
 from normlab.claims.pictures import draw_claim
 from normlab.claims.verdicts import Verdict
@@ -144,6 +144,17 @@ def test_labels_are_short() -> None:
     assert name_of(cell, "optimizer.lr") == "batch @ 32"
     swapped = Study(CLAIMS["r-swapped-normalizer"]).results("s").rows[-1]
     assert name_of(swapped, "optimizer.lr") == "online from its twin @ 2"
+
+
+def test_a_table_says_in_words_where_weights_come_from() -> None:
+    table = Study(CLAIMS["r-swapped-normalizer"]).results("s")
+    said = {row.labels["init_from"] for row in readable(table).rows}
+    assert said == {"fresh weights", "its twin"}
+    another = table.rows[-1].model_copy(
+        update={"labels": {**table.rows[-1].labels, "init_from": "(twin=(epochs=9))"}}
+    )
+    both = table.model_copy(update={"rows": [*table.rows, another]})
+    assert readable(both) == both, "two kinds of twins are told apart by their settings"
 
 
 def test_the_page_names_the_best_rate_of_each_kind() -> None:

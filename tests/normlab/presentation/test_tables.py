@@ -51,6 +51,14 @@ def test_two_paths_make_a_grid() -> None:
     assert lines[0] == ["batch", "0.900 ± 0.012", "0.700 ± 0.012"]
 
 
+def test_one_setting_for_each_kind_is_a_list_and_no_grid_of_gaps() -> None:
+    head, lines = pivot(table(row("batch", 32), row("group+proxy", 2)))
+    assert head == ["normalizer", "batch_size", "val/accuracy", "n"]
+    assert lines[1] == ["group+proxy", "2", "0.900 ± 0.012", "2"]
+    head, _ = pivot(table(row("batch", 32), row("group+proxy", 32)))
+    assert head == ["normalizer \\ batch_size", "32"], "one value for all is a grid without gaps"
+
+
 def test_cells_without_a_value_are_named_by_their_state() -> None:
     texts = cells(table(
         row("batch", 2, without={"failed": 1}),
