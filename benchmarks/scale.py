@@ -151,9 +151,9 @@ def _submitted(database: Database) -> None:
 
 
 def _claimed(database: Database) -> None:
-    claim = leases.claim(database, "cpu", "a-worker", 60.0)
-    assert claim is not None
-    leases.finish(database, claim, Finished(step=1, summary={}))
+    lease = leases.claim(database, "cpu", "a-worker", 60.0)
+    assert lease is not None
+    leases.finish(database, lease, Finished(step=1, summary={}))
 
 
 def _measured(operations: Operations, clock: ServerTime, rounds: int) -> dict[str, Took]:
