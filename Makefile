@@ -170,7 +170,8 @@ test-cuda: install
 	@if $(PY) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 	  NORMLAB_TEST_DEVICE=cuda $(PY) -m pytest -k 'not compiled and not fused' tests/norms \
 	    tests/normlab/training tests/accelerators/test_cuda.py \
-	    tests/accelerators/test_cuda_training.py $(ARGS); \
+	    tests/accelerators/test_cuda_training.py \
+	    tests/accelerators/test_cuda_packs_training.py $(ARGS); \
 	else echo "skipped: torch sees no GPU here"; fi
 
 ## Run every claim of the papers as a study and write docs/claims.md (three quarters of an hour on 2 cores).

@@ -108,7 +108,7 @@ class CudaAccelerator:
         """
         device = torch.device("cuda", 0 if self._group is None else self._group.local_rank)
         torch.cuda.reset_peak_memory_stats(device)
-        with _backend(spec), host_computation(self.threads, spec), _kernels(spec):
+        with backend_of(spec), host_computation(self.threads, spec), _kernels(spec):
             try:
                 yield CudaSession(model.to(device), spec, device, self._group)
             except torch.cuda.OutOfMemoryError as e:
@@ -261,7 +261,7 @@ def _kernels(spec: JobSpec) -> Iterator[None]:
 
 
 @contextmanager
-def _backend(spec: JobSpec) -> Iterator[None]:
+def backend_of(spec: JobSpec) -> Iterator[None]:
     """Set the options of the whole process, and restore them on exit."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark

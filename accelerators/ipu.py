@@ -53,7 +53,7 @@ class IpuAccelerator:
 
     def __init__(self, spec: JobSpec, library: Any, threads: Optional[int]) -> None:
         self._spec = spec
-        self._library = library
+        self.library = library
         self._threads = threads
         self.runtime = _RUNTIMES[spec.ipu_runtime]
         self.timing_valid = spec.ipu_runtime == "hardware"
@@ -63,14 +63,14 @@ class IpuAccelerator:
         return Probe(
             available=True,
             reason=f"runtime {self._spec.ipu_runtime!r} was asked for, and is here",
-            description=_description(self._spec, self._library),
+            description=_description(self._spec, self.library),
             memory_bytes=None,
             versions={
-                self._named("poptorch"): self._library.__version__,
+                self._named("poptorch"): self.library.__version__,
                 "torch": torch.__version__,
                 "python": platform.python_version(),
             },
-            facts=_facts(self._spec, self._library),
+            facts=_facts(self._spec, self.library),
         )
 
     @contextmanager
@@ -80,8 +80,8 @@ class IpuAccelerator:
         verdict = check_for_training(model, spec)
         if not verdict.passes:
             raise UnsupportedModel(_refusal(verdict))
-        with self._host(spec), translated(self._library):
-            session = IpuSession(self._library, model, spec)
+        with self._host(spec), translated(self.library):
+            session = IpuSession(self.library, model, spec)
             try:
                 yield session
             finally:

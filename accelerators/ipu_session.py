@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +78,7 @@ class IpuSession:
 
     def train(self, x: Tensor, y: Tensor) -> StepResult:
         """Make one update; dimension 0 of *x* is accumulation, replica, micro-batch."""
-        _hand_over(self._evaluator, self._trainer)
+        hand_over(self._evaluator, self._trainer)
         hits, loss = self._trainer(x, y)
         micro_batches = self._spec.gradient_accumulation * self._spec.replicas
         return StepResult(loss.sum() / micro_batches, hits.sum(), self._task.predictions(y))
@@ -87,15 +87,15 @@ class IpuSession:
         """Compute the loss of *x* in evaluation mode; pad a short last batch, and cut it again."""
         if self._evaluator is None:
             self._evaluator = self._make_evaluator(len(x))
-        _hand_over(self._trainer, self._evaluator)
-        logits = self._evaluator(_filled(x, self._rows))[: len(x)]
+        hand_over(self._trainer, self._evaluator)
+        logits = self._evaluator(filled(x, self._rows))[: len(x)]
         hits = self._task.correct(logits, y)
         loss = self._task.loss(logits, y)
         return StepResult(loss, hits, self._task.predictions(y), self._tallies(logits, y))
 
     def inspect(self) -> nn.Module:
         """Return the model with the device's weights."""
-        if _holds_device(self._trainer):  # otherwise they were copied when it was detached
+        if holds_device(self._trainer):  # otherwise they were copied when it was detached
             self._trainer.copyWeightsToHost()
         return self._model
 
@@ -109,8 +109,8 @@ class IpuSession:
 
     def state_dict(self) -> Dict[str, Any]:
         """Fetch the weights and the optimizer's state from the device."""
-        _hand_over(self._evaluator, self._trainer)  # only the program has the state
-        if _holds_device(self._trainer):
+        hand_over(self._evaluator, self._trainer)  # only the program has the state
+        if holds_device(self._trainer):
             self._trainer.copyWeightsToHost()
         model = {name: value.detach().clone() for name, value in self._model.state_dict().items()}
         return {"model": model, "optimizer": self._optimizer.state_dict()}
@@ -120,7 +120,7 @@ class IpuSession:
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._learning_rate = None  # the state has its own
-        if _holds_device(self._trainer):
+        if holds_device(self._trainer):
             self._trainer.copyWeightsToDevice()
 
     def memory_peak_bytes(self) -> Optional[int]:
@@ -147,19 +147,21 @@ class IpuSession:
         return evaluator
 
 
-def _hand_over(giver: Any, taker: Any) -> None:
-    # One device serves both programs, one at a time.
-    if giver is not None and _holds_device(giver):
+def hand_over(giver: Any, taker: Any) -> None:
+    """Let *taker* have the device: it serves both programs, one at a time."""
+    if giver is not None and holds_device(giver):
         giver.detachFromDevice()
     if taker.isCompiled() and not taker.isAttachedToDevice():
         taker.attachToDevice()
 
 
-def _holds_device(program: Any) -> bool:
+def holds_device(program: Any) -> bool:
+    """Return whether *program* has the device, and so the newest weights."""
     return bool(program.isCompiled() and program.isAttachedToDevice())
 
 
-def _filled(x: Tensor, rows: int) -> Tensor:
+def filled(x: Tensor, rows: int) -> Tensor:
+    """Repeat the first sample of a short batch, until it has *rows*."""
     missing = rows - len(x)
     return torch.cat([x, x[:1].expand(missing, *x.shape[1:])]) if missing else x
 
@@ -190,8 +192,13 @@ def common_options(library: Any, spec: JobSpec) -> Any:
 
 def make_optimizer(library: Any, program: nn.Module, spec: JobSpec) -> Any:
     """Build PopTorch's optimizer; arguments that are passed stay variable, others are constants."""
+    return optimizer_over(library, parameter_groups(program, spec), spec)
+
+
+def optimizer_over(library: Any, groups: List[Dict[str, Any]], spec: JobSpec) -> Any:
+    """Build PopTorch's optimizer over *groups*, which may have numbers of their own."""
     optimizer = spec.optimizer
-    groups, rate = parameter_groups(program, spec), scaled_rate(optimizer, spec.samples_per_update)
+    rate = scaled_rate(optimizer, spec.samples_per_update)
     lr, clip = rate.learning_rate, _clip(optimizer.clip_norm)
     if isinstance(optimizer, AdamW):
         betas: Tuple[float, float] = (optimizer.beta1, optimizer.beta2)

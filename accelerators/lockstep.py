@@ -24,15 +24,23 @@ class Lockstep:
     Args:
         members: how many there are, by number from 0.
         perform: makes one call of the calls of those that are left, and returns each one's result.
+        random_state: of torch's global random numbers, which `set_random_state` takes.
 
     Attributes:
         rounds: how many calls were performed.
     """
 
-    def __init__(self, members: int, perform: Perform) -> None:
+    def __init__(
+        self,
+        members: int,
+        perform: Perform,
+        random_state: Callable[[], Any] = torch.get_rng_state,
+        set_random_state: Callable[[Any], None] = torch.set_rng_state,
+    ) -> None:
         self.left = list(range(members))
         self.rounds = 0
         self._perform = perform
+        self._random_state, self._set_random_state = random_state, set_random_state
         self._turns = [threading.Semaphore(0) for _ in range(members)]
         self._calls: Dict[int, Any] = {}
         self._results: Mapping[int, Any] = {}
@@ -75,11 +83,11 @@ class Lockstep:
             NormlabError: what performing the calls raised, to every member.
             PackFellApart: it raised something else, which may be the fault of one of them.
         """
-        random = torch.get_rng_state()
+        random = self._random_state()
         self._calls[member] = call
         self._pass_on(member)
         self._turns[member].acquire()
-        torch.set_rng_state(random)
+        self._set_random_state(random)
         if isinstance(self._failure, NormlabError):
             raise self._failure
         if self._failure is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
@@ -11,19 +13,16 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 import torch
 from torch import Tensor, nn
 
-from accelerators.cpu import (
-    CpuAccelerator,
-    errors_in_our_words,
-    host_computation,
-    resident_peak_bytes,
-)
+from accelerators.cpu_packs import CpuPacks
 from accelerators.lockstep import Lockstep
 from accelerators.member_decisions import Agreement, Decisions
+from accelerators.pack_gain import measured_gain
 from accelerators.thread_choice import take_threads
 from normlab.data.opening import opened
 from normlab.data.stream import Stream
 from normlab.data.training_data import TrainingData
 from normlab.errors import InvalidSpec, PackFellApart, refuse
+from normlab.specs.devices import DEVICES
 from normlab.specs.jobs import JobSpec
 from normlab.specs.packs import obstacle
 from normlab.training.accelerator import Probe, StepResult
@@ -48,6 +47,11 @@ class _Enter(NamedTuple):
     spec: JobSpec
 
 
+class _Settle(NamedTuple):
+    x: Tensor
+    y: Tensor
+
+
 class _Train(NamedTuple):
     learning_rate: float
     progress: float
@@ -67,27 +71,48 @@ def fit_pack(
     data_root: Path,
     threads: Optional[int] = None,
     ended: Callable[[int, Any], None] = lambda member, outcome: None,
+    kind: str = "cpu",
 ) -> List[Any]:
     """
-    Train the *members* as one pack on this CPU; return what each one's `fit` returned or raised.
+    Train the *members* as one pack; return what each one's `fit` returned or raised.
 
     Each has its own data order, initial weights, metrics, events and checkpoints, which are those
     of the same job alone. One that fails, is stopped or diverges leaves, and the others go on.
     Members that resume have done the same number of updates.
 
     Args:
-        threads: of the pack; None is one.
+        threads: of the pack, on the host; None is one.
         ended: told a member's number and outcome when it leaves, while the others go on.
+        kind: of the device.
 
     Raises:
         InvalidSpec: the jobs cannot be members of one pack; the message names the field.
+        DeviceUnavailable: the device is not here.
     """
     specs = [member.spec for member in members]
-    problem = obstacle(specs)
+    problem = obstacle(specs, kind)
     refuse([] if problem is None else [problem])
-    pack = _Pack(specs)
+    return _fit_on(open_packs(kind, specs[0], threads), members, data_root, ended)
+
+
+def open_packs(kind: str, spec: JobSpec, threads: Optional[int] = None) -> CpuPacks:
+    """Open the device *kind* for packs of jobs such as *spec*."""
+    facts = DEVICES[kind].packs
+    if facts is None:
+        raise InvalidSpec(f"device: a pack does not run on {kind}")
+    opened: CpuPacks = importlib.import_module(facts.adapter).open_packs(spec, threads)
+    return opened
+
+
+def _fit_on(
+    device: CpuPacks,
+    members: Sequence[Member],
+    data_root: Path,
+    ended: Callable[[int, Any], None],
+) -> List[Any]:
+    pack = _Pack([member.spec for member in members], device)
     decisions = Decisions(pack.lockstep, [member.should_stop for member in members])
-    shared = _Shared()
+    shared = _Shared(device)
     works = [
         partial(
             fit,
@@ -103,14 +128,18 @@ def fit_pack(
         )
         for i, member in enumerate(members)
     ]
-    with host_computation(specs[0].threads or threads or 1, specs[0]):
-        return pack.lockstep.run(works, ended)
+    with device.computing():
+        try:
+            return pack.lockstep.run(works, ended)
+        finally:
+            pack.close()
 
 
 class _Shared:
     """Opens the data once for all members, if that takes no random numbers of a member."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: CpuPacks) -> None:
+        self._device = device
         self._data: Optional[TrainingData] = None
 
     @contextmanager
@@ -122,19 +151,28 @@ class _Shared:
         with opened(spec, root, stop) as data:
             if isinstance(data, Stream):
                 raise PackFellApart(f"a pack holds its data in memory; these are {data.loading}")
+            data = data.placed(self._device.place)  # there once, and not once for each member
             if torch.equal(before, torch.get_rng_state()):
                 self._data = data
             yield data
 
 
 class _Pack:
-    def __init__(self, specs: Sequence[JobSpec]) -> None:
+    def __init__(self, specs: Sequence[JobSpec], device: CpuPacks) -> None:
         self.members = len(specs)
-        self.lockstep = Lockstep(self.members, self._perform)
-        self._spec = specs[0]
+        self.device = device
+        self.lockstep = Lockstep(
+            self.members, self._perform, device.random_state, device.set_random_state
+        )
+        self.gain: Optional[float] = None  # measured before the first update, where it is
         self._entered: Dict[int, _Enter] = {}
         self._inside: List[int] = []  # those whose updates the session makes, in its order
         self._session: Optional[PackSession] = None
+
+    def close(self) -> None:
+        """Release the device."""
+        if self._session is not None:
+            self._session.close()
 
     def row_of(self, member: int) -> int:
         return self._inside.index(member)
@@ -150,8 +188,13 @@ class _Pack:
         if len(kinds) > 1:
             names = ", ".join(sorted(kind.__name__.strip("_").lower() for kind in kinds))
             raise PackFellApart(f"members of a pack are at different places: {names}")
-        do: Any = {_Enter: self._enter, _Train: self._train, _Evaluate: self._evaluate}[kinds.pop()]
-        with errors_in_our_words(self._spec):
+        do: Any = {
+            _Enter: self._enter,
+            _Settle: self._settle,
+            _Train: self._train,
+            _Evaluate: self._evaluate,
+        }[kinds.pop()]
+        with self.device.errors():
             found: Mapping[int, Any] = do(calls)
         return found
 
@@ -161,9 +204,21 @@ class _Pack:
         self._session = self._made()
         return dict.fromkeys(calls)
 
+    def _settle(self, calls: Mapping[int, _Settle]) -> Mapping[int, Any]:
+        inside = [self._entered[member] for member in sorted(calls)]
+        first = calls[min(calls)]
+        nets, specs = [each.model for each in inside], [each.spec for each in inside]
+        self.gain = measured_gain(self.device, nets, specs, first.x, first.y)
+        if self.gain < 1:
+            raise PackFellApart(
+                f"a pack of {len(inside)} was measured here, and is {self.gain:.2f} times as fast "
+                "as its members alone"
+            )
+        return dict.fromkeys(calls)
+
     def _made(self) -> PackSession:
         inside = [self._entered[member] for member in self._inside]
-        return PackSession([each.model for each in inside], [each.spec for each in inside])
+        return self.device.session([each.model for each in inside], [each.spec for each in inside])
 
     def _keep(self, members: Sequence[int]) -> None:
         """Go on with fewer members."""
@@ -172,6 +227,7 @@ class _Pack:
         before = {member: self.session.state_of(self.row_of(member)) for member in members}
         for member in members:
             self.write_to_model(member)
+        self.close()
         self._inside = list(members)
         self._session = self._made()
         for row, member in enumerate(members):
@@ -180,7 +236,7 @@ class _Pack:
     def write_to_model(self, member: int) -> nn.Module:
         """Give a member's own network its present weights."""
         model = self._entered[member].model
-        self.session.network.write_to(self.row_of(member), model)
+        self.session.write_to(self.row_of(member), model)
         return model
 
     def evaluated(self, member: int) -> nn.Module:
@@ -225,33 +281,28 @@ def _same(x: Tensor, other: Tensor) -> bool:
     return x.data_ptr() == other.data_ptr() or torch.equal(x, other)
 
 
-class _MemberAccelerator(CpuAccelerator):
-    """The CPU as a member of a pack has it: its time is that of all members."""
-
-    runtime = "packed"
-    timing_valid = False
+class _MemberAccelerator:
+    """The device as a member of a pack has it: its time is that of all members."""
 
     def __init__(self, pack: _Pack, member: int) -> None:
-        super().__init__()
+        self.kind = pack.device.kind
+        self.runtime = pack.device.runtime
+        self.timing_valid = pack.device.timing_valid
         self._pack = pack
         self._member = member
 
     def probe(self) -> Probe:
-        """Describe the processor, and say how many jobs shared the updates."""
-        probe = super().probe()
-        return Probe(
-            available=probe.available,
-            reason=probe.reason,
-            description=probe.description,
-            memory_bytes=probe.memory_bytes,
-            versions=probe.versions,
-            facts={**probe.facts, "packed": self._pack.members},
-        )
+        """Describe the device, and say how many jobs shared the updates."""
+        probe = self._pack.device.probe()
+        facts = {**probe.facts, "packed": self._pack.members}
+        if self._pack.gain is not None:
+            facts["pack_gain"] = round(self._pack.gain, 2)
+        return replace(probe, facts=facts)
 
     @contextmanager
     def session(self, model: nn.Module, spec: JobSpec) -> Iterator[Any]:
         """Train *model* in place, together with those of the other members."""
-        with errors_in_our_words(spec):
+        with self._pack.device.errors(), self._pack.device.holding(model):
             self._pack.lockstep.meet(self._member, _Enter(model, spec))
             try:
                 yield _MemberSession(self._pack, self._member)
@@ -268,11 +319,13 @@ class _MemberSession:
         self._learning_rate = self._progress = 0.0
 
     def place(self, x: Tensor) -> Tensor:
-        """Return *x*: batches are taken from it on the host."""
-        return x
+        """Return *x* where the batches of all members are taken from it."""
+        return self._pack.device.place(x)
 
     def settle_threads(self, recorded: Optional[int], x: Tensor, y: Tensor, updates: int) -> int:
-        """Use the threads of an earlier attempt, or those of the pack."""
+        """Use the threads of an earlier attempt, or those of the pack; see whether it gains."""
+        if recorded is None and self._pack.device.measures:
+            self._pack.lockstep.meet(self._member, _Settle(x, y))
         return take_threads(recorded)
 
     def prepare(self, learning_rate: float, progress: float) -> None:
@@ -311,6 +364,6 @@ class _MemberSession:
         """Resume from a state of this job, alone or in a pack."""
         self._pack.session.load_state_of(self._pack.row_of(self._member), state)
 
-    def memory_peak_bytes(self) -> int:
-        """Return the peak memory of this process, in which all members are."""
-        return resident_peak_bytes()
+    def memory_peak_bytes(self) -> Optional[int]:
+        """Return the peak memory of all members."""
+        return self._pack.device.memory_peak_bytes()

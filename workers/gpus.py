@@ -45,7 +45,8 @@ class GpuPool:
             if isinstance(work, Offer):
                 self._offered[work.id] = free[:wanted]
             elif work is not None:
-                self._held[_job(work)] = free[:wanted]
+                for job in _jobs(work):
+                    self._held[job] = free[:wanted]
             return work
 
     def of(self, job: UUID) -> list[str]:
@@ -54,9 +55,11 @@ class GpuPool:
             return list(self._held[job])
 
     def give_back(self, job: UUID) -> None:
-        """Take back the GPUs of *job*, after its processes have ended."""
+        """Take back the GPUs of *job*, after its processes and its mates have ended."""
         with self._lock:
-            self._free += self._held.pop(job)
+            own = self._held.pop(job)
+            if own not in self._held.values():  # the members of a pack have the same ones
+                self._free += own
 
 
 def gpu_names(slots: int, environment: Mapping[str, str], there: int | None = None) -> list[str]:
@@ -93,5 +96,6 @@ def _units(work: Work | None) -> int:
     return lease.spec.replicas_per_host
 
 
-def _job(work: Lease | Seat) -> UUID:
-    return work.lease.job if isinstance(work, Seat) else work.job
+def _jobs(work: Lease | Seat) -> list[UUID]:
+    lease = work.lease if isinstance(work, Seat) else work
+    return [lease.job, *(mate.job for mate in lease.mates)]

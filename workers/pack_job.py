@@ -60,7 +60,7 @@ def _train(orders: List[JobOrder], pipes: List[MemberPipe], stop: StopRequest) -
             Member(order.spec, reporter, _checkpoints(order), stop.of(i), _weights(order))
             for i, (order, reporter) in enumerate(zip(orders, reporters))
         ]
-        fit_pack(members, Path(orders[0].data_root), ended=ended)
+        fit_pack(members, Path(orders[0].data_root), ended=ended, kind=orders[0].device)
 
 
 def _weights(order: JobOrder) -> Optional[Path]:

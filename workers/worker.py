@@ -150,6 +150,8 @@ class Worker:
     def _packed(self, alone: Lease) -> Lease:
         settings = self._settings
         room = settings.job_memory_bytes or usable_memory_bytes() // settings.slots
+        if DEVICES[self.device].owns_units:  # a pack has one unit, and nothing else is in it
+            room = self._facts.memory_bytes or room
         return with_mates(self._database, alone, settings.lease_s, room)
 
     def _work_on(self, work: Lease | Seat) -> None:

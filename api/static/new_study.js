@@ -122,7 +122,7 @@ const check = throttled(async () => {
 }, 500);
 
 function packs({packed, packs, pack_gain: gain}) {
-  const faster = gain ? `, about ${gain} times as fast` : "";
+  const faster = gain ? `, about ${gain} times as fast` : "; how much faster is not known yet";
   return `${packed} cells train together in ${packs} packs${faster}`;
 }
 

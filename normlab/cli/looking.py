@@ -159,8 +159,13 @@ def _of_courses(job: JobRecord, series: Dict[str, SeriesRecord], points: int) ->
     from rich.console import Group
 
     head = f"{job.id}  {job.state}, update {job.step} of {job.steps or '?'}"
-    rows = [[name, sparkline(_thinned(one)), *_ends(one, points)] for name, one in series.items()]
-    columns = ["metric", "course", *[f"{i - points}" for i in range(points)]]
+    sparks = {name: sparkline(_thinned(one)) for name, one in series.items()}
+    course = ["course"] if any(sparks.values()) else []  # curves of one point have none
+    rows = [
+        [name, *([sparks[name]] if course else []), *_ends(one, points)]
+        for name, one in series.items()
+    ]
+    columns = ["metric", *course, *[f"{i - points}" for i in range(points)]]
     return Group(head, *([table_of(columns, rows)] if rows else []))
 
 

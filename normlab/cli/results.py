@@ -127,12 +127,13 @@ def print_results(
     sparks = [_spark_of(client, row, table.metric) for row in table.rows[:_MOST_SPARKS]]
     sparks += [""] * (len(table.rows) - len(sparks))
     compared = _compared(table, against) if against is not None else [[] for _ in table.rows]
+    course = ["course"] if any(sparks) else []  # curves of one point have none
     rows = [
-        [*row.labels.values(), text, row.n, *found, spark]
+        [*row.labels.values(), text, row.n, *found, *([spark] if course else [])]
         for row, text, found, spark in zip(table.rows, cells(table), compared, sparks)
     ]
     heads = [f"- {against.against}", "p"] if against is not None else []
-    print_table([*table.group_by, table.metric, "n", *heads, "course"], rows)
+    print_table([*table.group_by, table.metric, "n", *heads, *course], rows)
 
 
 def _compared(table: ResultTable, against: DifferenceTable) -> List[List[str]]:
@@ -177,9 +178,9 @@ def _plot(question: FigureQuestion, target: Path) -> None:
 
 
 def sparkline(values: Sequence[Optional[float]]) -> str:
-    """Draw *values* as a line of bars, with a space for each missing value."""
+    """Draw *values* as a line of bars, with a space for each missing value; one has no course."""
     known = [v for v in values if v is not None]
-    if not known:
+    if len(known) < 2:
         return ""
     low, span = min(known), (max(known) - min(known)) or 1.0
     top = len(BARS) - 1

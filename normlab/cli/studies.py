@@ -266,7 +266,8 @@ def _packs(found: StudyPreview) -> List[Any]:
     ]
     if not found.packs:
         return apart
-    gain = "" if found.pack_gain is None else f", about {found.pack_gain:g} times as fast"
+    known = found.pack_gain is not None
+    gain = f", about {found.pack_gain:g} times as fast" if known else "; gain not known yet"
     return [("trained together", f"{found.packed} cells in {found.packs} packs{gain}"), *apart]
 
 

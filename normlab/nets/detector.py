@@ -46,8 +46,12 @@ class Detector(nn.Module):
         fine = self.fine(x)
         up = self.up(self.coarse(fine))
         up = up[:, :, : fine.shape[2], : fine.shape[3]]  # of an odd side
-        found: Tensor = self.found(self.head(torch.cat([fine, up], dim=1)))
+        found: Tensor = self.found(self.head(self.join(fine, up)))
         return found
+
+    def join(self, fine: Tensor, up: Tensor) -> Tensor:
+        """Put the channels of *up* behind those of *fine*."""
+        return torch.cat([fine, up], dim=1)
 
 
 def _layer(net: NetSpec, c_in: int, c_out: int, stride: int = 1) -> Tuple[nn.Module, nn.Module]:

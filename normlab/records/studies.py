@@ -127,7 +127,7 @@ class StudyPreview(BaseModel):
     packs: int = Field(0, description="of the cells that would run, as `pack` asks")
     packed: int = Field(0, description="cells in packs")
     pack_gain: Union[float, None] = Field(
-        None, description="how many times as fast the packed cells are, by a model"
+        None, description="how many times as fast the packed cells are, by a model or a measurement"
     )
     pack_obstacles: List[PackObstacle] = Field(
         [], description="what keeps cells from training together"

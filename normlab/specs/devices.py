@@ -23,6 +23,24 @@ if TYPE_CHECKING:  # a job's `device` is one of the names below
 
 
 @dataclass(frozen=True)
+class PackFacts:
+    """
+    How a kind of device trains packs.
+
+    Attributes:
+        adapter: the module whose `open_packs` opens it for one.
+        accelerations: values of `acceleration`, besides "none", that go with packs.
+        costs: the model of costs says what a pack gains; otherwise its process measures that.
+        rules: further rules for its members.
+    """
+
+    adapter: str
+    accelerations: Tuple[str, ...] = ()
+    costs: bool = False
+    rules: Callable[[JobSpec], List[FieldProblem]] = lambda spec: []
+
+
+@dataclass(frozen=True)
 class DeviceFacts:
     """
     The capabilities of one kind of device, and how workers handle it.
@@ -46,6 +64,7 @@ class DeviceFacts:
         prefers_small_batches: auto chooses it only for small batches.
         caches: variables of a job's environment that name a folder of the worker's data folder.
         rules: further rules for specifications.
+        packs: how it trains packs; None: it does not.
     """
 
     kind: str
@@ -65,12 +84,19 @@ class DeviceFacts:
     prefers_small_batches: bool = False
     caches: Mapping[str, str] = field(default_factory=dict)
     rules: Callable[[JobSpec], List[FieldProblem]] = lambda spec: []
+    packs: Optional[PackFacts] = None
 
 
 def _of_ipus(spec: JobSpec) -> List[FieldProblem]:
     from normlab.specs import ipu_rules  # needs every normalizer, and the CLI only the names
 
     return ipu_rules.problems(spec)
+
+
+def _of_ipu_packs(spec: JobSpec) -> List[FieldProblem]:
+    from normlab.specs import ipu_rules
+
+    return ipu_rules.problems_in_packs(spec)
 
 
 def _either(words: Sequence[str]) -> str:
@@ -89,6 +115,7 @@ DEVICES: Dict[str, DeviceFacts] = {
             accelerations=("kernels",),
             collectives="gloo",
             shares_host_memory=True,
+            packs=PackFacts("accelerators.cpu_packs", costs=True),
         ),
         DeviceFacts(
             kind="cuda",
@@ -100,6 +127,7 @@ DEVICES: Dict[str, DeviceFacts] = {
             collectives="nccl",
             owns_units=True,
             rounds_to_tf32=True,
+            packs=PackFacts("accelerators.cuda_packs", accelerations=("cuda_graphs",)),
         ),
         DeviceFacts(
             kind="ipu",
@@ -115,6 +143,7 @@ DEVICES: Dict[str, DeviceFacts] = {
             # Compiling takes minutes: later attempts reuse the compiled programs.
             caches={"POPTORCH_CACHE_DIR": "executables"},
             rules=_of_ipus,
+            packs=PackFacts("accelerators.ipu_packs", costs=True, rules=_of_ipu_packs),
         ),
     )
 }

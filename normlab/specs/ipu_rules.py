@@ -54,3 +54,15 @@ def _of_optimizer(spec: JobSpec) -> Iterator[FieldProblem]:
         if getattr(spec.model, field):
             rule = "the device's random state is in no checkpoint, so a resumed job would drop"
             yield FieldProblem(f"model.{field}", f"{rule} others; leave it out or use cpu or cuda")
+
+
+def problems_in_packs(spec: JobSpec) -> List[FieldProblem]:
+    """List why *spec* cannot be a member of a pack on an IPU that takes it alone."""
+    found = []
+    if spec.ipu_runtime != "emulated":
+        rule = f"{spec.ipu_runtime!r}: packs run on the emulation alone, and never ran on PopTorch"
+        found.append(FieldProblem("ipu_runtime", rule))
+    if spec.optimizer.clip_norm is not None:
+        rule = "PopTorch clips the gradient of a whole program, in which all members are"
+        found.append(FieldProblem("optimizer.clip_norm", rule))
+    return found

@@ -12,9 +12,11 @@ MOST = 64
 PackSize = Union[Literal["auto", "off"], int]
 _MOST_BY_ITSELF = 16
 _BY_MEMBER = {"streaming", "sparse_switchable"}  # kinds whose layers run one member after another
+# Measured gains over those of the model, for networks whose samples cost more in a pack.
+_OF_NETWORK = {"vit": 0.75, "convnext": 0.5, "stylizer": 0.65, "lstm": 0.6}
 _SHARED = 0.35  # of their calls
 _DOUBLING = 1.1  # what more members must gain
-_WORTH = 1.25
+WORTH = 1.25
 _MEMORY_BYTES = 2**28  # of what the backward pass keeps: beyond, caches and not calls are the limit
 
 
@@ -34,7 +36,8 @@ def expected_gain(spec: JobSpec, members: int) -> Optional[float]:
     own_s = own_call_s * spec.gradient_accumulation + found.update_s
     calls_s = shared * found.call_s * spec.gradient_accumulation
     alone_s = calls_s + own_s - lean_call_s(spec) * spec.gradient_accumulation
-    return members * alone_s / (calls_s + members * own_s)
+    factor = _OF_NETWORK.get(spec.model.name, 1.0)
+    return factor * members * alone_s / (calls_s + members * own_s)
 
 
 def members_of(spec: JobSpec, asked: PackSize, memory_bytes: Optional[int] = None) -> int:
@@ -44,11 +47,16 @@ def members_of(spec: JobSpec, asked: PackSize, memory_bytes: Optional[int] = Non
     Args:
         memory_bytes: that a process may use; a pack that needs more is made smaller.
     """
-    least = least_memory_bytes(spec)
-    room = MOST if memory_bytes is None or least == 0 else max(1, memory_bytes // least)
     if asked == "off":
         return 1
-    return min(room, _most_by_itself(spec) if asked == "auto" else asked)
+    most = _most_by_itself(spec) if asked == "auto" else asked
+    return min(room_for(spec, memory_bytes), most)
+
+
+def room_for(spec: JobSpec, memory_bytes: Optional[int]) -> int:
+    """Return how many such runs have the least memory that they need."""
+    least = least_memory_bytes(spec)
+    return MOST if memory_bytes is None or least == 0 else max(1, memory_bytes // least)
 
 
 def members_now(spec: JobSpec, most: int, waiting: int, slots: int) -> int:
@@ -62,8 +70,8 @@ def members_now(spec: JobSpec, most: int, waiting: int, slots: int) -> int:
 
 
 def _most_by_itself(spec: JobSpec) -> int:
-    if spec.time_limit_s is not None or _may_be_streamed(spec):
-        return 1  # its time is that of a job alone; only data in memory are shared
+    if is_left_alone(spec):
+        return 1
     members, gain = 1, 0.0  # two may gain nothing where more do
     while members < _MOST_BY_ITSELF:
         more = expected_gain(spec, 2 * members)
@@ -72,7 +80,7 @@ def _most_by_itself(spec: JobSpec) -> int:
             break
         members, gain = 2 * members, more
     by_threads = 1 / (1 - (parallel_share(spec) or 0.0))  # at best: a pack has one
-    return members if gain >= _WORTH * by_threads else 1
+    return members if gain >= WORTH * by_threads else 1
 
 
 def reason_for_one(spec: JobSpec) -> FieldProblem:
@@ -81,9 +89,13 @@ def reason_for_one(spec: JobSpec) -> FieldProblem:
         return FieldProblem("time_limit_s", "it is meant for a job alone")
     if _may_be_streamed(spec):
         return FieldProblem("loading.mode", "the data may be streamed; say 'memory' to pack them")
-    return FieldProblem(
-        "pack", f"a pack of these is not {_WORTH:g} times as fast as they are alone"
-    )
+    return FieldProblem("pack", f"a pack of these is not {WORTH:g} times as fast as they are alone")
+
+
+def is_left_alone(spec: JobSpec) -> bool:
+    """Return whether `auto` packs no such jobs, whatever they would gain."""
+    # its time is that of a job alone; only data in memory are shared
+    return spec.time_limit_s is not None or _may_be_streamed(spec)
 
 
 def _may_be_streamed(spec: JobSpec) -> bool:

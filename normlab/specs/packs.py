@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from normlab.errors import FieldProblem
 from normlab.specs.base import Spec
+from normlab.specs.devices import DEVICES, DeviceFacts
 from normlab.specs.jobs import JobSpec
 
 # What a member has of its own.
@@ -20,6 +21,7 @@ _NUMBERS_OF_OPTIMIZERS = {
 }  # fmt: skip
 _SAME = {
     "normalizer", "model", "dataset", "batch_size", "gradient_accumulation", "device",
+    "acceleration",
     "ipu_runtime", "epochs", "max_steps", "evaluate_every", "optimizer", "augmentation",
     "augmentations", "loss", "ema", "precision", "tf32", "deterministic", "threads",
     "diagnostics", "metrics", "checkpoint", "loading", "task", "init_from",
@@ -27,15 +29,13 @@ _SAME = {
 _OF_OPTIMIZERS = {*_NUMBERS_OF_OPTIMIZERS, "name", "nesterov", "norm_mode", "norm_ratio_limit"}
 _NETWORKS = (
     "preresnet8", "convnet", "resnet20", "resnet56", "resnet18", "resnet50", "randomplain100",
-    "unet",
+    "unet", "detector", "stylizer", "vit", "convnext", "lstm",
 )  # fmt: skip
 _ONLY: Dict[str, Sequence[Any]] = {  # other values have no packed form
     "replicas": (1,),
     "code": ((),),  # what a plugin's layers do with channels is not known
-    "acceleration": ("none",),
     "hooks": ((),),
     "precision": ("float32", "bfloat16"),
-    "device": ("auto", "cpu"),
 }
 # Numbers of a normalizer that members may have of their own in one layer.
 _OF_ONE_LAYER = dict.fromkeys(
@@ -45,29 +45,33 @@ _OPTIMIZERS = ("sgd", "adamw", "rmsprop")
 _APART = {*_OWN, "normalizer", "optimizer"}
 
 
-def obstacle(specs: Sequence[JobSpec]) -> Optional[FieldProblem]:
+def obstacle(specs: Sequence[JobSpec], kind: Optional[str] = None) -> Optional[FieldProblem]:
     """
     Return why *specs* cannot be the members of one pack; None if they can.
 
     Members may differ in seeds, in the numbers of optimizer and schedule, in the smoothing of
     labels, and in numbers of one kind of normalizer.
+
+    Args:
+        kind: of device, where it is chosen; None: any that they may get.
     """
     for spec in specs:
-        problem = _unknown_in(spec) or _unknown_in_optimizer(spec)
+        problem = _unknown_in(spec) or _unknown_in_optimizer(spec) or _of_devices(spec, kind)
         if problem is not None:
             return problem
     return next(_differences([{**_common(s), **_common_in_optimizer(s)} for s in specs]), None)
 
 
-def group_of(spec: JobSpec, *, by_itself: bool) -> Optional[str]:
+def group_of(spec: JobSpec, *, by_itself: bool, kind: Optional[str] = None) -> Optional[str]:
     """
     Return what jobs that can be members of one pack have in common; None: *spec* is in no pack.
 
     Args:
         by_itself: nobody asks for a number of members, so those with other numbers of the
             normalizer, if their layers run one member after the other, are left apart.
+        kind: of device, where it is chosen; None: any that it may get.
     """
-    if obstacle([spec]) is not None:
+    if obstacle([spec], kind) is not None:
         return None
     common = {**_common(spec), **_common_in_optimizer(spec)}
     if by_itself:
@@ -115,6 +119,25 @@ def _problems_of(spec: JobSpec) -> Iterator[FieldProblem]:
     # a field that is newer than these lists may change what an update is
     for field in _set_in(JobSpec, spec, {*_OWN, *_SAME, *_ONLY}):
         yield _refused(field, "it has no form for packs")
+
+
+def _of_devices(spec: JobSpec, kind: Optional[str]) -> Optional[FieldProblem]:
+    """Return why no device that *spec* may get, or none but *kind*, trains it in a pack."""
+    kinds = [kind] if kind is not None else DEVICES if spec.device == "auto" else [spec.device]
+    first = [next(_of_device(spec, DEVICES[each]), None) for each in kinds]
+    return None if None in first else first[0]
+
+
+def _of_device(spec: JobSpec, facts: DeviceFacts) -> Iterator[FieldProblem]:
+    packs = facts.packs
+    if packs is None:
+        yield _refused("device", f"a pack does not run on {facts.kind}")
+    elif spec.acceleration not in ("none", *packs.accelerations):
+        offered = ", ".join(("none", *packs.accelerations))
+        rule = f"{spec.acceleration!r} has no form for packs on {facts.kind}; there, use {offered}"
+        yield _refused("acceleration", rule)
+    else:
+        yield from (_refused(p.field, p.rule) for p in packs.rules(spec))
 
 
 def _unknown_in_optimizer(spec: JobSpec) -> Optional[FieldProblem]:

@@ -86,7 +86,7 @@ class Pace:
     def of(self, spec: JobSpec, device: str, steps: int | None) -> Estimate:
         """Estimate a job with this number of *steps* on *device*."""
         # many cells of a grid cost the same: they differ only in seeds or rates
-        key = (device, steps, spec.epochs, spec.evaluate_every, spec.dataset, *_shape(spec))
+        key = (device, steps, spec.epochs, spec.evaluate_every, spec.dataset, *shape_of(spec))
         if key not in self._known:
             self._known[key] = self._estimate(spec, device, steps)
         return self._known[key]
@@ -96,7 +96,7 @@ class Pace:
         if predicted is None:
             return Estimate(None, _FILES if steps is None else _OWN_NETWORK)
         there = [run for run in self._runs if run.device == device]
-        alike = [run.ratio for run in there if _shape(run.spec) == _shape(spec)]
+        alike = [run.ratio for run in there if shape_of(run.spec) == shape_of(spec)]
         if alike:
             return Estimate(predicted * median(alike), _ALIKE)
         if there:
@@ -136,7 +136,8 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _shape(spec: JobSpec) -> tuple[object, ...]:
+def shape_of(spec: JobSpec) -> tuple[object, ...]:
+    """Return what the time of an update depends on."""
     normalizer = (spec.normalizer.kind, getattr(spec.normalizer, "proxy", False))
     work = (spec.batch_size, spec.gradient_accumulation, spec.replicas)
     return (spec.model.name, spec.model.width, spec.dataset.name,

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from normlab.specs.jobs import JobSpec
+from normlab.specs.measured_packs import evenly, members_by_measure
 from normlab.specs.pack_sizes import MOST, PackSize, members_now, members_of
 from normlab.specs.packs import group_of, obstacle
 from normlab.specs.timings import is_timing
 from service.jobs import leases
 from service.jobs.companies import RETURNS
 from service.jobs.leases import Lease
+from service.jobs.pack_measures import has_model_of_gains, measured_gains
 from service.jobs.pack_returns import company_of, name_pack
 from service.jobs.running_limits import refusal
 from service.jobs.turns import CLAIMABLE
@@ -41,13 +44,16 @@ _ASKED = text(f"""
         coalesce(study.spec #>> '{{search,metric}}', study.spec #>> '{{decide,metric}}') as metric,
         {_STEP.format(job="head")} as step,
         (select coalesce(sum(slots), 1) from worker
-            where device = 'cpu' and live_until > clock_timestamp())::int as slots,
+            where device = :device and live_until > clock_timestamp())::int as slots,
         (select count(distinct coalesce(a.pack, a.job)) from job j
             join attempt a on a.job = j.id and a.number = j.attempt
-            where j.state = 'running' and j.device = 'cpu' and j.id <> head.id)::int as busy,
+            where j.state = 'running' and j.device = :device and j.id <> head.id)::int as busy,
         (select count(*) from (
-            select from job where state = 'queued' and device = 'cpu' limit {_ENOUGH}
-        ) waiting)::int as queued
+            select from job where state = 'queued' and device = :device limit {_ENOUGH}
+        ) waiting)::int as queued,
+        exists (select from job other where other.study = head.study and other.pack_limit = 1
+            and (other.normalizer, other.model, other.dataset, other.batch_size)
+                = (head.normalizer, head.model, head.dataset, head.batch_size)) as fell_apart
     from job head join study on study.id = head.study
     where head.id = :job and head.attempt - 1 = head.forgiven
 """)
@@ -67,18 +73,28 @@ def with_mates(
     Return *head* with the leases of mates that its worker takes now, if its study packs.
 
     Args:
-        memory_bytes: that a job process may use.
+        memory_bytes: that a job process may use: of the host, or of its GPU.
     """
-    if head.device != "cpu" or obstacle([head.spec]) is not None:
+    if obstacle([head.spec], head.device) is not None:
         return head
     with database.begin() as connection:
-        asked = connection.execute(_ASKED, {"job": head.job}).first()
+        asked = connection.execute(_ASKED, {"job": head.job, "device": head.device}).first()
         if asked is not None:
-            most = members_of(head.spec, _size(asked), memory_bytes)
+            most = _most(connection, head, asked, memory_bytes)
             members = min(most, asked.pack_limit or MOST)
             head = _with_mates(connection, head, asked, members, lease_s)
         name_pack(connection, head)
         return head
+
+
+def _most(connection: Connection, head: Lease, asked: Any, memory_bytes: int | None) -> int:
+    size = _size(asked)
+    if has_model_of_gains(head.device):
+        return members_of(head.spec, size, memory_bytes)
+    if size == "auto" and asked.fell_apart:
+        return 1  # it was measured, or lost, and the next one would be, too
+    gains = measured_gains(connection, head.spec, head.device)
+    return members_by_measure(head.spec, size, memory_bytes, gains)
 
 
 def _with_mates(
@@ -135,18 +151,20 @@ def _fitting(connection: Connection, head: Lease, asked: Any, members: int) -> l
         "limit": _CANDIDATES * members,
     }
     by_itself = asked.pack == "auto"
-    group = group_of(spec, by_itself=by_itself)
+    group = group_of(spec, by_itself=by_itself, kind=head.device)
     rows = connection.execute(_MATES, values).all()
-    found = [r.id for r in rows if r.step == asked.step and _group(r.spec, by_itself) == group]
+    same = [r for r in rows if r.step == asked.step]
+    found = [r.id for r in same if _group(r.spec, by_itself, head.device) == group]
     if by_itself:
         # slots that other jobs keep busy do not wait for these
         free = max(1, asked.slots - asked.busy - max(0, asked.queued - len(found)))
-        members = members_now(spec, members, 1 + len(found), free)
+        of_slot = partial(members_now, spec) if has_model_of_gains(head.device) else evenly
+        members = of_slot(members, 1 + len(found), free)
     return found[: members - 1]
 
 
-def _group(stored: Any, by_itself: bool) -> str | None:
+def _group(stored: Any, by_itself: bool, device: str) -> str | None:
     try:
-        return group_of(JobSpec.from_store(stored), by_itself=by_itself)
+        return group_of(JobSpec.from_store(stored), by_itself=by_itself, kind=device)
     except ValueError:  # its own claim says why it cannot be read
         return None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from normlab.errors import FieldProblem
 from normlab.records.studies import PackObstacle
 from normlab.specs.jobs import JobSpec
-from normlab.specs.pack_sizes import PackSize, members_of, reason_for_one
+from normlab.specs.pack_sizes import PackSize, reason_for_one
 from normlab.specs.packs import fields_apart, obstacle
 
 _MOST = 5  # obstacles; a study has as many as it has axes
@@ -17,22 +18,35 @@ _SHARED = "members of a pack have the same"
 _NUMBER = f"{_SHARED}, unless pack is a number: then their normalizers run one after the other"
 
 
+@dataclass(frozen=True)
+class Group:
+    """Jobs that can be members of the same packs, and the kind of device that was chosen."""
+
+    device: str
+    jobs: list[JobSpec]
+
+
 def obstacles(
-    pack: PackSize, groups: Sequence[Sequence[JobSpec]], others: Sequence[JobSpec]
+    pack: PackSize,
+    groups: Sequence[Group],
+    most: Sequence[int],
+    others: Sequence[tuple[JobSpec, str | None]],
 ) -> list[PackObstacle]:
     """
     Return the obstacles, those of most cells first.
 
     Args:
         groups: jobs that can be members of the same packs.
-        others: jobs that can be in no pack.
+        most: how many members a pack of each group has at most.
+        others: jobs that can be in no pack, with their kinds of device.
     """
     counted: Counter[tuple[str, str]] = Counter()
-    for problem in filter(None, (obstacle([spec]) for spec in others)):
+    for problem in filter(None, (obstacle([spec], device) for spec, device in others)):
         counted[problem.field, problem.rule] += 1
-    for group in groups:
-        for problem in _of_group(pack, group, groups):
-            counted[problem.field, problem.rule] += len(group)
+    every = [group.jobs for group in groups]
+    for jobs, members in zip(every, most, strict=True):
+        for problem in _of_group(pack, jobs, members, every):
+            counted[problem.field, problem.rule] += len(jobs)
     return [
         PackObstacle(field=field, rule=rule, cells=cells)
         for (field, rule), cells in counted.most_common(_MOST)
@@ -40,9 +54,12 @@ def obstacles(
 
 
 def _of_group(
-    pack: PackSize, group: Sequence[JobSpec], groups: Sequence[Sequence[JobSpec]]
+    pack: PackSize,
+    group: Sequence[JobSpec],
+    members: int,
+    groups: Sequence[Sequence[JobSpec]],
 ) -> Iterator[FieldProblem]:
-    if members_of(group[0], pack) < 2:
+    if members < 2:
         yield reason_for_one(group[0])
         return
     near = _nearest(group[0], groups)

@@ -3,42 +3,64 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.cells import Cell, lay_out
 from normlab.specs.jobs import JobSpec
-from normlab.specs.pack_sizes import expected_gain, members_of
+from normlab.specs.measured_packs import Gains, members_by_measure
+from normlab.specs.pack_sizes import PackSize, expected_gain, members_of
 from normlab.specs.packs import group_of, is_own, obstacle
 from normlab.specs.studies import StudySpec
 from normlab.specs.timings import is_timing
+from service.jobs.pack_measures import has_model_of_gains
 from service.store import patience
-from service.studies.pack_obstacles import obstacles
+from service.studies.pack_obstacles import Group, obstacles
+from service.studies.places import Place
 from service.studies.spaces import corners
 
+Measured = Callable[[JobSpec, str], Gains]
+"""Return what packs of such jobs have gained on a kind of device."""
 
-def planned_packs(study: StudySpec, cells: Sequence[Cell]) -> dict[str, Any]:
+
+def planned_packs(
+    study: StudySpec, cells: Sequence[Cell], place: Place, measured: Measured
+) -> dict[str, Any]:
     """Return the packs that the *cells* make, their gain, and what keeps cells out of them."""
     by_time = study.decide is not None and is_timing(study.decide.metric)
     if study.pack == "off" or study.search is not None or (study.pack == "auto" and by_time):
         return {}
     packs = packed = 0
     alone_s = together_s = 0.0
-    groups, others = _groups(cells, by_itself=study.pack == "auto")
-    for group in groups:
-        size = min(len(group), members_of(group[0], study.pack))
+    groups, others = _groups(cells, by_itself=study.pack == "auto", place=place)
+    worth = [_worth(study.pack, group, measured) for group in groups]
+    for group, (most, gain_of) in zip(groups, worth, strict=True):
+        size = min(len(group.jobs), most)
         if size < 2:
             continue
-        whole, rest = divmod(len(group), size)
+        whole, rest = divmod(len(group.jobs), size)
         packs += whole + (rest > 1)
-        packed += len(group) - (rest == 1)
-        gain = expected_gain(group[0], size)
-        alone_s += len(group)
-        together_s += len(group) / (gain or 1.0)
+        packed += len(group.jobs) - (rest == 1)
+        gain = gain_of(size)
+        if gain is not None:  # nobody has measured the others
+            alone_s += len(group.jobs)
+            together_s += len(group.jobs) / gain
     gained = round(alone_s / together_s, 1) if together_s else None
-    found = obstacles(study.pack, groups, others)
+    found = obstacles(study.pack, groups, [most for most, _ in worth], others)
     return {"packs": packs, "packed": packed, "pack_gain": gained, "pack_obstacles": found}
+
+
+def _worth(
+    asked: PackSize, group: Group, measured: Measured
+) -> tuple[int, Callable[[int], float | None]]:
+    """Return the most members of a pack of *group*, and the gain of such a number."""
+    spec = group.jobs[0]
+    if has_model_of_gains(group.device):
+        return members_of(spec, asked), partial(expected_gain, spec)
+    gains = measured(spec, group.device)
+    return members_by_measure(spec, asked, None, gains), gains.get
 
 
 def refuse_unpackable(study: StudySpec) -> None:
@@ -53,7 +75,7 @@ def refuse_unpackable(study: StudySpec) -> None:
     cells = corners(study) if study.search else lay_out(study, patience.check).cells
     specs = [cell.spec for cell in cells]
     groups, _ = _groups(cells, by_itself=False)
-    if any(len(group) > 1 for group in groups):
+    if any(len(group.jobs) > 1 for group in groups):
         return
     found = obstacle(specs[:1]) or obstacle(specs)
     why = "there is one cell" if found is None else f"{found.field}: {found.rule}"
@@ -61,17 +83,28 @@ def refuse_unpackable(study: StudySpec) -> None:
     raise InvalidSpec.of([FieldProblem("pack", rule)])
 
 
-def _groups(cells: Sequence[Cell], *, by_itself: bool) -> tuple[list[list[JobSpec]], list[JobSpec]]:
-    """Return the jobs that can be members of the same packs, and those that can be in none."""
-    known: dict[str, str | None] = {}
-    found: dict[str, list[JobSpec]] = {}
-    others: list[JobSpec] = []
+def _groups(
+    cells: Sequence[Cell], *, by_itself: bool, place: Place | None = None
+) -> tuple[list[Group], list[tuple[JobSpec, str | None]]]:
+    """
+    Return the jobs that can be members of the same packs, and those that can be in none.
+
+    Args:
+        place: chooses the devices; None: any device that takes packs will do.
+    """
+    known: dict[str, tuple[str | None, str | None]] = {}
+    found: dict[tuple[str, str | None], Group] = {}
+    others: list[tuple[JobSpec, str | None]] = []
     for cell in cells:
         # by what members may not differ in: a grid has few such values, and many cells
         shared = {path: value for path, value in cell.coordinates.items() if not is_own(path)}
-        place = json.dumps(shared, sort_keys=True)
-        if place not in known:
-            known[place] = group_of(cell.spec, by_itself=by_itself)
-        group = known[place]
-        (others if group is None else found.setdefault(group, [])).append(cell.spec)
+        values = json.dumps(shared, sort_keys=True)
+        if values not in known:
+            device = None if place is None else place(cell.spec)[0]
+            known[values] = group_of(cell.spec, by_itself=by_itself, kind=device), device
+        group, device = known[values]
+        if group is None:
+            others.append((cell.spec, device))
+        else:
+            found.setdefault((group, device), Group(device or "", [])).jobs.append(cell.spec)
     return list(found.values()), others

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from normlab.specs.contrasts import comparisons
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.jobs.estimates import Pace, total
+from service.jobs.pack_measures import measured_gains
 from service.jobs.priorities import refuse_priority
 from service.store import patience
 from service.store.database import Database
@@ -61,9 +63,10 @@ def preview(
         looks = good if not spec.search else []
         reusable = finished_jobs(connection, owner, project, looks) if looks else {}
         pace = Pace(connection, [cell.spec for cell in good])
-    reused = reusable if spec.reuse else {}
+        reused = reusable if spec.reuse else {}
+        to_run = [cell for cell in good if cell.key not in reused]
+        packs = planned_packs(spec, to_run, place, partial(measured_gains, connection))
     stands_for = spec.search.trials / len(cells) if spec.search else 1.0
-    to_run = [cell for cell in good if cell.key not in reused]
     return StudyPreview(
         cells=len(cells) if spec.search is None else spec.search.trials,
         excluded=layout.excluded,
@@ -74,7 +77,7 @@ def preview(
         first=[] if spec.search else [_shown(cell, reused) for cell in cells[:_FIRST]],
         decision=_cost(spec, good, pace, place, steps) if len(good) == len(cells) else None,
         **_work(to_run, stands_for, pace, place, steps),
-        **planned_packs(spec, to_run),
+        **packs,
     )
 
 

@@ -15,9 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from accelerators import open_accelerator
 from accelerators.cuda import (
     CudaAccelerator,
-    _backend,
     _explain,
     _kernels,
+    backend_of,
     batch_that_fits,
     bytes_asked_for,
     prefers_channels_last,
@@ -80,9 +80,9 @@ def test_the_switches_of_the_process_are_set_and_restored(
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
-    with _backend(job(tf32=tf32, deterministic=False)):
+    with backend_of(job(tf32=tf32, deterministic=False)):
         assert (matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark) == (tf32, tf32, True)
-    with _backend(job()):
+    with backend_of(job()):
         assert not cudnn.benchmark
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert (matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark) == before

@@ -62,6 +62,7 @@ def run_pack(
     folder: Path,
     stops: Optional[Sequence[Callable[[], Optional[JobStopped]]]] = None,
     resume: Optional[Resume] = None,
+    kind: str = "cpu",
 ) -> List[Run]:
     """Train *specs* as a pack below *folder*."""
     recorders = [Recorder() for _ in specs]
@@ -74,7 +75,7 @@ def run_pack(
         )
         for i, spec in enumerate(specs)
     ]
-    outcomes = fit_pack(members, folder)
+    outcomes = fit_pack(members, folder, kind=kind)
     return [Run(recorder, outcome) for recorder, outcome in zip(recorders, outcomes)]
 
 

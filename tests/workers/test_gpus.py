@@ -99,3 +99,15 @@ def test_a_job_process_sees_its_gpus_and_no_other(tmp_path: Path) -> None:
     seen = own_environment(make_order(tmp_path, SHORT, gpus=["2", "3"]))
     assert seen["CUDA_VISIBLE_DEVICES"] == "2,3"
     assert "CUDA_VISIBLE_DEVICES" not in own_environment(make_order(tmp_path, SHORT))
+
+
+def test_the_members_of_a_pack_have_the_same_gpu_until_the_last_of_them_has_ended() -> None:
+    pool = GpuPool(["0"])
+    mate = claim(1)
+    head = pool.claim(lambda room: replace(claim(1), mates=(mate,)))
+    assert head is not None
+    assert pool.of(head.job) == pool.of(mate.job) == ["0"]
+    pool.give_back(head.job)
+    assert pool.claim(lambda room: pytest.fail("a member trains on")) is None
+    pool.give_back(mate.job)
+    assert pool.claim(claim) is not None

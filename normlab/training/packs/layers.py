@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from normlab.nets.detector import Detector
 from normlab.nets.resnet import PaddedShortcut
 from normlab.nets.sites import PositionLinear
 from normlab.nets.unet import Up
@@ -69,5 +70,19 @@ class PackedUp(Up):
 
     def join(self, skip: Tensor, up: Tensor) -> Tensor:
         """Put the channels of *up* behind those of *skip*, member by member."""
-        parts = [by_member(part, self.members, 1) for part in (skip, up)]
-        return torch.cat(parts, dim=2).flatten(1, 2)
+        return _joined(skip, up, self.members)
+
+
+class PackedDetector(Detector):
+    """A detector that joins the maps of each member."""
+
+    members: int
+
+    def join(self, fine: Tensor, up: Tensor) -> Tensor:
+        """Put the channels of *up* behind those of *fine*, member by member."""
+        return _joined(fine, up, self.members)
+
+
+def _joined(first: Tensor, second: Tensor, members: int) -> Tensor:
+    parts = [by_member(part, members, 1) for part in (first, second)]
+    return torch.cat(parts, dim=2).flatten(1, 2)

@@ -10,7 +10,7 @@ from normlab.norms.meta import MetaNorm, Moments, straight_through
 from normlab.norms.pooling import pool
 from normlab.norms.switchable import SwitchableNorm
 from normlab.training.packs.normalizers import MemberStatistics
-from normlab.training.packs.per_member import by_member, to_channels
+from normlab.training.packs.per_member import by_member, repeated, to_channels
 
 
 class PackedSwitchableNorm(MemberStatistics, SwitchableNorm):
@@ -24,8 +24,7 @@ class PackedSwitchableNorm(MemberStatistics, SwitchableNorm):
 
     def _of_channels(self, logits: Tensor) -> Tensor:
         by_choice = by_member(logits, self.members).softmax(1).t()  # (K, S)
-        wide: Tensor = by_choice.repeat_interleave(self.num_features // self.members, 1)
-        return wide
+        return repeated(by_choice, self.num_features // self.members)
 
     def _layer_moments(self, mean: Tensor, var: Tensor, d: int) -> Moments:
         pooled = pool(by_member(mean, self.members, 1), by_member(var, self.members, 1), 2)

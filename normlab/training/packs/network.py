@@ -74,14 +74,18 @@ class PackedNetwork:
 
 
 def _shapes(net: nn.Module) -> Dict[str, torch.Size]:
-    tensors = [*net.named_parameters(), *net.named_buffers()]
-    return {name: tensor.shape for name, tensor in tensors}
+    # a parameter that layers share has several names
+    parameters = net.named_parameters(remove_duplicate=False)
+    return {name: tensor.shape for name, tensor in (*parameters, *net.named_buffers())}
 
 
 def _tensors(module: nn.Module, path: str = "") -> Iterator[Tuple[str, List[Tensor]]]:
     """Name the tensors of the pack as a member does, with one of each member where they differ."""
     if isinstance(module, PerMember):
-        own = [dict((*m.named_parameters(), *m.named_buffers())) for m in module.layers]
+        own = [
+            dict((*m.named_parameters(remove_duplicate=False), *m.named_buffers()))
+            for m in module.layers
+        ]
         for name in own[0]:
             yield f"{path}{name}", [tensors[name] for tensors in own]
         return

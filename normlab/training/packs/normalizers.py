@@ -31,7 +31,7 @@ class MemberStatistics(BatchStatisticsNorm):
 
     def count_batch(self, mean: Tensor, spread: Tensor) -> Truth:
         """Count one more batch of each member; return which channels' statistics are finite."""
-        finite = finite_members(mean, spread, self.members)
+        finite = finite_members(mean, spread, self.members, self.plain)
         count_if(finite, self.num_batches_tracked)
         count_unless(finite, self.nonfinite_statistics)
         return _of_channels(finite, self.num_features)
@@ -152,16 +152,17 @@ class PackedBoundedTotalWeightNorm(BoundedTotalWeightNorm):
         return (by_member * totals.unsqueeze(1)).view_as(lengths)
 
 
-def finite_members(first: Tensor, second: Tensor, members: int) -> Truth:
+def finite_members(first: Tensor, second: Tensor, members: int, plain: bool = False) -> Truth:
     """Return whether two statistics, (S * C,), are finite: true for all, or (S,)."""
-    if finiteness(first, second) is True:
+    if not plain and finiteness(first, second) is True:
         return True
     return _finite_by_member(first, second, members)
 
 
 def _finite_by_member(first: Tensor, second: Tensor, members: int) -> Tensor:
-    both = torch.stack((first, second)).isfinite().view(2, members, -1)
-    finite: Tensor = both.all(2).all(0)
+    both = torch.stack((first, second)).view(2, members, -1)
+    # IPUs have no isfinite
+    finite: Tensor = (both.abs() <= torch.finfo(both.dtype).max).all(2).all(0)
     return finite
 
 

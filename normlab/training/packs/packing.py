@@ -9,19 +9,26 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from normlab.errors import InvalidSpec
+from normlab.nets import stylizer
+from normlab.nets.detector import Detector
+from normlab.nets.lstm import GateLinear, GateNorm, Lstm
+from normlab.nets.patches import Added, ChannelsFirst, ChannelsLast, PatchConv, TokenLinear
 from normlab.nets.preresnet import PreActivationBlock
 from normlab.nets.randomplain import RandomSite
 from normlab.nets.resnet import PaddedShortcut, Residual
-from normlab.nets.sites import MeanPool, PositionLinear, Site
+from normlab.nets.sites import MeanPool, PositionLinear, PositionSite, Site
+from normlab.nets.stylizer import Stylizer
 from normlab.nets.unet import UNet, Up
+from normlab.nets.vit import Attention, VisionTransformer
 from normlab.norms import ActivationNorm, NormActivation, ProxyNorm, ScaleOnlyNorm
 from normlab.norms.filter_response import Thresholded
+from normlab.norms.token_norm import TokenNorm
 from normlab.norms.weight_lengths import WeightNorm
 from normlab.norms.weight_standardization import (
     ScaledWeightStandardization,
     WeightStandardization,
 )
-from normlab.training.packs import layers
+from normlab.training.packs import layers, sequence_layers
 from normlab.training.packs.normalizer_rules import (
     NORMALIZERS,
     NUMBERS_OF_MEMBERS,
@@ -33,6 +40,10 @@ Rule = Callable[[Any, int], bool]
 """Widen the copy of a member's layer for so many members; false if it has no packed form."""
 
 
+Joined = Dict[int, nn.Parameter]
+"""What became of the first member's parameters, by their identities."""
+
+
 def pack(nets: Sequence[nn.Module]) -> nn.Module:
     """
     Make the network whose channels are those of all *nets*, each by itself.
@@ -40,10 +51,10 @@ def pack(nets: Sequence[nn.Module]) -> nn.Module:
     Raises:
         InvalidSpec: a layer of theirs has no packed form, and cannot run by itself either.
     """
-    return _widened("", copy.deepcopy(nets[0]), nets)
+    return _widened("", copy.deepcopy(nets[0]), nets, {})
 
 
-def _widened(path: str, wide: nn.Module, members: Sequence[nn.Module]) -> nn.Module:
+def _widened(path: str, wide: nn.Module, members: Sequence[nn.Module], joined: Joined) -> nn.Module:
     kind = parametrize.type_before_parametrizations(wide)
     rule = _RULES.get(kind, _alone if isinstance(wide, ActivationNorm) else None)
     if rule is None:
@@ -55,25 +66,29 @@ def _widened(path: str, wide: nn.Module, members: Sequence[nn.Module]) -> nn.Mod
     own = NUMBERS_OF_MEMBERS.get(kind, ())
     if not _alike(members, own) or not rule(wide, len(members)):
         return _each_its_own(members)
+    _join_tensors(wide, members, joined)
     _give_numbers(wide, members, own)
-    _join_tensors(wide, members)
     for name, child in wide.named_children():
         children = [member.get_submodule(name) for member in members]
-        wide._modules[name] = _widened(f"{path}.{name}" if path else name, child, children)
+        below = f"{path}.{name}" if path else name
+        wide._modules[name] = _widened(below, child, children, joined)
     if isinstance(wide, _AROUND_A_NORM) and isinstance(wide.norm, PerMember):
         return _each_its_own(members)
     return wide
 
 
 def _each_its_own(members: Sequence[nn.Module]) -> nn.Module:
-    return PerMember([copy.deepcopy(member) for member in members])
+    dim = -1 if isinstance(members[0], _CHANNELS_LAST) else 1
+    return PerMember([copy.deepcopy(member) for member in members], dim)
 
 
-def _join_tensors(wide: nn.Module, members: Sequence[nn.Module]) -> None:
+def _join_tensors(wide: nn.Module, members: Sequence[nn.Module], joined: Joined) -> None:
     for name, parameter in list(wide._parameters.items()):
         if parameter is not None:
-            joined = join([member._parameters[name].detach() for member in members])  # type: ignore[union-attr]
-            wide._parameters[name] = nn.Parameter(joined)
+            own: List[Any] = [member._parameters[name] for member in members]
+            if id(own[0]) not in joined:  # layers may share a parameter
+                joined[id(own[0])] = nn.Parameter(join([each.detach() for each in own]))
+            wide._parameters[name] = joined[id(own[0])]
     for name, buffer in list(wide._buffers.items()):
         if buffer is not None:
             wide._buffers[name] = join([member._buffers[name] for member in members])  # type: ignore[misc]
@@ -84,7 +99,8 @@ def _give_numbers(wide: nn.Module, members: Sequence[nn.Module], names: Sequence
         values = [getattr(member, name) for member in members]
         if len(set(values)) > 1:  # one number has the faster kernels
             like = next(wide.buffers())
-            setattr(wide, name, like.new_tensor(values))
+            delattr(wide, name)  # a buffer goes to any device with its layer
+            wide.register_buffer(name, like.new_tensor(values), persistent=False)
 
 
 def _alike(members: Sequence[nn.Module], own: Sequence[str]) -> bool:
@@ -117,6 +133,11 @@ def _site(wide: Site, members: int) -> bool:
     return True
 
 
+def _tokens(wide: TokenNorm, members: int) -> bool:
+    wide.num_features *= members
+    return True
+
+
 def _filters(wide: Any, members: int) -> bool:
     wide.in_channels *= members
     wide.out_channels *= members
@@ -140,6 +161,7 @@ def _becomes(packed: Type[nn.Module]) -> Rule:
     return change
 
 
+_CHANNELS_LAST = (TokenLinear,)
 _AROUND_A_NORM = (ProxyNorm, Thresholded)  # they ask it more than to normalize
 _TRANSPARENT = (
     nn.Sequential,
@@ -158,6 +180,12 @@ _TRANSPARENT = (
     Residual,
     PreActivationBlock,
     UNet,
+    Stylizer,
+    stylizer.Block,
+    Added,
+    ChannelsFirst,
+    ChannelsLast,
+    GateNorm,
     parametrize.ParametrizationList,
     WeightNorm,
     WeightStandardization,
@@ -169,10 +197,19 @@ _RULES: Dict[Type[nn.Module], Rule] = {
     **WEIGHTS,
     Site: _site,
     RandomSite: _site,
+    PositionSite: _site,
+    TokenNorm: _tokens,
     nn.Conv2d: _filters,
+    PatchConv: _filters,
     nn.ConvTranspose2d: _transposed,
     nn.Linear: _becomes(layers.PackedLinear),
     PositionLinear: _becomes(layers.PackedPositionLinear),
     PaddedShortcut: _becomes(layers.PackedShortcut),
     Up: _becomes(layers.PackedUp),
+    Detector: _becomes(layers.PackedDetector),
+    TokenLinear: _becomes(sequence_layers.PackedTokenLinear),
+    GateLinear: _becomes(sequence_layers.PackedGateLinear),
+    Attention: _becomes(sequence_layers.PackedAttention),
+    VisionTransformer: _becomes(sequence_layers.PackedVisionTransformer),
+    Lstm: _becomes(sequence_layers.PackedLstm),
 }

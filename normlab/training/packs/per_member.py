@@ -20,19 +20,21 @@ class PerMember(nn.Module):
 
     Args:
         layers: of the members; each maps (N, C, positions...) to (N, C', positions...).
+        dim: of the channels, such as the last one.
 
     Shape:
         (N, S * C, positions...) -> (N, S * C', positions...)
     """
 
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
+    def __init__(self, layers: Sequence[nn.Module], dim: int = 1) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
+        self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
         """Take *x* apart and put the results together."""
-        parts = x.chunk(len(self.layers), dim=1)
-        return torch.cat([layer(part) for layer, part in zip(self.layers, parts)], dim=1)
+        parts = x.chunk(len(self.layers), dim=self.dim)
+        return torch.cat([layer(part) for layer, part in zip(self.layers, parts)], dim=self.dim)
 
 
 def together(x: Tensor) -> Tensor:
@@ -57,4 +59,9 @@ def join(tensors: Sequence[Tensor]) -> Tensor:
 
 def to_channels(per_member: Tensor, channels: int) -> Tensor:
     """Repeat a number of each member for each of its channels: (S,) -> (*channels*,)."""
-    return per_member.repeat_interleave(channels // per_member.numel())
+    return repeated(per_member, channels // per_member.numel())
+
+
+def repeated(x: Tensor, times: int) -> Tensor:
+    """Repeat each entry of the last dimension, which IPUs have no operator of its own for."""
+    return x.unsqueeze(-1).expand(*x.shape, times).flatten(-2)

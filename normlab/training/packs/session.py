@@ -67,7 +67,7 @@ class PackSession:
 
     def prepare(self, learning_rates: Sequence[float], progress: float) -> None:
         """Set the members' rates for the next update; *progress* is the finished share, 0 to 1."""
-        self._rates = self._column(learning_rates)
+        self._rates.copy_(self._column(learning_rates))  # where a recording reads them
         for layer in self._normalizers:
             layer.set_progress(progress)
         self._progress = progress
@@ -81,6 +81,14 @@ class PackSession:
             y: their classes, (S, samples per update, ...).
         """
         self._switch(training=True)
+        self._updates.count()
+        losses, correct = self._update(x, y)
+        if self._average is not None:
+            self._average.follow(self._progress)
+        return PackResult(losses, correct, self._losses.predictions(y[0]))
+
+    def _update(self, x: Tensor, y: Tensor) -> Tuple[Tensor, Tensor]:
+        """Change the weights; a recording of this is an update."""
         self._updates.forget_gradients()
         size, parts = self.specs[0].batch_size, self.specs[0].gradient_accumulation
         losses, correct = self._backward(x[:, :size], y[:, :size])
@@ -89,9 +97,7 @@ class PackSession:
             more, hits = self._backward(x[:, part], y[:, part])
             losses, correct = losses + more, correct + hits
         self._updates.step(self._rates)
-        if self._average is not None:
-            self._average.follow(self._progress)
-        return PackResult(losses, correct, self._losses.predictions(y[0]))
+        return losses, correct
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> List[StepResult]:
@@ -121,6 +127,13 @@ class PackSession:
             self.averaged.load_state_of(member, state["average"]["model"])
             whole = dict(self._average.model.state_dict())  # the tensors that are there
             self._average.load_state_dict({"model": whole, "updates": state["average"]["updates"]})
+
+    def write_to(self, member: int, net: nn.Module) -> None:
+        """Give one member's own network its present weights."""
+        self.network.write_to(member, net)
+
+    def close(self) -> None:
+        """Release what the device holds besides memory."""
 
     def _column(self, values: Sequence[float]) -> Tensor:
         weights = self.network.parameters[0].tensors[0]

@@ -24,14 +24,12 @@ class Moment(NamedTuple):
         weights: (S, P), before the update; None where nothing decays.
         decay: (S, P) or (S, 1).
         rate: (S, P) or (S, 1).
-        number: of the update, from 1.
     """
 
     gradient: Tensor
     weights: Optional[Tensor]
     decay: Tensor
     rate: Tensor
-    number: int
 
 
 class UpdateRule:
@@ -54,8 +52,11 @@ class UpdateRule:
         self.momentum = _column([rate.momentum or 0.0 for rate in rates], like)
         self.state: Dict[str, Tensor] = {name: torch.zeros_like(like) for name in self.states}
 
+    def count(self, number: int) -> None:
+        """Put what depends on the *number* of the update, from 1, where `change` reads it."""
+
     def change(self, now: Moment) -> Tensor:
-        """Return what the update takes off the weights, (S, P)."""
+        """Return what the update takes off the weights, (S, P), in operators on tensors alone."""
         raise NotImplementedError
 
     def numbers(self, name: str) -> Tensor:
@@ -102,13 +103,18 @@ class _AdamW(UpdateRule):
         self.beta1, self.beta2 = self.numbers("beta1"), self.numbers("beta2")
         self.new1, self.new2 = self.rest("beta1"), self.rest("beta2")
         self.eps = self.numbers("eps")
+        self.bias1, self.bias2 = torch.ones_like(self.eps), torch.ones_like(self.eps)
+
+    def count(self, number: int) -> None:
+        """Correct the averages for their beginning at 0."""
+        self.bias1.copy_(self.rest("beta1", number))
+        self.bias2.copy_(self.rest("beta2", number))
 
     def change(self, now: Moment) -> Tensor:
         g, (first, second) = now.gradient, self.state.values()
         first.mul_(self.beta1).addcmul_(g, self.new1)
         second.mul_(self.beta2).addcmul_(g * g, self.new2)
-        bias1, bias2 = (self.rest(name, now.number) for name in ("beta1", "beta2"))
-        found = (first / bias1).div_((second / bias2).sqrt_().add_(self.eps))
+        found = (first / self.bias1).div_((second / self.bias2).sqrt_().add_(self.eps))
         if now.weights is not None:
             found.addcmul_(now.decay, now.weights)
         return found.mul_(now.rate)

@@ -51,19 +51,30 @@ class Updates:
         self._factors = None if bool((factors == 1).all()) else factors
         self._limits = _limits(specs, like)
         self._units = _units(nets[0]) if self._limits["clip_ratio"] is not None else []
-        self._together = self._joint_columns(nets[0])
+        clipped = [i for i, spec in enumerate(specs) if spec.optimizer.clip_ratio is not None]
+        self._clips_units = torch.tensor(clipped, device=like.device, dtype=torch.long)
+        together = self._joint_columns(nets[0])
+        self._together = None if together is None else together.to(like.device)
         self._rule = _rule_for(specs, like)
         self.number = 0  # of the last update
 
-    def step(self, rates: Tensor) -> None:
-        """Make one update from the gradients that are there; *rates* is (S, 1)."""
+    def count(self) -> None:
+        """Begin the next update: numbers that depend on it go where `step` reads them."""
         self.number += 1
+        self._rule.count(self.number)
+
+    def step(self, rates: Tensor) -> None:
+        """
+        Change the weights by the gradients that are there; *rates* is (S, 1).
+
+        It takes no number from the host, so that a recording of it can be replayed.
+        """
         with torch.no_grad():
             absent, gradient = self._absent(), self._gradient()
             self._clip(gradient)
             weights = self._weights() if self._decays else None
             rate = rates if self._factors is None else rates * self._factors
-            now = Moment(gradient, weights, self._decay, rate, self.number)
+            now = Moment(gradient, weights, self._decay, rate)
             change = self._rule.change if absent is None else partial(self._change_rest, absent)
             self._take_off(change(now))
 
@@ -149,12 +160,11 @@ class Updates:
             self._clip_units(gradient[:, self._columns[name]], weights, [dim + 1 for dim in dims])
 
     def _clip_units(self, gradient: Tensor, weights: Tensor, dims: Sequence[int]) -> None:
-        ratio = self._limits["clip_ratio"]
-        clipped = ratio.isfinite().squeeze(1)  # the others' may be infinite
+        clipped = self._clips_units  # the gradients of others may be infinite
         own = gradient[clipped].view(-1, *weights.shape[1:])
-        limits = ratio[clipped].view(-1, *[1] * (weights.dim() - 1))
+        limits = self._limits["clip_ratio"][clipped].view(-1, *[1] * (weights.dim() - 1))
         clip_units(weights[clipped], own, dims, limits)
-        gradient[clipped] = own.flatten(1)
+        gradient.index_copy_(0, clipped, own.flatten(1))
 
     def _hints(self, like: Tensor) -> Tuple[Tensor, Tensor]:
         decay, factors = torch.zeros_like(like), torch.ones_like(like)
@@ -185,7 +195,8 @@ def _gradient_of(parameter: Tensor) -> Tensor:
 
 def _factor(gradient: Tensor, most: Any) -> Tensor:
     norms = gradient.norm(dim=1, keepdim=True)
-    limits = torch.as_tensor(most, dtype=norms.dtype, device=norms.device).expand_as(norms)
+    # filled in on the device: a copy from the host cannot be recorded
+    limits = most if isinstance(most, Tensor) else torch.full_like(norms, most)
     factor = (limits / (norms + _TINY)).clamp(max=1.0)
     # without a limit, not even a norm that overflows changes anything
     return torch.where(limits.isinf(), torch.ones_like(factor), factor)

@@ -59,7 +59,6 @@ def test_the_field_that_differs_is_named(field: str, fields: Dict[str, Any]) -> 
         ("replicas", {"replicas": 2}),
         ("acceleration", {"acceleration": "kernels"}),
         ("hooks", {"hooks": ("mine",)}),
-        ("model.name", {"model": {"name": "lstm"}, "dataset": {"name": "grammar"}}),
         ("model.name", {"model": {"name": "timm/resnet18"}}),
         ("sharding", {"sharding": "off"}),
         ("optimizer.norms_of", {"optimizer": {"norms_of": "twin"}}),

@@ -53,8 +53,8 @@ def test_auto_leaves_alone_what_a_pack_would_not_serve(fields: dict[str, Any]) -
 @pytest.mark.parametrize(
     ("fields", "field", "said", "cells"),
     [
-        ({"base": {"normalizer": "batch", "model": {"name": "lstm"},
-                   "dataset": {"name": "grammar"}}}, "model.name", "'lstm' is none of", 3),
+        ({"base": {"normalizer": "batch", "model": {"name": "timm/resnet18"},
+                   "dataset": {"name": "shapes32"}}}, "model.name", "resnet18' is none of", 3),
         ({"base": {"normalizer": "batch", "time_limit_s": 60.0}}, "time_limit_s", "alone", 3),
         ({"axes": [{"batch_size": [128]}]}, "pack", "times as fast", 3),
         ({"axes": [{"normalizer.eps": [1e-5, 1e-3]}]}, "normalizer.eps", "unless", 6),
@@ -73,6 +73,26 @@ def test_a_preview_names_the_field_that_keeps_cells_apart(
 def test_a_preview_of_seeds_that_train_together_names_no_field(database: Database) -> None:
     base = {"normalizer": "batch", "dataset": {"name": "shapes32"}, "batch_size": 2}
     assert preview(database, base=base, axes=[], seeds=3).pack_obstacles == []
+
+
+@pytest.mark.parametrize(
+    ("base", "device", "packs"),
+    [
+        ({"device": "cuda", "acceleration": "cuda_graphs"}, "cuda", 2),
+        ({"device": "ipu", "ipu_runtime": "emulated"}, "ipu", 2),
+        ({"device": "cuda", "acceleration": "compile"}, "cuda", 0),
+        ({"device": "ipu"}, "ipu", 0),
+    ],
+)
+def test_a_preview_counts_the_packs_of_the_chosen_device(
+    database: Database, base: dict[str, Any], device: str, packs: int
+) -> None:
+    base = {"normalizer": "batch", "dataset": {"name": "shapes32"}, "batch_size": 2, **base}
+    found = preview(database, base=base, axes=[], seeds=20, device=device)
+    assert found.packs == packs
+    fields = [each.field for each in found.pack_obstacles]
+    assert fields == ([] if packs else ["acceleration" if device == "cuda" else "ipu_runtime"])
+    assert (found.pack_gain is None) == (device == "cuda" or packs == 0)  # not measured yet
 
 
 def test_a_preview_without_packs_says_none(database: Database) -> None:
@@ -124,6 +144,12 @@ def test_the_expected_gain_is_near_the_measured_one(
 ) -> None:
     spec = job(batch_size, normalizer=kind)
     assert expected_gain(spec, members) == pytest.approx(measured, rel=0.2)
+
+
+def test_auto_leaves_networks_alone_that_were_measured_to_lose_in_packs() -> None:
+    model = {"name": "convnext"}
+    assert members_of(job(2, normalizer="layer", model=model), "auto") == 1
+    assert members_of(job(2, normalizer="layer", model={"name": "vit"}), "auto") > 1
 
 
 def test_auto_takes_fewer_members_where_samples_are_the_cost() -> None:

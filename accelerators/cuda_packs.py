@@ -1,0 +1,136 @@
+"""Packs on a GPU: eager, or an update of all members as one recording."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, Iterator, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from accelerators.cpu import host_computation
+from accelerators.cpu_packs import CpuPacks
+from accelerators.cuda import CudaAccelerator, CudaSession, backend_of, open_device
+from accelerators.cuda_graph import GraphedStep
+from normlab.errors import OutOfDeviceMemory
+from normlab.specs.devices import GRAPHED
+from normlab.specs.jobs import JobSpec
+from normlab.training.accelerator import Probe, StepResult
+from normlab.training.packs.session import PackSession
+
+
+def open_packs(spec: JobSpec, threads: Optional[int] = None) -> CudaPacks:
+    """
+    Open the first visible GPU for packs of jobs such as *spec*.
+
+    Raises:
+        DeviceUnavailable: torch sees no GPU.
+        UnsupportedModel: the kind of normalizer cannot be recorded, and *spec* asks for that.
+    """
+    open_device(spec, threads)  # which says what is missing
+    return CudaPacks(spec, threads, torch.device("cuda", 0))
+
+
+class CudaPacks(CpuPacks):
+    """
+    A GPU as a pack uses it.
+
+    Args:
+        spec: of a member.
+        threads: for work on the host.
+        device: the GPU.
+    """
+
+    kind = "cuda"
+    measures = True
+
+    def __init__(self, spec: JobSpec, threads: Optional[int], device: torch.device) -> None:
+        super().__init__(spec, threads)
+        self.device = device
+
+    def probe(self) -> Probe:
+        """Describe the GPU."""
+        return CudaAccelerator(self.threads).probe()
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Set the options of the whole process; restore them on exit."""
+        torch.cuda.reset_peak_memory_stats(self.device)
+        with backend_of(self.spec), host_computation(self.threads, self.spec):
+            yield
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Translate what torch raises: a pack that does not fit is tried again as two."""
+        try:
+            with super().errors():
+                yield
+        except torch.cuda.OutOfMemoryError as e:
+            first = str(e).split("\n", 1)[0]
+            raise OutOfDeviceMemory(f"the pack does not fit into the GPU's memory ({first})") from e
+
+    def place(self, x: Tensor) -> Tensor:
+        """Return *x* on the GPU."""
+        return x.to(self.device)
+
+    @contextmanager
+    def holding(self, model: nn.Module) -> Iterator[None]:
+        """Hold *model* on the GPU; on exit, its weights are back on the host."""
+        model.to(self.device)
+        try:
+            yield
+        finally:
+            model.to("cpu")
+
+    def session(self, nets: Sequence[nn.Module], specs: Sequence[JobSpec]) -> PackSession:
+        """Train *nets*, which are on the GPU, as one network."""
+        graphed = self.spec.acceleration in GRAPHED
+        return GraphedPackSession(nets, specs) if graphed else PackSession(nets, specs)
+
+    def alone(self, net: nn.Module, spec: JobSpec) -> Any:
+        """Return a session of one job without others; *net* is on the GPU."""
+        return CudaSession(net, spec, self.device)
+
+    def wait(self) -> None:
+        """Return when the GPU has done what it was given."""
+        torch.cuda.synchronize(self.device)
+
+    def random_state(self) -> Any:
+        """Return the state of torch's global random numbers, on the host and on the GPU."""
+        return torch.get_rng_state(), torch.cuda.get_rng_state(self.device)
+
+    def set_random_state(self, state: Any) -> None:
+        """Go on with a result of `random_state`."""
+        torch.set_rng_state(state[0])
+        torch.cuda.set_rng_state(state[1], self.device)
+
+    def memory_peak_bytes(self) -> int:
+        """Return the peak memory of the tensors of all members on the GPU."""
+        return int(torch.cuda.max_memory_allocated(self.device))
+
+
+class GraphedPackSession(PackSession):
+    """
+    A pack whose update is recorded once and replayed: one launch, however many members it has.
+
+    Forward, backward, clipping and the change of the weights are in the recording. It reads anew
+    what differs from update to update, in tensors that keep their addresses: samples, classes,
+    the members' rates, and the corrections of an optimizer that depend on the number of the
+    update. A pack that has lost a member has another session, which records the smaller network.
+    """
+
+    def __init__(self, nets: Sequence[nn.Module], specs: Sequence[JobSpec]) -> None:
+        super().__init__(nets, specs)
+        self._graphed = GraphedStep(self._step)
+
+    def close(self) -> None:
+        """Drop the recording, whose memory is that of a whole update."""
+        self._graphed = GraphedStep(self._step)
+
+    def _step(self, x: Tensor, y: Tensor) -> StepResult:
+        losses, correct = super()._update(x, y)
+        return StepResult(losses, correct, self._losses.predictions(y[0]))
+
+    def _update(self, x: Tensor, y: Tensor) -> Tuple[Tensor, Tensor]:
+        found = self._graphed(x, y)
+        return found.loss, found.correct

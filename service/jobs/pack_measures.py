@@ -1,0 +1,45 @@
+"""What packs have gained on a device, as their processes measured it."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from sqlalchemy import Connection, text
+
+from normlab.specs.devices import DEVICES
+from normlab.specs.jobs import JobSpec
+from normlab.specs.measured_packs import Gains
+from service.jobs.estimates import shape_of
+
+# Where several members tell the gain of one pack, one of them is enough.
+_MEASURED = text("""
+    select distinct on (a.pack) job.spec, (a.environment ->> 'packed')::int as members,
+        (a.environment ->> 'pack_gain')::float8 as gain
+    from job join attempt a on a.job = job.id
+    where job.device = :device and job.model = :model and job.dataset = :dataset
+        and job.normalizer = :normalizer and job.batch_size = :batch_size
+        and a.pack is not null and a.environment ->> 'pack_gain' is not null
+    order by a.pack, job.id limit 100
+""")
+
+
+def has_model_of_gains(device: str) -> bool:
+    """Return whether the model of costs tells what a pack gains on *device*."""
+    packs = DEVICES[device].packs
+    return packs is not None and packs.costs
+
+
+def measured_gains(connection: Connection, spec: JobSpec, device: str) -> Gains:
+    """Return the median gain of packs of jobs such as *spec* on *device*, by their members."""
+    values = {
+        "device": device,
+        "model": spec.model.name,
+        "dataset": spec.dataset.name,
+        "normalizer": spec.normalizer.kind,
+        "batch_size": spec.batch_size,
+    }
+    found: dict[int, list[float]] = {}
+    for row in connection.execute(_MEASURED, values):
+        if shape_of(JobSpec.from_store(row.spec)) == shape_of(spec):
+            found.setdefault(row.members, []).append(row.gain)
+    return {members: median(gains) for members, gains in found.items()}

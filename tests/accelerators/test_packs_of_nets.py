@@ -1,0 +1,74 @@
+"""All networks of ours train in packs, for every task, as their jobs alone do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+import torch
+
+from normlab.specs.jobs import JobSpec
+from normlab.specs.models import MODELS
+from normlab.specs.packs import obstacle
+from tests.accelerators.test_packs import Run, run_pack
+from tests.accelerators.test_whole_packs import assert_same
+from tests.accelerators.test_whole_packs import in_float64 as in_float64
+from tests.normlab.training.recording import small_job, train
+from tests.normlab.training.test_tasks import EXAMPLES
+
+_PICTURES: Dict[str, Any] = {
+    "dataset": {"name": "shapes32", "train_size": 8, "test_size": 4},
+    "batch_size": 2,
+}
+CASES: Dict[str, Dict[str, Any]] = {
+    "boxes": {**EXAMPLES["detection"], "normalizer": "batch"},
+    "characters": EXAMPLES["language"],
+    "characters, a state for each step": {**EXAMPLES["language"], "normalizer": "online"},
+    "tokens": {**_PICTURES, "model": {"name": "vit", "width": 32}, "normalizer": "layer"},
+    "tokens as positions": {
+        **_PICTURES,
+        "model": {"name": "vit", "width": 16},
+        "normalizer": "batch",
+    },
+    "tokens, by member": {
+        **_PICTURES,
+        "model": {"name": "vit", "width": 16},
+        "normalizer": {"kind": "weight", "include_linear": True},
+    },
+    "patches": {**_PICTURES, "model": {"name": "convnext", "width": 4}, "normalizer": "layer"},
+}
+
+
+def jobs(**fields: Any) -> List[JobSpec]:
+    """Return two jobs of three updates."""
+    given = {"device": "cpu", "epochs": 1, "max_steps": 3, **fields}
+    return [small_job(**given, seed=s, optimizer={"lr": 0.01 * (s + 1)}) for s in range(2)]
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_a_member_with_any_network_equals_its_job_alone(name: str, tmp_path: Path) -> None:
+    specs = jobs(**CASES[name])
+    for i, run in enumerate(run_pack(specs, tmp_path)):
+        assert_same(run, train(specs[i], tmp_path / f"alone {i}")[0])
+
+
+def test_a_member_that_learns_a_style_follows_its_job_alone(tmp_path: Path) -> None:
+    torch.set_default_dtype(torch.float32)  # in which the features of the loss are
+    with pytest.MonkeyPatch.context() as patch:
+        for session in ("torch_session.TorchSession", "packs._MemberSession"):
+            patch.setattr(f"accelerators.{session}.place", lambda self, x: x)
+        specs = jobs(**EXAMPLES["style"])
+        for i, run in enumerate(run_pack(specs, tmp_path)):
+            assert isinstance(run.outcome, dict), run.outcome
+            alone = Run(train(specs[i], tmp_path / f"alone {i}")[0], None).weights()
+            for weight, value in run.weights().items():
+                torch.testing.assert_close(value, alone[weight], rtol=1e-4, atol=1e-5)
+
+
+def test_every_network_of_ours_may_be_in_a_pack() -> None:
+    ours = [name for name, facts in MODELS.items() if facts.package is None]
+    spec = jobs()[0]
+    for name in ours:
+        model = spec.model.model_copy(update={"name": name})
+        assert obstacle([spec.model_copy(update={"model": model})]) is None, name

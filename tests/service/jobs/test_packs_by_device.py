@@ -1,0 +1,118 @@
+"""Claims of packs on GPUs and emulated IPUs: by memory, and by what packs have gained there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from normlab.events import Finished, Started
+from normlab.specs.costs import least_memory_bytes
+from normlab.specs.studies import StudySpec
+from service.jobs import leases
+from service.jobs.leases import Lease
+from service.jobs.pack_leases import with_mates
+from service.results import reports
+from service.store.database import Database
+from service.studies import studies
+
+BASE: dict[str, Any] = {"normalizer": "batch", "batch_size": 2, "dataset": {"name": "digits"}}
+EMULATED: dict[str, Any] = {"device": "ipu", "ipu_runtime": "emulated"}
+
+
+def queue(database: Database, device: str = "cuda", **fields: Any) -> None:
+    base = {**BASE, "device": device, **fields.pop("base", {})}
+    spec = StudySpec.model_validate({"name": "s", "seeds": 20, "base": base, **fields})
+    place = (device, "it is asked for")
+    studies.create(database, spec, owner="ada", place=lambda _: place, check=lambda _: [])
+
+
+def claim(database: Database, device: str = "cuda", memory_bytes: int | None = None) -> list[Lease]:
+    found = leases.claim(database, device, "w", 30)
+    if found is None:
+        return []
+    found = with_mates(database, found, 30, memory_bytes)
+    return [found, *found.mates]
+
+
+def measured(database: Database, gain: float, **fields: Any) -> None:
+    """Let a study of two cells be trained as a pack that measures its *gain*."""
+    queue(database, name="measured", pack=2, seeds=[100, 101], **fields)
+    pack = claim(database)
+    assert len(pack) == 2
+    environment = {"device": "cuda", "runtime": "packed", "packed": 2, "pack_gain": gain}
+    for one in pack:
+        with database.begin() as connection:
+            reports.keep(connection, one, Started(step=0, environment=environment))
+        assert leases.finish(database, one, Finished(step=10, summary={}))
+
+
+def test_the_first_pack_on_a_gpu_is_as_large_as_its_memory_allows(database: Database) -> None:
+    queue(database)
+    (head,) = [leases.claim(database, "cuda", "w", 30)]
+    assert head is not None
+    room = 3 * least_memory_bytes(head.spec)
+    assert len(with_mates(database, head, 30, room).mates) == 2
+    assert len(claim(database)) == 16
+
+
+@pytest.mark.parametrize(("gain", "members"), [(1.9, 4), (1.1, 1)])
+def test_auto_follows_the_gain_that_a_gpu_measured(
+    database: Database, gain: float, members: int
+) -> None:
+    measured(database, gain)
+    queue(database, seeds=9)
+    assert len(claim(database)) == members
+
+
+def test_a_gain_is_that_of_its_shape_and_acceleration(database: Database) -> None:
+    measured(database, 1.0)
+    queue(database, seeds=9, base={"acceleration": "cuda_graphs"})
+    assert len(claim(database)) == 9
+
+
+def test_a_number_of_members_is_taken_whatever_was_measured(database: Database) -> None:
+    measured(database, 1.0)
+    queue(database, pack=5)
+    assert len(claim(database)) == 5
+
+
+def test_auto_packs_no_more_cells_of_a_study_whose_pack_fell_apart_on_a_gpu(
+    database: Database,
+) -> None:
+    queue(database)
+    for one in claim(database):
+        assert leases.release(database, one, "its pack fell apart", 1)
+    assert [len(claim(database)) for _ in range(3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        {"acceleration": "compile"},
+        {"acceleration": "triton"},
+        {"precision": "float16"},
+        {"replicas": 2},
+    ],
+)
+def test_what_has_no_packed_form_on_a_gpu_is_claimed_alone(
+    database: Database, base: dict[str, Any]
+) -> None:
+    queue(database, base=base)
+    assert len(claim(database)) == 1
+
+
+def test_cells_for_the_emulation_are_claimed_together(database: Database) -> None:
+    queue(database, "ipu", base=EMULATED, seeds=16)
+    assert len(claim(database, "ipu")) == 16
+
+
+@pytest.mark.parametrize(
+    "base",
+    [{"ipu_runtime": "hardware"}, {**EMULATED, "optimizer": {"clip_norm": 1.0}}],
+)
+def test_what_a_pack_on_an_ipu_cannot_be_is_claimed_alone(
+    database: Database, base: dict[str, Any]
+) -> None:
+    queue(database, "ipu", base=base)
+    assert len(claim(database, "ipu")) == 1
