@@ -95,17 +95,19 @@ def server(database_url: str, tmp_path: Path) -> Iterator[str]:
         process.terminate()
 
 
-def test_a_load_of_hostile_reads_delays_nobody(full_store: Database, server: str) -> None:
-    """Twenty readers of one token send expensive requests and often disconnect; others wait."""
-    eve = token_header(full_store, "eve", "read")
-    until = time.monotonic() + _LOAD_S
-    wrong: list[object] = []
-    answered: Counter[int] = Counter()
+class Load:
+    """Readers of one token that send expensive requests until an end, and what went wrong."""
 
-    def attack(seed: int) -> None:
+    def __init__(self, server: str, headers: dict[str, str]) -> None:
+        self.server, self.headers = server, headers
+        self.until = time.monotonic() + _LOAD_S
+        self.wrong: list[object] = []
+        self.answered: Counter[int] = Counter()
+
+    def attack(self, seed: int) -> None:
         chance = random.Random(seed)
-        with httpx.Client(base_url=server, headers=eve, timeout=30) as client:
-            while time.monotonic() < until:
+        with httpx.Client(base_url=self.server, headers=self.headers, timeout=30) as client:
+            while time.monotonic() < self.until:
                 path, params = _read(chance)
                 patience = 0.1 if chance.random() < 0.2 else 30
                 began = time.monotonic()
@@ -114,28 +116,34 @@ def test_a_load_of_hostile_reads_delays_nobody(full_store: Database, server: str
                 except httpx.TimeoutException:
                     continue  # this reader has disconnected, as one in five does
                 except httpx.TransportError as e:
-                    wrong.append((path, params, e))
+                    self.wrong.append((path, params, e))
                     continue
                 took = time.monotonic() - began
-                answered[answer.status_code] += 1
+                self.answered[answer.status_code] += 1
                 if took > _LONGEST_S or answer.status_code not in (200, 422, 429):
-                    wrong.append((path, params, answer.status_code, took))
+                    self.wrong.append((path, params, answer.status_code, took))
 
-    readers = [threading.Thread(target=attack, args=(seed,)) for seed in range(_READERS)]
+    def read_beside(self, headers: dict[str, str]) -> None:
+        with httpx.Client(base_url=self.server, headers=headers, timeout=30) as other:
+            while time.monotonic() < self.until:
+                for path in ("/v1/jobs?limit=20", "/v1/devices", "/readyz"):
+                    began = time.monotonic()
+                    answer = other.get(path)
+                    took = time.monotonic() - began
+                    if took > _LONGEST_S or answer.status_code != 200:
+                        self.wrong.append((path, answer.status_code, took, answer.text))
+                time.sleep(0.1)
+
+
+def test_a_load_of_hostile_reads_delays_nobody(full_store: Database, server: str) -> None:
+    """Twenty readers of one token send expensive requests and often disconnect; others wait."""
+    load = Load(server, token_header(full_store, "eve", "read"))
+    readers = [threading.Thread(target=load.attack, args=(seed,)) for seed in range(_READERS)]
     for reader in readers:
         reader.start()
-    admin = {"Authorization": f"Bearer {OPERATORS_TOKEN}"}
-    with httpx.Client(base_url=server, headers=admin, timeout=30) as other:
-        while time.monotonic() < until:
-            for path in ("/v1/jobs?limit=20", "/v1/devices", "/readyz"):
-                began = time.monotonic()
-                answer = other.get(path)
-                took = time.monotonic() - began
-                if took > _LONGEST_S or answer.status_code != 200:
-                    wrong.append((path, answer.status_code, took, answer.text))
-            time.sleep(0.1)
+    load.read_beside({"Authorization": f"Bearer {OPERATORS_TOKEN}"})
     for reader in readers:
         reader.join()
-    assert wrong == []
-    assert answered[422] > 0
-    assert answered[429] > 0
+    assert load.wrong == []
+    assert load.answered[422] > 0
+    assert load.answered[429] > 0
