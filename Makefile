@@ -174,7 +174,7 @@ test-cuda: install
 	    tests/accelerators/test_cuda_packs_training.py $(ARGS); \
 	else echo "skipped: torch sees no GPU here"; fi
 
-## Run every claim of the papers as a study and write docs/claims.md (2 hours on 2 cores).
+## Run every claim of the papers as a study and write docs/claims.md (three quarters of an hour on 2 cores).
 reproduce: install
 	$(VENV)/bin/normlab reproduce --all --page docs/claims.md
 

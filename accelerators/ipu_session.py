@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from accelerators.thread_choice import take_threads
 from normlab.specs.jobs import JobSpec
-from normlab.specs.optimization import AdamW, RMSprop
+from normlab.specs.optimizers import AdamW, RMSprop
 from normlab.training.accelerator import StepResult
 from normlab.training.optimizers import parameter_groups, scaled_rate
 from normlab.training.tasks import Task, tallies_of

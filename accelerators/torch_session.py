@@ -143,7 +143,7 @@ class TorchSession:
         return loss.detach(), self._task.correct(logits.detach(), y)
 
     def _differentiate(self, loss: Tensor) -> None:
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
 
     def _forward(self, model: nn.Module, x: Tensor) -> Tensor:
         return outputs(model, x, self._dtype)

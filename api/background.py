@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from api.state import State
+from service.jobs import counts
 from service.jobs.reaper import Reaper
 from service.jobs.relay import Relay
 from service.keeping.collector import Collector
@@ -42,13 +43,13 @@ _ROUNDS: Mapping[str, type[Rounds]] = {
 @contextmanager
 def loops(state: State) -> Iterator[None]:
     """Run the relay, reaper, rounds of studies, compactor, purger, trimmer; as others may."""
-    settings = state.settings
-    relay = Relay(state.database, state.doorbell, settings.ring_s)
+    settings, database = state.settings, state.database
+    relay = Relay(database, state.doorbell, settings.ring_s)
     failures = state.measures.failed_items
-    reaper = Reaper(state.database, settings.lease_s, failed=failures.labels("reaper").inc)
+    reaper = Reaper(database, settings.lease_s, failed=failures.labels("reaper").inc)
     rounds = {
         name: kind(
-            state.database,
+            database,
             state.admission.placing,
             state.admission.problems,
             max_queued=settings.max_queued_per_owner,
@@ -56,17 +57,18 @@ def loops(state: State) -> Iterator[None]:
         )
         for name, kind in _ROUNDS.items()
     }
-    compactor = Compactor(state.database, failed=failures.labels("compactor").inc)
-    adding_up = AddingUp(state.database, failures.labels("adding_up").inc)
-    purger = Purger(state.database, state.files, settings.trash_days, failures.labels("purger").inc)
-    collector = Collector(state.database, state.files, failures.labels("collector").inc)
-    announcement = Announcement(state.database, storage=settings.bucket)
+    compactor = Compactor(database, failed=failures.labels("compactor").inc)
+    adding_up = AddingUp(database, failures.labels("adding_up").inc)
+    purger = Purger(database, state.files, settings.trash_days, failures.labels("purger").inc)
+    collector = Collector(database, state.files, failures.labels("collector").inc)
+    announcement = Announcement(database, storage=settings.bucket)
     running = [
         Loop("relay", _counted(state, "relay", relay.round), min(_RELAY_S, settings.ring_s)),
         Loop("reaper", _counted(state, "reaper", reaper.round), settings.reap_s),
         *[Loop(n, _counted(state, n, of.round), _STUDIES_S) for n, of in rounds.items()],
         Loop("compactor", _counted(state, "compactor", compactor.round), _COMPACT_S),
         Loop("adding_up", _counted(state, "adding_up", adding_up.round), _COMPACT_S),
+        Loop("counts", _counted(state, "counts", partial(counts.add_up, database)), _COMPACT_S),
         Loop("plugins", _counted(state, "plugins", state.plugins.record), _PLUGINS_S),
         Loop("release", announcement.round, _RELEASE_S),
         Loop("purger", _counted(state, "purger", purger.round), _PURGE_S),

@@ -138,6 +138,7 @@ class Callers:
         self._session_idle_s = session_idle_s
         self._looking_up = asyncio.Semaphore(_LOOK_UPS)
         self._known: dict[Credential, tuple[float, Caller]] = {}
+        self._asked: dict[Credential, asyncio.Task[Caller]] = {}
         self._rates = Rates()
 
     async def admit(self, credential: Credential, host: str) -> Caller:
@@ -150,15 +151,29 @@ class Callers:
 
     async def find(self, credential: Credential) -> Caller:
         """Return the caller with *credential*; raise Unauthorized if it is unknown."""
-        now = time.monotonic()
         kept = self._known.get(credential)
-        if kept is not None and kept[0] > now:
+        if kept is not None and kept[0] > time.monotonic():
             return kept[1]
-        async with self._looking_up:
-            caller, left_s = await run_in_threadpool(self._with_roles, credential)
-        self._known = {c: known for c, known in self._known.items() if known[0] > now}
-        self._known[credential] = (now + min(self._keep_s, left_s), caller)
-        return caller
+        # what is kept ends for all streams of a token at once, and one look-up is enough for them
+        asked = self._asked.get(credential)
+        if asked is None:
+            asked = asyncio.create_task(self._ask(credential, self._asked))
+            self._asked[credential] = asked
+        return await asyncio.shield(asked)
+
+    async def _ask(
+        self, credential: Credential, asked: dict[Credential, asyncio.Task[Caller]]
+    ) -> Caller:
+        try:
+            async with self._looking_up:
+                now = time.monotonic()
+                caller, left_s = await run_in_threadpool(self._with_roles, credential)
+            if asked is self._asked:  # nothing has ended meanwhile
+                self._known = {c: known for c, known in self._known.items() if known[0] > now}
+                self._known[credential] = (now + min(self._keep_s, left_s), caller)
+            return caller
+        finally:
+            del asked[credential]
 
     def count(self, caller: Caller, credential: Credential) -> Stand | None:
         """Count a request of *caller*; return how it stands, or None if it has no limit."""
@@ -169,7 +184,7 @@ class Callers:
 
     def forget(self) -> None:
         """Empty the cache, because a token, a session or a role has just ended."""
-        self._known = {}
+        self._known, self._asked = {}, {}
 
     def _with_roles(self, credential: Credential) -> tuple[Caller, float]:
         caller, left_s = self._look_up(credential)

@@ -19,7 +19,8 @@ from normlab.specs.diagnostics import DIAGNOSTICS, DiagnosticFacts
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.model_facts import ModelFacts
 from normlab.specs.models import MODELS
-from normlab.specs.normalizers import BY_KIND, NormSpec
+from normlab.specs.norm_base import NormSpec
+from normlab.specs.normalizers import BY_KIND
 from normlab.specs.optimizers import OPTIMIZERS
 from normlab.specs.options import options
 from normlab.specs.registries import Registry

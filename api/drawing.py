@@ -6,13 +6,13 @@ import subprocess
 import sys
 
 from normlab.errors import InvalidSpec, ServiceUnavailable
-from normlab.presentation.figures import Question
+from normlab.presentation.figures import FigureQuestion
 
 WITHIN_S = 60.0
 _INVALID, _NO_LIBRARY = 2, 3
 
 
-def drawn(question: Question) -> bytes:
+def drawn(question: FigureQuestion) -> bytes:
     """
     Return the file that *question* asks for.
 

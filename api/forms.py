@@ -14,10 +14,9 @@ from normlab.specs.augmentations import AUGMENTATIONS
 from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import MOST_AUGMENTATIONS, JobSpec
-from normlab.specs.loading import LoadingSpec
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
-from normlab.specs.network_and_data import DatasetSpec, ModelSpec
+from normlab.specs.network_and_data import DatasetSpec, LoadingSpec, ModelSpec
 from normlab.specs.normalizers import BY_KIND
 from normlab.specs.optimization import AugmentationSpec, AverageSpec, CheckpointSpec, LossSpec
 from normlab.specs.optimizers import OPTIMIZERS

@@ -24,7 +24,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Stack:
+class Shares:
     """Measures that add up to a whole."""
 
     name: str
@@ -47,7 +47,7 @@ class Panel:
     reading: str
     form: Form = "layers"
     measures: tuple[Measure, ...] = ()
-    stacks: tuple[Stack, ...] = ()
+    stacks: tuple[Shares, ...] = ()
 
 
 _TERMS = (
@@ -73,7 +73,7 @@ PANELS = (
             for term, title in (*_TERMS, ("total", "whole power"))
         ),
         stacks=tuple(
-            Stack(place, where, tuple((f"{place}/{term}", title) for term, title in _TERMS))
+            Shares(place, where, tuple((f"{place}/{term}", title) for term, title in _TERMS))
             for place, where in _PLACES
         ),
     ),
@@ -107,7 +107,9 @@ PANELS = (
             for source, title in (*_SOURCES, ("largest", "largest share"))
         ),
         stacks=tuple(
-            Stack(moment, where, tuple((f"{moment}/{source}", title) for source, title in _SOURCES))
+            Shares(
+                moment, where, tuple((f"{moment}/{source}", title) for source, title in _SOURCES)
+            )
             for moment, where in _MOMENTS
         ),
     ),

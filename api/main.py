@@ -50,7 +50,7 @@ from service.inspector import Inspector
 from service.jobs.doorbell import Doorbell, make_doorbell
 from service.plugins import store as plugin_store
 from service.plugins.operators import OperatorPlugins
-from service.plugins.uploads import Uploads
+from service.plugins.uploads import CodeUploads
 from service.results.weight_sources import WeightSources
 from service.settings import Settings
 from service.storage.opening import open_store
@@ -148,7 +148,7 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
         ),
         inspector=inspector,
         plugins=OperatorPlugins(database, settings, inspector),
-        uploads=Uploads(database, inspector),
+        uploads=CodeUploads(database, inspector),
         admission=Admission(database, settings, inspector),
         write_probe=WriteProbe(database),
         files=open_store(settings),

@@ -10,41 +10,42 @@ from starlette.concurrency import run_in_threadpool
 
 Answer = TypeVar("Answer")
 
+KEEP_S = 5.0
+"""For so long an answer is given again to those who have not been woken since."""
+
 
 class SharedLooks:
     """
-    Gives one answer to all who ask before it is looked for.
+    Gives one answer to all who ask the same with the same knowledge.
 
-    News wake all streams at once, and most of them want to know the same. Who asks while an answer
-    is looked for already does not get that one, as it may be older than the news.
+    News wake all streams at once, and most of them want to know the same, but not all of them ask
+    before the answer is there. So the key of a question says by which news it is asked: an answer
+    that was looked for after those news is as new as one that is looked for now.
     """
 
-    def __init__(self) -> None:
-        self._waiting: dict[Hashable, asyncio.Future[Any]] = {}
+    def __init__(self, keep_s: float = KEEP_S) -> None:
+        self._keep_s = keep_s
+        self._answers: dict[Hashable, asyncio.Future[Any]] = {}
 
     async def ask(self, key: Hashable, question: Callable[[], Answer]) -> Answer:
         """
         Return the answer to *question*, which is asked in a thread.
 
         Args:
-            key: the same for questions with the same answer, whoever asks.
+            key: the same for questions with the same answer, whoever asks; it must differ after
+                each of the news that may change the answer.
         """
-        answer = self._waiting.get(key)
+        answer = self._answers.get(key)
         if answer is None:
-            answer = self._waiting[key] = asyncio.ensure_future(
-                run_in_threadpool(self._begin, key, question)
-            )
-            answer.add_done_callback(_retrieve)
+            answer = self._answers[key] = asyncio.ensure_future(run_in_threadpool(question))
+            answer.add_done_callback(lambda _: self._keep(key, answer))
         # one stream that ends does not take the answer from the others
         found: Answer = await asyncio.shield(answer)
         return found
 
-    def _begin(self, key: Hashable, question: Callable[[], Answer]) -> Answer:
-        self._waiting.pop(key, None)
-        return question()
-
-
-def _retrieve(answer: asyncio.Future[Any]) -> None:
-    """Take note of an error, even if all who asked are gone."""
-    if not answer.cancelled():
-        answer.exception()
+    def _keep(self, key: Hashable, answer: asyncio.Future[Any]) -> None:
+        """Keep an answer for a while; who asks after an error asks again."""
+        if answer.cancelled() or answer.exception() is not None:
+            del self._answers[key]
+        else:
+            asyncio.get_running_loop().call_later(self._keep_s, self._answers.pop, key)

@@ -19,7 +19,7 @@ from service.admission import Admission
 from service.inspector import Inspector
 from service.jobs.doorbell import Doorbell
 from service.plugins.operators import OperatorPlugins
-from service.plugins.uploads import Uploads
+from service.plugins.uploads import CodeUploads
 from service.settings import Settings
 from service.storage.store import Store
 from service.store.database import Database
@@ -48,7 +48,7 @@ class State:
     looks: SharedLooks
     inspector: Inspector
     plugins: OperatorPlugins
-    uploads: Uploads
+    uploads: CodeUploads
     admission: Admission
     write_probe: WriteProbe
     files: Store

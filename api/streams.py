@@ -14,7 +14,6 @@ from starlette.types import Receive, Scope, Send
 from api.callers import Standing
 from api.wakeups import wait_for_news
 from normlab.errors import QuotaExceeded
-from normlab.records import EventRecord
 
 KEEPALIVE = b": keepalive\n\n"  # a comment, so that proxies see an active connection
 MOST_OF_ONE_OWNER = 200
@@ -79,12 +78,6 @@ class EventStream(StreamingResponse):
                 await super().__call__(scope, receive, send)
 
 
-def encoded(event: EventRecord, seq: int | None = None) -> bytes:
-    """Format one event; a client that resumes sends *seq*."""
-    number = "" if seq is None else f"id: {seq}\n"
-    return f"data: {event.model_dump_json()}\n{number}\n".encode()
-
-
 async def wait_while_allowed(woken: asyncio.Event, seconds: float, standing: Standing) -> bool:
     """Wait for *woken*, at most *seconds*; return False as soon as the token is not valid."""
     while await standing.holds():
@@ -92,7 +85,7 @@ async def wait_while_allowed(woken: asyncio.Event, seconds: float, standing: Sta
             woken.clear()
             return True
         piece = min(seconds, _CHECK_S)
-        if await wait_for_news(woken, piece) > 0:  # it was woken in time
+        if await wait_for_news(woken, piece):
             return await standing.holds()
         seconds -= piece
     return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -20,12 +19,32 @@ _RECONNECT_S = 1.0
 log = structlog.get_logger(__name__)
 
 
+class Watched:
+    """A job with those who watch it; with how often they were woken since the first of them."""
+
+    def __init__(self) -> None:
+        self.watches: set[Watch] = set()
+        self.wakes = 0
+
+    def wake(self, event: bool) -> None:
+        """Signal to all that there may be news."""
+        self.wakes += 1
+        for watch in self.watches:
+            watch.wake(event)
+
+
 @dataclass(frozen=True, eq=False)
 class Watch:
     """What a stream waits for: *news* of any kind, or an *event*, which is sent immediately."""
 
+    of: Watched
     news: asyncio.Event = field(default_factory=asyncio.Event)
     event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def wakes(self) -> int:
+        """The number of wake-ups so far, the same for all who watch the same job now."""
+        return self.of.wakes
 
     def wake(self, event: bool) -> None:
         """Signal that there may be news."""
@@ -48,33 +67,33 @@ class Wakeups:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[str | None, set[Watch]] = defaultdict(set)
+        self._waiting: dict[str | None, Watched] = defaultdict(Watched)
         self.connected = False
         self.closing = False
 
     @contextmanager
     def watch(self, job: str | None) -> Iterator[Watch]:
         """Yield an object that is woken whenever *job* may have news."""
-        watch = Watch()
-        self._waiting[job].add(watch)
+        watched = self._waiting[job]
+        watch = Watch(watched)
+        watched.watches.add(watch)
         try:
             yield watch
         finally:
-            self._waiting[job].discard(watch)
-            if not self._waiting[job]:
+            watched.watches.discard(watch)
+            if not watched.watches:
                 del self._waiting[job]
 
     def wake(self, job: str, event: bool = True) -> None:
         """Wake the streams of *job*, and those of all jobs."""
         for key in (job, None):
-            for watch in self._waiting.get(key, ()):
-                watch.wake(event)
+            if key in self._waiting:
+                self._waiting[key].wake(event)
 
     def wake_all(self) -> None:
         """Wake every stream: something may have been missed."""
-        for waiting in self._waiting.values():
-            for watch in waiting:
-                watch.wake(event=True)
+        for watched in self._waiting.values():
+            watched.wake(event=True)
 
     def close(self) -> None:
         """End every stream."""
@@ -84,7 +103,7 @@ class Wakeups:
     @property
     def streams(self) -> int:
         """The number of waiting streams."""
-        return sum(len(waiting) for waiting in self._waiting.values())
+        return sum(len(watched.watches) for watched in self._waiting.values())
 
     @asynccontextmanager
     async def listening(self, conninfo: str) -> AsyncIterator[None]:
@@ -120,10 +139,12 @@ class Wakeups:
                 self.wake(*heard(notify.payload))
 
 
-async def wait_for_news(woken: asyncio.Event, seconds: float) -> float:
-    """Wait until *woken* is set, at most *seconds*; clear it and return the seconds left."""
-    began = time.monotonic()
+async def wait_for_news(woken: asyncio.Event, seconds: float) -> bool:
+    """Wait until *woken* is set, at most *seconds*; clear it and return whether it was set."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(woken.wait(), seconds)
+        async with asyncio.timeout(seconds):  # unlike `wait_for`, it needs no task
+            await woken.wait()
+    # not whether time was left: it may be set when the time is up, and nothing would tell again
+    was_set = woken.is_set()
     woken.clear()
-    return seconds - (time.monotonic() - began)
+    return was_set

@@ -137,15 +137,15 @@ def ingest_without_http(own: OwnApi) -> dict[str, Any]:
     submissions.submit(
         own.database, spec, owner="benchmark", device="cuda", device_reason="benchmark"
     )
-    claim = leases.claim(own.database, "cuda", "benchmark", lease_s=3600)
-    assert claim is not None
+    lease = leases.claim(own.database, "cuda", "benchmark", lease_s=3600)
+    assert lease is not None
     cost = Cost()
     for i in range(POINTS // BATCH):
         line = record(range(i * BATCH + 1, (i + 1) * BATCH + 1), [0.5] * BATCH)
 
         def keep(line: bytes = line) -> None:
             began = time.process_time()  # the supervisor's part is done in this process
-            assert reports.keep_all(own.database, claim, [from_line(line)])
+            assert reports.keep_all(own.database, lease, [from_line(line)])
             cost.cpu_s += time.process_time() - began
 
         timed(cost, [keep], own.servers)

@@ -27,12 +27,12 @@ from service.results import reports
 from service.store.database import Database
 
 
-def application(database: Database, claim: Lease) -> Starlette:
-    """Return an application that takes the records of *claim*'s job."""
+def application(database: Database, lease: Lease) -> Starlette:
+    """Return an application that takes the records of *lease*'s job."""
 
     async def take(request: Request) -> JSONResponse:
         line = await request.body()
-        kept = await run_in_threadpool(reports.keep_all, database, claim, [from_line(line)])
+        kept = await run_in_threadpool(reports.keep_all, database, lease, [from_line(line)])
         return JSONResponse({"kept": kept}, status_code=200 if kept else 409)
 
     return Starlette(routes=[Route("/events", take, methods=["POST"])])
@@ -41,10 +41,10 @@ def application(database: Database, claim: Lease) -> Starlette:
 def main(database_url: str, port: str) -> None:
     """Lease the only job of the device ipu, and serve."""
     database = Database(database_url)
-    claim = leases.claim(database, "ipu", "benchmark", lease_s=3600)
-    if claim is None:
+    lease = leases.claim(database, "ipu", "benchmark", lease_s=3600)
+    if lease is None:
         raise SystemExit("no job to write to")
-    app: Any = application(database, claim)
+    app: Any = application(database, lease)
     uvicorn.run(app, host="127.0.0.1", port=int(port), log_config=None, access_log=False)
 
 

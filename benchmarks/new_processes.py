@@ -17,7 +17,7 @@ class Spent(NamedTuple):
     cpu_s: float
 
 
-class Watch:
+class Stopwatch:
     """Counts from its start, which may be set again: what came before is no part of it."""
 
     def __init__(self) -> None:

@@ -56,10 +56,10 @@ class OwnApi:
     def add_run(self, normalizer: str, accuracy: float) -> None:
         """Queue a job and report a metric for it, for the list."""
         _submit(self.caller, {**QUEUED, "normalizer": normalizer, "priority": 1})
-        claim = leases.claim(self.database, "cuda", "benchmark", lease_s=3600)
-        assert claim is not None
+        lease = leases.claim(self.database, "cuda", "benchmark", lease_s=3600)
+        assert lease is not None
         series = {METRIC: Series(steps=[1], values=[accuracy], times=[1.0])}
-        assert reports.keep_all(self.database, claim, [Metrics(series=series)])
+        assert reports.keep_all(self.database, lease, [Metrics(series=series)])
 
     def ingest(self, steps: range, values: Sequence[float]) -> None:
         """Send points of the long series, as a job process writes them."""

@@ -95,12 +95,12 @@ def _curves(database: Database) -> list[str]:
         job, _ = submissions.submit(
             database, spec, owner="ada", device="cpu", device_reason="a benchmark", steps=POINTS
         )
-        claim = leases.claim(database, "cpu", "benchmark", 3600)
-        assert claim is not None
+        lease = leases.claim(database, "cpu", "benchmark", 3600)
+        assert lease is not None
         values = [math.exp(-s / 30_000) + rate + (s % 97) / 500 for s in steps]
         series = Series(steps=steps, values=values, times=[s / 10 for s in steps])
-        assert reports.keep_all(database, claim, [Metrics(series={"train/loss": series})])
-        leases.finish(database, claim, Finished(step=POINTS, summary={}))
+        assert reports.keep_all(database, lease, [Metrics(series={"train/loss": series})])
+        leases.finish(database, lease, Finished(step=POINTS, summary={}))
         jobs.append(job.id)
     return jobs
 

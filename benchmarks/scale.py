@@ -22,7 +22,7 @@ from benchmarks.server_time import ServerTime, Took
 from benchmarks.table import show
 from normlab.events import Finished
 from normlab.specs.jobs import JobSpec
-from service.jobs import gauges, leases, reading, submissions
+from service.jobs import counts, gauges, leases, reading, submissions
 from service.jobs.doorbell import SilentDoorbell
 from service.jobs.listing import JobFilters, list_jobs
 from service.jobs.reaper import Reaper
@@ -116,6 +116,8 @@ def _operations(database: Database, long: str) -> Operations:
         "filter by a metric (1 in 100)": listed(where=f"{METRIC} > 0.99"),
         "filter that finds one job": listed(where="seed = 4321"),
         "a part of a name that one job has": listed(name="job 4321"),
+        "an owner that has two jobs": listed(owner="pattern"),
+        "a rate that no job has": listed(where="optimizer.lr = 0.0137"),
         "one job": lambda: reading.get(database, short),
         "curve of 1,000 points": lambda: metrics.read(database, short, CURVE),
         "100,000 points as 500 bands": lambda: metrics.read(database, long, CURVE, max_points=500),
@@ -125,7 +127,7 @@ def _operations(database: Database, long: str) -> Operations:
         "reaper: a round": Reaper(database, 0.0).round,
         # by this clock, the time of a round is up after its first 50 jobs
         "compactor: 50 jobs": Compactor(database, clock=partial(next, count(step=10.0))).round,
-        "metrics: count by state": lambda: reading.count_by_state(database),
+        "metrics: count by state": lambda: counts.by_state(database),
         "metrics: by device": lambda: gauges.by_device(database),
         "devices": lambda: devices(database),
     }
@@ -149,9 +151,9 @@ def _submitted(database: Database) -> None:
 
 
 def _claimed(database: Database) -> None:
-    claim = leases.claim(database, "cpu", "a-worker", 60.0)
-    assert claim is not None
-    leases.finish(database, claim, Finished(step=1, summary={}))
+    lease = leases.claim(database, "cpu", "a-worker", 60.0)
+    assert lease is not None
+    leases.finish(database, lease, Finished(step=1, summary={}))
 
 
 def _measured(operations: Operations, clock: ServerTime, rounds: int) -> dict[str, Took]:

@@ -60,10 +60,10 @@ class _Claimer(threading.Thread):
 
     def _work(self) -> None:
         began = time.perf_counter()
-        claim = leases.claim(self.database, "cpu", self.name, _LEASE_S)
+        lease = leases.claim(self.database, "cpu", self.name, _LEASE_S)
         self.waits_s.append(time.perf_counter() - began)
-        if claim is None:
+        if lease is None:
             self.in_vain += 1
             return
-        self.claimed.append(claim.job)
-        leases.finish(self.database, claim, Finished(step=1, summary={}))
+        self.claimed.append(lease.job)
+        leases.finish(self.database, lease, Finished(step=1, summary={}))

@@ -98,13 +98,13 @@ def _trained(database: Database, name: str, points: int) -> str:
     job, _ = submissions.submit(
         database, spec, owner="pattern", device="cpu", device_reason="made by a benchmark"
     )
-    claim = leases.claim(database, "cpu", "a-worker", 3600)
-    assert claim is not None
+    lease = leases.claim(database, "cpu", "a-worker", 3600)
+    assert lease is not None
     steps = list(range(1, points + 1))
     values = [1 / step for step in steps]
     series = Series(steps=steps, values=values, times=[0.1 * step for step in steps])
     last = Series(steps=[points], values=[0.5], times=[0.1 * points])
     told = Metrics(series={CURVE: series, METRIC: last})
-    assert reports.keep_all(database, claim, [told])
-    assert leases.finish(database, claim, Finished(step=points, summary={}))
+    assert reports.keep_all(database, lease, [told])
+    assert leases.finish(database, lease, Finished(step=points, summary={}))
     return job.id

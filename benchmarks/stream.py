@@ -151,7 +151,7 @@ def _bare(root: Path, workers: int) -> Spent:
     return Spent(wall_s, now().cpu_s - begun.cpu_s)
 
 
-class _Files(Dataset):  # type: ignore[type-arg]
+class _Files(Dataset):
     def __init__(self, paths: List[Path]) -> None:
         self.paths = paths
 

@@ -16,8 +16,8 @@ import psutil
 
 from benchmarks.options import parser_of
 from benchmarks.table import show
-from normlab.cli.own_stack import own_stack
 from normlab.client import Client
+from normlab.stacks.own import own_stack
 
 NAME = "submit_to_done"
 JOBS = 40

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerators import cpu  # noqa: F401 - so that both processes have it when they begin
-from benchmarks.new_processes import Spent, Watch, in_new_process
+from benchmarks.new_processes import Spent, Stopwatch, in_new_process
 from benchmarks.options import at_least_one, parser_of
 from benchmarks.pictures import write_tree
 from benchmarks.table import show
@@ -89,7 +89,7 @@ def _spec(net: str, kind: str, batch_size: int, workers: int) -> JobSpec:
 
 
 def _job(spec: JobSpec, root: Path) -> Spent:
-    watch = Watch()
+    watch = Stopwatch()
     train_job(spec, watch, root)
     return watch.spent()
 
@@ -97,7 +97,7 @@ def _job(spec: JobSpec, root: Path) -> Spent:
 def _timm(net: str, spec: JobSpec, root: Path) -> Spent:
     from benchmarks import timm_script  # not in the process that prints --help without timm
 
-    watch = Watch()
+    watch = Stopwatch()
     timm_script.train_folder(net, spec, root / "set", watch.start)
     return watch.spent()
 

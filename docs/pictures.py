@@ -113,7 +113,7 @@ def _take(page: Page, addresses: dict[str, tuple[str, str]]) -> None:
     for name, (address, there) in addresses.items():
         for width, (height, theme) in SIZES.items():
             page.set_viewport_size({"width": width, "height": height})
-            page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=theme)
             page.goto(address)
             page.locator(there).first.wait_for(state="attached")
             page.wait_for_load_state("load")

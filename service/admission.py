@@ -17,7 +17,7 @@ from normlab.specs.zoo import INSTALL
 from service.inspections import Unfit
 from service.inspector import Inspector
 from service.jobs import workers
-from service.jobs.placement import Estimate, Placement, place, too_large
+from service.jobs.placement import Placement, Traits, place, too_large
 from service.plugins import abilities
 from service.results import continuing, norm_sources, weight_twins
 from service.settings import Settings
@@ -77,7 +77,7 @@ class Admission:
         refuse(self.problems(spec))
         live = workers.live(self._database)
         unable = abilities.unable(self._database, _required(spec)) if live else {}
-        placed = self._place(spec, live, self._estimate(spec, live), unable)
+        placed = self._place(spec, live, self._traits_of(spec, live), unable)
         return _with_memory(placed, live, max(memory_bytes, least_memory_bytes(spec)))
 
     def placing(self) -> Callable[[JobSpec], tuple[str, str]]:
@@ -85,7 +85,7 @@ class Admission:
         live = workers.live(self._database)
         unable = cache(lambda code: abilities.unable(self._database, code))
         return lambda spec: _with_memory(
-            self._place(spec, live, Estimate(), unable(_required(spec))),
+            self._place(spec, live, Traits(), unable(_required(spec))),
             live,
             least_memory_bytes(spec),
         )
@@ -99,10 +99,10 @@ class Admission:
         self,
         spec: JobSpec,
         live: Sequence[WorkerRecord],
-        estimate: Estimate,
+        traits: Traits,
         unable: Mapping[str, str],
     ) -> Placement:
-        return place(spec, live, estimate, self._settings.small_batch_limit, unable)
+        return place(spec, live, traits, self._settings.small_batch_limit, unable)
 
     def _verdict(self, spec: JobSpec, kind: str, live: Sequence[WorkerRecord]) -> Verdict:
         asked = spec.model_copy(update={"device": kind})
@@ -166,15 +166,15 @@ class Admission:
             return []
         return [FieldProblem("device", inspection.ipu_message)]
 
-    def _estimate(self, spec: JobSpec, live: Sequence[WorkerRecord]) -> Estimate:
+    def _traits_of(self, spec: JobSpec, live: Sequence[WorkerRecord]) -> Traits:
         # Only if the answer can change the choice: an inspection needs a process with torch.
         if spec.device != "auto" or all(DEVICES[w.device].shares_host_memory for w in live):
-            return Estimate()
+            return Traits()
         inspection = self._inspector.ask(spec)
         if inspection is None:
-            return Estimate()
+            return Traits()
         refused = None if inspection.ipu_passes else inspection.ipu_message
-        return Estimate(memory_bytes=inspection.memory_bytes, ipu_problem=refused)
+        return Traits(memory_bytes=inspection.memory_bytes, ipu_problem=refused)
 
 
 def _required(spec: JobSpec) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def _of_its_owner(settings: Settings) -> Settings:
-    """Let who runs this stack upload code to it, as long as nobody else's host reaches it."""
+    """Let the user who runs this stack upload code to it, as long as no other host can reach it."""
     if settings.allow_code or settings.host not in LOOPBACK:
         return settings
     return settings.model_copy(update={"allow_code": getpass.getuser()})

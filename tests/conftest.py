@@ -120,3 +120,13 @@ def _start(folder: Path) -> Dict[str, str]:
     _running.append(started)
     migrate(started.database_url)
     return {"database_url": started.database_url, "broker_url": started.broker_url}
+
+
+@pytest.fixture
+def no_plugins() -> Iterator[None]:
+    """Leave this process as it was: without plugins."""
+    from normlab.specs import registries
+
+    yield
+    registries.put_in_force([])
+    registries.find_with(None)

@@ -49,13 +49,13 @@ class Untraced:
 
 
 class Traced:
-    """Records the spans of the attempt *claim*."""
+    """Records the spans of the attempt *lease*."""
 
-    def __init__(self, traces: Traces, claim: Lease) -> None:
+    def __init__(self, traces: Traces, lease: Lease) -> None:
         self._traces = traces
-        self._claim = claim
-        self._trace, self._submitter = trace_of(claim.job, claim.trace)
-        self._own = span_id(claim.job, claim.attempt)
+        self._lease = lease
+        self._trace, self._submitter = trace_of(lease.job, lease.trace)
+        self._own = span_id(lease.job, lease.attempt)
         self._numbers = count()
         self._since_s = time.time()
         self._over_s: float | None = None
@@ -111,17 +111,17 @@ class Traced:
 
     def _record_past(self) -> None:
         """Record the wait for this attempt and, before it, the attempt of a lost worker."""
-        wait = self._claim.wait
+        wait = self._lease.wait
         if wait is None:
             return
         self._record(
             "queue", span_id(self._own, "queue"), self._submitter, (wait.since_s, wait.until_s)
         )
         if wait.lost_since_s is not None:
-            before = self._claim.attempt - 1
+            before = self._lease.attempt - 1
             times = (wait.lost_since_s, wait.since_s)
             own: dict[str, str | int] = {"normlab.attempt": before, "normlab.ending": "lost"}
-            lost = span_id(self._claim.job, before)
+            lost = span_id(self._lease.job, before)
             self._record("attempt", lost, self._submitter, times, own, "its worker was lost")
 
     def _within(
@@ -139,18 +139,18 @@ class Traced:
         own: Mapping[str, str | int] | None = None,
         problem: str | None = None,
     ) -> None:
-        claim = self._claim
+        lease = self._lease
         attributes: dict[str, str | int | float] = {
-            "normlab.job": str(claim.job),
-            "normlab.attempt": claim.attempt,
-            "normlab.worker": claim.worker,
-            "normlab.device": claim.device,
+            "normlab.job": str(lease.job),
+            "normlab.attempt": lease.attempt,
+            "normlab.worker": lease.worker,
+            "normlab.device": lease.device,
             **(own or {}),
         }
         context = Context(self._trace, identity)
         self._traces.record(Span(name, context, parent, *times, attributes, problem))
 
 
-def trace(traces: Traces | None, claim: Lease) -> AttemptTrace:
-    """Begin the trace of the attempt *claim*."""
-    return Untraced() if traces is None else Traced(traces, claim)
+def trace(traces: Traces | None, lease: Lease) -> AttemptTrace:
+    """Begin the trace of the attempt *lease*."""
+    return Untraced() if traces is None else Traced(traces, lease)

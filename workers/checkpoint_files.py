@@ -18,15 +18,15 @@ class CheckpointFiles:
 
     Args:
         folder: of the job, with a folder for each attempt.
-        claim: whose checkpoints they are; those that it may resume from are on record.
+        lease: whose checkpoints they are; those that it may resume from are on record.
     """
 
-    def __init__(self, folder: Path, claim: Lease) -> None:
+    def __init__(self, folder: Path, lease: Lease) -> None:
         self._folder = folder
-        self._attempt = claim.attempt
-        self._keep = claim.spec.checkpoint.keep
+        self._attempt = lease.attempt
+        self._keep = lease.spec.checkpoint.keep
         self._on_record = {
-            Path(c.path).name: folder.parent / c.path for c in reversed(claim.resume)
+            Path(c.path).name: folder.parent / c.path for c in reversed(lease.resume)
         }
 
     def drop_unrecorded(self) -> None:

@@ -20,7 +20,7 @@ _PROBE_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
-class DeviceFacts:
+class DeviceFound:
     """A description of the worker's device."""
 
     available: bool
@@ -33,9 +33,9 @@ class DeviceFacts:
     """Versions by name, with that of Python; None: not known."""
 
 
-def unprobed(device: str) -> DeviceFacts:
+def unprobed(device: str) -> DeviceFound:
     """Return the facts that are known before the probe has answered."""
-    return DeviceFacts(
+    return DeviceFound(
         available=True,
         reason="not probed yet",
         description=f"{device} on {platform.node()}",
@@ -44,7 +44,7 @@ def unprobed(device: str) -> DeviceFacts:
     )
 
 
-def probe(device: str, python: str, environment: Mapping[str, str]) -> DeviceFacts:
+def probe(device: str, python: str, environment: Mapping[str, str]) -> DeviceFound:
     """Ask the interpreter of the device's jobs for a description of the device."""
     try:
         done = subprocess.run(
@@ -55,14 +55,14 @@ def probe(device: str, python: str, environment: Mapping[str, str]) -> DeviceFac
             check=True,
         )
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        known = {f.name for f in fields(DeviceFacts)}
-        return DeviceFacts(**{k: v for k, v in found.items() if k in known})
+        known = {f.name for f in fields(DeviceFound)}
+        return DeviceFound(**{k: v for k, v in found.items() if k in known})
     except subprocess.CalledProcessError as e:
         said = e.stderr.decode(errors="replace").strip().splitlines() or ["nothing"]
         reason = f"{python} -m workers.probe {device} failed: {said[-1]}"
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError, TypeError) as e:
         reason = f"{python} -m workers.probe {device} failed: {e}"
-    return DeviceFacts(False, reason, f"{device} on {platform.node()}", None)
+    return DeviceFound(False, reason, f"{device} on {platform.node()}", None)
 
 
 def host_facts(data_dir: Path) -> dict[str, Any]:

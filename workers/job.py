@@ -25,7 +25,7 @@ from normlab.specs.devices import DEVICES
 from workers.job_errors import CannotLoad, describe
 from workers.job_order import CodeReference, JobOrder
 from workers.job_pipes import EventPipe, StopRequest, watch_lifeline
-from workers.job_usage import Meter, Usage
+from workers.job_usage import Meter, ProcessUsage
 from workers.narration import Narrator
 
 
@@ -106,7 +106,7 @@ def _train(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
             from workers.replicas import train_replicas as train
         else:
             from workers.attempt import train
-    narrator = Narrator(Meter(pipe.send, Usage()).send)
+    narrator = Narrator(Meter(pipe.send, ProcessUsage()).send)
     narrator.send(train(order, narrator.send, stop))
 
 

@@ -17,7 +17,7 @@ EVERY_S = 5.0
 """Between two samples: one costs some milliseconds, because the host's processes are listed."""
 
 
-class Usage:
+class ProcessUsage:
     """
     Measures this process with all processes that it starts.
 
@@ -73,7 +73,7 @@ class Meter:
     There is one point at the first progress, and further ones at least `usage.every_s` apart.
     """
 
-    def __init__(self, send: Callable[[Event], None], usage: Usage) -> None:
+    def __init__(self, send: Callable[[Event], None], usage: ProcessUsage) -> None:
         self._send = send
         self._usage = usage
         self._due = -math.inf

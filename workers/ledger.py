@@ -18,7 +18,7 @@ _NOT_RESULTS = (MeetingOpened, Finished, Failed)
 
 
 class FencedOff(Exception):
-    """The claim is over: another worker may have the job, so nothing more may be written."""
+    """The lease is over: another worker may have the job, so nothing more may be written."""
 
 
 @dataclass
@@ -45,12 +45,12 @@ class Ledger:
     def __init__(
         self,
         database: Database,
-        claim: Lease,
+        lease: Lease,
         checkpoints: CheckpointFiles,
         hear: Callable[[Sequence[AnyEvent]], None] = lambda _: None,
     ) -> None:
         self._database = database
-        self._claim = claim
+        self._lease = lease
         self._checkpoints = checkpoints
         self._hear = hear
         self._sealed = _Batch()
@@ -87,7 +87,7 @@ class Ledger:
         Write all pending events.
 
         Raises:
-            FencedOff: if the claim is over; then nothing was written.
+            FencedOff: if the lease is over; then nothing was written.
             ServiceUnavailable: if the database is unavailable; pending events are kept.
         """
         while self.pending:
@@ -101,5 +101,5 @@ class Ledger:
 
     def _write(self, batch: _Batch) -> None:
         log = bytes(batch.log)
-        if not keep_all(self._database, self._claim, batch.events, log, self._log_bytes):
-            raise FencedOff(f"attempt {self._claim.attempt} is over")
+        if not keep_all(self._database, self._lease, batch.events, log, self._log_bytes):
+            raise FencedOff(f"attempt {self._lease.attempt} is over")

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from service.plugins import abilities, store
-from service.plugins.abilities import Offer, Wanted
+from service.plugins.abilities import Abilities, Wanted
 from service.store.database import Database
 from workers.job_order import CodeReference
 
@@ -103,7 +103,7 @@ class Loads:
             return self._judged[digest]
         if plugin is not None and plugin.needs and self._packages is None:
             return False  # until the packages are known
-        offer = Offer("", "", self._packages, self._tried)
+        offer = Abilities("", "", self._packages, self._tried)
         # What is nowhere to be found is for the job's own failure to say.
         self._judged[digest] = plugin is None or not offer.lacks(plugin)
         return self._judged[digest]

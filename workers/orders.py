@@ -42,9 +42,9 @@ class Orders:
     gpus: GpuPool | None
     scratch: Path | None
 
-    def prepare(self, claim: Lease, host: HostOrder | None, keep: Callable[[], object]) -> JobOrder:
+    def prepare(self, lease: Lease, host: HostOrder | None, keep: Callable[[], object]) -> JobOrder:
         """
-        Return the order of *claim*; call *keep* while what it reads is fetched.
+        Return the order of *lease*; call *keep* while what it reads is fetched.
 
         Raises:
             InvalidSpec: something that it reads is gone.
@@ -52,50 +52,50 @@ class Orders:
             StorageAway: the store did not answer for too long.
         """
         if self.files.in_place:
-            return self._order(claim, host, Flag())
-        return meanwhile(partial(self._order, claim, host), keep, self.settings.heartbeat_s)
+            return self._order(lease, host, Flag())
+        return meanwhile(partial(self._order, lease, host), keep, self.settings.heartbeat_s)
 
-    def clear(self, claim: Lease, seat: int | None) -> None:
+    def clear(self, lease: Lease, seat: int | None) -> None:
         """Remove what the attempt wrote and is stored by now, or what nobody will ask for."""
         if not self.files.in_place:
-            shutil.rmtree(self._folder(claim, seat), ignore_errors=True)
+            shutil.rmtree(self._folder(lease, seat), ignore_errors=True)
 
-    def checkpoints(self, claim: Lease) -> CheckpointFiles:
+    def checkpoints(self, lease: Lease) -> CheckpointFiles:
         """Return the files of the job's checkpoints on this host."""
-        return CheckpointFiles(self._room(claim), claim)
+        return CheckpointFiles(self._room(lease), lease)
 
-    def _room(self, claim: Lease) -> Path:
+    def _room(self, lease: Lease) -> Path:
         scratch = (self.scratch or self.settings.scratch).absolute()
-        return self.files.local(str(claim.job)) or scratch / str(claim.job)
+        return self.files.local(str(lease.job)) or scratch / str(lease.job)
 
-    def _order(self, claim: Lease, host: HostOrder | None, stop: Flag) -> JobOrder:
-        folder = self._folder(claim, None if host is None else host.seat)
+    def _order(self, lease: Lease, host: HostOrder | None, stop: Flag) -> JobOrder:
+        folder = self._folder(lease, None if host is None else host.seat)
         patience_s = self.settings.storage_patience_s
         reads = Provisions(self.files, self.database, folder / "fetched", patience_s, stop)
         leads = host is None or host.seat == 0
         return JobOrder(
-            job=str(claim.job),
-            attempt=claim.attempt,
-            code=[self._code(digest) for digest in claim.spec.code],
-            spec=claim.spec,
-            device=claim.device,
+            job=str(lease.job),
+            attempt=lease.attempt,
+            code=[self._code(digest) for digest in lease.spec.code],
+            spec=lease.spec,
+            device=lease.device,
             folder=str(folder),
             data_root=str(self.settings.datasets.absolute()),
             # the leader sends its state to the other hosts
-            resume=reads.checkpoints(claim.spec, claim.resume) if leads else [],
+            resume=reads.checkpoints(lease.spec, lease.resume) if leads else [],
             # else copies are on record, and what was copied is of no use
-            keep_checkpoints=None if self.files.in_place else max(2, claim.spec.checkpoint.keep),
+            keep_checkpoints=None if self.files.in_place else max(2, lease.spec.checkpoint.keep),
             threads=self.threads,
             memory_bytes=self.settings.job_memory_bytes,
-            norms=norms_for(self.database, claim.spec),
-            weights=reads.weights(claim.spec, self.settings.datasets),
-            gpus=None if self.gpus is None else self.gpus.of(claim.job),
+            norms=norms_for(self.database, lease.spec),
+            weights=reads.weights(lease.spec, self.settings.datasets),
+            gpus=None if self.gpus is None else self.gpus.of(lease.job),
             host=host,
         )
 
-    def _folder(self, claim: Lease, seat: int | None) -> Path:
+    def _folder(self, lease: Lease, seat: int | None) -> Path:
         # Each attempt has its own folder, so that a frozen one cannot damage later files.
-        return self._room(claim) / (f"attempt-{claim.attempt}" + (f"-host-{seat}" if seat else ""))
+        return self._room(lease) / (f"attempt-{lease.attempt}" + (f"-host-{seat}" if seat else ""))
 
     def _code(self, digest: str) -> CodeReference:
         name, folder = written(self.database, digest, self.settings.code)

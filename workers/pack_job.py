@@ -15,7 +15,7 @@ from normlab.training.reporting import BufferedReporter
 from workers.job_errors import describe
 from workers.job_order import JobOrder
 from workers.job_pipes import EventPipe, StopRequest
-from workers.job_usage import Meter, Usage
+from workers.job_usage import Meter, ProcessUsage
 
 
 class MemberPipe:
@@ -48,7 +48,7 @@ def carry_out_pack(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
 
 def _train(orders: List[JobOrder], pipes: List[MemberPipe], stop: StopRequest) -> None:
     with ExitStack() as stack:
-        usage = Usage()  # of the one process, which is told of each member
+        usage = ProcessUsage()  # of the one process, which is told of each member
         meters = [Meter(pipe.send, usage) for pipe in pipes]
         reporters = [stack.enter_context(BufferedReporter(meter.send)) for meter in meters]
 

@@ -122,7 +122,7 @@ class PackProcess:
 
 
 class MemberReader:
-    """What a member has said, as `JobReader` gives it of a job alone."""
+    """What a member has said, as `OutputReader` gives it of a job alone."""
 
     def __init__(self, changed: threading.Condition) -> None:
         self._changed = changed

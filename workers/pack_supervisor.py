@@ -35,8 +35,8 @@ class MemberSupervisor(Supervisor):
 
     members: int = 2
 
-    def _run(self, claim: Lease, ledger: Ledger, uploads: Uploads) -> Ending:
-        ending = super()._run(claim, ledger, uploads)
+    def _run(self, lease: Lease, ledger: Ledger, uploads: Uploads) -> Ending:
+        ending = super()._run(lease, ledger, uploads)
         if not isinstance(ending, Failed) or ending.code in _OF_ITS_OWN:
             return ending
         if ending.failure_kind == "oom":
@@ -53,20 +53,20 @@ def _failed(how: str, most: int, why: Failed) -> FellApart:
     return FellApart(f"its pack {how} ({why.message})"[:1000], most)
 
 
-def work_on(supervisor: Supervisor, claim: Lease) -> None:
-    """Run *claim* to its end, with its mates as one pack if it has any."""
-    if not claim.mates:
-        supervisor.work_on(claim)
+def work_on(supervisor: Supervisor, lease: Lease) -> None:
+    """Run *lease* to its end, with its mates as one pack if it has any."""
+    if not lease.mates:
+        supervisor.work_on(lease)
         return
-    claims = [replace(claim, mates=()), *claim.mates]
-    pack = PackProcess(supervisor.launcher, len(claims))
-    in_threads([partial(_member, supervisor, pack, i, own) for i, own in enumerate(claims)])
+    members = [replace(lease, mates=()), *lease.mates]
+    pack = PackProcess(supervisor.launcher, len(members))
+    in_threads([partial(_member, supervisor, pack, i, own) for i, own in enumerate(members)])
 
 
-def _member(supervisor: Supervisor, pack: PackProcess, member: int, claim: Lease) -> None:
+def _member(supervisor: Supervisor, pack: PackProcess, member: int, lease: Lease) -> None:
     own = {field.name: getattr(supervisor, field.name) for field in fields(supervisor)}
     own["launcher"] = MemberLauncher(pack, member)
     try:
-        MemberSupervisor(**own, members=pack.members).work_on(claim)
+        MemberSupervisor(**own, members=pack.members).work_on(lease)
     finally:
         pack.forgo(member)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from workers.job_order import JobOrder
-from workers.reading import JobReader
+from workers.reading import OutputReader
 
 # One thread unless the order gives a number; set before a library chooses its own.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -41,7 +41,7 @@ class JobProcess:
     """A running job process and the pipes to it; used by one thread."""
 
     def __init__(
-        self, pid: int, poll: Callable[[], int | None], stdin: int, reader: JobReader
+        self, pid: int, poll: Callable[[], int | None], stdin: int, reader: OutputReader
     ) -> None:
         self.pid = pid
         self.reader = reader
@@ -123,7 +123,7 @@ def launch(
     """Make the pipes, let *spawn* start the process on their far ends, and send *order*."""
     with _pipes() as (ends, (stdin, events, log)):
         pid, poll = spawn(ends)
-    process = JobProcess(pid, poll, stdin, JobReader(events, log))
+    process = JobProcess(pid, poll, stdin, OutputReader(events, log))
     process._write(order.to_line())
     return process
 

@@ -43,7 +43,7 @@ class ProcessWatch:
         database: Database,
         settings: Settings,
         leaving: Flag,
-        claim: Lease,
+        lease: Lease,
         process: JobProcess,
         ledger: Ledger,
         uploads: Uploads,
@@ -51,16 +51,16 @@ class ProcessWatch:
         self._database = database
         self._settings = settings
         self._leaving = leaving
-        self._claim = claim
+        self._lease = lease
         self._process = process
         self._ledger = ledger
         self._uploads = uploads
-        self._others = OtherHosts(database, claim, settings.lease_s)
+        self._others = OtherHosts(database, lease, settings.lease_s)
         self._last_word: AnyEvent | None = None
         self._asked: StopReason | None = None
         now = time.monotonic()
         self._kill_at = float("inf")
-        self._time_up_at = now + (math.inf if claim.time_left_s is None else claim.time_left_s)
+        self._time_up_at = now + (math.inf if lease.time_left_s is None else lease.time_left_s)
         self._write_at = now
         self._renew_at = now + settings.heartbeat_s
 
@@ -69,7 +69,7 @@ class ProcessWatch:
         Return when the process has sent its last event or has ended.
 
         Raises:
-            FencedOff: if the claim is over.
+            FencedOff: if the lease is over.
         """
         while self._last_word is None and self._process.poll() is None:
             due = min(self._renew_at, self._kill_at, self._time_up_at)
@@ -91,7 +91,7 @@ class ProcessWatch:
         Return when the files of the process, which has ended, are stored; or why they are not.
 
         Raises:
-            FencedOff: if the claim is over.
+            FencedOff: if the lease is over.
         """
         began = time.monotonic()
         self._read()
@@ -159,7 +159,7 @@ class ProcessWatch:
             return
         settings = self._settings
         try:
-            renewal = leases.renew(self._database, self._claim, settings.lease_s)
+            renewal = leases.renew(self._database, self._lease, settings.lease_s)
         except ServiceUnavailable:
             # A database outage is no reason to end a healthy job.
             self._others.miss()

@@ -26,7 +26,7 @@ class Harvest:
     """Whose the events are: of a job alone, 0."""
 
 
-class JobReader:
+class OutputReader:
     """Collect events and log bytes from two pipes until both end."""
 
     def __init__(self, events_fd: int, log_fd: int) -> None:

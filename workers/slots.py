@@ -16,7 +16,7 @@ from workers.bell import Bell
 
 _LOOK_S = OFFER_S / 5  # of a slot that waits with its offer
 _log = structlog.get_logger()
-Claim = Callable[[UUID | None], Lease | Seat | Offer | None]
+ClaimWork = Callable[[UUID | None], Lease | Seat | Offer | None]
 WorkOn = Callable[[Lease | Seat], None]
 
 
@@ -26,14 +26,14 @@ class Slot(threading.Thread):
 
     Args:
         claim: claims the next work, or returns None; it is given the offer that it returned before.
-        work_on: runs a claim to its end.
+        work_on: runs what was claimed to its end.
         poll_s: the interval at which an idle slot looks for work without a message.
     """
 
     def __init__(
         self,
         number: int,
-        claim: Claim,
+        claim: ClaimWork,
         work_on: WorkOn,
         bell: Bell,
         leaving: threading.Event,
@@ -60,8 +60,8 @@ class Slot(threading.Thread):
     def _work_once(self) -> bool:
         """Run the next job; return whether there was one."""
         try:
-            claim = self._claim(self._offer)
-            self._offer = claim.id if isinstance(claim, Offer) else None
+            work = self._claim(self._offer)
+            self._offer = work.id if isinstance(work, Offer) else None
             self.looked_at = time.monotonic()
         except ServiceUnavailable as e:
             _log.warning("cannot_look_for_work", reason=str(e))
@@ -69,13 +69,13 @@ class Slot(threading.Thread):
         except Exception:
             _log.exception("cannot_look_for_work")
             return False
-        if claim is None or isinstance(claim, Offer):
+        if work is None or isinstance(work, Offer):
             return False
         self.busy = True
         try:
-            self._work_on(claim)
+            self._work_on(work)
         except Exception:
-            job = claim.lease.job if isinstance(claim, Seat) else claim.job
+            job = work.lease.job if isinstance(work, Seat) else work.job
             _log.exception("slot_survives", job=str(job))
         finally:
             self.busy = False
@@ -88,7 +88,7 @@ class SlotGroup:
     def __init__(
         self,
         slots: int,
-        claim: Claim,
+        claim: ClaimWork,
         work_on: WorkOn,
         bell: Bell,
         leaving: threading.Event,

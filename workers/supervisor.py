@@ -73,39 +73,39 @@ class Supervisor:
     scratch: Path | None = None
     traces: Traces | None = None
 
-    def work_on(self, claim: Lease) -> None:
-        """Run *claim* to its end; in every case, none of its processes is left behind."""
-        told = trace(self.traces, claim)
-        ledger = Ledger(self.database, claim, self._orders.checkpoints(claim), told.hear)
-        with self.lags.watching(ledger), bound_contextvars(**_named(claim)):
-            self._work_on(claim, ledger, told)
+    def work_on(self, lease: Lease) -> None:
+        """Run *lease* to its end; in every case, none of its processes is left behind."""
+        told = trace(self.traces, lease)
+        ledger = Ledger(self.database, lease, self._orders.checkpoints(lease), told.hear)
+        with self.lags.watching(ledger), bound_contextvars(**_named(lease)):
+            self._work_on(lease, ledger, told)
 
-    def _work_on(self, claim: Lease, ledger: Ledger, told: AttemptTrace) -> None:
-        uploads = Uploads(self._files, self.database, claim)
+    def _work_on(self, lease: Lease, ledger: Ledger, told: AttemptTrace) -> None:
+        uploads = Uploads(self._files, self.database, lease)
         problem = None
         try:
-            ending = self._run(claim, ledger, uploads)
+            ending = self._run(lease, ledger, uploads)
             told.ended(ending)
-            self._settle(claim, ledger, ending)
+            self._settle(lease, ledger, ending)
         except FencedOff as e:
             problem = f"fenced off: {e}"
-            _log.warning("attempt_fenced_off", job=str(claim.job), reason=str(e))
-            self._count_fenced(claim)
+            _log.warning("attempt_fenced_off", job=str(lease.job), reason=str(e))
+            self._count_fenced(lease)
         except Exception as e:
             problem = f"{type(e).__name__}: {e}"
-            _log.exception("attempt_broken", job=str(claim.job), attempt=claim.attempt)
-            ledger = Ledger(self.database, claim, self._orders.checkpoints(claim))
-            self._settle(claim, ledger, _cannot_keep(e))
+            _log.exception("attempt_broken", job=str(lease.job), attempt=lease.attempt)
+            ledger = Ledger(self.database, lease, self._orders.checkpoints(lease))
+            self._settle(lease, ledger, _cannot_keep(e))
         finally:
             uploads.close()
-            self._orders.clear(claim, None)
+            self._orders.clear(lease, None)
             told.close(problem)
             if self.gpus is not None:
-                self.gpus.give_back(claim.job)
+                self.gpus.give_back(lease.job)
 
-    def _count_fenced(self, claim: Lease) -> None:
+    def _count_fenced(self, lease: Lease) -> None:
         try:
-            tallies.count(self.database, tallies.FENCED, claim.device)
+            tallies.count(self.database, tallies.FENCED, lease.device)
         except ServiceUnavailable as e:
             _log.warning("fencing_not_counted", reason=str(e))
 
@@ -129,12 +129,12 @@ class Supervisor:
             if self.gpus is not None:
                 self.gpus.give_back(seat.lease.job)
 
-    def _run(self, claim: Lease, ledger: Ledger, uploads: Uploads) -> Ending:
-        log = _log.bind(job=str(claim.job), attempt=claim.attempt)
+    def _run(self, lease: Lease, ledger: Ledger, uploads: Uploads) -> Ending:
+        log = _log.bind(job=str(lease.job), attempt=lease.attempt)
         kills_before = memory_kills()
         try:
-            order = self._orders.prepare(claim, _leading(claim), partial(self._keep, claim))
-            self._orders.checkpoints(claim).drop_unrecorded()
+            order = self._orders.prepare(lease, _leading(lease), partial(self._keep, lease))
+            self._orders.checkpoints(lease).drop_unrecorded()
             process = self.launcher.start(order)
         except OSError as e:
             return _cannot_start(e)
@@ -145,7 +145,7 @@ class Supervisor:
         log.info("attempt_started", pid=process.pid)
         try:
             watch = ProcessWatch(
-                self.database, self.settings, self.leaving, claim, process, ledger, uploads
+                self.database, self.settings, self.leaving, lease, process, ledger, uploads
             )
             watch.follow()
         finally:
@@ -165,11 +165,11 @@ class Supervisor:
         self.cannot_load(ending.cannot_load, ending.message)
         return Released(f"left to a worker that can load its code: {ending.message}")
 
-    def _keep(self, claim: Lease) -> None:
+    def _keep(self, lease: Lease) -> None:
         if self.leaving.is_set():
             raise JobDrained("its worker left the service")
         try:
-            renewal = leases.renew(self.database, claim, self.settings.lease_s)
+            renewal = leases.renew(self.database, lease, self.settings.lease_s)
         except ServiceUnavailable:
             return
         if renewal is None:
@@ -185,13 +185,13 @@ class Supervisor:
     def _files(self) -> Store:
         return self.store or FolderStore(self.settings.jobs)
 
-    def _settle(self, claim: Lease, ledger: Ledger, ending: Ending) -> None:
+    def _settle(self, lease: Lease, ledger: Ledger, ending: Ending) -> None:
         """Write what is left and the end, trying on while the database is away."""
-        log = _log.bind(job=str(claim.job), attempt=claim.attempt)
+        log = _log.bind(job=str(lease.job), attempt=lease.attempt)
         while True:
             try:
                 ledger.flush()
-                if not _write_end(self.database, claim, ending, self.settings.retry_backoff_s):
+                if not _write_end(self.database, lease, ending, self.settings.retry_backoff_s):
                     log.warning("end_came_too_late", ending=type(ending).__name__)
                 return
             except ServiceUnavailable as e:
@@ -200,24 +200,24 @@ class Supervisor:
                     return  # the lease runs out, and the reaper gives the job to another worker
 
 
-def _named(claim: Lease) -> dict[str, str | int]:
+def _named(lease: Lease) -> dict[str, str | int]:
     """Return what every line of the log within the attempt has."""
-    names: dict[str, str | int] = {"job": str(claim.job), "attempt": claim.attempt}
-    return names if claim.request is None else {**names, "request": claim.request}
+    names: dict[str, str | int] = {"job": str(lease.job), "attempt": lease.attempt}
+    return names if lease.request is None else {**names, "request": lease.request}
 
 
-def _leading(claim: Lease) -> HostOrder | None:
-    return HostOrder(seat=0, address=claim.hosts[0].address) if claim.hosts else None
+def _leading(lease: Lease) -> HostOrder | None:
+    return HostOrder(seat=0, address=lease.hosts[0].address) if lease.hosts else None
 
 
-def _write_end(database: Database, claim: Lease, ending: Ending, backoff_s: float) -> bool:
+def _write_end(database: Database, lease: Lease, ending: Ending, backoff_s: float) -> bool:
     if isinstance(ending, Finished):
-        return leases.finish(database, claim, ending)
+        return leases.finish(database, lease, ending)
     if isinstance(ending, FellApart):
-        return leases.release(database, claim, ending.message, ending.most)
+        return leases.release(database, lease, ending.message, ending.most)
     if isinstance(ending, Released):
-        return leases.release(database, claim, ending.message)
-    return leases.fail(database, claim, ending, backoff_s)
+        return leases.release(database, lease, ending.message)
+    return leases.fail(database, lease, ending, backoff_s)
 
 
 def _cannot_start(error: OSError) -> Failed:

@@ -37,10 +37,10 @@ class Uploads:
         store: with files that jobs write in place, events are passed on at once.
     """
 
-    def __init__(self, store: Store, database: Database, claim: Lease) -> None:
+    def __init__(self, store: Store, database: Database, lease: Lease) -> None:
         self._store = store
         self._database = database
-        self._claim = claim
+        self._lease = lease
         self._waiting: deque[_Written] = deque()
         self._stored: list[AnyEvent] = []
         self._unrecorded: set[str] = set()  # places that a sweep spares
@@ -104,7 +104,7 @@ class Uploads:
             self._keep_trying(written)
 
     def _keep_trying(self, written: _Written) -> None:
-        file = StoredFile(_place(self._claim, written), written.sha256, written.bytes)
+        file = StoredFile(_place(self._lease, written), written.sha256, written.bytes)
         pause_s = FIRST_PAUSE_S
         while not self._closing:
             try:
@@ -150,25 +150,25 @@ class Uploads:
 
     def _note(self, text: str) -> None:
         self._notes += f"[normlab] {text}\n".encode()
-        _log.warning("storage", job=str(self._claim.job), attempt=self._claim.attempt, note=text)
+        _log.warning("storage", job=str(self._lease.job), attempt=self._lease.attempt, note=text)
 
     def _sweep(self) -> None:
         """Remove what this attempt or an earlier one stored, and no row names."""
         try:
-            there = self._store.places(str(self._claim.job))
-            recorded = artifacts.recorded_places(self._database, self._claim.job)
+            there = self._store.places(str(self._lease.job))
+            recorded = artifacts.recorded_places(self._database, self._lease.job)
             with self._changed:
                 self._unrecorded -= recorded
                 spared = recorded | self._unrecorded
             self._store.remove(
-                [p for p in there if p not in spared and _attempt(p) <= self._claim.attempt]
+                [p for p in there if p not in spared and _attempt(p) <= self._lease.attempt]
             )
         except ServiceUnavailable as e:
-            _log.warning("old_files_not_removed", job=str(self._claim.job), reason=str(e))
+            _log.warning("old_files_not_removed", job=str(self._lease.job), reason=str(e))
 
 
-def _place(claim: Lease, written: _Written) -> str:
-    return artifacts.place_of(written.path, claim.job)
+def _place(lease: Lease, written: _Written) -> str:
+    return artifacts.place_of(written.path, lease.job)
 
 
 def _attempt(place: str) -> float:

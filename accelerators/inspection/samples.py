@@ -11,7 +11,8 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from normlab import norms
 from normlab.norms.activation_norm import ActivationNorm
-from normlab.specs.normalizers import NormSpec, parse_normalizer
+from normlab.specs.norm_base import NormSpec
+from normlab.specs.normalizers import parse_normalizer
 
 _DIGITS = 5
 _CHANNELS = 8  # a power of two, which meta normalization needs

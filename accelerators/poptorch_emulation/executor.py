@@ -206,7 +206,7 @@ class PoplarExecutor:
         for number, args in enumerate(parts):
             output, loss = self._forward(args, number % self._options.replication_factor)
             # a loss that is not reduced has a gradient of ones
-            loss.backward(torch.ones_like(loss))  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss, torch.ones_like(loss))
             outputs.add(_detached(output))
             if (number + 1) % per_update == 0:
                 optimizer.step(per_update, mean)

@@ -11,24 +11,24 @@ from fastapi import APIRouter, Depends, Header, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
+from api import tellings
 from api.auth import ReaderDep, StandingDep
 from api.callers import Standing
 from api.state import State, StateDep
-from api.streams import DESCRIPTION, KEEPALIVE, EventStream, encoded, wait_while_allowed
+from api.streams import DESCRIPTION, KEEPALIVE, EventStream, wait_while_allowed
+from api.tellings import JobTelling, Telling
 from api.wakeups import wait_for_news
 from normlab.errors import ServiceUnavailable
-from normlab.records import ENDED, EventRecord, JobRecord
+from normlab.records import JobRecord
 from service.jobs import reading
 from service.store import events
 from service.store import sight as sights
-from service.store.events import Found
 from service.store.sight import Sight
 
 router = APIRouter(tags=["events"])
 
 _LOOK_AGAIN_S = 10.0  # without a wake-up, because one may have been lost with its connection
 _COALESCE_S = 0.25  # metrics arrive many times per second, faster than people read
-_MOST_EVENTS = 500
 
 LastEventId = Annotated[
     int | None,
@@ -88,15 +88,15 @@ async def _follow_all(state: State, standing: Standing, seq: int) -> AsyncGenera
             sight = await standing.sight(sight)  # its caller may have left a project since
             if sight is None:
                 return
-            found = await _look_at_all(state, sight, seq)
-            for event in found.events:
-                yield encoded(event, event.seq)
+            found = await _look_at_all(state, sight, seq, watch.wakes)
+            if found.events:
+                yield found.events
             seq = found.last
-            if found.read < _MOST_EVENTS:
+            if not found.more:
                 await asyncio.sleep(_COALESCE_S)
             if not found.events:
                 yield KEEPALIVE
-            pause = _LOOK_AGAIN_S if found.read < _MOST_EVENTS else 0
+            pause = 0 if found.more else _LOOK_AGAIN_S
             if not await wait_while_allowed(watch.news, pause, standing):
                 return
 
@@ -104,66 +104,36 @@ async def _follow_all(state: State, standing: Standing, seq: int) -> AsyncGenera
 async def _follow_job(
     state: State, standing: Standing, job: str, seq: int
 ) -> AsyncGenerator[bytes, None]:
-    told: JobRecord | None = None
+    stand = ""
     with state.wakeups.watch(job) as watch:
         while not state.wakeups.closing:
             watch.clear()
-            # The record first: if the job has ended, its last event exists when events are read
-            record = await _read(state, job)
-            found = await _look(state, job, seq)
-            for event in found:
-                seq = event.seq
-                yield encoded(event, seq)
-            if record is not None and _moved(told, record):
-                told = record
-                yield _progress(record, seq)
-            elif not found:
-                yield KEEPALIVE
-            if len(found) < _MOST_EVENTS and record is not None and record.state in ENDED:
-                return
-            if not found:
+            found = await _look(state, job, seq, watch.wakes)
+            if found is not None:
+                seq = found.last
+                progress = b"" if found.stand == stand else found.progress
+                stand = found.stand
+                yield found.events + progress or KEEPALIVE
+                if found.ended and not found.more:
+                    return
+            if found is None or not found.events:
                 await wait_for_news(watch.event, _COALESCE_S)
-            pause = _LOOK_AGAIN_S if len(found) < _MOST_EVENTS else 0
+            pause = 0 if found is not None and found.more else _LOOK_AGAIN_S
             if not await wait_while_allowed(watch.news, pause, standing):
                 return
 
 
-async def _look_at_all(state: State, sight: Sight, seq: int) -> Found:
+async def _look_at_all(state: State, sight: Sight, seq: int, wakes: int) -> Telling:
     try:
-        look = partial(events.since_of_all, state.database, sight, seq, _MOST_EVENTS)
-        return await state.looks.ask(("events", sight, seq), look)
+        look = partial(tellings.of_all, state.database, sight, seq)
+        return await state.looks.ask((sight, seq, wakes), look)
     except ServiceUnavailable:
-        return Found([], 0, seq)
+        return Telling(b"", seq, more=False)
 
 
-async def _look(state: State, job: str, seq: int) -> list[EventRecord]:
+async def _look(state: State, job: str, seq: int, wakes: int) -> JobTelling | None:
     try:
-        look = partial(events.since, state.database, job, seq, _MOST_EVENTS)
-        return await state.looks.ask(("events", job, seq), look)
+        look = partial(tellings.of_job, state.database, job, seq)
+        return await state.looks.ask((job, seq, wakes), look)
     except ServiceUnavailable:
-        return []  # the stream outlives database outages: the next query finds what was missed
-
-
-async def _read(state: State, job: str) -> JobRecord | None:
-    try:
-        look = partial(reading.get, state.database, job)
-        return await state.looks.ask(("job", job, sights.current()), look)
-    except ServiceUnavailable:
-        return None
-
-
-def _moved(before: JobRecord | None, now: JobRecord) -> bool:
-    return before is None or _place(before) != _place(now)
-
-
-def _place(record: JobRecord) -> tuple[object, ...]:
-    return record.state, record.attempt, record.step, record.last
-
-
-def _progress(record: JobRecord, seq: int) -> bytes:
-    payload = record.model_dump(
-        mode="json", include={"state", "step", "steps", "epoch", "epochs", "attempt", "last"}
-    )
-    at = record.finished_at or record.started_at or record.created_at
-    event = EventRecord(seq=seq, job=record.id, kind="progress", at=at, payload=payload)
-    return encoded(event)
+        return None  # the stream outlives database outages: the next query finds what was missed

@@ -13,7 +13,7 @@ from api.costly import UNDER_WAY, going_on, load_for_tables
 from api.drawing import drawn
 from api.questions import QuestionDep, WhereQuery
 from api.state import StateDep
-from normlab.presentation.figures import Question as Figure
+from normlab.presentation.figures import FigureQuestion as Figure
 from normlab.records import DifferenceTable
 from normlab.specs.cells import read_where
 from service.studies import differences, results

@@ -15,10 +15,10 @@ from api.state import State, StateDep
 from api.targets import LookedAtDep, TargetDep
 from normlab.errors import refuse
 from normlab.records import JobCreated, JobDetail, JobPage, JobState, Validation
-from normlab.records.outlook import OutlookRecord
-from normlab.specs.continuations import Longer
+from normlab.records.jobs import OutlookRecord
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps
+from normlab.specs.starting_weights import Longer
 from service.jobs import changes, estimates, listing, outlook, priorities, reading, submissions
 from service.jobs.listing import JobFilters
 from service.results import continuing

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Annotated, Any
 
 import orjson
@@ -12,11 +11,9 @@ from api.auth import ReaderDep
 from api.bodies import answer
 from api.costly import UNDER_WAY, going_on
 from api.state import StateDep
-from normlab.errors import NotFound
 from normlab.records import LastValue, SeriesRecord
-from service.jobs import listing, reading
-from service.results import metrics
-from service.store.database import Database
+from service.jobs import listing
+from service.results import many_curves, metrics
 
 router = APIRouter(tags=["metrics"])
 
@@ -77,27 +74,8 @@ def read_series_of_jobs(
     the same again to get them.
     """
     seen = listing.in_sight(state.reads, job)
-    return _json(
-        [_or_empty(state.reads, seen, j, name, from_step, to_step, max_points) for j in job]
-    )
-
-
-def _or_empty(
-    database: Database,
-    seen: Collection[str],
-    job: str,
-    name: str,
-    from_step: int | None,
-    to_step: int | None,
-    max_points: int | None,
-) -> dict[str, Any]:
-    try:
-        if job not in seen:
-            raise reading.unknown(job)
-        return metrics.read_arrays(database, job, name, from_step, to_step, max_points)
-    except NotFound:
-        nothing: dict[str, Any] = {column: [] for column in ("steps", "values", "times")}
-        return {"name": name, **nothing, "min": None, "max": None, "points": 0, "last": None}
+    found = many_curves.read(state.reads, job, seen, name, from_step, to_step, max_points)
+    return _json(found)
 
 
 def _json(series: dict[str, Any] | list[dict[str, Any]]) -> Response:

@@ -9,7 +9,7 @@ from api.bodies import JsonRoute
 from api.costly import costly
 from api.state import StateDep
 from normlab.records import JobDetail, StudyRecord
-from normlab.records.trash import TrashRecord, Usage
+from normlab.records.keeping import TrashRecord, Usage
 from service.jobs import trash as jobs
 from service.studies import purging
 from service.studies import trash as whole_studies

@@ -8,7 +8,7 @@ from api.auth import ReaderDep
 from api.bodies import JsonRoute
 from api.callers import Caller
 from api.state import State, StateDep
-from normlab.records.views import NewView, ViewList, ViewRecord
+from normlab.records.tables import NewView, ViewList, ViewRecord
 from service.store import views
 
 router = APIRouter(tags=["views"], route_class=JsonRoute)

@@ -62,13 +62,16 @@ export function post(path, body, headers = {}) {
   });
 }
 
-/** Ask the same again while the server is still computing the answer; *asking* sends the request. */
+const MOST_MS = 60_000; // the server gives up then too
+
+/** Ask the same again while the server is still computing the answer, which it waits for itself; *asking* sends the request. */
 export async function computed(asking) {
-  for (let left = 30; ; left -= 1) {
+  const end = performance.now() + MOST_MS;
+  for (;;) {
     const found = await asking();
     if (found.status !== "under_way") return found;
-    if (left === 0) throw new Error(found.detail);
-    await new Promise((goOn) => setTimeout(goOn, 1000));
+    if (performance.now() > end) throw new Error(found.detail);
+    await new Promise((goOn) => setTimeout(goOn, 100));
   }
 }
 

@@ -1,8 +1,9 @@
 // The page that compares runs: what differs, by how much, their curves, and any two columns.
 import { ask, computed, fail, post, throttled } from "./app.js";
 import { clear, drawCurves, resize } from "./compare_charts.js";
+import { BY_GROUP, isWide, palette, parts, valueOf, valuesBy } from "./compare_colours.js";
 import { aligned, along, joined, smoothed, withoutOutliers } from "./compare_curves.js";
-import { chosen, drawScatter, isWide, offerColumns, onChoice } from "./compare_scatter.js";
+import { chosen, drawScatter, offerColumns, onChoice } from "./compare_scatter.js";
 import { fill, said } from "./compare_table.js";
 import { drawParallel } from "./parallel.js";
 
@@ -14,6 +15,7 @@ const MOST_AXES = 7;
 const DRAWN = ["colour", "x", "smoothing", "bands", "log-x", "log-y", "outliers"];
 let found = null;
 let series = new Map();
+let values = null; // the column that colours tell
 let gone = []; // columns of the address that no run has
 
 const metricName = () => element("metric").value || query.get("metric") || "val/accuracy";
@@ -39,18 +41,16 @@ async function load() {
   element("compared").hidden = false;
   element("title").textContent = `Compare ${found.runs.length} runs`;
   offer(element("metric"), found.metrics, metricName());
-  offer(element("colour"), ["what differs", ...Object.keys(found.differing), "study", "owner", "seed"], query.get("colour") ?? "what differs");
   explain();
-  fill(element("groups"), found, hues().groups, (job) => { query.set("reference", job); remember(); load().catch(failed); });
-  await Promise.all([curves(), points(), parallel()]);
+  const missing = await offerColumns(found, query, metricName());
+  if (!wanted() || !await recolour()) return;
+  gone = missing;
+  table();
+  await Promise.all([curves(), scatter().then(parallel)]);
 }
 
-async function points() {
-  const wanted = turn("points");
-  const missing = await offerColumns(found, query, metricName());
-  if (!wanted()) return;
-  gone = missing;
-  await scatter();
+function table() {
+  fill(element("groups"), found, ofGroups(), (job) => { query.set("reference", job); remember(); load().catch(failed); });
 }
 
 function offer(select, names, chosen) {
@@ -65,20 +65,28 @@ function explain() {
     + "The difference is that from the reference, paired by seed, with Student's interval; p is that of the paired t test, adjusted for all rows together.";
 }
 
-/** The colour of each group and run: by all that differs, or by one field. */
+/** The colours by the chosen column: of a list of runs, and what tells a scale. */
 function hues() {
-  const by = element("colour").value || "what differs";
-  const of = (run) => {
-    if (by === "what differs") return String(run.group);
-    if (by === "seed") return String(run.seed);
-    if (by === "study") return run.study_name ?? "no study";
-    if (by === "owner") return run.owner;
-    return said(found.differing[by]?.[run.group]);
-  };
-  const values = [...new Set(found.runs.map(of))];
-  const runs = new Map(found.runs.map((run) => [run.id, values.indexOf(of(run))]));
-  const groups = found.groups.map((group) => runs.get(group.jobs[0]));
-  return { by, runs, groups, values, of };
+  const bands = element("bands").checked ? parts(found.runs, values) : found.runs.map((run) => [run]);
+  const colours = palette(bands.map((runs) => valueOf(runs, values)), values, found.groups);
+  const of = (runs) => colours.of(valueOf(runs, values));
+  const isTold = values.kind === "group" || values.by in found.differing;
+  return { bands, of, scale: colours.scale, extra: (runs) => (isTold ? "" : `, ${values.by} ${of(runs).label}`) };
+}
+
+/** Of each group the colour of its first band. */
+function ofGroups() {
+  const { bands, of } = hues();
+  return found.groups.map((group) => of(bands.find((runs) => runs.some((run) => run.id === group.jobs[0]))));
+}
+
+/** Read the chosen column of all runs, and draw all that it colours. */
+async function recolour() {
+  const wanted = turn("colour");
+  const read = await valuesBy(found, element("colour").value || BY_GROUP);
+  if (!wanted()) return false;
+  values = read;
+  return true;
 }
 
 async function curves() {
@@ -100,35 +108,24 @@ function draw() {
   const each = found.runs.filter((run) => series.get(run.id).steps.length && !unknown.includes(run)).map((run) => {
     const curve = along(series.get(run.id), run, axis);
     const values = smoothed(curve.values, weight);
-    return { ...curve, values, ...(weight ? { low: values, high: values } : {}), run, hue: colours.runs.get(run.id) };
+    return { ...curve, values, ...(weight ? { low: values, high: values } : {}), run };
   });
-  const shown = element("bands").checked ? banded(each, colours) : each.map((curve) => ({ ...curve, label: labelOf(curve.run) }));
+  const shown = element("bands").checked ? banded(each, colours) : each.map((curve) => ({ ...curve, ...colours.of([curve.run]), label: `${labelOf(curve.run)}${values.by === "seed" ? "" : colours.extra([curve.run])}` }));
   const range = element("outliers").checked ? withoutOutliers(shown) : null;
-  note(unknown, shown, range, weight);
+  note(unknown, shown, range, weight, colours.scale);
   if (!shown.length) { clear(element("chart"), `None of these runs has reported ${metricName()}.`); return; }
   const drawn = positive(shown, element("log-x").checked, element("log-y").checked);
   const words = { update: "updates", epoch: "epochs", sample: "samples", time: "seconds" };
   drawCurves(element("chart"), drawn, aligned(drawn), { axis: words[axis], logX: element("log-x").checked, logY: element("log-y").checked, range: range?.range, metric: metricName() });
 }
 
-/** Join runs of one group to a band; if colours divide a group (by seed, owner, ...), by group and colour. */
-function banded(each, colours) {
-  const parts = Map.groupBy ? Map.groupBy(each, ({ run, hue }) => `${run.group} ${hue}`) : grouped(each);
-  return [...parts.values()].map((curves) => {
-    const one = joined(curves);
-    const group = found.groups[curves[0].run.group];
-    const extra = ["seed", "study", "owner"].includes(colours.by) ? `, ${colours.by} ${colours.of(curves[0].run)}` : "";
-    return { ...one, label: `${group.label}${extra} (n = ${curves.length})`, hue: curves[0].hue };
+/** Join the curves of runs that share a band. */
+function banded(each, { bands, of, extra }) {
+  return bands.map((runs) => {
+    const curves = each.filter(({ run }) => runs.includes(run));
+    const label = `${found.groups[runs[0].group].label}${extra(runs)} (n = ${curves.length})`;
+    return { ...joined(curves), ...of(runs), label };
   }).filter((curve) => curve.xs?.length);
-}
-
-function grouped(each) {
-  const parts = new Map();
-  for (const curve of each) {
-    const key = `${curve.run.group} ${curve.hue}`;
-    parts.set(key, [...(parts.get(key) ?? []), curve]);
-  }
-  return parts;
 }
 
 const labelOf = (run) => `${run.name ?? found.groups[run.group].label}, seed ${run.seed}`;
@@ -143,20 +140,19 @@ function positive(curves, logX, logY) {
   });
 }
 
-function note(unknown, shown, range, weight) {
-  const parts = [];
-  if (element("bands").checked) parts.push("A line is the mean over the seeds of a row, where all of them have a value; its band reaches from the smallest to the largest.");
-  if (weight) parts.push(`Smoothed with weight ${weight}.`);
-  if (range) parts.push(`${range.ignored} outlying points are outside of the picture.`);
-  if (unknown.length) parts.push(`${unknown.length} run${unknown.length === 1 ? " is" : "s are"} left out: how many updates their epochs have is not known yet.`);
-  element("curve-note").textContent = parts.join(" ");
+function note(unknown, shown, range, weight, scale) {
+  const told = [];
+  if (element("bands").checked) told.push("A line is the mean over the seeds of a row, where all of them have a value; its band reaches from the smallest to the largest.");
+  if (scale) told.push(`A line is ${scale}`);
+  if (weight) told.push(`Smoothed with weight ${weight}.`);
+  if (range) told.push(`${range.ignored} outlying points are outside of the picture.`);
+  if (unknown.length) told.push(`${unknown.length} run${unknown.length === 1 ? " is" : "s are"} left out: how many updates their epochs have is not known yet.`);
+  element("curve-note").textContent = told.join(" ");
 }
 
 async function scatter() {
-  const colours = hues();
-  const labels = new Map(found.runs.map((run) => [run.id, colours.by === "what differs" ? found.groups[run.group].label : colours.of(run)]));
-  const curve = (id) => ({ hue: colours.runs.get(id), label: labels.get(id) });
-  await drawScatter(found, curve, gone, turn("scatter"));
+  const colours = palette([...values.of.values()], values, found.groups);
+  await drawScatter(found, (id) => colours.of(values.of.get(id)), gone, turn("scatter"));
 }
 
 /** Draw a line for each run through the fields that differ, and the number that is compared. */
@@ -197,14 +193,14 @@ function restore() {
 }
 
 const failed = (error) => { if (error.name !== "AbortError") fail(error.message); };
-const again = throttled(async () => { remember(); draw(); fill(element("groups"), found, hues().groups, (job) => { query.set("reference", job); remember(); load().catch(failed); }); }, 100);
+const again = throttled(async () => { remember(); if (values && series.size) { draw(); table(); } }, 100);
 
 for (const form of ["question", "drawing"]) element(form).addEventListener("submit", (event) => event.preventDefault());
 for (const id of ["metric", "reduction"]) element(id).addEventListener("change", () => { query.set("metric", metricName()); remember(); load().catch(failed); });
-for (const id of DRAWN) element(id).addEventListener("input", again);
-element("colour").addEventListener("change", () => scatter().catch(failed));
+for (const id of DRAWN.filter((name) => name !== "colour")) element(id).addEventListener("input", again);
+element("colour").addEventListener("change", () => recolour().then(async (isNew) => { if (isNew) { again(); await scatter(); } }).catch(failed));
 onChoice(() => { gone = []; remember(); scatter().catch(failed); });
-document.addEventListener("themechange", () => found && (again(), scatter().catch(failed), parallel().catch(failed)));
+document.addEventListener("themechange", () => values && (again(), scatter().catch(failed), parallel().catch(failed)));
 addEventListener("resize", throttled(resize, 300));
 restore();
 if (jobs.length) load().catch(failed);

@@ -32,14 +32,14 @@ export function clear(box, words) {
   box.replaceChildren(note);
 }
 
-/** Draw *curves* of {label, hue}, whose columns of x, value, low and high are *data*. */
+/** Draw *curves* of {label, hue, ink}, whose columns of x, value, low and high are *data*. */
 export function drawCurves(box, curves, data, { axis, logX, logY, range, metric }) {
   const series = [{ label: axis, value: (u, v) => (v === null ? "–" : readable(v)) }];
   const bands = [];
-  curves.forEach(({ label, hue, xs }, i) => {
-    const ink = colour(hue);
+  curves.forEach(({ label, hue, ink: own, xs }, i) => {
+    const ink = own ?? colour(hue);
     const plain = { stroke: "transparent", points: { show: false }, spanGaps: false, class: "hidden" };
-    series.push({ label, stroke: ink, width: 1.75, dash: DASHES[Math.floor(hue / 8) % 3], points: { show: xs.length < 30 }, spanGaps: false, value: (u, v) => readable(v) }, { ...plain, label: "low" }, { ...plain, label: "high" });
+    series.push({ label, stroke: ink, width: 1.75, dash: own ? undefined : DASHES[Math.floor(hue / 8) % 3], points: { show: xs.length < 30 }, spanGaps: false, value: (u, v) => readable(v) }, { ...plain, label: "low" }, { ...plain, label: "high" });
     bands.push({ series: [3 * i + 3, 3 * i + 2], fill: `${ink}2e` });
   });
   const scales = { x: { time: false, distr: logX ? 3 : 1 }, y: { distr: logY ? 3 : 1, ...(range ? { range: logY && range[0] <= 0 ? undefined : range } : {}) } };

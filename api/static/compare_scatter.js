@@ -2,24 +2,17 @@
 import { ask, computed, post } from "./app.js";
 import { readable } from "./charts.js";
 import { clear, drawPoints } from "./compare_charts.js";
+import { BY_GROUP, isWide, palette } from "./compare_colours.js";
 import { said } from "./compare_table.js";
-import { shade } from "./parallel.js";
 import { moment } from "./times.js";
 
 const AS_ABOVE = "as the curves";
-/** More different numbers than this are told apart by a scale and not by a colour each. */
-const MOST_COLOURS = 8;
 const REDUCTIONS = [["last values", ""], ["best values", ":best"], ["means", ":mean"], ["minima", ":min"], ["maxima", ":max"]];
 
 const element = (id) => document.getElementById(id);
+const OF_CURVES = element("colour");
 const selects = { sx: element("scatter-x"), sy: element("scatter-y"), sc: element("scatter-colour") };
 let names = null;
-
-/** Numbers over more than a decade are told apart on a logarithmic axis alone. */
-export function isWide(values) {
-  const numbers = values.filter((v) => typeof v === "number");
-  return numbers.length > 0 && Math.min(...numbers) > 0 && Math.max(...numbers) / Math.min(...numbers) > 10;
-}
 
 /** Offer every column that the service knows, those in which the runs of *found* differ first; return what *query* asks for in vain. */
 export async function offerColumns(found, query, metric) {
@@ -30,10 +23,11 @@ export async function offerColumns(found, query, metric) {
     ["what differs", differing], ["of the job", of("column")], ["of its specification", of("field")],
     ...REDUCTIONS.map(([label, ending]) => [label, found.metrics.map((name) => `${name}${ending}`)]),
   ];
-  const usual = { sx: differing[0] ?? "seed", sy: metric, sc: AS_ABOVE };
-  return Object.entries(selects).map(([key, select]) => {
+  const usual = { sx: differing[0] ?? "seed", sy: metric, sc: AS_ABOVE, colour: BY_GROUP };
+  const own = { sc: AS_ABOVE, colour: BY_GROUP };
+  return Object.entries({ ...selects, colour: OF_CURVES }).map(([key, select]) => {
     const wanted = query.get(key) ?? usual[key];
-    fillGroups(select, groups, key === "sc");
+    fillGroups(select, groups, own[key]);
     select.value = wanted;
     if (select.value === wanted) return null;
     select.value = key === "sy" && found.metrics.length ? found.metrics[0] : usual[key];
@@ -41,8 +35,8 @@ export async function offerColumns(found, query, metric) {
   }).filter((name) => name !== null);
 }
 
-function fillGroups(select, groups, isColour) {
-  select.replaceChildren(...(isColour ? [new Option(AS_ABOVE)] : []), ...groups.filter(([, all]) => all.length).map(([label, all]) => {
+function fillGroups(select, groups, own) {
+  select.replaceChildren(...(own ? [new Option(own)] : []), ...groups.filter(([, all]) => all.length).map(([label, all]) => {
     const group = document.createElement("optgroup");
     group.label = label;
     group.append(...all.map((name) => new Option(name)));
@@ -62,7 +56,7 @@ export async function drawScatter(found, curves, gone, isWanted) {
   const rows = page.rows.filter((row) => row.values.slice(0, 2).every((v) => v !== null));
   const across = axis(rows, 0, page.columns[0].kind);
   const up = axis(rows, 1, page.columns[1].kind);
-  const by = sc === AS_ABOVE ? { of: (row) => curves(row.id) } : colours(rows, sc, page.columns[2].kind);
+  const by = sc === AS_ABOVE ? { of: (row) => curves(row.id) } : coloured(rows, sc, page.columns[2].kind);
   const points = rows.map((row, i) => ({ x: across.values[i], y: up.values[i], ...by.of(row) }));
   note(page.rows.length - rows.length, gone, by.scale);
   if (points.length) drawPoints(element("scatter"), points, { x, y, axes: { x: across, y: up }, named: !by.scale });
@@ -72,7 +66,7 @@ export async function drawScatter(found, curves, gone, isWanted) {
 function note(missing, gone, scale) {
   const parts = gone.map((name) => `No run here has a column ${name}.`);
   if (missing) parts.push(`${missing} run${missing === 1 ? " has" : "s have"} no value in one of the columns, and ${missing === 1 ? "is" : "are"} left out.`);
-  if (scale) parts.push(scale);
+  if (scale) parts.push(`A point is ${scale}`);
   element("scatter-note").textContent = parts.join(" ");
 }
 
@@ -85,22 +79,10 @@ function axis(rows, at, kind) {
   return { values: values.map((v) => texts.indexOf(said(v))), text: (v) => texts[v] ?? "", texts };
 }
 
-function colours(rows, name, kind) {
-  const values = rows.map((row) => row.values[2]);
-  const numbers = [...new Set(values.filter((v) => typeof v === "number"))].sort((a, b) => a - b);
-  if (numbers.length <= MOST_COLOURS) {
-    const text = (v) => (typeof v === "number" ? readable(v) : kind === "moment" && v !== null ? moment(v) : said(v));
-    const texts = [...new Set([...numbers, ...values.filter((v) => typeof v !== "number").sort()].map(text))];
-    return { of: (row) => ({ hue: texts.indexOf(text(row.values[2])), label: text(row.values[2]) }) };
-  }
-  const shape = isWide(numbers) ? Math.log : (v) => v;
-  const [low, high] = [numbers[0], numbers[numbers.length - 1]];
-  const share = (v) => (shape(v) - shape(low)) / (shape(high) - shape(low));
-  const none = "var(--quiet)";
-  return {
-    of: ({ values: [, , v] }) => ({ hue: numbers.indexOf(v), label: readable(v), ink: typeof v === "number" ? shade(share(v)) : none }),
-    scale: `A point is lighter where ${name} is larger: from ${readable(low)} to ${readable(high)}.`,
-  };
+function coloured(rows, by, kind) {
+  const value = ({ values: [, , v] }) => (kind === "moment" && v !== null ? Date.parse(v) : v);
+  const found = palette(rows.map(value), { by, kind });
+  return { ...found, of: (row) => found.of(value(row)) };
 }
 
 /** Call *work* when another column is chosen. */

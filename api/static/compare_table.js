@@ -22,7 +22,7 @@ function difference(found) {
   return [`${sign}${readable(found.mean)} (n = ${found.n})`, interval, shownP(found.p_adjusted)];
 }
 
-/** Fill *table* from the comparison; *hues[i]* is the colour of group i, *choose(job)* makes a reference. */
+/** Fill *table* from the comparison; *hues[i]* is the {hue, ink} of group i, *choose(job)* makes a reference. */
 export function fill(table, found, hues, choose) {
   const others = Object.keys(found.differing).filter((path) => !found.telling.includes(path));
   const fields = { first: found.telling, last: others };
@@ -58,10 +58,10 @@ function line(found, group, i, fields, hue, choose) {
   return row;
 }
 
-function runs(found, i, hue) {
+function runs(found, i, { hue, ink }) {
   const cell = make("td");
-  const swatch = make("span", "", `swatch ${["", "dashed", "dotted"][Math.floor(hue / 8) % 3]}`);
-  swatch.style.color = colour(hue);
+  const swatch = make("span", "", `swatch ${ink ? "" : ["", "dashed", "dotted"][Math.floor(hue / 8) % 3]}`);
+  swatch.style.color = ink ?? colour(hue);
   cell.append(swatch);
   const mine = found.runs.filter((run) => run.group === i).sort((a, b) => a.seed - b.seed);
   for (const run of mine.slice(0, 12)) {

@@ -33,7 +33,7 @@ function scaleOf(values, logarithmic) {
 export function shade(share) {
   const at = Math.max(0, Math.min(1, share)) * (SCALE.length - 1);
   const i = Math.min(SCALE.length - 2, Math.floor(at));
-  return `rgb(${SCALE[i].map((from, k) => Math.round(from + (SCALE[i + 1][k] - from) * (at - i)))})`;
+  return `#${SCALE[i].map((from, k) => Math.round(from + (SCALE[i + 1][k] - from) * (at - i)).toString(16).padStart(2, "0")).join("")}`;
 }
 
 /**

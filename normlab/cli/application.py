@@ -38,10 +38,10 @@ from normlab.cli import (
     weights,
     worker,
 )
-from normlab.cli.connecting import Address
 from normlab.cli.output import examples
 from normlab.errors import InvalidSpec, NormlabError, QuotaExceeded, ServiceUnavailable, told
 from normlab.plain_text import shown
+from normlab.stacks.addresses import Address
 
 BAD_INPUT, NO_ANSWER, INTERRUPTED = 2, 3, 130
 # one file per group: a new group is a module with `register`, and a line here

@@ -11,9 +11,9 @@ from typing import Any, Dict, Optional
 
 import typer
 
-from normlab.cli.connecting import data_dir_of
 from normlab.cli.output import AsJson, examples, print_json, size
 from normlab.errors import ServiceUnavailable
+from normlab.stacks.addresses import data_dir_of
 
 _MOST_NAMED = 5
 
@@ -67,8 +67,8 @@ def restore_from(source: Path, data_dir: Optional[Path], *, as_json: bool) -> No
 
 def run(verb: str, path: Path, data_dir: Path) -> Dict[str, Any]:
     """Let a process of the service do *verb* with the backup at *path*; return what it says."""
-    from normlab.cli.own_stack import require_server
     from normlab.client.problems import from_problem
+    from normlab.stacks.own import require_server
 
     require_server()
     environment = {**os.environ, "NORMLAB_DATA_DIR": str(data_dir)}

@@ -11,8 +11,8 @@ from typing import Any, Dict, Iterator, List, Optional
 import typer
 
 from normlab.cli.output import AsJson, examples, print_json, print_table
-from normlab.cli.own_stack import require_server
 from normlab.errors import InvalidSpec
+from normlab.stacks.own import require_server
 
 _SHOWN = {"ok": "ok", "broken": "BROKEN", "refused": "refused", "told": ""}
 

@@ -14,10 +14,11 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 import httpx
 
-from normlab.cli.connecting import Address, client_of, data_dir_of, resolve
+from normlab.cli.connecting import client_of
 from normlab.cli.output import console, print_json
 from normlab.errors import NormlabError, Unauthorized
 from normlab.records.plugins import PluginList
+from normlab.stacks.addresses import Address, data_dir_of, resolve
 from normlab.stacks.checks import SET_CLOCKS, Finding, Verdict
 from normlab.stacks.connection import Connection
 from normlab.stacks.proxies import http_client

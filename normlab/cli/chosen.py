@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import TYPE_CHECKING, Callable, List, Optional, Union
 
 import typer
 
 from normlab.cli.completion import job_ids
 from normlab.errors import InvalidSpec
+
+if TYPE_CHECKING:
+    from normlab.records import JobDetail, StudyRecord
 
 Jobs = typer.Argument(
     None,
@@ -17,6 +20,19 @@ Jobs = typer.Argument(
     show_default=False,
 )
 Studies = typer.Option(None, "--study", "-s", help="A study, by id or name (repeatable).")
+
+
+Changed = Union["JobDetail", "StudyRecord"]
+
+
+def change_each(
+    jobs: Optional[List[str]],
+    studies: Optional[List[str]],
+    change_job: Callable[[str], JobDetail],
+    change_study: Callable[[str], StudyRecord],
+) -> List[Changed]:
+    """Change *jobs* and *studies* one after the other, and return what they are then."""
+    return [*map(change_job, jobs or ()), *map(change_study, studies or ())]
 
 
 def refuse_nothing(jobs: Optional[List[str]], studies: Optional[List[str]]) -> None:

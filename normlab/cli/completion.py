@@ -65,7 +65,8 @@ def metric_names(ctx: typer.Context, incomplete: str) -> List[str]:
 
 def _asked(ctx: typer.Context, ask: Callable[[Client], AnswerT]) -> Optional[AnswerT]:
     """Return what the API answers, which knows the names of plugins too; None if it does not."""
-    from normlab.cli.connecting import Address, client_of, resolve
+    from normlab.cli.connecting import client_of
+    from normlab.stacks.addresses import Address, resolve
 
     params = ctx.find_root().params
     address = Address(params.get("url"), params.get("token"), params.get("data_dir"))

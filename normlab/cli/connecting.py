@@ -6,19 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from normlab.stacks.addresses import Address, data_dir_of, resolve
+from normlab.stacks.addresses import resolve
 from normlab.stacks.connection import Connection
 
 if TYPE_CHECKING:
     from normlab.client import Client
 
-__all__ = ["Address", "client_of", "connect", "data_dir_of", "resolve"]
 
-
-def connect(ctx: typer.Context, *, tries: int = 5, timeout_s: float = 30.0) -> Client:
+def connect(ctx: typer.Context) -> Client:
     """Return a client for the API that this command line names."""
-    found = resolve(ctx.find_root().obj)
-    return client_of(found, tries=tries, timeout_s=timeout_s)
+    return client_of(resolve(ctx.find_root().obj))
 
 
 def client_of(found: Connection, **how: Any) -> Client:

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from normlab.cli.completion import data
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, examples, print_json
+from normlab.cli.output import AsJson, examples, print_json, print_told
 from normlab.errors import Conflict, InvalidSpec, NotFound
 from normlab.stacks.addresses import datasets_of
 
@@ -92,10 +92,9 @@ def fetch(
     root = _root(ctx, data_root)
     folder = fetch_all(_short(name, publication), publication, root, _Lines, mirror)
     _refuse_if_not_it(name, publication, folder, root)
-    if as_json:
-        print_json({"name": name, "folder": str(folder), "use": publication.use})
-    else:
-        print(f"{folder} is there; normlab submit -s normalizer=batch {publication.use}")
+    told = {"name": name, "folder": str(folder), "use": publication.use}
+    line = f"{folder} is there; normlab submit -s normalizer=batch {publication.use}"
+    print_told(told, as_json, line)
 
 
 @group.command(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional
 
 import typer
 
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, examples, print_json, print_table
+from normlab.cli.decisions import print_verdicts
+from normlab.cli.output import AsJson, examples, print_json
 from normlab.cli.studies import Study, StudyProgress, studies
 
 if TYPE_CHECKING:
     from normlab.records import StudyDetail
-    from normlab.records.decisions import DecisionRow, DecisionTable
 
 By = typer.Option(0.01, help="The margin: the effect that must not be missed.")
 Power = typer.Option(0.9, help="Probability that an effect of --by shows, 0.5 to 0.95.")
@@ -108,14 +108,6 @@ def _shown(study: StudyDetail) -> str:
     return headline_of(study.spec.base)
 
 
-def print_verdicts(table: DecisionTable) -> None:
-    """Print how many of each verdict there are, then each one, and how its interval narrowed."""
-    said = ", ".join(f"{n} {word}" for word, n in sorted(table.counts.items()))
-    print(f"{table.metric}, by {table.by:g}, power {table.power:g}: {said}")
-    rows = [[row.verdict, _place(row), row.words, _narrowing(row)] for row in table.rows]
-    print_table(["verdict", "where", "found", "interval"], rows, spare=["interval", "where"])
-
-
 def _decide(client: Any, study: str, asked: Dict[str, Any], wait: bool, as_json: bool) -> None:
     record = client.studies.decide(study, **asked)
     if wait:
@@ -139,16 +131,3 @@ def _axis_of(study: StudyDetail, a: str, b: str) -> str:
     known = "; ".join(f"{path}: {', '.join(names)}" for path, names in axes.items())
     rule = "name the --axis" if found else "no axis has both"
     raise InvalidSpec(f"{a} and {b}: {rule}; the study varies {known}")
-
-
-def _place(row: DecisionRow) -> str:
-    return ", ".join(f"{path} = {name}" for path, name in row.labels.items())
-
-
-def _narrowing(row: DecisionRow) -> str:
-    parts: List[str] = [
-        f"{look.seeds}: [{look.low:.2g}, {look.high:.2g}]"
-        for look in row.looks
-        if look.low is not None and look.high is not None
-    ]
-    return "  ".join(parts)

@@ -14,10 +14,10 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from normlab.cli.connecting import client_of
 from normlab.cli.output import last, print_json, print_table
-from normlab.cli.own_stack import own_stack
 from normlab.cli.progress import POLL_S, follow
 from normlab.client import Client
 from normlab.records import JobRecord
+from normlab.stacks.own import own_stack
 
 
 class Arm(NamedTuple):

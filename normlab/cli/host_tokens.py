@@ -10,11 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
-from normlab.cli.own_stack import require_server
-from normlab.client.pages import all_items
+from normlab.client.paging import all_items
 from normlab.client.problems import from_problem
 from normlab.errors import ServiceUnavailable
 from normlab.records.access import TokenIssued, TokenPage, TokenRecord
+from normlab.stacks.own import require_server
 
 WITHIN_S = 60.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import typer
 
@@ -19,6 +19,7 @@ from normlab.cli.output import (
     examples,
     last,
     normalizer,
+    print_each,
     print_json,
     print_table,
     short_ids,
@@ -29,7 +30,7 @@ from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import NAMES
 
 if TYPE_CHECKING:
-    from normlab.records import JobDetail, JobRecord
+    from normlab.records import AttemptRecord, JobDetail, JobRecord
     from normlab.specs.jobs import JobSpec
 
 CHOOSERS = {
@@ -127,10 +128,24 @@ def show(
 
 
 def _show(job: JobDetail) -> None:
+    print_table(["what", "value"], [fact for fact in _facts(job) if fact[1] is not None])
+    if job.last:
+        print()
+        values = [(name, v.step, v.value, v.min, v.max) for name, v in sorted(job.last.items())]
+        print_table(["metric", "step", "last", "min", "max"], values)
+    if job.attempts:
+        print()
+        columns = ["attempt", "worker", "outcome", "from step", "threads", "message"]
+        print_table(columns, [_attempt(one) for one in job.attempts])
+    print()
+    console().print_json(data=_in_short(job.spec))
+
+
+def _facts(job: JobDetail) -> List[Tuple[str, Any]]:
     from normlab.presentation.beginnings import beginnings
 
     made = job.attempts[-1].environment if job.attempts else {}
-    facts = [
+    return [
         ("job", job.id),
         ("name", job.name),
         ("project", None if job.project == "default" else job.project),
@@ -151,24 +166,11 @@ def _show(job: JobDetail) -> None:
         ("sharding", made.get("sharding")),
         ("error", f"{job.error.failure_kind}: {job.error.message}" if job.error else None),
     ]
-    print_table(["what", "value"], [fact for fact in facts if fact[1] is not None])
-    if job.last:
-        print()
-        values = [(name, v.step, v.value, v.min, v.max) for name, v in sorted(job.last.items())]
-        print_table(["metric", "step", "last", "min", "max"], values)
-    if job.attempts:
-        print()
-        attempts = [
-            (
-                *(a.number, a.where, a.outcome or "running", a.resumed_from_step),
-                *(a.environment.get("threads"), a.message),
-            )
-            for a in job.attempts
-        ]
-        columns = ["attempt", "worker", "outcome", "from step", "threads", "message"]
-        print_table(columns, attempts)
-    print()
-    console().print_json(data=_in_short(job.spec))
+
+
+def _attempt(one: AttemptRecord) -> List[Any]:
+    where = [one.number, one.where, one.outcome or "running", one.resumed_from_step]
+    return [*where, one.environment.get("threads"), one.message]
 
 
 def _in_short(spec: JobSpec) -> Dict[str, Any]:
@@ -183,19 +185,16 @@ def cancel(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = A
     """Stop jobs. A running job first writes a checkpoint."""
     with connect(ctx) as client:
         cancelled = [client.cancel(job) for job in jobs]
-    if as_json:
-        print_json(cancelled)
-        return
-    for job in cancelled:
-        print(f"{job.id}  {'stopping' if job.state == 'running' else job.state}")
+    stopping = {"running": "stopping"}
+    print_each(cancelled, as_json, lambda job: f"{job.id}  {stopping.get(job.state, job.state)}")
 
 
 def retry(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJson) -> None:
     """Queue failed or cancelled jobs again. They continue from their checkpoints."""
     with connect(ctx) as client:
         queued = [client.retry(job) for job in jobs]
-    if as_json:
-        print_json(queued)
-        return
-    for job in queued:
-        print(f"{job.id}  {job.state}, attempt {job.attempt + 1} of {job.max_attempts}")
+    print_each(
+        queued,
+        as_json,
+        lambda job: f"{job.id}  {job.state}, attempt {job.attempt + 1} of {job.max_attempts}",
+    )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List, Optional, Union
+from functools import partial
+from typing import TYPE_CHECKING, Any, List, Optional
 
 import typer
 
-from normlab.cli.chosen import Jobs, Studies, refuse_nothing
+from normlab.cli.chosen import Jobs, Studies, change_each, refuse_nothing
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, examples, print_json
+from normlab.cli.output import AsJson, examples, print_each
 from normlab.errors import InvalidSpec
 
 if TYPE_CHECKING:
-    from normlab.records import JobDetail, StudyRecord
+    from normlab.cli.chosen import Changed
 
 
 def register(app: typer.Typer) -> None:
@@ -98,16 +99,11 @@ def _change(
 ) -> None:
     refuse_nothing(jobs, studies)
     with connect(ctx) as client:
-        changed: List[Union[JobDetail, StudyRecord]] = []
-        changed += [client.labels.change_job(job, **labels) for job in jobs or ()]
-        changed += [client.labels.change_study(one, **labels) for one in studies or ()]
-    if as_json:
-        print_json(changed)
-        return
-    for one in changed:
-        print("  ".join([one.id, *_told(one)]))
+        of_job = partial(client.labels.change_job, **labels)
+        changed = change_each(jobs, studies, of_job, partial(client.labels.change_study, **labels))
+    print_each(changed, as_json, _told)
 
 
-def _told(one: Union[JobDetail, StudyRecord]) -> List[str]:
-    parts = [one.name or "no name", ", ".join(one.tags), one.note or ""]
-    return [*filter(None, parts), *(["archived"] if one.archived_at else [])]
+def _told(one: Changed) -> str:
+    parts = [one.id, one.name or "no name", ", ".join(one.tags), one.note or ""]
+    return "  ".join([*filter(None, parts), *(["archived"] if one.archived_at else [])])

@@ -13,9 +13,10 @@ from typing import Optional
 import typer
 
 from normlab.cli.completion import JobArgument
-from normlab.cli.connecting import connect, resolve
+from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples
 from normlab.errors import InvalidSpec
+from normlab.stacks.addresses import resolve
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 import typer
 
 from normlab.cli.completion import JobArgument, JobsArgument, metric_names
-from normlab.cli.connecting import connect, resolve
+from normlab.cli.connecting import connect
 from normlab.cli.output import (
     AsJson,
     Form,
@@ -24,6 +24,7 @@ from normlab.cli.output import (
 from normlab.cli.projects import OfProject
 from normlab.cli.results import sparkline
 from normlab.errors import InvalidSpec
+from normlab.stacks.addresses import resolve
 
 if TYPE_CHECKING:
     from normlab.client import Client
@@ -158,8 +159,13 @@ def _of_courses(job: JobRecord, series: Dict[str, SeriesRecord], points: int) ->
     from rich.console import Group
 
     head = f"{job.id}  {job.state}, update {job.step} of {job.steps or '?'}"
-    rows = [[name, sparkline(_thinned(one)), *_ends(one, points)] for name, one in series.items()]
-    columns = ["metric", "course", *[f"{i - points}" for i in range(points)]]
+    sparks = {name: sparkline(_thinned(one)) for name, one in series.items()}
+    course = ["course"] if any(sparks.values()) else []  # curves of one point have none
+    rows = [
+        [name, *([sparks[name]] if course else []), *_ends(one, points)]
+        for name, one in series.items()
+    ]
+    columns = ["metric", *course, *[f"{i - points}" for i in range(points)]]
     return Group(head, *([table_of(columns, rows)] if rows else []))
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, TypeVar
 
 from normlab.cli.forms import AsJson, Form, Output, text_of
 from normlab.plain_text import shown
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STYLES", "AsJson", "Form", "Output", "ago", "console", "device_of", "examples", "last",
-    "normalizer", "print_json", "print_json_line", "print_table", "short_ids", "size", "state",
-    "table_of",
+    "normalizer", "print_each", "print_json", "print_json_line", "print_table", "print_told",
+    "short_ids", "size", "state", "table_of",
 ]  # fmt: skip
+T = TypeVar("T")
 STYLES = {
     "queued": "yellow",
     "running": "cyan",
@@ -60,6 +61,23 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
+
+
+def print_told(found: Any, as_json: bool, line: str) -> None:
+    """Print *found* as JSON, or the *line* that tells of it."""
+    if as_json:
+        print_json(found)
+    else:
+        print(line)
+
+
+def print_each(found: Sequence[T], as_json: bool, line: Callable[[T], str]) -> None:
+    """Print *found* as JSON, or the *line* of each."""
+    if as_json:
+        print_json(found)
+        return
+    for one in found:
+        print(line(one))
 
 
 def print_table(

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Dict, Iterator
 
 import typer
 
-from normlab.cli.connecting import Address, client_of, connect, data_dir_of
+from normlab.cli.connecting import client_of, connect
 from normlab.errors import NormlabError
 from normlab.host.limits import usable_cores
+from normlab.stacks.addresses import Address, data_dir_of
 from normlab.stacks.connection import forget_connection
-from normlab.stacks.own import command, own_stack, require_server
+from normlab.stacks.own import own_stack
 from normlab.stacks.running import running_stack
 
 if TYPE_CHECKING:
     from normlab.client import Client
-
-__all__ = ["command", "own_stack", "require_server", "running_or_own_stack"]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import typer
 
 from normlab.cli import keeping
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, ago, examples, print_json, print_table
+from normlab.cli.output import AsJson, ago, examples, print_json, print_table, print_told
 
 Project: Optional[str] = typer.Option(
     None,
@@ -61,10 +61,8 @@ def create(
     """Create a project, whose only member you are; for admins."""
     with connect(ctx) as client:
         made = client.projects.create(name, note)
-    if as_json:
-        print_json(made)
-    else:
-        print(f"{made.name}  add members with: normlab project add {made.name} OWNER")
+    line = f"{made.name}  add members with: normlab project add {made.name} OWNER"
+    print_told(made, as_json, line)
 
 
 def list_projects(ctx: typer.Context, as_json: bool = AsJson) -> None:
@@ -103,10 +101,7 @@ def add(
     """Add a member to a project, or give it another role."""
     with connect(ctx) as client:
         member = client.projects.add(name, owner, role)
-    if as_json:
-        print_json(member)
-    else:
-        print(f"{member.owner}  {member.role} in {name}")
+    print_told(member, as_json, f"{member.owner}  {member.role} in {name}")
 
 
 def remove(
@@ -115,7 +110,5 @@ def remove(
     """Remove a member from a project; what it added stays there."""
     with connect(ctx) as client:
         client.projects.remove(name, owner)
-    if as_json:
-        print_json({"project": name, "removed": owner})
-    else:
-        print(f"{owner}  no member of {name} any more")
+    told = {"project": name, "removed": owner}
+    print_told(told, as_json, f"{owner}  no member of {name} any more")

@@ -11,7 +11,7 @@ from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json
 
 if TYPE_CHECKING:
-    from normlab.client.reruns import Comparison
+    from normlab.client.reruns import RerunComparison
 
 
 def register(app: typer.Typer) -> None:
@@ -34,9 +34,9 @@ def rerun(
     ),
     as_json: bool = AsJson,
 ) -> int:
-    """Run a job again with its code and its number of threads, and compare to the bit.
+    """Run a job again with its code and its number of threads, and compare the results bit by bit.
 
-    Exits 1 if something else came out; then it says which packages, which host or which device
+    Exits 1 if they differ; then it says which packages, which host or which device
     differ.
     """
     from normlab.cli.progress import follow
@@ -60,7 +60,7 @@ def rerun(
     return 0 if found.same else 1
 
 
-def _say(found: Comparison, before: str, now: str) -> None:
+def _say(found: RerunComparison, before: str, now: str) -> None:
     if found.same:
         print(f"{now} reproduces {before}: weights and metrics are the same to the bit")
     else:

@@ -11,7 +11,7 @@ from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_table
 
 if TYPE_CHECKING:
-    from normlab.presentation.figures import Question
+    from normlab.presentation.figures import FigureQuestion
     from normlab.records import DifferenceTable, ResultRow, ResultTable
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -88,8 +88,8 @@ def results(
     as_json: bool = AsJson,
 ) -> None:
     """Print the results of a study: means and intervals over seeds, for each combination."""
-    from normlab.cli.deciding import print_verdicts
-    from normlab.presentation.figures import Question
+    from normlab.cli.decisions import print_verdicts
+    from normlab.presentation.figures import FigureQuestion
     from normlab.specs.cells import read_where
 
     question: Dict[str, Any] = {"metric": metric, "reduction": reduction, "interval": interval,
@@ -103,7 +103,7 @@ def results(
         table = client.studies.results(study, group_by=grouping, where=chosen, **question)
         compared = _differences(client, study, against, chosen, question)
         if plot:
-            _plot(Question(table=table, spread=spread, against=compared), plot)
+            _plot(FigureQuestion(table=table, spread=spread, against=compared), plot)
         elif as_json or form == "json":
             print_json(table)
         elif form:
@@ -127,12 +127,13 @@ def print_results(
     sparks = [_spark_of(client, row, table.metric) for row in table.rows[:_MOST_SPARKS]]
     sparks += [""] * (len(table.rows) - len(sparks))
     compared = _compared(table, against) if against is not None else [[] for _ in table.rows]
+    course = ["course"] if any(sparks) else []  # curves of one point have none
     rows = [
-        [*row.labels.values(), text, row.n, *found, spark]
+        [*row.labels.values(), text, row.n, *found, *([spark] if course else [])]
         for row, text, found, spark in zip(table.rows, cells(table), compared, sparks)
     ]
     heads = [f"- {against.against}", "p"] if against is not None else []
-    print_table([*table.group_by, table.metric, "n", *heads, "course"], rows)
+    print_table([*table.group_by, table.metric, "n", *heads, *course], rows)
 
 
 def _compared(table: ResultTable, against: DifferenceTable) -> List[List[str]]:
@@ -166,7 +167,7 @@ def _differences(
     return found
 
 
-def _plot(question: Question, target: Path) -> None:
+def _plot(question: FigureQuestion, target: Path) -> None:
     from normlab.presentation.figures import beside
     from normlab.presentation.plots import save
 
@@ -177,9 +178,9 @@ def _plot(question: Question, target: Path) -> None:
 
 
 def sparkline(values: Sequence[Optional[float]]) -> str:
-    """Draw *values* as a line of bars, with a space for each missing value."""
+    """Draw *values* as a line of bars, with a space for each missing value; one has no course."""
     known = [v for v in values if v is not None]
-    if not known:
+    if len(known) < 2:
         return ""
     low, span = min(known), (max(known) - min(known)) or 1.0
     top = len(BARS) - 1

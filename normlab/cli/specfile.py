@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.exclusions import SHORT_FOR
 from normlab.specs.written import parse, said_of, value_of
+
+if TYPE_CHECKING:
+    from normlab.client import Client
 
 
 def read_spec(source: Optional[str], overrides: Sequence[str]) -> Dict[str, Any]:
@@ -65,3 +68,44 @@ def _text(source: str) -> str:
         raise InvalidSpec(f"{source}: {e.strerror or e}") from e
     except UnicodeDecodeError as e:
         raise InvalidSpec(f"{source}: not text in UTF-8 ({e.reason})") from e
+
+
+_SHA256_DIGITS = 64
+
+
+def with_whole_ids(client: Client, spec: Dict[str, Any]) -> Dict[str, Any]:
+    """Return *spec*, a job or a study, with the whole ids of the jobs that `init_from` names."""
+    made = dict(spec)
+    if "init_from" in made:
+        made["init_from"] = _whole(client, made["init_from"])
+    if isinstance(made.get("base"), dict):
+        made["base"] = with_whole_ids(client, made["base"])
+    if isinstance(made.get("axes"), (list, dict)):
+        made["axes"] = _in_axes(client, made["axes"])
+    return made
+
+
+def _in_axes(client: Client, axes: Any) -> Any:
+    if isinstance(axes, list):
+        return [_in_axes(client, axis) for axis in axes]
+    if not isinstance(axes, dict):
+        return axes
+    named = ("init_from", "init_from.job", "init_from.from")
+    return {
+        path: [_whole(client, value) for value in values]
+        if path in named and isinstance(values, list)
+        else values
+        for path, values in axes.items()
+    }
+
+
+def _whole(client: Client, named: Any) -> Any:
+    from normlab.specs.starting_weights import SUFFIX
+
+    if isinstance(named, str):
+        is_job = not named.endswith(SUFFIX) and len(named) != _SHA256_DIGITS
+        return client.job_id(named) if is_job else named
+    if isinstance(named, dict):
+        jobs = ("job", "from")
+        return {n: _whole(client, v) if n in jobs else v for n, v in named.items()}
+    return named

@@ -16,11 +16,11 @@ from normlab.cli.output import (
     examples,
     print_json,
     print_table,
+    print_told,
     short_ids,
 )
 from normlab.cli.plugins import Code, with_code
 from normlab.cli.projects import OfProject, Project
-from normlab.cli.whole_ids import with_whole_ids
 
 if TYPE_CHECKING:
     from normlab.records import StudyPreview, StudyRecord
@@ -72,7 +72,7 @@ def run(
     --set reuse=false they are computed again. Ctrl-C stops watching, not the study. Exits 1
     if a cell did not succeed.
     """
-    from normlab.cli.specfile import read_spec
+    from normlab.cli.specfile import read_spec, with_whole_ids
 
     spec = read_spec(file, overrides)
     with connect(ctx) as client:
@@ -106,7 +106,7 @@ def preview(
     as_json: bool = AsJson,
 ) -> int:
     """Show what a study would run, how long it may take and what is refused; run nothing."""
-    from normlab.cli.specfile import read_spec
+    from normlab.cli.specfile import read_spec, with_whole_ids
 
     spec = read_spec(file, overrides)
     with connect(ctx) as client:
@@ -146,7 +146,7 @@ def show(
     ctx: typer.Context, study: str = Study, output: Optional[Form] = Output, as_json: bool = AsJson
 ) -> None:
     """Show a study's cells and the jobs that fill them."""
-    from normlab.cli.deciding import print_verdicts
+    from normlab.cli.decisions import print_verdicts
     from normlab.specs.cells import label
 
     with connect(ctx) as client:
@@ -214,11 +214,8 @@ def _verb(ctx: typer.Context, name: str, study: str, as_json: bool) -> None:
 
 
 def _say(study: StudyRecord, as_json: bool) -> None:
-    if as_json:
-        print_json(study)
-    else:
-        reason = f"; {study.reason}" if study.reason else ""
-        print(f"{study.id}  {study.state}: {_counts(study)}{reason}")
+    reason = f"; {study.reason}" if study.reason else ""
+    print_told(study, as_json, f"{study.id}  {study.state}: {_counts(study)}{reason}")
 
 
 def _counts(study: StudyRecord) -> str:
@@ -228,7 +225,7 @@ def _counts(study: StudyRecord) -> str:
 
 
 def _print_results(client: Any, study: str) -> None:
-    from normlab.cli.deciding import print_verdicts
+    from normlab.cli.decisions import print_verdicts
     from normlab.cli.results import print_results
 
     print_results(client, client.studies.results(study))

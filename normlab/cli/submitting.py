@@ -11,7 +11,6 @@ from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_table, size
 from normlab.cli.plugins import Code, with_code
 from normlab.cli.projects import Project
-from normlab.cli.whole_ids import with_whole_ids
 
 if TYPE_CHECKING:
     from normlab.client import Client
@@ -62,7 +61,7 @@ def submit(
     as_json: bool = AsJson,
 ) -> int:
     """Queue a training job; with --wait, exit 1 if it fails."""
-    from normlab.cli.specfile import read_spec
+    from normlab.cli.specfile import read_spec, with_whole_ids
 
     spec = read_spec(file, overrides)
     with connect(ctx) as client:
@@ -93,7 +92,7 @@ def validate(
     as_json: bool = AsJson,
 ) -> int:
     """Show what would run, where, and how large it is; queue nothing."""
-    from normlab.cli.specfile import read_spec
+    from normlab.cli.specfile import read_spec, with_whole_ids
 
     spec = read_spec(file, [*overrides, *([f"device={device}"] if device else [])])
     with connect(ctx) as client:

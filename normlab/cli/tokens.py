@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Iterator, List, Optional, Union
 
 import typer
 
-from normlab.cli.connecting import Address, connect, data_dir_of
-from normlab.cli.output import AsJson, ago, examples, print_json, print_table, short_ids
+from normlab.cli.connecting import connect
+from normlab.cli.output import AsJson, ago, examples, print_json, print_table, print_told, short_ids
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.stacks.addresses import Address, data_dir_of
 
 if TYPE_CHECKING:
     from normlab.cli.host_tokens import HostTokens
@@ -95,10 +96,7 @@ def revoke(ctx: typer.Context, token: str = TokenArgument, as_json: bool = AsJso
     """Revoke a token immediately, with its streams and logins."""
     with _tokens(ctx) as tokens:
         record = tokens.revoke(_whole(tokens, token))
-    if as_json:
-        print_json(record)
-    else:
-        print(f"{record.id}  revoked")
+    print_told(record, as_json, f"{record.id}  revoked")
 
 
 def rotate(

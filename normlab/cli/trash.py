@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Optional, Union
+from typing import List, Optional
 
 import typer
 
 from normlab.cli import keeping
 from normlab.cli.backups import restore_from
-from normlab.cli.chosen import Jobs, Studies, refuse_nothing
+from normlab.cli.chosen import Jobs, Studies, change_each, refuse_nothing
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, ago, examples, print_json, print_table, size
+from normlab.cli.output import AsJson, ago, examples, print_each, print_json, print_table, size
 from normlab.errors import InvalidSpec
-
-if TYPE_CHECKING:
-    from normlab.records import JobDetail, StudyRecord
 
 
 def register(app: typer.Typer) -> None:
@@ -48,15 +45,10 @@ def rm(
     """Move ended jobs, or studies with their jobs, into the trash."""
     refuse_nothing(jobs, study)
     with connect(ctx) as client:
-        gone: List[Union[JobDetail, StudyRecord]] = []
-        gone += [client.trash.delete_job(job) for job in jobs or ()]
-        gone += [client.trash.delete_study(one) for one in study or ()]
+        gone = change_each(jobs, study, client.trash.delete_job, client.trash.delete_study)
         days = client.trash.summary().days
-    if as_json:
-        print_json(gone)
-        return
-    for one in gone:
-        print(f"{one.id}  in the trash; purged after {days} days, or by normlab gc")
+    told = f"in the trash; purged after {days} days, or by normlab gc"
+    print_each(gone, as_json, lambda one: f"{one.id}  {told}")
 
 
 def restore(
@@ -78,14 +70,8 @@ def restore(
         return
     refuse_nothing(jobs, study)
     with connect(ctx) as client:
-        back: List[Union[JobDetail, StudyRecord]] = []
-        back += [client.trash.restore_job(job) for job in jobs or ()]
-        back += [client.trash.restore_study(one) for one in study or ()]
-    if as_json:
-        print_json(back)
-        return
-    for one in back:
-        print(f"{one.id}  {one.state}")
+        back = change_each(jobs, study, client.trash.restore_job, client.trash.restore_study)
+    print_each(back, as_json, lambda one: f"{one.id}  {one.state}")
 
 
 def gc(

@@ -61,7 +61,7 @@ def up(
     ),
 ) -> None:
     """Start PostgreSQL, Redis, the API and a worker here; Ctrl-C stops them."""
-    from normlab.cli.own_stack import command, require_server
+    from normlab.stacks.own import command, require_server
 
     require_server()
     given: Dict[str, object] = {"PORT": port, "HOST": host, "SLOTS": slots}

@@ -9,7 +9,7 @@ import typer
 
 from normlab.cli.completion import JobArgument, JobsArgument
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, examples, print_json, print_json_line
+from normlab.cli.output import AsJson, examples, print_each, print_json, print_json_line
 from normlab.presentation.headlines import headline
 
 if TYPE_CHECKING:
@@ -54,11 +54,10 @@ def watch_until_ended(client: Client, ids: Sequence[str], *, as_json: bool) -> i
             file=sys.stderr,
         )
         raise
-    if as_json:
-        print_json(ended[0] if len(ended) == 1 else ended)
+    if as_json and len(ended) == 1:
+        print_json(ended[0])
     else:
-        for job in ended:
-            print(_ending(job))
+        print_each(ended, as_json, _ending)
     return 0 if all(job.state == "succeeded" for job in ended) else 1
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 import typer
 
 from normlab.cli.completion import JobArgument
-from normlab.cli.connecting import connect, resolve
+from normlab.cli.connecting import connect
 from normlab.cli.output import SHORT_ID, AsJson, examples, print_json, print_table
 from normlab.errors import InvalidSpec
+from normlab.stacks.addresses import resolve
 
 if TYPE_CHECKING:
     from normlab.records import JobDetail

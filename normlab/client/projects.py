@@ -1,10 +1,12 @@
-"""Projects and their members over HTTP."""
+"""Projects over HTTP: their members, their limits and those of owners, and what they keep."""
 
 from __future__ import annotations
 
-from typing import List
+from typing import Any, Dict, Iterator, List, Optional
 
 from normlab.client.transport import Transport
+from normlab.records.keeping import ExpiredPage, ExpiredRecord, KeepRules
+from normlab.records.limits import LimitList, LimitRecord
 from normlab.records.projects import MemberRecord, ProjectList, ProjectRecord
 
 
@@ -43,3 +45,67 @@ class Projects:
         """Remove a member from *project*; NotFound if it is none."""
         path = f"/projects/{project}/members"
         self.transport.send("DELETE", path, params={"owner": owner})
+
+
+class Limits:
+    """The part of a Client that is about limits: `client.limits`."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    def show(self, owner: Optional[str] = None, project: Optional[str] = None) -> List[LimitRecord]:
+        """List the limits of *owner* or *project*, with their use; None: your own."""
+        params = {"owner": owner, "project": project}
+        return self.transport.record(LimitList, "GET", "/limits", params=params).limits
+
+    def set(self, subject: str, name: str, limits: Dict[str, Optional[int]]) -> List[LimitRecord]:
+        """
+        Set limits, for admins.
+
+        Args:
+            subject: owner or project.
+            name: whose; `*` is each without a limit of its own.
+            limits: such as queued or storage_bytes, as of LimitRequest; None takes one away.
+        """
+        asked: Dict[str, Any] = {"subject": subject, "name": name, **limits}
+        answer = self.transport.record(LimitList, "PUT", "/limits", json=asked, repeatable=True)
+        return answer.limits
+
+
+class Keeping:
+    """The part of a Client that is about keep-rules: `client.keeping`."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    def rules(self, project: str) -> KeepRules:
+        """Return what *project* keeps."""
+        return self.transport.record(KeepRules, "GET", f"/projects/{project}/keep")
+
+    def set(self, project: str, **rules: Any) -> KeepRules:
+        """
+        Change what *project* keeps, for those who administer it; what is left out stays.
+
+        Args:
+            project: its name.
+            rules: such as checkpoints_days, as of KeepRequest; None keeps everything.
+        """
+        path = f"/projects/{project}/keep"
+        return self.transport.record(KeepRules, "PUT", path, json=rules, repeatable=True)
+
+    def expired(self, project: str) -> Iterator[ExpiredRecord]:
+        """Yield what the rules of *project* no longer keep, and the collector will remove."""
+        return self._all("GET", f"/projects/{project}/expired")
+
+    def remove_expired(self, project: str) -> Iterator[ExpiredRecord]:
+        """Remove what the rules of *project* no longer keep, and yield it; it cannot be undone."""
+        return self._all("POST", f"/projects/{project}/expired:remove")
+
+    def _all(self, method: str, path: str) -> Iterator[ExpiredRecord]:
+        cursor = None
+        while True:
+            found = self.transport.record(ExpiredPage, method, path, params={"cursor": cursor})
+            yield from found.expired
+            cursor = found.next_cursor
+            if cursor is None:
+                return

@@ -18,7 +18,7 @@ from normlab.records import (
     LogPage,
     SeriesRecord,
 )
-from normlab.records.outlook import OutlookRecord
+from normlab.records.jobs import OutlookRecord
 
 # between two requests for a log that is followed
 FOLLOW_S = 0.5

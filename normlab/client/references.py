@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Callable, Dict, Iterator, List, Optional, Set, Tuple
 from uuid import UUID
 
-from normlab.client.pages import all_items
+from normlab.client.paging import all_items
 from normlab.client.transport import Transport
 from normlab.errors import InvalidSpec, NotFound
 

@@ -18,7 +18,7 @@ WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RerunComparison:
     """
     What came out of a job and of its rerun.
 
@@ -74,7 +74,7 @@ def _refuse_if_bound(job: JobDetail) -> None:
         )
 
 
-def compare(before: JobDetail, now: JobDetail, source: Client, target: Client) -> Comparison:
+def compare(before: JobDetail, now: JobDetail, source: Client, target: Client) -> RerunComparison:
     """Compare two jobs that have ended: metrics, weights, and what they were computed with."""
     then, today = _last_values(before), _last_values(now)
     names = sorted(set(then) | set(today))
@@ -82,7 +82,7 @@ def compare(before: JobDetail, now: JobDetail, source: Client, target: Client) -
     same = not metrics and _weights(before, source) == _weights(now, target)
     then_in, now_in = _environment(before), _environment(now)
     differences = [*_packs(then_in, now_in), *_differences(then_in, now_in)]
-    return Comparison(same and now.state == "succeeded", metrics, differences)
+    return RerunComparison(same and now.state == "succeeded", metrics, differences)
 
 
 def _last_values(job: JobDetail) -> Dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence
 
-from normlab.client.showing import in_place
 from normlab.client.tables import rows_of, typed_frame
 from normlab.errors import InvalidSpec, ServiceUnavailable
 from normlab.records import ENDED, JobRecord
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from normlab.client.session import Client
+
 
 COLUMNS = (
     "id", "name", "study", "state", "normalizer", "model", "dataset", "batch_size", "optimizer.lr",
@@ -178,3 +179,19 @@ class Runs(Sequence[JobRecord]):
                 raise ServiceUnavailable(f"{left} runs have not ended within {timeout_s:g} s")
             self._client.transport.sleep(_LOOK_S)
             self.refresh()
+
+
+def in_place() -> Callable[[Any], None]:
+    """Return what shows a value in place of the one before; outside of notebooks, nothing does."""
+    shell = sys.modules.get("IPython")
+    if shell is None or shell.get_ipython() is None:  # nothing is imported for that
+        return lambda value: None
+    handles: List[Any] = []
+
+    def show(value: Any) -> None:
+        if handles:
+            handles[0].update(value)
+        else:
+            handles.append(shell.display.display(value, display_id=True))
+
+    return show

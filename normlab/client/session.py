@@ -21,12 +21,10 @@ from typing import (
 import httpx
 
 from normlab.client.inside import Inside
-from normlab.client.keeping import Keeping
 from normlab.client.labels import Labelling
-from normlab.client.limits import Limits
-from normlab.client.pages import all_items
+from normlab.client.paging import all_items
 from normlab.client.plugins import Plugins
-from normlab.client.projects import Projects
+from normlab.client.projects import Keeping, Limits, Projects
 from normlab.client.reading import JobReader
 from normlab.client.studies import Studies
 from normlab.client.tokens import Tokens, audit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -17,7 +18,7 @@ from typing import (
 )
 
 from normlab.client import references
-from normlab.client.pages import all_items
+from normlab.client.paging import all_items
 from normlab.client.transport import Transport
 from normlab.errors import ServiceUnavailable
 from normlab.records import (
@@ -36,8 +37,6 @@ from normlab.records.decisions import DecisionTable
 from normlab.specs.studies import StudySpec
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
 
 # between two requests for a study that is waited for
@@ -281,7 +280,11 @@ class Studies:
         """
         from normlab.client.study_figures import draw
 
-        return draw(self, study, target, group_by, where, against, spread, question)
+        table = self.results(study, group_by=group_by, where=where, **question)
+        compared = None
+        if against is not None:
+            compared = self.differences(study, *against, where=where, **question)
+        return draw(table, compared, Path(target), spread)
 
     def search(self, study: str) -> SearchHistory:
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple
 
 from normlab.client.frames import dtype
-from normlab.client.pages import all_items
+from normlab.client.paging import all_items
 from normlab.client.transport import Transport
 from normlab.records.tables import TableRecord, TableRow
 from normlab.specs.cells import label

@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from normlab.client.pages import all_items
+from normlab.client.paging import all_items
 from normlab.client.transport import Transport
 from normlab.records.access import (
     AuditPage,

@@ -7,7 +7,7 @@ from typing import List
 from normlab.client import references
 from normlab.client.transport import Transport
 from normlab.records import JobDetail, StudyRecord
-from normlab.records.trash import OwnerUsage, TrashRecord, Usage
+from normlab.records.keeping import OwnerUsage, TrashRecord, Usage
 
 
 class Trash:

@@ -12,9 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from normlab.data.levels import Levels
+from normlab.data.levels import Levels, levels_of
+from normlab.data.training_data import TrainingData
 from normlab.errors import InvalidSpec
 from normlab.specs.augmentations import Augmentation
+from normlab.specs.jobs import JobSpec
 from normlab.specs.named_objects import named_object
 
 Place = Callable[[Tensor], Tensor]
@@ -164,3 +166,14 @@ def mixed_seed(*parts: object) -> int:
     """Mix *parts* into a seed for a generator."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits on every version
+
+
+def augmenting_of(spec: JobSpec, data: TrainingData) -> Augmenting:
+    """Return the augmentations of *spec*, for *data* where its samples are."""
+    sees_images = any(one.pixels for one in spec.augmentations)
+    return Augmenting(
+        first=spec.augmentation.members(),
+        others=spec.augmentations,
+        micro_batch=spec.batch_size,
+        levels=levels_of(data) if sees_images else None,
+    )

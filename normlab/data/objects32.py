@@ -35,7 +35,7 @@ _TRAIN, _TEST = 2000, 500
 _TRIES = 12  # places that are tried for them
 _APART = 1.2  # of the sum of two radii, the least distance along rows or columns
 _EXTENT = Extent(radius=(0.12, 0.2), centre=(0.18, 0.82))
-_FREQUENCY = (0.0, 0.2)  # of stripes, a pixel
+_FREQUENCY = (0.0, 0.2)  # of stripes, per pixel
 
 
 def load(spec: DatasetSpec, data_root: Path) -> Raw:

@@ -20,7 +20,7 @@ from normlab.specs.array_files import heads
 from normlab.specs.dataset_contents import sha256
 from normlab.specs.datasets import DATASETS, IMAGE_FOLDER_SIZE
 from normlab.specs.jobs import JobSpec
-from normlab.specs.loading import IN_MEMORY_BYTES
+from normlab.specs.network_and_data import IN_MEMORY_BYTES
 from normlab.stored.arrays import records, why_not
 from normlab.stored.indexes import Index, index_of
 from normlab.stored.kept import Kept

@@ -31,7 +31,7 @@ from normlab.specs.network_and_data import DatasetSpec
 _TRAIN, _TEST = 2000, 500
 _OBJECTS = 2
 _EXTENT = Extent(radius=(0.2, 0.3), centre=(0.25, 0.75))
-_FREQUENCIES = (0.0, 0.08, 0.16, 0.3)  # of classes 1 to 4, a pixel
+_FREQUENCIES = (0.0, 0.08, 0.16, 0.3)  # of classes 1 to 4, per pixel
 
 
 def load(spec: DatasetSpec, data_root: Path) -> Raw:

@@ -86,7 +86,8 @@ class ScaleInvarianceObserver(Observer):
         with replica(moment.model) as twin:
             twin.train().requires_grad_(True)  # frozen ones have a gradient as well
             x, y = moment.train()
-            moment.loss(twin(x[: moment.batch_size]), y[: moment.batch_size]).backward()  # type: ignore[no-untyped-call]
+            loss = moment.loss(twin(x[: moment.batch_size]), y[: moment.batch_size])
+            torch.autograd.backward(loss)
             for name, layer in scale_free_layers(twin):
                 if not layer.weight.is_leaf:  # made of others: no gradient of its own is kept
                     continue

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from normlab.ipu_check.jobs import check_job
 from normlab.specs.jobs import JobSpec
-from normlab.specs.normalizers import BY_KIND, ActivationNormSpec
+from normlab.specs.norm_base import ActivationNormSpec
+from normlab.specs.normalizers import BY_KIND
 
 
 def verdict_table() -> str:

@@ -22,7 +22,8 @@ from normlab.norms import make
 from normlab.plugins.loading import load, use
 from normlab.plugins.sources import read_source
 from normlab.specs.jobs import JobSpec
-from normlab.specs.normalizers import NormSpec, parse_normalizer
+from normlab.specs.norm_base import NormSpec
+from normlab.specs.normalizers import parse_normalizer
 from normlab.specs.registries import NORMALIZERS
 
 OK, BROKEN, REFUSED, TOLD = "ok", "broken", "refused", "told"
@@ -30,7 +31,7 @@ OK, BROKEN, REFUSED, TOLD = "ok", "broken", "refused", "told"
 LAWS = (*PROPERTIES, *(name for name in MODES if name != "jit.script"), "IPU op check", "cost")
 
 
-class Finding(NamedTuple):
+class Outcome(NamedTuple):
     """
     What a law says about a kind.
 
@@ -45,19 +46,19 @@ class Finding(NamedTuple):
     detail: str = ""
 
 
-def check(normalizer: Any, laws: Sequence[str] = LAWS) -> Iterator[Finding]:
+def check(normalizer: Any, laws: Sequence[str] = LAWS) -> Iterator[Outcome]:
     """Check *normalizer*, a kind's name or a dictionary with its options, against *laws*."""
     spec = parse_normalizer(normalizer)
     for law in laws:
         verdict, detail = _verdict(spec, law)
-        yield Finding(spec.kind, law, verdict, detail)
+        yield Outcome(spec.kind, law, verdict, detail)
 
 
-def check_part(part: str, name: str, laws: Sequence[str] = ()) -> Iterator[Finding]:
+def check_part(part: str, name: str, laws: Sequence[str] = ()) -> Iterator[Outcome]:
     """Check an optimizer, a schedule or an augmentation against *laws*; none: all of its part."""
     for law in laws or RECIPE_LAWS[part]:
         verdict, detail = _said(partial(hold, part, name, law))
-        yield Finding(name, law, verdict, detail)
+        yield Outcome(name, law, verdict, detail)
 
 
 def declared_in(path: Path) -> Sequence[Tuple[str, str]]:
@@ -70,7 +71,7 @@ def declared_in(path: Path) -> Sequence[Tuple[str, str]]:
     return [(entry.part, entry.name) for entry in found.entries if entry.part in parts]
 
 
-def findings(part: str, name: str) -> Iterator[Finding]:
+def findings(part: str, name: str) -> Iterator[Outcome]:
     """Check what a plugin declares against all laws of its part."""
     return check(name) if part == NORMALIZERS else check_part(part, name)
 

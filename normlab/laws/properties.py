@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.laws.ways import CHANNELS, Broken
-from normlab.specs.normalizers import NormSpec
+from normlab.specs.norm_base import NormSpec
 
 Layer = Callable[[], nn.Module]  # makes a new one, always the same
 Law = Callable[[Layer, NormSpec], None]

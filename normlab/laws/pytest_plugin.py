@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List
 import pytest
 
 if TYPE_CHECKING:
-    from normlab.laws.checking import Finding
+    from normlab.laws.checking import Outcome
 
 _OPTION = "normlab_norms"
 
@@ -83,7 +83,7 @@ class _LawItem(pytest.Item):
             if of_recipe
             else check(self.kind, [self.law])
         )
-        found: Finding = next(iter(checked))
+        found: Outcome = next(iter(checked))
         if found.verdict == REFUSED:
             pytest.skip(found.detail)
         if found.verdict == BROKEN:

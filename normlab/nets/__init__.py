@@ -14,7 +14,7 @@ from normlab.nets.sites import NetSpec, Site
 from normlab.specs.models import MODELS
 from normlab.specs.named_objects import named_object
 from normlab.specs.network_and_data import ModelSpec
-from normlab.specs.normalizers import NormSpec
+from normlab.specs.norm_base import NormSpec
 
 __all__ = ["NetSpec", "Site", "build"]
 

@@ -14,7 +14,7 @@ from normlab.nets.loaded_weights import LoadedWeights
 from normlab.nets.sites import NetSpec
 from normlab.norms.conversion import convert
 from normlab.norms.conversion_report import ConversionReport
-from normlab.specs.normalizers import NormSpec
+from normlab.specs.norm_base import NormSpec
 
 Factory = Callable[..., nn.Module]
 Report = Optional[Callable[[Union[ConversionReport, LoadedWeights]], object]]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from normlab import norms
 from normlab.norms.token_norm import TokenNorm
-from normlab.specs.normalizers import NormSpec
+from normlab.specs.norm_base import NormSpec
 
 
 @dataclass(frozen=True)

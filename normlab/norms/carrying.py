@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
-from normlab.norms.lp_batch import DeviationBatchNorm
+from normlab.norms.deviation_norm import DeviationBatchNorm
 
 _HOOKS = (
     "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",

@@ -16,7 +16,8 @@ from normlab.norms.fast_paths import leave_fast_paths
 from normlab.norms.foreign_norms import is_norm_of_torch, known, why_kept
 from normlab.norms.successors import Successor, fused_activation, successor
 from normlab.norms.weight import apply_weight_normalization
-from normlab.specs.normalizers import NormSpec, parse_normalizer
+from normlab.specs.norm_base import NormSpec
+from normlab.specs.normalizers import parse_normalizer
 
 
 class _Change(NamedTuple):

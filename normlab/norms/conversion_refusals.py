@@ -10,7 +10,9 @@ from torch.nn.utils import parametrize
 from normlab.norms import foreign_norms
 from normlab.norms.conversion_places import ACTIVATIONS, Place
 from normlab.norms.foreign_norms import held
-from normlab.specs.normalizers import BatchNormSpec, InstanceNormSpec, NormSpec
+from normlab.specs.norm_base import NormSpec
+from normlab.specs.norms_over_batches import BatchNormSpec
+from normlab.specs.norms_over_samples import InstanceNormSpec
 
 _STATE_HOOKS = ("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
                 "_load_state_dict_post_hooks")  # fmt: skip

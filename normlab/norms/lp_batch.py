@@ -11,21 +11,11 @@ from normlab.errors import InvalidSpec
 from normlab.norms import deviations, gaussian_extremes
 from normlab.norms.deviation_norm import DeviationBatchNorm
 from normlab.norms.deviations import Measured
-from normlab.norms.lp_baselines import LpBatchNorm, MeanBatchNorm
 from normlab.norms.pooling import smallest_group
 from normlab.specs.norms_over_batches import LinfBatchNormSpec, TopkBatchNormSpec
 
 _LINF_BATCH_NORM = LinfBatchNormSpec()
 _TOPK_BATCH_NORM = TopkBatchNormSpec()
-
-__all__ = [
-    "DeviationBatchNorm",
-    "L1BatchNorm",
-    "LinfBatchNorm",
-    "LpBatchNorm",
-    "MeanBatchNorm",
-    "TopkBatchNorm",
-]
 
 
 class L1BatchNorm(DeviationBatchNorm):

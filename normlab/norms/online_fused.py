@@ -14,6 +14,7 @@ from torch import Tensor
 from normlab.norms import compiled, passes
 from normlab.norms.once import differentiable_once
 from normlab.norms.online_coefficients import Options
+from normlab.norms.online_passes import rows_of
 
 _kernels: List[Any] = []  # empty until `load`
 
@@ -55,7 +56,7 @@ class Normalize(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], layer: Any
     ) -> Tensor:
         """Normalize and move the layer's mu and var."""
-        rows = _rows(x)
+        rows = rows_of(x)
         mu, var = (state.clone() for state in layer.start())  # they move in place
         y, moments, new_mu, new_var = _kernels[0].forward(
             rows, mu, var, *_like(rows, weight, bias), *_numbers(layer.options)
@@ -73,10 +74,10 @@ class Normalize(torch.autograd.Function):
         layer = ctx.layer
         x, weight, bias, *kept = ctx.saved_tensors
         layer.take_turn(ctx.turn)
-        rows = _rows(x)
+        rows = rows_of(x)
         control = _like(rows, *ctx.control, weight, bias)
         gx, d_weight, d_bias, u, v = _kernels[0].backward(
-            rows, _rows(g), *kept, *control, *_numbers(layer.options)
+            rows, rows_of(g), *kept, *control, *_numbers(layer.options)
         )
         layer.move_control(ctx.control, u, v)
         return (
@@ -85,13 +86,6 @@ class Normalize(torch.autograd.Function):
             None if bias is None else d_bias.to(bias.dtype),
             None,
         )
-
-
-def _rows(x: Tensor) -> Tensor:
-    """Return dense (N, C, D), or (N, C) where D is 1."""
-    x = passes.dense(x)
-    n, c = x.shape[:2]
-    return x.view(n, c) if x.numel() == n * c else x.view(n, c, -1)
 
 
 def _like(rows: Tensor, *tensors: Optional[Tensor]) -> List[Optional[Tensor]]:

@@ -6,7 +6,7 @@ computes what else it needs from them again.
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple, cast
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ def normalize(layer: Any, x: Tensor, weight: Optional[Tensor], bias: Optional[Te
     forward = registered.operator("online_forward")
     y, _, _, mu, var, *_ = forward(x, weight, bias, *state, numbers, o.group_size or 0)
     layer.move(mu.detach(), var.detach())
-    return y  # type: ignore[no-any-return]
+    return cast("Tensor", y)
 
 
 def _options(numbers: List[float], group_size: int) -> Options:

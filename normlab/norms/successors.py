@@ -14,13 +14,11 @@ from normlab.norms.conversion_places import ACTIVATIONS, Place
 from normlab.norms.evonorm import ScaleAndShift
 from normlab.norms.foreign_norms import Layout, channels_of, held
 from normlab.norms.token_norm import TokenNorm
-from normlab.specs.normalizers import (
-    BatchNormSpec,
-    EvoNormS0Spec,
-    GroupNormSpec,
-    NormSpec,
-    WeightStandardizedSpec,
-)
+from normlab.specs.norm_base import NormSpec
+from normlab.specs.norms_of_weights import WeightStandardizedSpec
+from normlab.specs.norms_over_batches import BatchNormSpec
+from normlab.specs.norms_over_samples import GroupNormSpec
+from normlab.specs.norms_with_activation import EvoNormS0Spec
 
 _IN_GROUPS = (GroupNormSpec, WeightStandardizedSpec, EvoNormS0Spec)  # variances, as group norm
 _CONV_DIMS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}

@@ -19,13 +19,13 @@ from normlab.norms.weight_standardization import (
     ScaledWeightStandardization,
     WeightStandardization,
 )
-from normlab.specs.normalizers import (
+from normlab.specs.norm_base import NormSpec
+from normlab.specs.normalizers import parse_normalizer
+from normlab.specs.norms_of_weights import (
     BoundedWeightNormSpec,
-    NormSpec,
     ScaledWeightStandardizedSpec,
     WeightNormSpec,
     WeightStandardizedSpec,
-    parse_normalizer,
 )
 
 _STANDARDIZED = (WeightStandardizedSpec, ScaledWeightStandardizedSpec)

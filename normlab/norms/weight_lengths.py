@@ -1,6 +1,6 @@
 """What stands in a layer for its weights: lengths times directions, as parametrizations of torch.
 
-v is the stored weight, ||v|| the norm of each output channel; g holds one length a channel.
+v is the stored weight, ||v|| the norm of each output channel; g holds one length per channel.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class BoundedWeightNorm(nn.Module):
     """
     Keep each output channel at the length rho: w = rho * v / ||v||.
 
-    rho is one number a layer, measured on the weights it starts with, and never changes.
+    rho is one number per layer, measured on the weights it starts with, and never changes.
 
     Args:
         w: the weight at the start.

@@ -1,8 +1,8 @@
 """
 A figure for a paper: the picture, the numbers beside it, and the table in LaTeX.
 
-As a program it reads a Question from standard input and writes the file to standard output, so
-that a server can draw in a process that ends, and needs no matplotlib of its own.
+As a program it reads a FigureQuestion from standard input and writes the file to standard output,
+so that a server can draw in a process that ends, and needs no matplotlib of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PICTURES = ("svg", "pdf", "png")
 FORMS = (*PICTURES, "zip")
 
 
-class Question(BaseModel):
+class FigureQuestion(BaseModel):
     """What is drawn."""
 
     table: ResultTable
@@ -32,7 +32,7 @@ class Question(BaseModel):
     form: str = "svg"
 
 
-def figure(question: Question) -> bytes:
+def figure(question: FigureQuestion) -> bytes:
     """
     Return the file.
 
@@ -54,7 +54,7 @@ def figure(question: Question) -> bytes:
     return _packed(question, pictures) if question.form == "zip" else pictures[question.form]
 
 
-def beside(question: Question) -> Dict[str, str]:
+def beside(question: FigureQuestion) -> Dict[str, str]:
     """Return the texts that belong beside the picture, by the name of their file."""
     return {
         "means.csv": comma_separated(means(question.table, question.against)),
@@ -69,7 +69,7 @@ def _undated(form: str) -> Dict[str, None]:
     return {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form, {})
 
 
-def _packed(question: Question, pictures: Dict[str, bytes]) -> bytes:
+def _packed(question: FigureQuestion, pictures: Dict[str, bytes]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for form, content in pictures.items():
@@ -81,7 +81,7 @@ def _packed(question: Question, pictures: Dict[str, bytes]) -> bytes:
 
 def main() -> int:
     """Draw; exit with 2 and the reason if this is not possible."""
-    question = Question.model_validate(json.load(sys.stdin))
+    question = FigureQuestion.model_validate(json.load(sys.stdin))
     try:
         sys.stdout.buffer.write(figure(question))
     except (InvalidSpec, ImportError) as e:

@@ -9,7 +9,6 @@ from normlab.records.catalogue import (
     PartRecord,
     WorkerRecord,
 )
-from normlab.records.differences import DifferenceRow, DifferenceTable
 from normlab.records.findings import (
     ArtifactRecord,
     DiagnosticRecord,
@@ -42,19 +41,22 @@ from normlab.records.jobs import (
 from normlab.records.results import (
     ComparisonRow,
     ComparisonTable,
+    DifferenceRow,
+    DifferenceTable,
     ResultRow,
     ResultTable,
 )
-from normlab.records.searches import SearchHistory, TrialRecord
 from normlab.records.studies import (
     CellPage,
     CellRecord,
     DecisionCost,
     Refusal,
+    SearchHistory,
     StudyDetail,
     StudyPage,
     StudyPreview,
     StudyRecord,
+    TrialRecord,
 )
 
 __all__ = [

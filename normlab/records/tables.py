@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Dict, List, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from typing_extensions import Annotated
+
+from normlab.specs.base import Label
 
 MOST_COLUMNS, MOST_JOBS, MOST_SKIPPED = 60, 1000, 10_000_000
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=220)]
@@ -147,3 +150,40 @@ class FieldList(BaseModel):
 
     fields: List[FieldRecord]
     more_metrics: bool = Field(False, description="there are more metrics than were listed")
+
+
+class ViewContent(BaseModel):
+    """The columns in their order, the pinned ones, the order of rows, the filter, the grouping."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    columns: List[ColumnName] = Field(min_length=1, max_length=MOST_COLUMNS)
+    pinned: List[ColumnName] = Field([], max_length=MOST_COLUMNS)
+    sort: ColumnName = "-created_at"
+    filter: Union[str, None] = Field(None, max_length=2000)
+    grouped: bool = Field(False, description="over seeds")
+
+
+class NewView(BaseModel):
+    """A view to save under a name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Label = Field(min_length=1, max_length=100)
+    content: ViewContent
+
+
+class ViewRecord(BaseModel):
+    """A saved view; anybody who may read jobs can open it, its owner can change it."""
+
+    id: str
+    owner: str
+    name: str
+    content: ViewContent
+    changed_at: datetime
+
+
+class ViewList(BaseModel):
+    """The views of one owner, by name."""
+
+    views: List[ViewRecord]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Dict, Literal, Tuple, Type, Union
+from typing import ClassVar, Literal, Tuple, Type, Union
 
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Annotated, Self
 
-from normlab.specs.base import Spec
-from normlab.specs.by_name import ByName, own_options
+from normlab.specs.by_name import ByName, NamedSpec, registry_of
 from normlab.specs.registries import AUGMENTATIONS as AUGMENTATION
-from normlab.specs.registries import Registry
 
 _IMAGES = ("classification",)
 
 
-class Augmentation(Spec):
+class Augmentation(NamedSpec):
     """
     The base of all augmentations.
 
@@ -27,19 +25,10 @@ class Augmentation(Spec):
         draws: random numbers for each sample, where the factory is a plain function.
     """
 
-    if TYPE_CHECKING:
-        name: Any = ""  # each says its own, as a literal
-
-    factory: ClassVar[str]
     tasks: ClassVar[Tuple[str, ...]] = _IMAGES
     mixes: ClassVar[bool] = False
     pixels: ClassVar[bool] = False
     draws: ClassVar[int] = 0
-
-    @property
-    def own(self) -> Dict[str, Any]:
-        """Return its options."""
-        return own_options(self, Augmentation)
 
 
 class Crop(Augmentation):
@@ -187,9 +176,7 @@ _OWN: Tuple[Type[Augmentation], ...] = (
     CutMix,
     MixupOrCutMix,
 )
-AUGMENTATIONS: Registry[Type[Augmentation]] = Registry(
-    AUGMENTATION, {str(spec.model_fields["name"].default): spec for spec in _OWN}
-)
+AUGMENTATIONS = registry_of(AUGMENTATION, _OWN)
 AugmentationByName = Annotated[
     Augmentation, ByName(AUGMENTATIONS, Augmentation, ForgottenAugmentation)
 ]

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Generic, List, Mapping, Optional, Type, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    ClassVar,
+    Dict,
+    Generic,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+)
 
 from pydantic import GetJsonSchemaHandler, SerializationInfo, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
@@ -12,6 +26,37 @@ from normlab.specs.base import Spec, is_stored
 from normlab.specs.registries import Registry
 
 SpecT = TypeVar("SpecT", bound=Spec)
+
+
+class NamedSpec(Spec):
+    """
+    The base of optimizers, schedules and augmentations: what a job names, with its options.
+
+    A subclass has the options that all of its sort have; each of them is a subclass of that.
+
+    Attributes:
+        factory: module:object that makes it from its own options.
+    """
+
+    if TYPE_CHECKING:
+        name: Any = ""  # each says its own, as a literal
+
+    factory: ClassVar[str]
+
+    @property
+    def own(self) -> Dict[str, Any]:
+        """Return the options that others of its sort do not have."""
+        family: Tuple[Any, ...] = type(self).__mro__
+        shared = family[family.index(NamedSpec) - 1].model_fields
+        names = [n for n in type(self).model_fields if n != "name" and n not in shared]
+        return {name: getattr(self, name) for name in names}
+
+
+def registry_of(
+    part: str, specs: Sequence[Type[SpecT]], tag: str = "name"
+) -> Registry[Type[SpecT]]:
+    """Return normlab's own *specs* of *part* by their names, which are the defaults of *tag*."""
+    return Registry(part, {str(spec.model_fields[tag].default): spec for spec in specs})
 
 
 class ByName(Generic[SpecT]):
@@ -95,12 +140,6 @@ class ByName(Generic[SpecT]):
                 {"tag": str(name), "expected_tags": known},
             )
         return spec
-
-
-def own_options(spec: Spec, base: Type[Spec]) -> Dict[str, Any]:
-    """Return the options of *spec* that the others of its *base* do not have."""
-    names = [n for n in type(spec).model_fields if n != "name" and n not in base.model_fields]
-    return {name: getattr(spec, name) for name in names}
 
 
 def _dumped(spec: Spec, info: SerializationInfo) -> Any:

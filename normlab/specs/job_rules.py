@@ -17,7 +17,7 @@ from normlab.specs.model_facts import ModelFacts
 from normlab.specs.models import MODELS
 from normlab.specs.norm_places import places, why_unfit
 from normlab.specs.normalizers import check_channels
-from normlab.specs.own_options import checked_options
+from normlab.specs.options import checked_options
 from normlab.specs.problems import explain
 from normlab.specs.shared_answers import ManySharedAnswers
 from normlab.specs.sizes import image_size, train_size

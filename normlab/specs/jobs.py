@@ -31,30 +31,19 @@ from typing_extensions import Annotated
 from normlab.specs import devices, registries
 from normlab.specs.augmentations import AUGMENTATIONS, AugmentationByName
 from normlab.specs.base import Label, Spec, is_stored
-from normlab.specs.continuations import Continuation
 from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.json_values import Count
-from normlab.specs.loading import LoadingSpec
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
 from normlab.specs.named_parts import HookParts, MetricParts, TaskOptions
-from normlab.specs.network_and_data import DatasetSpec, ModelSpec
+from normlab.specs.network_and_data import DatasetSpec, LoadingSpec, ModelSpec
 from normlab.specs.normalizers import BY_KIND, NormalizerSpec
-from normlab.specs.optimization import (
-    SGD,
-    AugmentationSpec,
-    AverageSpec,
-    CheckpointSpec,
-    Cosine,
-    LossSpec,
-    OptimizerSpec,
-    ScheduleSpec,
-)
-from normlab.specs.optimizers import OPTIMIZERS
-from normlab.specs.schedules import SCHEDULES
+from normlab.specs.optimization import AugmentationSpec, AverageSpec, CheckpointSpec, LossSpec
+from normlab.specs.optimizers import OPTIMIZERS, SGD, OptimizerSpec
+from normlab.specs.schedules import SCHEDULES, Cosine, ScheduleSpec
 from normlab.specs.sharding import Sharding
-from normlab.specs.starting_weights import InitFrom
+from normlab.specs.starting_weights import Continuation, InitFrom
 from normlab.specs.tasks import TASKS
 
 IpuRuntime = Literal["hardware", "ipu_model", "emulated"]

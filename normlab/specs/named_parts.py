@@ -17,7 +17,7 @@ from typing_extensions import Annotated
 
 from normlab.specs.base import Label, Spec, is_stored
 from normlab.specs.measures import HOOKS, METRICS
-from normlab.specs.own_options import checked_options
+from normlab.specs.options import checked_options
 from normlab.specs.registries import Registry
 
 

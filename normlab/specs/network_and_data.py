@@ -1,9 +1,9 @@
-"""The network and the dataset of a job, by name and with their options."""
+"""The network and the dataset of a job, and how its data are read."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, Literal, Optional, Union
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -12,7 +12,30 @@ from normlab.specs.dataset_contents import FileContents, contents_of
 from normlab.specs.datasets import DATASETS, DatasetFacts
 from normlab.specs.json_values import Count
 from normlab.specs.models import MODELS
-from normlab.specs.own_options import checked_options
+from normlab.specs.options import checked_options
+
+IN_MEMORY_BYTES = 1 << 30
+"""A dataset of up to so many bytes, as decoded, is kept in memory if `mode` is auto."""
+
+
+class LoadingSpec(Spec):
+    """Whether the data are kept in memory or decoded as they are read, and by whom."""
+
+    mode: Literal["auto", "memory", "stream"] = Field(
+        "auto",
+        description="memory: decode everything at the start; stream: decode each update's samples "
+        "in worker processes; auto: stream what takes more than 1 GiB decoded",
+    )
+    workers: Union[int, None] = Field(
+        None,
+        ge=0,
+        le=64,
+        description="stream only: processes that decode, for each replica; 0: the training "
+        "process; null: one for each core, at most 4",
+    )
+    prefetch: int = Field(
+        2, ge=1, le=64, description="stream only: updates that each of them reads ahead"
+    )
 
 
 class ModelSpec(Spec):

@@ -8,8 +8,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import Annotated
 
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.specs.by_name import ByName
-from normlab.specs.norm_base import ActivationNormSpec, BatchStatisticsSpec, NormSpec
+from normlab.specs.by_name import ByName, registry_of
+from normlab.specs.norm_base import NormSpec
 from normlab.specs.norms_by_elements import DynamicTanhSpec
 from normlab.specs.norms_by_mean_square import FilterResponseNormSpec, RmsNormSpec
 from normlab.specs.norms_mixed import MetaNormSpec, SparseSwitchableNormSpec, SwitchableNormSpec
@@ -36,40 +36,7 @@ from normlab.specs.norms_over_samples import (
 )
 from normlab.specs.norms_with_activation import EvoNormS0Spec
 from normlab.specs.problems import explain
-from normlab.specs.registries import NORMALIZERS, Registry
-
-__all__ = [
-    "BY_KIND",
-    "SPECS",
-    "ActivationNormSpec",
-    "BatchNormSpec",
-    "BatchRenormSpec",
-    "BatchStatisticsSpec",
-    "BoundedWeightNormSpec",
-    "DynamicTanhSpec",
-    "EvoNormS0Spec",
-    "FilterResponseNormSpec",
-    "GroupNormSpec",
-    "InstanceNormSpec",
-    "L1BatchNormSpec",
-    "LayerNormSpec",
-    "LinfBatchNormSpec",
-    "MetaNormSpec",
-    "NoNormSpec",
-    "NormSpec",
-    "NormalizerSpec",
-    "OnlineNormSpec",
-    "RmsNormSpec",
-    "ScaledWeightStandardizedSpec",
-    "SparseSwitchableNormSpec",
-    "StreamingNormSpec",
-    "SwitchableNormSpec",
-    "TopkBatchNormSpec",
-    "WeightNormSpec",
-    "WeightStandardizedSpec",
-    "check_channels",
-    "parse_normalizer",
-]
+from normlab.specs.registries import NORMALIZERS
 
 SPECS: Tuple[Type[NormSpec], ...] = (
     BatchNormSpec,
@@ -95,9 +62,7 @@ SPECS: Tuple[Type[NormSpec], ...] = (
     ScaledWeightStandardizedSpec,
     NoNormSpec,
 )
-BY_KIND: Registry[Type[NormSpec]] = Registry(
-    NORMALIZERS, {str(spec.model_fields["kind"].default): spec for spec in SPECS}
-)
+BY_KIND = registry_of(NORMALIZERS, SPECS, tag="kind")
 
 
 class ForgottenNormSpec(NormSpec):

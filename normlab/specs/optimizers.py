@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Dict, Literal, Tuple, Type, Union
+from typing import ClassVar, Dict, Literal, Type, Union
 
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Annotated, Self
 
-from normlab.specs.base import Spec
-from normlab.specs.by_name import ByName, own_options
+from normlab.specs.by_name import ByName, NamedSpec, registry_of
 from normlab.specs.registries import OPTIMIZERS as OPTIMIZER
 from normlab.specs.registries import Registry
 
@@ -18,7 +17,7 @@ TWIN = "twin"
 _JOB_OR_TWIN = r"^(twin|[0-9A-Fa-f]{8}-?([0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12})$"
 
 
-class Optimizer(Spec):
+class Optimizer(NamedSpec):
     """
     The options of every optimizer.
 
@@ -28,10 +27,6 @@ class Optimizer(Spec):
         compiled: an IPU's program can contain it.
     """
 
-    if TYPE_CHECKING:
-        name: Any = ""  # each says its own, as a literal
-
-    factory: ClassVar[str]
     decays: ClassVar[bool] = True
     compiled: ClassVar[bool] = False
 
@@ -90,11 +85,6 @@ class Optimizer(Spec):
     def clips(self) -> bool:
         """Whether gradients are clipped, in any way."""
         return bool(self._clippings())
-
-    @property
-    def own(self) -> Dict[str, Any]:
-        """Return the options that other optimizers do not have."""
-        return own_options(self, Optimizer)
 
     def _clippings(self) -> Dict[str, float]:
         found = {name: getattr(self, name) for name in ("clip_norm", "clip_ratio", "clip_value")}
@@ -188,10 +178,7 @@ class ForgottenOptimizer(Optimizer):
     name: str
 
 
-_OWN: Tuple[Type[Optimizer], ...] = (SGD, AdamW, RMSprop, Lamb, Lion)
-OPTIMIZERS: Registry[Type[Optimizer]] = Registry(
-    OPTIMIZER, {str(spec.model_fields["name"].default): spec for spec in _OWN}
-)
+OPTIMIZERS: Registry[Type[Optimizer]] = registry_of(OPTIMIZER, (SGD, AdamW, RMSprop, Lamb, Lion))
 OptimizerSpec = Annotated[
     Optimizer, ByName(OPTIMIZERS, Optimizer, ForgottenOptimizer, default="sgd")
 ]

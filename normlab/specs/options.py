@@ -1,10 +1,13 @@
-"""The options of a spec as records: default, range, choices and meaning, read from the models."""
+"""The options of a spec: as records for people, and checked, with their defaults."""
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, Dict, List, Mapping, Optional, Type, Union
 
 from pydantic import BaseModel, Field
+
+from normlab.specs.base import Spec
 
 _HUGE = 2**53  # a limit of the storage, which is of no interest to people
 _KINDS = {"integer": "integer", "number": "number", "boolean": "boolean", "string": "string"}
@@ -80,3 +83,27 @@ def _range(branch: Mapping[str, Any]) -> Dict[str, Any]:
         "exclusiveMaximum": "below",
     }
     return {ours: branch[theirs] for theirs, ours in names.items() if theirs in branch}
+
+
+def checked_options(options: Type[Spec], who: str, given: Mapping[str, Any]) -> Dict[str, Any]:
+    """
+    Return *given* with the defaults of what it leaves out.
+
+    Raises:
+        ValueError: *who* has no such option, where its options are known, or a value is out of
+            its range.
+    """
+    closed = options.model_config.get("extra") != "allow"
+    for name in given:
+        if closed and name not in options.model_fields:
+            raise ValueError(f"{who} has no option {name!r}; {_offered(options, name)}")
+    return options.model_validate(dict(given)).model_dump(mode="json")
+
+
+def _offered(options: Type[Spec], name: str) -> str:
+    known = list(options.model_fields)
+    near = difflib.get_close_matches(name, known, n=1)
+    if not known:
+        return "it has none"
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}known are {', '.join(known)}"

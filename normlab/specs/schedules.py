@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Dict, Literal, Tuple, Type
+from typing import ClassVar, Literal, Tuple, Type
 
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Annotated
 
-from normlab.specs.base import Spec
-from normlab.specs.by_name import ByName, own_options
+from normlab.specs.by_name import ByName, NamedSpec, registry_of
 from normlab.specs.registries import SCHEDULES as SCHEDULE
-from normlab.specs.registries import Registry
 
 
-class Schedule(Spec):
+class Schedule(NamedSpec):
     """
     The options of every schedule.
 
@@ -21,22 +19,12 @@ class Schedule(Spec):
         factory: module:function from the progress and its own options to the factor of the rate.
     """
 
-    if TYPE_CHECKING:
-        name: Any = ""  # each says its own, as a literal
-
-    factory: ClassVar[str]
-
     warmup_epochs: float = Field(
         0.0, ge=0, le=1000, description="epochs over which the rate rises linearly"
     )
     warmup_from: float = Field(
         0.0, ge=0, lt=1, description="share of the rate from which the warm-up rises"
     )
-
-    @property
-    def own(self) -> Dict[str, Any]:
-        """Return the options that other schedules do not have."""
-        return own_options(self, Schedule)
 
 
 class Constant(Schedule):
@@ -157,7 +145,5 @@ _OWN: Tuple[Type[Schedule], ...] = (
     WarmRestarts,
     Piecewise,
 )
-SCHEDULES: Registry[Type[Schedule]] = Registry(
-    SCHEDULE, {str(spec.model_fields["name"].default): spec for spec in _OWN}
-)
+SCHEDULES = registry_of(SCHEDULE, _OWN)
 ScheduleSpec = Annotated[Schedule, ByName(SCHEDULES, Schedule, ForgottenSchedule, default="cosine")]

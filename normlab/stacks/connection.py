@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
+from normlab.errors import InvalidSpec
 from normlab.host.private_files import write_privately
+
+if TYPE_CHECKING:
+    import ssl
 
 FILE_NAME = "connection.json"
 
@@ -43,3 +47,25 @@ def read_connection(data_dir: Path) -> Optional[Connection]:
 def forget_connection(data_dir: Path) -> None:
     """Remove the file of a stack that has stopped."""
     (data_dir / FILE_NAME).unlink(missing_ok=True)
+
+
+_PARTIAL_CHAIN = 0x80000  # X509_V_FLAG_PARTIAL_CHAIN; Python 3.10 names it
+
+
+def pinned(certificate: Path) -> ssl.SSLContext:
+    """
+    Return a context that accepts servers with exactly *certificate*, and no others.
+
+    Raises:
+        InvalidSpec: it cannot be read.
+    """
+    import ssl  # slow to load, and most stacks serve HTTP
+
+    try:
+        context = ssl.create_default_context(cafile=str(certificate))
+    except (OSError, ssl.SSLError) as e:
+        reason = f"the certificate {certificate} of the stack cannot be read: {e}"
+        raise InvalidSpec(reason) from e
+    context.check_hostname = False
+    context.verify_flags |= _PARTIAL_CHAIN
+    return context

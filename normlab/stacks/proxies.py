@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from normlab.errors import InvalidSpec
-from normlab.stacks.pinned import pinned
+from normlab.stacks.connection import pinned
 
 
 def is_loopback(url: str) -> bool:

@@ -9,7 +9,7 @@ from torch import nn
 
 from normlab.nets import build
 from normlab.specs.jobs import JobSpec
-from normlab.specs.normalizers import NormSpec
+from normlab.specs.norm_base import NormSpec
 from normlab.specs.sizes import task_of
 from normlab.specs.zoo import without_weights
 

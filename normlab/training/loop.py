@@ -9,7 +9,7 @@ from typing import Any, Callable, ContextManager, Dict, List, Optional, Sequence
 
 import torch
 
-from normlab.data.augmenting import mixed_seed
+from normlab.data.augmenting import augmenting_of, mixed_seed
 from normlab.data.batches import EpochBatches
 from normlab.data.opening import opened
 from normlab.data.training_data import TrainingData
@@ -22,7 +22,6 @@ from normlab.specs.job_rules import admit
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import task_of, total_steps
 from normlab.training.accelerator import Accelerator, Session
-from normlab.training.augmenting import augmenting_of
 from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.clock import Clock
 from normlab.training.diagnosis import Diagnosis

@@ -15,7 +15,8 @@ from normlab.data.training_data import TrainingData
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.norms import apply_weight_normalization, remove_weight_normalization
 from normlab.specs.jobs import JobSpec
-from normlab.specs.normalizers import NormSpec, parse_normalizer
+from normlab.specs.norm_base import NormSpec
+from normlab.specs.normalizers import parse_normalizer
 from normlab.specs.starting_weights import InitFrom
 from normlab.training.fitting import Fitting, matches
 from normlab.training.swapping import norm_places, plain_weights, swap_normalizers

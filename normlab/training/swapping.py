@@ -20,8 +20,7 @@ from normlab.norms import (
 from normlab.norms.carrying import carry_statistics
 from normlab.norms.token_norm import TokenNorm
 from normlab.specs.jobs import JobSpec
-from normlab.specs.norm_base import BatchStatisticsSpec
-from normlab.specs.normalizers import NormSpec
+from normlab.specs.norm_base import BatchStatisticsSpec, NormSpec
 from normlab.training.bare import bare_network
 from normlab.training.fitting import Fitting
 

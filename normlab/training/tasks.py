@@ -14,7 +14,7 @@ from normlab.errors import InvalidSpec
 from normlab.specs.jobs import JobSpec
 from normlab.specs.measures import METRICS
 from normlab.specs.named_objects import named_object
-from normlab.specs.own_options import checked_options
+from normlab.specs.options import checked_options
 from normlab.specs.sizes import task_of
 from normlab.training.losses import (
     binary_cross_entropy,
@@ -168,7 +168,7 @@ def _measure(name: str, target: Any, options: Mapping[str, Any]) -> Measure:
 def _summed(name: str, each: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
     found = each(x, y)
     if not isinstance(found, Tensor) or found.dim() == 0:
-        raise InvalidSpec(f"{name} returned {found!r}; it returns a tensor, one number a sample")
+        raise InvalidSpec(f"{name} returned {found!r}; return a tensor with one number per sample")
     total = found.double().sum()
     return torch.stack([total, torch.full_like(total, found.numel())])
 

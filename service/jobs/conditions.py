@@ -190,15 +190,20 @@ def _column(name: str, value: Value) -> ColumnElement[Any]:
         return _typed(STUDY_NAME, name, value)
     if name in COLUMNS:
         return _typed(COLUMNS[name], name, value)
+    return _in_spec(path_of(name), value)
+
+
+def path_of(name: str) -> str:
+    """Return the dotted path of a field of specifications; raise InvalidSpec if there is none."""
     known = {*COLUMNS, *field_names(JobSpec)}
     whole = [path for path in known if path.endswith(f".{name}")]
     if name not in known and len(whole) == 1:  # such as lr, of optimizer.lr
-        return _in_spec(whole[0], value)
+        return whole[0]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         said = ", ".join(near or sorted([*COLUMNS, *JobSpec.model_fields]))
         raise _refused(name, f"jobs have no such field; nearest: {said}")
-    return _in_spec(name, value)
+    return name
 
 
 def _is_id(value: Value) -> bool:

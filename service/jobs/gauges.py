@@ -9,14 +9,26 @@ from sqlalchemy import text
 from service.jobs.records import HELD
 from service.store.database import Database
 
+_MAY_START = f"state = 'queued' and not cancel_requested and not {HELD}"
+# Each part looks at the first rows of an index: many jobs wait in a large store.
 _BY_DEVICE = text(f"""
-    select device,
-        extract(epoch from clock_timestamp() - min(greatest(created_at, not_before)) filter (
-            where state = 'queued' and not cancel_requested and not {HELD}))::float8 as waits_s,
-        extract(epoch from min(lease_until) filter (where state = 'running')
-            - clock_timestamp())::float8 as lease_left_s
-    from job where state in ('queued', 'running') and trashed_at is null
-    group by device order by device
+    with of as (
+        select device from job_count union select device from job_move
+    )
+    select of.device,
+        extract(epoch from clock_timestamp() - least(waits.since, paused.since))::float8 as waits_s,
+        extract(epoch from (
+            select min(lease_until) from job where state = 'running' and device = of.device
+        ) - clock_timestamp())::float8 as lease_left_s
+    from of left join lateral (
+        select created_at as since from job
+        where {_MAY_START} and not_before is null and device = of.device
+        order by created_at limit 1
+    ) as waits on true left join lateral (
+        select min(greatest(created_at, not_before)) as since from job
+        where {_MAY_START} and not_before is not null and device = of.device
+    ) as paused on true
+    order by device
 """)
 _BY_WORKER = text("""
     select id, device, extract(epoch from clock_timestamp() - seen_at)::float8 as silent_s,

@@ -1,7 +1,7 @@
 """
 Leases on jobs: claim a job, renew its lease, give it back, or end its attempt.
 
-A claim is an attempt number. A write of a worker is valid only while the job runs at that
+A lease is for one numbered attempt. A write of a worker is valid only while the job runs at that
 attempt, so a worker that lost its lease and comes back can change nothing. All times are the
 database's own.
 """
@@ -219,64 +219,64 @@ def _unreadable(error: ValueError) -> Failed:
     )
 
 
-def renew(database: Database, claim: Lease, lease_s: float) -> Renewal | None:
-    """Keep *claim* for another *lease_s*, even if it expired untaken; None: it was taken away."""
-    values = {"job": claim.job, "attempt": claim.attempt, "lease_s": lease_s}
+def renew(database: Database, lease: Lease, lease_s: float) -> Renewal | None:
+    """Keep *lease* for another *lease_s*, even if it expired untaken; None: it was taken away."""
+    values = {"job": lease.job, "attempt": lease.attempt, "lease_s": lease_s}
     with database.begin() as connection:
         row = connection.execute(_RENEW, values).first()
     return None if row is None else Renewal(cancel_requested=row.cancel_requested)
 
 
-def hold(connection: Connection, claim: Lease) -> bool:
-    """Lock the job for this transaction; False, and nothing may be written, if *claim* is over."""
-    held = cursor_of(connection).execute(_HOLD, (claim.job, claim.attempt))
+def hold(connection: Connection, lease: Lease) -> bool:
+    """Lock the job for this transaction; False, and nothing may be written, if *lease* is over."""
+    held = cursor_of(connection).execute(_HOLD, (lease.job, lease.attempt))
     return held.fetchone() is not None
 
 
-def finish(database: Database, claim: Lease, finished: Finished) -> bool:
-    """End the job well; False if *claim* is over."""
+def finish(database: Database, lease: Lease, finished: Finished) -> bool:
+    """End the job well; False if *lease* is over."""
     with database.begin() as connection:
-        if not hold(connection, claim):
+        if not hold(connection, lease):
             return False
         changes = {"step": finished.step, "summary": finished.summary, "error": None}
-        _end_attempt(connection, claim.job, claim.attempt, "succeeded")
+        _end_attempt(connection, lease.job, lease.attempt, "succeeded")
         return states.move(
-            connection, claim.job, ["running"], "succeeded", attempt=claim.attempt, changes=changes
+            connection, lease.job, ["running"], "succeeded", attempt=lease.attempt, changes=changes
         )
 
 
-def fail(database: Database, claim: Lease, failed: Failed, backoff_s: float = 0.0) -> bool:
+def fail(database: Database, lease: Lease, failed: Failed, backoff_s: float = 0.0) -> bool:
     """
     End the attempt: queue the job again if that may help, otherwise mark it failed or cancelled.
 
-    Returns False if *claim* is over.
+    Returns False if *lease* is over.
 
     Args:
         backoff_s: the pause before the second attempt; it doubles with each further attempt.
     """
     with database.begin() as connection:
-        if not hold(connection, claim):
+        if not hold(connection, lease):
             return False
-        return end(connection, claim.job, claim.attempt, failed, backoff_s)
+        return end(connection, lease.job, lease.attempt, failed, backoff_s)
 
 
 def release(
     database: Database,
-    claim: Lease,
+    lease: Lease,
     message: str = "its worker is leaving",
     pack_limit: int | None = None,
 ) -> bool:
     """
-    Give the job back to the queue; the attempt does not count. False if *claim* is over.
+    Give the job back to the queue; the attempt does not count. False if *lease* is over.
 
     Args:
         pack_limit: most members of a pack with it from now on, as its pack failed; 1, and
             where that was the limit already: alone.
     """
     with database.begin() as connection:
-        if not hold(connection, claim):
+        if not hold(connection, lease):
             return False
-        job, attempt = claim.job, claim.attempt
+        job, attempt = lease.job, lease.attempt
         return give_back(connection, job, attempt, message, pack_limit=pack_limit)
 
 

@@ -32,8 +32,9 @@ from normlab.errors import FieldProblem, InvalidSpec, NotFound
 from normlab.records import JobPage
 from service.jobs.conditions import ARCHIVED, NAME, condition
 from service.jobs.filter_costs import comparisons
-from service.jobs.filters import parse
+from service.jobs.filters import Comparison, Filter, parse
 from service.jobs.metric_values import of_all_jobs
+from service.jobs.rare import narrowed
 from service.jobs.records import JOBS, USUAL, records_of, with_stands
 from service.store import schema
 from service.store.cursors import decode_cursor, encode_cursor
@@ -79,6 +80,19 @@ class JobFilters:
     """Those in the archive, instead of the others; None: both, as when *where* names `archived`."""
     sight: Sight = field(default_factory=current)
     """Of the caller; it is a part of the filters, because queries are remembered by them."""
+
+    def asked(self) -> list[Filter]:
+        """Return what rare jobs can be found by; the other filters are conditions alone."""
+        found: list[Filter] = [parse(self.where)] if self.where else []
+        for name in ("owner", "project"):
+            if getattr(self, name) is not None:
+                found.append(Comparison(name, "=", getattr(self, name)))
+        for name in ("device", "normalizer"):
+            if getattr(self, name) is not None:
+                found.append(Comparison(name, "in", getattr(self, name)))
+        if self.name is not None:
+            found.append(Comparison("name", "~", self.name))
+        return found
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Translate the filters into SQL."""
@@ -155,9 +169,11 @@ def list_jobs(
     if not 1 <= limit <= 1000:
         rule = "must lie between 1 and 1000"
         raise InvalidSpec(f"limit={limit} {rule}", [FieldProblem("limit", rule)])
-    order, query = _page_query(sort, filters or JobFilters(), cursor, limit + 1)
+    filters = filters or JobFilters()
+    order, chosen, page = _page_query(sort, filters, cursor, limit + 1)
     with database.autocommit() as connection:
-        rows = connection.execute(query).all()
+        few = narrowed(connection, filters.asked())
+        rows = connection.execute(_page(order, chosen.where(*few)) if few else page).all()
         jobs = records_of(connection, rows[:limit])
     more = len(rows) > limit
     return JobPage(jobs=jobs, next_cursor=_cursor_after(order, rows[limit - 1]) if more else None)
@@ -199,7 +215,7 @@ def _order(sort: str) -> _Order:
 @lru_cache(64)  # a page that refreshes repeats the same query
 def _page_query(
     sort: str, filters: JobFilters, cursor: str | None, limit: int
-) -> tuple[_Order, Select[Any]]:
+) -> tuple[_Order, Select[Any], Select[Any]]:
     order = _order(sort)
     query = JOBS.add_columns(order.column.label("sorted_by")).where(*filters.conditions())
     if order.newest is not None:
@@ -209,9 +225,13 @@ def _page_query(
         value, job = decode_cursor(cursor, order.key, [order.type, UUID])
         bound = tuple_(order.bound(value), literal(job))
         query = query.where(place < bound if order.descending else place > bound)
+    chosen = _ordered(query, order).limit(limit)
+    return order, chosen, _page(order, chosen)
+
+
+def _page(order: _Order, chosen: Select[Any]) -> Select[Any]:
     shown = USUAL if order.metric is None else USUAL | (schema.metric_key.c.name == order.metric)
-    page = with_stands(_ordered(query, order).limit(limit), shown)
-    return order, _ordered(page, order)
+    return _ordered(with_stands(chosen, shown), order)
 
 
 def _ordered(query: Select[Any], order: _Order) -> Select[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 from sqlalchemy import ColumnElement, select, text, true
 
@@ -12,7 +13,7 @@ from normlab.specs.devices import KINDS
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
 from normlab.specs.normalizers import BY_KIND
-from normlab.specs.options import options
+from normlab.specs.options import OptionRecord, options
 from service.jobs.columns import FIXED, column, known_fields
 from service.store import schema
 from service.store.database import Database
@@ -88,7 +89,7 @@ def _columns(tags: Sequence[str]) -> list[FieldRecord]:
 
 
 def _of_spec() -> list[FieldRecord]:
-    own = {option.name: option for option in options(JobSpec)}
+    own = _own_options()
     return [
         FieldRecord(
             name=path,
@@ -100,3 +101,8 @@ def _of_spec() -> list[FieldRecord]:
         for path in known_fields()
         if path not in FIXED
     ]
+
+
+@cache  # of a class: its schema takes longer to make than all that is asked of the database
+def _own_options() -> Mapping[str, OptionRecord]:
+    return {option.name: option for option in options(JobSpec)}

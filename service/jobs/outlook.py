@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, text
 
 from normlab.records import JobDetail
-from normlab.records.outlook import OutlookRecord
+from normlab.records.jobs import OutlookRecord
 from service.jobs import estimates, reading, workers
 from service.jobs.estimates import duration
 from service.store.database import Database

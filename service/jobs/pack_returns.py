@@ -38,11 +38,11 @@ class Company:
     step: int | None
     """Of the newest checkpoint that all of them have; None: none of them has any."""
 
-    def resuming(self, claim: Lease) -> Lease:
-        """Return *claim* from the common checkpoint on: who was saved later repeats a few steps."""
+    def resuming(self, lease: Lease) -> Lease:
+        """Return *lease* from the common checkpoint on: who was saved later repeats a few steps."""
         if self.step is None:
-            return claim
-        return replace(claim, resume=tuple(c for c in claim.resume if c.step <= self.step))
+            return lease
+        return replace(lease, resume=tuple(c for c in lease.resume if c.step <= self.step))
 
 
 def company_of(connection: Connection, head: Lease, room: Mapping[str, Any]) -> Company | None:
@@ -65,8 +65,8 @@ def company_of(connection: Connection, head: Lease, room: Mapping[str, Any]) -> 
 def name_pack(connection: Connection, head: Lease) -> None:
     """Note that *head* and its mates are trained as one pack, or that it is trained alone."""
     pack = uuid4() if head.mates else None
-    for claim in (head, *head.mates):
-        values = {"pack": pack, "job": claim.job, "attempt": claim.attempt}
+    for lease in (head, *head.mates):
+        values = {"pack": pack, "job": lease.job, "attempt": lease.attempt}
         connection.execute(_NAME, values)
 
 

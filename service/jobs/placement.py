@@ -15,7 +15,7 @@ _NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Traits:
     """The properties of a job that are known before it runs; None if it was not inspected."""
 
     memory_bytes: int | None = None
@@ -33,7 +33,7 @@ class Placement(NamedTuple):
 def place(
     spec: JobSpec,
     workers: Sequence[WorkerRecord],
-    estimate: Estimate = Estimate(),
+    traits: Traits = Traits(),
     small_batch_limit: int = 16,
     unable: Mapping[str, str] = _NOTHING,
 ) -> Placement:
@@ -52,7 +52,7 @@ def place(
         return Placement(spec.device, _with_code(reason, spec.device, unable))
     against: list[str] = []
     for facts in reversed(DEVICES.values()):
-        refusal = _against(facts, spec, workers, estimate, small_batch_limit, unable)
+        refusal = _against(facts, spec, workers, traits, small_batch_limit, unable)
         if refusal is None:
             reason = _for(facts, spec, workers, small_batch_limit)
             told = "; ".join([reason, *against])
@@ -116,7 +116,7 @@ def _against(
     facts: DeviceFacts,
     spec: JobSpec,
     workers: Sequence[WorkerRecord],
-    estimate: Estimate,
+    traits: Traits,
     small_batch_limit: int,
     unable: Mapping[str, str],
 ) -> str | None:
@@ -132,13 +132,13 @@ def _against(
         return f"no live worker for it can load the job's code ({unable[facts.kind]})"
     if facts.prefers_small_batches and spec.batch_size > small_batch_limit:
         return f"batch_size {spec.batch_size} is above {small_batch_limit}"
-    if facts.traced and estimate.ipu_problem:
-        return estimate.ipu_problem
+    if facts.traced and traits.ipu_problem:
+        return traits.ipu_problem
     serving = [worker for worker in _serving(workers, facts.kind) if worker.able]
     too_few = _too_few(facts, spec, serving)
-    if too_few or estimate.memory_bytes is None:
+    if too_few or traits.memory_bytes is None:
         return too_few
-    needed = share_of(spec, estimate.memory_bytes)
+    needed = share_of(spec, traits.memory_bytes)
     return too_large(facts.kind, needed, [w.memory_bytes for w in serving])
 
 

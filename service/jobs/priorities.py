@@ -1,30 +1,48 @@
-"""The highest priority that an owner, or anybody in a project, may ask for."""
+"""The highest priority that an owner, or anybody in a project, may ask for: of jobs and studies."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from sqlalchemy import Connection, text
 
-from normlab.errors import FieldProblem
+from normlab.errors import FieldProblem, refuse
+from normlab.specs.cells import Cell
+from normlab.specs.studies import StudySpec
 from service.jobs.allowances import MOST
 
+_FIELD = "priority"  # of a job and a study; axes and spaces may vary it
 _HIGHEST = text(f"""
     select {MOST.format(subject="owner", what="priority", name=":owner")} as of_owner,
         {MOST.format(subject="project", what="priority", name=":project")} as of_project
 """)
 
 
-def problems(
-    connection: Connection, owner: str, project: str, asked: int, field: str = "priority"
-) -> list[FieldProblem]:
+def problems(connection: Connection, owner: str, project: str, asked: int) -> list[FieldProblem]:
     """Say whether *owner* may not ask for the priority *asked* in *project*."""
     found = connection.execute(_HIGHEST, {"owner": owner, "project": project}).one()
     if found.of_owner is not None and asked > found.of_owner:
-        return [_problem(field, asked, found.of_owner, f"{owner!r} may ask for")]
+        return [_problem(asked, found.of_owner, f"{owner!r} may ask for")]
     if found.of_project is not None and asked > found.of_project:
-        return [_problem(field, asked, found.of_project, f"project {project!r} allows")]
+        return [_problem(asked, found.of_project, f"project {project!r} allows")]
     return []
 
 
-def _problem(field: str, asked: int, most: int, whose: str) -> FieldProblem:
+def refuse_priority(
+    connection: Connection, owner: str, project: str, spec: StudySpec, cells: Sequence[Cell]
+) -> None:
+    """Raise InvalidSpec if *owner* may not ask for the priority of one of the *cells* of *spec*."""
+    asked = max((spec.priority, *(cell.spec.priority for cell in cells), *_in_space(spec)))
+    refuse(problems(connection, owner, project, asked))
+
+
+def _problem(asked: int, most: int, whose: str) -> FieldProblem:
     rule = f"{asked} is above {most}, the highest that {whose}"
-    return FieldProblem(field, f"{rule}; ask for less, or an admin for more (normlab limits set)")
+    return FieldProblem(_FIELD, f"{rule}; ask for less, or an admin for more (normlab limits set)")
+
+
+def _in_space(spec: StudySpec) -> Iterator[int]:
+    parameter = spec.search.space.get(_FIELD) if spec.search else None
+    for value in (parameter.choices or [parameter.high]) if parameter is not None else ():
+        if isinstance(value, (int, float)):  # others are refused as values of the field
+            yield int(value)

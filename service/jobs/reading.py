@@ -1,4 +1,4 @@
-"""Read jobs for their owners: one job with all its data, and the number of jobs."""
+"""Read jobs for their owners: one job with all its data, and how many wait before it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,6 @@ from service.store.identity import parse_id
 _AHEAD = text(
     "select count(*) from job where state = 'queued' and device = :device and priority >= :priority"
 )
-_COUNTS = text(
-    "select state, device, count(*) as n from job where trashed_at is null group by state, device"
-)
 _ONE = text("select 1 from job where id = :job")
 _ATTEMPTS = text("select * from attempt where job = :job order by number")
 
@@ -35,12 +32,6 @@ def queue_position(database: Database, device: str, priority: int = 0) -> int:
     with database.autocommit() as connection:
         values = {"device": device, "priority": priority}
         return int(connection.execute(_AHEAD, values).scalar_one()) + 1
-
-
-def count_by_state(database: Database) -> dict[tuple[str, str], int]:
-    """Count the jobs of each state and device."""
-    with database.autocommit() as connection:
-        return {(row.state, row.device): row.n for row in connection.execute(_COUNTS)}
 
 
 def detail(connection: Connection, job: UUID) -> JobDetail:

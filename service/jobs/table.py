@@ -36,6 +36,7 @@ from service.jobs.filters import parse
 from service.jobs.listing import JobFilters
 from service.jobs.metric_values import of_all_jobs
 from service.jobs.names import reported_in_sight
+from service.jobs.rare import narrowed
 from service.store import schema
 from service.store.cursors import decode_cursor, encode_cursor
 from service.store.database import Database
@@ -151,8 +152,9 @@ def read(database: Database, question: TableQuestion) -> Table:
     order = order_of(question.sort)
     found = conditions(question)
     place = [] if question.cursor is None else [order.after(question.cursor)]
-    query = _query(columns, order, [*found, *place], question.limit + 1, question.skip)
     with database.autocommit() as connection:
+        found += few(connection, question)
+        query = _query(columns, order, [*found, *place], question.limit + 1, question.skip)
         rows = connection.execute(query).all()
         total = _count(connection, found) if question.count else None
         gone = gone_metrics(connection, question, columns, order)
@@ -174,6 +176,11 @@ def conditions(question: JobsQuestion) -> list[ColumnElement[bool]]:
     if question.jobs is not None:
         found.append(_j.id.in_([parse_id(job) for job in question.jobs]))
     return found
+
+
+def few(connection: Connection, question: JobsQuestion) -> list[ColumnElement[bool]]:
+    """Return a further condition if few jobs match the filter; see `service.jobs.rare`."""
+    return narrowed(connection, [parse(question.filter)]) if question.filter else []
 
 
 def gone_metrics(

@@ -57,7 +57,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Offer:
+class Abilities:
     """
     What the jobs of one worker find.
 
@@ -105,10 +105,10 @@ def wanted(connection: Connection, code: Iterable[str]) -> list[Wanted]:
     return found
 
 
-def offers(connection: Connection) -> list[Offer]:
+def offers(connection: Connection) -> list[Abilities]:
     """Return what each live worker offers."""
     rows: Sequence[Any] = connection.execute(_OFFERS).all()
-    return [Offer(row.device, row.hostname, row.packages, row.loads) for row in rows]
+    return [Abilities(row.device, row.hostname, row.packages, row.loads) for row in rows]
 
 
 def advertise(
@@ -135,7 +135,9 @@ def unable(database: Database, code: Sequence[str]) -> dict[str, str]:
     return {device: reason for device, reason in told.items() if reason is not None}
 
 
-def nobody_loads(device: str, plugins: Sequence[Wanted], offered: Sequence[Offer]) -> str | None:
+def nobody_loads(
+    device: str, plugins: Sequence[Wanted], offered: Sequence[Abilities]
+) -> str | None:
     """
     Say what no live worker for *device* can load of *plugins*; None if one can load them all.
 

@@ -18,7 +18,7 @@ from service.store.database import Database
 AT_ONCE = 2  # of the inspector's questions, which take seconds here
 
 
-class Uploads:
+class CodeUploads:
     """Takes code of people who may upload it."""
 
     def __init__(self, database: Database, inspector: Inspector) -> None:

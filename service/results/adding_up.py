@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from service.one_by_one import OneByOne
-from service.results.metrics import stored_points
+from service.results.metrics import read_points
 from service.store.database import Database, cursor_of
 
 _JOBS_A_ROUND = 50
@@ -48,7 +48,7 @@ class AddingUp:
             cursor = cursor_of(connection)
             keys = [key for (key,) in cursor.execute(_LOCK, (job,)).fetchall()]
             for key in keys:
-                points = stored_points(cursor, job, key)
+                points = read_points(cursor, job, key)
                 total = float(points.values.sum())
                 cursor.execute(_KEEP, (total, len(points), job, key))
         return len(keys)

@@ -17,7 +17,6 @@ from normlab.events import ArtifactWritten, CheckpointWritten
 from normlab.records import ArtifactRecord
 from service.jobs.leases import Lease
 from service.jobs.reading import check_exists
-from service.results.discarded import removal
 from service.storage.store import StoredFile
 from service.store import events
 from service.store.database import Database
@@ -47,28 +46,28 @@ _PLACES = text("""
 """)
 
 
-def keep_checkpoint(connection: Connection, claim: Lease, written: CheckpointWritten) -> None:
-    """Record a checkpoint, in a transaction that holds *claim*; only the newest are kept."""
+def keep_checkpoint(connection: Connection, lease: Lease, written: CheckpointWritten) -> None:
+    """Record a checkpoint, in a transaction that holds *lease*; only the newest are kept."""
     name = Path(written.path).name
-    _keep(connection, claim, written, name, "checkpoint", written.step)
-    connection.execute(_PRUNE, {"job": claim.job, "keep": claim.spec.checkpoint.keep})
-    payload = {"step": written.step, "bytes": written.bytes, "attempt": claim.attempt}
-    events.record(connection, claim.job, "checkpoint", payload)
+    _keep(connection, lease, written, name, "checkpoint", written.step)
+    connection.execute(_PRUNE, {"job": lease.job, "keep": lease.spec.checkpoint.keep})
+    payload = {"step": written.step, "bytes": written.bytes, "attempt": lease.attempt}
+    events.record(connection, lease.job, "checkpoint", payload)
 
 
-def forget_checkpoints(connection: Connection, claim: Lease, step: int) -> None:
+def forget_checkpoints(connection: Connection, lease: Lease, step: int) -> None:
     """
-    Forget the checkpoints beyond *step*, from which *claim* continues.
+    Forget the checkpoints beyond *step*, from which *lease* continues.
 
     What was reported on the way to them is replaced, so no later attempt may begin there.
     """
-    connection.execute(_FORGET, {"job": claim.job, "step": step})
+    connection.execute(_FORGET, {"job": lease.job, "step": step})
 
 
-def keep_artifact(connection: Connection, claim: Lease, written: ArtifactWritten) -> None:
-    """Record a file, in a transaction that holds *claim*; one with the same name is replaced."""
-    _keep(connection, claim, written, written.name, _kind(written.name), None)
-    events.record(connection, claim.job, "artifact", {"name": written.name})
+def keep_artifact(connection: Connection, lease: Lease, written: ArtifactWritten) -> None:
+    """Record a file, in a transaction that holds *lease*; one with the same name is replaced."""
+    _keep(connection, lease, written, written.name, _kind(written.name), None)
+    events.record(connection, lease.job, "artifact", {"name": written.name})
 
 
 def read_all(database: Database, job: str) -> list[ArtifactRecord]:
@@ -108,14 +107,14 @@ def place_of(path: str, job: UUID) -> str:
 
 def _keep(
     connection: Connection,
-    claim: Lease,
+    lease: Lease,
     written: CheckpointWritten | ArtifactWritten,
     name: str,
     kind: str,
     step: int | None,
 ) -> None:
-    values = {"job": claim.job, "attempt": claim.attempt, "name": name, "kind": kind, "step": step}
-    values |= {"path": place_of(written.path, claim.job), "sha256": written.sha256}
+    values = {"job": lease.job, "attempt": lease.attempt, "name": name, "kind": kind, "step": step}
+    values |= {"path": place_of(written.path, lease.job), "sha256": written.sha256}
     values["bytes"] = written.bytes
     connection.execute(_KEEP, values)
 
@@ -124,3 +123,22 @@ def _kind(name: str) -> str:
     if name.endswith((".safetensors", ".pt")):
         return "weights"
     return "log" if name.endswith((".log", ".txt")) else "table"
+
+
+_LAST = text("""
+    select to_char(max(discarded_at) at time zone 'UTC', 'YYYY-MM-DD') as day from discarded
+    where job = :job and (name = :what or kind = :what)
+""")
+
+
+def removal(connection: Connection, job: UUID, what: str) -> str | None:
+    """
+    Say when files of *job* were removed; None: none was.
+
+    Args:
+        what: the name of a file, or a kind of files.
+    """
+    day = connection.execute(_LAST, {"job": job, "what": what}).scalar()
+    if day is None:
+        return None
+    return f"removed on {day} (UTC) by the keep-rules of its project"

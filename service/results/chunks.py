@@ -12,6 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from normlab.errors import InvalidSpec
 
 MAX_POINTS = 4096
+PACKED = (
+    "n, t0, step0, case when step1 - step0 = n - 1 then null else steps end as steps, vals, times"
+)
+"""The columns of a Stored in SQL: steps that follow each other are counted, not sent."""
+Stored = tuple[int, float, int, bytes | None, bytes, bytes]
+"""A chunk as PACKED reads it."""
 _LARGEST_STEP = 2**31 - 1
 
 
@@ -91,16 +97,18 @@ def pack(points: Columns) -> Iterator[Chunk]:
         yield _chunk(points.steps[part], points.values[part], points.times[part])
 
 
-def unpack(
-    t0: Sequence[float], n: Sequence[int], steps: bytes, vals: bytes, times: bytes
-) -> Columns:
-    """Undo pack for chunks laid end to end: *t0* and *n* are theirs, one by one."""
-    offsets = np.frombuffer(times, dtype="<f4")
-    return Columns(
-        np.frombuffer(steps, dtype="<i4"),
-        np.frombuffer(vals, dtype="<f8"),
-        np.repeat(np.asarray(t0, dtype=np.float64), np.asarray(n, dtype=np.int64)) + offsets,
-    )
+def unpack(chunks: Sequence[Stored]) -> Columns:
+    """Undo pack for *chunks* laid end to end."""
+    found = _room(sum(chunk[0] for chunk in chunks))
+    begin = 0
+    for n, t0, step0, steps, vals, times in chunks:
+        place = slice(begin, begin + n)
+        counted = np.arange(step0, step0 + n) if steps is None else np.frombuffer(steps, "<i4")
+        found.steps[place] = counted
+        found.values[place] = np.frombuffer(vals, "<f8")
+        np.add(np.frombuffer(times, "<f4"), t0, out=found.times[place], dtype=np.float64)
+        begin += n
+    return found
 
 
 def merge(parts: Mapping[int, Columns], resumed_from: Mapping[int, int]) -> Columns:
@@ -159,6 +167,10 @@ def _chunk(
         vals=values.astype("<f8", copy=False).tobytes(),
         times=(times - t0).astype("<f4").tobytes(),
     )
+
+
+def _room(points: int) -> Columns:
+    return Columns(np.empty(points, np.int32), np.empty(points), np.empty(points))
 
 
 def _last_of_equal_steps(points: Columns) -> Columns:

@@ -12,8 +12,8 @@ import psycopg
 from sqlalchemy import text
 
 from service.one_by_one import OneByOne
-from service.results.chunks import MAX_POINTS, pack
-from service.results.metrics import WRITE_CHUNK, joined
+from service.results.chunks import MAX_POINTS, PACKED, pack, unpack
+from service.results.metrics import WRITE_CHUNK
 from service.store.database import Database, cursor_of
 
 _JOBS_A_ROUND = 50
@@ -37,8 +37,8 @@ _SCATTERED = (
 )
 _TAKE = (
     "with taken as (delete from metric_chunk where job = %s and key = %s and attempt = %s"
-    " returning step0, n, t0, steps, vals, times)"
-    " select n, t0, steps, vals, times from taken order by step0"
+    " returning step0, step1, n, t0, steps, vals, times)"
+    f" select {PACKED} from taken order by step0"
 )
 
 
@@ -110,5 +110,5 @@ def compact(database: Database, job: UUID) -> int:
 
 
 def _rewrite(cursor: psycopg.Cursor[Any], series: tuple[UUID, int, int]) -> None:
-    points = joined(cursor.execute(_TAKE, series).fetchall())
+    points = unpack(cursor.execute(_TAKE, series).fetchall())
     cursor.executemany(WRITE_CHUNK, [(*series, *vars(chunk).values()) for chunk in pack(points)])

@@ -10,12 +10,12 @@ from sqlalchemy import text
 
 from normlab.errors import Conflict, FieldProblem, InvalidSpec, NotFound
 from normlab.records import ENDED
-from normlab.specs.continuations import Continuation, Longer
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps_per_epoch, train_size
+from normlab.specs.starting_weights import Continuation, Longer
 from normlab.training.continuing import differences, too_short
 from service.jobs.reading import unknown
-from service.results.discarded import removal
+from service.results.artifacts import removal
 from service.storage.store import StoredFile
 from service.store.database import Database
 from service.store.identity import parse_id

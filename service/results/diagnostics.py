@@ -25,13 +25,13 @@ _READ = text("""
 """)
 
 
-def keep(connection: Connection, claim: Lease, found: Diagnostic) -> None:
-    """Record the result of a diagnostic, in a transaction that holds *claim*."""
-    values = {"job": claim.job, "attempt": claim.attempt, "name": found.name, "step": found.step}
+def keep(connection: Connection, lease: Lease, found: Diagnostic) -> None:
+    """Record the result of a diagnostic, in a transaction that holds *lease*."""
+    values = {"job": lease.job, "attempt": lease.attempt, "name": found.name, "step": found.step}
     record = events.to_json(found.record)
     connection.execute(_KEEP, {**values, "record": record})
     payload = {"name": found.name, "step": found.step}
-    events.record(connection, claim.job, "diagnostic", payload)
+    events.record(connection, lease.job, "diagnostic", payload)
 
 
 def read_all(database: Database, job: str, name: str | None = None) -> list[DiagnosticRecord]:

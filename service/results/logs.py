@@ -39,23 +39,23 @@ _JOB = text("""
 """)
 
 
-def append(connection: Connection, claim: Lease, start: int, data: bytes) -> None:
+def append(connection: Connection, lease: Lease, start: int, data: bytes) -> None:
     """
-    Store a piece of *claim*'s output, in a transaction that holds it.
+    Store a piece of *lease*'s output, in a transaction that holds it.
 
     *start* is the piece's offset in the attempt's output. Stored bytes are skipped, so
     a piece may be sent twice. Output beyond MAX_LOG_BYTES per job is dropped, and the log
     says so.
     """
-    values = {"job": claim.job, "attempt": claim.attempt}
+    values = {"job": lease.job, "attempt": lease.attempt}
     job_end, attempt_end = connection.execute(_ENDS, values).one()
     new = data[max(0, attempt_end - start) :]
     if not new or job_end >= MAX_LOG_BYTES:
         return
     if job_end + len(new) > MAX_LOG_BYTES:
         new = new[: MAX_LOG_BYTES - job_end] + _CUT
-    _write(connection, claim, job_end, max(start, attempt_end), new)
-    events.notify(connection, claim.job)
+    _write(connection, lease, job_end, max(start, attempt_end), new)
+    events.notify(connection, lease.job)
 
 
 def read(database: Database, job: str, offset: int = 0, limit: int = 256 * 1024) -> LogPage:
@@ -90,10 +90,10 @@ def read(database: Database, job: str, offset: int = 0, limit: int = 256 * 1024)
     )
 
 
-def _write(connection: Connection, claim: Lease, position: int, start: int, data: bytes) -> None:
+def _write(connection: Connection, lease: Lease, position: int, start: int, data: bytes) -> None:
     for at in range(0, len(data), SEGMENT_BYTES):
         part = data[at : at + SEGMENT_BYTES]
-        values = {"job": claim.job, "attempt": claim.attempt, "size": len(part), "data": part}
+        values = {"job": lease.job, "attempt": lease.attempt, "size": len(part), "data": part}
         connection.execute(_INSERT, {**values, "position": position + at, "start": start + at})
 
 

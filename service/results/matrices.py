@@ -14,9 +14,9 @@ import psycopg
 from numpy.typing import NDArray
 
 from normlab.records import DiagnosticRecord
-from normlab.specs.diagnostic_names import Measured, measured
-from service.results.chunks import Columns, merge, thin_out
-from service.results.metrics import RESUMED, joined
+from normlab.specs.diagnostics import Measured, measured
+from service.results.chunks import PACKED, Columns, merge, thin_out, unpack
+from service.results.metrics import RESUMED
 from service.store.database import Database, cursor_of
 from service.store.identity import parse_id
 
@@ -25,7 +25,7 @@ _KEYS = (
     " where l.job = %s order by k.name"
 )
 _READ = (
-    "select key, attempt, n, t0, steps, vals, times from metric_chunk"
+    f"select key, attempt, {PACKED} from metric_chunk"
     " where job = %s and key = any(%s) order by key, attempt, step0"
 )
 _NUMBERS = re.compile(r"(\d+)")
@@ -66,7 +66,7 @@ def _series(cursor: psycopg.Cursor[Any], job: UUID, keys: Sequence[int]) -> dict
     for key, attempt, *chunk in cursor.execute(_READ, (job, list(keys))).fetchall():
         parts[key][attempt].append(chunk)
     return {
-        key: merge({attempt: joined(chunks) for attempt, chunks in found.items()}, resumed)
+        key: merge({attempt: unpack(chunks) for attempt, chunks in found.items()}, resumed)
         for key, found in parts.items()
     }
 

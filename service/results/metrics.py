@@ -18,7 +18,16 @@ from normlab.errors import FieldProblem, InvalidSpec, NotFound
 from normlab.events import Series
 from normlab.records import LastValue, SeriesRecord
 from service.jobs.leases import Lease
-from service.results.chunks import NOTHING, Columns, columns, merge, pack, thin_out, unpack
+from service.results.chunks import (
+    NOTHING,
+    PACKED,
+    Columns,
+    columns,
+    merge,
+    pack,
+    thin_out,
+    unpack,
+)
 from service.store import events
 from service.store.database import Database, cursor_of
 from service.store.identity import parse_id
@@ -47,7 +56,7 @@ _STAND = (
     " total = excluded.total, points = excluded.points"
 )
 _READ = (
-    "select attempt, n, t0, steps, vals, times from metric_chunk"
+    f"select attempt, {PACKED} from metric_chunk"
     " where job = %s and key = %s and step1 >= %s and step0 <= %s order by attempt, step0"
 )
 RESUMED = (
@@ -76,9 +85,9 @@ class _Stand:
     points: int | None
 
 
-def append(connection: Connection, claim: Lease, series: Mapping[str, Series]) -> None:
+def append(connection: Connection, lease: Lease, series: Mapping[str, Series]) -> None:
     """
-    Store points, in a transaction that holds *claim*; skip points that it stored before.
+    Store points, in a transaction that holds *lease*; skip points that it stored before.
 
     So a batch that is sent again after a lost answer changes nothing, however it is split.
     Within an attempt, the steps of a metric only increase: a point before the last one is dropped.
@@ -89,38 +98,38 @@ def append(connection: Connection, claim: Lease, series: Mapping[str, Series]) -
     if not series:
         return
     cursor = cursor_of(connection)
-    stands = _stands(cursor, claim.job, list(series))
+    stands = _stands(cursor, lease.job, list(series))
     chunks: list[tuple[Any, ...]] = []
     lasts: list[tuple[Any, ...]] = []
     for name, reported in series.items():
         key, stand = stands[name]
         points = columns(reported.steps, reported.values, reported.times)
-        if stand is not None and stand.attempt == claim.attempt:
+        if stand is not None and stand.attempt == lease.attempt:
             points = points.within(stand.step + 1, None)
         if len(points):
             if stand is not None and points.steps[0] <= stand.step:
                 # what this attempt repeats counts once in the sum, as it does in the curve
-                before = _read(cursor, claim.job, key, None, int(points.steps[0]) - 1)
+                before = read_points(cursor, lease.job, key, None, int(points.steps[0]) - 1)
                 stand = replace(stand, total=float(before.values.sum()), points=len(before))
-            identity = (claim.job, key, claim.attempt)
+            identity = (lease.job, key, lease.attempt)
             chunks += [(*identity, *vars(chunk).values()) for chunk in pack(points)]
             lasts.append(_advanced(identity, points, stand))
     if chunks:
         with cursor.connection.pipeline():  # one round trip for all
             cursor.executemany(WRITE_CHUNK, chunks)
             cursor.executemany(_STAND, lasts)
-            cursor.execute(events.NOTIFY, events.news(claim.job))
+            cursor.execute(events.NOTIFY, events.news(lease.job))
 
 
-def rewind(connection: Connection, claim: Lease, step: int) -> None:
-    """Reset the last value of each metric to that at *step*, from which *claim* continues."""
+def rewind(connection: Connection, lease: Lease, step: int) -> None:
+    """Reset the last value of each metric to that at *step*, from which *lease* continues."""
     cursor = cursor_of(connection)
-    for (key,) in cursor.execute(_AHEAD, (claim.job, step)).fetchall():
-        points = _read(cursor, claim.job, key, None, step)
-        cursor.execute(_FORGET, (claim.job, key))
+    for (key,) in cursor.execute(_AHEAD, (lease.job, step)).fetchall():
+        points = read_points(cursor, lease.job, key, None, step)
+        cursor.execute(_FORGET, (lease.job, key))
         if len(points):
             # Written as the earlier attempt's, so that this attempt may repeat the same step.
-            identity = (claim.job, key, claim.attempt - 1)
+            identity = (lease.job, key, lease.attempt - 1)
             cursor.execute(_STAND, _advanced(identity, points, None))
 
 
@@ -172,15 +181,21 @@ def read_arrays(
     if max_points is not None and not 1 <= max_points <= 100_000:
         rule = "must lie between 1 and 100000"
         raise InvalidSpec(f"max_points={max_points} {rule}", [FieldProblem("max_points", rule)])
-    last, points = _found(database, job, name, from_step, to_step)
+    return shown(name, *_found(database, job, name, from_step, to_step), max_points)
+
+
+def shown(
+    name: str, last: dict[str, Any], points: Columns, max_points: int | None
+) -> dict[str, Any]:
+    """Return a metric as the fields of SeriesRecord, in at most *max_points* buckets."""
     if max_points is None or len(points) <= max_points:
-        shown = {"values": points.values, "min": None, "max": None}
+        taken = {"values": points.values, "min": None, "max": None}
         rest = {"steps": points.steps, "times": points.times}
     else:
         buckets = thin_out(points, max_points)
-        shown = {"values": buckets.mean, "min": buckets.low, "max": buckets.high}
+        taken = {"values": buckets.mean, "min": buckets.low, "max": buckets.high}
         rest = {"steps": buckets.steps, "times": buckets.times}
-    return {"name": name, **shown, **rest, "points": len(points), "last": last}
+    return {"name": name, **taken, **rest, "points": len(points), "last": last}
 
 
 def _found(
@@ -193,8 +208,8 @@ def _found(
         found = cursor.execute(_STANDS, (key, [name])).fetchone()
         if found is not None and found[2] is not None:
             _, metric, _, step, low, _, high, *_, value = found
-            last = {"step": step, "value": _known(value), "min": _known(low), "max": _known(high)}
-            return last, _read(cursor, key, metric, from_step, to_step)
+            last = last_value(step, value, low, high)
+            return last, read_points(cursor, key, metric, from_step, to_step)
         known = [row[0] for row in cursor.execute(_NAMES, (key,)).fetchall()]
     near = difflib.get_close_matches(name, known, 3, 0.3) or known[:3]
     hint = f"the nearest are {', '.join(near)}" if near else "it has reported nothing yet"
@@ -249,28 +264,34 @@ def _extreme(points: Columns, find: Any) -> tuple[float, int]:
     return float(points.values[at]), int(points.steps[at])
 
 
-def stored_points(cursor: psycopg.Cursor[Any], job: UUID, key: int) -> Columns:
-    """Return all points of the metric *key* of *job*, those of all attempts merged."""
-    return _read(cursor, job, key, None, None)
+def last_value(step: int, value: float, low: float, high: float) -> dict[str, Any]:
+    """Return the fields of a LastValue."""
+    return {"step": step, "value": _known(value), "min": _known(low), "max": _known(high)}
 
 
-def _read(
-    cursor: psycopg.Cursor[Any], job: UUID, key: int, from_step: int | None, to_step: int | None
+def read_points(
+    cursor: psycopg.Cursor[Any],
+    job: UUID,
+    key: int,
+    from_step: int | None = None,
+    to_step: int | None = None,
+    resumed: Mapping[int, int] | None = None,
 ) -> Columns:
+    """
+    Return the points of the metric *key* of *job*, those of all attempts merged.
+
+    Args:
+        resumed: the step from which each attempt continued; None: read here.
+    """
     first = 0 if from_step is None else min(max(from_step, 0), 2**31 - 1)
     last = 2**31 - 1 if to_step is None else min(max(to_step, 0), 2**31 - 1)
-    resumed = dict(cursor.execute(RESUMED, (job,)).fetchall())
+    if resumed is None:
+        resumed = dict(cursor.execute(RESUMED, (job,)).fetchall())
     by_attempt: dict[int, list[Any]] = {}
     for attempt, *chunk in cursor.execute(_READ, (job, key, first, last)).fetchall():
         by_attempt.setdefault(attempt, []).append(chunk)
-    parts = {attempt: joined(chunks) for attempt, chunks in by_attempt.items()}
+    parts = {attempt: unpack(chunks) for attempt, chunks in by_attempt.items()}
     return merge(parts, resumed).within(from_step, to_step) if parts else NOTHING
-
-
-def joined(chunks: Sequence[Any]) -> Columns:
-    """Unpack chunks of one attempt, each as its n, t0, steps, vals and times, in this order."""
-    n, t0, steps, vals, times = zip(*chunks, strict=True)
-    return unpack(t0, n, b"".join(steps), b"".join(vals), b"".join(times))
 
 
 def _known(value: float) -> float | None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 
 from normlab.errors import FieldProblem, InvalidSpec, NotFound
 from normlab.specs.jobs import JobSpec
-from normlab.specs.optimization import TWIN
+from normlab.specs.optimizers import TWIN
 from normlab.specs.sizes import steps, steps_per_epoch, train_size
 from service.jobs.reading import unknown
 from service.results import diagnostics

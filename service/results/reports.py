@@ -42,63 +42,63 @@ _PROGRESS = text("""
 
 def keep_all(
     database: Database,
-    claim: Lease,
+    lease: Lease,
     reported: Sequence[AnyEvent],
     log: bytes = b"",
     log_start: int = 0,
 ) -> bool:
     """
-    Keep *reported* in one transaction; if *claim* is over, keep nothing and return False.
+    Keep *reported* in one transaction; if *lease* is over, keep nothing and return False.
 
     Args:
         log: a piece of the attempt's output that belongs to them.
         log_start: its offset in that output.
     """
     with database.begin() as connection:
-        if not leases.hold(connection, claim):
+        if not leases.hold(connection, lease):
             return False
         for event in reported:
-            keep(connection, claim, event)
+            keep(connection, lease, event)
         if log:
-            logs.append(connection, claim, log_start, log)
+            logs.append(connection, lease, log_start, log)
     return True
 
 
-def keep(connection: Connection, claim: Lease, event: AnyEvent) -> None:
-    """Keep one event, in a transaction that holds *claim*; Finished and Failed are for leases."""
+def keep(connection: Connection, lease: Lease, event: AnyEvent) -> None:
+    """Keep one event, in a transaction that holds *lease*; Finished and Failed are for leases."""
     if isinstance(event, Metrics):
-        metrics.append(connection, claim, event.series)
+        metrics.append(connection, lease, event.series)
     elif isinstance(event, Progress):
         values = event.model_dump(include={"step", "steps", "epoch", "epochs"})
-        connection.execute(_PROGRESS, {"job": claim.job, **values})
-        events.notify(connection, claim.job)
+        connection.execute(_PROGRESS, {"job": lease.job, **values})
+        events.notify(connection, lease.job)
     elif isinstance(event, Started):
-        _begin(connection, claim, event)
+        _begin(connection, lease, event)
     elif isinstance(event, CheckpointWritten):
-        artifacts.keep_checkpoint(connection, claim, event)
+        artifacts.keep_checkpoint(connection, lease, event)
     elif isinstance(event, ArtifactWritten):
-        artifacts.keep_artifact(connection, claim, event)
+        artifacts.keep_artifact(connection, lease, event)
     elif isinstance(event, Diagnostic):
-        diagnostics.keep(connection, claim, event)
+        diagnostics.keep(connection, lease, event)
     else:
         raise ValueError(f"{event.type!r} ends an attempt; leases.finish and leases.fail do that")
 
 
-def _begin(connection: Connection, claim: Lease, started: Started) -> None:
-    attempt = {"job": claim.job, "attempt": claim.attempt, "step": started.step}
+def _begin(connection: Connection, lease: Lease, started: Started) -> None:
+    attempt = {"job": lease.job, "attempt": lease.attempt, "step": started.step}
     environment = events.to_json(started.environment)
     connection.execute(_STARTED, {**attempt, "environment": environment})
     runtime = {
-        "job": claim.job,
+        "job": lease.job,
         "step": started.step,
         "runtime": started.environment.get("runtime"),
         "timing_valid": bool(started.environment.get("timing_valid", True)),
         "packed": started.environment.get("packed"),
     }
     connection.execute(_RUNTIME, runtime)
-    if claim.attempt > 1:
-        metrics.rewind(connection, claim, started.step)
-        artifacts.forget_checkpoints(connection, claim, started.step)
+    if lease.attempt > 1:
+        metrics.rewind(connection, lease, started.step)
+        artifacts.forget_checkpoints(connection, lease, started.step)
     events.record(
-        connection, claim.job, "started", {"attempt": claim.attempt, "step": started.step}
+        connection, lease.job, "started", {"attempt": lease.attempt, "step": started.step}
     )

@@ -18,7 +18,7 @@ from normlab.specs.differences import differing
 from normlab.specs.jobs import ERRANDS, JobSpec
 from normlab.specs.timings import is_timing
 from service.jobs.columns import Column, known_fields
-from service.jobs.table import columns_of, conditions, gone_metrics, record_of
+from service.jobs.table import columns_of, conditions, few, gone_metrics, record_of
 from service.store import patience, schema
 from service.store.database import Database
 
@@ -75,7 +75,7 @@ def read(
 ) -> list[Group]:
     """Read the jobs of *question* in groups, in the order of their newest jobs."""
     shown = [of.value.label(f"value{i}") for i, of in enumerate(columns)]
-    query = select(*_HEAD, *shown).where(*conditions(question))
+    query = select(*_HEAD, *shown).where(*conditions(question), *few(connection, question))
     query = query.order_by(_j.created_at.desc(), _j.id.desc()).limit(MOST_JOBS + 1)
     rows = connection.execute(query).all()
     if len(rows) > MOST_JOBS:

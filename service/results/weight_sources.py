@@ -17,7 +17,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.starting_weights import InitFrom
 from service.jobs.reading import unknown
 from service.results import weight_twins
-from service.results.discarded import removal
+from service.results.artifacts import removal
 from service.storage.store import StoredFile
 from service.store.database import Database
 from service.store.identity import parse_id

@@ -19,8 +19,7 @@ import structlog
 from normlab.errors import ServiceUnavailable
 from normlab.host.locks import held
 from normlab.host.private_files import tighten, write_privately
-from normlab.stacks.connection import Connection, forget_connection
-from normlab.stacks.pinned import pinned
+from normlab.stacks.connection import Connection, forget_connection, pinned
 from normlab.stacks.running import LOCK_NAME
 from service.servers import embedded
 from service.servers.children import Child, restart_ended

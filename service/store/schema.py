@@ -23,6 +23,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from service.store.table_parts import MOMENT, NOW
 from service.store.table_parts import job_column as _job_column
 from service.store.table_parts import metadata as metadata
+from service.store.tables_of_counts import job_count as job_count
+from service.store.tables_of_counts import job_move as job_move
+from service.store.tables_of_counts import job_words as job_words
 from service.store.tables_of_keeping import discarded as discarded
 from service.store.tables_of_keeping import keep_rule as keep_rule
 from service.store.tables_of_metrics import metric_chunk as metric_chunk
@@ -159,6 +162,18 @@ job = Table(
         "created_at",
         "id",
         postgresql_where=text("state = 'queued'"),
+    ),
+    # the job of each device that waits the longest, and those that wait for a moment
+    Index(
+        "job_oldest",
+        "device",
+        "created_at",
+        postgresql_where=text("state = 'queued' and not cancel_requested and not_before is null"),
+    ),
+    Index(
+        "job_paused",
+        "device",
+        postgresql_where=text("state = 'queued' and not_before is not null"),
     ),
     Index("job_of_hosts", "device", postgresql_where=text("state = 'queued' and hosts > 1")),
     Index("job_leases", "lease_until", postgresql_where=text("state = 'running'")),

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from normlab.errors import Conflict, NotFound, QuotaExceeded
 from normlab.records.projects import EVERYBODY
-from normlab.records.views import NewView, ViewList, ViewRecord
+from normlab.records.tables import NewView, ViewList, ViewRecord
 from service.store import schema
 from service.store.database import Database
 from service.store.identity import new_id, parse_id

@@ -35,6 +35,7 @@ RIGHTS: Mapping[str, str] = {
     "diagnostic": _WRITE,
     "worker": _ALL,
     "tally": _WRITE,
+    "job_move": "insert",  # by the trigger that counts the jobs that they move
     "device_time": _WRITE,
     "storage": _WRITE,
     "study": _READ,
@@ -47,7 +48,8 @@ RIGHTS: Mapping[str, str] = {
 }
 CLOSED = frozenset(
     {"token", "session", "audit", "project", "member", "saved_view", "delivery", "study_cell",
-     "study_look", "keep_rule"}
+     "study_look", "keep_rule", "job_count",
+     "job_words"}
 )  # fmt: skip
 """Tables that workers neither read nor write."""
 

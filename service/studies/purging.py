@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import text
 
-from normlab.records.trash import OwnerUsage, TrashRecord
+from normlab.records.keeping import OwnerUsage, TrashRecord
 from service.jobs import consumption
 from service.one_by_one import OneByOne
 from service.storage.store import Store

@@ -14,6 +14,7 @@ from normlab.records.projects import DEFAULT
 from normlab.specs.cells import expand
 from normlab.specs.contrasts import comparisons
 from normlab.specs.studies import StudySpec
+from service.jobs.priorities import refuse_priority
 from service.jobs.quota import keep_within
 from service.store import audit, schema
 from service.store.audit import Action, Actor
@@ -21,7 +22,6 @@ from service.store.cursors import decode_cursor, encode_cursor
 from service.store.database import Database
 from service.store.identity import new_id, parse_id
 from service.studies import looks
-from service.studies.asked_priorities import refuse_priority
 from service.studies.cell_states import CELLS, UNFINISHED
 from service.studies.grids import add_cells, refuse_wrong_cells
 from service.studies.moves import cancel_slice

@@ -111,7 +111,7 @@ def test_bfloat16_computes_in_it_and_keeps_float32_weights() -> None:
     spec = job(precision="bfloat16")
     model = net(spec)
     dtypes = []
-    model[0].register_forward_hook(lambda _m, _x, y: dtypes.append(y.dtype))  # type: ignore[operator]
+    model[0].register_forward_hook(lambda _m, _x, y: dtypes.append(y.dtype))
     with CpuAccelerator(1).session(model, spec) as session:
         session.prepare(0.1, 0.0)
         result = session.train(*samples(8))

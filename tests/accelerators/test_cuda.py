@@ -106,11 +106,11 @@ def test_a_job_that_asks_for_triton_fails_without_it(monkeypatch: pytest.MonkeyP
         _kernels(job(acceleration="triton")).__enter__()
 
 
-class _FloatOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _FloatOperators(TorchDispatchMode):
     """Records the operators that are called on floating-point numbers."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.found: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

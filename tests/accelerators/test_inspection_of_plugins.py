@@ -11,10 +11,8 @@ from accelerators.inspection.server import answer
 from normlab.plugins.describing import to_question
 from normlab.plugins.loading import load, use
 from normlab.specs.jobs import JobSpec
-from tests.normlab.plugins.authors import no_plugins
 from tests.normlab.plugins.own_networks import JOB, my_nets
 
-__all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
 
 

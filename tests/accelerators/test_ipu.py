@@ -181,7 +181,7 @@ def test_a_missing_sdk_never_becomes_an_emulation(runtime: str) -> None:
 
 def test_a_host_with_the_sdk_and_without_ipus_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     sdk = ModuleType("poptorch")
-    sdk.ipuHardwareIsAvailable = lambda n: n < 1  # type: ignore[attr-defined]
+    sdk.ipuHardwareIsAvailable = lambda n: n < 1
     monkeypatch.setitem(sys.modules, "poptorch", sdk)
     with pytest.raises(DeviceUnavailable, match="no IPU on this host"):
         open_accelerator("ipu", emulated_job(ipu_runtime="hardware"))
@@ -189,7 +189,7 @@ def test_a_host_with_the_sdk_and_without_ipus_is_reported(monkeypatch: pytest.Mo
 
 def test_too_few_ipus_for_the_replicas_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     sdk = ModuleType("poptorch")
-    sdk.ipuHardwareIsAvailable = lambda n: n <= 2  # type: ignore[attr-defined]
+    sdk.ipuHardwareIsAvailable = lambda n: n <= 2
     monkeypatch.setitem(sys.modules, "poptorch", sdk)
     with pytest.raises(DeviceUnavailable, match="fewer than 4 IPUs"):
         open_accelerator("ipu", emulated_job(ipu_runtime="hardware", replicas=4))
@@ -228,7 +228,7 @@ def test_the_programs_are_destroyed_whatever_happens() -> None:
     session = manager.__enter__()
     session.prepare(0.1, 0.0)
     session.train(torch.randn(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64))
-    trainer = session._trainer  # type: ignore[attr-defined]
+    trainer = session._trainer
     error = ZeroDivisionError("an error of the loop's own")
     assert not manager.__exit__(ZeroDivisionError, error, None)  # the error is not swallowed
     assert not trainer.isCompiled()

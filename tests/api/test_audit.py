@@ -15,7 +15,7 @@ from tests.tokens import create_token
 
 
 def actions(client: httpx.Client, **filters: object) -> list[str]:
-    records = client.get("/v1/audit", params=filters).json()["records"]  # type: ignore[arg-type]
+    records = client.get("/v1/audit", params=filters).json()["records"]
     return [record["action"] for record in reversed(records)]
 
 

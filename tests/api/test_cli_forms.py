@@ -12,8 +12,8 @@ import yaml
 
 from normlab.cli import completion
 from normlab.cli.application import run
-from normlab.cli.connecting import Address
 from normlab.events import Finished, Metrics
+from normlab.stacks.addresses import Address
 from service.jobs import leases
 from service.results import reports
 from service.store.database import Database

@@ -86,7 +86,7 @@ def test_a_head_of_200_mb_is_refused_before_it_costs_anything(
 
 @contextmanager
 def served(app: FastAPI, **bounds: float) -> Iterator[tuple[str, int]]:
-    with serve(app, Bounds(**bounds)) as url:  # type: ignore[arg-type]
+    with serve(app, Bounds(**bounds)) as url:
         yield url, int(url.rpartition(":")[2])
 
 

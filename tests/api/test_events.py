@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from httpx_sse import ServerSentEvent, connect_sse
 from sqlalchemy import text
 
+from api import tellings
 from api.routes import events as routes
 from normlab.events import Finished, Progress, Series
 from normlab.records import EventRecord
@@ -21,6 +22,7 @@ from service.jobs.leases import Lease
 from service.results import metrics, reports
 from service.store import events as journal
 from service.store.database import Database
+from service.store.identity import parse_id
 from tests.api.conftest import a_job
 
 
@@ -214,3 +216,43 @@ def test_an_event_is_sent_at_once_even_between_metrics(
                 journal.record(connection, work.job, "noted", {})
             while record(next(events)).kind != "noted":
                 pass
+
+
+def test_an_event_is_read_and_encoded_once_for_all_who_follow_a_job(
+    app: FastAPI, client: httpx.Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "_LOOK_AGAIN_S", 600.0)
+    monkeypatch.setattr(app.state.normlab.looks, "_keep_s", 600.0)
+    looks: list[int] = []
+    of_job = tellings.of_job
+
+    def counted(database: Database, job: str, seq: int) -> tellings.JobTelling:
+        looks.append(seq)
+        return of_job(database, job, seq)
+
+    monkeypatch.setattr(tellings, "of_job", counted)
+    job = submit(client)
+    with ExitStack() as stack:
+        path = f"/v1/jobs/{job}/events"
+        readers = [stack.enter_context(following(client, path)) for _ in range(12)]
+        assert {record(next(events)).kind for events in readers} == {"queued"}
+        with database.begin() as connection:
+            journal.record(connection, parse_id(job), "noted", {"by": "somebody"})
+        noted = [next(e for e in events if record(e).kind == "noted") for events in readers]
+    assert len({(event.id, event.data) for event in noted}) == 1
+    # the first look of all, one after the event, and one more if the news of the job's own
+    # submission came late
+    assert len(looks) <= 4
+
+
+def test_a_job_that_is_purged_ends_the_streams_that_follow_it(
+    client: httpx.Client, database: Database
+) -> None:
+    job = submit(client)
+    with following(client, f"/v1/jobs/{job}/events") as events:
+        assert record(next(events)).kind == "queued"
+        assert record(next(events)).kind == "progress"
+        with database.begin() as connection:
+            journal.notify(connection, parse_id(job))
+            connection.execute(text("delete from job"))
+        assert [event.data for event in events if event.data] == []

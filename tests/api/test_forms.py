@@ -9,12 +9,11 @@ import pytest
 from api.catalogue import parts
 from api.forms import Choice, job_form, paths
 from normlab.plugins.loading import load, use
-from tests.normlab.plugins.authors import no_plugins, source
+from tests.normlab.plugins.authors import source
 from tests.normlab.plugins.own_networks import my_nets
 from tests.normlab.plugins.test_options_of_measures import WITH_OPTIONS
 from tests.normlab.plugins.test_recipes import MINE
 
-__all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
 
 

@@ -22,8 +22,8 @@ from starlette.responses import StreamingResponse
 from api import catalogue
 from api.main import create_app
 from normlab.cli import checkup
-from normlab.cli.connecting import Address
 from normlab.specs.normalizers import BY_KIND
+from normlab.stacks.addresses import Address
 from service.jobs.doorbell import SilentDoorbell
 from service.settings import Settings
 from service.store.database import Database

@@ -43,7 +43,7 @@ class Fenced(Supervisor):
 def _fence(database: Database, tmp_path: Path) -> None:
     claim = leases.claim(database, "cpu", "w", 30)
     assert claim is not None
-    supervisor: Any = Fenced(database, Settings(data_dir=tmp_path), None, 1, None)  # type: ignore[arg-type]
+    supervisor: Any = Fenced(database, Settings(data_dir=tmp_path), None, 1, None)
     supervisor.work_on(claim)
 
 
@@ -118,7 +118,7 @@ def test_the_request_that_submitted_a_job_is_named_in_every_line_about_it(
 
 
 def test_unwritten_results_count_from_when_the_oldest_came(database: Database) -> None:
-    ledger, lags = Ledger(database, None, None), Lags()  # type: ignore[arg-type]
+    ledger, lags = Ledger(database, None, None), Lags()
     with lags.watching(ledger):
         assert lags.longest_s == 0
         ledger.take(Harvest())

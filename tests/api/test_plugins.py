@@ -16,13 +16,12 @@ from service.settings import Settings
 from service.store.database import Database
 from tests.api.conftest import a_job
 from tests.api.serving import serve
-from tests.normlab.plugins.authors import BROKEN, MY_NORMS, mine, no_plugins, source, written
+from tests.normlab.plugins.authors import BROKEN, MY_NORMS, mine, source, written
 from tests.normlab.plugins.own_networks import JOB as NETS
 from tests.normlab.plugins.own_networks import my_nets
 from tests.normlab.plugins.test_options_of_measures import WITH_OPTIONS
 from tests.tokens import create_token
 
-__all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
 UPLOAD = {"name": "my_norms.py", "files": {"my_norms.py": MY_NORMS}}
 MINE = {"kind": "dyt_of_mine", "alpha": 0.8}

@@ -17,8 +17,7 @@ from api.main import create_app
 from api.server import tls_files
 from normlab.client import Client
 from normlab.errors import InvalidSpec, ServiceUnavailable
-from normlab.stacks.connection import Connection
-from normlab.stacks.pinned import pinned
+from normlab.stacks.connection import Connection, pinned
 from service.jobs.doorbell import SilentDoorbell
 from service.servers.launcher import _answers
 from service.settings import Settings

@@ -16,7 +16,7 @@ from normlab.records import LogPage, SeriesRecord
 from service.jobs import leases
 from service.jobs.doorbell import SilentDoorbell
 from service.jobs.leases import Lease
-from service.results import artifacts, diagnostics, logs, metrics
+from service.results import artifacts, diagnostics, logs, many_curves, metrics
 from service.settings import Settings
 from service.store.database import Database
 from tests.api.conftest import OPERATORS_TOKEN, a_job
@@ -175,13 +175,13 @@ def test_curves_that_take_longer_than_a_read_may_are_there_for_who_asks_again(
 ) -> None:
     report(database, claim, "train/loss", [3.0, 1.0])
     goes_on = threading.Event()
-    read = metrics.read_arrays
+    read = many_curves.read
 
     def slow(*args: Any) -> Any:
         assert goes_on.wait(60)
         return read(*args)
 
-    monkeypatch.setattr(metrics, "read_arrays", slow)
+    monkeypatch.setattr(many_curves, "read", slow)
     hasty = create_app(settings.model_copy(update={"read_timeout_s": 0.05}), SilentDoorbell())
     params = {"name": "train/loss", "job": str(claim.job)}
     headers = {"Authorization": f"Bearer {OPERATORS_TOKEN}"}

@@ -27,7 +27,7 @@ def test_who_asks_at_the_same_time_shares_one_answer() -> None:
     assert asked == ["the database"]
 
 
-def test_who_asks_after_a_look_has_begun_gets_a_newer_answer() -> None:
+def test_who_knows_of_newer_news_gets_a_newer_answer() -> None:
     begun, go_on = threading.Event(), threading.Event()
     news = ["old"]
 
@@ -39,15 +39,52 @@ def test_who_asks_after_a_look_has_begun_gets_a_newer_answer() -> None:
 
     async def ask() -> tuple[str, str]:
         looks = SharedLooks()
-        first = asyncio.create_task(looks.ask("events", look))
+        first = asyncio.create_task(looks.ask(("events", 1), look))
         assert await asyncio.to_thread(begun.wait, 30)
         news[0] = "new"
-        second = asyncio.create_task(looks.ask("events", look))
+        second = asyncio.create_task(looks.ask(("events", 2), look))
         await asyncio.sleep(0)
         go_on.set()
         return await first, await second
 
     assert result_of(ask()) == ("old", "new")
+
+
+def test_who_asks_later_with_the_same_knowledge_gets_the_same_answer() -> None:
+    asked: list[str] = []
+
+    def look() -> int:
+        asked.append("the database")
+        return len(asked)
+
+    async def ask(keep_s: float) -> list[int]:
+        looks = SharedLooks(keep_s)
+        answers = []
+        for _ in range(3):
+            answers.append(await looks.ask("events", look))
+            await asyncio.sleep(0.01)
+        return answers
+
+    assert result_of(ask(keep_s=600.0)) == [1, 1, 1]
+    assert result_of(ask(keep_s=0.0)) == [2, 3, 4]
+
+
+def test_an_error_is_not_kept() -> None:
+    answers = [ServiceUnavailable("it is away"), None]
+
+    def look() -> str:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+        return "back"
+
+    async def ask() -> str:
+        looks = SharedLooks()
+        with pytest.raises(ServiceUnavailable):
+            await looks.ask("events", look)
+        return await looks.ask("events", look)
+
+    assert result_of(ask()) == "back"
 
 
 def test_different_questions_have_different_answers_and_errors_reach_all_who_asked() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from api.routes import tables
 from normlab.records.tables import FieldList, GroupTable, TableRecord
+from normlab.specs.jobs import JobSpec
 from service.store.database import Database
 from tests.api.conftest import a_job, ask, token_header
 from tests.service.jobs.test_table import report
@@ -104,6 +105,18 @@ def test_names_for_completion_are_columns_fields_and_metrics(
     assert (found["val/accuracy"].kind, found["optimizer.lr"].kind) == ("metric", "field")
     assert "cuda" in found["device"].choices
     assert "batch" in found["normalizer"].choices
+
+
+def test_names_are_told_again_without_making_the_schema_of_jobs_anew(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = client.get("/v1/jobs:fields").json()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the schema of jobs is made again")
+
+    monkeypatch.setattr(JobSpec, "model_json_schema", refuse)
+    assert client.get("/v1/jobs:fields").json() == first
 
 
 def test_two_thousand_runs_are_not_compared(client: httpx.Client) -> None:

@@ -57,7 +57,7 @@ def choose(page: Page) -> None:
         {"name": "mine.py", "mimeType": "text/x-python", "buffer": b"import parts\n"},
         {"name": "parts.py", "mimeType": "text/x-python", "buffer": b"K = 3\n"},
     ]
-    page.get_by_label("Upload Python files").set_input_files(files)  # type: ignore[arg-type]
+    page.get_by_label("Upload Python files").set_input_files(files)
 
 
 @pytest.mark.parametrize("form", ["/jobs/new", "/studies/new"])

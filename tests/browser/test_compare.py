@@ -11,6 +11,7 @@ from service.store.database import Database
 from tests.browser import seeding
 
 pytestmark = pytest.mark.browser
+MEANS = {"batch": 0.9083, "group": 0.8208}  # of val/loss, along a run
 
 
 @pytest.fixture
@@ -51,6 +52,42 @@ def test_runs_are_compared_by_what_differs_with_seeds_as_bands_and_a_paired_test
     assert len(labels(page)) == 4
     page.get_by_label("In the table").select_option("best")
     expect(table.locator("thead")).to_contain_text("val/accuracy:best")
+
+
+def test_curves_are_coloured_by_any_column_and_their_seeds_stay_bands(
+    page: Page, runs: str
+) -> None:
+    page.goto(f"/compare?{runs}&colour=val/loss:mean")
+    colour, legend = page.get_by_label("Colour by"), page.locator("#chart .u-legend .u-label")
+    drawn = [f"{kind}, val/loss:mean {mean} (n = 2)" for kind, mean in MEANS.items()]
+    expect(legend.filter(has_text="val/loss")).to_have_text(drawn)
+    expect(colour).to_have_value("val/loss:mean")
+    colour.select_option("seed")
+    texts = [f"{kind}, seed {seed} (n = 1)" for kind in ("batch", "group") for seed in (0, 1)]
+    expect(legend.filter(has_text="seed")).to_have_text(texts)
+    colour.select_option("optimizer.momentum")
+    texts = [f"{kind}, optimizer.momentum 0.9 (n = 2)" for kind in ("batch", "group")]
+    expect(legend.filter(has_text="momentum")).to_have_text(texts)
+    page.reload()
+    expect(legend.filter(has_text="momentum")).to_have_text(texts)
+
+
+def test_many_numbers_colour_curves_by_a_scale_and_bands_by_their_mean(page: Page) -> None:
+    page.goto("/compare")
+    found = page.evaluate(
+        """async () => {
+          const c = await import("/static/compare_colours.js");
+          const runs = [...Array(20).keys()].map((i) => ({ id: i, group: i >> 1, seed: i }));
+          const of = new Map(runs.map((run) => [run.id, run.id]));
+          const column = { by: "val/loss", kind: "number", of };
+          const values = c.parts(runs, column).map((band) => c.valueOf(band, column));
+          const colours = c.palette(values, column);
+          const inks = new Set(values.map((value) => colours.of(value).ink)).size;
+          return { bands: values.length, values: values.slice(0, 2), scale: colours.scale, inks };
+        }"""
+    )
+    scale = "lighter where val/loss is larger: from 0.5 to 18.5."
+    assert found == {"bands": 10, "values": [0.5, 2.5], "scale": scale, "inks": 10}
 
 
 def test_curves_are_drawn_along_updates_epochs_samples_and_time(page: Page, runs: str) -> None:

@@ -39,7 +39,7 @@ class Reader:
         field.select_option(label=value)
 
     def press(self, role: str, name: str) -> None:
-        self.page.get_by_role(role, name=self.next(name), exact=True).click()  # type: ignore[arg-type]
+        self.page.get_by_role(role, name=self.next(name), exact=True).click()
 
 
 def test_the_tutorial_ends_with_a_figure_and_its_numbers(

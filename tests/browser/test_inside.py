@@ -135,7 +135,7 @@ def test_the_page_fits_a_telephone_and_a_wall(
         expect(page.locator("svg .layer")).to_have_count(4)
         over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert over <= 0
-        assert page.locator("#power canvas").first.bounding_box()["width"] > 300  # type: ignore[index]
+        assert page.locator("#power canvas").first.bounding_box()["width"] > 300
 
 
 def test_a_kind_is_drawn_at_work_and_says_which_option_is_wrong(page: Page) -> None:
@@ -163,7 +163,7 @@ def test_axe_finds_nothing_serious_inside_a_network_and_on_the_page_of_a_kind(
     page: Page, database: Database, scheme: str
 ) -> None:
     with_network(page)
-    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.emulate_media(color_scheme=scheme)
     found = []
     for address in (f"/jobs/{measured_job(database)}/inside", "/normalizers/group"):
         page.goto(address)

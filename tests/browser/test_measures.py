@@ -11,9 +11,8 @@ from normlab.plugins.loading import load, use
 from service.plugins import store
 from service.store.database import Database
 from tests.browser import seeding
-from tests.normlab.plugins.authors import no_plugins, source
+from tests.normlab.plugins.authors import source
 
-__all__ = ["no_plugins"]
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("no_plugins")]
 MINE = '''
 import normlab

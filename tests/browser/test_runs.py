@@ -234,7 +234,7 @@ def test_a_table_that_takes_too_long_says_so_and_the_filter_is_not_blamed(page: 
 def test_axe_finds_nothing_in_the_table_and_in_a_comparison(
     page: Page, runs: dict[str, str], scheme: str
 ) -> None:
-    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     compared = "&".join(f"job={job}" for name, job in runs.items() if name != "waiting")
     found = []
     for address in ("/runs", f"/compare?{compared}"):

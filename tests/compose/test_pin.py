@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import util
 from pathlib import Path
 from types import ModuleType
 
 import httpx
 import pytest
+
+from tests.answering import Answers, answering
 
 ROOT = Path(__file__).parents[2]
 OLD, NEW = "sha256:" + 64 * "0", "sha256:" + 64 * "1"
@@ -27,7 +27,7 @@ def tool() -> ModuleType:
     return module
 
 
-class Registry(BaseHTTPRequestHandler):
+class Registry(Answers):
     """Knows `team/base:1`, for those that fetch a token first."""
 
     def do_HEAD(self) -> None:
@@ -50,18 +50,11 @@ class Registry(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Print nothing."""
-
 
 @pytest.fixture
 def registry() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with answering(Registry) as port:
+        yield f"127.0.0.1:{port}"
 
 
 def test_each_base_image_gets_the_digest_that_its_tag_has_now(

@@ -49,7 +49,7 @@ def run(cell: str, names: dict[str, Any]) -> Any:
     exec(compile(ast.Module([*before, *rest], []), "<cell>", "exec"), names)
     if rest:
         return None
-    found = eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)  # type: ignore[attr-defined]
+    found = eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)
     html = getattr(found, "_repr_html_", None)
     return html() if html else repr(found)
 

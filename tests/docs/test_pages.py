@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from normlab.cli.own_stack import own_stack
 from normlab.stacks.connection import Connection
+from normlab.stacks.own import own_stack
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = ["quickstart.md", "tutorials/small-batches.md", "tutorials/convert.md"]

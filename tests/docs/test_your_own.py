@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from normlab.cli.own_stack import own_stack
 from normlab.client import Client
+from normlab.stacks.own import own_stack
 from tests.docs.test_pages import SETTINGS, Block, _type, blocks
 
 PAGE = "your-own.md"

@@ -74,4 +74,4 @@ def test_a_proxy_built_by_hand_refuses_it_too(name: str) -> None:
     norm = norms.LAYERS["group"](8, affine=False)
     argument = {"proxy_weight_decay": "weight_decay"}.get(name, name)
     with pytest.raises(InvalidSpec, match=name):
-        norms.ProxyNorm(norm, "relu", **{argument: -1})  # type: ignore[arg-type]
+        norms.ProxyNorm(norm, "relu", **{argument: -1})

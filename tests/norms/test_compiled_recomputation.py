@@ -37,7 +37,7 @@ def _around(net: nn.Module, backend: str = "aot_eager", **how: Any) -> Run:
 
 def _in_parts(net: nn.Sequential, backend: str = "aot_eager", **how: Any) -> Run:
     first, second = (torch.compile(part, backend=backend) for part in (net[:2], net[2:]))
-    return lambda x: second(checkpoint(first, x, **how))  # type: ignore[no-any-return]
+    return lambda x: second(checkpoint(first, x, **how))
 
 
 def _inside(net: nn.Module, backend: str = "aot_eager", **how: Any) -> Run:
@@ -45,7 +45,7 @@ def _inside(net: nn.Module, backend: str = "aot_eager", **how: Any) -> Run:
         y: Tensor = checkpoint(net, x, **how)
         return y
 
-    return torch.compile(run, backend=backend, fullgraph=True)  # type: ignore[no-any-return]
+    return torch.compile(run, backend=backend, fullgraph=True)
 
 
 FORMS: Dict[str, Form] = {

@@ -140,7 +140,7 @@ if hasattr(nn, "RMSNorm"):
 
 
 def _scaled(norm: nn.Module) -> nn.Module:
-    nn.init.normal_(norm.weight)  # type: ignore[arg-type]
+    nn.init.normal_(norm.weight)
     return norm
 
 

@@ -1,20 +1,10 @@
-from typing import Iterator
-
 import pytest
 import torch
 from torch import Tensor
 
 from normlab.norms import engine_fused, make, passes
-from tests.norms.compiling import load_or_skip
 
 KINDS = ["switchable", "batch_renorm", "meta", "streaming"]
-
-
-@pytest.fixture
-def fused() -> Iterator[None]:
-    load_or_skip(engine_fused.load)
-    yield
-    engine_fused.unload()
 
 
 def run(kind: str, x: Tensor, g: Tensor) -> "list[Tensor]":

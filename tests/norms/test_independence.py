@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator
+from typing import Any, Dict
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from normlab.errors import DeviceUnavailable
-from normlab.norms import fused_kernels, make
+from normlab.norms import make
 
 SPECS: Dict[str, Dict[str, Any]] = {
     "layer": {"kind": "layer"},
@@ -25,16 +24,6 @@ SPECS: Dict[str, Dict[str, Any]] = {
 every_spec = pytest.mark.parametrize("name", SPECS)
 # no activation, and each possible activation, plain and proxy-normalized
 every_end = pytest.mark.parametrize("end", [None, "relu", "proxy relu", "proxy silu"])
-
-
-@pytest.fixture(params=["stock", "plain", "compiled"])
-def form(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each form in which layers compute."""
-    try:
-        with fused_kernels(request.param == "compiled"):
-            yield request.param
-    except DeviceUnavailable as e:
-        pytest.skip(str(e))
 
 
 def layer_of(name: str, end: str | None, form: str) -> nn.Module:

@@ -1,24 +1,14 @@
 """Deviations that the compiled loops choose among equal ones, and roots of extreme variances."""
 
-from typing import Iterator
-
 import pytest
 import torch
 from torch import Tensor
 
-from normlab.norms import engine_fused, make
-from tests.norms.compiling import load_or_skip
+from normlab.norms import make
 
 SHAPES = {"with positions": (3, 5, 4, 7), "without positions": (84, 5)}
 both_layouts = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 both_precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-
-
-@pytest.fixture
-def fused() -> Iterator[None]:
-    load_or_skip(engine_fused.load)
-    yield
-    engine_fused.unload()
 
 
 def channels(x: Tensor) -> Tensor:

@@ -6,15 +6,14 @@ in every form and in float64 and float32.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from normlab.errors import DeviceUnavailable
-from normlab.norms import fused_kernels, make, set_training_progress
+from normlab.norms import make, set_training_progress
 from normlab.norms.meta import kronecker_groups
 from normlab.norms.sparsestmax import sparsestmax
 from tests.norms import transcriptions
@@ -126,16 +125,6 @@ CASES: Dict[str, Tuple[Dict[str, Any], str | None, Formula]] = {
     ),
     "layer, silu": ({"kind": "layer", **MIDPOINTS}, "silu", _proxy(1, False, F.silu)),
 }
-
-
-@pytest.fixture(params=["stock", "plain", "compiled"])
-def form(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each form in which layers compute."""
-    try:
-        with fused_kernels(request.param == "compiled"):
-            yield request.param
-    except DeviceUnavailable as e:
-        pytest.skip(str(e))
 
 
 def _layer(case: str, plain: bool) -> nn.Module:

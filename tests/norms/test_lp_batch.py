@@ -8,15 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
+from normlab.norms.deviation_norm import DeviationBatchNorm
 from normlab.norms.gaussian_extremes import expected_top_mean
-from normlab.norms.lp_batch import (
-    DeviationBatchNorm,
-    L1BatchNorm,
-    LinfBatchNorm,
-    LpBatchNorm,
-    MeanBatchNorm,
-    TopkBatchNorm,
-)
+from normlab.norms.lp_baselines import LpBatchNorm, MeanBatchNorm
+from normlab.norms.lp_batch import L1BatchNorm, LinfBatchNorm, TopkBatchNorm
 from tests.norms.golden import Golden
 
 Make = Callable[..., DeviationBatchNorm]

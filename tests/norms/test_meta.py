@@ -53,7 +53,7 @@ def test_kronecker_groups_match_the_published_matrices() -> None:
 
 
 def learned(gates: "list[float]", **options: object) -> MetaNorm:
-    layer = MetaNorm(2 ** len(gates), channels="learned", **options).double()  # type: ignore[arg-type]
+    layer = MetaNorm(2 ** len(gates), channels="learned", **options).double()
     with torch.no_grad():
         assert layer.channel_gates is not None
         layer.channel_gates.copy_(torch.tensor(gates))

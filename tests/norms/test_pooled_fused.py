@@ -1,15 +1,14 @@
 import copy
 import math
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine_fused, make, plain_operators, set_training_progress
+from normlab.norms import make, plain_operators, set_training_progress
 from normlab.norms.switchable import softmax
-from tests.norms.compiling import load_or_skip
 
 CASES: Dict[str, Dict[str, Any]] = {
     "ghost batches": {"kind": "batch", "virtual_batch_size": 2},
@@ -42,13 +41,6 @@ NO_DERIVATIVE = [
     c for c in CASES if any(w in c for w in ("renorm", "learned", "sparse", "one-hot"))
 ]
 NO_DERIVATIVE.append("streaming")
-
-
-@pytest.fixture
-def fused() -> Iterator[None]:
-    load_or_skip(engine_fused.load)
-    yield
-    engine_fused.unload()
 
 
 def some_layer(case: str, dtype: torch.dtype = torch.float64, dims: int = 2) -> nn.Module:

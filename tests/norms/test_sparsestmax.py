@@ -63,7 +63,7 @@ def test_the_variants_differ_where_sparsemax_is_sparse() -> None:
 def test_tied_logits_stay_on_the_simplex_and_lean_to_the_first(variant: str) -> None:
     for k in (2, 3, 5):
         z = torch.ones(k, requires_grad=True)
-        p = sparsestmax(z, 0.3, variant)  # type: ignore[arg-type]
+        p = sparsestmax(z, 0.3, variant)
         assert p.sum().item() == pytest.approx(1)
         assert p.argmax() == 0
         assert (p - 1 / k).norm().item() == pytest.approx(0.3)
@@ -76,7 +76,7 @@ def test_tied_logits_stay_on_the_simplex_and_lean_to_the_first(variant: str) -> 
 )
 @pytest.mark.parametrize("variant", ["paper", "reference"])
 def test_a_radius_past_the_corners_gives_one_hot_ratios(z: list[float], variant: str) -> None:
-    p = sparsestmax(torch.tensor(z), 1.0, variant)  # type: ignore[arg-type]
+    p = sparsestmax(torch.tensor(z), 1.0, variant)
     assert sorted(p.tolist()) == [0.0, 0.0, 1.0]
     assert p.argmax() == torch.tensor(z).argmax()
 
@@ -97,4 +97,4 @@ def test_bad_arguments_are_named() -> None:
     with pytest.raises(InvalidSpec, match="radius=-1"):
         sparsestmax(torch.ones(3), -1)
     with pytest.raises(InvalidSpec, match="variant='fast'"):
-        sparsestmax(torch.ones(3), 0.1, "fast")  # type: ignore[arg-type]
+        sparsestmax(torch.ones(3), 0.1, "fast")

@@ -12,7 +12,7 @@ def test_plain_numbers_follow_the_definition(k: int, variant: str) -> None:
     for radius in (0.0, 0.2, 0.45, 0.6, 0.75, 0.9):
         for _ in range(8):
             z = torch.randn(k, dtype=torch.float64)
-            expected = sparsestmax(z, radius, variant)  # type: ignore[arg-type]
+            expected = sparsestmax(z, radius, variant)
             jacobian = torch.autograd.functional.jacobian(
                 lambda z, r=radius: sparsestmax(z, r, variant), z
             )

@@ -27,7 +27,7 @@ def change_weights(layer: StreamingNorm) -> None:
 def test_the_first_batch_is_batch_norm() -> None:
     x, g = torch.randn(4, 6, 3, 3), torch.randn(4, 6, 3, 3)
     y, gx = step(StreamingNorm(6), x, g)
-    expected, expected_gx = step(make("batch", 6), x, g)  # type: ignore[arg-type]
+    expected, expected_gx = step(make("batch", 6), x, g)
     torch.testing.assert_close(y, expected)
     torch.testing.assert_close(gx, expected_gx)
 
@@ -36,7 +36,7 @@ def test_short_term_alone_is_batch_norm_at_every_update() -> None:
     layer, batch = StreamingNorm(6, forward_short=1.0, backward_short=1.0), make("batch", 6)
     for _ in range(3):
         x, g = torch.randn(4, 6, 3, 3), torch.randn(4, 6, 3, 3)
-        for found, expected in zip(step(layer, x, g), step(batch, x, g)):  # type: ignore[arg-type]
+        for found, expected in zip(step(layer, x, g), step(batch, x, g)):
             torch.testing.assert_close(found, expected)
         change_weights(layer)
 
@@ -126,8 +126,8 @@ def test_virtual_batches_are_batches_between_two_updates() -> None:
         outputs = [parts(part) for part in x.split(2)]
         torch.testing.assert_close(y, torch.cat(outputs))
         for found, expected in zip(
-            torch.autograd.grad(y, [x, whole.weight], g),  # type: ignore[list-item]
-            torch.autograd.grad(torch.cat(outputs), [x, parts.weight], g),  # type: ignore[list-item]
+            torch.autograd.grad(y, [x, whole.weight], g),
+            torch.autograd.grad(torch.cat(outputs), [x, parts.weight], g),
         ):
             torch.testing.assert_close(found, expected)
         change_weights(whole)

@@ -1,14 +1,12 @@
 import copy
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine_fused
 from normlab.norms.evonorm import EvoNormS0
-from tests.norms.compiling import load_or_skip
 
 CASES: Dict[str, Dict[str, Any]] = {
     "groups": {"groups": 2},
@@ -16,13 +14,6 @@ CASES: Dict[str, Dict[str, Any]] = {
     "without affine": {"groups": 4, "affine": False},
 }
 SHAPES = [(4, 8), (3, 8, 7), (3, 8, 5, 4), (0, 8, 5, 4)]
-
-
-@pytest.fixture
-def fused() -> Iterator[None]:
-    load_or_skip(engine_fused.load)
-    yield
-    engine_fused.unload()
 
 
 def some_layer(case: str, dtype: torch.dtype, shape: Tuple[int, ...]) -> nn.Module:

@@ -17,10 +17,8 @@ from service.jobs.seats import Chair, Offer
 from service.plugins import abilities, store
 from service.settings import Settings
 from service.store.database import Database
-from tests.normlab.plugins.authors import no_plugins
 from tests.service.work import spec, submit
 
-__all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
 DIGEST = "d" * 64
 NEEDY = PluginDescription(
@@ -53,7 +51,7 @@ class Known:
 @pytest.fixture
 def needy(database: Database) -> None:
     class Kept(Source):
-        digest = DIGEST  # type: ignore[assignment]
+        digest = DIGEST
 
     with database.begin() as connection:
         store.keep(connection, Kept("needy.py", {"n.py": b""}), NEEDY, owner=None, origin={})

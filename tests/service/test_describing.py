@@ -18,9 +18,8 @@ from normlab.plugins.sources import Source
 from normlab.specs.jobs import JobSpec
 from service.inspector import Inspector
 from service.settings import Settings
-from tests.normlab.plugins.authors import BROKEN, mine, no_plugins, source
+from tests.normlab.plugins.authors import BROKEN, mine, source
 
-__all__ = ["no_plugins"]
 WITHIN_S = 6
 
 

@@ -72,14 +72,14 @@ def test_another_learning_rate_is_the_same_question(fake: Fake, tmp_path: Path) 
         optimizer = {"name": "adamw", "lr": lr, "weight_decay": lr / 10}
         asking.ask(JobSpec.model_validate({"normalizer": "group", "optimizer": optimizer}))
     asking.ask(JobSpec.model_validate({"normalizer": "group", "optimizer": "sgd"}))
-    assert [q["optimizer"]["name"] for q in fake.asked] == ["adamw", "sgd"]  # type: ignore[index]
+    assert [q["optimizer"]["name"] for q in fake.asked] == ["adamw", "sgd"]
 
 
 def test_another_normalizer_is_another_question(fake: Fake, tmp_path: Path) -> None:
     asking = inspector(tmp_path)
     asking.ask(JobSpec(normalizer="group"))
     asking.ask(JobSpec(normalizer="layer"))
-    assert [q["normalizer"]["kind"] for q in fake.asked] == ["group", "layer"]  # type: ignore[index]
+    assert [q["normalizer"]["kind"] for q in fake.asked] == ["group", "layer"]
 
 
 def test_a_failure_is_not_remembered(fake: Fake, tmp_path: Path) -> None:

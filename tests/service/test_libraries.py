@@ -37,7 +37,7 @@ def problems(
     name: str = "timm/resnet50",
     **fields: Any,
 ) -> list[str]:
-    admission = Admission(database, Settings(), Answers(answer))  # type: ignore[arg-type]
+    admission = Admission(database, Settings(), Answers(answer))
     spec = JobSpec.model_validate({"normalizer": "batch", "model": {"name": name}, **fields})
     return [str(problem) for problem in admission.problems(spec)]
 

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import text
 
 from normlab.errors import ServiceUnavailable
-from service.jobs import reading
+from service.jobs import counts
 from service.loops import Loop
 from service.store.database import Database
 from service.store.events import CHANNEL
@@ -52,7 +52,7 @@ class Rounds:
 
     def _round(self) -> None:
         self.began.append(time.monotonic())
-        reading.count_by_state(self._database)
+        counts.by_state(self._database)
         self.well.set()
 
     def recovers(self) -> bool:
@@ -87,15 +87,15 @@ def test_a_loop_with_a_broken_database_tries_ever_more_rarely_and_recovers(
     database: Database, rounds: Rounds
 ) -> None:
     assert rounds.recovers()
-    change(database, "alter table job rename to job_away")
+    change(database, "alter table job_count rename to away")
     pauses = [failed["again_in_s"] for failed in rounds.logged("loop_failed", 5)[:5]]
     assert pauses == [INTERVAL_S * 2**times for times in range(1, 6)]
     gaps = [after - before for before, after in itertools.pairwise(rounds.began)]
     assert max(gaps) >= pauses[-2]
-    change(database, "alter table job_away rename to job")
+    change(database, "alter table away rename to job_count")
     assert rounds.recovers()
     before = len(rounds.logged("loop_failed", 5))
-    change(database, "alter table job rename to job_away")
+    change(database, "alter table job_count rename to away")
     later = [failed["again_in_s"] for failed in rounds.logged("loop_failed", before + 2)]
     assert INTERVAL_S * 2 in later[before:]  # it began anew
 

@@ -76,7 +76,7 @@ def test_a_job_that_cannot_be_reaped_does_not_block_the_others(
     def broken(connection: object, job: UUID, *rest: object, **more: object) -> bool:
         if job == first.job:
             raise RuntimeError("a defect with this job")
-        return real(connection, job, *rest, **more)  # type: ignore[arg-type]
+        return real(connection, job, *rest, **more)
 
     monkeypatch.setattr(states, "move", broken)
     failures: list[str] = []

@@ -17,9 +17,8 @@ from service.plugins import store
 from service.plugins.operators import OperatorPlugins
 from service.settings import Settings
 from service.store.database import Database
-from tests.normlab.plugins.authors import BROKEN, mine, no_plugins, written
+from tests.normlab.plugins.authors import BROKEN, mine, written
 
-__all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
 
 

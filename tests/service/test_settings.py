@@ -52,10 +52,10 @@ def test_heartbeats_that_do_not_fit_into_a_lease_are_refused(
 
 
 def test_settings_never_change_and_never_show_the_token() -> None:
-    found = Settings(token="0123456789abcdef")  # type: ignore[arg-type]
+    found = Settings(token="0123456789abcdef")
     assert "0123456789abcdef" not in repr(found)
     with pytest.raises(ValidationError):
-        found.port = 1  # type: ignore[misc]
+        found.port = 1
 
 
 def test_the_journal_writes_one_json_object_per_line() -> None:

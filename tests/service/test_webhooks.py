@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -19,6 +16,7 @@ from service.store.database import Database
 from service.studies import studies
 from service.webhooks.deliveries import Deliverer, waiting
 from service.webhooks.news import Herald
+from tests.answering import Answers, answering
 from tests.service.finishing import finish_all, made
 
 SECRET = "a secret of two sides"
@@ -35,20 +33,7 @@ class Receiver:
     def __init__(self) -> None:
         self.answers: list[int] = []
         self.got: list[tuple[dict[str, str], bytes]] = []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.got.append((dict(self.headers.items()), body))
-                self.send_response(receiver.answers.pop(0) if receiver.answers else 200)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        self.url = ""
 
     @property
     def kinds(self) -> list[str]:
@@ -58,12 +43,17 @@ class Receiver:
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     made = Receiver()
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join(10)
-    made.server.server_close()
+
+    class Handler(Answers):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            made.got.append((dict(self.headers.items()), body))
+            self.send_response(made.answers.pop(0) if made.answers else 200)
+            self.end_headers()
+
+    with answering(Handler) as port:
+        made.url = f"http://127.0.0.1:{port}/hook"
+        yield made
 
 
 def _deliverer(database: Database) -> Deliverer:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +16,11 @@ from normlab.specs.jobs import JobSpec
 from workers.job_order import JobOrder
 from workers.process import FreshLauncher, JobProcess, Launcher
 from workers.warm_launcher import WarmLauncher
+
+if TYPE_CHECKING:  # Python 3.8 runs some of the tests, and has no service
+    from service.store.database import Database
+
+    from .floor import Floor
 
 # Takes several seconds on one core: for jobs that a test interrupts.
 LONG = {
@@ -91,3 +96,27 @@ def warm(job_environment: dict[str, str]) -> Iterator[WarmLauncher]:
 def launcher(request: pytest.FixtureRequest) -> Launcher:
     chosen: Launcher = request.getfixturevalue(request.param)
     return chosen
+
+
+@pytest.fixture
+def floor(
+    database: Database, database_url: str, broker_url: str, tmp_path: Path
+) -> Iterator[Floor]:
+    from .floor import Floor
+
+    made = Floor(database, database_url, broker_url, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def reaper(database: Database) -> Iterator[None]:
+    from service.jobs.reaper import Reaper
+    from service.loops import Loop
+
+    from .floor import LEASE_S
+
+    loop = Loop("reaper", Reaper(database, LEASE_S).round, 0.2)
+    loop.start()
+    yield
+    loop.stop()

@@ -20,7 +20,7 @@ from service.servers.embedded import _redis_binary
 from service.store.database import Database
 
 from .conftest import NOTHING
-from .test_worker import Floor
+from .floor import Floor
 
 
 @pytest.fixture

@@ -6,14 +6,12 @@ from pathlib import Path
 
 from normlab.events import Failed, Finished
 from normlab.plugins.loading import load, use
-from tests.normlab.plugins.authors import mine, no_plugins
+from tests.normlab.plugins.authors import mine
 from tests.normlab.plugins.own_networks import JOB, my_nets
 from workers.job_order import CodeReference
 from workers.process import Launcher
 
 from .conftest import SHORT, make_order, read_to_the_end
-
-__all__ = ["no_plugins"]
 
 
 def test_a_plugin_is_loaded_before_the_spec_that_uses_it(

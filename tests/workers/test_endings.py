@@ -31,7 +31,7 @@ def test_a_drained_job_is_queued_again_whether_it_stopped_or_was_killed() -> Non
 
 @pytest.mark.parametrize(("asked", "kind"), [("cancelled", "cancelled"), ("timeout", "timeout")])
 def test_a_stopped_job_ends_as_requested(asked: str, kind: str) -> None:
-    ending = ending_of(None, -9, asked, 0)  # type: ignore[arg-type]
+    ending = ending_of(None, -9, asked, 0)
     assert isinstance(ending, Failed)
     assert (ending.failure_kind, ending.retryable) == (kind, False)
 

@@ -13,16 +13,11 @@ import torch
 from sqlalchemy import text
 
 from normlab.records import AttemptRecord
-from service.jobs.reaper import Reaper
-from service.loops import Loop
 from service.results import logs, metrics
-from service.store.database import Database
 
 from .conftest import LONG, NOTHING
-from .test_worker import LEASE_S, Floor, floor
+from .floor import Floor
 from .two_hosts import CannotMake, Host, cut, two_hosts
-
-__all__ = ["floor"]  # the fixture
 
 # Each replica has running statistics of its own samples, so a resumed one needs its own state.
 PAIR: dict[str, Any] = {
@@ -47,14 +42,6 @@ def hosts() -> Iterator[tuple[Host, Host]]:
             yield made
     except CannotMake as e:
         pytest.skip(f"cannot make network namespaces: {e}")
-
-
-@pytest.fixture
-def reaper(database: Database) -> Iterator[None]:
-    loop = Loop("reaper", Reaper(database, LEASE_S).round, 0.2)
-    loop.start()
-    yield
-    loop.stop()
 
 
 def _hire(floor: Floor, host: Host) -> subprocess.Popen[bytes]:

@@ -13,7 +13,7 @@ import pytest
 
 from normlab.events import Event, Metrics, Progress
 from normlab.specs.timings import is_timing
-from workers.job_usage import Meter, Usage, gpu_usage
+from workers.job_usage import Meter, ProcessUsage, gpu_usage
 from workers.process import Launcher
 
 from .conftest import SHORT, make_order, read_to_the_end
@@ -40,9 +40,9 @@ def steps_of(events: List[Event]) -> List[int]:
 
 _WITH_A_CHILD = """
 import subprocess, sys
-from workers.job_usage import Usage
+from workers.job_usage import ProcessUsage
 
-usage = Usage(every_s=0)
+usage = ProcessUsage(every_s=0)
 alone = usage.now()["device/memory_bytes"]
 waits = [sys.executable, "-c", "held = b'x' * (1 << 26); print(1, flush=True); input()"]
 with subprocess.Popen(waits, stdin=-1, stdout=-1) as child:
@@ -60,7 +60,7 @@ def test_memory_is_of_the_process_and_of_those_that_it_started() -> None:
 
 def test_a_process_that_computes_takes_its_core_and_a_waiting_one_takes_none() -> None:
     clock = Clock()
-    usage = Usage(every_s=0, clock=clock)
+    usage = ProcessUsage(every_s=0, clock=clock)
     begun = time.process_time()
     while time.process_time() < begun + 0.2:
         pass
@@ -74,7 +74,7 @@ def test_a_process_that_computes_takes_its_core_and_a_waiting_one_takes_none() -
 def test_points_come_with_the_first_progress_and_then_at_a_modest_rate() -> None:
     clock = Clock()
     sent: List[Event] = []
-    meter = Meter(sent.append, Usage(every_s=5, clock=clock))
+    meter = Meter(sent.append, ProcessUsage(every_s=5, clock=clock))
     for step, passed_s in ((0, 0), (1, 0), (2, 4.9), (3, 0.2), (3, 9), (4, 0)):
         clock.now += passed_s
         meter.send(progress(step))
@@ -83,7 +83,7 @@ def test_points_come_with_the_first_progress_and_then_at_a_modest_rate() -> None
 
 
 def test_members_of_a_pack_are_told_the_same_of_their_one_process() -> None:
-    usage = Usage()
+    usage = ProcessUsage()
     sent: List[Event] = []
     for _ in range(3):
         Meter(sent.append, usage).send(progress(1))

@@ -11,12 +11,11 @@ from normlab.plugins.loading import load, use
 from service.jobs import workers
 from service.plugins import store
 from service.store.database import Database
-from tests.normlab.plugins.authors import MY_NORMS, no_plugins, source
+from tests.normlab.plugins.authors import MY_NORMS, source
 
 from .conftest import NOTHING
-from .test_worker import Floor, floor
+from .floor import Floor
 
-__all__ = ["floor", "no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
 PACKAGE = "house_package"
 IMPORTS = f"import {PACKAGE}\n{MY_NORMS}"

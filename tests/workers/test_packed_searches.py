@@ -76,7 +76,7 @@ def test_a_pruned_trial_leaves_its_pack_and_the_others_go_on(bench: PackBench) -
     bench.until(bad, lambda record: record.state == "cancelled")
     steps = [bench.job(job).step for job in good]
     for job, step in zip(good, steps):
-        bench.until(job, lambda record, step=step: record.step > step)  # type: ignore[misc]
+        bench.until(job, lambda record, step=step: record.step > step)
         changes.cancel(bench.database, job)
     thread.join(60)
     assert studies.get(bench.database, study).counts == {

@@ -11,14 +11,14 @@ import pytest
 from normlab.events import Metrics, Progress, Series
 from workers import reading
 from workers.job_pipes import EventPipe
-from workers.reading import JobReader
+from workers.reading import OutputReader
 
 
 @pytest.fixture
-def pipes() -> Iterator[tuple[JobReader, int, int]]:
+def pipes() -> Iterator[tuple[OutputReader, int, int]]:
     events_read, events_write = os.pipe()
     log_read, log_write = os.pipe()
-    yield JobReader(events_read, log_read), events_write, log_write
+    yield OutputReader(events_read, log_read), events_write, log_write
     for fd in (events_write, log_write):
         with contextlib.suppress(OSError):  # the test may have closed it
             os.close(fd)
@@ -29,7 +29,7 @@ def _close(*fds: int) -> None:
         os.close(fd)
 
 
-def test_events_and_log_arrive_in_order(pipes: tuple[JobReader, int, int]) -> None:
+def test_events_and_log_arrive_in_order(pipes: tuple[OutputReader, int, int]) -> None:
     reader, events, log = pipes
     sent = [Progress(step=n, steps=9, epoch=0, epochs=1) for n in range(9)]
     for event in sent:
@@ -42,7 +42,7 @@ def test_events_and_log_arrive_in_order(pipes: tuple[JobReader, int, int]) -> No
     assert (harvest.events, harvest.log) == (sent, b"hello\n")
 
 
-def test_events_of_a_pack_say_whose_they_are(pipes: tuple[JobReader, int, int]) -> None:
+def test_events_of_a_pack_say_whose_they_are(pipes: tuple[OutputReader, int, int]) -> None:
     reader, events, log = pipes
     sent = [Progress(step=n, steps=9, epoch=0, epochs=1) for n in range(3)]
     for member, event in zip((2, 0, 11), sent):
@@ -54,7 +54,7 @@ def test_events_of_a_pack_say_whose_they_are(pipes: tuple[JobReader, int, int]) 
     assert (harvest.events, harvest.members) == ([*sent, sent[0]], [2, 0, 11, 0])
 
 
-def test_a_line_that_is_not_an_event_goes_to_the_log(pipes: tuple[JobReader, int, int]) -> None:
+def test_a_line_that_is_not_an_event_goes_to_the_log(pipes: tuple[OutputReader, int, int]) -> None:
     reader, events, log = pipes
     os.write(events, b"Segmentation fault\n")
     _close(events, log)
@@ -62,7 +62,7 @@ def test_a_line_that_is_not_an_event_goes_to_the_log(pipes: tuple[JobReader, int
     assert reader.take().log == b"[not an event] Segmentation fault\n"
 
 
-def test_half_a_line_of_a_killed_process_is_dropped(pipes: tuple[JobReader, int, int]) -> None:
+def test_half_a_line_of_a_killed_process_is_dropped(pipes: tuple[OutputReader, int, int]) -> None:
     reader, events, log = pipes
     os.write(events, b'{"type": "prog')
     _close(events, log)
@@ -70,7 +70,7 @@ def test_half_a_line_of_a_killed_process_is_dropped(pipes: tuple[JobReader, int,
     assert reader.take() == reading.Harvest([], b"")
 
 
-def test_an_event_that_comes_in_pieces_is_one_event(pipes: tuple[JobReader, int, int]) -> None:
+def test_an_event_that_comes_in_pieces_is_one_event(pipes: tuple[OutputReader, int, int]) -> None:
     reader, events, _ = pipes
     event = Metrics(series={"train/loss": Series(steps=[1], values=[0.5], times=[2.0])})
     line = event.to_line()
@@ -82,7 +82,7 @@ def test_an_event_that_comes_in_pieces_is_one_event(pipes: tuple[JobReader, int,
 
 
 def test_a_job_that_writes_too_much_waits_and_loses_nothing(
-    pipes: tuple[JobReader, int, int], monkeypatch: pytest.MonkeyPatch
+    pipes: tuple[OutputReader, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "MAX_WAITING_BYTES", 1000)
     reader, events, log = pipes

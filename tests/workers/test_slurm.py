@@ -23,7 +23,7 @@ from workers import slurm
 from workers.allocation import warning
 
 from .conftest import LONG
-from .test_worker import SETTINGS, Floor
+from .floor import SETTINGS, Floor
 
 Submit = Callable[..., int]
 

@@ -14,11 +14,11 @@ from service.results import metrics
 from service.studies import studies
 
 from .conftest import LONG
-from .test_hosts import _each, _family, _hire, _kill_host, hosts, reaper
-from .test_worker import Floor, floor
+from .floor import Floor
+from .test_hosts import _each, _family, _hire, _kill_host, hosts
 from .two_hosts import Host
 
-__all__ = ["floor", "hosts", "reaper"]  # the fixtures
+__all__ = ["hosts"]  # the fixture
 
 STEPS = 60
 GRID: dict[str, Any] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -30,7 +29,7 @@ from workers.attempt_traces import Traced
 from workers.worker import job_environment
 
 from .conftest import LONG, SHORT
-from .test_worker import Floor
+from .floor import Floor
 
 PARENT = Context("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
 A_JOB = {"normalizer": "batch", "dataset": {"name": "digits"}}
@@ -47,13 +46,6 @@ class ListedTraces(traces.Traces):
 
     def close(self) -> None:
         """There is nothing to export."""
-
-
-@pytest.fixture
-def floor(database: Database, database_url: str, broker_url: str, tmp_path: Path) -> Any:
-    made = Floor(database, database_url, broker_url, tmp_path)
-    yield made
-    made.close()
 
 
 def test_all_that_happens_to_a_job_is_one_trace_over_api_and_workers(

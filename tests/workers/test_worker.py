@@ -6,123 +6,20 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from normlab.records import JobDetail
-from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
-from service.jobs import changes, doorbell, reading, submissions, workers
-from service.jobs.reaper import Reaper
+from service.jobs import changes, workers
 from service.jobs.relay import Relay
 from service.loops import Loop
 from service.results import metrics
-from service.store.database import Database
 from service.studies import studies
 from tests.processes import command_of, has_ended
 
 from .conftest import LONG, NOTHING, SHORT
-
-LEASE_S = 3.0
-SETTINGS = {
-    "NORMLAB_LEASE_S": LEASE_S,
-    "NORMLAB_HEARTBEAT_S": 0.5,
-    "NORMLAB_POLL_S": 60,  # only a ring wakes a slot, unless a test says otherwise
-    "NORMLAB_GRACE_S": 20,
-    "NORMLAB_RETRY_BACKOFF_S": 0,
-    "NORMLAB_WARM_HOST": 0,
-}
-
-
-class Floor:
-    """The environment of workers: servers, and the processes that a test started."""
-
-    def __init__(
-        self, database: Database, database_url: str, broker_url: str, folder: Path
-    ) -> None:
-        self.database = database
-        self.broker_url = broker_url
-        self.jobs = folder / "jobs"
-        self.bell = doorbell.CeleryDoorbell(broker_url)
-        self._environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("NORMLAB_")},
-            "NORMLAB_DATABASE_URL": database_url,
-            "NORMLAB_BROKER_URL": broker_url,
-            "NORMLAB_DATA_DIR": str(folder),
-            "OMP_NUM_THREADS": "1",
-        }
-        self._started: list[subprocess.Popen[bytes]] = []
-
-    def hire(
-        self, slots: int = 1, inside: Sequence[str] = (), **changes: Any
-    ) -> subprocess.Popen[bytes]:
-        """Start a worker, and wait until it reports that it is live."""
-        settings = {**SETTINGS, **changes}
-        environment = {**self._environment, **{k: str(v) for k, v in settings.items()}}
-        process = subprocess.Popen(
-            [*inside, sys.executable, "-m", "workers", f"--slots={slots}"],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self._started.append(process)
-        self.until(lambda: any(f"-{process.pid}-" in w.id for w in workers.live(self.database)))
-        return process
-
-    def submit(self, spec: dict[str, Any], rings: int = 1, **changes: Any) -> str:
-        wanted = JobSpec.model_validate({**spec, **changes})
-        job, _ = submissions.submit(
-            self.database, wanted, owner="me", device="cpu", device_reason="it is asked for"
-        )
-        for _ in range(rings):
-            self.bell.ring("cpu")
-        return job.id
-
-    def job(self, job: str) -> JobDetail:
-        return reading.get(self.database, job)
-
-    def until_state(self, job: str, *states: str) -> JobDetail:
-        self.until(lambda: self.job(job).state in states)
-        return self.job(job)
-
-    def until_learning(self, job: str) -> None:
-        self.until(lambda: self.job(job).step > 0)
-
-    def until(self, seen: Callable[[], bool], timeout_s: float = 90) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not seen():
-            assert time.monotonic() < deadline, "it does not happen"
-            time.sleep(0.02)
-
-    def close(self) -> None:
-        self.bell.close()
-        for process in self._started:
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-            process.wait()
-
-
-@pytest.fixture
-def floor(
-    database: Database, database_url: str, broker_url: str, tmp_path: Path
-) -> Iterator[Floor]:
-    made = Floor(database, database_url, broker_url, tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def reaping(database: Database) -> Iterator[None]:
-    loop = Loop("reaper", Reaper(database, LEASE_S).round, 0.2)
-    loop.start()
-    yield
-    loop.stop()
+from .floor import Floor
 
 
 def _jobs_of(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -199,7 +96,7 @@ def test_sigterm_drains_and_another_worker_continues(floor: Floor) -> None:
     assert metrics.read(floor.database, job, "train/loss").steps == list(range(1, record.step + 1))
 
 
-@pytest.mark.usefixtures("reaping")
+@pytest.mark.usefixtures("reaper")
 def test_the_job_of_a_killed_worker_ends_with_it_and_another_resumes_it(floor: Floor) -> None:
     first = floor.hire()
     job = floor.submit(LONG, epochs=20)
@@ -215,7 +112,7 @@ def test_the_job_of_a_killed_worker_ends_with_it_and_another_resumes_it(floor: F
     assert metrics.read(floor.database, job, "train/loss").steps == list(range(1, record.step + 1))
 
 
-@pytest.mark.usefixtures("reaping")
+@pytest.mark.usefixtures("reaper")
 def test_a_frozen_worker_that_wakes_writes_nothing(floor: Floor) -> None:
     frozen = floor.hire()
     job = floor.submit(LONG, epochs=20)

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from normlab.cli.own_stack import own_stack
 from normlab.client import Client
 from normlab.records import JobDetail
 from normlab.stacks.connection import Connection
+from normlab.stacks.own import own_stack
 from tests.docs.test_pages import SETTINGS, Block, _type, blocks
 
 PAGE = "real-work.md"

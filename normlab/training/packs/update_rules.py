@@ -11,7 +11,7 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Type
 import torch
 from torch import Tensor
 
-from normlab.specs.optimization import SGD, AdamW, OptimizerSpec, RMSprop
+from normlab.specs.optimizers import SGD, AdamW, OptimizerSpec, RMSprop
 from normlab.training.optimizers import Rate
 
 

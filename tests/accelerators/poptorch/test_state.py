@@ -140,7 +140,7 @@ def test_running_statistics_are_updated_by_every_micro_batch(pop: Any) -> None:
 # norms_test.py: evaluation during a training does not change the statistics.
 def test_an_evaluation_in_between_leaves_the_statistics(pop: Any) -> None:
     class Switches(Regression):
-        def forward(self, x: Tensor, y: Any = None) -> Any:  # type: ignore[override]
+        def forward(self, x: Tensor, y: Any = None) -> Any:
             out = self.net(x)
             return F.mse_loss(out, y) if self.training else out
 
@@ -339,7 +339,7 @@ def test_a_state_from_a_torch_optimizer_is_refused(pop: Any) -> None:
 
 def test_inference_uses_the_weights_that_training_has(pop: Any) -> None:
     class Switches(Regression):
-        def forward(self, x: Tensor, y: Any = None) -> Any:  # type: ignore[override]
+        def forward(self, x: Tensor, y: Any = None) -> Any:
             out = self.net(x)
             return F.mse_loss(out, y) if self.training else out
 

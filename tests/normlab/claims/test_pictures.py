@@ -95,7 +95,7 @@ def test_a_picture_without_any_finished_job_is_refused(tmp_path: Path) -> None:
     claim = CLAIMS["a-batch-size"]
 
     class Empty(Study):
-        def results(self, study: str, **question: Any) -> ResultTable:  # type: ignore[override]
+        def results(self, study: str, **question: Any) -> ResultTable:
             table = super().results(study, **question)
             empty: dict[str, Any] = {"values": {}, "mean": None}
             rows = [row.model_copy(update=empty) for row in table.rows]

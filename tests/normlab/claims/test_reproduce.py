@@ -15,8 +15,8 @@ pytest.importorskip("service.up", reason="the server's packages are not installe
 
 from normlab.claims.claim import load_claims
 from normlab.cli.application import run
-from normlab.cli.own_stack import own_stack
 from normlab.stacks.connection import Connection, read_connection
+from normlab.stacks.own import own_stack
 
 SETTINGS = {"NORMLAB_PORT": "0", "NORMLAB_SLOTS": "1", "OMP_NUM_THREADS": "1"}
 

@@ -10,9 +10,9 @@ from typing import Callable, Iterator, Tuple
 import pytest
 
 from normlab.cli.application import run
-from normlab.cli.own_stack import own_stack
 from normlab.client import Client
 from normlab.stacks.connection import Connection
+from normlab.stacks.own import own_stack
 
 QUICK = {
     "NORMLAB_PORT": "0",

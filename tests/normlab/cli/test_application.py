@@ -14,9 +14,9 @@ import typer.main
 
 from normlab.cli import application, results
 from normlab.cli.application import app, run
-from normlab.cli.connecting import Address, resolve
 from normlab.client import Client
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.stacks.addresses import Address, resolve
 from normlab.stacks.connection import Connection
 from tests.normlab.cli.stacks import running
 

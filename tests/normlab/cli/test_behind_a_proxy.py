@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("service.up", reason="the server's packages are not installed")
 
 from normlab.cli.application import run
-from normlab.cli.own_stack import own_stack
+from normlab.stacks.own import own_stack
 
 PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 SETTINGS = {"NORMLAB_PORT": "0", "NORMLAB_SLOTS": "1", "OMP_NUM_THREADS": "1"}

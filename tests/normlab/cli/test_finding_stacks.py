@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from normlab.cli.application import run
-from normlab.cli.connecting import Address, data_dir_of, resolve
 from normlab.errors import InvalidSpec, ServiceUnavailable
 from normlab.stacks import addresses
+from normlab.stacks.addresses import Address, data_dir_of, resolve
 from normlab.stacks.connection import Connection
 from normlab.stacks.running import register_stack, running_stacks
 from normlab.trained import datasets_here

@@ -7,7 +7,7 @@ from normlab.records import JobRecord
 
 
 def a_job(**fields: object) -> JobRecord:
-    return JobRecord.model_construct(**{"device": "ipu", **fields})  # type: ignore[arg-type]
+    return JobRecord.model_construct(**{"device": "ipu", **fields})
 
 
 def test_a_device_that_was_emulated_is_marked() -> None:

@@ -13,10 +13,10 @@ import pytest
 pytest.importorskip("service.up", reason="the server's packages are not installed")
 
 from normlab.cli.application import run
-from normlab.cli.own_stack import own_stack
 from normlab.client import Client
 from normlab.client.reruns import compare
 from normlab.stacks.connection import Connection
+from normlab.stacks.own import own_stack
 from tests.normlab.plugins.authors import BROKEN, MY_NORMS, mine
 
 SETTINGS = {"NORMLAB_PORT": "0", "NORMLAB_SLOTS": "1", "OMP_NUM_THREADS": "1"}

@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("service.up", reason="the server's packages are not installed")
 
-from normlab.cli.own_stack import own_stack
 from normlab.client import Client
+from normlab.stacks.own import own_stack
 
 JOB = {
     "normalizer": "batch",

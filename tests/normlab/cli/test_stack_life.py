@@ -13,10 +13,10 @@ import pytest
 
 pytest.importorskip("service.up", reason="the server's packages are not installed")
 
-from normlab.cli.own_stack import command, own_stack
 from normlab.client import Client
 from normlab.errors import ServiceUnavailable
 from normlab.stacks.connection import read_connection
+from normlab.stacks.own import command, own_stack
 
 from .conftest import QUICK
 

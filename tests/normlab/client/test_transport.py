@@ -150,7 +150,7 @@ def every_error() -> List[type]:
 
 @pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.code)
 def test_every_error_of_the_tree_comes_back_as_itself(kind: Callable[..., NormlabError]) -> None:
-    code = kind.code  # type: ignore[attr-defined]
+    code = kind.code
     error = from_problem(500, {"code": code, "detail": "so it is"}, "")
     assert (type(error), str(error)) == (kind, "so it is")
 

@@ -16,9 +16,7 @@ from normlab.errors import DatasetUnusable
 from normlab.specs.datasets import DATASETS
 from normlab.specs.jobs import JobSpec
 from normlab.specs.network_and_data import DatasetSpec
-from tests.normlab.plugins.authors import no_plugins
 
-__all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
 SIZES = {"num_classes": 2, "channels": 1, "image_size": 8}
 

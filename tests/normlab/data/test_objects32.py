@@ -13,9 +13,7 @@ from normlab.data.objects32 import MOST, draw
 from normlab.errors import DatasetUnusable
 from normlab.specs.datasets import DATASETS
 from normlab.specs.network_and_data import DatasetSpec
-from tests.normlab.plugins.authors import no_plugins
 
-__all__ = ["no_plugins"]
 NOWHERE = Path("/nonexistent")
 
 

@@ -123,7 +123,7 @@ def test_a_replica_reads_its_own_rows_alone(tmp_path: Path) -> None:
         assert isinstance(data, Stream)
         asked: list[int] = []
         read = data.train.read
-        data.train.read = lambda samples: asked.extend(samples) or read(samples)  # type: ignore
+        data.train.read = lambda samples: asked.extend(samples) or read(samples)
         assert_equal(epochs(data, rows=rows), whole)
     assert len(asked) == 4 * len(whole)
 

@@ -51,4 +51,4 @@ def test_orders_depend_only_on_the_seed() -> None:
 def test_senseless_arguments_are_refused(arguments: dict[str, object]) -> None:
     model, x, y = identity_classifier(4)
     with pytest.raises(InvalidSpec):
-        ablate(model, {"0": model[0]}, x, y, **arguments)  # type: ignore[arg-type]
+        ablate(model, {"0": model[0]}, x, y, **arguments)

@@ -36,7 +36,7 @@ def test_instance_norm_has_all_its_power_within_each_channel() -> None:
 
 @pytest.mark.parametrize("kind", ["batch", "layer", "instance", {"kind": "group", "groups": 2}])
 def test_normalized_power_is_one(kind: object) -> None:
-    layer = norms.make(kind, 4).double()  # type: ignore[arg-type]
+    layer = norms.make(kind, 4).double()
     meter = PowerMeter()
     meter.update(layer(torch.randn(8, 4, 6, 6, dtype=torch.float64) * 3 + 1))
     assert meter.power().total == pytest.approx(1, abs=1e-4)

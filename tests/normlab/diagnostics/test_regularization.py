@@ -61,7 +61,7 @@ def test_without_batch_statistics_nothing_rises() -> None:
 
 def test_virtual_batches_do_not_hide_the_batch() -> None:
     norm = make({"kind": "batch", "virtual_batch_size": 4, "eps": 1e-12}, 1, dims=1)
-    nn.init.constant_(norm.weight, GAMMA)  # type: ignore[arg-type]
+    nn.init.constant_(norm.weight, GAMMA)
     assert toy(norm).rises == pytest.approx(toy(batch_norm()).rises, rel=1e-6)
 
 

@@ -40,7 +40,7 @@ def test_the_turn_of_one_sgd_step_is_what_the_formula_says() -> None:
     meter = StepSizeMeter(model)
     meter.read(lr)
     model(torch.randn(8, 3, 8, 8, dtype=torch.float64)).square().sum().backward()
-    w, g = conv.weight.detach().flatten(1), conv.weight.grad.flatten(1)  # type: ignore[union-attr]
+    w, g = conv.weight.detach().flatten(1), conv.weight.grad.flatten(1)
     norm = w.norm(dim=1, keepdim=True)
     unit_gradient = g * norm  # the gradient at w / ||w||
     expected = (lr / norm**2 * unit_gradient).norm(dim=1).atan().mean()

@@ -8,7 +8,8 @@ import pytest
 from normlab.ipu_check.jobs import check_job
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
-from normlab.specs.normalizers import BY_KIND, ActivationNormSpec
+from normlab.specs.norm_base import ActivationNormSpec
+from normlab.specs.normalizers import BY_KIND
 from tests.normlab.training.test_tasks import EXAMPLES
 
 

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 import normlab
 from normlab.laws.checking import BROKEN, OK, TOLD, check
 from normlab.laws.properties import PROPERTIES
-from tests.normlab.plugins.authors import MY_NORMS, no_plugins, written
+from tests.normlab.plugins.authors import MY_NORMS, written
 from tests.where import DEVICE
 
-__all__ = ["no_plugins"]
 pytestmark = [
     pytest.mark.usefixtures("no_plugins"),
     pytest.mark.skipif(not hasattr(torch, "compiler"), reason="PyTorch 2.0 lacks most modes"),

@@ -19,10 +19,8 @@ from normlab.specs.augmentations import AUGMENTATIONS
 from normlab.specs.optimizers import OPTIMIZERS
 from normlab.specs.registries import Registry
 from normlab.specs.schedules import SCHEDULES
-from tests.normlab.plugins.authors import no_plugins
 from tests.normlab.plugins.test_recipes import MINE
 
-__all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
 
 OURS: tuple[Registry[Any], ...] = (OPTIMIZERS, SCHEDULES, AUGMENTATIONS)

@@ -12,7 +12,8 @@ from normlab.nets import Site, build
 from normlab.nets.resnet import Residual
 from normlab.specs.models import MODELS
 from normlab.specs.network_and_data import ModelSpec
-from normlab.specs.normalizers import BY_KIND, NormSpec, parse_normalizer
+from normlab.specs.norm_base import NormSpec
+from normlab.specs.normalizers import BY_KIND, parse_normalizer
 from normlab.specs.tasks import TASKS, fits
 
 every_net = pytest.mark.parametrize("name", list(MODELS))
@@ -151,7 +152,7 @@ def test_residual_branches_may_start_at_zero(name: str, spec: Any) -> None:
     net = make(name, parse_normalizer(spec), width=4, zero_last_scale=True)
     x = torch.randn(2, 3, 32, 32)
     blocks = [m for m in net.modules() if isinstance(m, Residual)]
-    assert all(getattr(block.branch[-1], "channels", 0) for block in blocks)  # type: ignore[index]
+    assert all(getattr(block.branch[-1], "channels", 0) for block in blocks)
     outputs: list[Tensor] = []
     for block in blocks:
         block.branch.register_forward_hook(lambda *args: outputs.append(args[-1]))

@@ -41,6 +41,6 @@ def test_a_pixel_sees_fine_detail_and_the_whole_neighbourhood() -> None:
 
 def test_transposed_convolutions_keep_the_power_of_what_they_enlarge() -> None:
     torch.manual_seed(0)
-    up: Any = make(width=32).up[0]  # type: ignore[index]
+    up: Any = make(width=32).up[0]
     y = up.up(torch.randn(8, 64 * 2, 8, 8))
     assert y.var().item() == pytest.approx(1, rel=0.1)

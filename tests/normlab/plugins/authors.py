@@ -7,13 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Iterator, List, Sequence
-
-import pytest
+from typing import List, Sequence
 
 from normlab.plugins.describing import Described, to_question, understood
 from normlab.plugins.sources import Source
-from normlab.specs import registries
 
 MY_NORMS = '''
 import torch
@@ -125,11 +122,3 @@ def written(folder: Path) -> Path:
     path = folder / "my_norms.py"
     path.write_text(MY_NORMS)
     return path
-
-
-@pytest.fixture
-def no_plugins() -> Iterator[None]:
-    """Leave this process as it was: without plugins."""
-    yield
-    registries.put_in_force([])
-    registries.find_with(None)

@@ -19,9 +19,8 @@ from normlab.plugins.loading import load, use
 from normlab.specs import registries
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import BY_KIND
-from tests.normlab.plugins.authors import mine, no_plugins, source
+from tests.normlab.plugins.authors import mine, source
 
-__all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
 MINE = {"kind": "dyt_of_mine", "alpha": 0.8}
 

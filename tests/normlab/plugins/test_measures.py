@@ -15,10 +15,9 @@ from normlab.plugins.loading import load, use
 from normlab.specs.job_rules import check
 from normlab.specs.jobs import JobSpec
 from normlab.training.tasks import measures_of
-from tests.normlab.plugins.authors import described, no_plugins, source
+from tests.normlab.plugins.authors import described, source
 from tests.normlab.training.recording import small_job, train
 
-__all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
 
 MINE = '''
@@ -168,7 +167,7 @@ def test_a_metric_that_returns_no_tensor_is_told_so(digest: str) -> None:
     from normlab.training.tasks import _summed
 
     with pytest.raises(InvalidSpec, match=r"val/x returned 3; it returns a tensor"):
-        _summed("val/x", lambda output, y: 3, torch.zeros(2, 3), torch.zeros(2))  # type: ignore[arg-type,return-value]
+        _summed("val/x", lambda output, y: 3, torch.zeros(2, 3), torch.zeros(2))
 
 
 HEAD = "import normlab\n"

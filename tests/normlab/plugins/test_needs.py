@@ -12,9 +12,8 @@ from normlab.plugins.descriptions import PluginDescription
 from normlab.plugins.loading import load
 from normlab.plugins.needs import unmet
 from normlab.specs import registries
-from tests.normlab.plugins.authors import MY_NORMS, no_plugins, source
+from tests.normlab.plugins.authors import MY_NORMS, source
 
-__all__ = ["no_plugins"]
 HERE = {"Foo_Bar": "0.7.2", "odd": "built by hand", "python": "3.8.10"}
 
 

@@ -25,10 +25,9 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.model_facts import NormPlace
 from normlab.specs.models import MODELS
 from normlab.specs.norm_places import places
-from tests.normlab.plugins.authors import described, no_plugins, source
+from tests.normlab.plugins.authors import described, source
 from tests.normlab.plugins.own_networks import JOB, my_nets
 
-__all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
 
 

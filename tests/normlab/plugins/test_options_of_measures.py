@@ -12,11 +12,10 @@ from normlab.plugins.loading import load, use
 from normlab.specs.job_rules import check
 from normlab.specs.jobs import JobSpec
 from normlab.specs.problems import explain
-from tests.normlab.plugins.authors import no_plugins, source
+from tests.normlab.plugins.authors import source
 from tests.normlab.plugins.test_measures import ANGLES, MINE
 from tests.normlab.training.recording import train
 
-__all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
 
 WITH_OPTIONS = (

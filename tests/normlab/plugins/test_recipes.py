@@ -18,11 +18,10 @@ from normlab.specs import registries
 from normlab.specs.job_rules import check
 from normlab.specs.jobs import JobSpec
 from normlab.specs.optimizers import OPTIMIZERS
-from tests.normlab.plugins.authors import described, no_plugins, source
+from tests.normlab.plugins.authors import described, source
 from tests.normlab.training.recording import small_job, train
 from tests.normlab.training.test_resume import check_resume
 
-__all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
 
 MINE = '''

@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 import pytest
 
 from normlab.errors import InvalidSpec
-from normlab.presentation.figures import Question, figure
+from normlab.presentation.figures import FigureQuestion, figure
 from normlab.presentation.intervals import estimate
 from normlab.presentation.plots import draw, save
 from normlab.records import DifferenceTable, ResultRow, ResultTable
@@ -95,7 +95,7 @@ def test_what_is_around_a_mean_is_what_was_asked_for() -> None:
 
 def test_a_zip_has_pictures_numbers_and_a_table_that_agree() -> None:
     two = table("normalizer", "batch_size")
-    content = figure(Question(table=two, spread="sd", against=against(0.01), form="zip"))
+    content = figure(FigureQuestion(table=two, spread="sd", against=against(0.01), form="zip"))
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     assert files["figure.svg"].startswith(b"<?xml")
@@ -107,12 +107,12 @@ def test_a_zip_has_pictures_numbers_and_a_table_that_agree() -> None:
     assert len(seeds) == 3 * len(two.rows)
     assert r"\toprule" in files["table.tex"].decode()
     asked = json.loads(files["figure.json"])
-    again = Question.model_validate({**asked, "form": "svg"})
+    again = FigureQuestion.model_validate({**asked, "form": "svg"})
     assert again.table == two
 
 
 def test_the_same_question_has_the_same_picture() -> None:
-    question = Question(table=table("normalizer"), form="pdf")
+    question = FigureQuestion(table=table("normalizer"), form="pdf")
     assert figure(question) == figure(question)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from normlab.specs.diagnostic_names import Measured, measured
+from normlab.specs.diagnostics import Measured, measured
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,8 @@ from normlab.specs.cells import Cell, expand, make_cell, make_cells
 from normlab.specs.exclusions import put
 from normlab.specs.jobs import JobSpec, fingerprints
 from normlab.specs.studies import StudySpec
-from tests.normlab.plugins.authors import mine, no_plugins
+from tests.normlab.plugins.authors import mine
 
-__all__ = ["no_plugins"]
 KINDS: List[Any] = ["batch", {"kind": "group", "groups": 4}, {"kind": "batch"}]
 GRIDS: List[Dict[str, Any]] = [
     {"axes": {"normalizer": KINDS, "batch_size": [32, 8.0, 2], "optimizer.lr": [0.1, 1, 1e-5]}},

@@ -5,18 +5,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from normlab.errors import InvalidSpec
 from normlab.specs.jobs import JobSpec
+from normlab.specs.norm_base import ActivationNormSpec
 from normlab.specs.normalizers import (
     BY_KIND,
     SPECS,
-    ActivationNormSpec,
-    BatchNormSpec,
-    GroupNormSpec,
-    MetaNormSpec,
     NormalizerSpec,
-    OnlineNormSpec,
     check_channels,
     parse_normalizer,
 )
+from normlab.specs.norms_mixed import MetaNormSpec
+from normlab.specs.norms_over_batches import BatchNormSpec
+from normlab.specs.norms_over_samples import GroupNormSpec, OnlineNormSpec
 
 every_kind = pytest.mark.parametrize("kind", list(BY_KIND))
 ADAPTER = TypeAdapter(NormalizerSpec)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import pytest
 
 from normlab.specs.jobs import JobSpec
-from normlab.specs.normalizers import (
-    SPECS,
-    GroupNormSpec,
-    NormSpec,
-    OnlineNormSpec,
-    StreamingNormSpec,
-)
+from normlab.specs.norm_base import NormSpec
+from normlab.specs.normalizers import SPECS
+from normlab.specs.norms_over_batches import StreamingNormSpec
+from normlab.specs.norms_over_samples import GroupNormSpec, OnlineNormSpec
 from normlab.specs.options import OptionRecord, options
 
 

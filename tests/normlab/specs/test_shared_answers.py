@@ -14,10 +14,8 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.shared_answers import ManySharedAnswers, SharedAnswers
 from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
-from tests.normlab.plugins.authors import no_plugins
 from tests.normlab.plugins.own_networks import my_nets
 
-__all__ = ["no_plugins"]
 # Most of these cells break rules: of one field, of several, of files and of devices.
 WRONG: Dict[str, List[Any]] = {
     "normalizer": ["batch", {"kind": "group", "groups": 3}, "online", {"kind": "topk_batch"}],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Iterator, List
 
 import httpx
@@ -13,6 +11,7 @@ from normlab.client import Client
 from normlab.errors import InvalidSpec, ServiceUnavailable
 from normlab.exports.mlflow import MlflowServer
 from normlab.stacks.proxies import http_client, is_loopback
+from tests.answering import Answers, answering
 
 DEAD = "http://127.0.0.1:9"
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
@@ -38,22 +37,15 @@ def asked() -> List[str]:
 
 @pytest.fixture
 def server(asked: List[str]) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answers):
         def do_GET(self) -> None:
             asked.append(self.path)
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"[]")
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
-        thread.join()
+    with answering(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @every_proxy

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from normlab.specs.datasets import DATASETS
 from normlab.stored.addresses import Publication, Published
+from tests.answering import Answers, answering
 
 
 class Publisher:
@@ -56,23 +56,13 @@ class Publisher:
 def serving(publisher: Publisher) -> Iterator[Publisher]:
     """Serve at `publisher.url` while the context is open."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answers):
         def do_GET(self) -> None:
             publisher.answer(self)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    publisher.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with answering(Handler) as port:
+        publisher.url = f"http://127.0.0.1:{port}"
         yield publisher
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def archive(files: dict[str, bytes]) -> bytes:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from normlab.cli.application import run
-from normlab.cli.own_stack import own_stack
 from normlab.client import Client
 from normlab.records import JobDetail
 from normlab.stacks.connection import Connection
+from normlab.stacks.own import own_stack
 
 Cli = Callable[..., "tuple[int, str, str]"]
 SETTINGS = {"NORMLAB_PORT": "0", "NORMLAB_SLOTS": "2", "OMP_NUM_THREADS": "1"}

@@ -22,10 +22,8 @@ from normlab.records import JobDetail
 from normlab.stacks.connection import Connection, read_connection
 from normlab.trained import Loaded
 from normlab.trained.export import CARD, write_program
-from tests.normlab.plugins.authors import no_plugins, written
+from tests.normlab.plugins.authors import written
 from tests.normlab.trained.conftest import SMALL, Cli, done
-
-__all__ = ["no_plugins"]
 
 JOBS: dict[str, dict[str, Any]] = {
     "batch": {"normalizer": "batch"},

@@ -15,11 +15,10 @@ from normlab.specs import registries
 from normlab.specs.jobs import JobSpec
 from normlab.training.checkpoints import CheckpointFolder, NamedCheckpoint
 from normlab.training.continuing import differences, too_short
-from tests.normlab.plugins.authors import mine, no_plugins
+from tests.normlab.plugins.authors import mine
 from tests.normlab.training.recording import small_job, train
 from tests.normlab.training.test_resume import TIMED, assert_same, final_state, stopper
 
-__all__ = ["no_plugins"]
 CONTINUES = {"job": "01890000-0000-7000-8000-000000000000", "step": 12, "sha256": "0" * 64}
 STEP = {"name": "step", "milestones": [0.6], "gamma": 0.5}
 WAYS: dict[str, dict[str, Any]] = {

@@ -99,7 +99,7 @@ def test_a_closure_is_evaluated_with_gradients() -> None:
     def loss() -> Tensor:
         ours.zero_grad()
         found: Tensor = first(torch.ones(2, 5)).square().mean()
-        found.backward()  # type: ignore[no-untyped-call]
+        found.backward()
         return found
 
     losses: List[Any] = [ours.step(loss) for _ in range(3)]

@@ -11,7 +11,7 @@ from torch import nn
 
 from normlab.errors import InvalidSpec
 from normlab.specs.job_rules import check
-from normlab.specs.optimization import SGD
+from normlab.specs.optimizers import SGD
 from normlab.training.norm_control import NormControl
 from normlab.training.optimizers import make_optimizer
 from tests.normlab.training.recording import Recorder, small_job, train

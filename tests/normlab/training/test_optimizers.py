@@ -8,7 +8,7 @@ from torch import nn
 
 from normlab.nets import build
 from normlab.specs.jobs import JobSpec
-from normlab.specs.optimization import SGD, AdamW
+from normlab.specs.optimizers import SGD, AdamW
 from normlab.training.optimizers import make_optimizer, parameter_groups, scaled_rate
 
 

@@ -14,9 +14,8 @@ from accelerators.cpu import CpuAccelerator
 from normlab.nets import build
 from normlab.specs.jobs import JobSpec
 from normlab.training.lamb import Lamb
-from normlab.training.layer_rates import layer_factors
 from normlab.training.lion import Lion
-from normlab.training.optimizers import make_optimizer, parameter_groups
+from normlab.training.optimizers import layer_factors, make_optimizer, parameter_groups
 
 Arrays = List[Any]
 STEPS = 5

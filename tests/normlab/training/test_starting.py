@@ -110,7 +110,7 @@ def test_every_kind_takes_the_place_of_batch_norm(kind: str, batch: Path) -> Non
         if layer.affine
     }
     for place, layer in learned.items():
-        assert torch.equal(layer.weight, theirs[f"{place}.layer.norm.weight"]), place  # type: ignore[arg-type]
+        assert torch.equal(layer.weight, theirs[f"{place}.layer.norm.weight"]), place
     assert len([n for n in told["carried"] if n.endswith(".weight")]) == len(learned)
     assert len(learned) == (0 if kind in WITHOUT_NORM else 6)
 
@@ -135,7 +135,7 @@ def test_running_statistics_go_on_where_both_kinds_have_them(batch: Path) -> Non
     theirs = load_file(batch)
     (mean,) = (n for n in theirs if n.startswith("1.") and n.endswith("running_mean"))
     layer = activation_norms(model)[0]
-    assert torch.equal(layer.running_mean, theirs[mean])  # type: ignore[arg-type]
+    assert torch.equal(layer.running_mean, theirs[mean])
     assert "1.layer.norm.running_mean" in said["init_from"]["carried"]
     assert "1.layer.norm.running_var" not in said["init_from"]["unused"]
 

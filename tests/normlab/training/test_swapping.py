@@ -41,10 +41,10 @@ def swapped(net: nn.Module, kind: Any) -> tuple[nn.Module, Fitting]:
 def test_the_affine_of_torchs_layers_goes_into_ours(kind: str) -> None:
     net = tower()
     model, fitting = swapped(net, kind)
-    assert torch.equal(model[0].weight, net[0].weight)  # type: ignore[index]
+    assert torch.equal(model[0].weight, net[0].weight)
     layer = activation_norms(model)[0]
-    assert torch.equal(layer.weight, net[1].weight)  # type: ignore[arg-type]
-    assert torch.equal(layer.bias, net[1].bias)  # type: ignore[arg-type]
+    assert torch.equal(layer.weight, net[1].weight)
+    assert torch.equal(layer.bias, net[1].bias)
     assert next(place for place, _ in norm_places(model)) == "1"
     assert "0.weight" not in fitting.told()["new"]
 
@@ -53,7 +53,7 @@ def test_with_batch_norm_the_convolutions_see_what_they_saw_before() -> None:
     net = tower()
     model, _ = swapped(net, "batch")
     x = torch.randn(4, 3, 9, 9)
-    torch.testing.assert_close(model[:4](x), net[:4](x))  # type: ignore[index]
+    torch.testing.assert_close(model[:4](x), net[:4](x))
 
 
 def test_running_statistics_of_torchs_layers_are_taken_by_kinds_that_have_some() -> None:

@@ -20,10 +20,9 @@ from service.jobs import submissions
 from service.plugins import store
 from service.store.database import Database
 from service.studies import studies
-from tests.normlab.plugins.authors import mine, no_plugins
+from tests.normlab.plugins.authors import mine
 from tests.service.work import spec, submit
 
-__all__ = ["no_plugins"]
 pytestmark = pytest.mark.usefixtures("no_plugins")
 KEY = "the same"
 _WAITS = """

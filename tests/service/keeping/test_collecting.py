@@ -11,7 +11,7 @@ from sqlalchemy import text
 from normlab.errors import Conflict, InvalidSpec, NotFound
 from normlab.events import ArtifactWritten, CheckpointWritten, Finished, Metrics
 from normlab.records.keeping import ExpiredPage, KeepRequest
-from normlab.specs.continuations import Longer
+from normlab.specs.starting_weights import Longer
 from normlab.specs.studies import StudySpec
 from service.jobs import allowances, changes, leases, trash
 from service.jobs.leases import Lease

@@ -21,13 +21,7 @@ def points(draw: st.DrawFn) -> Columns:
 
 def _round_trip(given: Columns) -> Columns:
     chunks = list(pack(given))
-    return unpack(
-        [c.t0 for c in chunks],
-        [c.n for c in chunks],
-        b"".join(c.steps for c in chunks),
-        b"".join(c.vals for c in chunks),
-        b"".join(c.times for c in chunks),
-    )
+    return unpack([(c.n, c.t0, c.step0, c.steps, c.vals, c.times) for c in chunks])
 
 
 @given(points())

@@ -13,8 +13,7 @@ from safetensors.numpy import save
 
 from normlab.errors import Conflict, InvalidSpec
 from normlab.events import ArtifactWritten, CheckpointWritten, Finished
-from normlab.specs.continuations import Longer
-from normlab.specs.starting_weights import InitFrom, find_with
+from normlab.specs.starting_weights import InitFrom, Longer, find_with
 from service.jobs import leases, trash
 from service.results import continuing, reports, weight_sources
 from service.results.weight_sources import WeightSources, weights_for

@@ -58,7 +58,7 @@ def _kept(servers: Servers) -> tuple[list[str], list[str]]:
         rows = connection.execute("select x from kept").fetchall()
     with redis.Redis(unix_socket_path=_socket(servers)) as other:
         messages = other.lrange("kept", 0, -1)
-    return [row[0] for row in rows], [m.decode() for m in messages]  # type: ignore[union-attr]
+    return [row[0] for row in rows], [m.decode() for m in messages]
 
 
 def _socket(servers: Servers) -> str:

@@ -72,7 +72,7 @@ def plan_of(database: Database, where: str) -> str:
     ) -> None:
         if "sorted_by" in statement and not seen:
             cursor = cursor_of(connection).connection.cursor()
-            rows = cursor.execute(f"explain {statement}", values).fetchall()  # type: ignore[arg-type]
+            rows = cursor.execute(f"explain {statement}", values).fetchall()
             seen.extend(line for (line,) in rows)
 
     event.listen(Engine, "before_cursor_execute", explain)

@@ -1,0 +1,37 @@
+"""The tables of how many jobs there are, and of what finds them; triggers on jobs keep them."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from service.store.table_parts import job_column, metadata
+
+# Jobs that are not in the trash; what `job_move` has comes on top.
+job_count = Table(
+    "job_count",
+    metadata,
+    Column("state", Text, primary_key=True),
+    Column("device", Text, primary_key=True),
+    Column("n", BigInteger, nullable=False),
+)
+
+# What was added and taken away since. Rows are only added: a count in place would be locked until
+# the transaction that moves a job ends.
+job_move = Table(
+    "job_move",
+    metadata,
+    Column("state", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("n", BigInteger, nullable=False),
+)
+
+# What a job can be found by; written by triggers when it is added or renamed, and apart from the
+# job, whose row is written again with each heartbeat of its worker.
+job_words = Table(
+    "job_words",
+    metadata,
+    job_column(),
+    Column("words", ARRAY(Integer), nullable=False),
+    Index("job_words_by_word", "words", postgresql_using="gin"),
+)

@@ -1,0 +1,30 @@
+"""The course of a metric in a line of bars, and its absence where there is none."""
+
+from __future__ import annotations
+
+import pytest
+
+from normlab.cli.looking import _of_courses
+from normlab.cli.output import console
+from normlab.cli.results import sparkline
+from normlab.records import JobRecord, SeriesRecord
+
+JOB = JobRecord.model_construct(id="5f0c9a41", state="succeeded", step=3, steps=3)
+
+
+def curve(*values: float) -> SeriesRecord:
+    return SeriesRecord.model_construct(values=list(values))
+
+
+def test_a_course_rises_and_falls_as_its_values_do_and_one_value_has_none() -> None:
+    assert sparkline([0.0, None, 1.0, 0.5]) == "▁ █▅"
+    assert [sparkline([2.0]), sparkline([None, 2.0]), sparkline([])] == ["", "", ""]
+
+
+def test_the_last_values_of_curves_of_one_point_come_without_a_column_of_courses(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console().print(_of_courses(JOB, {"val/loss": curve(0.5)}, 2))
+    assert "course" not in capsys.readouterr().out
+    console().print(_of_courses(JOB, {"val/loss": curve(0.5), "train/loss": curve(2, 1)}, 2))
+    assert "█▁" in capsys.readouterr().out
