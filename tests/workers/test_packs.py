@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from normlab.records import JobDetail
 from normlab.specs.studies import StudySpec
-from service.jobs import changes
+from service.jobs import changes, leases
 from service.jobs.leases import Lease
 from service.jobs.pack_leases import with_mates
 from service.results import artifacts
@@ -44,9 +44,11 @@ _JOBS = text("""
 class PackBench(Bench):
     """A database, a supervisor, and studies whose cells are packs of three."""
 
+    device = "cpu"
+
     def queue(self, base: dict[str, Any], **fields: Any) -> list[str]:
         asked = {"name": "s", "base": base, "seeds": 3, "pack": 3, **fields}
-        place = ("cpu", "it is asked for")
+        place = (self.device, "it is asked for")
         studies.create(
             self.database,
             StudySpec.model_validate(asked),
@@ -59,7 +61,9 @@ class PackBench(Bench):
         return [str(job) for job in found]
 
     def claim(self) -> Lease:
-        return with_mates(self.database, super().claim(), LEASE_S)
+        alone = leases.claim(self.database, self.device, "a-worker", LEASE_S)
+        assert alone is not None
+        return with_mates(self.database, alone, LEASE_S)
 
     def work(self) -> None:
         work_on(self.supervisor, self.claim())
@@ -100,6 +104,18 @@ def test_a_pack_is_one_process_and_each_member_has_its_own_results(bench: PackBe
         assert bench.losses(job)[0] == list(range(1, 21))
     assert len({tuple(bench.losses(job)[1]) for job in jobs}) == 3
     assert bench.nothing_is_left()
+
+
+def test_a_pack_for_the_emulation_is_one_process_there(bench: PackBench) -> None:
+    bench.device = "ipu"
+    jobs = bench.queue({**SHORT, "device": "ipu", "ipu_runtime": "emulated"})
+    bench.work()
+    assert len(bench.launcher.started) == 1
+    assert outcomes(bench, jobs) == 3 * [("succeeded", 1)]
+    for job in jobs:
+        record = bench.job(job)
+        assert (record.runtime, record.packed) == ("host-emulation", 3)
+        assert record.attempts[0].environment["device"] == "ipu"
 
 
 def test_each_member_stores_its_own_files_in_a_bucket(
