@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 
 import psycopg
 import structlog
@@ -20,15 +21,16 @@ log = structlog.get_logger(__name__)
 
 
 class Watched:
-    """A job with those who watch it; with how often they were woken since the first of them."""
+    """A job with those who watch it, and the number of the last news that they were told of."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: Iterator[int]) -> None:
         self.watches: set[Watch] = set()
-        self.wakes = 0
+        self._numbers = numbers
+        self.last = next(numbers)
 
     def wake(self, event: bool) -> None:
         """Signal to all that there may be news."""
-        self.wakes += 1
+        self.last = next(self._numbers)
         for watch in self.watches:
             watch.wake(event)
 
@@ -42,9 +44,9 @@ class Watch:
     event: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def wakes(self) -> int:
-        """The number of wake-ups so far, the same for all who watch the same job now."""
-        return self.of.wakes
+    def last(self) -> int:
+        """The number of the last news, the same for all who watch the same job now."""
+        return self.of.last
 
     def wake(self, event: bool) -> None:
         """Signal that there may be news."""
@@ -67,7 +69,9 @@ class Wakeups:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[str | None, Watched] = defaultdict(Watched)
+        # one row of numbers for all: whoever begins to watch knows nothing from before
+        numbers = count()
+        self._waiting: dict[str | None, Watched] = defaultdict(lambda: Watched(numbers))
         self.connected = False
         self.closing = False
 

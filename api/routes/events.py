@@ -88,7 +88,7 @@ async def _follow_all(state: State, standing: Standing, seq: int) -> AsyncGenera
             sight = await standing.sight(sight)  # its caller may have left a project since
             if sight is None:
                 return
-            found = await _look_at_all(state, sight, seq, watch.wakes)
+            found = await _look_at_all(state, sight, seq, watch.last)
             if found.events:
                 yield found.events
             seq = found.last
@@ -108,7 +108,7 @@ async def _follow_job(
     with state.wakeups.watch(job) as watch:
         while not state.wakeups.closing:
             watch.clear()
-            found = await _look(state, job, seq, watch.wakes)
+            found = await _look(state, job, seq, watch.last)
             if found is not None:
                 seq = found.last
                 progress = b"" if found.stand == stand else found.progress
@@ -123,17 +123,17 @@ async def _follow_job(
                 return
 
 
-async def _look_at_all(state: State, sight: Sight, seq: int, wakes: int) -> Telling:
+async def _look_at_all(state: State, sight: Sight, seq: int, news: int) -> Telling:
     try:
         look = partial(tellings.of_all, state.database, sight, seq)
-        return await state.looks.ask((sight, seq, wakes), look)
+        return await state.looks.ask((sight, seq, news), look)
     except ServiceUnavailable:
         return Telling(b"", seq, more=False)
 
 
-async def _look(state: State, job: str, seq: int, wakes: int) -> JobTelling | None:
+async def _look(state: State, job: str, seq: int, news: int) -> JobTelling | None:
     try:
         look = partial(tellings.of_job, state.database, job, seq)
-        return await state.looks.ask((job, seq, wakes), look)
+        return await state.looks.ask((job, seq, news), look)
     except ServiceUnavailable:
         return None  # the stream outlives database outages: the next query finds what was missed

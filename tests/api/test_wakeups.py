@@ -31,19 +31,38 @@ def test_without_news_the_wait_ends_and_the_next_one_begins_anew() -> None:
     assert result_of(wait()) == [False, True, False]
 
 
-def test_all_who_watch_a_job_count_the_same_wake_ups() -> None:
+def test_all_who_watch_a_job_know_the_same_news() -> None:
     async def watch() -> None:
         wakeups = Wakeups()
         with wakeups.watch("a") as early, wakeups.watch(None) as everything:
+            known = early.last, everything.last
             wakeups.wake("a")
+            assert early.last > known[0]
+            assert everything.last > known[1]
+            known = early.last, everything.last
             wakeups.wake("b", event=False)
+            assert early.last == known[0]
+            assert everything.last > known[1]
             with wakeups.watch("a") as late:
-                assert early.wakes == late.wakes == 1
-                assert everything.wakes == 2
+                assert late.last == early.last
                 wakeups.wake_all()
-                assert (early.wakes, late.wakes, everything.wakes) == (2, 2, 3)
+                assert late.last == early.last > known[0]
                 assert late.news.is_set()
             assert wakeups.streams == 2
         assert wakeups.streams == 0
 
     result_of(watch())
+
+
+def test_who_watches_a_job_anew_is_not_taken_for_one_who_watched_it_before() -> None:
+    async def watch() -> list[int]:
+        wakeups, known = Wakeups(), []
+        for _ in range(2):
+            with wakeups.watch("a") as watch:
+                known.append(watch.last)
+                wakeups.wake("a")
+                known.append(watch.last)
+        return known
+
+    known = result_of(watch())
+    assert len(set(known)) == len(known), "an answer from before the pause would be given again"
