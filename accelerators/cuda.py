@@ -189,7 +189,7 @@ class CudaSession(TorchSession):
     def load_state_dict(self, state: Dict[str, Any]) -> None:
         """Resume from the result of `state_dict`."""
         super().load_state_dict(state)
-        self._scaler.load_state_dict(state["scaler"])
+        self._scaler.load_state_dict(state.get("scaler", {}))  # a pack has none, and needs none
 
     def memory_peak_bytes(self) -> int:
         """Return the peak memory of tensors on the GPU of any replica."""

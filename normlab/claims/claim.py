@@ -19,6 +19,7 @@ from normlab.specs.decisions import SeedRounds, with_more
 from normlab.specs.exclusions import put
 from normlab.specs.optimization import TWIN
 from normlab.specs.studies import Seed, StudySpec
+from normlab.specs.written import value_of
 
 # beside the package in a checkout, inside it in a wheel
 _FOLDERS = (Path(__file__).parents[2] / "studies", Path(__file__).parents[1] / "studies")
@@ -254,6 +255,6 @@ def find_claim(key: str) -> Claim:
 
 def _load(path: Path) -> Claim:
     try:
-        return Claim.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Claim.model_validate(value_of(path.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError) as e:
         raise InvalidSpec(f"{path.name} is not a claim: {e}") from e

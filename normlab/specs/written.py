@@ -14,13 +14,21 @@ from normlab.errors import InvalidSpec
 _BEYOND = "nested too deeply, or a number with thousands of digits; a job has neither"
 
 
+_BOOLEAN = "tag:yaml.org,2002:bool"
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML with JSON's number format: `1e-3` is a number, not text."""
+    """YAML with JSON's numbers and truth values: `1e-3` is a number, and `off` is a word."""
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: list(resolvers) for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+# `pack: off` is one of three words and no `false`; fields that are true or false read both
+_Loader.add_implicit_resolver(
+    _BOOLEAN, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$"),

@@ -53,6 +53,17 @@ def test_a_member_with_any_network_equals_its_job_alone(name: str, tmp_path: Pat
         assert_same(run, train(specs[i], tmp_path / f"alone {i}")[0])
 
 
+def test_steps_share_their_scales_where_members_differ_in_a_number(tmp_path: Path) -> None:
+    specs = [
+        spec.model_copy(
+            update={"normalizer": spec.normalizer.model_copy(update={"alpha_forward": a})}
+        )
+        for spec, a in zip(jobs(**{**EXAMPLES["language"], "normalizer": "online"}), (0.9, 0.99))
+    ]
+    for i, run in enumerate(run_pack(specs, tmp_path)):
+        assert_same(run, train(specs[i], tmp_path / f"alone {i}")[0])
+
+
 def test_a_member_that_learns_a_style_follows_its_job_alone(tmp_path: Path) -> None:
     torch.set_default_dtype(torch.float32)  # in which the features of the loss are
     with pytest.MonkeyPatch.context() as patch:

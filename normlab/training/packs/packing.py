@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Callable, Dict, List, Sequence, Type
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Type
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -40,8 +40,13 @@ Rule = Callable[[Any, int], bool]
 """Widen the copy of a member's layer for so many members; false if it has no packed form."""
 
 
-Joined = Dict[int, nn.Parameter]
-"""What became of the first member's parameters, by their identities."""
+class _Made(NamedTuple):
+    """What became of the members' parameters, so that those that layers share stay shared."""
+
+    joined: Dict[int, nn.Parameter]
+    """By the identity of the first member's."""
+    copied: List[Dict[int, Any]]
+    """For each member, the memory of `copy.deepcopy`."""
 
 
 def pack(nets: Sequence[nn.Module]) -> nn.Module:
@@ -51,10 +56,10 @@ def pack(nets: Sequence[nn.Module]) -> nn.Module:
     Raises:
         InvalidSpec: a layer of theirs has no packed form, and cannot run by itself either.
     """
-    return _widened("", copy.deepcopy(nets[0]), nets, {})
+    return _widened("", copy.deepcopy(nets[0]), nets, _Made({}, [{} for _ in nets]))
 
 
-def _widened(path: str, wide: nn.Module, members: Sequence[nn.Module], joined: Joined) -> nn.Module:
+def _widened(path: str, wide: nn.Module, members: Sequence[nn.Module], made: _Made) -> nn.Module:
     kind = parametrize.type_before_parametrizations(wide)
     rule = _RULES.get(kind, _alone if isinstance(wide, ActivationNorm) else None)
     if rule is None:
@@ -65,24 +70,26 @@ def _widened(path: str, wide: nn.Module, members: Sequence[nn.Module], joined: J
         )
     own = NUMBERS_OF_MEMBERS.get(kind, ())
     if not _alike(members, own) or not rule(wide, len(members)):
-        return _each_its_own(members)
-    _join_tensors(wide, members, joined)
+        return _each_its_own(members, made)
+    _join_tensors(wide, members, made.joined)
     _give_numbers(wide, members, own)
     for name, child in wide.named_children():
         children = [member.get_submodule(name) for member in members]
         below = f"{path}.{name}" if path else name
-        wide._modules[name] = _widened(below, child, children, joined)
+        wide._modules[name] = _widened(below, child, children, made)
     if isinstance(wide, _AROUND_A_NORM) and isinstance(wide.norm, PerMember):
-        return _each_its_own(members)
+        return _each_its_own(members, made)
     return wide
 
 
-def _each_its_own(members: Sequence[nn.Module]) -> nn.Module:
+def _each_its_own(members: Sequence[nn.Module], made: _Made) -> nn.Module:
     dim = -1 if isinstance(members[0], _CHANNELS_LAST) else 1
-    return PerMember([copy.deepcopy(member) for member in members], dim)
+    return PerMember([copy.deepcopy(m, memo) for m, memo in zip(members, made.copied)], dim)
 
 
-def _join_tensors(wide: nn.Module, members: Sequence[nn.Module], joined: Joined) -> None:
+def _join_tensors(
+    wide: nn.Module, members: Sequence[nn.Module], joined: Dict[int, nn.Parameter]
+) -> None:
     for name, parameter in list(wide._parameters.items()):
         if parameter is not None:
             own: List[Any] = [member._parameters[name] for member in members]

@@ -166,7 +166,7 @@ def test_what_does_not_fit_together_is_refused_at_the_door(digest: str) -> None:
 def test_a_metric_that_returns_no_tensor_is_told_so(digest: str) -> None:
     from normlab.training.tasks import _summed
 
-    with pytest.raises(InvalidSpec, match=r"val/x returned 3; it returns a tensor"):
+    with pytest.raises(InvalidSpec, match=r"val/x returned 3; return a tensor"):
         _summed("val/x", lambda output, y: 3, torch.zeros(2, 3), torch.zeros(2))
 
 
