@@ -14,6 +14,7 @@ from accelerators.ipu_errors import translated
 from accelerators.ipu_pack_optimizer import MemberOptimizers
 from accelerators.ipu_session import (
     common_options,
+    destroy,
     filled,
     hand_over,
     holds_device,
@@ -175,11 +176,7 @@ class IpuPackSession:
 
     def close(self) -> None:
         """Release the device."""
-        try:
-            if self._evaluator is not None:
-                self._evaluator.destroy()
-        finally:
-            self._trainer.destroy()
+        destroy(self._evaluator, self._trainer)
 
     def _fetch(self) -> None:
         if holds_device(self._trainer):  # otherwise they were copied when it was detached

@@ -129,11 +129,7 @@ class IpuSession:
 
     def close(self) -> None:
         """Copy the weights to the host, and release the device."""
-        try:
-            if self._evaluator is not None:
-                self._evaluator.destroy()
-        finally:
-            self._trainer.destroy()
+        destroy(self._evaluator, self._trainer)
 
     def _make_evaluator(self, rows: int) -> Any:
         # A device takes the training's micro-batch, many times per call; a host takes all at once.
@@ -145,6 +141,15 @@ class IpuSession:
         evaluator = self._library.inferenceModel(self._program, options)
         self._program.train()
         return evaluator
+
+
+def destroy(evaluator: Any, trainer: Any) -> None:
+    """Release the device of both programs; *evaluator* is None before its first batch."""
+    try:
+        if evaluator is not None:
+            evaluator.destroy()
+    finally:
+        trainer.destroy()
 
 
 def hand_over(giver: Any, taker: Any) -> None:

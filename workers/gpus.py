@@ -23,7 +23,8 @@ class GpuPool:
 
     def __init__(self, names: list[str]) -> None:
         self._free = list(names)
-        self._held: dict[UUID, list[str]] = {}
+        # by the attempt too: a job may be claimed anew before its last attempt gives back
+        self._held: dict[tuple[UUID, int], list[str]] = {}
         self._offered: dict[UUID | None, list[str]] = {}
         self._lock = threading.Lock()
 
@@ -45,19 +46,19 @@ class GpuPool:
             if isinstance(work, Offer):
                 self._offered[work.id] = free[:wanted]
             elif work is not None:
-                for job in _jobs(work):
-                    self._held[job] = free[:wanted]
+                for lease in _leases(work):
+                    self._held[_attempt(lease)] = free[:wanted]
             return work
 
-    def of(self, job: UUID) -> list[str]:
-        """Return the GPUs of *job*."""
+    def of(self, lease: Lease) -> list[str]:
+        """Return the GPUs of the attempt of *lease*."""
         with self._lock:
-            return list(self._held[job])
+            return list(self._held[_attempt(lease)])
 
-    def give_back(self, job: UUID) -> None:
-        """Take back the GPUs of *job*, after its processes and its mates have ended."""
+    def give_back(self, lease: Lease) -> None:
+        """Take back the GPUs of the attempt, after its processes and its mates have ended."""
         with self._lock:
-            own = self._held.pop(job)
+            own = self._held.pop(_attempt(lease))
             if own not in self._held.values():  # the members of a pack have the same ones
                 self._free += own
 
@@ -96,6 +97,10 @@ def _units(work: Work | None) -> int:
     return lease.spec.replicas_per_host
 
 
-def _jobs(work: Lease | Seat) -> list[UUID]:
+def _leases(work: Lease | Seat) -> list[Lease]:
     lease = work.lease if isinstance(work, Seat) else work
-    return [lease.job, *(mate.job for mate in lease.mates)]
+    return [lease, *lease.mates]
+
+
+def _attempt(lease: Lease) -> tuple[UUID, int]:
+    return lease.job, lease.attempt

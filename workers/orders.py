@@ -89,7 +89,7 @@ class Orders:
             memory_bytes=self.settings.job_memory_bytes,
             norms=norms_for(self.database, lease.spec),
             weights=reads.weights(lease.spec, self.settings.datasets),
-            gpus=None if self.gpus is None else self.gpus.of(lease.job),
+            gpus=None if self.gpus is None else self.gpus.of(lease),
             host=host,
         )
 

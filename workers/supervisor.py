@@ -101,7 +101,7 @@ class Supervisor:
             self._orders.clear(lease, None)
             told.close(problem)
             if self.gpus is not None:
-                self.gpus.give_back(lease.job)
+                self.gpus.give_back(lease)
 
     def _count_fenced(self, lease: Lease) -> None:
         try:
@@ -127,7 +127,7 @@ class Supervisor:
         finally:
             self._orders.clear(seat.lease, seat.number)
             if self.gpus is not None:
-                self.gpus.give_back(seat.lease.job)
+                self.gpus.give_back(seat.lease)
 
     def _run(self, lease: Lease, ledger: Ledger, uploads: Uploads) -> Ending:
         log = _log.bind(job=str(lease.job), attempt=lease.attempt)

@@ -33,17 +33,18 @@ def members_by_measure(
     """
     if asked == "off":
         return 1
+    room = room_for(spec, memory_bytes)
     if asked == "auto":
-        asked = 1 if is_left_alone(spec) else _most_by_itself(gains)
-    return min(room_for(spec, memory_bytes), asked)
+        asked = 1 if is_left_alone(spec) else _most_by_itself(gains, min(_UNMEASURED, room))
+    return min(room, asked)
 
 
-def _most_by_itself(gains: Gains) -> int:
+def _most_by_itself(gains: Gains, first: int) -> int:
     if not gains:
-        return _UNMEASURED
+        return first
     best = max(sorted(gains), key=lambda members: gains[members])
     if gains[best] < WORTH:
-        return 1
+        return 1 if max(gains) >= first else first  # a few members say nothing about many
     return min(MOST, 2 * best) if best == max(gains) else best
 
 

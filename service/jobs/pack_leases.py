@@ -52,8 +52,12 @@ _ASKED = text(f"""
             select from job where state = 'queued' and device = :device limit {_ENOUGH}
         ) waiting)::int as queued,
         exists (select from job other where other.study = head.study and other.pack_limit = 1
-            and (other.normalizer, other.model, other.dataset, other.batch_size)
-                = (head.normalizer, head.model, head.dataset, head.batch_size)) as fell_apart
+            and (other.normalizer, other.dataset, other.batch_size, other.device)
+                = (head.normalizer, head.dataset, head.batch_size, head.device)
+            and (other.spec -> 'model', other.spec -> 'precision', other.spec -> 'acceleration')
+                is not distinct from
+                (head.spec -> 'model', head.spec -> 'precision', head.spec -> 'acceleration')
+        ) as fell_apart
     from job head join study on study.id = head.study
     where head.id = :job and head.attempt - 1 = head.forgiven
 """)

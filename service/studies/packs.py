@@ -96,8 +96,12 @@ def _groups(
     found: dict[tuple[str, str | None], Group] = {}
     others: list[tuple[JobSpec, str | None]] = []
     for cell in cells:
-        # by what members may not differ in: a grid has few such values, and many cells
-        shared = {path: value for path, value in cell.coordinates.items() if not is_own(path)}
+        # by what members may not differ in: a grid has few such values, and many cells; of a number
+        # of their own it counts whether there is one (a device may refuse every limit)
+        shared = {
+            path: value is None if is_own(path) else value
+            for path, value in cell.coordinates.items()
+        }
         values = json.dumps(shared, sort_keys=True)
         if values not in known:
             device = None if place is None else place(cell.spec)[0]

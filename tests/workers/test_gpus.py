@@ -33,7 +33,7 @@ def claim(replicas: int, job: UUID | None = None) -> Lease:
 def test_each_job_has_its_own_gpu() -> None:
     pool = GpuPool(["0", "1"])
     jobs = [pool.claim(lambda room: claim(1)) for _ in range(2)]
-    assert [pool.of(job.job) for job in jobs if job] == [["0"], ["1"]]
+    assert [pool.of(job) for job in jobs if job] == [["0"], ["1"]]
 
 
 def test_a_job_takes_a_gpu_for_each_replica_and_leaves_the_rest() -> None:
@@ -41,7 +41,7 @@ def test_a_job_takes_a_gpu_for_each_replica_and_leaves_the_rest() -> None:
     rooms = []
     pair = pool.claim(lambda room: rooms.append(room) or claim(2))
     assert pair is not None
-    assert pool.of(pair.job) == ["0", "1"]
+    assert pool.of(pair) == ["0", "1"]
     assert pool.claim(lambda room: rooms.append(room)) is None
     assert rooms == [3, 1]
 
@@ -51,10 +51,10 @@ def test_no_job_is_requested_while_no_gpu_is_free() -> None:
     first = pool.claim(lambda room: claim(1))
     assert first is not None
     assert pool.claim(lambda room: pytest.fail("no GPU is free")) is None
-    pool.give_back(first.job)
+    pool.give_back(first)
     second = pool.claim(lambda room: claim(room))
     assert second is not None
-    assert pool.of(second.job) == ["0"]
+    assert pool.of(second) == ["0"]
 
 
 def test_the_gpus_of_an_offer_wait_for_the_seat_that_its_slot_may_get() -> None:
@@ -68,8 +68,8 @@ def test_the_gpus_of_an_offer_wait_for_the_seat_that_its_slot_may_get() -> None:
     seat = Seat(offer.id, 1, lease)
     assert pool.claim(lambda room: rooms.append(room) or seat, offer.id) == seat
     assert rooms == [1, 3]
-    assert pool.of(lease.job) == ["0", "1"]
-    pool.give_back(lease.job)
+    assert pool.of(lease) == ["0", "1"]
+    pool.give_back(lease)
     assert pool.claim(lambda room: offer) == offer
     assert pool.claim(lambda room: rooms.append(room), offer.id) is None  # no longer offered
     assert pool.claim(lambda room: rooms.append(room)) is None
@@ -101,13 +101,26 @@ def test_a_job_process_sees_its_gpus_and_no_other(tmp_path: Path) -> None:
     assert "CUDA_VISIBLE_DEVICES" not in own_environment(make_order(tmp_path, SHORT))
 
 
+def test_a_job_that_is_claimed_anew_has_its_gpu_whatever_its_last_attempt_gives_back() -> None:
+    pool = GpuPool(["0", "1"])
+    first = pool.claim(lambda room: claim(1))
+    assert first is not None
+    again = pool.claim(lambda room: replace(first, attempt=2))
+    assert again is not None
+    pool.give_back(first)
+    assert pool.of(again) == ["1"]
+    other = pool.claim(lambda room: claim(1))
+    assert other is not None
+    assert pool.of(other) == ["0"]
+
+
 def test_the_members_of_a_pack_have_the_same_gpu_until_the_last_of_them_has_ended() -> None:
     pool = GpuPool(["0"])
     mate = claim(1)
     head = pool.claim(lambda room: replace(claim(1), mates=(mate,)))
     assert head is not None
-    assert pool.of(head.job) == pool.of(mate.job) == ["0"]
-    pool.give_back(head.job)
+    assert pool.of(head) == pool.of(mate) == ["0"]
+    pool.give_back(head)
     assert pool.claim(lambda room: pytest.fail("a member trains on")) is None
-    pool.give_back(mate.job)
+    pool.give_back(mate)
     assert pool.claim(claim) is not None

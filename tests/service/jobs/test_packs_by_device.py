@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from normlab.events import Finished, Started
 from normlab.specs.costs import least_memory_bytes
@@ -35,12 +36,12 @@ def claim(database: Database, device: str = "cuda", memory_bytes: int | None = N
     return [found, *found.mates]
 
 
-def measured(database: Database, gain: float, **fields: Any) -> None:
-    """Let a study of two cells be trained as a pack that measures its *gain*."""
-    queue(database, name="measured", pack=2, seeds=[100, 101], **fields)
+def measured(database: Database, gain: float, members: int = 2, **fields: Any) -> None:
+    """Let a study of so many cells be trained as a pack that measures its *gain*."""
+    queue(database, name="measured", pack=members, seeds=[*range(100, 100 + members)], **fields)
     pack = claim(database)
-    assert len(pack) == 2
-    environment = {"device": "cuda", "runtime": "packed", "packed": 2, "pack_gain": gain}
+    assert len(pack) == members
+    environment = {"device": "cuda", "runtime": "packed", "packed": members, "pack_gain": gain}
     for one in pack:
         with database.begin() as connection:
             reports.keep(connection, one, Started(step=0, environment=environment))
@@ -56,13 +57,28 @@ def test_the_first_pack_on_a_gpu_is_as_large_as_its_memory_allows(database: Data
     assert len(claim(database)) == 16
 
 
-@pytest.mark.parametrize(("gain", "members"), [(1.9, 4), (1.1, 1)])
+@pytest.mark.parametrize(("gain", "by", "members"), [(1.9, 2, 4), (1.1, 16, 1)])
 def test_auto_follows_the_gain_that_a_gpu_measured(
-    database: Database, gain: float, members: int
+    database: Database, gain: float, by: int, members: int
 ) -> None:
-    measured(database, gain)
+    measured(database, gain, by)
     queue(database, seeds=9)
     assert len(claim(database)) == members
+
+
+def test_a_few_members_that_gained_little_say_nothing_about_many(database: Database) -> None:
+    measured(database, 1.1)
+    queue(database, seeds=20)
+    assert len(claim(database)) == 16
+
+
+def test_a_pack_that_cannot_be_read_any_more_stops_no_claim(database: Database) -> None:
+    measured(database, 1.9)
+    with database.begin() as connection:
+        unreadable = """jsonb_set(spec, '{epochs}', '"many"')"""
+        connection.execute(text(f"update job set spec = {unreadable} where state = 'succeeded'"))
+    queue(database, seeds=20)
+    assert len(claim(database)) == 16
 
 
 def test_a_gain_is_that_of_its_shape_and_acceleration(database: Database) -> None:
@@ -84,6 +100,16 @@ def test_auto_packs_no_more_cells_of_a_study_whose_pack_fell_apart_on_a_gpu(
     for one in claim(database):
         assert leases.release(database, one, "its pack fell apart", 1)
     assert [len(claim(database)) for _ in range(3)] == [1, 1, 1]
+
+
+def test_cells_of_another_width_are_packed_after_a_pack_fell_apart(database: Database) -> None:
+    queue(database, axes=[{"model.width": [16, 8]}])
+    wide = claim(database)
+    assert {one.spec.model.width for one in wide} == {16}
+    for one in wide:
+        assert leases.release(database, one, "its pack fell apart", 1)
+    later = [claim(database) for _ in range(21)]
+    assert max(len(pack) for pack in later if pack and pack[0].spec.model.width == 8) > 1
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,17 @@ def test_a_preview_counts_the_packs_of_the_chosen_device(
     assert (found.pack_gain is None) == (device == "cuda" or packs == 0)  # not measured yet
 
 
+@pytest.mark.parametrize("limits", [[1.0, None], [None, 1.0]])
+def test_a_preview_judges_cells_with_and_without_a_limit_apart(
+    database: Database, limits: list[float | None]
+) -> None:
+    base = {"normalizer": "batch", "dataset": {"name": "shapes32"}, "batch_size": 2,
+            "device": "ipu", "ipu_runtime": "emulated"}  # fmt: skip
+    axes = [{"optimizer.clip_norm": limits}]
+    found = preview(database, base=base, axes=axes, seeds=16, device="ipu")
+    assert found.packed == 16, "PopTorch clips a whole program, so only those without a limit"
+
+
 def test_a_preview_without_packs_says_none(database: Database) -> None:
     found = preview(database, seeds=20, pack="off", **BATCHES)
     assert (found.packs, found.packed, found.pack_gain) == (0, 0, None)
