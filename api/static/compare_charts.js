@@ -1,5 +1,5 @@
 // The charts of a comparison: curves with their bands, and points of two columns.
-import { colour, cssColour, readable, WHOLE } from "./charts.js";
+import { colour, cssColour, marks, readable, WHOLE } from "./charts.js";
 
 const HEIGHT = 380;
 const [MOST_TEXTS, MOST_LETTERS] = [12, 20]; // of the marks of an axis
@@ -7,7 +7,7 @@ const DASHES = [undefined, [8, 5], [2, 4]]; // there are eight colours
 
 function axes(x, y) {
   const line = { stroke: cssColour("--quiet"), grid: { stroke: cssColour("--line"), width: 1 }, ticks: { stroke: cssColour("--line"), width: 1 } };
-  const numbers = (u, ticks) => ticks.map((t) => (t === null ? "" : readable(t)));
+  const numbers = (u, ticks) => marks(ticks);
   return [{ ...line, values: numbers, ...x }, { ...line, size: 70, values: numbers, ...y }];
 }
 
@@ -72,8 +72,8 @@ function scaleOf({ texts, isWide }) {
   return isWide ? { distr: 3 } : {};
 }
 
-function marksOf({ texts, text, isLong }, space) {
-  if (!texts) return { values: (u, ticks) => ticks.map((t) => (t === null ? "" : text(t))), ...(isLong ? { space } : {}) };
+function marksOf({ texts, text, isLong, isWhole }, space) {
+  if (!texts) return { values: (u, ticks) => marks(ticks, text), ...(isLong ? { space } : {}), ...(isWhole ? { incrs: WHOLE } : {}) };
   const most = Math.ceil(texts.length / MOST_TEXTS);
   return { splits: texts.map((_, i) => i), values: () => texts.map((t, i) => (i % most ? "" : shortened(t))) };
 }

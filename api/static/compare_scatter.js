@@ -74,7 +74,7 @@ function note(missing, gone, scale) {
 function axis(rows, at, kind) {
   const values = rows.map((row) => row.values[at]);
   if (kind === "moment") return { values: values.map((v) => Date.parse(v)), text: (v) => moment(v), isLong: true };
-  if (values.every((v) => typeof v === "number")) return { values, text: readable, isWide: isWide(values) };
+  if (values.every((v) => typeof v === "number")) return { values, text: readable, isWide: isWide(values), isWhole: values.every(Number.isInteger) };
   const texts = [...new Set(values.map(said))].sort();
   return { values: values.map((v) => texts.indexOf(said(v))), text: (v) => texts[v] ?? "", texts };
 }

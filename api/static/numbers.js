@@ -2,20 +2,35 @@
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 const STEP = 1024;
+const [DIGITS, MOST_DIGITS] = [4, 15];
 
-export function readable(value) {
+/** A number with few digits; a whole one, such as a seed or an update, is never another one. */
+export function readable(value, digits = DIGITS) {
   if (value === null || value === undefined) return "–";
-  if (value !== 0 && (Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3)) return Number(value.toPrecision(3)).toExponential();
-  return String(+value.toPrecision(4));
+  const short = rounded(value, digits);
+  return Number.isSafeInteger(value) && Number(short) !== value ? String(value) : short;
+}
+
+function rounded(value, digits) {
+  if (value !== 0 && (Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3)) return Number(value.toPrecision(digits - 1)).toExponential();
+  return String(+value.toPrecision(digits));
+}
+
+/** The marks of an axis: with as many digits as tell them apart, and none where a tick is null. */
+export function marks(ticks, text = readable) {
+  const told = ticks.filter((t) => t !== null);
+  let digits = DIGITS;
+  while (digits < MOST_DIGITS && new Set(told.map((t) => text(t, digits))).size < told.length) digits += 1;
+  return ticks.map((t) => (t === null ? "" : text(t, digits)));
 }
 
 /** Format a value of *metric* with its unit, if its name says one. */
-export function measured(metric, value) {
+export function measured(metric, value, digits = DIGITS) {
   if (value === null || value === undefined) return "–";
-  if (metric.endsWith("_percent")) return `${+value.toPrecision(3)} %`;
-  if (!metric.endsWith("_bytes")) return readable(value);
+  if (metric.endsWith("_percent")) return `${+value.toPrecision(digits - 1)} %`;
+  if (!metric.endsWith("_bytes")) return readable(value, digits);
   const power = value < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log2(value) / 10));
-  return `${+(value / STEP ** power).toPrecision(3)} ${UNITS[power]}`;
+  return `${+(value / STEP ** power).toPrecision(digits - 1)} ${UNITS[power]}`;
 }
 
 /** What the axis of *metric* needs for steps that are round in its unit. */

@@ -1,5 +1,5 @@
 // Charts of a study: means with what is around them, one chart per panel on one axis; and learning curves.
-import { aligned, colour, cssColour, readable, WHOLE } from "./charts.js";
+import { aligned, colour, cssColour, marks, readable, WHOLE } from "./charts.js";
 import { ends } from "./study_spread.js";
 import { make, mean } from "./study_table.js";
 
@@ -9,7 +9,7 @@ function chartOptions(box, series, bands, x, values, y = {}) {
   const axis = { stroke: cssColour("--quiet"), grid: { stroke: cssColour("--line"), width: 1 }, ticks: { stroke: cssColour("--line"), width: 1 } };
   return {
     width: box.clientWidth, height: 280, series, bands, scales: { x: { time: false, ...x }, y },
-    axes: [{ ...axis, ...values }, { ...axis, size: 64, values: (u, ticks) => ticks.map(readable) }],
+    axes: [{ ...axis, ...values }, { ...axis, size: 64, values: (u, ticks) => marks(ticks) }],
     hooks: { init: [(u) => u.root.querySelectorAll(".u-legend .hidden").forEach((row) => row.remove())] },
   };
 }

@@ -1,6 +1,6 @@
 // The search of a study: its history, the best trial, which parameters matter, and all trials at once.
 import { ask, at, computed, follow, throttled } from "./app.js";
-import { colour, cssColour, readable } from "./charts.js";
+import { colour, cssColour, marks, readable } from "./charts.js";
 import { drawParallel } from "./parallel.js";
 import { make } from "./study_table.js";
 
@@ -67,7 +67,7 @@ function history() {
   plot = new uPlot({
     width: box.clientWidth, height: 280, scales: { x: { time: false } },
     series: [{ label: "trial" }, { label: "best so far", stroke: colour(0), width: 2, value: (u, v) => readable(v) }, dots("succeeded", 0), dots("stopped early, running or failed", 1)],
-    axes: [{ ...axis, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] }, { ...axis, size: 64, values: (u, ticks) => ticks.map(readable) }],
+    axes: [{ ...axis, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] }, { ...axis, size: 64, values: (u, ticks) => marks(ticks) }],
   }, data, box);
   plot.root.setAttribute("role", "img");
   const last = found.trials[found.trials.length - 1];

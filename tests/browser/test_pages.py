@@ -119,6 +119,29 @@ def test_tick_marks_of_updates_are_whole_and_large_values_fit_next_to_their_axis
     assert marks == [40, 41]
 
 
+def test_no_number_is_shown_as_another_one(page: Page) -> None:
+    page.goto("/jobs")
+    whole, marks, short = page.evaluate(
+        """async () => {
+          const { marks, measured, readable } = await import("/static/numbers.js");
+          const percent = (value, digits) => measured("device/cpu_percent", value, digits);
+          return [
+            [12345, 1234567, 200000, 2.5e19].map((v) => readable(v)),
+            [marks([1004.5, 1005, null, 1005.5]), marks([0.98765, 0.98766]),
+             marks([99.91, 99.92], percent)],
+            [0.98765, 0.000123456].map((v) => readable(v)),
+          ];
+        }"""
+    )
+    assert whole == ["12345", "1234567", "2e+5", "2.5e+19"]
+    assert marks == [
+        ["1004.5", "1005", "", "1005.5"],
+        ["0.98765", "0.98766"],
+        ["99.91 %", "99.92 %"],
+    ]
+    assert short == ["0.9877", "1.23e-4"], "where a value stands alone, few digits do"
+
+
 def test_the_list_follows_what_happens_and_keeps_its_filters(
     page: Page, database: Database
 ) -> None:
