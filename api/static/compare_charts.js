@@ -73,7 +73,7 @@ function scaleOf({ texts, isWide }) {
 }
 
 function marksOf({ texts, text, isLong, isWhole }, space) {
-  if (!texts) return { values: (u, ticks) => marks(ticks, text), ...(isLong ? { space } : {}), ...(isWhole ? { incrs: WHOLE } : {}) };
+  if (!texts) return { values: (u, ticks) => marks(ticks, isLong ? text : undefined), ...(isLong ? { space } : {}), ...(isWhole ? { incrs: WHOLE } : {}) };
   const most = Math.ceil(texts.length / MOST_TEXTS);
   return { splits: texts.map((_, i) => i), values: () => texts.map((t, i) => (i % most ? "" : shortened(t))) };
 }

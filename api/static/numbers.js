@@ -5,7 +5,9 @@ const STEP = 1024;
 const [DIGITS, MOST_DIGITS] = [4, 15];
 
 /** A number with few digits; a whole one, such as a seed or an update, is never another one. */
-export function readable(value, digits = DIGITS) {
+export const readable = (value) => told(value, DIGITS);
+
+function told(value, digits) {
   if (value === null || value === undefined) return "–";
   const short = rounded(value, digits);
   return Number.isSafeInteger(value) && Number(short) !== value ? String(value) : short;
@@ -17,10 +19,10 @@ function rounded(value, digits) {
 }
 
 /** The marks of an axis: with as many digits as tell them apart, and none where a tick is null. */
-export function marks(ticks, text = readable) {
-  const told = ticks.filter((t) => t !== null);
+export function marks(ticks, text = told) {
+  const numbers = ticks.filter((t) => t !== null);
   let digits = DIGITS;
-  while (digits < MOST_DIGITS && new Set(told.map((t) => text(t, digits))).size < told.length) digits += 1;
+  while (digits < MOST_DIGITS && new Set(numbers.map((t) => text(t, digits))).size < numbers.length) digits += 1;
   return ticks.map((t) => (t === null ? "" : text(t, digits)));
 }
 
@@ -28,7 +30,7 @@ export function marks(ticks, text = readable) {
 export function measured(metric, value, digits = DIGITS) {
   if (value === null || value === undefined) return "–";
   if (metric.endsWith("_percent")) return `${+value.toPrecision(digits - 1)} %`;
-  if (!metric.endsWith("_bytes")) return readable(value, digits);
+  if (!metric.endsWith("_bytes")) return told(value, digits);
   const power = value < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log2(value) / 10));
   return `${+(value / STEP ** power).toPrecision(digits - 1)} ${UNITS[power]}`;
 }
