@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -11,14 +10,17 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
+from normlab.norms import engine_triton
+
 Run = Callable[..., Any]
 
 
 @contextmanager
 def triton_process(cache: Path, interpreted: bool) -> Iterator[Run]:
     """Yield a function that calls another one with its arguments in the process."""
-    if importlib.util.find_spec("triton") is None:
-        pytest.skip("triton is not installed here")
+    found = engine_triton.version()
+    if found is None or int(found.partition(".")[0]) < engine_triton.LEAST_MAJOR:
+        pytest.skip(f"needs triton {engine_triton.LEAST_MAJOR} or newer, and here is {found}")
     pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
     with pool, pytest.MonkeyPatch.context() as variables:
         variables.setenv("TRITON_INTERPRET", "1" if interpreted else "0")
