@@ -26,7 +26,7 @@ SETTINGS = {"NORMLAB_PORT": "0", "NORMLAB_SLOTS": "2", "OMP_NUM_THREADS": "1"}
 
 class Block(NamedTuple):
     language: str
-    words: str  # after the language: a title, "fails" for an exit code of 2, or "exits-1"
+    words: str  # after the language: a title, {.fails} for an exit code of 2, or {.exits-1}
     text: str
 
     def title(self) -> str:
@@ -82,5 +82,5 @@ def _type(block: Block, page: str, known: dict[str, Any]) -> None:
         assert block.language == "sh", block.language
         command = ["bash", "-euo", "pipefail", "-c", block.text]
         done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-        expected = {"": 0, "fails": 2, "exits-1": 1}[block.words]
+        expected = {"": 0, "{.fails}": 2, "{.exits-1}": 1}[block.words]
         assert done.returncode == expected, done.stdout + done.stderr

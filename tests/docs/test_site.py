@@ -17,7 +17,9 @@ def test_the_site_builds_with_strict_links() -> None:
         [zensical, "build", "--strict", "--clean"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (ROOT / ".site" / "quickstart" / "index.html").exists()
+    pages = {path: path.read_text() for path in (ROOT / ".site").rglob("index.html")}
+    assert ROOT / ".site" / "quickstart" / "index.html" in pages
+    assert [path for path, text in pages.items() if "```" in text] == []  # every block is code
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:
