@@ -25,3 +25,10 @@ def test_layers_inside_a_package_name_all_of_its_modules() -> None:
     inside = [contract for contract in _of_type("layers") if "containers" in contract]
     assert [contract["containers"] for contract in inside] == [["normlab"], ["service"]]
     assert all(contract["exhaustive"] for contract in inside)
+
+
+def test_no_package_may_import_a_folder_of_code_that_is_not_installed() -> None:
+    folders = {path.parts[0] for path in Path().glob("*/*.py")} - PACKAGES
+    forbidden = [set(contract["forbidden_modules"]) for contract in _of_type("forbidden")]
+    assert "benchmarks" in folders
+    assert {name for name in folders if name.isidentifier()} in forbidden
