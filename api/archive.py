@@ -1,4 +1,4 @@
-"""How lists are asked for what is archived."""
+"""The parameter of lists for archived jobs and studies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import Query
 
 ArchivedQuery = Annotated[
     Literal["hide", "only", "show"],
-    Query(description="what is archived; a filter that names `archived` decides itself"),
+    Query(description="which are listed; a filter that names `archived` overrides this"),
 ]
 ARCHIVED: Mapping[str, bool | None] = {"hide": False, "only": True, "show": None}
 """The same for the service."""

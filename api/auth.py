@@ -92,7 +92,7 @@ CallerDep = Annotated[Caller, Depends(caller_of)]
 
 
 async def things_of(request: Request, caller: CallerDep, state: StateDep) -> list[Thing]:
-    """Find the jobs and studies that the path names; what is not in sight does not exist."""
+    """Find the jobs and studies that the path names; what the caller may not see is not found."""
     found = await state.things.named_by(request)
     for thing in found:
         _check_seen(caller, thing)

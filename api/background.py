@@ -42,7 +42,7 @@ _ROUNDS: Mapping[str, type[Rounds]] = {
 
 @contextmanager
 def loops(state: State) -> Iterator[None]:
-    """Run the relay, reaper, rounds of studies, compactor, purger, trimmer; as others may."""
+    """Run the relay, reaper, rounds of studies, compactor, purger and trimmer; others may too."""
     settings, database = state.settings, state.database
     relay = Relay(database, state.doorbell, settings.ring_s)
     failures = state.measures.failed_items

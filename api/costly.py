@@ -23,7 +23,7 @@ from service.store.patience import Patience
 
 Endpoint = Callable[..., Any]
 Later = partial[Response]
-"""Makes a response from the result after the turn has ended, for example a file."""
+"""Make a response from the result after the turn has ended, for example a file."""
 
 UNDER_WAY: dict[int | str, dict[str, Any]] = {
     202: {"model": UnderWay, "description": "not known yet: ask for the same again"}

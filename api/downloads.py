@@ -44,7 +44,7 @@ def download(store: Store, file: StoredFile, name: str, job: str, request: Reque
         name: under which the reader saves it.
 
     Raises:
-        NotFound: it is on record, but is stored no more.
+        NotFound: it is recorded, but no longer stored.
         ServiceUnavailable: the store does not answer.
     """
     path = store.local(file.place)
@@ -56,7 +56,7 @@ def download(store: Store, file: StoredFile, name: str, job: str, request: Reque
 
 
 def _from_bucket(store: Store, file: StoredFile, name: str, request: Request) -> Response:
-    # What is at a place never changes, and its checksum is known: the strongest tag there is.
+    # A stored file never changes and its checksum is known, so this is a strong tag.
     tag = f'"{file.sha256}"'
     headers = {"Accept-Ranges": "bytes", "ETag": tag}
     asked = None

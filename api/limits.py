@@ -112,7 +112,7 @@ class _Body:
         if self.seen > self._room.limit:
             raise _too_large(f"more than {self._room.limit} bytes", self._room.limit)
         if self._room.taken > self._room.total:
-            detail = f"bodies of {self._room.total} bytes are under way already; try again soon"
+            detail = f"bodies of {self._room.total} bytes are being received; try again soon"
             raise HTTPException(503, detail, headers=_RETRY)
 
 

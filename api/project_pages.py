@@ -1,4 +1,4 @@
-"""The page of projects: what they hold and keep, their members, and forms to change that."""
+"""The page of projects: their contents, keep-rules and members, with forms to change these."""
 
 from __future__ import annotations
 

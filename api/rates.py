@@ -1,4 +1,4 @@
-"""Rates of requests: a bucket for each token, which is filled again all the time."""
+"""Rates of requests: a bucket for each token, which is refilled continuously."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Bucket:
 @dataclass(frozen=True)
 class Stand:
     """
-    What a token may still ask for.
+    The requests that a token may still make.
 
     Args:
         most: requests that an idle token may make at once.
@@ -62,7 +62,7 @@ class Stand:
 
 class Rates:
     """
-    Lets each token make so many requests a minute, in this process.
+    Limits the requests that each token may make per minute, in this process.
 
     Args:
         now: the clock, in seconds.

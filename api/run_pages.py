@@ -1,4 +1,4 @@
-"""The pages for thinking about many runs: the table with its views, and comparisons."""
+"""The pages that compare many runs: the table with its views, and comparisons."""
 
 from __future__ import annotations
 

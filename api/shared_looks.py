@@ -1,4 +1,4 @@
-"""Questions that many streams ask the database at the same time, asked once."""
+"""Database queries that many streams need at the same time, made once."""
 
 from __future__ import annotations
 

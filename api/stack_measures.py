@@ -42,7 +42,9 @@ class StoreCollector(Collector):
         for (state, device), count in counts.by_state(self._database).items():
             jobs.add_metric([state, device], count)
         waits = _by_device("normlab_queue_oldest_seconds", "Wait of the oldest job that may start")
-        left = _by_device("normlab_lease_left_seconds", "Shortest rest of a lease; below 0: lost")
+        left = _by_device(
+            "normlab_lease_left_seconds", "Shortest remaining time of a lease; below 0: lost"
+        )
         for row in gauges.by_device(self._database):
             if row.waits_s is not None:
                 waits.add_metric([row.device], row.waits_s)

@@ -59,7 +59,7 @@ class Strangers:
         if count <= _FREE or doubled:
             log.warning("wrong token", client=client, in_a_row=count)
         if doubled:
-            with suppress(ServiceUnavailable):  # the log has said it
+            with suppress(ServiceUnavailable):  # already logged
                 await run_in_threadpool(self._burst, client, count)
         if count > _FREE:
             await self._wait(client, min(_LONGEST_S, _FIRST_S * 2.0 ** min(count - _FREE - 1, 9)))

@@ -60,6 +60,6 @@ async def _looked_at(caller: ReaderDep, project: Named = None) -> str:
 
 
 TargetDep = Annotated[str, Depends(_target)]
-"""Where the caller may submit to."""
+"""The projects that the caller may submit to."""
 LookedAtDep = Annotated[str, Depends(_looked_at)]
-"""Where something would be added, for a caller that only asks."""
+"""The project that something would be added to, for requests that add nothing."""

@@ -1,4 +1,4 @@
-"""What streams of events send: looked up and encoded once for all streams at the same place."""
+"""The data that streams of events send: read and encoded once for all streams at the same place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = {"state", "step", "steps", "epoch", "epochs", "attempt", "last"}
 @dataclass(frozen=True)
 class Telling:
     """
-    What comes after some event.
+    The events after a given one.
 
     Args:
         events: encoded, all of them in one piece; empty: there are none.
@@ -34,7 +34,7 @@ class Telling:
 @dataclass(frozen=True)
 class JobTelling(Telling):
     """
-    The same of one job, and where the job is.
+    The same of one job, with its progress.
 
     Args:
         stand: the payload of its progress; the same bytes while nothing has moved.
@@ -47,7 +47,7 @@ class JobTelling(Telling):
 
 
 def of_job(database: Database, job: str, seq: int) -> JobTelling:
-    """Read what came after event *seq* of *job*; a job that was purged has ended."""
+    """Read the events after event *seq* of *job*; a job that was purged has ended."""
     # The record first: if the job has ended, its last event exists when events are read
     with database.autocommit() as connection:
         records = read_records(connection, [parse_id(job)], all_metrics=True)
@@ -62,7 +62,7 @@ def of_job(database: Database, job: str, seq: int) -> JobTelling:
 
 
 def of_all(database: Database, sight: Sight, seq: int) -> Telling:
-    """Read what came after event *seq* of all jobs in *sight*."""
+    """Read the events after event *seq* of all jobs in *sight*."""
     found = events.since_of_all(database, sight, seq, MOST_EVENTS)
     return Telling(_in_one_piece(found.events), found.last, found.read == MOST_EVENTS)
 

@@ -1,4 +1,4 @@
-"""The jobs and studies that a request names: in which projects they lie, and whose they are."""
+"""The jobs and studies that a request names: their projects and owners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of disk use: what the jobs of each owner store, and what of it is in the trash."""
+"""The page of disk use: how much the jobs of each owner store, and how much is in the trash."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ router = APIRouter()
 @router.get("/usage")
 @costly
 def show_usage(request: Request, reader: ReaderDep, state: StateDep) -> Response:
-    """Show how much the jobs in sight store, by owner, and what the caller has in the trash."""
+    """Show how much the visible jobs store, by owner, and how much the caller has in the trash."""
     owners = purging.usage(state.reads)
     return render(
         request,

@@ -28,7 +28,7 @@ _ALWAYS_THERE_BYTES = 1 << 28  # a need too small to query the database for
 
 class Admission:
     """
-    Check jobs before they are queued, with all that is known about them and about the workers.
+    Check jobs before they are queued, with everything known about them and the workers.
 
     Args:
         settings: the dataset folder, and the largest batch that prefers an IPU.
@@ -142,7 +142,7 @@ class Admission:
         return [FieldProblem("sharding", f"{rule}; set it to 'off', or start a worker with one")]
 
     def _probed(self, spec: JobSpec) -> list[WorkerRecord] | None:
-        """Return the live workers for *spec*; None if one has not said yet what it has."""
+        """Return the live workers for *spec*; None if one has not yet reported its facts."""
         live = workers.live(self._database)
         serving = [w for w in live if spec.device in ("auto", w.device)]
         return serving if all("torch" in w.versions for w in serving) else None

@@ -82,7 +82,7 @@ def _database_of(settings: Settings) -> Iterator[str]:
 
 
 class _Progress:
-    """Prints how much is done, now and then."""
+    """Prints the progress from time to time."""
 
     def __init__(self) -> None:
         self._next = 0.0

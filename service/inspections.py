@@ -32,7 +32,7 @@ class Unfit:
 
     @property
     def lasts(self) -> bool:
-        """Whether the answer stays true: a package may be installed at any time."""
+        """Whether the answer stays valid: a package may be installed at any time."""
         return self.lacks is None
 
 

@@ -75,7 +75,7 @@ def _say_where(running: Stack) -> None:
         "Commands of this user find it by themselves; others need these two lines:\n"
         f"export NORMLAB_URL={quote(running.url)}\n"
         f"export NORMLAB_TOKEN={quote(str(running.connection.token))}\n"
-        "Ctrl-C stops it: running jobs write a checkpoint and go on at the next start.",
+        "Ctrl-C stops it: running jobs write a checkpoint and continue at the next start.",
         flush=True,
     )
 

@@ -33,7 +33,7 @@ class AllocatedWorker:
 
     def __call__(self) -> None:
         """
-        Work until the worker ends by itself, or is asked to by SIGTERM.
+        Work until the worker ends by itself, or SIGTERM asks it to.
 
         Raises:
             ServiceUnavailable: it ended otherwise.

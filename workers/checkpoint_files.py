@@ -1,4 +1,4 @@
-"""The files of a job's checkpoints: which are on record, and which nobody needs any more."""
+"""The files of a job's checkpoints: which are recorded, and which are no longer needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.jobs.leases import Lease
 
 class CheckpointFiles:
     """
-    Deletes the files of older checkpoints, each only when newer ones are on record.
+    Deletes the files of older checkpoints, each only when newer ones are recorded.
 
     The next attempt knows no others. A job process that deleted its own would be ahead of the
     record, and if its worker died then, no file on record would be left to resume from.
@@ -51,7 +51,7 @@ class CheckpointFiles:
         return [event for event in events if id(event) not in gone]
 
     def record(self, events: Sequence[AnyEvent]) -> None:
-        """Note that *events* are on record now, and delete the checkpoints that they replace."""
+        """Note that *events* are recorded now, and delete the checkpoints that they replace."""
         for event in events:
             if isinstance(event, CheckpointWritten):
                 self._add(Path(event.path))

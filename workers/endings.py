@@ -27,7 +27,7 @@ class Released:
 
 @dataclass(frozen=True)
 class FellApart(Released):
-    """The pack of the job failed, which need not be the job's fault: it goes on in smaller ones."""
+    """The pack of the job failed, maybe not by the job's fault: it continues in smaller ones."""
 
     most: int
     """Members of the next pack; 1: the job alone."""

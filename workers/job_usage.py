@@ -1,4 +1,4 @@
-"""What a job takes of its machine while it trains: processor, memory, GPU. Runs on Python 3.8."""
+"""The resources that a job uses while it trains: processor, memory, GPU. Runs on Python 3.8."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ProcessUsage:
 
 class Meter:
     """
-    Passes the events of a training on, each progress with what is taken at that update.
+    Passes the events of a training on, and adds a sample of its resources to progress.
 
     There is one point at the first progress, and further ones at least `usage.every_s` apart.
     """
@@ -80,7 +80,7 @@ class Meter:
         self._step = 0
 
     def send(self, event: Event) -> None:
-        """Pass *event* on, after the sample that is due."""
+        """Pass *event* on, preceded by a sample if one is due."""
         if isinstance(event, Progress) and event.step > self._step:
             now = self._usage.clock()
             if now >= self._due:

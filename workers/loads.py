@@ -1,4 +1,4 @@
-"""What a worker's jobs can load: packages and libraries, the operator's plugins, what was seen."""
+"""The code that a worker's jobs can load: packages, libraries, and plugins that were tried."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Loads:
             self._trial.kill()
 
     def know_packages(self, packages: Mapping[str, str]) -> None:
-        """Take the packages that jobs find."""
+        """Store the packages that jobs find."""
         with self._lock:
             self._packages = dict(packages)
 

@@ -1,4 +1,4 @@
-"""What a training says in its job's log: where it begins, a line for each epoch, and its end."""
+"""The lines of a training in its job's log: its beginning, each epoch, and its end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST = 6  # values in a line
 
 class Narrator:
     """
-    Writes to standard error what the events of a training mean, and passes them on.
+    Describes the events of a training on standard error, and passes them on.
 
     Args:
         send: takes the events.

@@ -67,7 +67,7 @@ class OtherHosts:
         self._trusted_from = self._clock()
 
     def ends_it(self) -> bool:
-        """Return whether the job process is of no use, as another host was lost some time ago."""
+        """Return whether the job process is useless, because another host was lost before."""
         self._ended_it |= self._clock() - self._lost_at > _NOTICE_S
         return self._ended_it
 

@@ -122,7 +122,7 @@ class PackProcess:
 
 
 class MemberReader:
-    """What a member has said, as `OutputReader` gives it of a job alone."""
+    """The output of one member, in the form that `OutputReader` has for a job alone."""
 
     def __init__(self, changed: threading.Condition) -> None:
         self._changed = changed
@@ -131,7 +131,7 @@ class MemberReader:
         self.ended = False
 
     def give(self, events: list[AnyEvent], log: bytes, ended: bool) -> None:
-        """Take what the process has said; the caller holds the lock."""
+        """Take the output of the process; the caller holds the lock."""
         self._events += events
         self._log += log
         self.ended = self.ended or ended or any(isinstance(e, (Finished, Failed)) for e in events)

@@ -42,11 +42,11 @@ class MemberSupervisor(Supervisor):
         if ending.failure_kind == "oom":
             most = self.members // 2
             then = f"in packs of at most {most}" if most > 1 else "alone"
-            return _failed(f"did not fit into memory; it goes on {then}", most, ending)
+            return _failed(f"did not fit into memory; its members continue {then}", most, ending)
         if ending.code == PROCESS_LOST:
             how = "was lost; it comes back as it was, or alone if that happened before"
             return _failed(how, self.members, ending)
-        return _failed("fell apart; it goes on alone", 1, ending)
+        return _failed("failed; its members continue alone", 1, ending)
 
 
 def _failed(how: str, most: int, why: Failed) -> FellApart:

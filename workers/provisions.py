@@ -1,4 +1,4 @@
-"""What an attempt reads before it starts: checkpoints and weights, fetched from a bucket."""
+"""The files that an attempt reads before it starts: checkpoints and weights, from a bucket."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 @dataclass(frozen=True)
 class Provisions:
     """
-    Gives the files that an attempt reads.
+    Provides the files that an attempt reads.
 
     Args:
         folder: for copies.

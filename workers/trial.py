@@ -25,7 +25,7 @@ _LOADED = "+"
 
 
 def main() -> int:
-    """Read the references, and print what came of each."""
+    """Read the references, and print the result of each."""
     named = [CodeReference.model_validate(one) for one in json.load(sys.stdin)]
     importlib.import_module("torch")  # once, for all forks
     forks = Forks()

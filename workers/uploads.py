@@ -1,4 +1,4 @@
-"""Store the files that a job process has written, while it goes on."""
+"""Store the files that a job process has written, while it continues."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def _preload(names: Sequence[str]) -> None:
         try:
             importlib.import_module(name)
         except ImportError as e:
-            print(f"the warm host goes without {name}: {e}", file=sys.stderr, flush=True)
+            print(f"the warm host does without {name}: {e}", file=sys.stderr, flush=True)
 
 
 def _run_job() -> int:

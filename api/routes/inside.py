@@ -24,7 +24,7 @@ router = APIRouter(tags=["inside"])
 _CHANNELS = 8  # of a sample
 _RECORDED_BY_CHANNEL = "weight_norms"  # sent as matrices, by layer
 MostReadings = Annotated[
-    int, Query(ge=1, le=2000, description="more of them become so many buckets, each with its mean")
+    int, Query(ge=1, le=2000, description="more readings are averaged in this number of buckets")
 ]
 
 

@@ -56,7 +56,7 @@ def continue_job(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """
-    Queue a longer job that goes on from the last checkpoint of *job*, which has ended.
+    Queue a longer job that continues from the last checkpoint of *job*, which has ended.
 
     It ends with the same numbers as if the longer job had been asked for at once. If the schedule
     or the normalizer depends on the length of the training, it cannot, and is refused with the

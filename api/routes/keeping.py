@@ -1,4 +1,4 @@
-"""What a project keeps of its ended jobs, what that lets go, and the collector that does it."""
+"""A project's rules for the files of ended jobs, the files that expire, and their removal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Cursor = Annotated[
 
 @router.get("/projects/{project}/keep")
 def read_keep_rules(project: str, reader: ReaderDep, state: StateDep) -> KeepRules:
-    """Return for how many days after its end a job keeps what; null: for ever."""
+    """Return for how many days after its end a job keeps its files; null: for ever."""
     check_in_sight(project)
     return rules.read(state.database, project)
 

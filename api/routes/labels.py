@@ -22,7 +22,7 @@ def label_job(job: str, asked: Labels, caller: ChangerDep, state: StateDep) -> J
     """
     Change the name, the note or the tags of a job, or archive it.
 
-    Its specification and its results stay as they are. Lists and tables show an archived job only
+    Its specification and its results do not change. Lists and tables show an archived job only
     if they ask for it; it is not deleted, and can be taken out again.
     """
     return of_jobs.change(state.database, job, asked, by=caller.actor)

@@ -39,7 +39,7 @@ def set_limits(asked: LimitRequest, admin: AdminDep, state: StateDep) -> LimitLi
     """
     Set limits of an owner or a project, or of each without one of its own (`*`).
 
-    They hold for jobs, studies and searches. What exceeds one already stays, and nothing more is
+    They hold for jobs, studies and searches. Jobs that exceed one stay, and nothing more is
     added or started until there is room.
     """
     if asked.subject == "project" and asked.name != EACH:

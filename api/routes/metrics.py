@@ -29,7 +29,7 @@ MaxPoints = Annotated[
     Query(
         ge=1,
         le=100_000,
-        description="where there are more points, return so many buckets of steps, each with "
+        description="if there are more points, return this number of buckets of steps, each with "
         "mean, smallest and largest value",
     ),
 ]

@@ -1,4 +1,4 @@
-"""Plugins: what the operator gave the stack, and the code that people upload for their jobs."""
+"""Plugins: those of the operator, and the code that people upload for their jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ router = APIRouter(tags=["plugins"], route_class=JsonRoute)
 
 @router.get("/plugins")
 def list_plugins(reader: ReaderDep, state: StateDep) -> PluginList:
-    """List plugins, newest first, and those of the operator that cannot be used, with why."""
+    """List plugins, newest first; those of the operator that cannot be used have a reason."""
     troubles = state.plugins.troubles_for(admin="admin" in reader.scopes)
     return PluginList(plugins=store.newest(state.database), troubles=troubles)
 

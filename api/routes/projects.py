@@ -1,4 +1,4 @@
-"""Projects: list them with their members, create them, change who may do what in them."""
+"""Projects: list them with their members, create them, change the members and their roles."""
 
 from __future__ import annotations
 

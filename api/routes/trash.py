@@ -1,4 +1,4 @@
-"""Delete jobs and studies, restore them, and see what they take on disk."""
+"""Delete jobs and studies, restore them, and show their disk use."""
 
 from __future__ import annotations
 

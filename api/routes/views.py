@@ -1,4 +1,4 @@
-"""Saved views of the table of jobs: of their owner, and for everybody by their link."""
+"""Saved views of the table of jobs: only the owner changes them; a link opens them for others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form of a backup: a folder, or a tar file, which appear whole or not at all."""
+"""The form of a backup: a folder or a tar file, which appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def reading(source: Path) -> Iterator[Archive]:
 
 
 class Archive:
-    """A backup that is there."""
+    """An existing backup."""
 
     def __init__(self, where: Path) -> None:
         self.where = where

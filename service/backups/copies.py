@@ -1,4 +1,4 @@
-"""The files of jobs that are in a bucket, for a backup: copied from it, and put into it again."""
+"""The files of jobs in a bucket: copied into a backup, and restored from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.store.database import Database
 
 class Copies:
     """
-    Copies of objects below *folder*, whole and with the checksum that is on record.
+    Copies of objects below *folder*, whole and with the recorded checksum.
 
     Args:
         store: where the objects are.

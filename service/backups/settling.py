@@ -1,4 +1,4 @@
-"""What a restored database says about a stack that is elsewhere, or is no more."""
+"""Correct what a restored database says about the stack that was backed up."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def missing_files(database: Database, files: Store) -> list[NamedFile]:
 
 def settle(database: Database, lost: Sequence[tuple[str, str]] = ()) -> int:
     """
-    Let the restored jobs go on: those that ran return to the queue, and no attempt is used up.
+    Let the restored jobs continue: those that ran return to the queue and use up no attempt.
 
     Run it while no worker and no API use the database, or it takes running jobs from them.
 

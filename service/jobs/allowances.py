@@ -1,4 +1,4 @@
-"""Limits that admins set for owners and projects: what is set, what holds, and what is used."""
+"""Limits that admins set for owners and projects: their values, which one applies, and the use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the hosts of a running attempt hear of each other: where they meet, and who is gone."""
+"""How the hosts of a running attempt find each other and notice that one has left."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Column:
     metric: str | None = None
     """The metric that it shows."""
     reduction: str = "last"
-    """What is taken of the metric."""
+    """The reduction of the metric."""
 
     @property
     def required(self) -> bool:
@@ -84,7 +84,7 @@ def _nearest(near: list[str]) -> str:
 
 
 def metric_of(name: str) -> tuple[str | None, str]:
-    """Divide `val/accuracy:best` into the metric and what is taken of it; None: no metric."""
+    """Divide `val/accuracy:best` into the metric and its reduction; None: no metric."""
     metric, _, reduction = name.rpartition(":")
     if not metric or reduction not in REDUCTIONS:
         metric, reduction = name, "last"

@@ -1,5 +1,5 @@
 """
-What owners and projects use: running jobs, devices, device time of this month, and storage.
+The resources that owners and projects use: running jobs, devices, device time, storage.
 
 Device time and storage are added up when attempts end, so that a limit on them costs no walk over
 all jobs, and what a purged job has used stays used. Each sum is in many rows, as counts are
@@ -83,5 +83,5 @@ DELETE = text(f"""
 
 
 def recount(connection: Connection, job: UUID) -> None:
-    """Count anew what *job*, which is locked, stores."""
+    """Compute anew how much *job*, which is locked, stores."""
     connection.execute(_RECOUNT, {"job": job})

@@ -1,4 +1,4 @@
-"""How many jobs of each state and device there are, without counting them."""
+"""The number of jobs of each state and device, without counting them."""
 
 from __future__ import annotations
 

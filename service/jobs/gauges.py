@@ -1,4 +1,4 @@
-"""How a stack stands now: how long jobs wait, leases last, and workers are silent."""
+"""The present state of a stack: waiting times of jobs, leases, silent workers."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ _SIZE = text("select pg_database_size(current_database())")
 
 
 def by_device(database: Database) -> list[Any]:
-    """Return for each device how long its oldest job waits, and the shortest rest of a lease."""
+    """Return for each device how long its oldest job waits, and the shortest remaining lease."""
     with database.autocommit() as connection:
         return list(connection.execute(_BY_DEVICE))
 
 
 def by_worker(database: Database) -> list[Any]:
-    """Return for each worker of the last hour how long it is silent, and its unwritten results."""
+    """Return for each worker of the last hour its silence, and its unwritten results."""
     with database.autocommit() as connection:
         return list(connection.execute(_BY_WORKER))
 

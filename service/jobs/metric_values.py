@@ -1,4 +1,4 @@
-"""What is taken of a job's metric, and the values of one metric for all jobs."""
+"""Reductions of a job's metric, and the values of one metric for all jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies ahead of a job: the time that is left, its place in the queue, what would change it."""
+"""The outlook of a job: the time that is left, its place in the queue, what would change it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What packs have gained on a device, as their processes measured it."""
+"""The gains of packs on a device, as their processes measured them."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _HIGHEST = text(f"""
 
 
 def problems(connection: Connection, owner: str, project: str, asked: int) -> list[FieldProblem]:
-    """Say whether *owner* may not ask for the priority *asked* in *project*."""
+    """Return the problem if *owner* may not ask for the priority *asked* in *project*."""
     found = connection.execute(_HIGHEST, {"owner": owner, "project": project}).one()
     if found.of_owner is not None and asked > found.of_owner:
         return [_problem(asked, found.of_owner, f"{owner!r} may ask for")]

@@ -183,7 +183,7 @@ def _stand(connection: Connection, owner: str, project: str, most: int | None) -
 
 
 def _no_storage(connection: Connection, owner: str, project: str) -> QuotaExceeded | None:
-    """Return the error of who has no storage left; None: there is some by now."""
+    """Return the error for an owner without storage left; None: there is some by now."""
     found = connection.execute(_STORED, {"owner": owner, "project": project}).one()
     of_both = (
         (f"{owner!r}", found.owners, found.of_owner),

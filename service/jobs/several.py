@@ -1,4 +1,4 @@
-"""Change several jobs, each by itself: what one refuses does not stop the others."""
+"""Change several jobs, each by itself: if one refuses, the others are still changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from normlab.errors import Conflict, Forbidden, NotFound
 from normlab.records.tables import Changed
 
 _REFUSALS = (Conflict, Forbidden, NotFound)
-"""What is wrong with one job; that the database is away, for example, is wrong with all."""
+"""Errors that concern one job; a database that does not answer, for example, concerns all."""
 
 
 def change(jobs: Sequence[str], each: Callable[[str], Any]) -> Changed:

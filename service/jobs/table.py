@@ -51,7 +51,7 @@ _TYPES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Order:
-    """What a table is sorted by: whether there is a value, the value, and the job."""
+    """The sort keys of a table: whether there is a value, the value, and the job."""
 
     sort: str
     of: Column
@@ -105,7 +105,7 @@ class Order:
 
     @property
     def _last(self) -> float:
-        """Stands for a missing number, which comes last in either direction; JSON has it not."""
+        """Stands for a missing number, which comes last in either direction; not valid JSON."""
         return -math.inf if self.descending else math.inf
 
     def _filler(self) -> ColumnElement[Any]:

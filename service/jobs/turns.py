@@ -53,7 +53,7 @@ _HEAD = text(f"""
 
 @dataclass(frozen=True)
 class Unjudged:
-    """What the next job requires, and the worker has to find out whether it can load."""
+    """The code of the next job, which the worker must first try to load."""
 
     code: Sequence[str]
 

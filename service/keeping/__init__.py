@@ -1,1 +1,1 @@
-"""What projects keep of their ended jobs, and the collector that lets the rest go."""
+"""The rules of projects for the files of ended jobs, and the collector that removes the others."""

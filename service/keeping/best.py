@@ -1,4 +1,4 @@
-"""Which of a job's checkpoints is the best one, by a metric that the job has reported."""
+"""Choose the best one of a job's checkpoints, by a metric that the job has reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Go through the ended jobs of a project, and take off the record what its rules no longer keep."""
+"""Go through the ended jobs of a project, and discard the files that its rules no longer keep."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ def page(
     clock: Callable[[], float] = time.monotonic,
 ) -> ExpiredPage:
     """
-    List what the rules of *project* no longer keep, of the jobs after *cursor*.
+    List the files that the rules of *project* no longer keep, of the jobs after *cursor*.
 
     Args:
-        remove: take it off the record too; its files are deleted minutes later.
-        by: who the audit trail says it was.
+        remove: discard them too; they are deleted minutes later.
+        by: the actor for the audit trail.
         patience_s: how long to go on past jobs of which all is kept.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The background work of keep-rules: all projects in turn, a while at a time."""
+"""The background work of keep-rules: all projects in turn, for a limited time in each round."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = structlog.get_logger(__name__)
 
 class Collector:
     """
-    Takes off the record what projects no longer keep, and deletes the files; several may run.
+    Discards what projects no longer keep, and later deletes the files; several may run.
 
     Args:
         failed: called for each job whose files could not be deleted.

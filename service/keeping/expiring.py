@@ -1,4 +1,4 @@
-"""What a rule no longer keeps of one ended job, as far as no other job needs it."""
+"""The files of one ended job that a rule no longer keeps and no other job needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KINDS: Sequence[Expiring] = ("checkpoint", "weights", "log")
 
 @dataclass(frozen=True)
 class File:
-    """A file on record."""
+    """A recorded file."""
 
     job: UUID
     name: str
@@ -39,7 +39,7 @@ class EndedJob:
 
 @dataclass(frozen=True)
 class Expired:
-    """What a rule no longer keeps of a job, of one kind."""
+    """The files of one kind that a rule no longer keeps of a job."""
 
     kind: Expiring
     files: Sequence[File]
@@ -58,7 +58,7 @@ BestStep = Callable[[Sequence[int]], "int | None"]
 def expired(
     rules: KeepRules, job: EndedJob, files: Iterable[File], best_step: BestStep
 ) -> list[Expired]:
-    """Return what *rules* no longer keep of *job*, by kind; empty kinds are left out."""
+    """Return the files of *job* that *rules* no longer keep, by kind; empty kinds are left out."""
     by_kind: dict[str, list[File]] = {kind: [] for kind in KINDS}
     for file in files:
         by_kind.get(file.kind, []).append(file)

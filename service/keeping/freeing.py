@@ -1,4 +1,4 @@
-"""Delete the files that rules have taken off the record, once no job can want them any more."""
+"""Delete the files that rules have discarded, once no job can need them any more."""
 
 from __future__ import annotations
 

@@ -50,14 +50,14 @@ class Needs:
     """Twins are named that are not looked up, so that any job may be one."""
 
     def keep(self, file: Any, job: Any) -> bool:
-        """Say whether *file* of *job* must stay."""
+        """Return whether *file* of *job* must stay."""
         if file.sha256 in self.contents or job.id.hex in self.jobs:
             return True
         return file.kind == "weights" and (self.all_weights or job.fingerprint in self.twins)
 
 
 def needs_now(connection: Connection) -> Needs:
-    """Return what must stay now."""
+    """Return the files that must stay now."""
     named = {content for row in connection.execute(_OF_JOBS) for content in row if content}
     studies = connection.execute(_OF_STUDIES).scalars().all()
     twins = connection.execute(_TWINS, {"limit": _MOST_TWINS + 1}).scalars().all()

@@ -1,4 +1,4 @@
-"""The keep-rules of projects: set by who administers them; without any, everything is kept."""
+"""The keep-rules of projects, set by their admins; without any, everything is kept."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def put(database: Database, project: str, asked: KeepRequest, by: Actor) -> Keep
 
 
 def read(database: Database, project: str) -> KeepRules:
-    """Return what *project* keeps; raise NotFound if there is no such project."""
+    """Return the rules of *project*; raise NotFound if there is no such project."""
     with database.autocommit() as connection:
         if connection.execute(_KNOWN, {"project": project}).first() is None:
             raise unknown_project(project)

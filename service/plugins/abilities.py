@@ -1,5 +1,5 @@
 """
-What workers can load: the packages that plugins and networks need, and the plugins that were tried.
+The code that workers can load: packages for plugins and networks, and tried plugins.
 
 What a job requires are names: the digests of its plugins, and the library of its network.
 """
@@ -35,7 +35,7 @@ _ADVERTISE = text("""
 
 
 class Ability(Protocol):
-    """What a worker knows of the plugins and libraries that its jobs can load."""
+    """A worker's knowledge of the plugins and libraries that its jobs can load."""
 
     def unloadable(self) -> Collection[str]:
         """Return the names of those that they cannot load, as far as is known."""
@@ -59,7 +59,7 @@ class Wanted:
 @dataclass(frozen=True)
 class Abilities:
     """
-    What the jobs of one worker find.
+    The packages and plugins that the jobs of one worker find.
 
     Args:
         packages: versions by name; None: not known yet.
@@ -114,7 +114,7 @@ def offers(connection: Connection) -> list[Abilities]:
 def advertise(
     database: Database, worker: str, packages: Mapping[str, str] | None, loads: Mapping[str, str]
 ) -> bool:
-    """Write down what *worker* offers; False before its first heartbeat."""
+    """Store what *worker* offers; False before its first heartbeat."""
     values = {
         "worker": worker,
         "packages": None if packages is None else to_json(dict(packages)),

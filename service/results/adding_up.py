@@ -1,4 +1,4 @@
-"""Add up curves that an earlier version stored, so that they have a mean as new ones do."""
+"""Add up curves that an earlier version stored, so that they too have a mean."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def stored(database: Database, job: str, name: str) -> StoredFile:
 
 
 def recorded_places(database: Database, job: UUID) -> set[str]:
-    """Return the places of all files of *job* that are on record, or may come back on it."""
+    """Return the places of all files of *job* that are recorded, or discarded and still there."""
     with database.autocommit() as connection:
         return set(connection.execute(_PLACES, {"job": job}).scalars())
 

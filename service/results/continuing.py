@@ -1,4 +1,4 @@
-"""Longer jobs: each goes on from the last checkpoint of another one."""
+"""Longer jobs: each continues from the last checkpoint of another one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class EarlierCheckpoint(NamedTuple):
 
 def longer(database: Database, job: str, asked: Longer) -> JobSpec:
     """
-    Return the specification of the job that goes on from *job*'s last checkpoint.
+    Return the specification of the job that continues from *job*'s last checkpoint.
 
     Raises:
         NotFound: there is no such job.
@@ -68,7 +68,7 @@ def longer(database: Database, job: str, asked: Longer) -> JobSpec:
     if gone is not None:
         raise Conflict(f"the checkpoints of job {job} were {gone}; use init_from instead")
     if last is None:
-        raise Conflict(f"job {job} wrote no checkpoint, so there is nothing to go on from")
+        raise Conflict(f"job {job} wrote no checkpoint, so there is nothing to continue from")
     before = JobSpec.from_store(row.spec)
     changes: dict[str, Any] = {
         "epochs": asked.epochs or before.epochs,
@@ -106,13 +106,13 @@ def checkpoint_for(
     database: Database, spec: JobSpec, fetch: Callable[[StoredFile], Path]
 ) -> list[EarlierCheckpoint]:
     """
-    Return the checkpoint of another job that *spec* goes on from, if there is one.
+    Return the checkpoint of another job that *spec* continues from, if there is one.
 
     Args:
         fetch: returns a file of this host with the same content, or raises NotFound.
 
     Raises:
-        InvalidSpec: it is on record, or stored, no more.
+        InvalidSpec: it is no longer recorded or stored.
     """
     if spec.continues is None:
         return []

@@ -1,4 +1,4 @@
-"""What the diagnostics of a job measured, as matrices: layers by readings, from one query."""
+"""The results of a job's diagnostics as matrices: layers by readings, from one query."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read(database: Database, job: str, most_readings: int) -> list[Matrix]:
     Return every measure of the diagnostics of *job*, its layers by name.
 
     Args:
-        most_readings: more of them become so many buckets of updates, each with its mean.
+        most_readings: more of them are averaged in this number of buckets of updates.
     """
     key = parse_id(job)
     with database.autocommit() as connection:

@@ -1,4 +1,4 @@
-"""Processes that belong to this one: they log to a file, and it starts, mends and stops them."""
+"""Processes that belong to this one: it starts, restarts and stops them, and they log to a file."""
 
 from __future__ import annotations
 

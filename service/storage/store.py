@@ -1,5 +1,5 @@
 """
-What every place for the files of jobs can do.
+The operations of every store for the files of jobs.
 
 A file's *place* is its name there, such as `JOB/attempt-2/checkpoints/step-000000040.pt`. Each
 attempt has its own places, so an attempt that lost its job cannot damage a file of a later one, and

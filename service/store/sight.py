@@ -1,5 +1,5 @@
 """
-What a request may see: the projects of its caller. All else is as if it did not exist.
+The projects that a request may see: those of its caller. All else is as if it did not exist.
 
 Every HTTP request begins with the sight of nothing, and gets that of its caller once that is known.
 Code within it uses its sight implicitly, as it does its time limit. Workers and background loops,

@@ -1,4 +1,4 @@
-"""What tables share: how their constraints are named, their moments, and the job of a row."""
+"""Parts that tables share: names of constraints, moments, and the job of a row."""
 
 from __future__ import annotations
 

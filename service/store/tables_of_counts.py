@@ -1,4 +1,4 @@
-"""The tables of how many jobs there are, and of what finds them; triggers on jobs keep them."""
+"""The tables of counts and words of jobs, which triggers on jobs maintain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of what projects keep of ended jobs, and of the files that went by their rules."""
+"""The tables of keep-rules, and of the files that they have removed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ keep_rule = Table(
     CheckConstraint("goal in ('maximize', 'minimize')", name="goal"),
 )
 
-# A file that a rule has taken off the record. It stays on disk for a moment, in which a job that
+# A file that a rule has discarded. It stays on disk for a moment, in which a job that
 # was accepted just before puts it back; after that the row tells what has become of it.
 discarded = Table(
     "discarded",

@@ -8,7 +8,7 @@ from service.store.table_parts import metadata
 
 
 def _shard() -> Column[int]:
-    """Number the rows whose sum counts: who adds to one locks it until its transaction ends."""
+    """Number the rows that are summed: an addition locks its row until the transaction ends."""
     return Column("shard", SmallInteger, primary_key=True, autoincrement=False, server_default="0")
 
 

@@ -1,4 +1,4 @@
-"""What admins do with tokens: create, list, revoke and rotate them."""
+"""Changes of tokens by admins: create, list, revoke and rotate them."""
 
 from __future__ import annotations
 

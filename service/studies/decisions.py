@@ -1,4 +1,4 @@
-"""What a study that decides has found so far."""
+"""The verdicts of a study that decides, so far."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def read(connection: Connection, study: UUID) -> Looks:
 
 
 def store(connection: Connection, study: UUID, seeds: int, findings: Mapping[str, Finding]) -> None:
-    """Remember what was found with so many *seeds*."""
+    """Store the result of a look with this number of *seeds*."""
     connection.execute(
         insert(schema.study_look),
         [
@@ -46,12 +46,12 @@ def store(connection: Connection, study: UUID, seeds: int, findings: Mapping[str
 
 
 def seeds_of(looks: Looks) -> list[int]:
-    """List how many seeds there were at each look."""
+    """List the number of seeds at each look."""
     return sorted({look.seeds for of in looks.values() for look in of})
 
 
 def verdict_of(looks: Looks, comparison: str) -> str:
-    """Return where *comparison* stands."""
+    """Return the state of *comparison*."""
     taken = looks.get(comparison)
     return taken[-1].verdict if taken else UNDECIDED
 

@@ -1,4 +1,4 @@
-"""What keeps the cells of a study from training together, for its preview."""
+"""The reasons why cells of a study cannot train together, for its preview."""
 
 from __future__ import annotations
 

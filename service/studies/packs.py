@@ -28,7 +28,7 @@ Measured = Callable[[JobSpec, str], Gains]
 def planned_packs(
     study: StudySpec, cells: Sequence[Cell], place: Place, measured: Measured
 ) -> dict[str, Any]:
-    """Return the packs that the *cells* make, their gain, and what keeps cells out of them."""
+    """Return the packs that the *cells* make, their gain, and why others are left out."""
     by_time = study.decide is not None and is_timing(study.decide.metric)
     if study.pack == "off" or study.search is not None or (study.pack == "auto" and by_time):
         return {}
@@ -65,10 +65,10 @@ def _worth(
 
 def refuse_unpackable(study: StudySpec) -> None:
     """
-    Refuse a number of members where no two cells can be members of one pack.
+    Refuse a number of members if no two cells can be members of one pack.
 
     Raises:
-        InvalidSpec: the problem of `pack` names the field that stands in the way.
+        InvalidSpec: the problem of `pack` names the field that prevents it.
     """
     if isinstance(study.pack, str):
         return

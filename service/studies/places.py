@@ -1,4 +1,4 @@
-"""What a study needs to know about each cell: whether it can run, and where."""
+"""The questions of a study about each cell: whether it can run, and where."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def preview(
     steps: Steps,
 ) -> StudyPreview:
     """
-    Return what *spec* would run; store nothing.
+    Return the preview of *spec*; store nothing.
 
     Raises:
         InvalidSpec: the grid itself is invalid, or its priority too high. (Cells that break a rule

@@ -1,4 +1,4 @@
-"""Purge what has been in the trash for long enough: rows, and the files of jobs."""
+"""Purge jobs and studies that have been in the trash for long enough, with their files."""
 
 from __future__ import annotations
 
@@ -99,14 +99,14 @@ class Purger:
 
 
 def summary(database: Database, owner: str, days: int) -> TrashRecord:
-    """Say what of *owner* is in the trash and in sight, and how large the files are."""
+    """Count the visible jobs and studies of *owner* in the trash, and the size of their files."""
     with database.autocommit() as connection:
         row = connection.execute(_SUMMARY, {"owner": owner, **current().values}).mappings().one()
     return TrashRecord(**row, days=days)
 
 
 def empty(database: Database, owner: str, days: int, by: Actor | None = None) -> TrashRecord:
-    """Let all in sight that *owner* has in the trash be purged now, in the background."""
+    """Mark everything visible that *owner* has in the trash to be purged now, in the background."""
     with database.begin() as connection:
         for statement in _EMPTY:
             connection.execute(statement, {"owner": owner, **current().values})

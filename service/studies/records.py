@@ -1,4 +1,4 @@
-"""Studies as records: what is stored of them, and how many of their cells are in which state."""
+"""Studies as records: their stored fields, and the number of cells in each state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies that go on by themselves, round after round: what all such loops share."""
+"""The common part of the loops that advance studies round after round."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Rounds:
         return self._studies.round(due)
 
     def advance(self, connection: Connection, row: Any) -> int:
-        """Do what is due for the study of *row*, which is locked; return the number of changes."""
+        """Advance the study of *row*, which is locked, if due; return the number of changes."""
         raise NotImplementedError
 
     def _in_turn(self, study: UUID) -> int:

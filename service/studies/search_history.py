@@ -17,7 +17,7 @@ from service.studies.sampling import distributions, params
 from service.studies.searches import trials_of
 
 FEWEST = 10
-"""Succeeded trials that it takes to say which parameters matter."""
+"""Succeeded trials that are needed to say which parameters matter."""
 
 
 def history(database: Database, study: str) -> SearchHistory:

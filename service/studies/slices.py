@@ -1,4 +1,4 @@
-"""What large studies were asked for and is not done yet, slice by slice in the background."""
+"""Finish requests about large studies, slice by slice in the background."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def create(
 
     Args:
         max_queued: the most jobs that *owner* may have queued.
-        by: who the audit trail says it was; None: nobody asked for it.
+        by: the actor for the audit trail; None: no person requested it.
 
     Raises:
         InvalidSpec: the grid is invalid, or a cell breaks a rule; then nothing is queued.
@@ -168,7 +168,7 @@ def complete(
 
 
 def pause(database: Database, study: str, by: Actor | None = None) -> StudyRecord:
-    """Hold back the queued jobs; running ones go on."""
+    """Hold back the queued jobs; running ones continue."""
     return _switch(database, study, {"active"}, "paused", by, "study.pause")
 
 

@@ -1,1 +1,1 @@
-"""Tell webhooks what has happened: written with the news itself, and delivered until it arrives."""
+"""Messages to webhooks: stored in the transaction of the event, and sent until they arrive."""

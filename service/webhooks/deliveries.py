@@ -57,7 +57,7 @@ class Waiting(NamedTuple):
 
 class Deliverer:
     """
-    Delivers what is due; any number of processes may. A receiver may get a message twice.
+    Delivers due messages; any number of processes may. A receiver may get a message twice.
 
     Args:
         secret: signs each message.
@@ -72,7 +72,7 @@ class Deliverer:
         self._transport = transport
 
     def round(self) -> int:
-        """Deliver some of what is due; return how much has arrived."""
+        """Deliver some of the due messages; return how many have arrived."""
         arrived = 0
         with httpx.Client(transport=self._transport, timeout=_TIMEOUT_S) as client:
             for _ in range(_AT_ONCE):

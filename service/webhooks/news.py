@@ -1,4 +1,4 @@
-"""Find what webhooks are told, and write a message for each of them in the same transaction."""
+"""Find the events for webhooks, and store a message for each of them in the same transaction."""
 
 from __future__ import annotations
 
