@@ -60,9 +60,9 @@ function offer(select, names, chosen) {
 
 function explain() {
   const fields = Object.keys(found.differing).length;
-  const alone = fields === 0 ? "These runs differ in their seed alone. " : "";
-  element("explained").textContent = `${alone}A row has the runs that differ in their seed alone; only succeeded ones have a value. `
-    + "The difference is that from the reference, paired by seed, with Student's interval; p is that of the paired t test, adjusted for all rows together.";
+  const alone = fields === 0 ? "These runs differ only in their seed. " : "";
+  element("explained").textContent = `${alone}Runs that differ only in their seed share a row; only succeeded runs have a value. `
+    + "Differences are from the reference, paired by seed, with Student's interval; p is from the paired t test, adjusted for all rows together.";
 }
 
 /** The colours by the chosen column: of a list of runs, and what tells a scale. */
@@ -142,10 +142,10 @@ function positive(curves, logX, logY) {
 
 function note(unknown, shown, range, weight, scale) {
   const told = [];
-  if (element("bands").checked) told.push("A line is the mean over the seeds of a row, where all of them have a value; its band reaches from the smallest to the largest.");
+  if (element("bands").checked) told.push("A line is the mean over the seeds of a row, where all seeds have a value; its band reaches from the smallest to the largest value.");
   if (scale) told.push(`A line is ${scale}`);
   if (weight) told.push(`Smoothed with weight ${weight}.`);
-  if (range) told.push(`${range.ignored} outlying points are outside of the picture.`);
+  if (range) told.push(`${range.ignored} outlying points are outside the picture.`);
   if (unknown.length) told.push(`${unknown.length} run${unknown.length === 1 ? " is" : "s are"} left out: how many updates their epochs have is not known yet.`);
   element("curve-note").textContent = told.join(" ");
 }

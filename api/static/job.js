@@ -6,7 +6,7 @@ import { moment } from "./times.js";
 const article = document.getElementById("job");
 const id = article.dataset.job;
 const USUAL = ["train/loss", "val/accuracy", "val/jaccard", "val/perplexity", "val/map", "val/map50", "val/content_loss", "val/style_loss", "val/loss", "train/accuracy", "train/images_per_s"];
-/** What the job takes of its machine, in charts of their own; those that it has not reported are left out. */
+/** Charts of the resources that the job uses; those that it has not reported are left out. */
 const OF_THE_MACHINE = ["device/cpu_percent", "device/memory_bytes", "device/gpu_percent", "device/gpu_memory_bytes"];
 const ENDED = ["succeeded", "failed", "cancelled"];
 

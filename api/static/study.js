@@ -139,7 +139,7 @@ function heat() {
     return [`${table.metric}, ${table.reduction}${where ? ` where ${where}` : ""}: mean over seeds`, WORDS[around]].filter(Boolean).join("; below: ");
   };
   element("heat").replaceChildren(...views.map((view) => heatMap(view, caption(view), look)));
-  const test = compared ? " A difference is that from the reference, paired by seed; p is that of the paired t test, adjusted after Holm for all cells here; * is below 0.05." : "";
+  const test = compared ? " Differences are from the reference, paired by seed; p is from the paired t test, adjusted after Holm for all cells here; * means p < 0.05." : "";
   element("heat-legend").textContent = known.length ? `Darker cells have larger values: from ${least.mean_text} to ${most.mean_text}.${test}` : "No cell here has a value yet.";
 }
 

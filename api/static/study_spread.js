@@ -33,7 +33,7 @@ export function note(rows, spread) {
   const few = rows.filter((row) => isWide(row, spread) && ends(row, spread)).map((row) => ends(row, spread));
   const count = few.filter(([low, high]) => low < view[0] || high > view[1]).length;
   if (!count) return "";
-  return `${count === 1 ? "1 interval of two seeds is" : `${count} intervals of two seeds are`} cut at the edge: it takes a third seed to say more.`;
+  return `${count === 1 ? "1 interval of two seeds is" : `${count} intervals of two seeds are`} cut at the edge; a third seed would narrow ${count === 1 ? "it" : "them"}.`;
 }
 
 export const WORDS = {

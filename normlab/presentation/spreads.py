@@ -81,7 +81,7 @@ def note(rows: Sequence[ResultRow], spread: str) -> str:
     if few == 0:
         return ""
     of = "1 interval of two seeds is" if few == 1 else f"{few} intervals of two seeds are"
-    return f"{of} cut at the edge: it takes a third seed to say more"
+    return f"{of} cut at the edge; a third seed would narrow {'it' if few == 1 else 'them'}"
 
 
 def _is_wide(row: ResultRow, spread: str) -> bool:

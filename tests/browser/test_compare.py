@@ -101,7 +101,7 @@ def test_curves_are_drawn_along_updates_epochs_samples_and_time(page: Page, runs
         ends[axis] = axis
     page.get_by_label("Logarithmic x").check()
     page.get_by_label("Ignore outliers").check()
-    expect(page.locator("#curve-note")).to_contain_text("outside of the picture")
+    expect(page.locator("#curve-note")).to_contain_text("outside the picture")
     page.get_by_label("Smoothing").fill("0.9")
     expect(page.locator("#curve-note")).to_contain_text("Smoothed with weight 0.9")
     page.reload()

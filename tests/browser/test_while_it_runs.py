@@ -58,4 +58,4 @@ def test_a_running_job_shows_what_it_takes_of_its_machine_with_units(
     packed = Started(step=0, environment={"runtime": "packed", "packed": 3})
     assert reports.keep_all(database, claim, [packed])
     page.reload()
-    expect(machine).to_contain_text("each shows what that process takes for all of them")
+    expect(machine).to_contain_text("each shows the resources of the whole process")
