@@ -16,7 +16,7 @@
     └── JobError               a job's attempt ended; `failure_kind` says why
         ├── DatasetUnusable    files are missing, truncated or of another format
         ├── ReaderLost         a process that reads the data died; try again
-        ├── PackFellApart      its pack cannot go on; it goes on alone
+        ├── PackFellApart      its pack cannot continue; it continues alone
         ├── LossNotFinite      the loss became NaN or infinite
         ├── CheckpointUnusable a checkpoint is corrupt, or of another spec
         ├── StorageFull        no space left where results are written
@@ -179,7 +179,7 @@ class ReaderLost(JobError):
 
 
 class PackFellApart(JobError):
-    """The jobs of a pack cannot go on together; each goes on alone."""
+    """The jobs of a pack cannot continue together; each continues alone."""
 
     code = "pack_fell_apart"
     retryable = True

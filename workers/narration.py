@@ -42,7 +42,7 @@ class Narrator:
 
     def _line(self, event: Event) -> str:
         if isinstance(event, Started):
-            whence = f"goes on from update {event.step}" if event.step else "begins"
+            whence = f"continues from update {event.step}" if event.step else "begins"
             made = event.environment
             torch = made.get("versions", {}).get("torch", "of an unknown version")
             where = f"on {made.get('runtime')}, torch {torch}"

@@ -68,7 +68,7 @@ class Effect(Spec):
 
     @property
     def claimed(self) -> Claimed:
-        """What it claims of the difference's mean."""
+        """The claim about the mean of the difference."""
         return {
             "above": Claimed(above=self.by),
             "below": Claimed(below=-self.by),

@@ -1,4 +1,4 @@
-"""Tuning: choose on some seeds what is judged on others."""
+"""Tuning: choose settings on some seeds, to judge them on others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much work a claim is, stage by stage: its tuning seeds, then each round of judging seeds."""
+"""Estimate the work of a claim by stages: its tuning seeds, then each round of judging seeds."""
 
 from __future__ import annotations
 

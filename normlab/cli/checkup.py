@@ -135,7 +135,7 @@ def _token_and_workers(connection: Connection) -> Iterator[Finding]:
         if worker.able:
             yield Finding("worker", "ok", f"{text}, heard {worker.last_seen_s:.0f} s ago")
         else:
-            mend = "mend what the reason names on its host, then restart the worker"
+            mend = "fix what the reason names on its host, then restart the worker"
             yield Finding("worker", "bad", f"{worker.id} takes no jobs: {worker.why}", mend)
         for name, reason in worker.cannot_load.items():
             found = f"{worker.id} cannot load {name}: {reason}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Round(NamedTuple):
-    """What became of a study."""
+    """The outcome of a study."""
 
     study: str
     whole: bool

@@ -1,4 +1,4 @@
-"""Which claims a command line asks for, each with its study as it is to run."""
+"""The claims that a command line asks for, each with the study to run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Changes:
-    """What differs from the claims' own files."""
+    """The changes to the claims' own files."""
 
     quick: bool = False
     seeds: Optional[int] = None

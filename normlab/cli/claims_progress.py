@@ -10,7 +10,7 @@ from typing import Callable, Dict, List, Mapping, Sequence
 
 class ClaimsProgress:
     """
-    What is done and what is left of all stages of all claims: tuning, and each round of seeds.
+    The finished and remaining work of all stages of all claims: tuning, and each round of seeds.
 
     Work that the store had before is neither, so that a command which goes on after an
     interruption does not take its pace from what it found.

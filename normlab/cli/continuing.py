@@ -41,7 +41,7 @@ def go_on(
     wait: bool = Wait,
     as_json: bool = AsJson,
 ) -> int:
-    """Queue a longer job that goes on from the last checkpoint of an ended one.
+    """Queue a longer job that continues from the last checkpoint of an ended one.
 
     It ends with the same bits as one longer job. Where that is impossible, for example after a
     cosine schedule, it is refused with the reason.

@@ -84,7 +84,7 @@ def fetch(
 ) -> None:
     """Download a public dataset into the data root, check it, and unpack it.
 
-    A download that broke off goes on where it stopped. The dataset appears when it is whole.
+    An interrupted download continues where it stopped. The dataset appears when it is complete.
     """
     from normlab.stored.fetching import fetch as fetch_all
 

@@ -1,4 +1,4 @@
-"""`normlab project keep`, and what `normlab gc` does with it: what ended jobs keep for how long."""
+"""`normlab project keep`, and its part of `normlab gc`: how long ended jobs keep their files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def keep(
     ),
     as_json: bool = AsJson,
 ) -> None:
-    """Show for how long ended jobs keep their files and log, or change it for the project."""
+    """Show or change for how long the ended jobs of a project keep their files and logs."""
     changes = _read(rules or [])
     with connect(ctx) as client:
         kept = client.keeping.set(name, **changes) if changes else client.keeping.rules(name)
@@ -65,7 +65,9 @@ def print_expired(found: List[ExpiredRecord], *, dry_run: bool) -> None:
     )  # fmt: skip
     jobs, whole = len({one.job for one in found}), size(sum(one.bytes for one in found))
     what = f"{whole} of {jobs} jobs that their projects no longer keep"
-    print(f"would remove {what}" if dry_run else f"removed {what}; files go within minutes")
+    print(
+        f"would remove {what}" if dry_run else f"removed {what}; deleted within minutes"
+    )
 
 
 def _read(rules: List[str]) -> Dict[str, Any]:

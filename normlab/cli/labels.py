@@ -1,4 +1,4 @@
-"""`normlab rename`, `note`, `tag` and `archive`: what people attach to jobs and studies."""
+"""`normlab rename`, `note`, `tag` and `archive`: labels of jobs and studies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`normlab limits`: what owners and projects may have, and what they use of it."""
+"""`normlab limits`: the limits of owners and projects, and their use."""
 
 from __future__ import annotations
 

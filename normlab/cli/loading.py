@@ -44,8 +44,8 @@ def load(
 ) -> int:
     """Open Python with a job's network as `model` and its test set as `data`.
 
-    It evaluates the network first, and shows the numbers beside those on record. With --json it
-    prints them, and opens nothing.
+    It evaluates the network first, and shows the results beside the stored ones. With --json it
+    prints them, and does not open Python.
     """
     if find_spec("torch") is None:
         raise InvalidSpec("load needs torch here; pip install 'normlab[train]'")

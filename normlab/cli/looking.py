@@ -134,7 +134,7 @@ def tail(
     output: Optional[Form] = Output,
     as_json: bool = AsJson,
 ) -> None:
-    """Show the last values of a job's metrics, and their whole course."""
+    """Show the last values of a job's metrics, and their curves as sparklines."""
     with connect(ctx) as client:
         id_ = client.job_id(job)
         if follow and not as_json:

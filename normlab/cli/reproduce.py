@@ -105,7 +105,9 @@ def _run(
         try:
             verdicts, whole = run_all(client, claims, quiet)
         except KeyboardInterrupt:
-            print("\ninterrupted: the same command goes on from here", file=sys.stderr, flush=True)
+            print(
+                "\ninterrupted: the same command resumes from here", file=sys.stderr, flush=True
+            )
             raise
         if page:
             write_page(client, verdicts, page)

@@ -76,13 +76,13 @@ def restore(
 
 def gc(
     ctx: typer.Context,
-    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would go."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only list what would be removed."),
     as_json: bool = AsJson,
 ) -> None:
     """
-    Purge your trash, and what the projects that you administer no longer keep.
+    Purge your trash, and the files that the projects which you administer no longer keep.
 
-    Both go with their files, and cannot be undone.
+    This cannot be undone.
     """
     with connect(ctx) as client:
         found = client.trash.summary()

@@ -1,4 +1,4 @@
-"""Inside a network over HTTP: what diagnostics measured by layer, its layers, a kind at work."""
+"""Inside a network over HTTP: diagnostics by layer, its layers, a normalizer at work."""
 
 from __future__ import annotations
 

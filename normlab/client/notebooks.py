@@ -1,4 +1,4 @@
-"""What a notebook begins with: `normlab.runs(...)`, and `with normlab.stack():`."""
+"""The entry points of a notebook: `normlab.runs(...)` and `with normlab.stack():`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What there is to read of jobs: records, curves, events, logs and files."""
+"""Read jobs over HTTP: records, curves, events, logs and files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a job again, here or elsewhere, and say whether the same came out, and if not, why."""
+"""Run a job again, here or elsewhere, and compare the results; say why they differ if they do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WEIGHTS = "weights.safetensors"
 @dataclass(frozen=True)
 class RerunComparison:
     """
-    What came out of a job and of its rerun.
+    The results of a job and of its rerun, compared.
 
     Attributes:
         same: whether weights and last metrics agree to the bit.

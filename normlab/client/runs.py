@@ -1,4 +1,4 @@
-"""Many jobs as one object of a notebook: a frame, their curves, what differs, a picture."""
+"""Many jobs as one object for notebooks: a frame, curves, differences, a plot."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ class Runs(Sequence[JobRecord]):
 
 
 def in_place() -> Callable[[Any], None]:
-    """Return what shows a value in place of the one before; outside of notebooks, nothing does."""
+    """Return a function that shows a value in place of the last one; nothing outside notebooks."""
     shell = sys.modules.get("IPython")
     if shell is None or shell.get_ipython() is None:  # nothing is imported for that
         return lambda value: None

@@ -184,7 +184,7 @@ class Client(JobReader):
         project: Optional[str] = None,
     ) -> JobCreated:
         """
-        Queue a longer job that goes on from the last checkpoint of *job*, which has ended.
+        Queue a longer job that continues from the last checkpoint of *job*, which has ended.
 
         Args:
             job: its id.

@@ -38,4 +38,4 @@ def test_a_log_tells_the_beginning_each_epoch_and_the_end() -> None:
 
 def test_a_later_attempt_says_where_it_goes_on() -> None:
     (line,) = told(Started(step=40, environment={"runtime": "cpu", "versions": {"torch": "2"}}))
-    assert line.startswith("training goes on from update 40 on cpu, torch 2, in process ")
+    assert line.startswith("training continues from update 40 on cpu, torch 2, in process ")

@@ -80,7 +80,7 @@ def assert_interrupted(line: list[str], how: signal.Signals) -> None:
         process.send_signal(how)
         rest = process.stderr.read()
         assert process.wait(120) == 130, rest
-    assert "the same command goes on from here" in rest
+    assert "the same command resumes from here" in rest
 
 
 def test_bad_requests_say_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
