@@ -65,9 +65,7 @@ def print_expired(found: List[ExpiredRecord], *, dry_run: bool) -> None:
     )  # fmt: skip
     jobs, whole = len({one.job for one in found}), size(sum(one.bytes for one in found))
     what = f"{whole} of {jobs} jobs that their projects no longer keep"
-    print(
-        f"would remove {what}" if dry_run else f"removed {what}; deleted within minutes"
-    )
+    print(f"would remove {what}" if dry_run else f"removed {what}; deleted within minutes")
 
 
 def _read(rules: List[str]) -> Dict[str, Any]:

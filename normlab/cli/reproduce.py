@@ -105,9 +105,7 @@ def _run(
         try:
             verdicts, whole = run_all(client, claims, quiet)
         except KeyboardInterrupt:
-            print(
-                "\ninterrupted: the same command resumes from here", file=sys.stderr, flush=True
-            )
+            print("\ninterrupted: the same command resumes from here", file=sys.stderr, flush=True)
             raise
         if page:
             write_page(client, verdicts, page)
