@@ -1,4 +1,4 @@
-"""Comparisons of runs: what differs, and by how much, seed by seed."""
+"""Comparisons of runs: the fields that differ, and differences of a number, seed by seed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from normlab.records.tables import ColumnName, JobId, SeedMean
 
 
 class CompareQuestion(BaseModel):
-    """Which runs are compared, by which number, against which of them."""
+    """The runs to compare, the number, and the reference."""
 
     model_config = ConfigDict(extra="forbid")
 
     jobs: List[JobId] = Field(min_length=1, max_length=10_000)
     metric: ColumnName = Field(
-        "val/accuracy", description="a metric with what is taken of it, such as val/accuracy:best"
+        "val/accuracy", description="a metric with its reduction, such as val/accuracy:best"
     )
     reference: Union[JobId, None] = Field(
         None,

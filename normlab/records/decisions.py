@@ -60,7 +60,7 @@ class DecisionTable(BaseModel):
     power: float
     at_most: int
     rarest: float = Field(
-        description="share of the seeds that something must strike to be met before the first look"
+        description="smallest share of seeds at which a collapse has occurred before the first look"
     )
     largest_sd: float = Field(
         description="of the differences, at which an effect of `by` shows with this power"

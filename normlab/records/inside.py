@@ -1,4 +1,4 @@
-"""Inside a network: its layers with their shapes and costs, and what was measured there."""
+"""Inside a network: its layers with their shapes and costs, and their diagnostics."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ class InsideRecord(BaseModel):
     job: str
     state: str
     step: int
-    steps_per_epoch: Number = Field(description="null while nobody knows it")
+    steps_per_epoch: Number = Field(description="null while it is unknown")
     asked: List[str] = Field(description="the diagnostics of the job")
     matrices: List[MatrixRecord]
-    findings: List[DiagnosticRecord] = Field(description="what is not a series, such as ablation")
+    findings: List[DiagnosticRecord] = Field(
+        description="results that are not a series, such as ablation"
+    )
 
 
 class LayerRecord(BaseModel):

@@ -183,7 +183,8 @@ class OutlookRecord(BaseModel):
     )
     left: str = Field("", description="the same in words, with what it is based on")
     ahead: Union[int, None] = Field(
-        None, description="queued jobs for its device that come first, or may: owners take turns"
+        None,
+        description="queued jobs for its device that come first, or may, since owners take turns",
     )
     waiting_for: Union[str, None] = Field(None, description="what a queued job waits for")
-    changes: List[str] = Field([], description="what would let it start earlier, or at all")
+    changes: List[str] = Field([], description="changes that would let it start earlier, or at all")

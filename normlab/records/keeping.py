@@ -1,4 +1,4 @@
-"""Records of what projects keep of their ended jobs, of the trash, and of disk use."""
+"""Records of keep-rules, of the trash, and of disk use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class KeepRequest(Asked):
     best_by: str = Field(
         "val/accuracy", min_length=1, max_length=200, description="the metric of the best one"
     )
-    goal: Goal = Field("maximize", description="whether the best has the most or least of it")
+    goal: Goal = Field(
+        "maximize", description="whether the largest or the smallest value is the best"
+    )
     weights_days: _Days = Field(
         None, ge=0, le=_LONGEST, description="after a job's end, for which its final weights stay"
     )
@@ -40,7 +42,7 @@ class KeepRequest(Asked):
 
 
 class KeepRules(BaseModel):
-    """What a project keeps of its ended jobs; null: for ever."""
+    """The keep-rules of a project; null: for ever."""
 
     project: str
     checkpoints_days: _Days
@@ -52,7 +54,7 @@ class KeepRules(BaseModel):
 
 
 class ExpiredRecord(BaseModel):
-    """What the rules no longer keep of one job, of one kind."""
+    """The files of one job and kind that the rules no longer keep."""
 
     job: str
     kind: Expiring
@@ -61,7 +63,7 @@ class ExpiredRecord(BaseModel):
 
 
 class ExpiredPage(BaseModel):
-    """What goes of some jobs of a project, or has gone; those that ended first come first."""
+    """Files that are to be removed, or were; jobs that ended first come first."""
 
     project: str
     expired: List[ExpiredRecord]
@@ -69,7 +71,7 @@ class ExpiredPage(BaseModel):
 
 
 class TrashRecord(BaseModel):
-    """What an owner has in the trash."""
+    """An owner's jobs and studies in the trash."""
 
     jobs: int
     studies: int
@@ -79,7 +81,7 @@ class TrashRecord(BaseModel):
 
 
 class OwnerUsage(BaseModel):
-    """What one owner's jobs store."""
+    """The storage of one owner's jobs."""
 
     owner: str
     jobs: int

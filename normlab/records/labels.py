@@ -1,4 +1,4 @@
-"""What people attach to jobs and studies: names, notes, tags, and whether they are archived."""
+"""Labels of jobs and studies: names, notes, tags, and the archive."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Labels(Asked):
     )
     note: Union[str, None] = Field(None, max_length=4000, description="null: none")
     tags: Union[Tags, None] = Field(None, description="all of them; null: none")
-    add_tags: Tags = Field([], description="besides those that there are")
+    add_tags: Tags = Field([], description="besides the existing ones")
     remove_tags: Tags = Field([], description="whether there or not")
     archived: Union[bool, None] = Field(
         None, description="hidden in lists and tables unless they ask for it"
@@ -51,6 +51,6 @@ class SeveralLabels(Asked):
     """Tags and the archive, for several jobs at once."""
 
     jobs: List[JobId] = Field(min_length=1, max_length=MOST_JOBS)
-    add_tags: Tags = Field([], description="besides those that there are")
+    add_tags: Tags = Field([], description="besides the existing ones")
     remove_tags: Tags = Field([], description="whether there or not")
     archived: Union[bool, None] = None

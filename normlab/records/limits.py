@@ -1,4 +1,4 @@
-"""Records of limits: what an owner or a project may have, and has."""
+"""Records of the limits of owners and projects, with their use."""
 
 from __future__ import annotations
 

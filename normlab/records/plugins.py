@@ -1,4 +1,4 @@
-"""What the service says of plugins: whose they are and what they add."""
+"""Records of plugins: their owners, and the names that they add."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Refusal(BaseModel):
 
 
 class PackObstacle(BaseModel):
-    """What lets cells train alone, or in packs of their own."""
+    """A reason why cells train alone, or in separate packs."""
 
     field: str
     rule: str
@@ -107,7 +107,7 @@ class DecisionCost(BaseModel):
 
 
 class StudyPreview(BaseModel):
-    """What a study would run, before anything does."""
+    """A preview of what a study would run."""
 
     cells: int
     excluded: int = Field(description="combinations that a rule of `exclude` leaves out")
@@ -130,7 +130,7 @@ class StudyPreview(BaseModel):
         None, description="how many times as fast the packed cells are, by a model or a measurement"
     )
     pack_obstacles: List[PackObstacle] = Field(
-        [], description="what keeps cells from training together"
+        [], description="reasons why cells cannot train together"
     )
     refused: List[Refusal]
     first: List[CellRecord] = Field(
@@ -151,7 +151,7 @@ class TrialRecord(BaseModel):
 
 
 class SearchHistory(BaseModel):
-    """What a search has tried."""
+    """The trials of a search."""
 
     study: str
     metric: str

@@ -17,7 +17,7 @@ ColumnKind = Literal["text", "number", "moment", "truth", "field"]
 
 
 class JobsQuestion(BaseModel):
-    """Which jobs: those that a filter finds, and only the named ones, if some are named."""
+    """The jobs of a question: those that a filter finds, or only the named ones, if any."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -28,7 +28,7 @@ class JobsQuestion(BaseModel):
 
 
 class TableQuestion(JobsQuestion):
-    """Which columns of which jobs, in which order, from where on."""
+    """The columns, jobs and order of a table, and where its page begins."""
 
     columns: List[ColumnName] = Field(
         min_length=1,
@@ -49,7 +49,7 @@ class TableQuestion(JobsQuestion):
 
 
 class ExportQuestion(JobsQuestion):
-    """Which columns of which jobs are written to a file, and in which form."""
+    """The columns and jobs to write to a file, and its format."""
 
     columns: List[ColumnName] = Field(min_length=1, max_length=MOST_COLUMNS)
     sort: ColumnName = "-created_at"
@@ -57,7 +57,7 @@ class ExportQuestion(JobsQuestion):
 
 
 class GroupQuestion(JobsQuestion):
-    """Which columns of which jobs are averaged over seeds."""
+    """The columns and jobs to average over seeds."""
 
     columns: List[ColumnName] = Field(min_length=1, max_length=MOST_COLUMNS)
 
@@ -110,7 +110,7 @@ class GroupRow(BaseModel):
 
 
 class GroupTable(BaseModel):
-    """Jobs in groups that differ in their seed alone."""
+    """Jobs in groups whose members differ only in their seeds."""
 
     columns: List[ColumnRecord]
     rows: List[GroupRow]
@@ -121,14 +121,14 @@ class GroupTable(BaseModel):
 
 
 class Changed(BaseModel):
-    """Which jobs of several were changed, and why the others were not."""
+    """The jobs that were changed, and the reasons why others were not."""
 
     done: List[str]
     refused: Dict[str, str]
 
 
 class SeveralJobs(BaseModel):
-    """Jobs that something is done to."""
+    """The jobs of a request that changes several."""
 
     model_config = ConfigDict(extra="forbid")
 

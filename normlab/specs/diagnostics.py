@@ -44,7 +44,7 @@ _ALL = (
     ),
     DiagnosticFacts(
         "scale_invariance",
-        "how far each layer's gradient is from being at right angles to its weights",
+        "how far each layer's gradient is from orthogonal to its weights",
         "each epoch",
         "scale_invariance/LAYER",
         "one forward and backward pass over one update's samples",

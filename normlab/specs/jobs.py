@@ -98,7 +98,7 @@ class JobSpec(Spec):
     dataset: DatasetSpec = Field(default_factory=DatasetSpec)
     task: TaskOptions = Field(
         default_factory=TaskOptions,
-        description="options of the dataset's task, if it is one's own",
+        description="options of the dataset's task, if it is your own",
     )
     batch_size: int = Field(32, ge=1, le=65_536, description="samples in one call of a normalizer")
     gradient_accumulation: int = Field(
@@ -165,7 +165,7 @@ class JobSpec(Spec):
         (), max_length=32, description="of the test set, besides those of the task"
     )
     hooks: HookParts = Field(
-        (), max_length=32, description="of one's own, run at the end of updates and epochs"
+        (), max_length=32, description="your own hooks, run at the end of updates and epochs"
     )
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec)
     loading: LoadingSpec = Field(default_factory=LoadingSpec)

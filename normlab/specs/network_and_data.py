@@ -127,7 +127,7 @@ class DatasetSpec(Spec):
     options: Dict[str, Any] = Field(
         default_factory=dict,
         validate_default=True,
-        description="of a dataset of one's own, as `GET /v1/datasets` lists them",
+        description="options of your own dataset, as `GET /v1/datasets` lists them",
     )
 
     def __hash__(self) -> int:

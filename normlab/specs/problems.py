@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from normlab.errors import FieldProblem
 
 MOST = 50
-"""Nobody reads more problems than these at once."""
+"""The largest number of problems that are listed."""
 
 _TAGS = ("kind", "name")  # the fields that choose a member of a union
 
@@ -45,7 +45,7 @@ def _problem(
 
 
 def rule_of(error: Mapping[str, Any]) -> str:
-    """Return which rule an error of pydantic is about, with the value, in our words."""
+    """Return the rule that an error of pydantic is about, with the value, in our own words."""
     message = str(error["msg"])
     if error["type"] == "value_error":
         return message[len("Value error, ") :]

@@ -1,4 +1,4 @@
-"""The rules for how a job trains: optimizer and schedule, loss, augmentations, what is dropped."""
+"""The rules for how a job trains: optimizer and schedule, loss, augmentations, dropout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Problems = Iterator[FieldProblem]
 
 
 def optimization(spec: JobSpec) -> Problems:
-    """Yield what optimizer and schedule cannot do."""
+    """Yield the problems of optimizer and schedule."""
     optimizer, schedule = spec.optimizer, spec.schedule
     if optimizer.batch_scaling == "time_constant" and not optimizer.own.get("momentum"):
         rule = "time_constant needs sgd or rmsprop with momentum > 0; use 'linear'"
@@ -29,7 +29,7 @@ def optimization(spec: JobSpec) -> Problems:
 
 
 def drops(spec: JobSpec) -> Problems:
-    """Yield what the network cannot leave out."""
+    """Yield the kinds of dropout that the network lacks."""
     model = MODELS.get(spec.model.name)
     for field in ("dropout", "stochastic_depth"):
         if model is not None and getattr(spec.model, field) and field not in model.drops:
@@ -39,7 +39,7 @@ def drops(spec: JobSpec) -> Problems:
 
 
 def loss(spec: JobSpec) -> Problems:
-    """Yield why the task has no such loss."""
+    """Yield the problems of the loss with the task."""
     task = _task(spec)
     if spec.loss is not None and task is not None and task.path != TaskFacts.path:
         rule = f"{spec.loss.name} is for classes, and {task.name} has a loss of its own"
@@ -47,7 +47,7 @@ def loss(spec: JobSpec) -> Problems:
 
 
 def augmentations(spec: JobSpec) -> Problems:
-    """Yield which changes do not fit the samples or their targets."""
+    """Yield the problems of augmentations with the samples or their targets."""
     task = _task(spec)
     if task is None:
         return

@@ -23,7 +23,7 @@ class Schedule(NamedSpec):
         0.0, ge=0, le=1000, description="epochs over which the rate rises linearly"
     )
     warmup_from: float = Field(
-        0.0, ge=0, lt=1, description="share of the rate from which the warm-up rises"
+        0.0, ge=0, lt=1, description="share of the rate at which the warm-up starts"
     )
 
 
@@ -96,7 +96,7 @@ class WarmRestarts(Schedule):
 
 
 class Piecewise(Schedule):
-    """Factors of one's own between fractions of the training: steps, or joined by lines."""
+    """Your own factors between fractions of the training: steps, or joined by lines."""
 
     factory: ClassVar[str] = "normlab.training.schedules:piecewise"
     name: Literal["piecewise"] = "piecewise"

@@ -1,4 +1,4 @@
-"""Which jobs may have their weights, gradients and optimizer state divided among their replicas."""
+"""The rules for dividing weights, gradients and optimizer state of a job among its replicas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions about many jobs that differ in few fields: each is asked once for what it reads."""
+"""Questions about many jobs that differ in few fields: equal fields share an answer."""
 
 from __future__ import annotations
 

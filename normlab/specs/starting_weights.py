@@ -50,7 +50,7 @@ class InitFrom(Spec):
         "job are new and get the affine; running statistics too, where both kinds have them",
     )
     head: Literal["load", "new"] = Field(
-        "load", description="new: the last layer starts anew, for other classes"
+        "load", description="new: the last layer starts with fresh weights, for other classes"
     )
     missing: Patterns = Field(
         (),

@@ -106,8 +106,8 @@ class StudySpec(Spec):
     priority: int = Field(0, ge=-100, le=100, description="of every cell's job")
     pack: Union[Literal["auto", "off"], Annotated[int, Field(ge=2, le=MOST)]] = Field(
         "auto",
-        description="train cells that differ in seeds and numbers as one network: up to so many, "
-        "or (auto) as many as gain",
+        description="train cells that differ only in seeds and numbers as one network: up to this "
+        "number, or (auto) as many as train faster",
     )
 
     @field_validator("axes", mode="before")

@@ -1,4 +1,4 @@
-"""The metrics that tell of a machine and not of what was learned. Needs no torch."""
+"""The metrics that describe a machine and not the result of learning. Needs no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts about a job's network, data and measures, where its own code may be what has them."""
+"""Facts about a job's network, data and measures, which may come from the job's own code."""
 
 from __future__ import annotations
 

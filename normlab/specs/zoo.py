@@ -26,7 +26,7 @@ class ZooOptions(Spec):
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     pretrained: bool = Field(
-        False, description="start with the library's own weights, which lie in the worker's cache"
+        False, description="start with the library's own weights, from the worker's cache"
     )
     download: Literal["refuse", "allow"] = Field(
         "refuse", description="allow: fetch pretrained weights that are not in the cache"

@@ -14,7 +14,7 @@ from normlab.stacks.running import default_data_dir, running_stack, running_stac
 @dataclass(frozen=True)
 class Address:
     """
-    The address of the API as somebody gave it, in part or not at all.
+    The address of the API as the user gave it, in part or not at all.
 
     Args:
         data_dir: the data folder of the stack to use; None: the running stack.

@@ -13,7 +13,7 @@ from normlab.errors import DatasetUnusable, ServiceUnavailable, StorageFull
 from normlab.host.disks import is_full
 
 Progress = Callable[[int, Optional[int]], None]
-"""Takes the bytes that are here, and those of the whole file, if they are known."""
+"""Called with the number of bytes downloaded, and that of the whole file, if it is known."""
 
 _TRIES = 5  # without a single new byte
 _PATIENCE_S = 30.0
@@ -32,7 +32,7 @@ def download(
     """
     Bring the file at *url* to *path*, which appears when it is whole and right.
 
-    Its beginning stays in PATH.part, and the next call goes on from there.
+    Its beginning stays in PATH.part, and the next call continues from there.
 
     Args:
         checksum: the file's MD5 in 32 hex digits, or its SHA-256 in 64.

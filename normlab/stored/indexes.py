@@ -27,7 +27,7 @@ class Index(NamedTuple):
 
     @property
     def losses(self) -> Tuple[str, ...]:
-        """What is known to be missing."""
+        """The parts that are known to be missing."""
         return self.train.losses + self.test.losses
 
 
@@ -66,7 +66,7 @@ def _table(spec: DatasetSpec, data_root: Path, split: str) -> Table:
 
 
 def _kept(path: Path, kept: Kept, read: Callable[[Path], Table]) -> Table:
-    """Return the table of the shard at *path* from what is kept, or read and keep it."""
+    """Return the stored table of the shard at *path*, or read and store it."""
     import numpy as np
 
     stat = path.stat()

@@ -1,4 +1,4 @@
-"""What is found in datasets once and kept below the data root: indexes, surveys, unpacked files."""
+"""Results that are stored below the data root: indexes, surveys, unpacked files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Kept:
         return self._folder / f"{kind}-{hashlib.sha256(made_from.encode()).hexdigest()}{suffix}"
 
     def read(self, path: Path) -> Optional[bytes]:
-        """Return what is kept at *path*, or None."""
+        """Return the stored content of *path*, or None."""
         try:
             return path.read_bytes()
         except OSError:
@@ -49,7 +49,7 @@ class Kept:
             part.unlink(missing_ok=True)
 
     def alone(self, path: Path) -> ContextManager[None]:
-        """Let one process at a time find what belongs to *path*; the others wait and read it."""
+        """Let one process at a time compute the content of *path*; the others wait and read it."""
         if not self._is_writable():
             return nullcontext()  # each process finds it by itself
         return held(path.with_suffix(".lock"))

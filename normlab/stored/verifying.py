@@ -27,7 +27,7 @@ _LEAST_SIDE = 8  # pixels: what a picture is resized to while it is only looked 
 
 def verify(spec: DatasetSpec, data_root: Path, seen: Seen) -> Iterator[str]:
     """
-    Yield what is wrong with the dataset *spec*, in words with the file's name.
+    Yield the problems of the dataset *spec*, each with the file's name.
 
     Pictures are decoded and arrays read; files with a published checksum are hashed.
     """

@@ -1,4 +1,4 @@
-"""A job's network without its weights, for weights from elsewhere."""
+"""A job's network without its weights, to be filled with other weights."""
 
 from __future__ import annotations
 

@@ -79,7 +79,9 @@ class CheckpointFolder:
                 return _read(named, named.fingerprint or self.fingerprint)
             except _Damaged as e:
                 if named.fingerprint is not None:
-                    raise CheckpointUnusable(f"the job cannot go on from another's: {e}") from e
+                    raise CheckpointUnusable(
+                        f"the job cannot continue from another job's checkpoint: {e}"
+                    ) from e
                 _log.warning("%s; trying an older checkpoint", e)
         return None
 

@@ -15,11 +15,11 @@ _TINY = 1e-6  # of a gradient, in the denominator
 
 
 class Unit(NamedTuple):
-    """What is clipped by itself: the parameter, or each of its output channels."""
+    """A part that is clipped by itself: the parameter, or each of its output channels."""
 
     parameter: nn.Parameter
     dims: Tuple[int, ...]
-    """What one norm is over; all of a vector."""
+    """The dimensions of one norm; all of a vector."""
 
 
 class AdaptiveClipping:
@@ -62,7 +62,7 @@ def clip_units(
 
 
 def adaptive_clipping(model: nn.Module, spec: JobSpec) -> Optional[AdaptiveClipping]:
-    """Return what clips the gradients of *model* as *spec* asks; None if it does not."""
+    """Return the clipper of *model*'s gradients that *spec* asks for; None if it asks for none."""
     ratio = spec.optimizer.clip_ratio
     return None if ratio is None else AdaptiveClipping(model, ratio)
 

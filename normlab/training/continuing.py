@@ -13,7 +13,7 @@ from normlab.specs.under_code import under_its_code
 from normlab.training.schedules import factor
 
 _LOOKS = 20_000  # updates of a very long training whose rates are compared
-_ANYWAY = "--anyway (anyway: true) goes on with the longer schedule from here"
+_ANYWAY = "--anyway (anyway: true) continues with the longer schedule from here"
 
 
 def too_short(after: JobSpec, done: int, per_epoch: int) -> List[FieldProblem]:

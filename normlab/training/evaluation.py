@@ -18,7 +18,7 @@ _PIXELS = 2**18  # of a batch: large enough to be fast, small enough for the cac
 
 
 class Evaluates(Protocol):
-    """What evaluates a batch: a device's session, or a network in plain PyTorch."""
+    """Evaluates a batch: a device's session, or a network in plain PyTorch."""
 
     def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
         """Compute the loss of *x* in evaluation mode, and change nothing."""

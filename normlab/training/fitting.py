@@ -1,4 +1,4 @@
-"""Fit the tensors of a file into a network: what was copied, what is new, what is left over."""
+"""Fit the tensors of a file into a network, and note which are copied, new or left over."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Fitting:
 
     def load_rest(self, missing: Sequence[str], unused: Sequence[str]) -> List[str]:
         """
-        Copy everything else by name; return what does not fit.
+        Copy everything else by name; return the problems.
 
         Args:
             missing: patterns of names that may stay new.
@@ -84,7 +84,7 @@ class Fitting:
         return problems
 
     def told(self) -> Dict[str, Any]:
-        """Say what happened with each tensor."""
+        """Return a record of what happened with each tensor."""
         copied = {*self._loaded, *self.carried}
         new = [
             name

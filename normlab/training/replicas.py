@@ -10,7 +10,7 @@ from typing_extensions import Protocol
 
 from normlab.specs.jobs import JobSpec
 
-SAVE, STOP = 1, 2  # what a training pauses for, other than 0 for nothing
+SAVE, STOP = 1, 2  # reasons for a training to pause; 0 is none
 
 
 class Replicas(Protocol):

@@ -1,4 +1,4 @@
-"""One batch in evaluation: what a network predicts of it, and how well."""
+"""One batch in evaluation: the predictions of a network, and their score."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def reduced_precision(spec: JobSpec) -> Optional[torch.dtype]:
 
 
 def outputs(model: nn.Module, x: Tensor, dtype: Optional[torch.dtype]) -> Tensor:
-    """Return what *model* says of *x*, with activations in *dtype*; None: in float32."""
+    """Return *model*'s predictions for *x*, with activations in *dtype*; None: in float32."""
     if dtype is None:
         found: Tensor = model(x)
     else:

@@ -65,7 +65,7 @@ class WeightAverage:
             _mean(floats, theirs, decay)
 
     def state_dict(self) -> Dict[str, Any]:
-        """Return what a checkpoint needs."""
+        """Return the state that a checkpoint needs."""
         return {"model": dict(self.model.state_dict()), "updates": self._updates}
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:

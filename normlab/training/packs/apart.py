@@ -39,7 +39,7 @@ class JoiningModule(nn.Module):
         self._forget()
 
     def of_members(self, number: int) -> List[nn.Parameter]:
-        """Return what the members have of parameter *number*."""
+        """Return the members' parts of parameter *number*."""
         return [own[number] for own in self.own]  # type: ignore[index]
 
     def forward(self, x: Tensor) -> Tensor:

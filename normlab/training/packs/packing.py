@@ -41,7 +41,7 @@ Rule = Callable[[Any, int], bool]
 
 
 class _Made(NamedTuple):
-    """What became of the members' parameters, so that those that layers share stay shared."""
+    """The packed forms of the members' parameters, so that shared parameters stay shared."""
 
     joined: Dict[int, nn.Parameter]
     """By the identity of the first member's."""
@@ -111,7 +111,7 @@ def _give_numbers(wide: nn.Module, members: Sequence[nn.Module], names: Sequence
 
 
 def _alike(members: Sequence[nn.Module], own: Sequence[str]) -> bool:
-    """Tell whether the layers differ in their tensors, and in numbers of their *own*, alone."""
+    """Return whether the layers differ only in their tensors and in numbers of their *own*."""
     first, *others = (_options(member, own) for member in members)
     return all(options == first for options in others)
 

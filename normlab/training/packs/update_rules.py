@@ -17,7 +17,7 @@ from normlab.training.optimizers import Rate
 
 class Moment(NamedTuple):
     """
-    What an update is made from.
+    The inputs of an update.
 
     Args:
         gradient: (S, P), which may be changed.
@@ -53,10 +53,10 @@ class UpdateRule:
         self.state: Dict[str, Tensor] = {name: torch.zeros_like(like) for name in self.states}
 
     def count(self, number: int) -> None:
-        """Put what depends on the *number* of the update, from 1, where `change` reads it."""
+        """Store what depends on the *number* of the update, from 1, for `change`."""
 
     def change(self, now: Moment) -> Tensor:
-        """Return what the update takes off the weights, (S, P), in operators on tensors alone."""
+        """Return what is subtracted from the weights, (S, P), with operators on tensors alone."""
         raise NotImplementedError
 
     def numbers(self, name: str) -> Tensor:

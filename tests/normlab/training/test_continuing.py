@@ -81,7 +81,7 @@ def test_the_earlier_jobs_checkpoint_is_not_deleted_and_must_be_whole(tmp_path: 
     assert named.path.exists()
     content = named.path.read_bytes()
     named.path.write_bytes(content[:-1])
-    with pytest.raises(CheckpointUnusable, match="cannot go on from another's"):
+    with pytest.raises(CheckpointUnusable, match="cannot continue from another job's checkpoint"):
         train(longer, tmp_path / "third", resume=[named])
     named.path.write_bytes(content)
     with pytest.raises(CheckpointUnusable, match="its spec differs"):
