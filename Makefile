@@ -125,7 +125,7 @@ pictures: install
 bench-studies: install
 	$(PY) -m benchmarks.large_study
 
-## Measure a store of 1,000,000 jobs against one of 10,000, and 200 workers (about 20 minutes, 8 GB).
+## Measure 1,000,000 jobs and 1 billion points against 10,000 jobs, and 200 workers (30 minutes, 35 GB).
 bench-scale: install
 	$(PY) -m benchmarks.scale $(ARGS)
 

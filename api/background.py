@@ -8,6 +8,7 @@ from functools import partial
 
 from api.state import State
 from service.jobs import counts
+from service.jobs.indexing import Indexer
 from service.jobs.reaper import Reaper
 from service.jobs.relay import Relay
 from service.keeping.collector import Collector
@@ -27,6 +28,7 @@ from service.webhooks.news import Herald
 _RELAY_S = 1.0
 _STUDIES_S = 1.0
 _COMPACT_S = 10.0
+_INDEX_S = 1.0
 _PURGE_S = 5.0
 _COLLECT_S = 60.0
 _PLUGINS_S = 1.0
@@ -69,6 +71,7 @@ def loops(state: State) -> Iterator[None]:
         Loop("compactor", _counted(state, "compactor", compactor.round), _COMPACT_S),
         Loop("adding_up", _counted(state, "adding_up", adding_up.round), _COMPACT_S),
         Loop("counts", _counted(state, "counts", partial(counts.add_up, database)), _COMPACT_S),
+        Loop("indexer", _counted(state, "indexer", Indexer(database).round), _INDEX_S),
         Loop("plugins", _counted(state, "plugins", state.plugins.record), _PLUGINS_S),
         Loop("release", announcement.round, _RELEASE_S),
         Loop("purger", _counted(state, "purger", purger.round), _PURGE_S),

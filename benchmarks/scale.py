@@ -71,7 +71,7 @@ def _options() -> argparse.Namespace:
     parser = parser_of(__doc__, rounds=5)
     parser.add_argument("--jobs", type=at_least_one, default=1_000_000)
     parser.add_argument(
-        "--curves", type=at_least_one, default=100_000, help=f"jobs with {POINTS} points each"
+        "--curves", type=at_least_one, default=1_000_000, help=f"jobs with {POINTS} points each"
     )
     parser.add_argument("--claims", type=at_least_one, default=1000, help="of each race")
     return parser.parse_args()
@@ -115,7 +115,7 @@ def _operations(database: Database, long: str) -> Operations:
         "filter by two columns": listed(where="normalizer = layer and batch_size < 4"),
         "filter by a metric (1 in 100)": listed(where=f"{METRIC} > 0.99"),
         "filter that finds one job": listed(where="seed = 4321"),
-        "a part of a name that one job has": listed(name="job 4321"),
+        "a part of a name that one job has": listed(name="job 4321 of"),
         "an owner that has two jobs": listed(owner="pattern"),
         "a rate that no job has": listed(where="optimizer.lr = 0.0137"),
         "one job": lambda: reading.get(database, short),

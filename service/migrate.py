@@ -4,7 +4,7 @@
 With `--restored`, after its restoration from a backup and before the API and workers start: jobs
 that ran when it was dumped return to the queue, and files that it names and that are neither in
 the folder nor in the bucket of NORMLAB_STORAGE are listed. If `NORMLAB_WORKER_ROLE` names a role,
-it gets the rights of workers for the tables as they are now.
+it gets the rights of workers for the tables as they are now, in the same transaction.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from service.backups.settling import missing_files, settle
 from service.settings import Settings
 from service.storage.opening import open_store
 from service.storage.store import Store
-from service.store import worker_role
 from service.store.database import Database, migrate, revisions
 
 _MOST_NAMED = 20
@@ -29,24 +28,17 @@ def main() -> int:
         print("NORMLAB_DATABASE_URL is not set; `normlab up` migrates its own", file=sys.stderr)
         return 2
     try:
-        migrate(settings.database_url)
+        migrate(settings.database_url, settings.worker_role)
         with Database(settings.database_url) as database:
             print(f"the database is at revision {revisions(database)[0]}")
-            _grant(database, settings.worker_role)
+            if settings.worker_role is not None:
+                print(f"the role {settings.worker_role} has the rights of workers")
             if "--restored" in sys.argv[1:]:
                 _settle(database, open_store(settings))
     except NormlabError as e:
         print(e, file=sys.stderr)
         return 1
     return 0
-
-
-def _grant(database: Database, role: str | None) -> None:
-    if role is None:
-        return
-    with database.begin() as connection:
-        worker_role.grant(connection, role)
-    print(f"the role {role} has the rights of workers")
 
 
 def _settle(database: Database, files: Store) -> None:

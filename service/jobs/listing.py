@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 from normlab.errors import FieldProblem, InvalidSpec, NotFound
 from normlab.records import JobPage
-from service.jobs.conditions import ARCHIVED, NAME, condition
+from service.jobs.conditions import ARCHIVED, condition, is_named
 from service.jobs.filter_costs import comparisons
 from service.jobs.filters import Comparison, Filter, parse
 from service.jobs.metric_values import of_all_jobs
@@ -111,7 +111,7 @@ class JobFilters:
         if self.owner is not None:
             found.append(_j.owner == self.owner)
         if self.name is not None:
-            found.append(NAME.icontains(self.name, autoescape=True))
+            found.append(is_named(self.name))
         where = parse(self.where) if self.where else None
         if where is not None:
             found.append(condition(where))

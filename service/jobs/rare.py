@@ -2,13 +2,14 @@
 Find the jobs that match a filter which few jobs match, by an index of words.
 
 Without this, such a filter reads every job: PostgreSQL expects to fill a page soon. The words of a
-job are numbers for its owner, for each field, and for each three letters of its name
-(`service/store/migrations/versions/r0029`). They only narrow a question; who asks compares the
-fields too.
+job are numbers for its owner, for each field, and for each three and each five letters of its name
+(`service/store/migrations/versions/r0029` and `r0030`). They only narrow a question; who asks
+compares the fields too.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -30,6 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from service.jobs import indexing
 from service.jobs.conditions import COLUMNS, path_of
 from service.jobs.filters import All, Comparison, Either, Filter, Value
 from service.store import schema
@@ -37,10 +39,12 @@ from service.store import schema
 MOST = 5000
 """Of more jobs, a page is filled sooner by looking at the newest ones."""
 _MOST_STUDIES = 100
+_PIECES = (5, 3)  # letters; fewer names have the longer ones
+_ASCII = re.compile(r"[\x00-\x7f]+")  # other letters have no words
 _DEPTH = 3  # of fields inside of fields that have words
 _TEXTS = ("owner", "project", "device", "normalizer", "model", "dataset")
 _NUMBERS = ("batch_size", "samples_per_update", "epochs")
-_words, _s = schema.job_words.c, schema.study.c
+_words, _s = schema.job_index.c, schema.study.c
 Condition = ColumnElement[bool]
 
 
@@ -48,10 +52,13 @@ def narrowed(connection: Connection, asked: Sequence[Filter]) -> list[Condition]
     """
     Return a condition that leaves the jobs which may match all of *asked*.
 
-    There is none if they may be more than MOST, or if the words do not tell.
+    There is none if they may be more than MOST, if the words do not tell, or while earlier jobs
+    still lack words.
     """
     meets = _all(connection, asked)
-    if meets is None or _expected(connection, select(_words.job).where(meets)) > MOST:
+    if meets is None or not indexing.is_whole(connection):
+        return []
+    if _expected(connection, select(_words.job).where(meets)) > MOST:
         return []
     found = connection.execute(select(_words.job).where(meets).limit(MOST + 1)).scalars().all()
     return [schema.job.c.id == func.any(_ids(found))] if len(found) <= MOST else []
@@ -134,9 +141,18 @@ def _is_a_text(value: Value) -> bool:
 
 def _named(connection: Connection, part: str) -> Condition | None:
     """Return what jobs with this part in their own name meet, or in that of their study."""
+    size = _piece_of(part)
+    if size is None:
+        return None
     query = select(_s.id).where(_s.name.icontains(part, autoescape=True)).limit(_MOST_STUDIES + 1)
     studies = connection.execute(query).scalars().all()
     if len(studies) > _MOST_STUDIES:
         return None
     of_studies = [_has(func.job_word("job.study", literal(str(study), Text))) for study in studies]
-    return or_(_having(func.job_parts(literal(part, Text))), *of_studies)
+    return or_(_having(func.job_pieces(literal(part, Text), size)), *of_studies)
+
+
+def _piece_of(part: str) -> int | None:
+    """Return how long the pieces of names are that tell of *part*; None: it is too short."""
+    longest = max(map(len, _ASCII.findall(part)), default=0)
+    return next((size for size in _PIECES if longest >= size), None)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -14,16 +13,29 @@ from sqlalchemy import text
 from service.one_by_one import OneByOne
 from service.results.chunks import MAX_POINTS, PACKED, pack, unpack
 from service.results.metrics import WRITE_CHUNK
+from service.store import places
 from service.store.database import Database, cursor_of
+from service.store.places import Place
 
 _JOBS_A_ROUND = 50
 _PASSING_S = 2.0  # of the ten seconds between two rounds
-# Not jobs that have just ended, because their watchers may be reading the curves now.
+_LOOP = "compactor"
+# Not jobs that have just ended, because their watchers may be reading the curves now. Many jobs may
+# end at the same moment.
 _ENDED = text("""
     select id, finished_at from job
     where finished_at < clock_timestamp() - make_interval(secs => :settled_s)
-        and (cast(:since as timestamptz) is null or finished_at > :since)
-    order by finished_at limit :limit
+        and (finished_at, id) > (
+            coalesce(cast(:moment as timestamptz), '-infinity'),
+            coalesce(cast(:job as uuid), '00000000-0000-0000-0000-000000000000')
+        )
+    order by finished_at, id limit :limit
+""")
+_OF_MANY_CHUNKS = text(f"""
+    select distinct job from (
+        select job from metric_chunk where job = any(:jobs) group by job, key, attempt
+        having count(*) > (sum(n) + {MAX_POINTS - 1}) / {MAX_POINTS}
+    ) as scattered
 """)
 # The lock prevents a retry, and so a new attempt, until all is written. If another process
 # compacts a job, that job is skipped here.
@@ -46,7 +58,8 @@ class Compactor:
     """
     Compacts each job once after it has ended; any number of compactors may run.
 
-    A job that cannot be compacted keeps its small chunks until another process looks at it.
+    How far it came is stored, so that it goes on there after a restart. A job that cannot be
+    compacted keeps its small chunks.
 
     Args:
         settled_s: the wait after a job's end, because its watchers may still read its curves.
@@ -63,30 +76,34 @@ class Compactor:
         self._database = database
         self._settled_s = settled_s
         self._clock = clock
-        self._since: datetime | None = None  # all jobs that ended before this have been examined
         self._jobs = OneByOne("ended jobs", self._compact_one, lambda *_: failed())
 
     def round(self) -> int:
         """
         Examine some of the ended jobs; return how many were compacted.
 
-        After a start there may be a million that are compact already. They are cheap, so a round
-        goes on past them for a while.
+        After an upgrade there may be a million that are compact already. They are cheap, so a
+        round goes on past them for a while.
         """
         until = self._clock() + _PASSING_S
         while True:
-            ended, changed = self._examine()
-            if changed or len(ended) < _JOBS_A_ROUND or self._clock() >= until:
+            examined, changed = self._examine()
+            if changed or examined < _JOBS_A_ROUND or self._clock() >= until:
                 return changed
 
-    def _examine(self) -> tuple[Sequence[Any], int]:
-        values = {"settled_s": self._settled_s, "since": self._since, "limit": _JOBS_A_ROUND}
+    def _examine(self) -> tuple[int, int]:
+        """Examine the next ended jobs; return how many there were, and how many were compacted."""
         with self._database.autocommit() as connection:
+            place = places.read(connection, _LOOP)
+            values = {"settled_s": self._settled_s, "limit": _JOBS_A_ROUND, **vars(place)}
             ended = connection.execute(_ENDED, values).all()
-        changed = self._jobs.round(job for job, _ in ended)
+            jobs = {"jobs": [row.id for row in ended]}
+            scattered = connection.execute(_OF_MANY_CHUNKS, jobs).scalars().all() if ended else []
+        changed = self._jobs.round(scattered)
         if ended:
-            self._since = ended[-1].finished_at
-        return ended, changed
+            with self._database.autocommit() as connection:
+                places.advance(connection, _LOOP, Place(ended[-1].finished_at, ended[-1].id))
+        return len(ended), changed
 
     def _compact_one(self, job: UUID) -> int:
         return compact(self._database, job) > 0

@@ -112,7 +112,7 @@ def _told(part: Child) -> str:
 
 def _prepare(database_url: str, settings: Settings) -> str:
     """Bring the database up to date; return a token that it knows."""
-    migrate(database_url)
+    migrate(database_url, settings.worker_role if settings.database_url else None)
     with Database(database_url, pool_size=1) as database:
         token = _token(database, settings)
         known = tokens.find(database, token)

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DataError, InterfaceError, InternalError, Operational
 
 from normlab.errors import InvalidSpec, ReadTimedOut, ServiceUnavailable
 from service.store.patience import current
+from service.store.worker_role import grant
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _REVISION = re.compile(r'^(revision|down_revision) = "(.+)"$', re.MULTILINE)
@@ -157,11 +158,18 @@ def _options(url: sqlalchemy.URL, statement_s: float | None) -> dict[str, str]:
     return {"options": f"{given} -c statement_timeout={round(1000 * statement_s)}".strip()}
 
 
-def migrate(url: str) -> None:
-    """Bring the tables up to date; several processes may do so at once."""
+def migrate(url: str, worker_role: str | None = None) -> None:
+    """
+    Bring the tables up to date; several processes may do so at once.
+
+    Args:
+        worker_role: a database role that gets the rights of workers at the same moment.
+    """
     with Database(url, pool_size=1) as database, database.begin() as connection:
         connection.execute(text("select pg_advisory_xact_lock(:n)"), {"n": _MIGRATION_LOCK})
         _upgrade(connection)
+        if worker_role is not None:
+            grant(connection, worker_role)
 
 
 def revisions(database: Database) -> tuple[str | None, str]:

@@ -24,8 +24,9 @@ from service.store.table_parts import MOMENT, NOW
 from service.store.table_parts import job_column as _job_column
 from service.store.table_parts import metadata as metadata
 from service.store.tables_of_counts import job_count as job_count
+from service.store.tables_of_counts import job_index as job_index
 from service.store.tables_of_counts import job_move as job_move
-from service.store.tables_of_counts import job_words as job_words
+from service.store.tables_of_counts import loop_place as loop_place
 from service.store.tables_of_keeping import discarded as discarded
 from service.store.tables_of_keeping import keep_rule as keep_rule
 from service.store.tables_of_metrics import metric_chunk as metric_chunk

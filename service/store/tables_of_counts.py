@@ -1,11 +1,11 @@
-"""The tables of counts and words of jobs, which triggers on jobs maintain."""
+"""The tables of counts and words of jobs, which triggers maintain, and of how far loops came."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from service.store.table_parts import job_column, metadata
+from service.store.table_parts import MOMENT, job_column, metadata
 
 # Jobs that are not in the trash; what `job_move` has comes on top.
 job_count = Table(
@@ -28,10 +28,20 @@ job_move = Table(
 
 # What a job can be found by; written by triggers when it is added or renamed, and apart from the
 # job, whose row is written again with each heartbeat of its worker.
-job_words = Table(
-    "job_words",
+job_index = Table(
+    "job_index",
     metadata,
     job_column(),
     Column("words", ARRAY(Integer), nullable=False),
-    Index("job_words_by_word", "words", postgresql_using="gin"),
+    Index("job_index_by_word", "words", postgresql_using="gin"),
+)
+
+# The last job that a background loop has examined. The row of `words` exists until the jobs from
+# before `job_index` have their words.
+loop_place = Table(
+    "loop_place",
+    metadata,
+    Column("loop", Text, primary_key=True),
+    Column("moment", MOMENT),
+    Column("job", Uuid),
 )

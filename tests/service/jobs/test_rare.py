@@ -25,7 +25,7 @@ _STUDY = text("""
 _CELLS = text("""
     update job set study = cast(:id as uuid), cell = seed::text, name = null where seed in (7, 8, 9)
 """)
-_NOTE = text("update job_words set words = job_words_of(one) from job one where one.id = job")
+_NOTE = text("update job_index set words = job_words_of(one) from job one where one.id = job")
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def store(database_url: str) -> Iterator[Database]:
             connection.execute(_CELLS, {"id": A_STUDY})
             connection.execute(_NOTE)  # a study is set when a job is added, and only then
         with opened.autocommit() as connection:
-            connection.execute(text("vacuum analyze job, job_words"))
+            connection.execute(text("vacuum analyze job, job_index"))
         yield opened
 
 
@@ -56,6 +56,10 @@ FILTERS = {
     "name ~ 'all_'": 1,
     "name ~ 'rare t'": 3,
     "name ~ 'nowhere'": 0,
+    "name ~ 'job 123'": 1,
+    "name ~ 'b 12'": 11,
+    "name ~ '3 OF ABC'": 1,
+    "name ~ 'öße 3'": 1,
     "lr = 0.0137": 1,
     "optimizer.lr in (0.0137, 77)": 1,
     "epochs = 17": 1,
@@ -134,7 +138,7 @@ def test_jobs_that_are_many_are_not_looked_up(
     finally:
         event.remove(Engine, "before_cursor_execute", note)
     assert len(jobs) == 100
-    asked = [one for one in seen if "job_words" in one]
+    asked = [one for one in seen if "job_index" in one]
     assert [one.startswith("explain") for one in asked] == [True]
 
 

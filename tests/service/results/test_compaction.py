@@ -14,7 +14,9 @@ from service.jobs.leases import Lease
 from service.results import reports
 from service.results.chunks import Columns
 from service.results.compaction import Compactor, compact
+from service.store import places
 from service.store.database import Database
+from service.store.places import Place
 from tests.service.work import claim, series, stored, submit
 
 
@@ -163,6 +165,44 @@ def test_a_round_ends_when_its_time_is_up(database: Database) -> None:
     moments = itertools.count(step=10.0)
     slow = Compactor(database, settled_s=0.0, clock=lambda: next(moments))
     assert [slow.round(), slow.round(), slow.round()] == [0, 0, 1]
+
+
+def test_another_compactor_goes_on_where_one_has_stopped(database: Database) -> None:
+    early = UUID(_ended(database, 200))
+    assert Compactor(database, settled_s=0).round() == 1
+    with database.begin() as connection:
+        again = text("""
+            insert into metric_chunk
+            select job, key, step0 + 1000, attempt, step1 + 1000, n, t0, steps, vals, times
+            from metric_chunk
+        """)
+        connection.execute(again)
+    _ended(database, 200)
+    restarted = Compactor(database, settled_s=0)
+    assert [restarted.round(), restarted.round()] == [1, 0]
+    assert compact(database, early) == 1  # it was not examined again
+
+
+def test_a_compactor_that_is_late_takes_no_other_back(database: Database) -> None:
+    jobs = [UUID(_ended(database, 100)) for _ in range(2)]
+    with database.begin() as connection:
+        ends = dict(connection.execute(text("select id, finished_at from job")).all())
+        for job in reversed(jobs):
+            places.advance(connection, "compactor", Place(ends[job], job))
+        assert places.read(connection, "compactor") == Place(ends[jobs[1]], jobs[1])
+
+
+def test_jobs_that_ended_at_the_same_moment_are_all_examined(database: Database) -> None:
+    _ended(database, points=1000)
+    with database.begin() as connection:
+        connection.execute(_COMPACT_ALREADY)
+        connection.execute(text("delete from job_index"))
+        # by their ids, they come before the job that is not compact
+        first = "update job set id = ('00000000' || right(id::text, 28))::uuid where owner = 'bob'"
+        connection.execute(text(first))
+        same = "update job set finished_at = clock_timestamp() - interval '1 hour'"
+        connection.execute(text(same))
+    assert Compactor(database, settled_s=0.0, clock=lambda: 0.0).round() == 1
 
 
 def test_a_job_that_has_just_ended_waits(database: Database) -> None:

@@ -103,6 +103,12 @@ def test_a_filter_that_few_jobs_match_does_not_read_the_others(
     assert "Seq Scan on job " not in plan, plan
 
 
+def test_a_page_of_a_name_that_many_jobs_have_is_filled_from_the_newest(alone: Database) -> None:
+    plan = plan_of(alone, "name ~ 'job'")
+    assert "job_by_age" in plan, plan
+    assert "Seq Scan on job " not in plan, plan
+
+
 def test_a_filter_finds_the_same_by_an_index_and_without(alone: Database) -> None:
     def found(where: str) -> list[str]:
         return sorted(job.id for job in list_jobs(alone, JobFilters(where=where)).jobs)

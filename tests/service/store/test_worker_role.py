@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 from psycopg.errors import InsufficientPrivilege
 
+import service.store
 from normlab.errors import InvalidSpec
+from normlab.events import Finished
 from service import migrate
-from service.jobs import leases
+from service.jobs import counts, leases
 from service.store import schema, worker_role
-from service.store.database import Database
+from service.store.database import Database, newest_revision, revisions
+from service.store.database import migrate as migrate_tables
 from tests.roles import role_of_workers
 from tests.service.work import submit
 from tests.tokens import create_token
+
+MIGRATIONS = Path(service.store.__file__).parent / "migrations"
 
 
 @pytest.fixture
@@ -101,3 +109,51 @@ def test_migrations_give_the_role_its_rights(
         claim = leases.claim(theirs, "cpu", "a-worker", 30)
     assert claim is not None
     assert str(claim.job) == job.id
+
+
+def return_to(database: Database, revision: str) -> None:
+    """Take back the migrations after *revision*."""
+    with database.begin() as connection:
+        config = Config()
+        config.set_main_option(
+            "script_location", str(Path(service.store.__file__).parent / "migrations")
+        )
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+
+def test_a_worker_moves_jobs_before_its_role_has_the_rights_of_a_new_schema(
+    database: Database, database_url: str, role: tuple[str, str]
+) -> None:
+    name, url = role
+    return_to(database, "0027")
+    with database.begin() as connection:
+        worker_role.grant(connection, name)
+    migrate_tables(database_url)  # as the API does, which knows of no role
+    job = submit(database)
+    with Database(url) as theirs:
+        claim = leases.claim(theirs, "cpu", "a-worker", 30)
+        assert claim is not None
+        assert leases.finish(theirs, claim, Finished(step=1, summary={}))
+    assert counts.by_state(database) == {("succeeded", job.device): 1}
+
+
+def test_a_migration_that_cannot_give_a_role_its_rights_changes_nothing(
+    database: Database, database_url: str
+) -> None:
+    return_to(database, "0029")
+    with pytest.raises(InvalidSpec, match="no database role"):
+        migrate_tables(database_url, "nobody")
+    assert revisions(database)[0] == "0029"
+    migrate_tables(database_url)
+    assert revisions(database)[0] == newest_revision()
+
+
+def test_triggers_have_the_rights_of_the_tables_owner(database: Database) -> None:
+    query = """
+        select tgname from pg_trigger join pg_proc on pg_proc.oid = tgfoid
+        where not tgisinternal
+            and (not prosecdef or not proconfig @> array['search_path=public, pg_temp'])
+    """
+    with psycopg.connect(database.conninfo) as connection:
+        assert connection.execute(query).fetchall() == []

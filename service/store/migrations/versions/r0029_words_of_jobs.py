@@ -92,7 +92,7 @@ _TRIGGERS = (
 
 
 def upgrade() -> None:
-    """Apply; a million jobs take some minutes."""
+    """Apply."""
     op.create_table(
         "job_words",
         sa.Column("job", sa.Uuid(), nullable=False),
@@ -102,8 +102,7 @@ def upgrade() -> None:
     )
     for statement in _FUNCTIONS:
         op.execute(statement)
-    op.execute("lock table job in share row exclusive mode")
-    op.execute("insert into job_words (job, words) select id, job_words_of(job) from job")
+    # the next revision has the words of earlier jobs written in the background
     for statement in _TRIGGERS:
         op.execute(statement)
     op.create_index("job_words_by_word", "job_words", ["words"], postgresql_using="gin")

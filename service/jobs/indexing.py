@@ -1,0 +1,73 @@
+"""
+Write the words of jobs that were added before there were words, without holding up any write.
+
+Triggers write the words of new and of renamed jobs, and what they have written stays. Until this
+has come to the last job, filters read the table of jobs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Connection, text
+
+from service.store import places
+from service.store.database import Database
+from service.store.places import Place
+
+_LOOP = "words"  # the migration that makes the index adds its place
+_JOBS_AT_ONCE = 200
+_WORKING_S = 1.0  # in each round
+_LACKING = text("select exists (select from loop_place where loop = 'words')")
+_LOCK = text("select loop from loop_place where loop = 'words' for update skip locked")
+_NEXT = text("""
+    select id, created_at from job
+    where (created_at, id) > (
+        coalesce(cast(:moment as timestamptz), '-infinity'),
+        coalesce(cast(:job as uuid), '00000000-0000-0000-0000-000000000000')
+    )
+    order by created_at, id limit :limit
+""")
+_WRITE = text("""
+    insert into job_index (job, words)
+    select job.id, job_words_of(job) from job where id = any(:jobs)
+    on conflict (job) do nothing
+""")
+
+
+def is_whole(connection: Connection) -> bool:
+    """Return whether every job has its words."""
+    return not connection.execute(_LACKING).scalar_one()
+
+
+class Indexer:
+    """Writes the words of earlier jobs, the oldest first; any number may run."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._clock = clock
+
+    def round(self) -> int:
+        """Write the words of some jobs; return how many jobs there were."""
+        until = self._clock() + _WORKING_S
+        jobs = 0
+        while found := self._write_some():
+            jobs += found
+            if self._clock() >= until:
+                break
+        return jobs
+
+    def _write_some(self) -> int:
+        with self._database.begin() as connection:
+            if connection.execute(_LOCK).first() is None:  # all are written, or another writes
+                return 0
+            place = places.read(connection, _LOOP)
+            values = {"limit": _JOBS_AT_ONCE, **vars(place)}
+            jobs = connection.execute(_NEXT, values).all()
+            if not jobs:
+                places.leave(connection, _LOOP)
+                return 0
+            connection.execute(_WRITE, {"jobs": [row.id for row in jobs]})
+            places.advance(connection, _LOOP, Place(jobs[-1].created_at, jobs[-1].id))
+        return len(jobs)

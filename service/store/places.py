@@ -1,0 +1,43 @@
+"""How far a background loop has come through all jobs, so that its next start goes on there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+_READ = text("select moment, job from loop_place where loop = :loop")
+# Several processes may run the same loop, and one that is late takes none of them back.
+_ADVANCE = text("""
+    insert into loop_place (loop, moment, job) values (:loop, :moment, :job)
+    on conflict (loop) do update set moment = excluded.moment, job = excluded.job
+    where loop_place.moment is null
+        or (loop_place.moment, loop_place.job) < (excluded.moment, excluded.job)
+""")
+_LEAVE = text("delete from loop_place where loop = :loop")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The last job that was examined, in order of these fields; None: there was none yet."""
+
+    moment: datetime | None = None
+    job: UUID | None = None
+
+
+def read(connection: Connection, loop: str) -> Place:
+    """Return the place of *loop*."""
+    found = connection.execute(_READ, {"loop": loop}).one_or_none()
+    return Place() if found is None else Place(found.moment, found.job)
+
+
+def advance(connection: Connection, loop: str, place: Place) -> None:
+    """Note that *loop* has come to *place*."""
+    connection.execute(_ADVANCE, {"loop": loop, **vars(place)})
+
+
+def leave(connection: Connection, loop: str) -> None:
+    """Note that *loop* has nothing more to examine, ever."""
+    connection.execute(_LEAVE, {"loop": loop})
