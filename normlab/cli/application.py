@@ -38,6 +38,7 @@ from normlab.cli import (
     weights,
     worker,
 )
+from normlab.cli.forms import with_forms
 from normlab.cli.output import examples
 from normlab.errors import InvalidSpec, NormlabError, QuotaExceeded, ServiceUnavailable, told
 from normlab.plain_text import shown
@@ -90,6 +91,9 @@ app = typer.Typer(
 )
 for group in GROUPS:
     group.register(app)
+for below in (app, *(one.typer_instance for one in app.registered_groups)):
+    for command in below.registered_commands if below else ():
+        command.callback = with_forms(command.callback) if command.callback else None
 
 
 def _say_version(wanted: bool) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from normlab.cli.completion import kinds, networks
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, Form, Output, examples, print_json, print_table, size
+from normlab.cli.output import AsJson, examples, print_json, print_table, size
 from normlab.errors import NotFound
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ def normalizers(
     kind: Optional[str] = typer.Argument(
         None, help="Show the options of this kind.", autocompletion=kinds, show_default=False
     ),
-    output: Optional[Form] = Output,
     as_json: bool = AsJson,
 ) -> None:
     """List the kinds of normalizer; with a kind, its options, defaults and ranges."""
@@ -61,7 +60,6 @@ def models(
     name: Optional[str] = typer.Argument(
         None, help="Show the options of this network.", show_default=False, autocompletion=networks
     ),
-    output: Optional[Form] = Output,
     as_json: bool = AsJson,
 ) -> None:
     """List the networks; with a name, the options of one that somebody added."""
@@ -75,7 +73,6 @@ def parts(
     name: Optional[str] = typer.Argument(
         None, help="Show the options of this part.", show_default=False
     ),
-    output: Optional[Form] = Output,
     as_json: bool = AsJson,
 ) -> None:
     """List what else jobs can name: tasks, metrics, hooks, optimizers, schedules, augmentations.
@@ -86,7 +83,7 @@ def parts(
         list_or_one("part", name, client.parts(), ["part", "name", "code", "summary"], as_json)
 
 
-def devices(ctx: typer.Context, output: Optional[Form] = Output, as_json: bool = AsJson) -> None:
+def devices(ctx: typer.Context, as_json: bool = AsJson) -> None:
     """List the kinds of device and the workers that serve them now."""
     with connect(ctx) as client:
         found = client.devices()

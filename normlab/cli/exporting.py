@@ -13,6 +13,7 @@ import typer
 
 from normlab.cli.completion import job_ids
 from normlab.cli.connecting import connect
+from normlab.cli.forms import Form, choose, chosen, text_of
 from normlab.cli.output import examples, print_json
 
 if TYPE_CHECKING:
@@ -58,13 +59,20 @@ def export(
     experiment: Optional[str] = typer.Option(
         None, help="MLflow's experiment; default: the study's name, or normlab."
     ),
-    as_json: bool = typer.Option(False, "--json", help="JSON instead of CSV."),
+    output: Form = typer.Option(
+        Form.csv, "--output", "-o", help="csv, json or yaml.", metavar="FORM", show_choices=False
+    ),
+    as_json: bool = typer.Option(False, "--json", help="The same as --output json."),
 ) -> None:
     """Export every point of the metrics of jobs: CSV, JSON, TensorBoard files, MLflow runs."""
     if (job is None) == (study is None):
         raise typer.BadParameter("name one job, or one study with --study")
     if artifacts and to is None and mlflow is None:
         raise typer.BadParameter("--artifacts needs a place for the files: --to FOLDER or --mlflow")
+    form = Form.json if as_json else output
+    if form is Form.table:
+        raise typer.BadParameter("points are exported as csv, json or yaml; see `normlab tail`")
+    as_json = choose(form) and form is not Form.csv
     with connect(ctx) as client:
         runs = _runs(client, job, study, metric)
         if tensorboard is not None:
@@ -115,7 +123,7 @@ def _to_folders(
     for run in runs:
         folder = to / run.job.id if nested else to
         folder.mkdir(parents=True, exist_ok=True)
-        written.append(folder / ("metrics.json" if as_json else "metrics.csv"))
+        written.append(folder / f"metrics.{chosen().value}")
         with written[-1].open("w", newline="") as file:
             _write(iter([run]), file, as_json)
         if artifacts:
@@ -141,8 +149,9 @@ def _say(written: List[str], as_json: bool) -> None:
 def _write(runs: Iterator[Run], file: TextIO, as_json: bool, by_job: bool = False) -> None:
     if as_json:
         found = {run.job.id: _plain(run) for run in runs}
-        json.dump(found if by_job else next(iter(found.values())), file)
-        file.write("\n")
+        plain = found if by_job else next(iter(found.values()))
+        json_line = chosen() is Form.json  # of many points, each is not worth a line
+        file.write(f"{json.dumps(plain) if json_line else text_of(plain)}\n")
         return
     writer = csv.writer(file)
     for i, run in enumerate(runs):  # write nothing before a run exists

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import json
 from contextvars import ContextVar
 from enum import Enum
-from typing import Any, Dict, Iterator, Optional, Tuple
+from functools import wraps
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 import typer
 
@@ -32,8 +34,8 @@ def _choose(ctx: typer.Context, form: Optional[Form]) -> Optional[Form]:
 
 def _for_programs(ctx: typer.Context, as_json: bool) -> bool:
     form = ctx.meta.get(_IN_CONTEXT)
-    _chosen.set(Form.json if form in (None, Form.table) else form)
-    return as_json if form is None else form is not Form.table
+    for_programs = choose(form or Form.json)
+    return as_json if form is None else for_programs
 
 
 AsJson = typer.Option(False, "--json", callback=_for_programs, help="Print JSON for programs.")
@@ -49,8 +51,43 @@ Output = typer.Option(
 )
 
 
-def text_of(plain: Any) -> str:
-    """Return *plain* data in the form that the command line asks for."""
+def with_forms(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return *command* with `--output` beside its `--json`; where `-o` is free."""
+    signature = inspect.signature(command)
+    options = list(signature.parameters.values())
+    taken = any("-o" in (getattr(one.default, "param_decls", None) or ()) for one in options)
+    if taken or all(one.default is not AsJson for one in options):
+        return command
+
+    @wraps(command)
+    def answering(*given: Any, output: Optional[Form] = None, **named: Any) -> Any:
+        return command(*given, **named)
+
+    form = inspect.Parameter("output", inspect.Parameter.KEYWORD_ONLY, default=Output)
+    facts = vars(answering)  # that typer reads
+    facts["__signature__"] = signature.replace(parameters=[*options, form])
+    answering.__annotations__ = {**command.__annotations__, "output": Optional[Form]}
+    return answering
+
+
+def choose(form: Form) -> bool:
+    """Let the output have this *form*, and return whether it is one for programs."""
+    _chosen.set(Form.json if form is Form.table else form)
+    return form is not Form.table
+
+
+def chosen() -> Form:
+    """Return the form for programs that the command line asks for; JSON where it asks for none."""
+    return _chosen.get()
+
+
+def text_of(plain: Any, rows: Any = None) -> str:
+    """
+    Return *plain* data in the form that the command line asks for.
+
+    Args:
+        rows: the same as a list of records, for CSV; None: *plain* is one.
+    """
     form = _chosen.get()
     if form is Form.yaml:
         import yaml
@@ -58,7 +95,7 @@ def text_of(plain: Any) -> str:
         text: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
         return text.rstrip("\n")
     if form is Form.csv:
-        return _csv(plain)
+        return _csv(plain if rows is None else rows)
     return json.dumps(plain, indent=2, ensure_ascii=False)
 
 

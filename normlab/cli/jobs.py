@@ -11,8 +11,6 @@ from normlab.cli.completion import JobArgument, JobsArgument, kinds
 from normlab.cli.connecting import connect
 from normlab.cli.output import (
     AsJson,
-    Form,
-    Output,
     ago,
     console,
     device_of,
@@ -86,7 +84,6 @@ def ls(
     trash: bool = typer.Option(False, "--trash", help="Jobs in the trash instead."),
     archived: bool = typer.Option(False, "--archived", help="Archived jobs instead."),
     ids: bool = typer.Option(False, "--ids", help="Print only ids, one per line."),
-    output: Optional[Form] = Output,
     as_json: bool = AsJson,
 ) -> None:
     """List jobs, newest first. Every command accepts the shown end of an id."""
@@ -115,7 +112,6 @@ def _row(short: str, j: JobRecord) -> List[Any]:
 def show(
     ctx: typer.Context,
     job: str = JobArgument,
-    output: Optional[Form] = Output,
     as_json: bool = AsJson,
 ) -> None:
     """Show one job: its progress, last metric values, attempts and specification."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
 import typer
 
@@ -10,8 +10,6 @@ from normlab.cli.completion import JobArgument, JobsArgument, metric_names
 from normlab.cli.connecting import connect
 from normlab.cli.output import (
     AsJson,
-    Form,
-    Output,
     console,
     examples,
     last,
@@ -55,7 +53,6 @@ def register(app: typer.Typer) -> None:
 def diff(
     ctx: typer.Context,
     jobs: List[str] = JobsArgument,
-    output: Optional[Form] = Output,
     as_json: bool = AsJson,
 ) -> None:
     """Show the fields in which the specifications of jobs differ, and nothing else."""
@@ -67,13 +64,14 @@ def diff(
         found = [client.get(job) for job in jobs]
     specs = [job.spec.model_dump(mode="json", exclude=_NOT_COMPARED) for job in found]
     fields = differing(specs)
+    ids = [job.id for job in found]
     if as_json:
-        print_json({"jobs": [job.id for job in found], "fields": fields})
+        rows = [{"field": path, **dict(zip(ids, values))} for path, values in fields.items()]
+        print_json({"jobs": ids, "fields": fields}, rows)
     elif not fields:
         print("the specifications are equal")
     else:
-        rows = [[path, *values] for path, values in fields.items()]
-        print_table(["field", *short_ids([job.id for job in found])], rows)
+        print_table(["field", *short_ids(ids)], [[path, *of] for path, of in fields.items()])
 
 
 def best(
@@ -95,7 +93,6 @@ def best(
         None, "--filter", "-f", help="For example: batch_size <= 4 and seed = 0"
     ),
     limit: int = typer.Option(10, "--limit", "-n", min=1, help="Number of jobs."),
-    output: Optional[Form] = Output,
     as_json: bool = AsJson,
 ) -> None:
     """List the succeeded jobs with the best last value of a metric."""
@@ -131,7 +128,6 @@ def tail(
     follow: bool = typer.Option(
         False, "--follow", "-f", help="Refresh in place until the job has ended."
     ),
-    output: Optional[Form] = Output,
     as_json: bool = AsJson,
 ) -> None:
     """Show the last values of a job's metrics, and their curves as sparklines."""
@@ -142,7 +138,7 @@ def tail(
             return
         found, series = _courses(client, id_, metric)
     if as_json:
-        print_json(series)
+        print_json(series, list(_points(series)))
     else:
         console().print(_of_courses(found, series, points))
 
@@ -153,6 +149,12 @@ def _courses(
     found = client.get(job)
     names = metric or [name for name in found.last if name.startswith(("train/", "val/"))]
     return found, client.metrics(found.id, *names) if names else {}
+
+
+def _points(series: Dict[str, SeriesRecord]) -> Iterator[Dict[str, Any]]:
+    for name, one in series.items():
+        for step, value, moment in zip(one.steps, one.values, one.times):
+            yield {"metric": name, "step": step, "value": value, "time": moment}
 
 
 def _of_courses(job: JobRecord, series: Dict[str, SeriesRecord], points: int) -> Any:

@@ -8,7 +8,7 @@ import sys
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, TypeVar
 
-from normlab.cli.forms import AsJson, Form, Output, text_of
+from normlab.cli.forms import AsJson, text_of
 from normlab.plain_text import shown
 from normlab.presentation import sizes
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from normlab.records import JobRecord
 
 __all__ = [
-    "STYLES", "AsJson", "Form", "Output", "ago", "console", "device_of", "examples", "last",
+    "STYLES", "AsJson", "ago", "console", "device_of", "examples", "last",
     "normalizer", "print_each", "print_json", "print_json_line", "print_table", "print_told",
     "short_ids", "size", "state", "table_of",
 ]  # fmt: skip
@@ -43,9 +43,14 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
 
 
-def print_json(value: Any) -> None:
-    """Print *value*, a record or plain data, as JSON, or in the form that `--output` names."""
-    print(shown(text_of(_plain(value))))
+def print_json(value: Any, rows: Any = None) -> None:
+    """
+    Print *value*, a record or plain data, as JSON, or in the form that `--output` names.
+
+    Args:
+        rows: the same as a list of records, for CSV; None: *value* is one, or a single record.
+    """
+    print(shown(text_of(_plain(value), _plain(rows))))
 
 
 def print_json_line(value: Any) -> None:

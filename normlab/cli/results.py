@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
 import typer
 
 from normlab.cli.connecting import connect
+from normlab.cli.forms import Form, choose
 from normlab.cli.output import AsJson, examples, print_json, print_table
 
 if TYPE_CHECKING:
@@ -68,8 +69,12 @@ def results(
         "-f",
         help="markdown, latex, means (CSV), csv or parquet (one row per job), json.",
     ),
-    output: Optional[Path] = typer.Option(
-        None, "--output", "-o", help="Write to this file instead of standard output."
+    output: Optional[str] = typer.Option(
+        None,
+        "--output",
+        "-o",
+        metavar="FORM|FILE",
+        help="table, json, yaml or csv; any other word is a file to write --format to.",
     ),
     plot: Optional[Path] = typer.Option(
         None, help="Draw a plot into this .png, .svg or .pdf file, with its numbers beside it."
@@ -94,6 +99,8 @@ def results(
 
     question: Dict[str, Any] = {"metric": metric, "reduction": reduction, "interval": interval,
                 "confidence": confidence}  # fmt: skip
+    if output in {one.value for one in Form}:
+        as_json, output = choose(Form(output)), None
     with connect(ctx) as client:
         if compare:
             print_comparison(client, study, compare.split(":"), question, as_json)
@@ -105,9 +112,9 @@ def results(
         if plot:
             _plot(FigureQuestion(table=table, spread=spread, against=compared), plot)
         elif as_json or form == "json":
-            print_json(table)
+            print_json(table, table.rows)
         elif form:
-            _write(table, form, output)
+            _write(table, form, None if output is None else Path(output))
         else:
             print_results(client, table, compared)
             if client.studies.summary(study).spec.decide:
@@ -222,7 +229,7 @@ def print_comparison(
         raise InvalidSpec(f"--compare {given}: write AXIS:A:B, such as normalizer:batch:online")
     table = client.studies.compare(study, *parts, **question)
     if as_json:
-        print_json(table)
+        print_json(table, table.rows)
         return
     if table.linked:
         print(f"{', '.join(table.linked)} moves with {table.axis}")

@@ -10,8 +10,6 @@ import typer
 from normlab.cli.connecting import connect
 from normlab.cli.output import (
     AsJson,
-    Form,
-    Output,
     ago,
     examples,
     print_json,
@@ -124,7 +122,6 @@ def ls(
     ctx: typer.Context,
     project: Optional[str] = OfProject,
     archived: bool = typer.Option(False, "--archived", help="Archived studies instead."),
-    output: Optional[Form] = Output,
     as_json: bool = AsJson,
 ) -> None:
     """List studies, newest first."""
@@ -142,9 +139,7 @@ def ls(
 @studies.command(
     epilog=examples("normlab study show 5f0c9a41", "normlab study show 5f0c9a41 --json")
 )
-def show(
-    ctx: typer.Context, study: str = Study, output: Optional[Form] = Output, as_json: bool = AsJson
-) -> None:
+def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
     """Show a study's cells and the jobs that fill them."""
     from normlab.cli.decisions import print_verdicts
     from normlab.specs.cells import label

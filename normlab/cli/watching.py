@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from normlab.client import Client
     from normlab.records import JobRecord
 
+AsJsonLines = typer.Option(False, "--json", help="Print JSON for programs; of one job its events.")
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
@@ -31,7 +33,7 @@ def register(app: typer.Typer) -> None:
     )(logs)
 
 
-def watch(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJson) -> int:
+def watch(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJsonLines) -> int:
     """Show jobs until they have ended; exit 1 if one did not succeed."""
     with connect(ctx) as client:
         if as_json and len(jobs) == 1:

@@ -81,6 +81,16 @@ def test_every_command_that_answers_can_answer_in_json(
     assert "--json" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"up", "watch", "weights"}))
+def test_every_command_that_answers_takes_the_form_of_its_answer(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run([*command.split(), "--help"])
+    assert re.search(r"--output +-o .*json", capsys.readouterr().out)  # not the name of a file
+    assert run([*command.split(), "-o"]) == 2
+    assert "-o" in capsys.readouterr().err
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; from normlab.cli.application import run; run(['--help']); "

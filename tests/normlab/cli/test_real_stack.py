@@ -7,9 +7,9 @@ import io
 import json
 import time
 from pathlib import Path
-from typing import List
 
 import pytest
+import yaml
 from rich.console import Console
 
 pytest.importorskip("service.up", reason="the server's packages are not installed")
@@ -87,31 +87,37 @@ def test_the_same_key_is_the_same_job(cli: Run) -> None:
     assert first == second
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        ["ls"],
-        ["show", "JOB"],
-        ["logs", "JOB"],
-        ["export", "JOB"],
-        ["normalizers"],
-        ["normalizers", "group"],
-        ["models"],
-        ["datasets"],
-        ["devices"],
-    ],
-    ids=" ".join,
-)
-def test_everything_that_is_shown_is_also_available_as_json(
-    cli: Run, trained: str, line: List[str]
+SHOWN = ["ls", "show JOB", "logs JOB", "export JOB", "tail JOB", "best", "normalizers"]
+SHOWN += ["normalizers group", "models", "datasets", "devices", "parts", "plugins", "usage"]
+SHOWN += ["limits show", "project list", "project members default", "study ls"]
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+def test_everything_that_is_shown_is_also_written_for_programs(
+    cli: Run, trained: str, shown: str
 ) -> None:
-    line = [trained if word == "JOB" else word for word in line]
+    line = shown.replace("JOB", trained).split()
     code, for_people, err = cli(*line)
     assert (code, err) == (0, "")
     assert for_people.strip() or line[0] == "logs"
-    code, for_programs, _ = cli(*line, "--json")
-    assert code == 0
-    json.loads(for_programs)
+    forms = {form: cli(*line, "-o", form) for form in ("json", "yaml", "csv")}
+    assert {code for code, _, _ in forms.values()} == {0}
+    found = json.loads(forms["json"][1])
+    assert json.loads(cli(*line, "--json")[1]).__class__ is found.__class__
+    assert yaml.safe_load(forms["yaml"][1]).__class__ is found.__class__
+    head, *rows = csv.reader(io.StringIO(forms["csv"][1]))
+    assert all(len(row) == len(head) for row in rows)
+
+
+def test_curves_and_differences_have_a_row_each_in_csv(cli: Run, trained: str) -> None:
+    other = json.loads(cli("submit", *SMALL, "-s", "epochs=0", "-o", "json")[1])["id"]
+    told = csv.DictReader(io.StringIO(cli("diff", trained, other, "-o", "csv")[1]))
+    assert {row["field"]: (row[trained], row[other]) for row in told}["epochs"] == ("2", "0")
+    points = csv.DictReader(io.StringIO(cli("tail", trained, "-m", "val/loss", "-o", "csv")[1]))
+    assert [(one["metric"], one["step"]) for one in points] == [
+        ("val/loss", "4"),
+        ("val/loss", "8"),
+    ]
 
 
 def test_a_shown_job_names_its_kinds_and_its_non_default_options(cli: Run, trained: str) -> None:
