@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help install demo test check audit sbom pin check-pins docs format bench bench-norms bench-threads bench-diagnostics \
 	bench-calibration bench-api bench-page pictures bench-studies bench-scale bench-events bench-plugins bench-packs bench-stream \
 	bench-zoo drill mlflow \
-	test-compose test-cuda test-py38 test-zoo \
+	test-compose test-cuda test-jupyter test-py38 test-zoo \
 	reproduce constraints hooks clean
 
 ## Show this list.
@@ -117,9 +117,9 @@ bench-api: install
 bench-page: install
 	$(PY) -m benchmarks.page
 
-## Take the pictures of the pages at three sizes, in docs/images/pages (needs Chromium).
+## Take the pictures of pages, terminal and notebook, in docs/images/pages (needs Chromium).
 pictures: install
-	$(PY) docs/pictures.py
+	tests/jupyter/run --python -m docs.pictures
 
 ## Measure what the largest study costs its owner (no answer over 2 s is promised).
 bench-studies: install
@@ -164,6 +164,10 @@ test-py38:
 ## Run the tests of timm's, torchvision's and transformers' networks, in .venv-zoo (200 MB beside .venv).
 test-zoo: install
 	tests/zoo/run $(ARGS)
+
+## Run the notebooks of the documentation in Jupyter, in .venv-jupyter (60 MB beside .venv).
+test-jupyter: install
+	tests/jupyter/run $(ARGS)
 
 ## Run the tests of layers, trainings and the CUDA adapter on an NVIDIA GPU (skips without one).
 test-cuda: install

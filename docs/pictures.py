@@ -1,8 +1,9 @@
-"""Take the pictures of the pages at three sizes: `make pictures`, which needs Chromium."""
+"""Take the pictures of pages, terminal and notebook: `make pictures`, which needs Chromium."""
 
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from docs.terminal_and_notebook import take_notebook, take_terminal
 from normlab.cli.connecting import client_of
 from normlab.client import Client
 from normlab.stacks.own import own_stack
@@ -56,7 +58,7 @@ _UNDER_WAY: dict[str, Any] = {**_SMALL, "name": "under way", "normalizer": "onli
 
 
 def main() -> int:
-    """Train on a stack of its own, and take the pictures of all its pages."""
+    """Train on a stack of its own, and take the pictures of all that shows it."""
     found = next((path for path in map(shutil.which, _BROWSERS) if path), None)
     if found is None:
         raise SystemExit(f"no Chromium is on PATH (looked for {', '.join(_BROWSERS)})")
@@ -73,7 +75,11 @@ def main() -> int:
         context = browser.new_context(base_url=connection.url, reduced_motion="reduce")
         context.set_default_timeout(_PATIENCE_MS)
         context.request.post("/login", form={"token": connection.token or ""})
-        _take(context.new_page(), addresses)
+        page = context.new_page()
+        _take(page, addresses)
+        jobs = re.findall(r"[\w-]{36}", " ".join(addresses[name][0] for name in ("job", "inside")))
+        take_terminal(page, connection, jobs, _save)
+        take_notebook(page, folder, SIZES, _save)
     return 0
 
 
@@ -118,13 +124,13 @@ def _take(page: Page, addresses: dict[str, tuple[str, str]]) -> None:
             page.locator(there).first.wait_for(state="attached")
             page.wait_for_load_state("load")
             page.evaluate("() => new Promise((done) => setTimeout(done, 1500))")  # uPlot's frames
-            _save(page.screenshot(full_page=width == 390), FOLDER / f"{name}-{width}.webp")
-            print(name, width, flush=True)
+            _save(page.screenshot(full_page=width == 390), f"{name}-{width}")
 
 
-def _save(picture: bytes, to: Path) -> None:
+def _save(picture: bytes, name: str) -> None:
     with Image.open(io.BytesIO(picture)) as image:
-        image.convert("RGB").save(to, quality=QUALITY, method=6)
+        image.convert("RGB").save(FOLDER / f"{name}.webp", quality=QUALITY, method=6)
+    print(name, flush=True)
 
 
 if __name__ == "__main__":

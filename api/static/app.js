@@ -24,8 +24,15 @@ export function connected(yes) {
   document.getElementById("disconnected").hidden = yes;
 }
 
-/** Call the API; throw an Error with a readable message and the problem document as `problem`. */
-export async function ask(path, options = {}) {
+const MOST_MS = 60_000; // the server gives up then too
+const BUSY = new Set(["too_busy", "too_many_requests"]); // refused before anything was done
+
+/**
+ * Call the API; throw an Error with a readable message and the problem document as `problem`.
+ *
+ * A server that is too busy is asked again until *end*: it has work, and nothing is wrong.
+ */
+export async function ask(path, options = {}, end = performance.now() + MOST_MS) {
   let answer;
   try {
     answer = await fetch(at(path), { headers: { Accept: "application/json", ...options.headers }, ...options });
@@ -40,6 +47,11 @@ export async function ask(path, options = {}) {
     throw new Error("The token is no longer valid.");
   }
   const body = (answer.headers.get("content-type") || "").includes("json") ? await answer.json() : await answer.text();
+  if (BUSY.has(body.code) && performance.now() < end) {
+    const wait_s = body.code === "too_busy" ? 0.5 : Number(answer.headers.get("Retry-After")) || 5;
+    await new Promise((goOn) => setTimeout(goOn, 1000 * wait_s * (1 + Math.random())));
+    return ask(path, options, end);
+  }
   if (!answer.ok) {
     const error = new Error(body.detail || `The server answered ${answer.status}.`);
     error.problem = body;
@@ -61,8 +73,6 @@ export function post(path, body, headers = {}) {
     body: body === undefined ? undefined : JSON.stringify(body),
   });
 }
-
-const MOST_MS = 60_000; // the server gives up then too
 
 /** Ask the same again while the server is still computing the answer, which it waits for itself; *asking* sends the request. */
 export async function computed(asking) {

@@ -13,6 +13,7 @@ from normlab.cli.output import (
     console,
     examples,
     last,
+    normalizer,
     print_json,
     print_table,
     short_ids,
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from normlab.records import JobRecord, SeriesRecord
 
 _NOT_COMPARED = {"name", "priority", "code"}
-_WIDTH = 30  # points of a sparkline
+_LEAST, _MOST = 8, 30  # points of a sparkline
+_VALUE, _GAPS = 12, 4  # characters of a value with its gap, and around a name and a course
 
 
 def register(app: typer.Typer) -> None:
@@ -161,7 +163,9 @@ def _of_courses(job: JobRecord, series: Dict[str, SeriesRecord], points: int) ->
     from rich.console import Group
 
     head = f"{job.id}  {job.state}, update {job.step} of {job.steps or '?'}"
-    sparks = {name: sparkline(_thinned(one)) for name, one in series.items()}
+    fixed = max(map(len, series), default=0) + points * _VALUE  # the course has what is left
+    room = max(_LEAST, min(_MOST, console().width - fixed - _GAPS))
+    sparks = {name: sparkline(_thinned(one, room)) for name, one in series.items()}
     course = ["course"] if any(sparks.values()) else []  # curves of one point have none
     rows = [
         [name, *([sparks[name]] if course else []), *_ends(one, points)]
@@ -202,7 +206,7 @@ def open_page(
 
 def _print_best(jobs: List[JobRecord], metric: str) -> None:
     rows = [
-        [short, job.name, state(job), job.normalizer, job.model, job.dataset, job.batch_size,
+        [short, job.name, state(job), normalizer(job), job.model, job.dataset, job.batch_size,
          job.seed, last(job, metric)]
         for short, job in zip(short_ids([job.id for job in jobs]), jobs)
     ]  # fmt: skip
@@ -210,8 +214,8 @@ def _print_best(jobs: List[JobRecord], metric: str) -> None:
     print_table(columns, rows, spare=["state", "dataset", "model", "name", "batch", "seed"])
 
 
-def _thinned(series: SeriesRecord) -> List[Optional[float]]:
-    step = max(1, len(series.values) // _WIDTH)
+def _thinned(series: SeriesRecord, most: int) -> List[Optional[float]]:
+    step = -(-len(series.values) // most) or 1  # rounded up
     return list(series.values)[::-step][::-1]
 
 

@@ -112,7 +112,7 @@ def results(
         if plot:
             _plot(FigureQuestion(table=table, spread=spread, against=compared), plot)
         elif as_json or form == "json":
-            print_json(table, table.rows)
+            print_json(table, _records(table.rows))
         elif form:
             _write(table, form, None if output is None else Path(output))
         else:
@@ -174,6 +174,11 @@ def _differences(
     return found
 
 
+def _records(rows: Sequence[Any]) -> List[Dict[str, Any]]:
+    plain = [row.model_dump(mode="json", exclude={"labels", "coordinates"}) for row in rows]
+    return [{**row.labels, **numbers} for row, numbers in zip(rows, plain)]
+
+
 def _plot(question: FigureQuestion, target: Path) -> None:
     from normlab.presentation.figures import beside
     from normlab.presentation.plots import save
@@ -229,7 +234,7 @@ def print_comparison(
         raise InvalidSpec(f"--compare {given}: write AXIS:A:B, such as normalizer:batch:online")
     table = client.studies.compare(study, *parts, **question)
     if as_json:
-        print_json(table, table.rows)
+        print_json(table, _records(table.rows))
         return
     if table.linked:
         print(f"{', '.join(table.linked)} moves with {table.axis}")

@@ -14,7 +14,7 @@ from normlab.presentation.headlines import headline
 
 if TYPE_CHECKING:
     from normlab.client import Client
-    from normlab.records import JobRecord
+    from normlab.records import JobDetail, JobRecord
 
 AsJsonLines = typer.Option(False, "--json", help="Print JSON for programs; of one job its events.")
 
@@ -85,6 +85,28 @@ def logs(
         if as_json:
             print_json({"job": job, "log": "".join(pieces)})
             return
+        silent = True
         for piece in pieces:
             sys.stdout.write(piece)
             sys.stdout.flush()
+            silent = silent and not piece
+        if silent:
+            print("\n".join(_of_silence(client.get(job))), file=sys.stderr)
+
+
+def _of_silence(job: JobDetail) -> List[str]:
+    """Tell why there is nothing in the log of *job*, and what happened, which is on record."""
+    if job.state == "queued":
+        return [
+            f"nothing is printed before the job runs; it waits for {job.waiting_for or 'a slot'}"
+        ]
+    if job.state == "running":
+        return [f"the training has printed nothing so far; what it measures: normlab tail {job.id}"]
+    told = ["the training printed nothing; what happened:"]
+    for one in job.attempts:
+        when = one.ended_at or one.started_at
+        why = f": {one.message}" if one.message else ""
+        told.append(
+            f"{when:%Y-%m-%d %H:%M:%S %Z}  attempt {one.number} on {one.where}: {one.outcome}{why}"
+        )
+    return [*told, _ending(job)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from contextlib import contextmanager
 from json import dumps
@@ -21,6 +22,7 @@ API = "/v1"
 TRY_AGAIN = {429, 502, 503, 504}
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 
@@ -153,8 +155,9 @@ class Transport:
 
     def unreachable(self, cause: Exception) -> ServiceUnavailable:
         """Return the error for a server that does not answer."""
+        reason = _ERRNO.sub("", str(cause)) or "the connection broke off"
         return ServiceUnavailable(
-            f"no answer from {self.url} ({type(cause).__name__}: {cause}); "
+            f"no answer from {self.url} ({reason}); "
             "is it running? `normlab up` starts a stack here, `normlab doctor` finds the problem"
         )
 

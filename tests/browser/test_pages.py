@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from normlab.events import Finished, Metrics, Progress, Series
+from normlab.events import CheckpointWritten, Finished, Metrics, Progress, Series
 from service.jobs import changes, leases
 from service.results import reports
 from service.store.database import Database
@@ -249,6 +249,44 @@ def test_a_lost_server_is_reported_and_reconnected(page: Page) -> None:
     expect(banner).to_be_visible()
     page.context.set_offline(False)
     expect(banner).to_be_hidden()
+
+
+def test_hundreds_of_events_do_not_push_the_rest_of_a_job_down(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    job = seeding.submit(database)
+    (path := tmp_path / "w").write_bytes(b"weights")
+    written = {"path": str(path), "sha256": "0" * 64, "bytes": 7}
+    told = [CheckpointWritten(step=step, **written) for step in range(1, 301)]
+    assert reports.keep_all(database, seeding.claim(database), told)
+    page.goto(f"/jobs/{job}")
+    expect(page.locator("#events tr")).to_have_count(302)
+    box = page.get_by_role("region", name="Events").last.bounding_box()
+    assert box is not None
+    assert box["height"] < 500
+    page.get_by_role("region", name="Events").last.focus()  # it scrolls by keyboard
+
+
+def test_a_busy_server_is_asked_again_and_nothing_is_said_to_be_wrong(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    job = seeding.submit(database)
+    seeding.report(database, seeding.claim(database), 200, tmp_path)
+    busy = {"code": "too_busy", "detail": "2 costly reads are under way", "status": 429}
+    refused: list[str] = []
+
+    def refuse_once(route: Route) -> None:
+        if route.request.url in refused:
+            return route.continue_()
+        refused.append(route.request.url)
+        return route.fulfill(status=429, json=busy)
+
+    page.route(re.compile(r"/v1/.*(metrics|series|logs)"), refuse_once)
+    page.goto(f"/jobs/{job}")
+    expect(page.locator("#charts canvas").first).to_be_visible()
+    expect(page.locator("#log")).to_contain_text("training on cpu")
+    assert len(refused) > 1
+    expect(page.get_by_text("costly reads")).to_have_count(0)
 
 
 def test_a_name_with_markup_is_shown_and_not_run(page: Page, database: Database) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Iterator, Optional
 import pytest
 
 from normlab.cli import looking
+from normlab.records import JobRecord
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,14 @@ def test_the_best_jobs_are_those_with_the_best_value(
     context: Any = None
     looking.best(context, metric, lowest, None, None, 10, False)
     assert asked == [sort]
+
+
+def test_a_proxy_is_told_with_its_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {"name": None, "state": "succeeded", "model": "convnet", "dataset": "digits"}
+    value = SimpleNamespace(value=0.5)
+    job: JobRecord = JobRecord.model_construct(
+        id="5f0c9a41", normalizer="group", proxy=True, batch_size=8, seed=0,
+        last={"val/accuracy": value}, **facts,
+    )  # fmt: skip
+    looking._print_best([job], "val/accuracy")
+    assert "group+proxy" in capsys.readouterr().out

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from rich.console import Console
 
+from normlab.cli import looking
 from normlab.cli.looking import _of_courses
 from normlab.cli.output import console
 from normlab.cli.results import sparkline
@@ -28,3 +30,15 @@ def test_the_last_values_of_curves_of_one_point_come_without_a_column_of_courses
     assert "course" not in capsys.readouterr().out
     console().print(_of_courses(JOB, {"val/loss": curve(0.5), "train/loss": curve(2, 1)}, 2))
     assert "█▁" in capsys.readouterr().out
+
+
+def test_a_course_is_whole_and_fits_beside_its_values_in_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(looking, "console", lambda: Console(width=80))
+    values = [float(i) for i in range(59)]
+    Console(width=80).print(_of_courses(JOB, {"train/nonfinite_statistics": curve(*values)}, 3))
+    said = capsys.readouterr().out
+    assert "…" not in said
+    assert "train/nonfinite_statistics" in said
+    assert said.count("█  ") == 1  # to the last value

@@ -191,3 +191,11 @@ def test_an_answer_that_is_not_json_raises_our_own_error(
     script: Script = [httpx.Response(500, text="<html>boom</html>")]
     with pytest.raises(ServiceUnavailable, match="boom"):
         client_of(script, seen, slept).get("j1")
+
+
+def test_an_unreachable_server_is_told_of_without_the_words_of_libraries(
+    seen: List[httpx.Request], slept: List[float]
+) -> None:
+    script: Script = [httpx.ConnectError("[Errno 111] Connection refused") for _ in range(4)]
+    with pytest.raises(ServiceUnavailable, match=r"http://stack \(Connection refused\); is it"):
+        client_of(script, seen, slept).get("j1")
