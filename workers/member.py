@@ -31,7 +31,7 @@ class AttemptOver(Exception):
     """The leader's attempt is over, so nobody needs this host any more."""
 
 
-class Member:
+class SeatKeeper:
     """
     Keeps a seat, and the job process on it.
 

@@ -35,7 +35,7 @@ from workers.gpus import GpuPool
 from workers.job_order import HostOrder
 from workers.lags import Lags
 from workers.ledger import FencedOff, Ledger
-from workers.member import Member
+from workers.member import SeatKeeper
 from workers.orders import Orders
 from workers.process import JobProcess, Launcher
 from workers.process_watch import AGAIN_S, ProcessWatch
@@ -117,7 +117,9 @@ class Supervisor:
             order = self._orders.prepare(seat.lease, host, lambda: member.keep_seat())
             return self.launcher.start(order)
 
-        member = Member(self.database, self.settings, seat, start, self.leaving, self.cannot_load)
+        member = SeatKeeper(
+            self.database, self.settings, seat, start, self.leaving, self.cannot_load
+        )
         try:
             member.serve()
         except OSError as e:

@@ -7,8 +7,8 @@ from typing import List, Sequence
 
 from normlab.claims.claim import Claim, Effect
 from normlab.claims.gathering import name_of, settings
-from normlab.claims.verdicts import Found, Verdict
-from normlab.presentation.deciding import UNDECIDED, Finding, Rule, largest_sd
+from normlab.claims.verdicts import EffectResult, Verdict
+from normlab.presentation.deciding import UNDECIDED, LookResult, Rule, largest_sd
 from normlab.presentation.intervals import smaller_is_better
 from normlab.specs.cells import expand, label
 
@@ -92,7 +92,7 @@ def span(seeds: Sequence[int]) -> str:
     return f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
 
 
-def _sentence(f: Found) -> str:
+def _sentence(f: EffectResult) -> str:
     expected = _expected(f.effect)
     k = f.finding
     if k is None or k.mean is None or k.low is None or k.high is None:
@@ -103,7 +103,7 @@ def _sentence(f: Found) -> str:
     )
 
 
-def effect_row(f: Found) -> str:
+def effect_row(f: EffectResult) -> str:
     """Return an effect's row of the table."""
     k = f.finding
     if k is None or k.mean is None or k.low is None or k.high is None:
@@ -115,13 +115,13 @@ def effect_row(f: Found) -> str:
     return f"| {f.effect.name} | {_expected(f.effect)} | {numbers} | {f.verdict}{said} |"
 
 
-def _seeds(k: Finding) -> str:
+def _seeds(k: LookResult) -> str:
     """Say over how many seeds, and how many of them are ties or failed."""
     parts = [f"{n} {what}" for n, what in ((k.failed, "failed"), (k.ties, "equal")) if n]
     return f"{k.pairs + k.failed}" + (f" ({', '.join(parts)})" if parts else "")
 
 
-def _undecided(k: Finding) -> str:
+def _undecided(k: LookResult) -> str:
     if k.verdict != UNDECIDED or k.seen is None:
         return ""
     more = f", about {k.more} more seeds would decide" if k.more is not None else ""

@@ -8,7 +8,7 @@ from typing import Dict, List, Mapping, Protocol, Sequence, Tuple
 from normlab.claims.claim import Claim, Effect
 from normlab.errors import InvalidSpec
 from normlab.presentation import deciding
-from normlab.presentation.deciding import CONTRADICTS, SHOWS, UNDECIDED, Finding, Rule, Sample
+from normlab.presentation.deciding import CONTRADICTS, SHOWS, UNDECIDED, LookResult, Rule, Sample
 from normlab.presentation.intervals import smaller_is_better
 from normlab.presentation.mean_bounds import SMALLEST
 from normlab.records import ResultRow, ResultTable
@@ -34,11 +34,11 @@ class Results(Protocol):
 
 
 @dataclass(frozen=True)
-class Found:
+class EffectResult:
     """The result for an effect; *why* says what is missing if there is no estimate."""
 
     effect: Effect
-    finding: Finding | None
+    finding: LookResult | None
     why: str = ""
 
     @property
@@ -53,7 +53,7 @@ class Verdict:
 
     claim: Claim
     table: ResultTable
-    found: Tuple[Found, ...]
+    found: Tuple[EffectResult, ...]
     tuned: ResultTable | None = None
     """Of the tuning seeds, one row per combination; None if there are none."""
     seconds: float | None = None
@@ -111,7 +111,7 @@ def weigh(
     rows: Sequence[List[ResultRow] | str],
     seeds: Sequence[int],
     looks: Sequence[int],
-) -> Tuple[Found, ...]:
+) -> Tuple[EffectResult, ...]:
     """
     Compare the two sides of each effect, look after look.
 
@@ -121,7 +121,7 @@ def weigh(
         seeds: those to judge, in the order in which they were added.
         looks: how many of them there were at each look.
     """
-    found = [Found(effect, None) for effect in claim.effects]
+    found = [EffectResult(effect, None) for effect in claim.effects]
     rule = _rule(claim, len(seeds))
     for i, n in enumerate(looks, 1):
         samples: Dict[int, Sample] = {}
@@ -129,14 +129,14 @@ def weigh(
             if found[k].verdict == UNDECIDED:
                 sample = _sample(claim, effect, rows[k], seeds[:n])
                 if isinstance(sample, str):
-                    found[k] = Found(effect, None, sample)
+                    found[k] = EffectResult(effect, None, sample)
                 else:
                     samples[k] = sample
         decided = [f.verdict for f in found if f.verdict != UNDECIDED]
         new = deciding.look(samples, looks[:i], rule, len(found), decided)
         for k, finding in new.items():
             why = f"needs {SMALLEST} seeds or more" if finding.low is None else ""
-            found[k] = Found(claim.effects[k], finding, why)
+            found[k] = EffectResult(claim.effects[k], finding, why)
     return tuple(found)
 
 

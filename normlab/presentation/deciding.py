@@ -72,7 +72,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Finding:
+class LookResult:
     """The result of one look; bounds are None if there are too few seeds."""
 
     verdict: str
@@ -107,7 +107,7 @@ def following(n: int, at_most: int) -> int:
 
 def look(
     samples: Mapping[K, Sample], seeds: Sequence[int], rule: Rule, many: int, decided: Sequence[str]
-) -> Dict[K, Finding]:
+) -> Dict[K, LookResult]:
     """
     Judge all comparisons that are still undecided.
 
@@ -129,7 +129,7 @@ def look(
         doi:10.1080/19466315.2013.807748; Tamhane et al., "Group sequential Holm and Hochberg
         procedures", Statist. Med. 40(24), 2021, doi:10.1002/sim.9128.
     """
-    found: Dict[K, Finding] = {}
+    found: Dict[K, LookResult] = {}
     while True:
         verdicts = [*decided, *(f.verdict for f in found.values())]
         shows, contradicts = (
@@ -180,7 +180,7 @@ def level_of(seeds: Sequence[int], at_most: int, among: int) -> float:
     return levels(fractions, ONE_SIDED / max(among, 1))[-1]
 
 
-def _judge(sample: Sample, rule: Rule, shows: float, contradicts: float) -> Finding:
+def _judge(sample: Sample, rule: Rule, shows: float, contradicts: float) -> LookResult:
     d = np.asarray(sample.differences, dtype=float)
     n = d.size + sample.failed
     counts = (d.size, sample.failed, int((d == 0).sum()))
@@ -188,7 +188,7 @@ def _judge(sample: Sample, rule: Rule, shows: float, contradicts: float) -> Find
     sd = float(d.std(ddof=1)) if d.size > 1 else None
     unseen = 1 - MISSED ** (1 / n) if n else None
     if mean is None or n < SMALLEST:
-        return Finding(UNDECIDED, *counts, mean, sd, None, None, None, None, unseen)
+        return LookResult(UNDECIDED, *counts, mean, sd, None, None, None, None, unseen)
     claimed = sample.claimed or Claimed(above=0.0, margin=rule.by)
     sides = _sides(d, sample.failed, claimed, shows, contradicts)
     verdict = _verdict(sides)
@@ -196,7 +196,7 @@ def _judge(sample: Sample, rule: Rule, shows: float, contradicts: float) -> Find
     room = max(mean - low, high - mean) if len(sides) > 1 else sides[0].half(mean)
     seen = room + (sd or 0.0) / n**0.5 * _normal(rule.power)
     more = None if verdict != UNDECIDED else _more(n, mean, sides)
-    return Finding(verdict, *counts, mean, sd, low, high, seen, more, unseen)
+    return LookResult(verdict, *counts, mean, sd, low, high, seen, more, unseen)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.jobs import JobSpec
 from normlab.specs.problems import field_names
 from service.jobs.filter_costs import refuse_costly
-from service.jobs.filters import All, Comparison, Either, Filter, Not, Operator, Value
+from service.jobs.filters import All, FieldComparison, Either, Filter, Not, Operator, Value
 from service.jobs.metric_values import LAST, whose_last
 from service.store import schema
 
@@ -98,7 +98,7 @@ def _condition(of: Filter) -> ColumnElement[bool]:
     return _comparison(of)
 
 
-def _comparison(c: Comparison) -> ColumnElement[bool]:
+def _comparison(c: FieldComparison) -> ColumnElement[bool]:
     if c.field == "tag":
         values = c.value if isinstance(c.value, tuple) else (c.value,)
         return _tagged(c.op, [str(value) for value in values])
@@ -119,7 +119,9 @@ def is_named(part: str) -> ColumnElement[bool]:
     return func.coalesce(NAME.icontains(part, autoescape=True), False)
 
 
-def _compared(c: Comparison, column: Callable[[Value], ColumnElement[Any]]) -> ColumnElement[bool]:
+def _compared(
+    c: FieldComparison, column: Callable[[Value], ColumnElement[Any]]
+) -> ColumnElement[bool]:
     values = c.value if isinstance(c.value, tuple) else (c.value,)
     columns = [column(value) for value in values]
     if c.op == "in":

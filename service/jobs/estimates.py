@@ -46,7 +46,7 @@ _HISTORY = text("""
 
 
 @dataclass(frozen=True)
-class Estimate:
+class TimeEstimate:
     """An estimated time and its source; without seconds if there is no estimate."""
 
     seconds: float | None
@@ -81,9 +81,9 @@ class Pace:
             predicted, each = job_s(spec, row.step), update_s(spec)
             if predicted is not None and each is not None:
                 self._runs.append(_Run(row.device, spec, each, row.ran_s / predicted))
-        self._known: dict[tuple[object, ...], Estimate] = {}
+        self._known: dict[tuple[object, ...], TimeEstimate] = {}
 
-    def of(self, spec: JobSpec, device: str, steps: int | None) -> Estimate:
+    def of(self, spec: JobSpec, device: str, steps: int | None) -> TimeEstimate:
         """Estimate a job with this number of *steps* on *device*."""
         # many cells of a grid cost the same: they differ only in seeds or rates
         key = (device, steps, spec.epochs, spec.evaluate_every, spec.dataset, *shape_of(spec))
@@ -91,26 +91,26 @@ class Pace:
             self._known[key] = self._estimate(spec, device, steps)
         return self._known[key]
 
-    def _estimate(self, spec: JobSpec, device: str, steps: int | None) -> Estimate:
+    def _estimate(self, spec: JobSpec, device: str, steps: int | None) -> TimeEstimate:
         predicted = None if steps is None else job_s(spec, steps)
         if predicted is None:
-            return Estimate(None, _FILES if steps is None else _OWN_NETWORK)
+            return TimeEstimate(None, _FILES if steps is None else _OWN_NETWORK)
         there = [run for run in self._runs if run.device == device]
         alike = [run.ratio for run in there if shape_of(run.spec) == shape_of(spec)]
         if alike:
-            return Estimate(predicted * median(alike), _ALIKE)
+            return TimeEstimate(predicted * median(alike), _ALIKE)
         if there:
-            return Estimate(predicted * median(_nearest(there, spec)), _OTHERS)
-        return Estimate(predicted, _MODEL) if device == "cpu" else Estimate(None, _NOBODY)
+            return TimeEstimate(predicted * median(_nearest(there, spec)), _OTHERS)
+        return TimeEstimate(predicted, _MODEL) if device == "cpu" else TimeEstimate(None, _NOBODY)
 
 
-def of_job(database: Database, spec: JobSpec, device: str, steps: int | None) -> Estimate:
+def of_job(database: Database, spec: JobSpec, device: str, steps: int | None) -> TimeEstimate:
     """Estimate one job with this number of *steps* on *device*."""
     with database.autocommit() as connection:
         return Pace(connection, [spec]).of(spec, device, steps)
 
 
-def total(estimates: Sequence[Estimate], scale: float = 1.0) -> Estimate:
+def total(estimates: Sequence[TimeEstimate], scale: float = 1.0) -> TimeEstimate:
     """
     Add up the times of jobs that run one after another; name the jobs without an estimate.
 
@@ -125,8 +125,8 @@ def total(estimates: Sequence[Estimate], scale: float = 1.0) -> Estimate:
     else:
         said = "; ".join(f"{source} ({n} of {len(estimates)})" for source, n in sources.items())
     if not known:
-        return Estimate(None, said or "nothing would run")
-    return Estimate(sum(known) * scale, said)
+        return TimeEstimate(None, said or "nothing would run")
+    return TimeEstimate(sum(known) * scale, said)
 
 
 def duration(seconds: float) -> str:

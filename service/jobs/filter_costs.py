@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 
 from normlab.errors import FieldProblem, FilterTooCostly
-from service.jobs.filters import All, Comparison, Either, Filter, Not
+from service.jobs.filters import All, Either, FieldComparison, Filter, Not
 
 MOST_COST = 60
 MOST_DEPTH = 16
@@ -40,7 +40,7 @@ def refuse_costly(of: Filter, columns: Container[str]) -> None:
         raise FilterTooCostly(f"filter: {rule}", [FieldProblem("filter", rule)])
 
 
-def comparisons(of: Filter) -> Iterator[tuple[Comparison, int]]:
+def comparisons(of: Filter) -> Iterator[tuple[FieldComparison, int]]:
     """Yield the comparisons in *of*, with the depth at which each stands."""
     waiting: list[tuple[Filter, int]] = [(of, 0)]
     while waiting:
@@ -53,7 +53,7 @@ def comparisons(of: Filter) -> Iterator[tuple[Comparison, int]]:
             yield found, depth
 
 
-def _cost(comparison: Comparison, columns: Container[str]) -> int:
+def _cost(comparison: FieldComparison, columns: Container[str]) -> int:
     if "/" in comparison.field:
         return _METRIC
     field = _COLUMN if comparison.field in columns else _IN_SPEC

@@ -56,7 +56,7 @@ _EXPECTED = {
 
 
 @dataclass(frozen=True)
-class Comparison:
+class FieldComparison:
     """The comparison of a field with a value, or with several values for `in`."""
 
     field: str
@@ -85,7 +85,7 @@ class Either:
     parts: tuple[Filter, ...]
 
 
-Filter = Comparison | Not | All | Either
+Filter = FieldComparison | Not | All | Either
 
 
 def parse(text: str) -> Filter:
@@ -131,10 +131,10 @@ class _Reader(Transformer[Token, Any]):
 
     def comparison(self, items: list[Any]) -> Filter:
         field, op, value = items
-        return Comparison(str(field), str(op), value)  # type: ignore[arg-type]
+        return FieldComparison(str(field), str(op), value)  # type: ignore[arg-type]
 
     def membership(self, items: list[Any]) -> Filter:
-        return Comparison(str(items[0]), "in", tuple(items[1:]))
+        return FieldComparison(str(items[0]), "in", tuple(items[1:]))
 
     def negation(self, items: list[Filter]) -> Filter:
         return Not(items[0])

@@ -32,7 +32,7 @@ from normlab.errors import FieldProblem, InvalidSpec, NotFound
 from normlab.records import JobPage
 from service.jobs.conditions import ARCHIVED, condition, is_named
 from service.jobs.filter_costs import comparisons
-from service.jobs.filters import Comparison, Filter, parse
+from service.jobs.filters import FieldComparison, Filter, parse
 from service.jobs.metric_values import of_all_jobs
 from service.jobs.rare import narrowed
 from service.jobs.records import JOBS, USUAL, records_of, with_stands
@@ -86,12 +86,12 @@ class JobFilters:
         found: list[Filter] = [parse(self.where)] if self.where else []
         for name in ("owner", "project"):
             if getattr(self, name) is not None:
-                found.append(Comparison(name, "=", getattr(self, name)))
+                found.append(FieldComparison(name, "=", getattr(self, name)))
         for name in ("device", "normalizer"):
             if getattr(self, name) is not None:
-                found.append(Comparison(name, "in", getattr(self, name)))
+                found.append(FieldComparison(name, "in", getattr(self, name)))
         if self.name is not None:
-            found.append(Comparison("name", "~", self.name))
+            found.append(FieldComparison("name", "~", self.name))
         return found
 
     def conditions(self) -> list[ColumnElement[bool]]:

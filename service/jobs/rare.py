@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.jobs import indexing
 from service.jobs.conditions import COLUMNS, path_of
-from service.jobs.filters import All, Comparison, Either, Filter, Value
+from service.jobs.filters import All, Either, FieldComparison, Filter, Value
 from service.store import schema
 
 MOST = 5000
@@ -89,7 +89,7 @@ def _of(connection: Connection, asked: Filter) -> Condition | None:
         meet = [_of(connection, part) for part in asked.parts]
         known = [part for part in meet if part is not None]
         return or_(*known) if len(known) == len(meet) else None
-    if not isinstance(asked, Comparison):
+    if not isinstance(asked, FieldComparison):
         return None
     if asked.op == "~":
         named = asked.field == "name" and isinstance(asked.value, str)
@@ -97,7 +97,7 @@ def _of(connection: Connection, asked: Filter) -> Condition | None:
     return _equal(asked) if asked.op in ("=", "in") else None
 
 
-def _equal(asked: Comparison) -> Condition | None:
+def _equal(asked: FieldComparison) -> Condition | None:
     values = asked.value if isinstance(asked.value, tuple) else (asked.value,)
     words = [_word(asked.field, value) for value in values]
     known = [_has(word) for word in words if word is not None]

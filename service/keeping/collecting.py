@@ -58,18 +58,18 @@ _SAY_SO = text("""
 _NOTE = b"[normlab] the log was removed by the keep-rules of the project\n"
 
 
-class Place(NamedTuple):
+class JobPosition(NamedTuple):
     """The last job that was looked at."""
 
     finished_at: datetime
     job: UUID
 
 
-class Found(NamedTuple):
+class ExpiredSlice(NamedTuple):
     """What is expired of some jobs, and where the next jobs begin."""
 
     expired: list[tuple[EndedJob, list[Expired]]]
-    place: Place | None
+    place: JobPosition | None
     """None: there are no more."""
 
 
@@ -96,7 +96,9 @@ def page(
         InvalidSpec: *cursor* is none of this list.
     """
     rules = keep_rules.read(database, project)
-    place = None if cursor is None else Place(*decode_cursor(cursor, _ORDER, (datetime, UUID)))
+    place = (
+        None if cursor is None else JobPosition(*decode_cursor(cursor, _ORDER, (datetime, UUID)))
+    )
     until = clock() + patience_s
     while True:
         found = some(database, rules, place, remove=remove, by=by)
@@ -113,15 +115,15 @@ def page(
 def some(
     database: Database,
     rules: KeepRules,
-    after: Place | None,
+    after: JobPosition | None,
     *,
     remove: bool = True,
     by: Actor | None = None,
-) -> Found:
+) -> ExpiredSlice:
     """Look at the next jobs of a project after *after*, and remove what is expired."""
     days = first_days(rules)
     if days is None:
-        return Found([], None)
+        return ExpiredSlice([], None)
     with database.autocommit() as connection:
         rows = _next_jobs(connection, rules.project, days, after)
         files = _files_of(connection, [row.id for row in rows])
@@ -134,11 +136,11 @@ def some(
         if gone and (not remove or _remove(database, job.id, gone, by)):
             found.append((job, gone))
     more = len(rows) == JOBS_AT_ONCE
-    return Found(found, Place(rows[-1].finished_at, rows[-1].id) if more else None)
+    return ExpiredSlice(found, JobPosition(rows[-1].finished_at, rows[-1].id) if more else None)
 
 
 def _next_jobs(
-    connection: Connection, project: str, days: int, after: Place | None
+    connection: Connection, project: str, days: int, after: JobPosition | None
 ) -> Sequence[Any]:
     values = {"project": project, "days": days, "limit": JOBS_AT_ONCE}
     since, job = after or (None, None)

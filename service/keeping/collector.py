@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from service.keeping import rules as keep_rules
-from service.keeping.collecting import Place, some
+from service.keeping.collecting import JobPosition, some
 from service.keeping.freeing import GRACE_S, Freeing
 from service.storage.store import Store
 from service.store.database import Database
@@ -39,7 +39,7 @@ class Collector:
         self._freeing = Freeing(database, files, failed, grace_s)
         self._clock = clock
         self._waiting: list[str] = []  # projects of this pass
-        self._place: Place | None = None  # in the first of them
+        self._place: JobPosition | None = None  # in the first of them
         self._next_pass = clock()
 
     def round(self) -> int:

@@ -75,7 +75,7 @@ def heard(notification: str) -> tuple[str, bool]:
 
 
 @dataclass(frozen=True)
-class Found:
+class EventPage:
     """
     Events of all jobs, as far as they are in sight.
 
@@ -96,13 +96,13 @@ def since(database: Database, job: str, seq: int = 0, limit: int = 1000) -> list
         return [_record(row) for row in connection.execute(_SINCE, values).mappings()]
 
 
-def since_of_all(database: Database, sight: Sight, seq: int = 0, limit: int = 1000) -> Found:
+def since_of_all(database: Database, sight: Sight, seq: int = 0, limit: int = 1000) -> EventPage:
     """Return those of the next *limit* events after number *seq* that are in *sight*."""
     values = {"seq": seq, "limit": limit, **sight.values}
     with database.autocommit() as connection:
         rows = connection.execute(_SINCE_ALL, values).mappings().all()
     seen = [_record(row) for row in rows if row["seen"]]
-    return Found(seen, len(rows), rows[-1]["seq"] if rows else seq)
+    return EventPage(seen, len(rows), rows[-1]["seq"] if rows else seq)
 
 
 def latest(database: Database) -> int:

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, insert, text
 
 from normlab.errors import Conflict
-from normlab.presentation.deciding import UNDECIDED, Finding
+from normlab.presentation.deciding import UNDECIDED, LookResult
 from normlab.records.decisions import LookRecord
 from service.store import schema
 
@@ -33,7 +33,9 @@ def read(connection: Connection, study: UUID) -> Looks:
     return found
 
 
-def store(connection: Connection, study: UUID, seeds: int, findings: Mapping[str, Finding]) -> None:
+def store(
+    connection: Connection, study: UUID, seeds: int, findings: Mapping[str, LookResult]
+) -> None:
     """Store the result of a look with this number of *seeds*."""
     connection.execute(
         insert(schema.study_look),
@@ -70,5 +72,5 @@ def refuse_if_taken(connection: Connection, study: UUID) -> None:
         )
 
 
-def _without_verdict(finding: Finding) -> dict[str, Any]:
+def _without_verdict(finding: LookResult) -> dict[str, Any]:
     return {name: value for name, value in asdict(finding).items() if name != "verdict"}

@@ -11,7 +11,7 @@ from normlab.claims import page, report
 from normlab.claims.claim import Claim, Effect, find_claim, first_part, load_claims
 from normlab.claims.elsewhere import on_dataset
 from normlab.claims.tuning import tuning_study
-from normlab.claims.verdicts import Found, Verdict, best_by_other_seeds, judge, weigh
+from normlab.claims.verdicts import EffectResult, Verdict, best_by_other_seeds, judge, weigh
 from normlab.errors import InvalidSpec, NotFound
 from normlab.records import ResultRow, ResultTable
 from normlab.specs.cells import expand, label
@@ -81,7 +81,9 @@ def claim_of(*effects: Effect, **fields: Any) -> Claim:
     return Claim.model_validate({**raw, "effects": [e.model_dump() for e in effects], **fields})
 
 
-def found(of: Effect, rows: Sequence[ResultRow] = ROWS, seeds: int = 16, **fields: Any) -> Found:
+def found(
+    of: Effect, rows: Sequence[ResultRow] = ROWS, seeds: int = 16, **fields: Any
+) -> EffectResult:
     return weigh(claim_of(of, **fields), [list(rows)], range(seeds), [seeds])[0]
 
 

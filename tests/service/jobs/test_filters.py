@@ -7,43 +7,43 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from normlab.errors import InvalidSpec
-from service.jobs.filters import All, Comparison, Either, Not, parse
+from service.jobs.filters import All, Either, FieldComparison, Not, parse
 
 
 def test_the_example_of_the_documentation() -> None:
     assert parse("normalizer = online and batch_size <= 4 and val/accuracy > 0.9") == All(
         (
-            Comparison("normalizer", "=", "online"),
-            Comparison("batch_size", "<=", 4),
-            Comparison("val/accuracy", ">", 0.9),
+            FieldComparison("normalizer", "=", "online"),
+            FieldComparison("batch_size", "<=", 4),
+            FieldComparison("val/accuracy", ">", 0.9),
         )
     )
 
 
 def test_and_binds_tighter_than_or() -> None:
-    a, b, c = (Comparison(name, "=", 1) for name in "abc")
+    a, b, c = (FieldComparison(name, "=", 1) for name in "abc")
     assert parse("a = 1 or b = 1 and c = 1") == Either((a, All((b, c))))
     assert parse("(a=1 or b=1) and c=1") == All((Either((a, b)), c))
 
 
 def test_not_in_and_contains() -> None:
     assert parse("not state in (failed, cancelled)") == Not(
-        Comparison("state", "in", ("failed", "cancelled"))
+        FieldComparison("state", "in", ("failed", "cancelled"))
     )
-    assert parse("name ~ 'small batch'") == Comparison("name", "~", "small batch")
+    assert parse("name ~ 'small batch'") == FieldComparison("name", "~", "small batch")
 
 
 def test_values_keep_their_types() -> None:
     fields = parse("a = 1 and b = 1.5 and c = 1e-3 and d = true and e = '1' and f = resnet20")
     assert isinstance(fields, All)
-    values = [part.value for part in fields.parts if isinstance(part, Comparison)]
+    values = [part.value for part in fields.parts if isinstance(part, FieldComparison)]
     assert values == [1, 1.5, 0.001, True, "1", "resnet20"]
     assert [type(v) for v in values] == [int, float, float, bool, str, str]
 
 
 def test_keywords_may_begin_a_name() -> None:
     assert parse("notes = organic and order = android") == All(
-        (Comparison("notes", "=", "organic"), Comparison("order", "=", "android"))
+        (FieldComparison("notes", "=", "organic"), FieldComparison("order", "=", "android"))
     )
 
 
@@ -84,4 +84,4 @@ def test_any_text_is_a_filter_or_a_clear_error(text: str) -> None:
 
 
 def test_brackets_nest_as_deeply_as_a_filter_is_long() -> None:
-    assert parse("(" * 990 + "a = 1" + ")" * 990) == Comparison("a", "=", 1)
+    assert parse("(" * 990 + "a = 1" + ")" * 990) == FieldComparison("a", "=", 1)
