@@ -29,7 +29,7 @@ from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.jobs import JobSpec
 from normlab.specs.problems import field_names
 from service.jobs.filter_costs import refuse_costly
-from service.jobs.filters import All, FieldComparison, Either, Filter, Not, Operator, Value
+from service.jobs.filters import All, Either, FieldComparison, Filter, Not, Operator, Value
 from service.jobs.metric_values import LAST, whose_last
 from service.store import schema
 
