@@ -16,6 +16,7 @@ import normlab
 from tests.browser.conftest import browser
 from tests.jupyter.executing import as_html, executed
 
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1200)]
 SIZES = {390: 844, 1280: 800, 2560: 1440}
 __all__ = ["browser"]
 
