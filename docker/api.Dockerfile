@@ -1,5 +1,7 @@
 # The API, the relay and the reaper. torch is not installed here: the inspector answers what needs it.
-FROM python:3.11-slim-bookworm
+# compose.yaml names the base image and its digest: docker compose build
+ARG PYTHON_IMAGE
+FROM ${PYTHON_IMAGE}
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore

@@ -1,5 +1,5 @@
 """
-Pin the base images of the Dockerfiles and of compose.yaml by digest, or check that they are.
+Pin the base images, which compose.yaml names, by digest, or check that they are.
 
     python docker/pin.py           asks the registry for the digest of each tag, and writes it
     python docker/pin.py --check   exits with 1 and names each image without a digest
@@ -18,9 +18,8 @@ from typing import Dict, List, NamedTuple, Optional
 
 import httpx
 
-ROOT = Path(__file__).parents[1]
-_OWN = "normlab-"  # built from here, and pulled from nowhere
-_NAMED = re.compile(r"^(?:FROM|\s+image:)\s+(?P<image>[\w./:@-]+)", re.MULTILINE)
+COMPOSE = Path(__file__).parents[1] / "compose.yaml"
+_NAMED = re.compile(r"(?<=_IMAGE:-)[^}]+")
 _HUB = "registry-1.docker.io"
 # an index of several platforms, or one platform's image
 _KINDS = (
@@ -32,7 +31,7 @@ _KINDS = (
 
 
 class Image(NamedTuple):
-    """A base image as a file names it."""
+    """A base image as compose.yaml names it."""
 
     name: str
     tag: str
@@ -49,15 +48,9 @@ class Image(NamedTuple):
         return f"{self.name}:{self.tag}" + (f"@{self.digest}" if self.digest else "")
 
 
-def files() -> List[Path]:
-    """Return the files that name base images."""
-    return [*sorted((ROOT / "docker").glob("*.Dockerfile")), ROOT / "compose.yaml"]
-
-
 def images(text: str) -> List[Image]:
-    """Return the base images that a file names."""
-    found = [match["image"] for match in _NAMED.finditer(text)]
-    return [Image.read(image) for image in found if not image.startswith(_OWN)]
+    """Return the base images that *text* names."""
+    return [Image.read(named) for named in _NAMED.findall(text)]
 
 
 def digest_of(image: Image, client: httpx.Client) -> str:
@@ -84,12 +77,8 @@ def pin(text: str, client: httpx.Client) -> str:
     """Return *text* with the digest of what each tag means now."""
 
     def pinned(match: re.Match[str]) -> str:
-        line, named = match[0], match["image"]
-        if named.startswith(_OWN):
-            return line
-        image = Image.read(named)
-        now = image._replace(digest=digest_of(image, client))
-        return f"{line[: match.start('image') - match.start()]}{now}"
+        image = Image.read(match[0])
+        return str(image._replace(digest=digest_of(image, client)))
 
     return _NAMED.sub(pinned, text)
 
@@ -98,21 +87,19 @@ def main() -> int:
     """Pin or check; 3: a registry does not answer."""
     parser = argparse.ArgumentParser(description="Pin the base images by digest.")
     parser.add_argument("--check", action="store_true", help="only name what is not pinned")
-    if parser.parse_args().check:
-        loose = [
-            (path.name, i) for path in files() for i in images(path.read_text()) if not i.digest
-        ]
-        for name, image in loose:
-            print(f"{name}: {image} has no digest; run: make pin")
+    check = parser.parse_args().check
+    text = COMPOSE.read_text()
+    if check:
+        loose = [image for image in images(text) if not image.digest]
+        for image in loose:
+            print(f"{image} has no digest; run: make pin")
         return 1 if loose else 0
     try:
         with httpx.Client(timeout=30, follow_redirects=True) as client:
-            pinned = {path: pin(path.read_text(), client) for path in files()}
+            COMPOSE.write_text(pin(text, client))
     except httpx.HTTPError as e:
         print(f"nothing was changed, as a registry does not answer: {e}", file=sys.stderr)
         return 3
-    for path, text in pinned.items():
-        path.write_text(text)
     return 0
 
 

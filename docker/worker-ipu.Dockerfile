@@ -1,6 +1,8 @@
 # A worker for IPUs: the supervisor has its own Python, the job process uses the SDK's Python 3.8.
 # The base image is under the Graphcore Container License Agreement.
-FROM graphcore/pytorch:3.3.0-ubuntu-20.04-20230703
+# compose.yaml names the base image and its digest: docker compose build
+ARG IPU_IMAGE
+FROM ${IPU_IMAGE}
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
     UV_PYTHON_INSTALL_DIR=/opt/python

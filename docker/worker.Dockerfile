@@ -1,5 +1,7 @@
 # A worker for CPU or CUDA. TORCH_INDEX selects the torch build; it is empty for CUDA.
-FROM python:3.11-slim-bookworm
+# compose.yaml names the base image and its digest: docker compose build
+ARG PYTHON_IMAGE
+FROM ${PYTHON_IMAGE}
 
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \

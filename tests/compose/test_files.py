@@ -28,6 +28,10 @@ def test_the_example_names_each_variable_with_its_default() -> None:
     for name in ("datasets", "plugins"):  # the default is a volume, the example is a folder
         example = named.pop(f"NORMLAB_{name.upper()}")
         assert (example, defaults.pop(f"NORMLAB_{name.upper()}")) == (f"/srv/{name}", name)
+    for name in ("python", "postgres", "redis", "ipu"):  # the example is a mirror
+        default = defaults.pop(f"NORMLAB_{name.upper()}_IMAGE")
+        example = named.pop(f"NORMLAB_{name.upper()}_IMAGE")
+        assert default.startswith(example.removeprefix("mirror.example/"))
     assert {k: v for k, v in named.items() if k not in SECRETS} == defaults
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from importlib import util
 from pathlib import Path
@@ -10,11 +11,13 @@ from types import ModuleType
 
 import httpx
 import pytest
+import yaml
 
 from tests.answering import Answers, answering
 
 ROOT = Path(__file__).parents[2]
 OLD, NEW = "sha256:" + 64 * "0", "sha256:" + 64 * "1"
+DIGEST = "sha256:[0-9a-f]{64}"
 
 
 @pytest.fixture(scope="module")
@@ -61,26 +64,36 @@ def test_each_base_image_gets_the_digest_that_its_tag_has_now(
     tool: ModuleType, registry: str
 ) -> None:
     base = f"{registry}/team/base:1"
-    text = f"FROM {base}\nCOPY . .\n    image: {base}@{OLD}\n    image: normlab-api\n"
+    text = f"- ${{A_IMAGE:-{base}}}\n- ${{B_IMAGE:-{base}@{OLD}}}\nimage: normlab-api\n"
     with httpx.Client() as client:
         pinned = tool.pin(text, client)
-    assert pinned == text.replace(f"{base}\n", f"{base}@{NEW}\n").replace(OLD, NEW)
+    assert pinned == text.replace(f"{base}}}", f"{base}@{NEW}}}").replace(OLD, NEW)
     assert [image.digest for image in tool.images(pinned)] == [NEW, NEW]
 
 
 def test_a_tag_that_the_registry_does_not_know_is_an_error(tool: ModuleType, registry: str) -> None:
     with httpx.Client() as client, pytest.raises(httpx.HTTPStatusError, match="404"):
-        tool.pin(f"FROM {registry}/team/base:2\n", client)
+        tool.pin(f"${{A_IMAGE:-{registry}/team/base:2}}\n", client)
 
 
 def test_every_image_that_is_not_built_here_is_looked_at(tool: ModuleType) -> None:
-    named = {
-        str(i).partition("@")[0] for path in tool.files() for i in tool.images(path.read_text())
+    named = {image.name: image for image in tool.images(tool.COMPOSE.read_text())}
+    assert set(named) == {"python", "postgres", "redis", "graphcore/pytorch"}
+    assert all(image.tag for image in named.values()), "an image without a tag is `latest`"
+    services = yaml.safe_load(tool.COMPOSE.read_text())["services"].values()
+    used = {service["image"] for service in services}
+    assert {u for u in used if not u.startswith("normlab-")} <= {
+        f"${{NORMLAB_{name.upper()}_IMAGE:-{named[name]}}}" for name in ("postgres", "redis")
     }
-    assert {name.partition(":")[0] for name in named} == {
-        "python", "postgres", "redis", "graphcore/pytorch",
-    }  # fmt: skip
-    assert all(":" in name for name in named), "an image without a tag is `latest`"
+    for file in (ROOT / "docker").glob("*.Dockerfile"):
+        (base,) = re.findall(r"^FROM (.+)$", file.read_text(), re.MULTILINE)
+        assert base in ("${PYTHON_IMAGE}", "${IPU_IMAGE}"), file
+
+
+def test_the_images_of_every_stack_have_a_digest(tool: ModuleType) -> None:
+    images = tool.images(tool.COMPOSE.read_text())
+    loose = {image.name for image in images if not re.fullmatch(DIGEST, image.digest or "")}
+    assert loose <= {"graphcore/pytorch"}  # nobody says what its tag means
 
 
 def test_the_check_names_images_without_a_digest(
@@ -89,11 +102,22 @@ def test_the_check_names_images_without_a_digest(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    file = tmp_path / "one.Dockerfile"
-    monkeypatch.setattr(tool, "files", lambda: [file])
+    file = tmp_path / "compose.yaml"
+    monkeypatch.setattr(tool, "COMPOSE", file)
     monkeypatch.setattr("sys.argv", ["pin.py", "--check"])
-    file.write_text("FROM python:3.11\n")
+    file.write_text("${A_IMAGE:-python:3.11}\n")
     assert tool.main() == 1
-    assert "one.Dockerfile: python:3.11 has no digest" in capsys.readouterr().out
-    file.write_text(f"FROM python:3.11@{NEW}\n")
+    assert "python:3.11 has no digest" in capsys.readouterr().out
+    file.write_text(f"${{A_IMAGE:-python:3.11@{NEW}}}\n")
     assert tool.main() == 0
+
+
+def test_a_registry_that_does_not_answer_changes_nothing(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "compose.yaml"
+    monkeypatch.setattr(tool, "COMPOSE", file)
+    monkeypatch.setattr("sys.argv", ["pin.py"])
+    file.write_text(text := "${A_IMAGE:-127.0.0.1:1/team/base:1}\n")
+    assert tool.main() == 3
+    assert file.read_text() == text
