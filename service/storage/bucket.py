@@ -59,22 +59,31 @@ class BucketStore:
         """Return None: everything has to be fetched."""
 
     def fetch(self, file: StoredFile, into: Path) -> Path:
-        """Copy the file to below *into*, and compare its checksum."""
+        """Copy the file to below *into*, from where an earlier call stopped, and check it."""
         target = into / file.place
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(target.name + ".part")
+        begun = part.exists()
+        while (found := self._continued(part, file)) != file.sha256:
+            part.unlink()
+            if not begun:
+                raise NotFound(
+                    f"{self._named(file.place)} is damaged: its SHA-256 is {found}, "
+                    f"stored was {file.sha256}"
+                )
+            begun = False  # a host that crashed may have lost what it had written
+        return part.replace(target)
+
+    def _continued(self, part: Path, file: StoredFile) -> str:
         found = hashlib.sha256()
-        with part.open("wb") as out:
-            for piece in self.pieces(file.place, 0, file.bytes):
+        with part.open("ab+") as out:
+            out.seek(0)
+            while there := out.read(PIECE_BYTES):
+                found.update(there)
+            for piece in self.pieces(file.place, out.tell(), file.bytes):
                 found.update(piece)
                 out.write(piece)
-        if found.hexdigest() != file.sha256:
-            part.unlink()
-            raise NotFound(
-                f"{self._named(file.place)} is damaged: its SHA-256 is {found.hexdigest()}, "
-                f"stored was {file.sha256}"
-            )
-        return part.replace(target)
+        return found.hexdigest()
 
     def pieces(self, place: str, start: int, end: int) -> Iterator[bytes]:
         """Yield the bytes in requests of their own, so that one that fails is sent again alone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,42 @@ def test_a_copy_with_another_checksum_is_refused(bucket: Bucket, tmp_path: Path)
         with pytest.raises(NotFound, match="is damaged"):
             store.fetch(file, tmp_path / "copies")
         assert not [path for path in (tmp_path / "copies").rglob("*.pt") if path.is_file()]
+
+
+def test_a_copy_that_was_interrupted_goes_on_where_it_stopped(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, copies = BucketStore(bucket.url), tmp_path / "copies"
+    content = os.urandom(2 * PIECE_BYTES)
+    file = written(tmp_path / "a.pt", content)
+    store.put(tmp_path / "a.pt", file)
+    pieces, begun_at = store.pieces, []
+
+    def watched(place: str, start: int, end: int) -> Iterator[bytes]:
+        begun_at.append(start)
+        for piece in pieces(place, start, end):
+            yield piece
+            if start == 0:
+                bucket.gate.shut()
+
+    monkeypatch.setattr(store, "pieces", watched)
+    with pytest.raises(ServiceUnavailable, match="cannot read"):
+        store.fetch(file, copies)
+    bucket.gate.open()
+    assert store.fetch(file, copies).read_bytes() == content
+    assert begun_at == [0, PIECE_BYTES]
+
+
+def test_a_beginning_that_a_crash_has_damaged_is_copied_again(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    store = BucketStore(bucket.url)
+    file = kept(store, tmp_path)
+    part = tmp_path / "copies" / f"{file.place}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(100))
+    assert store.fetch(file, tmp_path / "copies").read_bytes() == CONTENT
+    assert not part.exists()
 
 
 def test_a_file_that_changed_after_the_job_wrote_it_is_not_stored(
