@@ -72,9 +72,11 @@ def _read(rules: List[str]) -> Dict[str, Any]:
     found: Dict[str, Any] = {}
     for text in rules:
         name, _, value = text.partition("=")
-        if name not in _DAYS + _WORDS or not value:
-            rule = f"{text!r} is no rule; write RULE=VALUE, such as logs_days=90"
+        if name not in _DAYS + _WORDS:
+            rule = f"there is no such rule; the rules are {', '.join(_DAYS + _WORDS)}"
             raise InvalidSpec.of([FieldProblem(name or "rule", rule)])
+        if not value:
+            raise InvalidSpec.of([FieldProblem(name, f"write a value, such as {name}=90")])
         found[name] = _days(name, value) if name in _DAYS else value
     return found
 

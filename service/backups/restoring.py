@@ -20,7 +20,7 @@ from service.storage.opening import open_store
 from service.storage.store import Store
 from service.store.database import Database, migrate
 
-_BUSY = "a stack runs on {0}, or another restore fills it; wait, or name another --data-dir"
+_BUSY = "a stack runs on {0}, or another restore fills it; wait, or name another folder"
 _HALF = "restoring"
 
 
@@ -71,7 +71,7 @@ def _refuse_data(data_dir: Path) -> None:
     if (data_dir / "postgres").exists() or (jobs.exists() and any(jobs.iterdir())):
         raise Conflict(
             f"{data_dir} has the data of a stack already, which a restore does not touch; "
-            "name an empty folder with --data-dir"
+            "name an empty folder"
         )
 
 

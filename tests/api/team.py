@@ -75,7 +75,7 @@ def a_team(database: Database, admin: httpx.Client) -> Team:
         job=add(admin, headers["rob"], "/v1/jobs", a_job(name="crimson job")),
         ended=ended,
         study=add(admin, headers["rob"], "/v1/studies", STUDY),
-        digest=_uploaded(database),
+        digest=uploaded(database),
         view=add(admin, headers["rob"], "/v1/views", {**VIEW, "name": "crimson view"}),
     )
 
@@ -93,10 +93,11 @@ def _finish(database: Database) -> None:
     assert leases.finish(database, mine, Finished(step=1, summary={}))
 
 
-def _uploaded(database: Database) -> str:
+def uploaded(database: Database, project: str = "red") -> str:
+    """Keep a plugin of rob's, shown in *project*, and return its digest."""
     source = Source("crimson.py", {"crimson.py": b"# crimson"})
     described = PluginDescription(digest=source.digest, name=source.name, entries=[])
     with database.begin() as connection:
         store.keep(connection, source, described, owner="rob", origin={})
-        store.show(connection, source.digest, "red", "rob", {})
+        store.show(connection, source.digest, project, "rob", {})
     return source.digest

@@ -134,6 +134,7 @@ def test_what_a_project_keeps_is_set_and_the_collector_shows_what_would_go(
     assert "'lots' is no number of days" in refused(
         capsys, "project", "keep", "default", "logs_days=lots"
     )
-    assert "'logs' is no rule; write RULE=VALUE" in refused(
-        capsys, "project", "keep", "default", "logs"
+    assert "the rules are checkpoints_days, weights_days, logs_days" in refused(
+        capsys, "project", "keep", "default", "logs=90"
     )
+    assert "such as logs_days=90" in refused(capsys, "project", "keep", "default", "logs_days")
