@@ -20,9 +20,14 @@ import psycopg
 import pytest
 
 from service.backups import tools
+from service.backups.manifest import BackupFile, Manifest, now
+from service.backups.restoring import restore
 from service.backups.settling import settle
+from service.jobs import reading
 from service.results import artifacts, weight_sources
-from service.store.database import Database, migrate, revisions
+from service.servers import embedded
+from service.settings import Settings
+from service.store.database import Database, migrate, newest_revision, revisions
 from service.studies import studies
 from workers.warm_launcher import WarmLauncher
 
@@ -64,6 +69,33 @@ def test_jobs_of_an_earlier_release_end_with_the_numbers_of_that_release(
         assert bench.job(JOBS["torn"]["job"]).attempts[1].resumed_from_step == 30
         assert studies.get(database, EXPECTED["study"]).state == "complete"
         _has_its_weights(database, JOBS["ended"]["job"], tmp_path / "jobs")
+
+
+def test_a_backup_of_an_earlier_release_is_restored_in_todays_schema(tmp_path: Path) -> None:
+    source, settings = tmp_path / "backup", Settings(data_dir=tmp_path / "new")
+    shutil.copytree(EARLIER, source)
+    (source / "expected.json").unlink()
+    files = [_as_file(path, source) for path in sorted(source.rglob("*")) if path.is_file()]
+    manifest = Manifest(version="0.0.1", revision="0002", created_at=now(), jobs={}, files=files)
+    (source / "manifest.json").write_text(manifest.model_dump_json())
+    restore(source, settings)
+    servers = embedded.start(settings.model_copy(update={"broker_url": "memory://"}))
+    try:
+        with Database(servers.database_url, pool_size=1) as database:
+            assert set(revisions(database)) == {newest_revision()}
+            states = {name: reading.get(database, one["job"]).state
+                      for name, one in JOBS.items()}  # fmt: skip
+    finally:
+        servers.stop()
+    assert states == {**dict.fromkeys(JOBS, "queued"), "ended": "succeeded"}
+    assert {str(p.relative_to(tmp_path / "new")) for p in (tmp_path / "new" / "jobs").rglob("*.*")
+            if p.is_file()} == {file.name for file in files} - {"database.dump"}  # fmt: skip
+
+
+def _as_file(path: Path, folder: Path) -> BackupFile:
+    content = path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    return BackupFile(name=str(path.relative_to(folder)), sha256=sha256, bytes=len(content))
 
 
 def _has_its_weights(database: Database, job: str, jobs: Path) -> None:
