@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,3 +121,10 @@ def reaper(database: Database) -> Iterator[None]:
     loop.start()
     yield
     loop.stop()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder whose way another run of the tests does not close for the server's user."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)

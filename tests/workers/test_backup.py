@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,13 +34,6 @@ def held_still(bench: Bench, job: str) -> Iterator[None]:
             yield
         finally:
             os.killpg(bench.launcher.started[-1].pid, signal.SIGCONT)
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder whose way another run of the tests does not close for the server's user."""
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
 
 
 def test_a_backup_of_a_working_stack_finishes_its_jobs_elsewhere_with_the_same_bits(

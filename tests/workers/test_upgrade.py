@@ -71,8 +71,10 @@ def test_jobs_of_an_earlier_release_end_with_the_numbers_of_that_release(
         _has_its_weights(database, JOBS["ended"]["job"], tmp_path / "jobs")
 
 
-def test_a_backup_of_an_earlier_release_is_restored_in_todays_schema(tmp_path: Path) -> None:
-    source, settings = tmp_path / "backup", Settings(data_dir=tmp_path / "new")
+def test_a_backup_of_an_earlier_release_is_restored_in_todays_schema(
+    tmp_path: Path, open_folder: Path
+) -> None:
+    source, settings = tmp_path / "backup", Settings(data_dir=open_folder / "new")
     shutil.copytree(EARLIER, source)
     (source / "expected.json").unlink()
     files = [_as_file(path, source) for path in sorted(source.rglob("*")) if path.is_file()]
@@ -88,7 +90,7 @@ def test_a_backup_of_an_earlier_release_is_restored_in_todays_schema(tmp_path: P
     finally:
         servers.stop()
     assert states == {**dict.fromkeys(JOBS, "queued"), "ended": "succeeded"}
-    assert {str(p.relative_to(tmp_path / "new")) for p in (tmp_path / "new" / "jobs").rglob("*.*")
+    assert {str(p.relative_to(settings.data_dir)) for p in (settings.data_dir / "jobs").rglob("*.*")
             if p.is_file()} == {file.name for file in files} - {"database.dump"}  # fmt: skip
 
 
