@@ -19,6 +19,7 @@ from api import (
     project_pages,
     rendering,
     run_pages,
+    static_files,
     study_pages,
     usage_pages,
 )
@@ -107,7 +108,7 @@ def create_app(
     app.include_router(health.router)
     for of_pages in _PAGES:
         app.include_router(of_pages.router, include_in_schema=False)
-    app.mount("/static", rendering.Static(), name="static")
+    app.mount("/static", static_files.Static(), name="static")
     app.openapi = lambda: describe(app, settings.root_path)  # type: ignore[method-assign]
     return app
 

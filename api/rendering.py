@@ -8,16 +8,14 @@ from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse
-from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader
 from starlette.responses import Response
-from starlette.types import Scope
 
 from api.callers import Caller
 from api.hints import hint, when_empty
 from api.root_path import inner_path, root_of
-from api.template_addresses import RootedAddresses
+from api.template_addresses import Addresses
 from normlab.plain_text import shown
 from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import KINDS
@@ -33,25 +31,12 @@ _templates = Jinja2Templates(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         finalize=_shown,
-        extensions=[RootedAddresses],
+        extensions=[Addresses],
     )
 )
 _templates.env.globals["device_kinds"] = KINDS
 _templates.env.globals |= {"hint": hint, "when_empty": when_empty}
 _templates.env.globals["in_accuracys_place"] = in_accuracys_place
-
-
-class Static(StaticFiles):
-    """The static files; browsers cache them, but check whether they have changed."""
-
-    def __init__(self) -> None:
-        super().__init__(directory=Path(__file__).parent / "static")
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """Return the file at *path*."""
-        response = await super().get_response(path, scope)
-        response.headers["Cache-Control"] = "no-cache"
-        return response
 
 
 def render(

@@ -3,7 +3,7 @@ import { ask, computed, fail, post, throttled } from "./app.js";
 import { clear, drawCurves, resize } from "./compare_charts.js";
 import { BY_GROUP, isWide, palette, parts, valueOf, valuesBy } from "./compare_colours.js";
 import { aligned, along, joined, smoothed, withoutOutliers } from "./compare_curves.js";
-import { chosen, drawScatter, offerColumns, onChoice } from "./compare_scatter.js";
+import { chosen, drawScatter, knownColumns, offerColumns, onChoice } from "./compare_scatter.js";
 import { fill, said } from "./compare_table.js";
 import { drawParallel } from "./parallel.js";
 
@@ -15,6 +15,7 @@ const MOST_AXES = 7;
 const DRAWN = ["colour", "x", "smoothing", "bands", "log-x", "log-y", "outliers"];
 let found = null;
 let series = new Map();
+const asking = { key: null, curves: null }; // for the curves that were asked for last
 let values = null; // the column that colours tell
 let gone = []; // columns of the address that no run has
 
@@ -33,6 +34,8 @@ function turn(kind) {
 
 async function load() {
   const wanted = turn("load");
+  curvesOf(jobs); // this and the columns are read beside the comparison
+  knownColumns();
   const reference = query.get("reference");
   const answer = await computed(() => post("/v1/jobs:compare", { jobs, metric: asked(), ...(reference ? { reference } : {}) }));
   if (!wanted()) return;
@@ -89,14 +92,23 @@ async function recolour() {
   return true;
 }
 
+/** Ask for the curves of *ids*, once: from each id to its curve. */
+function curvesOf(ids) {
+  const question = new URLSearchParams({ name: metricName(), max_points: POINTS });
+  for (const id of ids) question.append("job", id);
+  const key = `${metricName()} ${[...ids].sort()}`;
+  if (asking.key === key) return asking.curves;
+  const curves = computed(() => ask(`/v1/series?${question}`)).then((list) => new Map(ids.map((id, i) => [id, list[i]])));
+  Object.assign(asking, { key, curves });
+  curves.catch(() => { if (asking.key === key) asking.key = null; });
+  return curves;
+}
+
 async function curves() {
   const wanted = turn("curves");
-  const name = metricName();
-  const question = new URLSearchParams({ name, max_points: POINTS });
-  for (const run of found.runs) question.append("job", run.id);
-  const list = await computed(() => ask(`/v1/series?${question}`));
+  const read = await curvesOf(found.runs.map((run) => run.id));
   if (!wanted()) return;
-  series = new Map(found.runs.map((run, i) => [run.id, list[i]]));
+  series = read;
   draw();
 }
 

@@ -14,9 +14,16 @@ const OF_CURVES = element("colour");
 const selects = { sx: element("scatter-x"), sy: element("scatter-y"), sc: element("scatter-colour") };
 let names = null;
 
+/** Ask for every column that the service knows, once. */
+export function knownColumns() {
+  names ??= computed(() => ask("/v1/jobs:fields")).then(({ fields }) => fields);
+  names.catch(() => { names = null; });
+  return names;
+}
+
 /** Offer every column that the service knows, those in which the runs of *found* differ first; return what *query* asks for in vain. */
 export async function offerColumns(found, query, metric) {
-  names ??= (await computed(() => ask("/v1/jobs:fields"))).fields;
+  const names = await knownColumns();
   const differing = Object.keys(found.differing);
   const of = (kind) => names.filter((n) => n.kind === kind && !differing.includes(n.name)).map((n) => n.name);
   const groups = [

@@ -134,7 +134,7 @@ async function complete() {
   inputs.find(({ input }) => input === document.activeElement)?.open();
 }
 
-complete().catch((error) => fail(error.message));
 begin().catch((error) => { fail(error.message); show(); });
+complete().catch((error) => fail(error.message));
 follow("/v1/events", renew, element("live").dataset.after);
 onReturn(renew);

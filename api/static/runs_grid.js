@@ -21,12 +21,23 @@ function called(row, value, shown) {
   return shown === "–" ? row.id.slice(-12) : shown;
 }
 
+/** What stands for the rows above or below those that are drawn. */
+function filler() {
+  const line = make("tr", "filler");
+  line.setAttribute("aria-hidden", "true");
+  line.append(make("td"));
+  return line;
+}
+
 export class Grid {
   /** *selection* knows what is selected; *open(row)* and *failed(error)* are called. */
   constructor(box, selection, { open, failed, href }) {
     Object.assign(this, { box, selection, openRow: open, failed, href, active: 0, anchor: 0, columns: [] });
     this.table = box.querySelector("table");
     this.body = this.table.tBodies[0];
+    this.lines = new Map(); // those that are drawn, by the place of their row
+    [this.above, this.below] = [filler(), filler()];
+    this.body.replaceChildren(this.above, this.below);
     box.addEventListener("scroll", () => this.draw(), { passive: true });
     new ResizeObserver(() => this.draw()).observe(box);
     this.table.addEventListener("keydown", (event) => { if (event.target === this.table) this.key(event); });
@@ -44,8 +55,7 @@ export class Grid {
       column.style.width = `${width}px`;
       return column;
     }));
-    this.drawn = null;
-    this.draw();
+    this.redraw();
   }
 
   /** Means over seeds need room for their intervals. */
@@ -62,29 +72,35 @@ export class Grid {
     this.rows.want(first, Math.max(first, last - 1)).catch(this.failed);
     const drawn = `${first} ${last} ${this.total}`;
     if (this.drawn === drawn) return;
+    this.fill(first, last, this.drawn === null);
     this.drawn = drawn;
-    const lines = [];
-    for (let i = first; i < last; i += 1) lines.push(this.line(i));
-    this.body.replaceChildren(this.filler(first), ...lines, this.filler(this.total - last));
     this.table.setAttribute("aria-rowcount", String(this.total + 1));
     this.mark();
+  }
+
+  /** Have the lines of the rows from *first* to before *last*; unless *anew*, those that stay in sight are kept. */
+  fill(first, last, anew) {
+    const lines = new Map();
+    for (let i = first; i < last; i += 1) lines.set(i, (anew ? null : this.lines.get(i)) ?? this.line(i));
+    // all of them are made before one is moved: making one reads the layout, which then is as it was
+    for (const [i, line] of this.lines) if (lines.get(i) !== line) line.remove();
+    let before = this.above;
+    for (const line of lines.values()) {
+      if (before.nextSibling !== line) before.after(line);
+      before = line;
+    }
+    this.lines = lines;
+    for (const [line, rows] of [[this.above, first], [this.below, this.total - last]]) {
+      line.hidden = rows <= 0;
+      line.firstChild.colSpan = this.columns.length + 1;
+      line.firstChild.style.height = `${rows * HEIGHT}px`;
+    }
   }
 
   /** Draw again what is in sight, because rows have come or changed. */
   redraw() {
     this.drawn = null;
     this.draw();
-  }
-
-  filler(rows) {
-    const line = make("tr", "filler");
-    line.setAttribute("aria-hidden", "true");
-    const cell = make("td");
-    cell.colSpan = this.columns.length + 1;
-    cell.style.height = `${rows * HEIGHT}px`;
-    line.hidden = rows <= 0;
-    line.append(cell);
-    return line;
   }
 
   line(i) {

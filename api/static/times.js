@@ -22,7 +22,6 @@ function localize(within) {
 localize(document);
 // Parts of a page are replaced while it is open, and bring moments as the server wrote them
 new MutationObserver((changes) => {
-  for (const { addedNodes } of changes) {
-    for (const node of addedNodes) if (node.nodeType === Node.ELEMENT_NODE) localize(node.parentElement ?? document);
-  }
+  const changed = changes.filter(({ addedNodes }) => [...addedNodes].some((node) => node.nodeType === Node.ELEMENT_NODE));
+  for (const place of new Set(changed.map(({ target }) => target))) localize(place);
 }).observe(document.body, { childList: true, subtree: true });

@@ -185,6 +185,13 @@ job = Table(
     Index("job_tagged", "project", postgresql_where=text("tags <> '{}'")),
     # counts by state, and the few jobs that wait or run, without reading the many that have ended
     Index("job_by_state", "state", "device", postgresql_where=text("trashed_at is null")),
+    # what the number of rows of a table depends on, all of it in the index
+    Index(
+        "job_listed",
+        "project",
+        "study",
+        postgresql_where=text("trashed_at is null and archived_at is null"),
+    ),
     Index("job_by_end", "finished_at"),
     Index("job_trashed", "trashed_at", postgresql_where=text("trashed_at is not null")),
 )

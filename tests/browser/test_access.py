@@ -1,4 +1,4 @@
-"""The page is accessible: axe finds nothing, the keyboard suffices, every size fits."""
+"""The page is accessible: axe finds nothing, the keyboard suffices, it fits and is light."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.browser import seeding
 pytestmark = pytest.mark.browser
 
 AXE = Path(__file__).parent / "vendor" / "axe" / "axe.min.js"
+MOST_BYTES = 300_000
 SIZES = {"phone": (390, 844), "laptop": (1280, 800), "wide": (2560, 1440)}
 
 
@@ -107,3 +108,30 @@ def test_pages_ask_no_other_server_for_anything(page: Page, addresses: list[str]
     for address in addresses:
         settle(page, address)
     assert {a for a in asked if not a.startswith((url, "data:"))} == set()
+
+
+@pytest.fixture
+def everywhere(addresses: list[str]) -> list[str]:
+    job = next(address for address in addresses if address.startswith("/jobs/0"))
+    return [*addresses, f"{job}/inside", "/normalizers/batch", f"/compare?job={job[6:]}"]
+
+
+def test_every_page_with_its_scripts_and_styles_is_light(page: Page, everywhere: list[str]) -> None:
+    weigh = """() => performance.getEntries()
+        .filter(({ name, decodedBodySize }) => decodedBodySize && !name.includes("/v1/"))
+        .map(({ decodedBodySize }) => decodedBodySize)"""
+    for address in everywhere:
+        settle(page, address)
+        sizes = page.evaluate(weigh)
+        assert len(sizes) > 3, address
+        assert sum(sizes) < MOST_BYTES, f"{address} has {sum(sizes):,} bytes in {len(sizes)} files"
+
+
+def test_a_page_names_all_modules_that_it_needs_at_once(page: Page, everywhere: list[str]) -> None:
+    needed = """() => performance.getEntriesByType("resource").map(({ name }) => name)
+        .filter((name) => name.endsWith(".js"))"""
+    named = """() => [...document.querySelectorAll("script[src], link[rel=modulepreload]")]
+        .map(({ src, href }) => src ?? href)"""
+    for address in everywhere:
+        settle(page, address)
+        assert sorted(set(page.evaluate(needed)) - set(page.evaluate(named))) == [], address

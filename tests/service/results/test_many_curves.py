@@ -37,3 +37,11 @@ def test_a_job_out_of_sight_is_as_one_without_the_metric(database: Database) -> 
     asked = [silent, hidden, "nothing", shown]
     found = many_curves.read(database, asked, [shown, silent, "nothing"], "val/loss")
     assert [curve["points"] for curve in found] == [0, 0, 0, 2]
+
+
+def test_a_range_without_points_still_has_the_last_value_of_a_curve(database: Database) -> None:
+    job = submit(database).id
+    report = [Metrics(series={"val/loss": series(1, 2)})]
+    assert reports.keep_all(database, claim(database), report)
+    (curve,) = many_curves.read(database, [job], [job], "val/loss", 10, 20)
+    assert (curve["points"], curve["last"]["step"]) == (0, 2)

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from normlab.events import ArtifactWritten, Finished
-from service.jobs import allowances, gauges, leases, tallies, workers
+from normlab.records.tables import TableQuestion
+from service.jobs import allowances, gauges, leases, table, tallies, workers
 from service.jobs.doorbell import SilentDoorbell
 from service.jobs.listing import JobFilters, list_jobs
 from service.jobs.reaper import Reaper
@@ -21,6 +22,7 @@ from tests.many_jobs import fill
 from tests.service.work import claim, submit
 
 JOBS = 4000
+A_TABLE = TableQuestion(columns=["name", "val/accuracy:best"], limit=20, count=True)
 Asked = Callable[[Database], object]
 
 
@@ -48,6 +50,7 @@ def rows_read(database: Database) -> int:
     [
         pytest.param(list_jobs, id="list"),
         pytest.param(lambda d: list_jobs(d, JobFilters(state=("queued",))), id="queued"),
+        pytest.param(lambda d: table.read(d, A_TABLE), id="table"),
         pytest.param(workers.devices, id="devices"),
         pytest.param(gauges.by_device, id="gauges"),
         pytest.param(lambda d: Compactor(d).round(), id="compactor"),

@@ -1,0 +1,57 @@
+"""The files of the pages: at an address that changes with them, so that browsers keep them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+
+from fastapi.staticfiles import StaticFiles
+from starlette.responses import Response
+from starlette.types import Scope
+
+_FOLDER = Path(__file__).parent / "static"
+_IMPORT = re.compile(r'^(?:import|export)\b[^"]*"\./([\w/.]+)"', re.MULTILINE)
+_VERSIONED = re.compile(r"([0-9a-f]{12})/(.+)")
+_KEPT = "max-age=31536000, immutable"
+_CHECKED = "no-cache"  # it is kept too, but a browser asks whether it has changed
+
+
+class Static(StaticFiles):
+    """The files, below their version and without it."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=_FOLDER)
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Return the file at *path*."""
+        found = _VERSIONED.fullmatch(path)
+        response = await super().get_response(found[2] if found else path, scope)
+        # a page of another version, which asks here too, gets the file but does not keep it
+        kept = found is not None and found[1] == version()
+        response.headers["Cache-Control"] = _KEPT if kept else _CHECKED
+        return response
+
+
+@cache
+def version() -> str:
+    """Return what changes with any file: a module imports others, at addresses beside its own."""
+    found = hashlib.sha256()
+    for path in sorted(path for path in _FOLDER.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        found.update(f"{path.relative_to(_FOLDER)} {len(content)} ".encode() + content)
+    return found.hexdigest()[:12]
+
+
+@cache
+def imported(name: str) -> tuple[str, ...]:
+    """List the modules that the module *name* imports, and those that they import."""
+    found: dict[str, None] = {}
+    waiting = [name]
+    while waiting:
+        for other in _IMPORT.findall((_FOLDER / waiting.pop()).read_text(encoding="utf-8")):
+            if other not in found:
+                found[other] = None
+                waiting.append(other)
+    return tuple(found)
