@@ -147,7 +147,7 @@ def _timed(what: str, page: Page, work: Any, until: str | None = None) -> dict[s
 
 def _first_paint(page: Page, address: str) -> int:
     page.goto(address)
-    found = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+    found = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
     return round(page.wait_for_function(found).json_value())
 
 

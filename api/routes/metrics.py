@@ -34,6 +34,11 @@ MaxPoints = Annotated[
     ),
 ]
 
+Times = Annotated[
+    bool,
+    Query(description="false: return no times, and long curves sooner"),
+]
+
 
 @router.get("/jobs/{job}/metrics", response_model=SeriesRecord)
 def read_series(
@@ -66,6 +71,7 @@ def read_series_of_jobs(
     from_step: FromStep = None,
     to_step: ToStep = None,
     max_points: MaxPoints = 500,
+    times: Times = True,
 ) -> Response:
     """
     Return one metric of several jobs, in their order; empty for a job without the metric.
@@ -74,7 +80,7 @@ def read_series_of_jobs(
     the same again to get them.
     """
     seen = listing.in_sight(state.reads, job)
-    found = many_curves.read(state.reads, job, seen, name, from_step, to_step, max_points)
+    found = many_curves.read(state.reads, job, seen, name, from_step, to_step, max_points, times)
     return _json(found)
 
 

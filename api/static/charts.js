@@ -73,7 +73,7 @@ export class Chart {
   async load() {
     this.loading?.abort();
     this.loading = new AbortController();
-    const query = new URLSearchParams({ name: this.metric, max_points: this.pixels });
+    const query = new URLSearchParams({ name: this.metric, max_points: this.pixels, times: false });
     for (const job of this.jobs) query.append("job", job.id);
     if (this.range) {
       query.set("from_step", Math.max(0, Math.floor(this.range[0])));

@@ -15,7 +15,7 @@ const MOST_AXES = 7;
 const DRAWN = ["colour", "x", "smoothing", "bands", "log-x", "log-y", "outliers"];
 let found = null;
 let series = new Map();
-const asking = { key: null, curves: null }; // for the curves that were asked for last
+const asking = { key: null, curves: null, times: false }; // for the curves that were asked for last
 let values = null; // the column that colours tell
 let gone = []; // columns of the address that no run has
 
@@ -92,11 +92,12 @@ async function recolour() {
   return true;
 }
 
-/** Ask for the curves of *ids*, once: from each id to its curve. */
+/** Ask for the curves of *ids*, once: from each id to its curve; with its times as soon as they are drawn. */
 function curvesOf(ids) {
-  const question = new URLSearchParams({ name: metricName(), max_points: POINTS });
+  asking.times ||= element("x").value === "time";
+  const question = new URLSearchParams({ name: metricName(), max_points: POINTS, times: asking.times });
   for (const id of ids) question.append("job", id);
-  const key = `${metricName()} ${[...ids].sort()}`;
+  const key = `${metricName()} ${asking.times} ${[...ids].sort()}`;
   if (asking.key === key) return asking.curves;
   const curves = computed(() => ask(`/v1/series?${question}`)).then((list) => new Map(ids.map((id, i) => [id, list[i]])));
   Object.assign(asking, { key, curves });
@@ -205,7 +206,7 @@ function restore() {
 }
 
 const failed = (error) => { if (error.name !== "AbortError") fail(error.message); };
-const again = throttled(async () => { remember(); if (values && series.size) { draw(); table(); } }, 100);
+const again = throttled(async () => { remember(); if (values && series.size) { await curves(); table(); } }, 100);
 
 for (const form of ["question", "drawing"]) element(form).addEventListener("submit", (event) => event.preventDefault());
 for (const id of ["metric", "reduction"]) element(id).addEventListener("change", () => { query.set("metric", metricName()); remember(); load().catch(failed); });

@@ -24,7 +24,7 @@ class SeriesRecord(BaseModel):
     values: List[Union[float, None]] = Field(description="of each point, or each bucket's mean")
     min: Union[List[Union[float, None]], None] = Field(None, description="buckets only")
     max: Union[List[Union[float, None]], None] = Field(None, description="buckets only")
-    times: List[float] = Field(description="seconds since the epoch")
+    times: List[float] = Field(description="seconds since the epoch; empty if not asked for")
     points: int = Field(description="number of stored points in the requested range")
     last: Union[LastValue, None] = Field(
         None, description="the last value of the metric, for any requested range"

@@ -12,11 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from normlab.errors import InvalidSpec
 
 MAX_POINTS = 4096
-PACKED = (
-    "n, t0, step0, case when step1 - step0 = n - 1 then null else steps end as steps, vals, times"
+PACKED_WITHOUT_TIMES = (
+    "n, t0, step0, case when step1 - step0 = n - 1 then null else steps end as steps, vals,"
+    " null::bytea as times"
 )
+PACKED = PACKED_WITHOUT_TIMES.replace("null::bytea as times", "times")
 """The columns of a Stored in SQL: steps that follow each other are counted, not sent."""
-Stored = tuple[int, float, int, bytes | None, bytes, bytes]
+Stored = tuple[int, float, int, bytes | None, bytes, bytes | None]
 """A chunk as PACKED reads it."""
 _LARGEST_STEP = 2**31 - 1
 
@@ -98,7 +100,7 @@ def pack(points: Columns) -> Iterator[Chunk]:
 
 
 def unpack(chunks: Sequence[Stored]) -> Columns:
-    """Undo pack for *chunks* laid end to end."""
+    """Undo pack for *chunks* laid end to end; times that were not read are not numbers."""
     found = _room(sum(chunk[0] for chunk in chunks))
     begin = 0
     for n, t0, step0, steps, vals, times in chunks:
@@ -106,7 +108,8 @@ def unpack(chunks: Sequence[Stored]) -> Columns:
         counted = np.arange(step0, step0 + n) if steps is None else np.frombuffer(steps, "<i4")
         found.steps[place] = counted
         found.values[place] = np.frombuffer(vals, "<f8")
-        np.add(np.frombuffer(times, "<f4"), t0, out=found.times[place], dtype=np.float64)
+        since = np.nan if times is None else np.frombuffer(times, "<f4")
+        np.add(since, t0, out=found.times[place], dtype=np.float64)
         begin += n
     return found
 

@@ -26,6 +26,10 @@ def test_curves_of_many_jobs_are_those_of_each_alone(database: Database) -> None
     for job, curve in zip(jobs, found, strict=True):
         alone = metrics.read_arrays(database, job, "val/loss", 1, 200, 50)
         assert all(np.array_equal(curve[field], alone[field]) for field in alone)
+    without = many_curves.read(database, jobs, jobs, "val/loss", 1, 200, 50, times=False)
+    for curve, other in zip(found, without, strict=True):
+        assert len(other["times"]) == 0
+        assert all(np.array_equal(curve[field], other[field]) for field in curve.keys() - {"times"})
     assert [curve["points"] for curve in found] == [200, 4, 5]
 
 
