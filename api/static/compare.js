@@ -68,10 +68,16 @@ function explain() {
     + "Differences are from the reference, paired by seed, with Student's interval; p is from the paired t test, adjusted for all rows together.";
 }
 
+/** The colours of the chosen column, one for a value wherever it is drawn: that of a run, or the mean of a band. */
+function columnColours() {
+  const means = parts(found.runs, values).map((runs) => valueOf(runs, values));
+  return palette([...values.of.values(), ...means], values, found.groups);
+}
+
 /** The colours by the chosen column: of a list of runs, and what tells a scale. */
 function hues() {
   const bands = element("bands").checked ? parts(found.runs, values) : found.runs.map((run) => [run]);
-  const colours = palette(bands.map((runs) => valueOf(runs, values)), values, found.groups);
+  const colours = columnColours();
   const of = (runs) => colours.of(valueOf(runs, values));
   const isTold = values.kind === "group" || values.by in found.differing;
   return { bands, of, scale: colours.scale, extra: (runs) => (isTold ? "" : `, ${values.by} ${of(runs).label}`) };
@@ -164,8 +170,8 @@ function note(unknown, shown, range, weight, scale) {
 }
 
 async function scatter() {
-  const colours = palette([...values.of.values()], values, found.groups);
-  await drawScatter(found, (id) => colours.of(values.of.get(id)), gone, turn("scatter"));
+  const { of, scale } = columnColours();
+  await drawScatter(found, { by: values.by, scale, of: (id) => of(values.of.get(id)) }, gone, turn("scatter"));
 }
 
 /** Draw a line for each run through the fields that differ, and the number that is compared. */

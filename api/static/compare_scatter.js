@@ -54,7 +54,7 @@ function fillGroups(select, groups, own) {
 /** What is chosen, for the address of the page. */
 export const chosen = () => Object.fromEntries(Object.entries(selects).map(([key, select]) => [key, select.value]));
 
-/** Draw the runs of *found*; *curves(id)* is {hue, label} of a run's curve, *gone* names that no column has. */
+/** Draw the runs of *found*; *curves.of(id)* is {hue, label} of a run by the column *curves.by*, *gone* names that no column has. */
 export async function drawScatter(found, curves, gone, isWanted) {
   const { sx: x, sy: y, sc } = chosen();
   const columns = [x, y, ...(sc === AS_ABOVE ? [] : [sc])];
@@ -63,7 +63,8 @@ export async function drawScatter(found, curves, gone, isWanted) {
   const rows = page.rows.filter((row) => row.values.slice(0, 2).every((v) => v !== null));
   const across = axis(rows, 0, page.columns[0].kind);
   const up = axis(rows, 1, page.columns[1].kind);
-  const by = sc === AS_ABOVE ? { of: (row) => curves(row.id) } : coloured(rows, sc, page.columns[2].kind);
+  const isShared = sc === AS_ABOVE || sc === curves.by; // one colour for one value of a column
+  const by = isShared ? { scale: curves.scale, of: (row) => curves.of(row.id) } : coloured(rows, sc, page.columns[2].kind);
   const points = rows.map((row, i) => ({ x: across.values[i], y: up.values[i], ...by.of(row) }));
   note(page.rows.length - rows.length, gone, by.scale);
   if (points.length) drawPoints(element("scatter"), points, { x, y, axes: { x: across, y: up }, named: !by.scale });

@@ -118,10 +118,10 @@ def everywhere(addresses: list[str]) -> list[str]:
 
 def test_every_page_with_its_scripts_and_styles_is_light(page: Page, everywhere: list[str]) -> None:
     weigh = """() => performance.getEntries()
-        .filter(({ name, decodedBodySize }) => decodedBodySize && !name.includes("/v1/"))
-        .map(({ decodedBodySize }) => decodedBodySize)"""
+        .filter(({ name, encodedBodySize }) => encodedBodySize && !name.includes("/v1/"))
+        .map(({ encodedBodySize }) => encodedBodySize)"""
     for address in everywhere:
-        settle(page, address)
+        page.goto(address)
         sizes = page.evaluate(weigh)
         assert len(sizes) > 3, address
         assert sum(sizes) < MOST_BYTES, f"{address} has {sum(sizes):,} bytes in {len(sizes)} files"
@@ -133,5 +133,5 @@ def test_a_page_names_all_modules_that_it_needs_at_once(page: Page, everywhere: 
     named = """() => [...document.querySelectorAll("script[src], link[rel=modulepreload]")]
         .map(({ src, href }) => src ?? href)"""
     for address in everywhere:
-        settle(page, address)
+        page.goto(address)
         assert sorted(set(page.evaluate(needed)) - set(page.evaluate(named))) == [], address

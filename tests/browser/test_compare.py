@@ -138,6 +138,26 @@ def test_curves_are_smoothed_joined_and_put_on_other_axes_as_their_formulas_say(
     assert (found["unknown"], found["outliers"]) == (None, 1)
 
 
+def test_curves_and_points_have_one_scale_for_one_column(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    jobs = []
+    for size in (2, 4, 8, 16, 32):
+        for seed in range(2):
+            jobs.append(seeding.submit(database, seed=seed, batch_size=size))
+            seeding.finish(database, seeding.claim(database), tmp_path)
+    query = "&".join(f"job={job}" for job in jobs)
+    page.goto(f"/compare?{query}&colour=val/accuracy:mean&sc=val/accuracy:mean")
+    points, curves = page.locator("#scatter-note"), page.locator("#curve-note")
+    expect(points).to_contain_text("A point is lighter where val/accuracy:mean is larger: from")
+    scale = points.inner_text().removeprefix("A point is ")
+    expect(curves).to_contain_text(f"A line is {scale}")  # of bands, whose means reach less far
+    page.get_by_label("Seeds as bands").uncheck()
+    expect(curves).to_have_text(f"A line is {scale}")
+    page.get_by_label("Coloured by").select_option("as the curves")
+    expect(points).to_have_text(f"A point is {scale}")
+
+
 def test_any_two_columns_are_points_and_text_has_its_places(page: Page, runs: str) -> None:
     page.goto(f"/compare?{runs}")
     page.get_by_label("Up", exact=True).select_option("val/loss")
