@@ -13,8 +13,8 @@ from tests.api.conftest import log_in
 
 def test_a_browser_keeps_the_files_that_pages_name(client: httpx.Client) -> None:
     log_in(client)
-    named = re.findall(r'(?:src|href)="(/static/[^"]+)"', client.get("/runs").text)
-    assert {name.rpartition("/")[2] for name in named} >= {"runs.js", "runs_grid.js", "app.css"}
+    named = re.findall(r'(?:src|href)="(/static/[^"]+)"', client.get("/compare").text)
+    assert {name.rpartition("/")[2] for name in named} >= {"compare.js", "charts.js", "app.css"}
     kept = {client.get(name).headers["cache-control"] for name in named}
     assert kept == {"max-age=31536000, immutable"}
 
