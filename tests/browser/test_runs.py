@@ -242,6 +242,8 @@ def test_axe_finds_nothing_in_the_table_and_in_a_comparison(
         expect(page.locator("#runs tbody a, #chart canvas").first).to_be_visible()
         if address == "/runs":
             page.get_by_role("checkbox", name="Select <b>waiting</b>").check()
+            page.locator("th button.more").first.click()
+            expect(page.get_by_role("menu", name="Column")).to_be_visible()
         page.evaluate(AXE.read_text())
         report = page.evaluate("() => axe.run({ resultTypes: ['violations'] })")
         found += [
