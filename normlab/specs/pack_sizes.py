@@ -13,7 +13,7 @@ PackSize = Union[Literal["auto", "off"], int]
 _MOST_BY_ITSELF = 16
 _BY_MEMBER = {"streaming", "sparse_switchable"}  # kinds whose layers run one member after another
 # Measured gains over those of the model, for networks whose samples cost more in a pack.
-_OF_NETWORK = {"vit": 0.75, "convnext": 0.5, "stylizer": 0.65, "lstm": 0.6}
+_OF_NETWORK = {"vit": 0.75, "convnext": 0.5, "stylizer": 0.65, "lstm": 0.6, "detector": 0.95}
 _SHARED = 0.35  # of their calls
 _DOUBLING = 1.1  # what more members must gain
 WORTH = 1.25
@@ -26,7 +26,7 @@ def expected_gain(spec: JobSpec, members: int) -> Optional[float]:
 
     The calls of operators are made once for all, and samples and weights cost what they cost; calls
     of a job alone are cheaper where its convolutions are lean. Held against updates of `preresnet8`
-    on one core (`make bench-packs`), it is within a quarter.
+    on one core (`make bench-packs`), it is within a quarter, and below where members learn alike.
     """
     found = cost(spec)
     if found is None:

@@ -56,10 +56,19 @@ def make_optimizer(model: nn.Module, spec: JobSpec) -> torch.optim.Optimizer:
     Raises:
         InvalidSpec: the code of a plugin makes something else.
     """
+    return optimizer_over(parameter_groups(model, spec), spec)
+
+
+def optimizer_over(groups: List[Dict[str, Any]], spec: JobSpec) -> torch.optim.Optimizer:
+    """
+    Build the job's optimizer over *groups*, such as those of `parameter_groups`.
+
+    Raises:
+        InvalidSpec: the code of a plugin makes something else.
+    """
     optimizer = spec.optimizer
     rate = scaled_rate(optimizer, spec.samples_per_update)
     options = optimizer.own if rate.momentum is None else _with_momentum(optimizer, rate.momentum)
-    groups = parameter_groups(model, spec)
     made = named_object(optimizer.factory)(groups, lr=rate.learning_rate, **options)
     if not isinstance(made, torch.optim.Optimizer):
         raise InvalidSpec(

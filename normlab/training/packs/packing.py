@@ -29,6 +29,7 @@ from normlab.norms.weight_standardization import (
     WeightStandardization,
 )
 from normlab.training.packs import layers, sequence_layers
+from normlab.training.packs.convolutions import PackedConv2d
 from normlab.training.packs.normalizer_rules import (
     NORMALIZERS,
     NUMBERS_OF_MEMBERS,
@@ -152,6 +153,13 @@ def _filters(wide: Any, members: int) -> bool:
     return True
 
 
+def _convolution(wide: nn.Conv2d, members: int) -> bool:
+    of_all = wide.groups == 1 and wide.padding_mode == "zeros" and isinstance(wide.padding, tuple)
+    if of_all and not parametrize.is_parametrized(wide):
+        _becomes(PackedConv2d)(wide, members)
+    return _filters(wide, members)
+
+
 def _transposed(wide: Any, members: int) -> bool:
     # a normalization of its weights is over the second dimension, which is not joined
     return not parametrize.is_parametrized(wide) and _filters(wide, members)
@@ -206,7 +214,7 @@ _RULES: Dict[Type[nn.Module], Rule] = {
     RandomSite: _site,
     PositionSite: _site,
     TokenNorm: _tokens,
-    nn.Conv2d: _filters,
+    nn.Conv2d: _convolution,
     PatchConv: _filters,
     nn.ConvTranspose2d: _transposed,
     nn.Linear: _becomes(layers.PackedLinear),

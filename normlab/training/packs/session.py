@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from normlab import norms
 from normlab.specs.jobs import JobSpec
 from normlab.training.accelerator import StepResult
+from normlab.training.packs.convolutions import PackedConv2d
+from normlab.training.packs.joint_optimizer import JointOptimizer, learn_alike
 from normlab.training.packs.losses import Losses
 from normlab.training.packs.network import PackedNetwork
 from normlab.training.packs.updates import Updates
@@ -51,7 +53,17 @@ class PackSession:
     def __init__(self, nets: Sequence[nn.Module], specs: Sequence[JobSpec]) -> None:
         self.network = PackedNetwork(nets)
         self.specs = specs
-        self._updates = Updates(self.network, nets, specs)
+        self._dtype = reduced_precision(specs[0])
+        self._device = self.network.parameters[0].tensors[0].device
+        on_host = self._device.type == "cpu"
+        for layer in self.network.module.modules():
+            if isinstance(layer, PackedConv2d):
+                layer.by_products = on_host and self._dtype is None
+        self._updates: Union[JointOptimizer, Updates]
+        if on_host and learn_alike(nets, specs):
+            self._updates = JointOptimizer(self.network, nets, specs)
+        else:
+            self._updates = Updates(self.network, nets, specs)
         self._normalizers = norms.activation_norms(self.network.module)
         self._average = weight_average(self.network.module, specs[0])
         self.averaged: Optional[PackedNetwork] = None
@@ -61,13 +73,10 @@ class PackSession:
         self._progress = 0.0
         self._losses = Losses(specs)
         self._scorers = [Scorer(spec) for spec in specs]
-        self._dtype = reduced_precision(specs[0])
-        self._device = self.network.parameters[0].tensors[0].device
-        self._rates = self._column([0.0 for _ in specs])
 
     def prepare(self, learning_rates: Sequence[float], progress: float) -> None:
         """Set the members' rates for the next update; *progress* is the finished share, 0 to 1."""
-        self._rates.copy_(self._column(learning_rates))  # where a recording reads them
+        self._updates.prepare(learning_rates)
         for layer in self._normalizers:
             layer.set_progress(progress)
         self._progress = progress
@@ -96,7 +105,7 @@ class PackSession:
             part = slice(i * size, (i + 1) * size)
             more, hits = self._backward(x[:, part], y[:, part])
             losses, correct = losses + more, correct + hits
-        self._updates.step(self._rates)
+        self._updates.step()
         return losses, correct
 
     @torch.no_grad()
@@ -134,10 +143,6 @@ class PackSession:
 
     def close(self) -> None:
         """Release what the device holds besides memory."""
-
-    def _column(self, values: Sequence[float]) -> Tensor:
-        weights = self.network.parameters[0].tensors[0]
-        return torch.tensor(values, dtype=weights.dtype, device=weights.device).unsqueeze(1)
 
     def _switch(self, training: bool) -> None:
         if self.network.module.training != training:

@@ -57,15 +57,20 @@ class Updates:
         self._together = None if together is None else together.to(like.device)
         self._rule = _rule_for(specs, like)
         self.number = 0  # of the last update
+        self._rates = like.new_zeros(len(specs), 1)
+
+    def prepare(self, rates: Sequence[float]) -> None:
+        """Set the members' rates for the next update, where a recording reads them."""
+        self._rates.copy_(self._rates.new_tensor(rates).unsqueeze(1))
 
     def count(self) -> None:
         """Begin the next update: numbers that depend on it go where `step` reads them."""
         self.number += 1
         self._rule.count(self.number)
 
-    def step(self, rates: Tensor) -> None:
+    def step(self) -> None:
         """
-        Change the weights by the gradients that are there; *rates* is (S, 1).
+        Change the weights by the gradients that are there.
 
         It takes no number from the host, so that a recording of it can be replayed.
         """
@@ -73,7 +78,7 @@ class Updates:
             absent, gradient = self._absent(), self._gradient()
             self._clip(gradient)
             weights = self._weights() if self._decays else None
-            rate = rates if self._factors is None else rates * self._factors
+            rate = self._rates if self._factors is None else self._rates * self._factors
             now = Moment(gradient, weights, self._decay, rate)
             change = self._rule.change if absent is None else partial(self._change_rest, absent)
             self._take_off(change(now))
