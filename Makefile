@@ -137,9 +137,9 @@ bench-events: install
 bench-plugins: install
 	$(PY) -m benchmarks.plugins
 
-## Compare a pack of runs with the same runs one after another, and with vmap (about 5 minutes).
+## Compare a pack of runs with the same runs one after another, with vmap and, where it is, HFTA (5 minutes).
 bench-packs: install
-	$(PY) -m benchmarks.packs
+	$(PY) -m benchmarks.packs $(ARGS)
 
 ## Measure streamed data: memory with 100,000 pictures, speed against a bare loader (3 minutes).
 bench-stream: install

@@ -1,4 +1,4 @@
-"""A pack of runs against the same runs one after another, at once, and mapped by vmap."""
+"""A pack of runs against the same runs one after another, at once, by vmap, and by HFTA."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import os
 import statistics
 import time
 from contextlib import ExitStack
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
 
 from accelerators import open_accelerator
+from benchmarks import peer_hfta, peer_vmap
 from benchmarks.options import at_least_one, parser_of
 from benchmarks.table import show
 from normlab.data import Data, load
@@ -31,10 +31,20 @@ NAME = "packs"
 RATE = 0.01
 SHAPES = ((1, 8), (2, 8), (2, 16), (8, 8), (32, 4))  # batch size and members
 LEAST = {(2, 16): 5.0, (32, 4): 1.5}  # of batch norm's gain
-WITHOUT_VMAP = ("online", "streaming")  # whose backward pass changes state
 _ROUND_S = 0.15  # of one of those that are compared
 
 Step = Callable[[], Any]
+Timed = Callable[[int], float]
+"""Make so many updates; return the processor time of one."""
+
+
+class _Case(NamedTuple):
+    kind: str
+    batch: int
+    members: int
+    dataset: str
+    optimizer: str
+    hfta: Optional[Path]  # the interpreter that has it
 
 
 def main() -> int:
@@ -43,20 +53,27 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="*", default=list(BY_KIND.own), help="all by default")
     parser.add_argument("--data", default="shapes32", help="such as digits; %(default)s by default")
     parser.add_argument("--batches", nargs="*", type=at_least_one, help="all by default")
+    parser.add_argument("--optimizer", choices=("sgd", "adamw"), default="sgd")
+    text = "a Python that has HFTA, see docs/packs.md; %(default)s by default"
+    parser.add_argument("--hfta", type=Path, default=peer_hfta.PYTHON, help=text)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     load_before = os.getloadavg()[0]
     shapes = [shape for shape in SHAPES if shape[0] in (chosen.batches or (shape[0],))]
-    rows = [
-        _row(kind, *shape, chosen.data, chosen.rounds) for shape in shapes for kind in chosen.kinds
-    ]
+    without_hfta = peer_hfta.reason_against(chosen.hfta)
+    how = (chosen.data, chosen.optimizer, None if without_hfta else chosen.hfta)
+    cases = [_Case(kind, *shape, *how) for shape in shapes for kind in chosen.kinds]
+    rows = [_row(case, chosen.rounds) for case in cases]
+    with_hfta = f"of our kinds it has {', '.join(peer_hfta.KINDS)}"
     note = (
-        f"preresnet8 of width 8 on {chosen.data}, one thread, processor time; gain: an update of "
+        f"preresnet8 of width 8 on {chosen.data}, {chosen.optimizer}, one thread, processor time; "
+        "gain: an update of "
         "each run alone, one after another, over an update of the pack, medians of "
         f"{chosen.rounds} rounds in which they take turns; at once: the same over the processor "
         "time of that many processes on one core; at least "
         f"{', '.join(f'{gain:g} at batch {b} with {s}' for (b, s), gain in LEAST.items())} for "
-        f"batch norm, and never below 1; load before {load_before:.1f}"
+        f"batch norm, and never below 1; HFTA: {without_hfta or with_hfta}; load before "
+        f"{load_before:.1f}"
     )
     show(NAME, rows, note)
     return int(any(row["gain"] < _least(row) for row in rows))
@@ -67,29 +84,45 @@ def _least(row: Dict[str, Any]) -> float:
     return wanted if row["kind"] == "batch" else 1.0
 
 
-def _row(kind: str, batch: int, members: int, dataset: str, rounds: int) -> Dict[str, Any]:
-    specs = [_spec(kind, batch, seed, dataset) for seed in range(members)]
+def _row(case: _Case, rounds: int) -> Dict[str, Any]:
+    specs = [_spec(case, seed) for seed in range(case.members)]
     data = load(specs[0].dataset, Path())
     nets = [_net(spec, data) for spec in specs]
     with ExitStack() as stack:
-        steps: Dict[str, Step] = {
-            "alone": _alone(copy.deepcopy(nets[0]), specs[0], data, stack),
-            "pack": _packed(nets, specs, data),
-        }
-        if kind not in WITHOUT_VMAP:
-            steps["vmap"] = _mapped([_net(spec, data) for spec in specs], specs, data)
-        found = _by_turns(steps, rounds)
-    gains = {name: _gain(found["alone"], found.get(name), members) for name in ("pack", "vmap")}
+        found = _by_turns(_sides(case, nets, specs, data, stack), rounds)
+    peers = {"gain": "pack", "vmap's gain": "vmap", "HFTA's gain": "HFTA"}
     alone_s = statistics.median(found["alone"])
     return {
-        "kind": kind,
-        "batch": batch,
-        "members": members,
+        "kind": case.kind,
+        "batch": case.batch,
+        "members": case.members,
         **{f"{name} ms": 1000 * statistics.median(found[name]) for name in ("alone", "pack")},
-        "gain": gains["pack"],
-        "vmap's gain": gains["vmap"],
-        "at once": members * alone_s / _at_once_s(specs),
+        **{title: _gain(found["alone"], found.get(name), case.members)
+           for title, name in peers.items()},
+        "at once": case.members * alone_s / _at_once_s(specs),
+    }  # fmt: skip
+
+
+def _sides(
+    case: _Case, nets: List[nn.Module], specs: List[JobSpec], data: Data, stack: ExitStack
+) -> Dict[str, Timed]:
+    xs, ys = zip(*(_batch(spec, data) for spec in specs))
+    x, y = torch.stack(xs), torch.stack(ys)
+    packed = _packed(nets, x, y, specs)
+    first = torch.stack([packed() for _ in range(peer_hfta.FIRST)])
+    sides: Dict[str, Timed] = {
+        "alone": partial(_seconds, _alone(copy.deepcopy(nets[0]), specs[0], data, stack)),
+        "pack": partial(_seconds, packed),
     }
+    how = {"optimizer": case.optimizer, "rate": RATE}
+    if case.kind not in peer_vmap.WITHOUT:
+        others = [_net(spec, data) for spec in specs]
+        sides["vmap"] = partial(_seconds, peer_vmap.mapped(others, x, y, **how))
+    if case.hfta is not None and case.kind in peer_hfta.KINDS:
+        fused = stack.enter_context(peer_hfta.fused(case.hfta, nets, x, y, **how))
+        torch.testing.assert_close(fused.losses, first, rtol=1e-3, atol=0)  # it trains the same
+        sides["HFTA"] = fused.seconds
+    return sides
 
 
 def _gain(alone: List[float], other: Optional[List[float]], members: int) -> Any:
@@ -98,9 +131,16 @@ def _gain(alone: List[float], other: Optional[List[float]], members: int) -> Any
     return statistics.median(members * a / b for a, b in zip(alone, other))
 
 
-def _spec(kind: str, batch: int, seed: int, dataset: str) -> JobSpec:
-    fields = {"dataset": {"name": dataset, "train_size": 256, "test_size": 64}}
-    return JobSpec.model_validate({"normalizer": kind, "batch_size": batch, "seed": seed, **fields})
+def _spec(case: _Case, seed: int) -> JobSpec:
+    return JobSpec.model_validate(
+        {
+            "normalizer": case.kind,
+            "batch_size": case.batch,
+            "seed": seed,
+            "dataset": {"name": case.dataset, "train_size": 256, "test_size": 64},
+            "optimizer": {"name": case.optimizer},
+        }
+    )
 
 
 def _net(spec: JobSpec, data: Data) -> nn.Module:
@@ -150,39 +190,24 @@ def _one_of_many(spec: JobSpec, meeting: Any, found: Any) -> None:
         found.put(_seconds(step, times))
 
 
-def _packed(nets: Sequence[nn.Module], specs: Sequence[JobSpec], data: Data) -> Step:
+def _packed(
+    nets: Sequence[nn.Module], x: Tensor, y: Tensor, specs: Sequence[JobSpec]
+) -> Callable[[], Tensor]:
     session = PackSession(nets, specs)
-    xs, ys = zip(*(_batch(spec, data) for spec in specs))
-    x, y = torch.stack(xs), torch.stack(ys)
 
-    def step() -> None:
+    def step() -> Tensor:
         session.prepare([RATE] * len(specs), 0.1)
-        session.train(x, y)
+        return session.train(x, y).losses
 
     return step
 
 
-def _mapped(nets: Sequence[nn.Module], specs: Sequence[JobSpec], data: Data) -> Step:
-    parameters, buffers = stack_module_state(list(nets))
-    xs, ys = zip(*(_batch(spec, data) for spec in specs))
-    x, y = torch.stack(xs), torch.stack(ys)
-    optimizer = torch.optim.SGD(list(parameters.values()), RATE, momentum=0.9, fused=True)
-    one = vmap(lambda p, b, x, y: F.cross_entropy(functional_call(nets[0], (p, b), (x,)), y))
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        one(parameters, buffers, x, y).sum().backward()
-        optimizer.step()
-
-    return step
-
-
-def _by_turns(steps: Dict[str, Step], rounds: int) -> Dict[str, List[float]]:
-    times = {name: max(1, round(_ROUND_S / _seconds(step, 2))) for name, step in steps.items()}
-    found: Dict[str, List[float]] = {name: [] for name in steps}
+def _by_turns(sides: Dict[str, Timed], rounds: int) -> Dict[str, List[float]]:
+    times = {name: max(1, round(_ROUND_S / seconds(2))) for name, seconds in sides.items()}
+    found: Dict[str, List[float]] = {name: [] for name in sides}
     for _ in range(rounds):
-        for name, step in steps.items():
-            found[name].append(_seconds(step, times[name]))
+        for name, seconds in sides.items():
+            found[name].append(seconds(times[name]))
     return found
 
 

@@ -54,9 +54,11 @@ _ASKED = text(f"""
         exists (select from job other where other.study = head.study and other.pack_limit = 1
             and (other.normalizer, other.dataset, other.batch_size, other.device)
                 = (head.normalizer, head.dataset, head.batch_size, head.device)
-            and (other.spec -> 'model', other.spec -> 'precision', other.spec -> 'acceleration')
+            and (other.spec -> 'model', other.spec -> 'precision', other.spec -> 'acceleration',
+                    other.spec #> '{{optimizer,name}}')
                 is not distinct from
-                (head.spec -> 'model', head.spec -> 'precision', head.spec -> 'acceleration')
+                (head.spec -> 'model', head.spec -> 'precision', head.spec -> 'acceleration',
+                    head.spec #> '{{optimizer,name}}')
         ) as fell_apart
     from job head join study on study.id = head.study
     where head.id = :job and head.attempt - 1 = head.forgiven

@@ -12,15 +12,19 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.measured_packs import Gains
 from service.jobs.estimates import shape_of
 
-# Where several members tell the gain of one pack, one of them is enough.
+_NEWEST = 100  # packs that are asked
+# Where several members tell the gain of one pack, one of them is enough; the newest packs count.
 _MEASURED = text("""
-    select distinct on (a.pack) job.spec, (a.environment ->> 'packed')::int as members,
-        (a.environment ->> 'pack_gain')::float8 as gain
-    from job join attempt a on a.job = job.id
-    where job.device = :device and job.model = :model and job.dataset = :dataset
-        and job.normalizer = :normalizer and job.batch_size = :batch_size
-        and a.pack is not null and a.environment ->> 'pack_gain' is not null
-    order by a.pack, job.id limit 100
+    select spec, members, gain from (
+        select distinct on (a.pack) job.spec, (a.environment ->> 'packed')::int as members,
+            (a.environment ->> 'pack_gain')::float8 as gain, a.started_at
+        from job join attempt a on a.job = job.id
+        where job.device = :device and job.model = :model and job.dataset = :dataset
+            and job.normalizer = :normalizer and job.batch_size = :batch_size
+            and job.spec #>> '{optimizer,name}' = :optimizer
+            and a.pack is not null and a.environment ->> 'pack_gain' is not null
+        order by a.pack, job.id
+    ) packs order by started_at desc limit :newest
 """)
 
 
@@ -38,16 +42,25 @@ def measured_gains(connection: Connection, spec: JobSpec, device: str) -> Gains:
         "dataset": spec.dataset.name,
         "normalizer": spec.normalizer.kind,
         "batch_size": spec.batch_size,
+        "optimizer": spec.optimizer.name,
+        "newest": _NEWEST,
     }
     found: dict[int, list[float]] = {}
     for row in connection.execute(_MEASURED, values):
-        if _shape(row.spec) == shape_of(spec):
+        if _stored_work(row.spec) == _work(spec):
             found.setdefault(row.members, []).append(row.gain)
     return {members: median(gains) for members, gains in found.items()}
 
 
-def _shape(stored: Any) -> tuple[object, ...] | None:
+def _work(spec: JobSpec) -> tuple[object, ...]:
+    """Return what an update of a pack does once, whatever the numbers of its members."""
+    optimizer = spec.optimizer
+    limits = (optimizer.clip_norm, optimizer.clip_ratio, optimizer.clip_value)
+    return (*shape_of(spec), optimizer.name, *(limit is not None for limit in limits))
+
+
+def _stored_work(stored: Any) -> tuple[object, ...] | None:
     try:
-        return shape_of(JobSpec.from_store(stored))
+        return _work(JobSpec.from_store(stored))
     except ValueError:  # of a kind that is no more: no claim of another job fails for it
         return None

@@ -13,7 +13,8 @@ from benchmarks.__main__ import BENCHMARKS
 
 ROOM = Path(benchmarks.options.__file__).parent
 COMMANDS = sorted(p.stem for p in ROOM.glob("*.py") if '__name__ == "__main__"' in p.read_text())
-SERVED = {"ingest_server"}  # a part of api_peer, which starts it
+# parts of api_peer and packs, which start them
+SERVED = {"ingest_server", "hfta_script"}
 
 
 def run(name: str, *options: str) -> subprocess.CompletedProcess[str]:

@@ -66,7 +66,7 @@ def kill_job_process(drill: Drill) -> Outcome:
 
 def kill_pack(drill: Drill) -> Outcome:
     """SIGKILL the process of a pack; its members come back, or go on alone."""
-    members = drill.observer.until_packed(drill.load.submit_pack(priority=10))
+    members = _some_pack(drill)
     pids = [drill.stack.process_of(member.job, member.attempt) for member in members]
     while None in pids:  # the worker has not logged them yet
         time.sleep(0.02)
@@ -258,6 +258,7 @@ FAULTS: dict[str, Callable[[Drill], Outcome]] = {
     "worker drained": drain_worker,
     "bucket vanishes": lose_bucket,
 }
+_PACKS_TRIED = 10
 _NOT_WITH_A_BUCKET = ("disk full",)  # nobody knows the scratch folder before
 _ONLY_WITH_A_BUCKET = ("bucket vanishes",)
 
@@ -275,6 +276,13 @@ def _some_process(drill: Drill) -> tuple[Running, int]:
         if pid is not None and not drill.observer.is_over(victim):
             return victim, pid
         time.sleep(0.02)
+
+
+def _some_pack(drill: Drill) -> list[Running]:
+    for _ in range(_PACKS_TRIED):
+        if members := drill.observer.until_packed(drill.load.submit_pack(priority=10)):
+            return members
+    raise RuntimeError(f"the cells of {_PACKS_TRIED} studies were all trained alone")
 
 
 def _busy_worker(drill: Drill) -> tuple[Worker, list[Running]]:

@@ -16,11 +16,12 @@ T = TypeVar("T")
 
 _RUNNING = text("select id, attempt, worker from job where state = 'running' order by id")
 _PACKS = text("""
-    select job.id, job.attempt, job.worker from job
-    join attempt on attempt.job = job.id and attempt.number = job.attempt
-    where job.state = 'running' and job.id = any(cast(:jobs as uuid[])) and attempt.pack is not null
-    order by job.id
+    select job.id, job.attempt, job.worker, job.state,
+        job.state = 'running' and attempt.pack is not null as packed
+    from job left join attempt on attempt.job = job.id and attempt.number = job.attempt
+    where job.id = any(cast(:jobs as uuid[])) order by job.id
 """)
+_STARTS_WITHIN_S = 300.0  # of jobs that may have to wait for a worker that was just started
 _UNENDED = text("select count(*) from job where state in ('queued', 'running')")
 _OVER = text("""
     select count(*) from job
@@ -55,17 +56,22 @@ class Observer:
         return [Running(str(r.id), r.attempt, r.worker) for r in self._rows(_RUNNING)]
 
     def until_packed(self, jobs: list[str]) -> list[Running]:
-        """Wait until *jobs* are trained as one pack, and return their attempts."""
-        found: list[Running] = []
+        """
+        Wait until some of *jobs* are trained as one pack, and return their attempts.
+
+        None, if all of them were begun and no pack is left: slots that claim at the same moment
+        share the cells of a study, and a pack may end between two looks.
+        """
+        rows: list[Any] = []
 
         def look() -> bool:
-            rows = self._rows(_PACKS, {"jobs": jobs})
-            found[:] = [Running(str(r.id), r.attempt, r.worker) for r in rows]
-            return len(found) == len(jobs)
+            rows[:] = self._rows(_PACKS, {"jobs": jobs})
+            return any(row.packed for row in rows) or all(row.attempt for row in rows)
 
-        if self.until(look, 120) is None:
-            raise RuntimeError(f"{jobs} are not trained as a pack")
-        return found
+        if self.until(look, _STARTS_WITHIN_S) is None:
+            states = [(str(row.id), row.state, row.attempt) for row in rows]
+            raise RuntimeError(f"no worker began these within {_STARTS_WITHIN_S:g} s: {states}")
+        return [Running(str(row.id), row.attempt, row.worker) for row in rows if row.packed]
 
     def unended(self) -> int:
         """Count the jobs that have not ended."""

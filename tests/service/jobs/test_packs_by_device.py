@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ from sqlalchemy import text
 
 from normlab.events import Finished, Started
 from normlab.specs.costs import least_memory_bytes
+from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
-from service.jobs import leases
+from service.jobs import leases, pack_measures
 from service.jobs.leases import Lease
 from service.jobs.pack_leases import with_mates
 from service.results import reports
@@ -87,6 +89,23 @@ def test_a_gain_is_that_of_its_shape_and_acceleration(database: Database) -> Non
     assert len(claim(database)) == 9
 
 
+@pytest.mark.parametrize("optimizer", [{"name": "adamw"}, {"clip_norm": 1.0}])
+def test_a_gain_is_that_of_its_optimizer(database: Database, optimizer: dict[str, Any]) -> None:
+    measured(database, 1.0, 16)
+    queue(database, seeds=9, base={"optimizer": optimizer})
+    assert len(claim(database)) == 9
+    queue(database, seeds=9, name="as measured", base={"optimizer": {"lr": 0.01}})
+    assert len(claim(database)) == 1
+
+
+def test_the_newest_packs_tell_a_gain(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack_measures, "_NEWEST", 1)
+    measured(database, 1.9, 4, base={"epochs": 2})
+    measured(database, 1.0, 16)
+    queue(database, seeds=9)
+    assert len(claim(database)) == 1
+
+
 def test_a_number_of_members_is_taken_whatever_was_measured(database: Database) -> None:
     measured(database, 1.0)
     queue(database, pack=5)
@@ -102,14 +121,23 @@ def test_auto_packs_no_more_cells_of_a_study_whose_pack_fell_apart_on_a_gpu(
     assert [len(claim(database)) for _ in range(3)] == [1, 1, 1]
 
 
-def test_cells_of_another_width_are_packed_after_a_pack_fell_apart(database: Database) -> None:
-    queue(database, axes=[{"model.width": [16, 8]}])
-    wide = claim(database)
-    assert {one.spec.model.width for one in wide} == {16}
-    for one in wide:
+@pytest.mark.parametrize(
+    ("axis", "is_other"),
+    [
+        ({"model.width": [16, 8]}, lambda spec: spec.model.width == 8),
+        ({"optimizer.name": ["adamw", "sgd"]}, lambda spec: spec.optimizer.name == "sgd"),
+    ],
+)
+def test_other_cells_are_packed_after_a_pack_fell_apart(
+    database: Database, axis: dict[str, list[Any]], is_other: Callable[[JobSpec], bool]
+) -> None:
+    queue(database, axes=[axis])
+    for one in claim(database):
         assert leases.release(database, one, "its pack fell apart", 1)
     later = [claim(database) for _ in range(21)]
-    assert max(len(pack) for pack in later if pack and pack[0].spec.model.width == 8) > 1
+    packs = [pack for pack in later if len(pack) > 1]
+    assert packs
+    assert all(is_other(one.spec) for pack in packs for one in pack)
 
 
 @pytest.mark.parametrize(
