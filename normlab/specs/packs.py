@@ -110,8 +110,8 @@ def _problems_of(spec: JobSpec) -> Iterator[FieldProblem]:
         if value not in values:
             yield _refused(field, f"{value!r} has no form for packs")
     if spec.model.name not in _NETWORKS:
-        known_ones = ", ".join(_NETWORKS)
-        yield _refused("model.name", f"{spec.model.name!r} is none of {known_ones}")
+        rule = "has no form for packs, as what its layers do with channels is not known; these have"
+        yield _refused("model.name", f"{spec.model.name!r} {rule}: {', '.join(_NETWORKS)}")
     if spec.model.drops:
         yield _refused("model", "dropout and stochastic depth have no form for packs")
     if spec.loading.mode == "stream":

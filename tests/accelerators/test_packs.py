@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
@@ -166,6 +167,22 @@ def test_a_member_that_diverges_leaves_and_the_others_go_on(
 def test_jobs_that_differ_in_shapes_are_refused_with_the_field(tmp_path: Path) -> None:
     with pytest.raises(InvalidSpec, match="batch_size: members have 8 and 4"):
         run_pack([*jobs(1), *jobs(1, batch_size=4)], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"model": {"name": "timm/resnet18"}}, "model.name: 'timm/resnet18' has no form for packs"),
+        ({"acceleration": "kernels"}, "acceleration: 'kernels' has no form for packs on cpu"),
+        ({"replicas": 2}, "replicas: 2 has no form for packs"),
+        ({"optimizer": "lamb"}, "optimizer.name: 'lamb' is none of sgd, adamw, rmsprop"),
+    ],
+)
+def test_jobs_without_a_packed_form_are_refused_with_field_and_reason(
+    fields: Dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidSpec, match=re.escape(said)):
+        run_pack(jobs(2, **fields), tmp_path)
 
 
 def test_members_at_different_steps_are_refused(tmp_path: Path) -> None:

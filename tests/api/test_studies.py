@@ -147,6 +147,11 @@ def test_the_client_creates_changes_and_reads_studies(url: str, database: Databa
         ({"exclude": [{"normalizer": ["batch", "layer"]}]}, "exclude", "leaves none"),
         ({"base": {"dataset": {"name": "nope"}}}, "dataset.name", "nope"),
         ({"bases": {}}, "bases", ""),
+        (
+            {"pack": 4, "base": {"model": {"name": "timm/resnet18"}}},
+            "pack",
+            "model.name: 'timm/resnet18' has no form for packs, as what its layers do",
+        ),
     ],
 )
 def test_an_invalid_grid_is_422_with_field_and_rule(

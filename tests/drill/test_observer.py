@@ -25,7 +25,7 @@ def jobs(database: Database) -> list[str]:
     spec = StudySpec.model_validate({"name": "s", "seeds": 3, "base": BASE, "pack": 3})
     place = ("cpu", "the only device of this test")
     made, _ = studies.create(database, spec, owner="me", place=lambda _: place, check=lambda _: [])
-    return [str(cell.job) for cell in studies.get(database, made.id, 3).cells]
+    return [str(cell.job) for cell in studies.get(database, made.id).grid]
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_auto_leaves_alone_what_a_pack_would_not_serve(fields: dict[str, Any]) -
     ("fields", "field", "said", "cells"),
     [
         ({"base": {"normalizer": "batch", "model": {"name": "timm/resnet18"},
-                   "dataset": {"name": "shapes32"}}}, "model.name", "resnet18' is none of", 3),
+                   "dataset": {"name": "shapes32"}}}, "model.name", "resnet18' has no form", 3),
         ({"base": {"normalizer": "batch", "time_limit_s": 60.0}}, "time_limit_s", "alone", 3),
         ({"axes": [{"batch_size": [128]}]}, "pack", "times as fast", 3),
         ({"axes": [{"normalizer.eps": [1e-5, 1e-3]}]}, "normalizer.eps", "unless", 6),
