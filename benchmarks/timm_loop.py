@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from accelerators import cpu  # noqa: F401 - so that both processes have it when they begin
 from benchmarks.options import parser_of
 from benchmarks.table import show
 from benchmarks.throughput import train_job

@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from accelerators import cpu  # noqa: F401 - so that both processes have it when they begin
 from benchmarks.new_processes import Spent, Stopwatch, in_new_process
 from benchmarks.options import at_least_one, parser_of
 from benchmarks.pictures import write_tree

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Tuple
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from normlab.norms.typed_bases import DispatchMode
 
 Performed = Callable[[Any, Any, Any], None]
 
 
-class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Operations(DispatchMode):
     """
     Tells *performed* of each operation while it is active.
 
@@ -19,7 +20,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, performed: Performed) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._performed = performed
 
     def __torch_dispatch__(

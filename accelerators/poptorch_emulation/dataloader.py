@@ -11,7 +11,7 @@ from accelerators.poptorch_emulation.errors import Error
 from accelerators.poptorch_emulation.options import Options
 
 
-class DataLoader(torch.utils.data.DataLoader):  # type: ignore[type-arg]
+class DataLoader(torch.utils.data.DataLoader[Any]):
     """
     Batches of `combinedBatchSize` samples: micro-batch x iterations x replicas x accumulation.
 

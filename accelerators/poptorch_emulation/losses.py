@@ -7,9 +7,9 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from accelerators.poptorch_emulation.errors import Error
+from normlab.norms.typed_bases import FunctionMode
 
 _LOSSES: Set[Callable[..., Any]] = {
     F.cross_entropy,
@@ -48,7 +48,7 @@ def identity_loss(x: Tensor, reduction: str) -> Tensor:
     return loss
 
 
-class LossRecorder(TorchFunctionMode):
+class LossRecorder(FunctionMode):
     """Records every tensor that a loss operator or `identity_loss` creates while it is active."""
 
     active: Optional[LossRecorder] = None
@@ -59,12 +59,12 @@ class LossRecorder(TorchFunctionMode):
 
     def __enter__(self) -> LossRecorder:
         LossRecorder.active = self
-        super().__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()
         return self
 
     def __exit__(self, *details: Any) -> None:
         LossRecorder.active = None
-        super().__exit__(*details)  # type: ignore[no-untyped-call]
+        super().__exit__(*details)
 
     def __torch_function__(
         self,

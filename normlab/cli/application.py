@@ -45,9 +45,9 @@ from normlab.plain_text import shown
 from normlab.stacks.addresses import Address
 
 BAD_INPUT, NO_ANSWER, INTERRUPTED = 2, 3, 130
-# one file per group: a new group is a module with `register`, and a line here
 # typer brings a click of its own or uses the installed one: this is the right one's root
 _UsageError: Any = typer.BadParameter.__mro__[1]
+# a new group is a module with `commands`, and a line here; help lists them in this order
 GROUPS = (
     up,
     worker,
@@ -59,7 +59,6 @@ GROUPS = (
     trash,
     labels,
     backups,
-    studies,
     results,
     deciding,
     reproduce,
@@ -68,13 +67,14 @@ GROUPS = (
     weights,
     loading,
     catalogue,
-    datasets,
     plugins,
     checking,
+    doctor,
+    studies,
+    datasets,
     projects,
     limits,
     tokens,
-    doctor,
 )
 
 app = typer.Typer(
@@ -90,7 +90,7 @@ app = typer.Typer(
     ),
 )
 for group in GROUPS:
-    group.register(app)
+    app.add_typer(group.commands)
 for below in (app, *(one.typer_instance for one in app.registered_groups)):
     for command in below.registered_commands if below else ():
         command.callback = with_forms(command.callback) if command.callback else None

@@ -18,18 +18,17 @@ from normlab.stacks.addresses import data_dir_of
 _MOST_NAMED = 5
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to *app*."""
-    app.command(
-        epilog=examples(
-            "normlab backup /backups/monday",
-            "normlab backup /backups/monday.tar   (one file)",
-            "normlab backup --check /backups/monday",
-            "normlab restore --from /backups/monday --into /var/lib/normlab",
-        )
-    )(backup)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples(
+        "normlab backup /backups/monday",
+        "normlab backup /backups/monday.tar   (one file)",
+        "normlab backup --check /backups/monday",
+        "normlab restore --from /backups/monday --into /var/lib/normlab",
+    )
+)
 def backup(
     ctx: typer.Context,
     path: Path = typer.Argument(help="A new folder, or a file that ends in .tar."),

@@ -18,20 +18,14 @@ if TYPE_CHECKING:
     from normlab.specs.options import OptionRecord
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to *app*."""
-    app.command(
-        epilog=examples(
-            "normlab normalizers", "normlab normalizers group", "normlab normalizers --json"
-        )
-    )(normalizers)
-    app.command(epilog=examples("normlab models", "normlab models --json"))(models)
-    app.command(
-        epilog=examples("normlab parts", "normlab parts rand_augment", "normlab parts --json")
-    )(parts)
-    app.command(epilog=examples("normlab devices", "normlab devices --json"))(devices)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples(
+        "normlab normalizers", "normlab normalizers group", "normlab normalizers --json"
+    )
+)
 def normalizers(
     ctx: typer.Context,
     kind: Optional[str] = typer.Argument(
@@ -55,6 +49,7 @@ def normalizers(
     _print_options(chosen.options)
 
 
+@commands.command(epilog=examples("normlab models", "normlab models --json"))
 def models(
     ctx: typer.Context,
     name: Optional[str] = typer.Argument(
@@ -68,6 +63,9 @@ def models(
         list_or_one("network", name, client.models(), columns, as_json)
 
 
+@commands.command(
+    epilog=examples("normlab parts", "normlab parts rand_augment", "normlab parts --json")
+)
 def parts(
     ctx: typer.Context,
     name: Optional[str] = typer.Argument(
@@ -83,6 +81,7 @@ def parts(
         list_or_one("part", name, client.parts(), ["part", "name", "code", "summary"], as_json)
 
 
+@commands.command(epilog=examples("normlab devices", "normlab devices --json"))
 def devices(ctx: typer.Context, as_json: bool = AsJson) -> None:
     """List the kinds of device and the workers that serve them now."""
     with connect(ctx) as client:

@@ -17,13 +17,12 @@ from normlab.stacks.own import require_server
 _SHOWN = {"ok": "ok", "broken": "BROKEN", "refused": "refused", "told": ""}
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to *app*."""
-    app.command(
-        "check", epilog=examples("normlab check my_norms.py", "normlab check my_norms.py --json")
-    )(check)
+commands = typer.Typer()
 
 
+@commands.command(
+    "check", epilog=examples("normlab check my_norms.py", "normlab check my_norms.py --json")
+)
 def check(
     path: Path = typer.Argument(..., exists=True, help="A .py file or a folder of a plugin."),
     as_json: bool = AsJson,

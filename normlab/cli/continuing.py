@@ -11,18 +11,16 @@ from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples
 from normlab.cli.submitting import Wait, tell
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command to *app*."""
-    app.command(
-        "continue",
-        epilog=examples(
-            "normlab continue 5f0c9a41 --epochs 50",
-            "normlab continue 5f0c9a41 --epochs 50 --anyway --wait",
-        ),
-    )(go_on)
+commands = typer.Typer()
 
 
+@commands.command(
+    "continue",
+    epilog=examples(
+        "normlab continue 5f0c9a41 --epochs 50",
+        "normlab continue 5f0c9a41 --epochs 50 --anyway --wait",
+    ),
+)
 def go_on(
     ctx: typer.Context,
     job: str = JobArgument,

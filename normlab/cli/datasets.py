@@ -35,15 +35,12 @@ class _NamesToo(TyperGroup):
         return super().parse_args(ctx, args if args and args[0] in known else ["show", *args])
 
 
-group = typer.Typer(cls=_NamesToo, help="List the datasets, fetch public ones, verify files.")
+commands = typer.Typer(
+    name="datasets", cls=_NamesToo, help="List the datasets, fetch public ones, verify files."
+)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the group to *app*."""
-    app.add_typer(group, name="datasets")
-
-
-@group.command(
+@commands.command(
     epilog=examples("normlab datasets", "normlab datasets show cifar10", "normlab datasets --json")
 )
 def show(
@@ -61,7 +58,7 @@ def show(
         list_or_one("dataset", name, client.datasets(), columns, as_json)
 
 
-@group.command(
+@commands.command(
     epilog=examples(
         "normlab datasets fetch cifar10",
         "normlab datasets fetch imagenette --data-root /data",
@@ -97,7 +94,7 @@ def fetch(
     print_told(told, as_json, line)
 
 
-@group.command(
+@commands.command(
     epilog=examples(
         "normlab datasets verify mnist",
         "normlab datasets verify image_folder --folder flowers",

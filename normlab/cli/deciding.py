@@ -10,7 +10,8 @@ import typer
 from normlab.cli.connecting import connect
 from normlab.cli.decisions import print_verdicts
 from normlab.cli.output import AsJson, examples, print_json
-from normlab.cli.studies import Study, StudyProgress, studies
+from normlab.cli.studies import Study, StudyProgress
+from normlab.cli.studies import commands as of_studies
 
 if TYPE_CHECKING:
     from normlab.records import StudyDetail
@@ -33,16 +34,15 @@ Axis = typer.Option(None, help="The path whose values are compared.")
 Wait = typer.Option(True, help="Show progress until all is decided, or the limit is met.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to *app*; `study decide` stands in its own group."""
-    app.command(
-        epilog=examples(
-            "normlab compare 5f0c9a41 online batch                       with the existing seeds",
-            "normlab compare 5f0c9a41 online batch --decide --by 0.02    add seeds until decided",
-        )
-    )(compare)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples(
+        "normlab compare 5f0c9a41 online batch                       with the existing seeds",
+        "normlab compare 5f0c9a41 online batch --decide --by 0.02    add seeds until decided",
+    )
+)
 def compare(
     ctx: typer.Context,
     study: str = Study,
@@ -76,7 +76,7 @@ def compare(
         _decide(client, study, asked, wait, as_json)
 
 
-@studies.command("decide", epilog=examples("normlab study decide 5f0c9a41 --by 0.02"))
+@of_studies.command("decide", epilog=examples("normlab study decide 5f0c9a41 --by 0.02"))
 def decide_study(
     ctx: typer.Context,
     study: str = Study,

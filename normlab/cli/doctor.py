@@ -6,16 +6,12 @@ import typer
 
 from normlab.cli.output import AsJson, examples
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command to *app*."""
-    app.command(
-        epilog=examples(
-            "normlab doctor", "normlab doctor --json", "normlab --url U --token T doctor"
-        )
-    )(doctor)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples("normlab doctor", "normlab doctor --json", "normlab --url U --token T doctor")
+)
 def doctor(ctx: typer.Context, as_json: bool = AsJson) -> int:
     """Check a stack part by part; exit 1 if something is wrong."""
     from normlab.cli.checkup import examine, report

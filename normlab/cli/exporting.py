@@ -26,19 +26,18 @@ Job = typer.Argument(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to *app*."""
-    app.command(
-        epilog=examples(
-            "normlab export 5f0c9a41 > metrics.csv",
-            "normlab export 5f0c9a41 --metric val/accuracy --json",
-            "normlab export 5f0c9a41 --artifacts --to folder/     weights.safetensors too",
-            "normlab export --study 5f0c9a41 --tensorboard runs/",
-            "normlab export --study 5f0c9a41 --mlflow http://127.0.0.1:5000 --artifacts",
-        )
-    )(export)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples(
+        "normlab export 5f0c9a41 > metrics.csv",
+        "normlab export 5f0c9a41 --metric val/accuracy --json",
+        "normlab export 5f0c9a41 --artifacts --to folder/     weights.safetensors too",
+        "normlab export --study 5f0c9a41 --tensorboard runs/",
+        "normlab export --study 5f0c9a41 --mlflow http://127.0.0.1:5000 --artifacts",
+    )
+)
 def export(
     ctx: typer.Context,
     job: Optional[str] = Job,

@@ -44,25 +44,19 @@ COLUMNS = ["job", "name", "state", "normalizer", "model", "dataset", "batch", "s
 SPARE = ["device", "dataset", "seed", "model", "epoch", "batch", "name", "age"]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to *app*."""
-    app.command(
-        epilog=examples(
-            "normlab ls",
-            "normlab ls --state failed --limit 5",
-            "normlab ls --normalizer group --sort -val/accuracy",
-            "normlab ls --filter 'normalizer = online and val/accuracy > 0.9'",
-            "normlab ls --trash",
-            "normlab ls --json | jq '.[].id'",
-        )
-    )(ls)
-    app.command(epilog=examples("normlab show 5f0c9a41", "normlab show 5f0c9a41 --json"))(show)
-    app.command(
-        epilog=examples("normlab cancel 5f0c9a41", "normlab cancel $(normlab ls --ids -S queued)")
-    )(cancel)
-    app.command(epilog=examples("normlab retry 5f0c9a41"))(retry)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples(
+        "normlab ls",
+        "normlab ls --state failed --limit 5",
+        "normlab ls --normalizer group --sort -val/accuracy",
+        "normlab ls --filter 'normalizer = online and val/accuracy > 0.9'",
+        "normlab ls --trash",
+        "normlab ls --json | jq '.[].id'",
+    )
+)
 def ls(
     ctx: typer.Context,
     state_is: Optional[str] = typer.Option(
@@ -109,6 +103,7 @@ def _row(short: str, j: JobRecord) -> List[Any]:
     return [*what, device_of(j), f"{j.epoch}/{j.epochs}", reached, ago(j.created_at)]
 
 
+@commands.command(epilog=examples("normlab show 5f0c9a41", "normlab show 5f0c9a41 --json"))
 def show(
     ctx: typer.Context,
     job: str = JobArgument,
@@ -177,6 +172,9 @@ def _in_short(spec: JobSpec) -> Dict[str, Any]:
     return short
 
 
+@commands.command(
+    epilog=examples("normlab cancel 5f0c9a41", "normlab cancel $(normlab ls --ids -S queued)")
+)
 def cancel(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJson) -> None:
     """Stop jobs. A running job first writes a checkpoint."""
     with connect(ctx) as client:
@@ -185,6 +183,7 @@ def cancel(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = A
     print_each(cancelled, as_json, lambda job: f"{job.id}  {stopping.get(job.state, job.state)}")
 
 
+@commands.command(epilog=examples("normlab retry 5f0c9a41"))
 def retry(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJson) -> None:
     """Queue failed or cancelled jobs again. They continue from their checkpoints."""
     with connect(ctx) as client:

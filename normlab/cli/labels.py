@@ -16,33 +16,15 @@ if TYPE_CHECKING:
     from normlab.cli.chosen import Changed
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to *app*."""
-    app.command(
-        epilog=examples(
-            'normlab rename "group norm, warm" 5f0c9a41',
-            'normlab rename "small batches, final" --study "small batches"',
-        )
-    )(rename)
-    app.command(
-        epilog=examples('normlab note "diverged: lr too high" 5f0c9a41', 'normlab note "" 5f0c9a41')
-    )(note)
-    app.command(
-        epilog=examples(
-            "normlab tag 5f0c9a41 77aa01b2 --add paper --add figure-3",
-            "normlab tag --study small --remove draft",
-            "normlab ls --filter 'tag = paper'",
-        )
-    )(tag)
-    app.command(
-        epilog=examples(
-            "normlab archive $(normlab ls --state failed --ids)",
-            "normlab archive --undo --study small",
-            "normlab ls --archived",
-        )
-    )(archive)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples(
+        'normlab rename "group norm, warm" 5f0c9a41',
+        'normlab rename "small batches, final" --study "small batches"',
+    )
+)
 def rename(
     ctx: typer.Context,
     name: str = typer.Argument(..., help="The new name; '' takes that of a job away."),
@@ -54,6 +36,9 @@ def rename(
     _change(ctx, jobs, study, as_json, name=name or None)
 
 
+@commands.command(
+    epilog=examples('normlab note "diverged: lr too high" 5f0c9a41', 'normlab note "" 5f0c9a41')
+)
 def note(
     ctx: typer.Context,
     text: str = typer.Argument(..., help="The note, instead of any earlier one; '': none."),
@@ -65,6 +50,13 @@ def note(
     _change(ctx, jobs, study, as_json, note=text or None)
 
 
+@commands.command(
+    epilog=examples(
+        "normlab tag 5f0c9a41 77aa01b2 --add paper --add figure-3",
+        "normlab tag --study small --remove draft",
+        "normlab ls --filter 'tag = paper'",
+    )
+)
 def tag(
     ctx: typer.Context,
     jobs: Optional[List[str]] = Jobs,
@@ -79,6 +71,13 @@ def tag(
     _change(ctx, jobs, study, as_json, add_tags=add, remove_tags=remove)
 
 
+@commands.command(
+    epilog=examples(
+        "normlab archive $(normlab ls --state failed --ids)",
+        "normlab archive --undo --study small",
+        "normlab ls --archived",
+    )
+)
 def archive(
     ctx: typer.Context,
     jobs: Optional[List[str]] = Jobs,

@@ -22,27 +22,14 @@ OfOwner: Optional[str] = typer.Option(None, "--owner", help="Of this owner; '*':
 OfProject: Optional[str] = typer.Option(None, "--project", help="Of this project; '*': of each.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to *app*."""
-    group = typer.Typer(
-        no_args_is_help=True, help="Show and set the limits of owners and projects."
-    )
-    group.command(
-        epilog=examples("normlab limits show", "normlab limits show --project vision --json")
-    )(show)
-    group.command(
-        "set",
-        epilog=examples(
-            "normlab limits set --owner ada queued=500 running=4",
-            "normlab limits set --project vision devices=8 device_hours_per_month=500",
-            "normlab limits set --owner ada storage_bytes=200GB priority=10",
-            "normlab limits set --owner '*' requests_per_minute=600",
-            "normlab limits set --owner ada queued=none",
-        ),
-    )(set_limits)
-    app.add_typer(group, name="limits")
+commands = typer.Typer(
+    name="limits", no_args_is_help=True, help="Show and set the limits of owners and projects."
+)
 
 
+@commands.command(
+    epilog=examples("normlab limits show", "normlab limits show --project vision --json")
+)
 def show(
     ctx: typer.Context,
     owner: Optional[str] = OfOwner,
@@ -54,6 +41,16 @@ def show(
         _print(client.limits.show(owner, project), as_json)
 
 
+@commands.command(
+    "set",
+    epilog=examples(
+        "normlab limits set --owner ada queued=500 running=4",
+        "normlab limits set --project vision devices=8 device_hours_per_month=500",
+        "normlab limits set --owner ada storage_bytes=200GB priority=10",
+        "normlab limits set --owner '*' requests_per_minute=600",
+        "normlab limits set --owner ada queued=none",
+    ),
+)
 def set_limits(
     ctx: typer.Context,
     limits: List[str] = typer.Argument(

@@ -18,17 +18,15 @@ from normlab.cli.output import AsJson, examples
 from normlab.errors import InvalidSpec
 from normlab.stacks.addresses import resolve
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command to *app*."""
-    app.command(
-        epilog=examples(
-            "normlab load 5f0c9a41",
-            "echo 'print(data.evaluate(model))' | normlab load 5f0c9a41",
-        )
-    )(load)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples(
+        "normlab load 5f0c9a41",
+        "echo 'print(data.evaluate(model))' | normlab load 5f0c9a41",
+    )
+)
 def load(
     ctx: typer.Context,
     job: str = JobArgument,

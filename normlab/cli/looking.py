@@ -34,24 +34,10 @@ _LEAST, _MOST = 8, 30  # points of a sparkline
 _VALUE, _GAPS = 12, 4  # characters of a value with its gap, and around a name and a course
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to *app*."""
-    app.command(epilog=examples("normlab diff 5f0c9a41 77aa01b2", "normlab diff A B C --json"))(
-        diff
-    )
-    app.command(
-        epilog=examples(
-            "normlab best",
-            'normlab best --study "small batches" -n 3',
-            "normlab best --metric val/loss --lowest --filter 'batch_size <= 4'",
-        )
-    )(best)
-    app.command(
-        epilog=examples("normlab tail 5f0c9a41", "normlab tail 5f0c9a41 -m train/loss -n 5")
-    )(tail)
-    app.command("open", epilog=examples("normlab open", "normlab open 5f0c9a41 --print"))(open_page)
+commands = typer.Typer()
 
 
+@commands.command(epilog=examples("normlab diff 5f0c9a41 77aa01b2", "normlab diff A B C --json"))
 def diff(
     ctx: typer.Context,
     jobs: List[str] = JobsArgument,
@@ -76,6 +62,13 @@ def diff(
         print_table(["field", *short_ids(ids)], [[path, *of] for path, of in fields.items()])
 
 
+@commands.command(
+    epilog=examples(
+        "normlab best",
+        'normlab best --study "small batches" -n 3',
+        "normlab best --metric val/loss --lowest --filter 'batch_size <= 4'",
+    )
+)
 def best(
     ctx: typer.Context,
     metric: str = typer.Option(
@@ -116,6 +109,9 @@ def best(
         _print_best(found, metric)
 
 
+@commands.command(
+    epilog=examples("normlab tail 5f0c9a41", "normlab tail 5f0c9a41 -m train/loss -n 5")
+)
 def tail(
     ctx: typer.Context,
     job: str = JobArgument,
@@ -186,6 +182,7 @@ def _follow(client: Client, job: str, metric: Optional[List[str]], points: int) 
         live.update(_of_courses(*_courses(client, job, metric), points), refresh=True)
 
 
+@commands.command("open", epilog=examples("normlab open", "normlab open 5f0c9a41 --print"))
 def open_page(
     ctx: typer.Context,
     job: Optional[str] = typer.Argument(None, help="A job or a study, by id; default: all jobs."),

@@ -26,18 +26,17 @@ Code = typer.Option(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to *app*."""
-    app.command(
-        "plugins",
-        epilog=examples(
-            "normlab plugins",
-            "normlab up --with my_norms.py   (for every job)",
-            "normlab submit --code my_norms.py -s normalizer=my_norm   (for one job)",
-        ),
-    )(plugins)
+commands = typer.Typer()
 
 
+@commands.command(
+    "plugins",
+    epilog=examples(
+        "normlab plugins",
+        "normlab up --with my_norms.py   (for every job)",
+        "normlab submit --code my_norms.py -s normalizer=my_norm   (for one job)",
+    ),
+)
 def plugins(ctx: typer.Context, as_json: bool = AsJson) -> int:
     """List the code that was given to the stack, what it adds, and what cannot be used.
 

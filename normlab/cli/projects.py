@@ -25,33 +25,14 @@ Owner = typer.Argument(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to *app*."""
-    group = typer.Typer(
-        no_args_is_help=True,
-        help="Create and list projects, change their members and what they keep.",
-    )
-    group.command(epilog=examples('normlab project create vision --note "the vision group"'))(
-        create
-    )
-    group.command("list", epilog=examples("normlab project list", "normlab project list --json"))(
-        list_projects
-    )
-    group.command(epilog=examples("normlab project members vision"))(members)
-    group.command(
-        epilog=examples(
-            "normlab project add vision ada",
-            "normlab project add vision grace --role admin",
-            "normlab project add vision '*' --role read",
-        )
-    )(add)
-    group.command(
-        epilog=examples("normlab project remove vision ada", "normlab project remove default '*'")
-    )(remove)
-    group.command(epilog=examples(*keeping.EXAMPLES))(keeping.keep)
-    app.add_typer(group, name="project")
+commands = typer.Typer(
+    name="project",
+    no_args_is_help=True,
+    help="Create and list projects, change their members and what they keep.",
+)
 
 
+@commands.command(epilog=examples('normlab project create vision --note "the vision group"'))
 def create(
     ctx: typer.Context,
     name: str = typer.Argument(..., help="Small letters, digits, and . _ - between them."),
@@ -65,6 +46,7 @@ def create(
     print_told(made, as_json, line)
 
 
+@commands.command("list", epilog=examples("normlab project list", "normlab project list --json"))
 def list_projects(ctx: typer.Context, as_json: bool = AsJson) -> None:
     """List your projects; as an admin, all of them."""
     with connect(ctx) as client:
@@ -79,6 +61,7 @@ def list_projects(ctx: typer.Context, as_json: bool = AsJson) -> None:
     print_table(["project", "your role", "jobs", "studies", "members", "age", "note"], rows)
 
 
+@commands.command(epilog=examples("normlab project members vision"))
 def members(ctx: typer.Context, name: str = Name, as_json: bool = AsJson) -> None:
     """List the members of a project, with their roles."""
     with connect(ctx) as client:
@@ -89,6 +72,13 @@ def members(ctx: typer.Context, name: str = Name, as_json: bool = AsJson) -> Non
         print_table(["member", "role", "age"], [(m.owner, m.role, ago(m.added_at)) for m in found])
 
 
+@commands.command(
+    epilog=examples(
+        "normlab project add vision ada",
+        "normlab project add vision grace --role admin",
+        "normlab project add vision '*' --role read",
+    )
+)
 def add(
     ctx: typer.Context,
     name: str = Name,
@@ -104,6 +94,9 @@ def add(
     print_told(member, as_json, f"{member.owner}  {member.role} in {name}")
 
 
+@commands.command(
+    epilog=examples("normlab project remove vision ada", "normlab project remove default '*'")
+)
 def remove(
     ctx: typer.Context, name: str = Name, owner: str = Owner, as_json: bool = AsJson
 ) -> None:
@@ -112,3 +105,6 @@ def remove(
         client.projects.remove(name, owner)
     told = {"project": name, "removed": owner}
     print_told(told, as_json, f"{owner}  no member of {name} any more")
+
+
+commands.command(epilog=examples(*keeping.EXAMPLES))(keeping.keep)

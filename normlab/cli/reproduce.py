@@ -45,19 +45,18 @@ Page = typer.Option(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to *app*."""
-    app.command(
-        epilog=examples(
-            "normlab reproduce --list",
-            "normlab reproduce a                          one claim, with its verdict",
-            "normlab reproduce a --first-seed 100         the same with other seeds",
-            "normlab reproduce --all --page docs/claims.md",
-            "normlab reproduce a --on cifar10 -s base.device=cuda",
-        )
-    )(reproduce)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples(
+        "normlab reproduce --list",
+        "normlab reproduce a                          one claim, with its verdict",
+        "normlab reproduce a --first-seed 100         the same with other seeds",
+        "normlab reproduce --all --page docs/claims.md",
+        "normlab reproduce a --on cifar10 -s base.device=cuda",
+    )
+)
 def reproduce(
     ctx: typer.Context,
     claims: Optional[List[str]] = Claims,

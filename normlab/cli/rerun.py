@@ -14,16 +14,15 @@ if TYPE_CHECKING:
     from normlab.client.reruns import RerunComparison
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to *app*."""
-    app.command(
-        epilog=examples(
-            "normlab rerun 5f0c9a41",
-            "normlab rerun 5f0c9a41 --to http://other:8642 --to-token ...",
-        )
-    )(rerun)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples(
+        "normlab rerun 5f0c9a41",
+        "normlab rerun 5f0c9a41 --to http://other:8642 --to-token ...",
+    )
+)
 def rerun(
     ctx: typer.Context,
     job: str = JobArgument,

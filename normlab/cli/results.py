@@ -20,24 +20,23 @@ _SPARK_POINTS = 12
 _MOST_SPARKS = 60
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to *app*."""
-    app.command(
-        epilog=examples(
-            "normlab results 5f0c9a41",
-            'normlab results "small batches"',
-            "normlab results 5f0c9a41 --metric val/loss --reduction best",
-            "normlab results 5f0c9a41 --group-by normalizer --where batch_size=2",
-            "normlab results 5f0c9a41 --interval bootstrap --confidence 0.9",
-            "normlab results 5f0c9a41 --format latex > table.tex",
-            "normlab results 5f0c9a41 --format parquet --output rows.parquet",
-            "normlab results 5f0c9a41 --format means --output means.csv",
-            "normlab results 5f0c9a41 --plot figure.pdf --against normalizer:batch --spread sd",
-            "normlab results 5f0c9a41 --compare normalizer:batch:online",
-        )
-    )(results)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples(
+        "normlab results 5f0c9a41",
+        'normlab results "small batches"',
+        "normlab results 5f0c9a41 --metric val/loss --reduction best",
+        "normlab results 5f0c9a41 --group-by normalizer --where batch_size=2",
+        "normlab results 5f0c9a41 --interval bootstrap --confidence 0.9",
+        "normlab results 5f0c9a41 --format latex > table.tex",
+        "normlab results 5f0c9a41 --format parquet --output rows.parquet",
+        "normlab results 5f0c9a41 --format means --output means.csv",
+        "normlab results 5f0c9a41 --plot figure.pdf --against normalizer:batch --spread sd",
+        "normlab results 5f0c9a41 --compare normalizer:batch:online",
+    )
+)
 def results(
     ctx: typer.Context,
     study: str = typer.Argument(

@@ -33,12 +33,9 @@ Set = typer.Option(
 SPARE = ["age", "varies"]  # of a list in a narrow terminal
 STATES = ("succeeded", "running", "queued", "planned", "failed", "cancelled", "pruned", "missing")
 
-studies = typer.Typer(no_args_is_help=True, help="Run a grid of jobs, and complete it.")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to *app*."""
-    app.add_typer(studies, name="study")
+commands = typer.Typer(
+    name="study", no_args_is_help=True, help="Run a grid of jobs, and complete it."
+)
 
 
 def _run_examples() -> str:
@@ -51,7 +48,7 @@ def _run_examples() -> str:
     )
 
 
-@studies.command(epilog=_run_examples())
+@commands.command(epilog=_run_examples())
 def run(
     ctx: typer.Context,
     file: str = File,
@@ -94,7 +91,7 @@ def run(
     return 1 if wait and (study.state == "failed" or well < study.cells) else 0
 
 
-@studies.command(epilog=examples("normlab study preview grid.yaml"))
+@commands.command(epilog=examples("normlab study preview grid.yaml"))
 def preview(
     ctx: typer.Context,
     file: str = File,
@@ -117,7 +114,7 @@ def preview(
     return 2 if found.refused else 0
 
 
-@studies.command(epilog=examples("normlab study ls", "normlab study ls --json"))
+@commands.command(epilog=examples("normlab study ls", "normlab study ls --json"))
 def ls(
     ctx: typer.Context,
     project: Optional[str] = OfProject,
@@ -136,7 +133,7 @@ def ls(
     print_table(["study", "name", "state", "cells", "varies", "age"], rows, spare=SPARE)
 
 
-@studies.command(
+@commands.command(
     epilog=examples("normlab study show 5f0c9a41", "normlab study show 5f0c9a41 --json")
 )
 def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
@@ -165,7 +162,7 @@ def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None
         print_verdicts(decision)
 
 
-@studies.command(
+@commands.command(
     epilog=examples("normlab study complete 5f0c9a41", 'normlab study complete "small batches"')
 )
 def complete(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
@@ -173,25 +170,25 @@ def complete(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> 
     _verb(ctx, "complete", study, as_json)
 
 
-@studies.command(epilog=examples("normlab study pause 5f0c9a41"))
+@commands.command(epilog=examples("normlab study pause 5f0c9a41"))
 def pause(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
     """Hold back the queued cells; running cells continue."""
     _verb(ctx, "pause", study, as_json)
 
 
-@studies.command(epilog=examples("normlab study resume 5f0c9a41"))
+@commands.command(epilog=examples("normlab study resume 5f0c9a41"))
 def resume(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
     """Let the cells of a paused study run."""
     _verb(ctx, "resume", study, as_json)
 
 
-@studies.command(epilog=examples("normlab study cancel 5f0c9a41"))
+@commands.command(epilog=examples("normlab study cancel 5f0c9a41"))
 def cancel(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
     """Cancel every cell that has not ended; none starts any more. `complete` resumes the study."""
     _verb(ctx, "cancel", study, as_json)
 
 
-@studies.command(epilog=examples("normlab study priority 5f0c9a41 10"))
+@commands.command(epilog=examples("normlab study priority 5f0c9a41 10"))
 def priority(
     ctx: typer.Context,
     study: str = Study,

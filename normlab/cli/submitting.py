@@ -28,26 +28,18 @@ Set = typer.Option(
 Wait = typer.Option(False, "--wait", "-w", help="Show progress until the job has ended.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to *app*."""
-    app.command(
-        epilog=examples(
-            "normlab submit job.yaml",
-            "normlab submit job.yaml --set batch_size=2 --set optimizer.lr=0.05 --wait",
-            "normlab submit -s normalizer=online -s dataset.name=digits -s epochs=2",
-            "normlab submit --code my_norms.py -s normalizer.kind=my_norm",
-            'echo \'{"normalizer": "batch"}\' | normlab submit -',
-        )
-    )(submit)
-    app.command(
-        epilog=examples(
-            "normlab validate job.yaml",
-            "normlab validate job.yaml --device ipu",
-            "normlab validate -s normalizer.kind=group -s normalizer.groups=3 --json",
-        )
-    )(validate)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples(
+        "normlab submit job.yaml",
+        "normlab submit job.yaml --set batch_size=2 --set optimizer.lr=0.05 --wait",
+        "normlab submit -s normalizer=online -s dataset.name=digits -s epochs=2",
+        "normlab submit --code my_norms.py -s normalizer.kind=my_norm",
+        'echo \'{"normalizer": "batch"}\' | normlab submit -',
+    )
+)
 def submit(
     ctx: typer.Context,
     file: Optional[str] = File,
@@ -83,6 +75,13 @@ def tell(client: Client, created: JobCreated, wait: bool, as_json: bool) -> int:
     return 0
 
 
+@commands.command(
+    epilog=examples(
+        "normlab validate job.yaml",
+        "normlab validate job.yaml --device ipu",
+        "normlab validate -s normalizer.kind=group -s normalizer.groups=3 --json",
+    )
+)
 def validate(
     ctx: typer.Context,
     file: Optional[str] = File,

@@ -27,29 +27,20 @@ _SPARE = ["note", "made", "last used"]
 TokenArgument = typer.Argument(..., help="A token's id, or the beginning or end of it.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to *app*."""
-    group = typer.Typer(
-        no_args_is_help=True,
-        help="Create, list, rotate and revoke tokens. Without --url: in the stack on this host.",
-    )
-    group.command(
-        epilog=examples(
-            "normlab token create ada --scope submit --note laptop",
-            "normlab token create ci --scope read --expires 90d",
-            "normlab --url U --token ADMINS token create bob --expires 2030-01-31",
-        )
-    )(create)
-    group.command("list", epilog=examples("normlab token list", "normlab token list --owner ada"))(
-        list_tokens
-    )
-    group.command(epilog=examples("normlab token revoke 5f0c9a41"))(revoke)
-    group.command(
-        epilog=examples("normlab token rotate 5f0c9a41", "normlab token rotate 5f0c9a41 --grace 0s")
-    )(rotate)
-    app.add_typer(group, name="token")
+commands = typer.Typer(
+    name="token",
+    no_args_is_help=True,
+    help="Create, list, rotate and revoke tokens. Without --url: in the stack on this host.",
+)
 
 
+@commands.command(
+    epilog=examples(
+        "normlab token create ada --scope submit --note laptop",
+        "normlab token create ci --scope read --expires 90d",
+        "normlab --url U --token ADMINS token create bob --expires 2030-01-31",
+    )
+)
 def create(
     ctx: typer.Context,
     owner: str = typer.Argument(..., help="The owner whose jobs it may change."),
@@ -69,6 +60,7 @@ def create(
     _show(issued, as_json=as_json)
 
 
+@commands.command("list", epilog=examples("normlab token list", "normlab token list --owner ada"))
 def list_tokens(
     ctx: typer.Context,
     owner: Optional[str] = typer.Option(None, help="Only the tokens of this owner."),
@@ -92,6 +84,7 @@ def list_tokens(
     print_table(_COLUMNS, rows, spare=_SPARE)
 
 
+@commands.command(epilog=examples("normlab token revoke 5f0c9a41"))
 def revoke(ctx: typer.Context, token: str = TokenArgument, as_json: bool = AsJson) -> None:
     """Revoke a token immediately, with its streams and logins."""
     with _tokens(ctx) as tokens:
@@ -99,6 +92,9 @@ def revoke(ctx: typer.Context, token: str = TokenArgument, as_json: bool = AsJso
     print_told(record, as_json, f"{record.id}  revoked")
 
 
+@commands.command(
+    epilog=examples("normlab token rotate 5f0c9a41", "normlab token rotate 5f0c9a41 --grace 0s")
+)
 def rotate(
     ctx: typer.Context,
     token: str = TokenArgument,

@@ -14,28 +14,16 @@ from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, ago, examples, print_each, print_json, print_table, size
 from normlab.errors import InvalidSpec
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to *app*."""
-    app.command(
-        epilog=examples(
-            "normlab rm 5f0c9a41",
-            "normlab rm $(normlab ls --state failed --ids)",
-            'normlab rm --study "small batches"',
-        )
-    )(rm)
-    app.command(
-        epilog=examples(
-            "normlab ls --trash",
-            "normlab restore 5f0c9a41",
-            "normlab restore --study 5f0c9a41",
-            "normlab restore --from /backups/monday --into /var/lib/normlab   (a backup)",
-        )
-    )(restore)
-    app.command(epilog=examples("normlab gc --dry-run", "normlab gc"))(gc)
-    app.command(epilog=examples("normlab usage"))(usage)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples(
+        "normlab rm 5f0c9a41",
+        "normlab rm $(normlab ls --state failed --ids)",
+        'normlab rm --study "small batches"',
+    )
+)
 def rm(
     ctx: typer.Context,
     jobs: Optional[List[str]] = Jobs,
@@ -51,6 +39,14 @@ def rm(
     print_each(gone, as_json, lambda one: f"{one.id}  {told}")
 
 
+@commands.command(
+    epilog=examples(
+        "normlab ls --trash",
+        "normlab restore 5f0c9a41",
+        "normlab restore --study 5f0c9a41",
+        "normlab restore --from /backups/monday --into /var/lib/normlab   (a backup)",
+    )
+)
 def restore(
     ctx: typer.Context,
     jobs: Optional[List[str]] = Jobs,
@@ -74,6 +70,7 @@ def restore(
     print_each(back, as_json, lambda one: f"{one.id}  {one.state}")
 
 
+@commands.command(epilog=examples("normlab gc --dry-run", "normlab gc"))
 def gc(
     ctx: typer.Context,
     dry_run: bool = typer.Option(False, "--dry-run", help="Only list what would be removed."),
@@ -99,6 +96,7 @@ def gc(
     print(f"{'would purge' if dry_run else 'purging'} {what}{oldest}")
 
 
+@commands.command(epilog=examples("normlab usage"))
 def usage(ctx: typer.Context, as_json: bool = AsJson) -> None:
     """Show how much storage each owner's jobs take: files, curves and logs."""
     with connect(ctx) as client:

@@ -13,28 +13,19 @@ from normlab.cli.output import AsJson, examples
 from normlab.errors import InvalidSpec
 from normlab.specs.devices import DEVICES, NAMES
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to *app*."""
-    app.command(
-        epilog=examples(
-            "normlab up",
-            "normlab up --slots 2 --port 9000",
-            "normlab up --device cpu --device ipu",
-            "normlab up --host 0.0.0.0 --tls-cert lab.pem --tls-key lab.key   (HTTPS)",
-            "normlab up --with my_norms.py   (a file or folder with layers of your own)",
-            "NORMLAB_DATABASE_URL=postgresql://... normlab up   (your own server)",
-        )
-    )(up)
-    app.command(
-        epilog=examples(
-            "normlab demo",
-            "normlab demo --epochs 4 --seeds 1",
-            "normlab demo --device ipu   (emulated on this host)",
-        )
-    )(demo)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples(
+        "normlab up",
+        "normlab up --slots 2 --port 9000",
+        "normlab up --device cpu --device ipu",
+        "normlab up --host 0.0.0.0 --tls-cert lab.pem --tls-key lab.key   (HTTPS)",
+        "normlab up --with my_norms.py   (a file or folder with layers of your own)",
+        "NORMLAB_DATABASE_URL=postgresql://... normlab up   (your own server)",
+    )
+)
 def up(
     ctx: typer.Context,
     port: Optional[int] = typer.Option(None, min=0, max=65_535, help="0: any free port."),
@@ -75,6 +66,13 @@ def up(
     os.execve(sys.executable, command(), {**os.environ, **told})
 
 
+@commands.command(
+    epilog=examples(
+        "normlab demo",
+        "normlab demo --epochs 4 --seeds 1",
+        "normlab demo --device ipu   (emulated on this host)",
+    )
+)
 def demo(
     epochs: int = typer.Option(12, min=1, help="Epochs of each job."),
     seeds: int = typer.Option(

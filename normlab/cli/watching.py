@@ -19,20 +19,16 @@ if TYPE_CHECKING:
 AsJsonLines = typer.Option(False, "--json", help="Print JSON for programs; of one job its events.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to *app*."""
-    app.command(
-        epilog=examples(
-            "normlab watch 5f0c9a41",
-            "normlab watch $(normlab ls --state running --ids)",
-            "normlab watch 5f0c9a41 --json   (one event per line)",
-        )
-    )(watch)
-    app.command(
-        epilog=examples("normlab logs 5f0c9a41", "normlab logs 5f0c9a41 --follow | grep -i warn")
-    )(logs)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples(
+        "normlab watch 5f0c9a41",
+        "normlab watch $(normlab ls --state running --ids)",
+        "normlab watch 5f0c9a41 --json   (one event per line)",
+    )
+)
 def watch(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJsonLines) -> int:
     """Show jobs until they have ended; exit 1 if one did not succeed."""
     with connect(ctx) as client:
@@ -73,6 +69,9 @@ def _ending(job: JobRecord) -> str:
     return text
 
 
+@commands.command(
+    epilog=examples("normlab logs 5f0c9a41", "normlab logs 5f0c9a41 --follow | grep -i warn")
+)
 def logs(
     ctx: typer.Context,
     job: str = JobArgument,

@@ -24,18 +24,17 @@ if TYPE_CHECKING:
 FORMATS = {"safetensors": ".safetensors", "torch-export": ".pt2"}
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to *app*."""
-    app.command(
-        epilog=examples(
-            "normlab weights 5f0c9a41",
-            "normlab weights 5f0c9a41 --out net.safetensors",
-            "normlab weights 5f0c9a41 --format torch-export --out net.pt2",
-            "normlab weights 5f0c9a41 --list      the names for `freeze` and `init_from`",
-        )
-    )(weights)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples(
+        "normlab weights 5f0c9a41",
+        "normlab weights 5f0c9a41 --out net.safetensors",
+        "normlab weights 5f0c9a41 --format torch-export --out net.pt2",
+        "normlab weights 5f0c9a41 --list      the names for `freeze` and `init_from`",
+    )
+)
 def weights(
     ctx: typer.Context,
     job: str = JobArgument,

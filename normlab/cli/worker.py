@@ -13,18 +13,16 @@ from normlab.cli.output import AsJson, examples
 from normlab.errors import InvalidSpec
 from normlab.specs.devices import DEVICES, NAMES
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command to *app*."""
-    app.command(
-        epilog=examples(
-            "normlab worker --device cuda --slots 4     here, until Ctrl-C",
-            "normlab worker --slurm --device cuda --count 8 --minutes 480 --sbatch partition=gpu",
-            "normlab worker --slurm --renew 0           one allocation each, and no next one",
-        )
-    )(worker)
+commands = typer.Typer()
 
 
+@commands.command(
+    epilog=examples(
+        "normlab worker --device cuda --slots 4     here, until Ctrl-C",
+        "normlab worker --slurm --device cuda --count 8 --minutes 480 --sbatch partition=gpu",
+        "normlab worker --slurm --renew 0           one allocation each, and no next one",
+    )
+)
 def worker(
     ctx: typer.Context,
     device: str = typer.Option("cpu", help=NAMES),

@@ -104,7 +104,7 @@ def _lost(said: str) -> str:
     )
 
 
-class _Questions(Sampler):  # type: ignore[type-arg]
+class _Questions(Sampler[Any]):
     def __init__(self) -> None:
         self.now: Iterable[Asked] = ()
 
@@ -112,7 +112,7 @@ class _Questions(Sampler):  # type: ignore[type-arg]
         return iter(self.now)
 
 
-class _Answers(Dataset):  # type: ignore[type-arg]
+class _Answers(Dataset[Any]):
     """What a worker does; an error is an answer too, as torch would wrap it in a traceback."""
 
     def __init__(self, read: Read) -> None:

@@ -7,7 +7,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, 
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from normlab.norms.typed_bases import DispatchMode
 
 # Write their running statistics without being in-place operators to PopTorch.
 _BATCH_NORMS = {
@@ -17,11 +18,11 @@ _BATCH_NORMS = {
 }
 
 
-class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class OpRecorder(DispatchMode):
     """Notes each operator once, with the first module that called it, and every tensor written."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.ops: Dict[str, str] = {}  # operator -> path of a module that called it
         self.written: Set[int] = set()  # ids of tensors changed in place
         self._path: List[str] = []

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from normlab.laws import ways
 from normlab.laws.ways import Record
+from normlab.norms.typed_bases import Function
 
 RUNS = 12
 FACTOR = 1.5  # rounding to nearest is nearer than rounding at random: 0.9 is the most of all kinds
 
 
-class _Rounded(torch.autograd.Function):
+class _Rounded(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rounded: Callable[[Tensor], Tensor]) -> Tensor:
         ctx.rounded = rounded
@@ -49,7 +50,7 @@ def _run(net: nn.Module, dtype: torch.dtype, seed: int, wide: bool) -> Record:
     kept = {id(p) for p in (layer.parameters() if wide else wide_ones)}
 
     def rounded(x: Tensor) -> Tensor:
-        y: Tensor = _Rounded.apply(x, at_random)  # type: ignore[no-untyped-call]
+        y: Tensor = _Rounded.apply(x, at_random)
         return y
 
     def call(x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from normlab.norms.finite import read_finite
 from normlab.norms.passes import positions
 from normlab.norms.pooling import bessel, pool_batch, samples_sharing
 from normlab.norms.running import BatchStatisticsNorm
+from normlab.norms.typed_bases import Function
 from normlab.specs.norms_over_batches import BatchNormSpec
 
 _DEFAULTS = BatchNormSpec()
@@ -141,15 +142,15 @@ def _pool_replicas(mean: Tensor, var: Tensor, x: Tensor) -> Tuple[Tensor, Tensor
     # Two sums over the replicas, so that the variance stays in its centred form.
     m, v = pool_batch(mean, var)
     count = mean.new_full((1, 1), float(x.shape[0] * positions(x)))
-    sums = _SumOverReplicas.apply(torch.cat([m * count, count], 1))  # type: ignore[no-untyped-call]
+    sums = _SumOverReplicas.apply(torch.cat([m * count, count], 1))
     total = sums[:, -1:].detach()
     pooled = sums[:, :-1] / total
     squares = (v + (m - pooled).square()) * count
-    pooled_var = _SumOverReplicas.apply(squares) / total  # type: ignore[no-untyped-call]
+    pooled_var = _SumOverReplicas.apply(squares) / total
     return pooled, pooled_var, pooled_var * (total / (total - 1))
 
 
-class _SumOverReplicas(torch.autograd.Function):
+class _SumOverReplicas(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         total = x.clone()

@@ -62,23 +62,24 @@ def is_transformed() -> bool:
     return not _is_compiling() and _transform() is not None
 
 
+def _asked_in_traces(function: Callable[[], bool]) -> Callable[[], bool]:
+    # A compiler does not trace it, but asks it while it traces. That is what
+    # `torch.compiler.assume_constant_result` does, which imports the whole compiler.
+    function.__dict__["_dynamo_marked_constant"] = True
+    return function
+
+
+@_asked_in_traces
 def is_transform_traced() -> bool:
     """Return whether a transform of torch.func runs, or a compiler that asks traces one."""
     innermost = _transform()
     return innermost is not None and innermost.key() != _FUNCTIONALIZED
 
 
-# A compiler does not trace these, but asks them while it traces. That is what
-# `torch.compiler.assume_constant_result` does, which imports the whole compiler.
-is_transform_traced._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
+@_asked_in_traces
 def is_traced_in_backward() -> bool:
     """Return whether a backward pass runs, also to a compiler that traces the question there."""
     return int(torch._C._current_graph_task_id()) != -1
-
-
-is_traced_in_backward._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def is_exported() -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from normlab.norms import deviations
+from normlab.norms.typed_bases import Function
 
 
 def clamp_channels(y: Tensor, floor: Tensor, plain: bool = False) -> Tensor:
@@ -15,11 +16,11 @@ def clamp_channels(y: Tensor, floor: Tensor, plain: bool = False) -> Tensor:
     if plain:
         rows = by_channel(floor, y).to(y.dtype)
         return torch.where(y <= rows, rows, y)  # a NaN is kept
-    z: Tensor = _ClampChannels.apply(y, floor)  # type: ignore[no-untyped-call]
+    z: Tensor = _ClampChannels.apply(y, floor)
     return z
 
 
-class _ClampChannels(torch.autograd.Function):
+class _ClampChannels(Function):
     # The input is kept and not the output, which the next operator may change in place.
     @staticmethod
     def forward(ctx: Any, y: Tensor, floor: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from normlab.norms import passes
 from normlab.norms.once import gradients_again
+from normlab.norms.typed_bases import Function
 
 _OVER = (1, 3)  # the dimensions that a statistic is over
 _SLICE = 1 << 18  # values that stay in a core's cache from one operator to the next
@@ -95,13 +96,11 @@ def normalize(
     *measure_plain* is for a gradient that is to be differentiated again.
     """
     kept: Any = []
-    y: Tensor = _Normalize.apply(  # type: ignore[no-untyped-call]
-        x, (measure, measure_plain), divisor, kept, weight, bias
-    )
+    y: Tensor = _Normalize.apply(x, (measure, measure_plain), divisor, kept, weight, bias)
     return (y, *kept)
 
 
-class _Normalize(torch.autograd.Function):
+class _Normalize(Function):
     """With k = divisor(A), s = sign(x - M) where A was taken from and 0 elsewhere, m = its count:
 
     gx = k * (h - mean(h)) + dA / m * (s - sum(s) / n), h = weight * g, dA = k' * sum(h * (x - M)).

@@ -32,6 +32,7 @@ from normlab.norms.passes import (
     taken,
     two_dots,
 )
+from normlab.norms.typed_bases import Function
 
 
 class Solved(NamedTuple):
@@ -65,10 +66,10 @@ def normalize(
     if not torch.is_grad_enabled() or not any(_needs_grad(t) for t in (x, *cast)):
         return _normalize_without_graph(x, solve, cast)
     deferred = _Deferred()
-    mean, var = _Moments.apply(x, deferred)  # type: ignore[no-untyped-call]
+    mean, var = _Moments.apply(x, deferred)
     solved = solve(mean, var, *cast)
     scale, shift = solved.scale.expand_as(mean), solved.shift.expand_as(mean)
-    y: Tensor = _Affine.apply(x, mean, scale, shift, deferred)  # type: ignore[no-untyped-call]
+    y: Tensor = _Affine.apply(x, mean, scale, shift, deferred)
     return y, tuple(s.detach() for s in solved.statistics)
 
 
@@ -109,7 +110,7 @@ class _Deferred:
     scale: Optional[Tensor] = None
 
 
-class _Moments(torch.autograd.Function):
+class _Moments(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, deferred: _Deferred) -> Tuple[Tensor, Tensor]:
         mean, var = moments(taken(x))
@@ -132,7 +133,7 @@ class _Moments(torch.autograd.Function):
         return like(gx.to(x.dtype), x), None
 
 
-class _Affine(torch.autograd.Function):
+class _Affine(Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor, deferred: _Deferred

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
+from normlab.norms.typed_bases import Function
 
 
 def gradients_again(
@@ -36,12 +37,12 @@ def differentiable_once(backward: Callable[..., Tuple[Any, ...]]) -> Callable[..
             return backward(ctx, *g)
         with torch.no_grad():
             found = backward(ctx, *g)
-        return tuple(t if t is None else _Refused.apply(t, *g) for t in found)  # type: ignore[no-untyped-call]
+        return tuple(t if t is None else _Refused.apply(t, *g) for t in found)
 
     return run
 
 
-class _Refused(torch.autograd.Function):
+class _Refused(Function):
     @staticmethod
     def forward(ctx: Any, found: Tensor, *g: Tensor) -> Tensor:
         return found.clone()

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from typing import Any, List, Optional, Tuple
 
-import torch
 from torch import Tensor
 
 from normlab.norms import compiled, passes
 from normlab.norms.once import differentiable_once
 from normlab.norms.online_coefficients import Options
 from normlab.norms.online_passes import rows_of
+from normlab.norms.typed_bases import Function
 
 _kernels: List[Any] = []  # empty until `load`
 
@@ -48,7 +48,7 @@ def serves(x: Tensor) -> bool:
     return bool(_kernels) and x.device.type == "cpu"
 
 
-class Normalize(torch.autograd.Function):
+class Normalize(Function):
     """Do what `online_passes.Normalize` does; for backward only the moments are kept."""
 
     @staticmethod

@@ -10,11 +10,12 @@ from torch import Tensor
 from normlab.norms import online_coefficients, passes
 from normlab.norms.once import differentiable_once
 from normlab.norms.online_coefficients import Backward, Forward, Options
+from normlab.norms.typed_bases import Function
 
 _SLICE = 1 << 16  # values that stay in a core's cache from one operator to the next
 
 
-class Normalize(torch.autograd.Function):
+class Normalize(Function):
     """The forward and the control process; not the derivative of the forward."""
 
     @staticmethod

@@ -90,7 +90,7 @@ class ProxyNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalize *x*, activate it, and remove the activation's own mean and scale."""
         if self._folds(x):
-            scale, shift, floor = Folded.apply(*self._parameters_wide(), self.proxy_eps)  # type: ignore[no-untyped-call]
+            scale, shift, floor = Folded.apply(*self._parameters_wide(), self.proxy_eps)
             y = self.norm.normalize_with(x.to(statistics_dtype(x)), scale, shift)
             return clamp_channels(y, floor).to(x.dtype)
         # The gradients of a parameter, through the data and through the proxy, nearly cancel: what

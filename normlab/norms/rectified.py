@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from normlab.norms.once import gradients_again
+from normlab.norms.typed_bases import Function
 
 
 def relu_moments(center: Tensor, spread: Tensor) -> Tuple[Tensor, Tensor]:
@@ -36,7 +37,7 @@ def fold(
     return weight * inverse, torch.addcmul(floor, bias, inverse), floor
 
 
-class Folded(torch.autograd.Function):
+class Folded(Function):
     """
     `fold`, with its derivative by hand: a hundred small operators less.
 

@@ -14,6 +14,7 @@ from normlab.norms.once import gradients_again
 from normlab.norms.sparsestmax import sparsestmax
 from normlab.norms.sparsestmax_numbers import project
 from normlab.norms.switchable import Numbers, SwitchableNorm
+from normlab.norms.typed_bases import Function
 from normlab.specs.norms_mixed import SparseSwitchableNormSpec
 
 _DEFAULTS = SparseSwitchableNormSpec()
@@ -164,7 +165,7 @@ class SparseSwitchableNorm(SwitchableNorm):
         if not logits:
             return ()
         if self._in_numbers(logits[0]):
-            ratios: Tuple[Tensor, ...] = _Projection.apply(  # type: ignore[no-untyped-call]
+            ratios: Tuple[Tensor, ...] = _Projection.apply(
                 float(self.radius), self.variant, *logits
             )
             return ratios
@@ -192,7 +193,7 @@ class SparseSwitchableNorm(SwitchableNorm):
 _projected = lru_cache(maxsize=256)(project)
 
 
-class _Projection(torch.autograd.Function):
+class _Projection(Function):
     """`sparsestmax` for a few logits on a CPU, where plain numbers beat dozens of operators."""
 
     @staticmethod

@@ -14,6 +14,7 @@ from normlab.norms.finite import Truth, count_if, count_unless, finiteness, keep
 from normlab.norms.once import differentiable_once
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm
+from normlab.norms.typed_bases import Function
 from normlab.specs.norms_over_batches import StreamingNormSpec
 
 _DEFAULTS = StreamingNormSpec()
@@ -222,11 +223,11 @@ def _stream(now: Tensor, used: Tensor, layer: StreamingNorm) -> Tuple[Tensor, Te
     if capture.is_on(now):
         streamed = streaming_registered.stream(layer, now, used)
     else:
-        streamed = _Streamed.apply(now, used, layer)  # type: ignore[no-untyped-call]
+        streamed = _Streamed.apply(now, used, layer)
     return streamed[0], streamed[1]
 
 
-class _Streamed(torch.autograd.Function):
+class _Streamed(Function):
     # Its value is *used*; its gradient goes to the present batch's statistics, streamed.
     @staticmethod
     def forward(ctx: Any, now: Tensor, used: Tensor, layer: StreamingNorm) -> Tensor:

@@ -95,8 +95,12 @@ def _targets(model: nn.Module, include_linear: bool) -> Dict[str, nn.Module]:
 def _is_normalized(module: nn.Module) -> bool:
     if not parametrize.is_parametrized(module, "weight"):
         return False
-    chain = module.parametrizations["weight"]  # type: ignore[index]
-    return any(isinstance(step, _OURS) for step in chain)
+    return any(isinstance(step, _OURS) for step in _chain(module))
+
+
+def _chain(module: nn.Module) -> Any:
+    chains: Any = module.parametrizations
+    return chains["weight"]
 
 
 def _check_weight(name: str, module: nn.Module, spec: NormSpec) -> None:
@@ -174,7 +178,7 @@ def _renormalize(module: nn.Module, inputs: Any) -> None:
 
 
 def _divide_by_length(module: nn.Module) -> None:
-    chain: Any = module.parametrizations["weight"]  # type: ignore[index]
+    chain = _chain(module)
     v = chain.original1 if hasattr(chain, "original1") else chain.original
     norm = channel_norm(wide(v.data), chain[0].dim, chain[0].p)
     # through .data: an earlier forward that still waits for its backward keeps the same direction

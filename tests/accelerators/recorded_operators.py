@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Dict, Iterator, List, Tuple
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from normlab.norms import capture
+from normlab.norms.typed_bases import DispatchMode
 
 # they read a value on the host, or copy one from there
 _OF_THE_HOST = {"_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "is_nonzero"}
@@ -44,9 +44,9 @@ class RecordedGraph:
                     old.copy_(new)
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Recorder(DispatchMode):
     def __init__(self, graph: RecordedGraph) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._graph = graph
         self._before: Dict[int, Tuple[Tensor, Tensor]] = {}
 
