@@ -1,4 +1,4 @@
-"""The pages of an account: login and logout, one's own sessions and tokens, the audit trail."""
+"""The pages of an account: login, logout, one's sessions and tokens, disk use, the audit trail."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from normlab.presentation.sizes import size
 from normlab.records.access import TokenRecord
 from normlab.records.limits import LimitRecord
 from service.store import audit, sessions, token_changes
+from service.studies import purging
 
 router = APIRouter()
 
@@ -173,3 +174,21 @@ async def _who_leaves(request: Request, state: State) -> Caller | None:
 
 def _allows_no_more(token: TokenRecord, caller: Caller) -> bool:
     return set(token.scopes) <= caller.scopes
+
+
+@router.get("/usage")
+@costly
+def show_usage(request: Request, reader: ReaderDep, state: StateDep) -> Response:
+    """Show how much the visible jobs store, by owner, and how much the caller has in the trash."""
+    owners = purging.usage(state.reads)
+    return render(
+        request,
+        "usage.html",
+        reader,
+        owners=owners,
+        most=max((one.bytes for one in owners), default=0),
+        total=sum(one.bytes for one in owners),
+        trash=purging.summary(state.reads, reader.owner, state.settings.trash_days),
+        size=size,
+        section=_SECTION,
+    )

@@ -10,7 +10,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import HTTPConnection
 
 from api.callers import Caller, Callers, Credential, Standing
-from api.rate_headers import RATE
+from api.rates import RATE
 from api.state import StateDep
 from api.things import Thing
 from normlab.errors import Forbidden, Unauthorized

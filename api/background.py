@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from api.state import State
-from service.jobs import counts
+from service.jobs import gauges
 from service.jobs.indexing import Indexer
 from service.jobs.reaper import Reaper
 from service.jobs.relay import Relay
@@ -70,7 +70,7 @@ def loops(state: State) -> Iterator[None]:
         *[Loop(n, _counted(state, n, of.round), _STUDIES_S) for n, of in rounds.items()],
         Loop("compactor", _counted(state, "compactor", compactor.round), _COMPACT_S),
         Loop("adding_up", _counted(state, "adding_up", adding_up.round), _COMPACT_S),
-        Loop("counts", _counted(state, "counts", partial(counts.add_up, database)), _COMPACT_S),
+        Loop("counts", _counted(state, "counts", partial(gauges.add_up, database)), _COMPACT_S),
         Loop("indexer", _counted(state, "indexer", Indexer(database).round), _INDEX_S),
         Loop("plugins", _counted(state, "plugins", state.plugins.record), _PLUGINS_S),
         Loop("release", announcement.round, _RELEASE_S),

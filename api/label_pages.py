@@ -13,7 +13,7 @@ from api.callers import Caller
 from api.state import State, StateDep
 from normlab.records.labels import Labels
 from service.jobs import labels as of_jobs
-from service.studies import labels as of_studies
+from service.studies import changes as of_studies
 
 router = APIRouter()
 
@@ -68,5 +68,5 @@ def _change_job(job: str, caller: Caller, state: State, labels: Labels) -> Respo
 
 
 def _change_study(study: str, caller: Caller, state: State, labels: Labels) -> Response:
-    of_studies.change(state.database, study, labels, by=caller.actor)
+    of_studies.label(state.database, study, labels, by=caller.actor)
     return RedirectResponse(f"/studies/{study}", status_code=303)

@@ -18,10 +18,8 @@ from api import (
     pages,
     project_pages,
     rendering,
-    run_pages,
     static_files,
     study_pages,
-    usage_pages,
 )
 from api.auth import things_of
 from api.background import loops
@@ -33,7 +31,7 @@ from api.gate import Gate
 from api.hosts import AllowedHosts, allowed_hosts
 from api.limits import BodyLimit
 from api.measures import Measures, RequestTimer
-from api.rate_headers import RateHeaders
+from api.rates import RateHeaders
 from api.ringing import Ringer
 from api.root_path import RootPath
 from api.routes import ROUTERS, health
@@ -61,8 +59,7 @@ from service.store.write_probe import WriteProbe
 from service.traces import Traces
 
 _PAGES = (
-    pages, label_pages, run_pages, inside_pages, study_pages, account_pages, project_pages,
-    usage_pages,
+    pages, label_pages, inside_pages, study_pages, account_pages, project_pages,
 )  # fmt: skip
 _DESCRIPTION = """
 Train networks with different normalization layers, on CPUs, GPUs and IPUs, and compare them.

@@ -170,3 +170,17 @@ def show_devices(request: Request, reader: ReaderDep, state: StateDep) -> Respon
     """Show the kinds of device and their workers."""
     found = workers.devices(state.database)
     return render(request, "devices.html", reader, devices=found, section="/devices")
+
+
+@router.get("/runs")
+@costly
+def show_runs(request: Request, reader: ReaderDep, state: StateDep) -> Response:
+    """Show the table of runs; its address has the columns, or names a saved view."""
+    after = events.latest(state.reads)  # what happens while the page loads is followed
+    return render(request, "runs.html", reader, after=after, section="/runs")
+
+
+@router.get("/compare")
+async def show_comparison(request: Request, reader: ReaderDep) -> Response:
+    """Show a comparison of the runs that the address names."""
+    return render(request, "compare.html", reader, section="/runs")

@@ -1,4 +1,4 @@
-"""Rates of requests: a bucket for each token, which is refilled continuously."""
+"""Rates of requests: a bucket for each token, refilled continuously, and its response headers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from normlab.errors import TooManyRequests
 
@@ -88,3 +91,25 @@ class Rates:
             bucket.left -= 1
         full_s = (most - bucket.left) / per_s
         return Stand(owner, per_minute, most, bucket.left, full_s, wait_s)
+
+
+RATE = "normlab.rate"
+"""The key of the `Stand` of a request's token in its scope, if its owner has a limit."""
+
+
+class RateHeaders:
+    """Adds `RateLimit` and `RateLimit-Policy` to the answers to callers whose rate is limited."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and add to its answer."""
+
+        async def told(message: Message) -> None:
+            stand = scope.get(RATE)
+            if stand is not None and message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(stand.headers)
+            await send(message)
+
+        await self.app(scope, receive, told)

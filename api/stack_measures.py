@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from normlab.errors import ServiceUnavailable
-from service.jobs import counts, gauges, tallies, workers
+from service.jobs import gauges, tallies, workers
 from service.store.database import Database
 from service.webhooks import deliveries
 
@@ -39,7 +39,7 @@ class StoreCollector(Collector):
 
     def _jobs(self) -> Iterator[Metric]:
         jobs = GaugeMetricFamily("normlab_jobs", "Jobs", labels=["state", "device"])
-        for (state, device), count in counts.by_state(self._database).items():
+        for (state, device), count in gauges.by_state(self._database).items():
             jobs.add_metric([state, device], count)
         waits = _by_device("normlab_queue_oldest_seconds", "Wait of the oldest job that may start")
         left = _by_device(

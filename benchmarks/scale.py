@@ -22,7 +22,7 @@ from benchmarks.server_time import ServerTime, Took
 from benchmarks.table import show
 from normlab.events import Finished
 from normlab.specs.jobs import JobSpec
-from service.jobs import counts, gauges, leases, reading, submissions
+from service.jobs import gauges, leases, reading, submissions
 from service.jobs.doorbell import SilentDoorbell
 from service.jobs.listing import JobFilters, list_jobs
 from service.jobs.reaper import Reaper
@@ -127,7 +127,7 @@ def _operations(database: Database, long: str) -> Operations:
         "reaper: a round": Reaper(database, 0.0).round,
         # by this clock, the time of a round is up after its first 50 jobs
         "compactor: 50 jobs": Compactor(database, clock=partial(next, count(step=10.0))).round,
-        "metrics: count by state": lambda: counts.by_state(database),
+        "metrics: count by state": lambda: gauges.by_state(database),
         "metrics: by device": lambda: gauges.by_device(database),
         "devices": lambda: devices(database),
     }

@@ -21,8 +21,7 @@ from api.wakeups import wait_for_news
 from normlab.errors import ServiceUnavailable
 from normlab.records import JobRecord
 from service.jobs import reading
-from service.store import events
-from service.store import sight as sights
+from service.store import events, sight as sights
 from service.store.sight import Sight
 
 router = APIRouter(tags=["events"])

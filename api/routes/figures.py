@@ -1,4 +1,4 @@
-"""What a paper needs of a study: differences from a reference, and figures with their data."""
+"""What a paper needs of a study: differences, figures with their data, the course of a search."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from api.drawing import drawn
 from api.questions import QuestionDep, WhereQuery
 from api.state import StateDep
 from normlab.presentation.figures import FigureQuestion as Figure
-from normlab.records import DifferenceTable
+from normlab.records import DifferenceTable, SearchHistory
 from normlab.specs.cells import read_where
-from service.studies import differences, results
+from service.studies import differences, results, search_history
 
 router = APIRouter(tags=["studies"], route_class=JsonRoute)
 
@@ -101,3 +101,14 @@ def get_figure(
 def _file(figure: Figure) -> Response:
     named = {"Content-Disposition": f'attachment; filename="figure.{figure.form}"'}
     return Response(drawn(figure), media_type=_TYPES[figure.form], headers=named)
+
+
+@router.get("/studies/{study}/search", response_model=SearchHistory, responses=UNDER_WAY)
+@going_on
+def get_search(request: Request, study: str, reader: ReaderDep, state: StateDep) -> SearchHistory:
+    """
+    Return the trials of a search in their order, the best one, and which parameters matter.
+
+    Importance is that of Optuna's PED-ANOVA: what separates the best tenth of the trials.
+    """
+    return search_history.history(state.reads, study)

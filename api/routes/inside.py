@@ -13,13 +13,13 @@ from api.bodies import answer, decode
 from api.costly import UNDER_WAY, costly
 from api.state import State, StateDep
 from normlab.errors import FieldProblem, InvalidSpec, NotFound, refuse
-from normlab.records import InsideRecord, JobDetail, NetworkRecord, SampleRecord
+from normlab.records import DiagnosticRecord, InsideRecord, JobDetail, NetworkRecord, SampleRecord
 from normlab.specs.normalizers import BY_KIND, check_channels, parse_normalizer
 from normlab.specs.sizes import steps_per_epoch, train_size
 from service.jobs import reading
 from service.results import diagnostics, matrices
 
-router = APIRouter(tags=["inside"])
+router = APIRouter()
 
 _CHANNELS = 8  # of a sample
 _RECORDED_BY_CHANNEL = "weight_norms"  # sent as matrices, by layer
@@ -28,7 +28,18 @@ MostReadings = Annotated[
 ]
 
 
-@router.get("/jobs/{job}/inside", response_model=InsideRecord)
+@router.get("/jobs/{job}/diagnostics", tags=["diagnostics"])
+def list_findings(
+    job: str,
+    reader: ReaderDep,
+    state: StateDep,
+    name: Annotated[str | None, Query(max_length=200)] = None,
+) -> list[DiagnosticRecord]:
+    """List the results of the job's diagnostics, by name and step."""
+    return diagnostics.read_all(state.database, job, name)
+
+
+@router.get("/jobs/{job}/inside", tags=["inside"], response_model=InsideRecord)
 @costly
 def read_inside(
     job: str,
@@ -54,7 +65,9 @@ def read_inside(
     return answer(orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-@router.get("/jobs/{job}/network", response_model=NetworkRecord, responses=UNDER_WAY)
+@router.get(
+    "/jobs/{job}/network", tags=["inside"], response_model=NetworkRecord, responses=UNDER_WAY
+)
 async def read_network(job: str, caller: CallerDep, state: StateDep) -> Response:
     """
     Return the layers of a job's network, in the order in which a sample passes them.
@@ -67,7 +80,9 @@ async def read_network(job: str, caller: CallerDep, state: StateDep) -> Response
     )
 
 
-@router.get("/normalizers/{kind}/sample", response_model=SampleRecord, responses=UNDER_WAY)
+@router.get(
+    "/normalizers/{kind}/sample", tags=["inside"], response_model=SampleRecord, responses=UNDER_WAY
+)
 async def read_sample(
     kind: str,
     caller: CallerDep,

@@ -10,9 +10,8 @@ from api.state import StateDep
 from normlab.records import JobDetail, StudyRecord
 from normlab.records.labels import Labels, SeveralLabels
 from normlab.records.tables import Changed
-from service.jobs import labels as of_jobs
-from service.jobs import several
-from service.studies import labels as of_studies
+from service.jobs import labels as of_jobs, several
+from service.studies import changes as of_studies
 
 router = APIRouter(tags=["labels"], route_class=JsonRoute)
 
@@ -48,4 +47,4 @@ def label_study(study: str, asked: Labels, caller: ChangerDep, state: StateDep) 
 
     A filter finds its jobs by its tags too, and they are archived with it.
     """
-    return of_studies.change(state.database, study, asked, by=caller.actor)
+    return of_studies.label(state.database, study, asked, by=caller.actor)

@@ -33,11 +33,11 @@ from normlab.specs.devices import KINDS
 from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
 from service.studies import (
+    changes,
     comparisons,
     decisions,
     listing,
     previews,
-    priority_changes,
     results,
     studies,
 )
@@ -203,7 +203,7 @@ def set_priority(
     study: str, priority: Priority, caller: ChangerDep, state: StateDep
 ) -> StudyRecord:
     """Move the queued cells of a study up or down."""
-    return priority_changes.set_priority(state.database, study, priority.priority, by=caller.actor)
+    return changes.set_priority(state.database, study, priority.priority, by=caller.actor)
 
 
 @router.post("/studies/{study}/{verb}", status_code=202)

@@ -11,8 +11,7 @@ from api.state import StateDep
 from normlab.records import JobDetail, StudyRecord
 from normlab.records.keeping import TrashRecord, Usage
 from service.jobs import trash as jobs
-from service.studies import purging
-from service.studies import trash as whole_studies
+from service.studies import purging, trash as whole_studies
 
 router = APIRouter(tags=["trash"], route_class=JsonRoute)
 

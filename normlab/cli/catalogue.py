@@ -8,7 +8,7 @@ import typer
 
 from normlab.cli.completion import kinds, networks
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, examples, print_json, print_table, size
+from normlab.cli.output import AsJson, examples, print_json, print_rows, print_table, size
 from normlab.errors import NotFound
 
 if TYPE_CHECKING:
@@ -159,10 +159,8 @@ def _print_options(options: Sequence[OptionRecord]) -> None:
 
 
 def _list(found: Sequence[BaseModel], columns: List[str], as_json: bool) -> None:
-    if as_json:
-        print_json(found)
-        return
-    print_table(columns, [[_text(getattr(one, name)) for name in columns] for one in found])
+    rows = [[_text(getattr(one, name)) for name in columns] for one in found]
+    print_rows(found, as_json, columns, rows)
 
 
 def _text(value: Any) -> Any:

@@ -10,8 +10,7 @@ import typer
 from normlab.cli.connecting import connect
 from normlab.cli.decisions import print_verdicts
 from normlab.cli.output import AsJson, examples, print_json
-from normlab.cli.studies import Study, StudyProgress
-from normlab.cli.studies import commands as of_studies
+from normlab.cli.studies import Study, StudyProgress, commands as of_studies
 
 if TYPE_CHECKING:
     from normlab.records import StudyDetail
@@ -70,10 +69,9 @@ def compare(
             print_comparison(client, study, [path, a, b], question, as_json)
             return
         contrast = {"axis": path, "against": b, "values": [a]}
-        asked = {"by": by, "power": power, "at_most": at_most, "rarest": rarest,
-                 "metric": metric or _shown(found), "reduction": reduction,
-                 "compare": contrast}  # fmt: skip
-        _decide(client, study, asked, wait, as_json)
+        asked = {"by": by, "power": power, "at_most": at_most, "rarest": rarest}
+        shown = {"metric": metric or _shown(found), "reduction": reduction}
+        _decide(client, study, {**asked, **shown, "compare": contrast}, wait, as_json)
 
 
 @of_studies.command("decide", epilog=examples("normlab study decide 5f0c9a41 --by 0.02"))
@@ -96,10 +94,9 @@ def decide_study(
         found = client.studies.summary(study)
         path = axis or found.paths[0]
         contrast = {"axis": path, "against": against}
-        asked = {"by": by, "power": power, "at_most": at_most, "rarest": rarest,
-                 "metric": metric or _shown(found), "reduction": reduction,
-                 "compare": contrast}  # fmt: skip
-        _decide(client, study, asked, wait, as_json)
+        asked = {"by": by, "power": power, "at_most": at_most, "rarest": rarest}
+        shown = {"metric": metric or _shown(found), "reduction": reduction}
+        _decide(client, study, {**asked, **shown, "compare": contrast}, wait, as_json)
 
 
 def _shown(study: StudyDetail) -> str:

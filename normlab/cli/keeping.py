@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 import typer
 
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, print_json, print_table, size
+from normlab.cli.output import AsJson, print_rows, print_table, size
 from normlab.errors import FieldProblem, InvalidSpec
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ def keep(
     changes = _read(rules or [])
     with connect(ctx) as client:
         kept = client.keeping.set(name, **changes) if changes else client.keeping.rules(name)
-    if as_json:
-        print_json(kept)
-    else:
-        print_table(["of ended jobs", "kept for"], _rows(kept))
+    print_rows(kept, as_json, ["of ended jobs", "kept for"], _rows(kept))
 
 
 def collect(client: Client, *, dry_run: bool) -> List[ExpiredRecord]:

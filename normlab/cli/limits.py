@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 import typer
 
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, examples, print_json, print_table, size
+from normlab.cli.output import AsJson, examples, print_rows, size
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.presentation.sizes import read_size
 
@@ -91,15 +91,12 @@ def _number(name: str, value: str, text: str) -> int:
 
 
 def _print(found: List[LimitRecord], as_json: bool) -> None:
-    if as_json:
-        print_json(found)
-        return
     rows = [
         [f"{one.subject} {one.name}", one.what.replace("_", " "), _told(one, one.used),
          "none" if one.most is None else _told(one, one.most), _source(one)]
         for one in found
     ]  # fmt: skip
-    print_table(["of", "what", "used", "most", "set for"], rows)
+    print_rows(found, as_json, ["of", "what", "used", "most", "set for"], rows)
 
 
 def _told(limit: LimitRecord, amount: Optional[float]) -> object:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STYLES", "AsJson", "ago", "console", "device_of", "examples", "last",
-    "normalizer", "print_each", "print_json", "print_json_line", "print_table", "print_told",
-    "short_ids", "size", "state", "table_of",
+    "normalizer", "print_each", "print_json", "print_json_line", "print_rows", "print_table",
+    "print_told", "short_ids", "size", "state", "table_of",
 ]  # fmt: skip
 T = TypeVar("T")
 STYLES = {
@@ -83,6 +83,20 @@ def print_each(found: Sequence[T], as_json: bool, line: Callable[[T], str]) -> N
         return
     for one in found:
         print(line(one))
+
+
+def print_rows(
+    found: Any,
+    as_json: bool,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    spare: Sequence[str] = (),
+) -> None:
+    """Print *found* as JSON, or the *rows* that tell of it."""
+    if as_json:
+        print_json(found)
+    else:
+        print_table(columns, rows, spare=spare)
 
 
 def print_table(

@@ -8,7 +8,7 @@ import typer
 
 from normlab.cli import keeping
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, ago, examples, print_json, print_table, print_told
+from normlab.cli.output import AsJson, ago, examples, print_rows, print_told
 
 Project: Optional[str] = typer.Option(
     None,
@@ -51,14 +51,12 @@ def list_projects(ctx: typer.Context, as_json: bool = AsJson) -> None:
     """List your projects; as an admin, all of them."""
     with connect(ctx) as client:
         found = client.projects.list()
-    if as_json:
-        print_json(found)
-        return
     rows = [
         [p.name, p.role, p.jobs, p.studies, len(p.members), ago(p.created_at), p.note]
         for p in found
     ]
-    print_table(["project", "your role", "jobs", "studies", "members", "age", "note"], rows)
+    columns = ["project", "your role", "jobs", "studies", "members", "age", "note"]
+    print_rows(found, as_json, columns, rows)
 
 
 @commands.command(epilog=examples("normlab project members vision"))
@@ -66,10 +64,8 @@ def members(ctx: typer.Context, name: str = Name, as_json: bool = AsJson) -> Non
     """List the members of a project, with their roles."""
     with connect(ctx) as client:
         found = client.projects.get(name).members
-    if as_json:
-        print_json(found)
-    else:
-        print_table(["member", "role", "age"], [(m.owner, m.role, ago(m.added_at)) for m in found])
+    rows = [(m.owner, m.role, ago(m.added_at)) for m in found]
+    print_rows(found, as_json, ["member", "role", "age"], rows)
 
 
 @commands.command(

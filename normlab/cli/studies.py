@@ -13,6 +13,7 @@ from normlab.cli.output import (
     ago,
     examples,
     print_json,
+    print_rows,
     print_table,
     print_told,
     short_ids,
@@ -124,13 +125,10 @@ def ls(
     """List studies, newest first."""
     with connect(ctx) as client:
         found = list(client.studies.list(project, "only" if archived else None))
-    if as_json:
-        print_json(found)
-        return
     shorts = short_ids([study.id for study in found])
     rows = [[short, s.name, s.state, _counts(s), ", ".join(s.paths), ago(s.created_at)]
             for short, s in zip(shorts, found)]  # fmt: skip
-    print_table(["study", "name", "state", "cells", "varies", "age"], rows, spare=SPARE)
+    print_rows(found, as_json, ["study", "name", "state", "cells", "varies", "age"], rows, SPARE)
 
 
 @commands.command(

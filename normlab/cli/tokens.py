@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Iterator, List, Optional, Union
 import typer
 
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, ago, examples, print_json, print_table, print_told, short_ids
+from normlab.cli.output import AsJson, ago, examples, print_json, print_rows, print_told, short_ids
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.stacks.addresses import Address, data_dir_of
 
@@ -69,9 +69,6 @@ def list_tokens(
     """List tokens, newest first; never their secrets."""
     with _tokens(ctx) as tokens:
         found = list(tokens.list(owner))
-    if as_json:
-        print_json(found)
-        return
     rows = [
         [
             *(short, t.owner, ",".join(t.scopes), t.state, ago(t.created_at)),
@@ -81,7 +78,7 @@ def list_tokens(
         ]
         for short, t in zip(short_ids([t.id for t in found]), found)
     ]
-    print_table(_COLUMNS, rows, spare=_SPARE)
+    print_rows(found, as_json, _COLUMNS, rows, _SPARE)
 
 
 @commands.command(epilog=examples("normlab token revoke 5f0c9a41"))

@@ -11,7 +11,7 @@ from normlab.cli import keeping
 from normlab.cli.backups import restore_from
 from normlab.cli.chosen import Jobs, Studies, change_each, refuse_nothing
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, ago, examples, print_each, print_json, print_table, size
+from normlab.cli.output import AsJson, ago, examples, print_each, print_json, print_rows, size
 from normlab.errors import InvalidSpec
 
 commands = typer.Typer()
@@ -101,11 +101,8 @@ def usage(ctx: typer.Context, as_json: bool = AsJson) -> None:
     """Show how much storage each owner's jobs take: files, curves and logs."""
     with connect(ctx) as client:
         found = client.trash.usage()
-    if as_json:
-        print_json(found)
-        return
     rows = [(one.owner, one.jobs, size(one.bytes), size(one.trashed_bytes)) for one in found]
-    print_table(["owner", "jobs", "storage", "of it in the trash"], rows)
+    print_rows(found, as_json, ["owner", "jobs", "storage", "of it in the trash"], rows)
 
 
 def _refuse_both(jobs: Optional[List[str]], study: Optional[List[str]]) -> None:

@@ -12,7 +12,7 @@ from normlab.client.session import Client
 from normlab.errors import Conflict
 from normlab.records import JobCreated, JobDetail
 from normlab.records.plugins import PluginUpload
-from normlab.specs.timings import is_timing
+from normlab.specs.measures import is_timing
 
 WEIGHTS = "weights.safetensors"
 

@@ -278,13 +278,14 @@ class Studies:
             spread: what is around a mean: interval, sd, range, none.
             question: metric, reduction, interval, confidence, as for results.
         """
-        from normlab.client.study_figures import draw
+        from normlab.presentation.figures import FigureQuestion, draw_into
 
         table = self.results(study, group_by=group_by, where=where, **question)
         compared = None
         if against is not None:
             compared = self.differences(study, *against, where=where, **question)
-        return draw(table, compared, Path(target), spread)
+        figure = FigureQuestion(table=table, spread=spread, against=compared)
+        return draw_into(Path(target), figure)
 
     def search(self, study: str) -> SearchHistory:
         """

@@ -14,9 +14,11 @@ from normlab.laws.ways import Broken
 from normlab.specs.augmentations import AUGMENTATIONS, Augmentation
 from normlab.specs.named_objects import named_object
 from normlab.specs.optimizers import OPTIMIZERS, Optimizer
-from normlab.specs.registries import AUGMENTATIONS as AUGMENTATION
-from normlab.specs.registries import OPTIMIZERS as OPTIMIZER
-from normlab.specs.registries import SCHEDULES as SCHEDULE
+from normlab.specs.registries import (
+    AUGMENTATIONS as AUGMENTATION,
+    OPTIMIZERS as OPTIMIZER,
+    SCHEDULES as SCHEDULE,
+)
 from normlab.specs.schedules import SCHEDULES, Schedule
 from normlab.training.schedules import factor
 

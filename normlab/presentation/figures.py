@@ -11,6 +11,7 @@ import io
 import json
 import sys
 import zipfile
+from pathlib import Path
 from typing import Dict, Optional
 
 from pydantic import BaseModel
@@ -62,6 +63,17 @@ def beside(question: FigureQuestion) -> Dict[str, str]:
         "table.tex": latex(question.table),
         "figure.json": question.model_dump_json(indent=2, exclude={"form"}) + "\n",
     }
+
+
+def draw_into(target: Path, question: FigureQuestion) -> Path:
+    """Draw into *target*, and write the numbers beside it; return the picture's path."""
+    from normlab.presentation.plots import save
+
+    path = save(question.table, target, question.spread, question.against)
+    found = beside(question)
+    for name in ("means.csv", "table.tex"):
+        path.with_name(f"{path.stem}.{name}").write_text(found[name], encoding="utf-8")
+    return path
 
 
 def _undated(form: str) -> Dict[str, None]:

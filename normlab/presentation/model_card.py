@@ -6,7 +6,7 @@ from typing import Dict, List
 
 from normlab.plain_text import shown
 from normlab.records import JobDetail
-from normlab.specs.timings import is_timing
+from normlab.specs.measures import is_timing
 
 
 def model_card(job: JobDetail, file: str, sha256: str) -> str:

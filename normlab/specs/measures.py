@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Tuple, Type
 
 from normlab.specs.base import Spec
-from normlab.specs.registries import HOOKS as HOOK
-from normlab.specs.registries import METRICS as METRIC
-from normlab.specs.registries import Registry
+from normlab.specs.registries import HOOKS as HOOK, METRICS as METRIC, Registry
 
 
 @dataclass(frozen=True)
@@ -82,3 +80,12 @@ METRICS: Registry[MetricFacts] = Registry(
     },
 )
 HOOKS: Registry[HookFacts] = Registry(HOOK, {})
+
+
+def is_timing(metric: str) -> bool:
+    """
+    Whether *metric* is the speed or the memory of a job.
+
+    Other bits are expected there on another machine, and an emulation or a pack cannot measure it.
+    """
+    return metric.startswith(("time/", "device/")) or metric.endswith("_per_s")

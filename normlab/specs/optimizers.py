@@ -8,8 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Annotated, Self
 
 from normlab.specs.by_name import ByName, NamedSpec, registry_of
-from normlab.specs.registries import OPTIMIZERS as OPTIMIZER
-from normlab.specs.registries import Registry
+from normlab.specs.registries import OPTIMIZERS as OPTIMIZER, Registry
 
 BatchScaling = Literal["linear", "square_root", "time_constant"]
 NormMode = Literal["rate", "schedule"]

@@ -15,8 +15,8 @@ from normlab.errors import Conflict
 from normlab.records import JobDetail
 from normlab.stacks.addresses import Address, datasets_of, resolve
 from normlab.trained.code import spec_with_code
-from normlab.trained.networks import network_of
 from normlab.trained.test_data import TestData
+from normlab.training.bare import network_of
 
 __all__ = ["Loaded", "TestData", "load"]
 

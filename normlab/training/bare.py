@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Tuple
 
+import safetensors.torch
 import torch
 from torch import nn
 
+from normlab.data.training_data import TrainingData
+from normlab.errors import InvalidSpec
 from normlab.nets import build
 from normlab.specs.jobs import JobSpec
 from normlab.specs.norm_base import NormSpec
@@ -27,3 +31,21 @@ def bare_network(spec: JobSpec, normalizer: NormSpec, sizes: Tuple[int, int, int
     bare = spec.model.model_copy(update={"options": options})
     with torch.random.fork_rng(devices=[]):
         return build(bare, normalizer, *sizes, task=task_of(spec).name)
+
+
+def network_of(spec: JobSpec, data: TrainingData, weights: Path) -> nn.Module:
+    """
+    Return *spec*'s network for *data* with the *weights*, in evaluation mode, on the CPU.
+
+    torch's global random numbers stay as they are.
+
+    Raises:
+        InvalidSpec: the weights are of another network.
+    """
+    sizes = (data.channels, data.num_classes, data.image_size)
+    model = bare_network(spec, spec.normalizer, sizes)
+    try:
+        model.load_state_dict(safetensors.torch.load_file(str(weights)))
+    except RuntimeError as e:
+        raise InvalidSpec(f"{weights.name} is of another network than the job's: {e}") from e
+    return model.eval()

@@ -1,18 +1,21 @@
-"""Run the diagnostics of a training at their times."""
+"""Run the diagnostics and hooks of a training at their times."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 from torch import Tensor
 
 from normlab.data.batches import EpochBatches
 from normlab.data.training_data import TrainingData
-from normlab.diagnostics.moment import Moment
+from normlab.diagnostics.authors import ActingObserver
+from normlab.diagnostics.moment import Moment, Observer
 from normlab.diagnostics.observers import make_observers
 from normlab.specs.jobs import JobSpec
+from normlab.specs.measures import HOOKS
+from normlab.specs.named_objects import named_object
+from normlab.specs.named_parts import NamedPart
 from normlab.training.accelerator import Session
-from normlab.training.hooks import make_hooks
 from normlab.training.reporting import Reporter
 from normlab.training.tasks import Task
 
@@ -43,7 +46,7 @@ class Diagnosis:
         self._reporter = reporter
         self._steps_per_epoch = steps_per_epoch
         self._task = Task(spec)
-        self._observers = {**make_observers(spec.diagnostics), **make_hooks(spec.hooks)}
+        self._observers = {**make_observers(spec.diagnostics), **_hooks(spec.hooks)}
 
     def after_update(self, step: int, learning_rate: float, batches: EpochBatches) -> None:
         """Run the observers that are due."""
@@ -92,3 +95,9 @@ class Diagnosis:
 
     def _test(self, n: int) -> Tuple[Tensor, Tensor]:
         return self._data.first("test", n)
+
+
+def _hooks(parts: Sequence[NamedPart]) -> Dict[str, Observer]:
+    """Make the hooks that a job names, under names that no diagnostic has."""
+    made = {part.name: named_object(HOOKS[part.name].path)(**part.options) for part in parts}
+    return {f"hook {name}": ActingObserver(hook) for name, hook in made.items()}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from normlab.events import ArtifactWritten
 from normlab.specs.jobs import JobSpec
-from normlab.specs.timings import is_timing
+from normlab.specs.measures import is_timing
 from normlab.training.checkpoints import write_whole
 
 NAME = "weights.safetensors"

@@ -19,9 +19,9 @@ from sqlalchemy import Connection, text
 
 from normlab.specs.jobs import JobSpec
 from normlab.specs.measured_packs import evenly, members_by_measure
+from normlab.specs.measures import is_timing
 from normlab.specs.pack_sizes import MOST, PackSize, members_now, members_of
 from normlab.specs.packs import group_of, obstacle
-from normlab.specs.timings import is_timing
 from service.jobs import leases
 from service.jobs.companies import RETURNS
 from service.jobs.leases import Lease

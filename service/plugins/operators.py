@@ -8,10 +8,9 @@ from pathlib import Path
 import structlog
 
 from normlab.errors import NormlabError, ServiceUnavailable
-from normlab.plugins import installed
 from normlab.plugins.describing import Described, Trouble
 from normlab.plugins.descriptions import PluginDescription
-from normlab.plugins.origins import origin_of
+from normlab.plugins.origins import origin_of, packages
 from normlab.plugins.sources import Source, read_source
 from normlab.records.plugins import PluginTrouble
 from normlab.specs import registries
@@ -86,7 +85,7 @@ class OperatorPlugins:
 
     def _read(self) -> dict[Path, Source]:
         sources: dict[Path, Source] = {}
-        for path in [*self._settings.plugin_paths, *installed.packages()]:
+        for path in [*self._settings.plugin_paths, *packages()]:
             try:
                 sources[path] = read_source(path)
             except (NormlabError, OSError) as e:

@@ -21,7 +21,7 @@ from normlab.records.comparing import (
 from normlab.records.tables import JobsQuestion, SeedMean
 from normlab.specs.cells import label
 from normlab.specs.differences import differing
-from normlab.specs.timings import is_timing
+from normlab.specs.measures import is_timing
 from service.jobs.columns import FIXED, Column, column
 from service.jobs.reading import unknown
 from service.results import seed_groups

@@ -16,7 +16,7 @@ from normlab.records.tables import GroupQuestion, GroupRow, GroupTable, JobsQues
 from normlab.specs.cells import label
 from normlab.specs.differences import differing
 from normlab.specs.jobs import ERRANDS, JobSpec
-from normlab.specs.timings import is_timing
+from normlab.specs.measures import is_timing
 from service.jobs.columns import Column, known_fields
 from service.jobs.table import columns_of, conditions, few, gone_metrics, record_of
 from service.store import patience, schema

@@ -20,28 +20,30 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from service.store.table_parts import MOMENT, NOW
-from service.store.table_parts import job_column as _job_column
-from service.store.table_parts import metadata as metadata
-from service.store.tables_of_counts import job_count as job_count
-from service.store.tables_of_counts import job_index as job_index
-from service.store.tables_of_counts import job_move as job_move
-from service.store.tables_of_counts import loop_place as loop_place
-from service.store.tables_of_keeping import discarded as discarded
-from service.store.tables_of_keeping import keep_rule as keep_rule
-from service.store.tables_of_metrics import metric_chunk as metric_chunk
-from service.store.tables_of_metrics import metric_key as metric_key
-from service.store.tables_of_metrics import metric_last as metric_last
-from service.store.tables_of_people import allowance as allowance
-from service.store.tables_of_people import audit as audit
-from service.store.tables_of_people import member as member
-from service.store.tables_of_people import project as project
-from service.store.tables_of_people import saved_view as saved_view
-from service.store.tables_of_people import session as session
-from service.store.tables_of_people import token as token
-from service.store.tables_of_people import upload as upload
-from service.store.tables_of_use import device_time as device_time
-from service.store.tables_of_use import storage as storage
+from service.store.table_parts import MOMENT, NOW, job_column as _job_column, metadata as metadata
+from service.store.tables_of_counts import (
+    job_count as job_count,
+    job_index as job_index,
+    job_move as job_move,
+    loop_place as loop_place,
+)
+from service.store.tables_of_keeping import discarded as discarded, keep_rule as keep_rule
+from service.store.tables_of_metrics import (
+    metric_chunk as metric_chunk,
+    metric_key as metric_key,
+    metric_last as metric_last,
+)
+from service.store.tables_of_people import (
+    allowance as allowance,
+    audit as audit,
+    member as member,
+    project as project,
+    saved_view as saved_view,
+    session as session,
+    token as token,
+    upload as upload,
+)
+from service.store.tables_of_use import device_time as device_time, storage as storage
 
 
 def _project_column() -> Column[object]:

@@ -16,7 +16,7 @@ from normlab.errors import FieldProblem, InvalidSpec
 from normlab.presentation.intervals import Method, smaller_is_better
 from normlab.specs.cells import Coordinates
 from normlab.specs.decisions import REDUCTION, REDUCTION_RULE
-from normlab.specs.timings import is_timing
+from normlab.specs.measures import is_timing
 from service.results import metrics
 from service.store.database import Database
 from service.store.identity import parse_id

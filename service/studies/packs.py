@@ -11,10 +11,10 @@ from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.cells import Cell, lay_out
 from normlab.specs.jobs import JobSpec
 from normlab.specs.measured_packs import Gains, members_by_measure
+from normlab.specs.measures import is_timing
 from normlab.specs.pack_sizes import PackSize, expected_gain, members_of
 from normlab.specs.packs import group_of, is_own, obstacle
 from normlab.specs.studies import StudySpec
-from normlab.specs.timings import is_timing
 from service.jobs.pack_measures import has_model_of_gains
 from service.store import patience
 from service.studies.pack_obstacles import Group, obstacles

@@ -17,8 +17,8 @@ from sqlalchemy import Connection, text
 
 from normlab.errors import InvalidSpec
 from normlab.specs.cells import Cell, make_cell
+from normlab.specs.measures import is_timing
 from normlab.specs.studies import Search, StudySpec
-from normlab.specs.timings import is_timing
 from service.jobs import changes
 from service.jobs.quota import room
 from service.studies.grids import add_cells, refuse_wrong_cells

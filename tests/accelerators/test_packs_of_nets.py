@@ -12,8 +12,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
 from normlab.specs.packs import obstacle
 from tests.accelerators.test_packs import Run, run_pack
-from tests.accelerators.test_whole_packs import assert_same
-from tests.accelerators.test_whole_packs import in_float64 as in_float64
+from tests.accelerators.test_whole_packs import assert_same, in_float64 as in_float64
 from tests.normlab.training.recording import small_job, train
 from tests.normlab.training.test_tasks import EXAMPLES
 

@@ -17,8 +17,7 @@ from service.store.database import Database
 from tests.api.conftest import a_job
 from tests.api.serving import serve
 from tests.normlab.plugins.authors import BROKEN, MY_NORMS, mine, source, written
-from tests.normlab.plugins.own_networks import JOB as NETS
-from tests.normlab.plugins.own_networks import my_nets
+from tests.normlab.plugins.own_networks import JOB as NETS, my_nets
 from tests.normlab.plugins.test_options_of_measures import WITH_OPTIONS
 from tests.tokens import create_token
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from api import account_pages, pages, run_pages, study_pages
+from api import account_pages, pages, study_pages
 from api.main import create_app
 from api.server import tls_files
 from normlab.client import Client
@@ -152,7 +152,7 @@ def test_files_that_are_no_certificate_are_refused_at_the_start(tmp_path: Path) 
 SCRIPTS = sorted((Path(__file__).parents[2] / "api" / "static").glob("*.js"))
 # functions that add it
 ADDING = re.compile(r"\b(?:ask|post|tryOut|follow|at|inProject|read)\(")
-PAGES = (pages, run_pages, study_pages, account_pages)
+PAGES = (pages, study_pages, account_pages)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

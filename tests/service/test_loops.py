@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import text
 
 from normlab.errors import ServiceUnavailable
-from service.jobs import counts
+from service.jobs import gauges
 from service.loops import Loop
 from service.store.database import Database
 from service.store.events import CHANNEL
@@ -52,7 +52,7 @@ class Rounds:
 
     def _round(self) -> None:
         self.began.append(time.monotonic())
-        counts.by_state(self._database)
+        gauges.by_state(self._database)
         self.well.set()
 
     def recovers(self) -> bool:

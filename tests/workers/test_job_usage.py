@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 import pytest
 
 from normlab.events import Event, Metrics, Progress
-from normlab.specs.timings import is_timing
+from normlab.specs.measures import is_timing
 from workers.job_usage import Meter, ProcessUsage, gpu_usage
 from workers.process import Launcher
 

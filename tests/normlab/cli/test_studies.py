@@ -24,7 +24,7 @@ from normlab.client import Client
 from normlab.errors import InvalidSpec
 from normlab.presentation.tables import cells
 from normlab.records import ResultTable, StudyDetail
-from normlab.specs.timings import is_timing
+from normlab.specs.measures import is_timing
 from normlab.stacks.connection import Connection
 from tests.processes import command_of
 

@@ -6,8 +6,7 @@ import time
 from typing import Any, Dict
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from normlab.specs.cells import lay_out
 from normlab.specs.exclusions import Exclusions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from normlab.specs.timings import is_timing
+from normlab.specs.measures import is_timing
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from normlab.errors import InvalidSpec, QuotaExceeded
 from normlab.events import ArtifactWritten, Finished, Metrics, Started
 from normlab.records.limits import LimitRequest
 from normlab.specs.studies import StudySpec
-from service.jobs import allowances, changes, counts, leases, quota, reading, submissions, trash
+from service.jobs import allowances, changes, gauges, leases, quota, reading, submissions, trash
 from service.jobs.leases import Lease
 from service.results import reports
 from service.storage.folder import FolderStore
 from service.store.audit import Actor
 from service.store.database import Database
-from service.studies import priority_changes, purging, studies
+from service.studies import changes as study_changes, purging, studies
 from tests.service.work import claim, series, spec, submit
 
 MOST = 20_000
@@ -198,7 +198,7 @@ def test_who_has_no_storage_left_may_add_nothing_and_is_told_how_to_make_room(
         a_study(database)
     with database.begin() as connection:  # searches and studies that decide ask for room
         assert quota.room(connection, "ada", "default", MOST, 5) == 0
-    assert counts.by_state(database) == {("succeeded", "cpu"): 1}
+    assert gauges.by_state(database) == {("succeeded", "cpu"): 1}
     if subject == "owner":
         one(database, "bob")
     allow(database, subject, name, storage_bytes=6000)
@@ -250,10 +250,10 @@ def test_nobody_gets_a_higher_priority_than_is_allowed(
     with pytest.raises(InvalidSpec, match="9 is above 3"):
         a_study(database, axes={"priority": [9, 0]})
     with pytest.raises(InvalidSpec, match="4 is above 3"):
-        priority_changes.set_priority(database, study, 4)
+        study_changes.set_priority(database, study, 4)
     search = {"metric": "val/loss", "trials": 4, "space": {"priority": {"choices": [0, 7, 1]}}}
     with pytest.raises(InvalidSpec, match="7 is above 3"):
         a_study(database, search=search)
-    assert counts.by_state(database) == {("queued", "cpu"): 3}
+    assert gauges.by_state(database) == {("queued", "cpu"): 3}
     allow(database, subject, name, priority=None)
     one(database, priority=100)

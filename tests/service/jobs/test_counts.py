@@ -8,7 +8,7 @@ from collections import Counter
 from sqlalchemy import text
 
 from normlab.events import Finished
-from service.jobs import changes, counts, gauges, leases, trash
+from service.jobs import changes, gauges, leases, trash
 from service.store.database import Database
 from tests.service.work import claim, submit
 
@@ -55,10 +55,10 @@ def test_the_counts_are_those_of_the_jobs_after_each_move(database: Database) ->
         if what in ("cancel", "retry", "trash"):
             changes.cancel(database, job)
         if what == "add up":
-            counts.add_up(database)
+            gauges.add_up(database)
         else:
             _move(database, what, job)
-        assert counts.by_state(database) == really(database), what
+        assert gauges.by_state(database) == really(database), what
 
 
 def test_any_number_may_add_up_at_the_same_time(database: Database) -> None:
@@ -66,15 +66,15 @@ def test_any_number_may_add_up_at_the_same_time(database: Database) -> None:
         submit(database)
     noted: list[int] = []
     adding = [
-        threading.Thread(target=lambda: noted.append(counts.add_up(database))) for _ in range(4)
+        threading.Thread(target=lambda: noted.append(gauges.add_up(database))) for _ in range(4)
     ]
     for thread in adding:
         thread.start()
     for thread in adding:
         thread.join()
     assert sum(noted) == 20
-    assert counts.by_state(database) == {("queued", "cpu"): 20}
-    assert counts.add_up(database) == 0
+    assert gauges.by_state(database) == {("queued", "cpu"): 20}
+    assert gauges.add_up(database) == 0
 
 
 def test_who_moves_a_job_does_not_wait_for_who_adds_up(
@@ -82,12 +82,12 @@ def test_who_moves_a_job_does_not_wait_for_who_adds_up(
 ) -> None:
     submit(database)
     submit(database)
-    counts.add_up(database)
+    gauges.add_up(database)
     lease = claim(database)
     with Database(database_url, statement_s=10) as other, database.begin() as connection:
-        connection.execute(counts._ADD_UP)
+        connection.execute(gauges._ADD_UP)
         leases.finish(other, lease, Finished(step=1, summary={}))  # it would be cancelled
-    assert counts.by_state(database) == {("queued", "cpu"): 1, ("succeeded", "cpu"): 1}
+    assert gauges.by_state(database) == {("queued", "cpu"): 1, ("succeeded", "cpu"): 1}
 
 
 def test_the_longest_wait_is_that_of_a_job_that_may_start(database: Database) -> None:

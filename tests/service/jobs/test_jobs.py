@@ -6,7 +6,7 @@ import pytest
 
 from normlab.errors import Conflict, IdempotencyReuse, NotFound, QuotaExceeded
 from normlab.events import Failed, Finished
-from service.jobs import changes, counts, leases, listing, reading, submissions, workers
+from service.jobs import changes, gauges, leases, listing, reading, submissions, workers
 from service.store import events, schema
 from service.store.database import Database
 from service.store.identity import new_id
@@ -230,4 +230,4 @@ def test_jobs_are_counted_by_state_and_device(database: Database) -> None:
     submit(database)
     submit(database, device="ipu")
     claim(database)
-    assert counts.by_state(database) == {("running", "cpu"): 1, ("queued", "ipu"): 1}
+    assert gauges.by_state(database) == {("running", "cpu"): 1, ("queued", "ipu"): 1}

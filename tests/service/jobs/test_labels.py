@@ -15,8 +15,7 @@ from service.jobs.listing import JobFilters
 from service.store import audit
 from service.store.audit import Actor
 from service.store.database import Database
-from service.studies import labels as study_labels
-from service.studies import studies
+from service.studies import changes as study_changes, studies
 from service.studies.listing import list_studies
 from tests.service.work import submit
 
@@ -59,7 +58,7 @@ def test_filters_find_tags_of_jobs_and_of_their_studies(database: Database) -> N
     one, other = submit(database).id, submit(database, seed=1).id
     study, cells = a_study(database)
     label(database, one, tags=["paper", "2026"])
-    study_labels.change(database, study, Labels(tags=["paper"]))
+    study_changes.label(database, study, Labels(tags=["paper"]))
     assert found(database, 'tag = "paper"') == {one, *cells}
     assert found(database, "tag != paper") == {other}
     assert found(database, "tag = 2026") == {one}
@@ -77,7 +76,7 @@ def test_archived_jobs_are_hidden_unless_they_are_asked_for(database: Database) 
     job, other = submit(database).id, submit(database, seed=1).id
     study, cells = a_study(database)
     label(database, job, archived=True)
-    study_labels.change(database, study, Labels(archived=True))
+    study_changes.label(database, study, Labels(archived=True))
     assert found(database) == {other}
     assert found(database, "seed >= 0") == {other}
     assert found(database, archived=True) == {job, *cells}
@@ -90,7 +89,7 @@ def test_archived_jobs_are_hidden_unless_they_are_asked_for(database: Database) 
     assert [one.id for one in list_studies(database).studies] == []
     assert [one.id for one in list_studies(database, archived=True).studies] == [study]
     label(database, job, archived=False)
-    study_labels.change(database, study, Labels(archived=False))
+    study_changes.label(database, study, Labels(archived=False))
     assert found(database) == {job, other, *cells}
 
 
@@ -98,13 +97,13 @@ def test_a_renamed_study_stays_the_same_study_and_keeps_its_name_when_it_grows(
     database: Database,
 ) -> None:
     study, _ = a_study(database)
-    study_labels.change(database, study, Labels(name="renamed", note="why"))
+    study_changes.label(database, study, Labels(name="renamed", note="why"))
     assert a_study(database)[0] == study
     larger = StudySpec(name="s", base={"normalizer": "batch"}, seeds=(0, 1, 2))
     grown = studies.extend(database, study, larger, owner="ada", **HERE)
     assert (grown.id, grown.name, grown.note, grown.cells) == (study, "renamed", "why", 3)
     with pytest.raises(InvalidSpec, match="a study needs a name"):
-        study_labels.change(database, study, Labels(name=None))
+        study_changes.label(database, study, Labels(name=None))
 
 
 def test_labels_are_in_the_audit_trail_and_an_unchanged_one_is_not(database: Database) -> None:

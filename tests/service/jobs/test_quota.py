@@ -10,7 +10,7 @@ from normlab.errors import QuotaExceeded
 from normlab.records import StudyRecord
 from normlab.records.limits import LimitRequest
 from normlab.specs.studies import StudySpec
-from service.jobs import allowances, changes, counts, quota, submissions
+from service.jobs import allowances, changes, gauges, quota, submissions
 from service.store.audit import Actor
 from service.store.database import Database
 from service.studies import studies
@@ -35,7 +35,7 @@ def one(database: Database, most: int = MOST) -> None:
 
 
 def queued(database: Database) -> int:
-    return counts.by_state(database).get(("queued", "cpu"), 0)
+    return gauges.by_state(database).get(("queued", "cpu"), 0)
 
 
 def test_a_study_that_does_not_fit_is_refused_as_a_whole_with_the_numbers(

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from normlab.errors import InvalidSpec
 from service.results.chunks import MAX_POINTS, Columns, columns, merge, pack, thin_out, unpack

@@ -17,8 +17,7 @@ from normlab.events import Finished
 from service import migrate
 from service.jobs import counts, leases
 from service.store import schema, worker_role
-from service.store.database import Database, newest_revision, revisions
-from service.store.database import migrate as migrate_tables
+from service.store.database import Database, migrate as migrate_tables, newest_revision, revisions
 from tests.roles import role_of_workers
 from tests.service.work import submit
 from tests.tokens import create_token

@@ -16,7 +16,7 @@ from normlab.specs.studies import StudySpec
 from service.jobs import changes, leases, listing, submissions
 from service.jobs.listing import JobFilters
 from service.store.database import Database
-from service.studies import priority_changes, slices, studies
+from service.studies import changes as study_changes, slices, studies
 from service.studies.listing import list_studies
 from service.studies.moves import SLICE
 from service.studies.places import Place
@@ -169,7 +169,7 @@ def test_completion_takes_back_a_cancellation_that_is_under_way(database: Databa
 
 def test_a_new_priority_reaches_every_queued_job(database: Database) -> None:
     record = study(database)
-    priority_changes.set_priority(database, record.id, 7)
+    study_changes.set_priority(database, record.id, 7)
     while slicer(database).round():
         pass
     jobs = listing.list_jobs(database, JobFilters(study=record.id), limit=1000).jobs

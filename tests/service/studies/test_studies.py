@@ -15,7 +15,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.jobs import changes, leases, listing, reading
 from service.store.database import Database
-from service.studies import priority_changes, studies
+from service.studies import changes as study_changes, studies
 from service.studies.listing import list_studies
 
 GRID = {"normalizer": ["batch", "layer", "instance"], "batch_size": [32, 8, 2]}
@@ -162,7 +162,7 @@ def test_a_cancelled_study_can_be_completed_later(database: Database) -> None:
 def test_priority_moves_the_queued_jobs(database: Database) -> None:
     late = study(database, axes={"normalizer": ["group"]})
     study(database)
-    priority_changes.set_priority(database, late.id, 5)
+    study_changes.set_priority(database, late.id, 5)
     claim = leases.claim(database, "cpu", "w", 30)
     assert claim is not None
     assert claim.spec.normalizer.model_dump()["kind"] == "group"

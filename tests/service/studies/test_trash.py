@@ -10,13 +10,11 @@ import pytest
 from sqlalchemy import text
 
 from normlab.errors import Conflict, NotFound
-from service.jobs import changes, consumption, listing, reading
-from service.jobs import trash as jobs
+from service.jobs import changes, consumption, listing, reading, trash as jobs
 from service.jobs.listing import JobFilters
 from service.storage.folder import FolderStore
 from service.store.database import Database
-from service.studies import purging, studies
-from service.studies import trash as whole
+from service.studies import purging, studies, trash as whole
 from service.studies.listing import list_studies
 from service.studies.purging import Purger
 from tests.service.finishing import finish_all, made

@@ -9,8 +9,6 @@ from alembic import op
 
 revision = "0004"
 down_revision = "0003"
-branch_labels = None
-depends_on = None
 
 _DOUBLES = ("t1", "vmin", "vmax", "vsum", "vlast")
 

@@ -7,8 +7,6 @@ from alembic import op
 
 revision = "0009"
 down_revision = "0008"
-branch_labels = None
-depends_on = None
 
 _MOMENT = sa.DateTime(timezone=True)
 _TRASHED = sa.text("trashed_at is not null")

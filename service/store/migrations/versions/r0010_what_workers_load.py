@@ -8,8 +8,6 @@ from sqlalchemy.dialects import postgresql
 
 revision = "0010"
 down_revision = "0009"
-branch_labels = None
-depends_on = None
 
 _CODE = """
     update job set code = array(select jsonb_array_elements_text(spec -> 'code'))

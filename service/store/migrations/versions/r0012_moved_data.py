@@ -7,8 +7,6 @@ from alembic import op
 
 revision = "0012"
 down_revision = "0011"
-branch_labels = None
-depends_on = None
 
 # Everything up to the job's own folder goes; other paths stay as they are.
 _PLACES = """

@@ -8,8 +8,6 @@ from sqlalchemy.dialects import postgresql
 
 revision = "0015"
 down_revision = "0014"
-branch_labels = None
-depends_on = None
 
 _MOMENT = sa.DateTime(timezone=True)
 _NOW = sa.text("clock_timestamp()")

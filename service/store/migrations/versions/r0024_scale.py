@@ -7,8 +7,6 @@ from alembic import op
 
 revision = "0024"
 down_revision = "0023"
-branch_labels = None
-depends_on = None
 
 _COUNTED = ["name", "device", "outcome", "failure_kind"]
 

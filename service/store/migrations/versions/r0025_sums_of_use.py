@@ -7,8 +7,6 @@ from alembic import op
 
 revision = "0025"
 down_revision = "0024"
-branch_labels = None
-depends_on = None
 
 _SUMS = {"device_time": (["owner", "project", "month"], "device_s", "double precision"),
          "storage": (["owner", "project"], "bytes", "bigint")}  # fmt: skip

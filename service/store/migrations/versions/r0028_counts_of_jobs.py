@@ -7,8 +7,6 @@ from alembic import op
 
 revision = "0028"
 down_revision = "0027"
-branch_labels = None
-depends_on = None
 
 # Rows are only added here, so that nobody who moves a job waits for somebody else.
 _ADD = """

@@ -8,8 +8,6 @@ from sqlalchemy.dialects import postgresql
 
 revision = "0029"
 down_revision = "0028"
-branch_labels = None
-depends_on = None
 
 # Words are numbers, as texts of that length would double the size of a store. Two may be equal by
 # chance, so whoever looks them up compares the fields too.

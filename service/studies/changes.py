@@ -1,19 +1,23 @@
-"""Labels of studies: names, notes and tags, and whether lists show them and their jobs."""
+"""Changes of studies that leave their cells alone: their labels, and the priority of their jobs."""
 
 from __future__ import annotations
 
-from normlab.errors import FieldProblem, InvalidSpec
+from sqlalchemy import text
+
+from normlab.errors import FieldProblem, InvalidSpec, refuse
 from normlab.records import StudyRecord
 from normlab.records.labels import Labels
+from service.jobs import priorities
 from service.jobs.labels import changed, told
 from service.store import audit, schema
 from service.store.audit import Actor
 from service.store.database import Database
+from service.studies.moves import prioritize_slice
 from service.studies.records import read_records
 from service.studies.studies import changeable
 
 
-def change(database: Database, study: str, asked: Labels, by: Actor | None = None) -> StudyRecord:
+def label(database: Database, study: str, asked: Labels, by: Actor | None = None) -> StudyRecord:
     """
     Change the labels of *study*.
 
@@ -33,4 +37,25 @@ def change(database: Database, study: str, asked: Labels, by: Actor | None = Non
             s = schema.study
             connection.execute(s.update().where(s.c.id == row.id).values(new))
             audit.write(connection, by, "study.label", row.id, **told(new))
+        return read_records(connection, [row.id])[0]
+
+
+_CHANGE = text("update study set priority = :priority where id = :study returning *")
+
+
+def set_priority(
+    database: Database, study: str, priority: int, by: Actor | None = None
+) -> StudyRecord:
+    """
+    Move the queued jobs of the study up or down; in a large one slice by slice.
+
+    Raises:
+        InvalidSpec: its owner may not ask for so high a priority.
+    """
+    with database.begin() as connection:
+        row = changeable(connection, study)
+        refuse(priorities.problems(connection, row.owner, row.project, priority))
+        row = connection.execute(_CHANGE, {"study": row.id, "priority": priority}).one()
+        prioritize_slice(connection, row)
+        audit.write(connection, by, "study.priority", row.id, priority=priority)
         return read_records(connection, [row.id])[0]
