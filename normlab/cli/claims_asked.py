@@ -6,10 +6,6 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
-from normlab.errors import InvalidSpec
-from normlab.specs.datasets import DATASETS
-from normlab.specs.studies import StudySpec
-
 if TYPE_CHECKING:
     from normlab.claims.claim import Claim
     from normlab.specs.studies import StudySpec
@@ -60,7 +56,7 @@ def for_task_of(dataset: str, claims: List[Claim]) -> List[Claim]:
 
 
 def _study(claim: Claim, changes: Changes) -> StudySpec:
-    from normlab.cli.claims_asked import on_dataset
+    from normlab.claims.elsewhere import on_dataset
 
     study = claim.at(quick=changes.quick, seeds=changes.seeds, first_seed=changes.first_seed)
     if changes.dataset is not None:
@@ -88,28 +84,3 @@ def _changed(study: StudySpec, overrides: Sequence[str]) -> StudySpec:
     except ValidationError as e:
         first, *_ = explain(e.errors(), raw, Spec)
         raise InvalidSpec(f"--set {' --set '.join(overrides)}: {first}") from e
-
-
-def on_dataset(study: StudySpec, name: str) -> StudySpec:
-    """
-    Return *study* with all samples of the dataset *name*, and everything else unchanged.
-
-    Args:
-        study: of a claim.
-        name: one of the catalogue; a folder of pictures is named by an override afterwards.
-
-    Raises:
-        InvalidSpec: there is no such dataset, or it is for another task.
-    """
-    facts = DATASETS.get(name)
-    if facts is None:
-        raise InvalidSpec(f"--on {name}: no such dataset; `normlab datasets` lists them")
-    own = DATASETS[study.base["dataset"]["name"]]
-    if facts.task != own.task:
-        raise InvalidSpec(
-            f"--on {name}: it is for {facts.task}, and {study.name!r} is about {own.task}; "
-            f"name a dataset for {own.task}, or leave the claim out"
-        )
-    base = {**study.base, "dataset": {"name": name}}
-    title = f"{study.name}, on {name}"[:200]
-    return study.model_copy(update={"base": base, "name": title})

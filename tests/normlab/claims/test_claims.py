@@ -9,9 +9,9 @@ import pytest
 
 from normlab.claims import page, report
 from normlab.claims.claim import Claim, Effect, find_claim, first_part, load_claims
+from normlab.claims.elsewhere import on_dataset
 from normlab.claims.tuning import tuning_study
 from normlab.claims.verdicts import EffectResult, Verdict, best_by_other_seeds, judge, weigh
-from normlab.cli.claims_asked import on_dataset
 from normlab.errors import InvalidSpec, NotFound
 from normlab.records import ResultRow, ResultTable
 from normlab.specs.cells import expand, label
