@@ -24,6 +24,8 @@ from service.store.patience import Patience
 Endpoint = Callable[..., Any]
 Later = partial[Response]
 """Make a response from the result after the turn has ended, for example a file."""
+Work = Callable[[], Response | Later | BaseModel]
+"""A record becomes a response in the thread that made it."""
 
 UNDER_WAY: dict[int | str, dict[str, Any]] = {
     202: {"model": UnderWay, "description": "not known yet: ask for the same again"}
@@ -60,9 +62,7 @@ class CostlyReads:
         self._returning: set[asyncio.Task[None]] = set()
         self._going_on: dict[Hashable, asyncio.Task[Response | Later]] = {}
 
-    async def answer(
-        self, request: Request, owner: str, work: Callable[[], Response | Later]
-    ) -> Response:
+    async def answer(self, request: Request, owner: str, work: Work) -> Response:
         """
         Run *work* in a thread, in its turn, and return its result.
 
@@ -89,9 +89,7 @@ class CostlyReads:
             return Response(status_code=_CLIENT_LEFT)  # nobody reads this response
         raise patience.over()
 
-    async def answer_or_go_on(
-        self, owner: str, key: Hashable, work: Callable[[], Response | Later]
-    ) -> Response:
+    async def answer_or_go_on(self, owner: str, key: Hashable, work: Work) -> Response:
         """
         Return the result of *work*. If it is slow, it continues for a later request with *key*.
 
@@ -114,9 +112,7 @@ class CostlyReads:
         found = working.result()
         return found if isinstance(found, Response) else await run_in_threadpool(found)
 
-    def _begin(
-        self, owner: str, patience: Patience, work: Callable[[], Response | Later]
-    ) -> asyncio.Task[Response | Later]:
+    def _begin(self, owner: str, patience: Patience, work: Work) -> asyncio.Task[Response | Later]:
         working = asyncio.create_task(run_in_threadpool(_spending, patience, work))
         returning = asyncio.create_task(self._give_back(owner, working))
         self._returning.add(returning)  # an event loop holds only weak references to its tasks
@@ -163,7 +159,7 @@ def costly(endpoint: Endpoint) -> Callable[..., Coroutine[Any, Any, Response]]:
     @wraps(endpoint)
     async def in_turn(**given: Any) -> Response:
         reads: CostlyReads = given["state"].costly
-        work = partial(_response, endpoint, given)
+        work = partial(endpoint, **given)
         return await reads.answer(given["request"], given["reader"].owner, work)
 
     return in_turn
@@ -180,7 +176,7 @@ def going_on(endpoint: Endpoint) -> Callable[..., Coroutine[Any, Any, Response]]
     async def in_turn(**given: Any) -> Response:
         tables: CostlyReads = given["state"].tables
         url = given["request"].url
-        work = partial(_response, endpoint, given)
+        work = partial(endpoint, **given)
         owner = given["reader"].owner
         return await tables.answer_or_go_on(owner, (owner, url.path, url.query), work)
 
@@ -195,14 +191,6 @@ async def load_for_tables(request: Request) -> None:
             await run_in_threadpool(import_module, name)
 
 
-def _response(endpoint: Endpoint, given: dict[str, Any]) -> Response | Later:
-    found = endpoint(**given)
-    if isinstance(found, BaseModel):
-        return answer(found.model_dump_json())
-    response: Response | Later = found
-    return response
-
-
 def _under_way(within_s: float) -> Response:
     detail = (
         f"this takes more than {within_s:g} s and is still being worked on; "
@@ -213,9 +201,10 @@ def _under_way(within_s: float) -> Response:
     return response
 
 
-def _spending(patience: Patience, work: Callable[[], Response | Later]) -> Response | Later:
+def _spending(patience: Patience, work: Work) -> Response | Later:
     with patience.spent():
-        return work()
+        found = work()
+        return answer(found.model_dump_json()) if isinstance(found, BaseModel) else found
 
 
 async def _gone(request: Request) -> None:

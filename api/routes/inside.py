@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -75,9 +76,8 @@ async def read_network(job: str, caller: CallerDep, state: StateDep) -> Response
     The network is built for that, without weights, by the process that inspects networks. A deep
     one takes a while: the answer is then 202 with `Retry-After`.
     """
-    return await state.validations.answer_or_go_on(
-        caller.owner, ("network", job), lambda: answer(_network(state, job).model_dump_json())
-    )
+    work = partial(_network, state, job)
+    return await state.validations.answer_or_go_on(caller.owner, ("network", job), work)
 
 
 @router.get(
@@ -106,11 +106,9 @@ async def read_sample(
     plugin = BY_KIND.plugin_of(kind)
     code = [] if plugin is None else [plugin.digest]
     given = {"normalizer": spec, **asked}
-    return await state.validations.answer_or_go_on(
-        caller.owner,
-        ("sample", json.dumps(given, sort_keys=True)),
-        lambda: answer(_sample(state, given, code).model_dump_json()),
-    )
+    key = ("sample", json.dumps(given, sort_keys=True))
+    work = partial(_sample, state, given, code)
+    return await state.validations.answer_or_go_on(caller.owner, key, work)
 
 
 def _steps_per_epoch(job: JobDetail) -> float | None:

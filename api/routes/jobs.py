@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -105,11 +106,8 @@ async def validate_job(
     then 202 with `Retry-After`, and a repeated request gets the result once it is known.
     """
     key = (caller.owner, project, spec.model_dump_json())
-    return await state.validations.answer_or_go_on(
-        caller.owner,
-        key,
-        lambda: answer(_validation(state, spec, caller.owner, project).model_dump_json()),
-    )
+    work = partial(_validation, state, spec, caller.owner, project)
+    return await state.validations.answer_or_go_on(caller.owner, key, work)
 
 
 @router.get("/jobs", response_model=JobPage)

@@ -110,8 +110,8 @@ async def preview_study(
     """
     owner = caller.owner
 
-    def work() -> Response:
-        found = previews.preview(
+    def work() -> StudyPreview:
+        return previews.preview(
             state.database,
             spec,
             owner=owner,
@@ -120,7 +120,6 @@ async def preview_study(
             check=state.admission.checking(),
             steps=steps,
         )
-        return answer(found.model_dump_json())
 
     key = (owner, project, spec.model_dump_json())  # with what no fingerprint has, such as `pack`
     return await state.previews.answer_or_go_on(owner, key, work)

@@ -73,11 +73,8 @@ async def read_groups(question: GroupQuestion, reader: ReaderDep, state: StateDe
     that no column shows.
     """
     key = (reader.owner, "groups", question.model_dump_json())
-    return await state.tables.answer_or_go_on(
-        reader.owner,
-        key,
-        lambda: answer(seed_groups.table(state.reads, question).model_dump_json()),
-    )
+    work = partial(seed_groups.table, state.reads, question)
+    return await state.tables.answer_or_go_on(reader.owner, key, work)
 
 
 @router.post(
@@ -89,11 +86,8 @@ async def read_groups(question: GroupQuestion, reader: ReaderDep, state: StateDe
 async def compare_runs(question: CompareQuestion, reader: ReaderDep, state: StateDep) -> Response:
     """Compare up to 100 runs: the fields in which they differ, and a metric paired over seeds."""
     key = (reader.owner, "compare", question.model_dump_json())
-    return await state.tables.answer_or_go_on(
-        reader.owner,
-        key,
-        lambda: answer(run_comparison.compare(state.reads, question).model_dump_json()),
-    )
+    work = partial(run_comparison.compare, state.reads, question)
+    return await state.tables.answer_or_go_on(reader.owner, key, work)
 
 
 @router.post("/jobs:export", responses={**UNDER_WAY, 200: _FILE})

@@ -13,7 +13,7 @@ Line = Tuple[List[float], List[List[float]]]
 """The x values, and the y values with one row per seed."""
 
 
-class Store(Protocol):
+class JobSource(Protocol):
     """The part of a client that reads jobs."""
 
     @property
@@ -30,7 +30,7 @@ class Store(Protocol):
         """Return a job's records."""
 
 
-def cells(verdict: Verdict, store: Store, metric: str | None = None) -> List[ResultRow]:
+def cells(verdict: Verdict, store: JobSource, metric: str | None = None) -> List[ResultRow]:
     """List the claim's cells, each with its jobs by seed."""
     claim = verdict.claim
     table = store.studies.results(
@@ -123,7 +123,7 @@ def short(label: str) -> str:
     return text + (f" over {over}" if over else "") + tail.replace("+proxy", " + proxy")
 
 
-def lines(store: Store, row: ResultRow, metrics: Sequence[str]) -> Dict[str, Line]:
+def lines(store: JobSource, row: ResultRow, metrics: Sequence[str]) -> Dict[str, Line]:
     """Collect the curves of *metrics* of the cell's jobs, at their common steps."""
     found = [store.metrics(job, *metrics) for job in _jobs(row)]
     return {m: _aligned([series[m] for series in found]) for m in metrics if found}
@@ -136,7 +136,7 @@ def _aligned(series: Sequence[SeriesRecord]) -> Line:
     return [float(s) for s in steps], [[float(p[s]) for s in steps] for p in points]
 
 
-def ablations(store: Store, row: ResultRow, clamp: str) -> Line:
+def ablations(store: JobSource, row: ResultRow, clamp: str) -> Line:
     """Collect the accuracy against the share of clamped channels."""
     curves = [
         record.record[clamp]
@@ -147,7 +147,7 @@ def ablations(store: Store, row: ResultRow, clamp: str) -> Line:
     return (curves[0]["fractions"], [c["mean"] for c in curves]) if curves else ([], [])
 
 
-def last_values(store: Store, row: ResultRow, prefix: str) -> Dict[str, List[float]]:
+def last_values(store: JobSource, row: ResultRow, prefix: str) -> Dict[str, List[float]]:
     """Collect the last values of the metrics that begin with *prefix*: one per seed."""
     found: Dict[str, List[float]] = {}
     for job in _jobs(row):
@@ -157,7 +157,7 @@ def last_values(store: Store, row: ResultRow, prefix: str) -> Dict[str, List[flo
     return found
 
 
-def running_s(verdict: Verdict, store: Store) -> float | None:
+def running_s(verdict: Verdict, store: JobSource) -> float | None:
     """
     Return for how many seconds some job of the claim ran, its tuning included; None: no job has.
 

@@ -19,7 +19,7 @@ from normlab.cli.output import console, print_json
 from normlab.errors import NormlabError, Unauthorized
 from normlab.records.plugins import PluginList
 from normlab.stacks.addresses import Address, data_dir_of, resolve
-from normlab.stacks.checks import SET_CLOCKS, Finding, Verdict
+from normlab.stacks.checks import SET_CLOCKS, Check, Verdict
 from normlab.stacks.connection import Connection
 from normlab.stacks.proxies import http_client
 
@@ -29,15 +29,15 @@ CLOCK_OFF_S = 5.0
 MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "bad": "[red]bad[/]"}
 
 
-def examine(address: Address) -> Iterator[Finding]:
+def examine(address: Address) -> Iterator[Check]:
     """Check the API from outside, then the parts of a stack on this machine, if it has any."""
     yield from _api(address)
     yield from _host(address)
 
 
-def report(findings: Iterator[Finding], *, as_json: bool) -> int:
+def report(findings: Iterator[Check], *, as_json: bool) -> int:
     """Print each finding as soon as it is known; return 1 if one is bad."""
-    seen: List[Finding] = []
+    seen: List[Check] = []
     out = console()
     for finding in findings:
         seen.append(finding)
@@ -51,11 +51,11 @@ def report(findings: Iterator[Finding], *, as_json: bool) -> int:
     return 1 if any(finding.verdict == "bad" for finding in seen) else 0
 
 
-def _api(address: Address) -> Iterator[Finding]:
+def _api(address: Address) -> Iterator[Check]:
     try:
         connection = resolve(address)
     except NormlabError as e:
-        yield Finding("API", "bad", str(e), "normlab up, or give --url")
+        yield Check("API", "bad", str(e), "normlab up, or give --url")
         return
     try:
         sent = time.time()
@@ -65,24 +65,24 @@ def _api(address: Address) -> Iterator[Finding]:
             answer = http.get("/readyz")
     except (httpx.HTTPError, NormlabError) as e:
         mend = "start it (`normlab up`), or correct --url"
-        yield Finding("API", "bad", f"no answer from {connection.url}: {e}", mend)
+        yield Check("API", "bad", f"no answer from {connection.url}: {e}", mend)
         return
     yield from _readiness(connection, answer)
     yield _clock(answer, (sent + time.time()) / 2)
     yield from _token_and_workers(connection)
 
 
-def _readiness(connection: Connection, answer: httpx.Response) -> Iterator[Finding]:
+def _readiness(connection: Connection, answer: httpx.Response) -> Iterator[Check]:
     parts = _mapping(answer)
     if answer.status_code == 200:
-        yield Finding("API", "ok", f"ready at {connection.url}")
+        yield Check("API", "ok", f"ready at {connection.url}")
     else:
         found = f"{connection.url} answers {answer.status_code}"
-        yield Finding("API", "bad", found, "see the parts below")
+        yield Check("API", "bad", found, "see the parts below")
     for part, (verdict, mend) in _PARTS.items():
         text = str(parts.get(part, "ok"))
         if text not in ("ok", "unknown"):  # unknown: the failure comes before the token is checked
-            yield Finding(f"API's {part}", verdict, text, mend)
+            yield Check(f"API's {part}", verdict, text, mend)
 
 
 _PARTS: Dict[str, Tuple[Verdict, str]] = {
@@ -95,72 +95,70 @@ _PARTS: Dict[str, Tuple[Verdict, str]] = {
 }
 
 
-def _clock(answer: httpx.Response, middle: float) -> Finding:
+def _clock(answer: httpx.Response, middle: float) -> Check:
     date = answer.headers.get("Date")
     if date is None:
-        return Finding("clock", "ok", "the API sends no date to compare with")
+        return Check("clock", "ok", "the API sends no date to compare with")
     off = abs(parsedate_to_datetime(date).timestamp() - middle)
     if off > CLOCK_OFF_S:
-        return Finding("clock", "warn", f"{off:.0f} s between here and the API's host", SET_CLOCKS)
-    return Finding("clock", "ok", "agrees with the API's host")
+        return Check("clock", "warn", f"{off:.0f} s between here and the API's host", SET_CLOCKS)
+    return Check("clock", "ok", "agrees with the API's host")
 
 
-def _plugins(found: PluginList) -> Iterator[Finding]:
+def _plugins(found: PluginList) -> Iterator[Check]:
     for plugin in found.plugins:
         if plugin.everywhere:
             adds = ", ".join(f"{entry.part} {entry.name}" for entry in plugin.entries)
-            yield Finding("plugin", "ok", f"{plugin.name} adds {adds}")
+            yield Check("plugin", "ok", f"{plugin.name} adds {adds}")
     for trouble in found.troubles:
         mend = "correct it, then restart the API; `normlab plugins` shows the traceback"
-        yield Finding("plugin", "bad", f"{trouble.name}: {trouble.reason}", mend)
+        yield Check("plugin", "bad", f"{trouble.name}: {trouble.reason}", mend)
 
 
-def _token_and_workers(connection: Connection) -> Iterator[Finding]:
+def _token_and_workers(connection: Connection) -> Iterator[Check]:
     try:
         with client_of(connection, tries=1, timeout_s=PATIENCE_S) as client:
             devices, plugins = client.devices(), client.plugins.list()
     except Unauthorized as e:
-        yield Finding("token", "bad", str(e), "give --token or NORMLAB_TOKEN as `up` printed it")
+        yield Check("token", "bad", str(e), "give --token or NORMLAB_TOKEN as `up` printed it")
         return
     except NormlabError as e:
         mend = "fix the problems above, then check again"
-        yield Finding("token", "warn", f"not tried: {e}", mend)
+        yield Check("token", "warn", f"not tried: {e}", mend)
         return
-    yield Finding("token", "ok", "accepted")
+    yield Check("token", "ok", "accepted")
     yield from _plugins(plugins)
     live = [worker for device in devices for worker in device.workers]
     for worker in live:
         where = f"{worker.device} at {worker.address}" if worker.address else worker.device
         text = f"{worker.id} on {where}, {worker.busy} of {worker.slots} slots busy"
         if worker.able:
-            yield Finding("worker", "ok", f"{text}, heard {worker.last_seen_s:.0f} s ago")
+            yield Check("worker", "ok", f"{text}, heard {worker.last_seen_s:.0f} s ago")
         else:
             mend = "fix what the reason names on its host, then restart the worker"
-            yield Finding("worker", "bad", f"{worker.id} takes no jobs: {worker.why}", mend)
+            yield Check("worker", "bad", f"{worker.id} takes no jobs: {worker.why}", mend)
         for name, reason in worker.cannot_load.items():
             found = f"{worker.id} cannot load {name}: {reason}"
             mend = "install what is missing for the Python of its jobs, then restart the worker"
-            yield Finding("plugin", "warn", found, mend)
+            yield Check("plugin", "warn", found, mend)
     for device in devices:
         if device.queued and not device.workers:
             found = f"{device.queued} jobs wait for {device.kind}, and no worker serves it"
             mend = f"celery -A workers.app worker -Q {device.kind}, or submit with device auto"
-            yield Finding("workers", "bad", found, mend)
+            yield Check("workers", "bad", found, mend)
         elif device.queued and all(worker.busy == 0 for worker in device.workers):
             found = f"{device.queued} jobs wait for {device.kind}, and its workers are idle"
             mend = "normlab show JOB says what it waits for; if for its turn, restart the worker"
-            yield Finding("workers", "warn", found, mend)
+            yield Check("workers", "warn", found, mend)
     if not live:
-        yield Finding(
+        yield Check(
             "workers", "warn", "no worker is live: jobs stay queued until one starts", "normlab up"
         )
 
 
-def _host(address: Address) -> Iterator[Finding]:
+def _host(address: Address) -> Iterator[Check]:
     if find_spec("service") is None or find_spec("sqlalchemy") is None:
-        yield Finding(
-            "this machine", "ok", "a client only; `pip install 'normlab[server]'` for more"
-        )
+        yield Check("this machine", "ok", "a client only; `pip install 'normlab[server]'` for more")
         return
     environment = {**os.environ, "NORMLAB_DATA_DIR": str(data_dir_of(address))}
     try:
@@ -175,12 +173,12 @@ def _host(address: Address) -> Iterator[Finding]:
         )
     except subprocess.TimeoutExpired:
         found = f"the checks did not end within {HOST_CHECKS_WITHIN_S:g} s"
-        yield Finding("this machine", "bad", found, "look for a hanging disk or database")
+        yield Check("this machine", "bad", found, "look for a hanging disk or database")
         return
     for line in done.stdout.splitlines():
-        yield Finding(**json.loads(line))
+        yield Check(**json.loads(line))
     if done.returncode:
-        yield Finding("this machine", "bad", done.stderr.strip()[-500:], "see the message")
+        yield Check("this machine", "bad", done.stderr.strip()[-500:], "see the message")
 
 
 def _mapping(answer: httpx.Response) -> Dict[str, Any]:

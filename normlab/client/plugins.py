@@ -5,18 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Optional, Union
 
-from normlab.client.transport import Transport
+from normlab.client.transport import Part
 from normlab.errors import InvalidSpec
 from normlab.plugins.origins import origin_of
 from normlab.plugins.sources import read_source
 from normlab.records.plugins import PluginList, PluginRecord, PluginSource, PluginUpload
 
 
-class Plugins:
+class Plugins(Part):
     """The part of a Client that is about plugins: `client.plugins`."""
-
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
 
     def list(self) -> PluginList:
         """Return the plugins of the stack, and the operator's that cannot be used."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterator, List, Optional
 
-from normlab.client.transport import Transport
+from normlab.client.transport import Part
 from normlab.records.keeping import ExpiredPage, ExpiredRecord, KeepRules
 from normlab.records.limits import LimitList, LimitRecord
 from normlab.records.projects import MemberRecord, ProjectList, ProjectRecord
 
 
-class Projects:
+class Projects(Part):
     """The part of a Client that is about projects: `client.projects`."""
-
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
 
     def create(self, name: str, note: str = "") -> ProjectRecord:
         """Create a project, for admins; Conflict if there is one of this name."""
@@ -47,11 +44,8 @@ class Projects:
         self.transport.send("DELETE", path, params={"owner": owner})
 
 
-class Limits:
+class Limits(Part):
     """The part of a Client that is about limits: `client.limits`."""
-
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
 
     def show(self, owner: Optional[str] = None, project: Optional[str] = None) -> List[LimitRecord]:
         """List the limits of *owner* or *project*, with their use; None: your own."""
@@ -72,11 +66,8 @@ class Limits:
         return answer.limits
 
 
-class Keeping:
+class Keeping(Part):
     """The part of a Client that is about keep-rules: `client.keeping`."""
-
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
 
     def rules(self, project: str) -> KeepRules:
         """Return what *project* keeps."""

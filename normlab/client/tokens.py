@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from normlab.client.paging import all_items
-from normlab.client.transport import Transport
+from normlab.client.transport import Part, Transport
 from normlab.records.access import (
     AuditPage,
     AuditRecord,
@@ -17,11 +17,8 @@ from normlab.records.access import (
 )
 
 
-class Tokens:
+class Tokens(Part):
     """The part of a Client that is about tokens: `client.tokens`."""
-
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
 
     def create(
         self,

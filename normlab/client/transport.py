@@ -166,6 +166,13 @@ class Transport:
         self.client.close()
 
 
+class Part:
+    """A part of a Client, such as `client.tokens`."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+
 def _checked(url: str) -> str:
     try:
         parts = urlsplit(url)

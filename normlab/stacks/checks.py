@@ -10,7 +10,7 @@ SET_CLOCKS = (
 )
 
 
-class Finding(NamedTuple):
+class Check(NamedTuple):
     """The result of one check; *mend* says what to do, and is empty if nothing is wrong."""
 
     check: str

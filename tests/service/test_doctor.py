@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from normlab.stacks.checks import Finding
+from normlab.stacks.checks import Check
 from service import doctor
 from service.settings import Settings
 from service.store.database import Database
 from tests.s3 import Bucket
 
 
-def checked(check: str, **settings: Any) -> Finding:
+def checked(check: str, **settings: Any) -> Check:
     found = {f.check: f for f in doctor.examine(Settings(_env_file=None, **settings))}
     return found[check]
 
@@ -25,7 +25,7 @@ def _environment_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATABASE_URL", "BROKER_URL", "DATA_DIR", "DATA_ROOT", "JOB_PYTHON_CPU"):
         monkeypatch.delenv(f"NORMLAB_{name}", raising=False)
     # torch takes seconds to import; the tests of this check request it themselves
-    monkeypatch.setattr(doctor, "_job_python", lambda s: Finding("job python", "ok", "not asked"))
+    monkeypatch.setattr(doctor, "_job_python", lambda s: Check("job python", "ok", "not asked"))
 
 
 def test_servers_that_answer_are_healthy(
