@@ -111,7 +111,7 @@ def test_the_doctor_of_a_host_says_that_its_workers_are_refused(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Announcement(database, "9.9.9").round()
-    monkeypatch.setattr(doctor, "_job_python", lambda s: doctor.Finding("job python", "ok", ""))
+    monkeypatch.setattr(doctor, "_job_python", lambda s: doctor.Check("job python", "ok", ""))
     settings = Settings(data_dir=tmp_path, database_url=database.conninfo, broker_url="memory://")
     (found,) = [f for f in doctor.examine(settings) if f.check == "release"]
     assert found.verdict == "bad"

@@ -15,7 +15,7 @@ import service.store
 from normlab.errors import InvalidSpec
 from normlab.events import Finished
 from service import migrate
-from service.jobs import counts, leases
+from service.jobs import gauges, leases
 from service.store import schema, worker_role
 from service.store.database import Database, migrate as migrate_tables, newest_revision, revisions
 from tests.roles import role_of_workers
@@ -134,7 +134,7 @@ def test_a_worker_moves_jobs_before_its_role_has_the_rights_of_a_new_schema(
         claim = leases.claim(theirs, "cpu", "a-worker", 30)
         assert claim is not None
         assert leases.finish(theirs, claim, Finished(step=1, summary={}))
-    assert counts.by_state(database) == {("succeeded", job.device): 1}
+    assert gauges.by_state(database) == {("succeeded", job.device): 1}
 
 
 def test_a_migration_that_cannot_give_a_role_its_rights_changes_nothing(

@@ -8,8 +8,6 @@ from sqlalchemy.dialects import postgresql
 
 revision = "0030"
 down_revision = "0029"
-branch_labels = None
-depends_on = None
 
 _PIECES = """
     create function job_pieces(name text, size int) returns int[] language sql immutable as $$
