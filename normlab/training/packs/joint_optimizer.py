@@ -89,6 +89,8 @@ class JointOptimizer:
             if state:
                 own.state[parameter] = {
                     key: _part(key, value, self._blocks[name], number).clone()
+                    if isinstance(value, Tensor)
+                    else value  # in torch 2.0, the number of updates of rmsprop
                     for key, value in state.items()
                     if value is not None  # a momentum of 0 in older versions of torch
                 }
@@ -103,7 +105,8 @@ class JointOptimizer:
             tensor, number = self._place(name, member)
             there = self._optimizer.state[tensor]
             for key, value in own.state.get(parameter, {}).items():
-                if value is None:
+                if not isinstance(value, Tensor):
+                    there.update({} if value is None else {key: value})
                     continue
                 if key not in there:
                     there[key] = torch.zeros_like(value if key == _NUMBER else tensor)
