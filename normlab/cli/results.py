@@ -100,6 +100,7 @@ def results(
                 "confidence": confidence}  # fmt: skip
     if output in {one.value for one in Form}:
         as_json, output = choose(Form(output)), None
+    _check_pairs(plot, form, against, as_json)
     with connect(ctx) as client:
         if compare:
             print_comparison(client, study, compare.split(":"), question, as_json)
@@ -118,6 +119,21 @@ def results(
             print_results(client, table, compared)
             if client.studies.summary(study).spec.decide:
                 print_verdicts(client.studies.decision(study))
+
+
+def _check_pairs(
+    plot: Optional[Path], form: Optional[str], against: Optional[str], as_json: bool
+) -> None:
+    """Refuse options of which one would be ignored."""
+    from normlab.errors import InvalidSpec
+
+    if plot and (as_json or form):
+        raise InvalidSpec(f"--plot {plot}: writes its numbers beside it; leave out -o and --format")
+    if as_json and form not in (None, "json"):
+        raise InvalidSpec(f"--format {form}: with -o and --json only one form can be printed")
+    if against and not plot and (as_json or form):
+        rule = "only tables and plots show these differences; for programs use --compare AXIS:A:B"
+        raise InvalidSpec(f"--against {against}: {rule}")
 
 
 def print_results(

@@ -25,7 +25,8 @@ def learn_alike(nets: Sequence[nn.Module], specs: Sequence[JobSpec]) -> bool:
         return False
     if any(getattr(first.optimizer, limit) is not None for limit in _LIMITS):
         return False
-    if any((s.optimizer, s.schedule) != (first.optimizer, first.schedule) for s in specs):
+    numbers = [(s.optimizer, s.schedule, s.samples_per_update) for s in specs]
+    if any(of_member != numbers[0] for of_member in numbers):
         return False
     of_first = _hints(nets[0], first)  # a normalizer's own numbers may be hints
     return all(_hints(net, spec) == of_first for net, spec in zip(nets, specs))
@@ -104,7 +105,10 @@ class JointOptimizer:
         for name, parameter in self._nets[member].named_parameters():
             tensor, number = self._place(name, member)
             there = self._optimizer.state[tensor]
-            for key, value in own.state.get(parameter, {}).items():
+            found = own.state.get(parameter, {})
+            for key in there.keys() - found.keys() - {_NUMBER}:
+                _part(key, there[key], self._blocks[name], number).zero_()
+            for key, value in found.items():
                 if not isinstance(value, Tensor):
                     there.update({} if value is None else {key: value})
                     continue

@@ -94,11 +94,24 @@ def test_the_same_members_go_on_bit_for_bit(name: str, normalizer: str) -> None:
         assert distance(found, right) == 0.0
 
 
+@each_optimizer
+def test_a_state_from_before_the_first_update_replaces_a_later_one(name: str) -> None:
+    specs = members(name)
+    nets = [built(spec, 8) for spec in specs]
+    batches = [batches_of(spec, 3, 8) for spec in specs]
+    session = train_packed(nets, specs, batches)
+    session.load_state_of(1, PackSession(nets, specs).state_of(1))
+    moments = session.state_of(1)["optimizer"]["state"].values()
+    kept = [value for of in moments for key, value in of.items() if key != "step"]
+    assert not any(torch.as_tensor(value).any() for value in kept)
+
+
 @pytest.mark.parametrize(
     "other",
     [
         {"optimizer": {"lr": 0.03, "weight_decay": 0.01}},
         {"schedule": {"name": "constant"}},
+        {"batch_size": 8},
         {"optimizer": {**OPTIMIZERS["sgd"], "clip_norm": 1.0}},
     ],
 )
