@@ -386,11 +386,11 @@ def test_a_question_without_an_answer_is_one_line_and_exit_2(
 def test_a_number_of_members_is_refused_with_the_field_that_stands_in_the_way(
     cli: Run, file: str
 ) -> None:
-    base = "base={model: {name: timm/resnet18}}"
+    base = "base={acceleration: kernels}"
     for command in ("run", "preview"):
         code, out, err = cli("study", command, file, "-s", "pack=4", "-s", base)
         assert (code, out, err.count("\n")) == (2, "", 1)
-        assert "pack: 4 cells cannot be one pack: model.name: 'timm/resnet18' has no form" in err
+        assert "pack: 4 cells cannot be one pack: acceleration: 'kernels'" in err
 
 
 def test_a_preview_lists_what_would_be_refused(cli: Run, file: str) -> None:
