@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Callable, List, Optional, Tuple, TypeVar
 
 import typer
 
+from normlab.cli.output import short_ids
 from normlab.errors import NormlabError
 
 if TYPE_CHECKING:
@@ -18,9 +19,15 @@ PATIENCE_S = 0.7
 
 
 def job_ids(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
-    """Complete the newest jobs, each with its state and normalizer."""
-    jobs = _asked(ctx, lambda client: client.page(limit=50).jobs)
-    return [(j.id, f"{j.state} {j.normalizer}") for j in jobs or () if j.id.startswith(incomplete)]
+    """Complete the newest jobs, by the end of the id that tables show or by the whole id."""
+    jobs = _asked(ctx, lambda client: client.page(limit=50).jobs) or []
+    ends = short_ids([job.id for job in jobs])
+    texts = [end if end.startswith(incomplete) else job.id for end, job in zip(ends, jobs)]
+    return [
+        (text, f"{job.state} {job.normalizer}")
+        for text, job in zip(texts, jobs)
+        if text.startswith(incomplete)
+    ]
 
 
 def kinds(ctx: typer.Context, incomplete: str) -> List[str]:

@@ -22,7 +22,7 @@ from normlab.cli.output import (
 )
 from normlab.cli.projects import OfProject
 from normlab.cli.results import sparkline
-from normlab.errors import InvalidSpec
+from normlab.errors import InvalidSpec, NotFound
 from normlab.stacks.addresses import resolve
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def best(
     as_json: bool = AsJson,
 ) -> None:
     """List the succeeded jobs with the best last value of a metric."""
+    from normlab.client.tables import unknown_metric
     from normlab.presentation.intervals import smaller_is_better
 
     rising = smaller_is_better(metric) if lowest is None else lowest
@@ -99,8 +100,11 @@ def best(
         study_id = None if study is None else client.studies.study_id(study)
         filters: Dict[str, Any] = {"state": "succeeded", "study": study_id, "filter": where}
         filters["project"] = project
-        found = list(client.list(limit=limit, sort=sort, **filters))
-    found = [job for job in found if last(job, metric) is not None]
+        listed = client.list(limit=limit, sort=sort, **filters)
+        found = [job for job in listed if last(job, metric) is not None]
+        why = None if found else unknown_metric(client.transport, metric)
+    if why is not None:
+        raise NotFound(why)
     if as_json:
         print_json(found)
     elif not found:
@@ -222,8 +226,6 @@ def _ends(series: SeriesRecord, points: int) -> List[Optional[float]]:
 
 
 def _path_of(client: Client, text: str) -> str:
-    from normlab.errors import NotFound
-
     try:
         return f"/jobs/{client.get(text).id}"
     except NotFound:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple
 
 from normlab.client.frames import dtype
 from normlab.client.paging import all_items
 from normlab.client.transport import Transport
-from normlab.records.tables import TableRecord, TableRow
+from normlab.records.tables import FieldList, TableRecord, TableRow
 from normlab.specs.cells import label
 
 if TYPE_CHECKING:
@@ -29,6 +30,16 @@ def rows_of(
         return page.rows, page.next_cursor
 
     return kinds, list(all_items(ask, limit, _AT_ONCE))
+
+
+def unknown_metric(transport: Transport, name: str) -> Optional[str]:
+    """Return why no job can have the metric *name*, with similar names; None if one can."""
+    found = transport.record(FieldList, "GET", "/jobs:fields")
+    known = [field.name for field in found.fields if field.kind == "metric"]
+    if not known or found.more_metrics or name in known:
+        return None
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known[:3]
+    return f"no job has reported a metric {name!r}; the nearest are {', '.join(near)}"
 
 
 def typed_frame(

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import yaml
@@ -75,11 +76,39 @@ def test_tail_follows_a_job_to_its_end(say: Say, job: str) -> None:
     assert "val/accuracy" in shown
 
 
-def test_fields_and_metrics_are_completed(url: str, job: str) -> None:
+@pytest.fixture
+def context(url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return where the Tab key was pressed, by somebody who waits for an answer."""
+    monkeypatch.setattr(completion, "PATIENCE_S", 60.0)
     root = type("Root", (), {"params": vars(Address(url, OPERATORS_TOKEN))})
-    context = type("Context", (), {"find_root": lambda self: root})()
+    return type("Context", (), {"find_root": lambda self: root})()
+
+
+def test_fields_and_metrics_are_completed(context: Any, job: str) -> None:
     assert completion.metric_names(context, "val/") == ["val/accuracy"]
     assert completion.fields(context, "optimizer.layer_d") == ["optimizer.layer_decay="]
+
+
+def test_jobs_are_completed_by_the_end_that_tables_show_and_by_the_whole_id(
+    context: Any, say: Say, job: str
+) -> None:
+    seen = job[-8:]
+    assert seen in say("ls")
+    said = "succeeded batch"
+    assert completion.job_ids(context, "") == [(seen, said)]
+    assert completion.job_ids(context, seen[:5]) == [(seen, said)]
+    assert completion.job_ids(context, job[:14]) == [(job, said)]
+    assert completion.job_ids(context, "nothing") == []
+
+
+def test_the_best_by_an_unknown_metric_names_the_nearest(
+    url: str, say: Say, job: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--url", url, "--token", OPERATORS_TOKEN, "best", "-m"]
+    assert run([*command, "val/acuracy"]) == 2
+    said = "no job has reported a metric 'val/acuracy'; the nearest are val/accuracy"
+    assert said in capsys.readouterr().err
+    assert say("best", "-m", "val/accuracy", "-f", "batch_size = 999").startswith("no job has")
 
 
 @pytest.mark.parametrize("asked", [["show", "0" * 8 + "-0000-7000-8000-" + "0" * 12],
