@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 from normlab.client.tables import rows_of, typed_frame
@@ -171,14 +172,27 @@ class Runs(Sequence[JobRecord]):
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         show = in_place()
         while True:
-            show(self)
-            if all(job.state in ENDED for job in self):
+            ended = all(job.state in ENDED for job in self)
+            show(_Ended(self.jobs) if ended else self)
+            if ended:
                 return self
             if deadline is not None and time.monotonic() > deadline:
                 left = sum(job.state not in ENDED for job in self)
                 raise ServiceUnavailable(f"{left} runs have not ended within {timeout_s:g} s")
             self._client.transport.sleep(_LOOK_S)
             self.refresh()
+
+
+class _Ended:
+    """One line in place of the progress: the table itself is what the cell returns."""
+
+    def __init__(self, jobs: Sequence[JobRecord]) -> None:
+        self._jobs = jobs
+
+    def __repr__(self) -> str:
+        counts = Counter(job.state for job in self._jobs)
+        said = ", ".join(f"{counts[state]} {state}" for state in sorted(counts, reverse=True))
+        return f"{len(self._jobs)} runs have ended: {said}" if said else "no runs"
 
 
 def in_place() -> Callable[[Any], None]:
