@@ -10,10 +10,10 @@ export function duration(seconds) {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** Write a mean over seeds with half the width of its interval, and how many seeds it has. */
+/** Write a mean over seeds with half the width of its interval, and how many seeds it has; the server knows the digits. */
 export function mean(found) {
-  const half = found.low === null ? "" : ` ± ${Number(((found.high - found.low) / 2).toPrecision(2))}`;
-  return `${readable(found.mean)}${half} (n = ${found.n})`;
+  const half = found.half_text ? ` ± ${found.half_text}` : "";
+  return `${found.mean_text}${half} (n = ${found.n})`;
 }
 
 export function text(value, kind, name) {

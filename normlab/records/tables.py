@@ -93,6 +93,8 @@ class SeedMean(BaseModel):
 
     n: int = Field(description="seeds that have a value")
     mean: float
+    mean_text: str = Field("", description="the mean with the digits that its column needs")
+    half_text: str = Field("", description="half the width of the interval, to two digits")
     sd: Union[float, None]
     low: Union[float, None] = Field(description="of the 95 % interval by Student's t")
     high: Union[float, None]

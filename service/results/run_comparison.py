@@ -18,7 +18,7 @@ from normlab.records.comparing import (
     PairedDifference,
     RunComparison,
 )
-from normlab.records.tables import JobsQuestion, SeedMean
+from normlab.records.tables import JobsQuestion
 from normlab.specs.cells import label
 from normlab.specs.differences import differing
 from normlab.specs.measures import is_timing
@@ -169,6 +169,7 @@ def _compared(
     pairs = [_pairs(found, values[at]) if i != at else [] for i, found in enumerate(values)]
     ps = [paired_t(found) for found in pairs]
     adjusted = holm(ps)
+    means = seed_groups.with_digits([seed_groups.mean_of(found) for found in values])
     return [
         ComparedGroup(
             label=labels[i],
@@ -176,7 +177,7 @@ def _compared(
             seeds=sorted({row.seed for row in group.rows}),
             repeated=len(group.rows) - len({row.seed for row in group.rows}),
             states=dict(Counter(row.state for row in group.rows)),
-            mean=_mean(values[i]),
+            mean=means[i],
             values=dict(values[i]),
             difference=_difference(pairs[i], ps[i], adjusted[i]),
             why=_why(i == at, values[i], values[at], pairs[i]),
@@ -187,13 +188,6 @@ def _compared(
 
 def _pairs(found: Mapping[int, float], reference: Mapping[int, float]) -> list[float]:
     return [found[seed] - reference[seed] for seed in sorted(set(found) & set(reference))]
-
-
-def _mean(values: Mapping[int, float]) -> SeedMean | None:
-    if not values:
-        return None
-    found = estimate(list(values.values()))
-    return SeedMean(n=found.n, mean=found.mean, sd=found.sd, low=found.low, high=found.high)
 
 
 def _difference(

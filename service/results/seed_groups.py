@@ -11,7 +11,9 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Connection, Row, Text, cast, func, literal, select
 
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.presentation.digits import shown
 from normlab.presentation.intervals import estimate
+from normlab.records.results import half_width
 from normlab.records.tables import GroupQuestion, GroupRow, GroupTable, JobsQuestion, SeedMean
 from normlab.specs.cells import label
 from normlab.specs.differences import differing
@@ -61,7 +63,8 @@ def table(database: Database, question: GroupQuestion) -> GroupTable:
     with database.autocommit() as connection:
         groups = read(connection, question, columns)
         gone = gone_metrics(connection, question, columns)
-    values = [[_value(group, i, of) for i, of in enumerate(columns)] for group in groups]
+    by_column = [with_digits([_value(g, i, of) for g in groups]) for i, of in enumerate(columns)]
+    values = [[found[row] for found in by_column] for row in range(len(groups))]
     return GroupTable(
         columns=[record_of(of) for of in columns],
         rows=[_row(group, found) for group, found in zip(groups, values, strict=True)],
@@ -128,11 +131,28 @@ def _value(group: Group, i: int, of: Column) -> Any:
         if len(found) == 1:
             return group.rows[0][place]
         return {"varies": sorted(found, key=_by_type)[:_MOST_NAMED]}
-    by_seed = by_seed_of(group.rows, place, timing=of.metric is None or is_timing(of.metric))
+    timing = of.metric is None or is_timing(of.metric)
+    return mean_of(by_seed_of(group.rows, place, timing=timing))
+
+
+def mean_of(by_seed: Mapping[int, float]) -> SeedMean | None:
+    """Average over seeds; None if there are none."""
     if not by_seed:
         return None
     mean = estimate(list(by_seed.values()))
     return SeedMean(n=mean.n, mean=mean.mean, sd=mean.sd, low=mean.low, high=mean.high)
+
+
+def with_digits(column: Sequence[Any]) -> list[Any]:
+    """Write the means of one column with digits as in the table of a study; leave the rest."""
+    means = [value for value in column if isinstance(value, SeedMean)]
+    texts = iter(shown([(mean.mean, half_width(mean.low, mean.high)) for mean in means]))
+    return [
+        value.model_copy(update={"mean_text": text.mean, "half_text": text.half})
+        if isinstance(value, SeedMean) and (text := next(texts))
+        else value
+        for value in column
+    ]
 
 
 def by_seed_of(rows: Sequence[Row[Any]], place: int, *, timing: bool) -> dict[int, float]:

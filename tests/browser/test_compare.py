@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,8 @@ def test_runs_are_compared_by_what_differs_with_seeds_as_bands_and_a_paired_test
     row = table.locator("tbody tr").nth(1)
     expect(row).to_contain_text("group")
     expect(row).to_contain_text("+0.")
+    means = table.locator("tbody td:nth-child(4)").all_inner_texts()
+    assert all(re.fullmatch(r"\d\.\d{2,} ± \S+ \(n = 2\)", mean) for mean in means), means
     expect(page.locator("#chart canvas")).to_be_visible()
     assert labels(page) == ["batch (n = 2)", "group (n = 2)"]
     page.get_by_label("Compare with group").check()

@@ -27,6 +27,8 @@ def test_runs_are_compared_seed_by_seed_against_the_reference(database: Database
     assert difference.p_adjusted == difference.p
     assert (found.groups[1].difference, found.groups[1].why) == (None, "the reference")
     assert [r.group for r in found.runs] == [0, 0, 0, 1, 1, 1]
+    texts = [(group.mean.mean_text, group.mean.half_text) for group in found.groups if group.mean]
+    assert texts == [("0.733", "0.29"), ("0.600", "0.25")]
 
 
 def test_why_there_is_no_test_is_said(database: Database) -> None:
