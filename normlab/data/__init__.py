@@ -1,4 +1,4 @@
-"""Datasets in memory and as streams, batches from them, and the random changes to images."""
+"""Datasets in memory and as streams, their batches, and random augmentations of images."""
 
 from __future__ import annotations
 

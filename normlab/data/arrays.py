@@ -17,15 +17,15 @@ from normlab.specs.network_and_data import DatasetSpec
 
 def load(spec: DatasetSpec, data_root: Path) -> Raw:
     """
-    Read the file, whose contents *spec* has; sequences are taken as they are.
+    Read the file and check it against *spec*; sequences are not standardized.
 
     Raises:
-        DatasetUnusable: it is not what it was when the job was accepted, or holds numbers that are
+        DatasetUnusable: the file has changed since the job was accepted, or holds numbers that are
             not finite.
     """
     path, known = data_root / str(spec.file), spec.contents
     if known is None:
-        raise DatasetUnusable(f"{spec.file}: nobody looked into it when the job was accepted")
+        raise DatasetUnusable(f"{spec.file}: it was not inspected when the job was accepted")
     try:
         found = sha256(path)
         if found != known.sha256:

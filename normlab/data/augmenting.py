@@ -1,4 +1,4 @@
-"""The augmentations of an epoch: what is drawn for each sample, and how it is applied."""
+"""The augmentations of an epoch: draw random numbers for each sample, and apply the changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.named_objects import named_object
 
 Place = Callable[[Tensor], Tensor]
-Part = Any  # of an epoch's samples: a slice, or their places in it
+Part = Any  # some samples of an epoch: a slice, or a tensor of indices
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,16 @@ class Augmenting:
     """
     The augmentations of a job.
 
-    An author's object has `draw(n, generator)`, which returns a tensor with a row for each of the
-    *n* samples of an epoch, and is called with samples and their rows: `(x, drawn)`, or
-    `(x, y, drawn)` where it changes targets too, which are then rows of probabilities.
+    An author's object has a method `draw(n, generator)`, which returns a tensor with one row for
+    each of the *n* samples of an epoch. The object is called with samples and their rows: with
+    `(x, drawn)`, or with `(x, y, drawn)` if it also changes targets, which then are rows of
+    probabilities.
 
     Args:
-        first: those that draw from the generator of the epoch's order.
-        others: those that have a generator each.
-        micro_batch: samples that may be mixed with each other.
-        levels: of the dataset, where one of them sees images in [0, 1].
+        first: the augmentations that draw from the generator of the epoch's order.
+        others: the augmentations that each have their own generator.
+        micro_batch: the number of samples that may be mixed with each other.
+        levels: the dataset's levels, if an augmentation takes images in [0, 1].
     """
 
     first: Sequence[Augmentation] = ()
@@ -54,15 +55,16 @@ class _Step:
 
 class EpochAugmentation:
     """
-    The changes of one epoch's samples: a function of the seed, the epoch and a sample's place.
+    The changes of one epoch's samples, a function of the seed, the epoch and the sample's index.
 
-    So it matters neither which update is made first nor who makes it.
+    So the order of the updates does not matter, nor which process makes them.
 
     Args:
-        augmenting: of the job.
-        samples, classes: of the training set.
-        seed, epoch: of the job, and from 0.
-        generator: of the epoch's order, after the order was drawn.
+        augmenting: the job's augmentations.
+        samples, classes: their numbers in the training set.
+        seed: the job's seed.
+        epoch: the epoch's number, from 0.
+        generator: the generator of the epoch's order, after the order was drawn.
         place: moves tensors to the device of the samples.
     """
 
@@ -92,8 +94,8 @@ class EpochAugmentation:
         Change the samples at *part* of the epoch.
 
         Args:
-            x: standardized, (N, C, H, W).
-            host: *part*, with indices on the host.
+            x: standardized samples, (N, C, H, W).
+            host: the same as *part*, with indices on the host.
         """
         if self._softens and not y.is_floating_point():
             y = F.one_hot(y, self._classes).float()
@@ -129,7 +131,7 @@ def _step(spec: Augmentation, n: int, generator: Generator, place: Place) -> _St
 
 
 class _Function:
-    """An augmentation that is a plain function of samples, uniform numbers and options."""
+    """An augmentation given as a plain function of samples, uniform numbers and options."""
 
     def __init__(self, function: Callable[..., Any], draws: int) -> None:
         self._function = function
@@ -169,7 +171,7 @@ def mixed_seed(*parts: object) -> int:
 
 
 def augmenting_of(spec: JobSpec, data: TrainingData) -> Augmenting:
-    """Return the augmentations of *spec*, for *data* where its samples are."""
+    """Return the augmentations of *spec*, on the device where the samples of *data* are."""
     sees_images = any(one.pixels for one in spec.augmentations)
     return Augmenting(
         first=spec.augmentation.members(),

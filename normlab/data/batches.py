@@ -1,4 +1,4 @@
-"""The order of an epoch and its random changes: functions of the seed and the epoch alone."""
+"""The order and the augmentations of an epoch, both functions of the seed and the epoch alone."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from normlab.data.training_data import TrainingData
 
 class EpochBatches:
     """
-    The updates' samples of one epoch.
+    The samples of each update of one epoch.
 
-    Every epoch has a permutation of its own, drawn from *seed* and *epoch*, and so have the
-    random changes of its samples: update i does not depend on the updates before it, so a
-    resumed training continues exactly. The samples that do not fill a whole update are
-    left out; which ones differs from epoch to epoch.
+    Every epoch has its own permutation and its own augmentations, drawn from *seed* and *epoch*.
+    Update i does not depend on the updates before it, so a resumed training continues exactly.
+    Samples that do not fill a whole update are left out; they differ from epoch to epoch.
 
     Args:
         data: the dataset.
         samples_per_update: the number of samples in one update.
         place: moves the order to the device of the samples.
-        rows: the indices of the wanted samples in an update; None: all.
-        updates: of the whole training, after which nothing is read ahead; None: not known.
+        rows: the indices of the wanted samples in an update; None for all.
+        updates: the number of updates of the whole training, after which nothing is read ahead;
+            None if it is not known.
     """
 
     def __init__(

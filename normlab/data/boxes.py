@@ -1,4 +1,4 @@
-"""The targets of detection: a row for each object, and empty rows where a picture has fewer."""
+"""The targets of detection: one row per object, and empty rows in pictures with fewer objects."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from normlab.errors import DatasetUnusable
 
 def check(name: str, y: Tensor, num_classes: int) -> None:
     """
-    Refuse rows that are no objects.
+    Refuse rows that do not describe an object.
 
     Args:
-        name: of the dataset and its split, for messages.
-        y: the class, and the left, top, right and bottom edge in sides of the picture; a class of
-            -1 is an empty row.
+        name: name of the dataset and its split, for messages.
+        y: rows of the class and the left, top, right and bottom edge, in sides of the picture. The
+            class -1 marks an empty row.
 
     Shape:
         (N, rows, 5)
 
     Raises:
-        DatasetUnusable: the message has the first sample whose rows are wrong.
+        DatasetUnusable: a row is wrong; the message names the first such sample.
     """
     kind, low, high = y[:, :, 0], y[:, :, 1:3], y[:, :, 3:]
     is_empty = kind == -1

@@ -18,7 +18,7 @@ _PIXELS = 3 * 32 * 32
 
 
 def load_cifar10(spec: DatasetSpec, data_root: Path) -> Raw:
-    """Read CIFAR-10: a record is the class, then the pixels."""
+    """Read CIFAR-10; a record holds the class, then the pixels."""
     facts = DATASETS["cifar10"]
     train = _records(facts, data_root, facts.files[:-1], labels=1, records=10_000)
     test = _records(facts, data_root, facts.files[-1:], labels=1, records=10_000)
@@ -26,7 +26,7 @@ def load_cifar10(spec: DatasetSpec, data_root: Path) -> Raw:
 
 
 def load_cifar100(spec: DatasetSpec, data_root: Path) -> Raw:
-    """Read CIFAR-100: a record is the coarse class, the fine one, which we use, then the pixels."""
+    """Read CIFAR-100; a record holds the coarse class, the fine class (used), then the pixels."""
     facts = DATASETS["cifar100"]
     train = _records(facts, data_root, facts.files[:1], labels=2, records=50_000)
     test = _records(facts, data_root, facts.files[1:], labels=2, records=10_000)

@@ -31,9 +31,9 @@ class Split:
     Samples and their classes.
 
     Args:
-        x: (N, C, H, W), float32 and standardized, or bytes that `Data.standardize` makes so; or
-            sequences (N, C, T), float32.
-        y: int64: the class of each, (N,), or of each position, (N, H, W) or (N, T).
+        x: images (N, C, H, W), either standardized in float32 or bytes, which `Data.standardize`
+            converts; or sequences (N, C, T) in float32.
+        y: int64, one class per sample (N,), or one per position, (N, H, W) or (N, T).
     """
 
     x: Tensor
@@ -55,9 +55,9 @@ class Data:
     Args:
         shift, scale: (1, C, 1, 1), mean and reciprocal deviation of each channel of the
             training images; None if x is already standardized.
-        moments: mean and deviation of the channels before they were standardized, if x is.
-        broken: what could not be read and was left out; a message for each.
-        loading: how it is read and why, for people.
+        moments: mean and deviation of the channels before x was standardized; None if x is not.
+        broken: one message for each sample that could not be read and was left out.
+        loading: a text on how the data are read and why.
     """
 
     train: Split
@@ -126,7 +126,7 @@ def load(spec: DatasetSpec, data_root: Path) -> Data:
     """
     Load a dataset into memory.
 
-    Pictures from files stay bytes, a quarter of the memory, until `Data.standardize`.
+    Pictures from files stay bytes until `Data.standardize`, which takes a quarter of the memory.
 
     Args:
         spec: the dataset, and its number of samples.
@@ -134,7 +134,7 @@ def load(spec: DatasetSpec, data_root: Path) -> Data:
 
     Raises:
         NotFound: no dataset has this name.
-        DatasetUnusable: files are missing, truncated or of another format; the message has
+        DatasetUnusable: files are missing, truncated or of another format; the message names
             the file, what was expected and what was found.
     """
     if spec.name not in DATASETS:

@@ -1,4 +1,4 @@
-"""Handwritten digits that are part of scikit-learn: 8x8, enlarged to 16x16."""
+"""The handwritten digits of scikit-learn: images of 8x8 pixels, enlarged to 16x16."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TRAIN = 1200
 
 
 def load(spec: DatasetSpec, data_root: Path) -> Raw:
-    """Return the first 1,200 of a fixed shuffle for training, the other 597 for testing."""
+    """Return 1,200 digits for training and the other 597 for testing, from a fixed shuffle."""
     table = np.loadtxt(_file(), delimiter=",", dtype=np.float32)  # 64 pixels, then the class
     table = table[np.random.RandomState(0).permutation(len(table))]
     x = torch.from_numpy(table[:, :64] / 16).view(-1, 1, 8, 8)

@@ -1,7 +1,7 @@
 """
-Pieces of procedural images of 32 x 32 pixels: outlines, stripes, noise, colour, disturbances.
+Parts of procedural images of 32 x 32 pixels: outlines, stripes, noise, colour, disturbances.
 
-Everything is drawn for n images at once, from a generator, in a fixed order of draws.
+Functions draw for n images at once from a generator, always in the same order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Nuisance:
 
 @dataclass(frozen=True)
 class Places:
-    """Where shapes lie, each (n,): their radius, their centre and their angle, in pixels."""
+    """Radius and centre of shapes in pixels, and their angle; each is (n,)."""
 
     radius: Tensor
     x: Tensor
@@ -49,7 +49,7 @@ HARD = Nuisance(contrast=(0.2, 2.0), brightness=1.0, colour=0.3)
 
 def distances(shape: Tensor, extent: Extent, g: Generator) -> Tensor:
     """
-    Draw one shape per image: disc, square, triangle or cross for 0 to 3, slightly turned.
+    Draw one slightly turned shape per image: 0 to 3 are disc, square, triangle and cross.
 
     Shape:
         (n,) -> (n, S, S), the signed distance to the outline in pixels, positive inside.
@@ -66,12 +66,12 @@ def places(n: int, extent: Extent, g: Generator) -> Places:
 
 
 def distances_at(shape: Tensor, at: Places) -> Tensor:
-    """Return the signed distances to shapes *shape* (n,) *at* their places: (n, S, S)."""
+    """Return the signed distances (n, S, S) to the outlines of shapes *shape* (n,) placed *at*."""
     r, angle = _column(at.radius), _column(at.angle)
     n = len(shape)
     rows, columns = _grid()
     dx, dy = columns - _column(at.x), rows - _column(at.y)
-    u = angle.cos() * dx + angle.sin() * dy  # the pixel as the turned shape sees it
+    u = angle.cos() * dx + angle.sin() * dy  # the pixel in the coordinates of the turned shape
     v = angle.cos() * dy - angle.sin() * dx
     distance = torch.empty(n, S, S)  # to the outline, positive inside
     for number, signed in enumerate((_disc, _square, _triangle, _cross)):
@@ -99,7 +99,7 @@ def _cross(u: Tensor, v: Tensor, r: Tensor) -> Tensor:
 
 
 def stripes(direction: Tensor, frequency: Tensor, g: Generator) -> Tensor:
-    """Draw sines in *direction* (n,), in radians, of *frequency* (n,) a pixel: (n, S, S)."""
+    """Draw sines (n, S, S) in *direction* (n,), in radians, with *frequency* (n,) per pixel."""
     n = len(direction)
     phase = _column(uniform(n, 0, 2 * math.pi, g))
     rows, columns = _grid()
@@ -110,7 +110,7 @@ def stripes(direction: Tensor, frequency: Tensor, g: Generator) -> Tensor:
 
 def value_noise(n: int, g: Generator) -> Tensor:
     """Draw smooth noise (n, S, S)."""
-    # Normals on a lattice of 6 pixels, joined by smoothstep: x -> M x M', M (S, lattice).
+    # Normal numbers on a lattice of 6 pixels, with smoothstep between: x -> M x M', M (S, lattice).
     lattice = (S - 1) // 6 + 2
     position = torch.arange(S) / 6
     cell = position.floor().long()

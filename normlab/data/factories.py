@@ -1,4 +1,4 @@
-"""A dataset of somebody's own: read from its factory into memory, and checked on the way."""
+"""Read a user's own dataset from its factory into memory, and check every sample."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from normlab.specs.tasks import TASKS, Shape, TaskFacts, fits, written
 
 def load(spec: DatasetSpec, data_root: Path) -> Raw:
     """
-    Call the factory of *spec*'s dataset for each split, and read everything that it gives.
+    Call the factory of *spec*'s dataset for each split, and read all samples that it returns.
 
     Raises:
-        DatasetUnusable: a sample is not what was declared; the message has its index.
+        DatasetUnusable: a sample is not as declared; the message has its index.
     """
     facts = DATASETS[spec.name]
     classes, size = facts.num_classes, facts.image_size
@@ -61,12 +61,12 @@ def _samples(facts: DatasetFacts, spec: DatasetSpec, split: str, data_root: Path
 
 class _Reader:
     """
-    Reads samples one after the other, and refuses the first that is not like the others.
+    Reads samples one after another, and refuses the first one that differs from the others.
 
     Args:
-        name: of the dataset and its split, for messages.
-        x_shape, y_shape: of each sample, as they were declared.
-        task: what its targets are.
+        name: name of the dataset and its split, for messages.
+        x_shape, y_shape: declared shapes of each sample.
+        task: the task, which says what targets are.
     """
 
     def __init__(self, name: str, x_shape: Shape, y_shape: Shape, task: TaskFacts) -> None:
@@ -123,7 +123,7 @@ class _Reader:
         if isinstance(given, Tensor):
             return given.detach()
         try:
-            return torch.from_numpy(np.array(given))  # a copy: not every array can be written to
+            return torch.from_numpy(np.array(given))  # a copy, because some arrays are read-only
         except (TypeError, ValueError, RuntimeError) as e:
             raise self._refused(i, f"holds {type(given).__name__}, which is no array: {e}") from e
 

@@ -15,7 +15,7 @@ def read(facts: DatasetFacts, data_root: Path, name: str) -> bytes:
     Return the content of the file *name* of a dataset, unpacked.
 
     Raises:
-        DatasetUnusable: it is missing, or cannot be read or unpacked.
+        DatasetUnusable: the file is missing, or cannot be read or unpacked.
     """
     path = facts.find(data_root, name)
     if path is None:
@@ -37,7 +37,7 @@ def check_size(name: str, found: int, expected: int) -> None:
     Check the number of bytes of a file.
 
     Raises:
-        DatasetUnusable: its length is wrong.
+        DatasetUnusable: the number is wrong.
     """
     if found != expected:
         state = "truncated" if found < expected else "too long"

@@ -1,8 +1,8 @@
 """
-A stream of characters that a small grammar writes, cut into windows: predict the next character.
+A stream of characters from a small grammar, cut into windows, to predict the next character.
 
-Subjects and verbs agree in number, also across what a relative clause puts between them ("the
-cats that see a dog run."), so that what comes next can depend on a word far back.
+Subjects and verbs agree in number, also when a relative clause stands between them ("the cats
+that see a dog run."), so that the next character can depend on a word far back.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def load(spec: DatasetSpec, data_root: Path) -> Raw:
 
 def windows(n: int, seed: int) -> Tuple[Tensor, Tensor]:
     """
-    Cut a stream into *n* windows, each beginning where the last ended.
+    Cut a stream into *n* windows; each begins where the one before it ends.
 
     Shape:
         one-hot characters (n, K, WINDOW), float32, and the next ones (n, WINDOW), int64

@@ -1,4 +1,4 @@
-"""Between standardized samples and images from 0, black, to 1, white."""
+"""Convert standardized samples to images from 0 (black) to 1 (white), and back."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ class Levels:
     The levels of a dataset: image = standardized * span + floor.
 
     Args:
-        span, floor: for each channel, (1, C, 1, 1).
+        span, floor: one number per channel, (1, C, 1, 1).
     """
 
     span: Tensor
     floor: Tensor
 
     def image(self, x: Tensor) -> Tensor:
-        """Return standardized *x* in [0, 1]; what an earlier change took out of it is cut off."""
+        """Return standardized *x* in [0, 1]; values that earlier changes moved out are clipped."""
         return (x * self.span + self.floor).clamp(0, 1)
 
     def standardized(self, image: Tensor) -> Tensor:
-        """Return *image* as the network gets it."""
+        """Return *image* standardized, as the network receives it."""
         return (image - self.floor) / self.span
 
 
 def levels_of(data: TrainingData) -> Levels:
     """
-    Return the levels of *data*: bytes have 0 to 255, floats in memory those of the training set.
+    Return the levels of *data*: 0 to 255 for bytes, the training set's range for floats in memory.
 
-    All channels have the same black and white, so that colors stay what they are.
+    All channels have the same black and white, so that colors do not change.
 
     Raises:
-        DatasetUnusable: floats are streamed, so that nobody has seen the darkest of them.
+        DatasetUnusable: the data are a stream of floats, whose range is unknown.
     """
     if isinstance(data, Stream):
         if data.shift is None or data.scale is None or data.train.read([0])[0].dtype != torch.uint8:

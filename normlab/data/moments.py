@@ -1,4 +1,4 @@
-"""Mean and deviation of each channel of images, from what each part of them contributes."""
+"""Mean and deviation of each channel of images, added up from parts of the images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Moments = Tuple[Tensor, Tensor]
 
 def byte_counts(x: Tensor) -> Tensor:
     """
-    Count each byte in each channel; the counts of parts add up.
+    Count how often each byte occurs in each channel; the counts of parts can be added.
 
     Shape:
         (N, C, H, W), uint8 -> (C, 256), int64
@@ -23,7 +23,7 @@ def byte_counts(x: Tensor) -> Tensor:
 
 
 def of_counts(counts: Tensor) -> Moments:
-    """Return the moments of bytes: exact, and without converting images to floats."""
+    """Return the moments of bytes exactly, without converting images to floats."""
     share = counts.double() / counts.sum(dim=1, keepdim=True)  # (C, 256)
     value = torch.arange(256, dtype=torch.float64)
     mean = (share * value).sum(dim=1)
@@ -33,7 +33,7 @@ def of_counts(counts: Tensor) -> Moments:
 
 def by_sample(x: Tensor) -> Tensor:
     """
-    Return the mean and the length of each channel of each sample, in one pass over it.
+    Return the mean and the L2 norm of each channel of each sample, in one pass.
 
     Shape:
         (N, C, ...), float32 -> (N, C, 2), float32
@@ -45,11 +45,11 @@ def by_sample(x: Tensor) -> Tensor:
 
 def of_samples(found: Tensor, positions: int) -> Moments:
     """
-    Return the moments of floats, in float64 over the samples.
+    Return the moments of floats; sums over the samples are in float64.
 
     Args:
-        found: (N, C, 2), from `by_sample`.
-        positions: of a channel in a sample.
+        found: the result of `by_sample`, (N, C, 2).
+        positions: the number of positions of a channel in a sample.
     """
     mean, length = (part.contiguous().double() for part in found.unbind(2))
     square = length.square().mean(dim=0) / positions
@@ -59,6 +59,6 @@ def of_samples(found: Tensor, positions: int) -> Moments:
 
 
 def shift_and_scale(moments: Moments, dims: int) -> Tuple[Tensor, Tensor]:
-    """Return mean and reciprocal deviation in a shape for samples of *dims* dimensions."""
+    """Return mean and reciprocal deviation, shaped for samples of *dims* dimensions."""
     mean, deviation = (part.view(1, -1, *(1,) * (dims - 2)) for part in moments)
     return mean, 1 / deviation.clamp(min=1e-6)

@@ -32,8 +32,8 @@ from normlab.specs.network_and_data import DatasetSpec
 
 MOST = 4  # objects in a picture
 _TRAIN, _TEST = 2000, 500
-_TRIES = 12  # places that are tried for them
-_APART = 1.2  # of the sum of two radii, the least distance along rows or columns
+_TRIES = 12  # random places that are tried for them
+_APART = 1.2  # the least distance along rows or columns, in sums of two radii
 _EXTENT = Extent(radius=(0.12, 0.2), centre=(0.18, 0.82))
 _FREQUENCY = (0.0, 0.2)  # of stripes, per pixel
 
@@ -47,8 +47,8 @@ def draw(n: int, seed: int) -> Tuple[Tensor, Tensor]:
     """
     Draw *n* scenes and their objects.
 
-    A row is the class, and the left, top, right and bottom edge in sides of the picture; rows
-    without an object have class -1 and stand at the end.
+    A row holds the class and the left, top, right and bottom edge, in sides of the picture. Rows
+    without an object have class -1 and are at the end.
 
     Shape:
         (n, 3, S, S) and (n, MOST, 5), float32
@@ -91,7 +91,7 @@ def _rows(shape: Tensor, distance: Tensor, there: Tensor) -> Tensor:
     inside = distance > 0  # (n, S, S)
     pixels = torch.arange(S)
     edges = []
-    for over in (1, 2):  # the columns that have pixels of it, and the rows
+    for over in (1, 2):  # the columns that have pixels of the shape, then the rows
         line = inside.any(over)  # (n, S)
         edges.append(torch.where(line, pixels, S).amin(1))
         edges.append(torch.where(line, pixels, -1).amax(1) + 1)

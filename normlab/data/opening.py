@@ -1,4 +1,4 @@
-"""Open a job's data: in memory, or as a stream, whichever it asks for or its size suggests."""
+"""Open a job's data in memory or as a stream, as the job asks or as the data's size requires."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _MOST_WORKERS = 4  # unless a job asks for more
 @contextmanager
 def opened(spec: JobSpec, data_root: Path, stop: Stop) -> Iterator[TrainingData]:
     """
-    Give the data of *spec*; they and the processes that read them are gone afterwards.
+    Give the data of *spec*; afterwards, free them and end the processes that read them.
 
     Raises:
         ReaderLost: a process that reads the data died.
-        NormlabError: as `data_of`.
+        NormlabError: the errors of `data_of`.
     """
     with lost_readers_named():
         data = data_of(spec, data_root, stop)
@@ -50,14 +50,14 @@ def data_of(spec: JobSpec, data_root: Path, stop: Stop = lambda: None) -> Union[
     """
     Return the data of *spec*, in memory or as a stream.
 
-    Either way the samples are the same to the bit, and so is what a job computes.
+    Both ways give the same samples to the bit, so a job computes the same numbers.
 
     Args:
-        stop: asked while all data are read once; its error is raised.
+        stop: called while all data are read once; an error that it raises ends the reading.
 
     Raises:
         DatasetUnusable: files are missing, damaged or of another format.
-        JobStopped: *stop* asked for it.
+        JobStopped: *stop* raised it.
     """
     facts = DATASETS.get(spec.dataset.name)
     reads = facts is not None and facts.of_pictures and spec.loading.mode != "memory"
@@ -74,7 +74,7 @@ def data_of(spec: JobSpec, data_root: Path, stop: Stop = lambda: None) -> Union[
 
 
 def loading(spec: JobSpec, data_root: Path, index: Optional[Index]) -> Tuple[str, bool]:
-    """Say how the data of *spec* are read and why, and whether they are streamed."""
+    """Return a text on how the data of *spec* are read and why, and whether they are streamed."""
     mode = spec.loading.mode
     if mode != "auto":
         return ("streamed" if mode == "stream" else "in memory") + ", as asked", mode == "stream"
@@ -91,7 +91,7 @@ def loading(spec: JobSpec, data_root: Path, index: Optional[Index]) -> Tuple[str
 
 
 def _decoded_bytes(spec: JobSpec, data_root: Path, index: Optional[Index]) -> Tuple[int, str]:
-    """Return the bytes of the samples in memory, and why they cannot be streamed ("": they can)."""
+    """Return the samples' bytes in memory, and the reason against streaming them ("" for none)."""
     dataset = spec.dataset
     if index is not None:
         side = dataset.image_size or IMAGE_FOLDER_SIZE
@@ -145,7 +145,7 @@ def _rows(spec: JobSpec, data_root: Path, workers: int, stop: Stop) -> Stream:
     dataset, known = spec.dataset, spec.dataset.contents
     path = data_root / str(dataset.file)
     if known is None:
-        raise DatasetUnusable(f"{dataset.file}: nobody looked into it when the job was accepted")
+        raise DatasetUnusable(f"{dataset.file}: it was not inspected when the job was accepted")
     try:
         if sha256(path) != known.sha256:
             raise DatasetUnusable(

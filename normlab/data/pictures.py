@@ -1,4 +1,4 @@
-"""Pictures in files of any form, decoded into memory."""
+"""Decode pictures from files of any supported form into memory."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ class Raw:
 
     Args:
         train_x, test_x: images (N, C, H, W), float32 or bytes, or one-hot sequences (N, K, T).
-        train_y, test_y: int64, (N,), or (N, H, W) or (N, T) where each position has a class;
-            float32 where a target is no class, as `specs.tasks.TaskFacts.target_shape` has it.
-        standardize: whether to give the channels mean 0 and deviation 1; not for one-hot samples.
-        broken: what could not be read and was left out; a message for each.
+        train_y, test_y: int64 of shape (N,), or (N, H, W) or (N, T) if each position has a class;
+            float32 if targets are not classes (see `specs.tasks.TaskFacts.target_shape`).
+        standardize: whether to give the channels mean 0 and deviation 1; False for one-hot samples.
+        broken: one message for each sample that could not be read and was left out.
     """
 
     train_x: Tensor

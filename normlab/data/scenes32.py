@@ -1,8 +1,8 @@
 """
 Procedural scenes for segmentation: two striped shapes, one of which may hide part of the other.
 
-Each pixel has a class: 0 behind the shapes, else 1 to 4 by how fine the stripes are there; 1 has
-none. Outlines, directions, colour, contrast, brightness and noise are independent of it.
+Each pixel has a class. The background is class 0. Shapes are class 1 (no stripes) to 4 (the finest
+stripes). Outlines, directions, colour, contrast, brightness and noise are independent of it.
 """
 
 from __future__ import annotations

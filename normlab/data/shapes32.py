@@ -31,7 +31,7 @@ from normlab.data.raw import Raw
 from normlab.specs.network_and_data import DatasetSpec
 
 _TRAIN, _TEST = 6000, 3000
-_PIECE = 500  # images drawn at a time: they stay in the processor's cache
+_PIECE = 500  # images drawn at a time; so many fit into the processor's cache
 _EXTENT = Extent(radius=(0.24, 0.36), centre=(0.36, 0.64))
 
 

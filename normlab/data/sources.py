@@ -1,4 +1,4 @@
-"""Samples in files, read and decoded some at a time."""
+"""Samples in files, of which a few at a time are read and decoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from normlab.stored.table import Table
 
 
 class Source(Protocol):
-    """The samples of one split; a worker process has a copy."""
+    """The samples of one split; each worker process has a copy of this object."""
 
     shape: Tuple[int, ...]
 
@@ -28,7 +28,7 @@ class Source(Protocol):
         Read and decode *samples*.
 
         Raises:
-            DatasetUnusable: one cannot be read.
+            DatasetUnusable: a sample cannot be read.
         """
 
 
@@ -37,7 +37,7 @@ class Pictures:
     Encoded pictures, as bytes (3, size, size).
 
     Args:
-        size: pixels of a side after resizing.
+        size: side of a picture after resizing, in pixels.
     """
 
     def __init__(self, table: Table, size: int) -> None:
@@ -65,8 +65,8 @@ class Rows:
     Rows of two arrays in a file.
 
     Args:
-        name: of the file, for messages.
-        count: of the samples, from the first on.
+        name: the file's name, for messages.
+        count: the number of samples, counted from the first.
     """
 
     def __init__(self, name: str, x: Records, y: Records, count: int) -> None:
@@ -80,7 +80,7 @@ class Rows:
         return self._count
 
     def read(self, samples: List[int]) -> Tuple[Tensor, Tensor]:
-        """Read the rows *samples*; bytes of images stay bytes, as in memory."""
+        """Read the rows *samples*; images of bytes stay bytes, as in memory."""
         x = torch.from_numpy(np.stack([self._x.read(i) for i in samples]))
         y = torch.from_numpy(np.stack([self._y.read(i) for i in samples]).astype(np.int64))
         if self.bytes_stay:

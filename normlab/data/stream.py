@@ -1,4 +1,4 @@
-"""A dataset that is read as the training goes, in the order in which it takes the samples."""
+"""A dataset that is read during the training, in the order in which the training takes samples."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from normlab.data.workers import Readers, batches_of
 
 @dataclass
 class _Place:
-    """Where a stream of updates stands."""
+    """The position of a stream of updates."""
 
     readers: Optional[Readers] = None
     answers: Optional[Iterator[Tuple[int, Any]]] = None
-    number: int = -1  # of the update that was read last
+    number: int = -1  # the update that was read last
     batch: Any = None
 
 
 @dataclass(frozen=True)
 class Stream:
     """
-    A dataset of which only the batches that are read ahead are in memory.
+    A dataset that keeps in memory only the batches that are read ahead.
 
-    An update may be asked for again, and the next one is at hand; any other begins a new stream
-    there, so that a resumed training needs no state of its readers.
+    The last update can be taken again, and the next one has been read ahead. Taking any other
+    update begins a new stream there, so that a resumed training needs no state of its readers.
 
     Args:
-        shift, scale: of each channel, as for `Data`; None: samples are taken as they are.
-        workers: processes for training, and as many for testing while that lasts.
-        prefetch: updates that each reads ahead.
+        shift, scale: per channel, as for `Data`; None if samples are not to be standardized.
+        workers: the number of processes for training; during a test there are as many more.
+        prefetch: the number of updates that each process reads ahead.
     """
 
     train: Source
@@ -80,7 +80,7 @@ class Stream:
         )
 
     def take(self, index: Tensor, number: int, upcoming: Upcoming) -> Batch:
-        """Return the samples of update *number*, with which *upcoming* begins, standardized."""
+        """Return the standardized samples of update *number*, the first one of *upcoming*."""
         at = self._at
         if at.answers is None or number not in (at.number, at.number + 1):
             at.answers = self._readers().answers(upcoming())
@@ -95,7 +95,7 @@ class Stream:
         return self._at.readers
 
     def first(self, split: str, n: int) -> Batch:
-        """Return the first *n* samples of "train" or "test", standardized, read here."""
+        """Read the first *n* samples of "train" or "test" in this process, and standardize them."""
         source = self.train if split == "train" else self.test
         return self._given(source.read(list(range(min(n, len(source))))))
 

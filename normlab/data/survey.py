@@ -1,4 +1,4 @@
-"""Read every sample of a stream once, for its moments and for what is broken; and keep that."""
+"""Read every sample of a stream once, and keep its moments and a list of broken samples."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from normlab.errors import DatasetUnusable, JobStopped
 from normlab.stored.kept import Kept
 
 Stop = Callable[[], Optional[JobStopped]]
-_AT_ONCE = 64  # samples: short enough to heed a request to stop
+_AT_ONCE = 64  # samples between two checks for a request to stop
 _EVERY_S = 30.0
 
 
 @dataclass(frozen=True)
 class Survey:
     """
-    What is known of a stream after all of it was read.
+    The facts about a stream that are known after all of it was read.
 
     Args:
-        moments: of the channels of the training samples that can be read.
-        broken: of each split, the samples that cannot be read, and why.
+        moments: the channels' moments over the training samples that can be read.
+        broken: for each split, the samples that cannot be read, and why.
     """
 
     moments: Moments
@@ -41,13 +41,13 @@ class Survey:
         return np.setdiff1d(np.arange(count), list(self.broken[split])).astype(np.int64)
 
     def to_json(self) -> bytes:
-        """Encode; numbers keep all their bits."""
+        """Encode as JSON; numbers keep all their bits."""
         moments = [part.tolist() for part in self.moments]
         return json.dumps({"moments": moments, "broken": self.broken}).encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> Survey:
-        """Decode."""
+        """Decode the result of `to_json`."""
         found = json.loads(content)
         mean, deviation = (torch.tensor(part, dtype=torch.float32) for part in found["moments"])
         broken = {
@@ -61,11 +61,11 @@ def survey_pictures(
     splits: Dict[str, Pictures], kept: Kept, workers: int, skip_broken: bool, stop: Stop
 ) -> Survey:
     """
-    Decode all pictures once, or return what was kept when somebody did before.
+    Decode all pictures once; if this was done before, return the kept result.
 
     Raises:
-        DatasetUnusable: one cannot be read, and broken ones are not to be left out.
-        JobStopped: *stop* asked for it.
+        DatasetUnusable: a picture cannot be read, and the job does not leave out broken ones.
+        JobStopped: *stop* raised it.
     """
     made_from = "/".join(f"{one.table.digest()}/{one.shape}" for one in splits.values())
     place = kept.path("survey", made_from, ".json")
@@ -99,7 +99,7 @@ def _look(splits: Dict[str, Pictures], workers: int, skip_broken: bool, stop: St
                 _heed(stop)
                 if time.monotonic() - told > _EVERY_S:
                     told = time.monotonic()
-                    print(f"looked at {begin} of {len(source)} {split} pictures", flush=True)
+                    print(f"checked {begin} of {len(source)} {split} pictures", flush=True)
         finally:
             readers.close()
         if len(broken[split]) == len(source):
@@ -127,7 +127,7 @@ def survey_rows(source: Rows, workers: int, stop: Stop) -> Moments:
 
     Raises:
         DatasetUnusable: a sample cannot be read, or is not finite.
-        JobStopped: *stop* asked for it.
+        JobStopped: *stop* raised it.
     """
     parts: List[Tensor] = []
     readers = Readers(partial(_moments_of, source), workers, prefetch=2)

@@ -1,8 +1,8 @@
 """
-Procedural scenes of low to high contrast, and one texture whose style they are to get.
+Procedural scenes of low to high contrast, and one texture whose style the network gives them.
 
-The target of a sample is the scene itself, on top of the texture. Every sample has the same
-texture, because a net of this kind learns one style.
+The target of a sample is the scene, followed by the texture. Every sample has the same texture,
+because a network of this kind learns one style.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from normlab.specs.network_and_data import DatasetSpec
 
 _TRAIN, _TEST = 1000, 200
 _NUISANCE = Nuisance(contrast=(0.2, 2.0), brightness=0.3, colour=0.3)
-_SEED = 3  # of the textures' colours and phases
-_FREQUENCY = 0.125  # a pixel
-_SHARP = 3.0  # how much of a pattern is its two colours, and not between them
+_SEED = 3  # the seed of the textures' colours and phases
+_FREQUENCY = 0.125  # per pixel
+_SHARP = 3.0  # a larger number gives sharper borders between the two colours
 
 
 def load(spec: DatasetSpec, data_root: Path) -> Raw:
@@ -37,7 +37,7 @@ def load(spec: DatasetSpec, data_root: Path) -> Raw:
 
 
 def scenes(n: int, seed: int) -> Tensor:
-    """Draw *n* scenes as those of `scenes32`, with a contrast of .2 to 2: (n, 3, S, S)."""
+    """Draw *n* scenes (n, 3, S, S) like those of `scenes32`, with a contrast of 0.2 to 2."""
     g = torch.Generator().manual_seed(seed)
     return disturbed(drawn(n, g)[0], g, _NUISANCE)
 

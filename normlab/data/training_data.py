@@ -1,4 +1,4 @@
-"""What a training needs of its data, wherever they lie."""
+"""The interface through which a training reads its data, in memory or as a stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import Protocol
 
 Upcoming = Callable[[], Iterator[Tuple[int, List[int]]]]
-"""Lists this update and all after it, over the ends of epochs: its number, and its samples."""
+"""Yields this update and all later ones, also of later epochs: the number and the samples."""
 
 Batch = Tuple[Tensor, Tensor]
 """Samples (N, ...) and their classes."""
@@ -19,9 +19,9 @@ class TrainingData(Protocol):
     A dataset in memory, or a stream of it.
 
     Attributes:
-        shift, scale: of each channel, as `standardize` uses them.
-        broken: what could not be read and was left out; a message for each.
-        loading: how it is read and why, for people.
+        shift, scale: per channel, as `standardize` uses them.
+        broken: one message for each sample that could not be read and was left out.
+        loading: a text on how the data are read and why.
     """
 
     @property
@@ -46,22 +46,22 @@ class TrainingData(Protocol):
 
     @property
     def broken(self) -> Tuple[str, ...]:
-        """Return what was left out."""
+        """Return one message for each sample that was left out."""
 
     @property
     def loading(self) -> str:
-        """Return how the data are read."""
+        """Return a text on how the data are read."""
 
     def placed(self, place: Callable[[Tensor], Tensor]) -> TrainingData:
-        """Return the same data, which give samples to which *place* was applied."""
+        """Return the same data, with *place* applied to the samples that they give."""
 
     def take(self, index: Tensor, number: int, upcoming: Upcoming) -> Batch:
         """
         Return the training samples at *index*, standardized.
 
         Args:
-            number: of the update, from 0 on over all epochs.
-            upcoming: begins with this update, so that a stream knows what to read ahead.
+            number: the update's number, counted from 0 over all epochs.
+            upcoming: this update and the later ones, so that a stream can read ahead.
         """
 
     def first(self, split: str, n: int) -> Batch:

@@ -1,4 +1,4 @@
-"""Processes that read batches ahead of a training, in the order in which it takes them."""
+"""Processes that read batches ahead, in the order in which the training takes them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from normlab.errors import DatasetUnusable, ReaderLost
 from normlab.host.processes import die_with_parent
 
 Asked = Tuple[int, List[int]]
-"""A number by which the caller knows the answer, and the samples of one batch."""
+"""A number that identifies the answer to the caller, and the samples of one batch."""
 
 Read = Callable[[List[int]], Any]
 _LOST = "DataLoader worker"  # how torch's message about a worker that died begins
@@ -26,13 +26,13 @@ _LOST = "DataLoader worker"  # how torch's message about a worker that died begi
 
 class Readers:
     """
-    Reads batches in worker processes; the results come in the order of the questions.
+    Reads batches in worker processes; results come in the order of the questions.
 
     Args:
-        read: what is done with the samples of one question, in a worker.
-        workers: their number; 0: this process reads.
-        prefetch: questions that each worker has at a time.
-        pin: copy results to pinned memory, from which a GPU takes them without waiting.
+        read: function that a worker calls with the samples of one question.
+        workers: the number of worker processes; with 0, this process reads.
+        prefetch: the number of questions that each worker has at a time.
+        pin: whether to copy results to pinned memory, from which a GPU copies asynchronously.
     """
 
     def __init__(self, read: Read, workers: int, prefetch: int, pin: bool = False) -> None:
@@ -43,7 +43,7 @@ class Readers:
             several = {
                 "prefetch_factor": prefetch,
                 "persistent_workers": True,
-                # whatever this Python's default is: forks share the index, and start at once
+                # forks share the index and start at once, so do not use Python's default
                 "multiprocessing_context": "fork" if sys.platform == "linux" else None,
             }
         with _as_many_as_asked():
@@ -54,7 +54,7 @@ class Readers:
                 num_workers=workers,
                 collate_fn=_as_it_is,
                 worker_init_fn=partial(_be_reader, os.getpid()),
-                # its own: torch's global random numbers belong to the training
+                # a generator of its own, because torch's global one belongs to the training
                 generator=torch.Generator(),
                 pin_memory=pin,
                 **several,
@@ -69,7 +69,7 @@ class Readers:
         """
         self._questions.now = questions
         with _as_many_as_asked(), _dead_sockets_named():
-            self._running = iter(self._loader)  # it takes what was asked before from the workers
+            self._running = iter(self._loader)  # this also discards answers to earlier questions
         while True:
             with _dead_sockets_named():
                 answer = next(self._running, None)
@@ -82,15 +82,15 @@ class Readers:
 
     def close(self) -> None:
         """End the workers, and wait for them."""
-        # not by its last reference, as torch does: the traceback of an error may hold others, and
-        # until then the death of any worker would be raised wherever this process is
+        # Torch ends workers when the last reference goes, but the traceback of an error may hold
+        # one; until then torch would raise the death of a worker anywhere in this process.
         if self._loader.num_workers and self._running is not None:
             self._running._shutdown_workers()
 
 
 @contextmanager
 def _dead_sockets_named() -> Iterator[None]:
-    """Name a worker whose socket is gone, which can be before the kernel says that it died."""
+    """Report a worker whose socket is gone, perhaps before the kernel reports its death."""
     try:
         yield
     except (ConnectionError, EOFError, FileNotFoundError) as e:
@@ -113,7 +113,7 @@ class _Questions(Sampler[Any]):
 
 
 class _Answers(Dataset[Any]):
-    """What a worker does; an error is an answer too, as torch would wrap it in a traceback."""
+    """A worker's answers; errors are answers too, because torch would wrap them in a traceback."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
@@ -128,7 +128,7 @@ class _Answers(Dataset[Any]):
 
 @contextmanager
 def _as_many_as_asked() -> Iterator[None]:
-    """Let a person ask for more workers than there are cores: disks are waited for too."""
+    """Allow more workers than there are cores, because workers also wait for disks."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")
         yield
@@ -139,19 +139,19 @@ def _as_it_is(answer: Any) -> Any:
 
 
 def _be_reader(training: int, number: int) -> None:
-    """Become a worker: it ends with the training, and is not asked to stop with it."""
+    """Become a worker, which dies with the training's process and ignores requests to stop."""
     die_with_parent(training)
-    for request in (signal.SIGTERM, signal.SIGINT):  # the training answers, and then ends it
+    for request in (signal.SIGTERM, signal.SIGINT):  # the training handles it, then ends us
         signal.signal(request, signal.SIG_IGN)
 
 
 @contextmanager
 def lost_readers_named() -> Iterator[None]:
     """
-    Let the death of a worker be an error of our own.
+    Turn the death of a worker into an error of our own.
 
     Raises:
-        ReaderLost: a worker died; torch raises this wherever its parent is at that moment.
+        ReaderLost: a worker died; torch raises this anywhere in the parent process.
     """
     try:
         yield
@@ -162,6 +162,6 @@ def lost_readers_named() -> Iterator[None]:
 
 
 def batches_of(source: Source, size: int) -> Iterator[Asked]:
-    """Ask for all samples of *source*, *size* at a time; the number is the first's."""
+    """Ask for all samples of *source*, *size* at a time; the number is that of the first sample."""
     for begin in range(0, len(source), size):
         yield begin, list(range(begin, min(begin + size, len(source))))

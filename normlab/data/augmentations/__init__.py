@@ -1,1 +1,1 @@
-"""Random changes to training samples, in batches, each sample by numbers of its own."""
+"""Random changes to batches of training samples; each sample has its own random numbers."""

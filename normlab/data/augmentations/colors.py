@@ -1,8 +1,8 @@
 """
-Changes of colors, each image of a batch by a number of its own.
+Changes of colors, with one number for each image of a batch.
 
-Images are (N, C, H, W) from 0, black, to 1, white, and the numbers (N,). What they compute is what
-Pillow computes for bytes, without its rounding to whole bytes in between.
+Images are (N, C, H, W), from 0 (black) to 1 (white); the numbers are (N,). The functions compute
+what Pillow computes for bytes, without Pillow's rounding to whole bytes between the steps.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow's conversion to grey
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as in Pillow's conversion to grey
 
 
 def brightness(x: Tensor, factor: Tensor) -> Tensor:
@@ -20,17 +20,17 @@ def brightness(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def contrast(x: Tensor, factor: Tensor) -> Tensor:
-    """Move away from the image's mean grey."""
+    """Multiply the distance from the image's mean grey by *factor*."""
     return _blend(x, grey(x).mean(dim=(1, 2, 3), keepdim=True), factor)
 
 
 def saturation(x: Tensor, factor: Tensor) -> Tensor:
-    """Move away from each pixel's grey."""
+    """Multiply the distance from each pixel's grey by *factor*."""
     return _blend(x, grey(x), factor)
 
 
 def sharpness(x: Tensor, factor: Tensor) -> Tensor:
-    """Move away from a smoothed image; pixels at the edges stay."""
+    """Multiply the distance from a smoothed image by *factor*; edge pixels do not change."""
     if min(x.shape[2:]) < 3:
         return x
     kernel = torch.ones(3, 3, dtype=x.dtype, device=x.device)
@@ -43,7 +43,7 @@ def sharpness(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def hue(x: Tensor, turns: Tensor) -> Tensor:
-    """Turn the hue; images without three channels have none and stay."""
+    """Turn the hue; images without three channels have no hue and do not change."""
     if x.shape[1] != 3:
         return x
     value, low = x.amax(dim=1), x.amin(dim=1)
@@ -70,22 +70,22 @@ def posterize(x: Tensor, bits: Tensor) -> Tensor:
 
 
 def solarize(x: Tensor, threshold: Tensor) -> Tensor:
-    """Invert what is at least *threshold*."""
+    """Invert the values that are at least *threshold*."""
     return torch.where(x >= _each(threshold), 1 - x, x)
 
 
 def solarize_add(x: Tensor, amount: Tensor) -> Tensor:
-    """Add *amount* to what is darker than the middle."""
+    """Add *amount* to the values below the middle."""
     return torch.where(x < 128 / 255, (x + _each(amount)).clamp(max=1), x)
 
 
 def invert(x: Tensor, _: Tensor) -> Tensor:
-    """Invert all."""
+    """Invert all values."""
     return 1 - x
 
 
 def autocontrast(x: Tensor, _: Tensor) -> Tensor:
-    """Stretch each channel to all of [0, 1]; one of a single value stays."""
+    """Stretch each channel to all of [0, 1]; a channel with a single value does not change."""
     low, high = x.amin(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
     span = high - low
     return torch.where(span > 0, (x - low) / torch.where(span > 0, span, 1.0), x)
@@ -98,7 +98,7 @@ def equalize(x: Tensor, _: Tensor) -> Tensor:
     row = 256 * torch.arange(n * c, device=x.device)[:, None]
     counts = torch.bincount((level + row).flatten(), minlength=256 * n * c).view(n * c, 256)
     highest = level.amax(dim=1, keepdim=True)
-    step = (h * w - counts.gather(1, highest)) // 255  # without those of the highest level
+    step = (h * w - counts.gather(1, highest)) // 255  # without the pixels of the highest level
     before = counts.cumsum(1) - counts
     table = ((before + step // 2) // step.clamp(min=1)).clamp(0, 255)
     new = (table.gather(1, level).to(x.dtype) / 255).view_as(x)

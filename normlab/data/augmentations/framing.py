@@ -1,4 +1,4 @@
-"""Changes of what an image shows: crops, mirrors, erased rectangles."""
+"""Changes of the part that an image shows: crops, mirror images and erased rectangles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TRIES = 10
 
 
 class Crop:
-    """Pad by *pad* zeros on each side, and cut the image's size out anywhere."""
+    """Pad by *pad* zeros on each side, and cut out the image's size at a random place."""
 
     def __init__(self, pad: int) -> None:
         self.pad = pad
@@ -37,21 +37,21 @@ class Flip:
         return torch.rand(n, generator=generator) < self.probability
 
     def __call__(self, x: Tensor, drawn: Tensor) -> Tensor:
-        """Mirror the chosen of *x* (N, C, H, W)."""
+        """Mirror the chosen images of *x* (N, C, H, W)."""
         return flip(x, drawn)
 
 
 class RandomResizedCrop:
     """
-    Cut out a part of random area and ratio of sides, and resize it.
+    Cut out a part with a random area and a random ratio of sides, and resize it.
 
-    Areas are uniform in [scale_min, scale_max], ratios log-uniform; a part that does not fit is
-    drawn again, ten times, and then is the whole image. Bilinear, without a filter against
-    aliasing.
+    Areas are uniform in [scale_min, scale_max], ratios log-uniform. A part that does not fit is
+    drawn again; after ten tries the part is the whole image. The interpolation is bilinear,
+    without a filter against aliasing.
 
     Source:
         Szegedy et al., "Going Deeper with Convolutions", arXiv:1409.4842, section 6, as
-        torchvision has it. There, parts end at whole pixels.
+        torchvision implements it. In torchvision, parts end at whole pixels.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class RandomErasing:
     """
     Set a rectangle to 0, the mean of the training set, with *probability*.
 
-    Areas are uniform in [scale_min, scale_max], ratios of sides log-uniform; a rectangle that does
-    not fit is drawn again, ten times, and then left out.
+    Areas are uniform in [scale_min, scale_max], ratios of sides log-uniform. A rectangle that does
+    not fit is drawn again; after ten tries nothing is erased.
 
     Source:
         Zhong et al., "Random Erasing Data Augmentation", arXiv:1708.04896, algorithm 1.
@@ -95,13 +95,13 @@ class RandomErasing:
         self._ratio_max = ratio_max
 
     def draw(self, n: int, generator: Generator) -> Tensor:
-        """Return top, left, height and width for *n* images, as shares, (n, 4); 0: nothing."""
+        """Return top, left, height and width for *n* images, as shares, (n, 4); 0 for none."""
         boxes = _boxes(n, generator, self._areas, self._ratio_max, otherwise=0.0)
         chosen = torch.rand(n, generator=generator) < self.probability
         return boxes * chosen[:, None]
 
     def __call__(self, x: Tensor, drawn: Tensor) -> Tensor:
-        """Erase in *x* (N, C, H, W)."""
+        """Erase the rectangles in *x* (N, C, H, W)."""
         top, left, tall, wide = drawn.to(x.dtype)[:, :, None].unbind(1)
         rows = inside(_centers(x.shape[2], x.device), top, tall)
         columns = inside(_centers(x.shape[3], x.device), left, wide)
@@ -125,7 +125,7 @@ def flip(x: Tensor, chosen: Tensor) -> Tensor:
 
 
 def inside(centers: Tensor, begin: Tensor, length: Tensor) -> Tensor:
-    """Return which pixels, by the shares of the side at their *centers*, are in a part of it."""
+    """Return which pixel *centers* lie in a part of the side; all are shares of the side."""
     return (centers >= begin) & (centers < begin + length)
 
 

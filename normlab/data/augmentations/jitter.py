@@ -14,7 +14,7 @@ class ColorJitter:
     """
     Change an image's colors by uniform factors in [1 - a, 1 + a], and its hue by turns in [-h, h].
 
-    Always in this order; torchvision and kornia draw the order, too.
+    The order is always the same; torchvision and kornia draw a random order.
     """
 
     def __init__(self, brightness: float, contrast: float, saturation: float, hue: float) -> None:

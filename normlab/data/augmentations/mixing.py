@@ -1,4 +1,4 @@
-"""Samples mixed with others of their micro-batch, and their targets with them."""
+"""Mix samples, and their targets, with other samples of the micro-batch."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ class Mixing:
     """
     Mix each sample of a micro-batch with the one before it, by mixup or by CutMix.
 
-    mixup: x <- s x + (1 - s) x', with s of Beta(alpha, alpha). CutMix: a rectangle of x' replaces
-    that of x, with an area of 1 - s before it is cut off at the edges, and s becomes what is left.
-    Targets: y <- s y + (1 - s) y'. All samples of a micro-batch have the same s, which is that of
-    its first sample.
+    mixup: x <- s x + (1 - s) x', with s from Beta(alpha, alpha). CutMix: a rectangle of x' replaces
+    the same rectangle of x. Its area is 1 - s before it is cut off at the edges; afterwards s is
+    set to the share of x that is left. Targets: y <- s y + (1 - s) y'. All samples of a micro-batch
+    have the same s, the one drawn for the first sample.
 
     Args:
-        mixup_alpha, cutmix_alpha: of the Beta distributions.
-        cutmix_share: probability of CutMix.
-        probability: of mixing a micro-batch at all.
+        mixup_alpha, cutmix_alpha: parameters of the Beta distributions.
+        cutmix_share: probability of CutMix, where both are used.
+        probability: probability that a micro-batch is mixed at all.
 
     Source:
-        Zhang et al., "mixup", arXiv:1710.09412; Yun et al., "CutMix", arXiv:1905.04899. Both in
-        turn, one for a whole batch, is how timm and torchvision use them.
+        Zhang et al., "mixup", arXiv:1710.09412; Yun et al., "CutMix", arXiv:1905.04899. Like timm
+        and torchvision, we choose one of the two for a whole batch.
     """
 
-    on_host = True  # what is drawn decides what is computed
+    on_host = True  # the drawn numbers decide which operations run
 
     def __init__(
         self, mixup_alpha: float, cutmix_alpha: float, cutmix_share: float, probability: float
@@ -40,15 +40,15 @@ class Mixing:
         self._probability = probability
 
     def draw(self, n: int, generator: Generator) -> Tensor:
-        """Return, (n, 6): whether to mix, by which, both shares, the rectangle's center."""
+        """Return (n, 6): whether to mix, which method, both shares, and the rectangle's center."""
         u = torch.rand(n, 4, generator=generator)
         seed = int(torch.randint(2**31, (), generator=generator))
-        random = np.random.RandomState(seed)  # torch draws no Beta from a generator
+        random = np.random.RandomState(seed)  # torch cannot draw from Beta with a generator
         shares = [torch.from_numpy(random.beta(a, a, n)).float() for a in self._alphas]
         return torch.cat([u[:, :2], torch.stack(shares, dim=1), u[:, 2:]], dim=1)
 
     def __call__(self, x: Tensor, y: Tensor, drawn: Tensor) -> Tuple[Tensor, Tensor]:
-        """Mix *x* (N, C, H, W) and *y* (N, K), one micro-batch."""
+        """Mix *x* (N, C, H, W) and *y* (N, K), which are one micro-batch."""
         mixes, which, mixup_share, cutmix_share, down, across = drawn[0].tolist()
         if mixes >= self._probability:
             return x, y
@@ -72,10 +72,10 @@ def _within(pixels: int, center: float, share: float) -> Tensor:
 
 
 def mixup(alpha: float, probability: float) -> Mixing:
-    """Return mixup alone."""
+    """Return a `Mixing` that uses mixup alone."""
     return Mixing(alpha, 1.0, 0.0, probability)
 
 
 def cutmix(alpha: float, probability: float) -> Mixing:
-    """Return CutMix alone."""
+    """Return a `Mixing` that uses CutMix alone."""
     return Mixing(1.0, alpha, 1.0, probability)

@@ -1,4 +1,4 @@
-"""RandAugment and TrivialAugment: changes that are drawn from a list, each with a strength."""
+"""RandAugment and TrivialAugment: draw changes from a list, each with a strength."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from torch import Generator, Tensor
 
 from normlab.data.augmentations import colors
 
-Amount = Callable[[Tensor, Tensor], Tensor]  # from strength in [0, 1] and sign, -1 or 1
+Amount = Callable[[Tensor, Tensor], Tensor]  # arguments: strength in [0, 1], and sign, -1 or 1
 
 
 class Change(NamedTuple):
     """
-    A change of images: of their colors, or of their place by an affine map.
+    A change of images: of their colors, or an affine map of their pixels.
 
     Attributes:
-        amount: what *color* or *matrix* gets.
-        color: from images and amounts to images.
-        matrix: from amounts (N,) to six rows of 2 x 3 matrices, from new to old places.
+        amount: computes the amounts for *color* or *matrix* from strengths and signs.
+        color: takes images and amounts, and returns images.
+        matrix: takes amounts (N,), and returns the six entries of 2 x 3 matrices that map new
+            places to old ones.
     """
 
     amount: Amount
@@ -60,7 +61,7 @@ def _shear_y(a: Tensor) -> List[Tensor]:
 
 def _move_x(a: Tensor) -> List[Tensor]:
     one, no = torch.ones_like(a), torch.zeros_like(a)
-    return [one, no, 2 * a, no, one, no]  # the side is 2 long
+    return [one, no, 2 * a, no, one, no]  # a side has length 2
 
 
 def _move_y(a: Tensor) -> List[Tensor]:
@@ -115,16 +116,16 @@ class RandAugment:
     """
     Apply *num_ops* changes in turn, each with *probability*, all of nearly the same strength.
 
-    The strength is normal around *magnitude* / 10, cut to [0, 1], and the changes grow with it.
-    What moves out of the image leaves black; places are interpolated bilinearly.
+    The strength is normal around *magnitude* / 10, cut to [0, 1]; a larger strength changes more.
+    Where the image moves away, pixels become black. Interpolation is bilinear.
 
     Source:
         Cubuk et al., "RandAugment", arXiv:1909.13719, in the form and with the ranges of timm's
-        `rand-m<magnitude>-mstd<deviation>-inc1`. Timm's fills with the mean, and draws the
-        interpolation.
+        `rand-m<magnitude>-mstd<deviation>-inc1`. Timm fills with the mean instead, and draws a
+        random interpolation.
     """
 
-    on_host = True  # which image gets which change decides what is computed
+    on_host = True  # the drawn changes decide which operations run
 
     def __init__(
         self, num_ops: int, magnitude: float, deviation: float, probability: float
@@ -135,7 +136,7 @@ class RandAugment:
         self._probability = probability
 
     def draw(self, n: int, generator: Generator) -> Tensor:
-        """Return change (-1: none), strength and sign of each, (n, num_ops, 3)."""
+        """Return each image's changes (-1: none) with strength and sign, (n, num_ops, 3)."""
         shape = (n, self._num_ops)
         normal = torch.randn(shape, generator=generator)
         strength = ((self._magnitude + self._deviation * normal) / 10).clamp(0, 1)
@@ -153,11 +154,12 @@ class RandAugment:
 
 class TrivialAugment:
     """
-    Apply one change, of a strength that is one of 31 between none and the largest.
+    Apply one change; its strength is one of 31 levels from zero to the largest.
 
     Source:
         Müller and Hutter, "TrivialAugment", arXiv:2103.10158, with the wide ranges of
-        torchvision's `TrivialAugmentWide`. Its moves of 32 pixels are shares of a side of 224.
+        torchvision's `TrivialAugmentWide`. Its translation of up to 32 pixels is here the share
+        32 / 224 of the side.
     """
 
     on_host = True
@@ -175,10 +177,10 @@ class TrivialAugment:
 
 def apply(changes: Sequence[Change], x: Tensor, drawn: Tensor) -> Tensor:
     """
-    Apply to each image its change of *changes*: places in one map, colors in turn.
+    Apply to each image its change of *changes*: all affine maps at once, colors one after another.
 
     Args:
-        drawn: change (-1: none), strength and sign of each image, (N, 3), on the host.
+        drawn: for each image its change (-1: none), strength and sign, (N, 3), on the host.
     """
     which = drawn[:, 0].long()
     out = x.clone()
@@ -198,7 +200,7 @@ def apply(changes: Sequence[Change], x: Tensor, drawn: Tensor) -> Tensor:
 
 
 def _matrices(changes: Sequence[Change], drawn: Tensor) -> Tensor:
-    """Return the affine maps of images whose changes are all of places, (N, 2, 3)."""
+    """Return the affine maps, (N, 2, 3), of images whose changes all are affine maps."""
     found = torch.empty(len(drawn), 6)
     for i in sorted({int(which) for which in drawn[:, 0].tolist()}):
         these = drawn[:, 0] == i
